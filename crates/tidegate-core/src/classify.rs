@@ -1,0 +1,30 @@
+use std::time::SystemTime;
+
+use http::response::Parts;
+
+use crate::Outcome;
+
+/// Judges what a provider answered.
+///
+/// Implementations know a provider; the layers know only the [`Outcome`]. Pure: bytes and a `now` in, meaning out.
+pub trait Classify: Send + Sync + 'static {
+    /// Whether the head is not enough, so that the body (a bounded part of it) has to be read first.
+    fn wants_body(&self, head: &Parts) -> bool;
+
+    /// The outcome of the answer. `body` is empty unless it was wanted, and may be cut off anywhere.
+    fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
+}
+
+/// Judges by status and headers alone; never reads a body.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StatusClassifier;
+
+impl Classify for StatusClassifier {
+    fn wants_body(&self, _: &Parts) -> bool {
+        false
+    }
+
+    fn classify(&self, head: &Parts, _: &[u8], now: SystemTime) -> Outcome {
+        Outcome::of_head(head.status, &head.headers, now)
+    }
+}

@@ -1,0 +1,119 @@
+use std::error::Error;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::{ErrorCode, Outcome, Rejection};
+
+/// The protocol's error body: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
+///
+/// Holds our own words only, never those of a provider or a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Envelope {
+    error: Body,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Body {
+    code: ErrorCode,
+    name: &'static str,
+    message: String,
+    retryable: bool,
+    fallbackable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+}
+
+impl Envelope {
+    /// An error of `code`, told to the caller in the words of `message`.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let (retryable, fallbackable) = (code.is_retryable(), code.is_fallbackable());
+        let message = message.into();
+        Self {
+            error: Body { code, name: code.name(), message, retryable, fallbackable, retry_after_ms: None },
+        }
+    }
+
+    /// The error that a failed call should be answered with. Transport errors are named, not quoted:
+    /// their text may hold addresses and credentials.
+    #[must_use]
+    pub fn of_error(error: &(dyn Error + 'static)) -> Self {
+        if let Some(rejection) = Rejection::find(error) {
+            return rejection.into();
+        }
+        match Outcome::of_error(error) {
+            Outcome::Failure(failure) => {
+                Self::new(failure.code, failure.to_string()).with_retry_after(failure.wait())
+            }
+            Outcome::Success | Outcome::Neutral => Self::new(ErrorCode::Unknown, "call failed"),
+        }
+    }
+
+    /// The same, with the time after which asking again may succeed.
+    #[must_use]
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.error.retry_after_ms =
+            retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// The standard code.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.error.code
+    }
+
+    /// The words for the caller.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.error.message
+    }
+
+    /// The body as JSON text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The envelope as an answer with `status`, and with `Retry-After` in whole seconds, rounded up.
+    #[must_use]
+    pub fn into_response<B: From<String>>(self, status: StatusCode) -> Response<B> {
+        let mut response = Response::new(B::from(self.to_json()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(ms) = self.error.retry_after_ms {
+            headers.insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+        }
+        response
+    }
+}
+
+impl From<&Rejection> for Envelope {
+    fn from(rejection: &Rejection) -> Self {
+        Self::new(rejection.code(), rejection.to_string()).with_retry_after(rejection.retry_after())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BoxError, Clock, Elapsed};
+
+    #[test]
+    fn names_a_transport_error_without_quoting_it() {
+        let error: BoxError = "connect to https://user:secret@host failed".into();
+        let envelope = Envelope::of_error(&*error);
+        assert_eq!(envelope.code(), ErrorCode::ServerError);
+        assert_eq!(envelope.message(), "no answer from the provider: E3001 server_error");
+    }
+
+    #[test]
+    fn a_timeout_is_e3003() {
+        let error: BoxError = Elapsed::new(Clock::Attempt, Duration::from_secs(2)).into();
+        assert_eq!(Envelope::of_error(&*error).code(), ErrorCode::Timeout);
+    }
+}

@@ -1,0 +1,193 @@
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+
+/// What the provider said about when to come back.
+///
+/// Waits are never negative and never longer than [`Hint::MAX_WAIT`]; what cannot be read is not a hint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Hint {
+    /// How long to stay away, from the moment the answer was read.
+    pub wait: Option<Duration>,
+    /// Where the wait was read.
+    pub source: HintSource,
+    /// Which limit it speaks of.
+    pub scope: Scope,
+    /// `x-should-retry`: the provider's own word on whether asking again makes sense.
+    pub should_retry: Option<bool>,
+}
+
+/// Where a wait was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HintSource {
+    /// No wait was given.
+    #[default]
+    None,
+    /// The header of this name.
+    Header(&'static str),
+    /// A field of the error body.
+    Body,
+    /// The words of the error message.
+    Message,
+}
+
+/// The kind of limit a hint speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// A limit that refills in seconds or minutes, or one that was not named.
+    #[default]
+    Momentary,
+    /// A limit per day or longer: retrying within one call is futile.
+    Daily,
+    /// Money: somebody has to pay first.
+    Spend,
+}
+
+impl Hint {
+    /// The longest wait that is believed: one day. A longer one is taken as this.
+    ///
+    /// After a day it costs one request to ask again; a year-long wait that was a mistake costs the provider.
+    pub const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// A wait of `wait`, at most [`MAX_WAIT`](Self::MAX_WAIT), read at `source`.
+    #[must_use]
+    pub fn after(wait: Duration, source: HintSource) -> Self {
+        Self { wait: Some(wait.min(Self::MAX_WAIT)), source, ..Self::default() }
+    }
+
+    /// The same hint about another kind of limit.
+    #[must_use]
+    pub fn with_scope(self, scope: Scope) -> Self {
+        Self { scope, ..self }
+    }
+
+    /// Whether asking again within the same call is futile: a daily or spend limit, or the provider says so.
+    #[must_use]
+    pub fn forbids_retry(&self) -> bool {
+        self.should_retry == Some(false) || self.scope != Scope::Momentary
+    }
+
+    /// Reads the headers that any provider may send: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after`
+    /// (seconds, with or without a fraction, or an HTTP date) and `x-should-retry`. The finest unit wins.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
+        let should_retry = match text(headers, "x-should-retry") {
+            Some("true") => Some(true),
+            Some("false") => Some(false),
+            _ => None,
+        };
+        let wait = ["retry-after-ms", "x-ms-retry-after-ms"]
+            .into_iter()
+            .find_map(|name| Some((seconds(text(headers, name)?, 1e-3)?, name)))
+            .or_else(|| {
+                let value = text(headers, "retry-after")?;
+                let wait = seconds(value, 1.0).or_else(|| until(value, now))?;
+                Some((wait, "retry-after"))
+            });
+        match (wait, should_retry) {
+            (None, None) => None,
+            (Some((wait, name)), should_retry) => {
+                Some(Self { should_retry, ..Self::after(wait, HintSource::Header(name)) })
+            }
+            (None, should_retry) => Some(Self { should_retry, ..Self::default() }),
+        }
+    }
+}
+
+impl fmt::Display for HintSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Header(name) => name,
+            Self::Body => "body",
+            Self::Message => "message",
+        })
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+/// A decimal number of `unit` seconds; digits and a point only, so neither signs, exponents nor `inf`.
+fn seconds(value: &str, unit: f64) -> Option<Duration> {
+    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return None;
+    }
+    let amount: f64 = value.parse().ok()?;
+    Some(Duration::try_from_secs_f64(amount * unit).unwrap_or(Hint::MAX_WAIT))
+}
+
+/// The time from `now` to an HTTP date; zero if it has passed.
+fn until(value: &str, now: SystemTime) -> Option<Duration> {
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(pairs: &[(&'static str, &str)]) -> Option<Hint> {
+        let now = httpdate::parse_http_date("Wed, 21 Oct 2026 07:28:00 GMT").unwrap();
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        Hint::from_headers(&headers, now)
+    }
+
+    fn wait(pairs: &[(&'static str, &str)]) -> Option<Duration> {
+        read(pairs).and_then(|hint| hint.wait)
+    }
+
+    #[test]
+    fn reads_every_form_of_retry_after() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(wait(&[("retry-after", "2")]), ms(2_000));
+        assert_eq!(wait(&[("retry-after", "1.5")]), ms(1_500));
+        assert_eq!(wait(&[("retry-after", " 0 ")]), ms(0));
+        assert_eq!(wait(&[("retry-after", "Wed, 21 Oct 2026 07:28:30 GMT")]), ms(30_000));
+        assert_eq!(wait(&[("retry-after", "Wed, 21 Oct 2026 07:27:30 GMT")]), ms(0));
+        assert_eq!(wait(&[("retry-after-ms", "120"), ("retry-after", "1")]), ms(120));
+        assert_eq!(wait(&[("x-ms-retry-after-ms", "80")]), ms(80));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_a_hint() {
+        for bad in ["", "-1", "soon", "1m", "NaN", "inf", "1e9", "+3", "1.2.3"] {
+            assert_eq!(wait(&[("retry-after", bad)]), None, "{bad}");
+        }
+        assert_eq!(wait(&[("retry-after-ms", "x"), ("retry-after", "3")]), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn p32_an_absurd_wait_is_capped_at_a_day() {
+        for absurd in ["999999999999999999999999999999", "31536000", "Sun, 21 Oct 2096 07:28:00 GMT"] {
+            assert_eq!(wait(&[("retry-after", absurd)]), Some(Hint::MAX_WAIT), "{absurd}");
+        }
+    }
+
+    #[test]
+    fn obeys_should_retry_with_and_without_a_wait() {
+        assert_eq!(read(&[("x-should-retry", "false")]).unwrap().should_retry, Some(false));
+        let both = read(&[("x-should-retry", "true"), ("retry-after", "1")]).unwrap();
+        assert_eq!((both.should_retry, both.wait), (Some(true), Some(Duration::from_secs(1))));
+        assert_eq!(read(&[("x-should-retry", "maybe")]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn p32_no_header_value_panics_or_waits_longer_than_a_day(value in "[ -~]{0,40}") {
+            for name in ["retry-after", "retry-after-ms", "x-ms-retry-after-ms"] {
+                if let Some(wait) = wait(&[(name, &value)]) {
+                    prop_assert!(wait <= Hint::MAX_WAIT);
+                }
+            }
+        }
+    }
+}

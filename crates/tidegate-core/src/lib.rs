@@ -1,0 +1,40 @@
+//! The vocabulary that every part of tidegate speaks.
+//!
+//! One attempt at a provider comes to one [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
+//! provider said when to come back, a [`Hint`]. When one of our own layers says no, that is a
+//! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]; the time a call may
+//! take as a whole is a [`Deadline`]. What was decided on the way is the call's [`Trail`].
+//!
+//! This crate knows `http` and nobody else: no vendor, no runtime, no clock.
+
+mod classify;
+mod code;
+mod deadline;
+mod elapsed;
+mod envelope;
+mod hint;
+mod outcome;
+mod payload;
+mod rejection;
+mod trail;
+
+pub use classify::{Classify, StatusClassifier};
+pub use code::{Category, ErrorCode, UnknownErrorCode};
+pub use deadline::Deadline;
+pub use elapsed::{Clock, Elapsed};
+pub use envelope::Envelope;
+pub use hint::{Hint, HintSource, Scope};
+pub use outcome::{Cause, Failure, Outcome};
+pub use payload::{Collect, Payload};
+pub use rejection::{Gate, Rejection};
+pub use trail::{Step, Trail, Verdict};
+
+/// Any error that can travel between services.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The errors of a chain, outermost first.
+pub(crate) fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}

@@ -1,0 +1,165 @@
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use http::Response;
+
+use crate::{Envelope, ErrorCode, chain};
+
+/// One of our own layers said no. The provider was not asked, and nothing is counted against it.
+///
+/// Found in any error with [`Rejection::find`], however wrapped; becomes an HTTP answer with
+/// [`Rejection::into_response`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    gate: Gate,
+    code: ErrorCode,
+    reason: &'static str,
+    retry_after: Option<Duration>,
+}
+
+/// The layer that said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// The circuit is open, or its probes are under way.
+    CircuitBreaker,
+    /// The rate gate has no room in time.
+    RateLimit,
+    /// Too many calls are in flight, and the queue is full or too slow.
+    Backpressure,
+    /// The deadline of the call leaves no time to ask.
+    Deadline,
+}
+
+impl Rejection {
+    /// `gate` said no, and a caller should see `code`.
+    #[must_use]
+    pub const fn new(gate: Gate, code: ErrorCode) -> Self {
+        Self { gate, code, reason: gate.usual_reason(), retry_after: None }
+    }
+
+    /// The same with a reason of its own: lower case, one clause.
+    #[must_use]
+    pub const fn because(self, reason: &'static str) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// The same, with the time after which asking again may succeed.
+    #[must_use]
+    pub const fn with_retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    /// The rejection in `error` or in any of its sources: was it you or them?
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        chain(error).find_map(|error| error.downcast_ref())
+    }
+
+    /// The layer that said no.
+    #[must_use]
+    pub const fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// The standard code a caller should see.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// Why, in a few words.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// When asking again may succeed, if that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// The rejection as an HTTP answer: 429, 503 or 504, `Retry-After`, and the protocol's error envelope.
+    #[must_use]
+    pub fn into_response<B: From<String>>(self) -> Response<B> {
+        Envelope::from(&self).into_response(self.code.http_status())
+    }
+}
+
+impl Gate {
+    /// The name of the layer, as in events and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CircuitBreaker => "circuit_breaker",
+            Self::RateLimit => "rate_limit",
+            Self::Backpressure => "backpressure",
+            Self::Deadline => "deadline",
+        }
+    }
+
+    const fn usual_reason(self) -> &'static str {
+        match self {
+            Self::CircuitBreaker => "circuit open",
+            Self::RateLimit => "rate limit reached",
+            Self::Backpressure => "too many calls in flight",
+            Self::Deadline => "deadline leaves no time to ask",
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason)?;
+        match self.retry_after {
+            Some(wait) if wait.as_secs() >= 10 => write!(f, " for another {}s", wait.as_secs()),
+            Some(wait) => write!(f, " for another {}ms", wait.as_millis()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BoxError;
+
+    fn open() -> Rejection {
+        Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded)
+            .with_retry_after(Duration::from_millis(11_200))
+    }
+
+    #[test]
+    fn says_what_and_for_how_long() {
+        assert_eq!(open().to_string(), "circuit open for another 11s");
+        assert_eq!(
+            open().with_retry_after(Duration::from_millis(40)).to_string(),
+            "circuit open for another 40ms"
+        );
+    }
+
+    #[test]
+    fn is_found_in_a_boxed_error() {
+        let error: BoxError = open().into();
+        assert_eq!(Rejection::find(&*error), Some(&open()));
+        let error: BoxError = "something else".into();
+        assert_eq!(Rejection::find(&*error), None);
+    }
+
+    #[test]
+    fn becomes_an_answer_with_retry_after_rounded_up() {
+        let response: Response<String> = open().into_response();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "12");
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body: serde_json::Value = serde_json::from_str(response.body()).unwrap();
+        let expected = serde_json::json!({"error": {
+            "code": "E3002", "name": "overloaded", "message": "circuit open for another 11s",
+            "retryable": true, "fallbackable": true, "retry_after_ms": 11_200,
+        }});
+        assert_eq!(body, expected);
+    }
+}
