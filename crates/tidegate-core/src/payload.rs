@@ -103,6 +103,18 @@ impl Payload {
     }
 }
 
+/// The bytes of a body that is all here, or the body itself: streamed once, or with trailers to follow.
+impl TryFrom<Payload> for Bytes {
+    type Error = Payload;
+
+    fn try_from(payload: Payload) -> Result<Self, Payload> {
+        match payload.0 {
+            Kind::Kept { data, trailers: None } => Ok(data),
+            _ => Err(payload),
+        }
+    }
+}
+
 impl Default for Payload {
     fn default() -> Self {
         Self::empty()

@@ -1,1 +1,88 @@
-//! tidegate.
+//! Tower layers that keep calls to model providers alive.
+//!
+//! Five layers, each usable alone in a [`tower::ServiceBuilder`](https://docs.rs/tower): they ask again
+//! ([`retry`]), keep to the provider's pace ([`rate_limit`]), stop asking a provider that is down
+//! ([`circuit_breaker`]), bound what is in flight ([`backpressure`]) and ask somebody else ([`fallback`]).
+//! [`ResilienceBuilder`] stacks them in protocol order around an HTTP service:
+//!
+//! ```text
+//! request                                                                response head, then body frames
+//!   │                                                                                   ▲
+//!   ▼  Fallback          per call     whom to ask next when this one cannot answer      │
+//!   ▼  Retry             per call     ask again: is it worth it, affordable, in time?   │
+//!   ▼    Backpressure    per attempt  a permit, held until the body ends                │ gives it back
+//!   ▼    RateLimit       per attempt  a request of the quota                            │ learns from a 429
+//!   ▼    CircuitBreaker  per attempt  is this provider worth asking at all?             │ records the outcome
+//!   ▼      wire          per attempt  clocks and classification                         │ judges head and end
+//! provider
+//! ```
+//!
+//! Two ideas carry the design. *Judge once, at the wire*: the innermost piece turns whatever came back into
+//! one [`Outcome`], and the layers decide on that alone. *A stream is not over at its head*: what a call
+//! holds it holds until the last byte of its answer, wherever that is dropped.
+//!
+//! Every layer is a `Service<http::Request<_>>` that answers `http::Response<impl Body>`; its error is
+//! [`BoxError`]. When a layer says no, the error is a [`Rejection`], found with [`Rejection::find`].
+
+#[cfg(feature = "backpressure")]
+pub mod backpressure;
+#[cfg(feature = "circuit-breaker")]
+pub mod circuit_breaker;
+#[cfg(feature = "classify")]
+pub mod classify;
+#[cfg(feature = "config")]
+pub mod config;
+#[cfg(feature = "fallback")]
+pub mod fallback;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "retry")]
+pub mod retry;
+#[cfg(feature = "stack")]
+pub mod stack;
+#[cfg(feature = "timeout")]
+pub mod timeout;
+
+#[cfg(any(feature = "rate-limit", feature = "retry"))]
+mod bucket;
+mod clock;
+mod http_service;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+mod refusal;
+#[cfg(any(feature = "fallback", feature = "retry"))]
+mod replay;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
+mod watched;
+
+pub use http_service::HttpService;
+pub use tidegate_core::{
+    BoxError, Category, Cause, Classify, Clock, Deadline, Elapsed, Envelope, ErrorCode, Failure, Gate, Hint,
+    HintSource, Outcome, Payload, Rejection, Scope, StatusClassifier, Step, Trail, Verdict,
+};
+#[cfg(feature = "providers")]
+pub use tidegate_providers as providers;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
+pub use watched::Watched;
+
+#[cfg(feature = "backpressure")]
+pub use backpressure::BackpressureLayer;
+#[cfg(feature = "circuit-breaker")]
+pub use circuit_breaker::CircuitBreakerLayer;
+#[cfg(feature = "classify")]
+pub use classify::ClassifyLayer;
+#[cfg(feature = "config")]
+pub use config::ResilienceConfig;
+#[cfg(feature = "fallback")]
+pub use fallback::FallbackLayer;
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::RateLimitLayer;
+#[cfg(feature = "reqwest")]
+pub use reqwest::ReqwestService;
+#[cfg(feature = "retry")]
+pub use retry::RetryLayer;
+#[cfg(feature = "stack")]
+pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
+#[cfg(feature = "timeout")]
+pub use timeout::TimeoutLayer;

@@ -1,0 +1,89 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use pin_project::pin_project;
+use tower_service::Service;
+
+use super::slots::Queued;
+use super::{Handle, Permit, ResponseBody};
+use crate::refusal::refuse;
+use crate::{BoxError, HttpService, Rejection, Watched};
+
+/// Waits for a permit, then for the answer.
+#[pin_project]
+pub struct ResponseFuture<S: Service<Request<B>>, B> {
+    #[pin]
+    state: State<S, S::Future, B>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<S, F, B> {
+    Queued {
+        queued: Queued,
+        ready: S,
+        request: Option<Request<B>>,
+        handle: Handle,
+    },
+    // The future comes first: what it holds is free before the permit is.
+    Calling {
+        #[pin]
+        future: F,
+        permit: Option<Permit>,
+    },
+    Refused(Option<Rejection>),
+}
+
+impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    pub(super) fn calling(future: S::Future, permit: Permit) -> Self {
+        Self { state: State::Calling { future, permit: Some(permit) } }
+    }
+
+    pub(super) fn queued(queued: Queued, ready: S, request: Request<B>, handle: Handle) -> Self {
+        Self { state: State::Queued { queued, ready, request: Some(request), handle } }
+    }
+
+    pub(super) fn refused(rejection: Rejection) -> Self {
+        Self { state: State::Refused(Some(rejection)) }
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S, B>
+where
+    S: HttpService<B>,
+{
+    type Output = Result<Response<ResponseBody<S::Body>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            match state.as_mut().project() {
+                // A permit came free: call the instance that was made ready.
+                StateProj::Queued { queued, ready, request, handle } => {
+                    let entered = ready!(queued.as_mut().poll(cx));
+                    let request = request.take().expect("polled after completion");
+                    match entered {
+                        Ok(permit) => {
+                            let future = ready.call(request);
+                            state.set(State::Calling { future, permit: Some(permit) });
+                        }
+                        Err(rejection) => {
+                            let rejection = refuse(rejection, handle.target(), request.extensions());
+                            return Poll::Ready(Err(rejection.into()));
+                        }
+                    }
+                }
+                // The head is here: from now on the permit belongs to the body.
+                StateProj::Calling { future, permit } => {
+                    let response = ready!(future.poll(cx)).map_err(Into::into)?;
+                    let permit = permit.take().expect("polled after completion");
+                    return Poll::Ready(Ok(response.map(|body| Watched::new(body, permit))));
+                }
+                StateProj::Refused(rejection) => {
+                    return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::{Backpressure, Handle};
+
+/// Bounds how many calls are in flight; see the [module page](crate::backpressure).
+///
+/// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
+/// [`per_service`](Self::per_service) asks for one each. A setter begins a new limit.
+#[derive(Clone, Debug)]
+pub struct BackpressureLayer {
+    handle: Handle,
+    per_service: bool,
+}
+
+/// What the user sets.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// `None`: no limit, no queue.
+    pub(super) max_inflight: Option<usize>,
+    pub(super) max_queued: usize,
+    pub(super) queue_timeout: Duration,
+}
+
+impl Default for BackpressureLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BackpressureLayer {
+    /// At most 50 calls in flight, 64 queued, each for at most 10 s.
+    #[must_use]
+    pub fn new() -> Self {
+        let settings =
+            Settings { max_inflight: Some(50), max_queued: 64, queue_timeout: Duration::from_secs(10) };
+        Self { handle: Handle::new(settings), per_service: false }
+    }
+
+    /// At most `calls` in flight, from the call to the end of its body. Zero is taken as one.
+    #[must_use]
+    pub fn max_inflight(calls: usize) -> Self {
+        Self::new().set(|settings| settings.max_inflight = Some(calls.max(1)))
+    }
+
+    /// Lets everything through, at the cost of a branch.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self::new().set(|settings| settings.max_inflight = None)
+    }
+
+    /// At most `calls` wait for a permit, first come first served; the next one is refused at once. Zero: nobody waits.
+    #[must_use]
+    pub fn max_queued(self, calls: usize) -> Self {
+        self.set(|settings| settings.max_queued = calls)
+    }
+
+    /// A call waits at most this long for a permit, and never past its deadline.
+    #[must_use]
+    pub fn queue_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.queue_timeout = timeout)
+    }
+
+    /// The name in events, usually `provider/model`. The first name given holds.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.handle.name(name);
+        self
+    }
+
+    /// Gives every service that this layer makes a limit of its own.
+    #[must_use]
+    pub fn per_service(self) -> Self {
+        Self { per_service: true, ..self }
+    }
+
+    /// The limit shared by the services of this layer (the template, after [`per_service`](Self::per_service)).
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.handle.settings().clone();
+        change(&mut settings);
+        Self { handle: Handle::new(settings), ..self }
+    }
+}
+
+impl<S> Layer<S> for BackpressureLayer {
+    type Service = Backpressure<S>;
+
+    fn layer(&self, inner: S) -> Backpressure<S> {
+        let handle = match self.per_service {
+            true => Handle::new(self.handle.settings().clone()),
+            false => self.handle.clone(),
+        };
+        Backpressure::new(inner, handle)
+    }
+}

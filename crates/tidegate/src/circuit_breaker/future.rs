@@ -1,0 +1,75 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use http_body::Body;
+use pin_project::pin_project;
+
+use super::{Lease, ResponseBody};
+use crate::{BoxError, Outcome, Rejection, Watched};
+
+/// Waits for the answer, and tells the circuit what it came to.
+#[pin_project]
+pub struct ResponseFuture<F> {
+    #[pin]
+    state: State<F>,
+}
+
+#[pin_project(project = StateProj)]
+enum State<F> {
+    Calling {
+        #[pin]
+        future: F,
+        lease: Option<Lease>,
+    },
+    Refused(Option<Rejection>),
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn calling(future: F, lease: Lease) -> Self {
+        Self { state: State::Calling { future, lease: Some(lease) } }
+    }
+
+    pub(super) fn refused(rejection: Rejection) -> Self {
+        Self { state: State::Refused(Some(rejection)) }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Calling { future, lease } => {
+                let result = ready!(future.poll(cx)).map_err(Into::into);
+                let mut lease = lease.take().expect("polled after completion");
+                match result {
+                    // A good head is half of a success: the body has the last word.
+                    Ok(response) => match Outcome::of(&response) {
+                        Outcome::Success => {
+                            lease.commit();
+                            Poll::Ready(Ok(response.map(|body| Watched::new(body, lease))))
+                        }
+                        outcome => {
+                            lease.settle(&outcome);
+                            Poll::Ready(Ok(response.map(Watched::unwatched)))
+                        }
+                    },
+                    Err(error) => {
+                        lease.settle(&Outcome::of_error(&*error));
+                        Poll::Ready(Err(error))
+                    }
+                }
+            }
+            StateProj::Refused(rejection) => {
+                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
+            }
+        }
+    }
+}

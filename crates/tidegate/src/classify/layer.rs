@@ -1,0 +1,41 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::Classified;
+use crate::Classify;
+
+/// Judges what came back; see the [module page](crate::classify).
+#[derive(Clone)]
+pub struct ClassifyLayer {
+    classifier: Arc<dyn Classify>,
+}
+
+impl ClassifyLayer {
+    /// Judges by `classifier`; [`StatusClassifier`](crate::StatusClassifier) reads no body.
+    #[must_use]
+    pub fn new(classifier: impl Classify) -> Self {
+        Self::shared(Arc::new(classifier))
+    }
+
+    /// Judges by a classifier that others use too.
+    #[must_use]
+    pub fn shared(classifier: Arc<dyn Classify>) -> Self {
+        Self { classifier }
+    }
+}
+
+impl<S> Layer<S> for ClassifyLayer {
+    type Service = Classified<S>;
+
+    fn layer(&self, inner: S) -> Classified<S> {
+        Classified::new(inner, Arc::clone(&self.classifier))
+    }
+}
+
+impl fmt::Debug for ClassifyLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClassifyLayer").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,11 @@
+//! The one place that reads the time: tokio's, so that a paused test moves everything.
+
+use std::time::Instant;
+
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+pub(crate) fn sleep_until(at: Instant) -> tokio::time::Sleep {
+    tokio::time::sleep_until(at.into())
+}

@@ -1,0 +1,92 @@
+use std::env;
+use std::ffi::OsString;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{ConfigError, ResilienceConfig, seconds};
+
+impl ResilienceConfig {
+    /// What the `AI_LIB_*` variables say; the [module page](crate::config) lists them.
+    ///
+    /// # Errors
+    ///
+    /// A variable cannot be read; the message names it, and what was expected.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::default().overlay_env()
+    }
+
+    /// This configuration, with what the `AI_LIB_*` variables say on top.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn overlay_env(self) -> Result<Self, ConfigError> {
+        self.overlay(|name| env::var_os(name))
+    }
+
+    /// The same with the variables that `lookup` knows.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn overlay(mut self, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let vars = Variables(lookup);
+        let rate = "a number above 0";
+        if let Some(rps) = vars.number("AI_LIB_RPS", rate, |rps: &f64| *rps > 0.0 && rps.is_finite())? {
+            self.rate_limiter.get_or_insert_default().requests_per_second = Some(rps);
+        }
+        if let Some(rpm) = vars.number("AI_LIB_RPM", rate, |rpm: &f64| *rpm > 0.0 && rpm.is_finite())? {
+            self.rate_limiter.get_or_insert_default().requests_per_minute = Some(rpm);
+        }
+        let count = "a whole number of at least 1";
+        if let Some(failures) = vars.number("AI_LIB_BREAKER_FAILURE_THRESHOLD", count, |n| *n > 0)? {
+            self.circuit_breaker.get_or_insert_default().failure_threshold = failures;
+        }
+        if let Some(cooldown) = vars.duration("AI_LIB_BREAKER_COOLDOWN_SECS", "a number of seconds")? {
+            self.circuit_breaker.get_or_insert_default().cooldown_seconds = cooldown;
+        }
+        if let Some(calls) = vars.number("AI_LIB_MAX_INFLIGHT", count, |n| *n > 0)? {
+            self.backpressure.get_or_insert_default().max_inflight = calls;
+        }
+        if let Some(patience) = vars.duration("AI_LIB_QUEUE_TIMEOUT", "a number of seconds or a duration")? {
+            self.backpressure.get_or_insert_default().queue_timeout = patience;
+        }
+        let millis = "a whole number of milliseconds, at least 1";
+        if let Some(limit) = vars.number("AI_LIB_ATTEMPT_TIMEOUT_MS", millis, |ms| *ms > 0)? {
+            self.timeout.attempt = Duration::from_millis(limit);
+        }
+        Ok(self)
+    }
+}
+
+/// The environment, or a stand-in for it.
+struct Variables<F>(F);
+
+impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
+    fn number<N: FromStr>(
+        &self,
+        name: &str,
+        expected: &str,
+        is_valid: impl Fn(&N) -> bool,
+    ) -> Result<Option<N>, ConfigError> {
+        self.read(name, expected, |text| text.parse().ok().filter(&is_valid))
+    }
+
+    fn duration(&self, name: &str, expected: &str) -> Result<Option<Duration>, ConfigError> {
+        self.read(name, expected, seconds::parse)
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = (self.0)(name) else { return Ok(None) };
+        let parsed = value.to_str().and_then(|text| parse(text.trim()));
+        match parsed {
+            Some(parsed) => Ok(Some(parsed)),
+            None => Err(ConfigError::new(name, expected, format_args!("{value:?}"))),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The stack from a file or from the environment.
+//!
+//! # When
+//! When the numbers should change without a build: one [`ResilienceConfig`] per policy, in any format that serde
+//! reads.
+//!
+//! # Example
+//! ```
+//! use tidegate::{ResilienceBuilder, ResilienceConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config: ResilienceConfig = toml::from_str(r#"
+//!     retry           = { max_retries = 3, initial_delay = "1s", max_delay = "30s", backoff_multiplier = 2.0 }
+//!     rate_limiter    = { requests_per_second = 10, burst_size = 20, max_wait = "10s" }
+//!     circuit_breaker = { failure_threshold = 5, cooldown_seconds = 30 }
+//!     backpressure    = { max_inflight = 50 }
+//! "#)?;
+//! let builder = ResilienceBuilder::from_config(&config)?.name("openai/gpt-4o");
+//!
+//! let wrong = toml::from_str::<ResilienceConfig>("backpressure = { max_inflight = 0 }")?;
+//! let error = ResilienceBuilder::from_config(&wrong).unwrap_err();
+//! assert_eq!(error.to_string(), "backpressure.max_inflight: expected at least 1, found 0");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Defaults
+//! A part that is not named is off; a key that is not named has the default of its layer. Time-outs have
+//! defaults of their own. Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds.
+//!
+//! # When it says no
+//! An unknown key is refused when the file is read, a number out of range when the stack is built; the message
+//! names the key and what was expected.
+//!
+//! # The environment
+//! | variable | sets | unit |
+//! |---|---|---|
+//! | `AI_LIB_RPS` | `rate_limiter.requests_per_second` | requests, fractions allowed |
+//! | `AI_LIB_RPM` | `rate_limiter.requests_per_minute` | requests, fractions allowed |
+//! | `AI_LIB_BREAKER_FAILURE_THRESHOLD` | `circuit_breaker.failure_threshold` | failures |
+//! | `AI_LIB_BREAKER_COOLDOWN_SECS` | `circuit_breaker.cooldown_seconds` | seconds |
+//! | `AI_LIB_MAX_INFLIGHT` | `backpressure.max_inflight` | calls |
+//! | `AI_LIB_QUEUE_TIMEOUT` | `backpressure.queue_timeout` | seconds, or a duration |
+//! | `AI_LIB_ATTEMPT_TIMEOUT_MS` | `timeout.attempt` | milliseconds |
+//!
+//! A variable switches its part on. Program beats environment beats file beats defaults: call
+//! [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before changing anything by hand.
+
+mod env;
+mod error;
+mod parts;
+mod seconds;
+
+pub use error::ConfigError;
+pub use parts::{
+    BackpressureConfig, CircuitBreakerConfig, FallbackConfig, OnLimitConfig, RateLimiterConfig,
+    ResilienceConfig, RetryConfig, TimeoutConfig,
+};
+
+#[cfg(test)]
+mod tests;

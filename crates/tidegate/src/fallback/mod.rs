@@ -1,0 +1,65 @@
+//! Asks somebody else when the first target cannot answer.
+//!
+//! # When
+//! Outermost, around the stack of the first target, with other stacks behind it: another model, another
+//! provider, another region.
+//!
+//! # Example
+//! ```
+//! use http::{Request, Response};
+//! use tidegate::{FallbackLayer, Payload, fallback::Answered};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tidegate::BoxError> {
+//! let down = service_fn(async |_: Request<Payload>| {
+//!     Ok::<_, tidegate::BoxError>(Response::builder().status(503).body(Payload::empty()).unwrap())
+//! });
+//! let up = service_fn(async |_: Request<Payload>| Ok::<_, tidegate::BoxError>(Response::new(Payload::from("hi"))));
+//!
+//! let chain = FallbackLayer::new().then("deepseek/deepseek-chat", up);
+//! let answer = ServiceBuilder::new().layer(chain).service(down).oneshot(Request::new(Payload::empty())).await?;
+//! assert_eq!(answer.status(), 200);
+//! assert_eq!(answer.extensions().get::<Answered>().unwrap().target(), "deepseek/deepseek-chat");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Defaults
+//! No targets; the code decides, and neither context length nor content filter falls back.
+//!
+//! # When it acts
+//! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded, timeout:
+//! a broken connection is a server error), or a gate of ours refused. A malformed request (E1001) would be
+//! malformed everywhere and comes back at once. On request also for prompts that do not fit the model
+//! ([`on_context_length`](FallbackLayer::on_context_length)) and for content filters
+//! ([`on_content_filter`](FallbackLayer::on_content_filter)).
+//!
+//! # When it says no
+//! Never. When all targets failed, the answer or error of the last one goes through as it came. Nobody is asked
+//! once the deadline of the call has passed.
+//!
+//! # Streams
+//! Once a good head has arrived the bytes are the caller's, and no other target is asked. A request body up to
+//! [`body_cap`](FallbackLayer::body_cap) is kept for the other targets; a longer one goes to the first only.
+//!
+//! # Mistakes people make
+//! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a bad request then
+//! fails once per target, and costs as often.
+
+mod future;
+mod layer;
+mod policy;
+mod service;
+mod target;
+
+pub use future::ResponseFuture;
+pub use layer::FallbackLayer;
+pub use service::Fallback;
+pub use target::{Answered, Handle, Strategy, TargetBody, TargetStatistics};
+
+/// The body of an answer: the first target's, or another one's.
+pub type ResponseBody<B> = http_body_util::Either<B, TargetBody>;
+
+#[cfg(test)]
+mod tests;

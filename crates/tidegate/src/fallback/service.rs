@@ -1,0 +1,51 @@
+use std::mem;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::layer::Settings;
+use super::{Handle, ResponseBody, ResponseFuture};
+use crate::{BoxError, HttpService, Payload};
+
+/// Asks somebody else when the first target cannot answer; see the [module page](crate::fallback).
+#[derive(Clone, Debug)]
+pub struct Fallback<S> {
+    inner: S,
+    handle: Handle,
+    settings: Settings,
+}
+
+impl<S> Fallback<S> {
+    pub(super) fn new(inner: S, handle: Handle, settings: Settings) -> Self {
+        Self { inner, handle, settings }
+    }
+
+    /// The chain that this service shares with its clones.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl<S, B> Service<Request<B>> for Fallback<S>
+where
+    S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ResponseBody<S::Body>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
+        let clone = self.inner.clone();
+        let ready = mem::replace(&mut self.inner, clone);
+        ResponseFuture::new(ready, request, self.handle.clone(), self.settings)
+    }
+}

@@ -1,0 +1,201 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+
+use super::layer::{OnLimit, Settings};
+use super::limits::Limits;
+use crate::{Deadline, ErrorCode, Gate, Outcome, Rejection, clock};
+
+/// The limit that a layer, its services and their clones share.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    name: OnceLock<Box<str>>,
+    settings: Settings,
+    limits: Mutex<Limits>,
+    /// The turn to sleep until there is room: one permit, handed on first come first served.
+    turn: Semaphore,
+    waiting: AtomicUsize,
+}
+
+/// What became of a call that asked for room.
+pub(super) enum Entry {
+    Admitted,
+    Queued(Queued),
+    Refused(Rejection),
+}
+
+/// A call in the queue. Boxed, because tokio's future has no name: one allocation for a call that has to wait.
+pub(super) type Queued = Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send>>;
+
+impl Handle {
+    pub(super) fn new(settings: Settings) -> Self {
+        let limits = Mutex::new(Limits::new(&settings, clock::now()));
+        let (turn, waiting) = (Semaphore::new(1), AtomicUsize::new(0));
+        Self(Arc::new(Shared { name: OnceLock::new(), settings, limits, turn, waiting }))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Names the limit in events; the first name given holds.
+    pub(crate) fn name(&self, name: &str) {
+        let _ = self.0.name.set(name.into());
+    }
+
+    pub(super) fn target(&self) -> &str {
+        self.0.name.get().map_or("", |name| name)
+    }
+
+    /// How many requests could be sent at once now; `None` without a quota.
+    #[must_use]
+    pub fn remaining(&self) -> Option<u32> {
+        self.limits().remaining(clock::now())
+    }
+
+    /// How much longer the provider wants to be left alone, if it said so.
+    #[must_use]
+    pub fn closed_for(&self) -> Option<Duration> {
+        self.limits().closed_for(clock::now())
+    }
+
+    /// How many calls wait for their turn.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Forgets all that was spent, and what the provider said.
+    pub fn reset(&self) {
+        *self.limits() = Limits::new(self.settings(), clock::now());
+    }
+
+    /// Whether a call that came now would be refused at once, and why. Takes nothing.
+    #[must_use]
+    pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
+        if !self.settings().enabled {
+            return None;
+        }
+        let now = clock::now();
+        let wait = self.limits().wait(self.ahead(), now);
+        if wait.is_zero() { None } else { self.doomed(wait, deadline, now) }
+    }
+
+    /// Listens to what came back: a 429 closes the gate.
+    pub(super) fn learn(&self, outcome: &Outcome) {
+        if let Outcome::Failure(failure) = outcome
+            && failure.code == ErrorCode::RateLimited
+            && self.settings().enabled
+        {
+            let wait = failure.wait().unwrap_or(self.settings().pause);
+            self.limits().close(Deadline::after(wait, clock::now()).instant());
+        }
+    }
+
+    /// Gives back a request that never reached the wire.
+    pub(super) fn refund(&self) {
+        self.limits().refund(clock::now());
+    }
+
+    pub(super) fn enter(&self, deadline: Option<Deadline>) -> Entry {
+        if !self.settings().enabled {
+            return Entry::Admitted;
+        }
+        let now = clock::now();
+        let ahead = self.ahead();
+        let wait = match ahead {
+            0 => match self.limits().spend(now) {
+                Ok(()) => return Entry::Admitted,
+                Err(wait) => wait,
+            },
+            // Those who wait come first, even if there is room for one.
+            ahead => self.limits().wait(ahead, now),
+        };
+        if let Some(rejection) = self.doomed(wait, deadline, now) {
+            return Entry::Refused(rejection);
+        }
+        Entry::Queued(Box::pin(Place::take(self).wait(deadline, now)))
+    }
+
+    /// The refusal of a call that would have to wait for `wait`, if its waiting would be in vain.
+    fn doomed(&self, wait: Duration, deadline: Option<Deadline>, now: Instant) -> Option<Rejection> {
+        let settings = self.settings();
+        let rejection = if settings.on_limit == OnLimit::Reject {
+            refused("rate limit reached")
+        } else if wait > settings.max_wait {
+            refused("rate limit reached, and the wait would be too long")
+        } else if self.waiting() >= settings.max_waiting {
+            refused("rate limit reached, and too many wait already")
+        } else if deadline.is_some_and(|deadline| !deadline.allows(wait, now)) {
+            Rejection::new(Gate::Deadline, ErrorCode::Timeout).because("rate limit reached past the deadline")
+        } else {
+            return None;
+        };
+        Some(rejection.with_retry_after(wait))
+    }
+
+    fn ahead(&self) -> u32 {
+        u32::try_from(self.waiting()).unwrap_or(u32::MAX)
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the queue; given back when dropped, together with the turn.
+struct Place(Handle);
+
+impl Place {
+    fn take(handle: &Handle) -> Self {
+        handle.0.waiting.fetch_add(1, Ordering::Relaxed);
+        Self(handle.clone())
+    }
+
+    async fn wait(self, deadline: Option<Deadline>, now: Instant) -> Result<(), Rejection> {
+        let gate = &self.0;
+        let patience = Deadline::after(gate.settings().max_wait, now);
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        let turn = tokio::time::timeout_at(until.instant().into(), gate.0.turn.acquire()).await;
+        let turn = turn.map_err(|_| refused("rate limit reached, and the wait was too long"))?;
+        // First in the queue. The gate may close while this one sleeps, so it asks again on waking.
+        loop {
+            let now = clock::now();
+            let Err(wait) = gate.limits().spend(now) else {
+                drop(turn);
+                return Ok(());
+            };
+            if !until.allows(wait, now) {
+                return Err(refused("rate limit reached, and the wait was too long").with_retry_after(wait));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("settings", self.settings())
+            .field("remaining", &self.remaining())
+            .field("waiting", &self.waiting())
+            .finish()
+    }
+}
+
+fn refused(reason: &'static str) -> Rejection {
+    Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).because(reason)
+}

@@ -1,0 +1,56 @@
+use std::mem;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::gate::Entry;
+use super::{Handle, ResponseFuture};
+use crate::refusal::refuse;
+use crate::{BoxError, Deadline, HttpService};
+
+/// Keeps to the provider's pace; see the [module page](crate::rate_limit).
+#[derive(Clone, Debug)]
+pub struct RateLimit<S> {
+    inner: S,
+    handle: Handle,
+}
+
+impl<S> RateLimit<S> {
+    pub(super) fn new(inner: S, handle: Handle) -> Self {
+        Self { inner, handle }
+    }
+
+    /// The limit that this service shares with its clones.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl<S, B> Service<Request<B>> for RateLimit<S>
+where
+    S: HttpService<B> + Clone,
+{
+    type Response = Response<S::Body>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
+        match self.handle.enter(Deadline::of(request.extensions())) {
+            Entry::Admitted => ResponseFuture::calling(self.inner.call(request), self.handle.clone()),
+            Entry::Queued(queued) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::queued(queued, ready, request, self.handle.clone())
+            }
+            Entry::Refused(rejection) => {
+                ResponseFuture::refused(refuse(rejection, self.handle.target(), request.extensions()))
+            }
+        }
+    }
+}

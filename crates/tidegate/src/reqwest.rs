@@ -1,0 +1,92 @@
+//! reqwest as the innermost service.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use pin_project::pin_project;
+use reqwest::{Body, Client};
+use tower_service::Service;
+
+use crate::{BoxError, Cause, ErrorCode, Failure, Payload};
+
+/// A [`reqwest::Client`] that takes `http` requests and gives `http` responses.
+///
+/// reqwest's own time-out and redirects stay as the client was built. Errors lose their URL, which may hold a
+/// key; a request that could not be built is the caller's mistake (E1001), a time-out of the client is E3003.
+///
+/// ```
+/// use tidegate::{ReqwestService, ResilienceBuilder};
+///
+/// let openai = ResilienceBuilder::new("openai/gpt-4o").service(ReqwestService::new(reqwest::Client::new()));
+/// ```
+#[derive(Clone, Debug)]
+pub struct ReqwestService {
+    client: Client,
+}
+
+impl ReqwestService {
+    /// Sends through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+}
+
+impl Service<Request<Payload>> for ReqwestService {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.client.poll_ready(cx).map_err(explain)
+    }
+
+    fn call(&mut self, request: Request<Payload>) -> ResponseFuture {
+        ResponseFuture(match request.map(into_body).try_into() {
+            Ok(request) => State::Calling(self.client.call(request)),
+            Err(error) => State::Unsendable(Some(explain(error))),
+        })
+    }
+}
+
+fn into_body(payload: Payload) -> Body {
+    Bytes::try_from(payload).map_or_else(Body::wrap, Body::from)
+}
+
+/// The error in our words: what the layers need to know, and nothing that could be a secret.
+fn explain(error: reqwest::Error) -> BoxError {
+    let error = error.without_url();
+    if error.is_builder() {
+        return Failure::new(ErrorCode::InvalidRequest).into();
+    }
+    if error.is_timeout() {
+        return Failure { cause: Cause::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
+    }
+    error.into()
+}
+
+/// Waits for the answer.
+#[pin_project]
+pub struct ResponseFuture(#[pin] State);
+
+#[pin_project(project = StateProj)]
+enum State {
+    Calling(#[pin] <Client as Service<reqwest::Request>>::Future),
+    Unsendable(Option<BoxError>),
+}
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().0.project() {
+            StateProj::Calling(future) => {
+                Poll::Ready(ready!(future.poll(cx)).map(Response::from).map_err(explain))
+            }
+            StateProj::Unsendable(error) => Poll::Ready(Err(error.take().expect("polled after completion"))),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::bucket::{Bucket, Rate};
+
+/// What all calls together may spend on retries: a share of the traffic, and a floor.
+///
+/// Every call pays `ratio` of a retry in; a retry takes one out. When nothing is left, the floor allows so
+/// many a second. After Finagle's `RetryBudget`, whose numbers (20 %, 10 a second, 10 s) are the defaults.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// In thousandths of a retry.
+    balance: AtomicU64,
+    deposit: u64,
+    cap: u64,
+    floor: Option<Mutex<Bucket>>,
+}
+
+/// One retry.
+const RETRY: u64 = 1_000;
+
+/// A balance is worth at most so many retries: ten seconds of the floor, so that a long calm does not pay for a storm.
+const CAP: u64 = 100 * RETRY;
+
+impl Budget {
+    /// `ratio` retries per call, clamped to 0..=1, and `floor` a second on top.
+    pub(super) fn new(ratio: f64, floor: u32, now: Instant) -> Self {
+        let deposit = (ratio.clamp(0.0, 1.0) * RETRY as f64) as u64;
+        let rate = |floor| Rate::new(floor, Duration::from_secs(1), floor);
+        let floor = NonZeroU32::new(floor).map(|floor| Mutex::new(Bucket::new(rate(floor), now)));
+        Self { balance: AtomicU64::new(0), deposit, cap: CAP, floor }
+    }
+
+    /// A call begins. In calm weather the balance is at its cap, and this is a load.
+    pub(super) fn deposit(&self) {
+        if self.balance.load(Ordering::Relaxed) < self.cap {
+            self.balance.fetch_add(self.deposit, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes out one retry, if it can be afforded.
+    pub(super) fn withdraw(&self, now: Instant) -> bool {
+        let spent = self
+            .balance
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |balance| balance.checked_sub(RETRY));
+        spent.is_ok()
+            || self
+                .floor
+                .as_ref()
+                .is_some_and(|floor| floor.lock().unwrap_or_else(PoisonError::into_inner).spend(now).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_add_a_fifth_to_the_traffic_and_a_floor() {
+        let now = Instant::now();
+        let budget = Budget::new(0.2, 10, now);
+        (0..200).for_each(|_| budget.deposit());
+        let afforded = (0..1_000).filter(|_| budget.withdraw(now)).count();
+        assert_eq!(afforded, 40 + 10);
+        let later = now + Duration::from_secs(1);
+        assert_eq!((0..1_000).filter(|_| budget.withdraw(later)).count(), 10);
+    }
+
+    #[test]
+    fn a_long_calm_does_not_pay_for_a_storm() {
+        let now = Instant::now();
+        let budget = Budget::new(0.2, 0, now);
+        (0..1_000_000).for_each(|_| budget.deposit());
+        assert_eq!((0..10_000).filter(|_| budget.withdraw(now)).count(), 100);
+    }
+}

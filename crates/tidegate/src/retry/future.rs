@@ -1,0 +1,202 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use pin_project::pin_project;
+use tokio::time::Sleep;
+use tower_service::Service;
+
+use super::Handle;
+use super::judge::{Attempt, Verdict};
+use crate::replay::copy;
+use crate::{BoxError, Deadline, HttpService, Outcome, Payload, Rejection, Trail, clock};
+use tidegate_core::Collect;
+
+/// Asks, judges what came back, waits, and asks again.
+#[pin_project]
+pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
+    #[pin]
+    state: State<S::Future, B>,
+    service: S,
+    call: Call,
+}
+
+#[pin_project(project = StateProj)]
+enum State<F, B> {
+    /// The body is read, so that it can be sent again.
+    Collecting { head: Option<http::request::Parts>, body: Collect<B> },
+    /// An attempt is under way.
+    Calling(#[pin] F),
+    /// The back-off.
+    Waiting(#[pin] Sleep),
+    /// The service is asked whether it can take another attempt.
+    Readying,
+}
+
+/// One call of the user, with all its attempts.
+struct Call {
+    handle: Handle,
+    /// The number of the attempt under way.
+    attempt: u32,
+    /// The request of the next attempt, if there can be one.
+    next: Option<Request<Payload>>,
+    deadline: Option<Deadline>,
+    trail: Log,
+}
+
+/// Who writes down what happened: the wire, if the caller gave a trail; else we, from the first failure on.
+enum Log {
+    Given(Trail),
+    Own(Option<Trail>),
+}
+
+impl<S: Service<Request<Payload>>, B> ResponseFuture<S, B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    pub(super) fn new(service: S, request: Request<B>, handle: Handle) -> Self {
+        let (head, body) = request.into_parts();
+        let trail = Trail::of(&head.extensions).cloned().map_or(Log::Own(None), Log::Given);
+        let call = Call { attempt: 1, next: None, deadline: Deadline::of(&head.extensions), trail, handle };
+        let body = Payload::collect(body, call.body_cap());
+        Self { state: State::Collecting { head: Some(head), body }, service, call }
+    }
+}
+
+impl Call {
+    fn body_cap(&self) -> usize {
+        let settings = self.handle.settings();
+        if settings.max_retries == 0 { 0 } else { settings.body_cap }
+    }
+
+    /// Keeps a copy for the next attempt, unless none can follow.
+    fn keep(&mut self, request: &Request<Payload>) {
+        let may_follow = self.attempt <= self.handle.settings().max_retries;
+        self.next = if may_follow { copy(request) } else { None };
+    }
+
+    /// What to do about a result; the waiting and the counting are done by the caller.
+    fn judge<R>(&mut self, result: &Result<Response<R>, BoxError>) -> Verdict {
+        let outcome = match result {
+            Ok(response) => Outcome::of(response),
+            Err(error) => Outcome::of_error(&**error),
+        };
+        let rejection = result.as_ref().err().and_then(|error| Rejection::find(&**error));
+        if outcome == Outcome::Success || self.next.is_none() {
+            return self.end(&outcome);
+        }
+        let attempt = Attempt {
+            number: self.attempt,
+            deadline: self.deadline,
+            now: clock::now(),
+            random: self.handle.random(),
+        };
+        let verdict = match rejection {
+            Some(rejection) => self.handle.settings().judge_rejection(rejection, attempt),
+            None => self.handle.settings().judge(&outcome, attempt),
+        };
+        match verdict {
+            Verdict::Again(wait) if self.handle.withdraw() => {
+                self.tell(&outcome, rejection, wait);
+                verdict
+            }
+            Verdict::Again(_) | Verdict::Return => self.end(&outcome),
+        }
+    }
+
+    fn end(&mut self, outcome: &Outcome) -> Verdict {
+        if self.attempt > 1 {
+            self.handle.ended(*outcome == Outcome::Success);
+            if let Log::Own(Some(trail)) = &self.trail {
+                trail.attempt(outcome);
+            }
+        }
+        Verdict::Return
+    }
+
+    fn tell(&mut self, outcome: &Outcome, rejection: Option<&Rejection>, wait: Duration) {
+        let trail = match &mut self.trail {
+            Log::Given(trail) => trail,
+            Log::Own(trail) => {
+                let trail = trail.get_or_insert_default();
+                trail.attempt(outcome);
+                if let Some(rejection) = rejection {
+                    trail.refused(rejection);
+                }
+                trail
+            }
+        };
+        trail.push(crate::Verdict::Waiting(wait));
+        tracing::debug!(
+            layer = "retry",
+            target = self.handle.target(),
+            attempt = self.attempt,
+            code = outcome.failure().map(|failure| failure.code.code()),
+            wait_ms = wait.as_millis() as u64,
+            "asking again",
+        );
+    }
+
+    /// The trail of a call that needed more than one attempt, for the response.
+    fn trail(&self) -> Option<Trail> {
+        match &self.trail {
+            Log::Given(trail) | Log::Own(Some(trail)) if self.attempt > 1 => Some(trail.clone()),
+            Log::Given(_) | Log::Own(_) => None,
+        }
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S, B>
+where
+    S: HttpService<Payload>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response<S::Body>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                // The first attempt goes to the instance that the caller made ready.
+                StateProj::Collecting { head, body } => {
+                    let body = ready!(Pin::new(body).poll(cx))?;
+                    let head = head.take().expect("polled after completion");
+                    let request = Request::from_parts(head, body);
+                    this.call.handle.deposit();
+                    this.call.keep(&request);
+                    this.state.set(State::Calling(this.service.call(request)));
+                }
+                StateProj::Calling(future) => {
+                    let mut result = ready!(future.poll(cx)).map_err(Into::into);
+                    match this.call.judge(&result) {
+                        Verdict::Return => {
+                            if let (Ok(response), Some(trail)) = (&mut result, this.call.trail()) {
+                                response.extensions_mut().insert(trail);
+                            }
+                            return Poll::Ready(result);
+                        }
+                        Verdict::Again(wait) => {
+                            // Now, and not after the wait: it may hold a connection, or a permit.
+                            drop(result);
+                            this.state.set(State::Waiting(tokio::time::sleep(wait)));
+                        }
+                    }
+                }
+                StateProj::Waiting(sleep) => {
+                    ready!(sleep.poll(cx));
+                    this.state.set(State::Readying);
+                }
+                StateProj::Readying => {
+                    ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
+                    let request = this.call.next.take().expect("kept for this attempt");
+                    this.call.attempt += 1;
+                    this.call.keep(&request);
+                    this.state.set(State::Calling(this.service.call(request)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::budget::Budget;
+use super::layer::Settings;
+use crate::clock;
+
+/// The budget and the statistics that a layer, its services and their clones share.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    name: OnceLock<Box<str>>,
+    settings: Settings,
+    budget: Option<Budget>,
+    random: Mutex<fastrand::Rng>,
+    retries: AtomicU64,
+    recovered: AtomicU64,
+    gave_up: AtomicU64,
+    out_of_budget: AtomicU64,
+}
+
+/// What the retries came to, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Statistics {
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Calls that succeeded after at least one retry.
+    pub recovered: u64,
+    /// Calls that failed after at least one retry.
+    pub gave_up: u64,
+    /// Retries that made sense but could not be afforded.
+    pub out_of_budget: u64,
+}
+
+impl Handle {
+    pub(super) fn new(settings: Settings) -> Self {
+        let budget = settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now()));
+        let random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        Self(Arc::new(Shared {
+            name: OnceLock::new(),
+            settings,
+            budget,
+            random: Mutex::new(random),
+            retries: AtomicU64::new(0),
+            recovered: AtomicU64::new(0),
+            gave_up: AtomicU64::new(0),
+            out_of_budget: AtomicU64::new(0),
+        }))
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Names the retries in events; the first name given holds.
+    pub(crate) fn name(&self, name: &str) {
+        let _ = self.0.name.set(name.into());
+    }
+
+    pub(super) fn target(&self) -> &str {
+        self.0.name.get().map_or("", |name| name)
+    }
+
+    /// What the retries came to, since the start.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            retries: read(&self.0.retries),
+            recovered: read(&self.0.recovered),
+            gave_up: read(&self.0.gave_up),
+            out_of_budget: read(&self.0.out_of_budget),
+        }
+    }
+
+    /// A call begins.
+    pub(super) fn deposit(&self) {
+        if let Some(budget) = &self.0.budget {
+            budget.deposit();
+        }
+    }
+
+    /// Takes one retry out of the budget, if it can be afforded.
+    pub(super) fn withdraw(&self) -> bool {
+        let afforded = self.0.budget.as_ref().is_none_or(|budget| budget.withdraw(clock::now()));
+        let counter = if afforded { &self.0.retries } else { &self.0.out_of_budget };
+        counter.fetch_add(1, Ordering::Relaxed);
+        afforded
+    }
+
+    /// A call that needed retries ended.
+    pub(super) fn ended(&self, is_success: bool) {
+        let counter = if is_success { &self.0.recovered } else { &self.0.gave_up };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Uniform in 0..1.
+    pub(super) fn random(&self) -> f64 {
+        self.0.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+}

@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::backoff::Backoff;
+use super::{Handle, Retry};
+use crate::Payload;
+
+/// Asks again when that makes sense; see the [module page](crate::retry).
+///
+/// One layer value is one budget: every service it makes, and every clone of those, shares it, unless
+/// [`per_service`](Self::per_service) asks for one each. A setter begins a new budget.
+#[derive(Clone, Debug)]
+pub struct RetryLayer {
+    handle: Handle,
+    per_service: bool,
+}
+
+/// What the user sets.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) max_retries: u32,
+    pub(super) backoff: Backoff,
+    pub(super) retry_rejections: bool,
+    /// Ratio of the traffic, and retries a second on top.
+    pub(super) budget: Option<(f64, u32)>,
+    pub(super) body_cap: usize,
+    pub(super) seed: Option<u64>,
+}
+
+impl Default for RetryLayer {
+    fn default() -> Self {
+        Self::exponential()
+    }
+}
+
+impl RetryLayer {
+    /// 3 retries, after 1 s, 2 s and 4 s at most, with full jitter.
+    #[must_use]
+    pub fn exponential() -> Self {
+        let settings = Settings {
+            max_retries: 3,
+            backoff: Backoff {
+                initial: Duration::from_secs(1),
+                max: Duration::from_secs(30),
+                multiplier: 2.0,
+            },
+            retry_rejections: false,
+            budget: Some((0.2, 10)),
+            body_cap: Payload::DEFAULT_CAP,
+            seed: None,
+        };
+        Self { handle: Handle::new(settings), per_service: false }
+    }
+
+    /// Never asks again, and keeps nothing to do so.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self::exponential().max_retries(0)
+    }
+
+    /// At most so many attempts after the first.
+    #[must_use]
+    pub fn max_retries(self, retries: u32) -> Self {
+        self.set(|settings| settings.max_retries = retries)
+    }
+
+    /// The longest wait after the first attempt.
+    #[must_use]
+    pub fn initial_delay(self, delay: Duration) -> Self {
+        self.set(|settings| settings.backoff.initial = delay)
+    }
+
+    /// No wait is longer than this; when the provider tells a longer one, the retrying ends.
+    #[must_use]
+    pub fn max_delay(self, delay: Duration) -> Self {
+        self.set(|settings| settings.backoff.max = delay)
+    }
+
+    /// Each wait is this many times the one before. Below 1, and what is not a number, is taken as 1.
+    #[must_use]
+    pub fn backoff_multiplier(self, multiplier: f64) -> Self {
+        // `max` answers 1 for a NaN.
+        self.set(|settings| settings.backoff.multiplier = multiplier.max(1.0))
+    }
+
+    /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top.
+    #[must_use]
+    pub fn budget(self, ratio: f64, floor: u32) -> Self {
+        self.set(|settings| settings.budget = Some((ratio, floor)))
+    }
+
+    /// Retries are bounded by their count alone.
+    #[must_use]
+    pub fn without_budget(self) -> Self {
+        self.set(|settings| settings.budget = None)
+    }
+
+    /// Waits for a gate of ours that refused, if it says for how long and the call has a deadline that allows it.
+    ///
+    /// Off by default: an open circuit is there to be told at once, and a fallback can do better than wait.
+    #[must_use]
+    pub fn retry_rejections(self, retry: bool) -> Self {
+        self.set(|settings| settings.retry_rejections = retry)
+    }
+
+    /// Request bodies up to so many bytes are kept to be sent again; 32 MiB by default.
+    #[must_use]
+    pub fn body_cap(self, bytes: usize) -> Self {
+        self.set(|settings| settings.body_cap = bytes)
+    }
+
+    /// Draws the jitter from this seed, so that a run can be repeated.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        self.set(|settings| settings.seed = Some(seed))
+    }
+
+    /// The name in events, usually `provider/model`. The first name given holds.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.handle.name(name);
+        self
+    }
+
+    /// Gives every service that this layer makes a budget of its own.
+    #[must_use]
+    pub fn per_service(self) -> Self {
+        Self { per_service: true, ..self }
+    }
+
+    /// The statistics shared by the services of this layer (the template, after [`per_service`](Self::per_service)).
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.handle.settings().clone();
+        change(&mut settings);
+        Self { handle: Handle::new(settings), ..self }
+    }
+}
+
+impl<S> Layer<S> for RetryLayer {
+    type Service = Retry<S>;
+
+    fn layer(&self, inner: S) -> Retry<S> {
+        let handle = match self.per_service {
+            true => Handle::new(self.handle.settings().clone()),
+            false => self.handle.clone(),
+        };
+        Retry::new(inner, handle)
+    }
+}

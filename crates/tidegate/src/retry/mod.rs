@@ -1,0 +1,68 @@
+//! Asks again when that makes sense: the failure is one that passes, there is time, and it can be afforded.
+//!
+//! # When
+//! In front of everything that is taken per attempt. Model providers fail for seconds at a time; most of those
+//! failures never need to reach a person.
+//!
+//! # Example
+//! ```
+//! use std::time::Duration;
+//! use http::{Request, Response};
+//! use tidegate::{Payload, RetryLayer};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), tidegate::BoxError> {
+//! let mut statuses = [503, 503, 200].into_iter();
+//! let flaky = service_fn(move |_: Request<Payload>| {
+//!     let status = statuses.next().unwrap();
+//!     async move { Ok::<_, tidegate::BoxError>(Response::builder().status(status).body(Payload::empty()).unwrap()) }
+//! });
+//! # let flaky = tower::buffer::Buffer::new(flaky, 1);
+//! let retry = RetryLayer::exponential().max_retries(3).initial_delay(Duration::from_secs(1));
+//! let answer = ServiceBuilder::new().layer(retry).service(flaky).oneshot(Request::new(Payload::empty())).await?;
+//! assert_eq!(answer.status(), 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Defaults
+//! 3 retries; 1 s doubled each time up to 30 s, with full jitter; a budget of 20 % of the calls and 10 a second.
+//!
+//! # When it asks again
+//! The code is retryable (rate limited, server error, overloaded, timeout, conflict) and the provider does not
+//! forbid it (`x-should-retry`), or it demands it. A wait that the provider told replaces the back-off, and only
+//! ever grows by its jitter. It does *not* ask again, so that a fallback can act at once, when that wait passes
+//! `max_delay` or the deadline, or speaks of a daily or spend limit. A refusal of our own is not
+//! retried either, unless [`retry_rejections`](RetryLayer::retry_rejections) is set and it fits the deadline.
+//!
+//! # When it says no
+//! Never. Out of attempts, the last real answer or error goes through as it came.
+//!
+//! # Streams
+//! Once a good head has arrived the bytes are the caller's; nothing is retried after that. A request body up to
+//! [`body_cap`](RetryLayer::body_cap) is kept to be sent again; a longer one is sent once. A failed response is
+//! dropped before the wait, so that it holds neither connection nor permit.
+//!
+//! # Why a budget
+//! A count bounds one call; when everything fails it multiplies the load on a provider that has too much of it.
+//! A budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for quiet times.
+//!
+//! # Mistakes people make
+//! Retrying `insufficient_quota`. Retrying earlier than told. Retrying in the client below and here as well.
+
+mod backoff;
+mod budget;
+mod future;
+mod handle;
+mod judge;
+mod layer;
+mod service;
+
+pub use future::ResponseFuture;
+pub use handle::{Handle, Statistics};
+pub use layer::RetryLayer;
+pub use service::Retry;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tower_layer::Layer;
+
+use super::preflight::PreflightLayer;
+use super::service::Stack;
+use super::{Resilience, Signals};
+use crate::{
+    BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, RateLimitLayer,
+    RetryLayer, TimeoutLayer,
+};
+
+/// Stacks the layers in protocol order; see the [module page](crate::stack).
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ResilienceBuilder {
+    name: Arc<str>,
+    fallback: FallbackLayer,
+    retry: RetryLayer,
+    backpressure: BackpressureLayer,
+    rate_limit: RateLimitLayer,
+    circuit_breaker: CircuitBreakerLayer,
+    attempt_timeout: Duration,
+    total_timeout: Option<Duration>,
+    classify: Option<ClassifyLayer>,
+}
+
+/// The stack as a layer: one shared state for every service it makes.
+#[derive(Clone, Debug)]
+pub struct ResilienceLayer {
+    fallback: FallbackLayer,
+    retry: RetryLayer,
+    preflight: PreflightLayer,
+    backpressure: BackpressureLayer,
+    rate_limit: RateLimitLayer,
+    circuit_breaker: CircuitBreakerLayer,
+    timeout: TimeoutLayer,
+    classify: ClassifyLayer,
+    total_timeout: Option<Duration>,
+}
+
+impl ResilienceBuilder {
+    /// A stack of this name, usually `provider/model`, with nothing in it but the wire.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            fallback: FallbackLayer::new(),
+            retry: RetryLayer::disabled(),
+            backpressure: BackpressureLayer::disabled(),
+            rate_limit: RateLimitLayer::disabled(),
+            circuit_breaker: CircuitBreakerLayer::disabled(),
+            attempt_timeout: Duration::from_secs(600),
+            total_timeout: None,
+            classify: None,
+        }
+    }
+
+    /// Another name; it also tells whose rules judge the answers.
+    pub fn name(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Whom to ask next.
+    pub fn fallback(self, fallback: FallbackLayer) -> Self {
+        Self { fallback, ..self }
+    }
+
+    /// Asks again.
+    pub fn retry(self, retry: RetryLayer) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Bounds what is in flight.
+    pub fn backpressure(self, backpressure: BackpressureLayer) -> Self {
+        Self { backpressure, ..self }
+    }
+
+    /// Keeps to the provider's pace.
+    pub fn rate_limit(self, rate_limit: RateLimitLayer) -> Self {
+        Self { rate_limit, ..self }
+    }
+
+    /// Stops asking a provider that is down.
+    pub fn circuit_breaker(self, circuit_breaker: CircuitBreakerLayer) -> Self {
+        Self { circuit_breaker, ..self }
+    }
+
+    /// One attempt may take this long, to the last byte of its answer. 600 s by default.
+    pub fn attempt_timeout(self, attempt_timeout: Duration) -> Self {
+        Self { attempt_timeout, ..self }
+    }
+
+    /// The whole call may take this long, waits, attempts and fallbacks together: the
+    /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. By default there is none.
+    pub fn total_timeout(self, total_timeout: Duration) -> Self {
+        Self { total_timeout: Some(total_timeout), ..self }
+    }
+
+    /// Judges answers by `classifier` instead of by the rules of the provider named.
+    pub fn classify(self, classifier: impl Classify) -> Self {
+        Self { classify: Some(ClassifyLayer::new(classifier)), ..self }
+    }
+
+    /// The stack as a layer, for a `ServiceBuilder` or for several clients of one provider.
+    #[must_use]
+    pub fn build(self) -> ResilienceLayer {
+        let name = &*self.name;
+        let (retry, backpressure) = (self.retry.name(name), self.backpressure.name(name));
+        let (rate_limit, circuit_breaker) = (self.rate_limit.name(name), self.circuit_breaker.name(name));
+        let signals = Signals::new(
+            Arc::clone(&self.name),
+            circuit_breaker.handle(),
+            rate_limit.handle(),
+            backpressure.handle(),
+            retry.handle(),
+            self.fallback.handle(),
+        );
+        ResilienceLayer {
+            fallback: self.fallback,
+            retry,
+            preflight: PreflightLayer::new(signals),
+            backpressure,
+            rate_limit,
+            circuit_breaker,
+            timeout: TimeoutLayer::new(self.attempt_timeout),
+            classify: self.classify.unwrap_or_else(|| default_classifier(name)),
+            total_timeout: self.total_timeout,
+        }
+    }
+
+    /// The stack around `inner`.
+    #[must_use]
+    pub fn service<S>(self, inner: S) -> Resilience<S> {
+        self.build().layer(inner)
+    }
+}
+
+impl ResilienceLayer {
+    /// The state shared by all services of this layer.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        self.preflight.signals()
+    }
+
+    /// Protocol order, outermost first.
+    fn stack<S>(&self, inner: S) -> Stack<S> {
+        // Per call: whom to ask next, once the stack of the first target has given up.
+        self.fallback.layer(
+            // Per call: outside of the gates, so that every attempt passes all of them, and none is held in a wait.
+            self.retry.layer(
+                // Per attempt: what is bound to be refused is refused before it queues.
+                self.preflight.layer(
+                    // Per attempt: a permit first, so that what waits for the rate is bounded too.
+                    self.backpressure.layer(
+                        // Per attempt: a request of the quota, given back if the circuit below refuses.
+                        self.rate_limit.layer(
+                            // Per attempt: last of the gates, so that it sees just what reaches the provider.
+                            self.circuit_breaker.layer(
+                                // The wire: clocks outside of the judge, who may have to read a slow error body.
+                                self.timeout.layer(self.classify.layer(inner)),
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+        )
+    }
+}
+
+impl<S> Layer<S> for ResilienceLayer {
+    type Service = Resilience<S>;
+
+    fn layer(&self, inner: S) -> Resilience<S> {
+        Resilience::new(self.stack(inner), self.signals(), self.total_timeout)
+    }
+}
+
+#[cfg(feature = "providers")]
+fn default_classifier(name: &str) -> ClassifyLayer {
+    use tidegate_providers::{Provider, ProviderClassifier};
+    ClassifyLayer::new(ProviderClassifier::new(Provider::named(name)))
+}
+
+#[cfg(not(feature = "providers"))]
+fn default_classifier(_: &str) -> ClassifyLayer {
+    ClassifyLayer::new(crate::StatusClassifier)
+}

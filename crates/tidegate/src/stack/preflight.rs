@@ -1,0 +1,93 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use pin_project::pin_project;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Signals;
+use crate::refusal::refuse;
+use crate::{BoxError, Deadline, HttpService, Rejection, Trail};
+
+/// Refuses at once what the gates below are bound to refuse, before it queues for any of them.
+#[derive(Clone, Debug)]
+pub struct Preflight<S> {
+    inner: S,
+    signals: Signals,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct PreflightLayer {
+    signals: Signals,
+}
+
+impl PreflightLayer {
+    pub(super) fn new(signals: Signals) -> Self {
+        Self { signals }
+    }
+
+    pub(super) fn signals(&self) -> Signals {
+        self.signals.clone()
+    }
+}
+
+impl<S> Layer<S> for PreflightLayer {
+    type Service = Preflight<S>;
+
+    fn layer(&self, inner: S) -> Preflight<S> {
+        Preflight { inner, signals: self.signals() }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Preflight<S>
+where
+    S: HttpService<B>,
+{
+    type Response = Response<S::Body>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
+        if let Some(trail) = Trail::of(request.extensions()) {
+            trail.enter(self.signals.target());
+        }
+        match self.signals.preflight(Deadline::of(request.extensions())) {
+            Ok(()) => ResponseFuture::Calling(self.inner.call(request)),
+            Err(rejection) => {
+                ResponseFuture::Refused(Some(refuse(rejection, self.signals.target(), request.extensions())))
+            }
+        }
+    }
+}
+
+/// Waits for the answer, or refuses.
+#[pin_project(project = ResponseFutureProj)]
+pub enum ResponseFuture<F> {
+    /// The gates are asked.
+    Calling(#[pin] F),
+    /// One of them would have refused.
+    Refused(Option<Rejection>),
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<T, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ResponseFutureProj::Calling(future) => Poll::Ready(ready!(future.poll(cx)).map_err(Into::into)),
+            ResponseFutureProj::Refused(rejection) => {
+                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
+            }
+        }
+    }
+}

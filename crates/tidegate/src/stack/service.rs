@@ -1,0 +1,75 @@
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{Preflight, Signals};
+use crate::backpressure::Backpressure;
+use crate::circuit_breaker::CircuitBreaker;
+use crate::classify::Classified;
+use crate::fallback::Fallback;
+use crate::rate_limit::RateLimit;
+use crate::retry::Retry;
+use crate::timeout::Timeout;
+use crate::{
+    BoxError, Deadline, HttpService, Payload, backpressure, circuit_breaker, classify, clock, fallback,
+    timeout,
+};
+
+/// All layers in protocol order around `S`; see the [module page](crate::stack).
+///
+/// `Clone`, `Send` and `Sync` when `S` is; clones share their state.
+#[derive(Clone, Debug)]
+pub struct Resilience<S> {
+    stack: Stack<S>,
+    signals: Signals,
+    total_timeout: Option<Duration>,
+}
+
+pub(super) type Stack<S> = Fallback<Retry<Gates<S>>>;
+type Gates<S> = Preflight<Backpressure<RateLimit<CircuitBreaker<Wire<S>>>>>;
+type Wire<S> = Timeout<Classified<S>>;
+
+/// The body of an answer, with all that is held until it ends.
+pub type ResponseBody<B> =
+    fallback::ResponseBody<backpressure::ResponseBody<circuit_breaker::ResponseBody<WireBody<B>>>>;
+type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
+
+/// Waits for the answer of the stack.
+pub type ResponseFuture<S, B> = fallback::ResponseFuture<Retry<Gates<S>>, B>;
+
+impl<S> Resilience<S> {
+    pub(super) fn new(stack: Stack<S>, signals: Signals, total_timeout: Option<Duration>) -> Self {
+        Self { stack, signals, total_timeout }
+    }
+
+    /// What the stack knows about its provider.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        self.signals.clone()
+    }
+}
+
+impl<S, B> Service<Request<B>> for Resilience<S>
+where
+    S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ResponseBody<S::Body>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Service::<Request<B>>::poll_ready(&mut self.stack, cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
+        if let Some(total) = self.total_timeout {
+            Deadline::after(total, clock::now()).tighten(request.extensions_mut());
+        }
+        self.stack.call(request)
+    }
+}

@@ -1,0 +1,122 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::circuit_breaker::State;
+use crate::fallback::TargetStatistics;
+use crate::retry::Statistics;
+use crate::{Deadline, Gate, Rejection, backpressure, circuit_breaker, clock, fallback, rate_limit, retry};
+
+/// What a stack knows about its provider, for programs and people. Cheap to clone; reading it takes nothing.
+#[derive(Clone, Debug)]
+pub struct Signals(Arc<Gates>);
+
+#[derive(Debug)]
+struct Gates {
+    target: Arc<str>,
+    circuit_breaker: circuit_breaker::Handle,
+    rate_limit: rate_limit::Handle,
+    backpressure: backpressure::Handle,
+    retry: retry::Handle,
+    fallback: fallback::Handle,
+}
+
+/// The state of a stack at one moment, ready to be serialised. Times are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SignalsSnapshot {
+    /// The name of the stack, usually `provider/model`.
+    pub target: Arc<str>,
+    /// `closed`, `open` or `half_open`.
+    pub circuit_state: State,
+    /// How long until an open circuit lets a probe through.
+    pub cooldown_remaining_ms: Option<u64>,
+    /// Calls in flight, bodies included; zero where there is no limit.
+    pub current_inflight: usize,
+    /// The most calls that may be in flight.
+    pub max_inflight: Option<usize>,
+    /// Calls that wait for a permit.
+    pub queued: usize,
+    /// Requests that could be sent at once; `None` without a quota.
+    pub rate_remaining: Option<u32>,
+    /// How much longer the provider wants to be left alone.
+    pub rate_closed_ms: Option<u64>,
+    /// Calls that wait for their turn under the rate limit.
+    pub rate_waiting: usize,
+    /// What the retries came to.
+    pub retry: Statistics,
+    /// What the other targets were good for.
+    pub fallback: Vec<TargetStatistics>,
+}
+
+impl Signals {
+    pub(super) fn new(
+        target: Arc<str>,
+        circuit_breaker: circuit_breaker::Handle,
+        rate_limit: rate_limit::Handle,
+        backpressure: backpressure::Handle,
+        retry: retry::Handle,
+        fallback: fallback::Handle,
+    ) -> Self {
+        Self(Arc::new(Gates { target, circuit_breaker, rate_limit, backpressure, retry, fallback }))
+    }
+
+    /// The name of the stack, usually `provider/model`.
+    #[must_use]
+    pub fn target(&self) -> &Arc<str> {
+        &self.0.target
+    }
+
+    /// Whether a call that came now, with this deadline, would get past the gates: circuit, rate, in-flight.
+    /// Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of the first gate that is bound to refuse, with the time after which it may not.
+    pub fn preflight(&self, deadline: Option<Deadline>) -> Result<(), Rejection> {
+        if let Some(deadline) = deadline
+            && deadline.is_past(clock::now())
+        {
+            return Err(Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout));
+        }
+        let refused = self
+            .0
+            .circuit_breaker
+            .peek()
+            .or_else(|| self.0.rate_limit.peek(deadline))
+            .or_else(|| self.0.backpressure.peek());
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The state at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> SignalsSnapshot {
+        let Gates { target, circuit_breaker, rate_limit, backpressure, retry, fallback } = &*self.0;
+        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        SignalsSnapshot {
+            target: Arc::clone(target),
+            circuit_state: circuit_breaker.state(),
+            cooldown_remaining_ms: circuit_breaker.cooldown_remaining().map(millis),
+            current_inflight: backpressure.in_flight(),
+            max_inflight: backpressure.limit(),
+            queued: backpressure.queued(),
+            rate_remaining: rate_limit.remaining(),
+            rate_closed_ms: rate_limit.closed_for().map(millis),
+            rate_waiting: rate_limit.waiting(),
+            retry: retry.statistics(),
+            fallback: fallback.statistics(),
+        }
+    }
+
+    /// Whether the circuit is closed and the provider has not asked to be left alone.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.0.circuit_breaker.state() == State::Closed && self.0.rate_limit.closed_for().is_none()
+    }
+
+    /// Closes the circuit, refills the quotas and forgets what the provider said. Calls in flight stay counted.
+    pub fn reset(&self) {
+        self.0.circuit_breaker.reset();
+        self.0.rate_limit.reset();
+    }
+}

@@ -1,0 +1,47 @@
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use http_body::Body;
+use pin_project::pin_project;
+
+use super::ResponseBody;
+use super::timer::Timer;
+use crate::BoxError;
+
+/// Waits for the head of the answer, as long as there is time.
+#[pin_project]
+pub struct ResponseFuture<F> {
+    #[pin]
+    inner: F,
+    timer: Timer,
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn new(inner: F, timer: Timer) -> Self {
+        Self { inner, timer }
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(result) = this.inner.poll(cx) {
+            let timer = mem::take(this.timer);
+            return Poll::Ready(
+                result.map(|r| r.map(|body| ResponseBody::new(body, timer))).map_err(Into::into),
+            );
+        }
+        let elapsed = ready!(this.timer.poll_elapsed(cx));
+        Poll::Ready(Err(elapsed.into()))
+    }
+}

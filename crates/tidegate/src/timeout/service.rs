@@ -1,0 +1,40 @@
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::timer::Timer;
+use super::{ResponseBody, ResponseFuture};
+use crate::{BoxError, Deadline, HttpService};
+
+/// Gives every attempt its time; see the [module page](crate::timeout).
+#[derive(Clone, Debug)]
+pub struct Timeout<S> {
+    inner: S,
+    attempt: Option<Duration>,
+}
+
+impl<S> Timeout<S> {
+    pub(super) fn new(inner: S, attempt: Option<Duration>) -> Self {
+        Self { inner, attempt }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Timeout<S>
+where
+    S: HttpService<B>,
+{
+    type Response = Response<ResponseBody<S::Body>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
+        let timer = Timer::new(self.attempt, Deadline::of(request.extensions()));
+        ResponseFuture::new(self.inner.call(request), timer)
+    }
+}
