@@ -1,1 +1,34 @@
-//! tidegate.
+//! What the tests of tidegate are made with, and whom to talk to where there is no provider.
+//!
+//! - [`strict`]: an inner service that panics when a layer breaks Tower's contract.
+//! - [`contract`]: the promises that every layer keeps, as one call.
+//! - [`provider`]: a model provider that follows a script, over TCP or in memory.
+//!
+//! ```
+//! use tidegate_testkit::{Provider, Reply};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let server = Provider::openai().then(Reply::error(429, "insufficient_quota")).start().await?;
+//!
+//! let mut socket = tokio::net::TcpStream::connect(server.addr()).await?;
+//! let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: provider\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
+//! socket.write_all(format!("{head}{{}}").as_bytes()).await?;
+//! let mut answer = String::new();
+//! socket.read_to_string(&mut answer).await?;
+//!
+//! assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests"));
+//! assert!(answer.contains(r#""type":"insufficient_quota""#));
+//! assert_eq!(server.log().calls(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod contract;
+mod fault;
+pub mod provider;
+pub mod strict;
+
+pub use fault::Fault;
+pub use provider::{Provider, Reply, Server, closed_port};

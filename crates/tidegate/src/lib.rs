@@ -53,6 +53,8 @@ mod http_service;
 mod refusal;
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod replay;
+#[cfg(test)]
+mod testing;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
 mod watched;
 

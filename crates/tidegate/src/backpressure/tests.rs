@@ -1,1 +1,146 @@
+use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
+use tidegate_testkit::contract;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+
+use super::BackpressureLayer;
+use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::{Deadline, Gate, clock};
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| BackpressureLayer::max_inflight(1).layer(inner)).await;
+    contract::check(|inner| BackpressureLayer::disabled().layer(inner)).await;
+}
+
+/// P03: a permit that ends at the response head lets fifty live streams through a limit of one.
+#[tokio::test(start_paused = true)]
+async fn p03_the_permit_lives_until_the_body_ends_or_is_dropped() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).max_queued(0);
+    let (mut service, gate) = (layer.layer(inner), layer.handle());
+
+    provider.answer(200).frame("tok").stall();
+    let mut streaming = call(&mut service).await.unwrap();
+    streaming.body_mut().frame().await.unwrap().unwrap();
+    assert_eq!(rejection(call(&mut service).await).gate(), Gate::Backpressure);
+    drop(streaming);
+    assert_eq!(gate.in_flight(), 0);
+
+    provider.answer(200).frame("all").frame(" of it");
+    let response = call(&mut service).await.unwrap();
+    assert_eq!(gate.in_flight(), 1);
+    response.into_body().collect().await.unwrap();
+    assert_eq!(gate.in_flight(), 0);
+
+    provider.answer(200).frame("half").break_off("connection reset");
+    let response = call(&mut service).await.unwrap();
+    response.into_body().collect().await.unwrap_err();
+    assert_eq!(gate.in_flight(), 0);
+}
+
+/// P14: ten thousand callers behind one slot, all told "ready".
+#[tokio::test(start_paused = true)]
+async fn p14_the_queue_is_bounded_in_number() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).max_queued(2);
+    let (service, gate) = (layer.layer(inner), layer.handle());
+    let held = provider.hang();
+    let mut calls = JoinSet::new();
+    for _ in 0..3 {
+        calls.spawn(service.clone().oneshot(request()));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((gate.in_flight(), gate.queued()), (1, 2));
+    assert!(gate.peek().is_some());
+    let refused = rejection(service.clone().oneshot(request()).await);
+    assert_eq!(refused.to_string(), "too many calls in flight, and the queue is full");
+
+    held.release();
+    while let Some(answer) = calls.join_next().await {
+        drop(answer.unwrap().unwrap());
+    }
+    assert_eq!((gate.in_flight(), gate.queued(), provider.calls()), (0, 0, 3));
+    assert_eq!(gate.peek(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_the_queue_is_bounded_in_time() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).queue_timeout(Duration::from_secs(2));
+    let mut service = layer.layer(inner);
+    provider.answer(200).stall();
+    let _streaming = call(&mut service).await.unwrap();
+    let start = clock::now();
+    assert_eq!(rejection(call(&mut service).await).gate(), Gate::Backpressure);
+    assert_eq!(clock::now() - start, Duration::from_secs(2));
+
+    let mut hurried = request();
+    Deadline::after(Duration::from_millis(500), clock::now()).tighten(hurried.extensions_mut());
+    let start = clock::now();
+    assert_eq!(rejection(send(&mut service, hurried).await).gate(), Gate::Deadline);
+    assert_eq!((clock::now() - start, layer.handle().queued()), (Duration::from_millis(500), 0));
+}
+
+/// P15: "reject when full" that takes a millisecond, because it is a time-out of zero.
+#[tokio::test(start_paused = true)]
+async fn p15_a_full_gate_without_a_queue_refuses_at_the_first_poll() {
+    let (inner, provider) = strict();
+    let service = BackpressureLayer::max_inflight(1).max_queued(0).layer(inner);
+    provider.answer(200).stall();
+    let _streaming = service.clone().oneshot(request()).await.unwrap();
+    let start: Instant = clock::now();
+    let mut refused = tokio_test::task::spawn(service.oneshot(request()));
+    assert!(refused.poll().is_ready());
+    assert_eq!(clock::now(), start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_is_first_come_first_served_and_survives_those_who_leave() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1);
+    let service = layer.layer(inner);
+    provider.answer(200).stall();
+    let streaming = service.clone().oneshot(request()).await.unwrap();
+
+    let queue = |name: &'static str| {
+        let mut request = request();
+        request.headers_mut().insert("caller", name.parse().unwrap());
+        tokio_test::task::spawn(service.clone().oneshot(request))
+    };
+    let (mut first, mut second, mut third) = (queue("first"), queue("second"), queue("third"));
+    for call in [&mut first, &mut second, &mut third] {
+        assert!(call.poll().is_pending());
+    }
+    assert_eq!(layer.handle().queued(), 3);
+    drop(first);
+    drop(streaming);
+    assert!(third.poll().is_pending());
+    assert!(second.poll().is_ready());
+    assert_eq!(provider.requests()[1].headers["caller"], "second");
+}
+
+/// P17: one layer value is one limit, however often it is applied.
+#[tokio::test(start_paused = true)]
+async fn p17_one_layer_is_one_limit_unless_told_otherwise() {
+    let shared = BackpressureLayer::max_inflight(1).max_queued(0);
+    let apart = shared.clone().per_service();
+    for (layer, refused) in [(shared, true), (apart, false)] {
+        let (inner, provider) = strict();
+        provider.answer(200).stall();
+        let _streaming = call(&mut layer.layer(inner.clone())).await.unwrap();
+        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn disabled_it_counts_nothing_and_refuses_nobody() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::disabled();
+    let mut service = layer.layer(inner);
+    provider.otherwise(tidegate_testkit::strict::Answer::status(200).body("ok"));
+    assert_eq!(complete(&mut service).await.unwrap(), 200);
+    assert_eq!((layer.handle().in_flight(), layer.handle().limit(), layer.handle().peek()), (0, None, None));
+}

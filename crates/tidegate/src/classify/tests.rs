@@ -1,1 +1,98 @@
+use std::time::SystemTime;
 
+use bytes::Bytes;
+use http::response::Parts;
+use http_body_util::BodyExt;
+use tidegate_testkit::{contract, strict::Answer};
+use tower::Layer;
+
+use super::{ClassifyLayer, ERROR_BODY_LIMIT};
+use crate::testing::{call, request, send, strict};
+use crate::{Classify, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Verdict};
+
+/// Tells the length of what it was given to read, in the provider's code.
+struct Length;
+
+impl Classify for Length {
+    fn wants_body(&self, _: &Parts) -> bool {
+        true
+    }
+
+    fn classify(&self, _: &Parts, body: &[u8], _: SystemTime) -> Outcome {
+        let provider_code = Some(body.len().to_string().into());
+        Failure { provider_code, ..Failure::new(ErrorCode::QuotaExhausted) }.into()
+    }
+}
+
+fn code<B>(response: &http::Response<B>) -> (ErrorCode, Option<Box<str>>) {
+    let failure = Outcome::of(response).failure().unwrap().clone();
+    (failure.code, failure.provider_code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::readiness(&|inner| ClassifyLayer::new(Length).layer(inner)).await;
+    contract::drops(&|inner| ClassifyLayer::new(Length).layer(inner)).await;
+    contract::check(|inner| ClassifyLayer::new(StatusClassifier).layer(inner)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_is_passed_untouched_and_unread() {
+    let (inner, provider) = strict();
+    provider.answer(200).frame("tok").stall();
+    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    assert!(response.extensions().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_answer_is_judged_by_its_body_and_passed_on_byte_for_byte() {
+    let (inner, provider) = strict();
+    provider.answer(429).frame("ins").frame("ufficient").frame("_quota");
+    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    assert_eq!(code(&response), (ErrorCode::QuotaExhausted, Some("18".into())));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "insufficient_quota");
+    assert_eq!(provider.live_bodies(), 0);
+}
+
+/// A gigabyte of error is read up to a bound; the rest is the caller's.
+#[tokio::test(start_paused = true)]
+async fn no_more_of_an_error_body_is_read_than_the_limit() {
+    let (inner, provider) = strict();
+    let chunk = Bytes::from(vec![b'x'; 50_000]);
+    let answer = (0..20).fold(Answer::status(500), |answer, _| answer.frame(chunk.clone()));
+    provider.then(answer);
+    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    assert_eq!(code(&response).1.unwrap().parse(), Ok(ERROR_BODY_LIMIT));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 1_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_body_that_breaks_off_is_judged_by_what_came() {
+    let (inner, provider) = strict();
+    provider.answer(500).frame("half").break_off("connection reset");
+    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    assert_eq!(code(&response).1.as_deref(), Some("4"));
+    let mut body = response.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "connection reset");
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_is_written_to_the_trail_if_there_is_one() {
+    let (inner, provider) = strict();
+    provider.answer(200);
+    provider.answer(503);
+    provider.fail("connection refused");
+    let mut service = ClassifyLayer::new(StatusClassifier).layer(inner);
+    let trail = Trail::new();
+    for _ in 0..3 {
+        let mut request = request();
+        request.extensions_mut().insert(trail.clone());
+        let _ = send(&mut service, request).await;
+    }
+    let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
+    let failed = Verdict::Failed;
+    assert_eq!(verdicts, [Verdict::Answered, failed(ErrorCode::Overloaded), failed(ErrorCode::ServerError)]);
+    assert_eq!(trail.attempts(), 3);
+}

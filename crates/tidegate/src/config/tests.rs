@@ -1,1 +1,197 @@
+use std::collections::HashMap;
+use std::time::Duration;
 
+use super::{ConfigError, ResilienceConfig};
+use crate::ResilienceBuilder;
+
+fn read(text: &str) -> ResilienceConfig {
+    toml::from_str(text).unwrap()
+}
+
+fn refused(text: &str) -> String {
+    ResilienceBuilder::from_config(&read(text)).unwrap_err().to_string()
+}
+
+fn overlay(config: ResilienceConfig, vars: &[(&str, &str)]) -> Result<ResilienceConfig, ConfigError> {
+    let vars: HashMap<_, _> = vars.iter().copied().collect();
+    config.overlay(|name| vars.get(name).map(Into::into))
+}
+
+#[test]
+fn the_numbers_of_the_reference_are_the_defaults() {
+    let config = read("retry = {}\ncircuit_breaker = {}\nbackpressure = {}");
+    let (retry, breaker) = (config.retry.unwrap(), config.circuit_breaker.unwrap());
+    assert_eq!((retry.max_retries, retry.initial_delay, retry.max_delay), (3, secs(1), secs(30)));
+    assert_eq!((retry.backoff_multiplier, breaker.failure_threshold), (2.0, 5));
+    assert_eq!((breaker.cooldown_seconds, config.backpressure.unwrap().max_inflight), (secs(30), 50));
+    assert!(config.rate_limiter.is_none() && config.timeout.total.is_none());
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn durations_are_words_or_numbers_of_seconds() {
+    for (text, expected) in
+        [("\"1m 30s\"", 90_000), ("\"250ms\"", 250), ("2", 2_000), ("0.5", 500), ("\"3\"", 3_000)]
+    {
+        let config = read(&format!("retry = {{ initial_delay = {text} }}"));
+        assert_eq!(config.retry.unwrap().initial_delay, Duration::from_millis(expected), "{text}");
+    }
+    for bad in ["-1", "-0.5", "\"soon\"", "nan", "true", "\"-1s\"", "\"inf\""] {
+        let error =
+            toml::from_str::<ResilienceConfig>(&format!("retry = {{ max_delay = {bad} }}")).unwrap_err();
+        assert!(error.to_string().contains("expected a duration such as \"30s\""), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn every_number_is_checked_and_the_message_names_the_key() {
+    for (text, message) in [
+        (
+            "retry = { backoff_multiplier = 0.5 }",
+            "retry.backoff_multiplier: expected a number of at least 1, found 0.5",
+        ),
+        (
+            "retry = { backoff_multiplier = nan }",
+            "retry.backoff_multiplier: expected a number of at least 1, found NaN",
+        ),
+        ("retry = { initial_delay = 60 }", "retry.initial_delay: expected at most max_delay, 30s, found 1m"),
+        (
+            "rate_limiter = { requests_per_second = 0 }",
+            "rate_limiter.requests_per_second: expected a number above 0 and below 4294967296, found 0",
+        ),
+        (
+            "rate_limiter = { requests_per_day = -2.5 }",
+            "rate_limiter.requests_per_day: expected a number above 0 and below 4294967296, found -2.5",
+        ),
+        ("rate_limiter = { burst_size = 0 }", "rate_limiter.burst_size: expected at least 1, found 0"),
+        (
+            "circuit_breaker = { failure_threshold = 0 }",
+            "circuit_breaker.failure_threshold: expected at least 1, found 0",
+        ),
+        (
+            "circuit_breaker = { success_threshold = 0 }",
+            "circuit_breaker.success_threshold: expected at least 1, found 0",
+        ),
+        (
+            "circuit_breaker = { half_open_max = 0 }",
+            "circuit_breaker.half_open_max: expected at least 1, found 0",
+        ),
+        ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
+        ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
+        ("timeout = { total = \"0s\" }", "timeout.total: expected more than no time, found 0s"),
+    ] {
+        assert_eq!(refused(text), message);
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    let error = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
+    assert!(
+        error.to_string().contains("unknown field `max_retrys`, expected one of `max_retries`"),
+        "{error}"
+    );
+    assert!(toml::from_str::<ResilienceConfig>("breaker = {}").is_err());
+}
+
+#[test]
+fn what_was_read_can_be_written_and_read_again() {
+    let config = read(
+        "retry = { max_delay = \"45s\" }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+         timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
+    );
+    assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<ResilienceConfig>(&json).unwrap(), config);
+}
+
+#[test]
+fn every_variable_switches_its_part_on_and_beats_the_file() {
+    let file = read("rate_limiter = { requests_per_second = 1, burst_size = 20 }");
+    let config = overlay(
+        file,
+        &[
+            ("AI_LIB_RPS", "2.5"),
+            ("AI_LIB_RPM", "90"),
+            ("AI_LIB_BREAKER_FAILURE_THRESHOLD", "7"),
+            ("AI_LIB_BREAKER_COOLDOWN_SECS", "12.5"),
+            ("AI_LIB_MAX_INFLIGHT", " 9 "),
+            ("AI_LIB_QUEUE_TIMEOUT", "1500ms"),
+            ("AI_LIB_ATTEMPT_TIMEOUT_MS", "250"),
+        ],
+    )
+    .unwrap();
+    let limiter = config.rate_limiter.as_ref().unwrap();
+    assert_eq!((limiter.requests_per_second, limiter.requests_per_minute), (Some(2.5), Some(90.0)));
+    assert_eq!(limiter.burst_size, Some(20));
+    let breaker = config.circuit_breaker.as_ref().unwrap();
+    assert_eq!((breaker.failure_threshold, breaker.cooldown_seconds), (7, Duration::from_millis(12_500)));
+    let backpressure = config.backpressure.as_ref().unwrap();
+    assert_eq!((backpressure.max_inflight, backpressure.queue_timeout), (9, Duration::from_millis(1_500)));
+    assert_eq!(config.timeout.attempt, Duration::from_millis(250));
+    assert!(config.retry.is_none());
+    assert!(ResilienceBuilder::from_config(&config).is_ok());
+}
+
+#[test]
+fn without_variables_nothing_is_on() {
+    assert_eq!(overlay(ResilienceConfig::default(), &[]).unwrap(), ResilienceConfig::default());
+}
+
+#[test]
+fn a_variable_that_cannot_be_read_is_an_error_that_names_it() {
+    for (name, value, message) in [
+        ("AI_LIB_RPS", "fast", "AI_LIB_RPS: expected a number above 0, found \"fast\""),
+        ("AI_LIB_RPS", "0", "AI_LIB_RPS: expected a number above 0, found \"0\""),
+        ("AI_LIB_RPM", "inf", "AI_LIB_RPM: expected a number above 0, found \"inf\""),
+        (
+            "AI_LIB_MAX_INFLIGHT",
+            "-3",
+            "AI_LIB_MAX_INFLIGHT: expected a whole number of at least 1, found \"-3\"",
+        ),
+        ("AI_LIB_MAX_INFLIGHT", "", "AI_LIB_MAX_INFLIGHT: expected a whole number of at least 1, found \"\""),
+        (
+            "AI_LIB_BREAKER_FAILURE_THRESHOLD",
+            "0",
+            "AI_LIB_BREAKER_FAILURE_THRESHOLD: expected a whole number of at least 1, found \"0\"",
+        ),
+        (
+            "AI_LIB_BREAKER_COOLDOWN_SECS",
+            "soon",
+            "AI_LIB_BREAKER_COOLDOWN_SECS: expected a number of seconds, found \"soon\"",
+        ),
+        (
+            "AI_LIB_QUEUE_TIMEOUT",
+            "-1",
+            "AI_LIB_QUEUE_TIMEOUT: expected a number of seconds or a duration, found \"-1\"",
+        ),
+        (
+            "AI_LIB_ATTEMPT_TIMEOUT_MS",
+            "1.5",
+            "AI_LIB_ATTEMPT_TIMEOUT_MS: expected a whole number of milliseconds, at least 1, found \"1.5\"",
+        ),
+    ] {
+        let error = overlay(ResilienceConfig::default(), &[(name, value)]).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.key(), name);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fraction_of_a_request_a_second_is_one_in_more_seconds() {
+    use tower::Layer;
+    let (inner, provider) = crate::testing::strict();
+    let layer = ResilienceBuilder::from_config(&read("rate_limiter = { requests_per_second = 0.5 }"))
+        .unwrap()
+        .build();
+    let mut service = layer.layer(inner);
+    for _ in 0..3 {
+        crate::testing::complete(&mut service).await.unwrap();
+    }
+    let seen = provider.requests();
+    let gap = seen[2].at - seen[1].at;
+    assert!(gap >= secs(2) && gap <= Duration::from_millis(2_002), "{gap:?}");
+}

@@ -1,1 +1,134 @@
+use std::time::Duration;
 
+use http_body_util::BodyExt;
+use tidegate_testkit::contract;
+use tidegate_testkit::strict::Answer;
+use tower::Layer;
+
+use super::{Answered, FallbackLayer, Strategy, TargetStatistics};
+use crate::testing::{call, request, send, strict};
+use crate::{
+    Cause, Deadline, ErrorCode, Failure, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail,
+    Verdict, clock,
+};
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| FallbackLayer::new().layer(inner)).await;
+    contract::check(|inner| FallbackLayer::new().then("other", strict().0).layer(inner)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_the_next_target_and_says_who_answered() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    let layer = FallbackLayer::new().then("deepseek/deepseek-chat", second);
+    primary.answer(503).frame("never read").stall();
+    other.answer(200).body("from the other");
+    let response = call(&mut layer.layer(first)).await.unwrap();
+    let answered = response.extensions().get::<Answered>().unwrap();
+    assert_eq!(
+        (answered.target(), answered.strategy()),
+        ("deepseek/deepseek-chat", Strategy::AlternativeModel)
+    );
+    assert_eq!(primary.live_bodies(), 0);
+    assert_eq!(other.requests()[0].body.as_deref(), Some(&b"{}"[..]));
+    let verdicts: Vec<_> =
+        Trail::of(response.extensions()).unwrap().steps().into_iter().map(|step| step.verdict).collect();
+    assert_eq!(verdicts[0], Verdict::Failed(ErrorCode::Overloaded));
+    assert_eq!(verdicts[1], Verdict::FellBack("deepseek/deepseek-chat".into()));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "from the other");
+    let expected = TargetStatistics { target: "deepseek/deepseek-chat".into(), asked: 1, answered: 1 };
+    assert_eq!(layer.handle().statistics(), [expected]);
+}
+
+/// Every code, in every position of the chain: the flag decides.
+#[tokio::test(start_paused = true)]
+async fn the_code_decides_in_every_position_of_the_chain() {
+    for code in ErrorCode::ALL {
+        for position in 0..3 {
+            let targets = [strict(), strict(), strict()];
+            let [first, second, third] = targets.each_ref().map(|(service, _)| service.clone());
+            let chain = FallbackLayer::new().then("second", second).then("third", third);
+            for (_, handle) in &targets[..position] {
+                handle.answer(503);
+            }
+            targets[position].1.answer(400).extension(Outcome::from(Failure::new(code)));
+            let response = call(&mut chain.layer(first)).await.unwrap();
+            let asked: Vec<_> = targets.iter().map(|(_, handle)| handle.calls()).collect();
+            let goes_on = code.is_fallbackable() && position < 2;
+            let expected: Vec<_> =
+                (0..3).map(|at| usize::from(at <= position + usize::from(goes_on))).collect();
+            assert_eq!(asked, expected, "{code} at {position}");
+            assert_eq!(response.status() == 200, goes_on, "{code} at {position}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_of_ours_and_broken_connections_fall_over() {
+    let reject = || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into();
+    for answer in [Answer::error_with(reject), Answer::error("connection refused")] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        primary.then(answer);
+        let response = call(&mut FallbackLayer::new().then("other", second).layer(first)).await.unwrap();
+        assert_eq!((response.status().as_u16(), other.calls()), (200, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn context_length_and_content_filter_fall_over_only_if_asked() {
+    for cause in [Cause::ContextLength, Cause::ContentFilter] {
+        for act in [false, true] {
+            let ((first, primary), (second, other)) = (strict(), strict());
+            let failure = Failure { cause, ..Failure::new(ErrorCode::InvalidRequest) };
+            primary.answer(400).extension(Outcome::from(failure));
+            let layer =
+                FallbackLayer::new().then("larger", second).on_context_length(act).on_content_filter(act);
+            call(&mut layer.layer(first)).await.unwrap();
+            assert_eq!(other.calls(), usize::from(act), "{cause:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_fail_the_last_one_goes_through_as_it_came() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(503);
+    other.answer(429).body("slow down");
+    let response = call(&mut FallbackLayer::new().then("other", second).layer(first)).await.unwrap();
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "slow down");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_once_the_deadline_has_passed() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(503).after(Duration::from_secs(2));
+    let mut request = request();
+    Deadline::after(Duration::from_secs(2), clock::now()).tighten(request.extensions_mut());
+    let chain = FallbackLayer::new().then("other", second);
+    assert_eq!(send(&mut chain.layer(first), request).await.unwrap().status(), 503);
+    assert_eq!(other.calls(), 0);
+}
+
+/// P19: a fallback that demands `Response: Clone`, and copies though nobody follows.
+#[tokio::test(start_paused = true)]
+async fn p19_alone_it_keeps_no_copy_of_the_body() {
+    use http_body_util::Full;
+    use tower::ServiceExt;
+    let (first, primary) = strict();
+    let long = request().map(|_| Full::new(bytes::Bytes::from_static(b"a prompt")));
+    FallbackLayer::new().layer(first).oneshot(long).await.unwrap();
+    assert_eq!(primary.requests()[0].body, None, "streamed through, not kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_trail_of_a_retried_first_target_goes_on() {
+    let ((first, primary), (second, _other)) = (strict(), strict());
+    primary.otherwise(Answer::status(503));
+    let wire = crate::ClassifyLayer::new(StatusClassifier);
+    let retried = RetryLayer::exponential().max_retries(2).layer(wire.layer(first));
+    let mut chain = FallbackLayer::new().then("other", wire.layer(second)).layer(retried);
+    let response = call(&mut chain).await.unwrap();
+    assert_eq!(Trail::of(response.extensions()).unwrap().attempts(), 4);
+}

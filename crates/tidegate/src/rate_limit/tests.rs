@@ -1,1 +1,223 @@
+use std::time::Duration;
 
+use tidegate_testkit::contract;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+
+use super::{OnLimit, RateLimitLayer};
+use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::{Deadline, ErrorCode, Gate, Rejection, clock};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| RateLimitLayer::per_second(2).burst_size(1).layer(inner)).await;
+    contract::check(|inner| RateLimitLayer::disabled().layer(inner)).await;
+}
+
+/// P04: 300 ms waited for a refusal that was certain at once. P12: nobody wakes in vain, or all together.
+#[tokio::test(start_paused = true)]
+async fn p04_a_wait_in_vain_is_refused_at_once() {
+    let (inner, provider) = strict();
+    let mut service = RateLimitLayer::per_minute(1).max_wait(Duration::from_millis(300)).layer(inner);
+    complete(&mut service).await.unwrap();
+    let start = clock::now();
+    let refused = rejection(call(&mut service).await);
+    assert_eq!(clock::now(), start);
+    assert_eq!((refused.code(), refused.retry_after()), (ErrorCode::RateLimited, Some(secs(60))));
+    assert_eq!(provider.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p04_a_wait_past_the_deadline_is_refused_at_once() {
+    let (inner, _provider) = strict();
+    let layer = RateLimitLayer::per_second(1);
+    let mut service = layer.layer(inner);
+    complete(&mut service).await.unwrap();
+    let start = clock::now();
+    let mut hurried = request();
+    let deadline = Deadline::after(Duration::from_millis(999), start).tighten(hurried.extensions_mut());
+    assert!(layer.handle().peek(Some(deadline)).is_some());
+    assert_eq!(rejection(send(&mut service, hurried).await).gate(), Gate::Deadline);
+    assert_eq!((clock::now(), layer.handle().waiting()), (start, 0));
+}
+
+/// P12: all waiters slept until the same instant and woke together.
+#[tokio::test(start_paused = true)]
+async fn p12_waiters_are_served_in_order_at_the_pace_of_the_quota() {
+    let (inner, provider) = strict();
+    let service = RateLimitLayer::per_second(5).layer(inner);
+    let start = tokio::time::Instant::now();
+    let mut calls = JoinSet::new();
+    for number in 0..16 {
+        let mut request = request();
+        request.headers_mut().insert("number", number.into());
+        calls.spawn(service.clone().oneshot(request));
+        tokio::task::yield_now().await;
+    }
+    while let Some(answer) = calls.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status(), 200);
+    }
+    let seen = provider.requests();
+    for (number, request) in seen.iter().enumerate() {
+        assert_eq!(request.headers["number"], number.to_string());
+        let due = Duration::from_millis(200) * (number as u32).saturating_sub(4);
+        let late = request.at - start - due;
+        // A timer of tokio's fires at most a tick late.
+        assert!(late <= Duration::from_millis(number as u64 + 1), "{number} came {late:?} late");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_leaves_gives_its_turn_to_the_next() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_second(1);
+    let service = layer.layer(inner);
+    service.clone().oneshot(request()).await.unwrap();
+    let mut first = tokio_test::task::spawn(service.clone().oneshot(request()));
+    let mut second = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    assert_eq!(layer.handle().waiting(), 2);
+    drop(first);
+    let start = clock::now();
+    second.await.unwrap();
+    assert!(clock::now() - start <= Duration::from_millis(1_001));
+    assert_eq!((layer.handle().waiting(), provider.calls()), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_waiters_is_bounded_and_reject_mode_has_none() {
+    let (inner, _provider) = strict();
+    let service = RateLimitLayer::per_second(1).max_waiting(1).layer(inner.clone());
+    service.clone().oneshot(request()).await.unwrap();
+    let mut waiting = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(waiting.poll().is_pending());
+    assert_eq!(
+        rejection(service.oneshot(request()).await).reason(),
+        "rate limit reached, and too many wait already"
+    );
+
+    let mut service = RateLimitLayer::per_second(1).on_limit(OnLimit::Reject).layer(inner);
+    complete(&mut service).await.unwrap();
+    assert_eq!(rejection(call(&mut service).await).retry_after(), Some(secs(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_429_closes_the_gate_for_everybody_until_the_latest_moment_heard() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_second(100).max_wait(secs(60));
+    let service = layer.layer(inner);
+    let start = clock::now();
+    layer.handle().learn(&limited(secs(30)));
+    layer.handle().learn(&limited(secs(2)));
+    assert_eq!(layer.handle().closed_for(), Some(secs(30)));
+    assert_eq!(layer.handle().remaining(), Some(0));
+    service.clone().oneshot(request()).await.unwrap();
+    assert!(clock::now() - start >= secs(30));
+    assert_eq!(provider.calls(), 1);
+}
+
+fn limited(wait: Duration) -> crate::Outcome {
+    let hint = crate::Hint::after(wait, crate::HintSource::Header("retry-after"));
+    crate::Failure { hint: Some(hint), ..crate::Failure::new(ErrorCode::RateLimited) }.into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn listens_to_retry_after_and_pauses_for_a_429_that_names_no_time() {
+    for (header, wait) in [(Some("7"), secs(7)), (None, secs(1))] {
+        let (inner, provider) = strict();
+        let mut service = RateLimitLayer::new().layer(inner);
+        let answer = provider.answer(429);
+        if let Some(seconds) = header {
+            answer.header("retry-after", seconds);
+        }
+        assert_eq!(complete(&mut service).await.unwrap(), 429);
+        let start = clock::now();
+        complete(&mut service).await.unwrap();
+        let waited = clock::now() - start;
+        assert!(waited >= wait && waited <= wait + Duration::from_millis(2), "{waited:?}");
+    }
+}
+
+/// P12, after a 429: the burst was the provider's to give, so the gate opens with one and keeps the pace.
+#[tokio::test(start_paused = true)]
+async fn p12_a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_second(10).burst_size(50).max_wait(secs(60));
+    let service = layer.layer(inner);
+    layer.handle().learn(&limited(secs(2)));
+    let start = tokio::time::Instant::now();
+    let mut calls = JoinSet::new();
+    (0..20).for_each(|_| drop(calls.spawn(service.clone().oneshot(request()))));
+    while calls.join_next().await.is_some() {}
+    for (number, seen) in provider.requests().iter().enumerate() {
+        assert!(seen.at - start >= secs(2) + Duration::from_millis(100) * number as u32);
+    }
+}
+
+/// P10: a token that was taken in `poll_ready`, and burnt by a clone that was dropped.
+#[tokio::test(start_paused = true)]
+async fn p10_readiness_takes_nothing_and_a_refusal_below_gives_back() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_minute(5);
+    let service = layer.layer(inner);
+    for _ in 0..100 {
+        service.clone().ready().await.unwrap();
+    }
+    assert_eq!(layer.handle().remaining(), Some(5));
+
+    provider.fail_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into());
+    assert!(service.clone().oneshot(request()).await.is_err());
+    assert_eq!(layer.handle().remaining(), Some(5));
+    provider.fail("connection reset");
+    assert!(service.clone().oneshot(request()).await.is_err());
+    assert_eq!(layer.handle().remaining(), Some(4));
+}
+
+/// P17: one layer value is one limit, however often it is applied.
+#[tokio::test(start_paused = true)]
+async fn p17_one_layer_is_one_limit_unless_told_otherwise() {
+    let shared = RateLimitLayer::per_minute(1).on_limit(OnLimit::Reject);
+    let apart = shared.clone().per_service();
+    for (layer, refused) in [(shared, true), (apart, false)] {
+        let (inner, _provider) = strict();
+        call(&mut layer.layer(inner.clone())).await.unwrap();
+        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_quota_has_to_have_room_and_none_is_spent_unless_all_are() {
+    let (inner, _provider) = strict();
+    let layer = RateLimitLayer::per_minute(3).quota(2, secs(1)).on_limit(OnLimit::Reject);
+    let mut service = layer.layer(inner);
+    call(&mut service).await.unwrap();
+    call(&mut service).await.unwrap();
+    assert_eq!(rejection(call(&mut service).await).retry_after(), Some(Duration::from_millis(500)));
+    tokio::time::advance(secs(1)).await;
+    call(&mut service).await.unwrap();
+    assert_eq!(layer.handle().remaining(), Some(0));
+    let wait = rejection(call(&mut service).await).retry_after().unwrap();
+    assert!(wait > secs(18) && wait <= secs(20), "{wait:?}");
+    layer.handle().reset();
+    assert_eq!(layer.handle().remaining(), Some(2));
+}
+
+/// P32: a negative wait when a block ends, an absurd one while it lasts.
+#[tokio::test(start_paused = true)]
+async fn p32_an_absurd_wait_neither_panics_nor_closes_for_ever() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_second(1).pause(Duration::MAX);
+    let mut service = layer.layer(inner);
+    provider.answer(429).header("retry-after", "99999999999999999999");
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().closed_for() <= Some(secs(86_400)));
+    tokio::time::advance(secs(100_000)).await;
+    assert_eq!((layer.handle().closed_for(), complete(&mut service).await.unwrap()), (None, 200));
+    provider.answer(429);
+    complete(&mut { service }).await.unwrap();
+    assert!(layer.handle().closed_for() > Some(secs(86_400)));
+}

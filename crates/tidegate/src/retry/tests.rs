@@ -1,1 +1,239 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use tidegate_testkit::{contract, strict::Answer};
+use tower::{Layer, ServiceExt};
+
+use super::judge::{Attempt, Verdict};
+use super::layer::Settings;
+use super::{RetryLayer, Statistics};
+use crate::testing::{call, complete, request, send, strict};
+use crate::{
+    BackpressureLayer, Deadline, ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Rejection, Scope,
+    Trail, clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn settings() -> Settings {
+    RetryLayer::exponential().handle().settings().clone()
+}
+
+fn attempt(number: u32, now: Instant) -> Attempt {
+    Attempt { number, deadline: None, now, random: 0.5 }
+}
+
+fn told(code: ErrorCode, wait: Duration) -> Failure {
+    Failure { hint: Some(Hint::after(wait, HintSource::Body)), ..Failure::new(code) }
+}
+
+#[test]
+fn the_code_decides() {
+    let now = Instant::now();
+    for code in ErrorCode::ALL {
+        let again = settings().judge(&Failure::new(code).into(), attempt(1, now));
+        assert_eq!(again == Verdict::Again(SECOND / 2), code.is_retryable(), "{code}");
+    }
+    for outcome in [Outcome::Success, Outcome::Neutral] {
+        assert_eq!(settings().judge(&outcome, attempt(1, now)), Verdict::Return);
+    }
+    let failure = Failure::new(ErrorCode::Overloaded).into();
+    assert_ne!(settings().judge(&failure, attempt(3, now)), Verdict::Return);
+    assert_eq!(settings().judge(&failure, attempt(4, now)), Verdict::Return);
+}
+
+/// P25: told 53 s, all attempts were burnt in 33 s; a Retry-After of days was slept through.
+#[test]
+fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
+    let now = Instant::now();
+    let judge = |wait, deadline: Option<Duration>| {
+        let deadline = deadline.map(|budget| Deadline::after(budget, now));
+        settings().judge(&told(ErrorCode::RateLimited, wait).into(), Attempt { deadline, ..attempt(1, now) })
+    };
+    assert_eq!(judge(20 * SECOND, None), Verdict::Again(21 * SECOND));
+    assert_eq!(judge(Duration::ZERO, None), Verdict::Again(Duration::from_millis(25)));
+    assert_eq!(judge(31 * SECOND, None), Verdict::Return);
+    assert_eq!(judge(20 * SECOND, Some(20 * SECOND)), Verdict::Return);
+    assert_eq!(judge(20 * SECOND, Some(21 * SECOND)), Verdict::Again(21 * SECOND));
+}
+
+/// P24: `insufficient_quota` retried like a rate limit; a per-day quota retried for minutes.
+#[test]
+fn p24_spent_quotas_and_daily_limits_are_not_retried() {
+    let now = Instant::now();
+    let daily = Hint { scope: Scope::Daily, ..Hint::after(SECOND, HintSource::Body) };
+    let per_day = Failure { hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
+    for failure in [told(ErrorCode::QuotaExhausted, SECOND), per_day] {
+        assert_eq!(settings().judge(&failure.into(), attempt(1, now)), Verdict::Return);
+    }
+}
+
+#[test]
+fn the_provider_has_the_last_word_on_whether_to_ask_again() {
+    let now = Instant::now();
+    let should = |code, retry| {
+        let hint = Some(Hint { should_retry: Some(retry), ..Hint::default() });
+        settings().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
+    };
+    assert_eq!(should(ErrorCode::Overloaded, false), Verdict::Return);
+    assert_eq!(should(ErrorCode::InvalidRequest, true), Verdict::Again(SECOND / 2));
+}
+
+/// P20: an open circuit retried in a tight loop.
+#[test]
+fn p20_our_own_refusals_are_not_retried_unless_asked_and_in_time() {
+    let now = Instant::now();
+    let open = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
+    let timed = open.clone().with_retry_after(SECOND);
+    let deadline = |budget| Attempt { deadline: Some(Deadline::after(budget, now)), ..attempt(1, now) };
+    assert_eq!(settings().judge_rejection(&timed, deadline(60 * SECOND)), Verdict::Return);
+
+    let patient = Settings { retry_rejections: true, ..settings() };
+    assert_eq!(
+        patient.judge_rejection(&timed, deadline(60 * SECOND)),
+        Verdict::Again(Duration::from_millis(1_050))
+    );
+    assert_eq!(patient.judge_rejection(&timed, deadline(SECOND)), Verdict::Return);
+    assert_eq!(patient.judge_rejection(&timed, attempt(1, now)), Verdict::Return);
+    assert_eq!(patient.judge_rejection(&open, deadline(60 * SECOND)), Verdict::Return);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| RetryLayer::exponential().layer(inner)).await;
+    contract::check(|inner| RetryLayer::disabled().layer(inner)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn asks_until_it_succeeds_and_leaves_a_trail() {
+    let (inner, provider) = strict();
+    let layer = RetryLayer::exponential();
+    let mut service = layer.layer(inner);
+    provider.answer(503);
+    provider.fail("connection reset");
+    let response = call(&mut service).await.unwrap();
+    assert_eq!((response.status().as_u16(), provider.calls()), (200, 3));
+    assert_eq!(Trail::of(response.extensions()).unwrap().attempts(), 3);
+    for seen in provider.requests() {
+        assert_eq!(seen.body.as_deref(), Some(&b"{}"[..]));
+    }
+    let expected = Statistics { retries: 2, recovered: 1, ..Statistics::default() };
+    assert_eq!(layer.handle().statistics(), expected);
+    let first_try = call(&mut service).await.unwrap();
+    assert!(first_try.extensions().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn out_of_attempts_the_last_real_answer_goes_through_as_it_came() {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::status(503).header("x-request-id", "7").body("no room"));
+    let response = call(&mut RetryLayer::exponential().max_retries(2).layer(inner.clone())).await.unwrap();
+    assert_eq!((response.status().as_u16(), provider.calls()), (503, 3));
+    assert_eq!(response.headers()["x-request-id"], "7");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no room");
+
+    provider.otherwise(Answer::error("connection refused"));
+    let error = call(&mut RetryLayer::exponential().max_retries(2).layer(inner)).await.err().unwrap();
+    assert_eq!(error.to_string(), "connection refused");
+}
+
+/// P05: the failed response was kept open through the back-off: it pins the connection, and can deadlock.
+#[tokio::test(start_paused = true)]
+async fn p05_the_failed_response_is_dropped_before_the_wait() {
+    let (inner, provider) = strict();
+    let gate = BackpressureLayer::max_inflight(1);
+    let layer = RetryLayer::exponential();
+    provider.answer(503).header("retry-after", "5").frame("never read").stall();
+    let mut waiting = tokio_test::task::spawn(layer.layer(gate.layer(inner)).oneshot(request()));
+    assert!(waiting.poll().is_pending());
+    assert_eq!((provider.live_bodies(), gate.handle().in_flight()), (0, 0));
+    assert_eq!(waiting.await.unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_told_wait_is_never_cut_short() {
+    let (inner, provider) = strict();
+    provider.answer(429).header("retry-after", "3");
+    let start = clock::now();
+    call(&mut RetryLayer::exponential().layer(inner)).await.unwrap();
+    let waited = clock::now() - start;
+    assert!(waited >= 3 * SECOND && waited <= Duration::from_millis(3_302), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_in_time_is_not_begun() {
+    let (inner, provider) = strict();
+    provider.answer(503).header("retry-after", "3");
+    let mut request = request();
+    Deadline::after(2 * SECOND, clock::now()).tighten(request.extensions_mut());
+    let start = clock::now();
+    let response = send(&mut RetryLayer::exponential().layer(inner), request).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), provider.calls(), clock::now() - start),
+        (503, 1, Duration::ZERO)
+    );
+}
+
+/// P19: a retry that demands `Request: Clone`, and copies for the last attempt too.
+#[tokio::test(start_paused = true)]
+async fn p19_nothing_is_copied_for_an_attempt_that_none_can_follow() {
+    #[derive(Debug)]
+    struct Copies(Arc<AtomicUsize>);
+    impl Clone for Copies {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Self(self.0.clone())
+        }
+    }
+    for (retries, expected) in [(0, 0), (1, 1), (3, 3)] {
+        let (inner, provider) = strict();
+        provider.otherwise(Answer::status(503));
+        let copies = Copies(Arc::default());
+        let count = copies.0.clone();
+        let mut request = request();
+        request.extensions_mut().insert(copies);
+        send(&mut RetryLayer::exponential().max_retries(retries).layer(inner), request).await.unwrap();
+        assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_past_the_cap_is_sent_once_and_not_retried() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    let service = RetryLayer::exponential().body_cap(3).layer(inner);
+    let request = request().map(|_| Full::new(Bytes::from_static(b"long")));
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), provider.calls()), (503, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_of_all_calls_together_stay_within_the_budget() {
+    let (inner, provider) = strict();
+    let layer = RetryLayer::exponential().budget(0.1, 0).max_retries(3);
+    let mut service = layer.layer(inner);
+    provider.otherwise(Answer::status(503));
+    for _ in 0..100 {
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!(provider.calls(), 110);
+    let statistics = layer.handle().statistics();
+    assert_eq!((statistics.retries, statistics.recovered), (10, 0));
+    assert!(statistics.out_of_budget >= 90);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_waits_the_same() {
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let (inner, provider) = strict();
+        provider.otherwise(Answer::status(503));
+        let start = tokio::time::Instant::now();
+        complete(&mut RetryLayer::exponential().seed(7).layer(inner)).await.unwrap();
+        runs.push(provider.requests().iter().map(|seen| seen.at - start).collect::<Vec<_>>());
+    }
+    assert_eq!(runs[0], runs[1]);
+}

@@ -1,1 +1,215 @@
+use std::time::Duration;
 
+use http_body_util::BodyExt;
+use tidegate_testkit::contract;
+use tidegate_testkit::strict::{Answer, Strict};
+use tower::{Layer, ServiceExt};
+
+use super::{Resilience, ResilienceBuilder};
+use crate::circuit_breaker::State;
+use crate::rate_limit::OnLimit;
+use crate::testing::{call, complete, rejection, request, send, strict};
+use crate::{
+    BackpressureLayer, CircuitBreakerLayer, Deadline, ErrorCode, FallbackLayer, Gate, Payload,
+    RateLimitLayer, RetryLayer, StatusClassifier, Trail, Verdict, clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn full(name: &str) -> ResilienceBuilder {
+    ResilienceBuilder::new(name)
+        .retry(RetryLayer::exponential())
+        .backpressure(BackpressureLayer::max_inflight(50))
+        .rate_limit(RateLimitLayer::per_second(100))
+        .circuit_breaker(CircuitBreakerLayer::new())
+}
+
+/// A name that can be written in a struct, with no type parameter but the client's.
+#[derive(Clone)]
+struct App {
+    #[expect(dead_code, reason = "it is the type that counts")]
+    provider: Resilience<Strict<Payload>>,
+}
+
+#[test]
+fn the_stack_is_nameable_clone_send_and_sync() {
+    fn check<T: Clone + Send + Sync + 'static>() {}
+    check::<App>();
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| full("openai/gpt-4o").service(inner)).await;
+    contract::check(|inner| full("openai/gpt-4o").total_timeout(60 * SECOND).service(inner)).await;
+    contract::check(|inner| ResilienceBuilder::new("").service(inner)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_attempt_passes_the_gates_and_none_is_held_through_a_wait() {
+    let (inner, provider) = strict();
+    let layer = full("openai/gpt-4o").build();
+    let signals = layer.signals();
+    provider.answer(503).header("retry-after", "2");
+    provider.answer(200).stall();
+    let mut waiting = tokio_test::task::spawn(layer.layer(inner).oneshot(request()));
+    assert!(waiting.poll().is_pending());
+    assert_eq!((signals.snapshot().current_inflight, signals.snapshot().rate_remaining), (0, Some(99)));
+    let response = waiting.await.unwrap();
+    let snapshot = signals.snapshot();
+    assert_eq!((response.status().as_u16(), snapshot.current_inflight, snapshot.retry.retries), (200, 1, 1));
+    drop(response);
+    assert_eq!(signals.snapshot().current_inflight, 0);
+}
+
+/// P08: a deadline of ours that runs out is a time-out of the provider, not a caller that left.
+#[tokio::test(start_paused = true)]
+async fn p08_the_total_timeout_ends_the_attempt_and_counts_against_the_provider() {
+    let (inner, provider) = strict();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(2);
+    let mut service = full("").circuit_breaker(breaker.clone()).total_timeout(3 * SECOND).service(inner);
+    provider.otherwise(Answer::hang());
+    for _ in 0..2 {
+        let start = clock::now();
+        assert!(call(&mut service).await.is_err());
+        assert_eq!((clock::now() - start, provider.live_futures()), (3 * SECOND, 0));
+    }
+    assert_eq!(breaker.handle().state(), State::Open);
+}
+
+/// P33: preflight that is inverted, takes what it should not, or keeps an expired open circuit closed to all.
+#[tokio::test(start_paused = true)]
+async fn p33_preflight_takes_nothing_and_names_the_gate_in_order() {
+    let (inner, provider) = strict();
+    let mut service = full("")
+        .backpressure(BackpressureLayer::max_inflight(1).max_queued(0))
+        .rate_limit(RateLimitLayer::per_minute(2).on_limit(OnLimit::Reject))
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).cooldown(30 * SECOND))
+        .retry(RetryLayer::disabled())
+        .service(inner);
+    let signals = service.signals();
+    for _ in 0..10 {
+        assert_eq!(signals.preflight(None), Ok(()));
+    }
+    assert_eq!(signals.snapshot().rate_remaining, Some(2));
+
+    provider.answer(200).stall();
+    let streaming = call(&mut service).await.unwrap();
+    assert_eq!(signals.preflight(None).unwrap_err().gate(), Gate::Backpressure);
+    drop(streaming);
+    provider.answer(500);
+    complete(&mut service).await.unwrap();
+    let refused = signals.preflight(None).unwrap_err();
+    assert_eq!((refused.gate(), refused.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
+    assert!(!signals.is_healthy());
+
+    tokio::time::advance(30 * SECOND).await;
+    assert_eq!(signals.preflight(None), Ok(()), "the rate has refilled by one, the cooldown has passed");
+    let past = Deadline::at(clock::now());
+    assert_eq!(signals.preflight(Some(past)).unwrap_err().gate(), Gate::Deadline);
+    signals.reset();
+    assert!(signals.is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_bound_to_be_refused_does_not_queue() {
+    let (inner, provider) = strict();
+    let mut service = full("")
+        .backpressure(BackpressureLayer::max_inflight(1).queue_timeout(60 * SECOND))
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1))
+        .retry(RetryLayer::disabled())
+        .service(inner);
+    provider.answer(200).stall();
+    let streaming = call(&mut service).await.unwrap();
+    provider.answer(500);
+    // The permit is taken, so this one queues; the next finds the circuit open.
+    let mut queued = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(queued.poll().is_pending());
+    drop(streaming);
+    assert_eq!(queued.await.unwrap().status(), 500);
+    provider.otherwise(Answer::hang());
+    let start = clock::now();
+    assert_eq!(rejection(call(&mut service).await).gate(), Gate::CircuitBreaker);
+    assert_eq!(clock::now(), start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_stacks_fails_over_and_its_trail_tells_everything() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.otherwise(Answer::status(503));
+    let deepseek = full("deepseek/deepseek-chat").service(second);
+    let mut chat = full("openai/gpt-4o")
+        .retry(RetryLayer::exponential().max_retries(1).seed(1))
+        .fallback(FallbackLayer::new().then("deepseek/deepseek-chat", deepseek))
+        .service(first);
+    let trail = Trail::new();
+    let mut request = request();
+    request.extensions_mut().insert(trail.clone());
+    assert_eq!(send(&mut chat, request).await.unwrap().status(), 200);
+    assert_eq!((primary.calls(), other.calls()), (2, 1));
+    let steps = trail.steps();
+    let told: Vec<_> = steps.iter().map(|step| (step.target.as_deref().unwrap(), &step.verdict)).collect();
+    let failed = Verdict::Failed(ErrorCode::Overloaded);
+    let (openai, deepseek) = ("openai/gpt-4o", "deepseek/deepseek-chat");
+    assert_eq!((told[0], told[2]), ((openai, &failed), (openai, &failed)));
+    assert!(matches!(told[1], (name, Verdict::Waiting(_)) if name == openai));
+    assert_eq!(told[3], (openai, &Verdict::FellBack(deepseek.into())));
+    assert_eq!(told[4], (deepseek, &Verdict::Answered));
+    assert_eq!((trail.attempts(), trail.target().as_deref()), (3, Some(deepseek)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_name_tells_whose_rules_judge() {
+    let body =
+        r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"add credit"}}"#;
+    for (status_only, calls) in [(false, 1), (true, 4)] {
+        let (inner, provider) = strict();
+        provider.otherwise(Answer::status(429).body(body));
+        let builder = ResilienceBuilder::new("openai/gpt-4o").retry(RetryLayer::exponential());
+        let mut service = match status_only {
+            true => builder.classify(StatusClassifier).service(inner),
+            false => builder.service(inner),
+        };
+        let response = call(&mut service).await.unwrap();
+        assert_eq!(provider.calls(), calls);
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body);
+    }
+}
+
+/// P24 through the whole stack: an empty purse is asked once, closes the target, and is healthy otherwise.
+#[tokio::test(start_paused = true)]
+async fn p24_an_exhausted_quota_is_not_retried_and_closes_the_target() {
+    let (inner, provider) = strict();
+    let body = r#"{"error":{"type":"insufficient_quota","message":"add credit"}}"#;
+    provider.otherwise(Answer::status(429).body(body));
+    let mut service = full("openai/gpt-4o").service(inner);
+    assert_eq!(complete(&mut service).await.unwrap(), 429);
+    let refused = rejection(call(&mut service).await);
+    assert_eq!((refused.code(), refused.gate()), (ErrorCode::QuotaExhausted, Gate::CircuitBreaker));
+    assert_eq!(provider.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_serialises_under_the_names_of_the_protocol() {
+    let (inner, _provider) = strict();
+    let service = full("openai/gpt-4o").service(inner);
+    let json = serde_json::to_value(service.signals().snapshot()).unwrap();
+    assert_eq!(json["target"], "openai/gpt-4o");
+    assert_eq!(json["circuit_state"], "closed");
+    assert_eq!(json["current_inflight"], 0);
+    assert_eq!(json["rate_remaining"], 100);
+    assert_eq!(json["max_inflight"], 50);
+}
+
+/// P17: the stack as a layer is one state, for all clients it is put around.
+#[tokio::test(start_paused = true)]
+async fn p17_one_stack_layer_is_one_state() {
+    let layer = full("")
+        .retry(RetryLayer::disabled())
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1))
+        .build();
+    let ((first, down), (second, up)) = (strict(), strict());
+    down.answer(500);
+    complete(&mut layer.layer(first)).await.unwrap();
+    assert_eq!(rejection(call(&mut layer.layer(second)).await).gate(), Gate::CircuitBreaker);
+    assert_eq!(up.calls(), 0);
+}

@@ -1,1 +1,86 @@
+use std::time::Duration;
 
+use http_body_util::BodyExt;
+use tidegate_testkit::{contract, strict::Answer};
+use tower::Layer;
+
+use super::TimeoutLayer;
+use crate::circuit_breaker::{CircuitBreakerLayer, State};
+use crate::testing::{call, complete, request, send, strict};
+use crate::{Cause, Clock, Deadline, Elapsed, ErrorCode, Outcome, clock};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn elapsed<T>(result: Result<T, crate::BoxError>) -> Clock {
+    let error = result.err().expect("no answer");
+    let failure = Outcome::of_error(&*error).failure().cloned().unwrap();
+    assert_eq!((failure.code, failure.cause), (ErrorCode::Timeout, Cause::Timeout));
+    error.downcast_ref::<Elapsed>().expect("a time-out").clock()
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| TimeoutLayer::new(SECOND * 60).layer(inner)).await;
+    contract::check(|inner| TimeoutLayer::disabled().layer(inner)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_without_a_head_ends_in_time() {
+    let (inner, provider) = strict();
+    let mut service = TimeoutLayer::new(SECOND).layer(inner);
+    provider.hang();
+    let start = clock::now();
+    assert_eq!(elapsed(call(&mut service).await), Clock::Attempt);
+    assert_eq!((clock::now() - start, provider.live_futures()), (SECOND, 0));
+    provider.answer(200).after(SECOND / 2);
+    assert_eq!(complete(&mut service).await.unwrap(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_runs_on_through_the_body_and_ends_it_in_an_error() {
+    let (inner, provider) = strict();
+    let mut service = TimeoutLayer::new(3 * SECOND).layer(inner);
+    provider.answer(200).after(SECOND).frame("a").pause(SECOND).frame("b").pause(5 * SECOND).frame("c");
+    let start = clock::now();
+    let mut body = call(&mut service).await.unwrap().into_body();
+    for expected in ["a", "b"] {
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
+    }
+    assert_eq!(elapsed(body.frame().await.unwrap()), Clock::Attempt);
+    assert_eq!(clock::now() - start, 3 * SECOND);
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_request_is_kept_when_it_is_sooner() {
+    for (limit, deadline, clock) in [(5, 2, Clock::Deadline), (2, 5, Clock::Attempt)] {
+        let (inner, provider) = strict();
+        let mut service = TimeoutLayer::new(SECOND * limit).layer(inner);
+        provider.hang();
+        let mut request = request();
+        Deadline::after(SECOND * deadline, clock::now()).tighten(request.extensions_mut());
+        let start = clock::now();
+        assert_eq!(elapsed(send(&mut service, request).await), clock);
+        assert_eq!(clock::now() - start, 2 * SECOND);
+    }
+}
+
+/// P08: 100 of 100 calls cut by a time-out were recorded as nothing, and the circuit stayed closed.
+#[tokio::test(start_paused = true)]
+async fn p08_time_outs_and_deadlines_count_against_the_provider() {
+    for with_deadline in [false, true] {
+        let (inner, provider) = strict();
+        let breaker = CircuitBreakerLayer::new().failure_threshold(3);
+        let mut service = breaker.layer(TimeoutLayer::new(10 * SECOND).layer(inner));
+        provider.otherwise(Answer::hang());
+        for _ in 0..3 {
+            assert_eq!(breaker.handle().state(), State::Closed);
+            let mut request = request();
+            if with_deadline {
+                Deadline::after(SECOND, clock::now()).tighten(request.extensions_mut());
+            }
+            elapsed(send(&mut service, request).await);
+        }
+        assert_eq!(breaker.handle().state(), State::Open);
+    }
+}

@@ -1,0 +1,96 @@
+//! Durations as Go prints them: `12ms`, `7.66s`, `6m0s`, `10h17m5.7s`.
+
+use std::time::Duration;
+
+use tidegate_core::Hint;
+
+/// Longest first, so that `ms` is not read as a minute and an `s`.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("μs", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
+
+/// The duration that is all of `text`. A number needs its unit: `1m` is a minute, and `1` is nothing.
+pub(crate) fn parse(text: &str) -> Option<Duration> {
+    match prefix(text.trim())? {
+        (duration, "") => Some(duration),
+        _ => None,
+    }
+}
+
+/// The duration that `text` begins with, and what follows it.
+pub(crate) fn prefix(text: &str) -> Option<(Duration, &str)> {
+    let (mut total, mut rest) = part(text)?;
+    while let Some((more, after)) = part(rest) {
+        (total, rest) = (total.saturating_add(more), after);
+    }
+    Some((total, rest))
+}
+
+/// The decimal number that `text` begins with, and what follows it. No sign, no exponent; `12.` is the end of
+/// a sentence.
+pub(crate) fn decimal(text: &str) -> Option<(f64, &str)> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let whole = digits(text);
+    let fraction = text[whole..].strip_prefix('.').map_or(0, digits);
+    let length = if fraction > 0 { whole + 1 + fraction } else { whole };
+    let (number, rest) = text.split_at(length);
+    if whole == 0 { None } else { Some((number.parse().ok()?, rest)) }
+}
+
+/// `amount` times `unit` seconds; what no clock can hold is taken as the longest wait that is believed.
+pub(crate) fn of_units(amount: f64, unit: f64) -> Duration {
+    Duration::try_from_secs_f64(amount * unit).unwrap_or(Hint::MAX_WAIT)
+}
+
+fn part(text: &str) -> Option<(Duration, &str)> {
+    let (amount, rest) = decimal(text)?;
+    let (unit, rest) = UNITS.iter().find_map(|&(name, unit)| Some((unit, rest.strip_prefix(name)?)))?;
+    Some((of_units(amount, unit), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_go_prints() {
+        for (text, ms) in [
+            ("12ms", 12),
+            ("1s", 1_000),
+            ("7.66s", 7_660),
+            ("6m0s", 360_000),
+            ("2m59.56s", 179_560),
+            ("10h17m5.7s", 37_025_700),
+            ("1500us", 1),
+            ("0s", 0),
+        ] {
+            let read = parse(text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(read.as_millis(), ms, "{text}");
+        }
+        assert_eq!(parse("2.463586755s"), Some(Duration::new(2, 463_586_755)));
+    }
+
+    #[test]
+    fn p32_one_m_is_a_minute_and_a_bare_number_is_nothing() {
+        assert_eq!(parse("1m"), Some(Duration::from_secs(60)));
+        for bad in
+            ["1", "", "m", "-1s", "+1s", "1 s", "1e3s", "1.s", ".5s", "NaNs", "infs", "1s1", "1d", "٣s"]
+        {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn p32_an_absurd_number_is_no_panic() {
+        let absurd = format!("{}h", "9".repeat(400));
+        assert_eq!(parse(&absurd), Some(Hint::MAX_WAIT));
+        assert!(parse(&"99999999999h".repeat(50)).is_some());
+    }
+}

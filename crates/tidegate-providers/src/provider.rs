@@ -1,0 +1,108 @@
+use std::fmt;
+
+/// Who answers, as far as the meaning of an answer depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Provider {
+    /// OpenAI.
+    OpenAi,
+    /// OpenAI's models at Azure.
+    Azure,
+    /// Anthropic.
+    Anthropic,
+    /// Google's Gemini API.
+    Gemini,
+    /// Google's Vertex AI.
+    Vertex,
+    /// Mistral.
+    Mistral,
+    /// Groq.
+    Groq,
+    /// DeepSeek.
+    DeepSeek,
+    /// Cohere.
+    Cohere,
+    /// Together.
+    Together,
+    /// OpenRouter, which passes on what others answered.
+    OpenRouter,
+    /// Amazon Bedrock.
+    Bedrock,
+    /// Cerebras.
+    Cerebras,
+    /// xAI.
+    XAi,
+    /// Anybody else, most of whom speak OpenAI's HTTP.
+    #[default]
+    Other,
+}
+
+impl Provider {
+    /// The provider of a target such as `openai/gpt-4o`, or of the part before the slash; any case.
+    ///
+    /// ```
+    /// use tidegate_providers::Provider;
+    ///
+    /// assert_eq!(Provider::named("openai/gpt-4o"), Provider::OpenAi);
+    /// assert_eq!(Provider::named("google"), Provider::Gemini);
+    /// assert_eq!(Provider::named("my-own-box/llama"), Provider::Other);
+    /// ```
+    #[must_use]
+    pub fn named(target: &str) -> Self {
+        let name = target.split('/').next().unwrap_or_default().trim();
+        NAMES
+            .iter()
+            .find(|(_, names)| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+            .map_or(Self::Other, |&(provider, _)| provider)
+    }
+
+    /// The name as written before the slash of a target.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES.iter().find(|&&(provider, _)| provider == self).map_or("other", |(_, names)| names[0])
+    }
+}
+
+/// The name of each provider, then the other names in use for it.
+const NAMES: [(Provider, &[&str]); 14] = [
+    (Provider::OpenAi, &["openai"]),
+    (Provider::Azure, &["azure", "azure-openai", "azure_openai", "azure_ai"]),
+    (Provider::Anthropic, &["anthropic"]),
+    (Provider::Gemini, &["gemini", "google"]),
+    (Provider::Vertex, &["vertex", "vertex-ai", "vertex_ai", "vertexai"]),
+    (Provider::Mistral, &["mistral", "mistralai"]),
+    (Provider::Groq, &["groq"]),
+    (Provider::DeepSeek, &["deepseek"]),
+    (Provider::Cohere, &["cohere"]),
+    (Provider::Together, &["together", "together-ai", "together_ai", "togetherai"]),
+    (Provider::OpenRouter, &["openrouter"]),
+    (Provider::Bedrock, &["bedrock", "aws-bedrock", "amazon-bedrock"]),
+    (Provider::Cerebras, &["cerebras"]),
+    (Provider::XAi, &["xai", "x-ai"]),
+];
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_to_its_provider_and_back() {
+        for (provider, names) in NAMES {
+            assert_eq!(provider.name(), names[0]);
+            for name in names {
+                assert_eq!(Provider::named(name), provider, "{name}");
+                assert_eq!(Provider::named(&format!("{}/a/b", name.to_uppercase())), provider, "{name}");
+            }
+        }
+        for unknown in ["", "/", "other", "openai2", "localhost/gpt-4o", "é/x"] {
+            assert_eq!(Provider::named(unknown), Provider::Other, "{unknown}");
+        }
+        assert_eq!(Provider::Other.to_string(), "other");
+    }
+}

@@ -1,0 +1,109 @@
+//! Waits told in the words of a message: "Please try again in 5.289s", "retry after 12 seconds".
+
+use std::time::Duration;
+
+use crate::go_duration::{decimal, of_units, prefix};
+use crate::words::after;
+
+/// What stands before a wait.
+const LEADS: [&str; 7] =
+    ["try again in", "try again after", "retry in", "retry after", "reset after", "reset in", "wait"];
+
+const UNITS: [(&[&str], f64); 5] = [
+    (&["millisecond", "milliseconds"], 1e-3),
+    (&["second", "seconds", "sec", "secs"], 1.0),
+    (&["minute", "minutes", "min", "mins"], 60.0),
+    (&["hour", "hours", "hr", "hrs"], 3600.0),
+    (&["day", "days"], 86_400.0),
+];
+
+/// The wait that `message` tells, if it does.
+pub(crate) fn wait(message: &str) -> Option<Duration> {
+    LEADS.into_iter().find_map(|lead| {
+        let mut rest = after(message, lead)?;
+        loop {
+            if let Some(wait) = duration(rest) {
+                return Some(wait);
+            }
+            rest = after(rest, lead)?;
+        }
+    })
+}
+
+/// The duration `text` begins with, as Go writes it or in words. A number without a unit is not one.
+fn duration(text: &str) -> Option<Duration> {
+    let text = text.trim_start();
+    if let Some((wait, rest)) = prefix(text)
+        && !rest.starts_with(char::is_alphanumeric)
+    {
+        return Some(wait);
+    }
+    let (mut total, mut rest) = worded(text)?;
+    while let Some((more, after)) = worded(rest) {
+        (total, rest) = (total.saturating_add(more), after);
+    }
+    Some(total)
+}
+
+/// `12 seconds`, and what follows it.
+fn worded(text: &str) -> Option<(Duration, &str)> {
+    let text = text.trim_start_matches([' ', ',']);
+    let text = text.strip_prefix("and ").unwrap_or(text);
+    let (amount, rest) = decimal(text)?;
+    let rest = rest.trim_start();
+    let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+    let (name, rest) = rest.split_at(end);
+    let is_name = |known: &&str| known.eq_ignore_ascii_case(name);
+    let (_, unit) = UNITS.into_iter().find(|(names, _)| names.iter().any(is_name))?;
+    Some((of_units(amount, unit), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_wait_out_of_a_sentence() {
+        for (message, ms) in [
+            ("Limit reached. Please try again in 5.289s. Need more?", 5_289),
+            ("Please retry after 12 seconds.", 12_000),
+            ("try again in 6m0s", 360_000),
+            ("Please retry in 10h17m5.7s.", 37_025_700),
+            ("Please try again in 20ms. See the docs.", 20),
+            ("Please retry in 53.0s", 53_000),
+            ("please wait 30 seconds before trying again", 30_000),
+            ("Your quota will reset after 18h31m10s.", 66_670_000),
+            ("RETRY AFTER 1 Minute and 5 seconds", 65_000),
+            ("retry in 2 hours, 3 minutes", 7_380_000),
+            ("retry in 5seconds", 5_000),
+            ("try again in a moment; if it fails, try again in 7s", 7_000),
+            ("too many tokens, please wait before trying again; retry in 1 day", 86_400_000),
+        ] {
+            assert_eq!(wait(message).map(|wait| wait.as_millis()), Some(ms), "{message}");
+        }
+    }
+
+    #[test]
+    fn p32_one_m_is_a_minute_in_a_sentence_too() {
+        assert_eq!(wait("try again in 1m."), Some(Duration::from_secs(60)));
+        assert_eq!(wait("try again in 1min"), Some(Duration::from_secs(60)));
+        assert_eq!(wait("try again in 1m30s"), Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn what_is_no_wait_is_not_read_as_one() {
+        for message in [
+            "",
+            "try again later",
+            "retry after 12",
+            "retry in -5s",
+            "limit 6m0s",
+            "retry after 5 requests",
+            "retry in 3months",
+            "retry in NaN seconds",
+            "retry in",
+        ] {
+            assert_eq!(wait(message), None, "{message}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Matching a message as words, never as substrings.
+
+/// Whether `text` holds `phrase`, a few words apart by single spaces, in any case.
+///
+/// A word is a run of letters and digits, so `free-models-per-day` holds "per day" and "explanation" does not
+/// hold "plan". Links are skipped: a plain rate limit may point to `https://.../settings/billing`.
+pub(crate) fn says(text: &str, phrase: &str) -> bool {
+    after(text, phrase).is_some()
+}
+
+/// Whether `text` holds one of `phrases`.
+pub(crate) fn says_any(text: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| says(text, phrase))
+}
+
+/// What follows the first occurrence of `phrase`.
+pub(crate) fn after<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
+    let mut rest = text;
+    loop {
+        if let Some(rest) = phrase.split(' ').try_fold(rest, |rest, expected| {
+            let (word, rest) = next_word(rest)?;
+            word.eq_ignore_ascii_case(expected).then_some(rest)
+        }) {
+            return Some(rest);
+        }
+        (_, rest) = next_word(rest)?;
+    }
+}
+
+/// The next word that is not part of a link, and what follows it.
+fn next_word(text: &str) -> Option<(&str, &str)> {
+    let mut text = text;
+    loop {
+        let start = text.find(char::is_alphanumeric)?;
+        let found = &text[start..];
+        let end = found.find(|c: char| !c.is_alphanumeric()).unwrap_or(found.len());
+        let (word, rest) = found.split_at(end);
+        if !rest.starts_with("://") {
+            return Some((word, rest));
+        }
+        text = rest.find(char::is_whitespace).map_or("", |end| &rest[end..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_whole_and_in_any_case() {
+        assert!(says("You exceeded your current QUOTA, sorry", "current quota"));
+        assert!(says("free-models-per-day", "per day"));
+        assert!(says("enforced_spend_limit_reached", "spend limit"));
+        assert!(says("per per day", "per day"));
+        assert!(!says("see the explanation", "plan"));
+        assert!(!says("two perdays", "per day"));
+        assert!(!says("per", "per day"));
+        assert!(!says("", "plan"));
+    }
+
+    #[test]
+    fn a_link_holds_no_words() {
+        let text = "slow down (https://example.com/settings/billing?plan=1), or pay";
+        assert!(!says_any(text, &["billing", "plan", "https", "settings"]));
+        assert!(says(text, "or pay") && says(text, "slow down or"));
+    }
+
+    #[test]
+    fn hands_on_what_follows() {
+        assert_eq!(after("Please retry in 5.3s.", "retry in"), Some(" 5.3s."));
+        assert_eq!(after("retry later", "retry in"), None);
+    }
+}

@@ -1,0 +1,487 @@
+//! Replies as providers send them, and what each one means.
+//!
+//! A reply is a body in `fixtures/`, named after its provider, next to the status and the headers it came with.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, Response, StatusCode};
+use proptest::prelude::*;
+use tidegate_core::Cause::{Answer, ContentFilter, ContextLength};
+use tidegate_core::Scope::{Daily, Momentary, Spend};
+use tidegate_core::{Cause, Classify, ErrorCode, Failure, Hint, Outcome, Scope};
+use tidegate_providers::{Provider, ProviderClassifier};
+
+/// Fixture, status, headers; then code, cause, scope, wait in milliseconds, and the provider's word.
+type Row = (
+    &'static str,
+    u16,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    Cause,
+    Scope,
+    Option<u128>,
+    Option<&'static str>,
+);
+
+#[rustfmt::skip]
+const REPLIES: &[Row] = &[
+    ("openai_rate_limit", 429, &[], "E2001", Answer, Momentary, Some(5289), Some("rate_limit_exceeded")),
+    ("openai_rate_limit_headers", 429, &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-tokens", "149"), ("x-ratelimit-reset-tokens", "12ms")], "E2001", Answer, Momentary, Some(360_000), Some("rate_limit_exceeded")),
+    ("openai_rate_limit_per_day", 429, &[], "E2001", Answer, Daily, Some(432_000), Some("rate_limit_exceeded")),
+    ("openai_rate_limit_says_quota", 429, &[], "E2001", Answer, Momentary, None, Some("rate_limit_exceeded")),
+    ("openai_beyond_the_limit", 429, &[], "E1005", ContextLength, Momentary, None, Some("rate_limit_exceeded")),
+    ("openai_slow_down", 429, &[], "E2001", Answer, Momentary, None, Some("slow_down")),
+    ("openai_slow_down_503", 503, &[], "E2001", Answer, Momentary, None, Some("slow_down")),
+    ("openai_insufficient_quota", 429, &[], "E2002", Answer, Spend, None, Some("insufficient_quota")),
+    ("openai_credit_balance_exhausted", 429, &[], "E2002", Answer, Spend, None, Some("credit_balance_exhausted")),
+    ("openai_organization_spend_limit_exceeded", 429, &[], "E2002", Answer, Spend, None, Some("organization_spend_limit_exceeded")),
+    ("openai_project_spend_limit_exceeded", 429, &[], "E2002", Answer, Spend, None, Some("project_spend_limit_exceeded")),
+    ("openai_organization_usage_limit_exceeded", 429, &[], "E2002", Answer, Spend, None, Some("organization_usage_limit_exceeded")),
+    ("openai_quota_by_type", 429, &[], "E2002", Answer, Spend, None, Some("insufficient_quota")),
+    ("openai_quota_by_message", 429, &[], "E2002", Answer, Spend, None, None),
+    ("openai_overloaded", 503, &[("retry-after", "3")], "E3002", Answer, Momentary, Some(3000), Some("server_is_overloaded")),
+    ("openai_overloaded_by_code", 503, &[], "E3002", Answer, Momentary, None, Some("overloaded")),
+    ("openai_server_error_503", 503, &[], "E3002", Answer, Momentary, None, Some("server_error")),
+    ("openai_server_error", 500, &[], "E3001", Answer, Momentary, None, Some("server_error")),
+    ("openai_server_error_by_code", 503, &[], "E3001", Answer, Momentary, None, Some("server_error")),
+    ("openai_context_length", 400, &[], "E1005", ContextLength, Momentary, None, Some("context_length_exceeded")),
+    ("openai_context_length_no_code", 400, &[], "E1005", ContextLength, Momentary, None, Some("invalid_request_error")),
+    ("openai_invalid_key", 401, &[], "E1002", Answer, Momentary, None, Some("invalid_api_key")),
+    ("openai_invalid_key_400", 400, &[], "E1002", Answer, Momentary, None, Some("invalid_api_key")),
+    ("openai_unauthorized", 401, &[], "E1002", Answer, Momentary, None, Some("invalid_request_error")),
+    ("openai_unknown_url", 404, &[], "E1004", Answer, Momentary, None, Some("invalid_request_error")),
+    ("openai_model_not_found", 404, &[], "E1004", Answer, Momentary, None, Some("model_not_found")),
+    ("openai_content_policy", 400, &[], "E1001", ContentFilter, Momentary, None, Some("content_policy_violation")),
+    ("openai_bad_parameter", 400, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
+    ("openai_try_later_says_the_prompt", 400, &[], "E1001", Answer, Momentary, None, Some("invalid_value")),
+    ("azure_rate_limit", 429, &[], "E2001", Answer, Momentary, Some(12_000), Some("429")),
+    ("azure_rate_limit_ms", 429, &[("retry-after-ms", "80"), ("retry-after", "1")], "E2001", Answer, Momentary, Some(80), Some("429")),
+    ("azure_rate_limit_reset", 429, &[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "17"), ("x-ratelimit-remaining-requests", "-1"), ("x-ratelimit-reset-requests", "0")], "E2001", Answer, Momentary, Some(17_000), Some("429")),
+    ("azure_content_filter", 400, &[], "E1001", ContentFilter, Momentary, None, Some("content_filter")),
+    ("azure_timeout", 408, &[], "E3003", Answer, Momentary, None, Some("Timeout")),
+    ("azure_unavailable", 503, &[], "E3002", Answer, Momentary, None, Some("InternalServerError")),
+    ("azure_deployment_not_found", 404, &[], "E1004", Answer, Momentary, None, Some("DeploymentNotFound")),
+    ("anthropic_rate_limit", 429, &[("retry-after", "7"), ("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z")], "E2001", Answer, Momentary, Some(7000), Some("rate_limit_error")),
+    ("anthropic_rate_limit_reset", 429, &[("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z"), ("anthropic-ratelimit-requests-remaining", "40"), ("anthropic-ratelimit-requests-reset", "2026-11-05T12:09:00Z")], "E2001", Answer, Momentary, Some(60_000), Some("rate_limit_error")),
+    ("anthropic_weekly_limit", 429, &[("anthropic-ratelimit-unified-5h-status", "allowed"), ("anthropic-ratelimit-unified-5h-reset", "1793883600"), ("anthropic-ratelimit-unified-7d-status", "rejected"), ("anthropic-ratelimit-unified-7d-reset", "1793887200")], "E2001", Answer, Daily, Some(7_200_000), Some("rate_limit_error")),
+    ("anthropic_spend_limit", 429, &[], "E2002", Answer, Spend, None, Some("rate_limit_error")),
+    ("anthropic_spend_limit_details", 429, &[], "E2002", Answer, Spend, None, Some("enforced_spend_limit_reached")),
+    ("anthropic_overloaded", 529, &[], "E3002", Answer, Momentary, None, Some("overloaded_error")),
+    ("anthropic_api_error", 500, &[], "E3001", Answer, Momentary, None, Some("api_error")),
+    ("anthropic_api_error_503", 503, &[], "E3002", Answer, Momentary, None, Some("api_error")),
+    ("anthropic_timeout", 504, &[], "E3003", Answer, Momentary, None, Some("timeout_error")),
+    ("anthropic_prompt_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("invalid_request_error")),
+    ("anthropic_request_too_large", 413, &[], "E1005", ContextLength, Momentary, None, Some("request_too_large")),
+    ("anthropic_billing", 402, &[], "E2002", Answer, Spend, None, Some("billing_error")),
+    ("anthropic_low_credit", 400, &[], "E2002", Answer, Spend, None, Some("invalid_request_error")),
+    ("anthropic_authentication", 401, &[], "E1002", Answer, Momentary, None, Some("authentication_error")),
+    ("anthropic_permission", 403, &[], "E1003", Answer, Momentary, None, Some("permission_error")),
+    ("anthropic_not_found", 404, &[], "E1004", Answer, Momentary, None, Some("not_found_error")),
+    ("anthropic_conflict", 409, &[], "E4001", Answer, Momentary, None, Some("conflict_error")),
+    ("anthropic_output_filtered", 400, &[], "E1001", ContentFilter, Momentary, None, Some("invalid_request_error")),
+    ("anthropic_invalid_request", 400, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
+    ("gemini_per_minute", 429, &[], "E2001", Answer, Momentary, Some(38_410), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day", 429, &[], "E2002", Answer, Daily, None, Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day_long_wait", 429, &[], "E2002", Answer, Daily, Some(37_025_700), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day_short_wait", 429, &[], "E2001", Answer, Momentary, Some(2463), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day_named_rate", 429, &[], "E2002", Answer, Daily, None, Some("RATE_LIMIT_EXCEEDED")),
+    ("gemini_quota_exhausted", 429, &[], "E2002", Answer, Daily, None, Some("QUOTA_EXHAUSTED")),
+    ("gemini_quota_exhausted_short_wait", 429, &[], "E2001", Answer, Momentary, Some(3200), Some("QUOTA_EXHAUSTED")),
+    ("gemini_zero_limit", 429, &[], "E2002", Answer, Spend, Some(38_000), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_no_capacity", 429, &[], "E3002", Answer, Momentary, Some(9000), Some("MODEL_CAPACITY_EXHAUSTED")),
+    ("gemini_unavailable", 503, &[], "E3002", Answer, Momentary, None, Some("UNAVAILABLE")),
+    ("gemini_internal", 500, &[], "E3001", Answer, Momentary, None, Some("INTERNAL")),
+    ("gemini_deadline", 504, &[], "E3003", Answer, Momentary, None, Some("DEADLINE_EXCEEDED")),
+    ("gemini_cancelled", 499, &[], "E4002", Answer, Momentary, None, Some("CANCELLED")),
+    ("gemini_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("INVALID_ARGUMENT")),
+    ("gemini_invalid_key", 400, &[], "E1002", Answer, Momentary, None, Some("API_KEY_INVALID")),
+    ("gemini_permission", 403, &[], "E1003", Answer, Momentary, None, Some("PERMISSION_DENIED")),
+    ("gemini_array", 429, &[], "E2001", Answer, Momentary, Some(12_000), Some("RESOURCE_EXHAUSTED")),
+    ("vertex_shared_quota", 429, &[], "E3002", Answer, Momentary, None, Some("RESOURCE_EXHAUSTED")),
+    ("vertex_per_minute", 429, &[], "E2001", Answer, Momentary, None, Some("RESOURCE_EXHAUSTED")),
+    ("bedrock_throttling", 429, &[("x-amzn-errortype", "ThrottlingException:http://internal.example.com/coral/")], "E2001", Answer, Momentary, None, Some("ThrottlingException")),
+    ("bedrock_throttling_by_type", 429, &[], "E2001", Answer, Momentary, None, Some("ThrottlingException")),
+    ("bedrock_throttling_400", 400, &[], "E2001", Answer, Momentary, None, Some("ThrottlingException")),
+    ("bedrock_per_day", 429, &[], "E2002", Answer, Daily, None, Some("ThrottlingException")),
+    ("bedrock_not_ready", 429, &[], "E3002", Answer, Momentary, None, Some("ModelNotReadyException")),
+    ("bedrock_model_timeout", 408, &[], "E3003", Answer, Momentary, None, Some("ModelTimeoutException")),
+    ("bedrock_model_error", 424, &[], "E3002", Answer, Momentary, None, Some("ModelErrorException")),
+    ("bedrock_service_quota", 400, &[], "E2002", Answer, Daily, None, Some("ServiceQuotaExceededException")),
+    ("bedrock_unavailable", 503, &[], "E3002", Answer, Momentary, None, Some("ServiceUnavailableException")),
+    ("bedrock_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("ValidationException")),
+    ("bedrock_validation", 400, &[], "E1001", Answer, Momentary, None, Some("ValidationException")),
+    ("bedrock_expired_token", 403, &[], "E1002", Answer, Momentary, None, Some("ExpiredTokenException")),
+    ("bedrock_access_denied", 403, &[], "E1003", Answer, Momentary, None, Some("AccessDeniedException")),
+    ("mistral_rate_limit", 429, &[("retry-after", "4"), ("x-ratelimit-remaining-req-minute", "0")], "E2001", Answer, Momentary, Some(4000), Some("rate_limited")),
+    ("mistral_tier_capacity", 429, &[], "E3002", Answer, Momentary, None, Some("invalid_request_error")),
+    ("mistral_unauthorized", 401, &[], "E1002", Answer, Momentary, None, None),
+    ("mistral_validation", 422, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
+    ("groq_rate_limit", 429, &[("retry-after", "6")], "E2001", Answer, Momentary, Some(6000), Some("rate_limit_exceeded")),
+    ("groq_requests_per_day", 429, &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2h0m0s"), ("x-ratelimit-remaining-tokens", "5000"), ("x-ratelimit-reset-tokens", "7.66s")], "E2001", Answer, Daily, Some(7_200_000), Some("rate_limit_exceeded")),
+    ("groq_tokens_headers", 429, &[("x-ratelimit-remaining-requests", "900"), ("x-ratelimit-reset-requests", "2m59.56s"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "7.66s")], "E2001", Answer, Momentary, Some(7660), Some("rate_limit_exceeded")),
+    ("groq_capacity", 498, &[], "E3002", Answer, Momentary, None, Some("capacity_exceeded")),
+    ("groq_too_large", 413, &[], "E1005", ContextLength, Momentary, None, Some("rate_limit_exceeded")),
+    ("groq_context_length", 400, &[], "E1005", ContextLength, Momentary, None, Some("context_length_exceeded")),
+    ("groq_failed_dependency", 424, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
+    ("groq_cancelled", 499, &[], "E4002", Answer, Momentary, None, Some("request_cancelled")),
+    ("groq_bare_string", 503, &[], "E3002", Answer, Momentary, Some(20), None),
+    ("groq_string_in_error", 429, &[], "E2001", Answer, Momentary, Some(360_000), None),
+    ("deepseek_balance", 402, &[], "E2002", Answer, Spend, None, Some("invalid_request_error")),
+    ("deepseek_authentication", 401, &[], "E1002", Answer, Momentary, None, Some("authentication_error")),
+    ("deepseek_unprocessable", 422, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
+    ("deepseek_rate_limit", 429, &[], "E2001", Answer, Momentary, None, Some("rate_limit_reached")),
+    ("deepseek_server_error", 500, &[], "E3001", Answer, Momentary, None, Some("server_error")),
+    ("deepseek_overloaded", 503, &[], "E3002", Answer, Momentary, None, Some("service_unavailable_error")),
+    ("deepseek_content_risk", 400, &[], "E1001", ContentFilter, Momentary, None, Some("invalid_request_error")),
+    ("cohere_per_minute", 429, &[], "E2001", Answer, Momentary, None, None),
+    ("cohere_trial_minute", 429, &[], "E2001", Answer, Momentary, None, None),
+    ("cohere_trial_month", 429, &[], "E2002", Answer, Daily, None, None),
+    ("cohere_payment", 402, &[], "E2002", Answer, Spend, None, None),
+    ("cohere_too_many_tokens", 400, &[], "E1005", ContextLength, Momentary, None, None),
+    ("together_rate_limit", 429, &[], "E2001", Answer, Momentary, None, Some("rate_limit")),
+    ("together_capacity", 503, &[], "E3002", Answer, Momentary, None, Some("service_unavailable")),
+    ("openrouter_no_credit", 402, &[], "E2002", Answer, Spend, None, Some("402")),
+    ("openrouter_in_flight", 402, &[("retry-after", "2")], "E2001", Answer, Momentary, Some(2000), Some("in_flight_budget_exhausted")),
+    ("openrouter_in_flight_message", 402, &[], "E2001", Answer, Momentary, None, Some("402")),
+    ("openrouter_timeout", 408, &[], "E3003", Answer, Momentary, None, Some("408")),
+    ("openrouter_rate_limit", 429, &[], "E2001", Answer, Momentary, Some(5000), Some("429")),
+    ("openrouter_free_per_day", 429, &[], "E2002", Answer, Daily, None, Some("429")),
+    ("openrouter_free_per_minute", 429, &[], "E2001", Answer, Momentary, None, Some("429")),
+    ("openrouter_bad_gateway", 502, &[], "E3001", Answer, Momentary, None, Some("502")),
+    ("openrouter_no_provider", 503, &[("retry-after", "30")], "E3002", Answer, Momentary, Some(30_000), Some("503")),
+    ("openrouter_moderation", 403, &[], "E1001", ContentFilter, Momentary, None, Some("403")),
+    ("openrouter_upstream_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("400")),
+    ("openrouter_number_says_more", 500, &[], "E2001", Answer, Momentary, None, Some("429")),
+    ("cerebras_rate_limit", 429, &[("x-ratelimit-remaining-requests-day", "1400"), ("x-ratelimit-reset-requests-day", "33011.382867"), ("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "11.382867")], "E2001", Answer, Momentary, Some(11_382), Some("request_quota_exceeded")),
+    ("xai_sentence_as_code", 403, &[], "E1003", Answer, Momentary, None, None),
+    ("xai_content", 403, &[], "E1001", ContentFilter, Momentary, None, Some("Forbidden")),
+    ("other_array_of_strings", 429, &[], "E2001", Answer, Momentary, None, None),
+    ("other_no_error_at_all", 500, &[], "E3001", Answer, Momentary, None, None),
+    ("other_quota_403", 403, &[], "E2002", Answer, Spend, None, None),
+];
+
+fn now() -> SystemTime {
+    httpdate::parse_http_date("Thu, 05 Nov 2026 12:00:00 GMT").unwrap()
+}
+
+fn body(fixture: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(fixture).with_extension("json");
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{fixture}: {error}"))
+}
+
+fn head(status: u16, headers: &[(&'static str, &str)]) -> Parts {
+    let mut head = Response::builder().status(status).body(()).unwrap().into_parts().0;
+    let pairs = headers.iter().map(|&(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
+    head.headers = pairs.collect::<HeaderMap>();
+    head
+}
+
+fn provider(fixture: &str) -> Provider {
+    Provider::named(fixture.split('_').next().unwrap())
+}
+
+fn judge(provider: Provider, head: &Parts, body: &[u8]) -> Failure {
+    let classifier = ProviderClassifier::new(provider);
+    assert!(classifier.wants_body(head));
+    match classifier.classify(head, body, now()) {
+        Outcome::Failure(failure) => failure,
+        other => panic!("{} is {other:?}", head.status),
+    }
+}
+
+/// The failure of a body without headers.
+fn judge_plain(status: u16, body: &str) -> Failure {
+    judge(Provider::Other, &head(status, &[]), body.as_bytes())
+}
+
+#[test]
+fn every_reply_means_what_the_table_says() {
+    for &(fixture, status, headers, code, cause, scope, wait, word) in REPLIES {
+        let failure = judge(provider(fixture), &head(status, headers), &body(fixture));
+        let got_wait = failure.wait().map(|wait| wait.as_millis());
+        let got_scope = failure.hint.map(|hint| hint.scope).unwrap_or_default();
+        let got = (failure.code.code(), failure.cause, got_scope, got_wait, failure.provider_code.as_deref());
+        assert_eq!(got, (code, cause, scope, wait, word), "{fixture}");
+    }
+}
+
+#[test]
+fn every_fixture_is_in_the_table_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()
+    };
+    let there: BTreeSet<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
+    let listed: BTreeSet<String> = REPLIES.iter().map(|row| row.0.to_owned()).collect();
+    assert_eq!(there, listed);
+    assert_eq!(listed.len(), REPLIES.len());
+}
+
+/// Nobody has to name a provider to be safe: the verdict is the same where the body is not ambiguous.
+#[test]
+fn the_default_judges_like_the_one_who_knows() {
+    const NEEDS_A_NAME: [&str; 2] = ["azure_rate_limit", "groq_requests_per_day"];
+    for &(fixture, status, headers, ..) in REPLIES {
+        let (head, body) = (head(status, headers), body(fixture));
+        let (named, default) = (judge(provider(fixture), &head, &body), judge(Provider::Other, &head, &body));
+        assert_eq!(named == default, !NEEDS_A_NAME.contains(&fixture), "{fixture}: {named:?} {default:?}");
+    }
+}
+
+#[test]
+fn p24_no_purse_is_retried_and_no_short_wait_is_taken_for_a_day() {
+    for &(fixture, status, headers, code, _, scope, ..) in REPLIES {
+        let failure = judge(provider(fixture), &head(status, headers), &body(fixture));
+        if code == "E2002" {
+            assert!(!failure.code.is_retryable() && failure.hint.unwrap().forbids_retry(), "{fixture}");
+        }
+        if fixture.ends_with("_short_wait") {
+            assert!(failure.code.is_retryable() && scope == Momentary, "{fixture}");
+        }
+    }
+}
+
+/// A prompt that was too long, or a limit, once marked the account as bad and moved the breaker.
+#[test]
+fn p26_the_callers_own_matter_says_nothing_about_health() {
+    for &(fixture, status, headers, _, cause, ..) in REPLIES {
+        let failure = judge(provider(fixture), &head(status, headers), &body(fixture));
+        if cause != Answer || matches!(failure.code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted) {
+            assert!(!failure.code.counts_against_health(), "{fixture}");
+        }
+    }
+}
+
+#[test]
+fn p13_the_answer_is_read_and_not_its_status_alone() {
+    let code = |status, body| judge_plain(status, body).code.code();
+    assert_eq!(code(429, r#"{"error":{"code":"rate_limit_exceeded"}}"#), "E2001");
+    assert_eq!(code(429, r#"{"error":{"code":"insufficient_quota"}}"#), "E2002");
+    assert_eq!(code(429, r#"{"error":{"code":"server_is_overloaded"}}"#), "E3002");
+    assert_eq!(code(503, "no room"), "E3002");
+    assert!(judge_plain(503, "").code.counts_against_health());
+}
+
+#[test]
+fn p32_a_wait_in_the_message_has_its_unit_and_its_bound() {
+    let wait = |text: &str| judge_plain(429, &format!(r#"{{"error":"Try again in {text}."}}"#)).wait();
+    assert_eq!(wait("1m"), Some(Duration::from_secs(60)));
+    assert_eq!(wait("20ms"), Some(Duration::from_millis(20)));
+    assert_eq!(wait("99999999999999999999h"), Some(Hint::MAX_WAIT));
+    for nonsense in ["-5s", "NaN seconds", "inf", "1e9 seconds", "12", "a while"] {
+        assert_eq!(wait(nonsense), None, "{nonsense}");
+    }
+}
+
+#[test]
+fn the_status_decides_where_the_body_says_nothing() {
+    let deep = format!("{}1{}", r#"{"error":["#.repeat(10_000), "]}".repeat(10_000));
+    let bodies = [
+        "",
+        "  ",
+        "null",
+        "0",
+        "{}",
+        "[]",
+        "<html><h1>502 quota plan</h1></html>",
+        r#"{"error":{"message":"cut o"#,
+        r#"{"error":{"code":{"insufficient_quota":1},"type":7}}"#,
+        "\u{feff}{}",
+        &deep,
+    ];
+    for body in bodies {
+        for status in (400..1000).map(|status| StatusCode::from_u16(status).unwrap()) {
+            let failure = judge_plain(status.as_u16(), body);
+            assert_eq!(Some(failure.code), ErrorCode::from_status(status), "{status} {body:.40}");
+            assert_eq!((failure.cause, failure.provider_code), (Answer, None), "{status} {body:.40}");
+        }
+    }
+    let failure =
+        judge(Provider::Other, &head(429, &[]), b"\xff\xfe{\"error\":{\"code\":\"insufficient_quota\"}}");
+    assert_eq!(failure.code, ErrorCode::RateLimited);
+}
+
+/// Some send `invalid_request_error` as the code of everything, their own breakdowns included.
+#[test]
+fn a_word_that_blames_the_request_overrules_no_status_that_says_more() {
+    for status in (401..600).filter_map(|status| StatusCode::from_u16(status).ok()) {
+        for body in [
+            r#"{"error":{"code":"invalid_request_error"}}"#,
+            r#"{"error":{"type":"invalid_request_error"}}"#,
+            r#"{"error":{"type":"server_error"}}"#,
+        ] {
+            let failure = judge_plain(status.as_u16(), body);
+            assert_eq!(Some(failure.code), ErrorCode::from_status(status), "{status} {body}");
+        }
+    }
+}
+
+#[test]
+fn words_are_matched_as_words() {
+    let code = |text: &str| judge_plain(429, &format!(r#"{{"message":"{text}"}}"#)).code.code();
+    assert_eq!(code("an explanation follows"), "E2001");
+    assert_eq!(code("quotation marks are missing"), "E2001");
+    assert_eq!(code("too fast; see https://example.com/billing/plan"), "E2001");
+    assert_eq!(code("nothing is left of your PLAN"), "E2002");
+}
+
+#[test]
+fn below_400_is_a_success_and_no_body_is_wanted() {
+    for status in [100, 200, 204, 302, 399] {
+        let (classifier, head) = (ProviderClassifier::default(), head(status, &[("retry-after", "5")]));
+        assert!(!classifier.wants_body(&head));
+        assert_eq!(classifier.classify(&head, br#"{"error":{"code":"x"}}"#, now()), Outcome::Success);
+    }
+}
+
+#[test]
+fn an_error_without_a_status_is_judged_by_what_it_says() {
+    let code = |body: &str| {
+        ProviderClassifier::default().failure_in(body.as_bytes()).map(|failure| failure.code.code())
+    };
+    for (body, expected) in [
+        (r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#, "E3002"),
+        (r#"{"error":{"message":"it broke","type":"server_error","code":null}}"#, "E3001"),
+        (r#"{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded"}}}"#, "E2001"),
+        (r#"{"type":"error","code":"insufficient_quota","message":"empty","sequence_number":3}"#, "E2002"),
+        (r#"{"error":{"code":429,"message":"slow","status":"RESOURCE_EXHAUSTED"}}"#, "E2001"),
+        (r#"{"error":{"code":502,"message":"upstream"},"choices":[{"finish_reason":"error"}]}"#, "E3001"),
+        (r#"{"error":{"type":"invalid_request_error","message":"prompt is too long"}}"#, "E1005"),
+        (r#"{"error":{"type":"invalid_request_error","message":"no"}}"#, "E1001"),
+        (r#"{"error":"something"}"#, "E9999"),
+        (r#"{"error":{}}"#, "E9999"),
+    ] {
+        assert_eq!(code(body), Some(expected), "{body}");
+    }
+    for answer in [
+        r#"{"choices":[{"delta":{"content":"error"}}]}"#,
+        r#"{"id":"resp_1","error":null,"status":"completed"}"#,
+        r#"{"type":"content_block_delta","delta":{"text":"{\"error\":1}"}}"#,
+        "[DONE]",
+        "",
+    ] {
+        assert_eq!(code(answer), None, "{answer}");
+    }
+}
+
+#[test]
+fn only_a_plain_word_of_the_provider_is_handed_on() {
+    let word = |code: &str| judge_plain(400, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).provider_code;
+    assert_eq!(word("some_code-1.2").as_deref(), Some("some_code-1.2"));
+    assert_eq!(word(&"x".repeat(64)).map(|word| word.len()), Some(64));
+    let too_long = "x".repeat(65);
+    for odd in ["", "two words", "é", "line\\nbreak", "<b>", "key=1", &too_long] {
+        assert_eq!(word(odd), None, "{odd}");
+    }
+}
+
+/// A gateway that adds `retry-after: 0` to every 429 made a limit of the day look like a short one.
+#[test]
+fn p24_a_wait_of_zero_makes_no_limit_short() {
+    let failure = judge(Provider::Gemini, &head(429, &[("retry-after", "0")]), &body("gemini_per_day"));
+    assert_eq!(failure.code, ErrorCode::QuotaExhausted);
+    let headers =
+        [("retry-after", "0"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "3s")];
+    let failure = judge(Provider::OpenAi, &head(429, &headers), b"");
+    assert_eq!(failure.wait(), Some(Duration::from_secs(3)));
+}
+
+#[test]
+fn should_retry_is_kept_whatever_the_wait_came_from() {
+    let headers = [("x-should-retry", "false")];
+    let failure = judge(Provider::OpenAi, &head(429, &headers), &body("openai_rate_limit"));
+    let hint = failure.hint.unwrap();
+    assert_eq!((hint.should_retry, hint.wait), (Some(false), Some(Duration::from_millis(5_289))));
+}
+
+/// What is left of a body says what the whole said, or nothing; never a third thing.
+#[test]
+fn a_truncated_reply_is_judged_by_its_status_or_better() {
+    for &(fixture, status, headers, code, ..) in REPLIES {
+        let (head, body) = (head(status, headers), body(fixture));
+        let plain = ErrorCode::from_status(head.status).unwrap().code();
+        // Without its body, a reply may still say more by a header.
+        let bare = judge(provider(fixture), &head, b"").code.code();
+        for end in 0..body.len() {
+            let got = judge(provider(fixture), &head, &body[..end]).code.code();
+            assert!(got == code || got == plain || got == bare, "{fixture} cut at {end}: {got}");
+        }
+    }
+}
+
+fn any_provider() -> impl Strategy<Value = Provider> {
+    let names = ["openai", "azure", "anthropic", "gemini", "bedrock", "groq", "openrouter", "cerebras", ""];
+    prop::sample::select(names.to_vec()).prop_map(Provider::named)
+}
+
+/// The headers that are read, with values from sensible to absurd.
+fn any_headers() -> impl Strategy<Value = HeaderMap> {
+    let names = [
+        "retry-after",
+        "retry-after-ms",
+        "x-should-retry",
+        "x-amzn-errortype",
+        "x-ratelimit-remaining-requests",
+        "x-ratelimit-reset-requests",
+        "x-ratelimit-remaining-tokens",
+        "x-ratelimit-reset-tokens",
+        "anthropic-ratelimit-tokens-remaining",
+        "anthropic-ratelimit-tokens-reset",
+        "anthropic-ratelimit-unified-7d-status",
+        "anthropic-ratelimit-unified-7d-reset",
+    ];
+    let value = prop_oneof![
+        Just("0".to_owned()),
+        Just("rejected".to_owned()),
+        "[0-9]{1,30}(ms|s|m|h|\\.[0-9]{1,20})?",
+        "-?[0-9]{1,12}",
+        "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:00:00(Z|\\+14:00)",
+        "[ -~]{0,30}",
+    ];
+    let pair = (prop::sample::select(names.to_vec()), value);
+    prop::collection::vec(pair, 0..8).prop_map(|pairs| {
+        let header =
+            |(name, value): (&'static str, String)| (HeaderName::from_static(name), value.parse().unwrap());
+        pairs.into_iter().map(header).collect()
+    })
+}
+
+/// Bytes of all kinds: noise, JSON-like noise, and replies with a piece overwritten.
+fn any_body() -> impl Strategy<Value = Vec<u8>> {
+    let fixture = (prop::sample::select(REPLIES), any::<prop::sample::Index>(), "[ -~é]{0,12}");
+    prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..200),
+        "[\\[\\]{}\",:a-z0-9\\\\ ]{0,200}".prop_map(String::into_bytes),
+        "(try again in|retry after|wait) [-0-9.]{1,40}(h|m|s|ms| seconds| days|é){1,3}"
+            .prop_map(String::into_bytes),
+        fixture.prop_map(|(row, at, noise)| {
+            let mut body = body(row.0);
+            let at = at.index(body.len());
+            let end = (at + noise.len()).min(body.len());
+            body.splice(at..end, noise.bytes());
+            body
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn p32_no_reply_panics_or_waits_longer_than_a_day(
+        provider in any_provider(),
+        status in 400_u16..1000,
+        headers in any_headers(),
+        body in any_body(),
+    ) {
+        let mut head = head(status, &[]);
+        head.headers = headers;
+        let failure = judge(provider, &head, &body);
+        prop_assert!(failure.wait().is_none_or(|wait| wait <= Hint::MAX_WAIT));
+        if let Some(word) = &failure.provider_code {
+            prop_assert!(word.len() <= 64 && word.bytes().all(|b| b.is_ascii_graphic()));
+        }
+        let _ = ProviderClassifier::new(provider).failure_in(&body);
+    }
+}

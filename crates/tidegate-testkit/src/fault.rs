@@ -1,0 +1,58 @@
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+/// A fault that a script called for, as the error of a call or of a body.
+///
+/// ```
+/// use tidegate_testkit::Fault;
+///
+/// let error: Box<dyn std::error::Error + Send + Sync> = Fault::reset().into();
+/// assert_eq!(Fault::find(&*error), Some(&Fault::reset()));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    kind: Kind,
+    message: Cow<'static, str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Reset,
+    Cut,
+    Other,
+}
+
+impl Fault {
+    /// The connection was reset before an answer came.
+    #[must_use]
+    pub const fn reset() -> Self {
+        Self { kind: Kind::Reset, message: Cow::Borrowed("connection reset by the script") }
+    }
+
+    /// The connection was closed in the middle of an answer.
+    #[must_use]
+    pub const fn cut() -> Self {
+        Self { kind: Kind::Cut, message: Cow::Borrowed("connection cut by the script") }
+    }
+
+    /// Something else, in these words.
+    #[must_use]
+    pub fn other(message: impl Into<String>) -> Self {
+        Self { kind: Kind::Other, message: Cow::Owned(message.into()) }
+    }
+
+    /// The fault in `error` or in any of its sources.
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Fault {}

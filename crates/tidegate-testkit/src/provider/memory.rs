@@ -1,0 +1,54 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::Body;
+use tidegate_core::BoxError;
+use tower_service::Service;
+
+use super::respond::respond;
+use super::{Log, Provider, ProviderBody, Script};
+
+/// A provider without a socket: the innermost service of a stack, in tests whose clock is paused.
+///
+/// A fault of the connection is an error with a [`Fault`](crate::Fault) in it. Clones are one provider.
+#[derive(Clone, Debug)]
+pub struct InMemory(Arc<Provider>);
+
+impl InMemory {
+    pub(super) const fn new(provider: Arc<Provider>) -> Self {
+        Self(provider)
+    }
+
+    /// What the provider has seen and done.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.0.log
+    }
+
+    /// What it will reply.
+    #[must_use]
+    pub fn script(&self) -> &Script {
+        &self.0.script
+    }
+}
+
+impl<B> Service<Request<B>> for InMemory
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ProviderBody>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<ProviderBody>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let provider = Arc::clone(&self.0);
+        Box::pin(async move { respond(&provider, request).await.map_err(Into::into) })
+    }
+}

@@ -1,0 +1,48 @@
+//! What the tests of the layers have in common.
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tidegate_testkit::strict::{self, Handle, Strict};
+use tower::ServiceExt;
+
+use crate::{BoxError, HttpService, Payload, Rejection};
+
+pub(crate) fn strict() -> (Strict<Payload>, Handle) {
+    strict::service()
+}
+
+pub(crate) fn request() -> Request<Payload> {
+    Request::post("http://provider/v1/chat/completions").body(Payload::from("{}")).unwrap()
+}
+
+/// One call, as far as the head of its answer.
+pub(crate) async fn call<S>(service: &mut S) -> Result<Response<S::Body>, BoxError>
+where
+    S: HttpService<Payload>,
+{
+    send(service, request()).await
+}
+
+pub(crate) async fn send<S>(service: &mut S, request: Request<Payload>) -> Result<Response<S::Body>, BoxError>
+where
+    S: HttpService<Payload>,
+{
+    service.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into)
+}
+
+/// One call, to the last byte of its answer: its status.
+pub(crate) async fn complete<S>(service: &mut S) -> Result<u16, BoxError>
+where
+    S: HttpService<Payload>,
+{
+    let response = call(service).await?;
+    let status = response.status().as_u16();
+    response.into_body().collect().await.map_err(Into::into)?;
+    Ok(status)
+}
+
+/// The rejection that a call must have come to.
+pub(crate) fn rejection<T>(result: Result<T, BoxError>) -> Rejection {
+    let error = result.err().expect("a refusal");
+    Rejection::find(&*error).unwrap_or_else(|| panic!("not a refusal of ours: {error}")).clone()
+}
