@@ -5,7 +5,3 @@ use std::time::Instant;
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
-
-pub(crate) fn sleep_until(at: Instant) -> tokio::time::Sleep {
-    tokio::time::sleep_until(at.into())
-}

@@ -46,7 +46,16 @@ pub mod stack;
 pub mod timeout;
 
 #[cfg(any(feature = "rate-limit", feature = "retry"))]
+#[cfg_attr(not(feature = "rate-limit"), expect(dead_code, reason = "a budget of retries only spends"))]
 mod bucket;
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "fallback",
+    feature = "rate-limit",
+    feature = "retry",
+    feature = "timeout"
+))]
 mod clock;
 mod http_service;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
@@ -56,6 +65,7 @@ mod replay;
 #[cfg(test)]
 mod testing;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
+#[cfg_attr(not(feature = "circuit-breaker"), expect(dead_code, reason = "a permit is watched to the end"))]
 mod watched;
 
 pub use http_service::HttpService;

@@ -39,7 +39,7 @@ impl Timer {
             return Poll::Pending;
         }
         let end = *self.end.get_or_insert_with(|| End::first(self.limit, self.deadline, clock::now()));
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(clock::sleep_until(end.at)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end.at.into())));
         sleep.as_mut().poll(cx).map(|()| end.elapsed)
     }
 }
