@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use sync_wrapper::SyncWrapper;
@@ -60,6 +60,15 @@ impl Payload {
         let rest = Resumed { prefix, trailers, body };
         let length = rest.size_hint();
         Self(Kind::Once { body: SyncWrapper::new(UnsyncBoxBody::new(rest)), length })
+    }
+
+    /// The request, if its body is a payload already.
+    ///
+    /// # Errors
+    ///
+    /// The same request, if its body has to be [collected](Self::collect) first.
+    pub fn in_request<B: 'static>(request: Request<B>) -> Result<Request<Self>, Request<B>> {
+        downcast(request)
     }
 
     /// Reads `body` until it ends or passes `cap` bytes. A payload passes through as it is.

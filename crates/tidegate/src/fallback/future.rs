@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use http_body_util::Either;
 use pin_project::pin_project;
@@ -50,23 +50,43 @@ struct Chain {
     trail: Option<Trail>,
 }
 
-impl<S: Service<Request<Payload>>, B> ResponseFuture<S, B>
+impl<S, B> ResponseFuture<S, B>
 where
+    S: Service<Request<Payload>>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    pub(super) fn new(first: S, request: Request<B>, handle: Handle, settings: Settings) -> Self {
+    /// The body is here: the first target is asked at once.
+    pub(super) fn calling(
+        first: &mut S,
+        request: Request<Payload>,
+        handle: Handle,
+        settings: Settings,
+    ) -> Self {
+        let mut chain = Chain::new(request.extensions(), handle, settings);
+        chain.keep(&request);
+        Self { state: State::First(first.call(request)), chain }
+    }
+
+    /// The body is yet to be read: the first target is asked when that has been done.
+    pub(super) fn collecting(first: S, request: Request<B>, handle: Handle, settings: Settings) -> Self {
+        let chain = Chain::new(request.extensions(), handle, settings);
         let (head, body) = request.into_parts();
-        let trail = Trail::of(&head.extensions).cloned();
-        let deadline = Deadline::of(&head.extensions);
-        // Alone there is nothing to keep the body for.
-        let cap = if handle.0.is_empty() { 0 } else { settings.body_cap };
-        let body = Payload::collect(body, cap);
-        let chain = Chain { handle, settings, asked: 0, next: None, deadline, trail };
+        let body = Payload::collect(body, chain.body_cap());
         Self { state: State::Collecting { head: Some(head), body, first }, chain }
     }
 }
 
 impl Chain {
+    fn new(extensions: &Extensions, handle: Handle, settings: Settings) -> Self {
+        let (deadline, trail) = (Deadline::of(extensions), Trail::of(extensions).cloned());
+        Self { handle, settings, asked: 0, next: None, deadline, trail }
+    }
+
+    /// Alone there is nothing to keep the body for.
+    fn body_cap(&self) -> usize {
+        if self.handle.0.is_empty() { 0 } else { self.settings.body_cap }
+    }
+
     /// Keeps a copy for the next target, unless there is none.
     fn keep(&mut self, request: &Request<Payload>) {
         let may_follow = self.asked < self.handle.0.len();

@@ -44,8 +44,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        let clone = self.inner.clone();
-        let ready = mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(ready, request, self.handle.clone(), self.settings)
+        let handle = self.handle.clone();
+        match Payload::in_request(request) {
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, handle, self.settings),
+            Err(request) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::collecting(ready, request, handle, self.settings)
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tokio::time::Sleep;
@@ -20,7 +20,8 @@ use tidegate_core::Collect;
 pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     #[pin]
     state: State<S::Future, B>,
-    service: S,
+    /// Takes the next attempt; there is none if no attempt can follow.
+    service: Option<S>,
     call: Call,
 }
 
@@ -44,7 +45,7 @@ struct Call {
     /// The request of the next attempt, if there can be one.
     next: Option<Request<Payload>>,
     deadline: Option<Deadline>,
-    trail: Log,
+    log: Log,
 }
 
 /// Who writes down what happened: the wire, if the caller gave a trail; else we, from the first failure on.
@@ -53,23 +54,43 @@ enum Log {
     Own(Option<Trail>),
 }
 
-impl<S: Service<Request<Payload>>, B> ResponseFuture<S, B>
+impl<S, B> ResponseFuture<S, B>
 where
+    S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    pub(super) fn new(service: S, request: Request<B>, handle: Handle) -> Self {
+    /// The body is here: `ready` is called at once, and copied only if another attempt can follow.
+    pub(super) fn calling(ready: &mut S, request: Request<Payload>, handle: Handle) -> Self {
+        let mut call = Call::new(request.extensions(), handle);
+        call.begin(&request);
+        let service = call.next.is_some().then(|| ready.clone());
+        Self { state: State::Calling(ready.call(request)), service, call }
+    }
+
+    /// The body is yet to be read: `ready` is called when that has been done.
+    pub(super) fn collecting(ready: S, request: Request<B>, handle: Handle) -> Self {
+        let call = Call::new(request.extensions(), handle);
         let (head, body) = request.into_parts();
-        let trail = Trail::of(&head.extensions).cloned().map_or(Log::Own(None), Log::Given);
-        let call = Call { attempt: 1, next: None, deadline: Deadline::of(&head.extensions), trail, handle };
         let body = Payload::collect(body, call.body_cap());
-        Self { state: State::Collecting { head: Some(head), body }, service, call }
+        Self { state: State::Collecting { head: Some(head), body }, service: Some(ready), call }
     }
 }
 
 impl Call {
+    fn new(extensions: &Extensions, handle: Handle) -> Self {
+        let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
+        Self { attempt: 1, next: None, deadline: Deadline::of(extensions), log, handle }
+    }
+
     fn body_cap(&self) -> usize {
         let settings = self.handle.settings();
         if settings.max_retries == 0 { 0 } else { settings.body_cap }
+    }
+
+    /// The first attempt: what the call pays for its retries, and the copy for the next.
+    fn begin(&mut self, request: &Request<Payload>) {
+        self.handle.deposit();
+        self.keep(request);
     }
 
     /// Keeps a copy for the next attempt, unless none can follow.
@@ -110,7 +131,7 @@ impl Call {
     fn end(&mut self, outcome: &Outcome) -> Verdict {
         if self.attempt > 1 {
             self.handle.ended(*outcome == Outcome::Success);
-            if let Log::Own(Some(trail)) = &self.trail {
+            if let Log::Own(Some(trail)) = &self.log {
                 trail.attempt(outcome);
             }
         }
@@ -118,7 +139,7 @@ impl Call {
     }
 
     fn tell(&mut self, outcome: &Outcome, rejection: Option<&Rejection>, wait: Duration) {
-        let trail = match &mut self.trail {
+        let trail = match &mut self.log {
             Log::Given(trail) => trail,
             Log::Own(trail) => {
                 let trail = trail.get_or_insert_default();
@@ -142,7 +163,7 @@ impl Call {
 
     /// The trail of a call that needed more than one attempt, for the response.
     fn trail(&self) -> Option<Trail> {
-        match &self.trail {
+        match &self.log {
             Log::Given(trail) | Log::Own(Some(trail)) if self.attempt > 1 => Some(trail.clone()),
             Log::Given(_) | Log::Own(_) => None,
         }
@@ -165,9 +186,9 @@ where
                     let body = ready!(Pin::new(body).poll(cx))?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
-                    this.call.handle.deposit();
-                    this.call.keep(&request);
-                    this.state.set(State::Calling(this.service.call(request)));
+                    this.call.begin(&request);
+                    let service = this.service.as_mut().expect("kept for this attempt");
+                    this.state.set(State::Calling(service.call(request)));
                 }
                 StateProj::Calling(future) => {
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
@@ -190,11 +211,12 @@ where
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
-                    ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
+                    let service = this.service.as_mut().expect("kept for this attempt");
+                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let request = this.call.next.take().expect("kept for this attempt");
                     this.call.attempt += 1;
                     this.call.keep(&request);
-                    this.state.set(State::Calling(this.service.call(request)));
+                    this.state.set(State::Calling(service.call(request)));
                 }
             }
         }

@@ -41,8 +41,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        let clone = self.inner.clone();
-        let ready = mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(ready, request, self.handle.clone())
+        match Payload::in_request(request) {
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, self.handle.clone()),
+            Err(request) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::collecting(ready, request, self.handle.clone())
+            }
+        }
     }
 }

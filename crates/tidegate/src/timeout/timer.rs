@@ -1,7 +1,9 @@
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use pin_project::pin_project;
 use tokio::time::Sleep;
 
 use crate::{Clock, Deadline, Elapsed, clock};
@@ -11,15 +13,16 @@ use crate::{Clock, Deadline, Elapsed, clock};
 pub(super) struct Timer {
     limit: Option<Duration>,
     deadline: Option<Deadline>,
-    end: Option<End>,
     // Boxed, so that head and body can hand it on: one allocation for an attempt that has to wait.
-    sleep: Option<Pin<Box<Sleep>>>,
+    running: Option<Pin<Box<Running>>>,
 }
 
-/// Which clock will run out first, and when.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    at: Instant,
+/// The clock that will run out first.
+#[pin_project]
+#[derive(Debug)]
+struct Running {
+    #[pin]
+    sleep: Sleep,
     elapsed: Elapsed,
 }
 
@@ -38,24 +41,23 @@ impl Timer {
         if !self.is_set() {
             return Poll::Pending;
         }
-        let end = *self.end.get_or_insert_with(|| End::first(self.limit, self.deadline, clock::now()));
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end.at.into())));
-        sleep.as_mut().poll(cx).map(|()| end.elapsed)
+        let (limit, deadline) = (self.limit, self.deadline);
+        let running =
+            self.running.get_or_insert_with(|| Box::pin(Running::first(limit, deadline, clock::now())));
+        let running = running.as_mut().project();
+        running.sleep.poll(cx).map(|()| *running.elapsed)
     }
 }
 
-impl End {
+impl Running {
     fn first(limit: Option<Duration>, deadline: Option<Deadline>, now: Instant) -> Self {
         let attempt = Deadline::after(limit.unwrap_or(Duration::MAX), now);
-        match (deadline, limit) {
-            (Some(deadline), _) if deadline < attempt => {
-                let left = deadline.remaining(now);
-                Self { at: deadline.instant(), elapsed: Elapsed::new(Clock::Deadline, left) }
+        let (end, elapsed) = match deadline {
+            Some(deadline) if deadline < attempt => {
+                (deadline, Elapsed::new(Clock::Deadline, deadline.remaining(now)))
             }
-            (_, limit) => {
-                let elapsed = Elapsed::new(Clock::Attempt, limit.unwrap_or_default());
-                Self { at: attempt.instant(), elapsed }
-            }
-        }
+            _ => (attempt, Elapsed::new(Clock::Attempt, limit.unwrap_or_default())),
+        };
+        Self { sleep: tokio::time::sleep_until(end.instant().into()), elapsed }
     }
 }
