@@ -67,6 +67,7 @@ impl Payload {
     /// # Errors
     ///
     /// The same request, if its body has to be [collected](Self::collect) first.
+    #[expect(clippy::result_large_err, reason = "the request is handed back, not an error made")]
     pub fn in_request<B: 'static>(request: Request<B>) -> Result<Request<Self>, Request<B>> {
         downcast(request)
     }
