@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use http::response::Parts;
 
-use crate::Outcome;
+use crate::{Outcome, Scan};
 
 /// Judges what a provider answered.
 ///
@@ -13,6 +13,12 @@ pub trait Classify: Send + Sync + 'static {
 
     /// The outcome of the answer. `body` is empty unless it was wanted, and may be cut off anywhere.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
+
+    /// Who reads the body of a good answer, if it is a stream whose meaning is known.
+    fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+        let _ = head;
+        None
+    }
 }
 
 /// Judges by status and headers alone; never reads a body.

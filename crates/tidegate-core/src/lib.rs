@@ -16,6 +16,7 @@ mod hint;
 mod outcome;
 mod payload;
 mod rejection;
+mod scan;
 mod trail;
 
 pub use classify::{Classify, StatusClassifier};
@@ -27,6 +28,7 @@ pub use hint::{Hint, HintSource, Scope};
 pub use outcome::{Cause, Failure, Outcome};
 pub use payload::{Collect, Payload};
 pub use rejection::{Gate, Rejection};
+pub use scan::{Pulse, Scan, Stop, StreamState, Usage};
 pub use trail::{Step, Trail, Verdict};
 
 /// Any error that can travel between services.

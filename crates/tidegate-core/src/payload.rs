@@ -52,6 +52,15 @@ impl Payload {
         Self(Kind::Kept { data, trailers: None })
     }
 
+    /// A body that streams through once, unread.
+    pub fn streamed<B>(body: B) -> Self
+    where
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::once(Bytes::new(), None, Box::pin(body))
+    }
+
     fn once<B>(prefix: Bytes, trailers: Option<Box<HeaderMap>>, body: Pin<Box<B>>) -> Self
     where
         B: Body + Send + 'static,
@@ -62,17 +71,23 @@ impl Payload {
         Self(Kind::Once { body: SyncWrapper::new(UnsyncBoxBody::new(rest)), length })
     }
 
-    /// The request, if its body is a payload already.
+    /// The request, if its body is a payload that is kept already.
     ///
     /// # Errors
     ///
     /// The same request, if its body has to be [collected](Self::collect) first.
     #[expect(clippy::result_large_err, reason = "the request is handed back, not an error made")]
     pub fn in_request<B: 'static>(request: Request<B>) -> Result<Request<Self>, Request<B>> {
-        downcast(request)
+        let request: Request<Self> = downcast(request)?;
+        if request.body().is_replayable() {
+            Ok(request)
+        } else {
+            Err(downcast(request).expect("it came as one"))
+        }
     }
 
-    /// Reads `body` until it ends or passes `cap` bytes. A payload passes through as it is.
+    /// Reads `body` until it ends or passes `cap` bytes. A payload that is kept passes through as it is; with a
+    /// cap of zero nothing is read.
     pub fn collect<B>(body: B, cap: usize) -> Collect<B>
     where
         B: Body + Send + 'static,
@@ -80,7 +95,11 @@ impl Payload {
         B::Error: Into<BoxError>,
     {
         let source = match downcast::<B, Self>(body) {
-            Ok(payload) => Source::Payload(Some(payload)),
+            Ok(payload) if payload.is_replayable() || cap == 0 => Source::Payload(Some(payload)),
+            // Somebody above had no use for the whole of it; we may have.
+            Ok(payload) => Source::Body(Some(Box::pin(downcast(payload).expect("it came as one")))),
+            Err(body) if body.is_end_stream() => Source::Payload(Some(Self::empty())),
+            Err(body) if cap == 0 => Source::Payload(Some(Self::streamed(body))),
             Err(body) => Source::Body(Some(Box::pin(body))),
         };
         Collect { source, read: Read::default(), cap }
@@ -383,6 +402,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_one_layer_did_not_keep_another_may() {
+        let once = Payload::collect(Full::new(Bytes::from_static(b"prompt")), 0).await.unwrap();
+        assert!(!once.is_replayable());
+        let kept = Payload::collect(once, 6).await.unwrap();
+        assert_eq!(kept.bytes().unwrap(), "prompt");
+        let empty = Payload::collect(Full::new(Bytes::new()), 0).await.unwrap();
+        assert!(empty.is_replayable());
+    }
+
+    #[tokio::test]
     async fn a_payload_stays_what_it_is() {
         let payload = Payload::collect(Payload::from("kept"), 0).await.unwrap();
         assert!(payload.is_replayable());
@@ -406,7 +435,7 @@ mod tests {
         #[test]
         fn any_body_and_any_cap_give_the_same_bytes(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..10),
-            cap in 0usize..100,
+            cap in 1usize..100,
         ) {
             let whole = chunks.concat();
             let chunks = chunks.into_iter().map(Bytes::from).collect();

@@ -112,10 +112,14 @@ impl Gate {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason)?;
-        match self.retry_after {
-            Some(wait) if wait.as_secs() >= 10 => write!(f, " for another {}s", wait.as_secs()),
-            Some(wait) => write!(f, " for another {}ms", wait.as_millis()),
-            None => Ok(()),
+        let Some(wait) = self.retry_after else { return Ok(()) };
+        f.write_str(match self.gate {
+            Gate::CircuitBreaker => " for another ",
+            Gate::RateLimit | Gate::Backpressure | Gate::Deadline => ", retry after ",
+        })?;
+        match wait.as_secs() {
+            10.. => write!(f, "{}s", wait.as_secs()),
+            _ => write!(f, "{}ms", wait.as_millis()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tower layers that keep calls to model providers alive.
 //!
-//! Five layers, each usable alone in a [`tower::ServiceBuilder`](https://docs.rs/tower): they ask again
+//! Five layers, each usable alone in a `tower::ServiceBuilder`: they ask again
 //! ([`retry`]), keep to the provider's pace ([`rate_limit`]), stop asking a provider that is down
 //! ([`circuit_breaker`]), bound what is in flight ([`backpressure`]) and ask somebody else ([`fallback`]).
 //! [`ResilienceBuilder`] stacks them in protocol order around an HTTP service:

@@ -1,11 +1,9 @@
-use bytes::Bytes;
-use http_body::Body;
 use tower_layer::Layer;
 
 use super::policy::Policy;
 use super::target::Target;
-use super::{Fallback, Handle};
-use crate::{BoxError, HttpService, Payload};
+use super::{AsTarget, Fallback, Handle};
+use crate::Payload;
 
 /// Asks somebody else when the first target cannot answer; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
@@ -37,12 +35,7 @@ impl FallbackLayer {
 
     /// Asks `service` next, under the name of `target`: usually another [`Resilience`](crate::stack::Resilience).
     #[must_use]
-    pub fn then<S>(self, target: &str, service: S) -> Self
-    where
-        S: HttpService<Payload> + Clone + Send + Sync + 'static,
-        S::Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-        S::Future: Send + 'static,
-    {
+    pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         let target = Target::new(target, service);
         let handle = Handle(self.handle.0.iter().cloned().chain([target]).collect());
         Self { handle, ..self }

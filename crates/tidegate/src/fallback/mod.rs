@@ -56,7 +56,7 @@ mod target;
 pub use future::ResponseFuture;
 pub use layer::FallbackLayer;
 pub use service::Fallback;
-pub use target::{Answered, Handle, Strategy, TargetBody, TargetStatistics};
+pub use target::{Answered, AsTarget, Handle, Strategy, TargetBody, TargetStatistics};
 
 /// The body of an answer: the first target's, or another one's.
 pub type ResponseBody<B> = http_body_util::Either<B, TargetBody>;

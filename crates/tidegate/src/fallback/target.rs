@@ -18,6 +18,27 @@ pub type TargetBody = UnsyncBoxBody<Bytes, BoxError>;
 /// Another target, whatever its type.
 pub(super) type TargetService = BoxCloneSyncService<Request<Payload>, Response<TargetBody>, BoxError>;
 
+/// A service that can be a target of a chain: any stack, or any client.
+///
+/// Implemented by every such service; there is nothing to implement by hand.
+pub trait AsTarget:
+    HttpService<Payload, Body: Body<Data = Bytes> + Send + 'static, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> AsTarget for S where
+    S: HttpService<Payload, Body: Body<Data = Bytes> + Send + 'static, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 /// One target of a chain after the first.
 #[derive(Clone)]
 pub(super) struct Target {
@@ -62,12 +83,7 @@ pub struct TargetStatistics {
 }
 
 impl Target {
-    pub(super) fn new<S>(name: &str, service: S) -> Self
-    where
-        S: HttpService<Payload> + Clone + Send + Sync + 'static,
-        S::Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-        S::Future: Send + 'static,
-    {
+    pub(super) fn new<S: AsTarget>(name: &str, service: S) -> Self {
         let erased = service
             .map_response(|response: Response<S::Body>| {
                 response.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))

@@ -130,9 +130,9 @@ impl Handle {
         let rejection = if settings.on_limit == OnLimit::Reject {
             refused("rate limit reached")
         } else if wait > settings.max_wait {
-            refused("rate limit reached, and the wait would be too long")
+            refused("rate limit reached and max_wait exceeded")
         } else if self.waiting() >= settings.max_waiting {
-            refused("rate limit reached, and too many wait already")
+            refused("rate limit reached and too many waiting")
         } else if deadline.is_some_and(|deadline| !deadline.allows(wait, now)) {
             Rejection::new(Gate::Deadline, ErrorCode::Timeout).because("rate limit reached past the deadline")
         } else {
@@ -164,7 +164,7 @@ impl Place {
         let patience = Deadline::after(gate.settings().max_wait, now);
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         let turn = tokio::time::timeout_at(until.instant().into(), gate.0.turn.acquire()).await;
-        let turn = turn.map_err(|_| refused("rate limit reached, and the wait was too long"))?;
+        let turn = turn.map_err(|_| refused("rate limit reached and max_wait exceeded"))?;
         // First in the queue. The gate may close while this one sleeps, so it asks again on waking.
         loop {
             let now = clock::now();
@@ -173,7 +173,7 @@ impl Place {
                 return Ok(());
             };
             if !until.allows(wait, now) {
-                return Err(refused("rate limit reached, and the wait was too long").with_retry_after(wait));
+                return Err(refused("rate limit reached and max_wait exceeded").with_retry_after(wait));
             }
             tokio::time::sleep(wait).await;
         }

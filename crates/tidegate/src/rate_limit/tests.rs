@@ -97,7 +97,7 @@ async fn the_number_of_waiters_is_bounded_and_reject_mode_has_none() {
     assert!(waiting.poll().is_pending());
     assert_eq!(
         rejection(service.oneshot(request()).await).reason(),
-        "rate limit reached, and too many wait already"
+        "rate limit reached and too many waiting"
     );
 
     let mut service = RateLimitLayer::per_second(1).on_limit(OnLimit::Reject).layer(inner);

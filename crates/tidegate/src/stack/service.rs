@@ -4,6 +4,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tower::ServiceExt;
+use tower::util::Oneshot;
 use tower_service::Service;
 
 use super::{Preflight, Signals};
@@ -44,6 +46,16 @@ pub type ResponseFuture<S, B> = fallback::ResponseFuture<Retry<Gates<S>>, B>;
 impl<S> Resilience<S> {
     pub(super) fn new(stack: Stack<S>, signals: Signals, total_timeout: Option<Duration>) -> Self {
         Self { stack, signals, total_timeout }
+    }
+
+    /// Sends one request through the stack: a clone of it is made ready and called.
+    ///
+    /// The same as `tower::ServiceExt::oneshot` on a clone; for programs that are not made of services.
+    pub fn send<B>(&self, request: Request<B>) -> Oneshot<Self, Request<B>>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        self.clone().oneshot(request)
     }
 
     /// What the stack knows about its provider.

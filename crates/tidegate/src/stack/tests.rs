@@ -110,6 +110,17 @@ async fn p33_preflight_takes_nothing_and_names_the_gate_in_order() {
     assert!(signals.is_healthy());
 }
 
+/// Retry stands inside of a fallback that has no use for the body: it was passed through unread, and then never retried.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_no_payload_yet_is_retried_all_the_same() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    let request = request().map(|_| http_body_util::Full::new(bytes::Bytes::from_static(b"a prompt")));
+    let response = full("").service(inner).send(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), provider.calls()), (200, 2));
+    assert!(provider.requests().iter().all(|seen| seen.body.as_deref() == Some(b"a prompt")));
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_bound_to_be_refused_does_not_queue() {
     let (inner, provider) = strict();

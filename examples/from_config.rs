@@ -1,0 +1,70 @@
+//! The stack from a file, with the environment on top of it, in a struct of your own.
+//!
+//!     cargo run --example from_config
+//!     AI_LIB_MAX_INFLIGHT=2 AI_LIB_RPS=0.5 cargo run --example from_config
+//!     AI_LIB_RPS=fast cargo run --example from_config
+
+use http::{Request, StatusCode};
+use tidegate::{BoxError, Payload, ReqwestService, Resilience, ResilienceBuilder, ResilienceConfig};
+use tidegate_testkit::{Provider, Reply};
+use tower::ServiceExt;
+
+const FILE: &str = r#"
+retry           = { max_retries = 3, initial_delay = "100ms", max_delay = "10s" }
+rate_limiter    = { requests_per_minute = 600, burst_size = 20, max_wait = "10s" }
+circuit_breaker = { failure_threshold = 5, cooldown_seconds = 30 }
+backpressure    = { max_inflight = 50, queue_timeout = "10s" }
+timeout         = { total = "2m", attempt = "60s" }
+"#;
+
+/// The stack has a type that can be written down.
+struct App {
+    base_url: String,
+    openai: Resilience<ReqwestService>,
+}
+
+impl App {
+    fn new(base_url: String) -> Result<Self, BoxError> {
+        // Program beats environment beats file beats defaults.
+        let mut config = toml::from_str::<ResilienceConfig>(FILE)?.overlay_env()?;
+        config.retry.get_or_insert_default().max_retries = 2;
+
+        let openai = ResilienceBuilder::from_config(&config)?
+            .name("openai/gpt-4o")
+            .service(ReqwestService::new(reqwest::Client::new()));
+        Ok(Self { base_url, openai })
+    }
+
+    async fn ask(&self, question: &str) -> Result<StatusCode, BoxError> {
+        let question = serde_json::json!({
+            "model": "gpt-4o",
+            "messages": [{"role": "user", "content": question}],
+        });
+        let request = Request::post(format!("{}/chat/completions", self.base_url))
+            .header("content-type", "application/json")
+            .body(Payload::from(question.to_string()))?;
+        Ok(self.openai.clone().oneshot(request).await?.status())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let provider = Provider::openai().then(Reply::status(500)).start().await?;
+    let app = match App::new(provider.base_url()) {
+        Ok(app) => app,
+        // A setting that cannot be used is named, here and not at the first call.
+        Err(error) => {
+            eprintln!("error: {error}");
+            std::process::exit(2);
+        }
+    };
+    println!("{} after {} requests", app.ask("hi").await?, provider.log().calls());
+    println!("{}", serde_json::to_string_pretty(&app.openai.signals().snapshot())?);
+
+    let typo = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
+    println!("A key that nobody knows is refused: {}", typo.message());
+    let config = toml::from_str::<ResilienceConfig>("circuit_breaker = { failure_threshold = 0 }")?;
+    let wrong = ResilienceBuilder::from_config(&config).unwrap_err();
+    println!("So is a number that makes no sense: {wrong}");
+    Ok(())
+}

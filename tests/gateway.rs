@@ -1,0 +1,331 @@
+//! The gateway in front of scripted providers, over real sockets.
+
+use std::time::{Duration, Instant};
+
+use tidegate_testkit::{Provider, Reply, closed_port};
+use tidegate_tests::{Seen, Setup};
+use tokio::task::JoinSet;
+
+/// A retry that a test does not have to wait for.
+const RETRY: &str = r#"retry = { max_retries = 3, initial_delay = "5ms", max_delay = "1s" }"#;
+
+#[tokio::test]
+async fn two_failures_and_a_success_are_three_attempts_and_one_answer() {
+    let provider =
+        Provider::openai().then(Reply::status(503)).then(Reply::status(503)).start().await.unwrap();
+    let setup = Setup::in_front_of(&provider, RETRY).await;
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (200, "3"));
+    assert_eq!(seen.header("x-tidegate-target"), "first/model");
+    assert!(
+        !seen.headers.contains_key("x-tidegate-fallback") && !seen.headers.contains_key("x-tidegate-code")
+    );
+    assert_eq!(provider.log().statuses(), [(200, 1), (503, 2)].into());
+}
+
+#[tokio::test]
+async fn the_circuit_opens_refuses_with_retry_after_and_a_probe_closes_it() {
+    let provider = Provider::openai()
+        .then(Reply::status(503))
+        .then(Reply::status(503))
+        .then(Reply::status(503))
+        .start()
+        .await
+        .unwrap();
+    let policy = "circuit_breaker = { failure_threshold = 3, cooldown_seconds = 1 }";
+    let setup = Setup::in_front_of(&provider, policy).await;
+    for _ in 0..3 {
+        assert_eq!(setup.ask().await.status, 503);
+    }
+    let opened = Instant::now();
+    let refused = setup.ask().await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
+    assert_eq!((refused.header("x-tidegate-code"), refused.header("x-tidegate-attempts")), ("E3002", "0"));
+    assert_eq!(refused.json()["error"]["code"], "E3002");
+    assert_eq!((provider.log().calls(), setup.signals().await["circuit_state"].as_str()), (3, Some("open")));
+
+    // Refusals until the cooldown has passed, and then the probe: nobody waits in between.
+    loop {
+        let seen = setup.ask().await;
+        if seen.status == 200 {
+            break;
+        }
+        assert!(opened.elapsed() < Duration::from_secs(10), "never closed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(opened.elapsed() >= Duration::from_millis(900));
+    assert_eq!(
+        (provider.log().calls(), setup.signals().await["circuit_state"].as_str()),
+        (4, Some("closed"))
+    );
+}
+
+#[tokio::test]
+async fn sixteen_callers_at_five_a_second_are_all_served_at_that_pace() {
+    let provider = Provider::openai().start().await.unwrap();
+    let setup =
+        Setup::in_front_of(&provider, "rate_limiter = { requests_per_second = 5, burst_size = 5 }").await;
+    let mut callers = JoinSet::new();
+    for _ in 0..16 {
+        callers.spawn(Seen::of(setup.question(false)));
+    }
+    while let Some(seen) = callers.join_next().await {
+        assert_eq!(seen.unwrap().status, 200);
+    }
+    assert_eq!(provider.log().calls(), 16);
+    let most = provider.log().most_within(Duration::from_secs(1));
+    assert!(most <= 11, "{most} within a second");
+}
+
+#[tokio::test]
+async fn never_more_in_flight_than_allowed_streams_included() {
+    let pace = Duration::from_millis(5);
+    let provider = Provider::openai().otherwise(Reply::ok().tokens(10).pace(pace)).start().await.unwrap();
+    let setup = Setup::in_front_of(&provider, "backpressure = { max_inflight = 2 }").await;
+    let mut callers = JoinSet::new();
+    for number in 0..12 {
+        callers.spawn(Seen::of(setup.question(number % 2 == 0)));
+    }
+    while let Some(seen) = callers.join_next().await {
+        assert_eq!(seen.unwrap().status, 200);
+    }
+    assert_eq!((provider.log().calls(), provider.log().max_in_flight()), (12, 2));
+    assert_eq!(setup.signals().await["current_inflight"], 0);
+}
+
+#[tokio::test]
+async fn a_bad_request_is_neither_retried_nor_failed_over() {
+    let first = Provider::openai().otherwise(Reply::error(400, "invalid_request")).start().await.unwrap();
+    let second = Provider::openai().start().await.unwrap();
+    let setup = Setup::new(&[first.base_url(), second.base_url()], RETRY).await;
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (400, "E1001"));
+    assert_eq!((first.log().calls(), second.log().calls()), (1, 0));
+}
+
+/// P24: an empty purse was retried like a rate limit.
+#[tokio::test]
+async fn p24_an_exhausted_quota_is_not_retried_but_falls_over() {
+    let first = Provider::openai().otherwise(Reply::error(429, "insufficient_quota")).start().await.unwrap();
+    let second = Provider::openai().start().await.unwrap();
+    let setup = Setup::new(&[first.base_url(), second.base_url()], RETRY).await;
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+    assert_eq!(
+        (seen.header("x-tidegate-fallback"), seen.header("x-tidegate-attempts")),
+        ("alternative_model", "2")
+    );
+    assert_eq!((first.log().calls(), second.log().calls()), (1, 1));
+    assert_eq!(second.log().last().unwrap().model.as_deref(), Some("model"));
+
+    let alone = Setup::in_front_of(&first, RETRY).await;
+    let seen = alone.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (429, "E2002"));
+}
+
+#[tokio::test]
+async fn a_refused_connection_falls_over() {
+    let nobody = closed_port().unwrap();
+    let second = Provider::openai().start().await.unwrap();
+    let setup = Setup::new(&[nobody.base_url(), second.base_url()], "").await;
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+
+    let alone = Setup::new(&[nobody.base_url()], "").await;
+    let seen = alone.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (502, "E3001"));
+    assert!(!String::from_utf8_lossy(&seen.body).contains("127.0.0.1"), "the address is nobody's business");
+}
+
+#[tokio::test]
+async fn a_reset_connection_is_retried() {
+    let provider = Provider::openai().then(Reply::reset()).start().await.unwrap();
+    let setup = Setup::in_front_of(&provider, RETRY).await;
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (200, "2"));
+}
+
+#[tokio::test]
+async fn a_silent_provider_is_a_timeout_and_falls_over() {
+    let silent = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let second = Provider::openai().start().await.unwrap();
+    let policy = r#"timeout = { attempt = "50ms" }"#;
+    let setup = Setup::new(&[silent.base_url(), second.base_url()], policy).await;
+    assert_eq!(setup.ask().await.header("x-tidegate-target"), "second/model");
+    let seen = Setup::in_front_of(&silent, policy).await.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (504, "E3003"));
+}
+
+#[tokio::test]
+async fn the_total_timeout_bounds_the_whole_chain() {
+    let silent = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let policy = r#"timeout = { total = "150ms", attempt = "100ms" }
+        retry = { max_retries = 3, initial_delay = "1ms" }"#;
+    let setup = Setup::new(&[silent.base_url(), silent.base_url()], policy).await;
+    let start = Instant::now();
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (504, "E3003"));
+    assert!(start.elapsed() >= Duration::from_millis(150) && start.elapsed() < Duration::from_secs(5));
+    assert!(silent.log().calls() <= 3, "{} attempts", silent.log().calls());
+}
+
+#[tokio::test]
+async fn a_stream_passes_byte_for_byte_and_one_that_breaks_off_does_not_end_well() {
+    let provider = Provider::openai()
+        .then(Reply::text("one two three"))
+        .then(Reply::ok().tokens(5).cut_after(3))
+        .start()
+        .await
+        .unwrap();
+    let setup = Setup::in_front_of(&provider, RETRY).await;
+    let seen = Seen::of(setup.question(true)).await;
+    assert_eq!((seen.status, seen.header("content-type")), (200, "text/event-stream"));
+    assert!(seen.body.ends_with(b"data: [DONE]\n\n"));
+
+    let mut broken = setup.question(true).send().await.unwrap();
+    let mut text = Vec::new();
+    let error = loop {
+        match broken.chunk().await {
+            Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+            Ok(None) => panic!("a clean end: {}", String::from_utf8_lossy(&text)),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_body() || error.is_decode(), "{error}");
+    assert!(!String::from_utf8_lossy(&text).contains("[DONE]"));
+}
+
+/// P03 over sockets: fifty live streams through a limit of one.
+#[tokio::test]
+async fn p03_a_permit_is_held_by_a_live_stream_and_freed_when_the_caller_leaves() {
+    let stalled = Reply::ok().tokens(5).stall_after(2);
+    let provider = Provider::openai().then(stalled).start().await.unwrap();
+    let policy = "backpressure = { max_inflight = 1, max_queued = 0 }";
+    let setup = Setup::in_front_of(&provider, policy).await;
+    let mut streaming = setup.question(true).send().await.unwrap();
+    streaming.chunk().await.unwrap().unwrap();
+    let refused = setup.ask().await;
+    assert_eq!((refused.status, refused.header("x-tidegate-code")), (503, "E3002"));
+    assert_eq!(provider.log().calls(), 1);
+
+    let left = Instant::now();
+    drop(streaming);
+    while setup.ask().await.status != 200 {
+        assert!(left.elapsed() < Duration::from_secs(5), "the permit was never given back");
+    }
+    provider.log().in_flight_is(0).await;
+    assert_eq!(provider.log().abandoned(), 1);
+}
+
+/// P05, P12, P25 over sockets: told to wait a second, nobody comes back earlier.
+#[tokio::test]
+async fn p25_a_told_wait_is_kept_by_every_caller() {
+    let provider = Provider::openai().then(Reply::status(429).retry_after(1)).start().await.unwrap();
+    let policy = format!("{RETRY}\nrate_limiter = {{ requests_per_second = 100 }}");
+    let policy = policy.replace("max_delay = \"1s\"", "max_delay = \"5s\"");
+    let setup = Setup::in_front_of(&provider, &policy).await;
+    let first = tokio::spawn(Seen::of(setup.question(false)));
+    provider.log().calls_reach(1).await;
+    while setup.signals().await["rate_closed_ms"].is_null() {}
+    let mut callers = JoinSet::new();
+    for _ in 0..5 {
+        callers.spawn(Seen::of(setup.question(false)));
+    }
+    while let Some(seen) = callers.join_next().await {
+        assert_eq!(seen.unwrap().status, 200);
+    }
+    assert_eq!((first.await.unwrap().status, provider.log().calls()), (200, 7));
+    let arrivals = provider.log().arrivals();
+    assert!(arrivals[1] - arrivals[0] >= Duration::from_millis(990));
+}
+
+#[tokio::test]
+async fn the_key_reaches_its_provider_and_nothing_else() {
+    let keyed =
+        Provider::openai().api_key("sk-secret-of-first").then(Reply::status(503)).start().await.unwrap();
+    let other = Provider::openai().start().await.unwrap();
+    let file = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        providers.keyed = {{ base_url = "{}", dialect = "openai", api_key_env = "FIRST_KEY" }}
+        providers.other = {{ base_url = "{}", dialect = "openai" }}
+        routes = [{{ path = "/v1/chat/completions", chain = ["keyed/model", "other/model"] }}]
+        "#,
+        keyed.base_url(),
+        other.base_url(),
+    );
+    let setup =
+        Setup::of_file(&file, |name| (name == "FIRST_KEY").then(|| "sk-secret-of-first".into())).await;
+    for target in ["other/model", "keyed/model"] {
+        let seen = Seen::of(setup.question(false).bearer_auth("the-callers-own")).await;
+        assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, target));
+        assert!(!format!("{:?} {:?}", seen.headers, seen.body).contains("secret"));
+    }
+    assert_eq!(keyed.log().last().unwrap().headers["authorization"], "Bearer sk-secret-of-first");
+    assert!(!other.log().last().unwrap().headers.contains_key("authorization"));
+    let signals = setup.signals().await.to_string();
+    assert!(!signals.contains("secret"), "{signals}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_of_anybody_is_told_in_the_envelope() {
+    let provider = Provider::openai().start().await.unwrap();
+    let file = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        body_limit = 1000
+        providers.only = {{ base_url = "{}", dialect = "openai" }}
+        routes = [{{ path = "/v1/chat/completions", model = "gpt-4o", chain = ["only/model"] }}]
+        "#,
+        provider.base_url(),
+    );
+    let setup = Setup::of_file(&file, |_| None).await;
+    let long = format!(r#"{{"model":"gpt-4o","x":"{}"}}"#, "x".repeat(1000));
+    for (body, status, code) in [
+        (r#"{"model":"gpt-5"}"#, 404, "E1004"),
+        (r#"{"model":"#, 400, "E1001"),
+        (r#"{"model":7}"#, 400, "E1001"),
+        ("{}", 400, "E1001"),
+        (&long, 413, "E1005"),
+    ] {
+        let seen = Seen::of(setup.question(false).body(body.to_owned())).await;
+        assert_eq!((seen.status, seen.header("x-tidegate-code")), (status, code), "{body}");
+        assert_eq!(seen.json()["error"]["code"], code, "{body}");
+        assert_eq!(seen.header("x-tidegate-attempts"), "0");
+    }
+    assert_eq!(provider.log().calls(), 0);
+}
+
+#[tokio::test]
+async fn routes_that_share_target_and_policy_share_the_state() {
+    let provider = Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
+    let file = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        providers.only = {{ base_url = "{}", dialect = "openai" }}
+        policies.default = {{ circuit_breaker = {{ failure_threshold = 1 }} }}
+        policies.patient = {{ circuit_breaker = {{ failure_threshold = 9 }} }}
+        [[routes]]
+        path = "/v1/chat/completions"
+        model = "gpt-4o"
+        chain = ["only/model"]
+        [[routes]]
+        path = "/v1/chat/completions"
+        model = "alias"
+        chain = ["only/model"]
+        [[routes]]
+        path = "/v1/chat/completions"
+        model = "patient"
+        chain = ["only/model"]
+        policy = "patient"
+        "#,
+        provider.base_url(),
+    );
+    let setup = Setup::of_file(&file, |_| None).await;
+    assert_eq!(setup.ask().await.header("x-tidegate-attempts"), "1");
+    for (model, attempts) in [("alias", "0"), ("patient", "1")] {
+        let body = format!(r#"{{"model":"{model}"}}"#);
+        let seen = Seen::of(setup.question(false).body(body)).await;
+        assert_eq!(seen.header("x-tidegate-attempts"), attempts, "{model}");
+    }
+}
