@@ -1,5 +1,7 @@
 use std::time::SystemTime;
 
+use http::HeaderMap;
+use http::header::ACCEPT;
 use http::response::Parts;
 
 use crate::{Outcome, Scan};
@@ -13,6 +15,13 @@ pub trait Classify: Send + Sync + 'static {
 
     /// The outcome of the answer. `body` is empty unless it was wanted, and may be cut off anywhere.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
+
+    /// Whether the caller asked for a stream, so that it can be missed before it has begun. `body` is the request's,
+    /// as far as it is at hand. By default the `Accept` header says so.
+    fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        let _ = body;
+        headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
+    }
 
     /// Who reads the body of a good answer, if it is a stream whose meaning is known.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {

@@ -15,6 +15,14 @@ pub enum Clock {
     Attempt,
     /// The time the whole call may take.
     Deadline,
+    /// The time from the call to the first token of a stream.
+    FirstToken,
+    /// The silence between two tokens of a stream; pings do not break it.
+    TokenGap,
+    /// The silence between two events of a stream, pings included.
+    FrameGap,
+    /// The silence between two pieces of a stream, whatever they hold.
+    ByteGap,
 }
 
 impl Elapsed {
@@ -36,6 +44,10 @@ impl fmt::Display for Elapsed {
         match self.clock {
             Clock::Attempt => write!(f, "attempt timed out after {:?}", self.limit),
             Clock::Deadline => write!(f, "deadline passed {:?} into the attempt", self.limit),
+            Clock::FirstToken => write!(f, "no first token within {:?}", self.limit),
+            Clock::TokenGap => write!(f, "no token for {:?}", self.limit),
+            Clock::FrameGap => write!(f, "no event for {:?}", self.limit),
+            Clock::ByteGap => write!(f, "no byte for {:?}", self.limit),
         }
     }
 }

@@ -47,6 +47,10 @@ pub enum Cause {
     Transport,
     /// A clock of ours ran out.
     Timeout,
+    /// The answer ended before the provider had said that it was done.
+    Truncated,
+    /// The provider failed in the middle of its answer, and said so there.
+    InBand,
 }
 
 impl Outcome {
@@ -129,6 +133,8 @@ impl fmt::Display for Failure {
             Cause::ContentFilter => write!(f, "refused by the content policy: {}", self.code),
             Cause::Transport => write!(f, "no answer from the provider: {}", self.code),
             Cause::Timeout => write!(f, "no answer in time: {}", self.code),
+            Cause::Truncated => write!(f, "answer broke off: {}", self.code),
+            Cause::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),
         }
     }
 }

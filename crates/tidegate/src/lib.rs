@@ -51,6 +51,7 @@ mod bucket;
 #[cfg(any(
     feature = "backpressure",
     feature = "circuit-breaker",
+    feature = "classify",
     feature = "fallback",
     feature = "rate-limit",
     feature = "retry",

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use http::Response;
 use http::response::Parts;
 use http_body::Body;
-use http_body_util::Either;
 use pin_project::pin_project;
 
-use super::{Held, ResponseBody};
-use crate::{BoxError, Classify, Outcome, Trail};
+use super::clocks::Silence;
+use super::stream::Verdict;
+use super::{Held, Judged, ResponseBody, StreamClocks};
+use crate::{BoxError, Classify, Failure, Outcome, Trail, clock};
 
-/// Waits for the answer, and for the body of a failed one.
+/// Waits for the answer: the head of a good one, the body of a failed one, the first token of a stream.
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -24,25 +25,36 @@ pub struct ResponseFuture<F, B> {
 
 #[pin_project(project = StateProj)]
 enum State<F, B> {
+    /// The head is awaited.
     Calling(#[pin] F),
+    /// The answer is a failed one, and its body says what it means.
     Reading(Option<(Parts, Held<B>)>),
+    /// The answer is a stream, and is held back until it is known to be one.
+    Holding(Option<(Parts, Box<Judged<B>>)>),
 }
 
-struct Judge {
-    classifier: Arc<dyn Classify>,
-    trail: Option<Trail>,
+pub(super) struct Judge {
+    pub(super) classifier: Arc<dyn Classify>,
+    pub(super) clocks: StreamClocks,
+    /// The clocks of a stream that was asked for, from the call on.
+    pub(super) silence: Option<Silence>,
+    pub(super) trail: Option<Trail>,
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(future: F, classifier: Arc<dyn Classify>, trail: Option<Trail>) -> Self {
-        Self { state: State::Calling(future), judge: Judge { classifier, trail } }
+    pub(super) fn new(future: F, judge: Judge) -> Self {
+        Self { state: State::Calling(future), judge }
     }
 }
 
 impl Judge {
-    /// Writes down what the attempt came to: a failure where everybody finds it, a success nowhere.
+    /// What a head says; a success says it nowhere.
     fn judge(&self, head: &mut Parts, body: &[u8]) {
-        let outcome = self.classifier.classify(head, body, SystemTime::now());
+        self.settle(head, self.classifier.classify(head, body, SystemTime::now()));
+    }
+
+    /// Writes down what the attempt came to: a failure where everybody finds it.
+    fn settle(&self, head: &mut Parts, outcome: Outcome) {
         self.tell(&outcome);
         if outcome != Outcome::Success {
             head.extensions.insert(outcome);
@@ -53,6 +65,11 @@ impl Judge {
         if let Some(trail) = &self.trail {
             trail.attempt(outcome);
         }
+    }
+
+    fn broken<T>(&self, error: BoxError) -> Poll<Result<T, BoxError>> {
+        self.tell(&Outcome::of_error(&*error));
+        Poll::Ready(Err(error))
     }
 }
 
@@ -66,37 +83,63 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let judge = this.judge;
         loop {
             match this.state.as_mut().project() {
-                StateProj::Calling(future) => match ready!(future.poll(cx)).map_err(Into::into) {
-                    // A good answer: nothing to read, nothing to write.
-                    Ok(response) if response.status().as_u16() < 400 => {
-                        this.judge.tell(&Outcome::Success);
-                        return Poll::Ready(Ok(response.map(Either::Left)));
-                    }
-                    Ok(response) => {
-                        let (mut head, body) = response.into_parts();
-                        if this.judge.classifier.wants_body(&head) {
+                StateProj::Calling(future) => {
+                    let Poll::Ready(result) = future.poll(cx) else {
+                        let Some(silence) = &mut judge.silence else { return Poll::Pending };
+                        let elapsed = ready!(silence.poll_elapsed(cx));
+                        return judge.broken(elapsed.into());
+                    };
+                    let (mut head, body) = match result {
+                        Ok(response) => response.into_parts(),
+                        Err(error) => return judge.broken(error.into()),
+                    };
+                    if head.status.as_u16() >= 400 {
+                        if judge.classifier.wants_body(&head) {
                             this.state.set(State::Reading(Some((head, Held::new(body)))));
-                        } else {
-                            this.judge.judge(&mut head, &[]);
-                            return Poll::Ready(Ok(Response::from_parts(head, Either::Left(body))));
+                            continue;
                         }
+                        judge.judge(&mut head, &[]);
+                    } else if let Some(scanner) = judge.classifier.scan(&head) {
+                        let silence = judge.silence.take();
+                        let silence = silence.unwrap_or_else(|| Silence::since(clock::now(), judge.clocks));
+                        let stream = Box::new(Judged::new(body, scanner, silence));
+                        this.state.set(State::Holding(Some((head, stream))));
+                        continue;
+                    } else {
+                        judge.tell(&Outcome::Success);
                     }
-                    Err(error) => {
-                        this.judge.tell(&Outcome::of_error(&*error));
-                        return Poll::Ready(Err(error));
-                    }
-                },
-                // A failed answer: its body says what it means.
+                    return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::untouched(body))));
+                }
                 StateProj::Reading(answer) => {
                     let (_, held) = answer.as_mut().expect("polled after completion");
                     ready!(held.poll_read(cx));
                     let (mut head, held) = answer.take().expect("just read");
-                    this.judge.judge(&mut head, &held.text());
-                    return Poll::Ready(Ok(Response::from_parts(head, Either::Right(held))));
+                    judge.judge(&mut head, &held.text());
+                    return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::held(held))));
+                }
+                StateProj::Holding(answer) => {
+                    let (_, stream) = answer.as_mut().expect("polled after completion");
+                    let verdict = ready!(stream.poll_hold(cx));
+                    let (mut head, stream) = answer.take().expect("just held");
+                    match verdict {
+                        Verdict::Commit => judge.settle(&mut head, Outcome::Success),
+                        Verdict::Failed(failure) => judge.settle(&mut head, in_band(failure)),
+                        Verdict::Broken(error) => return judge.broken(error),
+                    }
+                    return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::stream(stream))));
                 }
             }
         }
+    }
+}
+
+/// A failure that came as an event where an answer should have been.
+fn in_band(failure: Failure) -> Outcome {
+    match failure.cause {
+        crate::Cause::Answer => Failure { cause: crate::Cause::InBand, ..failure }.into(),
+        _ => failure.into(),
     }
 }

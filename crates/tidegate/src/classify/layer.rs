@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::Classified;
+use super::{Classified, StreamClocks};
 use crate::Classify;
 
 /// Judges what came back; see the [module page](crate::classify).
 #[derive(Clone)]
 pub struct ClassifyLayer {
     classifier: Arc<dyn Classify>,
+    clocks: StreamClocks,
 }
 
 impl ClassifyLayer {
@@ -22,7 +23,13 @@ impl ClassifyLayer {
     /// Judges by a classifier that others use too.
     #[must_use]
     pub fn shared(classifier: Arc<dyn Classify>) -> Self {
-        Self { classifier }
+        Self { classifier, clocks: StreamClocks::new() }
+    }
+
+    /// How long a stream may be silent.
+    #[must_use]
+    pub fn clocks(self, clocks: StreamClocks) -> Self {
+        Self { clocks, ..self }
     }
 }
 
@@ -30,12 +37,12 @@ impl<S> Layer<S> for ClassifyLayer {
     type Service = Classified<S>;
 
     fn layer(&self, inner: S) -> Classified<S> {
-        Classified::new(inner, Arc::clone(&self.classifier))
+        Classified::new(inner, Arc::clone(&self.classifier), self.clocks)
     }
 }
 
 impl fmt::Debug for ClassifyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClassifyLayer").finish_non_exhaustive()
+        f.debug_struct("ClassifyLayer").field("clocks", &self.clocks).finish_non_exhaustive()
     }
 }

@@ -27,31 +27,47 @@
 //! ```
 //!
 //! # Defaults
-//! A failed answer's body is read to its end or to 64 KiB, whichever comes first.
+//! A failed answer's body is read to its end or to 64 KiB, whichever comes first. A stream may be silent for
+//! 120 s by each of its clocks ([`StreamClocks`]), and is held back for 64 events or 256 KiB at the most.
 //!
 //! # When it says no
 //! Never. It writes its [`Outcome`](crate::Outcome) into the extensions of a failed response, and the attempt
 //! into the [`Trail`](crate::Trail) of the request, if it carries one.
 //!
 //! # Streams
-//! A good answer passes untouched. A failed one is passed on byte for byte after it has been read.
+//! A stream in a dialect that the classifier reads is *held* until its first token: text, a tool call or
+//! reasoning; not `message_start`, a role, a ping. This is the commit point. What goes wrong before it is a failure
+//! like any other, so that breaker, retry and fallback act on it with no streaming code of their own: an error
+//! event is an outcome of the response, a cut or a silence is an error. After it the bytes are the caller's,
+//! every one, as they came.
+//!
+//! A stream that ends without its dialect's terminator (`[DONE]`, `message_stop`, ...) ends in a body error
+//! ([`Cause::Truncated`](crate::Cause::Truncated)), and so does one that falls silent
+//! ([`Elapsed`](crate::Elapsed)), and one that tells of an error of its own after the events that say so
+//! ([`Cause::InBand`](crate::Cause::InBand)): never a clean end.
+//!
+//! A good answer that is no stream passes untouched. A failed one is passed on byte for byte after it has been read.
 //!
 //! # Mistakes people make
-//! Trusting the status. Reading an error body without a bound, or twice. Waiting for it without a clock: put a
+//! Trusting the status: a 200 can fail at its third event. Trusting the end: a stream that was cut ends like one
+//! that was not. Taking a ping for a sign that the model is at work. Waiting for an error body without a clock: put a
 //! [`TimeoutLayer`](crate::TimeoutLayer) outside.
 
+mod body;
+mod clocks;
 mod future;
 mod held;
 mod layer;
 mod service;
+mod stream;
 
+pub use body::ResponseBody;
+pub use clocks::StreamClocks;
 pub use future::ResponseFuture;
 pub use held::Held;
 pub use layer::ClassifyLayer;
 pub use service::Classified;
-
-/// The body of an answer: untouched, or held back until it had been judged.
-pub type ResponseBody<B> = http_body_util::Either<B, Held<B>>;
+pub use stream::Judged;
 
 /// The most of an error body that is read before it is judged.
 pub const ERROR_BODY_LIMIT: usize = 64 * 1024;

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -7,25 +8,40 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{ResponseBody, ResponseFuture};
-use crate::{BoxError, Classify, HttpService, Trail};
+use super::clocks::Silence;
+use super::future::Judge;
+use super::{ResponseBody, ResponseFuture, StreamClocks};
+use crate::{BoxError, Classify, HttpService, Payload, Trail, clock};
 
 /// Judges what came back; see the [module page](crate::classify).
 #[derive(Clone)]
 pub struct Classified<S> {
     inner: S,
     classifier: Arc<dyn Classify>,
+    clocks: StreamClocks,
 }
 
 impl<S> Classified<S> {
-    pub(super) fn new(inner: S, classifier: Arc<dyn Classify>) -> Self {
-        Self { inner, classifier }
+    pub(super) fn new(inner: S, classifier: Arc<dyn Classify>, clocks: StreamClocks) -> Self {
+        Self { inner, classifier, clocks }
+    }
+
+    fn judge<B: 'static>(&self, request: &Request<B>) -> Judge {
+        let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
+        let expects_stream = self.classifier.expects_stream(request.headers(), body.map_or(&[], |body| body));
+        Judge {
+            classifier: Arc::clone(&self.classifier),
+            clocks: self.clocks,
+            silence: expects_stream.then(|| Silence::since(clock::now(), self.clocks)),
+            trail: Trail::of(request.extensions()).cloned(),
+        }
     }
 }
 
 impl<S, B> Service<Request<B>> for Classified<S>
 where
     S: HttpService<B, Body: Body<Data = Bytes>>,
+    B: 'static,
 {
     type Response = Response<ResponseBody<S::Body>>;
     type Error = BoxError;
@@ -36,13 +52,16 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let trail = Trail::of(request.extensions()).cloned();
-        ResponseFuture::new(self.inner.call(request), Arc::clone(&self.classifier), trail)
+        let judge = self.judge(&request);
+        ResponseFuture::new(self.inner.call(request), judge)
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Classified<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Classified").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Classified")
+            .field("inner", &self.inner)
+            .field("clocks", &self.clocks)
+            .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use pin_project::pin_project;
 
 use super::ResponseBody;
 use super::timer::Timer;
-use crate::BoxError;
+use crate::{BoxError, Outcome, Trail};
 
 /// Waits for the head of the answer, as long as there is time.
 #[pin_project]
@@ -17,11 +17,12 @@ pub struct ResponseFuture<F> {
     #[pin]
     inner: F,
     timer: Timer,
+    trail: Option<Trail>,
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, timer: Timer) -> Self {
-        Self { inner, timer }
+    pub(super) fn new(inner: F, timer: Timer, trail: Option<Trail>) -> Self {
+        Self { inner, timer, trail }
     }
 }
 
@@ -42,6 +43,10 @@ where
             );
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
+        // The judge below is still waiting for something to judge, so this attempt is ours to write down.
+        if let Some(trail) = this.trail.take() {
+            trail.attempt(&Outcome::of_error(&elapsed));
+        }
         Poll::Ready(Err(elapsed.into()))
     }
 }

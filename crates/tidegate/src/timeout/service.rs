@@ -6,7 +6,7 @@ use tower_service::Service;
 
 use super::timer::Timer;
 use super::{ResponseBody, ResponseFuture};
-use crate::{BoxError, Deadline, HttpService};
+use crate::{BoxError, Deadline, HttpService, Trail};
 
 /// Gives every attempt its time; see the [module page](crate::timeout).
 #[derive(Clone, Debug)]
@@ -35,6 +35,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
         let timer = Timer::new(self.attempt, Deadline::of(request.extensions()));
-        ResponseFuture::new(self.inner.call(request), timer)
+        let trail = Trail::of(request.extensions()).cloned();
+        ResponseFuture::new(self.inner.call(request), timer, trail)
     }
 }
