@@ -48,6 +48,7 @@
 
 mod env;
 mod error;
+mod layers;
 mod parts;
 mod seconds;
 

@@ -81,6 +81,7 @@ fn every_number_is_checked_and_the_message_names_the_key() {
         ),
         ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
         ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
+        ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
         ("timeout = { total = \"0s\" }", "timeout.total: expected more than no time, found 0s"),
     ] {
         assert_eq!(refused(text), message);

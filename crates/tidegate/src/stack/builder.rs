@@ -6,6 +6,7 @@ use tower_layer::Layer;
 use super::preflight::PreflightLayer;
 use super::service::Stack;
 use super::{Resilience, Signals};
+use crate::classify::StreamClocks;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, RateLimitLayer,
     RetryLayer, TimeoutLayer,
@@ -23,6 +24,7 @@ pub struct ResilienceBuilder {
     circuit_breaker: CircuitBreakerLayer,
     attempt_timeout: Duration,
     total_timeout: Option<Duration>,
+    stream_clocks: StreamClocks,
     classify: Option<ClassifyLayer>,
 }
 
@@ -52,6 +54,7 @@ impl ResilienceBuilder {
             circuit_breaker: CircuitBreakerLayer::disabled(),
             attempt_timeout: Duration::from_secs(600),
             total_timeout: None,
+            stream_clocks: StreamClocks::new(),
             classify: None,
         }
     }
@@ -97,6 +100,11 @@ impl ResilienceBuilder {
         Self { total_timeout: Some(total_timeout), ..self }
     }
 
+    /// A stream may be silent this long, by each of its clocks. 120 s by default.
+    pub fn stream_clocks(self, stream_clocks: StreamClocks) -> Self {
+        Self { stream_clocks, ..self }
+    }
+
     /// Judges answers by `classifier` instead of by the rules of the provider named.
     pub fn classify(self, classifier: impl Classify) -> Self {
         Self { classify: Some(ClassifyLayer::new(classifier)), ..self }
@@ -124,7 +132,7 @@ impl ResilienceBuilder {
             rate_limit,
             circuit_breaker,
             timeout: TimeoutLayer::new(self.attempt_timeout),
-            classify: self.classify.unwrap_or_else(|| default_classifier(name)),
+            classify: self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks),
             total_timeout: self.total_timeout,
         }
     }

@@ -1,0 +1,178 @@
+//! From settings to layers, with every number checked.
+
+use std::time::Duration;
+
+use super::{
+    BackpressureConfig, CircuitBreakerConfig, ConfigError, FallbackConfig, OnLimitConfig, RateLimiterConfig,
+    ResilienceConfig, RetryConfig, TimeoutConfig,
+};
+use crate::classify::StreamClocks;
+use crate::rate_limit::OnLimit;
+use crate::{
+    BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
+};
+
+impl ResilienceBuilder {
+    /// The stack that `config` describes; give it a [`name`](Self::name).
+    ///
+    /// # Errors
+    ///
+    /// A number is out of its range.
+    pub fn from_config(config: &ResilienceConfig) -> Result<Self, ConfigError> {
+        config.timeout.check().map_err(|error| error.within("timeout"))?;
+        let mut builder = Self::new("")
+            .fallback(config.fallback.layer())
+            .attempt_timeout(config.timeout.attempt)
+            .stream_clocks(config.timeout.stream_clocks());
+        if let Some(total) = config.timeout.total {
+            builder = builder.total_timeout(total);
+        }
+        if let Some(retry) = &config.retry {
+            builder = builder.retry(retry.layer().map_err(|error| error.within("retry"))?);
+        }
+        if let Some(backpressure) = &config.backpressure {
+            builder =
+                builder.backpressure(backpressure.layer().map_err(|error| error.within("backpressure"))?);
+        }
+        if let Some(limiter) = &config.rate_limiter {
+            builder = builder.rate_limit(limiter.layer().map_err(|error| error.within("rate_limiter"))?);
+        }
+        if let Some(breaker) = &config.circuit_breaker {
+            builder =
+                builder.circuit_breaker(breaker.layer().map_err(|error| error.within("circuit_breaker"))?);
+        }
+        Ok(builder)
+    }
+
+    /// The stack that the `AI_LIB_*` variables describe; what they do not name is off.
+    ///
+    /// # Errors
+    ///
+    /// A variable cannot be read, or is out of its range; the message names it.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_config(&ResilienceConfig::from_env()?)
+    }
+}
+
+impl RetryConfig {
+    fn layer(&self) -> Result<RetryLayer, ConfigError> {
+        if !self.backoff_multiplier.is_finite() || self.backoff_multiplier < 1.0 {
+            return Err(ConfigError::new(
+                "backoff_multiplier",
+                "a number of at least 1",
+                self.backoff_multiplier,
+            ));
+        }
+        if self.initial_delay > self.max_delay {
+            let found = humantime::format_duration(self.initial_delay);
+            let most = format!("at most max_delay, {}", humantime::format_duration(self.max_delay));
+            return Err(ConfigError::new("initial_delay", &most, found));
+        }
+        Ok(RetryLayer::exponential()
+            .max_retries(self.max_retries)
+            .initial_delay(self.initial_delay)
+            .max_delay(self.max_delay)
+            .backoff_multiplier(self.backoff_multiplier))
+    }
+}
+
+impl RateLimiterConfig {
+    fn layer(&self) -> Result<RateLimitLayer, ConfigError> {
+        let on_limit = match self.on_limit {
+            OnLimitConfig::Wait => OnLimit::Wait,
+            OnLimitConfig::Reject => OnLimit::Reject,
+        };
+        let mut layer =
+            RateLimitLayer::new().on_limit(on_limit).max_wait(self.max_wait).max_waiting(self.max_waiting);
+        for (key, quota, seconds) in [
+            ("requests_per_second", self.requests_per_second, 1.0),
+            ("requests_per_minute", self.requests_per_minute, 60.0),
+            ("requests_per_day", self.requests_per_day, 24.0 * 60.0 * 60.0),
+        ] {
+            if let Some(count) = quota {
+                let (requests, period) = whole(count, seconds)
+                    .ok_or_else(|| ConfigError::new(key, "a number above 0 and below 4294967296", count))?;
+                layer = layer.quota(requests, period);
+            }
+        }
+        if let Some(burst) = self.burst_size {
+            at_least_one("burst_size", burst)?;
+            layer = layer.burst_size(burst);
+        }
+        Ok(layer)
+    }
+}
+
+impl CircuitBreakerConfig {
+    fn layer(&self) -> Result<CircuitBreakerLayer, ConfigError> {
+        at_least_one("failure_threshold", self.failure_threshold)?;
+        at_least_one("success_threshold", self.success_threshold)?;
+        at_least_one("half_open_max", self.half_open_max)?;
+        Ok(CircuitBreakerLayer::new()
+            .failure_threshold(self.failure_threshold)
+            .success_threshold(self.success_threshold)
+            .cooldown(self.cooldown_seconds)
+            .half_open_max(self.half_open_max))
+    }
+}
+
+impl BackpressureConfig {
+    fn layer(&self) -> Result<BackpressureLayer, ConfigError> {
+        at_least_one("max_inflight", self.max_inflight as u64)?;
+        Ok(BackpressureLayer::max_inflight(self.max_inflight)
+            .max_queued(self.max_queued)
+            .queue_timeout(self.queue_timeout))
+    }
+}
+
+impl TimeoutConfig {
+    fn stream_clocks(&self) -> StreamClocks {
+        StreamClocks::new()
+            .first_token(self.first_token)
+            .token_gap(self.token_gap)
+            .frame_gap(self.frame_gap)
+            .byte_gap(self.byte_gap)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for (key, limit) in [
+            ("attempt", self.attempt),
+            ("total", self.total.unwrap_or(self.attempt)),
+            ("first_token", self.first_token),
+            ("token_gap", self.token_gap),
+            ("frame_gap", self.frame_gap),
+            ("byte_gap", self.byte_gap),
+        ] {
+            if limit.is_zero() {
+                return Err(ConfigError::new(key, "more than no time", "0s"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FallbackConfig {
+    /// A chain without targets yet, that acts as configured.
+    #[must_use]
+    pub fn layer(&self) -> FallbackLayer {
+        FallbackLayer::new()
+            .on_context_length(self.on_context_length)
+            .on_content_filter(self.on_content_filter)
+    }
+}
+
+/// A fractional quota as a whole number of requests in a period of its own: 0.5 a second is 1 in 2 s.
+fn whole(count: f64, seconds: f64) -> Option<(u32, Duration)> {
+    if !(count > 0.0 && count < f64::from(u32::MAX) + 1.0) {
+        return None;
+    }
+    let requests = count.floor().max(1.0);
+    Some((requests as u32, Duration::try_from_secs_f64(seconds * requests / count).ok()?))
+}
+
+fn at_least_one<N: Into<u128> + Copy>(key: &str, number: N) -> Result<(), ConfigError> {
+    match number.into() {
+        0 => Err(ConfigError::new(key, "at least 1", 0)),
+        _ => Ok(()),
+    }
+}
