@@ -1,0 +1,293 @@
+//! Streams in a dialect of one word an event: `open`, `ping`, `tok`, `err`, `filter`, `done`.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::response::Parts;
+use http_body_util::BodyExt;
+use tidegate_core::{Pulse, Scan, Stop, StreamState};
+use tidegate_testkit::strict::{Answer, Handle, Strict};
+use tower::Layer;
+
+use crate::circuit_breaker::State;
+use crate::testing::{call, complete, request, send, strict};
+use crate::{
+    BoxError, Cause, CircuitBreakerLayer, Classify, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure,
+    FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Words;
+
+impl Classify for Words {
+    fn wants_body(&self, _: &Parts) -> bool {
+        false
+    }
+
+    fn classify(&self, head: &Parts, _: &[u8], now: SystemTime) -> Outcome {
+        Outcome::of_head(head.status, &head.headers, now)
+    }
+
+    fn expects_stream(&self, headers: &HeaderMap, _: &[u8]) -> bool {
+        headers.contains_key("stream")
+    }
+
+    fn scan(&self, _: &Parts) -> Option<Box<dyn Scan>> {
+        Some(Box::new(Reader(StreamState::default())))
+    }
+}
+
+struct Reader(StreamState);
+
+impl Scan for Reader {
+    fn push(&mut self, bytes: &[u8]) -> Pulse {
+        let mut pulse = Pulse::default();
+        for word in std::str::from_utf8(bytes).unwrap().split_whitespace() {
+            pulse.events += 1;
+            match word {
+                "tok" => {
+                    pulse.tokens += 1;
+                    self.0.has_started = true;
+                }
+                "err" => self.0.failure = Some(Failure::new(ErrorCode::Overloaded)),
+                "filter" => self.0.stop = Some(Stop::ContentFilter),
+                "done" => self.0.has_finished = true,
+                _ => {}
+            }
+        }
+        pulse
+    }
+
+    fn finish(&mut self) -> Pulse {
+        Pulse::default()
+    }
+
+    fn state(&self) -> &StreamState {
+        &self.0
+    }
+}
+
+fn wire(inner: Strict<Payload>, clocks: StreamClocks) -> super::super::Classified<Strict<Payload>> {
+    ClassifyLayer::new(Words).clocks(clocks).layer(inner)
+}
+
+fn words(words: &[&'static str]) -> Answer {
+    words.iter().fold(Answer::status(200), |answer, word| answer.frame(*word))
+}
+
+/// What a reader of the body gets: the words, and how they end.
+async fn read<B>(body: B) -> (String, Result<(), BoxError>)
+where
+    B: http_body::Body<Data = bytes::Bytes, Error = BoxError>,
+{
+    let mut body = Box::pin(body);
+    let mut text = String::new();
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => text += &format!("{} ", std::str::from_utf8(&frame.into_data().unwrap()).unwrap()),
+            Err(error) => return (text.trim().to_owned(), Err(error)),
+        }
+    }
+    (text.trim().to_owned(), Ok(()))
+}
+
+fn cause(result: Result<(), BoxError>) -> Cause {
+    Outcome::of_error(&*result.unwrap_err()).failure().unwrap().cause
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_waits_for_the_first_token_and_every_byte_is_delivered_once_in_order() {
+    let (inner, provider) = strict();
+    provider.then(words(&["open", "ping"]).pause(SECOND).frame("tok").frame("tok tok").frame("done"));
+    let start = clock::now();
+    let response = call(&mut wire(inner, StreamClocks::new())).await.unwrap();
+    assert_eq!((clock::now() - start, Outcome::of(&response)), (SECOND, Outcome::Success));
+    let (text, end) = read(response.into_body()).await;
+    assert_eq!((text.as_str(), end.is_ok()), ("open ping tok tok tok done", true));
+}
+
+/// P22: an error event after the first event gets no fallback; the preamble is sent twice after a retry.
+#[tokio::test(start_paused = true)]
+async fn p22_an_error_before_the_first_token_is_an_ordinary_failure() {
+    let (inner, provider) = strict();
+    provider.then(words(&["open", "ping", "err"]));
+    let response = call(&mut wire(inner.clone(), StreamClocks::new())).await.unwrap();
+    let outcome = Outcome::of(&response);
+    let failure = outcome.failure().unwrap();
+    assert_eq!((failure.code, failure.cause), (ErrorCode::Overloaded, Cause::InBand));
+    assert_eq!(read(response.into_body()).await.0, "open ping err");
+
+    provider.then(words(&["open", "err"]));
+    provider.then(words(&["open", "tok", "done"]));
+    let retried = call(&mut RetryLayer::exponential().layer(wire(inner, StreamClocks::new()))).await.unwrap();
+    assert_eq!(read(retried.into_body()).await.0, "open tok done");
+}
+
+/// P21: a stream cut without its terminator ended as a clean 200.
+#[tokio::test(start_paused = true)]
+async fn p21_an_end_without_the_terminator_is_never_a_clean_one() {
+    let (inner, provider) = strict();
+    let mut service = wire(inner, StreamClocks::new());
+    provider.then(words(&["open"]));
+    assert_eq!(cause(call(&mut service).await.map(drop)), Cause::Truncated);
+
+    provider.then(words(&["open", "tok", "tok"]));
+    let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
+    assert_eq!((text.as_str(), cause(end)), ("open tok tok", Cause::Truncated));
+
+    provider.then(words(&["tok", "err"]));
+    let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
+    assert_eq!((text.as_str(), cause(end)), ("tok err", Cause::InBand));
+
+    provider.then(words(&["tok"]).break_off("connection reset"));
+    let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
+    assert_eq!((text.as_str(), cause(end)), ("tok", Cause::Transport));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_after_the_terminator_is_of_no_interest() {
+    let (inner, provider) = strict();
+    let mut service = wire(inner, StreamClocks::new());
+    for answer in [words(&["tok", "done"]).break_off("connection reset"), words(&["tok", "done"]).stall()] {
+        provider.then(answer);
+        let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
+        assert_eq!((text.as_str(), end.is_ok()), ("tok done", true));
+    }
+    provider.then(words(&["open", "done"]));
+    assert_eq!(complete(&mut service).await.unwrap(), 200, "an answer without a word is an answer");
+}
+
+/// P23: pings reset the stall timer, or plain idle timers kill legitimate thinking.
+#[tokio::test(start_paused = true)]
+async fn p23_pings_break_the_silence_of_frames_and_not_that_of_tokens() {
+    let pinged = || (0..30).fold(words(&["tok"]), |answer, _| answer.pause(SECOND).frame("ping"));
+    let patient = StreamClocks::new().frame_gap(3 * SECOND).byte_gap(3 * SECOND);
+    for (token_gap, lives) in [(10 * SECOND, false), (60 * SECOND, true)] {
+        let (inner, provider) = strict();
+        provider.then(pinged().frame("tok").frame("done"));
+        let start = clock::now();
+        let response = call(&mut wire(inner, patient.token_gap(token_gap))).await.unwrap();
+        let (_, end) = read(response.into_body()).await;
+        assert_eq!(end.is_ok(), lives);
+        if let Err(error) = end {
+            assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), Clock::TokenGap);
+            assert_eq!(clock::now() - start, token_gap);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_clock_runs_out_by_itself() {
+    let clocks = StreamClocks::new();
+    for (clocks, answer, expected) in [
+        (clocks.frame_gap(SECOND), words(&["tok"]).pause(5 * SECOND).frame("done"), Clock::FrameGap),
+        (clocks.byte_gap(SECOND), words(&["tok"]).pause(5 * SECOND).frame("done"), Clock::ByteGap),
+        (clocks.token_gap(SECOND), words(&["tok"]).pause(5 * SECOND).frame("done"), Clock::TokenGap),
+    ] {
+        let (inner, provider) = strict();
+        provider.then(answer);
+        let start = clock::now();
+        let (_, end) = read(call(&mut wire(inner, clocks)).await.unwrap().into_body()).await;
+        assert_eq!(end.unwrap_err().downcast_ref::<Elapsed>().unwrap().clock(), expected);
+        assert_eq!(clock::now() - start, SECOND);
+    }
+}
+
+/// The clock of the first token runs from the call, through a slow head and a slow preamble.
+#[tokio::test(start_paused = true)]
+async fn the_first_token_has_its_time_from_the_call_on() {
+    for answer in [Answer::hang(), words(&["tok"]).after(5 * SECOND), words(&["open"]).after(SECOND).stall()]
+    {
+        let (inner, provider) = strict();
+        provider.then(answer);
+        let mut request = request();
+        request.headers_mut().insert("stream", "true".parse().unwrap());
+        let start = clock::now();
+        let clocks = StreamClocks::new().first_token(3 * SECOND);
+        let error = send(&mut wire(inner, clocks), request).await.err().unwrap();
+        assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), Clock::FirstToken);
+        assert_eq!((clock::now() - start, provider.live_futures() + provider.live_bodies()), (3 * SECOND, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_not_held_past_the_bound() {
+    let (inner, provider) = strict();
+    let opens = (0..100).fold(Answer::status(200), |answer, _| answer.frame("open"));
+    provider.then(opens.stall());
+    let mut response = call(&mut wire(inner.clone(), StreamClocks::new())).await.unwrap();
+    assert_eq!(response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "open");
+    provider.then(Answer::status(200).frame("x".repeat(300 * 1024)).stall());
+    call(&mut wire(inner, StreamClocks::new())).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_filter_before_the_first_token_may_fall_over() {
+    for act in [true, false] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        primary.then(words(&["open", "filter", "done"]));
+        other.then(words(&["tok", "done"]));
+        let chain =
+            FallbackLayer::new().then("other", wire(second, StreamClocks::new())).on_content_filter(act);
+        let response = call(&mut chain.layer(wire(first, StreamClocks::new()))).await.unwrap();
+        assert_eq!((response.status().as_u16(), other.calls()), (200, usize::from(act)));
+        let expected = if act { "tok done" } else { "open filter done" };
+        assert_eq!(read(response.into_body()).await.0, expected);
+    }
+}
+
+/// Three streams that are cut open a circuit of threshold 3; fifty callers that leave do not.
+#[tokio::test(start_paused = true)]
+async fn streams_that_break_open_the_circuit_and_callers_that_leave_do_not() {
+    let broken: [fn(&Handle); 4] = [
+        |provider| drop(provider.then(words(&["open", "tok"]))),
+        |provider| drop(provider.then(words(&["open", "tok", "err"]))),
+        |provider| drop(provider.then(words(&["open", "tok"]).stall())),
+        |provider| drop(provider.then(words(&["open", "err"]))),
+    ];
+    for break_off in broken {
+        let (inner, provider) = strict();
+        let breaker = CircuitBreakerLayer::new().failure_threshold(3);
+        let mut service = breaker.layer(wire(inner, StreamClocks::new()));
+        for _ in 0..50 {
+            provider.then(words(&["open", "tok"]).stall());
+            drop(call(&mut service).await.unwrap());
+        }
+        for _ in 0..3 {
+            assert_eq!(breaker.handle().state(), State::Closed);
+            break_off(&provider);
+            let _ = complete(&mut service).await;
+        }
+        assert_eq!(breaker.handle().state(), State::Open);
+    }
+}
+
+/// Neither retry nor fallback acts once the first token has been delivered.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_again_after_the_commit_point() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.then(words(&["open", "tok", "err"]));
+    let retried = RetryLayer::exponential().layer(wire(first, StreamClocks::new()));
+    let mut chain = FallbackLayer::new().then("other", wire(second, StreamClocks::new())).layer(retried);
+    let response = call(&mut chain).await.unwrap();
+    assert_eq!(cause(read(response.into_body()).await.1), Cause::InBand);
+    assert_eq!((primary.calls(), other.calls()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_fails_before_its_first_token_is_written_down_as_failed() {
+    let (inner, provider) = strict();
+    provider.then(words(&["open", "err"]));
+    provider.then(words(&["open"]));
+    provider.then(words(&["open", "tok", "done"]));
+    let mut request = request();
+    let trail = Trail::new();
+    request.extensions_mut().insert(trail.clone());
+    let mut service = RetryLayer::exponential().layer(wire(inner, StreamClocks::new()));
+    send(&mut service, request).await.unwrap();
+    assert_eq!(trail.attempts(), 3);
+    let failed =
+        trail.steps().iter().filter(|step| matches!(step.verdict, crate::Verdict::Failed(_))).count();
+    assert_eq!(failed, 2);
+}
