@@ -1,0 +1,250 @@
+use super::*;
+
+/// Providers for the routes of a test.
+const PROVIDERS: &str = r#"
+    [providers.openai]
+    base_url = "https://api.openai.com/v1/"
+    dialect  = "openai"
+    [providers.anthropic]
+    base_url = "https://api.anthropic.com/v1"
+    dialect  = "anthropic"
+    api_key_env = "ANTHROPIC_API_KEY"
+"#;
+
+const ROUTE: &str = r#"
+    [[routes]]
+    path  = "/v1/chat/completions"
+    chain = ["openai/gpt-4o"]
+"#;
+
+fn env(variable: &str) -> Option<OsString> {
+    let value = match variable {
+        "ANTHROPIC_API_KEY" => "sk-ant-secret",
+        "EMPTY" => "",
+        "SPACED" => "sk secret",
+        "SPLIT" => "sk-secret\n",
+        _ => return None,
+    };
+    Some(value.into())
+}
+
+fn refusal(text: &str) -> String {
+    Config::parse(text, env).expect_err(text).to_string()
+}
+
+#[test]
+fn a_file_is_read_with_its_defaults() {
+    let config = Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:8787".parse().unwrap());
+    assert_eq!((config.body_limit, config.drain), (32 * 1024 * 1024, Duration::from_secs(10)));
+    assert_eq!(config.policies, BTreeMap::from([("default".to_owned(), ResilienceConfig::default())]));
+    let [route] = &*config.routes else { panic!("{:?}", config.routes) };
+    assert_eq!((&*route.model, &*route.policy), (ANY, "default"));
+    let uri = config.providers["openai"].uri(route.endpoint).unwrap();
+    assert_eq!(uri, "https://api.openai.com/v1/chat/completions");
+}
+
+#[test]
+fn the_example_is_good() {
+    let config = Config::parse(include_str!("../../example.toml"), |_| Some("7".into())).unwrap();
+    assert_eq!((config.routes.len(), config.providers.len()), (4, 4));
+}
+
+#[test]
+fn only_the_first_slash_of_a_target_divides() {
+    let text = format!("{PROVIDERS}{}", ROUTE.replace("openai/gpt-4o", "openai/meta/llama/3"));
+    let config = Config::parse(&text, env).unwrap();
+    assert_eq!(config.routes[0].chain[0].model, "meta/llama/3");
+}
+
+#[test]
+fn every_unknown_key_is_refused_with_the_nearest_known_one() {
+    for (wrong, message) in [
+        ("listn = \"127.0.0.1:1\"", "unknown key `listn`, did you mean `listen`?"),
+        ("[polices.default]", "unknown key `polices`, did you mean `policies`?"),
+        ("[policies.default]\nretri = {}", "policies.default: unknown key `retri`, did you mean `retry`?"),
+        (
+            "[policies.default.retry]\nmax_retrys = 3",
+            "policies.default.retry: unknown key `max_retrys`, did you mean `max_retries`?",
+        ),
+        (
+            "[policies.default]\nretry = { max_retrys = 3 }",
+            "policies.default.retry: unknown key `max_retrys`, did you mean `max_retries`?",
+        ),
+        (
+            "[policies.default.backpressure]\nrps = 3",
+            "policies.default.backpressure: unknown key `rps`, expected one of `max_inflight`, `max_queued`, `queue_timeout`",
+        ),
+        (
+            "[providers.x]\nbase_url = \"http://x\"\ndialect = \"openai\"\napi_key = \"sk-secret\"",
+            "providers.x: unknown key `api_key`, did you mean `api_key_env`?",
+        ),
+        ("[[routes]]\npaths = \"\"", "routes[0]: unknown key `paths`, did you mean `path`?"),
+    ] {
+        assert_eq!(refusal(wrong), message);
+    }
+}
+
+#[test]
+fn every_wrong_value_is_refused_with_its_key_and_what_was_expected() {
+    for (wrong, message) in [
+        ("listen = \"localhost\"", "listen: expected an address such as 127.0.0.1:8787, found \"localhost\""),
+        ("listen = 8787", "listen: expected a string, found integer `8787`"),
+        ("body_limit = 0", "body_limit: expected at least 1, found 0"),
+        ("body_limit = -1", "body_limit: expected a whole number, found integer `-1`"),
+        ("drain = \"soon\"", "drain: expected a duration, found string \"soon\""),
+        ("", "routes: expected at least one"),
+        ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),
+        (
+            "[policies.default.retry]\nmax_retries = \"3\"",
+            "policies.default.retry.max_retries: expected a whole number, found string \"3\"",
+        ),
+        (
+            "[policies.slow.retry]\ninitial_delay = \"1m\"",
+            "policies.slow.retry.initial_delay: expected at most max_delay, 30s, found 1m",
+        ),
+        (
+            "[policies.default.circuit_breaker]\nfailure_threshold = 0",
+            "policies.default.circuit_breaker.failure_threshold: expected at least 1, found 0",
+        ),
+        (
+            "[policies.default.rate_limiter]\non_limit = \"refuse\"",
+            "policies.default.rate_limiter.on_limit: unknown value `refuse`, expected one of `wait`, `reject`",
+        ),
+        ("listen = ", "line 1: string values must be quoted, expected literal string"),
+        ("\n\n[providers\nx = 1", "line 3: unclosed table, expected `]`"),
+        ("body_limit = 1\nbody_limit = 2", "line 2: duplicate key"),
+    ] {
+        assert_eq!(refusal(wrong), message);
+    }
+}
+
+#[test]
+fn a_route_must_lead_somewhere() {
+    for (from, to, message) in [
+        (
+            "/v1/chat/completions",
+            "/v1/chat/completion",
+            "routes[0].path: unknown path `/v1/chat/completion`, did you mean `/v1/chat/completions`?",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"opnai/gpt-4o\"",
+            "routes[0].chain[0]: unknown provider `opnai`, did you mean `openai`?",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/gpt-4o\", \"gpt-4o\"",
+            "routes[0].chain[1]: expected \"provider/model\" in visible ASCII, found \"gpt-4o\"",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/\"",
+            "routes[0].chain[0]: expected \"provider/model\" in visible ASCII, found \"openai/\"",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/gpt 4o\"",
+            "routes[0].chain[0]: expected \"provider/model\" in visible ASCII, found \"openai/gpt 4o\"",
+        ),
+        ("\"openai/gpt-4o\"", "", "routes[0].chain: expected at least one \"provider/model\""),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/gpt-4o\", \"openai/gpt-4o\"",
+            "routes[0].chain[1]: `openai/gpt-4o` is in the chain already",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/gpt-4o\", \"@static\"",
+            "routes[0].chain[1]: `@static` is not available yet",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"anthropic/claude-3-5-sonnet\"",
+            "routes[0].chain[0]: provider `anthropic` speaks anthropic and /v1/chat/completions needs openai, \
+             use the provider's OpenAI-compatible base_url with dialect = \"openai\"",
+        ),
+        (
+            "/v1/chat/completions",
+            "/v1/messages",
+            "routes[0].chain[0]: provider `openai` speaks openai and /v1/messages needs anthropic, \
+             name a provider that speaks it",
+        ),
+        (
+            "path ",
+            "policy = \"fast\"\npath ",
+            "routes[0].policy: unknown policy `fast`, did you mean `default`?",
+        ),
+        ("path ", "model = \"\"\npath ", "routes[0].model: expected a model, or \"*\" for any"),
+    ] {
+        assert_eq!(refusal(&format!("{PROVIDERS}{}", ROUTE.replace(from, to))), message);
+    }
+    assert_eq!(
+        refusal(&format!("{PROVIDERS}{ROUTE}{ROUTE}")),
+        "routes[1]: routes[0] takes /v1/chat/completions for model `*` already"
+    );
+}
+
+#[test]
+fn a_provider_must_be_reachable_and_its_key_usable() {
+    for (from, to, message) in [
+        ("https://api", "ftp://api", "base_url: expected a URL that begins with http:// or https://"),
+        ("https://api", "api", "base_url: expected a URL such as https://api.openai.com/v1"),
+        ("/v1", "/v1?key=sk-secret", "base_url: expected a URL that ends with its path"),
+        (
+            "https://api",
+            "https://sk:secret@api",
+            "base_url: expected a URL without credentials, they belong in api_key_env",
+        ),
+        ("ANTHROPIC_API_KEY", "OTHER_API_KEY", "api_key_env: OTHER_API_KEY is not set"),
+        ("ANTHROPIC_API_KEY", "EMPTY", "api_key_env: EMPTY is empty"),
+        ("ANTHROPIC_API_KEY", "sk-ant-secret", "api_key_env: the variable it names is not set"),
+        (
+            "ANTHROPIC_API_KEY",
+            "SPACED",
+            "api_key_env: expected visible ASCII in SPACED, found a space or another character",
+        ),
+        (
+            "ANTHROPIC_API_KEY",
+            "SPLIT",
+            "api_key_env: expected visible ASCII in SPLIT, found a space or another character",
+        ),
+    ] {
+        let (openai, anthropic) = PROVIDERS.split_once("[providers.anthropic]").unwrap();
+        let text = format!("{openai}[providers.anthropic]{}{ROUTE}", anthropic.replace(from, to));
+        assert_eq!(refusal(&text), format!("providers.anthropic.{message}"));
+    }
+    let key_in_the_wrong_place = "providers = { openai = \"sk-secret\" }";
+    assert_eq!(
+        refusal(key_in_the_wrong_place),
+        "providers.openai: expected a table with base_url and dialect, found string"
+    );
+    assert_eq!(
+        refusal("[providers.\"a/b\"]\nbase_url = \"http://x\"\ndialect = \"openai\""),
+        "providers.a/b: expected a name of visible ASCII, without `/`, that does not begin with `@`"
+    );
+}
+
+#[test]
+fn the_environment_overrules_every_policy() {
+    let text = format!("{PROVIDERS}{ROUTE}[policies.slow]\nbackpressure = {{ max_inflight = 7 }}");
+    let with = |value: &'static str| {
+        Config::parse(&text, move |variable| match variable {
+            "AI_LIB_MAX_INFLIGHT" => Some(value.into()),
+            _ => env(variable),
+        })
+    };
+    for policy in with("3").unwrap().policies.values() {
+        assert_eq!(policy.backpressure.as_ref().unwrap().max_inflight, 3);
+    }
+    assert_eq!(
+        with("many").unwrap_err().to_string(),
+        "AI_LIB_MAX_INFLIGHT: expected a whole number of at least 1, found \"many\""
+    );
+}
+
+#[test]
+fn no_key_is_shown() {
+    let config = Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap();
+    assert!(!format!("{config:?}").contains("secret"));
+}

@@ -1,0 +1,64 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use tidegate::fallback::{Fallback, Handle};
+use tidegate::{BoxError, Deadline, FallbackLayer, Payload, Trail};
+use tower::{Layer, ServiceExt};
+
+use super::asked::Place;
+use super::target::Target;
+
+/// Whom to ask for the requests of one route, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    first: Arc<str>,
+    service: Fallback<Target>,
+    /// For the chain as a whole, whoever of it is asked.
+    total_timeout: Option<Duration>,
+}
+
+pub(super) type Answer = Response<AnswerBody>;
+type AnswerBody = <Fallback<Target> as tidegate::HttpService<Payload>>::Body;
+
+impl Chain {
+    /// `targets` after `first`, each with its name.
+    pub(crate) fn new(
+        (name, first): (Arc<str>, Target),
+        targets: impl IntoIterator<Item = (Arc<str>, Target)>,
+        fallback: FallbackLayer,
+        total_timeout: Option<Duration>,
+    ) -> Self {
+        let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
+        Self { first: name, service: fallback.layer(first), total_timeout }
+    }
+
+    /// The name of the first target.
+    pub(crate) fn first(&self) -> &Arc<str> {
+        &self.first
+    }
+
+    /// What the other targets were good for.
+    pub(crate) fn handle(&self) -> Handle {
+        self.service.handle()
+    }
+
+    /// Asks down the chain; what happened on the way is written to `trail`.
+    pub(super) async fn ask(
+        &self,
+        headers: HeaderMap,
+        body: Payload,
+        place: Place,
+        trail: Trail,
+    ) -> Result<Answer, BoxError> {
+        let mut request = Request::new(body);
+        *request.headers_mut() = headers;
+        let extensions = request.extensions_mut();
+        extensions.insert(place);
+        extensions.insert(trail);
+        if let Some(total) = self.total_timeout {
+            Deadline::after(total, tokio::time::Instant::now().into_std()).tighten(extensions);
+        }
+        self.service.clone().oneshot(request).await
+    }
+}

@@ -1,0 +1,92 @@
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use tidegate::stack::ResponseFuture;
+use tidegate::{BoxError, Payload, ReqwestService, Resilience};
+use tower::Service;
+
+use super::asked::Place;
+use crate::config::{ConfigError, Provider, TargetName};
+use crate::endpoint::{Dialect, Endpoint};
+
+/// The gates of one `provider/model` under one policy.
+pub(crate) type Stack = Resilience<ReqwestService>;
+
+/// A target of a chain: readdresses the caller's request and sends it through its stack.
+///
+/// Outside of the stack, so that all attempts of a call share one body; inside of the fallback, so that each
+/// target begins with what the caller sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    address: Arc<Address>,
+    stack: Stack,
+}
+
+/// What makes a request one for this target.
+#[derive(Debug)]
+struct Address {
+    uri: Uri,
+    /// As it is written in JSON, quotes included.
+    model: String,
+    /// Replaces what the caller sent, which has been stripped already.
+    credentials: Option<(HeaderName, HeaderValue)>,
+    /// Added unless the caller sent them.
+    defaults: HeaderMap,
+}
+
+impl Target {
+    pub(crate) fn new(
+        name: &TargetName,
+        endpoint: Endpoint,
+        provider: &Provider,
+        stack: Stack,
+    ) -> Result<Self, ConfigError> {
+        let uri = provider.uri(endpoint).map_err(|_| {
+            ConfigError::new(format!("providers.{}.base_url", name.provider), "does not lead to a URL")
+        })?;
+        let mut defaults = HeaderMap::new();
+        if provider.dialect() == Dialect::Anthropic {
+            defaults.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+        }
+        let model = serde_json::Value::from(&*name.model).to_string();
+        let address = Address { uri, model, credentials: provider.credentials(), defaults };
+        Ok(Self { address: Arc::new(address), stack })
+    }
+}
+
+impl Address {
+    fn readdress(&self, mut request: Request<Payload>) -> Request<Payload> {
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        for (name, value) in &self.defaults {
+            request.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+        if let Some((name, value)) = self.credentials.clone() {
+            request.headers_mut().insert(name, value);
+        }
+        let spliced = match (request.extensions().get::<Place>(), request.body().bytes()) {
+            (Some(place), Some(body)) => Some(place.splice(body, &self.model)),
+            _ => None,
+        };
+        if let Some(body) = spliced {
+            *request.body_mut() = body.into();
+        }
+        request
+    }
+}
+
+impl Service<Request<Payload>> for Target {
+    type Response = <Stack as Service<Request<Payload>>>::Response;
+    type Error = BoxError;
+    type Future = ResponseFuture<ReqwestService, Payload>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Service::<Request<Payload>>::poll_ready(&mut self.stack, cx)
+    }
+
+    fn call(&mut self, request: Request<Payload>) -> Self::Future {
+        let request = self.address.readdress(request);
+        self.stack.call(request)
+    }
+}
