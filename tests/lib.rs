@@ -63,7 +63,6 @@ impl Setup {
     }
 
     /// A request for an answer, not yet sent.
-    #[must_use]
     pub fn question(&self, stream: bool) -> reqwest::RequestBuilder {
         let question = serde_json::json!({
             "model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": "hello?"}],

@@ -12,8 +12,8 @@ use http::Extensions;
 ///
 /// let now = Instant::now();
 /// let deadline = Deadline::after(Duration::from_secs(30), now);
-/// assert!(deadline.allows(Duration::from_secs(30), now));
-/// assert!(!deadline.allows(Duration::from_secs(31), now));
+/// assert!(deadline.allows(Duration::from_secs(29), now));
+/// assert!(!deadline.allows(Duration::from_secs(30), now));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
@@ -29,7 +29,7 @@ impl Deadline {
     #[must_use]
     pub fn after(budget: Duration, now: Instant) -> Self {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
-        Self(now.checked_add(budget).unwrap_or_else(|| now + CENTURY))
+        Self(now.checked_add(budget).or_else(|| now.checked_add(CENTURY)).unwrap_or(now))
     }
 
     /// The deadline of this request, if it has one.
@@ -63,10 +63,10 @@ impl Deadline {
         self.0 <= now
     }
 
-    /// Whether a wait that begins at `now` ends by the deadline.
+    /// Whether a wait that begins at `now` ends before the deadline, so that there is time left to ask.
     #[must_use]
     pub fn allows(self, wait: Duration, now: Instant) -> bool {
-        wait <= self.remaining(now)
+        wait < self.remaining(now)
     }
 }
 

@@ -18,6 +18,7 @@ mod payload;
 mod rejection;
 mod scan;
 mod trail;
+mod upload;
 
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
@@ -30,6 +31,7 @@ pub use payload::{Collect, Payload};
 pub use rejection::{Gate, Rejection};
 pub use scan::{Pulse, Scan, Stop, StreamState, Usage};
 pub use trail::{Step, Trail, Verdict};
+pub use upload::UploadError;
 
 /// Any error that can travel between services.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -38,5 +40,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
+        // Its `source` skips the very error that it was made of.
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    })
 }

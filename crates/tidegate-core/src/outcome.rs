@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::{Elapsed, ErrorCode, Hint, Rejection, chain};
+use crate::{Elapsed, ErrorCode, Hint, Rejection, UploadError, chain};
 
 /// What one attempt came to. The layers decide on this alone.
 ///
@@ -45,6 +45,8 @@ pub enum Cause {
     ContentFilter,
     /// No answer came: refused, reset, cut off.
     Transport,
+    /// The request could not be sent as it was: it is malformed, or its body broke off.
+    Request,
     /// A clock of ours ran out.
     Timeout,
     /// The answer ended before the provider had said that it was done.
@@ -78,12 +80,15 @@ impl Outcome {
     /// The outcome of an attempt that ended in an error, or of a body that did.
     ///
     /// A [`Rejection`] anywhere in the chain is neutral. A [`Failure`] or an [`Elapsed`] speaks for
-    /// itself. An I/O time-out is E3003, and all other errors are E3001: the way to the provider broke.
+    /// itself. An [`UploadError`] is the caller's, E1001. An I/O time-out is E3003, and all other errors are E3001: the way to the provider broke.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
             if error.is::<Rejection>() {
                 return Self::Neutral;
+            }
+            if error.is::<UploadError>() {
+                return Failure { cause: Cause::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
             }
             if let Some(failure) = error.downcast_ref::<Failure>() {
                 return failure.clone().into();
@@ -132,6 +137,7 @@ impl fmt::Display for Failure {
             Cause::ContextLength => write!(f, "prompt does not fit the model: {}", self.code),
             Cause::ContentFilter => write!(f, "refused by the content policy: {}", self.code),
             Cause::Transport => write!(f, "no answer from the provider: {}", self.code),
+            Cause::Request => write!(f, "request could not be sent: {}", self.code),
             Cause::Timeout => write!(f, "no answer in time: {}", self.code),
             Cause::Truncated => write!(f, "answer broke off: {}", self.code),
             Cause::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use sync_wrapper::SyncWrapper;
 
-use crate::BoxError;
+use crate::{BoxError, UploadError};
 
 /// A request body that can be sent again.
 ///
@@ -287,7 +287,7 @@ where
         let body = slot.as_mut().expect("polled after completion");
         while read.len() <= *cap {
             let frame = match ready!(body.as_mut().poll_frame(cx)) {
-                Some(frame) => frame.map_err(Into::into)?,
+                Some(frame) => frame.map_err(UploadError::new)?,
                 None => {
                     let (data, trailers) = read.take();
                     return Poll::Ready(Ok(Payload(Kind::Kept { data, trailers })));
@@ -331,7 +331,9 @@ where
         }
         let frame = ready!(self.body.as_mut().poll_frame(cx));
         let copy = |mut data: B::Data| data.copy_to_bytes(data.remaining());
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(copy)).map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| frame.map_data(copy)).map_err(|error| UploadError::new(error).into())
+        }))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -423,7 +425,9 @@ mod tests {
         let body = StreamBody::new(Iter(move || {
             std::mem::replace(&mut first, false).then(|| Err::<Frame<Bytes>, BoxError>("reset".into()))
         }));
-        assert_eq!(Payload::collect(body, 10).await.unwrap_err().to_string(), "reset");
+        let error = Payload::collect(body, 10).await.unwrap_err();
+        assert_eq!(error.to_string(), "request body broke off");
+        assert_eq!(error.source().unwrap().to_string(), "reset");
     }
 
     #[test]

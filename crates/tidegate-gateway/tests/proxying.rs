@@ -56,13 +56,20 @@ async fn a_stream_passes_frame_by_frame() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_breaks_the_connection() {
+async fn a_stream_that_breaks_ends_in_an_error_event() {
     let provider = Provider::openai().then(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
     let answer = raw(gateway.addr(), &on_the_wire(ASK_STREAM)).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     assert!(answer.contains("t3 ") && !answer.contains("t4 "), "{answer}");
-    assert!(!answer.ends_with("0\r\n\r\n"), "a clean end: {answer}");
+    assert!(answer.contains("data: {\"error\":") && !answer.contains("[DONE]"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_breaks_the_connection() {
+    let provider = Provider::openai().then(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
+    let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+    assert!(chat(&gateway, ASK).send().await.unwrap().bytes().await.is_err());
 }
 
 #[tokio::test]

@@ -59,9 +59,12 @@ impl Bucket {
             .saturating_sub(self.rate.spend_of(self.rate.burst))
     }
 
-    /// Gives one back that was spent and not used.
-    pub(crate) fn refund(&mut self, now: Instant) {
-        // Never fuller than full: a bucket that refilled in the meantime gains nothing.
+    /// Gives one back that was spent at `spent` and not used. What has refilled since then gains nothing: it
+    /// would be there twice.
+    pub(crate) fn refund(&mut self, spent: Instant, now: Instant) {
+        if after(spent, self.rate.interval) <= now {
+            return;
+        }
         self.full_at = self.full_at.checked_sub(self.rate.interval).unwrap_or(now).max(now);
     }
 
@@ -113,9 +116,21 @@ mod tests {
         let start = Instant::now();
         let mut bucket = Bucket::new(rate(1, Duration::from_secs(1), 2), start);
         bucket.spend(start).unwrap();
-        bucket.refund(start);
-        bucket.refund(start);
+        bucket.refund(start, start);
+        bucket.refund(start, start);
         assert_eq!(bucket.remaining(start), 2);
+    }
+
+    /// A call that was refused below after five seconds gave its token back, though that had long refilled.
+    #[test]
+    fn p11_what_has_refilled_is_not_given_back_once_more() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate(1, Duration::from_secs(1), 1), start);
+        bucket.spend(start).unwrap();
+        let later = start + Duration::from_secs(5);
+        bucket.spend(later).unwrap();
+        bucket.refund(start, later);
+        assert!(bucket.spend(later).is_err());
     }
 
     #[test]
@@ -160,7 +175,7 @@ mod tests {
             let start = Instant::now();
             let mut bucket = Bucket::new(rate(count, Duration::from_secs(secs), burst), start);
             let _ = (bucket.spend(start), bucket.wait(ahead, start), bucket.remaining(start));
-            bucket.refund(start);
+            bucket.refund(start, start);
             bucket.drain_until(start + Duration::from_secs(86_400));
             let _ = bucket.wait(ahead, start);
         }

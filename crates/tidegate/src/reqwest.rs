@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::BodyExt;
+use http_body_util::combinators::MapErr;
 use pin_project::pin_project;
 use reqwest::{Body, Client};
 use tower_service::Service;
@@ -36,7 +38,7 @@ impl ReqwestService {
 }
 
 impl Service<Request<Payload>> for ReqwestService {
-    type Response = Response<Body>;
+    type Response = Response<ResponseBody>;
     type Error = BoxError;
     type Future = ResponseFuture;
 
@@ -56,17 +58,24 @@ fn into_body(payload: Payload) -> Body {
     Bytes::try_from(payload).map_or_else(Body::wrap, Body::from)
 }
 
+fn answer(response: reqwest::Response) -> Response<ResponseBody> {
+    Response::from(response).map(|body| body.map_err(explain as fn(_) -> _))
+}
+
 /// The error in our words: what the layers need to know, and nothing that could be a secret.
 fn explain(error: reqwest::Error) -> BoxError {
     let error = error.without_url();
     if error.is_builder() {
-        return Failure::new(ErrorCode::InvalidRequest).into();
+        return Failure { cause: Cause::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
     }
     if error.is_timeout() {
         return Failure { cause: Cause::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
     }
     error.into()
 }
+
+/// The body of an answer; its errors are explained like those of the head.
+pub type ResponseBody = MapErr<Body, fn(reqwest::Error) -> BoxError>;
 
 /// Waits for the answer.
 #[pin_project]
@@ -79,13 +88,11 @@ enum State {
 }
 
 impl Future for ResponseFuture {
-    type Output = Result<Response<Body>, BoxError>;
+    type Output = Result<Response<ResponseBody>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            StateProj::Calling(future) => {
-                Poll::Ready(ready!(future.poll(cx)).map(Response::from).map_err(explain))
-            }
+            StateProj::Calling(future) => Poll::Ready(ready!(future.poll(cx)).map(answer).map_err(explain)),
             StateProj::Unsendable(error) => Poll::Ready(Err(error.take().expect("polled after completion"))),
         }
     }

@@ -66,7 +66,7 @@ where
         let end = match &frame {
             Some(Err(error)) => Some(Err(error)),
             None => Some(Ok(())),
-            Some(Ok(_)) if this.inner.is_end_stream() => Some(Ok(())),
+            Some(Ok(_)) if has_ended(&*this.inner) => Some(Ok(())),
             Some(Ok(_)) => None,
         };
         if let Some(end) = end

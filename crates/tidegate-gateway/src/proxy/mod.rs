@@ -10,6 +10,7 @@
 
 mod asked;
 mod chain;
+mod ending;
 mod headers;
 mod reading;
 mod refusal;
@@ -19,12 +20,14 @@ mod target;
 use std::time::Instant;
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tidegate::fallback::{Answered, Strategy};
-use tidegate::{ErrorCode, Outcome, Trail};
+use tidegate::{Cause, ErrorCode, Outcome, Trail};
 
 use self::asked::Asked;
 pub(crate) use self::chain::Chain;
+use self::ending::Ending;
 use self::refusal::CODE;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::table::Table;
@@ -89,7 +92,7 @@ impl Proxy {
         let chain = models.pick(&model).ok_or_else(|| unknown(endpoint, &model, &models.names()))?;
         let headers = headers::forwarded(head.headers);
         Ok(match chain.ask(headers, body.into(), place, trail.clone()).await {
-            Ok(answer) => pass(answer),
+            Ok(answer) => pass(answer, endpoint),
             Err(error) => {
                 let mut response = refusal::of_error(&error);
                 if trail.target().is_some_and(|target| target != *chain.first()) {
@@ -102,14 +105,25 @@ impl Proxy {
 }
 
 /// The provider's answer as it came, except for what belongs to the connection.
-fn pass(answer: chain::Answer) -> Response<Body> {
+fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
     let outcome = Outcome::of(&answer);
     let strategy = answer.extensions().get().map(Answered::strategy);
     let (head, body) = answer.into_parts();
-    // A new head: version and extensions are of the connection to the provider.
-    let mut response = Response::new(Body::new(body));
-    *response.status_mut() = head.status;
-    *response.headers_mut() = headers::returned(head.headers);
+    let mut response = match outcome.failure() {
+        // An error event where a stream should have been: it has not begun, so its status can still tell.
+        Some(failure) if failure.cause == Cause::InBand => refusal::of_error(&failure.clone().into()),
+        _ => {
+            let body = match is_stream(&head.headers) && head.status.is_success() {
+                true => Body::new(Ending::new(body, endpoint.dialect())),
+                false => Body::new(body),
+            };
+            // A new head: version and extensions are of the connection to the provider.
+            let mut response = Response::new(body);
+            *response.status_mut() = head.status;
+            *response.headers_mut() = headers::returned(head.headers);
+            response
+        }
+    };
     if let Some(failure) = outcome.failure() {
         response.headers_mut().insert(CODE, HeaderValue::from_static(failure.code.code()));
     }
@@ -117,6 +131,10 @@ fn pass(answer: chain::Answer) -> Response<Body> {
         mark(&mut response, strategy);
     }
     response
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 fn mark(response: &mut Response<Body>, strategy: Strategy) {

@@ -81,10 +81,19 @@ impl BackpressureLayer {
         self.handle.clone()
     }
 
+    /// The handle for one more service, or stack.
+    pub(crate) fn share(&self) -> Handle {
+        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+    }
+
+    /// This layer for one stack, whose parts all look at the same handle.
+    #[cfg(feature = "stack")]
+    pub(crate) fn for_one(self) -> Self {
+        Self { handle: self.share(), per_service: false, ..self }
+    }
+
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.handle.settings().clone();
-        change(&mut settings);
-        Self { handle: Handle::new(settings), ..self }
+        Self { handle: self.handle.fresh(change), ..self }
     }
 }
 
@@ -92,10 +101,6 @@ impl<S> Layer<S> for BackpressureLayer {
     type Service = Backpressure<S>;
 
     fn layer(&self, inner: S) -> Backpressure<S> {
-        let handle = match self.per_service {
-            true => Handle::new(self.handle.settings().clone()),
-            false => self.handle.clone(),
-        };
-        Backpressure::new(inner, handle)
+        Backpressure::new(inner, self.share())
     }
 }

@@ -44,6 +44,17 @@ impl Handle {
         Self(Arc::new(Slots { name: OnceLock::new(), settings, permits, queued: AtomicUsize::new(0) }))
     }
 
+    /// Another of the same name, with a past of its own.
+    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings().clone();
+        change(&mut settings);
+        let fresh = Self::new(settings);
+        if let Some(name) = self.0.name.get() {
+            fresh.name(name);
+        }
+        fresh
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.0.settings
     }

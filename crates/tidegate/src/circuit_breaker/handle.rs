@@ -37,6 +37,17 @@ impl Handle {
         Self(Arc::new(Shared { name: OnceLock::new(), settings, circuit, glance }))
     }
 
+    /// Another of the same name, with a past of its own.
+    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings().clone();
+        change(&mut settings);
+        let fresh = Self::new(settings);
+        if let Some(name) = self.0.name.get() {
+            fresh.name(name);
+        }
+        fresh
+    }
+
     pub(super) fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -144,13 +155,10 @@ impl Lease {
         }
     }
 
-    /// The head of a good answer is here. A probe has done its work with that; its body is judged as one of
-    /// the generation that follows.
+    /// The head of a good answer is here: half of a success, and all of one for a probe.
     pub(super) fn commit(&mut self) {
-        if let Some(Pass { probe: Some(_), .. }) = self.pass {
-            let pass = self.pass.take().expect("just seen");
-            self.handle.record(pass, Mark::Success);
-            self.pass = Some(Pass { generation: self.handle.glance() >> 1, probe: None });
+        if let Some(pass @ Pass { probe: Some(_), .. }) = self.pass {
+            self.pass = self.handle.change(|circuit| circuit.commit(pass, clock::now()));
         }
     }
 }

@@ -122,10 +122,19 @@ impl CircuitBreakerLayer {
         self.handle.clone()
     }
 
+    /// The handle for one more service, or stack.
+    pub(crate) fn share(&self) -> Handle {
+        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+    }
+
+    /// This layer for one stack, whose parts all look at the same handle.
+    #[cfg(feature = "stack")]
+    pub(crate) fn for_one(self) -> Self {
+        Self { handle: self.share(), per_service: false, ..self }
+    }
+
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.handle.settings().clone();
-        change(&mut settings);
-        Self { handle: Handle::new(settings), ..self }
+        Self { handle: self.handle.fresh(change), ..self }
     }
 }
 
@@ -133,10 +142,6 @@ impl<S> Layer<S> for CircuitBreakerLayer {
     type Service = CircuitBreaker<S>;
 
     fn layer(&self, inner: S) -> CircuitBreaker<S> {
-        let handle = match self.per_service {
-            true => Handle::new(self.handle.settings().clone()),
-            false => self.handle.clone(),
-        };
-        CircuitBreaker::new(inner, handle)
+        CircuitBreaker::new(inner, self.share())
     }
 }

@@ -169,6 +169,16 @@ impl Circuit {
         Ok(Pass { generation, probe: Some(id) })
     }
 
+    /// The head of a good answer is here. A probe has done its work with that; the pass returned is for its body,
+    /// which is judged as one of the generation that follows. None, if the probe came too late to count.
+    pub(super) fn commit(&mut self, pass: Pass, now: Instant) -> Option<Pass> {
+        if pass.generation != self.generation {
+            return None;
+        }
+        self.record(pass, Mark::Success, now);
+        Some(Pass { generation: self.generation, probe: None })
+    }
+
     /// Takes note of what an attempt came to.
     pub(super) fn record(&mut self, pass: Pass, mark: Mark, now: Instant) {
         if pass.generation != self.generation {
@@ -176,7 +186,8 @@ impl Circuit {
         }
         match (&mut self.phase, mark) {
             (Phase::Closed { .. } | Phase::HalfOpen { .. }, Mark::Quota(wait)) => {
-                self.open(Reason::Quota, wait.unwrap_or(self.settings.quota_cooldown), now);
+                let told = wait.filter(|wait| !wait.is_zero());
+                self.open(Reason::Quota, told.unwrap_or(self.settings.quota_cooldown), now);
             }
             (Phase::Closed { failures }, Mark::Success) => *failures = 0,
             (Phase::Closed { failures }, Mark::Failure(code, wait)) => {
@@ -191,20 +202,23 @@ impl Circuit {
                 self.open(Reason::ProbeFailed(code), self.cooldown(wait), now);
             }
             (Phase::HalfOpen { probes, successes, .. }, mark) => {
-                // A probe whose lease has ended has been replaced: its word no longer counts.
-                let Some(slot) = probes.iter().position(|probe| Some(probe.id) == pass.probe) else { return };
-                probes.swap_remove(slot);
+                // A probe whose lease has ended has been replaced. That it was slow to fail says nothing new; that
+                // it succeeded after all does, or a provider slower than the lease would never be let in again.
+                let slot = probes.iter().position(|probe| Some(probe.id) == pass.probe);
+                if let Some(slot) = slot {
+                    probes.swap_remove(slot);
+                }
                 match mark {
-                    Mark::Success => {
+                    Mark::Success if pass.probe.is_some() => {
                         *successes += 1;
                         if *successes >= self.settings.success_threshold {
                             self.begin(Phase::Closed { failures: 0 });
                         }
                     }
-                    Mark::Failure(code, wait) => {
+                    Mark::Failure(code, wait) if slot.is_some() => {
                         self.open(Reason::ProbeFailed(code), self.cooldown(wait), now);
                     }
-                    Mark::Neutral | Mark::Quota(_) => {}
+                    Mark::Success | Mark::Failure(..) | Mark::Neutral | Mark::Quota(_) => {}
                 }
             }
             // An open circuit admits nobody, so none of its generation can report.

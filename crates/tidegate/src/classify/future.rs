@@ -56,7 +56,8 @@ impl Judge {
     /// Writes down what the attempt came to: a failure where everybody finds it.
     fn settle(&self, head: &mut Parts, outcome: Outcome) {
         self.tell(&outcome);
-        if outcome != Outcome::Success {
+        // A failed status is taken for a failure where nothing else is said.
+        if outcome != Outcome::Success || head.status.as_u16() >= 400 {
             head.extensions.insert(outcome);
         }
     }

@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::layers::whole;
 use super::{ConfigError, ResilienceConfig, seconds};
 
 impl ResilienceConfig {
@@ -31,11 +32,11 @@ impl ResilienceConfig {
     /// As [`from_env`](Self::from_env).
     pub fn overlay(mut self, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let vars = Variables(lookup);
-        let rate = "a number above 0";
-        if let Some(rps) = vars.number("AI_LIB_RPS", rate, |rps: &f64| *rps > 0.0 && rps.is_finite())? {
+        let rate = "a number above 0 and below 4294967296";
+        if let Some(rps) = vars.number("AI_LIB_RPS", rate, |rps| whole(*rps, 1.0).is_some())? {
             self.rate_limiter.get_or_insert_default().requests_per_second = Some(rps);
         }
-        if let Some(rpm) = vars.number("AI_LIB_RPM", rate, |rpm: &f64| *rpm > 0.0 && rpm.is_finite())? {
+        if let Some(rpm) = vars.number("AI_LIB_RPM", rate, |rpm| whole(*rpm, 60.0).is_some())? {
             self.rate_limiter.get_or_insert_default().requests_per_minute = Some(rpm);
         }
         let count = "a whole number of at least 1";

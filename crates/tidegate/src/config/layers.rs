@@ -162,7 +162,7 @@ impl FallbackConfig {
 }
 
 /// A fractional quota as a whole number of requests in a period of its own: 0.5 a second is 1 in 2 s.
-fn whole(count: f64, seconds: f64) -> Option<(u32, Duration)> {
+pub(super) fn whole(count: f64, seconds: f64) -> Option<(u32, Duration)> {
     if !(count > 0.0 && count < f64::from(u32::MAX) + 1.0) {
         return None;
     }

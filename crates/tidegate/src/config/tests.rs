@@ -145,9 +145,14 @@ fn without_variables_nothing_is_on() {
 #[test]
 fn a_variable_that_cannot_be_read_is_an_error_that_names_it() {
     for (name, value, message) in [
-        ("AI_LIB_RPS", "fast", "AI_LIB_RPS: expected a number above 0, found \"fast\""),
-        ("AI_LIB_RPS", "0", "AI_LIB_RPS: expected a number above 0, found \"0\""),
-        ("AI_LIB_RPM", "inf", "AI_LIB_RPM: expected a number above 0, found \"inf\""),
+        ("AI_LIB_RPS", "fast", "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"fast\""),
+        ("AI_LIB_RPS", "0", "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"0\""),
+        (
+            "AI_LIB_RPS",
+            "1e300",
+            "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"1e300\"",
+        ),
+        ("AI_LIB_RPM", "inf", "AI_LIB_RPM: expected a number above 0 and below 4294967296, found \"inf\""),
         (
             "AI_LIB_MAX_INFLIGHT",
             "-3",

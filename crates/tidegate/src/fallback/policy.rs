@@ -1,6 +1,6 @@
 //! Whether another target may do better, as plain code.
 
-use crate::{BoxError, Cause, ErrorCode, Gate, Outcome, Rejection};
+use crate::{BoxError, Cause, ErrorCode, Outcome, Rejection};
 
 /// Which failures are worth asking somebody else.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,19 +18,17 @@ impl Policy {
             || (self.on_content_filter && failure.cause == Cause::ContentFilter)
     }
 
-    /// The same for an error; a refusal of ours is always worth it, unless the time is up.
+    /// The same for an error; a refusal of ours is always worth it: what this target has no time or room for,
+    /// another may.
     pub(super) fn falls_back_from(self, error: &BoxError) -> bool {
-        match Rejection::find(&**error) {
-            Some(rejection) => rejection.gate() != Gate::Deadline,
-            None => self.falls_back(&Outcome::of_error(&**error)),
-        }
+        Rejection::find(&**error).is_some() || self.falls_back(&Outcome::of_error(&**error))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Failure;
+    use crate::{Failure, Gate};
 
     #[test]
     fn the_code_decides_and_two_causes_may_be_added() {
@@ -48,10 +46,10 @@ mod tests {
     }
 
     #[test]
-    fn our_own_refusals_fall_back_unless_the_time_is_up() {
+    fn our_own_refusals_and_broken_connections_fall_back() {
         let rejected = |gate| BoxError::from(Rejection::new(gate, ErrorCode::Overloaded));
         assert!(Policy::default().falls_back_from(&rejected(Gate::CircuitBreaker)));
-        assert!(!Policy::default().falls_back_from(&rejected(Gate::Deadline)));
+        assert!(Policy::default().falls_back_from(&rejected(Gate::Deadline)));
         assert!(Policy::default().falls_back_from(&"connection reset".into()));
     }
 }

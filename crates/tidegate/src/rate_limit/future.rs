@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use http::{Request, Response};
 use pin_project::pin_project;
@@ -29,14 +30,16 @@ enum State<S, F, B> {
     Calling {
         #[pin]
         future: F,
+        /// When the request was spent.
+        spent: Option<Instant>,
         handle: Handle,
     },
     Refused(Option<Rejection>),
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(super) fn calling(future: S::Future, handle: Handle) -> Self {
-        Self { state: State::Calling { future, handle } }
+    pub(super) fn calling(future: S::Future, spent: Option<Instant>, handle: Handle) -> Self {
+        Self { state: State::Calling { future, spent, handle } }
     }
 
     pub(super) fn queued(queued: Queued, ready: S, request: Request<B>, handle: Handle) -> Self {
@@ -63,10 +66,10 @@ where
                     let entered = ready!(queued.as_mut().poll(cx));
                     let request = request.take().expect("polled after completion");
                     match entered {
-                        Ok(()) => {
+                        Ok(spent) => {
                             let handle = handle.clone();
                             let future = ready.call(request);
-                            state.set(State::Calling { future, handle });
+                            state.set(State::Calling { future, spent: Some(spent), handle });
                         }
                         Err(rejection) => {
                             let rejection = refuse(rejection, handle.target(), request.extensions());
@@ -75,12 +78,16 @@ where
                     }
                 }
                 // The head is here: it may say when to come back.
-                StateProj::Calling { future, handle } => {
+                StateProj::Calling { future, spent, handle } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
                     match &result {
                         Ok(response) => handle.learn(&Outcome::of(response)),
                         // A gate below refused, so the request was never sent.
-                        Err(error) if Rejection::find(&**error).is_some() => handle.refund(),
+                        Err(error) if Rejection::find(&**error).is_some() => {
+                            if let Some(spent) = *spent {
+                                handle.refund(spent);
+                            }
+                        }
                         Err(error) => handle.learn(&Outcome::of_error(&**error)),
                     }
                     return Poll::Ready(result);

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::layer::{OnLimit, Settings};
 use super::limits::Limits;
-use crate::{Deadline, ErrorCode, Gate, Outcome, Rejection, clock};
+use crate::{Deadline, ErrorCode, Gate, Outcome, Rejection, Scope, clock};
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
@@ -22,23 +22,37 @@ struct Shared {
     /// The turn to sleep until there is room: one permit, handed on first come first served.
     turn: Semaphore,
     waiting: AtomicUsize,
+    /// Wakes the one who sleeps, when there may be room earlier than it thought.
+    changed: Notify,
 }
 
 /// What became of a call that asked for room.
 pub(super) enum Entry {
-    Admitted,
+    /// With the moment at which a request was spent.
+    Admitted(Option<Instant>),
     Queued(Queued),
     Refused(Rejection),
 }
 
 /// A call in the queue. Boxed, because tokio's future has no name: one allocation for a call that has to wait.
-pub(super) type Queued = Pin<Box<dyn Future<Output = Result<(), Rejection>> + Send>>;
+pub(super) type Queued = Pin<Box<dyn Future<Output = Result<Instant, Rejection>> + Send>>;
 
 impl Handle {
     pub(super) fn new(settings: Settings) -> Self {
         let limits = Mutex::new(Limits::new(&settings, clock::now()));
-        let (turn, waiting) = (Semaphore::new(1), AtomicUsize::new(0));
-        Self(Arc::new(Shared { name: OnceLock::new(), settings, limits, turn, waiting }))
+        let (turn, waiting, changed) = (Semaphore::new(1), AtomicUsize::new(0), Notify::new());
+        Self(Arc::new(Shared { name: OnceLock::new(), settings, limits, turn, waiting, changed }))
+    }
+
+    /// Another of the same name, with a past of its own.
+    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = self.settings().clone();
+        change(&mut settings);
+        let fresh = Self::new(settings);
+        if let Some(name) = self.0.name.get() {
+            fresh.name(name);
+        }
+        fresh
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -75,6 +89,7 @@ impl Handle {
     /// Forgets all that was spent, and what the provider said.
     pub fn reset(&self) {
         *self.limits() = Limits::new(self.settings(), clock::now());
+        self.0.changed.notify_one();
     }
 
     /// Whether a call that came now would be refused at once, and why. Takes nothing.
@@ -88,31 +103,37 @@ impl Handle {
         if wait.is_zero() { None } else { self.doomed(wait, deadline, now) }
     }
 
-    /// Listens to what came back: a 429 closes the gate.
+    /// Listens to what came back: a 429 closes the gate, and so does an ailing provider that says for how long.
     pub(super) fn learn(&self, outcome: &Outcome) {
-        if let Outcome::Failure(failure) = outcome
-            && failure.code == ErrorCode::RateLimited
-            && self.settings().enabled
-        {
-            let wait = failure.wait().unwrap_or(self.settings().pause);
+        let Outcome::Failure(failure) = outcome else { return };
+        if !self.settings().enabled {
+            return;
+        }
+        let told = failure.hint.filter(|hint| hint.scope == Scope::Momentary).and_then(|hint| hint.wait);
+        let wait = match failure.code {
+            ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.settings().pause)),
+            code if code.counts_against_health() => told,
+            _ => None,
+        };
+        if let Some(wait) = wait {
             self.limits().close(Deadline::after(wait, clock::now()).instant());
         }
     }
 
-    /// Gives back a request that never reached the wire.
-    pub(super) fn refund(&self) {
-        self.limits().refund(clock::now());
+    /// Gives back a request that was spent at `spent` and never reached the wire.
+    pub(super) fn refund(&self, spent: Instant) {
+        self.limits().refund(spent, clock::now());
     }
 
     pub(super) fn enter(&self, deadline: Option<Deadline>) -> Entry {
         if !self.settings().enabled {
-            return Entry::Admitted;
+            return Entry::Admitted(None);
         }
         let now = clock::now();
         let ahead = self.ahead();
         let wait = match ahead {
             0 => match self.limits().spend(now) {
-                Ok(()) => return Entry::Admitted,
+                Ok(()) => return Entry::Admitted(Some(now)),
                 Err(wait) => wait,
             },
             // Those who wait come first, even if there is room for one.
@@ -121,7 +142,10 @@ impl Handle {
         if let Some(rejection) = self.doomed(wait, deadline, now) {
             return Entry::Refused(rejection);
         }
-        Entry::Queued(Box::pin(Place::take(self).wait(deadline, now)))
+        match Place::take(self) {
+            Some(place) => Entry::Queued(Box::pin(place.wait(deadline, now))),
+            None => Entry::Refused(too_many().with_retry_after(wait)),
+        }
     }
 
     /// The refusal of a call that would have to wait for `wait`, if its waiting would be in vain.
@@ -132,7 +156,7 @@ impl Handle {
         } else if wait > settings.max_wait {
             refused("rate limit reached and max_wait exceeded")
         } else if self.waiting() >= settings.max_waiting {
-            refused("rate limit reached and too many waiting")
+            too_many()
         } else if deadline.is_some_and(|deadline| !deadline.allows(wait, now)) {
             Rejection::new(Gate::Deadline, ErrorCode::Timeout).because("rate limit reached past the deadline")
         } else {
@@ -154,28 +178,39 @@ impl Handle {
 struct Place(Handle);
 
 impl Place {
-    fn take(handle: &Handle) -> Self {
-        handle.0.waiting.fetch_add(1, Ordering::Relaxed);
-        Self(handle.clone())
+    fn take(handle: &Handle) -> Option<Self> {
+        let max = handle.settings().max_waiting;
+        let waiting = &handle.0.waiting;
+        waiting
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then(|| waiting + 1))
+            .ok()
+            .map(|_| Self(handle.clone()))
     }
 
-    async fn wait(self, deadline: Option<Deadline>, now: Instant) -> Result<(), Rejection> {
+    /// Waits for a turn, and spends: at the moment returned.
+    async fn wait(self, deadline: Option<Deadline>, now: Instant) -> Result<Instant, Rejection> {
         let gate = &self.0;
         let patience = Deadline::after(gate.settings().max_wait, now);
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         let turn = tokio::time::timeout_at(until.instant().into(), gate.0.turn.acquire()).await;
-        let turn = turn.map_err(|_| refused("rate limit reached and max_wait exceeded"))?;
+        let in_vain = || match until < patience {
+            true => Rejection::new(Gate::Deadline, ErrorCode::Timeout)
+                .because("rate limit reached past the deadline"),
+            false => refused("rate limit reached and max_wait exceeded"),
+        };
+        let turn = turn.map_err(|_| in_vain())?;
         // First in the queue. The gate may close while this one sleeps, so it asks again on waking.
         loop {
             let now = clock::now();
             let Err(wait) = gate.limits().spend(now) else {
                 drop(turn);
-                return Ok(());
+                return Ok(now);
             };
             if !until.allows(wait, now) {
-                return Err(refused("rate limit reached and max_wait exceeded").with_retry_after(wait));
+                return Err(in_vain().with_retry_after(wait));
             }
-            tokio::time::sleep(wait).await;
+            // Woken early, it asks again.
+            let _ = tokio::time::timeout(wait, gate.0.changed.notified()).await;
         }
     }
 }
@@ -194,6 +229,10 @@ impl fmt::Debug for Handle {
             .field("waiting", &self.waiting())
             .finish()
     }
+}
+
+fn too_many() -> Rejection {
+    refused("rate limit reached and too many waiting")
 }
 
 fn refused(reason: &'static str) -> Rejection {

@@ -56,7 +56,8 @@ impl Default for RateLimitLayer {
 }
 
 impl RateLimitLayer {
-    /// No quota of our own yet: closes only when the provider says so.
+    /// No quota of our own yet: closes only when the provider says so. When it opens again, nothing sets a pace:
+    /// all who have waited go at once.
     #[must_use]
     pub fn new() -> Self {
         let settings = Settings {
@@ -155,10 +156,19 @@ impl RateLimitLayer {
         self.handle.clone()
     }
 
+    /// The handle for one more service, or stack.
+    pub(crate) fn share(&self) -> Handle {
+        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+    }
+
+    /// This layer for one stack, whose parts all look at the same handle.
+    #[cfg(feature = "stack")]
+    pub(crate) fn for_one(self) -> Self {
+        Self { handle: self.share(), per_service: false, ..self }
+    }
+
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.handle.settings().clone();
-        change(&mut settings);
-        Self { handle: Handle::new(settings), ..self }
+        Self { handle: self.handle.fresh(change), ..self }
     }
 }
 
@@ -166,10 +176,6 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        let handle = match self.per_service {
-            true => Handle::new(self.handle.settings().clone()),
-            false => self.handle.clone(),
-        };
-        RateLimit::new(inner, handle)
+        RateLimit::new(inner, self.share())
     }
 }

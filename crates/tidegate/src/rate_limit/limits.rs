@@ -9,8 +9,14 @@ use crate::bucket::{Bucket, Rate};
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     buckets: Vec<Bucket>,
+    /// Whether the finest bucket is fine enough to set the pace after the gate was closed.
+    sets_pace: bool,
     closed_until: Option<Instant>,
 }
+
+/// A bucket of a longer period says how much there is, not how fast it may come: a pause of a second must not
+/// cost the rest of the day.
+const LONGEST_PACE: Duration = Duration::from_secs(60);
 
 impl Limits {
     pub(super) fn new(settings: &Settings, now: Instant) -> Self {
@@ -20,7 +26,7 @@ impl Limits {
             Rate::new(quota.requests, quota.period, burst)
         };
         let buckets = settings.quotas.iter().map(|quota| Bucket::new(rate(quota), now)).collect();
-        Self { buckets, closed_until: None }
+        Self { buckets, sets_pace: finest.is_some_and(|period| period <= LONGEST_PACE), closed_until: None }
     }
 
     /// Spends one request of every quota, or of none and says how long until all have one.
@@ -43,18 +49,20 @@ impl Limits {
         self.buckets.iter().map(|bucket| bucket.wait(ahead, now)).fold(closed, Duration::max)
     }
 
-    /// Gives back a request that never reached the wire.
-    pub(super) fn refund(&mut self, now: Instant) {
-        for bucket in &mut self.buckets {
-            bucket.refund(now);
+    /// Gives back a request that was spent at `spent` and never reached the wire.
+    pub(super) fn refund(&mut self, spent: Instant, now: Instant) {
+        // What was there when the gate was closed is gone with the rest.
+        if self.closed_until.is_none() {
+            self.buckets.iter_mut().for_each(|bucket| bucket.refund(spent, now));
         }
     }
 
-    /// Lets nobody through before `until`. Of several such moments the latest holds.
+    /// Lets nobody through before `until`. Of several such moments the latest holds. Then the finest quota opens
+    /// with one request and refills from there.
     pub(super) fn close(&mut self, until: Instant) {
         self.closed_until = self.closed_until.max(Some(until));
-        for bucket in &mut self.buckets {
-            bucket.drain_until(until);
+        if let Some(finest) = self.buckets.first_mut().filter(|_| self.sets_pace) {
+            finest.drain_until(until);
         }
     }
 

@@ -42,8 +42,8 @@
 //! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than
 //! burst + rate x time (a fixed window admits twice its limit across the boundary). Callers wait in a queue,
 //! first come first served; only the first in it sleeps, so nobody wakes in vain and nobody jumps ahead.
-//! `Retry-After` and 429 close the gate for everyone, until the latest moment heard; it opens with a single
-//! request and refills from there, since the burst was the provider's to give.
+//! `Retry-After` and 429 close the gate for everyone, until the latest moment heard; a quota of up to a minute then
+//! opens with a single request and refills from there, since the burst was the provider's to give.
 //!
 //! # Mistakes people make
 //! One limiter per worker where the provider counts per account. A limit in front of the retries: then second

@@ -42,7 +42,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         match self.handle.enter(Deadline::of(request.extensions())) {
-            Entry::Admitted => ResponseFuture::calling(self.inner.call(request), self.handle.clone()),
+            Entry::Admitted(spent) => {
+                ResponseFuture::calling(self.inner.call(request), spent, self.handle.clone())
+            }
             Entry::Queued(queued) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);

@@ -31,7 +31,7 @@ impl Backoff {
 
 /// The wait that the provider told, never shorter, and spread by `random` in 0..1.
 pub(super) fn after_hint(told: Duration, random: f64) -> Duration {
-    told + (told / 10).max(LEAST_SPREAD).mul_f64(random)
+    told.saturating_add((told / 10).max(LEAST_SPREAD).mul_f64(random))
 }
 
 #[cfg(test)]

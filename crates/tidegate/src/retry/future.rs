@@ -62,7 +62,7 @@ where
     /// The body is here: `ready` is called at once, and copied only if another attempt can follow.
     pub(super) fn calling(ready: &mut S, request: Request<Payload>, handle: Handle) -> Self {
         let mut call = Call::new(request.extensions(), handle);
-        call.begin(&request);
+        call.keep(&request);
         let service = call.next.is_some().then(|| ready.clone());
         Self { state: State::Calling(ready.call(request)), service, call }
     }
@@ -87,12 +87,6 @@ impl Call {
         if settings.max_retries == 0 { 0 } else { settings.body_cap }
     }
 
-    /// The first attempt: what the call pays for its retries, and the copy for the next.
-    fn begin(&mut self, request: &Request<Payload>) {
-        self.handle.deposit();
-        self.keep(request);
-    }
-
     /// Keeps a copy for the next attempt, unless none can follow.
     fn keep(&mut self, request: &Request<Payload>) {
         let may_follow = self.attempt <= self.handle.settings().max_retries;
@@ -106,6 +100,10 @@ impl Call {
             Err(error) => Outcome::of_error(&**error),
         };
         let rejection = result.as_ref().err().and_then(|error| Rejection::find(&**error));
+        // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
+        if self.attempt == 1 && rejection.is_none() {
+            self.handle.deposit();
+        }
         if outcome == Outcome::Success || self.next.is_none() {
             return self.end(&outcome);
         }
@@ -186,7 +184,7 @@ where
                     let body = ready!(Pin::new(body).poll(cx))?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
-                    this.call.begin(&request);
+                    this.call.keep(&request);
                     let service = this.service.as_mut().expect("kept for this attempt");
                     this.state.set(State::Calling(service.call(request)));
                 }

@@ -80,8 +80,8 @@ impl RetryLayer {
     /// Each wait is this many times the one before. Below 1, and what is not a number, is taken as 1.
     #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
-        // `max` answers 1 for a NaN.
-        self.set(|settings| settings.backoff.multiplier = multiplier.max(1.0))
+        // `max` answers 1 for a NaN; with an infinite one a first wait of nothing would be no number.
+        self.set(|settings| settings.backoff.multiplier = multiplier.clamp(1.0, f64::MAX).max(1.0))
     }
 
     /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top.
@@ -135,10 +135,19 @@ impl RetryLayer {
         self.handle.clone()
     }
 
+    /// The handle for one more service, or stack.
+    pub(crate) fn share(&self) -> Handle {
+        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+    }
+
+    /// This layer for one stack, whose parts all look at the same handle.
+    #[cfg(feature = "stack")]
+    pub(crate) fn for_one(self) -> Self {
+        Self { handle: self.share(), per_service: false, ..self }
+    }
+
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.handle.settings().clone();
-        change(&mut settings);
-        Self { handle: Handle::new(settings), ..self }
+        Self { handle: self.handle.fresh(change), ..self }
     }
 }
 
@@ -146,10 +155,6 @@ impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
 
     fn layer(&self, inner: S) -> Retry<S> {
-        let handle = match self.per_service {
-            true => Handle::new(self.handle.settings().clone()),
-            false => self.handle.clone(),
-        };
-        Retry::new(inner, handle)
+        Retry::new(inner, self.share())
     }
 }

@@ -57,7 +57,8 @@ fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
     assert_eq!(judge(Duration::ZERO, None), Verdict::Again(Duration::from_millis(25)));
     assert_eq!(judge(31 * SECOND, None), Verdict::Return);
     assert_eq!(judge(20 * SECOND, Some(20 * SECOND)), Verdict::Return);
-    assert_eq!(judge(20 * SECOND, Some(21 * SECOND)), Verdict::Again(21 * SECOND));
+    assert_eq!(judge(20 * SECOND, Some(21 * SECOND)), Verdict::Return, "no time is left to ask");
+    assert_eq!(judge(20 * SECOND, Some(22 * SECOND)), Verdict::Again(21 * SECOND));
 }
 
 /// P24: `insufficient_quota` retried like a rate limit; a per-day quota retried for minutes.

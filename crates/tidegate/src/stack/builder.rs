@@ -13,6 +13,11 @@ use crate::{
 };
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
+///
+/// A part is a layer value, and one layer value is one state: two stacks that are built of clones of one builder
+/// are two doors to one circuit, one limit and one budget, under the name that was given first. That is right for two
+/// clients of one provider, and wrong for two providers: give each its own parts, or parts that are
+/// `per_service()`, which each [`build`](Self::build) makes anew.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct ResilienceBuilder {
@@ -114,8 +119,9 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn build(self) -> ResilienceLayer {
         let name = &*self.name;
-        let (retry, backpressure) = (self.retry.name(name), self.backpressure.name(name));
-        let (rate_limit, circuit_breaker) = (self.rate_limit.name(name), self.circuit_breaker.name(name));
+        let (retry, backpressure) = (self.retry.for_one().name(name), self.backpressure.for_one().name(name));
+        let (rate_limit, circuit_breaker) =
+            (self.rate_limit.for_one().name(name), self.circuit_breaker.for_one().name(name));
         let signals = Signals::new(
             Arc::clone(&self.name),
             circuit_breaker.handle(),

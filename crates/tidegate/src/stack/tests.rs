@@ -49,7 +49,7 @@ async fn every_attempt_passes_the_gates_and_none_is_held_through_a_wait() {
     let (inner, provider) = strict();
     let layer = full("openai/gpt-4o").build();
     let signals = layer.signals();
-    provider.answer(503).header("retry-after", "2");
+    provider.answer(503);
     provider.answer(200).stall();
     let mut waiting = tokio_test::task::spawn(layer.layer(inner).oneshot(request()));
     assert!(waiting.poll().is_pending());

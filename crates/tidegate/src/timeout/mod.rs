@@ -1,7 +1,8 @@
 //! Gives every attempt its time, to the last byte of the answer.
 //!
 //! # When
-//! Innermost of all, in front of the client. A time-out further out cuts off the call without a word to the
+//! Innermost, in front of the client or of the [`ClassifyLayer`](crate::ClassifyLayer) that judges it: an attempt that
+//! is cut off here is written into the [`Trail`](crate::Trail) here. A time-out further out cuts off the call without a word to the
 //! layers below, and a circuit breaker then never learns that the provider hangs.
 //!
 //! # Example
@@ -30,7 +31,7 @@
 //! Never. Its error is [`Elapsed`](crate::Elapsed), a failure of the provider with E3003.
 //!
 //! # Streams
-//! The clock runs on through the body. When it runs out there, the body ends in the same error. A
+//! The clock starts when there is first something to wait for, and runs on through the body. When it runs out there, the body ends in the same error. A
 //! [`Deadline`](crate::Deadline) of the request is kept here as well, so that its end is a time-out and not a
 //! caller that left.
 //!
