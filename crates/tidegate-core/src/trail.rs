@@ -47,8 +47,13 @@ pub enum Verdict {
     },
     /// The call waits before it asks again.
     Waiting(Duration),
-    /// The call goes on to this target.
-    FellBack(Arc<str>),
+    /// The call goes on to another target.
+    FellBack {
+        /// Its name.
+        to: Arc<str>,
+        /// What the one before it came to.
+        because: Option<ErrorCode>,
+    },
 }
 
 impl Trail {
@@ -136,7 +141,8 @@ mod tests {
         trail.refused(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
         trail.attempt(&Outcome::Neutral);
         trail.attempt(&Failure::new(ErrorCode::Overloaded).into());
-        trail.push(Verdict::FellBack("deepseek/deepseek-chat".into()));
+        let because = Some(ErrorCode::Overloaded);
+        trail.push(Verdict::FellBack { to: "deepseek/deepseek-chat".into(), because });
         trail.enter(&"deepseek/deepseek-chat".into());
         trail.attempt(&Outcome::Success);
         assert_eq!(trail.attempts(), 2);

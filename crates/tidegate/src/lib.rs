@@ -45,6 +45,8 @@ pub mod stack;
 #[cfg(feature = "timeout")]
 pub mod timeout;
 
+#[cfg(any(feature = "fallback", feature = "retry"))]
+mod alarm;
 #[cfg(any(feature = "rate-limit", feature = "retry"))]
 #[cfg_attr(not(feature = "rate-limit"), expect(dead_code, reason = "a budget of retries only spends"))]
 mod bucket;

@@ -1,12 +1,18 @@
 use std::collections::VecDeque;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Sleep;
 
 use super::ERROR_BODY_LIMIT;
 use crate::BoxError;
+
+/// The status has said the most important thing: a body that does not come in this time is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A body that was read, to its end or to [`ERROR_BODY_LIMIT`], before it was passed on: the same frames again.
 ///
@@ -18,19 +24,33 @@ pub struct Held<B> {
     length: usize,
     error: Option<BoxError>,
     has_ended: bool,
+    patience: Option<Pin<Box<Sleep>>>,
     rest: Pin<Box<B>>,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
     /// Nothing has been read yet.
     pub(super) fn new(rest: B) -> Self {
-        Self { frames: VecDeque::new(), length: 0, error: None, has_ended: false, rest: Box::pin(rest) }
+        Self {
+            frames: VecDeque::new(),
+            length: 0,
+            error: None,
+            has_ended: false,
+            patience: None,
+            rest: Box::pin(rest),
+        }
     }
 
-    /// Reads until there is enough to judge: the end, an error, or the limit.
+    /// Reads until there is enough to judge: the end, an error, the limit, or silence.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.error.is_none() && !self.has_ended && self.length < ERROR_BODY_LIMIT {
-            match ready!(self.rest.as_mut().poll_frame(cx)) {
+            let Poll::Ready(next) = self.rest.as_mut().poll_frame(cx) else {
+                let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+                return patience.as_mut().poll(cx);
+            };
+            match next {
+                // Bounded in bytes, and so in frames.
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Some(Ok(frame)) => {
                     self.length += frame.data_ref().map_or(0, Bytes::len);
                     self.frames.push_back(frame);

@@ -33,7 +33,8 @@ pub struct Judged<B> {
     scanner: Box<dyn Scan>,
     silence: Silence,
     end: Option<End>,
-    rest: Pin<Box<B>>,
+    /// Gone once the end is known, and the connection with it.
+    rest: Option<Pin<Box<B>>>,
 }
 
 /// How a stream ended.
@@ -58,7 +59,7 @@ pub(super) enum Verdict {
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
     pub(super) fn new(rest: B, scanner: Box<dyn Scan>, silence: Silence) -> Self {
-        let (held, rest) = (VecDeque::new(), Box::pin(rest));
+        let (held, rest) = (VecDeque::new(), Some(Box::pin(rest)));
         Self { held, held_bytes: 0, held_events: 0, scanner, silence, end: None, rest }
     }
 
@@ -71,6 +72,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
             let (next, pulse) = ready!(self.poll_next(cx));
             self.held_events = self.held_events.saturating_add(pulse.events);
             match next {
+                // Bounded in bytes, and so in frames.
+                Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Ok(frame) => {
                     self.held_bytes += frame.data_ref().map_or(0, Bytes::len);
                     self.held.push_back(frame);
@@ -108,7 +111,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
 
     /// The next frame and what it held, or how the stream ended.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Result<Frame<Bytes>, End>, Pulse)> {
-        let frame = match self.rest.as_mut().poll_frame(cx) {
+        let Some(rest) = &mut self.rest else { return Poll::Ready((Err(End::Finished), Pulse::default())) };
+        let frame = match rest.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
                 let elapsed = ready!(self.silence.poll_elapsed(cx));
@@ -130,7 +134,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
     }
 
     /// Judges the end of the bytes: what the provider said before it counts for more than how it came.
-    fn end_of(&self, error: Option<BoxError>) -> End {
+    fn end_of(&mut self, error: Option<BoxError>) -> End {
+        self.rest = None;
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
             return End::Failed(Failure { cause: Cause::InBand, ..failure.clone() }.into());

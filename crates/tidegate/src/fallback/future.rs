@@ -13,8 +13,9 @@ use tower_service::Service;
 use super::layer::Settings;
 use super::target::{Answered, Strategy, Target, TargetBody, TargetService};
 use super::{Handle, ResponseBody};
+use crate::alarm::Alarm;
 use crate::replay::copy;
-use crate::{BoxError, Deadline, HttpService, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::{BoxError, Deadline, ErrorCode, HttpService, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
 /// Asks the first target, judges what came back, and goes down the chain.
 #[pin_project]
@@ -46,7 +47,8 @@ struct Chain {
     asked: usize,
     /// The request for the next target, if there can be one.
     next: Option<Request<Payload>>,
-    deadline: Option<Deadline>,
+    alarm: Alarm,
+    /// There is one as soon as there is a chain to go down.
     trail: Option<Trail>,
 }
 
@@ -58,18 +60,18 @@ where
     /// The body is here: the first target is asked at once.
     pub(super) fn calling(
         first: &mut S,
-        request: Request<Payload>,
+        mut request: Request<Payload>,
         handle: Handle,
         settings: Settings,
     ) -> Self {
-        let mut chain = Chain::new(request.extensions(), handle, settings);
+        let mut chain = Chain::new(request.extensions_mut(), handle, settings);
         chain.keep(&request);
         Self { state: State::First(first.call(request)), chain }
     }
 
     /// The body is yet to be read: the first target is asked when that has been done.
-    pub(super) fn collecting(first: S, request: Request<B>, handle: Handle, settings: Settings) -> Self {
-        let chain = Chain::new(request.extensions(), handle, settings);
+    pub(super) fn collecting(first: S, mut request: Request<B>, handle: Handle, settings: Settings) -> Self {
+        let chain = Chain::new(request.extensions_mut(), handle, settings);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, chain.body_cap());
         Self { state: State::Collecting { head: Some(head), body, first }, chain }
@@ -77,9 +79,13 @@ where
 }
 
 impl Chain {
-    fn new(extensions: &Extensions, handle: Handle, settings: Settings) -> Self {
-        let (deadline, trail) = (Deadline::of(extensions), Trail::of(extensions).cloned());
-        Self { handle, settings, asked: 0, next: None, deadline, trail }
+    fn new(extensions: &mut Extensions, handle: Handle, settings: Settings) -> Self {
+        let mut trail = Trail::of(extensions).cloned();
+        if trail.is_none() && !handle.0.is_empty() {
+            extensions.insert(trail.insert(Trail::new()).clone());
+        }
+        let alarm = Alarm::new(Deadline::of(extensions));
+        Self { handle, settings, asked: 0, next: None, alarm, trail }
     }
 
     /// Alone there is nothing to keep the body for.
@@ -110,52 +116,37 @@ impl Chain {
             Ok(_) => policy.falls_back(&outcome),
             Err(error) => policy.falls_back_from(error),
         };
-        if !falls_back || self.next.is_none() || self.deadline.is_some_and(|d| d.is_past(clock::now())) {
+        if !falls_back || self.next.is_none() || self.is_too_late() {
             return None;
         }
         let target = self.handle.0.get(self.asked)?.clone();
         self.asked += 1;
-        self.tell(result, &outcome, &target);
+        let refused = result.as_ref().err().and_then(|error| Rejection::find(&**error)).map(Rejection::code);
+        self.tell(refused.or(outcome.failure().map(|failure| failure.code)), &target);
         Some(target)
+    }
+
+    fn is_too_late(&self) -> bool {
+        self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()))
     }
 
     fn current(&self) -> Option<&Target> {
         self.handle.0.get(self.asked.checked_sub(1)?)
     }
 
-    /// Writes down why the chain goes on. Without a trail from above, one begins here.
-    fn tell<R>(&mut self, result: &Result<Response<R>, BoxError>, outcome: &Outcome, target: &Target) {
+    /// Writes down why the chain goes on.
+    fn tell(&self, code: Option<ErrorCode>, target: &Target) {
         target.counts.asked();
-        if self.trail.is_none() {
-            let trail = self.begin(result, outcome);
-            if let Some(next) = &mut self.next {
-                next.extensions_mut().insert(trail.clone());
-            }
-            self.trail = Some(trail);
-        }
         if let Some(trail) = &self.trail {
-            trail.push(Verdict::FellBack(target.name.clone()));
+            trail.push(Verdict::FellBack { to: target.name.clone(), because: code });
             trail.enter(&target.name);
         }
         tracing::info!(
             layer = "fallback",
             target = &*target.name,
-            code = outcome.failure().map(|failure| failure.code.code()),
+            code = code.map(ErrorCode::code),
             "asking another target",
         );
-    }
-
-    /// The trail of a call that so far had none: what the first target left in its response, else its outcome.
-    fn begin<R>(&self, result: &Result<Response<R>, BoxError>, outcome: &Outcome) -> Trail {
-        if let Some(trail) = result.as_ref().ok().and_then(|response| Trail::of(response.extensions())) {
-            return trail.clone();
-        }
-        let trail = Trail::new();
-        trail.attempt(outcome);
-        if let Some(rejection) = result.as_ref().err().and_then(|error| Rejection::find(&**error)) {
-            trail.refused(rejection);
-        }
-        trail
     }
 
     /// Marks an answer that is not the first target's.
@@ -183,7 +174,10 @@ where
             match this.state.as_mut().project() {
                 // The first target is the instance that the caller made ready.
                 StateProj::Collecting { head, body, first } => {
-                    let body = ready!(Pin::new(body).poll(cx))?;
+                    let Poll::Ready(body) = Pin::new(body).poll(cx) else {
+                        return Poll::Ready(Err(ready!(this.chain.alarm.poll_past(cx)).into()));
+                    };
+                    let body = body?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
                     this.chain.keep(&request);
@@ -199,7 +193,10 @@ where
                     }
                 }
                 StateProj::Readying(service) => {
-                    ready!(service.poll_ready(cx))?;
+                    let Poll::Ready(ready) = service.poll_ready(cx) else {
+                        return Poll::Ready(Err(ready!(this.chain.alarm.poll_past(cx)).into()));
+                    };
+                    ready?;
                     let request = this.chain.next.take().expect("kept for this target");
                     this.chain.keep(&request);
                     let future = service.call(request);

@@ -34,8 +34,8 @@ async fn asks_the_next_target_and_says_who_answered() {
     assert_eq!(other.requests()[0].body.as_deref(), Some(&b"{}"[..]));
     let verdicts: Vec<_> =
         Trail::of(response.extensions()).unwrap().steps().into_iter().map(|step| step.verdict).collect();
-    assert_eq!(verdicts[0], Verdict::Failed(ErrorCode::Overloaded));
-    assert_eq!(verdicts[1], Verdict::FellBack("deepseek/deepseek-chat".into()));
+    let because = Some(ErrorCode::Overloaded);
+    assert_eq!(verdicts, [Verdict::FellBack { to: "deepseek/deepseek-chat".into(), because }]);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "from the other");
     let expected = TargetStatistics { target: "deepseek/deepseek-chat".into(), asked: 1, answered: 1 };
     assert_eq!(layer.handle().statistics(), [expected]);

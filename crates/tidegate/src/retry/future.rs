@@ -9,8 +9,9 @@ use pin_project::pin_project;
 use tokio::time::Sleep;
 use tower_service::Service;
 
-use super::Handle;
 use super::judge::{Attempt, Verdict};
+use super::{Ahead, Handle};
+use crate::alarm::Alarm;
 use crate::replay::copy;
 use crate::{BoxError, Deadline, HttpService, Outcome, Payload, Rejection, Trail, clock};
 use tidegate_core::Collect;
@@ -40,11 +41,12 @@ enum State<F, B> {
 /// One call of the user, with all its attempts.
 struct Call {
     handle: Handle,
+    ahead: Ahead,
     /// The number of the attempt under way.
     attempt: u32,
     /// The request of the next attempt, if there can be one.
     next: Option<Request<Payload>>,
-    deadline: Option<Deadline>,
+    alarm: Alarm,
     log: Log,
 }
 
@@ -60,16 +62,16 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// The body is here: `ready` is called at once, and copied only if another attempt can follow.
-    pub(super) fn calling(ready: &mut S, request: Request<Payload>, handle: Handle) -> Self {
-        let mut call = Call::new(request.extensions(), handle);
+    pub(super) fn calling(ready: &mut S, request: Request<Payload>, handle: Handle, ahead: Ahead) -> Self {
+        let mut call = Call::new(request.extensions(), handle, ahead);
         call.keep(&request);
         let service = call.next.is_some().then(|| ready.clone());
         Self { state: State::Calling(ready.call(request)), service, call }
     }
 
     /// The body is yet to be read: `ready` is called when that has been done.
-    pub(super) fn collecting(ready: S, request: Request<B>, handle: Handle) -> Self {
-        let call = Call::new(request.extensions(), handle);
+    pub(super) fn collecting(ready: S, request: Request<B>, handle: Handle, ahead: Ahead) -> Self {
+        let call = Call::new(request.extensions(), handle, ahead);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, call.body_cap());
         Self { state: State::Collecting { head: Some(head), body }, service: Some(ready), call }
@@ -77,9 +79,9 @@ where
 }
 
 impl Call {
-    fn new(extensions: &Extensions, handle: Handle) -> Self {
+    fn new(extensions: &Extensions, handle: Handle, ahead: Ahead) -> Self {
         let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
-        Self { attempt: 1, next: None, deadline: Deadline::of(extensions), log, handle }
+        Self { attempt: 1, next: None, alarm: Alarm::new(Deadline::of(extensions)), log, handle, ahead }
     }
 
     fn body_cap(&self) -> usize {
@@ -109,7 +111,7 @@ impl Call {
         }
         let attempt = Attempt {
             number: self.attempt,
-            deadline: self.deadline,
+            deadline: self.alarm.deadline(),
             now: clock::now(),
             random: self.handle.random(),
         };
@@ -118,7 +120,7 @@ impl Call {
             None => self.handle.settings().judge(&outcome, attempt),
         };
         match verdict {
-            Verdict::Again(wait) if self.handle.withdraw() => {
+            Verdict::Again(wait) if !self.ahead.refuses(wait) && self.handle.withdraw() => {
                 self.tell(&outcome, rejection, wait);
                 verdict
             }
@@ -181,7 +183,10 @@ where
             match this.state.as_mut().project() {
                 // The first attempt goes to the instance that the caller made ready.
                 StateProj::Collecting { head, body } => {
-                    let body = ready!(Pin::new(body).poll(cx))?;
+                    let Poll::Ready(body) = Pin::new(body).poll(cx) else {
+                        return Poll::Ready(Err(ready!(this.call.alarm.poll_past(cx)).into()));
+                    };
+                    let body = body?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
                     this.call.keep(&request);
@@ -210,7 +215,10 @@ where
                 }
                 StateProj::Readying => {
                     let service = this.service.as_mut().expect("kept for this attempt");
-                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
+                    let Poll::Ready(ready) = service.poll_ready(cx) else {
+                        return Poll::Ready(Err(ready!(this.call.alarm.poll_past(cx)).into()));
+                    };
+                    ready.map_err(Into::into)?;
                     let request = this.call.next.take().expect("kept for this attempt");
                     this.call.attempt += 1;
                     this.call.keep(&request);

@@ -3,7 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::backoff::Backoff;
-use super::{Handle, Retry};
+use super::{Ahead, Handle, Retry};
 use crate::Payload;
 
 /// Asks again when that makes sense; see the [module page](crate::retry).
@@ -14,6 +14,7 @@ use crate::Payload;
 pub struct RetryLayer {
     handle: Handle,
     per_service: bool,
+    ahead: Ahead,
 }
 
 /// What the user sets.
@@ -50,7 +51,7 @@ impl RetryLayer {
             body_cap: Payload::DEFAULT_CAP,
             seed: None,
         };
-        Self { handle: Handle::new(settings), per_service: false }
+        Self { handle: Handle::new(settings), per_service: false, ahead: Ahead::default() }
     }
 
     /// Never asks again, and keeps nothing to do so.
@@ -146,6 +147,12 @@ impl RetryLayer {
         Self { handle: self.share(), per_service: false, ..self }
     }
 
+    /// Asks these gates before it waits.
+    #[cfg(feature = "stack")]
+    pub(crate) fn ahead(self, ahead: Ahead) -> Self {
+        Self { ahead, ..self }
+    }
+
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
         Self { handle: self.handle.fresh(change), ..self }
     }
@@ -155,6 +162,6 @@ impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
 
     fn layer(&self, inner: S) -> Retry<S> {
-        Retry::new(inner, self.share())
+        Retry::new(inner, self.share(), self.ahead.clone())
     }
 }

@@ -51,6 +51,7 @@
 //! # Mistakes people make
 //! Retrying `insufficient_quota`. Retrying earlier than told. Retrying in the client below and here as well.
 
+mod ahead;
 mod backoff;
 mod budget;
 mod future;
@@ -59,6 +60,7 @@ mod judge;
 mod layer;
 mod service;
 
+pub(crate) use ahead::Ahead;
 pub use future::ResponseFuture;
 pub use handle::{Handle, Statistics};
 pub use layer::RetryLayer;

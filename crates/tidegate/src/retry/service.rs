@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{Handle, ResponseFuture};
+use super::{Ahead, Handle, ResponseFuture};
 use crate::{BoxError, HttpService, Payload};
 
 /// Asks again when that makes sense; see the [module page](crate::retry).
@@ -13,11 +13,12 @@ use crate::{BoxError, HttpService, Payload};
 pub struct Retry<S> {
     inner: S,
     handle: Handle,
+    ahead: Ahead,
 }
 
 impl<S> Retry<S> {
-    pub(super) fn new(inner: S, handle: Handle) -> Self {
-        Self { inner, handle }
+    pub(super) fn new(inner: S, handle: Handle, ahead: Ahead) -> Self {
+        Self { inner, handle, ahead }
     }
 
     /// The statistics that this service shares with its clones.
@@ -41,12 +42,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
+        let (handle, ahead) = (self.handle.clone(), self.ahead.clone());
         match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, self.handle.clone()),
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, handle, ahead),
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, self.handle.clone())
+                ResponseFuture::collecting(ready, request, handle, ahead)
             }
         }
     }

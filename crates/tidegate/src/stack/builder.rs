@@ -7,6 +7,7 @@ use super::preflight::PreflightLayer;
 use super::service::Stack;
 use super::{Resilience, Signals};
 use crate::classify::StreamClocks;
+use crate::retry::Ahead;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, RateLimitLayer,
     RetryLayer, TimeoutLayer,
@@ -122,6 +123,10 @@ impl ResilienceBuilder {
         let (retry, backpressure) = (self.retry.for_one().name(name), self.backpressure.for_one().name(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_one().name(name), self.circuit_breaker.for_one().name(name));
+        // An open circuit stays open for longer than many a wait; the other gates can be waited for.
+        let circuit = circuit_breaker.handle();
+        let retry =
+            retry.ahead(Ahead::new(move |wait| circuit.cooldown_remaining().is_some_and(|open| open > wait)));
         let signals = Signals::new(
             Arc::clone(&self.name),
             circuit_breaker.handle(),

@@ -163,7 +163,8 @@ async fn a_chain_of_stacks_fails_over_and_its_trail_tells_everything() {
     let (openai, deepseek) = ("openai/gpt-4o", "deepseek/deepseek-chat");
     assert_eq!((told[0], told[2]), ((openai, &failed), (openai, &failed)));
     assert!(matches!(told[1], (name, Verdict::Waiting(_)) if name == openai));
-    assert_eq!(told[3], (openai, &Verdict::FellBack(deepseek.into())));
+    let because = Some(ErrorCode::Overloaded);
+    assert_eq!(told[3], (openai, &Verdict::FellBack { to: deepseek.into(), because }));
     assert_eq!(told[4], (deepseek, &Verdict::Answered));
     assert_eq!((trail.attempts(), trail.target().as_deref()), (3, Some(deepseek)));
 }

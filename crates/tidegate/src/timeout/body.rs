@@ -13,15 +13,15 @@ use crate::BoxError;
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B> {
+    /// Gone once it has been cut, and the connection with it.
     #[pin]
-    inner: B,
+    inner: Option<B>,
     timer: Timer,
-    is_cut: bool,
 }
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(inner: B, timer: Timer) -> Self {
-        Self { inner, timer, is_cut: false }
+        Self { inner: Some(inner), timer }
     }
 }
 
@@ -36,23 +36,21 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        let this = self.project();
-        if *this.is_cut {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = inner.poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
-        *this.is_cut = true;
+        this.inner.set(None);
         Poll::Ready(Some(Err(elapsed.into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_cut || self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -1,0 +1,34 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Sleep;
+
+use crate::{Deadline, ErrorCode, Gate, Rejection};
+
+/// The deadline of a call, for waits of ours: a wait that reaches it ends in a refusal.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    deadline: Option<Deadline>,
+    // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    pub(crate) fn new(deadline: Option<Deadline>) -> Self {
+        Self { deadline, sleep: None }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// Asks whether the deadline has passed; to be called when there is nothing else to do.
+    pub(crate) fn poll_past(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let at = deadline.instant().into();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        ready!(sleep.as_mut().poll(cx));
+        Poll::Ready(Rejection::new(Gate::Deadline, ErrorCode::Timeout))
+    }
+}
