@@ -67,7 +67,12 @@ impl Setup {
         let question = serde_json::json!({
             "model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": "hello?"}],
         });
-        self.client.post(self.url("/v1/chat/completions")).body(question.to_string())
+        self.post("/v1/chat/completions").body(question.to_string())
+    }
+
+    /// A request to any path, not yet sent.
+    pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client.post(self.url(path))
     }
 
     /// Asks, and reads the answer to its end.

@@ -8,7 +8,7 @@ use crate::{ErrorCode, Failure, Gate, Outcome, Rejection};
 /// What was decided during one call, step by step.
 ///
 /// A handle: put one into the extensions of a request and every layer below writes its verdicts to it, on
-/// success as on failure. Without one nothing is written, and nothing is allocated. A call that needed
+/// success as on failure. Attempts are written by the wire (`ClassifyLayer`), which sees each of them. Without one nothing is written, and nothing is allocated. A call that needed
 /// more than its first attempt carries its trail in the extensions of the response as well.
 ///
 /// Holds at most [`Trail::MAX_STEPS`] steps; later ones are counted as attempts but not kept.

@@ -1,11 +1,14 @@
 use std::time::SystemTime;
 
-use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::response::Parts;
-use tidegate_core::{Classify, Failure, Outcome};
+use http::{HeaderMap, HeaderValue};
+use tidegate_core::{Classify, Failure, Outcome, Scan};
 
 use crate::Provider;
 use crate::answer::Answer;
+use crate::expected::asks_for_stream;
+use crate::stream::Scanner;
 
 /// Judges the answers of one provider by status, headers and error body.
 ///
@@ -37,6 +40,16 @@ impl ProviderClassifier {
         let answer = Answer::read(self.provider, None, &headers, body, now);
         answer.is_error().then(|| answer.failure(now))
     }
+
+    /// The failure in the `body` of an event that is known to tell of one. `exception` is what the frame around it
+    /// says, in the way of Amazon's header.
+    pub(crate) fn failure_of(&self, exception: Option<&str>, body: &[u8]) -> Failure {
+        let (mut headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+        if let Some(exception) = exception.and_then(|name| HeaderValue::from_str(name).ok()) {
+            headers.insert("x-amzn-errortype", exception);
+        }
+        Answer::read(self.provider, None, &headers, body, now).failure(now)
+    }
 }
 
 impl From<Provider> for ProviderClassifier {
@@ -56,5 +69,30 @@ impl Classify for ProviderClassifier {
             return Outcome::Success;
         }
         Answer::read(self.provider, Some(head.status), &head.headers, body, now).failure(now).into()
+    }
+
+    /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
+    /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
+    /// cannot be read.
+    fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
+            || asks_for_stream(body)
+    }
+
+    fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+        let value = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        if self.wants_body(head) || !is_plain {
+            return None;
+        }
+        let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
+        let is = |name: &str| media.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            Some(Box::new(Scanner::sse(self.provider)))
+        } else if is("application/vnd.amazon.eventstream") {
+            Some(Box::new(Scanner::amazon(self.provider)))
+        } else {
+            None
+        }
     }
 }

@@ -164,7 +164,7 @@ impl Place {
     /// The place of what an object here holds under `field`.
     fn inside(self, field: Field) -> Self {
         match (self, field) {
-            // The object of a `response.failed` event.
+            // The object of a `response.failed` event, and Groq's of a chunk.
             (Self::Outside, _) | (Self::Top, Field::Response) => Self::Top,
             (Self::Top, Field::Error | Field::Message) => Self::Error,
             (Self::Top | Self::Error, Field::Inner) => Self::Inner,
@@ -194,6 +194,7 @@ enum Field {
     Inner,
     Details,
     Metadata,
+    #[serde(alias = "x_groq")]
     Response,
     Reason,
     #[serde(rename = "quotaId", alias = "quota_limit")]

@@ -1,4 +1,4 @@
-//! What each model provider means by its status, headers and error body.
+//! What each model provider means by its status, headers, error body and stream.
 //!
 //! # When
 //!
@@ -42,8 +42,9 @@
 //!
 //! # Streams
 //!
-//! A body is read for statuses from 400 up, and an answer with 2xx is a success by its head. An error that
-//! arrives under a 200, inside a stream or alone, is for the one who reads that body:
+//! A body is read for statuses from 400 up, and an answer with 2xx is a success by its head. What its body comes
+//! to is told by the one that [`scan`](tidegate_core::Classify::scan) hands out: see [`stream`]. An error
+//! that arrives under a 200 alone, outside a stream, is for the one who reads that body:
 //! [`ProviderClassifier::failure_in`] judges it.
 //!
 //! # Mistakes people make
@@ -58,6 +59,7 @@
 mod answer;
 mod classifier;
 mod error_body;
+mod expected;
 mod go_duration;
 mod limit;
 mod meaning;
@@ -65,6 +67,7 @@ mod phrases;
 mod provider;
 mod resets;
 mod spoken;
+pub mod stream;
 mod told;
 mod vocabulary;
 mod words;

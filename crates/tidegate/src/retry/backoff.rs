@@ -16,6 +16,9 @@ const LEAST_SPREAD: Duration = Duration::from_millis(50);
 impl Backoff {
     /// The wait after attempt number `attempt`, counted from 1, without jitter.
     pub(super) fn base(&self, attempt: u32) -> Duration {
+        if self.initial.is_zero() {
+            return Duration::ZERO;
+        }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
         Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max)

@@ -81,8 +81,8 @@ impl RetryLayer {
     /// Each wait is this many times the one before. Below 1, and what is not a number, is taken as 1.
     #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
-        // `max` answers 1 for a NaN; with an infinite one a first wait of nothing would be no number.
-        self.set(|settings| settings.backoff.multiplier = multiplier.clamp(1.0, f64::MAX).max(1.0))
+        // `max` answers 1 for a NaN.
+        self.set(|settings| settings.backoff.multiplier = multiplier.max(1.0))
     }
 
     /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top.

@@ -1,0 +1,77 @@
+//! A JSON array that is sent element by element, from bytes in any chunks.
+
+use memchr::{memchr2, memchr3};
+
+use super::event::{Event, LIMIT, keep, within};
+
+/// Cuts a streamed JSON array of objects into its elements.
+///
+/// Braces are counted outside of strings, and nothing else is asked of the bytes. Of an element larger than 256 KiB
+/// only the beginning is kept.
+#[derive(Default)]
+pub(crate) struct ArrayFramer {
+    /// The beginning of an element whose end has not come.
+    element: Vec<u8>,
+    /// Braces that are open.
+    depth: usize,
+    is_in_string: bool,
+    /// The last byte was a backslash that takes the next one with it.
+    is_escaped: bool,
+}
+
+impl ArrayFramer {
+    pub(crate) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
+        // Where the open element begins in this chunk.
+        let mut start = 0;
+        let mut at = 0;
+        while at < bytes.len() {
+            if std::mem::take(&mut self.is_escaped) {
+                at += 1;
+                continue;
+            }
+            let rest = &bytes[at..];
+            let found = match self.is_in_string {
+                true => memchr2(b'"', b'\\', rest),
+                false if self.depth == 0 => rest.iter().position(|&b| b == b'{'),
+                false => memchr3(b'"', b'{', b'}', rest),
+            };
+            let Some(found) = found else { break };
+            at += found + 1;
+            match bytes[at - 1] {
+                b'\\' => self.is_escaped = true,
+                b'"' => self.is_in_string = !self.is_in_string,
+                b'{' => {
+                    if self.depth == 0 {
+                        start = at - 1;
+                    }
+                    self.depth += 1;
+                }
+                _ => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        self.dispatch(&bytes[start..at], &mut each);
+                    }
+                }
+            }
+        }
+        if self.depth > 0 {
+            keep(&mut self.element, &bytes[start..]);
+        }
+    }
+
+    fn dispatch(&mut self, end: &[u8], each: &mut impl FnMut(Event<'_>)) {
+        let mut data = within(end, LIMIT);
+        if !self.element.is_empty() {
+            keep(&mut self.element, end);
+            data = &self.element;
+        }
+        each(Event { data, ..Event::default() });
+        self.element.clear();
+    }
+
+    /// The memory that is held.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.element.capacity()
+    }
+}

@@ -1,0 +1,53 @@
+//! Base64, as far as Amazon needs it: the standard alphabet, padded or not.
+
+/// Writes what `text` stands for into `bytes`, and says whether all of it could be read.
+pub(crate) fn decode(text: &[u8], bytes: &mut Vec<u8>) -> bool {
+    bytes.clear();
+    let end = text.iter().rposition(|&b| b != b'=').map_or(0, |last| last + 1);
+    for group in text[..end].chunks(4) {
+        let mut bits = 0_u32;
+        for &digit in group {
+            let Some(value) = value(digit) else { return false };
+            bits = bits << 6 | u32::from(value);
+        }
+        bits <<= 6 * (4 - group.len());
+        // Four digits are three bytes, and the last ones of a text may be fewer.
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len().max(1)]);
+    }
+    true
+}
+
+fn value(digit: u8) -> Option<u8> {
+    Some(match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_standard_writes() {
+        for (text, expected) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYg", "foob"),
+            ("Zm9vYmE=", "fooba"),
+            ("Zm9vYmFy", "foobar"),
+            ("fn5+Pz8/", "~~~???"),
+        ] {
+            let mut bytes = vec![7];
+            assert!(decode(text.as_bytes(), &mut bytes), "{text}");
+            assert_eq!(bytes, expected.as_bytes(), "{text}");
+        }
+        assert!(!decode(b"Zm9-", &mut Vec::new()));
+    }
+}

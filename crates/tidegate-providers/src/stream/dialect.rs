@@ -1,0 +1,188 @@
+use super::event::Event;
+use super::leaves::{Leaf, walk};
+use super::reading::Reading;
+use super::{anthropic, chat, cohere, converse, gemini, responses};
+
+/// In whose words a stream is told.
+///
+/// Not a matter of the provider: most of them speak several, and many of them OpenAI's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// OpenAI's chat chunks, ended by `[DONE]`; also Azure, Mistral, Groq, DeepSeek, OpenRouter, xAI and others.
+    Chat,
+    /// OpenAI's Responses, ended by `response.completed` or `response.incomplete`.
+    Responses,
+    /// Anthropic's messages, ended by `message_stop`.
+    Anthropic,
+    /// Google's `GenerateContentResponse`, ended by the end of the body after a `finishReason`.
+    Gemini,
+    /// Cohere's chat, version 2, ended by `message-end`.
+    Cohere,
+    /// Bedrock's Converse, ended by `messageStop`, with the usage after it.
+    Converse,
+}
+
+/// What the first events tell about the dialect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guess {
+    /// It is this one.
+    Known(Dialect),
+    /// It could be any: a ping, or nothing that can be read.
+    Open,
+    /// It is none of ours.
+    Stranger,
+}
+
+impl Dialect {
+    /// What an event says.
+    pub(crate) fn read(self, event: Event<'_>) -> Reading {
+        match self {
+            Self::Chat => chat::read(event),
+            Self::Responses => responses::read(event),
+            Self::Anthropic => anthropic::read(event),
+            Self::Gemini => gemini::read(event),
+            Self::Cohere => cohere::read(event),
+            Self::Converse => converse::read(event),
+        }
+    }
+
+    /// Whether an event with `data` is a piece of content and nothing else. Says no when in doubt.
+    pub(crate) fn is_plain(self, data: &[u8]) -> bool {
+        match self {
+            Self::Chat => chat::is_plain(data),
+            Self::Responses => responses::is_plain(data),
+            Self::Anthropic => anthropic::is_plain(data),
+            Self::Cohere => cohere::is_plain(data),
+            // Every chunk of Gemini's holds a usage, and Bedrock's are short.
+            Self::Gemini | Self::Converse => false,
+        }
+    }
+}
+
+impl Guess {
+    pub(crate) fn of(event: Event<'_>) -> Self {
+        let data = event.data.trim_ascii();
+        if data == chat::DONE {
+            return Self::Known(Dialect::Chat);
+        }
+        let mut kind = event.name;
+        let (mut by_key, mut is_empty) = (None, true);
+        let is_whole = walk(data, |path, leaf| {
+            is_empty &= path.is_empty() && leaf == Leaf::Object;
+            match (path, leaf) {
+                (["type"], Leaf::Text(text)) => kind = text,
+                (["choices"], Leaf::Array) | (["object"], Leaf::Text("error")) => {
+                    by_key = Some(Dialect::Chat)
+                }
+                (["candidates"], Leaf::Array) | (["usageMetadata" | "promptFeedback"], Leaf::Object) => {
+                    by_key = Some(Dialect::Gemini);
+                }
+                _ => {}
+            }
+        });
+        match of_kind(kind).or(by_key) {
+            Some(dialect) => Self::Known(dialect),
+            None if matches!(kind, "ping" | "keepalive") => Self::Open,
+            None => match data.first() {
+                None => Self::Open,
+                Some(b'{' | b'[') if is_empty || !is_whole => Self::Open,
+                Some(_) => Self::Stranger,
+            },
+        }
+    }
+}
+
+fn of_kind(kind: &str) -> Option<Dialect> {
+    Some(match kind {
+        kind if kind.starts_with("response.") => Dialect::Responses,
+        "message_start"
+        | "message_delta"
+        | "message_stop"
+        | "content_block_start"
+        | "content_block_delta"
+        | "content_block_stop" => Dialect::Anthropic,
+        "message-start" | "message-end" | "content-start" | "content-delta" | "content-end"
+        | "tool-plan-delta" | "tool-call-start" | "tool-call-delta" | "tool-call-end" => Dialect::Cohere,
+        "messageStart" | "messageStop" | "contentBlockStart" | "contentBlockDelta" | "contentBlockStop"
+        | "metadata" => Dialect::Converse,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::SseFramer;
+
+    /// Over every event of every stream that we have.
+    #[test]
+    fn what_is_plain_at_a_glance_is_plain_to_a_reader() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams");
+        let mut seen = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            SseFramer::new().push(&bytes, |event| {
+                let Guess::Known(dialect) = Guess::of(event) else { return };
+                if dialect.is_plain(event.data) {
+                    let text = String::from_utf8_lossy(event.data);
+                    assert_eq!(dialect.read(event), Reading::token(), "{dialect:?}: {text}");
+                    seen += 1;
+                }
+            });
+        }
+        assert!(seen > 80, "{seen}");
+    }
+
+    #[test]
+    fn a_text_alone_is_plain_and_more_than_that_is_not() {
+        let plain = [
+            (Dialect::Chat, r#"{"choices":[{"delta":{"content":"x"},"finish_reason":null}],"usage":null}"#),
+            (Dialect::Chat, r#"{"error" : null, "choices" : [ { "delta" : { "content" : "x" } } ] }"#),
+            (Dialect::Chat, r#"{"choices":[{"delta":{"content":null,"reasoning_content":"x"}}]}"#),
+            (Dialect::Chat, r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{"}}]}}]}"#),
+            (Dialect::Responses, r#"{"type":"response.output_text.delta","delta":"x"}"#),
+            (
+                Dialect::Anthropic,
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}"#,
+            ),
+            (Dialect::Cohere, r#"{"type":"content-delta","delta":{"message":{"content":{"text":"x"}}}}"#),
+        ];
+        for (dialect, data) in plain {
+            assert!(dialect.is_plain(data.as_bytes()), "{data}");
+            let event = Event { data: data.as_bytes(), ..Event::default() };
+            assert_eq!(dialect.read(event), Reading::token(), "{data}");
+        }
+        for data in [
+            r#"{"choices":[{"delta":{"content":""}}]}"#,
+            r#"{"choices":[{"message":{"content":"x"}}]}"#,
+            r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#,
+            r#"{"choices":[{"delta":{"content":"x"}}],"usage":{"prompt_tokens":1}}"#,
+            r#"{"choices":[{"delta":{"content":"x"}}],"x_groq":{"usage":{"prompt_tokens":1}}}"#,
+            r#"{"choices":[{"delta":{"content":"x"}}],"error":{}}"#,
+        ] {
+            assert!(!Dialect::Chat.is_plain(data.as_bytes()), "{data}");
+        }
+    }
+
+    #[test]
+    fn only_an_event_that_belongs_to_a_dialect_settles_it() {
+        let guess = |name, data: &str| Guess::of(Event { name, data: data.as_bytes(), is_error: false });
+        for (data, expected) in [
+            ("[DONE]", Guess::Known(Dialect::Chat)),
+            (r#"{"choices":[]}"#, Guess::Known(Dialect::Chat)),
+            (r#"{"type":"response.created"}"#, Guess::Known(Dialect::Responses)),
+            (r#"{"type":"ping"}"#, Guess::Open),
+            ("{}", Guess::Open),
+            ("", Guess::Open),
+            (r#"{"a":1"#, Guess::Open),
+            (r#"{"a":1}"#, Guess::Stranger),
+            ("hello", Guess::Stranger),
+            ("7", Guess::Stranger),
+        ] {
+            assert_eq!(guess("", data), expected, "{data}");
+        }
+        assert_eq!(guess("message_start", "{"), Guess::Known(Dialect::Anthropic));
+        assert_eq!(guess("keepalive", r#"{"at":1}"#), Guess::Open);
+    }
+}

@@ -1,0 +1,81 @@
+//! The short way through the events that make up nearly all of a stream.
+//!
+//! A quote inside a JSON string is written `\"`. So the bytes `"usage"` and a colon after them are a key, and
+//! never a piece of a text; what is not settled by looking for keys is walked.
+
+use memchr::memmem::Finder;
+
+/// A key, with its quotes, ready to be looked for.
+pub(crate) struct Key(Finder<'static>);
+
+impl Key {
+    /// The key that is written `quoted`.
+    pub(crate) fn new(quoted: &'static str) -> Self {
+        Self(Finder::new(quoted))
+    }
+
+    /// What follows the key and its colon, wherever it stands.
+    fn values<'a>(&self, json: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        let length = self.0.needle().len();
+        self.0.find_iter(json).filter_map(move |at| {
+            let value = json[at + length..].trim_ascii_start().strip_prefix(b":")?;
+            Some(value.trim_ascii_start())
+        })
+    }
+
+    /// Whether it holds a text of at least one character, the first time it stands there.
+    pub(crate) fn holds_text(&self, json: &[u8]) -> bool {
+        self.values(json).next().is_some_and(|value| value.len() > 1 && value[0] == b'"' && value[1] != b'"')
+    }
+
+    /// Whether it holds nothing but `null`, or is not there.
+    pub(crate) fn is_null(&self, json: &[u8]) -> bool {
+        self.values(json).all(|value| value.starts_with(b"null"))
+    }
+
+    /// What follows the key.
+    pub(crate) fn after<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
+        self.values(json).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_and_a_text_is_not() {
+        let usage = Key::new(r#""usage""#);
+        for json in [
+            r#"{"content":"say \"usage\": 7"}"#,
+            r#"{"content":"usage"}"#,
+            r#"["usage"]"#,
+            r#"{"usage":null}"#,
+            r#"{"usage" : null,"a":{"usage": null}}"#,
+            r#"{"my_usage":7,"usage_":7}"#,
+        ] {
+            assert!(usage.is_null(json.as_bytes()), "{json}");
+        }
+        for json in [r#"{"usage":{}}"#, r#"{"a":{"usage":null},"b":{"usage" : 7}}"#, r#"{"usage":"#] {
+            assert!(!usage.is_null(json.as_bytes()), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_no_characters_is_no_text() {
+        let text = Key::new(r#""text""#);
+        for (json, holds) in [
+            (r#"{"text":"a"}"#, true),
+            (r#"{"text" : "\""}"#, true),
+            (r#"{"type":"text","text":"a"}"#, true),
+            (r#"{"text":""}"#, false),
+            (r#"{"text":null}"#, false),
+            (r#"{"text":7}"#, false),
+            (r#"{"type":"text"}"#, false),
+            (r#"{"text":"#, false),
+            (r#"{"text":""#, false),
+        ] {
+            assert_eq!(text.holds_text(json.as_bytes()), holds, "{json}");
+        }
+    }
+}

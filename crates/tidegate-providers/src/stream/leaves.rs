@@ -1,0 +1,210 @@
+//! JSON, walked leaf by leaf.
+//!
+//! Nothing is built and nothing is allocated: a leaf is handed on with the keys that lead to it, and the
+//! dialects pick theirs by pattern. No type is expected anywhere, so a surprise costs one leaf. What stood before a
+//! cut is read as it is, and the last string of a cut document as far as it came.
+
+use memchr::memchr2;
+
+/// A value, or the beginning of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaf<'a> {
+    /// A string as it is written, escapes included.
+    Text(&'a str),
+    /// A number without sign and fraction.
+    Number(u64),
+    /// An object begins; its leaves follow.
+    Object,
+    /// An array begins; its leaves follow.
+    Array,
+}
+
+impl Leaf<'_> {
+    /// Whether it is a text of at least one character.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Text(text) if !text.is_empty())
+    }
+
+    /// Whether it is what an `error` is: a text or an object, and not `null`.
+    pub(crate) fn is_error(self) -> bool {
+        self.is_text() || self == Self::Object
+    }
+}
+
+/// So many keys of a path are told; what lies deeper is told with the first of them.
+const KEYS: usize = 8;
+
+/// What is nested deeper than this is not read.
+const DEPTH: u32 = 64;
+
+/// Hands on each leaf with the keys that lead to it; the elements of an array stand where the array stands.
+/// Answers whether the document was whole.
+pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>)) -> bool {
+    let mut rest = json;
+    let mut keys = [""; KEYS];
+    let mut open = Nesting::default();
+    let mut is_key_next = false;
+    loop {
+        rest = rest.trim_ascii_start();
+        let Some((&first, after)) = rest.split_first() else { return false };
+        rest = after;
+        let path = &keys[..open.objects.min(KEYS)];
+        match first {
+            b'"' => {
+                let (text, end) = string(after);
+                match open.objects {
+                    0 => each(path, Leaf::Text(text)),
+                    depth @ 1..=KEYS if is_key_next => keys[depth - 1] = text,
+                    _ if is_key_next => {}
+                    _ => each(path, Leaf::Text(text)),
+                }
+                is_key_next = false;
+                let Some(end) = end else { return false };
+                rest = &after[end..];
+            }
+            b'{' | b'[' => {
+                if open.depth == DEPTH {
+                    return false;
+                }
+                is_key_next = first == b'{';
+                each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
+                open.enter(is_key_next);
+            }
+            b'}' | b']' => {
+                if open.depth == 0 || open.is_in_object() != (first == b'}') {
+                    return false;
+                }
+                open.leave();
+                is_key_next = false;
+            }
+            b',' => is_key_next = open.is_in_object(),
+            b':' => {}
+            _ => {
+                let is_end =
+                    |b: &u8| matches!(b, b',' | b':' | b']' | b'}' | b'[' | b'{' | b'"' | b'\t'..=b' ');
+                let end = after.iter().position(is_end).unwrap_or(after.len());
+                if let Some(number) = number(&json[json.len() - after.len() - 1..][..=end]) {
+                    each(path, Leaf::Number(number));
+                }
+                rest = &after[end..];
+            }
+        }
+        if open.depth == 0 {
+            return rest.trim_ascii().is_empty();
+        }
+    }
+}
+
+/// The string that begins after its opening quote, and where what follows it begins, unless it is cut.
+fn string(json: &[u8]) -> (&str, Option<usize>) {
+    let mut end = 0;
+    loop {
+        match memchr2(b'"', b'\\', &json[end..]) {
+            Some(at) if json[end + at] == b'"' => return (text(&json[..end + at]), Some(end + at + 1)),
+            Some(at) if end + at + 2 <= json.len() => end += at + 2,
+            _ => return (text(json), None),
+        }
+    }
+}
+
+/// What is neither signed nor broken, and not beyond all counting.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+/// What is not text is something nevertheless, and no word that we know.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
+}
+
+/// The objects and arrays that are open.
+#[derive(Default)]
+struct Nesting {
+    depth: u32,
+    objects: usize,
+    /// One bit for each, the innermost lowest; set for an object.
+    kinds: u64,
+}
+
+impl Nesting {
+    fn enter(&mut self, is_object: bool) {
+        self.depth += 1;
+        self.kinds = self.kinds << 1 | u64::from(is_object);
+        self.objects += usize::from(is_object);
+    }
+
+    fn leave(&mut self) {
+        self.objects -= usize::from(self.is_in_object());
+        self.depth -= 1;
+        self.kinds >>= 1;
+    }
+
+    fn is_in_object(&self) -> bool {
+        self.kinds & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Leaf::{Array, Number, Object, Text};
+    use super::*;
+
+    fn told(json: &str) -> (Vec<String>, bool) {
+        let mut told = Vec::new();
+        let is_whole = walk(json.as_bytes(), |path, leaf| {
+            told.push(match leaf {
+                Text(text) => format!("{}={text}", path.join(".")),
+                Number(number) => format!("{}={number}", path.join(".")),
+                Object => format!("{}{{", path.join(".")),
+                Array => format!("{}[", path.join(".")),
+            });
+        });
+        (told, is_whole)
+    }
+
+    #[test]
+    fn tells_each_leaf_with_the_keys_that_lead_to_it() {
+        let json = r#" {"a":"1" , "b":[{"c":2,"d":{}},{"c":"x\"},{"}],"e":null,"f":-1.5,"h":1e9,"i":99999999999999999999,"g":["y",[7]],"":0} "#;
+        let leaves =
+            ["{", "a=1", "b[", "b{", "b.c=2", "b.d{", "b{", r#"b.c=x\"},{"#, "g[", "g=y", "g[", "g=7", "=0"];
+        assert_eq!(told(json), (leaves.map(str::to_owned).to_vec(), true));
+    }
+
+    #[test]
+    fn what_stood_before_a_cut_is_told() {
+        assert_eq!(told(r#"{"a":1,"b":"te"#), (vec!["{".into(), "a=1".into(), "b=te".into()], false));
+        assert_eq!(told(r#"{"a":"x\"#), (vec!["{".into(), r"a=x\".into()], false));
+        assert_eq!(told(r#"{"a":1]"#), (vec!["{".into(), "a=1".into()], false));
+        assert_eq!(told(r#"{"a":1} {"b":2}"#), (vec!["{".into(), "a=1".into()], false));
+    }
+
+    #[test]
+    fn agrees_with_a_real_parser_on_what_is_whole() {
+        for (json, is_whole) in [
+            ("", false),
+            ("  ", false),
+            ("[DONE]", true), // Not JSON, and never asked.
+            ("7", true),
+            (r#""x""#, true),
+            ("{}", true),
+            ("[]", true),
+            ("{", false),
+            ("}", false),
+            (r#"{"a":[}"#, false),
+        ] {
+            assert_eq!(told(json).1, is_whole, "{json}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| format!("{}1{}", r#"{"a":["#.repeat(depth), "]}".repeat(depth));
+        assert!(told(&nested(32)).1);
+        assert!(!told(&nested(33)).1);
+        let (leaves, _) = told(&nested(12));
+        assert_eq!(leaves.last().map(String::as_str), Some("a.a.a.a.a.a.a.a=1"));
+    }
+}

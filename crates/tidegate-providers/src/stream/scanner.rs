@@ -1,0 +1,192 @@
+use std::fmt;
+
+use tidegate_core::{Failure, Pulse, Scan, StreamState, Usage};
+
+use super::amazon::AmazonFramer;
+use super::array::ArrayFramer;
+use super::chat::DONE;
+use super::dialect::{Dialect, Guess};
+use super::event::Event;
+use super::leaves::walk;
+use super::reading::{End, Reading, Trouble};
+use super::sse::SseFramer;
+use crate::{Provider, ProviderClassifier};
+
+/// Reads the stream of one answer: cuts it into events, and knows what they come to.
+///
+/// The dialect is recognised by the first event that belongs to one. A stream that belongs to none is let
+/// through: whatever it carries is content, and its end is its end.
+pub struct Scanner {
+    framer: Framer,
+    reader: Reader,
+}
+
+enum Framer {
+    Sse(SseFramer),
+    Array(ArrayFramer),
+    Amazon(AmazonFramer),
+}
+
+/// What is known of the stream so far.
+struct Reader {
+    classifier: ProviderClassifier,
+    dialect: Option<Dialect>,
+    /// The body may end here.
+    may_end: bool,
+    state: StreamState,
+    pulse: Pulse,
+}
+
+impl Scanner {
+    /// For server-sent events: `text/event-stream`.
+    #[must_use]
+    pub fn sse(provider: Provider) -> Self {
+        Self::new(provider, Framer::Sse(SseFramer::new()))
+    }
+
+    /// For a JSON array that is sent element by element, as Google does without `alt=sse`.
+    ///
+    /// By its head such an answer looks like any other in JSON, so nobody but the one who asked for it knows.
+    #[must_use]
+    pub fn json_array(provider: Provider) -> Self {
+        Self::new(provider, Framer::Array(ArrayFramer::default()))
+    }
+
+    /// For Amazon's binary events: `application/vnd.amazon.eventstream`.
+    #[must_use]
+    pub fn amazon(provider: Provider) -> Self {
+        Self::new(provider, Framer::Amazon(AmazonFramer::default()))
+    }
+
+    /// Settles the dialect from the start, where it is known.
+    #[must_use]
+    pub fn with_dialect(mut self, dialect: Dialect) -> Self {
+        self.reader.dialect = Some(dialect);
+        self
+    }
+
+    /// The dialect, once it is known.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.reader.dialect
+    }
+
+    fn new(provider: Provider, framer: Framer) -> Self {
+        let reader = Reader {
+            classifier: ProviderClassifier::new(provider),
+            dialect: None,
+            may_end: false,
+            state: StreamState::default(),
+            pulse: Pulse::default(),
+        };
+        Self { framer, reader }
+    }
+}
+
+impl fmt::Debug for Scanner {
+    /// Without the bytes it holds: they are what the model said.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner")
+            .field("dialect", &self.reader.dialect)
+            .field("state", &self.reader.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Scan for Scanner {
+    fn push(&mut self, bytes: &[u8]) -> Pulse {
+        let reader = &mut self.reader;
+        match &mut self.framer {
+            Framer::Sse(framer) => framer.push(bytes, |event| reader.take(event)),
+            Framer::Array(framer) => framer.push(bytes, |event| reader.take(event)),
+            Framer::Amazon(framer) => framer.push(bytes, |event| reader.take(event)),
+        }
+        std::mem::take(&mut reader.pulse)
+    }
+
+    fn finish(&mut self) -> Pulse {
+        let reader = &mut self.reader;
+        if let Framer::Sse(framer) = &mut self.framer {
+            // The last event may lack its empty line. One that was cut in the middle is not an event.
+            framer.finish(|event| {
+                if event.data.trim_ascii() == DONE || walk(event.data, |_, _| {}) {
+                    reader.take(event);
+                }
+            });
+        }
+        if reader.may_end && reader.state.failure.is_none() {
+            reader.state.has_finished = true;
+        }
+        std::mem::take(&mut reader.pulse)
+    }
+
+    fn state(&self) -> &StreamState {
+        &self.reader.state
+    }
+}
+
+impl Reader {
+    fn take(&mut self, event: Event<'_>) {
+        self.pulse.events = self.pulse.events.saturating_add(1);
+        if self.state.failure.is_some() || (event.data.is_empty() && !event.is_error) {
+            return;
+        }
+        if event.is_error {
+            return self.fail(event, Trouble::Told);
+        }
+        let reading = match self.dialect {
+            // Until the first token every event is read in full.
+            Some(dialect) if self.state.has_started && dialect.is_plain(event.data) => Reading::token(),
+            Some(dialect) => dialect.read(event),
+            None => match Guess::of(event) {
+                Guess::Known(dialect) => {
+                    (self.dialect, self.may_end) = (Some(dialect), false);
+                    dialect.read(event)
+                }
+                _ if self.classifier.failure_in(event.data).is_some() => {
+                    return self.fail(event, Trouble::Told);
+                }
+                Guess::Open => return,
+                Guess::Stranger => Reading { end: End::Allowed, ..Reading::token() },
+            },
+        };
+        self.apply(event, reading);
+    }
+
+    fn apply(&mut self, event: Event<'_>, reading: Reading) {
+        let usage = reading.usage;
+        if usage != Usage::default() {
+            let known = self.state.usage.get_or_insert_default();
+            known.input = usage.input.or(known.input);
+            known.output = usage.output.or(known.output);
+        }
+        if let Some(trouble) = reading.trouble {
+            return self.fail(event, trouble);
+        }
+        self.state.stop = reading.stop.or(self.state.stop);
+        if reading.is_token {
+            self.pulse.tokens = self.pulse.tokens.saturating_add(1);
+            self.state.has_started = true;
+        }
+        match reading.end {
+            End::Open => {}
+            End::Allowed => self.may_end = true,
+            End::Said => self.state.has_finished = true,
+        }
+    }
+
+    /// What comes after the end is no failure of this answer.
+    fn fail(&mut self, event: Event<'_>, trouble: Trouble) {
+        if self.state.has_finished {
+            return;
+        }
+        self.state.failure = Some(match trouble {
+            Trouble::Told => {
+                // Server-sent events call an error just that; Amazon says which.
+                let name = Some(event.name).filter(|&name| event.is_error && name != "error");
+                self.classifier.failure_of(name, event.data)
+            }
+            Trouble::Reason(word, code) => Failure { provider_code: Some(word.into()), ..Failure::new(code) },
+        });
+    }
+}

@@ -1,0 +1,49 @@
+//! The streams in `fixtures/streams`, as bytes and with the scanner that their head would ask for.
+
+use std::path::{Path, PathBuf};
+
+use tidegate_core::{Pulse, Scan};
+use tidegate_providers::Provider;
+use tidegate_providers::stream::Scanner;
+
+use crate::amazon;
+
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/streams")
+}
+
+pub(crate) fn provider(fixture: &str) -> Provider {
+    Provider::named(fixture.split('_').next().unwrap())
+}
+
+pub(crate) fn bytes(fixture: &str) -> Vec<u8> {
+    let bytes = std::fs::read(folder().join(fixture)).unwrap_or_else(|error| panic!("{fixture}: {error}"));
+    if fixture.ends_with(".events") { amazon::stream(&String::from_utf8(bytes).unwrap()) } else { bytes }
+}
+
+pub(crate) fn scanner(fixture: &str) -> Scanner {
+    match fixture.rsplit('.').next() {
+        Some("sse") => Scanner::sse(provider(fixture)),
+        Some("json") => Scanner::json_array(provider(fixture)),
+        Some("events") => Scanner::amazon(provider(fixture)),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) fn sum(pulses: impl IntoIterator<Item = Pulse>) -> Pulse {
+    pulses.into_iter().fold(Pulse::default(), |sum, pulse| Pulse {
+        events: sum.events + pulse.events,
+        tokens: sum.tokens + pulse.tokens,
+    })
+}
+
+/// The whole stream in the pieces that end at `cuts`, to its end.
+pub(crate) fn play(mut scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (Scanner, Pulse) {
+    let (mut pulses, mut start) = (Vec::new(), 0);
+    for &cut in cuts.iter().chain([&bytes.len()]) {
+        pulses.push(scanner.push(&bytes[start..cut]));
+        start = cut;
+    }
+    pulses.push(scanner.finish());
+    (scanner, sum(pulses))
+}
