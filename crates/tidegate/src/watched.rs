@@ -85,3 +85,103 @@ where
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+    use std::rc::Rc;
+    use std::task::Waker;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a body does when it is polled.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Act {
+        Data,
+        Wait,
+        Fail,
+    }
+
+    /// Acts as told, then ends; it may know beforehand that it is at its end.
+    struct Script {
+        acts: VecDeque<Act>,
+        tells_end: bool,
+    }
+
+    impl Body for Script {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            match self.acts.pop_front() {
+                Some(Act::Data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x"))))),
+                Some(Act::Wait) => Poll::Pending,
+                Some(Act::Fail) => Poll::Ready(Some(Err("broken".into()))),
+                None => Poll::Ready(None),
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.tells_end && self.acts.is_empty()
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    enum Heard {
+        Finished,
+        Failed,
+        Dropped,
+    }
+
+    struct Ear(Option<Rc<RefCell<Vec<Heard>>>>);
+
+    impl Watch for Ear {
+        fn ended(mut self, end: Result<(), &BoxError>) {
+            let heard = if end.is_ok() { Heard::Finished } else { Heard::Failed };
+            self.0.take().expect("only once").borrow_mut().push(heard);
+        }
+    }
+
+    impl Drop for Ear {
+        fn drop(&mut self) {
+            if let Some(heard) = self.0.take() {
+                heard.borrow_mut().push(Heard::Dropped);
+            }
+        }
+    }
+
+    proptest! {
+        /// P03: however a body goes, and wherever it is dropped, its watch hears of exactly one end.
+        #[test]
+        fn p03_every_watch_hears_of_exactly_one_end(
+            acts in prop::collection::vec(prop_oneof![4 => Just(Act::Data), 2 => Just(Act::Wait), 1 => Just(Act::Fail)], 0..12),
+            polls in 0usize..16,
+            tells_end: bool,
+        ) {
+            let heard = Rc::new(RefCell::new(Vec::new()));
+            let script = Script { acts: acts.clone().into(), tells_end };
+            let mut body = Watched::new(script, Ear(Some(Rc::clone(&heard))));
+            let mut cx = Context::from_waker(Waker::noop());
+            for _ in 0..polls {
+                let _ = Pin::new(&mut body).poll_frame(&mut cx);
+            }
+            drop(body);
+            // A body that tells its end does so with its last frame, and not while it waits.
+            let tells = tells_end && acts.last() != Some(&Act::Wait);
+            let told = polls + usize::from(tells && polls >= acts.len());
+            let expected = match acts.iter().position(|act| *act == Act::Fail) {
+                Some(at) if at < polls => Heard::Failed,
+                _ if told > acts.len() => Heard::Finished,
+                _ => Heard::Dropped,
+            };
+            prop_assert_eq!(&*heard.borrow(), &[expected]);
+        }
+    }
+}

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -224,4 +225,75 @@ async fn p17_one_stack_layer_is_one_state() {
     complete(&mut layer.layer(first)).await.unwrap();
     assert_eq!(rejection(call(&mut layer.layer(second)).await).gate(), Gate::CircuitBreaker);
     assert_eq!(up.calls(), 0);
+}
+
+/// What a caller does with its call.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    /// Leaves after so many polls of the call, if it has not got its answer by then.
+    patience: usize,
+    /// Reads so many frames of the answer, and leaves.
+    frames: usize,
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    /// Nothing leaks wherever a call or a body is dropped: no permit, no probe, no request below.
+    #[test]
+    fn whatever_callers_do_all_is_given_back(
+        callers in proptest::collection::vec((0usize..6, 0usize..5), 1..12),
+        statuses in proptest::collection::vec(proptest::sample::select(vec![200u16, 200, 429, 500, 503]), 12),
+        seed: u64,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (inner, provider) = strict();
+            let stack = full("")
+                .retry(RetryLayer::exponential().max_retries(2).seed(seed))
+                .backpressure(BackpressureLayer::max_inflight(2).max_queued(3))
+                .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2).cooldown(SECOND))
+                .total_timeout(20 * SECOND)
+                .service(inner);
+            for (number, status) in statuses.iter().enumerate() {
+                let answer = provider.answer(*status).frame("one").frame("two");
+                match number % 3 {
+                    0 => drop(answer.pause(SECOND).frame("three")),
+                    1 => drop(answer.stall()),
+                    _ => drop(answer.after(SECOND)),
+                }
+            }
+            let callers = callers.into_iter().map(|(patience, frames)| Caller { patience, frames });
+            let calls: Vec<_> = callers.map(|caller| tokio::spawn(act(stack.clone(), caller))).collect();
+            for call in calls {
+                call.await.unwrap();
+            }
+            let snapshot = stack.signals().snapshot();
+            assert_eq!((snapshot.current_inflight, snapshot.queued, snapshot.rate_waiting), (0, 0, 0));
+            assert_eq!((provider.live_futures(), provider.live_bodies()), (0, 0));
+            // And the next caller is served, once the circuit lets it: no probe holds it.
+            provider.clear();
+            tokio::time::advance(10 * SECOND).await;
+            assert_eq!(complete(&mut stack.clone()).await.unwrap(), 200);
+        });
+    }
+}
+
+async fn act(stack: Resilience<Strict<Payload>>, caller: Caller) {
+    let mut call = std::pin::pin!(stack.send(request()));
+    let mut polls = 0;
+    let answered = std::future::poll_fn(|cx| {
+        polls += 1;
+        match call.as_mut().poll(cx) {
+            std::task::Poll::Pending if polls > caller.patience => std::task::Poll::Ready(None),
+            poll => poll.map(Some),
+        }
+    });
+    let Some(Ok(response)) = answered.await else { return };
+    let mut body = std::pin::pin!(response.into_body());
+    for _ in 0..caller.frames {
+        if !matches!(body.frame().await, Some(Ok(_))) {
+            break;
+        }
+    }
 }
