@@ -87,7 +87,10 @@ fn checking_a_file_serves_nobody() {
 
     let (status, line) = said(&program(&[]).env("AI_LIB_RPS", "fast").output().unwrap());
     assert_eq!(status, Some(2));
-    assert_eq!(line, "tidegate-gateway: AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"fast\"\n");
+    assert_eq!(
+        line,
+        "tidegate-gateway: AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"fast\"\n"
+    );
 }
 
 #[test]
