@@ -130,7 +130,7 @@ impl CircuitBreakerLayer {
     /// This layer for one stack, whose parts all look at the same handle.
     #[cfg(feature = "stack")]
     pub(crate) fn for_one(self) -> Self {
-        Self { handle: self.share(), per_service: false, ..self }
+        Self { handle: self.share(), per_service: false }
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {

@@ -1,0 +1,110 @@
+//! Deadlines that somebody did not look at.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tidegate::{
+    BoxError, Clock, Deadline, Elapsed, FallbackLayer, Gate, ResilienceBuilder, RetryLayer, TimeoutLayer,
+};
+use tidegate_testkit::strict::Answer;
+use tower::{Layer, ServiceExt};
+
+use crate::support::{SECOND, in_time, now, rejection, request, strict};
+
+/// The body of a request whose caller has gone silent.
+struct Silent;
+
+impl Body for Silent {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Pending
+    }
+}
+
+/// A second attempt waited for a provider to get ready, an hour into a call that had ten seconds.
+#[tokio::test(start_paused = true)]
+async fn the_readiness_of_a_later_attempt_is_waited_for_until_the_deadline() {
+    let (inner, provider) = strict();
+    let service =
+        ResilienceBuilder::new("").retry(RetryLayer::exponential()).total_timeout(10 * SECOND).service(inner);
+    provider.answer(503).header("retry-after", "1");
+    let mut waiting = tokio_test::task::spawn(service.oneshot(request()));
+    assert!(waiting.poll().is_pending());
+    provider.block();
+    let (result, took) = in_time(waiting).await;
+    assert_eq!((rejection(result).gate(), took), (Gate::Deadline, 10 * SECOND));
+    assert_eq!(provider.calls(), 1);
+}
+
+/// The same with the next target of a chain.
+#[tokio::test(start_paused = true)]
+async fn the_readiness_of_another_target_is_waited_for_until_the_deadline() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.otherwise(Answer::status(503));
+    other.block();
+    let chain = FallbackLayer::new().then("other", second);
+    let service = ResilienceBuilder::new("").total_timeout(5 * SECOND).fallback(chain).service(first);
+    let (result, took) = in_time(service.oneshot(request())).await;
+    assert_eq!((rejection(result).gate(), took), (Gate::Deadline, 5 * SECOND));
+    assert_eq!((primary.calls(), other.calls()), (1, 0));
+}
+
+/// A body that is read before it is sent was read without a clock: a caller that went silent in the middle of its
+/// upload held the call for ever. Both layers that keep a body had it.
+#[tokio::test(start_paused = true)]
+async fn an_upload_is_waited_for_until_the_deadline() {
+    for is_chain in [false, true] {
+        let ((first, primary), (second, _other)) = (strict(), strict());
+        let builder = ResilienceBuilder::new("").total_timeout(10 * SECOND);
+        let service = match is_chain {
+            true => builder.fallback(FallbackLayer::new().then("other", second)).service(first),
+            false => builder.retry(RetryLayer::exponential()).service(first),
+        };
+        let (result, took) = in_time(service.oneshot(request().map(|_| Silent))).await;
+        assert_eq!((rejection(result).gate(), took), (Gate::Deadline, 10 * SECOND), "chain: {is_chain}");
+        assert_eq!(primary.calls(), 0);
+    }
+}
+
+/// A wait that ended at the deadline to the nanosecond was held to be in time: three more attempts, of 0 ns each.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_once_the_deadline_is_here() {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::hang());
+    let service = RetryLayer::exponential()
+        .initial_delay(Duration::ZERO)
+        .layer(TimeoutLayer::new(60 * SECOND).layer(inner));
+    let mut request = request();
+    Deadline::after(SECOND, now()).tighten(request.extensions_mut());
+    assert!(service.oneshot(request).await.is_err());
+    assert_eq!(provider.calls(), 1);
+}
+
+/// And in the stack, such an attempt was refused, and the refusal ("deadline leaves no time to ask") took the place of
+/// the time-out that the caller should have heard of.
+#[tokio::test(start_paused = true)]
+async fn the_last_real_error_is_not_replaced_by_a_refusal() {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::hang());
+    let service = ResilienceBuilder::new("")
+        .total_timeout(SECOND)
+        .retry(RetryLayer::exponential().initial_delay(Duration::ZERO))
+        .service(inner);
+    let error = service.oneshot(request()).await.err().unwrap();
+    let elapsed = error.downcast_ref::<Elapsed>().map(Elapsed::clock);
+    assert_eq!((elapsed, provider.calls()), (Some(Clock::Deadline), 1), "{error}");
+}
+
+/// P32: a deadline past the end of the clock was taken as a century from now, which panicked where `now` was itself
+/// within a century of that end.
+#[test]
+fn p32_a_deadline_past_the_end_of_the_clock_does_not_panic() {
+    let far = Deadline::after(Duration::from_secs(i64::MAX as u64 - 1_000_000_000), Instant::now());
+    let farther = Deadline::after(Duration::MAX, far.instant());
+    assert!(farther >= far);
+}

@@ -1,0 +1,65 @@
+//! Errors that were blamed on the wrong side.
+
+use std::io;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use tidegate::{
+    BoxError, CircuitBreakerLayer, ErrorCode, Gate, Outcome, Payload, Rejection, ResilienceBuilder,
+    RetryLayer,
+};
+use tower::{ServiceExt, service_fn};
+
+use crate::support::request;
+
+/// Two uploads that were longer than the caller's own limit came out as "no answer from the provider", and opened the
+/// circuit for everybody.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_breaks_off_is_not_the_providers_fault() {
+    for retry in [RetryLayer::disabled(), RetryLayer::exponential()] {
+        // As a client does: what is wrong with the body of the request fails the call.
+        let client = service_fn(async |request: Request<Payload>| {
+            request.into_body().collect().await?;
+            Ok::<_, BoxError>(Response::new(Payload::empty()))
+        });
+        let service = ResilienceBuilder::new("")
+            .retry(retry)
+            .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2))
+            .service(client);
+        for _ in 0..2 {
+            let upload = Limited::new(Full::new(Bytes::from_static(b"too long")), 3);
+            let error = service.clone().oneshot(request().map(|_| upload)).await.err().unwrap();
+            let outcome = Outcome::of_error(&*error);
+            assert_eq!(outcome.failure().unwrap().code, ErrorCode::InvalidRequest, "{error}");
+        }
+        assert!(service.signals().is_healthy());
+    }
+}
+
+/// An `io::Error` skips the error that it was made of when it is asked for its source: refusals of ours that had
+/// passed through a client were counted as failures of the provider.
+#[test]
+fn a_rejection_is_found_however_deep_it_is_wrapped() {
+    let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
+    let error = io::Error::other(io::Error::other(rejection));
+    assert_eq!(Rejection::find(&error).map(Rejection::gate), Some(Gate::CircuitBreaker));
+    assert_eq!(Outcome::of_error(&error), Outcome::Neutral);
+}
+
+/// The client's own time-out was a time-out only as far as the head: in the body it was E3001, a broken connection.
+#[cfg(feature = "reqwest")]
+#[tokio::test]
+async fn a_time_out_of_the_client_in_the_body_is_a_time_out() {
+    use tidegate_testkit::{Provider, Reply};
+    let provider = Provider::openai().then(Reply::raw("half").stall_after(1)).start().await.unwrap();
+    let client = reqwest::Client::builder().no_proxy().timeout(60 * crate::support::SECOND).build().unwrap();
+    let question = Request::post(format!("{}/chat/completions", provider.base_url()))
+        .body(Payload::from(r#"{"model":"gpt-4o"}"#))
+        .unwrap();
+    let response = tidegate::ReqwestService::new(client).oneshot(question).await.unwrap();
+    // The head is here; from now on nothing waits for real.
+    tokio::time::pause();
+    let error = response.into_body().collect().await.err().unwrap();
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().code, ErrorCode::Timeout, "{error}");
+}

@@ -1,0 +1,56 @@
+//! A strict provider, the calls that reach it, and the time that they take.
+
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tidegate::{BoxError, HttpService, Payload, Rejection};
+use tidegate_testkit::strict::{self, Handle, Strict};
+use tower::ServiceExt;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn strict() -> (Strict<Payload>, Handle) {
+    strict::service()
+}
+
+/// The clock that the layers look at.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+pub(crate) fn request() -> Request<Payload> {
+    Request::post("http://provider/v1/chat/completions").body(Payload::from("{}")).unwrap()
+}
+
+/// One call, as far as the head of its answer.
+pub(crate) async fn call<S>(service: &mut S) -> Result<Response<S::Body>, BoxError>
+where
+    S: HttpService<Payload>,
+{
+    service.ready().await.map_err(Into::into)?.call(request()).await.map_err(Into::into)
+}
+
+/// One call, to the last byte of its answer: its status.
+pub(crate) async fn complete<S>(service: &mut S) -> Result<u16, BoxError>
+where
+    S: HttpService<Payload>,
+{
+    let response = call(service).await?;
+    let status = response.status().as_u16();
+    response.into_body().collect().await.map_err(Into::into)?;
+    Ok(status)
+}
+
+/// What a call comes to that must not take for ever, and how long it took.
+pub(crate) async fn in_time<F: Future>(call: F) -> (F::Output, Duration) {
+    let start = now();
+    let result = tokio::time::timeout(3_600 * SECOND, call).await;
+    (result.expect("still waiting after an hour"), now() - start)
+}
+
+/// The rejection that a call must have come to.
+pub(crate) fn rejection<T>(result: Result<T, BoxError>) -> Rejection {
+    let error = result.err().expect("a refusal");
+    Rejection::find(&*error).unwrap_or_else(|| panic!("not a refusal of ours: {error}")).clone()
+}
