@@ -65,6 +65,8 @@ mod http_service;
 mod refusal;
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod replay;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
+mod shared;
 #[cfg(test)]
 mod testing;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]

@@ -69,7 +69,7 @@ where
                             state.set(State::Calling { future, permit: Some(permit) });
                         }
                         Err(rejection) => {
-                            let rejection = refuse(rejection, handle.target(), request.extensions());
+                            let rejection = refuse(rejection, handle.0.target(), request.extensions());
                             return Poll::Ready(Err(rejection.into()));
                         }
                     }

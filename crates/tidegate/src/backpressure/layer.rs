@@ -3,6 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{Backpressure, Handle};
+use crate::shared::Shared;
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
 ///
@@ -35,7 +36,7 @@ impl BackpressureLayer {
     pub fn new() -> Self {
         let settings =
             Settings { max_inflight: Some(50), max_queued: 64, queue_timeout: Duration::from_secs(10) };
-        Self { handle: Handle::new(settings), per_service: false }
+        Self { handle: Handle(Shared::new(settings)), per_service: false }
     }
 
     /// At most `calls` in flight, from the call to the end of its body. Zero is taken as one.
@@ -65,7 +66,7 @@ impl BackpressureLayer {
     /// The name in events, usually `provider/model`. The first name given holds.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
-        self.handle.name(name);
+        self.handle.0.name(name);
         self
     }
 
@@ -83,7 +84,7 @@ impl BackpressureLayer {
 
     /// The handle for one more service, or stack.
     pub(crate) fn share(&self) -> Handle {
-        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
     /// This layer for one stack, whose parts all look at the same handle.
@@ -93,7 +94,7 @@ impl BackpressureLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self { handle: self.handle.fresh(change), ..self }
+        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
 }
 

@@ -1,23 +1,22 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::layer::Settings;
+use crate::shared::Shared;
 use crate::watched::Watch;
 use crate::{BoxError, Deadline, ErrorCode, Gate, Rejection, clock};
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(Arc<Slots>);
+pub struct Handle(pub(super) Shared<Settings, Slots>);
 
-struct Slots {
-    name: OnceLock<Box<str>>,
-    settings: Settings,
+pub(super) struct Slots {
     /// First come first served: tokio's semaphore hands a freed permit to the longest waiter.
     permits: Arc<Semaphore>,
     queued: AtomicUsize,
@@ -37,41 +36,18 @@ pub(super) enum Entry {
 /// A call in the queue. Boxed, because tokio's future has no name: one allocation for a call that has to wait.
 pub(super) type Queued = Pin<Box<dyn Future<Output = Result<Permit, Rejection>> + Send>>;
 
-impl Handle {
-    pub(super) fn new(settings: Settings) -> Self {
+impl From<&Settings> for Slots {
+    fn from(settings: &Settings) -> Self {
         let permits = settings.max_inflight.unwrap_or(0).min(Semaphore::MAX_PERMITS);
-        let permits = Arc::new(Semaphore::new(permits));
-        Self(Arc::new(Slots { name: OnceLock::new(), settings, permits, queued: AtomicUsize::new(0) }))
+        Self { permits: Arc::new(Semaphore::new(permits)), queued: AtomicUsize::new(0) }
     }
+}
 
-    /// Another of the same name, with a past of its own.
-    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings().clone();
-        change(&mut settings);
-        let fresh = Self::new(settings);
-        if let Some(name) = self.0.name.get() {
-            fresh.name(name);
-        }
-        fresh
-    }
-
-    pub(super) fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
-    /// Names the limit in events; the first name given holds.
-    pub(crate) fn name(&self, name: &str) {
-        let _ = self.0.name.set(name.into());
-    }
-
-    pub(super) fn target(&self) -> &str {
-        self.0.name.get().map_or("", |name| name)
-    }
-
+impl Handle {
     /// The most calls that may be in flight; `None` if there is no limit.
     #[must_use]
     pub fn limit(&self) -> Option<usize> {
-        self.0.settings.max_inflight
+        self.0.settings().max_inflight
     }
 
     /// How many calls are in flight, their bodies included; zero where there is no limit.
@@ -92,7 +68,7 @@ impl Handle {
     pub fn peek(&self) -> Option<Rejection> {
         let full = self.limit().is_some()
             && self.0.permits.available_permits() == 0
-            && self.queued() >= self.0.settings.max_queued;
+            && self.queued() >= self.0.settings().max_queued;
         full.then(queue_is_full)
     }
 
@@ -115,7 +91,7 @@ struct Place(Handle);
 
 impl Place {
     fn take(handle: &Handle) -> Option<Self> {
-        let max = handle.settings().max_queued;
+        let max = handle.0.settings().max_queued;
         let queued = &handle.0.queued;
         queued
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |queued| (queued < max).then(|| queued + 1))
@@ -124,7 +100,7 @@ impl Place {
     }
 
     async fn wait(self, now: Instant, deadline: Option<Deadline>) -> Result<Permit, Rejection> {
-        let patience = Deadline::after(self.0.settings().queue_timeout, now);
+        let patience = Deadline::after(self.0.0.settings().queue_timeout, now);
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         let permit = Arc::clone(&self.0.0.permits).acquire_owned();
         match tokio::time::timeout_at(until.instant().into(), permit).await {
@@ -150,7 +126,7 @@ impl Watch for Permit {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
-            .field("settings", self.settings())
+            .field("settings", self.0.settings())
             .field("in_flight", &self.in_flight())
             .field("queued", &self.queued())
             .finish()

@@ -1,19 +1,18 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layer::Settings;
 use super::state::{Circuit, Closed, Mark, Pass, Reason, State};
+use crate::shared::Shared;
 use crate::watched::Watch;
 use crate::{BoxError, ErrorCode, Gate, Outcome, Rejection, clock};
 
 /// The circuit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(pub(super) Shared<Settings, Guarded>);
 
-struct Shared {
-    name: OnceLock<Box<str>>,
-    settings: Settings,
+pub(super) struct Guarded {
     circuit: Mutex<Circuit>,
     /// What a healthy call needs to know, without the lock: the generation, and whether it is spotless.
     glance: AtomicU64,
@@ -29,38 +28,14 @@ pub struct Lease {
     pass: Option<Pass>,
 }
 
-impl Handle {
-    pub(super) fn new(settings: Settings) -> Self {
+impl From<&Settings> for Guarded {
+    fn from(settings: &Settings) -> Self {
         let circuit = Circuit::new(settings.clone());
-        let glance = AtomicU64::new(glance(&circuit));
-        let circuit = Mutex::new(circuit);
-        Self(Arc::new(Shared { name: OnceLock::new(), settings, circuit, glance }))
+        Self { glance: AtomicU64::new(glance(&circuit)), circuit: Mutex::new(circuit) }
     }
+}
 
-    /// Another of the same name, with a past of its own.
-    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings().clone();
-        change(&mut settings);
-        let fresh = Self::new(settings);
-        if let Some(name) = self.0.name.get() {
-            fresh.name(name);
-        }
-        fresh
-    }
-
-    pub(super) fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
-    /// Names the circuit in events; the first name given holds.
-    pub(crate) fn name(&self, name: &str) {
-        let _ = self.0.name.set(name.into());
-    }
-
-    pub(super) fn target(&self) -> &str {
-        self.0.name.get().map_or("", |name| name)
-    }
-
+impl Handle {
     /// The state now: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn state(&self) -> State {
@@ -91,7 +66,7 @@ impl Handle {
     /// Lets an attempt through, or says why not.
     pub(super) fn admit(&self) -> Result<Lease, Rejection> {
         let lease = |pass| Lease { handle: self.clone(), pass };
-        if !self.settings().enabled {
+        if !self.0.settings().enabled {
             return Ok(lease(None));
         }
         let glance = self.glance();
@@ -131,7 +106,7 @@ impl Handle {
     }
 
     fn tell(&self, state: State, reason: Option<Reason>) {
-        let (target, layer) = (self.target(), Gate::CircuitBreaker.name());
+        let (target, layer) = (self.0.target(), Gate::CircuitBreaker.name());
         match reason {
             Some(reason) => tracing::warn!(layer, target, state = state.name(), %reason, "circuit opened"),
             None => tracing::info!(layer, target, state = state.name(), "circuit changed"),
@@ -151,7 +126,7 @@ impl Lease {
     /// Says what the attempt came to, and gives the lease back.
     pub(super) fn settle(mut self, outcome: &Outcome) {
         if let Some(pass) = self.pass.take() {
-            self.handle.record(pass, Mark::of(outcome, self.handle.settings()));
+            self.handle.record(pass, Mark::of(outcome, self.handle.0.settings()));
         }
     }
 
@@ -182,7 +157,7 @@ impl Watch for Lease {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("settings", self.settings()).field("state", &self.state()).finish()
+        f.debug_struct("Handle").field("settings", self.0.settings()).field("state", &self.state()).finish()
     }
 }
 

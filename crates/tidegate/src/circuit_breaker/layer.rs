@@ -3,6 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{CircuitBreaker, Handle};
+use crate::shared::Shared;
 
 /// Stops calling a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
@@ -52,7 +53,7 @@ impl CircuitBreakerLayer {
     /// Opens after 5 consecutive failures for 30 s, and closes after one probe that succeeds.
     #[must_use]
     pub fn new() -> Self {
-        Self { handle: Handle::new(Settings::default()), per_service: false }
+        Self { handle: Handle(Shared::new(Settings::default())), per_service: false }
     }
 
     /// Never opens, at the cost of a branch.
@@ -106,7 +107,7 @@ impl CircuitBreakerLayer {
     /// The name in events, usually `provider/model`. The first name given holds.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
-        self.handle.name(name);
+        self.handle.0.name(name);
         self
     }
 
@@ -124,7 +125,7 @@ impl CircuitBreakerLayer {
 
     /// The handle for one more service, or stack.
     pub(crate) fn share(&self) -> Handle {
-        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
     /// This layer for one stack, whose parts all look at the same handle.
@@ -134,7 +135,7 @@ impl CircuitBreakerLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self { handle: self.handle.fresh(change), ..self }
+        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
 }
 

@@ -42,7 +42,7 @@ where
         match self.handle.admit() {
             Ok(lease) => ResponseFuture::calling(self.inner.call(request), lease),
             Err(rejection) => {
-                ResponseFuture::refused(refuse(rejection, self.handle.target(), request.extensions()))
+                ResponseFuture::refused(refuse(rejection, self.handle.0.target(), request.extensions()))
             }
         }
     }

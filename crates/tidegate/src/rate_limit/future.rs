@@ -72,7 +72,7 @@ where
                             state.set(State::Calling { future, spent: Some(spent), handle });
                         }
                         Err(rejection) => {
-                            let rejection = refuse(rejection, handle.target(), request.extensions());
+                            let rejection = refuse(rejection, handle.0.target(), request.extensions());
                             return Poll::Ready(Err(rejection.into()));
                         }
                     }

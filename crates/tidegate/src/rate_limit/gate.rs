@@ -2,22 +2,22 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::layer::{OnLimit, Settings};
 use super::limits::Limits;
+use crate::shared::Shared;
 use crate::{Deadline, ErrorCode, Gate, Outcome, Rejection, Scope, clock};
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(pub(super) Shared<Settings, Line>);
 
-struct Shared {
-    name: OnceLock<Box<str>>,
-    settings: Settings,
+/// The limits, and those who stand in line for them.
+pub(super) struct Line {
     limits: Mutex<Limits>,
     /// The turn to sleep until there is room: one permit, handed on first come first served.
     turn: Semaphore,
@@ -37,37 +37,14 @@ pub(super) enum Entry {
 /// A call in the queue. Boxed, because tokio's future has no name: one allocation for a call that has to wait.
 pub(super) type Queued = Pin<Box<dyn Future<Output = Result<Instant, Rejection>> + Send>>;
 
+impl From<&Settings> for Line {
+    fn from(settings: &Settings) -> Self {
+        let limits = Mutex::new(Limits::new(settings, clock::now()));
+        Self { limits, turn: Semaphore::new(1), waiting: AtomicUsize::new(0), changed: Notify::new() }
+    }
+}
+
 impl Handle {
-    pub(super) fn new(settings: Settings) -> Self {
-        let limits = Mutex::new(Limits::new(&settings, clock::now()));
-        let (turn, waiting, changed) = (Semaphore::new(1), AtomicUsize::new(0), Notify::new());
-        Self(Arc::new(Shared { name: OnceLock::new(), settings, limits, turn, waiting, changed }))
-    }
-
-    /// Another of the same name, with a past of its own.
-    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings().clone();
-        change(&mut settings);
-        let fresh = Self::new(settings);
-        if let Some(name) = self.0.name.get() {
-            fresh.name(name);
-        }
-        fresh
-    }
-
-    pub(super) fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
-    /// Names the limit in events; the first name given holds.
-    pub(crate) fn name(&self, name: &str) {
-        let _ = self.0.name.set(name.into());
-    }
-
-    pub(super) fn target(&self) -> &str {
-        self.0.name.get().map_or("", |name| name)
-    }
-
     /// How many requests could be sent at once now; `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
@@ -88,14 +65,14 @@ impl Handle {
 
     /// Forgets all that was spent, and what the provider said.
     pub fn reset(&self) {
-        *self.limits() = Limits::new(self.settings(), clock::now());
+        *self.limits() = Limits::new(self.0.settings(), clock::now());
         self.0.changed.notify_one();
     }
 
     /// Whether a call that came now would be refused at once, and why. Takes nothing.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
-        if !self.settings().enabled {
+        if !self.0.settings().enabled {
             return None;
         }
         let now = clock::now();
@@ -106,12 +83,12 @@ impl Handle {
     /// Listens to what came back: a 429 closes the gate, and so does an ailing provider that says for how long.
     pub(super) fn learn(&self, outcome: &Outcome) {
         let Outcome::Failure(failure) = outcome else { return };
-        if !self.settings().enabled {
+        if !self.0.settings().enabled {
             return;
         }
         let told = failure.hint.filter(|hint| hint.scope == Scope::Momentary).and_then(|hint| hint.wait);
         let wait = match failure.code {
-            ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.settings().pause)),
+            ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().pause)),
             code if code.counts_against_health() => told,
             _ => None,
         };
@@ -126,7 +103,7 @@ impl Handle {
     }
 
     pub(super) fn enter(&self, deadline: Option<Deadline>) -> Entry {
-        if !self.settings().enabled {
+        if !self.0.settings().enabled {
             return Entry::Admitted(None);
         }
         let now = clock::now();
@@ -150,7 +127,7 @@ impl Handle {
 
     /// The refusal of a call that would have to wait for `wait`, if its waiting would be in vain.
     fn doomed(&self, wait: Duration, deadline: Option<Deadline>, now: Instant) -> Option<Rejection> {
-        let settings = self.settings();
+        let settings = self.0.settings();
         let rejection = if settings.on_limit == OnLimit::Reject {
             refused("rate limit reached")
         } else if wait > settings.max_wait {
@@ -179,7 +156,7 @@ struct Place(Handle);
 
 impl Place {
     fn take(handle: &Handle) -> Option<Self> {
-        let max = handle.settings().max_waiting;
+        let max = handle.0.settings().max_waiting;
         let waiting = &handle.0.waiting;
         waiting
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| (waiting < max).then(|| waiting + 1))
@@ -190,7 +167,7 @@ impl Place {
     /// Waits for a turn, and spends: at the moment returned.
     async fn wait(self, deadline: Option<Deadline>, now: Instant) -> Result<Instant, Rejection> {
         let gate = &self.0;
-        let patience = Deadline::after(gate.settings().max_wait, now);
+        let patience = Deadline::after(gate.0.settings().max_wait, now);
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         let turn = tokio::time::timeout_at(until.instant().into(), gate.0.turn.acquire()).await;
         let in_vain = || match until < patience {
@@ -224,7 +201,7 @@ impl Drop for Place {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
-            .field("settings", self.settings())
+            .field("settings", self.0.settings())
             .field("remaining", &self.remaining())
             .field("waiting", &self.waiting())
             .finish()

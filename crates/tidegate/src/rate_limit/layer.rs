@@ -4,6 +4,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{Handle, RateLimit};
+use crate::shared::Shared;
 
 /// Keeps to the provider's pace; see the [module page](crate::rate_limit).
 ///
@@ -69,7 +70,7 @@ impl RateLimitLayer {
             max_waiting: 1024,
             pause: SECOND,
         };
-        Self { handle: Handle::new(settings), per_service: false }
+        Self { handle: Handle(Shared::new(settings)), per_service: false }
     }
 
     /// At most `requests` a second. Zero is taken as one.
@@ -140,7 +141,7 @@ impl RateLimitLayer {
     /// The name in events, usually `provider/model`. The first name given holds.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
-        self.handle.name(name);
+        self.handle.0.name(name);
         self
     }
 
@@ -158,7 +159,7 @@ impl RateLimitLayer {
 
     /// The handle for one more service, or stack.
     pub(crate) fn share(&self) -> Handle {
-        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
     /// This layer for one stack, whose parts all look at the same handle.
@@ -168,7 +169,7 @@ impl RateLimitLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self { handle: self.handle.fresh(change), ..self }
+        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
 }
 

@@ -51,7 +51,7 @@ where
                 ResponseFuture::queued(queued, ready, request, self.handle.clone())
             }
             Entry::Refused(rejection) => {
-                ResponseFuture::refused(refuse(rejection, self.handle.target(), request.extensions()))
+                ResponseFuture::refused(refuse(rejection, self.handle.0.target(), request.extensions()))
             }
         }
     }

@@ -85,13 +85,13 @@ impl Call {
     }
 
     fn body_cap(&self) -> usize {
-        let settings = self.handle.settings();
+        let settings = self.handle.0.settings();
         if settings.max_retries == 0 { 0 } else { settings.body_cap }
     }
 
     /// Keeps a copy for the next attempt, unless none can follow.
     fn keep(&mut self, request: &Request<Payload>) {
-        let may_follow = self.attempt <= self.handle.settings().max_retries;
+        let may_follow = self.attempt <= self.handle.0.settings().max_retries;
         self.next = if may_follow { copy(request) } else { None };
     }
 
@@ -116,8 +116,8 @@ impl Call {
             random: self.handle.random(),
         };
         let verdict = match rejection {
-            Some(rejection) => self.handle.settings().judge_rejection(rejection, attempt),
-            None => self.handle.settings().judge(&outcome, attempt),
+            Some(rejection) => self.handle.0.settings().judge_rejection(rejection, attempt),
+            None => self.handle.0.settings().judge(&outcome, attempt),
         };
         match verdict {
             Verdict::Again(wait) if !self.ahead.refuses(wait) && self.handle.withdraw() => {
@@ -153,7 +153,7 @@ impl Call {
         trail.push(crate::Verdict::Waiting(wait));
         tracing::debug!(
             layer = "retry",
-            target = self.handle.target(),
+            target = self.handle.0.target(),
             attempt = self.attempt,
             code = outcome.failure().map(|failure| failure.code.code()),
             wait_ms = wait.as_millis() as u64,

@@ -1,18 +1,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::budget::Budget;
 use super::layer::Settings;
 use crate::clock;
+use crate::shared::Shared;
 
 /// The budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(pub(super) Shared<Settings, Counts>);
 
 #[derive(Debug)]
-struct Shared {
-    name: OnceLock<Box<str>>,
-    settings: Settings,
+pub(super) struct Counts {
     budget: Option<Budget>,
     random: Mutex<fastrand::Rng>,
     retries: AtomicU64,
@@ -34,46 +33,20 @@ pub struct Statistics {
     pub out_of_budget: u64,
 }
 
-impl Handle {
-    pub(super) fn new(settings: Settings) -> Self {
-        let budget = settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now()));
-        let random = settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
-        Self(Arc::new(Shared {
-            name: OnceLock::new(),
-            settings,
-            budget,
-            random: Mutex::new(random),
+impl From<&Settings> for Counts {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            budget: settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now())),
+            random: Mutex::new(settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             retries: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
             gave_up: AtomicU64::new(0),
             out_of_budget: AtomicU64::new(0),
-        }))
-    }
-
-    /// Another of the same name, with a past of its own.
-    pub(super) fn fresh(&self, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = self.settings().clone();
-        change(&mut settings);
-        let fresh = Self::new(settings);
-        if let Some(name) = self.0.name.get() {
-            fresh.name(name);
         }
-        fresh
     }
+}
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
-    /// Names the retries in events; the first name given holds.
-    pub(crate) fn name(&self, name: &str) {
-        let _ = self.0.name.set(name.into());
-    }
-
-    pub(super) fn target(&self) -> &str {
-        self.0.name.get().map_or("", |name| name)
-    }
-
+impl Handle {
     /// What the retries came to, since the start.
     #[must_use]
     pub fn statistics(&self) -> Statistics {

@@ -5,6 +5,7 @@ use tower_layer::Layer;
 use super::backoff::Backoff;
 use super::{Ahead, Handle, Retry};
 use crate::Payload;
+use crate::shared::Shared;
 
 /// Asks again when that makes sense; see the [module page](crate::retry).
 ///
@@ -51,7 +52,7 @@ impl RetryLayer {
             body_cap: Payload::DEFAULT_CAP,
             seed: None,
         };
-        Self { handle: Handle::new(settings), per_service: false, ahead: Ahead::default() }
+        Self { handle: Handle(Shared::new(settings)), per_service: false, ahead: Ahead::default() }
     }
 
     /// Never asks again, and keeps nothing to do so.
@@ -120,7 +121,7 @@ impl RetryLayer {
     /// The name in events, usually `provider/model`. The first name given holds.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
-        self.handle.name(name);
+        self.handle.0.name(name);
         self
     }
 
@@ -138,7 +139,7 @@ impl RetryLayer {
 
     /// The handle for one more service, or stack.
     pub(crate) fn share(&self) -> Handle {
-        if self.per_service { self.handle.fresh(|_| ()) } else { self.handle.clone() }
+        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
     /// This layer for one stack, whose parts all look at the same handle.
@@ -154,7 +155,7 @@ impl RetryLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self { handle: self.handle.fresh(change), ..self }
+        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
 }
 

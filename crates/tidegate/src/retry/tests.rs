@@ -19,7 +19,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 fn settings() -> Settings {
-    RetryLayer::exponential().handle().settings().clone()
+    RetryLayer::exponential().handle().0.settings().clone()
 }
 
 fn attempt(number: u32, now: Instant) -> Attempt {
