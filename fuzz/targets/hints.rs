@@ -1,0 +1,21 @@
+//! No header makes anybody wait for longer than a day, and a hint says where it was read.
+//!
+//! An input: the time, and lines of headers.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate_core::{Hint, HintSource};
+use tidegate_fuzz::{headers, moment};
+
+fuzz_target!(|input: &[u8]| {
+    let Some((now, rest)) = input.split_first_chunk() else { return };
+    let (headers, _) = headers(rest);
+    let Some(hint) = Hint::from_headers(&headers, moment(*now)) else { return };
+    assert!(hint.wait.is_none_or(|wait| wait <= Hint::MAX_WAIT), "{hint:?}");
+    match hint.source {
+        HintSource::Header(name) => assert!(hint.wait.is_some() && headers.contains_key(name), "{hint:?}"),
+        source => assert!(source == HintSource::None && hint.wait.is_none(), "{hint:?}"),
+    }
+    assert!(hint.wait.is_some() || hint.should_retry.is_some(), "an empty hint: {hint:?}");
+});

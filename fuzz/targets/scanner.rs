@@ -1,0 +1,95 @@
+//! The same bytes mean the same, however they are cut.
+//!
+//! An input: how events are framed, the provider, the dialect, eight lengths of pieces, and the stream.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidegate_core::{Pulse, Scan, StreamState};
+use tidegate_fuzz::{check, provider};
+use tidegate_providers::stream::{Dialect, Scanner};
+
+#[path = "../../crates/tidegate-providers/tests/streams/amazon.rs"]
+mod amazon;
+
+const DIALECTS: [Option<Dialect>; 7] = [
+    None,
+    Some(Dialect::Chat),
+    Some(Dialect::Responses),
+    Some(Dialect::Anthropic),
+    Some(Dialect::Gemini),
+    Some(Dialect::Cohere),
+    Some(Dialect::Converse),
+];
+
+struct Settings {
+    framing: u8,
+    provider: u8,
+    dialect: u8,
+}
+
+impl Settings {
+    fn scanner(&self) -> Scanner {
+        let provider = provider(self.provider);
+        let scanner = match self.framing % 4 {
+            0 => Scanner::sse(provider),
+            1 => Scanner::json_array(provider),
+            _ => Scanner::amazon(provider),
+        };
+        match DIALECTS[usize::from(self.dialect) % DIALECTS.len()] {
+            Some(dialect) => scanner.with_dialect(dialect),
+            None => scanner,
+        }
+    }
+
+    /// What is sent: the bytes as they are, or the binary events that their lines stand for.
+    fn stream(&self, bytes: &[u8]) -> Vec<u8> {
+        if self.framing % 4 != 3 {
+            return bytes.to_vec();
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let events = text.lines().filter(|line| line.find(' ').is_some_and(|name| name > 0));
+        amazon::stream(&events.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// What a stream comes to, in pieces of these lengths, taken by turns. No length: in one piece.
+fn outcome(mut scanner: Scanner, mut bytes: &[u8], lengths: &[u8]) -> (StreamState, Pulse) {
+    let mut sum = Pulse::default();
+    let mut add = |pulse: Pulse| {
+        sum.events += pulse.events;
+        sum.tokens += pulse.tokens;
+    };
+    for &length in lengths.iter().cycle() {
+        if bytes.is_empty() {
+            break;
+        }
+        let (piece, rest) = bytes.split_at(bytes.len().min(length.into()));
+        add(scanner.push(piece));
+        bytes = rest;
+    }
+    add(scanner.push(bytes));
+    add(scanner.finish());
+    (scanner.state().clone(), sum)
+}
+
+fuzz_target!(|input: &[u8]| {
+    let Some((&[framing, provider, dialect, ref lengths @ ..], bytes)) = input.split_first_chunk::<11>()
+    else {
+        return;
+    };
+    let settings = Settings { framing, provider, dialect };
+    let stream = settings.stream(bytes);
+    let whole = outcome(settings.scanner(), &stream, &[]);
+    // An empty piece is a piece, but with nothing else there is no end.
+    if lengths.iter().any(|&length| length > 0) {
+        assert_eq!(outcome(settings.scanner(), &stream, lengths), whole, "in pieces of {lengths:?}");
+    }
+    let (state, pulse) = whole;
+    assert!(pulse.tokens <= pulse.events, "{pulse:?}");
+    assert_eq!(state.has_started, pulse.tokens > 0, "{state:?} {pulse:?}");
+    assert!(!(state.has_finished && state.failure.is_some()), "{state:?}");
+    if let Some(failure) = &state.failure {
+        check(failure);
+    }
+});
