@@ -26,7 +26,7 @@ pub struct ResilienceConfig {
     pub fallback: FallbackConfig,
 }
 
-/// Settings of [`RetryLayer`].
+/// Settings of [`RetryLayer`](crate::RetryLayer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
@@ -42,7 +42,7 @@ pub struct RetryConfig {
     pub backoff_multiplier: f64,
 }
 
-/// Settings of [`RateLimitLayer`].
+/// Settings of [`RateLimitLayer`](crate::RateLimitLayer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimiterConfig {
@@ -78,7 +78,7 @@ pub enum OnLimitConfig {
     Reject,
 }
 
-/// Settings of [`CircuitBreakerLayer`].
+/// Settings of [`CircuitBreakerLayer`](crate::CircuitBreakerLayer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CircuitBreakerConfig {
@@ -93,7 +93,7 @@ pub struct CircuitBreakerConfig {
     pub half_open_max: u32,
 }
 
-/// Settings of [`BackpressureLayer`].
+/// Settings of [`BackpressureLayer`](crate::BackpressureLayer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackpressureConfig {
