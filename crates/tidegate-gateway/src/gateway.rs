@@ -3,6 +3,7 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
@@ -102,6 +103,8 @@ fn client() -> Result<Client, ConfigError> {
         .retry(reqwest::retry::never())
         // Who is asked is what the file says, whatever `HTTP_PROXY` says.
         .no_proxy()
+        // Nobody takes that long to say that he is there; the next target may be quicker.
+        .connect_timeout(Duration::from_secs(10))
         .build()
         .map_err(|_| ConfigError::new("", "no TLS can be had for talking to providers"))
 }

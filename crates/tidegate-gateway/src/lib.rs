@@ -31,6 +31,7 @@ mod demo;
 mod endpoint;
 mod gateway;
 mod pages;
+mod patient;
 mod proxy;
 mod server;
 

@@ -17,12 +17,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use crate::pages::Board;
+use crate::patient::Patient;
 
 /// More connections than this wait in the backlog of the socket.
 const MAX_CONNECTIONS: usize = 4096;
 
 /// A head may take this long, and so may a connection without one.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A caller may leave an answer unread for this long; then it holds a place that others wait for.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The largest head of a request. hyper takes at most a hundred headers.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -114,7 +118,10 @@ fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_header_size(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Patient::new(stream, WRITE_PATIENCE)),
+            TowerToHyperService::new(router),
+        );
     let connection = graceful.watch(connection);
     async move {
         if let Err(error) = connection.await {

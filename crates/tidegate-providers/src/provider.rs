@@ -56,6 +56,23 @@ impl Provider {
             .map_or(Self::Other, |&(provider, _)| provider)
     }
 
+    /// Whether its chat streams are known to end in `[DONE]`. Many a server that speaks OpenAI's dialect leaves
+    /// it out.
+    pub(crate) const fn sends_done(self) -> bool {
+        matches!(
+            self,
+            Self::OpenAi
+                | Self::Azure
+                | Self::Mistral
+                | Self::Groq
+                | Self::DeepSeek
+                | Self::Together
+                | Self::OpenRouter
+                | Self::Cerebras
+                | Self::XAi
+        )
+    }
+
     /// The name as written before the slash of a target.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -51,7 +51,8 @@ impl<B: Body<Data = Bytes, Error = BoxError>> Body for Ending<B> {
                     // Trailers are of no use to those who read events.
                     Err(_) => continue,
                 },
-                Some(Err(error)) => told(&error, *this.dialect),
+                Some(Err(error)) if is_told(&error) => Some(last_word(this.half)),
+                Some(Err(error)) => Some(event_of(&error, *this.dialect)),
                 None => Some(this.half.split().freeze()),
             };
             *this.has_ended = true;
@@ -85,14 +86,20 @@ fn whole_lines(half: &mut BytesMut, data: Bytes) -> Option<Bytes> {
     }
 }
 
-/// The error event for a stream that broke; none if the provider has told it all already. It begins with an empty
-/// line, which ends the event before it.
-fn told(error: &BoxError, dialect: Dialect) -> Option<Bytes> {
-    if let Outcome::Failure(failure) = Outcome::of_error(&**error)
-        && failure.cause == Cause::InBand
-    {
-        return None;
-    }
+/// Whether the provider has told its error in the stream itself.
+fn is_told(error: &BoxError) -> bool {
+    let outcome = Outcome::of_error(&**error);
+    outcome.failure().is_some_and(|failure| failure.cause == Cause::InBand)
+}
+
+/// What is left of the provider's own error event, and the empty line without which nobody would read it.
+fn last_word(half: &mut BytesMut) -> Bytes {
+    half.extend_from_slice(b"\n\n");
+    half.split().freeze()
+}
+
+/// The error event for a stream that broke. It begins with an empty line, which ends the event before it.
+fn event_of(error: &BoxError, dialect: Dialect) -> Bytes {
     let envelope = Envelope::of_error(&**error);
     let (code, message) = (envelope.code(), envelope.message());
     let event = match dialect {
@@ -109,7 +116,7 @@ fn told(error: &BoxError, dialect: Dialect) -> Option<Bytes> {
             format!("\n\ndata: {error}\n\n")
         }
     };
-    Some(event.into())
+    event.into()
 }
 
 /// Anthropic's own word for what the code says.
@@ -159,7 +166,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_provider_that_told_its_error_is_not_repeated() {
-        let pieces = [Ok("data: a\n\n"), Ok("data: {\"error\":{}}\n\n"), Err(Cause::InBand)];
-        assert_eq!(told(&pieces, Dialect::OpenAi).await, "data: a\n\ndata: {\"error\":{}}\n\n");
+        for last in ["data: {\"error\":{}}\n\n", "data: {\"error\":{}}\n", "data: {\"error\":{}}"] {
+            let told = told(&[Ok("data: a\n\n"), Ok(last), Err(Cause::InBand)], Dialect::OpenAi).await;
+            assert_eq!(told.trim_end(), "data: a\n\ndata: {\"error\":{}}");
+            assert!(told.ends_with("\n\n"), "an event without an empty line is read by nobody: {told:?}");
+        }
     }
 }

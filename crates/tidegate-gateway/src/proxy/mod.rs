@@ -20,8 +20,8 @@ mod target;
 use std::time::Instant;
 
 use axum::body::Body;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tidegate::fallback::{Answered, Strategy};
 use tidegate::{Cause, ErrorCode, Outcome, Trail};
 
@@ -108,13 +108,22 @@ impl Proxy {
 fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
     let outcome = Outcome::of(&answer);
     let strategy = answer.extensions().get().map(Answered::strategy);
-    let (head, body) = answer.into_parts();
+    let (mut head, body) = answer.into_parts();
     let mut response = match outcome.failure() {
         // An error event where a stream should have been: it has not begun, so its status can still tell.
         Some(failure) if failure.cause == Cause::InBand => refusal::of_error(&failure.clone().into()),
+        // Nobody is sent elsewhere with a prompt: a base URL is at fault, or worse.
+        _ if head.status.is_redirection() => {
+            let message = "provider redirects, which its base_url should not";
+            Refusal::new(ErrorCode::ServerError, message).status(StatusCode::BAD_GATEWAY).into_response()
+        }
         _ => {
-            let body = match is_stream(&head.headers) && head.status.is_success() {
-                true => Body::new(Ending::new(body, endpoint.dialect())),
+            let body = match is_readable_stream(&head.headers) && head.status.is_success() {
+                true => {
+                    // What is added at a broken end must not be cut off by a length told before.
+                    head.headers.remove(CONTENT_LENGTH);
+                    Body::new(Ending::new(body, endpoint.dialect()))
+                }
                 false => Body::new(body),
             };
             // A new head: version and extensions are of the connection to the provider.
@@ -133,8 +142,13 @@ fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
     response
 }
 
-fn is_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+/// Events, and not compressed ones: nothing can be added to those.
+fn is_readable_stream(headers: &HeaderMap) -> bool {
+    let is = |name: HeaderName, wanted: &str| {
+        let value = headers.get(name)?.to_str().ok()?.split(';').next()?.trim();
+        Some(value.eq_ignore_ascii_case(wanted))
+    };
+    is(CONTENT_TYPE, "text/event-stream") == Some(true) && is(CONTENT_ENCODING, "identity") != Some(false)
 }
 
 fn mark(response: &mut Response<Body>, strategy: Strategy) {

@@ -9,7 +9,8 @@ use super::glance::Key;
 use super::leaves::{Leaf, walk};
 use super::reading::{End, Reading, Trouble};
 
-/// The terminator. A finish reason alone is none: what comes after it may be cut off too.
+/// The terminator of those whose own dialect this is. Others speak it without one: where it is not known that it
+/// is sent, a body that ends well after a finish reason has ended well, too.
 pub(crate) const DONE: &[u8] = b"[DONE]";
 
 pub(crate) fn read(event: Event<'_>) -> Reading {
@@ -30,7 +31,7 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
             "completion_tokens" => reading.usage.output = Some(number),
             _ => {}
         },
-        (["error"] | ["x_groq", "error"], leaf) if leaf.is_error() => {
+        (["error"] | ["x_groq", "error"] | ["choices", "error"], leaf) if leaf.is_error() => {
             reading.trouble = Some(Trouble::Told);
         }
         (["object"], Leaf::Text("error")) => reading.trouble = Some(Trouble::Told),
@@ -43,7 +44,7 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
 fn is_content(path: &[&str]) -> bool {
     matches!(
         path,
-        ["content" | "reasoning_content" | "reasoning" | "refusal"]
+        ["content" | "reasoning_content" | "reasoning" | "reasoning_text" | "thinking" | "refusal"]
             | ["content", .., "text"]
             | ["tool_calls", _, "name" | "arguments" | "input"]
             | ["function_call", "name" | "arguments"]
@@ -66,7 +67,10 @@ fn take_reason(reading: &mut Reading, reason: &str) {
         "insufficient_system_resource" => {
             Trouble::Reason("insufficient_system_resource", ErrorCode::Overloaded)
         }
-        _ => return,
+        _ => {
+            reading.end = End::Allowed;
+            return;
+        }
     };
     reading.trouble.get_or_insert(trouble);
 }

@@ -104,8 +104,9 @@ fn of_kind(kind: &str) -> Option<Dialect> {
         | "content_block_stop" => Dialect::Anthropic,
         "message-start" | "message-end" | "content-start" | "content-delta" | "content-end"
         | "tool-plan-delta" | "tool-call-start" | "tool-call-delta" | "tool-call-end" => Dialect::Cohere,
-        "messageStart" | "messageStop" | "contentBlockStart" | "contentBlockDelta" | "contentBlockStop"
-        | "metadata" => Dialect::Converse,
+        "messageStart" | "messageStop" | "contentBlockStart" | "contentBlockDelta" | "contentBlockStop" => {
+            Dialect::Converse
+        }
         _ => return None,
     })
 }

@@ -170,6 +170,10 @@ impl Reader {
         }
         match reading.end {
             End::Open => {}
+            // Who is known to send a terminator is held to it.
+            End::Allowed if self.dialect == Some(Dialect::Chat) => {
+                self.may_end = !self.classifier.provider().sends_done();
+            }
             End::Allowed => self.may_end = true,
             End::Said => self.state.has_finished = true,
         }

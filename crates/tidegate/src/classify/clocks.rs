@@ -65,13 +65,23 @@ pub(super) struct Silence {
     /// Signs of life since the clocks were read.
     heard: Pulse,
     heard_bytes: bool,
+    /// Until then a silence that was found too late is not believed.
+    doubt: Option<Instant>,
     // Boxed, so that future and body can hand it on: one allocation for a stream that has to be waited for.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+/// Who looks later than this after a clock ran out was not there when it did: the silence may have been his own.
+const LATE: Duration = Duration::from_millis(100);
+
+/// What then has been waiting to be read comes within this time.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// When there was a sign of life of each kind.
 #[derive(Clone, Copy, Debug)]
 struct Last {
+    /// The head of the answer has come.
+    has_head: bool,
     /// The first token has come.
     has_started: bool,
     token: Instant,
@@ -82,8 +92,14 @@ struct Last {
 impl Silence {
     /// All clocks begin with the call.
     pub(super) fn since(call: Instant, limits: StreamClocks) -> Self {
-        let last = Last { has_started: false, token: call, event: call, byte: call };
-        Self { limits, last, heard: Pulse::default(), heard_bytes: false, sleep: None }
+        let last = Last { has_head: false, has_started: false, token: call, event: call, byte: call };
+        Self { limits, last, heard: Pulse::default(), heard_bytes: false, doubt: None, sleep: None }
+    }
+
+    /// The head came: from now on events and bytes are waited for.
+    pub(super) fn begin(&mut self, now: Instant) {
+        let Last { has_head, event, byte, .. } = &mut self.last;
+        (*has_head, *event, *byte) = (true, now, now);
     }
 
     /// Something came.
@@ -98,7 +114,12 @@ impl Silence {
         let now = clock::now();
         self.last.note(self.heard, self.heard_bytes, now);
         (self.heard, self.heard_bytes) = (Pulse::default(), false);
-        let (end, elapsed) = self.last.first_to_end(&self.limits);
+        let (mut end, elapsed) = self.last.first_to_end(&self.limits);
+        if end + LATE < now {
+            end = *self.doubt.get_or_insert(now + GRACE);
+        } else {
+            self.doubt = None;
+        }
         if end <= now {
             return Poll::Ready(elapsed);
         }
@@ -133,9 +154,13 @@ impl Last {
         };
         let frame = (self.event, Clock::FrameGap, limits.frame_gap);
         let byte = (self.byte, Clock::ByteGap, limits.byte_gap);
-        let ends = [token, frame, byte].map(|(since, clock, limit)| {
-            (Deadline::after(limit, since).instant(), Elapsed::new(clock, limit))
-        });
-        ends.into_iter().min_by_key(|(end, _)| *end).expect("there are three")
+        let end =
+            |(since, clock, limit)| (Deadline::after(limit, since).instant(), Elapsed::new(clock, limit));
+        let first =
+            |one: (Instant, Elapsed), other: (Instant, Elapsed)| if other.0 < one.0 { other } else { one };
+        match self.has_head {
+            false => end(token),
+            true => first(first(end(token), end(frame)), end(byte)),
+        }
     }
 }

@@ -105,7 +105,9 @@ where
                         judge.judge(&mut head, &[]);
                     } else if let Some(scanner) = judge.classifier.scan(&head) {
                         let silence = judge.silence.take();
-                        let silence = silence.unwrap_or_else(|| Silence::since(clock::now(), judge.clocks));
+                        let now = clock::now();
+                        let mut silence = silence.unwrap_or_else(|| Silence::since(now, judge.clocks));
+                        silence.begin(now);
                         let stream = Box::new(Judged::new(body, scanner, silence));
                         this.state.set(State::Holding(Some((head, stream))));
                         continue;

@@ -27,7 +27,7 @@
 //! ```
 //!
 //! # Defaults
-//! A failed answer's body is read to its end, to 64 KiB, or for 5 s of silence, whichever comes first. A stream may be silent for
+//! A failed answer's body is read to its end, to 64 KiB, or for 5 s, whichever comes first. A stream may be silent for
 //! 120 s by each of its clocks ([`StreamClocks`]), and is held back for 64 events or 256 KiB at the most.
 //!
 //! # When it says no

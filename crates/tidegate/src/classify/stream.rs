@@ -1,11 +1,14 @@
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tidegate_core::{Pulse, Scan};
+use tokio::time::Sleep;
 
 use super::clocks::Silence;
 use crate::{BoxError, Cause, ErrorCode, Failure};
@@ -13,6 +16,9 @@ use crate::{BoxError, Cause, ErrorCode, Failure};
 /// Held until then: so many events, or so many bytes, without a token among them.
 const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
+
+/// A provider that has said its last word has this long to close, or to tell what was used.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A stream that is judged as it passes: held back until its first token, and told apart at its end.
 ///
@@ -32,6 +38,8 @@ pub struct Judged<B> {
     held_events: u32,
     scanner: Box<dyn Scan>,
     silence: Silence,
+    /// Runs once the provider has said its last word.
+    farewell: Option<Pin<Box<Sleep>>>,
     end: Option<End>,
     /// Gone once the end is known, and the connection with it.
     rest: Option<Pin<Box<B>>>,
@@ -60,7 +68,7 @@ pub(super) enum Verdict {
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
     pub(super) fn new(rest: B, scanner: Box<dyn Scan>, silence: Silence) -> Self {
         let (held, rest) = (VecDeque::new(), Some(Box::pin(rest)));
-        Self { held, held_bytes: 0, held_events: 0, scanner, silence, end: None, rest }
+        Self { held, held_bytes: 0, held_events: 0, scanner, silence, farewell: None, end: None, rest }
     }
 
     /// Reads until it is known whether this is an answer.
@@ -114,6 +122,11 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
         let Some(rest) = &mut self.rest else { return Poll::Ready((Err(End::Finished), Pulse::default())) };
         let frame = match rest.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => frame,
+            Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
+                let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
+                ready!(farewell.as_mut().poll(cx));
+                return Poll::Ready((Err(self.end_of(None)), Pulse::default()));
+            }
             Poll::Pending => {
                 let elapsed = ready!(self.silence.poll_elapsed(cx));
                 return Poll::Ready((Err(self.end_of(Some(elapsed.into()))), Pulse::default()));

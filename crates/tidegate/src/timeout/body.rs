@@ -38,7 +38,9 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = inner.poll_frame(cx) {
+        // A body that always has something must not outlive its time either.
+        let is_late = this.timer.is_running() && this.timer.poll_elapsed(cx).is_ready();
+        if !is_late && let Poll::Ready(frame) = inner.poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));

@@ -36,6 +36,11 @@ impl Timer {
         self.limit.is_some() || self.deadline.is_some()
     }
 
+    /// Whether the attempt has had to wait before, so that asking is cheap.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Asks whether the time has run out; to be called when there is nothing else to do.
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         if !self.is_set() {
