@@ -321,3 +321,13 @@ async fn routes_that_share_target_and_policy_share_the_state() {
         assert_eq!(seen.header("x-tidegate-attempts"), attempts, "{model}");
     }
 }
+
+/// A redirect was passed on with its `Location`: clients that follow it would take the prompt there.
+#[tokio::test]
+async fn nobody_is_sent_elsewhere_with_a_prompt() {
+    let reply = Reply::status(307).header("location", "http://example.invalid/v1/chat/completions");
+    let provider = Provider::openai().otherwise(reply).start().await.unwrap();
+    let seen = Setup::in_front_of(&provider, "").await.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (502, "E3001"));
+    assert!(!seen.headers.contains_key("location"));
+}

@@ -174,3 +174,26 @@ async fn neither_retry_nor_fallback_acts_after_the_first_token() {
         ("first/model", 1, 0)
     );
 }
+
+/// The error event that ends a broken stream was cut off by the length that the provider had told before.
+#[tokio::test]
+async fn p21_a_told_length_does_not_cut_off_the_error() {
+    let token =
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
+    let reply = Reply::raw(token).header("content-type", "Text/Event-Stream; charset=utf-8");
+    let provider = provider(reply).await;
+    let (seen, text) = stream(&Setup::in_front_of(&provider, "").await).await;
+    assert_eq!(seen.status, 200);
+    assert!(text.starts_with(token) && text.contains("data: {\"error\":"), "{text}");
+}
+
+/// To a compressed stream nothing can be added, and nothing is held back.
+#[tokio::test]
+async fn a_compressed_stream_passes_byte_for_byte() {
+    let bytes = &b"\x1f\x8b not \n really"[..];
+    let reply =
+        Reply::raw(bytes).header("content-type", "text/event-stream").header("content-encoding", "gzip");
+    let provider = provider(reply).await;
+    let seen = Seen::of(Setup::in_front_of(&provider, "").await.question(true)).await;
+    assert_eq!(&seen.body[..], bytes);
+}

@@ -291,3 +291,52 @@ async fn an_attempt_that_fails_before_its_first_token_is_written_down_as_failed(
         trail.steps().iter().filter(|step| matches!(step.verdict, crate::Verdict::Failed(_))).count();
     assert_eq!(failed, 2);
 }
+
+/// A stream left open after its terminator was ended in an error by the attempt's clock; after an error event, caller
+/// and permit waited for the whole token gap.
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_has_said_its_last_word_is_not_waited_for() {
+    for (last, is_good) in [("done", true), ("err", false)] {
+        let (inner, provider) = strict();
+        provider.then(words(&["tok"]).frame(last).stall());
+        let start = clock::now();
+        let response = call(&mut wire(inner, StreamClocks::new())).await.unwrap();
+        let (_, end) = read(response.into_body()).await;
+        assert_eq!((end.is_ok(), clock::now() - start), (is_good, SECOND), "{last}");
+        assert_eq!(provider.live_bodies(), 0);
+    }
+}
+
+/// A reader was away for longer than the token gap; what it came back to was taken for a silent provider.
+#[tokio::test(start_paused = true)]
+async fn p23_the_readers_own_silence_is_not_the_providers() {
+    let (inner, provider) = strict();
+    let clocks = StreamClocks::new().token_gap(SECOND);
+    provider.then(words(&["tok", "ping"]).pause(SECOND / 10).frame("tok").frame("done"));
+    let mut body = call(&mut wire(inner, clocks)).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    tokio::time::advance(30 * SECOND).await;
+    let (text, end) = read(body).await;
+    assert_eq!((text.as_str(), end.is_ok()), ("ping tok done", true));
+
+    // A provider that really is silent is found out all the same, a little later.
+    let (inner, provider) = strict();
+    provider.then(words(&["tok", "ping"]).stall());
+    let mut body = call(&mut wire(inner, clocks)).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    tokio::time::advance(30 * SECOND).await;
+    let start = clock::now();
+    assert!(read(body).await.1.is_err());
+    assert!(clock::now() - start <= SECOND + Duration::from_millis(2));
+}
+
+/// A short gap between events cut the wait for the head, which has a clock of its own.
+#[tokio::test(start_paused = true)]
+async fn events_and_bytes_are_waited_for_from_the_head_on() {
+    let (inner, provider) = strict();
+    provider.then(words(&["tok", "done"]).after(5 * SECOND));
+    let mut request = request();
+    request.headers_mut().insert("stream", "true".parse().unwrap());
+    let clocks = StreamClocks::new().frame_gap(SECOND).byte_gap(SECOND);
+    assert!(send(&mut wire(inner, clocks), request).await.is_ok());
+}
