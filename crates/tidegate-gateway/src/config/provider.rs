@@ -74,6 +74,11 @@ fn check_url(url: &str) -> Result<(), &'static str> {
     if url.contains(['?', '#']) {
         return Err("expected a URL that ends with its path");
     }
+    if Endpoint::ALL.iter().any(|endpoint| url.trim_end_matches('/').ends_with(endpoint.suffix())) {
+        return Err(
+            "expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
+        );
+    }
     Ok(())
 }
 

@@ -190,6 +190,11 @@ fn a_provider_must_be_reachable_and_its_key_usable() {
     for (from, to, message) in [
         ("https://api", "ftp://api", "base_url: expected a URL that begins with http:// or https://"),
         ("https://api", "api", "base_url: expected a URL such as https://api.openai.com/v1"),
+        (
+            "https://api.anthropic.com/v1",
+            "https://api.anthropic.com/v1/messages",
+            "base_url: expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
+        ),
         ("/v1", "/v1?key=sk-secret", "base_url: expected a URL that ends with its path"),
         (
             "https://api",
