@@ -194,7 +194,7 @@ enum Field {
     Inner,
     Details,
     Metadata,
-    #[serde(alias = "x_groq")]
+    #[serde(alias = "x_groq", alias = "choices")]
     Response,
     Reason,
     #[serde(rename = "quotaId", alias = "quota_limit")]

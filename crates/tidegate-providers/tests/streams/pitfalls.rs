@@ -194,3 +194,31 @@ fn the_code_of_a_failure_comes_with_the_words_of_the_provider() {
         assert_eq!(word(fixture).as_deref(), Some(expected), "{fixture}");
     }
 }
+
+/// OpenRouter puts its error into the choice; its code was lost, and a limit was taken for a broken server.
+#[test]
+fn an_error_inside_of_a_choice_keeps_its_code() {
+    let mut scanner = Scanner::sse(Provider::OpenRouter);
+    scanner.push(
+        b"data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"error\",\"error\":{\"code\":429,\"message\":\"slow down\"}}]}\n\n",
+    );
+    assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code.code()), Some("E2001"));
+}
+
+/// Reasoning under a name that was not known was no sign of life, and healthy thinking was cut short.
+#[test]
+fn reasoning_is_content_under_each_of_its_names() {
+    for name in ["reasoning", "reasoning_content", "reasoning_text", "thinking"] {
+        let mut scanner = Scanner::sse(Provider::Other);
+        scanner.push(format!("data: {{\"choices\":[{{\"delta\":{{\"{name}\":\"hm\"}}}}]}}\n\n").as_bytes());
+        assert!(scanner.state().has_started, "{name}");
+    }
+}
+
+/// An event named `metadata` made a stream of server-sent events Amazon's, and finished.
+#[test]
+fn metadata_alone_says_nothing_about_the_dialect() {
+    let mut scanner = Scanner::sse(Provider::Other);
+    scanner.push(b"event: metadata\ndata: {\"run_id\":\"1\"}\n\n");
+    assert!(scanner.dialect().is_none() && !scanner.state().has_finished);
+}

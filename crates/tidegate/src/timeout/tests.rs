@@ -84,3 +84,17 @@ async fn p08_time_outs_and_deadlines_count_against_the_provider() {
         assert_eq!(breaker.handle().state(), State::Open);
     }
 }
+
+/// A body that always had the next frame at hand was never asked for the time, and outlived its deadline.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_has_to_be_waited_for_ends_in_time_too() {
+    let (inner, provider) = strict();
+    let mut service = TimeoutLayer::new(2 * SECOND).layer(inner);
+    provider.answer(200).frame("a").pause(SECOND).frame("b").frame("c");
+    let mut body = call(&mut service).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    body.frame().await.unwrap().unwrap();
+    tokio::time::advance(5 * SECOND).await;
+    assert_eq!(elapsed(body.frame().await.unwrap()), Clock::Attempt);
+    assert_eq!(provider.live_bodies(), 0);
+}
