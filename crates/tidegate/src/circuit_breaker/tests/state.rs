@@ -1,17 +1,14 @@
-use std::time::{Duration, Instant};
+//! The circuit as plain data.
 
-use http_body_util::BodyExt;
+use std::time::Instant;
+
 use proptest::prelude::*;
-use tidegate_testkit::{contract, strict::Answer};
-use tower::{Layer, ServiceExt};
 
-use super::layer::Settings;
-use super::state::{Circuit, Mark, Pass, Reason, State};
-use super::{CircuitBreakerLayer, Handle};
-use crate::testing::{call, complete, rejection, request, strict};
-use crate::{ErrorCode, Failure, Gate, Outcome, clock};
+use super::SECOND;
+use crate::circuit_breaker::layer::Settings;
+use crate::circuit_breaker::state::{Circuit, Mark, Pass, Reason, State};
+use crate::{ErrorCode, Failure, Outcome};
 
-const SECOND: Duration = Duration::from_secs(1);
 const FAILURE: Mark = Mark::Failure(ErrorCode::Overloaded, None);
 
 fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
@@ -191,169 +188,4 @@ proptest! {
         }
         prop_assert!(circuit.admit(now).is_ok());
     }
-}
-
-fn opened(handle: &Handle) -> bool {
-    handle.state() == State::Open
-}
-
-#[tokio::test(start_paused = true)]
-async fn keeps_towers_contract() {
-    contract::check(|inner| CircuitBreakerLayer::new().layer(inner)).await;
-    contract::check(|inner| CircuitBreakerLayer::disabled().layer(inner)).await;
-}
-
-/// P13: 100 x HTTP 503 left the breaker closed. P16: the inner service was called though the circuit was open.
-#[tokio::test(start_paused = true)]
-async fn p13_p16_reads_the_answer_and_does_not_call_once_open() {
-    let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(3).cooldown(30 * SECOND);
-    let mut service = layer.layer(inner);
-    provider.otherwise(Answer::status(503));
-    for _ in 0..3 {
-        assert_eq!(complete(&mut service).await.unwrap(), 503);
-    }
-    let refused = rejection(call(&mut service).await);
-    assert_eq!((refused.gate(), refused.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
-    assert_eq!(provider.calls(), 3);
-
-    tokio::time::advance(30 * SECOND).await;
-    provider.otherwise(Answer::status(200));
-    assert_eq!(complete(&mut service).await.unwrap(), 200);
-    assert_eq!(layer.handle().state(), State::Closed);
-}
-
-/// P03: a hundred streams cut short were recorded as a hundred successes.
-#[tokio::test(start_paused = true)]
-async fn p03_the_end_of_the_body_is_the_outcome() {
-    let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(3);
-    let mut service = layer.layer(inner);
-    provider.otherwise(Answer::status(200).frame("tok").break_off("connection reset"));
-    for _ in 0..3 {
-        assert!(!opened(&layer.handle()));
-        assert!(complete(&mut service).await.is_err());
-    }
-    assert!(opened(&layer.handle()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn callers_that_leave_say_nothing_about_the_provider() {
-    let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(2);
-    let mut service = layer.layer(inner);
-    provider.answer(503);
-    complete(&mut service).await.unwrap();
-    provider.otherwise(Answer::status(200).frame("tok").stall());
-    for _ in 0..50 {
-        let mut response = call(&mut service).await.unwrap();
-        response.body_mut().frame().await.unwrap().unwrap();
-    }
-    assert!(!opened(&layer.handle()));
-    provider.otherwise(Answer::status(503));
-    complete(&mut service).await.unwrap();
-    assert!(opened(&layer.handle()), "nor did they reset the count");
-}
-
-/// P07: a probe that is dropped, before its head or in its body, leaks its slot.
-#[tokio::test(start_paused = true)]
-async fn p07_a_dropped_probe_gives_its_slot_back() {
-    let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(3).cooldown(SECOND);
-    let mut service = layer.layer(inner);
-    provider.answer(503);
-    complete(&mut service).await.unwrap();
-    tokio::time::advance(SECOND).await;
-
-    provider.hang();
-    let mut probe = tokio_test::task::spawn(service.clone().oneshot(request()));
-    assert!(probe.poll().is_pending());
-    assert_eq!(rejection(call(&mut service).await).reason(), "circuit half-open, probes under way");
-    drop(probe);
-
-    // The probe succeeds with its head: another may go, though the body is not at its end.
-    provider.answer(200).stall();
-    let body = call(&mut service).await.unwrap();
-    provider.answer(200).stall();
-    let second = call(&mut service).await.unwrap();
-    drop((body, second));
-    assert_eq!(layer.handle().state(), State::HalfOpen);
-    complete(&mut service).await.unwrap();
-    assert_eq!(layer.handle().state(), State::Closed);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_answer_of_a_probe_that_breaks_off_later_is_a_failure_of_its_own() {
-    for success_threshold in [1, 2] {
-        let (inner, provider) = strict();
-        let layer = CircuitBreakerLayer::new()
-            .failure_threshold(1)
-            .success_threshold(success_threshold)
-            .cooldown(SECOND);
-        let mut service = layer.layer(inner);
-        provider.answer(503);
-        complete(&mut service).await.unwrap();
-        tokio::time::advance(SECOND).await;
-        provider.answer(200).frame("tok").break_off("connection reset");
-        let probe = call(&mut service).await.unwrap();
-        assert!(!opened(&layer.handle()));
-        probe.into_body().collect().await.unwrap_err();
-        assert!(opened(&layer.handle()), "success_threshold {success_threshold}");
-    }
-}
-
-/// P09: a thousand of a thousand were let in.
-#[tokio::test(start_paused = true)]
-async fn p09_half_open_admits_its_probes_of_a_thousand_callers() {
-    let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).half_open_max(3);
-    let mut service = layer.layer(inner);
-    provider.answer(503);
-    complete(&mut service).await.unwrap();
-    tokio::time::advance(SECOND).await;
-    provider.otherwise(Answer::hang());
-    let mut calls: Vec<_> =
-        (0..1_000).map(|_| tokio_test::task::spawn(service.clone().oneshot(request()))).collect();
-    let refused = calls.iter_mut().filter_map(|call| match call.poll() {
-        std::task::Poll::Ready(result) => Some(rejection(result)),
-        std::task::Poll::Pending => None,
-    });
-    assert_eq!(refused.count(), 997);
-    assert_eq!(provider.calls(), 1 + 3);
-}
-
-/// P17: one layer value is one circuit, however often it is applied.
-#[tokio::test(start_paused = true)]
-async fn p17_one_layer_is_one_circuit_unless_told_otherwise() {
-    let shared = CircuitBreakerLayer::new().failure_threshold(1);
-    let apart = shared.clone().per_service();
-    for (layer, refused) in [(shared, true), (apart, false)] {
-        let (inner, provider) = strict();
-        provider.answer(500);
-        complete(&mut layer.layer(inner.clone())).await.unwrap();
-        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn reset_closes_and_forgets() {
-    let (inner, provider) = strict();
-    let layer = CircuitBreakerLayer::new().failure_threshold(1);
-    let mut service = layer.layer(inner);
-    provider.answer(500);
-    complete(&mut service).await.unwrap();
-    assert!(layer.handle().peek().is_some() && layer.handle().cooldown_remaining() == Some(30 * SECOND));
-    layer.handle().reset();
-    assert_eq!((complete(&mut service).await.unwrap(), layer.handle().peek()), (200, None));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refusal_costs_no_time() {
-    let (inner, provider) = strict();
-    let mut service = CircuitBreakerLayer::new().failure_threshold(1).layer(inner);
-    provider.answer(500);
-    complete(&mut service).await.unwrap();
-    let start = clock::now();
-    assert!(tokio_test::task::spawn(service.oneshot(request())).poll().is_ready());
-    assert_eq!(clock::now(), start);
 }
