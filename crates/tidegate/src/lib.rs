@@ -62,11 +62,18 @@ mod bucket;
 mod clock;
 mod http_service;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+mod key;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+#[allow(dead_code, reason = "the gates take it up one by one")]
+mod keyed;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 mod refusal;
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod replay;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
 mod shared;
+#[allow(unused_imports, reason = "the cores take it up one by one")]
+mod sync;
 #[cfg(test)]
 mod testing;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
@@ -74,6 +81,8 @@ mod testing;
 mod watched;
 
 pub use http_service::HttpService;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     BoxError, Category, Cause, Classify, Clock, Deadline, Elapsed, Envelope, ErrorCode, Failure, Gate, Hint,
     HintSource, Outcome, Payload, Rejection, Scope, StatusClassifier, Step, Trail, Verdict,

@@ -37,6 +37,12 @@ impl<S, T> Shared<S, T> {
         &self.0.settings
     }
 
+    /// Whether anybody but the one who asks holds it.
+    #[allow(dead_code, reason = "asked of what is kept by key")]
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Gives the name in events; the first one given holds.
     pub(crate) fn name(&self, name: &str) {
         let _ = self.0.name.set(name.into());

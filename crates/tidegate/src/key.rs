@@ -1,0 +1,211 @@
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HOST};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
+
+/// Tells calls apart, so that each kind of them has a state of its own: a circuit per host, a limit per tenant,
+/// a bulkhead per model.
+///
+/// Of what a key is made of only a hash is kept: keys of any length cost the same, and a credential that tells
+/// callers apart is nowhere to be found in memory, logs or metrics. The hash is SipHash with a secret of the
+/// process, so nobody can make up a header that ends up with somebody else's state. Calls without the header (or
+/// whatever is asked for) share one state.
+#[derive(Clone)]
+pub struct KeyBy {
+    what: &'static str,
+    write: Arc<Write>,
+}
+
+/// Hashes what makes the key.
+type Write = dyn Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync;
+
+/// The head of a request, with a body of any type.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// Where it goes.
+    pub uri: &'a Uri,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// What layers outside have left for those inside.
+    pub extensions: &'a Extensions,
+}
+
+/// On whose behalf a call is made: a request extension, for [`KeyBy::tenant`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant(pub Arc<str>);
+
+/// The model that a call asks for: a request extension, for [`KeyBy::model`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Model(pub Arc<str>);
+
+/// What is left of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key(u64);
+
+impl KeyBy {
+    /// By whatever `key` makes of the head of a request.
+    pub fn new<K: Hash>(key: impl Fn(&RequestHead<'_>) -> K + Send + Sync + 'static) -> Self {
+        Self::writing("custom", move |head, hasher| key(head).hash(hasher))
+    }
+
+    /// By the values of a header.
+    #[must_use]
+    pub fn header(name: HeaderName) -> Self {
+        Self::writing("header", move |head, hasher| write_header(head.headers, &name, hasher))
+    }
+
+    /// By the path, without the query.
+    #[must_use]
+    pub fn path() -> Self {
+        Self::writing("path", |head, hasher| head.uri.path().hash(hasher))
+    }
+
+    /// By the host and port: of the URI, else of the `Host` header.
+    #[must_use]
+    pub fn host() -> Self {
+        Self::writing("host", |head, hasher| match head.uri.authority() {
+            Some(authority) => {
+                (authority.host(), authority.port_u16().or(default_port(head.uri))).hash(hasher);
+            }
+            None => write_header(head.headers, &HOST, hasher),
+        })
+    }
+
+    /// By the credential that the caller brings: `authorization`, `x-api-key`, `api-key` and `x-goog-api-key`.
+    ///
+    /// What is learned from a provider is then learned about one account: an empty purse or a bad key shuts
+    /// nobody else out.
+    #[must_use]
+    pub fn credential() -> Self {
+        const OTHERS: [HeaderName; 3] = [
+            HeaderName::from_static("x-api-key"),
+            HeaderName::from_static("api-key"),
+            HeaderName::from_static("x-goog-api-key"),
+        ];
+        Self::writing("credential", |head, hasher| {
+            write_header(head.headers, &AUTHORIZATION, hasher);
+            for name in &OTHERS {
+                write_header(head.headers, name, hasher);
+            }
+        })
+    }
+
+    /// By the [`Tenant`] in the extensions.
+    #[must_use]
+    pub fn tenant() -> Self {
+        Self::writing("tenant", |head, hasher| head.extensions.get::<Tenant>().hash(hasher))
+    }
+
+    /// By the [`Model`] in the extensions.
+    #[must_use]
+    pub fn model() -> Self {
+        Self::writing("model", |head, hasher| head.extensions.get::<Model>().hash(hasher))
+    }
+
+    fn writing(
+        what: &'static str,
+        write: impl Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync + 'static,
+    ) -> Self {
+        Self { what, write: Arc::new(write) }
+    }
+
+    /// The key of a request; `hasher` brings the secret.
+    pub(crate) fn key<B>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Key {
+        (self.write)(&RequestHead::of(request), &mut hasher);
+        Key(hasher.finish())
+    }
+}
+
+impl<'a> RequestHead<'a> {
+    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
+
+fn default_port(uri: &Uri) -> Option<u16> {
+    match uri.scheme_str() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    }
+}
+
+fn write_header(headers: &HeaderMap, name: &HeaderName, hasher: &mut DefaultHasher) {
+    // How many there are comes last: "a", "b" is another key than "ab".
+    let values = headers.get_all(name).iter().map(|value| value.as_bytes().hash(hasher)).count();
+    values.hash(hasher);
+}
+
+impl fmt::Debug for KeyBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyBy").field(&self.what).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(by: &KeyBy, change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Key {
+        by.key(&change(Request::builder()).body(()).unwrap(), DefaultHasher::new())
+    }
+
+    #[test]
+    fn each_kind_of_key_looks_at_its_part_of_the_head_and_at_nothing_else() {
+        let header = KeyBy::header(HeaderName::from_static("x-user"));
+        assert_eq!(
+            key(&header, |r| r.header("x-user", "a")),
+            key(&header, |r| r.header("x-user", "a").uri("/b"))
+        );
+        assert_ne!(key(&header, |r| r.header("x-user", "a")), key(&header, |r| r.header("x-user", "b")));
+        assert_ne!(key(&header, |r| r.header("x-user", "")), key(&header, |r| r));
+        assert_ne!(
+            key(&header, |r| r.header("x-user", "a").header("x-user", "b")),
+            key(&header, |r| r.header("x-user", "ab"))
+        );
+        let path = KeyBy::path();
+        assert_eq!(key(&path, |r| r.uri("/v1?a")), key(&path, |r| r.uri("http://host/v1?b")));
+        assert_ne!(key(&path, |r| r.uri("/v1")), key(&path, |r| r.uri("/v2")));
+        let host = KeyBy::host();
+        assert_eq!(key(&host, |r| r.uri("https://a/x")), key(&host, |r| r.uri("https://a:443/y")));
+        assert_ne!(key(&host, |r| r.uri("https://a/x")), key(&host, |r| r.uri("https://b/x")));
+        assert_ne!(key(&host, |r| r.header("host", "a")), key(&host, |r| r.header("host", "b")));
+        let credential = KeyBy::credential();
+        for name in ["authorization", "x-api-key", "api-key", "x-goog-api-key"] {
+            assert_ne!(
+                key(&credential, |r| r.header(name, "a")),
+                key(&credential, |r| r.header(name, "b")),
+                "{name}"
+            );
+        }
+        assert_ne!(
+            key(&credential, |r| r.header("x-api-key", "a")),
+            key(&credential, |r| r.header("api-key", "a"))
+        );
+        let tenant = |name: &str| Tenant(name.into());
+        assert_ne!(
+            key(&KeyBy::tenant(), |r| r.extension(tenant("a"))),
+            key(&KeyBy::tenant(), |r| r.extension(tenant("b")))
+        );
+        assert_eq!(key(&KeyBy::model(), |r| r.extension(tenant("a"))), key(&KeyBy::model(), |r| r));
+        let own = KeyBy::new(|head| head.method.clone());
+        assert_ne!(key(&own, |r| r.method("GET")), key(&own, |r| r.method("POST")));
+    }
+
+    #[test]
+    fn nothing_of_a_key_shows() {
+        let by = KeyBy::header(HeaderName::from_static("x-api-key"));
+        assert_eq!(format!("{by:?}"), "KeyBy(\"header\")");
+    }
+}

@@ -1,0 +1,8 @@
+//! What the concurrent cores are built of: the standard library's, or loom's, which tries every interleaving
+//! (`RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib loom`).
+
+#[cfg(not(tidegate_loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic};
+
+#[cfg(tidegate_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic};
