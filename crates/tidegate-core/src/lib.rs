@@ -9,6 +9,7 @@
 
 mod classify;
 mod code;
+mod continuation;
 mod deadline;
 mod elapsed;
 mod envelope;
@@ -22,6 +23,7 @@ mod upload;
 
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
+pub use continuation::{Continuation, Continue, Splice};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
 pub use envelope::Envelope;

@@ -58,6 +58,7 @@
 
 mod answer;
 mod classifier;
+pub mod continuation;
 mod error_body;
 mod expected;
 mod go_duration;

@@ -47,6 +47,11 @@ impl Dialect {
         }
     }
 
+    /// Whether an event says that the answer has failed.
+    pub(crate) fn tells_of_failure(self, event: Event<'_>) -> bool {
+        self.read(event).trouble.is_some()
+    }
+
     /// Whether an event with `data` is a piece of content and nothing else. Says no when in doubt.
     pub(crate) fn is_plain(self, data: &[u8]) -> bool {
         match self {

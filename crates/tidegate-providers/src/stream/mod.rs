@@ -76,6 +76,7 @@ mod scanner;
 mod sse;
 
 pub use dialect::Dialect;
+pub(crate) use dialect::Guess;
 pub use event::Event;
 pub use scanner::Scanner;
 pub use sse::SseFramer;

@@ -1,0 +1,36 @@
+use bytes::Bytes;
+use http::response::Parts;
+
+/// Knows how one model goes on where another one broke off.
+///
+/// Implementations know dialects and providers; the layers know only when to ask.
+pub trait Continue: Send + Sync + 'static {
+    /// Who follows the answer with this head, if it is a stream that could be continued.
+    fn follow(&self, head: &Parts) -> Option<Box<dyn Splice>>;
+}
+
+/// Follows one stream as it passes, and makes one stream of it and of those that continue it.
+///
+/// Sans-io, like [`Scan`](crate::Scan): bytes in, in any chunks, and bytes out. Only whole events come out, so
+/// that what another stream adds is never read as part of an event that was cut.
+pub trait Splice: Send {
+    /// Takes the next bytes, and gives what may be passed on: as they came, or after
+    /// [`go_on`](Self::go_on) in the words of the stream that broke.
+    fn pass(&mut self, bytes: &Bytes) -> Bytes;
+
+    /// The body has ended as it should, or nobody continues it: what was kept back.
+    fn release(&mut self) -> Bytes;
+
+    /// The body of the request that asks `target` (`provider/model`) for the rest of the answer to `request`.
+    /// `None` if it cannot be continued: a tool was called, or it is not understood.
+    fn ask(&self, target: &str, request: &[u8]) -> Option<Bytes>;
+
+    /// What comes from here on is the stream in which `target` goes on. Gives what has to be said between the two;
+    /// half an event that was kept back is gone.
+    fn go_on(&mut self, target: &str) -> Bytes;
+}
+
+/// This request asks for the rest of an answer that another target began: an extension of the request. Its body
+/// is another one than the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Continuation;

@@ -1,0 +1,103 @@
+//! The request for the rest of an answer: the caller's own, with what was delivered.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use super::splice::Told;
+use crate::Provider;
+
+/// For a model that cannot be given the beginning of its own message.
+const INSTRUCTION: &str = "Your last message was cut off in the middle by a lost connection. Go on exactly where it \
+    stopped, with the very next character. Repeat nothing of it, and say nothing about the interruption.";
+
+/// The top level of a request; what is not touched stays as it was written.
+type Fields = BTreeMap<String, Box<RawValue>>;
+
+/// The rest of an answer in OpenAI's chat dialect.
+pub(super) fn chat(target: &str, request: &[u8], told: &Told) -> Option<Bytes> {
+    let mut fields = read(request, told)?;
+    for limit in ["max_tokens", "max_completion_tokens"] {
+        lower(&mut fields, limit, told.tokens)?;
+    }
+    let takes_prefix = Provider::named(target) == Provider::Mistral;
+    extend(&mut fields, &told.text, if takes_prefix { Manner::PrefixFlag } else { Manner::Instruction })
+}
+
+/// The rest of an answer in Anthropic's dialect.
+pub(super) fn messages(target: &str, request: &[u8], told: &Told) -> Option<Bytes> {
+    let mut fields = read(request, told)?;
+    let thinks = fields.get("thinking").is_some_and(|thinking| {
+        serde_json::from_str::<Value>(thinking.get()).is_ok_and(|thinking| thinking["type"] != "disabled")
+    });
+    // A budget for thinking has to stay below the limit.
+    if !thinks {
+        lower(&mut fields, "max_tokens", told.tokens)?;
+    }
+    let manner = if !thinks && takes_prefill(target) { Manner::Prefix } else { Manner::Instruction };
+    // A last message that ends in a space is refused.
+    extend(&mut fields, told.text.trim_end(), manner)
+}
+
+/// How a model is given what has been said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// The last message is the assistant's own.
+    Prefix,
+    /// The same, and it has to be said so.
+    PrefixFlag,
+    /// The user asks to go on.
+    Instruction,
+}
+
+fn read(request: &[u8], told: &Told) -> Option<Fields> {
+    if told.is_beyond {
+        return None;
+    }
+    serde_json::from_slice(request).ok()
+}
+
+/// Lowers a limit of tokens by what was delivered. `None` if nothing is left of it.
+fn lower(fields: &mut Fields, limit: &str, spent: u64) -> Option<()> {
+    let Some(raw) = fields.get_mut(limit) else { return Some(()) };
+    let Ok(tokens) = serde_json::from_str::<u64>(raw.get()) else { return Some(()) };
+    let left = tokens.checked_sub(spent).filter(|left| *left > 0)?;
+    *raw = to_raw_value(&left).ok()?;
+    Some(())
+}
+
+fn extend(fields: &mut Fields, text: &str, manner: Manner) -> Option<Bytes> {
+    if !text.is_empty() {
+        let mut messages: Vec<Box<RawValue>> = serde_json::from_str(fields.get("messages")?.get()).ok()?;
+        let last: Value = serde_json::from_str(messages.last()?.get()).ok()?;
+        // The caller has begun the assistant's message, and the model went on with that.
+        let begun = match last["role"] == "assistant" {
+            true => {
+                messages.pop();
+                last["content"].as_str()?.to_owned()
+            }
+            false => String::new(),
+        };
+        let mut said = json!({ "role": "assistant", "content": begun + text });
+        if manner == Manner::PrefixFlag {
+            said["prefix"] = true.into();
+        }
+        messages.push(to_raw_value(&said).ok()?);
+        if manner == Manner::Instruction {
+            messages.push(to_raw_value(&json!({ "role": "user", "content": INSTRUCTION })).ok()?);
+        }
+        fields.insert("messages".to_owned(), to_raw_value(&messages).ok()?);
+    }
+    serde_json::to_vec(fields).ok().map(Bytes::from)
+}
+
+/// Whether a model of Anthropic's goes on from the beginning of its own message: those up to 4.5 do, later ones
+/// refuse the request (Anthropic, "What's new in Claude 4.6").
+fn takes_prefill(target: &str) -> bool {
+    let model = target.split_once('/').map_or(target, |(_, model)| model);
+    let is_old = ["claude-2", "claude-3", "claude-instant"].iter().any(|old| model.contains(old));
+    let is_four = ["-4-0", "-4-1", "-4-5", "-4-2025"].iter().any(|four| model.contains(four));
+    is_old || (model.contains("claude") && is_four)
+}
