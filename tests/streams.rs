@@ -197,3 +197,62 @@ async fn a_compressed_stream_passes_byte_for_byte() {
     let seen = Seen::of(Setup::in_front_of(&provider, "").await.question(true)).await;
     assert_eq!(&seen.body[..], bytes);
 }
+
+/// P31: a continuation spliced tool calls. Of text it makes one stream.
+#[tokio::test]
+async fn p31_a_stream_that_breaks_is_gone_on_with_where_the_policy_says_so() {
+    let first = provider(Reply::ok().tokens(8).cut_after(3)).await;
+    let second = provider(Reply::text("and all is well")).await;
+    let policy = "fallback = { continue_streams = true }";
+    let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
+    let (seen, text) = stream(&setup).await;
+    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "first/model"));
+    assert!(text.contains("t3 ") && !text.contains("t4 "), "{text}");
+    assert!(text.contains(": continued by second/model\n\n") && text.contains("well"), "{text}");
+    assert_eq!(text.matches("\"role\":\"assistant\"").count(), 1, "{text}");
+    assert!(text.ends_with("data: [DONE]\n\n") && !text.contains("error"), "{text}");
+    let ids: std::collections::BTreeSet<_> = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line.strip_prefix("data: ")?).ok())
+        .map(|chunk| chunk["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(ids.len(), 1, "{text}");
+    let asked = second.log().requests();
+    let asked: serde_json::Value = serde_json::from_slice(&asked[0].body).unwrap();
+    assert_eq!((&asked["model"], &asked["messages"][1]["content"]), (&"model".into(), &"t1 t2 t3 ".into()));
+}
+
+#[tokio::test]
+async fn a_broken_message_is_gone_on_with_in_its_own_block() {
+    let claude = |reply| async { Provider::anthropic().otherwise(reply).start().await.unwrap() };
+    let (first, second) =
+        (claude(Reply::ok().tokens(8).cut_after(3)).await, claude(Reply::text("the end")).await);
+    let file = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        providers.one = {{ base_url = "{}", dialect = "anthropic" }}
+        providers.anthropic = {{ base_url = "{}", dialect = "anthropic" }}
+        policies.default = {{ fallback = {{ continue_streams = true }} }}
+        routes = [{{ path = "/v1/messages", chain = ["one/model", "anthropic/claude-3-5-haiku"] }}]
+        "#,
+        first.base_url(),
+        second.base_url(),
+    );
+    let setup = Setup::of_file(&file, |_| None).await;
+    let body = r#"{"model":"any","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let seen = Seen::of(setup.post("/v1/messages").body(body)).await;
+    let text = String::from_utf8(seen.body.to_vec()).unwrap();
+    for kind in
+        ["message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop"]
+    {
+        assert_eq!(text.matches(&format!("event: {kind}\n")).count(), 1, "{kind}: {text}");
+    }
+    assert!(text.contains("t3 ") && text.contains("end") && !text.contains("event: error"), "{text}");
+    let asked: serde_json::Value = serde_json::from_slice(&second.log().requests()[0].body).unwrap();
+    assert_eq!((&asked["max_tokens"], &asked["messages"][1]["content"]), (&6.into(), &"t1 t2 t3".into()));
+    assert_eq!(
+        asked["messages"].as_array().unwrap().len(),
+        2,
+        "given as the beginning of the model's own message"
+    );
+}

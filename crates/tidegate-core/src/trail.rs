@@ -54,6 +54,13 @@ pub enum Verdict {
         /// What the one before it came to.
         because: Option<ErrorCode>,
     },
+    /// The stream broke, and another target is asked for the rest of it.
+    Continued {
+        /// Its name.
+        by: Arc<str>,
+        /// Why the stream broke.
+        because: Option<ErrorCode>,
+    },
 }
 
 impl Trail {

@@ -115,7 +115,8 @@ impl Stacks<'_> {
         let targets = route.chain.iter().map(|name| self.target(name, route, &policy));
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = targets.next().ok_or_else(|| ConfigError::new("routes", "a chain is empty"))?;
-        Ok(Chain::new(first, targets, policy.fallback.layer(), policy.timeout.total))
+        let fallback = policy.fallback.layer().map_err(|error| error.within("fallback"))?;
+        Ok(Chain::new(first, targets, fallback, policy.timeout.total))
     }
 
     fn target(

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use tidegate::stack::ResponseFuture;
-use tidegate::{BoxError, Payload, ReqwestService, Resilience};
+use tidegate::{BoxError, Continuation, Payload, ReqwestService, Resilience};
 use tower::Service;
 
-use super::asked::Place;
+use super::asked::{Asked, Place};
 use crate::config::{ConfigError, Provider, TargetName};
 use crate::endpoint::{Dialect, Endpoint};
 
@@ -65,14 +66,19 @@ impl Address {
         if let Some((name, value)) = self.credentials.clone() {
             request.headers_mut().insert(name, value);
         }
-        let spliced = match (request.extensions().get::<Place>(), request.body().bytes()) {
-            (Some(place), Some(body)) => Some(place.splice(body, &self.model)),
-            _ => None,
-        };
-        if let Some(body) = spliced {
+        if let Some(body) = request.body().bytes().and_then(|body| self.rename(body, request.extensions())) {
             *request.body_mut() = body.into();
         }
         request
+    }
+
+    /// The body with the target's own name for the model.
+    fn rename(&self, body: &Bytes, extensions: &Extensions) -> Option<Bytes> {
+        // What asks for the rest of an answer is another body than the caller's.
+        if extensions.get::<Continuation>().is_some() {
+            return Some(Asked::read(body).ok()?.place.splice(body, &self.model));
+        }
+        Some(extensions.get::<Place>()?.splice(body, &self.model))
     }
 }
 

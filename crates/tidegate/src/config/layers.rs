@@ -20,8 +20,9 @@ impl ResilienceBuilder {
     /// A number is out of its range.
     pub fn from_config(config: &ResilienceConfig) -> Result<Self, ConfigError> {
         config.timeout.check().map_err(|error| error.within("timeout"))?;
+        let fallback = config.fallback.layer().map_err(|error| error.within("fallback"))?;
         let mut builder = Self::new("")
-            .fallback(config.fallback.layer())
+            .fallback(fallback)
             .attempt_timeout(config.timeout.attempt)
             .stream_clocks(config.timeout.stream_clocks());
         if let Some(total) = config.timeout.total {
@@ -153,12 +154,26 @@ impl TimeoutConfig {
 
 impl FallbackConfig {
     /// A chain without targets yet, that acts as configured.
-    #[must_use]
-    pub fn layer(&self) -> FallbackLayer {
-        FallbackLayer::new()
+    ///
+    /// # Errors
+    ///
+    /// Streams are to be continued, and the `providers` feature is off.
+    pub fn layer(&self) -> Result<FallbackLayer, ConfigError> {
+        let layer = FallbackLayer::new()
             .on_context_length(self.on_context_length)
-            .on_content_filter(self.on_content_filter)
+            .on_content_filter(self.on_content_filter);
+        if self.continue_streams { continue_streams(layer) } else { Ok(layer) }
     }
+}
+
+#[cfg(feature = "providers")]
+fn continue_streams(layer: FallbackLayer) -> Result<FallbackLayer, ConfigError> {
+    Ok(layer.continue_streams(tidegate_providers::continuation::StreamContinuation))
+}
+
+#[cfg(not(feature = "providers"))]
+fn continue_streams(_: FallbackLayer) -> Result<FallbackLayer, ConfigError> {
+    Err(ConfigError::new("continue_streams", "the feature `providers` for it", true))
 }
 
 /// A fractional quota as a whole number of requests in a period of its own: 0.5 a second is 1 in 2 s.

@@ -138,6 +138,8 @@ pub struct FallbackConfig {
     pub on_context_length: bool,
     /// Also when the content filter refuses.
     pub on_content_filter: bool,
+    /// The next target goes on with a text stream that breaks; `false`.
+    pub continue_streams: bool,
 }
 
 impl Default for RetryConfig {

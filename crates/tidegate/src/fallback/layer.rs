@@ -1,3 +1,7 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tidegate_core::Continue;
 use tower_layer::Layer;
 
 use super::policy::Policy;
@@ -13,10 +17,11 @@ pub struct FallbackLayer {
 }
 
 /// What the user sets, apart from the targets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) policy: Policy,
     pub(super) body_cap: usize,
+    pub(super) continues: Option<Arc<dyn Continue>>,
 }
 
 impl Default for FallbackLayer {
@@ -29,7 +34,8 @@ impl FallbackLayer {
     /// A chain of nobody but the service it is put around.
     #[must_use]
     pub fn new() -> Self {
-        let settings = Settings { policy: Policy::default(), body_cap: Payload::DEFAULT_CAP };
+        let settings =
+            Settings { policy: Policy::default(), body_cap: Payload::DEFAULT_CAP, continues: None };
         Self { handle: Handle::default(), settings }
     }
 
@@ -55,6 +61,17 @@ impl FallbackLayer {
         self
     }
 
+    /// When a stream breaks after its first token, asks the next target to go on from the text that was delivered,
+    /// and makes one stream of the two. Off by default.
+    ///
+    /// Never across a tool call; see `StreamContinuation` of the providers for what is continued, and how. Such a
+    /// stream passes event by event: a part of an event waits for the rest of it.
+    #[must_use]
+    pub fn continue_streams(mut self, continues: impl Continue) -> Self {
+        self.settings.continues = Some(Arc::new(continues));
+        self
+    }
+
     /// Request bodies up to so many bytes are kept for the other targets; 32 MiB by default.
     #[must_use]
     pub fn body_cap(mut self, bytes: usize) -> Self {
@@ -73,6 +90,16 @@ impl<S> Layer<S> for FallbackLayer {
     type Service = Fallback<S>;
 
     fn layer(&self, inner: S) -> Fallback<S> {
-        Fallback::new(inner, self.handle.clone(), self.settings)
+        Fallback::new(inner, self.handle.clone(), self.settings.clone())
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("policy", &self.policy)
+            .field("body_cap", &self.body_cap)
+            .field("continues", &self.continues.is_some())
+            .finish()
     }
 }

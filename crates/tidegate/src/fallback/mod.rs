@@ -40,26 +40,28 @@
 //! once the deadline of the call has passed.
 //!
 //! # Streams
-//! Once a good head has arrived the bytes are the caller's, and no other target is asked. A request body up to
+//! Once a good head has arrived the bytes are the caller's, and no other target is asked; unless the stream breaks
+//! and [`continue_streams`](FallbackLayer::continue_streams) was set: then the next target may go on with its text,
+//! in the same stream. A request body up to
 //! [`body_cap`](FallbackLayer::body_cap) is kept for the other targets; a longer one goes to the first only.
 //!
 //! # Mistakes people make
 //! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a bad request then
 //! fails once per target, and costs as often.
 
+mod body;
+mod chain;
 mod future;
 mod layer;
 mod policy;
 mod service;
 mod target;
 
+pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use layer::FallbackLayer;
 pub use service::Fallback;
 pub use target::{Answered, AsTarget, Handle, Strategy, TargetBody, TargetStatistics};
-
-/// The body of an answer: the first target's, or another one's.
-pub type ResponseBody<B> = http_body_util::Either<B, TargetBody>;
 
 #[cfg(test)]
 mod tests;

@@ -46,11 +46,11 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let handle = self.handle.clone();
         match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, handle, self.settings),
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, handle, self.settings.clone()),
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, handle, self.settings)
+                ResponseFuture::collecting(ready, request, handle, self.settings.clone())
             }
         }
     }

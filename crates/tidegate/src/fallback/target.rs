@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
+use tower_service::Service;
 
 use crate::{BoxError, HttpService, Payload};
 
@@ -17,6 +18,9 @@ pub type TargetBody = UnsyncBoxBody<Bytes, BoxError>;
 
 /// Another target, whatever its type.
 pub(super) type TargetService = BoxCloneSyncService<Request<Payload>, Response<TargetBody>, BoxError>;
+
+/// Another target at work.
+pub(super) type TargetFuture = <TargetService as Service<Request<Payload>>>::Future;
 
 /// A service that can be a target of a chain: any stack, or any client.
 ///

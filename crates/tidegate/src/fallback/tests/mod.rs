@@ -1,3 +1,5 @@
+mod continuation;
+
 use std::time::Duration;
 
 use http_body_util::BodyExt;

@@ -1,0 +1,214 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+use tidegate_core::Splice;
+use tower_service::Service;
+
+use super::chain::Chain;
+use super::target::{Target, TargetBody, TargetFuture, TargetService};
+use crate::{BoxError, Payload};
+
+/// The body of an answer: the first target's, or another one's, or the one's gone on with by the other.
+#[pin_project]
+pub struct ResponseBody<B> {
+    #[pin]
+    source: Source<B>,
+    continuing: Option<Box<Continuing>>,
+}
+
+/// Whose bytes these are.
+#[pin_project(project = SourceProj)]
+pub(super) enum Source<B> {
+    First(#[pin] B),
+    Other(TargetBody),
+    /// The stream has ended, or broken.
+    Gone,
+}
+
+/// A stream that another target goes on with if it breaks.
+///
+/// ```text
+///              broken, and there is a target
+///   ┌─────────┐ ─────────────────────▶ ┌──────────┐ ─▶ ┌─────────┐ ──▶ failed: the next target, or
+///   │ passing │                        │ readying │    │ calling │     the error of the stream that broke
+///   └─────────┘ ◀────────────────────────────────────── └─────────┘
+///                    a stream, spliced
+/// ```
+pub(super) struct Continuing {
+    chain: Chain,
+    splice: Box<dyn Splice>,
+    step: Step,
+    /// Why the stream broke, while others are asked to go on with it.
+    broken: Option<BoxError>,
+    /// To be told once all bytes are.
+    last: Option<Result<HeaderMap, BoxError>>,
+}
+
+enum Step {
+    Passing,
+    Readying(TargetService, Option<Request<Payload>>),
+    Calling(TargetFuture),
+    Ended,
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn new(source: Source<B>, continuing: Option<Box<Continuing>>) -> Self {
+        Self { source, continuing }
+    }
+}
+
+impl Continuing {
+    pub(super) fn new(chain: Chain, splice: Box<dyn Splice>) -> Self {
+        Self { chain, splice, step: Step::Passing, broken: None, last: None }
+    }
+
+    /// Takes what the source has next.
+    fn take(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>) -> Bytes {
+        match frame.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => self.splice.pass(&data),
+            Some(Ok(Err(trailers))) => self.end(trailers.into_trailers().ok().map(Ok)),
+            None => self.end(None),
+            Some(Err(error)) => {
+                self.ask(&error);
+                match self.step {
+                    Step::Ended => self.end(Some(Err(error))),
+                    _ => {
+                        self.broken = Some(error);
+                        Bytes::new()
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the next target to go on, if there is one that may.
+    fn ask(&mut self, error: &BoxError) {
+        self.step = match self.chain.instead_of_rest(error, &*self.splice) {
+            Some((Target { service, .. }, request)) => Step::Readying(service, Some(request)),
+            None => Step::Ended,
+        };
+    }
+
+    /// Nothing more comes of it but what was kept back.
+    fn end(&mut self, last: Option<Result<HeaderMap, BoxError>>) -> Bytes {
+        (self.step, self.last) = (Step::Ended, last);
+        self.splice.release()
+    }
+
+    /// Waits for somebody to go on, and gives their bytes; or nobody does.
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Option<TargetBody>> {
+        loop {
+            let result = match &mut self.step {
+                Step::Passing | Step::Ended => return Poll::Ready(None),
+                Step::Readying(service, request) => match service.poll_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        let request = request.take().expect("asked once");
+                        self.step = Step::Calling(service.call(request));
+                        continue;
+                    }
+                    Poll::Ready(Err(error)) => Err(error),
+                    Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
+                },
+                Step::Calling(future) => ready!(future.as_mut().poll(cx)),
+            };
+            match self.chain.rest_of(result) {
+                Ok(body) => {
+                    (self.step, self.broken) = (Step::Passing, None);
+                    return Poll::Ready(Some(body));
+                }
+                Err(error) => self.ask(&error),
+            }
+        }
+    }
+
+    /// What stands between the two streams.
+    fn go_on(&mut self) -> Bytes {
+        let target = self.chain.current().map_or("", |target| &*target.name);
+        self.splice.go_on(target)
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Source<B> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project() {
+            SourceProj::First(body) => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            SourceProj::Other(body) => Pin::new(body).poll_frame(cx),
+            SourceProj::Gone => Poll::Ready(None),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut this = self.project();
+        let Some(continuing) = this.continuing else { return this.source.poll_frame(cx) };
+        loop {
+            let bytes = match continuing.step {
+                Step::Passing => {
+                    let bytes = continuing.take(ready!(this.source.as_mut().poll_frame(cx)));
+                    // A broken stream goes before another is asked for: it may hold a connection, or a permit.
+                    if !matches!(continuing.step, Step::Passing) {
+                        this.source.set(Source::Gone);
+                    }
+                    bytes
+                }
+                Step::Readying(..) | Step::Calling(_) => match ready!(continuing.poll_other(cx)) {
+                    Some(body) => {
+                        this.source.set(Source::Other(body));
+                        continuing.go_on()
+                    }
+                    // The reader is told why the stream broke, not why nobody could help.
+                    None => {
+                        let broken = continuing.broken.take();
+                        continuing.end(broken.map(Err))
+                    }
+                },
+                Step::Ended => {
+                    return Poll::Ready(continuing.last.take().map(|last| last.map(Frame::trailers)));
+                }
+            };
+            if !bytes.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match (&self.continuing, &self.source) {
+            (Some(continuing), _) => matches!(continuing.step, Step::Ended) && continuing.last.is_none(),
+            (None, Source::First(body)) => body.is_end_stream(),
+            (None, Source::Other(body)) => body.is_end_stream(),
+            (None, Source::Gone) => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.continuing, &self.source) {
+            (None, Source::First(body)) => body.size_hint(),
+            (None, Source::Other(body)) => body.size_hint(),
+            (Some(_), _) | (None, Source::Gone) => SizeHint::new(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("may_go_on", &self.continuing.is_some()).finish_non_exhaustive()
+    }
+}
