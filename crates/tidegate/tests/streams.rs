@@ -1,0 +1,181 @@
+//! Streams through the whole stack: every fixture that the providers crate has, cut anywhere, broken anywhere, and left
+//! anywhere. The bytes are the provider's, the verdict is that of the bytes, and each guard hears of one end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use tidegate::circuit_breaker::State;
+use tidegate::providers::{Provider, stream::Scanner};
+use tidegate::{BackpressureLayer, CircuitBreakerLayer, Outcome, Payload, RateLimitLayer, ResilienceBuilder};
+use tidegate_core::Scan;
+use tidegate_testkit::strict;
+
+struct Fixture {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+fn fixtures() -> Vec<Fixture> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tidegate-providers/fixtures/streams");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let mut fixtures: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "sse"))
+        .map(|path| Fixture {
+            name: path.file_stem().unwrap().to_str().unwrap().to_owned(),
+            bytes: std::fs::read(&path).unwrap(),
+        })
+        .collect();
+    fixtures.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(fixtures.len() > 80);
+    fixtures
+}
+
+/// What the bytes mean when they are read at once.
+fn judged(provider: Provider, bytes: &[u8]) -> Scanner {
+    let mut scanner = Scanner::sse(provider);
+    scanner.push(bytes);
+    scanner.finish();
+    scanner
+}
+
+/// How the body goes after its last piece.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Last {
+    Ends,
+    Breaks,
+    Stalls,
+}
+
+/// What came of one call.
+#[derive(Debug, PartialEq)]
+enum End {
+    NoHead,
+    Left,
+    Finished,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Play {
+    bytes: Vec<u8>,
+    cuts: Vec<usize>,
+    last: Last,
+    /// So many frames are read; then the caller leaves.
+    patience: usize,
+}
+
+/// Plays a stream through a stack with room for one call and patience for one failure.
+async fn play(name: &str, play: &Play) -> (End, Vec<u8>) {
+    let (inner, provider) = strict::service::<Payload>();
+    let answer = provider.answer(200).header("content-type", "text/event-stream");
+    let mut start = 0;
+    for (number, &cut) in play.cuts.iter().chain([&play.bytes.len()]).enumerate() {
+        let answer = answer.clone().frame(play.bytes[start..cut].to_vec());
+        if number % 3 == 1 {
+            answer.pause(Duration::from_secs(1));
+        }
+        start = cut;
+    }
+    match play.last {
+        Last::Ends => {}
+        Last::Breaks => drop(answer.break_off("reset")),
+        Last::Stalls => drop(answer.stall()),
+    }
+    let breaker = CircuitBreakerLayer::new().failure_threshold(1);
+    let service = ResilienceBuilder::new(name)
+        .backpressure(BackpressureLayer::max_inflight(1).max_queued(0))
+        .rate_limit(RateLimitLayer::per_minute(100))
+        .circuit_breaker(breaker.clone())
+        .service(inner);
+    let signals = service.signals();
+
+    let request = Request::post("http://provider/").body(Payload::from(r#"{"stream":true}"#)).unwrap();
+    let (mut read, mut counts_against) = (Vec::new(), false);
+    let end = match service.clone().send(request).await {
+        Err(error) => {
+            counts_against = is_ill(&Outcome::of_error(&*error));
+            End::NoHead
+        }
+        Ok(response) if Outcome::of(&response) != Outcome::Success => {
+            counts_against = is_ill(&Outcome::of(&response));
+            drop(response);
+            End::NoHead
+        }
+        Ok(response) => {
+            let mut body = response.into_body();
+            assert_eq!(signals.snapshot().current_inflight, 1, "the permit lives as long as the body");
+            let mut frames = 0;
+            loop {
+                if frames == play.patience {
+                    break End::Left;
+                }
+                frames += 1;
+                match body.frame().await {
+                    Some(Ok(frame)) => read.extend(frame.into_data().unwrap()),
+                    Some(Err(error)) => {
+                        counts_against = is_ill(&Outcome::of_error(&*error));
+                        break End::Failed;
+                    }
+                    None => break End::Finished,
+                }
+            }
+        }
+    };
+    let snapshot = signals.snapshot();
+    assert_eq!((snapshot.current_inflight, snapshot.queued), (0, 0), "{end:?}");
+    assert_eq!((provider.live_bodies(), provider.live_futures()), (0, 0));
+    assert_eq!(breaker.handle().state() == State::Open, counts_against, "{end:?}");
+    (end, read)
+}
+
+fn is_ill(outcome: &Outcome) -> bool {
+    use tidegate::ErrorCode::{QuotaExhausted, ServerError};
+    outcome.failure().is_some_and(|failure| {
+        failure.code.counts_against_health() || matches!(failure.code, QuotaExhausted | ServerError)
+    })
+}
+
+fn run(name: &str, the_play: &Play) -> (End, Vec<u8>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(play(name, the_play))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn p03_the_bytes_are_the_providers_and_the_verdict_is_that_of_the_bytes(
+        which: Index,
+        length: Option<Index>,
+        cuts in prop::collection::vec(any::<Index>(), 0..12),
+        last in prop_oneof![4 => Just(Last::Ends), 1 => Just(Last::Breaks), 1 => Just(Last::Stalls)],
+        patience in prop_oneof![Just(usize::MAX), 0usize..12],
+    ) {
+        let fixtures = fixtures();
+        let Fixture { name, bytes } = which.get(&fixtures);
+        let provider = Provider::named(name.split('_').next().unwrap());
+        let length = length.map_or(bytes.len(), |length| length.index(bytes.len() + 1));
+        let bytes = &bytes[..length];
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        let the_play = Play { bytes: bytes.to_vec(), cuts, last, patience };
+
+        let (end, read) = run(name.split('_').next().unwrap(), &the_play);
+        prop_assert!(bytes.starts_with(&read), "{name}: not the provider's bytes");
+        let scanner = judged(provider, bytes);
+        let state = scanner.state();
+        // A body that breaks or stalls before its end may lack what only an end tells.
+        let has_finished = state.failure.is_none() && state.has_finished;
+        match end {
+            End::Finished => prop_assert!(has_finished && read == bytes, "{name}: {state:?}"),
+            End::Failed => prop_assert!((!has_finished || last != Last::Ends) && read == bytes, "{name}: {state:?}"),
+            End::Left => {}
+            End::NoHead => prop_assert!(!state.has_started || state.failure.is_some(), "{name}: {state:?}"),
+        }
+    }
+}
