@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 use tidegate_core::{Classify, Failure, Outcome, Scan};
@@ -52,6 +52,15 @@ impl ProviderClassifier {
     }
 }
 
+impl ProviderClassifier {
+    /// Whether an answer in JSON may be an array that is sent element by element. Only Google's can, and then
+    /// nobody knew its length; the rest is told by its first byte.
+    fn may_stream_json(&self, head: &Parts) -> bool {
+        matches!(self.provider, Provider::Gemini | Provider::Vertex)
+            && !head.headers.contains_key(CONTENT_LENGTH)
+    }
+}
+
 impl From<Provider> for ProviderClassifier {
     fn from(provider: Provider) -> Self {
         Self::new(provider)
@@ -73,7 +82,8 @@ impl Classify for ProviderClassifier {
 
     /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
     /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
-    /// cannot be read.
+    /// cannot be read. Google streams a JSON array where `alt=sse` is not asked for; an answer of Google's in JSON
+    /// that tells no length is held until its first byte, which says whether it is one.
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
             || asks_for_stream(body)
@@ -91,6 +101,8 @@ impl Classify for ProviderClassifier {
             Some(Box::new(Scanner::sse(self.provider)))
         } else if is("application/vnd.amazon.eventstream") {
             Some(Box::new(Scanner::amazon(self.provider)))
+        } else if is("application/json") && self.may_stream_json(head) {
+            Some(Box::new(Scanner::json(self.provider)))
         } else {
             None
         }

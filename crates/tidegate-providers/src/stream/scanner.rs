@@ -22,6 +22,10 @@ pub struct Scanner {
 }
 
 enum Framer {
+    /// JSON of which no byte has come.
+    Undecided,
+    /// One JSON text: not for us.
+    Plain,
     Sse(SseFramer),
     Array(ArrayFramer),
     Amazon(AmazonFramer),
@@ -44,9 +48,18 @@ impl Scanner {
         Self::new(provider, Framer::Sse(SseFramer::new()))
     }
 
+    /// For JSON that may be an array sent element by element, which its first byte tells. Anything else in JSON is
+    /// let through as it comes: each piece of it is content, and its end is its end. A body without a byte is no
+    /// JSON, and was cut.
+    #[must_use]
+    pub fn json(provider: Provider) -> Self {
+        Self::new(provider, Framer::Undecided)
+    }
+
     /// For a JSON array that is sent element by element, as Google does without `alt=sse`.
     ///
-    /// By its head such an answer looks like any other in JSON, so nobody but the one who asked for it knows.
+    /// By its head such an answer looks like any other in JSON; [`json`](Self::json) is for those who did not ask
+    /// for it themselves.
     #[must_use]
     pub fn json_array(provider: Provider) -> Self {
         Self::new(provider, Framer::Array(ArrayFramer::default()))
@@ -95,8 +108,15 @@ impl fmt::Debug for Scanner {
 
 impl Scan for Scanner {
     fn push(&mut self, bytes: &[u8]) -> Pulse {
+        if let Framer::Undecided = self.framer
+            && let Some(first) = bytes.trim_ascii_start().first()
+        {
+            self.framer = if *first == b'[' { Framer::Array(ArrayFramer::default()) } else { Framer::Plain };
+        }
         let reader = &mut self.reader;
         match &mut self.framer {
+            Framer::Undecided => {}
+            Framer::Plain => reader.let_through(),
             Framer::Sse(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Array(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Amazon(framer) => framer.push(bytes, |event| reader.take(event)),
@@ -126,6 +146,14 @@ impl Scan for Scanner {
 }
 
 impl Reader {
+    /// A piece of something that is no stream of events.
+    fn let_through(&mut self) {
+        self.pulse.events = self.pulse.events.saturating_add(1);
+        self.pulse.tokens = self.pulse.tokens.saturating_add(1);
+        self.state.has_started = true;
+        self.may_end = true;
+    }
+
     fn take(&mut self, event: Event<'_>) {
         self.pulse.events = self.pulse.events.saturating_add(1);
         if self.state.failure.is_some() || (event.data.is_empty() && !event.is_error) {

@@ -141,7 +141,8 @@ fn usage(answer: &Answer<'_>) -> Value {
 /// The exception and the words that usually come with a status.
 fn usual(status: StatusCode) -> (&'static str, &'static str) {
     match status.as_u16() {
-        401 | 403 => ("AccessDeniedException", "You do not have access to the model."),
+        401 => ("UnrecognizedClientException", "The security token is not valid."),
+        403 => ("AccessDeniedException", "You do not have access to the model."),
         404 => ("ResourceNotFoundException", "The model is not found."),
         408 => ("ModelTimeoutException", "The model took too long."),
         424 => ("ModelErrorException", "The model had an error."),
