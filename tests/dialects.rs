@@ -497,6 +497,22 @@ async fn a_plain_answer_is_passed_untouched_and_a_refusal_has_its_code() {
     }
 }
 
+/// JSON of no told length could be a stream, until its first byte says that it is none.
+#[tokio::test]
+async fn plain_json_of_no_told_length_is_passed_untouched_and_its_cut_is_no_clean_end() {
+    let (first, second) = ("\n{\"candidates\":[", "{}],\"error\":{\"code\":503}}");
+    let reply = Reply::raw(first).frame(second);
+    for (reply, expected, is_whole) in
+        [(reply.clone(), [first, second].concat(), true), (reply.cut_after(1), first.to_owned(), false)]
+    {
+        let server = ARRAY.server(reply).await;
+        let response = ARRAY.stack().oneshot(ARRAY.question(&server)).await.unwrap();
+        assert_eq!(Outcome::of(&response), Outcome::Success);
+        let (read, error) = read(response).await;
+        assert_eq!((text(&read), error.is_none()), (expected.into(), is_whole));
+    }
+}
+
 /// A gateway whose route of this dialect asks the servers in their order.
 async fn gateway(row: &Row, route: &str, servers: &[&Server], policy: &str) -> Setup {
     let dialect = if route == "/v1/messages" { "anthropic" } else { "openai" };

@@ -108,3 +108,35 @@ impl Classify for ProviderClassifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_scanned(provider: Provider, headers: &[(HeaderName, &'static str)]) -> bool {
+        let mut response = http::Response::new(());
+        for (name, value) in headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        ProviderClassifier::new(provider).scan(&response.into_parts().0).is_some()
+    }
+
+    /// All that a head can say; the rest is for the first byte.
+    #[test]
+    fn only_googles_json_of_no_told_length_may_be_a_stream() {
+        let json = (CONTENT_TYPE, "application/json; charset=UTF-8");
+        for (provider, expected) in [
+            (Provider::Gemini, true),
+            (Provider::Vertex, true),
+            (Provider::OpenAi, false),
+            (Provider::Cohere, false),
+            (Provider::Other, false),
+        ] {
+            assert_eq!(is_scanned(provider, &[json.clone()]), expected, "{provider}");
+            assert!(!is_scanned(provider, &[json.clone(), (CONTENT_LENGTH, "120")]), "{provider}");
+            assert!(!is_scanned(provider, &[json.clone(), (CONTENT_ENCODING, "gzip")]), "{provider}");
+            assert!(!is_scanned(provider, &[(CONTENT_TYPE, "text/plain")]), "{provider}");
+            assert!(is_scanned(provider, &[(CONTENT_TYPE, "text/event-stream")]), "{provider}");
+        }
+    }
+}

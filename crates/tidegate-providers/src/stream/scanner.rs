@@ -222,3 +222,52 @@ impl Reader {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(pieces: &[&[u8]]) -> (Scanner, Vec<Pulse>) {
+        let mut scanner = Scanner::json(Provider::Gemini);
+        let pulses = pieces.iter().map(|piece| scanner.push(piece)).collect();
+        scanner.finish();
+        (scanner, pulses)
+    }
+
+    const TOKEN: &[u8] = br#"{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}"#;
+    const LAST: &[u8] = br#"{"candidates":[{"finishReason":"STOP"}]}"#;
+
+    #[test]
+    fn json_that_begins_with_a_bracket_is_read_as_an_array_wherever_it_is_cut() {
+        let whole = [b" \r\n[", TOKEN, b",\n", LAST, b"]"].concat();
+        for cut in 0..whole.len() {
+            let (scanner, pulses) = play(&[&whole[..cut], &whole[cut..]]);
+            let tokens: u32 = pulses.iter().map(|pulse| pulse.tokens).sum();
+            assert_eq!((tokens, scanner.dialect()), (1, Some(Dialect::Gemini)), "{cut}");
+            assert!(scanner.state().has_started && scanner.state().has_finished, "{cut}");
+        }
+        let (cut, _) = play(&[b"[", TOKEN]);
+        assert!(cut.state().has_started && !cut.state().has_finished);
+        let (failed, _) = play(&[br#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#]);
+        assert!(failed.state().failure.is_some() && !failed.state().has_started);
+    }
+
+    #[test]
+    fn any_other_json_is_let_through_piece_by_piece() {
+        // Even if it looks like an error or a cut: whoever reads the whole of it will see.
+        for plain in [&b"{\"error\":{\"code\":503}}"[..], b"\n {\"a\":[", b"\"[\"", b"7"] {
+            let (first, rest) = plain.split_at(plain.len() / 2 + 1);
+            let (scanner, pulses) = play(&[first, rest]);
+            assert_eq!(pulses[0], Pulse { events: 1, tokens: 1 });
+            assert!(scanner.state().has_started && scanner.state().has_finished);
+            assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_byte_is_no_json() {
+        let (scanner, pulses) = play(&[b"", b" \n"]);
+        assert_eq!(pulses, [Pulse::default(); 2]);
+        assert!(!scanner.state().has_started && !scanner.state().has_finished);
+    }
+}

@@ -9,7 +9,7 @@ pub(super) struct Question {
     pub(super) is_stream: bool,
     /// How a stream is to be framed.
     pub(super) framing: Framing,
-    /// Whether an OpenAI stream is to end with its usage.
+    /// Whether OpenAI's stream is to end with its usage.
     pub(super) wants_usage: bool,
     pub(super) prompt_tokens: usize,
     /// How many texts are to be embedded.

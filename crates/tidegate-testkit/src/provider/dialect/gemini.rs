@@ -54,9 +54,9 @@ impl Dialect for Gemini {
 
     /// The body is the only place for a wait.
     fn error(&self, status: StatusCode, words: &ErrorWords, _: &str) -> Value {
-        let (usual_word, usual_message) = usual(status);
-        let word = words.code.as_deref().unwrap_or(usual_word);
-        let mut message = words.message.clone().unwrap_or_else(|| usual_message.to_owned());
+        let word = words.code.as_deref().unwrap_or(usual(status).0);
+        let status = status_of(word).unwrap_or(status);
+        let mut message = words.message.clone().unwrap_or_else(|| usual(status).1.to_owned());
         let mut details = Vec::new();
         if let Some(reason) = &words.kind {
             details.push(json!({
@@ -73,7 +73,7 @@ impl Dialect for Gemini {
             }));
             details.push(json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": wait}));
         }
-        let mut error = json!({"code": number(word, status), "message": message, "status": word});
+        let mut error = json!({"code": status.as_u16(), "message": message, "status": word});
         if !details.is_empty() {
             error["details"] = json!(details);
         }
@@ -197,10 +197,8 @@ fn usual(status: StatusCode) -> (&'static str, &'static str) {
     }
 }
 
-/// The number that goes with a word: inside a stream there is no status to take it from.
-fn number(word: &str, status: StatusCode) -> u16 {
-    let known = [401, 403, 404, 429, 499, 503, 504, 400, 500]
-        .into_iter()
-        .find(|&number| StatusCode::from_u16(number).is_ok_and(|status| usual(status).0 == word));
-    known.unwrap_or(status.as_u16())
+/// The status that goes with a word: inside a stream there is no other to take it from.
+fn status_of(word: &str) -> Option<StatusCode> {
+    let known = [400, 401, 403, 404, 429, 499, 500, 503, 504].into_iter();
+    known.filter_map(|status| StatusCode::from_u16(status).ok()).find(|&status| usual(status).0 == word)
 }
