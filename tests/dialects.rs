@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use tidegate::classify::StreamClocks;
 use tidegate::providers::ProviderClassifier;
 use tidegate::{
-    BoxError, Cause, Classify, Clock, Elapsed, Failure, FallbackLayer, Outcome, Payload, ReqwestService,
-    Resilience, ResilienceBuilder,
+    BoxError, Cause, CircuitBreakerLayer, Classify, Clock, Elapsed, Failure, FallbackLayer, Outcome, Payload,
+    Rejection, ReqwestService, Resilience, ResilienceBuilder,
 };
 use tidegate_core::{Scan, Stop, Usage};
 use tidegate_testkit::{Fault, Provider, Reply, Server};
@@ -377,7 +377,8 @@ async fn p23_a_stall_with_pings_ends_by_the_token_clock() {
         let stack = row.builder().stream_clocks(StreamClocks::new().token_gap(GAP)).service(reqwest());
         let response = stack.oneshot(row.question(&server)).await.unwrap();
         let start = Instant::now();
-        let (read, error) = read(response).await;
+        let read = tokio::time::timeout(GAP * 200, read(response)).await;
+        let (read, error) = read.unwrap_or_else(|_| panic!("{}: pinged for ever", row.name));
         assert!(start.elapsed() > GAP / 2, "{}: {:?}", row.name, start.elapsed());
         let error = error.unwrap_or_else(|| panic!("{}: a clean end", row.name));
         assert_eq!(error.downcast_ref().map(Elapsed::clock), Some(Clock::TokenGap), "{}: {error}", row.name);
@@ -494,6 +495,29 @@ async fn a_plain_answer_is_passed_untouched_and_a_refusal_has_its_code() {
         let wait = refused.hint.as_ref().and_then(|hint| hint.wait);
         assert_eq!(wait.is_some(), row.tells_wait, "{}: {wait:?}", row.name);
         assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(9)), "{}: {wait:?}", row.name);
+    }
+}
+
+#[tokio::test]
+async fn three_broken_streams_open_a_circuit_of_threshold_three_and_callers_that_leave_do_not() {
+    for row in &ROWS {
+        let server = row.server(Reply::ok().tokens(8).stall_after(2)).await;
+        let breaker = CircuitBreakerLayer::new().failure_threshold(3);
+        let stack = row.builder().circuit_breaker(breaker).service(reqwest());
+        for _ in 0..5 {
+            let response = stack.clone().oneshot(row.question(&server)).await.unwrap();
+            let mut body = Box::pin(response.into_body());
+            body.frame().await.unwrap().unwrap();
+        }
+        server.log().in_flight_is(0).await;
+        server.script().otherwise(Reply::ok().tokens(8).end_after(3));
+        for _ in 0..3 {
+            let response = stack.clone().oneshot(row.question(&server)).await.unwrap();
+            assert!(read(response).await.1.is_some(), "{}", row.name);
+        }
+        let refused = stack.clone().oneshot(row.question(&server)).await.err().unwrap();
+        assert!(Rejection::find(&*refused).is_some(), "{}: {refused}", row.name);
+        assert_eq!((server.log().calls(), server.log().abandoned()), (8, 5), "{}", row.name);
     }
 }
 

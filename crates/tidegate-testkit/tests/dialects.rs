@@ -361,6 +361,20 @@ async fn every_dialect_tells_its_limits_as_it_does_and_no_other_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_too_many_at_once_is_overload_by_the_status_of_the_dialect() {
+    for (provider, status) in
+        [(Provider::groq as fn() -> Provider, 498), (Provider::gemini, 503), (Provider::bedrock, 503)]
+    {
+        let provider = provider().concurrency_limit(1).service();
+        let path = provider.chat_path("m", true);
+        let first = post(&provider, &path, STREAM).await;
+        assert_eq!(post(&provider, &path, STREAM).await.status(), status);
+        drop(first);
+        assert_eq!(post(&provider, &path, STREAM).await.status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_stream_is_pinged_wherever_it_is_silent() {
     let second = Duration::from_secs(1);
     let empty = |chunk: Value| format!("data: {chunk}\n\n");

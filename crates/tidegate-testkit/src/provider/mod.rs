@@ -69,6 +69,7 @@ mod body;
 mod closed;
 mod definition;
 mod dialect;
+mod faults;
 mod limit;
 mod log;
 mod memory;

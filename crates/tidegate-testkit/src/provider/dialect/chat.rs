@@ -3,96 +3,16 @@ use std::time::SystemTime;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
+use super::flavours::{Chat, Failing, Opening, Ping, Reasoning, UsageAt};
 use super::{
     Answer, CREATED, Dialect, Endpoint, ErrorWords, Event, Events, Question, Standing, StopWords, bearer,
     text,
 };
 
-/// Chat completions, models and embeddings as OpenAI has them, in one of its [flavours](super::flavours).
-#[derive(Clone, Copy)]
-pub(in crate::provider) struct Chat {
-    /// Where it is found. The first is told to clients; a `*` stands for the model.
-    pub(super) bases: &'static [&'static str],
-    /// The header of the key, where the usual one is not the only one.
-    pub(super) key: Option<&'static str>,
-    pub(super) request_id: &'static str,
-    pub(super) overloaded: u16,
-    pub(super) opening: Opening,
-    pub(super) ping: Ping,
-    pub(super) reasoning: Reasoning,
-    pub(super) usage: UsageAt,
-    pub(super) failing: Failing,
-    pub(super) limits: fn(&Standing) -> Vec<(&'static str, String)>,
-    pub(super) error: fn(StatusCode, &ErrorWords) -> Value,
-}
-
-/// What comes before the role.
-#[derive(Clone, Copy)]
-pub(super) enum Opening {
-    Nothing,
-    Ping,
-    PromptFilter,
-}
-
-/// A sign of life.
-#[derive(Clone, Copy)]
-pub(super) enum Ping {
-    Comment(&'static str),
-    /// An event with a name and no data.
-    Name(&'static str),
-    /// A chunk whose text is empty.
-    EmptyDelta,
-}
-
-/// Where a thought stands in a delta.
-#[derive(Clone, Copy)]
-pub(super) enum Reasoning {
-    Field(&'static str),
-    /// Among the parts of the content.
-    Parts,
-}
-
-/// Where a stream tells its usage.
-#[derive(Clone, Copy)]
-pub(super) enum UsageAt {
-    /// In a chunk without choices, for those who ask.
-    ChunkIfAsked,
-    /// The same, for all.
-    Chunk,
-    /// With the reason to stop.
-    LastChoice,
-    /// With the reason to stop, in the field `x_groq`.
-    XGroq,
-}
-
-/// How an answer tells that the provider failed, where there is a way besides the error event.
-#[derive(Clone, Copy)]
-pub(super) enum Failing {
-    Event,
-    /// By this reason to stop.
-    Reason(&'static str),
-    /// By a text in the field `x_groq`.
-    XGroq,
-    /// By a chunk with an error next to its choices, which is its error event, too.
-    ErrorChunk,
-}
-
 const STOP: StopWords =
     StopWords { natural: "stop", tool: "tool_calls", length: "length", filter: "content_filter" };
 
 impl Chat {
-    /// The path below the base, and the model if the base names one.
-    fn below<'a>(&self, path: &'a str) -> Option<(&'a str, Option<&'a str>)> {
-        self.bases.iter().find_map(|base| match base.split_once('*') {
-            None => Some((path.strip_prefix(base)?, None)),
-            Some((before, _)) => {
-                let rest = path.strip_prefix(before)?;
-                let slash = rest.find('/')?;
-                Some((&rest[slash..], Some(&rest[..slash])))
-            }
-        })
-    }
-
     /// The error next to a choice that stops for it.
     fn error_chunk(&self, words: &ErrorWords) -> Event {
         let mut error = (self.error)(StatusCode::BAD_GATEWAY, words)["error"].take();
