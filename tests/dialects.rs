@@ -1,6 +1,7 @@
 //! Every dialect, every fault of a stream, one promise a test: over real sockets, through the library's stack for
 //! each of them, and through the gateway for those that its callers can ask in.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -216,8 +217,12 @@ impl Row {
     }
 }
 
+/// One client for all, since it takes its time to be built; no connection is kept, since each test has a runtime
+/// of its own.
 fn reqwest() -> ReqwestService {
-    ReqwestService::new(reqwest::Client::builder().no_proxy().build().unwrap())
+    static CLIENT: LazyLock<reqwest::Client> =
+        LazyLock::new(|| reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap());
+    ReqwestService::new(CLIENT.clone())
 }
 
 async fn read<B>(response: Response<B>) -> Read
@@ -306,7 +311,7 @@ async fn p22_an_answer_that_fails_before_its_first_token_falls_over_to_one_clean
             });
             let stack = row
                 .builder()
-                .stream_clocks(StreamClocks::new().first_token(millis(150)))
+                .stream_clocks(StreamClocks::new().first_token(millis(200)))
                 .fallback(FallbackLayer::new().then("spare/m", spare))
                 .service(reqwest());
             let response = stack.oneshot(row.question(&first)).await.unwrap();
@@ -371,13 +376,13 @@ async fn an_error_after_the_first_token_is_delivered_and_then_an_error_with_its_
 /// P23, in every dialect, whatever a ping is there.
 #[tokio::test]
 async fn p23_a_stall_with_pings_ends_by_the_token_clock() {
-    const GAP: Duration = Duration::from_millis(100);
+    const GAP: Duration = Duration::from_millis(200);
     for row in &ROWS {
         let server = row.server(Reply::ok().tokens(5).stall_after(2).pings(GAP / 10)).await;
         let stack = row.builder().stream_clocks(StreamClocks::new().token_gap(GAP)).service(reqwest());
         let response = stack.oneshot(row.question(&server)).await.unwrap();
         let start = Instant::now();
-        let read = tokio::time::timeout(GAP * 200, read(response)).await;
+        let read = tokio::time::timeout(GAP * 100, read(response)).await;
         let (read, error) = read.unwrap_or_else(|_| panic!("{}: pinged for ever", row.name));
         assert!(start.elapsed() > GAP / 2, "{}: {:?}", row.name, start.elapsed());
         let error = error.unwrap_or_else(|| panic!("{}: a clean end", row.name));
@@ -427,7 +432,7 @@ async fn a_malformed_event_is_not_the_end() {
 #[tokio::test]
 async fn a_giant_event_does_not_break_the_stream() {
     for row in &ROWS {
-        for (at, bytes) in [(0, 600_000), (0, 100_000), (2, 600_000), (2, 100_000)] {
+        for (at, bytes) in [(0, 600_000), (1, 100_000), (2, 600_000)] {
             let reply = Reply::ok().tokens(4).giant_event_at(row.preamble + at, bytes);
             let (said, _) = row.said(reply.clone()).await;
             let (read, error) = row.read(reply).await;
@@ -590,7 +595,7 @@ async fn p21_through_the_gateway_a_broken_stream_gives_its_tokens_and_then_an_er
         for reply in [Reply::ok().tokens(8).cut_after(3), Reply::ok().tokens(8).end_after(3), stalled.clone()]
         {
             let server = row.server(reply).await;
-            let policy = r#"timeout = { token_gap = "100ms" }"#;
+            let policy = r#"timeout = { token_gap = "200ms" }"#;
             let (seen, text) = through(&gateway(row, route, &[&server], policy).await, route).await;
             let error = text.trim_end().lines().last().unwrap();
             assert!(seen.status == 200 && error.starts_with("data: {"), "{}: {text}", row.name);

@@ -132,7 +132,7 @@ mod tests {
             (Provider::Cohere, false),
             (Provider::Other, false),
         ] {
-            assert_eq!(is_scanned(provider, &[json.clone()]), expected, "{provider}");
+            assert_eq!(is_scanned(provider, std::slice::from_ref(&json)), expected, "{provider}");
             assert!(!is_scanned(provider, &[json.clone(), (CONTENT_LENGTH, "120")]), "{provider}");
             assert!(!is_scanned(provider, &[json.clone(), (CONTENT_ENCODING, "gzip")]), "{provider}");
             assert!(!is_scanned(provider, &[(CONTENT_TYPE, "text/plain")]), "{provider}");
