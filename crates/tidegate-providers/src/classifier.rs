@@ -50,9 +50,7 @@ impl ProviderClassifier {
         }
         Answer::read(self.provider, None, &headers, body, now).failure(now)
     }
-}
 
-impl ProviderClassifier {
     /// Whether an answer in JSON may be an array that is sent element by element. Only Google's can, and then
     /// nobody knew its length; the rest is told by its first byte.
     fn may_stream_json(&self, head: &Parts) -> bool {
@@ -80,15 +78,17 @@ impl Classify for ProviderClassifier {
         Answer::read(self.provider, Some(head.status), &head.headers, body, now).failure(now).into()
     }
 
-    /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
-    /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
-    /// cannot be read. Google streams a JSON array where `alt=sse` is not asked for; an answer of Google's in JSON
-    /// that tells no length is held until its first byte, which says whether it is one.
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
             || asks_for_stream(body)
     }
 
+    /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
+    /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
+    /// cannot be read.
+    ///
+    /// Google streams a JSON array to those who do not ask for `alt=sse`. By its head it is an answer in JSON that
+    /// tells no length, and its first byte says whether it is one; until then such an answer of Google's is held.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let value = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));

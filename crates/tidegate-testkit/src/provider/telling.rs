@@ -18,12 +18,19 @@ pub(super) struct Telling {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
     Frame(Bytes),
-    Wait(Duration),
+    Silence(Silence),
     /// Lets the frames so far reach the caller.
     Flush,
-    Stall,
-    Pings(Duration, Bytes),
     Fail(Fault),
+}
+
+/// Nothing is said for a while but, now and then, that somebody is still there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Silence {
+    /// How long; for ever if it is not set.
+    pub(super) time: Option<Duration>,
+    /// The sign of life, and how often it comes.
+    pub(super) pings: Option<(Duration, Bytes)>,
 }
 
 /// Who tells, and in which frames.
@@ -53,7 +60,7 @@ impl Telling {
         let (sent, length, end) = match reply.ending {
             Ending::Whole | Ending::ErrorAt(..) | Ending::FailedAt(..) => (text, promised, Vec::new()),
             Ending::EndAfter(_) => (half, None, Vec::new()),
-            Ending::StallAfter(_) => (half, promised, vec![Step::Stall]),
+            Ending::StallAfter(_) => (half, promised, vec![Step::Silence(Silence::default())]),
             Ending::CutAfter(_) => (half, promised, vec![Step::Flush, Step::Fail(Fault::cut())]),
             Ending::ResetAfter(_) => (half, promised, vec![Step::Flush, Step::Fail(Fault::reset())]),
         };
@@ -77,7 +84,7 @@ impl Telling {
         for (number, events) in tokens.into_iter().enumerate() {
             stream.pause(number);
             if number > 0 {
-                stream.silence(reply.pace);
+                stream.silence(Some(reply.pace));
             }
             for event in events {
                 if stream.tell(event, giant.as_ref()) {
@@ -105,7 +112,7 @@ impl Telling {
         let mut stream = Stream::new(reply, teller);
         for (number, frame) in frames.iter().take(said).enumerate() {
             if number > 0 {
-                stream.silence(reply.pace);
+                stream.silence(Some(reply.pace));
             }
             stream.steps.push(Step::Frame(frame.clone()));
         }
@@ -147,21 +154,16 @@ impl<'a> Stream<'a> {
         if let Some((after, time)) = self.reply.pause
             && after == tokens
         {
-            self.silence(time);
+            self.silence(Some(time));
         }
     }
 
-    /// Nothing for a while but signs of life.
-    fn silence(&mut self, mut time: Duration) {
-        if let Some(every) = self.reply.pings.filter(|every| !every.is_zero()) {
-            let ping = self.framer.ping(self.teller.dialect.ping());
-            while time > every {
-                self.steps.extend([Step::Wait(every), Step::Frame(ping.clone())]);
-                time -= every;
-            }
-        }
-        if !time.is_zero() {
-            self.steps.push(Step::Wait(time));
+    /// For `time`, or for ever.
+    fn silence(&mut self, time: Option<Duration>) {
+        let every = self.reply.pings.filter(|every| !every.is_zero());
+        let pings = every.map(|every| (every, self.framer.ping(self.teller.dialect.ping())));
+        if time.is_none_or(|time| !time.is_zero()) {
+            self.steps.push(Step::Silence(Silence { time, pings }));
         }
     }
 
@@ -196,13 +198,7 @@ impl<'a> Stream<'a> {
     fn end_without_more(mut self) -> Telling {
         match self.reply.ending {
             Ending::Whole | Ending::EndAfter(_) => {}
-            Ending::StallAfter(_) => {
-                let ping = self.reply.pings.map(|every| (every, self.teller.dialect.ping()));
-                self.steps.push(match ping {
-                    Some((every, ping)) => Step::Pings(every, self.framer.ping(ping)),
-                    None => Step::Stall,
-                });
-            }
+            Ending::StallAfter(_) => self.silence(None),
             Ending::CutAfter(_) => self.steps.extend([Step::Flush, Step::Fail(Fault::cut())]),
             Ending::ResetAfter(_) => self.steps.extend([Step::Flush, Step::Fail(Fault::reset())]),
             Ending::ErrorAt(..) | Ending::FailedAt(..) => self.fail(),
