@@ -175,7 +175,7 @@ impl Reply {
         self
     }
 
-    /// Tells the caller to come back after so many seconds.
+    /// Tells the caller to come back after so many seconds, by the usual header, whether the dialect has it or not.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
