@@ -1,6 +1,6 @@
 use std::time::SystemTime;
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 use tidegate_core::{Classify, Failure, Outcome, Scan};
@@ -50,6 +50,13 @@ impl ProviderClassifier {
         }
         Answer::read(self.provider, None, &headers, body, now).failure(now)
     }
+
+    /// Whether an answer in JSON may be an array that is sent element by element. Only Google's can, and then
+    /// nobody knew its length; the rest is told by its first byte.
+    fn may_stream_json(&self, head: &Parts) -> bool {
+        matches!(self.provider, Provider::Gemini | Provider::Vertex)
+            && !head.headers.contains_key(CONTENT_LENGTH)
+    }
 }
 
 impl From<Provider> for ProviderClassifier {
@@ -71,14 +78,17 @@ impl Classify for ProviderClassifier {
         Answer::read(self.provider, Some(head.status), &head.headers, body, now).failure(now).into()
     }
 
-    /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
-    /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
-    /// cannot be read.
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
             || asks_for_stream(body)
     }
 
+    /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
+    /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
+    /// cannot be read.
+    ///
+    /// Google streams a JSON array to those who do not ask for `alt=sse`. By its head it is an answer in JSON that
+    /// tells no length, and its first byte says whether it is one; until then such an answer of Google's is held.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let value = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
@@ -91,8 +101,42 @@ impl Classify for ProviderClassifier {
             Some(Box::new(Scanner::sse(self.provider)))
         } else if is("application/vnd.amazon.eventstream") {
             Some(Box::new(Scanner::amazon(self.provider)))
+        } else if is("application/json") && self.may_stream_json(head) {
+            Some(Box::new(Scanner::json(self.provider)))
         } else {
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_scanned(provider: Provider, headers: &[(HeaderName, &'static str)]) -> bool {
+        let mut response = http::Response::new(());
+        for (name, value) in headers {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        ProviderClassifier::new(provider).scan(&response.into_parts().0).is_some()
+    }
+
+    /// All that a head can say; the rest is for the first byte.
+    #[test]
+    fn only_googles_json_of_no_told_length_may_be_a_stream() {
+        let json = (CONTENT_TYPE, "application/json; charset=UTF-8");
+        for (provider, expected) in [
+            (Provider::Gemini, true),
+            (Provider::Vertex, true),
+            (Provider::OpenAi, false),
+            (Provider::Cohere, false),
+            (Provider::Other, false),
+        ] {
+            assert_eq!(is_scanned(provider, std::slice::from_ref(&json)), expected, "{provider}");
+            assert!(!is_scanned(provider, &[json.clone(), (CONTENT_LENGTH, "120")]), "{provider}");
+            assert!(!is_scanned(provider, &[json.clone(), (CONTENT_ENCODING, "gzip")]), "{provider}");
+            assert!(!is_scanned(provider, &[(CONTENT_TYPE, "text/plain")]), "{provider}");
+            assert!(is_scanned(provider, &[(CONTENT_TYPE, "text/event-stream")]), "{provider}");
         }
     }
 }

@@ -46,7 +46,8 @@
 //!
 //! The dialect is recognised by the stream, not by the provider: DeepSeek speaks Anthropic's at one of its
 //! addresses, and OpenAI speaks two at one. A stream in no known dialect is let through: all it carries is
-//! content, and its end is its end.
+//! content, and its end is its end. Nor does the framing need more than the head, except where Google streams a
+//! JSON array, which looks like any answer in JSON until its [first byte](Scanner::json).
 //!
 //! Events are scanned, not parsed. Once the answer has begun, a plain piece of it is told by a look for a handful of
 //! keys, in place and without an allocation; every other event is walked leaf by leaf, and only an error is

@@ -22,6 +22,10 @@ pub struct Scanner {
 }
 
 enum Framer {
+    /// JSON of which no byte has come.
+    Undecided,
+    /// One JSON text: not for us.
+    Plain,
     Sse(SseFramer),
     Array(ArrayFramer),
     Amazon(AmazonFramer),
@@ -44,9 +48,18 @@ impl Scanner {
         Self::new(provider, Framer::Sse(SseFramer::new()))
     }
 
+    /// For JSON that may be an array sent element by element, which its first byte tells. Anything else in JSON is
+    /// let through as it comes: each piece of it is content, and its end is its end. A body without a byte is no
+    /// JSON, and was cut.
+    #[must_use]
+    pub fn json(provider: Provider) -> Self {
+        Self::new(provider, Framer::Undecided)
+    }
+
     /// For a JSON array that is sent element by element, as Google does without `alt=sse`.
     ///
-    /// By its head such an answer looks like any other in JSON, so nobody but the one who asked for it knows.
+    /// By its head such an answer looks like any other in JSON; [`json`](Self::json) is for those who did not ask
+    /// for it themselves.
     #[must_use]
     pub fn json_array(provider: Provider) -> Self {
         Self::new(provider, Framer::Array(ArrayFramer::default()))
@@ -95,8 +108,15 @@ impl fmt::Debug for Scanner {
 
 impl Scan for Scanner {
     fn push(&mut self, bytes: &[u8]) -> Pulse {
+        if let Framer::Undecided = self.framer
+            && let Some(first) = bytes.trim_ascii_start().first()
+        {
+            self.framer = if *first == b'[' { Framer::Array(ArrayFramer::default()) } else { Framer::Plain };
+        }
         let reader = &mut self.reader;
         match &mut self.framer {
+            Framer::Undecided => {}
+            Framer::Plain => reader.let_through(),
             Framer::Sse(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Array(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Amazon(framer) => framer.push(bytes, |event| reader.take(event)),
@@ -126,6 +146,14 @@ impl Scan for Scanner {
 }
 
 impl Reader {
+    /// A piece of something that is no stream of events.
+    fn let_through(&mut self) {
+        self.pulse.events = self.pulse.events.saturating_add(1);
+        self.pulse.tokens = self.pulse.tokens.saturating_add(1);
+        self.state.has_started = true;
+        self.may_end = true;
+    }
+
     fn take(&mut self, event: Event<'_>) {
         self.pulse.events = self.pulse.events.saturating_add(1);
         if self.state.failure.is_some() || (event.data.is_empty() && !event.is_error) {
@@ -192,5 +220,54 @@ impl Reader {
             }
             Trouble::Reason(word, code) => Failure { provider_code: Some(word.into()), ..Failure::new(code) },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn play(pieces: &[&[u8]]) -> (Scanner, Vec<Pulse>) {
+        let mut scanner = Scanner::json(Provider::Gemini);
+        let pulses = pieces.iter().map(|piece| scanner.push(piece)).collect();
+        scanner.finish();
+        (scanner, pulses)
+    }
+
+    const TOKEN: &[u8] = br#"{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}"#;
+    const LAST: &[u8] = br#"{"candidates":[{"finishReason":"STOP"}]}"#;
+
+    #[test]
+    fn json_that_begins_with_a_bracket_is_read_as_an_array_wherever_it_is_cut() {
+        let whole = [b" \r\n[", TOKEN, b",\n", LAST, b"]"].concat();
+        for cut in 0..whole.len() {
+            let (scanner, pulses) = play(&[&whole[..cut], &whole[cut..]]);
+            let tokens: u32 = pulses.iter().map(|pulse| pulse.tokens).sum();
+            assert_eq!((tokens, scanner.dialect()), (1, Some(Dialect::Gemini)), "{cut}");
+            assert!(scanner.state().has_started && scanner.state().has_finished, "{cut}");
+        }
+        let (cut, _) = play(&[b"[", TOKEN]);
+        assert!(cut.state().has_started && !cut.state().has_finished);
+        let (failed, _) = play(&[br#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#]);
+        assert!(failed.state().failure.is_some() && !failed.state().has_started);
+    }
+
+    #[test]
+    fn any_other_json_is_let_through_piece_by_piece() {
+        // Even if it looks like an error or a cut: whoever reads the whole of it will see.
+        for plain in [&b"{\"error\":{\"code\":503}}"[..], b"\n {\"a\":[", b"\"[\"", b"7"] {
+            let (first, rest) = plain.split_at(plain.len() / 2 + 1);
+            let (scanner, pulses) = play(&[first, rest]);
+            assert_eq!(pulses[0], Pulse { events: 1, tokens: 1 });
+            assert!(scanner.state().has_started && scanner.state().has_finished);
+            assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_byte_is_no_json() {
+        let (scanner, pulses) = play(&[b"", b" \n"]);
+        assert_eq!(pulses, [Pulse::default(); 2]);
+        assert!(!scanner.state().has_started && !scanner.state().has_finished);
     }
 }

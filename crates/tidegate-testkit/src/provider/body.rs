@@ -7,7 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::log::Visit;
-use super::telling::{Step, Telling};
+use super::telling::{Silence, Step, Telling};
 use crate::Fault;
 
 /// The body of a provider's answer, told at the pace of the script.
@@ -19,8 +19,15 @@ pub struct ProviderBody {
     steps: VecDeque<Step>,
     /// What is left of the promised length.
     length: Option<u64>,
-    wait: Option<Pin<Box<Sleep>>>,
+    wait: Option<Wait>,
     visit: Option<Visit>,
+}
+
+#[derive(Debug)]
+struct Wait {
+    sleep: Pin<Box<Sleep>>,
+    /// What is said at its end.
+    ping: Option<Bytes>,
 }
 
 impl ProviderBody {
@@ -37,6 +44,22 @@ impl ProviderBody {
         {
             visit.finish();
         }
+    }
+
+    /// Waits for the end of the silence, or for the next sign of life in it; not at all if neither ever comes.
+    fn keep(&mut self, silence: &Silence) -> bool {
+        let wait = |time, ping| Some(Wait { sleep: Box::pin(sleep(time)), ping });
+        self.wait = match (silence.time, &silence.pings) {
+            (None, None) => None,
+            (Some(time), None) => wait(time, None),
+            (Some(time), Some((every, _))) if time <= *every => wait(time, None),
+            (time, Some((every, ping))) => {
+                let time = time.map(|time| time.saturating_sub(*every));
+                self.steps.push_front(Step::Silence(Silence { time, pings: silence.pings.clone() }));
+                wait(*every, Some(ping.clone()))
+            }
+        };
+        self.wait.is_some()
     }
 
     fn send(&mut self, data: Bytes) -> Frame<Bytes> {
@@ -57,17 +80,16 @@ impl Body for ProviderBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let frame = loop {
             if let Some(wait) = &mut self.wait {
-                ready!(wait.as_mut().poll(cx));
+                ready!(wait.sleep.as_mut().poll(cx));
+                let ping = wait.ping.take();
                 self.wait = None;
-                if let Some(Step::Pings(_, ping)) = self.steps.front() {
-                    let ping = ping.clone();
+                if let Some(ping) = ping {
                     break Some(Ok(self.send(ping)));
                 }
             }
             match self.steps.pop_front() {
                 None => break None,
                 Some(Step::Frame(data)) => break Some(Ok(self.send(data))),
-                Some(Step::Wait(time)) => self.wait = Some(Box::pin(sleep(time))),
                 Some(Step::Fail(fault)) => {
                     self.steps.clear();
                     break Some(Err(fault));
@@ -76,14 +98,11 @@ impl Body for ProviderBody {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Some(Step::Stall) => {
-                    self.steps.push_front(Step::Stall);
+                Some(Step::Silence(silence)) if !self.keep(&silence) => {
+                    self.steps.push_front(Step::Silence(silence));
                     return Poll::Pending;
                 }
-                Some(Step::Pings(every, ping)) => {
-                    self.wait = Some(Box::pin(sleep(every)));
-                    self.steps.push_front(Step::Pings(every, ping));
-                }
+                Some(Step::Silence(_)) => {}
             }
         };
         self.notice_end();

@@ -4,7 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::dialect::{Anthropic, Dialect, OpenAi};
+use super::dialect::{
+    AZURE, Anthropic, Bedrock, Cohere, DEEPSEEK, Dialect, GROQ, Gemini, MISTRAL, OPENAI, OPENROUTER,
+    Responses,
+};
 use super::limit::Limit;
 use super::{InMemory, Log, Reply, Script, Server};
 
@@ -25,13 +28,71 @@ impl Provider {
     /// A provider that speaks OpenAI's chat completions, at `/v1/chat/completions`.
     #[must_use]
     pub fn openai() -> Self {
-        Self::new(&OpenAi)
+        Self::new(&OPENAI)
     }
 
     /// A provider that speaks Anthropic's messages, at `/v1/messages`.
     #[must_use]
     pub fn anthropic() -> Self {
         Self::new(&Anthropic)
+    }
+
+    /// A provider that speaks OpenAI's Responses, at `/v1/responses`.
+    #[must_use]
+    pub fn responses() -> Self {
+        Self::new(&Responses)
+    }
+
+    /// OpenAI's chat as Azure has it, at `/openai/v1/chat/completions` and at
+    /// `/openai/deployments/{model}/chat/completions`: the first chunk is about the prompt.
+    #[must_use]
+    pub fn azure() -> Self {
+        Self::new(&AZURE)
+    }
+
+    /// A provider that speaks Google's Gemini, at `/v1beta/models/{model}:generateContent` and
+    /// `:streamGenerateContent`, which streams events if it is asked with `alt=sse` and else a JSON array.
+    #[must_use]
+    pub fn gemini() -> Self {
+        Self::new(&Gemini)
+    }
+
+    /// OpenAI's chat as Mistral has it, at `/v1/chat/completions`.
+    #[must_use]
+    pub fn mistral() -> Self {
+        Self::new(&MISTRAL)
+    }
+
+    /// OpenAI's chat as Groq has it, at `/openai/v1/chat/completions`: the usage is in `x_groq`.
+    #[must_use]
+    pub fn groq() -> Self {
+        Self::new(&GROQ)
+    }
+
+    /// OpenAI's chat as DeepSeek has it, at `/v1/chat/completions` and `/chat/completions`: with comments to stay
+    /// alive, and without a word about limits.
+    #[must_use]
+    pub fn deepseek() -> Self {
+        Self::new(&DEEPSEEK)
+    }
+
+    /// A provider that speaks Cohere's chat, version 2, at `/v2/chat`.
+    #[must_use]
+    pub fn cohere() -> Self {
+        Self::new(&Cohere)
+    }
+
+    /// OpenAI's chat as OpenRouter has it, at `/api/v1/chat/completions`: an error midway is a chunk like others.
+    #[must_use]
+    pub fn openrouter() -> Self {
+        Self::new(&OPENROUTER)
+    }
+
+    /// A provider that speaks Bedrock's Converse, at `/model/{model}/converse` and `/converse-stream`, in Amazon's
+    /// binary events.
+    #[must_use]
+    pub fn bedrock() -> Self {
+        Self::new(&Bedrock)
     }
 
     fn new(dialect: &'static dyn Dialect) -> Self {
@@ -113,6 +174,12 @@ impl Provider {
     /// If `addr` cannot be bound.
     pub async fn start_on(self, addr: SocketAddr) -> io::Result<Server> {
         Server::bind(self, addr).await
+    }
+
+    /// The path at which `model` is asked for an answer, or for a stream; a query is a part of it.
+    #[must_use]
+    pub fn chat_path(&self, model: &str, is_stream: bool) -> String {
+        self.dialect.chat_path(model, is_stream)
     }
 
     /// Serves in memory, moved by tokio's clock alone.

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Limit {
     requests: u32,
+    per: Duration,
     interval: Duration,
     /// When the bucket will be full again.
     full_at: Option<Instant>,
@@ -18,6 +19,8 @@ pub(super) struct Standing {
     pub(super) remaining: u32,
     /// Until the bucket is full.
     pub(super) reset: Duration,
+    /// The span that the limit is over.
+    pub(super) per: Duration,
     /// Set if the request was one too many: until the next one is not.
     pub(super) refused_for: Option<Duration>,
 }
@@ -25,7 +28,7 @@ pub(super) struct Standing {
 impl Limit {
     pub(super) fn new(requests: u32, per: Duration) -> Self {
         let requests = requests.max(1);
-        Self { requests, interval: per / requests, full_at: None }
+        Self { requests, per, interval: per / requests, full_at: None }
     }
 
     pub(super) fn spend(&mut self, now: Instant) -> Standing {
@@ -37,7 +40,13 @@ impl Limit {
             _ => (after, None),
         };
         self.full_at = Some(now + missing);
-        Standing { limit: self.requests, remaining: self.remaining(missing), reset: missing, refused_for }
+        Standing {
+            limit: self.requests,
+            remaining: self.remaining(missing),
+            reset: missing,
+            per: self.per,
+            refused_for,
+        }
     }
 
     fn remaining(&self, missing: Duration) -> u32 {

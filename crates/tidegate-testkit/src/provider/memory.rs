@@ -22,6 +22,12 @@ impl InMemory {
         Self(provider)
     }
 
+    /// The path at which `model` is asked for an answer, or for a stream; a query is a part of it.
+    #[must_use]
+    pub fn chat_path(&self, model: &str, is_stream: bool) -> String {
+        self.0.chat_path(model, is_stream)
+    }
+
     /// What the provider has seen and done.
     #[must_use]
     pub fn log(&self) -> &Log {

@@ -28,6 +28,24 @@
 //! # }
 //! ```
 //!
+//! # Dialects
+//! | provider | chat is at | its own way |
+//! |--|--|--|
+//! | [`openai`](Provider::openai) | `/v1/chat/completions` | usage in a stream only if asked for |
+//! | [`responses`](Provider::responses) | `/v1/responses` | typed events; `error` and `response.failed` |
+//! | [`azure`](Provider::azure) | `/openai/v1/chat/completions`, `/openai/deployments/{model}/...` | filter results first; `event: keepalive` |
+//! | [`anthropic`](Provider::anthropic) | `/v1/messages` | typed events; `event: ping`; 529 |
+//! | [`gemini`](Provider::gemini) | `/v1beta/models/{model}:...` | events or one JSON array; the wait only in the body |
+//! | [`mistral`](Provider::mistral) | `/v1/chat/completions` | flat errors; thought in parts of the content |
+//! | [`groq`](Provider::groq) | `/openai/v1/chat/completions` | `x_groq`; 498; limits of a day |
+//! | [`deepseek`](Provider::deepseek) | `/v1/chat/completions` | `: keep-alive`; no limits told |
+//! | [`cohere`](Provider::cohere) | `/v2/chat` | typed events; a failure is a reason to stop |
+//! | [`openrouter`](Provider::openrouter) | `/api/v1/chat/completions` | `: OPENROUTER PROCESSING`; numbers for codes |
+//! | [`bedrock`](Provider::bedrock) | `/model/{model}/converse`, `/converse-stream` | Amazon's binary events; exceptions |
+//!
+//! All play the same script, so that a test written for one is a test for all. Where a dialect has no sign of life
+//! of its own, a comment or a chunk without a word stands for it.
+//!
 //! # Defaults
 //! Every request is answered at once with a few words, as JSON or as a stream, whichever it asks for. No key
 //! is asked for and no limit is kept. Request bodies above 32 MiB are refused; the log forgets its oldest
@@ -35,20 +53,23 @@
 //!
 //! # When it says no
 //! In the shape of its dialect, before the script has its say: 404 for a path or a model that it does not have,
-//! 413 for a body too large, 401 for a wrong key, 400 for a body that is not JSON, 503 (529 in Anthropic's
-//! dialect) above [`Provider::concurrency_limit`], 429 above [`Provider::rate_limit`].
+//! 413 for a body too large, 401 for a wrong key, 400 for a body that is not JSON, 503 (Anthropic 529, Groq 498)
+//! above [`Provider::concurrency_limit`], 429 above [`Provider::rate_limit`].
 //!
 //! # Streams
 //! Each event is a frame of its own. Faults inside a stream are counted in tokens ([`Reply::cut_after`]) or in
-//! events ([`Reply::error_event_at`]). In an answer that is not streamed the same faults come after half of it.
+//! events ([`Reply::error_event_at`]), of which those that are faults do not count. In an answer that is not
+//! streamed a cut, a reset, an early end and a stall come after half of it; the other faults are of streams only.
 //!
 //! # Mistakes people make
-//! A paused clock and real sockets do not go together: use [`Provider::service`] there.
+//! - A paused clock and real sockets do not go together: use [`Provider::service`] there.
+//! - Counting on a preamble: Gemini has none, and its first event is a token.
 
 mod body;
 mod closed;
 mod definition;
 mod dialect;
+mod faults;
 mod limit;
 mod log;
 mod memory;

@@ -1,12 +1,15 @@
-use http::Method;
 use serde_json::Value;
 
-/// What a request wants.
+use super::dialect::Framing;
+
+/// What a request wants, as far as its body says.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) model: Option<String>,
     pub(super) is_stream: bool,
-    /// Whether an OpenAI stream is to end with its usage.
+    /// How a stream is to be framed.
+    pub(super) framing: Framing,
+    /// Whether OpenAI's stream is to end with its usage.
     pub(super) wants_usage: bool,
     pub(super) prompt_tokens: usize,
     /// How many texts are to be embedded.
@@ -22,18 +25,6 @@ pub(super) enum Endpoint {
     Models,
 }
 
-impl Endpoint {
-    /// The endpoint at `path`, where chat is at `chat`.
-    pub(super) fn find(method: &Method, path: &str, chat: &str) -> Option<Self> {
-        match (method.as_str(), path) {
-            ("POST", path) if path == chat => Some(Self::Chat),
-            ("POST", "/v1/embeddings") => Some(Self::Embeddings),
-            ("GET", "/v1/models") => Some(Self::Models),
-            _ => None,
-        }
-    }
-}
-
 impl Question {
     /// Reads a request body; one that is no JSON object asks for nothing in particular.
     pub(super) fn read(body: &[u8]) -> Self {
@@ -42,6 +33,7 @@ impl Question {
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
         Self {
             model: value["model"].as_str().map(str::to_owned),
+            framing: Framing::default(),
             is_stream: value["stream"] == true,
             wants_usage: value["stream_options"]["include_usage"] == true,
             prompt_tokens: body.len().div_ceil(BYTES_PER_TOKEN),

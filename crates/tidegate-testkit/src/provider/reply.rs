@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::dialect::Stop;
+
 /// What the provider does with one request.
 ///
 /// ```
@@ -23,13 +25,16 @@ pub struct Reply {
     pub(super) latency: Duration,
     pub(super) pace: Duration,
     pub(super) ending: Ending,
+    pub(super) pause: Option<(usize, Duration)>,
     pub(super) malformed_at: Option<usize>,
+    /// After how many events, and of how many bytes.
+    pub(super) giant_at: Option<(usize, usize)>,
     pub(super) pings: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) enum Kind {
-    Answer { words: Words, finish_reason: Option<String> },
+    Answer { reasoning: usize, words: Words, stop: Stop },
     Error(ErrorWords),
     Raw(Vec<Bytes>),
     Hang,
@@ -40,6 +45,7 @@ pub(super) enum Kind {
 pub(super) enum Words {
     Text(String),
     Count(usize),
+    Call { tool: String, arguments: String },
 }
 
 /// What an error body says. The dialect fills in what is not set.
@@ -48,6 +54,8 @@ pub(super) struct ErrorWords {
     pub(super) code: Option<String>,
     pub(super) kind: Option<String>,
     pub(super) message: Option<String>,
+    /// When to come back, for dialects that say so in the body.
+    pub(super) wait: Option<Duration>,
 }
 
 /// How the body ends.
@@ -56,8 +64,10 @@ pub(super) enum Ending {
     Whole,
     StallAfter(usize),
     CutAfter(usize),
+    ResetAfter(usize),
     EndAfter(usize),
     ErrorAt(usize, ErrorWords),
+    FailedAt(usize, ErrorWords),
 }
 
 /// What kind of reply.
@@ -70,7 +80,9 @@ impl Reply {
             latency: Duration::ZERO,
             pace: Duration::ZERO,
             ending: Ending::Whole,
+            pause: None,
             malformed_at: None,
+            giant_at: None,
             pings: None,
         }
     }
@@ -84,8 +96,18 @@ impl Reply {
     /// A good answer in these words; each word is a token.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        let words = Words::Text(text.into());
-        Self::new(StatusCode::OK, Kind::Answer { words, finish_reason: None })
+        Self::answer(Words::Text(text.into()))
+    }
+
+    /// A good answer that calls `tool` instead of saying something; `arguments` is JSON, and comes in pieces of
+    /// some characters, each of them a token (where the dialect has pieces: Gemini sends a call whole).
+    #[must_use]
+    pub fn tool_call(tool: impl Into<String>, arguments: impl Into<String>) -> Self {
+        Self::answer(Words::Call { tool: tool.into(), arguments: arguments.into() })
+    }
+
+    fn answer(words: Words) -> Self {
+        Self::new(StatusCode::OK, Kind::Answer { reasoning: 0, words, stop: Stop::Natural })
     }
 
     /// A reply with this status: an answer below 400, else the error that the dialect has for it.
@@ -111,6 +133,12 @@ impl Reply {
     pub fn error(status: u16, code: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).expect("an HTTP status is between 100 and 999");
         Self::new(status, Kind::Error(ErrorWords { code: Some(code.into()), ..ErrorWords::default() }))
+    }
+
+    /// The refusal of a limit that will let the next one in after `wait`.
+    pub(super) fn too_many(wait: Duration) -> Self {
+        let words = ErrorWords { wait: Some(wait), ..ErrorWords::default() };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Kind::Error(words))
     }
 
     /// 200 and these bytes, whatever they mean. [`frame`](Self::frame) adds more.
@@ -147,7 +175,7 @@ impl Reply {
         self
     }
 
-    /// Tells the caller to come back after so many seconds.
+    /// Tells the caller to come back after so many seconds, by the usual header, whether the dialect has it or not.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -168,7 +196,9 @@ impl Reply {
 
     fn error_words(mut self, set: impl FnOnce(&mut ErrorWords)) -> Self {
         match (&mut self.kind, &mut self.ending) {
-            (Kind::Error(words), _) | (_, Ending::ErrorAt(_, words)) => set(words),
+            (Kind::Error(words), _) | (_, Ending::ErrorAt(_, words) | Ending::FailedAt(_, words)) => {
+                set(words)
+            }
             _ => {}
         }
         self
@@ -183,11 +213,37 @@ impl Reply {
         self
     }
 
-    /// Why the answer ends, in the dialect's words; `stop` or `end_turn` when not set.
+    /// So many tokens of thought before the first word, as the dialect tells them.
     #[must_use]
-    pub fn finish_reason(mut self, reason: impl Into<String>) -> Self {
-        if let Kind::Answer { finish_reason, .. } = &mut self.kind {
-            *finish_reason = Some(reason.into());
+    pub const fn reasoning(mut self, tokens: usize) -> Self {
+        if let Kind::Answer { reasoning, .. } = &mut self.kind {
+            *reasoning = tokens;
+        }
+        self
+    }
+
+    /// Why the answer ends, in the dialect's own word. When not set, all was said: `stop`, `end_turn`,
+    /// `tool_calls`, `STOP`, ...
+    #[must_use]
+    pub fn finish_reason(self, reason: impl Into<String>) -> Self {
+        self.stop(Stop::Word(reason.into()))
+    }
+
+    /// The answer ends because it is as long as it may be.
+    #[must_use]
+    pub fn stopped_by_length(self) -> Self {
+        self.stop(Stop::Length)
+    }
+
+    /// The answer ends because a content filter stopped it.
+    #[must_use]
+    pub fn stopped_by_filter(self) -> Self {
+        self.stop(Stop::Filter)
+    }
+
+    fn stop(mut self, reason: Stop) -> Self {
+        if let Kind::Answer { stop, .. } = &mut self.kind {
+            *stop = reason;
         }
         self
     }
@@ -202,73 +258,25 @@ impl Reply {
     }
 }
 
-/// How it comes, and what goes wrong with it on the way.
-impl Reply {
-    /// The time until the head.
-    #[must_use]
-    pub const fn latency(mut self, latency: Duration) -> Self {
-        self.latency = latency;
-        self
-    }
-
-    /// The time between two tokens, or two raw frames. An answer that is not streamed takes as long as its
-    /// stream would, before its head.
-    #[must_use]
-    pub const fn pace(mut self, pace: Duration) -> Self {
-        self.pace = pace;
-        self
-    }
-
-    /// Silence after `tokens` tokens (or raw frames), and no end.
-    #[must_use]
-    pub fn stall_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::StallAfter(tokens);
-        self
-    }
-
-    /// While it stalls, the dialect's sign of life comes at this interval.
-    #[must_use]
-    pub const fn pings(mut self, every: Duration) -> Self {
-        self.pings = Some(every);
-        self
-    }
-
-    /// The connection closes after `tokens` tokens (or raw frames).
-    #[must_use]
-    pub fn cut_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::CutAfter(tokens);
-        self
-    }
-
-    /// The body ends after `tokens` tokens (or raw frames), as if all were well, but without the terminator.
-    #[must_use]
-    pub fn end_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::EndAfter(tokens);
-        self
-    }
-
-    /// After `events` events of the stream comes an error event, and the end.
-    #[must_use]
-    pub fn error_event_at(mut self, events: usize, code: impl Into<String>) -> Self {
-        let words = ErrorWords { code: Some(code.into()), ..ErrorWords::default() };
-        self.ending = Ending::ErrorAt(events, words);
-        self
-    }
-
-    /// After `events` events of the stream comes one that is no JSON; then the stream goes on.
-    #[must_use]
-    pub const fn malformed_event_at(mut self, events: usize) -> Self {
-        self.malformed_at = Some(events);
-        self
-    }
-}
-
 impl Words {
-    /// The text in pieces, as a model would send it.
+    /// The text, or the arguments of a call, in pieces as a model would send them.
     pub(super) fn tokens(&self) -> Vec<String> {
+        const PIECE: usize = 8;
         match self {
             Self::Text(text) => text.split_inclusive(' ').map(str::to_owned).collect(),
             Self::Count(count) => (1..=*count).map(|number| format!("t{number} ")).collect(),
+            Self::Call { arguments, .. } => {
+                let characters: Vec<char> = arguments.chars().collect();
+                characters.chunks(PIECE).map(|piece| piece.iter().collect()).collect()
+            }
+        }
+    }
+
+    /// The tool that is called.
+    pub(super) fn tool(&self) -> Option<&str> {
+        match self {
+            Self::Call { tool, .. } => Some(tool),
+            Self::Text(_) | Self::Count(_) => None,
         }
     }
 }

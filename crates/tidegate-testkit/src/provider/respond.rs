@@ -3,7 +3,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -15,7 +14,7 @@ use super::dialect::Answer;
 use super::log::Visit;
 use super::question::{Endpoint, Question};
 use super::reply::Kind;
-use super::telling::Telling;
+use super::telling::{Teller, Telling};
 use super::{Asked, Provider, ProviderBody, Reply};
 use crate::Fault;
 
@@ -39,10 +38,11 @@ where
         Err(error) if error.is::<LengthLimitError>() => (Bytes::new(), true),
         Err(error) => return Err(Fault::other(format!("the request broke off: {error}"))),
     };
-    let question = Question::read(&body);
+    let mut question = Question::read(&body);
+    let head = Request::from_parts(head, ());
+    provider.dialect.read_path(&head, &mut question);
     provider.log.asked(asked(&head, body, &question, visit.at));
 
-    let head = Request::from_parts(head, ());
     let endpoint = provider.dialect.endpoint(&head);
     let reply = match endpoint {
         None => Reply::status(404).message("no such endpoint"),
@@ -57,11 +57,11 @@ where
     provider.tell(endpoint, &question, &reply, visit).await
 }
 
-fn asked(head: &Parts, body: Bytes, question: &Question, at: Instant) -> Asked {
+fn asked(head: &Request<()>, body: Bytes, question: &Question, at: Instant) -> Asked {
     Asked {
-        method: head.method.clone(),
-        path: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
-        headers: head.headers.clone(),
+        method: head.method().clone(),
+        path: head.uri().path_and_query().map_or_else(String::new, ToString::to_string),
+        headers: head.headers().clone(),
         body,
         model: question.model.clone(),
         is_stream: question.is_stream,
@@ -73,7 +73,7 @@ impl Provider {
     /// The reply to a request that is wrong or comes when all hands are full.
     fn turn_away(&self, head: &Request<()>, endpoint: Endpoint, question: &Question) -> Option<Reply> {
         if let Some(key) = &self.api_key
-            && !self.dialect.has_key(head.headers(), key)
+            && !self.dialect.has_key(head, key)
         {
             return Some(Reply::status(401));
         }
@@ -99,7 +99,7 @@ impl Provider {
         let Some(limit) = &self.rate_limit else { return self.script.next() };
         let standing = limit.lock().unwrap_or_else(PoisonError::into_inner).spend(now);
         let mut reply = match standing.refused_for {
-            Some(wait) => Reply::status(429).retry_after(seconds(wait)),
+            Some(wait) => Reply::too_many(wait),
             None => self.script.next(),
         };
         for (name, value) in self.dialect.limit_headers(&standing, SystemTime::now()) {
@@ -118,6 +118,7 @@ impl Provider {
         let request_id = format!("req_{:06}", visit.number);
         let mut thinking = reply.latency;
         let mut is_stream = false;
+        let teller = Teller { dialect: self.dialect, framing: question.framing, request_id: &request_id };
         let telling = match &reply.kind {
             Kind::Hang => std::future::pending().await,
             Kind::Reset => {
@@ -127,24 +128,32 @@ impl Provider {
             }
             Kind::Error(words) => {
                 let error = self.dialect.error(reply.status, words, &request_id);
-                Telling::whole(error.to_string(), reply, self.dialect)
+                Telling::whole(error.to_string(), reply)
             }
-            Kind::Raw(frames) => Telling::raw(frames, reply, self.dialect, &request_id),
-            Kind::Answer { words, finish_reason } => {
+            Kind::Raw(frames) => Telling::raw(frames, reply, &teller),
+            Kind::Answer { reasoning, words, stop } => {
                 let tokens = words.tokens();
-                let finish_reason = finish_reason.as_deref();
-                let answer = Answer { question, number: visit.number, tokens: &tokens, finish_reason };
+                let reasoning: Vec<_> = (1..=*reasoning).map(|number| format!("r{number} ")).collect();
+                let answer = Answer {
+                    question,
+                    number: visit.number,
+                    reasoning: &reasoning,
+                    tokens: &tokens,
+                    tool: words.tool(),
+                    stop,
+                };
                 is_stream = question.is_stream && endpoint == Endpoint::Chat;
                 if is_stream {
-                    Telling::stream(&answer, reply, self.dialect, &request_id)
+                    Telling::stream(&answer, reply, &teller)
                 } else {
-                    thinking += reply.pace.saturating_mul(u32::try_from(tokens.len()).unwrap_or(u32::MAX));
+                    let count = u32::try_from(reasoning.len() + tokens.len()).unwrap_or(u32::MAX);
+                    thinking += reply.pace.saturating_mul(count);
                     let value = match endpoint {
                         Endpoint::Chat => self.dialect.answer(&answer),
                         Endpoint::Embeddings => embeddings(question),
                         Endpoint::Models => self.dialect.models(&self.models),
                     };
-                    Telling::whole(value.to_string(), reply, self.dialect)
+                    Telling::whole(value.to_string(), reply)
                 }
             }
         };
@@ -153,7 +162,7 @@ impl Provider {
         let mut response = Response::new(ProviderBody::new(telling, visit));
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
-        let content_type = if is_stream { "text/event-stream" } else { "application/json" };
+        let content_type = if is_stream { question.framing.content_type() } else { "application/json" };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if is_stream {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -172,11 +181,6 @@ async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
-}
-
-/// In whole seconds, rounded up.
-fn seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// Vectors that mean nothing but are always the same.

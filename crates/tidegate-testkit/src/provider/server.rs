@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -12,14 +13,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::dialect::Dialect;
 use super::respond::respond;
 use super::{Log, Provider, Script};
 use crate::Fault;
 
 /// A provider that listens. It stops when this is dropped.
-#[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
+    dialect: &'static dyn Dialect,
     log: Log,
     script: Script,
     /// Set until it is told to stop.
@@ -31,10 +33,10 @@ impl Server {
     pub(super) async fn bind(provider: Provider, addr: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let (log, script) = (provider.log.clone(), provider.script.clone());
+        let (dialect, log, script) = (provider.dialect, provider.log.clone(), provider.script.clone());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(listen(listener, Arc::new(provider), stopped));
-        Ok(Self { addr, log, script, stop: Some(stop), task })
+        Ok(Self { addr, dialect, log, script, stop: Some(stop), task })
     }
 
     /// Where it listens.
@@ -43,10 +45,16 @@ impl Server {
         self.addr
     }
 
-    /// What a client calls the base URL: `http://127.0.0.1:PORT/v1`.
+    /// What a client of the dialect calls the base URL: `http://127.0.0.1:PORT/v1`, for OpenAI's.
     #[must_use]
     pub fn base_url(&self) -> String {
-        format!("http://{}/v1", self.addr)
+        format!("http://{}{}", self.addr, self.dialect.base())
+    }
+
+    /// Where `model` is asked for an answer, or for a stream.
+    #[must_use]
+    pub fn chat_url(&self, model: &str, is_stream: bool) -> String {
+        format!("http://{}{}", self.addr, self.dialect.chat_path(model, is_stream))
     }
 
     /// What the provider has seen and done.
@@ -65,6 +73,16 @@ impl Server {
     pub async fn stop(mut self) {
         self.stop = None;
         let _ = (&mut self.task).await;
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("addr", &self.addr)
+            .field("script", &self.script)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,26 +1,38 @@
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Answer, Dialect, Endpoint, ErrorWords, Events, Standing, named};
+use super::{
+    Answer, Dialect, Endpoint, ErrorWords, Event, Events, Standing, StopWords, bearer, limits, text,
+};
 
 /// Messages and models as Anthropic has them.
 pub(in crate::provider) struct Anthropic;
 
+const STOP: StopWords =
+    StopWords { natural: "end_turn", tool: "tool_use", length: "max_tokens", filter: "refusal" };
+
 impl Dialect for Anthropic {
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
-        Endpoint::find(request.method(), request.uri().path(), "/v1/messages")
-            .filter(|endpoint| *endpoint != Endpoint::Embeddings)
+    fn base(&self) -> &'static str {
+        "/v1"
     }
 
-    fn has_key(&self, headers: &HeaderMap, key: &str) -> bool {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let bearer = text(AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
-        text("x-api-key").or(bearer) == Some(key)
+    fn chat_path(&self, _: &str, _: bool) -> String {
+        "/v1/messages".to_owned()
+    }
+
+    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
+        match (request.method().as_str(), request.uri().path()) {
+            ("POST", "/v1/messages") => Some(Endpoint::Chat),
+            ("GET", "/v1/models") => Some(Endpoint::Models),
+            _ => None,
+        }
+    }
+
+    fn has_key(&self, request: &Request<()>, key: &str) -> bool {
+        text(request.headers(), "x-api-key").or(bearer(request.headers())) == Some(key)
     }
 
     fn request_id_header(&self) -> &'static str {
@@ -32,11 +44,13 @@ impl Dialect for Anthropic {
     }
 
     fn limit_headers(&self, standing: &Standing, now: SystemTime) -> Vec<(&'static str, String)> {
-        vec![
+        let mut headers = vec![
             ("anthropic-ratelimit-requests-limit", standing.limit.to_string()),
             ("anthropic-ratelimit-requests-remaining", standing.remaining.to_string()),
             ("anthropic-ratelimit-requests-reset", rfc3339(now + standing.reset)),
-        ]
+        ];
+        headers.extend(limits::retry_after(standing));
+        headers
     }
 
     fn error(&self, status: StatusCode, words: &ErrorWords, request_id: &str) -> Value {
@@ -47,22 +61,23 @@ impl Dialect for Anthropic {
         json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
     }
 
-    fn error_event(&self, words: &ErrorWords, request_id: &str) -> Bytes {
+    fn error_event(&self, words: &ErrorWords, request_id: &str) -> Event {
         let mut error = self.error(StatusCode::INTERNAL_SERVER_ERROR, words, request_id);
         if let Some(fields) = error.as_object_mut() {
             fields.remove("request_id");
         }
-        named(&error)
+        Event::typed(error)
     }
 
-    fn ping(&self) -> Bytes {
-        named(&json!({"type": "ping"}))
+    fn ping(&self) -> Event {
+        Event::typed(json!({"type": "ping"}))
     }
 
-    fn malformed_event(&self) -> Bytes {
-        Bytes::from_static(
-            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"delta\":\n\n",
-        )
+    fn malformed_event(&self) -> Event {
+        Event::Said {
+            name: "content_block_delta".to_owned(),
+            data: r#"{"type":"content_block_delta","delta":"#.to_owned(),
+        }
     }
 
     fn models(&self, models: &[String]) -> Value {
@@ -72,40 +87,84 @@ impl Dialect for Anthropic {
     }
 
     fn answer(&self, answer: &Answer<'_>) -> Value {
-        let mut message = message(answer, answer.tokens.len());
-        message["content"] = json!([{"type": "text", "text": answer.tokens.concat()}]);
-        message["stop_reason"] = json!(answer.finish_reason.unwrap_or("end_turn"));
+        let mut message = message(answer, answer.count());
+        let mut content = Vec::new();
+        if !answer.reasoning.is_empty() {
+            content.push(json!({
+                "type": "thinking", "thinking": answer.reasoning.concat(), "signature": SIGNATURE,
+            }));
+        }
+        content.push(match answer.tool {
+            None => json!({"type": "text", "text": answer.text()}),
+            Some(tool) => {
+                let input: Value = serde_json::from_str(&answer.text()).unwrap_or_default();
+                json!({"type": "tool_use", "id": "toolu_1", "name": tool, "input": input})
+            }
+        });
+        message["content"] = json!(content);
+        message["stop_reason"] = json!(answer.stop_word(&STOP));
         message
     }
 
     fn stream(&self, answer: &Answer<'_>) -> Events {
-        let token = |text: &String| {
-            let delta = json!({"type": "text_delta", "text": text});
-            named(&json!({"type": "content_block_delta", "index": 0, "delta": delta}))
-        };
-        let stop = json!({
-            "type": "message_delta",
-            "delta": {"stop_reason": answer.finish_reason.unwrap_or("end_turn"), "stop_sequence": null},
-            "usage": {"output_tokens": answer.tokens.len()},
-        });
-        Events {
-            before: vec![
-                named(&json!({"type": "message_start", "message": message(answer, 1)})),
-                named(&json!({
-                    "type": "content_block_start",
-                    "index": 0,
-                    "content_block": {"type": "text", "text": ""},
-                })),
-                self.ping(),
-            ],
-            tokens: answer.tokens.iter().map(token).collect(),
-            after: vec![
-                named(&json!({"type": "content_block_stop", "index": 0})),
-                named(&stop),
-                named(&json!({"type": "message_stop"})),
-            ],
+        let mut events = Events::default();
+        events.before.push(Event::typed(json!({"type": "message_start", "message": message(answer, 1)})));
+        let mut announced = Vec::new();
+        if !answer.reasoning.is_empty() {
+            events.before.push(start(0, json!({"type": "thinking", "thinking": "", "signature": ""})));
+            events.before.push(self.ping());
+            for text in answer.reasoning {
+                let thought = json!({"type": "thinking_delta", "thinking": text});
+                events.tokens.push(vec![delta(0, thought)]);
+            }
+            announced.push(delta(0, json!({"type": "signature_delta", "signature": SIGNATURE})));
+            announced.push(stop(0));
         }
+        let index = usize::from(!answer.reasoning.is_empty());
+        match answer.tool {
+            None => announced.push(start(index, json!({"type": "text", "text": ""}))),
+            Some(tool) => {
+                let block = json!({"type": "tool_use", "id": "toolu_1", "name": tool, "input": {}});
+                announced.push(start(index, block));
+            }
+        }
+        if answer.reasoning.is_empty() {
+            // A call is announced by its name, which is a word of the model's already.
+            if answer.tool.is_none() {
+                events.before.append(&mut announced);
+            }
+            events.before.push(self.ping());
+        }
+        for text in answer.tokens {
+            announced.push(match answer.tool {
+                None => delta(index, json!({"type": "text_delta", "text": text})),
+                Some(_) => delta(index, json!({"type": "input_json_delta", "partial_json": text})),
+            });
+            events.tokens.push(std::mem::take(&mut announced));
+        }
+        let last = json!({
+            "type": "message_delta",
+            "delta": {"stop_reason": answer.stop_word(&STOP), "stop_sequence": null},
+            "usage": {"output_tokens": answer.count()},
+        });
+        events.after = vec![stop(index), Event::typed(last), Event::typed(json!({"type": "message_stop"}))];
+        events
     }
+}
+
+/// What proves a thought.
+const SIGNATURE: &str = "c2NyaXB0ZWQ=";
+
+fn start(index: usize, block: Value) -> Event {
+    Event::typed(json!({"type": "content_block_start", "index": index, "content_block": block}))
+}
+
+fn delta(index: usize, delta: Value) -> Event {
+    Event::typed(json!({"type": "content_block_delta", "index": index, "delta": delta}))
+}
+
+fn stop(index: usize) -> Event {
+    Event::typed(json!({"type": "content_block_stop", "index": index}))
 }
 
 /// A message that has not said anything yet.
