@@ -30,7 +30,7 @@ pub trait Splice: Send {
     fn go_on(&mut self, target: &str) -> Bytes;
 }
 
-/// This request asks for the rest of an answer that another target began: an extension of the request. Its body
-/// is another one than the caller's.
+/// The body of this request is another one than the caller's: it asks for the rest of an answer, or for a simpler one.
+/// An extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Continuation;
+pub struct Rewritten;

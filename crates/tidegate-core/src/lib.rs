@@ -9,6 +9,7 @@
 
 mod classify;
 mod code;
+mod compose;
 mod continuation;
 mod deadline;
 mod elapsed;
@@ -23,7 +24,8 @@ mod upload;
 
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
-pub use continuation::{Continuation, Continue, Splice};
+pub use compose::{Bounds, Compose, Question, Transcribe};
+pub use continuation::{Continue, Rewritten, Splice};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
 pub use envelope::Envelope;

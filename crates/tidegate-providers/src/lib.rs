@@ -58,9 +58,11 @@
 
 mod answer;
 mod classifier;
+pub mod compose;
 pub mod continuation;
 mod error_body;
 mod expected;
+mod fields;
 mod go_duration;
 mod limit;
 mod meaning;

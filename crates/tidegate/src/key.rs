@@ -122,6 +122,14 @@ impl KeyBy {
     }
 }
 
+impl Key {
+    /// The number that is left.
+    #[cfg(feature = "fallback")]
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+}
+
 impl<'a> RequestHead<'a> {
     pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
         Self {

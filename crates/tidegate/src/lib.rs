@@ -61,7 +61,12 @@ mod bucket;
 ))]
 mod clock;
 mod http_service;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "fallback",
+    feature = "rate-limit"
+))]
 mod key;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[allow(dead_code, reason = "the gates take it up one by one")]
@@ -76,17 +81,22 @@ mod shared;
 mod sync;
 #[cfg(test)]
 mod testing;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
-#[cfg_attr(not(feature = "circuit-breaker"), expect(dead_code, reason = "a permit is watched to the end"))]
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "fallback"))]
+#[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
 mod watched;
 
 pub use http_service::HttpService;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "fallback",
+    feature = "rate-limit"
+))]
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
-    BoxError, Category, Cause, Classify, Clock, Continuation, Continue, Deadline, Elapsed, Envelope,
-    ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Payload, Rejection, Scope, Splice, StatusClassifier,
-    Step, Trail, Verdict,
+    BoxError, Category, Cause, Classify, Clock, Continue, Deadline, Elapsed, Envelope, ErrorCode, Failure,
+    Gate, Hint, HintSource, Outcome, Payload, Rejection, Rewritten, Scope, Splice, StatusClassifier, Step,
+    Trail, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

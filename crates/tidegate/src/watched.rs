@@ -45,7 +45,7 @@ impl<B, W> Watched<B, W> {
 }
 
 /// HTTP/1 writers stop polling once they have all that was announced, so waiting for `None` is not enough.
-fn has_ended(body: &impl Body) -> bool {
+pub(crate) fn has_ended(body: &impl Body) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use tidegate::stack::ResponseFuture;
-use tidegate::{BoxError, Continuation, Payload, ReqwestService, Resilience};
+use tidegate::{BoxError, Payload, ReqwestService, Resilience, Rewritten};
 use tower::Service;
 
 use super::asked::{Asked, Place};
@@ -75,7 +75,7 @@ impl Address {
     /// The body with the target's own name for the model.
     fn rename(&self, body: &Bytes, extensions: &Extensions) -> Option<Bytes> {
         // What asks for the rest of an answer is another body than the caller's.
-        if extensions.get::<Continuation>().is_some() {
+        if extensions.get::<Rewritten>().is_some() {
             return Some(Asked::read(body).ok()?.place.splice(body, &self.model));
         }
         Some(extensions.get::<Place>()?.splice(body, &self.model))

@@ -1,7 +1,9 @@
 use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
+use tidegate_core::Stop;
 
 use super::splice::Told;
+use crate::stream::anthropic;
 
 /// A stream of Anthropic's messages.
 #[derive(Default)]
@@ -46,7 +48,7 @@ impl Messages {
             // and nobody has to.
             (Some("content_block_delta"), _) => {}
             (Some("content_block_stop"), _) => self.open = None,
-            (Some("message_delta"), delta) => self.told.is_beyond |= !delta["stop_reason"].is_null(),
+            (Some("message_delta"), delta) => self.told.stop = stop(&delta["stop_reason"]).or(self.told.stop),
             _ => {}
         }
     }
@@ -90,7 +92,7 @@ impl Messages {
                 }
             }
             "message_delta" => {
-                self.told.is_beyond |= !event["delta"]["stop_reason"].is_null();
+                self.told.stop = stop(&event["delta"]["stop_reason"]).or(self.told.stop);
                 self.close(out);
             }
             _ => return false,
@@ -128,6 +130,10 @@ impl Messages {
             write(kind, &json!({ "type": kind, "index": index }), out);
         }
     }
+}
+
+fn stop(reason: &Value) -> Option<Stop> {
+    reason.as_str().map(anthropic::stop)
 }
 
 fn is_thinking(block: &Value) -> bool {

@@ -1,7 +1,9 @@
 use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value};
+use tidegate_core::Stop;
 
 use super::splice::Told;
+use crate::stream::chat;
 
 /// A stream of OpenAI's chat chunks.
 #[derive(Default)]
@@ -30,8 +32,8 @@ impl Chat {
         };
         let Some(choices) = chunk.get("choices").and_then(Value::as_array) else { return };
         for choice in choices {
-            self.told.is_beyond |=
-                choice["index"].as_u64().unwrap_or(0) != 0 || !choice["finish_reason"].is_null();
+            self.told.is_beyond |= choice["index"].as_u64().unwrap_or(0) != 0;
+            self.told.stop = stop(&choice["finish_reason"]).or(self.told.stop);
             match choice["delta"].as_object() {
                 Some(delta) => self.hear_delta(delta),
                 None => self.told.is_beyond = true,
@@ -59,9 +61,9 @@ impl Chat {
         let mut says_something = choices.is_empty();
         for choice in choices {
             let Some(choice) = choice.as_object_mut() else { return false };
-            let is_last = choice.get("finish_reason").is_some_and(|reason| !reason.is_null());
-            self.told.is_beyond |= is_last;
-            says_something |= is_last;
+            let stop = choice.get("finish_reason").and_then(stop);
+            self.told.stop = stop.or(self.told.stop);
+            says_something |= stop.is_some();
             if let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) {
                 self.retell_delta(delta);
                 says_something |= delta.values().any(|value| !is_empty(value));
@@ -87,6 +89,10 @@ impl Chat {
             }
         }
     }
+}
+
+fn stop(reason: &Value) -> Option<Stop> {
+    reason.as_str().and_then(chat::stop)
 }
 
 fn is_empty(value: &Value) -> bool {

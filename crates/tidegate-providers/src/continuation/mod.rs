@@ -65,7 +65,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use tidegate_core::{Continue, Splice};
 
-use self::splice::Follower;
+pub(crate) use self::splice::{Follower, Told};
 
 /// Continues text streams in OpenAI's chat dialect and in Anthropic's; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,20 +1,16 @@
 //! The request for the rest of an answer: the caller's own, with what was delivered.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use super::splice::Told;
 use crate::Provider;
+use crate::fields::Fields;
 
 /// For a model that cannot be given the beginning of its own message.
 const INSTRUCTION: &str = "Your last message was cut off in the middle by a lost connection. Go on exactly where it \
     stopped, with the very next character. Repeat nothing of it, and say nothing about the interruption.";
-
-/// The top level of a request; what is not touched stays as it was written.
-type Fields = BTreeMap<String, Box<RawValue>>;
 
 /// The rest of an answer in OpenAI's chat dialect.
 pub(super) fn chat(target: &str, request: &[u8], told: &Told) -> Option<Bytes> {
@@ -29,9 +25,7 @@ pub(super) fn chat(target: &str, request: &[u8], told: &Told) -> Option<Bytes> {
 /// The rest of an answer in Anthropic's dialect.
 pub(super) fn messages(target: &str, request: &[u8], told: &Told) -> Option<Bytes> {
     let mut fields = read(request, told)?;
-    let thinks = fields.get("thinking").is_some_and(|thinking| {
-        serde_json::from_str::<Value>(thinking.get()).is_ok_and(|thinking| thinking["type"] != "disabled")
-    });
+    let thinks = fields.get("thinking").is_some_and(|thinking| thinking["type"] != "disabled");
     // A budget for thinking has to stay below the limit.
     if !thinks {
         lower(&mut fields, "max_tokens", told.tokens)?;
@@ -53,24 +47,21 @@ enum Manner {
 }
 
 fn read(request: &[u8], told: &Told) -> Option<Fields> {
-    if told.is_beyond {
+    if told.is_beyond || told.stop.is_some() {
         return None;
     }
-    serde_json::from_slice(request).ok()
+    Fields::read(request)
 }
 
 /// Lowers a limit of tokens by what was delivered. `None` if nothing is left of it.
 fn lower(fields: &mut Fields, limit: &str, spent: u64) -> Option<()> {
-    let Some(raw) = fields.get_mut(limit) else { return Some(()) };
-    let Ok(tokens) = serde_json::from_str::<u64>(raw.get()) else { return Some(()) };
-    let left = tokens.checked_sub(spent).filter(|left| *left > 0)?;
-    *raw = to_raw_value(&left).ok()?;
-    Some(())
+    let Some(tokens) = fields.get(limit).as_ref().and_then(Value::as_u64) else { return Some(()) };
+    fields.set(limit, tokens.checked_sub(spent).filter(|left| *left > 0)?)
 }
 
 fn extend(fields: &mut Fields, text: &str, manner: Manner) -> Option<Bytes> {
     if !text.is_empty() {
-        let mut messages: Vec<Box<RawValue>> = serde_json::from_str(fields.get("messages")?.get()).ok()?;
+        let mut messages = fields.messages()?;
         let last: Value = serde_json::from_str(messages.last()?.get()).ok()?;
         // The caller has begun the assistant's message, and the model went on with that.
         let begun = match last["role"] == "assistant" {
@@ -88,9 +79,9 @@ fn extend(fields: &mut Fields, text: &str, manner: Manner) -> Option<Bytes> {
         if manner == Manner::Instruction {
             messages.push(to_raw_value(&json!({ "role": "user", "content": INSTRUCTION })).ok()?);
         }
-        fields.insert("messages".to_owned(), to_raw_value(&messages).ok()?);
+        fields.set("messages", &messages)?;
     }
-    serde_json::to_vec(fields).ok().map(Bytes::from)
+    fields.write()
 }
 
 /// Whether a model of Anthropic's goes on from the beginning of its own message: those up to 4.5 do, later ones

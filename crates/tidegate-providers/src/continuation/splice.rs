@@ -1,5 +1,5 @@
 use bytes::{Bytes, BytesMut};
-use tidegate_core::Splice;
+use tidegate_core::{Splice, Stop};
 
 use super::anthropic::Messages;
 use super::chat::Chat;
@@ -8,7 +8,7 @@ use crate::stream::{Dialect, Event, Guess};
 
 /// Follows a stream event by event, and retells those of another as if they were its own.
 #[derive(Default)]
-pub(super) struct Follower {
+pub(crate) struct Follower {
     /// The beginning of an event whose end has not come.
     half: BytesMut,
     /// Whole events, from the one that tells of a failure on: nobody needs to read it if another goes on.
@@ -32,12 +32,14 @@ enum Voice {
 
 /// What a model has told so far, as far as another has to know it.
 #[derive(Default)]
-pub(super) struct Told {
-    pub(super) text: String,
+pub(crate) struct Told {
+    pub(crate) text: String,
     /// Events that carried text: about as many tokens.
     pub(super) tokens: u64,
-    /// There is something that nobody else can go on with.
-    pub(super) is_beyond: bool,
+    /// There is something besides text that is more than a comment on it: nobody else can go on with that.
+    pub(crate) is_beyond: bool,
+    /// The model has said why it stopped.
+    pub(crate) stop: Option<Stop>,
     /// The first text that follows must not begin with a space: there is one, or the request has lost it.
     pub(super) is_after_space: bool,
     /// Who goes on, until it has been told.
@@ -133,6 +135,16 @@ impl Voice {
 }
 
 impl Follower {
+    /// Takes note of what passes, and keeps nothing back.
+    pub(crate) fn hear(&mut self, bytes: &Bytes) {
+        self.pass(bytes);
+    }
+
+    /// What has been told so far, if it is understood.
+    pub(crate) fn told(&mut self) -> Option<&mut Told> {
+        self.voice.told()
+    }
+
     /// The stream as it came, up to the end of the last whole event.
     fn follow(&mut self, bytes: &Bytes) -> Bytes {
         let is_fresh = self.half.is_empty();

@@ -41,7 +41,8 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
     reading
 }
 
-fn stop(reason: &str) -> Stop {
+/// Why the model stopped.
+pub(crate) fn stop(reason: &str) -> Stop {
     match reason {
         "end_turn" | "stop_sequence" | "tool_use" => Stop::Natural,
         "max_tokens" | "model_context_window_exceeded" => Stop::Length,

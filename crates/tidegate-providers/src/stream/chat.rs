@@ -53,14 +53,20 @@ fn is_content(path: &[&str]) -> bool {
     )
 }
 
-fn take_reason(reading: &mut Reading, reason: &str) {
-    reading.stop = Some(match reason {
-        "" => return,
+/// Why the model stopped, if it has.
+pub(crate) fn stop(reason: &str) -> Option<Stop> {
+    Some(match reason {
+        "" => return None,
         "stop" | "eos" | "tool_calls" | "function_call" => Stop::Natural,
         "length" | "model_length" => Stop::Length,
         "content_filter" => Stop::ContentFilter,
         _ => Stop::Other,
-    });
+    })
+}
+
+fn take_reason(reading: &mut Reading, reason: &str) {
+    let Some(stop) = stop(reason) else { return };
+    reading.stop = Some(stop);
     // What stands in `error` says more than the word, whichever comes first.
     let trouble = match reason {
         "error" => Trouble::Reason("error", ErrorCode::ServerError),

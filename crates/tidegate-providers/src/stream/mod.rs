@@ -60,10 +60,10 @@
 //! - Taking a finish reason for the end, and losing the usage that comes after it.
 
 mod amazon;
-mod anthropic;
+pub(crate) mod anthropic;
 mod array;
 mod base64;
-mod chat;
+pub(crate) mod chat;
 mod cohere;
 mod converse;
 mod dialect;

@@ -5,20 +5,25 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use pin_project::pin_project;
 use tidegate_core::Splice;
 use tower_service::Service;
 
 use super::chain::Chain;
-use super::target::{Target, TargetBody, TargetFuture, TargetService};
+use super::recording::Recording;
+use super::target::{TargetBody, TargetFuture, TargetService};
+use crate::watched::has_ended;
 use crate::{BoxError, Payload};
 
 /// The body of an answer: the first target's, or another one's, or the one's gone on with by the other.
 #[pin_project]
 pub struct ResponseBody<B> {
     #[pin]
-    source: Source<B>,
-    continuing: Option<Box<Continuing>>,
+    pub(super) source: Source<B>,
+    pub(super) continuing: Option<Box<Continuing>>,
+    pub(super) recording: Option<Box<Recording>>,
 }
 
 /// Whose bytes these are.
@@ -57,8 +62,13 @@ enum Step {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(source: Source<B>, continuing: Option<Box<Continuing>>) -> Self {
-        Self { source, continuing }
+    pub(super) fn new(source: Source<B>) -> Self {
+        Self { source, continuing: None, recording: None }
+    }
+
+    /// An answer that nobody gave.
+    pub(super) fn composed(bytes: Bytes) -> Self {
+        Self::new(Source::Other(UnsyncBoxBody::new(Full::new(bytes).map_err(|never| match never {}))))
     }
 }
 
@@ -89,7 +99,7 @@ impl Continuing {
     /// Asks the next target to go on, if there is one that may.
     fn ask(&mut self, error: &BoxError) {
         self.step = match self.chain.instead_of_rest(error, &*self.splice) {
-            Some((Target { service, .. }, request)) => Step::Readying(service, Some(request)),
+            Some((service, request)) => Step::Readying(service, Some(request)),
             None => Step::Ended,
         };
     }
@@ -148,14 +158,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Source<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
+    /// The next frame of the stream, whoever it is from.
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
         let Some(continuing) = this.continuing else { return this.source.poll_frame(cx) };
         loop {
@@ -187,6 +192,36 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.as_mut().poll_next(cx));
+        if self.recording.is_some() {
+            let has_ended = frame.is_none() || has_ended(&*self);
+            let recording = self.project().recording;
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let (Some(recording), Some(data)) = (recording.as_mut(), frame.data_ref()) {
+                        recording.push(data);
+                    }
+                }
+                // What broke off is no answer.
+                Some(Err(_)) => *recording = None,
+                None => {}
+            }
+            if has_ended && let Some(recording) = recording.take() {
+                recording.finish();
+            }
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,81 +1,197 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use http::response::Parts;
 use http::{Extensions, Request, Response};
-use tidegate_core::{Continuation, Splice};
+use tidegate_core::{Rewritten, Splice};
 
+use super::answered::{Answered, Strategy};
 use super::body::{Continuing, Source};
+use super::cooling::Cooling;
 use super::layer::Settings;
-use super::target::{Answered, Strategy, Target, TargetBody};
+use super::recording::Recording;
+use super::resort::{Composable, Kind};
+use super::target::{Target, TargetBody, TargetService};
 use super::{Handle, ResponseBody};
 use crate::alarm::Alarm;
 use crate::replay::copy;
 use crate::{BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
-/// One call, on its way down the chain.
+/// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
+/// of them only rest, then the last resorts.
 pub(super) struct Chain {
     handle: Handle,
     settings: Settings,
-    /// How many targets after the first have been asked, the one under way included.
+    /// The target that was asked last: 0 is the first.
+    place: usize,
+    /// How many targets after the first have been asked.
     asked: usize,
-    /// The request for the next target, if there can be one.
-    next: Option<Request<Payload>>,
+    cooling: Cooling,
+    /// The last resort that is to be tried next.
+    resort: usize,
+    /// The body of the simplified request, and the place of the target that is to be asked next with it.
+    simplified: Option<(Bytes, usize)>,
+    /// What the caller asked, as long as anybody may have to be asked again.
+    template: Option<Request<Payload>>,
     pub(super) alarm: Alarm,
     /// There is one as soon as there is a chain to go down.
     trail: Option<Trail>,
 }
 
+/// What to do about a result.
+pub(super) enum Step {
+    /// Hand it to the caller.
+    Return,
+    Ask(Whom),
+    Wait(Duration, Whom),
+    /// Hand this to the caller instead.
+    Answer(Response<Bytes>),
+}
+
+pub(super) enum Whom {
+    First,
+    Other(TargetService),
+}
+
 impl Chain {
     pub(super) fn new(extensions: &mut Extensions, handle: Handle, settings: Settings) -> Self {
         let mut trail = Trail::of(extensions).cloned();
-        if trail.is_none() && !handle.0.is_empty() {
+        if trail.is_none() && !handle.is_empty() {
             extensions.insert(trail.insert(Trail::new()).clone());
         }
         let alarm = Alarm::new(Deadline::of(extensions));
-        Self { handle, settings, asked: 0, next: None, alarm, trail }
+        Self {
+            handle,
+            settings,
+            place: 0,
+            asked: 0,
+            cooling: Cooling::default(),
+            resort: 0,
+            simplified: None,
+            template: None,
+            alarm,
+            trail,
+        }
     }
 
     /// Alone there is nothing to keep the body for.
     pub(super) fn body_cap(&self) -> usize {
-        if self.handle.0.is_empty() { 0 } else { self.settings.body_cap }
+        if self.handle.is_empty() { 0 } else { self.settings.body_cap }
     }
 
-    /// Keeps a copy for the next target, unless there is none.
+    /// Keeps a copy of what the caller asked, unless nobody else will be asked.
     pub(super) fn keep(&mut self, request: &Request<Payload>) {
-        let may_follow = self.asked < self.handle.0.len();
-        self.next = if may_follow { copy(request) } else { None };
+        self.template = if self.handle.is_empty() { None } else { copy(request) };
     }
 
-    /// The request for the target that is to be asked now.
-    pub(super) fn take(&mut self) -> Request<Payload> {
-        let request = self.next.take().expect("kept for this target");
-        self.keep(&request);
-        request
+    /// Whether the first target may be asked more than once.
+    pub(super) fn may_return_to_first(&self) -> bool {
+        let simplifies =
+            || self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified));
+        self.template.is_some() && (self.alarm.deadline().is_some() || simplifies())
     }
 
-    /// The target to ask instead of this result, if there is one that may do better.
-    pub(super) fn instead_of<R>(&mut self, result: &Result<Response<R>, BoxError>) -> Option<Target> {
+    /// The request for the target that is to be asked now. Copied, unless nobody can follow.
+    pub(super) fn request(&mut self) -> Request<Payload> {
+        let is_last = self.asked == self.handle.targets().len()
+            && self.handle.resorts().is_empty()
+            && self.alarm.deadline().is_none();
+        let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
+        let request = template.expect("kept for this target");
+        match &self.simplified {
+            Some((body, _)) => rewritten(request, body.clone()),
+            None => request,
+        }
+    }
+
+    /// What to do about the result of the target that was asked last.
+    pub(super) fn step<R>(&mut self, result: &Result<Response<R>, BoxError>) -> Step {
+        let error = result.as_ref().err();
         let outcome = match result {
             Ok(response) => Outcome::of(response),
             Err(error) => Outcome::of_error(&**error),
         };
-        if outcome == Outcome::Success {
-            self.has_answered();
-            return None;
-        }
+        self.ended(outcome == Outcome::Success);
         let policy = &self.settings.policy;
-        let falls_back = match result {
-            Ok(_) => policy.falls_back(&outcome),
-            Err(error) => policy.falls_back_from(error),
+        let falls_back = match error {
+            None => policy.falls_back(&outcome),
+            Some(error) => policy.falls_back_from(error),
         };
-        if !falls_back {
+        if !falls_back || self.template.is_none() {
+            return Step::Return;
+        }
+        let because = code(&outcome, error);
+        if self.simplified.is_none() {
+            self.cooling.note(self.place, &outcome, error, clock::now());
+            if let Some(target) = self.following().cloned() {
+                self.asked += 1;
+                self.place = self.asked;
+                target.counts.asked();
+                self.tell(&target.name, because);
+                return Step::Ask(Whom::Other(target.service));
+            }
+            if let Some((place, wait)) = self.cooling.soonest(self.alarm.deadline(), clock::now()) {
+                self.push(Verdict::Waiting(wait));
+                return Step::Wait(wait, self.whom(place));
+            }
+        }
+        self.last_resort(because).unwrap_or(Step::Return)
+    }
+
+    /// The next last resort that has something to say.
+    fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Step> {
+        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
+        while let Some(resort) = self.handle.resorts().get(self.resort).cloned() {
+            let is_first = self.simplified.is_none();
+            let step = match resort.kind {
+                Kind::Simplified => self.simpler(&composable).map(Step::Ask),
+                _ => composable.answer(&resort).map(Step::Answer),
+            };
+            if is_first && step.is_some() {
+                resort.counts.asked();
+                self.tell(&resort.name, because);
+            }
+            match step {
+                Some(Step::Answer(mut response)) => {
+                    resort.counts.ended(true);
+                    self.leave_trail(response.extensions_mut());
+                    return Some(Step::Answer(response));
+                }
+                Some(step) => return Some(step),
+                // Nobody had an answer to the simpler prompt either.
+                None if self.simplified.take().is_some() => resort.counts.ended(false),
+                None => {}
+            }
+            self.resort += 1;
+        }
+        None
+    }
+
+    /// Whom to ask next with a simplified prompt: the first target, and then the others in their order.
+    fn simpler(&mut self, composable: &Composable) -> Option<Whom> {
+        if self.is_too_late() {
             return None;
         }
-        let target = self.following()?.clone();
-        self.asked += 1;
-        let because = code(&outcome, result.as_ref().err());
-        self.tell(&target, because, Verdict::FellBack { to: Arc::clone(&target.name), because });
-        Some(target)
+        let (body, place) = match &self.simplified {
+            Some((body, place)) => (body.clone(), *place),
+            None => (composable.simplified(self.template.as_ref()?.body().bytes()?)?, 0),
+        };
+        if place > self.handle.targets().len() {
+            return None;
+        }
+        self.simplified = Some((body, place + 1));
+        Some(self.whom(place))
+    }
+
+    /// The target at `place` is the one that is asked now.
+    fn whom(&mut self, place: usize) -> Whom {
+        self.place = place;
+        match self.current() {
+            Some(target) => Whom::Other(target.service.clone()),
+            None => Whom::First,
+        }
     }
 
     /// The target to go on with a stream that broke, and the request that asks it to.
@@ -83,22 +199,21 @@ impl Chain {
         &mut self,
         error: &BoxError,
         splice: &dyn Splice,
-    ) -> Option<(Target, Request<Payload>)> {
+    ) -> Option<(TargetService, Request<Payload>)> {
         if !self.settings.policy.falls_back_from(error) {
             return None;
         }
         let target = self.following()?.clone();
-        let body = splice.ask(&target.name, self.next.as_ref()?.body().bytes()?)?;
-        self.asked += 1;
-        let mut request = self.take();
-        if request.headers().contains_key(CONTENT_LENGTH) {
-            request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
-        }
-        *request.body_mut() = body.into();
-        request.extensions_mut().insert(Continuation);
+        let body = splice.ask(&target.name, self.template.as_ref()?.body().bytes()?)?;
         let because = code(&Outcome::of_error(&**error), Some(error));
-        self.tell(&target, because, Verdict::Continued { by: Arc::clone(&target.name), because });
-        Some((target, request))
+        self.asked += 1;
+        self.place = self.asked;
+        target.counts.asked();
+        self.push(Verdict::Continued { by: Arc::clone(&target.name), because });
+        self.enter(&target.name);
+        let (name, code) = (&*target.name, because.map(ErrorCode::code));
+        tracing::info!(layer = "fallback", target = name, code, "asking another target for the rest");
+        Some((target.service, rewritten(self.request(), body)))
     }
 
     /// The stream of the one who was asked for the rest, or why there is none.
@@ -106,74 +221,73 @@ impl Chain {
         &self,
         result: Result<Response<TargetBody>, BoxError>,
     ) -> Result<TargetBody, BoxError> {
+        let rest = self.stream_of(result);
+        self.ended(rest.is_ok());
+        rest
+    }
+
+    fn stream_of(&self, result: Result<Response<TargetBody>, BoxError>) -> Result<TargetBody, BoxError> {
         let response = result?;
         if let Outcome::Failure(failure) = Outcome::of(&response) {
             return Err(failure.into());
         }
         let (head, body) = response.into_parts();
-        let is_stream =
-            self.settings.continues.as_ref().is_some_and(|continues| continues.follow(&head).is_some());
-        if !is_stream {
-            return Err(Failure::new(ErrorCode::ServerError).into());
+        match &self.settings.continues {
+            Some(continues) if continues.follow(&head).is_some() => Ok(body),
+            _ => Err(Failure::new(ErrorCode::ServerError).into()),
         }
-        self.has_answered();
-        Ok(body)
     }
 
     /// The next target, if it is not too late.
     fn following(&self) -> Option<&Target> {
-        let is_too_late = self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()));
-        self.handle.0.get(self.asked).filter(|_| self.next.is_some() && !is_too_late)
+        self.handle.targets().get(self.asked).filter(|_| self.template.is_some() && !self.is_too_late())
+    }
+
+    fn is_too_late(&self) -> bool {
+        self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()))
     }
 
     /// The target that was asked last, if it is not the first.
     pub(super) fn current(&self) -> Option<&Target> {
-        self.handle.0.get(self.asked.checked_sub(1)?)
+        self.handle.targets().get(self.place.checked_sub(1)?)
     }
 
-    pub(super) fn has_answered(&self) {
-        if let Some(target) = self.current() {
-            target.counts.answered();
+    /// Counts how it went with the one who was asked.
+    fn ended(&self, has_answered: bool) {
+        match &self.simplified {
+            None => {
+                if let Some(target) = self.current() {
+                    target.counts.ended(has_answered);
+                }
+            }
+            // It ends when all have been asked.
+            Some(_) if !has_answered => {}
+            Some(_) => {
+                if let Some(resort) = self.handle.resorts().get(self.resort) {
+                    resort.counts.ended(true);
+                }
+            }
         }
     }
 
-    /// Writes down why the chain goes on.
-    fn tell(&self, target: &Target, code: Option<ErrorCode>, verdict: Verdict) {
-        target.counts.asked();
-        let is_rest = matches!(verdict, Verdict::Continued { .. });
+    /// Writes down that the chain goes on to `target`.
+    fn tell(&self, target: &Arc<str>, because: Option<ErrorCode>) {
+        self.push(Verdict::FellBack { to: Arc::clone(target), because });
+        self.enter(target);
+        let (target, code) = (&**target, because.map(ErrorCode::code));
+        tracing::info!(layer = "fallback", target, code, "asking another target");
+    }
+
+    fn push(&self, verdict: Verdict) {
         if let Some(trail) = &self.trail {
             trail.push(verdict);
-            trail.enter(&target.name);
-        }
-        let (target, code) = (&*target.name, code.map(ErrorCode::code));
-        match is_rest {
-            false => tracing::info!(layer = "fallback", target, code, "asking another target"),
-            true => tracing::info!(layer = "fallback", target, code, "asking another target for the rest"),
         }
     }
 
-    /// The answer for the caller: marked, if it is not the first target's, and followed, if it is a stream that
-    /// another target could go on with.
-    pub(super) fn hand_over<B>(self, mut response: Response<Source<B>>) -> Response<ResponseBody<B>> {
-        if let Some(target) = self.current() {
-            let answered =
-                Answered { target: Arc::clone(&target.name), strategy: Strategy::AlternativeModel };
-            response.extensions_mut().insert(answered);
-            self.leave_trail(response.extensions_mut());
+    fn enter(&self, target: &Arc<str>) {
+        if let Some(trail) = &self.trail {
+            trail.enter(target);
         }
-        let may_go_on = self.settings.continues.is_some() && self.next.is_some();
-        if !may_go_on || Outcome::of(&response) != Outcome::Success {
-            return response.map(|body| ResponseBody::new(body, None));
-        }
-        let (mut head, body) = response.into_parts();
-        let splice = self.settings.continues.as_ref().and_then(|continues| continues.follow(&head));
-        let continuing = splice.map(|splice| {
-            // What is added is not part of a length told before, and is told of in the trail.
-            head.headers.remove(CONTENT_LENGTH);
-            self.leave_trail(&mut head.extensions);
-            Box::new(Continuing::new(self, splice))
-        });
-        Response::from_parts(head, ResponseBody::new(body, continuing))
     }
 
     fn leave_trail(&self, extensions: &mut Extensions) {
@@ -181,6 +295,64 @@ impl Chain {
             extensions.insert(trail.clone());
         }
     }
+
+    /// The answer for the caller: marked, if it is not the first target's; followed, if it is a stream that another
+    /// target could go on with; and written down, if there is a cache.
+    pub(super) fn hand_over<B>(self, mut response: Response<Source<B>>) -> Response<ResponseBody<B>> {
+        if let Some(answered) = self.answered() {
+            response.extensions_mut().insert(answered);
+        }
+        if self.asked > 0 || self.resort > 0 || self.simplified.is_some() || self.cooling.has_waited() {
+            self.leave_trail(response.extensions_mut());
+        }
+        if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
+            return response.map(ResponseBody::new);
+        }
+        let (mut head, body) = response.into_parts();
+        let recording = self.recording(&head);
+        let splice = self.settings.continues.as_ref().and_then(|continues| continues.follow(&head));
+        let continuing = splice.map(|splice| {
+            // What is added is not part of a length told before, and is told of in the trail.
+            head.headers.remove(CONTENT_LENGTH);
+            self.leave_trail(&mut head.extensions);
+            Box::new(Continuing::new(self, splice))
+        });
+        Response::from_parts(head, ResponseBody { source: body, continuing, recording })
+    }
+
+    fn answered(&self) -> Option<Answered> {
+        let target = self.current().map(|target| Arc::clone(&target.name));
+        match (&self.simplified, target) {
+            (Some(_), target) => {
+                let first = || self.trail.as_ref().and_then(Trail::target);
+                let target = target.or_else(first).unwrap_or_else(|| "@simplified".into());
+                Some(Answered::new(&target, Strategy::SimplifiedPrompt))
+            }
+            (None, target) => target.map(|target| Answered::new(&target, Strategy::AlternativeModel)),
+        }
+    }
+
+    /// Who writes down this answer, if it is one to the caller's own prompt.
+    fn recording(&self, head: &Parts) -> Option<Box<Recording>> {
+        let caches = self.handle.resorts().iter().filter_map(|resort| match &resort.kind {
+            Kind::Cached(cache) => Some(cache.clone()),
+            _ => None,
+        });
+        let cache = caches.into_iter().next().filter(|_| self.simplified.is_none())?;
+        let transcript = self.settings.composer.as_ref()?.transcribe(head)?;
+        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
+        Some(Box::new(Recording::new(cache, composable, transcript)))
+    }
+}
+
+/// The request with another body.
+fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<Payload> {
+    if request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    }
+    *request.body_mut() = body.into();
+    request.extensions_mut().insert(Rewritten);
+    request
 }
 
 fn code(outcome: &Outcome, error: Option<&BoxError>) -> Option<ErrorCode> {

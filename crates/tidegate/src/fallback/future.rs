@@ -7,10 +7,11 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
 use tidegate_core::Collect;
+use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::body::Source;
-use super::chain::Chain;
+use super::chain::{Chain, Step, Whom};
 use super::layer::Settings;
 use super::target::{TargetFuture, TargetService};
 use super::{Handle, ResponseBody};
@@ -21,6 +22,8 @@ use crate::{BoxError, HttpService, Payload};
 pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     #[pin]
     state: State<S, S::Future, B>,
+    /// The first target, if it may be asked once more.
+    again: Option<S>,
     chain: Option<Chain>,
 }
 
@@ -30,15 +33,28 @@ enum State<S, F, B> {
     Collecting { head: Option<http::request::Parts>, body: Collect<B>, first: S },
     /// The first target is asked.
     First(#[pin] F),
+    /// The first target is asked whether it can take the call once more.
+    ReadyingFirst,
     /// The next target is asked whether it can take the call.
     Readying(TargetService),
     /// The next target is asked.
     Next(TargetFuture),
+    /// All rest, and the one who is back first is waited for.
+    Waiting(Pin<Box<Sleep>>, Option<Whom>),
+}
+
+impl<S, F, B> State<S, F, B> {
+    fn asking(whom: Whom) -> Self {
+        match whom {
+            Whom::First => Self::ReadyingFirst,
+            Whom::Other(service) => Self::Readying(service),
+        }
+    }
 }
 
 impl<S, B> ResponseFuture<S, B>
 where
-    S: Service<Request<Payload>>,
+    S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// The body is here: the first target is asked at once.
@@ -50,7 +66,8 @@ where
     ) -> Self {
         let mut chain = Chain::new(request.extensions_mut(), handle, settings);
         chain.keep(&request);
-        Self { state: State::First(first.call(request)), chain: Some(chain) }
+        let again = chain.may_return_to_first().then(|| first.clone());
+        Self { state: State::First(first.call(request)), again, chain: Some(chain) }
     }
 
     /// The body is yet to be read: the first target is asked when that has been done.
@@ -58,13 +75,13 @@ where
         let chain = Chain::new(request.extensions_mut(), handle, settings);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, chain.body_cap());
-        Self { state: State::Collecting { head: Some(head), body, first }, chain: Some(chain) }
+        Self { state: State::Collecting { head: Some(head), body, first }, again: None, chain: Some(chain) }
     }
 }
 
 impl<S, B> Future for ResponseFuture<S, B>
 where
-    S: HttpService<Payload, Body: Body<Data = Bytes>>,
+    S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Output = Result<Response<ResponseBody<S::Body>>, BoxError>;
@@ -73,7 +90,7 @@ where
         let mut this = self.project();
         let chain = this.chain.as_mut().expect("polled after completion");
         let answer = loop {
-            match this.state.as_mut().project() {
+            let (step, result) = match this.state.as_mut().project() {
                 // The first target is the instance that the caller made ready.
                 StateProj::Collecting { head, body, first } => {
                     let Poll::Ready(body) = Pin::new(body).poll(cx) else {
@@ -83,31 +100,52 @@ where
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
                     chain.keep(&request);
+                    *this.again = chain.may_return_to_first().then(|| first.clone());
                     let future = first.call(request);
                     this.state.set(State::First(future));
+                    continue;
                 }
                 StateProj::First(future) => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
-                    match chain.instead_of(&result) {
-                        None => break result.map(|response| response.map(Source::First)),
-                        // The failed answer goes before the next is asked: it may hold a connection, or a permit.
-                        Some(target) => this.state.set(State::Readying(target.service)),
-                    }
+                    (chain.step(&result), result.map(|response| response.map(Source::First)))
+                }
+                StateProj::ReadyingFirst => {
+                    let first = this.again.as_mut().expect("kept to be asked again");
+                    let Poll::Ready(ready) = first.poll_ready(cx) else {
+                        return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
+                    };
+                    ready.map_err(Into::into)?;
+                    let future = first.call(chain.request());
+                    this.state.set(State::First(future));
+                    continue;
                 }
                 StateProj::Readying(service) => {
                     let Poll::Ready(ready) = service.poll_ready(cx) else {
                         return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
                     };
                     ready?;
-                    let future = service.call(chain.take());
+                    let future = service.call(chain.request());
                     this.state.set(State::Next(future));
+                    continue;
                 }
                 StateProj::Next(future) => {
                     let result = ready!(future.as_mut().poll(cx));
-                    match chain.instead_of(&result) {
-                        None => break result.map(|response| response.map(Source::Other)),
-                        Some(target) => this.state.set(State::Readying(target.service)),
-                    }
+                    (chain.step(&result), result.map(|response| response.map(Source::Other)))
+                }
+                StateProj::Waiting(sleep, whom) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    let whom = whom.take().expect("waited for");
+                    this.state.set(State::asking(whom));
+                    continue;
+                }
+            };
+            // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
+            match step {
+                Step::Return => break result,
+                Step::Answer(response) => return Poll::Ready(Ok(response.map(ResponseBody::composed))),
+                Step::Ask(whom) => this.state.set(State::asking(whom)),
+                Step::Wait(wait, whom) => {
+                    this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait)), Some(whom)));
                 }
             }
         };

@@ -1,13 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tidegate_core::Continue;
+use tidegate_core::{Compose, Continue};
 use tower_layer::Layer;
 
+use super::cache::AnswerCache;
+use super::fixed::StaticAnswers;
 use super::policy::Policy;
+use super::resort::{Kind, Resort};
+use super::scope::Scope;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
-use crate::Payload;
+use crate::{KeyBy, Payload};
 
 /// Asks somebody else when the first target cannot answer; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Settings {
     pub(super) policy: Policy,
     pub(super) body_cap: usize,
     pub(super) continues: Option<Arc<dyn Continue>>,
+    pub(super) composer: Option<Arc<dyn Compose>>,
+    pub(super) scope: Scope,
 }
 
 impl Default for FallbackLayer {
@@ -34,8 +40,13 @@ impl FallbackLayer {
     /// A chain of nobody but the service it is put around.
     #[must_use]
     pub fn new() -> Self {
-        let settings =
-            Settings { policy: Policy::default(), body_cap: Payload::DEFAULT_CAP, continues: None };
+        let settings = Settings {
+            policy: Policy::default(),
+            body_cap: Payload::DEFAULT_CAP,
+            continues: None,
+            composer: default_composer(),
+            scope: Scope::default(),
+        };
         Self { handle: Handle::default(), settings }
     }
 
@@ -43,8 +54,61 @@ impl FallbackLayer {
     #[must_use]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         let target = Target::new(target, service);
-        let handle = Handle(self.handle.0.iter().cloned().chain([target]).collect());
-        Self { handle, ..self }
+        Self { handle: self.handle.with_target(target), ..self }
+    }
+
+    /// When no target has answered: the answer that was given before to the same or a like question of the same
+    /// caller. Good answers are remembered in `cache` as they pass.
+    ///
+    /// Last resorts come after all targets, in the order in which they are named. They speak the caller's dialect, plain or
+    /// streamed, and are marked by [`Answered`](super::Answered); a cached answer tells its age in the header of that name.
+    #[must_use]
+    pub fn then_cached(self, cache: AnswerCache) -> Self {
+        self.then_resort(Kind::Cached(cache))
+    }
+
+    /// When no target has answered: asks all of them once more with the first lines of the prompt.
+    #[must_use]
+    pub fn then_simplified(self) -> Self {
+        self.then_resort(Kind::Simplified)
+    }
+
+    /// When no target has answered: a text by the kind of the prompt.
+    #[must_use]
+    pub fn then_static(self) -> Self {
+        self.then_static_answers(StaticAnswers::new())
+    }
+
+    /// The same with texts of one's own.
+    #[must_use]
+    pub fn then_static_answers(self, answers: StaticAnswers) -> Self {
+        self.then_resort(Kind::Static(Arc::new(answers)))
+    }
+
+    /// When nothing else is left: this text, whatever the prompt.
+    #[must_use]
+    pub fn then_emergency(self, text: &str) -> Self {
+        self.then_resort(Kind::Emergency(text.into()))
+    }
+
+    fn then_resort(self, kind: Kind) -> Self {
+        Self { handle: self.handle.with_resort(Resort::new(kind)), ..self }
+    }
+
+    /// Who understands requests and composes the answers of last resorts. By default the `Composer` of the providers; a
+    /// request that it does not understand ends as if there were no last resort.
+    #[must_use]
+    pub fn composer(mut self, composer: impl Compose) -> Self {
+        self.settings.composer = Some(Arc::new(composer));
+        self
+    }
+
+    /// Whose questions may be answered from the cache by each other's answers: those of the same key. By default those of
+    /// the same credential and the same [`Tenant`](crate::Tenant).
+    #[must_use]
+    pub fn cache_by(mut self, key: KeyBy) -> Self {
+        self.settings.scope = Scope::By(key);
+        self
     }
 
     /// Also goes on when the prompt does not fit the model, to one that may be larger. Off by default.
@@ -100,6 +164,17 @@ impl fmt::Debug for Settings {
             .field("policy", &self.policy)
             .field("body_cap", &self.body_cap)
             .field("continues", &self.continues.is_some())
+            .field("scope", &self.scope)
             .finish()
     }
+}
+
+#[cfg(feature = "providers")]
+fn default_composer() -> Option<Arc<dyn Compose>> {
+    Some(Arc::new(tidegate_providers::compose::Composer))
+}
+
+#[cfg(not(feature = "providers"))]
+fn default_composer() -> Option<Arc<dyn Compose>> {
+    None
 }

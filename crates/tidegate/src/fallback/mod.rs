@@ -49,19 +49,34 @@
 //! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a bad request then
 //! fails once per target, and costs as often.
 
+mod answered;
 mod body;
+mod cache;
 mod chain;
+mod cooling;
+mod counts;
+mod fixed;
 mod future;
+mod handle;
 mod layer;
 mod policy;
+mod recording;
+mod resort;
+mod scope;
 mod service;
+mod simplified;
 mod target;
 
+pub use answered::{Answered, Strategy};
 pub use body::ResponseBody;
+pub use cache::AnswerCache;
+pub use counts::TargetStatistics;
+pub use fixed::{PromptKind, StaticAnswers};
 pub use future::ResponseFuture;
+pub use handle::Handle;
 pub use layer::FallbackLayer;
 pub use service::Fallback;
-pub use target::{Answered, AsTarget, Handle, Strategy, TargetBody, TargetStatistics};
+pub use target::{AsTarget, TargetBody};
 
 #[cfg(test)]
 mod tests;

@@ -108,7 +108,14 @@ async fn the_next_target_goes_on_with_the_text_in_the_same_stream() {
         verdicts,
         [Verdict::Answered, Verdict::Continued { by: "b/two".into(), because }, Verdict::Answered]
     );
-    let expected = TargetStatistics { target: "b/two".into(), asked: 1, answered: 1 };
+    let expected = TargetStatistics {
+        target: "b/two".into(),
+        priority: 1,
+        asked: 1,
+        answered: 1,
+        recent: 1,
+        recent_answered: 1,
+    };
     assert_eq!((&layer.handle().statistics()[0], c.calls()), (&expected, 0));
 }
 

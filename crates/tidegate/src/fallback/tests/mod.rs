@@ -1,4 +1,5 @@
 mod continuation;
+mod resorts;
 
 use std::time::Duration;
 
@@ -39,7 +40,14 @@ async fn asks_the_next_target_and_says_who_answered() {
     let because = Some(ErrorCode::Overloaded);
     assert_eq!(verdicts, [Verdict::FellBack { to: "deepseek/deepseek-chat".into(), because }]);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "from the other");
-    let expected = TargetStatistics { target: "deepseek/deepseek-chat".into(), asked: 1, answered: 1 };
+    let expected = TargetStatistics {
+        target: "deepseek/deepseek-chat".into(),
+        priority: 1,
+        asked: 1,
+        answered: 1,
+        recent: 1,
+        recent_answered: 1,
+    };
     assert_eq!(layer.handle().statistics(), [expected]);
 }
 

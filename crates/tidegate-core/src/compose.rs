@@ -1,0 +1,68 @@
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Response, request, response};
+
+/// Understands the requests of callers and composes answers to them, for when no provider gives one.
+///
+/// Implementations know dialects; the layers know only when an answer is wanted. Pure: bytes in, bytes out.
+pub trait Compose: Send + Sync + 'static {
+    /// What a request asks. `None` if it is not understood, or asks for what no text could answer.
+    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<Question>;
+
+    /// Who writes down the text of a good answer as it passes. `None` if it is not one in a known form.
+    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn Transcribe>>;
+
+    /// `text` as an answer in the caller's own dialect, given `now`, streamed if a stream was asked for.
+    fn answer(&self, question: &Question, text: &str, now: SystemTime) -> Response<Bytes>;
+
+    /// The request with `prompt` in place of its own, if there is one, and with bounds for what it may cost: the body
+    /// to send instead.
+    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: Bounds) -> Option<Bytes>;
+}
+
+/// Writes down the text of one answer. Sans-io, and bounded.
+pub trait Transcribe: Send {
+    /// Takes the next bytes of the body.
+    fn push(&mut self, bytes: &Bytes);
+
+    /// The body has ended well: the text, if the answer was complete and nothing but text.
+    fn finish(&mut self) -> Option<String>;
+}
+
+/// What a request asks, as far as an answer depends on it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The text of the last message.
+    pub prompt: String,
+    /// A digest of all else that matters: the model, the messages before, instructions, tools. Equal for requests that
+    /// differ in their prompt only.
+    pub context: u64,
+    /// The model that was asked for.
+    pub model: String,
+    /// Whether a stream was asked for.
+    pub streams: bool,
+    /// In which dialect, as the one who read it calls it.
+    pub dialect: &'static str,
+}
+
+/// The most that a request may ask for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// Tokens of the answer.
+    pub max_tokens: u64,
+    /// The temperature.
+    pub temperature: f64,
+}
+
+impl fmt::Debug for Question {
+    /// Without the prompt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question")
+            .field("model", &self.model)
+            .field("streams", &self.streams)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,71 @@
+//! Answers without a provider: what a request asks, what an answer says, and a text as an answer to it.
+//!
+//! # When
+//!
+//! All providers are down, and an answer that was given before, or a kind word, is better than an error. The last
+//! resorts of a fallback chain ask here, and know no dialect themselves.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::SystemTime;
+//! use http::Request;
+//! use tidegate_core::Compose;
+//! use tidegate_providers::compose::Composer;
+//!
+//! let head = Request::post("/v1/chat/completions").body(()).unwrap().into_parts().0;
+//! let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Who are you?"}]}"#;
+//! let question = Composer.question(&head, body).unwrap();
+//! assert_eq!((&*question.prompt, &*question.model), ("Who are you?", "gpt-4o"));
+//!
+//! let answer = Composer.answer(&question, "Nobody just now.", SystemTime::UNIX_EPOCH);
+//! let said: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+//! assert_eq!(said["choices"][0]["message"]["content"], "Nobody just now.");
+//! ```
+//!
+//! # Dialects
+//!
+//! OpenAI's chat completions (a path that ends in `/chat/completions`) and Anthropic's messages (`/messages`), plain and
+//! streamed. A request whose last message is not the user's, or is more than text, is not understood: a tool's
+//! result or a picture is nothing that a text from elsewhere could answer. Nor is one that asks for several choices.
+//!
+//! # Mistakes people make
+//!
+//! - Taking the prompt alone for the question. "And in French?" has as many answers as there are conversations.
+
+mod answer;
+mod question;
+mod rephrase;
+mod transcript;
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{Response, request, response};
+use tidegate_core::{Bounds, Compose, Question, Transcribe};
+
+/// Understands and composes in OpenAI's chat dialect and in Anthropic's; see the [module page](self).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Composer;
+
+/// As [`Question::dialect`] has it.
+const CHAT: &str = "chat";
+const MESSAGES: &str = "messages";
+
+impl Compose for Composer {
+    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<Question> {
+        question::read(head.uri.path(), body)
+    }
+
+    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn Transcribe>> {
+        transcript::of(head)
+    }
+
+    fn answer(&self, question: &Question, text: &str, now: SystemTime) -> Response<Bytes> {
+        answer::write(question, text, now)
+    }
+
+    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: Bounds) -> Option<Bytes> {
+        rephrase::write(body, prompt, bounds)
+    }
+}

@@ -1,0 +1,69 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use serde_json::{Map, Value};
+use tidegate_core::Question;
+
+use super::{CHAT, MESSAGES};
+
+/// Fields that change how something is said, or by whom it is paid, and not what is asked. All others count, known or
+/// not.
+const IMMATERIAL: [&str; 18] = [
+    "frequency_penalty",
+    "max_completion_tokens",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "n",
+    "presence_penalty",
+    "prompt_cache_key",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "store",
+    "stream",
+    "stream_options",
+    "temperature",
+    "top_k",
+    "top_p",
+    "user",
+];
+
+pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
+    let dialect = match path {
+        path if path.ends_with("/chat/completions") => CHAT,
+        path if path.ends_with("/messages") => MESSAGES,
+        _ => return None,
+    };
+    let request: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    if request.get("n").is_some_and(|n| n.as_u64() != Some(1)) {
+        return None;
+    }
+    let (last, before) = request.get("messages")?.as_array()?.split_last()?;
+    if last["role"] != "user" {
+        return None;
+    }
+    let prompt = text(&last["content"])?;
+    let mut context = DefaultHasher::new();
+    dialect.hash(&mut context);
+    for (name, value) in &request {
+        if !IMMATERIAL.contains(&&**name) {
+            (name, value.to_string()).hash(&mut context);
+        }
+    }
+    before.iter().for_each(|message| message.to_string().hash(&mut context));
+    let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let streams = request.get("stream").and_then(Value::as_bool) == Some(true);
+    Some(Question { prompt, context: context.finish(), model, streams, dialect })
+}
+
+/// The text of a message that is nothing else.
+fn text(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            let texts = parts.iter().map(|part| part["text"].as_str().filter(|_| part["type"] == "text"));
+            texts.collect::<Option<Vec<_>>>().map(|texts| texts.join("\n"))
+        }
+        _ => None,
+    }
+}

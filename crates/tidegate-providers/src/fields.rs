@@ -1,0 +1,41 @@
+//! The top level of a request in JSON; what is not touched stays as it was written.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// By name, in the order of the names.
+pub(crate) struct Fields(BTreeMap<String, Box<RawValue>>);
+
+impl Fields {
+    /// `None` if it is no object.
+    pub(crate) fn read(request: &[u8]) -> Option<Self> {
+        serde_json::from_slice(request).ok().map(Self)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// `None` if it is not there.
+    pub(crate) fn get(&self, name: &str) -> Option<Value> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+
+    pub(crate) fn set(&mut self, name: &str, value: impl Serialize) -> Option<()> {
+        self.0.insert(name.to_owned(), to_raw_value(&value).ok()?);
+        Some(())
+    }
+
+    /// The elements of `messages`, unread.
+    pub(crate) fn messages(&self) -> Option<Vec<Box<RawValue>>> {
+        serde_json::from_str(self.0.get("messages")?.get()).ok()
+    }
+
+    pub(crate) fn write(&self) -> Option<Bytes> {
+        serde_json::to_vec(&self.0).ok().map(Bytes::from)
+    }
+}

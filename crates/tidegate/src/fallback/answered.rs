@@ -1,0 +1,72 @@
+use std::sync::Arc;
+
+use super::fixed::PromptKind;
+
+/// Who answered in place of the first target; in the extensions of the response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    target: Arc<str>,
+    strategy: Strategy,
+    pub(super) similarity: Option<f64>,
+    pub(super) prompt_kind: Option<PromptKind>,
+}
+
+/// How a fallback came by its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Another model, perhaps of another provider, was asked.
+    AlternativeModel,
+    /// It was given before, to the same or to a like question.
+    CachedResponse,
+    /// A shorter prompt was sent instead.
+    SimplifiedPrompt,
+    /// A fixed text, by the kind of the prompt.
+    StaticResponse,
+    /// A fixed text, whatever the prompt.
+    Emergency,
+}
+
+impl Answered {
+    pub(super) fn new(target: &Arc<str>, strategy: Strategy) -> Self {
+        Self { target: Arc::clone(target), strategy, similarity: None, prompt_kind: None }
+    }
+
+    /// The name of the target that answered, or of the last resort (`@cached`, `@static`, `@emergency`).
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// How the answer was come by.
+    #[must_use]
+    pub fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    /// How alike the question of a cached answer was to this one, from 0 to 1.
+    #[must_use]
+    pub fn similarity(&self) -> Option<f64> {
+        self.similarity
+    }
+
+    /// The kind of prompt that a static answer was chosen by.
+    #[must_use]
+    pub fn prompt_kind(&self) -> Option<PromptKind> {
+        self.prompt_kind
+    }
+}
+
+impl Strategy {
+    /// The name in headers and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AlternativeModel => "alternative_model",
+            Self::CachedResponse => "cached_response",
+            Self::SimplifiedPrompt => "simplified_prompt",
+            Self::StaticResponse => "static_response",
+            Self::Emergency => "emergency",
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How alike two prompts are.
+
+use std::hash::BuildHasher;
+
+/// The words of a prompt as a set: hashes of them, sorted. In lower case, and without the punctuation around them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Words(Box<[u64]>);
+
+impl Words {
+    pub(super) fn of(text: &str, secret: &impl BuildHasher) -> Self {
+        let mut words: Vec<u64> = text
+            .split_whitespace()
+            .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
+            .filter(|word| !word.is_empty())
+            .map(|word| secret.hash_one(word.to_lowercase()))
+            .collect();
+        words.sort_unstable();
+        words.dedup();
+        Self(words.into())
+    }
+
+    /// The words that both have, as a share of those that either has (Jaccard 1901). Two prompts without a word
+    /// are the same; one without is like none that has any.
+    pub(super) fn similarity(&self, other: &Self) -> f64 {
+        let (mut a, mut b) = (self.0.iter().peekable(), other.0.iter().peekable());
+        let mut shared = 0usize;
+        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
+            match x.cmp(y) {
+                std::cmp::Ordering::Less => drop(a.next()),
+                std::cmp::Ordering::Greater => drop(b.next()),
+                std::cmp::Ordering::Equal => {
+                    shared += 1;
+                    a.next();
+                    b.next();
+                }
+            }
+        }
+        match self.0.len() + other.0.len() - shared {
+            0 => 1.0,
+            either => shared as f64 / either as f64,
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> + Clone {
+        self.0.iter().copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::collections::hash_map::RandomState;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Seed item 44.
+    #[test]
+    fn words_are_compared_as_sets_in_lower_case() {
+        let secret = RandomState::new();
+        let similarity = |a, b| Words::of(a, &secret).similarity(&Words::of(b, &secret));
+        for (a, b, expected) in [
+            ("", "", 1.0),
+            ("", "a", 0.0),
+            ("a", "", 0.0),
+            ("?!", " ", 1.0),
+            ("What is Rust?", "what is  rust", 1.0),
+            ("a b c d", "d c b a a a", 1.0),
+            ("a b c d", "a b c e", 3.0 / 5.0),
+            ("a b c d e", "a b c d", 0.8),
+            ("ÄPFEL und Birnen", "äpfel UND birnen", 1.0),
+            ("don't", "dont", 0.0),
+        ] {
+            assert!((similarity(a, b) - expected).abs() < 1e-9, "{a:?} {b:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_sets(a in prop::collection::vec(0u8..12, 0..20), b in prop::collection::vec(0u8..12, 0..20)) {
+            let secret = RandomState::new();
+            let text = |words: &[u8]| words.iter().map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
+            let similarity = Words::of(&text(&a), &secret).similarity(&Words::of(&text(&b), &secret));
+            let (a, b): (BTreeSet<_>, BTreeSet<_>) = (a.iter().collect(), b.iter().collect());
+            let either = a.union(&b).count();
+            let expected = if either == 0 { 1.0 } else { a.intersection(&b).count() as f64 / either as f64 };
+            prop_assert!((similarity - expected).abs() < 1e-9);
+        }
+    }
+}

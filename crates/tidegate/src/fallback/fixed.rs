@@ -1,0 +1,152 @@
+use std::fmt;
+
+/// What is said when nobody has an answer: a text for each kind of prompt.
+///
+/// Which kind a prompt is, is told by English words in it, so for other languages set one text for all
+/// ([`of`](Self::of)).
+#[derive(Clone)]
+pub struct StaticAnswers {
+    question: String,
+    creative: String,
+    analysis: String,
+    code: String,
+    other: String,
+}
+
+/// The kinds of prompts that a [`StaticAnswers`] tells apart, in the order in which they are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PromptKind {
+    /// Asks something.
+    Question,
+    /// Wants something written.
+    Creative,
+    /// Wants something judged.
+    Analysis,
+    /// Wants a program.
+    Code,
+    /// Anything else.
+    Other,
+}
+
+const WORDS: [(PromptKind, &[&str]); 4] = [
+    (PromptKind::Question, &["what", "how", "why", "when", "where", "who"]),
+    (PromptKind::Creative, &["write", "create", "story", "poem", "creative"]),
+    (PromptKind::Analysis, &["analyze", "analyse", "compare", "evaluate", "assess"]),
+    (PromptKind::Code, &["code", "function", "class", "script", "program"]),
+];
+
+impl PromptKind {
+    /// The kind of `prompt`: by a question mark, else by the first kind of which it holds a word.
+    #[must_use]
+    pub fn of(prompt: &str) -> Self {
+        if prompt.contains(['?', '？', '؟']) {
+            return Self::Question;
+        }
+        let prompt = prompt.to_lowercase();
+        let has =
+            |words: &[&str]| prompt.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word));
+        WORDS.iter().find(|(_, words)| has(words)).map_or(Self::Other, |(kind, _)| *kind)
+    }
+}
+
+impl StaticAnswers {
+    /// A text of ours for each kind.
+    #[must_use]
+    pub fn new() -> Self {
+        let text = |what: &str| format!("Sorry, {what} right now. Please try again in a few minutes.");
+        Self {
+            question: text("I cannot answer questions"),
+            creative: text("I cannot write anything"),
+            analysis: text("I cannot look into that"),
+            code: text("I cannot write code"),
+            other: text("I cannot help with that"),
+        }
+    }
+
+    /// The same text for all.
+    #[must_use]
+    pub fn of(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            question: text.clone(),
+            creative: text.clone(),
+            analysis: text.clone(),
+            code: text.clone(),
+            other: text,
+        }
+    }
+
+    /// Another text for one kind.
+    #[must_use]
+    pub fn with(mut self, kind: PromptKind, text: impl Into<String>) -> Self {
+        *self.place(kind) = text.into();
+        self
+    }
+
+    /// The text for a prompt of this kind.
+    #[must_use]
+    pub fn text(&self, kind: PromptKind) -> &str {
+        match kind {
+            PromptKind::Question => &self.question,
+            PromptKind::Creative => &self.creative,
+            PromptKind::Analysis => &self.analysis,
+            PromptKind::Code => &self.code,
+            PromptKind::Other => &self.other,
+        }
+    }
+
+    fn place(&mut self, kind: PromptKind) -> &mut String {
+        match kind {
+            PromptKind::Question => &mut self.question,
+            PromptKind::Creative => &mut self.creative,
+            PromptKind::Analysis => &mut self.analysis,
+            PromptKind::Code => &mut self.code,
+            PromptKind::Other => &mut self.other,
+        }
+    }
+}
+
+impl Default for StaticAnswers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for StaticAnswers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticAnswers").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seed item 47: by keywords, in this order.
+    #[test]
+    fn a_prompt_is_of_the_first_kind_of_which_it_holds_a_word() {
+        for (prompt, kind) in [
+            ("Really?", PromptKind::Question),
+            ("Tell me HOW to write a poem", PromptKind::Question),
+            ("Write a function", PromptKind::Creative),
+            ("Compare the code of both", PromptKind::Analysis),
+            ("A python script, please", PromptKind::Code),
+            ("Hello", PromptKind::Other),
+            // A word inside of another is not that word.
+            ("Somewhat classy showers", PromptKind::Other),
+            ("", PromptKind::Other),
+        ] {
+            assert_eq!(PromptKind::of(prompt), kind, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_a_text_of_its_own() {
+        let answers = StaticAnswers::of("same").with(PromptKind::Code, "no code");
+        assert_eq!((answers.text(PromptKind::Code), answers.text(PromptKind::Other)), ("no code", "same"));
+        assert_ne!(
+            StaticAnswers::new().text(PromptKind::Question),
+            StaticAnswers::new().text(PromptKind::Code)
+        );
+    }
+}

@@ -1,0 +1,278 @@
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tidegate_testkit::contract;
+use tidegate_testkit::strict::{Answer, Handle, Strict};
+use tower::Layer;
+
+use crate::fallback::{
+    AnswerCache, Answered, Fallback, FallbackLayer, PromptKind, ResponseBody, StaticAnswers, Strategy,
+};
+use crate::testing::{send, strict};
+use crate::{
+    BoxError, Deadline, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, Tenant, Trail, Verdict,
+    clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn question(prompt: &str) -> Request<Payload> {
+    asking(json!({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
+}
+
+fn asking(body: Value) -> Request<Payload> {
+    Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
+}
+
+fn within(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
+    Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+    request
+}
+
+/// The first target of a chain, and what it is asked.
+fn chain(
+    change: impl FnOnce(FallbackLayer) -> FallbackLayer,
+) -> (Handle, FallbackLayer, Fallback<Strict<Payload>>) {
+    let (first, handle) = strict();
+    let layer = change(FallbackLayer::new());
+    let service = layer.layer(first);
+    (handle, layer, service)
+}
+
+fn completion(text: &str) -> String {
+    json!({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).to_string()
+}
+
+fn json_answer(provider: &Handle, text: &str) -> Answer {
+    provider.answer(200).header("content-type", "application/json").body(completion(text))
+}
+
+type Head = (u16, Option<Answered>, Option<HeaderValue>);
+
+/// The head, and the text of the answer.
+async fn read<B>(response: Result<Response<ResponseBody<B>>, BoxError>) -> (Head, String)
+where
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>>,
+{
+    let response = response.unwrap();
+    let answered = response.extensions().get().cloned();
+    let head = (response.status().as_u16(), answered, response.headers().get("age").cloned());
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (head, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn said(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap();
+    body["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+fn strategy(head: &Head) -> Option<Strategy> {
+    head.1.as_ref().map(Answered::strategy)
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| {
+        let layer = FallbackLayer::new().then("other", strict().0).then_cached(AnswerCache::new());
+        layer.then_simplified().then_static().then_emergency("later").layer(inner)
+    })
+    .await;
+}
+
+/// Seed items 47, 49: by the kind of prompt, tagged.
+#[tokio::test(start_paused = true)]
+async fn a_static_answer_is_in_the_callers_dialect_plain_or_streamed_and_marked() {
+    let answers = StaticAnswers::new().with(PromptKind::Code, "no code today");
+    let (first, layer, mut service) = chain(|layer| layer.then_static_answers(answers));
+    first.otherwise(Answer::status(503));
+    let (head, body) = read(send(&mut service, question("a script, please")).await).await;
+    let answered = head.1.clone().unwrap();
+    assert_eq!((head.0, answered.target(), answered.strategy()), (200, "@static", Strategy::StaticResponse));
+    assert_eq!((said(&body), answered.prompt_kind()), ("no code today".into(), Some(PromptKind::Code)));
+
+    let streamed =
+        json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "Really?"}]});
+    let response = send(&mut service, asking(streamed)).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let verdicts: Vec<_> = Trail::of(response.extensions()).unwrap().steps();
+    let because = Some(ErrorCode::Overloaded);
+    assert_eq!(verdicts[0].verdict, Verdict::FellBack { to: "@static".into(), because });
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.ends_with(b"data: [DONE]\n\n"));
+    let statistics = &layer.handle().statistics()[0];
+    assert_eq!((&*statistics.target, statistics.asked, statistics.recent_answered), ("@static", 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_understood_or_not_a_case_for_it_ends_as_it_came() {
+    let (first, layer, mut service) = chain(|layer| {
+        layer.then_cached(AnswerCache::new()).then_simplified().then_static().then_emergency("later")
+    });
+    first.answer(503);
+    let elsewhere = Request::post("http://provider/v1/embeddings").body(Payload::from("{}")).unwrap();
+    assert_eq!(read(send(&mut service, elsewhere).await).await.0.0, 503);
+    first.answer(400).extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)));
+    assert_eq!(read(send(&mut service, question("?")).await).await.0.0, 400);
+    assert!(layer.handle().statistics().iter().all(|statistics| statistics.asked == 0));
+}
+
+/// Seed items 44, 52: the same question, or a like one, of the same caller; a cache with nothing to say does not count.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_was_given_is_given_again_when_nobody_else_can() {
+    let (first, layer, mut service) = chain(|layer| layer.then_cached(AnswerCache::new()));
+    let of = |tenant: &str, prompt: &str| {
+        let mut request = question(prompt);
+        request.extensions_mut().insert(Tenant(tenant.into()));
+        request
+    };
+    json_answer(&first, "a language");
+    let (head, body) = read(send(&mut service, of("a", "What is Rust good for?")).await).await;
+    assert_eq!((strategy(&head), said(&body)), (None, "a language".into()));
+    tokio::time::advance(30 * SECOND).await;
+
+    first.otherwise(Answer::error("connection refused"));
+    let (head, body) = read(send(&mut service, of("a", "What is Rust good for?")).await).await;
+    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "a language".into()));
+    assert_eq!((head.1.unwrap().similarity(), head.2), (Some(1.0), Some(HeaderValue::from(30))));
+    let (head, body) = read(send(&mut service, of("a", "what is RUST good for")).await).await;
+    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "a language".into()));
+
+    assert!(send(&mut service, of("b", "What is Rust good for?")).await.is_err(), "another tenant's");
+    let mut credential = of("a", "What is Rust good for?");
+    credential.headers_mut().insert("authorization", HeaderValue::from_static("Bearer x"));
+    assert!(send(&mut service, credential).await.is_err(), "another account's");
+    assert!(send(&mut service, of("a", "And what is Go good for, then?")).await.is_err());
+    let statistics = &layer.handle().statistics()[0];
+    assert_eq!((statistics.asked, statistics.answered), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_may_be_shared_where_it_is_said_so() {
+    let cache = AnswerCache::new();
+    let (first, _, mut service) =
+        chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));
+    json_answer(&first, "yes");
+    let mut request = question("Is it?");
+    request.extensions_mut().insert(Tenant("a".into()));
+    read(send(&mut service, request).await).await;
+    let (other, _, mut service) =
+        chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));
+    other.answer(503);
+    let (head, body) = read(send(&mut service, question("Is it?")).await).await;
+    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "yes".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_whole_answers_are_remembered() {
+    let cache = AnswerCache::new();
+    let (first, _, mut service) = chain(|layer| layer.then_cached(cache.clone()));
+    let chunk = |delta: Value, reason: Value| {
+        format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}))
+    };
+    let word = chunk(json!({"content": "yes"}), Value::Null);
+    let stream = || first.answer(200).header("content-type", "text/event-stream").frame(word.clone());
+    stream().break_off("reset");
+    let mut body = send(&mut service, question("a")).await.unwrap().into_body();
+    while let Some(Ok(_)) = body.frame().await {}
+    stream().frame(chunk(json!({}), "stop".into()));
+    let mut body = send(&mut service, question("b")).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    drop(body);
+    json_answer(&first, "yes").extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)));
+    read(send(&mut service, question("c")).await).await;
+    assert!(cache.is_empty());
+    stream().frame(chunk(json!({}), "stop".into()));
+    read(send(&mut service, question("d")).await).await;
+    assert_eq!(cache.len(), 1);
+}
+
+/// Seed item 46: when all have failed, all are asked again with less.
+#[tokio::test(start_paused = true)]
+async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
+    let (second, other) = strict();
+    let (first, layer, mut service) =
+        chain(|layer| layer.then("b/two", second).then_simplified().then_static());
+    let long = "Tell me.\nIn short.\nNow.\nAnd do not forget the rest of it.";
+    first.otherwise(Answer::status(503));
+    other.answer(503);
+    json_answer(&other, "shorter");
+    let (head, body) = read(send(&mut service, question(long)).await).await;
+    let answered = head.1.unwrap();
+    assert_eq!((answered.target(), answered.strategy()), ("b/two", Strategy::SimplifiedPrompt));
+    assert_eq!((said(&body), first.calls(), other.calls()), ("shorter".into(), 2, 2));
+    let asked: Value = serde_json::from_slice(other.requests()[1].body.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        (&asked["messages"][0]["content"], &asked["max_tokens"]),
+        (&json!("Tell me.\nIn short.\nNow."), &json!(50))
+    );
+
+    // Nobody answers that either: the next last resort does.
+    other.otherwise(Answer::status(500));
+    let (head, _) = read(send(&mut service, question(long)).await).await;
+    assert_eq!(strategy(&head), Some(Strategy::StaticResponse));
+    // A prompt that is simple already is not sent again, and does not count.
+    let calls = first.calls();
+    let (head, _) = read(send(&mut service, question("Why?")).await).await;
+    assert_eq!((strategy(&head), first.calls() - calls), (Some(Strategy::StaticResponse), 1));
+    let statistics = layer.handle().statistics();
+    let simplified = &statistics[1];
+    assert_eq!(
+        (&*simplified.target, simplified.asked, simplified.answered, simplified.recent),
+        ("@simplified", 2, 1, 2)
+    );
+    assert_eq!(statistics.iter().map(|statistics| statistics.priority).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+/// Seed item 51, 66: what is said when nothing else is left, at any time.
+#[tokio::test(start_paused = true)]
+async fn the_emergency_answer_comes_last_and_even_past_the_deadline() {
+    let (first, _, mut service) = chain(|layer| layer.then_simplified().then_emergency("Come back later."));
+    first.answer(503).after(2 * SECOND);
+    let (head, body) = read(send(&mut service, within(question("a\nb\nc\nd"), SECOND)).await).await;
+    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::Emergency), "Come back later.".into()));
+    assert_eq!(first.calls(), 1);
+}
+
+/// P29: all targets cooling came to an instant error, though the first was back in a second.
+#[tokio::test(start_paused = true)]
+async fn p29_waits_for_the_target_that_is_back_first() {
+    let (second, other) = strict();
+    let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
+    let refuse = |wait: Duration| {
+        move || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(wait).into()
+    };
+    first.fail_with(refuse(SECOND));
+    other.fail_with(refuse(3 * SECOND));
+    json_answer(&first, "back");
+    let started = clock::now();
+    let (head, body) = read(send(&mut service, within(question("?"), 5 * SECOND)).await).await;
+    assert_eq!((strategy(&head), said(&body), clock::now() - started), (None, "back".into(), SECOND));
+
+    // One that rests for longer than the call has time is not waited for, and without a deadline nobody is.
+    for request in [within(question("?"), SECOND), question("?")] {
+        first.fail_with(refuse(SECOND));
+        other.fail_with(refuse(3 * SECOND));
+        let started = clock::now();
+        let (head, _) = read(send(&mut service, request).await).await;
+        assert_eq!(
+            (strategy(&head), clock::now() - started),
+            (Some(Strategy::StaticResponse), Duration::ZERO)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_target_is_left_without_a_trace() {
+    let (second, other) = strict();
+    let (first, _, mut service) = chain(|layer| layer.then("b/two", second));
+    for handle in [&first, &other] {
+        handle.fail_with(|| {
+            Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND).into()
+        });
+    }
+    let call = send(&mut service, within(question("?"), 5 * SECOND));
+    assert!(tokio_test::task::spawn(call).poll().is_pending());
+    assert_eq!((first.calls(), other.calls(), first.live_futures()), (1, 1, 0));
+}
