@@ -30,11 +30,17 @@ impl Setup {
     /// A gateway whose only route asks the providers at `base_urls` in this order, as `first/model`,
     /// `second/model` and `third/model`, under a policy of these lines.
     pub async fn new(base_urls: &[String], policy: &str) -> Self {
+        Self::with_last_resorts(base_urls, policy, &[]).await
+    }
+
+    /// The same, with last resorts at the end of the chain.
+    pub async fn with_last_resorts(base_urls: &[String], policy: &str, resorts: &[&str]) -> Self {
         let mut file = String::from("listen = \"127.0.0.1:0\"\n");
         for (name, url) in NAMES.iter().zip(base_urls) {
             file += &format!("[providers.{name}]\nbase_url = \"{url}\"\ndialect = \"openai\"\n");
         }
-        let chain: Vec<_> = NAMES.iter().take(base_urls.len()).map(|name| format!("{name}/model")).collect();
+        let targets = NAMES.iter().take(base_urls.len()).map(|name| format!("{name}/model"));
+        let chain: Vec<_> = targets.chain(resorts.iter().map(|resort| (*resort).to_owned())).collect();
         file += &format!("[policies.default]\n{policy}\n");
         file += &format!("[[routes]]\npath = \"/v1/chat/completions\"\nchain = {chain:?}\n");
         Self::of_file(&file, |_| None).await

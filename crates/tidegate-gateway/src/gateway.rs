@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::redirect::Policy;
+use tidegate::fallback::AnswerCache;
 use tidegate::{ReqwestService, ResilienceBuilder, ResilienceConfig};
 
-use crate::config::{ANY, Config, ConfigError, Route, TargetName};
+use crate::config::{ANY, Config, ConfigError, LastResort, Route, TargetName};
 use crate::pages::{self, Board, Gates};
 use crate::proxy::{Chain, Proxy, Stack, Table, Target};
 use crate::server::{self, Running};
@@ -50,6 +51,8 @@ pub struct Gateway {
 struct Stacks<'a> {
     config: &'a Config,
     client: Client,
+    /// What was answered to whom; one for all routes, since the question names its model.
+    cache: AnswerCache,
     made: BTreeMap<(Arc<str>, String), Stack>,
 }
 
@@ -60,7 +63,8 @@ impl Gateway {
     ///
     /// A number in a policy is out of its range, or no TLS can be had.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let mut stacks = Stacks { config: &config, client: client()?, made: BTreeMap::new() };
+        let mut stacks =
+            Stacks { config: &config, client: client()?, cache: AnswerCache::new(), made: BTreeMap::new() };
         let mut table = Table::default();
         let mut chains = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
@@ -116,7 +120,12 @@ impl Stacks<'_> {
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = targets.next().ok_or_else(|| ConfigError::new("routes", "a chain is empty"))?;
         let fallback = policy.fallback.layer().map_err(|error| error.within("fallback"))?;
-        Ok(Chain::new(first, targets, fallback, policy.timeout.total))
+        let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
+            LastResort::Cached => chain.then_cached(self.cache.clone()),
+            LastResort::Simplified => chain.then_simplified(),
+            LastResort::Static => chain.then_static(),
+        });
+        Ok(Chain::new(route.endpoint, first, targets, fallback, policy.timeout.total))
     }
 
     fn target(

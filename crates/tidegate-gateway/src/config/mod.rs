@@ -64,7 +64,7 @@ use tidegate::{Payload, ResilienceConfig};
 pub use self::error::ConfigError;
 use self::file::File;
 pub(crate) use self::provider::Provider;
-pub(crate) use self::route::{ANY, Route, TargetName};
+pub(crate) use self::route::{ANY, LastResort, Route, TargetName};
 use self::route::{Known, check_distinct};
 
 /// What a gateway is made from; see the [module page](self).

@@ -19,7 +19,20 @@ pub(crate) struct Route {
     /// The model asked for, or [`ANY`].
     pub(crate) model: String,
     pub(crate) chain: Vec<TargetName>,
+    /// What is left when no target has answered, in this order.
+    pub(crate) resorts: Vec<LastResort>,
     pub(crate) policy: String,
+}
+
+/// The end of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastResort {
+    /// An answer that was given before.
+    Cached,
+    /// A shorter prompt.
+    Simplified,
+    /// A text by the kind of the prompt.
+    Static,
 }
 
 /// A `provider/model` of a chain.
@@ -53,15 +66,27 @@ impl Route {
             return Err(ConfigError::new(key("chain"), "expected at least one \"provider/model\""));
         }
         let mut chain: Vec<TargetName> = Vec::with_capacity(entry.chain.len());
+        let mut resorts: Vec<LastResort> = Vec::new();
         for (place, target) in entry.chain.iter().enumerate() {
             let refuse = |problem| ConfigError::new(key(&format!("chain[{place}]")), problem);
+            if target.starts_with('@') {
+                let resort = LastResort::check(target, endpoint, &resorts).map_err(refuse)?;
+                if chain.is_empty() {
+                    return Err(refuse(format!("expected a \"provider/model\" before `{target}`")));
+                }
+                resorts.push(resort);
+                continue;
+            }
+            if let Some(resort) = resorts.last() {
+                return Err(refuse(format!("`{target}` comes after the last resort `{}`", resort.name())));
+            }
             let target = TargetName::check(target, endpoint, known.providers).map_err(refuse)?;
             if chain.contains(&target) {
                 return Err(refuse(format!("`{}` is in the chain already", target.name)));
             }
             chain.push(target);
         }
-        Ok(Self { endpoint, model: entry.model, chain, policy: entry.policy })
+        Ok(Self { endpoint, model: entry.model, chain, resorts, policy: entry.policy })
     }
 }
 
@@ -70,11 +95,34 @@ fn endpoint(path: &str) -> Result<Endpoint, String> {
     found.ok_or_else(|| format!("unknown path `{path}`{}", instead(path, Endpoint::ALL.map(Endpoint::path))))
 }
 
+impl LastResort {
+    const ALL: [Self; 3] = [Self::Cached, Self::Simplified, Self::Static];
+
+    /// The name in the file.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cached => "@cached",
+            Self::Simplified => "@simplified",
+            Self::Static => "@static",
+        }
+    }
+
+    fn check(text: &str, endpoint: Endpoint, before: &[Self]) -> Result<Self, String> {
+        let Some(resort) = Self::ALL.into_iter().find(|resort| resort.name() == text) else {
+            return Err(format!("unknown last resort `{text}`{}", instead(text, Self::ALL.map(Self::name))));
+        };
+        if endpoint == Endpoint::Embeddings {
+            return Err(format!("`{text}` has no answer for {endpoint}"));
+        }
+        if before.contains(&resort) {
+            return Err(format!("`{text}` is in the chain already"));
+        }
+        Ok(resort)
+    }
+}
+
 impl TargetName {
     fn check(text: &str, endpoint: Endpoint, providers: &BTreeMap<String, Provider>) -> Result<Self, String> {
-        if matches!(text, "@cached" | "@simplified" | "@static") {
-            return Err(format!("`{text}` is not available yet"));
-        }
         let named =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && is_visible(model));
         let Some((provider, model)) = named else {

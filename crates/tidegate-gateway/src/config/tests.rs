@@ -155,8 +155,23 @@ fn a_route_must_lead_somewhere() {
         ),
         (
             "\"openai/gpt-4o\"",
-            "\"openai/gpt-4o\", \"@static\"",
-            "routes[0].chain[1]: `@static` is not available yet",
+            "\"openai/gpt-4o\", \"@statik\"",
+            "routes[0].chain[1]: unknown last resort `@statik`, did you mean `@static`?",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"@static\"",
+            "routes[0].chain[0]: expected a \"provider/model\" before `@static`",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/gpt-4o\", \"@static\", \"openai/gpt-4\"",
+            "routes[0].chain[2]: `openai/gpt-4` comes after the last resort `@static`",
+        ),
+        (
+            "\"openai/gpt-4o\"",
+            "\"openai/gpt-4o\", \"@cached\", \"@cached\"",
+            "routes[0].chain[2]: `@cached` is in the chain already",
         ),
         (
             "\"openai/gpt-4o\"",

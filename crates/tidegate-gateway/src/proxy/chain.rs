@@ -1,17 +1,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response};
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
-use tidegate::{BoxError, Deadline, FallbackLayer, Payload, Trail};
+use tidegate::{BoxError, Deadline, FallbackLayer, Payload};
 use tower::{Layer, ServiceExt};
 
-use super::asked::Place;
 use super::target::Target;
+use crate::endpoint::Endpoint;
 
 /// Whom to ask for the requests of one route, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Chain {
+    endpoint: Endpoint,
     first: Arc<str>,
     service: Fallback<Target>,
     /// For the chain as a whole, whoever of it is asked.
@@ -24,13 +25,14 @@ type AnswerBody = <Fallback<Target> as tidegate::HttpService<Payload>>::Body;
 impl Chain {
     /// `targets` after `first`, each with its name.
     pub(crate) fn new(
+        endpoint: Endpoint,
         (name, first): (Arc<str>, Target),
         targets: impl IntoIterator<Item = (Arc<str>, Target)>,
         fallback: FallbackLayer,
         total_timeout: Option<Duration>,
     ) -> Self {
         let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
-        Self { first: name, service: fallback.layer(first), total_timeout }
+        Self { endpoint, first: name, service: fallback.layer(first), total_timeout }
     }
 
     /// The name of the first target.
@@ -43,22 +45,22 @@ impl Chain {
         self.service.handle()
     }
 
-    /// Asks down the chain; what happened on the way is written to `trail`.
+    /// Asks down the chain; what happened on the way is written to the trail in `extensions`.
     pub(super) async fn ask(
         &self,
         headers: HeaderMap,
         body: Payload,
-        place: Place,
-        trail: Trail,
+        mut extensions: Extensions,
     ) -> Result<Answer, BoxError> {
-        let mut request = Request::new(body);
-        *request.headers_mut() = headers;
-        let extensions = request.extensions_mut();
-        extensions.insert(place);
-        extensions.insert(trail);
         if let Some(total) = self.total_timeout {
-            Deadline::after(total, tokio::time::Instant::now().into_std()).tighten(extensions);
+            Deadline::after(total, tokio::time::Instant::now().into_std()).tighten(&mut extensions);
         }
+        let mut request = Request::new(body);
+        *request.method_mut() = Method::POST;
+        // The caller's own path, by which the dialect is known; each target has its own address.
+        *request.uri_mut() = Uri::from_static(self.endpoint.path());
+        *request.headers_mut() = headers;
+        *request.extensions_mut() = extensions;
         self.service.clone().oneshot(request).await
     }
 }

@@ -1,7 +1,12 @@
 //! Which headers pass, and which stay.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+
 use http::header::{self, Entry};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tidegate::Tenant;
 
 /// About the connection between two neighbours, and of no meaning beyond it.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -41,6 +46,24 @@ const OURS: [HeaderName; 17] = [
 
 /// And all that begin so.
 const OUR_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-", "x-tidegate-"];
+
+/// What tells callers apart, before it is taken off.
+const CREDENTIALS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+/// Nobody can make up a credential that passes for another's, and none is kept.
+static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The caller, by the credentials that it brings, if any: a digest of them.
+pub(super) fn tenant(headers: &HeaderMap) -> Option<Tenant> {
+    let given = CREDENTIALS.iter().any(|name| headers.contains_key(name));
+    let values = CREDENTIALS.each_ref().map(|name| headers.get(name).map(HeaderValue::as_bytes));
+    given.then(|| Tenant(format!("{:016x}", SECRET.hash_one(values)).into()))
+}
 
 /// What a provider may see of the headers of a caller.
 pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {

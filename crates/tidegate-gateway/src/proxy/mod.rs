@@ -21,9 +21,9 @@ use std::time::Instant;
 
 use axum::body::Body;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tidegate::fallback::{Answered, Strategy};
-use tidegate::{Cause, ErrorCode, Outcome, Trail};
+use tidegate::{Cause, ErrorCode, Model, Outcome, Trail};
 
 use self::asked::Asked;
 pub(crate) use self::chain::Chain;
@@ -90,8 +90,15 @@ impl Proxy {
         let Asked { model, place } =
             Asked::read(&body).map_err(|mistake| Refusal::new(ErrorCode::InvalidRequest, mistake))?;
         let chain = models.pick(&model).ok_or_else(|| unknown(endpoint, &model, &models.names()))?;
+        let mut extensions = Extensions::new();
+        extensions.insert(place);
+        extensions.insert(trail.clone());
+        extensions.insert(Model(model.into()));
+        if let Some(tenant) = headers::tenant(&head.headers) {
+            extensions.insert(tenant);
+        }
         let headers = headers::forwarded(head.headers);
-        Ok(match chain.ask(headers, body.into(), place, trail.clone()).await {
+        Ok(match chain.ask(headers, body.into(), extensions).await {
             Ok(answer) => pass(answer, endpoint),
             Err(error) => {
                 let mut response = refusal::of_error(&error);

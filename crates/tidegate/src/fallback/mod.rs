@@ -35,19 +35,32 @@
 //! ([`on_context_length`](FallbackLayer::on_context_length)) and for content filters
 //! ([`on_content_filter`](FallbackLayer::on_content_filter)).
 //!
+//! # Who is asked, in which order
+//! 1. The first target, and then each target that was named with [`then`](FallbackLayer::then).
+//! 2. If all of them only rest (an open circuit, a rate limit, a 429 or 503 that says for how long) and the call has a
+//!    deadline that allows it, the one that is back first; a few times if need be.
+//! 3. The last resorts, in the order in which they were named: [`then_cached`](FallbackLayer::then_cached),
+//!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
+//!    [`then_emergency`](FallbackLayer::then_emergency). They answer in the caller's dialect, plain or streamed, to requests
+//!    that ask for text in OpenAI's chat dialect or in Anthropic's, told by the path.
+//!
+//! Every answer but the first target's carries [`Answered`], and the call's [`Trail`](crate::Trail) says who was asked and why
+//! they failed.
+//!
 //! # When it says no
-//! Never. When all targets failed, the answer or error of the last one goes through as it came. Nobody is asked
-//! once the deadline of the call has passed.
+//! Never. When nobody answered, the answer or error of the last one goes through as it came. No target is asked
+//! once the deadline of the call has passed; a last resort that asks nobody still answers.
 //!
 //! # Streams
 //! Once a good head has arrived the bytes are the caller's, and no other target is asked; unless the stream breaks
 //! and [`continue_streams`](FallbackLayer::continue_streams) was set: then the next target may go on with its text,
-//! in the same stream. A request body up to
-//! [`body_cap`](FallbackLayer::body_cap) is kept for the other targets; a longer one goes to the first only.
+//! in the same stream. A request body up to [`body_cap`](FallbackLayer::body_cap) is kept for the other targets; a
+//! longer one goes to the first only. A cache writes an answer down as it passes, and keeps it if it ended well.
 //!
 //! # Mistakes people make
 //! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a bad request then
-//! fails once per target, and costs as often.
+//! fails once per target, and costs as often. One cache for all: a like question of somebody else is not the same
+//! question, so answers stay with the credential and the [`Tenant`](crate::Tenant) that asked.
 
 mod answered;
 mod body;

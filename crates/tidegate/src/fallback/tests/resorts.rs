@@ -173,9 +173,13 @@ async fn only_whole_answers_are_remembered() {
     };
     let word = chunk(json!({"content": "yes"}), Value::Null);
     let stream = || first.answer(200).header("content-type", "text/event-stream").frame(word.clone());
-    stream().break_off("reset");
+    stream().frame(chunk(json!({}), "stop".into())).break_off("reset");
     let mut body = send(&mut service, question("a")).await.unwrap().into_body();
-    while let Some(Ok(_)) = body.frame().await {}
+    let mut errors = 0;
+    while let Some(frame) = body.frame().await {
+        errors += usize::from(frame.is_err());
+    }
+    assert_eq!(errors, 1);
     stream().frame(chunk(json!({}), "stop".into()));
     let mut body = send(&mut service, question("b")).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
