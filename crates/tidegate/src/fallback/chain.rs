@@ -12,7 +12,7 @@ use super::body::{Continuing, Source};
 use super::cooling::Cooling;
 use super::layer::Settings;
 use super::recording::Recording;
-use super::resort::{Composable, Kind};
+use super::resort::{Composable, Kind, Resort};
 use super::target::{Target, TargetBody, TargetService};
 use super::{Handle, ResponseBody};
 use crate::alarm::Alarm;
@@ -23,21 +23,28 @@ use crate::{BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection,
 /// of them only rest, then the last resorts.
 pub(super) struct Chain {
     handle: Handle,
-    settings: Settings,
+    settings: Arc<Settings>,
     /// The target that was asked last: 0 is the first.
     place: usize,
     /// How many targets after the first have been asked.
     asked: usize,
-    cooling: Cooling,
-    /// The last resort that is to be tried next.
-    resort: usize,
-    /// The body of the simplified request, and the place of the target that is to be asked next with it.
-    simplified: Option<(Bytes, usize)>,
+    /// Known once somebody has failed.
+    troubles: Option<Box<Troubles>>,
     /// What the caller asked, as long as anybody may have to be asked again.
     template: Option<Request<Payload>>,
     pub(super) alarm: Alarm,
     /// There is one as soon as there is a chain to go down.
     trail: Option<Trail>,
+}
+
+/// What is of interest only to a call that is not answered at once.
+#[derive(Default)]
+struct Troubles {
+    cooling: Cooling,
+    /// The last resort that is to be tried next.
+    resort: usize,
+    /// The body of the simplified request, and the place of the target that is to be asked next with it.
+    simplified: Option<(Bytes, usize)>,
 }
 
 /// What to do about a result.
@@ -56,24 +63,13 @@ pub(super) enum Whom {
 }
 
 impl Chain {
-    pub(super) fn new(extensions: &mut Extensions, handle: Handle, settings: Settings) -> Self {
+    pub(super) fn new(extensions: &mut Extensions, handle: Handle, settings: Arc<Settings>) -> Self {
         let mut trail = Trail::of(extensions).cloned();
         if trail.is_none() && !handle.is_empty() {
             extensions.insert(trail.insert(Trail::new()).clone());
         }
         let alarm = Alarm::new(Deadline::of(extensions));
-        Self {
-            handle,
-            settings,
-            place: 0,
-            asked: 0,
-            cooling: Cooling::default(),
-            resort: 0,
-            simplified: None,
-            template: None,
-            alarm,
-            trail,
-        }
+        Self { handle, settings, place: 0, asked: 0, troubles: None, template: None, alarm, trail }
     }
 
     /// Alone there is nothing to keep the body for.
@@ -100,7 +96,7 @@ impl Chain {
             && self.alarm.deadline().is_none();
         let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
         let request = template.expect("kept for this target");
-        match &self.simplified {
+        match self.simplified() {
             Some((body, _)) => rewritten(request, body.clone()),
             None => request,
         }
@@ -123,8 +119,10 @@ impl Chain {
             return Step::Return;
         }
         let because = code(&outcome, error);
-        if self.simplified.is_none() {
-            self.cooling.note(self.place, &outcome, error, clock::now());
+        if self.simplified().is_none() {
+            let (place, deadline) = (self.place, self.alarm.deadline());
+            let cooling = &mut self.troubles.get_or_insert_default().cooling;
+            cooling.note(place, &outcome, error, clock::now());
             if let Some(target) = self.following().cloned() {
                 self.asked += 1;
                 self.place = self.asked;
@@ -132,7 +130,8 @@ impl Chain {
                 self.tell(&target.name, because);
                 return Step::Ask(Whom::Other(target.service));
             }
-            if let Some((place, wait)) = self.cooling.soonest(self.alarm.deadline(), clock::now()) {
+            let cooling = &mut self.troubles.get_or_insert_default().cooling;
+            if let Some((place, wait)) = cooling.soonest(deadline, clock::now()) {
                 self.push(Verdict::Waiting(wait));
                 return Step::Wait(wait, self.whom(place));
             }
@@ -143,8 +142,8 @@ impl Chain {
     /// The next last resort that has something to say.
     fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Step> {
         let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
-        while let Some(resort) = self.handle.resorts().get(self.resort).cloned() {
-            let is_first = self.simplified.is_none();
+        while let Some(resort) = self.resort().cloned() {
+            let is_first = self.simplified().is_none();
             let step = match resort.kind {
                 Kind::Simplified => self.simpler(&composable).map(Step::Ask),
                 _ => composable.answer(&resort).map(Step::Answer),
@@ -160,13 +159,26 @@ impl Chain {
                     return Some(Step::Answer(response));
                 }
                 Some(step) => return Some(step),
-                // Nobody had an answer to the simpler prompt either.
-                None if self.simplified.take().is_some() => resort.counts.ended(false),
-                None => {}
+                None => {
+                    let troubles = self.troubles.get_or_insert_default();
+                    troubles.resort += 1;
+                    // Nobody had an answer to the simpler prompt either.
+                    if troubles.simplified.take().is_some() {
+                        resort.counts.ended(false);
+                    }
+                }
             }
-            self.resort += 1;
         }
         None
+    }
+
+    /// The last resort that is to be tried next, or is being tried.
+    fn resort(&self) -> Option<&Resort> {
+        self.handle.resorts().get(self.troubles.as_ref().map_or(0, |troubles| troubles.resort))
+    }
+
+    fn simplified(&self) -> Option<&(Bytes, usize)> {
+        self.troubles.as_ref()?.simplified.as_ref()
     }
 
     /// Whom to ask next with a simplified prompt: the first target, and then the others in their order.
@@ -174,14 +186,14 @@ impl Chain {
         if self.is_too_late() {
             return None;
         }
-        let (body, place) = match &self.simplified {
+        let (body, place) = match self.simplified() {
             Some((body, place)) => (body.clone(), *place),
             None => (composable.simplified(self.template.as_ref()?.body().bytes()?)?, 0),
         };
         if place > self.handle.targets().len() {
             return None;
         }
-        self.simplified = Some((body, place + 1));
+        self.troubles.get_or_insert_default().simplified = Some((body, place + 1));
         Some(self.whom(place))
     }
 
@@ -254,19 +266,13 @@ impl Chain {
 
     /// Counts how it went with the one who was asked.
     fn ended(&self, has_answered: bool) {
-        match &self.simplified {
-            None => {
-                if let Some(target) = self.current() {
-                    target.counts.ended(has_answered);
-                }
-            }
-            // It ends when all have been asked.
-            Some(_) if !has_answered => {}
-            Some(_) => {
-                if let Some(resort) = self.handle.resorts().get(self.resort) {
-                    resort.counts.ended(true);
-                }
-            }
+        let counts = match self.simplified() {
+            None => self.current().map(|target| &target.counts),
+            // It ends when all have been asked, or with an answer.
+            Some(_) => self.resort().map(|resort| &resort.counts).filter(|_| has_answered),
+        };
+        if let Some(counts) = counts {
+            counts.ended(has_answered);
         }
     }
 
@@ -302,7 +308,7 @@ impl Chain {
         if let Some(answered) = self.answered() {
             response.extensions_mut().insert(answered);
         }
-        if self.asked > 0 || self.resort > 0 || self.simplified.is_some() || self.cooling.has_waited() {
+        if self.asked > 0 || self.troubles.is_some() {
             self.leave_trail(response.extensions_mut());
         }
         if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
@@ -322,7 +328,7 @@ impl Chain {
 
     fn answered(&self) -> Option<Answered> {
         let target = self.current().map(|target| Arc::clone(&target.name));
-        match (&self.simplified, target) {
+        match (self.simplified(), target) {
             (Some(_), target) => {
                 let first = || self.trail.as_ref().and_then(Trail::target);
                 let target = target.or_else(first).unwrap_or_else(|| "@simplified".into());
@@ -338,7 +344,7 @@ impl Chain {
             Kind::Cached(cache) => Some(cache.clone()),
             _ => None,
         });
-        let cache = caches.into_iter().next().filter(|_| self.simplified.is_none())?;
+        let cache = caches.into_iter().next().filter(|_| self.simplified().is_none())?;
         let transcript = self.settings.composer.as_ref()?.transcribe(head)?;
         let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
         Some(Box::new(Recording::new(cache, composable, transcript)))

@@ -33,11 +33,6 @@ impl Cooling {
         }
     }
 
-    /// Whether the call has waited for anybody.
-    pub(super) fn has_waited(&self) -> bool {
-        self.waits > 0
-    }
-
     /// The target to wait for, and how long, if all are resting and the deadline allows it.
     pub(super) fn soonest(&mut self, deadline: Option<Deadline>, now: Instant) -> Option<(usize, Duration)> {
         let deadline = deadline?;

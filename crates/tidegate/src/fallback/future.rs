@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -29,8 +30,8 @@ pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
 
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
-    /// The body is read, so that it can be sent to others.
-    Collecting { head: Option<http::request::Parts>, body: Collect<B>, first: S },
+    /// The body is read, so that it can be sent to others. Boxed: seldom, and large.
+    Collecting(Box<Collecting<S, B>>),
     /// The first target is asked.
     First(#[pin] F),
     /// The first target is asked whether it can take the call once more.
@@ -41,6 +42,13 @@ enum State<S, F, B> {
     Next(TargetFuture),
     /// All rest, and the one who is back first is waited for.
     Waiting(Pin<Box<Sleep>>, Option<Whom>),
+}
+
+/// A request whose body is being read.
+struct Collecting<S, B> {
+    head: Option<http::request::Parts>,
+    body: Collect<B>,
+    first: S,
 }
 
 impl<S, F, B> State<S, F, B> {
@@ -62,7 +70,7 @@ where
         first: &mut S,
         mut request: Request<Payload>,
         handle: Handle,
-        settings: Settings,
+        settings: Arc<Settings>,
     ) -> Self {
         let mut chain = Chain::new(request.extensions_mut(), handle, settings);
         chain.keep(&request);
@@ -71,11 +79,17 @@ where
     }
 
     /// The body is yet to be read: the first target is asked when that has been done.
-    pub(super) fn collecting(first: S, mut request: Request<B>, handle: Handle, settings: Settings) -> Self {
+    pub(super) fn collecting(
+        first: S,
+        mut request: Request<B>,
+        handle: Handle,
+        settings: Arc<Settings>,
+    ) -> Self {
         let chain = Chain::new(request.extensions_mut(), handle, settings);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, chain.body_cap());
-        Self { state: State::Collecting { head: Some(head), body, first }, again: None, chain: Some(chain) }
+        let collecting = Box::new(Collecting { head: Some(head), body, first });
+        Self { state: State::Collecting(collecting), again: None, chain: Some(chain) }
     }
 }
 
@@ -92,7 +106,8 @@ where
         let answer = loop {
             let (step, result) = match this.state.as_mut().project() {
                 // The first target is the instance that the caller made ready.
-                StateProj::Collecting { head, body, first } => {
+                StateProj::Collecting(collecting) => {
+                    let Collecting { head, body, first } = &mut **collecting;
                     let Poll::Ready(body) = Pin::new(body).poll(cx) else {
                         return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
                     };

@@ -17,7 +17,7 @@ use crate::{KeyBy, Payload};
 #[derive(Clone, Debug)]
 pub struct FallbackLayer {
     handle: Handle,
-    settings: Settings,
+    settings: Arc<Settings>,
 }
 
 /// What the user sets, apart from the targets.
@@ -47,7 +47,7 @@ impl FallbackLayer {
             composer: default_composer(),
             scope: Scope::default(),
         };
-        Self { handle: Handle::default(), settings }
+        Self { handle: Handle::default(), settings: Arc::new(settings) }
     }
 
     /// Asks `service` next, under the name of `target`: usually another [`Resilience`](crate::stack::Resilience).
@@ -98,31 +98,27 @@ impl FallbackLayer {
     /// Who understands requests and composes the answers of last resorts. By default the `Composer` of the providers; a
     /// request that it does not understand ends as if there were no last resort.
     #[must_use]
-    pub fn composer(mut self, composer: impl Compose) -> Self {
-        self.settings.composer = Some(Arc::new(composer));
-        self
+    pub fn composer(self, composer: impl Compose) -> Self {
+        self.set(|settings| settings.composer = Some(Arc::new(composer)))
     }
 
     /// Whose questions may be answered from the cache by each other's answers: those of the same key. By default those of
     /// the same credential and the same [`Tenant`](crate::Tenant).
     #[must_use]
-    pub fn cache_by(mut self, key: KeyBy) -> Self {
-        self.settings.scope = Scope::By(key);
-        self
+    pub fn cache_by(self, key: KeyBy) -> Self {
+        self.set(|settings| settings.scope = Scope::By(key))
     }
 
     /// Also goes on when the prompt does not fit the model, to one that may be larger. Off by default.
     #[must_use]
-    pub fn on_context_length(mut self, act: bool) -> Self {
-        self.settings.policy.on_context_length = act;
-        self
+    pub fn on_context_length(self, act: bool) -> Self {
+        self.set(|settings| settings.policy.on_context_length = act)
     }
 
     /// Also goes on when the provider's content filter refuses. Off by default.
     #[must_use]
-    pub fn on_content_filter(mut self, act: bool) -> Self {
-        self.settings.policy.on_content_filter = act;
-        self
+    pub fn on_content_filter(self, act: bool) -> Self {
+        self.set(|settings| settings.policy.on_content_filter = act)
     }
 
     /// When a stream breaks after its first token, asks the next target to go on from the text that was delivered,
@@ -131,16 +127,14 @@ impl FallbackLayer {
     /// Never across a tool call; see `StreamContinuation` of the providers for what is continued, and how. Such a
     /// stream passes event by event: a part of an event waits for the rest of it.
     #[must_use]
-    pub fn continue_streams(mut self, continues: impl Continue) -> Self {
-        self.settings.continues = Some(Arc::new(continues));
-        self
+    pub fn continue_streams(self, continues: impl Continue) -> Self {
+        self.set(|settings| settings.continues = Some(Arc::new(continues)))
     }
 
     /// Request bodies up to so many bytes are kept for the other targets; 32 MiB by default.
     #[must_use]
-    pub fn body_cap(mut self, bytes: usize) -> Self {
-        self.settings.body_cap = bytes;
-        self
+    pub fn body_cap(self, bytes: usize) -> Self {
+        self.set(|settings| settings.body_cap = bytes)
     }
 
     /// The chain shared by the services of this layer.
@@ -148,13 +142,18 @@ impl FallbackLayer {
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
+
+    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
 }
 
 impl<S> Layer<S> for FallbackLayer {
     type Service = Fallback<S>;
 
     fn layer(&self, inner: S) -> Fallback<S> {
-        Fallback::new(inner, self.handle.clone(), self.settings.clone())
+        Fallback::new(inner, self.handle.clone(), Arc::clone(&self.settings))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,11 +16,11 @@ use crate::{BoxError, HttpService, Payload};
 pub struct Fallback<S> {
     inner: S,
     handle: Handle,
-    settings: Settings,
+    settings: Arc<Settings>,
 }
 
 impl<S> Fallback<S> {
-    pub(super) fn new(inner: S, handle: Handle, settings: Settings) -> Self {
+    pub(super) fn new(inner: S, handle: Handle, settings: Arc<Settings>) -> Self {
         Self { inner, handle, settings }
     }
 
@@ -46,11 +47,13 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let handle = self.handle.clone();
         match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, handle, self.settings.clone()),
+            Ok(request) => {
+                ResponseFuture::calling(&mut self.inner, request, handle, Arc::clone(&self.settings))
+            }
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, handle, self.settings.clone())
+                ResponseFuture::collecting(ready, request, handle, Arc::clone(&self.settings))
             }
         }
     }
