@@ -148,18 +148,23 @@ async fn three_cut_streams_open_a_circuit_of_threshold_three_and_fifty_callers_t
 #[tokio::test]
 async fn p03_the_permit_and_the_connection_go_with_the_caller() {
     let provider = provider(Reply::ok().tokens(9).stall_after(2)).await;
-    let setup = Setup::in_front_of(&provider, "backpressure = { max_inflight = 1 }").await;
+    let policy = "backpressure = { max_inflight = 1, max_queued = 0 }";
+    let setup = Setup::in_front_of(&provider, policy).await;
+    let mut soonest = Duration::MAX;
     for calls in 1..=5 {
         let mut streaming = setup.question(true).send().await.unwrap();
         streaming.chunk().await.unwrap().unwrap();
+        // A second stream while the first one lives.
+        assert_eq!(Seen::of(setup.question(true)).await.status, 503);
         let left = Instant::now();
         drop(streaming);
         provider.log().in_flight_is(0).await;
         while setup.signals().await["current_inflight"] != 0 {}
-        // Promised within 100 ms; this machine may have other things to do.
-        assert!(left.elapsed() < Duration::from_secs(1), "{:?}", left.elapsed());
+        soonest = soonest.min(left.elapsed());
         assert_eq!((provider.log().max_in_flight(), provider.log().abandoned()), (1, calls));
     }
+    // Each time is the promise; of five one may be asked for on a machine that has other things to do.
+    assert!(soonest < Duration::from_millis(100), "{soonest:?}");
 }
 
 #[tokio::test]
@@ -255,4 +260,70 @@ async fn a_broken_message_is_gone_on_with_in_its_own_block() {
         2,
         "given as the beginning of the model's own message"
     );
+}
+
+/// P31, the other half: never across a tool call.
+#[tokio::test]
+async fn p31_a_stream_that_calls_a_tool_is_not_gone_on_with() {
+    let first = provider(Reply::tool_call("tide_at", r#"{"port":"Brest","day":"today"}"#).cut_after(2)).await;
+    let second = provider(Reply::text("no")).await;
+    let policy = "fallback = { continue_streams = true }";
+    let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
+    let (_, text) = stream(&setup).await;
+    assert_eq!(second.log().calls(), 0);
+    assert!(text.contains("tide_at") && text.contains("\"error\"") && !text.contains("[DONE]"), "{text}");
+}
+
+#[tokio::test]
+async fn a_break_that_is_gone_on_with_counts_once_against_the_one_that_broke() {
+    let first = provider(Reply::ok().tokens(8).cut_after(3)).await;
+    let second = provider(Reply::text("and all is well")).await;
+    let policy = r#"
+        fallback = { continue_streams = true }
+        circuit_breaker = { failure_threshold = 2 }
+        backpressure = { max_inflight = 1 }
+    "#;
+    let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
+    for _ in 0..2 {
+        assert_eq!(setup.signals().await["circuit_state"], "closed");
+        assert!(stream(&setup).await.1.ends_with("data: [DONE]\n\n"));
+    }
+    assert_eq!(setup.signals().await["circuit_state"], "open");
+}
+
+/// Continued chunks of Azure had no id, and Mistral's thinking reached the reader.
+#[tokio::test]
+async fn every_flavour_of_chat_goes_on_with_every_other() {
+    let flavours = || {
+        let makes: [fn() -> Provider; 6] = [
+            Provider::azure,
+            Provider::openrouter,
+            Provider::groq,
+            Provider::mistral,
+            Provider::deepseek,
+            Provider::openai,
+        ];
+        makes
+    };
+    for (number, make) in flavours().into_iter().enumerate() {
+        let next = flavours()[(number + 1) % 6];
+        let first = make().otherwise(Reply::ok().tokens(8).cut_after(3)).start().await.unwrap();
+        let second = next().otherwise(Reply::text("and all is well").reasoning(2)).start().await.unwrap();
+        let policy = "fallback = { continue_streams = true }";
+        let (_, text) = stream(&Setup::new(&[first.base_url(), second.base_url()], policy).await).await;
+        let (before, after) = text.split_once(": continued by second/model\n\n").unwrap();
+        let id = |part: &str| {
+            let events = part.lines().filter_map(|line| line.strip_prefix("data: "));
+            let chunks = events.filter_map(|data| serde_json::from_str::<serde_json::Value>(data).ok());
+            let ids = chunks.filter(|chunk| chunk["choices"].as_array().is_some_and(|c| !c.is_empty()));
+            ids.map(|chunk| chunk["id"].as_str().unwrap().to_owned())
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!((id(before), id(before).len()), (id(after), 1), "{number}: {text}");
+        assert!(
+            !after.contains("reasoning") && !after.contains("thinking") && !after.contains("role"),
+            "{text}"
+        );
+        assert!(after.contains("well"), "{text}");
+    }
 }

@@ -16,10 +16,17 @@ pub trait Continue: Send + Sync + 'static {
 pub trait Splice: Send {
     /// Takes the next bytes, and gives what may be passed on: as they came, or after
     /// [`go_on`](Self::go_on) in the words of the stream that broke.
-    fn pass(&mut self, bytes: &Bytes) -> Bytes;
+    ///
+    /// # Errors
+    ///
+    /// What came cannot be part of that stream. Never before `go_on`.
+    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, Unfit>;
 
-    /// The body has ended as it should, or nobody continues it: what was kept back.
-    fn release(&mut self) -> Bytes;
+    /// The body has ended as it should: what was kept back.
+    fn finish(&mut self) -> Bytes;
+
+    /// The stream broke and nobody goes on with it: what was kept back for that.
+    fn give_up(&mut self) -> Bytes;
 
     /// The body of the request that asks `target` (`provider/model`) for the rest of the answer to `request`.
     /// `None` if it cannot be continued: a tool was called, or it is not understood.
@@ -29,6 +36,10 @@ pub trait Splice: Send {
     /// half an event that was kept back is gone.
     fn go_on(&mut self, target: &str) -> Bytes;
 }
+
+/// What came cannot be part of the stream that is gone on with: another dialect, or an event without an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfit;
 
 /// The body of this request is another one than the caller's: it asks for the rest of an answer, or for a simpler one.
 /// An extension of the request.

@@ -25,7 +25,7 @@ mod upload;
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use compose::{Bounds, Compose, Question, Transcribe};
-pub use continuation::{Continue, Rewritten, Splice};
+pub use continuation::{Continue, Rewritten, Splice, Unfit};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
 pub use envelope::Envelope;

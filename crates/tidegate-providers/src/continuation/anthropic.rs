@@ -13,8 +13,8 @@ pub(super) struct Messages {
     open: Option<Block>,
     /// The number of the next block.
     next: u64,
-    /// Where the blocks of who goes on stand in this stream: their number, and ours, unless it is left out.
-    places: Vec<(u64, Option<u64>)>,
+    /// The latest block of who goes on: its number there, and the one here, unless it is left out.
+    place: Option<(u64, Option<u64>)>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,7 +55,8 @@ impl Messages {
 
     /// Ends what another cannot go on with.
     pub(super) fn turn(&mut self, out: &mut BytesMut) {
-        self.places.clear();
+        self.place = None;
+        self.told.owed = self.told.text[self.told.text.trim_end().len()..].to_owned();
         if self.open.is_some_and(|block| !block.is_text) {
             self.close(out);
         }
@@ -71,16 +72,29 @@ impl Messages {
             "content_block_start" => {
                 let index = event["index"].as_u64().unwrap_or_default();
                 let place = self.begin(&event["content_block"], out);
-                self.places.push((index, place.map(|(place, _)| place)));
+                self.place = Some((index, place.map(|(place, _)| place)));
                 match place {
                     Some((place, true)) => event["index"] = place.into(),
-                    _ => return true,
+                    Some((_, false)) => {
+                        // The block is open already; what this one begins with is a piece of it.
+                        let text = event["content_block"]["text"].as_str().unwrap_or_default();
+                        let piece = json!({
+                            "type": "content_block_delta",
+                            "index": index,
+                            "delta": {"type": "text_delta", "text": text},
+                        });
+                        return text.is_empty() || self.retell(piece.to_string().as_bytes(), out);
+                    }
+                    None => return true,
                 }
             }
             "content_block_delta" | "content_block_stop" => {
                 let index = event["index"].as_u64().unwrap_or_default();
-                let place = self.places.iter().rev().find(|(theirs, _)| *theirs == index);
-                let Some(place) = place.and_then(|(_, ours)| *ours) else { return true };
+                let Some(place) =
+                    self.place.filter(|(theirs, _)| *theirs == index).and_then(|(_, ours)| ours)
+                else {
+                    return true;
+                };
                 event["index"] = place.into();
                 if kind == "content_block_stop" {
                     self.open = None;
@@ -119,7 +133,7 @@ impl Messages {
         self.close(out);
         self.told.is_beyond |= !is_text;
         let index = self.next;
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         self.open = Some(Block { index, is_text });
         Some((index, true))
     }

@@ -39,16 +39,21 @@ impl Chat {
                 None => self.told.is_beyond = true,
             }
         }
-        if self.common.is_empty() {
-            self.common = chunk.into_iter().filter(|(key, _)| COMMON.contains(&&**key)).collect();
+        // The first chunk may know nothing of it: Azure's is about the prompt.
+        let told = chunk.into_iter().filter(|(key, value)| COMMON.contains(&&**key) && !is_blank(value));
+        for (key, value) in told {
+            self.common.entry(key).or_insert(value);
         }
     }
 
     fn hear_delta(&mut self, delta: &Map<String, Value>) {
         for (key, value) in delta {
             match (&**key, value) {
-                ("content", Value::String(text)) if text.is_empty() => {}
-                ("content", Value::String(text)) => self.told.add(text),
+                ("content", value) => match text(value) {
+                    Some(text) if text.is_empty() => {}
+                    Some(text) => self.told.add(&text),
+                    None => self.told.is_beyond |= !is_empty(value),
+                },
                 (key, value) => self.told.is_beyond |= !is_empty(value) && !HARMLESS.contains(&key),
             }
         }
@@ -59,6 +64,8 @@ impl Chat {
         let Ok(Value::Object(mut chunk)) = serde_json::from_slice(data) else { return false };
         let Some(choices) = chunk.get_mut("choices").and_then(Value::as_array_mut) else { return false };
         let mut says_something = choices.is_empty();
+        // One was asked for.
+        choices.retain(|choice| choice["index"].as_u64().unwrap_or(0) == 0);
         for choice in choices {
             let Some(choice) = choice.as_object_mut() else { return false };
             let stop = choice.get("finish_reason").and_then(stop);
@@ -83,9 +90,12 @@ impl Chat {
     fn retell_delta(&mut self, delta: &mut Map<String, Value>) {
         delta.retain(|key, _| !HARMLESS.contains(&&**key));
         for (key, value) in delta.iter_mut() {
-            match value {
-                Value::String(text) if key == "content" => self.told.add_more(text),
-                value => self.told.is_beyond |= !is_empty(value),
+            match (&**key, text(value)) {
+                ("content", Some(mut text)) => {
+                    self.told.add_more(&mut text);
+                    *value = text.into();
+                }
+                _ => self.told.is_beyond |= !is_empty(value),
             }
         }
     }
@@ -93,6 +103,25 @@ impl Chat {
 
 fn stop(reason: &Value) -> Option<Stop> {
     reason.as_str().and_then(chat::stop)
+}
+
+/// The text of a content: as it is, or in parts, of which Mistral's thinking is not text.
+fn text(content: &Value) -> Option<String> {
+    match content {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(parts) => {
+            parts.iter().filter(|part| part["type"] != "thinking").map(text_of_part).collect()
+        }
+        _ => None,
+    }
+}
+
+fn text_of_part(part: &Value) -> Option<&str> {
+    part["text"].as_str().filter(|_| part["type"] == "text")
+}
+
+fn is_blank(value: &Value) -> bool {
+    is_empty(value) || *value == 0
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -18,7 +18,7 @@
 //! let mut splice = StreamContinuation.follow(&head).unwrap();
 //!
 //! let begun = Bytes::from("data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Once \"}}]}\n\ndata: {\"cho");
-//! assert!(splice.pass(&begun).ends_with(b"\n\n"), "half an event is kept back");
+//! assert!(splice.pass(&begun).unwrap().ends_with(b"\n\n"), "half an event is kept back");
 //!
 //! let asked = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"A tale."}]}"#;
 //! let body = splice.ask("mistral/mistral-large", asked).unwrap();
@@ -26,7 +26,7 @@
 //!
 //! splice.go_on("mistral/mistral-large");
 //! let more = Bytes::from("data: {\"id\":\"b\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"upon\"}}]}\n\n");
-//! let told = splice.pass(&more);
+//! let told = splice.pass(&more).unwrap();
 //! assert!(told.starts_with(b"data: {") && !told.windows(8).any(|bytes| bytes == br#""id":"b""#));
 //! ```
 //!
@@ -34,8 +34,8 @@
 //!
 //! Text, in the dialects of [chat](crate::stream::Dialect::Chat) and [Anthropic](crate::stream::Dialect::Anthropic).
 //! Never a tool call: half a call cannot be gone on with, and one that was whole may have been acted upon. Nor
-//! several choices at once, a refusal, audio, an answer that has already told why it stopped, more than 1 MiB of
-//! text, or a stream with an event that could not be read.
+//! several choices at once, a refusal, audio, an answer in a form that was asked for (`response_format`), one that has
+//! already told why it stopped, more than 1 MiB of text, or a stream with an event that could not be read.
 //!
 //! # How the rest is asked for
 //!
@@ -51,9 +51,12 @@
 //! marked: a comment line `: continued by provider/model`, and `x_tidegate.continued_by` in the first event that
 //! follows. The usage at the end is the last model's own, and its prompt holds the delivered text.
 //!
+//! A second stream in another dialect, or with an event larger than 256 KiB, is no part of the first: it is given up
+//! like one that breaks.
+//!
 //! # Mistakes people make
 //!
-//! - Continuing what a schema describes. Two halves of JSON by two models seldom make one.
+//! - Taking the continuation for the same voice. Where the text turns, so may its style.
 
 mod anthropic;
 mod chat;

@@ -50,7 +50,17 @@ fn read(request: &[u8], told: &Told) -> Option<Fields> {
     if told.is_beyond || told.stop.is_some() {
         return None;
     }
-    Fields::read(request)
+    let fields = Fields::read(request)?;
+    let is_one = fields.get("n").is_none_or(|n| n.is_null() || n == 1);
+    (is_one && !has_schema(&fields)).then_some(fields)
+}
+
+/// Whether the answer has to have a form: two halves of JSON by two models seldom make one.
+fn has_schema(fields: &Fields) -> bool {
+    let of_chat =
+        fields.get("response_format").is_some_and(|format| !format.is_null() && format["type"] != "text");
+    let of_messages = fields.get("output_config").is_some_and(|config| !config["format"].is_null());
+    of_chat || of_messages || fields.has("output_format")
 }
 
 /// Lowers a limit of tokens by what was delivered. `None` if nothing is left of it.

@@ -1,8 +1,9 @@
 use bytes::{Bytes, BytesMut};
-use tidegate_core::{Splice, Stop};
+use tidegate_core::{Splice, Stop, Unfit};
 
 use super::anthropic::Messages;
 use super::chat::Chat;
+use super::event::Cutter;
 use super::{event, request};
 use crate::stream::{Dialect, Event, Guess};
 
@@ -11,6 +12,7 @@ use crate::stream::{Dialect, Event, Guess};
 pub(crate) struct Follower {
     /// The beginning of an event whose end has not come.
     half: BytesMut,
+    cutter: Cutter,
     /// Whole events, from the one that tells of a failure on: nobody needs to read it if another goes on.
     failed: BytesMut,
     voice: Voice,
@@ -40,8 +42,8 @@ pub(crate) struct Told {
     pub(crate) is_beyond: bool,
     /// The model has said why it stopped.
     pub(crate) stop: Option<Stop>,
-    /// The first text that follows must not begin with a space: there is one, or the request has lost it.
-    pub(super) is_after_space: bool,
+    /// White space that was delivered and that the request for the rest has lost: who goes on may repeat it.
+    pub(super) owed: String,
     /// Who goes on, until it has been told.
     pub(super) mark: Option<String>,
 }
@@ -64,12 +66,12 @@ impl Told {
 
     /// The same for a piece of the text of who goes on; what is left of it may be told.
     pub(super) fn add_more(&mut self, text: &mut String) {
-        if self.is_after_space {
-            let spaces = text.len() - text.trim_start().len();
-            text.drain(..spaces);
-        }
+        let repeated = self.owed.chars().zip(text.chars()).take_while(|(owed, told)| owed == told);
+        let length: usize = repeated.map(|(owed, _)| owed.len_utf8()).sum();
+        text.drain(..length);
+        self.owed.drain(..length);
         if !text.is_empty() {
-            self.is_after_space = false;
+            self.owed.clear();
             self.add(text);
         }
     }
@@ -117,27 +119,35 @@ impl Voice {
     }
 
     /// Tells an event of who goes on. `false`: it tells of a failure.
-    fn retell(&mut self, event: Event<'_>, whole: &[u8], out: &mut BytesMut) -> bool {
-        if event.is_error || self.dialect().is_some_and(|dialect| dialect.tells_of_failure(event)) {
-            return false;
+    fn retell(&mut self, event: Event<'_>, whole: &[u8], out: &mut BytesMut) -> Result<bool, Unfit> {
+        if event.data.is_empty() && !event.is_error {
+            out.extend_from_slice(whole);
+            return Ok(true);
         }
-        let is_told = !event.data.is_empty()
-            && match self {
-                Self::Chat(chat) => chat.retell(event.data, out),
-                Self::Messages(messages) => messages.retell(event.data, out),
-                Self::Silent | Self::Strange => false,
-            };
+        if event.is_error || self.dialect().is_some_and(|dialect| dialect.tells_of_failure(event)) {
+            return Ok(false);
+        }
+        match (Guess::of(event), self.dialect()) {
+            (Guess::Known(told), Some(own)) if told == own => {}
+            (Guess::Open, Some(_)) => {}
+            _ => return Err(Unfit),
+        }
+        let is_told = match self {
+            Self::Chat(chat) => chat.retell(event.data, out),
+            Self::Messages(messages) => messages.retell(event.data, out),
+            Self::Silent | Self::Strange => return Err(Unfit),
+        };
         if !is_told {
             out.extend_from_slice(whole);
         }
-        true
+        Ok(true)
     }
 }
 
 impl Follower {
     /// Takes note of what passes, and keeps nothing back.
     pub(crate) fn hear(&mut self, bytes: &Bytes) {
-        self.pass(bytes);
+        self.follow(bytes);
     }
 
     /// What has been told so far, if it is understood.
@@ -154,7 +164,7 @@ impl Follower {
         let (mut passed, mut read) = (0, 0);
         {
             let source: &[u8] = if is_fresh { bytes } else { &self.half };
-            while let Some(length) = event::length(&source[read..]) {
+            while let Some(length) = self.cutter.length(&source[read..]) {
                 let whole = &source[read..read + length];
                 read += length;
                 let is_fine = event::read(whole, |event| self.voice.hear(event));
@@ -174,35 +184,66 @@ impl Follower {
     }
 
     /// The stream of another, in the words of the first.
-    fn retell(&mut self, bytes: &Bytes) -> Bytes {
+    fn retell(&mut self, bytes: &[u8]) -> Result<Bytes, Unfit> {
         self.half.extend_from_slice(bytes);
         let mut out = BytesMut::new();
-        while let Some(length) = event::length(&self.half) {
+        while let Some(length) = self.cutter.length(&self.half) {
             let whole = self.half.split_to(length);
             let is_fine = self.failed.is_empty()
-                && event::read(&whole, |event| self.voice.retell(event, &whole, &mut out));
+                && event::read(&whole, |event| self.voice.retell(event, &whole, &mut out))?;
             if !is_fine {
                 self.failed.extend_from_slice(&whole);
             }
         }
-        out.freeze()
+        Ok(out.freeze())
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.half.len() + self.failed.len() > MAX_EVENT
+    }
+
+    fn take_half(&mut self) -> BytesMut {
+        self.cutter = Cutter::default();
+        std::mem::take(&mut self.half)
     }
 }
 
 impl Splice for Follower {
-    fn pass(&mut self, bytes: &Bytes) -> Bytes {
-        let out = if self.is_other { self.retell(bytes) } else { self.follow(bytes) };
-        if self.half.len() + self.failed.len() <= MAX_EVENT {
-            return out;
+    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, Unfit> {
+        if self.is_other {
+            let told =
+                self.retell(bytes).and_then(|out| if self.is_too_large() { Err(Unfit) } else { Ok(out) });
+            if told.is_err() {
+                self.take_half();
+                self.failed.clear();
+            }
+            return told;
+        }
+        let out = self.follow(bytes);
+        if !self.is_too_large() {
+            return Ok(out);
         }
         self.voice = Voice::Strange;
-        let kept = self.release();
-        [out, kept].concat().into()
+        let kept = self.give_up();
+        Ok([out, kept].concat().into())
     }
 
-    fn release(&mut self) -> Bytes {
+    fn finish(&mut self) -> Bytes {
+        if !self.is_other || self.half.is_empty() {
+            return self.give_up();
+        }
+        // The last event may lack its empty line.
+        let out = self.retell(b"\n\n").unwrap_or_default();
+        [out, self.give_up()].concat().into()
+    }
+
+    fn give_up(&mut self) -> Bytes {
         let mut kept = std::mem::take(&mut self.failed);
-        kept.unsplit(std::mem::take(&mut self.half));
+        let half = self.take_half();
+        // Half an event of another is nobody's.
+        if !self.is_other {
+            kept.unsplit(half);
+        }
         kept.freeze()
     }
 
@@ -216,11 +257,10 @@ impl Splice for Follower {
 
     fn go_on(&mut self, target: &str) -> Bytes {
         self.is_other = true;
-        self.half.clear();
+        self.take_half();
         self.failed.clear();
         let mut out = BytesMut::from(format!(": continued by {target}\n\n").as_bytes());
         if let Some(told) = self.voice.told() {
-            told.is_after_space = told.text.ends_with(char::is_whitespace);
             told.mark = Some(target.to_owned());
         }
         if let Voice::Messages(messages) = &mut self.voice {

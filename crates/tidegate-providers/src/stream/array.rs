@@ -59,6 +59,11 @@ impl ArrayFramer {
         }
     }
 
+    /// Whether an element has begun and not ended.
+    pub(crate) fn is_within(&self) -> bool {
+        self.depth > 0
+    }
+
     fn dispatch(&mut self, end: &[u8], each: &mut impl FnMut(Event<'_>)) {
         let mut data = within(end, LIMIT);
         if !self.element.is_empty() {

@@ -22,8 +22,10 @@ pub struct Scanner {
 }
 
 enum Framer {
-    /// JSON of which no byte has come.
-    Undecided,
+    /// JSON of which no byte has come but, perhaps, the bracket of an array.
+    Undecided {
+        is_array: bool,
+    },
     /// One JSON text: not for us.
     Plain,
     Sse(SseFramer),
@@ -48,12 +50,12 @@ impl Scanner {
         Self::new(provider, Framer::Sse(SseFramer::new()))
     }
 
-    /// For JSON that may be an array sent element by element, which its first byte tells. Anything else in JSON is
-    /// let through as it comes: each piece of it is content, and its end is its end. A body without a byte is no
-    /// JSON, and was cut.
+    /// For JSON that may be an array of objects sent one by one, which its first two characters tell. Anything else in
+    /// JSON is let through as it comes: each piece of it is content, and its end is its end. A body without a byte is
+    /// no JSON, and was cut.
     #[must_use]
     pub fn json(provider: Provider) -> Self {
-        Self::new(provider, Framer::Undecided)
+        Self::new(provider, Framer::Undecided { is_array: false })
     }
 
     /// For a JSON array that is sent element by element, as Google does without `alt=sse`.
@@ -94,6 +96,18 @@ impl Scanner {
         };
         Self { framer, reader }
     }
+
+    /// Tells an array of objects from other JSON.
+    fn decide(&mut self, bytes: &[u8]) {
+        let Framer::Undecided { is_array } = &mut self.framer else { return };
+        for byte in bytes.iter().filter(|byte| !byte.is_ascii_whitespace()) {
+            match (*is_array, byte) {
+                (false, b'[') => *is_array = true,
+                (true, b'{') => return self.framer = Framer::Array(ArrayFramer::default()),
+                _ => return self.framer = Framer::Plain,
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Scanner {
@@ -108,14 +122,10 @@ impl fmt::Debug for Scanner {
 
 impl Scan for Scanner {
     fn push(&mut self, bytes: &[u8]) -> Pulse {
-        if let Framer::Undecided = self.framer
-            && let Some(first) = bytes.trim_ascii_start().first()
-        {
-            self.framer = if *first == b'[' { Framer::Array(ArrayFramer::default()) } else { Framer::Plain };
-        }
+        self.decide(bytes);
         let reader = &mut self.reader;
         match &mut self.framer {
-            Framer::Undecided => {}
+            Framer::Undecided { .. } => {}
             Framer::Plain => reader.let_through(),
             Framer::Sse(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Array(framer) => framer.push(bytes, |event| reader.take(event)),
@@ -134,7 +144,10 @@ impl Scan for Scanner {
                 }
             });
         }
-        if reader.may_end && reader.state.failure.is_none() {
+        // Nobody knows what an array of strangers means, but that it was cut.
+        let is_cut =
+            matches!(&self.framer, Framer::Array(framer) if framer.is_within() && reader.dialect.is_none());
+        if reader.may_end && !is_cut && reader.state.failure.is_none() {
             reader.state.has_finished = true;
         }
         std::mem::take(&mut reader.pulse)
@@ -255,10 +268,20 @@ mod tests {
     #[test]
     fn any_other_json_is_let_through_piece_by_piece() {
         // Even if it looks like an error or a cut: whoever reads the whole of it will see.
-        for plain in [&b"{\"error\":{\"code\":503}}"[..], b"\n {\"a\":[", b"\"[\"", b"7"] {
+        let plain = [
+            &b"{\"error\":{\"code\":503}}"[..],
+            b"\n {\"a\":[",
+            b"\"[\"",
+            b"7",
+            b"[]",
+            b"[[0.1]]",
+            b" [1, 2]",
+            b"[\"{\"]",
+        ];
+        for plain in plain {
             let (first, rest) = plain.split_at(plain.len() / 2 + 1);
             let (scanner, pulses) = play(&[first, rest]);
-            assert_eq!(pulses[0], Pulse { events: 1, tokens: 1 });
+            assert_eq!(pulses[0], Pulse { events: 1, tokens: 1 }, "{plain:?}");
             assert!(scanner.state().has_started && scanner.state().has_finished);
             assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
         }
@@ -269,5 +292,9 @@ mod tests {
         let (scanner, pulses) = play(&[b"", b" \n"]);
         assert_eq!(pulses, [Pulse::default(); 2]);
         assert!(!scanner.state().has_started && !scanner.state().has_finished);
+        // Nor is one that was cut after its bracket, or in the middle of what nobody knows.
+        assert!(!play(&[b" [", b" "]).0.state().has_finished);
+        assert!(!play(&[br#"[{"a":1},{"b":"#]).0.state().has_finished);
+        assert!(play(&[br#"[{"a":1},{"b":2}]"#]).0.state().has_finished);
     }
 }

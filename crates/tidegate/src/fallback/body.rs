@@ -8,14 +8,14 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use pin_project::pin_project;
-use tidegate_core::Splice;
+use tidegate_core::{Splice, Unfit};
 use tower_service::Service;
 
 use super::chain::Chain;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
 use crate::watched::has_ended;
-use crate::{BoxError, Payload};
+use crate::{BoxError, ErrorCode, Failure, Payload};
 
 /// The body of an answer: the first target's, or another one's, or the one's gone on with by the other.
 #[pin_project]
@@ -54,6 +54,15 @@ pub(super) struct Continuing {
     last: Option<Result<HeaderMap, BoxError>>,
 }
 
+/// Why another target is asked for the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The stream broke.
+    Broken,
+    /// The one who was asked for it did not take it. What it said was about a request of ours, not the caller's.
+    NotTaken,
+}
+
 enum Step {
     Passing,
     Readying(TargetService, Option<Request<Payload>>),
@@ -79,35 +88,46 @@ impl Continuing {
 
     /// Takes what the source has next.
     fn take(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>) -> Bytes {
-        match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) => self.splice.pass(&data),
-            Some(Ok(Err(trailers))) => self.end(trailers.into_trailers().ok().map(Ok)),
-            None => self.end(None),
-            Some(Err(error)) => {
-                self.ask(&error);
-                match self.step {
-                    Step::Ended => self.end(Some(Err(error))),
-                    _ => {
-                        self.broken = Some(error);
-                        Bytes::new()
-                    }
-                }
+        let error = match frame.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => match self.splice.pass(&data) {
+                Ok(bytes) => return bytes,
+                Err(Unfit) => Failure::new(ErrorCode::ServerError).into(),
+            },
+            // They are told at the end, and how it ends is not known yet.
+            Some(Ok(Err(trailers))) => {
+                self.last = trailers.into_trailers().ok().map(Ok);
+                return Bytes::new();
+            }
+            None => {
+                self.step = Step::Ended;
+                return self.splice.finish();
+            }
+            Some(Err(error)) => error,
+        };
+        // What it told last was about an end that has not come.
+        self.last = None;
+        self.ask(&error, Why::Broken);
+        match self.step {
+            Step::Ended => self.give_up(error),
+            _ => {
+                self.broken = Some(error);
+                Bytes::new()
             }
         }
     }
 
     /// Asks the next target to go on, if there is one that may.
-    fn ask(&mut self, error: &BoxError) {
-        self.step = match self.chain.instead_of_rest(error, &*self.splice) {
+    fn ask(&mut self, error: &BoxError, why: Why) {
+        self.step = match self.chain.instead_of_rest(error, why, &*self.splice) {
             Some((service, request)) => Step::Readying(service, Some(request)),
             None => Step::Ended,
         };
     }
 
-    /// Nothing more comes of it but what was kept back.
-    fn end(&mut self, last: Option<Result<HeaderMap, BoxError>>) -> Bytes {
-        (self.step, self.last) = (Step::Ended, last);
-        self.splice.release()
+    /// Nobody goes on: what was kept back, and then the error.
+    fn give_up(&mut self, error: BoxError) -> Bytes {
+        self.last = Some(Err(error));
+        self.splice.give_up()
     }
 
     /// Waits for somebody to go on, and gives their bytes; or nobody does.
@@ -124,14 +144,17 @@ impl Continuing {
                     Poll::Ready(Err(error)) => Err(error),
                     Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
                 },
-                Step::Calling(future) => ready!(future.as_mut().poll(cx)),
+                Step::Calling(future) => match future.as_mut().poll(cx) {
+                    Poll::Ready(result) => result,
+                    Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
+                },
             };
             match self.chain.rest_of(result) {
                 Ok(body) => {
                     (self.step, self.broken) = (Step::Passing, None);
                     return Poll::Ready(Some(body));
                 }
-                Err(error) => self.ask(&error),
+                Err(error) => self.ask(&error, Why::NotTaken),
             }
         }
     }
@@ -179,10 +202,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
                         continuing.go_on()
                     }
                     // The reader is told why the stream broke, not why nobody could help.
-                    None => {
-                        let broken = continuing.broken.take();
-                        continuing.end(broken.map(Err))
-                    }
+                    None => match continuing.broken.take() {
+                        Some(error) => continuing.give_up(error),
+                        None => Bytes::new(),
+                    },
                 },
                 Step::Ended => {
                     return Poll::Ready(continuing.last.take().map(|last| last.map(Frame::trailers)));

@@ -8,7 +8,7 @@ use http::{Extensions, Request, Response};
 use tidegate_core::{Rewritten, Splice};
 
 use super::answered::{Answered, Strategy};
-use super::body::{Continuing, Source};
+use super::body::{Continuing, Source, Why};
 use super::cooling::Cooling;
 use super::layer::Settings;
 use super::recording::Recording;
@@ -210,9 +210,10 @@ impl Chain {
     pub(super) fn instead_of_rest(
         &mut self,
         error: &BoxError,
+        why: Why,
         splice: &dyn Splice,
     ) -> Option<(TargetService, Request<Payload>)> {
-        if !self.settings.policy.falls_back_from(error) {
+        if why == Why::Broken && !self.settings.policy.falls_back_from(error) {
             return None;
         }
         let target = self.following()?.clone();

@@ -144,7 +144,10 @@ where
                     continue;
                 }
                 StateProj::Next(future) => {
-                    let result = ready!(future.as_mut().poll(cx));
+                    // A target may know nothing of deadlines.
+                    let Poll::Ready(result) = future.as_mut().poll(cx) else {
+                        return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
+                    };
                     (chain.step(&result), result.map(|response| response.map(Source::Other)))
                 }
                 StateProj::Waiting(sleep, whom) => {

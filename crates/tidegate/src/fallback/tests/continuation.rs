@@ -67,7 +67,7 @@ where
     let (mut body, mut bytes) = (response.into_body(), Vec::new());
     let outcome = loop {
         match body.frame().await {
-            Some(Ok(frame)) => bytes.extend(frame.into_data().unwrap()),
+            Some(Ok(frame)) => bytes.extend(frame.into_data().expect("no trailers")),
             Some(Err(error)) => break Outcome::of_error(&*error.into()),
             None => break Outcome::Success,
         }
@@ -237,4 +237,99 @@ async fn a_refusal_of_ours_is_passed_over_like_any_other_failure() {
     stream(&c).frame(word("c", "y")).frame(DONE);
     let (text, outcome, _) = read(&mut service, question()).await;
     assert_eq!((outcome, text.contains(": continued by c/three")), (Outcome::Success, true));
+}
+
+fn trailers() -> http::HeaderMap {
+    http::HeaderMap::from_iter([(
+        http::HeaderName::from_static("x-end"),
+        http::HeaderValue::from_static("1"),
+    )])
+}
+
+/// With trailers a truncated stream ended clean, and a good one was one whose reader had left.
+#[tokio::test(start_paused = true)]
+async fn trailers_are_told_at_the_end_and_are_not_the_end() {
+    let Chain { targets: [a, b, _], mut service, .. } = continuing();
+    stream(&a).frame(word("a", "x")).trailers(trailers());
+    stream(&b).frame(word("b", "y")).frame(DONE);
+    let (text, outcome, _) = read(&mut service, question()).await;
+    assert!(text.contains("continued by b/two") && outcome == Outcome::Success, "{text}");
+
+    let Chain { targets: [a, b, c], mut service, .. } = continuing();
+    stream(&a).frame(word("a", "x")).trailers(trailers());
+    b.answer(500);
+    c.answer(500);
+    let mut body = send(&mut service, question()).await.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, Cause::Truncated);
+
+    let Chain { targets: [a, ..], mut service, .. } = continuing();
+    stream(&a).frame(word("a", "x")).frame(DONE).trailers(trailers()).pause(Duration::from_millis(1));
+    let body = send(&mut service, question()).await.unwrap().into_body();
+    let collected = body.collect().await.unwrap();
+    assert_eq!((collected.trailers(), a.finished_bodies(), a.dropped_bodies()), (Some(&trailers()), 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_part_of_the_stream_is_passed_over() {
+    const MESSAGE: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n\
+        event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"y\"}}\n\n\
+        event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+    // In another dialect; failed before its first token; and refused, since the request was not the caller's.
+    let answers: [fn(&Handle); 3] = [
+        |b| drop(stream(b).frame(MESSAGE)),
+        |b| drop(stream(b).frame("data: {\"error\":{\"type\":\"server_error\"}}\n\n")),
+        |b| {
+            b.answer(400).body("{\"error\":{\"type\":\"invalid_request_error\",\"message\":\"no prefix\"}}");
+        },
+    ];
+    for answer in answers {
+        let Chain { targets: [a, b, c], mut service, .. } = continuing();
+        stream(&a).frame(word("a", "x")).break_off("reset");
+        answer(&b);
+        stream(&c).frame(word("c", "z")).frame(DONE);
+        let (text, outcome, _) = read(&mut service, question()).await;
+        assert_eq!((outcome, b.calls(), c.calls()), (Outcome::Success, 1, 1), "{text}");
+        assert!(
+            !text.contains("message_stop") && !text.contains("error") && text.contains("c/three"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_knows_no_deadline_does_not_hold_the_stream_past_it() {
+    let ((first, a), (second, b)) = (strict(), strict());
+    let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
+    let chain = FallbackLayer::new().then("b/two", second).continue_streams(StreamContinuation);
+    let mut service = chain.layer(wire.layer(first));
+    stream(&a).frame(word("a", "x")).break_off("reset");
+    b.hang();
+    let mut request = question();
+    Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
+    let started = clock::now();
+    let (_, outcome, _) = read(&mut service, request).await;
+    assert_eq!((clock::now() - started, b.live_futures()), (Duration::from_secs(5), 0));
+    assert!(outcome.failure().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lengths_told_before_are_corrected() {
+    let Chain { targets: [a, b, _], mut service, .. } = continuing();
+    stream(&a).header("content-length", "9000").frame(word("a", "x")).break_off("reset");
+    stream(&b).frame(DONE);
+    let mut request = question();
+    let length = request.body().bytes().unwrap().len();
+    request.headers_mut().insert("content-length", length.into());
+    let response = send(&mut service, request).await.unwrap();
+    assert_eq!(response.headers().get("content-length"), None);
+    let mut body = response.into_body();
+    while let Some(frame) = body.frame().await {
+        frame.unwrap();
+    }
+    assert!(http_body::Body::is_end_stream(&body));
+    let asked = &b.requests()[0];
+    let told: usize = asked.headers["content-length"].to_str().unwrap().parse().unwrap();
+    assert_eq!(told, asked.body.as_deref().unwrap().len());
 }
