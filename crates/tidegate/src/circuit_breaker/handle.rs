@@ -1,37 +1,29 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::layer::Settings;
-use super::state::{Circuit, Closed, Mark, Pass, Reason, State};
+use super::guarded::{Changed, Guarded};
+use super::listeners::Transitions;
+use super::mark::{Mark, Pace};
+use super::settings::Settings;
+use super::state::{Cause, Circuit, Pass, Refusal};
+use super::{Lease, Reason, Snapshot, State, Transition};
 use crate::shared::Shared;
-use crate::watched::Watch;
-use crate::{BoxError, ErrorCode, Gate, Outcome, Rejection, clock};
+use crate::{ErrorCode, Gate, Rejection, clock};
 
 /// The circuit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(pub(super) Shared<Settings, Guarded>);
+pub struct Handle(pub(super) Shared<Settings, Circuits>);
 
-pub(super) struct Guarded {
-    circuit: Mutex<Circuit>,
-    /// What a healthy call needs to know, without the lock: the generation, and whether it is spotless.
-    glance: AtomicU64,
+pub(super) struct Circuits {
+    circuit: Guarded,
+    /// Calls that passed in shadow.
+    spared: AtomicU64,
 }
 
-/// The lowest bit of a glance: closed, and nothing held against the provider.
-const SPOTLESS: u64 = 1;
-
-/// The right of one attempt to have passed the circuit. Dropped without a word, it says nothing: the caller left.
-#[derive(Debug)]
-pub struct Lease {
-    handle: Handle,
-    pass: Option<Pass>,
-}
-
-impl From<&Settings> for Guarded {
+impl From<&Settings> for Circuits {
     fn from(settings: &Settings) -> Self {
-        let circuit = Circuit::new(settings.clone());
-        Self { glance: AtomicU64::new(glance(&circuit)), circuit: Mutex::new(circuit) }
+        Self { circuit: Guarded::from(settings), spared: AtomicU64::new(0) }
     }
 }
 
@@ -39,140 +31,128 @@ impl Handle {
     /// The state now: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn state(&self) -> State {
-        self.lock().state(clock::now())
+        self.0.circuit.look(|circuit| circuit.state(clock::now()))
     }
 
-    /// How long until an open circuit lets a probe through.
+    /// How long until an open circuit lets a probe through. None in shadow, where it lets everybody through.
     #[must_use]
-    pub fn cooldown_remaining(&self) -> Option<std::time::Duration> {
-        let closed = self.lock().peek(clock::now())?;
-        closed.retry_after.filter(|_| closed.reason != Reason::Probing)
+    pub fn cooldown_remaining(&self) -> Option<Duration> {
+        self.unless_passable(Circuit::cooldown_remaining)
     }
 
-    /// Closes the circuit and forgets what came before. Results of attempts under way no longer count.
+    /// What the circuit knows, all of one moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let spared = self.0.spared.load(Ordering::Relaxed);
+        self.0.circuit.look(|circuit| Snapshot::of(circuit, spared, clock::now()))
+    }
+
+    /// Every change of state from now on. Nobody waits for a listener, and without one nothing is kept.
+    #[must_use]
+    pub fn subscribe(&self) -> Transitions {
+        self.settings().listeners.subscribe()
+    }
+
+    /// Whether a call that came now would be refused, and why. Takes nothing.
+    ///
+    /// While the traffic ramps up again this says no to nobody: whose turn it is shows only when asked.
+    #[must_use]
+    pub fn peek(&self) -> Option<Rejection> {
+        self.unless_passable(Circuit::peek).map(rejection)
+    }
+
+    /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
+    /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
     pub fn reset(&self) {
         self.change(Circuit::reset);
     }
 
-    /// Whether a call that came now would be refused, and why. Takes nothing.
-    #[must_use]
-    pub fn peek(&self) -> Option<Rejection> {
-        if self.glance() & SPOTLESS != 0 {
-            return None;
-        }
-        self.lock().peek(clock::now()).map(rejection)
+    /// Refuses every call until [`reset`](Self::reset), without a time to come back: a provider is taken out by hand.
+    pub fn force_open(&self) {
+        self.change(|circuit, now| circuit.hold(true, now));
+    }
+
+    /// Lets every call pass until [`reset`](Self::reset), whatever comes of it; nothing is counted meanwhile.
+    pub fn force_closed(&self) {
+        self.change(|circuit, now| circuit.hold(false, now));
     }
 
     /// Lets an attempt through, or says why not.
     pub(super) fn admit(&self) -> Result<Lease, Rejection> {
-        let lease = |pass| Lease { handle: self.clone(), pass };
-        if !self.0.settings().enabled {
-            return Ok(lease(None));
+        if !self.settings().enabled {
+            return Ok(Lease::new(self.clone(), None));
         }
-        let glance = self.glance();
-        if glance & SPOTLESS != 0 {
-            return Ok(lease(Some(Pass { generation: glance >> 1, probe: None })));
-        }
-        match self.change(|circuit| circuit.admit(clock::now())) {
-            Ok(pass) => Ok(lease(Some(pass))),
-            Err(closed) => Err(rejection(closed)),
-        }
-    }
-
-    fn record(&self, pass: Pass, mark: Mark) {
-        let spotless = pass.generation << 1 | SPOTLESS;
-        let nothing_new = match mark {
-            Mark::Neutral => pass.probe.is_none(),
-            Mark::Success => self.glance() == spotless,
-            Mark::Failure(..) | Mark::Quota(_) => false,
-        };
-        if !nothing_new {
-            self.change(|circuit| circuit.record(pass, mark, clock::now()));
+        let admitted = self.0.circuit.admit(clock::now);
+        match self.told(admitted) {
+            Ok(pass) => Ok(Lease::new(self.clone(), Some(pass))),
+            Err(refusal) if self.settings().shadow => {
+                self.spare(refusal);
+                Ok(Lease::new(self.clone(), None))
+            }
+            Err(refusal) => Err(rejection(refusal)),
         }
     }
 
-    /// Changes the circuit, tells everybody at a glance, and the listeners if its state is another one.
-    fn change<T>(&self, change: impl FnOnce(&mut Circuit) -> T) -> T {
-        let mut circuit = self.lock();
-        let before = circuit.generation();
-        let result = change(&mut circuit);
-        self.0.glance.store(glance(&circuit), Ordering::Release);
-        if circuit.generation() != before {
-            let (state, reason) = (circuit.state(clock::now()), circuit.reason());
-            drop(circuit);
-            self.tell(state, reason);
+    pub(super) fn commit(&self, pass: Pass, pace: Pace) -> Option<Pass> {
+        self.told(self.0.circuit.commit(pass, pace, clock::now))
+    }
+
+    pub(super) fn record(&self, pass: Pass, mark: Mark, pace: Pace) {
+        self.told(self.0.circuit.record(pass, mark, pace, clock::now));
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        self.0.settings()
+    }
+
+    /// What speaks against a call that comes now.
+    fn unless_passable<T>(&self, look: impl FnOnce(&Circuit, Instant) -> Option<T>) -> Option<T> {
+        if self.0.circuit.glance().is_passable() || self.settings().shadow {
+            return None;
+        }
+        self.0.circuit.look(|circuit| look(circuit, clock::now()))
+    }
+
+    /// Lets a call pass that would have been refused. It has no say: it would not have been made.
+    fn spare(&self, refusal: Refusal) {
+        self.0.spared.fetch_add(1, Ordering::Relaxed);
+        let (layer, target) = (Gate::CircuitBreaker.name(), self.0.target());
+        tracing::debug!(layer, target, "would have refused: {}", rejection(refusal));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Circuit, Instant)) {
+        self.told(self.0.circuit.change(|circuit, _| change(circuit, clock::now())));
+    }
+
+    /// Logs a change of state, without the lock: whoever listens to the log may ask for the state.
+    fn told<T>(&self, (result, transition): Changed<T>) -> T {
+        let Some(Transition { to, reason, cooldown, .. }) = transition else { return result };
+        let (layer, target, state) = (Gate::CircuitBreaker.name(), self.0.target(), to.name());
+        let cooldown_ms = cooldown.map(|cooldown| cooldown.as_millis() as u64);
+        match to {
+            State::Open => tracing::warn!(layer, target, state, %reason, cooldown_ms, "circuit opened"),
+            _ => tracing::info!(layer, target, state, %reason, "circuit changed"),
         }
         result
-    }
-
-    fn tell(&self, state: State, reason: Option<Reason>) {
-        let (target, layer) = (self.0.target(), Gate::CircuitBreaker.name());
-        match reason {
-            Some(reason) => tracing::warn!(layer, target, state = state.name(), %reason, "circuit opened"),
-            None => tracing::info!(layer, target, state = state.name(), "circuit changed"),
-        }
-    }
-
-    fn glance(&self) -> u64 {
-        self.0.glance.load(Ordering::Acquire)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Circuit> {
-        self.0.circuit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lease {
-    /// Says what the attempt came to, and gives the lease back.
-    pub(super) fn settle(mut self, outcome: &Outcome) {
-        if let Some(pass) = self.pass.take() {
-            self.handle.record(pass, Mark::of(outcome, self.handle.0.settings()));
-        }
-    }
-
-    /// The head of a good answer is here: half of a success, and all of one for a probe.
-    pub(super) fn commit(&mut self) {
-        if let Some(pass @ Pass { probe: Some(_), .. }) = self.pass {
-            self.pass = self.handle.change(|circuit| circuit.commit(pass, clock::now()));
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.handle.record(pass, Mark::Neutral);
-        }
-    }
-}
-
-impl Watch for Lease {
-    fn ended(self, end: Result<(), &BoxError>) {
-        match end {
-            Ok(()) => self.settle(&Outcome::Success),
-            Err(error) => self.settle(&Outcome::of_error(&**error)),
-        }
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("settings", self.0.settings()).field("state", &self.state()).finish()
+        f.debug_struct("Handle").field("settings", self.settings()).field("state", &self.state()).finish()
     }
 }
 
-fn glance(circuit: &Circuit) -> u64 {
-    circuit.generation() << 1 | u64::from(circuit.is_spotless())
-}
-
-fn rejection(closed: Closed) -> Rejection {
-    let (code, reason) = match closed.reason {
-        Reason::Quota => (ErrorCode::QuotaExhausted, "quota exhausted, circuit open"),
-        Reason::Probing => (ErrorCode::Overloaded, "circuit half-open, probes under way"),
-        Reason::Failures(..) | Reason::ProbeFailed(_) => (ErrorCode::Overloaded, "circuit open"),
+fn rejection(refusal: Refusal) -> Rejection {
+    let (code, reason) = match refusal.cause {
+        Cause::Open(Reason::Quota) => (ErrorCode::QuotaExhausted, "quota exhausted, circuit open"),
+        Cause::Open(Reason::Forced) => (ErrorCode::Overloaded, "circuit held open"),
+        Cause::Open(_) => (ErrorCode::Overloaded, "circuit open"),
+        Cause::Probing => (ErrorCode::Overloaded, "circuit half-open, probes under way"),
+        Cause::Ramping => (ErrorCode::Overloaded, "circuit just closed, traffic held back"),
     };
     let rejection = Rejection::new(Gate::CircuitBreaker, code).because(reason);
-    match closed.retry_after {
+    match refusal.retry_after {
         Some(wait) => rejection.with_retry_after(wait),
         None => rejection,
     }

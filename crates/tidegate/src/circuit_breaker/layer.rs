@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::settings::{Settings, share};
+use super::window::Span;
 use super::{CircuitBreaker, Handle};
 use crate::shared::Shared;
 
@@ -13,34 +15,6 @@ use crate::shared::Shared;
 pub struct CircuitBreakerLayer {
     handle: Handle,
     per_service: bool,
-}
-
-/// What the user sets.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) enabled: bool,
-    pub(super) failure_threshold: u32,
-    pub(super) success_threshold: u32,
-    pub(super) cooldown: Duration,
-    pub(super) quota_cooldown: Duration,
-    pub(super) half_open_max: u32,
-    pub(super) probe_lease: Duration,
-    pub(super) count_rate_limited: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            failure_threshold: 5,
-            success_threshold: 1,
-            cooldown: Duration::from_secs(30),
-            quota_cooldown: Duration::from_secs(60),
-            half_open_max: 1,
-            probe_lease: Duration::from_secs(60),
-            count_rate_limited: false,
-        }
-    }
 }
 
 impl Default for CircuitBreakerLayer {
@@ -62,10 +36,55 @@ impl CircuitBreakerLayer {
         Self::new().set(|settings| settings.enabled = false)
     }
 
-    /// Opens after so many consecutive failures. Zero is taken as one.
+    /// Opens after so many consecutive failures. Zero is taken as one; `u32::MAX` leaves it to the rates.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
+    }
+
+    /// Also opens when this share of the calls in the window has failed, from 0 to 1. Off by default: a call that
+    /// goes well then takes a short lock to be counted.
+    #[must_use]
+    pub fn failure_rate_threshold(self, rate: f64) -> Self {
+        self.set(|settings| settings.failure_rate_threshold = Some(share(rate)))
+    }
+
+    /// A call is slow that takes this long to its commit point: to the head of its answer, which for a stream
+    /// behind the wire comes with the first token. Also slow are a call that took this long to fail, and one whose
+    /// caller left after waiting this long.
+    ///
+    /// Opens when half of the calls in the window are slow
+    /// ([`slow_call_rate_threshold`](Self::slow_call_rate_threshold) sets another share), and a slow probe opens
+    /// again. Off by default.
+    #[must_use]
+    pub fn slow_call_threshold(self, slow: Duration) -> Self {
+        self.set(|settings| settings.slow_call_threshold = Some(slow))
+    }
+
+    /// Opens when this share of the calls in the window is slow, from 0 to 1. 0.5 by default; means nothing
+    /// without [`slow_call_threshold`](Self::slow_call_threshold).
+    #[must_use]
+    pub fn slow_call_rate_threshold(self, rate: f64) -> Self {
+        self.set(|settings| settings.slow_call_rate_threshold = share(rate))
+    }
+
+    /// Judges no rate by fewer calls than these. 20 by default; a window that holds fewer is judged when full.
+    #[must_use]
+    pub fn minimum_throughput(self, calls: u32) -> Self {
+        self.set(|settings| settings.minimum_throughput = calls)
+    }
+
+    /// Takes the rates of the last so many calls. 100 by default; at least one, at most 1 048 576 (a bit each).
+    #[must_use]
+    pub fn sliding_window_size(self, calls: u32) -> Self {
+        self.set(|settings| settings.window = Span::Calls(calls))
+    }
+
+    /// Takes the rates of the calls of this last while, instead of a number of calls. At least 10 ms. Time passes
+    /// in tenths of it, so that it costs the same at any number of calls.
+    #[must_use]
+    pub fn sliding_window(self, time: Duration) -> Self {
+        self.set(|settings| settings.window = Span::Time(time))
     }
 
     /// Closes after so many successful probes in a row. Zero is taken as one.
@@ -78,6 +97,34 @@ impl CircuitBreakerLayer {
     #[must_use]
     pub fn cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.cooldown = cooldown)
+    }
+
+    /// Each time that it opens again it stays open so many times as long, up to
+    /// [`max_cooldown`](Self::max_cooldown). 1 by default, and at least: it does not grow. The growth is forgotten
+    /// when the circuit has been closed for as long as it was last open.
+    #[must_use]
+    pub fn cooldown_growth(self, factor: f64) -> Self {
+        self.set(|settings| settings.cooldown_growth = factor.max(1.0))
+    }
+
+    /// The cooldown grows no further; 5 minutes by default. A wait that the provider told may be longer.
+    #[must_use]
+    pub fn max_cooldown(self, cooldown: Duration) -> Self {
+        self.set(|settings| settings.max_cooldown = cooldown)
+    }
+
+    /// Adds a random part of the cooldown, up to this share of it, from 0 to 1, so that not all processes come back
+    /// at once. Also to a told wait, which it makes no shorter. None by default.
+    #[must_use]
+    pub fn cooldown_jitter(self, share_of_cooldown: f64) -> Self {
+        self.set(|settings| settings.cooldown_jitter = share(share_of_cooldown))
+    }
+
+    /// After closing, lets the traffic come back over this long: a tenth of the calls at first, evenly growing to
+    /// all. The others are refused and told to try again within a second. Off by default.
+    #[must_use]
+    pub fn ramp_up(self, over: Duration) -> Self {
+        self.set(|settings| settings.ramp_up = Some(over).filter(|over| !over.is_zero()))
     }
 
     /// Stays open this long when the account's quota ran out and the provider told no time.
@@ -102,6 +149,20 @@ impl CircuitBreakerLayer {
     #[must_use]
     pub fn count_rate_limited(self, count: bool) -> Self {
         self.set(|settings| settings.count_rate_limited = count)
+    }
+
+    /// Lets every call pass, and tells (as an event, and in the [snapshot](Handle::snapshot)) which it would have
+    /// refused: for trying settings out on real traffic. What comes of those calls is not counted, as they would not
+    /// have been made.
+    #[must_use]
+    pub fn shadow(self, shadow: bool) -> Self {
+        self.set(|settings| settings.shadow = shadow)
+    }
+
+    /// Draws the jitter from this seed, so that a run can be repeated.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        self.set(|settings| settings.seed = Some(seed))
     }
 
     /// The name in events, usually `provider/model`. The first name given holds.

@@ -53,17 +53,34 @@
 //! One breaker in front of many providers. A breaker outside of the retries: it then sees calls where it should
 //! see attempts. A cooldown shorter than the provider's time-out.
 
+mod cooldown;
+mod evidence;
 mod future;
+mod guarded;
 mod handle;
 mod layer;
+mod lease;
+mod listeners;
+mod mark;
+mod probes;
+mod ramp;
+mod reason;
 mod service;
+mod settings;
+mod snapshot;
 mod state;
+mod transition;
+mod window;
 
 pub use future::ResponseFuture;
-pub use handle::{Handle, Lease};
+pub use handle::Handle;
 pub use layer::CircuitBreakerLayer;
+pub use lease::Lease;
+pub use listeners::Transitions;
+pub use reason::Reason;
 pub use service::CircuitBreaker;
-pub use state::State;
+pub use snapshot::{LastFailure, Snapshot};
+pub use transition::{State, Transition};
 
 /// The body of an answer, whose end is the outcome.
 pub type ResponseBody<B> = crate::Watched<B, Lease>;

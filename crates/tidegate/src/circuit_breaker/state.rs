@@ -1,36 +1,36 @@
 //! The circuit as plain data: results and a `now` in, verdicts out.
 //!
 //! ```text
-//!              failure_threshold consecutive failures, or the quota ran out
-//!      ┌────────┐ ───────────────────────────────────────────────▶ ┌──────┐
-//!      │ closed │                                                  │ open │ ◀─┐
-//!      └────────┘ ◀──────────────┐                 cooldown passed └──────┘   │
-//!                                │                 (seen by the next call) │  │ any failure
-//!              success_threshold │                                        ▼  │
+//!              failure_threshold consecutive failures,
+//!              failure_rate_threshold or slow_call_rate_threshold reached,
+//!      ┌────────┐ or the quota ran out                             ┌──────┐
+//!      │ closed │ ───────────────────────────────────────────────▶ │ open │ ◀─┐
+//!      └────────┘ ◀──────────────┐                                 └──────┘   │ any failure,
+//!   (ramp_up: a growing          │                 cooldown passed    │       │ a slow probe,
+//!    share of calls)             │         (seen by the next call)    │       │ quota
+//!              success_threshold │                                    ▼       │
 //!              probes in a row   └─────────────────────────────── ┌───────────┐
 //!                                                                 │ half-open │
 //!                                                                 └───────────┘
+//!
+//!      from anywhere:  force_open ─▶ held open     force_closed ─▶ held closed     reset ─▶ closed, as new
 //! ```
 //!
 //! Every change of state begins a new generation. A result carries the generation in which its attempt was
-//! admitted; one of an earlier generation changes nothing.
+//! admitted; one of an earlier generation changes nothing. Nothing counts while a state is held.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::layer::Settings;
-use crate::{Deadline, ErrorCode, Failure, Outcome};
-
-/// The state of a circuit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Calls pass.
-    Closed,
-    /// Calls are refused until the cooldown has passed.
-    Open,
-    /// A few probes pass, to see whether the provider is back.
-    HalfOpen,
-}
+use super::cooldown::{Cooldown, jittered};
+use super::evidence::Evidence;
+use super::mark::{Mark, Pace};
+use super::probes::Probes;
+use super::ramp::Ramp;
+use super::reason::Reason;
+use super::settings::Settings;
+use super::transition::{State, Transition};
+use super::window::Tally;
+use crate::{Deadline, ErrorCode};
 
 /// The way through the circuit for one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,31 +42,19 @@ pub(super) struct Pass {
 
 /// No way through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Closed {
-    pub(super) reason: Reason,
+pub(super) struct Refusal {
+    pub(super) cause: Cause,
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Why a circuit is open.
+/// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
-    /// So many failures in a row; the code is the last one's.
-    Failures(u32, ErrorCode),
-    /// A probe failed.
-    ProbeFailed(ErrorCode),
-    /// The account's quota ran out.
-    Quota,
+pub(super) enum Cause {
+    Open(Reason),
     /// All probes are under way.
     Probing,
-}
-
-/// What an attempt came to, as far as a circuit cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
-    Success,
-    Failure(ErrorCode, Option<Duration>),
-    Quota(Option<Duration>),
-    Neutral,
+    /// It is another call's turn.
+    Ramping,
 }
 
 #[derive(Debug)]
@@ -74,223 +62,247 @@ pub(super) struct Circuit {
     settings: Settings,
     generation: u64,
     phase: Phase,
+    evidence: Evidence,
+    cooldown: Cooldown,
+    latest: Option<Transition>,
+    last_failure: Option<(ErrorCode, Instant)>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Closed { failures: u32 },
-    Open { until: Instant, reason: Reason },
-    HalfOpen { probes: Vec<Probe>, next: u64, successes: u32 },
-}
-
-#[derive(Debug)]
-struct Probe {
-    id: u64,
-    lease_ends: Instant,
-}
-
-impl Mark {
-    pub(super) fn of(outcome: &Outcome, settings: &Settings) -> Self {
-        match outcome {
-            Outcome::Success => Self::Success,
-            Outcome::Neutral => Self::Neutral,
-            Outcome::Failure(failure) => Self::of_failure(failure, settings),
-        }
-    }
-
-    fn of_failure(failure: &Failure, settings: &Settings) -> Self {
-        match failure.code {
-            ErrorCode::QuotaExhausted => Self::Quota(failure.wait()),
-            ErrorCode::RateLimited if settings.count_rate_limited => {
-                Self::Failure(failure.code, failure.wait())
-            }
-            code if code.counts_against_health() => Self::Failure(code, failure.wait()),
-            _ => Self::Neutral,
-        }
-    }
+    Closed { ramp: Option<Ramp> },
+    Open { until: Instant },
+    HalfOpen { probes: Probes },
+    Held { open: bool },
 }
 
 impl Circuit {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, generation: 0, phase: Phase::Closed { failures: 0 } }
+        Self {
+            generation: 0,
+            phase: Phase::Closed { ramp: None },
+            evidence: Evidence::new(&settings),
+            cooldown: Cooldown::default(),
+            latest: None,
+            last_failure: None,
+            settings,
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether nothing speaks against the provider: closed, and no failure since the last success.
+    /// Whether every call passes, so that none needs to ask.
+    pub(super) fn is_passable(&self) -> bool {
+        matches!(self.phase, Phase::Closed { ramp: None } | Phase::Held { open: false })
+    }
+
+    /// Whether every call passes and a success would change nothing.
     pub(super) fn is_spotless(&self) -> bool {
-        matches!(self.phase, Phase::Closed { failures: 0 })
+        match self.phase {
+            Phase::Closed { ramp: None } => self.evidence.is_spotless(),
+            Phase::Held { open } => !open,
+            Phase::Closed { ramp: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
+        }
+    }
+
+    /// Whether a new circuit would act the same, or more patiently.
+    pub(super) fn is_as_new(&mut self, now: Instant) -> bool {
+        let closed = matches!(self.phase, Phase::Closed { ramp: None });
+        closed && self.cooldown.is_over(now) && self.evidence.is_clean(now)
     }
 
     /// The state at `now`. An open circuit whose cooldown has passed is half-open, though no call has come yet.
     pub(super) fn state(&self, now: Instant) -> State {
         match self.phase {
-            Phase::Closed { .. } => State::Closed,
-            Phase::Open { until, .. } if now < until => State::Open,
-            Phase::Open { .. } | Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::Open { until } if now >= until => State::HalfOpen,
+            _ => self.state_told(),
         }
     }
 
-    /// Whether a call would be refused at `now`, and for how long. Takes nothing.
-    pub(super) fn peek(&self, now: Instant) -> Option<Closed> {
+    /// Whether a call is bound to be refused at `now`, and for how long. Takes nothing. A ramp binds nobody: whose
+    /// turn it is shows only when asked.
+    pub(super) fn peek(&self, now: Instant) -> Option<Refusal> {
+        let open = || Cause::Open(self.latest.map_or(Reason::Forced, |latest| latest.reason));
         match &self.phase {
-            Phase::Open { until, reason } if now < *until => {
-                Some(Closed { reason: *reason, retry_after: Some(*until - now) })
+            Phase::Held { open: true } => Some(Refusal { cause: open(), retry_after: None }),
+            Phase::Open { until } if now < *until => {
+                Some(Refusal { cause: open(), retry_after: Some(*until - now) })
             }
-            Phase::HalfOpen { probes, .. } => {
-                let live = probes.iter().filter(|probe| now < probe.lease_ends);
-                let full = live.clone().count() >= self.settings.half_open_max as usize;
-                let soonest = live.map(|probe| probe.lease_ends - now).min();
-                full.then_some(Closed { reason: Reason::Probing, retry_after: soonest.min(Some(PROBING)) })
+            Phase::HalfOpen { probes } => {
+                let wait = probes.full_for(self.settings.half_open_max, now)?;
+                Some(Refusal { cause: Cause::Probing, retry_after: Some(wait.min(PROBING)) })
             }
-            Phase::Closed { .. } | Phase::Open { .. } => None,
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::Held { .. } => None,
         }
     }
 
     /// Lets an attempt through, or says why not.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Closed> {
-        if let Some(closed) = self.peek(now) {
-            return Err(closed);
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Refusal> {
+        if let Some(refusal) = self.peek(now) {
+            return Err(refusal);
         }
         if matches!(self.phase, Phase::Open { .. }) {
-            self.begin(Phase::HalfOpen { probes: Vec::new(), next: 0, successes: 0 });
+            self.begin(Phase::HalfOpen { probes: Probes::default() }, Reason::CooldownPassed, now);
         }
-        let generation = self.generation;
-        let Phase::HalfOpen { probes, next, .. } = &mut self.phase else {
-            return Ok(Pass { generation, probe: None });
+        let probe = match &mut self.phase {
+            Phase::HalfOpen { probes } => Some(probes.send(self.settings.probe_lease, now)),
+            Phase::Closed { ramp: ramp @ Some(_) } => {
+                ramp.take_if(|ramp| ramp.is_over(now));
+                if let Some(Err(wait)) = ramp.as_mut().map(|ramp| ramp.admit(now)) {
+                    return Err(Refusal { cause: Cause::Ramping, retry_after: Some(wait) });
+                }
+                None
+            }
+            Phase::Closed { ramp: None } | Phase::Open { .. } | Phase::Held { .. } => None,
         };
-        probes.retain(|probe| now < probe.lease_ends);
-        let id = *next;
-        *next += 1;
-        let lease_ends = Deadline::after(self.settings.probe_lease, now).instant();
-        probes.push(Probe { id, lease_ends });
-        Ok(Pass { generation, probe: Some(id) })
+        Ok(Pass { generation: self.generation, probe })
     }
 
-    /// The head of a good answer is here. A probe has done its work with that; the pass returned is for its body,
-    /// which is judged as one of the generation that follows. None, if the probe came too late to count.
-    pub(super) fn commit(&mut self, pass: Pass, now: Instant) -> Option<Pass> {
+    /// The head of a good answer is here, so its pace is known. A probe has done its work with that; the pass
+    /// returned is for its body, which is judged as one of the generation that follows. None, if the attempt came
+    /// too late to count, or was the one that was too slow.
+    pub(super) fn commit(&mut self, pass: Pass, pace: Pace, now: Instant, random: f64) -> Option<Pass> {
         if pass.generation != self.generation {
             return None;
         }
-        self.record(pass, Mark::Success, now);
-        Some(Pass { generation: self.generation, probe: None })
+        let mark = if pass.probe.is_some() { Mark::Success } else { Mark::Neutral };
+        self.record(pass, mark, pace, now, random);
+        let open = matches!(self.phase, Phase::Open { .. });
+        (!open).then_some(Pass { generation: self.generation, probe: None })
     }
 
-    /// Takes note of what an attempt came to.
-    pub(super) fn record(&mut self, pass: Pass, mark: Mark, now: Instant) {
-        if pass.generation != self.generation {
+    /// Takes note of what an attempt came to. `random`, from 0 to 1, is for the jitter.
+    pub(super) fn record(&mut self, pass: Pass, mark: Mark, pace: Pace, now: Instant, random: f64) {
+        // An open circuit admits nobody, so none of its generation can report.
+        let is_deaf = matches!(self.phase, Phase::Open { .. } | Phase::Held { .. });
+        if pass.generation != self.generation || is_deaf {
             return;
         }
+        let (code, told) = match mark {
+            Mark::Failure(code, told) => (Some(code), told),
+            Mark::Quota(told) => (Some(ErrorCode::QuotaExhausted), told.filter(|wait| !wait.is_zero())),
+            Mark::Success | Mark::Neutral => (None, None),
+        };
+        self.last_failure = code.map(|code| (code, now)).or(self.last_failure);
+        if let Mark::Quota(_) = mark {
+            let wait = told.unwrap_or(self.settings.quota_cooldown);
+            self.open(jittered(wait, &self.settings, random), Reason::Quota, now);
+        } else if let Some(reason) = self.judge(pass, mark, pace, now) {
+            let wait = self.cooldown.next(told, &self.settings, now, random);
+            self.open(wait, reason, now);
+        }
+    }
+
+    /// Whether what an attempt came to opens the circuit. Probes enough that succeed close it.
+    fn judge(&mut self, pass: Pass, mark: Mark, pace: Pace, now: Instant) -> Option<Reason> {
+        let Self { evidence, settings, .. } = self;
         match (&mut self.phase, mark) {
-            (Phase::Closed { .. } | Phase::HalfOpen { .. }, Mark::Quota(wait)) => {
-                let told = wait.filter(|wait| !wait.is_zero());
-                self.open(Reason::Quota, told.unwrap_or(self.settings.quota_cooldown), now);
+            (Phase::Closed { .. }, mark) => {
+                let failed = match mark {
+                    Mark::Failure(code, _) => evidence.failed(code, settings, now),
+                    Mark::Success => {
+                        evidence.succeeded(now);
+                        None
+                    }
+                    Mark::Neutral | Mark::Quota(_) => None,
+                };
+                let slow = match pace {
+                    Pace::Slow | Pace::Fast => evidence.paced(pace == Pace::Slow, settings, now),
+                    Pace::Unknown => None,
+                };
+                failed.or(slow)
             }
-            (Phase::Closed { failures }, Mark::Success) => *failures = 0,
-            (Phase::Closed { failures }, Mark::Failure(code, wait)) => {
-                *failures += 1;
-                if *failures >= self.settings.failure_threshold {
-                    let reason = Reason::Failures(*failures, code);
-                    self.open(reason, self.cooldown(wait), now);
-                }
-            }
-            // The answer of a probe that had succeeded broke off: a failure of its own.
-            (Phase::HalfOpen { .. }, Mark::Failure(code, wait)) if pass.probe.is_none() => {
-                self.open(Reason::ProbeFailed(code), self.cooldown(wait), now);
-            }
-            (Phase::HalfOpen { probes, successes, .. }, mark) => {
-                // A probe whose lease has ended has been replaced. That it was slow to fail says nothing new; that
+            (Phase::HalfOpen { probes }, mark) => {
+                // A probe whose lease has ended has been replaced. That it was slow or failed says nothing new; that
                 // it succeeded after all does, or a provider slower than the lease would never be let in again.
-                let slot = probes.iter().position(|probe| Some(probe.id) == pass.probe);
-                if let Some(slot) = slot {
-                    probes.swap_remove(slot);
-                }
-                match mark {
-                    Mark::Success if pass.probe.is_some() => {
-                        *successes += 1;
-                        if *successes >= self.settings.success_threshold {
-                            self.begin(Phase::Closed { failures: 0 });
-                        }
+                let in_time = pass.probe.is_some_and(|probe| probes.is_back(probe));
+                match (mark, pace) {
+                    // Without a probe it is the answer of one that had succeeded, and broke off.
+                    (Mark::Failure(code, _), _) if in_time || pass.probe.is_none() => {
+                        return Some(Reason::ProbeFailed(code));
                     }
-                    Mark::Failure(code, wait) if slot.is_some() => {
-                        self.open(Reason::ProbeFailed(code), self.cooldown(wait), now);
+                    (Mark::Success | Mark::Neutral, Pace::Slow) => {
+                        return in_time.then_some(Reason::ProbeSlow);
                     }
-                    Mark::Success | Mark::Failure(..) | Mark::Neutral | Mark::Quota(_) => {}
+                    (Mark::Success, _) if pass.probe.is_some() => probes.successes += 1,
+                    (Mark::Success | Mark::Failure(..) | Mark::Neutral | Mark::Quota(_), _) => {}
                 }
+                let successes = probes.successes;
+                if successes >= settings.success_threshold {
+                    let ramp = settings.ramp_up.map(|over| Ramp::new(over, now));
+                    self.close(ramp, Reason::ProbesSucceeded(successes), now);
+                }
+                None
             }
-            // An open circuit admits nobody, so none of its generation can report.
-            (Phase::Closed { .. }, Mark::Neutral) | (Phase::Open { .. }, _) => {}
+            (Phase::Open { .. } | Phase::Held { .. }, _) => None,
         }
     }
 
     /// Closes the circuit and forgets what came before.
-    pub(super) fn reset(&mut self) {
-        self.begin(Phase::Closed { failures: 0 });
+    pub(super) fn reset(&mut self, now: Instant) {
+        self.cooldown = Cooldown::default();
+        self.last_failure = None;
+        self.close(None, Reason::Reset, now);
     }
 
-    /// Why the circuit is open, if it is.
-    pub(super) fn reason(&self) -> Option<Reason> {
-        match self.phase {
-            Phase::Open { reason, .. } => Some(reason),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => None,
-        }
+    /// Holds the circuit open, or closed, until it is reset.
+    pub(super) fn hold(&mut self, open: bool, now: Instant) {
+        self.begin(Phase::Held { open }, Reason::Forced, now);
     }
 
-    /// A wait that the provider told is never shortened by our own.
-    fn cooldown(&self, told: Option<Duration>) -> Duration {
-        self.settings.cooldown.max(told.unwrap_or_default())
+    /// How long until an open circuit lets a probe through.
+    pub(super) fn cooldown_remaining(&self, now: Instant) -> Option<Duration> {
+        let open = self.peek(now).filter(|refusal| refusal.cause != Cause::Probing);
+        open.and_then(|refusal| refusal.retry_after)
     }
 
-    fn open(&mut self, reason: Reason, cooldown: Duration, now: Instant) {
-        let until = Deadline::after(cooldown, now).instant();
-        self.begin(Phase::Open { until, reason });
+    /// The latest change of state, unless there was none yet.
+    pub(super) fn latest(&self) -> Option<Transition> {
+        self.latest
     }
 
-    fn begin(&mut self, phase: Phase) {
+    /// The code of the latest failure that counted, and when it was.
+    pub(super) fn last_failure(&self) -> Option<(ErrorCode, Instant)> {
+        self.last_failure
+    }
+
+    /// How many of the calls in the window failed, and how many of those whose pace is known were slow.
+    pub(super) fn tallies(&mut self, now: Instant) -> [Tally; 2] {
+        [self.evidence.failures(now), self.evidence.slow_calls(now)]
+    }
+
+    fn close(&mut self, ramp: Option<Ramp>, reason: Reason, now: Instant) {
+        self.evidence.clear();
+        self.cooldown.closed(now);
+        self.begin(Phase::Closed { ramp }, reason, now);
+    }
+
+    fn open(&mut self, cooldown: Duration, reason: Reason, now: Instant) {
+        self.begin(Phase::Open { until: Deadline::after(cooldown, now).instant() }, reason, now);
+    }
+
+    fn begin(&mut self, phase: Phase, reason: Reason, now: Instant) {
+        let from = self.state_told();
         self.generation += 1;
         self.phase = phase;
+        let cooldown = match self.phase {
+            Phase::Open { until } => Some(until.saturating_duration_since(now)),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => None,
+        };
+        self.latest = Some(Transition { from, to: self.state_told(), reason, cooldown });
+    }
+
+    /// The state that was last told to whoever listens: an open circuit stays so until a call comes.
+    fn state_told(&self) -> State {
+        match self.phase {
+            Phase::Closed { .. } | Phase::Held { open: false } => State::Closed,
+            Phase::Open { .. } | Phase::Held { open: true } => State::Open,
+            Phase::HalfOpen { .. } => State::HalfOpen,
+        }
     }
 }
 
 /// When to ask again while probes are under way: their answer is expected soon, but nobody knows when.
 const PROBING: Duration = Duration::from_secs(1);
-
-impl State {
-    /// The name in the protocol: `closed`, `open`, `half_open`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl serde::Serialize for State {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failures(count, code) => {
-                write!(f, "{count} consecutive failures, the last {}", code.code())
-            }
-            Self::ProbeFailed(code) => write!(f, "a probe failed with {}", code.code()),
-            Self::Quota => f.write_str("quota exhausted"),
-            Self::Probing => f.write_str("probes are under way"),
-        }
-    }
-}

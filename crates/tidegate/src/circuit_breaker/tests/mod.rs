@@ -1,4 +1,5 @@
 mod state;
+mod window;
 
 use std::time::Duration;
 

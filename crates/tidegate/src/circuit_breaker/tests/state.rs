@@ -5,8 +5,11 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::SECOND;
-use crate::circuit_breaker::layer::Settings;
-use crate::circuit_breaker::state::{Circuit, Mark, Pass, Reason, State};
+use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::settings::Settings;
+use crate::circuit_breaker::state::{Cause, Circuit, Pass};
+use crate::circuit_breaker::window::Span;
+use crate::circuit_breaker::{Reason, State};
 use crate::{ErrorCode, Failure, Outcome};
 
 const FAILURE: Mark = Mark::Failure(ErrorCode::Overloaded, None);
@@ -17,11 +20,37 @@ fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
     Circuit::new(settings)
 }
 
+/// What most tests have to say: no pace, no jitter.
+trait Marking {
+    fn mark(&mut self, pass: Pass, mark: Mark, now: Instant);
+
+    /// One call from admission to commit and to a good end.
+    fn call(&mut self, mark: Mark, pace: Pace, now: Instant);
+}
+
+impl Marking for Circuit {
+    fn mark(&mut self, pass: Pass, mark: Mark, now: Instant) {
+        self.record(pass, mark, Pace::Unknown, now, 0.0);
+    }
+
+    fn call(&mut self, mark: Mark, pace: Pace, now: Instant) {
+        let pass = self.admit(now).unwrap();
+        match mark {
+            Mark::Success => {
+                if let Some(body) = self.commit(pass, pace, now, 0.0) {
+                    self.mark(body, mark, now);
+                }
+            }
+            _ => self.record(pass, mark, pace, now, 0.0),
+        }
+    }
+}
+
 /// Opens the circuit, and passes its cooldown: the moment at which it lets a probe through.
 fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
     for _ in 0..3 {
         let pass = circuit.admit(now).unwrap();
-        circuit.record(pass, FAILURE, now);
+        circuit.mark(pass, FAILURE, now);
     }
     assert_eq!(circuit.state(now), State::Open);
     now + 10 * SECOND
@@ -31,12 +60,15 @@ fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
 fn opens_at_the_threshold_and_says_for_how_long() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
     let pass = circuit.admit(now).unwrap();
-    circuit.record(pass, FAILURE, now);
-    circuit.record(pass, FAILURE, now);
+    circuit.mark(pass, FAILURE, now);
+    circuit.mark(pass, FAILURE, now);
     assert_eq!((circuit.state(now), circuit.peek(now)), (State::Closed, None));
-    circuit.record(pass, FAILURE, now);
+    circuit.mark(pass, FAILURE, now);
     let closed = circuit.admit(now + 4 * SECOND).unwrap_err();
-    assert_eq!(closed.reason, Reason::Failures(3, ErrorCode::Overloaded));
+    assert_eq!(
+        closed.cause,
+        Cause::Open(Reason::Failures { count: 3, code: ErrorCode::Overloaded, alike: true })
+    );
     assert_eq!(closed.retry_after, Some(6 * SECOND));
     // P33: an expired open circuit that is kept closed to all.
     assert_eq!((circuit.state(now + 10 * SECOND), circuit.peek(now + 10 * SECOND)), (State::HalfOpen, None));
@@ -45,12 +77,26 @@ fn opens_at_the_threshold_and_says_for_how_long() {
 /// P01: after 100 000 healthy calls an outage opened the circuit only after 100 000 failures.
 #[test]
 fn p01_a_long_healthy_past_does_not_delay_the_opening() {
-    let (mut circuit, now) = (circuit(|_| ()), Instant::now());
-    for _ in 0..100_000 {
-        let pass = circuit.admit(now).unwrap();
-        circuit.record(pass, Mark::Success, now);
+    let second_per_call = |call: u32| call * SECOND / 100;
+    for (window, within) in [(None, 3), (Some(Span::Calls(100)), 50), (Some(Span::Time(10 * SECOND)), 500)] {
+        let start = Instant::now();
+        let mut circuit = circuit(|settings| {
+            if let Some(window) = window {
+                settings.failure_threshold = u32::MAX;
+                settings.failure_rate_threshold = Some(0.5);
+                settings.window = window;
+            }
+        });
+        for call in 0..100_000 {
+            circuit.call(Mark::Success, Pace::Unknown, start + second_per_call(call));
+        }
+        let mut failures = 0;
+        while circuit.state(start) == State::Closed {
+            circuit.call(FAILURE, Pace::Unknown, start + second_per_call(100_000 + failures));
+            failures += 1;
+        }
+        assert!(failures <= within, "{window:?}: {failures}");
     }
-    half_open(&mut circuit, now);
 }
 
 #[test]
@@ -58,10 +104,10 @@ fn a_success_resets_the_count_and_neutral_changes_nothing() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
     let pass = circuit.admit(now).unwrap();
     for mark in [FAILURE, FAILURE, Mark::Success, FAILURE, FAILURE, Mark::Neutral] {
-        circuit.record(pass, mark, now);
+        circuit.mark(pass, mark, now);
         assert_eq!(circuit.state(now), State::Closed);
     }
-    circuit.record(pass, FAILURE, now);
+    circuit.mark(pass, FAILURE, now);
     assert_eq!(circuit.state(now), State::Open);
 }
 
@@ -73,13 +119,13 @@ fn p06_results_of_an_earlier_generation_change_nothing() {
     let now = half_open(&mut circuit, start);
     let probe = circuit.admit(now).unwrap();
     for mark in [Mark::Success, FAILURE, Mark::Quota(None), Mark::Neutral] {
-        circuit.record(stale, mark, now);
+        circuit.mark(stale, mark, now);
         assert_eq!(circuit.state(now), State::HalfOpen);
         assert!(circuit.admit(now).is_err(), "the probe still holds its slot");
     }
-    circuit.record(probe, Mark::Success, now);
+    circuit.mark(probe, Mark::Success, now);
     assert_eq!(circuit.state(now), State::Closed);
-    (0..10).for_each(|_| circuit.record(stale, FAILURE, now));
+    (0..10).for_each(|_| circuit.mark(stale, FAILURE, now));
     assert_eq!(circuit.state(now), State::Closed);
 }
 
@@ -89,12 +135,12 @@ fn p07_a_hung_probe_is_replaced_when_its_lease_ends() {
     let (mut circuit, start) = (circuit(|settings| settings.probe_lease = 60 * SECOND), Instant::now());
     let now = half_open(&mut circuit, start);
     let hung = circuit.admit(now).unwrap();
-    assert_eq!(circuit.peek(now).unwrap().reason, Reason::Probing);
+    assert_eq!(circuit.peek(now).unwrap().cause, Cause::Probing);
     let later = now + 60 * SECOND;
     let second = circuit.admit(later).unwrap();
-    circuit.record(hung, FAILURE, later);
+    circuit.mark(hung, FAILURE, later);
     assert_eq!(circuit.state(later), State::HalfOpen);
-    circuit.record(second, Mark::Success, later);
+    circuit.mark(second, Mark::Success, later);
     assert_eq!(circuit.state(later), State::Closed);
 }
 
@@ -104,14 +150,14 @@ fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
     let now = half_open(&mut circuit, start);
     for mark in [Mark::Success, Mark::Neutral, FAILURE] {
         let probe = circuit.admit(now).unwrap();
-        circuit.record(probe, mark, now);
+        circuit.mark(probe, mark, now);
     }
-    assert_eq!(circuit.peek(now).unwrap().reason, Reason::ProbeFailed(ErrorCode::Overloaded));
+    assert_eq!(circuit.latest().unwrap().reason, Reason::ProbeFailed(ErrorCode::Overloaded));
     let now = now + 10 * SECOND;
     for _ in 0..2 {
         assert_eq!(circuit.state(now), State::HalfOpen);
         let probe = circuit.admit(now).unwrap();
-        circuit.record(probe, Mark::Success, now);
+        circuit.mark(probe, Mark::Success, now);
     }
     assert_eq!(circuit.state(now), State::Closed);
 }
@@ -120,7 +166,7 @@ fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
 fn a_wait_that_the_provider_told_is_never_shortened() {
     let (mut circuit, now) = (circuit(|settings| settings.failure_threshold = 1), Instant::now());
     let pass = circuit.admit(now).unwrap();
-    circuit.record(pass, Mark::Failure(ErrorCode::Overloaded, Some(90 * SECOND)), now);
+    circuit.mark(pass, Mark::Failure(ErrorCode::Overloaded, Some(90 * SECOND)), now);
     assert_eq!(circuit.peek(now).unwrap().retry_after, Some(90 * SECOND));
 }
 
@@ -129,9 +175,9 @@ fn an_exhausted_quota_opens_at_once_for_its_own_time() {
     for (told, wait) in [(None, 60 * SECOND), (Some(5 * SECOND), 5 * SECOND)] {
         let (mut circuit, now) = (circuit(|_| ()), Instant::now());
         let pass = circuit.admit(now).unwrap();
-        circuit.record(pass, Mark::Quota(told), now);
+        circuit.mark(pass, Mark::Quota(told), now);
         let closed = circuit.peek(now).unwrap();
-        assert_eq!((closed.reason, closed.retry_after), (Reason::Quota, Some(wait)));
+        assert_eq!((closed.cause, closed.retry_after), (Cause::Open(Reason::Quota), Some(wait)));
     }
 }
 
@@ -150,6 +196,121 @@ fn p26_limits_and_the_callers_own_mistakes_change_nothing_in_either_direction() 
     let strict = Settings { count_rate_limited: true, ..settings };
     let limited = Outcome::from(Failure::new(ErrorCode::RateLimited));
     assert_eq!(Mark::of(&limited, &strict), Mark::Failure(ErrorCode::RateLimited, None));
+}
+
+fn by_rate(settings: &mut Settings) {
+    settings.failure_threshold = u32::MAX;
+    settings.failure_rate_threshold = Some(0.5);
+    settings.minimum_throughput = 10;
+    settings.window = Span::Calls(20);
+}
+
+#[test]
+fn opens_at_the_failure_rate_but_not_on_a_handful_of_calls() {
+    let (mut circuit, now) = (circuit(by_rate), Instant::now());
+    (0..9).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    assert_eq!(circuit.state(now), State::Closed);
+    // Nine of eighteen are half, but it was not a failure that made it so.
+    (0..9).for_each(|_| circuit.call(Mark::Success, Pace::Unknown, now));
+    assert_eq!(circuit.state(now), State::Closed);
+    circuit.call(FAILURE, Pace::Unknown, now);
+    assert_eq!(circuit.latest().unwrap().reason, Reason::FailureRate { failures: 10, calls: 19 });
+    assert_eq!(circuit.latest().unwrap().reason.to_string(), "failure rate 52 % of 19 calls");
+    // And once it has closed again, nobody remembers.
+    let now = now + 10 * SECOND;
+    circuit.call(Mark::Success, Pace::Unknown, now);
+    (0..8).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    assert_eq!(circuit.state(now), State::Closed);
+}
+
+#[test]
+fn a_window_smaller_than_the_minimum_is_judged_when_full() {
+    let now = Instant::now();
+    let mut circuit = circuit(|settings| {
+        by_rate(settings);
+        settings.window = Span::Calls(4);
+    });
+    (0..3).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    assert_eq!(circuit.state(now), State::Closed);
+    circuit.call(FAILURE, Pace::Unknown, now);
+    assert_eq!(circuit.state(now), State::Open);
+}
+
+#[test]
+fn neutral_calls_are_not_in_the_window() {
+    let (mut circuit, now) = (circuit(by_rate), Instant::now());
+    (0..1_000).for_each(|_| circuit.call(Mark::Neutral, Pace::Unknown, now));
+    (0..10).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    assert_eq!(circuit.latest().unwrap().reason, Reason::FailureRate { failures: 10, calls: 10 });
+}
+
+fn by_pace(settings: &mut Settings) {
+    settings.slow_call_threshold = Some(SECOND);
+    settings.minimum_throughput = 10;
+    settings.success_threshold = 2;
+}
+
+#[test]
+fn opens_on_slowness_alone_and_recovers_from_it() {
+    let (mut circuit, now) = (circuit(by_pace), Instant::now());
+    for pace in [Pace::Fast, Pace::Slow].repeat(4) {
+        circuit.call(Mark::Success, pace, now);
+    }
+    circuit.call(Mark::Success, Pace::Fast, now);
+    assert_eq!(circuit.state(now), State::Closed);
+    circuit.call(Mark::Success, Pace::Slow, now);
+    assert_eq!(circuit.latest().unwrap().reason.to_string(), "slow call rate 50 % of 10 calls");
+
+    let now = now + 10 * SECOND;
+    circuit.call(Mark::Success, Pace::Fast, now);
+    assert_eq!(circuit.state(now), State::HalfOpen);
+    circuit.call(Mark::Success, Pace::Slow, now);
+    assert_eq!((circuit.state(now), circuit.latest().unwrap().reason), (State::Open, Reason::ProbeSlow));
+
+    let now = now + 10 * SECOND;
+    (0..2).for_each(|_| circuit.call(Mark::Success, Pace::Fast, now));
+    assert_eq!(circuit.state(now), State::Closed);
+    assert_eq!(circuit.tallies(now)[1].calls, 0, "what was slow is forgotten");
+}
+
+/// P08: calls cut by an outer time-out were recorded as nothing.
+#[test]
+fn p08_callers_that_leave_after_a_long_wait_saw_that_it_is_slow() {
+    let (mut circuit, now) = (circuit(by_pace), Instant::now());
+    (0..10).for_each(|_| circuit.call(Mark::Neutral, Pace::Slow, now));
+    assert_eq!(circuit.state(now), State::Open);
+    circuit.call(Mark::Neutral, Pace::Slow, now + 10 * SECOND);
+    assert_eq!(circuit.latest().unwrap().reason, Reason::ProbeSlow);
+}
+
+#[test]
+fn a_slow_failure_is_both() {
+    let now = Instant::now();
+    let mut circuit = circuit(|settings| {
+        by_pace(settings);
+        by_rate(settings);
+    });
+    circuit.call(FAILURE, Pace::Slow, now);
+    circuit.call(FAILURE, Pace::Fast, now);
+    assert_eq!(circuit.tallies(now).map(|tally| (tally.bad, tally.calls)), [(2, 2), (1, 2)]);
+}
+
+#[test]
+fn reasons_tell_codes_that_are_alike_from_those_that_are_not() {
+    for (codes, reason) in [
+        ([ErrorCode::Overloaded; 3], "3 consecutive E3002"),
+        (
+            [ErrorCode::Timeout, ErrorCode::Overloaded, ErrorCode::Overloaded],
+            "3 consecutive failures, the last E3002",
+        ),
+    ] {
+        let (mut circuit, now) = (circuit(|_| ()), Instant::now());
+        for code in codes {
+            circuit.call(Mark::Failure(code, None), Pace::Unknown, now);
+        }
+        assert_eq!(circuit.latest().unwrap().reason.to_string(), reason);
+        assert_eq!(circuit.last_failure(), Some((ErrorCode::Overloaded, now)));
+    }
 }
 
 proptest! {
@@ -174,17 +335,17 @@ proptest! {
             }
             let pass = live.swap_remove(which % live.len());
             match step {
-                1 => circuit.record(pass, Mark::Success, now),
-                2 => circuit.record(pass, Mark::Neutral, now),
+                1 => circuit.mark(pass, Mark::Success, now),
+                2 => circuit.mark(pass, Mark::Neutral, now),
                 _ => {
-                    circuit.record(pass, FAILURE, now);
+                    circuit.mark(pass, FAILURE, now);
                     now += 10 * SECOND;
                     live.clear();
                 }
             }
         }
         for pass in live {
-            circuit.record(pass, Mark::Neutral, now);
+            circuit.mark(pass, Mark::Neutral, now);
         }
         prop_assert!(circuit.admit(now).is_ok());
     }

@@ -1,0 +1,67 @@
+use std::time::{Duration, Instant};
+
+use super::settings::Settings;
+
+/// How long a circuit stays open: longer each time that it opens again, if so set.
+///
+/// To open again is to open from half-open, or before the circuit has been closed for as long as it was open:
+/// a provider that answers one probe and then fails as before has not recovered. So does Envoy, whose outlier
+/// detection takes back its growth only while a host behaves.
+#[derive(Debug, Default)]
+pub(super) struct Cooldown {
+    /// Openings in a row.
+    openings: u32,
+    /// The latest one, before jitter and without regard to what was told.
+    latest: Duration,
+    closed_at: Option<Instant>,
+}
+
+impl Cooldown {
+    /// The circuit opens: for how long. `random` is from 0 to 1.
+    ///
+    /// A wait that the provider told is never shortened, by no cap either. Jitter comes on top, also of a told
+    /// wait and of the cap: where all clients are told the same is where they must not come back at once.
+    pub(super) fn next(
+        &mut self,
+        told: Option<Duration>,
+        settings: &Settings,
+        now: Instant,
+        random: f64,
+    ) -> Duration {
+        if self.is_over(now) {
+            self.openings = 0;
+        }
+        let growth = settings.cooldown_growth.powi(i32::try_from(self.openings).unwrap_or(i32::MAX));
+        self.latest = times(settings.cooldown, growth).min(settings.max_cooldown.max(settings.cooldown));
+        self.openings = self.openings.saturating_add(1);
+        self.closed_at = None;
+        jittered(self.latest.max(told.unwrap_or_default()), settings, random)
+    }
+
+    /// The circuit closes.
+    pub(super) fn closed(&mut self, now: Instant) {
+        self.closed_at = Some(now);
+    }
+
+    /// Whether the circuit has been closed for long enough that the next opening is like the first.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.openings == 0
+            || self.closed_at.is_some_and(|closed| now.saturating_duration_since(closed) >= self.latest)
+    }
+}
+
+/// `wait`, and up to so much of it again as the settings say.
+pub(super) fn jittered(wait: Duration, settings: &Settings, random: f64) -> Duration {
+    match settings.cooldown_jitter * random {
+        more if more > 0.0 => wait.saturating_add(times(wait, more)),
+        _ => wait,
+    }
+}
+
+/// Exact where nothing grows, and never past what a duration can hold.
+fn times(duration: Duration, factor: f64) -> Duration {
+    match factor {
+        1.0 => duration,
+        _ => Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX),
+    }
+}

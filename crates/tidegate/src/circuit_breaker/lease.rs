@@ -1,0 +1,73 @@
+use std::time::Instant;
+
+use super::Handle;
+use super::mark::{Mark, Pace};
+use super::state::Pass;
+use crate::watched::Watch;
+use crate::{BoxError, Outcome, clock};
+
+/// The right of one attempt to have passed the circuit. Dropped without a word, it says nothing: the caller left.
+/// Unless it left after having waited for longer than a slow call may take: it saw that the provider is slow.
+#[derive(Debug)]
+pub struct Lease {
+    handle: Handle,
+    pass: Option<Pass>,
+    /// Since when the answer is waited for, if its pace matters and is not known yet.
+    waiting_since: Option<Instant>,
+}
+
+impl Lease {
+    /// A lease without a pass has no say.
+    pub(super) fn new(handle: Handle, pass: Option<Pass>) -> Self {
+        let timed = pass.is_some() && handle.settings().slow_call_threshold.is_some();
+        Self { handle, pass, waiting_since: timed.then(clock::now) }
+    }
+
+    /// Says what the attempt came to, and gives the lease back.
+    pub(super) fn settle(mut self, outcome: &Outcome) {
+        if let Some(pass) = self.pass.take() {
+            let mark = Mark::of(outcome, self.handle.settings());
+            // What was no answer to speak of has no pace.
+            let pace = if mark == Mark::Neutral { Pace::Unknown } else { self.pace() };
+            self.handle.record(pass, mark, pace);
+        }
+    }
+
+    /// The head of a good answer is here: half of a success, and all of one for a probe. Its pace is known now.
+    pub(super) fn commit(&mut self) {
+        let pace = self.pace();
+        if let Some(pass) = self.pass {
+            self.pass = self.handle.commit(pass, pace);
+        }
+    }
+
+    fn pace(&mut self) -> Pace {
+        match self.waiting_since.take().zip(self.handle.settings().slow_call_threshold) {
+            Some((since, limit)) if clock::now().saturating_duration_since(since) >= limit => Pace::Slow,
+            Some(_) => Pace::Fast,
+            None => Pace::Unknown,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass.take() {
+            let pace = match self.pace() {
+                // How long it would have taken, nobody knows.
+                Pace::Fast => Pace::Unknown,
+                pace => pace,
+            };
+            self.handle.record(pass, Mark::Neutral, pace);
+        }
+    }
+}
+
+impl Watch for Lease {
+    fn ended(self, end: Result<(), &BoxError>) {
+        match end {
+            Ok(()) => self.settle(&Outcome::Success),
+            Err(error) => self.settle(&Outcome::of_error(&**error)),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::{Receiver, Sender};
+
+use super::Transition;
+
+/// Who wants to hear of every change of state. Nothing is allocated until somebody does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listeners(Arc<OnceLock<Sender<Transition>>>);
+
+/// The changes of state of a circuit from now on; see [`Handle::subscribe`](super::Handle::subscribe).
+///
+/// The latest 64 are kept for a listener that is slow; of older ones it does not hear. Nobody waits for listeners.
+#[derive(Debug)]
+pub struct Transitions(Receiver<Transition>);
+
+const KEPT: usize = 64;
+
+impl Listeners {
+    pub(super) fn subscribe(&self) -> Transitions {
+        Transitions(self.0.get_or_init(|| Sender::new(KEPT)).subscribe())
+    }
+
+    /// Wakes who waits, and waits for nobody.
+    pub(super) fn tell(&self, transition: Transition) {
+        if let Some(sender) = self.0.get() {
+            let _ = sender.send(transition);
+        }
+    }
+}
+
+impl Transitions {
+    /// The next change of state; none once the layer and all of its services are gone. Cancel safe.
+    pub async fn next(&mut self) -> Option<Transition> {
+        loop {
+            match self.0.recv().await {
+                Ok(transition) => return Some(transition),
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(_)) => {}
+            }
+        }
+    }
+
+    /// The next change of state, if there is one by now.
+    pub fn try_next(&mut self) -> Option<Transition> {
+        loop {
+            match self.0.try_recv() {
+                Ok(transition) => return Some(transition),
+                Err(TryRecvError::Closed | TryRecvError::Empty) => return None,
+                Err(TryRecvError::Lagged(_)) => {}
+            }
+        }
+    }
+}

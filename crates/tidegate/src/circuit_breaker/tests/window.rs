@@ -1,0 +1,94 @@
+//! The windows, against ones that remember every call.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use crate::circuit_breaker::window::{MOST_CALLS, Span, Tally, Window};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// Remembers every call, and counts from scratch.
+struct Naive {
+    span: Span,
+    origin: Instant,
+    calls: Vec<(Instant, bool)>,
+}
+
+impl Naive {
+    fn tally(&self, now: Instant) -> Tally {
+        let slice = |at: Instant, length: Duration| (at - self.origin).as_nanos() / (length / 10).as_nanos();
+        let seen: Vec<_> = match self.span {
+            Span::Calls(size) => self.calls.iter().rev().take(size as usize).collect(),
+            Span::Time(length) => {
+                self.calls.iter().filter(|(at, _)| slice(*at, length) + 10 > slice(now, length)).collect()
+            }
+        };
+        let bad = seen.iter().filter(|(_, bad)| *bad).count() as u64;
+        Tally { bad, calls: seen.len() as u64 }
+    }
+}
+
+fn spans() -> impl Strategy<Value = Span> {
+    prop_oneof![(1u32..200).prop_map(Span::Calls), (1u32..50).prop_map(|tens| Span::Time(10 * tens * MILLI)),]
+}
+
+proptest! {
+    #[test]
+    fn a_window_holds_what_one_that_remembers_everything_holds(
+        span in spans(), steps in prop::collection::vec((0u32..40, any::<bool>(), 0u8..40), 1..400),
+    ) {
+        let origin = Instant::now();
+        let (mut window, mut naive) = (Window::new(span), Naive { span, origin, calls: Vec::new() });
+        window.tally(origin);
+        let mut now = origin;
+        for (pause, bad, step) in steps {
+            match step {
+                0 => {
+                    window.clear();
+                    naive.calls.clear();
+                }
+                1 => now += 1_000 * pause * MILLI,
+                _ => {
+                    // Most calls come close upon each other.
+                    now += pause.saturating_sub(20) * MILLI;
+                    naive.calls.push((now, bad));
+                    prop_assert_eq!(window.push(bad, now), naive.tally(now));
+                }
+            }
+            prop_assert_eq!(window.tally(now), naive.tally(now));
+        }
+    }
+}
+
+#[test]
+fn a_clock_read_out_of_order_counts_for_the_latest_slice() {
+    let (mut window, origin) = (Window::new(Span::Time(100 * MILLI)), Instant::now());
+    window.push(true, origin);
+    window.push(true, origin + 50 * MILLI);
+    assert_eq!(window.push(true, origin + 20 * MILLI).bad, 3);
+    assert_eq!(window.tally(origin + 109 * MILLI).bad, 2);
+    assert_eq!(window.push(false, origin), Tally { bad: 2, calls: 3 });
+}
+
+/// P02: a window that scanned all its calls, and grew without bound.
+#[test]
+fn p02_absurd_spans_are_bounded_and_no_call_costs_more_than_another() {
+    let now = Instant::now();
+    for span in [
+        Span::Calls(0),
+        Span::Calls(u32::MAX),
+        Span::Time(Duration::ZERO),
+        Span::Time(Duration::MAX),
+        Span::Time(Duration::from_secs(3_600)),
+    ] {
+        let mut window = Window::new(span);
+        for second in 0..100_000 {
+            window.push(second % 2 == 0, now + Duration::from_secs(second));
+        }
+        if let Window::Calls(_) = window {
+            assert!(window.tally(now).calls <= u64::from(MOST_CALLS));
+        }
+        window.tally(now + Duration::from_secs(1 << 33));
+    }
+}

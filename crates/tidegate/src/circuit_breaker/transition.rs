@@ -1,0 +1,53 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::Reason;
+
+/// The state of a circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls pass.
+    Closed,
+    /// Calls are refused until the cooldown has passed.
+    Open,
+    /// A few probes pass, to see whether the provider is back.
+    HalfOpen,
+}
+
+/// A change of state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// The state before. An open circuit becomes half-open with the first call after its cooldown.
+    pub from: State,
+    /// The state now.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// How long it will be open; none when it is not, or is held open.
+    pub cooldown: Option<Duration>,
+}
+
+impl State {
+    /// The name in the protocol: `closed`, `open`, `half_open`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl serde::Serialize for State {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
