@@ -1,3 +1,8 @@
+mod cooldown;
+mod handle;
+mod model;
+mod ramp;
+mod rates;
 mod state;
 mod window;
 

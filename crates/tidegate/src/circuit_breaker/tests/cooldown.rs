@@ -1,0 +1,105 @@
+//! How long a circuit stays open.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::SECOND;
+use super::state::{FAILURE, Marking, circuit};
+use crate::ErrorCode;
+use crate::circuit_breaker::State;
+use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::settings::Settings;
+
+fn growing(settings: &mut Settings) {
+    settings.failure_threshold = 1;
+    settings.cooldown_growth = 2.0;
+    settings.max_cooldown = 60 * SECOND;
+}
+
+fn told(wait: Duration) -> Mark {
+    Mark::Failure(ErrorCode::Overloaded, Some(wait))
+}
+
+#[test]
+fn grows_each_time_it_opens_again_up_to_its_cap() {
+    let (mut circuit, mut now) = (circuit(growing), Instant::now());
+    for seconds in [10, 20, 40, 60, 60] {
+        circuit.call(FAILURE, Pace::Unknown, now);
+        assert_eq!(circuit.cooldown_remaining(now), Some(seconds * SECOND));
+        assert_eq!(circuit.latest().unwrap().cooldown, Some(seconds * SECOND));
+        now += seconds * SECOND;
+    }
+}
+
+#[test]
+fn one_good_probe_does_not_take_the_growth_back_but_good_behaviour_does() {
+    let (mut circuit, mut now) = (circuit(growing), Instant::now());
+    for (calm, seconds) in [(0, 10), (0, 20), (19, 40), (40, 10), (0, 20)] {
+        now += calm * SECOND;
+        circuit.call(FAILURE, Pace::Unknown, now);
+        assert_eq!(circuit.cooldown_remaining(now), Some(seconds * SECOND), "after {calm} s");
+        now += seconds * SECOND;
+        circuit.call(Mark::Success, Pace::Unknown, now);
+        assert_eq!(circuit.state(now), State::Closed);
+    }
+    circuit.reset(now);
+    circuit.call(FAILURE, Pace::Unknown, now);
+    assert_eq!(circuit.cooldown_remaining(now), Some(10 * SECOND), "a reset forgets");
+}
+
+/// P28: a default cooldown shortened a long one told by the server; the second failure did not extend it.
+#[test]
+fn p28_a_told_wait_is_never_shortened_and_the_second_failure_extends() {
+    let (mut circuit, now) = (circuit(growing), Instant::now());
+    circuit.call(told(90 * SECOND), Pace::Unknown, now);
+    assert_eq!(circuit.cooldown_remaining(now), Some(90 * SECOND), "longer than the cap");
+    let now = now + 90 * SECOND;
+    circuit.call(told(15 * SECOND), Pace::Unknown, now);
+    assert_eq!(circuit.cooldown_remaining(now), Some(20 * SECOND), "the second one, by its own growth");
+}
+
+#[test]
+fn absurd_numbers_come_to_an_end() {
+    for (cooldown, factor, max) in [
+        (Duration::MAX, 2.0, Duration::MAX),
+        (SECOND, f64::INFINITY, Duration::MAX),
+        (SECOND, 1e300, Duration::ZERO),
+        (Duration::ZERO, f64::INFINITY, SECOND),
+    ] {
+        let mut circuit = circuit(|settings| {
+            growing(settings);
+            (settings.cooldown, settings.cooldown_growth, settings.max_cooldown) = (cooldown, factor, max);
+            settings.cooldown_jitter = 1.0;
+        });
+        let mut now = Instant::now();
+        for _ in 0..3 {
+            let pass = circuit.admit(now).unwrap();
+            circuit.record(pass, told(Duration::MAX), Pace::Unknown, now, 1.0);
+            now += circuit.cooldown_remaining(now).unwrap_or_default();
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn jitter_makes_no_cooldown_shorter_and_none_longer_than_its_share(
+        ratio in 0.0f64..=1.0, random in 0.0f64..1.0, wait in 0u64..200, quota: bool,
+    ) {
+        let (wait, now) = (Duration::from_secs(wait), Instant::now());
+        let mut circuit = circuit(|settings| {
+            growing(settings);
+            settings.cooldown_jitter = ratio;
+        });
+        let pass = circuit.admit(now).unwrap();
+        let mark = if quota { Mark::Quota(Some(wait)) } else { told(wait) };
+        let least = match quota {
+            true if wait.is_zero() => 60 * SECOND,
+            true => wait,
+            false => wait.max(10 * SECOND),
+        };
+        circuit.record(pass, mark, Pace::Unknown, now, random);
+        let open = circuit.cooldown_remaining(now).unwrap();
+        prop_assert!(open >= least && open <= least.mul_f64(1.0 + ratio) + Duration::from_nanos(1), "{open:?}");
+    }
+}

@@ -1,0 +1,137 @@
+//! What people and programs see and do from outside.
+
+use tidegate_testkit::strict::Answer;
+use tower::Layer;
+
+use super::{SECOND, opened};
+use crate::circuit_breaker::{CircuitBreakerLayer, LastFailure, Reason, State};
+use crate::testing::{call, complete, rejection, strict};
+use crate::{ErrorCode, Gate};
+
+#[tokio::test(start_paused = true)]
+async fn held_open_refuses_all_and_held_closed_refuses_none_until_reset() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(1);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    circuit.force_open();
+    tokio::time::advance(1_000 * SECOND).await;
+    let refused = rejection(call(&mut service).await);
+    assert_eq!((refused.gate(), refused.to_string().as_str()), (Gate::CircuitBreaker, "circuit held open"));
+    assert_eq!((refused.retry_after(), circuit.peek()), (None, Some(refused)));
+    assert_eq!((circuit.state(), circuit.cooldown_remaining()), (State::Open, None));
+
+    circuit.force_closed();
+    provider.otherwise(Answer::status(503));
+    for _ in 0..100 {
+        assert_eq!(complete(&mut service).await.unwrap(), 503);
+    }
+    assert_eq!((circuit.state(), circuit.peek()), (State::Closed, None));
+
+    circuit.reset();
+    assert_eq!(complete(&mut service).await.unwrap(), 503);
+    assert!(opened(&circuit), "it counts again");
+    assert_eq!(provider.calls(), 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_shadow_all_calls_pass_and_those_it_would_have_refused_are_counted() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(2).shadow(true);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.otherwise(Answer::status(503));
+    for _ in 0..10 {
+        assert_eq!(complete(&mut service).await.unwrap(), 503);
+    }
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.would_have_refused), (State::Open, 8));
+    assert_eq!(snapshot.cooldown_remaining_ms, Some(30_000));
+    assert_eq!((circuit.peek(), circuit.cooldown_remaining()), (None, None), "nobody is kept from calling");
+
+    // What it would not have let through does not close it: only its probe does.
+    provider.otherwise(Answer::status(200));
+    complete(&mut service).await.unwrap();
+    assert!(opened(&circuit));
+    tokio::time::advance(30 * SECOND).await;
+    complete(&mut service).await.unwrap();
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn listeners_hear_of_every_change_with_its_reason() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(2).cooldown(10 * SECOND);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    let mut changes = circuit.subscribe();
+    for status in [503, 503, 500, 200] {
+        provider.answer(status);
+        complete(&mut service).await.unwrap();
+        if opened(&circuit) {
+            tokio::time::advance(10 * SECOND).await;
+        }
+    }
+    circuit.force_open();
+    circuit.reset();
+    let mut heard = Vec::new();
+    while let Some(change) = changes.try_next() {
+        heard.push(format!("{} {} {} {:?}", change.from, change.to, change.reason, change.cooldown));
+    }
+    assert_eq!(
+        heard,
+        [
+            "closed open 2 consecutive E3002 Some(10s)",
+            "open half_open cooldown passed None",
+            "half_open open a probe failed with E3001 Some(10s)",
+            "open half_open cooldown passed None",
+            "half_open closed a probe succeeded None",
+            "closed open forced None",
+            "open closed reset None",
+        ]
+    );
+    drop((layer, circuit, service));
+    assert_eq!(changes.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_is_slow_misses_the_oldest_and_holds_up_nobody() {
+    let circuit = CircuitBreakerLayer::new().handle();
+    let mut changes = circuit.subscribe();
+    for _ in 0..1_000 {
+        circuit.force_open();
+        circuit.reset();
+    }
+    let mut heard = 0;
+    while changes.try_next().is_some() {
+        heard += 1;
+    }
+    assert_eq!(heard, 64);
+    circuit.force_closed();
+    assert_eq!(changes.next().await.unwrap().reason, Reason::Forced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_tells_the_rates_and_the_last_failure() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new()
+        .failure_rate_threshold(0.9)
+        .slow_call_threshold(SECOND)
+        .sliding_window(60 * SECOND);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    let before = circuit.snapshot();
+    assert_eq!((before.failure_rate, before.slow_call_rate, before.last_failure), (None, None, None));
+    provider.answer(200);
+    provider.answer(200).after(2 * SECOND);
+    provider.answer(200);
+    provider.answer(529);
+    for _ in 0..4 {
+        complete(&mut service).await.unwrap();
+    }
+    tokio::time::advance(5 * SECOND).await;
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.failure_rate, snapshot.slow_call_rate), (Some(0.25), Some(0.25)));
+    assert_eq!(snapshot.calls_in_window, 4);
+    assert_eq!(snapshot.last_failure, Some(LastFailure { code: ErrorCode::Overloaded, ago_ms: 5_000 }));
+    let json = serde_json::to_value(&snapshot).unwrap();
+    assert_eq!((&json["state"], &json["last_failure"]["code"]), (&"closed".into(), &"E3002".into()));
+    tokio::time::advance(60 * SECOND).await;
+    assert_eq!(circuit.snapshot().calls_in_window, 0, "time passes though nobody calls");
+}

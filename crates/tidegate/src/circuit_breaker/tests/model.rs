@@ -1,0 +1,1 @@
+//! A second breaker, as simple as can be, against the real one.

@@ -1,0 +1,89 @@
+//! How the traffic comes back.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::SECOND;
+use super::state::{FAILURE, Marking, circuit, half_open};
+use crate::circuit_breaker::State;
+use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::ramp::Ramp;
+use crate::circuit_breaker::state::{Cause, Circuit};
+
+/// A circuit that has just closed, and when that was.
+fn closed() -> (Circuit, Instant) {
+    let mut circuit = circuit(|settings| settings.ramp_up = Some(100 * SECOND));
+    let now = half_open(&mut circuit, Instant::now());
+    circuit.call(Mark::Success, Pace::Unknown, now);
+    assert_eq!(circuit.state(now), State::Closed);
+    (circuit, now)
+}
+
+fn admitted(circuit: &mut Circuit, now: Instant, calls: u32) -> usize {
+    (0..calls).filter(|_| circuit.admit(now).is_ok()).count()
+}
+
+#[test]
+fn begins_with_a_tenth_and_ends_with_everybody() {
+    let (mut circuit, now) = closed();
+    assert!((100..=101).contains(&admitted(&mut circuit, now, 1_000)));
+    assert!((549..=551).contains(&admitted(&mut circuit, now + 50 * SECOND, 1_000)));
+    assert!(!circuit.is_passable());
+    assert_eq!(admitted(&mut circuit, now + 100 * SECOND, 1_000), 1_000);
+    assert!(circuit.is_passable(), "and nobody has to ask any more");
+}
+
+#[test]
+fn those_held_back_are_told_to_come_back_soon_and_preflight_says_no_to_nobody() {
+    let (mut circuit, now) = closed();
+    circuit.admit(now).unwrap();
+    let refusal = circuit.admit(now).unwrap_err();
+    assert_eq!((refusal.cause, refusal.retry_after), (Cause::Ramping, Some(SECOND)));
+    assert_eq!(circuit.peek(now), None);
+    let near_its_end = now + 100 * SECOND - SECOND / 4;
+    let soonest = (0..1_000).find_map(|_| circuit.admit(near_its_end).err()).unwrap();
+    assert_eq!(soonest.retry_after, Some(SECOND / 4));
+}
+
+#[test]
+fn failures_count_while_it_ramps_up() {
+    let (mut circuit, now) = closed();
+    let pass = circuit.admit(now).unwrap();
+    (0..3).for_each(|_| circuit.mark(pass, FAILURE, now));
+    assert_eq!(circuit.state(now), State::Open);
+}
+
+#[test]
+fn a_reset_is_not_ramped() {
+    let (mut circuit, now) = closed();
+    circuit.reset(now);
+    assert_eq!(admitted(&mut circuit, now, 1_000), 1_000);
+}
+
+proptest! {
+    /// Of every run of calls it admits no more than the share at its end, give or take one, and no less than that
+    /// at its beginning.
+    #[test]
+    fn every_run_of_calls_gets_its_share(
+        gaps in prop::collection::vec(0u64..200, 1..300), from in 0usize..300,
+    ) {
+        let start = Instant::now();
+        let mut ramp = Ramp::new(10 * SECOND, start);
+        let share = |at: Duration| (0.1 + 0.09 * at.as_secs_f64()).min(1.0);
+        let mut at = Duration::ZERO;
+        let (mut calls, mut passed, mut least) = (0, 0, f64::NAN);
+        for (number, gap) in gaps.into_iter().enumerate() {
+            at += Duration::from_millis(gap);
+            let admitted = ramp.admit(start + at).is_ok();
+            if number >= from {
+                least = least.min(share(at));
+                calls += 1;
+                passed += u32::from(admitted);
+            }
+        }
+        let (calls, passed) = (f64::from(calls), f64::from(passed));
+        prop_assert!(passed <= calls * share(at) + 1.0001, "{passed} of {calls}");
+        prop_assert!(calls == 0.0 || passed >= calls * least - 1.0001, "{passed} of {calls}");
+    }
+}
