@@ -2,28 +2,51 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::Request;
+
 use super::guarded::{Changed, Guarded};
 use super::listeners::Transitions;
 use super::mark::{Mark, Pace};
 use super::settings::Settings;
 use super::state::{Cause, Circuit, Pass, Refusal};
 use super::{Lease, Reason, Snapshot, State, Transition};
+use crate::keyed::{Kept, Keyed};
 use crate::shared::Shared;
 use crate::{ErrorCode, Gate, Rejection, clock};
 
 /// The circuit that a layer, its services and their clones share.
+///
+/// Where the layer has [keys](super::CircuitBreakerLayer::key_by), [`of`](Self::of) finds the circuit of a key, and
+/// this handle speaks for none of them: it is closed, unless it is held. [`reset`](Self::reset),
+/// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe) are for
+/// all keys together.
 #[derive(Clone)]
 pub struct Handle(pub(super) Shared<Settings, Circuits>);
 
 pub(super) struct Circuits {
     circuit: Guarded,
+    keyed: Option<Keyed<Handle>>,
     /// Calls that passed in shadow.
     spared: AtomicU64,
 }
 
 impl From<&Settings> for Circuits {
     fn from(settings: &Settings) -> Self {
-        Self { circuit: Guarded::from(settings), spared: AtomicU64::new(0) }
+        Self {
+            circuit: Guarded::from(settings),
+            keyed: settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys)),
+            spared: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Kept for Handle {
+    fn is_in_use(&self) -> bool {
+        self.0.is_in_use()
+    }
+
+    fn is_as_new(&self, now: Instant) -> bool {
+        self.0.circuit.look(|circuit| circuit.is_as_new(now))
     }
 }
 
@@ -38,6 +61,22 @@ impl Handle {
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
         self.unless_passable(Circuit::cooldown_remaining)
+    }
+
+    /// The circuit of the key of this request, if there is one by now; without keys, this one. As long as it is held
+    /// on to, its key is not forgotten.
+    #[must_use]
+    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+        match &self.0.keyed {
+            Some(keyed) => keyed.find(request),
+            None => Some(self.clone()),
+        }
+    }
+
+    /// How many keys have a circuit; zero where the layer has no keys.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.0.keyed.as_ref().map_or(0, Keyed::len)
     }
 
     /// What the circuit knows, all of one moment.
@@ -64,33 +103,46 @@ impl Handle {
     /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
     pub fn reset(&self) {
-        self.change(Circuit::reset);
+        self.change_all(Circuit::reset);
     }
 
     /// Refuses every call until [`reset`](Self::reset), without a time to come back: a provider is taken out by hand.
     pub fn force_open(&self) {
-        self.change(|circuit, now| circuit.hold(true, now));
+        self.change_all(|circuit, now| circuit.hold(true, now));
     }
 
     /// Lets every call pass until [`reset`](Self::reset), whatever comes of it; nothing is counted meanwhile.
     pub fn force_closed(&self) {
-        self.change(|circuit, now| circuit.hold(false, now));
+        self.change_all(|circuit, now| circuit.hold(false, now));
     }
 
     /// Lets an attempt through, or says why not.
-    pub(super) fn admit(&self) -> Result<Lease, Rejection> {
-        if !self.settings().enabled {
-            return Ok(Lease::new(self.clone(), None));
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Lease, Rejection> {
+        let handle = match &self.0.keyed {
+            Some(keyed) => keyed.of(request, || self.another()),
+            None => self.clone(),
+        };
+        if !handle.settings().enabled {
+            return Ok(Lease::new(handle, None));
         }
-        let admitted = self.0.circuit.admit(clock::now);
-        match self.told(admitted) {
-            Ok(pass) => Ok(Lease::new(self.clone(), Some(pass))),
-            Err(refusal) if self.settings().shadow => {
-                self.spare(refusal);
-                Ok(Lease::new(self.clone(), None))
+        let admitted = handle.0.circuit.admit(clock::now);
+        match handle.told(admitted) {
+            Ok(pass) => Ok(Lease::new(handle, Some(pass))),
+            Err(refusal) if handle.settings().shadow => {
+                handle.spare(refusal);
+                Ok(Lease::new(handle, None))
             }
             Err(refusal) => Err(rejection(refusal)),
         }
+    }
+
+    /// The circuit of one more key: held, if all are.
+    fn another(&self) -> Self {
+        let another = Self(self.0.fresh(|settings| settings.key_by = None));
+        if let Some(open) = self.0.circuit.look(|circuit| circuit.held()) {
+            another.0.circuit.change(|circuit, _| circuit.hold(open, clock::now()));
+        }
+        another
     }
 
     pub(super) fn commit(&self, pass: Pass, pace: Pace) -> Option<Pass> {
@@ -120,8 +172,12 @@ impl Handle {
         tracing::debug!(layer, target, "would have refused: {}", rejection(refusal));
     }
 
-    fn change(&self, change: impl FnOnce(&mut Circuit, Instant)) {
-        self.told(self.0.circuit.change(|circuit, _| change(circuit, clock::now())));
+    /// Changes this circuit, and those of all keys.
+    fn change_all(&self, change: impl Fn(&mut Circuit, Instant)) {
+        let of_keys = self.0.keyed.iter().flat_map(Keyed::states);
+        for handle in of_keys.chain([self.clone()]) {
+            handle.told(handle.0.circuit.change(|circuit, _| change(circuit, clock::now())));
+        }
     }
 
     /// Logs a change of state, without the lock: whoever listens to the log may ask for the state.

@@ -5,6 +5,7 @@ use tower_layer::Layer;
 use super::settings::{Settings, share};
 use super::window::Span;
 use super::{CircuitBreaker, Handle};
+use crate::KeyBy;
 use crate::shared::Shared;
 
 /// Stops calling a provider that keeps failing; see the [module page](crate::circuit_breaker).
@@ -157,6 +158,19 @@ impl CircuitBreakerLayer {
     #[must_use]
     pub fn shadow(self, shadow: bool) -> Self {
         self.set(|settings| settings.shadow = shadow)
+    }
+
+    /// Gives every key a circuit of its own: per model, per host, or per credential where callers bring their own,
+    /// so that one caller's empty purse shuts nobody else out. See [`Handle::of`] for the circuit of a key.
+    #[must_use]
+    pub fn key_by(self, key: KeyBy) -> Self {
+        self.set(|settings| settings.key_by = Some(key))
+    }
+
+    /// Keeps circuits for so many keys; 10 000 by default. Those that are as new go first, then those least used.
+    #[must_use]
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.set(|settings| settings.max_keys = keys.max(1))
     }
 
     /// Draws the jitter from this seed, so that a run can be repeated.

@@ -39,7 +39,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
-        match self.handle.admit() {
+        match self.handle.admit(&request) {
             Ok(lease) => ResponseFuture::calling(self.inner.call(request), lease),
             Err(rejection) => {
                 ResponseFuture::refused(refuse(rejection, self.handle.0.target(), request.extensions()))

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use super::listeners::Listeners;
 use super::window::Span;
+use crate::key::KeyBy;
+use crate::keyed::DEFAULT_MAX_KEYS;
 
 /// What the user sets.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub(super) struct Settings {
     pub(super) count_rate_limited: bool,
     pub(super) shadow: bool,
     pub(super) seed: Option<u64>,
+    pub(super) key_by: Option<KeyBy>,
+    pub(super) max_keys: usize,
     pub(super) listeners: Listeners,
 }
 
@@ -51,6 +55,8 @@ impl Default for Settings {
             count_rate_limited: false,
             shadow: false,
             seed: None,
+            key_by: None,
+            max_keys: DEFAULT_MAX_KEYS,
             listeners: Listeners::default(),
         }
     }

@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub reason: Option<Reason>,
     /// How long until it lets a probe through, if it is open and not held so.
     pub cooldown_remaining_ms: Option<u64>,
+    /// How many probes are under way, those included that hang and have not been replaced.
+    pub probes: usize,
     /// The share of the calls in the window that failed, from 0 to 1. None without calls, or where no
     /// `failure_rate_threshold` asks for it. While the circuit is open, that which opened it.
     pub failure_rate: Option<f64>,
@@ -46,6 +48,7 @@ impl Snapshot {
             state: circuit.state(now),
             reason: circuit.latest().map(|latest| latest.reason),
             cooldown_remaining_ms: circuit.cooldown_remaining(now).map(|wait| wait.as_millis() as u64),
+            probes: circuit.probes(),
             failure_rate: failures.rate(),
             slow_call_rate: slow_calls.rate(),
             calls_in_window: failures.calls.max(slow_calls.calls),

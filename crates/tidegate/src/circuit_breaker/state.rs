@@ -252,10 +252,26 @@ impl Circuit {
         self.begin(Phase::Held { open }, Reason::Forced, now);
     }
 
+    /// Whether the circuit is held, and whether open.
+    pub(super) fn held(&self) -> Option<bool> {
+        match self.phase {
+            Phase::Held { open } => Some(open),
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
     /// How long until an open circuit lets a probe through.
     pub(super) fn cooldown_remaining(&self, now: Instant) -> Option<Duration> {
         let open = self.peek(now).filter(|refusal| refusal.cause != Cause::Probing);
         open.and_then(|refusal| refusal.retry_after)
+    }
+
+    /// How many probes are under way.
+    pub(super) fn probes(&self) -> usize {
+        match &self.phase {
+            Phase::HalfOpen { probes } => probes.len(),
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::Held { .. } => 0,
+        }
     }
 
     /// The latest change of state, unless there was none yet.

@@ -1,8 +1,10 @@
 mod cooldown;
 mod handle;
+mod keyed;
 mod model;
 mod ramp;
 mod rates;
+mod soak;
 mod state;
 mod window;
 
@@ -14,7 +16,7 @@ use tower::{Layer, ServiceExt};
 
 use super::{CircuitBreakerLayer, Handle, State};
 use crate::testing::{call, complete, rejection, request, strict};
-use crate::{Gate, clock};
+use crate::{Gate, TimeoutLayer, clock};
 
 const SECOND: Duration = Duration::from_secs(1);
 fn opened(handle: &Handle) -> bool {
@@ -144,6 +146,87 @@ async fn p09_half_open_admits_its_probes_of_a_thousand_callers() {
     });
     assert_eq!(refused.count(), 997);
     assert_eq!(provider.calls(), 1 + 3);
+}
+
+/// P08: calls cut by an outer time-out were recorded as nothing: 100 of 100 time-outs, circuit closed.
+#[tokio::test(start_paused = true)]
+async fn p08_time_outs_count_whether_the_clock_is_inside_or_outside() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new();
+    let mut service = layer.layer(TimeoutLayer::new(SECOND).layer(inner.clone()));
+    provider.otherwise(Answer::hang());
+    for _ in 0..5 {
+        call(&mut service).await.err().unwrap();
+    }
+    assert!(opened(&layer.handle()), "a clock of ours, inside");
+
+    let layer = CircuitBreakerLayer::new().slow_call_threshold(SECOND);
+    let mut service = layer.layer(inner);
+    for _ in 0..20 {
+        assert!(tokio::time::timeout(2 * SECOND, call(&mut service)).await.is_err());
+    }
+    assert!(opened(&layer.handle()), "somebody's clock, outside");
+    assert!(layer.handle().snapshot().reason.unwrap().to_string().starts_with("slow call rate 100 %"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_slow_by_its_first_token_and_known_to_be_at_once() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().slow_call_threshold(SECOND).sliding_window_size(2);
+    let mut service = layer.layer(inner);
+    // Quick to begin, and long: not slow.
+    for _ in 0..5 {
+        provider.answer(200).frame("tok").pause(60 * SECOND).frame("tok");
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!(layer.handle().snapshot().slow_call_rate, Some(0.0));
+    // Slow to begin: nobody has to wait for the end of the body to know.
+    provider.otherwise(Answer::status(200).after(SECOND).stall());
+    let first = call(&mut service).await.unwrap();
+    let _bodies = (first, call(&mut service).await);
+    assert!(opened(&layer.handle()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn opens_on_slowness_alone_and_recovers_from_it() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new()
+        .slow_call_threshold(2 * SECOND)
+        .slow_call_rate_threshold(0.8)
+        .minimum_throughput(10)
+        .cooldown(10 * SECOND);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.otherwise(Answer::status(200).after(3 * SECOND));
+    for _ in 0..10 {
+        assert!(!opened(&circuit));
+        assert_eq!(complete(&mut service).await.unwrap(), 200);
+    }
+    assert!(opened(&circuit));
+    tokio::time::advance(10 * SECOND).await;
+    complete(&mut service).await.unwrap();
+    assert!(opened(&circuit), "a slow probe opens it again");
+    tokio::time::advance(10 * SECOND).await;
+    provider.otherwise(Answer::status(200).after(SECOND));
+    complete(&mut service).await.unwrap();
+    assert_eq!(circuit.state(), State::Closed);
+}
+
+/// P01: after 100 000 healthy calls an outage opened the circuit only after 100 000 failures.
+#[tokio::test(start_paused = true)]
+async fn p01_an_outage_after_100_000_healthy_calls_opens_within_half_a_window() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(u32::MAX).failure_rate_threshold(0.5);
+    let mut service = layer.layer(inner);
+    for _ in 0..100_000 {
+        complete(&mut service).await.unwrap();
+    }
+    provider.otherwise(Answer::status(503));
+    let mut failures = 0;
+    while !opened(&layer.handle()) {
+        complete(&mut service).await.unwrap();
+        failures += 1;
+    }
+    assert_eq!(failures, 50);
 }
 
 /// P17: one layer value is one circuit, however often it is applied.

@@ -1,0 +1,81 @@
+//! A circuit per key.
+
+use http::{Request, header};
+use tidegate_testkit::strict::Answer;
+use tower::Layer;
+
+use super::SECOND;
+use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
+use crate::testing::{rejection, send, strict};
+use crate::{HttpService, KeyBy, Payload};
+
+fn of(caller: &str) -> Request<Payload> {
+    Request::post("http://provider/").header(header::AUTHORIZATION, caller).body(Payload::empty()).unwrap()
+}
+
+async fn ask<S: HttpService<Payload>>(service: &mut CircuitBreaker<S>, caller: &str) -> Option<u16> {
+    let response = send(service, of(caller)).await.ok()?;
+    let status = response.status().as_u16();
+    http_body_util::BodyExt::collect(response.into_body()).await.ok()?;
+    Some(status)
+}
+
+fn layer() -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::credential())
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_callers_empty_purse_shuts_nobody_else_out() {
+    let (inner, provider) = strict();
+    let layer = layer();
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.answer(402);
+    assert_eq!(ask(&mut service, "poor").await, Some(402));
+    assert_eq!(ask(&mut service, "poor").await, None);
+    assert_eq!(ask(&mut service, "rich").await, Some(200));
+    assert_eq!((circuit.keys(), provider.calls()), (2, 2));
+    let state = |caller| circuit.of(&of(caller)).map(|circuit| circuit.state());
+    assert_eq!(
+        [state("poor"), state("rich"), state("nobody")],
+        [Some(State::Open), Some(State::Closed), None]
+    );
+    assert_eq!((circuit.state(), circuit.peek()), (State::Closed, None), "the layer's own speaks for none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_to_the_layer_is_done_to_every_key_and_to_those_to_come() {
+    let (inner, provider) = strict();
+    let layer = layer();
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    let mut changes = circuit.subscribe();
+    assert_eq!(ask(&mut service, "a").await, Some(200));
+    circuit.force_open();
+    assert_eq!(rejection(send(&mut service, of("a")).await).reason(), "circuit held open");
+    assert_eq!(rejection(send(&mut service, of("b")).await).reason(), "circuit held open");
+    circuit.reset();
+    assert_eq!((ask(&mut service, "a").await, ask(&mut service, "b").await), (Some(200), Some(200)));
+    while changes.try_next().is_some() {}
+    provider.answer(503);
+    ask(&mut service, "a").await;
+    assert_eq!(changes.try_next().unwrap().to, State::Open, "listeners hear of every key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_bounded_and_those_as_new_are_forgotten_first() {
+    let (inner, provider) = strict();
+    let layer = layer().max_keys(100);
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.answer(503);
+    ask(&mut service, "bad").await;
+    for caller in 0..50 {
+        ask(&mut service, &format!("good {caller}")).await;
+    }
+    tokio::time::advance(61 * SECOND).await;
+    ask(&mut service, "new").await;
+    assert_eq!(circuit.keys(), 2, "the open one, and the new one");
+    provider.otherwise(Answer::status(503));
+    for caller in 0..10_000 {
+        ask(&mut service, &format!("bad {caller}")).await;
+    }
+    assert!(circuit.keys() <= 100, "{}", circuit.keys());
+}

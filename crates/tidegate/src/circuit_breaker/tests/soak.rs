@@ -1,0 +1,135 @@
+//! Two threads that do whatever callers and providers do, and what is left of it: nothing.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tower::{Layer, Service, service_fn};
+
+use super::SECOND;
+use crate::circuit_breaker::{CircuitBreakerLayer, Handle, State};
+use crate::testing::{complete, request};
+use crate::{BoxError, Payload};
+
+const CALLS: u32 = 50_000;
+const PROBES: u32 = 3;
+
+/// What the provider does.
+async fn answer(act: u8) -> Result<Response<Payload>, BoxError> {
+    let status = match act % 16 {
+        // Not `panic!`, which would fill the log.
+        0 => resume_unwind(Box::new("a provider that panics while it is polled")),
+        1 => std::future::pending().await,
+        2..5 => return Err("connection reset".into()),
+        5..7 => 503,
+        7 => {
+            tokio::task::yield_now().await;
+            429
+        }
+        8 => 400,
+        9 => {
+            tokio::time::sleep(SECOND).await;
+            200
+        }
+        _ => 200,
+    };
+    Ok(Response::builder().status(status).body(Payload::from("answer")).unwrap())
+}
+
+/// Calls, polls a few times, reads the answer or does not, and drops all of it.
+fn call_and_drop(layer: &CircuitBreakerLayer, random: &mut fastrand::Rng) {
+    let act = random.u8(..);
+    let mut service = layer.layer(service_fn(move |_: Request<Payload>| {
+        if act == 255 {
+            resume_unwind(Box::new("a provider that panics when it is called"));
+        }
+        answer(act)
+    }));
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut call = pin!(service.call(request()));
+    for _ in 0..random.u8(..4) {
+        if let Poll::Ready(answer) = call.as_mut().poll(&mut cx) {
+            if let (Ok(answer), true) = (answer, random.bool()) {
+                let _ = pin!(answer.into_body().collect()).poll(&mut cx);
+            }
+            return;
+        }
+    }
+}
+
+/// A thread with a paused clock of its own: the circuit sees the time go back and forth by what they are apart.
+fn run(layer: &CircuitBreakerLayer, seed: u64) -> [u32; 3] {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut seen = [0; 3];
+    paused().block_on(async {
+        for _ in 0..CALLS {
+            let _ = catch_unwind(AssertUnwindSafe(|| call_and_drop(layer, &mut random)));
+            let snapshot = layer.handle().snapshot();
+            assert!(snapshot.probes <= PROBES as usize);
+            seen[snapshot.state as usize] += 1;
+            if random.u8(..) < 16 {
+                tokio::time::advance(SECOND / 4).await;
+            }
+        }
+    });
+    seen
+}
+
+fn paused() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+fn soak(layer: CircuitBreakerLayer) -> Handle {
+    // No probe is given up for lost: those that are must have been given back.
+    let layer = layer.half_open_max(PROBES).success_threshold(4).cooldown(SECOND).probe_lease(Duration::MAX);
+    let seen = std::thread::scope(|scope| {
+        [1, 2]
+            .map(|seed| {
+                scope.spawn({
+                    let layer = &layer;
+                    move || run(layer, seed)
+                })
+            })
+            .map(|thread| thread.join().unwrap())
+    });
+    for seen in seen {
+        assert!(seen.iter().all(|times| *times > 100), "closed, open and half-open were all seen: {seen:?}");
+    }
+    assert_eq!(layer.handle().snapshot().probes, 0, "all probes are back");
+    // And a provider that is well again is let in.
+    paused().block_on(async {
+        tokio::time::advance(100_000 * SECOND).await;
+        let mut service = layer.layer(service_fn(async |_: Request<Payload>| {
+            Ok::<_, BoxError>(Response::new(Payload::empty()))
+        }));
+        for _ in 0..4 {
+            complete(&mut service).await.unwrap();
+        }
+    });
+    assert_eq!(layer.handle().state(), State::Closed);
+    layer.handle()
+}
+
+#[test]
+fn two_threads_of_all_that_can_happen_leave_no_probe_behind() {
+    soak(CircuitBreakerLayer::new());
+}
+
+#[test]
+fn nor_do_they_with_rates_growth_and_ramps() {
+    soak(
+        CircuitBreakerLayer::new()
+            .failure_threshold(u32::MAX)
+            .failure_rate_threshold(0.3)
+            .slow_call_threshold(SECOND)
+            .sliding_window(10 * SECOND)
+            .cooldown_growth(1.5)
+            .max_cooldown(4 * SECOND)
+            .cooldown_jitter(0.5)
+            .ramp_up(2 * SECOND),
+    );
+}
