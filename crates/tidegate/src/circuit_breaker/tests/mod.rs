@@ -1,6 +1,8 @@
 mod cooldown;
 mod handle;
 mod keyed;
+#[cfg(tidegate_loom)]
+mod loom;
 mod model;
 mod ramp;
 mod rates;
