@@ -3,7 +3,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::settings::{Settings, share};
-use super::window::Span;
+use super::window::{MOST_CALLS, SHORTEST, Span};
 use super::{CircuitBreaker, Handle};
 use crate::KeyBy;
 use crate::shared::Shared;
@@ -25,6 +25,12 @@ impl Default for CircuitBreakerLayer {
 }
 
 impl CircuitBreakerLayer {
+    /// The largest window by count: a bit for each call, 128 KiB.
+    pub const MAX_WINDOW_SIZE: u32 = MOST_CALLS;
+
+    /// The shortest window by time: 10 ms.
+    pub const MIN_WINDOW: Duration = SHORTEST;
+
     /// Opens after 5 consecutive failures for 30 s, and closes after one probe that succeeds.
     #[must_use]
     pub fn new() -> Self {
@@ -75,14 +81,15 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.minimum_throughput = calls)
     }
 
-    /// Takes the rates of the last so many calls. 100 by default; at least one, at most 1 048 576 (a bit each).
+    /// Takes the rates of the last so many calls. 100 by default; at least one, at most
+    /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
     #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
         self.set(|settings| settings.window = Span::Calls(calls))
     }
 
-    /// Takes the rates of the calls of this last while, instead of a number of calls. At least 10 ms. Time passes
-    /// in tenths of it, so that it costs the same at any number of calls.
+    /// Takes the rates of the calls of this last while, instead of a number of calls; at least
+    /// [`MIN_WINDOW`](Self::MIN_WINDOW). Time passes in tenths of it, so that it costs the same at any number of calls.
     #[must_use]
     pub fn sliding_window(self, time: Duration) -> Self {
         self.set(|settings| settings.window = Span::Time(time))

@@ -105,15 +105,84 @@ impl RateLimiterConfig {
 }
 
 impl CircuitBreakerConfig {
-    fn layer(&self) -> Result<CircuitBreakerLayer, ConfigError> {
-        at_least_one("failure_threshold", self.failure_threshold)?;
-        at_least_one("success_threshold", self.success_threshold)?;
-        at_least_one("half_open_max", self.half_open_max)?;
-        Ok(CircuitBreakerLayer::new()
+    pub(super) fn layer(&self) -> Result<CircuitBreakerLayer, ConfigError> {
+        self.check()?;
+        let mut layer = CircuitBreakerLayer::new()
             .failure_threshold(self.failure_threshold)
             .success_threshold(self.success_threshold)
             .cooldown(self.cooldown_seconds)
-            .half_open_max(self.half_open_max))
+            .half_open_max(self.half_open_max)
+            .minimum_throughput(self.minimum_throughput)
+            .cooldown_growth(self.cooldown_growth)
+            .cooldown_jitter(self.cooldown_jitter)
+            .ramp_up(self.ramp_up.unwrap_or_default())
+            .shadow(self.shadow);
+        if let Some(rate) = self.failure_rate_threshold {
+            layer = layer.failure_rate_threshold(rate);
+        }
+        if let Some(slow) = self.slow_call_threshold {
+            layer = layer.slow_call_threshold(slow);
+        }
+        if let Some(rate) = self.slow_call_rate_threshold {
+            layer = layer.slow_call_rate_threshold(rate);
+        }
+        if let Some(calls) = self.sliding_window_size {
+            layer = layer.sliding_window_size(calls);
+        }
+        if let Some(time) = self.sliding_window {
+            layer = layer.sliding_window(time);
+        }
+        if let Some(most) = self.max_cooldown {
+            layer = layer.max_cooldown(most);
+        }
+        Ok(layer)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        at_least_one("failure_threshold", self.failure_threshold)?;
+        at_least_one("success_threshold", self.success_threshold)?;
+        at_least_one("half_open_max", self.half_open_max)?;
+        at_least_one("minimum_throughput", self.minimum_throughput)?;
+        for (key, rate) in [
+            ("failure_rate_threshold", self.failure_rate_threshold),
+            ("slow_call_rate_threshold", self.slow_call_rate_threshold),
+        ] {
+            if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && *rate <= 1.0)) {
+                return Err(ConfigError::new(key, "a number above 0 and at most 1", rate));
+            }
+        }
+        if let (Some(rate), None) = (self.slow_call_rate_threshold, self.slow_call_threshold) {
+            return Err(ConfigError::new("slow_call_rate_threshold", "slow_call_threshold beside it", rate));
+        }
+        if self.slow_call_threshold.is_some_and(|slow| slow.is_zero()) {
+            return Err(ConfigError::new("slow_call_threshold", "more than no time", "0s"));
+        }
+        let most = CircuitBreakerLayer::MAX_WINDOW_SIZE;
+        if let Some(calls) = self.sliding_window_size.filter(|calls| !(1..=most).contains(calls)) {
+            let expected = format!("a whole number from 1 to {most}");
+            return Err(ConfigError::new("sliding_window_size", &expected, calls));
+        }
+        if let Some(time) = self.sliding_window {
+            let found = humantime::format_duration(time);
+            if self.sliding_window_size.is_some() {
+                return Err(ConfigError::new("sliding_window", "no sliding_window_size beside it", found));
+            }
+            if time < CircuitBreakerLayer::MIN_WINDOW {
+                return Err(ConfigError::new("sliding_window", "at least 10ms", found));
+            }
+        }
+        if !self.cooldown_growth.is_finite() || self.cooldown_growth < 1.0 {
+            return Err(ConfigError::new("cooldown_growth", "a number of at least 1", self.cooldown_growth));
+        }
+        if let Some(most) = self.max_cooldown.filter(|most| *most < self.cooldown_seconds) {
+            let least = humantime::format_duration(self.cooldown_seconds);
+            let expected = format!("at least cooldown_seconds, {least}");
+            return Err(ConfigError::new("max_cooldown", &expected, humantime::format_duration(most)));
+        }
+        if !(0.0..=1.0).contains(&self.cooldown_jitter) {
+            return Err(ConfigError::new("cooldown_jitter", "a number from 0 to 1", self.cooldown_jitter));
+        }
+        Ok(())
     }
 }
 

@@ -91,6 +91,35 @@ pub struct CircuitBreakerConfig {
     pub cooldown_seconds: Duration,
     /// So many probes at once while half-open; 1.
     pub half_open_max: u32,
+    /// Opens when this share of the calls in the window has failed, above 0 and at most 1; not judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_rate_threshold: Option<f64>,
+    /// A call that takes this long to its first token is slow; none is.
+    #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
+    pub slow_call_threshold: Option<Duration>,
+    /// Opens when this share of the calls in the window is slow, above 0 and at most 1; 0.5.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_call_rate_threshold: Option<f64>,
+    /// No rate is judged by fewer calls; 20.
+    pub minimum_throughput: u32,
+    /// Rates are of the last so many calls; 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sliding_window_size: Option<u32>,
+    /// Rates are of the calls of this last while, instead.
+    #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<Duration>,
+    /// Stays open so many times as long each time that it opens again; at least 1; 1.
+    pub cooldown_growth: f64,
+    /// The cooldown grows no further; 5 m, or `cooldown_seconds` if that is more.
+    #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
+    pub max_cooldown: Option<Duration>,
+    /// Up to this share of the cooldown is added at random, from 0 to 1; 0.
+    pub cooldown_jitter: f64,
+    /// After closing, the traffic comes back over this long; at once.
+    #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
+    pub ramp_up: Option<Duration>,
+    /// Lets every call pass and only tells which it would have refused; no.
+    pub shadow: bool,
 }
 
 /// Settings of [`BackpressureLayer`](crate::BackpressureLayer).
@@ -174,6 +203,17 @@ impl Default for CircuitBreakerConfig {
             success_threshold: 1,
             cooldown_seconds: Duration::from_secs(30),
             half_open_max: 1,
+            failure_rate_threshold: None,
+            slow_call_threshold: None,
+            slow_call_rate_threshold: None,
+            minimum_throughput: 20,
+            sliding_window_size: None,
+            sliding_window: None,
+            cooldown_growth: 1.0,
+            max_cooldown: None,
+            cooldown_jitter: 0.0,
+            ramp_up: None,
+            shadow: false,
         }
     }
 }

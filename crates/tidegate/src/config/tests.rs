@@ -79,6 +79,50 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "circuit_breaker = { half_open_max = 0 }",
             "circuit_breaker.half_open_max: expected at least 1, found 0",
         ),
+        (
+            "circuit_breaker = { failure_rate_threshold = 50 }",
+            "circuit_breaker.failure_rate_threshold: expected a number above 0 and at most 1, found 50",
+        ),
+        (
+            "circuit_breaker = { slow_call_threshold = 1, slow_call_rate_threshold = nan }",
+            "circuit_breaker.slow_call_rate_threshold: expected a number above 0 and at most 1, found NaN",
+        ),
+        (
+            "circuit_breaker = { slow_call_rate_threshold = 0.5 }",
+            "circuit_breaker.slow_call_rate_threshold: expected slow_call_threshold beside it, found 0.5",
+        ),
+        (
+            "circuit_breaker = { slow_call_threshold = 0 }",
+            "circuit_breaker.slow_call_threshold: expected more than no time, found 0s",
+        ),
+        (
+            "circuit_breaker = { minimum_throughput = 0 }",
+            "circuit_breaker.minimum_throughput: expected at least 1, found 0",
+        ),
+        (
+            "circuit_breaker = { sliding_window_size = 2000000 }",
+            "circuit_breaker.sliding_window_size: expected a whole number from 1 to 1048576, found 2000000",
+        ),
+        (
+            "circuit_breaker = { sliding_window = \"5ms\" }",
+            "circuit_breaker.sliding_window: expected at least 10ms, found 5ms",
+        ),
+        (
+            "circuit_breaker = { sliding_window = 60, sliding_window_size = 100 }",
+            "circuit_breaker.sliding_window: expected no sliding_window_size beside it, found 1m",
+        ),
+        (
+            "circuit_breaker = { cooldown_growth = 0.5 }",
+            "circuit_breaker.cooldown_growth: expected a number of at least 1, found 0.5",
+        ),
+        (
+            "circuit_breaker = { max_cooldown = 10 }",
+            "circuit_breaker.max_cooldown: expected at least cooldown_seconds, 30s, found 10s",
+        ),
+        (
+            "circuit_breaker = { cooldown_jitter = 1.5 }",
+            "circuit_breaker.cooldown_jitter: expected a number from 0 to 1, found 1.5",
+        ),
         ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
         ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
         ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
@@ -200,4 +244,33 @@ async fn a_fraction_of_a_request_a_second_is_one_in_more_seconds() {
     let seen = provider.requests();
     let gap = seen[2].at - seen[1].at;
     assert!(gap >= secs(2) && gap <= Duration::from_millis(2_002), "{gap:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_is_as_configured() {
+    use tower::Layer;
+    let (inner, provider) = crate::testing::strict();
+    let config = read(
+        "[circuit_breaker]\nfailure_threshold = 1000\nfailure_rate_threshold = 0.5\nminimum_throughput = 4\n\
+         slow_call_threshold = \"5s\"\nslow_call_rate_threshold = 1\nsliding_window = \"1m\"\n\
+         cooldown_growth = 2\nmax_cooldown = \"45s\"\ncooldown_jitter = 0\nramp_up = \"10s\"",
+    );
+    assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+    let layer = config.circuit_breaker.unwrap().layer().unwrap();
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    for status in [200, 503, 200, 503] {
+        provider.answer(status);
+        crate::testing::complete(&mut service).await.unwrap();
+    }
+    assert_eq!(circuit.cooldown_remaining(), Some(secs(30)), "by its rate");
+    tokio::time::advance(secs(30)).await;
+    provider.answer(200).after(secs(5));
+    crate::testing::complete(&mut service).await.unwrap();
+    assert_eq!(circuit.cooldown_remaining(), Some(secs(45)), "again by a slow probe, and for longer");
+    tokio::time::advance(secs(45)).await;
+    let mut passed = 0;
+    for _ in 0..10 {
+        passed += u32::from(crate::testing::complete(&mut service).await.is_ok());
+    }
+    assert_eq!(passed, 2, "the probe, and the first of the others");
 }
