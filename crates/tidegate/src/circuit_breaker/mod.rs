@@ -31,12 +31,36 @@
 //! ```
 //!
 //! # Defaults
-//! Opens after 5 consecutive failures, for 30 s; then one probe at a time, and one that succeeds closes it.
+//! Opens after 5 consecutive failures, for 30 s; then one probe at a time, and one that succeeds closes it. Everything
+//! else is off until asked for:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use tidegate::{CircuitBreakerLayer, KeyBy};
+//! let secs = Duration::from_secs;
+//! let layer = CircuitBreakerLayer::new()
+//!     // Half of the calls of the last minute failed, if there were 20: for providers that fail now and then.
+//!     .failure_rate_threshold(0.5)
+//!     .sliding_window(secs(60))
+//!     .minimum_throughput(20)
+//!     // Or most of them took 20 s to their first token: a provider that is too slow is no use to a person.
+//!     .slow_call_threshold(secs(20))
+//!     .slow_call_rate_threshold(0.8)
+//!     // 30 s the first time, then 60 s, up to 5 min; not all processes at once.
+//!     .cooldown_growth(2.0)
+//!     .cooldown_jitter(0.2)
+//!     // And not all traffic at once.
+//!     .ramp_up(secs(30))
+//!     // Callers bring credentials of their own: each has a circuit.
+//!     .key_by(KeyBy::credential());
+//! # let _ = layer;
+//! ```
 //!
 //! # When it says no
-//! While open, and in half-open beyond the probes. A [`Rejection`](crate::Rejection) of
-//! [`Gate::CircuitBreaker`](crate::Gate::CircuitBreaker) with E3002, 503, and the rest of the cooldown; or with
-//! E2002, 429, if the account's quota is what ran out. The inner service is not called.
+//! While open, in half-open beyond the probes, and to a part of the calls while the traffic ramps up. A
+//! [`Rejection`](crate::Rejection) of [`Gate::CircuitBreaker`](crate::Gate::CircuitBreaker) with E3002, 503, and the
+//! rest of the cooldown; or with E2002, 429, if the account's quota is what ran out. The inner service is not called.
+//! With [`shadow`](CircuitBreakerLayer::shadow) it says no to nobody, and only tells when it would have.
 //!
 //! # What counts
 //! A failure is what says that the provider is unwell: E3001 to E3003, which includes time-outs and broken
@@ -45,13 +69,32 @@
 //! all of these change nothing, in either direction. Quota exhausted (E2002) opens the circuit at once until the
 //! time that the provider told, else for [`quota_cooldown`](CircuitBreakerLayer::quota_cooldown).
 //!
+//! How long a call took counts apart from how it ended, once there is a
+//! [`slow_call_threshold`](CircuitBreakerLayer::slow_call_threshold): to its commit point, or to its failure before
+//! that. A caller that left after waiting longer than this has seen that the provider is slow, though it says nothing
+//! else. So a time-out outside of the breaker, which only drops the call, opens the circuit too.
+//!
 //! # Streams
-//! A success is counted when the body has ended well, and a failure when it breaks. A probe succeeds with its
-//! head, so that an hour-long answer does not hold half-open; if that body breaks later, it is a failure of its own.
+//! A success is counted when the body has ended well, and a failure when it breaks. Whether it was slow is known and
+//! counted with the head, which the wire holds back until the first token: a long answer is not a slow one, and
+//! nobody has to wait for its end to see that the provider has become slow. A probe succeeds with its head, so that
+//! an hour-long answer does not hold half-open; if that body breaks later, it is a failure of its own.
+//!
+//! # Watching it
+//! [`Handle::state`] and [`Handle::snapshot`] tell where it stands, [`Handle::subscribe`] every change of state with
+//! its reason (`5 consecutive E3002`, `failure rate 62 % of 40 calls`), which are also events of `tracing`.
+//! [`Handle::force_open`] takes a provider out by hand.
 //!
 //! # Mistakes people make
-//! One breaker in front of many providers. A breaker outside of the retries: it then sees calls where it should
-//! see attempts. A cooldown shorter than the provider's time-out.
+//! One breaker in front of many providers: see [`key_by`](CircuitBreakerLayer::key_by). A breaker outside of the
+//! retries: it then sees calls where it should see attempts. A cooldown shorter than the provider's time-out. A rate
+//! over so few calls that two failures are half of them.
+//!
+//! # What it costs
+//! As long as nothing speaks against the provider, and without rates, a call reads one number that nobody writes.
+//! With rates it takes a short lock to be counted, in the same time however large the window is; with a
+//! `slow_call_threshold` it reads the clock twice. Nothing is allocated per call, and nothing for listeners that are
+//! not there.
 
 mod cooldown;
 mod evidence;
