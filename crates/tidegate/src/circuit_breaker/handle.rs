@@ -9,7 +9,7 @@ use super::listeners::Transitions;
 use super::mark::{Mark, Pace};
 use super::settings::Settings;
 use super::state::{Cause, Circuit, Pass, Refusal};
-use super::{Lease, Reason, Snapshot, State, Transition};
+use super::{Reason, Snapshot, State, Transition};
 use crate::keyed::{Kept, Keyed};
 use crate::shared::Shared;
 use crate::{ErrorCode, Gate, Rejection, clock};
@@ -116,28 +116,28 @@ impl Handle {
         self.change_all(|circuit, now| circuit.hold(false, now));
     }
 
-    /// Lets an attempt through, or says why not.
-    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Lease, Rejection> {
-        let handle = match &self.0.keyed {
-            Some(keyed) => keyed.of(request, || self.another()),
-            None => self.clone(),
-        };
-        if !handle.settings().enabled {
-            return Ok(Lease::new(handle, None));
+    /// The circuits of the keys, if there are keys.
+    pub(super) fn keyed(&self) -> Option<&Keyed<Self>> {
+        self.0.keyed.as_ref()
+    }
+
+    /// Lets an attempt through, or says why not. Through without a pass, if nobody will ask what came of it.
+    pub(super) fn admit(&self) -> Result<Option<Pass>, Rejection> {
+        if !self.settings().enabled {
+            return Ok(None);
         }
-        let admitted = handle.0.circuit.admit(clock::now);
-        match handle.told(admitted) {
-            Ok(pass) => Ok(Lease::new(handle, Some(pass))),
-            Err(refusal) if handle.settings().shadow => {
-                handle.spare(refusal);
-                Ok(Lease::new(handle, None))
+        match self.told(self.0.circuit.admit(clock::now)) {
+            Ok(pass) => Ok(Some(pass)),
+            Err(refusal) if self.settings().shadow => {
+                self.spare(refusal);
+                Ok(None)
             }
             Err(refusal) => Err(rejection(refusal)),
         }
     }
 
     /// The circuit of one more key: held, if all are.
-    fn another(&self) -> Self {
+    pub(super) fn another(&self) -> Self {
         let another = Self(self.0.fresh(|settings| settings.key_by = None));
         if let Some(open) = self.0.circuit.look(|circuit| circuit.held()) {
             another.0.circuit.change(|circuit, _| circuit.hold(open, clock::now()));

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
-use super::Handle;
 use super::mark::{Mark, Pace};
+use super::shares::Owned;
 use super::state::Pass;
 use crate::watched::Watch;
 use crate::{BoxError, Outcome, clock};
@@ -10,7 +10,7 @@ use crate::{BoxError, Outcome, clock};
 /// Unless it left after having waited for longer than a slow call may take: it saw that the provider is slow.
 #[derive(Debug)]
 pub struct Lease {
-    handle: Handle,
+    circuit: Owned,
     pass: Option<Pass>,
     /// Since when the answer is waited for, if its pace matters and is not known yet.
     waiting_since: Option<Instant>,
@@ -18,18 +18,18 @@ pub struct Lease {
 
 impl Lease {
     /// A lease without a pass has no say.
-    pub(super) fn new(handle: Handle, pass: Option<Pass>) -> Self {
-        let timed = pass.is_some() && handle.settings().slow_call_threshold.is_some();
-        Self { handle, pass, waiting_since: timed.then(clock::now) }
+    pub(super) fn new(circuit: Owned, pass: Option<Pass>) -> Self {
+        let timed = pass.is_some() && circuit.settings().slow_call_threshold.is_some();
+        Self { circuit, pass, waiting_since: timed.then(clock::now) }
     }
 
     /// Says what the attempt came to, and gives the lease back.
     pub(super) fn settle(mut self, outcome: &Outcome) {
         if let Some(pass) = self.pass.take() {
-            let mark = Mark::of(outcome, self.handle.settings());
+            let mark = Mark::of(outcome, self.circuit.settings());
             // What was no answer to speak of has no pace.
             let pace = if mark == Mark::Neutral { Pace::Unknown } else { self.pace() };
-            self.handle.record(pass, mark, pace);
+            self.circuit.record(pass, mark, pace);
         }
     }
 
@@ -37,12 +37,12 @@ impl Lease {
     pub(super) fn commit(&mut self) {
         let pace = self.pace();
         if let Some(pass) = self.pass {
-            self.pass = self.handle.commit(pass, pace);
+            self.pass = self.circuit.commit(pass, pace);
         }
     }
 
     fn pace(&mut self) -> Pace {
-        match self.waiting_since.take().zip(self.handle.settings().slow_call_threshold) {
+        match self.waiting_since.take().zip(self.circuit.settings().slow_call_threshold) {
             Some((since, limit)) if clock::now().saturating_duration_since(since) >= limit => Pace::Slow,
             Some(_) => Pace::Fast,
             None => Pace::Unknown,
@@ -58,7 +58,7 @@ impl Drop for Lease {
                 Pace::Fast => Pace::Unknown,
                 pace => pace,
             };
-            self.handle.record(pass, Mark::Neutral, pace);
+            self.circuit.record(pass, Mark::Neutral, pace);
         }
     }
 }

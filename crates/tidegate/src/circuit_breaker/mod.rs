@@ -110,6 +110,7 @@ mod ramp;
 mod reason;
 mod service;
 mod settings;
+mod shares;
 mod snapshot;
 mod state;
 mod transition;

@@ -1,8 +1,10 @@
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tower_service::Service;
 
+use super::shares::Shares;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::refusal::refuse;
 use crate::{BoxError, HttpService};
@@ -11,18 +13,18 @@ use crate::{BoxError, HttpService};
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker<S> {
     inner: S,
-    handle: Handle,
+    shares: Arc<Shares>,
 }
 
 impl<S> CircuitBreaker<S> {
     pub(super) fn new(inner: S, handle: Handle) -> Self {
-        Self { inner, handle }
+        Self { inner, shares: Arc::new(Shares::new(handle)) }
     }
 
     /// The circuit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        self.shares.handle().clone()
     }
 }
 
@@ -39,11 +41,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
-        match self.handle.admit(&request) {
+        match self.shares.admit(&request) {
             Ok(lease) => ResponseFuture::calling(self.inner.call(request), lease),
-            Err(rejection) => {
-                ResponseFuture::refused(refuse(rejection, self.handle.0.target(), request.extensions()))
-            }
+            Err(rejection) => ResponseFuture::refused(refuse(
+                rejection,
+                self.shares.handle().0.target(),
+                request.extensions(),
+            )),
         }
     }
 }

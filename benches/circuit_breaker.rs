@@ -1,0 +1,218 @@
+//! What does a circuit cost while it is closed and while it is open, and do two threads on one circuit do more than
+//! one?
+//!
+//!     cargo bench -p tidegate-benches --bench circuit_breaker
+//!
+//! Read the ratios, not the nanoseconds. The peers are set alike: open after five failures in a row. What they do is
+//! not alike: ours judges status and headers and waits for the end of the body; recloser and failsafe are asked by
+//! hand around the call and know of neither, and tower-resilience judges the status.
+
+use std::future::{Future, Ready, ready};
+use std::hint::black_box;
+use std::pin::pin;
+use std::sync::Barrier;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use failsafe::CircuitBreaker as _;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tidegate::{BoxError, CircuitBreakerLayer, Payload};
+use tidegate_benches::{bare_request, provider};
+use tower::util::ServiceFn;
+use tower::{Layer, Service};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// One call to the last byte of its answer, polled by hand: no runtime in the way. Whether there was an answer.
+fn run<S, B>(service: &mut S) -> bool
+where
+    S: Service<Request<Payload>, Response = Response<B>>,
+    B: Body,
+{
+    let mut cx = Context::from_waker(Waker::noop());
+    let _ = black_box(service.poll_ready(&mut cx));
+    let mut call = pin!(service.call(bare_request()));
+    let response = loop {
+        match call.as_mut().poll(&mut cx) {
+            Poll::Ready(Ok(response)) => break response,
+            Poll::Ready(Err(_)) => return false,
+            // A peer that waits for its lock.
+            Poll::Pending => std::hint::spin_loop(),
+        }
+    };
+    let answered = response.status().is_success();
+    let mut body = pin!(response.into_body());
+    let _ = black_box(body.as_mut().poll_frame(&mut cx));
+    answered
+}
+
+/// A provider that is down.
+fn failing() -> ServiceFn<fn(Request<Payload>) -> Ready<Result<Response<Payload>, BoxError>>> {
+    tower::service_fn(|_| {
+        let mut response = Response::new(Payload::empty());
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        ready(Ok(response))
+    })
+}
+
+fn ours() -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new().cooldown(HOUR)
+}
+
+/// Windows as large as they are small: it must not show.
+fn by_rates(calls: u32) -> CircuitBreakerLayer {
+    ours().failure_rate_threshold(0.5).sliding_window_size(calls)
+}
+
+fn tower_resilience<S, B>(inner: S) -> impl Service<Request<Payload>, Response = Response<B>> + Clone + Sync
+where
+    S: Service<Request<Payload>, Response = Response<B>, Error = BoxError>,
+    S: Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    tower_resilience_circuitbreaker::CircuitBreakerLayer::builder()
+        .consecutive_failures(5)
+        .wait_duration_in_open(HOUR)
+        .failure_classifier(|answer: &Result<Response<B>, BoxError>| match answer {
+            Ok(response) => response.status().is_server_error(),
+            Err(_) => true,
+        })
+        .build()
+        .expect("settings that fit")
+        .layer(inner)
+}
+
+fn recloser() -> recloser::Recloser {
+    recloser::Recloser::custom().error_rate(0.5).closed_len(5).open_wait(HOUR).build()
+}
+
+fn failsafe() -> impl failsafe::CircuitBreaker + Sync {
+    let policy = failsafe::failure_policy::consecutive_failures(5, failsafe::backoff::constant(HOUR));
+    failsafe::Config::new().failure_policy(policy).build()
+}
+
+fn closed(c: &mut Criterion) {
+    let runtime = runtime();
+    let _context = runtime.enter();
+    let mut group = c.benchmark_group("closed circuit");
+    let mut bare = provider();
+    group.bench_function("no layer", |b| b.iter(|| run(&mut bare)));
+    let mut service = ours().layer(provider());
+    group.bench_function("tidegate", |b| b.iter(|| run(&mut service)));
+    for calls in [10, 1_000_000] {
+        let mut service = by_rates(calls).layer(provider());
+        group.bench_function(format!("tidegate, failure rate of {calls} calls"), |b| {
+            b.iter(|| run(&mut service))
+        });
+    }
+    let mut service = ours().failure_rate_threshold(0.5).sliding_window(HOUR).layer(provider());
+    group.bench_function("tidegate, failure rate of an hour", |b| b.iter(|| run(&mut service)));
+    let mut service = ours().slow_call_threshold(HOUR).layer(provider());
+    group.bench_function("tidegate, slow calls", |b| b.iter(|| run(&mut service)));
+    let mut service = tower_resilience(provider());
+    group.bench_function("tower-resilience", |b| b.iter(|| run(&mut service)));
+    let (circuit, mut bare) = (recloser(), provider());
+    group.bench_function("recloser by hand", |b| {
+        b.iter(|| circuit.call(|| run(&mut bare).then_some(()).ok_or(())).is_ok())
+    });
+    let (circuit, mut bare) = (failsafe(), provider());
+    group.bench_function("failsafe by hand", |b| {
+        b.iter(|| circuit.call(|| run(&mut bare).then_some(()).ok_or(())).is_ok())
+    });
+    group.finish();
+}
+
+fn open(c: &mut Criterion) {
+    let runtime = runtime();
+    let _context = runtime.enter();
+    let mut group = c.benchmark_group("open circuit");
+    let mut service = ours().layer(failing());
+    (0..5).for_each(|_| assert!(!run(&mut service)));
+    group.bench_function("tidegate", |b| b.iter(|| run(&mut service)));
+    let mut service = tower_resilience(failing());
+    (0..5).for_each(|_| assert!(!run(&mut service)));
+    group.bench_function("tower-resilience", |b| b.iter(|| run(&mut service)));
+    let (circuit, mut down) = (recloser(), failing());
+    let mut call = || circuit.call(|| run(&mut down).then_some(()).ok_or(())).is_ok();
+    (0..20).for_each(|_| assert!(!call()));
+    group.bench_function("recloser by hand", |b| b.iter(&mut call));
+    let (circuit, mut down) = (failsafe(), failing());
+    let mut call = || circuit.call(|| run(&mut down).then_some(()).ok_or(())).is_ok();
+    (0..20).for_each(|_| assert!(!call()));
+    group.bench_function("failsafe by hand", |b| b.iter(&mut call));
+    group.finish();
+}
+
+/// How many times the calls of one thread two threads do that share what `make` makes callers of.
+fn scaling<C: FnMut()>(name: &str, make: impl Fn() -> C + Sync) {
+    const CALLS: u32 = 400_000;
+    let time = |threads: usize| {
+        let together = Barrier::new(threads);
+        let run = || {
+            let runtime = runtime();
+            let _context = runtime.enter();
+            let mut call = make();
+            (0..CALLS / 10).for_each(|_| call());
+            together.wait();
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            start.elapsed()
+        };
+        let slowest = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).max()
+        });
+        slowest.unwrap_or_default().as_secs_f64()
+    };
+    let mut ratios: Vec<f64> = (0..9).map(|_| 2.0 * time(1) / time(2)).collect();
+    ratios.sort_by(f64::total_cmp);
+    println!("two threads, {name}: {:.2} x one thread ({:.2} to {:.2})", ratios[4], ratios[1], ratios[7]);
+}
+
+fn threads(_: &mut Criterion) {
+    scaling("no layer", || {
+        let mut bare = provider();
+        move || assert!(run(&mut bare))
+    });
+    let layer = ours();
+    scaling("tidegate", || {
+        let mut service = layer.layer(provider());
+        move || assert!(run(&mut service))
+    });
+    let layer = by_rates(100);
+    scaling("tidegate, failure rate", || {
+        let mut service = layer.layer(provider());
+        move || assert!(run(&mut service))
+    });
+    let layer = ours();
+    layer.handle().force_open();
+    scaling("tidegate, open", || {
+        let mut service = layer.layer(provider());
+        move || assert!(!run(&mut service))
+    });
+    let shared = tower_resilience(provider());
+    scaling("tower-resilience", || {
+        let mut service = shared.clone();
+        move || assert!(run(&mut service))
+    });
+    let circuit = recloser();
+    scaling("recloser by hand", || {
+        let (circuit, mut bare) = (&circuit, provider());
+        move || assert!(circuit.call(|| run(&mut bare).then_some(()).ok_or(())).is_ok())
+    });
+    let circuit = failsafe();
+    scaling("failsafe by hand", || {
+        let (circuit, mut bare) = (&circuit, provider());
+        move || assert!(circuit.call(|| run(&mut bare).then_some(()).ok_or(())).is_ok())
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
+}
+
+criterion_group!(benches, threads, closed, open);
+criterion_main!(benches);
