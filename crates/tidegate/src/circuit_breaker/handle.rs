@@ -9,7 +9,7 @@ use super::listeners::Transitions;
 use super::mark::{Mark, Pace};
 use super::settings::Settings;
 use super::state::{Cause, Circuit, Pass, Refusal};
-use super::{Reason, Snapshot, State, Transition};
+use super::{Snapshot, State, Transition};
 use crate::keyed::{Kept, Keyed};
 use crate::shared::Shared;
 use crate::{ErrorCode, Gate, Rejection, clock};
@@ -33,7 +33,7 @@ pub(super) struct Circuits {
 impl From<&Settings> for Circuits {
     fn from(settings: &Settings) -> Self {
         Self {
-            circuit: Guarded::from(settings),
+            circuit: Guarded::new(settings, clock::now()),
             keyed: settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys)),
             spared: AtomicU64::new(0),
         }
@@ -60,7 +60,8 @@ impl Handle {
     /// How long until an open circuit lets a probe through. None in shadow, where it lets everybody through.
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
-        self.unless_passable(Circuit::cooldown_remaining)
+        let refusal = self.refusal()?;
+        refusal.retry_after.filter(|_| refusal.cause != Cause::Probing)
     }
 
     /// The circuit of the key of this request, if there is one by now; without keys, this one. As long as it is held
@@ -97,7 +98,7 @@ impl Handle {
     /// While the traffic ramps up again this says no to nobody: whose turn it is shows only when asked.
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
-        self.unless_passable(Circuit::peek).map(rejection)
+        self.refusal().map(rejection)
     }
 
     /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
@@ -157,12 +158,9 @@ impl Handle {
         self.0.settings()
     }
 
-    /// What speaks against a call that comes now.
-    fn unless_passable<T>(&self, look: impl FnOnce(&Circuit, Instant) -> Option<T>) -> Option<T> {
-        if self.0.circuit.glance().is_passable() || self.settings().shadow {
-            return None;
-        }
-        self.0.circuit.look(|circuit| look(circuit, clock::now()))
+    /// Why a call that came now would be refused.
+    fn refusal(&self) -> Option<Refusal> {
+        if self.settings().shadow { None } else { self.0.circuit.peek(clock::now) }
     }
 
     /// Lets a call pass that would have been refused. It has no say: it would not have been made.
@@ -201,9 +199,9 @@ impl fmt::Debug for Handle {
 
 fn rejection(refusal: Refusal) -> Rejection {
     let (code, reason) = match refusal.cause {
-        Cause::Open(Reason::Quota) => (ErrorCode::QuotaExhausted, "quota exhausted, circuit open"),
-        Cause::Open(Reason::Forced) => (ErrorCode::Overloaded, "circuit held open"),
-        Cause::Open(_) => (ErrorCode::Overloaded, "circuit open"),
+        Cause::Quota => (ErrorCode::QuotaExhausted, "quota exhausted, circuit open"),
+        Cause::Held => (ErrorCode::Overloaded, "circuit held open"),
+        Cause::Failing => (ErrorCode::Overloaded, "circuit open"),
         Cause::Probing => (ErrorCode::Overloaded, "circuit half-open, probes under way"),
         Cause::Ramping => (ErrorCode::Overloaded, "circuit just closed, traffic held back"),
     };

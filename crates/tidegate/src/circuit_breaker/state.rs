@@ -50,7 +50,12 @@ pub(super) struct Refusal {
 /// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    Open(Reason),
+    /// Failures or slowness.
+    Failing,
+    /// The account's quota ran out.
+    Quota,
+    /// Somebody holds it open.
+    Held,
     /// All probes are under way.
     Probing,
     /// It is another call's turn.
@@ -71,7 +76,7 @@ pub(super) struct Circuit {
 #[derive(Debug)]
 enum Phase {
     Closed { ramp: Option<Ramp> },
-    Open { until: Instant },
+    Open { until: Instant, cause: Cause },
     HalfOpen { probes: Probes },
     Held { open: bool },
 }
@@ -107,6 +112,15 @@ impl Circuit {
         }
     }
 
+    /// Why every call is refused, and until when, if all are.
+    pub(super) fn refuses_all(&self) -> Option<(Cause, Option<Instant>)> {
+        match self.phase {
+            Phase::Open { until, cause } => Some((cause, Some(until))),
+            Phase::Held { open: true } => Some((Cause::Held, None)),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => None,
+        }
+    }
+
     /// Whether a new circuit would act the same, or more patiently.
     pub(super) fn is_as_new(&mut self, now: Instant) -> bool {
         let closed = matches!(self.phase, Phase::Closed { ramp: None });
@@ -116,7 +130,7 @@ impl Circuit {
     /// The state at `now`. An open circuit whose cooldown has passed is half-open, though no call has come yet.
     pub(super) fn state(&self, now: Instant) -> State {
         match self.phase {
-            Phase::Open { until } if now >= until => State::HalfOpen,
+            Phase::Open { until, .. } if now >= until => State::HalfOpen,
             _ => self.state_told(),
         }
     }
@@ -124,11 +138,10 @@ impl Circuit {
     /// Whether a call is bound to be refused at `now`, and for how long. Takes nothing. A ramp binds nobody: whose
     /// turn it is shows only when asked.
     pub(super) fn peek(&self, now: Instant) -> Option<Refusal> {
-        let open = || Cause::Open(self.latest.map_or(Reason::Forced, |latest| latest.reason));
         match &self.phase {
-            Phase::Held { open: true } => Some(Refusal { cause: open(), retry_after: None }),
-            Phase::Open { until } if now < *until => {
-                Some(Refusal { cause: open(), retry_after: Some(*until - now) })
+            Phase::Held { open: true } => Some(Refusal { cause: Cause::Held, retry_after: None }),
+            Phase::Open { until, cause } if now < *until => {
+                Some(Refusal { cause: *cause, retry_after: Some(*until - now) })
             }
             Phase::HalfOpen { probes } => {
                 let wait = probes.full_for(self.settings.half_open_max, now)?;
@@ -296,7 +309,8 @@ impl Circuit {
     }
 
     fn open(&mut self, cooldown: Duration, reason: Reason, now: Instant) {
-        self.begin(Phase::Open { until: Deadline::after(cooldown, now).instant() }, reason, now);
+        let cause = if reason == Reason::Quota { Cause::Quota } else { Cause::Failing };
+        self.begin(Phase::Open { until: Deadline::after(cooldown, now).instant(), cause }, reason, now);
     }
 
     fn begin(&mut self, phase: Phase, reason: Reason, now: Instant) {
@@ -304,7 +318,7 @@ impl Circuit {
         self.generation += 1;
         self.phase = phase;
         let cooldown = match self.phase {
-            Phase::Open { until } => Some(until.saturating_duration_since(now)),
+            Phase::Open { until, .. } => Some(until.saturating_duration_since(now)),
             Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => None,
         };
         self.latest = Some(Transition { from, to: self.state_told(), reason, cooldown });

@@ -1,6 +1,6 @@
 //! The circuit in the hands of many threads, model-checked: every interleaving, and every order in which a thread
 //! may see what another has written, as far as loom's model of the memory goes: of two or three threads with one to
-//! three steps each. There is no bound on preemptions, but for the three callers of `p09`: at most three there, as
+//! three steps each. There is no bound on preemptions, but for the three callers of `p09`: at most two there, as
 //! all of them would take minutes. Time is given, so that nothing of it is left to chance.
 //!
 //! ```text
@@ -18,7 +18,7 @@ use crate::circuit_breaker::State;
 use crate::circuit_breaker::guarded::Guarded;
 use crate::circuit_breaker::mark::{Mark, Pace};
 use crate::circuit_breaker::settings::Settings;
-use crate::circuit_breaker::state::Pass;
+use crate::circuit_breaker::state::{Cause, Pass};
 
 const FAILURE: Mark = Mark::Failure(ErrorCode::Overloaded, None);
 const COOLDOWN: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ fn explore_some(
         let mut settings =
             Settings { failure_threshold: 1, cooldown: COOLDOWN, seed: Some(0), ..Settings::default() };
         change(&mut settings);
-        run(Arc::new(Guarded::from(&settings)), now);
+        run(Arc::new(Guarded::new(&settings, now)), now);
     });
 }
 
@@ -64,7 +64,7 @@ fn state(circuit: &Guarded, now: Instant) -> State {
 #[test]
 fn p09_no_more_probes_than_configured_are_under_way() {
     explore_some(
-        Some(3),
+        Some(2),
         |_| (),
         |circuit, start| {
             record(&circuit, admit(&circuit, start).unwrap(), FAILURE, start);
@@ -192,6 +192,28 @@ fn no_failure_is_lost() {
             assert_eq!(circuit.look(|circuit| circuit.tallies(now)[0].bad), 2);
             fail(&circuit);
             assert_eq!(state(&circuit, now), State::Open);
+        },
+    );
+}
+
+/// What is read at a glance is of one opening: never the cause of the one with the time of the other.
+#[test]
+fn a_refusal_at_a_glance_is_of_one_piece() {
+    explore(
+        |_| (),
+        |circuit, now| {
+            let open = |circuit: &Guarded, mark| record(circuit, admit(circuit, now).unwrap(), mark, now);
+            open(&circuit, FAILURE);
+            let caller = {
+                let circuit = Arc::clone(&circuit);
+                thread::spawn(move || circuit.admit(|| now).0.err())
+            };
+            circuit.change(|circuit, _| circuit.reset(now));
+            open(&circuit, Mark::Quota(Some(3 * COOLDOWN)));
+            if let Some(refusal) = caller.join().unwrap() {
+                let wait = if refusal.cause == Cause::Quota { 3 * COOLDOWN } else { COOLDOWN };
+                assert_eq!(refusal.retry_after, Some(wait));
+            }
         },
     );
 }

@@ -112,8 +112,9 @@ impl Model {
             self.turn(now, Entry::HalfOpened);
         }
         let probe = match self.phase() {
-            (_, Entry::Opened { until, .. }) => return Err((open(), Some(until - now))),
-            (_, Entry::Held { open: true }) => return Err((open(), None)),
+            (_, Entry::Opened { until, own: None }) => return Err((Cause::Quota, Some(until - now))),
+            (_, Entry::Opened { until, .. }) => return Err((Cause::Failing, Some(until - now))),
+            (_, Entry::Held { open: true }) => return Err((Cause::Held, None)),
             (_, Entry::HalfOpened) => {
                 let leases = self.leases(now);
                 if leases.len() >= self.settings.half_open_max as usize {
@@ -290,11 +291,6 @@ impl Model {
     }
 }
 
-/// Stands for any reason.
-fn open() -> Cause {
-    Cause::Open(crate::circuit_breaker::Reason::Forced)
-}
-
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Admit,
@@ -373,8 +369,7 @@ proptest! {
             match step {
                 Step::Admit => {
                     let real = circuit.admit(now).map_err(|refusal| {
-                        let cause = if let Cause::Open(_) = refusal.cause { open() } else { refusal.cause };
-                        (cause, refusal.retry_after)
+                        (refusal.cause, refusal.retry_after)
                     });
                     match (real, model.admit(now)) {
                         (Ok(pass), Ok(ticket)) => {
