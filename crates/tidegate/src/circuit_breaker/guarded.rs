@@ -3,8 +3,9 @@ use std::time::{Duration, Instant};
 
 use super::listeners::Listeners;
 use super::mark::{Mark, Pace};
+use super::pass::{Cause, Pass, Refusal};
 use super::settings::Settings;
-use super::state::{Cause, Circuit, Pass, Refusal};
+use super::state::Circuit;
 use super::transition::Transition;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};

@@ -7,12 +7,13 @@ use http::Request;
 use super::guarded::{Changed, Guarded};
 use super::listeners::Transitions;
 use super::mark::{Mark, Pace};
+use super::pass::{Cause, Pass, Refusal};
 use super::settings::Settings;
-use super::state::{Cause, Circuit, Pass, Refusal};
+use super::state::Circuit;
 use super::{Snapshot, State, Transition};
 use crate::keyed::{Kept, Keyed};
 use crate::shared::Shared;
-use crate::{ErrorCode, Gate, Rejection, clock};
+use crate::{Gate, Rejection, clock};
 
 /// The circuit that a layer, its services and their clones share.
 ///
@@ -88,6 +89,8 @@ impl Handle {
     }
 
     /// Every change of state from now on. Nobody waits for a listener, and without one nothing is kept.
+    ///
+    /// With keys, the changes of all of them, without telling whose: of a key only a hash is kept.
     #[must_use]
     pub fn subscribe(&self) -> Transitions {
         self.settings().listeners.subscribe()
@@ -98,7 +101,7 @@ impl Handle {
     /// While the traffic ramps up again this says no to nobody: whose turn it is shows only when asked.
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
-        self.refusal().map(rejection)
+        self.refusal().map(Rejection::from)
     }
 
     /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
@@ -133,7 +136,7 @@ impl Handle {
                 self.spare(refusal);
                 Ok(None)
             }
-            Err(refusal) => Err(rejection(refusal)),
+            Err(refusal) => Err(refusal.into()),
         }
     }
 
@@ -167,7 +170,7 @@ impl Handle {
     fn spare(&self, refusal: Refusal) {
         self.0.spared.fetch_add(1, Ordering::Relaxed);
         let (layer, target) = (Gate::CircuitBreaker.name(), self.0.target());
-        tracing::debug!(layer, target, "would have refused: {}", rejection(refusal));
+        tracing::debug!(layer, target, "would have refused: {}", Rejection::from(refusal));
     }
 
     /// Changes this circuit, and those of all keys.
@@ -194,20 +197,5 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("settings", self.settings()).field("state", &self.state()).finish()
-    }
-}
-
-fn rejection(refusal: Refusal) -> Rejection {
-    let (code, reason) = match refusal.cause {
-        Cause::Quota => (ErrorCode::QuotaExhausted, "quota exhausted, circuit open"),
-        Cause::Held => (ErrorCode::Overloaded, "circuit held open"),
-        Cause::Failing => (ErrorCode::Overloaded, "circuit open"),
-        Cause::Probing => (ErrorCode::Overloaded, "circuit half-open, probes under way"),
-        Cause::Ramping => (ErrorCode::Overloaded, "circuit just closed, traffic held back"),
-    };
-    let rejection = Rejection::new(Gate::CircuitBreaker, code).because(reason);
-    match refusal.retry_after {
-        Some(wait) => rejection.with_retry_after(wait),
-        None => rejection,
     }
 }

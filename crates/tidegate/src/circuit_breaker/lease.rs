@@ -1,8 +1,8 @@
 use std::time::Instant;
 
 use super::mark::{Mark, Pace};
+use super::pass::Pass;
 use super::shares::Owned;
-use super::state::Pass;
 use crate::watched::Watch;
 use crate::{BoxError, Outcome, clock};
 

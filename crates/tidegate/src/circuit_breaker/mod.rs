@@ -91,10 +91,10 @@
 //! over so few calls that two failures are half of them.
 //!
 //! # What it costs
-//! As long as nothing speaks against the provider, and without rates, a call reads one number that nobody writes.
-//! With rates it takes a short lock to be counted, in the same time however large the window is; with a
-//! `slow_call_threshold` it reads the clock twice. Nothing is allocated per call, and nothing for listeners that are
-//! not there.
+//! As long as nothing speaks against the provider, and without rates, a call takes no lock and writes to nothing that
+//! other threads read; nor does one that an open circuit refuses. With rates it takes a short lock to be counted, in
+//! the same time however large the window is; with a `slow_call_threshold` it reads the clock twice. Nothing is
+//! allocated per call, and nothing for listeners that are not there.
 
 mod cooldown;
 mod evidence;
@@ -105,6 +105,7 @@ mod layer;
 mod lease;
 mod listeners;
 mod mark;
+mod pass;
 mod probes;
 mod ramp;
 mod reason;

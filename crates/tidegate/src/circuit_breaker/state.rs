@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use super::cooldown::{Cooldown, jittered};
 use super::evidence::Evidence;
 use super::mark::{Mark, Pace};
+use super::pass::{Cause, Pass, Refusal};
 use super::probes::Probes;
 use super::ramp::Ramp;
 use super::reason::Reason;
@@ -31,36 +32,6 @@ use super::settings::Settings;
 use super::transition::{State, Transition};
 use super::window::Tally;
 use crate::{Deadline, ErrorCode};
-
-/// The way through the circuit for one attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pass {
-    pub(super) generation: u64,
-    /// The number of the probe, in half-open.
-    pub(super) probe: Option<u64>,
-}
-
-/// No way through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) cause: Cause,
-    pub(super) retry_after: Option<Duration>,
-}
-
-/// What stands in the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// Failures or slowness.
-    Failing,
-    /// The account's quota ran out.
-    Quota,
-    /// Somebody holds it open.
-    Held,
-    /// All probes are under way.
-    Probing,
-    /// It is another call's turn.
-    Ramping,
-}
 
 #[derive(Debug)]
 pub(super) struct Circuit {
@@ -121,7 +92,7 @@ impl Circuit {
         }
     }
 
-    /// Whether a new circuit would act the same, or more patiently.
+    /// Whether nothing would be lost with it: nothing is held against the provider.
     pub(super) fn is_as_new(&mut self, now: Instant) -> bool {
         let closed = matches!(self.phase, Phase::Closed { ramp: None });
         closed && self.cooldown.is_over(now) && self.evidence.is_clean(now)

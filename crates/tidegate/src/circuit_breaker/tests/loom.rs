@@ -17,8 +17,8 @@ use crate::ErrorCode;
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::guarded::Guarded;
 use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::pass::{Cause, Pass};
 use crate::circuit_breaker::settings::Settings;
-use crate::circuit_breaker::state::{Cause, Pass};
 
 const FAILURE: Mark = Mark::Failure(ErrorCode::Overloaded, None);
 const COOLDOWN: Duration = Duration::from_secs(10);

@@ -9,8 +9,9 @@ use proptest::test_runner::Config;
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::pass::{Cause, Pass};
 use crate::circuit_breaker::settings::Settings;
-use crate::circuit_breaker::state::{Cause, Circuit, Pass};
+use crate::circuit_breaker::state::Circuit;
 use crate::circuit_breaker::window::{Span, Tally};
 
 const MILLI: Duration = Duration::from_millis(1);

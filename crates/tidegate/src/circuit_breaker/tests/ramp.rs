@@ -8,8 +8,9 @@ use super::SECOND;
 use super::state::{FAILURE, Marking, circuit, half_open};
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::pass::Cause;
 use crate::circuit_breaker::ramp::Ramp;
-use crate::circuit_breaker::state::{Cause, Circuit};
+use crate::circuit_breaker::state::Circuit;
 
 /// A circuit that has just closed, and when that was.
 fn closed() -> (Circuit, Instant) {

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::SECOND;
 use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::pass::{Cause, Pass};
 use crate::circuit_breaker::settings::Settings;
-use crate::circuit_breaker::state::{Cause, Circuit, Pass};
+use crate::circuit_breaker::state::Circuit;
 use crate::circuit_breaker::window::Span;
 use crate::circuit_breaker::{Reason, State};
 use crate::{ErrorCode, Failure, Outcome};
