@@ -48,8 +48,10 @@ where
     answered
 }
 
+type Refusing = fn(Request<Payload>) -> Ready<Result<Response<Payload>, BoxError>>;
+
 /// A provider that is down.
-fn failing() -> ServiceFn<fn(Request<Payload>) -> Ready<Result<Response<Payload>, BoxError>>> {
+fn failing() -> ServiceFn<Refusing> {
     tower::service_fn(|_| {
         let mut response = Response::new(Payload::empty());
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;

@@ -224,11 +224,11 @@ impl Model {
         };
         let [failures, slow_calls] = self.tallies(now);
         let rate = self.settings.failure_rate_threshold;
-        failed && streak >= self.settings.failure_threshold as usize
-            || failed && rate.is_some_and(|rate| too_many(failures, rate))
-            || pace == Pace::Slow
-                && self.settings.slow_call_threshold.is_some()
-                && too_many(slow_calls, self.settings.slow_call_rate_threshold)
+        let failing = streak >= self.settings.failure_threshold as usize
+            || rate.is_some_and(|rate| too_many(failures, rate));
+        let slow = self.settings.slow_call_threshold.is_some()
+            && too_many(slow_calls, self.settings.slow_call_rate_threshold);
+        failed && failing || pace == Pace::Slow && slow
     }
 
     /// Bad ones and all, of the results and of the paces, since the circuit last closed.
