@@ -174,7 +174,7 @@ fn scaling<C: FnMut()>(name: &str, make: impl Fn() -> C + Sync) {
         let (begin, end) = (times.iter().map(|time| time.0).min(), times.iter().map(|time| time.1).max());
         end.zip(begin).map_or(f64::NAN, |(end, begin)| (end - begin).as_secs_f64())
     };
-    let best = |threads| (0..300).map(|_| round(threads)).fold(f64::INFINITY, f64::min);
+    let best = |threads| (0..100).map(|_| round(threads)).fold(f64::INFINITY, f64::min);
     let (one, two) = (best(1), best(2));
     let nanos = |round: f64| 1e9 * round / f64::from(CALLS);
     println!(
