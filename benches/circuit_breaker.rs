@@ -227,5 +227,5 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
 }
 
-criterion_group!(benches, threads, closed, open);
+criterion_group!(benches, closed, open, threads);
 criterion_main!(benches);
