@@ -77,6 +77,8 @@ mod refusal;
 mod replay;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
 mod shared;
+#[cfg(feature = "backpressure")]
+mod slots;
 #[allow(unused_imports, reason = "the cores take it up one by one")]
 mod sync;
 #[cfg(test)]
@@ -95,8 +97,8 @@ pub use http_service::HttpService;
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     BoxError, Category, Cause, Classify, Clock, Continue, Deadline, Elapsed, Envelope, ErrorCode, Failure,
-    Gate, Hint, HintSource, Outcome, Payload, Rejection, Rewritten, Scope, Splice, StatusClassifier, Step,
-    Trail, Verdict,
+    Gate, Hint, HintSource, Outcome, Payload, Priority, Rejection, Rewritten, Scope, Splice,
+    StatusClassifier, Step, Trail, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

@@ -6,7 +6,7 @@ use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::slots::Queued;
+use super::queued::Queued;
 use super::{Handle, Permit, ResponseBody};
 use crate::refusal::refuse;
 use crate::{BoxError, HttpService, Rejection, Watched};
@@ -21,6 +21,7 @@ pub struct ResponseFuture<S: Service<Request<B>>, B> {
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
     Queued {
+        #[pin]
         queued: Queued,
         ready: S,
         request: Option<Request<B>>,
@@ -61,7 +62,7 @@ where
             match state.as_mut().project() {
                 // A permit came free: call the instance that was made ready.
                 StateProj::Queued { queued, ready, request, handle } => {
-                    let entered = ready!(queued.as_mut().poll(cx));
+                    let entered = ready!(queued.poll(cx));
                     let request = request.take().expect("polled after completion");
                     match entered {
                         Ok(permit) => {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::{Backpressure, Handle};
+use super::{Backpressure, Handle, Order};
 use crate::shared::Shared;
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
@@ -22,6 +22,7 @@ pub(super) struct Settings {
     pub(super) max_inflight: Option<usize>,
     pub(super) max_queued: usize,
     pub(super) queue_timeout: Duration,
+    pub(super) order: Order,
 }
 
 impl Default for BackpressureLayer {
@@ -34,8 +35,12 @@ impl BackpressureLayer {
     /// At most 50 calls in flight, 64 queued, each for at most 10 s.
     #[must_use]
     pub fn new() -> Self {
-        let settings =
-            Settings { max_inflight: Some(50), max_queued: 64, queue_timeout: Duration::from_secs(10) };
+        let settings = Settings {
+            max_inflight: Some(50),
+            max_queued: 64,
+            queue_timeout: Duration::from_secs(10),
+            order: Order::Fifo,
+        };
         Self { handle: Handle(Shared::new(settings)), per_service: false }
     }
 
@@ -51,7 +56,10 @@ impl BackpressureLayer {
         Self::new().set(|settings| settings.max_inflight = None)
     }
 
-    /// At most `calls` wait for a permit, first come first served; the next one is refused at once. Zero: nobody waits.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait for a permit; the next one is refused at once.
+    /// Zero: nobody waits.
+    ///
+    /// A line for each, so that neither can take the places that the other would wait in.
     #[must_use]
     pub fn max_queued(self, calls: usize) -> Self {
         self.set(|settings| settings.max_queued = calls)
@@ -61,6 +69,12 @@ impl BackpressureLayer {
     #[must_use]
     pub fn queue_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.queue_timeout = timeout)
+    }
+
+    /// Who goes first among interactive calls that wait; first come first served by default.
+    #[must_use]
+    pub fn order(self, order: Order) -> Self {
+        self.set(|settings| settings.order = order)
     }
 
     /// The name in events, usually `provider/model`. The first name given holds.

@@ -41,14 +41,19 @@
 //! response without reading or dropping its body: its permit is in use all that time.
 
 mod future;
+mod gate;
 mod layer;
+mod permit;
+mod queued;
 mod service;
-mod slots;
 
 pub use future::ResponseFuture;
+pub use gate::Handle;
 pub use layer::BackpressureLayer;
+pub use permit::Permit;
 pub use service::Backpressure;
-pub use slots::{Handle, Permit};
+
+pub use crate::slots::Order;
 
 /// The body of an answer, with its permit.
 pub type ResponseBody<B> = crate::Watched<B, Permit>;

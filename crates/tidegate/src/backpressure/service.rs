@@ -4,10 +4,10 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::slots::Entry;
+use super::gate::Entry;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::refusal::refuse;
-use crate::{BoxError, Deadline, HttpService};
+use crate::{BoxError, Deadline, HttpService, Priority};
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
 #[derive(Clone, Debug)]
@@ -41,7 +41,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        match self.handle.enter(Deadline::of(request.extensions())) {
+        let extensions = request.extensions();
+        match self.handle.enter(Priority::of(extensions), Deadline::of(extensions)) {
             Entry::Admitted(permit) => ResponseFuture::calling(self.inner.call(request), permit),
             Entry::Queued(queued) => {
                 let clone = self.inner.clone();

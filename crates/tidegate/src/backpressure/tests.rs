@@ -1,13 +1,16 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use http::Request;
 use http_body_util::BodyExt;
 use tidegate_testkit::contract;
+use tidegate_testkit::strict::{Answer, Handle, Seen};
 use tokio::task::JoinSet;
+use tokio_test::assert_ready;
 use tower::{Layer, ServiceExt};
 
-use super::BackpressureLayer;
+use super::{BackpressureLayer, Order};
 use crate::testing::{call, complete, rejection, request, send, strict};
-use crate::{Deadline, Gate, clock};
+use crate::{Deadline, Gate, Payload, Priority, clock};
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
@@ -54,7 +57,8 @@ async fn p14_the_queue_is_bounded_in_number() {
         tokio::task::yield_now().await;
     }
     assert_eq!((gate.in_flight(), gate.queued()), (1, 2));
-    assert!(gate.peek().is_some());
+    assert!(gate.peek_for(Priority::Interactive, None).is_some());
+    assert_eq!((gate.peek_for(Priority::Batch, None), gate.peek()), (None, None));
     let refused = rejection(service.clone().oneshot(request()).await);
     assert_eq!(refused.to_string(), "too many calls in flight, and the queue is full");
 
@@ -91,7 +95,7 @@ async fn p15_a_full_gate_without_a_queue_refuses_at_the_first_poll() {
     let service = BackpressureLayer::max_inflight(1).max_queued(0).layer(inner);
     provider.answer(200).stall();
     let _streaming = service.clone().oneshot(request()).await.unwrap();
-    let start: Instant = clock::now();
+    let start = clock::now();
     let mut refused = tokio_test::task::spawn(service.oneshot(request()));
     assert!(refused.poll().is_ready());
     assert_eq!(clock::now(), start);
@@ -105,11 +109,7 @@ async fn the_queue_is_first_come_first_served_and_survives_those_who_leave() {
     provider.answer(200).stall();
     let streaming = service.clone().oneshot(request()).await.unwrap();
 
-    let queue = |name: &'static str| {
-        let mut request = request();
-        request.headers_mut().insert("caller", name.parse().unwrap());
-        tokio_test::task::spawn(service.clone().oneshot(request))
-    };
+    let queue = |name| tokio_test::task::spawn(service.clone().oneshot(from(name, Priority::Interactive)));
     let (mut first, mut second, mut third) = (queue("first"), queue("second"), queue("third"));
     for call in [&mut first, &mut second, &mut third] {
         assert!(call.poll().is_pending());
@@ -120,6 +120,124 @@ async fn the_queue_is_first_come_first_served_and_survives_those_who_leave() {
     assert!(third.poll().is_pending());
     assert!(second.poll().is_ready());
     assert_eq!(provider.requests()[1].headers["caller"], "second");
+}
+
+fn from(caller: &'static str, priority: Priority) -> Request<Payload> {
+    let mut request = request();
+    request.headers_mut().insert("caller", caller.parse().unwrap());
+    request.extensions_mut().insert(priority);
+    request
+}
+
+fn callers(provider: &Handle) -> Vec<String> {
+    let name = |seen: Seen| seen.headers.get("caller").map_or("", |name| name.to_str().unwrap()).to_owned();
+    provider.requests().into_iter().map(name).collect()
+}
+
+/// One slot, an endless backlog of batch and one person at a time: who comes first in the line is served next.
+#[tokio::test(start_paused = true)]
+async fn batch_delays_a_person_by_at_most_one_service_time() {
+    const SERVICE: Duration = Duration::from_secs(1);
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::status(200).after(SERVICE));
+    let service =
+        BackpressureLayer::max_inflight(1).max_queued(1_000).queue_timeout(1_000 * SERVICE).layer(inner);
+    let mut batch = JoinSet::new();
+    for _ in 0..100 {
+        batch.spawn(service.clone().oneshot(from("batch", Priority::Batch)));
+    }
+    let mut start = clock::now();
+    for _ in 0..40 {
+        service.clone().oneshot(from("person", Priority::Interactive)).await.unwrap();
+        // Its own service, and the one of batch that is under way.
+        assert!(clock::now() - start <= 2 * SERVICE, "{:?}", clock::now() - start);
+        start = clock::now();
+    }
+    let served = batch.join_next().await.is_some();
+    assert!(served, "and batch goes on");
+}
+
+/// A line of people that never ends: batch has every fifth turn all the same.
+#[tokio::test(start_paused = true)]
+async fn batch_is_never_starved() {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::status(200).after(Duration::from_secs(1)));
+    let service = BackpressureLayer::max_inflight(1).queue_timeout(Duration::from_secs(100)).layer(inner);
+    let mut calls = JoinSet::new();
+    let person = |calls: &mut JoinSet<_>| {
+        calls.spawn(service.clone().oneshot(from("person", Priority::Interactive)));
+    };
+    (0..10).for_each(|_| person(&mut calls));
+    tokio::task::yield_now().await;
+    for _ in 0..3 {
+        calls.spawn(service.clone().oneshot(from("batch", Priority::Batch)));
+    }
+    while provider.calls() < 20 {
+        calls.join_next().await.unwrap().unwrap().unwrap();
+        person(&mut calls);
+    }
+    let callers = callers(&provider);
+    let batch: Vec<_> = (0..20).filter(|&call| callers[call] == "batch").collect();
+    assert_eq!(batch, [5, 10, 15]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_can_change_while_calls_wait() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1);
+    let (service, gate) = (layer.layer(inner), layer.handle());
+    provider.otherwise(Answer::status(200).stall());
+    let queue = || tokio_test::task::spawn(service.clone().oneshot(request()));
+    let (mut first, mut second, mut third) = (queue(), queue(), queue());
+    let first = assert_ready!(first.poll()).unwrap();
+    assert!(second.poll().is_pending());
+    gate.set_limit(2);
+    let second = assert_ready!(second.poll()).unwrap();
+    assert!(third.poll().is_pending());
+    gate.set_limit(0);
+    assert_eq!((gate.limit(), gate.in_flight(), gate.queued()), (Some(1), 2, 1));
+    drop(first);
+    assert!(third.poll().is_pending());
+    drop(second);
+    let _third = assert_ready!(third.poll()).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_first_under_overload_serves_those_who_have_not_given_up_yet() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).max_queued(4).order(Order::NewestFirstUnderOverload);
+    let service = layer.layer(inner);
+    provider.otherwise(Answer::status(200).after(Duration::from_secs(1)));
+    let mut calls = JoinSet::new();
+    for caller in ["at work", "first", "second", "third", "fourth"] {
+        calls.spawn(service.clone().oneshot(from(caller, Priority::Interactive)));
+        tokio::task::yield_now().await;
+    }
+    while let Some(answer) = calls.join_next().await {
+        drop(answer.unwrap().unwrap());
+    }
+    assert_eq!(callers(&provider), ["at work", "fourth", "third", "first", "second"]);
+}
+
+/// P04: waiting for a refusal that is certain at once.
+#[tokio::test(start_paused = true)]
+async fn p04_a_wait_that_is_in_vain_is_refused_at_time_zero() {
+    let (inner, provider) = strict();
+    let no_patience = BackpressureLayer::max_inflight(1).queue_timeout(Duration::ZERO);
+    let mut service = no_patience.layer(inner);
+    provider.answer(200).stall();
+    let _streaming = call(&mut service).await.unwrap();
+    let start = clock::now();
+    let refused = rejection(call(&mut service).await);
+    assert_eq!(refused.to_string(), "no permit within the queue time-out");
+    let mut late = request();
+    let past = Deadline::after(Duration::ZERO, clock::now()).tighten(late.extensions_mut());
+    assert_eq!(
+        no_patience.handle().peek_for(Priority::Batch, Some(past)).unwrap().gate(),
+        Gate::Backpressure
+    );
+    assert_eq!(rejection(send(&mut service, late).await).gate(), Gate::Backpressure);
+    assert_eq!((clock::now(), no_patience.handle().queued()), (start, 0));
 }
 
 /// P17: one layer value is one limit, however often it is applied.
@@ -140,7 +258,7 @@ async fn disabled_it_counts_nothing_and_refuses_nobody() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::disabled();
     let mut service = layer.layer(inner);
-    provider.otherwise(tidegate_testkit::strict::Answer::status(200).body("ok"));
+    provider.otherwise(Answer::status(200).body("ok"));
     assert_eq!(complete(&mut service).await.unwrap(), 200);
     assert_eq!((layer.handle().in_flight(), layer.handle().limit(), layer.handle().peek()), (0, None, None));
 }
