@@ -3,13 +3,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
+use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
 use super::queued::Queued;
 use super::{Handle, Permit, ResponseBody};
 use crate::refusal::refuse;
-use crate::{BoxError, HttpService, Rejection, Watched};
+use crate::{BoxError, HttpService, Outcome, Rejection, Watched};
 
 /// Waits for a permit, then for the answer.
 #[pin_project]
@@ -53,6 +54,7 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
 impl<S, B> Future for ResponseFuture<S, B>
 where
     S: HttpService<B>,
+    B: Body,
 {
     type Output = Result<Response<ResponseBody<S::Body>>, BoxError>;
 
@@ -65,7 +67,8 @@ where
                     let entered = ready!(queued.poll(cx));
                     let request = request.take().expect("polled after completion");
                     match entered {
-                        Ok(permit) => {
+                        Ok(mut permit) => {
+                            permit.begin(handle, request.body());
                             let future = ready.call(request);
                             state.set(State::Calling { future, permit: Some(permit) });
                         }
@@ -77,9 +80,15 @@ where
                 }
                 // The head is here: from now on the permit belongs to the body.
                 StateProj::Calling { future, permit } => {
-                    let response = ready!(future.poll(cx)).map_err(Into::into)?;
-                    let permit = permit.take().expect("polled after completion");
-                    return Poll::Ready(Ok(response.map(|body| Watched::new(body, permit))));
+                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let mut permit = permit.take().expect("polled after completion");
+                    permit.head(|| match &result {
+                        Ok(response) => Outcome::of(response),
+                        Err(error) => Outcome::of_error(&**error),
+                    });
+                    return Poll::Ready(
+                        result.map(|response| response.map(|body| Watched::new(body, permit))),
+                    );
                 }
                 StateProj::Refused(rejection) => {
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));

@@ -2,11 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::bulkhead::Bulkhead;
 use super::layer::Settings;
 use super::permit::Permit;
 use super::queued::Queued;
 use crate::shared::Shared;
-use crate::slots::{Asked, Slots};
+use crate::slots::Asked;
 use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
 
 /// The limit that a layer, its services and their clones share.
@@ -14,7 +15,7 @@ use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
 pub struct Handle(pub(super) Shared<Settings, Limited>);
 
 /// What is limited, if anything is.
-pub(super) struct Limited(Option<Arc<Slots>>);
+pub(super) struct Limited(Option<Arc<Bulkhead>>);
 
 /// What became of a call that asked for a permit.
 pub(super) enum Entry {
@@ -25,8 +26,7 @@ pub(super) enum Entry {
 
 impl From<&Settings> for Limited {
     fn from(settings: &Settings) -> Self {
-        let slots = |limit| Arc::new(Slots::new(limit, settings.max_queued, settings.order));
-        Self(settings.max_inflight.map(slots))
+        Self(settings.max_inflight.map(|limit| Arc::new(Bulkhead::new(limit, settings))))
     }
 }
 
@@ -34,21 +34,22 @@ impl Handle {
     /// The most calls that may be in flight now; `None` if there is no limit.
     #[must_use]
     pub fn limit(&self) -> Option<usize> {
-        self.slots().map(|slots| slots.limit())
+        self.bulkhead().map(|bulkhead| bulkhead.slots.limit())
     }
 
     /// Changes the limit while calls are in flight; zero is taken as one. A higher one lets those who wait in at
-    /// once; a lower one takes effect as calls end. Does nothing where there is no limit.
+    /// once; a lower one takes effect as calls end. An adaptive limit goes on from there, within
+    /// its bounds. Does nothing where there is no limit.
     pub fn set_limit(&self, calls: usize) {
-        if let Some(slots) = self.slots() {
-            slots.set_limit(calls.max(1));
+        if let Some(bulkhead) = self.bulkhead() {
+            bulkhead.set_limit(calls.max(1));
         }
     }
 
     /// How many calls are in flight, their bodies included; zero where there is no limit.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.slots().map_or(0, |slots| slots.taken())
+        self.bulkhead().map_or(0, |bulkhead| bulkhead.slots.taken())
     }
 
     /// How many calls wait for a permit.
@@ -60,7 +61,7 @@ impl Handle {
     /// How many calls of this priority wait for a permit.
     #[must_use]
     pub fn queued_of(&self, priority: Priority) -> usize {
-        self.slots().map_or(0, |slots| slots.waiting(priority))
+        self.bulkhead().map_or(0, |bulkhead| bulkhead.slots.waiting(priority))
     }
 
     /// Whether a call of any priority that came now would be refused at once, and why. Takes nothing.
@@ -74,7 +75,7 @@ impl Handle {
     /// Takes nothing.
     #[must_use]
     pub fn peek_for(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
-        let slots = self.slots()?;
+        let slots = &self.bulkhead()?.slots;
         if slots.has_room() {
             return None;
         }
@@ -86,9 +87,9 @@ impl Handle {
     }
 
     pub(super) fn enter(&self, priority: Priority, deadline: Option<Deadline>) -> Entry {
-        let Some(slots) = self.slots() else { return Entry::Admitted(Permit::unlimited()) };
-        if slots.try_take() {
-            return Entry::Admitted(Permit::holding(Arc::clone(slots)));
+        let Some(bulkhead) = self.bulkhead() else { return Entry::Admitted(Permit::unlimited()) };
+        if bulkhead.slots.try_take() {
+            return Entry::Admitted(Permit::holding(Arc::clone(bulkhead)));
         }
         // Where nobody queues, a refusal needs no clock.
         if self.0.settings().max_queued == 0 {
@@ -99,18 +100,23 @@ impl Handle {
         if let Some(rejection) = patience.refusal_at(now) {
             return Entry::Refused(rejection);
         }
-        match slots.ask(priority) {
-            Asked::Taken => Entry::Admitted(Permit::holding(Arc::clone(slots))),
-            Asked::Waits(place) => Entry::Queued(Queued::new(Arc::clone(slots), place, patience)),
+        match bulkhead.slots.ask(priority) {
+            Asked::Taken => Entry::Admitted(Permit::holding(Arc::clone(bulkhead))),
+            Asked::Waits(place) => Entry::Queued(Queued::new(Arc::clone(bulkhead), place, patience)),
             Asked::Full => Entry::Refused(queue_is_full()),
         }
+    }
+
+    /// Tells whoever listens that an adaptive limit moved.
+    pub(super) fn tell(&self, limit: usize) {
+        tracing::debug!(layer = Gate::Backpressure.name(), target = self.0.target(), limit, "limit moved");
     }
 
     fn patience(&self, deadline: Option<Deadline>, now: Instant) -> Patience {
         Patience { queue: Deadline::after(self.0.settings().queue_timeout, now), call: deadline }
     }
 
-    fn slots(&self) -> Option<&Arc<Slots>> {
+    fn bulkhead(&self) -> Option<&Arc<Bulkhead>> {
         self.0.0.as_ref()
     }
 }

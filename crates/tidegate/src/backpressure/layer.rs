@@ -1,8 +1,10 @@
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::{Backpressure, Handle, Order};
+use super::{Backpressure, Handle, Limit, Order};
 use crate::shared::Shared;
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
@@ -23,7 +25,14 @@ pub(super) struct Settings {
     pub(super) max_queued: usize,
     pub(super) queue_timeout: Duration,
     pub(super) order: Order,
+    /// `None`: the limit stays where it is.
+    pub(super) adaptive: Option<Algorithm>,
+    pub(super) min_inflight: usize,
 }
+
+/// Makes an algorithm without a past, one for each limit.
+#[derive(Clone)]
+pub(super) struct Algorithm(Arc<dyn Fn() -> Box<dyn Limit> + Send + Sync>);
 
 impl Default for BackpressureLayer {
     fn default() -> Self {
@@ -40,14 +49,35 @@ impl BackpressureLayer {
             max_queued: 64,
             queue_timeout: Duration::from_secs(10),
             order: Order::Fifo,
+            adaptive: None,
+            min_inflight: 1,
         };
         Self { handle: Handle(Shared::new(settings)), per_service: false }
     }
 
-    /// At most `calls` in flight, from the call to the end of its body. Zero is taken as one.
+    /// At most `calls` in flight, from the call to the end of its body. Zero is taken as one. An adaptive limit is
+    /// never higher.
     #[must_use]
     pub fn max_inflight(calls: usize) -> Self {
         Self::new().set(|settings| settings.max_inflight = Some(calls.max(1)))
+    }
+
+    /// Finds the limit by itself, between [`min_inflight`](Self::min_inflight) and
+    /// [`max_inflight`](Self::max_inflight), from how long the provider takes and what it refuses. Begins at 20, or as
+    /// near as the two allow.
+    ///
+    /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own; every limit
+    /// has a clone of it.
+    #[must_use]
+    pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
+        let algorithm = Algorithm(Arc::new(move || Box::new(algorithm.clone())));
+        self.set(|settings| settings.adaptive = Some(algorithm))
+    }
+
+    /// An adaptive limit is never lower than this; 1 by default. Above the most, it is taken as that.
+    #[must_use]
+    pub fn min_inflight(self, calls: usize) -> Self {
+        self.set(|settings| settings.min_inflight = calls)
     }
 
     /// Lets everything through, at the cost of a branch.
@@ -117,5 +147,17 @@ impl<S> Layer<S> for BackpressureLayer {
 
     fn layer(&self, inner: S) -> Backpressure<S> {
         Backpressure::new(inner, self.share())
+    }
+}
+
+impl Algorithm {
+    pub(super) fn make(&self) -> Box<dyn Limit> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Algorithm")
     }
 }

@@ -40,16 +40,22 @@
 //! Giving the permit back at the response head: fifty live streams then pass through a limit of one. Keeping a
 //! response without reading or dropping its body: its permit is in use all that time.
 
+mod adaptive;
+mod bulkhead;
 mod future;
 mod gate;
 mod layer;
+mod limit;
 mod permit;
 mod queued;
 mod service;
+mod typical;
+mod yardstick;
 
 pub use future::ResponseFuture;
 pub use gate::Handle;
 pub use layer::BackpressureLayer;
+pub use limit::{Aimd, Gradient, Limit, Round, Vegas};
 pub use permit::Permit;
 pub use service::Backpressure;
 

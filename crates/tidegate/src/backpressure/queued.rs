@@ -6,9 +6,10 @@ use std::task::{Context, Poll, ready};
 use pin_project::pin_project;
 use tokio::time::Sleep;
 
+use super::bulkhead::Bulkhead;
 use super::gate::Patience;
 use super::permit::Permit;
-use crate::slots::{Place, Slots};
+use crate::slots::Place;
 use crate::{Rejection, clock};
 
 /// A call in the queue: waits for a permit, as long as its patience lasts. Nothing is allocated for it.
@@ -23,13 +24,13 @@ pub(super) struct Queued {
 
 /// A place in the line; left when dropped.
 struct Waiting {
-    slots: Arc<Slots>,
+    bulkhead: Arc<Bulkhead>,
     place: Option<Place>,
 }
 
 impl Queued {
-    pub(super) fn new(slots: Arc<Slots>, place: Place, patience: Patience) -> Self {
-        Self { waiting: Some(Waiting { slots, place: Some(place) }), patience, sleep: None }
+    pub(super) fn new(bulkhead: Arc<Bulkhead>, place: Place, patience: Patience) -> Self {
+        Self { waiting: Some(Waiting { bulkhead, place: Some(place) }), patience, sleep: None }
     }
 }
 
@@ -60,16 +61,16 @@ impl Future for Queued {
 impl Waiting {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Permit> {
         let place = self.place.as_ref().expect("polled after completion");
-        ready!(self.slots.poll(place, cx.waker()));
-        self.slots.keep(self.place.take().expect("checked above"));
-        Poll::Ready(Permit::holding(Arc::clone(&self.slots)))
+        ready!(self.bulkhead.slots.poll(place, cx.waker()));
+        self.bulkhead.slots.keep(self.place.take().expect("checked above"));
+        Poll::Ready(Permit::holding(Arc::clone(&self.bulkhead)))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.slots.leave(place);
+            self.bulkhead.slots.leave(place);
         }
     }
 }

@@ -2,6 +2,7 @@ use std::mem;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use http_body::Body;
 use tower_service::Service;
 
 use super::gate::Entry;
@@ -31,6 +32,7 @@ impl<S> Backpressure<S> {
 impl<S, B> Service<Request<B>> for Backpressure<S>
 where
     S: HttpService<B> + Clone,
+    B: Body,
 {
     type Response = Response<ResponseBody<S::Body>>;
     type Error = BoxError;
@@ -43,7 +45,10 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         let extensions = request.extensions();
         match self.handle.enter(Priority::of(extensions), Deadline::of(extensions)) {
-            Entry::Admitted(permit) => ResponseFuture::calling(self.inner.call(request), permit),
+            Entry::Admitted(mut permit) => {
+                permit.begin(&self.handle, request.body());
+                ResponseFuture::calling(self.inner.call(request), permit)
+            }
             Entry::Queued(queued) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);

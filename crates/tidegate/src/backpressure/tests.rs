@@ -8,13 +8,14 @@ use tokio::task::JoinSet;
 use tokio_test::assert_ready;
 use tower::{Layer, ServiceExt};
 
-use super::{BackpressureLayer, Order};
+use super::{Aimd, BackpressureLayer, Gradient, Limit, Order, Round, Vegas};
 use crate::testing::{call, complete, rejection, request, send, strict};
-use crate::{Deadline, Gate, Payload, Priority, clock};
+use crate::{Deadline, Elapsed, Gate, Payload, Priority, Rejection, clock};
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
     contract::check(|inner| BackpressureLayer::max_inflight(1).layer(inner)).await;
+    contract::check(|inner| BackpressureLayer::max_inflight(1).adaptive(Aimd::new()).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::disabled().layer(inner)).await;
 }
 
@@ -261,4 +262,99 @@ async fn disabled_it_counts_nothing_and_refuses_nobody() {
     provider.otherwise(Answer::status(200).body("ok"));
     assert_eq!(complete(&mut service).await.unwrap(), 200);
     assert_eq!((layer.handle().in_flight(), layer.handle().limit(), layer.handle().peek()), (0, None, None));
+}
+
+/// Half of the limit at each loss, else as it is: what was counted can be read from the limit.
+#[derive(Clone)]
+struct Halves;
+
+impl Limit for Halves {
+    fn update(&mut self, limit: f64, round: &Round) -> f64 {
+        if round.lost { limit / 2.0 } else { limit }
+    }
+}
+
+/// What one call does to an adaptive limit of 16, of which half is in force until the provider was seen at ease.
+async fn limit_after(answer: impl FnOnce(&Handle)) -> usize {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(16).adaptive(Halves);
+    answer(&provider);
+    let _ = complete(&mut layer.layer(inner)).await;
+    assert_eq!(layer.handle().in_flight(), 0);
+    layer.handle().limit().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_that_it_was_too_much_counts_as_a_loss_and_once() {
+    for status in [429, 503, 529, 504] {
+        assert_eq!(limit_after(|provider| drop(provider.answer(status))).await, 4, "{status}");
+    }
+    let elapsed = || Elapsed::new(crate::Clock::Attempt, Duration::from_secs(1));
+    assert_eq!(limit_after(|provider| drop(provider.fail_with(move || elapsed().into()))).await, 4);
+    let broken_off =
+        |provider: &Handle| drop(provider.answer(200).frame("half").break_off("connection reset"));
+    assert_eq!(limit_after(broken_off).await, 4);
+    let refused_and_broken_off =
+        |provider: &Handle| drop(provider.answer(503).frame("half").break_off("connection reset"));
+    assert_eq!(limit_after(refused_and_broken_off).await, 4, "one call is one loss");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_says_nothing_about_the_load_moves_nothing() {
+    for status in [200, 400, 401, 404, 500] {
+        assert_eq!(limit_after(|provider| drop(provider.answer(status))).await, 8, "{status}");
+    }
+    let ours = || Rejection::new(Gate::CircuitBreaker, crate::ErrorCode::Overloaded);
+    assert_eq!(limit_after(|provider| drop(provider.fail_with(move || ours().into()))).await, 8);
+    assert_eq!(limit_after(|provider| drop(provider.fail("connection refused"))).await, 8);
+
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(16).adaptive(Halves);
+    let mut service = layer.layer(inner);
+    provider.hang();
+    drop(tokio_test::task::spawn(call(&mut service)).poll());
+    provider.answer(200).frame("tok").stall();
+    drop(call(&mut service).await.unwrap());
+    assert_eq!((layer.handle().limit(), layer.handle().in_flight()), (Some(8), 0), "the caller left");
+}
+
+/// A provider that answers in about a second up to thirty at once, and slower beyond, behind the real service.
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_limit_settles_near_what_the_provider_can_do() {
+    use std::sync::{Arc, Mutex};
+    let workers = Arc::new(tokio::sync::Semaphore::new(30));
+    let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(7)));
+    let provider = tower::service_fn(move |_: Request<Payload>| {
+        let workers = Arc::clone(&workers);
+        let time = Duration::from_millis(random.lock().unwrap().u64(800..1_200));
+        async move {
+            let _working = workers.acquire().await.unwrap();
+            tokio::time::sleep(time).await;
+            Ok::<_, crate::BoxError>(http::Response::new(Payload::empty()))
+        }
+    });
+    for (name, layer) in [
+        ("aimd", BackpressureLayer::max_inflight(200).adaptive(Aimd::new())),
+        ("gradient", BackpressureLayer::max_inflight(200).adaptive(Gradient::new())),
+        ("vegas", BackpressureLayer::max_inflight(200).adaptive(Vegas::new())),
+    ] {
+        let layer = layer.max_queued(1_000).queue_timeout(Duration::from_secs(1_000));
+        let (service, gate) = (layer.layer(provider.clone()), layer.handle());
+        let mut callers = JoinSet::new();
+        for _ in 0..100 {
+            callers.spawn(service.clone().oneshot(request()));
+        }
+        let (start, mut limits) = (clock::now(), Vec::new());
+        while clock::now() - start < Duration::from_secs(300) {
+            drop(callers.join_next().await.unwrap().unwrap().unwrap());
+            callers.spawn(service.clone().oneshot(request()));
+            if clock::now() - start > Duration::from_secs(200) {
+                limits.push(gate.limit().unwrap());
+            }
+        }
+        let mean = limits.iter().sum::<usize>() as f64 / limits.len() as f64;
+        assert!((24.0..=36.0).contains(&mean), "{name} settled at {mean}");
+        callers.shutdown().await;
+        assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
+    }
 }

@@ -161,15 +161,20 @@ impl Slots {
 
     /// Changes the limit. A higher one is handed out at once; a lower one takes effect as slots come back.
     pub(crate) fn set_limit(&self, limit: usize) {
-        if let Ok(before) = self.update(|word| Some(word.with_limit(limit)))
-            && before.is_waited_for()
-        {
-            self.hand_over();
-        }
+        self.store_limit(limit);
+        self.hand_over();
+    }
+
+    /// Changes the limit and wakes nobody: for one who holds a lock. [`hand_over`](Self::hand_over) must follow.
+    pub(crate) fn store_limit(&self, limit: usize) {
+        let _ = self.update(|word| Some(word.with_limit(limit)));
     }
 
     /// Hands free slots to those who wait; they are woken without the lock.
-    fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
+        if !self.word().is_waited_for() {
+            return;
+        }
         while let Some(waker) = self.hand_one_over() {
             if let Some(waker) = waker {
                 waker.wake();

@@ -1,0 +1,274 @@
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::super::limit::{Aimd, Gradient, Vegas};
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const LONG: u64 = 100_000;
+
+/// A provider that works on so many calls at once and lets the others queue, asked by callers who always have
+/// another call ready. Plain discrete simulation: no clock, no runtime.
+struct World {
+    now: Instant,
+    limit: Adaptive,
+    /// When each of the provider's workers is free again.
+    workers: BinaryHeap<Reverse<Instant>>,
+    /// The call that is answered next comes first.
+    calls: BinaryHeap<Reverse<Call>>,
+    /// How long one call takes at ease, as a rule; the noise is the spread of its logarithm.
+    takes: Duration,
+    noise: f64,
+    /// The provider says 503 when so many calls more than it works on are there; it never does without.
+    refuses_at: Option<usize>,
+    /// How long prompts are; the longest takes eleven times as long as none.
+    prompts: std::ops::RangeInclusive<u64>,
+    /// As many callers as there are.
+    callers: usize,
+    random: fastrand::Rng,
+}
+
+/// A call under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Call {
+    answered: Instant,
+    begun: Instant,
+    in_flight: usize,
+    /// How long its prompt is; none of one that is refused.
+    bytes: Option<u64>,
+}
+
+impl World {
+    fn new(algorithm: impl Limit, capacity: usize) -> Self {
+        Self::seeded(algorithm, capacity, 7)
+    }
+
+    fn seeded(algorithm: impl Limit, capacity: usize, seed: u64) -> Self {
+        let start = Instant::now();
+        let bounds = Bounds { min: 1, max: 1_000, initial: 20 };
+        Self {
+            now: start,
+            limit: Adaptive::new(Box::new(algorithm), bounds),
+            workers: (0..capacity).map(|_| Reverse(start)).collect(),
+            calls: BinaryHeap::new(),
+            takes: SECOND,
+            noise: 0.1,
+            refuses_at: None,
+            prompts: 0..=0,
+            callers: 10_000,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// From now on the provider works on so many calls at once.
+    fn capacity(&mut self, capacity: usize) {
+        while self.workers.len() > capacity {
+            self.workers.pop();
+        }
+        while self.workers.len() < capacity {
+            self.workers.push(Reverse(self.now));
+        }
+    }
+
+    fn begin_calls(&mut self) {
+        while self.calls.len() < self.limit.in_force().min(self.callers) {
+            let in_flight = self.calls.len() + 1;
+            let refused = self.refuses_at.is_some_and(|most| in_flight > self.workers.len() + most);
+            let (answered, bytes) = if refused {
+                (self.now + SECOND / 100, None)
+            } else {
+                let Reverse(free) = self.workers.pop().unwrap();
+                let bytes = self.random.u64(self.prompts.clone());
+                // The sum of twelve even ones is near enough to a normal one.
+                let normal = (0..12).map(|_| self.random.f64()).sum::<f64>() - 6.0;
+                let takes = self.takes.mul_f64(1.0 + bytes as f64 / LONG as f64 * 10.0);
+                let done = free.max(self.now) + takes.mul_f64((self.noise * normal).exp());
+                self.workers.push(Reverse(done));
+                (done, Some(bytes))
+            };
+            self.calls.push(Reverse(Call { answered, begun: self.now, in_flight, bytes }));
+        }
+    }
+
+    /// Runs for so long: the mean limit in force, by time.
+    fn run(&mut self, time: Duration) -> f64 {
+        let (begun, mut sum) = (self.now, 0.0);
+        while self.now < begun + time {
+            self.begin_calls();
+            let Reverse(Call { answered, begun: since, in_flight, bytes }) = self.calls.pop().unwrap();
+            sum += self.limit.in_force() as f64 * (answered - self.now).as_secs_f64();
+            self.now = answered;
+            let outcome = match bytes {
+                Some(_) => SampleOutcome::Success { bytes },
+                None => SampleOutcome::Loss,
+            };
+            self.limit.record(Sample { begun: since, in_flight, outcome }, self.now);
+        }
+        sum / (self.now - begun).as_secs_f64()
+    }
+}
+
+fn assert_near(name: &str, found: f64, capacity: usize) {
+    let ratio = found / capacity as f64;
+    assert!((0.8..=1.2).contains(&ratio), "{name} found {found:.1} where the capacity is {capacity}");
+}
+
+fn finds_the_capacity_and_follows_it<L: Limit + Clone>(name: &str, algorithm: L) {
+    for seed in 1..=5 {
+        let mut world = World::seeded(algorithm.clone(), 40, seed);
+        for capacity in [40, 20, 60, 30] {
+            world.capacity(capacity);
+            world.run(200 * SECOND);
+            assert_near(name, world.run(100 * SECOND), capacity);
+        }
+    }
+}
+
+#[test]
+fn aimd_finds_the_capacity_and_follows_it_down_and_up() {
+    finds_the_capacity_and_follows_it("aimd", Aimd::new());
+}
+
+#[test]
+fn vegas_finds_the_capacity_and_follows_it_down_and_up() {
+    finds_the_capacity_and_follows_it("vegas", Vegas::new());
+}
+
+#[test]
+fn gradient_finds_the_capacity_and_follows_it_down_and_up() {
+    finds_the_capacity_and_follows_it("gradient", Gradient::new());
+}
+
+/// Times to the first token spread widely; that must not look like a provider in trouble, nor hide one.
+#[test]
+fn noise_neither_strangles_the_limit_nor_lets_it_run_away() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        for noise in [0.3, 0.6, 0.9] {
+            let of_seed = |seed| {
+                let mut world = World::seeded(algorithm.clone(), 40, seed);
+                world.noise = noise;
+                world.run(300 * SECOND);
+                world.run(600 * SECOND) / 40.0
+            };
+            let found = (1..=5).map(of_seed).sum::<f64>() / 5.0;
+            assert!(
+                (0.75..1.3).contains(&found),
+                "{name} with a spread of {noise} found {found:.2} of the capacity"
+            );
+        }
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
+
+#[test]
+fn longer_prompts_do_not_look_like_a_slower_provider() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        let mut world = World::new(algorithm, 40);
+        world.prompts = 0..=LONG / 10;
+        world.run(400 * SECOND);
+        assert_near(name, world.run(200 * SECOND), 40);
+        // From ten thousand bytes at most to a hundred thousand, and no dip on the way but for the rests.
+        world.prompts = LONG / 20..=LONG;
+        for _ in 0..10 {
+            let found = world.run(30 * SECOND) / 40.0;
+            assert!((0.7..1.3).contains(&found), "{name} found {found:.2} of the capacity");
+        }
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
+
+#[test]
+fn losses_alone_are_enough_for_a_provider_that_says_no() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        let mut world = World::new(algorithm, 40);
+        world.refuses_at = Some(4);
+        world.run(200 * SECOND);
+        assert_near(name, world.run(100 * SECOND), 40);
+    }
+    check("aimd", Aimd::new().tolerance(f64::INFINITY));
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
+
+#[test]
+fn a_provider_that_becomes_slower_for_good_is_not_taken_for_one_in_trouble() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        let mut world = World::new(algorithm, 40);
+        world.run(200 * SECOND);
+        world.takes = 4 * SECOND;
+        world.run(1_000 * SECOND);
+        assert_near(name, world.run(400 * SECOND), 40);
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
+
+#[test]
+fn a_beginning_far_above_the_capacity_is_mended() {
+    fn check<L: Limit + Clone>(name: &str, algorithm: L) {
+        let mut world = World::new(algorithm, 4);
+        world.run(1_000 * SECOND);
+        let found = world.run(400 * SECOND);
+        assert!((3.0..=7.0).contains(&found), "{name} found {found:.1} where the capacity is 4");
+    }
+    check("aimd", Aimd::new());
+    check("vegas", Vegas::new());
+    check("gradient", Gradient::new());
+}
+
+#[test]
+fn a_limit_that_nobody_uses_is_not_raised() {
+    let mut world = World::new(Aimd::new(), 40);
+    world.callers = 5;
+    world.run(200 * SECOND);
+    assert_eq!(world.limit.limit, 20.0);
+}
+
+fn adaptive(algorithm: impl Limit) -> Adaptive {
+    Adaptive::new(Box::new(algorithm), Bounds { min: 2, max: 50, initial: 20 })
+}
+
+fn loss(begun: Instant) -> Sample {
+    Sample { begun, in_flight: 20, outcome: SampleOutcome::Loss }
+}
+
+/// Twenty calls sent together and refused together are one message, not twenty.
+#[test]
+fn losses_of_one_round_trip_lower_the_limit_once() {
+    let start = Instant::now();
+    let mut limit = adaptive(Aimd::new());
+    for _ in 0..20 {
+        limit.record(loss(start), start + SECOND);
+    }
+    assert!((limit.limit - 18.0).abs() < 1e-9, "{}", limit.limit);
+    limit.record(loss(start + SECOND), start + 2 * SECOND);
+    assert!((limit.limit - 16.2).abs() < 1e-9, "{}", limit.limit);
+}
+
+#[test]
+fn whatever_an_algorithm_says_stays_within_the_bounds() {
+    #[derive(Clone)]
+    struct Says(f64);
+    impl Limit for Says {
+        fn update(&mut self, _: f64, _: &Round) -> f64 {
+            self.0
+        }
+    }
+    let start = Instant::now();
+    for (says, expected) in
+        [(f64::NAN, 20.0), (f64::INFINITY, 20.0), (f64::NEG_INFINITY, 2.0), (0.0, 2.0), (7.5, 7.5)]
+    {
+        let mut limit = adaptive(Says(says));
+        limit.record(loss(start), start + SECOND);
+        assert_eq!(limit.limit, expected, "a loss never raises");
+    }
+    let mut high = Adaptive::new(Box::new(Says(1e300)), Bounds { min: 9, max: 3, initial: 0 });
+    assert_eq!(high.limit, 9.0);
+    high.go_on_from(usize::MAX);
+    assert_eq!(high.limit, 9.0);
+}

@@ -1,0 +1,65 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::adaptive::{Adaptive, Bounds, Sample};
+use super::layer::Settings;
+use crate::slots::Slots;
+
+/// One limit: the slots, and what moves their number if anything does.
+#[derive(Debug)]
+pub(super) struct Bulkhead {
+    pub(super) slots: Slots,
+    adaptive: Option<Mutex<Adaptive>>,
+}
+
+/// Where an adaptive limit begins; as in Netflix's concurrency-limits. It doubles in twenty rounds.
+const INITIAL: usize = 20;
+
+impl Bulkhead {
+    pub(super) fn new(limit: usize, settings: &Settings) -> Self {
+        let bounds = Bounds { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL };
+        let adaptive = settings.adaptive.as_ref().map(|algorithm| Adaptive::new(algorithm.make(), bounds));
+        let limit = adaptive.as_ref().map_or(limit, Adaptive::in_force);
+        Self {
+            slots: Slots::new(limit, settings.max_queued, settings.order),
+            adaptive: adaptive.map(Mutex::new),
+        }
+    }
+
+    pub(super) fn is_adaptive(&self) -> bool {
+        self.adaptive.is_some()
+    }
+
+    /// Hears what became of one call, and moves the limit: to what, if it moved.
+    pub(super) fn record(&self, sample: Sample, now: Instant) -> Option<usize> {
+        let mut adaptive = lock(self.adaptive.as_ref()?);
+        let before = adaptive.in_force();
+        adaptive.record(sample, now);
+        let limit = adaptive.in_force();
+        if limit == before {
+            return None;
+        }
+        // Stored under the lock, or two moves could arrive in the other order; nobody is woken under it.
+        self.slots.store_limit(limit);
+        drop(adaptive);
+        self.slots.hand_over();
+        Some(limit)
+    }
+
+    pub(super) fn set_limit(&self, limit: usize) {
+        match &self.adaptive {
+            None => self.slots.set_limit(limit),
+            Some(adaptive) => {
+                let mut adaptive = lock(adaptive);
+                adaptive.go_on_from(limit);
+                self.slots.store_limit(adaptive.in_force());
+                drop(adaptive);
+                self.slots.hand_over();
+            }
+        }
+    }
+}
+
+fn lock(adaptive: &Mutex<Adaptive>) -> MutexGuard<'_, Adaptive> {
+    adaptive.lock().unwrap_or_else(PoisonError::into_inner)
+}
