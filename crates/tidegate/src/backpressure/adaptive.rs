@@ -92,12 +92,6 @@ impl Adaptive {
         self.bounds.clamp(limit) as usize
     }
 
-    /// Goes on from another limit, with all that was learned.
-    pub(super) fn go_on_from(&mut self, limit: usize) {
-        self.limit = self.bounds.clamp(limit as f64);
-        self.round.begin(self.round.in_flight);
-    }
-
     /// Hears of one call.
     pub(super) fn record(&mut self, sample: Sample, now: Instant) {
         let round_trip = now.saturating_duration_since(sample.begun);

@@ -46,16 +46,17 @@ impl Bulkhead {
         Some(limit)
     }
 
+    /// Changes a fixed limit.
     pub(super) fn set_limit(&self, limit: usize) {
-        match &self.adaptive {
-            None => self.slots.set_limit(limit),
-            Some(adaptive) => {
-                let mut adaptive = lock(adaptive);
-                adaptive.go_on_from(limit);
-                self.slots.store_limit(adaptive.in_force());
-                drop(adaptive);
-                self.slots.hand_over();
-            }
+        if !self.is_adaptive() {
+            self.slots.set_limit(limit);
+        }
+    }
+
+    /// The same, if it is another one; costs a look if it is not.
+    pub(super) fn keep_limit(&self, limit: usize) {
+        if self.slots.limit() != limit {
+            self.set_limit(limit);
         }
     }
 }

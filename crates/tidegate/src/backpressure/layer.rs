@@ -5,6 +5,8 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::{Backpressure, Handle, Limit, Order};
+use crate::KeyBy;
+use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::shared::Shared;
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
@@ -28,6 +30,9 @@ pub(super) struct Settings {
     /// `None`: the limit stays where it is.
     pub(super) adaptive: Option<Algorithm>,
     pub(super) min_inflight: usize,
+    /// `None`: all calls share one limit.
+    pub(super) key_by: Option<KeyBy>,
+    pub(super) max_keys: usize,
 }
 
 /// Makes an algorithm without a past, one for each limit.
@@ -51,6 +56,8 @@ impl BackpressureLayer {
             order: Order::Fifo,
             adaptive: None,
             min_inflight: 1,
+            key_by: None,
+            max_keys: DEFAULT_MAX_KEYS,
         };
         Self { handle: Handle(Shared::new(settings)), per_service: false }
     }
@@ -105,6 +112,18 @@ impl BackpressureLayer {
     #[must_use]
     pub fn order(self, order: Order) -> Self {
         self.set(|settings| settings.order = order)
+    }
+
+    /// Bulkheads: a limit and a queue for each key, so that one tenant, model or host fills its own and no other's.
+    #[must_use]
+    pub fn key_by(self, key: KeyBy) -> Self {
+        self.set(|settings| settings.key_by = Some(key))
+    }
+
+    /// So many keys are remembered, 10 000 by default; those in use always are. Zero is taken as one.
+    #[must_use]
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.set(|settings| settings.max_keys = keys)
     }
 
     /// The name in events, usually `provider/model`. The first name given holds.

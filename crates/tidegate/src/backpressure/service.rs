@@ -8,7 +8,7 @@ use tower_service::Service;
 use super::gate::Entry;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::refusal::refuse;
-use crate::{BoxError, Deadline, HttpService, Priority};
+use crate::{BoxError, HttpService};
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
 #[derive(Clone, Debug)]
@@ -43,8 +43,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        let extensions = request.extensions();
-        match self.handle.enter(Priority::of(extensions), Deadline::of(extensions)) {
+        match self.handle.enter(&request) {
             Entry::Admitted(mut permit) => {
                 permit.begin(&self.handle, request.body());
                 ResponseFuture::calling(self.inner.call(request), permit)

@@ -9,15 +9,18 @@
 //! lock before its owner looks for room once more, and everybody who makes room looks at the bit after making
 //! it; since both are in one word, one of the two sees the other.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
 use self::line::{Line, Ticket};
 use self::word::Word;
 use crate::Priority;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 mod line;
+#[cfg(all(test, tidegate_loom))]
+mod loom;
 mod places;
 mod word;
 
@@ -233,5 +236,5 @@ impl Slots {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tidegate_loom)))]
 mod tests;

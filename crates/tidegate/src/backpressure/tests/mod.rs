@@ -1,3 +1,5 @@
+mod soak;
+
 use std::time::Duration;
 
 use http::Request;
@@ -10,12 +12,13 @@ use tower::{Layer, ServiceExt};
 
 use super::{Aimd, BackpressureLayer, Gradient, Limit, Order, Round, Vegas};
 use crate::testing::{call, complete, rejection, request, send, strict};
-use crate::{Deadline, Elapsed, Gate, Payload, Priority, Rejection, clock};
+use crate::{Deadline, Elapsed, Gate, KeyBy, Payload, Priority, Rejection, Tenant, clock};
 
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
     contract::check(|inner| BackpressureLayer::max_inflight(1).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::max_inflight(1).adaptive(Aimd::new()).layer(inner)).await;
+    contract::check(|inner| BackpressureLayer::max_inflight(1).key_by(KeyBy::path()).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::disabled().layer(inner)).await;
 }
 
@@ -58,8 +61,8 @@ async fn p14_the_queue_is_bounded_in_number() {
         tokio::task::yield_now().await;
     }
     assert_eq!((gate.in_flight(), gate.queued()), (1, 2));
-    assert!(gate.peek_for(Priority::Interactive, None).is_some());
-    assert_eq!((gate.peek_for(Priority::Batch, None), gate.peek()), (None, None));
+    assert!(gate.peek_for(&request()).is_some());
+    assert_eq!((gate.peek_for(&from("batch", Priority::Batch)), gate.peek()), (None, None));
     let refused = rejection(service.clone().oneshot(request()).await);
     assert_eq!(refused.to_string(), "too many calls in flight, and the queue is full");
 
@@ -232,11 +235,8 @@ async fn p04_a_wait_that_is_in_vain_is_refused_at_time_zero() {
     let refused = rejection(call(&mut service).await);
     assert_eq!(refused.to_string(), "no permit within the queue time-out");
     let mut late = request();
-    let past = Deadline::after(Duration::ZERO, clock::now()).tighten(late.extensions_mut());
-    assert_eq!(
-        no_patience.handle().peek_for(Priority::Batch, Some(past)).unwrap().gate(),
-        Gate::Backpressure
-    );
+    Deadline::after(Duration::ZERO, clock::now()).tighten(late.extensions_mut());
+    assert_eq!(no_patience.handle().peek_for(&late), Some(refused));
     assert_eq!(rejection(send(&mut service, late).await).gate(), Gate::Backpressure);
     assert_eq!((clock::now(), no_patience.handle().queued()), (start, 0));
 }
@@ -252,6 +252,67 @@ async fn p17_one_layer_is_one_limit_unless_told_otherwise() {
         let _streaming = call(&mut layer.layer(inner.clone())).await.unwrap();
         assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
     }
+}
+
+fn of_tenant(name: &str) -> Request<Payload> {
+    let mut request = request();
+    request.extensions_mut().insert(Tenant(name.into()));
+    request
+}
+
+/// Bulkheads: who fills the own fills no other's.
+#[tokio::test(start_paused = true)]
+async fn each_key_has_a_limit_and_a_queue_of_its_own() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).max_queued(1).key_by(KeyBy::tenant());
+    let (mut service, gate) = (layer.layer(inner), layer.handle());
+    provider.otherwise(Answer::status(200).stall());
+    let first = send(&mut service, of_tenant("a")).await.unwrap();
+    let mut waits = tokio_test::task::spawn(service.clone().oneshot(of_tenant("a")));
+    assert!(waits.poll().is_pending());
+    assert!(gate.peek_for(&of_tenant("a")).is_some());
+    assert_eq!((gate.peek_for(&of_tenant("b")), gate.peek()), (None, None));
+    assert_eq!(rejection(send(&mut service, of_tenant("a")).await).gate(), Gate::Backpressure);
+    let other = send(&mut service, of_tenant("b")).await.unwrap();
+    assert_eq!((gate.in_flight(), gate.queued(), gate.keys(), gate.limit()), (2, 1, 2, Some(1)));
+    drop(first);
+    assert!(waits.is_woken() && waits.poll().is_ready());
+    drop((waits, other));
+    assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_changes_changes_for_every_key_of_now_and_later() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).key_by(KeyBy::tenant());
+    let (mut service, gate) = (layer.layer(inner), layer.handle());
+    provider.otherwise(Answer::status(200).stall());
+    let _first = send(&mut service, of_tenant("a")).await.unwrap();
+    let mut waits = tokio_test::task::spawn(service.clone().oneshot(of_tenant("a")));
+    assert!(waits.poll().is_pending());
+    gate.set_limit(2);
+    let _second = assert_ready!(waits.poll()).unwrap();
+    let _third = send(&mut service, of_tenant("b")).await.unwrap();
+    let _fourth = send(&mut service, of_tenant("b")).await.unwrap();
+    assert_eq!((gate.in_flight(), gate.limit()), (4, Some(2)));
+}
+
+/// A key that nobody uses is as good as new and goes; one with a call under way stays, whatever else comes.
+#[tokio::test(start_paused = true)]
+async fn keys_are_bounded_and_those_in_use_stay() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).max_queued(0).key_by(KeyBy::tenant()).max_keys(10);
+    let (mut service, gate) = (layer.layer(inner), layer.handle());
+    provider.answer(200).stall();
+    let streaming = send(&mut service, of_tenant("held")).await.unwrap();
+    for name in 0..1_000 {
+        drop(send(&mut service, of_tenant(&name.to_string())).await.unwrap());
+    }
+    assert!(gate.keys() <= 11, "{}", gate.keys());
+    assert_eq!(gate.in_flight(), 1);
+    rejection(send(&mut service, of_tenant("held")).await);
+    drop(streaming);
+    assert_eq!(gate.in_flight(), 0);
 }
 
 #[tokio::test(start_paused = true)]

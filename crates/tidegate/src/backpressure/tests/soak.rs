@@ -1,0 +1,91 @@
+//! Two threads, each in a time of its own, and all that can go wrong at once: at the end nothing is held.
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use fastrand::Rng;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::task::JoinSet;
+use tower::{Layer, ServiceExt};
+
+use super::super::{Aimd, BackpressureLayer, Handle, Order, Vegas};
+use crate::testing::request;
+use crate::{BoxError, KeyBy, Payload, Priority, Tenant};
+
+const CALLS: usize = 2_000;
+
+/// Answers at once, later or never; with an error, a refusal or a panic, in `call` or in its future.
+async fn provider(request: Request<Payload>) -> Result<Response<Payload>, BoxError> {
+    let fate = *request.extensions().get::<u64>().unwrap();
+    tokio::time::sleep(Duration::from_millis(fate % 50)).await;
+    match fate % 7 {
+        0 => Err("connection reset".into()),
+        1 => Ok(Response::builder().status(429).body(Payload::empty()).unwrap()),
+        // A panic without its message on the screen.
+        2 => resume_unwind(Box::new("the provider's client panicked")),
+        3 => std::future::pending().await,
+        _ => Ok(Response::new(Payload::from("a few bytes"))),
+    }
+}
+
+/// One caller: asks, waits for as long as it likes, and reads the answer or drops it.
+async fn call(layer: BackpressureLayer, mut random: Rng) {
+    let service = layer.layer(tower::service_fn(|request: Request<Payload>| {
+        if request.extensions().get::<u64>().unwrap().is_multiple_of(11) {
+            resume_unwind(Box::new("the provider's client panicked early"));
+        }
+        provider(request)
+    }));
+    let mut request = request();
+    request.extensions_mut().insert(random.u64(..));
+    request.extensions_mut().insert(Tenant(random.u8(0..3).to_string().into()));
+    request.extensions_mut().insert(if random.bool() { Priority::Interactive } else { Priority::Batch });
+    let patience = Duration::from_millis(random.u64(0..100));
+    if let Ok(Ok(answer)) = tokio::time::timeout(patience, service.oneshot(request)).await {
+        tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
+        if random.bool() {
+            answer.into_body().collect().await.unwrap();
+        }
+    }
+}
+
+/// What one of the threads does.
+fn thread(layer: &BackpressureLayer, seed: u64) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let mut random = Rng::with_seed(seed);
+    runtime.block_on(async {
+        let mut calls = JoinSet::new();
+        for _ in 0..CALLS {
+            calls.spawn(call(layer.clone(), random.fork()));
+            match random.u8(0..8) {
+                0 => layer.handle().set_limit(random.usize(1..6)),
+                1 => calls.abort_all(),
+                2 => tokio::time::sleep(Duration::from_millis(random.u64(0..30))).await,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+        while calls.join_next().await.is_some() {}
+    });
+}
+
+fn soak(name: &str, layer: &BackpressureLayer) {
+    std::thread::scope(|scope| {
+        for seed in [1, 2] {
+            scope.spawn(move || thread(layer, seed));
+        }
+    });
+    let gate: Handle = layer.handle();
+    assert_eq!((gate.in_flight(), gate.queued()), (0, 0), "{name}");
+}
+
+#[test]
+fn after_two_threads_random_drops_and_panics_nothing_is_held() {
+    let layer = BackpressureLayer::max_inflight(3).max_queued(8).queue_timeout(Duration::from_millis(40));
+    soak("fixed", &layer);
+    soak("newest first", &layer.clone().order(Order::NewestFirstUnderOverload));
+    soak("aimd", &layer.clone().adaptive(Aimd::new()));
+    soak("vegas by key", &layer.clone().adaptive(Vegas::new()).key_by(KeyBy::tenant()));
+    soak("by key", &layer.key_by(KeyBy::tenant()));
+}
