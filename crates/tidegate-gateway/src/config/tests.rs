@@ -73,7 +73,7 @@ fn every_unknown_key_is_refused_with_the_nearest_known_one() {
         ),
         (
             "[policies.default.backpressure]\nrps = 3",
-            "policies.default.backpressure: unknown key `rps`, expected one of `max_inflight`, `max_queued`, `queue_timeout`",
+            "policies.default.backpressure: unknown key `rps`, expected one of `max_inflight`, `max_queued`, `queue_timeout`, `order`, `adaptive`, `min_inflight`",
         ),
         (
             "[providers.x]\nbase_url = \"http://x\"\ndialect = \"openai\"\napi_key = \"sk-secret\"",

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{
-    BackpressureConfig, CircuitBreakerConfig, ConfigError, FallbackConfig, OnLimitConfig, RateLimiterConfig,
-    ResilienceConfig, RetryConfig, TimeoutConfig,
+    AdaptiveConfig, BackpressureConfig, CircuitBreakerConfig, ConfigError, FallbackConfig, OnLimitConfig,
+    OrderConfig, RateLimiterConfig, ResilienceConfig, RetryConfig, TimeoutConfig,
 };
+use crate::backpressure::{Aimd, Gradient, Order, Vegas};
 use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
 use crate::{
@@ -189,9 +190,25 @@ impl CircuitBreakerConfig {
 impl BackpressureConfig {
     fn layer(&self) -> Result<BackpressureLayer, ConfigError> {
         at_least_one("max_inflight", self.max_inflight as u64)?;
-        Ok(BackpressureLayer::max_inflight(self.max_inflight)
+        at_least_one("min_inflight", self.min_inflight as u64)?;
+        if self.min_inflight > self.max_inflight {
+            let most = format!("at most max_inflight, {}", self.max_inflight);
+            return Err(ConfigError::new("min_inflight", &most, self.min_inflight));
+        }
+        let layer = BackpressureLayer::max_inflight(self.max_inflight)
             .max_queued(self.max_queued)
-            .queue_timeout(self.queue_timeout))
+            .queue_timeout(self.queue_timeout)
+            .order(match self.order {
+                OrderConfig::Fifo => Order::Fifo,
+                OrderConfig::NewestFirstUnderOverload => Order::NewestFirstUnderOverload,
+            })
+            .min_inflight(self.min_inflight);
+        Ok(match self.adaptive {
+            None => layer,
+            Some(AdaptiveConfig::Aimd) => layer.adaptive(Aimd::new()),
+            Some(AdaptiveConfig::Gradient) => layer.adaptive(Gradient::new()),
+            Some(AdaptiveConfig::Vegas) => layer.adaptive(Vegas::new()),
+        })
     }
 }
 

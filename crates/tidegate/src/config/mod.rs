@@ -54,8 +54,8 @@ mod seconds;
 
 pub use error::ConfigError;
 pub use parts::{
-    BackpressureConfig, CircuitBreakerConfig, FallbackConfig, OnLimitConfig, RateLimiterConfig,
-    ResilienceConfig, RetryConfig, TimeoutConfig,
+    AdaptiveConfig, BackpressureConfig, CircuitBreakerConfig, FallbackConfig, OnLimitConfig, OrderConfig,
+    RateLimiterConfig, ResilienceConfig, RetryConfig, TimeoutConfig,
 };
 
 #[cfg(test)]

@@ -126,13 +126,43 @@ pub struct CircuitBreakerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackpressureConfig {
-    /// Calls in flight, bodies included; 50.
+    /// Calls in flight, bodies included; an adaptive limit is never higher; 50.
     pub max_inflight: usize,
-    /// Calls that may wait for a permit; 64.
+    /// Calls of each priority that may wait for a permit; 64.
     pub max_queued: usize,
     /// How long a call waits for a permit; 10 s.
     #[serde(with = "seconds")]
     pub queue_timeout: Duration,
+    /// Who goes first of those who wait; `"fifo"`.
+    pub order: OrderConfig,
+    /// How the limit finds itself; it stays at `max_inflight`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveConfig>,
+    /// An adaptive limit is never lower; 1.
+    pub min_inflight: usize,
+}
+
+/// Who goes first of those who wait for a permit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderConfig {
+    /// First come, first served.
+    #[default]
+    Fifo,
+    /// The newest first while more than half of the queue is full.
+    NewestFirstUnderOverload,
+}
+
+/// How a limit finds itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdaptiveConfig {
+    /// [`Aimd`](crate::backpressure::Aimd).
+    Aimd,
+    /// [`Gradient`](crate::backpressure::Gradient).
+    Gradient,
+    /// [`Vegas`](crate::backpressure::Vegas).
+    Vegas,
 }
 
 /// Clocks.
@@ -220,7 +250,14 @@ impl Default for CircuitBreakerConfig {
 
 impl Default for BackpressureConfig {
     fn default() -> Self {
-        Self { max_inflight: 50, max_queued: 64, queue_timeout: Duration::from_secs(10) }
+        Self {
+            max_inflight: 50,
+            max_queued: 64,
+            queue_timeout: Duration::from_secs(10),
+            order: OrderConfig::Fifo,
+            adaptive: None,
+            min_inflight: 1,
+        }
     }
 }
 

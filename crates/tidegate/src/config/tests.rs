@@ -124,12 +124,36 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "circuit_breaker.cooldown_jitter: expected a number from 0 to 1, found 1.5",
         ),
         ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
+        ("backpressure = { min_inflight = 0 }", "backpressure.min_inflight: expected at least 1, found 0"),
+        (
+            "backpressure = { max_inflight = 8, min_inflight = 9 }",
+            "backpressure.min_inflight: expected at most max_inflight, 8, found 9",
+        ),
         ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
         ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
         ("timeout = { total = \"0s\" }", "timeout.total: expected more than no time, found 0s"),
     ] {
         assert_eq!(refused(text), message);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_in_flight_that_finds_itself_is_one_word() {
+    for algorithm in ["aimd", "gradient", "vegas"] {
+        let text =
+            format!("backpressure = {{ adaptive = \"{algorithm}\", min_inflight = 4, max_inflight = 200 }}");
+        let signals = ResilienceBuilder::from_config(&read(&text)).unwrap().build().signals();
+        assert_eq!(
+            signals.snapshot().max_inflight,
+            Some(10),
+            "half of 20, until the provider was seen at ease"
+        );
+    }
+    let text = "backpressure = { adaptive = \"reno\" }";
+    let error = toml::from_str::<ResilienceConfig>(text).unwrap_err().to_string();
+    assert!(error.contains("unknown variant `reno`, expected one of `aimd`, `gradient`, `vegas`"), "{error}");
+    let text = "backpressure = { order = \"newest_first_under_overload\" }";
+    assert!(ResilienceBuilder::from_config(&read(text)).is_ok());
 }
 
 #[test]
@@ -146,6 +170,7 @@ fn unknown_keys_are_refused() {
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
         "retry = { max_delay = \"45s\" }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+         backpressure = { adaptive = \"vegas\", order = \"newest_first_under_overload\" }\n\
          timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
     );
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
