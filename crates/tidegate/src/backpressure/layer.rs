@@ -71,7 +71,7 @@ impl BackpressureLayer {
 
     /// Finds the limit by itself, between [`min_inflight`](Self::min_inflight) and
     /// [`max_inflight`](Self::max_inflight), from how long the provider takes and what it refuses. Begins at 20, or as
-    /// near as the two allow.
+    /// near as the two allow; until it has seen the provider at ease once (16 answers), half of that is in force.
     ///
     /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own; every limit
     /// has a clone of it.

@@ -13,8 +13,9 @@ use crate::{BoxError, ErrorCode, Outcome, clock};
 #[derive(Debug)]
 pub struct Permit {
     bulkhead: Option<Arc<Bulkhead>>,
-    /// What an adaptive limit will want to know; nothing under a fixed one, or once all is said.
-    call: Option<Call>,
+    /// What an adaptive limit will want to know; nothing under a fixed one, or once all is said. Boxed: an
+    /// allocation for a call under an adaptive limit, and a pointer in the bodies of all others.
+    call: Option<Box<Call>>,
 }
 
 #[derive(Debug)]
@@ -41,12 +42,12 @@ impl Permit {
         if let Some(bulkhead) = &self.bulkhead
             && bulkhead.is_adaptive()
         {
-            self.call = Some(Call {
+            self.call = Some(Box::new(Call {
                 handle: handle.clone(),
                 begun: clock::now(),
                 bytes: body.size_hint().exact(),
                 in_flight: bulkhead.slots.taken(),
-            });
+            }));
         }
     }
 
