@@ -80,15 +80,19 @@ where
                 }
                 // The head is here: from now on the permit belongs to the body.
                 StateProj::Calling { future, permit } => {
-                    let result = ready!(future.poll(cx)).map_err(Into::into);
+                    let result = ready!(future.poll(cx));
                     let mut permit = permit.take().expect("polled after completion");
-                    permit.head(|| match &result {
-                        Ok(response) => Outcome::of(response),
-                        Err(error) => Outcome::of_error(&**error),
+                    return Poll::Ready(match result {
+                        Ok(response) => {
+                            permit.head(|| Outcome::of(&response));
+                            Ok(response.map(|body| Watched::new(body, permit)))
+                        }
+                        Err(error) => {
+                            let error = error.into();
+                            permit.head(|| Outcome::of_error(&*error));
+                            Err(error)
+                        }
                     });
-                    return Poll::Ready(
-                        result.map(|response| response.map(|body| Watched::new(body, permit))),
-                    );
                 }
                 StateProj::Refused(rejection) => {
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));

@@ -147,6 +147,7 @@ impl Handle {
         }
     }
 
+    #[inline]
     pub(super) fn enter<B>(&self, request: &Request<B>) -> Entry {
         match &*self.0 {
             Limited::Not => Entry::Admitted(Permit::unlimited()),
@@ -161,10 +162,16 @@ impl Handle {
         }
     }
 
+    #[inline]
     fn ask<B>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> Entry {
         if bulkhead.slots.try_take() {
             return Entry::Admitted(Permit::holding(Arc::clone(bulkhead)));
         }
+        self.queue(bulkhead, request)
+    }
+
+    #[cold]
+    fn queue<B>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> Entry {
         // Where nobody queues, a refusal needs no clock.
         if self.0.settings().max_queued == 0 {
             return Entry::Refused(queue_is_full());

@@ -38,6 +38,7 @@ impl Permit {
     }
 
     /// The call begins, with this body. A fixed limit asks neither the clock nor the body.
+    #[inline]
     pub(super) fn begin(&mut self, handle: &Handle, body: &impl Body) {
         if let Some(bulkhead) = &self.bulkhead
             && bulkhead.is_adaptive()
@@ -52,6 +53,7 @@ impl Permit {
     }
 
     /// The head of the answer is here, or an error in its place.
+    #[inline]
     pub(super) fn head(&mut self, outcome: impl FnOnce() -> Outcome) {
         let Some(call) = &self.call else { return };
         match outcome() {

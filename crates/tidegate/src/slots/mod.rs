@@ -27,7 +27,10 @@ mod word;
 pub use self::line::Order;
 
 /// So many slots, and those who wait for one. Whoever takes a slot must [`release`](Self::release) it.
+///
+/// The word comes first, beside the count of an `Arc` around it.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Slots {
     word: AtomicU64,
     max_waiting: usize,
