@@ -131,7 +131,7 @@ impl Adaptive {
         if self.is_resting() {
             self.unloaded = Some(match self.unloaded {
                 // The same but for chance: the truth is in between.
-                Some(known) if round.low <= known && known <= round.high => (known * 3 + round.middle) / 4,
+                Some(known) if round.low <= known && known <= round.high => known / 4 * 3 + round.middle / 4,
                 _ => round.middle,
             });
             self.until_rest = REST_EVERY;

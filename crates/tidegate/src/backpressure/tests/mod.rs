@@ -48,6 +48,42 @@ async fn p03_the_permit_lives_until_the_body_ends_or_is_dropped() {
     assert_eq!(gate.in_flight(), 0);
 }
 
+/// P07: a call that hangs, is dropped or cancelled leaks its slot.
+#[tokio::test(start_paused = true)]
+async fn p07_a_permit_is_given_back_wherever_its_call_is_dropped() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1);
+    let (service, gate) = (layer.layer(inner), layer.handle());
+    let spawn = || tokio_test::task::spawn(service.clone().oneshot(request()));
+    provider.otherwise(Answer::status(200).stall());
+
+    let streaming = assert_ready!(spawn().poll()).unwrap();
+    let (mut granted, mut waits) = (spawn(), spawn());
+    assert!(granted.poll().is_pending() && waits.poll().is_pending());
+    drop(streaming);
+    assert_eq!((gate.in_flight(), gate.queued()), (1, 1));
+    drop(granted);
+    assert!(waits.is_woken(), "what was granted to one who left goes on to the next");
+    drop(waits);
+    assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
+
+    provider.hang();
+    let mut hangs = spawn();
+    assert!(hangs.poll().is_pending());
+    drop(hangs);
+    assert_eq!(gate.in_flight(), 0);
+
+    let panics = tower::service_fn(
+        |_: Request<Payload>| -> std::future::Ready<Result<http::Response<Payload>, crate::BoxError>> {
+            std::panic::resume_unwind(Box::new("in call"))
+        },
+    );
+    let mut service = layer.layer(panics);
+    let call = std::panic::AssertUnwindSafe(|| tower::Service::call(&mut service, request()));
+    assert!(std::panic::catch_unwind(call).is_err());
+    assert_eq!(gate.in_flight(), 0);
+}
+
 /// P14: ten thousand callers behind one slot, all told "ready".
 #[tokio::test(start_paused = true)]
 async fn p14_the_queue_is_bounded_in_number() {
