@@ -153,10 +153,10 @@ impl Handle {
             Limited::Not => Entry::Admitted(Permit::unlimited()),
             Limited::AsOne(bulkhead) => self.ask(bulkhead, request),
             Limited::ByKey(bulkheads, limit) => {
-                let limit = limit.load(Ordering::Relaxed);
-                let bulkhead = bulkheads.of(request, || Arc::new(Bulkhead::new(limit, self.0.settings())));
+                let limit = || limit.load(Ordering::Relaxed);
+                let bulkhead = bulkheads.of(request, || Arc::new(Bulkhead::new(limit(), self.0.settings())));
                 // It may have been made while the limit was being changed.
-                bulkhead.keep_limit(limit);
+                bulkhead.keep_limit(limit());
                 self.ask(&bulkhead, request)
             }
         }
