@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use http::response::Parts;
 
-use crate::{Outcome, Scan};
+use crate::{Announced, Outcome, Scan};
 
 /// Judges what a provider answered.
 ///
@@ -27,6 +27,19 @@ pub trait Classify: Send + Sync + 'static {
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let _ = head;
         None
+    }
+
+    /// Who finds the tokens that were counted in the body of a good answer that is no stream. Asked only when somebody
+    /// wants to know ([`Meter`](crate::Meter)).
+    fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+        let _ = head;
+        None
+    }
+
+    /// What the headers of an answer, good or bad, say of the provider's limits. By default, what
+    /// [any provider](Announced::from_headers) may say.
+    fn announced(&self, headers: &HeaderMap) -> Announced {
+        Announced::from_headers(headers)
     }
 }
 

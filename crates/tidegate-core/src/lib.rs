@@ -3,10 +3,12 @@
 //! One attempt at a provider comes to one [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
 //! provider said when to come back, a [`Hint`]. When one of our own layers says no, that is a
 //! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]; the time a call may
-//! take as a whole is a [`Deadline`]. What was decided on the way is the call's [`Trail`].
+//! take as a whole is a [`Deadline`]. What was decided on the way is the call's [`Trail`], and what it used its
+//! [`Meter`].
 //!
 //! This crate knows `http` and nobody else: no vendor, no runtime, no clock.
 
+mod announced;
 mod classify;
 mod code;
 mod compose;
@@ -14,7 +16,9 @@ mod continuation;
 mod deadline;
 mod elapsed;
 mod envelope;
+mod estimate;
 mod hint;
+mod meter;
 mod outcome;
 mod payload;
 mod priority;
@@ -23,6 +27,7 @@ mod scan;
 mod trail;
 mod upload;
 
+pub use announced::{Allowance, Announced, Currency, Reset};
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use compose::{Bounds, Compose, Question, Transcribe};
@@ -30,7 +35,9 @@ pub use continuation::{Continue, Rewritten, Splice, Unfit};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
 pub use envelope::Envelope;
+pub use estimate::{ByLength, Estimate, Estimated};
 pub use hint::{Hint, HintSource, Scope};
+pub use meter::{Attempt, Meter, Metered};
 pub use outcome::{Cause, Failure, Outcome};
 pub use payload::{Collect, Payload};
 pub use priority::Priority;

@@ -15,7 +15,9 @@ pub struct Rejection {
     gate: Gate,
     code: ErrorCode,
     reason: &'static str,
+    quota: Option<&'static str>,
     retry_after: Option<Duration>,
+    follows_attempt: bool,
 }
 
 /// The layer that said no.
@@ -35,13 +37,26 @@ impl Rejection {
     /// `gate` said no, and a caller should see `code`.
     #[must_use]
     pub const fn new(gate: Gate, code: ErrorCode) -> Self {
-        Self { gate, code, reason: gate.usual_reason(), retry_after: None }
+        let reason = gate.usual_reason();
+        Self { gate, code, reason, quota: None, retry_after: None, follows_attempt: false }
     }
 
     /// The same with a reason of its own: lower case, one clause.
     #[must_use]
     pub const fn because(self, reason: &'static str) -> Self {
         Self { reason, ..self }
+    }
+
+    /// The same, with the quota that lacks room: `tokens per minute`.
+    #[must_use]
+    pub const fn for_lack_of(self, quota: &'static str) -> Self {
+        Self { quota: Some(quota), ..self }
+    }
+
+    /// The same, of a call that had reached its provider before: with an attempt that came to nothing.
+    #[must_use]
+    pub const fn after_attempt(self) -> Self {
+        Self { follows_attempt: true, ..self }
     }
 
     /// The same, with the time after which asking again may succeed.
@@ -72,6 +87,18 @@ impl Rejection {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         self.reason
+    }
+
+    /// The quota that lacks room, if it is for the lack of one.
+    #[must_use]
+    pub const fn quota(&self) -> Option<&'static str> {
+        self.quota
+    }
+
+    /// Whether the call had reached its provider before it was refused, with an attempt that came to nothing.
+    #[must_use]
+    pub const fn follows_attempt(&self) -> bool {
+        self.follows_attempt
     }
 
     /// When asking again may succeed, if that is known.
@@ -112,6 +139,9 @@ impl Gate {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason)?;
+        if let Some(quota) = self.quota {
+            write!(f, " ({quota})")?;
+        }
         let Some(wait) = self.retry_after else { return Ok(()) };
         f.write_str(match self.gate {
             Gate::CircuitBreaker => " for another ",
@@ -143,6 +173,14 @@ mod tests {
             open().with_retry_after(Duration::from_millis(40)).to_string(),
             "circuit open for another 40ms"
         );
+    }
+
+    #[test]
+    fn names_the_quota_that_lacks_room() {
+        let rejection = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited)
+            .for_lack_of("tokens per minute")
+            .with_retry_after(Duration::from_secs(12));
+        assert_eq!(rejection.to_string(), "rate limit reached (tokens per minute), retry after 12s");
     }
 
     #[test]

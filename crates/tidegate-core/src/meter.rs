@@ -1,0 +1,218 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use http::Extensions;
+
+use crate::Usage;
+
+/// What the attempts of one call have used so far, in tokens.
+///
+/// A handle: the one who counts tokens puts one into the extensions of a request, and the wire (`ClassifyLayer`)
+/// writes to it what was sent, what came, and what the provider counted. Without one nothing is counted and nothing is
+/// allocated. Of several on the way of one request each hears everything: the inner ones have the outer ones for
+/// [parents](Self::within).
+#[derive(Clone, Debug)]
+pub struct Meter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// What the prompt is taken to be until the provider says.
+    prompt: u64,
+    total: Mutex<Metered>,
+    parent: Option<Meter>,
+}
+
+/// What a [`Meter`] shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metered {
+    /// Attempts that reached the wire.
+    pub attempts: u32,
+    /// Tokens of their prompts: as counted by the provider, else as estimated.
+    pub input: u64,
+    /// Tokens of their answers: as counted by the provider, else as seen.
+    pub output: u64,
+    /// Of the attempts, those of whose answers nothing is known: not begun, or not to be read.
+    pub unknown: u32,
+}
+
+/// One attempt, as the wire tells of it. Whatever is told is on the meters at once: how it ends needs no telling.
+#[derive(Debug)]
+pub struct Attempt {
+    meter: Meter,
+    input: Option<u64>,
+    output: Option<u64>,
+    /// Pieces of the answer that have come.
+    seen: u64,
+}
+
+impl Meter {
+    /// A meter for a call whose prompt has about `prompt` tokens.
+    #[must_use]
+    pub fn new(prompt: u64) -> Self {
+        Self(Arc::new(Inner { prompt, total: Mutex::default(), parent: None }))
+    }
+
+    /// The meter of this request, if it has one.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// A meter that is put into `extensions`, so that what is told to it is told to the one that was there, too.
+    #[must_use]
+    pub fn within(prompt: u64, extensions: &mut Extensions) -> Self {
+        let parent = extensions.remove();
+        let meter = Self(Arc::new(Inner { prompt, total: Mutex::default(), parent }));
+        extensions.insert(meter.clone());
+        meter
+    }
+
+    /// An attempt reaches the wire.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        self.each(|prompt, total| {
+            total.attempts = total.attempts.saturating_add(1);
+            total.unknown = total.unknown.saturating_add(1);
+            total.input = total.input.saturating_add(prompt);
+        });
+        Attempt { meter: self.clone(), input: None, output: None, seen: 0 }
+    }
+
+    /// What has been used so far.
+    #[must_use]
+    pub fn read(&self) -> Metered {
+        *self.lock()
+    }
+
+    fn each(&self, change: impl Fn(u64, &mut Metered)) {
+        let mut next = Some(self);
+        while let Some(meter) = next {
+            change(meter.0.prompt, &mut meter.lock());
+            next = meter.0.parent.as_ref();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Metered> {
+        self.0.total.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// It was not sent after all: somebody below the wire refused it.
+    pub fn withdraw(self) {
+        let Self { meter, input, output, .. } = self;
+        meter.each(|prompt, total| {
+            total.attempts = total.attempts.saturating_sub(1);
+            total.input = total.input.saturating_sub(input.unwrap_or(prompt));
+            match output {
+                Some(output) => total.output = total.output.saturating_sub(output),
+                None => total.unknown = total.unknown.saturating_sub(1),
+            }
+        });
+    }
+
+    /// The provider turned it down unread: no tokens were used.
+    pub fn refused(&mut self) {
+        self.tell(Some(0), Some(0));
+    }
+
+    /// The answer is one that can be followed, or one without a word: from here on what is not told has not been used.
+    pub fn begin(&mut self) {
+        self.tell(self.input, Some(self.output.unwrap_or_default()));
+    }
+
+    /// Pieces of the answer came. One is taken for a token, as most providers cut them.
+    pub fn see(&mut self, pieces: u32) {
+        self.seen = self.seen.saturating_add(u64::from(pieces));
+        if self.output.is_none_or(|output| output < self.seen) {
+            self.tell(self.input, Some(self.seen));
+        }
+    }
+
+    /// The provider said what it has counted up to now. Until the end the pieces that came may be more than that:
+    /// some count only then.
+    pub fn count(&mut self, usage: Usage, is_final: bool) {
+        let output = usage.output.map(|output| if is_final { output } else { output.max(self.seen) });
+        self.tell(usage.input.or(self.input), output.or(self.output));
+    }
+
+    fn tell(&mut self, input: Option<u64>, output: Option<u64>) {
+        if (input, output) == (self.input, self.output) {
+            return;
+        }
+        let (was_input, was_output) = (self.input, self.output);
+        self.meter.each(|prompt, total| {
+            let rest = total.input.saturating_sub(was_input.unwrap_or(prompt));
+            total.input = rest.saturating_add(input.unwrap_or(prompt));
+            let rest = total.output.saturating_sub(was_output.unwrap_or_default());
+            total.output = rest.saturating_add(output.unwrap_or_default());
+            if was_output.is_none() && output.is_some() {
+                total.unknown = total.unknown.saturating_sub(1);
+            }
+        });
+        (self.input, self.output) = (input, output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(input: u64, output: u64) -> Usage {
+        Usage { input: Some(input), output: Some(output) }
+    }
+
+    #[test]
+    fn an_attempt_is_taken_for_the_estimate_until_somebody_knows_better() {
+        let meter = Meter::new(100);
+        assert_eq!(meter.read(), Metered::default());
+        let mut attempt = meter.attempt();
+        assert_eq!(meter.read(), Metered { attempts: 1, input: 100, output: 0, unknown: 1 });
+        attempt.see(3);
+        assert_eq!(meter.read(), Metered { attempts: 1, input: 100, output: 3, unknown: 0 });
+        // Anthropic tells the input first, and an output of 1.
+        attempt.count(usage(90, 1), false);
+        assert_eq!((meter.read().input, meter.read().output), (90, 3));
+        attempt.see(4);
+        attempt.count(usage(90, 6), true);
+        assert_eq!((meter.read().input, meter.read().output), (90, 6));
+    }
+
+    #[test]
+    fn the_attempts_of_one_call_add_up() {
+        let meter = Meter::new(100);
+        meter.attempt().refused();
+        let mut broken = meter.attempt();
+        broken.begin();
+        broken.see(7);
+        drop(broken);
+        let mut good = meter.attempt();
+        good.count(usage(110, 50), true);
+        meter.attempt().withdraw();
+        assert_eq!(meter.read(), Metered { attempts: 3, input: 210, output: 57, unknown: 0 });
+    }
+
+    #[test]
+    fn each_of_several_meters_hears_everything() {
+        let mut extensions = Extensions::new();
+        let outer = Meter::within(100, &mut extensions);
+        let inner = Meter::within(80, &mut extensions);
+        let mut attempt = Meter::of(&extensions).unwrap().attempt();
+        assert_eq!((outer.read().input, inner.read().input), (100, 80));
+        attempt.count(usage(90, 5), true);
+        assert_eq!(outer.read(), inner.read());
+        assert_eq!(outer.read(), Metered { attempts: 1, input: 90, output: 5, unknown: 0 });
+    }
+
+    #[test]
+    fn absurd_counts_neither_panic_nor_overflow() {
+        let meter = Meter::new(u64::MAX);
+        let mut attempt = meter.attempt();
+        let mut other = meter.attempt();
+        attempt.count(usage(u64::MAX, u64::MAX), false);
+        other.count(usage(u64::MAX, u64::MAX), true);
+        attempt.see(u32::MAX);
+        attempt.count(usage(0, 0), true);
+        other.withdraw();
+        assert_eq!(meter.read().attempts, 1);
+    }
+}
