@@ -1,183 +1,202 @@
-//! A token bucket as one number: the generic cell rate algorithm (ITU-T I.371, "GCRA").
+//! A token bucket: the generic cell rate algorithm (ITU-T I.371, "GCRA"), for calls of any cost.
 
-use std::num::NonZeroU32;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use crate::Deadline;
-
-/// `burst` at once, and then one every `interval`.
+/// `count` in every `period`, of which `burst` may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
-    interval: Duration,
-    burst: u32,
+    count: u64,
+    /// In nanoseconds.
+    period: u64,
+    burst: u64,
 }
 
 /// How much of a [`Rate`] is spent.
 ///
-/// Holds the moment at which the bucket will be full again. Nothing runs in the background: a bucket that
-/// nobody asks costs nothing.
-#[derive(Clone, Copy, Debug)]
+/// Holds what is owed at a moment; it is paid off as time goes by. Nothing runs in the background: a bucket that
+/// nobody asks costs nothing. What is owed is counted in units of which one call of cost one owes `period` and one
+/// nanosecond pays `count`: whole numbers all the way, so that nothing is lost or gained by rounding, be it a token a
+/// day or ten thousand million a second.
+#[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Rate,
-    full_at: Instant,
+    at: Instant,
+    owed: u128,
+    lows: Lows,
 }
 
+/// How little was owed, and when: what refilled since a spending is known by it.
+///
+/// Later lows are higher ones, or the earlier ones would be of no interest. Of more than a few the two that differ least
+/// are taken as one, to the disadvantage of the one who asks.
+#[derive(Clone, Debug)]
+struct Lows {
+    lows: [(Instant, u128); LOWS],
+    count: usize,
+}
+
+const LOWS: usize = 4;
+
 impl Rate {
-    /// `count` in every `period`, of which `burst` may come at once.
-    pub(crate) fn new(count: NonZeroU32, period: Duration, burst: NonZeroU32) -> Self {
-        // Rounded up: a nanosecond too slow is within the quota, a nanosecond too fast is not.
-        let nanos = period.as_nanos().div_ceil(u128::from(count.get()));
-        Self { interval: Duration::from_nanos_u128(nanos), burst: burst.get() }
+    /// Periods above a century are taken as one, so that no product overflows.
+    pub(crate) fn new(count: NonZeroU64, period: Duration, burst: NonZeroU64) -> Self {
+        const CENTURY: u128 = 100 * 365 * 24 * 60 * 60 * 1_000_000_000;
+        let period = u64::try_from(period.as_nanos().min(CENTURY)).unwrap_or(u64::MAX);
+        Self { count: count.get(), period, burst: burst.get() }
     }
 
-    fn spend_of(self, count: u32) -> Duration {
-        self.interval.saturating_mul(count)
+    fn owed_for(&self, cost: u64) -> u128 {
+        u128::from(cost) * u128::from(self.period)
+    }
+
+    fn paid_in(&self, time: Duration) -> u128 {
+        time.as_nanos().saturating_mul(u128::from(self.count))
+    }
+
+    /// Rounded up: a nanosecond too slow is within the quota, a nanosecond too fast is not.
+    fn time_to_pay(&self, owed: u128) -> Duration {
+        let nanos = owed.div_ceil(u128::from(self.count));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
 
 impl Bucket {
     /// A full bucket.
     pub(crate) fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, full_at: now }
+        Self { rate, at: now, owed: 0, lows: Lows { lows: [(now, 0); LOWS], count: 0 } }
     }
 
-    /// Spends one, or says how long until there is one.
-    pub(crate) fn spend(&mut self, now: Instant) -> Result<(), Duration> {
-        match self.wait(0, now) {
+    /// Spends `cost`, or says how long until it can.
+    pub(crate) fn spend(&mut self, cost: u64, now: Instant) -> Result<(), Duration> {
+        match self.wait(0, cost, now) {
             Duration::ZERO => {
-                self.full_at = after(self.full_at.max(now), self.rate.interval);
+                self.take(cost, now);
                 Ok(())
             }
             wait => Err(wait),
         }
     }
 
-    /// How long until there is one for a call with `ahead` others before it.
-    pub(crate) fn wait(&self, ahead: u32, now: Instant) -> Duration {
-        let owed = self.full_at.saturating_duration_since(now);
-        owed.saturating_add(self.rate.spend_of(ahead.saturating_add(1)))
-            .saturating_sub(self.rate.spend_of(self.rate.burst))
-    }
-
-    /// Gives one back that was spent at `spent` and not used. What has refilled since then gains nothing: it
-    /// would be there twice.
-    pub(crate) fn refund(&mut self, spent: Instant, now: Instant) {
-        if after(spent, self.rate.interval) <= now {
-            return;
+    /// How long until there is room for a call of `cost`, with others before it that cost `ahead`.
+    ///
+    /// What costs more than the bucket holds passes when it is full, and those who come after pay for it: refused until
+    /// there is room, it would be refused for ever.
+    pub(crate) fn wait(&self, ahead: u64, cost: u64, now: Instant) -> Duration {
+        if cost == 0 && ahead == 0 {
+            return Duration::ZERO;
         }
-        self.full_at = self.full_at.checked_sub(self.rate.interval).unwrap_or(now).max(now);
+        let due = self.owed(now).saturating_add(self.rate.owed_for(ahead));
+        let room = self.rate.owed_for(self.rate.burst.saturating_sub(cost));
+        if due <= room { Duration::ZERO } else { self.rate.time_to_pay(due - room) }
     }
 
-    /// Empties the bucket so that it holds exactly one at `then`, and refills from there.
-    pub(crate) fn drain_until(&mut self, then: Instant) {
-        let spent = self.rate.spend_of(self.rate.burst.saturating_sub(1));
-        self.full_at = self.full_at.max(after(then, spent));
+    /// Spends `cost`, whether there is room or not: what is missing is owed, and waited for by those who come after.
+    pub(crate) fn take(&mut self, cost: u64, now: Instant) {
+        let owed = self.owed(now);
+        self.lows.note(owed, now);
+        self.restate(owed.saturating_add(self.rate.owed_for(cost)), now);
     }
 
-    /// How many are left.
-    pub(crate) fn remaining(&self, now: Instant) -> u32 {
-        let owed = self.full_at.saturating_duration_since(now);
-        let free = self.rate.spend_of(self.rate.burst).saturating_sub(owed);
-        let whole = free.as_nanos() / self.rate.interval.as_nanos().max(1);
-        u32::try_from(whole).unwrap_or(u32::MAX)
+    /// Gives back `cost` that was spent at `spent` and not used. As much as had not refilled since then: the rest
+    /// would be there twice.
+    ///
+    /// Had it not been spent, the bucket would have been full whenever less than this was owed; so the least that has
+    /// been owed since is all there is to give back.
+    pub(crate) fn give_back(&mut self, cost: u64, spent: Instant, now: Instant) {
+        let owed = self.owed(now);
+        let least = self.lows.since(spent).map_or(owed, |low| low.min(owed));
+        let back = self.rate.owed_for(cost).min(least);
+        self.restate(owed - back, now);
+        self.lows.lower(spent, back);
+    }
+
+    /// Empties the bucket so that it holds exactly `left` at `then`, unless it would hold less anyway.
+    pub(crate) fn drain_until(&mut self, left: u64, then: Instant, now: Instant) {
+        let spent = self.rate.owed_for(self.rate.burst.saturating_sub(left));
+        let owed = spent.saturating_add(self.rate.paid_in(then.saturating_duration_since(now)));
+        if owed > self.owed(now) {
+            self.restate(owed, now);
+            self.forget_before(now);
+        }
+    }
+
+    /// Takes somebody's word for it: at `then` there were `left`, and `since` then that much has been spent.
+    pub(crate) fn set(&mut self, left: u64, then: Instant, since: u64) {
+        let owed = self.rate.owed_for(self.rate.burst.saturating_sub(left));
+        (self.at, self.owed) = (then, owed.saturating_add(self.rate.owed_for(since)));
+        self.forget_before(then);
+    }
+
+    /// How much is left.
+    pub(crate) fn remaining(&self, now: Instant) -> u64 {
+        let free = self.rate.owed_for(self.rate.burst).saturating_sub(self.owed(now));
+        match self.rate.period {
+            0 => self.rate.burst,
+            period => u64::try_from(free / u128::from(period)).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether nothing is missing.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.owed(now) == 0
+    }
+
+    /// What was spent before `then` is part of what is owed now, and nothing of it can be given back.
+    fn forget_before(&mut self, then: Instant) {
+        (self.lows.lows[0], self.lows.count) = ((then, 0), 1);
+    }
+
+    /// The moment of a call may have been read before that of another who was faster: time does not go back.
+    fn owed(&self, now: Instant) -> u128 {
+        self.owed.saturating_sub(self.rate.paid_in(now.saturating_duration_since(self.at)))
+    }
+
+    fn restate(&mut self, owed: u128, now: Instant) {
+        (self.at, self.owed) = (self.at.max(now), owed);
     }
 }
 
-fn after(moment: Instant, wait: Duration) -> Instant {
-    Deadline::after(wait, moment).instant()
+impl Lows {
+    fn note(&mut self, owed: u128, now: Instant) {
+        while self.count > 0 && self.lows[self.count - 1].1 >= owed {
+            self.count -= 1;
+        }
+        if self.count == LOWS {
+            self.forget_one();
+        }
+        self.lows[self.count] = (now, owed);
+        self.count += 1;
+    }
+
+    /// Of the two that differ least, the lower one is taken to have been when the later one was.
+    fn forget_one(&mut self) {
+        let step = |at: &usize| self.lows[at + 1].1 - self.lows[*at].1;
+        let closest = (0..LOWS - 1).min_by_key(step).unwrap_or_default();
+        self.lows[closest].0 = self.lows[closest + 1].0;
+        self.lows.copy_within(closest + 2.., closest + 1);
+        self.count -= 1;
+    }
+
+    /// What was spent at `moment` had not been: so much less was owed ever since.
+    fn lower(&mut self, moment: Instant, by: u128) {
+        let later = self.lows[..self.count].iter().position(|low| low.0 > moment).unwrap_or(self.count);
+        for low in &mut self.lows[later..self.count] {
+            low.1 -= by.min(low.1);
+        }
+        // A low that is no lower than a later one is of no interest any more.
+        if later < self.count {
+            let keep = self.lows[..later].iter().take_while(|low| low.1 < self.lows[later].1).count();
+            self.lows.copy_within(later..self.count, keep);
+            self.count -= later - keep;
+        }
+    }
+
+    /// The least since `moment`, that moment itself not counted.
+    fn since(&self, moment: Instant) -> Option<u128> {
+        self.lows[..self.count].iter().find(|low| low.0 > moment).map(|low| low.1)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn rate(count: u32, period: Duration, burst: u32) -> Rate {
-        Rate::new(NonZeroU32::new(count).unwrap(), period, NonZeroU32::new(burst).unwrap())
-    }
-
-    #[test]
-    fn a_full_bucket_gives_its_burst_and_then_one_per_interval() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new(rate(5, Duration::from_secs(1), 3), start);
-        assert_eq!(bucket.remaining(start), 3);
-        for _ in 0..3 {
-            assert_eq!(bucket.spend(start), Ok(()));
-        }
-        assert_eq!((bucket.remaining(start), bucket.spend(start)), (0, Err(Duration::from_millis(200))));
-        assert_eq!(bucket.wait(4, start), Duration::from_secs(1));
-        assert_eq!(bucket.spend(start + Duration::from_millis(200)), Ok(()));
-        assert_eq!(bucket.remaining(start + Duration::from_secs(60)), 3);
-    }
-
-    #[test]
-    fn a_refund_is_as_if_nothing_had_been_spent_and_never_more() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new(rate(1, Duration::from_secs(1), 2), start);
-        bucket.spend(start).unwrap();
-        bucket.refund(start, start);
-        bucket.refund(start, start);
-        assert_eq!(bucket.remaining(start), 2);
-    }
-
-    /// A call that was refused below after five seconds gave its token back, though that had long refilled.
-    #[test]
-    fn p11_what_has_refilled_is_not_given_back_once_more() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new(rate(1, Duration::from_secs(1), 1), start);
-        bucket.spend(start).unwrap();
-        let later = start + Duration::from_secs(5);
-        bucket.spend(later).unwrap();
-        bucket.refund(start, later);
-        assert!(bucket.spend(later).is_err());
-    }
-
-    #[test]
-    fn a_drained_bucket_opens_with_one_and_refills_from_there() {
-        let start = Instant::now();
-        let mut bucket = Bucket::new(rate(1, Duration::from_secs(1), 10), start);
-        let then = start + Duration::from_secs(30);
-        bucket.drain_until(then);
-        assert_eq!(bucket.remaining(then), 1);
-        assert_eq!(bucket.spend(then), Ok(()));
-        assert_eq!(bucket.spend(then), Err(Duration::from_secs(1)));
-    }
-
-    proptest! {
-        /// P11: no window of any offset admits more than burst + rate x time.
-        #[test]
-        fn p11_no_window_admits_more_than_burst_and_rate(
-            count in 1u32..50, burst in 1u32..20, gaps in prop::collection::vec(0u64..400, 1..200),
-        ) {
-            let (start, period) = (Instant::now(), Duration::from_secs(1));
-            let mut bucket = Bucket::new(rate(count, period, burst), start);
-            let mut now = start;
-            let mut admitted = Vec::new();
-            for gap in gaps {
-                now += Duration::from_millis(gap);
-                while bucket.spend(now).is_ok() {
-                    admitted.push(now);
-                }
-            }
-            for (first, from) in admitted.iter().enumerate() {
-                for (last, to) in admitted.iter().enumerate().skip(first) {
-                    let allowed = f64::from(burst) + f64::from(count) * (*to - *from).as_secs_f64();
-                    prop_assert!((last - first + 1) as f64 <= allowed + 1e-6);
-                }
-            }
-        }
-
-        #[test]
-        fn an_absurd_rate_neither_panics_nor_overflows(
-            count in 1u32.., secs in 0u64..1 << 40, burst in 1u32.., ahead in 0u32..,
-        ) {
-            let start = Instant::now();
-            let mut bucket = Bucket::new(rate(count, Duration::from_secs(secs), burst), start);
-            let _ = (bucket.spend(start), bucket.wait(ahead, start), bucket.remaining(start));
-            bucket.refund(start, start);
-            bucket.drain_until(start + Duration::from_secs(86_400));
-            let _ = bucket.wait(ahead, start);
-        }
-    }
-}
+mod tests;

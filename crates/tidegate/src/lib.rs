@@ -11,7 +11,7 @@
 //!   ▼  Fallback          per call     whom to ask next when this one cannot answer      │
 //!   ▼  Retry             per call     ask again: is it worth it, affordable, in time?   │
 //!   ▼    Backpressure    per attempt  a permit, held until the body ends                │ gives it back
-//!   ▼    RateLimit       per attempt  a request of the quota                            │ learns from a 429
+//!   ▼    RateLimit       per attempt  a request and its tokens, reserved                │ settles from usage
 //!   ▼    CircuitBreaker  per attempt  is this provider worth asking at all?             │ records the outcome
 //!   ▼      wire          per attempt  clocks and classification                         │ judges head and end
 //! provider
@@ -83,7 +83,12 @@ mod slots;
 mod sync;
 #[cfg(test)]
 mod testing;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "fallback"))]
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "fallback",
+    feature = "rate-limit"
+))]
 #[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
 mod watched;
 
@@ -96,13 +101,14 @@ pub use http_service::HttpService;
 ))]
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
-    BoxError, Category, Cause, Classify, Clock, Continue, Deadline, Elapsed, Envelope, ErrorCode, Failure,
-    Gate, Hint, HintSource, Outcome, Payload, Priority, Rejection, Rewritten, Scope, Splice,
+    Allowance, Announced, Attempt, BoxError, ByLength, Category, Cause, Classify, Clock, Continue, Currency,
+    Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Gate, Hint, HintSource, Meter,
+    Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice,
     StatusClassifier, Step, Trail, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker"))]
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 pub use watched::Watched;
 
 #[cfg(feature = "backpressure")]

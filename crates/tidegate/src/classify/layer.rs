@@ -26,6 +26,12 @@ impl ClassifyLayer {
         Self { classifier, clocks: StreamClocks::new() }
     }
 
+    /// Who judges.
+    #[cfg(feature = "stack")]
+    pub(crate) fn classifier(&self) -> &Arc<dyn Classify> {
+        &self.classifier
+    }
+
     /// How long a stream may be silent.
     #[must_use]
     pub fn clocks(self, clocks: StreamClocks) -> Self {

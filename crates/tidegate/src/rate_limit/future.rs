@@ -1,16 +1,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use http::{Request, Response};
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::Handle;
-use super::gate::Queued;
+use super::line::Queued;
+use super::reservation::Reservation;
+use super::{Handle, ResponseBody};
 use crate::refusal::refuse;
-use crate::{BoxError, HttpService, Outcome, Rejection};
+use crate::{BoxError, HttpService, Outcome, Rejection, Watched};
 
 /// Waits for its turn, then for the answer, and tells the gate what the answer says of the limit.
 #[pin_project]
@@ -27,19 +27,18 @@ enum State<S, F, B> {
         request: Option<Request<B>>,
         handle: Handle,
     },
+    // The future comes first: what the wire has to tell is told before the reservation is settled.
     Calling {
         #[pin]
         future: F,
-        /// When the request was spent.
-        spent: Option<Instant>,
-        handle: Handle,
+        reservation: Option<Reservation>,
     },
     Refused(Option<Rejection>),
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
-    pub(super) fn calling(future: S::Future, spent: Option<Instant>, handle: Handle) -> Self {
-        Self { state: State::Calling { future, spent, handle } }
+    pub(super) fn calling(future: S::Future, reservation: Reservation) -> Self {
+        Self { state: State::Calling { future, reservation: Some(reservation) } }
     }
 
     pub(super) fn queued(queued: Queued, ready: S, request: Request<B>, handle: Handle) -> Self {
@@ -55,7 +54,7 @@ impl<S, B> Future for ResponseFuture<S, B>
 where
     S: HttpService<B>,
 {
-    type Output = Result<Response<S::Body>, BoxError>;
+    type Output = Result<Response<ResponseBody<S::Body>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
@@ -64,12 +63,12 @@ where
                 // Its turn came: call the instance that was made ready.
                 StateProj::Queued { queued, ready, request, handle } => {
                     let entered = ready!(queued.as_mut().poll(cx));
-                    let request = request.take().expect("polled after completion");
+                    let mut request = request.take().expect("polled after completion");
                     match entered {
                         Ok(spent) => {
-                            let handle = handle.clone();
+                            let reservation = Reservation::new(handle.clone(), Some(spent), &mut request);
                             let future = ready.call(request);
-                            state.set(State::Calling { future, spent: Some(spent), handle });
+                            state.set(State::Calling { future, reservation: Some(reservation) });
                         }
                         Err(rejection) => {
                             let rejection = refuse(rejection, handle.0.target(), request.extensions());
@@ -77,20 +76,24 @@ where
                         }
                     }
                 }
-                // The head is here: it may say when to come back.
-                StateProj::Calling { future, spent, handle } => {
+                // The head is here: it may say when to come back, and how much is left.
+                StateProj::Calling { future, reservation } => {
                     let result = ready!(future.poll(cx)).map_err(Into::into);
-                    match &result {
-                        Ok(response) => handle.learn(&Outcome::of(response)),
-                        // A gate below refused, so the request was never sent.
-                        Err(error) if Rejection::find(&**error).is_some() => {
-                            if let Some(spent) = *spent {
-                                handle.refund(spent);
-                            }
+                    let reservation = reservation.take().expect("polled after completion");
+                    return Poll::Ready(match result {
+                        Ok(response) => {
+                            let outcome = Outcome::of(&response);
+                            let open = reservation.answered(response.headers(), &outcome);
+                            Ok(response.map(|body| match open {
+                                Some(reservation) => Watched::new(body, reservation),
+                                None => Watched::unwatched(body),
+                            }))
                         }
-                        Err(error) => handle.learn(&Outcome::of_error(&**error)),
-                    }
-                    return Poll::Ready(result);
+                        Err(error) => {
+                            reservation.failed(&error);
+                            Err(error)
+                        }
+                    });
                 }
                 StateProj::Refused(rejection) => {
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));

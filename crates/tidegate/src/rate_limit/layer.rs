@@ -1,10 +1,15 @@
-use std::num::NonZeroU32;
+use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::quota::{DAY, MINUTE, Quota, SECOND};
+use super::settings::{Estimator, OnLimit, PerKey, Reader, Settings};
 use super::{Handle, RateLimit};
+use crate::keyed::{DEFAULT_MAX_KEYS, Keyed};
 use crate::shared::Shared;
+use crate::{Classify, Currency, Estimate, KeyBy, RequestHead};
 
 /// Keeps to the provider's pace; see the [module page](crate::rate_limit).
 ///
@@ -13,42 +18,28 @@ use crate::shared::Shared;
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     handle: Handle,
+    keys: Option<Keys>,
     per_service: bool,
 }
 
-/// What a call does that finds no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum OnLimit {
-    /// Waits for its turn, within `max_wait`, `max_waiting` and the deadline.
-    #[default]
-    Wait,
-    /// Is refused at once.
-    Reject,
-}
-
-/// What the user sets.
+/// What tells calls apart, and how many kinds of them are remembered.
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) enabled: bool,
-    /// Finest period first; all of them have to have room.
-    pub(super) quotas: Vec<Quota>,
-    pub(super) burst: Option<NonZeroU32>,
-    pub(super) on_limit: OnLimit,
-    pub(super) max_wait: Duration,
-    pub(super) max_waiting: usize,
-    pub(super) pause: Duration,
+struct Keys {
+    by: KeyBy,
+    max: usize,
+    states: Keyed<Handle>,
 }
 
-/// So many requests in every period.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Quota {
-    pub(super) requests: NonZeroU32,
-    pub(super) period: Duration,
-}
+impl Keys {
+    fn new(by: KeyBy, max: usize) -> Self {
+        Self { states: Keyed::new(by.clone(), max), by, max }
+    }
 
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The same, with nothing remembered.
+    fn fresh(&self) -> Self {
+        Self::new(self.by.clone(), self.max)
+    }
+}
 
 impl Default for RateLimitLayer {
     fn default() -> Self {
@@ -56,21 +47,12 @@ impl Default for RateLimitLayer {
     }
 }
 
+/// The quotas.
 impl RateLimitLayer {
-    /// No quota of our own yet: closes only when the provider says so. When it opens again, nothing sets a pace:
-    /// all who have waited go at once.
+    /// No quota of our own yet: keeps to what the provider announces, and closes when it says so.
     #[must_use]
     pub fn new() -> Self {
-        let settings = Settings {
-            enabled: true,
-            quotas: Vec::new(),
-            burst: None,
-            on_limit: OnLimit::Wait,
-            max_wait: Duration::from_secs(10),
-            max_waiting: 1024,
-            pause: SECOND,
-        };
-        Self { handle: Handle(Shared::new(settings)), per_service: false }
+        Self::of(Handle(Shared::new(Settings::default())))
     }
 
     /// At most `requests` a second. Zero is taken as one.
@@ -100,20 +82,111 @@ impl RateLimitLayer {
     /// One more quota: a call passes when every quota has room. Zero requests are taken as one.
     #[must_use]
     pub fn quota(self, requests: u32, period: Duration) -> Self {
-        let requests = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
+        self.quota_of(Currency::Requests, requests.into(), period)
+    }
+
+    /// At most so many tokens a second, prompts and answers together. Zero is taken as one.
+    #[must_use]
+    pub fn tokens_per_second(self, tokens: u64) -> Self {
+        self.quota_of(Currency::Tokens, tokens, SECOND)
+    }
+
+    /// At most so many tokens a minute, prompts and answers together. Zero is taken as one.
+    #[must_use]
+    pub fn tokens_per_minute(self, tokens: u64) -> Self {
+        self.quota_of(Currency::Tokens, tokens, MINUTE)
+    }
+
+    /// At most so many tokens a day, prompts and answers together. Zero is taken as one.
+    #[must_use]
+    pub fn tokens_per_day(self, tokens: u64) -> Self {
+        self.quota_of(Currency::Tokens, tokens, DAY)
+    }
+
+    /// At most so many tokens of prompts a minute. Zero is taken as one.
+    #[must_use]
+    pub fn input_tokens_per_minute(self, tokens: u64) -> Self {
+        self.quota_of(Currency::InputTokens, tokens, MINUTE)
+    }
+
+    /// At most so many tokens of answers a minute. Zero is taken as one.
+    #[must_use]
+    pub fn output_tokens_per_minute(self, tokens: u64) -> Self {
+        self.quota_of(Currency::OutputTokens, tokens, MINUTE)
+    }
+
+    /// One more quota in any currency: a call passes when every quota has room, and what costs more than a whole
+    /// quota passes when that is full. Zero is taken as one.
+    #[must_use]
+    pub fn quota_of(self, currency: Currency, amount: u64, period: Duration) -> Self {
         self.set(|settings| {
-            settings.quotas.push(Quota { requests, period });
+            settings.quotas.push(Quota::new(currency, amount, period));
             settings.quotas.sort_by_key(|quota| quota.period);
         })
     }
 
-    /// So many requests of the finest quota may come at once; by default as many as that quota holds. Zero is
-    /// taken as one.
+    /// So many requests of the finest quota of requests may come at once; by default as many as that quota holds.
+    /// Zero is taken as one.
     #[must_use]
     pub fn burst_size(self, requests: u32) -> Self {
-        self.set(|settings| settings.burst = NonZeroU32::new(requests).or(Some(NonZeroU32::MIN)))
+        self.set(|settings| settings.burst = NonZeroU64::new(requests.into()).or(Some(NonZeroU64::MIN)))
+    }
+}
+
+/// What a call costs.
+impl RateLimitLayer {
+    /// An answer is taken to have so many tokens until it is known how many it has, where the request names no maximum.
+    /// 500 by default.
+    ///
+    /// That is a page, and more than most answers have. It need not be the most that one may have: what an answer takes
+    /// beyond is owed, and waited off by those who come after; what it does not take goes back. Many times too high keeps
+    /// calls waiting for tokens that nobody uses, and many times too low lets a burst through that the provider
+    /// refuses.
+    #[must_use]
+    pub fn default_output_tokens(self, tokens: u64) -> Self {
+        self.set(|settings| settings.default_output = tokens)
     }
 
+    /// Who tells how many tokens a request will take. By default a quick look at the JSON (with the feature
+    /// `providers`), else a quarter of the length of the body. Asked only where a quota is in tokens.
+    #[must_use]
+    pub fn estimate(self, estimate: impl Estimate) -> Self {
+        self.set(|settings| settings.estimate = Estimator(Arc::new(estimate)))
+    }
+}
+
+/// What is learned.
+impl RateLimitLayer {
+    /// Whether the headers of answers are read for how the limits stand; by default they are. A 429 closes the gate in
+    /// any case.
+    #[must_use]
+    pub fn learn(self, learn: bool) -> Self {
+        self.set(|settings| settings.learn = learn)
+    }
+
+    /// Whether a quota that the provider announces holds though nobody configured it; by default it does. Otherwise
+    /// what is announced only moves the quotas there are.
+    #[must_use]
+    pub fn adopt(self, adopt: bool) -> Self {
+        self.set(|settings| settings.adopt = adopt)
+    }
+
+    /// Who reads the headers of answers. By default the classifier of the stack, and for a layer that is used alone
+    /// whatever [any provider](crate::Announced::from_headers) may send.
+    #[must_use]
+    pub fn classifier(self, classifier: impl Classify) -> Self {
+        self.set(|settings| settings.classifier = Some(Reader(Arc::new(classifier))))
+    }
+
+    /// How long a 429 that names no time closes the gate.
+    #[must_use]
+    pub fn pause(self, pause: Duration) -> Self {
+        self.set(|settings| settings.pause = pause)
+    }
+}
+
+/// Waiting.
+impl RateLimitLayer {
     /// What a call does that finds no room.
     #[must_use]
     pub fn on_limit(self, on_limit: OnLimit) -> Self {
@@ -131,11 +204,43 @@ impl RateLimitLayer {
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)
     }
+}
 
-    /// How long a 429 that names no time closes the gate.
+/// Whose limit it is.
+impl RateLimitLayer {
+    /// A limit for each key: a tenant, a credential, a model, or whatever tells calls apart. What is learned from an
+    /// answer is learned for its key.
+    ///
+    /// A key that has been idle for long enough to be as new is forgotten. The limit that [`handle`](Self::handle)
+    /// shows is then nobody's.
     #[must_use]
-    pub fn pause(self, pause: Duration) -> Self {
-        self.set(|settings| settings.pause = pause)
+    pub fn key_by(mut self, key: KeyBy) -> Self {
+        let max = self.keys.as_ref().map_or(DEFAULT_MAX_KEYS, |keys| keys.max);
+        self.keys = Some(Keys::new(key, max));
+        self
+    }
+
+    /// At most so many keys are remembered, 10 000 by default; past that the least used are forgotten, with what was
+    /// counted against them. Zero is taken as one. Of no effect without [`key_by`](Self::key_by), which comes first.
+    #[must_use]
+    pub fn max_keys(mut self, keys: usize) -> Self {
+        self.keys = self.keys.map(|it| Keys::new(it.by, keys));
+        self
+    }
+
+    /// Other settings for some keys: asked at the first call with a key (and again when it has been forgotten) with
+    /// the head of the request and this layer, answers with the layer for that key.
+    ///
+    /// ```
+    /// use tidegate::{KeyBy, RateLimitLayer};
+    ///
+    /// let layer = RateLimitLayer::per_minute(60).key_by(KeyBy::tenant()).per_key(|head, usual| {
+    ///     if head.headers.contains_key("x-premium") { RateLimitLayer::per_minute(600) } else { usual }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn per_key(self, settings: impl Fn(&RequestHead<'_>, Self) -> Self + Send + Sync + 'static) -> Self {
+        self.set(|it| it.per_key = Some(PerKey(Arc::new(settings))))
     }
 
     /// The name in events, usually `provider/model`. The first name given holds.
@@ -157,19 +262,41 @@ impl RateLimitLayer {
         self.handle.clone()
     }
 
-    /// The handle for one more service, or stack.
-    pub(crate) fn share(&self) -> Handle {
-        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
+    /// A layer that shares this limit.
+    pub(super) fn of(handle: Handle) -> Self {
+        Self { handle, keys: None, per_service: false }
+    }
+
+    /// A limit like this one, without a past.
+    pub(super) fn fresh(&self) -> Handle {
+        Handle(self.handle.0.fresh(|_| ()))
     }
 
     /// This layer for one stack, whose parts all look at the same handle.
     #[cfg(feature = "stack")]
     pub(crate) fn for_one(self) -> Self {
-        Self { handle: self.share(), per_service: false }
+        let (handle, keys) = self.share();
+        Self { handle, keys, per_service: false }
+    }
+
+    /// Has the headers of answers read by `classifier`, if nobody else was named.
+    #[cfg(feature = "stack")]
+    pub(crate) fn heard_by(self, classifier: &Arc<dyn Classify>) -> Self {
+        self.handle.heard_by(classifier);
+        self
+    }
+
+    /// What one more service, or stack, is to look at.
+    fn share(&self) -> (Handle, Option<Keys>) {
+        match self.per_service {
+            true => (self.fresh(), self.keys.as_ref().map(Keys::fresh)),
+            false => (self.handle.clone(), self.keys.clone()),
+        }
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
+        let (handle, keys) = (Handle(self.handle.0.fresh(change)), self.keys.as_ref().map(Keys::fresh));
+        Self { handle, keys, ..self }
     }
 }
 
@@ -177,6 +304,7 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit::new(inner, self.share())
+        let (handle, keys) = self.share();
+        RateLimit::new(inner, handle, keys.map(|keys| keys.states))
     }
 }

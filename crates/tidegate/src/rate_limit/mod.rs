@@ -50,15 +50,26 @@
 //! attempts pass unlimited.
 
 mod future;
-mod gate;
+mod handle;
+mod heard;
 mod layer;
 mod limits;
+mod line;
+mod quota;
+mod ramp;
+mod reservation;
 mod service;
+mod settings;
 
 pub use future::ResponseFuture;
-pub use gate::Handle;
-pub use layer::{OnLimit, RateLimitLayer};
+pub use handle::Handle;
+pub use layer::RateLimitLayer;
+pub use reservation::Reservation;
 pub use service::RateLimit;
+pub use settings::OnLimit;
+
+/// The body of an answer, which settles what was reserved for it when it ends.
+pub type ResponseBody<B> = crate::Watched<B, Reservation>;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,10 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::gate::Entry;
-use super::{Handle, ResponseFuture};
+use super::line::{Entry, Line};
+use super::reservation::Reservation;
+use super::{Handle, ResponseBody, ResponseFuture};
+use crate::keyed::Keyed;
 use crate::refusal::refuse;
 use crate::{BoxError, Deadline, HttpService};
 
@@ -14,25 +16,35 @@ use crate::{BoxError, Deadline, HttpService};
 pub struct RateLimit<S> {
     inner: S,
     handle: Handle,
+    keys: Option<Keyed<Handle>>,
 }
 
 impl<S> RateLimit<S> {
-    pub(super) fn new(inner: S, handle: Handle) -> Self {
-        Self { inner, handle }
+    pub(super) fn new(inner: S, handle: Handle, keys: Option<Keyed<Handle>>) -> Self {
+        Self { inner, handle, keys }
     }
 
-    /// The limit that this service shares with its clones.
+    /// The limit that this service shares with its clones; not one of those that are kept by key.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// The limit that this request is under.
+    fn handle_for<B>(&self, request: &Request<B>) -> Handle {
+        match &self.keys {
+            None => self.handle.clone(),
+            Some(keys) => keys.of(request, || self.handle.for_key(request)),
+        }
     }
 }
 
 impl<S, B> Service<Request<B>> for RateLimit<S>
 where
     S: HttpService<B> + Clone,
+    B: 'static,
 {
-    type Response = Response<S::Body>;
+    type Response = Response<ResponseBody<S::Body>>;
     type Error = BoxError;
     type Future = ResponseFuture<S, B>;
 
@@ -40,18 +52,21 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        match self.handle.enter(Deadline::of(request.extensions())) {
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
+        let handle = self.handle_for(&request);
+        let cost = handle.cost(&request);
+        match Line::enter(&handle, cost, Deadline::of(request.extensions())) {
             Entry::Admitted(spent) => {
-                ResponseFuture::calling(self.inner.call(request), spent, self.handle.clone())
+                let reservation = Reservation::new(handle, spent, &mut request);
+                ResponseFuture::calling(self.inner.call(request), reservation)
             }
             Entry::Queued(queued) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::queued(queued, ready, request, self.handle.clone())
+                ResponseFuture::queued(queued, ready, request, handle)
             }
             Entry::Refused(rejection) => {
-                ResponseFuture::refused(refuse(rejection, self.handle.0.target(), request.extensions()))
+                ResponseFuture::refused(refuse(rejection, handle.0.target(), request.extensions()))
             }
         }
     }

@@ -138,7 +138,9 @@ async fn listens_to_retry_after_and_pauses_for_a_429_that_names_no_time() {
         let start = clock::now();
         complete(&mut service).await.unwrap();
         let waited = clock::now() - start;
-        assert!(waited >= wait && waited <= wait + Duration::from_millis(2), "{waited:?}");
+        // The wait that was told, and a twentieth of it or 25 ms at the most: others were told the same.
+        let spread = (wait / 20).max(Duration::from_millis(25)) + Duration::from_millis(2);
+        assert!(waited >= wait && waited <= wait + spread, "{waited:?}");
     }
 }
 

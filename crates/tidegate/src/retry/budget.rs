@@ -1,4 +1,4 @@
-use std::num::NonZeroU32;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ impl Budget {
     pub(super) fn new(ratio: f64, floor: u32, now: Instant) -> Self {
         let deposit = (ratio.clamp(0.0, 1.0) * RETRY as f64) as u64;
         let rate = |floor| Rate::new(floor, Duration::from_secs(1), floor);
-        let floor = NonZeroU32::new(floor).map(|floor| Mutex::new(Bucket::new(rate(floor), now)));
+        let floor = NonZeroU64::new(floor.into()).map(|floor| Mutex::new(Bucket::new(rate(floor), now)));
         Self { balance: AtomicU64::new(0), deposit, cap: CAP, floor }
     }
 
@@ -46,10 +46,9 @@ impl Budget {
             .balance
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |balance| balance.checked_sub(RETRY));
         spent.is_ok()
-            || self
-                .floor
-                .as_ref()
-                .is_some_and(|floor| floor.lock().unwrap_or_else(PoisonError::into_inner).spend(now).is_ok())
+            || self.floor.as_ref().is_some_and(|floor| {
+                floor.lock().unwrap_or_else(PoisonError::into_inner).spend(1, now).is_ok()
+            })
     }
 }
 

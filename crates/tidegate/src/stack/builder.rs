@@ -123,6 +123,8 @@ impl ResilienceBuilder {
         let (retry, backpressure) = (self.retry.for_one().name(name), self.backpressure.for_one().name(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_one().name(name), self.circuit_breaker.for_one().name(name));
+        let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
+        let rate_limit = rate_limit.heard_by(classify.classifier());
         // An open circuit stays open for longer than many a wait; the other gates can be waited for.
         let circuit = circuit_breaker.handle();
         let retry =
@@ -143,7 +145,7 @@ impl ResilienceBuilder {
             rate_limit,
             circuit_breaker,
             timeout: TimeoutLayer::new(self.attempt_timeout),
-            classify: self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks),
+            classify,
             total_timeout: self.total_timeout,
         }
     }
@@ -172,7 +174,7 @@ impl ResilienceLayer {
                 self.preflight.layer(
                     // Per attempt: a permit first, so that what waits for the rate is bounded too.
                     self.backpressure.layer(
-                        // Per attempt: a request of the quota, given back if the circuit below refuses.
+                        // Per attempt: a request and its tokens, given back if the circuit below refuses.
                         self.rate_limit.layer(
                             // Per attempt: last of the gates, so that it sees just what reaches the provider.
                             self.circuit_breaker.layer(

@@ -18,7 +18,7 @@ use crate::retry::Retry;
 use crate::timeout::Timeout;
 use crate::{
     BoxError, Deadline, HttpService, Payload, backpressure, circuit_breaker, classify, clock, fallback,
-    timeout,
+    rate_limit, timeout,
 };
 
 /// All layers in protocol order around `S`; see the [module page](crate::stack).
@@ -37,7 +37,8 @@ type Wire<S> = Timeout<Classified<S>>;
 
 /// The body of an answer, with all that is held until it ends.
 pub type ResponseBody<B> =
-    fallback::ResponseBody<backpressure::ResponseBody<circuit_breaker::ResponseBody<WireBody<B>>>>;
+    fallback::ResponseBody<backpressure::ResponseBody<rate_limit::ResponseBody<CircuitBody<B>>>>;
+type CircuitBody<B> = circuit_breaker::ResponseBody<WireBody<B>>;
 type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 
 /// Waits for the answer of the stack.

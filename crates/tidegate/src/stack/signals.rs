@@ -39,6 +39,8 @@ pub struct SignalsSnapshot {
     pub queued: usize,
     /// Requests that could be sent at once; `None` without a quota.
     pub rate_remaining: Option<u32>,
+    /// Tokens that could be spent at once; `None` without a quota of tokens.
+    pub tokens_remaining: Option<u64>,
     /// How much longer the provider wants to be left alone.
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait for their turn under the rate limit.
@@ -101,6 +103,7 @@ impl Signals {
             max_inflight: backpressure.limit(),
             queued: backpressure.queued(),
             rate_remaining: rate_limit.remaining(),
+            tokens_remaining: rate_limit.tokens_remaining(),
             rate_closed_ms: rate_limit.closed_for().map(millis),
             rate_waiting: rate_limit.waiting(),
             retry: retry.statistics(),

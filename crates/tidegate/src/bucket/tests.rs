@@ -1,0 +1,209 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn rate(count: u64, period: Duration, burst: u64) -> Rate {
+    Rate::new(NonZeroU64::new(count).unwrap(), period, NonZeroU64::new(burst).unwrap())
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[test]
+fn a_full_bucket_gives_its_burst_and_then_one_per_interval() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(5, SECOND, 3), start);
+    assert_eq!(bucket.remaining(start), 3);
+    for _ in 0..3 {
+        assert_eq!(bucket.spend(1, start), Ok(()));
+    }
+    assert_eq!((bucket.remaining(start), bucket.spend(1, start)), (0, Err(ms(200))));
+    assert_eq!(bucket.wait(4, 1, start), SECOND);
+    assert_eq!(bucket.spend(1, start + ms(200)), Ok(()));
+    assert_eq!(bucket.remaining(start + 60 * SECOND), 3);
+}
+
+#[test]
+fn a_dear_call_waits_longer_and_one_that_costs_nothing_not_at_all() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(30_000, 60 * SECOND, 30_000), start);
+    bucket.spend(29_000, start).unwrap();
+    assert_eq!(bucket.wait(0, 1_000, start), Duration::ZERO);
+    assert_eq!(bucket.wait(0, 1_500, start), SECOND);
+    assert_eq!(bucket.wait(2_000, 1_500, start), 5 * SECOND);
+    bucket.take(5_000, start);
+    assert_eq!((bucket.wait(0, 0, start), bucket.wait(0, 1, start)), (Duration::ZERO, ms(8_002)));
+}
+
+/// P27: a reservation above the bucket refused the first call for ever (litellm 18730).
+#[test]
+fn p27_what_costs_more_than_the_bucket_passes_when_it_is_full_and_is_paid_for_by_those_after() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(100, SECOND, 100), start);
+    assert_eq!(bucket.spend(250, start), Ok(()));
+    assert_eq!(bucket.remaining(start), 0);
+    assert_eq!(bucket.spend(50, start), Err(ms(2_000)));
+    assert_eq!(bucket.spend(u64::MAX, start), Err(ms(2_500)), "not before it is full");
+    assert_eq!(bucket.spend(50, start + ms(2_000)), Ok(()));
+}
+
+#[test]
+fn what_was_given_back_is_as_if_it_had_not_been_spent_and_never_more() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(1, SECOND, 2), start);
+    bucket.spend(1, start).unwrap();
+    bucket.give_back(1, start, start);
+    bucket.give_back(1, start, start);
+    assert_eq!(bucket.remaining(start), 2);
+}
+
+#[test]
+fn what_was_not_used_comes_back_even_after_a_minute_if_the_bucket_was_never_full_since() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(100, SECOND, 1_000), start);
+    bucket.spend(1_000, start).unwrap();
+    let mut now = start;
+    for _ in 0..60 {
+        now += SECOND;
+        bucket.spend(100, now).unwrap();
+    }
+    assert_eq!(bucket.remaining(now), 0);
+    bucket.give_back(800, start, now);
+    assert_eq!(bucket.remaining(now), 800);
+}
+
+/// A call that was refused below after five seconds gave its token back, though that had long refilled.
+#[test]
+fn p11_what_has_refilled_is_not_given_back_once_more() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(1, SECOND, 1), start);
+    bucket.spend(1, start).unwrap();
+    let later = start + 5 * SECOND;
+    bucket.spend(1, later).unwrap();
+    bucket.give_back(1, start, later);
+    assert!(bucket.spend(1, later).is_err());
+
+    // Half of it had refilled when the next one came.
+    let mut bucket = Bucket::new(rate(100, SECOND, 100), start);
+    bucket.spend(100, start).unwrap();
+    let later = start + ms(500);
+    bucket.spend(50, later).unwrap();
+    bucket.give_back(100, start, later);
+    assert_eq!(bucket.remaining(later), 50);
+}
+
+#[test]
+fn a_drained_bucket_opens_with_one_and_refills_from_there() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(1, SECOND, 10), start);
+    let then = start + 30 * SECOND;
+    bucket.drain_until(1, then, start);
+    assert_eq!(bucket.remaining(then), 1);
+    assert_eq!(bucket.spend(1, then), Ok(()));
+    assert_eq!(bucket.spend(1, then), Err(SECOND));
+}
+
+#[test]
+fn the_word_of_somebody_else_is_taken_from_when_it_was_said() {
+    let start = Instant::now();
+    let mut bucket = Bucket::new(rate(10, SECOND, 100), start);
+    bucket.set(40, start, 20);
+    assert_eq!(bucket.remaining(start), 20);
+    assert_eq!(bucket.remaining(start + SECOND), 30);
+    bucket.set(0, start, 5);
+    assert_eq!((bucket.remaining(start), bucket.wait(0, 1, start)), (0, ms(600)));
+    bucket.set(90, start + SECOND, 0);
+    bucket.give_back(20, start, start + SECOND);
+    assert_eq!(bucket.remaining(start + SECOND), 90, "what was spent before is part of the word");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Pass(u64),
+    Spend(u64),
+    /// Settles one of the calls under way, so many percent of which were used.
+    Settle(prop::sample::Index, u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        (0u64..400).prop_map(Act::Pass),
+        (1u64..150).prop_map(Act::Spend),
+        (1u64..40).prop_map(Act::Spend),
+        (any::<prop::sample::Index>(), 0u64..=100).prop_map(|(which, used)| Act::Settle(which, used)),
+    ]
+}
+
+proptest! {
+    /// P11: no window of any offset admits more than burst + rate x time of what was used in the end, be it settled at
+    /// once, late or never. A call that costs more than the bucket counts as the whole of it.
+    #[test]
+    fn p11_no_window_admits_more_than_burst_and_rate(
+        count in 1u64..200, burst in 1u64..120, acts in prop::collection::vec(act(), 1..200),
+    ) {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate(count, SECOND, burst), start);
+        let (mut now, mut calls, mut open) = (start, Vec::new(), Vec::new());
+        for act in acts {
+            match act {
+                Act::Pass(time) => now += ms(time),
+                Act::Spend(cost) => if bucket.spend(cost, now).is_ok() {
+                    open.push(calls.len());
+                    calls.push((now, cost, cost));
+                },
+                Act::Settle(which, used) => if !open.is_empty() {
+                    let (spent, cost, in_the_end) = &mut calls[open.swap_remove(which.index(open.len()))];
+                    *in_the_end = *cost * used / 100;
+                    bucket.give_back(*cost - *in_the_end, *spent, now);
+                },
+            }
+        }
+        for (first, (from, ..)) in calls.iter().enumerate() {
+            let mut used = 0;
+            for (to, cost, in_the_end) in &calls[first..] {
+                used += in_the_end;
+                let allowed = burst.max(*cost) as f64 + count as f64 * (*to - *from).as_secs_f64();
+                prop_assert!(used as f64 <= allowed + 1e-6, "{used} of {allowed}");
+            }
+        }
+    }
+
+    /// As long as the bucket never was full in between, nothing that is given back is lost.
+    #[test]
+    fn nothing_is_lost_while_the_bucket_is_in_use(
+        costs in prop::collection::vec((1u64..100, 0u64..=100), 1..50),
+    ) {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate(1, SECOND, 10_000), start);
+        bucket.spend(200, start).unwrap();
+        let mut used = 200;
+        for (number, (cost, percent)) in costs.iter().enumerate() {
+            let now = start + Duration::from_secs(number as u64);
+            bucket.spend(*cost, now).unwrap();
+            let in_the_end = cost * percent / 100;
+            bucket.give_back(cost - in_the_end, now, now + ms(500));
+            used += in_the_end;
+        }
+        let end = start + ms(costs.len() as u64 * 1_000);
+        prop_assert_eq!(bucket.remaining(end), 10_000 - used + costs.len() as u64);
+    }
+
+    #[test]
+    fn an_absurd_rate_neither_panics_nor_overflows(
+        count in 1u64.., secs: u64, burst in 1u64.., ahead: u64, cost: u64,
+    ) {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(rate(count, Duration::from_secs(secs), burst), start);
+        let _ = (bucket.spend(cost, start), bucket.wait(ahead, cost, start), bucket.remaining(start));
+        bucket.give_back(ahead, start, start);
+        for _ in 0..8 {
+            bucket.take(cost, start);
+        }
+        bucket.drain_until(1, start + Duration::from_secs(86_400), start);
+        bucket.set(cost, start, ahead);
+        let _ = bucket.wait(ahead, cost, start);
+    }
+}

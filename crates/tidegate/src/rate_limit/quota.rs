@@ -1,0 +1,90 @@
+//! What is counted, and against what.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use crate::Currency;
+use crate::bucket::Rate;
+
+/// So much of a currency in every period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Quota {
+    pub(super) currency: Currency,
+    pub(super) amount: NonZeroU64,
+    pub(super) period: Duration,
+}
+
+/// What a call takes, or several calls together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) calls: u64,
+    pub(super) input: u64,
+    pub(super) output: u64,
+}
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Quota {
+    /// Zero is taken as one.
+    pub(super) fn new(currency: Currency, amount: u64, period: Duration) -> Self {
+        Self { currency, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
+    }
+
+    pub(super) fn rate(&self, burst: Option<NonZeroU64>) -> Rate {
+        Rate::new(self.amount, self.period, burst.unwrap_or(self.amount))
+    }
+
+    /// As in `tokens per minute`.
+    pub(super) fn name(&self) -> &'static str {
+        let names = match self.currency {
+            Currency::Requests => {
+                ["requests per second", "requests per minute", "requests per day", "requests per period"]
+            }
+            Currency::Tokens => {
+                ["tokens per second", "tokens per minute", "tokens per day", "tokens per period"]
+            }
+            Currency::InputTokens => [
+                "input tokens per second",
+                "input tokens per minute",
+                "input tokens per day",
+                "input tokens per period",
+            ],
+            Currency::OutputTokens => [
+                "output tokens per second",
+                "output tokens per minute",
+                "output tokens per day",
+                "output tokens per period",
+            ],
+        };
+        names[[SECOND, MINUTE, DAY].iter().position(|period| *period == self.period).unwrap_or(3)]
+    }
+}
+
+impl Cost {
+    /// One call of which no more is known.
+    pub(super) const CALL: Self = Self { calls: 1, input: 0, output: 0 };
+
+    /// What it comes to in `currency`.
+    pub(super) fn of(&self, currency: Currency) -> u64 {
+        match currency {
+            Currency::Requests => self.calls,
+            Currency::Tokens => self.input.saturating_add(self.output),
+            Currency::InputTokens => self.input,
+            Currency::OutputTokens => self.output,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+    }
+
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.input = self.input.saturating_sub(other.input);
+        self.output = self.output.saturating_sub(other.output);
+    }
+}

@@ -1,0 +1,65 @@
+use std::time::{Duration, Instant};
+
+/// How a gate opens that was closed: one call after the other, and not all at once.
+///
+/// Whoever else was told the same moment wakes at that moment, too. So the first call goes a little later, by chance,
+/// and those who wait share the rest of the spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ramp {
+    next: Instant,
+    ends: Instant,
+}
+
+impl Ramp {
+    /// For a gate that was told to stay closed for `wait`, until `until`. As retries do, it adds a tenth of the wait, or
+    /// 50 ms, and never takes anything off. `random` is in 0..1.
+    pub(super) fn new(wait: Duration, until: Instant, random: f64) -> Self {
+        const LEAST: Duration = Duration::from_millis(50);
+        const MOST: Duration = Duration::from_secs(10);
+        let spread = (wait / 10).clamp(LEAST, MOST);
+        let later = |time| until.checked_add(time).unwrap_or(until);
+        Self { next: later(spread.mul_f64(random.clamp(0.0, 1.0) / 2.0)), ends: later(spread) }
+    }
+
+    /// How long until the next call may go.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        self.next.saturating_duration_since(now)
+    }
+
+    /// A call goes, with `behind` others waiting: they share what is left of the spread.
+    pub(super) fn step(self, behind: usize, now: Instant) -> Option<Self> {
+        let left = self.ends.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        let shares = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
+        Some(Self { next: now + left / shares, ..self })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_wait_share_the_spread_and_nobody_goes_early() {
+        let until = Instant::now();
+        let mut now = until;
+        for random in [0.0, 0.5, 1.0] {
+            let mut ramp = Some(Ramp::new(Duration::from_secs(2), until, random));
+            now = until;
+            for behind in (0..100).rev() {
+                let Some(it) = ramp else { break };
+                now += it.wait(now);
+                ramp = it.step(behind, now);
+            }
+        }
+        let spread = now - until;
+        assert!(spread > Duration::from_millis(190) && spread <= Duration::from_millis(200), "{spread:?}");
+    }
+
+    #[test]
+    fn an_absurd_wait_is_spread_over_seconds_and_not_over_years() {
+        let until = Instant::now();
+        let ramp = Ramp::new(Duration::MAX, until, 1.0);
+        assert_eq!(ramp.ends - until, Duration::from_secs(10));
+        assert_eq!(Ramp::new(Duration::ZERO, until, 0.0).ends - until, Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,98 @@
+//! What the user sets.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::RateLimitLayer;
+use super::limits::Limits;
+use super::quota::{Quota, SECOND};
+use crate::{Classify, Estimate, RequestHead};
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) enabled: bool,
+    /// Finest period first; all of them have to have room.
+    pub(super) quotas: Vec<Quota>,
+    pub(super) burst: Option<NonZeroU64>,
+    pub(super) on_limit: OnLimit,
+    pub(super) max_wait: Duration,
+    pub(super) max_waiting: usize,
+    pub(super) pause: Duration,
+    pub(super) default_output: u64,
+    pub(super) estimate: Estimator,
+    pub(super) learn: bool,
+    pub(super) adopt: bool,
+    pub(super) classifier: Option<Reader>,
+    pub(super) per_key: Option<PerKey>,
+}
+
+/// What a call does that finds no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnLimit {
+    /// Waits for its turn, within `max_wait`, `max_waiting` and the deadline.
+    #[default]
+    Wait,
+    /// Is refused at once.
+    Reject,
+}
+
+/// Tells what a request will cost.
+#[derive(Clone)]
+pub(super) struct Estimator(pub(super) Arc<dyn Estimate>);
+
+/// Reads what an answer says of the limits.
+#[derive(Clone)]
+pub(super) struct Reader(pub(super) Arc<dyn Classify>);
+
+/// The settings of one key.
+#[derive(Clone)]
+pub(super) struct PerKey(pub(super) Arc<ForHead>);
+
+type ForHead = dyn Fn(&RequestHead<'_>, RateLimitLayer) -> RateLimitLayer + Send + Sync;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            quotas: Vec::new(),
+            burst: None,
+            on_limit: OnLimit::Wait,
+            max_wait: Duration::from_secs(10),
+            max_waiting: 1024,
+            pause: SECOND,
+            default_output: 500,
+            estimate: Estimator(Arc::new(crate::ByLength)),
+            learn: true,
+            adopt: true,
+            classifier: None,
+            per_key: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The quotas, nothing of which is spent.
+    pub(super) fn limits(&self, now: Instant) -> Limits {
+        Limits::new(&self.quotas, self.burst, now)
+    }
+}
+
+impl fmt::Debug for Estimator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Estimate")
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Classify")
+    }
+}
+
+impl fmt::Debug for PerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PerKey")
+    }
+}
