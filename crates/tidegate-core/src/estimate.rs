@@ -1,4 +1,5 @@
 use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 
 /// Tells, before a request is sent, how many tokens it will take.
 ///
@@ -21,7 +22,8 @@ pub struct Estimated {
     pub answers: u64,
 }
 
-/// Four bytes of the body are a token, and there is one answer of any length.
+/// Four bytes of the body are a token, and there is one answer of any length. Of a body that is not at hand the
+/// length is taken that the headers tell.
 ///
 /// For who knows nothing of the body. The JSON around a prompt is counted with it, and so is an image.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,22 +37,37 @@ impl Default for Estimated {
 }
 
 impl Estimated {
-    /// The most tokens of all answers together, one of which has `usual` if the request does not say.
+    /// The most tokens that an answer is believed to be asked for: more than any model gives. A request for a million
+    /// million would block the limit for everybody.
+    pub const MOST_OUTPUT: u64 = 1_000_000;
+
+    /// The most tokens of all answers together, at most [`MOST_OUTPUT`](Self::MOST_OUTPUT); one of them has `usual` if
+    /// the request does not say.
     #[must_use]
     pub const fn output(&self, usual: u64) -> u64 {
         let each = match self.max_output {
             Some(most) => most,
             None => usual,
         };
-        each.saturating_mul(self.answers)
+        let all = each.saturating_mul(self.answers);
+        if all < Self::MOST_OUTPUT { all } else { Self::MOST_OUTPUT }
     }
 }
 
 impl Estimate for ByLength {
-    fn estimate(&self, _: &HeaderMap, body: &[u8]) -> Estimated {
-        let max_output = if body.is_empty() { Some(0) } else { None };
-        Estimated { input: body.len().div_ceil(4) as u64, max_output, ..Estimated::default() }
+    fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
+        let length = match body.len() {
+            0 => declared_length(headers),
+            length => length as u64,
+        };
+        let max_output = if length == 0 { Some(0) } else { None };
+        Estimated { input: length.div_ceil(4), max_output, ..Estimated::default() }
     }
+}
+
+fn declared_length(headers: &HeaderMap) -> u64 {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -62,6 +79,8 @@ mod tests {
         let of = |body: &str| ByLength.estimate(&HeaderMap::new(), body.as_bytes());
         assert_eq!((of("").input, of("").output(500)), (0, 0));
         assert_eq!((of("12345").input, of("12345").output(500)), (2, 500));
-        assert_eq!(Estimated { answers: 3, ..of("1") }.output(u64::MAX), u64::MAX);
+        assert_eq!(Estimated { answers: 3, ..of("1") }.output(u64::MAX), Estimated::MOST_OUTPUT);
+        let headers = [(CONTENT_LENGTH, "4000".parse().unwrap())].into_iter().collect();
+        assert_eq!(ByLength.estimate(&headers, &[]).input, 1_000);
     }
 }

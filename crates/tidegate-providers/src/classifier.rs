@@ -3,12 +3,13 @@ use std::time::SystemTime;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
-use tidegate_core::{Classify, Failure, Outcome, Scan};
+use tidegate_core::{Announced, Classify, Failure, Outcome, Scan};
 
-use crate::Provider;
 use crate::answer::Answer;
 use crate::expected::asks_for_stream;
 use crate::stream::Scanner;
+use crate::usage::UsageScan;
+use crate::{Provider, announced};
 
 /// Judges the answers of one provider by status, headers and error body.
 ///
@@ -90,22 +91,40 @@ impl Classify for ProviderClassifier {
     /// Google streams a JSON array to those who do not ask for `alt=sse`. By its head it is an answer in JSON that
     /// tells no length, and its first byte says whether it is one; until then such an answer of Google's is held.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+        match self.media_type(head)? {
+            media if media.eq_ignore_ascii_case("text/event-stream") => {
+                Some(Box::new(Scanner::sse(self.provider)))
+            }
+            media if media.eq_ignore_ascii_case("application/vnd.amazon.eventstream") => {
+                Some(Box::new(Scanner::amazon(self.provider)))
+            }
+            media if media.eq_ignore_ascii_case("application/json") && self.may_stream_json(head) => {
+                Some(Box::new(Scanner::json(self.provider)))
+            }
+            _ => None,
+        }
+    }
+
+    /// For JSON that is not compressed.
+    fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+        let is_json = self.media_type(head)?.eq_ignore_ascii_case("application/json");
+        is_json.then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)
+    }
+
+    fn announced(&self, headers: &HeaderMap) -> Announced {
+        announced::read(self.provider, headers)
+    }
+}
+
+impl ProviderClassifier {
+    /// What a good answer is, if its bytes can be read as they are.
+    fn media_type<'a>(&self, head: &'a Parts) -> Option<&'a str> {
         let value = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
         let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
         if self.wants_body(head) || !is_plain {
             return None;
         }
-        let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
-        let is = |name: &str| media.eq_ignore_ascii_case(name);
-        if is("text/event-stream") {
-            Some(Box::new(Scanner::sse(self.provider)))
-        } else if is("application/vnd.amazon.eventstream") {
-            Some(Box::new(Scanner::amazon(self.provider)))
-        } else if is("application/json") && self.may_stream_json(head) {
-            Some(Box::new(Scanner::json(self.provider)))
-        } else {
-            None
-        }
+        Some(value(CONTENT_TYPE)?.split(';').next()?.trim())
     }
 }
 

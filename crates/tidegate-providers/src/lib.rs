@@ -47,6 +47,12 @@
 //! that arrives under a 200 alone, outside a stream, is for the one who reads that body:
 //! [`ProviderClassifier::failure_in`] judges it.
 //!
+//! # Limits
+//!
+//! What a request will take is estimated by [`PromptEstimate`]; what an answer took is read from its body as that passes
+//! ([`meter`](tidegate_core::Classify::meter)), and how the limits stand from its headers, in the words of each
+//! provider ([`announced`](tidegate_core::Classify::announced)).
+//!
 //! # Mistakes people make
 //!
 //! - Retrying every 429. An account out of credit stays out of credit.
@@ -56,6 +62,7 @@
 //! Everything is a function of bytes, headers and a `now`: no clock, no I/O. Any bytes can be judged; what
 //! cannot be read leaves the verdict to the status.
 
+mod announced;
 mod answer;
 mod classifier;
 pub mod compose;
@@ -67,13 +74,16 @@ mod go_duration;
 mod limit;
 mod meaning;
 mod phrases;
+mod prompt;
 mod provider;
 mod resets;
 mod spoken;
 pub mod stream;
 mod told;
+mod usage;
 mod vocabulary;
 mod words;
 
 pub use classifier::ProviderClassifier;
+pub use prompt::PromptEstimate;
 pub use provider::Provider;

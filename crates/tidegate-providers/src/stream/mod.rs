@@ -70,7 +70,7 @@ mod dialect;
 mod event;
 mod gemini;
 mod glance;
-mod leaves;
+pub(crate) mod leaves;
 mod reading;
 mod responses;
 mod scanner;

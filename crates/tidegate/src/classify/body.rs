@@ -1,14 +1,16 @@
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
+use super::counted::Counted;
 use super::{Held, Judged};
 use crate::BoxError;
 
-/// The body of an answer: untouched, held back until it had been judged, or a stream that is judged as it passes.
+/// The body of an answer: untouched, held back until it had been judged, a stream that is judged as it passes, or an
+/// answer in one piece whose tokens are counted as it passes.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
@@ -19,6 +21,11 @@ enum Kind<B> {
     Untouched(#[pin] B),
     Held(#[pin] Held<B>),
     Stream(Box<Judged<B>>),
+    Counted {
+        #[pin]
+        body: B,
+        counted: Box<Counted>,
+    },
 }
 
 impl<B> ResponseBody<B> {
@@ -32,6 +39,10 @@ impl<B> ResponseBody<B> {
 
     pub(super) fn stream(stream: Box<Judged<B>>) -> Self {
         Self(Kind::Stream(stream))
+    }
+
+    pub(super) fn counted(body: B, counted: Counted) -> Self {
+        Self(Kind::Counted { body, counted: Box::new(counted) })
     }
 }
 
@@ -49,6 +60,11 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
             }
             KindProj::Held(held) => held.poll_frame(cx),
             KindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            KindProj::Counted { mut body, counted } => {
+                let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));
+                counted.pass(frame.as_ref(), body.is_end_stream());
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -57,6 +73,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
             Kind::Untouched(body) => body.is_end_stream(),
             Kind::Held(held) => held.is_end_stream(),
             Kind::Stream(stream) => stream.is_end_stream(),
+            Kind::Counted { body, .. } => body.is_end_stream(),
         }
     }
 
@@ -65,6 +82,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
             Kind::Untouched(body) => body.size_hint(),
             Kind::Held(held) => held.size_hint(),
             Kind::Stream(stream) => stream.size_hint(),
+            Kind::Counted { body, .. } => body.size_hint(),
         }
     }
 }

@@ -5,15 +5,16 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::Response;
 use http::response::Parts;
+use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project::pin_project;
 
 use super::clocks::Silence;
+use super::counted::Counted;
 use super::stream::Verdict;
 use super::{Held, Judged, ResponseBody, StreamClocks};
-use crate::{BoxError, Classify, Failure, Outcome, Trail, clock};
+use crate::{Attempt, BoxError, Classify, Failure, Outcome, Rejection, Trail, clock};
 
 /// Waits for the answer: the head of a good one, the body of a failed one, the first token of a stream.
 #[pin_project]
@@ -39,6 +40,8 @@ pub(super) struct Judge {
     /// The clocks of a stream that was asked for, from the call on.
     pub(super) silence: Option<Silence>,
     pub(super) trail: Option<Trail>,
+    /// Told what is used, if somebody wants to know.
+    pub(super) attempt: Option<Attempt>,
 }
 
 impl<F, B> ResponseFuture<F, B> {
@@ -62,13 +65,28 @@ impl Judge {
         }
     }
 
+    /// A failed answer has used no tokens; what was turned down as it is, not even those of the prompt.
+    fn failed(&mut self, status: StatusCode) {
+        match &mut self.attempt {
+            Some(attempt) if status.is_client_error() => attempt.refused(),
+            Some(attempt) => attempt.begin(),
+            None => {}
+        }
+    }
+
     fn tell(&self, outcome: &Outcome) {
         if let Some(trail) = &self.trail {
             trail.attempt(outcome);
         }
     }
 
-    fn broken<T>(&self, error: BoxError) -> Poll<Result<T, BoxError>> {
+    fn broken<T>(&mut self, error: BoxError) -> Poll<Result<T, BoxError>> {
+        // What is told by a stream has been told; and what a layer below us refused was never sent.
+        if let Some(attempt) = self.attempt.take()
+            && Rejection::find(&*error).is_some()
+        {
+            attempt.withdraw();
+        }
         self.tell(&Outcome::of_error(&*error));
         Poll::Ready(Err(error))
     }
@@ -98,6 +116,7 @@ where
                         Err(error) => return judge.broken(error.into()),
                     };
                     if head.status.as_u16() >= 400 {
+                        judge.failed(head.status);
                         if judge.classifier.wants_body(&head) {
                             this.state.set(State::Reading(Some((head, Held::new(body)))));
                             continue;
@@ -108,11 +127,18 @@ where
                         let now = clock::now();
                         let mut silence = silence.unwrap_or_else(|| Silence::since(now, judge.clocks));
                         silence.begin(now);
-                        let stream = Box::new(Judged::new(body, scanner, silence));
+                        let stream = Box::new(Judged::new(body, scanner, silence, judge.attempt.take()));
                         this.state.set(State::Holding(Some((head, stream))));
                         continue;
                     } else {
                         judge.tell(&Outcome::Success);
+                        if let Some(attempt) = judge.attempt.take()
+                            && let Some(scanner) = judge.classifier.meter(&head)
+                        {
+                            let counted = Counted::new(scanner, attempt);
+                            let body = ResponseBody::counted(body, counted);
+                            return Poll::Ready(Ok(Response::from_parts(head, body)));
+                        }
                     }
                     return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::untouched(body))));
                 }

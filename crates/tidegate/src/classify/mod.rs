@@ -46,6 +46,9 @@
 //! ([`Elapsed`](crate::Elapsed)), and one that tells of an error of its own after the events that say so
 //! ([`Cause::InBand`](crate::Cause::InBand)): never a clean end.
 //!
+//! Where somebody counts tokens (a [`Meter`](crate::Meter) among the extensions of the request, as a limit in tokens
+//! puts there), they are told as they come: seen, and counted by the provider.
+//!
 //! A good answer that is no stream passes untouched. A failed one is passed on byte for byte after it has been read.
 //!
 //! # Mistakes people make
@@ -55,6 +58,7 @@
 
 mod body;
 mod clocks;
+mod counted;
 mod future;
 mod held;
 mod layer;

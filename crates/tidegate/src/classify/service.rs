@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::clocks::Silence;
 use super::future::Judge;
 use super::{ResponseBody, ResponseFuture, StreamClocks};
-use crate::{BoxError, Classify, HttpService, Payload, Trail, clock};
+use crate::{BoxError, Classify, HttpService, Meter, Payload, Trail, clock};
 
 /// Judges what came back; see the [module page](crate::classify).
 #[derive(Clone)]
@@ -34,6 +34,7 @@ impl<S> Classified<S> {
             clocks: self.clocks,
             silence: expects_stream.then(|| Silence::since(clock::now(), self.clocks)),
             trail: Trail::of(request.extensions()).cloned(),
+            attempt: Meter::of(request.extensions()).map(Meter::attempt),
         }
     }
 }

@@ -11,7 +11,7 @@ use tidegate_core::{Pulse, Scan};
 use tokio::time::Sleep;
 
 use super::clocks::Silence;
-use crate::{BoxError, Cause, ErrorCode, Failure};
+use crate::{Attempt, BoxError, Cause, ErrorCode, Failure};
 
 /// Held until then: so many events, or so many bytes, without a token among them.
 const MAX_HELD_EVENTS: u32 = 64;
@@ -37,6 +37,8 @@ pub struct Judged<B> {
     held_bytes: usize,
     held_events: u32,
     scanner: Box<dyn Scan>,
+    /// Told what is used, if somebody wants to know.
+    attempt: Option<Attempt>,
     silence: Silence,
     /// Runs once the provider has said its last word.
     farewell: Option<Pin<Box<Sleep>>>,
@@ -66,9 +68,27 @@ pub(super) enum Verdict {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
-    pub(super) fn new(rest: B, scanner: Box<dyn Scan>, silence: Silence) -> Self {
+    pub(super) fn new(
+        rest: B,
+        scanner: Box<dyn Scan>,
+        silence: Silence,
+        mut attempt: Option<Attempt>,
+    ) -> Self {
+        if let Some(attempt) = &mut attempt {
+            attempt.begin();
+        }
         let (held, rest) = (VecDeque::new(), Some(Box::pin(rest)));
-        Self { held, held_bytes: 0, held_events: 0, scanner, silence, farewell: None, end: None, rest }
+        Self {
+            held,
+            held_bytes: 0,
+            held_events: 0,
+            scanner,
+            attempt,
+            silence,
+            farewell: None,
+            end: None,
+            rest,
+        }
     }
 
     /// Reads until it is known whether this is an answer.
@@ -136,14 +156,28 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
             Some(Ok(frame)) => {
                 let pulse = frame.data_ref().map_or_else(Pulse::default, |data| self.scanner.push(data));
                 self.silence.hear(pulse);
+                self.count(pulse);
                 (Ok(frame), pulse)
             }
             Some(Err(error)) => (Err(self.end_of(Some(error.into()))), Pulse::default()),
             None => {
                 let pulse = self.scanner.finish();
+                self.count(pulse);
                 (Err(self.end_of(None)), pulse)
             }
         })
+    }
+
+    /// Tells whoever wants to know what has been used so far: what came counts even if nobody will read it.
+    fn count(&mut self, pulse: Pulse) {
+        let Some(attempt) = &mut self.attempt else { return };
+        if pulse.tokens > 0 {
+            attempt.see(pulse.tokens);
+        }
+        let state = self.scanner.state();
+        if let Some(usage) = state.usage {
+            attempt.count(usage, state.has_finished);
+        }
     }
 
     /// Judges the end of the bytes: what the provider said before it counts for more than how it came.

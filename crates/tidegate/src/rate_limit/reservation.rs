@@ -87,12 +87,13 @@ impl Reservation {
 /// What was used in the end. For an answer of which nothing is known its reservation stands.
 fn used(metered: &Metered, reserved: &Cost) -> Cost {
     let unknown = reserved.output.saturating_mul(metered.unknown.into());
-    Cost {
-        calls: metered.attempts.into(),
-        input: metered.input,
-        output: metered.output.saturating_add(unknown),
-    }
+    let output = metered.output.saturating_add(unknown);
+    Cost { calls: metered.attempts.into(), input: metered.input.min(MOST), output: output.min(MOST) }
 }
+
+/// More tokens than any call takes: a provider that counts more than these is mistaken, and would block the limit for
+/// everybody.
+const MOST: u64 = 10_000_000;
 
 impl Watch for Reservation {
     /// However it ended, the meter shows what it took; [`Drop`] does the rest.

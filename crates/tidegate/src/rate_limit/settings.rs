@@ -63,7 +63,7 @@ impl Default for Settings {
             max_waiting: 1024,
             pause: SECOND,
             default_output: 500,
-            estimate: Estimator(Arc::new(crate::ByLength)),
+            estimate: default_estimate(),
             learn: true,
             adopt: true,
             classifier: None,
@@ -77,6 +77,16 @@ impl Settings {
     pub(super) fn limits(&self, now: Instant) -> Limits {
         Limits::new(&self.quotas, self.burst, now)
     }
+}
+
+#[cfg(feature = "providers")]
+fn default_estimate() -> Estimator {
+    Estimator(Arc::new(tidegate_providers::PromptEstimate))
+}
+
+#[cfg(not(feature = "providers"))]
+fn default_estimate() -> Estimator {
+    Estimator(Arc::new(crate::ByLength))
 }
 
 impl fmt::Debug for Estimator {

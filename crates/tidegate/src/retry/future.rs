@@ -44,6 +44,8 @@ struct Call {
     ahead: Ahead,
     /// The number of the attempt under way.
     attempt: u32,
+    /// An attempt has reached somebody who is not one of us.
+    has_reached: bool,
     /// The request of the next attempt, if there can be one.
     next: Option<Request<Payload>>,
     alarm: Alarm,
@@ -81,7 +83,8 @@ where
 impl Call {
     fn new(extensions: &Extensions, handle: Handle, ahead: Ahead) -> Self {
         let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
-        Self { attempt: 1, next: None, alarm: Alarm::new(Deadline::of(extensions)), log, handle, ahead }
+        let alarm = Alarm::new(Deadline::of(extensions));
+        Self { attempt: 1, has_reached: false, next: None, alarm, log, handle, ahead }
     }
 
     fn body_cap(&self) -> usize {
@@ -93,6 +96,15 @@ impl Call {
     fn keep(&mut self, request: &Request<Payload>) {
         let may_follow = self.attempt <= self.handle.0.settings().max_retries;
         self.next = if may_follow { copy(request) } else { None };
+    }
+
+    /// A refusal of ours is not the whole story of a call that had reached somebody before.
+    fn mark(&mut self, error: &mut BoxError) {
+        match error.downcast_mut::<Rejection>() {
+            Some(rejection) if self.has_reached => *rejection = rejection.clone().after_attempt(),
+            Some(_) => {}
+            None => self.has_reached = true,
+        }
     }
 
     /// What to do about a result; the waiting and the counting are done by the caller.
@@ -195,6 +207,10 @@ where
                 }
                 StateProj::Calling(future) => {
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
+                    match &mut result {
+                        Ok(_) => this.call.has_reached = true,
+                        Err(error) => this.call.mark(error),
+                    }
                     match this.call.judge(&result) {
                         Verdict::Return => {
                             if let (Ok(response), Some(trail)) = (&mut result, this.call.trail()) {
@@ -216,7 +232,9 @@ where
                 StateProj::Readying => {
                     let service = this.service.as_mut().expect("kept for this attempt");
                     let Poll::Ready(ready) = service.poll_ready(cx) else {
-                        return Poll::Ready(Err(ready!(this.call.alarm.poll_past(cx)).into()));
+                        let mut error = ready!(this.call.alarm.poll_past(cx)).into();
+                        this.call.mark(&mut error);
+                        return Poll::Ready(Err(error));
                     };
                     ready.map_err(Into::into)?;
                     let request = this.call.next.take().expect("kept for this attempt");

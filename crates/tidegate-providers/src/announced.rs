@@ -1,0 +1,322 @@
+//! The headers in which each provider tells how its limits stand, on good answers as on bad ones.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use tidegate_core::{Allowance, Announced, Currency, Hint, Reset};
+
+use crate::{Provider, go_duration};
+
+/// What `headers` say of the limits of `provider`.
+///
+/// One look at each header; nothing is allocated. Where a currency has several limits, the one that is nearer to its end
+/// is told.
+pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> Announced {
+    let mut limits = Limits::default();
+    let mut is_plain = false;
+    for (name, value) in headers {
+        let Some(field) = Field::named(name.as_str()) else {
+            is_plain |= name.as_str().starts_with("ratelimit") || name.as_str().starts_with("x-ratelimit");
+            continue;
+        };
+        let value = value.to_str().map_or("", str::trim);
+        if !limits.entry(field.limit, provider).is_some_and(|allowance| field.kind.set(allowance, value)) {
+            limits.has_nonsense = true;
+        }
+    }
+    match limits.is_empty() {
+        // Somebody else's words, such as a gateway's.
+        true if is_plain => Announced::from_headers(headers),
+        _ => limits.announced(),
+    }
+}
+
+/// A header that speaks of a limit.
+struct Field<'a> {
+    limit: Limit<'a>,
+    kind: Kind,
+}
+
+/// Which limit it speaks of, in the provider's own words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Limit<'a> {
+    is_anthropic: bool,
+    name: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Limit,
+    Remaining,
+    Reset,
+}
+
+impl<'a> Field<'a> {
+    fn named(name: &'a str) -> Option<Self> {
+        if let Some(rest) = name.strip_prefix("anthropic-ratelimit-") {
+            let (name, kind) = rest.rsplit_once('-')?;
+            let limit = Limit { is_anthropic: true, name };
+            return Some(Self { limit, kind: Kind::named(kind)? })
+                .filter(|field| field.limit.currency().is_some());
+        }
+        // Together's: `x-tokenlimit-remaining`.
+        if let Some(kind) = name.strip_prefix("x-tokenlimit-") {
+            let limit = Limit { is_anthropic: false, name: "tokens" };
+            return Some(Self { limit, kind: Kind::named(kind)? });
+        }
+        let (kind, name) = name.strip_prefix("x-ratelimit-")?.split_once('-')?;
+        let limit = Limit { is_anthropic: false, name };
+        Some(Self { limit, kind: Kind::named(kind)? }).filter(|field| field.limit.currency().is_some())
+    }
+}
+
+impl Kind {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "limit" => Self::Limit,
+            "remaining" => Self::Remaining,
+            "reset" => Self::Reset,
+            _ => return None,
+        })
+    }
+
+    /// Writes down a value; whether it makes sense.
+    fn set(self, allowance: &mut Allowance, value: &str) -> bool {
+        match self {
+            Self::Limit => allowance.limit = number(value),
+            Self::Remaining => allowance.remaining = number(value),
+            Self::Reset => {
+                allowance.reset = reset(value);
+                return allowance.reset.is_some();
+            }
+        }
+        number(value).is_some()
+    }
+}
+
+impl Limit<'_> {
+    fn currency(&self) -> Option<Currency> {
+        let name = self.name.strip_suffix("_usage_based").unwrap_or(self.name);
+        Some(match name {
+            "requests" | "requests-day" | "requests-hour" | "requests-minute" | "requests-second"
+            | "req-minute" | "req-day" => Currency::Requests,
+            "tokens" | "tokens-day" | "tokens-hour" | "tokens-minute" | "tokens-second" => Currency::Tokens,
+            "input-tokens" if self.is_anthropic => Currency::InputTokens,
+            "output-tokens" if self.is_anthropic => Currency::OutputTokens,
+            _ => return None,
+        })
+    }
+
+    /// As the name says, or as the provider's documents do.
+    fn period(&self, provider: Provider) -> Option<Duration> {
+        let seconds = match self.name.rsplit_once('-') {
+            _ if self.is_anthropic => 60,
+            Some((_, "second")) => 1,
+            Some((_, "minute")) => 60,
+            Some((_, "hour")) => 60 * 60,
+            Some((_, "day")) => 24 * 60 * 60,
+            _ if provider == Provider::Groq && self.name == "requests" => 24 * 60 * 60,
+            _ if provider == Provider::Groq => 60,
+            _ => return None,
+        };
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// OpenAI, Groq and Anthropic document the reset as the time until all is back; of the others it is not known.
+    fn refills_evenly(&self, provider: Provider) -> bool {
+        self.is_anthropic || matches!(provider, Provider::OpenAi | Provider::Groq)
+    }
+}
+
+/// The limits that one answer speaks of; more than these nobody has.
+#[derive(Default)]
+struct Limits<'a> {
+    limits: [Option<(Limit<'a>, Allowance)>; 8],
+    has_nonsense: bool,
+}
+
+impl<'a> Limits<'a> {
+    fn is_empty(&self) -> bool {
+        self.limits[0].is_none()
+    }
+
+    fn entry(&mut self, limit: Limit<'a>, provider: Provider) -> Option<&mut Allowance> {
+        let is_it = |it: &Option<(Limit<'_>, _)>| it.as_ref().is_none_or(|(other, _)| *other == limit);
+        let place = self.limits.iter_mut().find(|it| is_it(it))?;
+        let fresh = || Allowance {
+            period: limit.period(provider),
+            refills_evenly: limit.refills_evenly(provider),
+            ..Allowance::default()
+        };
+        Some(&mut place.get_or_insert_with(|| (limit, fresh())).1)
+    }
+
+    fn announced(&self) -> Announced {
+        let mut announced = Announced::default();
+        announced.has_nonsense = self.has_nonsense;
+        for (limit, allowance) in self.limits.iter().flatten() {
+            let Some(currency) = limit.currency() else { continue };
+            let left = |allowance: &Allowance| allowance.remaining.unwrap_or(u64::MAX);
+            if announced.get(currency).is_none_or(|other| left(allowance) < left(other)) {
+                *announced.entry(currency) = *allowance;
+            }
+        }
+        announced
+    }
+}
+
+/// Digits and nothing else.
+fn number(value: &str) -> Option<u64> {
+    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| value.parse().ok())?
+}
+
+/// As Go prints it, in bare seconds, or a moment in RFC 3339. More than a day of seconds is a date in disguise.
+fn reset(value: &str) -> Option<Reset> {
+    if let Some(wait) = go_duration::parse(value) {
+        return Some(Reset::In(wait));
+    }
+    if let Some((seconds, "")) = go_duration::decimal(value) {
+        let wait = go_duration::of_units(seconds, 1.0);
+        return Some(Reset::In(wait)).filter(|_| wait <= Hint::MAX_WAIT);
+    }
+    let moment: jiff::Timestamp = value.parse().ok()?;
+    Some(Reset::At(SystemTime::from(moment)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn announced(provider: Provider, pairs: &[(&'static str, &str)]) -> Announced {
+        let pair = |&(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        read(provider, &pairs.iter().map(pair).collect())
+    }
+
+    const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
+    const DAY: Option<Duration> = Some(Duration::from_secs(86_400));
+
+    fn within(ms: u64) -> Option<Reset> {
+        Some(Reset::In(Duration::from_millis(ms)))
+    }
+
+    #[test]
+    fn reads_what_openai_says_and_what_follows_from_it() {
+        let told = announced(
+            Provider::OpenAi,
+            &[
+                ("x-ratelimit-limit-requests", "500"),
+                ("x-ratelimit-remaining-requests", "499"),
+                ("x-ratelimit-reset-requests", "120ms"),
+                ("x-ratelimit-limit-tokens", "30000"),
+                ("x-ratelimit-remaining-tokens", "15000"),
+                ("x-ratelimit-reset-tokens", "30s"),
+                ("content-type", "application/json"),
+            ],
+        );
+        let requests = told.get(Currency::Requests).unwrap();
+        assert_eq!((requests.limit, requests.remaining, requests.reset), (Some(500), Some(499), within(120)));
+        assert_eq!((requests.refills_evenly, requests.period_of_refill()), (true, MINUTE));
+        assert_eq!(told.get(Currency::Tokens).unwrap().period_of_refill(), MINUTE);
+        assert!(told.get(Currency::InputTokens).is_none() && !told.has_nonsense);
+    }
+
+    #[test]
+    fn reads_what_anthropic_says_of_input_and_output() {
+        let told = announced(
+            Provider::Anthropic,
+            &[
+                ("anthropic-ratelimit-input-tokens-limit", "40000"),
+                ("anthropic-ratelimit-input-tokens-remaining", "39000"),
+                ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:00:30Z"),
+                ("anthropic-ratelimit-output-tokens-limit", "8000"),
+                ("anthropic-ratelimit-output-tokens-remaining", "0"),
+                ("anthropic-ratelimit-unified-5h-status", "allowed"),
+                ("anthropic-ratelimit-unified-5h-reset", "1793880090"),
+            ],
+        );
+        let input = told.get(Currency::InputTokens).unwrap();
+        assert_eq!((input.limit, input.remaining, input.period), (Some(40_000), Some(39_000), MINUTE));
+        let noon: jiff::Timestamp = "2026-11-05T12:00:00Z".parse().unwrap();
+        assert_eq!(input.reset.unwrap().wait(noon.into()), Duration::from_secs(30));
+        assert_eq!(told.get(Currency::OutputTokens).unwrap().remaining, Some(0));
+        assert!(told.get(Currency::Requests).is_none() && !told.has_nonsense);
+    }
+
+    #[test]
+    fn reads_the_words_of_the_others() {
+        let get = |provider, pairs: &[_], currency| announced(provider, pairs).get(currency).copied();
+        let mistral = [("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "59")];
+        let told = get(Provider::Mistral, &mistral, Currency::Requests).unwrap();
+        assert_eq!((told.limit, told.remaining, told.period), (Some(60), Some(59), MINUTE));
+
+        let groq = [
+            ("x-ratelimit-limit-requests", "14400"),
+            ("x-ratelimit-reset-requests", "2m59.56s"),
+            ("x-ratelimit-limit-tokens", "18000"),
+            ("x-ratelimit-reset-tokens", "7.66s"),
+        ];
+        let (requests, tokens) =
+            (get(Provider::Groq, &groq, Currency::Requests), get(Provider::Groq, &groq, Currency::Tokens));
+        assert_eq!((requests.unwrap().period, requests.unwrap().reset), (DAY, within(179_560)));
+        assert_eq!((tokens.unwrap().period, tokens.unwrap().reset), (MINUTE, within(7_660)));
+
+        let cerebras = [
+            ("x-ratelimit-limit-requests-day", "14400"),
+            ("x-ratelimit-remaining-requests-day", "14000"),
+            ("x-ratelimit-limit-requests-minute", "30"),
+            ("x-ratelimit-remaining-requests-minute", "12"),
+            ("x-ratelimit-reset-requests-minute", "11.38"),
+        ];
+        let told = get(Provider::Cerebras, &cerebras, Currency::Requests).unwrap();
+        assert_eq!((told.limit, told.period, told.reset), (Some(30), MINUTE, within(11_380)));
+
+        let together =
+            [("x-ratelimit-limit", "10"), ("x-tokenlimit-limit", "3000"), ("x-tokenlimit-remaining", "7")];
+        assert_eq!(get(Provider::Together, &together, Currency::Tokens).unwrap().remaining, Some(7));
+
+        let gateway = [("ratelimit", "\"default\";r=5;t=3"), ("x-request-id", "1")];
+        assert_eq!(get(Provider::Other, &gateway, Currency::Requests).unwrap().remaining, Some(5));
+        assert!(
+            announced(Provider::OpenAi, &[("retry-after", "1"), ("x-ratelimit-tokens-query-cost", "3")])
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn p32_what_makes_no_sense_is_left_out_and_noticed() {
+        // Azure's Responses.
+        let azure = [("x-ratelimit-remaining-tokens", "-1"), ("x-ratelimit-reset-tokens", "0")];
+        let told = announced(Provider::Azure, &azure);
+        assert_eq!((told.get(Currency::Tokens).unwrap().remaining, told.has_nonsense), (None, true));
+        for value in ["-1s", "soon", "", "1e3", "1793880090", "NaN", "1 s"] {
+            let told = announced(Provider::OpenAi, &[("x-ratelimit-reset-tokens", value)]);
+            assert_eq!(
+                (told.get(Currency::Tokens).unwrap().reset, told.has_nonsense),
+                (None, true),
+                "{value}"
+            );
+        }
+        let minute = announced(Provider::OpenAi, &[("x-ratelimit-reset-tokens", "1m")]);
+        assert_eq!(minute.get(Currency::Tokens).unwrap().reset, within(60_000));
+    }
+
+    proptest! {
+        #[test]
+        fn p32_no_value_panics(value in "[ -~]{0,40}", name in "x-ratelimit-(limit|remaining|reset)-[a-z-]{0,12}") {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_str(&value).unwrap());
+            headers.insert("anthropic-ratelimit-tokens-reset", HeaderValue::from_str(&value).unwrap());
+            for provider in [Provider::OpenAi, Provider::Groq, Provider::Other] {
+                for (_, allowance) in read(provider, &headers).iter() {
+                    let _ = (allowance.is_absurd(), allowance.period_of_refill());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+use http::HeaderMap;
+use tidegate_core::{ByLength, Estimate, Estimated};
+
+use crate::stream::leaves::{Leaf, walk};
+
+/// Estimates the tokens of a request by a look at its JSON, in any dialect.
+///
+/// Four bytes of text are a token: OpenAI's rule of thumb for English ("1 token ~= 4 chars in English", in its help
+/// centre). In UTF-8 it holds for other scripts about as well, since what takes more tokens takes more bytes: about half a
+/// token for a Cyrillic letter, three quarters for a Chinese one. An escape counts as the character that it stands
+/// for. Every message adds 4, for its role and what is around it. Of tools the names of the fields count, too.
+///
+/// Pictures, sound and files in base64 are no text. Each counts as 765 tokens, what OpenAI takes for a square picture of
+/// 1024 pixels in detail, and about what Anthropic's rule (width x height / 750) makes of one of 800 x 720; for a long
+/// file that is too little, and what it takes in the end is made up for when its answer is there.
+///
+/// It is not exact: code and numbers take more tokens than prose. A limit that settles by what the provider counted
+/// does not need it to be. Nothing is allocated; a prompt of 100 KiB takes some ten microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PromptEstimate;
+
+/// A picture, or whatever else is no text.
+const MEDIUM: u64 = 765;
+
+/// Around each message.
+const MESSAGE: u64 = 4;
+
+const BYTES_PER_TOKEN: u64 = 4;
+
+/// More answers than any provider gives at once.
+const MOST_ANSWERS: u64 = 128;
+
+impl Estimate for PromptEstimate {
+    fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return ByLength.estimate(headers, body);
+        }
+        let (mut bytes, mut extra, mut most, mut answers) = (0_u64, 0_u64, None, 1);
+        walk(body, |path, leaf| match (path, leaf) {
+            (path, Leaf::Text(text)) => {
+                let key = path.last().copied().unwrap_or_default();
+                if is_medium(path, text) {
+                    extra += MEDIUM;
+                } else if is_prompt(path) {
+                    bytes += length(text);
+                    if is_of_tools(path) {
+                        bytes += key.len() as u64;
+                    }
+                } else if matches!(path, ["messages" | "contents" | "input", "role"]) {
+                    extra += MESSAGE;
+                }
+            }
+            (
+                ["max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_tokens_to_sample"],
+                leaf,
+            )
+            | (
+                ["generationConfig" | "generation_config", "maxOutputTokens" | "max_output_tokens"]
+                | ["inferenceConfig", "maxTokens"],
+                leaf,
+            ) => {
+                if let Leaf::Number(number) = leaf {
+                    most = most.max(Some(number));
+                }
+            }
+            (["n"] | ["generationConfig" | "generation_config", "candidateCount"], Leaf::Number(number)) => {
+                answers = number.clamp(1, MOST_ANSWERS);
+            }
+            _ => {}
+        });
+        Estimated { input: bytes.div_ceil(BYTES_PER_TOKEN) + extra, max_output: most, answers }
+    }
+}
+
+/// Whether a text at `path` is a part of what the model reads. The rest are settings and marks.
+fn is_prompt(path: &[&str]) -> bool {
+    match path {
+        ["messages" | "contents" | "input", .., "role" | "type" | "id" | "tool_call_id" | "media_type"] => {
+            false
+        }
+        [
+            "messages" | "contents" | "input" | "prompt" | "system" | "instructions" | "tools" | "functions"
+            | "systemInstruction" | "system_instruction" | "toolConfig" | "response_format" | "message"
+            | "chat_history" | "documents" | "text",
+            ..,
+        ] => true,
+        _ => false,
+    }
+}
+
+fn is_of_tools(path: &[&str]) -> bool {
+    matches!(path, ["tools" | "functions" | "toolConfig" | "response_format", ..])
+}
+
+/// Whether a text is a picture or a file: the address of one, or base64.
+fn is_medium(path: &[&str], text: &str) -> bool {
+    /// So long a run of letters and digits is no word.
+    const RUN: usize = 512;
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'=');
+    match path {
+        [.., "image_url"]
+        | [.., "image_url", "url"]
+        | [.., "fileData" | "file_data", "fileUri" | "file_uri"] => true,
+        _ if text.starts_with("data:") => {
+            text.as_bytes()[..text.len().min(128)].windows(7).any(|w| w == b"base64,")
+        }
+        _ => text.len() >= RUN && text.as_bytes()[..RUN].iter().all(is_base64),
+    }
+}
+
+/// The length in UTF-8 of a text as it is written in JSON.
+fn length(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    let (mut saved, mut at) = (0, 0);
+    while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
+        let escaped = at + found + 1;
+        // `\n` is one byte, and `\u4f60` are three; a half of a pair counts as two.
+        let (written, meant) = match bytes.get(escaped) {
+            Some(b'u') => match bytes.get(escaped + 1..escaped + 3) {
+                Some(b"00") => (6, 1),
+                Some([b'd' | b'D', _]) => (6, 2),
+                _ => (6, 3),
+            },
+            _ => (2, 1),
+        };
+        saved += written - meant;
+        at = (escaped - 1 + written).min(bytes.len());
+    }
+    (bytes.len() as u64).saturating_sub(saved as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(body: &str) -> Estimated {
+        PromptEstimate.estimate(&HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn counts_the_prompt_of_every_dialect_and_not_the_json_around_it() {
+        let text = "x".repeat(400);
+        for (body, around) in [
+            (format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"{text}"}}]}}"#), 4),
+            (
+                format!(
+                    r#"{{"messages":[{{"role":"user","content":[{{"type":"text","text":"{text}"}}]}}]}}"#
+                ),
+                4,
+            ),
+            (format!(r#"{{"system":"{text}","messages":[]}}"#), 0),
+            (format!(r#"{{"instructions":"","input":"{text}","stream":true}}"#), 0),
+            (format!(r#"{{"contents":[{{"role":"user","parts":[{{"text":"{text}"}}]}}]}}"#), 4),
+            (format!(r#"{{"prompt":"{text}","user":"somebody","stop":["a","b"]}}"#), 0),
+        ] {
+            assert_eq!(of(&body).input, 100 + around, "{body}");
+        }
+    }
+
+    #[test]
+    fn finds_the_most_that_an_answer_may_have() {
+        for (body, most, answers) in [
+            (r#"{"max_tokens":7}"#, Some(7), 1),
+            (r#"{"max_completion_tokens":7,"max_tokens":3}"#, Some(7), 1),
+            (r#"{"max_output_tokens":7}"#, Some(7), 1),
+            (r#"{"generationConfig":{"maxOutputTokens":7,"candidateCount":2}}"#, Some(7), 2),
+            (r#"{"inferenceConfig":{"maxTokens":7}}"#, Some(7), 1),
+            (r#"{"max_tokens":null,"n":4}"#, None, 4),
+            (r#"{"max_tokens":-1,"n":0}"#, None, 1),
+            (r#"{"messages":[{"content":"max_tokens","max_tokens":9}],"n":999999}"#, None, 128),
+        ] {
+            let estimated = of(body);
+            assert_eq!((estimated.max_output, estimated.answers), (most, answers), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_no_text() {
+        let picture = "iVBORw0KGgo/".repeat(20_000);
+        for body in [
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{picture}"}}}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{picture}"}}}}]}}]}}"#),
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}]}]}"#.to_owned(),
+        ] {
+            assert_eq!(of(&body).input, MEDIUM + MESSAGE, "{}", &body[..80]);
+        }
+        let inline = format!(
+            r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"","data":"{picture}"}}}}]}}]}}"#
+        );
+        assert_eq!(of(&inline).input, MEDIUM);
+    }
+
+    #[test]
+    fn an_escape_counts_as_what_it_stands_for() {
+        assert_eq!(length("ab"), 2);
+        assert_eq!(length(r"a\nb"), 3);
+        assert_eq!(length(r#"\"\\"#), 2);
+        assert_eq!(length(r"\u0041"), 1);
+        assert_eq!(length(r"\u4f60\u597d"), 6);
+        assert_eq!(length(r"\ud83d\ude00"), 4);
+        assert_eq!(length(r"a\"), 1);
+        assert_eq!(length(r"\u4f"), 1);
+    }
+
+    #[test]
+    fn tools_count_with_the_names_of_their_fields() {
+        let tool =
+            r#"{"tools":[{"type":"function","function":{"name":"weather","description":"tells it"}}]}"#;
+        assert_eq!(of(tool).input, 11);
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_counted_by_its_length() {
+        assert_eq!((of("12345678").input, of("").max_output), (2, Some(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_or_takes_more_than_it_has(body: Vec<u8>, text in "[{}\\[\\]\":,\\\\ a-z0-9]{0,200}") {
+            for body in [&body[..], text.as_bytes()] {
+                let estimated = PromptEstimate.estimate(&HeaderMap::new(), body);
+                prop_assert!(estimated.input <= body.len() as u64 + MEDIUM * 8 * body.len() as u64);
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+use std::fmt;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tidegate_core::Scan;
+
+use crate::{Attempt, BoxError};
+
+/// Looks at an answer in one piece as it passes, for the tokens that the provider says it took.
+pub(super) struct Counted {
+    scanner: Box<dyn Scan>,
+    attempt: Attempt,
+}
+
+impl Counted {
+    pub(super) fn new(scanner: Box<dyn Scan>, attempt: Attempt) -> Self {
+        Self { scanner, attempt }
+    }
+
+    /// A frame passes, or the end. A writer may not ask again once it has all that was announced, so the last frame is
+    /// an end, too.
+    pub(super) fn pass(&mut self, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_last: bool) {
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.scanner.push(data);
+                }
+            }
+            Some(Err(_)) => return,
+            None => drop(self.scanner.finish()),
+        }
+        if is_last {
+            self.scanner.finish();
+        }
+        if let Some(usage) = self.scanner.state().usage {
+            self.attempt.count(usage, true);
+        }
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
