@@ -94,18 +94,26 @@ fn is_of_tools(path: &[&str]) -> bool {
 
 /// Whether a text is a picture or a file: the address of one, or base64.
 fn is_medium(path: &[&str], text: &str) -> bool {
-    /// So long a run of letters and digits is no word.
-    const RUN: usize = 512;
-    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'=');
     match path {
         [.., "image_url"]
         | [.., "image_url", "url"]
         | [.., "fileData" | "file_data", "fileUri" | "file_uri"] => true,
         _ if text.starts_with("data:") => {
-            text.as_bytes()[..text.len().min(128)].windows(7).any(|w| w == b"base64,")
+            text.as_bytes()[..text.len().min(128)].windows(7).any(|part| part == b"base64,")
         }
-        _ => text.len() >= RUN && text.as_bytes()[..RUN].iter().all(is_base64),
+        _ => is_base64(text.as_bytes()),
     }
+}
+
+/// So long a run of letters, small and capital, and digits is no word, and no row of the same letter either.
+fn is_base64(text: &[u8]) -> bool {
+    const RUN: usize = 512;
+    let Some(run) = text.get(..RUN) else { return false };
+    let has = |is_it: fn(&u8) -> bool| run.iter().any(is_it);
+    run.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_' | b'='))
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_digit)
 }
 
 /// The length in UTF-8 of a text as it is written in JSON.

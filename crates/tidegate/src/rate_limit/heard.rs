@@ -117,6 +117,7 @@ impl Limits {
             Some((limit, period)) => {
                 let quota = Quota::new(currency, limit, period);
                 let is_sure = allowance.period.is_some()
+                    || self.is_own(currency, period)
                     || self.heard.known(currency, Some(limit)).is_some_and(|known| known == quota)
                     || self.heard.is_confirmed(currency, limit, period);
                 (is_sure && (adopt || self.is_own(currency, period))).then_some(quota)

@@ -1,3 +1,4 @@
+mod learning;
 mod tokens;
 
 use std::time::Duration;
