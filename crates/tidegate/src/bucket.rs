@@ -121,10 +121,9 @@ impl Bucket {
         }
     }
 
-    /// Takes somebody's word for it: at `then` there were `left`, and `since` then that much has been spent.
-    pub(crate) fn set(&mut self, left: u64, then: Instant, since: u64) {
-        let owed = self.rate.owed_for(self.rate.burst.saturating_sub(left));
-        (self.at, self.owed) = (then, owed.saturating_add(self.rate.owed_for(since)));
+    /// Takes somebody's word for it: at `then` so much was spent of a full bucket, and all since then is part of it.
+    pub(crate) fn set(&mut self, spent: u64, then: Instant) {
+        (self.at, self.owed) = (then, self.rate.owed_for(spent));
         self.forget_before(then);
     }
 

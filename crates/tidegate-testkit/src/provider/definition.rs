@@ -21,6 +21,7 @@ pub struct Provider {
     pub(super) models: Vec<String>,
     /// Shared by all that ask.
     pub(super) rate_limit: Option<Mutex<Limit>>,
+    pub(super) token_limit: Option<Mutex<Limit>>,
     pub(super) concurrency_limit: Option<usize>,
 }
 
@@ -103,6 +104,7 @@ impl Provider {
             api_key: None,
             models: Vec::new(),
             rate_limit: None,
+            token_limit: None,
             concurrency_limit: None,
         }
     }
@@ -148,6 +150,15 @@ impl Provider {
     #[must_use]
     pub fn rate_limit(mut self, requests: u32, per: Duration) -> Self {
         self.rate_limit = Some(Mutex::new(Limit::new(requests, per)));
+        self
+    }
+
+    /// Takes so many tokens at once and as many evenly over each `per`: of every request its prompt (a quarter of its
+    /// length) and the most that its answer may have, as it comes in; what is not used does not come back. Refuses and
+    /// tells as [`rate_limit`](Self::rate_limit) does.
+    #[must_use]
+    pub fn token_limit(mut self, tokens: u32, per: Duration) -> Self {
+        self.token_limit = Some(Mutex::new(Limit::new(tokens, per)));
         self
     }
 

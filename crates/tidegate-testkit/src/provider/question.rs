@@ -12,6 +12,8 @@ pub(super) struct Question {
     /// Whether OpenAI's stream is to end with its usage.
     pub(super) wants_usage: bool,
     pub(super) prompt_tokens: usize,
+    /// The most tokens that the answer may have, if it says so.
+    pub(super) max_tokens: u64,
     /// How many texts are to be embedded.
     pub(super) inputs: usize,
     pub(super) is_json: bool,
@@ -37,6 +39,7 @@ impl Question {
             is_stream: value["stream"] == true,
             wants_usage: value["stream_options"]["include_usage"] == true,
             prompt_tokens: body.len().div_ceil(BYTES_PER_TOKEN),
+            max_tokens: value["max_tokens"].as_u64().unwrap_or_default(),
             inputs: value["input"].as_array().map_or(1, Vec::len),
             is_json: value.is_object(),
         }

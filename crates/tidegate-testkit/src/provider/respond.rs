@@ -1,4 +1,4 @@
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use tidegate_core::BoxError;
 use tokio::time::Instant;
 
 use super::dialect::Answer;
+use super::limit::{Limit, Standing};
 use super::log::Visit;
 use super::question::{Endpoint, Question};
 use super::reply::Kind;
@@ -50,7 +51,7 @@ where
         Some(endpoint) => match provider.turn_away(&head, endpoint, &question) {
             Some(refusal) => refusal,
             None if endpoint == Endpoint::Models => Reply::ok(),
-            None => provider.admit(visit.at),
+            None => provider.admit(&question, visit.at),
         },
     };
     let endpoint = endpoint.unwrap_or(Endpoint::Chat);
@@ -94,16 +95,28 @@ impl Provider {
         is_full.then(|| Reply::status(self.dialect.overloaded()))
     }
 
-    /// The reply to a good request: what the script says, if the rate limit lets it.
-    fn admit(&self, now: Instant) -> Reply {
-        let Some(limit) = &self.rate_limit else { return self.script.next() };
-        let standing = limit.lock().unwrap_or_else(PoisonError::into_inner).spend(now);
-        let mut reply = match standing.refused_for {
+    /// The reply to a good request: what the script says, if the limits let it.
+    fn admit(&self, question: &Question, now: Instant) -> Reply {
+        let cost = question.max_tokens.saturating_add(question.prompt_tokens as u64);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let limits = [(&self.rate_limit, 1, "requests"), (&self.token_limit, cost, "tokens")];
+        let spend = |limit: &Mutex<Limit>, cost, is_refused| {
+            limit.lock().unwrap_or_else(PoisonError::into_inner).spend(cost, is_refused, now)
+        };
+        let wait = limits.iter().filter_map(|(limit, cost, _)| {
+            limit.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).lacks(*cost, now)
+        });
+        let refused_for = wait.max();
+        let mut reply = match refused_for {
             Some(wait) => Reply::too_many(wait),
             None => self.script.next(),
         };
-        for (name, value) in self.dialect.limit_headers(&standing, SystemTime::now()) {
-            reply = reply.header(name, &value);
+        for (limit, cost, currency) in limits {
+            let Some(limit) = limit else { continue };
+            let standing = Standing { refused_for, ..spend(limit, cost, refused_for.is_some()) };
+            for (name, value) in self.dialect.limit_headers(&standing, SystemTime::now()) {
+                reply = reply.header(&name.replace("requests", currency), &value);
+            }
         }
         reply
     }

@@ -110,12 +110,12 @@ fn a_drained_bucket_opens_with_one_and_refills_from_there() {
 fn the_word_of_somebody_else_is_taken_from_when_it_was_said() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(10, SECOND, 100), start);
-    bucket.set(40, start, 20);
+    bucket.set(80, start);
     assert_eq!(bucket.remaining(start), 20);
     assert_eq!(bucket.remaining(start + SECOND), 30);
-    bucket.set(0, start, 5);
+    bucket.set(105, start);
     assert_eq!((bucket.remaining(start), bucket.wait(0, 1, start)), (0, ms(600)));
-    bucket.set(90, start + SECOND, 0);
+    bucket.set(10, start + SECOND);
     bucket.give_back(20, start, start + SECOND);
     assert_eq!(bucket.remaining(start + SECOND), 90, "what was spent before is part of the word");
 }
@@ -203,7 +203,7 @@ proptest! {
             bucket.take(cost, start);
         }
         bucket.drain_until(1, start + Duration::from_secs(86_400), start);
-        bucket.set(cost, start, ahead);
+        bucket.set(cost, start);
         let _ = bucket.wait(ahead, cost, start);
     }
 }

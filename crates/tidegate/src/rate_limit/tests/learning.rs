@@ -125,12 +125,15 @@ async fn a_quota_of_tokens_that_was_adopted_has_calls_estimated_from_then_on() {
         .header("anthropic-ratelimit-input-tokens-remaining", "2000");
     provider.then(answer);
     complete(&mut service).await.unwrap();
-    assert_eq!(layer.handle().tokens_remaining(), Some(2_000));
+    // A twentieth of the limit is held back.
+    assert_eq!(layer.handle().tokens_remaining(), Some(0));
+    tokio::time::advance(Duration::from_secs(6)).await;
+    assert_eq!(layer.handle().tokens_remaining(), Some(4_500));
     let body =
         format!(r#"{{"max_tokens":9,"messages":[{{"role":"user","content":"{}"}}]}}"#, "four".repeat(500));
     let _answer =
         service.clone().oneshot(Request::post("/").body(Payload::from(body)).unwrap()).await.unwrap();
-    assert_eq!(layer.handle().tokens_remaining(), Some(2_000 - 504));
+    assert_eq!(layer.handle().tokens_remaining(), Some(4_500 - 504));
 }
 
 /// P32: units, negative counts, "1m" read as 1; and what contradicts itself.
