@@ -28,15 +28,16 @@ pub(crate) struct Bucket {
 
 /// How little was owed, and when: what refilled since a spending is known by it.
 ///
-/// Later lows are higher ones, or the earlier ones would be of no interest. Of more than a few the two that differ least
-/// are taken as one, to the disadvantage of the one who asks.
+/// Later lows are higher ones, or the earlier ones would be of no interest. A low matters to calls that cost more than
+/// was owed then; so of more than a few the two highest are taken as one, to the disadvantage of whoever costs more
+/// than that.
 #[derive(Clone, Debug)]
 struct Lows {
     lows: [(Instant, u128); LOWS],
     count: usize,
 }
 
-const LOWS: usize = 4;
+const LOWS: usize = 6;
 
 impl Rate {
     /// Periods above a century are taken as one, so that no product overflows.
@@ -168,12 +169,9 @@ impl Lows {
         self.count += 1;
     }
 
-    /// Of the two that differ least, the lower one is taken to have been when the later one was.
+    /// The last is taken to have been as low as the one before.
     fn forget_one(&mut self) {
-        let step = |at: &usize| self.lows[at + 1].1 - self.lows[*at].1;
-        let closest = (0..LOWS - 1).min_by_key(step).unwrap_or_default();
-        self.lows[closest].0 = self.lows[closest + 1].0;
-        self.lows.copy_within(closest + 2.., closest + 1);
+        self.lows[LOWS - 2].0 = self.lows[LOWS - 1].0;
         self.count -= 1;
     }
 

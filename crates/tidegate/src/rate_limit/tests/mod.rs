@@ -1,4 +1,5 @@
 mod learning;
+mod properties;
 mod tokens;
 
 use std::time::Duration;
