@@ -77,7 +77,8 @@ mod refusal;
 mod replay;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
 mod shared;
-#[cfg(feature = "backpressure")]
+#[cfg(any(feature = "backpressure", feature = "rate-limit"))]
+#[cfg_attr(not(feature = "backpressure"), allow(dead_code, reason = "a turn is a slot that nobody counts"))]
 mod slots;
 #[allow(unused_imports, reason = "the cores take it up one by one")]
 mod sync;

@@ -15,7 +15,8 @@ use crate::key::RequestHead;
 use crate::keyed::Kept;
 use crate::shared::Shared;
 use crate::{
-    Announced, Classify, Currency, Deadline, ErrorCode, Estimated, Outcome, Payload, Rejection, Scope, clock,
+    Announced, Classify, Currency, Deadline, ErrorCode, Estimated, Outcome, Payload, Priority, Rejection,
+    Scope, clock,
 };
 
 /// The limit that a layer, its services and their clones share.
@@ -47,7 +48,7 @@ impl Handle {
     /// How many calls wait for their turn.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.0.lock().waiting
+        self.0.lock().ahead.all()
     }
 
     /// How many words of the provider's about its limits were not believed: stale, contradictory or absurd.
@@ -63,7 +64,7 @@ impl Handle {
     }
 
     /// Whether a call that came now would be refused at once, and why. Takes nothing. What the call would cost is not
-    /// known here: it is taken for one without tokens.
+    /// known here: it is taken for an interactive one without tokens.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
         if !self.0.settings().enabled {
@@ -71,11 +72,12 @@ impl Handle {
         }
         let now = clock::now();
         let line = self.0.lock();
-        let lack = line.limits.lack(&line.ahead, &Cost::CALL, now);
-        if lack.wait.is_zero() && line.waiting == 0 {
+        let waiting = line.ahead.count(Priority::Interactive);
+        let lack = line.limits.lack(&line.ahead.of(Priority::Interactive), &Cost::CALL, now);
+        if lack.wait.is_zero() && line.ahead.all() == 0 {
             return None;
         }
-        self.0.settings().doomed(line.waiting, &lack, deadline, now)
+        self.0.settings().doomed(waiting, &lack, deadline, now)
     }
 
     /// What a request takes. Nothing is read, and nothing counted, where no quota is in tokens.
@@ -142,14 +144,14 @@ impl Handle {
     pub(super) fn settle(&self, spent: &Spent, used: &Cost) {
         let mut line = self.0.lock();
         line.limits.settle(spent, used, clock::now());
-        self.wake(line.waiting);
+        self.wake(line.ahead.all());
     }
 
     /// Gives back what a call had reserved that never reached the wire.
     pub(super) fn refund(&self, spent: &Spent) {
         let mut line = self.0.lock();
         line.limits.refund(spent, clock::now());
-        self.wake(line.waiting);
+        self.wake(line.ahead.all());
     }
 
     fn wake(&self, waiting: usize) {
@@ -185,7 +187,7 @@ impl Kept for Handle {
 
     fn is_as_new(&self, now: Instant) -> bool {
         let line = self.0.lock();
-        line.waiting == 0 && line.limits.are_as_new(now)
+        line.ahead.all() == 0 && line.limits.are_as_new(now)
     }
 }
 

@@ -199,7 +199,8 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` wait for their turn; the next one is refused at once.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait for their turn; the next one is refused at once. While both wait, batch calls get
+    /// every fifth turn.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)
@@ -260,6 +261,12 @@ impl RateLimitLayer {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// How many keys are remembered.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.keys.as_ref().map_or(0, |keys| keys.states.len())
     }
 
     /// A layer that shares this limit.

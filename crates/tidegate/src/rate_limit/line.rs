@@ -7,20 +7,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore};
+use http::Extensions;
+use tokio::sync::Notify;
 
 use super::Handle;
+use super::ahead::Ahead;
 use super::limits::{Lack, Limits, Spent};
 use super::quota::Cost;
 use super::settings::{OnLimit, Reader, Settings};
-use crate::{Deadline, ErrorCode, Gate, Rejection, clock};
+use super::turn::Turn;
+use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
 
 /// The limits, and those who stand in line for them.
 #[derive(Debug)]
 pub(super) struct Line {
     state: Mutex<State>,
-    /// The turn to sleep until there is room: one permit, handed on first come first served.
-    turn: Semaphore,
+    turn: Turn,
     /// Wakes the one who sleeps, when there may be room earlier than it thought.
     pub(super) changed: Notify,
     /// Some quota is in tokens, so that calls have to be estimated and metered.
@@ -37,9 +39,7 @@ pub(super) struct Line {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) limits: Limits,
-    pub(super) waiting: usize,
-    /// What those who wait will take.
-    pub(super) ahead: Cost,
+    pub(super) ahead: Ahead,
 }
 
 /// What became of a call that asked for room.
@@ -58,8 +58,8 @@ impl From<&Settings> for Line {
         let limits = settings.limits(clock::now());
         Self {
             counts_tokens: AtomicBool::new(limits.count_tokens()),
-            state: Mutex::new(State { limits, waiting: 0, ahead: Cost::default() }),
-            turn: Semaphore::new(1),
+            state: Mutex::new(State { limits, ahead: Ahead::default() }),
+            turn: Turn::new(settings.max_waiting),
             changed: Notify::new(),
             hears_wire: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
@@ -73,34 +73,34 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn enter(handle: &Handle, cost: Cost, deadline: Option<Deadline>) -> Entry {
+    pub(super) fn enter(handle: &Handle, cost: Cost, extensions: &Extensions) -> Entry {
         let settings = handle.0.settings();
         if !settings.enabled {
             return Entry::Admitted(None);
         }
-        let now = clock::now();
+        let (now, priority) = (clock::now(), Priority::of(extensions));
         let mut state = handle.0.lock();
-        let lack = match state.waiting {
+        let lack = match state.ahead.all() {
             0 => match state.limits.spend(&cost, 0, now) {
                 Ok(spent) => return Entry::Admitted(Some(spent)),
                 Err(lack) => lack,
             },
             // Those who wait come first, even if there is room for one.
-            _ => state.limits.lack(&state.ahead, &cost, now),
+            _ => state.limits.lack(&state.ahead.of(priority), &cost, now),
         };
-        if let Some(rejection) = settings.doomed(state.waiting, &lack, deadline, now) {
+        let deadline = Deadline::of(extensions);
+        if let Some(rejection) = settings.doomed(state.ahead.count(priority), &lack, deadline, now) {
             return Entry::Refused(rejection);
         }
-        state.waiting += 1;
-        state.ahead.add(&cost);
+        state.ahead.join(priority, &cost);
         drop(state);
-        let place = Place { handle: handle.clone(), cost };
+        let place = Place { handle: handle.clone(), cost, priority };
         Entry::Queued(Box::pin(place.wait(deadline, now)))
     }
 }
 
 impl Settings {
-    /// The refusal of a call that lacks room with `waiting` others in line, if its waiting would be in vain.
+    /// The refusal of a call that lacks room with `waiting` others of its priority in line, if its waiting would be in vain.
     pub(super) fn doomed(
         &self,
         waiting: usize,
@@ -113,7 +113,7 @@ impl Settings {
         } else if lack.wait > self.max_wait {
             refused("rate limit reached and max_wait exceeded")
         } else if waiting >= self.max_waiting {
-            refused("rate limit reached and too many waiting")
+            too_many()
         } else if deadline.is_some_and(|deadline| !deadline.allows(lack.wait, now)) {
             past_deadline()
         } else {
@@ -127,6 +127,7 @@ impl Settings {
 struct Place {
     handle: Handle,
     cost: Cost,
+    priority: Priority,
 }
 
 impl Place {
@@ -139,14 +140,14 @@ impl Place {
             true => past_deadline(),
             false => refused("rate limit reached and max_wait exceeded"),
         };
-        let turn = tokio::time::timeout_at(until.instant().into(), line.turn.acquire()).await;
-        let turn = turn.map_err(|_| in_vain())?;
+        let turn = tokio::time::timeout_at(until.instant().into(), line.turn.take(self.priority)).await;
+        let turn = turn.map_err(|_| in_vain())?.ok_or_else(too_many)?;
         // First in the queue. The gate may close while this one sleeps, so it asks again on waking.
         loop {
             let now = clock::now();
             let spent = {
                 let mut state = line.lock();
-                let behind = state.waiting.saturating_sub(1);
+                let behind = state.ahead.all().saturating_sub(1);
                 state.limits.spend(&self.cost, behind, now)
             };
             let lack = match spent {
@@ -168,13 +169,16 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.handle.0.lock();
-        state.waiting -= 1;
-        state.ahead.subtract(&self.cost);
+        state.ahead.leave(self.priority, &self.cost);
     }
 }
 
 fn past_deadline() -> Rejection {
     Rejection::new(Gate::Deadline, ErrorCode::Timeout).because("rate limit reached past the deadline")
+}
+
+fn too_many() -> Rejection {
+    refused("rate limit reached and too many waiting")
 }
 
 fn refused(reason: &'static str) -> Rejection {

@@ -49,6 +49,7 @@
 //! One limiter per worker where the provider counts per account. A limit in front of the retries: then second
 //! attempts pass unlimited.
 
+mod ahead;
 mod future;
 mod handle;
 mod heard;
@@ -60,6 +61,7 @@ mod ramp;
 mod reservation;
 mod service;
 mod settings;
+mod turn;
 
 pub use future::ResponseFuture;
 pub use handle::Handle;

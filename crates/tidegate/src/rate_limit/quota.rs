@@ -76,6 +76,17 @@ impl Cost {
         }
     }
 
+    /// What `some` of `all` calls take that take this together; all of it, if they are as many.
+    pub(super) fn part(&self, some: u64, all: u64) -> Self {
+        if some >= all {
+            return *self;
+        }
+        let part = |amount: u64| {
+            u64::try_from(u128::from(amount) * u128::from(some) / u128::from(all)).unwrap_or(amount)
+        };
+        Self { calls: part(self.calls), input: part(self.input), output: part(self.output) }
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         self.calls = self.calls.saturating_add(other.calls);
         self.input = self.input.saturating_add(other.input);

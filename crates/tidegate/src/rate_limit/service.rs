@@ -9,7 +9,7 @@ use super::reservation::Reservation;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::keyed::Keyed;
 use crate::refusal::refuse;
-use crate::{BoxError, Deadline, HttpService};
+use crate::{BoxError, HttpService};
 
 /// Keeps to the provider's pace; see the [module page](crate::rate_limit).
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
         let handle = self.handle_for(&request);
         let cost = handle.cost(&request);
-        match Line::enter(&handle, cost, Deadline::of(request.extensions())) {
+        match Line::enter(&handle, cost, request.extensions()) {
             Entry::Admitted(spent) => {
                 let reservation = Reservation::new(handle, spent, &mut request);
                 ResponseFuture::calling(self.inner.call(request), reservation)

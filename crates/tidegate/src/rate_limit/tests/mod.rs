@@ -4,13 +4,14 @@ mod tokens;
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use tidegate_testkit::contract;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
 use super::{OnLimit, RateLimitLayer};
 use crate::testing::{call, complete, rejection, request, send, strict};
-use crate::{Deadline, ErrorCode, Gate, Rejection, clock};
+use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, clock};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -226,4 +227,100 @@ async fn p32_an_absurd_wait_neither_panics_nor_closes_for_ever() {
     provider.answer(429);
     complete(&mut { service }).await.unwrap();
     assert!(layer.handle().closed_for() > Some(secs(86_400)));
+}
+
+/// A person does not wait behind a night's work, and the work is not put off for ever.
+#[tokio::test(start_paused = true)]
+async fn interactive_calls_go_before_batch_and_batch_gets_every_fifth_turn() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_second(10).burst_size(1).max_wait(secs(60));
+    let service = layer.layer(inner);
+    service.clone().oneshot(request()).await.unwrap();
+    let mut calls = JoinSet::new();
+    for priority in [Priority::Batch; 4].into_iter().chain([Priority::Interactive; 12]) {
+        let mut request = request();
+        request.extensions_mut().insert(priority);
+        request.headers_mut().insert("priority", priority.name().parse().unwrap());
+        calls.spawn(service.clone().oneshot(request));
+        tokio::task::yield_now().await;
+    }
+    while let Some(answer) = calls.join_next().await {
+        answer.unwrap().unwrap();
+    }
+    let order: String = provider.requests()[1..]
+        .iter()
+        .map(|seen| &seen.headers["priority"] == "batch")
+        .map(|batch| if batch { 'b' } else { 'i' })
+        .collect();
+    // The first of them had the turn already when the people came.
+    assert_eq!(order, "biiiibiiiibiiiib");
+}
+
+#[tokio::test(start_paused = true)]
+async fn batch_cannot_take_the_places_that_people_would_wait_in() {
+    let (inner, _provider) = strict();
+    let layer = RateLimitLayer::per_second(1).max_waiting(2);
+    let service = layer.layer(inner);
+    service.clone().oneshot(request()).await.unwrap();
+    let wait = |priority: Priority| {
+        let mut request = request();
+        request.extensions_mut().insert(priority);
+        let mut task = tokio_test::task::spawn(service.clone().oneshot(request));
+        (task.poll().is_pending(), task)
+    };
+    let held = [
+        wait(Priority::Batch),
+        wait(Priority::Batch),
+        wait(Priority::Interactive),
+        wait(Priority::Interactive),
+    ];
+    assert!(held.iter().all(|(waits, _)| *waits));
+    assert!(!wait(Priority::Batch).0 && !wait(Priority::Interactive).0);
+    drop(held);
+    assert_eq!(layer.handle().waiting(), 0);
+}
+
+/// A tenant who has used up his limit is in nobody's way.
+#[tokio::test(start_paused = true)]
+async fn each_key_has_a_limit_of_its_own_and_some_another_one() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_minute(1)
+        .on_limit(OnLimit::Reject)
+        .key_by(KeyBy::header(HeaderName::from_static("x-user")))
+        .per_key(|head, usual| match head.headers.contains_key("x-premium") {
+            true => RateLimitLayer::per_minute(3).on_limit(OnLimit::Reject),
+            false => usual,
+        });
+    let service = layer.layer(inner);
+    let ask = async |user: &'static str, is_premium: bool| {
+        let mut request = request();
+        request.headers_mut().insert("x-user", HeaderValue::from_static(user));
+        if is_premium {
+            request.headers_mut().insert("x-premium", HeaderValue::from_static("1"));
+        }
+        service.clone().oneshot(request).await.is_ok()
+    };
+    assert!(ask("a", false).await && !ask("a", false).await && ask("b", false).await);
+    assert!(ask("c", true).await && ask("c", true).await && ask("c", true).await && !ask("c", true).await);
+    assert_eq!((provider.calls(), layer.handle().remaining()), (5, Some(1)));
+    // What one key learns, no other does.
+    provider.answer(429).header("retry-after", "30");
+    assert!(ask("d", true).await && !ask("d", true).await && ask("e", false).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_bounded_and_idle_ones_forgotten() {
+    let (inner, _provider) = strict();
+    let by = KeyBy::header(HeaderName::from_static("x-user"));
+    let layer = RateLimitLayer::per_second(1).on_limit(OnLimit::Reject).key_by(by).max_keys(100);
+    let service = layer.layer(inner);
+    for user in 0..1_000_u32 {
+        let mut request = request();
+        request.headers_mut().insert("x-user", user.into());
+        service.clone().oneshot(request).await.unwrap();
+    }
+    assert!(layer.keys() <= 101, "{}", layer.keys());
+    tokio::time::advance(secs(120)).await;
+    service.oneshot(request()).await.unwrap();
+    assert_eq!(layer.keys(), 1);
 }
