@@ -84,8 +84,13 @@ impl RateLimiterConfig {
             OnLimitConfig::Wait => OnLimit::Wait,
             OnLimitConfig::Reject => OnLimit::Reject,
         };
-        let mut layer =
-            RateLimitLayer::new().on_limit(on_limit).max_wait(self.max_wait).max_waiting(self.max_waiting);
+        let mut layer = RateLimitLayer::new()
+            .on_limit(on_limit)
+            .max_wait(self.max_wait)
+            .max_waiting(self.max_waiting)
+            .default_output_tokens(self.default_output_tokens)
+            .learn(self.learn)
+            .adopt(self.adopt);
         for (key, quota, seconds) in [
             ("requests_per_second", self.requests_per_second, 1.0),
             ("requests_per_minute", self.requests_per_minute, 60.0),
@@ -95,6 +100,27 @@ impl RateLimiterConfig {
                 let (requests, period) = whole(count, seconds)
                     .ok_or_else(|| ConfigError::new(key, "a number above 0 and below 4294967296", count))?;
                 layer = layer.quota(requests, period);
+            }
+        }
+        let quotas: [(_, _, fn(RateLimitLayer, u64) -> RateLimitLayer); 5] = [
+            ("tokens_per_second", self.tokens_per_second, RateLimitLayer::tokens_per_second),
+            ("tokens_per_minute", self.tokens_per_minute, RateLimitLayer::tokens_per_minute),
+            ("tokens_per_day", self.tokens_per_day, RateLimitLayer::tokens_per_day),
+            (
+                "input_tokens_per_minute",
+                self.input_tokens_per_minute,
+                RateLimitLayer::input_tokens_per_minute,
+            ),
+            (
+                "output_tokens_per_minute",
+                self.output_tokens_per_minute,
+                RateLimitLayer::output_tokens_per_minute,
+            ),
+        ];
+        for (key, tokens, quota) in quotas {
+            if let Some(tokens) = tokens {
+                at_least_one(key, tokens)?;
+                layer = quota(layer, tokens);
             }
         }
         if let Some(burst) = self.burst_size {

@@ -55,13 +55,34 @@ pub struct RateLimiterConfig {
     /// Requests a day, fractions allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_day: Option<f64>,
-    /// So many of the finest quota may come at once; as many as it holds.
+    /// Tokens a second, prompts and answers together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<u64>,
+    /// Tokens a minute, prompts and answers together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    /// Tokens a day, prompts and answers together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_day: Option<u64>,
+    /// Tokens of prompts a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens_per_minute: Option<u64>,
+    /// Tokens of answers a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens_per_minute: Option<u64>,
+    /// Tokens that an answer is taken to have where the request names no maximum; 500.
+    pub default_output_tokens: u64,
+    /// Whether the headers of answers are read for how the limits stand; `true`.
+    pub learn: bool,
+    /// Whether a quota holds that the provider announces and nobody configured; `true`.
+    pub adopt: bool,
+    /// So many of the finest quota of requests may come at once; as many as it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst_size: Option<u32>,
     /// A call waits at most this long for its turn; 10 s.
     #[serde(with = "seconds")]
     pub max_wait: Duration,
-    /// So many calls may wait; 1024.
+    /// So many calls of each priority may wait; 1024.
     pub max_waiting: usize,
     /// What a call does that finds no room; `"wait"`.
     pub on_limit: OnLimitConfig,
@@ -218,6 +239,14 @@ impl Default for RateLimiterConfig {
             requests_per_second: None,
             requests_per_minute: None,
             requests_per_day: None,
+            tokens_per_second: None,
+            tokens_per_minute: None,
+            tokens_per_day: None,
+            input_tokens_per_minute: None,
+            output_tokens_per_minute: None,
+            default_output_tokens: 500,
+            learn: true,
+            adopt: true,
             burst_size: None,
             max_wait: Duration::from_secs(10),
             max_waiting: 1024,

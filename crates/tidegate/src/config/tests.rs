@@ -66,6 +66,14 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "rate_limiter = { requests_per_day = -2.5 }",
             "rate_limiter.requests_per_day: expected a number above 0 and below 4294967296, found -2.5",
         ),
+        (
+            "rate_limiter = { tokens_per_minute = 0 }",
+            "rate_limiter.tokens_per_minute: expected at least 1, found 0",
+        ),
+        (
+            "rate_limiter = { output_tokens_per_minute = 0 }",
+            "rate_limiter.output_tokens_per_minute: expected at least 1, found 0",
+        ),
         ("rate_limiter = { burst_size = 0 }", "rate_limiter.burst_size: expected at least 1, found 0"),
         (
             "circuit_breaker = { failure_threshold = 0 }",
@@ -253,6 +261,26 @@ fn a_variable_that_cannot_be_read_is_an_error_that_names_it() {
         assert_eq!(error.to_string(), message);
         assert_eq!(error.key(), name);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_in_tokens_are_read_and_what_a_layer_learns_can_be_switched_off() {
+    use tower::Layer;
+    let text = "rate_limiter = { tokens_per_second = 900, tokens_per_minute = 30_000, tokens_per_day = 9_000_000, \
+                input_tokens_per_minute = 20_000, output_tokens_per_minute = 8_000, default_output_tokens = 100, \
+                learn = false, adopt = false, on_limit = \"reject\" }";
+    let config = read(text);
+    assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+    let (inner, provider) = crate::testing::strict();
+    let layer = ResilienceBuilder::from_config(&config).unwrap().name("openai/gpt-4o").build();
+    let remaining = |layer: &crate::ResilienceLayer| layer.signals().snapshot().tokens_remaining;
+    assert_eq!(remaining(&layer), Some(900));
+    provider.answer(200).header("x-ratelimit-remaining-tokens", "0").header("x-ratelimit-reset-tokens", "9s");
+    // The prompt of `{}` is none, and the answer is taken for 100 tokens.
+    let _answer = crate::testing::call(&mut layer.layer(inner)).await.unwrap();
+    assert_eq!(remaining(&layer), Some(800));
+    let default = read("rate_limiter = {}").rate_limiter.unwrap();
+    assert_eq!((default.default_output_tokens, default.learn, default.adopt), (500, true, true));
 }
 
 #[tokio::test(start_paused = true)]
