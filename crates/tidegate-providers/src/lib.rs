@@ -79,6 +79,8 @@ mod provider;
 mod resets;
 mod spoken;
 pub mod stream;
+#[cfg(feature = "tiktoken")]
+mod tiktoken;
 mod told;
 mod usage;
 mod vocabulary;
@@ -87,3 +89,5 @@ mod words;
 pub use classifier::ProviderClassifier;
 pub use prompt::PromptEstimate;
 pub use provider::Provider;
+#[cfg(feature = "tiktoken")]
+pub use tiktoken::Tiktoken;

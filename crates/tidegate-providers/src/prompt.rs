@@ -25,51 +25,55 @@ const MEDIUM: u64 = 765;
 /// Around each message.
 const MESSAGE: u64 = 4;
 
-const BYTES_PER_TOKEN: u64 = 4;
+pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// More answers than any provider gives at once.
 const MOST_ANSWERS: u64 = 128;
 
 impl Estimate for PromptEstimate {
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return ByLength.estimate(headers, body);
+        let mut bytes = 0;
+        match read(body, |text| bytes += length(text)) {
+            Some(read) => {
+                Estimated { input: read.input.saturating_add(bytes.div_ceil(BYTES_PER_TOKEN)), ..read }
+            }
+            None => ByLength.estimate(headers, body),
         }
-        let (mut bytes, mut extra, mut most, mut answers) = (0_u64, 0_u64, None, 1);
-        walk(body, |path, leaf| match (path, leaf) {
-            (path, Leaf::Text(text)) => {
-                let key = path.last().copied().unwrap_or_default();
-                if is_medium(path, text) {
-                    extra += MEDIUM;
-                } else if is_prompt(path) {
-                    bytes += length(text);
-                    if is_of_tools(path) {
-                        bytes += key.len() as u64;
-                    }
-                } else if matches!(path, ["messages" | "contents" | "input", "role"]) {
-                    extra += MESSAGE;
-                }
-            }
-            (
-                ["max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_tokens_to_sample"],
-                leaf,
-            )
-            | (
-                ["generationConfig" | "generation_config", "maxOutputTokens" | "max_output_tokens"]
-                | ["inferenceConfig", "maxTokens"],
-                leaf,
-            ) => {
-                if let Leaf::Number(number) = leaf {
-                    most = most.max(Some(number));
-                }
-            }
-            (["n"] | ["generationConfig" | "generation_config", "candidateCount"], Leaf::Number(number)) => {
-                answers = number.clamp(1, MOST_ANSWERS);
-            }
-            _ => {}
-        });
-        Estimated { input: bytes.div_ceil(BYTES_PER_TOKEN) + extra, max_output: most, answers }
     }
+}
+
+/// What a request in JSON asks for. Each text of the prompt is handed on to be counted, as it is written; what
+/// takes tokens beside them is the input that is told.
+pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    let mut read = Estimated::default();
+    walk(body, |path, leaf| match (path, leaf) {
+        (path, Leaf::Text(text)) => {
+            if is_medium(path, text) {
+                read.input += MEDIUM;
+            } else if is_prompt(path) {
+                count(text);
+                if let (true, Some(key)) = (is_of_tools(path), path.last()) {
+                    count(key);
+                }
+            } else if matches!(path, ["messages" | "contents" | "input", "role"]) {
+                read.input += MESSAGE;
+            }
+        }
+        (
+            ["max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_tokens_to_sample"]
+            | ["generationConfig" | "generation_config", "maxOutputTokens" | "max_output_tokens"]
+            | ["inferenceConfig", "maxTokens"],
+            Leaf::Number(number),
+        ) => read.max_output = read.max_output.max(Some(number)),
+        (["n"] | ["generationConfig" | "generation_config", "candidateCount"], Leaf::Number(number)) => {
+            read.answers = number.clamp(1, MOST_ANSWERS);
+        }
+        _ => {}
+    });
+    Some(read)
 }
 
 /// Whether a text at `path` is a part of what the model reads. The rest are settings and marks.
@@ -117,7 +121,7 @@ fn is_base64(text: &[u8]) -> bool {
 }
 
 /// The length in UTF-8 of a text as it is written in JSON.
-fn length(text: &str) -> u64 {
+pub(crate) fn length(text: &str) -> u64 {
     let bytes = text.as_bytes();
     let (mut saved, mut at) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
