@@ -126,7 +126,7 @@ pub use service::RateLimit;
 pub use settings::OnLimit;
 
 /// The body of an answer, which settles what was reserved for it when it ends.
-pub type ResponseBody<B> = crate::Watched<B, Reservation>;
+pub type ResponseBody<B> = crate::Watched<B, Box<Reservation>>;
 
 #[cfg(test)]
 mod tests;

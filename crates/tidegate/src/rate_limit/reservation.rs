@@ -40,13 +40,13 @@ impl Reservation {
     }
 
     /// The head of the answer is here. Hands itself on if it is not settled by that.
-    pub(super) fn answered(mut self, headers: &HeaderMap, outcome: &Outcome) -> Option<Self> {
+    pub(super) fn answered(mut self, headers: &HeaderMap, outcome: &Outcome) -> Option<Box<Self>> {
         self.is_answered = true;
         if let Some(spent) = &self.spent {
             self.handle.learn(outcome);
             self.handle.hear(headers, spent);
         }
-        self.meter.is_some().then_some(self)
+        self.meter.is_some().then(|| Box::new(self))
     }
 
     /// No answer came. Where a gate below refused nothing was sent, unless an earlier attempt had been.
@@ -95,7 +95,8 @@ fn used(metered: &Metered, reserved: &Cost) -> Cost {
 /// everybody.
 const MOST: u64 = 10_000_000;
 
-impl Watch for Reservation {
+/// Boxed, so that the body of an answer that nobody counts is not much larger for it.
+impl Watch for Box<Reservation> {
     /// However it ended, the meter shows what it took; [`Drop`] does the rest.
     fn ended(self, _: Result<(), &BoxError>) {}
 }
