@@ -63,10 +63,11 @@ fn uncontended(c: &mut Criterion) {
     }
 }
 
-/// The time for `calls` calls on each of two threads.
-fn on_two_threads(calls: u64, call: impl Fn() + Sync) -> Duration {
+/// The time for `calls` calls on each of two threads, by what `make` makes for each.
+fn on_two_threads<F: FnMut()>(calls: u64, make: impl Fn() -> F + Sync) -> Duration {
     let barrier = Barrier::new(2);
     let work = || {
+        let mut call = make();
         barrier.wait();
         let start = Instant::now();
         (0..calls).for_each(|_| call());
@@ -81,14 +82,14 @@ fn on_two_threads(calls: u64, call: impl Fn() + Sync) -> Duration {
 
 fn contended(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let handle = runtime.handle();
+    let _context = runtime.enter();
     let mut group = c.benchmark_group("two threads, one limit");
     for (name, layer) in [("requests", requests()), ("requests and tokens", tokens())] {
         group.bench_function(name, |b| {
             b.iter_custom(|calls| {
                 on_two_threads(calls, || {
-                    let _context = handle.enter();
-                    run(&mut layer.layer(provider()), bare_request());
+                    let mut service = layer.layer(provider());
+                    move || run(&mut service, bare_request())
                 })
             })
         });
@@ -97,9 +98,12 @@ fn contended(c: &mut Criterion) {
     group.bench_function("governor by hand, requests", |b| {
         b.iter_custom(|calls| {
             on_two_threads(calls, || {
-                let _context = handle.enter();
-                if limiter.check().is_ok() {
-                    run(&mut provider(), bare_request());
+                let mut bare = provider();
+                let limiter = &limiter;
+                move || {
+                    if limiter.check().is_ok() {
+                        run(&mut bare, bare_request());
+                    }
                 }
             })
         })

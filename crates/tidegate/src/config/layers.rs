@@ -10,7 +10,8 @@ use crate::backpressure::{Aimd, Gradient, Order, Vegas};
 use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, Currency, FallbackLayer, RateLimitLayer, ResilienceBuilder,
+    RetryLayer,
 };
 
 impl ResilienceBuilder {
@@ -102,25 +103,19 @@ impl RateLimiterConfig {
                 layer = layer.quota(requests, period);
             }
         }
-        let quotas: [(_, _, fn(RateLimitLayer, u64) -> RateLimitLayer); 5] = [
-            ("tokens_per_second", self.tokens_per_second, RateLimitLayer::tokens_per_second),
-            ("tokens_per_minute", self.tokens_per_minute, RateLimitLayer::tokens_per_minute),
-            ("tokens_per_day", self.tokens_per_day, RateLimitLayer::tokens_per_day),
-            (
-                "input_tokens_per_minute",
-                self.input_tokens_per_minute,
-                RateLimitLayer::input_tokens_per_minute,
-            ),
-            (
-                "output_tokens_per_minute",
-                self.output_tokens_per_minute,
-                RateLimitLayer::output_tokens_per_minute,
-            ),
-        ];
-        for (key, tokens, quota) in quotas {
+        const SECOND: Duration = Duration::from_secs(1);
+        const MINUTE: Duration = Duration::from_secs(60);
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        for (key, tokens, currency, period) in [
+            ("tokens_per_second", self.tokens_per_second, Currency::Tokens, SECOND),
+            ("tokens_per_minute", self.tokens_per_minute, Currency::Tokens, MINUTE),
+            ("tokens_per_day", self.tokens_per_day, Currency::Tokens, DAY),
+            ("input_tokens_per_minute", self.input_tokens_per_minute, Currency::InputTokens, MINUTE),
+            ("output_tokens_per_minute", self.output_tokens_per_minute, Currency::OutputTokens, MINUTE),
+        ] {
             if let Some(tokens) = tokens {
                 at_least_one(key, tokens)?;
-                layer = quota(layer, tokens);
+                layer = layer.quota_of(currency, tokens, period);
             }
         }
         if let Some(burst) = self.burst_size {

@@ -21,12 +21,7 @@ pub struct ResponseFuture<S: Service<Request<B>>, B> {
 
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
-    Queued {
-        queued: Queued,
-        ready: S,
-        request: Option<Request<B>>,
-        handle: Handle,
-    },
+    Queued(Box<Waiting<S, B>>),
     // The future comes first: what the wire has to tell is told before the reservation is settled.
     Calling {
         #[pin]
@@ -36,13 +31,22 @@ enum State<S, F, B> {
     Refused(Option<Rejection>),
 }
 
+/// A call that has to wait. Boxed: one allocation for it, and a future of half the size for all the others.
+struct Waiting<S, B> {
+    queued: Queued,
+    ready: S,
+    request: Option<Request<B>>,
+    handle: Handle,
+}
+
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     pub(super) fn calling(future: S::Future, reservation: Reservation) -> Self {
         Self { state: State::Calling { future, reservation: Some(reservation) } }
     }
 
     pub(super) fn queued(queued: Queued, ready: S, request: Request<B>, handle: Handle) -> Self {
-        Self { state: State::Queued { queued, ready, request: Some(request), handle } }
+        let waiting = Waiting { queued, ready, request: Some(request), handle };
+        Self { state: State::Queued(Box::new(waiting)) }
     }
 
     pub(super) fn refused(rejection: Rejection) -> Self {
@@ -61,7 +65,8 @@ where
         loop {
             match state.as_mut().project() {
                 // Its turn came: call the instance that was made ready.
-                StateProj::Queued { queued, ready, request, handle } => {
+                StateProj::Queued(waiting) => {
+                    let Waiting { queued, ready, request, handle } = &mut **waiting;
                     let entered = ready!(queued.as_mut().poll(cx));
                     let mut request = request.take().expect("polled after completion");
                     match entered {

@@ -98,7 +98,7 @@ proptest! {
             now += Duration::from_millis(used);
             let spent = limits.spend(&cost(input, output), 0, now).unwrap();
             open.push((spent, used));
-            if used % 3 == 0 {
+            if used.is_multiple_of(3) {
                 let (spent, used) = open.swap_remove(which.index(open.len()));
                 limits.settle(&spent, &cost(0, used), now);
                 counted += used;
