@@ -104,8 +104,8 @@ pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     Allowance, Announced, Attempt, BoxError, ByLength, Category, Cause, Classify, Clock, Continue, Currency,
     Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Gate, Hint, HintSource, Meter,
-    Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice,
-    StatusClassifier, Step, Trail, Verdict,
+    Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice, StatusClassifier, Step,
+    Trail, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
