@@ -69,6 +69,7 @@ impl Bucket {
     }
 
     /// Spends `cost`, or says how long until it can.
+    #[cfg_attr(not(feature = "retry"), allow(dead_code, reason = "limits look at all their buckets first"))]
     pub(crate) fn spend(&mut self, cost: u64, now: Instant) -> Result<(), Duration> {
         match self.wait(0, cost, now) {
             Duration::ZERO => {

@@ -78,7 +78,14 @@ mod replay;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
 mod shared;
 #[cfg(any(feature = "backpressure", feature = "rate-limit"))]
-#[cfg_attr(not(feature = "backpressure"), allow(dead_code, reason = "a turn is a slot that nobody counts"))]
+#[cfg_attr(
+    not(feature = "backpressure"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "a turn is one slot, and nobody counts or orders those who wait"
+    )
+)]
 mod slots;
 #[allow(unused_imports, reason = "the cores take it up one by one")]
 mod sync;
