@@ -8,6 +8,7 @@ use super::{
 };
 use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
+use crate::retry::Jitter;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
 };
@@ -69,7 +70,13 @@ impl RetryConfig {
             let most = format!("at most max_delay, {}", humantime::format_duration(self.max_delay));
             return Err(ConfigError::new("initial_delay", &most, found));
         }
-        Ok(RetryLayer::exponential()
+        if let Jitter::Ratio(ratio) = self.jitter
+            && !(0.0..=1.0).contains(&ratio)
+        {
+            return Err(ConfigError::new("jitter.ratio", "a number from 0 to 1", ratio));
+        }
+        Ok(RetryLayer::new(self.strategy)
+            .jitter(self.jitter)
             .max_retries(self.max_retries)
             .initial_delay(self.initial_delay)
             .max_delay(self.max_delay)

@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::seconds;
+use crate::retry::{Jitter, Strategy};
 
 /// One policy: which parts are on, and their numbers. See the [module page](crate::config).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +33,12 @@ pub struct ResilienceConfig {
 pub struct RetryConfig {
     /// Attempts after the first; 3.
     pub max_retries: u32,
-    /// The longest wait after the first attempt; 1 s.
+    /// How the waits grow: `"fixed"`, `"linear"`, `"exponential"`, `"fibonacci"`, `"decorrelated_jitter"` or
+    /// `"adaptive"`; `"exponential"`.
+    pub strategy: Strategy,
+    /// What is random about them: `"full"`, `"equal"`, `{ ratio = 0.1 }` or `"none"`; `"full"`.
+    pub jitter: Jitter,
+    /// What the waits grow from; 1 s.
     #[serde(with = "seconds")]
     pub initial_delay: Duration,
     /// No wait is longer; 30 s.
@@ -146,6 +152,8 @@ impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             max_retries: 3,
+            strategy: Strategy::Exponential,
+            jitter: Jitter::Full,
             initial_delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(30),
             backoff_multiplier: 2.0,

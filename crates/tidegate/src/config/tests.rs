@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::{ConfigError, ResilienceConfig};
 use crate::ResilienceBuilder;
+use crate::retry::{Jitter, Strategy};
 
 fn read(text: &str) -> ResilienceConfig {
     toml::from_str(text).unwrap()
@@ -57,6 +58,10 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "retry = { backoff_multiplier = nan }",
             "retry.backoff_multiplier: expected a number of at least 1, found NaN",
         ),
+        (
+            "retry = { jitter = { ratio = 1.5 } }",
+            "retry.jitter.ratio: expected a number from 0 to 1, found 1.5",
+        ),
         ("retry = { initial_delay = 60 }", "retry.initial_delay: expected at most max_delay, 30s, found 1m"),
         (
             "rate_limiter = { requests_per_second = 0 }",
@@ -89,6 +94,17 @@ fn every_number_is_checked_and_the_message_names_the_key() {
 }
 
 #[test]
+fn strategies_and_jitters_are_words() {
+    let retry = |text| read(text).retry.unwrap();
+    let read = retry("retry = { strategy = \"fibonacci\", jitter = { ratio = 0.1 } }");
+    assert_eq!((read.strategy, read.jitter), (Strategy::Fibonacci, Jitter::Ratio(0.1)));
+    assert_eq!(retry("retry = { strategy = \"fixed_delay\" }").strategy, Strategy::Fixed, "as in the lesson");
+    assert_eq!(retry("retry = { jitter = \"none\" }").jitter, Jitter::None);
+    let error = toml::from_str::<ResilienceConfig>("retry = { strategy = \"often\" }").unwrap_err();
+    assert!(error.to_string().contains("unknown variant `often`, expected one of `fixed`"), "{error}");
+}
+
+#[test]
 fn unknown_keys_are_refused() {
     let error = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
     assert!(
@@ -101,7 +117,7 @@ fn unknown_keys_are_refused() {
 #[test]
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
-        "retry = { max_delay = \"45s\" }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+        "retry = { max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
          timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
     );
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);

@@ -1,10 +1,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::budget::Budget;
+use super::conditions::Recent;
 use super::layer::Settings;
-use crate::clock;
+use super::{Ahead, Conditions, Strategy};
 use crate::shared::Shared;
+use crate::{Outcome, clock};
 
 /// The budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Handle(pub(super) Shared<Settings, Counts>);
 pub(super) struct Counts {
     budget: Option<Budget>,
     random: Mutex<fastrand::Rng>,
+    /// Kept only where the waits adapt to it.
+    pub(super) recent: Option<Mutex<Recent>>,
     retries: AtomicU64,
     recovered: AtomicU64,
     gave_up: AtomicU64,
@@ -38,6 +43,8 @@ impl From<&Settings> for Counts {
         Self {
             budget: settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now())),
             random: Mutex::new(settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
+            recent: (settings.policy.backoff.strategy == Strategy::Adaptive)
+                .then(|| Mutex::new(Recent::new(clock::now()))),
             retries: AtomicU64::new(0),
             recovered: AtomicU64::new(0),
             gave_up: AtomicU64::new(0),
@@ -78,6 +85,32 @@ impl Handle {
     pub(super) fn ended(&self, is_success: bool) {
         let counter = if is_success { &self.0.recovered } else { &self.0.gave_up };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An attempt that began at `began` has ended; one that we refused says nothing.
+    pub(super) fn record(&self, outcome: &Outcome, began: Instant) {
+        if let Some(recent) = &self.0.recent
+            && *outcome != Outcome::Neutral
+        {
+            let now = clock::now();
+            let took = now.saturating_duration_since(began);
+            recent.lock().unwrap_or_else(PoisonError::into_inner).record(
+                outcome.failure().is_some(),
+                took,
+                now,
+            );
+        }
+    }
+
+    /// What is measured, and what the user's own gauge or else the gates ahead tell.
+    pub(super) fn conditions(&self, ahead: &Ahead) -> Conditions {
+        let Some(recent) = &self.0.recent else { return Conditions::default() };
+        let load = match &self.0.settings().load {
+            Some(load) => load.read(),
+            None => ahead.load(),
+        };
+        let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).conditions(clock::now());
+        Conditions { load, ..recent }
     }
 
     /// Uniform in 0..1.

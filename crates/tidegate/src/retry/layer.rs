@@ -1,9 +1,12 @@
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
 use super::backoff::Backoff;
-use super::{Ahead, Handle, Retry};
+use super::judge::Policy;
+use super::{Ahead, Handle, Jitter, Retry, Strategy};
 use crate::Payload;
 use crate::shared::Shared;
 
@@ -21,14 +24,17 @@ pub struct RetryLayer {
 /// What the user sets.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) max_retries: u32,
-    pub(super) backoff: Backoff,
-    pub(super) retry_rejections: bool,
+    pub(super) policy: Policy,
     /// Ratio of the traffic, and retries a second on top.
     pub(super) budget: Option<(f64, u32)>,
     pub(super) body_cap: usize,
     pub(super) seed: Option<u64>,
+    pub(super) load: Option<Load>,
 }
+
+/// Tells how much of what we may use is in use.
+#[derive(Clone)]
+pub(super) struct Load(Arc<dyn Fn() -> Option<f64> + Send + Sync>);
 
 impl Default for RetryLayer {
     fn default() -> Self {
@@ -40,17 +46,28 @@ impl RetryLayer {
     /// 3 retries, after 1 s, 2 s and 4 s at most, with full jitter.
     #[must_use]
     pub fn exponential() -> Self {
+        Self::new(Strategy::Exponential)
+    }
+
+    /// 3 retries, whose waits begin with 1 s and grow as `strategy` says up to 30 s, with full jitter.
+    #[must_use]
+    pub fn new(strategy: Strategy) -> Self {
         let settings = Settings {
-            max_retries: 3,
-            backoff: Backoff {
-                initial: Duration::from_secs(1),
-                max: Duration::from_secs(30),
-                multiplier: 2.0,
+            policy: Policy {
+                max_retries: 3,
+                backoff: Backoff {
+                    strategy,
+                    jitter: Jitter::Full,
+                    initial: Duration::from_secs(1),
+                    max: Duration::from_secs(30),
+                    multiplier: 2.0,
+                },
+                retry_rejections: false,
             },
-            retry_rejections: false,
             budget: Some((0.2, 10)),
             body_cap: Payload::DEFAULT_CAP,
             seed: None,
+            load: None,
         };
         Self { handle: Handle(Shared::new(settings)), per_service: false, ahead: Ahead::default() }
     }
@@ -64,26 +81,48 @@ impl RetryLayer {
     /// At most so many attempts after the first.
     #[must_use]
     pub fn max_retries(self, retries: u32) -> Self {
-        self.set(|settings| settings.max_retries = retries)
+        self.set(|settings| settings.policy.max_retries = retries)
     }
 
-    /// The longest wait after the first attempt.
+    /// How the waits grow. Exponentially by default.
+    #[must_use]
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        self.set(|settings| settings.policy.backoff.strategy = strategy)
+    }
+
+    /// What is random about the waits. All of them by default.
+    #[must_use]
+    pub fn jitter(self, jitter: Jitter) -> Self {
+        self.set(|settings| settings.policy.backoff.jitter = jitter)
+    }
+
+    /// How much of what may be used is in use, 1 being all, for [`Strategy::Adaptive`]; `None` where that is not known.
+    ///
+    /// In the stack it is by default the part of `max_inflight` that is in flight. Asked before each wait, so it
+    /// should be cheap.
+    #[must_use]
+    pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.load = Some(Load(Arc::new(load))))
+    }
+
+    /// What the waits grow from: before its jitter, the wait after the first attempt. 1 s by default.
     #[must_use]
     pub fn initial_delay(self, delay: Duration) -> Self {
-        self.set(|settings| settings.backoff.initial = delay)
+        self.set(|settings| settings.policy.backoff.initial = delay)
     }
 
-    /// No wait is longer than this; when the provider tells a longer one, the retrying ends.
+    /// No wait is longer than this, its jitter included; when the provider tells a longer one, the retrying ends. 30 s
+    /// by default.
     #[must_use]
     pub fn max_delay(self, delay: Duration) -> Self {
-        self.set(|settings| settings.backoff.max = delay)
+        self.set(|settings| settings.policy.backoff.max = delay)
     }
 
     /// Each wait is this many times the one before. Below 1, and what is not a number, is taken as 1.
     #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
         // `max` answers 1 for a NaN.
-        self.set(|settings| settings.backoff.multiplier = multiplier.max(1.0))
+        self.set(|settings| settings.policy.backoff.multiplier = multiplier.max(1.0))
     }
 
     /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top.
@@ -103,7 +142,7 @@ impl RetryLayer {
     /// Off by default: an open circuit is there to be told at once, and a fallback can do better than wait.
     #[must_use]
     pub fn retry_rejections(self, retry: bool) -> Self {
-        self.set(|settings| settings.retry_rejections = retry)
+        self.set(|settings| settings.policy.retry_rejections = retry)
     }
 
     /// Request bodies up to so many bytes are kept to be sent again; 32 MiB by default.
@@ -156,6 +195,18 @@ impl RetryLayer {
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
         Self { handle: Handle(self.handle.0.fresh(change)), ..self }
+    }
+}
+
+impl Load {
+    pub(super) fn read(&self) -> Option<f64> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Load")
     }
 }
 

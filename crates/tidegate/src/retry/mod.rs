@@ -36,6 +36,11 @@
 //! `max_delay` or the deadline, or speaks of a daily or spend limit. A refusal of our own is not
 //! retried either, unless [`retry_rejections`](RetryLayer::retry_rejections) is set and it fits the deadline.
 //!
+//! # How long it waits
+//! [`Strategy`] says how the waits grow, [`Jitter`] what is random about them; `max_delay` holds after both. The
+//! adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while much of what
+//! may be used is in use. Where nothing is measured, nothing is assumed.
+//!
 //! # When it says no
 //! Never. Out of attempts, the last real answer or error goes through as it came.
 //!
@@ -54,15 +59,23 @@
 mod ahead;
 mod backoff;
 mod budget;
+mod call;
+mod conditions;
 mod future;
 mod handle;
+mod jitter;
 mod judge;
 mod layer;
 mod service;
 
 pub(crate) use ahead::Ahead;
+#[cfg(feature = "stack")]
+pub(crate) use ahead::Gates;
+pub use backoff::Strategy;
+pub use conditions::Conditions;
 pub use future::ResponseFuture;
 pub use handle::{Handle, Statistics};
+pub use jitter::Jitter;
 pub use layer::RetryLayer;
 pub use service::Retry;
 

@@ -7,10 +7,10 @@ use super::preflight::PreflightLayer;
 use super::service::Stack;
 use super::{Resilience, Signals};
 use crate::classify::StreamClocks;
-use crate::retry::Ahead;
+use crate::retry::{Ahead, Gates};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, RateLimitLayer,
-    RetryLayer, TimeoutLayer,
+    RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
 };
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
@@ -123,10 +123,8 @@ impl ResilienceBuilder {
         let (retry, backpressure) = (self.retry.for_one().name(name), self.backpressure.for_one().name(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_one().name(name), self.circuit_breaker.for_one().name(name));
-        // An open circuit stays open for longer than many a wait; the other gates can be waited for.
-        let circuit = circuit_breaker.handle();
-        let retry =
-            retry.ahead(Ahead::new(move |wait| circuit.cooldown_remaining().is_some_and(|open| open > wait)));
+        let gates = GatesAhead { circuit: circuit_breaker.handle(), slots: backpressure.handle() };
+        let retry = retry.ahead(Ahead::new(gates));
         let signals = Signals::new(
             Arc::clone(&self.name),
             circuit_breaker.handle(),
@@ -152,6 +150,23 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn service<S>(self, inner: S) -> Resilience<S> {
         self.build().layer(inner)
+    }
+}
+
+/// What a retry looks at before it waits.
+struct GatesAhead {
+    circuit: circuit_breaker::Handle,
+    slots: backpressure::Handle,
+}
+
+impl Gates for GatesAhead {
+    /// An open circuit stays open for longer than many a wait; the other gates can be waited for.
+    fn refuse(&self, wait: Duration) -> bool {
+        self.circuit.cooldown_remaining().is_some_and(|open| open > wait)
+    }
+
+    fn load(&self) -> Option<f64> {
+        Some(self.slots.in_flight() as f64 / self.slots.limit()? as f64)
     }
 }
 

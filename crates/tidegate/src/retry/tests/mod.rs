@@ -7,8 +7,8 @@ use http_body_util::{BodyExt, Full};
 use tidegate_testkit::{contract, strict::Answer};
 use tower::{Layer, ServiceExt};
 
-use super::judge::{Attempt, Verdict};
-use super::layer::Settings;
+use super::backoff::tests::after;
+use super::judge::{Attempt, Policy, Verdict};
 use super::{RetryLayer, Statistics};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
@@ -16,14 +16,16 @@ use crate::{
     Trail, clock,
 };
 
+mod adaptive;
+
 const SECOND: Duration = Duration::from_secs(1);
 
-fn settings() -> Settings {
-    RetryLayer::exponential().handle().0.settings().clone()
+fn policy() -> Policy {
+    RetryLayer::exponential().handle().0.settings().policy
 }
 
 fn attempt(number: u32, now: Instant) -> Attempt {
-    Attempt { number, deadline: None, now, random: 0.5 }
+    Attempt { past: after(number), deadline: None, now, random: 0.5 }
 }
 
 fn told(code: ErrorCode, wait: Duration) -> Failure {
@@ -34,15 +36,15 @@ fn told(code: ErrorCode, wait: Duration) -> Failure {
 fn the_code_decides() {
     let now = Instant::now();
     for code in ErrorCode::ALL {
-        let again = settings().judge(&Failure::new(code).into(), attempt(1, now));
+        let again = policy().judge(&Failure::new(code).into(), attempt(1, now));
         assert_eq!(again == Verdict::Again(SECOND / 2), code.is_retryable(), "{code}");
     }
     for outcome in [Outcome::Success, Outcome::Neutral] {
-        assert_eq!(settings().judge(&outcome, attempt(1, now)), Verdict::Return);
+        assert_eq!(policy().judge(&outcome, attempt(1, now)), Verdict::Return);
     }
     let failure = Failure::new(ErrorCode::Overloaded).into();
-    assert_ne!(settings().judge(&failure, attempt(3, now)), Verdict::Return);
-    assert_eq!(settings().judge(&failure, attempt(4, now)), Verdict::Return);
+    assert_ne!(policy().judge(&failure, attempt(3, now)), Verdict::Return);
+    assert_eq!(policy().judge(&failure, attempt(4, now)), Verdict::Return);
 }
 
 /// P25: told 53 s, all attempts were burnt in 33 s; a Retry-After of days was slept through.
@@ -51,7 +53,7 @@ fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
     let now = Instant::now();
     let judge = |wait, deadline: Option<Duration>| {
         let deadline = deadline.map(|budget| Deadline::after(budget, now));
-        settings().judge(&told(ErrorCode::RateLimited, wait).into(), Attempt { deadline, ..attempt(1, now) })
+        policy().judge(&told(ErrorCode::RateLimited, wait).into(), Attempt { deadline, ..attempt(1, now) })
     };
     assert_eq!(judge(20 * SECOND, None), Verdict::Again(21 * SECOND));
     assert_eq!(judge(Duration::ZERO, None), Verdict::Again(Duration::from_millis(25)));
@@ -68,7 +70,7 @@ fn p24_spent_quotas_and_daily_limits_are_not_retried() {
     let daily = Hint { scope: Scope::Daily, ..Hint::after(SECOND, HintSource::Body) };
     let per_day = Failure { hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
     for failure in [told(ErrorCode::QuotaExhausted, SECOND), per_day] {
-        assert_eq!(settings().judge(&failure.into(), attempt(1, now)), Verdict::Return);
+        assert_eq!(policy().judge(&failure.into(), attempt(1, now)), Verdict::Return);
     }
 }
 
@@ -77,7 +79,7 @@ fn the_provider_has_the_last_word_on_whether_to_ask_again() {
     let now = Instant::now();
     let should = |code, retry| {
         let hint = Some(Hint { should_retry: Some(retry), ..Hint::default() });
-        settings().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
+        policy().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
     };
     assert_eq!(should(ErrorCode::Overloaded, false), Verdict::Return);
     assert_eq!(should(ErrorCode::InvalidRequest, true), Verdict::Again(SECOND / 2));
@@ -90,9 +92,9 @@ fn p20_our_own_refusals_are_not_retried_unless_asked_and_in_time() {
     let open = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
     let timed = open.clone().with_retry_after(SECOND);
     let deadline = |budget| Attempt { deadline: Some(Deadline::after(budget, now)), ..attempt(1, now) };
-    assert_eq!(settings().judge_rejection(&timed, deadline(60 * SECOND)), Verdict::Return);
+    assert_eq!(policy().judge_rejection(&timed, deadline(60 * SECOND)), Verdict::Return);
 
-    let patient = Settings { retry_rejections: true, ..settings() };
+    let patient = Policy { retry_rejections: true, ..policy() };
     assert_eq!(
         patient.judge_rejection(&timed, deadline(60 * SECOND)),
         Verdict::Again(Duration::from_millis(1_050))

@@ -1,0 +1,136 @@
+//! One call of the user, with all its attempts: what has happened so far, and what is to be done about a result.
+
+use std::time::{Duration, Instant};
+
+use http::Extensions;
+
+use super::backoff::Past;
+use super::judge::{Attempt, Policy, Verdict};
+use super::{Ahead, Handle};
+use crate::alarm::Alarm;
+use crate::{Deadline, Outcome, Rejection, Trail, clock};
+
+pub(super) struct Call {
+    handle: Handle,
+    ahead: Ahead,
+    /// The number of the attempt under way.
+    attempt: u32,
+    /// The wait before it.
+    previous: Duration,
+    /// When it began, where that is of interest.
+    began: Option<Instant>,
+    pub(super) alarm: Alarm,
+    log: Log,
+}
+
+/// Who writes down what happened: the wire, if the caller gave a trail; else we, from the first failure on.
+enum Log {
+    Given(Trail),
+    Own(Option<Trail>),
+}
+
+impl Call {
+    pub(super) fn new(extensions: &Extensions, handle: Handle, ahead: Ahead) -> Self {
+        let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
+        let alarm = Alarm::new(Deadline::of(extensions));
+        Self { attempt: 0, previous: Duration::ZERO, began: None, alarm, log, handle, ahead }
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.handle.0.settings().policy
+    }
+
+    /// Up to how many bytes a body is kept: nothing, if it will not be sent again.
+    pub(super) fn body_cap(&self) -> usize {
+        if self.policy().max_retries == 0 { 0 } else { self.handle.0.settings().body_cap }
+    }
+
+    /// An attempt begins. Whether another may follow it, so that its request has to be kept.
+    pub(super) fn begin(&mut self) -> bool {
+        self.attempt += 1;
+        self.began = self.handle.0.recent.is_some().then(clock::now);
+        self.attempt <= self.policy().max_retries
+    }
+
+    /// What to do about the result of the attempt. `can_follow` tells whether there is a request for another.
+    pub(super) fn judge(
+        &mut self,
+        outcome: &Outcome,
+        rejection: Option<&Rejection>,
+        can_follow: bool,
+    ) -> Verdict {
+        // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
+        if self.attempt == 1 && rejection.is_none() {
+            self.handle.deposit();
+        }
+        if let Some(began) = self.began {
+            self.handle.record(outcome, began);
+        }
+        if *outcome == Outcome::Success || !can_follow {
+            return self.end(outcome);
+        }
+        let attempt = Attempt {
+            past: Past {
+                number: self.attempt,
+                previous: self.previous,
+                conditions: self.handle.conditions(&self.ahead),
+            },
+            deadline: self.alarm.deadline(),
+            now: clock::now(),
+            random: self.handle.random(),
+        };
+        let verdict = match rejection {
+            Some(rejection) => self.policy().judge_rejection(rejection, attempt),
+            None => self.policy().judge(outcome, attempt),
+        };
+        match verdict {
+            Verdict::Again(wait) if !self.ahead.refuses(wait) && self.handle.withdraw() => {
+                self.previous = wait;
+                self.tell(outcome, rejection, wait);
+                verdict
+            }
+            Verdict::Again(_) | Verdict::Return => self.end(outcome),
+        }
+    }
+
+    fn end(&mut self, outcome: &Outcome) -> Verdict {
+        if self.attempt > 1 {
+            self.handle.ended(*outcome == Outcome::Success);
+            if let Log::Own(Some(trail)) = &self.log {
+                trail.attempt(outcome);
+            }
+        }
+        Verdict::Return
+    }
+
+    fn tell(&mut self, outcome: &Outcome, rejection: Option<&Rejection>, wait: Duration) {
+        let trail = match &mut self.log {
+            Log::Given(trail) => trail,
+            Log::Own(trail) => {
+                let trail = trail.get_or_insert_default();
+                trail.attempt(outcome);
+                if let Some(rejection) = rejection {
+                    trail.refused(rejection);
+                }
+                trail
+            }
+        };
+        trail.push(crate::Verdict::Waiting(wait));
+        tracing::debug!(
+            layer = "retry",
+            target = self.handle.0.target(),
+            attempt = self.attempt,
+            code = outcome.failure().map(|failure| failure.code.code()),
+            wait_ms = wait.as_millis() as u64,
+            "asking again",
+        );
+    }
+
+    /// The trail of a call that needed more than one attempt, for the response.
+    pub(super) fn trail(&self) -> Option<Trail> {
+        match &self.log {
+            Log::Given(trail) | Log::Own(Some(trail)) if self.attempt > 1 => Some(trail.clone()),
+            Log::Given(_) | Log::Own(_) => None,
+        }
+    }
+}
