@@ -3,10 +3,11 @@
 //! One attempt at a provider comes to one [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
 //! provider said when to come back, a [`Hint`]. When one of our own layers says no, that is a
 //! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]; the time a call may
-//! take as a whole is a [`Deadline`]. What was decided on the way is the call's [`Trail`].
+//! take as a whole is a [`Deadline`], the attempts that it may make an [`AttemptBudget`]. What was decided on the way is the call's [`Trail`].
 //!
 //! This crate knows `http` and nobody else: no vendor, no runtime, no clock.
 
+mod attempts;
 mod classify;
 mod code;
 mod continuation;
@@ -21,6 +22,7 @@ mod scan;
 mod trail;
 mod upload;
 
+pub use attempts::AttemptBudget;
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use continuation::{Continuation, Continue, Splice};

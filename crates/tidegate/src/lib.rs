@@ -84,9 +84,9 @@ pub use http_service::HttpService;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
-    BoxError, Category, Cause, Classify, Clock, Continuation, Continue, Deadline, Elapsed, Envelope,
-    ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Payload, Rejection, Scope, Splice, StatusClassifier,
-    Step, Trail, Verdict,
+    AttemptBudget, BoxError, Category, Cause, Classify, Clock, Continuation, Continue, Deadline, Elapsed,
+    Envelope, ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Payload, Rejection, Scope, Splice,
+    StatusClassifier, Step, Trail, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

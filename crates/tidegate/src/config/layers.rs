@@ -31,6 +31,9 @@ impl ResilienceBuilder {
         }
         if let Some(retry) = &config.retry {
             builder = builder.retry(retry.layer().map_err(|error| error.within("retry"))?);
+            if let Some(attempts) = retry.max_attempts {
+                builder = builder.max_attempts(attempts);
+            }
         }
         if let Some(backpressure) = &config.backpressure {
             builder =
@@ -69,6 +72,9 @@ impl RetryConfig {
             let found = humantime::format_duration(self.initial_delay);
             let most = format!("at most max_delay, {}", humantime::format_duration(self.max_delay));
             return Err(ConfigError::new("initial_delay", &most, found));
+        }
+        if let Some(attempts) = self.max_attempts {
+            at_least_one("max_attempts", attempts)?;
         }
         if let Jitter::Ratio(ratio) = self.jitter
             && !(0.0..=1.0).contains(&ratio)

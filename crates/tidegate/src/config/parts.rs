@@ -33,6 +33,9 @@ pub struct ResilienceConfig {
 pub struct RetryConfig {
     /// Attempts after the first; 3.
     pub max_retries: u32,
+    /// Attempts of the whole call, other targets included; each counts its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
     /// How the waits grow: `"fixed"`, `"linear"`, `"exponential"`, `"fibonacci"`, `"decorrelated_jitter"` or
     /// `"adaptive"`; `"exponential"`.
     pub strategy: Strategy,
@@ -152,6 +155,7 @@ impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             max_retries: 3,
+            max_attempts: None,
             strategy: Strategy::Exponential,
             jitter: Jitter::Full,
             initial_delay: Duration::from_secs(1),

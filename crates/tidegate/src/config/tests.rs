@@ -50,6 +50,7 @@ fn durations_are_words_or_numbers_of_seconds() {
 #[test]
 fn every_number_is_checked_and_the_message_names_the_key() {
     for (text, message) in [
+        ("retry = { max_attempts = 0 }", "retry.max_attempts: expected at least 1, found 0"),
         (
             "retry = { backoff_multiplier = 0.5 }",
             "retry.backoff_multiplier: expected a number of at least 1, found 0.5",
@@ -117,7 +118,7 @@ fn unknown_keys_are_refused() {
 #[test]
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
-        "retry = { max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+        "retry = { max_attempts = 5, max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
          timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
     );
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);

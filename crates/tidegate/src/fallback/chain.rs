@@ -10,7 +10,9 @@ use super::target::{Answered, Strategy, Target, TargetBody};
 use super::{Handle, ResponseBody};
 use crate::alarm::Alarm;
 use crate::replay::copy;
-use crate::{BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::{
+    AttemptBudget, BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock,
+};
 
 /// One call, on its way down the chain.
 pub(super) struct Chain {
@@ -120,10 +122,11 @@ impl Chain {
         Ok(body)
     }
 
-    /// The next target, if it is not too late.
+    /// The next target, if it is not too late and the call may make another attempt.
     fn following(&self) -> Option<&Target> {
         let is_too_late = self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()));
-        self.handle.0.get(self.asked).filter(|_| self.next.is_some() && !is_too_late)
+        let may_ask = |next: &Request<Payload>| !is_too_late && AttemptBudget::spend(next.extensions());
+        self.handle.0.get(self.asked).filter(|_| self.next.as_ref().is_some_and(may_ask))
     }
 
     /// The target that was asked last, if it is not the first.

@@ -8,7 +8,7 @@ use super::backoff::Past;
 use super::judge::{Attempt, Policy, Verdict};
 use super::{Ahead, Handle};
 use crate::alarm::Alarm;
-use crate::{Deadline, Outcome, Rejection, Trail, clock};
+use crate::{AttemptBudget, Deadline, Outcome, Rejection, Trail, clock};
 
 pub(super) struct Call {
     handle: Handle,
@@ -20,6 +20,7 @@ pub(super) struct Call {
     /// When it began, where that is of interest.
     began: Option<Instant>,
     pub(super) alarm: Alarm,
+    attempts: Option<AttemptBudget>,
     log: Log,
 }
 
@@ -33,7 +34,8 @@ impl Call {
     pub(super) fn new(extensions: &Extensions, handle: Handle, ahead: Ahead) -> Self {
         let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
         let alarm = Alarm::new(Deadline::of(extensions));
-        Self { attempt: 0, previous: Duration::ZERO, began: None, alarm, log, handle, ahead }
+        let attempts = AttemptBudget::of(extensions).cloned();
+        Self { attempt: 0, previous: Duration::ZERO, began: None, alarm, attempts, log, handle, ahead }
     }
 
     fn policy(&self) -> &Policy {
@@ -49,7 +51,8 @@ impl Call {
     pub(super) fn begin(&mut self) -> bool {
         self.attempt += 1;
         self.began = self.handle.0.recent.is_some().then(clock::now);
-        self.attempt <= self.policy().max_retries
+        let is_last = self.attempts.as_ref().is_some_and(|attempts| attempts.remaining() == 0);
+        self.attempt <= self.policy().max_retries && !is_last
     }
 
     /// What to do about the result of the attempt. `can_follow` tells whether there is a request for another.
@@ -84,13 +87,26 @@ impl Call {
             None => self.policy().judge(outcome, attempt),
         };
         match verdict {
-            Verdict::Again(wait) if !self.ahead.refuses(wait) && self.handle.withdraw() => {
+            Verdict::Again(wait) if !self.ahead.refuses(wait) && self.can_afford_another() => {
                 self.previous = wait;
                 self.tell(outcome, rejection, wait);
                 verdict
             }
             Verdict::Again(_) | Verdict::Return => self.end(outcome),
         }
+    }
+
+    /// Takes one attempt of this call's budget, and one retry of the budget of all calls; or neither.
+    fn can_afford_another(&self) -> bool {
+        let Some(attempts) = &self.attempts else { return self.handle.withdraw() };
+        if !attempts.take() {
+            return false;
+        }
+        let is_affordable = self.handle.withdraw();
+        if !is_affordable {
+            attempts.give_back();
+        }
+        is_affordable
     }
 
     fn end(&mut self, outcome: &Outcome) -> Verdict {

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::bounds::Bounds;
 use super::preflight::PreflightLayer;
 use super::service::Stack;
 use super::{Resilience, Signals};
@@ -29,7 +30,7 @@ pub struct ResilienceBuilder {
     rate_limit: RateLimitLayer,
     circuit_breaker: CircuitBreakerLayer,
     attempt_timeout: Duration,
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
     stream_clocks: StreamClocks,
     classify: Option<ClassifyLayer>,
 }
@@ -45,7 +46,7 @@ pub struct ResilienceLayer {
     circuit_breaker: CircuitBreakerLayer,
     timeout: TimeoutLayer,
     classify: ClassifyLayer,
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
 }
 
 impl ResilienceBuilder {
@@ -59,7 +60,7 @@ impl ResilienceBuilder {
             rate_limit: RateLimitLayer::disabled(),
             circuit_breaker: CircuitBreakerLayer::disabled(),
             attempt_timeout: Duration::from_secs(600),
-            total_timeout: None,
+            bounds: Bounds::default(),
             stream_clocks: StreamClocks::new(),
             classify: None,
         }
@@ -102,8 +103,17 @@ impl ResilienceBuilder {
 
     /// The whole call may take this long, waits, attempts and fallbacks together: the
     /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. By default there is none.
-    pub fn total_timeout(self, total_timeout: Duration) -> Self {
-        Self { total_timeout: Some(total_timeout), ..self }
+    pub fn total_timeout(mut self, total_timeout: Duration) -> Self {
+        self.bounds.time = Some(total_timeout);
+        self
+    }
+
+    /// The whole call may make so many attempts, retries and fallbacks together: the
+    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1; by default each layer
+    /// counts its own.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.bounds.attempts = Some(attempts);
+        self
     }
 
     /// A stream may be silent this long, by each of its clocks. 120 s by default.
@@ -142,7 +152,7 @@ impl ResilienceBuilder {
             circuit_breaker,
             timeout: TimeoutLayer::new(self.attempt_timeout),
             classify: self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks),
-            total_timeout: self.total_timeout,
+            bounds: self.bounds,
         }
     }
 
@@ -206,7 +216,7 @@ impl<S> Layer<S> for ResilienceLayer {
     type Service = Resilience<S>;
 
     fn layer(&self, inner: S) -> Resilience<S> {
-        Resilience::new(self.stack(inner), self.signals(), self.total_timeout)
+        Resilience::new(self.stack(inner), self.signals(), self.bounds)
     }
 }
 

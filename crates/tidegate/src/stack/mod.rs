@@ -47,6 +47,7 @@
 //! A stack per request: it forgets everything each time. One stack for several providers: the worst of them
 //! speaks for all.
 
+mod bounds;
 mod builder;
 mod preflight;
 mod service;

@@ -1,5 +1,4 @@
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,6 +7,7 @@ use tower::ServiceExt;
 use tower::util::Oneshot;
 use tower_service::Service;
 
+use super::bounds::Bounds;
 use super::{Preflight, Signals};
 use crate::backpressure::Backpressure;
 use crate::circuit_breaker::CircuitBreaker;
@@ -16,10 +16,7 @@ use crate::fallback::Fallback;
 use crate::rate_limit::RateLimit;
 use crate::retry::Retry;
 use crate::timeout::Timeout;
-use crate::{
-    BoxError, Deadline, HttpService, Payload, backpressure, circuit_breaker, classify, clock, fallback,
-    timeout,
-};
+use crate::{BoxError, HttpService, Payload, backpressure, circuit_breaker, classify, fallback, timeout};
 
 /// All layers in protocol order around `S`; see the [module page](crate::stack).
 ///
@@ -28,7 +25,7 @@ use crate::{
 pub struct Resilience<S> {
     stack: Stack<S>,
     signals: Signals,
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
 }
 
 pub(super) type Stack<S> = Fallback<Retry<Gates<S>>>;
@@ -44,8 +41,8 @@ type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 pub type ResponseFuture<S, B> = fallback::ResponseFuture<Retry<Gates<S>>, B>;
 
 impl<S> Resilience<S> {
-    pub(super) fn new(stack: Stack<S>, signals: Signals, total_timeout: Option<Duration>) -> Self {
-        Self { stack, signals, total_timeout }
+    pub(super) fn new(stack: Stack<S>, signals: Signals, bounds: Bounds) -> Self {
+        Self { stack, signals, bounds }
     }
 
     /// Sends one request through the stack: a clone of it is made ready and called.
@@ -79,9 +76,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        if let Some(total) = self.total_timeout {
-            Deadline::after(total, clock::now()).tighten(request.extensions_mut());
-        }
+        self.bounds.put_on(request.extensions_mut());
         self.stack.call(request)
     }
 }

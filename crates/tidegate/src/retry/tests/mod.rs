@@ -17,6 +17,8 @@ use crate::{
 };
 
 mod adaptive;
+#[cfg(feature = "stack")]
+mod attempts;
 
 const SECOND: Duration = Duration::from_secs(1);
 
