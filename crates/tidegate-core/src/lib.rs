@@ -40,8 +40,8 @@ pub use upload::UploadError;
 /// Any error that can travel between services.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The errors of a chain, outermost first.
-pub(crate) fn chain<'a>(
+/// The errors of a chain, outermost first; what an I/O error was made of is one of them.
+pub fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {

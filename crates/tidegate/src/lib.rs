@@ -108,7 +108,7 @@ pub use rate_limit::RateLimitLayer;
 #[cfg(feature = "reqwest")]
 pub use reqwest::ReqwestService;
 #[cfg(feature = "retry")]
-pub use retry::RetryLayer;
+pub use retry::{RetryLayer, RetryOverride};
 #[cfg(feature = "stack")]
 pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
 #[cfg(feature = "timeout")]

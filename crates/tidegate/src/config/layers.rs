@@ -10,7 +10,8 @@ use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
 use crate::retry::Jitter;
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, ErrorCode, FallbackLayer, RateLimitLayer, ResilienceBuilder,
+    RetryLayer,
 };
 
 impl ResilienceBuilder {
@@ -81,13 +82,26 @@ impl RetryConfig {
         {
             return Err(ConfigError::new("jitter.ratio", "a number from 0 to 1", ratio));
         }
-        Ok(RetryLayer::new(self.strategy)
+        let mut layer = RetryLayer::new(self.strategy);
+        if let Some(names) = &self.retry_on {
+            let codes: Result<Vec<_>, _> = names.iter().map(|name| retryable(name)).collect();
+            layer = layer.retry_on(codes?);
+        }
+        Ok(layer
             .jitter(self.jitter)
+            .idempotency_key(self.idempotency_key)
+            .attempt_header(self.attempt_header)
             .max_retries(self.max_retries)
             .initial_delay(self.initial_delay)
             .max_delay(self.max_delay)
             .backoff_multiplier(self.backoff_multiplier))
     }
+}
+
+fn retryable(name: &str) -> Result<ErrorCode, ConfigError> {
+    let expected = "the number or name of a retryable error code, such as E2001 or rate_limited";
+    let code = name.parse().ok().filter(|code: &ErrorCode| code.is_retryable());
+    code.ok_or_else(|| ConfigError::new("retry_on", expected, format_args!("{name:?}")))
 }
 
 impl RateLimiterConfig {

@@ -49,6 +49,13 @@ pub struct RetryConfig {
     pub max_delay: Duration,
     /// Each wait is so many times the one before; at least 1; 2.
     pub backoff_multiplier: f64,
+    /// Of the codes that may be retried, only these, by number or by name; all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<Vec<String>>,
+    /// Sends one `Idempotency-Key` with all attempts of a call; `false`.
+    pub idempotency_key: bool,
+    /// Sends the number of the attempt as `x-tidegate-attempt`; `false`.
+    pub attempt_header: bool,
 }
 
 /// Settings of [`RateLimitLayer`](crate::RateLimitLayer).
@@ -161,6 +168,9 @@ impl Default for RetryConfig {
             initial_delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(30),
             backoff_multiplier: 2.0,
+            retry_on: None,
+            idempotency_key: false,
+            attempt_header: false,
         }
     }
 }

@@ -50,6 +50,10 @@ fn durations_are_words_or_numbers_of_seconds() {
 #[test]
 fn every_number_is_checked_and_the_message_names_the_key() {
     for (text, message) in [
+        (
+            "retry = { retry_on = [\"E2001\", \"quota_exhausted\"] }",
+            "retry.retry_on: expected the number or name of a retryable error code, such as E2001 or rate_limited, found \"quota_exhausted\"",
+        ),
         ("retry = { max_attempts = 0 }", "retry.max_attempts: expected at least 1, found 0"),
         (
             "retry = { backoff_multiplier = 0.5 }",
@@ -118,9 +122,10 @@ fn unknown_keys_are_refused() {
 #[test]
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
-        "retry = { max_attempts = 5, max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+        "retry = { max_attempts = 5, retry_on = [\"E2001\", \"timeout\"], attempt_header = true, max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
          timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
     );
+    assert!(ResilienceBuilder::from_config(&config).is_ok());
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<ResilienceConfig>(&json).unwrap(), config);

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use http::Extensions;
+use http::{Extensions, Request};
 
 use super::backoff::Past;
 use super::judge::{Attempt, Policy, Verdict};
-use super::{Ahead, Handle};
+use super::overriding::Overridden;
+use super::{Ahead, Conditions, Handle, RetryOverride, headers};
 use crate::alarm::Alarm;
 use crate::{AttemptBudget, Deadline, Outcome, Rejection, Trail, clock};
 
@@ -21,6 +22,8 @@ pub(super) struct Call {
     began: Option<Instant>,
     pub(super) alarm: Alarm,
     attempts: Option<AttemptBudget>,
+    /// Boxed, as few calls bring one.
+    overridden: Option<Box<Overridden>>,
     log: Log,
 }
 
@@ -35,11 +38,28 @@ impl Call {
         let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
         let alarm = Alarm::new(Deadline::of(extensions));
         let attempts = AttemptBudget::of(extensions).cloned();
-        Self { attempt: 0, previous: Duration::ZERO, began: None, alarm, attempts, log, handle, ahead }
+        let overridden = RetryOverride::of(extensions)
+            .map(|overriding| Box::new(overriding.apply(handle.0.settings().policy)));
+        Self {
+            overridden,
+            attempt: 0,
+            previous: Duration::ZERO,
+            began: None,
+            alarm,
+            attempts,
+            log,
+            handle,
+            ahead,
+        }
     }
 
     fn policy(&self) -> &Policy {
-        &self.handle.0.settings().policy
+        self.overridden.as_ref().map_or(&self.handle.0.settings().policy, |own| &own.policy)
+    }
+
+    fn conditions(&self) -> Conditions {
+        let own = self.overridden.as_ref().and_then(|own| own.conditions);
+        own.unwrap_or_else(|| self.handle.conditions(&self.ahead))
     }
 
     /// Up to how many bytes a body is kept: nothing, if it will not be sent again.
@@ -53,6 +73,18 @@ impl Call {
         self.began = self.handle.0.recent.is_some().then(clock::now);
         let is_last = self.attempts.as_ref().is_some_and(|attempts| attempts.remaining() == 0);
         self.attempt <= self.policy().max_retries && !is_last
+    }
+
+    /// Writes into the request of the attempt that has begun what it is to say about its call.
+    pub(super) fn mark<B>(&self, request: &mut Request<B>) {
+        let settings = self.handle.0.settings();
+        if settings.attempt_header {
+            headers::number(request.headers_mut(), self.attempt);
+        }
+        if settings.idempotency_key {
+            let method = request.method().clone();
+            headers::give_key(&method, request.headers_mut());
+        }
     }
 
     /// What to do about the result of the attempt. `can_follow` tells whether there is a request for another.
@@ -73,11 +105,7 @@ impl Call {
             return self.end(outcome);
         }
         let attempt = Attempt {
-            past: Past {
-                number: self.attempt,
-                previous: self.previous,
-                conditions: self.handle.conditions(&self.ahead),
-            },
+            past: Past { number: self.attempt, previous: self.previous, conditions: self.conditions() },
             deadline: self.alarm.deadline(),
             now: clock::now(),
             random: self.handle.random(),

@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::call::Call;
 use super::judge::Verdict;
-use super::{Ahead, Handle};
+use super::{Ahead, Handle, errors};
 use crate::replay::copy;
 use crate::{BoxError, HttpService, Outcome, Payload, Rejection};
 use tidegate_core::Collect;
@@ -45,9 +45,14 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// The body is here: `ready` is called at once, and copied only if another attempt can follow.
-    pub(super) fn calling(ready: &mut S, request: Request<Payload>, handle: Handle, ahead: Ahead) -> Self {
+    pub(super) fn calling(
+        ready: &mut S,
+        mut request: Request<Payload>,
+        handle: Handle,
+        ahead: Ahead,
+    ) -> Self {
         let mut call = Call::new(request.extensions(), handle, ahead);
-        let next = keep(&mut call, &request);
+        let next = begin(&mut call, &mut request);
         let service = next.is_some().then(|| ready.clone());
         Self { state: State::Calling(ready.call(request)), service, next, call }
     }
@@ -61,9 +66,11 @@ where
     }
 }
 
-/// A copy of the request for the next attempt, unless none can follow the one that begins.
-fn keep(call: &mut Call, request: &Request<Payload>) -> Option<Request<Payload>> {
-    if call.begin() { copy(request) } else { None }
+/// Makes the request ready for the attempt that begins, and a copy for the next one, unless none can follow.
+fn begin(call: &mut Call, request: &mut Request<Payload>) -> Option<Request<Payload>> {
+    let may_follow = call.begin();
+    call.mark(request);
+    if may_follow { copy(request) } else { None }
 }
 
 impl<S, B> Future for ResponseFuture<S, B>
@@ -84,8 +91,8 @@ where
                     };
                     let body = body?;
                     let head = head.take().expect("polled after completion");
-                    let request = Request::from_parts(head, body);
-                    *this.next = keep(this.call, &request);
+                    let mut request = Request::from_parts(head, body);
+                    *this.next = begin(this.call, &mut request);
                     let service = this.service.as_mut().expect("kept for this attempt");
                     this.state.set(State::Calling(service.call(request)));
                 }
@@ -117,8 +124,8 @@ where
                         return Poll::Ready(Err(ready!(this.call.alarm.poll_past(cx)).into()));
                     };
                     ready.map_err(Into::into)?;
-                    let request = this.next.take().expect("kept for this attempt");
-                    *this.next = keep(this.call, &request);
+                    let mut request = this.next.take().expect("kept for this attempt");
+                    *this.next = begin(this.call, &mut request);
                     this.state.set(State::Calling(service.call(request)));
                 }
             }
@@ -129,6 +136,6 @@ where
 fn outcome_of<B>(result: &Result<Response<B>, BoxError>) -> Outcome {
     match result {
         Ok(response) => Outcome::of(response),
-        Err(error) => Outcome::of_error(&**error),
+        Err(error) => errors::outcome_of(&**error),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Past};
+use super::codes::Codes;
 use super::jitter::after_hint;
 use crate::{Deadline, Failure, Outcome, Rejection};
 
@@ -11,6 +12,8 @@ use crate::{Deadline, Failure, Outcome, Rejection};
 pub(super) struct Policy {
     pub(super) max_retries: u32,
     pub(super) backoff: Backoff,
+    /// Of the codes that may be retried, those that are.
+    pub(super) codes: Codes,
     pub(super) retry_rejections: bool,
 }
 
@@ -37,7 +40,7 @@ impl Policy {
     /// Judges an attempt that reached the provider.
     pub(super) fn judge(&self, outcome: &Outcome, attempt: Attempt) -> Verdict {
         let Outcome::Failure(failure) = outcome else { return Verdict::Return };
-        if attempt.past.number > self.max_retries || !may_be_retried(failure) {
+        if attempt.past.number > self.max_retries || !self.may_be_retried(failure) {
             return Verdict::Return;
         }
         match failure.wait() {
@@ -58,6 +61,15 @@ impl Policy {
             _ => Verdict::Return,
         }
     }
+
+    fn may_be_retried(&self, failure: &Failure) -> bool {
+        self.codes.has(failure.code)
+            && match failure.hint {
+                Some(hint) if hint.forbids_retry() => false,
+                Some(hint) if hint.should_retry == Some(true) => true,
+                _ => failure.code.is_retryable(),
+            }
+    }
 }
 
 impl Attempt {
@@ -66,13 +78,5 @@ impl Attempt {
             Some(deadline) if !deadline.allows(wait, self.now) => Verdict::Return,
             _ => Verdict::Again(wait),
         }
-    }
-}
-
-fn may_be_retried(failure: &Failure) -> bool {
-    match failure.hint {
-        Some(hint) if hint.forbids_retry() => false,
-        Some(hint) if hint.should_retry == Some(true) => true,
-        _ => failure.code.is_retryable(),
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::backoff::Backoff;
+use super::codes::Codes;
 use super::judge::Policy;
 use super::{Ahead, Handle, Jitter, Retry, Strategy};
-use crate::Payload;
 use crate::shared::Shared;
+use crate::{ErrorCode, Payload};
 
 /// Asks again when that makes sense; see the [module page](crate::retry).
 ///
@@ -30,6 +31,8 @@ pub(super) struct Settings {
     pub(super) body_cap: usize,
     pub(super) seed: Option<u64>,
     pub(super) load: Option<Load>,
+    pub(super) idempotency_key: bool,
+    pub(super) attempt_header: bool,
 }
 
 /// Tells how much of what we may use is in use.
@@ -62,12 +65,15 @@ impl RetryLayer {
                     max: Duration::from_secs(30),
                     multiplier: 2.0,
                 },
+                codes: Codes::ALL,
                 retry_rejections: false,
             },
             budget: Some((0.2, 10)),
             body_cap: Payload::DEFAULT_CAP,
             seed: None,
             load: None,
+            idempotency_key: false,
+            attempt_header: false,
         };
         Self { handle: Handle(Shared::new(settings)), per_service: false, ahead: Ahead::default() }
     }
@@ -143,6 +149,32 @@ impl RetryLayer {
     #[must_use]
     pub fn retry_rejections(self, retry: bool) -> Self {
         self.set(|settings| settings.policy.retry_rejections = retry)
+    }
+
+    /// Of the codes that may be retried, only these are, even where the provider demands more. All of them by default.
+    #[must_use]
+    pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
+        self.set(|settings| settings.policy.codes = codes.into_iter().collect())
+    }
+
+    /// Sends an `Idempotency-Key`, the same with every attempt of a call, unless the call has brought one or its
+    /// method needs none.
+    ///
+    /// Off by default: we know of no provider of models that documents what it does with the header, and a proxy on the way may be
+    /// strict about what it lets through. For an endpoint that honours it, this is what keeps a retry after a lost
+    /// answer from being paid for twice. Another target of a chain gets a key of its own.
+    #[must_use]
+    pub fn idempotency_key(self, send: bool) -> Self {
+        self.set(|settings| settings.idempotency_key = send)
+    }
+
+    /// Sends the number of the attempt as `x-tidegate-attempt`, counted from 1.
+    ///
+    /// Off by default, as the providers have no use for it; own servers and logs may. The providers' client
+    /// libraries send theirs as `x-stainless-retry-count`: to send that here would be to say that they ask.
+    #[must_use]
+    pub fn attempt_header(self, send: bool) -> Self {
+        self.set(|settings| settings.attempt_header = send)
     }
 
     /// Request bodies up to so many bytes are kept to be sent again; 32 MiB by default.

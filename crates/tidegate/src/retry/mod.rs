@@ -36,6 +36,10 @@
 //! `max_delay` or the deadline, or speaks of a daily or spend limit. A refusal of our own is not
 //! retried either, unless [`retry_rejections`](RetryLayer::retry_rejections) is set and it fits the deadline.
 //!
+//! A call may bring its own policy in the extensions of its request, a [`RetryOverride`], and its own number of
+//! attempts, retries and fallbacks together, an [`AttemptBudget`](crate::AttemptBudget). An error may say itself
+//! whether asking again makes sense: [`RetryableError`], [`NonRetryableError`].
+//!
 //! # How long it waits
 //! [`Strategy`] says how the waits grow, [`Jitter`] what is random about them; `max_delay` holds after both. The
 //! adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while much of what
@@ -60,12 +64,16 @@ mod ahead;
 mod backoff;
 mod budget;
 mod call;
+mod codes;
 mod conditions;
+mod errors;
 mod future;
 mod handle;
+mod headers;
 mod jitter;
 mod judge;
 mod layer;
+mod overriding;
 mod service;
 
 pub(crate) use ahead::Ahead;
@@ -73,10 +81,12 @@ pub(crate) use ahead::Ahead;
 pub(crate) use ahead::Gates;
 pub use backoff::Strategy;
 pub use conditions::Conditions;
+pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
 pub use handle::{Handle, Statistics};
 pub use jitter::Jitter;
 pub use layer::RetryLayer;
+pub use overriding::RetryOverride;
 pub use service::Retry;
 
 #[cfg(test)]

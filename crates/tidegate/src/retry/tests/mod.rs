@@ -19,6 +19,8 @@ use crate::{
 mod adaptive;
 #[cfg(feature = "stack")]
 mod attempts;
+mod headers;
+mod per_call;
 
 const SECOND: Duration = Duration::from_secs(1);
 
