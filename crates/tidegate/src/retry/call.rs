@@ -94,6 +94,9 @@ impl Call {
         rejection: Option<&Rejection>,
         can_follow: bool,
     ) -> Verdict {
+        if rejection.is_none() {
+            self.handle.0.counters.attempted();
+        }
         // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
         if self.attempt == 1 && rejection.is_none() {
             self.handle.deposit();
@@ -139,7 +142,7 @@ impl Call {
 
     fn end(&mut self, outcome: &Outcome) -> Verdict {
         if self.attempt > 1 {
-            self.handle.ended(*outcome == Outcome::Success);
+            self.handle.0.counters.ended(*outcome == Outcome::Success, self.attempt);
             if let Log::Own(Some(trail)) = &self.log {
                 trail.attempt(outcome);
             }

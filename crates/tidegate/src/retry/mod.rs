@@ -75,6 +75,7 @@ mod judge;
 mod layer;
 mod overriding;
 mod service;
+mod statistics;
 
 pub(crate) use ahead::Ahead;
 #[cfg(feature = "stack")]
@@ -83,11 +84,12 @@ pub use backoff::Strategy;
 pub use conditions::Conditions;
 pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
-pub use handle::{Handle, Statistics};
+pub use handle::Handle;
 pub use jitter::Jitter;
 pub use layer::RetryLayer;
 pub use overriding::RetryOverride;
 pub use service::Retry;
+pub use statistics::{Configured, Statistics};
 
 #[cfg(test)]
 mod tests;
