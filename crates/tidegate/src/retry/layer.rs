@@ -19,7 +19,7 @@ use crate::{ErrorCode, Payload};
 pub struct RetryLayer {
     handle: Handle,
     per_service: bool,
-    ahead: Ahead,
+    pub(super) ahead: Ahead,
 }
 
 /// What the user sets.

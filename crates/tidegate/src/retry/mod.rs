@@ -40,6 +40,8 @@
 //! attempts, retries and fallbacks together, an [`AttemptBudget`](crate::AttemptBudget). An error may say itself
 //! whether asking again makes sense: [`RetryableError`], [`NonRetryableError`].
 //!
+//! What is not a service is retried by the same rules with [`RetryLayer::run`].
+//!
 //! # How long it waits
 //! [`Strategy`] says how the waits grow, [`Jitter`] what is random about them; `max_delay` holds after both. The
 //! adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while much of what
@@ -74,6 +76,7 @@ mod jitter;
 mod judge;
 mod layer;
 mod overriding;
+mod run;
 mod service;
 mod statistics;
 

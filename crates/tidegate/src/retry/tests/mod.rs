@@ -21,6 +21,7 @@ mod adaptive;
 mod attempts;
 mod headers;
 mod per_call;
+mod run;
 mod statistics;
 
 const SECOND: Duration = Duration::from_secs(1);
