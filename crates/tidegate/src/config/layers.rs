@@ -9,6 +9,7 @@ use super::{
 use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
 use crate::retry::Jitter;
+use crate::stack::{Bounds, TimeoutHeader};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, ErrorCode, FallbackLayer, RateLimitLayer, ResilienceBuilder,
     RetryLayer,
@@ -26,15 +27,10 @@ impl ResilienceBuilder {
         let mut builder = Self::new("")
             .fallback(fallback)
             .attempt_timeout(config.timeout.attempt)
-            .stream_clocks(config.timeout.stream_clocks());
-        if let Some(total) = config.timeout.total {
-            builder = builder.total_timeout(total);
-        }
+            .stream_clocks(config.timeout.stream_clocks())
+            .bounds(config.bounds()?);
         if let Some(retry) = &config.retry {
             builder = builder.retry(retry.layer().map_err(|error| error.within("retry"))?);
-            if let Some(attempts) = retry.max_attempts {
-                builder = builder.max_attempts(attempts);
-            }
         }
         if let Some(backpressure) = &config.backpressure {
             builder =
@@ -60,6 +56,30 @@ impl ResilienceBuilder {
     }
 }
 
+impl ResilienceConfig {
+    /// What a call may take as a whole: for a chain of stacks that this describes, in front of the chain.
+    ///
+    /// # Errors
+    ///
+    /// A number is out of its range, or a name cannot be that of a header.
+    pub fn bounds(&self) -> Result<Bounds, ConfigError> {
+        let mut bounds = Bounds::new();
+        if let Some(total) = self.timeout.total {
+            bounds = bounds.total_timeout(total);
+        }
+        if let Some(name) = &self.timeout.header {
+            let wrong =
+                |_| ConfigError::new("timeout.header", "the name of a header", format_args!("{name:?}"));
+            bounds = bounds.timeout_header(TimeoutHeader::named(name.parse().map_err(wrong)?));
+        }
+        if let Some(attempts) = self.retry.as_ref().and_then(|retry| retry.max_attempts) {
+            at_least_one("retry.max_attempts", attempts)?;
+            bounds = bounds.max_attempts(attempts);
+        }
+        Ok(bounds)
+    }
+}
+
 impl RetryConfig {
     fn layer(&self) -> Result<RetryLayer, ConfigError> {
         if !self.backoff_multiplier.is_finite() || self.backoff_multiplier < 1.0 {
@@ -73,9 +93,6 @@ impl RetryConfig {
             let found = humantime::format_duration(self.initial_delay);
             let most = format!("at most max_delay, {}", humantime::format_duration(self.max_delay));
             return Err(ConfigError::new("initial_delay", &most, found));
-        }
-        if let Some(attempts) = self.max_attempts {
-            at_least_one("max_attempts", attempts)?;
         }
         if let Jitter::Ratio(ratio) = self.jitter
             && !(0.0..=1.0).contains(&ratio)

@@ -129,6 +129,10 @@ pub struct TimeoutConfig {
     /// The whole call, waits and attempts together; none.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub total: Option<Duration>,
+    /// The caller may say in this header how long it waits, at most `total`; none. `grpc-timeout` as gRPC has it,
+    /// milliseconds where the name ends in `-ms`, such as `"x-request-timeout-ms"`, else seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
     /// One attempt, to the last byte of its answer; 600 s.
     #[serde(with = "seconds")]
     pub attempt: Duration,
@@ -211,6 +215,7 @@ impl Default for TimeoutConfig {
         let patient = Duration::from_secs(120);
         Self {
             total: None,
+            header: None,
             attempt: Duration::from_secs(600),
             first_token: patient,
             token_gap: patient,

@@ -89,6 +89,7 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "circuit_breaker = { half_open_max = 0 }",
             "circuit_breaker.half_open_max: expected at least 1, found 0",
         ),
+        ("timeout = { header = \"a b\" }", "timeout.header: expected the name of a header, found \"a b\""),
         ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
         ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
         ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
@@ -123,7 +124,7 @@ fn unknown_keys_are_refused() {
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
         "retry = { max_attempts = 5, retry_on = [\"E2001\", \"timeout\"], attempt_header = true, max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
-         timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
+         timeout = { total = \"5m\", header = \"grpc-timeout\" }\nfallback = { on_context_length = true }",
     );
     assert!(ResilienceBuilder::from_config(&config).is_ok());
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);

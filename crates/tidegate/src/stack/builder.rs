@@ -3,10 +3,9 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::bounds::Bounds;
 use super::preflight::PreflightLayer;
 use super::service::Stack;
-use super::{Resilience, Signals};
+use super::{Bounds, Resilience, Signals, TimeoutHeader};
 use crate::classify::StreamClocks;
 use crate::retry::{Ahead, Gates};
 use crate::{
@@ -104,7 +103,7 @@ impl ResilienceBuilder {
     /// The whole call may take this long, waits, attempts and fallbacks together: the
     /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. By default there is none.
     pub fn total_timeout(mut self, total_timeout: Duration) -> Self {
-        self.bounds.time = Some(total_timeout);
+        self.bounds = self.bounds.total_timeout(total_timeout);
         self
     }
 
@@ -112,8 +111,21 @@ impl ResilienceBuilder {
     /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1; by default each layer
     /// counts its own.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.bounds.attempts = Some(attempts);
+        self.bounds = self.bounds.max_attempts(attempts);
         self
+    }
+
+    /// The caller may say in this header how long it waits; it can only shorten the
+    /// [`total_timeout`](Self::total_timeout). A call whose header cannot be read is refused with E1001. No header is
+    /// read by default: it takes a program that knows its callers to let them say.
+    pub fn timeout_header(mut self, header: TimeoutHeader) -> Self {
+        self.bounds = self.bounds.timeout_header(header);
+        self
+    }
+
+    /// What a call may take as a whole, instead of what was set before.
+    pub fn bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// A stream may be silent this long, by each of its clocks. 120 s by default.
@@ -216,7 +228,7 @@ impl<S> Layer<S> for ResilienceLayer {
     type Service = Resilience<S>;
 
     fn layer(&self, inner: S) -> Resilience<S> {
-        Resilience::new(self.stack(inner), self.signals(), self.bounds)
+        Resilience::new(self.stack(inner), self.signals(), self.bounds.clone())
     }
 }
 

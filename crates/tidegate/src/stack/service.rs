@@ -7,13 +7,13 @@ use tower::ServiceExt;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::bounds::Bounds;
-use super::{Preflight, Signals};
+use super::{Bounds, Preflight, Signals, preflight};
 use crate::backpressure::Backpressure;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::classify::Classified;
 use crate::fallback::Fallback;
 use crate::rate_limit::RateLimit;
+use crate::refusal::refuse;
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 use crate::{BoxError, HttpService, Payload, backpressure, circuit_breaker, classify, fallback, timeout};
@@ -37,8 +37,8 @@ pub type ResponseBody<B> =
     fallback::ResponseBody<backpressure::ResponseBody<circuit_breaker::ResponseBody<WireBody<B>>>>;
 type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 
-/// Waits for the answer of the stack.
-pub type ResponseFuture<S, B> = fallback::ResponseFuture<Retry<Gates<S>>, B>;
+/// Waits for the answer of the stack, or refuses.
+pub type ResponseFuture<S, B> = preflight::ResponseFuture<fallback::ResponseFuture<Retry<Gates<S>>, B>>;
 
 impl<S> Resilience<S> {
     pub(super) fn new(stack: Stack<S>, signals: Signals, bounds: Bounds) -> Self {
@@ -76,7 +76,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        self.bounds.put_on(request.extensions_mut());
-        self.stack.call(request)
+        match self.bounds.put_on(&mut request) {
+            Ok(()) => preflight::ResponseFuture::Calling(self.stack.call(request)),
+            Err(rejection) => {
+                let rejection = refuse(rejection, self.signals.target(), request.extensions());
+                preflight::ResponseFuture::Refused(Some(rejection))
+            }
+        }
     }
 }
