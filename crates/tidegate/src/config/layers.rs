@@ -106,6 +106,7 @@ impl RetryConfig {
         }
         Ok(layer
             .jitter(self.jitter)
+            .reserve(self.reserve)
             .idempotency_key(self.idempotency_key)
             .attempt_header(self.attempt_header)
             .max_retries(self.max_retries)

@@ -52,6 +52,9 @@ pub struct RetryConfig {
     /// Of the codes that may be retried, only these, by number or by name; all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<Vec<String>>,
+    /// Time at the end of the call's that is kept for the targets further down the chain; none.
+    #[serde(with = "seconds")]
+    pub reserve: Duration,
     /// Sends one `Idempotency-Key` with all attempts of a call; `false`.
     pub idempotency_key: bool,
     /// Sends the number of the attempt as `x-tidegate-attempt`; `false`.
@@ -173,6 +176,7 @@ impl Default for RetryConfig {
             max_delay: Duration::from_secs(30),
             backoff_multiplier: 2.0,
             retry_on: None,
+            reserve: Duration::ZERO,
             idempotency_key: false,
             attempt_header: false,
         }

@@ -123,7 +123,7 @@ fn unknown_keys_are_refused() {
 #[test]
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
-        "retry = { max_attempts = 5, retry_on = [\"E2001\", \"timeout\"], attempt_header = true, max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+        "retry = { max_attempts = 5, retry_on = [\"E2001\", \"timeout\"], attempt_header = true, reserve = \"10s\", max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
          timeout = { total = \"5m\", header = \"grpc-timeout\" }\nfallback = { on_context_length = true }",
     );
     assert!(ResilienceBuilder::from_config(&config).is_ok());

@@ -9,7 +9,7 @@ use super::layer::Settings;
 use super::target::{Answered, Strategy, Target, TargetBody};
 use super::{Handle, ResponseBody};
 use crate::alarm::Alarm;
-use crate::replay::copy;
+use crate::replay::{LastTarget, copy};
 use crate::{
     AttemptBudget, BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock,
 };
@@ -50,8 +50,11 @@ impl Chain {
 
     /// The request for the target that is to be asked now.
     pub(super) fn take(&mut self) -> Request<Payload> {
-        let request = self.next.take().expect("kept for this target");
+        let mut request = self.next.take().expect("kept for this target");
         self.keep(&request);
+        if self.next.is_none() {
+            request.extensions_mut().insert(LastTarget);
+        }
         request
     }
 

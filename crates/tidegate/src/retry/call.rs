@@ -9,6 +9,7 @@ use super::judge::{Attempt, Policy, Verdict};
 use super::overriding::Overridden;
 use super::{Ahead, Conditions, Handle, RetryOverride, headers};
 use crate::alarm::Alarm;
+use crate::replay::LastTarget;
 use crate::{AttemptBudget, Deadline, Outcome, Rejection, Trail, clock};
 
 pub(super) struct Call {
@@ -34,7 +35,11 @@ enum Log {
 }
 
 impl Call {
-    pub(super) fn new(extensions: &Extensions, handle: Handle, ahead: Ahead) -> Self {
+    pub(super) fn new(extensions: &mut Extensions, handle: Handle, ahead: Ahead) -> Self {
+        let reserve = handle.0.settings().reserve;
+        if !reserve.is_zero() && extensions.get::<LastTarget>().is_none() {
+            Deadline::reserve(reserve, extensions, clock::now());
+        }
         let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
         let alarm = Alarm::new(Deadline::of(extensions));
         let attempts = AttemptBudget::of(extensions).cloned();

@@ -51,15 +51,15 @@ where
         handle: Handle,
         ahead: Ahead,
     ) -> Self {
-        let mut call = Call::new(request.extensions(), handle, ahead);
+        let mut call = Call::new(request.extensions_mut(), handle, ahead);
         let next = begin(&mut call, &mut request);
         let service = next.is_some().then(|| ready.clone());
         Self { state: State::Calling(ready.call(request)), service, next, call }
     }
 
     /// The body is yet to be read: `ready` is called when that has been done.
-    pub(super) fn collecting(ready: S, request: Request<B>, handle: Handle, ahead: Ahead) -> Self {
-        let call = Call::new(request.extensions(), handle, ahead);
+    pub(super) fn collecting(ready: S, mut request: Request<B>, handle: Handle, ahead: Ahead) -> Self {
+        let call = Call::new(request.extensions_mut(), handle, ahead);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, call.body_cap());
         Self { state: State::Collecting { head: Some(head), body }, service: Some(ready), next: None, call }

@@ -30,6 +30,7 @@ pub(super) struct Settings {
     pub(super) budget: Option<(f64, u32)>,
     pub(super) body_cap: usize,
     pub(super) seed: Option<u64>,
+    pub(super) reserve: Duration,
     pub(super) load: Option<Load>,
     pub(super) idempotency_key: bool,
     pub(super) attempt_header: bool,
@@ -71,6 +72,7 @@ impl RetryLayer {
             budget: Some((0.2, 10)),
             body_cap: Payload::DEFAULT_CAP,
             seed: None,
+            reserve: Duration::ZERO,
             load: None,
             idempotency_key: false,
             attempt_header: false,
@@ -155,6 +157,16 @@ impl RetryLayer {
     #[must_use]
     pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
         self.set(|settings| settings.policy.codes = codes.into_iter().collect())
+    }
+
+    /// Keeps the last part of a call's time for a fallback: every attempt that has no answer by then is cut off, and no
+    /// wait or retry goes into it. At most half of what is left when the call comes here. Nothing by default.
+    ///
+    /// A stream that has had its first token runs on into it, as nobody else will be asked; and the last target of a
+    /// chain has it to itself.
+    #[must_use]
+    pub fn reserve(self, reserve: Duration) -> Self {
+        self.set(|settings| settings.reserve = reserve)
     }
 
     /// Sends an `Idempotency-Key`, the same with every attempt of a call, unless the call has brought one or its

@@ -70,12 +70,13 @@ impl RetryLayer {
         F: Future<Output = Result<T, E>>,
         E: Into<BoxError>,
     {
-        let deadline = Deadline::of(extensions);
+        let mut extensions = extensions.clone();
         let began = clock::now();
-        if deadline.is_some_and(|deadline| deadline.is_past(began)) {
+        if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
             return Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into());
         }
-        let mut call = Call::new(extensions, self.share(), self.ahead.clone());
+        let mut call = Call::new(&mut extensions, self.share(), self.ahead.clone());
+        let deadline = call.alarm.deadline();
         loop {
             let can_follow = call.begin();
             let result = match deadline {

@@ -21,6 +21,8 @@ mod adaptive;
 mod attempts;
 mod headers;
 mod per_call;
+#[cfg(feature = "stack")]
+mod reserve;
 mod run;
 mod statistics;
 
