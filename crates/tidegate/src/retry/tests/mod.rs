@@ -22,6 +22,8 @@ mod attempts;
 mod headers;
 mod per_call;
 #[cfg(feature = "stack")]
+mod promises;
+#[cfg(feature = "stack")]
 mod reserve;
 mod run;
 mod statistics;
