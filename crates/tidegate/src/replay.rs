@@ -4,10 +4,6 @@ use crate::Payload;
 
 /// On a request after which nobody else will be asked, whatever becomes of it.
 #[derive(Clone, Copy)]
-#[cfg_attr(
-    not(all(feature = "fallback", feature = "retry")),
-    expect(dead_code, reason = "one tells the other")
-)]
 pub(crate) struct LastTarget;
 
 /// The same request once more, its body by reference count; `None` if that cannot be sent again.

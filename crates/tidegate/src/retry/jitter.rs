@@ -35,9 +35,8 @@ impl Jitter {
             match self {
                 Self::Full => random,
                 Self::Equal => 0.5 + 0.5 * random,
-                // `max` answers 0 for a NaN.
-                Self::Ratio(ratio) => 1.0 + ratio.max(0.0).min(1.0) * (2.0 * random - 1.0),
-                Self::None => 1.0,
+                Self::Ratio(ratio) if ratio > 0.0 => 1.0 + ratio.min(1.0) * (2.0 * random - 1.0),
+                Self::Ratio(_) | Self::None => 1.0,
             },
         )
     }

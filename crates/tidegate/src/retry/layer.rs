@@ -119,8 +119,8 @@ impl RetryLayer {
         self.set(|settings| settings.policy.backoff.initial = delay)
     }
 
-    /// No wait is longer than this, its jitter included; when the provider tells a longer one, the retrying ends. 30 s
-    /// by default.
+    /// No wait of our own choice is longer than this, its jitter included; when the provider tells a longer one, the
+    /// retrying ends. 30 s by default.
     #[must_use]
     pub fn max_delay(self, delay: Duration) -> Self {
         self.set(|settings| settings.policy.backoff.max = delay)

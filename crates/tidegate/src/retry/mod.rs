@@ -27,7 +27,8 @@
 //! ```
 //!
 //! # Defaults
-//! 3 retries; 1 s doubled each time up to 30 s, with full jitter; a budget of 20 % of the calls and 10 a second.
+//! 3 retries; 1 s doubled each time up to 30 s, with full jitter; a budget of 20 % of the calls and 10 a second. No
+//! time is kept for a fallback, and no header is added.
 //!
 //! # When it asks again
 //! The code is retryable (rate limited, server error, overloaded, timeout, conflict) and the provider does not
@@ -48,16 +49,20 @@
 //! may be used is in use. Where nothing is measured, nothing is assumed.
 //!
 //! # When it says no
-//! Never. Out of attempts, the last real answer or error goes through as it came.
+//! Out of attempts it does not: the last real answer or error goes through as it came. Only where the deadline passes
+//! while the body of the request is still coming, or while the service below is not ready, there is no answer, and
+//! the call ends in a [`Rejection`](crate::Rejection) with E3003.
 //!
 //! # Streams
 //! Once a good head has arrived the bytes are the caller's; nothing is retried after that. A request body up to
 //! [`body_cap`](RetryLayer::body_cap) is kept to be sent again; a longer one is sent once. A failed response is
-//! dropped before the wait, so that it holds neither connection nor permit.
+//! dropped before the wait, so that it holds neither connection nor permit. Where time is kept for a fallback
+//! ([`reserve`](RetryLayer::reserve)), an answer that has begun does not have to leave it.
 //!
 //! # Why a budget
 //! A count bounds one call; when everything fails it multiplies the load on a provider that has too much of it.
 //! A budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for quiet times.
+//! Another one bounds what a call may do at all its targets: three retries at each of three are twelve attempts.
 //!
 //! # Mistakes people make
 //! Retrying `insufficient_quota`. Retrying earlier than told. Retrying in the client below and here as well.

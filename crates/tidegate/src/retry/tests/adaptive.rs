@@ -60,7 +60,6 @@ async fn item_54_the_load_is_asked_for() {
     }
 }
 
-#[cfg(feature = "stack")]
 #[tokio::test(start_paused = true)]
 async fn item_54_in_the_stack_the_load_is_what_is_in_flight() {
     let (inner, provider) = strict();

@@ -17,13 +17,10 @@ use crate::{
 };
 
 mod adaptive;
-#[cfg(feature = "stack")]
 mod attempts;
 mod headers;
 mod per_call;
-#[cfg(feature = "stack")]
 mod promises;
-#[cfg(feature = "stack")]
 mod reserve;
 mod run;
 mod statistics;
