@@ -33,7 +33,7 @@ pub struct ResilienceConfig {
 pub struct RetryConfig {
     /// Attempts after the first; 3.
     pub max_retries: u32,
-    /// Attempts of the whole call, other targets included; each counts its own.
+    /// Attempts of the whole call, those at other targets included; without it each target counts its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// How the waits grow: `"fixed"`, `"linear"`, `"exponential"`, `"fibonacci"`, `"decorrelated_jitter"` or

@@ -7,7 +7,7 @@ use http::{Extensions, Request};
 use super::backoff::Past;
 use super::judge::{Attempt, Policy, Verdict};
 use super::overriding::Overridden;
-use super::{Ahead, Conditions, Handle, RetryOverride, headers};
+use super::{Ahead, Conditions, Handle, RetryOverride, Strategy, headers};
 use crate::alarm::Alarm;
 use crate::replay::LastTarget;
 use crate::{AttemptBudget, Deadline, Outcome, Rejection, Trail, clock};
@@ -62,7 +62,11 @@ impl Call {
         self.overridden.as_ref().map_or(&self.handle.0.settings().policy, |own| &own.policy)
     }
 
+    /// What the wait is to adapt to, if it does.
     fn conditions(&self) -> Conditions {
+        if self.policy().backoff.strategy != Strategy::Adaptive {
+            return Conditions::default();
+        }
         let own = self.overridden.as_ref().and_then(|own| own.conditions);
         own.unwrap_or_else(|| self.handle.conditions(&self.ahead))
     }
@@ -99,12 +103,12 @@ impl Call {
         rejection: Option<&Rejection>,
         can_follow: bool,
     ) -> Verdict {
+        // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
         if rejection.is_none() {
             self.handle.0.counters.attempted();
-        }
-        // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
-        if self.attempt == 1 && rejection.is_none() {
-            self.handle.deposit();
+            if self.attempt == 1 {
+                self.handle.deposit();
+            }
         }
         if let Some(began) = self.began {
             self.handle.record(outcome, began);

@@ -12,7 +12,8 @@ pub struct Conditions {
     pub load: Option<f64>,
     /// The part of the recent attempts that failed, 0 to 1. Above 0.3 the waits grow by half.
     pub error_rate: Option<f64>,
-    /// How long the recent attempts took on average, to the head of their answers. Above 5 s the waits grow by 30 %.
+    /// How long the recent attempts took on average, to the head of their answers, the waits at our own gates included.
+    /// Above 5 s the waits grow by 30 %.
     pub response_time: Option<Duration>,
 }
 

@@ -72,11 +72,11 @@ impl Handle {
 
     /// What is measured, and what the user's own gauge or else the gates ahead tell.
     pub(super) fn conditions(&self, ahead: &Ahead) -> Conditions {
-        let Some(recent) = &self.0.recent else { return Conditions::default() };
         let load = match &self.0.settings().load {
             Some(load) => load.read(),
             None => ahead.load(),
         };
+        let Some(recent) = &self.0.recent else { return Conditions { load, ..Conditions::default() } };
         let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).conditions(clock::now());
         Conditions { load, ..recent }
     }

@@ -60,7 +60,8 @@ impl RetryOverride {
         Self { max_retries: Some(retries), ..self }
     }
 
-    /// As [`RetryLayer::strategy`](super::RetryLayer::strategy).
+    /// As [`RetryLayer::strategy`](super::RetryLayer::strategy). A layer that is not adaptive itself knows the load, and
+    /// has measured nothing else.
     #[must_use]
     pub fn strategy(self, strategy: Strategy) -> Self {
         Self { strategy: Some(strategy), ..self }

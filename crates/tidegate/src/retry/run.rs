@@ -12,7 +12,9 @@ use super::RetryLayer;
 use super::call::Call;
 use super::errors::{obey, word_of};
 use super::judge::Verdict;
-use crate::{BoxError, Cause, Clock, Deadline, Elapsed, ErrorCode, Failure, Gate, Outcome, Rejection, clock};
+use crate::{
+    BoxError, Cause, Clock, Deadline, Elapsed, ErrorCode, Failure, Gate, Outcome, Rejection, Trail, clock,
+};
 
 impl RetryLayer {
     /// Runs `operation` until it succeeds, or is not worth running again: any function, by the policy, the budget
@@ -55,7 +57,7 @@ impl RetryLayer {
     }
 
     /// The same for a call that brings a [`Deadline`], an [`AttemptBudget`](crate::AttemptBudget) or a
-    /// [`RetryOverride`](super::RetryOverride), as a request would in its extensions.
+    /// [`RetryOverride`](super::RetryOverride), as a request would in its extensions. Its [`Trail`] is written to.
     ///
     /// # Errors
     ///
@@ -91,6 +93,9 @@ impl RetryLayer {
                 Ok(_) => (Outcome::Success, None),
                 Err(error) => (outcome_of(&**error), Rejection::find(&**error)),
             };
+            if let Some(trail) = Trail::of(&extensions) {
+                trail.attempt(&outcome);
+            }
             match call.judge(&outcome, rejection, can_follow) {
                 Verdict::Return => return result,
                 Verdict::Again(wait) => {

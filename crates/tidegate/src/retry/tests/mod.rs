@@ -12,8 +12,8 @@ use super::backoff::tests::after;
 use super::judge::{Attempt, Policy, Verdict};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    BackpressureLayer, Deadline, ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Rejection, Scope,
-    Trail, clock,
+    AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, Hint, HintSource, Outcome,
+    Rejection, Scope, Trail, clock,
 };
 
 mod adaptive;
@@ -198,15 +198,16 @@ async fn p19_nothing_is_copied_for_an_attempt_that_none_can_follow() {
             Self(self.0.clone())
         }
     }
-    for (retries, expected) in [(0, 0), (1, 1), (3, 3)] {
+    for (retries, attempts, expected) in [(0, 9, 0), (1, 9, 1), (3, 9, 3), (3, 2, 1), (3, 1, 0)] {
         let (inner, provider) = strict();
         provider.otherwise(Answer::status(503));
         let copies = Copies(Arc::default());
         let count = copies.0.clone();
         let mut request = request();
         request.extensions_mut().insert(copies);
+        request.extensions_mut().insert(AttemptBudget::new(attempts));
         send(&mut RetryLayer::exponential().max_retries(retries).layer(inner), request).await.unwrap();
-        assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries");
+        assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries, {attempts} attempts");
     }
 }
 

@@ -38,6 +38,9 @@ async fn item_58_a_call_may_bring_the_conditions_that_its_waits_adapt_to() {
     let conditions = Conditions { load: Some(0.9), ..Conditions::default() };
     assert_eq!(down(&layer, RetryOverride::new()).await, (2, 1_000));
     assert_eq!(down(&layer, RetryOverride::new().conditions(conditions)).await, (2, 2_000));
+    let other = RetryLayer::exponential().jitter(Jitter::None).max_retries(1).load(|| Some(0.9));
+    assert_eq!(down(&other, RetryOverride::new()).await, (2, 1_000));
+    assert_eq!(down(&other, RetryOverride::new().strategy(Strategy::Adaptive)).await, (2, 2_000));
 }
 
 #[test]

@@ -108,9 +108,10 @@ async fn item_57_what_is_known_to_pass_is_retried_and_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn a_function_keeps_to_its_deadline_its_attempts_and_its_policy() {
     let reset: fn() -> BoxError = || io::Error::from(io::ErrorKind::ConnectionReset).into();
-    let mut call = Extensions::new();
+    let (mut call, trail) = (Extensions::new(), Trail::new());
+    call.insert(trail.clone());
     call.insert(AttemptBudget::new(2));
-    assert_eq!(failing(&retry(), &call, reset).await.1, 2);
+    assert_eq!((failing(&retry(), &call, reset).await.1, trail.attempts()), (2, 2));
     call.insert(AttemptBudget::new(9));
     call.insert(RetryOverride::new().max_retries(5));
     assert_eq!(failing(&retry(), &call, reset).await.1, 6);
