@@ -3,12 +3,13 @@
 //! One attempt at a provider comes to one [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
 //! provider said when to come back, a [`Hint`]. When one of our own layers says no, that is a
 //! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]; the time a call may
-//! take as a whole is a [`Deadline`]. What was decided on the way is the call's [`Trail`], and what it used its
-//! [`Meter`].
+//! take as a whole is a [`Deadline`], the attempts that it may make an [`AttemptBudget`]. What was decided on the way
+//! is the call's [`Trail`], and what it used its [`Meter`].
 //!
 //! This crate knows `http` and nobody else: no vendor, no runtime, no clock.
 
 mod announced;
+mod attempts;
 mod classify;
 mod code;
 mod compose;
@@ -28,6 +29,7 @@ mod trail;
 mod upload;
 
 pub use announced::{Allowance, Announced, Currency, Reset};
+pub use attempts::AttemptBudget;
 pub use classify::{Classify, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use compose::{Bounds, Compose, Question, Transcribe};
@@ -49,8 +51,8 @@ pub use upload::UploadError;
 /// Any error that can travel between services.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The errors of a chain, outermost first.
-pub(crate) fn chain<'a>(
+/// The errors of a chain, outermost first; what an I/O error was made of is one of them.
+pub fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {

@@ -109,10 +109,10 @@ pub use http_service::HttpService;
 ))]
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
-    Allowance, Announced, Attempt, BoxError, ByLength, Category, Cause, Classify, Clock, Continue, Currency,
-    Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Gate, Hint, HintSource, Meter,
-    Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice, StatusClassifier, Step,
-    Trail, Verdict,
+    Allowance, Announced, Attempt, AttemptBudget, BoxError, ByLength, Category, Cause, Classify, Clock,
+    Continue, Currency, Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Gate, Hint,
+    HintSource, Meter, Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice,
+    StatusClassifier, Step, Trail, Unfit, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
@@ -134,7 +134,7 @@ pub use rate_limit::RateLimitLayer;
 #[cfg(feature = "reqwest")]
 pub use reqwest::ReqwestService;
 #[cfg(feature = "retry")]
-pub use retry::RetryLayer;
+pub use retry::{RetryLayer, RetryOverride};
 #[cfg(feature = "stack")]
 pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
 #[cfg(feature = "timeout")]

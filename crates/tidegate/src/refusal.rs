@@ -2,12 +2,16 @@
 
 use http::Extensions;
 
-use crate::{Rejection, Trail};
+use crate::{AttemptBudget, Rejection, Trail};
 
 /// Tells the trail of the call and whoever listens that the gate of `target` said no; hands the rejection on.
 pub(crate) fn refuse(rejection: Rejection, target: &str, extensions: &Extensions) -> Rejection {
     if let Some(trail) = Trail::of(extensions) {
         trail.refused(&rejection);
+    }
+    // What we refuse has not been asked of anybody.
+    if let Some(attempts) = AttemptBudget::of(extensions) {
+        attempts.give_back();
     }
     tracing::debug!(
         layer = rejection.gate().name(),

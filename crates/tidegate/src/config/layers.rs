@@ -9,9 +9,11 @@ use super::{
 use crate::backpressure::{Aimd, Gradient, Order, Vegas};
 use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
+use crate::retry::Jitter;
+use crate::stack::{Bounds, TimeoutHeader};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, Currency, FallbackLayer, RateLimitLayer, ResilienceBuilder,
-    RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, Currency, ErrorCode, FallbackLayer, RateLimitLayer,
+    ResilienceBuilder, RetryLayer,
 };
 
 impl ResilienceBuilder {
@@ -26,10 +28,8 @@ impl ResilienceBuilder {
         let mut builder = Self::new("")
             .fallback(fallback)
             .attempt_timeout(config.timeout.attempt)
-            .stream_clocks(config.timeout.stream_clocks());
-        if let Some(total) = config.timeout.total {
-            builder = builder.total_timeout(total);
-        }
+            .stream_clocks(config.timeout.stream_clocks())
+            .bounds(config.bounds()?);
         if let Some(retry) = &config.retry {
             builder = builder.retry(retry.layer().map_err(|error| error.within("retry"))?);
         }
@@ -57,6 +57,30 @@ impl ResilienceBuilder {
     }
 }
 
+impl ResilienceConfig {
+    /// What a call may take as a whole: for a chain of stacks that this describes, in front of the chain.
+    ///
+    /// # Errors
+    ///
+    /// A number is out of its range, or a name cannot be that of a header.
+    pub fn bounds(&self) -> Result<Bounds, ConfigError> {
+        let mut bounds = Bounds::new();
+        if let Some(total) = self.timeout.total {
+            bounds = bounds.total_timeout(total);
+        }
+        if let Some(name) = &self.timeout.header {
+            let wrong =
+                |_| ConfigError::new("timeout.header", "the name of a header", format_args!("{name:?}"));
+            bounds = bounds.timeout_header(TimeoutHeader::named(name.parse().map_err(wrong)?));
+        }
+        if let Some(attempts) = self.retry.as_ref().and_then(|retry| retry.max_attempts) {
+            at_least_one("retry.max_attempts", attempts)?;
+            bounds = bounds.max_attempts(attempts);
+        }
+        Ok(bounds)
+    }
+}
+
 impl RetryConfig {
     fn layer(&self) -> Result<RetryLayer, ConfigError> {
         if !self.backoff_multiplier.is_finite() || self.backoff_multiplier < 1.0 {
@@ -71,12 +95,32 @@ impl RetryConfig {
             let most = format!("at most max_delay, {}", humantime::format_duration(self.max_delay));
             return Err(ConfigError::new("initial_delay", &most, found));
         }
-        Ok(RetryLayer::exponential()
+        if let Jitter::Ratio(ratio) = self.jitter
+            && !(0.0..=1.0).contains(&ratio)
+        {
+            return Err(ConfigError::new("jitter.ratio", "a number from 0 to 1", ratio));
+        }
+        let mut layer = RetryLayer::new(self.strategy);
+        if let Some(names) = &self.retry_on {
+            let codes: Result<Vec<_>, _> = names.iter().map(|name| retryable(name)).collect();
+            layer = layer.retry_on(codes?);
+        }
+        Ok(layer
+            .jitter(self.jitter)
+            .reserve(self.reserve)
+            .idempotency_key(self.idempotency_key)
+            .attempt_header(self.attempt_header)
             .max_retries(self.max_retries)
             .initial_delay(self.initial_delay)
             .max_delay(self.max_delay)
             .backoff_multiplier(self.backoff_multiplier))
     }
+}
+
+fn retryable(name: &str) -> Result<ErrorCode, ConfigError> {
+    let expected = "the number or name of a retryable error code, such as E2001 or rate_limited";
+    let code = name.parse().ok().filter(|code: &ErrorCode| code.is_retryable());
+    code.ok_or_else(|| ConfigError::new("retry_on", expected, format_args!("{name:?}")))
 }
 
 impl RateLimiterConfig {

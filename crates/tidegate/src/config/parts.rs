@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::seconds;
+use crate::retry::{Jitter, Strategy};
 
 /// One policy: which parts are on, and their numbers. See the [module page](crate::config).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,7 +33,15 @@ pub struct ResilienceConfig {
 pub struct RetryConfig {
     /// Attempts after the first; 3.
     pub max_retries: u32,
-    /// The longest wait after the first attempt; 1 s.
+    /// Attempts of the whole call, those at other targets included; without it each target counts its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How the waits grow: `"fixed"`, `"linear"`, `"exponential"`, `"fibonacci"`, `"decorrelated_jitter"` or
+    /// `"adaptive"`; `"exponential"`.
+    pub strategy: Strategy,
+    /// What is random about them: `"full"`, `"equal"`, `{ ratio = 0.1 }` or `"none"`; `"full"`.
+    pub jitter: Jitter,
+    /// What the waits grow from; 1 s.
     #[serde(with = "seconds")]
     pub initial_delay: Duration,
     /// No wait is longer; 30 s.
@@ -40,6 +49,16 @@ pub struct RetryConfig {
     pub max_delay: Duration,
     /// Each wait is so many times the one before; at least 1; 2.
     pub backoff_multiplier: f64,
+    /// Of the codes that may be retried, only these, by number or by name; all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_on: Option<Vec<String>>,
+    /// Time at the end of the call's that is kept for the targets further down the chain; none.
+    #[serde(with = "seconds")]
+    pub reserve: Duration,
+    /// Sends one `Idempotency-Key` with all attempts of a call; `false`.
+    pub idempotency_key: bool,
+    /// Sends the number of the attempt as `x-tidegate-attempt`; `false`.
+    pub attempt_header: bool,
 }
 
 /// Settings of [`RateLimitLayer`](crate::RateLimitLayer).
@@ -193,6 +212,10 @@ pub struct TimeoutConfig {
     /// The whole call, waits and attempts together; none.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub total: Option<Duration>,
+    /// The caller may say in this header how long it waits, at most `total`; none. `grpc-timeout` as gRPC has it,
+    /// milliseconds where the name ends in `-ms`, such as `"x-request-timeout-ms"`, else seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
     /// One attempt, to the last byte of its answer; 600 s.
     #[serde(with = "seconds")]
     pub attempt: Duration,
@@ -226,9 +249,16 @@ impl Default for RetryConfig {
     fn default() -> Self {
         Self {
             max_retries: 3,
+            max_attempts: None,
+            strategy: Strategy::Exponential,
+            jitter: Jitter::Full,
             initial_delay: Duration::from_secs(1),
             max_delay: Duration::from_secs(30),
             backoff_multiplier: 2.0,
+            retry_on: None,
+            reserve: Duration::ZERO,
+            idempotency_key: false,
+            attempt_header: false,
         }
     }
 }
@@ -295,6 +325,7 @@ impl Default for TimeoutConfig {
         let patient = Duration::from_secs(120);
         Self {
             total: None,
+            header: None,
             attempt: Duration::from_secs(600),
             first_token: patient,
             token_gap: patient,

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::{ConfigError, ResilienceConfig};
 use crate::ResilienceBuilder;
+use crate::retry::{Jitter, Strategy};
 
 fn read(text: &str) -> ResilienceConfig {
     toml::from_str(text).unwrap()
@@ -50,12 +51,21 @@ fn durations_are_words_or_numbers_of_seconds() {
 fn every_number_is_checked_and_the_message_names_the_key() {
     for (text, message) in [
         (
+            "retry = { retry_on = [\"E2001\", \"quota_exhausted\"] }",
+            "retry.retry_on: expected the number or name of a retryable error code, such as E2001 or rate_limited, found \"quota_exhausted\"",
+        ),
+        ("retry = { max_attempts = 0 }", "retry.max_attempts: expected at least 1, found 0"),
+        (
             "retry = { backoff_multiplier = 0.5 }",
             "retry.backoff_multiplier: expected a number of at least 1, found 0.5",
         ),
         (
             "retry = { backoff_multiplier = nan }",
             "retry.backoff_multiplier: expected a number of at least 1, found NaN",
+        ),
+        (
+            "retry = { jitter = { ratio = 1.5 } }",
+            "retry.jitter.ratio: expected a number from 0 to 1, found 1.5",
         ),
         ("retry = { initial_delay = 60 }", "retry.initial_delay: expected at most max_delay, 30s, found 1m"),
         (
@@ -131,6 +141,7 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "circuit_breaker = { cooldown_jitter = 1.5 }",
             "circuit_breaker.cooldown_jitter: expected a number from 0 to 1, found 1.5",
         ),
+        ("timeout = { header = \"a b\" }", "timeout.header: expected the name of a header, found \"a b\""),
         ("backpressure = { max_inflight = 0 }", "backpressure.max_inflight: expected at least 1, found 0"),
         ("backpressure = { min_inflight = 0 }", "backpressure.min_inflight: expected at least 1, found 0"),
         (
@@ -165,6 +176,17 @@ async fn a_limit_in_flight_that_finds_itself_is_one_word() {
 }
 
 #[test]
+fn strategies_and_jitters_are_words() {
+    let retry = |text| read(text).retry.unwrap();
+    let read = retry("retry = { strategy = \"fibonacci\", jitter = { ratio = 0.1 } }");
+    assert_eq!((read.strategy, read.jitter), (Strategy::Fibonacci, Jitter::Ratio(0.1)));
+    assert_eq!(retry("retry = { strategy = \"fixed_delay\" }").strategy, Strategy::Fixed, "as in the lesson");
+    assert_eq!(retry("retry = { jitter = \"none\" }").jitter, Jitter::None);
+    let error = toml::from_str::<ResilienceConfig>("retry = { strategy = \"often\" }").unwrap_err();
+    assert!(error.to_string().contains("unknown variant `often`, expected one of `fixed`"), "{error}");
+}
+
+#[test]
 fn unknown_keys_are_refused() {
     let error = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
     assert!(
@@ -177,10 +199,12 @@ fn unknown_keys_are_refused() {
 #[test]
 fn what_was_read_can_be_written_and_read_again() {
     let config = read(
-        "retry = { max_delay = \"45s\" }\nrate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
+        "retry = { max_attempts = 5, retry_on = [\"E2001\", \"timeout\"], attempt_header = true, reserve = \"10s\", max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\n\
+         rate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
          backpressure = { adaptive = \"vegas\", order = \"newest_first_under_overload\" }\n\
-         timeout = { total = \"5m\" }\nfallback = { on_context_length = true }",
+         timeout = { total = \"5m\", header = \"grpc-timeout\" }\nfallback = { on_context_length = true }",
     );
+    assert!(ResilienceBuilder::from_config(&config).is_ok());
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<ResilienceConfig>(&json).unwrap(), config);

@@ -16,8 +16,10 @@ use super::resort::{Composable, Kind, Resort};
 use super::target::{Target, TargetBody, TargetService};
 use super::{Handle, ResponseBody};
 use crate::alarm::Alarm;
-use crate::replay::copy;
-use crate::{BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::replay::{LastTarget, copy};
+use crate::{
+    AttemptBudget, BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock,
+};
 
 /// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
 /// of them only rest, then the last resorts.
@@ -95,7 +97,11 @@ impl Chain {
             && self.handle.resorts().is_empty()
             && self.alarm.deadline().is_none();
         let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
-        let request = template.expect("kept for this target");
+        let mut request = template.expect("kept for this target");
+        // Nobody needs time after it: a last resort is at hand at once.
+        if self.asked == self.handle.targets().len() {
+            request.extensions_mut().insert(LastTarget);
+        }
         match self.simplified() {
             Some((body, _)) => rewritten(request, body.clone()),
             None => request,
@@ -131,7 +137,9 @@ impl Chain {
                 return Step::Ask(Whom::Other(target.service));
             }
             let cooling = &mut self.troubles.get_or_insert_default().cooling;
-            if let Some((place, wait)) = cooling.soonest(deadline, clock::now()) {
+            if let Some((place, wait)) = cooling.soonest(deadline, clock::now())
+                && self.may_ask()
+            {
                 self.push(Verdict::Waiting(wait));
                 return Step::Wait(wait, self.whom(place));
             }
@@ -183,14 +191,11 @@ impl Chain {
 
     /// Whom to ask next with a simplified prompt: the first target, and then the others in their order.
     fn simpler(&mut self, composable: &Composable) -> Option<Whom> {
-        if self.is_too_late() {
-            return None;
-        }
         let (body, place) = match self.simplified() {
             Some((body, place)) => (body.clone(), *place),
             None => (composable.simplified(self.template.as_ref()?.body().bytes()?)?, 0),
         };
-        if place > self.handle.targets().len() {
+        if place > self.handle.targets().len() || !self.may_ask() {
             return None;
         }
         self.troubles.get_or_insert_default().simplified = Some((body, place + 1));
@@ -251,9 +256,15 @@ impl Chain {
         }
     }
 
-    /// The next target, if it is not too late.
+    /// The next target, if it may be asked.
     fn following(&self) -> Option<&Target> {
-        self.handle.targets().get(self.asked).filter(|_| self.template.is_some() && !self.is_too_late())
+        self.handle.targets().get(self.asked).filter(|_| self.may_ask())
+    }
+
+    /// Whether there is time for another target, and the call may make another attempt: which is then spent.
+    fn may_ask(&self) -> bool {
+        let template = self.template.as_ref().filter(|_| !self.is_too_late());
+        template.is_some_and(|request| AttemptBudget::spend(request.extensions()))
     }
 
     fn is_too_late(&self) -> bool {

@@ -2,20 +2,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Looks at the gates between a retry and the wire, so that no attempt is waited for that they are bound to refuse:
-/// the answer in hand is worth more than a refusal later.
+/// What stands between a retry and the wire.
+pub(crate) trait Gates: Send + Sync {
+    /// Whether an attempt would be refused even after this wait.
+    fn refuse(&self, wait: Duration) -> bool;
+
+    /// How much of what may be in flight is in flight, if there is a limit.
+    fn load(&self) -> Option<f64>;
+}
+
+/// Looks at the gates ahead, so that no attempt is waited for that they are bound to refuse: the answer in hand is
+/// worth more than a refusal later.
 #[derive(Clone, Default)]
-pub(crate) struct Ahead(Option<Arc<dyn Fn(Duration) -> bool + Send + Sync>>);
+pub(crate) struct Ahead(Option<Arc<dyn Gates>>);
 
 impl Ahead {
-    /// `refuses` tells whether an attempt would be refused even after a wait.
     #[cfg(feature = "stack")]
-    pub(crate) fn new(refuses: impl Fn(Duration) -> bool + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(refuses)))
+    pub(crate) fn new(gates: impl Gates + 'static) -> Self {
+        Self(Some(Arc::new(gates)))
     }
 
     pub(super) fn refuses(&self, wait: Duration) -> bool {
-        self.0.as_ref().is_some_and(|refuses| refuses(wait))
+        self.0.as_ref().is_some_and(|gates| gates.refuse(wait))
+    }
+
+    pub(super) fn load(&self) -> Option<f64> {
+        self.0.as_ref()?.load()
     }
 }
 

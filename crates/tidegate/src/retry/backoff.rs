@@ -1,71 +1,190 @@
-//! How long to wait before asking again.
+//! How long to wait before asking again, when the provider has not said.
 
 use std::time::Duration;
 
-/// Exponential back-off: `initial * multiplier^(attempt - 1)`, at most `max`.
+use serde::{Deserialize, Serialize};
+
+use super::Conditions;
+use super::jitter::Jitter;
+
+/// How the wait grows from one attempt to the next.
+///
+/// `n` is the number of the attempt that failed, counted from 1. No wait is longer than the layer's `max_delay`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// The same each time.
+    #[serde(alias = "fixed_delay")]
+    Fixed,
+    /// `n` times the initial delay.
+    #[serde(alias = "linear_backoff")]
+    Linear,
+    /// The initial delay times `multiplier^(n - 1)`: the default, since it is the only one that gets out of the way of
+    /// a provider that stays down without keeping a short failure waiting.
+    #[default]
+    #[serde(alias = "exponential_backoff")]
+    Exponential,
+    /// The initial delay times 1, 1, 2, 3, 5, 8: slower to grow than doubling.
+    #[serde(alias = "fibonacci_backoff")]
+    Fibonacci,
+    /// Anything between the initial delay and three times the wait before ("Exponential Backoff And Jitter", Marc
+    /// Brooker, AWS Architecture Blog, 2015). It is its own jitter: the setting of that name does not apply.
+    DecorrelatedJitter,
+    /// Exponential, from an initial delay that grows with what is measured; see [`Conditions`].
+    Adaptive,
+}
+
+/// A strategy and its numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Backoff {
+    pub(super) strategy: Strategy,
+    pub(super) jitter: Jitter,
     pub(super) initial: Duration,
     pub(super) max: Duration,
     pub(super) multiplier: f64,
 }
 
-/// A told wait grows by up to a tenth of itself, at least over this span, so that not all come back at once.
-const LEAST_SPREAD: Duration = Duration::from_millis(50);
+/// What is known when the wait after an attempt is chosen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    /// The number of the attempt, counted from 1.
+    pub(super) number: u32,
+    /// The wait before it; zero for the first.
+    pub(super) previous: Duration,
+    pub(super) conditions: Conditions,
+}
 
 impl Backoff {
-    /// The wait after attempt number `attempt`, counted from 1, without jitter.
-    pub(super) fn base(&self, attempt: u32) -> Duration {
-        if self.initial.is_zero() {
-            return Duration::ZERO;
+    /// The wait with its jitter; `random` is uniform in 0..1.
+    pub(super) fn wait(&self, past: Past, random: f64) -> Duration {
+        if self.strategy == Strategy::DecorrelatedJitter {
+            let least = self.initial.min(self.max);
+            let most = times(past.previous.max(self.initial), 3.0).min(self.max);
+            return least + times(most.saturating_sub(least), random);
         }
-        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
-        Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max)
+        // The cap again: a jitter that may lengthen a wait does not lengthen it past what the user allows.
+        self.jitter.spread(self.base(past), random).min(self.max)
     }
 
-    /// The same with full jitter: anything from nothing to the whole ("Exponential Backoff And Jitter", AWS, 2015).
-    ///
-    /// `random` is uniform in 0..1.
-    pub(super) fn wait(&self, attempt: u32, random: f64) -> Duration {
-        self.base(attempt).mul_f64(random)
+    /// The wait without jitter.
+    pub(super) fn base(&self, past: Past) -> Duration {
+        let exponent = i32::try_from(past.number.saturating_sub(1)).unwrap_or(i32::MAX);
+        let factor = match self.strategy {
+            Strategy::Fixed => 1.0,
+            Strategy::Linear => f64::from(past.number),
+            Strategy::Exponential | Strategy::DecorrelatedJitter => self.multiplier.powi(exponent),
+            Strategy::Fibonacci => fibonacci(past.number),
+            Strategy::Adaptive => past.conditions.scale() * self.multiplier.powi(exponent),
+        };
+        times(self.initial, factor).min(self.max)
     }
 }
 
-/// The wait that the provider told, never shorter, and spread by `random` in 0..1.
-pub(super) fn after_hint(told: Duration, random: f64) -> Duration {
-    told.saturating_add((told / 10).max(LEAST_SPREAD).mul_f64(random))
+/// As long as the clock allows where the product is past it; nothing stays nothing.
+pub(super) fn times(wait: Duration, factor: f64) -> Duration {
+    if wait.is_zero() {
+        return wait;
+    }
+    Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(Duration::MAX)
+}
+
+/// 1, 1, 2, 3, 5; past the 93rd it stays, as no wait is that long.
+fn fibonacci(number: u32) -> f64 {
+    let (mut this, mut next) = (1u64, 1u64);
+    for _ in 1..number.min(93) {
+        (this, next) = (next, this.saturating_add(next));
+    }
+    this as f64
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
+    // By name, since proptest has a `Strategy` too.
+    use super::Strategy;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const ALL: [Strategy; 6] = [
+        Strategy::Fixed,
+        Strategy::Linear,
+        Strategy::Exponential,
+        Strategy::Fibonacci,
+        Strategy::DecorrelatedJitter,
+        Strategy::Adaptive,
+    ];
+
+    fn backoff(strategy: Strategy) -> Backoff {
+        let (jitter, max) = (Jitter::None, Duration::from_secs(30));
+        Backoff { strategy, jitter, initial: SECOND, max, multiplier: 2.0 }
+    }
+
+    pub(crate) fn after(number: u32) -> Past {
+        Past { number, previous: Duration::ZERO, conditions: Conditions::default() }
+    }
+
+    /// Item 53: the waits of the strategies, attempts counted from 1.
+    #[test]
+    fn item_53_every_strategy_grows_in_its_own_way_up_to_the_cap() {
+        for (strategy, expected) in [
+            (Strategy::Fixed, [1, 1, 1, 1, 1, 1, 1, 1, 1]),
+            (Strategy::Linear, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
+            (Strategy::Exponential, [1, 2, 4, 8, 16, 30, 30, 30, 30]),
+            (Strategy::Fibonacci, [1, 1, 2, 3, 5, 8, 13, 21, 30]),
+            (Strategy::Adaptive, [1, 2, 4, 8, 16, 30, 30, 30, 30]),
+        ] {
+            let waits: Vec<_> =
+                (1..=9).map(|number| backoff(strategy).wait(after(number), 0.5).as_secs()).collect();
+            assert_eq!(waits, expected, "{strategy:?}");
+        }
+    }
 
     #[test]
-    fn doubles_up_to_the_cap() {
-        let backoff = Backoff { initial: SECOND, max: Duration::from_secs(30), multiplier: 2.0 };
-        let seconds: Vec<_> = (1..=7).map(|attempt| backoff.base(attempt).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(backoff.base(u32::MAX), backoff.max);
+    fn item_53_a_decorrelated_wait_lies_between_the_first_and_three_times_the_one_before() {
+        let wait = |seconds: u64, random| {
+            let past = Past { previous: Duration::from_secs(seconds), ..after(2) };
+            backoff(Strategy::DecorrelatedJitter).wait(past, random)
+        };
+        assert_eq!((wait(0, 0.0), wait(0, 0.5)), (SECOND, 2 * SECOND));
+        assert_eq!((wait(5, 0.0), wait(5, 0.5)), (SECOND, 8 * SECOND));
+        assert_eq!(wait(29, 0.5), Duration::from_millis(15_500), "three times is past the cap");
+    }
+
+    /// Item 54, and its defect: the load that was assumed where none was measured doubled every wait.
+    #[test]
+    fn item_54_adaptive_waits_scale_with_what_is_measured_and_with_nothing_else() {
+        let wait = |load, error_rate, seconds: Option<f64>| {
+            let response_time = seconds.map(Duration::from_secs_f64);
+            let conditions = Conditions { load, error_rate, response_time };
+            backoff(Strategy::Adaptive).wait(Past { conditions, ..after(2) }, 0.5).as_millis()
+        };
+        assert_eq!(wait(None, None, None), 2_000);
+        assert_eq!(wait(Some(0.8), Some(0.3), Some(5.0)), 2_000, "the thresholds are still calm");
+        assert_eq!(wait(Some(0.81), None, None), 4_000);
+        assert_eq!(wait(None, Some(0.31), None), 3_000);
+        assert_eq!(wait(None, None, Some(5.1)), 2_600);
+        assert_eq!(wait(Some(1.0), Some(1.0), Some(60.0)), 7_800);
+        assert_eq!(wait(Some(f64::NAN), Some(f64::NAN), None), 2_000);
     }
 
     proptest! {
+        /// Item 56, and its defect: the jitter came after the cap, and could pass it.
         #[test]
-        fn jitter_never_passes_the_base(attempt in 1u32..40, random in 0.0..1.0f64) {
-            let backoff = Backoff { initial: SECOND, max: Duration::from_secs(30), multiplier: 2.0 };
-            prop_assert!(backoff.wait(attempt, random) <= backoff.base(attempt));
-        }
-
-        #[test]
-        fn p25_a_told_wait_is_never_cut_short_and_always_spread(ms in 0u64..100_000, random in 0.0..1.0f64) {
-            let told = Duration::from_millis(ms);
-            let wait = after_hint(told, random);
-            prop_assert!(wait >= told);
-            prop_assert!(wait <= told + (told / 10).max(LEAST_SPREAD));
+        fn item_56_no_wait_passes_the_cap_whatever_the_strategy_and_the_jitter(
+            strategy in prop::sample::select(ALL.to_vec()),
+            jitter in super::super::jitter::tests::any(),
+            number in 1u32..,
+            previous in any::<Duration>(),
+            initial in any::<Duration>(),
+            max in any::<Duration>(),
+            multiplier in prop::num::f64::ANY,
+            random in 0.0..1.0f64,
+        ) {
+            let conditions = Conditions { load: Some(1.0), error_rate: Some(1.0), response_time: Some(max) };
+            let wait = Backoff { strategy, jitter, initial, max, multiplier }
+                .wait(Past { number, previous, conditions }, random);
+            prop_assert!(wait <= max);
         }
     }
 }

@@ -1,10 +1,13 @@
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::budget::Budget;
+use super::conditions::Recent;
 use super::layer::Settings;
-use crate::clock;
+use super::statistics::Counters;
+use super::{Ahead, Conditions, Statistics, Strategy};
 use crate::shared::Shared;
+use crate::{Outcome, clock};
 
 /// The budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
@@ -14,23 +17,9 @@ pub struct Handle(pub(super) Shared<Settings, Counts>);
 pub(super) struct Counts {
     budget: Option<Budget>,
     random: Mutex<fastrand::Rng>,
-    retries: AtomicU64,
-    recovered: AtomicU64,
-    gave_up: AtomicU64,
-    out_of_budget: AtomicU64,
-}
-
-/// What the retries came to, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Statistics {
-    /// Attempts after the first.
-    pub retries: u64,
-    /// Calls that succeeded after at least one retry.
-    pub recovered: u64,
-    /// Calls that failed after at least one retry.
-    pub gave_up: u64,
-    /// Retries that made sense but could not be afforded.
-    pub out_of_budget: u64,
+    /// Kept only where the waits adapt to it.
+    pub(super) recent: Option<Mutex<Recent>>,
+    pub(super) counters: Counters,
 }
 
 impl From<&Settings> for Counts {
@@ -38,10 +27,9 @@ impl From<&Settings> for Counts {
         Self {
             budget: settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now())),
             random: Mutex::new(settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
-            retries: AtomicU64::new(0),
-            recovered: AtomicU64::new(0),
-            gave_up: AtomicU64::new(0),
-            out_of_budget: AtomicU64::new(0),
+            recent: (settings.policy.backoff.strategy == Strategy::Adaptive)
+                .then(|| Mutex::new(Recent::new(clock::now()))),
+            counters: Counters::default(),
         }
     }
 }
@@ -50,13 +38,7 @@ impl Handle {
     /// What the retries came to, since the start.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Statistics {
-            retries: read(&self.0.retries),
-            recovered: read(&self.0.recovered),
-            gave_up: read(&self.0.gave_up),
-            out_of_budget: read(&self.0.out_of_budget),
-        }
+        self.0.counters.read(&self.0.settings().policy)
     }
 
     /// A call begins.
@@ -69,15 +51,34 @@ impl Handle {
     /// Takes one retry out of the budget, if it can be afforded.
     pub(super) fn withdraw(&self) -> bool {
         let afforded = self.0.budget.as_ref().is_none_or(|budget| budget.withdraw(clock::now()));
-        let counter = if afforded { &self.0.retries } else { &self.0.out_of_budget };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.0.counters.asked_again(afforded);
         afforded
     }
 
-    /// A call that needed retries ended.
-    pub(super) fn ended(&self, is_success: bool) {
-        let counter = if is_success { &self.0.recovered } else { &self.0.gave_up };
-        counter.fetch_add(1, Ordering::Relaxed);
+    /// An attempt that began at `began` has ended; one that we refused says nothing.
+    pub(super) fn record(&self, outcome: &Outcome, began: Instant) {
+        if let Some(recent) = &self.0.recent
+            && *outcome != Outcome::Neutral
+        {
+            let now = clock::now();
+            let took = now.saturating_duration_since(began);
+            recent.lock().unwrap_or_else(PoisonError::into_inner).record(
+                outcome.failure().is_some(),
+                took,
+                now,
+            );
+        }
+    }
+
+    /// What is measured, and what the user's own gauge or else the gates ahead tell.
+    pub(super) fn conditions(&self, ahead: &Ahead) -> Conditions {
+        let load = match &self.0.settings().load {
+            Some(load) => load.read(),
+            None => ahead.load(),
+        };
+        let Some(recent) = &self.0.recent else { return Conditions { load, ..Conditions::default() } };
+        let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).conditions(clock::now());
+        Conditions { load, ..recent }
     }
 
     /// Uniform in 0..1.

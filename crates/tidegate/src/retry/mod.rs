@@ -27,7 +27,8 @@
 //! ```
 //!
 //! # Defaults
-//! 3 retries; 1 s doubled each time up to 30 s, with full jitter; a budget of 20 % of the calls and 10 a second.
+//! 3 retries; 1 s doubled each time up to 30 s, with full jitter; a budget of 20 % of the calls and 10 a second. No
+//! time is kept for a fallback, and no header is added.
 //!
 //! # When it asks again
 //! The code is retryable (rate limited, server error, overloaded, timeout, conflict) and the provider does not
@@ -36,17 +37,32 @@
 //! `max_delay` or the deadline, or speaks of a daily or spend limit. A refusal of our own is not
 //! retried either, unless [`retry_rejections`](RetryLayer::retry_rejections) is set and it fits the deadline.
 //!
+//! A call may bring its own policy in the extensions of its request, a [`RetryOverride`], and its own number of
+//! attempts, retries and fallbacks together, an [`AttemptBudget`](crate::AttemptBudget). An error may say itself
+//! whether asking again makes sense: [`RetryableError`], [`NonRetryableError`].
+//!
+//! What is not a service is retried by the same rules with [`RetryLayer::run`].
+//!
+//! # How long it waits
+//! [`Strategy`] says how the waits grow, [`Jitter`] what is random about them; `max_delay` holds after both. The
+//! adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while much of what
+//! may be used is in use. Where nothing is measured, nothing is assumed.
+//!
 //! # When it says no
-//! Never. Out of attempts, the last real answer or error goes through as it came.
+//! Out of attempts it does not: the last real answer or error goes through as it came. Only where the deadline passes
+//! while the body of the request is still coming, or while the service below is not ready, there is no answer, and
+//! the call ends in a [`Rejection`](crate::Rejection) with E3003.
 //!
 //! # Streams
 //! Once a good head has arrived the bytes are the caller's; nothing is retried after that. A request body up to
 //! [`body_cap`](RetryLayer::body_cap) is kept to be sent again; a longer one is sent once. A failed response is
-//! dropped before the wait, so that it holds neither connection nor permit.
+//! dropped before the wait, so that it holds neither connection nor permit. Where time is kept for a fallback
+//! ([`reserve`](RetryLayer::reserve)), an answer that has begun does not have to leave it.
 //!
 //! # Why a budget
 //! A count bounds one call; when everything fails it multiplies the load on a provider that has too much of it.
 //! A budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for quiet times.
+//! Another one bounds what a call may do at all its targets: three retries at each of three are twelve attempts.
 //!
 //! # Mistakes people make
 //! Retrying `insufficient_quota`. Retrying earlier than told. Retrying in the client below and here as well.
@@ -54,17 +70,34 @@
 mod ahead;
 mod backoff;
 mod budget;
+mod call;
+mod codes;
+mod conditions;
+mod errors;
 mod future;
 mod handle;
+mod headers;
+mod jitter;
 mod judge;
 mod layer;
+mod overriding;
+mod run;
 mod service;
+mod statistics;
 
 pub(crate) use ahead::Ahead;
+#[cfg(feature = "stack")]
+pub(crate) use ahead::Gates;
+pub use backoff::Strategy;
+pub use conditions::Conditions;
+pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
-pub use handle::{Handle, Statistics};
+pub use handle::Handle;
+pub use jitter::Jitter;
 pub use layer::RetryLayer;
+pub use overriding::RetryOverride;
 pub use service::Retry;
+pub use statistics::{Configured, Statistics};
 
 #[cfg(test)]
 mod tests;

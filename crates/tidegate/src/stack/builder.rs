@@ -5,12 +5,12 @@ use tower_layer::Layer;
 
 use super::preflight::PreflightLayer;
 use super::service::Stack;
-use super::{Resilience, Signals};
+use super::{Bounds, Resilience, Signals, TimeoutHeader};
 use crate::classify::StreamClocks;
-use crate::retry::Ahead;
+use crate::retry::{Ahead, Gates};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, RateLimitLayer,
-    RetryLayer, TimeoutLayer,
+    RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
 };
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
@@ -29,7 +29,7 @@ pub struct ResilienceBuilder {
     rate_limit: RateLimitLayer,
     circuit_breaker: CircuitBreakerLayer,
     attempt_timeout: Duration,
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
     stream_clocks: StreamClocks,
     classify: Option<ClassifyLayer>,
 }
@@ -45,7 +45,7 @@ pub struct ResilienceLayer {
     circuit_breaker: CircuitBreakerLayer,
     timeout: TimeoutLayer,
     classify: ClassifyLayer,
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
 }
 
 impl ResilienceBuilder {
@@ -59,7 +59,7 @@ impl ResilienceBuilder {
             rate_limit: RateLimitLayer::disabled(),
             circuit_breaker: CircuitBreakerLayer::disabled(),
             attempt_timeout: Duration::from_secs(600),
-            total_timeout: None,
+            bounds: Bounds::default(),
             stream_clocks: StreamClocks::new(),
             classify: None,
         }
@@ -102,8 +102,30 @@ impl ResilienceBuilder {
 
     /// The whole call may take this long, waits, attempts and fallbacks together: the
     /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. By default there is none.
-    pub fn total_timeout(self, total_timeout: Duration) -> Self {
-        Self { total_timeout: Some(total_timeout), ..self }
+    pub fn total_timeout(mut self, total_timeout: Duration) -> Self {
+        self.bounds = self.bounds.total_timeout(total_timeout);
+        self
+    }
+
+    /// The whole call may make so many attempts, retries and fallbacks together: the
+    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1; by default each layer
+    /// counts its own.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.bounds = self.bounds.max_attempts(attempts);
+        self
+    }
+
+    /// The caller may say in this header how long it waits; it can only shorten the
+    /// [`total_timeout`](Self::total_timeout). A call whose header cannot be read is refused with E1001. No header is
+    /// read by default: it takes a program that knows its callers to let them say.
+    pub fn timeout_header(mut self, header: TimeoutHeader) -> Self {
+        self.bounds = self.bounds.timeout_header(header);
+        self
+    }
+
+    /// What a call may take as a whole, instead of what was set before.
+    pub fn bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// A stream may be silent this long, by each of its clocks. 120 s by default.
@@ -125,10 +147,8 @@ impl ResilienceBuilder {
             (self.rate_limit.for_one().name(name), self.circuit_breaker.for_one().name(name));
         let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
         let rate_limit = rate_limit.heard_by(classify.classifier());
-        // An open circuit stays open for longer than many a wait; the other gates can be waited for.
-        let circuit = circuit_breaker.handle();
-        let retry =
-            retry.ahead(Ahead::new(move |wait| circuit.cooldown_remaining().is_some_and(|open| open > wait)));
+        let gates = GatesAhead { circuit: circuit_breaker.handle(), slots: backpressure.handle() };
+        let retry = retry.ahead(Ahead::new(gates));
         let signals = Signals::new(
             Arc::clone(&self.name),
             circuit_breaker.handle(),
@@ -146,7 +166,7 @@ impl ResilienceBuilder {
             circuit_breaker,
             timeout: TimeoutLayer::new(self.attempt_timeout),
             classify,
-            total_timeout: self.total_timeout,
+            bounds: self.bounds,
         }
     }
 
@@ -154,6 +174,23 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn service<S>(self, inner: S) -> Resilience<S> {
         self.build().layer(inner)
+    }
+}
+
+/// What a retry looks at before it waits.
+struct GatesAhead {
+    circuit: circuit_breaker::Handle,
+    slots: backpressure::Handle,
+}
+
+impl Gates for GatesAhead {
+    /// An open circuit stays open for longer than many a wait; the other gates can be waited for.
+    fn refuse(&self, wait: Duration) -> bool {
+        self.circuit.cooldown_remaining().is_some_and(|open| open > wait)
+    }
+
+    fn load(&self) -> Option<f64> {
+        Some(self.slots.in_flight() as f64 / self.slots.limit()? as f64)
     }
 }
 
@@ -193,7 +230,7 @@ impl<S> Layer<S> for ResilienceLayer {
     type Service = Resilience<S>;
 
     fn layer(&self, inner: S) -> Resilience<S> {
-        Resilience::new(self.stack(inner), self.signals(), self.total_timeout)
+        Resilience::new(self.stack(inner), self.signals(), self.bounds.clone())
     }
 }
 

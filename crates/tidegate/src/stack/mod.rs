@@ -36,6 +36,14 @@
 //! A part that is not asked for is off and costs a branch. An attempt has 600 s; a call has as long as it takes.
 //! What came back is judged by the provider's own rules, found by the part of the name before the `/`.
 //!
+//! # One call, one budget
+//! [`Bounds`] hold for a call as a whole. Its time, from [`total_timeout`](ResilienceBuilder::total_timeout), from the
+//! caller's own [`TimeoutHeader`] or from a [`Deadline`](crate::Deadline) in the extensions of the request, whichever
+//! is earliest, is one for the queue, the waits, the attempts, the fallbacks and the stream; what cannot fit is not
+//! begun, and what does not end in time is cut off at the wire. The provider is not told: the only convention that
+//! there is, `X-Server-Timeout`, is one vendor's. Its attempts, from
+//! [`max_attempts`](ResilienceBuilder::max_attempts), are one number for retries and targets together.
+//!
 //! # When it says no
 //! As its parts do. Before an attempt queues for anything, a *preflight* looks at the three gates, circuit,
 //! rate and in-flight in that order, and refuses at once what is bound to be refused.
@@ -47,15 +55,19 @@
 //! A stack per request: it forgets everything each time. One stack for several providers: the worst of them
 //! speaks for all.
 
+mod bounds;
 mod builder;
 mod preflight;
 mod service;
 mod signals;
+mod timeout_header;
 
+pub use bounds::Bounds;
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use preflight::Preflight;
 pub use service::{Resilience, ResponseBody, ResponseFuture};
 pub use signals::{Signals, SignalsSnapshot};
+pub use timeout_header::TimeoutHeader;
 
 #[cfg(test)]
 mod tests;

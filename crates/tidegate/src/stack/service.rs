@@ -1,5 +1,4 @@
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -8,17 +7,17 @@ use tower::ServiceExt;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::{Preflight, Signals};
+use super::{Bounds, Preflight, Signals, preflight};
 use crate::backpressure::Backpressure;
 use crate::circuit_breaker::CircuitBreaker;
 use crate::classify::Classified;
 use crate::fallback::Fallback;
 use crate::rate_limit::RateLimit;
+use crate::refusal::refuse;
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 use crate::{
-    BoxError, Deadline, HttpService, Payload, backpressure, circuit_breaker, classify, clock, fallback,
-    rate_limit, timeout,
+    BoxError, HttpService, Payload, backpressure, circuit_breaker, classify, fallback, rate_limit, timeout,
 };
 
 /// All layers in protocol order around `S`; see the [module page](crate::stack).
@@ -28,7 +27,7 @@ use crate::{
 pub struct Resilience<S> {
     stack: Stack<S>,
     signals: Signals,
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
 }
 
 pub(super) type Stack<S> = Fallback<Retry<Gates<S>>>;
@@ -41,12 +40,12 @@ pub type ResponseBody<B> =
 type CircuitBody<B> = circuit_breaker::ResponseBody<WireBody<B>>;
 type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 
-/// Waits for the answer of the stack.
-pub type ResponseFuture<S, B> = fallback::ResponseFuture<Retry<Gates<S>>, B>;
+/// Waits for the answer of the stack, or refuses.
+pub type ResponseFuture<S, B> = preflight::ResponseFuture<fallback::ResponseFuture<Retry<Gates<S>>, B>>;
 
 impl<S> Resilience<S> {
-    pub(super) fn new(stack: Stack<S>, signals: Signals, total_timeout: Option<Duration>) -> Self {
-        Self { stack, signals, total_timeout }
+    pub(super) fn new(stack: Stack<S>, signals: Signals, bounds: Bounds) -> Self {
+        Self { stack, signals, bounds }
     }
 
     /// Sends one request through the stack: a clone of it is made ready and called.
@@ -80,9 +79,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        if let Some(total) = self.total_timeout {
-            Deadline::after(total, clock::now()).tighten(request.extensions_mut());
+        match self.bounds.put_on(&mut request) {
+            Ok(()) => preflight::ResponseFuture::Calling(self.stack.call(request)),
+            Err(rejection) => {
+                let rejection = refuse(rejection, self.signals.target(), request.extensions());
+                preflight::ResponseFuture::Refused(Some(rejection))
+            }
         }
-        self.stack.call(request)
     }
 }

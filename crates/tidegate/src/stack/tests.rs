@@ -6,7 +6,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Strict};
 use tower::{Layer, ServiceExt};
 
-use super::{Resilience, ResilienceBuilder};
+use super::{Resilience, ResilienceBuilder, TimeoutHeader};
 use crate::circuit_breaker::State;
 use crate::rate_limit::OnLimit;
 use crate::testing::{call, complete, rejection, request, send, strict};
@@ -75,6 +75,35 @@ async fn p08_the_total_timeout_ends_the_attempt_and_counts_against_the_provider(
         assert_eq!((clock::now() - start, provider.live_futures()), (3 * SECOND, 0));
     }
     assert_eq!(breaker.handle().state(), State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_caller_can_shorten_its_time_in_a_header_and_not_lengthen_it() {
+    for (header, expected) in [("1500", 1_500), ("60000", 3_000)] {
+        let (inner, provider) = strict();
+        let timeout = TimeoutHeader::millis("x-request-timeout-ms".parse().unwrap());
+        let mut service = full("").total_timeout(3 * SECOND).timeout_header(timeout).service(inner);
+        provider.otherwise(Answer::hang());
+        let mut request = request();
+        request.headers_mut().insert("x-request-timeout-ms", header.parse().unwrap());
+        let start = clock::now();
+        assert!(send(&mut service, request).await.is_err());
+        assert_eq!((clock::now() - start).as_millis(), expected);
+        assert!(provider.requests()[0].headers.is_empty(), "it is not the provider's to read");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p32_a_header_that_is_no_time_is_refused_before_anybody_is_asked() {
+    let (inner, provider) = strict();
+    let timeout = TimeoutHeader::millis("x-request-timeout-ms".parse().unwrap());
+    let mut service = full("").timeout_header(timeout).service(inner);
+    let mut request = request();
+    request.headers_mut().insert("x-request-timeout-ms", "30s".parse().unwrap());
+    let refused = rejection(send(&mut service, request).await);
+    assert_eq!((refused.code(), refused.gate()), (ErrorCode::InvalidRequest, Gate::Deadline));
+    assert_eq!(refused.to_string(), "timeout header is not a whole number of milliseconds above 0");
+    assert_eq!((refused.into_response::<String>().status().as_u16(), provider.calls()), (400, 0));
 }
 
 /// P33: preflight that is inverted, takes what it should not, or keeps an expired open circuit closed to all.

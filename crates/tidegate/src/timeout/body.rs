@@ -21,7 +21,7 @@ pub struct ResponseBody<B> {
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(inner: B, timer: Timer) -> Self {
-        Self { inner: Some(inner), timer }
+        Self { inner: Some(inner), timer: timer.for_body() }
     }
 }
 

@@ -33,7 +33,7 @@
 //! # Streams
 //! The clock starts when there is first something to wait for, and runs on through the body. When it runs out there, the body ends in the same error. A
 //! [`Deadline`](crate::Deadline) of the request is kept here as well, so that its end is a time-out and not a
-//! caller that left.
+//! caller that left. Where a part of it is [kept for a fallback](crate::Deadline::reserve), a body may use that too.
 //!
 //! # Mistakes people make
 //! A time for the whole call only: one silent attempt then eats the time of all the others.

@@ -34,7 +34,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
-        let timer = Timer::new(self.attempt, Deadline::of(request.extensions()));
+        let timer = Timer::new(
+            self.attempt,
+            Deadline::of(request.extensions()),
+            Deadline::of_body(request.extensions()),
+        );
         let trail = Trail::of(request.extensions()).cloned();
         ResponseFuture::new(self.inner.call(request), timer, trail)
     }

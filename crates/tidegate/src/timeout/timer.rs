@@ -13,6 +13,7 @@ use crate::{Clock, Deadline, Elapsed, clock};
 pub(super) struct Timer {
     limit: Option<Duration>,
     deadline: Option<Deadline>,
+    of_body: Option<Deadline>,
     // Boxed, so that head and body can hand it on: one allocation for an attempt that has to wait.
     running: Option<Pin<Box<Running>>>,
 }
@@ -21,14 +22,32 @@ pub(super) struct Timer {
 #[pin_project]
 #[derive(Debug)]
 struct Running {
+    since: Instant,
     #[pin]
     sleep: Sleep,
     elapsed: Elapsed,
 }
 
 impl Timer {
-    pub(super) fn new(limit: Option<Duration>, deadline: Option<Deadline>) -> Self {
-        Self { limit, deadline, ..Self::default() }
+    /// `of_body` is the deadline that holds once the head of the answer is there.
+    pub(super) fn new(
+        limit: Option<Duration>,
+        deadline: Option<Deadline>,
+        of_body: Option<Deadline>,
+    ) -> Self {
+        Self { limit, deadline, of_body, running: None }
+    }
+
+    /// The head of the answer is there: nobody else is asked, so that nothing has to be kept for that.
+    pub(super) fn for_body(mut self) -> Self {
+        if self.deadline != self.of_body {
+            self.deadline = self.of_body;
+            if let Some(running) = &mut self.running {
+                let since = running.since;
+                running.set(Running::first(self.limit, self.deadline, since));
+            }
+        }
+        self
     }
 
     /// Whether there is a clock at all.
@@ -63,6 +82,6 @@ impl Running {
             }
             _ => (attempt, Elapsed::new(Clock::Attempt, limit.unwrap_or_default())),
         };
-        Self { sleep: tokio::time::sleep_until(end.instant().into()), elapsed }
+        Self { since: now, sleep: tokio::time::sleep_until(end.instant().into()), elapsed }
     }
 }

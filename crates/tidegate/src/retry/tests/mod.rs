@@ -7,23 +7,32 @@ use http_body_util::{BodyExt, Full};
 use tidegate_testkit::{contract, strict::Answer};
 use tower::{Layer, ServiceExt};
 
-use super::judge::{Attempt, Verdict};
-use super::layer::Settings;
-use super::{RetryLayer, Statistics};
+use super::RetryLayer;
+use super::backoff::tests::after;
+use super::judge::{Attempt, Policy, Verdict};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    BackpressureLayer, Deadline, ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Rejection, Scope,
-    Trail, clock,
+    AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, Hint, HintSource, Outcome,
+    Rejection, Scope, Trail, clock,
 };
+
+mod adaptive;
+mod attempts;
+mod headers;
+mod per_call;
+mod promises;
+mod reserve;
+mod run;
+mod statistics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn settings() -> Settings {
-    RetryLayer::exponential().handle().0.settings().clone()
+fn policy() -> Policy {
+    RetryLayer::exponential().handle().0.settings().policy
 }
 
 fn attempt(number: u32, now: Instant) -> Attempt {
-    Attempt { number, deadline: None, now, random: 0.5 }
+    Attempt { past: after(number), deadline: None, now, random: 0.5 }
 }
 
 fn told(code: ErrorCode, wait: Duration) -> Failure {
@@ -34,15 +43,15 @@ fn told(code: ErrorCode, wait: Duration) -> Failure {
 fn the_code_decides() {
     let now = Instant::now();
     for code in ErrorCode::ALL {
-        let again = settings().judge(&Failure::new(code).into(), attempt(1, now));
+        let again = policy().judge(&Failure::new(code).into(), attempt(1, now));
         assert_eq!(again == Verdict::Again(SECOND / 2), code.is_retryable(), "{code}");
     }
     for outcome in [Outcome::Success, Outcome::Neutral] {
-        assert_eq!(settings().judge(&outcome, attempt(1, now)), Verdict::Return);
+        assert_eq!(policy().judge(&outcome, attempt(1, now)), Verdict::Return);
     }
     let failure = Failure::new(ErrorCode::Overloaded).into();
-    assert_ne!(settings().judge(&failure, attempt(3, now)), Verdict::Return);
-    assert_eq!(settings().judge(&failure, attempt(4, now)), Verdict::Return);
+    assert_ne!(policy().judge(&failure, attempt(3, now)), Verdict::Return);
+    assert_eq!(policy().judge(&failure, attempt(4, now)), Verdict::Return);
 }
 
 /// P25: told 53 s, all attempts were burnt in 33 s; a Retry-After of days was slept through.
@@ -51,7 +60,7 @@ fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
     let now = Instant::now();
     let judge = |wait, deadline: Option<Duration>| {
         let deadline = deadline.map(|budget| Deadline::after(budget, now));
-        settings().judge(&told(ErrorCode::RateLimited, wait).into(), Attempt { deadline, ..attempt(1, now) })
+        policy().judge(&told(ErrorCode::RateLimited, wait).into(), Attempt { deadline, ..attempt(1, now) })
     };
     assert_eq!(judge(20 * SECOND, None), Verdict::Again(21 * SECOND));
     assert_eq!(judge(Duration::ZERO, None), Verdict::Again(Duration::from_millis(25)));
@@ -68,7 +77,7 @@ fn p24_spent_quotas_and_daily_limits_are_not_retried() {
     let daily = Hint { scope: Scope::Daily, ..Hint::after(SECOND, HintSource::Body) };
     let per_day = Failure { hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
     for failure in [told(ErrorCode::QuotaExhausted, SECOND), per_day] {
-        assert_eq!(settings().judge(&failure.into(), attempt(1, now)), Verdict::Return);
+        assert_eq!(policy().judge(&failure.into(), attempt(1, now)), Verdict::Return);
     }
 }
 
@@ -77,7 +86,7 @@ fn the_provider_has_the_last_word_on_whether_to_ask_again() {
     let now = Instant::now();
     let should = |code, retry| {
         let hint = Some(Hint { should_retry: Some(retry), ..Hint::default() });
-        settings().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
+        policy().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
     };
     assert_eq!(should(ErrorCode::Overloaded, false), Verdict::Return);
     assert_eq!(should(ErrorCode::InvalidRequest, true), Verdict::Again(SECOND / 2));
@@ -90,9 +99,9 @@ fn p20_our_own_refusals_are_not_retried_unless_asked_and_in_time() {
     let open = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
     let timed = open.clone().with_retry_after(SECOND);
     let deadline = |budget| Attempt { deadline: Some(Deadline::after(budget, now)), ..attempt(1, now) };
-    assert_eq!(settings().judge_rejection(&timed, deadline(60 * SECOND)), Verdict::Return);
+    assert_eq!(policy().judge_rejection(&timed, deadline(60 * SECOND)), Verdict::Return);
 
-    let patient = Settings { retry_rejections: true, ..settings() };
+    let patient = Policy { retry_rejections: true, ..policy() };
     assert_eq!(
         patient.judge_rejection(&timed, deadline(60 * SECOND)),
         Verdict::Again(Duration::from_millis(1_050))
@@ -121,8 +130,8 @@ async fn asks_until_it_succeeds_and_leaves_a_trail() {
     for seen in provider.requests() {
         assert_eq!(seen.body.as_deref(), Some(&b"{}"[..]));
     }
-    let expected = Statistics { retries: 2, recovered: 1, ..Statistics::default() };
-    assert_eq!(layer.handle().statistics(), expected);
+    let statistics = layer.handle().statistics();
+    assert_eq!((statistics.retries, statistics.successful_retries), (2, 1));
     let first_try = call(&mut service).await.unwrap();
     assert!(first_try.extensions().is_empty());
 }
@@ -189,15 +198,16 @@ async fn p19_nothing_is_copied_for_an_attempt_that_none_can_follow() {
             Self(self.0.clone())
         }
     }
-    for (retries, expected) in [(0, 0), (1, 1), (3, 3)] {
+    for (retries, attempts, expected) in [(0, 9, 0), (1, 9, 1), (3, 9, 3), (3, 2, 1), (3, 1, 0)] {
         let (inner, provider) = strict();
         provider.otherwise(Answer::status(503));
         let copies = Copies(Arc::default());
         let count = copies.0.clone();
         let mut request = request();
         request.extensions_mut().insert(copies);
+        request.extensions_mut().insert(AttemptBudget::new(attempts));
         send(&mut RetryLayer::exponential().max_retries(retries).layer(inner), request).await.unwrap();
-        assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries");
+        assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries, {attempts} attempts");
     }
 }
 
@@ -222,7 +232,7 @@ async fn retries_of_all_calls_together_stay_within_the_budget() {
     }
     assert_eq!(provider.calls(), 110);
     let statistics = layer.handle().statistics();
-    assert_eq!((statistics.retries, statistics.recovered), (10, 0));
+    assert_eq!((statistics.retries, statistics.successful_retries), (10, 0));
     assert!(statistics.out_of_budget >= 90);
 }
 

@@ -1,0 +1,111 @@
+use std::time::Duration;
+
+use http::Extensions;
+
+use super::judge::Policy;
+use super::{Conditions, Jitter, Strategy};
+
+/// Another policy for one call: put it into the extensions of its request.
+///
+/// What it does not name stays as the layer has it, the budget of all calls included. It holds for every retry
+/// layer that the call passes, those of the other targets of a chain too.
+///
+/// ```
+/// use http::Request;
+/// use tidegate::RetryOverride;
+///
+/// let mut request = Request::new("an embedding that can wait for tomorrow");
+/// request.extensions_mut().insert(RetryOverride::off());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RetryOverride {
+    max_retries: Option<u32>,
+    strategy: Option<Strategy>,
+    jitter: Option<Jitter>,
+    initial_delay: Option<Duration>,
+    max_delay: Option<Duration>,
+    backoff_multiplier: Option<f64>,
+    conditions: Option<Conditions>,
+}
+
+/// The policy of a call that brings its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overridden {
+    pub(super) policy: Policy,
+    pub(super) conditions: Option<Conditions>,
+}
+
+impl RetryOverride {
+    /// Nothing is other than the layer has it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The call is not retried.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::new().max_retries(0)
+    }
+
+    /// The override of this request, if it has one.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get().copied()
+    }
+
+    /// As [`RetryLayer::max_retries`](super::RetryLayer::max_retries).
+    #[must_use]
+    pub fn max_retries(self, retries: u32) -> Self {
+        Self { max_retries: Some(retries), ..self }
+    }
+
+    /// As [`RetryLayer::strategy`](super::RetryLayer::strategy). A layer that is not adaptive itself knows the load, and
+    /// has measured nothing else.
+    #[must_use]
+    pub fn strategy(self, strategy: Strategy) -> Self {
+        Self { strategy: Some(strategy), ..self }
+    }
+
+    /// As [`RetryLayer::jitter`](super::RetryLayer::jitter).
+    #[must_use]
+    pub fn jitter(self, jitter: Jitter) -> Self {
+        Self { jitter: Some(jitter), ..self }
+    }
+
+    /// As [`RetryLayer::initial_delay`](super::RetryLayer::initial_delay).
+    #[must_use]
+    pub fn initial_delay(self, delay: Duration) -> Self {
+        Self { initial_delay: Some(delay), ..self }
+    }
+
+    /// As [`RetryLayer::max_delay`](super::RetryLayer::max_delay).
+    #[must_use]
+    pub fn max_delay(self, delay: Duration) -> Self {
+        Self { max_delay: Some(delay), ..self }
+    }
+
+    /// As [`RetryLayer::backoff_multiplier`](super::RetryLayer::backoff_multiplier).
+    #[must_use]
+    pub fn backoff_multiplier(self, multiplier: f64) -> Self {
+        Self { backoff_multiplier: Some(multiplier), ..self }
+    }
+
+    /// What [`Strategy::Adaptive`] adapts to, instead of what the layer measures.
+    #[must_use]
+    pub fn conditions(self, conditions: Conditions) -> Self {
+        Self { conditions: Some(conditions), ..self }
+    }
+
+    pub(super) fn apply(self, mut policy: Policy) -> Overridden {
+        let backoff = &mut policy.backoff;
+        backoff.strategy = self.strategy.unwrap_or(backoff.strategy);
+        backoff.jitter = self.jitter.unwrap_or(backoff.jitter);
+        backoff.initial = self.initial_delay.unwrap_or(backoff.initial);
+        backoff.max = self.max_delay.unwrap_or(backoff.max);
+        // `max` answers 1 for a NaN.
+        backoff.multiplier = self.backoff_multiplier.map_or(backoff.multiplier, |by| by.max(1.0));
+        policy.max_retries = self.max_retries.unwrap_or(policy.max_retries);
+        Overridden { policy, conditions: self.conditions }
+    }
+}

@@ -1,0 +1,148 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Strategy;
+use super::judge::Policy;
+
+/// What the retries came to, since the start.
+///
+/// An *operation* is a call that was retried, and has ended: calls that needed one attempt would drown the rates.
+/// Serialised with the two rates as fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "WithRates")]
+pub struct Statistics {
+    /// Attempts that have ended, those of all calls. What a gate of ours refused was no attempt.
+    pub total_attempts: u64,
+    /// Attempts after the first, the coming ones included that are waited for.
+    pub retries: u64,
+    /// Calls that succeeded after at least one retry.
+    pub successful_retries: u64,
+    /// Calls that failed after at least one retry.
+    pub failed_after_retries: u64,
+    /// The attempts of those calls together.
+    pub operation_attempts: u64,
+    /// Retries that made sense but could not be afforded.
+    pub out_of_budget: u64,
+    /// What the layer was told to do.
+    pub config: Configured,
+}
+
+/// The policy that the [`Statistics`] are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Configured {
+    /// Attempts of a call, the first included.
+    pub max_attempts: u32,
+    /// How the waits grow.
+    pub strategy: Strategy,
+    /// What they grow from, in milliseconds.
+    pub initial_delay_ms: u64,
+    /// What they never pass, in milliseconds.
+    pub max_delay_ms: u64,
+}
+
+impl Statistics {
+    /// The part of the operations that succeeded, 0 to 1; 1 if there were none.
+    #[must_use]
+    pub fn retry_success_rate(&self) -> f64 {
+        match self.operations() {
+            0 => 1.0,
+            operations => self.successful_retries as f64 / operations as f64,
+        }
+    }
+
+    /// The attempts of an operation, on average: at least 2, or 0 if there were none.
+    #[must_use]
+    pub fn avg_attempts_per_operation(&self) -> f64 {
+        self.operation_attempts as f64 / self.operations().max(1) as f64
+    }
+
+    fn operations(&self) -> u64 {
+        self.successful_retries.saturating_add(self.failed_after_retries)
+    }
+}
+
+impl From<&Policy> for Configured {
+    fn from(policy: &Policy) -> Self {
+        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            max_attempts: policy.max_retries.saturating_add(1),
+            strategy: policy.backoff.strategy,
+            initial_delay_ms: millis(policy.backoff.initial),
+            max_delay_ms: millis(policy.backoff.max),
+        }
+    }
+}
+
+/// The statistics as they are written down.
+#[derive(Serialize)]
+struct WithRates {
+    total_attempts: u64,
+    retries: u64,
+    successful_retries: u64,
+    failed_after_retries: u64,
+    retry_success_rate: f64,
+    avg_attempts_per_operation: f64,
+    out_of_budget: u64,
+    config: Configured,
+}
+
+impl From<Statistics> for WithRates {
+    fn from(statistics: Statistics) -> Self {
+        Self {
+            total_attempts: statistics.total_attempts,
+            retries: statistics.retries,
+            successful_retries: statistics.successful_retries,
+            failed_after_retries: statistics.failed_after_retries,
+            retry_success_rate: statistics.retry_success_rate(),
+            avg_attempts_per_operation: statistics.avg_attempts_per_operation(),
+            out_of_budget: statistics.out_of_budget,
+            config: statistics.config,
+        }
+    }
+}
+
+/// The statistics as they are counted.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    attempts: AtomicU64,
+    retries: AtomicU64,
+    successful: AtomicU64,
+    failed: AtomicU64,
+    operation_attempts: AtomicU64,
+    out_of_budget: AtomicU64,
+}
+
+impl Counters {
+    /// An attempt has ended.
+    pub(super) fn attempted(&self) {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A retry made sense, and could be afforded or not.
+    pub(super) fn asked_again(&self, is_affordable: bool) {
+        let counter = if is_affordable { &self.retries } else { &self.out_of_budget };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call that was retried has ended.
+    pub(super) fn ended(&self, is_success: bool, attempts: u32) {
+        let counter = if is_success { &self.successful } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.operation_attempts.fetch_add(attempts.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, policy: &Policy) -> Statistics {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            total_attempts: read(&self.attempts),
+            retries: read(&self.retries),
+            successful_retries: read(&self.successful),
+            failed_after_retries: read(&self.failed),
+            operation_attempts: read(&self.operation_attempts),
+            out_of_budget: read(&self.out_of_budget),
+            config: policy.into(),
+        }
+    }
+}

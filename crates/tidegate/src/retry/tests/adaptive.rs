@@ -1,0 +1,80 @@
+//! Item 54 as a service: what the waits adapt to is measured.
+
+use tidegate_testkit::strict::{Answer, Handle, Strict};
+use tower::Layer;
+
+use super::*;
+use crate::retry::{Jitter, Strategy};
+use crate::{HttpService, Payload};
+
+fn adaptive() -> RetryLayer {
+    RetryLayer::new(Strategy::Adaptive).jitter(Jitter::None).max_retries(1).without_budget()
+}
+
+fn down() -> (Strict<Payload>, Handle) {
+    let (inner, provider) = strict();
+    provider.otherwise(Answer::status(503));
+    (inner, provider)
+}
+
+/// How long a call waits between its two attempts.
+async fn waits<S: HttpService<Payload>>(service: &mut S) -> u128 {
+    let start = clock::now();
+    complete(service).await.unwrap();
+    (clock::now() - start).as_millis()
+}
+
+#[tokio::test(start_paused = true)]
+async fn item_54_the_error_rate_is_measured_and_forgotten() {
+    let (inner, provider) = down();
+    let mut service = adaptive().layer(inner);
+    for attempts in [1, 3, 5, 7] {
+        assert_eq!(waits(&mut service).await, 1_000, "{attempts} attempts say nothing");
+    }
+    // The ninth attempt says nothing either; the eleventh does.
+    assert_eq!((waits(&mut service).await, waits(&mut service).await), (1_000, 1_500));
+    tokio::time::advance(120 * SECOND).await;
+    assert_eq!(waits(&mut service).await, 1_000);
+    provider.otherwise(Answer::status(200));
+    assert_eq!(waits(&mut service).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn item_54_the_response_time_is_measured() {
+    let (inner, provider) = strict();
+    let mut service = adaptive().layer(inner);
+    provider.otherwise(Answer::status(200).after(6 * SECOND));
+    let calls: Vec<_> = (0..10).map(|_| tokio::spawn(service.clone().oneshot(request()))).collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    provider.answer(503);
+    assert_eq!(waits(&mut service).await, 1_300 + 6_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn item_54_the_load_is_asked_for() {
+    for (load, wait) in [(None, 1_000), (Some(0.5), 1_000), (Some(0.9), 2_000)] {
+        let (inner, _provider) = down();
+        assert_eq!(waits(&mut adaptive().load(move || load).layer(inner)).await, wait);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn item_54_in_the_stack_the_load_is_what_is_in_flight() {
+    let (inner, provider) = strict();
+    let mut service = crate::ResilienceBuilder::new("")
+        .retry(adaptive())
+        .backpressure(BackpressureLayer::max_inflight(10))
+        .service(inner);
+    let mut streams = Vec::new();
+    for (open, wait) in [(0, 1_000), (8, 1_000), (9, 2_000)] {
+        while streams.len() < open {
+            provider.answer(200).stall();
+            streams.push(call(&mut service).await.unwrap());
+        }
+        // Few failures among the attempts, so that the load alone speaks.
+        provider.answer(503);
+        assert_eq!(waits(&mut service).await, wait, "{open} of 10 in flight");
+    }
+}

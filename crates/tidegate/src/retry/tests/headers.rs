@@ -1,0 +1,71 @@
+use http::HeaderMap;
+use tidegate_testkit::strict::{Answer, Handle};
+use tower::Layer;
+
+use super::*;
+use crate::FallbackLayer;
+
+fn values(provider: &Handle, name: &str) -> Vec<Option<String>> {
+    let value = |headers: &HeaderMap| Some(headers.get(name)?.to_str().unwrap().to_owned());
+    provider.requests().iter().map(|seen| value(&seen.headers)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_added_unless_asked_for() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    complete(&mut RetryLayer::exponential().layer(inner)).await.unwrap();
+    assert!(provider.requests().iter().all(|seen| seen.headers.is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_has_one_idempotency_key_over_its_attempts() {
+    let (inner, provider) = strict();
+    let mut service = RetryLayer::exponential().idempotency_key(true).seed(1).layer(inner);
+    for _ in 0..2 {
+        provider.answer(503);
+        provider.answer(503);
+        complete(&mut service).await.unwrap();
+    }
+    let keys = values(&provider, "idempotency-key");
+    assert_eq!((keys.len(), keys[0].as_ref().unwrap().len()), (6, 32));
+    assert!(keys[..3].iter().all(|key| *key == keys[0]) && keys[3..].iter().all(|key| *key == keys[3]));
+    assert_ne!(keys[0], keys[3], "another call, another key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_callers_own_key_is_kept_and_a_method_that_is_safe_to_repeat_gets_none() {
+    let (inner, provider) = strict();
+    let mut service = RetryLayer::exponential().idempotency_key(true).layer(inner);
+    provider.answer(503);
+    let mut own = request();
+    own.headers_mut().insert("idempotency-key", "mine".try_into().unwrap());
+    send(&mut service, own).await.unwrap();
+    assert_eq!(values(&provider, "idempotency-key"), [Some("mine".into()), Some("mine".into())]);
+    let mut get = request();
+    *get.method_mut() = http::Method::GET;
+    send(&mut service, get).await.unwrap();
+    assert_eq!(values(&provider, "idempotency-key")[2], None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_target_gets_a_key_of_its_own() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.otherwise(Answer::status(503));
+    let layer = RetryLayer::exponential().max_retries(1).idempotency_key(true);
+    let chain = FallbackLayer::new().then("other", layer.layer(second));
+    complete(&mut chain.layer(layer.layer(first))).await.unwrap();
+    assert_ne!(values(&primary, "idempotency-key")[0], values(&other, "idempotency-key")[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_numbered_whatever_the_caller_says() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    provider.answer(503);
+    let mut request = request();
+    request.headers_mut().insert("x-tidegate-attempt", "9".try_into().unwrap());
+    send(&mut RetryLayer::exponential().attempt_header(true).layer(inner), request).await.unwrap();
+    let numbers = ["1", "2", "3"].map(|number| Some(number.to_owned()));
+    assert_eq!(values(&provider, "x-tidegate-attempt"), numbers);
+}

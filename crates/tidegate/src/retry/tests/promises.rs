@@ -1,0 +1,238 @@
+//! What holds of every call, whatever becomes of it: in virtual time, through whole stacks.
+
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use tidegate_testkit::strict::{Answer, Handle};
+
+use super::*;
+use crate::retry::{Jitter, Strategy as Waits};
+use crate::{CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder};
+
+const STRATEGIES: [Waits; 6] = [
+    Waits::Fixed,
+    Waits::Linear,
+    Waits::Exponential,
+    Waits::Fibonacci,
+    Waits::DecorrelatedJitter,
+    Waits::Adaptive,
+];
+
+/// Every code, by every strategy, of the first, the middle and the last target of three: it is retried and falls back
+/// as its flags say, and the last real error goes through.
+#[tokio::test(start_paused = true)]
+async fn every_code_strategy_and_position_does_what_the_flags_say() {
+    for code in ErrorCode::ALL {
+        for strategy in STRATEGIES {
+            for position in 0..3 {
+                let targets = [strict(), strict(), strict()];
+                for (number, (_, provider)) in targets.iter().enumerate() {
+                    let code = if number == position { code } else { ErrorCode::Authentication };
+                    if number <= position {
+                        provider.otherwise(Answer::error_with(move || Failure::new(code).into()));
+                    }
+                }
+                let stack = || ResilienceBuilder::new("").retry(RetryLayer::new(strategy).max_retries(2));
+                let [(first, a), (second, b), (third, c)] = targets;
+                let chain = FallbackLayer::new()
+                    .then("second", stack().service(second))
+                    .then("third", stack().service(third));
+                let result = complete(&mut stack().fallback(chain).service(first)).await;
+
+                let case = format!("{code}, {strategy:?}, target {position}");
+                let mut calls = [a.calls(), b.calls(), c.calls(), 0];
+                assert_eq!(calls[position], if code.is_retryable() { 3 } else { 1 }, "{case}");
+                let falls_back = code.is_fallbackable() && position < 2;
+                assert_eq!(calls[position + 1], usize::from(falls_back), "{case}");
+                match result {
+                    Ok(status) => assert!(falls_back && status == 200, "{case}"),
+                    Err(error) => {
+                        assert!(!falls_back, "{case}");
+                        assert_eq!(error.downcast_ref::<Failure>().unwrap().code, code, "{case}");
+                    }
+                }
+                calls[position] = 0;
+                assert!(calls.iter().all(|calls| *calls <= 1), "{case}");
+            }
+        }
+    }
+}
+
+/// Retries of any minute: a fifth of its calls, the floor, and what a calm before it had saved.
+#[tokio::test(start_paused = true)]
+async fn retries_stay_within_the_budget_over_any_minute() {
+    let (inner, provider) = strict();
+    let layer = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).budget(0.2, 1).attempt_header(true);
+    let service = layer.layer(inner);
+    for second in 0..240 {
+        // A calm, then an outage.
+        if second == 60 {
+            provider.otherwise(Answer::status(503));
+        }
+        for _ in 0..4 {
+            tokio::spawn(service.clone().oneshot(request()));
+        }
+        tokio::time::sleep(SECOND).await;
+    }
+    let seen = provider.requests();
+    let is_retry = |number: &usize| seen[*number].headers["x-tidegate-attempt"] != "1";
+    let (retries, calls): (Vec<_>, Vec<_>) = (0..seen.len()).partition(is_retry);
+    let within = |numbers: &[usize], start| {
+        let minute = start..start + 60 * SECOND;
+        numbers.iter().filter(|number| minute.contains(&seen[**number].at)).count()
+    };
+    assert!(retries.len() > 100, "there is something to bound");
+    // 48 of the calm were saved; the floor may have one at once, and one each second.
+    for start in retries.iter().map(|number| seen[*number].at) {
+        let bound = within(&calls, start) / 5 + 48 + 61;
+        assert!(within(&retries, start) <= bound, "{} of {bound}", within(&retries, start));
+    }
+    let late = seen[retries[0]].at + 90 * SECOND;
+    assert!(within(&retries, late) <= within(&calls, late) / 5 + 61 + 1, "the savings are spent");
+}
+
+/// What a provider does with one request.
+#[derive(Clone, Debug)]
+enum Act {
+    Status { status: u16, after: Duration, retry_after: Option<u8> },
+    Stream { pause: Duration, frames: u8 },
+    Break,
+    Hang,
+}
+
+impl Act {
+    fn any() -> impl Strategy<Value = Self> {
+        let status = prop::sample::select(vec![200u16, 400, 401, 408, 429, 500, 503]);
+        prop_oneof![
+            4 => (status, millis(8_000), prop::option::of(0u8..20))
+                .prop_map(|(status, after, retry_after)| Self::Status { status, after, retry_after }),
+            2 => (millis(4_000), 0u8..5).prop_map(|(pause, frames)| Self::Stream { pause, frames }),
+            1 => Just(Self::Break),
+            1 => Just(Self::Hang),
+        ]
+    }
+
+    fn teach(&self, provider: &Handle) {
+        match *self {
+            Self::Status { status, after, retry_after } => {
+                let answer = provider.answer(status).after(after);
+                if let Some(seconds) = retry_after {
+                    answer.header("retry-after", &seconds.to_string());
+                }
+            }
+            Self::Stream { pause, frames } => {
+                let answer = provider.answer(200).header("content-type", "text/event-stream");
+                let event = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+                (0..frames).fold(answer.frame(event), |answer, _| answer.pause(pause).frame(event)).stall();
+            }
+            Self::Break => drop(provider.fail("connection reset")),
+            Self::Hang => drop(provider.hang()),
+        }
+    }
+}
+
+fn millis(most: u64) -> impl Strategy<Value = Duration> {
+    (0..most).prop_map(Duration::from_millis)
+}
+
+#[derive(Clone, Debug)]
+struct Setting {
+    strategy: Waits,
+    retries: u32,
+    initial: Duration,
+    retry_rejections: bool,
+    reserve: Duration,
+    attempt: Duration,
+    inflight: usize,
+    per_second: u32,
+}
+
+fn setting() -> impl Strategy<Value = Setting> {
+    let retry = (prop::sample::select(STRATEGIES.to_vec()), 0u32..5, millis(3_000), any::<bool>());
+    (retry, millis(10_000), millis(20_000), 1usize..4, 1u32..5).prop_map(
+        |((strategy, retries, initial, retry_rejections), reserve, attempt, inflight, per_second)| Setting {
+            strategy,
+            retries,
+            initial,
+            retry_rejections,
+            reserve,
+            attempt: attempt + Duration::from_millis(1),
+            inflight,
+            per_second,
+        },
+    )
+}
+
+impl Setting {
+    fn stack(&self, seed: u64) -> ResilienceBuilder {
+        let retry = RetryLayer::new(self.strategy)
+            .max_retries(self.retries)
+            .initial_delay(self.initial)
+            .retry_rejections(self.retry_rejections)
+            .reserve(self.reserve)
+            .jitter(Jitter::Equal)
+            .seed(seed);
+        ResilienceBuilder::new("")
+            .retry(retry)
+            .attempt_timeout(self.attempt)
+            .backpressure(BackpressureLayer::max_inflight(self.inflight).queue_timeout(60 * SECOND))
+            .rate_limit(RateLimitLayer::per_second(self.per_second).max_wait(60 * SECOND))
+            .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(3).cooldown(5 * SECOND))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// No call outlives its deadline by more than a tick of the timer, nor makes more attempts than it may, and each
+    /// comes to one answer or error.
+    #[test]
+    fn every_call_ends_once_in_time_and_within_its_attempts(
+        settings in prop::collection::vec(setting(), 1..4),
+        acts in prop::collection::vec(Act::any(), 0..30),
+        begins in prop::collection::vec(millis(10_000), 1..6),
+        total in millis(25_000),
+        attempts in 1u32..7,
+        seed: u64,
+    ) {
+        const TICK: Duration = Duration::from_millis(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let targets: Vec<_> = settings.iter().map(|_| strict()).collect();
+            for (number, act) in acts.iter().enumerate() {
+                act.teach(&targets[number % targets.len()].1);
+            }
+            for (_, provider) in &targets {
+                provider.otherwise(Answer::status(503).after(SECOND));
+            }
+            let mut stacks = settings.iter().zip(&targets).map(|(setting, (inner, _))| (setting.stack(seed), inner.clone()));
+            let (first, inner) = stacks.next().unwrap();
+            let chain = stacks.fold(FallbackLayer::new(), |chain, (stack, inner)| chain.then("", stack.service(inner)));
+            let chat = first.fallback(chain).total_timeout(total).max_attempts(attempts).service(inner);
+
+            let mut calls = Vec::new();
+            for (number, begin) in begins.into_iter().enumerate() {
+                let chat = chat.clone();
+                calls.push(tokio::spawn(async move {
+                    tokio::time::sleep(begin).await;
+                    let mut request = request();
+                    request.headers_mut().insert("x-call", number.into());
+                    let start = clock::now();
+                    if let Ok(response) = chat.send(request).await {
+                        let _ = response.into_body().collect().await;
+                    }
+                    clock::now() - start
+                }));
+            }
+            for (number, call) in calls.into_iter().enumerate() {
+                let took = tokio::time::timeout(3_600 * SECOND, call).await.expect("it ends").unwrap();
+                assert!(took <= total + TICK, "{took:?} of {total:?}");
+                let seen = targets.iter().flat_map(|(_, provider)| provider.requests());
+                let asked = seen.filter(|seen| seen.headers["x-call"] == number.to_string()).count();
+                assert!(asked <= attempts as usize, "{asked} of {attempts} attempts");
+            }
+            for (_, provider) in &targets {
+                assert_eq!((provider.live_futures(), provider.live_bodies()), (0, 0));
+            }
+        });
+    }
+}

@@ -1,0 +1,70 @@
+//! Time that is kept for a fallback.
+
+use http_body_util::BodyExt;
+use tidegate_testkit::strict::{Answer, Handle, Strict};
+
+use super::*;
+use crate::{FallbackLayer, Payload, Resilience, ResilienceBuilder};
+
+fn stack(name: &str, seconds: u32) -> ResilienceBuilder {
+    ResilienceBuilder::new(name).retry(RetryLayer::exponential().reserve(seconds * SECOND))
+}
+
+/// Two targets, that keep so much for each other of so much time.
+fn chain(reserve: u32, total: u32) -> (Resilience<Strict<Payload>>, Handle, Handle) {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    let chain = FallbackLayer::new().then("other", stack("other", reserve).service(second));
+    let chat = stack("first", reserve).total_timeout(total * SECOND).fallback(chain).service(first);
+    (chat, primary, other)
+}
+
+/// The status, how long it took, and how often each was asked.
+async fn outcome(
+    (mut chat, primary, other): (Resilience<Strict<Payload>>, Handle, Handle),
+) -> (Option<u16>, u64, [usize; 2]) {
+    let start = clock::now();
+    let status = complete(&mut chat).await.ok();
+    (status, (clock::now() - start).as_secs(), [primary.calls(), other.calls()])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_hangs_leaves_the_next_one_its_time() {
+    for (reserve, expected) in [(0, (None, 30, [1, 0])), (10, (Some(200), 29, [1, 1]))] {
+        let chain = chain(reserve, 30);
+        chain.1.otherwise(Answer::hang());
+        // Nine of its ten seconds: the last target keeps nothing for nobody.
+        chain.2.otherwise(Answer::status(200).after(9 * SECOND));
+        assert_eq!(outcome(chain).await, expected, "{reserve} s kept");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_would_go_into_the_reserve_is_not_begun() {
+    for (reserve, expected) in [(0, [2, 0]), (10, [1, 1])] {
+        let chain = chain(reserve, 12);
+        chain.1.answer(503).header("retry-after", "6");
+        assert_eq!(outcome(chain).await.2, expected, "{reserve} s kept");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reserve_never_takes_more_than_half_of_the_time() {
+    let chain = chain(60, 30);
+    chain.1.answer(200).after(14 * SECOND);
+    assert_eq!(outcome(chain).await, (Some(200), 14, [1, 0]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_has_begun_runs_on_into_the_reserve_and_not_past_the_deadline() {
+    for (last, is_whole) in [(27, true), (31, false)] {
+        let (chat, primary, other) = chain(10, 30);
+        let event = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+        let answer = primary.answer(200).header("content-type", "text/event-stream").after(5 * SECOND);
+        answer.frame(event).pause((last - 5) * SECOND).frame(event).frame("data: [DONE]\n\n");
+        let start = clock::now();
+        let response = chat.send(request()).await.unwrap();
+        let end = response.into_body().collect().await;
+        assert_eq!((end.is_ok(), other.calls()), (is_whole, 0), "{end:?}");
+        assert_eq!((clock::now() - start).as_secs(), u64::from(last.min(30)));
+    }
+}

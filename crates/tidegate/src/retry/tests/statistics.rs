@@ -1,0 +1,60 @@
+//! Item 60: the numbers of the retries.
+
+use serde_json::json;
+use tidegate_testkit::strict::Answer;
+use tower::Layer;
+
+use super::*;
+
+/// The average of the lesson divided the attempts of all calls by the calls that were retried.
+#[tokio::test(start_paused = true)]
+async fn item_60_calls_that_needed_one_attempt_are_no_operations() {
+    let (inner, provider) = strict();
+    let layer = RetryLayer::exponential().max_retries(2);
+    let mut service = layer.layer(inner);
+    let rates = || {
+        let statistics = layer.handle().statistics();
+        (statistics.total_attempts, statistics.retry_success_rate(), statistics.avg_attempts_per_operation())
+    };
+    assert_eq!(rates(), (0, 1.0, 0.0));
+    for _ in 0..5 {
+        complete(&mut service).await.unwrap();
+    }
+    provider.answer(400);
+    complete(&mut service).await.unwrap();
+    assert_eq!(rates(), (6, 1.0, 0.0), "neither a success nor a failure at the first try is an operation");
+    provider.answer(503);
+    complete(&mut service).await.unwrap();
+    assert_eq!(rates(), (8, 1.0, 2.0));
+    provider.otherwise(Answer::status(503));
+    complete(&mut service).await.unwrap();
+    assert_eq!(rates(), (11, 0.5, 2.5));
+    let expected = json!({
+        "total_attempts": 11, "retries": 3, "successful_retries": 1, "failed_after_retries": 1,
+        "retry_success_rate": 0.5, "avg_attempts_per_operation": 2.5, "out_of_budget": 0,
+        "config": {
+            "max_attempts": 3, "strategy": "exponential", "initial_delay_ms": 1_000, "max_delay_ms": 30_000,
+        },
+    });
+    assert_eq!(serde_json::to_value(layer.handle().statistics()).unwrap(), expected);
+}
+
+/// Item 55: three attempts, the first included, of the lesson; the reference has three after the first.
+#[tokio::test(start_paused = true)]
+async fn item_55_the_numbers_of_the_lesson_can_be_set() {
+    use crate::retry::{Jitter, Strategy};
+    let (inner, provider) = strict();
+    let lesson = RetryLayer::new(Strategy::Exponential)
+        .max_retries(2)
+        .initial_delay(SECOND)
+        .max_delay(60 * SECOND)
+        .jitter(Jitter::Ratio(0.1))
+        .backoff_multiplier(2.0);
+    provider.otherwise(Answer::status(503));
+    let start = clock::now();
+    complete(&mut lesson.layer(inner)).await.unwrap();
+    let took = (clock::now() - start).as_millis();
+    assert!(provider.calls() == 3 && (2_700..=3_302).contains(&took), "{took} ms");
+    assert_eq!(lesson.handle().statistics().config.max_attempts, 3);
+    assert_eq!(RetryLayer::exponential().handle().statistics().config.max_attempts, 4);
+}
