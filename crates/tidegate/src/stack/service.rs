@@ -79,12 +79,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        match self.bounds.put_on(&mut request) {
-            Ok(()) => preflight::ResponseFuture::Calling(self.stack.call(request)),
-            Err(rejection) => {
-                let rejection = refuse(rejection, self.signals.target(), request.extensions());
-                preflight::ResponseFuture::Refused(Some(rejection))
-            }
+        if let Err(rejection) = self.bounds.put_on(&mut request) {
+            let rejection = refuse(rejection, self.signals.target(), request.extensions());
+            return preflight::ResponseFuture::Refused(Some(rejection));
         }
+        preflight::ResponseFuture::Calling(self.stack.call(request))
     }
 }

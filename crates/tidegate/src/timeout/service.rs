@@ -34,11 +34,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
-        let timer = Timer::new(
-            self.attempt,
-            Deadline::of(request.extensions()),
-            Deadline::of_body(request.extensions()),
-        );
+        let deadline = Deadline::of(request.extensions());
+        let of_body = deadline.and_then(|earlier| {
+            Deadline::of_body(request.extensions()).filter(|of_body| *of_body != earlier)
+        });
+        let timer = Timer::new(self.attempt, deadline, of_body);
         let trail = Trail::of(request.extensions()).cloned();
         ResponseFuture::new(self.inner.call(request), timer, trail)
     }

@@ -13,6 +13,7 @@ use crate::{Clock, Deadline, Elapsed, clock};
 pub(super) struct Timer {
     limit: Option<Duration>,
     deadline: Option<Deadline>,
+    /// The one of the body of the answer, where that is another.
     of_body: Option<Deadline>,
     // Boxed, so that head and body can hand it on: one allocation for an attempt that has to wait.
     running: Option<Pin<Box<Running>>>,
@@ -29,7 +30,6 @@ struct Running {
 }
 
 impl Timer {
-    /// `of_body` is the deadline that holds once the head of the answer is there.
     pub(super) fn new(
         limit: Option<Duration>,
         deadline: Option<Deadline>,
@@ -39,15 +39,13 @@ impl Timer {
     }
 
     /// The head of the answer is there: nobody else is asked, so that nothing has to be kept for that.
-    pub(super) fn for_body(mut self) -> Self {
-        if self.deadline != self.of_body {
-            self.deadline = self.of_body;
-            if let Some(running) = &mut self.running {
-                let since = running.since;
-                running.set(Running::first(self.limit, self.deadline, since));
-            }
+    pub(super) fn enter_body(&mut self) {
+        let Some(deadline) = self.of_body.take() else { return };
+        self.deadline = Some(deadline);
+        if let Some(running) = &mut self.running {
+            let since = running.since;
+            running.set(Running::first(self.limit, self.deadline, since));
         }
-        self
     }
 
     /// Whether there is a clock at all.
