@@ -22,6 +22,12 @@ impl Listeners {
         Transitions(self.0.get_or_init(|| Sender::new(KEPT)).subscribe())
     }
 
+    /// Whether anything was made for a listener.
+    #[cfg(test)]
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// Wakes who waits, and waits for nobody.
     pub(super) fn tell(&self, transition: Transition) {
         if let Some(sender) = self.0.get() {

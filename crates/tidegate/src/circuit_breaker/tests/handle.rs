@@ -91,6 +91,17 @@ async fn listeners_hear_of_every_change_with_its_reason() {
     assert_eq!(changes.next().await, None);
 }
 
+/// P18: names and events were copied for every call though nobody listened.
+#[test]
+fn p18_nothing_is_made_for_listeners_that_are_not_there() {
+    let circuit = CircuitBreakerLayer::new().handle();
+    circuit.force_open();
+    circuit.reset();
+    assert!(!circuit.settings().listeners.is_ready());
+    let _changes = circuit.subscribe();
+    assert!(circuit.settings().listeners.is_ready());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_listener_that_is_slow_misses_the_oldest_and_holds_up_nobody() {
     let circuit = CircuitBreakerLayer::new().handle();
