@@ -36,8 +36,8 @@ pub struct Allowance {
     pub reset: Option<Reset>,
     /// The period, where it is said or known.
     pub period: Option<Duration>,
-    /// The reset is when the limit will be whole again, and it is refilled evenly until then: so with nothing left the
-    /// next call need not wait for the whole of it. Otherwise nothing is refilled before the reset.
+    /// The reset is when the limit will be whole again, and it is refilled evenly until then: so with nothing left
+    /// the next call need not wait for the whole of it. Otherwise nothing is refilled before the reset.
     pub refills_evenly: bool,
 }
 
@@ -87,7 +87,8 @@ impl Announced {
 
     /// Reads the headers that any provider may send: `ratelimit-limit`, `-remaining`, `-reset` and the structured
     /// `ratelimit` of the IETF's drafts, `x-ratelimit-limit` and its kin for requests, and the same with
-    /// `-requests` or `-tokens` at the end. A reset is in seconds; above a thousand million it is a moment since 1970.
+    /// `-requests` or `-tokens` at the end. A reset is in seconds; above a thousand million it is a moment since
+    /// 1970.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let mut announced = Self::default();

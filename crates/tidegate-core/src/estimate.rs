@@ -4,8 +4,8 @@ use http::header::CONTENT_LENGTH;
 /// Tells, before a request is sent, how many tokens it will take.
 ///
 /// A limit in tokens has to reserve before it knows. Pure, and quick: it runs once for every attempt, over the
-/// whole prompt. What it tells is corrected by what the provider counts; being wrong costs a wait, or a debt that is waited
-/// off later.
+/// whole prompt. What it tells is corrected by what the provider counts; being wrong costs a wait, or a debt that
+/// is waited off later.
 pub trait Estimate: Send + Sync + 'static {
     /// What a request will take. `body` is empty where it is not at hand.
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated;
@@ -41,8 +41,8 @@ impl Estimated {
     /// million would block the limit for everybody.
     pub const MOST_OUTPUT: u64 = 1_000_000;
 
-    /// The most tokens of all answers together, at most [`MOST_OUTPUT`](Self::MOST_OUTPUT); one of them has `usual` if
-    /// the request does not say.
+    /// The most tokens of all answers together, at most [`MOST_OUTPUT`](Self::MOST_OUTPUT); one of them has `usual`
+    /// if the request does not say.
     #[must_use]
     pub const fn output(&self, usual: u64) -> u64 {
         let each = match self.max_output {

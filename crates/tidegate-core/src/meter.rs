@@ -7,8 +7,8 @@ use crate::Usage;
 /// What the attempts of one call have used so far, in tokens.
 ///
 /// A handle: the one who counts tokens puts one into the extensions of a request, and the wire (`ClassifyLayer`)
-/// writes to it what was sent, what came, and what the provider counted. Without one nothing is counted and nothing is
-/// allocated. Of several on the way of one request each hears everything: the inner ones have the outer ones for
+/// writes to it what was sent, what came, and what the provider counted. Without one nothing is counted and nothing
+/// is allocated. Of several on the way of one request each hears everything: the inner ones have the outer ones for
 /// [parents](Self::within).
 #[derive(Clone, Debug)]
 pub struct Meter(Arc<Inner>);
@@ -115,7 +115,8 @@ impl Attempt {
         self.tell(Some(0), Some(0));
     }
 
-    /// The answer is one that can be followed, or one without a word: from here on what is not told has not been used.
+    /// The answer is one that can be followed, or one without a word: from here on what is not told has not been
+    /// used.
     pub fn begin(&mut self) {
         self.tell(self.input, Some(self.output.unwrap_or_default()));
     }

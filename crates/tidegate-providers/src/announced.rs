@@ -9,8 +9,8 @@ use crate::{Provider, go_duration};
 
 /// What `headers` say of the limits of `provider`.
 ///
-/// One look at each header; nothing is allocated. Where a currency has several limits, the one that is nearer to its end
-/// is told.
+/// One look at each header; nothing is allocated. Where a currency has several limits, the one that is nearer to
+/// its end is told.
 pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> Announced {
     let mut limits = Limits::default();
     let mut is_plain = false;

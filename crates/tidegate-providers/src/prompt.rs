@@ -6,13 +6,14 @@ use crate::stream::leaves::{Leaf, walk};
 /// Estimates the tokens of a request by a look at its JSON, in any dialect.
 ///
 /// Four bytes of text are a token: OpenAI's rule of thumb for English ("1 token ~= 4 chars in English", in its help
-/// centre). In UTF-8 it holds for other scripts about as well, since what takes more tokens takes more bytes: about half a
-/// token for a Cyrillic letter, three quarters for a Chinese one. An escape counts as the character that it stands
-/// for. Every message adds 4, for its role and what is around it. Of tools the names of the fields count, too.
+/// centre). In UTF-8 it holds for other scripts about as well, since what takes more tokens takes more bytes: about
+/// half a token for a Cyrillic letter, three quarters for a Chinese one. An escape counts as the character that it
+/// stands for. Every message adds 4, for its role and what is around it. Of tools the names of the fields count,
+/// too.
 ///
-/// Pictures, sound and files in base64 are no text. Each counts as 765 tokens, what OpenAI takes for a square picture of
-/// 1024 pixels in detail, and about what Anthropic's rule (width x height / 750) makes of one of 800 x 720; for a long
-/// file that is too little, and what it takes in the end is made up for when its answer is there.
+/// Pictures, sound and files in base64 are no text. Each counts as 765 tokens, what OpenAI takes for a square
+/// picture of 1024 pixels in detail, and about what Anthropic's rule (width x height / 750) makes of one of 800 x
+/// 720; for a long file that is too little, and what it takes in the end is made up for when its answer is there.
 ///
 /// It is not exact: code and numbers take more tokens than prose. A limit that settles by what the provider counted
 /// does not need it to be. Nothing is allocated; a prompt of 100 KiB takes some ten microseconds.

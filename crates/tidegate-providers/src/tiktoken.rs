@@ -10,8 +10,8 @@ use crate::prompt::{BYTES_PER_TOKEN, length, read};
 ///
 /// Exact for the texts; what a provider puts around them (roles, tools) is estimated as by
 /// [`PromptEstimate`](crate::PromptEstimate), and so are pictures. Some hundred times slower than that: about a
-/// millisecond for 10 KiB, on the thread that makes the call. The vocabulary is part of the program, takes a few megabytes, and
-/// is unpacked at the first use.
+/// millisecond for 10 KiB, on the thread that makes the call. The vocabulary is part of the program, takes a few
+/// megabytes, and is unpacked at the first use.
 #[derive(Clone, Copy)]
 pub struct Tiktoken(&'static CoreBPE);
 

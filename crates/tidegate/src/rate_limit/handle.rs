@@ -31,8 +31,8 @@ impl Handle {
         left.map(|left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
-    /// How many tokens could be spent at once now; `None` without a quota of tokens. Where input and output are counted
-    /// apart, the lesser of both.
+    /// How many tokens could be spent at once now; `None` without a quota of tokens. Where input and output are
+    /// counted apart, the lesser of both.
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
         let line = self.0.lock();
@@ -59,7 +59,9 @@ impl Handle {
 
     /// Forgets all that was spent, and what the provider said.
     pub fn reset(&self) {
-        self.0.lock().limits = self.0.settings().limits(clock::now());
+        let fresh = self.0.settings().limits(clock::now());
+        self.0.counts_tokens.store(fresh.count_tokens(), Ordering::Relaxed);
+        self.0.lock().limits.forget(fresh);
         self.0.changed.notify_one();
     }
 

@@ -31,9 +31,9 @@ pub(super) struct Learned {
 
 /// So much of a limit may come at once: of requests all of it, of tokens a twentieth less.
 ///
-/// Requests are counted alike on both sides. Of tokens the provider has an estimate of its own, and counts what is under
-/// way by that: at the end of the limit ours would be a little too early every other time. Holding something back
-/// costs nothing of the throughput, since it is held back once, and not once a minute.
+/// Requests are counted alike on both sides. Of tokens the provider has an estimate of its own, and counts what is
+/// under way by that: at the end of the limit ours would be a little too early every other time. Holding something
+/// back costs nothing of the throughput, since it is held back once, and not once a minute.
 fn burst(quota: Quota) -> Option<NonZeroU64> {
     let all = quota.amount.get();
     if quota.currency.is_tokens() { NonZeroU64::new(all - all / 20) } else { None }
@@ -86,7 +86,8 @@ impl Heard {
 }
 
 impl Limits {
-    /// Listens to what the answer to the call `from` says. `wall` is the provider's clock, as far as ours agrees with it.
+    /// Listens to what the answer to the call `from` says. `wall` is the provider's clock, as far as ours agrees
+    /// with it.
     pub(super) fn hear(
         &mut self,
         announced: &Announced,
@@ -154,8 +155,8 @@ impl Limits {
     }
 }
 
-/// Whether a reset is as far away as it takes to refill the whole of the quota: then it comes back evenly, and the gate
-/// need not be closed for all that time.
+/// Whether a reset is as far away as it takes to refill the whole of the quota: then it comes back evenly, and the
+/// gate need not be closed for all that time.
 fn is_whole(wait: Duration, quota: Quota) -> bool {
     const SLACK: f64 = 0.2;
     (wait.as_secs_f64() / quota.period.as_secs_f64() - 1.0).abs() <= SLACK

@@ -135,13 +135,13 @@ impl RateLimitLayer {
 
 /// What a call costs.
 impl RateLimitLayer {
-    /// An answer is taken to have so many tokens until it is known how many it has, where the request names no maximum.
-    /// 500 by default.
+    /// An answer is taken to have so many tokens until it is known how many it has, where the request names no
+    /// maximum. 500 by default.
     ///
-    /// That is a page, and more than most answers have. It need not be the most that one may have: what an answer takes
-    /// beyond is owed, and waited off by those who come after; what it does not take goes back. Many times too high keeps
-    /// calls waiting for tokens that nobody uses, and many times too low lets a burst through that the provider
-    /// refuses.
+    /// That is a page, and more than most answers have. It need not be the most that one may have: what an answer
+    /// takes beyond is owed, and waited off by those who come after; what it does not take goes back. Many times
+    /// too high keeps calls waiting for tokens that nobody uses, and many times too low lets a burst through that
+    /// the provider refuses.
     #[must_use]
     pub fn default_output_tokens(self, tokens: u64) -> Self {
         self.set(|settings| settings.default_output = tokens)
@@ -157,8 +157,8 @@ impl RateLimitLayer {
 
 /// What is learned.
 impl RateLimitLayer {
-    /// Whether the headers of answers are read for how the limits stand; by default they are. A 429 closes the gate in
-    /// any case.
+    /// Whether the headers of answers are read for how the limits stand; by default they are. A 429 closes the gate
+    /// in any case.
     #[must_use]
     pub fn learn(self, learn: bool) -> Self {
         self.set(|settings| settings.learn = learn)
@@ -199,8 +199,8 @@ impl RateLimitLayer {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait for their turn; the next one is refused at once. While both wait, batch calls get
-    /// every fifth turn.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait for their turn; the next one is refused at once.
+    /// While both wait, batch calls get every fifth turn.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)

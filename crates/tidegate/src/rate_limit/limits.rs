@@ -109,8 +109,8 @@ impl Limits {
         lack
     }
 
-    /// Sets right what a call had reserved. What it did not use goes back to the quotas that are ours; how the provider
-    /// deals with it is told by the provider. What it used beyond is owed to both.
+    /// Sets right what a call had reserved. What it did not use goes back to the quotas that are ours; how the
+    /// provider deals with it is told by the provider. What it used beyond is owed to both.
     pub(super) fn settle(&mut self, reserved: &Spent, used: &Cost, now: Instant) {
         for (counter, is_own) in self
             .own
@@ -187,6 +187,12 @@ impl Limits {
     /// Whether a quota of this currency and period was configured.
     pub(super) fn is_own(&self, currency: Currency, period: Duration) -> bool {
         self.own.iter().any(|own| own.quota.currency == currency && own.quota.period == period)
+    }
+
+    /// Forgets what is spent and what was said, but not how many calls there were: those under way are told from
+    /// later ones by it.
+    pub(super) fn forget(&mut self, fresh: Self) {
+        *self = Self { spent: self.spent, ..fresh };
     }
 
     /// All that was ever spent.

@@ -100,7 +100,8 @@ impl Line {
 }
 
 impl Settings {
-    /// The refusal of a call that lacks room with `waiting` others of its priority in line, if its waiting would be in vain.
+    /// The refusal of a call that lacks room with `waiting` others of its priority in line, if its waiting would be
+    /// in vain.
     pub(super) fn doomed(
         &self,
         waiting: usize,

@@ -35,21 +35,21 @@
 //!
 //! # Defaults
 //! The burst is the quota itself, a call waits at most 10 s, and at most 1024 of each priority wait. An answer is
-//! taken for 500 tokens where the request names no maximum. A 429 that names no time closes the gate for 1 s. What the
-//! provider announces is listened to, and kept to.
+//! taken for 500 tokens where the request names no maximum. A 429 that names no time closes the gate for 1 s. What
+//! the provider announces is listened to, and kept to.
 //!
 //! # When it says no
 //! The wait would be longer than `max_wait` or than the deadline of the call (said at once, not after waiting, and
-//! what those ahead will take counts), too many wait already, or `on_limit` is `Reject`. A [`Rejection`](crate::Rejection) of
-//! [`Gate::RateLimit`](crate::Gate::RateLimit) with E2001, 429, the quota that lacks room longest
-//! (`tokens per minute`), and the time after which there is room.
+//! what those ahead will take counts), too many wait already, or `on_limit` is `Reject`. A
+//! [`Rejection`](crate::Rejection) of [`Gate::RateLimit`](crate::Gate::RateLimit) with E2001, 429, the quota that
+//! lacks room longest (`tokens per minute`), and the time after which there is room.
 //!
 //! # Tokens
-//! A call *reserves* before it is sent: one request, the tokens of its prompt as an [`Estimate`](crate::Estimate) tells
-//! them, and the most that its answer may have. When the answer has ended, what it really took is kept and the rest goes
-//! back; what it took beyond is owed, and those who come after wait it off. So however wrong the estimate, a quota is
-//! neither overrun for long nor left unused, and calls that go out together cannot each spend the same tokens. What costs
-//! more than a whole quota passes when that is full.
+//! A call *reserves* before it is sent: one request, the tokens of its prompt as an [`Estimate`](crate::Estimate)
+//! tells them, and the most that its answer may have. When the answer has ended, what it really took is kept and
+//! the rest goes back; what it took beyond is owed, and those who come after wait it off. So however wrong the
+//! estimate, a quota is neither overrun for long nor left unused, and calls that go out together cannot each spend
+//! the same tokens. What costs more than a whole quota passes when that is full.
 //!
 //! What was taken is told by the wire ([`ClassifyLayer`](crate::ClassifyLayer) below) through the
 //! [`Meter`](crate::Meter) that the request carries:
@@ -64,39 +64,39 @@
 //! | gets no answer at all | all that was reserved: it may have been written nevertheless |
 //! | is refused below, or leaves before it is sent | nothing |
 //!
-//! Without a wire below all that was reserved is kept. Where no quota is in tokens nothing is estimated and no body is
-//! watched.
+//! Without a wire below all that was reserved is kept. Where no quota is in tokens nothing is estimated and no body
+//! is watched.
 //!
 //! # Streams
-//! A reservation settles when the last byte of the answer has been read, or when its body is dropped. Bodies pass through
-//! untouched.
+//! A reservation settles when the last byte of the answer has been read, or when its body is dropped. Bodies pass
+//! through untouched.
 //!
 //! # What it learns
-//! `Retry-After` and 429 close the gate for everyone, until the latest moment heard. Then it opens with one call after the
-//! other, the first a little late by chance: others were told the same moment. A quota of requests of up to a minute
-//! refills from there, since the burst was the provider's to give.
+//! `Retry-After` and 429 close the gate for everyone, until the latest moment heard. Then it opens with one call
+//! after the other, the first a little late by chance: others were told the same moment. A quota of requests of up
+//! to a minute refills from there, since the burst was the provider's to give.
 //!
-//! Every answer, good or bad, may say how the limits stand ([`Announced`](crate::Announced), in the words of the provider
-//! where a classifier knows them). That is counted beside the configured quotas, and a call needs room in both: a lower
-//! count lowers what may be sent, and a higher one never raises it above what was configured. What was sent since the call
-//! that was answered is taken off. Of a limit in tokens a twentieth is held back, since the provider estimates in its
-//! own way. "Nothing left, reset in 1.5 s" closes the gate for 1.5 s, unless the limit is known to refill evenly; then its
-//! rate is kept. A quota that nobody configured is adopted: at once where its period is told, else once the period
-//! follows from two answers.
+//! Every answer, good or bad, may say how the limits stand ([`Announced`](crate::Announced), in the words of the
+//! provider where a classifier knows them). That is counted beside the configured quotas, and a call needs room in
+//! both: a lower count lowers what may be sent, and a higher one never raises it above what was configured. What
+//! was sent since the call that was answered is taken off. Of a limit in tokens a twentieth is held back, since the
+//! provider estimates in its own way. "Nothing left, reset in 1.5 s" closes the gate for 1.5 s, unless the limit is
+//! known to refill evenly; then its rate is kept. A quota that nobody configured is adopted: at once where its
+//! period is told, else once the period follows from two answers.
 //!
-//! An answer that was overtaken by another, counts that contradict themselves, waits above a day, units that were lost on
-//! the way: all that is ignored, and [counted](Handle::ignored).
+//! An answer that was overtaken by another, counts that contradict themselves, waits above a day, units that were
+//! lost on the way: all that is ignored, and [counted](Handle::ignored).
 //!
 //! # The algorithm
-//! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than
-//! burst + rate x time (a fixed window admits twice its limit across the boundary). Callers wait in a queue,
-//! first come first served within their [`Priority`](crate::Priority), batch calls every fifth turn; only the first in it
+//! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than burst
+//! + rate x time (a fixed window admits twice its limit across the boundary). Callers wait in a queue, first come
+//! first served within their [`Priority`](crate::Priority), batch calls every fifth turn; only the first in it
 //! sleeps, so nobody wakes in vain and nobody jumps ahead.
 //!
-//! All that is decided lies in plain values under a lock that is held for some dozen nanoseconds: what is asked of the
-//! limits is `spend`, `settle`, `refund`, `hear` and `close`, each with data in and a verdict out. They do not know
-//! whose numbers they are: those of one process, of one key, or, where a limit is to be shared by many processes, of a
-//! store that is asked in their place.
+//! All that is decided lies in plain values under a lock that is held for some dozen nanoseconds: what is asked of
+//! the limits is `spend`, `settle`, `refund`, `hear` and `close`, each with data in and a verdict out. They do not
+//! know whose numbers they are: those of one process, of one key, or, where a limit is to be shared by many
+//! processes, of a store that is asked in their place.
 //!
 //! # Mistakes people make
 //! One limiter per worker where the provider counts per account. A limit in front of the retries: then second

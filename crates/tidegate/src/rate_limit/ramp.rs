@@ -11,8 +11,8 @@ pub(super) struct Ramp {
 }
 
 impl Ramp {
-    /// For a gate that was told to stay closed for `wait`, until `until`. As retries do, it adds a tenth of the wait, or
-    /// 50 ms, and never takes anything off. `random` is in 0..1.
+    /// For a gate that was told to stay closed for `wait`, until `until`. As retries do, it adds a tenth of the
+    /// wait, or 50 ms, and never takes anything off. `random` is in 0..1.
     pub(super) fn new(wait: Duration, until: Instant, random: f64) -> Self {
         const LEAST: Duration = Duration::from_millis(50);
         const MOST: Duration = Duration::from_secs(10);

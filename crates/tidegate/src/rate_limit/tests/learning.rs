@@ -191,6 +191,27 @@ async fn calls_under_way_are_taken_off_what_the_provider_says_is_left() {
     assert_eq!(layer.handle().remaining(), Some(3));
 }
 
+/// What is under way when all is forgotten is neither given back to the fresh quotas nor taken for news for ever.
+#[tokio::test(start_paused = true)]
+async fn a_reset_leaves_nothing_behind_of_the_calls_under_way() {
+    let (service, provider, layer) = limited(RateLimitLayer::per_minute(100).tokens_per_minute(10_000));
+    for _ in 0..5 {
+        drop(service.clone().oneshot(request()).await.unwrap());
+    }
+    provider.then(told("100", "70", "18s").after(ms(10)));
+    let slow = tokio::spawn(service.clone().oneshot(request()));
+    tokio::task::yield_now().await;
+    tokio::time::advance(ms(1)).await;
+    layer.handle().reset();
+    let _under_way = service.clone().oneshot(request()).await.unwrap();
+    let tokens = layer.handle().tokens_remaining();
+    drop(slow.await.unwrap().unwrap());
+    assert!(layer.handle().tokens_remaining() <= tokens.map(|tokens| tokens + 2), "nothing was given back");
+    provider.then(told("100", "40", "36s"));
+    drop(service.oneshot(request()).await.unwrap());
+    assert_eq!((layer.handle().remaining(), layer.handle().ignored()), (Some(40), 0));
+}
+
 /// P28: a default cooldown shortened a long one that the server had told, and a second failure did not extend it.
 #[tokio::test(start_paused = true)]
 async fn p28_of_all_that_was_told_the_latest_moment_holds() {
