@@ -63,9 +63,9 @@ impl Rate {
 }
 
 impl Bucket {
-    /// A full bucket; of what was spent before there was one nothing can be given back.
+    /// A full bucket.
     pub(crate) fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, at: now, owed: 0, lows: Lows { lows: [(now, 0); LOWS], count: 1 } }
+        Self { rate, at: now, owed: 0, lows: Lows { lows: [(now, 0); LOWS], count: 0 } }
     }
 
     /// Spends `cost`, or says how long until it can.

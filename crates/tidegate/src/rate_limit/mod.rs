@@ -89,7 +89,7 @@
 //!
 //! # The algorithm
 //! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than burst
-//! + rate x time (a fixed window admits twice its limit across the boundary). Callers wait in a queue, first come
+//! plus rate times time (a fixed window admits twice its limit across the boundary). Callers wait in a queue, first come
 //! first served within their [`Priority`](crate::Priority), batch calls every fifth turn; only the first in it
 //! sleeps, so nobody wakes in vain and nobody jumps ahead.
 //!
