@@ -191,6 +191,22 @@ async fn calls_under_way_are_taken_off_what_the_provider_says_is_left() {
     assert_eq!(layer.handle().remaining(), Some(3));
 }
 
+/// Groq counts requests by the day and tokens by the minute, and only its documents say so.
+#[tokio::test(start_paused = true)]
+async fn in_a_stack_the_headers_are_read_in_the_words_of_its_provider() {
+    for (name, remaining) in [("groq/llama", Some(14_000)), ("openai/gpt-4o", None)] {
+        let (inner, provider) = strict();
+        let stack = crate::ResilienceBuilder::new(name).rate_limit(RateLimitLayer::new()).build();
+        provider.then(
+            Answer::status(200)
+                .header("x-ratelimit-limit-requests", "14400")
+                .header("x-ratelimit-remaining-requests", "14000"),
+        );
+        complete(&mut stack.layer(inner)).await.unwrap();
+        assert_eq!(stack.signals().snapshot().rate_remaining, remaining, "{name}");
+    }
+}
+
 /// What is under way when all is forgotten is neither given back to the fresh quotas nor taken for news for ever.
 #[tokio::test(start_paused = true)]
 async fn a_reset_leaves_nothing_behind_of_the_calls_under_way() {

@@ -174,6 +174,15 @@ async fn p10_what_never_reached_the_wire_is_given_back() {
     assert_eq!(left, (Some(900), Some(9)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn p10_what_was_refused_below_the_wire_is_given_back() {
+    let (wire, inner, provider) = wire();
+    let layer = limit(1_000).quota(10, Duration::from_secs(60));
+    provider.fail_with(|| Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).into());
+    assert!(layer.layer(wire.layer(inner)).oneshot(ask()).await.is_err());
+    assert_eq!((layer.handle().tokens_remaining(), layer.handle().remaining()), (Some(1_000), Some(10)));
+}
+
 /// In the order RateLimit, Retry, CircuitBreaker a call could be refused after its first attempt had been sent, and
 /// all of it was given back.
 #[tokio::test(start_paused = true)]
