@@ -19,6 +19,7 @@ mod payload;
 mod rejection;
 mod scan;
 mod trail;
+mod translate;
 mod upload;
 
 pub use classify::{Classify, StatusClassifier};
@@ -33,6 +34,7 @@ pub use payload::{Collect, Payload};
 pub use rejection::{Gate, Rejection};
 pub use scan::{Pulse, Scan, Stop, StreamState, Usage};
 pub use trail::{Step, Trail, Verdict};
+pub use translate::{Interpret, Manner, Translate, Translation, Untranslatable};
 pub use upload::UploadError;
 
 /// Any error that can travel between services.

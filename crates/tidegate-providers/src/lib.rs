@@ -64,12 +64,14 @@ mod expected;
 mod go_duration;
 mod limit;
 mod meaning;
+mod models;
 mod phrases;
 mod provider;
 mod resets;
 mod spoken;
 pub mod stream;
 mod told;
+pub mod translate;
 mod vocabulary;
 mod words;
 
