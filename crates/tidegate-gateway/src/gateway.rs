@@ -11,7 +11,7 @@ use tidegate::{ReqwestService, ResilienceBuilder, ResilienceConfig};
 
 use crate::config::{ANY, Config, ConfigError, Route, TargetName};
 use crate::pages::{self, Board, Gates};
-use crate::proxy::{Chain, Proxy, Stack, Table, Target};
+use crate::proxy::{Chain, Proxy, Stack, Table, Target, target};
 use crate::server::{self, Running};
 
 /// A gateway that is ready to listen.
@@ -134,7 +134,7 @@ impl Stacks<'_> {
         };
         let missing = || ConfigError::new("providers", format!("`{}` is missing", name.provider));
         let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
-        Ok((Arc::clone(&name.name), Target::new(name, route.endpoint, provider, stack)?))
+        Ok((Arc::clone(&name.name), target(name, route.endpoint, provider, stack)?))
     }
 }
 

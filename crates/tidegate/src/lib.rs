@@ -44,6 +44,8 @@ pub mod retry;
 pub mod stack;
 #[cfg(feature = "timeout")]
 pub mod timeout;
+#[cfg(feature = "translate")]
+pub mod translate;
 
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod alarm;
@@ -66,7 +68,12 @@ mod key;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[allow(dead_code, reason = "the gates take it up one by one")]
 mod keyed;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "rate-limit",
+    feature = "translate"
+))]
 mod refusal;
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod replay;
@@ -85,8 +92,8 @@ pub use http_service::HttpService;
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     BoxError, Category, Cause, Classify, Clock, Continuation, Continue, Deadline, Elapsed, Envelope,
-    ErrorCode, Failure, Gate, Hint, HintSource, Outcome, Payload, Rejection, Scope, Splice, StatusClassifier,
-    Step, Trail, Verdict,
+    ErrorCode, Failure, Gate, Hint, HintSource, Interpret, Manner, Outcome, Payload, Rejection, Scope,
+    Splice, StatusClassifier, Step, Trail, Translate, Translation, Untranslatable, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
@@ -113,3 +120,5 @@ pub use retry::RetryLayer;
 pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
 #[cfg(feature = "timeout")]
 pub use timeout::TimeoutLayer;
+#[cfg(feature = "translate")]
+pub use translate::TranslateLayer;

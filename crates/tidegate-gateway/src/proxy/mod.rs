@@ -31,7 +31,7 @@ use self::ending::Ending;
 use self::refusal::CODE;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::table::Table;
-pub(crate) use self::target::{Stack, Target};
+pub(crate) use self::target::{Stack, Target, target};
 use crate::endpoint::Endpoint;
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");

@@ -51,7 +51,7 @@
 //!
 //! # When it says no
 //!
-//! What would change its meaning is an [`Untranslatable`](tidegate_core::Untranslatable) that names the field: `n` above
+//! What would change its meaning is an [`Untranslatable`] that names the field: `n` above
 //! 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`, `response_format` without a schema, old
 //! `functions`, tools and files of the provider's own; on the other side `top_k`, `container`, `mcp_servers`, server
 //! tools, images in tool results. What only advises or keeps records (`seed`, `store`, `metadata`, `service_tier`,
