@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─▶ read the body, up to the limit ─▶ which model? ─▶ which chain? ─▶ Fallback ─▶ target ─▶ its stack ─▶ provider
 //!                                                                                        │
-//!                                        address, model and credentials are exchanged ───┘
+//!                             dialect, address, model and credentials are exchanged ───┘
 //! ```
 //!
 //! The body of a request is read whole, since it may have to be sent again; that of an answer passes frame by frame.

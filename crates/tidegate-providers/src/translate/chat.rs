@@ -127,8 +127,12 @@ impl Message {
 }
 
 impl Part {
+    pub(super) fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), ..Self::default() }
+    }
+
     pub(super) fn text(text: String) -> Self {
-        Self { kind: "text".to_owned(), text: Some(text), ..Self::default() }
+        Self { text: Some(text), ..Self::of("text") }
     }
 }
 

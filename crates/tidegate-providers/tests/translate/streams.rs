@@ -162,6 +162,25 @@ fn reasoning_text_and_several_calls_get_a_block_each() {
     );
 }
 
+/// Blocks are numbered with the texts between them, calls by themselves.
+#[test]
+fn several_calls_of_messages_are_numbered_from_zero() {
+    let event = |event: Value| format!("data: {event}\n\n");
+    let call = |index: u64, id: &str| {
+        let block = json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+        let delta = json!({"type": "input_json_delta", "partial_json": "{}"});
+        event(json!({"type": "content_block_start", "index": index, "content_block": block}))
+            + &event(json!({"type": "content_block_delta", "index": index, "delta": delta}))
+            + &event(json!({"type": "content_block_stop", "index": index}))
+    };
+    let text = stream(for_chat(), (call(1, "a") + &call(4, "b")).as_bytes(), &[]);
+    let calls: Vec<_> =
+        told(&text).iter().map(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0].clone()).collect();
+    let numbers: Vec<_> = calls.iter().map(|call| call["index"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 0, 1, 1], "{text}");
+    assert_eq!((&calls[0]["id"], &calls[2]["id"]), (&"a".into(), &"b".into()));
+}
+
 #[test]
 fn a_call_without_arguments_is_told_with_none() {
     let start = json!({"type": "content_block_start", "index": 3, "content_block": {"type": "tool_use", "id": "t", "name": "now", "input": {}}});
