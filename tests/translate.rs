@@ -192,6 +192,18 @@ async fn what_cannot_be_translated_is_refused_by_its_name_or_asked_of_another() 
     assert_eq!((asked(&other)["n"].as_u64(), native.log().calls()), (Some(2), 0));
 }
 
+/// Nobody unpacks what was asked for unpacked.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_a_failure_of_its_provider() {
+    let packed = claude(Reply::raw(&b"\x1f\x8b"[..]).header("content-encoding", "gzip")).await;
+    let other = gpt(Reply::text("readable")).await;
+    let alone = setup(CHAT, "", &[("anthropic", &packed)]).await;
+    let seen = ask(&alone, CHAT, &question(false)).await;
+    assert_eq!((seen.status, seen.header("x-tidegate-code")), (502, "E3001"));
+    let chain = setup(CHAT, "", &[("anthropic", &packed), ("openai", &other)]).await;
+    assert_eq!(ask(&chain, CHAT, &question(false)).await.header("x-tidegate-target"), "openai/openai-model");
+}
+
 /// P21: before the first token an error with a status, after it an error event of the caller's dialect.
 #[tokio::test]
 async fn p21_a_stream_that_fails_or_breaks_ends_in_an_error_of_the_callers_dialect() {

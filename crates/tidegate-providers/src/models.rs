@@ -54,6 +54,11 @@ pub(crate) fn limits_completion(target: &str) -> bool {
     matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
+/// Whether a stream has to be asked to tell its usage. Mistral tells it unasked, and refuses fields it does not know.
+pub(crate) fn has_to_be_asked_for_usage(target: &str) -> bool {
+    Provider::named(target) != Provider::Mistral
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

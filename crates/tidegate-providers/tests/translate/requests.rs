@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_core::Translate;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
@@ -343,5 +344,100 @@ fn depth_without_end_is_refused() {
         let mut head = http::Request::new(()).into_parts().0;
         assert!(ChatToMessages::new(SOMEBODY).request(&mut head, body.as_bytes()).is_err());
         assert!(MessagesToChat::new(SOMEBODY).request(&mut head, body.as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn the_usage_of_a_stream_is_asked_for_unless_it_is_told_unasked() {
+    let asked = json!({"messages": [], "stream": true});
+    let of = |target: &str| body(translate(&MessagesToChat::new(target), &asked));
+    assert_eq!(of("openai/gpt-4o")["stream_options"], json!({"include_usage": true}));
+    assert_eq!(of("mistral/mistral-large").get("stream_options"), None);
+}
+
+/// Names and words that mean something somewhere, in places where they do not.
+fn odd() -> impl Strategy<Value = Value> {
+    let word = || {
+        prop::sample::select(vec![
+            "messages",
+            "role",
+            "user",
+            "assistant",
+            "tool",
+            "system",
+            "content",
+            "type",
+            "text",
+            "tool_calls",
+            "function",
+            "name",
+            "arguments",
+            "id",
+            "tool_use",
+            "tool_result",
+            "tool_use_id",
+            "input",
+            "image",
+            "image_url",
+            "url",
+            "source",
+            "base64",
+            "data",
+            "media_type",
+            "data:image/png;base64,A",
+            "tools",
+            "tool_choice",
+            "temperature",
+            "max_tokens",
+            "stop",
+            "thinking",
+            "reasoning_effort",
+            "high",
+            "budget_tokens",
+            "{}",
+            "choices",
+            "message",
+            "finish_reason",
+            "usage",
+            "error",
+            "index",
+            "delta",
+            "content_block",
+            "content_block_start",
+        ])
+    };
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(word().prop_map(str::to_owned), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever is asked or answered, it is translated or refused.
+    #[test]
+    fn nothing_panics(odd in odd(), messages in prop::collection::vec(odd(), 0..3)) {
+        let asked = json!({"messages": messages, "tools": odd, "tool_choice": odd, "thinking": odd});
+        for body in [&odd, &asked] {
+            let _ = translate(&ChatToMessages::new(SOMEBODY), body);
+            let _ = translate(&MessagesToChat::new(SOMEBODY), body);
+            for mut answer in [super::for_chat(), super::for_messages()] {
+                let text = body.to_string();
+                let _ = answer.whole(http::StatusCode::OK, text.as_bytes());
+                let _ = answer.whole(http::StatusCode::BAD_GATEWAY, text.as_bytes());
+                let mut out = bytes::BytesMut::new();
+                let _ = answer.events(format!("data: {text}\n\n").as_bytes(), &mut out);
+                answer.end(&mut out);
+            }
+        }
     }
 }

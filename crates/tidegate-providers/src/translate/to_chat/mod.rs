@@ -11,7 +11,7 @@ use self::conversation::conversation;
 use super::chat::{Function, JsonSchema, Message, ResponseFormat, StreamOptions, Tool};
 use super::fields::{Content, Fields, Raw, Refused, foreign, malformed};
 use super::messages::{self, Block, Metadata, OutputConfig, Thinking, ToolChoice};
-use crate::models::{limits_completion, takes_effort};
+use crate::models::{has_to_be_asked_for_usage, limits_completion, takes_effort};
 
 #[derive(Serialize)]
 struct Request {
@@ -88,7 +88,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         user: metadata.and_then(|metadata| metadata.user_id),
         stream,
         // A message always tells what it cost.
-        stream_options: (stream == Some(true)).then_some(StreamOptions { include_usage: true }),
+        stream_options: (stream == Some(true) && has_to_be_asked_for_usage(target))
+            .then_some(StreamOptions { include_usage: true }),
         reasoning_effort: effort,
         response_format: config.format.map(response_format).transpose()?,
     };
