@@ -21,7 +21,7 @@
 //! one [`Outcome`], and the layers decide on that alone. *A stream is not over at its head*: what a call
 //! holds it holds until the last byte of its answer, wherever that is dropped.
 //!
-//! A target that does not speak the dialect of the callers is asked in its own through [`translate`], between the
+//! A target that does not speak the dialect of the callers is asked in its own through `TranslateLayer`, between the
 //! fallback and its stack.
 //!
 //! Every layer is a `Service<http::Request<_>>` that answers `http::Response<impl Body>`; its error is
