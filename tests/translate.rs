@@ -192,6 +192,21 @@ async fn what_cannot_be_translated_is_refused_by_its_name_or_asked_of_another() 
     assert_eq!((asked(&other)["n"].as_u64(), native.log().calls()), (Some(2), 0));
 }
 
+/// Callers send thoughts back, and Anthropic takes none but its own: where it may be asked next, they are kept.
+#[tokio::test]
+async fn thoughts_are_told_unless_a_native_target_would_get_them_back() {
+    let chunk =
+        json!({"choices": [{"index": 0, "message": {"content": "Ebb.", "reasoning_content": "The moon."}}]});
+    let thinking = gpt(Reply::raw(chunk.to_string()).header("content-type", "application/json")).await;
+    let native = claude(Reply::status(503)).await;
+    let alone = setup(MESSAGES, "", &[("openai", &thinking)]).await;
+    let content = ask(&alone, MESSAGES, &question(false)).await.json()["content"].clone();
+    assert_eq!((&content[0]["thinking"], &content[1]["text"]), (&"The moon.".into(), &"Ebb.".into()));
+    let mixed = setup(MESSAGES, "", &[("anthropic", &native), ("openai", &thinking)]).await;
+    let content = ask(&mixed, MESSAGES, &question(false)).await.json()["content"].clone();
+    assert_eq!(content, json!([{"type": "text", "text": "Ebb."}]));
+}
+
 /// Nobody unpacks what was asked for unpacked.
 #[tokio::test]
 async fn an_answer_that_cannot_be_read_is_a_failure_of_its_provider() {

@@ -43,11 +43,12 @@ struct Address {
     is_translated: bool,
 }
 
-/// Who is asked for `name` on behalf of the callers of `endpoint`.
+/// Who is asked for `name` on behalf of the callers of `endpoint`. In a mixed chain somebody speaks their dialect.
 pub(crate) fn target(
     name: &TargetName,
     endpoint: Endpoint,
     provider: &Provider,
+    is_mixed: bool,
     stack: Stack,
 ) -> Result<Target, ConfigError> {
     let spoken = provider.dialect();
@@ -61,7 +62,10 @@ pub(crate) fn target(
     }
     let translate = match (endpoint.dialect(), spoken) {
         (Dialect::OpenAi, Dialect::Anthropic) => TranslateLayer::new(ChatToMessages::new(&name.name)),
-        (Dialect::Anthropic, Dialect::OpenAi) => TranslateLayer::new(MessagesToChat::new(&name.name)),
+        // Thoughts that are not signed would make the native target refuse the next question.
+        (Dialect::Anthropic, Dialect::OpenAi) => {
+            TranslateLayer::new(MessagesToChat::new(&name.name).keep_thoughts(is_mixed))
+        }
         _ => TranslateLayer::disabled(),
     };
     let model = serde_json::Value::from(&*name.model).to_string();

@@ -20,8 +20,8 @@ struct Answer<'a> {
     usage: Value,
 }
 
-/// `None` if `body` is no answer, or calls a tool in a way that cannot be told.
-pub(super) fn read(body: &[u8]) -> Option<Vec<u8>> {
+/// `None` if `body` is no answer, or calls a tool in a way that cannot be told. Thoughts may be kept back.
+pub(super) fn read(body: &[u8], keeps_thoughts: bool) -> Option<Vec<u8>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     let choice = answer["choices"].as_array()?.first()?;
     // Reasons that tell of a failure, and not of an answer.
@@ -30,7 +30,7 @@ pub(super) fn read(body: &[u8]) -> Option<Vec<u8>> {
     }
     let message = &choice["message"];
     let mut content = Vec::new();
-    if let Some(thoughts) = reasoning(message) {
+    if let Some(thoughts) = reasoning(message).filter(|_| !keeps_thoughts) {
         let (thinking, signature) = (Some(thoughts.to_owned()), Some(String::new()));
         content.push(Block { thinking, signature, ..Block::of("thinking") });
     }

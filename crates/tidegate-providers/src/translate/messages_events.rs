@@ -22,6 +22,8 @@ use crate::stream::Event;
 pub(super) struct MessagesEvents {
     /// The provider is known to say `[DONE]`, so that an end without it is none.
     says_done: bool,
+    /// Nobody is told what was thought, only that it was.
+    pub(super) keeps_thoughts: bool,
     has_begun: bool,
     has_ended: bool,
     /// The block that has begun and not ended.
@@ -51,8 +53,8 @@ struct Call {
 const MAX_CALLS: usize = 1024;
 
 impl MessagesEvents {
-    pub(super) fn new(says_done: bool) -> Self {
-        Self { says_done, ..Self::default() }
+    pub(super) fn new(says_done: bool, keeps_thoughts: bool) -> Self {
+        Self { says_done, keeps_thoughts, ..Self::default() }
     }
 
     fn begin_message(&mut self, chunk: &Value, out: &mut BytesMut) {
@@ -161,8 +163,10 @@ impl Retell for MessagesEvents {
         }
         self.begin_message(&chunk, out);
         let said = &choice["delta"];
-        if let Some(text) = reasoning(said) {
-            self.think(text, out);
+        match reasoning(said) {
+            Some(_) if self.keeps_thoughts => self.ping(out),
+            Some(text) => self.think(text, out),
+            None => {}
         }
         // What the model itself declines, it declines in words.
         let refusal = said["refusal"].as_str().unwrap_or_default();

@@ -65,6 +65,8 @@
 //! # Mistakes people make
 //!
 //! - Translating for OpenAI's dialect what the provider speaks itself at another URL.
+//! - Telling the thoughts of one provider to a caller who will send them to another: see
+//!   [`keep_thoughts`](MessagesToChat::keep_thoughts).
 //! - Expecting prompt caching and signed thoughts to survive: they belong to one provider.
 
 mod chat;
@@ -100,6 +102,7 @@ pub struct ChatToMessages {
 #[derive(Clone, Debug)]
 pub struct MessagesToChat {
     target: Box<str>,
+    keeps_thoughts: bool,
 }
 
 impl ChatToMessages {
@@ -125,7 +128,16 @@ impl MessagesToChat {
     /// model takes a `reasoning_effort`.
     #[must_use]
     pub fn new(target: &str) -> Self {
-        Self { target: target.into() }
+        Self { target: target.into(), keeps_thoughts: false }
+    }
+
+    /// Tells the caller nothing of what the model thought, and pings instead. Off by default.
+    ///
+    /// For a chain in which Anthropic is asked natively as well: the caller sends thoughts back with its next question,
+    /// and Anthropic refuses those that it has not signed.
+    #[must_use]
+    pub fn keep_thoughts(self, keep: bool) -> Self {
+        Self { keeps_thoughts: keep, ..self }
     }
 }
 
@@ -148,7 +160,7 @@ impl Translate for MessagesToChat {
         let body = to_chat::request(body, &self.target)?;
         leave("anthropic-", &mut head.headers);
         let provider = Provider::named(&self.target);
-        let tongue = Tongue::Messages(MessagesEvents::new(provider.sends_done()));
+        let tongue = Tongue::Messages(MessagesEvents::new(provider.sends_done(), self.keeps_thoughts));
         Ok(Translation { body, answer: Box::new(Reply::new(tongue, provider)) })
     }
 }

@@ -79,7 +79,7 @@ impl Tongue {
     fn answer(&self, body: &[u8], created: u64) -> Option<Bytes> {
         match self {
             Self::Chat(_) => chat_answer::read(body, created).map(|answer| answer.to_string().into()),
-            Self::Messages(_) => messages_answer::read(body).map(Bytes::from),
+            Self::Messages(events) => messages_answer::read(body, events.keeps_thoughts).map(Bytes::from),
         }
     }
 

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use tidegate_core::{Interpret, Scan, Stop, StreamState};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
+use tidegate_providers::translate::MessagesToChat;
 
-use super::{fixture, for_chat, for_messages, for_messages_of, stream, told};
+use super::{fixture, for_chat, for_messages, for_messages_of, stream, told, translate};
 
 /// A stream of one dialect, and who has to hear it in the other.
 struct Case {
@@ -202,6 +203,20 @@ fn thinking_and_pings_are_told() {
         "{text}"
     );
     assert!(text.contains(": ping\n\n") && !text.contains("c2lnbmF0dXJl"), "{text}");
+}
+
+/// Anthropic refuses thoughts that it has not signed, and callers send back all that they were told.
+#[test]
+fn thoughts_can_be_kept_from_a_caller_who_would_send_them_elsewhere() {
+    let translator = MessagesToChat::new("deepseek/deepseek-reasoner").keep_thoughts(true);
+    let answer = || translate(&translator, &json!({"messages": [], "stream": true})).unwrap().answer;
+    let text = stream(answer(), &fixture("streams/deepseek_reasoning.sse"), &[]);
+    assert!(!text.contains("thinking") && text.contains("Ebb") && text.contains("event: ping"), "{text}");
+    let body =
+        json!({"choices": [{"message": {"content": "Ebb", "reasoning_content": "The moon."}}]}).to_string();
+    let whole = answer().whole(http::StatusCode::OK, body.as_bytes()).unwrap();
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(whole["content"], json!([{"type": "text", "text": "Ebb"}]));
 }
 
 /// A stream that was cut must look cut.
