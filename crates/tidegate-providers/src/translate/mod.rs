@@ -40,7 +40,7 @@
 //! | `temperature` | `temperature` | 0 to 1 there |
 //! | `top_p`, `stream`, `model` | the same | |
 //! | `safety_identifier`, `user` | `metadata.user_id` | |
-//! | `stream_options.include_usage` | | messages always tell their usage; it is always asked for of a chat |
+//! | `stream_options.include_usage` | | messages always tell their usage; it is asked for of a chat, but of Mistral's, which tells it unasked |
 //! | `response_format` with a schema | `output_config.format` | |
 //! | `reasoning_effort` | `thinking`, `output_config.effort` | as the model of the target takes it, else left out |
 //! | `finish_reason` stop, length, tool_calls, content_filter | end_turn, max_tokens, tool_use, refusal | |

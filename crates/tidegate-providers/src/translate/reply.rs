@@ -57,6 +57,7 @@ pub(super) fn too_much(of: &str) -> Failure {
 
 /// It is no answer in the target's dialect, or none that can be told in the other.
 fn unreadable() -> Failure {
+    // Not the provider's word, which there is none of: ours says what was in the way.
     Failure { provider_code: Some("unreadable_answer".into()), ..Failure::new(ErrorCode::ServerError) }
 }
 
