@@ -18,6 +18,8 @@ const KEY: &str = "only-the-gateway-knows";
 struct Cast {
     dialect: &'static str,
     path: &'static str,
+    /// Where the other dialect is spoken, in which the same is asked as `translated-...`.
+    other_path: &'static str,
     provider: fn() -> Provider,
     tool_call: &'static str,
     tool_call_stream: &'static str,
@@ -30,6 +32,7 @@ const CASTS: [Cast; 2] = [
     Cast {
         dialect: "openai",
         path: "/v1/chat/completions",
+        other_path: "/v1/messages",
         provider: Provider::openai,
         tool_call: include_str!("openai_tool_call.json"),
         tool_call_stream: include_str!(
@@ -41,6 +44,7 @@ const CASTS: [Cast; 2] = [
     Cast {
         dialect: "anthropic",
         path: "/v1/messages",
+        other_path: "/v1/chat/completions",
         provider: Provider::anthropic,
         tool_call: include_str!("anthropic_tool_call.json"),
         tool_call_stream: include_str!(
@@ -89,13 +93,14 @@ impl Cast {
         ]
     }
 
-    /// The lines of the file for `model`, which is a provider of its own.
+    /// The lines of the file for `model`, which is a provider of its own and is asked in both dialects.
     fn lines(&self, model: &str, base_url: &str) -> String {
-        let Self { dialect, path, .. } = self;
+        let Self { dialect, path, other_path, .. } = self;
         let provider = format!("{dialect}-{model}");
         format!(
             "[providers.{provider}]\nbase_url = \"{base_url}\"\ndialect = \"{dialect}\"\napi_key_env = \"STAGE_KEY\"\n\
-             [[routes]]\npath = \"{path}\"\nmodel = \"{model}\"\nchain = [\"{provider}/{model}\"]\n"
+             [[routes]]\npath = \"{path}\"\nmodel = \"{model}\"\nchain = [\"{provider}/{model}\"]\n\
+             [[routes]]\npath = \"{other_path}\"\nmodel = \"translated-{model}\"\nchain = [\"{provider}/{model}\"]\n"
         )
     }
 }

@@ -36,6 +36,8 @@ def setUpModule():
 
 
 class OpenAi(unittest.TestCase):
+    PREFIX = ""
+    CALL_ID = "call_1"
     TOOLS = [{"type": "function", "function": {"name": "tide_at", "parameters": PARAMETERS}}]
 
     def setUp(self):
@@ -43,7 +45,7 @@ class OpenAi(unittest.TestCase):
         self.addCleanup(self.client.close)
 
     def ask(self, model, **more):
-        return self.client.chat.completions.create(model=model, messages=MESSAGES, **more)
+        return self.client.chat.completions.create(model=self.PREFIX + model, messages=MESSAGES, **more)
 
     def listen(self, model):
         """The words that came, and the error that ended them."""
@@ -73,7 +75,7 @@ class OpenAi(unittest.TestCase):
 
     def test_a_tool_call_in_a_stream(self):
         with self.client.chat.completions.stream(
-            model="streams-a-tool-call", messages=MESSAGES, tools=self.TOOLS
+            model=self.PREFIX + "streams-a-tool-call", messages=MESSAGES, tools=self.TOOLS
         ) as stream:
             choice = stream.get_final_completion().choices[0]
         self.assertEqual(choice.finish_reason, "tool_calls")
@@ -81,7 +83,7 @@ class OpenAi(unittest.TestCase):
 
     def assert_asks_for_the_tide(self, message):
         (call,) = message.tool_calls
-        self.assertEqual((call.id, call.function.name), ("call_1", "tide_at"))
+        self.assertEqual((call.id, call.function.name), (self.CALL_ID, "tide_at"))
         self.assertEqual(json.loads(call.function.arguments), {"port": "Brest"})
 
     def test_429_is_a_rate_limit_error(self):
@@ -125,6 +127,8 @@ class OpenAi(unittest.TestCase):
 
 
 class Anthropic(unittest.TestCase):
+    PREFIX = ""
+    CALL_ID = "toolu_1"
     TOOLS = [{"name": "tide_at", "input_schema": PARAMETERS}]
 
     def setUp(self):
@@ -132,10 +136,10 @@ class Anthropic(unittest.TestCase):
         self.addCleanup(self.client.close)
 
     def ask(self, model, **more):
-        return self.client.messages.create(model=model, max_tokens=100, messages=MESSAGES, **more)
+        return self.client.messages.create(model=self.PREFIX + model, max_tokens=100, messages=MESSAGES, **more)
 
     def stream(self, model, **more):
-        return self.client.messages.stream(model=model, max_tokens=100, messages=MESSAGES, **more)
+        return self.client.messages.stream(model=self.PREFIX + model, max_tokens=100, messages=MESSAGES, **more)
 
     def listen(self, model):
         """The words that came, and the error that ended them."""
@@ -168,7 +172,7 @@ class Anthropic(unittest.TestCase):
 
     def assert_asks_for_the_tide(self, answer):
         call = answer.content[-1]
-        self.assertEqual((answer.stop_reason, call.type, call.id), ("tool_use", "tool_use", "toolu_1"))
+        self.assertEqual((answer.stop_reason, call.type, call.id), ("tool_use", "tool_use", self.CALL_ID))
         self.assertEqual((call.name, call.input), ("tide_at", {"port": "Brest"}))
 
     def test_429_is_a_rate_limit_error(self):
@@ -213,6 +217,20 @@ class Anthropic(unittest.TestCase):
 
     def assert_is(self, kind, error):
         self.assertEqual(error.body["error"]["type"], kind)
+
+
+class OpenAiOfAnthropic(OpenAi):
+    """All of it once more, with providers that speak Anthropic's dialect only."""
+
+    PREFIX = "translated-"
+    CALL_ID = "toolu_1"
+
+
+class AnthropicOfOpenAi(Anthropic):
+    """All of it once more, with providers that speak OpenAI's dialect only."""
+
+    PREFIX = "translated-"
+    CALL_ID = "call_1"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
-use crate::{ErrorCode, Outcome, Rejection};
+use crate::{ErrorCode, Outcome, Rejection, Untranslatable, chain};
 
 /// The protocol's error body: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
 ///
@@ -41,6 +41,9 @@ impl Envelope {
     /// their text may hold addresses and credentials.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
+        if let Some(untranslatable) = chain(error).find_map(<dyn Error>::downcast_ref::<Untranslatable>) {
+            return Self::new(untranslatable.rejection().code(), untranslatable.to_string());
+        }
         if let Some(rejection) = Rejection::find(error) {
             return rejection.into();
         }

@@ -26,6 +26,7 @@ mod priority;
 mod rejection;
 mod scan;
 mod trail;
+mod translate;
 mod upload;
 
 pub use announced::{Allowance, Announced, Currency, Reset};
@@ -46,6 +47,7 @@ pub use priority::Priority;
 pub use rejection::{Gate, Rejection};
 pub use scan::{Pulse, Scan, Stop, StreamState, Usage};
 pub use trail::{Step, Trail, Verdict};
+pub use translate::{Interpret, Manner, Translate, Translation, Untranslatable};
 pub use upload::UploadError;
 
 /// Any error that can travel between services.

@@ -31,6 +31,8 @@ pub enum Gate {
     Backpressure,
     /// The deadline of the call leaves no time to ask.
     Deadline,
+    /// The request cannot be said in the dialect of the target.
+    Translate,
 }
 
 impl Rejection {
@@ -123,6 +125,7 @@ impl Gate {
             Self::RateLimit => "rate_limit",
             Self::Backpressure => "backpressure",
             Self::Deadline => "deadline",
+            Self::Translate => "translate",
         }
     }
 
@@ -132,6 +135,7 @@ impl Gate {
             Self::RateLimit => "rate limit reached",
             Self::Backpressure => "too many calls in flight",
             Self::Deadline => "deadline leaves no time to ask",
+            Self::Translate => "request cannot be translated",
         }
     }
 }
@@ -145,7 +149,7 @@ impl fmt::Display for Rejection {
         let Some(wait) = self.retry_after else { return Ok(()) };
         f.write_str(match self.gate {
             Gate::CircuitBreaker => " for another ",
-            Gate::RateLimit | Gate::Backpressure | Gate::Deadline => ", retry after ",
+            Gate::RateLimit | Gate::Backpressure | Gate::Deadline | Gate::Translate => ", retry after ",
         })?;
         match wait.as_secs() {
             10.. => write!(f, "{}s", wait.as_secs()),

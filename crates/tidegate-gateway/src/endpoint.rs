@@ -47,7 +47,17 @@ impl Endpoint {
         }
     }
 
-    /// What a provider must speak to be asked.
+    /// Where to ask a provider that speaks `spoken`: here, or where its own dialect has the same. `None` if it has not.
+    pub(crate) fn asked_in(self, spoken: Dialect) -> Option<Self> {
+        match (self, spoken) {
+            _ if self.dialect() == spoken => Some(self),
+            (Self::ChatCompletions, Dialect::Anthropic) => Some(Self::Messages),
+            (Self::Messages, Dialect::OpenAi) => Some(Self::ChatCompletions),
+            _ => None,
+        }
+    }
+
+    /// What callers speak here.
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
             Self::ChatCompletions | Self::Embeddings => Dialect::OpenAi,

@@ -10,9 +10,9 @@ use reqwest::redirect::Policy;
 use tidegate::fallback::AnswerCache;
 use tidegate::{ReqwestService, ResilienceBuilder, ResilienceConfig};
 
-use crate::config::{ANY, Config, ConfigError, LastResort, Route, TargetName};
+use crate::config::{ANY, Config, ConfigError, LastResort, Provider, Route, TargetName};
 use crate::pages::{self, Board, Gates};
-use crate::proxy::{Chain, Proxy, Stack, Table, Target};
+use crate::proxy::{Chain, Proxy, Stack, Table, Target, target};
 use crate::server::{self, Running};
 
 /// A gateway that is ready to listen.
@@ -143,7 +143,11 @@ impl Stacks<'_> {
         };
         let missing = || ConfigError::new("providers", format!("`{}` is missing", name.provider));
         let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
-        Ok((Arc::clone(&name.name), Target::new(name, route.endpoint, provider, stack)?))
+        let is_mixed = route.chain.iter().any(|other| {
+            let speaks = self.config.providers.get(&other.provider).map(Provider::dialect);
+            speaks == Some(route.endpoint.dialect())
+        });
+        Ok((Arc::clone(&name.name), target(name, route.endpoint, provider, is_mixed, stack)?))
     }
 }
 

@@ -73,6 +73,7 @@ mod fields;
 mod go_duration;
 mod limit;
 mod meaning;
+mod models;
 mod phrases;
 mod prompt;
 mod provider;
@@ -82,6 +83,7 @@ pub mod stream;
 #[cfg(feature = "tiktoken")]
 mod tiktoken;
 mod told;
+pub mod translate;
 mod usage;
 mod vocabulary;
 mod words;

@@ -21,6 +21,9 @@
 //! one [`Outcome`], and the layers decide on that alone. *A stream is not over at its head*: what a call
 //! holds it holds until the last byte of its answer, wherever that is dropped.
 //!
+//! A target that does not speak the dialect of the callers is asked in its own through `TranslateLayer`, between the
+//! fallback and its stack.
+//!
 //! Every layer is a `Service<http::Request<_>>` that answers `http::Response<impl Body>`; its error is
 //! [`BoxError`]. When a layer says no, the error is a [`Rejection`], found with [`Rejection::find`].
 
@@ -44,6 +47,8 @@ pub mod retry;
 pub mod stack;
 #[cfg(feature = "timeout")]
 pub mod timeout;
+#[cfg(feature = "translate")]
+pub mod translate;
 
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod alarm;
@@ -71,7 +76,12 @@ mod key;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[allow(dead_code, reason = "the gates take it up one by one")]
 mod keyed;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "rate-limit",
+    feature = "translate"
+))]
 mod refusal;
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod replay;
@@ -111,8 +121,8 @@ pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     Allowance, Announced, Attempt, AttemptBudget, BoxError, ByLength, Category, Cause, Classify, Clock,
     Continue, Currency, Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Gate, Hint,
-    HintSource, Meter, Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice,
-    StatusClassifier, Step, Trail, Unfit, Verdict,
+    HintSource, Interpret, Manner, Meter, Metered, Outcome, Payload, Priority, Rejection, Reset, Rewritten,
+    Scope, Splice, StatusClassifier, Step, Trail, Translate, Translation, Unfit, Untranslatable, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
@@ -139,3 +149,5 @@ pub use retry::{RetryLayer, RetryOverride};
 pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
 #[cfg(feature = "timeout")]
 pub use timeout::TimeoutLayer;
+#[cfg(feature = "translate")]
+pub use translate::TranslateLayer;

@@ -37,8 +37,15 @@
 //! route takes any model under the policy `default`; in a policy a part that is not named is off, and so is all of
 //! `default` if there is none. The `AI_LIB_*` variables of [`tidegate::config`] overrule every policy.
 //!
+//! # Dialects
+//! A chain under `/v1/chat/completions` or `/v1/messages` may mix providers of the dialects `openai` and `anthropic`:
+//! where a provider speaks the other one, requests and answers are translated (see [`tidegate::translate`]). What a
+//! translated model thought is not told under `/v1/messages` if the chain asks Anthropic natively, too: the caller would
+//! send it back, and Anthropic refuses thoughts that are not its own. A provider of the dialect `gemini` cannot be asked
+//! yet; its OpenAI-compatible URL can.
+//!
 //! # When it says no
-//! An unknown key, an unknown name, a number out of range, a provider that does not speak what a route asks: in
+//! An unknown key, an unknown name, a number out of range, a provider that cannot be asked what a route asks: in
 //! one line with the key at fault and, where something is like it, what may have been meant. Keys are read from
 //! the environment only, and no message repeats one.
 //!

@@ -132,20 +132,17 @@ impl TargetName {
             let others = instead(provider, providers.keys().map(String::as_str));
             return Err(format!("unknown provider `{provider}`{others}"));
         };
-        if spoken != endpoint.dialect() {
+        if endpoint.asked_in(spoken).is_none() {
             return Err(foreign(provider, spoken, endpoint));
         }
         Ok(Self { name: text.into(), provider: provider.to_owned(), model: model.to_owned() })
     }
 }
 
-/// The provider does not speak what the endpoint asks in; with the way out.
+/// The provider does not speak what the endpoint asks in, nor anything it could be translated to; with the way out.
 fn foreign(provider: &str, spoken: Dialect, endpoint: Endpoint) -> String {
     let asked = endpoint.dialect();
-    let way_out = match asked {
-        Dialect::OpenAi => "use the provider's OpenAI-compatible base_url with dialect = \"openai\"",
-        Dialect::Anthropic | Dialect::Gemini => "name a provider that speaks it",
-    };
+    let way_out = "use the provider's OpenAI-compatible base_url with dialect = \"openai\"";
     format!("provider `{provider}` speaks {spoken} and {endpoint} needs {asked}, {way_out}")
 }
 

@@ -9,6 +9,9 @@ const PROVIDERS: &str = r#"
     base_url = "https://api.anthropic.com/v1"
     dialect  = "anthropic"
     api_key_env = "ANTHROPIC_API_KEY"
+    [providers.gemini]
+    base_url = "https://generativelanguage.googleapis.com/v1beta"
+    dialect  = "gemini"
 "#;
 
 const ROUTE: &str = r#"
@@ -48,6 +51,17 @@ fn a_file_is_read_with_its_defaults() {
 fn the_example_is_good() {
     let config = Config::parse(include_str!("../../example.toml"), |_| Some("7".into())).unwrap();
     assert_eq!((config.routes.len(), config.providers.len()), (4, 4));
+}
+
+#[test]
+fn a_chain_may_mix_the_dialects_that_can_be_translated() {
+    for path in ["/v1/chat/completions", "/v1/messages"] {
+        let route = format!(
+            "[[routes]]\npath = {path:?}\nchain = [\"openai/gpt-4o\", \"anthropic/claude-sonnet-4-5\"]"
+        );
+        let config = Config::parse(&format!("{PROVIDERS}{route}"), env).unwrap();
+        assert_eq!(config.routes[0].chain.len(), 2);
+    }
 }
 
 #[test]
@@ -175,15 +189,21 @@ fn a_route_must_lead_somewhere() {
         ),
         (
             "\"openai/gpt-4o\"",
-            "\"anthropic/claude-3-5-sonnet\"",
-            "routes[0].chain[0]: provider `anthropic` speaks anthropic and /v1/chat/completions needs openai, \
+            "\"gemini/gemini-2.5-pro\"",
+            "routes[0].chain[0]: provider `gemini` speaks gemini and /v1/chat/completions needs openai, \
              use the provider's OpenAI-compatible base_url with dialect = \"openai\"",
         ),
         (
-            "/v1/chat/completions",
-            "/v1/messages",
-            "routes[0].chain[0]: provider `openai` speaks openai and /v1/messages needs anthropic, \
-             name a provider that speaks it",
+            "/v1/chat/completions\"\n    chain = [\"openai",
+            "/v1/messages\"\n    chain = [\"gemini",
+            "routes[0].chain[0]: provider `gemini` speaks gemini and /v1/messages needs anthropic, \
+             use the provider's OpenAI-compatible base_url with dialect = \"openai\"",
+        ),
+        (
+            "/v1/chat/completions\"\n    chain = [\"openai",
+            "/v1/embeddings\"\n    chain = [\"anthropic",
+            "routes[0].chain[0]: provider `anthropic` speaks anthropic and /v1/embeddings needs openai, \
+             use the provider's OpenAI-compatible base_url with dialect = \"openai\"",
         ),
         (
             "path ",

@@ -3,7 +3,7 @@
 //! ```text
 //! caller ─▶ read the body, up to the limit ─▶ which model? ─▶ which chain? ─▶ Fallback ─▶ target ─▶ its stack ─▶ provider
 //!                                                                                        │
-//!                                        address, model and credentials are exchanged ───┘
+//!                             dialect, address, model and credentials are exchanged ───┘
 //! ```
 //!
 //! The body of a request is read whole, since it may have to be sent again; that of an answer passes frame by frame.
@@ -31,7 +31,7 @@ use self::ending::Ending;
 use self::refusal::CODE;
 pub(crate) use self::refusal::Refusal;
 pub(crate) use self::table::Table;
-pub(crate) use self::target::{Stack, Target};
+pub(crate) use self::target::{Stack, Target, target};
 use crate::endpoint::Endpoint;
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");

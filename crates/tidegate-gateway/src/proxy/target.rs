@@ -3,9 +3,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use tidegate::providers::translate::{ChatToMessages, MessagesToChat};
 use tidegate::stack::ResponseFuture;
-use tidegate::{BoxError, Payload, ReqwestService, Resilience, Rewritten};
-use tower::Service;
+use tidegate::translate::Translated;
+use tidegate::{BoxError, Payload, ReqwestService, Resilience, Rewritten, TranslateLayer};
+use tower::{Layer, Service};
 
 use super::asked::{Asked, Place};
 use crate::config::{ConfigError, Provider, TargetName};
@@ -14,12 +16,15 @@ use crate::endpoint::{Dialect, Endpoint};
 /// The gates of one `provider/model` under one policy.
 pub(crate) type Stack = Resilience<ReqwestService>;
 
-/// A target of a chain: readdresses the caller's request and sends it through its stack.
+/// A target of a chain: what a caller asks it is put into its dialect first, if that is another one.
 ///
-/// Outside of the stack, so that all attempts of a call share one body; inside of the fallback, so that each
-/// target begins with what the caller sent.
+/// Outside of the stack, which judges the provider's own dialect; inside of the fallback, so that each target begins
+/// with what the caller sent.
+pub(crate) type Target = Translated<Addressed>;
+
+/// Readdresses a request and sends it through the stack of its target. All attempts of a call share one body.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct Addressed {
     address: Arc<Address>,
     stack: Stack,
 }
@@ -34,26 +39,39 @@ struct Address {
     credentials: Option<(HeaderName, HeaderValue)>,
     /// Added unless the caller sent them.
     defaults: HeaderMap,
+    /// The body is not the caller's own, so the model stands elsewhere in it.
+    is_translated: bool,
 }
 
-impl Target {
-    pub(crate) fn new(
-        name: &TargetName,
-        endpoint: Endpoint,
-        provider: &Provider,
-        stack: Stack,
-    ) -> Result<Self, ConfigError> {
-        let uri = provider.uri(endpoint).map_err(|_| {
-            ConfigError::new(format!("providers.{}.base_url", name.provider), "does not lead to a URL")
-        })?;
-        let mut defaults = HeaderMap::new();
-        if provider.dialect() == Dialect::Anthropic {
-            defaults.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-        }
-        let model = serde_json::Value::from(&*name.model).to_string();
-        let address = Address { uri, model, credentials: provider.credentials(), defaults };
-        Ok(Self { address: Arc::new(address), stack })
+/// Who is asked for `name` on behalf of the callers of `endpoint`. In a mixed chain somebody speaks their dialect.
+pub(crate) fn target(
+    name: &TargetName,
+    endpoint: Endpoint,
+    provider: &Provider,
+    is_mixed: bool,
+    stack: Stack,
+) -> Result<Target, ConfigError> {
+    let spoken = provider.dialect();
+    let asked = endpoint.asked_in(spoken).unwrap_or(endpoint);
+    let uri = provider.uri(asked).map_err(|_| {
+        ConfigError::new(format!("providers.{}.base_url", name.provider), "does not lead to a URL")
+    })?;
+    let mut defaults = HeaderMap::new();
+    if spoken == Dialect::Anthropic {
+        defaults.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
     }
+    let translate = match (endpoint.dialect(), spoken) {
+        (Dialect::OpenAi, Dialect::Anthropic) => TranslateLayer::new(ChatToMessages::new(&name.name)),
+        // Thoughts that are not signed would make the native target refuse the next question.
+        (Dialect::Anthropic, Dialect::OpenAi) => {
+            TranslateLayer::new(MessagesToChat::new(&name.name).keep_thoughts(is_mixed))
+        }
+        _ => TranslateLayer::disabled(),
+    };
+    let model = serde_json::Value::from(&*name.model).to_string();
+    let is_translated = asked != endpoint;
+    let address = Address { uri, model, credentials: provider.credentials(), defaults, is_translated };
+    Ok(translate.layer(Addressed { address: Arc::new(address), stack }))
 }
 
 impl Address {
@@ -74,15 +92,15 @@ impl Address {
 
     /// The body with the target's own name for the model.
     fn rename(&self, body: &Bytes, extensions: &Extensions) -> Option<Bytes> {
-        // What asks for the rest of an answer is another body than the caller's.
-        if extensions.get::<Rewritten>().is_some() {
+        // What asks for the rest of an answer, or for a simpler one, is another body than the caller's, too.
+        if self.is_translated || extensions.get::<Rewritten>().is_some() {
             return Some(Asked::read(body).ok()?.place.splice(body, &self.model));
         }
         Some(extensions.get::<Place>()?.splice(body, &self.model))
     }
 }
 
-impl Service<Request<Payload>> for Target {
+impl Service<Request<Payload>> for Addressed {
     type Response = <Stack as Service<Request<Payload>>>::Response;
     type Error = BoxError;
     type Future = ResponseFuture<ReqwestService, Payload>;

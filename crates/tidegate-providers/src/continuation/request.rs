@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::splice::Told;
 use crate::Provider;
 use crate::fields::Fields;
+use crate::models::is_before_claude_4_6;
 
 /// For a model that cannot be given the beginning of its own message.
 const INSTRUCTION: &str = "Your last message was cut off in the middle by a lost connection. Go on exactly where it \
@@ -30,7 +31,7 @@ pub(super) fn messages(target: &str, request: &[u8], told: &Told) -> Option<Byte
     if !thinks {
         lower(&mut fields, "max_tokens", told.tokens)?;
     }
-    let manner = if !thinks && takes_prefill(target) { Manner::Prefix } else { Manner::Instruction };
+    let manner = if !thinks && is_before_claude_4_6(target) { Manner::Prefix } else { Manner::Instruction };
     // A last message that ends in a space is refused.
     extend(&mut fields, told.text.trim_end(), manner)
 }
@@ -92,13 +93,4 @@ fn extend(fields: &mut Fields, text: &str, manner: Manner) -> Option<Bytes> {
         fields.set("messages", &messages)?;
     }
     fields.write()
-}
-
-/// Whether a model of Anthropic's goes on from the beginning of its own message: those up to 4.5 do, later ones
-/// refuse the request (Anthropic, "What's new in Claude 4.6").
-fn takes_prefill(target: &str) -> bool {
-    let model = target.split_once('/').map_or(target, |(_, model)| model);
-    let is_old = ["claude-2", "claude-3", "claude-instant"].iter().any(|old| model.contains(old));
-    let is_four = ["-4-0", "-4-1", "-4-5", "-4-2025"].iter().any(|four| model.contains(four));
-    is_old || (model.contains("claude") && is_four)
 }

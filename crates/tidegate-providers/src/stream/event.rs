@@ -19,6 +19,11 @@ pub(crate) fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.extend_from_slice(within(bytes, room));
 }
 
+/// Whether `data` may be no more than the beginning of an event: a frame takes a few bytes of the limit, too.
+pub(crate) fn is_cut(data: &[u8]) -> bool {
+    data.len() + 16 >= LIMIT
+}
+
 /// The first `limit` bytes.
 pub(crate) fn within(bytes: &[u8], limit: usize) -> &[u8] {
     &bytes[..bytes.len().min(limit)]

@@ -79,5 +79,7 @@ mod sse;
 pub use dialect::Dialect;
 pub(crate) use dialect::Guess;
 pub use event::Event;
+pub(crate) use event::is_cut;
+pub(crate) use reading::{End, Trouble};
 pub use scanner::Scanner;
 pub use sse::SseFramer;

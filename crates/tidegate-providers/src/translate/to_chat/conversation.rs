@@ -1,0 +1,137 @@
+//! What was said, message by message.
+
+use tidegate_core::Untranslatable;
+
+use super::super::chat::{File, ImageUrl, Message, Part, ToolCall};
+use super::super::fields::{Content, foreign, malformed};
+use super::super::messages::{self, Block, Source};
+
+pub(super) fn conversation(
+    system: Option<Content<Block>>,
+    spoken: Vec<messages::Message>,
+) -> Result<Vec<Message>, Untranslatable> {
+    let mut messages = Vec::new();
+    let texts = match system {
+        None => Vec::new(),
+        Some(Content::Text(text)) => vec![text],
+        Some(Content::Parts(blocks)) => blocks
+            .into_iter()
+            .map(|block| block.text.filter(|_| block.kind == "text").ok_or_else(|| foreign("system[].type")))
+            .collect::<Result<_, _>>()?,
+    };
+    // One for each block: not everybody takes a message of the system in parts.
+    let said = |text| Message { content: Some(Content::Text(text)), ..Message::of("system") };
+    messages.extend(texts.into_iter().filter(|text| !text.is_empty()).map(said));
+    for message in spoken {
+        match (&*message.role, message.content) {
+            (role @ ("user" | "assistant" | "system"), Content::Text(text)) => {
+                messages.push(Message { content: Some(Content::Text(text)), ..Message::of(role) });
+            }
+            ("user", Content::Parts(blocks)) => user(blocks, &mut messages)?,
+            ("assistant", Content::Parts(blocks)) => messages.extend(assistant(blocks)?),
+            _ => return Err(foreign("messages[].role")),
+        }
+    }
+    Ok(messages)
+}
+
+/// What tools said is a message each, and before everything else: it answers the message before.
+fn user(blocks: Vec<Block>, messages: &mut Vec<Message>) -> Result<(), Untranslatable> {
+    let mut parts = Vec::new();
+    for block in blocks {
+        match &*block.kind {
+            "tool_result" => messages.push(tool_result(block)?),
+            "text" => {
+                parts.push(Part::text(block.text.ok_or_else(|| malformed("messages[].content[].text"))?))
+            }
+            "image" => {
+                let source = block.source.ok_or_else(|| malformed("messages[].content[].source"))?;
+                let url = url(source).ok_or_else(|| foreign("messages[].content[].source.type"))?;
+                parts.push(Part { image_url: Some(ImageUrl { url }), ..Part::of("image_url") });
+            }
+            "document" => parts.push(document(block)?),
+            _ => return Err(foreign("messages[].content[].type")),
+        }
+    }
+    if !parts.is_empty() {
+        let content = match <[Part; 1]>::try_from(parts) {
+            Ok([Part { text: Some(text), .. }]) => Content::Text(text),
+            Ok([part]) => Content::Parts(vec![part]),
+            Err(parts) => Content::Parts(parts),
+        };
+        messages.push(Message { content: Some(content), ..Message::of("user") });
+    }
+    Ok(())
+}
+
+/// A URL, or all of it in one.
+fn url(source: Source) -> Option<String> {
+    match (&*source.kind, source.url, source.media_type, source.data) {
+        ("url", Some(url), ..) => Some(url),
+        ("base64", _, Some(media), Some(data)) => Some(format!("data:{media};base64,{data}")),
+        _ => None,
+    }
+}
+
+fn document(block: Block) -> Result<Part, Untranslatable> {
+    let source = block.source.ok_or_else(|| malformed("messages[].content[].source"))?;
+    match &*source.kind {
+        "text" => source.data.map(Part::text),
+        "base64" => url(source).map(|data| Part {
+            // It has to have a name.
+            file: Some(File {
+                filename: Some(block.title.unwrap_or_else(|| "document.pdf".to_owned())),
+                file_data: Some(data),
+            }),
+            ..Part::of("file")
+        }),
+        _ => None,
+    }
+    .ok_or_else(|| foreign("messages[].content[].source.type"))
+}
+
+fn tool_result(block: Block) -> Result<Message, Untranslatable> {
+    let content = match block.content {
+        None => Content::Text(String::new()),
+        Some(Content::Text(text)) => Content::Text(text),
+        Some(Content::Parts(said)) => {
+            let texts = said.into_iter().map(|said| said.text.filter(|_| said.kind == "text"));
+            let texts: Option<Vec<String>> = texts.collect();
+            let texts = texts.ok_or_else(|| foreign("messages[].content[].content[].type"))?;
+            match <[String; 1]>::try_from(texts) {
+                Ok([text]) => Content::Text(text),
+                Err(texts) => Content::Parts(texts.into_iter().map(Part::text).collect()),
+            }
+        }
+    };
+    let id = block.tool_use_id.ok_or_else(|| malformed("messages[].content[].tool_use_id"))?;
+    Ok(Message { content: Some(content), tool_call_id: Some(id), ..Message::of("tool") })
+}
+
+/// Thoughts stay here: they are signed for the one who had them.
+fn assistant(blocks: Vec<Block>) -> Result<Option<Message>, Untranslatable> {
+    let (mut texts, mut calls) = (Vec::new(), Vec::new());
+    for block in blocks {
+        match &*block.kind {
+            "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
+            "tool_use" => match (block.id, block.name, block.input) {
+                (Some(id), Some(name), Some(input)) => {
+                    calls.push(ToolCall::new(id, name, input.get().to_owned()));
+                }
+                _ => return Err(malformed("messages[].content[].input")),
+            },
+            "thinking" | "redacted_thinking" => {}
+            _ => return Err(foreign("messages[].content[].type")),
+        }
+    }
+    let content = match <[String; 1]>::try_from(texts) {
+        Ok([text]) => Some(Content::Text(text)),
+        Err(texts) if texts.is_empty() => None,
+        Err(texts) => Some(Content::Parts(texts.into_iter().map(Part::text).collect())),
+    };
+    if content.is_none() && calls.is_empty() {
+        return Ok(None);
+    }
+    let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
+    Ok(Some(Message { content, tool_calls, ..Message::of("assistant") }))
+}

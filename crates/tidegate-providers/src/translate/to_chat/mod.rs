@@ -1,0 +1,149 @@
+//! A request for Anthropic's messages, as one for a chat completion.
+
+mod conversation;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tidegate_core::Untranslatable;
+
+use self::conversation::conversation;
+use super::chat::{Function, JsonSchema, Message, ResponseFormat, StreamOptions, Tool};
+use super::fields::{Content, Fields, Raw, Refused, foreign, malformed};
+use super::messages::{self, Block, Metadata, OutputConfig, Thinking, ToolChoice};
+use crate::models::{has_to_be_asked_for_usage, limits_completion, takes_effort};
+
+#[derive(Serialize)]
+struct Request {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<Raw>,
+    messages: Vec<Message>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parallel_tool_calls: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop: Option<Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<Raw>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat>,
+}
+
+/// What has no counterpart, unless it asks for nothing.
+const REFUSED: [Refused; 5] = [
+    ("top_k", |_| false),
+    ("container", |_| false),
+    ("mcp_servers", |servers| servers.as_array().is_some_and(Vec::is_empty)),
+    ("context_management", |_| false),
+    ("inference_geo", |place| place == "global"),
+];
+
+pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable> {
+    let mut fields = Fields::read(body)?;
+    for (name, asks_for_nothing) in REFUSED {
+        fields.refuse(name, asks_for_nothing)?;
+    }
+    let system: Option<Content<Block>> = fields.take("system")?;
+    let spoken: Vec<messages::Message> = fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
+    let tools = tools(fields.take("tools")?.unwrap_or_default())?;
+    let choice: Option<ToolChoice> = fields.take("tool_choice")?;
+    let choice = choice.filter(|_| !tools.is_empty());
+    let config: OutputConfig = fields.take("output_config")?.unwrap_or_default();
+    let thinking: Option<Thinking> = fields.take("thinking")?;
+    let effort = effort(config.effort, thinking).filter(|_| takes_effort(target));
+    let stream: Option<bool> = fields.take("stream")?;
+    let limit = fields.raw("max_tokens");
+    let (max_tokens, max_completion_tokens) =
+        if limits_completion(target) { (None, limit) } else { (limit, None) };
+    let metadata: Option<Metadata> = fields.take("metadata")?;
+    let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
+    let request = Request {
+        model: fields.raw("model"),
+        max_tokens,
+        max_completion_tokens,
+        messages: conversation(system, spoken)?,
+        tools,
+        tool_choice: choice.map(tool_choice).transpose()?,
+        parallel_tool_calls: is_single.then_some(false),
+        stop: fields.raw("stop_sequences"),
+        temperature: fields.raw("temperature"),
+        top_p: fields.raw("top_p"),
+        user: metadata.and_then(|metadata| metadata.user_id),
+        stream,
+        // A message always tells what it cost.
+        stream_options: (stream == Some(true) && has_to_be_asked_for_usage(target))
+            .then_some(StreamOptions { include_usage: true }),
+        reasoning_effort: effort,
+        response_format: config.format.map(response_format).transpose()?,
+    };
+    serde_json::to_vec(&request).map(Bytes::from).map_err(|_| malformed("body"))
+}
+
+fn tools(tools: Vec<messages::Tool>) -> Result<Vec<Tool>, Untranslatable> {
+    let tool = |tool: messages::Tool| {
+        if tool.kind.is_some_and(|kind| kind != "custom") {
+            return Err(foreign("tools[].type"));
+        }
+        let function = Function {
+            name: tool.name,
+            description: tool.description,
+            parameters: tool.input_schema,
+            strict: tool.strict,
+        };
+        Ok(Tool { kind: "function".to_owned(), function: Some(function) })
+    };
+    tools.into_iter().map(tool).collect()
+}
+
+fn tool_choice(choice: ToolChoice) -> Result<Value, Untranslatable> {
+    Ok(match (&*choice.kind, choice.name) {
+        ("auto", _) => json!("auto"),
+        ("none", _) => json!("none"),
+        ("any", _) => json!("required"),
+        ("tool", Some(name)) => json!({"type": "function", "function": {"name": name}}),
+        _ => return Err(foreign("tool_choice.type")),
+    })
+}
+
+/// A budget is as good as an effort where nothing else is understood.
+fn effort(effort: Option<String>, thinking: Option<Thinking>) -> Option<String> {
+    let effort = match (effort.as_deref(), thinking) {
+        (Some("low"), _) => "low",
+        (Some("medium"), _) => "medium",
+        (Some(_), _) => "high",
+        (None, Some(Thinking { kind, budget_tokens: Some(budget) })) if kind == "enabled" => match budget {
+            ..4096 => "low",
+            4096..16_384 => "medium",
+            _ => "high",
+        },
+        (None, _) => return None,
+    };
+    Some(effort.to_owned())
+}
+
+fn response_format(format: messages::Format) -> Result<ResponseFormat, Untranslatable> {
+    if format.kind != "json_schema" {
+        return Err(foreign("output_config.format.type"));
+    }
+    // It has to have a name, and over there it is always kept to.
+    let json_schema =
+        Some(JsonSchema { name: "answer".to_owned(), schema: format.schema, strict: Some(true) });
+    Ok(ResponseFormat { kind: format.kind, json_schema })
+}

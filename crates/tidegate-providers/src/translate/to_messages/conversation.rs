@@ -1,0 +1,151 @@
+//! What was said, message by message.
+
+use tidegate_core::Untranslatable;
+
+use super::super::chat::{self, Part};
+use super::super::fields::{Content, foreign, malformed, raw};
+use super::super::messages::{Block, Message, Said, Source};
+
+impl Message {
+    /// Whether it answers a call of tools.
+    pub(super) fn holds_tool_results(&self) -> bool {
+        matches!(&self.content, Content::Parts(blocks) if blocks.iter().any(|block| block.kind == "tool_result"))
+    }
+}
+
+/// What was said, and before it all that the system had to say: there is one place for that here.
+pub(super) fn conversation(spoken: Vec<chat::Message>) -> Result<(Vec<Block>, Vec<Message>), Untranslatable> {
+    let (mut system, mut messages): (Vec<Block>, Vec<Message>) = (Vec::new(), Vec::new());
+    let mut answers_tools = false;
+    for message in spoken {
+        let is_of_tool = message.role == "tool";
+        let role = match &*message.role {
+            "system" | "developer" => {
+                system.extend(texts(message.content)?.into_iter().map(Block::text));
+                continue;
+            }
+            "user" | "tool" => "user",
+            "assistant" => "assistant",
+            _ => return Err(foreign("messages[].role")),
+        };
+        let blocks = match role {
+            _ if is_of_tool => vec![tool_result(message)?],
+            "user" => user(message.content)?,
+            _ => assistant(message)?,
+        };
+        match messages.last_mut() {
+            Some(Message { content: Content::Parts(results), .. }) if is_of_tool && answers_tools => {
+                results.extend(blocks);
+            }
+            // There must be something in a message, and there was nothing.
+            _ if blocks.is_empty() => {}
+            _ => messages.push(Message { role: role.to_owned(), content: Content::Parts(blocks) }),
+        }
+        answers_tools = is_of_tool;
+    }
+    Ok((system, messages))
+}
+
+/// Where nothing but text can stand. Blocks without text are refused over there.
+fn texts(content: Option<Content<Part>>) -> Result<Vec<String>, Untranslatable> {
+    let texts = match content {
+        None => Vec::new(),
+        Some(Content::Text(text)) => vec![text],
+        Some(Content::Parts(parts)) => parts
+            .into_iter()
+            .map(|part| match &*part.kind {
+                "text" => part.text.ok_or_else(|| malformed("messages[].content[].text")),
+                "refusal" => part.refusal.ok_or_else(|| malformed("messages[].content[].refusal")),
+                _ => Err(foreign("messages[].content[].type")),
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(texts.into_iter().filter(|text| !text.trim().is_empty()).collect())
+}
+
+fn user(content: Option<Content<Part>>) -> Result<Vec<Block>, Untranslatable> {
+    let parts = match content {
+        Some(Content::Parts(parts)) => parts,
+        other => return Ok(texts(other)?.into_iter().map(Block::text).collect()),
+    };
+    let mut blocks = Vec::with_capacity(parts.len());
+    for part in parts {
+        blocks.push(match &*part.kind {
+            "image_url" => {
+                image(&part.image_url.ok_or_else(|| malformed("messages[].content[].image_url"))?.url)?
+            }
+            "file" => document(part.file.ok_or_else(|| malformed("messages[].content[].file"))?)?,
+            _ => {
+                blocks.extend(texts(Some(Content::Parts(vec![part])))?.into_iter().map(Block::text));
+                continue;
+            }
+        });
+    }
+    Ok(blocks)
+}
+
+/// `data:image/png;base64,...`, taken apart.
+fn data_url(url: &str) -> Option<Source> {
+    let (media, data) = url.strip_prefix("data:")?.split_once(',')?;
+    let media = media.strip_suffix(";base64")?.split(';').next()?;
+    let (media_type, data) = (Some(media.to_owned()), Some(data.to_owned()));
+    Some(Source { kind: "base64".to_owned(), media_type, data, url: None })
+}
+
+fn image(url: &str) -> Result<Block, Untranslatable> {
+    let source = match url.starts_with("data:") {
+        true => data_url(url).ok_or_else(|| malformed("messages[].content[].image_url.url"))?,
+        false => Source { kind: "url".to_owned(), url: Some(url.to_owned()), ..Source::default() },
+    };
+    Ok(Block { source: Some(source), ..Block::of("image") })
+}
+
+fn document(file: chat::File) -> Result<Block, Untranslatable> {
+    // A file that was uploaded is known to nobody else.
+    let data = file.file_data.ok_or_else(|| foreign("messages[].content[].file.file_id"))?;
+    let source = data_url(&data).filter(|source| source.media_type.as_deref() == Some("application/pdf"));
+    let source = source.ok_or_else(|| foreign("messages[].content[].file.file_data"))?;
+    Ok(Block { source: Some(source), title: file.filename, ..Block::of("document") })
+}
+
+fn assistant(message: chat::Message) -> Result<Vec<Block>, Untranslatable> {
+    if message.function_call.is_some() {
+        return Err(foreign("messages[].function_call"));
+    }
+    if message.audio.is_some() {
+        return Err(foreign("messages[].audio"));
+    }
+    let refusal = message.refusal.into_iter().filter(|text| !text.trim().is_empty());
+    let mut blocks: Vec<Block> =
+        texts(message.content)?.into_iter().chain(refusal).map(Block::text).collect();
+    for call in message.tool_calls.unwrap_or_default() {
+        let function = call.function.filter(|_| call.kind == "function");
+        let function = function.ok_or_else(|| foreign("messages[].tool_calls[].type"))?;
+        let input = match function.arguments.trim() {
+            "" => "{}",
+            arguments => arguments,
+        };
+        let input = raw(input).filter(|input| input.get().starts_with('{'));
+        blocks.push(Block {
+            id: Some(call.id),
+            name: Some(function.name),
+            input: Some(input.ok_or_else(|| foreign("messages[].tool_calls[].function.arguments"))?),
+            ..Block::of("tool_use")
+        });
+    }
+    Ok(blocks)
+}
+
+fn tool_result(message: chat::Message) -> Result<Block, Untranslatable> {
+    let content = match message.content {
+        Some(Content::Text(text)) => Some(Content::Text(text)),
+        other => {
+            let said = |text| Said { kind: "text".to_owned(), text: Some(text) };
+            Some(texts(other)?.into_iter().map(said).collect())
+                .filter(|said: &Vec<Said>| !said.is_empty())
+                .map(Content::Parts)
+        }
+    };
+    let tool_use_id = Some(message.tool_call_id.ok_or_else(|| malformed("messages[].tool_call_id"))?);
+    Ok(Block { tool_use_id, content, ..Block::of("tool_result") })
+}

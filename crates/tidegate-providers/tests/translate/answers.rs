@@ -1,0 +1,149 @@
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tidegate_core::{Interpret, Manner};
+
+use super::{for_chat, for_messages, head};
+
+fn whole(mut answer: Box<dyn Interpret>, body: &Value) -> Value {
+    assert_eq!(head(&mut *answer, StatusCode::OK, "application/json"), Manner::Whole);
+    serde_json::from_slice(&answer.whole(StatusCode::OK, body.to_string().as_bytes()).unwrap()).unwrap()
+}
+
+#[test]
+fn a_message_becomes_a_completion() {
+    let message = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude",
+        "content": [
+            {"type": "thinking", "thinking": "The moon.", "signature": "c2ln"},
+            {"type": "text", "text": "At ", "citations": null}, {"type": "text", "text": "six."},
+            {"type": "tool_use", "id": "t1", "name": "tide_at", "input": {"port": "Brest"}},
+            {"type": "made_up_tomorrow", "content": {"text": 7}},
+        ],
+        "stop_reason": "tool_use", "stop_sequence": null,
+        "usage": {"input_tokens": 20, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 100, "output_tokens": 15},
+    });
+    let call = json!({"id": "t1", "type": "function", "function": {"name": "tide_at", "arguments": "{\"port\":\"Brest\"}"}});
+    assert_eq!(
+        whole(for_chat(), &message),
+        json!({
+            "id": "msg_1", "object": "chat.completion", "created": 1_793_880_000, "model": "claude",
+            "choices": [{
+                "index": 0, "logprobs": null, "finish_reason": "tool_calls",
+                "message": {"role": "assistant", "content": "At six.", "refusal": null,
+                    "reasoning_content": "The moon.", "tool_calls": [call]},
+            }],
+            "usage": {"prompt_tokens": 125, "completion_tokens": 15, "total_tokens": 140,
+                "prompt_tokens_details": {"cached_tokens": 100}},
+        })
+    );
+}
+
+#[test]
+fn a_completion_becomes_a_message() {
+    let call = json!({"id": "c1", "type": "function", "function": {"name": "tide_at", "arguments": "{\"port\":\"Brest\"}"}});
+    let completion = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 7, "model": "gpt",
+        "choices": [{"index": 0, "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "I look.", "reasoning_content": "hm", "tool_calls": [call]}}],
+        "usage": {"prompt_tokens": 125, "completion_tokens": 15, "total_tokens": 140,
+            "prompt_tokens_details": {"cached_tokens": 100}},
+    });
+    assert_eq!(
+        whole(for_messages(), &completion),
+        json!({
+            "id": "chatcmpl-1", "type": "message", "role": "assistant", "model": "gpt",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "c1", "name": "tide_at", "input": {"port": "Brest"}},
+            ],
+            // It said "stop", and called a tool.
+            "stop_reason": "tool_use", "stop_sequence": null,
+            "usage": {"input_tokens": 25, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 100, "output_tokens": 15},
+        })
+    );
+}
+
+#[test]
+fn every_reason_to_stop_has_its_counterpart() {
+    for (there, here) in [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("tool_use", "tool_calls"),
+        ("refusal", "content_filter"),
+        ("made_up_tomorrow", "stop"),
+    ] {
+        let answer = whole(for_chat(), &json!({"content": [], "stop_reason": there}));
+        assert_eq!(answer["choices"][0]["finish_reason"], here, "{there}");
+        assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
+    }
+    for (there, here) in [
+        ("stop", "end_turn"),
+        ("length", "max_tokens"),
+        ("tool_calls", "tool_use"),
+        ("content_filter", "refusal"),
+        ("eos", "end_turn"),
+    ] {
+        let answer = whole(
+            for_messages(),
+            &json!({"choices": [{"message": {"content": "x"}, "finish_reason": there}]}),
+        );
+        assert_eq!(answer["stop_reason"], here, "{there}");
+    }
+    let refused =
+        json!({"choices": [{"message": {"content": null, "refusal": "No."}, "finish_reason": "stop"}]});
+    let refused = whole(for_messages(), &refused);
+    assert_eq!(
+        (&refused["content"][0]["text"], &refused["stop_reason"]),
+        (&"No.".into(), &"end_turn".into())
+    );
+}
+
+#[test]
+fn what_is_no_answer_is_a_failure_and_not_an_empty_answer() {
+    let arguments = r#"{"choices":[{"message":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"port"}}]}}]}"#;
+    for body in ["", "<html>", "{}", "[]", "{\"choices\":[]}", arguments] {
+        let failure = for_messages().whole(StatusCode::OK, body.as_bytes()).unwrap_err();
+        assert_eq!(failure.code.code(), "E3001", "{body}");
+        let failure = for_chat().whole(StatusCode::OK, body.as_bytes()).unwrap_err();
+        assert_eq!(failure.provider_code.as_deref(), Some("unreadable_answer"), "{body}");
+    }
+    // An error under a status that says nothing of one is what it says.
+    let error = br#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#;
+    assert_eq!(for_messages().whole(StatusCode::OK, error).unwrap_err().code.code(), "E2002");
+}
+
+#[test]
+fn heads_are_put_right() {
+    let head = |status: u16, lines: &[(&str, &str)]| {
+        let mut builder =
+            Response::builder().status(status).header("content-length", "9").header("x-kept", "1");
+        for (name, value) in lines {
+            builder = builder.header(*name, *value);
+        }
+        let mut head = builder.body(()).unwrap().into_parts().0;
+        let manner = for_chat().head(&mut head, std::time::SystemTime::UNIX_EPOCH);
+        (manner, head.headers)
+    };
+    let (manner, headers) =
+        head(200, &[("content-type", "Text/Event-Stream; charset=utf-8"), ("request-id", "req_1")]);
+    assert_eq!(manner, Ok(Manner::Events));
+    assert_eq!(
+        (&headers["x-request-id"], &headers["x-kept"], headers.get("content-length")),
+        (&"req_1".parse().unwrap(), &"1".parse().unwrap(), None)
+    );
+    let (manner, headers) = head(503, &[("content-type", "text/html"), ("content-encoding", "gzip")]);
+    assert_eq!(
+        (manner, &headers["content-type"], headers.get("content-encoding")),
+        (Ok(Manner::Whole), &"application/json".parse().unwrap(), None)
+    );
+    assert_eq!(head(302, &[]).0, Ok(Manner::Untouched));
+    assert_eq!(head(204, &[]).0, Ok(Manner::Untouched));
+    // Nobody here unpacks it.
+    assert_eq!(
+        head(200, &[("content-encoding", "gzip")]).0.unwrap_err().provider_code.as_deref(),
+        Some("content_encoding")
+    );
+}

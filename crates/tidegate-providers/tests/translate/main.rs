@@ -1,0 +1,81 @@
+//! Requests, answers, streams and errors between OpenAI's chat and Anthropic's messages.
+
+mod answers;
+mod errors;
+mod requests;
+mod round_trip;
+mod streams;
+
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use http::{Response, StatusCode};
+use serde_json::Value;
+use tidegate_core::{Interpret, Manner, Translate, Translation, Untranslatable};
+use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
+
+/// A target of which nothing is known.
+const SOMEBODY: &str = "somebody/some-model";
+
+fn translate(translator: &dyn Translate, body: &Value) -> Result<Translation, Untranslatable> {
+    let mut head = http::Request::new(()).into_parts().0;
+    translator.request(&mut head, body.to_string().as_bytes())
+}
+
+fn body(translation: Result<Translation, Untranslatable>) -> Value {
+    serde_json::from_slice(&translation.unwrap().body).unwrap()
+}
+
+fn to_messages(body_: &Value) -> Value {
+    body(translate(&ChatToMessages::new(SOMEBODY), body_))
+}
+
+fn to_chat(body_: &Value) -> Value {
+    body(translate(&MessagesToChat::new(SOMEBODY), body_))
+}
+
+/// Who translates the answer for a caller of chat that wants to know the usage.
+fn for_chat() -> Box<dyn Interpret> {
+    let asked =
+        serde_json::json!({"messages": [], "stream": true, "stream_options": {"include_usage": true}});
+    translate(&ChatToMessages::new("anthropic/claude"), &asked).unwrap().answer
+}
+
+/// Who translates the answer for a caller of messages.
+fn for_messages() -> Box<dyn Interpret> {
+    for_messages_of("openai/gpt")
+}
+
+fn for_messages_of(target: &str) -> Box<dyn Interpret> {
+    let asked = serde_json::json!({"messages": [], "max_tokens": 9, "stream": true});
+    translate(&MessagesToChat::new(target), &asked).unwrap().answer
+}
+
+/// Shows it the head of an answer.
+fn head(answer: &mut dyn Interpret, status: StatusCode, media: &str) -> Manner {
+    let response = Response::builder().status(status).header("content-type", media).body(()).unwrap();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_000);
+    answer.head(&mut response.into_parts().0, now).unwrap()
+}
+
+/// A stream in the pieces that end at `cuts`, to its end.
+fn stream(mut answer: Box<dyn Interpret>, bytes: &[u8], cuts: &[usize]) -> String {
+    assert_eq!(head(&mut *answer, StatusCode::OK, "text/event-stream"), Manner::Events);
+    let (mut out, mut from) = (BytesMut::new(), 0);
+    for &cut in cuts.iter().chain([&bytes.len()]) {
+        answer.events(&bytes[from..cut], &mut out).unwrap();
+        from = cut;
+    }
+    answer.end(&mut out);
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The data of the events, those that are JSON.
+fn told(stream: &str) -> Vec<Value> {
+    stream.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}

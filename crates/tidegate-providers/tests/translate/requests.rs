@@ -1,0 +1,443 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidegate_core::Translate;
+use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
+
+use super::{SOMEBODY, body, to_chat, to_messages, translate};
+
+#[test]
+fn a_whole_conversation_with_tools_is_asked_of_messages() {
+    let chat = json!({
+        "model": "m", "max_tokens": 7, "max_completion_tokens": 99, "stream": true, "temperature": 1.7,
+        "top_p": 0.5, "stop": "END", "user": "u1", "seed": 4, "n": 1, "logprobs": false, "unheard_of": {},
+        "stream_options": {"include_usage": true}, "parallel_tool_calls": false, "frequency_penalty": 0,
+        "tools": [
+            {"type": "function", "function": {"name": "tide_at", "description": "when",
+                "parameters": {"type": "object", "properties": {"port": {"type": "string"}}}, "strict": true}},
+            {"type": "function", "function": {"name": "now"}},
+        ],
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "name": "Ann", "content": [
+                {"type": "text", "text": "Look:"},
+                {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}},
+                {"type": "image_url", "image_url": {"url": "https://example.org/tide.png"}},
+                {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,BBBB"}},
+            ]},
+            {"role": "developer", "content": [{"type": "text", "text": "In English."}]},
+            {"role": "assistant", "content": "", "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "tide_at", "arguments": "{\"port\": \"Brest\"}"}},
+                {"id": "c2", "type": "function", "function": {"name": "now", "arguments": ""}},
+            ]},
+            {"role": "tool", "tool_call_id": "c1", "content": "at six"},
+            {"role": "tool", "tool_call_id": "c2", "content": [{"type": "text", "text": "noon"}]},
+            {"role": "user", "content": "So?"},
+        ],
+    });
+    let schema = json!({"type": "object", "properties": {"port": {"type": "string"}}});
+    assert_eq!(
+        to_messages(&chat),
+        json!({
+            "model": "m", "max_tokens": 99, "stream": true, "temperature": 1, "top_p": 0.5,
+            "stop_sequences": ["END"], "metadata": {"user_id": "u1"},
+            "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
+            "tools": [
+                {"name": "tide_at", "description": "when", "input_schema": schema, "strict": true},
+                {"name": "now", "input_schema": {"type": "object", "properties": {}}},
+            ],
+            "system": [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "In English."}],
+            "messages": [
+                {"role": "user", "content": [
+                    {"type": "text", "text": "Look:"},
+                    {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+                    {"type": "image", "source": {"type": "url", "url": "https://example.org/tide.png"}},
+                    {"type": "document", "title": "a.pdf",
+                        "source": {"type": "base64", "media_type": "application/pdf", "data": "BBBB"}},
+                ]},
+                {"role": "assistant", "content": [
+                    {"type": "tool_use", "id": "c1", "name": "tide_at", "input": {"port": "Brest"}},
+                    {"type": "tool_use", "id": "c2", "name": "now", "input": {}},
+                ]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "c1", "content": "at six"},
+                    {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "noon"}]},
+                ]},
+                {"role": "user", "content": [{"type": "text", "text": "So?"}]},
+            ],
+        })
+    );
+}
+
+#[test]
+fn a_whole_conversation_with_tools_is_asked_of_a_chat() {
+    let messages = json!({
+        "model": "m", "max_tokens": 99, "stream": true, "temperature": 0.5, "stop_sequences": ["END"],
+        "metadata": {"user_id": "u1"}, "thinking": {"type": "enabled", "budget_tokens": 2000},
+        "system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}],
+        "tools": [{"name": "tide_at", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
+        "messages": [
+            {"role": "user", "content": "Hello."},
+            {"role": "user", "content": [
+                {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+                {"type": "text", "text": "This?"},
+            ]},
+            {"role": "assistant", "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                {"type": "text", "text": "I look."},
+                {"type": "tool_use", "id": "t1", "name": "tide_at", "input": {"port": "Brest"}},
+            ]},
+            {"role": "user", "content": [
+                {"type": "tool_result", "tool_use_id": "t1", "is_error": true, "content": [{"type": "text", "text": "at six"}]},
+                {"type": "text", "text": "So?"},
+            ]},
+        ],
+    });
+    assert_eq!(
+        to_chat(&messages),
+        json!({
+            "model": "m", "max_tokens": 99, "stream": true, "stream_options": {"include_usage": true},
+            "temperature": 0.5, "stop": ["END"], "user": "u1", "parallel_tool_calls": false,
+            "tools": [{"type": "function", "function": {"name": "tide_at", "parameters": {"type": "object"}}}],
+            "tool_choice": "required",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hello."},
+                {"role": "user", "content": [
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+                    {"type": "text", "text": "This?"},
+                ]},
+                {"role": "assistant", "content": "I look.", "tool_calls": [
+                    {"id": "t1", "type": "function", "function": {"name": "tide_at", "arguments": "{\"port\":\"Brest\"}"}},
+                ]},
+                {"role": "tool", "tool_call_id": "t1", "content": "at six"},
+                {"role": "user", "content": "So?"},
+            ],
+        })
+    );
+}
+
+/// Schemas and arguments are read by models: their order is a part of them.
+#[test]
+fn schemas_and_arguments_pass_as_they_were_written() {
+    let chat = r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"z\":1.0, \"a\":[]}"}}]}],
+        "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","b":1e2,"a":0}}}]}"#;
+    let mut head = http::Request::new(()).into_parts().0;
+    let translation = ChatToMessages::new(SOMEBODY).request(&mut head, chat.as_bytes()).unwrap();
+    let messages = String::from_utf8(translation.body.to_vec()).unwrap();
+    assert!(messages.contains(r#""input_schema":{"type":"object","b":1e2,"a":0}"#), "{messages}");
+    assert!(messages.contains(r#""input":{"z":1.0, "a":[]}"#), "{messages}");
+    let back = MessagesToChat::new(SOMEBODY).request(&mut head, messages.as_bytes()).unwrap();
+    let back = String::from_utf8(back.body.to_vec()).unwrap();
+    assert!(back.contains(r#""arguments":"{\"z\":1.0, \"a\":[]}""#), "{back}");
+    assert!(back.contains(r#""parameters":{"type":"object","b":1e2,"a":0}"#), "{back}");
+}
+
+#[test]
+fn each_choice_of_tools_has_its_counterpart_in_both_directions() {
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    for (chat, messages) in [
+        (json!("auto"), json!({"type": "auto"})),
+        (json!("none"), json!({"type": "none"})),
+        (json!("required"), json!({"type": "any"})),
+        (json!({"type": "function", "function": {"name": "f"}}), json!({"type": "tool", "name": "f"})),
+    ] {
+        let asked = json!({"messages": [], "max_tokens": 1, "tools": [tool], "tool_choice": chat});
+        let translated = to_messages(&asked);
+        assert_eq!(translated["tool_choice"], messages);
+        assert_eq!(to_chat(&translated), asked);
+        let bare = json!({"messages": [], "tool_choice": chat, "parallel_tool_calls": false});
+        assert_eq!(to_messages(&bare).get("tool_choice"), None, "there is nothing to choose from");
+    }
+}
+
+#[test]
+fn what_a_chat_asks_for_and_messages_have_not_is_refused_by_its_name() {
+    let messages = |message: Value| json!({"messages": [message]});
+    let part = |part: Value| messages(json!({"role": "user", "content": [part]}));
+    let with = |name: &str, value: Value| json!({"messages": [], name: value});
+    for (field, body) in [
+        ("n", with("n", json!(2))),
+        ("logprobs", with("logprobs", json!(true))),
+        ("top_logprobs", with("top_logprobs", json!(5))),
+        ("logit_bias", with("logit_bias", json!({"1": 100}))),
+        ("frequency_penalty", with("frequency_penalty", json!(0.5))),
+        ("presence_penalty", with("presence_penalty", json!(-1))),
+        ("modalities", with("modalities", json!(["text", "audio"]))),
+        ("audio", with("audio", json!({"voice": "secret"}))),
+        ("web_search_options", with("web_search_options", json!({}))),
+        ("functions", with("functions", json!([{"name": "secret"}]))),
+        ("verbosity", with("verbosity", json!("low"))),
+        ("response_format", with("response_format", json!({"type": "json_object"}))),
+        ("stop", with("stop", json!(7))),
+        ("max_tokens", with("max_tokens", json!("secret"))),
+        ("temperature", with("temperature", json!("secret"))),
+        ("tools", with("tools", json!({"secret": 1}))),
+        ("tools[].type", with("tools", json!([{"type": "custom", "custom": {"name": "secret"}}]))),
+        ("tool_choice", with("tool_choice", json!("secret"))),
+        ("tool_choice.type", with("tool_choice", json!({"type": "allowed_tools"}))),
+        ("messages", json!({"model": "secret"})),
+        ("messages", with("messages", json!("secret"))),
+        ("messages[].role", messages(json!({"role": "function", "content": "secret"}))),
+        (
+            "messages[].content[].type",
+            part(json!({"type": "input_audio", "input_audio": {"data": "secret"}})),
+        ),
+        ("messages[].content[].image_url", part(json!({"type": "image_url"}))),
+        (
+            "messages[].content[].image_url.url",
+            part(json!({"type": "image_url", "image_url": {"url": "data:secret"}})),
+        ),
+        ("messages[].content[].file.file_id", part(json!({"type": "file", "file": {"file_id": "secret"}}))),
+        (
+            "messages[].function_call",
+            messages(json!({"role": "assistant", "function_call": {"name": "secret"}})),
+        ),
+        ("messages[].audio", messages(json!({"role": "assistant", "audio": {"id": "secret"}}))),
+        ("messages[].tool_call_id", messages(json!({"role": "tool", "content": "secret"}))),
+        (
+            "messages[].tool_calls[].function.arguments",
+            messages(
+                json!({"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "secret"}}]}),
+            ),
+        ),
+    ] {
+        refuses(&ChatToMessages::new(SOMEBODY), field, &body);
+    }
+}
+
+#[test]
+fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
+    let messages = |message: Value| json!({"messages": [message]});
+    let block = |block: Value| messages(json!({"role": "user", "content": [block]}));
+    let with = |name: &str, value: Value| json!({"messages": [], name: value});
+    let image = json!([{"type": "image", "source": {"type": "url", "url": "secret"}}]);
+    for (field, body) in [
+        ("top_k", with("top_k", json!(5))),
+        ("container", with("container", json!("secret"))),
+        ("mcp_servers", with("mcp_servers", json!([{"url": "secret"}]))),
+        ("inference_geo", with("inference_geo", json!("us"))),
+        ("tools[].type", with("tools", json!([{"type": "web_search_20250305", "name": "web_search"}]))),
+        ("system[].type", with("system", json!([{"type": "image"}]))),
+        ("messages[].role", messages(json!({"role": "secret", "content": "secret"}))),
+        ("messages[].content[].type", block(json!({"type": "search_result", "title": "secret"}))),
+        (
+            "messages[].content[].source.type",
+            block(json!({"type": "image", "source": {"type": "file", "file_id": "secret"}})),
+        ),
+        (
+            "messages[].content[].content[].type",
+            block(json!({"type": "tool_result", "tool_use_id": "t", "content": image})),
+        ),
+        ("messages[].content[].tool_use_id", block(json!({"type": "tool_result", "content": "secret"}))),
+        ("output_config.format.type", with("output_config", json!({"format": {"type": "secret"}}))),
+    ] {
+        refuses(&MessagesToChat::new(SOMEBODY), field, &body);
+    }
+    let mut head = http::Request::new(()).into_parts().0;
+    for body in [&b"[1]"[..], b"", b"{\"messages\":", b"\xff"] {
+        let error = MessagesToChat::new(SOMEBODY).request(&mut head, body).unwrap_err();
+        assert_eq!(error.to_string(), "`body` is not a JSON object");
+    }
+}
+
+fn refuses(translator: &dyn Translate, field: &str, body: &Value) {
+    let error = translate(translator, body).expect_err(field);
+    assert_eq!(error.field(), field, "{body}");
+    assert!(!format!("{error:?} {error}").contains("secret"), "a prompt is nobody's business: {error}");
+}
+
+#[test]
+fn thinking_is_asked_for_as_the_model_takes_it() {
+    let chat =
+        |effort: &str, limit: Value| json!({"messages": [], "reasoning_effort": effort, "max_tokens": limit});
+    let ask = |target: &str, chat: &Value| body(translate(&ChatToMessages::new(target), chat));
+    let budgeted = ask("anthropic/claude-sonnet-4-5", &chat("medium", Value::Null));
+    assert_eq!(budgeted["thinking"], json!({"type": "enabled", "budget_tokens": 4096}));
+    assert_eq!(budgeted["max_tokens"], 8192, "the limit is for thoughts and words together");
+    let tight = ask("anthropic/claude-sonnet-4-5", &chat("high", json!(2000)));
+    assert_eq!((&tight["thinking"]["budget_tokens"], &tight["max_tokens"]), (&1999.into(), &2000.into()));
+    assert_eq!(ask("anthropic/claude-sonnet-4-5", &chat("high", json!(1000))).get("thinking"), None);
+    let adaptive = ask("anthropic/claude-opus-4-7", &chat("low", json!(50)));
+    assert_eq!(
+        (&adaptive["thinking"], &adaptive["output_config"]),
+        (&json!({"type": "adaptive"}), &json!({"effort": "low"}))
+    );
+    for (target, effort) in [("anthropic/claude-3-5-haiku", "high"), ("anthropic/claude-opus-4-7", "none")] {
+        let plain = ask(target, &chat(effort, Value::Null));
+        assert_eq!((plain.get("thinking"), plain.get("output_config")), (None, None));
+    }
+    // The thoughts that have to come with a call of a tool are lost: there can be none in the middle of it.
+    let mut middle = chat("high", Value::Null);
+    middle["messages"] = json!([
+        {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": "7"},
+    ]);
+    assert_eq!(ask("anthropic/claude-sonnet-4-5", &middle).get("thinking"), None);
+
+    let thinking =
+        json!({"messages": [], "max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 5000}});
+    let of = |target: &str| body(translate(&MessagesToChat::new(target), &thinking));
+    assert_eq!(of("openai/gpt-5")["reasoning_effort"], "medium");
+    assert_eq!(of("openai/gpt-5")["max_completion_tokens"], 9000);
+    assert_eq!(of("deepseek/deepseek-chat").get("reasoning_effort"), None);
+    assert_eq!(of("deepseek/deepseek-chat")["max_tokens"], 9000);
+}
+
+#[test]
+fn a_schema_for_the_answer_passes_in_both_directions() {
+    let schema = json!({"type": "object", "properties": {"at": {"type": "string"}}});
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
+    let asked = json!({"messages": [], "max_tokens": 1, "response_format": format});
+    let messages = to_messages(&asked);
+    assert_eq!(messages["output_config"], json!({"format": {"type": "json_schema", "schema": schema}}));
+    assert_eq!(to_chat(&messages), asked);
+}
+
+/// Nulls stand for nothing, blank text for no block, and an empty message for no message.
+#[test]
+fn what_says_nothing_is_left_out() {
+    let chat = json!({"model": "m", "n": null, "tools": null, "stop": null, "max_tokens": null, "messages": [
+        {"role": "user", "content": [{"type": "text", "text": " \n"}, {"type": "text", "text": "hi"}]},
+        {"role": "assistant", "content": ""},
+        {"role": "assistant", "content": null, "tool_calls": []},
+    ]});
+    let expected = json!({"model": "m", "max_tokens": 4096, "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+    ]});
+    assert_eq!(to_messages(&chat), expected);
+}
+
+#[test]
+fn headers_for_the_other_provider_stay_and_no_compression_is_asked_for() {
+    let mut head = http::Request::post("/x")
+        .header("openai-beta", "a")
+        .header("accept-encoding", "gzip")
+        .header("idempotency-key", "1")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
+    ChatToMessages::new(SOMEBODY).request(&mut head, b"{\"messages\":[]}").unwrap();
+    let names: Vec<_> =
+        head.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    for expected in
+        [("accept-encoding", "identity"), ("idempotency-key", "1"), ("anthropic-version", "2023-06-01")]
+    {
+        assert!(names.contains(&expected), "{names:?}");
+    }
+    assert_eq!(names.len(), 3);
+    MessagesToChat::new(SOMEBODY).request(&mut head, b"{\"messages\":[]}").unwrap();
+    assert!(!head.headers.contains_key("anthropic-version"));
+}
+
+/// Nested a million times, it would end the process.
+#[test]
+fn depth_without_end_is_refused() {
+    let deep = "{\"content\":[".repeat(100_000);
+    for body in [
+        format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{deep}"),
+        deep.clone(),
+        "[".repeat(1_000_000),
+    ] {
+        let mut head = http::Request::new(()).into_parts().0;
+        assert!(ChatToMessages::new(SOMEBODY).request(&mut head, body.as_bytes()).is_err());
+        assert!(MessagesToChat::new(SOMEBODY).request(&mut head, body.as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn the_usage_of_a_stream_is_asked_for_unless_it_is_told_unasked() {
+    let asked = json!({"messages": [], "stream": true});
+    let of = |target: &str| body(translate(&MessagesToChat::new(target), &asked));
+    assert_eq!(of("openai/gpt-4o")["stream_options"], json!({"include_usage": true}));
+    assert_eq!(of("mistral/mistral-large").get("stream_options"), None);
+}
+
+/// Names and words that mean something somewhere, in places where they do not.
+fn odd() -> impl Strategy<Value = Value> {
+    let word = || {
+        prop::sample::select(vec![
+            "messages",
+            "role",
+            "user",
+            "assistant",
+            "tool",
+            "system",
+            "content",
+            "type",
+            "text",
+            "tool_calls",
+            "function",
+            "name",
+            "arguments",
+            "id",
+            "tool_use",
+            "tool_result",
+            "tool_use_id",
+            "input",
+            "image",
+            "image_url",
+            "url",
+            "source",
+            "base64",
+            "data",
+            "media_type",
+            "data:image/png;base64,A",
+            "tools",
+            "tool_choice",
+            "temperature",
+            "max_tokens",
+            "stop",
+            "thinking",
+            "reasoning_effort",
+            "high",
+            "budget_tokens",
+            "{}",
+            "choices",
+            "message",
+            "finish_reason",
+            "usage",
+            "error",
+            "index",
+            "delta",
+            "content_block",
+            "content_block_start",
+        ])
+    };
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        word().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(word().prop_map(str::to_owned), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever is asked or answered, it is translated or refused.
+    #[test]
+    fn nothing_panics(odd in odd(), messages in prop::collection::vec(odd(), 0..3)) {
+        let asked = json!({"messages": messages, "tools": odd, "tool_choice": odd, "thinking": odd});
+        for body in [&odd, &asked] {
+            let _ = translate(&ChatToMessages::new(SOMEBODY), body);
+            let _ = translate(&MessagesToChat::new(SOMEBODY), body);
+            for mut answer in [super::for_chat(), super::for_messages()] {
+                let text = body.to_string();
+                let _ = answer.whole(http::StatusCode::OK, text.as_bytes());
+                let _ = answer.whole(http::StatusCode::BAD_GATEWAY, text.as_bytes());
+                let mut out = bytes::BytesMut::new();
+                let _ = answer.events(format!("data: {text}\n\n").as_bytes(), &mut out);
+                answer.end(&mut out);
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+use bytes::BytesMut;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidegate_core::{Interpret, Scan, Stop, StreamState};
+use tidegate_providers::Provider;
+use tidegate_providers::stream::Scanner;
+use tidegate_providers::translate::MessagesToChat;
+
+use super::{fixture, for_chat, for_messages, for_messages_of, stream, told, translate};
+
+/// A stream of one dialect, and who has to hear it in the other.
+struct Case {
+    name: String,
+    bytes: Vec<u8>,
+    provider: Provider,
+}
+
+impl Case {
+    fn hears(&self) -> Box<dyn Interpret> {
+        match self.provider {
+            Provider::Anthropic => for_chat(),
+            provider => for_messages_of(provider.name()),
+        }
+    }
+
+    /// The dialect it is told in.
+    fn voice(&self) -> Provider {
+        if self.provider == Provider::Anthropic { Provider::OpenAi } else { Provider::Anthropic }
+    }
+}
+
+/// All there are.
+fn streams() -> Vec<Case> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams");
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let is_meant = |name: &String| {
+        let by = name.split('_').next().unwrap();
+        let knows = ["anthropic", "openai", "azure", "groq", "xai", "deepseek", "openrouter", "mistral"]
+            .contains(&by);
+        knows && !["responses", "completion", "deepseek_anthropic"].iter().any(|other| name.contains(other))
+    };
+    let mut streams: Vec<_> = names.filter(|name| name.ends_with(".sse")).filter(is_meant).collect();
+    streams.sort();
+    let case = |name: String| Case {
+        bytes: fixture(&format!("streams/{name}")),
+        provider: Provider::named(name.split('_').next().unwrap()),
+        name,
+    };
+    streams.into_iter().map(case).collect()
+}
+
+fn scan(provider: Provider, bytes: &[u8]) -> StreamState {
+    let mut scanner = Scanner::sse(provider);
+    scanner.push(bytes);
+    scanner.finish();
+    scanner.state().clone()
+}
+
+/// Whoever reads the translated stream comes to the same: begun, finished, failed, and why it stopped.
+#[test]
+fn every_stream_comes_to_the_same_in_the_other_dialect() {
+    let streams = streams();
+    assert!(streams.len() > 30, "{}", streams.len());
+    for case in streams {
+        let translated = stream(case.hears(), &case.bytes, &[]);
+        let (there, here) = (scan(case.provider, &case.bytes), scan(case.voice(), translated.as_bytes()));
+        let Case { name, .. } = &case;
+        assert_eq!(here.has_started, there.has_started, "{name}: {translated}");
+        assert_eq!(here.has_finished, there.has_finished, "{name}: {translated}");
+        let code = |state: &StreamState| state.failure.as_ref().map(|failure| failure.code);
+        assert_eq!(code(&here), code(&there), "{name}: {translated}");
+        if let Some(stop) = there.stop.filter(|stop| *stop != Stop::Other && there.has_finished) {
+            assert_eq!(here.stop, Some(stop), "{name}: {translated}");
+        }
+    }
+}
+
+#[test]
+fn a_tool_call_of_messages_is_told_in_chunks() {
+    let text = stream(for_chat(), &fixture("streams/anthropic_tool_call.sse"), &[]);
+    let chunk = |delta: Value, reason: Option<&str>| {
+        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason});
+        json!({"id": "msg_1", "object": "chat.completion.chunk", "created": 1_793_880_000, "model": "claude-3-5-sonnet", "choices": [choice]})
+    };
+    let begun = json!({"index": 0, "id": "toolu_1", "type": "function", "function": {"name": "tide_at", "arguments": ""}});
+    let piece = json!({"index": 0, "function": {"arguments": "{\"port\": \"Brest\"}"}});
+    let mut last = chunk(json!({}), None);
+    last["choices"] = json!([]);
+    last["usage"] = json!({"prompt_tokens": 130, "completion_tokens": 15, "total_tokens": 145,
+        "prompt_tokens_details": {"cached_tokens": 100}});
+    let expected = [
+        chunk(json!({"role": "assistant", "content": ""}), None),
+        chunk(json!({"tool_calls": [begun]}), None),
+        chunk(json!({"tool_calls": [piece]}), None),
+        chunk(json!({}), Some("tool_calls")),
+        last,
+    ];
+    assert_eq!(told(&text), expected);
+    assert!(text.ends_with("data: [DONE]\n\n"));
+}
+
+#[test]
+fn a_tool_call_of_a_chat_is_told_in_events() {
+    let text = stream(for_messages(), &fixture("streams/openai_tool_call.sse"), &[]);
+    let piece = |json: &str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": json}});
+    let usage = json!({"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0});
+    let expected = [
+        json!({"type": "message_start", "message": {"id": "chatcmpl-1", "type": "message", "role": "assistant",
+            "model": "gpt-4o-mini", "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}}),
+        json!({"type": "content_block_start", "index": 0,
+            "content_block": {"type": "tool_use", "id": "call_1", "name": "tide_at", "input": {}}}),
+        piece("{\"port\":"),
+        piece("\"Brest\"}"),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null}, "usage": usage}),
+        json!({"type": "message_stop"}),
+    ];
+    assert_eq!(told(&text), expected);
+    for event in told(&text) {
+        let kind = event["type"].as_str().unwrap();
+        assert!(text.contains(&format!("event: {kind}\ndata: {event}\n\n")), "{kind}");
+    }
+}
+
+#[test]
+fn reasoning_text_and_several_calls_get_a_block_each() {
+    let chunk = |delta: Value, reason: Option<&str>| {
+        format!(
+            "data: {}\n\n",
+            json!({"id": "a", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+        )
+    };
+    let call = |index: u64, id: &str, arguments: &str| json!({"tool_calls": [{"index": index, "id": id, "function": {"name": "f", "arguments": arguments}}]});
+    let bytes = chunk(json!({"role": "assistant", "reasoning_content": "hm"}), None)
+        + ": keep-alive\n\n"
+        + &chunk(json!({"content": "I "}), None)
+        + &chunk(json!({"content": "look."}), None)
+        + "data: {\"half\n\n"
+        + &chunk(call(0, "c1", "{"), None)
+        + &chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "}"}}]}), None)
+        + &chunk(call(1, "c2", "{}"), None)
+        // Gemini gives all of them the same number.
+        + &chunk(call(1, "c3", "{}"), Some("stop"))
+        + &format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 8}}));
+    let text = stream(for_messages(), bytes.as_bytes(), &[]);
+    let blocks: Vec<_> = told(&text)
+        .into_iter()
+        .filter(|event| event["type"] == "content_block_start")
+        .map(|event| {
+            (event["index"].as_u64().unwrap(), event["content_block"]["type"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    let expected = [(0, "thinking"), (1, "text"), (2, "tool_use"), (3, "tool_use"), (4, "tool_use")];
+    assert_eq!(blocks, expected.map(|(index, kind)| (index, kind.to_owned())));
+    assert_eq!(text.matches("event: content_block_stop").count(), 5, "{text}");
+    assert!(text.contains("event: ping\ndata: {\"type\":\"ping\"}\n\n"));
+    let last = told(&text).into_iter().rev().find(|event| event["type"] == "message_delta").unwrap();
+    assert_eq!(last["delta"]["stop_reason"], "tool_use");
+    assert_eq!(
+        (&last["usage"]["input_tokens"], &last["usage"]["cache_read_input_tokens"]),
+        (&1.into(), &8.into())
+    );
+}
+
+/// Blocks are numbered with the texts between them, calls by themselves.
+#[test]
+fn several_calls_of_messages_are_numbered_from_zero() {
+    let event = |event: Value| format!("data: {event}\n\n");
+    let call = |index: u64, id: &str| {
+        let block = json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+        let delta = json!({"type": "input_json_delta", "partial_json": "{}"});
+        event(json!({"type": "content_block_start", "index": index, "content_block": block}))
+            + &event(json!({"type": "content_block_delta", "index": index, "delta": delta}))
+            + &event(json!({"type": "content_block_stop", "index": index}))
+    };
+    let text = stream(for_chat(), (call(1, "a") + &call(4, "b")).as_bytes(), &[]);
+    let calls: Vec<_> =
+        told(&text).iter().map(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0].clone()).collect();
+    let numbers: Vec<_> = calls.iter().map(|call| call["index"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 0, 1, 1], "{text}");
+    assert_eq!((&calls[0]["id"], &calls[2]["id"]), (&"a".into(), &"b".into()));
+}
+
+#[test]
+fn a_call_without_arguments_is_told_with_none() {
+    let start = json!({"type": "content_block_start", "index": 3, "content_block": {"type": "tool_use", "id": "t", "name": "now", "input": {}}});
+    let stop = json!({"type": "content_block_stop", "index": 3});
+    let text = stream(for_chat(), format!("data: {start}\n\ndata: {stop}\n\n").as_bytes(), &[]);
+    assert_eq!(
+        told(&text)[1]["choices"][0]["delta"]["tool_calls"][0],
+        json!({"index": 0, "function": {"arguments": "{}"}})
+    );
+}
+
+#[test]
+fn thinking_and_pings_are_told() {
+    let text = stream(for_chat(), &fixture("streams/anthropic_thinking.sse"), &[]);
+    let deltas: Vec<_> = told(&text).into_iter().map(|chunk| chunk["choices"][0]["delta"].clone()).collect();
+    assert!(
+        deltas.contains(&json!({"reasoning_content": "The moon"}))
+            && deltas.contains(&json!({"content": "Ebb"})),
+        "{text}"
+    );
+    assert!(text.contains(": ping\n\n") && !text.contains("c2lnbmF0dXJl"), "{text}");
+}
+
+/// Anthropic refuses thoughts that it has not signed, and callers send back all that they were told.
+#[test]
+fn thoughts_can_be_kept_from_a_caller_who_would_send_them_elsewhere() {
+    let translator = MessagesToChat::new("deepseek/deepseek-reasoner").keep_thoughts(true);
+    let answer = || translate(&translator, &json!({"messages": [], "stream": true})).unwrap().answer;
+    let text = stream(answer(), &fixture("streams/deepseek_reasoning.sse"), &[]);
+    assert!(!text.contains("thinking") && text.contains("Ebb") && text.contains("event: ping"), "{text}");
+    let body =
+        json!({"choices": [{"message": {"content": "Ebb", "reasoning_content": "The moon."}}]}).to_string();
+    let whole = answer().whole(http::StatusCode::OK, body.as_bytes()).unwrap();
+    let whole: Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!(whole["content"], json!([{"type": "text", "text": "Ebb"}]));
+}
+
+/// A stream that was cut must look cut.
+#[test]
+fn p21_no_end_is_made_up() {
+    for case in streams() {
+        for cut in [case.bytes.len() / 3, case.bytes.len() / 2, case.bytes.len() - 20] {
+            let bytes = &case.bytes[..cut];
+            let text = stream(case.hears(), bytes, &[]);
+            let (there, here) = (scan(case.provider, bytes), scan(case.voice(), text.as_bytes()));
+            assert_eq!(here.has_finished, there.has_finished, "{} at {cut}: {text}", case.name);
+        }
+    }
+}
+
+#[test]
+fn usage_is_told_to_a_chat_only_if_asked_for() {
+    let asked = json!({"messages": [], "stream": true});
+    let mut head = http::Request::new(()).into_parts().0;
+    let translator = tidegate_providers::translate::ChatToMessages::new("anthropic/claude");
+    let answer = tidegate_core::Translate::request(&translator, &mut head, asked.to_string().as_bytes())
+        .unwrap()
+        .answer;
+    let text = stream(answer, &fixture("streams/anthropic_plain.sse"), &[]);
+    assert!(!text.contains("\"usage\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
+}
+
+/// Half of an event would be worse than none, and a gigabyte of it is not kept.
+#[test]
+fn an_event_above_the_bound_breaks_the_stream() {
+    for hears in [for_chat, for_messages] {
+        let mut answer: Box<dyn Interpret> = hears();
+        let mut out = BytesMut::new();
+        let piece = vec![b'x'; 64 * 1024];
+        answer.events(b"data: {\"choices\":[{\"delta\":{\"content\":\"", &mut out).unwrap();
+        for _ in 0..256 {
+            answer.events(&piece, &mut out).unwrap();
+        }
+        let failure = answer.events(b"\"}}]}\n\n", &mut out).unwrap_err();
+        assert_eq!((failure.code.code(), out.len()), ("E3001", 0));
+    }
+}
+
+fn cuts(length: usize) -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(0..=length, 0..12).prop_map(|mut cuts| {
+        cuts.sort_unstable();
+        cuts
+    })
+}
+
+#[test]
+fn two_pieces_are_as_good_as_one() {
+    for case in streams() {
+        let whole = stream(case.hears(), &case.bytes, &[]);
+        for cut in 0..case.bytes.len() {
+            assert_eq!(stream(case.hears(), &case.bytes, &[cut]), whole, "{} at {cut}", case.name);
+        }
+    }
+}
+
+fn chunked() -> impl Strategy<Value = (Vec<u8>, Vec<usize>)> {
+    let piece = prop_oneof![
+        3 => (0..streams().len()).prop_map(|at| streams().swap_remove(at).bytes),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => "(data|event)?: ?[\\[{a-z\":}\\]]{0,12}(\r\n|\r|\n){1,2}".prop_map(String::into_bytes),
+    ];
+    let bytes = prop::collection::vec(piece, 1..4).prop_map(|pieces| pieces.concat());
+    bytes.prop_flat_map(|bytes| {
+        let length = bytes.len();
+        (Just(bytes), cuts(length))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_bytes_mean_the_same_however_they_are_cut((bytes, cuts) in chunked()) {
+        for hears in [for_chat, for_messages] {
+            prop_assert_eq!(stream(hears(), &bytes, &cuts), stream(hears(), &bytes, &[]));
+        }
+    }
+}

@@ -1,0 +1,82 @@
+use std::fmt;
+use std::sync::Arc;
+
+use tidegate_core::Translate;
+use tower_layer::Layer;
+
+use super::Translated;
+use crate::Payload;
+
+/// Asks a target in its own dialect; see the [module page](crate::translate).
+#[derive(Clone)]
+pub struct TranslateLayer {
+    settings: Settings,
+}
+
+/// What the user sets.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) translator: Option<Arc<dyn Translate>>,
+    pub(super) body_cap: usize,
+    pub(super) answer_cap: usize,
+}
+
+impl TranslateLayer {
+    /// Translates with `translator`, such as `ChatToMessages` of the providers.
+    #[must_use]
+    pub fn new(translator: impl Translate) -> Self {
+        let translator: Arc<dyn Translate> = Arc::new(translator);
+        Self { settings: Settings { translator: Some(translator), ..Settings::default() } }
+    }
+
+    /// Translates nothing: for a target that speaks the caller's dialect among others that do not.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self { settings: Settings::default() }
+    }
+
+    /// Request bodies of up to so many bytes are translated, longer ones are refused with E1005; 32 MiB by default.
+    #[must_use]
+    pub fn body_cap(mut self, bytes: usize) -> Self {
+        self.settings.body_cap = bytes;
+        self
+    }
+
+    /// Plain answers of up to so many bytes are translated, longer ones are errors; 32 MiB by default. Streams may be of
+    /// any length.
+    #[must_use]
+    pub fn answer_cap(mut self, bytes: usize) -> Self {
+        self.settings.answer_cap = bytes;
+        self
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { translator: None, body_cap: Payload::DEFAULT_CAP, answer_cap: Payload::DEFAULT_CAP }
+    }
+}
+
+impl<S> Layer<S> for TranslateLayer {
+    type Service = Translated<S>;
+
+    fn layer(&self, inner: S) -> Translated<S> {
+        Translated::new(inner, self.settings.clone())
+    }
+}
+
+impl fmt::Debug for TranslateLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TranslateLayer").field("settings", &self.settings).finish()
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("translates", &self.translator.is_some())
+            .field("body_cap", &self.body_cap)
+            .field("answer_cap", &self.answer_cap)
+            .finish()
+    }
+}

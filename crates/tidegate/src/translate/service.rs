@@ -1,0 +1,83 @@
+use std::mem;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Request, Response};
+use http_body::Body;
+use tidegate_core::{Interpret, Translation, Untranslatable};
+use tower_service::Service;
+
+use super::layer::Settings;
+use super::{ResponseBody, ResponseFuture};
+use crate::refusal::refuse;
+use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection, Trail};
+
+/// Asks a target in its own dialect; see the [module page](crate::translate).
+#[derive(Clone, Debug)]
+pub struct Translated<S> {
+    inner: S,
+    settings: Settings,
+}
+
+impl<S> Translated<S> {
+    pub(super) fn new(inner: S, settings: Settings) -> Self {
+        Self { inner, settings }
+    }
+}
+
+/// The request for the target, and who translates the answer; nobody does where nothing was translated.
+type Asked = (Request<Payload>, Option<Box<dyn Interpret>>);
+
+impl Settings {
+    /// Untranslated, a body need not be read.
+    pub(super) fn cap(&self) -> usize {
+        if self.translator.is_some() { self.body_cap } else { 0 }
+    }
+
+    /// Says the request in the target's dialect.
+    pub(super) fn translate(&self, request: Request<Payload>) -> Result<Asked, BoxError> {
+        let Some(translator) = &self.translator else { return Ok((request, None)) };
+        let (mut head, body) = request.into_parts();
+        let target = Trail::of(&head.extensions).and_then(Trail::target);
+        let target = target.as_deref().unwrap_or_default();
+        let Some(bytes) = body.bytes().filter(|bytes| bytes.len() <= self.body_cap) else {
+            let rejection = Rejection::new(Gate::Translate, ErrorCode::RequestTooLarge)
+                .because("request body is too long to be translated");
+            return Err(refuse(rejection, target, &head.extensions).into());
+        };
+        let Translation { body, answer } =
+            translator.request(&mut head, bytes).inspect_err(|untranslatable: &Untranslatable| {
+                refuse(untranslatable.rejection().clone(), target, &head.extensions);
+            })?;
+        if head.headers.contains_key(CONTENT_LENGTH) {
+            head.headers.insert(CONTENT_LENGTH, body.len().into());
+        }
+        Ok((Request::from_parts(head, body.into()), Some(answer)))
+    }
+}
+
+impl<S, B> Service<Request<B>> for Translated<S>
+where
+    S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ResponseBody<S::Body>>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, S::Future, S::Body, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match Payload::in_request(request) {
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, &self.settings),
+            Err(request) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::collecting(ready, request, self.settings.clone())
+            }
+        }
+    }
+}

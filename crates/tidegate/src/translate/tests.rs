@@ -1,0 +1,268 @@
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Request, StatusCode, request, response};
+use http_body_util::{BodyExt, Full};
+use tidegate_core::{Interpret, Manner, Translate, Translation, Untranslatable};
+use tidegate_testkit::contract;
+use tower::{Layer, ServiceExt};
+
+use super::TranslateLayer;
+use crate::testing::{call, send, strict};
+use crate::{
+    BoxError, Cause, ErrorCode, Failure, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail, Verdict,
+    clock,
+};
+
+/// Says everything louder, and the other way round. The body of a request must not hold the word `whisper`.
+#[derive(Clone, Copy)]
+struct Loud(Manner);
+
+struct Quiet(Manner);
+
+impl Translate for Loud {
+    fn request(&self, head: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
+        if body == b"whisper" {
+            return Err(Untranslatable::new("voice", "is too low"));
+        }
+        head.headers.insert("loud", HeaderValue::from_static("yes"));
+        Ok(Translation { body: body.to_ascii_uppercase().into(), answer: Box::new(Quiet(self.0)) })
+    }
+}
+
+impl Interpret for Quiet {
+    fn head(&mut self, head: &mut response::Parts, _: SystemTime) -> Result<Manner, Failure> {
+        match head.headers.contains_key("content-encoding") {
+            true => Err(Failure::new(ErrorCode::ServerError)),
+            false => Ok(self.0),
+        }
+    }
+
+    fn whole(&mut self, _: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {
+        Ok([b"(", &body.to_ascii_lowercase()[..], b")"].concat().into())
+    }
+
+    fn events(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Failure> {
+        out.extend_from_slice(&bytes.to_ascii_lowercase());
+        match bytes.ends_with(b"!") {
+            true => Err(Failure::new(ErrorCode::ServerError)),
+            false => Ok(()),
+        }
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        out.extend_from_slice(b".");
+    }
+}
+
+/// Reads all that the other one reads, and says the same.
+struct Verbatim(Manner);
+
+impl Translate for Verbatim {
+    fn request(&self, _: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
+        Ok(Translation { body: Bytes::copy_from_slice(body), answer: Box::new(Self(self.0)) })
+    }
+}
+
+impl Interpret for Verbatim {
+    fn head(&mut self, _: &mut response::Parts, _: SystemTime) -> Result<Manner, Failure> {
+        Ok(self.0)
+    }
+
+    fn whole(&mut self, _: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {
+        Ok(Bytes::copy_from_slice(body))
+    }
+
+    fn events(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Failure> {
+        out.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut BytesMut) {}
+}
+
+fn whole() -> TranslateLayer {
+    TranslateLayer::new(Loud(Manner::Whole))
+}
+
+fn events() -> TranslateLayer {
+    TranslateLayer::new(Loud(Manner::Events))
+}
+
+fn saying(words: &'static str) -> Request<Payload> {
+    Request::post("http://provider/").header("content-length", 1).body(Payload::from(words)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_towers_contract() {
+    contract::check(|inner| TranslateLayer::disabled().layer(inner)).await;
+    contract::check(|inner| TranslateLayer::new(Verbatim(Manner::Untouched)).layer(inner)).await;
+}
+
+/// Lengths and trailers are of the bytes that came, so that part is not for what was read.
+#[tokio::test(start_paused = true)]
+async fn keeps_the_rest_of_towers_contract_when_it_translates() {
+    for manner in [Manner::Whole, Manner::Events] {
+        contract::readiness(|inner| TranslateLayer::new(Verbatim(manner)).layer(inner)).await;
+    }
+    contract::drops(|inner| TranslateLayer::new(Verbatim(Manner::Events)).layer(inner)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_answer_is_translated_when_it_is_whole() {
+    let (inner, provider) = strict();
+    provider
+        .answer(200)
+        .header("content-length", "9")
+        .extension(Outcome::Neutral)
+        .frame("HIGH ")
+        .frame("TIDE");
+    let answer = send(&mut whole().layer(inner), saying("when?")).await.unwrap();
+    assert_eq!(
+        (&answer.headers()["content-length"], answer.extensions().get()),
+        (&"11".parse().unwrap(), Some(&Outcome::Neutral))
+    );
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "(high tide)");
+    let asked = &provider.requests()[0];
+    assert_eq!(
+        (asked.body.as_deref(), &asked.headers["content-length"]),
+        (Some(&b"WHEN?"[..]), &"5".parse().unwrap())
+    );
+    assert_eq!(asked.headers["loud"], "yes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_translated_frame_by_frame_to_its_end() {
+    let (inner, provider) = strict();
+    provider.answer(200).header("content-length", "7").frame("HIGH ").frame("TIDE");
+    let answer = call(&mut events().layer(inner)).await.unwrap();
+    assert!(!answer.headers().contains_key("content-length"));
+    let mut body = answer.into_body();
+    let mut frames = Vec::new();
+    while let Some(frame) = body.frame().await {
+        frames.push(frame.unwrap().into_data().unwrap());
+    }
+    assert_eq!(frames, ["high ", "tide", "."]);
+}
+
+/// P21: what broke must not end well.
+#[tokio::test(start_paused = true)]
+async fn p21_a_broken_stream_ends_in_the_error_that_broke_it() {
+    let (inner, provider) = strict();
+    provider.answer(200).frame("HIGH").break_off("connection reset");
+    let mut body = call(&mut events().layer(inner)).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "high");
+    assert_eq!(body.frame().await.unwrap().unwrap_err().to_string(), "connection reset");
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_be_neither_translated_nor_left_out_breaks_the_stream_after_what_came_before_it() {
+    let (inner, provider) = strict();
+    provider.answer(200).frame("HIGH!").frame("TIDE");
+    let mut body = call(&mut events().layer(inner)).await.unwrap().into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "high!");
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(Outcome::of_error(&*error), Failure::new(ErrorCode::ServerError).into());
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_said_is_refused_by_its_name_and_asked_of_nobody() {
+    let (inner, provider) = strict();
+    let trail = Trail::new();
+    let mut asked = saying("whisper");
+    asked.extensions_mut().insert(trail.clone());
+    let error = send(&mut whole().layer(inner), asked).await.unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), Outcome::of_error(&*error)),
+        ("`voice` is too low", Outcome::Neutral)
+    );
+    let refused = Verdict::Refused { gate: Gate::Translate, code: ErrorCode::InvalidRequest };
+    assert_eq!((provider.calls(), &trail.steps()[0].verdict), (0, &refused));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_target_may_take_what_this_one_cannot_be_told() {
+    let ((first, _), (second, provider)) = (strict(), strict());
+    provider.answer(200).body("sh");
+    let mut chain = FallbackLayer::new().then("second", second).layer(whole().layer(first));
+    let answer = send(&mut chain, saying("whisper")).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "sh");
+    assert_eq!(provider.requests()[0].body.as_deref(), Some(&b"whisper"[..]), "in the caller's own words");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_answer_is_read_within_a_bound() {
+    let (inner, provider) = strict();
+    provider.answer(200).frame("TEN BYTES.").frame("AND MORE").stall();
+    let error = call(&mut whole().answer_cap(10).layer(inner)).await.unwrap_err();
+    assert_eq!(error.to_string(), "answer of more than 10 bytes cannot be translated");
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().code, ErrorCode::ServerError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plain_answer_that_breaks_off_is_the_error_that_broke_it() {
+    let (inner, provider) = strict();
+    provider.answer(200).frame("HALF").break_off("connection reset");
+    let error = call(&mut whole().layer(inner)).await.unwrap_err();
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, Cause::Transport);
+}
+
+/// Of a failed answer its status has said the most important thing.
+#[tokio::test(start_paused = true)]
+async fn of_a_failed_answer_is_translated_what_comes_in_time() {
+    let (inner, provider) = strict();
+    let mut service = whole().layer(inner);
+    provider.answer(503).frame("FULL").break_off("connection reset");
+    provider.answer(503).frame("FULL").stall();
+    for expected in [Duration::ZERO, Duration::from_secs(5)] {
+        let start = clock::now();
+        let answer = call(&mut service).await.unwrap();
+        assert_eq!((answer.status().as_u16(), clock::now() - start), (503, expected));
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "(full)");
+    }
+    provider.answer(500).frame("X".repeat(100 * 1024));
+    let answer = call(&mut service).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 64 * 1024 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_cannot_be_read_is_a_failure() {
+    let (inner, provider) = strict();
+    provider.answer(200).header("content-encoding", "gzip").frame("\u{1f}");
+    let error = call(&mut events().layer(inner)).await.unwrap_err();
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().code, ErrorCode::ServerError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_streams_is_read_first_and_one_that_is_too_long_is_refused() {
+    let (inner, provider) = strict();
+    let service = whole().body_cap(8).layer(inner);
+    let ask = async |words: &'static str| {
+        let asked = Request::new(Full::new(Bytes::from_static(words.as_bytes())));
+        service.clone().oneshot(asked).await
+    };
+    ask("eight...").await.unwrap();
+    assert_eq!(provider.requests()[0].body.as_deref(), Some(&b"EIGHT..."[..]));
+    let error: BoxError = ask("nine.....").await.unwrap_err();
+    assert_eq!(Rejection::find(&*error).unwrap().code(), ErrorCode::RequestTooLarge);
+    let kept = send(&mut service.clone(), saying("nine.....")).await.unwrap_err();
+    assert_eq!(Rejection::find(&*kept).unwrap().gate(), Gate::Translate);
+    assert_eq!(provider.calls(), 1);
+}
+
+/// P03: nothing is held by an answer that nobody waits for.
+#[tokio::test(start_paused = true)]
+async fn p03_dropped_anywhere_it_lets_go_of_the_answer() {
+    let (inner, provider) = strict();
+    let mut service = whole().layer(inner.clone());
+    provider.answer(200).frame("HALF").stall();
+    let waiting = tokio::time::timeout(Duration::from_secs(1), call(&mut service)).await;
+    assert!(waiting.is_err());
+    provider.answer(200).frame("HALF").stall();
+    let mut streaming = call(&mut events().layer(inner)).await.unwrap();
+    streaming.body_mut().frame().await.unwrap().unwrap();
+    drop(streaming);
+    assert_eq!((provider.live_bodies(), provider.live_futures()), (0, 0));
+}
