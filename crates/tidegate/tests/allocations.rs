@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use http::{Request, Response};
 use http_body_util::Full;
-use tidegate::{BackpressureLayer, BoxError, HttpService, KeyBy, Payload, Tenant};
+use tidegate::providers::{Provider, ProviderClassifier};
+use tidegate::{BackpressureLayer, BoxError, HttpService, KeyBy, Payload, RateLimitLayer, Tenant};
 use tower::util::ServiceFn;
 use tower::{Layer, Service};
 
@@ -76,4 +77,44 @@ fn p18_a_call_that_has_to_wait_allocates_nothing_either() {
     };
     wait_in_line();
     assert_eq!(wait_in_line().count_total, 0, "once the line has its memory");
+}
+
+/// Who tells of his limits with every answer, and so is listened to.
+fn telling() -> ServiceFn<fn(Request<Payload>) -> Ready<Answer>> {
+    tower::service_fn(|_| {
+        let answer = Response::builder()
+            .header("x-ratelimit-limit-requests", "500")
+            .header("x-ratelimit-remaining-requests", "400")
+            .header("x-ratelimit-reset-requests", "12s")
+            .header("x-ratelimit-limit-tokens", "30000");
+        ready(answer.body(Full::from("{}")).map_err(Into::into))
+    })
+}
+
+#[test]
+fn p18_a_call_that_has_room_and_an_answer_that_is_listened_to_allocate_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _context = runtime.enter();
+    let layer = RateLimitLayer::per_second(1_000).quota(5_000, std::time::Duration::from_secs(60));
+    let layer = layer.classifier(ProviderClassifier::new(Provider::OpenAi)).name("openai/gpt-4o");
+    let keyed = layer.clone().key_by(KeyBy::tenant());
+    let by_itself = allocated(&mut telling(), of_tenant());
+    for layer in [layer, keyed, RateLimitLayer::disabled()] {
+        let mut service = layer.layer(telling());
+        // What is heard for the first time is written down somewhere.
+        for _ in 0..3 {
+            allocated(&mut service, of_tenant());
+        }
+        assert_eq!(allocated(&mut service, of_tenant()), by_itself);
+    }
+}
+
+/// A meter, and the place among the extensions where the wire finds it; and what watches the body.
+#[test]
+fn a_call_that_counts_tokens_allocates_its_meter() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _context = runtime.enter();
+    let mut service = RateLimitLayer::new().tokens_per_minute(1_000_000).layer(provider());
+    allocated(&mut service, of_tenant());
+    assert!(allocated(&mut service, of_tenant()) <= 4);
 }
