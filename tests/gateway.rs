@@ -331,3 +331,27 @@ async fn nobody_is_sent_elsewhere_with_a_prompt() {
     assert_eq!((seen.status, seen.header("x-tidegate-code")), (502, "E3001"));
     assert!(!seen.headers.contains_key("location"));
 }
+
+/// P30: retries multiplied by fallbacks. One budget for the chain as a whole, and one time, which the caller may shorten.
+#[tokio::test]
+async fn p30_a_call_keeps_to_its_attempts_and_to_the_callers_time_over_all_targets() {
+    let down = async || Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
+    let (first, second) = (down().await, down().await);
+    let policy = r#"
+        retry = { max_retries = 5, initial_delay = "1ms", max_attempts = 4 }
+        timeout = { header = "x-request-timeout-ms" }
+    "#;
+    let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
+    let seen = setup.ask().await;
+    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (503, "4"));
+    assert_eq!(first.log().calls() + second.log().calls(), 4);
+
+    let silent = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let setup = Setup::new(&[silent.base_url(), silent.base_url()], policy).await;
+    let started = std::time::Instant::now();
+    let seen = Seen::of(setup.question(false).header("x-request-timeout-ms", "200")).await;
+    assert_eq!(seen.status, 504);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    let wrong = Seen::of(setup.question(false).header("x-request-timeout-ms", "soon")).await;
+    assert_eq!((wrong.status, wrong.header("x-tidegate-code")), (400, "E1001"));
+}

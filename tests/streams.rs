@@ -327,3 +327,41 @@ async fn every_flavour_of_chat_goes_on_with_every_other() {
         assert!(after.contains("well"), "{text}");
     }
 }
+
+/// P22: quota ran out after `response.created`, and nobody else was asked. (bifrost 5395)
+#[tokio::test]
+async fn p22_an_error_after_response_created_falls_over_and_a_cut_is_told_in_the_same_dialect() {
+    let made = |reply| async { Provider::responses().otherwise(reply).start().await.unwrap() };
+    let first = made(Reply::ok().error_event_at(1, "server_error")).await;
+    let second = made(Reply::text("all is well")).await;
+    let cut = made(Reply::ok().tokens(8).cut_after(3)).await;
+    let file = format!(
+        r#"
+        listen = "127.0.0.1:0"
+        providers.first = {{ base_url = "{}", dialect = "openai" }}
+        providers.second = {{ base_url = "{}", dialect = "openai" }}
+        providers.cut = {{ base_url = "{}", dialect = "openai" }}
+        routes = [
+            {{ path = "/v1/responses", model = "good", chain = ["first/model", "second/model"] }},
+            {{ path = "/v1/responses", chain = ["cut/model"] }},
+        ]
+        "#,
+        first.base_url(),
+        second.base_url(),
+        cut.base_url(),
+    );
+    let setup = Setup::of_file(&file, |_| None).await;
+    let ask = async |model: &str| {
+        let question = serde_json::json!({"model": model, "stream": true, "input": "hello?"});
+        let seen = Seen::of(setup.post("/v1/responses").body(question.to_string())).await;
+        let text = String::from_utf8(seen.body.to_vec()).unwrap();
+        (seen, text)
+    };
+    let (seen, text) = ask("good").await;
+    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+    assert_eq!((text.matches("event: response.created\n").count(), first.log().calls()), (1, 1), "{text}");
+    assert!(text.contains("response.completed") && !text.contains("event: error"), "{text}");
+    let (_, text) = ask("any").await;
+    assert!(text.contains("t3 ") && !text.contains("t4 ") && !text.contains("response.completed"), "{text}");
+    assert!(text.trim_end().rsplit("\n\n").next().unwrap().starts_with("event: error\ndata: {"), "{text}");
+}

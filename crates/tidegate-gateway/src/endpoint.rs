@@ -9,6 +9,8 @@ pub(crate) enum Endpoint {
     ChatCompletions,
     /// OpenAI's embeddings.
     Embeddings,
+    /// OpenAI's responses.
+    Responses,
     /// Anthropic's messages.
     Messages,
 }
@@ -27,13 +29,15 @@ pub(crate) enum Dialect {
 
 impl Endpoint {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::ChatCompletions, Self::Embeddings, Self::Messages];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::ChatCompletions, Self::Embeddings, Self::Responses, Self::Messages];
 
     /// Where callers ask.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Embeddings => "/v1/embeddings",
+            Self::Responses => "/v1/responses",
             Self::Messages => "/v1/messages",
         }
     }
@@ -43,6 +47,7 @@ impl Endpoint {
         match self {
             Self::ChatCompletions => "/chat/completions",
             Self::Embeddings => "/embeddings",
+            Self::Responses => "/responses",
             Self::Messages => "/messages",
         }
     }
@@ -60,7 +65,7 @@ impl Endpoint {
     /// What callers speak here.
     pub(crate) const fn dialect(self) -> Dialect {
         match self {
-            Self::ChatCompletions | Self::Embeddings => Dialect::OpenAi,
+            Self::ChatCompletions | Self::Embeddings | Self::Responses => Dialect::OpenAi,
             Self::Messages => Dialect::Anthropic,
         }
     }

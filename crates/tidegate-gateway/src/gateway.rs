@@ -125,7 +125,7 @@ impl Stacks<'_> {
             LastResort::Simplified => chain.then_simplified(),
             LastResort::Static => chain.then_static(),
         });
-        Ok(Chain::new(route.endpoint, first, targets, fallback, policy.timeout.total))
+        Ok(Chain::new(route.endpoint, first, targets, fallback, policy.bounds()?))
     }
 
     fn target(

@@ -1,6 +1,6 @@
 //! A gateway for model providers that keeps the calls behind it alive.
 //!
-//! It speaks OpenAI's HTTP (`/v1/chat/completions`, `/v1/embeddings`) and Anthropic's (`/v1/messages`), picks a chain
+//! It speaks OpenAI's HTTP (`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`) and Anthropic's (`/v1/messages`), picks a chain
 //! of targets by the model asked for, and passes answers through byte for byte, streams frame by frame. A target that
 //! speaks the other of the two dialects is asked in its own, and its answers are translated. Each target stands behind
 //! the layers of [`tidegate`], one stack for each `provider/model` and policy.

@@ -64,6 +64,7 @@ async fn index() -> &'static str {
      \n\
      POST /v1/chat/completions   OpenAI's chat completions\n\
      POST /v1/embeddings         OpenAI's embeddings\n\
+     POST /v1/responses          OpenAI's responses\n\
      POST /v1/messages           Anthropic's messages\n\
      GET  /v1/models             what can be asked for\n\
      GET  /signals               what is known about each target\n\

@@ -111,7 +111,7 @@ impl LastResort {
         let Some(resort) = Self::ALL.into_iter().find(|resort| resort.name() == text) else {
             return Err(format!("unknown last resort `{text}`{}", instead(text, Self::ALL.map(Self::name))));
         };
-        if endpoint == Endpoint::Embeddings {
+        if matches!(endpoint, Endpoint::Embeddings | Endpoint::Responses) {
             return Err(format!("`{text}` has no answer for {endpoint}"));
         }
         if before.contains(&resort) {

@@ -1,9 +1,9 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
-use tidegate::{BoxError, Deadline, FallbackLayer, Payload};
+use tidegate::stack::Bounds;
+use tidegate::{BoxError, FallbackLayer, Payload};
 use tower::{Layer, ServiceExt};
 
 use super::target::Target;
@@ -16,7 +16,7 @@ pub(crate) struct Chain {
     first: Arc<str>,
     service: Fallback<Target>,
     /// For the chain as a whole, whoever of it is asked.
-    total_timeout: Option<Duration>,
+    bounds: Bounds,
 }
 
 pub(super) type Answer = Response<AnswerBody>;
@@ -29,10 +29,10 @@ impl Chain {
         (name, first): (Arc<str>, Target),
         targets: impl IntoIterator<Item = (Arc<str>, Target)>,
         fallback: FallbackLayer,
-        total_timeout: Option<Duration>,
+        bounds: Bounds,
     ) -> Self {
         let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
-        Self { endpoint, first: name, service: fallback.layer(first), total_timeout }
+        Self { endpoint, first: name, service: fallback.layer(first), bounds }
     }
 
     /// The name of the first target.
@@ -50,17 +50,15 @@ impl Chain {
         &self,
         headers: HeaderMap,
         body: Payload,
-        mut extensions: Extensions,
+        extensions: Extensions,
     ) -> Result<Answer, BoxError> {
-        if let Some(total) = self.total_timeout {
-            Deadline::after(total, tokio::time::Instant::now().into_std()).tighten(&mut extensions);
-        }
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         // The caller's own path, by which the dialect is known; each target has its own address.
         *request.uri_mut() = Uri::from_static(self.endpoint.path());
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
+        self.bounds.put_on(&mut request)?;
         self.service.clone().oneshot(request).await
     }
 }

@@ -6,7 +6,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use tidegate::{BoxError, Cause, Envelope, Outcome};
 
-use crate::endpoint::Dialect;
+use crate::endpoint::Endpoint;
 
 /// A stream that never ends without a word: when it breaks, an error event of the caller's dialect is its last.
 ///
@@ -17,7 +17,7 @@ use crate::endpoint::Dialect;
 pub(super) struct Ending<B> {
     #[pin]
     inner: B,
-    dialect: Dialect,
+    endpoint: Endpoint,
     /// The beginning of a line whose end has not come.
     half: BytesMut,
     has_ended: bool,
@@ -27,8 +27,8 @@ pub(super) struct Ending<B> {
 const MAX_HALF: usize = 256 * 1024;
 
 impl<B> Ending<B> {
-    pub(super) fn new(inner: B, dialect: Dialect) -> Self {
-        Self { inner, dialect, half: BytesMut::new(), has_ended: false }
+    pub(super) fn new(inner: B, endpoint: Endpoint) -> Self {
+        Self { inner, endpoint, half: BytesMut::new(), has_ended: false }
     }
 }
 
@@ -52,7 +52,7 @@ impl<B: Body<Data = Bytes, Error = BoxError>> Body for Ending<B> {
                     Err(_) => continue,
                 },
                 Some(Err(error)) if is_told(&error) => Some(last_word(this.half)),
-                Some(Err(error)) => Some(event_of(&error, *this.dialect)),
+                Some(Err(error)) => Some(event_of(&error, *this.endpoint)),
                 None => Some(this.half.split().freeze()),
             };
             *this.has_ended = true;
@@ -99,17 +99,22 @@ fn last_word(half: &mut BytesMut) -> Bytes {
 }
 
 /// The error event for a stream that broke. It begins with an empty line, which ends the event before it.
-fn event_of(error: &BoxError, dialect: Dialect) -> Bytes {
+fn event_of(error: &BoxError, endpoint: Endpoint) -> Bytes {
     let envelope = Envelope::of_error(&**error);
     let (code, message) = (envelope.code(), envelope.message());
-    let event = match dialect {
-        Dialect::Anthropic => {
+    let event = match endpoint {
+        Endpoint::Messages => {
             let error = serde_json::json!({
                 "type": "error", "error": {"type": anthropic_type(code), "message": message},
             });
             format!("\n\nevent: error\ndata: {error}\n\n")
         }
-        Dialect::OpenAi | Dialect::Gemini => {
+        Endpoint::Responses => {
+            let error =
+                serde_json::json!({"type": "error", "code": code.code(), "message": message, "param": null});
+            format!("\n\nevent: error\ndata: {error}\n\n")
+        }
+        Endpoint::ChatCompletions | Endpoint::Embeddings => {
             let error = serde_json::json!({
                 "error": {"message": message, "type": "server_error", "param": null, "code": code.code()},
             });
@@ -137,37 +142,41 @@ mod tests {
 
     type Piece = Result<&'static str, Cause>;
 
-    async fn told(pieces: &[Piece], dialect: Dialect) -> String {
+    async fn told(pieces: &[Piece], endpoint: Endpoint) -> String {
         let frames = pieces.iter().map(|piece| match piece {
             Ok(text) => Ok(Frame::data(Bytes::from(*text))),
             Err(cause) => Err(Failure { cause: *cause, ..Failure::new(ErrorCode::ServerError) }.into()),
         });
         let frames: Vec<Result<Frame<Bytes>, BoxError>> = frames.collect();
-        let body = Ending::new(StreamBody::new(futures_util::stream::iter(frames)), dialect);
+        let body = Ending::new(StreamBody::new(futures_util::stream::iter(frames)), endpoint);
         String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
     }
 
     #[tokio::test]
     async fn a_good_stream_passes_byte_for_byte_however_it_is_cut() {
         let cut = [Ok("data: a\n"), Ok("\nda"), Ok("ta: b\r\n\r\ndata: c"), Ok("\n\ndata: [DONE]")];
-        assert_eq!(told(&cut, Dialect::OpenAi).await, "data: a\n\ndata: b\r\n\r\ndata: c\n\ndata: [DONE]");
+        assert_eq!(
+            told(&cut, Endpoint::ChatCompletions).await,
+            "data: a\n\ndata: b\r\n\r\ndata: c\n\ndata: [DONE]"
+        );
     }
 
     #[tokio::test]
     async fn a_broken_stream_ends_in_an_error_event_after_its_last_whole_line() {
         let pieces = [Ok("data: a\n\nda"), Ok("ta: {\"half"), Err(Cause::Truncated)];
-        let openai = told(&pieces, Dialect::OpenAi).await;
+        let openai = told(&pieces, Endpoint::ChatCompletions).await;
         let (whole, error) = openai.split_once("data: {").unwrap();
         assert_eq!(whole.trim_end(), "data: a");
         assert!(error.contains("E3001") && error.ends_with("}\n\n"), "{error}");
-        let anthropic = told(&pieces, Dialect::Anthropic).await;
+        let anthropic = told(&pieces, Endpoint::Messages).await;
         assert!(anthropic.starts_with("data: a\n\n\n\nevent: error\ndata: {"), "{anthropic}");
     }
 
     #[tokio::test]
     async fn a_provider_that_told_its_error_is_not_repeated() {
         for last in ["data: {\"error\":{}}\n\n", "data: {\"error\":{}}\n", "data: {\"error\":{}}"] {
-            let told = told(&[Ok("data: a\n\n"), Ok(last), Err(Cause::InBand)], Dialect::OpenAi).await;
+            let told =
+                told(&[Ok("data: a\n\n"), Ok(last), Err(Cause::InBand)], Endpoint::ChatCompletions).await;
             assert_eq!(told.trim_end(), "data: a\n\ndata: {\"error\":{}}");
             assert!(told.ends_with("\n\n"), "an event without an empty line is read by nobody: {told:?}");
         }

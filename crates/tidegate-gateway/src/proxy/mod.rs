@@ -129,7 +129,7 @@ fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
                 true => {
                     // What is added at a broken end must not be cut off by a length told before.
                     head.headers.remove(CONTENT_LENGTH);
-                    Body::new(Ending::new(body, endpoint.dialect()))
+                    Body::new(Ending::new(body, endpoint))
                 }
                 false => Body::new(body),
             };

@@ -104,6 +104,17 @@ impl Handle {
         self.refusal().map(Rejection::from)
     }
 
+    /// Whether this call would be refused if it came now, and why: by the circuit of its key, if there are keys. Takes
+    /// nothing.
+    #[must_use]
+    pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        match self.keyed().and_then(|keyed| keyed.find(request)) {
+            Some(circuit) => circuit.peek(),
+            // Without keys; or nothing is known of this one but what holds of all.
+            None => self.peek(),
+        }
+    }
+
     /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
     pub fn reset(&self) {

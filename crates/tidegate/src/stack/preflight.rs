@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::Signals;
 use crate::refusal::refuse;
-use crate::{BoxError, Deadline, HttpService, Rejection, Trail};
+use crate::{BoxError, HttpService, Rejection, Trail};
 
 /// Refuses at once what the gates below are bound to refuse, before it queues for any of them.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ where
         if let Some(trail) = Trail::of(request.extensions()) {
             trail.enter(self.signals.target());
         }
-        match self.signals.preflight(Deadline::of(request.extensions())) {
+        match self.signals.preflight_for(&request) {
             Ok(()) => ResponseFuture::Calling(self.inner.call(request)),
             Err(rejection) => {
                 ResponseFuture::Refused(Some(refuse(rejection, self.signals.target(), request.extensions())))

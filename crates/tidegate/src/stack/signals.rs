@@ -1,9 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use serde::Serialize;
 
-use crate::circuit_breaker::State;
+use crate::circuit_breaker::{LastFailure, State};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
 use crate::{Deadline, Gate, Rejection, backpressure, circuit_breaker, clock, fallback, rate_limit, retry};
@@ -23,7 +24,7 @@ struct Gates {
 }
 
 /// The state of a stack at one moment, ready to be serialised. Times are in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SignalsSnapshot {
     /// The name of the stack, usually `provider/model`.
     pub target: Arc<str>,
@@ -31,6 +32,12 @@ pub struct SignalsSnapshot {
     pub circuit_state: State,
     /// How long until an open circuit lets a probe through.
     pub cooldown_remaining_ms: Option<u64>,
+    /// The share of the latest calls that failed, from 0 to 1; `None` where no rate is asked for.
+    pub failure_rate: Option<f64>,
+    /// The share of the latest calls that were slow, from 0 to 1; `None` where nobody asks what is slow.
+    pub slow_call_rate: Option<f64>,
+    /// The latest failure that counted against the provider.
+    pub last_failure: Option<LastFailure>,
     /// Calls in flight, bodies included; zero where there is no limit.
     pub current_inflight: usize,
     /// The most calls that may be in flight.
@@ -76,17 +83,26 @@ impl Signals {
     ///
     /// The refusal of the first gate that is bound to refuse, with the time after which it may not.
     pub fn preflight(&self, deadline: Option<Deadline>) -> Result<(), Rejection> {
-        if let Some(deadline) = deadline
-            && deadline.is_past(clock::now())
-        {
-            return Err(Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout));
-        }
-        let refused = self
-            .0
-            .circuit_breaker
-            .peek()
-            .or_else(|| self.0.rate_limit.peek(deadline))
-            .or_else(|| self.0.backpressure.peek());
+        let Gates { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        let refused = past(deadline)
+            .or_else(|| circuit_breaker.peek())
+            .or_else(|| rate_limit.peek(deadline))
+            .or_else(|| backpressure.peek());
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The same for one request: with its deadline and its priority, and by its keys where the gates have keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`preflight`](Self::preflight).
+    pub fn preflight_for<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
+        let deadline = Deadline::of(request.extensions());
+        let Gates { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        let refused = past(deadline)
+            .or_else(|| circuit_breaker.peek_for(request))
+            .or_else(|| rate_limit.peek(deadline))
+            .or_else(|| backpressure.peek_for(request));
         refused.map_or(Ok(()), Err)
     }
 
@@ -94,11 +110,15 @@ impl Signals {
     #[must_use]
     pub fn snapshot(&self) -> SignalsSnapshot {
         let Gates { target, circuit_breaker, rate_limit, backpressure, retry, fallback } = &*self.0;
+        let circuit = circuit_breaker.snapshot();
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         SignalsSnapshot {
             target: Arc::clone(target),
-            circuit_state: circuit_breaker.state(),
-            cooldown_remaining_ms: circuit_breaker.cooldown_remaining().map(millis),
+            circuit_state: circuit.state,
+            cooldown_remaining_ms: circuit.cooldown_remaining_ms,
+            failure_rate: circuit.failure_rate,
+            slow_call_rate: circuit.slow_call_rate,
+            last_failure: circuit.last_failure,
             current_inflight: backpressure.in_flight(),
             max_inflight: backpressure.limit(),
             queued: backpressure.queued(),
@@ -117,9 +137,30 @@ impl Signals {
         self.0.circuit_breaker.state() == State::Closed && self.0.rate_limit.closed_for().is_none()
     }
 
+    /// How well the provider is, from 0 to 1: 0 while its circuit is open; else the share of calls that did not fail,
+    /// as far as it is known, and half of that while the circuit is half-open or the provider asked to be left alone.
+    #[must_use]
+    pub fn health_score(&self) -> f64 {
+        let circuit = self.0.circuit_breaker.snapshot();
+        let is_resting = self.0.rate_limit.closed_for().is_some();
+        let good = 1.0 - circuit.failure_rate.unwrap_or(0.0);
+        match circuit.state {
+            State::Open => 0.0,
+            State::HalfOpen => good / 2.0,
+            State::Closed if is_resting => good / 2.0,
+            State::Closed => good,
+        }
+    }
+
     /// Closes the circuit, refills the quotas and forgets what the provider said. Calls in flight stay counted.
     pub fn reset(&self) {
         self.0.circuit_breaker.reset();
         self.0.rate_limit.reset();
     }
+}
+
+/// The refusal of a call whose time is over.
+fn past(deadline: Option<Deadline>) -> Option<Rejection> {
+    let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
+    is_past.then(|| Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout))
 }

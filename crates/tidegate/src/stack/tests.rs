@@ -326,3 +326,56 @@ async fn act(stack: Resilience<Strict<Payload>>, caller: Caller) {
         }
     }
 }
+
+/// P33: preflight asked the circuit of nobody where each key has its own.
+#[tokio::test(start_paused = true)]
+async fn p33_preflight_asks_the_gates_of_the_calls_own_key() {
+    use crate::{KeyBy, Tenant};
+    let (inner, provider) = strict();
+    let mut service = full("")
+        .backpressure(BackpressureLayer::max_inflight(1).max_queued(0).key_by(KeyBy::tenant()))
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant()))
+        .retry(RetryLayer::disabled())
+        .service(inner);
+    let signals = service.signals();
+    let of = |tenant: &str| {
+        let mut request = request();
+        request.extensions_mut().insert(Tenant(tenant.into()));
+        request
+    };
+    provider.answer(500);
+    send(&mut service, of("a")).await.unwrap();
+    assert_eq!(signals.preflight_for(&of("a")).unwrap_err().gate(), Gate::CircuitBreaker);
+    assert_eq!(signals.preflight_for(&of("b")), Ok(()));
+    provider.answer(200).stall();
+    let streaming = send(&mut service, of("b")).await.unwrap();
+    assert_eq!(signals.preflight_for(&of("b")).unwrap_err().gate(), Gate::Backpressure);
+    assert_eq!(signals.preflight_for(&of("c")), Ok(()));
+    drop(streaming);
+    assert_eq!(signals.preflight_for(&of("b")), Ok(()));
+}
+
+/// Seed item 67: healthy, degraded, down.
+#[tokio::test(start_paused = true)]
+async fn health_is_a_number_from_nought_to_one() {
+    let (inner, provider) = strict();
+    let breaker =
+        CircuitBreakerLayer::new().failure_threshold(2).failure_rate_threshold(0.9).minimum_throughput(4);
+    let mut service = full("").circuit_breaker(breaker).retry(RetryLayer::disabled()).service(inner);
+    let signals = service.signals();
+    assert!((signals.health_score() - 1.0).abs() < 1e-9);
+    for status in [200, 500, 200, 200] {
+        provider.answer(status);
+        complete(&mut service).await.unwrap();
+    }
+    assert!((signals.health_score() - 0.75).abs() < 1e-9 && signals.is_healthy());
+    assert_eq!(signals.snapshot().failure_rate, Some(0.25));
+    assert_eq!(signals.snapshot().last_failure.unwrap().code, ErrorCode::ServerError);
+    for _ in 0..2 {
+        provider.answer(500);
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!((signals.health_score(), signals.is_healthy()), (0.0, false));
+    tokio::time::advance(30 * SECOND).await;
+    assert!(signals.health_score() > 0.0 && signals.health_score() < 0.5);
+}
