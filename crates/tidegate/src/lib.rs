@@ -65,6 +65,13 @@ mod bucket;
     feature = "timeout"
 ))]
 mod clock;
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "fallback",
+    feature = "rate-limit"
+))]
+mod ended;
 mod http_service;
 #[cfg(any(
     feature = "backpressure",
@@ -101,12 +108,7 @@ mod slots;
 mod sync;
 #[cfg(test)]
 mod testing;
-#[cfg(any(
-    feature = "backpressure",
-    feature = "circuit-breaker",
-    feature = "fallback",
-    feature = "rate-limit"
-))]
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
 mod watched;
 

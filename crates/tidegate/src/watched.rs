@@ -5,6 +5,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use crate::BoxError;
+use crate::ended::has_ended;
 
 /// A body that tells its watch how it ended: once, at the last frame, at an error, or by being dropped.
 ///
@@ -42,11 +43,6 @@ impl<B, W> Watched<B, W> {
     pub(crate) fn unwatched(inner: B) -> Self {
         Self { inner, watch: None }
     }
-}
-
-/// HTTP/1 writers stop polling once they have all that was announced, so waiting for `None` is not enough.
-pub(crate) fn has_ended(body: &impl Body) -> bool {
-    body.is_end_stream() || body.size_hint().exact() == Some(0)
 }
 
 impl<B, W> Body for Watched<B, W>

@@ -14,7 +14,7 @@ use tower_service::Service;
 use super::chain::Chain;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
-use crate::watched::has_ended;
+use crate::ended::has_ended;
 use crate::{BoxError, ErrorCode, Failure, Payload};
 
 /// The body of an answer: the first target's, or another one's, or the one's gone on with by the other.
