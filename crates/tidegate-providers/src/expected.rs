@@ -1,13 +1,16 @@
 //! Whether a request asks for a stream.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 /// Looks for `"stream": true` in the JSON of a request, without reading the whole of it.
 ///
 /// A hit inside of a prompt has its quotes escaped and is passed over; one in a deeper object counts, which at worst
 /// starts the clocks of a stream that never comes.
 pub(crate) fn asks_for_stream(body: &[u8]) -> bool {
-    memmem::find_iter(body, b"\"stream\"").any(|at| {
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
+    KEY.find_iter(body).any(|at| {
         let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
         let value = body[at + b"\"stream\"".len()..].trim_ascii_start().strip_prefix(b":");
         !escaped && value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))

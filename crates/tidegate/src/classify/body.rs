@@ -19,7 +19,7 @@ pub struct ResponseBody<B>(#[pin] Kind<B>);
 #[derive(Debug)]
 enum Kind<B> {
     Untouched(#[pin] B),
-    Held(#[pin] Held<B>),
+    Held(Box<Held<B>>),
     Stream(Box<Judged<B>>),
     Counted {
         #[pin]
@@ -34,7 +34,7 @@ impl<B> ResponseBody<B> {
     }
 
     pub(super) fn held(held: Held<B>) -> Self {
-        Self(Kind::Held(held))
+        Self(Kind::Held(Box::new(held)))
     }
 
     pub(super) fn stream(stream: Box<Judged<B>>) -> Self {
@@ -58,7 +58,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
             KindProj::Untouched(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Held(held) => held.poll_frame(cx),
+            KindProj::Held(held) => Pin::new(&mut **held).poll_frame(cx),
             KindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
             KindProj::Counted { mut body, counted } => {
                 let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));

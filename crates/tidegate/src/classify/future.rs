@@ -12,9 +12,10 @@ use pin_project::pin_project;
 
 use super::clocks::Silence;
 use super::counted::Counted;
+use super::service::Rules;
 use super::stream::Verdict;
-use super::{Held, Judged, ResponseBody, StreamClocks};
-use crate::{Attempt, BoxError, Classify, Failure, Outcome, Rejection, Trail, clock};
+use super::{Held, Judged, ResponseBody};
+use crate::{Attempt, BoxError, Failure, Outcome, Rejection, Trail, clock};
 
 /// Waits for the answer: the head of a good one, the body of a failed one, the first token of a stream.
 #[pin_project]
@@ -28,17 +29,17 @@ pub struct ResponseFuture<F, B> {
 enum State<F, B> {
     /// The head is awaited.
     Calling(#[pin] F),
-    /// The answer is a failed one, and its body says what it means.
-    Reading(Option<(Parts, Held<B>)>),
+    /// The answer is a failed one, and its body says what it means. Boxed, like what follows: a good answer that is no
+    /// stream has no need of the room.
+    Reading(Option<Box<(Parts, Held<B>)>>),
     /// The answer is a stream, and is held back until it is known to be one.
-    Holding(Option<(Parts, Box<Judged<B>>)>),
+    Holding(Option<Box<(Parts, Box<Judged<B>>)>>),
 }
 
 pub(super) struct Judge {
-    pub(super) classifier: Arc<dyn Classify>,
-    pub(super) clocks: StreamClocks,
+    pub(super) rules: Arc<Rules>,
     /// The clocks of a stream that was asked for, from the call on.
-    pub(super) silence: Option<Silence>,
+    pub(super) silence: Option<Box<Silence>>,
     pub(super) trail: Option<Trail>,
     /// Told what is used, if somebody wants to know.
     pub(super) attempt: Option<Attempt>,
@@ -53,7 +54,7 @@ impl<F, B> ResponseFuture<F, B> {
 impl Judge {
     /// What a head says; a success says it nowhere.
     fn judge(&self, head: &mut Parts, body: &[u8]) {
-        self.settle(head, self.classifier.classify(head, body, SystemTime::now()));
+        self.settle(head, self.rules.classifier.classify(head, body, SystemTime::now()));
     }
 
     /// Writes down what the attempt came to: a failure where everybody finds it.
@@ -117,23 +118,24 @@ where
                     };
                     if head.status.as_u16() >= 400 {
                         judge.failed(head.status);
-                        if judge.classifier.wants_body(&head) {
-                            this.state.set(State::Reading(Some((head, Held::new(body)))));
+                        if judge.rules.classifier.wants_body(&head) {
+                            this.state.set(State::Reading(Some(Box::new((head, Held::new(body))))));
                             continue;
                         }
                         judge.judge(&mut head, &[]);
-                    } else if let Some(scanner) = judge.classifier.scan(&head) {
+                    } else if let Some(scanner) = judge.rules.classifier.scan(&head) {
                         let silence = judge.silence.take();
                         let now = clock::now();
-                        let mut silence = silence.unwrap_or_else(|| Silence::since(now, judge.clocks));
+                        let begun = || Silence::since(now, judge.rules.clocks);
+                        let mut silence = silence.map_or_else(begun, |silence| *silence);
                         silence.begin(now);
                         let stream = Box::new(Judged::new(body, scanner, silence, judge.attempt.take()));
-                        this.state.set(State::Holding(Some((head, stream))));
+                        this.state.set(State::Holding(Some(Box::new((head, stream)))));
                         continue;
                     } else {
                         judge.tell(&Outcome::Success);
                         if let Some(attempt) = judge.attempt.take()
-                            && let Some(scanner) = judge.classifier.meter(&head)
+                            && let Some(scanner) = judge.rules.classifier.meter(&head)
                         {
                             let counted = Counted::new(scanner, attempt);
                             let body = ResponseBody::counted(body, counted);
@@ -143,16 +145,16 @@ where
                     return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::untouched(body))));
                 }
                 StateProj::Reading(answer) => {
-                    let (_, held) = answer.as_mut().expect("polled after completion");
+                    let (_, held) = &mut **answer.as_mut().expect("polled after completion");
                     ready!(held.poll_read(cx));
-                    let (mut head, held) = answer.take().expect("just read");
+                    let (mut head, held) = *answer.take().expect("just read");
                     judge.judge(&mut head, &held.text());
                     return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::held(held))));
                 }
                 StateProj::Holding(answer) => {
-                    let (_, stream) = answer.as_mut().expect("polled after completion");
+                    let (_, stream) = &mut **answer.as_mut().expect("polled after completion");
                     let verdict = ready!(stream.poll_hold(cx));
-                    let (mut head, stream) = answer.take().expect("just held");
+                    let (mut head, stream) = *answer.take().expect("just held");
                     match verdict {
                         Verdict::Commit => judge.settle(&mut head, Outcome::Success),
                         Verdict::Failed(failure) => judge.settle(&mut head, in_band(failure)),

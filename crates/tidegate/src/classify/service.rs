@@ -17,22 +17,27 @@ use crate::{BoxError, Classify, HttpService, Meter, Payload, Trail, clock};
 #[derive(Clone)]
 pub struct Classified<S> {
     inner: S,
-    classifier: Arc<dyn Classify>,
-    clocks: StreamClocks,
+    rules: Arc<Rules>,
+}
+
+/// By which answers are judged.
+pub(super) struct Rules {
+    pub(super) classifier: Arc<dyn Classify>,
+    pub(super) clocks: StreamClocks,
 }
 
 impl<S> Classified<S> {
     pub(super) fn new(inner: S, classifier: Arc<dyn Classify>, clocks: StreamClocks) -> Self {
-        Self { inner, classifier, clocks }
+        Self { inner, rules: Arc::new(Rules { classifier, clocks }) }
     }
 
     fn judge<B: 'static>(&self, request: &Request<B>) -> Judge {
         let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
-        let expects_stream = self.classifier.expects_stream(request.headers(), body.map_or(&[], |body| body));
+        let Rules { classifier, clocks } = &*self.rules;
+        let expects_stream = classifier.expects_stream(request.headers(), body.map_or(&[], |body| body));
         Judge {
-            classifier: Arc::clone(&self.classifier),
-            clocks: self.clocks,
-            silence: expects_stream.then(|| Silence::since(clock::now(), self.clocks)),
+            rules: Arc::clone(&self.rules),
+            silence: expects_stream.then(|| Box::new(Silence::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
             attempt: Meter::of(request.extensions()).map(Meter::attempt),
         }
@@ -62,7 +67,7 @@ impl<S: fmt::Debug> fmt::Debug for Classified<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Classified")
             .field("inner", &self.inner)
-            .field("clocks", &self.clocks)
+            .field("clocks", &self.rules.clocks)
             .finish_non_exhaustive()
     }
 }
