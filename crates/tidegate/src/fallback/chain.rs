@@ -74,11 +74,6 @@ impl Chain {
         Self { handle, settings, place: 0, asked: 0, troubles: None, template: None, alarm, trail }
     }
 
-    /// Alone there is nothing to keep the body for.
-    pub(super) fn body_cap(&self) -> usize {
-        if self.handle.is_empty() { 0 } else { self.settings.body_cap }
-    }
-
     /// Keeps a copy of what the caller asked, unless nobody else will be asked.
     pub(super) fn keep(&mut self, request: &Request<Payload>) {
         self.template = if self.handle.is_empty() { None } else { copy(request) };

@@ -23,9 +23,16 @@ use crate::{BoxError, HttpService, Payload};
 pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     #[pin]
     state: State<S, S::Future, B>,
+    /// None if there is nobody else to ask. Boxed: it holds a copy of the request, and one allocation costs less than
+    /// to hand that on with every move of the future.
+    call: Option<Box<Call<S>>>,
+}
+
+/// One call that somebody else may answer.
+struct Call<S> {
+    chain: Chain,
     /// The first target, if it may be asked once more.
     again: Option<S>,
-    chain: Option<Chain>,
 }
 
 #[pin_project(project = StateProj)]
@@ -40,6 +47,8 @@ enum State<S, F, B> {
     Readying(TargetService),
     /// The next target is asked.
     Next(TargetFuture),
+    /// Somebody has answered.
+    Answered,
     /// All rest, and the one who is back first is waited for.
     Waiting(Pin<Box<Sleep>>, Option<Whom>),
 }
@@ -69,13 +78,16 @@ where
     pub(super) fn calling(
         first: &mut S,
         mut request: Request<Payload>,
-        handle: Handle,
-        settings: Arc<Settings>,
+        handle: &Handle,
+        settings: &Arc<Settings>,
     ) -> Self {
-        let mut chain = Chain::new(request.extensions_mut(), handle, settings);
-        chain.keep(&request);
-        let again = chain.may_return_to_first().then(|| first.clone());
-        Self { state: State::First(first.call(request)), again, chain: Some(chain) }
+        let call = (!handle.is_empty()).then(|| {
+            let mut chain = Chain::new(request.extensions_mut(), handle.clone(), Arc::clone(settings));
+            chain.keep(&request);
+            let again = chain.may_return_to_first().then(|| first.clone());
+            Box::new(Call { chain, again })
+        });
+        Self { state: State::First(first.call(request)), call }
     }
 
     /// The body is yet to be read: the first target is asked when that has been done.
@@ -83,13 +95,15 @@ where
         first: S,
         mut request: Request<B>,
         handle: Handle,
-        settings: Arc<Settings>,
+        settings: &Arc<Settings>,
     ) -> Self {
-        let chain = Chain::new(request.extensions_mut(), handle, settings);
+        // Alone there is nothing to keep the body for.
+        let body_cap = if handle.is_empty() { 0 } else { settings.body_cap };
+        let chain = Chain::new(request.extensions_mut(), handle, Arc::clone(settings));
         let (head, body) = request.into_parts();
-        let body = Payload::collect(body, chain.body_cap());
-        let collecting = Box::new(Collecting { head: Some(head), body, first });
-        Self { state: State::Collecting(collecting), again: None, chain: Some(chain) }
+        let collecting = Collecting { head: Some(head), body: Payload::collect(body, body_cap), first };
+        let call = Box::new(Call { chain, again: None });
+        Self { state: State::Collecting(Box::new(collecting)), call: Some(call) }
     }
 }
 
@@ -102,9 +116,18 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let chain = this.chain.as_mut().expect("polled after completion");
+        let Some(Call { chain, again }) = this.call.as_deref_mut() else {
+            let StateProj::First(future) = this.state.project() else {
+                unreachable!("polled after completion")
+            };
+            let result = ready!(future.poll(cx)).map_err(Into::into);
+            return Poll::Ready(
+                result.map(|response| response.map(|body| ResponseBody::new(Source::First(body)))),
+            );
+        };
         let answer = loop {
             let (step, result) = match this.state.as_mut().project() {
+                StateProj::Answered => unreachable!("polled after completion"),
                 // The first target is the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
                     let Collecting { head, body, first } = &mut **collecting;
@@ -115,7 +138,7 @@ where
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
                     chain.keep(&request);
-                    *this.again = chain.may_return_to_first().then(|| first.clone());
+                    *again = chain.may_return_to_first().then(|| first.clone());
                     let future = first.call(request);
                     this.state.set(State::First(future));
                     continue;
@@ -125,7 +148,7 @@ where
                     (chain.step(&result), result.map(|response| response.map(Source::First)))
                 }
                 StateProj::ReadyingFirst => {
-                    let first = this.again.as_mut().expect("kept to be asked again");
+                    let first = again.as_mut().expect("kept to be asked again");
                     let Poll::Ready(ready) = first.poll_ready(cx) else {
                         return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
                     };
@@ -167,7 +190,9 @@ where
                 }
             }
         };
-        let chain = this.chain.take().expect("there is an answer once");
-        Poll::Ready(answer.map(|response| chain.hand_over(response)))
+        // From here on it is the body's.
+        let call = this.call.take().expect("there is an answer once");
+        this.state.set(State::Answered);
+        Poll::Ready(answer.map(|response| call.chain.hand_over(response)))
     }
 }

@@ -45,15 +45,12 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        let handle = self.handle.clone();
         match Payload::in_request(request) {
-            Ok(request) => {
-                ResponseFuture::calling(&mut self.inner, request, handle, Arc::clone(&self.settings))
-            }
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, &self.handle, &self.settings),
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, handle, Arc::clone(&self.settings))
+                ResponseFuture::collecting(ready, request, self.handle.clone(), &self.settings)
             }
         }
     }
