@@ -38,6 +38,14 @@ impl Cooldown {
         jittered(self.latest.max(told.unwrap_or_default()), settings, random)
     }
 
+    /// The circuit opens for a reason that says nothing of the provider's health: that time does not count as one in which
+    /// it was well.
+    pub(super) fn interrupted(&mut self, now: Instant) {
+        if !self.is_over(now) {
+            self.closed_at = None;
+        }
+    }
+
     /// The circuit closes.
     pub(super) fn closed(&mut self, now: Instant) {
         self.closed_at = Some(now);

@@ -134,10 +134,11 @@ impl Guarded {
         self.change(|circuit, random| circuit.record(pass, mark, pace, now(), random))
     }
 
-    /// Changes the circuit, and tells everybody at a glance. Listeners are told under the lock, so that they hear
-    /// of the changes in their order.
+    /// Changes the circuit, and tells everybody at a glance. Listeners are told when the lock has been let go of, since
+    /// one that is woken may ask for the state: of two changes at the same moment they may hear in either order.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Circuit, f64) -> T) -> Changed<T> {
-        let locked = &mut *self.lock();
+        let mut lock = self.lock();
+        let locked = &mut *lock;
         let before = locked.circuit.generation();
         let result = change(&mut locked.circuit, locked.random.f64());
         if let Some((_, Some(until))) = locked.circuit.refuses_all() {
@@ -146,6 +147,7 @@ impl Guarded {
         }
         self.glance.store(Glance::of(&locked.circuit).0, Ordering::Release);
         let transition = locked.circuit.latest().filter(|_| locked.circuit.generation() != before);
+        drop(lock);
         if let Some(transition) = transition {
             self.listeners.tell(transition);
         }

@@ -84,7 +84,8 @@ impl Handle {
     /// What the circuit knows, all of one moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let spared = self.0.spared.load(Ordering::Relaxed);
+        let of_keys = |keyed: &Keyed<Self>| keyed.states().map(|circuit| circuit.spared()).sum();
+        let spared = self.spared() + self.keyed().map_or(0, of_keys);
         self.0.circuit.look(|circuit| Snapshot::of(circuit, spared, clock::now()))
     }
 
@@ -129,6 +130,11 @@ impl Handle {
     /// Lets every call pass until [`reset`](Self::reset), whatever comes of it; nothing is counted meanwhile.
     pub fn force_closed(&self) {
         self.change_all(|circuit, now| circuit.hold(false, now));
+    }
+
+    /// How many calls passed that would have been refused.
+    fn spared(&self) -> u64 {
+        self.0.spared.load(Ordering::Relaxed)
     }
 
     /// The circuits of the keys, if there are keys.

@@ -28,6 +28,9 @@ impl CircuitBreakerLayer {
     /// The largest window by count: a bit for each call, 128 KiB.
     pub const MAX_WINDOW_SIZE: u32 = MOST_CALLS;
 
+    /// The shortest lease of a probe: without any, each would be given up before the next call.
+    pub const MIN_LEASE: Duration = Duration::from_millis(1);
+
     /// The shortest window by time: 10 ms.
     pub const MIN_WINDOW: Duration = SHORTEST;
 
@@ -85,7 +88,7 @@ impl CircuitBreakerLayer {
     /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
     #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
-        self.set(|settings| settings.window = Span::Calls(calls))
+        self.set(|settings| settings.window = Span::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE)))
     }
 
     /// Takes the rates of the calls of this last while, instead of a number of calls; at least
@@ -147,10 +150,11 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.half_open_max = probes.max(1))
     }
 
-    /// A probe without an answer for this long is given up: another may take its place. 60 s by default.
+    /// A probe without an answer for this long is given up: another may take its place. 60 s by default, and at
+    /// least [`MIN_LEASE`](Self::MIN_LEASE).
     #[must_use]
     pub fn probe_lease(self, lease: Duration) -> Self {
-        self.set(|settings| settings.probe_lease = lease)
+        self.set(|settings| settings.probe_lease = lease.max(Self::MIN_LEASE))
     }
 
     /// Counts a 429 as a failure. By default it is not: a provider that limits is a provider that works.

@@ -94,7 +94,10 @@ impl Circuit {
 
     /// Whether nothing would be lost with it: nothing is held against the provider.
     pub(super) fn is_as_new(&mut self, now: Instant) -> bool {
-        let closed = matches!(self.phase, Phase::Closed { ramp: None });
+        let closed = match &self.phase {
+            Phase::Closed { ramp } => ramp.as_ref().is_none_or(|ramp| ramp.is_over(now)),
+            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => false,
+        };
         closed && self.cooldown.is_over(now) && self.evidence.is_clean(now)
     }
 
@@ -171,6 +174,7 @@ impl Circuit {
         };
         self.last_failure = code.map(|code| (code, now)).or(self.last_failure);
         if let Mark::Quota(_) = mark {
+            self.cooldown.interrupted(now);
             let wait = told.unwrap_or(self.settings.quota_cooldown);
             self.open(jittered(wait, &self.settings, random), Reason::Quota, now);
         } else if let Some(reason) = self.judge(pass, mark, pace, now) {

@@ -2,10 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+
+use crate::Payload;
+
 /// What stands between a retry and the wire.
 pub(crate) trait Gates: Send + Sync {
-    /// Whether an attempt would be refused even after this wait.
-    fn refuse(&self, wait: Duration) -> bool;
+    /// Whether an attempt would be refused even after this wait: that of `next`, where it is known.
+    fn refuse(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool;
 
     /// How much of what may be in flight is in flight, if there is a limit.
     fn load(&self) -> Option<f64>;
@@ -22,8 +26,8 @@ impl Ahead {
         Self(Some(Arc::new(gates)))
     }
 
-    pub(super) fn refuses(&self, wait: Duration) -> bool {
-        self.0.as_ref().is_some_and(|gates| gates.refuse(wait))
+    pub(super) fn refuses(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
+        self.0.as_ref().is_some_and(|gates| gates.refuse(wait, next))
     }
 
     pub(super) fn load(&self) -> Option<f64> {

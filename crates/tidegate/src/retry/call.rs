@@ -10,7 +10,7 @@ use super::overriding::Overridden;
 use super::{Ahead, Conditions, Handle, RetryOverride, Strategy, headers};
 use crate::alarm::Alarm;
 use crate::replay::LastTarget;
-use crate::{AttemptBudget, BoxError, Deadline, Outcome, Rejection, Trail, clock};
+use crate::{AttemptBudget, BoxError, Deadline, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct Call {
     handle: Handle,
@@ -108,12 +108,14 @@ impl Call {
         }
     }
 
-    /// What to do about the result of the attempt. `can_follow` tells whether there is a request for another.
+    /// What to do about the result of the attempt. `can_follow` tells whether another may follow, and `next` is its
+    /// request, if it has one.
     pub(super) fn judge(
         &mut self,
         outcome: &Outcome,
         rejection: Option<&Rejection>,
         can_follow: bool,
+        next: Option<&Request<Payload>>,
     ) -> Verdict {
         // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
         if rejection.is_none() {
@@ -139,7 +141,7 @@ impl Call {
             None => self.policy().judge(outcome, attempt),
         };
         match verdict {
-            Verdict::Again(wait) if !self.ahead.refuses(wait) && self.can_afford_another() => {
+            Verdict::Again(wait) if !self.ahead.refuses(wait, next) && self.can_afford_another() => {
                 self.previous = wait;
                 self.tell(outcome, rejection, wait);
                 verdict

@@ -104,7 +104,7 @@ where
                     }
                     let outcome = outcome_of(&result);
                     let rejection = result.as_ref().err().and_then(|error| Rejection::find(&**error));
-                    match this.call.judge(&outcome, rejection, this.next.is_some()) {
+                    match this.call.judge(&outcome, rejection, this.next.is_some(), this.next.as_ref()) {
                         Verdict::Return => {
                             if let (Ok(response), Some(trail)) = (&mut result, this.call.trail()) {
                                 response.extensions_mut().insert(trail);

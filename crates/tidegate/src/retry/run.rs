@@ -96,7 +96,7 @@ impl RetryLayer {
             if let Some(trail) = Trail::of(&extensions) {
                 trail.attempt(&outcome);
             }
-            match call.judge(&outcome, rejection, can_follow) {
+            match call.judge(&outcome, rejection, can_follow, None) {
                 Verdict::Return => return result,
                 Verdict::Again(wait) => {
                     // Now, and not after the wait: it may hold something.

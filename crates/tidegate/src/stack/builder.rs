@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use tower_layer::Layer;
 
 use super::preflight::PreflightLayer;
@@ -9,7 +10,7 @@ use super::{Bounds, Resilience, Signals, TimeoutHeader};
 use crate::classify::StreamClocks;
 use crate::retry::{Ahead, Gates};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, RateLimitLayer,
+    BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, Payload, RateLimitLayer,
     RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
 };
 
@@ -185,8 +186,9 @@ struct GatesAhead {
 
 impl Gates for GatesAhead {
     /// An open circuit stays open for longer than many a wait; the other gates can be waited for.
-    fn refuse(&self, wait: Duration) -> bool {
-        self.circuit.cooldown_remaining().is_some_and(|open| open > wait)
+    fn refuse(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
+        let circuit = next.map_or_else(|| Some(self.circuit.clone()), |next| self.circuit.of(next));
+        circuit.and_then(|circuit| circuit.cooldown_remaining()).is_some_and(|open| open > wait)
     }
 
     fn load(&self) -> Option<f64> {

@@ -131,7 +131,8 @@ impl Signals {
         }
     }
 
-    /// Whether the circuit is closed and the provider has not asked to be left alone.
+    /// Whether the circuit is closed and the provider has not asked to be left alone. Where the gates have keys, this
+    /// speaks of no key: ask [`preflight_for`](Self::preflight_for).
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.0.circuit_breaker.state() == State::Closed && self.0.rate_limit.closed_for().is_none()

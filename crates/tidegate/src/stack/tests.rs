@@ -379,3 +379,21 @@ async fn health_is_a_number_from_nought_to_one() {
     tokio::time::advance(30 * SECOND).await;
     assert!(signals.health_score() > 0.0 && signals.health_score() < 0.5);
 }
+
+/// The answer in hand was traded for a wait and a refusal, since the look ahead was at the circuit of nobody.
+#[tokio::test(start_paused = true)]
+async fn no_retry_waits_for_a_circuit_of_the_same_key_that_stays_open() {
+    use crate::{KeyBy, Tenant};
+    let (inner, provider) = strict();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant());
+    let mut service = full("").circuit_breaker(breaker).service(inner);
+    let mut request = request();
+    request.extensions_mut().insert(Tenant("a".into()));
+    provider.otherwise(Answer::status(503));
+    let start = clock::now();
+    let response = send(&mut service, request).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), clock::now() - start, provider.calls()),
+        (503, Duration::ZERO, 1)
+    );
+}

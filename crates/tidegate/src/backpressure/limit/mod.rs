@@ -44,7 +44,7 @@ pub trait Limit: Send + 'static {
 
 /// What a round of calls came to.
 ///
-/// A round is as many answers as the limit allows at once, at least 8 and at most 64, to calls that began under
+/// A round is as many answers as the limit allows at once, at least 16 and at most 64, to calls that began under
 /// that limit: TCP, too, decides once a round trip. It ends early at a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

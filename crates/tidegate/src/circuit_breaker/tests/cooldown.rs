@@ -103,3 +103,18 @@ proptest! {
         prop_assert!(open >= least && open <= least.mul_f64(1.0 + ratio) + Duration::from_nanos(1), "{open:?}");
     }
 }
+
+/// An account whose quota ran out in between made the circuit forget how often the provider had failed.
+#[test]
+fn a_quota_that_runs_out_is_no_time_in_which_the_provider_was_well() {
+    let (mut circuit, mut now) = (circuit(growing), Instant::now());
+    for seconds in [10, 20] {
+        circuit.call(FAILURE, Pace::Unknown, now);
+        now += seconds * SECOND;
+    }
+    circuit.call(Mark::Success, Pace::Unknown, now);
+    circuit.call(Mark::Quota(Some(3600 * SECOND)), Pace::Unknown, now);
+    now += 3600 * SECOND;
+    circuit.call(FAILURE, Pace::Unknown, now);
+    assert_eq!(circuit.cooldown_remaining(now), Some(40 * SECOND));
+}

@@ -1,5 +1,8 @@
 //! What people and programs see and do from outside.
 
+use std::future::Future;
+use std::time::Duration;
+
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
@@ -145,4 +148,45 @@ async fn a_snapshot_tells_the_rates_and_the_last_failure() {
     assert_eq!((&json["state"], &json["last_failure"]["code"]), (&"closed".into(), &"E3002".into()));
     tokio::time::advance(60 * SECOND).await;
     assert_eq!(circuit.snapshot().calls_in_window, 0, "time passes though nobody calls");
+}
+
+/// A listener that asked for the state as it was woken waited for itself.
+#[tokio::test(start_paused = true)]
+async fn a_listener_may_ask_as_it_is_woken() {
+    struct Asks(crate::circuit_breaker::Handle);
+    impl std::task::Wake for Asks {
+        fn wake(self: std::sync::Arc<Self>) {
+            assert_eq!(self.0.state(), State::Open);
+        }
+    }
+    let layer = CircuitBreakerLayer::new();
+    let (circuit, mut transitions) = (layer.handle(), layer.handle().subscribe());
+    let waker = std::sync::Arc::new(Asks(circuit.clone())).into();
+    let mut next = std::pin::pin!(transitions.next());
+    assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    circuit.force_open();
+}
+
+/// A probe without a lease was given up before the next call: half-open let everybody in.
+#[tokio::test(start_paused = true)]
+async fn p09_a_lease_of_nothing_is_not_for_everybody() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).probe_lease(Duration::ZERO);
+    let mut service = layer.layer(inner);
+    provider.answer(500);
+    complete(&mut service).await.unwrap();
+    tokio::time::advance(SECOND).await;
+    provider.otherwise(Answer::hang());
+    let mut services: Vec<_> = (0..100).map(|_| service.clone()).collect();
+    let mut under_way: Vec<_> = services.iter_mut().map(|it| tokio_test::task::spawn(call(it))).collect();
+    let pending = under_way.iter_mut().filter_map(|it| it.poll().is_pending().then_some(())).count();
+    assert_eq!(pending, 1);
+}
+
+#[test]
+fn a_rate_is_judged_however_much_is_asked_for() {
+    let layer = CircuitBreakerLayer::new().failure_threshold(u32::MAX).failure_rate_threshold(0.5);
+    let layer = layer.sliding_window_size(u32::MAX).minimum_throughput(u32::MAX);
+    let debug = format!("{layer:?}");
+    assert!(debug.contains(&CircuitBreakerLayer::MAX_WINDOW_SIZE.to_string()), "{debug}");
 }
