@@ -32,6 +32,7 @@ struct Map<T: Kept> {
     by: KeyBy,
     secret: RandomState,
     states: Cache<Key, T, UnitWeighter, quick_cache::DefaultHashBuilder, InUse>,
+    max_keys: usize,
     next_sweep: Mutex<Instant>,
 }
 
@@ -45,13 +46,16 @@ pub(crate) const DEFAULT_MAX_KEYS: usize = 10_000;
 /// How often what is as new is looked for: seldom enough that looking at all keys costs nothing to speak of.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// And how often where there is no more room, so that what counts does not make room for what is as new.
+const SWEEP_WHEN_FULL: Duration = Duration::from_secs(1);
+
 impl<T: Kept> Keyed<T> {
     pub(crate) fn new(by: KeyBy, max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
         let states =
             Cache::with(max_keys.min(1024), max_keys as u64, UnitWeighter, Default::default(), InUse);
         let next_sweep = Mutex::new(next_sweep(clock::now()));
-        Self(Arc::new(Map { by, secret: RandomState::new(), states, next_sweep }))
+        Self(Arc::new(Map { by, secret: RandomState::new(), states, max_keys, next_sweep }))
     }
 
     /// The state of the key of this request.
@@ -87,7 +91,9 @@ impl<T: Kept> Map<T> {
     fn sweep(&self, now: Instant) {
         {
             let mut next = self.next_sweep.lock().unwrap_or_else(PoisonError::into_inner);
-            if now < *next {
+            let is_full = self.states.len() >= self.max_keys;
+            let sooner = if is_full { SWEEP - SWEEP_WHEN_FULL } else { Duration::ZERO };
+            if now + sooner < *next {
                 return;
             }
             *next = next_sweep(now);
@@ -165,6 +171,19 @@ mod tests {
         }
         assert!(keyed.len() <= 101, "{}", keyed.len());
         assert!(Arc::ptr_eq(&call(&keyed, 0).0, &held.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_counts_does_not_make_room_for_what_is_as_new() {
+        let keyed = keyed(100);
+        call(&keyed, 0).0.store(true, Ordering::Relaxed);
+        for key in 1..2_000 {
+            call(&keyed, key);
+            if key % 50 == 0 {
+                tokio::time::advance(SWEEP_WHEN_FULL).await;
+            }
+        }
+        assert!(call(&keyed, 0).0.load(Ordering::Relaxed));
     }
 
     #[tokio::test(start_paused = true)]

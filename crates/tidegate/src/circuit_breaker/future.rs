@@ -53,7 +53,7 @@ where
                     // A good head is half of a success: the body has the last word.
                     Ok(response) => match Outcome::of(&response) {
                         Outcome::Success => {
-                            lease.commit();
+                            lease.commit(response.extensions().get().cloned());
                             Poll::Ready(Ok(response.map(|body| Watched::new(body, lease))))
                         }
                         outcome => {

@@ -29,6 +29,8 @@ pub(super) struct Circuits {
     keyed: Option<Keyed<Handle>>,
     /// Calls that passed in shadow.
     spared: AtomicU64,
+    /// How often all circuits have been changed by hand; in the circuit of a key, as far as it has heard.
+    changes: AtomicU64,
 }
 
 impl From<&Settings> for Circuits {
@@ -37,6 +39,7 @@ impl From<&Settings> for Circuits {
             circuit: Guarded::new(settings, clock::now()),
             keyed: settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys)),
             spared: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 }
@@ -190,11 +193,31 @@ impl Handle {
         tracing::debug!(layer, target, "would have refused: {}", Rejection::from(refusal));
     }
 
-    /// Changes this circuit, and those of all keys.
+    /// Changes this circuit, and those of all keys. This one first: a key that comes meanwhile sees by the count that
+    /// it may have missed something.
     fn change_all(&self, change: impl Fn(&mut Circuit, Instant)) {
-        let of_keys = self.0.keyed.iter().flat_map(Keyed::states);
-        for handle in of_keys.chain([self.clone()]) {
-            handle.told(handle.0.circuit.change(|circuit, _| change(circuit, clock::now())));
+        let change =
+            |handle: &Self| handle.told(handle.0.circuit.change(|circuit, _| change(circuit, clock::now())));
+        change(self);
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+        for circuit in self.0.keyed.iter().flat_map(Keyed::states) {
+            change(&circuit);
+        }
+    }
+
+    /// Has the circuit of a key held, or not, as all are: it may have been made while that changed.
+    pub(super) fn keep_up_with(&self, all: &Self) {
+        let changes = all.0.changes.load(Ordering::Acquire);
+        if self.0.changes.swap(changes, Ordering::AcqRel) == changes {
+            return;
+        }
+        let held = all.0.circuit.look(|circuit| circuit.held());
+        if self.0.circuit.look(|circuit| circuit.held()) != held {
+            let hold = |circuit: &mut Circuit, _| match held {
+                Some(open) => circuit.hold(open, clock::now()),
+                None => circuit.reset(clock::now()),
+            };
+            self.told(self.0.circuit.change(hold));
         }
     }
 

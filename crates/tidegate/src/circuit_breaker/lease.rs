@@ -4,23 +4,26 @@ use super::mark::{Mark, Pace};
 use super::pass::Pass;
 use super::shares::Owned;
 use crate::watched::Watch;
-use crate::{BoxError, Outcome, clock};
+use crate::{BoxError, Finish, Outcome, clock};
 
 /// The right of one attempt to have passed the circuit. Dropped without a word, it says nothing: the caller left.
-/// Unless it left after having waited for longer than a slow call may take: it saw that the provider is slow.
+/// Unless the provider had said its last word by then, good or bad, and nobody waited for the end of the connection; or
+/// the caller left after having waited for longer than a slow call may take: it saw that the provider is slow.
 #[derive(Debug)]
 pub struct Lease {
     circuit: Owned,
     pass: Option<Pass>,
     /// Since when the answer is waited for, if its pace matters and is not known yet.
     waiting_since: Option<Instant>,
+    /// Tells what the stream that is the answer has come to.
+    finish: Option<Finish>,
 }
 
 impl Lease {
     /// A lease without a pass has no say.
     pub(super) fn new(circuit: Owned, pass: Option<Pass>) -> Self {
         let timed = pass.is_some() && circuit.settings().slow_call_threshold.is_some();
-        Self { circuit, pass, waiting_since: timed.then(clock::now) }
+        Self { circuit, pass, waiting_since: timed.then(clock::now), finish: None }
     }
 
     /// Says what the attempt came to, and gives the lease back.
@@ -34,7 +37,8 @@ impl Lease {
     }
 
     /// The head of a good answer is here: half of a success, and all of one for a probe. Its pace is known now.
-    pub(super) fn commit(&mut self) {
+    pub(super) fn commit(&mut self, finish: Option<Finish>) {
+        self.finish = finish;
         let pace = self.pace();
         if let Some(pass) = self.pass {
             self.pass = self.circuit.commit(pass, pace);
@@ -58,7 +62,9 @@ impl Drop for Lease {
                 Pace::Fast => Pace::Unknown,
                 pace => pace,
             };
-            self.circuit.record(pass, Mark::Neutral, pace);
+            let said = self.finish.as_ref().and_then(Finish::outcome);
+            let mark = said.map_or(Mark::Neutral, |outcome| Mark::of(outcome, self.circuit.settings()));
+            self.circuit.record(pass, mark, pace);
         }
     }
 }

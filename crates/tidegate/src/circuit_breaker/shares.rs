@@ -46,7 +46,11 @@ impl Shares {
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Lease, Rejection> {
         let circuit = match self.handle.keyed() {
             None => self.own(),
-            Some(keyed) => Owned::Key(keyed.of(request, || self.handle.another())),
+            Some(keyed) => {
+                let circuit = keyed.of(request, || self.handle.another());
+                circuit.keep_up_with(&self.handle);
+                Owned::Key(circuit)
+            }
         };
         let pass = circuit.admit()?;
         Ok(Lease::new(circuit, pass))

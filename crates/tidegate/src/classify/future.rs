@@ -156,7 +156,10 @@ where
                     let verdict = ready!(stream.poll_hold(cx));
                     let (mut head, stream) = *answer.take().expect("just held");
                     match verdict {
-                        Verdict::Commit => judge.settle(&mut head, Outcome::Success),
+                        Verdict::Commit => {
+                            judge.settle(&mut head, Outcome::Success);
+                            head.extensions.insert(stream.finish());
+                        }
                         Verdict::Failed(failure) => judge.settle(&mut head, in_band(failure)),
                         Verdict::Broken(error) => return judge.broken(error),
                     }

@@ -11,7 +11,7 @@ use tidegate_core::{Pulse, Scan};
 use tokio::time::Sleep;
 
 use super::clocks::Silence;
-use crate::{Attempt, BoxError, Cause, ErrorCode, Failure};
+use crate::{Attempt, BoxError, Cause, ErrorCode, Failure, Finish, Outcome};
 
 /// Held until then: so many events, or so many bytes, without a token among them.
 const MAX_HELD_EVENTS: u32 = 64;
@@ -40,6 +40,8 @@ pub struct Judged<B> {
     /// Told what is used, if somebody wants to know.
     attempt: Option<Attempt>,
     silence: Silence,
+    /// Told what it comes to, for those who only see it dropped.
+    finish: Finish,
     /// Runs once the provider has said its last word.
     farewell: Option<Pin<Box<Sleep>>>,
     end: Option<End>,
@@ -85,6 +87,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
             scanner,
             attempt,
             silence,
+            finish: Finish::new(),
             farewell: None,
             end: None,
             rest,
@@ -157,6 +160,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
                 let pulse = frame.data_ref().map_or_else(Pulse::default, |data| self.scanner.push(data));
                 self.silence.hear(pulse);
                 self.count(pulse);
+                if pulse.events > 0 {
+                    self.say();
+                }
                 (Ok(frame), pulse)
             }
             Some(Err(error)) => (Err(self.end_of(Some(error.into()))), Pulse::default()),
@@ -166,6 +172,21 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
                 (Err(self.end_of(None)), pulse)
             }
         })
+    }
+
+    /// Where it is told what the stream has come to.
+    pub(super) fn finish(&self) -> Finish {
+        self.finish.clone()
+    }
+
+    /// Tells what the stream has come to, if the provider has said so.
+    fn say(&self) {
+        let state = self.scanner.state();
+        match &state.failure {
+            Some(failure) => self.finish.come(Failure { cause: Cause::InBand, ..failure.clone() }.into()),
+            None if state.has_finished => self.finish.come(Outcome::Success),
+            None => {}
+        }
     }
 
     /// Tells whoever wants to know what has been used so far: what came counts even if nobody will read it.

@@ -397,3 +397,33 @@ async fn no_retry_waits_for_a_circuit_of_the_same_key_that_stays_open() {
         (503, Duration::ZERO, 1)
     );
 }
+
+/// A reader that lets go of a stream after its last event looked like one that had left, and five lone failures among
+/// a hundred good streams like five in a row.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_has_said_its_last_word_counts_though_its_reader_lets_go() {
+    let (inner, provider) = strict();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(2);
+    let mut service =
+        full("openai/gpt-4o").retry(RetryLayer::disabled()).circuit_breaker(breaker.clone()).service(inner);
+    let token = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let stream = |last: &'static str| {
+        provider.answer(200).header("content-type", "text/event-stream").frame(token).frame(last).stall();
+    };
+    for _ in 0..5 {
+        provider.answer(503);
+        complete(&mut service).await.unwrap();
+        stream("data: [DONE]\n\n");
+        let mut body = call(&mut service).await.unwrap().into_body();
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap();
+    }
+    assert_eq!(breaker.handle().state(), State::Closed);
+    for _ in 0..2 {
+        stream("data: {\"error\":{\"type\":\"server_error\"}}\n\n");
+        let mut body = call(&mut service).await.unwrap().into_body();
+        body.frame().await.unwrap().unwrap();
+        body.frame().await.unwrap().unwrap();
+    }
+    assert_eq!(breaker.handle().state(), State::Open);
+}
