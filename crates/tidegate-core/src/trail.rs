@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
-use crate::{ErrorCode, Failure, Gate, Outcome, Rejection};
+use crate::{ErrorCode, Failure, Gate, Lack, Outcome, Rejection};
 
 /// What was decided during one call, step by step.
 ///
@@ -53,6 +53,13 @@ pub enum Verdict {
         to: Arc<str>,
         /// What the one before it came to.
         because: Option<ErrorCode>,
+    },
+    /// A target is not asked, since it cannot take the request.
+    PassedOver {
+        /// Its name.
+        target: Arc<str>,
+        /// What it lacks.
+        lack: Lack,
     },
     /// The stream broke, and another target is asked for the rest of it.
     Continued {

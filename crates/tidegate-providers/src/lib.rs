@@ -53,6 +53,11 @@
 //! ([`meter`](tidegate_core::Classify::meter)), and how the limits stand from its headers, in the words of each
 //! provider ([`announced`](tidegate_core::Classify::announced)).
 //!
+//! # Models
+//!
+//! [`ModelTable`] knows what well-known models can take, and what a request asks of its model, so that a chain passes
+//! over targets that could only refuse.
+//!
 //! # Mistakes people make
 //!
 //! - Retrying every 429. An account out of credit stays out of credit.
@@ -64,6 +69,7 @@
 
 mod announced;
 mod answer;
+mod capabilities;
 mod classifier;
 pub mod compose;
 pub mod continuation;
@@ -88,6 +94,7 @@ mod usage;
 mod vocabulary;
 mod words;
 
+pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;
 pub use prompt::PromptEstimate;
 pub use provider::Provider;

@@ -123,9 +123,9 @@ pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     Allowance, Announced, Attempt, AttemptBudget, BoxError, ByLength, Category, Cause, Classify, Clock,
     Continue, Currency, Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Finish, Gate,
-    Hint, HintSource, Interpret, Manner, Meter, Metered, Outcome, Payload, Priority, Rejection, Reset,
-    Rewritten, Scope, Splice, StatusClassifier, Step, Trail, Translate, Translation, Unfit, Untranslatable,
-    Verdict,
+    Hint, HintSource, Interpret, Lack, Manner, Meter, Metered, ModelCard, Models, Needs, Outcome, Payload,
+    Priority, Rejection, Reset, Rewritten, Scope, Splice, StatusClassifier, Step, Trail, Translate,
+    Translation, Unfit, Untranslatable, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{Extensions, Request, Response};
-use tidegate_core::{Rewritten, Splice};
+use tidegate_core::{Lack, Rewritten, Splice};
 
 use super::answered::{Answered, Strategy};
 use super::body::{Continuing, Source, Why};
 use super::cooling::Cooling;
+use super::fit::Fit;
 use super::layer::Settings;
 use super::recording::Recording;
 use super::resort::{Composable, Kind, Resort};
@@ -28,7 +29,7 @@ pub(super) struct Chain {
     settings: Arc<Settings>,
     /// The target that was asked last: 0 is the first.
     place: usize,
-    /// How many targets after the first have been asked.
+    /// How many targets after the first have had their turn.
     asked: usize,
     /// Known once somebody has failed.
     troubles: Option<Box<Troubles>>,
@@ -43,6 +44,7 @@ pub(super) struct Chain {
 #[derive(Default)]
 struct Troubles {
     cooling: Cooling,
+    fit: Fit,
     /// The last resort that is to be tried next.
     resort: usize,
     /// The body of the simplified request, and the place of the target that is to be asked next with it.
@@ -124,8 +126,8 @@ impl Chain {
             let (place, deadline) = (self.place, self.alarm.deadline());
             let cooling = &mut self.troubles.get_or_insert_default().cooling;
             cooling.note(place, &outcome, error, clock::now());
-            if let Some(target) = self.following().cloned() {
-                self.asked += 1;
+            self.note_size(&outcome);
+            if let Some(target) = self.following() {
                 self.place = self.asked;
                 target.counts.asked();
                 self.tell(&target.name, because);
@@ -190,7 +192,15 @@ impl Chain {
             Some((body, place)) => (body.clone(), *place),
             None => (composable.simplified(self.template.as_ref()?.body().bytes()?)?, 0),
         };
-        if place > self.handle.targets().len() || !self.may_ask() {
+        let models = self.settings.models.as_deref();
+        // It is another prompt, with needs of its own.
+        let mut fit = Fit::default();
+        let mut is_fit = |place: usize| {
+            let target = place.checked_sub(1).and_then(|place| self.handle.targets().get(place));
+            target.is_none_or(|target| fit.lack(models, &target.name, Some(&body)).is_none())
+        };
+        let place = (place..=self.handle.targets().len()).find(|place| is_fit(*place))?;
+        if !self.may_ask() {
             return None;
         }
         self.troubles.get_or_insert_default().simplified = Some((body, place + 1));
@@ -216,10 +226,9 @@ impl Chain {
         if why == Why::Broken && !self.settings.policy.falls_back_from(error) {
             return None;
         }
-        let target = self.following()?.clone();
+        let target = self.following()?;
         let body = splice.ask(&target.name, self.template.as_ref()?.body().bytes()?)?;
         let because = code(&Outcome::of_error(&**error), Some(error));
-        self.asked += 1;
         self.place = self.asked;
         target.counts.asked();
         self.push(Verdict::Continued { by: Arc::clone(&target.name), because });
@@ -251,9 +260,46 @@ impl Chain {
         }
     }
 
-    /// The next target, if it may be asked.
-    fn following(&self) -> Option<&Target> {
-        self.handle.targets().get(self.asked).filter(|_| self.may_ask())
+    /// The next target that can take the request, if it may be asked: it has had its turn then, like those that
+    /// were passed over.
+    fn following(&mut self) -> Option<Target> {
+        let handle = self.handle.clone();
+        let target = loop {
+            let target = handle.targets().get(self.asked)?;
+            let Some(lack) = self.lack(target) else { break target };
+            self.pass_over(target, lack);
+            self.asked += 1;
+        };
+        if !self.may_ask() {
+            return None;
+        }
+        self.asked += 1;
+        Some(target.clone())
+    }
+
+    fn lack(&mut self, target: &Target) -> Option<Lack> {
+        let body = self.template.as_ref()?.body().bytes();
+        let fit = &mut self.troubles.get_or_insert_default().fit;
+        fit.lack(self.settings.models.as_deref(), &target.name, body.map(|body| &**body))
+    }
+
+    fn pass_over(&self, target: &Target, lack: Lack) {
+        target.counts.passed_over();
+        self.push(Verdict::PassedOver { target: Arc::clone(&target.name), lack });
+        tracing::info!(layer = "fallback", target = &*target.name, %lack, "passing over a target");
+    }
+
+    /// Takes note if the prompt is too long for the target that was asked last.
+    fn note_size(&mut self, outcome: &Outcome) {
+        let name = match self.current() {
+            Some(target) => Some(Arc::clone(&target.name)),
+            // Nobody else has entered the trail yet.
+            None if self.asked == 0 => self.trail.as_ref().and_then(Trail::target),
+            None => None,
+        };
+        if let (Some(name), Some(troubles)) = (name, &mut self.troubles) {
+            troubles.fit.note(self.settings.models.as_deref(), &name, outcome);
+        }
     }
 
     /// Whether there is time for another target, and the call may make another attempt: which is then spent.

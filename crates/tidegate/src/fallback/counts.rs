@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Counts {
     asked: AtomicU64,
     answered: AtomicU64,
+    passed_over: AtomicU64,
     recent: Mutex<Recent>,
 }
 
@@ -30,6 +31,8 @@ pub struct TargetStatistics {
     pub asked: u64,
     /// How often it answered well.
     pub answered: u64,
+    /// How often it was its turn and it was not asked, since its model cannot take such a request.
+    pub passed_over: u64,
     /// Of the latest outcomes, at most 100: how many there are.
     pub recent: u32,
     /// And how many of these were good answers.
@@ -39,6 +42,10 @@ pub struct TargetStatistics {
 impl Counts {
     pub(super) fn asked(&self) {
         self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn passed_over(&self) {
+        self.passed_over.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn ended(&self, has_answered: bool) {
@@ -61,6 +68,7 @@ impl Counts {
             priority: u32::try_from(priority).unwrap_or(u32::MAX),
             asked: self.asked.load(Ordering::Relaxed),
             answered: self.answered.load(Ordering::Relaxed),
+            passed_over: self.passed_over.load(Ordering::Relaxed),
             recent,
             recent_answered,
         }

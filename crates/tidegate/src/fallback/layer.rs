@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tidegate_core::{Compose, Continue};
+use tidegate_core::{Compose, Continue, Models};
 use tower_layer::Layer;
 
 use super::cache::AnswerCache;
@@ -27,6 +27,7 @@ pub(super) struct Settings {
     pub(super) body_cap: usize,
     pub(super) continues: Option<Arc<dyn Continue>>,
     pub(super) composer: Option<Arc<dyn Compose>>,
+    pub(super) models: Option<Arc<dyn Models>>,
     pub(super) scope: Scope,
 }
 
@@ -45,6 +46,7 @@ impl FallbackLayer {
             body_cap: Payload::DEFAULT_CAP,
             continues: None,
             composer: default_composer(),
+            models: default_models(),
             scope: Scope::default(),
         };
         Self { handle: Handle::default(), settings: Arc::new(settings) }
@@ -103,6 +105,18 @@ impl FallbackLayer {
         self.set(|settings| settings.composer = Some(Arc::new(composer)))
     }
 
+    /// Who knows what the models behind the targets can take. By default the `ModelTable` of the providers, which can be
+    /// extended; an empty one lets every target be asked in its turn.
+    ///
+    /// A target after the first is passed over if its model, known by the name of the target, is too small for the
+    /// request or calls no tools, sees no pictures, or keeps to no schema where the request wants that. If that leaves
+    /// nobody, the answer or error of the last one who was asked goes through: the unfit could only refuse, and their
+    /// refusal would say less about what is wrong.
+    #[must_use]
+    pub fn models(self, models: impl Models) -> Self {
+        self.set(|settings| settings.models = Some(Arc::new(models)))
+    }
+
     /// Whose questions may be answered from the cache by each other's answers: those of the same key. By default those of
     /// the same credential and the same [`Tenant`](crate::Tenant).
     #[must_use]
@@ -110,7 +124,8 @@ impl FallbackLayer {
         self.set(|settings| settings.scope = Scope::By(key))
     }
 
-    /// Also goes on when the prompt does not fit the model, to one that may be larger. Off by default.
+    /// Also goes on when the prompt does not fit the model, to one that is larger, or may be as far as
+    /// [`models`](Self::models) are known. Off by default.
     #[must_use]
     pub fn on_context_length(self, act: bool) -> Self {
         self.set(|settings| settings.policy.on_context_length = act)
@@ -176,5 +191,15 @@ fn default_composer() -> Option<Arc<dyn Compose>> {
 
 #[cfg(not(feature = "providers"))]
 fn default_composer() -> Option<Arc<dyn Compose>> {
+    None
+}
+
+#[cfg(feature = "providers")]
+fn default_models() -> Option<Arc<dyn Models>> {
+    Some(Arc::new(tidegate_providers::ModelTable::new()))
+}
+
+#[cfg(not(feature = "providers"))]
+fn default_models() -> Option<Arc<dyn Models>> {
     None
 }

@@ -26,7 +26,8 @@
 //! ```
 //!
 //! # Defaults
-//! No targets; the code decides, and neither context length nor content filter falls back.
+//! No targets; the code decides, and neither context length nor content filter falls back. Of targets whose models are
+//! well known, those that cannot take the request are passed over.
 //!
 //! # When it acts
 //! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded, timeout:
@@ -44,11 +45,19 @@
 //!    [`then_emergency`](FallbackLayer::then_emergency). They answer in the caller's dialect, plain or streamed, to requests
 //!    that ask for text in OpenAI's chat dialect or in Anthropic's, told by the path.
 //!
+//! A target after the first that could only refuse is not asked: its context is too small for the prompt and the answer,
+//! or the request has tools, pictures or a JSON schema and its model does not take them. What models can take is told
+//! by [`models`](FallbackLayer::models), and looked up by the name of the target (its model is what follows the first
+//! slash) only when a call goes down the chain. Of a model that is not known, and of a prompt that may just fit, the
+//! provider is the better judge: it is asked. When a target says that the prompt is too long, those that are known to
+//! be no larger are passed over as well, whatever was estimated.
+//!
 //! Every answer but the first target's carries [`Answered`], and the call's [`Trail`](crate::Trail) says who was asked and why
-//! they failed.
+//! they failed, and who was passed over and for what.
 //!
 //! # When it says no
-//! Never. When nobody answered, the answer or error of the last one goes through as it came. No target is asked
+//! Never. When nobody answered, the answer or error of the last one goes through as it came; so it does if all the
+//! others are unfit, since their refusals would only hide what went wrong. No target is asked
 //! once the deadline of the call has passed; a last resort that asks nobody still answers.
 //!
 //! # Streams
@@ -68,6 +77,7 @@ mod cache;
 mod chain;
 mod cooling;
 mod counts;
+mod fit;
 mod fixed;
 mod future;
 mod handle;

@@ -113,6 +113,7 @@ async fn the_next_target_goes_on_with_the_text_in_the_same_stream() {
         priority: 1,
         asked: 1,
         answered: 1,
+        passed_over: 0,
         recent: 1,
         recent_answered: 1,
     };

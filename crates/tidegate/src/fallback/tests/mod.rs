@@ -1,4 +1,6 @@
 mod continuation;
+#[cfg(feature = "providers")]
+mod models;
 mod resorts;
 
 use std::time::Duration;
@@ -45,6 +47,7 @@ async fn asks_the_next_target_and_says_who_answered() {
         priority: 1,
         asked: 1,
         answered: 1,
+        passed_over: 0,
         recent: 1,
         recent_answered: 1,
     };

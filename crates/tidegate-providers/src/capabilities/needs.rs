@@ -1,0 +1,114 @@
+use tidegate_core::Needs;
+
+use crate::prompt;
+use crate::stream::leaves::{Leaf, walk};
+
+/// The tokens are those of prose that is easy to read; code and numbers take more, and some models count a few more than
+/// others. So a request that just fits is sent, and the provider has the last word.
+const ASCII_BYTES_PER_TOKEN: u64 = 5;
+
+/// For Cyrillic or Devanagari; with older models these take twice as many.
+const OTHER_BYTES_PER_TOKEN: u64 = 8;
+
+/// What a request in JSON asks of its model, in any dialect.
+pub(super) fn read(body: &[u8]) -> Needs {
+    let mut bytes = [0, 0];
+    let count = |text: &str| {
+        // What stands behind the escapes may be any script.
+        let ascii = if text.contains("\\u") { 0 } else { text.bytes().filter(u8::is_ascii).count() as u64 };
+        let length = prompt::length(text);
+        bytes[0] += ascii.min(length);
+        bytes[1] += length.saturating_sub(ascii);
+    };
+    let Some(estimated) = prompt::read(body, count) else { return Needs::default() };
+    let tokens = bytes[0] / ASCII_BYTES_PER_TOKEN + bytes[1] / OTHER_BYTES_PER_TOKEN;
+    let mut needs = Needs { tokens, max_output: estimated.max_output, ..Needs::default() };
+    walk(body, |path, leaf| match (path, leaf) {
+        (["tools" | "functions"], Leaf::Object) => needs.tools = true,
+        (["messages", "content", "type"] | ["messages", "content", "content", "type"], Leaf::Text(kind))
+        | (["input", "type"] | ["input", "content", "type"], Leaf::Text(kind)) => {
+            needs.images |= matches!(kind, "image" | "image_url" | "input_image");
+        }
+        (
+            [
+                "contents",
+                "parts",
+                "inlineData" | "inline_data" | "fileData" | "file_data",
+                "mimeType" | "mime_type",
+            ],
+            Leaf::Text(kind),
+        ) => needs.images |= kind.starts_with("image/") || kind.starts_with(r"image\/"),
+        (["response_format", "type"] | ["text", "format", "type"], Leaf::Text(kind)) => {
+            needs.schema |= kind == "json_schema";
+        }
+        (["generationConfig" | "generation_config", "responseSchema" | "response_schema"], Leaf::Object) => {
+            needs.schema = true;
+        }
+        _ => {}
+    });
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidegate_core::Estimate;
+
+    use super::*;
+
+    const NOTHING: Needs = Needs { tokens: 0, max_output: None, tools: false, images: false, schema: false };
+
+    #[test]
+    fn tools_pictures_and_schemas_are_found_in_every_dialect() {
+        for (body, expected) in [
+            (r#"{"tools":[{"type":"function"}]}"#, Needs { tools: true, ..NOTHING }),
+            (r#"{"functions":[{}]}"#, Needs { tools: true, ..NOTHING }),
+            (r#"{"tools":[],"tool_choice":"none"}"#, NOTHING),
+            (r#"{"messages":[{"content":[{"type":"image_url"}]}]}"#, Needs { images: true, ..NOTHING }),
+            (r#"{"messages":[{"content":[{"type":"image"}]}]}"#, Needs { images: true, ..NOTHING }),
+            (
+                r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#,
+                Needs { images: true, ..NOTHING },
+            ),
+            (r#"{"input":[{"content":[{"type":"input_image"}]}]}"#, Needs { images: true, ..NOTHING }),
+            (
+                r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png"}}]}]}"#,
+                Needs { images: true, ..NOTHING },
+            ),
+            (r#"{"response_format":{"type":"json_schema"}}"#, Needs { schema: true, ..NOTHING }),
+            (r#"{"text":{"format":{"type":"json_schema"}}}"#, Needs { schema: true, ..NOTHING }),
+            (r#"{"generationConfig":{"responseSchema":{}}}"#, Needs { schema: true, ..NOTHING }),
+            (
+                r#"{"response_format":{"type":"json_object"},"max_tokens":7}"#,
+                Needs { max_output: Some(7), ..NOTHING },
+            ),
+            // What a tool is told is not shown to the model.
+            (r#"{"messages":[{"content":[{"type":"tool_use","input":{"type":"image"}}]}]}"#, NOTHING),
+            ("no JSON", NOTHING),
+            ("", NOTHING),
+        ] {
+            let needs = read(body.as_bytes());
+            assert_eq!(Needs { tokens: 0, ..needs }, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_prompt_takes_less_than_it_is_estimated_and_pictures_count_nothing() {
+        let of =
+            |text: &str| read(format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#).as_bytes());
+        assert_eq!(of(&"word ".repeat(1_000)).tokens, 1_000);
+        assert_eq!(of(&"сло ".repeat(1_000)).tokens, 6_000 / 8 + 1_000 / 5);
+        assert_eq!(of(&"\\u4f60".repeat(1_000)).tokens, 3_000 / 8);
+        assert_eq!(of(&format!("data:image/png;base64,{}", "iVBORw0KGgo/".repeat(9_000))).tokens, 0);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_or_needs_more_than_it_is_estimated(text in "[{}\\[\\]\":,\\\\ a-zé0-9]{0,200}", body: Vec<u8>) {
+            for body in [text.as_bytes(), &body] {
+                let estimated = crate::PromptEstimate.estimate(&http::HeaderMap::new(), body);
+                prop_assert!(read(body).tokens <= estimated.input);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use tidegate_core::ModelCard;
+
+/// The table: name, context, most tokens of an answer, tools, vision, JSON schema.
+///
+/// From the pages of OpenAI ("Models"), Anthropic ("Models overview"), Google ("Gemini models"), DeepSeek ("Models and
+/// pricing", "JSON output"), Groq ("Supported models"), Cohere ("Models") and xAI ("Models"). Where a number has
+/// changed under the same name the larger stands here, and nothing where a header changes it: the context of
+/// Claude Sonnet 4, the longer answers of Claude 3.7.
+///
+/// Google counts prompt and answer apart, so its contexts are the sum of both.
+const KNOWN: [Row; 45] = [
+    // OpenAI.
+    ("gpt-3.5-turbo", Some(16_385), Some(4_096), YES, NO, NO),
+    ("gpt-4", Some(8_192), Some(8_192), YES, NO, NO),
+    ("gpt-4-32k", Some(32_768), Some(32_768), YES, NO, NO),
+    ("gpt-4-turbo", Some(128_000), Some(4_096), YES, YES, NO),
+    ("gpt-4-turbo-preview", Some(128_000), Some(4_096), YES, NO, NO),
+    ("gpt-4-0125-preview", Some(128_000), Some(4_096), YES, NO, NO),
+    ("gpt-4-1106-preview", Some(128_000), Some(4_096), YES, NO, NO),
+    ("gpt-4o", Some(128_000), Some(16_384), YES, YES, YES),
+    ("gpt-4o-2024-05-13", Some(128_000), Some(4_096), YES, YES, NO),
+    ("gpt-4o-mini", Some(128_000), Some(16_384), YES, YES, YES),
+    ("gpt-4.1", Some(1_047_576), Some(32_768), YES, YES, YES),
+    ("gpt-4.1-mini", Some(1_047_576), Some(32_768), YES, YES, YES),
+    ("gpt-4.1-nano", Some(1_047_576), Some(32_768), YES, YES, YES),
+    ("gpt-5", Some(400_000), Some(128_000), YES, YES, YES),
+    ("gpt-5-mini", Some(400_000), Some(128_000), YES, YES, YES),
+    ("gpt-5-nano", Some(400_000), Some(128_000), YES, YES, YES),
+    ("o1", Some(200_000), Some(100_000), YES, YES, YES),
+    ("o1-mini", Some(128_000), Some(65_536), NO, NO, NO),
+    ("o1-preview", Some(128_000), Some(32_768), NO, NO, NO),
+    ("o3", Some(200_000), Some(100_000), YES, YES, YES),
+    ("o3-mini", Some(200_000), Some(100_000), YES, NO, YES),
+    ("o4-mini", Some(200_000), Some(100_000), YES, YES, YES),
+    // Anthropic. What becomes of a schema depends on the dialect that it is asked in.
+    ("claude-3-haiku", Some(200_000), Some(4_096), YES, YES, None),
+    ("claude-3-sonnet", Some(200_000), Some(4_096), YES, YES, None),
+    ("claude-3-opus", Some(200_000), Some(4_096), YES, YES, None),
+    ("claude-3-5-haiku", Some(200_000), Some(8_192), YES, None, None),
+    ("claude-3-5-sonnet", Some(200_000), Some(8_192), YES, YES, None),
+    ("claude-3-7-sonnet", Some(200_000), None, YES, YES, None),
+    ("claude-haiku-4-5", Some(200_000), Some(64_000), YES, YES, None),
+    ("claude-sonnet-4", None, Some(64_000), YES, YES, None),
+    ("claude-sonnet-4-5", None, Some(64_000), YES, YES, None),
+    ("claude-opus-4", Some(200_000), Some(32_000), YES, YES, None),
+    ("claude-opus-4-1", Some(200_000), Some(32_000), YES, YES, None),
+    // Google.
+    ("gemini-1.5-flash", Some(1_048_576 + 8_192), Some(8_192), YES, YES, YES),
+    ("gemini-1.5-pro", Some(2_097_152 + 8_192), Some(8_192), YES, YES, YES),
+    ("gemini-2.0-flash", Some(1_048_576 + 8_192), Some(8_192), YES, YES, YES),
+    ("gemini-2.5-flash", Some(1_048_576 + 65_536), Some(65_536), YES, YES, YES),
+    ("gemini-2.5-pro", Some(1_048_576 + 65_536), Some(65_536), YES, YES, YES),
+    // DeepSeek answers in JSON, and refuses a schema for it.
+    ("deepseek-chat", Some(131_072), None, YES, NO, NO),
+    ("deepseek-reasoner", Some(131_072), None, None, NO, NO),
+    // Groq.
+    ("llama-3.1-8b-instant", Some(131_072), None, YES, NO, None),
+    ("llama-3.3-70b-versatile", Some(131_072), Some(32_768), YES, NO, None),
+    // Cohere.
+    ("command-r", Some(128_000), None, YES, NO, None),
+    ("command-r-plus", Some(128_000), None, YES, NO, None),
+    // xAI.
+    ("grok-3", Some(131_072), None, YES, NO, None),
+];
+
+type Row = (&'static str, Option<u64>, Option<u64>, Option<bool>, Option<bool>, Option<bool>);
+
+const YES: Option<bool> = Some(true);
+const NO: Option<bool> = Some(false);
+
+/// What is known of `model`, by its longest name.
+pub(super) fn card(model: &str) -> Option<ModelCard> {
+    let fits = |name: &str| model.strip_prefix(name).is_some_and(is_version);
+    let row = KNOWN.iter().filter(|row| fits(row.0)).max_by_key(|row| row.0.len())?;
+    let &(_, context_tokens, max_output_tokens, tools, vision, json_schema) = row;
+    Some(ModelCard { context_tokens, max_output_tokens, tools, vision, json_schema })
+}
+
+/// Whether what follows a name only says which version of it: nothing, `latest`, a date, or a number of three digits.
+/// A single digit is another model: Claude Opus 4-5 is not Claude Opus 4.
+fn is_version(rest: &str) -> bool {
+    let Some(version) = rest.strip_prefix(['-', '@']) else { return rest.is_empty() };
+    let is_numeric = version.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    version == "latest" || (is_numeric && version.bytes().filter(u8::is_ascii_digit).count() >= 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_the_same_model_and_any_other_ending_is_another() {
+        for (model, context) in [
+            ("gpt-4", Some(8_192)),
+            ("gpt-4-0613", Some(8_192)),
+            ("gpt-4-32k", Some(32_768)),
+            ("gpt-4o-2024-08-06", Some(128_000)),
+            ("claude-3-5-sonnet-latest", Some(200_000)),
+            ("claude-3-5-sonnet@20241022", Some(200_000)),
+            ("gemini-2.0-flash-001", Some(1_056_768)),
+            ("command-r-plus-08-2024", Some(128_000)),
+            ("gpt-4-new", None),
+            ("gpt-4o-audio-preview", None),
+            ("gpt-4omni", None),
+            ("claude-opus-4-9", None),
+            ("llama", None),
+            ("", None),
+        ] {
+            assert_eq!(card(model).and_then(|card| card.context_tokens), context, "{model}");
+        }
+        assert_eq!(card("gpt-4o-2024-05-13").unwrap().max_output_tokens, Some(4_096));
+    }
+
+    #[test]
+    fn no_row_is_there_twice_or_answers_longer_than_its_context() {
+        for (place, row) in KNOWN.iter().enumerate() {
+            assert!(KNOWN[..place].iter().all(|other| other.0 != row.0), "{}", row.0);
+            assert!(row.1.is_none() || row.2 <= row.1, "{}", row.0);
+        }
+    }
+}
