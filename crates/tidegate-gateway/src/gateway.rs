@@ -120,6 +120,7 @@ impl Stacks<'_> {
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = targets.next().ok_or_else(|| ConfigError::new("routes", "a chain is empty"))?;
         let fallback = policy.fallback.layer().map_err(|error| error.within("fallback"))?;
+        let fallback = fallback.models(self.config.models.clone());
         let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
             LastResort::Cached => chain.then_cached(self.cache.clone()),
             LastResort::Simplified => chain.then_simplified(),

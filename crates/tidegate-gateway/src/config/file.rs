@@ -1,10 +1,11 @@
 //! The file as it is written, before anything in it is checked against anything else.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate::ResilienceConfig;
+use tidegate::{ModelCard, ResilienceConfig};
 
 use super::ConfigError;
 use super::wording::reworded;
@@ -22,6 +23,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) policies: BTreeMap<String, ResilienceConfig>,
     #[serde(default)]
+    pub(super) models: BTreeMap<String, ModelEntry>,
+    #[serde(default)]
     pub(super) routes: Vec<RouteEntry>,
 }
 
@@ -33,6 +36,17 @@ pub(super) struct ProviderEntry {
     pub(super) api_key_env: Option<String>,
 }
 
+/// What a model can take; what is not said does not count against it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with what the model can take")]
+pub(super) struct ModelEntry {
+    pub(super) context_tokens: Option<NonZeroU64>,
+    pub(super) max_output_tokens: Option<NonZeroU64>,
+    pub(super) tools: Option<bool>,
+    pub(super) vision: Option<bool>,
+    pub(super) json_schema: Option<bool>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table with path and chain")]
 pub(super) struct RouteEntry {
@@ -42,6 +56,18 @@ pub(super) struct RouteEntry {
     pub(super) chain: Vec<String>,
     #[serde(default = "default_policy")]
     pub(super) policy: String,
+}
+
+impl From<ModelEntry> for ModelCard {
+    fn from(entry: ModelEntry) -> Self {
+        Self {
+            context_tokens: entry.context_tokens.map(NonZeroU64::get),
+            max_output_tokens: entry.max_output_tokens.map(NonZeroU64::get),
+            tools: entry.tools,
+            vision: entry.vision,
+            json_schema: entry.json_schema,
+        }
+    }
 }
 
 fn any_model() -> String {

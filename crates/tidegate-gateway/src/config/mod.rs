@@ -44,6 +44,11 @@
 //! send it back, and Anthropic refuses thoughts that are not its own. A provider of the dialect `gemini` cannot be asked
 //! yet; its OpenAI-compatible URL can.
 //!
+//! # Models
+//! A target after the first is passed over if its model is known to be too small for the request, or to take no tools,
+//! pictures or JSON schemas that are in it. Well-known models are known; `[models.<beginning of a name>]` adds others and
+//! corrects what is wrong, with or without the provider in front (see [`ModelTable`]).
+//!
 //! # When it says no
 //! An unknown key, an unknown name, a number out of range, a provider that cannot be asked what a route asks: in
 //! one line with the key at fault and, where something is like it, what may have been meant. Keys are read from
@@ -66,6 +71,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
 pub use self::error::ConfigError;
@@ -85,6 +91,7 @@ pub struct Config {
     pub drain: Duration,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
+    pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
 }
 
@@ -138,7 +145,11 @@ impl Config {
         }
         check_distinct(&routes)?;
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
-        Ok(Self { listen, body_limit, drain, providers, policies, routes })
+        let models = file
+            .models
+            .into_iter()
+            .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
+        Ok(Self { listen, body_limit, drain, providers, policies, models, routes })
     }
 }
 

@@ -1,3 +1,5 @@
+use tidegate::{ModelCard, Models};
+
 use super::*;
 
 /// Providers for the routes of a test.
@@ -61,6 +63,32 @@ fn a_chain_may_mix_the_dialects_that_can_be_translated() {
         );
         let config = Config::parse(&format!("{PROVIDERS}{route}"), env).unwrap();
         assert_eq!(config.routes[0].chain.len(), 2);
+    }
+}
+
+#[test]
+fn what_models_can_take_is_added_and_corrected() {
+    let models = r#"
+        [models."openai/gpt-4"]
+        context_tokens = 32_000
+        [models.llama3]
+        max_output_tokens = 2_000
+        tools = false
+    "#;
+    let config = Config::parse(&format!("{PROVIDERS}{models}{ROUTE}"), env).unwrap();
+    let card = |target| config.models.card(target).unwrap();
+    let expected = ModelCard { context_tokens: Some(32_000), ..ModelCard::default() };
+    assert_eq!(card("openai/gpt-4"), expected);
+    assert_eq!(
+        (card("local/llama3.2").tools, card("local/llama3.2").max_output_tokens),
+        (Some(false), Some(2_000))
+    );
+    assert_eq!(card("anthropic/claude-3-haiku-20240307").context_tokens, Some(200_000));
+    for (entry, message) in [
+        ("context_tokens = 0", "models.llama3.context_tokens: expected at least 1, found integer `0`"),
+        ("tool = true", "models.llama3: unknown key `tool`, did you mean `tools`?"),
+    ] {
+        assert_eq!(refusal(&format!("{PROVIDERS}[models.llama3]\n{entry}\n{ROUTE}")), message);
     }
 }
 

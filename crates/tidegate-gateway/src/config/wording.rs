@@ -29,6 +29,7 @@ pub(super) fn reworded(path: &str, message: &str) -> ConfigError {
 fn plain(expected: &str) -> &str {
     match expected {
         "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "a nonzero u64" => "at least 1",
         "f32" | "f64" => "a number",
         "a boolean" => "true or false",
         other => other,
