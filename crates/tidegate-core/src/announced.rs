@@ -180,18 +180,21 @@ impl Allowance {
         self.period = Some(period);
     }
 
-    /// Whether what is said cannot be: more left than there is, a limit of nothing, a wait above [`Hint::MAX_WAIT`].
+    /// Whether what is said cannot be at `now`: more left than there is, a limit of nothing, a wait or a period above
+    /// [`Hint::MAX_WAIT`].
     #[must_use]
-    pub fn is_absurd(&self) -> bool {
+    pub fn is_absurd(&self, now: SystemTime) -> bool {
         let is_too_long = |wait: Option<Duration>| wait.is_some_and(|wait| wait > Hint::MAX_WAIT);
         let reset = match self.reset {
             Some(Reset::In(wait)) => Some(wait),
-            Some(Reset::At(_)) | None => None,
+            Some(Reset::At(moment)) => moment.duration_since(now).ok(),
+            None => None,
         };
         self.limit == Some(0)
             || self.period == Some(Duration::ZERO)
             || matches!((self.limit, self.remaining), (Some(limit), Some(left)) if left > limit)
             || is_too_long(reset)
+            || is_too_long(self.period)
     }
 
     /// The period, as it is said; else as it follows from how long the missing part takes to refill, if that is
@@ -227,8 +230,11 @@ impl Reset {
     #[must_use]
     pub fn read(value: &str) -> Option<Self> {
         const EPOCH: f64 = 1e9;
+        // So many seconds would be the year 5138; some send the moment in milliseconds.
+        const MILLISECONDS: f64 = 1e11;
         let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let seconds: f64 = is_number.then(|| value.parse().ok())??;
+        let seconds = if seconds >= MILLISECONDS { seconds / 1000.0 } else { seconds };
         let time = Duration::try_from_secs_f64(seconds).ok()?;
         match seconds >= EPOCH {
             true => Some(Self::At(SystemTime::UNIX_EPOCH.checked_add(time)?)),
@@ -348,7 +354,7 @@ mod tests {
             assert!(announced.has_nonsense, "{value}");
         }
         let absurd = |limit, remaining, reset| {
-            Allowance { limit, remaining, reset, ..Allowance::default() }.is_absurd()
+            Allowance { limit, remaining, reset, ..Allowance::default() }.is_absurd(SystemTime::UNIX_EPOCH)
         };
         assert!(
             absurd(Some(10), Some(11), None)
@@ -388,7 +394,7 @@ mod tests {
         fn p32_no_header_value_panics(value in "[ -~]{0,40}") {
             for name in ["ratelimit", "ratelimit-policy", "ratelimit-limit", "x-ratelimit-reset", "x-ratelimit-remaining-tokens"] {
                 for (_, allowance) in read(&[(name, &value)]).iter() {
-                    let _ = (allowance.is_absurd(), allowance.period_of_refill());
+                    let _ = (allowance.is_absurd(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
                     let wait = allowance.reset.map(|reset| reset.wait(SystemTime::UNIX_EPOCH));
                     prop_assert!(wait <= Some(Hint::MAX_WAIT));
                 }

@@ -156,12 +156,27 @@ impl<'a> Limits<'a> {
         announced.has_nonsense = self.has_nonsense;
         for (limit, allowance) in self.limits.iter().flatten() {
             let Some(currency) = limit.currency() else { continue };
+            // The one with the least left; of equals the one that is the last to be reset.
             let left = |allowance: &Allowance| allowance.remaining.unwrap_or(u64::MAX);
-            if announced.get(currency).is_none_or(|other| left(allowance) < left(other)) {
+            let is_harder = |other: &Allowance| {
+                left(allowance) < left(other)
+                    || (left(allowance) == left(other) && is_later(allowance.reset, other.reset))
+            };
+            if announced.get(currency).is_none_or(is_harder) {
                 *announced.entry(currency) = *allowance;
             }
         }
         announced
+    }
+}
+
+/// Whether a reset comes after another, as far as the two can be compared without a clock.
+fn is_later(reset: Option<Reset>, other: Option<Reset>) -> bool {
+    match (reset, other) {
+        (Some(Reset::In(wait)), Some(Reset::In(other))) => wait > other,
+        (Some(Reset::At(moment)), Some(Reset::At(other))) => moment > other,
+        (Some(_), None) => true,
+        _ => false,
     }
 }
 
@@ -314,7 +329,7 @@ mod tests {
             headers.insert("anthropic-ratelimit-tokens-reset", HeaderValue::from_str(&value).unwrap());
             for provider in [Provider::OpenAi, Provider::Groq, Provider::Other] {
                 for (_, allowance) in read(provider, &headers).iter() {
-                    let _ = (allowance.is_absurd(), allowance.period_of_refill());
+                    let _ = (allowance.is_absurd(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
                 }
             }
         }

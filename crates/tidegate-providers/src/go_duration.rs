@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tidegate_core::Hint;
-
 /// Longest first, so that `ms` is not read as a minute and an `s`.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1e-9),
@@ -44,9 +42,12 @@ pub(crate) fn decimal(text: &str) -> Option<(f64, &str)> {
     if whole == 0 { None } else { Some((number.parse().ok()?, rest)) }
 }
 
-/// `amount` times `unit` seconds; what no clock can hold is taken as the longest wait that is believed.
+/// Longer than any wait that is believed, and short enough to be added to.
+const TOO_LONG: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// `amount` times `unit` seconds; more than two days is more than anybody believes, and taken as that.
 pub(crate) fn of_units(amount: f64, unit: f64) -> Duration {
-    Duration::try_from_secs_f64(amount * unit).unwrap_or(Hint::MAX_WAIT)
+    Duration::try_from_secs_f64(amount * unit).map_or(TOO_LONG, |wait| wait.min(TOO_LONG))
 }
 
 fn part(text: &str) -> Option<(Duration, &str)> {
@@ -90,7 +91,7 @@ mod tests {
     #[test]
     fn p32_an_absurd_number_is_no_panic() {
         let absurd = format!("{}h", "9".repeat(400));
-        assert_eq!(parse(&absurd), Some(Hint::MAX_WAIT));
+        assert_eq!(parse(&absurd), Some(TOO_LONG));
         assert!(parse(&"99999999999h".repeat(50)).is_some());
     }
 }

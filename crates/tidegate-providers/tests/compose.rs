@@ -52,22 +52,22 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
     let plain = question(CHAT, &asked(|_| {})).unwrap();
     assert_eq!((&*plain.prompt, &*plain.model, plain.streams), ("Who are you?", "m", false));
     type Change = fn(&mut Value);
-    let same: [Change; 5] = [
+    let same: [Change; 4] = [
         |body| body["temperature"] = 0.7.into(),
         |body| body["max_tokens"] = 7.into(),
-        |body| body["user"] = "u".into(),
         |body| body["n"] = 1.into(),
         |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Who are you?"}]),
     ];
     for change in same {
         assert_eq!(question(CHAT, &asked(change)).unwrap(), plain);
     }
-    let others: [Change; 6] = [
+    let others: [Change; 7] = [
+        |body| body["user"] = "somebody else".into(),
         |body| body["model"] = "n".into(),
         |body| body["messages"][0]["content"] = "Be rude.".into(),
         |body| body["messages"].as_array_mut().unwrap().truncate(1),
         |body| body["tools"] = json!([{}]),
-        |body| body["response_format"] = json!({"type": "json_object"}),
+        |body| body["tool_choice"] = "auto".into(),
         |body| body["something_new"] = 1.into(),
     ];
     for change in others {
@@ -83,7 +83,11 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
 #[test]
 fn what_no_text_could_answer_is_no_question() {
     type Change = fn(&mut Value);
-    let changes: [Change; 6] = [
+    let changes: [Change; 10] = [
+        |body| body["response_format"] = json!({"type": "json_object"}),
+        |body| body["tool_choice"] = "required".into(),
+        |body| body["modalities"] = json!(["text", "audio"]),
+        |body| body["logprobs"] = true.into(),
         |body| body["n"] = 2.into(),
         |body| body["messages"] = json!([]),
         |body| body["messages"][1]["role"] = "tool".into(),

@@ -5,18 +5,14 @@ use tidegate_core::Question;
 
 use super::{CHAT, MESSAGES};
 
-/// Fields that change how something is said, or by whom it is paid, and not what is asked. All others count, known or
-/// not.
-const IMMATERIAL: [&str; 18] = [
+/// Fields that change how something is said, and not what is asked or by whom. All others count, known or not.
+const IMMATERIAL: [&str; 14] = [
     "frequency_penalty",
     "max_completion_tokens",
     "max_tokens",
     "messages",
-    "metadata",
     "n",
     "presence_penalty",
-    "prompt_cache_key",
-    "safety_identifier",
     "seed",
     "service_tier",
     "store",
@@ -25,7 +21,6 @@ const IMMATERIAL: [&str; 18] = [
     "temperature",
     "top_k",
     "top_p",
-    "user",
 ];
 
 pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
@@ -35,7 +30,7 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
         _ => return None,
     };
     let request: Map<String, Value> = serde_json::from_slice(body).ok()?;
-    if request.get("n").is_some_and(|n| n.as_u64() != Some(1)) {
+    if request.get("n").is_some_and(|n| n.as_u64() != Some(1)) || wants_more_than_text(&request) {
         return None;
     }
     let (last, before) = request.get("messages")?.as_array()?.split_last()?;
@@ -54,6 +49,24 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let streams = request.get("stream").and_then(Value::as_bool) == Some(true);
     Some(Question { prompt, context: context.finish(), model, streams, dialect })
+}
+
+/// Whether the answer has to have a form, to call a tool, to be heard, or to come with numbers.
+fn wants_more_than_text(request: &Map<String, Value>) -> bool {
+    let get = |name: &str| request.get(name).unwrap_or(&Value::Null);
+    let has_form = |format: &Value| !format.is_null() && format["type"] != "text";
+    let must_call = |choice: &Value| match choice {
+        Value::Null => false,
+        Value::String(choice) => choice != "auto" && choice != "none",
+        choice => !matches!(choice["type"].as_str(), Some("auto" | "none")),
+    };
+    let is_heard = get("modalities").as_array().is_some_and(|modes| modes.iter().any(|mode| mode != "text"));
+    has_form(get("response_format"))
+        || has_form(&get("output_config")["format"])
+        || !get("output_format").is_null()
+        || must_call(get("tool_choice"))
+        || is_heard
+        || get("logprobs") == true
 }
 
 /// The text of a message that is nothing else.

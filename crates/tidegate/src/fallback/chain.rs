@@ -95,14 +95,21 @@ impl Chain {
             && self.alarm.deadline().is_none();
         let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
         let mut request = template.expect("kept for this target");
-        // Nobody needs time after it: a last resort is at hand at once.
-        if self.asked == self.handle.targets().len() {
+        // Nobody needs time after it, but for those who will be asked with less.
+        let simplifies = self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified));
+        if self.asked == self.handle.targets().len() && !simplifies {
             request.extensions_mut().insert(LastTarget);
         }
         match self.simplified() {
             Some((body, _)) => rewritten(request, body.clone()),
             None => request,
         }
+    }
+
+    /// What to do about a target that could not even be asked, or was not waited for any longer.
+    pub(super) fn failed<R>(&mut self, error: BoxError) -> (Step, Result<Response<R>, BoxError>) {
+        let result = Err(error);
+        (self.step(&result), result)
     }
 
     /// What to do about the result of the target that was asked last.
@@ -118,7 +125,9 @@ impl Chain {
             None => policy.falls_back(&outcome),
             Some(error) => policy.falls_back_from(error),
         };
-        if !falls_back || self.template.is_none() {
+        // What is said of a simplified request is about a request of ours, not the caller's.
+        let goes_on = falls_back || (self.simplified().is_some() && outcome != Outcome::Success);
+        if !goes_on || self.template.is_none() {
             return Step::Return;
         }
         let because = code(&outcome, error);

@@ -149,29 +149,40 @@ where
                 }
                 StateProj::ReadyingFirst => {
                     let first = again.as_mut().expect("kept to be asked again");
-                    let Poll::Ready(ready) = first.poll_ready(cx) else {
-                        return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
+                    let error = match first.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {
+                            let future = first.call(chain.request());
+                            this.state.set(State::First(future));
+                            continue;
+                        }
+                        Poll::Ready(Err(error)) => error.into(),
+                        Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
                     };
-                    ready.map_err(Into::into)?;
-                    let future = first.call(chain.request());
-                    this.state.set(State::First(future));
-                    continue;
+                    chain.failed(error)
                 }
                 StateProj::Readying(service) => {
-                    let Poll::Ready(ready) = service.poll_ready(cx) else {
-                        return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
+                    let error = match service.poll_ready(cx) {
+                        Poll::Ready(Ok(())) => {
+                            let future = service.call(chain.request());
+                            this.state.set(State::Next(future));
+                            continue;
+                        }
+                        Poll::Ready(Err(error)) => error,
+                        Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
                     };
-                    ready?;
-                    let future = service.call(chain.request());
-                    this.state.set(State::Next(future));
-                    continue;
+                    chain.failed(error)
                 }
                 StateProj::Next(future) => {
                     // A target may know nothing of deadlines.
-                    let Poll::Ready(result) = future.as_mut().poll(cx) else {
-                        return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
-                    };
-                    (chain.step(&result), result.map(|response| response.map(Source::Other)))
+                    match future.as_mut().poll(cx) {
+                        Poll::Ready(result) => {
+                            (chain.step(&result), result.map(|response| response.map(Source::Other)))
+                        }
+                        Poll::Pending => {
+                            let past = ready!(chain.alarm.poll_past(cx));
+                            chain.failed(past.into())
+                        }
+                    }
                 }
                 StateProj::Waiting(sleep, whom) => {
                     ready!(sleep.as_mut().poll(cx));

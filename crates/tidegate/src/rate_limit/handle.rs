@@ -23,6 +23,9 @@ use crate::{
 #[derive(Clone)]
 pub struct Handle(pub(super) Shared<Settings, Line>);
 
+/// No prompt is believed to be longer: ten times what the largest models take.
+const MOST_INPUT: u64 = 10_000_000;
+
 impl Handle {
     /// How many requests could be sent at once now; `None` without a quota.
     #[must_use]
@@ -82,16 +85,24 @@ impl Handle {
         self.0.settings().doomed(waiting, &lack, deadline, now)
     }
 
+    /// Whether any quota is in tokens.
+    pub(super) fn counts_tokens(&self) -> bool {
+        self.0.counts_tokens.load(Ordering::Relaxed)
+    }
+
     /// What a request takes. Nothing is read, and nothing counted, where no quota is in tokens.
     pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> Cost {
-        if !self.0.settings().enabled || !self.0.counts_tokens.load(Ordering::Relaxed) {
+        if !self.0.settings().enabled || !self.counts_tokens() {
             return Cost::CALL;
         }
         let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);
         let settings = self.0.settings();
         let estimated: Estimated =
             settings.estimate.0.estimate(request.headers(), body.map_or(&[], |body| body));
-        Cost { calls: 1, input: estimated.input, output: estimated.output(settings.default_output) }
+        // Of a body that is not at hand nobody knows what it asks for, and a length is what the caller says it is.
+        let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
+        let output = estimated.output(settings.default_output);
+        Cost { calls: 1, input: estimated.input.min(MOST_INPUT), output }
     }
 
     /// Listens to what came back: a 429 closes the gate, and so does an ailing provider that says for how long.

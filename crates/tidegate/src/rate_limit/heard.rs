@@ -100,7 +100,7 @@ impl Limits {
         for (currency, allowance) in announced.iter() {
             let latest = &mut self.heard.latest[currency as usize];
             // An answer that was overtaken by another knows less than that.
-            if allowance.is_absurd() || from.so_far.calls < *latest {
+            if allowance.is_absurd(wall) || from.so_far.calls < *latest {
                 learned.ignored += 1;
                 continue;
             }

@@ -62,7 +62,8 @@
 //! | fails with 4xx | a request, no tokens |
 //! | fails with 5xx | a request and its prompt |
 //! | gets no answer at all | all that was reserved: it may have been written nevertheless |
-//! | is refused below, or leaves before it is sent | nothing |
+//! | is refused below | nothing |
+//! | leaves before it is sent | no tokens; the request itself only where a quota is in tokens |
 //!
 //! Without a wire below all that was reserved is kept. Where no quota is in tokens nothing is estimated and no body
 //! is watched.

@@ -31,7 +31,7 @@ impl Reservation {
     /// `request` carries a meter, if tokens were reserved for it.
     pub(super) fn new<B>(handle: Handle, spent: Option<Spent>, request: &mut Request<B>) -> Self {
         let meter = match &spent {
-            Some(spent) if spent.cost != Cost::CALL => {
+            Some(spent) if handle.counts_tokens() => {
                 Some(Meter::within(spent.cost.input, request.extensions_mut()))
             }
             _ => None,

@@ -68,6 +68,9 @@ pub(super) struct Found {
 /// An answer, or a prompt, longer than this is not remembered: 256 KiB.
 const MAX_TEXT: usize = 256 * 1024;
 
+/// For a longer prompt only the same one will do: 16 KiB. To tell what is like it would keep a thread busy.
+const MAX_LIKE: usize = 16 * 1024;
+
 /// What an answer is guessed to need, for the number of drawers.
 const USUAL: u64 = 4 * 1024;
 
@@ -139,9 +142,11 @@ impl AnswerCache {
         if key.prompt.len().max(text.len()) > MAX_TEXT {
             return;
         }
-        let words = Words::of(key.prompt, &self.0.secret);
         let number = self.number(key);
-        self.0.index.insert(&self.drawers(&words, key), number);
+        let words = Words::of(if key.prompt.len() <= MAX_LIKE { key.prompt } else { "" }, &self.0.secret);
+        if key.prompt.len() <= MAX_LIKE {
+            self.0.index.insert(&self.drawers(&words, key), number);
+        }
         let entry =
             Entry { scope: key.scope, prompt: key.prompt.into(), words, text: text.into(), stored: now };
         self.0.answers.insert(number, Arc::new(entry));
@@ -161,7 +166,7 @@ impl AnswerCache {
         if let Some(same) = fresh(&self.number(key)).filter(|entry| *entry.prompt == *key.prompt) {
             return Some(found(same, 1.0));
         }
-        if self.0.settings.similarity > 1.0 || key.prompt.len() > MAX_TEXT {
+        if self.0.settings.similarity > 1.0 || key.prompt.len() > MAX_LIKE {
             return None;
         }
         let words = Words::of(key.prompt, &self.0.secret);
@@ -301,6 +306,16 @@ mod tests {
         assert!(!shown.contains("secret"), "{shown}");
     }
 
+    /// A word for a number.
+    fn letters(mut number: u32) -> String {
+        let mut word = String::new();
+        while number > 0 || word.is_empty() {
+            word.push(char::from(b'a' + (number % 26) as u8));
+            number /= 26;
+        }
+        word
+    }
+
     proptest! {
         /// The index finds what a look at everything would have found, but for the few that signatures miss.
         #[test]
@@ -309,7 +324,7 @@ mod tests {
         ) {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut sentence = |words: usize| -> Vec<String> {
-                (0..words).map(|_| format!("w{}", random.u32(0..5_000))).collect()
+                (0..words).map(|_| letters(random.u32(0..5_000))).collect()
             };
             let (cache, now) = (AnswerCache::new(), Instant::now());
             let mut original = sentence(length);

@@ -1,28 +1,44 @@
 //! How alike two prompts are.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+/// What stands around a word and is no part of it.
+const PUNCTUATION: &[char] =
+    &['.', ',', ';', ':', '!', '?', '"', '\'', '(', ')', '[', ']', '…', '–', '—', '。', '、', '？'];
 
 /// The words of a prompt as a set: hashes of them, sorted. In lower case, and without the punctuation around them.
+///
+/// What is no plain word (a number, an operator, an emoji, `C++`) says too much for that: "20 + 30" is not like "20 - 30".
+/// Of these, all have to be the same and in the same order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Words(Box<[u64]>);
+pub(super) struct Words {
+    plain: Box<[u64]>,
+    others: u64,
+}
 
 impl Words {
     pub(super) fn of(text: &str, secret: &impl BuildHasher) -> Self {
-        let mut words: Vec<u64> = text
-            .split_whitespace()
-            .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()))
-            .filter(|word| !word.is_empty())
-            .map(|word| secret.hash_one(word.to_lowercase()))
-            .collect();
-        words.sort_unstable();
-        words.dedup();
-        Self(words.into())
+        let (mut plain, mut others) = (Vec::new(), secret.build_hasher());
+        for written in text.split_whitespace() {
+            let word = written.trim_matches(PUNCTUATION).to_lowercase();
+            match word.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-') {
+                true if word.is_empty() => {}
+                true => plain.push(secret.hash_one(word)),
+                false => word.hash(&mut others),
+            }
+        }
+        plain.sort_unstable();
+        plain.dedup();
+        Self { plain: plain.into(), others: others.finish() }
     }
 
     /// The words that both have, as a share of those that either has (Jaccard 1901). Two prompts without a word
     /// are the same; one without is like none that has any.
     pub(super) fn similarity(&self, other: &Self) -> f64 {
-        let (mut a, mut b) = (self.0.iter().peekable(), other.0.iter().peekable());
+        if self.others != other.others {
+            return 0.0;
+        }
+        let (mut a, mut b) = (self.plain.iter().peekable(), other.plain.iter().peekable());
         let mut shared = 0usize;
         while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
             match x.cmp(y) {
@@ -35,18 +51,18 @@ impl Words {
                 }
             }
         }
-        match self.0.len() + other.0.len() - shared {
+        match self.plain.len() + other.plain.len() - shared {
             0 => 1.0,
             either => shared as f64 / either as f64,
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = u64> + Clone {
-        self.0.iter().copied()
+        self.plain.iter().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.plain.len()
     }
 }
 
@@ -75,6 +91,12 @@ mod tests {
             ("a b c d e", "a b c d", 0.8),
             ("ÄPFEL und Birnen", "äpfel UND birnen", 1.0),
             ("don't", "dont", 0.0),
+            ("What is 20 + 30?", "What is 20 - 30?", 0.0),
+            ("What is 20 + 30?", "what is 20 + 30", 1.0),
+            ("Is 5 greater than 3", "Is 3 greater than 5", 0.0),
+            ("👍", "👎", 0.0),
+            ("C", "C++", 0.0),
+            ("x > y", "x < y", 0.0),
         ] {
             assert!((similarity(a, b) - expected).abs() < 1e-9, "{a:?} {b:?}");
         }
@@ -84,7 +106,7 @@ mod tests {
         #[test]
         fn agrees_with_sets(a in prop::collection::vec(0u8..12, 0..20), b in prop::collection::vec(0u8..12, 0..20)) {
             let secret = RandomState::new();
-            let text = |words: &[u8]| words.iter().map(|word| format!("w{word}")).collect::<Vec<_>>().join(" ");
+            let text = |words: &[u8]| words.iter().map(|word| format!("w{}", char::from(b'a' + word))).collect::<Vec<_>>().join(" ");
             let similarity = Words::of(&text(&a), &secret).similarity(&Words::of(&text(&b), &secret));
             let (a, b): (BTreeSet<_>, BTreeSet<_>) = (a.iter().collect(), b.iter().collect());
             let either = a.union(&b).count();
