@@ -105,6 +105,26 @@ async fn each_target_of_a_chain_gets_the_original_with_its_own_model() {
     assert_eq!(up.log().last().unwrap().body, body.replace("gpt-4o", "second"));
 }
 
+/// P31: a fallback was chosen though its context was too small for the prompt (litellm 31557).
+#[tokio::test]
+async fn p31_a_target_that_the_file_says_is_too_small_is_passed_over() {
+    let down = Provider::openai().then(Reply::status(503)).start().await.unwrap();
+    let small = Provider::openai().start().await.unwrap();
+    let large = Provider::openai().then(Reply::ok()).start().await.unwrap();
+    let providers =
+        openai("p", &down.base_url()) + &openai("q", &small.base_url()) + &openai("r", &large.base_url());
+    let models = "[models.\"q/m\"]\ncontext_tokens = 10\n";
+    let gateway = gateway(&(providers + models + &route("*", &["p/m", "q/m", "r/m"]))).await;
+    let long =
+        format!(r#"{{"model":"any","messages":[{{"role":"user","content":"{}"}}]}}"#, "word ".repeat(11));
+    let answer = chat(&gateway, long).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["x-tidegate-target"]),
+        (200, &"r/m".parse().unwrap())
+    );
+    assert!(small.log().last().is_none() && large.log().last().is_some());
+}
+
 #[tokio::test]
 async fn no_answer_is_told_apart_from_no_answer_in_time() {
     let (closed, slow) = (closed_port().unwrap(), Provider::openai().otherwise(Reply::hang()));
