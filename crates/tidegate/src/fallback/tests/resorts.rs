@@ -280,3 +280,32 @@ async fn a_wait_for_a_target_is_left_without_a_trace() {
     assert!(tokio_test::task::spawn(call).poll().is_pending());
     assert_eq!((first.calls(), other.calls(), first.live_futures()), (1, 1, 0));
 }
+
+/// What a provider said of the simplified request was told to the caller as if it were about its own.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_simplified_request_is_not_the_callers() {
+    let (first, _, mut service) = chain(|layer| layer.then_simplified().then_static());
+    first.answer(503);
+    first.answer(400).extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)));
+    let (head, _) = read(send(&mut service, question("a\nb\nc\nd")).await).await;
+    assert_eq!((strategy(&head), first.calls()), (Some(Strategy::StaticResponse), 2));
+}
+
+/// A target that failed as it was made ready ended the call, and so did one that was still silent at the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_cannot_be_asked_or_is_not_waited_for_is_passed_over() {
+    let (second, other) = strict();
+    let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
+    first.otherwise(Answer::status(503));
+    other.fail_ready("worker gone");
+    let (head, _) = read(send(&mut service, question("?")).await).await;
+    assert_eq!(strategy(&head), Some(Strategy::StaticResponse));
+    let (second, other) = strict();
+    let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
+    first.answer(503);
+    other.hang();
+    let started = clock::now();
+    let (head, _) = read(send(&mut service, within(question("?"), SECOND)).await).await;
+    assert_eq!((strategy(&head), clock::now() - started), (Some(Strategy::StaticResponse), SECOND));
+    assert_eq!(other.live_futures(), 0);
+}

@@ -297,3 +297,46 @@ async fn a_currency_of_ones_own_period_is_kept_too() {
     assert_eq!((refused.gate(), refused.quota()), (Gate::RateLimit, Some("requests per period")));
     assert_eq!(refused.retry_after(), Some(ms(2_500)));
 }
+
+/// One header of an answer closed the gate for a hundred years, and a moment in milliseconds for a day.
+#[tokio::test(start_paused = true)]
+async fn p32_what_nobody_could_mean_is_ignored_and_counted() {
+    let header = |pairs: &[(&str, &str)]| {
+        pairs.iter().fold(Answer::status(200), |answer, (name, value)| answer.header(name, value))
+    };
+    for answer in [
+        header(&[("ratelimit-policy", "1;w=3153600000"), ("ratelimit", "\"d\";r=0;t=1")]),
+        header(&[
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "99999999999999999999999h"),
+        ]),
+        header(&[
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "2126-11-05T00:00:00Z"),
+        ]),
+    ] {
+        let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(1_000));
+        provider.then(answer);
+        complete(&mut service).await.unwrap();
+        assert_eq!((layer.handle().closed_for(), layer.handle().ignored()), (None, 1));
+        assert_eq!(layer.handle().peek(None), None);
+    }
+}
+
+/// Of a minute's and a day's limit with nothing left, the one that was named first won.
+#[tokio::test(start_paused = true)]
+async fn of_two_limits_with_nothing_left_the_later_reset_holds() {
+    let pairs = [("minute", "10"), ("day", "3600")];
+    for order in [[0, 1], [1, 0]] {
+        let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(1_000));
+        let answer = order.into_iter().fold(Answer::status(200), |answer, at| {
+            let (period, reset) = pairs[at];
+            answer
+                .header(&format!("x-ratelimit-remaining-requests-{period}"), "0")
+                .header(&format!("x-ratelimit-reset-requests-{period}"), reset)
+        });
+        provider.then(answer);
+        complete(&mut service).await.unwrap();
+        assert!(layer.handle().closed_for() > Some(ms(3_599_000)), "{:?}", layer.handle().closed_for());
+    }
+}

@@ -6,7 +6,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle as Provider, Strict};
-use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 
 use crate::providers::ProviderClassifier;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
@@ -313,4 +313,34 @@ async fn the_lacking_quota_is_named_and_the_longest_lack_told() {
     let refused: Rejection = rejection(service.oneshot(ask()).await);
     assert_eq!(refused.quota(), Some("input tokens per minute"));
     assert_eq!(refused.retry_after(), Some(Duration::from_secs(28)));
+}
+
+/// A body that was no payload yet cost nothing: a hundred calls of a thousand tokens passed a quota of a hundred. And
+/// a length that nobody can believe was believed.
+#[tokio::test(start_paused = true)]
+async fn p27_a_body_that_is_not_at_hand_is_reserved_for_and_settled_all_the_same() {
+    let (wire, inner, provider) = wire();
+    provider.otherwise(json(r#"{"prompt_tokens":900,"completion_tokens":100}"#));
+    let layer = limit(1_000).on_limit(OnLimit::Reject);
+    let mut service = ServiceBuilder::new().layer(layer.clone()).layer(wire).service(inner);
+    let streamed = |length: Option<&str>| {
+        let body = Payload::streamed(http_body_util::Full::new(bytes::Bytes::from_static(b"a prompt")));
+        let builder = Request::post("http://provider/v1/chat/completions");
+        let builder =
+            length.into_iter().fold(builder, |builder, length| builder.header("content-length", length));
+        builder.body(body).unwrap()
+    };
+    let response = service.ready().await.unwrap().call(streamed(None)).await.unwrap();
+    assert_eq!(layer.handle().tokens_remaining(), Some(500), "the default for an answer");
+    response.into_body().collect().await.unwrap();
+    assert_eq!(layer.handle().tokens_remaining(), Some(0), "what was counted");
+    let refused = rejection(service.ready().await.unwrap().call(streamed(None)).await);
+    assert!(refused.retry_after() <= Some(Duration::from_secs(60)));
+
+    layer.handle().reset();
+    let response = service.ready().await.unwrap().call(streamed(Some("18446744073709551615"))).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    assert_eq!(layer.handle().tokens_remaining(), Some(0));
+    let refused = rejection(service.ready().await.unwrap().call(streamed(None)).await);
+    assert!(refused.retry_after() <= Some(Duration::from_secs(60)), "{:?}", refused.retry_after());
 }
