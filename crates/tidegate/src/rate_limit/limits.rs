@@ -173,8 +173,9 @@ impl Limits {
 
     /// Whether nothing is spent that has not refilled, and nothing was said that still holds.
     pub(super) fn are_as_new(&self, now: Instant) -> bool {
-        let is_full = |counter: &Counter| counter.bucket.is_full(now);
-        self.own.iter().chain(self.heard.counters()).all(is_full)
+        // What was heard would have to be heard anew.
+        self.heard.counters().next().is_none()
+            && self.own.iter().all(|counter| counter.bucket.is_full(now))
             && self.closed_for(now).is_none()
             && self.ramp.is_none_or(|ramp| ramp.wait(now).is_zero())
     }
