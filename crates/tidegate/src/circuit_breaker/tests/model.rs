@@ -266,15 +266,19 @@ impl Model {
         let mut closed_at = None;
         let openings = self.pages.iter().map(|page| page[0]);
         for (at, entry) in openings.chain([(now, Entry::Opened { until: now, own: Some(Duration::ZERO) })]) {
+            let was_well =
+                closed_at.is_some_and(|closed: Instant| row.last().is_some_and(|last| at - closed >= *last));
             match entry {
                 Entry::Closed { .. } => closed_at = Some(at),
                 Entry::Opened { own: Some(own), .. } => {
-                    if closed_at.is_some_and(|closed| row.last().is_some_and(|last| at - closed >= *last)) {
+                    if was_well {
                         row.clear();
                     }
                     closed_at = None;
                     row.push(own);
                 }
+                // For want of quota: that the circuit was open is no time in which the provider was well.
+                Entry::Opened { own: None, .. } if !was_well => closed_at = None,
                 _ => {}
             }
         }
