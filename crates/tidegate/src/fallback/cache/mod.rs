@@ -18,8 +18,10 @@ use self::words::Words;
 /// Remembers whole answers, and finds those to the same or to a like question.
 ///
 /// A handle: clones are the same cache, so that several routes may share one. Bounded by
-/// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). Looking up a like question costs the same whatever the number of
-/// answers (some microseconds per hundred words, and at most 160 comparisons).
+/// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). Looking up a like question costs the same whatever the
+/// number of answers: a hundred hashes for each word of the prompt, and at most 160 comparisons. Of prompts above 16 KiB only
+/// the same one is found. The index is bounded too, apart from `max_bytes`: it holds like questions for one answer in each
+/// 4 KiB of it, the latest ones.
 ///
 /// Only complete answers in plain text are remembered, each for the caller that asked: who that is tells the
 /// [`KeyBy`](crate::KeyBy) of the layer, by credential and tenant unless told otherwise.

@@ -11,8 +11,8 @@ use crate::fallback::{FallbackLayer, TargetStatistics};
 use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};
 use crate::{
-    Cause, ClassifyLayer, Deadline, ErrorCode, HttpService, Outcome, Payload, Rejection, Trail, Verdict,
-    clock,
+    AttemptBudget, Cause, ClassifyLayer, Deadline, ErrorCode, HttpService, Outcome, Payload, Rejection,
+    Trail, Verdict, clock,
     providers::{Provider, ProviderClassifier},
 };
 
@@ -177,7 +177,11 @@ async fn p31_a_stream_that_calls_a_tool_ends_in_its_error() {
     let Chain { targets: [a, b, _], mut service, .. } = continuing();
     let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}]});
     stream(&a).frame(word("a", "let me see")).frame(chunk("a", call.clone())).break_off("reset");
-    let (text, outcome, _) = read(&mut service, question()).await;
+    let mut request = question();
+    let attempts = AttemptBudget::new(2);
+    request.extensions_mut().insert(attempts.clone());
+    let (text, outcome, _) = read(&mut service, request).await;
+    assert_eq!(attempts.remaining(), 1, "nobody was asked");
     assert_eq!(text, word("a", "let me see") + &chunk("a", call));
     assert!(outcome.failure().is_some());
     assert_eq!(b.calls(), 0);

@@ -1,30 +1,29 @@
+mod answer;
+mod rest;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::response::Parts;
 use http::{Extensions, Request, Response};
-use tidegate_core::{Lack, Rewritten, Splice};
+use tidegate_core::{Lack, Rewritten};
 
-use super::answered::{Answered, Strategy};
-use super::body::{Continuing, Source, Why};
-use super::cooling::Cooling;
-use super::fit::Fit;
-use super::layer::Settings;
-use super::recording::Recording;
-use super::resort::{Composable, Kind, Resort};
-use super::target::{Target, TargetBody, TargetService};
-use super::{Handle, ResponseBody};
 use crate::alarm::Alarm;
+use crate::fallback::Handle;
+use crate::fallback::cooling::Cooling;
+use crate::fallback::fit::Fit;
+use crate::fallback::layer::Settings;
+use crate::fallback::resort::{Composable, Kind, Resort};
+use crate::fallback::target::{Target, TargetService};
 use crate::replay::{LastTarget, copy};
 use crate::{
-    AttemptBudget, BoxError, Deadline, ErrorCode, Failure, Outcome, Payload, Rejection, Trail, Verdict, clock,
+    AttemptBudget, BoxError, Deadline, ErrorCode, Outcome, Payload, Rejection, Trail, Verdict, clock,
 };
 
 /// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
 /// of them only rest, then the last resorts.
-pub(super) struct Chain {
+pub(in crate::fallback) struct Chain {
     handle: Handle,
     settings: Arc<Settings>,
     /// The target that was asked last: 0 is the first.
@@ -35,7 +34,7 @@ pub(super) struct Chain {
     troubles: Option<Box<Troubles>>,
     /// What the caller asked, as long as anybody may have to be asked again.
     template: Option<Request<Payload>>,
-    pub(super) alarm: Alarm,
+    pub(in crate::fallback) alarm: Alarm,
     /// There is one as soon as there is a chain to go down.
     trail: Option<Trail>,
 }
@@ -52,7 +51,7 @@ struct Troubles {
 }
 
 /// What to do about a result.
-pub(super) enum Step {
+pub(in crate::fallback) enum Step {
     /// Hand it to the caller.
     Return,
     Ask(Whom),
@@ -61,13 +60,17 @@ pub(super) enum Step {
     Answer(Response<Bytes>),
 }
 
-pub(super) enum Whom {
+pub(in crate::fallback) enum Whom {
     First,
     Other(TargetService),
 }
 
 impl Chain {
-    pub(super) fn new(extensions: &mut Extensions, handle: Handle, settings: Arc<Settings>) -> Self {
+    pub(in crate::fallback) fn new(
+        extensions: &mut Extensions,
+        handle: Handle,
+        settings: Arc<Settings>,
+    ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
         if trail.is_none() && !handle.is_empty() {
             extensions.insert(trail.insert(Trail::new()).clone());
@@ -77,27 +80,29 @@ impl Chain {
     }
 
     /// Keeps a copy of what the caller asked, unless nobody else will be asked.
-    pub(super) fn keep(&mut self, request: &Request<Payload>) {
+    pub(in crate::fallback) fn keep(&mut self, request: &Request<Payload>) {
         self.template = if self.handle.is_empty() { None } else { copy(request) };
     }
 
     /// Whether the first target may be asked more than once.
-    pub(super) fn may_return_to_first(&self) -> bool {
-        let simplifies =
-            || self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified));
-        self.template.is_some() && (self.alarm.deadline().is_some() || simplifies())
+    pub(in crate::fallback) fn may_return_to_first(&self) -> bool {
+        self.template.is_some() && (self.alarm.deadline().is_some() || self.simplifies())
+    }
+
+    /// Whether all may be asked again with a simplified prompt.
+    fn simplifies(&self) -> bool {
+        self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified))
     }
 
     /// The request for the target that is to be asked now. Copied, unless nobody can follow.
-    pub(super) fn request(&mut self) -> Request<Payload> {
+    pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
         let is_last = self.asked == self.handle.targets().len()
             && self.handle.resorts().is_empty()
             && self.alarm.deadline().is_none();
         let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
         let mut request = template.expect("kept for this target");
         // Nobody needs time after it, but for those who will be asked with less.
-        let simplifies = self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified));
-        if self.asked == self.handle.targets().len() && !simplifies {
+        if self.asked == self.handle.targets().len() && !self.simplifies() {
             request.extensions_mut().insert(LastTarget);
         }
         match self.simplified() {
@@ -107,13 +112,16 @@ impl Chain {
     }
 
     /// What to do about a target that could not even be asked, or was not waited for any longer.
-    pub(super) fn failed<R>(&mut self, error: BoxError) -> (Step, Result<Response<R>, BoxError>) {
+    pub(in crate::fallback) fn failed<R>(
+        &mut self,
+        error: BoxError,
+    ) -> (Step, Result<Response<R>, BoxError>) {
         let result = Err(error);
         (self.step(&result), result)
     }
 
     /// What to do about the result of the target that was asked last.
-    pub(super) fn step<R>(&mut self, result: &Result<Response<R>, BoxError>) -> Step {
+    pub(in crate::fallback) fn step<R>(&mut self, result: &Result<Response<R>, BoxError>) -> Step {
         let error = result.as_ref().err();
         let outcome = match result {
             Ok(response) => Outcome::of(response),
@@ -225,65 +233,25 @@ impl Chain {
         }
     }
 
-    /// The target to go on with a stream that broke, and the request that asks it to.
-    pub(super) fn instead_of_rest(
-        &mut self,
-        error: &BoxError,
-        why: Why,
-        splice: &dyn Splice,
-    ) -> Option<(TargetService, Request<Payload>)> {
-        if why == Why::Broken && !self.settings.policy.falls_back_from(error) {
-            return None;
-        }
-        let target = self.following()?;
-        let body = splice.ask(&target.name, self.template.as_ref()?.body().bytes()?)?;
-        let because = code(&Outcome::of_error(&**error), Some(error));
-        self.place = self.asked;
-        target.counts.asked();
-        self.push(Verdict::Continued { by: Arc::clone(&target.name), because });
-        self.enter(&target.name);
-        let (name, code) = (&*target.name, because.map(ErrorCode::code));
-        tracing::info!(layer = "fallback", target = name, code, "asking another target for the rest");
-        Some((target.service, rewritten(self.request(), body)))
-    }
-
-    /// The stream of the one who was asked for the rest, or why there is none.
-    pub(super) fn rest_of(
-        &self,
-        result: Result<Response<TargetBody>, BoxError>,
-    ) -> Result<TargetBody, BoxError> {
-        let rest = self.stream_of(result);
-        self.ended(rest.is_ok());
-        rest
-    }
-
-    fn stream_of(&self, result: Result<Response<TargetBody>, BoxError>) -> Result<TargetBody, BoxError> {
-        let response = result?;
-        if let Outcome::Failure(failure) = Outcome::of(&response) {
-            return Err(failure.into());
-        }
-        let (head, body) = response.into_parts();
-        match &self.settings.continues {
-            Some(continues) if continues.follow(&head).is_some() => Ok(body),
-            _ => Err(Failure::new(ErrorCode::ServerError).into()),
-        }
-    }
-
-    /// The next target that can take the request, if it may be asked: it has had its turn then, like those that
-    /// were passed over.
+    /// The next target that can take the request, if it may be asked: it has had its turn then.
     fn following(&mut self) -> Option<Target> {
-        let handle = self.handle.clone();
-        let target = loop {
-            let target = handle.targets().get(self.asked)?;
-            let Some(lack) = self.lack(target) else { break target };
-            self.pass_over(target, lack);
-            self.asked += 1;
-        };
+        let target = self.next_fit()?;
         if !self.may_ask() {
             return None;
         }
         self.asked += 1;
-        Some(target.clone())
+        Some(target)
+    }
+
+    /// The next target that can take the request; those before it are passed over.
+    fn next_fit(&mut self) -> Option<Target> {
+        let handle = self.handle.clone();
+        loop {
+            let target = handle.targets().get(self.asked)?;
+            let Some(lack) = self.lack(target) else { return Some(target.clone()) };
+            self.pass_over(target, lack);
+            self.asked += 1;
+        }
     }
 
     fn lack(&mut self, target: &Target) -> Option<Lack> {
@@ -322,7 +290,7 @@ impl Chain {
     }
 
     /// The target that was asked last, if it is not the first.
-    pub(super) fn current(&self) -> Option<&Target> {
+    pub(in crate::fallback) fn current(&self) -> Option<&Target> {
         self.handle.targets().get(self.place.checked_sub(1)?)
     }
 
@@ -362,54 +330,6 @@ impl Chain {
         if let Some(trail) = &self.trail {
             extensions.insert(trail.clone());
         }
-    }
-
-    /// The answer for the caller: marked, if it is not the first target's; followed, if it is a stream that another
-    /// target could go on with; and written down, if there is a cache.
-    pub(super) fn hand_over<B>(self, mut response: Response<Source<B>>) -> Response<ResponseBody<B>> {
-        if let Some(answered) = self.answered() {
-            response.extensions_mut().insert(answered);
-        }
-        if self.asked > 0 || self.troubles.is_some() {
-            self.leave_trail(response.extensions_mut());
-        }
-        if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
-            return response.map(ResponseBody::new);
-        }
-        let (mut head, body) = response.into_parts();
-        let recording = self.recording(&head);
-        let splice = self.settings.continues.as_ref().and_then(|continues| continues.follow(&head));
-        let continuing = splice.map(|splice| {
-            // What is added is not part of a length told before, and is told of in the trail.
-            head.headers.remove(CONTENT_LENGTH);
-            self.leave_trail(&mut head.extensions);
-            Box::new(Continuing::new(self, splice))
-        });
-        Response::from_parts(head, ResponseBody { source: body, continuing, recording })
-    }
-
-    fn answered(&self) -> Option<Answered> {
-        let target = self.current().map(|target| Arc::clone(&target.name));
-        match (self.simplified(), target) {
-            (Some(_), target) => {
-                let first = || self.trail.as_ref().and_then(Trail::target);
-                let target = target.or_else(first).unwrap_or_else(|| "@simplified".into());
-                Some(Answered::new(&target, Strategy::SimplifiedPrompt))
-            }
-            (None, target) => target.map(|target| Answered::new(&target, Strategy::AlternativeModel)),
-        }
-    }
-
-    /// Who writes down this answer, if it is one to the caller's own prompt.
-    fn recording(&self, head: &Parts) -> Option<Box<Recording>> {
-        let caches = self.handle.resorts().iter().filter_map(|resort| match &resort.kind {
-            Kind::Cached(cache) => Some(cache.clone()),
-            _ => None,
-        });
-        let cache = caches.into_iter().next().filter(|_| self.simplified().is_none())?;
-        let transcript = self.settings.composer.as_ref()?.transcribe(head)?;
-        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
-        Some(Box::new(Recording::new(cache, composable, transcript)))
     }
 }
 

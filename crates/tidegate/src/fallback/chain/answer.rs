@@ -1,0 +1,67 @@
+//! What goes with an answer to the caller.
+
+use std::sync::Arc;
+
+use http::Response;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+
+use super::Chain;
+use crate::fallback::ResponseBody;
+use crate::fallback::answered::{Answered, Strategy};
+use crate::fallback::body::{Continuing, Source};
+use crate::fallback::recording::Recording;
+use crate::fallback::resort::{Composable, Kind};
+use crate::{Outcome, Trail};
+
+impl Chain {
+    /// The answer for the caller: marked, if it is not the first target's; followed, if it is a stream that another
+    /// target could go on with; and written down, if there is a cache.
+    pub(in crate::fallback) fn hand_over<B>(
+        self,
+        mut response: Response<Source<B>>,
+    ) -> Response<ResponseBody<B>> {
+        if let Some(answered) = self.answered() {
+            response.extensions_mut().insert(answered);
+        }
+        if self.asked > 0 || self.troubles.is_some() {
+            self.leave_trail(response.extensions_mut());
+        }
+        if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
+            return response.map(ResponseBody::new);
+        }
+        let (mut head, body) = response.into_parts();
+        let recording = self.recording(&head);
+        let splice = self.settings.continues.as_ref().and_then(|continues| continues.follow(&head));
+        let continuing = splice.map(|splice| {
+            // What is added is not part of a length told before, and is told of in the trail.
+            head.headers.remove(CONTENT_LENGTH);
+            self.leave_trail(&mut head.extensions);
+            Box::new(Continuing::new(self, splice))
+        });
+        Response::from_parts(head, ResponseBody { source: body, continuing, recording })
+    }
+
+    fn answered(&self) -> Option<Answered> {
+        let target = self.current().map(|target| Arc::clone(&target.name));
+        match (self.simplified(), target) {
+            (Some(_), target) => {
+                let first = || self.trail.as_ref().and_then(Trail::target);
+                let target = target.or_else(first).unwrap_or_else(|| "@simplified".into());
+                Some(Answered::new(&target, Strategy::SimplifiedPrompt))
+            }
+            (None, target) => target.map(|target| Answered::new(&target, Strategy::AlternativeModel)),
+        }
+    }
+
+    /// Who writes down this answer, if it is one to the caller's own prompt.
+    fn recording(&self, head: &Parts) -> Option<Box<Recording>> {
+        let cache = self.handle.resorts().iter().find_map(|resort| match &resort.kind {
+            Kind::Cached(cache) if self.simplified().is_none() => Some(cache.clone()),
+            _ => None,
+        })?;
+        let transcript = self.settings.composer.as_ref()?.transcribe(head)?;
+        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
+        Some(Box::new(Recording::new(cache, composable, transcript)))
+    }
+}

@@ -1,0 +1,61 @@
+//! Who goes on with a stream that broke.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use tidegate_core::Splice;
+
+use super::{Chain, code, rewritten};
+use crate::fallback::body::Why;
+use crate::fallback::target::{TargetBody, TargetService};
+use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Verdict};
+
+impl Chain {
+    /// The target to go on with a stream that broke, and the request that asks it to.
+    pub(in crate::fallback) fn instead_of_rest(
+        &mut self,
+        error: &BoxError,
+        why: Why,
+        splice: &dyn Splice,
+    ) -> Option<(TargetService, Request<Payload>)> {
+        if why == Why::Broken && !self.settings.policy.falls_back_from(error) {
+            return None;
+        }
+        let target = self.next_fit()?;
+        let body = splice.ask(&target.name, self.template.as_ref()?.body().bytes()?)?;
+        if !self.may_ask() {
+            return None;
+        }
+        self.asked += 1;
+        let because = code(&Outcome::of_error(&**error), Some(error));
+        self.place = self.asked;
+        target.counts.asked();
+        self.push(Verdict::Continued { by: Arc::clone(&target.name), because });
+        self.enter(&target.name);
+        let (name, code) = (&*target.name, because.map(ErrorCode::code));
+        tracing::info!(layer = "fallback", target = name, code, "asking another target for the rest");
+        Some((target.service, rewritten(self.request(), body)))
+    }
+
+    /// The stream of the one who was asked for the rest, or why there is none.
+    pub(in crate::fallback) fn rest_of(
+        &self,
+        result: Result<Response<TargetBody>, BoxError>,
+    ) -> Result<TargetBody, BoxError> {
+        let rest = self.stream_of(result);
+        self.ended(rest.is_ok());
+        rest
+    }
+
+    fn stream_of(&self, result: Result<Response<TargetBody>, BoxError>) -> Result<TargetBody, BoxError> {
+        let response = result?;
+        if let Outcome::Failure(failure) = Outcome::of(&response) {
+            return Err(failure.into());
+        }
+        let (head, body) = response.into_parts();
+        match &self.settings.continues {
+            Some(continues) if continues.follow(&head).is_some() => Ok(body),
+            _ => Err(Failure::new(ErrorCode::ServerError).into()),
+        }
+    }
+}
