@@ -108,6 +108,12 @@ mod slots;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[cfg(any(feature = "fallback", feature = "retry"))]
+#[cfg_attr(
+    not(all(feature = "fallback", feature = "retry")),
+    allow(dead_code, reason = "a chain tells, and a retry listens")
+)]
+mod turn;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
 mod watched;

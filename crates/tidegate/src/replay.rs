@@ -2,10 +2,6 @@ use http::Request;
 
 use crate::Payload;
 
-/// On a request after which nobody else will be asked, whatever becomes of it.
-#[derive(Clone, Copy)]
-pub(crate) struct LastTarget;
-
 /// The same request once more, its body by reference count; `None` if that cannot be sent again.
 pub(crate) fn copy(request: &Request<Payload>) -> Option<Request<Payload>> {
     let mut copy = Request::new(request.body().replay()?);

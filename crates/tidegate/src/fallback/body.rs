@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::chain::Chain;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
+use crate::alarm::Alarm;
 use crate::ended::has_ended;
 use crate::{BoxError, ErrorCode, Failure, Payload};
 
@@ -24,6 +25,8 @@ pub struct ResponseBody<B> {
     pub(super) source: Source<B>,
     pub(super) continuing: Option<Box<Continuing>>,
     pub(super) recording: Option<Box<Recording>>,
+    /// For a target that knows nothing of deadlines.
+    pub(super) alarm: Alarm,
 }
 
 /// Whose bytes these are.
@@ -72,7 +75,7 @@ enum Step {
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(source: Source<B>) -> Self {
-        Self { source, continuing: None, recording: None }
+        Self { source, continuing: None, recording: None, alarm: Alarm::behind(None) }
     }
 
     /// An answer that nobody gave.
@@ -167,7 +170,7 @@ impl Continuing {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Source<B> {
-    fn poll_frame(
+    pub(super) fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -182,6 +185,21 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Source<B> {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
+    /// The next frame of the stream, if there is time for it.
+    fn poll_in_time(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = self.as_mut().poll_next(cx) {
+            return Poll::Ready(frame);
+        }
+        let mut this = self.project();
+        let past = ready!(this.alarm.poll_past(cx));
+        this.source.set(Source::Gone);
+        *this.continuing = None;
+        Poll::Ready(Some(Err(past.into())))
+    }
+
     /// The next frame of the stream, whoever it is from.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
@@ -226,7 +244,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(self.as_mut().poll_next(cx));
+        let frame = ready!(self.as_mut().poll_in_time(cx));
         if self.recording.is_some() {
             let has_ended = frame.is_none() || has_ended(&*self);
             let recording = self.project().recording;

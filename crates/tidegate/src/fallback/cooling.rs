@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{BoxError, Cause, Deadline, ErrorCode, Gate, Outcome, Rejection};
+use crate::{BoxError, Cause, Deadline, ErrorCode, Outcome, Rejection};
 
 /// When each target that was asked in vain may be asked again.
 #[derive(Debug, Default)]
@@ -23,11 +23,6 @@ impl Cooling {
     /// Takes note of why the target at `place` did not answer.
     pub(super) fn note(&mut self, place: usize, outcome: &Outcome, error: Option<&BoxError>, now: Instant) {
         self.until.retain(|(other, _)| *other != place);
-        // It was not asked: the request cannot be said in its dialect.
-        let refusal = error.and_then(|error| Rejection::find(&**error));
-        if refusal.is_some_and(|refusal| refusal.gate() == Gate::Translate) {
-            return;
-        }
         let rest = match error.and_then(|error| Rejection::find(&**error)) {
             Some(rejection) => rejection.retry_after(),
             None => rest(outcome),
@@ -36,6 +31,11 @@ impl Cooling {
             Some(rest) => self.until.push((place, Deadline::after(rest.max(SHORTEST), now).instant())),
             None => self.is_hopeless = true,
         }
+    }
+
+    /// Whether somebody was waited for.
+    pub(super) fn has_waited(&self) -> bool {
+        self.waits > 0
     }
 
     /// The target to wait for, and how long, if all are resting and the deadline allows it.
@@ -65,7 +65,7 @@ fn rest(outcome: &Outcome) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Hint, HintSource};
+    use crate::{Failure, Gate, Hint, HintSource};
 
     fn refused(wait: Option<Duration>) -> BoxError {
         let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);

@@ -126,7 +126,7 @@ where
             );
         };
         let answer = loop {
-            let (step, result) = match this.state.as_mut().project() {
+            let answer = match this.state.as_mut().project() {
                 StateProj::Answered => unreachable!("polled after completion"),
                 // The first target is the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
@@ -143,13 +143,15 @@ where
                     this.state.set(State::First(future));
                     continue;
                 }
-                StateProj::First(future) => {
-                    let result = ready!(future.poll(cx)).map_err(Into::into);
-                    (chain.step(&result), result.map(|response| response.map(Source::First)))
-                }
+                // A target may know nothing of deadlines.
+                StateProj::First(future) => match future.poll(cx) {
+                    Poll::Ready(Ok(response)) => Ok(response.map(Source::First)),
+                    Poll::Ready(Err(error)) => Err(error.into()),
+                    Poll::Pending => Err(ready!(chain.alarm.poll_past(cx)).into()),
+                },
                 StateProj::ReadyingFirst => {
                     let first = again.as_mut().expect("kept to be asked again");
-                    let error = match first.poll_ready(cx) {
+                    Err(match first.poll_ready(cx) {
                         Poll::Ready(Ok(())) => {
                             let future = first.call(chain.request());
                             this.state.set(State::First(future));
@@ -157,33 +159,21 @@ where
                         }
                         Poll::Ready(Err(error)) => error.into(),
                         Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
-                    };
-                    chain.failed(error)
+                    })
                 }
-                StateProj::Readying(service) => {
-                    let error = match service.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => {
-                            let future = service.call(chain.request());
-                            this.state.set(State::Next(future));
-                            continue;
-                        }
-                        Poll::Ready(Err(error)) => error,
-                        Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
-                    };
-                    chain.failed(error)
-                }
-                StateProj::Next(future) => {
-                    // A target may know nothing of deadlines.
-                    match future.as_mut().poll(cx) {
-                        Poll::Ready(result) => {
-                            (chain.step(&result), result.map(|response| response.map(Source::Other)))
-                        }
-                        Poll::Pending => {
-                            let past = ready!(chain.alarm.poll_past(cx));
-                            chain.failed(past.into())
-                        }
+                StateProj::Readying(service) => Err(match service.poll_ready(cx) {
+                    Poll::Ready(Ok(())) => {
+                        let future = service.call(chain.request());
+                        this.state.set(State::Next(future));
+                        continue;
                     }
-                }
+                    Poll::Ready(Err(error)) => error,
+                    Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
+                }),
+                StateProj::Next(future) => match future.as_mut().poll(cx) {
+                    Poll::Ready(answer) => answer.map(|response| response.map(Source::Other)),
+                    Poll::Pending => Err(ready!(chain.alarm.poll_past(cx)).into()),
+                },
                 StateProj::Waiting(sleep, whom) => {
                     ready!(sleep.as_mut().poll(cx));
                     let whom = whom.take().expect("waited for");
@@ -191,10 +181,11 @@ where
                     continue;
                 }
             };
-            // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
-            match step {
-                Step::Return => break result,
-                Step::Answer(response) => return Poll::Ready(Ok(response.map(ResponseBody::composed))),
+            match chain.step(answer) {
+                Step::Return(answer) => break answer,
+                Step::Instead(answer) => {
+                    return Poll::Ready(answer.map(|response| response.map(ResponseBody::composed)));
+                }
                 Step::Ask(whom) => this.state.set(State::asking(whom)),
                 Step::Wait(wait, whom) => {
                     this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait)), Some(whom)));

@@ -53,7 +53,7 @@ impl FallbackLayer {
     }
 
     /// Asks `service` next, under the name of `target`: usually another [`Resilience`](crate::stack::Resilience).
-    /// The wait for its head ends with the deadline of the call; the first target has to keep that by itself.
+    /// Whoever knows nothing of deadlines is cut off at that of the call: the first target too, and a stream as well.
     #[must_use]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         let target = Target::new(target, service);

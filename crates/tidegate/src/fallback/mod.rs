@@ -39,7 +39,7 @@
 //! # Who is asked, in which order
 //! 1. The first target, and then each target that was named with [`then`](FallbackLayer::then).
 //! 2. If all of them only rest (an open circuit, a rate limit, a 429 or 503 that says for how long) and the call has a
-//!    deadline that allows it, the one that is back first; a few times if need be.
+//!    deadline that allows it, the one that is back first; a few times if need be, at one attempt each.
 //! 3. The last resorts, in the order in which they were named: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
 //!    [`then_emergency`](FallbackLayer::then_emergency). They answer in the caller's dialect, plain or streamed, to requests
@@ -56,9 +56,10 @@
 //! they failed, and who was passed over and for what.
 //!
 //! # When it says no
-//! Never. When nobody answered, the answer or error of the last one goes through as it came; so it does if all the
-//! others are unfit, since their refusals would only hide what went wrong. No target is asked
-//! once the deadline of the call has passed; a last resort that asks nobody still answers.
+//! At the deadline of the call, to targets that do not keep it. When nobody answered, the answer or error of the last
+//! one goes through as it came: of the last one who was asked what the caller asked. The refusals of the unfit, of one that
+//! speaks no dialect in which it can be said, and of whoever got a simplified prompt would only hide what went wrong.
+//! No target is asked once the deadline has passed; a last resort that asks nobody still answers.
 //!
 //! # Streams
 //! Once a good head has arrived the bytes are the caller's, and no other target is asked; unless the stream breaks

@@ -9,7 +9,7 @@ use super::judge::{Attempt, Policy, Verdict};
 use super::overriding::Overridden;
 use super::{Ahead, Conditions, Handle, RetryOverride, Strategy, headers};
 use crate::alarm::Alarm;
-use crate::replay::LastTarget;
+use crate::turn::Turn;
 use crate::{AttemptBudget, BoxError, Deadline, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct Call {
@@ -25,6 +25,8 @@ pub(super) struct Call {
     began: Option<Instant>,
     pub(super) alarm: Alarm,
     attempts: Option<AttemptBudget>,
+    /// A chain asks once more, and means once.
+    is_again: bool,
     /// Boxed, as few calls bring one.
     overridden: Option<Box<Overridden>>,
     log: Log,
@@ -38,8 +40,10 @@ enum Log {
 
 impl Call {
     pub(super) fn new(extensions: &mut Extensions, handle: Handle, ahead: Ahead) -> Self {
+        let turn = Turn::of(extensions);
+        let is_again = turn.is_some_and(|turn| turn.is_again);
         let reserve = handle.0.settings().reserve;
-        if !reserve.is_zero() && extensions.get::<LastTarget>().is_none() {
+        if !reserve.is_zero() && turn.is_none_or(|turn| !turn.is_last) {
             Deadline::reserve(reserve, extensions, clock::now());
         }
         let log = Trail::of(extensions).cloned().map_or(Log::Own(None), Log::Given);
@@ -55,6 +59,7 @@ impl Call {
             began: None,
             alarm,
             attempts,
+            is_again,
             log,
             handle,
             ahead,
@@ -76,7 +81,7 @@ impl Call {
 
     /// Up to how many bytes a body is kept: nothing, if it will not be sent again.
     pub(super) fn body_cap(&self) -> usize {
-        if self.policy().max_retries == 0 { 0 } else { self.handle.0.settings().body_cap }
+        if self.policy().max_retries == 0 || self.is_again { 0 } else { self.handle.0.settings().body_cap }
     }
 
     /// An attempt begins. Whether another may follow it, so that its request has to be kept.
@@ -84,7 +89,7 @@ impl Call {
         self.attempt += 1;
         self.began = self.handle.0.recent.is_some().then(clock::now);
         let is_last = self.attempts.as_ref().is_some_and(|attempts| attempts.remaining() == 0);
-        self.attempt <= self.policy().max_retries && !is_last
+        self.attempt <= self.policy().max_retries && !is_last && !self.is_again
     }
 
     /// Writes into the request of the attempt that has begun what it is to say about its call.
@@ -94,8 +99,7 @@ impl Call {
             headers::number(request.headers_mut(), self.attempt);
         }
         if settings.idempotency_key {
-            let method = request.method().clone();
-            headers::give_key(&method, request.headers_mut());
+            headers::give_key(request);
         }
     }
 

@@ -3,7 +3,9 @@
 use std::hash::{BuildHasher, RandomState};
 
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Request};
+
+use crate::turn::Turn;
 
 const ATTEMPT: HeaderName = HeaderName::from_static("x-tidegate-attempt");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -13,19 +15,25 @@ pub(super) fn number(headers: &mut HeaderMap, attempt: u32) {
     let _ = headers.try_insert(ATTEMPT, attempt.into());
 }
 
-/// Gives the call a key, unless it has one or does not need one: what is safe to repeat is so without.
-pub(super) fn give_key(method: &Method, headers: &mut HeaderMap) {
-    if !method.is_idempotent() && !headers.contains_key(IDEMPOTENCY_KEY) {
-        let _ = headers.try_insert(IDEMPOTENCY_KEY, key());
+/// Gives the call a key, unless it has one or does not need one: what is safe to repeat is so without. A target that a
+/// chain asks once more is given the key it had.
+pub(super) fn give_key<B>(request: &mut Request<B>) {
+    if !request.method().is_idempotent() && !request.headers().contains_key(IDEMPOTENCY_KEY) {
+        let key = Turn::of(request.extensions()).map_or_else(random, Turn::key);
+        let _ = request.headers_mut().try_insert(IDEMPOTENCY_KEY, written(key));
     }
 }
 
 /// 128 random bits. Not of the generator that draws the jitter: whoever seeds that one, for runs that can be
 /// repeated, must not get the answers of the run before.
-fn key() -> HeaderValue {
+fn random() -> [u64; 2] {
     // Each state is keyed anew from the randomness of the system.
     let state = RandomState::new();
-    let key = format!("{:016x}{:016x}", state.hash_one(0), state.hash_one(1));
+    [0, 1].map(|half| state.hash_one(half))
+}
+
+fn written([high, low]: [u64; 2]) -> HeaderValue {
+    let key = format!("{high:016x}{low:016x}");
     HeaderValue::try_from(key).expect("hexadecimal digits can stand in a header")
 }
 
@@ -37,7 +45,7 @@ mod tests {
 
     #[test]
     fn keys_are_long_and_never_the_same() {
-        let keys: HashSet<_> = (0..10_000).map(|_| key()).collect();
+        let keys: HashSet<_> = (0..10_000).map(|_| written(random())).collect();
         assert_eq!(keys.len(), 10_000);
         assert!(keys.iter().all(|key| key.len() == 32));
     }

@@ -1,18 +1,17 @@
 //! What goes with an answer to the caller.
 
-use std::sync::Arc;
-
 use http::Response;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 
 use super::Chain;
+use crate::Outcome;
+use crate::alarm::Alarm;
 use crate::fallback::ResponseBody;
 use crate::fallback::answered::{Answered, Strategy};
 use crate::fallback::body::{Continuing, Source};
 use crate::fallback::recording::Recording;
 use crate::fallback::resort::{Composable, Kind};
-use crate::{Outcome, Trail};
 
 impl Chain {
     /// The answer for the caller: marked, if it is not the first target's; followed, if it is a stream that another
@@ -27,31 +26,31 @@ impl Chain {
         if self.asked > 0 || self.troubles.is_some() {
             self.leave_trail(response.extensions_mut());
         }
+        let alarm = Alarm::behind(self.ends);
         if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
-            return response.map(ResponseBody::new);
+            return response.map(|body| ResponseBody { alarm, ..ResponseBody::new(body) });
         }
         let (mut head, body) = response.into_parts();
         let recording = self.recording(&head);
-        let splice = self.settings.continues.as_ref().and_then(|continues| continues.follow(&head));
+        // Nobody is left to go on with the answer to a simplified prompt: all have been asked.
+        let continues = self.settings.continues.as_ref().filter(|_| self.simplified().is_none());
+        let splice = continues.and_then(|continues| continues.follow(&head));
         let continuing = splice.map(|splice| {
             // What is added is not part of a length told before, and is told of in the trail.
             head.headers.remove(CONTENT_LENGTH);
             self.leave_trail(&mut head.extensions);
             Box::new(Continuing::new(self, splice))
         });
-        Response::from_parts(head, ResponseBody { source: body, continuing, recording })
+        Response::from_parts(head, ResponseBody { source: body, continuing, recording, alarm })
     }
 
-    fn answered(&self) -> Option<Answered> {
-        let target = self.current().map(|target| Arc::clone(&target.name));
-        match (self.simplified(), target) {
-            (Some(_), target) => {
-                let first = || self.trail.as_ref().and_then(Trail::target);
-                let target = target.or_else(first).unwrap_or_else(|| "@simplified".into());
-                Some(Answered::new(&target, Strategy::SimplifiedPrompt))
-            }
-            (None, target) => target.map(|target| Answered::new(&target, Strategy::AlternativeModel)),
+    /// Who answers in place of the first target, or of the one who was asked with another prompt.
+    pub(super) fn answered(&self) -> Option<Answered> {
+        if self.simplified().is_some() {
+            let target = self.name().unwrap_or_else(|| "@simplified".into());
+            return Some(Answered::new(&target, Strategy::SimplifiedPrompt));
         }
+        self.current().map(|target| Answered::new(&target.name, Strategy::AlternativeModel))
     }
 
     /// Who writes down this answer, if it is one to the caller's own prompt.

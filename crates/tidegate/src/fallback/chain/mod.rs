@@ -1,25 +1,31 @@
+//! One call on its way down the chain.
+
 mod answer;
+mod following;
+mod resorts;
 mod rest;
+mod said;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{Extensions, Request, Response};
-use tidegate_core::{Lack, Rewritten};
+use http_body::Body;
+use tidegate_core::Rewritten;
 
+use self::said::Said;
 use crate::alarm::Alarm;
 use crate::fallback::Handle;
+use crate::fallback::body::Source;
 use crate::fallback::cooling::Cooling;
 use crate::fallback::fit::Fit;
 use crate::fallback::layer::Settings;
-use crate::fallback::resort::{Composable, Kind, Resort};
 use crate::fallback::target::{Target, TargetService};
-use crate::replay::{LastTarget, copy};
-use crate::{
-    AttemptBudget, BoxError, Deadline, ErrorCode, Outcome, Payload, Rejection, Trail, Verdict, clock,
-};
+use crate::replay::copy;
+use crate::turn::Turn;
+use crate::{BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
 /// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
 /// of them only rest, then the last resorts.
@@ -35,28 +41,46 @@ pub(in crate::fallback) struct Chain {
     /// What the caller asked, as long as anybody may have to be asked again.
     template: Option<Request<Payload>>,
     pub(in crate::fallback) alarm: Alarm,
+    /// The deadline of an answer that has begun.
+    ends: Option<Deadline>,
     /// There is one as soon as there is a chain to go down.
     trail: Option<Trail>,
+    /// Of the first target, from which those of the others are made.
+    turn: Turn,
 }
 
 /// What is of interest only to a call that is not answered at once.
 #[derive(Default)]
 struct Troubles {
+    /// The name of the first target, if it has one.
+    first: Option<Arc<str>>,
     cooling: Cooling,
     fit: Fit,
+    /// What the last one said who was asked what the caller asked.
+    said: Option<Said>,
     /// The last resort that is to be tried next.
     resort: usize,
     /// The body of the simplified request, and the place of the target that is to be asked next with it.
     simplified: Option<(Bytes, usize)>,
 }
 
-/// What to do about a result.
-pub(in crate::fallback) enum Step {
+/// What a target came to.
+pub(in crate::fallback) type Answer<B> = Result<Response<Source<B>>, BoxError>;
+
+/// What to do about it.
+pub(in crate::fallback) enum Step<B> {
     /// Hand it to the caller.
-    Return,
+    Return(Answer<B>),
+    /// Hand this to the caller instead.
+    Instead(Result<Response<Bytes>, BoxError>),
     Ask(Whom),
     Wait(Duration, Whom),
-    /// Hand this to the caller instead.
+}
+
+/// What comes after a failure, if anything does.
+enum Next {
+    Ask(Whom),
+    Wait(Duration, Whom),
     Answer(Response<Bytes>),
 }
 
@@ -72,11 +96,28 @@ impl Chain {
         settings: Arc<Settings>,
     ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
-        if trail.is_none() && !handle.is_empty() {
+        let turn = Turn::first(extensions);
+        let (alarm, ends) = (Alarm::behind(Deadline::of(extensions)), Deadline::of_body(extensions));
+        let is_alone = handle.is_empty();
+        if trail.is_none() && !is_alone {
             extensions.insert(trail.insert(Trail::new()).clone());
         }
-        let alarm = Alarm::new(Deadline::of(extensions));
-        Self { handle, settings, place: 0, asked: 0, troubles: None, template: None, alarm, trail }
+        let mut chain = Self {
+            handle,
+            settings,
+            place: 0,
+            asked: 0,
+            troubles: None,
+            template: None,
+            alarm,
+            ends,
+            trail,
+            turn,
+        };
+        if !is_alone {
+            extensions.insert(chain.turn());
+        }
+        chain
     }
 
     /// Keeps a copy of what the caller asked, unless nobody else will be asked.
@@ -89,41 +130,43 @@ impl Chain {
         self.template.is_some() && (self.alarm.deadline().is_some() || self.simplifies())
     }
 
-    /// Whether all may be asked again with a simplified prompt.
-    fn simplifies(&self) -> bool {
-        self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified))
-    }
-
     /// The request for the target that is to be asked now. Copied, unless nobody can follow.
     pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
         let is_last = self.asked == self.handle.targets().len()
             && self.handle.resorts().is_empty()
             && self.alarm.deadline().is_none();
+        let turn = self.turn();
         let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
         let mut request = template.expect("kept for this target");
-        // Nobody needs time after it, but for those who will be asked with less.
-        if self.asked == self.handle.targets().len() && !self.simplifies() {
-            request.extensions_mut().insert(LastTarget);
-        }
+        request.extensions_mut().insert(turn);
         match self.simplified() {
             Some((body, _)) => rewritten(request, body.clone()),
             None => request,
         }
     }
 
-    /// What to do about a target that could not even be asked, or was not waited for any longer.
-    pub(in crate::fallback) fn failed<R>(
-        &mut self,
-        error: BoxError,
-    ) -> (Step, Result<Response<R>, BoxError>) {
-        let result = Err(error);
-        (self.step(&result), result)
+    /// The turn of the target that is to be asked now.
+    fn turn(&mut self) -> Turn {
+        let nobody_follows = match self.simplified() {
+            Some((_, next)) => *next > self.handle.targets().len(),
+            // Those who will be asked with less need time too.
+            None => !self.simplifies() && self.nobody_is_fit(),
+        };
+        let is_again = self.simplified().is_some()
+            || self.troubles.as_ref().is_some_and(|troubles| troubles.cooling.has_waited());
+        let mut turn = self.turn.at(self.place);
+        turn.is_last &= nobody_follows;
+        turn.is_again |= is_again;
+        turn
     }
 
-    /// What to do about the result of the target that was asked last.
-    pub(in crate::fallback) fn step<R>(&mut self, result: &Result<Response<R>, BoxError>) -> Step {
-        let error = result.as_ref().err();
-        let outcome = match result {
+    /// What to do about the answer of the target that was asked last.
+    pub(in crate::fallback) fn step<B>(&mut self, answer: Answer<B>) -> Step<B>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let error = answer.as_ref().err();
+        let outcome = match &answer {
             Ok(response) => Outcome::of(response),
             Err(error) => Outcome::of_error(&**error),
         };
@@ -134,164 +177,96 @@ impl Chain {
             Some(error) => policy.falls_back_from(error),
         };
         // What is said of a simplified request is about a request of ours, not the caller's.
-        let goes_on = falls_back || (self.simplified().is_some() && outcome != Outcome::Success);
-        if !goes_on || self.template.is_none() {
-            return Step::Return;
+        let is_own = self.simplified().is_none();
+        let goes_on = falls_back || (!is_own && outcome != Outcome::Success);
+        if !goes_on {
+            return Step::Return(answer);
         }
-        let because = code(&outcome, error);
+        // Nor does it say anything if the target could not even be told the request.
+        let is_telling = is_own && !is_untold(error);
+        let answered = self.answered();
+        let target = self.name();
+        match self.next(&outcome, error) {
+            None if is_telling => Step::Return(answer),
+            None => match self.take_said() {
+                Some(said) => Step::Instead(said),
+                None => Step::Return(answer),
+            },
+            Some(next) => {
+                // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
+                if is_telling && !matches!(next, Next::Answer(_)) {
+                    let said = Said::of(answer, answered, target);
+                    self.troubles.get_or_insert_default().said = Some(said);
+                }
+                match next {
+                    Next::Ask(whom) => Step::Ask(whom),
+                    Next::Wait(wait, whom) => Step::Wait(wait, whom),
+                    Next::Answer(response) => Step::Instead(Ok(response)),
+                }
+            }
+        }
+    }
+
+    /// What comes after a failure.
+    fn next(&mut self, outcome: &Outcome, error: Option<&BoxError>) -> Option<Next> {
+        self.template.as_ref()?;
+        let because = code(outcome, error);
         if self.simplified().is_none() {
-            let (place, deadline) = (self.place, self.alarm.deadline());
-            let cooling = &mut self.troubles.get_or_insert_default().cooling;
-            cooling.note(place, &outcome, error, clock::now());
-            self.note_size(&outcome);
+            self.note(outcome, error);
             if let Some(target) = self.following() {
                 self.place = self.asked;
                 target.counts.asked();
                 self.tell(&target.name, because);
-                return Step::Ask(Whom::Other(target.service));
+                return Some(Next::Ask(Whom::Other(target.service)));
             }
-            let cooling = &mut self.troubles.get_or_insert_default().cooling;
-            if let Some((place, wait)) = cooling.soonest(deadline, clock::now())
-                && self.may_ask()
-            {
-                self.push(Verdict::Waiting(wait));
-                return Step::Wait(wait, self.whom(place));
+            if let Some((wait, whom)) = self.back_first() {
+                return Some(Next::Wait(wait, whom));
             }
         }
-        self.last_resort(because).unwrap_or(Step::Return)
+        self.last_resort(because)
     }
 
-    /// The next last resort that has something to say.
-    fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Step> {
-        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
-        while let Some(resort) = self.resort().cloned() {
-            let is_first = self.simplified().is_none();
-            let step = match resort.kind {
-                Kind::Simplified => self.simpler(&composable).map(Step::Ask),
-                _ => composable.answer(&resort).map(Step::Answer),
-            };
-            if is_first && step.is_some() {
-                resort.counts.asked();
-                self.tell(&resort.name, because);
-            }
-            match step {
-                Some(Step::Answer(mut response)) => {
-                    resort.counts.ended(true);
-                    self.leave_trail(response.extensions_mut());
-                    return Some(Step::Answer(response));
-                }
-                Some(step) => return Some(step),
-                None => {
-                    let troubles = self.troubles.get_or_insert_default();
-                    troubles.resort += 1;
-                    // Nobody had an answer to the simpler prompt either.
-                    if troubles.simplified.take().is_some() {
-                        resort.counts.ended(false);
-                    }
-                }
-            }
+    /// Takes note of what the target that was asked last came to.
+    fn note(&mut self, outcome: &Outcome, error: Option<&BoxError>) {
+        let name = self.name();
+        let troubles = self.troubles.get_or_insert_default();
+        if !is_untold(error) {
+            troubles.cooling.note(self.place, outcome, error, clock::now());
         }
-        None
-    }
-
-    /// The last resort that is to be tried next, or is being tried.
-    fn resort(&self) -> Option<&Resort> {
-        self.handle.resorts().get(self.troubles.as_ref().map_or(0, |troubles| troubles.resort))
-    }
-
-    fn simplified(&self) -> Option<&(Bytes, usize)> {
-        self.troubles.as_ref()?.simplified.as_ref()
-    }
-
-    /// Whom to ask next with a simplified prompt: the first target, and then the others in their order.
-    fn simpler(&mut self, composable: &Composable) -> Option<Whom> {
-        let (body, place) = match self.simplified() {
-            Some((body, place)) => (body.clone(), *place),
-            None => (composable.simplified(self.template.as_ref()?.body().bytes()?)?, 0),
-        };
-        let models = self.settings.models.as_deref();
-        // It is another prompt, with needs of its own.
-        let mut fit = Fit::default();
-        let mut is_fit = |place: usize| {
-            let target = place.checked_sub(1).and_then(|place| self.handle.targets().get(place));
-            target.is_none_or(|target| fit.lack(models, &target.name, Some(&body)).is_none())
-        };
-        let place = (place..=self.handle.targets().len()).find(|place| is_fit(*place))?;
-        if !self.may_ask() {
-            return None;
+        if let Some(name) = &name {
+            troubles.fit.note(self.settings.models.as_deref(), name, outcome);
         }
-        self.troubles.get_or_insert_default().simplified = Some((body, place + 1));
-        Some(self.whom(place))
-    }
-
-    /// The target at `place` is the one that is asked now.
-    fn whom(&mut self, place: usize) -> Whom {
-        self.place = place;
-        match self.current() {
-            Some(target) => Whom::Other(target.service.clone()),
-            None => Whom::First,
+        if self.place == 0 {
+            troubles.first = name;
         }
     }
 
-    /// The next target that can take the request, if it may be asked: it has had its turn then.
-    fn following(&mut self) -> Option<Target> {
-        let target = self.next_fit()?;
-        if !self.may_ask() {
-            return None;
+    /// What was said by the last one who could tell, in place of what says less.
+    fn take_said(&mut self) -> Option<Result<Response<Bytes>, BoxError>> {
+        let said = self.troubles.as_mut()?.said.take()?;
+        if let Some(target) = &said.target {
+            self.enter(target);
         }
-        self.asked += 1;
-        Some(target)
-    }
-
-    /// The next target that can take the request; those before it are passed over.
-    fn next_fit(&mut self) -> Option<Target> {
-        let handle = self.handle.clone();
-        loop {
-            let target = handle.targets().get(self.asked)?;
-            let Some(lack) = self.lack(target) else { return Some(target.clone()) };
-            self.pass_over(target, lack);
-            self.asked += 1;
+        let mut answer = said.answer;
+        if let Ok(response) = &mut answer {
+            self.leave_trail(response.extensions_mut());
         }
-    }
-
-    fn lack(&mut self, target: &Target) -> Option<Lack> {
-        let body = self.template.as_ref()?.body().bytes();
-        let fit = &mut self.troubles.get_or_insert_default().fit;
-        fit.lack(self.settings.models.as_deref(), &target.name, body.map(|body| &**body))
-    }
-
-    fn pass_over(&self, target: &Target, lack: Lack) {
-        target.counts.passed_over();
-        self.push(Verdict::PassedOver { target: Arc::clone(&target.name), lack });
-        tracing::info!(layer = "fallback", target = &*target.name, %lack, "passing over a target");
-    }
-
-    /// Takes note if the prompt is too long for the target that was asked last.
-    fn note_size(&mut self, outcome: &Outcome) {
-        let name = match self.current() {
-            Some(target) => Some(Arc::clone(&target.name)),
-            // Nobody else has entered the trail yet.
-            None if self.asked == 0 => self.trail.as_ref().and_then(Trail::target),
-            None => None,
-        };
-        if let (Some(name), Some(troubles)) = (name, &mut self.troubles) {
-            troubles.fit.note(self.settings.models.as_deref(), &name, outcome);
-        }
-    }
-
-    /// Whether there is time for another target, and the call may make another attempt: which is then spent.
-    fn may_ask(&self) -> bool {
-        let template = self.template.as_ref().filter(|_| !self.is_too_late());
-        template.is_some_and(|request| AttemptBudget::spend(request.extensions()))
-    }
-
-    fn is_too_late(&self) -> bool {
-        self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()))
+        Some(answer)
     }
 
     /// The target that was asked last, if it is not the first.
     pub(in crate::fallback) fn current(&self) -> Option<&Target> {
         self.handle.targets().get(self.place.checked_sub(1)?)
+    }
+
+    /// The name of the target that was asked last.
+    fn name(&self) -> Option<Arc<str>> {
+        match (self.current(), &self.troubles) {
+            (Some(target), _) => Some(Arc::clone(&target.name)),
+            (None, Some(troubles)) if troubles.first.is_some() => troubles.first.clone(),
+            // Nobody else has entered the trail yet.
+            (None, _) => self.trail.as_ref().filter(|_| self.asked == 0).and_then(Trail::target),
+        }
     }
 
     /// Counts how it went with the one who was asked.
@@ -333,14 +308,28 @@ impl Chain {
     }
 }
 
-/// The request with another body.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The request with another body. It is another request then, and not what a key of the caller's stands for.
 fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<Payload> {
-    if request.headers().contains_key(CONTENT_LENGTH) {
-        request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    let headers = request.headers_mut();
+    headers.remove(IDEMPOTENCY_KEY);
+    if headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(CONTENT_LENGTH, body.len().into());
     }
     *request.body_mut() = body.into();
-    request.extensions_mut().insert(Rewritten);
+    let extensions = request.extensions_mut();
+    if let Some(turn) = extensions.get_mut::<Turn>() {
+        *turn = turn.rewritten();
+    }
+    extensions.insert(Rewritten);
     request
+}
+
+/// Whether a target could not be asked, since the request cannot be said in its dialect.
+fn is_untold(error: Option<&BoxError>) -> bool {
+    let refusal = error.and_then(|error| Rejection::find(&**error));
+    refusal.is_some_and(|refusal| refusal.gate() == Gate::Translate)
 }
 
 fn code(outcome: &Outcome, error: Option<&BoxError>) -> Option<ErrorCode> {

@@ -7,6 +7,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
+use crate::alarm::TICK;
 use crate::fallback::{FallbackLayer, TargetStatistics};
 use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};
@@ -230,7 +231,7 @@ async fn nobody_is_asked_past_the_deadline_and_a_wait_for_somebody_ends_with_it(
     b.block();
     let started = clock::now();
     let (_, outcome, _) = read(&mut service, with_deadline()).await;
-    assert_eq!((clock::now() - started, b.calls()), (Duration::from_secs(5), 0));
+    assert_eq!((clock::now() - started, b.calls()), (Duration::from_secs(5) + TICK, 0));
     assert!(outcome.failure().is_some());
 }
 
@@ -315,7 +316,7 @@ async fn a_target_that_knows_no_deadline_does_not_hold_the_stream_past_it() {
     Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
     let started = clock::now();
     let (_, outcome, _) = read(&mut service, request).await;
-    assert_eq!((clock::now() - started, b.live_futures()), (Duration::from_secs(5), 0));
+    assert_eq!((clock::now() - started, b.live_futures()), (Duration::from_secs(5) + TICK, 0));
     assert!(outcome.failure().is_some());
 }
 

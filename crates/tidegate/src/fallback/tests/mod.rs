@@ -2,6 +2,8 @@ mod continuation;
 #[cfg(feature = "providers")]
 mod models;
 mod resorts;
+mod said;
+mod turns;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
 
+use crate::alarm::TICK;
 use crate::fallback::{
     AnswerCache, Answered, Fallback, FallbackLayer, PromptKind, ResponseBody, StaticAnswers, Strategy,
 };
@@ -229,6 +230,17 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     assert_eq!(statistics.iter().map(|statistics| statistics.priority).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
+/// Under the long prompt it would be told again as the answer to that.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_simplified_prompt_is_not_remembered() {
+    let cache = AnswerCache::new();
+    let (first, _, mut service) = chain(|layer| layer.then_simplified().then_cached(cache.clone()));
+    first.answer(503);
+    json_answer(&first, "shorter");
+    let (head, _) = read(send(&mut service, question("a\nb\nc\nd")).await).await;
+    assert_eq!((strategy(&head), cache.len()), (Some(Strategy::SimplifiedPrompt), 0));
+}
+
 /// Seed item 51, 66: what is said when nothing else is left, at any time.
 #[tokio::test(start_paused = true)]
 async fn the_emergency_answer_comes_last_and_even_past_the_deadline() {
@@ -306,6 +318,6 @@ async fn a_target_that_cannot_be_asked_or_is_not_waited_for_is_passed_over() {
     other.hang();
     let started = clock::now();
     let (head, _) = read(send(&mut service, within(question("?"), SECOND)).await).await;
-    assert_eq!((strategy(&head), clock::now() - started), (Some(Strategy::StaticResponse), SECOND));
+    assert_eq!((strategy(&head), clock::now() - started), (Some(Strategy::StaticResponse), SECOND + TICK));
     assert_eq!(other.live_futures(), 0);
 }

@@ -6,7 +6,7 @@ use tidegate_testkit::strict::{Answer, Handle};
 
 use super::*;
 use crate::retry::{Jitter, Strategy as Waits};
-use crate::{CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder};
+use crate::{CircuitBreakerLayer, FallbackLayer, Payload, RateLimitLayer, ResilienceBuilder};
 
 const STRATEGIES: [Waits; 6] = [
     Waits::Fixed,
@@ -93,10 +93,19 @@ async fn retries_stay_within_the_budget_over_any_minute() {
 /// What a provider does with one request.
 #[derive(Clone, Debug)]
 enum Act {
-    Status { status: u16, after: Duration, retry_after: Option<u8> },
-    Stream { pause: Duration, frames: u8 },
+    Status {
+        status: u16,
+        after: Duration,
+        retry_after: Option<u8>,
+    },
+    Stream {
+        pause: Duration,
+        frames: u8,
+    },
     Break,
     Hang,
+    /// The request cannot be said in its dialect.
+    Untold,
 }
 
 impl Act {
@@ -108,6 +117,7 @@ impl Act {
             2 => (millis(4_000), 0u8..5).prop_map(|(pause, frames)| Self::Stream { pause, frames }),
             1 => Just(Self::Break),
             1 => Just(Self::Hang),
+            1 => Just(Self::Untold),
         ]
     }
 
@@ -126,6 +136,9 @@ impl Act {
             }
             Self::Break => drop(provider.fail("connection reset")),
             Self::Hang => drop(provider.hang()),
+            Self::Untold => {
+                provider.fail_with(|| Rejection::new(Gate::Translate, ErrorCode::InvalidRequest).into());
+            }
         }
     }
 }
@@ -144,20 +157,24 @@ struct Setting {
     attempt: Duration,
     inflight: usize,
     per_second: u32,
+    /// It stands in the chain as it is, and keeps no deadline.
+    is_bare: bool,
 }
 
 fn setting() -> impl Strategy<Value = Setting> {
     let retry = (prop::sample::select(STRATEGIES.to_vec()), 0u32..5, millis(3_000), any::<bool>());
-    (retry, millis(10_000), millis(20_000), 1usize..4, 1u32..5).prop_map(
-        |((strategy, retries, initial, retry_rejections), reserve, attempt, inflight, per_second)| Setting {
+    let gates = (1usize..4, 1u32..5, prop::bool::weighted(0.3));
+    (retry, millis(10_000), millis(20_000), gates).prop_map(
+        |((strategy, retries, initial, retry_rejections), reserve, attempt, gates)| Setting {
             strategy,
             retries,
             initial,
             retry_rejections,
             reserve,
             attempt: attempt + Duration::from_millis(1),
-            inflight,
-            per_second,
+            inflight: gates.0,
+            per_second: gates.1,
+            is_bare: gates.2,
         },
     )
 }
@@ -180,8 +197,11 @@ impl Setting {
     }
 }
 
+/// One that can be simplified.
+const PROMPT: &str = r#"{"model":"m","messages":[{"role":"user","content":"a\nb\nc\nd"}]}"#;
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// No call outlives its deadline by more than a tick of the timer, nor makes more attempts than it may, and each
     /// comes to one answer or error.
@@ -192,6 +212,7 @@ proptest! {
         begins in prop::collection::vec(millis(10_000), 1..6),
         total in millis(25_000),
         attempts in 1u32..7,
+        simplifies: bool,
         seed: u64,
     ) {
         const TICK: Duration = Duration::from_millis(1);
@@ -204,17 +225,22 @@ proptest! {
             for (_, provider) in &targets {
                 provider.otherwise(Answer::status(503).after(SECOND));
             }
-            let mut stacks = settings.iter().zip(&targets).map(|(setting, (inner, _))| (setting.stack(seed), inner.clone()));
-            let (first, inner) = stacks.next().unwrap();
-            let chain = stacks.fold(FallbackLayer::new(), |chain, (stack, inner)| chain.then("", stack.service(inner)));
-            let chat = first.fallback(chain).total_timeout(total).max_attempts(attempts).service(inner);
+            let mut others = settings.iter().zip(&targets);
+            let (first, (inner, _)) = others.next().unwrap();
+            let chain = others.fold(FallbackLayer::new(), |chain, (setting, (inner, _))| match setting.is_bare {
+                true => chain.then("", inner.clone()),
+                false => chain.then("", setting.stack(seed).service(inner.clone())),
+            });
+            let chain = if simplifies { chain.then_simplified() } else { chain };
+            let stack = if first.is_bare { ResilienceBuilder::new("") } else { first.stack(seed) };
+            let chat = stack.fallback(chain).total_timeout(total).max_attempts(attempts).service(inner.clone());
 
             let mut calls = Vec::new();
             for (number, begin) in begins.into_iter().enumerate() {
                 let chat = chat.clone();
                 calls.push(tokio::spawn(async move {
                     tokio::time::sleep(begin).await;
-                    let mut request = request();
+                    let mut request = request().map(|_| Payload::from(PROMPT));
                     request.headers_mut().insert("x-call", number.into());
                     let start = clock::now();
                     if let Ok(response) = chat.send(request).await {

@@ -1,0 +1,82 @@
+//! Who is asked next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::Lack;
+
+use super::{Chain, Whom};
+use crate::fallback::target::Target;
+use crate::{AttemptBudget, Verdict, clock};
+
+impl Chain {
+    /// The next target that can take the request, if it may be asked: it has had its turn then.
+    pub(super) fn following(&mut self) -> Option<Target> {
+        let target = self.next_fit()?;
+        if !self.may_ask() {
+            return None;
+        }
+        self.asked += 1;
+        Some(target)
+    }
+
+    /// The next target that can take the request; those before it are passed over.
+    pub(super) fn next_fit(&mut self) -> Option<Target> {
+        let handle = self.handle.clone();
+        loop {
+            let target = handle.targets().get(self.asked)?;
+            let Some(lack) = self.lack(target) else { return Some(target.clone()) };
+            self.pass_over(target, lack);
+            self.asked += 1;
+        }
+    }
+
+    /// Whether none of the targets that are left can take the request.
+    pub(super) fn nobody_is_fit(&mut self) -> bool {
+        let handle = self.handle.clone();
+        handle.targets().iter().skip(self.asked).all(|target| self.lack(target).is_some())
+    }
+
+    /// Of those who only rest the one who is back first, and how long that takes.
+    pub(super) fn back_first(&mut self) -> Option<(Duration, Whom)> {
+        let deadline = self.alarm.deadline();
+        let cooling = &mut self.troubles.get_or_insert_default().cooling;
+        let (place, wait) = cooling.soonest(deadline, clock::now())?;
+        if !self.may_ask() {
+            return None;
+        }
+        self.push(Verdict::Waiting(wait));
+        Some((wait, self.whom(place)))
+    }
+
+    /// The target at `place` is the one that is asked now.
+    pub(super) fn whom(&mut self, place: usize) -> Whom {
+        self.place = place;
+        match self.current() {
+            Some(target) => Whom::Other(target.service.clone()),
+            None => Whom::First,
+        }
+    }
+
+    fn lack(&mut self, target: &Target) -> Option<Lack> {
+        let body = self.template.as_ref()?.body().bytes();
+        let fit = &mut self.troubles.get_or_insert_default().fit;
+        fit.lack(self.settings.models.as_deref(), &target.name, body.map(|body| &**body))
+    }
+
+    fn pass_over(&self, target: &Target, lack: Lack) {
+        target.counts.passed_over();
+        self.push(Verdict::PassedOver { target: Arc::clone(&target.name), lack });
+        tracing::info!(layer = "fallback", target = &*target.name, %lack, "passing over a target");
+    }
+
+    /// Whether there is time for another target, and the call may make another attempt: which is then spent.
+    pub(super) fn may_ask(&self) -> bool {
+        let template = self.template.as_ref().filter(|_| !self.is_too_late());
+        template.is_some_and(|request| AttemptBudget::spend(request.extensions()))
+    }
+
+    fn is_too_late(&self) -> bool {
+        self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()))
+    }
+}

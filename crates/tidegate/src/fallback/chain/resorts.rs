@@ -1,0 +1,78 @@
+//! What is left when no target has answered.
+
+use bytes::Bytes;
+
+use super::{Chain, Next, Whom};
+use crate::ErrorCode;
+use crate::fallback::fit::Fit;
+use crate::fallback::resort::{Composable, Kind, Resort};
+
+impl Chain {
+    /// The next last resort that has something to say.
+    pub(super) fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Next> {
+        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
+        while let Some(resort) = self.resort().cloned() {
+            let is_first = self.simplified().is_none();
+            let next = match resort.kind {
+                Kind::Simplified => self.simpler(&composable).map(Next::Ask),
+                _ => composable.answer(&resort).map(Next::Answer),
+            };
+            if is_first && next.is_some() {
+                resort.counts.asked();
+                self.tell(&resort.name, because);
+            }
+            match next {
+                Some(Next::Answer(mut response)) => {
+                    resort.counts.ended(true);
+                    self.leave_trail(response.extensions_mut());
+                    return Some(Next::Answer(response));
+                }
+                Some(next) => return Some(next),
+                None => {
+                    let troubles = self.troubles.get_or_insert_default();
+                    troubles.resort += 1;
+                    // Nobody had an answer to the simpler prompt either.
+                    if troubles.simplified.take().is_some() {
+                        resort.counts.ended(false);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The last resort that is to be tried next, or is being tried.
+    pub(super) fn resort(&self) -> Option<&Resort> {
+        self.handle.resorts().get(self.troubles.as_ref().map_or(0, |troubles| troubles.resort))
+    }
+
+    /// Whether all may be asked again with a simplified prompt.
+    pub(super) fn simplifies(&self) -> bool {
+        self.handle.resorts().iter().any(|resort| matches!(resort.kind, Kind::Simplified))
+    }
+
+    pub(super) fn simplified(&self) -> Option<&(Bytes, usize)> {
+        self.troubles.as_ref()?.simplified.as_ref()
+    }
+
+    /// Whom to ask next with a simplified prompt: the first target, and then the others in their order.
+    fn simpler(&mut self, composable: &Composable) -> Option<Whom> {
+        let (body, place) = match self.simplified() {
+            Some((body, place)) => (body.clone(), *place),
+            None => (composable.simplified(self.template.as_ref()?.body().bytes()?)?, 0),
+        };
+        let models = self.settings.models.as_deref();
+        // It is another prompt, with needs of its own.
+        let mut fit = Fit::default();
+        let mut is_fit = |place: usize| {
+            let target = place.checked_sub(1).and_then(|place| self.handle.targets().get(place));
+            target.is_none_or(|target| fit.lack(models, &target.name, Some(&body)).is_none())
+        };
+        let place = (place..=self.handle.targets().len()).find(|place| is_fit(*place))?;
+        if !self.may_ask() {
+            return None;
+        }
+        self.troubles.get_or_insert_default().simplified = Some((body, place + 1));
+        Some(self.whom(place))
+    }
+}

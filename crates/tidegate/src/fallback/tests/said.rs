@@ -1,0 +1,104 @@
+//! What is told when nobody has answered.
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use serde_json::json;
+use tidegate_testkit::strict::{Answer, Handle};
+use tower::Layer;
+
+use crate::fallback::{Answered, FallbackLayer};
+use crate::testing::{rejection, request, send, strict};
+use crate::{BoxError, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, Rejection, Trail};
+
+/// The translator in front of this target has no words for the request.
+fn untold(target: &Handle) {
+    target.fail_with(|| Rejection::new(Gate::Translate, ErrorCode::InvalidRequest).into());
+}
+
+async fn text<B>(response: Response<B>) -> String
+where
+    B: http_body::Body<Data = bytes::Bytes, Error: std::fmt::Debug>,
+{
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn ask(
+    chain: FallbackLayer,
+    first: impl HttpService<Payload, Body: http_body::Body<Data = bytes::Bytes>> + Clone,
+    request: Request<Payload>,
+) -> Result<(u16, Option<String>, Option<Trail>, String), BoxError> {
+    let response = send(&mut chain.layer(first), request).await?;
+    let by = response.extensions().get::<Answered>().map(|answered| answered.target().to_owned());
+    let trail = Trail::of(response.extensions()).cloned();
+    Ok((response.status().as_u16(), by, trail, text(response).await))
+}
+
+/// A rate limit of the first target was told as a mistake of the caller's, since the second could not be told the
+/// request.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_could_not_be_told_the_request_hides_nothing() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(429).header("retry-after", "7").body("slow down");
+    untold(&other);
+    let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
+    assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
+    assert!(told.2.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_one_who_could_tell_is_the_one_who_is_named() {
+    let ((first, primary), (second, other), (third, last)) = (strict(), strict(), strict());
+    primary.answer(503).body("busy");
+    other.answer(429).body("slow down");
+    untold(&last);
+    let chain = FallbackLayer::new().then("b/two", second).then("c/three", third);
+    let told = ask(chain, first, request()).await.unwrap();
+    assert_eq!((told.0, told.1.as_deref(), &*told.3), (429, Some("b/two"), "slow down"));
+    assert_eq!(told.2.unwrap().target().as_deref(), Some("b/two"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_nobody_could_be_told_the_request_that_is_said() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    untold(&primary);
+    untold(&other);
+    let result = ask(FallbackLayer::new().then("b/two", second), first, request()).await;
+    assert_eq!(rejection(result).gate(), Gate::Translate);
+}
+
+/// What was said of a simplified request was told in place of what was said of the caller's own.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_a_simplified_request_is_not_told() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
+    let question =
+        Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(503).body("busy");
+    other.answer(429).body("slow down");
+    for target in [&primary, &other] {
+        target
+            .answer(400)
+            .extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)))
+            .body("too short");
+    }
+    let chain = FallbackLayer::new().then("b/two", second).then_simplified();
+    let told = ask(chain, first, question).await.unwrap();
+    assert_eq!((told.0, told.1.as_deref(), &*told.3), (429, Some("b/two"), "slow down"));
+    assert_eq!((primary.calls(), other.calls()), (2, 2));
+}
+
+/// What is not at hand would have to be held open: the failure is told then, with what it said about the time.
+#[tokio::test(start_paused = true)]
+async fn a_failed_answer_is_not_held_open_to_be_told_later() {
+    let too_long = "x".repeat(70 * 1024);
+    for answer in [Answer::status(429).stall(), Answer::status(429).body(too_long)] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        primary.then(answer.header("retry-after", "7"));
+        untold(&other);
+        let error = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap_err();
+        let failure = error.downcast_ref::<Failure>().unwrap();
+        let wait = failure.hint.and_then(|hint| hint.wait).map(|wait| wait.as_secs());
+        assert_eq!((failure.code, wait), (ErrorCode::RateLimited, Some(7)));
+        assert_eq!(primary.live_bodies(), 0);
+    }
+}

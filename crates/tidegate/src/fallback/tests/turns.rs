@@ -1,0 +1,190 @@
+//! Who is asked with how much time, how often, and under which key.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Request};
+use serde_json::json;
+use tidegate_testkit::strict::{Answer, Handle};
+use tower::Layer;
+
+use crate::alarm::TICK;
+use crate::fallback::{Answered, FallbackLayer, Strategy};
+use crate::testing::{complete, request, send, strict};
+use crate::{
+    AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Payload, Rejection,
+    ResilienceBuilder, RetryLayer, clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Of more than three lines, so that there is something to simplify.
+fn question() -> Request<Payload> {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
+    Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
+}
+
+fn within(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
+    Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+    request
+}
+
+/// A stack that keeps two seconds for whoever comes next.
+fn reserving() -> ResilienceBuilder {
+    ResilienceBuilder::new("").retry(RetryLayer::exponential().reserve(2 * SECOND))
+}
+
+/// Once asked at the end of another chain, a chain took its first target for the last one: that took all the time.
+#[tokio::test(start_paused = true)]
+async fn a_chain_at_the_end_of_a_chain_keeps_time_for_its_own_targets() {
+    let ((slow, first), (quick, second), (outer, third)) = (strict(), strict(), strict());
+    first.hang();
+    third.answer(503);
+    let inner = reserving().fallback(FallbackLayer::new().then("", reserving().service(quick))).service(slow);
+    let mut chain = FallbackLayer::new().then("", inner).layer(outer);
+    let started = clock::now();
+    let response = send(&mut chain, within(request(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), clock::now() - started), (200, 8 * SECOND));
+    assert_eq!(second.calls(), 1);
+}
+
+/// And in front of another one, it took its last target for the last of all.
+#[tokio::test(start_paused = true)]
+async fn a_chain_in_front_of_a_target_keeps_time_for_that() {
+    let ((a, first), (b, second), (last, third)) = (strict(), strict(), strict());
+    first.otherwise(Answer::error_with(|| Failure::new(ErrorCode::Authentication).into()));
+    second.hang();
+    let inner = reserving().fallback(FallbackLayer::new().then("", reserving().service(b))).service(a);
+    let mut chain = FallbackLayer::new().then("", last).layer(inner);
+    let started = clock::now();
+    let response = send(&mut chain, within(request(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), clock::now() - started), (200, 8 * SECOND));
+    assert_eq!(third.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_target_has_all_the_time_unless_all_are_to_be_asked_with_less() {
+    for (simplifies, expected) in [(false, 10), (true, 8)] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        primary.answer(503);
+        other.hang();
+        let chain = FallbackLayer::new().then("", reserving().service(second));
+        let chain = if simplifies { chain.then_simplified() } else { chain };
+        let started = clock::now();
+        let result = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await;
+        assert_eq!((result.is_ok(), (clock::now() - started).as_secs()), (simplifies, expected));
+    }
+}
+
+fn keys(provider: &Handle) -> Vec<Option<HeaderValue>> {
+    provider.requests().iter().map(|seen| seen.headers.get("idempotency-key").cloned()).collect()
+}
+
+fn keyed(retries: u32) -> ResilienceBuilder {
+    ResilienceBuilder::new("").retry(RetryLayer::exponential().max_retries(retries).idempotency_key(true))
+}
+
+/// One call asked the same target twice under two keys.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_asked_once_more_is_given_the_key_it_had() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    let stack = || keyed(1);
+    primary.answer(503);
+    primary.answer(429).header("retry-after", "60");
+    primary.answer(429).header("retry-after", "2");
+    other.otherwise(Answer::status(429).header("retry-after", "1"));
+    let chain = FallbackLayer::new().then("", stack().service(second));
+    let mut chat = stack().fallback(chain).service(first);
+    send(&mut chat, within(question(), 30 * SECOND)).await.unwrap();
+    let (own, others) = (keys(&primary), keys(&other));
+    assert!(others.len() > 2 && own[0].is_some() && others[0].is_some());
+    assert!(own.iter().all(|key| *key == own[0]) && others.iter().all(|key| *key == others[0]));
+    assert_ne!(own[0], others[0]);
+}
+
+/// A key stands for one request: under it the simplified one could be answered with what the caller's own came to.
+#[tokio::test(start_paused = true)]
+async fn a_simplified_request_is_another_request() {
+    let stack = || keyed(0);
+    for own in [None, Some(HeaderValue::from_static("callers"))] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        let chain = FallbackLayer::new().then("", stack().service(second)).then_simplified();
+        primary.otherwise(Answer::status(503));
+        other.answer(503);
+        let mut request = question();
+        if let Some(own) = &own {
+            request.headers_mut().insert("idempotency-key", own.clone());
+        }
+        send(&mut stack().fallback(chain).service(first), request).await.unwrap();
+        let [before, after] = &keys(&primary)[..] else { panic!("asked twice") };
+        assert!(after.is_some() && before != after && *after != own);
+        assert!(own.is_none() || *before == own);
+    }
+}
+
+/// Three attempts at each of two targets, and eighteen more while they rested.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_asked_once_more_is_asked_once() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    let stack = || {
+        let waits = RetryLayer::exponential().initial_delay(SECOND / 100).max_retries(2);
+        ResilienceBuilder::new("").retry(waits)
+    };
+    for provider in [&primary, &other] {
+        provider.otherwise(Answer::status(429).header("retry-after", "1"));
+    }
+    let chain = FallbackLayer::new().then("", stack().service(second)).then_simplified();
+    let mut chat = stack().fallback(chain).service(first);
+    let response = send(&mut chat, within(question(), 3_600 * SECOND)).await.unwrap();
+    assert_eq!(response.status(), 429);
+    // Three each, eight more when one was back, and one each with less.
+    assert_eq!(primary.calls() + other.calls(), 6 + 8 + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_simplified_prompt_is_an_attempt_as_any_other() {
+    for attempts in 1..=3 {
+        let (first, primary) = strict();
+        primary.otherwise(Answer::status(503));
+        let mut request = question();
+        request.extensions_mut().insert(AttemptBudget::new(attempts));
+        let layer = FallbackLayer::new().then_simplified().then_static();
+        let response = send(&mut layer.layer(first), request).await.unwrap();
+        assert_eq!(response.extensions().get().map(Answered::strategy), Some(Strategy::StaticResponse));
+        assert_eq!(primary.calls(), attempts.min(2) as usize);
+    }
+}
+
+/// A first target without any sense of time was waited for for ever, and so was a stream.
+#[tokio::test(start_paused = true)]
+async fn the_deadline_is_kept_for_a_first_target_that_knows_none() {
+    let (first, primary) = strict();
+    let mut chain = FallbackLayer::new().then_static().layer(first);
+    primary.hang();
+    let started = clock::now();
+    let response = send(&mut chain, within(question(), SECOND)).await.unwrap();
+    assert_eq!(response.extensions().get().map(Answered::strategy), Some(Strategy::StaticResponse));
+    assert_eq!((clock::now() - started, primary.live_futures()), (SECOND + TICK, 0));
+
+    use http_body_util::BodyExt;
+    primary.answer(200).frame("a").stall();
+    let mut body = send(&mut chain, within(question(), SECOND)).await.unwrap().into_body();
+    let started = clock::now();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(Rejection::find(&*error).map(Rejection::gate), Some(Gate::Deadline));
+    assert_eq!((clock::now() - started, primary.live_bodies()), (SECOND + TICK, 0));
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_target_that_keeps_the_deadline_is_left_to_say_so() {
+    let (first, primary) = strict();
+    let (second, _) = strict();
+    let layer = FallbackLayer::new().then("", second);
+    let stack = ResilienceBuilder::new("a/one").circuit_breaker(CircuitBreakerLayer::new());
+    let mut chat = stack.total_timeout(SECOND).fallback(layer).service(first);
+    primary.hang();
+    complete(&mut chat).await.unwrap_err();
+    let failure = chat.signals().snapshot().last_failure;
+    assert_eq!(failure.map(|failure| failure.code), Some(ErrorCode::Timeout));
+}

@@ -1,0 +1,75 @@
+use std::hash::{BuildHasher, RandomState};
+
+use http::Extensions;
+
+/// What a chain tells the target that it asks: in the extensions of its request.
+#[derive(Clone, Debug)]
+pub(crate) struct Turn {
+    /// Of this call, keyed anew from the randomness of the system.
+    secret: RandomState,
+    /// The turns of the chains further out.
+    way: u64,
+    place: usize,
+    /// Nobody else will be asked, whatever becomes of it.
+    pub(crate) is_last: bool,
+    /// It has had its attempts at this call, and gets one more.
+    pub(crate) is_again: bool,
+}
+
+impl Turn {
+    pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The first turn in a chain: of a call that begins there, or within a turn of a chain further out.
+    pub(crate) fn first(extensions: &Extensions) -> Self {
+        let Some(outer) = Self::of(extensions) else {
+            return Self { secret: RandomState::new(), way: 0, place: 0, is_last: true, is_again: false };
+        };
+        Self { way: outer.secret.hash_one((outer.way, outer.place)), place: 0, ..outer.clone() }
+    }
+
+    /// The turn of the target at `place`.
+    pub(crate) fn at(&self, place: usize) -> Self {
+        Self { place, ..self.clone() }
+    }
+
+    /// The same turn with another request, which must not be taken for the one before.
+    pub(crate) fn rewritten(&self) -> Self {
+        Self { secret: RandomState::new(), ..self.clone() }
+    }
+
+    /// 128 bits that are the same whenever this target is asked the same on behalf of this call, and that nobody can
+    /// guess.
+    pub(crate) fn key(&self) -> [u64; 2] {
+        [0, 1].map(|half: u8| self.secret.hash_one((self.way, self.place, half)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn within(turn: Turn) -> Turn {
+        let mut extensions = Extensions::new();
+        extensions.insert(turn);
+        Turn::first(&extensions)
+    }
+
+    #[test]
+    fn a_place_has_one_key_and_no_other_place_or_call_has_it() {
+        let (one, other) = (Turn::first(&Extensions::new()), Turn::first(&Extensions::new()));
+        assert_eq!(one.at(2).key(), one.at(2).key());
+        assert_eq!(within(one.at(1)).key(), within(one.at(1)).key());
+        let mut keys = vec![one.rewritten().key()];
+        for call in [one, other] {
+            for place in 0..3 {
+                keys.extend([call.at(place).key(), within(call.at(place)).at(place).key()]);
+            }
+        }
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!((keys.len(), count), (13, 13));
+    }
+}
