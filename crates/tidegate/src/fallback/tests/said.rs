@@ -1,5 +1,7 @@
 //! What is told when nobody has answered.
 
+use std::time::Duration;
+
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::json;
@@ -8,7 +10,9 @@ use tower::Layer;
 
 use crate::fallback::{Answered, FallbackLayer};
 use crate::testing::{rejection, request, send, strict};
-use crate::{BoxError, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, Rejection, Trail};
+use crate::{
+    BoxError, Deadline, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, Rejection, Trail, clock,
+};
 
 /// The translator in front of this target has no words for the request.
 fn untold(target: &Handle) {
@@ -43,6 +47,19 @@ async fn a_target_that_could_not_be_told_the_request_hides_nothing() {
     let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
     assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
     assert!(told.2.is_some());
+}
+
+/// Nor does it keep the call from waiting for one that only rests.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_only_rests_is_waited_for_though_another_could_not_be_told_the_request() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(429).header("retry-after", "1");
+    primary.answer(200).body("back");
+    untold(&other);
+    let mut request = request();
+    Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
+    let told = ask(FallbackLayer::new().then("b/two", second), first, request).await.unwrap();
+    assert_eq!((told.0, told.1, &*told.3), (200, None, "back"));
 }
 
 #[tokio::test(start_paused = true)]
