@@ -39,7 +39,8 @@
 //!
 //! A call may bring its own policy in the extensions of its request, a [`RetryOverride`], and its own number of
 //! attempts, retries and fallbacks together, an [`AttemptBudget`](crate::AttemptBudget). An error may say itself
-//! whether asking again makes sense: [`RetryableError`], [`NonRetryableError`].
+//! whether asking again makes sense: [`RetryableError`], [`NonRetryableError`]. A target to which a chain comes back,
+//! after a rest or with a simplified prompt, has had its retries and gets one attempt.
 //!
 //! What is not a service is retried by the same rules with [`RetryLayer::run`].
 //!
