@@ -2,18 +2,18 @@
 
 mod answer;
 mod following;
+mod request;
 mod resorts;
 mod rest;
 mod said;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{Extensions, Request, Response};
 use http_body::Body;
-use tidegate_core::Rewritten;
 
 use self::said::Said;
 use crate::alarm::Alarm;
@@ -23,9 +23,8 @@ use crate::fallback::cooling::Cooling;
 use crate::fallback::fit::Fit;
 use crate::fallback::layer::Settings;
 use crate::fallback::target::{Target, TargetService};
-use crate::replay::copy;
 use crate::turn::Turn;
-use crate::{BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, Verdict, clock};
+use crate::{BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, clock};
 
 /// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
 /// of them only rest, then the last resorts.
@@ -118,46 +117,6 @@ impl Chain {
             extensions.insert(chain.turn());
         }
         chain
-    }
-
-    /// Keeps a copy of what the caller asked, unless nobody else will be asked.
-    pub(in crate::fallback) fn keep(&mut self, request: &Request<Payload>) {
-        self.template = if self.handle.is_empty() { None } else { copy(request) };
-    }
-
-    /// Whether the first target may be asked more than once.
-    pub(in crate::fallback) fn may_return_to_first(&self) -> bool {
-        self.template.is_some() && (self.alarm.deadline().is_some() || self.simplifies())
-    }
-
-    /// The request for the target that is to be asked now. Copied, unless nobody can follow.
-    pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
-        let is_last = self.asked == self.handle.targets().len()
-            && self.handle.resorts().is_empty()
-            && self.alarm.deadline().is_none();
-        let turn = self.turn();
-        let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
-        let mut request = template.expect("kept for this target");
-        request.extensions_mut().insert(turn);
-        match self.simplified() {
-            Some((body, _)) => rewritten(request, body.clone()),
-            None => request,
-        }
-    }
-
-    /// The turn of the target that is to be asked now.
-    fn turn(&mut self) -> Turn {
-        let nobody_follows = match self.simplified() {
-            Some((_, next)) => *next > self.handle.targets().len(),
-            // Those who will be asked with less need time too.
-            None => !self.simplifies() && self.nobody_is_fit(),
-        };
-        let is_again = self.simplified().is_some()
-            || self.troubles.as_ref().is_some_and(|troubles| troubles.cooling.has_waited());
-        let mut turn = self.turn.at(self.place);
-        turn.is_last &= nobody_follows;
-        turn.is_again |= is_again;
-        turn
     }
 
     /// What to do about the answer of the target that was asked last.
@@ -280,50 +239,6 @@ impl Chain {
             counts.ended(has_answered);
         }
     }
-
-    /// Writes down that the chain goes on to `target`.
-    fn tell(&self, target: &Arc<str>, because: Option<ErrorCode>) {
-        self.push(Verdict::FellBack { to: Arc::clone(target), because });
-        self.enter(target);
-        let (target, code) = (&**target, because.map(ErrorCode::code));
-        tracing::info!(layer = "fallback", target, code, "asking another target");
-    }
-
-    fn push(&self, verdict: Verdict) {
-        if let Some(trail) = &self.trail {
-            trail.push(verdict);
-        }
-    }
-
-    fn enter(&self, target: &Arc<str>) {
-        if let Some(trail) = &self.trail {
-            trail.enter(target);
-        }
-    }
-
-    fn leave_trail(&self, extensions: &mut Extensions) {
-        if let Some(trail) = &self.trail {
-            extensions.insert(trail.clone());
-        }
-    }
-}
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// The request with another body. It is another request then, and not what a key of the caller's stands for.
-fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<Payload> {
-    let headers = request.headers_mut();
-    headers.remove(IDEMPOTENCY_KEY);
-    if headers.contains_key(CONTENT_LENGTH) {
-        headers.insert(CONTENT_LENGTH, body.len().into());
-    }
-    *request.body_mut() = body.into();
-    let extensions = request.extensions_mut();
-    if let Some(turn) = extensions.get_mut::<Turn>() {
-        *turn = turn.rewritten();
-    }
-    extensions.insert(Rewritten);
-    request
 }
 
 /// Whether a target could not be asked, since the request cannot be said in its dialect.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::{Request, Response};
 use tidegate_core::Splice;
 
-use super::{Chain, code, rewritten};
+use super::request::rewritten;
+use super::{Chain, code};
 use crate::fallback::body::Why;
 use crate::fallback::target::{TargetBody, TargetService};
 use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Verdict};
