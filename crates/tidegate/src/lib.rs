@@ -81,7 +81,10 @@ mod http_service;
 ))]
 mod key;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
-#[allow(dead_code, reason = "the gates take it up one by one")]
+#[cfg_attr(
+    not(any(feature = "backpressure", feature = "circuit-breaker")),
+    allow(dead_code, reason = "nobody is asked about a key by hand")
+)]
 mod keyed;
 #[cfg(any(
     feature = "backpressure",
@@ -104,7 +107,7 @@ mod shared;
     )
 )]
 mod slots;
-#[allow(unused_imports, reason = "the cores take it up one by one")]
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 mod sync;
 #[cfg(test)]
 mod testing;
