@@ -9,6 +9,8 @@ use tower::Layer;
 
 use crate::alarm::TICK;
 use crate::fallback::{Answered, FallbackLayer, Strategy};
+#[cfg(feature = "providers")]
+use crate::providers::ModelTable;
 use crate::testing::{complete, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Payload, Rejection,
@@ -61,6 +63,21 @@ async fn a_chain_in_front_of_a_target_keeps_time_for_that() {
     assert_eq!(third.calls(), 1);
 }
 
+/// Whoever comes after it could only refuse.
+#[cfg(feature = "providers")]
+#[tokio::test(start_paused = true)]
+async fn the_last_target_that_is_fit_has_all_the_time() {
+    let ((first, primary), (second, other), (third, unfit)) = (strict(), strict(), strict());
+    primary.answer(503);
+    other.answer(200).after(SECOND * 19 / 2);
+    let models =
+        ModelTable::empty().with("small", crate::ModelCard { context_tokens: Some(0), ..Default::default() });
+    let chain =
+        FallbackLayer::new().then("", reserving().service(second)).then("c/small", third).models(models);
+    let response = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), other.calls(), unfit.calls()), (200, 1, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_last_target_has_all_the_time_unless_all_are_to_be_asked_with_less() {
     for (simplifies, expected) in [(false, 10), (true, 8)] {
@@ -73,6 +90,22 @@ async fn the_last_target_has_all_the_time_unless_all_are_to_be_asked_with_less()
         let result = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await;
         assert_eq!((result.is_ok(), (clock::now() - started).as_secs()), (simplifies, expected));
     }
+}
+
+/// Of those who are asked with less, all but the last leave the others time.
+#[tokio::test(start_paused = true)]
+async fn a_simplified_prompt_that_hangs_leaves_the_next_target_its_time() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    for target in [&primary, &other] {
+        target.fail_with(|| Failure::new(ErrorCode::Authentication).into());
+    }
+    primary.hang();
+    other.answer(200).after(SECOND * 19 / 10);
+    let chain = FallbackLayer::new().then("", reserving().service(second)).then_simplified();
+    let mut chat = reserving().fallback(chain).service(first);
+    let started = clock::now();
+    let response = send(&mut chat, within(question(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), clock::now() - started), (200, SECOND * 99 / 10));
 }
 
 fn keys(provider: &Handle) -> Vec<Option<HeaderValue>> {
