@@ -324,6 +324,43 @@ async fn p22_an_answer_that_fails_before_its_first_token_falls_over_to_one_clean
     }
 }
 
+/// Those who have said 200 before they asked: an error in one piece, where an answer in one piece was expected.
+#[tokio::test]
+async fn an_error_behind_a_200_falls_over_like_any_other_wherever_it_is_cut() {
+    let error = r#"{"id":"g","error":{"code":429,"message":"slow down","status":"RESOURCE_EXHAUSTED"}}"#;
+    let choice = r#"{"error":null,"choices":[{"finish_reason":"error","error":{"code":429}}]}"#;
+    let question = |url: String| Request::post(url).body(Payload::from(r#"{"model":"m"}"#)).unwrap();
+    for row in &ROWS {
+        for (body, cut) in [(error, 0), (error, 1), (error, 17), (error, 40), (choice, 0), (choice, 40)] {
+            let (first_piece, rest) = body.split_at(cut);
+            let failing = match cut {
+                0 => Reply::raw(body),
+                _ => Reply::raw(first_piece).frame(rest).pace(Duration::from_millis(5)),
+            };
+            let server = row.server(failing.header("content-type", "application/json")).await;
+            let url = row.path(server.chat_url("m", false));
+            let response = row.stack().oneshot(question(url.clone())).await.unwrap();
+            assert_eq!(response.status(), 200, "{}", row.name);
+            let outcome = Outcome::of(&response);
+            let failure = outcome.failure().unwrap_or_else(|| panic!("{}: no failure", row.name));
+            assert_eq!((failure.code.code(), failure.cause), ("E2001", Cause::InBand), "{}", row.name);
+
+            let second = row.server(Reply::text("all is well")).await;
+            let to_second = row.path(second.chat_url("m", false));
+            let spare = row.stack().map_request(move |mut request: Request<Payload>| {
+                *request.uri_mut() = to_second.parse().unwrap();
+                request
+            });
+            let chain = FallbackLayer::new().then("spare/m", spare);
+            let stack = row.builder().fallback(chain).service(reqwest());
+            let (read, error) = read(stack.oneshot(question(url)).await.unwrap()).await;
+            assert!(error.is_none(), "{}: {error:?}", row.name);
+            assert!(text(&read).contains("all is well"), "{}: {}", row.name, text(&read));
+            assert_eq!((server.log().calls(), second.log().calls()), (2, 1), "{}", row.name);
+        }
+    }
+}
+
 /// P21, in every dialect.
 #[tokio::test]
 async fn p21_a_cut_after_three_tokens_gives_those_three_and_then_an_error() {
@@ -526,10 +563,12 @@ async fn three_broken_streams_open_a_circuit_of_threshold_three_and_callers_that
     }
 }
 
-/// JSON of no told length could be a stream, until its first byte says that it is none.
+/// JSON of no told length could be a stream, until its first byte says that it is none; and an error, until it has said
+/// something.
 #[tokio::test]
 async fn plain_json_of_no_told_length_is_passed_untouched_and_its_cut_is_no_clean_end() {
-    let (first, second) = ("\n{\"candidates\":[", "{}],\"error\":{\"code\":503}}");
+    let first = "\n{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}},";
+    let second = "{}],\"error\":{\"code\":503}}";
     let reply = Reply::raw(first).frame(second);
     for (reply, expected, is_whole) in
         [(reply.clone(), [first, second].concat(), true), (reply.cut_after(1), first.to_owned(), false)]

@@ -29,6 +29,16 @@ pub trait Classify: Send + Sync + 'static {
         None
     }
 
+    /// What the beginning of a good answer says that is no stream: whether it is one, or only an error that comes with a
+    /// good status. `beginning` is empty at first, so that the head alone may settle it, and may be cut off anywhere;
+    /// it then grows as long as nothing is said, and what was said of it once is said of all that begin like it.
+    ///
+    /// Of an error [`classify`](Self::classify) is asked what it means. By default the head is believed.
+    fn opening(&self, head: &Parts, beginning: &[u8]) -> Opening {
+        let _ = (head, beginning);
+        Opening::Answer
+    }
+
     /// Who finds the tokens that were counted in the body of a good answer that is no stream. Asked only when somebody
     /// wants to know ([`Meter`](crate::Meter)).
     fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
@@ -41,6 +51,17 @@ pub trait Classify: Send + Sync + 'static {
     fn announced(&self, headers: &HeaderMap) -> Announced {
         Announced::from_headers(headers)
     }
+}
+
+/// What the beginning of an answer says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It is one.
+    Answer,
+    /// Nothing yet.
+    Unclear,
+    /// It is none: an error, whatever the status says.
+    Error,
 }
 
 /// Judges by status and headers alone; never reads a body.

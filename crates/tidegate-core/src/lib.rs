@@ -33,7 +33,7 @@ mod upload;
 
 pub use announced::{Allowance, Announced, Currency, Reset};
 pub use attempts::AttemptBudget;
-pub use classify::{Classify, StatusClassifier};
+pub use classify::{Classify, Opening, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
 pub use compose::{Bounds, Compose, Question, Transcribe};
 pub use continuation::{Continue, Rewritten, Splice, Unfit};

@@ -3,11 +3,12 @@ use std::time::SystemTime;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
-use tidegate_core::{Announced, Classify, Failure, Outcome, Scan};
+use tidegate_core::{Announced, Classify, ErrorCode, Failure, Opening, Outcome, Scan};
 
 use crate::answer::Answer;
 use crate::expected::asks_for_stream;
-use crate::stream::Scanner;
+use crate::opening::{self, Beginning};
+use crate::stream::{Scanner, Trouble};
 use crate::usage::UsageScan;
 use crate::{Provider, announced};
 
@@ -52,6 +53,23 @@ impl ProviderClassifier {
         Answer::read(self.provider, None, &headers, body, now).failure(now)
     }
 
+    /// The failure in the `body` of an answer that began as one. Its status was the word of somebody who did not know yet.
+    pub(crate) fn failure_behind(
+        &self,
+        trouble: Trouble,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Failure {
+        let told = Answer::read(self.provider, None, headers, body, now).failure(now);
+        match trouble {
+            Trouble::Reason(word, code) if told.code == ErrorCode::Unknown => {
+                Failure { provider_code: Some(word.into()), ..Failure::new(code) }
+            }
+            Trouble::Reason(..) | Trouble::Told => told,
+        }
+    }
+
     /// Whether an answer in JSON may be an array that is sent element by element. Only Google's can, and then
     /// nobody knew its length; the rest is told by its first byte.
     fn may_stream_json(&self, head: &Parts) -> bool {
@@ -67,16 +85,22 @@ impl From<Provider> for ProviderClassifier {
 }
 
 impl Classify for ProviderClassifier {
-    /// From 400 up. An answer with 2xx is a success by its head, and its body is the caller's from the first byte.
+    /// From 400 up. Of an answer with 2xx no more is wanted than its [opening](Self::opening).
     fn wants_body(&self, head: &Parts) -> bool {
         head.status.as_u16() >= 400
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome {
-        if !self.wants_body(head) {
-            return Outcome::Success;
+        if self.wants_body(head) {
+            let answer = Answer::read(self.provider, Some(head.status), &head.headers, body, now);
+            return answer.failure(now).into();
         }
-        Answer::read(self.provider, Some(head.status), &head.headers, body, now).failure(now).into()
+        match opening::read(body) {
+            Beginning::Error(trouble) if head.status.is_success() => {
+                self.failure_behind(trouble, &head.headers, body, now).into()
+            }
+            _ => Outcome::Success,
+        }
     }
 
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
@@ -85,8 +109,7 @@ impl Classify for ProviderClassifier {
     }
 
     /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
-    /// several needs no more than its name. A plain answer in JSON is not held, and one that is compressed
-    /// cannot be read.
+    /// several needs no more than its name. What is compressed cannot be read.
     ///
     /// Google streams a JSON array to those who do not ask for `alt=sse`. By its head it is an answer in JSON that
     /// tells no length, and its first byte says whether it is one; until then such an answer of Google's is held.
@@ -105,10 +128,19 @@ impl Classify for ProviderClassifier {
         }
     }
 
+    /// Of JSON that is not compressed: an `error` at its top or in the place of a choice, or the word that it has
+    /// failed, before any content.
+    fn opening(&self, head: &Parts, beginning: &[u8]) -> Opening {
+        match beginning {
+            [] if self.is_json(head) => Opening::Unclear,
+            [] => Opening::Answer,
+            beginning => opening::read(beginning).into(),
+        }
+    }
+
     /// For JSON that is not compressed.
     fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
-        let is_json = self.media_type(head)?.eq_ignore_ascii_case("application/json");
-        is_json.then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)
+        self.is_json(head).then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)
     }
 
     fn announced(&self, headers: &HeaderMap) -> Announced {
@@ -117,6 +149,10 @@ impl Classify for ProviderClassifier {
 }
 
 impl ProviderClassifier {
+    fn is_json(&self, head: &Parts) -> bool {
+        self.media_type(head).is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
+    }
+
     /// What a good answer is, if its bytes can be read as they are.
     fn media_type<'a>(&self, head: &'a Parts) -> Option<&'a str> {
         let value = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());

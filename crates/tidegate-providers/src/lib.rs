@@ -80,6 +80,7 @@ mod go_duration;
 mod limit;
 mod meaning;
 mod models;
+mod opening;
 mod phrases;
 mod prompt;
 mod provider;

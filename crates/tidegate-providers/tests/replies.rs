@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, Response, StatusCode};
 use proptest::prelude::*;
 use tidegate_core::Cause::{Answer, ContentFilter, ContextLength};
 use tidegate_core::Scope::{Daily, Momentary, Spend};
-use tidegate_core::{Cause, Classify, ErrorCode, Failure, Hint, Outcome, Scope};
+use tidegate_core::{Cause, Classify, ErrorCode, Failure, Hint, Opening, Outcome, Scope};
 use tidegate_providers::{Provider, ProviderClassifier};
 
 /// Fixture, status, headers; then code, cause, scope, wait in milliseconds, and the provider's word.
@@ -330,12 +330,40 @@ fn words_are_matched_as_words() {
 }
 
 #[test]
-fn below_400_is_a_success_and_no_body_is_wanted() {
-    for status in [100, 200, 204, 302, 399] {
+fn below_400_no_body_is_wanted_and_only_that_of_a_good_answer_may_be_an_error() {
+    for (status, expected) in [(100, None), (200, Some("E2001")), (204, None), (302, None), (399, None)] {
         let (classifier, head) = (ProviderClassifier::default(), head(status, &[("retry-after", "5")]));
         assert!(!classifier.wants_body(&head));
-        assert_eq!(classifier.classify(&head, br#"{"error":{"code":"x"}}"#, now()), Outcome::Success);
+        assert_eq!(classifier.classify(&head, b"", now()), Outcome::Success);
+        assert_eq!(classifier.classify(&head, br#"{"choices":[]}"#, now()), Outcome::Success);
+        let body: &[u8] = if status == 204 { b"" } else { br#"{"error":{"code":429}}"# };
+        let outcome = classifier.classify(&head, body, now());
+        let failure = outcome.failure().map(|failure| (failure.code.code(), failure.wait()));
+        assert_eq!(failure, expected.map(|code| (code, Some(Duration::from_secs(5)))), "{status}");
     }
+}
+
+/// Whoever puts 200 in front of an error puts it in front of any.
+#[test]
+fn every_error_that_was_ever_recorded_begins_as_one() {
+    let mut head = head(200, &[]);
+    head.headers.insert("content-type", "application/json".parse().unwrap());
+    let classifier = ProviderClassifier::default();
+    assert_eq!(classifier.opening(&head, b""), Opening::Unclear);
+    let (mut named, mut seen) = (0, 0);
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")).unwrap() {
+        let path = file.unwrap().path();
+        let Ok(body) = std::fs::read(&path) else { continue };
+        let Ok(json) = serde_json::from_slice::<serde_json::Value>(&body) else { continue };
+        seen += 1;
+        // Some say no more than `message`, or are a text, and so may an answer.
+        let json = json.get(0).unwrap_or(&json);
+        let is_named =
+            json.get("error").is_some() || json.get("object").is_some_and(|object| object == "error");
+        named += u32::from(is_named);
+        assert_eq!(classifier.opening(&head, &body) == Opening::Error, is_named, "{path:?}");
+    }
+    assert!(named > 70 && seen > 90, "{named} of {seen}");
 }
 
 #[test]

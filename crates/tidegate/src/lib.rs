@@ -132,8 +132,8 @@ pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     Allowance, Announced, Attempt, AttemptBudget, BoxError, ByLength, Category, Cause, Classify, Clock,
     Continue, Currency, Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Finish, Gate,
-    Hint, HintSource, Interpret, Lack, Manner, Meter, Metered, ModelCard, Models, Needs, Outcome, Payload,
-    Priority, Rejection, Reset, Rewritten, Scope, Splice, StatusClassifier, Step, Trail, Translate,
+    Hint, HintSource, Interpret, Lack, Manner, Meter, Metered, ModelCard, Models, Needs, Opening, Outcome,
+    Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice, StatusClassifier, Step, Trail, Translate,
     Translation, Unfit, Untranslatable, Verdict,
 };
 #[cfg(feature = "providers")]

@@ -67,18 +67,22 @@ pub(crate) fn stop(reason: &str) -> Option<Stop> {
 fn take_reason(reading: &mut Reading, reason: &str) {
     let Some(stop) = stop(reason) else { return };
     reading.stop = Some(stop);
-    // What stands in `error` says more than the word, whichever comes first.
-    let trouble = match reason {
-        "error" => Trouble::Reason("error", ErrorCode::ServerError),
+    match trouble(reason) {
+        // What stands in `error` says more than the word, whichever comes first.
+        Some(trouble) => _ = reading.trouble.get_or_insert(trouble),
+        None => reading.end = End::Allowed,
+    }
+}
+
+/// The reasons that are none of the model's.
+pub(crate) fn trouble(reason: &str) -> Option<Trouble> {
+    match reason {
+        "error" => Some(Trouble::Reason("error", ErrorCode::ServerError)),
         "insufficient_system_resource" => {
-            Trouble::Reason("insufficient_system_resource", ErrorCode::Overloaded)
+            Some(Trouble::Reason("insufficient_system_resource", ErrorCode::Overloaded))
         }
-        _ => {
-            reading.end = End::Allowed;
-            return;
-        }
-    };
-    reading.trouble.get_or_insert(trouble);
+        _ => None,
+    }
 }
 
 /// Whether the chunk is a piece of text, of reasoning or of a tool call, and nothing else.

@@ -40,6 +40,15 @@ const DEPTH: u32 = 64;
 /// Hands on each leaf with the keys that lead to it; the elements of an array stand where the array stands.
 /// Answers whether the document was whole.
 pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>)) -> bool {
+    walk_while(json, |path, leaf| {
+        each(path, leaf);
+        true
+    })
+}
+
+/// The same, as long as `each` wants to go on. A number at the very end of a cut document may have lost digits, and is
+/// not told.
+pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>) -> bool) -> bool {
     let mut rest = json;
     let mut keys = [""; KEYS];
     let mut open = Nesting::default();
@@ -49,14 +58,15 @@ pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>
         let Some((&first, after)) = rest.split_first() else { return false };
         rest = after;
         let path = &keys[..open.objects.min(KEYS)];
+        let mut goes_on = true;
         match first {
             b'"' => {
                 let (text, end) = string(after);
                 match open.objects {
-                    0 => each(path, Leaf::Text(text)),
+                    0 => goes_on = each(path, Leaf::Text(text)),
                     depth @ 1..=KEYS if is_key_next => keys[depth - 1] = text,
                     _ if is_key_next => {}
-                    _ => each(path, Leaf::Text(text)),
+                    _ => goes_on = each(path, Leaf::Text(text)),
                 }
                 is_key_next = false;
                 let Some(end) = end else { return false };
@@ -67,7 +77,7 @@ pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>
                     return false;
                 }
                 is_key_next = first == b'{';
-                each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
+                goes_on = each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
                 open.enter(is_key_next);
             }
             b'}' | b']' => {
@@ -83,11 +93,15 @@ pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>
                 let is_end =
                     |b: &u8| matches!(b, b',' | b':' | b']' | b'}' | b'[' | b'{' | b'"' | b'\t'..=b' ');
                 let end = after.iter().position(is_end).unwrap_or(after.len());
-                if let Some(number) = number(&json[json.len() - after.len() - 1..][..=end]) {
-                    each(path, Leaf::Number(number));
+                let is_cut = end == after.len() && open.depth > 0;
+                if !is_cut && let Some(number) = number(&json[json.len() - after.len() - 1..][..=end]) {
+                    goes_on = each(path, Leaf::Number(number));
                 }
                 rest = &after[end..];
             }
+        }
+        if !goes_on {
+            return false;
         }
         if open.depth == 0 {
             return rest.trim_ascii().is_empty();
@@ -177,6 +191,7 @@ mod tests {
     fn what_stood_before_a_cut_is_told() {
         assert_eq!(told(r#"{"a":1,"b":"te"#), (vec!["{".into(), "a=1".into(), "b=te".into()], false));
         assert_eq!(told(r#"{"a":"x\"#), (vec!["{".into(), r"a=x\".into()], false));
+        assert_eq!(told(r#"{"a":12,"b":34"#), (vec!["{".into(), "a=12".into()], false));
         assert_eq!(told(r#"{"a":1]"#), (vec!["{".into(), "a=1".into()], false));
         assert_eq!(told(r#"{"a":1} {"b":2}"#), (vec!["{".into(), "a=1".into()], false));
     }

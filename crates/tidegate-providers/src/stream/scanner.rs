@@ -1,15 +1,18 @@
 use std::fmt;
+use std::time::SystemTime;
 
+use http::HeaderMap;
 use tidegate_core::{Failure, Pulse, Scan, StreamState, Usage};
 
 use super::amazon::AmazonFramer;
 use super::array::ArrayFramer;
 use super::chat::DONE;
 use super::dialect::{Dialect, Guess};
-use super::event::Event;
+use super::event::{Event, within};
 use super::leaves::walk;
 use super::reading::{End, Reading, Trouble};
 use super::sse::SseFramer;
+use crate::opening::{self, Beginning};
 use crate::{Provider, ProviderClassifier};
 
 /// Reads the stream of one answer: cuts it into events, and knows what they come to.
@@ -26,12 +29,15 @@ enum Framer {
     Undecided {
         is_array: bool,
     },
-    /// One JSON text: not for us.
-    Plain,
+    /// One JSON text: not for us, unless it is an error. The beginning of one that has not said yet.
+    Plain(Option<Vec<u8>>),
     Sse(SseFramer),
     Array(ArrayFramer),
     Amazon(AmazonFramer),
 }
+
+/// So much of one JSON text is read at the most: as much as of any error.
+const BEGINNING: usize = 64 * 1024;
 
 /// What is known of the stream so far.
 struct Reader {
@@ -104,7 +110,8 @@ impl Scanner {
             match (*is_array, byte) {
                 (false, b'[') => *is_array = true,
                 (true, b'{') => return self.framer = Framer::Array(ArrayFramer::default()),
-                _ => return self.framer = Framer::Plain,
+                (false, b'{') => return self.framer = Framer::Plain(Some(Vec::new())),
+                _ => return self.framer = Framer::Plain(None),
             }
         }
     }
@@ -126,7 +133,7 @@ impl Scan for Scanner {
         let reader = &mut self.reader;
         match &mut self.framer {
             Framer::Undecided { .. } => {}
-            Framer::Plain => reader.let_through(),
+            Framer::Plain(beginning) => reader.open(beginning, bytes),
             Framer::Sse(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Array(framer) => framer.push(bytes, |event| reader.take(event)),
             Framer::Amazon(framer) => framer.push(bytes, |event| reader.take(event)),
@@ -136,6 +143,9 @@ impl Scan for Scanner {
 
     fn finish(&mut self) -> Pulse {
         let reader = &mut self.reader;
+        if let Framer::Plain(Some(beginning)) = &self.framer {
+            reader.close(beginning);
+        }
         if let Framer::Sse(framer) = &mut self.framer {
             // The last event may lack its empty line. One that was cut in the middle is not an event.
             framer.finish(|event| {
@@ -159,6 +169,33 @@ impl Scan for Scanner {
 }
 
 impl Reader {
+    /// A piece of one JSON text. Nothing of it counts before it has said what it is.
+    fn open(&mut self, beginning: &mut Option<Vec<u8>>, bytes: &[u8]) {
+        if let Some(beginning) = beginning {
+            beginning.extend_from_slice(within(bytes, BEGINNING - beginning.len()));
+            match opening::read(beginning) {
+                // Read to its end: the code may stand in any of it.
+                Beginning::Error(_) => return,
+                Beginning::Unclear if beginning.len() < BEGINNING => return,
+                Beginning::Answer | Beginning::Unclear => {}
+            }
+        }
+        *beginning = None;
+        self.let_through();
+    }
+
+    /// The end of a JSON text that was no answer up to then.
+    fn close(&mut self, beginning: &[u8]) {
+        match opening::read(beginning) {
+            Beginning::Error(trouble) => {
+                let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+                let failure = self.classifier.failure_behind(trouble, &headers, beginning, now);
+                self.state.failure = Some(failure);
+            }
+            Beginning::Answer | Beginning::Unclear => self.let_through(),
+        }
+    }
+
     /// A piece of something that is no stream of events.
     fn let_through(&mut self) {
         self.pulse.events = self.pulse.events.saturating_add(1);
@@ -267,10 +304,9 @@ mod tests {
 
     #[test]
     fn any_other_json_is_let_through_piece_by_piece() {
-        // Even if it looks like an error or a cut: whoever reads the whole of it will see.
+        // Even if it looks like a cut: whoever reads the whole of it will see.
         let plain = [
-            &b"{\"error\":{\"code\":503}}"[..],
-            b"\n {\"a\":[",
+            &br#"{"candidates":[{"content":{"parts":[{"text":"The first of them is the longest by far"}]}}]}"#[..],
             b"\"[\"",
             b"7",
             b"[]",
@@ -284,6 +320,24 @@ mod tests {
             assert_eq!(pulses[0], Pulse { events: 1, tokens: 1 }, "{plain:?}");
             assert!(scanner.state().has_started && scanner.state().has_finished);
             assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
+        }
+    }
+
+    #[test]
+    fn an_error_in_one_piece_is_a_failure_wherever_it_is_cut() {
+        let error = br#"{"error":{"code":503,"status":"UNAVAILABLE"}}"#;
+        for cut in 0..error.len() {
+            let (scanner, pulses) = play(&[&error[..cut], &error[cut..]]);
+            assert_eq!(pulses, [Pulse::default(); 2]);
+            let failure = scanner.state().failure.clone().expect("a failure");
+            assert_eq!(failure.provider_code.as_deref(), Some("UNAVAILABLE"), "{cut}");
+            assert!(!scanner.state().has_started && !scanner.state().has_finished, "{cut}");
+        }
+        // What says nothing to its end is an answer.
+        for nothing in [&b"{}"[..], b"\n {\"a\":["] {
+            let (scanner, pulses) = play(&[nothing]);
+            assert_eq!(pulses, [Pulse::default()]);
+            assert!(scanner.state().has_started && scanner.state().has_finished);
         }
     }
 

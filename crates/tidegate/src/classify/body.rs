@@ -9,8 +9,8 @@ use super::counted::Counted;
 use super::{Held, Judged};
 use crate::BoxError;
 
-/// The body of an answer: untouched, held back until it had been judged, a stream that is judged as it passes, or an
-/// answer in one piece whose tokens are counted as it passes.
+/// The body of an answer: in one piece, maybe one whose tokens are counted as it passes, or a stream that is judged as it
+/// passes.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] Kind<B>);
@@ -18,31 +18,36 @@ pub struct ResponseBody<B>(#[pin] Kind<B>);
 #[pin_project(project = KindProj)]
 #[derive(Debug)]
 enum Kind<B> {
-    Untouched(#[pin] B),
-    Held(Box<Held<B>>),
-    Stream(Box<Judged<B>>),
+    Plain(#[pin] Plain<B>),
     Counted {
         #[pin]
-        body: B,
+        body: Plain<B>,
         counted: Box<Counted>,
     },
+    Stream(Box<Judged<B>>),
+}
+
+/// The body of an answer in one piece.
+#[pin_project(project = PlainProj)]
+#[derive(Debug)]
+pub(super) enum Plain<B> {
+    /// As it came.
+    Untouched(#[pin] B),
+    /// Held back until it had been judged.
+    Held(Box<Held<B>>),
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn untouched(body: B) -> Self {
-        Self(Kind::Untouched(body))
+    pub(super) fn plain(body: Plain<B>) -> Self {
+        Self(Kind::Plain(body))
     }
 
-    pub(super) fn held(held: Held<B>) -> Self {
-        Self(Kind::Held(Box::new(held)))
+    pub(super) fn counted(body: Plain<B>, counted: Counted) -> Self {
+        Self(Kind::Counted { body, counted: Box::new(counted) })
     }
 
     pub(super) fn stream(stream: Box<Judged<B>>) -> Self {
         Self(Kind::Stream(stream))
-    }
-
-    pub(super) fn counted(body: B, counted: Counted) -> Self {
-        Self(Kind::Counted { body, counted: Box::new(counted) })
     }
 }
 
@@ -55,34 +60,58 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().0.project() {
-            KindProj::Untouched(body) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-            }
-            KindProj::Held(held) => Pin::new(&mut **held).poll_frame(cx),
-            KindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            KindProj::Plain(body) => body.poll_frame(cx),
             KindProj::Counted { mut body, counted } => {
-                let frame = ready!(body.as_mut().poll_frame(cx)).map(|frame| frame.map_err(Into::into));
+                let frame = ready!(body.as_mut().poll_frame(cx));
                 counted.pass(frame.as_ref(), body.is_end_stream());
                 Poll::Ready(frame)
             }
+            KindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Untouched(body) => body.is_end_stream(),
-            Kind::Held(held) => held.is_end_stream(),
+            Kind::Plain(body) | Kind::Counted { body, .. } => body.is_end_stream(),
             Kind::Stream(stream) => stream.is_end_stream(),
-            Kind::Counted { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Untouched(body) => body.size_hint(),
-            Kind::Held(held) => held.size_hint(),
+            Kind::Plain(body) | Kind::Counted { body, .. } => body.size_hint(),
             Kind::Stream(stream) => stream.size_hint(),
-            Kind::Counted { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Plain<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project() {
+            PlainProj::Untouched(body) => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            PlainProj::Held(held) => Pin::new(&mut **held).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Untouched(body) => body.is_end_stream(),
+            Self::Held(held) => held.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Untouched(body) => body.size_hint(),
+            Self::Held(held) => held.size_hint(),
         }
     }
 }

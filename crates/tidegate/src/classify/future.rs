@@ -10,14 +10,15 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project::pin_project;
 
+use super::body::Plain;
 use super::clocks::Silence;
 use super::counted::Counted;
 use super::service::Rules;
 use super::stream::Verdict;
-use super::{Held, Judged, ResponseBody};
-use crate::{Attempt, BoxError, Failure, Outcome, Rejection, Trail, clock};
+use super::{ERROR_BODY_LIMIT, Held, Judged, ResponseBody};
+use crate::{Attempt, BoxError, Failure, Opening, Outcome, Rejection, Trail, clock};
 
-/// Waits for the answer: the head of a good one, the body of a failed one, the first token of a stream.
+/// Waits for the answer: the beginning of a good one, the body of a failed one, the first token of a stream.
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -29,8 +30,10 @@ pub struct ResponseFuture<F, B> {
 enum State<F, B> {
     /// The head is awaited.
     Calling(#[pin] F),
-    /// The answer is a failed one, and its body says what it means. Boxed, like what follows: a good answer that is no
-    /// stream has no need of the room.
+    /// The answer may be an error in spite of its status, and its beginning says whether it is. Boxed, like what follows:
+    /// an answer that is settled by its head has no need of the room.
+    Opening(Option<Box<(Parts, Held<B>)>>),
+    /// The answer is a failed one, and its body says what it means.
     Reading(Option<Box<(Parts, Held<B>)>>),
     /// The answer is a stream, and is held back until it is known to be one.
     Holding(Option<Box<(Parts, Box<Judged<B>>)>>),
@@ -38,6 +41,8 @@ enum State<F, B> {
 
 pub(super) struct Judge {
     pub(super) rules: Arc<Rules>,
+    /// Something was asked of a model, and not how something else fares.
+    pub(super) is_question: bool,
     /// The clocks of a stream that was asked for, from the call on.
     pub(super) silence: Option<Box<Silence>>,
     pub(super) trail: Option<Trail>,
@@ -52,9 +57,17 @@ impl<F, B> ResponseFuture<F, B> {
 }
 
 impl Judge {
-    /// What a head says; a success says it nowhere.
-    fn judge(&self, head: &mut Parts, body: &[u8]) {
-        self.settle(head, self.rules.classifier.classify(head, body, SystemTime::now()));
+    /// What a failed answer says.
+    fn judge(&mut self, head: &mut Parts, body: &[u8]) {
+        let mut outcome = self.rules.classifier.classify(head, body, SystemTime::now());
+        // The status was given before it was known.
+        if head.status.is_success()
+            && let Outcome::Failure(failure) = outcome
+        {
+            self.failed(failure.code.http_status());
+            outcome = in_band(failure);
+        }
+        self.settle(head, outcome);
     }
 
     /// Writes down what the attempt came to: a failure where everybody finds it.
@@ -73,6 +86,36 @@ impl Judge {
             Some(attempt) => attempt.begin(),
             None => {}
         }
+    }
+
+    /// Whether an answer has to be looked into before it is believed. An error of more than we would read is none.
+    fn doubts<B: Body>(&self, head: &Parts, body: &B) -> bool {
+        self.is_question
+            && head.status.is_success()
+            && self.rules.classifier.opening(head, &[]) == Opening::Unclear
+            && body.size_hint().lower() <= ERROR_BODY_LIMIT as u64
+            && !body.is_end_stream()
+    }
+
+    /// A good answer in one piece.
+    fn answered<B>(&mut self, head: Parts, body: Plain<B>) -> Response<ResponseBody<B>> {
+        self.tell(&Outcome::Success);
+        let counted = self.attempt.take().and_then(|attempt| {
+            let scanner = self.rules.classifier.meter(&head)?;
+            Some(Counted::new(scanner, attempt))
+        });
+        let body = match counted {
+            Some(counted) => ResponseBody::counted(body, counted),
+            None => ResponseBody::plain(body),
+        };
+        Response::from_parts(head, body)
+    }
+
+    fn poll_opening<B>(&self, head: &Parts, held: &mut Held<B>, cx: &mut Context<'_>) -> Poll<Opening>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        held.poll_opening(cx, |beginning| self.rules.classifier.opening(head, beginning))
     }
 
     fn tell(&self, outcome: &Outcome) {
@@ -132,24 +175,46 @@ where
                         let stream = Box::new(Judged::new(body, scanner, silence, judge.attempt.take()));
                         this.state.set(State::Holding(Some(Box::new((head, stream)))));
                         continue;
-                    } else {
-                        judge.tell(&Outcome::Success);
-                        if let Some(attempt) = judge.attempt.take()
-                            && let Some(scanner) = judge.rules.classifier.meter(&head)
-                        {
-                            let counted = Counted::new(scanner, attempt);
-                            let body = ResponseBody::counted(body, counted);
-                            return Poll::Ready(Ok(Response::from_parts(head, body)));
+                    } else if judge.doubts(&head, &body) {
+                        let mut held = Held::new(body);
+                        // Its first piece may be there already, and nearly always says enough.
+                        if judge.poll_opening(&head, &mut held, cx) == Poll::Ready(Opening::Answer) {
+                            return Poll::Ready(Ok(judge.answered(head, Plain::Held(Box::new(held)))));
                         }
+                        this.state.set(State::Opening(Some(Box::new((head, held)))));
+                        continue;
+                    } else {
+                        return Poll::Ready(Ok(judge.answered(head, Plain::Untouched(body))));
                     }
-                    return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::untouched(body))));
+                    let body = ResponseBody::plain(Plain::Untouched(body));
+                    return Poll::Ready(Ok(Response::from_parts(head, body)));
+                }
+                StateProj::Opening(answer) => {
+                    let (head, held) = &mut **answer.as_mut().expect("polled after completion");
+                    let Poll::Ready(opening) = judge.poll_opening(head, held, cx) else {
+                        // A stream was asked for, and is missed for as long as nothing else has come.
+                        let Some(silence) = &mut judge.silence else { return Poll::Pending };
+                        let elapsed = ready!(silence.poll_elapsed(cx));
+                        return judge.broken(elapsed.into());
+                    };
+                    let answer = answer.take().expect("just looked at");
+                    if opening == Opening::Error {
+                        this.state.set(State::Reading(Some(answer)));
+                        continue;
+                    }
+                    let (head, held) = *answer;
+                    if opening == Opening::Unclear {
+                        return judge.broken(held.into_error());
+                    }
+                    return Poll::Ready(Ok(judge.answered(head, Plain::Held(Box::new(held)))));
                 }
                 StateProj::Reading(answer) => {
                     let (_, held) = &mut **answer.as_mut().expect("polled after completion");
                     ready!(held.poll_read(cx));
                     let (mut head, held) = *answer.take().expect("just read");
                     judge.judge(&mut head, &held.text());
-                    return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::held(held))));
+                    let body = ResponseBody::plain(Plain::Held(Box::new(held)));
+                    return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
                 StateProj::Holding(answer) => {
                     let (_, stream) = &mut **answer.as_mut().expect("polled after completion");
@@ -170,7 +235,7 @@ where
     }
 }
 
-/// A failure that came as an event where an answer should have been.
+/// A failure that came where an answer should have been.
 fn in_band(failure: Failure) -> Outcome {
     match failure.cause {
         crate::Cause::Answer => Failure { cause: crate::Cause::InBand, ..failure }.into(),

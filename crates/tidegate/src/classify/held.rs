@@ -1,25 +1,28 @@
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::ERROR_BODY_LIMIT;
-use crate::BoxError;
+use crate::{BoxError, Cause, ErrorCode, Failure, Opening};
 
 /// The status has said the most important thing: a body that does not come in this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A body that was read, to its end or to [`ERROR_BODY_LIMIT`], before it was passed on: the same frames again.
+/// A body that was read before it was passed on, to its end, to [`ERROR_BODY_LIMIT`], or until it was known what it is:
+/// the same frames again.
 ///
-/// What lies below is boxed, so that it can be read in one place and move to another: one allocation per
-/// failed answer.
+/// What lies below is boxed, so that it can be read in one place and move to another.
 #[derive(Debug)]
 pub struct Held<B> {
+    /// Most are in one piece.
+    first: Bytes,
     frames: VecDeque<Frame<Bytes>>,
     length: usize,
     error: Option<BoxError>,
@@ -32,6 +35,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
     /// Nothing has been read yet.
     pub(super) fn new(rest: B) -> Self {
         Self {
+            first: Bytes::new(),
             frames: VecDeque::new(),
             length: 0,
             error: None,
@@ -43,40 +47,98 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
 
     /// Reads until there is enough to judge: the end, an error, the limit, or silence.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.error.is_none() && !self.has_ended && self.length < ERROR_BODY_LIMIT {
-            let Poll::Ready(next) = self.rest.as_mut().poll_frame(cx) else {
+        while !self.is_enough() {
+            if self.poll_more(cx).is_pending() {
                 let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
                 return patience.as_mut().poll(cx);
-            };
-            match next {
-                // Bounded in bytes, and so in frames.
-                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                Some(Ok(frame)) => {
-                    self.length += frame.data_ref().map_or(0, Bytes::len);
-                    self.frames.push_back(frame);
-                    self.has_ended = self.rest.is_end_stream();
-                }
-                Some(Err(error)) => self.error = Some(error.into()),
-                None => self.has_ended = true,
             }
         }
         Poll::Ready(())
     }
 
-    /// What has been read, at most [`ERROR_BODY_LIMIT`] bytes of it. One frame is not copied.
-    pub(super) fn text(&self) -> Bytes {
-        let mut data = self.frames.iter().filter_map(Frame::data_ref);
-        let mut text = match (data.next(), data.next()) {
-            (None, _) => Bytes::new(),
-            (Some(only), None) => only.clone(),
-            (Some(first), Some(second)) => {
-                let mut text = BytesMut::with_capacity(self.length);
-                [first, second].into_iter().chain(data).for_each(|data| text.extend_from_slice(data));
-                text.freeze()
+    /// Reads until its beginning says what it is, as `look` knows; of what says nothing up to its end or the limit
+    /// nothing bad is known. Unclear is what [broke off](Self::into_error) before that. To be asked again is no harm.
+    ///
+    /// It has no clock of its own: some keep a connection alive with blanks for as long as the model thinks.
+    pub(super) fn poll_opening(
+        &mut self,
+        cx: &mut Context<'_>,
+        look: impl Fn(&[u8]) -> Opening,
+    ) -> Poll<Opening> {
+        let mut looked_at = 0;
+        loop {
+            let is_pending = !self.is_enough() && self.poll_more(cx).is_pending();
+            let is_enough = self.is_enough();
+            // Looked at again where there is nothing else to do, or as much again: a body in crumbs costs no more.
+            if self.length > looked_at && (is_pending || is_enough || self.length >= 2 * looked_at) {
+                looked_at = self.length;
+                match look(&self.text()) {
+                    Opening::Unclear => {}
+                    clear => return Poll::Ready(clear),
+                }
             }
-        };
-        text.truncate(ERROR_BODY_LIMIT);
-        text
+            if is_enough {
+                return Poll::Ready(match self.error {
+                    None => Opening::Answer,
+                    Some(_) => Opening::Unclear,
+                });
+            }
+            if is_pending {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The error in which it broke off.
+    pub(super) fn into_error(self) -> BoxError {
+        self.error.unwrap_or_else(|| {
+            Failure { cause: Cause::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
+        })
+    }
+
+    fn is_enough(&self) -> bool {
+        self.error.is_some() || self.has_ended || self.length >= ERROR_BODY_LIMIT
+    }
+
+    /// Reads what comes next, the end included.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match ready!(self.rest.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                self.keep(frame);
+                self.has_ended = self.rest.is_end_stream();
+            }
+            Some(Err(error)) => self.error = Some(error.into()),
+            None => self.has_ended = true,
+        }
+        Poll::Ready(())
+    }
+
+    fn keep(&mut self, frame: Frame<Bytes>) {
+        match frame.into_data() {
+            // Bounded in bytes, and so in frames.
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                self.length += data.len();
+                match self.length == data.len() && self.frames.is_empty() {
+                    true => self.first = data,
+                    false => self.frames.push_back(Frame::data(data)),
+                }
+            }
+            Err(other) => self.frames.push_back(other),
+        }
+    }
+
+    /// What has been read, at most [`ERROR_BODY_LIMIT`] bytes of it. One frame is not copied.
+    pub(super) fn text(&self) -> Cow<'_, [u8]> {
+        let limit = |text: &[u8]| text.len().min(ERROR_BODY_LIMIT);
+        if self.length == self.first.len() {
+            return Cow::Borrowed(&self.first[..limit(&self.first)]);
+        }
+        let mut text = Vec::with_capacity(self.length);
+        text.extend_from_slice(&self.first);
+        self.frames.iter().filter_map(Frame::data_ref).for_each(|data| text.extend_from_slice(data));
+        text.truncate(limit(&text));
+        Cow::Owned(text)
     }
 }
 
@@ -88,6 +150,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Held<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if !self.first.is_empty() {
+            self.length -= self.first.len();
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
         if let Some(frame) = self.frames.pop_front() {
             self.length -= frame.data_ref().map_or(0, Bytes::len);
             return Poll::Ready(Some(Ok(frame)));
@@ -104,7 +170,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Held<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.is_empty() && self.error.is_none() && (self.has_ended || self.rest.is_end_stream())
+        self.length == 0
+            && self.frames.is_empty()
+            && self.error.is_none()
+            && (self.has_ended || self.rest.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

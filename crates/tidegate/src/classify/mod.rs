@@ -27,7 +27,8 @@
 //! ```
 //!
 //! # Defaults
-//! A failed answer's body is read to its end, to 64 KiB, or for 5 s, whichever comes first. A stream may be silent for
+//! A failed answer's body is read to its end, to 64 KiB, or for 5 s, whichever comes first. A good answer in JSON is held
+//! until its beginning says that it is one, for 64 KiB at the most. A stream may be silent for
 //! 120 s by each of its clocks ([`StreamClocks`]), and is held back for 64 events or 256 KiB at the most.
 //!
 //! # When it says no
@@ -49,10 +50,21 @@
 //! Where somebody counts tokens (a [`Meter`](crate::Meter) among the extensions of the request, as a limit in tokens
 //! puts there), they are told as they come: seen, and counted by the provider.
 //!
-//! A good answer that is no stream passes untouched. A failed one is passed on byte for byte after it has been read.
+//! # Answers in one piece
+//! A 200 may hold nothing but an error: OpenRouter and other proxies have given the status before they asked. So where
+//! the classifier [can tell](crate::Classify::opening), and the request was a POST, an answer is *held* until its
+//! beginning says what it is: as a rule by its first frame, in which nothing is parsed and nothing copied. An error is
+//! then read like that of any failed answer, and handed on with its status, its bytes, and an outcome with its code
+//! ([`Cause::InBand`](crate::Cause::InBand)). One that breaks off before it has said anything is a failure, too. All other
+//! answers pass untouched, or as they came: the same frames, size hint and trailers.
+//!
+//! Blanks say nothing, and some send them for as long as the model thinks. Only the clock of the attempt
+//! ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, and that of the first token where a stream was asked for.
+//!
+//! A failed answer is passed on byte for byte after it has been read.
 //!
 //! # Mistakes people make
-//! Trusting the status: a 200 can fail at its third event. Trusting the end: a stream that was cut ends like one
+//! Trusting the status: a 200 can fail at its third event, or be an error from its first byte. Trusting the end: a stream that was cut ends like one
 //! that was not. Taking a ping for a sign that the model is at work. Waiting for an error body without a clock: put a
 //! [`TimeoutLayer`](crate::TimeoutLayer) outside.
 

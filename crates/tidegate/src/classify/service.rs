@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -37,6 +37,7 @@ impl<S> Classified<S> {
         let expects_stream = classifier.expects_stream(request.headers(), body.map_or(&[], |body| body));
         Judge {
             rules: Arc::clone(&self.rules),
+            is_question: request.method() == Method::POST,
             silence: expects_stream.then(|| Box::new(Silence::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
             attempt: Meter::of(request.extensions()).map(Meter::attempt),

@@ -1,3 +1,5 @@
+#[cfg(feature = "providers")]
+mod openings;
 mod streams;
 
 use std::time::SystemTime;

@@ -1,0 +1,233 @@
+//! Whether an answer in one piece is an answer, or an error that came with a good status.
+//!
+//! OpenRouter and many proxies have said 200 before they ask the provider behind them, and so do those who keep a
+//! connection alive with blanks. What then goes wrong stands in the body: an `error` at the top, an `error` or the
+//! reason `error` in the place of a choice, a `status` of `failed`. OpenAI's good answers name an `error`, too, which
+//! is `null`.
+//!
+//! The first thing that is said settles it, nearly always in the first few hundred bytes: once there is content, the
+//! answer is one, whatever comes of it. So what was said of a beginning holds however it goes on.
+
+use tidegate_core::Opening;
+
+use crate::stream::Trouble;
+use crate::stream::chat::trouble;
+use crate::stream::leaves::{Leaf, walk_while};
+
+/// What the beginning of an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    Answer,
+    Unclear,
+    Error(Trouble),
+}
+
+impl From<Beginning> for Opening {
+    fn from(beginning: Beginning) -> Self {
+        match beginning {
+            Beginning::Answer => Self::Answer,
+            Beginning::Unclear => Self::Unclear,
+            Beginning::Error(_) => Self::Error,
+        }
+    }
+}
+
+/// Reads no further than it has to. Anything but an object, or an array of them, is an answer.
+pub(crate) fn read(json: &[u8]) -> Beginning {
+    match json.trim_ascii_start().first() {
+        None => return Beginning::Unclear,
+        Some(b'{' | b'[') => {}
+        Some(_) => return Beginning::Answer,
+    }
+    let (mut said, mut is_array) = (Beginning::Unclear, false);
+    // A word that is cut off may be another one, and so may one whose last letter is.
+    let read = json.as_ptr_range();
+    let is_whole =
+        |word: &str| read.contains(&word.as_ptr()) && word.as_bytes().as_ptr_range().end < read.end;
+    walk_while(json, |path, leaf| {
+        said = match (path, leaf) {
+            // Google wraps its errors in an array of one; two arrays, or one of numbers, are vectors.
+            ([], Leaf::Array) if !is_array => {
+                is_array = true;
+                Beginning::Unclear
+            }
+            ([], Leaf::Object) => Beginning::Unclear,
+            ([], _) => Beginning::Answer,
+            (path, Leaf::Text(word)) if is_whole(word) => of_word(path, word),
+            (path, leaf) => of_leaf(path, leaf),
+        };
+        said == Beginning::Unclear
+    });
+    said
+}
+
+/// A whole text.
+fn of_word(path: &[&str], word: &str) -> Beginning {
+    const FAILED: Beginning = Beginning::Error(Trouble::Told);
+    match (path, word) {
+        (["type" | "object"], "error") => FAILED,
+        (["type"], "message") => Beginning::Answer,
+        // A thing that was made or asked for, and no answer: how it fares is told by its own fields.
+        (["object"], word) if !may_fail(word) => Beginning::Answer,
+        (["status"], "failed") => FAILED,
+        (["status"], "completed") => Beginning::Answer,
+        (["choices", "finish_reason"], "") => Beginning::Unclear,
+        (["choices", "finish_reason"], reason) => trouble(reason).map_or(Beginning::Answer, Beginning::Error),
+        (["candidates", "finishReason"], reason) if !reason.is_empty() => Beginning::Answer,
+        (path, word) => of_leaf(path, Leaf::Text(word)),
+    }
+}
+
+/// The objects of OpenAI's that are answers and may be errors; nobody knows what a stranger means by none.
+fn may_fail(object: &str) -> bool {
+    matches!(object, "" | "response" | "text_completion") || object.starts_with("chat")
+}
+
+/// A leaf of which nothing more is known than that it is there.
+fn of_leaf(path: &[&str], leaf: Leaf<'_>) -> Beginning {
+    let is_told = leaf.is_text() || matches!(leaf, Leaf::Number(1..));
+    match path {
+        // Some name an object of an error in which all is `null`.
+        ["error", ..] | ["choices", "error", ..] if is_told => Beginning::Error(Trouble::Told),
+        ["choices", "message" | "delta", "role"] => Beginning::Unclear,
+        ["choices", "message" | "delta", "content" | "tool_calls", ..]
+        | ["choices", "message" | "delta", _]
+        | ["choices", "text"]
+        | ["candidates", "content", "parts", ..]
+        | ["content" | "output" | "data", ..]
+        // Cohere's and Ollama's; as a text it is what an error says.
+        | ["message", _, ..]
+        | ["response" | "text" | "generated_text" | "completion"]
+            if is_told =>
+        {
+            Beginning::Answer
+        }
+        // Vectors: their numbers are not told.
+        ["data"] if leaf == Leaf::Object => Beginning::Answer,
+        ["embedding" | "embeddings" | "predictions" | "results", ..] if leaf == Leaf::Array => {
+            Beginning::Answer
+        }
+        _ => Beginning::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ERRORS: &[&str] = &[
+        r#"{"error":{"code":429,"message":"slow down"}}"#,
+        " \n\n {\"error\" : {\"message\":\"x\"} }",
+        r#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#,
+        r#"{"id":"gen-1","error":{"code":502},"choices":[]}"#,
+        r#"{"error":"model is loading"}"#,
+        r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+        r#"{"message":"too many","object":"error"}"#,
+        r#"{"id":"resp_1","object":"response","error":{"code":"server_error"},"output":[]}"#,
+        r#"{"id":"resp_1","object":"response","status":"failed","error":null}"#,
+        r#"{"object":"chat.completion","choices":[{"finish_reason":"error","error":{"code":502}}]}"#,
+        r#"{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"error"}]}"#,
+        r#"{"choices":[{"message":{"content":null},"finish_reason":"insufficient_system_resource"}]}"#,
+        r#"{"choices":[{"index":0,"error":{"message":"upstream"},"message":{"content":"so far"}}]}"#,
+    ];
+
+    const ANSWERS: &[&str] = &[
+        r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}],"error":{"code":1}}"#,
+        r#"{"error":null,"choices":[{"message":{"content":"\"error\":1"}}]}"#,
+        r#"{"choices":[{"finish_reason":"content_filter","message":{"content":""}}]}"#,
+        r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a"}]}}]}"#,
+        r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[]}"#,
+        r#"{"type":"message","role":"assistant","content":[]}"#,
+        r#"{"id":"m","content":[{"type":"text","text":"error"}]}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
+        r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#,
+        r#"{"message":{"role":"assistant","content":""},"done":true}"#,
+        r#"{"output":{"message":{"role":"assistant"}}}"#,
+        r#"{"object":"list","data":[{"embedding":[0.1]}]}"#,
+        r#"{"data":[{"embedding":[0.1]}],"error":{"a":"b"}}"#,
+        r#"{"embeddings":[[0.1,0.2]],"error":{"a":"b"}}"#,
+        // What failed here is a thing, and the question how it fares was answered.
+        r#"{"object":"fine_tuning.job","status":"failed","error":{"code":"invalid"}}"#,
+        "[[0.1,0.2]]",
+        r#""error""#,
+        "error",
+        "7",
+    ];
+
+    /// To the end: whoever looked for more would find none, and the answer is one.
+    const NOTHING_SAID: &[&str] = &[
+        "",
+        " \n",
+        "{}",
+        "[]",
+        "[0.1]",
+        r#"{"error":null}"#,
+        r#"{"error":{}}"#,
+        r#"{"error":{"code":null,"message":"","param":0}}"#,
+        r#"{"error":""}"#,
+        r#"{"errors":["x"]}"#,
+        r#"{"object":"chat.completion","choices":[]}"#,
+        r#"{"status":"fail"}"#,
+        r#"{"usage":{"error":{"code":1}},"x":{"status":"failed"}}"#,
+        r#"{"prompt_filter_results":[{"error":{"code":"content_filter_error"}}]}"#,
+        r#"{"choices":[{"content_filter_result":{"error":{"code":"content_filter_error"}}}]}"#,
+        r#"{"message":"hello"}"#,
+    ];
+
+    fn opening(json: &[u8]) -> Opening {
+        read(json).into()
+    }
+
+    fn all() -> impl Iterator<Item = (&'static str, Opening)> {
+        let of = |bodies: &'static [&'static str], opening| bodies.iter().map(move |body| (*body, opening));
+        of(ERRORS, Opening::Error)
+            .chain(of(ANSWERS, Opening::Answer))
+            .chain(of(NOTHING_SAID, Opening::Unclear))
+    }
+
+    #[test]
+    fn an_error_is_told_from_an_answer() {
+        for (body, expected) in all() {
+            assert_eq!(opening(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn wherever_it_is_cut_nothing_else_is_said() {
+        for (body, expected) in all() {
+            for cut in 0..body.len() {
+                let said = opening(&body.as_bytes()[..cut]);
+                assert!(said == Opening::Unclear || said == expected, "{cut} of {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_answer_is_read_no_further_than_its_first_word() {
+        let long = format!(r#"{{"id":"a","choices":[{{"message":{{"content":"{}"}}}}"#, "x".repeat(1 << 20));
+        let first = long.find("xx").unwrap() + 1;
+        assert_eq!(opening(&long.as_bytes()[..first]), Opening::Answer);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_said_of_a_beginning_holds(
+            tokens in prop::collection::vec(prop::sample::select(vec![
+                "{", "}", "[", "]", ":", ",", " ", "null", "4", "4.5", "-1", "\"", "\\", "é", "\"error\":", "\"error\"",
+                "\"choices\":", "\"finish_reason\":", "\"message\":", "\"content\":", "\"object\":", "\"type\":",
+                "\"chat\"", "\"status\":", "\"failed\"", "\"completed\"", "\"x\"", "\"\"", "\"data\":", "[{",
+            ]), 0..24),
+            bytes: Vec<u8>,
+        ) {
+            let mut body = tokens.concat().into_bytes();
+            body.extend(bytes);
+            let whole = opening(&body);
+            for cut in 0..body.len() {
+                let said = opening(&body[..cut]);
+                prop_assert!(said == Opening::Unclear || said == whole, "{} of {:?}", cut, body);
+            }
+        }
+    }
+}

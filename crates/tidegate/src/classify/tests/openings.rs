@@ -1,0 +1,313 @@
+//! A status of 200 in front of an error, in one piece.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use tidegate_providers::{Provider, ProviderClassifier};
+use tidegate_testkit::strict::{Answer, Handle, Strict};
+use tower::Layer;
+
+use crate::circuit_breaker::State;
+use crate::classify::{Classified, StreamClocks};
+use crate::testing::{call, complete, request, send, strict};
+use crate::{
+    Cause, CircuitBreakerLayer, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure, FallbackLayer, Meter,
+    Outcome, Payload, RetryLayer, TimeoutLayer, Trail, clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+const ERROR: &str = r#"{"error":{"code":429,"message":"slow down","metadata":{"raw":"..."}}}"#;
+const ANSWER: &str = r#"{"id":"a","choices":[{"message":{"content":"tok"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+
+fn wire(inner: Strict<Payload>) -> Classified<Strict<Payload>> {
+    ClassifyLayer::new(ProviderClassifier::new(Provider::Other)).layer(inner)
+}
+
+fn json(frames: &[&'static str]) -> Answer {
+    let answer = Answer::status(200).header("content-type", "application/json");
+    frames.iter().fold(answer, |answer, frame| answer.frame(*frame))
+}
+
+fn failure(outcome: Outcome) -> Option<(ErrorCode, Cause)> {
+    outcome.failure().map(|failure| (failure.code, failure.cause))
+}
+
+const RATE_LIMITED: Option<(ErrorCode, Cause)> = Some((ErrorCode::RateLimited, Cause::InBand));
+
+/// OpenRouter had said 200 before the provider behind it refused.
+#[tokio::test(start_paused = true)]
+async fn an_error_behind_a_200_is_a_failure_with_its_code_and_its_bytes() {
+    let (inner, provider) = strict();
+    provider.then(json(&[ERROR]));
+    let trail = Trail::new();
+    let mut request = request();
+    request.extensions_mut().insert(trail.clone());
+    let response = send(&mut wire(inner), request).await.unwrap();
+    assert_eq!((response.status().as_u16(), failure(Outcome::of(&response))), (200, RATE_LIMITED));
+    assert_eq!(trail.steps()[0].verdict, crate::Verdict::Failed(ErrorCode::RateLimited));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), ERROR);
+    assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_it_means_is_read_from_the_error_as_with_any_status() {
+    for (body, code, word) in [
+        (
+            r#"{"error":{"message":"no credit","type":"insufficient_quota"}}"#,
+            "E2002",
+            Some("insufficient_quota"),
+        ),
+        (r#"{"error":{"code":401,"message":"no such key"}}"#, "E1002", Some("401")),
+        (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, "E3002", Some("overloaded_error")),
+        (r#"{"id":"g","choices":[{"finish_reason":"error","error":{"code":502}}]}"#, "E3001", Some("502")),
+        (r#"{"choices":[{"message":{"content":""},"finish_reason":"error"}]}"#, "E3001", Some("error")),
+        (
+            r#"{"object":"response","status":"failed","error":{"code":"rate_limit_exceeded"}}"#,
+            "E2001",
+            Some("rate_limit_exceeded"),
+        ),
+        (r#"{"error":"something"}"#, "E9999", None),
+    ] {
+        let (inner, provider) = strict();
+        provider.then(json(&[body]));
+        let outcome = Outcome::of(&call(&mut wire(inner)).await.unwrap());
+        let failure = outcome.failure().unwrap_or_else(|| panic!("{body}"));
+        assert_eq!((failure.code.code(), failure.provider_code.as_deref()), (code, word), "{body}");
+    }
+}
+
+/// Retry, breaker and fallback have no code for it.
+#[tokio::test(start_paused = true)]
+async fn the_layers_act_on_it_as_on_any_failure() {
+    let overloaded = || json(&[r#"{"error":{"code":503,"message":"try later"}}"#]);
+    let (inner, provider) = strict();
+    provider.then(overloaded());
+    provider.then(json(&[ANSWER]));
+    let mut retried = RetryLayer::exponential().layer(wire(inner));
+    assert_eq!((complete(&mut retried).await.unwrap(), provider.calls()), (200, 2));
+
+    let (inner, provider) = strict();
+    provider.otherwise(overloaded());
+    let layer = CircuitBreakerLayer::new().failure_threshold(2);
+    let mut service = layer.layer(wire(inner));
+    complete(&mut service).await.unwrap();
+    assert_eq!(layer.handle().state(), State::Closed);
+    complete(&mut service).await.unwrap();
+    assert_eq!(layer.handle().state(), State::Open);
+
+    let (inner, provider) = strict();
+    provider.otherwise(overloaded());
+    let (spare, second) = strict();
+    second.otherwise(json(&[ANSWER]));
+    let mut chain = FallbackLayer::new().then("spare/m", spare).layer(wire(inner));
+    let body = call(&mut chain).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), ANSWER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_goes_on_as_it_came() {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-took", HeaderValue::from_static("1s"));
+    let (inner, provider) = strict();
+    provider.then(json(&["  ", r#"{"id":"#, r#""a","content":"t"#, "ok\"", "}"]).trailers(trailers.clone()));
+    provider.answer(200).header("content-type", "application/json").body(ANSWER);
+    let mut service = wire(inner);
+
+    let response = call(&mut service).await.unwrap();
+    assert!(response.extensions().is_empty());
+    let mut body = response.into_body();
+    for frame in ["  ", r#"{"id":"#, r#""a","content":"t"#, "ok\"", "}"] {
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), frame);
+    }
+    assert_eq!(body.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers);
+    assert!(body.frame().await.is_none());
+
+    let body = call(&mut service).await.unwrap().into_body();
+    assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(ANSWER.len() as u64), false));
+    assert_eq!(body.collect().await.unwrap().to_bytes(), ANSWER);
+    assert_eq!(provider.violations(), Vec::<String>::new());
+}
+
+/// It is not waited for longer than it takes to know.
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_an_answer_is_not_waited_for() {
+    let (inner, provider) = strict();
+    provider.then(json(&[r#"{"choices":[{"message":{"content":"t"#]).stall());
+    let start = clock::now();
+    assert_eq!(Outcome::of(&call(&mut wire(inner)).await.unwrap()), Outcome::Success);
+    assert_eq!(clock::now(), start);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_that_cannot_be_such_an_error() {
+    let stalled = |media: &str| Answer::status(200).header("content-type", media).stall();
+    let (inner, provider) = strict();
+    let mut service = wire(inner);
+    let start = clock::now();
+    for media in ["text/plain", "audio/mpeg", "multipart/mixed", "application/json-seq"] {
+        provider.then(stalled(media));
+        assert_eq!(Outcome::of(&call(&mut service).await.unwrap()), Outcome::Success);
+    }
+    provider.then(stalled("application/json").header("content-encoding", "gzip"));
+    call(&mut service).await.unwrap();
+    provider.then(Answer::status(202).stall());
+    call(&mut service).await.unwrap();
+    // What is no answer of a model's: a thing that failed, and the question how it fares was answered.
+    provider.then(json(&[r#"{"object":"response","status":"failed","error":{"code":"server_error"}}"#]));
+    let fares = Request::get("http://provider/v1/responses/1").body(Payload::empty()).unwrap();
+    assert_eq!(Outcome::of(&send(&mut service, fares).await.unwrap()), Outcome::Success);
+    assert_eq!(clock::now(), start);
+}
+
+/// Some keep the connection alive with blanks for as long as the model thinks.
+#[tokio::test(start_paused = true)]
+async fn blanks_say_nothing_and_are_waited_through() {
+    let (inner, provider) = strict();
+    let blanks = (0..30).fold(json(&[]), |answer, _| answer.frame("\n").pause(10 * SECOND));
+    provider.then(blanks.frame(ERROR));
+    let response = call(&mut wire(inner)).await.unwrap();
+    assert_eq!(failure(Outcome::of(&response)), RATE_LIMITED);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, "\n".repeat(30) + ERROR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_held_than_the_bound() {
+    let (inner, provider) = strict();
+    let blanks = "\n".repeat(1_000);
+    let blanks = (0..70).fold(json(&[]), |answer, _| answer.frame(blanks.clone()));
+    provider.then(blanks.pause(SECOND).frame(ERROR));
+    let start = clock::now();
+    let response = call(&mut wire(inner)).await.unwrap();
+    assert_eq!((Outcome::of(&response), clock::now()), (Outcome::Success, start));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 70_000 + ERROR.len());
+
+    // Nor is one looked at that is told to be larger: the head does not wait for it.
+    let large = format!("{ERROR}{}", " ".repeat(70_000));
+    let (inner, provider) = strict();
+    provider.answer(200).header("content-type", "application/json").body(large);
+    assert_eq!(Outcome::of(&call(&mut wire(inner)).await.unwrap()), Outcome::Success);
+}
+
+/// By the clock of the attempt, as if the head had not come; and by that of the first token where a stream was asked for.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stalls_before_it_has_said_anything_is_a_time_out() {
+    let (inner, provider) = strict();
+    provider.otherwise(json(&["{\"id\":"]).stall());
+    let clocks = StreamClocks::new().first_token(3 * SECOND);
+    let layer = ClassifyLayer::new(ProviderClassifier::new(Provider::Other)).clocks(clocks);
+    let mut service = TimeoutLayer::new(5 * SECOND).layer(layer.layer(inner));
+    let mut stream = request();
+    *stream.body_mut() = Payload::from(r#"{"stream":true}"#);
+    for (request, clock, after) in [(request(), Clock::Attempt, 5), (stream, Clock::FirstToken, 3)] {
+        let start = clock::now();
+        let error = send(&mut service, request).await.err().expect("no answer");
+        assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), clock);
+        assert_eq!(clock::now() - start, after * SECOND);
+    }
+    assert_eq!(provider.live_bodies(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_does_not_end_is_judged_by_what_came() {
+    let (inner, provider) = strict();
+    provider.then(json(&[r#"{"error":{"code":429,"message":"#]).stall());
+    provider.then(json(&[r#"{"error":{"code":429,"message":"#]).break_off("reset"));
+    let mut service = wire(inner);
+    let start = clock::now();
+    assert_eq!(failure(Outcome::of(&call(&mut service).await.unwrap())), RATE_LIMITED);
+    assert_eq!(clock::now() - start, 5 * SECOND);
+    assert_eq!(failure(Outcome::of(&call(&mut service).await.unwrap())), RATE_LIMITED);
+}
+
+/// Nothing has been handed on, so that it can be asked again.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_before_it_has_said_anything_is_none() {
+    let (inner, provider) = strict();
+    provider.then(json(&["{\"id\":"]).break_off("reset"));
+    provider.then(json(&[ANSWER]));
+    let mut retried = RetryLayer::exponential().layer(wire(inner));
+    assert_eq!((complete(&mut retried).await.unwrap(), provider.calls()), (200, 2));
+    // After that the break is the caller's, as it was.
+    provider.then(json(&[ANSWER]).break_off("reset"));
+    complete(&mut retried).await.unwrap_err();
+    assert_eq!(provider.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_is_held_says_nothing_of_the_provider() {
+    let (inner, provider) = strict();
+    provider.otherwise(json(&[" "]).stall());
+    let layer = CircuitBreakerLayer::new().failure_threshold(1);
+    let mut service = layer.layer(wire(inner));
+    let left = tokio::time::timeout(SECOND, call(&mut service)).await;
+    assert!(left.is_err());
+    assert_eq!((layer.handle().state(), provider.live_bodies()), (State::Closed, 0));
+}
+
+/// An error costs no tokens, and one of the provider's own its prompt; an answer is counted though it was held.
+#[tokio::test(start_paused = true)]
+async fn the_meter_is_told_what_it_came_to() {
+    for (frames, input, output) in [
+        (vec![ERROR], 0, 0),
+        (vec![r#"{"error":{"code":503}}"#], 70, 0),
+        (vec![ANSWER], 9, 1),
+        (vec!["  ", &ANSWER[..30], &ANSWER[30..]], 9, 1),
+    ] {
+        let (inner, provider) = strict();
+        provider.then(json(&frames));
+        let meter = Meter::new(70);
+        let mut request = request();
+        request.extensions_mut().insert(meter.clone());
+        send(&mut wire(inner), request).await.unwrap().into_body().collect().await.unwrap();
+        let metered = meter.read();
+        assert_eq!((metered.input, metered.output, metered.unknown), (input, output, 0), "{frames:?}");
+    }
+}
+
+/// What comes of these bytes in these pieces: the failure, and the bytes that were handed on.
+fn judged(pieces: Vec<Vec<u8>>, pauses: bool) -> (Option<Failure>, Vec<u8>) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (inner, provider): (_, Handle) = strict();
+        let answer = pieces.into_iter().fold(json(&[]), |answer, piece| match pauses {
+            true => answer.frame(piece).pause(SECOND),
+            false => answer.frame(piece),
+        });
+        provider.then(answer);
+        let response = call(&mut wire(inner)).await.unwrap();
+        let failure = Outcome::of(&response).failure().cloned();
+        (failure, response.into_body().collect().await.unwrap().to_bytes().to_vec())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn any_chunking_of_the_same_bytes_comes_to_the_same(
+        body in prop::sample::select(vec![
+            ERROR, ANSWER, "  \n ", "{}", r#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#,
+            r#"{"id":"g","error":null,"choices":[{"finish_reason":"error","error":{"code":502}}]}"#,
+            r#"{"status":"failing","object":"error","message":"too many","code":429}"#,
+        ]),
+        blanks in 0_usize..10,
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        pauses: bool,
+    ) {
+        let bytes: Arc<[u8]> = [" ".repeat(blanks).as_bytes(), body.as_bytes()].concat().into();
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(bytes.len())).collect();
+        cuts.sort_unstable();
+        let starts = std::iter::once(0).chain(cuts.iter().copied());
+        let ends = cuts.iter().copied().chain([bytes.len()]);
+        let pieces = starts.zip(ends).map(|(start, end)| bytes[start..end].to_vec()).collect();
+        let expected = judged(vec![bytes.to_vec()], false);
+        prop_assert_eq!(&expected.1[..], &bytes[..]);
+        prop_assert_eq!(judged(pieces, pauses), expected);
+    }
+}
