@@ -4,13 +4,16 @@ use tidegate_core::{Pulse, Scan, StreamState, Usage};
 
 use crate::stream::leaves::{Leaf, walk};
 
-/// Looks for `usage` (`usageMetadata` at Google) in a JSON answer as it passes, and reads nothing else.
+/// Looks for `usage` (`usageMetadata` at Google) at the top of a JSON answer as it passes, and reads nothing else.
 ///
-/// A quote inside of a text is written `\"`, so the key is never found in what the model said. At most the object
-/// behind the key is kept; what is longer than any usage is none.
+/// All dialects put it there in an answer in one piece. Deeper down it may be anybody's: an argument of a tool, a field of
+/// what was asked to be written as JSON. So texts are skipped, and objects counted. At most the object behind the key is
+/// kept; what is longer than any usage is none.
 #[derive(Default)]
 pub(crate) struct UsageScan {
     at: At,
+    /// So many objects are open, that of a usage not counted. Arrays do not matter: one may be around the whole.
+    open: u32,
     kept: Vec<u8>,
     state: StreamState,
 }
@@ -18,17 +21,19 @@ pub(crate) struct UsageScan {
 /// Where in the answer it stands.
 #[derive(Clone, Copy, Debug, Default)]
 enum At {
-    /// Before any quote.
+    /// Outside of any text.
     #[default]
     Outside,
+    /// In a text that is of no interest, maybe behind a backslash.
+    Text { is_escaped: bool },
     /// So many bytes into what may be the key.
     Key(usize),
     /// Behind the key.
     Colon,
     /// Behind the colon.
     Value,
-    /// In the object, so deep; maybe in a text, maybe behind a backslash.
-    Object { depth: u32, in_text: bool, is_escaped: bool },
+    /// In the usage, so deep; maybe in a text, maybe behind a backslash.
+    Usage { depth: u32, in_text: bool, is_escaped: bool },
 }
 
 const KEY: &[u8] = b"usageMetadata";
@@ -40,22 +45,17 @@ const LIMIT: usize = 4 * 1024;
 impl Scan for UsageScan {
     fn push(&mut self, bytes: &[u8]) -> Pulse {
         let mut rest = bytes;
-        while !rest.is_empty() {
-            rest = match self.at {
-                At::Outside => match memchr::memchr(b'"', rest) {
-                    Some(quote) => {
-                        self.at = At::Key(0);
-                        &rest[quote + 1..]
-                    }
-                    None => return Pulse::default(),
-                },
-                _ => {
-                    self.step(rest[0]);
-                    &rest[1..]
-                }
+        loop {
+            // Most of an answer is text, or numbers: nothing in it needs a look.
+            let skipped = match self.at {
+                At::Outside => memchr::memchr3(b'"', b'{', b'}', rest),
+                At::Text { is_escaped: false } => memchr::memchr2(b'"', b'\\', rest),
+                _ => (!rest.is_empty()).then_some(0),
             };
+            let Some(at) = skipped else { return Pulse::default() };
+            self.step(rest[at]);
+            rest = &rest[at + 1..];
         }
-        Pulse::default()
     }
 
     fn finish(&mut self) -> Pulse {
@@ -70,39 +70,61 @@ impl Scan for UsageScan {
 impl UsageScan {
     fn step(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
+            (At::Text { is_escaped: false }, b'"') => At::Outside,
+            (At::Text { is_escaped }, byte) => At::Text { is_escaped: !is_escaped && byte == b'\\' },
             (At::Key(SHORT_KEY), b'"') => At::Colon,
             (At::Key(matched), b'"') if matched == KEY.len() => At::Colon,
+            (At::Key(_), b'"') => At::Outside,
             (At::Key(matched), byte) if KEY.get(matched) == Some(&byte) => At::Key(matched + 1),
+            (At::Key(_), byte) => At::Text { is_escaped: byte == b'\\' },
             (At::Colon, b':') => At::Value,
             (at @ (At::Colon | At::Value), b' ' | b'\t' | b'\r' | b'\n') => at,
             (At::Value, b'{') => {
                 self.kept.clear();
                 self.kept.push(byte);
-                At::Object { depth: 1, in_text: false, is_escaped: false }
+                At::Usage { depth: 1, in_text: false, is_escaped: false }
             }
-            // A quote may be the one before the key.
-            (At::Outside | At::Key(_) | At::Colon | At::Value, b'"') => At::Key(0),
-            (At::Outside | At::Key(_) | At::Colon | At::Value, _) => At::Outside,
-            (At::Object { depth, in_text, is_escaped }, byte) => self.keep(byte, depth, in_text, is_escaped),
+            (At::Outside | At::Colon | At::Value, byte) => self.pass(byte),
+            (At::Usage { depth, in_text, is_escaped }, byte) => self.keep(byte, depth, in_text, is_escaped),
         };
     }
 
-    fn keep(&mut self, byte: u8, depth: u32, in_text: bool, is_escaped: bool) -> At {
-        if self.kept.len() == LIMIT {
-            return At::Outside;
+    /// What stands between texts.
+    fn pass(&mut self, byte: u8) -> At {
+        match byte {
+            b'"' if self.open == 1 => return At::Key(0),
+            b'"' => return At::Text { is_escaped: false },
+            b'{' => self.open = self.open.saturating_add(1),
+            b'}' => self.open = self.open.saturating_sub(1),
+            _ => {}
         }
-        self.kept.push(byte);
+        At::Outside
+    }
+
+    fn keep(&mut self, byte: u8, depth: u32, in_text: bool, is_escaped: bool) -> At {
+        let is_full = self.kept.len() == LIMIT;
+        if !is_full {
+            self.kept.push(byte);
+        }
         let depth = match byte {
             b'{' if !in_text => depth + 1,
             b'}' if !in_text => depth - 1,
             _ => depth,
         };
         if depth == 0 {
-            self.read();
+            if !is_full {
+                self.read();
+            }
             return At::Outside;
         }
         let in_text = in_text ^ (byte == b'"' && !is_escaped);
-        At::Object { depth, in_text, is_escaped: byte == b'\\' && !is_escaped }
+        let is_escaped = byte == b'\\' && !is_escaped;
+        if is_full {
+            // No usage after all: an object among others.
+            self.open = self.open.saturating_add(depth);
+            return if in_text { At::Text { is_escaped } } else { At::Outside };
+        }
+        At::Usage { depth, in_text, is_escaped }
     }
 
     /// The names of all dialects: none of them means another thing in another.
@@ -200,9 +222,33 @@ mod tests {
             r#"{"usage":{"prompt_tokens":-9}}"#,
             r#"{"my_usage":{"prompt_tokens":9},"usages":{"prompt_tokens":9}}"#,
             r#"{"usage":{"prompt_tokens":9"#,
+            // What a tool is called with, and what was asked to be written, may have any names.
+            r#"{"choices":[{"message":{"tool_calls":[{"function":{"arguments":{"usage":{"prompt_tokens":9}}}}]}}]}"#,
+            r#"{"content":[{"type":"tool_use","input":{"usage":{"input_tokens":9}}}]}"#,
+            r#"{"a":{"b":"{"},"c":{"usage":{"prompt_tokens":9}}}"#,
+            r#"{"a":[[{"usage":{"prompt_tokens":9}}]]}"#,
+            r#"{"usage":{"prompt_tokens":"#,
+            r#""usage":{"prompt_tokens":9}"#,
             "",
         ] {
             assert_eq!(usage_of([answer.as_bytes()]), None, "{answer}");
+        }
+    }
+
+    /// An argument of a tool was taken for the usage, since it came last.
+    #[test]
+    fn the_usage_at_the_top_counts_wherever_another_one_stands() {
+        for answer in [
+            r#"{"usage":{"prompt_tokens":1},"choices":[{"message":{"arguments":{"usage":{"prompt_tokens":9}}}}]}"#,
+            r#"{"a":{"usage":{"prompt_tokens":9}},"usage":{"prompt_tokens":1},"b":{"usage":{"prompt_tokens":9}}}"#,
+            r#"[{"a":"\"{","usageMetadata":{"promptTokenCount":1}},{"b":{"usage":{"prompt_tokens":9}}}]"#,
+            r#"{"usage":null,"x":"usage","y":{},"usage":{"prompt_tokens":1}}"#,
+            r#"{"us\"age":"usage","usage"  :{"prompt_tokens":1}}"#,
+        ] {
+            for cut in 0..answer.len() {
+                let (head, tail) = answer.as_bytes().split_at(cut);
+                assert_eq!(usage_of([head, tail]), Some((Some(1), None)), "{cut} of {answer}");
+            }
         }
     }
 
