@@ -155,12 +155,13 @@ impl ProviderClassifier {
 
     /// What a good answer is, if its bytes can be read as they are.
     fn media_type<'a>(&self, head: &'a Parts) -> Option<&'a str> {
-        let value = |name: HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-        if self.wants_body(head) || !is_plain {
+        if self.wants_body(head) {
             return None;
         }
-        Some(value(CONTENT_TYPE)?.split(';').next()?.trim())
+        let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok();
+        let media = value(&CONTENT_TYPE)?.split(';').next()?.trim();
+        let is_plain = value(&CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        is_plain.then_some(media)
     }
 }
 

@@ -8,10 +8,14 @@
 //! The first thing that is said settles it, nearly always in the first few hundred bytes: once there is content, the
 //! answer is one, whatever comes of it. So what was said of a beginning holds however it goes on.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use tidegate_core::Opening;
 
 use crate::stream::Trouble;
 use crate::stream::chat::trouble;
+use crate::stream::glance::Key;
 use crate::stream::leaves::{Leaf, walk_while};
 
 /// What the beginning of an answer says.
@@ -39,6 +43,9 @@ pub(crate) fn read(json: &[u8]) -> Beginning {
         Some(b'{' | b'[') => {}
         Some(_) => return Beginning::Answer,
     }
+    if KEYS.has_content_first(json) {
+        return Beginning::Answer;
+    }
     let (mut said, mut is_array) = (Beginning::Unclear, false);
     // A word that is cut off may be another one, and so may one whose last letter is.
     let read = json.as_ptr_range();
@@ -59,6 +66,32 @@ pub(crate) fn read(json: &[u8]) -> Beginning {
         said == Beginning::Unclear
     });
     said
+}
+
+/// The short way through what most answers are: a choice with content, and before it none of the words without which
+/// there is no error.
+struct Keys {
+    choices: Finder<'static>,
+    content: Key,
+    words: [Finder<'static>; 3],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    choices: Finder::new(r#""choices""#),
+    content: Key::new(r#""content""#),
+    words: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
+});
+
+impl Keys {
+    fn has_content_first(&self, json: &[u8]) -> bool {
+        let Some(choices) = self.choices.find(json) else { return false };
+        let Some(content) = self.content.after(&json[choices..]) else { return false };
+        let before = &json[..json.len() - content.len()];
+        content.len() > 1
+            && content[0] == b'"'
+            && content[1] != b'"'
+            && self.words.iter().all(|word| word.find(before).is_none())
+    }
 }
 
 /// A whole text.
@@ -209,6 +242,17 @@ mod tests {
         let long = format!(r#"{{"id":"a","choices":[{{"message":{{"content":"{}"}}}}"#, "x".repeat(1 << 20));
         let first = long.find("xx").unwrap() + 1;
         assert_eq!(opening(&long.as_bytes()[..first]), Opening::Answer);
+    }
+
+    #[test]
+    fn the_short_way_says_what_the_long_way_says() {
+        let is_short = |body: &str| KEYS.has_content_first(body.as_bytes());
+        for body in ERRORS.iter().chain(NOTHING_SAID) {
+            assert!(!is_short(body), "{body}");
+        }
+        assert!(is_short(r#"{"id":"a","choices":[{"message":{"content":"Hi"}}],"error":{"code":1}}"#));
+        assert!(!is_short(r#"{"error":{"choices":[{"content":"Hi"}]}}"#));
+        assert!(!is_short(r#"{"prompt":[{"content":"Hi"}],"error":{"code":1}}"#));
     }
 
     proptest! {

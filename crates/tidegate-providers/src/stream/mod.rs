@@ -69,7 +69,7 @@ mod converse;
 mod dialect;
 mod event;
 mod gemini;
-mod glance;
+pub(crate) mod glance;
 pub(crate) mod leaves;
 mod reading;
 mod responses;
