@@ -95,7 +95,7 @@ impl Line {
         state.ahead.join(priority, &cost);
         drop(state);
         let place = Place { handle: handle.clone(), cost, priority };
-        Entry::Queued(Box::pin(place.wait(deadline, now)))
+        Entry::Queued(Box::pin(place.wait(lack.quota, deadline, now)))
     }
 }
 
@@ -132,8 +132,13 @@ struct Place {
 }
 
 impl Place {
-    /// Waits for a turn, and spends.
-    async fn wait(self, deadline: Option<Deadline>, now: Instant) -> Result<Spent, Rejection> {
+    /// Waits for a turn, and spends. `quota` is what there was no room in when it came.
+    async fn wait(
+        self,
+        quota: Option<&'static str>,
+        deadline: Option<Deadline>,
+        now: Instant,
+    ) -> Result<Spent, Rejection> {
         let line = &self.handle.0;
         let patience = Deadline::after(line.settings().max_wait, now);
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
@@ -142,7 +147,8 @@ impl Place {
             false => refused("rate limit reached and max_wait exceeded"),
         };
         let turn = tokio::time::timeout_at(until.instant().into(), line.turn.take(self.priority)).await;
-        let turn = turn.map_err(|_| in_vain())?.ok_or_else(too_many)?;
+        let refused = |rejection| self.lack(quota).explain(rejection);
+        let turn = turn.map_err(|_| refused(in_vain()))?.ok_or_else(|| refused(too_many()))?;
         // First in the queue. The gate may close while this one sleeps, so it asks again on waking.
         loop {
             let now = clock::now();
@@ -163,6 +169,18 @@ impl Place {
             }
             // Woken early, it asks again.
             let _ = tokio::time::timeout(lack.wait, line.changed.notified()).await;
+        }
+    }
+
+    /// What it would lack if it came only now, behind all who are in the queue without it; and if there is room by now,
+    /// what it waited for.
+    fn lack(&self, quota: Option<&'static str>) -> Lack {
+        let state = self.handle.0.lock();
+        let mut ahead = state.ahead;
+        ahead.leave(self.priority, &self.cost);
+        match state.limits.lack(&ahead.of(self.priority), &self.cost, clock::now()) {
+            lack if lack.wait.is_zero() => Lack { quota, ..lack },
+            lack => lack,
         }
     }
 }

@@ -9,6 +9,8 @@ use tidegate_testkit::contract;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
+use super::limits::Spent;
+use super::quota::Cost;
 use super::{OnLimit, RateLimitLayer};
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, clock};
@@ -91,6 +93,31 @@ async fn a_waiter_that_leaves_gives_its_turn_to_the_next() {
     second.await.unwrap();
     assert!(clock::now() - start <= Duration::from_millis(1_001));
     assert_eq!((layer.handle().waiting(), provider.calls()), (0, 2));
+}
+
+/// It was told that its time was up, and not for lack of what: only those that were refused at once were.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_time_is_up_in_the_queue_is_told_what_it_waited_for() {
+    let (inner, _provider) = strict();
+    let layer = RateLimitLayer::per_minute(60).burst_size(1).max_wait(secs(60));
+    let service = layer.layer(inner);
+    service.clone().oneshot(request()).await.unwrap();
+    let mut first = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(first.poll().is_pending());
+    let mut hurried = request();
+    hurried.extensions_mut().insert(Deadline::after(secs(3), clock::now()));
+    let hurried = tokio::spawn(service.oneshot(hurried));
+    tokio::task::yield_now().await;
+    // What somebody else took beyond his reservation is owed before the two.
+    let now = clock::now();
+    let spent = Spent { cost: Cost::default(), at: now, so_far: Cost::default() };
+    layer.handle().settle(&spent, &Cost { calls: 30, ..Cost::default() });
+    let rejection = rejection(hurried.await.unwrap());
+    assert_eq!(clock::now() - now, secs(3));
+    assert_eq!((rejection.gate(), rejection.quota()), (Gate::Deadline, Some("requests per minute")));
+    // After the 30, the first in the queue, and one of its own, of which three seconds have passed.
+    assert_eq!(rejection.retry_after(), Some(secs(29)));
+    assert!(rejection.to_string().contains("requests per minute"), "{rejection}");
 }
 
 #[tokio::test(start_paused = true)]
