@@ -65,6 +65,7 @@ impl Handle {
         let fresh = self.0.settings().limits(clock::now());
         self.0.counts_tokens.store(fresh.count_tokens(), Ordering::Relaxed);
         self.0.lock().limits.forget(fresh);
+        self.0.has_heard.store(false, Ordering::Relaxed);
         self.0.changed.notify_one();
     }
 
@@ -119,24 +120,30 @@ impl Handle {
         }
     }
 
-    /// Listens to what the headers of an answer, good or bad, say of how the limits stand.
-    pub(super) fn hear(&self, headers: &HeaderMap, spent: &Spent) {
+    /// Listens to what the headers of an answer, good or bad, say of how the limits stand. A good one that says nothing
+    /// is one more sign that there is nothing to say.
+    pub(super) fn hear(&self, headers: &HeaderMap, is_good: bool, spent: &Spent) {
         let settings = self.0.settings();
-        if !settings.learn || headers.is_empty() {
+        let has_heard = is_good && self.0.has_heard.load(Ordering::Relaxed);
+        if !settings.learn || (headers.is_empty() && !has_heard) {
             return;
         }
         let announced = match settings.classifier.as_ref().or_else(|| self.0.classifier.get()) {
             Some(classifier) => classifier.0.announced(headers),
             None => Announced::from_headers(headers),
         };
-        if announced.is_empty() {
+        if announced.is_empty() && !has_heard {
             return;
         }
         let (now, wall) = (clock::now(), SystemTime::now());
         let learned = {
             let mut line = self.0.lock();
             let learned = line.limits.hear(&announced, spent, settings.adopt, now, wall);
+            if is_good {
+                line.limits.forget_untold(now);
+            }
             self.0.counts_tokens.store(line.limits.count_tokens(), Ordering::Relaxed);
+            self.0.has_heard.store(line.limits.have_heard(), Ordering::Relaxed);
             learned
         };
         if learned.ignored > 0 {

@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::limits::{Counter, Limits, Spent};
-use super::quota::Quota;
+use super::quota::{MINUTE, Quota};
 use crate::{Allowance, Announced, Currency};
 
 /// The limits as the provider tells them, each counted on from its last word.
@@ -13,11 +13,21 @@ use crate::{Allowance, Announced, Currency};
 /// lowers what may be sent, and one that is higher never raises it above what was configured.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard {
-    counters: Vec<Counter>,
+    told: Vec<Told>,
     /// Which call the last word on each currency was an answer to, counted from the first.
     latest: [u64; 4],
     /// A limit whose period was inferred once; it is believed when it is inferred again.
     suspected: [Option<(u64, Duration)>; 4],
+}
+
+/// A limit that was told of.
+#[derive(Clone, Debug)]
+struct Told {
+    counter: Counter,
+    /// By the answer that is listened to.
+    is_told: bool,
+    /// The first good answer that did not tell of it, since the last that did.
+    silence: Option<Instant>,
 }
 
 /// What came of listening.
@@ -39,16 +49,19 @@ fn burst(quota: Quota) -> Option<NonZeroU64> {
     if quota.currency.is_tokens() { NonZeroU64::new(all - all / 20) } else { None }
 }
 
+/// Not every answer need tell of every limit: a limit of a second is not forgotten after one that did not.
+const SHORTEST_MEMORY: Duration = MINUTE;
+
 /// More limits than any provider has.
 const MOST: usize = 8;
 
 impl Heard {
     pub(super) fn counters(&self) -> impl Iterator<Item = &Counter> {
-        self.counters.iter()
+        self.told.iter().map(|told| &told.counter)
     }
 
     pub(super) fn counters_mut(&mut self) -> impl Iterator<Item = &mut Counter> {
-        self.counters.iter_mut()
+        self.told.iter_mut().map(|told| &mut told.counter)
     }
 
     /// The quota of `currency` that was heard of, of this limit if one is told.
@@ -56,7 +69,7 @@ impl Heard {
         let is_it = |quota: &Quota| {
             quota.currency == currency && limit.is_none_or(|limit| limit == quota.amount.get())
         };
-        self.counters.iter().map(|counter| counter.quota).find(is_it)
+        self.counters().map(|counter| counter.quota).find(is_it)
     }
 
     /// Whether an inferred period is inferred for the second time in a row, by another answer.
@@ -65,27 +78,65 @@ impl Heard {
         suspected.replace((limit, period)) == Some((limit, period))
     }
 
-    /// The counter of `quota`, made if there is none yet.
+    /// The counter of `quota`, which is told of; made if there is none yet.
     fn counter(&mut self, quota: Quota, now: Instant) -> Option<&mut Counter> {
-        let is_it = |it: &Counter| it.quota.currency == quota.currency && it.quota.period == quota.period;
-        let at = match self.counters.iter().position(is_it) {
+        let is_it = |told: &Told| {
+            let known = told.counter.quota;
+            known.currency == quota.currency && known.period == quota.period
+        };
+        let fresh = || Told { counter: Counter::new(quota, burst(quota), now), is_told: true, silence: None };
+        let at = match self.told.iter().position(is_it) {
             // The limit was changed: what is left is told anew.
-            Some(at) if self.counters[at].quota != quota => {
-                self.counters[at] = Counter::new(quota, burst(quota), now);
+            Some(at) if self.told[at].counter.quota != quota => {
+                self.told[at] = fresh();
                 at
             }
-            Some(at) => at,
-            None if self.counters.len() < MOST => {
-                self.counters.push(Counter::new(quota, burst(quota), now));
-                self.counters.len() - 1
+            Some(at) => {
+                self.told[at].is_told = true;
+                at
+            }
+            None if self.told.len() < MOST => {
+                self.told.push(fresh());
+                self.told.len() - 1
             }
             None => return None,
         };
-        self.counters.get_mut(at)
+        self.told.get_mut(at).map(|told| &mut told.counter)
+    }
+
+    /// A good answer has been listened to. Of what none has told for so long that all of it has come back, nothing is
+    /// known any more.
+    fn forget_untold(&mut self, now: Instant) {
+        self.told.retain_mut(|told| {
+            if std::mem::take(&mut told.is_told) {
+                told.silence = None;
+                return true;
+            }
+            let silence = *told.silence.get_or_insert(now);
+            now.saturating_duration_since(silence) < told.counter.quota.period.max(SHORTEST_MEMORY)
+        });
+    }
+
+    /// An answer speaks of `limit`, of whatever period: what is known of it is still so.
+    fn confirm(&mut self, currency: Currency, limit: Option<u64>) {
+        for told in &mut self.told {
+            let known = told.counter.quota;
+            told.is_told |= known.currency == currency && limit == Some(known.amount.get());
+        }
     }
 }
 
 impl Limits {
+    /// Whether anything is known that could be forgotten.
+    pub(super) fn have_heard(&self) -> bool {
+        !self.heard.told.is_empty()
+    }
+
+    /// A good answer has been listened to.
+    pub(super) fn forget_untold(&mut self, now: Instant) {
+        self.heard.forget_untold(now);
+    }
+
     /// Listens to what the answer to the call `from` says. `wall` is the provider's clock, as far as ours agrees
     /// with it.
     pub(super) fn hear(
@@ -105,6 +156,7 @@ impl Limits {
                 continue;
             }
             *latest = from.so_far.calls;
+            self.heard.confirm(currency, allowance.limit);
             let quota = self.quota_of(currency, allowance, adopt);
             if let Some(quota) = quota {
                 self.follow(quota, allowance, from, now);

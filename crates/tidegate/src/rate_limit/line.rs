@@ -27,6 +27,8 @@ pub(super) struct Line {
     pub(super) changed: Notify,
     /// Some quota is in tokens, so that calls have to be estimated and metered.
     pub(super) counts_tokens: AtomicBool,
+    /// The provider told of a limit.
+    pub(super) has_heard: AtomicBool,
     /// The wire below tells what is sent: what it does not tell of was not sent.
     pub(super) hears_wire: AtomicBool,
     /// Words of the provider's that were not believed.
@@ -61,6 +63,7 @@ impl From<&Settings> for Line {
             state: Mutex::new(State { limits, ahead: Ahead::default() }),
             turn: Turn::new(settings.max_waiting),
             changed: Notify::new(),
+            has_heard: AtomicBool::new(false),
             hears_wire: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
             classifier: OnceLock::new(),

@@ -85,6 +85,11 @@
 //! known to refill evenly; then its rate is kept. A quota that nobody configured is adopted: at once where its
 //! period is told, else once the period follows from two answers.
 //!
+//! What was told holds for as long as it is told. Once good answers have said nothing of a limit for its whole period
+//! (for a minute, if that is shorter, since not every answer tells of all), it is forgotten, and what was configured
+//! holds alone: whatever was spent of it then has come back, so that all it could still do is to slow calls down by a
+//! number that may be nobody's any more. Failures, and time in which nobody asks, do not count as silence.
+//!
 //! An answer that was overtaken by another, counts that contradict themselves, waits above a day, units that were
 //! lost on the way: all that is ignored, and [counted](Handle::ignored).
 //!
@@ -103,7 +108,8 @@
 //! One limiter per worker where the provider counts per account. A limit in front of the retries: then second
 //! attempts pass unlimited. A quota in tokens without `ClassifyLayer` below: then every call costs what it might have
 //! cost. `max_tokens` at the model's maximum for answers of a line: most providers count it in full, whatever was
-//! written. One limit where callers bring their own keys: [`key_by`](RateLimitLayer::key_by) the credential.
+//! written. Calls that are started and then not polled: the first in the queue holds the turn, and those behind it
+//! are refused when their own time is up. One limit where callers bring their own keys: [`key_by`](RateLimitLayer::key_by) the credential.
 
 mod ahead;
 mod future;

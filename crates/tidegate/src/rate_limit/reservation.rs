@@ -44,7 +44,7 @@ impl Reservation {
         self.is_answered = true;
         if let Some(spent) = &self.spent {
             self.handle.learn(outcome);
-            self.handle.hear(headers, spent);
+            self.handle.hear(headers, *outcome == Outcome::Success, spent);
         }
         self.meter.is_some().then(|| Box::new(self))
     }

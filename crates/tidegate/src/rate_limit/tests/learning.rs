@@ -115,6 +115,59 @@ async fn a_quota_that_nobody_configured_is_adopted_once_it_is_sure() {
     }
 }
 
+/// A provider that had told of 60 a minute once, by a gateway that was replaced, was asked 60 times a minute for ever.
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_which_nobody_tells_any_more_is_forgotten_after_its_period() {
+    let adopted = |reset: &str| told("500", "400", reset);
+    let (mut service, provider, layer) = limited(RateLimitLayer::new());
+    provider.then(adopted("12s"));
+    provider.then(adopted("12s"));
+    complete(&mut service).await.unwrap();
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().remaining().is_some());
+    // Nobody asked, so nobody was silent, and one answer need not tell.
+    tokio::time::advance(100 * MINUTE).await;
+    complete(&mut service).await.unwrap();
+    assert_eq!(layer.handle().remaining(), Some(499));
+    tokio::time::advance(MINUTE - ms(1)).await;
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().remaining().is_some());
+    // Told of again, it is known again.
+    provider.then(told("500", "499", "120ms"));
+    complete(&mut service).await.unwrap();
+    tokio::time::advance(MINUTE).await;
+    complete(&mut service).await.unwrap();
+    // Failures need not tell.
+    tokio::time::advance(MINUTE).await;
+    provider.answer(503);
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().remaining().is_some());
+    complete(&mut service).await.unwrap();
+    assert_eq!(layer.handle().remaining(), None);
+    // It is adopted again by the rules by which it was.
+    provider.then(adopted("12s"));
+    provider.then(adopted("12s"));
+    complete(&mut service).await.unwrap();
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().remaining().is_some());
+}
+
+/// What was told of a quota that was configured is forgotten alike, and the quota stays.
+#[tokio::test(start_paused = true)]
+async fn a_lower_count_is_not_kept_to_for_ever() {
+    let (mut service, provider, layer) = limited(RateLimitLayer::per_day(1_000_000));
+    let told = || {
+        Answer::status(200).header("ratelimit", "\"d\";r=5;t=1").header("ratelimit-policy", "\"d\";q=10;w=60")
+    };
+    provider.then(told());
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().remaining() < Some(11));
+    complete(&mut service).await.unwrap();
+    tokio::time::advance(MINUTE).await;
+    complete(&mut service).await.unwrap();
+    assert!(layer.handle().remaining() > Some(999_000), "{:?}", layer.handle());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_quota_of_tokens_that_was_adopted_has_calls_estimated_from_then_on() {
     let (inner, provider) = strict();
