@@ -645,6 +645,23 @@ async fn p21_through_the_gateway_a_broken_stream_gives_its_tokens_and_then_an_er
     }
 }
 
+/// A caller of the gateway is told by the status, though the provider's said otherwise.
+#[tokio::test]
+async fn through_the_gateway_an_error_behind_a_200_falls_over_or_is_told_by_the_status() {
+    for row in &ROWS {
+        let Some(route) = row.route else { continue };
+        let error = Reply::raw(r#"{"error":{"code":429,"message":"slow down"}}"#);
+        let first = row.server(error.header("content-type", "application/json")).await;
+        let second = row.server(Reply::text("all is well")).await;
+        let ask =
+            async |setup: Setup| Seen::of(setup.post(route).body(r#"{"model":"m","max_tokens":9}"#)).await;
+        let seen = ask(gateway(row, route, &[&first, &second], "").await).await;
+        assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "spare/m"), "{}", row.name);
+        let seen = ask(gateway(row, route, &[&first], "").await).await;
+        assert_eq!((seen.status, seen.header("x-tidegate-code")), (429, "E2001"), "{}", row.name);
+    }
+}
+
 #[tokio::test]
 async fn through_the_gateway_odd_events_and_pauses_do_not_end_a_stream() {
     let millis = Duration::from_millis;

@@ -9,7 +9,9 @@ use allocation_counter::measure;
 use http::{Request, Response};
 use http_body_util::Full;
 use tidegate::providers::{Provider, ProviderClassifier};
-use tidegate::{BackpressureLayer, BoxError, HttpService, KeyBy, Payload, RateLimitLayer, Tenant};
+use tidegate::{
+    BackpressureLayer, BoxError, ClassifyLayer, HttpService, KeyBy, Payload, RateLimitLayer, Tenant,
+};
 use tower::util::ServiceFn;
 use tower::{Layer, Service};
 
@@ -117,4 +119,26 @@ fn a_call_that_counts_tokens_allocates_its_meter() {
     let mut service = RateLimitLayer::new().tokens_per_minute(1_000_000).layer(provider());
     allocated(&mut service, of_tenant());
     assert!(allocated(&mut service, of_tenant()) <= 4);
+}
+
+/// As providers answer in one piece.
+fn in_json() -> ServiceFn<fn(Request<Payload>) -> Ready<Answer>> {
+    const ANSWER: &str = r#"{"id":"a","choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#;
+    tower::service_fn(|_| {
+        let answer = Response::builder().header("content-type", "application/json");
+        ready(answer.body(Full::from(ANSWER)).map_err(Into::into))
+    })
+}
+
+/// Two places: that of the body, which may not move once it was read from, and that of what was read of it. Neither is
+/// needed where the head settles what an answer is.
+#[test]
+fn an_answer_that_is_looked_into_allocates_its_places_and_copies_nothing() {
+    let layer = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
+    // The first of all sets up what is looked for.
+    allocated(&mut layer.layer(in_json()), of_tenant());
+    let by_itself = allocated(&mut in_json(), of_tenant());
+    assert_eq!(allocated(&mut layer.layer(in_json()), of_tenant()), by_itself + 2);
+    let by_itself = allocated(&mut provider(), of_tenant());
+    assert_eq!(allocated(&mut layer.layer(provider()), of_tenant()), by_itself);
 }
