@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::{Deadline, ErrorCode, Gate, Rejection};
 
@@ -11,8 +11,6 @@ use crate::{Deadline, ErrorCode, Gate, Rejection};
 #[derive(Debug)]
 pub(crate) struct Alarm {
     deadline: Option<Deadline>,
-    /// How long after the deadline it rings.
-    grace: Duration,
     // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -23,13 +21,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 impl Alarm {
     pub(crate) fn new(deadline: Option<Deadline>) -> Self {
-        Self { deadline, grace: Duration::ZERO, sleep: None }
-    }
-
-    /// For waits for somebody who should keep the deadline as well, and has more to say about it: rings a tick later.
-    #[cfg(feature = "fallback")]
-    pub(crate) fn behind(deadline: Option<Deadline>) -> Self {
-        Self { grace: TICK, ..Self::new(deadline) }
+        Self { deadline, sleep: None }
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
@@ -38,9 +30,23 @@ impl Alarm {
 
     /// Asks whether the deadline has passed; to be called when there is nothing else to do.
     pub(crate) fn poll_past(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+        self.poll_after(Duration::ZERO, cx)
+    }
+
+    /// The same where somebody is waited for who should keep the deadline as well, and has more to say about it: a tick
+    /// of the timer later.
+    #[cfg(feature = "fallback")]
+    pub(crate) fn poll_well_past(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+        self.poll_after(TICK, cx)
+    }
+
+    fn poll_after(&mut self, grace: Duration, cx: &mut Context<'_>) -> Poll<Rejection> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        let rings = Deadline::after(self.grace, deadline.instant()).instant();
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(rings.into())));
+        let rings = Instant::from_std(Deadline::after(grace, deadline.instant()).instant());
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(rings)));
+        if sleep.deadline() != rings {
+            sleep.as_mut().reset(rings);
+        }
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Rejection::new(Gate::Deadline, ErrorCode::Timeout))
     }

@@ -75,7 +75,7 @@ enum Step {
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(source: Source<B>) -> Self {
-        Self { source, continuing: None, recording: None, alarm: Alarm::behind(None) }
+        Self { source, continuing: None, recording: None, alarm: Alarm::new(None) }
     }
 
     /// An answer that nobody gave.
@@ -149,7 +149,7 @@ impl Continuing {
                 },
                 Step::Calling(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(result) => result,
-                    Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
+                    Poll::Pending => Err(ready!(self.chain.alarm.poll_well_past(cx)).into()),
                 },
             };
             match self.chain.rest_of(result) {
@@ -194,7 +194,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
             return Poll::Ready(frame);
         }
         let mut this = self.project();
-        let past = ready!(this.alarm.poll_past(cx));
+        let past = ready!(this.alarm.poll_well_past(cx));
         this.source.set(Source::Gone);
         *this.continuing = None;
         Poll::Ready(Some(Err(past.into())))

@@ -147,7 +147,7 @@ where
                 StateProj::First(future) => match future.poll(cx) {
                     Poll::Ready(Ok(response)) => Ok(response.map(Source::First)),
                     Poll::Ready(Err(error)) => Err(error.into()),
-                    Poll::Pending => Err(ready!(chain.alarm.poll_past(cx)).into()),
+                    Poll::Pending => Err(ready!(chain.alarm.poll_well_past(cx)).into()),
                 },
                 StateProj::ReadyingFirst => {
                     let first = again.as_mut().expect("kept to be asked again");
@@ -172,7 +172,7 @@ where
                 }),
                 StateProj::Next(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(answer) => answer.map(|response| response.map(Source::Other)),
-                    Poll::Pending => Err(ready!(chain.alarm.poll_past(cx)).into()),
+                    Poll::Pending => Err(ready!(chain.alarm.poll_well_past(cx)).into()),
                 },
                 StateProj::Waiting(sleep, whom) => {
                     ready!(sleep.as_mut().poll(cx));

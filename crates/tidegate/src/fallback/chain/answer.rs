@@ -26,7 +26,7 @@ impl Chain {
         if self.asked > 0 || self.troubles.is_some() {
             self.leave_trail(response.extensions_mut());
         }
-        let alarm = Alarm::behind(self.ends);
+        let alarm = Alarm::new(self.ends);
         if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
             return response.map(|body| ResponseBody { alarm, ..ResponseBody::new(body) });
         }

@@ -96,7 +96,7 @@ impl Chain {
     ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
         let turn = Turn::first(extensions);
-        let (alarm, ends) = (Alarm::behind(Deadline::of(extensions)), Deadline::of_body(extensions));
+        let (alarm, ends) = (Alarm::new(Deadline::of(extensions)), Deadline::of_body(extensions));
         let is_alone = handle.is_empty();
         if trail.is_none() && !is_alone {
             extensions.insert(trail.insert(Trail::new()).clone());
