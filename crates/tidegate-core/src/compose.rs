@@ -41,8 +41,12 @@ pub struct Question {
     pub context: u64,
     /// The model that was asked for.
     pub model: String,
+    /// The most tokens that the answer may have, if the caller has said.
+    pub max_tokens: Option<u64>,
     /// Whether a stream was asked for.
     pub streams: bool,
+    /// Whether the stream is to tell at its end what it used, in a dialect where that has to be asked for.
+    pub tells_usage: bool,
     /// In which dialect, as the one who read it calls it.
     pub dialect: &'static str,
 }

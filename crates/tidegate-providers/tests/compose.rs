@@ -52,9 +52,8 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
     let plain = question(CHAT, &asked(|_| {})).unwrap();
     assert_eq!((&*plain.prompt, &*plain.model, plain.streams), ("Who are you?", "m", false));
     type Change = fn(&mut Value);
-    let same: [Change; 4] = [
+    let same: [Change; 3] = [
         |body| body["temperature"] = 0.7.into(),
-        |body| body["max_tokens"] = 7.into(),
         |body| body["n"] = 1.into(),
         |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Who are you?"}]),
     ];
@@ -78,6 +77,28 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
     let streamed = question(CHAT, &asked(|body| body["stream"] = true.into())).unwrap();
     assert!(streamed.streams && streamed.context == plain.context);
     assert!(!format!("{plain:?}").contains("Who"));
+}
+
+#[test]
+fn a_question_tells_how_long_the_answer_may_be() {
+    for (limits, expected) in [
+        (json!({}), None),
+        (json!({"max_tokens": null}), None),
+        (json!({"max_tokens": 7}), Some(7)),
+        (json!({"max_completion_tokens": 9}), Some(9)),
+        (json!({"max_completion_tokens": 9, "max_tokens": 7}), Some(7)),
+        (json!({"max_tokens": "many"}), Some(0)),
+        (json!({"max_tokens": -1}), Some(0)),
+    ] {
+        for path in [CHAT, MESSAGES] {
+            let unlimited = question(path, &asked(|_| {})).unwrap();
+            let body =
+                asked(|body| body.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone()));
+            let question = question(path, &body).unwrap();
+            assert_eq!(question.max_tokens, expected, "{limits}");
+            assert_eq!(question.context, unlimited.context, "the same question");
+        }
+    }
 }
 
 #[test]
@@ -119,6 +140,7 @@ fn only_a_whole_answer_of_text_is_written_down() {
         json!({"content": [{"type": "text", "text": "yes"}], "stop_reason": "max_tokens"}),
         json!({"content": [{"type": "tool_use"}], "stop_reason": "end_turn"}),
         json!({"error": {}}),
+        json!({"error": {}, "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}),
     ] {
         assert_eq!(transcript(&answer(json, &body), &[7]), None, "{body}");
     }
@@ -132,6 +154,27 @@ fn only_a_whole_answer_of_text_is_written_down() {
         (json!([text]), None),
         (json!([text, chunk(json!({"tool_calls": [{}]}), "tool_calls".into())]), None),
     ] {
+        assert_eq!(transcript(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
+    }
+    // One that told of a failure after its end was remembered.
+    let end = chunk(json!({}), "stop".into());
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 9}});
+    for (events, is_whole) in [
+        (json!([text, end, usage]), true),
+        (json!([text, end, {"error": {"message": "overloaded"}}]), false),
+        (json!([text, {"error": {"message": "overloaded"}}, end]), false),
+    ] {
+        let whole = answer("text/event-stream", &events);
+        for cut in 0..2 {
+            let part = whole.clone().map(|body| body.slice(..body.len() - cut));
+            assert_eq!(transcript(&part, &[5]).is_some(), is_whole, "{events}, {cut} line ends missing");
+        }
+    }
+    let begun =
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "yes"}});
+    let stop = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}});
+    let failure = json!({"type": "error", "error": {"type": "overloaded_error"}});
+    for (events, expected) in [(json!([begun, stop]), Some("yes")), (json!([begun, stop, failure]), None)] {
         assert_eq!(transcript(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
     }
     let mut failed = answer(json, &message(content, "stop"));
@@ -152,6 +195,42 @@ fn a_composed_stream_is_a_good_one_to_the_scanner() {
         let state = scanner.state();
         assert!(state.has_started && state.has_finished && state.failure.is_none(), "{state:?}");
     }
+}
+
+/// The events of a composed stream, as their JSON.
+fn events(question: &Question) -> Vec<Value> {
+    let answer = Composer.answer(question, "hello", NOW);
+    let body = std::str::from_utf8(answer.body()).unwrap();
+    body.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}
+
+/// `include_usage` was asked for, and the chunk with the usage never came.
+#[test]
+fn a_composed_stream_tells_that_nothing_was_used() {
+    let streamed = |path: &str, options: Value| {
+        let body = asked(|body| {
+            body["stream"] = true.into();
+            body["stream_options"] = options;
+        });
+        events(&question(path, &body).unwrap())
+    };
+    let mut chunks = streamed(CHAT, json!({"include_usage": true}));
+    let last = chunks.pop().unwrap();
+    let nothing = json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0});
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &nothing));
+    assert_eq!((&last["object"], &last["id"]), (&"chat.completion.chunk".into(), &chunks[0]["id"]));
+    assert_eq!(chunks.len(), 3);
+    assert!(
+        chunks.iter().all(|chunk| chunk.get("usage") == Some(&Value::Null) && chunk["choices"] != json!([]))
+    );
+    for options in [Value::Null, json!({}), json!({"include_usage": false}), json!([1])] {
+        assert!(streamed(CHAT, options).iter().all(|chunk| chunk.get("usage").is_none()));
+    }
+    // Anthropic's always tell it, at the beginning and at the end.
+    let events = streamed(MESSAGES, Value::Null);
+    let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
+    assert_eq!(of("message_start")["message"]["usage"], json!({"input_tokens": 0, "output_tokens": 0}));
+    assert_eq!(of("message_delta")["usage"], json!({"output_tokens": 0}));
 }
 
 /// Seed item 46: another prompt, at most so many tokens, no more than this temperature.

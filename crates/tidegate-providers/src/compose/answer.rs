@@ -39,23 +39,40 @@ fn completion(question: &Question, text: &str, created: u64) -> Value {
             "logprobs": null,
             "finish_reason": "stop",
         }],
-        "usage": {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+        "usage": nothing_used(),
     })
 }
 
 fn chunks(question: &Question, text: &str, created: u64) -> String {
-    let chunk = |delta: Value, reason: Option<&str>| {
-        let chunk = json!({
+    let chunk = |choices: Value, usage: Value| {
+        let mut chunk = json!({
             "id": ID,
             "object": "chat.completion.chunk",
             "created": created,
             "model": question.model,
-            "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}],
+            "choices": choices,
         });
+        if question.tells_usage {
+            chunk["usage"] = usage;
+        }
         format!("data: {chunk}\n\n")
     };
-    let role = chunk(json!({"role": "assistant", "content": ""}), None);
-    role + &chunk(json!({"content": text}), None) + &chunk(json!({}), Some("stop")) + "data: [DONE]\n\n"
+    let piece = |delta: Value, reason: Option<&str>| {
+        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason});
+        chunk(json!([choice]), Value::Null)
+    };
+    let mut events = piece(json!({"role": "assistant", "content": ""}), None);
+    events += &piece(json!({"content": text}), None);
+    events += &piece(json!({}), Some("stop"));
+    if question.tells_usage {
+        events += &chunk(json!([]), nothing_used());
+    }
+    events + "data: [DONE]\n\n"
+}
+
+/// No model was asked, so there is nothing to bill.
+fn nothing_used() -> Value {
+    json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
 }
 
 fn message(question: &Question, text: &str) -> Value {

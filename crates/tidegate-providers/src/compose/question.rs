@@ -48,7 +48,22 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
     before.iter().for_each(|message| message.to_string().hash(&mut context));
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
     let streams = request.get("stream").and_then(Value::as_bool) == Some(true);
-    Some(Question { prompt, context: context.finish(), model, streams, dialect })
+    let tells_usage = request.get("stream_options").is_some_and(|options| options["include_usage"] == true);
+    Some(Question {
+        prompt,
+        context: context.finish(),
+        model,
+        max_tokens: max_tokens(&request),
+        streams,
+        tells_usage,
+        dialect,
+    })
+}
+
+/// The lower one, should there be two limits; of one that is no number of tokens nobody knows what would keep it.
+fn max_tokens(request: &Map<String, Value>) -> Option<u64> {
+    let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.get(limit));
+    limits.filter(|limit| !limit.is_null()).map(|limit| limit.as_u64().unwrap_or(0)).min()
 }
 
 /// Whether the answer has to have a form, to call a tool, to be heard, or to come with numbers.

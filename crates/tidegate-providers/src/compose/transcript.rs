@@ -36,6 +36,8 @@ impl Transcribe for OfStream {
     }
 
     fn finish(&mut self) -> Option<String> {
+        // The last event may lack its empty line; that it tells of a failure matters all the same.
+        self.0.hear(&Bytes::from_static(b"\n\n"));
         let Told { text, is_beyond, stop, .. } = self.0.told()?;
         let is_complete = !*is_beyond && *stop == Some(Stop::Natural) && !text.is_empty();
         is_complete.then(|| std::mem::take(text))
@@ -60,6 +62,9 @@ impl Transcribe for OfJson {
 
     fn finish(&mut self) -> Option<String> {
         let answer: Value = serde_json::from_slice(&self.body).ok()?;
+        if !answer["error"].is_null() {
+            return None;
+        }
         let (text, stop) = match answer["choices"].as_array().map(Vec::as_slice) {
             Some([choice]) => (message(&choice["message"])?, chat::stop(choice["finish_reason"].as_str()?)?),
             Some(_) => return None,

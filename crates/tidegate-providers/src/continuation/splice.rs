@@ -145,9 +145,17 @@ impl Voice {
 }
 
 impl Follower {
-    /// Takes note of what passes, and keeps nothing back.
+    /// Takes note of what passes, and keeps nothing back. After a failure, or an event too large to be waited for, the
+    /// stream is not understood any more.
     pub(crate) fn hear(&mut self, bytes: &Bytes) {
+        if matches!(self.voice, Voice::Strange) {
+            return;
+        }
         self.follow(bytes);
+        if !self.failed.is_empty() || self.is_too_large() {
+            self.voice = Voice::Strange;
+            self.give_up();
+        }
     }
 
     /// What has been told so far, if it is understood.
