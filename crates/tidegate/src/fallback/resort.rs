@@ -62,7 +62,7 @@ impl Composable {
     }
 
     pub(super) fn key(&self) -> Key<'_> {
-        Key { scope: self.scope, prompt: &self.question.prompt }
+        Key { scope: self.scope, prompt: &self.question.prompt, limit: self.question.max_tokens }
     }
 
     /// The body of the same request with a simpler prompt, if there is one.
@@ -85,7 +85,7 @@ impl Composable {
             Kind::Cached(cache) => {
                 let found = cache.find(self.key(), clock::now())?;
                 answered.similarity = Some(found.similarity);
-                let mut response = write(&found.text);
+                let mut response = write(found.text());
                 response.headers_mut().insert(AGE, found.age.as_secs().into());
                 response
             }

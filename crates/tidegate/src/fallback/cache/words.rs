@@ -10,7 +10,7 @@ const PUNCTUATION: &[char] =
 ///
 /// What is no plain word (a number, an operator, an emoji, `C++`) says too much for that: "20 + 30" is not like "20 - 30".
 /// Of these, all have to be the same and in the same order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
     plain: Box<[u64]>,
     others: u64,
@@ -19,8 +19,8 @@ pub(super) struct Words {
 impl Words {
     pub(super) fn of(text: &str, secret: &impl BuildHasher) -> Self {
         let (mut plain, mut others) = (Vec::new(), secret.build_hasher());
-        for written in text.split_whitespace() {
-            let word = written.trim_matches(PUNCTUATION).to_lowercase();
+        for written in text.to_lowercase().split_whitespace() {
+            let word = written.trim_matches(PUNCTUATION);
             match word.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-') {
                 true if word.is_empty() => {}
                 true => plain.push(secret.hash_one(word)),
@@ -57,8 +57,14 @@ impl Words {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = u64> + Clone {
-        self.plain.iter().copied()
+    /// Hashes of the plain words, each once.
+    pub(super) fn plain(&self) -> &[u64] {
+        &self.plain
+    }
+
+    /// A hash of all that has to be the same.
+    pub(super) fn others(&self) -> u64 {
+        self.others
     }
 
     pub(super) fn len(&self) -> usize {
