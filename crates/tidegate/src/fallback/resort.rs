@@ -3,7 +3,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::AGE;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use tidegate_core::{Compose, Question};
 
 use super::answered::{Answered, Strategy};
@@ -42,23 +42,48 @@ impl Resort {
     }
 }
 
+/// What a caller asked, kept as it came: most of it is never read.
+pub(super) struct Asked {
+    composer: Arc<dyn Compose>,
+    uri: Uri,
+    pub(super) body: Bytes,
+    /// On whose behalf.
+    scope: u64,
+}
+
 /// A request whose answer can be composed.
 pub(super) struct Composable {
     composer: Arc<dyn Compose>,
     question: Question,
-    /// On whose behalf it is asked.
+    /// On whose behalf it is asked, and in which context.
     scope: (u64, u64),
+}
+
+impl Asked {
+    /// `None` if there is nobody here to read it, or it is not all here.
+    pub(super) fn of(request: &Request<Payload>, settings: &Settings) -> Option<Self> {
+        Some(Self {
+            composer: Arc::clone(settings.composer.as_ref()?),
+            uri: request.uri().clone(),
+            body: request.body().bytes()?.clone(),
+            scope: settings.scope.digest(request),
+        })
+    }
+
+    /// `None` if it is not understood.
+    pub(super) fn read(self) -> Option<Composable> {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.uri = self.uri;
+        let question = self.composer.question(&head, &self.body)?;
+        let scope = (self.scope, question.context);
+        Some(Composable { composer: self.composer, question, scope })
+    }
 }
 
 impl Composable {
     /// `None` if nobody here understands it.
     pub(super) fn of(request: &Request<Payload>, settings: &Settings) -> Option<Self> {
-        let composer = Arc::clone(settings.composer.as_ref()?);
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.uri = request.uri().clone();
-        let question = composer.question(&head, request.body().bytes()?)?;
-        let scope = (settings.scope.digest(request), question.context);
-        Some(Self { composer, question, scope })
+        Asked::of(request, settings)?.read()
     }
 
     pub(super) fn key(&self) -> Key<'_> {

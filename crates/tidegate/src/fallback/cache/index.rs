@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::signature::BANDS;
 
 /// So many answers of a drawer are looked at, the latest first.
-pub(super) const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = 8;
 
 /// What one answer takes in one drawer, in bytes: a pair of numbers in a tree whose nodes are filled to two thirds.
 pub(super) const PLACE: usize = 16;

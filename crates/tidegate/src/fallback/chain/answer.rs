@@ -11,7 +11,7 @@ use crate::fallback::ResponseBody;
 use crate::fallback::answered::{Answered, Strategy};
 use crate::fallback::body::{Continuing, Source};
 use crate::fallback::recording::Recording;
-use crate::fallback::resort::{Composable, Kind};
+use crate::fallback::resort::{Asked, Kind};
 
 impl Chain {
     /// The answer for the caller: marked, if it is not the first target's; followed, if it is a stream that another
@@ -60,7 +60,7 @@ impl Chain {
             _ => None,
         })?;
         let transcript = self.settings.composer.as_ref()?.transcribe(head)?;
-        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
-        Some(Box::new(Recording::new(cache, composable, transcript)))
+        let asked = Asked::of(self.template.as_ref()?, &self.settings)?;
+        Recording::new(cache, asked, transcript).map(Box::new)
     }
 }

@@ -1,6 +1,8 @@
 mod continuation;
 #[cfg(feature = "providers")]
 mod models;
+#[cfg(feature = "providers")]
+mod remembering;
 mod resorts;
 mod said;
 mod turns;

@@ -19,11 +19,11 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn question(prompt: &str) -> Request<Payload> {
+pub(super) fn question(prompt: &str) -> Request<Payload> {
     asking(json!({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
 }
 
-fn asking(body: Value) -> Request<Payload> {
+pub(super) fn asking(body: Value) -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
 }
 
@@ -33,7 +33,7 @@ fn within(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
 }
 
 /// The first target of a chain, and what it is asked.
-fn chain(
+pub(super) fn chain(
     change: impl FnOnce(FallbackLayer) -> FallbackLayer,
 ) -> (Handle, FallbackLayer, Fallback<Strict<Payload>>) {
     let (first, handle) = strict();
@@ -46,14 +46,14 @@ fn completion(text: &str) -> String {
     json!({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).to_string()
 }
 
-fn json_answer(provider: &Handle, text: &str) -> Answer {
+pub(super) fn json_answer(provider: &Handle, text: &str) -> Answer {
     provider.answer(200).header("content-type", "application/json").body(completion(text))
 }
 
-type Head = (u16, Option<Answered>, Option<HeaderValue>);
+pub(super) type Head = (u16, Option<Answered>, Option<HeaderValue>);
 
 /// The head, and the text of the answer.
-async fn read<B>(response: Result<Response<ResponseBody<B>>, BoxError>) -> (Head, String)
+pub(super) async fn read<B>(response: Result<Response<ResponseBody<B>>, BoxError>) -> (Head, String)
 where
     B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>>,
 {
@@ -64,12 +64,12 @@ where
     (head, String::from_utf8(body.to_vec()).unwrap())
 }
 
-fn said(body: &str) -> String {
+pub(super) fn said(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap();
     body["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 
-fn strategy(head: &Head) -> Option<Strategy> {
+pub(super) fn strategy(head: &Head) -> Option<Strategy> {
     head.1.as_ref().map(Answered::strategy)
 }
 

@@ -1,0 +1,76 @@
+//! Memory is bounded: what a cache of answers holds, with all that finds them, is what it was given and no more.
+
+#![cfg(feature = "providers")]
+
+use std::future::{Future, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use allocation_counter::measure;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+use tidegate::fallback::AnswerCache;
+use tidegate::{BoxError, FallbackLayer, HttpService, Payload};
+use tower::Layer;
+
+/// A call to the end of its answer, which is remembered.
+fn ask<S: HttpService<Payload>>(service: &mut S, prompt: &str) {
+    let mut cx = Context::from_waker(Waker::noop());
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
+    let request = Request::post("/v1/chat/completions").body(Payload::from(body)).unwrap();
+    let mut call = pin!(service.call(request));
+    let Poll::Ready(Ok(answer)) = call.as_mut().poll(&mut cx) else { panic!("it answers at once") };
+    let mut body = pin!(answer.into_body());
+    while let Poll::Ready(Some(_)) = body.as_mut().poll_frame(&mut cx) {}
+}
+
+fn completion(text: &str) -> Response<Full<Bytes>> {
+    let body = format!(r#"{{"choices":[{{"message":{{"content":"{text}"}},"finish_reason":"stop"}}]}}"#);
+    Response::builder().header("content-type", "application/json").body(Full::from(body)).unwrap()
+}
+
+/// A word for a number.
+fn letters(mut number: u32) -> String {
+    let mut word = String::new();
+    while number > 0 || word.is_empty() {
+        word.push(char::from(b'a' + (number % 26) as u8));
+        number /= 26;
+    }
+    word
+}
+
+#[test]
+fn what_a_cache_of_answers_holds_is_what_it_was_given() {
+    const MAX_BYTES: u64 = 1024 * 1024;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _context = runtime.enter();
+    for (words, length) in [(1, 1), (8, 200), (60, 2_000), (2_000, 10), (4_000, 10), (1, 100_000)] {
+        let cache = AnswerCache::new().max_bytes(MAX_BYTES);
+        let text = "x".repeat(length);
+        let provider =
+            tower::service_fn(move |_: Request<Payload>| ready(Ok::<_, BoxError>(completion(&text))));
+        let mut service = FallbackLayer::new().then_cached(cache.clone()).layer(provider);
+        let mut asked = 0u32;
+        let mut next = || {
+            asked += 1;
+            let words = (0..words).map(|word| letters(asked * 5_003 + word));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let held = measure(|| {
+            let (mut before, mut asked) = (0, 0);
+            // Until it is full, and for as long again.
+            while asked < 2 * before + 8 {
+                ask(&mut service, &next());
+                asked += 1;
+                before = before.max(cache.len());
+            }
+        });
+        let share = held.bytes_current as f64 / MAX_BYTES as f64;
+        println!("{words} words, {length} bytes: {} answers in {share:.3} of the bound", cache.len());
+        assert!((0.75..=1.0).contains(&share), "{words} words, {length} bytes: {share}");
+        let left = measure(|| cache.clear());
+        assert_eq!(left.bytes_current, -held.bytes_current, "nothing stays");
+    }
+}
