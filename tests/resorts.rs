@@ -64,6 +64,38 @@ async fn a_cached_answer_comes_plain_and_streamed_and_only_to_the_one_who_asked(
 }
 
 #[tokio::test]
+async fn the_file_says_what_is_remembered_and_what_is_alike() {
+    for (table, is_there, is_alike) in [
+        ("", 200, 200),
+        ("[cache]\nsimilarity = 1.1", 200, 503),
+        ("[cache]\nmax_age = \"1ns\"", 503, 503),
+        ("[cache]\nmax_bytes = 100", 503, 503),
+    ] {
+        let provider = Provider::openai().then(Reply::text("a language")).otherwise(Reply::status(503));
+        let provider = provider.start().await.unwrap();
+        let setup = Setup::with_last_resorts(&[provider.base_url()], table, &["@cached"]).await;
+        ask(&setup, "What is Rust?", false, "k").await;
+        assert_eq!(ask(&setup, "What is Rust?", false, "k").await.status, is_there, "{table}");
+        assert_eq!(ask(&setup, "what is rust", false, "k").await.status, is_alike, "{table}");
+    }
+}
+
+/// The usage that was asked for at the end of a stream was missing from one that nobody gave.
+#[tokio::test]
+async fn a_composed_stream_ends_with_the_usage_that_was_asked_for() {
+    let down = Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
+    let setup = Setup::with_last_resorts(&[down.base_url()], "", &["@static"]).await;
+    let question = json!({"model": "m", "stream": true, "stream_options": {"include_usage": true},
+        "messages": [{"role": "user", "content": "?"}]});
+    let seen = Seen::of(setup.post("/v1/chat/completions").body(question.to_string())).await;
+    let text = std::str::from_utf8(&seen.body).unwrap();
+    let data: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let [.., last, "[DONE]"] = &*data else { panic!("{text}") };
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!((&last["choices"], &last["usage"]["total_tokens"]), (&json!([]), &json!(0)));
+}
+
+#[tokio::test]
 async fn a_simplified_prompt_is_sent_under_the_targets_own_model() {
     let provider = Provider::openai().then(Reply::status(503)).otherwise(Reply::text("short"));
     let provider = provider.start().await.unwrap();

@@ -64,7 +64,7 @@ impl Gateway {
     /// A number in a policy is out of its range, or no TLS can be had.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let mut stacks =
-            Stacks { config: &config, client: client()?, cache: AnswerCache::new(), made: BTreeMap::new() };
+            Stacks { config: &config, client: client()?, cache: config.cache.cache(), made: BTreeMap::new() };
         let mut table = Table::default();
         let mut chains = Vec::with_capacity(config.routes.len());
         for route in &config.routes {

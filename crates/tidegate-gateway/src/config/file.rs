@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tidegate::{ModelCard, ResilienceConfig};
 
 use super::ConfigError;
+use super::cache::CacheEntry;
 use super::wording::reworded;
 use crate::endpoint::Dialect;
 
@@ -22,6 +23,8 @@ pub(super) struct File {
     pub(super) providers: BTreeMap<String, ProviderEntry>,
     #[serde(default)]
     pub(super) policies: BTreeMap<String, ResilienceConfig>,
+    #[serde(default)]
+    pub(super) cache: CacheEntry,
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,
     #[serde(default)]

@@ -49,6 +49,11 @@
 //! pictures or JSON schemas that are in it. Well-known models are known; `[models.<beginning of a name>]` adds others and
 //! corrects what is wrong, with or without the provider in front (see [`ModelTable`]).
 //!
+//! # Answers given before
+//! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age` (`"1h"`).
+//! It answers like questions, too: those with as large a share of words in common as `cache.similarity` (0.8) says; 1
+//! asks for the same words, and above that only the same prompt will do (see [`AnswerCache`](tidegate::fallback::AnswerCache)).
+//!
 //! # When it says no
 //! An unknown key, an unknown name, a number out of range, a provider that cannot be asked what a route asks: in
 //! one line with the key at fault and, where something is like it, what may have been meant. Keys are read from
@@ -57,6 +62,7 @@
 //! # Mistakes people make
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
 
+mod cache;
 mod error;
 mod file;
 mod nearest;
@@ -74,6 +80,7 @@ use std::time::Duration;
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
+pub(crate) use self::cache::CacheEntry;
 pub use self::error::ConfigError;
 use self::file::File;
 pub(crate) use self::provider::Provider;
@@ -91,6 +98,8 @@ pub struct Config {
     pub drain: Duration,
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
+    /// What `@cached` remembers.
+    pub(crate) cache: CacheEntry,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
 }
@@ -137,6 +146,8 @@ impl Config {
         }
         let policies = policy::check(file.policies, &env)?;
         let known = Known { providers: &providers, policies: &policies };
+        file.cache.check()?;
+        let cache = file.cache;
         let entries = file.routes.into_iter().enumerate();
         let routes = entries.map(|(index, entry)| Route::check(index, entry, &known));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
@@ -149,7 +160,7 @@ impl Config {
             .models
             .into_iter()
             .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
-        Ok(Self { listen, body_limit, drain, providers, policies, models, routes })
+        Ok(Self { listen, body_limit, drain, providers, policies, cache, models, routes })
     }
 }
 

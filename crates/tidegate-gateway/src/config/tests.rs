@@ -122,6 +122,8 @@ fn every_unknown_key_is_refused_with_the_nearest_known_one() {
             "providers.x: unknown key `api_key`, did you mean `api_key_env`?",
         ),
         ("[[routes]]\npaths = \"\"", "routes[0]: unknown key `paths`, did you mean `path`?"),
+        ("[cache]\nmax_size = 1", "cache: unknown key `max_size`, did you mean `max_age`?"),
+        ("[cash]", "unknown key `cash`, did you mean `cache`?"),
     ] {
         assert_eq!(refusal(wrong), message);
     }
@@ -134,6 +136,19 @@ fn every_wrong_value_is_refused_with_its_key_and_what_was_expected() {
         ("listen = 8787", "listen: expected a string, found integer `8787`"),
         ("body_limit = 0", "body_limit: expected at least 1, found 0"),
         ("body_limit = -1", "body_limit: expected a whole number, found integer `-1`"),
+        ("cache = 1", "cache: expected a table with max_bytes, max_age or similarity, found integer `1`"),
+        ("[cache]\nmax_bytes = 0", "cache.max_bytes: expected at least 1, found 0"),
+        (
+            "[cache]\nmax_bytes = \"64MiB\"",
+            "cache.max_bytes: expected a whole number, found string \"64MiB\"",
+        ),
+        ("[cache]\nmax_age = \"0s\"", "cache.max_age: expected more than 0s, found 0s"),
+        ("[cache]\nmax_age = 60", "cache.max_age: expected a duration, found integer `60`"),
+        ("[cache]\nsimilarity = 80", "cache.similarity: expected a number above 0, and at most 2, found 80"),
+        (
+            "[cache]\nsimilarity = nan",
+            "cache.similarity: expected a number above 0, and at most 2, found NaN",
+        ),
         ("drain = \"soon\"", "drain: expected a duration, found string \"soon\""),
         ("", "routes: expected at least one"),
         ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),
