@@ -190,6 +190,30 @@ fn find(c: &mut Criterion) {
     println!("{found} of {} like questions that a scan finds are found", alike.len());
 }
 
+/// The most that anybody can make it do: prompts as long as like ones are looked for, of short words, and many that
+/// are nearly the same.
+fn longest(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _context = runtime.enter();
+    let common: Vec<String> = (0..4_000).map(|number| word(number + 700)).collect();
+    let common = &common.join(" ")[..16 * 1024 - 20];
+    let cache = AnswerCache::new();
+    let mut remembering = FallbackLayer::new().then_cached(cache.clone()).layer(provider());
+    for number in 0..300 {
+        run(&mut remembering, request(&format!("{common} {}", word(number + 20_000))));
+    }
+    let mut group = c.benchmark_group("a prompt of 16 KiB");
+    let mut cached = FallbackLayer::new().then_cached(cache).layer(nobody());
+    let asked = format!("{common} zzzzzz");
+    group.bench_function("among many that are like it", |b| {
+        b.iter_batched(|| request(&asked), |asked| assert!(run(&mut cached, asked)), BatchSize::SmallInput)
+    });
+    group.bench_function("is remembered", |b| {
+        b.iter_batched(|| request(&asked), |asked| run(&mut remembering, asked), BatchSize::SmallInput)
+    });
+    group.finish();
+}
+
 fn remember(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _context = runtime.enter();
@@ -250,5 +274,5 @@ fn on_two_threads<S: HttpService<Payload>>(calls: u64, make: impl Fn() -> S + Sy
     })
 }
 
-criterion_group!(benches, find, remember);
+criterion_group!(benches, find, longest, remember);
 criterion_main!(benches);
