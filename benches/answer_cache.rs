@@ -195,7 +195,7 @@ fn find(c: &mut Criterion) {
 fn longest(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _context = runtime.enter();
-    let common: Vec<String> = (0..4_000).map(|number| word(number + 700)).collect();
+    let common: Vec<String> = (0..5_000).map(|number| word(number + 700)).collect();
     let common = &common.join(" ")[..16 * 1024 - 20];
     let cache = AnswerCache::new();
     let mut remembering = FallbackLayer::new().then_cached(cache.clone()).layer(provider());

@@ -1,4 +1,36 @@
 //! Answers that were given, for when nobody can give one.
+//!
+//! # How
+//! A prompt is a set of words ([`words`]), a set leaves a short [`signature`], and prompts whose signatures have a part in
+//! common lie together in a drawer of the [`index`]: the only ones that are compared word by word. The same question has
+//! a drawer of its own. All is in one [`store`] behind one lock, which is held while answers are put in, taken out and
+//! looked up, and not while they are read, compared or dropped.
+//!
+//! # Memory
+//! `max_bytes` is for everything: prompts, answers, words, and the places in the index, which are about 500 bytes an answer.
+//! What is asked of the allocator for a full cache is between 0.9 and 1.0 of it, whatever the size of the answers
+//! (`tests/cache_memory.rs`); nothing is set aside before there are answers, and nothing stays when they are gone.
+//!
+//! # Cost
+//! Among 100 000 answers of one caller, on a busy machine of two cores (AMD EPYC), as `cargo bench -p tidegate-benches
+//! --bench answer_cache` prints it; composing the answer is included, and the first line is that alone:
+//!
+//! | call | time |
+//! |---|---|
+//! | down the chain to a fixed text | 5 µs |
+//! | the same question | 8 µs |
+//! | a like question | 25 µs |
+//! | none, then a fixed text | 25 µs |
+//! | the words of all 100 000 compared | 4 500 µs |
+//! | an answer passes, and is not remembered | 0.5 µs |
+//! | and is remembered, and another goes | 21 µs |
+//! | the same on two threads at once | 58 µs for two |
+//! | a prompt of 16 KiB (4 000 words), found / remembered | 290 µs / 190 µs |
+//!
+//! So a like question costs a two hundredth of a scan; of 719 that the scan found, it was found for 719. They took
+//! 85 MiB of the process. Two threads get no more through it than one: calls of seconds leave room for that. The worst
+//! that a prompt can do is to be 16 KiB long and meet another eight like it in each drawer: 160 comparisons of some
+//! microseconds.
 
 mod entry;
 mod index;
@@ -21,7 +53,9 @@ use self::words::Words;
 /// Remembers whole answers, and finds those to the same or to a like question.
 ///
 /// A handle: clones are the same cache, so that several routes may share one. Bounded by
-/// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age).
+/// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). Looking for a like question costs the same whatever the
+/// number of answers, a two hundredth of a look at all of them if these are 100 000; of prompts above 16 KiB only the same
+/// one is found. Answers and prompts above 256 KiB, and answers to requests above 512 KiB, are not remembered.
 ///
 /// Only complete answers in plain text are remembered, each for the caller that asked: who that is tells the
 /// [`KeyBy`](crate::KeyBy) of the layer, by credential and tenant unless told otherwise. A caller who limits the tokens of
