@@ -32,7 +32,7 @@ impl Signature {
         let mut smallest = [u64::MAX; PLACES];
         for &word in words {
             // The high bits tell the place, so the low ones are as good as new in it.
-            let place = (u128::from(word) * PLACES as u128 >> 64) as usize;
+            let place = ((u128::from(word) * PLACES as u128) >> 64) as usize;
             smallest[place] = smallest[place].min(word);
         }
         let mut nearest = [i16::MAX; PLACES];
