@@ -29,6 +29,10 @@
 //! streamed. A request whose last message is not the user's, or is more than text, is not understood: a tool's
 //! result or a picture is nothing that a text from elsewhere could answer. Nor is one that asks for several choices.
 //!
+//! A composed answer tells that nothing was used, since no model was asked: zeros where its dialect tells the usage, in a
+//! chat stream only if `stream_options.include_usage` asks for it. An answer that ended in an error, or after one, is not
+//! written down.
+//!
 //! # Mistakes people make
 //!
 //! - Taking the prompt alone for the question. "And in French?" has as many answers as there are conversations.
