@@ -25,6 +25,13 @@ pub(super) enum Limited {
     ByKey(Keyed<Arc<Bulkhead>>, AtomicUsize),
 }
 
+/// What a call would meet that asked for a permit now.
+pub(crate) enum Outlook {
+    Room,
+    Queue,
+    Refused(Rejection),
+}
+
 /// What became of a call that asked for a permit.
 pub(super) enum Entry {
     Admitted(Permit),
@@ -125,15 +132,29 @@ impl Handle {
     /// Takes nothing.
     #[must_use]
     pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        match &*self.0 {
-            Limited::Not => None,
-            Limited::AsOne(bulkhead) => self.look(bulkhead, priority, deadline),
-            Limited::ByKey(bulkheads, _) => {
-                let bulkhead = bulkheads.find(request)?;
-                self.look(&bulkhead, priority, deadline)
-            }
+        match self.outlook(request) {
+            Outlook::Refused(rejection) => Some(rejection),
+            Outlook::Room | Outlook::Queue => None,
         }
+    }
+
+    /// What this call would meet if it came now. Takes nothing.
+    pub(crate) fn outlook<B>(&self, request: &Request<B>) -> Outlook {
+        let found;
+        let bulkhead = match &*self.0 {
+            Limited::Not => return Outlook::Room,
+            Limited::AsOne(bulkhead) => bulkhead,
+            Limited::ByKey(bulkheads, _) => {
+                let Some(bulkhead) = bulkheads.find(request) else { return Outlook::Room };
+                found = bulkhead;
+                &found
+            }
+        };
+        if bulkhead.slots.has_room() {
+            return Outlook::Room;
+        }
+        let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
+        self.look(bulkhead, priority, deadline).map_or(Outlook::Queue, Outlook::Refused)
     }
 
     fn look(&self, bulkhead: &Bulkhead, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {

@@ -96,6 +96,8 @@ mod yardstick;
 
 pub use future::ResponseFuture;
 pub use gate::Handle;
+#[cfg(feature = "stack")]
+pub(crate) use gate::Outlook;
 pub use layer::BackpressureLayer;
 pub use limit::{Aimd, Gradient, Limit, Round, Vegas};
 pub use permit::Permit;

@@ -57,9 +57,9 @@ where
         if let Some(trail) = Trail::of(request.extensions()) {
             trail.enter(self.signals.target());
         }
-        match self.signals.preflight_for(&request) {
-            Ok(()) => ResponseFuture::Calling(self.inner.call(request)),
-            Err(rejection) => {
+        match self.signals.refusal_before_queue(&request) {
+            None => ResponseFuture::Calling(self.inner.call(request)),
+            Some(rejection) => {
                 ResponseFuture::Refused(Some(refuse(rejection, self.signals.target(), request.extensions())))
             }
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use http::Request;
 use serde::Serialize;
 
+use crate::backpressure::Outlook;
 use crate::circuit_breaker::{LastFailure, State};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
@@ -104,6 +105,22 @@ impl Signals {
             .or_else(|| rate_limit.peek(deadline))
             .or_else(|| backpressure.peek_for(request));
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Why this call is to be refused before it queues for a permit, if it is.
+    ///
+    /// Where a permit is free it does not queue: the rate limit comes next, and says at once itself what it would say
+    /// here. To be asked twice costs it another lock and another look at the clock, 50 ns a call, measured.
+    pub(super) fn refusal_before_queue<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        let deadline = Deadline::of(request.extensions());
+        let Gates { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        past(deadline).or_else(|| circuit_breaker.peek_for(request)).or_else(|| {
+            match backpressure.outlook(request) {
+                Outlook::Room => None,
+                Outlook::Queue => rate_limit.peek(deadline),
+                Outlook::Refused(rejection) => rate_limit.peek(deadline).or(Some(rejection)),
+            }
+        })
     }
 
     /// The state at this moment.

@@ -173,6 +173,25 @@ async fn what_is_bound_to_be_refused_does_not_queue() {
     assert_eq!(clock::now(), start);
 }
 
+/// The rate limit is looked at beforehand only where the call would have to queue for a permit; else it is asked itself.
+#[tokio::test(start_paused = true)]
+async fn what_the_rate_limit_is_bound_to_refuse_is_refused_at_once_whether_or_not_a_permit_is_free() {
+    let (inner, provider) = strict();
+    let mut service = full("")
+        .backpressure(BackpressureLayer::max_inflight(1).queue_timeout(60 * SECOND))
+        .rate_limit(RateLimitLayer::per_minute(1).on_limit(OnLimit::Reject))
+        .retry(RetryLayer::disabled())
+        .service(inner);
+    let signals = service.signals();
+    provider.answer(200).stall();
+    let streaming = call(&mut service).await.unwrap();
+    let start = clock::now();
+    assert_eq!(rejection(call(&mut service).await).gate(), Gate::RateLimit, "though it could queue");
+    drop(streaming);
+    assert_eq!(rejection(call(&mut service).await).gate(), Gate::RateLimit, "though a permit is free");
+    assert_eq!((clock::now(), signals.snapshot().current_inflight, provider.calls()), (start, 0, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_chain_of_stacks_fails_over_and_its_trail_tells_everything() {
     let ((first, primary), (second, other)) = (strict(), strict());
