@@ -11,8 +11,8 @@ use std::process::Command;
 
 use http::Request;
 use tidegate::{
-    BackpressureLayer, CircuitBreakerLayer, HttpService, Payload, RateLimitLayer,
-    ResilienceBuilder, RetryLayer, TimeoutLayer,
+    BackpressureLayer, CircuitBreakerLayer, HttpService, Payload, RateLimitLayer, ResilienceBuilder,
+    RetryLayer, TimeoutLayer,
 };
 use tidegate_benches::{bare_request, provider, usual_request};
 use tower::Layer;
@@ -80,8 +80,7 @@ fn main() {
     if let [_, mode, stack, request, calls] = &arguments[..]
         && mode == "count"
     {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let _context = runtime.enter();
         let request = if request == "bare" { bare_request } else { usual_request };
         return run_stack(stack, request, calls.parse().expect("a number of calls"));
@@ -90,7 +89,8 @@ fn main() {
     for stack in STACKS {
         let per_call = |request| {
             let [few, many] = [1_000, 3_000].map(|calls| counted(&arguments[0], stack, request, calls));
-            few.zip(many).map_or_else(|| "no valgrind".into(), |(few, many)| ((many - few) / 2_000).to_string())
+            few.zip(many)
+                .map_or_else(|| "no valgrind".into(), |(few, many)| ((many - few) / 2_000).to_string())
         };
         println!("{stack:16} {:>12} {:>12}", per_call("bare"), per_call("usual"));
     }

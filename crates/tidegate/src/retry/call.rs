@@ -1,20 +1,21 @@
 //! One call of the user, with all its attempts: what has happened so far, and what is to be done about a result.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Extensions, Request};
 
 use super::backoff::Past;
+use super::common::Common;
 use super::judge::{Attempt, Policy, Verdict};
 use super::overriding::Overridden;
-use super::{Ahead, Conditions, Handle, RetryOverride, Strategy, headers};
+use super::{Conditions, RetryOverride, Strategy, headers};
 use crate::alarm::Alarm;
 use crate::turn::Turn;
 use crate::{AttemptBudget, BoxError, Deadline, Outcome, Payload, Rejection, Trail, clock};
 
-pub(super) struct Call {
-    handle: Handle,
-    ahead: Ahead,
+pub(super) struct Call<S> {
+    pub(super) common: Arc<Common<S>>,
     /// The number of the attempt under way.
     attempt: u32,
     /// An attempt has reached somebody who is not one of us.
@@ -38,8 +39,9 @@ enum Log {
     Own(Option<Trail>),
 }
 
-impl Call {
-    pub(super) fn new(extensions: &mut Extensions, handle: Handle, ahead: Ahead) -> Self {
+impl<S> Call<S> {
+    pub(super) fn new(extensions: &mut Extensions, common: Arc<Common<S>>) -> Self {
+        let handle = &common.handle;
         let turn = Turn::of(extensions);
         let is_again = turn.is_some_and(|turn| turn.is_again);
         let reserve = handle.0.settings().reserve;
@@ -61,13 +63,12 @@ impl Call {
             attempts,
             is_again,
             log,
-            handle,
-            ahead,
+            common,
         }
     }
 
     fn policy(&self) -> &Policy {
-        self.overridden.as_ref().map_or(&self.handle.0.settings().policy, |own| &own.policy)
+        self.overridden.as_ref().map_or(&self.common.handle.0.settings().policy, |own| &own.policy)
     }
 
     /// What the wait is to adapt to, if it does.
@@ -76,25 +77,26 @@ impl Call {
             return Conditions::default();
         }
         let own = self.overridden.as_ref().and_then(|own| own.conditions);
-        own.unwrap_or_else(|| self.handle.conditions(&self.ahead))
+        own.unwrap_or_else(|| self.common.handle.conditions(&self.common.ahead))
     }
 
     /// Up to how many bytes a body is kept: nothing, if it will not be sent again.
     pub(super) fn body_cap(&self) -> usize {
-        if self.policy().max_retries == 0 || self.is_again { 0 } else { self.handle.0.settings().body_cap }
+        let settings = self.common.handle.0.settings();
+        if self.policy().max_retries == 0 || self.is_again { 0 } else { settings.body_cap }
     }
 
     /// An attempt begins. Whether another may follow it, so that its request has to be kept.
-    pub(super) fn begin(&mut self) -> bool {
+    pub(super) fn count(&mut self) -> bool {
         self.attempt += 1;
-        self.began = self.handle.0.recent.is_some().then(clock::now);
+        self.began = self.common.handle.0.recent.is_some().then(clock::now);
         let is_last = self.attempts.as_ref().is_some_and(|attempts| attempts.remaining() == 0);
         self.attempt <= self.policy().max_retries && !is_last && !self.is_again
     }
 
     /// Writes into the request of the attempt that has begun what it is to say about its call.
     pub(super) fn mark<B>(&self, request: &mut Request<B>) {
-        let settings = self.handle.0.settings();
+        let settings = self.common.handle.0.settings();
         if settings.attempt_header {
             headers::number(request.headers_mut(), self.attempt);
         }
@@ -123,13 +125,13 @@ impl Call {
     ) -> Verdict {
         // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
         if rejection.is_none() {
-            self.handle.0.counters.attempted();
+            self.common.handle.0.counters.attempted();
             if self.attempt == 1 {
-                self.handle.deposit();
+                self.common.handle.deposit();
             }
         }
         if let Some(began) = self.began {
-            self.handle.record(outcome, began);
+            self.common.handle.record(outcome, began);
         }
         if *outcome == Outcome::Success || !can_follow {
             return self.end(outcome);
@@ -138,14 +140,14 @@ impl Call {
             past: Past { number: self.attempt, previous: self.previous, conditions: self.conditions() },
             deadline: self.alarm.deadline(),
             now: clock::now(),
-            random: self.handle.random(),
+            random: self.common.handle.random(),
         };
         let verdict = match rejection {
             Some(rejection) => self.policy().judge_rejection(rejection, attempt),
             None => self.policy().judge(outcome, attempt),
         };
         match verdict {
-            Verdict::Again(wait) if !self.ahead.refuses(wait, next) && self.can_afford_another() => {
+            Verdict::Again(wait) if !self.common.ahead.refuses(wait, next) && self.can_afford_another() => {
                 self.previous = wait;
                 self.tell(outcome, rejection, wait);
                 verdict
@@ -156,11 +158,11 @@ impl Call {
 
     /// Takes one attempt of this call's budget, and one retry of the budget of all calls; or neither.
     fn can_afford_another(&self) -> bool {
-        let Some(attempts) = &self.attempts else { return self.handle.withdraw() };
+        let Some(attempts) = &self.attempts else { return self.common.handle.withdraw() };
         if !attempts.take() {
             return false;
         }
-        let is_affordable = self.handle.withdraw();
+        let is_affordable = self.common.handle.withdraw();
         if !is_affordable {
             attempts.give_back();
         }
@@ -169,7 +171,7 @@ impl Call {
 
     fn end(&mut self, outcome: &Outcome) -> Verdict {
         if self.attempt > 1 {
-            self.handle.0.counters.ended(*outcome == Outcome::Success, self.attempt);
+            self.common.handle.0.counters.ended(*outcome == Outcome::Success, self.attempt);
             if let Log::Own(Some(trail)) = &self.log {
                 trail.attempt(outcome);
             }
@@ -192,7 +194,7 @@ impl Call {
         trail.push(crate::Verdict::Waiting(wait));
         tracing::debug!(
             layer = "retry",
-            target = self.handle.0.target(),
+            target = self.common.handle.0.target(),
             attempt = self.attempt,
             code = outcome.failure().map(|failure| failure.code.code()),
             wait_ms = wait.as_millis() as u64,

@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
@@ -9,8 +10,9 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::call::Call;
+use super::common::Common;
+use super::errors;
 use super::judge::Verdict;
-use super::{Ahead, Handle, errors};
 use crate::replay::copy;
 use crate::{BoxError, HttpService, Outcome, Payload, Rejection};
 use tidegate_core::Collect;
@@ -19,24 +21,31 @@ use tidegate_core::Collect;
 #[pin_project]
 pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     #[pin]
-    state: State<S::Future, B>,
-    /// Takes the next attempt; there is none if no attempt can follow.
-    service: Option<S>,
+    state: State<S, S::Future, B>,
     /// The request of the next attempt, if there can be one.
     next: Option<Request<Payload>>,
-    call: Call,
+    call: Call<S>,
 }
 
+// What is seldom is boxed: the future is handed on by every layer outside, and is as large as its largest state.
 #[pin_project(project = StateProj)]
-enum State<F, B> {
+enum State<S, F, B> {
     /// The body is read, so that it can be sent again.
-    Collecting { head: Option<http::request::Parts>, body: Collect<B> },
+    Collecting(Box<Collecting<S, B>>),
     /// An attempt is under way.
     Calling(#[pin] F),
     /// The back-off.
-    Waiting(#[pin] Sleep),
-    /// The service is asked whether it can take another attempt.
-    Readying,
+    Waiting(Pin<Box<Sleep>>),
+    /// A service is asked whether it can take another attempt.
+    Readying(Box<S>),
+}
+
+/// A request whose body is being read.
+struct Collecting<S, B> {
+    head: Option<http::request::Parts>,
+    body: Collect<B>,
+    /// Takes the first attempt: the instance that the caller made ready.
+    ready: S,
 }
 
 impl<S, B> ResponseFuture<S, B>
@@ -44,38 +53,40 @@ where
     S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// The body is here: `ready` is called at once, and copied only if another attempt can follow.
-    pub(super) fn calling(
-        ready: &mut S,
-        mut request: Request<Payload>,
-        handle: Handle,
-        ahead: Ahead,
-    ) -> Self {
-        let mut call = Call::new(request.extensions_mut(), handle, ahead);
-        let next = begin(&mut call, &mut request);
-        let service = next.is_some().then(|| ready.clone());
-        Self { state: State::Calling(ready.call(request)), service, next, call }
+    /// The body is here: `ready` is called at once, and the request copied only if another attempt can follow.
+    pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, common: Arc<Common<S>>) -> Self {
+        let mut call = Call::new(request.extensions_mut(), common);
+        let next = call.begin(&mut request, ready);
+        Self { state: State::Calling(ready.call(request)), next, call }
     }
 
     /// The body is yet to be read: `ready` is called when that has been done.
-    pub(super) fn collecting(ready: S, mut request: Request<B>, handle: Handle, ahead: Ahead) -> Self {
-        let call = Call::new(request.extensions_mut(), handle, ahead);
+    pub(super) fn collecting(ready: S, mut request: Request<B>, common: Arc<Common<S>>) -> Self {
+        let call = Call::new(request.extensions_mut(), common);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, call.body_cap());
-        Self { state: State::Collecting { head: Some(head), body }, service: Some(ready), next: None, call }
+        let collecting = Collecting { head: Some(head), body, ready };
+        Self { state: State::Collecting(Box::new(collecting)), next: None, call }
     }
 }
 
-/// Makes the request ready for the attempt that begins, and a copy for the next one, unless none can follow.
-fn begin(call: &mut Call, request: &mut Request<Payload>) -> Option<Request<Payload>> {
-    let may_follow = call.begin();
-    call.mark(request);
-    if may_follow { copy(request) } else { None }
+impl<S: Clone> Call<S> {
+    /// Makes the request ready for the attempt that begins, and a copy for the next one, unless none can follow.
+    fn begin(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Request<Payload>> {
+        let may_follow = self.count();
+        self.mark(request);
+        if !may_follow {
+            return None;
+        }
+        let next = copy(request)?;
+        self.common.keep(service);
+        Some(next)
+    }
 }
 
 impl<S, B> Future for ResponseFuture<S, B>
 where
-    S: HttpService<Payload>,
+    S: HttpService<Payload> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Output = Result<Response<S::Body>, BoxError>;
@@ -85,16 +96,17 @@ where
         loop {
             match this.state.as_mut().project() {
                 // The first attempt goes to the instance that the caller made ready.
-                StateProj::Collecting { head, body } => {
+                StateProj::Collecting(collecting) => {
+                    let Collecting { head, body, ready } = &mut **collecting;
                     let Poll::Ready(body) = Pin::new(body).poll(cx) else {
                         return Poll::Ready(Err(ready!(this.call.alarm.poll_past(cx)).into()));
                     };
                     let body = body?;
                     let head = head.take().expect("polled after completion");
                     let mut request = Request::from_parts(head, body);
-                    *this.next = begin(this.call, &mut request);
-                    let service = this.service.as_mut().expect("kept for this attempt");
-                    this.state.set(State::Calling(service.call(request)));
+                    *this.next = this.call.begin(&mut request, ready);
+                    let future = ready.call(request);
+                    this.state.set(State::Calling(future));
                 }
                 StateProj::Calling(future) => {
                     let mut result = ready!(future.poll(cx)).map_err(Into::into);
@@ -114,16 +126,16 @@ where
                         Verdict::Again(wait) => {
                             // Now, and not after the wait: it may hold a connection, or a permit.
                             drop(result);
-                            this.state.set(State::Waiting(tokio::time::sleep(wait)));
+                            this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                         }
                     }
                 }
                 StateProj::Waiting(sleep) => {
-                    ready!(sleep.poll(cx));
-                    this.state.set(State::Readying);
+                    ready!(sleep.as_mut().poll(cx));
+                    let service = Box::new(this.call.common.another());
+                    this.state.set(State::Readying(service));
                 }
-                StateProj::Readying => {
-                    let service = this.service.as_mut().expect("kept for this attempt");
+                StateProj::Readying(service) => {
                     let Poll::Ready(ready) = service.poll_ready(cx) else {
                         let mut error = ready!(this.call.alarm.poll_past(cx)).into();
                         this.call.qualify(&mut error);
@@ -131,8 +143,9 @@ where
                     };
                     ready.map_err(Into::into)?;
                     let mut request = this.next.take().expect("kept for this attempt");
-                    *this.next = begin(this.call, &mut request);
-                    this.state.set(State::Calling(service.call(request)));
+                    *this.next = this.call.begin(&mut request, service);
+                    let future = service.call(request);
+                    this.state.set(State::Calling(future));
                 }
             }
         }

@@ -73,6 +73,7 @@ mod backoff;
 mod budget;
 mod call;
 mod codes;
+mod common;
 mod conditions;
 mod errors;
 mod future;

@@ -5,11 +5,13 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use http::Extensions;
 
 use super::RetryLayer;
 use super::call::Call;
+use super::common::Common;
 use super::errors::{obey, word_of};
 use super::judge::Verdict;
 use crate::{
@@ -77,10 +79,12 @@ impl RetryLayer {
         if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
             return Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into());
         }
-        let mut call = Call::new(&mut extensions, self.share(), self.ahead.clone());
+        // What is asked again is the function: there is no service.
+        let common = Common::<()>::new(self.share(), self.ahead.clone());
+        let mut call = Call::new(&mut extensions, Arc::new(common));
         let deadline = call.alarm.deadline();
         loop {
-            let can_follow = call.begin();
+            let can_follow = call.count();
             let result = match deadline {
                 None => operation().await.map_err(Into::into),
                 Some(deadline) => match tokio::time::timeout_at(deadline.instant().into(), operation()).await

@@ -1,10 +1,12 @@
 use std::mem;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::common::Common;
 use super::{Ahead, Handle, ResponseFuture};
 use crate::{BoxError, HttpService, Payload};
 
@@ -12,19 +14,18 @@ use crate::{BoxError, HttpService, Payload};
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     inner: S,
-    handle: Handle,
-    ahead: Ahead,
+    common: Arc<Common<S>>,
 }
 
 impl<S> Retry<S> {
     pub(super) fn new(inner: S, handle: Handle, ahead: Ahead) -> Self {
-        Self { inner, handle, ahead }
+        Self { inner, common: Arc::new(Common::new(handle, ahead)) }
     }
 
     /// The statistics that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        self.common.handle.clone()
     }
 }
 
@@ -42,13 +43,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        let (handle, ahead) = (self.handle.clone(), self.ahead.clone());
+        let common = Arc::clone(&self.common);
         match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, handle, ahead),
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, common),
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, handle, ahead)
+                ResponseFuture::collecting(ready, request, common)
             }
         }
     }

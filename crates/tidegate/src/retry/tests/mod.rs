@@ -117,6 +117,46 @@ async fn keeps_towers_contract() {
     contract::check(|inner| RetryLayer::disabled().layer(inner)).await;
 }
 
+/// A service that counts how often it is cloned.
+struct Counted<S>(S, Arc<AtomicUsize>);
+
+impl<S: Clone> Clone for Counted<S> {
+    fn clone(&self) -> Self {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone(), Arc::clone(&self.1))
+    }
+}
+
+impl<S: tower::Service<R>, R> tower::Service<R> for Counted<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> S::Future {
+        self.0.call(request)
+    }
+}
+
+/// It was cloned for every call: as often as a stack has parts, two threads wrote to the same counts of owners.
+#[tokio::test(start_paused = true)]
+async fn the_service_is_cloned_for_second_attempts_and_not_for_every_call() {
+    let (inner, provider) = strict();
+    let clones = Arc::new(AtomicUsize::new(0));
+    let mut service = RetryLayer::exponential().layer(Counted(inner, Arc::clone(&clones)));
+    for _ in 0..100 {
+        complete(&mut service).await.unwrap();
+    }
+    assert_eq!(clones.load(Ordering::Relaxed), 1, "one is kept, for all that may ask again");
+    provider.answer(503);
+    provider.answer(503);
+    complete(&mut service).await.unwrap();
+    assert_eq!((clones.load(Ordering::Relaxed), provider.calls()), (3, 103));
+}
+
 #[tokio::test(start_paused = true)]
 async fn asks_until_it_succeeds_and_leaves_a_trail() {
     let (inner, provider) = strict();
