@@ -10,7 +10,8 @@ use tower_service::Service;
 use super::queued::Queued;
 use super::{Handle, Permit, ResponseBody};
 use crate::refusal::refuse;
-use crate::{BoxError, HttpService, Outcome, Rejection, Watched};
+use crate::watched::poll_watched;
+use crate::{BoxError, HttpService, Outcome, Rejection};
 
 /// Waits for a permit, then for the answer.
 #[pin_project]
@@ -80,18 +81,10 @@ where
                 }
                 // The head is here: from now on the permit belongs to the body.
                 StateProj::Calling { future, permit } => {
-                    let result = ready!(future.poll(cx));
-                    let mut permit = permit.take().expect("polled after completion");
-                    return Poll::Ready(match result {
-                        Ok(response) => {
-                            permit.head(|| Outcome::of(&response));
-                            Ok(response.map(|body| Watched::new(body, permit)))
-                        }
-                        Err(error) => {
-                            let error = error.into();
-                            permit.head(|| Outcome::of_error(&*error));
-                            Err(error)
-                        }
+                    return poll_watched(future, cx, |answer| {
+                        let mut permit = permit.take().expect("polled after completion");
+                        permit.head(|| answer.map_or_else(|error| Outcome::of_error(&**error), Outcome::of));
+                        answer.is_ok().then_some(permit)
                     });
                 }
                 StateProj::Refused(rejection) => {

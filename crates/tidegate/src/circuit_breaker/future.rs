@@ -1,13 +1,14 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
 use super::{Lease, ResponseBody};
-use crate::{BoxError, Outcome, Rejection, Watched};
+use crate::watched::poll_watched;
+use crate::{BoxError, Outcome, Rejection};
 
 /// Waits for the answer, and tells the circuit what it came to.
 #[pin_project]
@@ -46,27 +47,21 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Calling { future, lease } => {
-                let result = ready!(future.poll(cx)).map_err(Into::into);
+            StateProj::Calling { future, lease } => poll_watched(future, cx, |answer| {
                 let mut lease = lease.take().expect("polled after completion");
-                match result {
+                let outcome = answer.map_or_else(|error| Outcome::of_error(&**error), Outcome::of);
+                match answer {
                     // A good head is half of a success: the body has the last word.
-                    Ok(response) => match Outcome::of(&response) {
-                        Outcome::Success => {
-                            lease.commit(response.extensions().get().cloned());
-                            Poll::Ready(Ok(response.map(|body| Watched::new(body, lease))))
-                        }
-                        outcome => {
-                            lease.settle(&outcome);
-                            Poll::Ready(Ok(response.map(Watched::unwatched)))
-                        }
-                    },
-                    Err(error) => {
-                        lease.settle(&Outcome::of_error(&*error));
-                        Poll::Ready(Err(error))
+                    Ok(response) if outcome == Outcome::Success => {
+                        lease.commit(response.extensions().get().cloned());
+                        Some(lease)
+                    }
+                    _ => {
+                        lease.settle(&outcome);
+                        None
                     }
                 }
-            }
+            }),
             StateProj::Refused(rejection) => {
                 Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
             }

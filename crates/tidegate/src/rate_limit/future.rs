@@ -10,7 +10,8 @@ use super::line::Queued;
 use super::reservation::Reservation;
 use super::{Handle, ResponseBody};
 use crate::refusal::refuse;
-use crate::{BoxError, HttpService, Outcome, Rejection, Watched};
+use crate::watched::poll_watched;
+use crate::{BoxError, HttpService, Outcome, Rejection};
 
 /// Waits for its turn, then for the answer, and tells the gate what the answer says of the limit.
 #[pin_project]
@@ -83,21 +84,14 @@ where
                 }
                 // The head is here: it may say when to come back, and how much is left.
                 StateProj::Calling { future, reservation } => {
-                    let result = ready!(future.poll(cx)).map_err(Into::into);
-                    let reservation = reservation.take().expect("polled after completion");
-                    return Poll::Ready(match result {
-                        Ok(response) => {
-                            let outcome = Outcome::of(&response);
-                            let open = reservation.answered(response.headers(), &outcome);
-                            Ok(response.map(|body| match open {
-                                Some(reservation) => Watched::new(body, reservation),
-                                None => Watched::unwatched(body),
-                            }))
-                        }
-                        Err(error) => {
-                            reservation.failed(&error);
-                            Err(error)
-                        }
+                    return poll_watched(future, cx, |answer| {
+                        let reserved = reservation.as_mut().expect("polled after completion");
+                        let is_open = match answer {
+                            Ok(response) => reserved.answered(response.headers(), &Outcome::of(response)),
+                            Err(error) => reserved.failed(error),
+                        };
+                        let reservation = reservation.take();
+                        reservation.filter(|_| is_open).map(Box::new)
                     });
                 }
                 StateProj::Refused(rejection) => {

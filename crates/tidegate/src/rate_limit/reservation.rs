@@ -39,18 +39,18 @@ impl Reservation {
         Self { handle, spent, meter, is_answered: false }
     }
 
-    /// The head of the answer is here. Hands itself on if it is not settled by that.
-    pub(super) fn answered(mut self, headers: &HeaderMap, outcome: &Outcome) -> Option<Box<Self>> {
+    /// The head of the answer is here. Whether the body has something to say as well.
+    pub(super) fn answered(&mut self, headers: &HeaderMap, outcome: &Outcome) -> bool {
         self.is_answered = true;
         if let Some(spent) = &self.spent {
             self.handle.learn(outcome);
             self.handle.hear(headers, *outcome == Outcome::Success, spent);
         }
-        self.meter.is_some().then(|| Box::new(self))
+        self.meter.is_some()
     }
 
-    /// No answer came. Where a gate below refused nothing was sent, unless an earlier attempt had been.
-    pub(super) fn failed(mut self, error: &BoxError) {
+    /// No answer came, and no body will. Where a gate below refused nothing was sent, unless an earlier attempt had been.
+    pub(super) fn failed(&mut self, error: &BoxError) -> bool {
         let was_sent = || self.meter.as_ref().is_some_and(|meter| meter.read().attempts > 0);
         match (Rejection::find(&**error), &self.spent) {
             (_, None) => {}
@@ -62,6 +62,7 @@ impl Reservation {
             }
             (None, Some(_)) => self.handle.learn(&Outcome::of_error(&**error)),
         }
+        false
     }
 
     fn settle(&mut self) {

@@ -78,9 +78,11 @@ impl<S: Clone> Call<S> {
         if !may_follow {
             return None;
         }
-        let next = copy(request)?;
-        self.common.keep(service);
-        Some(next)
+        let next = copy(request);
+        if next.is_some() {
+            self.common.keep(service);
+        }
+        next
     }
 }
 
@@ -109,23 +111,33 @@ where
                     this.state.set(State::Calling(future));
                 }
                 StateProj::Calling(future) => {
-                    let mut result = ready!(future.poll(cx)).map_err(Into::into);
-                    match &mut result {
-                        Ok(_) => this.call.has_reached = true,
-                        Err(error) => this.call.qualify(error),
-                    }
-                    let outcome = outcome_of(&result);
-                    let rejection = result.as_ref().err().and_then(|error| Rejection::find(&**error));
+                    let mut answer = future.poll(cx).map_err(Into::into);
+                    let outcome = match &mut answer {
+                        Poll::Ready(Ok(response)) => {
+                            this.call.has_reached = true;
+                            Outcome::of(response)
+                        }
+                        Poll::Ready(Err(error)) => {
+                            this.call.qualify(error);
+                            errors::outcome_of(&**error)
+                        }
+                        Poll::Pending => return Poll::Pending,
+                    };
+                    let rejection = match &answer {
+                        Poll::Ready(Err(error)) => Rejection::find(&**error),
+                        Poll::Ready(Ok(_)) | Poll::Pending => None,
+                    };
                     match this.call.judge(&outcome, rejection, this.next.is_some(), this.next.as_ref()) {
                         Verdict::Return => {
-                            if let (Ok(response), Some(trail)) = (&mut result, this.call.trail()) {
+                            if let (Poll::Ready(Ok(response)), Some(trail)) = (&mut answer, this.call.trail())
+                            {
                                 response.extensions_mut().insert(trail);
                             }
-                            return Poll::Ready(result);
+                            return answer;
                         }
                         Verdict::Again(wait) => {
                             // Now, and not after the wait: it may hold a connection, or a permit.
-                            drop(result);
+                            drop(answer);
                             this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                         }
                     }
@@ -149,12 +161,5 @@ where
                 }
             }
         }
-    }
-}
-
-fn outcome_of<B>(result: &Result<Response<B>, BoxError>) -> Outcome {
-    match result {
-        Ok(response) => Outcome::of(response),
-        Err(error) => errors::outcome_of(&**error),
     }
 }

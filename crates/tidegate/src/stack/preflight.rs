@@ -1,6 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use pin_project::pin_project;
@@ -84,7 +84,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            ResponseFutureProj::Calling(future) => Poll::Ready(ready!(future.poll(cx)).map_err(Into::into)),
+            ResponseFutureProj::Calling(future) => future.poll(cx).map_err(Into::into),
             ResponseFutureProj::Refused(rejection) => {
                 Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
             }

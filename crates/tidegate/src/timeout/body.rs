@@ -20,8 +20,7 @@ pub struct ResponseBody<B> {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: B, mut timer: Timer) -> Self {
-        timer.enter_body();
+    pub(super) fn new(inner: B, timer: Timer) -> Self {
         Self { inner: Some(inner), timer }
     }
 }

@@ -36,11 +36,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Poll::Ready(result) = this.inner.poll(cx) {
-            let timer = mem::take(this.timer);
-            return Poll::Ready(
-                result.map(|r| r.map(|body| ResponseBody::new(body, timer))).map_err(Into::into),
-            );
+        match this.inner.poll(cx) {
+            Poll::Ready(Ok(response)) => {
+                let timer = mem::take(this.timer).of_body();
+                let (head, body) = response.into_parts();
+                return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::new(body, timer))));
+            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            Poll::Pending => {}
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
         // The judge below is still waiting for something to judge, so this attempt is ours to write down.

@@ -39,13 +39,14 @@ impl Timer {
     }
 
     /// The head of the answer is there: nobody else is asked, so that nothing has to be kept for that.
-    pub(super) fn enter_body(&mut self) {
-        let Some(deadline) = self.of_body.take() else { return };
+    pub(super) fn of_body(mut self) -> Self {
+        let Some(deadline) = self.of_body.take() else { return self };
         self.deadline = Some(deadline);
         if let Some(running) = &mut self.running {
             let since = running.since;
             running.set(Running::first(self.limit, self.deadline, since));
         }
+        self
     }
 
     /// Whether there is a clock at all.
