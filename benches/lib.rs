@@ -1,6 +1,9 @@
-//! The calls that the benches measure: a request as an application sends it, and a provider that answers at once.
+//! The calls that the benches measure, a request as an application sends it and a provider that answers at once; and
+//! how two threads are compared with one.
 
 use std::future::{Ready, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -36,4 +39,41 @@ pub fn usual_request() -> Request<Payload> {
         .header("openai-organization", "org-example")
         .body(Payload::from(Bytes::from_static(&PROMPT)))
         .unwrap_or_else(|_| bare_request())
+}
+
+/// How many times the calls of one thread two threads do that share what `make` makes callers of.
+///
+/// The best of many short rounds: whatever else runs on the machine only ever takes time. A round is as long as from
+/// the first to begin to the last to end, so that two that did not run at once do not look good.
+pub fn scaling<C: FnMut()>(name: &str, make: impl Fn() -> C + Sync) {
+    const CALLS: u32 = 10_000;
+    let round = |threads: usize| {
+        let waiting = AtomicUsize::new(threads);
+        let run = || {
+            let mut call = make();
+            (0..CALLS / 10).for_each(|_| call());
+            waiting.fetch_sub(1, Ordering::SeqCst);
+            while waiting.load(Ordering::SeqCst) > 0 {
+                std::hint::spin_loop();
+            }
+            let begin = Instant::now();
+            (0..CALLS).for_each(|_| call());
+            (begin, Instant::now())
+        };
+        let times: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        let (begin, end) = (times.iter().map(|time| time.0).min(), times.iter().map(|time| time.1).max());
+        end.zip(begin).map_or(f64::NAN, |(end, begin)| (end - begin).as_secs_f64())
+    };
+    let best = |threads| (0..100).map(|_| round(threads)).fold(f64::INFINITY, f64::min);
+    let (one, two) = (best(1), best(2));
+    let nanos = |round: f64| 1e9 * round / f64::from(CALLS);
+    println!(
+        "two threads, {name}: {:.2} x one thread ({:.0} ns a call alone, {:.0} ns beside another)",
+        2.0 * one / two,
+        nanos(one),
+        nanos(two),
+    );
 }

@@ -1,4 +1,5 @@
-//! What does the stack add to a call that goes well, and what does a refusal cost?
+//! What does the stack add to a call that goes well, and what does a refusal cost, and do two threads get more
+//! through one stack than one?
 //!
 //!     cargo bench -p tidegate-benches --bench overhead
 //!
@@ -17,7 +18,7 @@ use tidegate::{
     BackpressureLayer, CircuitBreakerLayer, HttpService, Payload, RateLimitLayer, ResilienceBuilder,
     RetryLayer,
 };
-use tidegate_benches::{bare_request, provider, usual_request};
+use tidegate_benches::{bare_request, provider, scaling, usual_request};
 use tower::Layer;
 
 const PLENTY: u32 = 1_000_000_000;
@@ -92,5 +93,21 @@ fn refusal(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, overhead, refusal);
+/// Two threads with a clone each of one service.
+fn threads(_: &mut Criterion) {
+    fn shared<S: HttpService<Payload> + Clone + Sync>(name: &str, service: &S) {
+        scaling(name, || {
+            let mut service = service.clone();
+            move || run(&mut service, bare_request())
+        });
+    }
+    shared("no layer", &provider());
+    shared("retry alone", &RetryLayer::exponential().layer(provider()));
+    shared("backpressure alone", &BackpressureLayer::max_inflight(50).layer(provider()));
+    shared("rate limit alone", &RateLimitLayer::per_second(PLENTY).layer(provider()));
+    shared("circuit breaker alone", &CircuitBreakerLayer::new().layer(provider()));
+    shared("whole stack", &stack().service(provider()));
+}
+
+criterion_group!(benches, overhead, refusal, threads);
 criterion_main!(benches);
