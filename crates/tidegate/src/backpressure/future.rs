@@ -39,6 +39,7 @@ enum State<S, F, B> {
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    #[inline]
     pub(super) fn calling(future: S::Future, permit: Permit) -> Self {
         Self { state: State::Calling { future, permit: Some(permit) } }
     }

@@ -42,6 +42,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
         match self.handle.enter(&request) {
             Entry::Admitted(mut permit) => {

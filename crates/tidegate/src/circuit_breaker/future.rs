@@ -28,6 +28,7 @@ enum State<F> {
 }
 
 impl<F> ResponseFuture<F> {
+    #[inline]
     pub(super) fn calling(future: F, lease: Lease) -> Self {
         Self { state: State::Calling { future, lease: Some(lease) } }
     }

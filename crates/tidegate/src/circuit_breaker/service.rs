@@ -40,6 +40,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
         match self.shares.admit(&request) {
             Ok(lease) => ResponseFuture::calling(self.inner.call(request), lease),

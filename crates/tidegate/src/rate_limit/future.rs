@@ -41,6 +41,7 @@ struct Waiting<S, B> {
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
+    #[inline]
     pub(super) fn calling(future: S::Future, reservation: Reservation) -> Self {
         Self { state: State::Calling { future, reservation: Some(reservation) } }
     }

@@ -52,6 +52,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
         let handle = self.handle_for(&request);
         let cost = handle.cost(&request);

@@ -54,6 +54,7 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// The body is here: `ready` is called at once, and the request copied only if another attempt can follow.
+    #[inline]
     pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, common: Arc<Common<S>>) -> Self {
         let mut call = Call::new(request.extensions_mut(), common);
         let next = call.begin(&mut request, ready);

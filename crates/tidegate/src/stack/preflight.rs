@@ -53,6 +53,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
         if let Some(trail) = Trail::of(request.extensions()) {
             trail.enter(self.signals.target());

@@ -33,6 +33,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
         let deadline = Deadline::of(request.extensions());
         let of_body = deadline.and_then(|earlier| {
