@@ -10,7 +10,8 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tidegate::providers::{Provider, ProviderClassifier};
 use tidegate::{
-    BackpressureLayer, BoxError, ClassifyLayer, HttpService, KeyBy, Payload, RateLimitLayer, Tenant,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, ClassifyLayer, HttpService, KeyBy, Payload,
+    RateLimitLayer, ResilienceBuilder, RetryLayer, Tenant,
 };
 use tower::util::ServiceFn;
 use tower::{Layer, Service};
@@ -108,6 +109,32 @@ fn p18_a_call_that_has_room_and_an_answer_that_is_listened_to_allocate_nothing()
             allocated(&mut service, of_tenant());
         }
         assert_eq!(allocated(&mut service, of_tenant()), by_itself);
+    }
+}
+
+/// Of a call that goes well. A part that asks again keeps a copy of the head; the rest is on the stack of the caller.
+#[test]
+fn p18_the_whole_stack_allocates_the_copy_of_the_head_and_nothing_else() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _context = runtime.enter();
+    let with_headers = || {
+        let request = Request::post("https://api.openai.com/v1/chat/completions");
+        let request =
+            request.header("content-type", "application/json").header("authorization", "Bearer of-no-one");
+        request.body(Payload::from("{}")).unwrap()
+    };
+    let head = with_headers();
+    let a_copy = measure(|| drop((head.uri().clone(), head.headers().clone()))).count_total;
+    let stack = ResilienceBuilder::new("openai/gpt-4o")
+        .retry(RetryLayer::exponential())
+        .backpressure(BackpressureLayer::max_inflight(50))
+        .rate_limit(RateLimitLayer::per_second(1_000))
+        .circuit_breaker(CircuitBreakerLayer::new());
+    for (stack, kept) in [(stack.clone(), a_copy), (stack.retry(RetryLayer::disabled()), 0)] {
+        let mut service = stack.service(provider());
+        allocated(&mut service, with_headers());
+        assert_eq!(allocated(&mut service, with_headers()), kept);
+        assert_eq!(allocated(&mut service, Request::new(Payload::from("{}"))), 0, "an empty head");
     }
 }
 
