@@ -5,9 +5,9 @@ use super::{Ahead, Handle};
 
 /// What a service, its clones and their calls under way have in common.
 ///
-/// In one place, so that a call that begins and ends writes to one count of owners. A stack is a dozen shared parts;
-/// a clone of it for every call, for a second attempt that hardly one of them makes, wrote to the counts of all of
-/// them twice, and two threads did no more calls than one.
+/// In one place, so that a call that begins and ends writes to one count of owners. A stack is a dozen shared parts; a
+/// clone of it for every call, for a second attempt that hardly one of them makes, wrote to the counts of all of them
+/// twice.
 pub(super) struct Common<S> {
     pub(super) handle: Handle,
     pub(super) ahead: Ahead,
