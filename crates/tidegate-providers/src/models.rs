@@ -1,6 +1,8 @@
 //! What is known of the models behind a target, where the same wish is written in several ways.
 
-use crate::Provider;
+use tidegate_core::Models;
+
+use crate::{ModelTable, Provider};
 
 /// How a model of Anthropic's is told to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,34 +20,84 @@ fn model(target: &str) -> &str {
     target.split_once('/').map_or(target, |(_, model)| model)
 }
 
+/// Which of `temperature` and `top_p` are sent to a model of Anthropic's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sampling {
+    /// Both.
+    Both,
+    /// One of them: both together are refused (Anthropic, "Messages": from Claude 4.1 on).
+    One,
+    /// None: any value but the default is refused (Anthropic, "What's new in Claude Opus 4.7").
+    None,
+}
+
+/// The generation of a model of Anthropic's, and the number after it: the first two numbers in its name that are no
+/// date. `None` for all others; a Claude without a number is taken for the newest.
+fn claude(target: &str) -> Option<(u32, u32)> {
+    let (_, name) = model(target).split_once("claude")?;
+    let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
+    let number = |part: &str| part.parse::<u32>().ok().filter(|_| part.len() <= 2);
+    let Some(generation) = parts.by_ref().find_map(number) else { return Some((u32::MAX, 0)) };
+    Some((generation, parts.next().and_then(number).unwrap_or(0)))
+}
+
 /// Whether a model of Anthropic's is one of up to Claude 4.5: later ones think by effort, and refuse the beginning of
 /// their own message (Anthropic, "What's new in Claude 4.6").
 pub(crate) fn is_before_claude_4_6(target: &str) -> bool {
-    let model = model(target);
-    let is_old = ["claude-2", "claude-3", "claude-instant"].iter().any(|old| model.contains(old));
-    let is_four = ["-4-0", "-4-1", "-4-5", "-4-2025"].iter().any(|four| model.contains(four));
-    is_old || (model.contains("claude") && is_four)
+    claude(target).is_some_and(|version| version < (4, 6))
+}
+
+/// Whether a model goes on with the beginning of its own message. Of those that are no Claude nobody knows.
+pub(crate) fn takes_prefill(target: &str) -> bool {
+    claude(target).is_none_or(|version| version < (4, 6))
+}
+
+/// Whether a model keeps to a schema, for its answer or for its tools, when it is told so (Anthropic, "Structured
+/// outputs": from Claude 4.1 on). Older ones refuse the field.
+pub(crate) fn takes_schema(target: &str) -> bool {
+    claude(target).is_none_or(|version| version >= (4, 1))
+}
+
+pub(crate) fn sampling(target: &str) -> Sampling {
+    match claude(target) {
+        None => Sampling::Both,
+        Some(version) if version < (4, 1) => Sampling::Both,
+        Some(version) if version < (4, 7) => Sampling::One,
+        Some(_) => Sampling::None,
+    }
 }
 
 pub(crate) fn thought(target: &str) -> Thought {
-    let model = model(target);
-    let is = |part: &str| model.contains(part);
-    match () {
-        () if !is("claude") => Thought::None,
-        () if is("claude-3-7") => Thought::Budget,
-        () if is("claude-2") || is("claude-3") || is("claude-instant") => Thought::None,
-        () if is_before_claude_4_6(target) => Thought::Budget,
-        () => Thought::Effort,
+    match claude(target) {
+        None => Thought::None,
+        Some(version) if version < (3, 7) => Thought::None,
+        Some(version) if version < (4, 6) => Thought::Budget,
+        Some(_) => Thought::Effort,
     }
+}
+
+/// The most tokens that the model of `target` can answer with, if that is sure. More are refused.
+pub(crate) fn most_tokens(target: &str) -> Option<u64> {
+    ModelTable::new().card(target)?.max_output_tokens
 }
 
 /// Whether a model that is asked in OpenAI's dialect takes a `reasoning_effort`; the others refuse it.
 pub(crate) fn takes_effort(target: &str) -> bool {
-    let name = model(target).rsplit('/').next().unwrap_or_default();
+    bare(target).starts_with("gpt-oss") || only_reasons(target)
+}
+
+/// Whether a model is one of OpenAI's own that reason: they refuse `stop`, and any `temperature` or `top_p` but the
+/// default (OpenAI, "Reasoning models" and "Chat completions").
+pub(crate) fn only_reasons(target: &str) -> bool {
+    let name = bare(target);
     let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
-    name.starts_with("gpt-oss")
-        || name.strip_prefix('o').is_some_and(digit)
-        || name.strip_prefix("gpt-").is_some_and(|rest| digit(rest) && !rest.starts_with(['3', '4']))
+    let is_gpt = |rest: &str| digit(rest) && !rest.starts_with(['3', '4']) && !rest.contains("-chat");
+    name.strip_prefix('o').is_some_and(digit) || name.strip_prefix("gpt-").is_some_and(is_gpt)
+}
+
+/// The name of the model, without all that hosts put in front.
+fn bare(target: &str) -> &str {
+    model(target).rsplit('/').next().unwrap_or_default()
 }
 
 /// Whether the limit of tokens is called `max_completion_tokens`. OpenAI's newer models refuse `max_tokens`, and many
@@ -57,6 +109,12 @@ pub(crate) fn limits_completion(target: &str) -> bool {
 /// Whether a stream has to be asked to tell its usage. Mistral tells it unasked, and refuses fields it does not know.
 pub(crate) fn has_to_be_asked_for_usage(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral
+}
+
+/// How many sequences to stop at are taken: four in OpenAI's dialect, sixteen by DeepSeek (their pages on chat
+/// completions).
+pub(crate) fn most_stops(target: &str) -> usize {
+    if Provider::named(target) == Provider::DeepSeek { 16 } else { 4 }
 }
 
 #[cfg(test)]
@@ -73,9 +131,31 @@ mod tests {
             ("anthropic/claude-sonnet-4-5", Thought::Budget),
             ("anthropic/claude-opus-4-6", Thought::Effort),
             ("anthropic/claude-sonnet-5", Thought::Effort),
+            ("bedrock/anthropic.claude-opus-4-5-20251101-v1:0", Thought::Budget),
+            ("vertex/claude-opus-4-1@20250805", Thought::Budget),
+            ("anthropic/claude", Thought::Effort),
             ("deepseek/deepseek-chat", Thought::None),
         ] {
             assert_eq!(thought(target), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn what_a_model_takes_goes_by_its_generation() {
+        for (target, expected, prefill) in [
+            ("anthropic/claude-2.1", Sampling::Both, true),
+            ("anthropic/claude-3-5-sonnet-20241022", Sampling::Both, true),
+            ("anthropic/claude-sonnet-4-20250514", Sampling::Both, true),
+            ("anthropic/claude-opus-4-0", Sampling::Both, true),
+            ("anthropic/claude-opus-4-1-20250805", Sampling::One, true),
+            ("openrouter/anthropic/claude-sonnet-4.5", Sampling::One, true),
+            ("anthropic/claude-sonnet-4-6", Sampling::One, false),
+            ("anthropic/claude-opus-4-7", Sampling::None, false),
+            ("anthropic/claude-sonnet-5", Sampling::None, false),
+            ("anthropic/claude-latest", Sampling::None, false),
+            ("deepseek/deepseek-chat", Sampling::Both, true),
+        ] {
+            assert_eq!((sampling(target), takes_prefill(target)), (expected, prefill), "{target}");
         }
     }
 
@@ -87,5 +167,6 @@ mod tests {
         for target in ["openai/gpt-4o", "openai/gpt-3.5-turbo", "deepseek/deepseek-chat", "x/olmo", ""] {
             assert!(!takes_effort(target), "{target}");
         }
+        assert!(!only_reasons("groq/openai/gpt-oss-120b") && !takes_effort("openai/gpt-5-chat-latest"));
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Block {
     pub(super) input: Option<Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_use_id: Option<String>,
+    #[serde(skip_serializing)]
+    pub(super) is_error: Option<bool>,
     /// What a tool said. Of a type of its own, so that nothing can be nested without end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<Content<Said>>,

@@ -30,16 +30,17 @@
 //! |--|--|--|
 //! | `system`, `developer` messages | `system` | all of them, wherever they stood; back: one for each block |
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is left out |
-//! | `tool_calls` of an assistant | `tool_use` | ids and the text of arguments are kept |
-//! | `tool` messages, one after the other | one `user` message of `tool_result`s | back: a message each, first of all |
-//! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas as they were written |
+//! | messages of one role, one after the other | one message | back: each its own |
+//! | `tool_calls` of an assistant | `tool_use` | ids are kept where they can be, and the text of arguments is |
+//! | `tool` messages | `tool_result`s, before all else in the turn | back: a message each, first of all |
+//! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas as they were written; tools that were called and not declared are, and not to be called |
 //! | `tool_choice` auto, none, required, one | auto, none, any, tool | |
 //! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | |
-//! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) when absent |
-//! | `stop` | `stop_sequences` | |
-//! | `temperature` | `temperature` | 0 to 1 there |
-//! | `top_p`, `stream`, `model` | the same | |
-//! | `safety_identifier`, `user` | `metadata.user_id` | |
+//! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) when absent, and what the model can at most |
+//! | `stop` | `stop_sequences` | more than white space there, four at most here |
+//! | `temperature`, `top_p` | the same | 0 to 1 there, and what of them the model takes |
+//! | `stream`, `model` | the same | |
+//! | `safety_identifier`, `user` | `metadata.user_id` | where it is short and says nothing of who it is |
 //! | `stream_options.include_usage` | | messages always tell their usage; it is asked for of a chat, but of Mistral's, which tells it unasked |
 //! | `response_format` with a schema | `output_config.format` | |
 //! | `reasoning_effort` | `thinking`, `output_config.effort` | as the model of the target takes it, else left out |
@@ -54,7 +55,9 @@
 //! What would change its meaning is an [`Untranslatable`] that names the field: `n` above
 //! 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`, `response_format` without a schema, old
 //! `functions`, tools and files of the provider's own; on the other side `top_k`, `container`, `mcp_servers`, server
-//! tools, images in tool results. What only advises or keeps records (`seed`, `store`, `metadata`, `service_tier`,
+//! tools, images in tool results. So is what the target would refuse, and the caller's provider may take: no question,
+//! a call without its result, the beginning of an answer for a Claude from 4.6 on, stops for a model that reasons.
+//! What only advises or keeps records (`seed`, `store`, `metadata`, `service_tier`,
 //! `cache_control`, `is_error`, names of speakers) is left out, and so is what nobody knows.
 //!
 //! # Streams
@@ -74,6 +77,7 @@ mod chat_answer;
 mod chat_events;
 mod error;
 mod fields;
+mod ids;
 mod messages;
 mod messages_answer;
 mod messages_events;
@@ -107,7 +111,8 @@ pub struct MessagesToChat {
 
 impl ChatToMessages {
     /// The limit of tokens where the caller names none: what every model since Claude 3 can say. Chat needs no limit,
-    /// and messages do.
+    /// and messages do. More than is needed has its price: Anthropic counts it against the limit of output tokens a
+    /// minute until the answer has ended.
     pub const DEFAULT_MAX_TOKENS: u64 = 4096;
 
     /// For requests to `target` (`provider/model`), which settles how its model is told to think.
@@ -116,7 +121,8 @@ impl ChatToMessages {
         Self { target: target.into(), default_max_tokens: Self::DEFAULT_MAX_TOKENS }
     }
 
-    /// The limit of tokens where the caller names none; [4096](Self::DEFAULT_MAX_TOKENS) by default.
+    /// The limit of tokens where the caller names none; [4096](Self::DEFAULT_MAX_TOKENS) by default. Of a model that
+    /// is known to say less, what it can.
     #[must_use]
     pub fn default_max_tokens(self, tokens: u64) -> Self {
         Self { default_max_tokens: tokens, ..self }

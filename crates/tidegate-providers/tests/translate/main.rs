@@ -2,6 +2,7 @@
 
 mod answers;
 mod errors;
+mod refused;
 mod requests;
 mod round_trip;
 mod streams;
@@ -16,6 +17,11 @@ use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
 /// A target of which nothing is known.
 const SOMEBODY: &str = "somebody/some-model";
+
+/// The shortest conversation.
+fn hello() -> Value {
+    serde_json::json!([{"role": "user", "content": "Ebb?"}])
+}
 
 fn translate(translator: &dyn Translate, body: &Value) -> Result<Translation, Untranslatable> {
     let mut head = http::Request::new(()).into_parts().0;
@@ -37,7 +43,7 @@ fn to_chat(body_: &Value) -> Value {
 /// Who translates the answer for a caller of chat that wants to know the usage.
 fn for_chat() -> Box<dyn Interpret> {
     let asked =
-        serde_json::json!({"messages": [], "stream": true, "stream_options": {"include_usage": true}});
+        serde_json::json!({"messages": hello(), "stream": true, "stream_options": {"include_usage": true}});
     translate(&ChatToMessages::new("anthropic/claude"), &asked).unwrap().answer
 }
 
@@ -47,7 +53,7 @@ fn for_messages() -> Box<dyn Interpret> {
 }
 
 fn for_messages_of(target: &str) -> Box<dyn Interpret> {
-    let asked = serde_json::json!({"messages": [], "max_tokens": 9, "stream": true});
+    let asked = serde_json::json!({"messages": hello(), "max_tokens": 9, "stream": true});
     translate(&MessagesToChat::new(target), &asked).unwrap().answer
 }
 

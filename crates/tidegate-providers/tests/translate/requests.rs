@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tidegate_core::Translate;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
-use super::{SOMEBODY, body, to_chat, to_messages, translate};
+use super::{SOMEBODY, body, hello, to_chat, to_messages, translate};
 
 #[test]
 fn a_whole_conversation_with_tools_is_asked_of_messages() {
@@ -61,8 +61,8 @@ fn a_whole_conversation_with_tools_is_asked_of_messages() {
                 {"role": "user", "content": [
                     {"type": "tool_result", "tool_use_id": "c1", "content": "at six"},
                     {"type": "tool_result", "tool_use_id": "c2", "content": [{"type": "text", "text": "noon"}]},
+                    {"type": "text", "text": "So?"},
                 ]},
-                {"role": "user", "content": [{"type": "text", "text": "So?"}]},
             ],
         })
     );
@@ -120,7 +120,7 @@ fn a_whole_conversation_with_tools_is_asked_of_a_chat() {
 /// Schemas and arguments are read by models: their order is a part of them.
 #[test]
 fn schemas_and_arguments_pass_as_they_were_written() {
-    let chat = r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"z\":1.0, \"a\":[]}"}}]}],
+    let chat = r#"{"messages":[{"role":"user","content":"?"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"z\":1.0, \"a\":[]}"}}]},{"role":"tool","tool_call_id":"c","content":"7"}],
         "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","b":1e2,"a":0}}}]}"#;
     let mut head = http::Request::new(()).into_parts().0;
     let translation = ChatToMessages::new(SOMEBODY).request(&mut head, chat.as_bytes()).unwrap();
@@ -142,11 +142,11 @@ fn each_choice_of_tools_has_its_counterpart_in_both_directions() {
         (json!("required"), json!({"type": "any"})),
         (json!({"type": "function", "function": {"name": "f"}}), json!({"type": "tool", "name": "f"})),
     ] {
-        let asked = json!({"messages": [], "max_tokens": 1, "tools": [tool], "tool_choice": chat});
+        let asked = json!({"messages": hello(), "max_tokens": 1, "tools": [tool], "tool_choice": chat});
         let translated = to_messages(&asked);
         assert_eq!(translated["tool_choice"], messages);
         assert_eq!(to_chat(&translated), asked);
-        let bare = json!({"messages": [], "tool_choice": chat, "parallel_tool_calls": false});
+        let bare = json!({"messages": hello(), "tool_choice": chat, "parallel_tool_calls": false});
         assert_eq!(to_messages(&bare).get("tool_choice"), None, "there is nothing to choose from");
     }
 }
@@ -155,7 +155,7 @@ fn each_choice_of_tools_has_its_counterpart_in_both_directions() {
 fn what_a_chat_asks_for_and_messages_have_not_is_refused_by_its_name() {
     let messages = |message: Value| json!({"messages": [message]});
     let part = |part: Value| messages(json!({"role": "user", "content": [part]}));
-    let with = |name: &str, value: Value| json!({"messages": [], name: value});
+    let with = |name: &str, value: Value| json!({"messages": hello(), name: value});
     for (field, body) in [
         ("n", with("n", json!(2))),
         ("logprobs", with("logprobs", json!(true))),
@@ -210,7 +210,7 @@ fn what_a_chat_asks_for_and_messages_have_not_is_refused_by_its_name() {
 fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
     let messages = |message: Value| json!({"messages": [message]});
     let block = |block: Value| messages(json!({"role": "user", "content": [block]}));
-    let with = |name: &str, value: Value| json!({"messages": [], name: value});
+    let with = |name: &str, value: Value| json!({"messages": hello(), name: value});
     let image = json!([{"type": "image", "source": {"type": "url", "url": "secret"}}]);
     for (field, body) in [
         ("top_k", with("top_k", json!(5))),
@@ -249,15 +249,14 @@ fn refuses(translator: &dyn Translate, field: &str, body: &Value) {
 
 #[test]
 fn thinking_is_asked_for_as_the_model_takes_it() {
-    let chat =
-        |effort: &str, limit: Value| json!({"messages": [], "reasoning_effort": effort, "max_tokens": limit});
+    let chat = |effort: &str, limit: Value| json!({"messages": hello(), "reasoning_effort": effort, "max_tokens": limit});
     let ask = |target: &str, chat: &Value| body(translate(&ChatToMessages::new(target), chat));
     let budgeted = ask("anthropic/claude-sonnet-4-5", &chat("medium", Value::Null));
     assert_eq!(budgeted["thinking"], json!({"type": "enabled", "budget_tokens": 4096}));
     assert_eq!(budgeted["max_tokens"], 8192, "the limit is for thoughts and words together");
-    let tight = ask("anthropic/claude-sonnet-4-5", &chat("high", json!(2000)));
-    assert_eq!((&tight["thinking"]["budget_tokens"], &tight["max_tokens"]), (&1999.into(), &2000.into()));
-    assert_eq!(ask("anthropic/claude-sonnet-4-5", &chat("high", json!(1000))).get("thinking"), None);
+    let tight = ask("anthropic/claude-sonnet-4-5", &chat("high", json!(3000)));
+    assert_eq!((&tight["thinking"]["budget_tokens"], &tight["max_tokens"]), (&1500.into(), &3000.into()));
+    assert_eq!(ask("anthropic/claude-sonnet-4-5", &chat("high", json!(2047))).get("thinking"), None);
     let adaptive = ask("anthropic/claude-opus-4-7", &chat("low", json!(50)));
     assert_eq!(
         (&adaptive["thinking"], &adaptive["output_config"]),
@@ -275,8 +274,7 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
     ]);
     assert_eq!(ask("anthropic/claude-sonnet-4-5", &middle).get("thinking"), None);
 
-    let thinking =
-        json!({"messages": [], "max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 5000}});
+    let thinking = json!({"messages": hello(), "max_tokens": 9000, "thinking": {"type": "enabled", "budget_tokens": 5000}});
     let of = |target: &str| body(translate(&MessagesToChat::new(target), &thinking));
     assert_eq!(of("openai/gpt-5")["reasoning_effort"], "medium");
     assert_eq!(of("openai/gpt-5")["max_completion_tokens"], 9000);
@@ -289,7 +287,7 @@ fn a_schema_for_the_answer_passes_in_both_directions() {
     let schema = json!({"type": "object", "properties": {"at": {"type": "string"}}});
     let format =
         json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
-    let asked = json!({"messages": [], "max_tokens": 1, "response_format": format});
+    let asked = json!({"messages": hello(), "max_tokens": 1, "response_format": format});
     let messages = to_messages(&asked);
     assert_eq!(messages["output_config"], json!({"format": {"type": "json_schema", "schema": schema}}));
     assert_eq!(to_chat(&messages), asked);
@@ -319,7 +317,9 @@ fn headers_for_the_other_provider_stay_and_no_compression_is_asked_for() {
         .unwrap()
         .into_parts()
         .0;
-    ChatToMessages::new(SOMEBODY).request(&mut head, b"{\"messages\":[]}").unwrap();
+    ChatToMessages::new(SOMEBODY)
+        .request(&mut head, br#"{"messages":[{"role":"user","content":"Ebb?"}]}"#)
+        .unwrap();
     let names: Vec<_> =
         head.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     for expected in
@@ -328,7 +328,9 @@ fn headers_for_the_other_provider_stay_and_no_compression_is_asked_for() {
         assert!(names.contains(&expected), "{names:?}");
     }
     assert_eq!(names.len(), 3);
-    MessagesToChat::new(SOMEBODY).request(&mut head, b"{\"messages\":[]}").unwrap();
+    MessagesToChat::new(SOMEBODY)
+        .request(&mut head, br#"{"messages":[{"role":"user","content":"Ebb?"}]}"#)
+        .unwrap();
     assert!(!head.headers.contains_key("anthropic-version"));
 }
 
@@ -349,7 +351,7 @@ fn depth_without_end_is_refused() {
 
 #[test]
 fn the_usage_of_a_stream_is_asked_for_unless_it_is_told_unasked() {
-    let asked = json!({"messages": [], "stream": true});
+    let asked = json!({"messages": hello(), "stream": true});
     let of = |target: &str| body(translate(&MessagesToChat::new(target), &asked));
     assert_eq!(of("openai/gpt-4o")["stream_options"], json!({"include_usage": true}));
     assert_eq!(of("mistral/mistral-large").get("stream_options"), None);

@@ -63,35 +63,96 @@ fn assistant() -> impl Strategy<Value = Value> {
     )
 }
 
+/// Turns that alternate, with tools for all that is called, each call with a name of its own.
+fn conversation() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
+    let turns = prop::collection::vec(prop_oneof![user(), assistant()], 0..8);
+    (user(), turns).prop_map(|(first, turns)| {
+        let (mut messages, mut tools): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+        for (at, turn) in std::iter::once(first).chain(turns).enumerate() {
+            let mut turn = turn.as_array().unwrap().clone();
+            if messages.last().is_some_and(|before| before["role"] == turn[0]["role"]) {
+                continue;
+            }
+            for message in &mut turn {
+                for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
+                    call["id"] = format!("{at}_{}", call["id"].as_str().unwrap()).into();
+                    let schema = json!({"type": "object"});
+                    tools.push(json!({"type": "function", "function":
+                        {"name": call["function"]["name"], "parameters": schema}}));
+                }
+                if let Some(id) = message["tool_call_id"].as_str() {
+                    message["tool_call_id"] = format!("{at}_{id}").into();
+                }
+                if message["tool_calls"].is_null() {
+                    message.as_object_mut().unwrap().remove("tool_calls");
+                }
+            }
+            messages.extend(turn);
+        }
+        (messages, tools)
+    })
+}
+
 fn request() -> impl Strategy<Value = Value> {
     let settings = (
         prop::collection::vec(text(), 0..3),
         prop::option::of((0..=100u8).prop_map(|percent| f64::from(percent) / 100.0)),
         prop::option::of(prop::collection::vec(text(), 1..3)),
         any::<bool>(),
-        any::<u32>(),
+        1..u32::MAX,
         prop::option::of(text()),
     );
-    let turns = prop::collection::vec(prop_oneof![user(), assistant()], 0..6);
-    (settings, turns).prop_map(|((system, temperature, stop, stream, limit, who), turns)| {
-        let system = system.into_iter().map(|text| json!({"role": "system", "content": text}));
-        let turns = turns.into_iter().flat_map(|turn| turn.as_array().unwrap().clone());
-        let mut request =
-            json!({"model": "m", "max_tokens": limit, "messages": system.chain(turns).collect::<Vec<_>>()});
-        let mut set = |name: &str, value: Value| {
-            if !value.is_null() {
-                request[name] = value;
+    (settings, conversation()).prop_map(
+        |((system, temperature, stop, stream, limit, who), (spoken, tools))| {
+            let system = system.into_iter().map(|text| json!({"role": "system", "content": text}));
+            let messages: Vec<_> = system.chain(spoken).collect();
+            let mut request = json!({"model": "m", "max_tokens": limit, "messages": messages});
+            let mut set = |name: &str, value: Value| {
+                if !value.is_null() {
+                    request[name] = value;
+                }
+            };
+            set("temperature", json!(temperature));
+            set("stop", json!(stop));
+            set("user", json!(who));
+            set("tools", if tools.is_empty() { Value::Null } else { tools.into() });
+            if stream {
+                set("stream", json!(true));
+                set("stream_options", json!({"include_usage": true}));
             }
+            request
+        },
+    )
+}
+
+/// All that was said, by whom, and which result goes with which call: in this order, wherever messages begin and end.
+fn said(chat: &Value) -> Vec<String> {
+    let (mut said, mut open, mut calls) = (Vec::new(), Vec::new(), 0);
+    for message in chat["messages"].as_array().unwrap() {
+        let role = message["role"].as_str().unwrap();
+        let texts = match &message["content"] {
+            Value::String(text) => vec![text.as_str()],
+            Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+            _ => Vec::new(),
         };
-        set("temperature", json!(temperature));
-        set("stop", json!(stop));
-        set("user", json!(who));
-        if stream {
-            set("stream", json!(true));
-            set("stream_options", json!({"include_usage": true}));
+        if let Some(id) = message["tool_call_id"].as_str() {
+            // The first call of this name that has no result yet.
+            let at = open.iter().position(|(called, _)| *called == id).unwrap();
+            let (_, number): (&str, u32) = open.remove(at);
+            said.push(format!("result of {number}: {texts:?}"));
+            continue;
         }
-        request
-    })
+        let blanks = |text: &&str| !text.trim().is_empty() && *text != "(The assistant speaks first.)";
+        said.extend(texts.into_iter().filter(blanks).map(|text| format!("{role}: {text:?}")));
+        for call in message["tool_calls"].as_array().into_iter().flatten() {
+            said.push(format!("call of {}", call["function"]));
+            open.push((call["id"].as_str().unwrap(), calls));
+            calls += 1;
+        }
+    }
+    // The system has a place of its own there.
+    said.sort_by_key(|text| !text.starts_with("system: "));
+    said
 }
 
 proptest! {
@@ -104,5 +165,15 @@ proptest! {
     fn a_request_that_went_to_a_chat_and_back_asks_for_the_same(chat in request()) {
         let messages = to_messages(chat.to_string().as_bytes());
         prop_assert_eq!(read(&to_messages(&to_chat(&messages))), read(&messages));
+    }
+
+    /// In whatever order it was said, with blank messages and calls that are named alike.
+    #[test]
+    fn nothing_that_was_said_gets_lost_on_the_way_and_back(spoken in super::refused::spoken()) {
+        let chat = json!({"messages": spoken});
+        let mut head = http::Request::new(()).into_parts().0;
+        if let Ok(there) = ChatToMessages::new(SOMEBODY).request(&mut head, chat.to_string().as_bytes()) {
+            prop_assert_eq!(said(&read(&to_chat(&there.body))), said(&chat));
+        }
     }
 }

@@ -6,7 +6,7 @@ use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 use tidegate_providers::translate::MessagesToChat;
 
-use super::{fixture, for_chat, for_messages, for_messages_of, stream, told, translate};
+use super::{fixture, for_chat, for_messages, for_messages_of, hello, stream, told, translate};
 
 /// A stream of one dialect, and who has to hear it in the other.
 struct Case {
@@ -209,7 +209,7 @@ fn thinking_and_pings_are_told() {
 #[test]
 fn thoughts_can_be_kept_from_a_caller_who_would_send_them_elsewhere() {
     let translator = MessagesToChat::new("deepseek/deepseek-reasoner").keep_thoughts(true);
-    let answer = || translate(&translator, &json!({"messages": [], "stream": true})).unwrap().answer;
+    let answer = || translate(&translator, &json!({"messages": hello(), "stream": true})).unwrap().answer;
     let text = stream(answer(), &fixture("streams/deepseek_reasoning.sse"), &[]);
     assert!(!text.contains("thinking") && text.contains("Ebb") && text.contains("event: ping"), "{text}");
     let body =
@@ -234,7 +234,7 @@ fn p21_no_end_is_made_up() {
 
 #[test]
 fn usage_is_told_to_a_chat_only_if_asked_for() {
-    let asked = json!({"messages": [], "stream": true});
+    let asked = json!({"messages": hello(), "stream": true});
     let mut head = http::Request::new(()).into_parts().0;
     let translator = tidegate_providers::translate::ChatToMessages::new("anthropic/claude");
     let answer = tidegate_core::Translate::request(&translator, &mut head, asked.to_string().as_bytes())

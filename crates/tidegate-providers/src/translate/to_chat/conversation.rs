@@ -1,14 +1,18 @@
 //! What was said, message by message.
 
+use std::collections::BTreeMap;
+
 use tidegate_core::Untranslatable;
 
 use super::super::chat::{File, ImageUrl, Message, Part, ToolCall};
 use super::super::fields::{Content, foreign, malformed};
+use super::super::ids::Ids;
 use super::super::messages::{self, Block, Source};
 
 pub(super) fn conversation(
     system: Option<Content<Block>>,
     spoken: Vec<messages::Message>,
+    ids: Ids,
 ) -> Result<Vec<Message>, Untranslatable> {
     let mut messages = Vec::new();
     let texts = match system {
@@ -22,25 +26,43 @@ pub(super) fn conversation(
     // One for each block: not everybody takes a message of the system in parts.
     let said = |text| Message { content: Some(Content::Text(text)), ..Message::of("system") };
     messages.extend(texts.into_iter().filter(|text| !text.is_empty()).map(said));
+    let mut names = Names { ids, known: BTreeMap::new() };
+    let before = messages.len();
     for message in spoken {
         match (&*message.role, message.content) {
             (role @ ("user" | "assistant" | "system"), Content::Text(text)) => {
                 messages.push(Message { content: Some(Content::Text(text)), ..Message::of(role) });
             }
-            ("user", Content::Parts(blocks)) => user(blocks, &mut messages)?,
-            ("assistant", Content::Parts(blocks)) => messages.extend(assistant(blocks)?),
+            ("user", Content::Parts(blocks)) => user(blocks, &mut names, &mut messages)?,
+            ("assistant", Content::Parts(blocks)) => messages.extend(assistant(blocks, &mut names)?),
             _ => return Err(foreign("messages[].role")),
         }
     }
-    Ok(messages)
+    match messages.len() > before {
+        true => Ok(messages),
+        false => Err(Untranslatable::new("messages", "ends with nothing to answer")),
+    }
+}
+
+/// How each call is named for the target, and its result likewise.
+struct Names {
+    ids: Ids,
+    known: BTreeMap<String, String>,
+}
+
+impl Names {
+    fn of(&mut self, id: String) -> String {
+        let Self { ids, known } = self;
+        known.entry(id).or_insert_with_key(|id| ids.name(id)).clone()
+    }
 }
 
 /// What tools said is a message each, and before everything else: it answers the message before.
-fn user(blocks: Vec<Block>, messages: &mut Vec<Message>) -> Result<(), Untranslatable> {
+fn user(blocks: Vec<Block>, names: &mut Names, messages: &mut Vec<Message>) -> Result<(), Untranslatable> {
     let mut parts = Vec::new();
     for block in blocks {
         match &*block.kind {
-            "tool_result" => messages.push(tool_result(block)?),
+            "tool_result" => messages.push(tool_result(block, names)?),
             "text" => {
                 parts.push(Part::text(block.text.ok_or_else(|| malformed("messages[].content[].text"))?))
             }
@@ -90,8 +112,10 @@ fn document(block: Block) -> Result<Part, Untranslatable> {
     .ok_or_else(|| foreign("messages[].content[].source.type"))
 }
 
-fn tool_result(block: Block) -> Result<Message, Untranslatable> {
+fn tool_result(block: Block, names: &mut Names) -> Result<Message, Untranslatable> {
     let content = match block.content {
+        // What failed without a word is told as much.
+        None if block.is_error == Some(true) => Content::Text("error".to_owned()),
         None => Content::Text(String::new()),
         Some(Content::Text(text)) => Content::Text(text),
         Some(Content::Parts(said)) => {
@@ -105,18 +129,18 @@ fn tool_result(block: Block) -> Result<Message, Untranslatable> {
         }
     };
     let id = block.tool_use_id.ok_or_else(|| malformed("messages[].content[].tool_use_id"))?;
-    Ok(Message { content: Some(content), tool_call_id: Some(id), ..Message::of("tool") })
+    Ok(Message { content: Some(content), tool_call_id: Some(names.of(id)), ..Message::of("tool") })
 }
 
 /// Thoughts stay here: they are signed for the one who had them.
-fn assistant(blocks: Vec<Block>) -> Result<Option<Message>, Untranslatable> {
+fn assistant(blocks: Vec<Block>, names: &mut Names) -> Result<Option<Message>, Untranslatable> {
     let (mut texts, mut calls) = (Vec::new(), Vec::new());
     for block in blocks {
         match &*block.kind {
             "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
             "tool_use" => match (block.id, block.name, block.input) {
                 (Some(id), Some(name), Some(input)) => {
-                    calls.push(ToolCall::new(id, name, input.get().to_owned()));
+                    calls.push(ToolCall::new(names.of(id), name, input.get().to_owned()));
                 }
                 _ => return Err(malformed("messages[].content[].input")),
             },

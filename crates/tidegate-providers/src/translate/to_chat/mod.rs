@@ -1,4 +1,17 @@
 //! A request for Anthropic's messages, as one for a chat completion.
+//!
+//! What is answered with a 400 though Anthropic takes it is put right where it only advises, and refused where it would
+//! mean something else:
+//!
+//! | in messages | here | who says so |
+//! |--|--|--|
+//! | `max_tokens` above what the model can | what it can | OpenAI: "max_tokens is too large" |
+//! | `temperature`, `top_p` for OpenAI's models that reason | left out | OpenAI: "Only the default (1) value is supported" |
+//! | `stop_sequences` for these | refused | OpenAI, "Chat completions": not with reasoning models |
+//! | more than 4 `stop_sequences` (DeepSeek: 16) | refused | OpenAI, DeepSeek, "Chat completions" |
+//! | `metadata.user_id` above 64 characters, or for Mistral | left out | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
+//! | ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
+//! | no message | refused | OpenAI: "[] is too short" |
 
 mod conversation;
 
@@ -10,17 +23,21 @@ use tidegate_core::Untranslatable;
 use self::conversation::conversation;
 use super::chat::{Function, JsonSchema, Message, ResponseFormat, StreamOptions, Tool};
 use super::fields::{Content, Fields, Raw, Refused, foreign, malformed};
+use super::ids::Ids;
 use super::messages::{self, Block, Metadata, OutputConfig, Thinking, ToolChoice};
-use crate::models::{has_to_be_asked_for_usage, limits_completion, takes_effort};
+use crate::Provider;
+use crate::models::{
+    has_to_be_asked_for_usage, limits_completion, most_stops, most_tokens, only_reasons, takes_effort,
+};
 
 #[derive(Serialize)]
 struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_tokens: Option<Raw>,
+    max_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_completion_tokens: Option<Raw>,
+    max_completion_tokens: Option<u64>,
     messages: Vec<Message>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool>,
@@ -29,7 +46,7 @@ struct Request {
     #[serde(skip_serializing_if = "Option::is_none")]
     parallel_tool_calls: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stop: Option<Raw>,
+    stop: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<Raw>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,23 +86,26 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
     let thinking: Option<Thinking> = fields.take("thinking")?;
     let effort = effort(config.effort, thinking).filter(|_| takes_effort(target));
     let stream: Option<bool> = fields.take("stream")?;
-    let limit = fields.raw("max_tokens");
+    let limit: Option<u64> = fields.take("max_tokens")?;
+    let limit = limit.map(|limit| limit.min(most_tokens(target).unwrap_or(u64::MAX)));
     let (max_tokens, max_completion_tokens) =
         if limits_completion(target) { (None, limit) } else { (limit, None) };
     let metadata: Option<Metadata> = fields.take("metadata")?;
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
+    let is_mistral = Provider::named(target) == Provider::Mistral;
+    let user = metadata.and_then(|metadata| metadata.user_id);
     let request = Request {
         model: fields.raw("model"),
         max_tokens,
         max_completion_tokens,
-        messages: conversation(system, spoken)?,
+        messages: conversation(system, spoken, Ids::of_chat(is_mistral))?,
         tools,
         tool_choice: choice.map(tool_choice).transpose()?,
         parallel_tool_calls: is_single.then_some(false),
-        stop: fields.raw("stop_sequences"),
-        temperature: fields.raw("temperature"),
-        top_p: fields.raw("top_p"),
-        user: metadata.and_then(|metadata| metadata.user_id),
+        stop: stop(fields.take("stop_sequences")?, target)?,
+        temperature: fields.raw("temperature").filter(|_| !only_reasons(target)),
+        top_p: fields.raw("top_p").filter(|_| !only_reasons(target)),
+        user: user.filter(|user| !is_mistral && user.chars().count() <= 64),
         stream,
         // A message always tells what it cost.
         stream_options: (stream == Some(true) && has_to_be_asked_for_usage(target))
@@ -94,6 +114,18 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         response_format: config.format.map(response_format).transpose()?,
     };
     serde_json::to_vec(&request).map(Bytes::from).map_err(|_| malformed("body"))
+}
+
+fn stop(stops: Option<Vec<String>>, target: &str) -> Result<Option<Vec<String>>, Untranslatable> {
+    let stops = stops.unwrap_or_default();
+    match stops.len() {
+        0 => Ok(None),
+        _ if only_reasons(target) => Err(foreign("stop_sequences")),
+        count if count > most_stops(target) => {
+            Err(Untranslatable::new("stop_sequences", "are more than the target takes"))
+        }
+        _ => Ok(Some(stops)),
+    }
 }
 
 fn tools(tools: Vec<messages::Tool>) -> Result<Vec<Tool>, Untranslatable> {

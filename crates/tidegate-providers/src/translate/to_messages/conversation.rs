@@ -5,48 +5,38 @@ use tidegate_core::Untranslatable;
 use super::super::chat::{self, Part};
 use super::super::fields::{Content, foreign, malformed, raw};
 use super::super::messages::{Block, Message, Said, Source};
+use super::turns::Turns;
 
 impl Message {
     /// Whether it answers a call of tools.
     pub(super) fn holds_tool_results(&self) -> bool {
         matches!(&self.content, Content::Parts(blocks) if blocks.iter().any(|block| block.kind == "tool_result"))
     }
+
+    /// The tools that are called in it.
+    pub(super) fn called(&self) -> impl Iterator<Item = &str> {
+        let blocks = if let Content::Parts(blocks) = &self.content { &blocks[..] } else { &[] };
+        blocks.iter().filter(|block| block.kind == "tool_use").filter_map(|block| block.name.as_deref())
+    }
 }
 
 /// What was said, and before it all that the system had to say: there is one place for that here.
 pub(super) fn conversation(spoken: Vec<chat::Message>) -> Result<(Vec<Block>, Vec<Message>), Untranslatable> {
-    let (mut system, mut messages): (Vec<Block>, Vec<Message>) = (Vec::new(), Vec::new());
-    let mut answers_tools = false;
+    let (mut system, mut turns) = (Vec::new(), Turns::new());
     for message in spoken {
-        let is_of_tool = message.role == "tool";
-        let role = match &*message.role {
-            "system" | "developer" => {
-                system.extend(texts(message.content)?.into_iter().map(Block::text));
-                continue;
-            }
-            "user" | "tool" => "user",
-            "assistant" => "assistant",
+        match &*message.role {
+            "system" | "developer" => system.extend(texts(message.content)?.into_iter().map(Block::text)),
+            "user" => turns.ask(user(message.content)?),
+            "assistant" => turns.reply(assistant(message)?)?,
+            "tool" => turns.answer(tool_result(message)?)?,
             _ => return Err(foreign("messages[].role")),
-        };
-        let blocks = match role {
-            _ if is_of_tool => vec![tool_result(message)?],
-            "user" => user(message.content)?,
-            _ => assistant(message)?,
-        };
-        match messages.last_mut() {
-            Some(Message { content: Content::Parts(results), .. }) if is_of_tool && answers_tools => {
-                results.extend(blocks);
-            }
-            // There must be something in a message, and there was nothing.
-            _ if blocks.is_empty() => {}
-            _ => messages.push(Message { role: role.to_owned(), content: Content::Parts(blocks) }),
         }
-        answers_tools = is_of_tool;
     }
-    Ok((system, messages))
+    Ok((system, turns.end()?))
 }
 
-/// Where nothing but text can stand. Blocks without text are refused over there.
+/// Where nothing but text can stand. Anthropic refuses blocks without text ("text content blocks must contain
+/// non-whitespace text").
 fn texts(content: Option<Content<Part>>) -> Result<Vec<String>, Untranslatable> {
     let texts = match content {
         None => Vec::new(),
@@ -84,10 +74,16 @@ fn user(content: Option<Content<Part>>) -> Result<Vec<Block>, Untranslatable> {
     Ok(blocks)
 }
 
+/// The pictures that Anthropic takes ("Vision").
+const PICTURES: [&str; 4] = ["image/jpeg", "image/png", "image/gif", "image/webp"];
+
 /// `data:image/png;base64,...`, taken apart.
 fn data_url(url: &str) -> Option<Source> {
     let (media, data) = url.strip_prefix("data:")?.split_once(',')?;
-    let media = media.strip_suffix(";base64")?.split(';').next()?;
+    let media = match media.strip_suffix(";base64")?.split(';').next()? {
+        "image/jpg" => "image/jpeg",
+        media => media,
+    };
     let (media_type, data) = (Some(media.to_owned()), Some(data.to_owned()));
     Some(Source { kind: "base64".to_owned(), media_type, data, url: None })
 }
@@ -97,6 +93,9 @@ fn image(url: &str) -> Result<Block, Untranslatable> {
         true => data_url(url).ok_or_else(|| malformed("messages[].content[].image_url.url"))?,
         false => Source { kind: "url".to_owned(), url: Some(url.to_owned()), ..Source::default() },
     };
+    if source.media_type.as_deref().is_some_and(|media| !PICTURES.contains(&media)) {
+        return Err(foreign("messages[].content[].image_url.url"));
+    }
     Ok(Block { source: Some(source), ..Block::of("image") })
 }
 
@@ -138,7 +137,8 @@ fn assistant(message: chat::Message) -> Result<Vec<Block>, Untranslatable> {
 
 fn tool_result(message: chat::Message) -> Result<Block, Untranslatable> {
     let content = match message.content {
-        Some(Content::Text(text)) => Some(Content::Text(text)),
+        // A tool may have nothing to say.
+        Some(Content::Text(text)) => Some(text).filter(|text| !text.trim().is_empty()).map(Content::Text),
         other => {
             let said = |text| Said { kind: "text".to_owned(), text: Some(text) };
             Some(texts(other)?.into_iter().map(said).collect())
