@@ -82,4 +82,5 @@ pub use event::Event;
 pub(crate) use event::is_cut;
 pub(crate) use reading::{End, Trouble};
 pub use scanner::Scanner;
+pub(crate) use scanner::is_whole;
 pub use sse::SseFramer;

@@ -149,7 +149,7 @@ impl Scan for Scanner {
         if let Framer::Sse(framer) = &mut self.framer {
             // The last event may lack its empty line. One that was cut in the middle is not an event.
             framer.finish(|event| {
-                if event.data.trim_ascii() == DONE || walk(event.data, |_, _| {}) {
+                if is_whole(event.data) {
                     reader.take(event);
                 }
             });
@@ -166,6 +166,11 @@ impl Scan for Scanner {
     fn state(&self) -> &StreamState {
         &self.reader.state
     }
+}
+
+/// Whether the data of an event without an empty line after it is all of it.
+pub(crate) fn is_whole(data: &[u8]) -> bool {
+    data.trim_ascii() == DONE || walk(data, |_, _| {})
 }
 
 impl Reader {

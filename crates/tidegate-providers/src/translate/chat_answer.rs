@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::fields::Raw;
+use super::mend;
 use super::messages::Block;
 use super::words::{Cost, finish_reason};
 
@@ -22,7 +23,7 @@ struct Answer {
 
 /// `None` if `body` is no answer. `created` is in seconds since 1970.
 pub(super) fn read(body: &[u8], created: u64) -> Option<Value> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: Answer = serde_json::from_str(&mend::text(body)).ok()?;
     let (mut text, mut thoughts, mut calls) = (None::<String>, None::<String>, Vec::new());
     for raw in answer.content {
         let Ok(block) = serde_json::from_str::<Block>(raw.get()) else { continue };

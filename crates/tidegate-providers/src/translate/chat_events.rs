@@ -6,6 +6,7 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 use tidegate_core::Failure;
 
+use super::mend;
 use super::reply::{Retell, too_much};
 use super::words::{Cost, finish_reason};
 use crate::stream::Event;
@@ -18,6 +19,7 @@ pub(super) struct ChatEvents {
     created: u64,
     id: Value,
     model: Value,
+    has_begun: bool,
     cost: Cost,
     /// The tools that are being called: the number of the block, and what is known of the call.
     calls: BTreeMap<u64, Call>,
@@ -30,8 +32,11 @@ struct Call {
     has_arguments: bool,
 }
 
-/// Nobody calls as many tools at once.
-const MAX_CALLS: usize = 1024;
+/// Nobody calls as many tools.
+const MAX_CALLS: u64 = 1024;
+
+/// No name of a message or a model is as long, and each chunk repeats them.
+const MAX_NAME: usize = 256;
 
 impl ChatEvents {
     pub(super) fn new(wants_usage: bool) -> Self {
@@ -62,14 +67,14 @@ impl ChatEvents {
             Some("text") => self.say("content", &block["text"], out),
             Some("thinking") => self.say("reasoning_content", &block["thinking"], out),
             Some("tool_use") => {
-                if self.calls.len() >= MAX_CALLS {
+                if self.next >= MAX_CALLS {
                     return Err(too_much("tool_calls"));
                 }
+                self.end_block(index(event), out);
                 let number = self.next;
                 self.next += 1;
-                let function = json!({"name": block["name"], "arguments": ""});
-                let call =
-                    json!({"index": number, "id": block["id"], "type": "function", "function": function});
+                let function = json!({"name": word(&block["name"]), "arguments": ""});
+                let call = json!({"index": number, "id": word(&block["id"]), "type": "function", "function": function});
                 self.choice(json!({"tool_calls": [call]}), None, out);
                 // Usually empty, and followed by pieces; but it may be all there is.
                 let whole = block["input"].as_object().filter(|input| !input.is_empty());
@@ -81,6 +86,20 @@ impl ChatEvents {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A call without arguments is one with none, in JSON.
+    fn end_block(&mut self, block: u64, out: &mut BytesMut) {
+        if let Some(Call { number, has_arguments: false }) = self.calls.remove(&block) {
+            self.argue(number, "{}", out);
+        }
+    }
+
+    /// What was not said to have ended does so now.
+    fn end_blocks(&mut self, out: &mut BytesMut) {
+        while let Some((&block, _)) = self.calls.first_key_value() {
+            self.end_block(block, out);
+        }
     }
 
     fn argue(&self, number: u64, arguments: &str, out: &mut BytesMut) {
@@ -122,44 +141,52 @@ impl Retell for ChatEvents {
     }
 
     fn hear(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure> {
-        let Ok(data) = serde_json::from_slice::<Value>(event.data) else { return Ok(()) };
+        let Ok(data) = serde_json::from_str::<Value>(&mend::text(event.data)) else { return Ok(()) };
         match data["type"].as_str().unwrap_or(event.name) {
             "ping" => self.ping(out),
-            "message_start" => {
+            "message_start" if !std::mem::replace(&mut self.has_begun, true) => {
                 let message = &data["message"];
-                (self.id, self.model) = (message["id"].clone(), message["model"].clone());
+                (self.id, self.model) = (name(&message["id"]), name(&message["model"]));
                 self.cost.hear_messages(&message["usage"]);
                 self.choice(json!({"role": "assistant", "content": ""}), None, out);
             }
             "content_block_start" => self.begin_block(&data, out)?,
             "content_block_delta" => self.go_on(&data, out),
-            "content_block_stop" => {
-                // A call without arguments is one with none, in JSON.
-                if let Some(Call { number, has_arguments: false }) = self.calls.remove(&index(&data)) {
-                    self.argue(number, "{}", out);
-                }
-            }
+            "content_block_stop" => self.end_block(index(&data), out),
             "message_delta" => {
                 self.cost.hear_messages(&data["usage"]);
                 if let Some(reason) = data["delta"]["stop_reason"].as_str() {
+                    self.end_blocks(out);
                     self.choice(json!({}), Some(finish_reason(reason)), out);
                 }
-            }
-            "message_stop" => {
-                if self.wants_usage {
-                    let mut last = self.chunk(json!([]));
-                    last["usage"] = self.cost.as_chat();
-                    write(&last, out);
-                }
-                out.put_slice(b"data: [DONE]\n\n");
             }
             _ => {}
         }
         Ok(())
     }
 
+    fn stop(&mut self, out: &mut BytesMut) {
+        self.end_blocks(out);
+        if self.wants_usage {
+            let mut last = self.chunk(json!([]));
+            last["usage"] = self.cost.as_chat();
+            write(&last, out);
+        }
+        out.put_slice(b"data: [DONE]\n\n");
+    }
+
     /// There is a terminator in that dialect: what has not come is not made up.
     fn end(&mut self, _: &mut BytesMut) {}
+}
+
+/// A name that is one.
+fn name(value: &Value) -> Value {
+    value.as_str().filter(|name| name.len() <= MAX_NAME).map_or(Value::Null, Value::from)
+}
+
+/// What has to be a word, whatever it is.
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 fn index(event: &Value) -> u64 {

@@ -8,6 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidegate_core::Untranslatable;
 
+use super::mend;
+
 /// JSON that passes as it was written: schemas, arguments, numbers.
 pub(super) type Raw = Box<RawValue>;
 
@@ -19,8 +21,10 @@ pub(super) struct Fields(BTreeMap<String, Raw>);
 
 impl Fields {
     pub(super) fn read(body: &[u8]) -> Result<Self, Untranslatable> {
-        let fields: Result<BTreeMap<String, Raw>, _> = serde_json::from_slice(body);
-        let mut fields = fields.map_err(|_| Untranslatable::new("body", "is not a JSON object"))?;
+        let none = |_| Untranslatable::new("body", "is not a JSON object");
+        let body = std::str::from_utf8(body).map_err(|_| none(()))?;
+        let fields: Result<BTreeMap<String, Raw>, _> = serde_json::from_str(&mend::escapes(body));
+        let mut fields = fields.map_err(|_| none(()))?;
         fields.retain(|_, raw| raw.get() != "null");
         Ok(Self(fields))
     }
@@ -84,5 +88,5 @@ impl<'de, P: DeserializeOwned> Deserialize<'de> for Content<P> {
 
 /// Text as JSON that passes as it is; `None` if it is not JSON.
 pub(super) fn raw(text: &str) -> Option<Raw> {
-    RawValue::from_string(text.to_owned()).ok()
+    RawValue::from_string(mend::escapes(text).into_owned()).ok()
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::fields::{Raw, raw};
+use super::mend;
 use super::messages::Block;
 use super::words::{Cost, stop_reason};
 
@@ -22,8 +23,8 @@ struct Answer<'a> {
 
 /// `None` if `body` is no answer, or calls a tool in a way that cannot be told. Thoughts may be kept back.
 pub(super) fn read(body: &[u8], keeps_thoughts: bool) -> Option<Vec<u8>> {
-    let answer: Value = serde_json::from_slice(body).ok()?;
-    let choice = answer["choices"].as_array()?.first()?;
+    let answer: Value = serde_json::from_str(&mend::text(body)).ok()?;
+    let choice = first(&answer)?;
     // Reasons that tell of a failure, and not of an answer.
     if matches!(choice["finish_reason"].as_str(), Some("error" | "insufficient_system_resource")) {
         return None;
@@ -61,6 +62,11 @@ pub(super) fn read(body: &[u8], keeps_thoughts: bool) -> Option<Vec<u8>> {
         usage: cost.as_messages(),
     };
     serde_json::to_vec(&answer).ok()
+}
+
+/// The first of the choices, and of an answer without numbers the one that is there. There may be none.
+pub(super) fn first(answer: &Value) -> Option<&Value> {
+    answer["choices"].as_array()?.iter().find(|choice| choice["index"].as_u64().unwrap_or(0) == 0)
 }
 
 /// Reasoning under the names that are in use.

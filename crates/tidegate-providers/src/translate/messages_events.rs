@@ -12,7 +12,8 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 use tidegate_core::Failure;
 
-use super::messages_answer::{reasoning, start, texts};
+use super::mend;
+use super::messages_answer::{first, reasoning, start, texts};
 use super::reply::{Retell, too_much};
 use super::words::{Cost, stop_reason};
 use crate::stream::Event;
@@ -25,7 +26,6 @@ pub(super) struct MessagesEvents {
     /// Nobody is told what was thought, only that it was.
     pub(super) keeps_thoughts: bool,
     has_begun: bool,
-    has_ended: bool,
     /// The block that has begun and not ended.
     open: Option<Open>,
     /// The number of the next block.
@@ -51,6 +51,9 @@ struct Call {
 
 /// Nobody calls as many tools at once.
 const MAX_CALLS: usize = 1024;
+
+/// No name of a call is as long, and all of them are kept.
+const MAX_ID: usize = 1024;
 
 impl MessagesEvents {
     pub(super) fn new(says_done: bool, keeps_thoughts: bool) -> Self {
@@ -102,7 +105,7 @@ impl MessagesEvents {
         let block = match known {
             Some(block) => block,
             None => {
-                if self.calls.len() >= MAX_CALLS {
+                if self.calls.len() >= MAX_CALLS || id.len() > MAX_ID {
                     return Err(too_much("tool_calls"));
                 }
                 let block = self.next;
@@ -119,18 +122,6 @@ impl MessagesEvents {
         }
         Ok(())
     }
-
-    fn finish(&mut self, out: &mut BytesMut) {
-        if std::mem::replace(&mut self.has_ended, true) {
-            return;
-        }
-        self.close(out);
-        let reason = self.reason.as_deref().unwrap_or_default();
-        let reason = stop_reason(reason, !self.calls.is_empty());
-        let delta = json!({"stop_reason": reason, "stop_sequence": null});
-        write(&json!({"type": "message_delta", "delta": delta, "usage": self.cost.as_messages()}), out);
-        write(&json!({"type": "message_stop"}), out);
-    }
 }
 
 impl Retell for MessagesEvents {
@@ -146,21 +137,11 @@ impl Retell for MessagesEvents {
     }
 
     fn hear(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure> {
-        if event.data.trim_ascii() == b"[DONE]" {
-            self.begin_message(&Value::Null, out);
-            self.finish(out);
-            return Ok(());
-        }
-        let Ok(chunk) = serde_json::from_slice::<Value>(event.data) else { return Ok(()) };
+        let Ok(chunk) = serde_json::from_str::<Value>(&mend::text(event.data)) else { return Ok(()) };
         self.cost.hear_chat(&chunk["usage"]);
         self.cost.hear_chat(&chunk["x_groq"]["usage"]);
         // Azure begins with one that is about the prompt.
-        let Some(choice) = chunk["choices"].as_array().and_then(|choices| choices.first()) else {
-            return Ok(());
-        };
-        if self.has_ended || choice["index"].as_u64().unwrap_or(0) != 0 {
-            return Ok(());
-        }
+        let Some(choice) = first(&chunk) else { return Ok(()) };
         self.begin_message(&chunk, out);
         let said = &choice["delta"];
         match reasoning(said) {
@@ -183,9 +164,19 @@ impl Retell for MessagesEvents {
         Ok(())
     }
 
+    fn stop(&mut self, out: &mut BytesMut) {
+        self.begin_message(&Value::Null, out);
+        self.close(out);
+        let reason = self.reason.as_deref().unwrap_or_default();
+        let reason = stop_reason(reason, !self.calls.is_empty());
+        let delta = json!({"stop_reason": reason, "stop_sequence": null});
+        write(&json!({"type": "message_delta", "delta": delta, "usage": self.cost.as_messages()}), out);
+        write(&json!({"type": "message_stop"}), out);
+    }
+
     fn end(&mut self, out: &mut BytesMut) {
         if self.reason.is_some() && !self.says_done {
-            self.finish(out);
+            self.stop(out);
         }
     }
 }

@@ -63,7 +63,8 @@
 //! # Streams
 //!
 //! Event by event, and the same however the bytes are cut. An event that cannot be read is left out, an error event is
-//! the last, and an event above 256 KiB breaks the stream: half of it would be worse than none.
+//! the last, and an event above 256 KiB breaks the stream: half of it would be worse than none. So do more than 1024 calls
+//! of tools. Of several choices the first is told. A stream ends once if it did, and not at all if it was cut.
 //!
 //! # Mistakes people make
 //!
@@ -78,6 +79,7 @@ mod chat_events;
 mod error;
 mod fields;
 mod ids;
+mod mend;
 mod messages;
 mod messages_answer;
 mod messages_events;
@@ -122,10 +124,10 @@ impl ChatToMessages {
     }
 
     /// The limit of tokens where the caller names none; [4096](Self::DEFAULT_MAX_TOKENS) by default. Of a model that
-    /// is known to say less, what it can.
+    /// is known to say less, what it can. At least 1.
     #[must_use]
     pub fn default_max_tokens(self, tokens: u64) -> Self {
-        Self { default_max_tokens: tokens, ..self }
+        Self { default_max_tokens: tokens.max(1), ..self }
     }
 }
 

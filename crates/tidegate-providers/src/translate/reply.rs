@@ -16,7 +16,7 @@ use super::error::Told;
 use super::messages_events::MessagesEvents;
 use super::{chat_answer, messages_answer};
 use crate::Provider;
-use crate::stream::{Dialect, End, Event, SseFramer, Trouble, is_cut};
+use crate::stream::{Dialect, End, Event, SseFramer, Trouble, is_cut, is_whole};
 
 /// Tells a stream in one dialect what was heard in the other.
 pub(super) trait Retell: Send {
@@ -28,7 +28,9 @@ pub(super) trait Retell: Send {
     fn fail(&mut self, error: Value, out: &mut BytesMut);
     /// Any other event.
     fn hear(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure>;
-    /// The stream has ended.
+    /// The provider has said that this was all.
+    fn stop(&mut self, out: &mut BytesMut);
+    /// The stream has ended, and nobody has said so.
     fn end(&mut self, out: &mut BytesMut);
 }
 
@@ -163,8 +165,11 @@ impl Interpret for Reply {
 
     fn end(&mut self, out: &mut BytesMut) {
         std::mem::take(&mut self.framer).finish(|event| {
-            // Nobody can be told of an event that is too large any more; nor is it an end.
-            self.is_over |= self.retell(event, out).is_err();
+            // One that was cut in the middle is not an event, and nobody can be told of one that is too large any more;
+            // nor is it an end.
+            if is_whole(event.data) || is_cut(event.data) {
+                self.is_over |= self.retell(event, out).is_err();
+            }
         });
         if !self.is_over {
             self.tongue.events().end(out);
@@ -198,7 +203,11 @@ impl Reply {
             return Ok(());
         }
         self.tongue.events().hear(event, out)?;
-        self.is_over = reading.end == End::Said;
+        // As who judges the stream reads it: what has ended for one has ended for the other, and once.
+        if reading.end == End::Said {
+            self.is_over = true;
+            self.tongue.events().stop(out);
+        }
         Ok(())
     }
 }

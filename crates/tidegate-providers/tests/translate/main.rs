@@ -2,6 +2,7 @@
 
 mod answers;
 mod errors;
+mod hostile;
 mod refused;
 mod requests;
 mod round_trip;

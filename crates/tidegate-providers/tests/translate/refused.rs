@@ -107,6 +107,8 @@ fn no_more_tokens_are_asked_for_than_the_model_has() {
         (THINKS, effort(json!(1_000_000)), thinks(64_000, 16_384)),
         (THINKS, effort(Value::Null), thinks(20_480, 16_384)),
     ]);
+    let none = asks(&ChatToMessages::new(SOMEBODY).default_max_tokens(0), &json!({"messages": hello()}));
+    assert_eq!(none.unwrap()["max_tokens"], 1);
     let patient = ChatToMessages::new(THINKS).default_max_tokens(u64::MAX);
     let said = asks(&patient, &with(json!({"messages": hello()}), &effort(Value::Null))).unwrap();
     assert_eq!((&said["max_tokens"], &said["thinking"]["budget_tokens"]), (&json!(64_000), &json!(16_384)));

@@ -1,0 +1,395 @@
+//! Streams that nobody should send, and somebody will.
+
+use bytes::BytesMut;
+use http::StatusCode;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidegate_core::{Interpret, Scan};
+use tidegate_providers::Provider;
+use tidegate_providers::stream::Scanner;
+
+use super::{for_chat, for_messages, for_messages_of, hello, stream, to_chat, to_messages, told};
+
+fn sse(events: &[Value]) -> Vec<u8> {
+    events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>().into_bytes()
+}
+
+fn start(index: u64, block: Value) -> Value {
+    json!({"type": "content_block_start", "index": index, "content_block": block})
+}
+
+fn tool(id: &str) -> Value {
+    json!({"type": "tool_use", "id": id, "name": "f", "input": {}})
+}
+
+fn piece(index: u64, json: &str) -> Value {
+    json!({"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": json}})
+}
+
+fn text(text: &str) -> Value {
+    json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+}
+
+fn stop() -> Value {
+    json!({"type": "message_stop"})
+}
+
+fn reason(reason: &str) -> Value {
+    json!({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": null})
+}
+
+fn chunk(delta: Value) -> Value {
+    json!({"id": "a", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": null}], "usage": null})
+}
+
+fn call(index: u64, id: &str, arguments: &str) -> Value {
+    chunk(
+        json!({"tool_calls": [{"index": index, "id": id, "function": {"name": "f", "arguments": arguments}}]}),
+    )
+}
+
+/// The arguments of each call, put together from chunks.
+fn arguments(stream: &str) -> Vec<String> {
+    let mut calls: Vec<String> = Vec::new();
+    for chunk in told(stream) {
+        for call in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+            let index = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
+            calls.resize(calls.len().max(index + 1), String::new());
+            calls[index] += call["function"]["arguments"].as_str().unwrap();
+        }
+    }
+    calls
+}
+
+/// What was said, put together from either dialect.
+fn said(stream: &str) -> String {
+    let of = |event: &Value| {
+        let text = event["delta"]["text"].as_str().or(event["choices"][0]["delta"]["content"].as_str());
+        text.unwrap_or_default().to_owned()
+    };
+    told(stream).iter().map(of).collect()
+}
+
+#[test]
+fn blocks_that_are_never_said_to_end_do_so_with_the_message() {
+    for ends in [vec![reason("tool_use"), stop()], vec![stop()]] {
+        let events = [start(1, tool("a")), start(7, tool("b")), piece(7, "{\"x\":1}"), start(9, tool("c"))];
+        let text = stream(for_chat(), &sse(&[&events[..], &ends].concat()), &[]);
+        assert_eq!(arguments(&text), ["{}", "{\"x\":1}", "{}"], "{text}");
+        assert!(text.ends_with("data: [DONE]\n\n"));
+        // Whoever reads no further than the reason has all of it.
+        if let Some((before, after)) = text.split_once("\"finish_reason\":\"tool_calls\"") {
+            assert!(before.contains("tool_calls") && !after.contains("arguments"), "{text}");
+        }
+    }
+    // The number of a block that is open is given to another.
+    let text = stream(for_chat(), &sse(&[start(0, tool("a")), start(0, tool("b")), piece(0, "{}")]), &[]);
+    assert_eq!(arguments(&text), ["{}", "{}"], "{text}");
+}
+
+#[test]
+fn pieces_of_several_calls_may_come_in_any_order_and_of_none_are_left_out() {
+    let events = [
+        start(3, tool("a")),
+        start(900, tool("b")),
+        piece(3, "{\"x\""),
+        piece(900, "{"),
+        piece(3, ":1}"),
+        piece(900, "}"),
+        piece(4, "{}"),
+    ];
+    assert_eq!(arguments(&stream(for_chat(), &sse(&events), &[])), ["{\"x\":1}", "{}"]);
+    let events = [call(0, "a", "{"), call(1, "b", "{"), call(0, "", "}"), call(1, "", "}")];
+    let text = stream(for_messages(), &sse(&events), &[]);
+    let of = |block: u64| -> String {
+        let pieces = told(&text).into_iter().filter(|event| event["index"] == block);
+        pieces.filter_map(|event| Some(event["delta"]["partial_json"].as_str()?.to_owned())).collect()
+    };
+    assert_eq!((of(0), of(1)), ("{}".to_owned(), "{}".to_owned()), "{text}");
+}
+
+/// Arguments are JSON within JSON: a piece may end in an escape of theirs, and in half a character.
+#[test]
+fn arguments_are_told_to_the_letter_wherever_they_are_cut() {
+    let whole = r#"{"a":"\ud83d\ude00\\\"é😀"}"#;
+    for cut in (0..=whole.len()).filter(|cut| whole.is_char_boundary(*cut)) {
+        let (first, rest) = whole.split_at(cut);
+        let events = [start(0, tool("a")), piece(0, first), piece(0, rest), stop()];
+        assert_eq!(arguments(&stream(for_chat(), &sse(&events), &[])), [whole]);
+        let text = stream(for_messages(), &sse(&[call(0, "a", first), call(0, "", rest)]), &[]);
+        let pieces: String =
+            told(&text).iter().filter_map(|event| event["delta"]["partial_json"].as_str()).collect();
+        assert_eq!(pieces, whole);
+    }
+}
+
+/// A character that was cut in two would make the event unreadable, and its words would get lost in silence.
+#[test]
+fn half_a_character_costs_no_more_than_itself() {
+    let events = sse(&[text("CUT"), text("so")]);
+    let chunks = sse(&[chunk(json!({"content": "CUT"})), chunk(json!({"content": "so"}))]);
+    for (half, expected) in [
+        (&b"high \\ud83d"[..], "high \u{fffd}so"),
+        (b"low \\ude00", "low \u{fffd}so"),
+        (b"\xf0\x9f", "\u{fffd}so"),
+    ] {
+        let put = |bytes: &[u8]| {
+            let at = bytes.windows(3).position(|window| window == b"CUT").unwrap();
+            [&bytes[..at], half, &bytes[at + 3..]].concat()
+        };
+        assert_eq!(said(&stream(for_chat(), &put(&events), &[])), expected);
+        assert_eq!(said(&stream(for_messages(), &put(&chunks), &[])), expected);
+        let expected = expected.strip_suffix("so").unwrap();
+        let answer = put(br#"{"content":[{"type":"text","text":"CUT"}]}"#);
+        let whole: Value =
+            serde_json::from_slice(&for_chat().whole(StatusCode::OK, &answer).unwrap()).unwrap();
+        assert_eq!(whole["choices"][0]["message"]["content"], expected);
+        let answer = put(br#"{"choices":[{"message":{"content":"CUT"}}]}"#);
+        let whole: Value =
+            serde_json::from_slice(&for_messages().whole(StatusCode::OK, &answer).unwrap()).unwrap();
+        assert_eq!(whole["content"][0]["text"], expected);
+    }
+}
+
+/// Anthropic answers it with a 400, and callers who cut a prompt by its length send it.
+#[test]
+fn half_a_character_is_not_asked() {
+    let asked = |body: &str| {
+        let translator = tidegate_providers::translate::ChatToMessages::new(super::SOMEBODY);
+        let mut head = http::Request::new(()).into_parts().0;
+        let told = tidegate_core::Translate::request(&translator, &mut head, body.as_bytes()).unwrap();
+        serde_json::from_slice::<Value>(&told.body).unwrap()["messages"].clone()
+    };
+    let told = asked(r#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#);
+    assert_eq!(told[0]["content"][0]["text"], "cut \u{fffd}");
+    let told = asked(
+        r#"{"messages":[{"role":"user","content":"?"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"a\":\"\\ud83d\"}"}}]},{"role":"tool","tool_call_id":"c","content":"7"}]}"#,
+    );
+    assert_eq!(told[1]["content"][0]["input"], json!({"a": "\u{fffd}"}));
+}
+
+#[test]
+fn of_several_choices_the_first_is_told_wherever_it_stands() {
+    let choice =
+        |index: u64, text: &str| json!({"index": index, "delta": {"content": text}, "finish_reason": "stop"});
+    let events = [
+        json!({"choices": []}),
+        json!({"choices": null, "usage": null}),
+        json!({"choices": [choice(1, "no"), choice(0, "yes")], "usage": null}),
+        json!({"choices": [choice(2, "no")]}),
+    ];
+    let text = stream(for_messages(), &[sse(&events), b"data: [DONE]\n\n".to_vec()].concat(), &[]);
+    assert_eq!(said(&text), "yes");
+    assert_eq!(text.matches("event: message_stop").count(), 1);
+    let whole = json!({"choices": [{"index": 1, "message": {"content": "no"}}, {"index": 0, "message": {"content": "yes"}}], "usage": null});
+    let whole = for_messages().whole(StatusCode::OK, whole.to_string().as_bytes()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap()["content"][0]["text"], "yes");
+}
+
+/// Every chunk repeats the names of the message and the model.
+#[test]
+fn a_long_name_is_not_repeated_with_every_piece() {
+    let begin = json!({"type": "message_start", "message": {"id": "i".repeat(100_000), "model": ["m".repeat(100_000)]}});
+    let again = json!({"type": "message_start", "message": {"id": "second", "model": "second"}});
+    let mut events = vec![begin, again];
+    events.extend((0..1000).map(|_| text("x")));
+    let text = stream(for_chat(), &sse(&events), &[]);
+    assert!(text.len() < 1000 * 256, "{}", text.len());
+    assert_eq!((said(&text).len(), text.contains("second")), (1000, false), "the message begins once");
+}
+
+#[test]
+fn more_calls_than_anybody_means_break_the_stream() {
+    let many: Vec<_> = (0..1025).map(|index| call(index, &format!("c{index}"), "")).collect();
+    let long = vec![call(0, &"c".repeat(1025), "")];
+    let blocks: Vec<_> = (0..1025)
+        .flat_map(|index| [start(index, tool("c")), json!({"type": "content_block_stop", "index": index})])
+        .collect();
+    for (mut answer, events) in [(for_messages(), many), (for_messages(), long), (for_chat(), blocks)] {
+        let failure = answer.events(&sse(&events), &mut BytesMut::new()).unwrap_err();
+        assert_eq!(failure.provider_code.as_deref(), Some("too_many_tool_calls"));
+        let mut out = BytesMut::new();
+        answer.events(&sse(&[stop(), json!({"choices": []})]), &mut out).unwrap();
+        answer.events(b"data: [DONE]\n\n", &mut out).unwrap();
+        answer.end(&mut out);
+        assert!(out.is_empty(), "a stream that broke does not end");
+    }
+}
+
+/// An event without an end is not an end, whatever came before it.
+#[test]
+fn an_event_above_the_bound_that_nothing_ends_leaves_the_stream_cut() {
+    let (chat, messages) =
+        ([reason("end_turn")], [json!({"choices": [{"delta": {}, "finish_reason": "stop"}]})]);
+    for (mut answer, events) in [(for_chat(), sse(&chat)), (for_messages_of("ollama/llama"), sse(&messages))]
+    {
+        let mut out = BytesMut::new();
+        answer.events(&events, &mut out).unwrap();
+        let before = out.len();
+        for _ in 0..64 {
+            answer.events(&[b"data: ".as_slice(), &[b'x'; 16 * 1024], b"\n"].concat(), &mut out).unwrap();
+        }
+        answer.end(&mut out);
+        assert_eq!(out.len(), before);
+    }
+}
+
+#[test]
+fn an_error_is_the_last_word_before_the_first_token_and_after() {
+    let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "no"}});
+    let begin = json!({"type": "message_start", "message": {"id": "a"}});
+    for before in [vec![], vec![begin.clone()], vec![begin, text("so")]] {
+        let after = [&before[..], &[error.clone(), text("more"), error.clone(), stop()]].concat();
+        let only = [&before[..], &[error.clone()]].concat();
+        let text = stream(for_chat(), &sse(&after), &[]);
+        assert_eq!(text, stream(for_chat(), &sse(&only), &[]));
+        assert!(text.contains("server_is_overloaded") && !text.contains("[DONE]"), "{text}");
+    }
+    let error = json!({"error": {"message": "no", "type": "server_error"}});
+    let spoken = [chunk(json!({"content": "so"})), error, chunk(json!({"content": "more"}))];
+    let text = stream(for_messages(), &[sse(&spoken), b"data: [DONE]\n\n".to_vec()].concat(), &[]);
+    assert!(said(&text) == "so" && text.contains("api_error") && !text.contains("message_stop"), "{text}");
+}
+
+#[test]
+fn a_storm_of_pings_is_told_in_a_few_bytes_each() {
+    for hears in [for_chat, for_messages] {
+        let storm = ": x\n\n".repeat(10_000) + &"event: ping\n\n".repeat(10_000);
+        let text = stream(hears(), storm.as_bytes(), &[]);
+        assert!(text.len() <= 20_000 * 40, "{}", text.len());
+    }
+    // Asked in one dialect and in the other, a caller gets its own pings.
+    assert_eq!(to_chat(&to_messages(&json!({"messages": hello()})))["messages"], hello());
+}
+
+/// Events of either dialect, most of them out of place.
+fn events() -> impl Strategy<Value = Vec<u8>> {
+    let word = || prop::sample::select(vec!["", "a", "{\"x\":", "1}", "\\", "é"]);
+    let odd = || {
+        prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            Just(json!([{}])),
+            word().prop_map(Value::from)
+        ]
+    };
+    let index = || prop_oneof![4 => (0..3u64).prop_map(Value::from), 1 => odd()];
+    let kind = || {
+        prop::sample::select(vec![
+            "text",
+            "thinking",
+            "tool_use",
+            "image",
+            "text_delta",
+            "thinking_delta",
+            "input_json_delta",
+        ])
+    };
+    let block = (kind(), odd(), odd(), word()).prop_map(|(kind, id, name, text)| {
+        json!({"type": kind, "id": id, "name": name, "text": text, "thinking": text, "partial_json": text, "input": {}})
+    });
+    let delta = (odd(), odd(), odd(), index(), word(), word()).prop_map(
+        |(content, thought, id, index, name, arguments)| {
+            json!({"content": content, "reasoning": thought, "tool_calls":
+            [{"index": index, "id": id, "function": {"name": name, "arguments": arguments}}]})
+        },
+    );
+    let event = prop_oneof![
+        (block.clone(), index()).prop_map(|(block, index)| json!({"type": "content_block_start", "index": index, "content_block": block})),
+        (block, index()).prop_map(|(delta, index)| json!({"type": "content_block_delta", "index": index, "delta": delta})),
+        index().prop_map(|index| json!({"type": "content_block_stop", "index": index})),
+        odd().prop_map(|odd| json!({"type": "message_start", "message": {"id": odd, "usage": odd}})),
+        odd().prop_map(|odd| json!({"type": "message_delta", "delta": {"stop_reason": odd}, "usage": {"output_tokens": odd}})),
+        Just(stop()),
+        Just(json!({"type": "error", "error": {"type": "api_error"}})),
+        (delta, index(), odd()).prop_map(|(delta, index, reason)| {
+            json!({"id": "a", "choices": [{"index": index, "delta": delta, "finish_reason": reason}], "usage": reason})
+        }),
+        odd(),
+    ];
+    let framed = prop_oneof![
+        8 => event.clone().prop_map(|event| format!("data: {event}\n\n").into_bytes()),
+        1 => event.prop_map(|event| format!("event: {}\ndata: {event}\r\n\r\n", event["type"].as_str().unwrap_or("x")).into_bytes()),
+        1 => prop::sample::select(vec![&b"data: [DONE]\n\n"[..], b": x\n", b"event: message_stop\n\n", b"event: error\ndata: {\n\n", b"data: \xff\n\n"])
+            .prop_map(<[u8]>::to_vec),
+    ];
+    (prop::collection::vec(framed, 0..16), any::<prop::sample::Index>(), any::<bool>()).prop_map(
+        |(events, cut, is_cut)| {
+            let mut bytes = events.concat();
+            if is_cut && !bytes.is_empty() {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            bytes
+        },
+    )
+}
+
+/// Bytes that a failed test shows as text.
+struct Shown(Vec<u8>);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+/// Every event is JSON, blocks begin and end in their order, and the last of them is the end, if there is one.
+fn is_well_told(text: &str) {
+    let (mut open, mut next) = (None, 0);
+    let mut has_ended = false;
+    for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        assert!(!has_ended, "after the end: {text}");
+        if line == "[DONE]" {
+            has_ended = true;
+            continue;
+        }
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {text}"));
+        match event["type"].as_str() {
+            Some("content_block_start") => {
+                assert_eq!((open.replace(next), event["index"].as_u64()), (None, Some(next)), "{text}");
+                next += 1;
+            }
+            Some("content_block_stop") => assert_eq!(open.take(), event["index"].as_u64(), "{text}"),
+            Some("content_block_delta") => assert!(event["index"].as_u64().unwrap() < next, "{text}"),
+            Some("message_delta") => assert_eq!(open, None, "{text}"),
+            Some("message_stop") => has_ended = true,
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever comes is told well, to its end if it has one and only then, the same however it is cut.
+    #[test]
+    fn whatever_is_streamed_is_told_well_and_ends_once_or_not_at_all(
+        bytes in events().prop_map(Shown),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let bytes = &bytes.0[..];
+        let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        cuts.sort_unstable();
+        for (hears, provider, end) in [
+            (for_chat as fn() -> Box<dyn Interpret>, Provider::Anthropic, "data: [DONE]\n\n"),
+            (for_messages, Provider::OpenAi, "event: message_stop\n"),
+        ] {
+            let text = stream(hears(), bytes, &[]);
+            prop_assert_eq!(&stream(hears(), bytes, &cuts), &text);
+            is_well_told(&text);
+            prop_assert!(text.len() <= 4096 + 64 * bytes.len());
+            // In the dialect that is spoken, whatever a scanner would guess.
+            let first = match provider {
+                Provider::Anthropic => json!({"type": "message_start"}),
+                _ => json!({"choices": []}),
+            };
+            let mut scanner = Scanner::sse(provider);
+            scanner.push(&sse(&[first]));
+            scanner.push(bytes);
+            scanner.finish();
+            let state = scanner.state();
+            let has_ended = state.has_finished && state.failure.is_none();
+            prop_assert_eq!(text.matches(end).count(), usize::from(has_ended), "{}", text);
+        }
+    }
+}
