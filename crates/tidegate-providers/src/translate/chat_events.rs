@@ -181,7 +181,8 @@ impl Retell for ChatEvents {
 
 /// A name that is one.
 fn name(value: &Value) -> Value {
-    value.as_str().filter(|name| name.len() <= MAX_NAME).map_or(Value::Null, Value::from)
+    let is_name = |name: &&str| name.len() <= MAX_NAME && !name.contains(char::is_control);
+    value.as_str().filter(is_name).map_or(Value::Null, Value::from)
 }
 
 /// What has to be a word, whatever it is.

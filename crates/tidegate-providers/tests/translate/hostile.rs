@@ -240,7 +240,7 @@ fn an_error_is_the_last_word_before_the_first_token_and_after() {
     let begin = json!({"type": "message_start", "message": {"id": "a"}});
     for before in [vec![], vec![begin.clone()], vec![begin, text("so")]] {
         let after = [&before[..], &[error.clone(), text("more"), error.clone(), stop()]].concat();
-        let only = [&before[..], &[error.clone()]].concat();
+        let only = [&before[..], std::slice::from_ref(&error)].concat();
         let text = stream(for_chat(), &sse(&after), &[]);
         assert_eq!(text, stream(for_chat(), &sse(&only), &[]));
         assert!(text.contains("server_is_overloaded") && !text.contains("[DONE]"), "{text}");
