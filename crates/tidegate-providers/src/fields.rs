@@ -30,6 +30,10 @@ impl Fields {
         Some(())
     }
 
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
     /// The elements of `messages`, unread.
     pub(crate) fn messages(&self) -> Option<Vec<Box<RawValue>>> {
         serde_json::from_str(self.0.get("messages")?.get()).ok()

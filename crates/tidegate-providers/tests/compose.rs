@@ -251,6 +251,61 @@ fn a_request_is_rephrased_within_its_bounds() {
     assert_eq!(Composer.rephrase(b"[]", None, bounds), None);
 }
 
+/// Seen as a 400 that the caller was told of a request it had not written: 50 tokens, and a budget of 2048 for thoughts.
+#[test]
+fn a_request_is_rephrased_so_that_it_is_taken_within_its_bounds() {
+    let bounds = Bounds { max_tokens: 50, temperature: 0.3 };
+    let messages = json!([{"role": "user", "content": "Who?"}]);
+    for (fields, expected) in [
+        (
+            json!({"max_tokens": 4096, "thinking": {"type": "enabled", "budget_tokens": 2048}, "context_management": {"edits": []}}),
+            json!({"max_tokens": 50}),
+        ),
+        (json!({"max_tokens": 4096, "thinking": {"type": "adaptive"}}), json!({"max_tokens": 50})),
+        (
+            json!({"max_tokens": 9, "thinking": {"type": "disabled"}, "context_management": {"edits": []}}),
+            json!({"max_tokens": 9, "thinking": {"type": "disabled"}, "context_management": {"edits": []}}),
+        ),
+        (
+            json!({"reasoning_effort": "high", "max_completion_tokens": 4096}),
+            json!({"reasoning_effort": "low", "max_completion_tokens": 50}),
+        ),
+        (
+            json!({"reasoning_effort": "minimal"}),
+            json!({"reasoning_effort": "minimal", "max_completion_tokens": 50}),
+        ),
+        (json!({"model": "gpt-5"}), json!({"model": "gpt-5", "max_completion_tokens": 50})),
+        (json!({"model": "gpt-4o"}), json!({"model": "gpt-4o", "max_tokens": 50})),
+        (
+            json!({"max_completion_tokens": 99, "max_tokens": 7}),
+            json!({"max_completion_tokens": 50, "max_tokens": 7}),
+        ),
+        (json!({"max_tokens": null}), json!({"max_tokens": 50})),
+        (
+            json!({"model": "o3", "temperature": 1}),
+            json!({"model": "o3", "temperature": 1, "max_completion_tokens": 50}),
+        ),
+        (
+            json!({"model": "claude-opus-4-7", "temperature": 1, "max_tokens": 99}),
+            json!({"model": "claude-opus-4-7", "temperature": 1, "max_tokens": 50}),
+        ),
+        (
+            json!({"model": "claude-opus-4-6", "temperature": 1, "max_tokens": 99}),
+            json!({"model": "claude-opus-4-6", "temperature": 0.3, "max_tokens": 50}),
+        ),
+    ] {
+        let with_messages = |fields: &Value| {
+            let mut body = fields.clone();
+            body["messages"] = messages.clone();
+            body
+        };
+        let asked = with_messages(&fields).to_string();
+        let body = Composer.rephrase(asked.as_bytes(), Some("Who?"), bounds).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), with_messages(&expected), "{fields}");
+    }
+    assert_eq!(Composer.rephrase(br#"{"input":"Who?"}"#, None, bounds), None, "it is no dialect of ours");
+}
+
 proptest! {
     #[test]
     fn what_is_composed_is_written_down_as_it_was(

@@ -33,6 +33,12 @@
 //! chat stream only if `stream_options.include_usage` asks for it. An answer that ended in an error, or after one, is not
 //! written down.
 //!
+//! # Requests made simpler
+//!
+//! [`rephrase`](Compose::rephrase) changes what is in the way of a short answer as well: `thinking` goes, and
+//! `context_management` with it, since a budget above the limit is refused; a `reasoning_effort` is lowered; the limit of
+//! tokens is set by the name that the model takes. A model that reasons may still come to no word within a few tokens.
+//!
 //! # Mistakes people make
 //!
 //! - Taking the prompt alone for the question. "And in French?" has as many answers as there are conversations.
