@@ -51,6 +51,8 @@ pub mod timeout;
 pub mod translate;
 
 #[cfg(any(feature = "fallback", feature = "retry"))]
+mod after_hint;
+#[cfg(any(feature = "fallback", feature = "retry"))]
 mod alarm;
 #[cfg(any(feature = "rate-limit", feature = "retry"))]
 #[cfg_attr(not(feature = "rate-limit"), expect(dead_code, reason = "a budget of retries only spends"))]

@@ -1,11 +1,15 @@
 use std::hash::{BuildHasher, RandomState};
 
-use http::Extensions;
+use http::header::HeaderName;
+use http::{Extensions, HeaderValue};
+
+/// What a key stands for is done once, however often it is asked for.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What a chain tells the target that it asks: in the extensions of its request.
 #[derive(Clone, Debug)]
 pub(crate) struct Turn {
-    /// Of this call, keyed anew from the randomness of the system.
+    /// Of this call: another one for each, and known to nobody outside of this process.
     secret: RandomState,
     /// The turns of the chains further out.
     way: u64,
@@ -37,6 +41,12 @@ impl Turn {
     /// The same turn with another request, which must not be taken for the one before.
     pub(crate) fn rewritten(&self) -> Self {
         Self { secret: RandomState::new(), ..self.clone() }
+    }
+
+    /// The key of a caller, who has one for all targets: another target is asked something else, if only of another model.
+    pub(crate) fn of_place(&self, key: &HeaderValue) -> Option<HeaderValue> {
+        let suffix = format!("-{}", self.place);
+        HeaderValue::from_bytes(&[key.as_bytes(), suffix.as_bytes()].concat()).ok()
     }
 
     /// 128 bits that are the same whenever this target is asked the same on behalf of this call, and that nobody can

@@ -32,6 +32,11 @@ impl Answered {
         Self { target: Arc::clone(target), strategy, similarity: None, prompt_kind: None }
     }
 
+    /// Whether a target answered what the caller asked.
+    pub(super) fn is_from_target(&self) -> bool {
+        self.strategy == Strategy::AlternativeModel
+    }
+
     /// The name of the target that answered, or of the last resort (`@cached`, `@static`, `@emergency`).
     #[must_use]
     pub fn target(&self) -> &str {

@@ -12,9 +12,9 @@ use tidegate_core::{Splice, Unfit};
 use tower_service::Service;
 
 use super::chain::Chain;
+use super::cutoff::Cutoff;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
-use crate::alarm::Alarm;
 use crate::ended::has_ended;
 use crate::{BoxError, ErrorCode, Failure, Payload};
 
@@ -25,8 +25,7 @@ pub struct ResponseBody<B> {
     pub(super) source: Source<B>,
     pub(super) continuing: Option<Box<Continuing>>,
     pub(super) recording: Option<Box<Recording>>,
-    /// For a target that knows nothing of deadlines.
-    pub(super) alarm: Alarm,
+    pub(super) cutoff: Cutoff,
 }
 
 /// Whose bytes these are.
@@ -75,7 +74,7 @@ enum Step {
 
 impl<B> ResponseBody<B> {
     pub(super) fn new(source: Source<B>) -> Self {
-        Self { source, continuing: None, recording: None, alarm: Alarm::new(None) }
+        Self { source, continuing: None, recording: None, cutoff: Cutoff::new(None) }
     }
 
     /// An answer that nobody gave.
@@ -121,7 +120,7 @@ impl Continuing {
 
     /// Asks the next target to go on, if there is one that may.
     fn ask(&mut self, error: &BoxError, why: Why) {
-        self.step = match self.chain.instead_of_rest(error, why, &*self.splice) {
+        self.step = match self.chain.successor(error, why, &*self.splice) {
             Some((service, request)) => Step::Readying(service, Some(request)),
             None => Step::Ended,
         };
@@ -141,6 +140,7 @@ impl Continuing {
                 Step::Readying(service, request) => match service.poll_ready(cx) {
                     Poll::Ready(Ok(())) => {
                         let request = request.take().expect("asked once");
+                        self.chain.begin();
                         self.step = Step::Calling(service.call(request));
                         continue;
                     }
@@ -149,10 +149,10 @@ impl Continuing {
                 },
                 Step::Calling(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(result) => result,
-                    Poll::Pending => Err(ready!(self.chain.alarm.poll_well_past(cx)).into()),
+                    Poll::Pending => Err(ready!(self.chain.cutoff.poll(cx)).into()),
                 },
             };
-            match self.chain.rest_of(result) {
+            match self.chain.taken_up(result) {
                 Ok(body) => {
                     (self.step, self.broken) = (Step::Passing, None);
                     return Poll::Ready(Some(body));
@@ -194,10 +194,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
             return Poll::Ready(frame);
         }
         let mut this = self.project();
-        let past = ready!(this.alarm.poll_well_past(cx));
+        let elapsed = ready!(this.cutoff.poll(cx));
         this.source.set(Source::Gone);
         *this.continuing = None;
-        Poll::Ready(Some(Err(past.into())))
+        Poll::Ready(Some(Err(elapsed.into())))
     }
 
     /// The next frame of the stream, whoever it is from.

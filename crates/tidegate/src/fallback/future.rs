@@ -1,4 +1,5 @@
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,7 @@ use super::chain::{Chain, Step, Whom};
 use super::layer::Settings;
 use super::target::{TargetFuture, TargetService};
 use super::{Handle, ResponseBody};
-use crate::{BoxError, HttpService, Payload};
+use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection};
 
 /// Asks the first target, judges what came back, and goes down the chain.
 #[pin_project]
@@ -33,6 +34,8 @@ struct Call<S> {
     chain: Chain,
     /// The first target, if it may be asked once more.
     again: Option<S>,
+    /// The first target, as it is asked once more. One that fails as it is made ready is not to be used again.
+    readied: Option<S>,
 }
 
 #[pin_project(project = StateProj)]
@@ -41,6 +44,8 @@ enum State<S, F, B> {
     Collecting(Box<Collecting<S, B>>),
     /// The first target is asked.
     First(#[pin] F),
+    /// There is no time to ask anybody.
+    TooLate,
     /// The first target is asked whether it can take the call once more.
     ReadyingFirst,
     /// The next target is asked whether it can take the call.
@@ -60,11 +65,27 @@ struct Collecting<S, B> {
     first: S,
 }
 
-impl<S, F, B> State<S, F, B> {
-    fn asking(whom: Whom) -> Self {
+impl<S> Call<S>
+where
+    S: Service<Request<Payload>> + Clone,
+{
+    /// Asks the first target, which is ready.
+    fn first<B>(&mut self, service: &mut S, request: Request<Payload>) -> State<S, S::Future, B> {
+        if self.chain.is_too_late() {
+            return State::TooLate;
+        }
+        self.chain.begin();
+        State::First(service.call(request))
+    }
+
+    /// Asks somebody: as soon as they are ready.
+    fn ask<B>(&mut self, whom: Whom) -> State<S, S::Future, B> {
         match whom {
-            Whom::First => Self::ReadyingFirst,
-            Whom::Other(service) => Self::Readying(service),
+            Whom::First => {
+                self.readied.clone_from(&self.again);
+                State::ReadyingFirst
+            }
+            Whom::Other(service) => State::Readying(service),
         }
     }
 }
@@ -81,13 +102,14 @@ where
         handle: &Handle,
         settings: &Arc<Settings>,
     ) -> Self {
-        let call = (!handle.is_empty()).then(|| {
-            let mut chain = Chain::new(request.extensions_mut(), handle.clone(), Arc::clone(settings));
-            chain.keep(&request);
-            let again = chain.may_return_to_first().then(|| first.clone());
-            Box::new(Call { chain, again })
-        });
-        Self { state: State::First(first.call(request)), call }
+        if handle.is_empty() {
+            return Self { state: State::First(first.call(request)), call: None };
+        }
+        let mut chain = Chain::new(request.extensions_mut(), handle.clone(), Arc::clone(settings));
+        chain.keep(&request);
+        let again = chain.may_return_to_first().then(|| first.clone());
+        let mut call = Box::new(Call { chain, again, readied: None });
+        Self { state: call.first(first, request), call: Some(call) }
     }
 
     /// The body is yet to be read: the first target is asked when that has been done.
@@ -102,7 +124,7 @@ where
         let chain = Chain::new(request.extensions_mut(), handle, Arc::clone(settings));
         let (head, body) = request.into_parts();
         let collecting = Collecting { head: Some(head), body: Payload::collect(body, body_cap), first };
-        let call = Box::new(Call { chain, again: None });
+        let call = Box::new(Call { chain, again: None, readied: None });
         Self { state: State::Collecting(Box::new(collecting)), call: Some(call) }
     }
 }
@@ -116,16 +138,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(Call { chain, again }) = this.call.as_deref_mut() else {
-            let StateProj::First(future) = this.state.project() else {
-                unreachable!("polled after completion")
-            };
-            let result = ready!(future.poll(cx)).map_err(Into::into);
-            return Poll::Ready(
-                result.map(|response| response.map(|body| ResponseBody::new(Source::First(body)))),
-            );
-        };
         let answer = loop {
+            let Some(call) = this.call.as_deref_mut() else {
+                let StateProj::First(future) = this.state.project() else {
+                    unreachable!("polled after completion")
+                };
+                let result = ready!(future.poll(cx)).map_err(Into::into);
+                return Poll::Ready(
+                    result.map(|response| response.map(|body| ResponseBody::new(Source::First(body)))),
+                );
+            };
+            let Call { chain, again, readied } = call;
             let answer = match this.state.as_mut().project() {
                 StateProj::Answered => unreachable!("polled after completion"),
                 // The first target is the instance that the caller made ready.
@@ -137,22 +160,30 @@ where
                     let body = body?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
+                    if chain.is_alone() {
+                        let future = first.call(request);
+                        this.state.set(State::First(future));
+                        *this.call = None;
+                        continue;
+                    }
                     chain.keep(&request);
                     *again = chain.may_return_to_first().then(|| first.clone());
-                    let future = first.call(request);
-                    this.state.set(State::First(future));
+                    let state = call.first(first, request);
+                    this.state.set(state);
                     continue;
                 }
+                StateProj::TooLate => Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()),
                 // A target may know nothing of deadlines.
                 StateProj::First(future) => match future.poll(cx) {
                     Poll::Ready(Ok(response)) => Ok(response.map(Source::First)),
                     Poll::Ready(Err(error)) => Err(error.into()),
-                    Poll::Pending => Err(ready!(chain.alarm.poll_well_past(cx)).into()),
+                    Poll::Pending => Err(ready!(chain.cutoff.poll(cx)).into()),
                 },
                 StateProj::ReadyingFirst => {
-                    let first = again.as_mut().expect("kept to be asked again");
+                    let first = readied.as_mut().expect("kept to be asked again");
                     Err(match first.poll_ready(cx) {
                         Poll::Ready(Ok(())) => {
+                            chain.begin();
                             let future = first.call(chain.request());
                             this.state.set(State::First(future));
                             continue;
@@ -163,6 +194,7 @@ where
                 }
                 StateProj::Readying(service) => Err(match service.poll_ready(cx) {
                     Poll::Ready(Ok(())) => {
+                        chain.begin();
                         let future = service.call(chain.request());
                         this.state.set(State::Next(future));
                         continue;
@@ -172,23 +204,29 @@ where
                 }),
                 StateProj::Next(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(answer) => answer.map(|response| response.map(Source::Other)),
-                    Poll::Pending => Err(ready!(chain.alarm.poll_well_past(cx)).into()),
+                    Poll::Pending => Err(ready!(chain.cutoff.poll(cx)).into()),
                 },
                 StateProj::Waiting(sleep, whom) => {
                     ready!(sleep.as_mut().poll(cx));
                     let whom = whom.take().expect("waited for");
-                    this.state.set(State::asking(whom));
+                    let state = call.ask(whom);
+                    this.state.set(state);
                     continue;
                 }
             };
             match chain.step(answer) {
-                Step::Return(answer) => break answer,
-                Step::Instead(answer) => {
-                    return Poll::Ready(answer.map(|response| response.map(ResponseBody::composed)));
+                ControlFlow::Break(answer) => break answer,
+                ControlFlow::Continue(Step::Ask(whom)) => {
+                    let state = call.ask(whom);
+                    this.state.set(state);
                 }
-                Step::Ask(whom) => this.state.set(State::asking(whom)),
-                Step::Wait(wait, whom) => {
+                ControlFlow::Continue(Step::Wait(wait, whom)) => {
                     this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait)), Some(whom)));
+                }
+                ControlFlow::Continue(Step::Instead(answer)) => {
+                    *this.call = None;
+                    this.state.set(State::Answered);
+                    return Poll::Ready(answer.map(|response| response.map(ResponseBody::composed)));
                 }
             }
         };

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidegate_core::{Compose, Continue, Models};
 use tower_layer::Layer;
@@ -29,6 +29,7 @@ pub(super) struct Settings {
     pub(super) composer: Option<Arc<dyn Compose>>,
     pub(super) models: Option<Arc<dyn Models>>,
     pub(super) scope: Scope,
+    pub(super) random: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl Default for FallbackLayer {
@@ -48,12 +49,15 @@ impl FallbackLayer {
             composer: default_composer(),
             models: default_models(),
             scope: Scope::default(),
+            random: Arc::default(),
         };
         Self { handle: Handle::default(), settings: Arc::new(settings) }
     }
 
     /// Asks `service` next, under the name of `target`: usually another [`Resilience`](crate::stack::Resilience).
-    /// Whoever knows nothing of deadlines is cut off at that of the call: the first target too, and a stream as well.
+    ///
+    /// Time for those who come later is kept by the retry of a target ([`RetryLayer::reserve`](crate::RetryLayer::reserve));
+    /// one without may use up all there is.
     #[must_use]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         let target = Target::new(target, service);
@@ -153,6 +157,12 @@ impl FallbackLayer {
         self.set(|settings| settings.body_cap = bytes)
     }
 
+    /// Draws from this seed by how much a wait for a target grows, so that a run can be repeated.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        self.set(|settings| settings.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
+    }
+
     /// The chain shared by the services of this layer.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -162,6 +172,13 @@ impl FallbackLayer {
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
+    }
+}
+
+impl Settings {
+    /// Uniform in 0..1.
+    pub(super) fn random(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 }
 

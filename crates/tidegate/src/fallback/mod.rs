@@ -39,7 +39,8 @@
 //! # Who is asked, in which order
 //! 1. The first target, and then each target that was named with [`then`](FallbackLayer::then).
 //! 2. If all of them only rest (an open circuit, a rate limit, a 429 or 503 that says for how long) and the call has a
-//!    deadline that allows it, the one that is back first; a few times if need be, at one attempt each.
+//!    deadline that allows it, the one that is back first, at one attempt each time and eight times at the most. The wait
+//!    grows by up to a tenth, so that not all who wait come back at once. Of chains within chains only the outermost waits.
 //! 3. The last resorts, in the order in which they were named: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
 //!    [`then_emergency`](FallbackLayer::then_emergency). They answer in the caller's dialect, plain or streamed, to requests
@@ -52,14 +53,25 @@
 //! provider is the better judge: it is asked. When a target says that the prompt is too long, those that are known to
 //! be no larger are passed over as well, whatever was estimated.
 //!
-//! Every answer but the first target's carries [`Answered`], and the call's [`Trail`](crate::Trail) says who was asked and why
+//! Every answer but the first target's own carries [`Answered`], and the call's [`Trail`](crate::Trail) says who was asked and why
 //! they failed, and who was passed over and for what.
 //!
 //! # When it says no
-//! At the deadline of the call, to targets that do not keep it. When nobody answered, the answer or error of the last
-//! one goes through as it came: of the last one who was asked what the caller asked. The refusals of the unfit, of one that
-//! speaks no dialect in which it can be said, and of whoever got a simplified prompt would only hide what went wrong.
-//! No target is asked once the deadline has passed; a last resort that asks nobody still answers.
+//! Only where the deadline passes while the body of the request is still coming. When nobody answered, the answer or error
+//! of the last one who was asked what the caller asked goes through as it came. The refusals of the unfit, of our own
+//! gates, of one that speaks no dialect in which it can be said, and of whoever got a simplified prompt would only hide
+//! what went wrong.
+//!
+//! Nobody is asked once the deadline has passed; a last resort that asks nobody still answers. A target that does not
+//! keep the deadline itself is cut off a millisecond later, its stream too; what such a stream has already sent reaches a
+//! reader who is late. A first target that is never ready is never asked: that is for
+//! [`poll_ready`](tower_service::Service::poll_ready), which speaks for it.
+//!
+//! # Keys
+//! An `Idempotency-Key` stands for one request. The one that the [retry](crate::RetryLayer::idempotency_key) of a target gives is
+//! the same whenever the target is asked the same on behalf of one call; that of the caller gets the place of the target
+//! added (`key-1`), since each is asked for another model. A simplified prompt, and the rest of a stream, go without the
+//! caller's.
 //!
 //! # Streams
 //! Once a good head has arrived the bytes are the caller's, and no other target is asked; unless the stream breaks
@@ -78,6 +90,7 @@ mod cache;
 mod chain;
 mod cooling;
 mod counts;
+mod cutoff;
 mod fit;
 mod fixed;
 mod future;

@@ -1,6 +1,6 @@
 //! Whether another target may do better, as plain code.
 
-use crate::{BoxError, Cause, ErrorCode, Outcome, Rejection};
+use crate::{BoxError, Cause, ErrorCode, Gate, Outcome, Rejection};
 
 /// Which failures are worth asking somebody else.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,17 +18,20 @@ impl Policy {
             || (self.on_content_filter && failure.cause == Cause::ContentFilter)
     }
 
-    /// The same for an error; a refusal of ours is always worth it: what this target has no time or room for,
-    /// another may.
+    /// The same for an error. A refusal of ours is worth it: what this target has no time or room for, or cannot be told,
+    /// another may; unless the caller made a mistake.
     pub(super) fn falls_back_from(self, error: &BoxError) -> bool {
-        Rejection::find(&**error).is_some() || self.falls_back(&Outcome::of_error(&**error))
+        match Rejection::find(&**error) {
+            Some(refusal) => refusal.gate() == Gate::Translate || refusal.code() != ErrorCode::InvalidRequest,
+            None => self.falls_back(&Outcome::of_error(&**error)),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Failure, Gate};
+    use crate::Failure;
 
     #[test]
     fn the_code_decides_and_two_causes_may_be_added() {
@@ -51,5 +54,9 @@ mod tests {
         assert!(Policy::default().falls_back_from(&rejected(Gate::CircuitBreaker)));
         assert!(Policy::default().falls_back_from(&rejected(Gate::Deadline)));
         assert!(Policy::default().falls_back_from(&"connection reset".into()));
+        // A header that cannot be read, and a request that one dialect has no words for.
+        let mistaken = |gate| BoxError::from(Rejection::new(gate, ErrorCode::InvalidRequest));
+        assert!(!Policy::default().falls_back_from(&mistaken(Gate::Deadline)));
+        assert!(Policy::default().falls_back_from(&mistaken(Gate::Translate)));
     }
 }

@@ -5,10 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Request};
 
-use crate::turn::Turn;
+use crate::turn::{IDEMPOTENCY_KEY, Turn};
 
 const ATTEMPT: HeaderName = HeaderName::from_static("x-tidegate-attempt");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Writes the number of the attempt over whatever stood there: of a gateway further out, or of a caller who lies.
 pub(super) fn number(headers: &mut HeaderMap, attempt: u32) {
@@ -27,7 +26,7 @@ pub(super) fn give_key<B>(request: &mut Request<B>) {
 /// 128 random bits. Not of the generator that draws the jitter: whoever seeds that one, for runs that can be
 /// repeated, must not get the answers of the run before.
 fn random() -> [u64; 2] {
-    // Each state is keyed anew from the randomness of the system.
+    // Each state has another key, and the first of a thread is of the randomness of the system.
     let state = RandomState::new();
     [0, 1].map(|half| state.hash_one(half))
 }

@@ -24,9 +24,6 @@ pub enum Jitter {
     None,
 }
 
-/// A told wait grows by up to a tenth of itself, at least over this span, so that not all come back at once.
-const LEAST_SPREAD: Duration = Duration::from_millis(50);
-
 impl Jitter {
     /// The wait made of `base`; `random` is uniform in 0..1.
     pub(super) fn spread(self, base: Duration, random: f64) -> Duration {
@@ -40,11 +37,6 @@ impl Jitter {
             },
         )
     }
-}
-
-/// The wait that the provider told, never shorter, and spread by `random` in 0..1.
-pub(super) fn after_hint(told: Duration, random: f64) -> Duration {
-    told.saturating_add((told / 10).max(LEAST_SPREAD).mul_f64(random))
 }
 
 #[cfg(test)]
@@ -77,16 +69,6 @@ pub(super) mod tests {
         ] {
             let wait = |random| jitter.spread(second, random).as_millis();
             assert_eq!((wait(0.0), wait(0.5), wait(1.0)), (least, middle, most), "{jitter:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn p25_a_told_wait_is_never_cut_short_and_always_spread(ms in 0u64..100_000, random in 0.0..1.0f64) {
-            let told = Duration::from_millis(ms);
-            let wait = after_hint(told, random);
-            prop_assert!(wait >= told);
-            prop_assert!(wait <= told + (told / 10).max(LEAST_SPREAD));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Past};
 use super::codes::Codes;
-use super::jitter::after_hint;
+use crate::after_hint::after_hint;
 use crate::{Deadline, Failure, Outcome, Rejection};
 
 /// When a call is worth another attempt.

@@ -1,15 +1,15 @@
 //! What goes with an answer to the caller.
 
-use http::Response;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
+use http::{Extensions, Response};
 
 use super::Chain;
 use crate::Outcome;
-use crate::alarm::Alarm;
 use crate::fallback::ResponseBody;
 use crate::fallback::answered::{Answered, Strategy};
 use crate::fallback::body::{Continuing, Source};
+use crate::fallback::cutoff::Cutoff;
 use crate::fallback::recording::Recording;
 use crate::fallback::resort::{Asked, Kind};
 
@@ -17,18 +17,16 @@ impl Chain {
     /// The answer for the caller: marked, if it is not the first target's; followed, if it is a stream that another
     /// target could go on with; and written down, if there is a cache.
     pub(in crate::fallback) fn hand_over<B>(
-        self,
+        mut self,
         mut response: Response<Source<B>>,
     ) -> Response<ResponseBody<B>> {
-        if let Some(answered) = self.answered() {
-            response.extensions_mut().insert(answered);
-        }
-        if self.asked > 0 || self.troubles.is_some() {
+        self.mark(response.extensions_mut());
+        if self.passed > 0 || self.troubles.is_some() {
             self.leave_trail(response.extensions_mut());
         }
-        let alarm = Alarm::new(self.ends);
+        let cutoff = std::mem::replace(&mut self.cutoff, Cutoff::new(self.alarm.deadline())).until(self.ends);
         if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
-            return response.map(|body| ResponseBody { alarm, ..ResponseBody::new(body) });
+            return response.map(|body| ResponseBody { cutoff, ..ResponseBody::new(body) });
         }
         let (mut head, body) = response.into_parts();
         let recording = self.recording(&head);
@@ -41,7 +39,17 @@ impl Chain {
             self.leave_trail(&mut head.extensions);
             Box::new(Continuing::new(self, splice))
         });
-        Response::from_parts(head, ResponseBody { source: body, continuing, recording, alarm })
+        Response::from_parts(head, ResponseBody { source: body, continuing, recording, cutoff })
+    }
+
+    /// Says who answered. A chain within this one knows better who that was, or that nobody did.
+    fn mark(&self, extensions: &mut Extensions) {
+        let is_simplified = self.simplified().is_some();
+        let is_marked =
+            extensions.get::<Answered>().is_some_and(|inner| !is_simplified || !inner.is_from_target());
+        if let Some(answered) = self.answered().filter(|_| !is_marked) {
+            extensions.insert(answered);
+        }
     }
 
     /// Who answers in place of the first target, or of the one who was asked with another prompt.
@@ -53,10 +61,13 @@ impl Chain {
         self.current().map(|target| Answered::new(&target.name, Strategy::AlternativeModel))
     }
 
-    /// Who writes down this answer, if it is one to the caller's own prompt.
+    /// Who writes down this answer, if it is a target's, to the caller's own prompt.
     fn recording(&self, head: &Parts) -> Option<Box<Recording>> {
+        if head.extensions.get().is_some_and(|answered: &Answered| !answered.is_from_target()) {
+            return None;
+        }
         let cache = self.handle.resorts().iter().find_map(|resort| match &resort.kind {
-            Kind::Cached(cache) if self.simplified().is_none() => Some(cache.clone()),
+            Kind::Cached(cache) => Some(cache.clone()),
             _ => None,
         })?;
         let transcript = self.settings.composer.as_ref()?.transcribe(head)?;

@@ -16,7 +16,7 @@ impl Chain {
         if !self.may_ask() {
             return None;
         }
-        self.asked += 1;
+        self.passed += 1;
         Some(target)
     }
 
@@ -24,24 +24,28 @@ impl Chain {
     pub(super) fn next_fit(&mut self) -> Option<Target> {
         let handle = self.handle.clone();
         loop {
-            let target = handle.targets().get(self.asked)?;
+            let target = handle.targets().get(self.passed)?;
             let Some(lack) = self.lack(target) else { return Some(target.clone()) };
             self.pass_over(target, lack);
-            self.asked += 1;
+            self.passed += 1;
         }
     }
 
     /// Whether none of the targets that are left can take the request.
     pub(super) fn nobody_is_fit(&mut self) -> bool {
         let handle = self.handle.clone();
-        handle.targets().iter().skip(self.asked).all(|target| self.lack(target).is_some())
+        handle.targets().iter().skip(self.passed).all(|target| self.lack(target).is_some())
     }
 
-    /// Of those who only rest the one who is back first, and how long that takes.
+    /// Of those who only rest the one who is back first, and how long that takes. Within another chain nobody is waited
+    /// for: that one may have somebody who need not be, and waits itself if it has not.
     pub(super) fn back_first(&mut self) -> Option<(Duration, Whom)> {
-        let deadline = self.alarm.deadline();
+        if !self.turn.is_last || self.turn.is_again {
+            return None;
+        }
+        let (deadline, random) = (self.alarm.deadline(), self.settings.random());
         let cooling = &mut self.troubles.get_or_insert_default().cooling;
-        let (place, wait) = cooling.soonest(deadline, clock::now())?;
+        let (place, wait) = cooling.soonest(deadline, clock::now(), random)?;
         if !self.may_ask() {
             return None;
         }
@@ -72,11 +76,11 @@ impl Chain {
 
     /// Whether there is time for another target, and the call may make another attempt: which is then spent.
     pub(super) fn may_ask(&self) -> bool {
-        let template = self.template.as_ref().filter(|_| !self.is_too_late());
-        template.is_some_and(|request| AttemptBudget::spend(request.extensions()))
+        !self.is_too_late() && self.attempts.as_ref().is_none_or(AttemptBudget::take)
     }
 
-    fn is_too_late(&self) -> bool {
+    /// Whether there is no time for anybody.
+    pub(in crate::fallback) fn is_too_late(&self) -> bool {
         self.alarm.deadline().is_some_and(|deadline| deadline.is_past(clock::now()))
     }
 }

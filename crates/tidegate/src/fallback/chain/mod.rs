@@ -1,13 +1,14 @@
 //! One call on its way down the chain.
 
 mod answer;
+mod continuing;
 mod following;
 mod request;
 mod resorts;
-mod rest;
 mod said;
 mod telling;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +21,12 @@ use crate::alarm::Alarm;
 use crate::fallback::Handle;
 use crate::fallback::body::Source;
 use crate::fallback::cooling::Cooling;
+use crate::fallback::cutoff::Cutoff;
 use crate::fallback::fit::Fit;
 use crate::fallback::layer::Settings;
 use crate::fallback::target::{Target, TargetService};
 use crate::turn::Turn;
-use crate::{BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, clock};
+use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, clock};
 
 /// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
 /// of them only rest, then the last resorts.
@@ -33,13 +35,20 @@ pub(in crate::fallback) struct Chain {
     settings: Arc<Settings>,
     /// The target that was asked last: 0 is the first.
     place: usize,
-    /// How many targets after the first have had their turn.
-    asked: usize,
+    /// How many targets after the first have had their turn, or were passed over.
+    passed: usize,
+    /// A target is being asked.
+    is_under_way: bool,
+    /// Somebody was asked who is not one of us.
+    has_reached: bool,
     /// Known once somebody has failed.
     troubles: Option<Box<Troubles>>,
+    /// What it may still spend.
+    attempts: Option<AttemptBudget>,
     /// What the caller asked, as long as anybody may have to be asked again.
     template: Option<Request<Payload>>,
     pub(in crate::fallback) alarm: Alarm,
+    pub(in crate::fallback) cutoff: Cutoff,
     /// The deadline of an answer that has begun.
     ends: Option<Deadline>,
     /// There is one as soon as there is a chain to go down.
@@ -66,21 +75,12 @@ struct Troubles {
 /// What a target came to.
 pub(in crate::fallback) type Answer<B> = Result<Response<Source<B>>, BoxError>;
 
-/// What to do about it.
-pub(in crate::fallback) enum Step<B> {
-    /// Hand it to the caller.
-    Return(Answer<B>),
+/// What comes after a failure.
+pub(in crate::fallback) enum Step {
+    Ask(Whom),
+    Wait(Duration, Whom),
     /// Hand this to the caller instead.
     Instead(Result<Response<Bytes>, BoxError>),
-    Ask(Whom),
-    Wait(Duration, Whom),
-}
-
-/// What comes after a failure, if anything does.
-enum Next {
-    Ask(Whom),
-    Wait(Duration, Whom),
-    Answer(Response<Bytes>),
 }
 
 pub(in crate::fallback) enum Whom {
@@ -96,7 +96,8 @@ impl Chain {
     ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
         let turn = Turn::first(extensions);
-        let (alarm, ends) = (Alarm::new(Deadline::of(extensions)), Deadline::of_body(extensions));
+        let deadline = Deadline::of(extensions);
+        let ends = Deadline::of_body(extensions);
         let is_alone = handle.is_empty();
         if trail.is_none() && !is_alone {
             extensions.insert(trail.insert(Trail::new()).clone());
@@ -105,10 +106,14 @@ impl Chain {
             handle,
             settings,
             place: 0,
-            asked: 0,
+            passed: 0,
+            is_under_way: false,
+            has_reached: false,
             troubles: None,
+            attempts: AttemptBudget::of(extensions).cloned(),
             template: None,
-            alarm,
+            alarm: Alarm::new(deadline),
+            cutoff: Cutoff::new(deadline),
             ends,
             trail,
             turn,
@@ -119,77 +124,106 @@ impl Chain {
         chain
     }
 
-    /// What to do about the answer of the target that was asked last.
-    pub(in crate::fallback) fn step<B>(&mut self, answer: Answer<B>) -> Step<B>
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
-    {
-        let error = answer.as_ref().err();
-        let outcome = match &answer {
-            Ok(response) => Outcome::of(response),
-            Err(error) => Outcome::of_error(&**error),
-        };
-        self.ended(outcome == Outcome::Success);
-        let policy = &self.settings.policy;
-        let falls_back = match error {
-            None => policy.falls_back(&outcome),
-            Some(error) => policy.falls_back_from(error),
-        };
-        // What is said of a simplified request is about a request of ours, not the caller's.
-        let is_own = self.simplified().is_none();
-        let goes_on = falls_back || (!is_own && outcome != Outcome::Success);
-        if !goes_on {
-            return Step::Return(answer);
-        }
-        // Nor does it say anything if the target could not even be told the request.
-        let is_telling = is_own && !is_untold(error);
-        let answered = self.answered();
-        let target = self.name();
-        match self.next(&outcome, error) {
-            None if is_telling => Step::Return(answer),
-            None => match self.take_said() {
-                Some(said) => Step::Instead(said),
-                None => Step::Return(answer),
-            },
-            Some(next) => {
-                // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
-                if is_telling && !matches!(next, Next::Answer(_)) {
-                    let said = Said::of(answer, answered, target);
-                    self.troubles.get_or_insert_default().said = Some(said);
-                }
-                match next {
-                    Next::Ask(whom) => Step::Ask(whom),
-                    Next::Wait(wait, whom) => Step::Wait(wait, whom),
-                    Next::Answer(response) => Step::Instead(Ok(response)),
-                }
-            }
+    /// Whether there is nobody to go on to, and nobody who has.
+    pub(in crate::fallback) fn is_alone(&self) -> bool {
+        self.handle.is_empty()
+    }
+
+    /// The target whose turn it is, is asked.
+    pub(in crate::fallback) fn begin(&mut self) {
+        self.is_under_way = true;
+        if self.alarm.deadline().is_some() {
+            self.cutoff.begin(clock::now());
         }
     }
 
-    /// What comes after a failure.
-    fn next(&mut self, outcome: &Outcome, error: Option<&BoxError>) -> Option<Next> {
+    /// What to do about the answer of the target whose turn it was: hand it to the caller, or something else.
+    pub(in crate::fallback) fn step<B>(&mut self, answer: Answer<B>) -> ControlFlow<Answer<B>, Step>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>>,
+    {
+        let outcome = outcome(&answer);
+        let refusal = refusal(&answer);
+        let is_untold = refusal.is_some_and(|refusal| refusal.gate() == Gate::Translate);
+        let is_refused = refusal.is_some_and(|refusal| !refusal.follows_attempt());
+        let had_reached = self.has_reached;
+        self.come_back(is_refused);
+        self.ended(outcome == Outcome::Success);
+        // What is said of a simplified request is about a request of ours, not the caller's.
+        let is_own = self.simplified().is_none();
+        let falls_back = match &answer {
+            Ok(_) => self.settings.policy.falls_back(&outcome),
+            Err(error) => self.settings.policy.falls_back_from(error),
+        };
+        if !falls_back && (is_own || outcome == Outcome::Success) {
+            return ControlFlow::Break(self.qualified(answer));
+        }
+        // Nor does it say anything if the target could not even be told the request, or if it was we who refused, and
+        // somebody has answered.
+        let is_telling = is_own && !is_untold && !(is_refused && had_reached);
+        let (answered, target) = (self.answered(), self.name());
+        match self.next(&outcome, answer.as_ref().err(), is_untold) {
+            Some(Step::Instead(composed)) => ControlFlow::Continue(Step::Instead(composed)),
+            Some(step) => {
+                // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
+                if is_telling {
+                    let said = Said::of(self.qualified(answer), answered, target);
+                    self.troubles.get_or_insert_default().said = Some(said);
+                }
+                ControlFlow::Continue(step)
+            }
+            None if is_telling => ControlFlow::Break(self.qualified(answer)),
+            None => match self.take_said() {
+                Some(said) => ControlFlow::Continue(Step::Instead(said)),
+                None => ControlFlow::Break(self.qualified(answer)),
+            },
+        }
+    }
+
+    /// What comes after a failure, if anything does.
+    fn next(&mut self, outcome: &Outcome, error: Option<&BoxError>, is_untold: bool) -> Option<Step> {
         self.template.as_ref()?;
         let because = code(outcome, error);
         if self.simplified().is_none() {
-            self.note(outcome, error);
+            self.note(outcome, error, is_untold);
             if let Some(target) = self.following() {
-                self.place = self.asked;
+                self.place = self.passed;
                 target.counts.asked();
                 self.tell(&target.name, because);
-                return Some(Next::Ask(Whom::Other(target.service)));
+                return Some(Step::Ask(Whom::Other(target.service)));
             }
             if let Some((wait, whom)) = self.back_first() {
-                return Some(Next::Wait(wait, whom));
+                return Some(Step::Wait(wait, whom));
             }
         }
         self.last_resort(because)
     }
 
+    /// The target whose turn it was has come to something, or could not be asked: the attempt is given back then.
+    fn come_back(&mut self, is_refused: bool) {
+        let was_asked = std::mem::take(&mut self.is_under_way);
+        self.has_reached |= was_asked && !is_refused;
+        if !was_asked && let Some(attempts) = &self.attempts {
+            attempts.give_back();
+        }
+    }
+
+    /// A refusal of ours is not the whole story of a call that has reached somebody.
+    fn qualified<B>(&self, mut answer: Answer<B>) -> Answer<B> {
+        if self.has_reached
+            && let Err(error) = &mut answer
+            && let Some(refusal) = error.downcast_mut::<Rejection>()
+        {
+            *refusal = refusal.clone().after_attempt();
+        }
+        answer
+    }
+
     /// Takes note of what the target that was asked last came to.
-    fn note(&mut self, outcome: &Outcome, error: Option<&BoxError>) {
+    fn note(&mut self, outcome: &Outcome, error: Option<&BoxError>, is_untold: bool) {
         let name = self.name();
         let troubles = self.troubles.get_or_insert_default();
-        if !is_untold(error) {
+        if !is_untold {
             troubles.cooling.note(self.place, outcome, error, clock::now());
         }
         if let Some(name) = &name {
@@ -224,7 +258,7 @@ impl Chain {
             (Some(target), _) => Some(Arc::clone(&target.name)),
             (None, Some(troubles)) if troubles.first.is_some() => troubles.first.clone(),
             // Nobody else has entered the trail yet.
-            (None, _) => self.trail.as_ref().filter(|_| self.asked == 0).and_then(Trail::target),
+            (None, _) => self.trail.as_ref().filter(|_| self.passed == 0).and_then(Trail::target),
         }
     }
 
@@ -241,10 +275,16 @@ impl Chain {
     }
 }
 
-/// Whether a target could not be asked, since the request cannot be said in its dialect.
-fn is_untold(error: Option<&BoxError>) -> bool {
-    let refusal = error.and_then(|error| Rejection::find(&**error));
-    refusal.is_some_and(|refusal| refusal.gate() == Gate::Translate)
+fn outcome<B>(answer: &Answer<B>) -> Outcome {
+    match answer {
+        Ok(response) => Outcome::of(response),
+        Err(error) => Outcome::of_error(&**error),
+    }
+}
+
+/// The refusal of one of us, if it is one.
+fn refusal<B>(answer: &Answer<B>) -> Option<&Rejection> {
+    answer.as_ref().err().and_then(|error| Rejection::find(&**error))
 }
 
 fn code(outcome: &Outcome, error: Option<&BoxError>) -> Option<ErrorCode> {

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use http::Request;
-use http::header::{CONTENT_LENGTH, HeaderName};
+use http::header::CONTENT_LENGTH;
 use tidegate_core::Rewritten;
 
 use super::Chain;
 use crate::Payload;
 use crate::replay::copy;
-use crate::turn::Turn;
+use crate::turn::{IDEMPOTENCY_KEY, Turn};
 
 impl Chain {
     /// Keeps a copy of what the caller asked, unless nobody else will be asked.
@@ -23,12 +23,18 @@ impl Chain {
 
     /// The request for the target that is to be asked now. Copied, unless nobody can follow.
     pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
-        let is_last = self.asked == self.handle.targets().len()
+        let is_last = self.passed == self.handle.targets().len()
             && self.handle.resorts().is_empty()
             && self.alarm.deadline().is_none();
         let turn = self.turn();
         let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
         let mut request = template.expect("kept for this target");
+        if self.place > 0
+            && let Some(key) = request.headers_mut().get_mut(IDEMPOTENCY_KEY)
+            && let Some(own) = turn.of_place(key)
+        {
+            *key = own;
+        }
         request.extensions_mut().insert(turn);
         match self.simplified() {
             Some((body, _)) => rewritten(request, body.clone()),
@@ -51,8 +57,6 @@ impl Chain {
         turn
     }
 }
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The request with another body. It is another request then, and not what a key of the caller's stands for.
 pub(super) fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<Payload> {

@@ -2,32 +2,32 @@
 
 use bytes::Bytes;
 
-use super::{Chain, Next, Whom};
-use crate::ErrorCode;
+use super::{Chain, Step, Whom};
 use crate::fallback::fit::Fit;
 use crate::fallback::resort::{Composable, Kind, Resort};
+use crate::{ErrorCode, clock};
 
 impl Chain {
     /// The next last resort that has something to say.
-    pub(super) fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Next> {
+    pub(super) fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Step> {
         let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
         while let Some(resort) = self.resort().cloned() {
             let is_first = self.simplified().is_none();
-            let next = match resort.kind {
-                Kind::Simplified => self.simpler(&composable).map(Next::Ask),
-                _ => composable.answer(&resort).map(Next::Answer),
+            let step = match resort.kind {
+                Kind::Simplified => self.simpler(&composable).map(Step::Ask),
+                _ => composable.answer(&resort).map(|response| Step::Instead(Ok(response))),
             };
-            if is_first && next.is_some() {
+            if is_first && step.is_some() {
                 resort.counts.asked();
                 self.tell(&resort.name, because);
             }
-            match next {
-                Some(Next::Answer(mut response)) => {
+            match step {
+                Some(Step::Instead(Ok(mut response))) => {
                     resort.counts.ended(true);
                     self.leave_trail(response.extensions_mut());
-                    return Some(Next::Answer(response));
+                    return Some(Step::Instead(Ok(response)));
                 }
-                Some(next) => return Some(next),
+                Some(step) => return Some(step),
                 None => {
                     let troubles = self.troubles.get_or_insert_default();
                     troubles.resort += 1;
@@ -55,7 +55,8 @@ impl Chain {
         self.troubles.as_ref()?.simplified.as_ref()
     }
 
-    /// Whom to ask next with a simplified prompt: the first target, and then the others in their order.
+    /// Whom to ask next with a simplified prompt: the first target, and then the others in their order, but for those
+    /// who said when to come back, or whose account is at fault.
     fn simpler(&mut self, composable: &Composable) -> Option<Whom> {
         let (body, place) = match self.simplified() {
             Some((body, place)) => (body.clone(), *place),
@@ -64,7 +65,11 @@ impl Chain {
         let models = self.settings.models.as_deref();
         // It is another prompt, with needs of its own.
         let mut fit = Fit::default();
+        let (troubles, now) = (self.troubles.as_ref(), clock::now());
         let mut is_fit = |place: usize| {
+            if troubles.is_some_and(|troubles| !troubles.cooling.allows(place, now)) {
+                return false;
+            }
             let target = place.checked_sub(1).and_then(|place| self.handle.targets().get(place));
             target.is_none_or(|target| fit.lack(models, &target.name, Some(&body)).is_none())
         };

@@ -7,7 +7,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::alarm::TICK;
+use crate::fallback::cutoff::TICK;
 use crate::fallback::{FallbackLayer, TargetStatistics};
 use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};

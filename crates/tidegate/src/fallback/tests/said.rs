@@ -8,10 +8,12 @@ use serde_json::json;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::fallback::{Answered, FallbackLayer};
+use crate::fallback::{AnswerCache, Answered, FallbackLayer, Strategy};
+use crate::rate_limit::OnLimit;
 use crate::testing::{rejection, request, send, strict};
 use crate::{
-    BoxError, Deadline, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, Rejection, Trail, clock,
+    BoxError, Deadline, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, RateLimitLayer, Rejection,
+    Trail, clock,
 };
 
 /// The translator in front of this target has no words for the request.
@@ -47,6 +49,50 @@ async fn a_target_that_could_not_be_told_the_request_hides_nothing() {
     let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
     assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
     assert!(told.2.is_some());
+}
+
+/// The refusal of the last target's gate was told in place of the answer in hand, and of when to come back.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_ours_hides_no_answer() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(429).header("retry-after", "7").body("slow down");
+    other.fail_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into());
+    let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
+    assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
+}
+
+/// A limit around a chain took back what a provider had been asked for: twenty calls under a limit of three.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_somebody_was_asked_says_so() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.otherwise(Answer::status(500));
+    other
+        .otherwise(Answer::error_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into()));
+    let limit = RateLimitLayer::per_minute(3).on_limit(OnLimit::Reject);
+    let mut limited = limit.layer(FallbackLayer::new().then("b/two", second).layer(first));
+    for _ in 0..20 {
+        let _ = send(&mut limited, request()).await;
+    }
+    assert_eq!(primary.calls(), 3);
+}
+
+/// What a chain within a chain made up was remembered as an answer, and told as another model's.
+#[tokio::test(start_paused = true)]
+async fn what_an_inner_chain_made_up_is_known_for_that() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "Why?"}]});
+    let question =
+        Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(503);
+    other.answer(503);
+    let cache = AnswerCache::new();
+    let inner = FallbackLayer::new().then_emergency("later").layer(second);
+    let mut chain = FallbackLayer::new().then("b/two", inner).then_cached(cache.clone()).layer(first);
+    let response = send(&mut chain, question).await.unwrap();
+    let answered = response.extensions().get::<Answered>().unwrap();
+    assert_eq!((answered.target(), answered.strategy()), ("@emergency", Strategy::Emergency));
+    assert!(text(response).await.contains("later"));
+    assert!(cache.is_empty());
 }
 
 /// Nor does it keep the call from waiting for one that only rests.

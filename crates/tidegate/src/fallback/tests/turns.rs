@@ -7,14 +7,15 @@ use serde_json::json;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::alarm::TICK;
+use crate::fallback::cutoff::TICK;
 use crate::fallback::{Answered, FallbackLayer, Strategy};
 #[cfg(feature = "providers")]
 use crate::providers::ModelTable;
-use crate::testing::{complete, request, send, strict};
+use crate::replay::copy;
+use crate::testing::{complete, rejection, request, send, strict};
 use crate::{
-    AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Payload, Rejection,
-    ResilienceBuilder, RetryLayer, clock,
+    AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Outcome, Payload,
+    ResilienceBuilder, RetryLayer, RetryOverride, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -97,14 +98,16 @@ async fn the_last_target_has_all_the_time_unless_all_are_to_be_asked_with_less()
 async fn a_simplified_prompt_that_hangs_leaves_the_next_target_its_time() {
     let ((first, primary), (second, other)) = (strict(), strict());
     for target in [&primary, &other] {
-        target.fail_with(|| Failure::new(ErrorCode::Authentication).into());
+        target.answer(500);
     }
     primary.hang();
     other.answer(200).after(SECOND * 19 / 10);
     let chain = FallbackLayer::new().then("", reserving().service(second)).then_simplified();
     let mut chat = reserving().fallback(chain).service(first);
     let started = clock::now();
-    let response = send(&mut chat, within(question(), 10 * SECOND)).await.unwrap();
+    let mut request = within(question(), 10 * SECOND);
+    request.extensions_mut().insert(RetryOverride::off());
+    let response = send(&mut chat, request).await.unwrap();
     assert_eq!((response.status().as_u16(), clock::now() - started), (200, SECOND * 99 / 10));
 }
 
@@ -151,26 +154,118 @@ async fn a_simplified_request_is_another_request() {
         let [before, after] = &keys(&primary)[..] else { panic!("asked twice") };
         assert!(after.is_some() && before != after && *after != own);
         assert!(own.is_none() || *before == own);
+        // And another target is asked for another model.
+        assert_eq!(keys(&other)[0].as_ref().map(|key| key == "callers-1"), Some(own.is_some()));
     }
 }
 
 /// Three attempts at each of two targets, and eighteen more while they rested.
 #[tokio::test(start_paused = true)]
 async fn whoever_is_asked_once_more_is_asked_once() {
-    let ((first, primary), (second, other)) = (strict(), strict());
-    let stack = || {
-        let waits = RetryLayer::exponential().initial_delay(SECOND / 100).max_retries(2);
-        ResilienceBuilder::new("").retry(waits)
-    };
-    for provider in [&primary, &other] {
-        provider.otherwise(Answer::status(429).header("retry-after", "1"));
+    // Three each, and eight more when one was back; with less nobody is asked who still rests.
+    let resting = || Answer::status(429).header("retry-after", "1");
+    // Three each, and one each with less.
+    let failing = || Answer::status(500);
+    for (answer, expected) in [(&resting as &dyn Fn() -> Answer, 6 + 8), (&failing, 6 + 2)] {
+        let ((first, primary), (second, other)) = (strict(), strict());
+        let stack = || {
+            let waits = RetryLayer::exponential().initial_delay(SECOND / 100).max_retries(2);
+            ResilienceBuilder::new("").retry(waits)
+        };
+        primary.otherwise(answer());
+        other.otherwise(answer());
+        let chain = FallbackLayer::new().then("", stack().service(second)).then_simplified();
+        let mut chat = stack().fallback(chain).service(first);
+        let response = send(&mut chat, within(question(), 3_600 * SECOND)).await.unwrap();
+        assert_eq!(Outcome::of(&response).failure().map(|failure| failure.code.is_retryable()), Some(true));
+        assert_eq!(primary.calls() + other.calls(), expected);
     }
-    let chain = FallbackLayer::new().then("", stack().service(second)).then_simplified();
-    let mut chat = stack().fallback(chain).service(first);
-    let response = send(&mut chat, within(question(), 3_600 * SECOND)).await.unwrap();
-    assert_eq!(response.status(), 429);
-    // Three each, eight more when one was back, and one each with less.
-    assert_eq!(primary.calls() + other.calls(), 6 + 8 + 2);
+}
+
+/// P24, P25: a simplified prompt went at once to who had asked for half a minute, and with a key that is wrong.
+#[tokio::test(start_paused = true)]
+async fn p25_a_simplified_prompt_goes_to_nobody_who_would_not_answer_it() {
+    let targets = [strict(), strict(), strict()];
+    let [first, second, third] = targets.each_ref().map(|(service, _)| service.clone());
+    targets[0].1.answer(429).header("retry-after", "30");
+    targets[1].1.answer(401);
+    targets[2].1.answer(500);
+    let chain = FallbackLayer::new().then("", second).then("", third).then_simplified();
+    let response = send(&mut chain.layer(first), question()).await.unwrap();
+    assert_eq!((response.status().as_u16(), targets.map(|(_, target)| target.calls())), (200, [1, 1, 2]));
+}
+
+/// P25: twenty callers who waited for the same target asked it in the same instant, and one of them a moment early.
+#[tokio::test(start_paused = true)]
+async fn p25_those_who_wait_for_one_that_is_back_do_not_come_together() {
+    let (first, primary) = strict();
+    let chain = FallbackLayer::new().then_static().seed(7).layer(first);
+    for _ in 0..20 {
+        primary.answer(429).header("retry-after", "10");
+    }
+    let started = tokio::time::Instant::now();
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let mut chain = chain.clone();
+            tokio::spawn(
+                async move { send(&mut chain, within(question(), 60 * SECOND)).await.unwrap().status() },
+            )
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+    let mut asked: Vec<_> = primary.requests()[20..].iter().map(|seen| seen.at - started).collect();
+    assert!(asked.iter().all(|at| (10 * SECOND..=11 * SECOND).contains(at)), "{asked:?}");
+    asked.dedup();
+    assert!(asked.len() > 15, "{asked:?}");
+}
+
+/// A chain slept for its own targets while the one around it had an idle one, and their waits multiplied.
+#[tokio::test(start_paused = true)]
+async fn only_the_outermost_chain_waits() {
+    let targets = [strict(), strict(), strict()];
+    let [a, b, c] = targets.each_ref().map(|(service, _)| service.clone());
+    for (_, target) in &targets[..2] {
+        target.otherwise(Answer::status(429).header("retry-after", "5"));
+    }
+    let mut chain = FallbackLayer::new().then("", c).layer(FallbackLayer::new().then("", b).layer(a));
+    let started = clock::now();
+    let response = send(&mut chain, within(question(), 60 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), clock::now() - started), (200, Duration::ZERO));
+    targets[2].1.otherwise(Answer::status(429).header("retry-after", "1"));
+    send(&mut chain, within(question(), 3_600 * SECOND)).await.unwrap();
+    let asked: usize = targets.iter().map(|(_, target)| target.calls()).sum();
+    assert!(asked <= 3 + 3 + 8 * 2, "{asked}");
+}
+
+/// An attempt that reached nobody was paid for, so that nobody was left to be asked.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_cannot_be_made_ready_costs_no_attempt() {
+    let ((first, primary), (second, other), (third, last)) = (strict(), strict(), strict());
+    primary.answer(503);
+    other.fail_ready("worker gone");
+    let budget = AttemptBudget::new(2);
+    let mut request = request();
+    request.extensions_mut().insert(budget.clone());
+    let chain = FallbackLayer::new().then("", second).then("", third);
+    let response = send(&mut chain.layer(first), request).await.unwrap();
+    assert_eq!((response.status().as_u16(), last.calls(), budget.remaining()), (200, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_for_a_call_whose_time_is_over() {
+    let (first, primary) = strict();
+    let mut request = within(question(), SECOND);
+    tokio::time::advance(SECOND).await;
+    let mut chain = FallbackLayer::new().then("", strict().0).layer(first.clone());
+    assert_eq!(rejection(send(&mut chain, copy(&request).unwrap()).await).gate(), Gate::Deadline);
+    // Whoever asks nobody still answers.
+    let mut chain = FallbackLayer::new().then_static().layer(first);
+    request.extensions_mut().insert(AttemptBudget::new(1));
+    let response = send(&mut chain, request).await.unwrap();
+    assert_eq!(response.extensions().get().map(Answered::strategy), Some(Strategy::StaticResponse));
+    assert_eq!(primary.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,7 +299,7 @@ async fn the_deadline_is_kept_for_a_first_target_that_knows_none() {
     let started = clock::now();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
     let error = body.frame().await.unwrap().unwrap_err();
-    assert_eq!(Rejection::find(&*error).map(Rejection::gate), Some(Gate::Deadline));
+    assert_eq!(error.to_string(), "deadline passed 1s into the attempt");
     assert_eq!((clock::now() - started, primary.live_bodies()), (SECOND + TICK, 0));
     assert!(body.frame().await.is_none());
 }

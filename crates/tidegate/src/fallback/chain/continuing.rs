@@ -9,11 +9,11 @@ use super::request::rewritten;
 use super::{Chain, code};
 use crate::fallback::body::Why;
 use crate::fallback::target::{TargetBody, TargetService};
-use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Verdict};
+use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Rejection, Verdict};
 
 impl Chain {
     /// The target to go on with a stream that broke, and the request that asks it to.
-    pub(in crate::fallback) fn instead_of_rest(
+    pub(in crate::fallback) fn successor(
         &mut self,
         error: &BoxError,
         why: Why,
@@ -27,9 +27,9 @@ impl Chain {
         if !self.may_ask() {
             return None;
         }
-        self.asked += 1;
+        self.passed += 1;
         let because = code(&Outcome::of_error(&**error), Some(error));
-        self.place = self.asked;
+        self.place = self.passed;
         target.counts.asked();
         self.push(Verdict::Continued { by: Arc::clone(&target.name), because });
         self.enter(&target.name);
@@ -38,14 +38,16 @@ impl Chain {
         Some((target.service, rewritten(self.request(), body)))
     }
 
-    /// The stream of the one who was asked for the rest, or why there is none.
-    pub(in crate::fallback) fn rest_of(
-        &self,
+    /// The stream of the one who was asked to go on, or why there is none.
+    pub(in crate::fallback) fn taken_up(
+        &mut self,
         result: Result<Response<TargetBody>, BoxError>,
     ) -> Result<TargetBody, BoxError> {
-        let rest = self.stream_of(result);
-        self.ended(rest.is_ok());
-        rest
+        let refusal = result.as_ref().err().and_then(|error| Rejection::find(&**error));
+        self.come_back(refusal.is_some_and(|refusal| !refusal.follows_attempt()));
+        let stream = self.stream_of(result);
+        self.ended(stream.is_ok());
+        stream
     }
 
     fn stream_of(&self, result: Result<Response<TargetBody>, BoxError>) -> Result<TargetBody, BoxError> {
