@@ -20,6 +20,8 @@ pub(super) struct Call<S> {
     attempt: u32,
     /// An attempt has reached somebody who is not one of us.
     pub(super) has_reached: bool,
+    /// It has paid for the retries of others.
+    has_paid: bool,
     /// The wait before it.
     previous: Duration,
     /// When it began, where that is of interest.
@@ -57,6 +59,7 @@ impl<S> Call<S> {
             overridden,
             attempt: 0,
             has_reached: false,
+            has_paid: false,
             previous: Duration::ZERO,
             began: None,
             alarm,
@@ -114,6 +117,16 @@ impl<S> Call<S> {
         }
     }
 
+    /// No service could be made ready for the next attempt, which is given back.
+    pub(super) fn unready(&mut self, mut error: BoxError) -> BoxError {
+        self.qualify(&mut error);
+        if let Some(attempts) = &self.attempts {
+            attempts.give_back();
+        }
+        self.end(&Outcome::Neutral);
+        error
+    }
+
     /// What to do about the result of the attempt. `can_follow` tells whether another may follow, and `next` is its
     /// request, if it has one.
     pub(super) fn judge(
@@ -126,7 +139,7 @@ impl<S> Call<S> {
         // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
         if rejection.is_none() {
             self.common.handle.0.counters.attempted();
-            if self.attempt == 1 {
+            if !std::mem::replace(&mut self.has_paid, true) {
                 self.common.handle.deposit();
             }
         }

@@ -149,12 +149,13 @@ where
                     this.state.set(State::Readying(service));
                 }
                 StateProj::Readying(service) => {
-                    let Poll::Ready(ready) = service.poll_ready(cx) else {
-                        let mut error = ready!(this.call.alarm.poll_past(cx)).into();
-                        this.call.qualify(&mut error);
-                        return Poll::Ready(Err(error));
+                    let ready = match service.poll_ready(cx) {
+                        Poll::Ready(ready) => ready.map_err(Into::into),
+                        Poll::Pending => Err(ready!(this.call.alarm.poll_past(cx)).into()),
                     };
-                    ready.map_err(Into::into)?;
+                    if let Err(error) = ready {
+                        return Poll::Ready(Err(this.call.unready(error)));
+                    }
                     let mut request = this.next.take().expect("kept for this attempt");
                     *this.next = this.call.begin(&mut request, service);
                     let future = service.call(request);

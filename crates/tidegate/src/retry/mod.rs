@@ -51,8 +51,9 @@
 //!
 //! # When it says no
 //! Out of attempts it does not: the last real answer or error goes through as it came. Only where the deadline passes
-//! while the body of the request is still coming, or while the service below is not ready, there is no answer, and
-//! the call ends in a [`Rejection`](crate::Rejection) with E3003.
+//! while the body of the request is still coming, or where no service below can be made ready for another attempt, by the
+//! deadline or at all, there is no answer: the call ends in a [`Rejection`](crate::Rejection) with E3003, or in the error of
+//! the service. The first attempt is begun whatever the time is: the gates and clocks below refuse what is too late.
 //!
 //! # Streams
 //! Once a good head has arrived the bytes are the caller's; nothing is retried after that. A request body up to

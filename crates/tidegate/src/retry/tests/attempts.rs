@@ -28,6 +28,39 @@ async fn p30_retries_end_with_the_budget_of_their_call_and_the_last_answer_goes_
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no room");
 }
 
+/// An attempt for which no service could be made ready reached nobody.
+#[tokio::test(start_paused = true)]
+async fn p30_what_is_never_sent_is_given_back() {
+    let (inner, provider) = strict();
+    provider.answer(503);
+    let budget = AttemptBudget::new(3);
+    let mut request = request();
+    request.extensions_mut().insert(budget.clone());
+    let call = RetryLayer::exponential().layer(inner).oneshot(request);
+    let mut call = tokio_test::task::spawn(call);
+    assert!(call.poll().is_pending(), "the back-off");
+    provider.fail_ready("worker gone");
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(call.await.err().unwrap().to_string(), "worker gone");
+    assert_eq!((provider.calls(), budget.remaining()), (1, 2));
+}
+
+/// A call that a gate refused at first paid nothing in, though it reached somebody later.
+#[tokio::test(start_paused = true)]
+async fn a_call_pays_for_retries_once_it_reaches_somebody() {
+    let (inner, provider) = strict();
+    let mut service =
+        RetryLayer::exponential().retry_rejections(true).budget(1.0, 0).max_retries(2).layer(inner);
+    complete(&mut service).await.unwrap();
+    provider.fail_with(|| {
+        Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND).into()
+    });
+    provider.answer(503);
+    let mut request = request();
+    Deadline::after(60 * SECOND, clock::now()).tighten(request.extensions_mut());
+    assert_eq!(send(&mut service, request).await.unwrap().status(), 200);
+}
+
 /// A retry that all calls together cannot afford leaves its attempt to the fallback.
 #[tokio::test(start_paused = true)]
 async fn p30_what_is_not_retried_is_left_for_the_next_target() {

@@ -57,37 +57,55 @@ async fn every_code_strategy_and_position_does_what_the_flags_say() {
     }
 }
 
-/// Retries of any minute: a fifth of its calls, the floor, and what a calm before it had saved.
-#[tokio::test(start_paused = true)]
-async fn retries_stay_within_the_budget_over_any_minute() {
-    let (inner, provider) = strict();
-    let layer = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).budget(0.2, 1).attempt_header(true);
-    let service = layer.layer(inner);
-    for second in 0..240 {
-        // A calm, then an outage.
-        if second == 60 {
-            provider.otherwise(Answer::status(503));
-        }
-        for _ in 0..4 {
-            tokio::spawn(service.clone().oneshot(request()));
-        }
-        tokio::time::sleep(SECOND).await;
+/// Calls of a provider that is up or down: for how many seconds, how many in each, and which.
+fn weather() -> impl Strategy<Value = Vec<(u32, u32, bool)>> {
+    prop::collection::vec((1u32..60, 0u32..8, any::<bool>()), 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Retries of any minute: a share of its calls, the floor, and what was saved before, which is bounded as well.
+    #[test]
+    fn retries_stay_within_the_budget_over_any_minute(
+        weather in weather(),
+        ratio in prop::sample::select(vec![0.0, 0.1, 0.2, 0.5, 1.0]),
+        floor in 0u32..4,
+        retries in 1u32..5,
+    ) {
+        const SAVED: f64 = 100.0;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (inner, provider) = strict();
+            let waits = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).jitter(Jitter::None);
+            let service = waits.max_retries(retries).budget(ratio, floor).attempt_header(true).layer(inner);
+            for (seconds, calls, is_down) in weather {
+                provider.otherwise(Answer::status(if is_down { 503 } else { 200 }));
+                for _ in 0..seconds {
+                    for _ in 0..calls {
+                        tokio::spawn(service.clone().oneshot(request()));
+                    }
+                    tokio::time::sleep(SECOND).await;
+                }
+            }
+            // A retry is paid for when it is decided on, a tenth of a second before it is sent.
+            let paid = |seen: &tidegate_testkit::strict::Seen| match &seen.headers["x-tidegate-attempt"] {
+                number if number == "1" => (seen.at, false),
+                _ => (seen.at - SECOND / 10, true),
+            };
+            let seen: Vec<_> = provider.requests().iter().map(paid).collect();
+            for start in seen.iter().filter(|(_, is_retry)| *is_retry).map(|(at, _)| *at) {
+                let count = |from, to, retries| {
+                    seen.iter().filter(|(at, is_retry)| (from..to).contains(at) && *is_retry == retries).count() as f64
+                };
+                let (first, end) = (seen[0].0, start + 60 * SECOND);
+                let saved = (ratio * count(first, start, false)).min(SAVED + ratio);
+                let bound = saved + ratio * count(start, end, false) + f64::from(floor) * 61.0;
+                let retries = count(start, end, true);
+                assert!(retries <= bound + 1e-6, "{retries} of {bound}");
+            }
+        });
     }
-    let seen = provider.requests();
-    let is_retry = |number: &usize| seen[*number].headers["x-tidegate-attempt"] != "1";
-    let (retries, calls): (Vec<_>, Vec<_>) = (0..seen.len()).partition(is_retry);
-    let within = |numbers: &[usize], start| {
-        let minute = start..start + 60 * SECOND;
-        numbers.iter().filter(|number| minute.contains(&seen[**number].at)).count()
-    };
-    assert!(retries.len() > 100, "there is something to bound");
-    // 48 of the calm were saved; the floor may have one at once, and one each second.
-    for start in retries.iter().map(|number| seen[*number].at) {
-        let bound = within(&calls, start) / 5 + 48 + 61;
-        assert!(within(&retries, start) <= bound, "{} of {bound}", within(&retries, start));
-    }
-    let late = seen[retries[0]].at + 90 * SECOND;
-    assert!(within(&retries, late) <= within(&calls, late) / 5 + 61 + 1, "the savings are spent");
 }
 
 /// What a provider does with one request.
