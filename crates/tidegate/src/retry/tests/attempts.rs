@@ -1,19 +1,12 @@
 //! P30: retry multiplied by fallback multiplied by the client's own retries was 12 to 40 attempts.
 
-use bytes::Bytes;
-use http::{Request, Response};
 use http_body_util::BodyExt;
-use http_body_util::combinators::UnsyncBoxBody;
-use proptest::prelude::*;
 use tidegate_testkit::strict::Answer;
-use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt};
 
 use super::*;
 use crate::rate_limit::OnLimit;
-use crate::{
-    AttemptBudget, BoxError, FallbackLayer, HttpService, Payload, RateLimitLayer, ResilienceBuilder,
-};
+use crate::{AttemptBudget, FallbackLayer, RateLimitLayer, ResilienceBuilder};
 
 #[tokio::test(start_paused = true)]
 async fn p30_retries_end_with_the_budget_of_their_call_and_the_last_answer_goes_through() {
@@ -103,80 +96,4 @@ async fn p30_what_our_gates_refuse_is_not_counted() {
     let mut chat = ResilienceBuilder::new("").max_attempts(2).fallback(chain).service(first);
     assert_eq!(complete(&mut chat).await.unwrap(), 200);
     assert_eq!((primary.calls(), refusing.calls(), other.calls()), (1, 1, 1));
-}
-
-/// Retries and chains put into each other, around providers that are all down.
-#[derive(Clone, Debug)]
-enum Tree {
-    Provider,
-    Retry(u32, Box<Tree>),
-    Chain(Vec<Tree>),
-}
-
-type Boxed = BoxCloneSyncService<Request<Payload>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
-
-impl Tree {
-    fn any() -> impl Strategy<Value = Self> {
-        Just(Self::Provider).prop_recursive(4, 12, 3, |inner| {
-            prop_oneof![
-                (0u32..4, inner.clone()).prop_map(|(retries, tree)| Self::Retry(retries, Box::new(tree))),
-                prop::collection::vec(inner, 1..4).prop_map(Self::Chain),
-            ]
-        })
-    }
-
-    /// The attempts where nobody counts them.
-    fn attempts(&self) -> u32 {
-        match self {
-            Self::Provider => 1,
-            Self::Retry(retries, inner) => (retries + 1) * inner.attempts(),
-            Self::Chain(targets) => targets.iter().map(Self::attempts).sum(),
-        }
-    }
-
-    fn service(&self, provider: &Boxed) -> Boxed {
-        match self {
-            Self::Provider => provider.clone(),
-            Self::Retry(retries, inner) => {
-                let layer = RetryLayer::exponential().max_retries(*retries).without_budget();
-                boxed(layer.layer(inner.service(provider)))
-            }
-            Self::Chain(targets) => {
-                let mut services = targets.iter().map(|target| target.service(provider));
-                let first = services.next().unwrap();
-                boxed(services.fold(FallbackLayer::new(), |chain, next| chain.then("", next)).layer(first))
-            }
-        }
-    }
-}
-
-fn boxed<S>(service: S) -> Boxed
-where
-    S: HttpService<Payload, Body: http_body::Body<Data = Bytes> + Send + 'static, Future: Send + 'static>,
-    S: Clone + Send + Sync + 'static,
-{
-    let service = service
-        .map_response(|response: Response<S::Body>| {
-            response.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))
-        })
-        .map_err(Into::into);
-    BoxCloneSyncService::new(service)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
-
-    #[test]
-    fn p30_attempts_never_exceed_the_budget_in_any_composition(tree in Tree::any(), budget in 1u32..12) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let (inner, provider) = strict();
-            provider.otherwise(Answer::status(503));
-            let mut request = request();
-            request.extensions_mut().insert(AttemptBudget::new(budget));
-            let response = tree.service(&boxed(inner)).oneshot(request).await.unwrap();
-            assert_eq!(response.status(), 503);
-            assert_eq!(provider.calls(), budget.min(tree.attempts()) as usize);
-        });
-    }
 }

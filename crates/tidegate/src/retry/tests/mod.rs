@@ -18,6 +18,7 @@ use crate::{
 
 mod adaptive;
 mod attempts;
+mod compositions;
 mod headers;
 mod per_call;
 mod promises;

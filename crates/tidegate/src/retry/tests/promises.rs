@@ -110,7 +110,7 @@ proptest! {
 
 /// What a provider does with one request.
 #[derive(Clone, Debug)]
-enum Act {
+pub(super) enum Act {
     Status {
         status: u16,
         after: Duration,
@@ -127,7 +127,7 @@ enum Act {
 }
 
 impl Act {
-    fn any() -> impl Strategy<Value = Self> {
+    pub(super) fn any() -> impl Strategy<Value = Self> {
         let status = prop::sample::select(vec![200u16, 400, 401, 408, 429, 500, 503]);
         prop_oneof![
             4 => (status, millis(8_000), prop::option::of(0u8..20))
@@ -139,7 +139,7 @@ impl Act {
         ]
     }
 
-    fn teach(&self, provider: &Handle) {
+    pub(super) fn teach(&self, provider: &Handle) {
         match *self {
             Self::Status { status, after, retry_after } => {
                 let answer = provider.answer(status).after(after);
