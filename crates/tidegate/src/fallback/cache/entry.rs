@@ -17,7 +17,7 @@ pub(super) struct Entry {
 
 /// What an answer takes besides what it says: its place among the others, the counts of those who hold it, and what
 /// allocators add to each of its parts.
-const OVERHEAD: usize = 96;
+const OVERHEAD: usize = 144;
 
 impl Entry {
     /// The bytes that it takes, in the index and wherever it is.

@@ -9,7 +9,7 @@
 //! # Memory
 //! `max_bytes` is for everything: prompts, answers, words, and the places in the index, which are about 500 bytes an answer.
 //! What is asked of the allocator for a full cache is between 0.9 and 1.0 of it, whatever the size of the answers
-//! (`tests/cache_memory.rs`); nothing is set aside before there are answers, and nothing stays when they are gone.
+//! (`tests/cache_memory.rs`); next to nothing is set aside before there are answers, and nothing stays when they are gone.
 //!
 //! # Cost
 //! Among 100 000 answers of one caller, on a busy machine of two cores (AMD EPYC), as `cargo bench -p tidegate-benches
@@ -28,7 +28,7 @@
 //! | a prompt of 16 KiB (4 000 words), found / remembered | 290 µs / 190 µs |
 //!
 //! So a like question costs a two hundredth of a scan; of 719 that the scan found, it was found for 719. They took
-//! 85 MiB of the process. Two threads get no more through it than one: calls of seconds leave room for that. The worst
+//! 89 MiB of the process. Two threads get no more through it than one: calls of seconds leave room for that. The worst
 //! that a prompt can do is to be 16 KiB long and meet another eight like it in each drawer: 160 comparisons of some
 //! microseconds.
 
