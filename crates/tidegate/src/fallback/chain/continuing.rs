@@ -7,6 +7,7 @@ use tidegate_core::Splice;
 
 use super::request::rewritten;
 use super::{Chain, code};
+use crate::fallback::answered::Answered;
 use crate::fallback::body::Why;
 use crate::fallback::target::{TargetBody, TargetService};
 use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Rejection, Verdict};
@@ -54,6 +55,10 @@ impl Chain {
         let response = result?;
         if let Outcome::Failure(failure) = Outcome::of(&response) {
             return Err(failure.into());
+        }
+        // The last resorts of a chain below answer a question, and this was none.
+        if response.extensions().get().is_some_and(|answered: &Answered| !answered.is_from_target()) {
+            return Err(Failure::new(ErrorCode::ServerError).into());
         }
         let (head, body) = response.into_parts();
         match &self.settings.continues {

@@ -304,6 +304,22 @@ async fn an_answer_that_cannot_be_part_of_the_stream_is_passed_over() {
     }
 }
 
+/// A target may be a chain with last resorts of its own: "sorry" stood in the middle of a sentence.
+#[tokio::test(start_paused = true)]
+async fn a_composed_answer_is_no_rest_of_a_stream() {
+    let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
+    let [(first, a), (second, b), (third, c)] = [strict(), strict(), strict()];
+    let inner = FallbackLayer::new().then_static().layer(wire.layer(second));
+    let layer = FallbackLayer::new().then("b/two", inner).then("c/three", wire.layer(third));
+    let mut service = layer.continue_streams(StreamContinuation).layer(wire.layer(first));
+    stream(&a).frame(word("a", "Once upon")).break_off("reset");
+    b.answer(503);
+    stream(&c).frame(word("c", " a time")).frame(DONE);
+    let (text, outcome, _) = read(&mut service, question()).await;
+    assert_eq!((outcome, b.calls(), c.calls()), (Outcome::Success, 1, 1));
+    assert!(text.contains(" a time") && !text.contains("orry"), "{text}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_target_that_knows_no_deadline_does_not_hold_the_stream_past_it() {
     let ((first, a), (second, b)) = (strict(), strict());
