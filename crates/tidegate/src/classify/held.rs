@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -19,7 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// the same frames again.
 ///
 /// What lies below is boxed, so that it can be read in one place and move to another.
-#[derive(Debug)]
 pub struct Held<B> {
     /// Most are in one piece.
     first: Bytes,
@@ -188,5 +188,15 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Held<B> {
             hint.set_upper(upper.saturating_add(held));
         }
         hint
+    }
+}
+
+impl<B> fmt::Debug for Held<B> {
+    /// Nothing of what it holds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("length", &self.length)
+            .field("has_ended", &self.has_ended)
+            .finish_non_exhaustive()
     }
 }

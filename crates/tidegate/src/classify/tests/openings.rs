@@ -6,10 +6,11 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Request};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use proptest::prelude::*;
 use tidegate_providers::{Provider, ProviderClassifier};
 use tidegate_testkit::strict::{Answer, Handle, Strict};
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 
 use crate::circuit_breaker::State;
 use crate::classify::{Classified, StreamClocks};
@@ -52,6 +53,20 @@ async fn an_error_behind_a_200_is_a_failure_with_its_code_and_its_bytes() {
     assert_eq!(trail.steps()[0].verdict, crate::Verdict::Failed(ErrorCode::RateLimited));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), ERROR);
     assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
+}
+
+/// Answers repeat what was asked, and errors do.
+#[tokio::test(start_paused = true)]
+async fn nothing_of_what_is_held_shows() {
+    for frames in [&[ERROR][..], &[ANSWER], &["{", "\"choices\":[{\"text\":\"tok\""]] {
+        let (inner, provider) = strict();
+        provider.then(json(frames));
+        let inner = inner.map_response(|response| response.map(UnsyncBoxBody::new));
+        let mut service = ClassifyLayer::new(ProviderClassifier::new(Provider::Other)).layer(inner);
+        let shown = format!("{:?}", call(&mut service).await.unwrap().into_body());
+        assert!(shown.contains("Held"), "{shown}");
+        assert!(!shown.contains("slow down") && !shown.contains("tok\\\""), "{shown}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
