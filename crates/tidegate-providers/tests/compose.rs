@@ -52,16 +52,18 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
     let plain = question(CHAT, &asked(|_| {})).unwrap();
     assert_eq!((&*plain.prompt, &*plain.model, plain.streams), ("Who are you?", "m", false));
     type Change = fn(&mut Value);
-    let same: [Change; 3] = [
+    let same: [Change; 4] = [
         |body| body["temperature"] = 0.7.into(),
         |body| body["n"] = 1.into(),
+        |body| body["n"] = Value::Null,
         |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Who are you?"}]),
     ];
     for change in same {
         assert_eq!(question(CHAT, &asked(change)).unwrap(), plain);
     }
-    let others: [Change; 7] = [
+    let others: [Change; 8] = [
         |body| body["user"] = "somebody else".into(),
+        |body| body["messages"][1]["name"] = "somebody_else".into(),
         |body| body["model"] = "n".into(),
         |body| body["messages"][0]["content"] = "Be rude.".into(),
         |body| body["messages"].as_array_mut().unwrap().truncate(1),
@@ -74,6 +76,9 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
         assert!(other.is_none_or(|other| other.context != plain.context));
     }
     assert_ne!(question(MESSAGES, &asked(|_| {})).unwrap().context, plain.context);
+    // Azure names the model in the path, and nowhere else.
+    let deployed = |name| question(&format!("/openai/deployments/{name}/chat/completions"), &asked(|_| {}));
+    assert_ne!(deployed("small").unwrap().context, deployed("large").unwrap().context);
     let streamed = question(CHAT, &asked(|body| body["stream"] = true.into())).unwrap();
     assert!(streamed.streams && streamed.context == plain.context);
     assert!(!format!("{plain:?}").contains("Who"));

@@ -30,7 +30,7 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
         _ => return None,
     };
     let request: Map<String, Value> = serde_json::from_slice(body).ok()?;
-    if request.get("n").is_some_and(|n| n.as_u64() != Some(1)) || wants_more_than_text(&request) {
+    if request.get("n").is_some_and(|n| !n.is_null() && n != 1) || wants_more_than_text(&request) {
         return None;
     }
     let (last, before) = request.get("messages")?.as_array()?.split_last()?;
@@ -39,11 +39,13 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
     }
     let prompt = text(&last["content"])?;
     let mut context = DefaultHasher::new();
-    dialect.hash(&mut context);
-    for (name, value) in &request {
-        if !IMMATERIAL.contains(&&**name) {
-            (name, value.to_string()).hash(&mut context);
-        }
+    // Of the whole path: some name the model in it, and nowhere else.
+    path.hash(&mut context);
+    let fields = request.iter().filter(|(name, _)| !IMMATERIAL.contains(&&***name));
+    // Who says it may be asked about, too.
+    let about_prompt = last.as_object()?.iter().filter(|(name, _)| *name != "content");
+    for (name, value) in fields.chain(about_prompt) {
+        (name, value.to_string()).hash(&mut context);
     }
     before.iter().for_each(|message| message.to_string().hash(&mut context));
     let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
