@@ -24,6 +24,7 @@ use crate::fallback::cooling::Cooling;
 use crate::fallback::cutoff::Cutoff;
 use crate::fallback::fit::Fit;
 use crate::fallback::layer::Settings;
+use crate::fallback::resort::Composable;
 use crate::fallback::target::{Target, TargetService};
 use crate::turn::Turn;
 use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, clock};
@@ -68,6 +69,8 @@ struct Troubles {
     said: Option<Said>,
     /// The last resort that is to be tried next.
     resort: usize,
+    /// What the caller asked, once the first of them was tried.
+    composable: Option<Box<Composable>>,
     /// The body of the simplified request, and the place of the target that is to be asked next with it.
     simplified: Option<(Bytes, usize)>,
 }

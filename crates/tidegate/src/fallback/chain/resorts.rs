@@ -10,11 +10,23 @@ use crate::{ErrorCode, clock};
 impl Chain {
     /// The next last resort that has something to say.
     pub(super) fn last_resort(&mut self, because: Option<ErrorCode>) -> Option<Step> {
-        let composable = Composable::of(self.template.as_ref()?, &self.settings)?;
+        // Read once: it may be long, and there may be many to ask with less.
+        let known = self.troubles.as_mut().and_then(|troubles| troubles.composable.take());
+        let composable = match known {
+            Some(composable) => composable,
+            None => Box::new(Composable::of(self.template.as_ref()?, &self.settings)?),
+        };
+        let step = self.last_resort_to(&composable, because);
+        self.troubles.get_or_insert_default().composable = Some(composable);
+        step
+    }
+
+    /// The same for what the caller asked.
+    fn last_resort_to(&mut self, composable: &Composable, because: Option<ErrorCode>) -> Option<Step> {
         while let Some(resort) = self.resort().cloned() {
             let is_first = self.simplified().is_none();
             let step = match resort.kind {
-                Kind::Simplified => self.simpler(&composable).map(Step::Ask),
+                Kind::Simplified => self.simpler(composable).map(Step::Ask),
                 _ => composable.answer(&resort).map(|response| Step::Instead(Ok(response))),
             };
             if is_first && step.is_some() {

@@ -12,7 +12,7 @@ use tidegate_providers::compose::Composer;
 
 use super::resorts::{asking, chain, json_answer, question, read, said, strategy};
 use crate::fallback::{AnswerCache, Strategy};
-use crate::testing::send;
+use crate::testing::{send, strict};
 
 /// Counts how often a request is read.
 #[derive(Clone, Default)]
@@ -58,6 +58,21 @@ async fn what_was_asked_is_read_once_there_is_an_answer_to_remember() {
     first.answer(200).header("content-type", "application/json").break_off("reset");
     drop(send(&mut service, question("c")).await);
     assert_eq!((counting.count(), cache.len()), (1, 1));
+}
+
+/// It was read anew for each target that was asked with less: megabytes of it, on a day on which nobody answers.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_is_read_once_for_all_last_resorts() {
+    let (counting, (second, other)) = (Counting::default(), strict());
+    let (first, _, mut service) = chain(|layer| {
+        let layer = layer.then("b/two", second).then_cached(AnswerCache::new());
+        layer.then_simplified().then_static().composer(counting.clone())
+    });
+    first.otherwise(tidegate_testkit::strict::Answer::status(503));
+    other.otherwise(tidegate_testkit::strict::Answer::status(503));
+    let (head, _) = read(send(&mut service, question("a\nb\nc\nd")).await).await;
+    assert_eq!((strategy(&head), first.calls(), other.calls()), (Some(Strategy::StaticResponse), 2, 2));
+    assert_eq!(counting.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
