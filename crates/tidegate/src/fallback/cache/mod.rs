@@ -141,7 +141,8 @@ impl AnswerCache {
     /// cache.
     #[must_use]
     pub fn similarity(self, similarity: f64) -> Self {
-        Self::of(Settings { similarity: similarity.max(0.0), ..self.0.settings })
+        // Not `max`, to which what is no number is the same as 0: all would be alike.
+        Self::of(Settings { similarity: similarity.clamp(0.0, f64::INFINITY), ..self.0.settings })
     }
 
     /// How many answers are remembered.

@@ -64,6 +64,15 @@ fn similarity_may_be_switched_off_and_lowered() {
     }
 }
 
+/// Any two prompts were as alike as is no number.
+#[test]
+fn what_is_no_number_makes_nothing_alike() {
+    let (cache, now) = (AnswerCache::new().similarity(f64::NAN), Instant::now());
+    cache.insert(key("a b c d e f g h i j k l"), "twelve", now);
+    assert_eq!(text(&cache, "a b c d e f g h i j k", now), None);
+    assert!(text(&cache, "a b c d e f g h i j k l", now).is_some(), "but the same is");
+}
+
 /// What the index of `cache` would hold if there were nothing in it but what is remembered.
 fn is_tidy(cache: &AnswerCache) -> bool {
     let store = cache.store();
