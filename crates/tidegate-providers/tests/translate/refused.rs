@@ -363,6 +363,22 @@ fn messages_are_asked_of_a_chat_as_its_model_takes_them() {
     ]);
 }
 
+/// What Claude Code sends whenever it thinks was refused, and with it all that it asked.
+#[test]
+fn what_need_not_be_told_again_is_told_and_what_has_to_be_summed_up_is_refused() {
+    let manage = |edits: Value| json!({"context_management": {"edits": edits}});
+    let thoughts = json!({"type": "clear_thinking_20251015", "keep": "all"});
+    let results = json!({"type": "clear_tool_uses_20250919"});
+    const REFUSED: &str = "`context_management` has no counterpart in the dialect of the target";
+    messages_become(&[
+        ("openai/gpt-4o", manage(json!([thoughts])), Ok(json!({}))),
+        ("openai/gpt-4o", manage(json!([thoughts, results])), Ok(json!({}))),
+        ("openai/gpt-4o", json!({"context_management": {}}), Ok(json!({}))),
+        ("openai/gpt-4o", manage(json!([thoughts, {"type": "compact_20260112"}])), Err(REFUSED)),
+        ("openai/gpt-4o", manage(json!([7])), Err(REFUSED)),
+    ]);
+}
+
 #[test]
 fn calls_of_messages_are_named_as_a_chat_takes_them() {
     let long = "toolu_".repeat(7);

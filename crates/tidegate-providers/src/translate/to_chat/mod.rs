@@ -68,9 +68,16 @@ const REFUSED: [Refused; 5] = [
     ("top_k", |_| false),
     ("container", |_| false),
     ("mcp_servers", |servers| servers.as_array().is_some_and(Vec::is_empty)),
-    ("context_management", |_| false),
+    ("context_management", only_clears),
     ("inference_geo", |place| place == "global"),
 ];
+
+/// Whether of what was said some is only cleared away to make room, thoughts and what tools said. Who is told all of it
+/// lacks nothing, and thoughts are left out anyway. Claude Code asks for this whenever it thinks.
+fn only_clears(management: &Value) -> bool {
+    let edits = management["edits"].as_array().map_or(&[][..], |edits| edits);
+    edits.iter().all(|edit| edit["type"].as_str().is_some_and(|kind| kind.starts_with("clear_")))
+}
 
 pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable> {
     let mut fields = Fields::read(body)?;
