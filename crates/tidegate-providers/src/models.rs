@@ -95,6 +95,32 @@ pub(crate) fn only_reasons(target: &str) -> bool {
     name.strip_prefix('o').is_some_and(digit) || name.strip_prefix("gpt-").is_some_and(is_gpt)
 }
 
+/// What becomes of a `reasoning_effort` beside tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EffortWithTools {
+    /// It is taken, as anywhere.
+    Taken,
+    /// It is refused (openai/openai-openapi#541).
+    Refused,
+    /// It has to be "none": whatever else is said is refused, and so is nothing (BerriAI/litellm#34569).
+    None,
+}
+
+/// What OpenAI's own models that reason take in a chat with tools: they mean to be asked for responses there.
+pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
+    let is_theirs = limits_completion(target) && only_reasons(target);
+    let version = bare(target).strip_prefix("gpt-").filter(|_| is_theirs).and_then(|rest| {
+        let (generation, minor) = rest.split('-').next()?.split_once('.')?;
+        Some((generation.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+    });
+    match version {
+        None => EffortWithTools::Taken,
+        Some(version) if version < (5, 2) => EffortWithTools::Taken,
+        Some(version) if version < (5, 6) => EffortWithTools::Refused,
+        Some(_) => EffortWithTools::None,
+    }
+}
+
 /// The name of the model, without all that hosts put in front.
 fn bare(target: &str) -> &str {
     model(target).rsplit('/').next().unwrap_or_default()

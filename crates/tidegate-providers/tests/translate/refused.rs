@@ -363,6 +363,28 @@ fn messages_are_asked_of_a_chat_as_its_model_takes_them() {
     ]);
 }
 
+/// Whoever brought tools and wanted thoughts was refused by the newest models.
+#[test]
+fn beside_tools_an_effort_is_told_to_models_that_take_both() {
+    let tools = json!([{"name": "f", "input_schema": {}}]);
+    let told = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let thinks = json!({"thinking": {"type": "enabled", "budget_tokens": 5000}});
+    let both = with(thinks.clone(), &json!({"tools": tools}));
+    let becomes = |effort: Value| Ok(with(json!({"tools": told}), &json!({"reasoning_effort": effort})));
+    messages_become(&[
+        ("openai/gpt-5", both.clone(), becomes(json!("medium"))),
+        ("openai/gpt-5.1", both.clone(), becomes(json!("medium"))),
+        ("openai/o3", both.clone(), becomes(json!("medium"))),
+        ("openai/gpt-5.4-mini", both.clone(), becomes(Value::Null)),
+        ("openai/gpt-5.6-terra", both, becomes(json!("none"))),
+        ("openai/gpt-5.6-terra", json!({"tools": tools}), becomes(json!("none"))),
+        ("openai/gpt-5.4", thinks.clone(), Ok(json!({"reasoning_effort": "medium"}))),
+        ("openai/gpt-5.6", thinks, Ok(json!({"reasoning_effort": "medium"}))),
+        ("openai/gpt-5.6", json!({}), Ok(json!({}))),
+        ("openai/gpt-4o", json!({"tools": tools}), Ok(json!({"tools": told}))),
+    ]);
+}
+
 /// What Claude Code sends whenever it thinks was refused, and with it all that it asked.
 #[test]
 fn what_need_not_be_told_again_is_told_and_what_has_to_be_summed_up_is_refused() {

@@ -8,6 +8,7 @@
 //! | `max_tokens` above what the model can | what it can | OpenAI: "max_tokens is too large" |
 //! | `temperature`, `top_p` for OpenAI's models that reason | left out | OpenAI: "Only the default (1) value is supported" |
 //! | `stop_sequences` for these | refused | OpenAI, "Chat completions": not with reasoning models |
+//! | an effort beside tools, for GPT from 5.2 on | left out, or "none" | OpenAI: "Function tools with reasoning_effort are not supported" |
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | refused | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | left out | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
@@ -27,7 +28,8 @@ use super::ids::Ids;
 use super::messages::{self, Block, Metadata, OutputConfig, Thinking, ToolChoice};
 use crate::Provider;
 use crate::models::{
-    has_to_be_asked_for_usage, limits_completion, most_stops, most_tokens, only_reasons, takes_effort,
+    EffortWithTools, effort_with_tools, has_to_be_asked_for_usage, limits_completion, most_stops,
+    most_tokens, only_reasons, takes_effort,
 };
 
 #[derive(Serialize)]
@@ -92,6 +94,11 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
     let config: OutputConfig = fields.take("output_config")?.unwrap_or_default();
     let thinking: Option<Thinking> = fields.take("thinking")?;
     let effort = effort(config.effort, thinking).filter(|_| takes_effort(target));
+    let effort = match effort_with_tools(target) {
+        EffortWithTools::Refused if !tools.is_empty() => None,
+        EffortWithTools::None if !tools.is_empty() => Some("none".to_owned()),
+        _ => effort,
+    };
     let stream: Option<bool> = fields.take("stream")?;
     let limit: Option<u64> = fields.take("max_tokens")?;
     let limit = limit.map(|limit| limit.min(most_tokens(target).unwrap_or(u64::MAX)));
