@@ -28,7 +28,7 @@
 //!
 //! | chat | messages | |
 //! |--|--|--|
-//! | `system`, `developer` messages | `system` | all of them, wherever they stood; back: one for each block |
+//! | `system`, `developer` messages | `system` | all of them, wherever they stood; the user's after the assistant's last word; back: one for each block |
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is left out |
 //! | messages of one role, one after the other | one message | back: each its own |
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where they can be, and the text of arguments is |

@@ -263,6 +263,29 @@ fn turns_are_such_as_the_target_takes_or_refused_in_a_sentence() {
     }
 }
 
+/// An order at the end of a conversation went to its beginning, and the assistant was to go on with its last answer.
+#[test]
+fn what_the_system_says_last_is_what_has_to_be_answered() {
+    let spoken = json!([
+        said("system", "Be kind."),
+        said("user", "hi"),
+        said("assistant", "Hello!"),
+        said("system", "Sum up."),
+        said("developer", "In English."),
+    ]);
+    let (hi, hello) = (turn("user", &[text("hi")]), turn("assistant", &[text("Hello!")]));
+    for target in [SOMEBODY, OLD, NEWEST] {
+        let told = asks(&ChatToMessages::new(target), &json!({"messages": spoken})).unwrap();
+        assert_eq!(told["system"], json!([text("Be kind.")]), "{target}");
+        assert_eq!(
+            told["messages"],
+            json!([hi, hello, turn("user", &[text("Sum up."), text("In English.")])])
+        );
+    }
+    let open = json!([said("user", "hi"), calls(&["a"]), said("system", "Go on.")]);
+    assert!(asks(&ChatToMessages::new(SOMEBODY), &json!({"messages": open})).is_err());
+}
+
 #[test]
 fn the_beginning_of_an_answer_is_not_thought_over() {
     let asked =

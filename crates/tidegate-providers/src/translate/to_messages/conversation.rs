@@ -20,17 +20,27 @@ impl Message {
     }
 }
 
-/// What was said, and before it all that the system had to say: there is one place for that here.
+/// What was said, and before it all that the system had to say: there is one place for that here. What it says after
+/// the assistant's last word is what has to be answered, and told as the user's: without it the assistant would go on
+/// with its own.
 pub(super) fn conversation(spoken: Vec<chat::Message>) -> Result<(Vec<Block>, Vec<Message>), Untranslatable> {
-    let (mut system, mut turns) = (Vec::new(), Turns::new());
+    let (mut system, mut last, mut turns) = (Vec::new(), Vec::new(), Turns::new());
     for message in spoken {
+        if let "system" | "developer" = &*message.role {
+            last.extend(texts(message.content)?.into_iter().map(Block::text));
+            continue;
+        }
+        system.append(&mut last);
         match &*message.role {
-            "system" | "developer" => system.extend(texts(message.content)?.into_iter().map(Block::text)),
             "user" => turns.ask(user(message.content)?),
             "assistant" => turns.reply(assistant(message)?)?,
             "tool" => turns.answer(tool_result(message)?)?,
             _ => return Err(foreign("messages[].role")),
         }
+    }
+    match turns.is_replied() && !last.is_empty() {
+        true => turns.ask(last),
+        false => system.append(&mut last),
     }
     Ok((system, turns.end()?))
 }

@@ -46,6 +46,11 @@ impl Turns {
         }
     }
 
+    /// Whether the assistant has had the last word, apart from users who said nothing.
+    pub(super) fn is_replied(&self) -> bool {
+        self.role == "assistant"
+    }
+
     pub(super) fn ask(&mut self, blocks: Vec<Block>) {
         // There must be something in a message, and there was nothing.
         if blocks.is_empty() {
