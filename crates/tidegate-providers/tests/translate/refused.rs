@@ -154,6 +154,19 @@ fn a_schema_is_asked_for_where_the_model_keeps_to_one() {
 }
 
 #[test]
+fn of_more_strict_tools_than_are_taken_none_is_strict() {
+    let tool = |at: usize| json!({"type": "function", "function": {"name": format!("f{at}"), "parameters": {}, "strict": true}});
+    for (count, strict) in [(20, 20), (21, 0)] {
+        let mut tools: Vec<_> = (0..count).map(tool).collect();
+        tools.push(json!({"type": "function", "function": {"name": "loose"}}));
+        let told = asks(&ChatToMessages::new(NEWEST), &json!({"messages": hello(), "tools": tools})).unwrap();
+        let told = told["tools"].as_array().unwrap();
+        let are_strict = told.iter().filter(|tool| tool["strict"] == true).count();
+        assert_eq!((told.len(), are_strict), (count + 1, strict));
+    }
+}
+
+#[test]
 fn who_asks_is_told_where_it_is_nobody_that_one_could_call() {
     let told = |user: &str| Ok(json!({"metadata": {"user_id": user}}));
     chat_becomes(&[

@@ -18,6 +18,7 @@
 //! | ids that are no words, or not unique | numbered | "should match pattern '^[a-zA-Z0-9_-]+$'"; "`tool_use` ids must be unique" |
 //! | the assistant last | white space at its end is left out; refused from Claude 4.6 on | "final assistant content cannot end with trailing whitespace"; "does not support assistant message prefill" |
 //! | a schema, for a Claude before 4.1 | refused; of a tool's, `strict` is left out | "Structured outputs" |
+//! | more than 20 tools that are `strict` | none is | "Too many strict tools" |
 //! | `user` that is an address or a number of a telephone, or long | left out | "Messages": an opaque identifier, up to 256 characters (BerriAI/litellm#10102) |
 
 mod conversation;

@@ -9,7 +9,13 @@ use super::super::chat;
 use super::super::fields::{Fields, foreign, malformed, raw};
 use super::super::messages::{Message, Tool, ToolChoice};
 
+/// More strict tools are refused ("Too many strict tools", camel-ai/camel#4171). OpenAI knows no such number, and its
+/// SDK for agents makes every tool strict.
+const MAX_STRICT: usize = 20;
+
 pub(super) fn tools(tools: Vec<chat::Tool>, takes_schema: bool) -> Result<Vec<Tool>, Untranslatable> {
+    let is_strict = |tool: &&chat::Tool| tool.function.as_ref().is_some_and(|it| it.strict == Some(true));
+    let takes_strict = takes_schema && tools.iter().filter(is_strict).count() <= MAX_STRICT;
     let tool = |tool: chat::Tool| {
         let function = tool.function.filter(|_| tool.kind == "function");
         let function = function.ok_or_else(|| foreign("tools[].type"))?;
@@ -19,7 +25,7 @@ pub(super) fn tools(tools: Vec<chat::Tool>, takes_schema: bool) -> Result<Vec<To
             description: function.description,
             // A function without parameters has an empty list of them, and a tool without a schema is none.
             input_schema: function.parameters.or_else(|| raw(r#"{"type":"object","properties":{}}"#)),
-            strict: function.strict.filter(|strict| *strict && takes_schema),
+            strict: function.strict.filter(|strict| *strict && takes_strict),
         })
     };
     tools.into_iter().map(tool).collect()
