@@ -9,7 +9,7 @@ use super::{SOMEBODY, body, hello, to_chat, to_messages, translate};
 fn a_whole_conversation_with_tools_is_asked_of_messages() {
     let chat = json!({
         "model": "m", "max_tokens": 7, "max_completion_tokens": 99, "stream": true, "temperature": 1.7,
-        "top_p": 0.5, "stop": "END", "user": "u1", "seed": 4, "n": 1, "logprobs": false, "unheard_of": {},
+        "top_p": 0.5, "stop": "END", "user": "u1", "seed": 4, "n": 1, "verbosity": "low", "logprobs": false, "unheard_of": {},
         "stream_options": {"include_usage": true}, "parallel_tool_calls": false, "frequency_penalty": 0,
         "tools": [
             {"type": "function", "function": {"name": "tide_at", "description": "when",
@@ -167,7 +167,6 @@ fn what_a_chat_asks_for_and_messages_have_not_is_refused_by_its_name() {
         ("audio", with("audio", json!({"voice": "secret"}))),
         ("web_search_options", with("web_search_options", json!({}))),
         ("functions", with("functions", json!([{"name": "secret"}]))),
-        ("verbosity", with("verbosity", json!("low"))),
         ("response_format", with("response_format", json!({"type": "json_object"}))),
         ("stop", with("stop", json!(7))),
         ("max_tokens", with("max_tokens", json!("secret"))),

@@ -77,7 +77,7 @@ struct Request {
 }
 
 /// What has no counterpart, unless it asks for nothing.
-const REFUSED: [Refused; 12] = [
+const REFUSED: [Refused; 11] = [
     ("n", |n| *n == 1),
     ("logprobs", |on| *on == false),
     ("top_logprobs", is_zero),
@@ -89,7 +89,6 @@ const REFUSED: [Refused; 12] = [
     ("web_search_options", |_| false),
     ("functions", |functions| functions.as_array().is_some_and(Vec::is_empty)),
     ("function_call", |choice| choice == "none"),
-    ("verbosity", |verbosity| verbosity == "medium"),
 ];
 
 fn is_zero(value: &Value) -> bool {
