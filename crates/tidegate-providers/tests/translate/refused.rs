@@ -399,6 +399,31 @@ fn messages_are_asked_of_a_chat_as_its_model_takes_them() {
     ]);
 }
 
+/// A schema under its first name was forgotten, and what the system said in the middle was refused if it came in blocks.
+#[test]
+fn older_and_newer_words_of_messages_are_understood() {
+    let format = json!({"type": "json_schema", "schema": {"type": "object"}});
+    let schema = json!({"name": "answer", "schema": {"type": "object"}, "strict": true});
+    let asked = json!({"response_format": {"type": "json_schema", "json_schema": schema}});
+    let orders = turn("system", &[text("Be brief."), text("In English.")]);
+    let (brief, english) = (said("system", "Be brief."), said("system", "In English."));
+    let (hi, yes) = (said("user", "hi"), said("assistant", "yes"));
+    messages_become(&[
+        ("openai/gpt-4o", json!({"output_format": format}), Ok(asked.clone())),
+        ("openai/gpt-4o", json!({"output_config": {"format": format}}), Ok(asked)),
+        (
+            "openai/gpt-4o",
+            json!({"messages": [hi, orders, yes, hi]}),
+            Ok(json!({"messages": [hi, brief, english, yes, hi]})),
+        ),
+        (
+            "openai/gpt-4o",
+            json!({"messages": [hi, turn("system", &[json!({"type": "image"})])]}),
+            Err("`messages[].content[].type` has no counterpart in the dialect of the target"),
+        ),
+    ]);
+}
+
 /// Whoever brought tools and wanted thoughts was refused by the newest models.
 #[test]
 fn beside_tools_an_effort_is_told_to_models_that_take_both() {

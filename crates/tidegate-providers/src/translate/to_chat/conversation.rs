@@ -34,6 +34,13 @@ pub(super) fn conversation(
                 messages.push(Message { content: Some(Content::Text(text)), ..Message::of(role) });
             }
             ("user", Content::Parts(blocks)) => user(blocks, &mut names, &mut messages)?,
+            // What the system says in the middle ("Mid-conversation system messages").
+            ("system", Content::Parts(blocks)) => {
+                for block in blocks {
+                    let text = block.text.filter(|_| block.kind == "text");
+                    messages.push(said(text.ok_or_else(|| foreign("messages[].content[].type"))?));
+                }
+            }
             ("assistant", Content::Parts(blocks)) => messages.extend(assistant(blocks, &mut names)?),
             _ => return Err(foreign("messages[].role")),
         }

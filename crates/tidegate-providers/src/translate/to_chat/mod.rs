@@ -92,6 +92,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
     let choice: Option<ToolChoice> = fields.take("tool_choice")?;
     let choice = choice.filter(|_| !tools.is_empty());
     let config: OutputConfig = fields.take("output_config")?.unwrap_or_default();
+    // So it was called before, and so it is by the clients of that time.
+    let format = config.format.or(fields.take("output_format")?);
     let thinking: Option<Thinking> = fields.take("thinking")?;
     let effort = effort(config.effort, thinking).filter(|_| takes_effort(target));
     let effort = match effort_with_tools(target) {
@@ -125,7 +127,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         stream_options: (stream == Some(true) && has_to_be_asked_for_usage(target))
             .then_some(StreamOptions { include_usage: true }),
         reasoning_effort: effort,
-        response_format: config.format.map(response_format).transpose()?,
+        response_format: format.map(response_format).transpose()?,
     };
     serde_json::to_vec(&request).map(Bytes::from).map_err(|_| malformed("body"))
 }
