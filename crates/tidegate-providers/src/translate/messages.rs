@@ -40,12 +40,14 @@ pub(super) struct Block {
     pub(super) content: Option<Content<Said>>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Default, Deserialize, Serialize)]
 pub(super) struct Said {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
+    #[serde(skip_serializing)]
+    pub(super) source: Option<Source>,
 }
 
 /// Where an image or a document is.

@@ -117,6 +117,41 @@ fn a_whole_conversation_with_tools_is_asked_of_a_chat() {
     );
 }
 
+/// Whoever had a picture read by a tool was refused from then on, since it stays in what was said.
+#[test]
+fn what_tools_show_is_shown_after_all_that_they_say() {
+    let image = |url: &str| json!({"type": "image", "source": {"type": "url", "url": url}});
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "look", "input": {}});
+    let result =
+        |id: &str, content: Value| json!({"type": "tool_result", "tool_use_id": id, "content": content});
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let asked = json!({"max_tokens": 1, "messages": [
+        {"role": "user", "content": "Look."},
+        {"role": "assistant", "content": [call("t1"), call("t2"), call("t3")]},
+        {"role": "user", "content": [
+            result("t1", json!([image("https://a"), image("https://b")])),
+            result("t2", json!([text("a buoy"), image("https://c")])),
+            result("t3", json!([text("nothing")])),
+            text("So?"),
+        ]},
+    ]});
+    let picture = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let tool = |id: &str, content: Value| json!({"role": "tool", "tool_call_id": id, "content": content});
+    assert_eq!(
+        to_chat(&asked)["messages"].as_array().unwrap()[2..],
+        [
+            tool("t1", json!("[images of t1 follow]")),
+            tool("t2", json!([text("a buoy"), text("[images of t2 follow]")])),
+            tool("t3", json!("nothing")),
+            json!({"role": "user", "content": [
+                text("[images of t1]"), picture("https://a"), picture("https://b"),
+                text("[images of t2]"), picture("https://c"),
+                text("So?"),
+            ]}),
+        ]
+    );
+}
+
 /// Schemas and arguments are read by models: their order is a part of them.
 #[test]
 fn schemas_and_arguments_pass_as_they_were_written() {
@@ -210,7 +245,7 @@ fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
     let messages = |message: Value| json!({"messages": [message]});
     let block = |block: Value| messages(json!({"role": "user", "content": [block]}));
     let with = |name: &str, value: Value| json!({"messages": hello(), name: value});
-    let image = json!([{"type": "image", "source": {"type": "url", "url": "secret"}}]);
+    let shown = |kind: &str| json!([{"type": kind, "source": {"type": "file", "file_id": "secret"}}]);
     for (field, body) in [
         ("top_k", with("top_k", json!(5))),
         ("container", with("container", json!("secret"))),
@@ -226,7 +261,11 @@ fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
         ),
         (
             "messages[].content[].content[].type",
-            block(json!({"type": "tool_result", "tool_use_id": "t", "content": image})),
+            block(json!({"type": "tool_result", "tool_use_id": "t", "content": shown("image")})),
+        ),
+        (
+            "messages[].content[].content[].type",
+            block(json!({"type": "tool_result", "tool_use_id": "t", "content": shown("document")})),
         ),
         ("messages[].content[].tool_use_id", block(json!({"type": "tool_result", "content": "secret"}))),
         ("output_config.format.type", with("output_config", json!({"format": {"type": "secret"}}))),

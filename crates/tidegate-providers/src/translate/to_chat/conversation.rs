@@ -64,24 +64,26 @@ impl Names {
     }
 }
 
-/// What tools said is a message each, and before everything else: it answers the message before.
+/// What tools said is a message each, and before everything else: it answers the message before. What they showed comes
+/// after all of them, since a message of a tool holds nothing but text.
 fn user(blocks: Vec<Block>, names: &mut Names, messages: &mut Vec<Message>) -> Result<(), Untranslatable> {
-    let mut parts = Vec::new();
+    let (mut shown, mut parts) = (Vec::new(), Vec::new());
     for block in blocks {
         match &*block.kind {
-            "tool_result" => messages.push(tool_result(block, names)?),
+            "tool_result" => messages.push(tool_result(block, names, &mut shown)?),
             "text" => {
                 parts.push(Part::text(block.text.ok_or_else(|| malformed("messages[].content[].text"))?))
             }
             "image" => {
                 let source = block.source.ok_or_else(|| malformed("messages[].content[].source"))?;
-                let url = url(source).ok_or_else(|| foreign("messages[].content[].source.type"))?;
-                parts.push(Part { image_url: Some(ImageUrl { url }), ..Part::of("image_url") });
+                parts.push(image(source).ok_or_else(|| foreign("messages[].content[].source.type"))?);
             }
             "document" => parts.push(document(block)?),
             _ => return Err(foreign("messages[].content[].type")),
         }
     }
+    shown.append(&mut parts);
+    let parts = shown;
     if !parts.is_empty() {
         let content = match <[Part; 1]>::try_from(parts) {
             Ok([Part { text: Some(text), .. }]) => Content::Text(text),
@@ -91,6 +93,10 @@ fn user(blocks: Vec<Block>, names: &mut Names, messages: &mut Vec<Message>) -> R
         messages.push(Message { content: Some(content), ..Message::of("user") });
     }
     Ok(())
+}
+
+fn image(source: Source) -> Option<Part> {
+    url(source).map(|url| Part { image_url: Some(ImageUrl { url }), ..Part::of("image_url") })
 }
 
 /// A URL, or all of it in one.
@@ -119,24 +125,37 @@ fn document(block: Block) -> Result<Part, Untranslatable> {
     .ok_or_else(|| foreign("messages[].content[].source.type"))
 }
 
-fn tool_result(block: Block, names: &mut Names) -> Result<Message, Untranslatable> {
+/// What a tool said; what it showed is added to `shown`, under the name of the call.
+fn tool_result(block: Block, names: &mut Names, shown: &mut Vec<Part>) -> Result<Message, Untranslatable> {
+    let id = block.tool_use_id.ok_or_else(|| malformed("messages[].content[].tool_use_id"))?;
+    let id = names.of(id);
     let content = match block.content {
         // What failed without a word is told as much.
         None if block.is_error == Some(true) => Content::Text("error".to_owned()),
         None => Content::Text(String::new()),
         Some(Content::Text(text)) => Content::Text(text),
         Some(Content::Parts(said)) => {
-            let texts = said.into_iter().map(|said| said.text.filter(|_| said.kind == "text"));
-            let texts: Option<Vec<String>> = texts.collect();
-            let texts = texts.ok_or_else(|| foreign("messages[].content[].content[].type"))?;
+            let foreign = || foreign("messages[].content[].content[].type");
+            let (mut texts, mut pictures) = (Vec::new(), Vec::new());
+            for said in said {
+                match (&*said.kind, said.text, said.source) {
+                    ("text", Some(text), _) => texts.push(text),
+                    ("image", _, Some(source)) => pictures.push(image(source).ok_or_else(foreign)?),
+                    _ => return Err(foreign()),
+                }
+            }
+            if !pictures.is_empty() {
+                texts.push(format!("[images of {id} follow]"));
+                shown.push(Part::text(format!("[images of {id}]")));
+                shown.append(&mut pictures);
+            }
             match <[String; 1]>::try_from(texts) {
                 Ok([text]) => Content::Text(text),
                 Err(texts) => Content::Parts(texts.into_iter().map(Part::text).collect()),
             }
         }
     };
-    let id = block.tool_use_id.ok_or_else(|| malformed("messages[].content[].tool_use_id"))?;
-    Ok(Message { content: Some(content), tool_call_id: Some(names.of(id)), ..Message::of("tool") })
+    Ok(Message { content: Some(content), tool_call_id: Some(id), ..Message::of("tool") })
 }
 
 /// Thoughts stay here: they are signed for the one who had them.

@@ -150,7 +150,7 @@ fn tool_result(message: chat::Message) -> Result<Block, Untranslatable> {
         // A tool may have nothing to say.
         Some(Content::Text(text)) => Some(text).filter(|text| !text.trim().is_empty()).map(Content::Text),
         other => {
-            let said = |text| Said { kind: "text".to_owned(), text: Some(text) };
+            let said = |text| Said { kind: "text".to_owned(), text: Some(text), source: None };
             Some(texts(other)?.into_iter().map(said).collect())
                 .filter(|said: &Vec<Said>| !said.is_empty())
                 .map(Content::Parts)
