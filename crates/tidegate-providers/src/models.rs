@@ -132,6 +132,12 @@ pub(crate) fn limits_completion(target: &str) -> bool {
     matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
+/// Whether a last message of the assistant's may be the beginning of the answer to come. OpenAI's models answer it as if it
+/// had been said, so that the caller would get the beginning twice; of the others nobody knows.
+pub(crate) fn may_go_on(target: &str) -> bool {
+    !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
+}
+
 /// Whether a stream has to be asked to tell its usage. Mistral tells it unasked, and refuses fields it does not know.
 pub(crate) fn has_to_be_asked_for_usage(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral

@@ -56,7 +56,7 @@
 //! 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`, `response_format` without a schema, old
 //! `functions`, tools and files of the provider's own; on the other side `top_k`, `container`, `mcp_servers`, server
 //! tools, documents in tool results. So is what the target would refuse, and the caller's provider may take: no question,
-//! a call without its result, the beginning of an answer for a Claude from 4.6 on, stops for a model that reasons.
+//! a call without its result, the beginning of an answer for a Claude from 4.6 on or for OpenAI, stops for a model that reasons.
 //! What only advises or keeps records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
 //! `cache_control`, `is_error`, names of speakers) is left out, and so is what nobody knows.
 //!

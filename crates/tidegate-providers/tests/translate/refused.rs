@@ -399,6 +399,17 @@ fn messages_are_asked_of_a_chat_as_its_model_takes_them() {
     ]);
 }
 
+/// The caller puts the answer after the beginning, and had the beginning twice.
+#[test]
+fn the_beginning_of_an_answer_is_told_to_who_may_go_on_with_it() {
+    let begun = json!({"messages": [said("user", "JSON, please."), said("assistant", "{")]});
+    const REFUSED: &str = "`messages` has to end with the user for the target";
+    messages_become(&[
+        ("openai/gpt-4o", begun.clone(), Err(REFUSED)),
+        ("deepseek/deepseek-chat", begun.clone(), Ok(begun)),
+    ]);
+}
+
 /// A schema under its first name was forgotten, and what the system said in the middle was refused if it came in blocks.
 #[test]
 fn older_and_newer_words_of_messages_are_understood() {

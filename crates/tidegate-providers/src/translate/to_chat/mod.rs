@@ -12,6 +12,7 @@
 //! | more than 4 `stop_sequences` (DeepSeek: 16) | refused | OpenAI, DeepSeek, "Chat completions" |
 //! | `metadata.user_id` above 64 characters, or for Mistral | left out | OpenAI: "string too long" (maximhq/bifrost#1000); Mistral: "Extra inputs are not permitted" |
 //! | ids above 40 characters; with Mistral, other than 9 letters and digits | numbered | OpenAI: "maximum length 40"; Mistral: "with a length of 9" |
+//! | the assistant last, for OpenAI | refused | it is not gone on with, but answered |
 //! | no message | refused | OpenAI: "[] is too short" |
 
 mod conversation;
@@ -28,7 +29,7 @@ use super::ids::Ids;
 use super::messages::{self, Block, Metadata, OutputConfig, Thinking, ToolChoice};
 use crate::Provider;
 use crate::models::{
-    EffortWithTools, effort_with_tools, has_to_be_asked_for_usage, limits_completion, most_stops,
+    EffortWithTools, effort_with_tools, has_to_be_asked_for_usage, limits_completion, may_go_on, most_stops,
     most_tokens, only_reasons, takes_effort,
 };
 
@@ -110,11 +111,15 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
     let is_mistral = Provider::named(target) == Provider::Mistral;
     let user = metadata.and_then(|metadata| metadata.user_id);
+    let messages = conversation(system, spoken, Ids::of_chat(is_mistral))?;
+    if messages.last().is_some_and(|last| last.role == "assistant") && !may_go_on(target) {
+        return Err(Untranslatable::new("messages", "has to end with the user for the target"));
+    }
     let request = Request {
         model: fields.raw("model"),
         max_tokens,
         max_completion_tokens,
-        messages: conversation(system, spoken, Ids::of_chat(is_mistral))?,
+        messages,
         tools,
         tool_choice: choice.map(tool_choice).transpose()?,
         parallel_tool_calls: is_single.then_some(false),
