@@ -152,6 +152,35 @@ fn what_tools_show_is_shown_after_all_that_they_say() {
     );
 }
 
+/// A question stood between the results of one turn, which a chat refuses.
+#[test]
+fn what_tools_said_goes_before_all_messages_of_the_turn() {
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "look", "input": {}});
+    let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "seen"});
+    let user = |content: Value| json!({"role": "user", "content": content});
+    let asked = json!({"max_tokens": 1, "messages": [
+        user(json!("Look.")),
+        {"role": "assistant", "content": [call("t1"), call("t2")]},
+        user(json!([result("t1"), {"type": "text", "text": "Hm."}])),
+        user(json!("Well.")),
+        user(json!([result("t2")])),
+        {"role": "assistant", "content": "Yes."},
+        user(json!("So?")),
+    ]});
+    let tool = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "seen"});
+    assert_eq!(
+        to_chat(&asked)["messages"].as_array().unwrap()[2..],
+        [
+            tool("t1"),
+            tool("t2"),
+            user(json!("Hm.")),
+            user(json!("Well.")),
+            json!({"role": "assistant", "content": "Yes."}),
+            user(json!("So?")),
+        ]
+    );
+}
+
 /// Schemas and arguments are read by models: their order is a part of them.
 #[test]
 fn schemas_and_arguments_pass_as_they_were_written() {

@@ -28,12 +28,20 @@ pub(super) fn conversation(
     messages.extend(texts.into_iter().filter(|text| !text.is_empty()).map(said));
     let mut names = Names { ids, known: BTreeMap::new() };
     let before = messages.len();
+    // Of one turn, however many messages it comes in: what tools said goes before it.
+    let mut asked = Vec::new();
     for message in spoken {
+        if message.role != "user" {
+            messages.append(&mut asked);
+        }
         match (&*message.role, message.content) {
-            (role @ ("user" | "assistant" | "system"), Content::Text(text)) => {
+            ("user", Content::Text(text)) => {
+                asked.push(Message { content: Some(Content::Text(text)), ..Message::of("user") });
+            }
+            (role @ ("assistant" | "system"), Content::Text(text)) => {
                 messages.push(Message { content: Some(Content::Text(text)), ..Message::of(role) });
             }
-            ("user", Content::Parts(blocks)) => user(blocks, &mut names, &mut messages)?,
+            ("user", Content::Parts(blocks)) => user(blocks, &mut names, &mut messages, &mut asked)?,
             // What the system says in the middle ("Mid-conversation system messages").
             ("system", Content::Parts(blocks)) => {
                 for block in blocks {
@@ -45,6 +53,7 @@ pub(super) fn conversation(
             _ => return Err(foreign("messages[].role")),
         }
     }
+    messages.append(&mut asked);
     match messages.len() > before {
         true => Ok(messages),
         false => Err(Untranslatable::new("messages", "ends with nothing to answer")),
@@ -66,7 +75,12 @@ impl Names {
 
 /// What tools said is a message each, and before everything else: it answers the message before. What they showed comes
 /// after all of them, since a message of a tool holds nothing but text.
-fn user(blocks: Vec<Block>, names: &mut Names, messages: &mut Vec<Message>) -> Result<(), Untranslatable> {
+fn user(
+    blocks: Vec<Block>,
+    names: &mut Names,
+    messages: &mut Vec<Message>,
+    asked: &mut Vec<Message>,
+) -> Result<(), Untranslatable> {
     let (mut shown, mut parts) = (Vec::new(), Vec::new());
     for block in blocks {
         match &*block.kind {
@@ -90,7 +104,7 @@ fn user(blocks: Vec<Block>, names: &mut Names, messages: &mut Vec<Message>) -> R
             Ok([part]) => Content::Parts(vec![part]),
             Err(parts) => Content::Parts(parts),
         };
-        messages.push(Message { content: Some(content), ..Message::of("user") });
+        asked.push(Message { content: Some(content), ..Message::of("user") });
     }
     Ok(())
 }
