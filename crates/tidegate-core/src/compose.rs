@@ -37,7 +37,7 @@ pub struct Question {
     /// The text of the last message.
     pub prompt: String,
     /// A digest of all else that matters: the model, the messages before, instructions, tools. Equal for requests that
-    /// differ in their prompt only.
+    /// differ in their prompt only; of this process, and of nobody's making.
     pub context: u64,
     /// The model that was asked for.
     pub model: String,

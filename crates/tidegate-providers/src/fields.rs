@@ -25,6 +25,11 @@ impl Fields {
         serde_json::from_str(self.0.get(name)?.get()).ok()
     }
 
+    /// The names, and what is written under them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, value.get()))
+    }
+
     pub(crate) fn set(&mut self, name: &str, value: impl Serialize) -> Option<()> {
         self.0.insert(name.to_owned(), to_raw_value(&value).ok()?);
         Some(())

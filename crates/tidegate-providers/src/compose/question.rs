@@ -1,9 +1,11 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tidegate_core::Question;
 
 use super::{CHAT, MESSAGES};
+use crate::fields::Fields;
 
 /// Fields that change how something is said, and not what is asked or by whom. All others count, known or not.
 const IMMATERIAL: [&str; 14] = [
@@ -23,33 +25,40 @@ const IMMATERIAL: [&str; 14] = [
     "top_p",
 ];
 
+/// Nobody can make up a context whose digest is another's.
+static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
     let dialect = match path {
         path if path.ends_with("/chat/completions") => CHAT,
         path if path.ends_with("/messages") => MESSAGES,
         _ => return None,
     };
-    let request: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let request = Fields::read(body)?;
     if request.get("n").is_some_and(|n| !n.is_null() && n != 1) || wants_more_than_text(&request) {
         return None;
     }
-    let (last, before) = request.get("messages")?.as_array()?.split_last()?;
+    let messages = request.messages()?;
+    let (last, before) = messages.split_last()?;
+    let last: Value = serde_json::from_str(last.get()).ok()?;
     if last["role"] != "user" {
         return None;
     }
     let prompt = text(&last["content"])?;
-    let mut context = DefaultHasher::new();
+    let mut context = SECRET.build_hasher();
     // Of the whole path: some name the model in it, and nowhere else.
     path.hash(&mut context);
-    let fields = request.iter().filter(|(name, _)| !IMMATERIAL.contains(&&***name));
+    // As they are written: to take apart what is long, and not the prompt, costs more than it would find.
+    for (name, written) in request.iter().filter(|(name, _)| !IMMATERIAL.contains(name)) {
+        (name, written).hash(&mut context);
+    }
     // Who says it may be asked about, too.
-    let about_prompt = last.as_object()?.iter().filter(|(name, _)| *name != "content");
-    for (name, value) in fields.chain(about_prompt) {
+    for (name, value) in last.as_object()?.iter().filter(|(name, _)| *name != "content") {
         (name, value.to_string()).hash(&mut context);
     }
-    before.iter().for_each(|message| message.to_string().hash(&mut context));
-    let model = request.get("model").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let streams = request.get("stream").and_then(Value::as_bool) == Some(true);
+    before.iter().for_each(|message| message.get().hash(&mut context));
+    let model = request.get("model").and_then(|model| Some(model.as_str()?.to_owned())).unwrap_or_default();
+    let streams = request.get("stream") == Some(Value::Bool(true));
     let tells_usage = request.get("stream_options").is_some_and(|options| options["include_usage"] == true);
     Some(Question {
         prompt,
@@ -63,14 +72,14 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
 }
 
 /// The lower one, should there be two limits; of one that is no number of tokens nobody knows what would keep it.
-fn max_tokens(request: &Map<String, Value>) -> Option<u64> {
+fn max_tokens(request: &Fields) -> Option<u64> {
     let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.get(limit));
     limits.filter(|limit| !limit.is_null()).map(|limit| limit.as_u64().unwrap_or(0)).min()
 }
 
 /// Whether the answer has to have a form, to call a tool, to be heard, or to come with numbers.
-fn wants_more_than_text(request: &Map<String, Value>) -> bool {
-    let get = |name: &str| request.get(name).unwrap_or(&Value::Null);
+fn wants_more_than_text(request: &Fields) -> bool {
+    let get = |name: &str| request.get(name).unwrap_or_default();
     let has_form = |format: &Value| !format.is_null() && format["type"] != "text";
     let must_call = |choice: &Value| match choice {
         Value::Null => false,
@@ -78,10 +87,10 @@ fn wants_more_than_text(request: &Map<String, Value>) -> bool {
         choice => !matches!(choice["type"].as_str(), Some("auto" | "none")),
     };
     let is_heard = get("modalities").as_array().is_some_and(|modes| modes.iter().any(|mode| mode != "text"));
-    has_form(get("response_format"))
+    has_form(&get("response_format"))
         || has_form(&get("output_config")["format"])
         || !get("output_format").is_null()
-        || must_call(get("tool_choice"))
+        || must_call(&get("tool_choice"))
         || is_heard
         || get("logprobs") == true
 }
