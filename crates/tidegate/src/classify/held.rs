@@ -16,7 +16,10 @@ use crate::{BoxError, Cause, ErrorCode, Failure, Opening};
 /// The status has said the most important thing: a body that does not come in this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A body that was read before it was passed on, to its end, to [`ERROR_BODY_LIMIT`], or until it was known what it is:
+/// Each frame takes room as well. Who sends a blank a second to keep the line open has seventeen minutes.
+const MAX_FRAMES: usize = 1024;
+
+/// A body that was read before it was passed on, to its end, to [`ERROR_BODY_LIMIT`] or 1024 frames, or until it was known what it is:
 /// the same frames again.
 ///
 /// What lies below is boxed, so that it can be read in one place and move to another.
@@ -97,7 +100,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
     }
 
     fn is_enough(&self) -> bool {
-        self.error.is_some() || self.has_ended || self.length >= ERROR_BODY_LIMIT
+        let is_full = self.length >= ERROR_BODY_LIMIT || self.frames.len() >= MAX_FRAMES;
+        is_full || self.error.is_some() || self.has_ended
     }
 
     /// Reads what comes next, the end included.

@@ -40,6 +40,20 @@ fn failure(outcome: Outcome) -> Option<(ErrorCode, Cause)> {
 
 const RATE_LIMITED: Option<(ErrorCode, Cause)> = Some((ErrorCode::RateLimited, Cause::InBand));
 
+/// Each byte a frame of its own: some hundred bytes of memory for one, and all looked at again at each.
+#[tokio::test(start_paused = true)]
+async fn a_body_in_crumbs_is_held_for_so_many_of_them_only() {
+    for (blanks, is_found) in [(1_000, true), (1_100, false)] {
+        let (inner, provider) = strict();
+        let answer = (0..blanks).fold(json(&[]), |answer, _| answer.frame(" ").pause(SECOND / 1_000));
+        provider.then(answer.frame(ERROR));
+        let response = call(&mut wire(inner)).await.unwrap();
+        assert_eq!(failure(Outcome::of(&response)).is_some(), is_found, "{blanks}");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), blanks + ERROR.len());
+    }
+}
+
 /// OpenRouter had said 200 before the provider behind it refused.
 #[tokio::test(start_paused = true)]
 async fn an_error_behind_a_200_is_a_failure_with_its_code_and_its_bytes() {
