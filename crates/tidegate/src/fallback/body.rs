@@ -211,6 +211,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
                     // A broken stream goes before another is asked for: it may hold a connection, or a permit.
                     if !matches!(continuing.step, Step::Passing) {
                         this.source.set(Source::Gone);
+                        // What two models have said is the answer of neither.
+                        if continuing.broken.is_some() {
+                            *this.recording = None;
+                        }
                     }
                     bytes
                 }

@@ -8,7 +8,7 @@ use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
 use crate::fallback::cutoff::TICK;
-use crate::fallback::{FallbackLayer, TargetStatistics};
+use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
 use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};
 use crate::{
@@ -243,6 +243,28 @@ async fn a_refusal_of_ours_is_passed_over_like_any_other_failure() {
     stream(&c).frame(word("c", "y")).frame(DONE);
     let (text, outcome, _) = read(&mut service, question()).await;
     assert_eq!((outcome, text.contains(": continued by c/three")), (Outcome::Success, true));
+}
+
+/// Half of one model's answer and half of another's was remembered as the answer of the first.
+#[tokio::test(start_paused = true)]
+async fn what_two_models_have_said_is_not_remembered() {
+    for breaks in [false, true] {
+        let ((first, a), (second, b)) = (strict(), strict());
+        let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
+        let cache = AnswerCache::new();
+        let chain = FallbackLayer::new().then("b/two", wire.layer(second)).then_cached(cache.clone());
+        let mut service = chain.continue_streams(StreamContinuation).layer(wire.layer(first));
+        let answer = stream(&a).frame(word("a", "x"));
+        if breaks {
+            answer.break_off("reset");
+        } else {
+            answer.frame(DONE);
+        }
+        stream(&b).frame(word("b", "y")).frame(DONE);
+        let (text, outcome, _) = read(&mut service, question()).await;
+        assert_eq!((outcome, text.contains(": continued by b/two")), (Outcome::Success, breaks));
+        assert_eq!(cache.len(), usize::from(!breaks));
+    }
 }
 
 fn trailers() -> http::HeaderMap {
