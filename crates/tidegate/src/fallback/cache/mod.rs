@@ -12,22 +12,22 @@
 //! (`tests/cache_memory.rs`); next to nothing is set aside before there are answers, and nothing stays when they are gone.
 //!
 //! # Cost
-//! Among 100 000 answers of one caller, on a busy machine of two cores (AMD EPYC), as `cargo bench -p tidegate-benches
+//! Among 100 000 answers of one caller, on a machine of two cores (AMD EPYC), as `cargo bench -p tidegate-benches
 //! --bench answer_cache` prints it; composing the answer is included, and the first line is that alone:
 //!
 //! | call | time |
 //! |---|---|
-//! | down the chain to a fixed text | 5 µs |
-//! | the same question | 8 µs |
-//! | a like question | 25 µs |
-//! | none, then a fixed text | 25 µs |
-//! | the words of all 100 000 compared | 4 500 µs |
+//! | down the chain to a fixed text | 4 µs |
+//! | the same question | 5 µs |
+//! | a like question | 14 µs |
+//! | none, then a fixed text | 14 µs |
+//! | the words of all 100 000 compared | 4 400 µs |
 //! | an answer passes, and is not remembered | 0.5 µs |
-//! | and is remembered, and another goes | 21 µs |
-//! | the same on two threads at once | 58 µs for two |
-//! | a prompt of 16 KiB (4 000 words), found / remembered | 290 µs / 190 µs |
+//! | and is remembered, and another goes | 19 µs |
+//! | the same on two threads at once | 48 µs for two |
+//! | a prompt of 16 KiB (4 000 words), found / remembered | 146 µs / 96 µs |
 //!
-//! So a like question costs a two hundredth of a scan; of 719 that the scan found, it was found for 719. They took
+//! So a like question costs a three hundredth of a scan; of 719 that the scan found, it was found for 719. They took
 //! 89 MiB of the process. Two threads get no more through it than one: calls of seconds leave room for that. The worst
 //! that a prompt can do is to be 16 KiB long and meet another eight like it in each drawer: 160 comparisons of some
 //! microseconds.
