@@ -112,7 +112,7 @@ impl<S> Call<S> {
     pub(super) fn qualify(&mut self, error: &mut BoxError) {
         match error.downcast_mut::<Rejection>() {
             Some(rejection) if self.has_reached => *rejection = rejection.clone().after_attempt(),
-            Some(_) => {}
+            Some(rejection) => self.has_reached = rejection.follows_attempt(),
             None => self.has_reached = true,
         }
     }

@@ -280,3 +280,20 @@ proptest! {
         });
     }
 }
+
+/// A chain below had asked somebody before it was refused: once it was refused at once, that was forgotten.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_tells_of_what_a_chain_below_has_reached() {
+    let (service, provider) = strict();
+    let refusal = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(SECOND);
+    provider.fail_with({
+        let refusal = refusal.clone();
+        move || refusal.clone().after_attempt().into()
+    });
+    provider.fail_with(move || refusal.clone().into());
+    let mut request = request();
+    Deadline::after(10 * SECOND, clock::now()).tighten(request.extensions_mut());
+    let mut retrying = RetryLayer::exponential().max_retries(1).retry_rejections(true).layer(service);
+    let refusal = crate::testing::rejection(send(&mut retrying, request).await);
+    assert_eq!((refusal.follows_attempt(), provider.calls()), (true, 2));
+}
