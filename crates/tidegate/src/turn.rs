@@ -13,6 +13,8 @@ pub(crate) struct Turn {
     secret: RandomState,
     /// The turns of the chains further out.
     way: u64,
+    /// How many chains there are further out.
+    depth: usize,
     place: usize,
     /// Nobody else will be asked, whatever becomes of it.
     pub(crate) is_last: bool,
@@ -28,9 +30,17 @@ impl Turn {
     /// The first turn in a chain: of a call that begins there, or within a turn of a chain further out.
     pub(crate) fn first(extensions: &Extensions) -> Self {
         let Some(outer) = Self::of(extensions) else {
-            return Self { secret: RandomState::new(), way: 0, place: 0, is_last: true, is_again: false };
+            return Self {
+                secret: RandomState::new(),
+                way: 0,
+                depth: 0,
+                place: 0,
+                is_last: true,
+                is_again: false,
+            };
         };
-        Self { way: outer.secret.hash_one((outer.way, outer.place)), place: 0, ..outer.clone() }
+        let way = outer.secret.hash_one((outer.way, outer.place));
+        Self { way, depth: outer.depth + 1, place: 0, ..outer.clone() }
     }
 
     /// The turn of the target at `place`.
@@ -44,8 +54,9 @@ impl Turn {
     }
 
     /// The key of a caller, who has one for all targets: another target is asked something else, if only of another model.
+    /// A chain within another adds a dash, so that its second target has not the key of the second one out there.
     pub(crate) fn of_place(&self, key: &HeaderValue) -> Option<HeaderValue> {
-        let suffix = format!("-{}", self.place);
+        let suffix = format!("{}-{}", "-".repeat(self.depth), self.place);
         HeaderValue::from_bytes(&[key.as_bytes(), suffix.as_bytes()].concat()).ok()
     }
 

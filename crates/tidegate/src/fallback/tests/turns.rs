@@ -159,6 +159,23 @@ async fn a_simplified_request_is_another_request() {
     }
 }
 
+/// The second target of a chain within a chain had the key of the second one of the chain around it.
+#[tokio::test(start_paused = true)]
+async fn no_two_targets_have_the_callers_key_however_chains_are_put_into_each_other() {
+    let targets = [strict(), strict(), strict(), strict()];
+    let [a, b, c, d] = targets.each_ref().map(|(service, _)| service.clone());
+    for (_, target) in &targets {
+        target.answer(503);
+    }
+    let inner = FallbackLayer::new().then("", d).layer(c);
+    let mut chain = FallbackLayer::new().then("", inner).layer(FallbackLayer::new().then("", b).layer(a));
+    let mut request = question();
+    request.headers_mut().insert("idempotency-key", HeaderValue::from_static("callers"));
+    send(&mut chain, request).await.unwrap();
+    let keys = targets.each_ref().map(|(_, target)| keys(target)[0].clone().unwrap());
+    assert_eq!(keys, ["callers", "callers--1", "callers-1", "callers-1--1"]);
+}
+
 /// Three attempts at each of two targets, and eighteen more while they rested.
 #[tokio::test(start_paused = true)]
 async fn whoever_is_asked_once_more_is_asked_once() {
