@@ -138,14 +138,14 @@ impl Continuing {
             let result = match &mut self.step {
                 Step::Passing | Step::Ended => return Poll::Ready(None),
                 Step::Readying(service, request) => match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) => {
+                    Poll::Ready(Ok(())) if !self.chain.is_too_late() => {
                         let request = request.take().expect("asked once");
                         self.chain.begin();
                         self.step = Step::Calling(service.call(request));
                         continue;
                     }
                     Poll::Ready(Err(error)) => Err(error),
-                    Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
+                    Poll::Ready(Ok(())) | Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
                 },
                 Step::Calling(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(result) => result,

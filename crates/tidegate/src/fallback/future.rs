@@ -182,25 +182,25 @@ where
                 StateProj::ReadyingFirst => {
                     let first = readied.as_mut().expect("kept to be asked again");
                     Err(match first.poll_ready(cx) {
-                        Poll::Ready(Ok(())) => {
+                        Poll::Ready(Ok(())) if !chain.is_too_late() => {
                             chain.begin();
                             let future = first.call(chain.request());
                             this.state.set(State::First(future));
                             continue;
                         }
                         Poll::Ready(Err(error)) => error.into(),
-                        Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
+                        Poll::Ready(Ok(())) | Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
                     })
                 }
                 StateProj::Readying(service) => Err(match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) => {
+                    Poll::Ready(Ok(())) if !chain.is_too_late() => {
                         chain.begin();
                         let future = service.call(chain.request());
                         this.state.set(State::Next(future));
                         continue;
                     }
                     Poll::Ready(Err(error)) => error,
-                    Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
+                    Poll::Ready(Ok(())) | Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
                 }),
                 StateProj::Next(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(answer) => answer.map(|response| response.map(Source::Other)),

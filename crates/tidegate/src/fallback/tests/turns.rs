@@ -285,6 +285,20 @@ async fn nobody_is_asked_for_a_call_whose_time_is_over() {
     assert_eq!(primary.calls(), 0);
 }
 
+/// A target that was ready as late as that was asked, if its caller looked later still.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_who_is_ready_after_the_deadline() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(503);
+    other.block();
+    let mut chain = FallbackLayer::new().then("", second).layer(first);
+    let call = tokio::spawn(async move { send(&mut chain, within(question(), SECOND)).await });
+    tokio::time::sleep(SECOND / 2).await;
+    other.unblock();
+    tokio::time::advance(SECOND).await;
+    assert_eq!((call.await.unwrap().unwrap().status().as_u16(), other.calls()), (503, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_simplified_prompt_is_an_attempt_as_any_other() {
     for attempts in 1..=3 {
