@@ -60,7 +60,7 @@
 //! Only where the deadline passes while the body of the request is still coming. When nobody answered, the answer or error
 //! of the last one who was asked what the caller asked goes through as it came. The refusals of the unfit, of our own
 //! gates, of one that speaks no dialect in which it can be said, and of whoever got a simplified prompt would only hide
-//! what went wrong.
+//! what went wrong; so would the error of one that could not be made ready, and was not asked.
 //!
 //! Nobody is asked once the deadline has passed; a last resort that asks nobody still answers. A target that does not
 //! keep the deadline itself is cut off a millisecond later, its stream too; what such a stream has already sent reaches a

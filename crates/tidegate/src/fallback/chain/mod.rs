@@ -150,7 +150,7 @@ impl Chain {
         let is_untold = refusal.is_some_and(|refusal| refusal.gate() == Gate::Translate);
         let is_refused = refusal.is_some_and(|refusal| !refusal.follows_attempt());
         let had_reached = self.has_reached;
-        self.come_back(is_refused);
+        let was_asked = self.come_back(is_refused);
         self.ended(outcome == Outcome::Success);
         // What is said of a simplified request is about a request of ours, not the caller's.
         let is_own = self.simplified().is_none();
@@ -161,16 +161,16 @@ impl Chain {
         if !falls_back && (is_own || outcome == Outcome::Success) {
             return ControlFlow::Break(self.qualified(answer));
         }
-        // Nor does it say anything if the target could not even be told the request, or if it was we who refused, and
+        // Nor does it say anything if the target could not even be told the request, or if it was not asked at all and
         // somebody has answered.
-        let is_telling = is_own && !is_untold && !(is_refused && had_reached);
+        let is_telling = is_own && !is_untold && (!had_reached || (was_asked && !is_refused));
         let (answered, target) = (self.answered(), self.name());
         match self.next(&outcome, answer.as_ref().err(), is_untold) {
             Some(Step::Instead(composed)) => ControlFlow::Continue(Step::Instead(composed)),
             Some(step) => {
                 // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
                 if is_telling {
-                    let said = Said::of(self.qualified(answer), answered, target);
+                    let said = Said::of(answer, answered, target);
                     self.troubles.get_or_insert_default().said = Some(said);
                 }
                 ControlFlow::Continue(step)
@@ -203,16 +203,18 @@ impl Chain {
     }
 
     /// The target whose turn it was has come to something, or could not be asked: the attempt is given back then.
-    fn come_back(&mut self, is_refused: bool) {
+    /// Tells which.
+    fn come_back(&mut self, is_refused: bool) -> bool {
         let was_asked = std::mem::take(&mut self.is_under_way);
         self.has_reached |= was_asked && !is_refused;
         if !was_asked && let Some(attempts) = &self.attempts {
             attempts.give_back();
         }
+        was_asked
     }
 
     /// A refusal of ours is not the whole story of a call that has reached somebody.
-    fn qualified<B>(&self, mut answer: Answer<B>) -> Answer<B> {
+    fn qualified<T>(&self, mut answer: Result<T, BoxError>) -> Result<T, BoxError> {
         if self.has_reached
             && let Err(error) = &mut answer
             && let Some(refusal) = error.downcast_mut::<Rejection>()
@@ -243,7 +245,7 @@ impl Chain {
         if let Some(target) = &said.target {
             self.enter(target);
         }
-        let mut answer = said.answer;
+        let mut answer = self.qualified(said.answer);
         if let Ok(response) = &mut answer {
             self.leave_trail(response.extensions_mut());
         }

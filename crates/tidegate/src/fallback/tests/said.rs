@@ -61,6 +61,30 @@ async fn a_refusal_of_ours_hides_no_answer() {
     assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
 }
 
+/// Nor does a target that was not asked, as it could not be made ready.
+#[tokio::test(start_paused = true)]
+async fn one_that_was_never_asked_hides_no_answer() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(429).header("retry-after", "7").body("slow down");
+    other.fail_ready("worker gone");
+    let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
+    assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
+}
+
+/// The refusal that was kept to be told was of a time before anybody had been asked.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_before_somebody_was_asked_with_less_says_so() {
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
+    let question =
+        Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
+    let (first, primary) = strict();
+    primary.fail_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into());
+    primary.answer(500);
+    let refusal = rejection(ask(FallbackLayer::new().then_simplified(), first, question).await);
+    assert_eq!((refusal.gate(), primary.calls()), (Gate::CircuitBreaker, 2));
+    assert!(refusal.follows_attempt());
+}
+
 /// A limit around a chain took back what a provider had been asked for: twenty calls under a limit of three.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_after_somebody_was_asked_says_so() {
