@@ -43,7 +43,7 @@ impl Chain {
     }
 
     /// Says who answered. A chain within this one knows better who that was, or that nobody did.
-    fn mark(&self, extensions: &mut Extensions) {
+    pub(super) fn mark(&self, extensions: &mut Extensions) {
         let is_simplified = self.simplified().is_some();
         let is_marked =
             extensions.get::<Answered>().is_some_and(|inner| !is_simplified || !inner.is_from_target());
@@ -53,7 +53,7 @@ impl Chain {
     }
 
     /// Who answers in place of the first target, or of the one who was asked with another prompt.
-    pub(super) fn answered(&self) -> Option<Answered> {
+    fn answered(&self) -> Option<Answered> {
         if self.simplified().is_some() {
             let target = self.name().unwrap_or_else(|| "@simplified".into());
             return Some(Answered::new(&target, Strategy::SimplifiedPrompt));

@@ -141,7 +141,7 @@ impl Chain {
     }
 
     /// What to do about the answer of the target whose turn it was: hand it to the caller, or something else.
-    pub(in crate::fallback) fn step<B>(&mut self, answer: Answer<B>) -> ControlFlow<Answer<B>, Step>
+    pub(in crate::fallback) fn step<B>(&mut self, mut answer: Answer<B>) -> ControlFlow<Answer<B>, Step>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
@@ -164,13 +164,16 @@ impl Chain {
         // Nor does it say anything if the target could not even be told the request, or if it was not asked at all and
         // somebody has answered.
         let is_telling = is_own && !is_untold && (!had_reached || (was_asked && !is_refused));
-        let (answered, target) = (self.answered(), self.name());
+        let target = self.name();
+        if is_telling && let Ok(response) = &mut answer {
+            self.mark(response.extensions_mut());
+        }
         match self.next(&outcome, answer.as_ref().err(), is_untold) {
             Some(Step::Instead(composed)) => ControlFlow::Continue(Step::Instead(composed)),
             Some(step) => {
                 // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
                 if is_telling {
-                    let said = Said::of(answer, answered, target);
+                    let said = Said::of(answer, target);
                     self.troubles.get_or_insert_default().said = Some(said);
                 }
                 ControlFlow::Continue(step)

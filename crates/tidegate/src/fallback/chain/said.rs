@@ -7,7 +7,6 @@ use http::Response;
 use http_body::Body;
 
 use super::Answer;
-use crate::fallback::answered::Answered;
 use crate::fallback::body::Source;
 use crate::{BoxError, Outcome};
 
@@ -23,16 +22,13 @@ const MAX_BODY: usize = 64 * 1024;
 
 impl Said {
     /// Of an answer whose body is not at hand the failure is kept.
-    pub(super) fn of<B>(answer: Answer<B>, answered: Option<Answered>, target: Option<Arc<str>>) -> Self
+    pub(super) fn of<B>(answer: Answer<B>, target: Option<Arc<str>>) -> Self
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
         let answer = answer.and_then(|response| {
             let outcome = Outcome::of(&response);
-            let (mut head, body) = response.into_parts();
-            if let Some(answered) = answered {
-                head.extensions.insert(answered);
-            }
+            let (head, body) = response.into_parts();
             match (at_hand(body), outcome) {
                 (None, Outcome::Failure(failure)) => Err(failure.into()),
                 (bytes, _) => Ok(Response::from_parts(head, bytes.unwrap_or_default())),

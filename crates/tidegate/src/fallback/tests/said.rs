@@ -144,6 +144,23 @@ async fn the_last_one_who_could_tell_is_the_one_who_is_named() {
     assert_eq!(told.2.unwrap().target().as_deref(), Some("b/two"));
 }
 
+/// A failed answer was told as the inner chain's, unless it was the last one who said so.
+#[tokio::test(start_paused = true)]
+async fn a_chain_within_a_chain_says_who_failed() {
+    for is_last in [true, false] {
+        let targets = [strict(), strict(), strict(), strict()];
+        let [a, b, c, d] = targets.each_ref().map(|(service, _)| service.clone());
+        for (_, target) in &targets[..3] {
+            target.answer(503);
+        }
+        untold(&targets[3].1);
+        let chain = FallbackLayer::new().then("b/inner", FallbackLayer::new().then("c/three", c).layer(b));
+        let chain = if is_last { chain } else { chain.then("d/four", d) };
+        let told = ask(chain, a, request()).await.unwrap();
+        assert_eq!((told.0, told.1.as_deref()), (503, Some("c/three")), "{is_last}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn if_nobody_could_be_told_the_request_that_is_said() {
     let ((first, primary), (second, other)) = (strict(), strict());
