@@ -20,6 +20,9 @@ pub(super) struct Said {
 /// No more of a failed answer is kept: 64 KiB, as much as the wire reads to understand it.
 const MAX_BODY: usize = 64 * 1024;
 
+/// Nor in more pieces, which may be empty.
+const MAX_FRAMES: usize = 1024;
+
 impl Said {
     /// Of an answer whose body is not at hand the failure is kept.
     pub(super) fn of<B>(answer: Answer<B>, target: Option<Arc<str>>) -> Self
@@ -47,7 +50,7 @@ where
     let mut bytes = BytesMut::new();
     // Nobody is to be woken: what is not here yet is left.
     let mut context = Context::from_waker(Waker::noop());
-    loop {
+    for _ in 0..MAX_FRAMES {
         match body.as_mut().poll_frame(&mut context) {
             Poll::Ready(Some(Ok(frame))) => {
                 bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
@@ -59,4 +62,5 @@ where
             return None;
         }
     }
+    None
 }

@@ -195,7 +195,8 @@ async fn what_is_said_of_a_simplified_request_is_not_told() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_answer_is_not_held_open_to_be_told_later() {
     let too_long = "x".repeat(70 * 1024);
-    for answer in [Answer::status(429).stall(), Answer::status(429).body(too_long)] {
+    let in_pieces = (0..2000).fold(Answer::status(429), |answer, _| answer.frame(""));
+    for answer in [Answer::status(429).stall(), Answer::status(429).body(too_long), in_pieces] {
         let ((first, primary), (second, other)) = (strict(), strict());
         primary.then(answer.header("retry-after", "7"));
         untold(&other);
