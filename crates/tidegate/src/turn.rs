@@ -14,7 +14,7 @@ pub(crate) struct Turn {
     /// The turns of the chains further out.
     way: u64,
     /// How many chains there are further out.
-    depth: usize,
+    pub(crate) depth: usize,
     place: usize,
     /// Nobody else will be asked, whatever becomes of it.
     pub(crate) is_last: bool,

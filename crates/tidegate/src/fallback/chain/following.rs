@@ -40,7 +40,7 @@ impl Chain {
     /// Of those who only rest the one who is back first, and how long that takes. Within another chain nobody is waited
     /// for: that one may have somebody who need not be, and waits itself if it has not.
     pub(super) fn back_first(&mut self) -> Option<(Duration, Whom)> {
-        if !self.turn.is_last || self.turn.is_again {
+        if self.turn.depth > 0 {
             return None;
         }
         let (deadline, random) = (self.alarm.deadline(), self.settings.random());

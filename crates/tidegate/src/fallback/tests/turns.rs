@@ -256,6 +256,23 @@ async fn only_the_outermost_chain_waits() {
     assert!(asked <= 3 + 3 + 8 * 2, "{asked}");
 }
 
+/// As the last target of the chain around it, it slept for its own targets while the first one out there was back.
+#[tokio::test(start_paused = true)]
+async fn a_chain_at_the_end_of_a_chain_does_not_wait_either() {
+    let targets = [strict(), strict(), strict()];
+    let [a, b, c] = targets.each_ref().map(|(service, _)| service.clone());
+    targets[0].1.answer(429).header("retry-after", "1");
+    for (_, target) in &targets[1..] {
+        target.otherwise(Answer::status(429).header("retry-after", "5"));
+    }
+    let inner = FallbackLayer::new().then("", c).layer(b);
+    let mut chain = FallbackLayer::new().then("", inner).layer(a);
+    let started = clock::now();
+    let response = send(&mut chain, within(question(), 60 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), (clock::now() - started).as_secs()), (200, 1));
+    assert_eq!(targets.map(|(_, target)| target.calls()), [2, 1, 1]);
+}
+
 /// An attempt that reached nobody was paid for, so that nobody was left to be asked.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_cannot_be_made_ready_costs_no_attempt() {
