@@ -57,7 +57,9 @@ impl Turn {
     /// A chain within another adds a dash, so that its second target has not the key of the second one out there.
     pub(crate) fn of_place(&self, key: &HeaderValue) -> Option<HeaderValue> {
         let suffix = format!("{}-{}", "-".repeat(self.depth), self.place);
-        HeaderValue::from_bytes(&[key.as_bytes(), suffix.as_bytes()].concat()).ok()
+        let mut own = HeaderValue::from_bytes(&[key.as_bytes(), suffix.as_bytes()].concat()).ok()?;
+        own.set_sensitive(key.is_sensitive());
+        Some(own)
     }
 
     /// 128 bits that are the same whenever this target is asked the same on behalf of this call, and that nobody can

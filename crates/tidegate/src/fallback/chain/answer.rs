@@ -37,6 +37,10 @@ impl Chain {
             // What is added is not part of a length told before, and is told of in the trail.
             head.headers.remove(CONTENT_LENGTH);
             self.leave_trail(&mut head.extensions);
+            // There is an answer: what was said before it is told to nobody.
+            if let Some(troubles) = &mut self.troubles {
+                troubles.said = None;
+            }
             Box::new(Continuing::new(self, splice))
         });
         Response::from_parts(head, ResponseBody { source: body, continuing, recording, cutoff })

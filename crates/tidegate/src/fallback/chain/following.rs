@@ -50,12 +50,19 @@ impl Chain {
             return None;
         }
         self.push(Verdict::Waiting(wait));
-        Some((wait, self.whom(place)))
+        let whom = self.whom(place);
+        if let Some(target) = self.current() {
+            target.counts.asked();
+        }
+        Some((wait, whom))
     }
 
     /// The target at `place` is the one that is asked now.
     pub(super) fn whom(&mut self, place: usize) -> Whom {
         self.place = place;
+        if let Some(name) = self.name() {
+            self.enter(&name);
+        }
         match self.current() {
             Some(target) => Whom::Other(target.service.clone()),
             None => Whom::First,

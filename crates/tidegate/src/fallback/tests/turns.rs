@@ -15,7 +15,7 @@ use crate::replay::copy;
 use crate::testing::{complete, rejection, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Outcome, Payload,
-    ResilienceBuilder, RetryLayer, RetryOverride, clock,
+    ResilienceBuilder, RetryLayer, RetryOverride, Trail, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -236,6 +236,20 @@ async fn p25_those_who_wait_for_one_that_is_back_do_not_come_together() {
     assert!(asked.iter().all(|at| (10 * SECOND..=11 * SECOND).contains(at)), "{asked:?}");
     asked.dedup();
     assert!(asked.len() > 15, "{asked:?}");
+}
+
+/// It had answered more often than it was asked, and the trail spoke of another target.
+#[tokio::test(start_paused = true)]
+async fn a_target_that_was_waited_for_is_counted_and_named() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    primary.answer(429).header("retry-after", "60");
+    other.answer(429).header("retry-after", "1");
+    let chain = FallbackLayer::new().then("b/two", second);
+    let response = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), other.calls()), (200, 2));
+    let statistics = &chain.handle().statistics()[0];
+    assert_eq!((statistics.asked, statistics.answered, statistics.recent), (2, 1, 2));
+    assert_eq!(Trail::of(response.extensions()).unwrap().target().as_deref(), Some("b/two"));
 }
 
 /// A chain slept for its own targets while the one around it had an idle one, and their waits multiplied.
