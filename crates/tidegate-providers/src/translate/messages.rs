@@ -35,6 +35,9 @@ pub(super) struct Block {
     pub(super) tool_use_id: Option<String>,
     #[serde(skip_serializing)]
     pub(super) is_error: Option<bool>,
+    /// What is wished of a document, and what was cited in an answer. Raw, so that no citation spoils the block it is of.
+    #[serde(skip_serializing)]
+    pub(super) citations: Option<Raw>,
     /// What a tool said. Of a type of its own, so that nothing can be nested without end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) content: Option<Content<Said>>,

@@ -308,6 +308,31 @@ fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
     }
 }
 
+/// Who asks for citations shows them to somebody; a chat has none, and an answer without looks as if nothing was found.
+#[test]
+fn citations_are_refused_where_they_are_asked_for_and_no_reason_to_refuse_where_they_were_told() {
+    let source = json!({"type": "text", "media_type": "text/plain", "data": "secret"});
+    let ask = |citations: Value| {
+        let document = json!({"type": "document", "source": source, "citations": citations});
+        let cited = json!([{"type": "char_location", "cited_text": "secret", "document_index": 0}]);
+        let told = json!({"type": "text", "text": "At six.", "citations": cited});
+        json!({"messages": [
+            {"role": "user", "content": [document]},
+            {"role": "assistant", "content": [told]},
+            {"role": "user", "content": "And then?"},
+        ]})
+    };
+    refuses(&MessagesToChat::new(SOMEBODY), "messages[].content[].citations", &ask(json!({"enabled": true})));
+    for nothing in [json!({"enabled": false}), json!({}), Value::Null] {
+        let spoken = json!([
+            {"role": "user", "content": "secret"},
+            {"role": "assistant", "content": "At six."},
+            {"role": "user", "content": "And then?"},
+        ]);
+        assert_eq!(to_chat(&ask(nothing.clone()))["messages"], spoken, "{nothing}");
+    }
+}
+
 fn refuses(translator: &dyn Translate, field: &str, body: &Value) {
     let error = translate(translator, body).expect_err(field);
     assert_eq!(error.field(), field, "{body}");

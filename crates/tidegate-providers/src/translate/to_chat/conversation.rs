@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use tidegate_core::Untranslatable;
 
 use super::super::chat::{File, ImageUrl, Message, Part, ToolCall};
@@ -123,6 +124,10 @@ fn url(source: Source) -> Option<String> {
 }
 
 fn document(block: Block) -> Result<Part, Untranslatable> {
+    let citations = block.citations.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    if citations.is_some_and(|citations| citations["enabled"] == true) {
+        return Err(foreign("messages[].content[].citations"));
+    }
     let source = block.source.ok_or_else(|| malformed("messages[].content[].source"))?;
     match &*source.kind {
         "text" => source.data.map(Part::text),
