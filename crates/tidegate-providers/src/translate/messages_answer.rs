@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::fields::{Raw, raw};
+use super::ids::AnswerIds;
 use super::mend;
 use super::messages::Block;
 use super::words::{Cost, stop_reason};
@@ -40,9 +41,10 @@ pub(super) fn read(body: &[u8], keeps_thoughts: bool) -> Option<Vec<u8>> {
     let texts = texts(&message["content"]).into_iter().chain([refusal]);
     content.extend(texts.filter(|text| !text.is_empty()).map(|text| Block::text(text.to_owned())));
     let calls = message["tool_calls"].as_array().map_or(&[][..], |calls| calls);
+    let mut ids = AnswerIds::of(&answer);
     for call in calls {
         content.push(Block {
-            id: Some(call["id"].as_str()?.to_owned()),
+            id: Some(ids.tell(call["id"].as_str().unwrap_or_default())),
             name: Some(call["function"]["name"].as_str()?.to_owned()),
             input: Some(input(call["function"]["arguments"].as_str().unwrap_or_default())?),
             ..Block::of("tool_use")

@@ -12,6 +12,7 @@ use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 use tidegate_core::Failure;
 
+use super::ids::AnswerIds;
 use super::mend;
 use super::messages_answer::{first, reasoning, start, texts};
 use super::reply::{Retell, too_much};
@@ -31,6 +32,7 @@ pub(super) struct MessagesEvents {
     /// The number of the next block.
     next: u64,
     calls: Vec<Call>,
+    ids: AnswerIds,
     reason: Option<String>,
     cost: Cost,
 }
@@ -42,7 +44,7 @@ enum Open {
     Tool,
 }
 
-/// A call of a tool: its number there, its name for itself, and its block here.
+/// A call of a tool: its number there, its id there, and its block here.
 struct Call {
     index: Option<u64>,
     id: String,
@@ -62,6 +64,7 @@ impl MessagesEvents {
 
     fn begin_message(&mut self, chunk: &Value, out: &mut BytesMut) {
         if !std::mem::replace(&mut self.has_begun, true) {
+            self.ids = AnswerIds::of(chunk);
             write(&start(&chunk["id"], &chunk["model"]), out);
         }
     }
@@ -108,11 +111,14 @@ impl MessagesEvents {
                 if self.calls.len() >= MAX_CALLS || id.len() > MAX_ID {
                     return Err(too_much("tool_calls"));
                 }
-                let block = self.next;
-                let id = if id.is_empty() { format!("call_{block}") } else { id.to_owned() };
+                let (block, told) = (self.next, self.ids.tell(id));
                 let name = call["function"]["name"].as_str().unwrap_or_default();
-                self.open(Open::Tool, json!({"type": "tool_use", "id": id, "name": name, "input": {}}), out);
-                self.calls.push(Call { index, id, block });
+                self.open(
+                    Open::Tool,
+                    json!({"type": "tool_use", "id": told, "name": name, "input": {}}),
+                    out,
+                );
+                self.calls.push(Call { index, id: id.to_owned(), block });
                 block
             }
         };

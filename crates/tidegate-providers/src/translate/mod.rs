@@ -31,7 +31,7 @@
 //! | `system`, `developer` messages | `system` | all of them, wherever they stood; the user's after the assistant's last word; back: one for each block |
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is left out |
 //! | messages of one role, one after the other | one message | back: each its own |
-//! | `tool_calls` of an assistant | `tool_use` | ids are kept where they can be, and the text of arguments is |
+//! | `tool_calls` of an assistant | `tool_use` | ids are kept where they can be, and the text of arguments is; of answers: ids of less than 20 characters are told with that of the answer |
 //! | `tool` messages | `tool_result`s, before all else in the turn | back: a message each, first of all; images in them are the user's, after all of them |
 //! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas as they were written; tools that were called and not declared are, and not to be called |
 //! | `tool_choice` auto, none, required, one | auto, none, any, tool | |
@@ -55,7 +55,7 @@
 //! What would change its meaning is an [`Untranslatable`] that names the field: `n` above
 //! 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`, `response_format` without a schema, old
 //! `functions`, tools and files of the provider's own; on the other side `top_k`, `container`, `mcp_servers`, server
-//! tools, documents in tool results. So is what the target would refuse, and the caller's provider may take: no question,
+//! tools, documents in tool results or with `citations`. So is what the target would refuse, and the caller's provider may take: no question,
 //! a call without its result, the beginning of an answer for a Claude from 4.6 on or for OpenAI, stops for a model that reasons.
 //! What only advises or keeps records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
 //! `cache_control`, `is_error`, names of speakers) is left out, and so is what nobody knows.

@@ -55,7 +55,7 @@ fn a_completion_becomes_a_message() {
             "content": [
                 {"type": "thinking", "thinking": "hm", "signature": ""},
                 {"type": "text", "text": "I look."},
-                {"type": "tool_use", "id": "c1", "name": "tide_at", "input": {"port": "Brest"}},
+                {"type": "tool_use", "id": "chatcmpl-1_c1_0", "name": "tide_at", "input": {"port": "Brest"}},
             ],
             // It said "stop", and called a tool.
             "stop_reason": "tool_use", "stop_sequence": null,

@@ -3,6 +3,7 @@
 mod answers;
 mod errors;
 mod hostile;
+mod ids;
 mod refused;
 mod requests;
 mod round_trip;

@@ -109,7 +109,7 @@ fn a_tool_call_of_a_chat_is_told_in_events() {
         json!({"type": "message_start", "message": {"id": "chatcmpl-1", "type": "message", "role": "assistant",
             "model": "gpt-4o-mini", "content": [], "stop_reason": null, "stop_sequence": null, "usage": usage}}),
         json!({"type": "content_block_start", "index": 0,
-            "content_block": {"type": "tool_use", "id": "call_1", "name": "tide_at", "input": {}}}),
+            "content_block": {"type": "tool_use", "id": "chatcmpl-1_call_1_0", "name": "tide_at", "input": {}}}),
         piece("{\"port\":"),
         piece("\"Brest\"}"),
         json!({"type": "content_block_stop", "index": 0}),
