@@ -230,7 +230,8 @@ class AnthropicOfOpenAi(Anthropic):
     """All of it once more, with providers that speak OpenAI's dialect only."""
 
     PREFIX = "translated-"
-    CALL_ID = "call_1"
+    # `call_1` may come again in another answer, and nobody but OpenAI would take it then.
+    CALL_ID = "chatcmpl-1_call_1_0"
 
 
 if __name__ == "__main__":
