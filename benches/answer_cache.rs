@@ -23,7 +23,7 @@ use fastrand::Rng;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
-use tidegate::fallback::{AnswerCache, Answered};
+use tidegate::fallback::{AnswerCache, FallbackInfo};
 use tidegate::{BoxError, FallbackLayer, HttpService, Payload};
 use tower::Layer;
 
@@ -84,7 +84,7 @@ fn run<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>) -> b
     let mut cx = Context::from_waker(Waker::noop());
     let mut call = pin!(service.call(request));
     let Poll::Ready(Ok(answer)) = call.as_mut().poll(&mut cx) else { return false };
-    let similarity = answer.extensions().get::<Answered>().and_then(Answered::similarity);
+    let similarity = answer.extensions().get::<FallbackInfo>().and_then(FallbackInfo::similarity);
     let mut body = pin!(answer.into_body());
     while let Poll::Ready(Some(frame)) = body.as_mut().poll_frame(&mut cx) {
         black_box(frame).ok();

@@ -11,7 +11,7 @@ use axum::error_handling::HandleErrorLayer;
 use axum::response::Response;
 use http::Request;
 use tidegate::{
-    BoxError, CircuitBreakerLayer, Envelope, RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer,
+    BoxError, CircuitBreakerLayer, ErrorBody, RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer,
     TimeoutLayer, rate_limit::OnLimit,
 };
 use tidegate_testkit::{Provider, Reply};
@@ -73,7 +73,7 @@ async fn main() -> Result<(), BoxError> {
 
 /// What a refusal of ours, a time-out or a broken connection looks like to the caller.
 async fn into_answer(error: BoxError) -> Response {
-    let envelope = Envelope::of_error(&*error);
+    let envelope = ErrorBody::of_error(&*error);
     let status = envelope.code().http_status();
     let answer: http::Response<String> = envelope.into_response(status);
     answer.map(Body::from)

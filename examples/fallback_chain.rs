@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use http::Request;
-use tidegate::fallback::Answered;
+use tidegate::fallback::FallbackInfo;
 use tidegate::{
     BoxError, CircuitBreakerLayer, FallbackLayer, Payload, ReqwestService, ResilienceBuilder, RetryLayer,
     Trail,
@@ -46,7 +46,7 @@ async fn main() -> Result<(), BoxError> {
         request.extensions_mut().insert(trail.clone());
 
         let answer = chat.clone().oneshot(request).await?;
-        let by = answer.extensions().get().map_or("openai/gpt-4o", Answered::target);
+        let by = answer.extensions().get().map_or("openai/gpt-4o", FallbackInfo::target);
         println!("call {call}: {} from {by}, {} requests on the wire", answer.status(), trail.attempts());
         for step in trail.steps() {
             println!("  {:24} {:?}", step.target.as_deref().unwrap_or("-"), step.verdict);

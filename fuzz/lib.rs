@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tidegate_core::{Failure, Hint};
+use tidegate_core::{Failure, RetryHint};
 use tidegate_providers::Provider;
 
 const PROVIDERS: [Provider; 15] = [
@@ -58,7 +58,7 @@ pub fn headers(mut bytes: &[u8]) -> (HeaderMap, &[u8]) {
 
 /// No wait is longer than a day, and the provider's word is short and can be printed.
 pub fn check(failure: &Failure) {
-    assert!(failure.wait().is_none_or(|wait| wait <= Hint::MAX_WAIT), "{failure:?}");
+    assert!(failure.wait().is_none_or(|wait| wait <= RetryHint::MAX_WAIT), "{failure:?}");
     if let Some(word) = &failure.provider_code {
         assert!(word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_graphic()), "{word:?}");
     }

@@ -10,8 +10,8 @@ use http_body_util::BodyExt;
 use tidegate::classify::StreamClocks;
 use tidegate::providers::ProviderClassifier;
 use tidegate::{
-    BoxError, Cause, CircuitBreakerLayer, Classify, Clock, Elapsed, Failure, FallbackLayer, Outcome, Payload,
-    Rejection, ReqwestService, Resilience, ResilienceBuilder,
+    BoxError, CircuitBreakerLayer, Classifier, Clock, Elapsed, Failure, FailureKind, FallbackLayer, Outcome,
+    Payload, Rejection, ReqwestService, Resilience, ResilienceBuilder,
 };
 use tidegate_core::{Scan, Stop, Usage};
 use tidegate_testkit::{Fault, Provider, Reply, Server};
@@ -280,7 +280,7 @@ async fn an_error_before_the_first_token_is_an_ordinary_failure_with_its_code() 
             let response = row.stack().oneshot(row.question(&server)).await.unwrap();
             let outcome = Outcome::of(&response);
             let failure = outcome.failure().unwrap_or_else(|| panic!("{}: no failure", row.name));
-            assert_eq!((failure.code.code(), failure.cause), (code, Cause::InBand), "{}", row.name);
+            assert_eq!((failure.code.code(), failure.cause), (code, FailureKind::InBand), "{}", row.name);
         }
     }
 }
@@ -343,7 +343,7 @@ async fn an_error_behind_a_200_falls_over_like_any_other_wherever_it_is_cut() {
             assert_eq!(response.status(), 200, "{}", row.name);
             let outcome = Outcome::of(&response);
             let failure = outcome.failure().unwrap_or_else(|| panic!("{}: no failure", row.name));
-            assert_eq!((failure.code.code(), failure.cause), ("E2001", Cause::InBand), "{}", row.name);
+            assert_eq!((failure.code.code(), failure.cause), ("E2001", FailureKind::InBand), "{}", row.name);
 
             let second = row.server(Reply::text("all is well")).await;
             let to_second = row.path(second.chat_url("m", false));
@@ -366,8 +366,8 @@ async fn an_error_behind_a_200_falls_over_like_any_other_wherever_it_is_cut() {
 async fn p21_a_cut_after_three_tokens_gives_those_three_and_then_an_error() {
     for row in &ROWS {
         for (reply, cause) in [
-            (Reply::ok().tokens(8).cut_after(3), Cause::Transport),
-            (Reply::ok().tokens(8).end_after(3), Cause::Truncated),
+            (Reply::ok().tokens(8).cut_after(3), FailureKind::Transport),
+            (Reply::ok().tokens(8).end_after(3), FailureKind::Truncated),
         ] {
             let (said, _) = row.said(reply.clone()).await;
             let (read, error) = row.read(reply).await;
@@ -389,7 +389,7 @@ async fn a_reset_in_the_middle_is_never_a_clean_end() {
             Err(error) => Some(error),
         };
         let failure = failure(&error.unwrap_or_else(|| panic!("{}: a clean end", row.name)));
-        assert_eq!((failure.code.code(), failure.cause), ("E3001", Cause::Transport), "{}", row.name);
+        assert_eq!((failure.code.code(), failure.cause), ("E3001", FailureKind::Transport), "{}", row.name);
     }
 }
 
@@ -403,7 +403,7 @@ async fn an_error_after_the_first_token_is_delivered_and_then_an_error_with_its_
             let (said, _) = row.said(reply.clone()).await;
             let (read, error) = row.read(reply).await;
             let failure = failure(&error.unwrap_or_else(|| panic!("{}: a clean end", row.name)));
-            assert_eq!((failure.code.code(), failure.cause), (code, Cause::InBand), "{}", row.name);
+            assert_eq!((failure.code.code(), failure.cause), (code, FailureKind::InBand), "{}", row.name);
             assert_eq!(text(&read), text(&said), "{}", row.name);
             assert!(text(&read).contains("t2 ") && !text(&read).contains("t3 "), "{}", text(&read));
         }

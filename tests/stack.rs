@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tidegate::{
-    BackpressureLayer, BoxError, Cause, CircuitBreakerLayer, HttpService, Outcome, Payload, RateLimitLayer,
-    ReqwestService, Resilience, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, FailureKind, HttpService, Outcome, Payload,
+    RateLimitLayer, ReqwestService, Resilience, ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::{Provider, Reply, Server, closed_port};
 use tower::ServiceExt;
@@ -75,7 +75,7 @@ async fn connection_errors_of_both_clients_are_failures_with_a_code() {
     ] {
         let outcome = Outcome::of_error(&*error);
         let failure = outcome.failure().unwrap();
-        assert_eq!((failure.code.code(), failure.cause), ("E3001", Cause::Transport));
+        assert_eq!((failure.code.code(), failure.cause), ("E3001", FailureKind::Transport));
     }
 }
 

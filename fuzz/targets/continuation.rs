@@ -6,12 +6,12 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tidegate_core::{Continue, Splice};
+use tidegate_core::{StreamContinuator, StreamSplicer};
 use tidegate_providers::continuation::StreamContinuation;
 
 const ASKED: &[u8] = br#"{"max_tokens":9,"stream":true,"messages":[{"role":"user","content":"q"}]}"#;
 
-fn splice() -> Box<dyn Splice> {
+fn splice() -> Box<dyn StreamSplicer> {
     let head =
         http::Response::builder().header("content-type", "text/event-stream").body(()).expect("a head");
     StreamContinuation.follow(&head.into_parts().0).expect("a stream")

@@ -6,7 +6,7 @@
 
 use http::{Response, StatusCode};
 use libfuzzer_sys::fuzz_target;
-use tidegate_core::{Classify, Outcome};
+use tidegate_core::{Classifier, Outcome};
 use tidegate_fuzz::{check, headers, moment, provider};
 use tidegate_providers::ProviderClassifier;
 

@@ -5,14 +5,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate_core::{Hint, HintSource};
+use tidegate_core::{RetryHint, HintSource};
 use tidegate_fuzz::{headers, moment};
 
 fuzz_target!(|input: &[u8]| {
     let Some((now, rest)) = input.split_first_chunk() else { return };
     let (headers, _) = headers(rest);
-    let Some(hint) = Hint::from_headers(&headers, moment(*now)) else { return };
-    assert!(hint.wait.is_none_or(|wait| wait <= Hint::MAX_WAIT), "{hint:?}");
+    let Some(hint) = RetryHint::from_headers(&headers, moment(*now)) else { return };
+    assert!(hint.wait.is_none_or(|wait| wait <= RetryHint::MAX_WAIT), "{hint:?}");
     match hint.source {
         HintSource::Header(name) => assert!(hint.wait.is_some() && headers.contains_key(name), "{hint:?}"),
         source => assert!(source == HintSource::None && hint.wait.is_none(), "{hint:?}"),

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate_core::{Pulse, Scan, StreamState};
+use tidegate_core::{ScanProgress, Scan, StreamState};
 use tidegate_fuzz::{check, provider};
 use tidegate_providers::stream::{Dialect, Scanner};
 
@@ -55,9 +55,9 @@ impl Settings {
 }
 
 /// What a stream comes to, in pieces of these lengths, taken by turns. No length: in one piece.
-fn outcome(mut scanner: Scanner, mut bytes: &[u8], lengths: &[u8]) -> (StreamState, Pulse) {
-    let mut sum = Pulse::default();
-    let mut add = |pulse: Pulse| {
+fn outcome(mut scanner: Scanner, mut bytes: &[u8], lengths: &[u8]) -> (StreamState, ScanProgress) {
+    let mut sum = ScanProgress::default();
+    let mut add = |pulse: ScanProgress| {
         sum.events += pulse.events;
         sum.tokens += pulse.tokens;
     };

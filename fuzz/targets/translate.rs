@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
-use tidegate_core::{Failure, Interpret, Manner, Translate};
+use tidegate_core::{Failure, ResponseTranslator, BodyMode, Translator};
 use tidegate_fuzz::check;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
@@ -22,7 +22,7 @@ const ASKED: [&[u8]; 2] = [
     br#"{"max_tokens":9,"messages":[{"role":"user","content":"q"}]}"#,
 ];
 
-fn translator(settings: u8) -> Box<dyn Translate> {
+fn translator(settings: u8) -> Box<dyn Translator> {
     match settings % 8 {
         0 => Box::new(ChatToMessages::new("anthropic/claude-3-5-sonnet")),
         2 => Box::new(ChatToMessages::new("anthropic/claude-sonnet-4-5")),
@@ -30,7 +30,7 @@ fn translator(settings: u8) -> Box<dyn Translate> {
         6 => Box::new(ChatToMessages::new("somebody/some-model")),
         1 => Box::new(MessagesToChat::new("openai/gpt-5")),
         3 => Box::new(MessagesToChat::new("mistral/mistral-large")),
-        5 => Box::new(MessagesToChat::new("somebody/some-model").keep_thoughts(true)),
+        5 => Box::new(MessagesToChat::new("somebody/some-model").omit_reasoning(true)),
         _ => Box::new(MessagesToChat::new("somebody/some-model")),
     }
 }
@@ -40,13 +40,13 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 /// Who tells what is answered.
-fn interpreter(settings: u8) -> Box<dyn Interpret> {
+fn interpreter(settings: u8) -> Box<dyn ResponseTranslator> {
     let mut head = http::Request::new(()).into_parts().0;
     let asked = translator(settings).request(&mut head, ASKED[usize::from(settings % 2)]);
     asked.expect("a good request").answer
 }
 
-fn begin(answer: &mut dyn Interpret, media: &str) -> Manner {
+fn begin(answer: &mut dyn ResponseTranslator, media: &str) -> BodyMode {
     let head = http::Response::builder().header("content-type", media).body(()).expect("a head");
     answer.head(&mut head.into_parts().0, SystemTime::UNIX_EPOCH).expect("a head that can be read")
 }
@@ -54,7 +54,7 @@ fn begin(answer: &mut dyn Interpret, media: &str) -> Manner {
 /// All that is told of a stream in pieces of these lengths, taken by turns, and what broke it.
 fn told(settings: u8, mut bytes: &[u8], lengths: &[u8]) -> (BytesMut, Option<Failure>) {
     let mut answer = interpreter(settings);
-    assert_eq!(begin(&mut *answer, "text/event-stream"), Manner::Events);
+    assert_eq!(begin(&mut *answer, "text/event-stream"), BodyMode::Events);
     let mut out = BytesMut::new();
     for &length in lengths.iter().cycle() {
         let (piece, rest) = bytes.split_at(bytes.len().min(usize::from(length).max(1)));

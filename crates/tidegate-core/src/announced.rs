@@ -2,11 +2,11 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
-use crate::Hint;
+use crate::RetryHint;
 
 /// What is counted against a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Currency {
+pub enum LimitUnit {
     /// Calls.
     Requests,
     /// Tokens of prompt and answer together.
@@ -17,17 +17,17 @@ pub enum Currency {
     OutputTokens,
 }
 
-/// What an answer says of the limits that its provider keeps: at most one [`Allowance`] a currency.
+/// What an answer says of the limits that its provider keeps: at most one [`LimitStatus`] a currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Announced {
-    allowances: [Option<Allowance>; 4],
+pub struct ReportedLimits {
+    allowances: [Option<LimitStatus>; 4],
     /// Something was said that makes no sense; it is left out.
     pub has_nonsense: bool,
 }
 
 /// How things stand with one limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Allowance {
+pub struct LimitStatus {
     /// So much in every period.
     pub limit: Option<u64>,
     /// So much is left.
@@ -50,7 +50,7 @@ pub enum Reset {
     At(SystemTime),
 }
 
-impl Currency {
+impl LimitUnit {
     /// All there are.
     pub const ALL: [Self; 4] = [Self::Requests, Self::Tokens, Self::InputTokens, Self::OutputTokens];
 
@@ -61,22 +61,22 @@ impl Currency {
     }
 }
 
-impl Announced {
+impl ReportedLimits {
     /// What is said of the limit in `currency`.
     #[must_use]
-    pub const fn get(&self, currency: Currency) -> Option<&Allowance> {
+    pub const fn get(&self, currency: LimitUnit) -> Option<&LimitStatus> {
         self.allowances[currency as usize].as_ref()
     }
 
     /// The limit in `currency`, to be written to.
-    pub fn entry(&mut self, currency: Currency) -> &mut Allowance {
+    pub fn entry(&mut self, currency: LimitUnit) -> &mut LimitStatus {
         self.allowances[currency as usize].get_or_insert_default()
     }
 
     /// Each limit that something is said of.
-    pub fn iter(&self) -> impl Iterator<Item = (Currency, &Allowance)> {
+    pub fn iter(&self) -> impl Iterator<Item = (LimitUnit, &LimitStatus)> {
         let get = |currency| Some((currency, self.get(currency)?));
-        Currency::ALL.into_iter().filter_map(get)
+        LimitUnit::ALL.into_iter().filter_map(get)
     }
 
     /// Whether nothing was said.
@@ -109,18 +109,18 @@ impl Announced {
 
     fn read(&mut self, name: &str, value: &str) {
         let (field, currency) = match name.strip_suffix("-tokens") {
-            Some(field) => (field, Currency::Tokens),
-            None => (name.strip_suffix("-requests").unwrap_or(name), Currency::Requests),
+            Some(field) => (field, LimitUnit::Tokens),
+            None => (name.strip_suffix("-requests").unwrap_or(name), LimitUnit::Requests),
         };
         let is_read = match field {
             "" => self.read_structured(value),
             "-policy" => self.read_policy(value),
             // The older drafts add the policy: `100, 100;w=60`.
             "-limit" => {
-                self.set(currency, value.split([',', ';']).next().and_then(number), Allowance::set_limit)
+                self.set(currency, value.split([',', ';']).next().and_then(number), LimitStatus::set_limit)
             }
-            "-remaining" => self.set(currency, number(value), Allowance::set_remaining),
-            "-reset" => self.set(currency, Reset::read(value), Allowance::set_reset),
+            "-remaining" => self.set(currency, number(value), LimitStatus::set_remaining),
+            "-reset" => self.set(currency, Reset::read(value), LimitStatus::set_reset),
             _ => true,
         };
         self.has_nonsense |= !is_read;
@@ -131,8 +131,8 @@ impl Announced {
         let mut is_read = true;
         for (key, value) in parameters(value) {
             is_read &= match key {
-                "r" => self.set(Currency::Requests, number(value), Allowance::set_remaining),
-                "t" => self.set(Currency::Requests, Reset::read(value), Allowance::set_reset),
+                "r" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_remaining),
+                "t" => self.set(LimitUnit::Requests, Reset::read(value), LimitStatus::set_reset),
                 _ => true,
             };
         }
@@ -144,11 +144,11 @@ impl Announced {
         let mut is_read = true;
         for (key, value) in parameters(value) {
             is_read &= match key {
-                "q" => self.set(Currency::Requests, number(value), Allowance::set_limit),
+                "q" => self.set(LimitUnit::Requests, number(value), LimitStatus::set_limit),
                 "w" => self.set(
-                    Currency::Requests,
+                    LimitUnit::Requests,
                     number(value).map(Duration::from_secs),
-                    Allowance::set_period,
+                    LimitStatus::set_period,
                 ),
                 _ => true,
             };
@@ -156,14 +156,19 @@ impl Announced {
         is_read
     }
 
-    fn set<T>(&mut self, currency: Currency, value: Option<T>, set: impl FnOnce(&mut Allowance, T)) -> bool {
+    fn set<T>(
+        &mut self,
+        currency: LimitUnit,
+        value: Option<T>,
+        set: impl FnOnce(&mut LimitStatus, T),
+    ) -> bool {
         let Some(value) = value else { return false };
         set(self.entry(currency), value);
         true
     }
 }
 
-impl Allowance {
+impl LimitStatus {
     fn set_limit(&mut self, limit: u64) {
         self.limit = Some(limit);
     }
@@ -181,10 +186,10 @@ impl Allowance {
     }
 
     /// Whether what is said cannot be at `now`: more left than there is, a limit of nothing, a wait or a period above
-    /// [`Hint::MAX_WAIT`].
+    /// [`RetryHint::MAX_WAIT`].
     #[must_use]
     pub fn is_absurd(&self, now: SystemTime) -> bool {
-        let is_too_long = |wait: Option<Duration>| wait.is_some_and(|wait| wait > Hint::MAX_WAIT);
+        let is_too_long = |wait: Option<Duration>| wait.is_some_and(|wait| wait > RetryHint::MAX_WAIT);
         let reset = match self.reset {
             Some(Reset::In(wait)) => Some(wait),
             Some(Reset::At(moment)) => moment.duration_since(now).ok(),
@@ -242,14 +247,14 @@ impl Reset {
         }
     }
 
-    /// How long until then, at most [`Hint::MAX_WAIT`]; zero once it has passed.
+    /// How long until then, at most [`RetryHint::MAX_WAIT`]; zero once it has passed.
     #[must_use]
     pub fn wait(&self, now: SystemTime) -> Duration {
         let wait = match self {
             Self::In(wait) => *wait,
             Self::At(moment) => moment.duration_since(now).unwrap_or_default(),
         };
-        wait.min(Hint::MAX_WAIT)
+        wait.min(RetryHint::MAX_WAIT)
     }
 }
 
@@ -275,11 +280,11 @@ mod tests {
 
     use super::*;
 
-    fn read(pairs: &[(&'static str, &str)]) -> Announced {
+    fn read(pairs: &[(&'static str, &str)]) -> ReportedLimits {
         let pair = |&(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
-        Announced::from_headers(&pairs.iter().map(pair).collect())
+        ReportedLimits::from_headers(&pairs.iter().map(pair).collect())
     }
 
     const SECS: fn(u64) -> Option<Reset> = |secs| Some(Reset::In(Duration::from_secs(secs)));
@@ -287,7 +292,7 @@ mod tests {
     #[test]
     fn reads_the_headers_that_anybody_may_send() {
         let requests =
-            Allowance { limit: Some(100), remaining: Some(7), reset: SECS(30), ..Allowance::default() };
+            LimitStatus { limit: Some(100), remaining: Some(7), reset: SECS(30), ..LimitStatus::default() };
         for prefix in ["ratelimit", "x-ratelimit"] {
             for suffix in ["", "-requests"] {
                 let headers =
@@ -297,13 +302,13 @@ mod tests {
                             value.parse().unwrap(),
                         )
                     });
-                let announced = Announced::from_headers(&headers.into_iter().collect());
-                assert_eq!(announced.get(Currency::Requests), Some(&requests), "{prefix}{suffix}");
-                assert_eq!(announced.get(Currency::Tokens), None);
+                let announced = ReportedLimits::from_headers(&headers.into_iter().collect());
+                assert_eq!(announced.get(LimitUnit::Requests), Some(&requests), "{prefix}{suffix}");
+                assert_eq!(announced.get(LimitUnit::Tokens), None);
             }
         }
         let tokens = read(&[("x-ratelimit-remaining-tokens", "9"), ("x-ratelimit-reset-tokens", "1.5")]);
-        let tokens = tokens.get(Currency::Tokens).unwrap();
+        let tokens = tokens.get(LimitUnit::Tokens).unwrap();
         assert_eq!(
             (tokens.remaining, tokens.reset),
             (Some(9), Some(Reset::In(Duration::from_millis(1_500))))
@@ -314,25 +319,25 @@ mod tests {
     #[test]
     fn reads_the_drafts_of_the_ietf() {
         let minute = Some(Duration::from_secs(60));
-        let whole = Allowance {
+        let whole = LimitStatus {
             limit: Some(100),
             remaining: Some(50),
             reset: SECS(30),
             period: minute,
-            ..Allowance::default()
+            ..LimitStatus::default()
         };
         let newest = [
             ("ratelimit", "\"default\";r=50;t=30"),
             ("ratelimit-policy", "\"default\";q=100;w=60, \"day\";q=5;w=86400"),
         ];
-        assert_eq!(read(&newest).get(Currency::Requests), Some(&whole));
+        assert_eq!(read(&newest).get(LimitUnit::Requests), Some(&whole));
         let older = [
             ("ratelimit-limit", "100, 100;w=60"),
             ("ratelimit-policy", "100;w=60"),
             ("ratelimit-remaining", "50"),
             ("ratelimit-reset", "30"),
         ];
-        assert_eq!(read(&older).get(Currency::Requests), Some(&whole));
+        assert_eq!(read(&older).get(LimitUnit::Requests), Some(&whole));
     }
 
     #[test]
@@ -340,7 +345,7 @@ mod tests {
         let announced = read(&[("x-ratelimit-reset", "1793880090")]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_000);
         assert_eq!(
-            announced.get(Currency::Requests).unwrap().reset.unwrap().wait(now),
+            announced.get(LimitUnit::Requests).unwrap().reset.unwrap().wait(now),
             Duration::from_secs(90)
         );
     }
@@ -350,11 +355,12 @@ mod tests {
         for value in ["-1", "", "1m", "1e3", "NaN", "+3", "99999999999999999999999", "soon", "1.2.3"] {
             let announced =
                 read(&[("x-ratelimit-remaining-requests", value), ("x-ratelimit-reset-requests", value)]);
-            assert_eq!(announced.get(Currency::Requests).and_then(|it| it.remaining), None, "{value}");
+            assert_eq!(announced.get(LimitUnit::Requests).and_then(|it| it.remaining), None, "{value}");
             assert!(announced.has_nonsense, "{value}");
         }
         let absurd = |limit, remaining, reset| {
-            Allowance { limit, remaining, reset, ..Allowance::default() }.is_absurd(SystemTime::UNIX_EPOCH)
+            LimitStatus { limit, remaining, reset, ..LimitStatus::default() }
+                .is_absurd(SystemTime::UNIX_EPOCH)
         };
         assert!(
             absurd(Some(10), Some(11), None)
@@ -367,7 +373,7 @@ mod tests {
     #[test]
     fn p32_a_period_is_believed_only_if_it_is_one_that_limits_have() {
         let period = |limit, left, millis| {
-            Allowance {
+            LimitStatus {
                 limit: Some(limit),
                 remaining: Some(left),
                 reset: Some(Reset::In(Duration::from_millis(millis))),
@@ -396,7 +402,7 @@ mod tests {
                 for (_, allowance) in read(&[(name, &value)]).iter() {
                     let _ = (allowance.is_absurd(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
                     let wait = allowance.reset.map(|reset| reset.wait(SystemTime::UNIX_EPOCH));
-                    prop_assert!(wait <= Some(Hint::MAX_WAIT));
+                    prop_assert!(wait <= Some(RetryHint::MAX_WAIT));
                 }
             }
         }

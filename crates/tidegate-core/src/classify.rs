@@ -4,12 +4,12 @@ use http::HeaderMap;
 use http::header::ACCEPT;
 use http::response::Parts;
 
-use crate::{Announced, Outcome, Scan};
+use crate::{Outcome, ReportedLimits, Scan};
 
 /// Judges what a provider answered.
 ///
 /// Implementations know a provider; the layers know only the [`Outcome`]. Pure: bytes and a `now` in, meaning out.
-pub trait Classify: Send + Sync + 'static {
+pub trait Classifier: Send + Sync + 'static {
     /// Whether the head is not enough, so that the body (a bounded part of it) has to be read first.
     fn wants_body(&self, head: &Parts) -> bool;
 
@@ -34,28 +34,28 @@ pub trait Classify: Send + Sync + 'static {
     /// it then grows as long as nothing is said, and what was said of it once is said of all that begin like it.
     ///
     /// Of an error [`classify`](Self::classify) is asked what it means. By default the head is believed.
-    fn opening(&self, head: &Parts, beginning: &[u8]) -> Opening {
+    fn opening(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         let _ = (head, beginning);
-        Opening::Answer
+        BodyProbe::Answer
     }
 
     /// Who finds the tokens that were counted in the body of a good answer that is no stream. Asked only when somebody
-    /// wants to know ([`Meter`](crate::Meter)).
+    /// wants to know ([`UsageMeter`](crate::UsageMeter)).
     fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let _ = head;
         None
     }
 
     /// What the headers of an answer, good or bad, say of the provider's limits. By default, what
-    /// [any provider](Announced::from_headers) may say.
-    fn announced(&self, headers: &HeaderMap) -> Announced {
-        Announced::from_headers(headers)
+    /// [any provider](ReportedLimits::from_headers) may say.
+    fn announced(&self, headers: &HeaderMap) -> ReportedLimits {
+        ReportedLimits::from_headers(headers)
     }
 }
 
 /// What the beginning of an answer says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
+pub enum BodyProbe {
     /// It is one.
     Answer,
     /// Nothing yet.
@@ -68,7 +68,7 @@ pub enum Opening {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusClassifier;
 
-impl Classify for StatusClassifier {
+impl Classifier for StatusClassifier {
     fn wants_body(&self, _: &Parts) -> bool {
         false
     }

@@ -7,23 +7,23 @@ use http::{Response, request, response};
 /// Understands the requests of callers and composes answers to them, for when no provider gives one.
 ///
 /// Implementations know dialects; the layers know only when an answer is wanted. Pure: bytes in, bytes out.
-pub trait Compose: Send + Sync + 'static {
+pub trait AnswerSynthesizer: Send + Sync + 'static {
     /// What a request asks. `None` if it is not understood, or asks for what no text could answer.
-    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<Question>;
+    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion>;
 
     /// Who writes down the text of a good answer as it passes. `None` if it is not one in a known form.
-    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn Transcribe>>;
+    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>>;
 
     /// `text` as an answer in the caller's own dialect, given `now`, streamed if a stream was asked for.
-    fn answer(&self, question: &Question, text: &str, now: SystemTime) -> Response<Bytes>;
+    fn answer(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes>;
 
     /// The request with `prompt` in place of its own, if there is one, and with bounds for what it may cost: the body
     /// to send instead.
-    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: Bounds) -> Option<Bytes>;
+    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes>;
 }
 
 /// Writes down the text of one answer. Sans-io, and bounded.
-pub trait Transcribe: Send {
+pub trait AnswerRecorder: Send {
     /// Takes the next bytes of the body.
     fn push(&mut self, bytes: &Bytes);
 
@@ -33,7 +33,7 @@ pub trait Transcribe: Send {
 
 /// What a request asks, as far as an answer depends on it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct ChatQuestion {
     /// The text of the last message.
     pub prompt: String,
     /// A digest of all else that matters: the model, the messages before, instructions, tools. Equal for requests that
@@ -53,14 +53,14 @@ pub struct Question {
 
 /// The most that a request may ask for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Bounds {
+pub struct CompletionLimits {
     /// Tokens of the answer.
     pub max_tokens: u64,
     /// The temperature.
     pub temperature: f64,
 }
 
-impl fmt::Debug for Question {
+impl fmt::Debug for ChatQuestion {
     /// Without the prompt.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Question")

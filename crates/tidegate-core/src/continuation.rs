@@ -4,23 +4,23 @@ use http::response::Parts;
 /// Knows how one model goes on where another one broke off.
 ///
 /// Implementations know dialects and providers; the layers know only when to ask.
-pub trait Continue: Send + Sync + 'static {
+pub trait StreamContinuator: Send + Sync + 'static {
     /// Who follows the answer with this head, if it is a stream that could be continued.
-    fn follow(&self, head: &Parts) -> Option<Box<dyn Splice>>;
+    fn follow(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>>;
 }
 
 /// Follows one stream as it passes, and makes one stream of it and of those that continue it.
 ///
 /// Sans-io, like [`Scan`](crate::Scan): bytes in, in any chunks, and bytes out. Only whole events come out, so
 /// that what another stream adds is never read as part of an event that was cut.
-pub trait Splice: Send {
+pub trait StreamSplicer: Send {
     /// Takes the next bytes, and gives what may be passed on: as they came, or after
     /// [`go_on`](Self::go_on) in the words of the stream that broke.
     ///
     /// # Errors
     ///
     /// What came cannot be part of that stream. Never before `go_on`.
-    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, Unfit>;
+    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, NotContinuable>;
 
     /// The body has ended as it should: what was kept back.
     fn finish(&mut self) -> Bytes;
@@ -39,9 +39,9 @@ pub trait Splice: Send {
 
 /// What came cannot be part of the stream that is gone on with: another dialect, or an event without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unfit;
+pub struct NotContinuable;
 
 /// The body of this request is another one than the caller's: it asks for the rest of an answer, or for a simpler one.
 /// An extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rewritten;
+pub struct BodyRewritten;

@@ -11,7 +11,7 @@ use crate::{ErrorCode, Outcome, Rejection, Untranslatable, chain};
 ///
 /// Holds our own words only, never those of a provider or a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Envelope {
+pub struct ErrorBody {
     error: Body,
 }
 
@@ -26,7 +26,7 @@ struct Body {
     retry_after_ms: Option<u64>,
 }
 
-impl Envelope {
+impl ErrorBody {
     /// An error of `code`, told to the caller in the words of `message`.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
@@ -95,7 +95,7 @@ impl Envelope {
     }
 }
 
-impl From<&Rejection> for Envelope {
+impl From<&Rejection> for ErrorBody {
     fn from(rejection: &Rejection) -> Self {
         Self::new(rejection.code(), rejection.to_string()).with_retry_after(rejection.retry_after())
     }
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn names_a_transport_error_without_quoting_it() {
         let error: BoxError = "connect to https://user:secret@host failed".into();
-        let envelope = Envelope::of_error(&*error);
+        let envelope = ErrorBody::of_error(&*error);
         assert_eq!(envelope.code(), ErrorCode::ServerError);
         assert_eq!(envelope.message(), "no answer from the provider: E3001 server_error");
     }
@@ -117,6 +117,6 @@ mod tests {
     #[test]
     fn a_timeout_is_e3003() {
         let error: BoxError = Elapsed::new(Clock::Attempt, Duration::from_secs(2)).into();
-        assert_eq!(Envelope::of_error(&*error).code(), ErrorCode::Timeout);
+        assert_eq!(ErrorBody::of_error(&*error).code(), ErrorCode::Timeout);
     }
 }

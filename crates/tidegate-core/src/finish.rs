@@ -7,9 +7,9 @@ use crate::Outcome;
 /// Many a reader stops at the last event, or at one that tells of an error, and lets go of the body before the connection
 /// has said that nothing more comes. Whoever watches the body then sees it dropped, and can ask here what it was.
 #[derive(Clone, Debug, Default)]
-pub struct Finish(Arc<OnceLock<Outcome>>);
+pub struct StreamOutcome(Arc<OnceLock<Outcome>>);
 
-impl Finish {
+impl StreamOutcome {
     /// Of a stream that goes on.
     #[must_use]
     pub fn new() -> Self {

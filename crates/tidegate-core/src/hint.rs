@@ -5,15 +5,15 @@ use http::HeaderMap;
 
 /// What the provider said about when to come back.
 ///
-/// Waits are never negative and never longer than [`Hint::MAX_WAIT`]; what cannot be read is not a hint.
+/// Waits are never negative and never longer than [`RetryHint::MAX_WAIT`]; what cannot be read is not a hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Hint {
+pub struct RetryHint {
     /// How long to stay away, from the moment the answer was read.
     pub wait: Option<Duration>,
     /// Where the wait was read.
     pub source: HintSource,
     /// Which limit it speaks of.
-    pub scope: Scope,
+    pub scope: LimitScope,
     /// `x-should-retry`: the provider's own word on whether asking again makes sense.
     pub should_retry: Option<bool>,
 }
@@ -34,7 +34,7 @@ pub enum HintSource {
 
 /// The kind of limit a hint speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Scope {
+pub enum LimitScope {
     /// A limit that refills in seconds or minutes, or one that was not named.
     #[default]
     Momentary,
@@ -44,7 +44,7 @@ pub enum Scope {
     Spend,
 }
 
-impl Hint {
+impl RetryHint {
     /// The longest wait that is believed: one day. A longer one is taken as this.
     ///
     /// After a day it costs one request to ask again; a year-long wait that was a mistake costs the provider.
@@ -58,14 +58,14 @@ impl Hint {
 
     /// The same hint about another kind of limit.
     #[must_use]
-    pub fn with_scope(self, scope: Scope) -> Self {
+    pub fn with_scope(self, scope: LimitScope) -> Self {
         Self { scope, ..self }
     }
 
     /// Whether asking again within the same call is futile: a daily or spend limit, or the provider says so.
     #[must_use]
     pub fn forbids_retry(&self) -> bool {
-        self.should_retry == Some(false) || self.scope != Scope::Momentary
+        self.should_retry == Some(false) || self.scope != LimitScope::Momentary
     }
 
     /// Reads the headers that any provider may send: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after`
@@ -116,7 +116,7 @@ fn seconds(value: &str, unit: f64) -> Option<Duration> {
         return None;
     }
     let amount: f64 = value.parse().ok()?;
-    Some(Duration::try_from_secs_f64(amount * unit).unwrap_or(Hint::MAX_WAIT))
+    Some(Duration::try_from_secs_f64(amount * unit).unwrap_or(RetryHint::MAX_WAIT))
 }
 
 /// The time from `now` to an HTTP date; zero if it has passed.
@@ -132,13 +132,13 @@ mod tests {
 
     use super::*;
 
-    fn read(pairs: &[(&'static str, &str)]) -> Option<Hint> {
+    fn read(pairs: &[(&'static str, &str)]) -> Option<RetryHint> {
         let now = httpdate::parse_http_date("Wed, 21 Oct 2026 07:28:00 GMT").unwrap();
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.insert(*name, HeaderValue::from_str(value).unwrap());
         }
-        Hint::from_headers(&headers, now)
+        RetryHint::from_headers(&headers, now)
     }
 
     fn wait(pairs: &[(&'static str, &str)]) -> Option<Duration> {
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn p32_an_absurd_wait_is_capped_at_a_day() {
         for absurd in ["999999999999999999999999999999", "31536000", "Sun, 21 Oct 2096 07:28:00 GMT"] {
-            assert_eq!(wait(&[("retry-after", absurd)]), Some(Hint::MAX_WAIT), "{absurd}");
+            assert_eq!(wait(&[("retry-after", absurd)]), Some(RetryHint::MAX_WAIT), "{absurd}");
         }
     }
 
@@ -185,7 +185,7 @@ mod tests {
         fn p32_no_header_value_panics_or_waits_longer_than_a_day(value in "[ -~]{0,40}") {
             for name in ["retry-after", "retry-after-ms", "x-ms-retry-after-ms"] {
                 if let Some(wait) = wait(&[(name, &value)]) {
-                    prop_assert!(wait <= Hint::MAX_WAIT);
+                    prop_assert!(wait <= RetryHint::MAX_WAIT);
                 }
             }
         }

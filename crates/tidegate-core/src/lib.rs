@@ -1,10 +1,10 @@
 //! The vocabulary that every part of tidegate speaks.
 //!
 //! One attempt at a provider comes to one [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
-//! provider said when to come back, a [`Hint`]. When one of our own layers says no, that is a
+//! provider said when to come back, a [`RetryHint`]. When one of our own layers says no, that is a
 //! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]; the time a call may
 //! take as a whole is a [`Deadline`], the attempts that it may make an [`AttemptBudget`]. What was decided on the way
-//! is the call's [`Trail`], and what it used its [`Meter`].
+//! is the call's [`Trail`], and what it used its [`UsageMeter`].
 //!
 //! This crate knows `http` and nobody else: no vendor, no runtime, no clock.
 
@@ -31,27 +31,27 @@ mod trail;
 mod translate;
 mod upload;
 
-pub use announced::{Allowance, Announced, Currency, Reset};
+pub use announced::{LimitStatus, LimitUnit, ReportedLimits, Reset};
 pub use attempts::AttemptBudget;
-pub use classify::{Classify, Opening, StatusClassifier};
+pub use classify::{BodyProbe, Classifier, StatusClassifier};
 pub use code::{Category, ErrorCode, UnknownErrorCode};
-pub use compose::{Bounds, Compose, Question, Transcribe};
-pub use continuation::{Continue, Rewritten, Splice, Unfit};
+pub use compose::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
+pub use continuation::{BodyRewritten, NotContinuable, StreamContinuator, StreamSplicer};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
-pub use envelope::Envelope;
+pub use envelope::ErrorBody;
 pub use estimate::{ByLength, Estimate, Estimated};
-pub use finish::Finish;
-pub use hint::{Hint, HintSource, Scope};
-pub use meter::{Attempt, Meter, Metered};
-pub use models::{Lack, ModelCard, Models, Needs};
-pub use outcome::{Cause, Failure, Outcome};
+pub use finish::StreamOutcome;
+pub use hint::{HintSource, LimitScope, RetryHint};
+pub use meter::{AttemptUsage, UsageMeter, UsageTotals};
+pub use models::{MissingCapability, ModelCapabilities, ModelCatalog, Requirements};
+pub use outcome::{Failure, FailureKind, Outcome};
 pub use payload::{Collect, Payload};
 pub use priority::Priority;
 pub use rejection::{Gate, Rejection};
-pub use scan::{Pulse, Scan, Stop, StreamState, Usage};
+pub use scan::{Scan, ScanProgress, Stop, StreamState, Usage};
 pub use trail::{Step, Trail, Verdict};
-pub use translate::{Interpret, Manner, Translate, Translation, Untranslatable};
+pub use translate::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 pub use upload::UploadError;
 
 /// Any error that can travel between services.

@@ -11,19 +11,19 @@ use crate::Usage;
 /// is allocated. Of several on the way of one request each hears everything: the inner ones have the outer ones for
 /// [parents](Self::within).
 #[derive(Clone, Debug)]
-pub struct Meter(Arc<Inner>);
+pub struct UsageMeter(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     /// What the prompt is taken to be until the provider says.
     prompt: u64,
-    total: Mutex<Metered>,
-    parent: Option<Meter>,
+    total: Mutex<UsageTotals>,
+    parent: Option<UsageMeter>,
 }
 
-/// What a [`Meter`] shows.
+/// What a [`UsageMeter`] shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Metered {
+pub struct UsageTotals {
     /// Attempts that reached the wire.
     pub attempts: u32,
     /// Tokens of their prompts: as counted by the provider, else as estimated.
@@ -36,15 +36,15 @@ pub struct Metered {
 
 /// One attempt, as the wire tells of it. Whatever is told is on the meters at once: how it ends needs no telling.
 #[derive(Debug)]
-pub struct Attempt {
-    meter: Meter,
+pub struct AttemptUsage {
+    meter: UsageMeter,
     input: Option<u64>,
     output: Option<u64>,
     /// Pieces of the answer that have come.
     seen: u64,
 }
 
-impl Meter {
+impl UsageMeter {
     /// A meter for a call whose prompt has about `prompt` tokens.
     #[must_use]
     pub fn new(prompt: u64) -> Self {
@@ -68,22 +68,22 @@ impl Meter {
 
     /// An attempt reaches the wire.
     #[must_use]
-    pub fn attempt(&self) -> Attempt {
+    pub fn attempt(&self) -> AttemptUsage {
         self.each(|prompt, total| {
             total.attempts = total.attempts.saturating_add(1);
             total.unknown = total.unknown.saturating_add(1);
             total.input = total.input.saturating_add(prompt);
         });
-        Attempt { meter: self.clone(), input: None, output: None, seen: 0 }
+        AttemptUsage { meter: self.clone(), input: None, output: None, seen: 0 }
     }
 
     /// What has been used so far.
     #[must_use]
-    pub fn read(&self) -> Metered {
+    pub fn read(&self) -> UsageTotals {
         *self.lock()
     }
 
-    fn each(&self, change: impl Fn(u64, &mut Metered)) {
+    fn each(&self, change: impl Fn(u64, &mut UsageTotals)) {
         let mut next = Some(self);
         while let Some(meter) = next {
             change(meter.0.prompt, &mut meter.lock());
@@ -91,12 +91,12 @@ impl Meter {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Metered> {
+    fn lock(&self) -> MutexGuard<'_, UsageTotals> {
         self.0.total.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Attempt {
+impl AttemptUsage {
     /// It was not sent after all: somebody below the wire refused it.
     pub fn withdraw(self) {
         let Self { meter, input, output, .. } = self;
@@ -164,12 +164,12 @@ mod tests {
 
     #[test]
     fn an_attempt_is_taken_for_the_estimate_until_somebody_knows_better() {
-        let meter = Meter::new(100);
-        assert_eq!(meter.read(), Metered::default());
+        let meter = UsageMeter::new(100);
+        assert_eq!(meter.read(), UsageTotals::default());
         let mut attempt = meter.attempt();
-        assert_eq!(meter.read(), Metered { attempts: 1, input: 100, output: 0, unknown: 1 });
+        assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 0, unknown: 1 });
         attempt.see(3);
-        assert_eq!(meter.read(), Metered { attempts: 1, input: 100, output: 3, unknown: 0 });
+        assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 3, unknown: 0 });
         // Anthropic tells the input first, and an output of 1.
         attempt.count(usage(90, 1), false);
         assert_eq!((meter.read().input, meter.read().output), (90, 3));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_attempts_of_one_call_add_up() {
-        let meter = Meter::new(100);
+        let meter = UsageMeter::new(100);
         meter.attempt().refused();
         let mut broken = meter.attempt();
         broken.begin();
@@ -189,24 +189,24 @@ mod tests {
         let mut good = meter.attempt();
         good.count(usage(110, 50), true);
         meter.attempt().withdraw();
-        assert_eq!(meter.read(), Metered { attempts: 3, input: 210, output: 57, unknown: 0 });
+        assert_eq!(meter.read(), UsageTotals { attempts: 3, input: 210, output: 57, unknown: 0 });
     }
 
     #[test]
     fn each_of_several_meters_hears_everything() {
         let mut extensions = Extensions::new();
-        let outer = Meter::within(100, &mut extensions);
-        let inner = Meter::within(80, &mut extensions);
-        let mut attempt = Meter::of(&extensions).unwrap().attempt();
+        let outer = UsageMeter::within(100, &mut extensions);
+        let inner = UsageMeter::within(80, &mut extensions);
+        let mut attempt = UsageMeter::of(&extensions).unwrap().attempt();
         assert_eq!((outer.read().input, inner.read().input), (100, 80));
         attempt.count(usage(90, 5), true);
         assert_eq!(outer.read(), inner.read());
-        assert_eq!(outer.read(), Metered { attempts: 1, input: 90, output: 5, unknown: 0 });
+        assert_eq!(outer.read(), UsageTotals { attempts: 1, input: 90, output: 5, unknown: 0 });
     }
 
     #[test]
     fn absurd_counts_neither_panic_nor_overflow() {
-        let meter = Meter::new(u64::MAX);
+        let meter = UsageMeter::new(u64::MAX);
         let mut attempt = meter.attempt();
         let mut other = meter.attempt();
         attempt.count(usage(u64::MAX, u64::MAX), false);

@@ -4,26 +4,26 @@ use std::fmt;
 ///
 /// Implementations know models and dialects; the layers know only whether the two fit. Pure, and asked only when a
 /// call is to go on to another target.
-pub trait Models: Send + Sync + 'static {
+pub trait ModelCatalog: Send + Sync + 'static {
     /// What is known of a target, `provider/model` or a model alone. `None` if it is not known.
-    fn card(&self, target: &str) -> Option<ModelCard>;
+    fn card(&self, target: &str) -> Option<ModelCapabilities>;
 
     /// What a request asks of its model, by its body. Nothing if it is not understood.
-    fn needs(&self, body: &[u8]) -> Needs;
+    fn needs(&self, body: &[u8]) -> Requirements;
 }
 
 /// What a model can take, as far as it is known: what is not said does not count against it.
 ///
 /// ```
-/// use tidegate_core::{Lack, ModelCard, Needs};
+/// use tidegate_core::{MissingCapability, ModelCapabilities, Requirements};
 ///
-/// let card = ModelCard { context_tokens: Some(8_192), ..ModelCard::default() };
-/// assert_eq!(card.lack(&Needs { tokens: 8_000, tools: true, ..Needs::default() }), None);
-/// let lack = card.lack(&Needs { tokens: 8_000, max_output: Some(500), ..Needs::default() });
-/// assert_eq!(lack, Some(Lack::Context { needed: 8_500, limit: 8_192 }));
+/// let card = ModelCapabilities { context_tokens: Some(8_192), ..ModelCapabilities::default() };
+/// assert_eq!(card.lack(&Requirements { tokens: 8_000, tools: true, ..Requirements::default() }), None);
+/// let lack = card.lack(&Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() });
+/// assert_eq!(lack, Some(MissingCapability::Context { needed: 8_500, limit: 8_192 }));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ModelCard {
+pub struct ModelCapabilities {
     /// Tokens of the prompt and its answer together.
     pub context_tokens: Option<u64>,
     /// The most tokens that an answer may be asked to have.
@@ -38,7 +38,7 @@ pub struct ModelCard {
 
 /// What a request asks of its model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct Requirements {
     /// Tokens of the prompt, at the least: a model that may be large enough is not to be passed over.
     pub tokens: u64,
     /// The most tokens that the answer may have, if the request names it.
@@ -54,7 +54,7 @@ pub struct Needs {
 /// What a model lacks for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Lack {
+pub enum MissingCapability {
     /// Room for the prompt and its answer.
     Context {
         /// So many tokens, at the least.
@@ -77,30 +77,31 @@ pub enum Lack {
     JsonSchema,
 }
 
-impl ModelCard {
+impl ModelCapabilities {
     /// What the model is known to lack for such a request.
     #[must_use]
-    pub fn lack(&self, needs: &Needs) -> Option<Lack> {
+    pub fn lack(&self, needs: &Requirements) -> Option<MissingCapability> {
         let beyond = |needed: u64, limit: Option<u64>| limit.filter(|limit| needed > *limit);
         if let Some(limit) = beyond(needs.total(), self.context_tokens) {
-            return Some(Lack::Context { needed: needs.total(), limit });
+            return Some(MissingCapability::Context { needed: needs.total(), limit });
         }
         let output = needs.max_output.unwrap_or_default();
         if let Some(limit) = beyond(output, self.max_output_tokens) {
-            return Some(Lack::Output { needed: output, limit });
+            return Some(MissingCapability::Output { needed: output, limit });
         }
         let capabilities = [
-            (needs.tools, self.tools, Lack::Tools),
-            (needs.images, self.vision, Lack::Vision),
-            (needs.schema, self.json_schema, Lack::JsonSchema),
+            (needs.tools, self.tools, MissingCapability::Tools),
+            (needs.images, self.vision, MissingCapability::Vision),
+            (needs.schema, self.json_schema, MissingCapability::JsonSchema),
         ];
-        let missing =
-            |&(is_needed, is_there, _): &(bool, Option<bool>, Lack)| is_needed && is_there == Some(false);
+        let missing = |&(is_needed, is_there, _): &(bool, Option<bool>, MissingCapability)| {
+            is_needed && is_there == Some(false)
+        };
         capabilities.into_iter().find(missing).map(|(_, _, lack)| lack)
     }
 }
 
-impl Needs {
+impl Requirements {
     /// Tokens of the prompt and the longest answer.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -115,7 +116,7 @@ impl Needs {
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for MissingCapability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Context { needed, limit } => write!(f, "takes {limit} tokens of {needed}"),
@@ -133,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    const SMALL: ModelCard = ModelCard {
+    const SMALL: ModelCapabilities = ModelCapabilities {
         context_tokens: Some(1_000),
         max_output_tokens: Some(100),
         tools: Some(false),
@@ -143,21 +144,27 @@ mod tests {
 
     #[test]
     fn the_first_thing_that_is_missing_is_told() {
-        let none = Needs::default();
+        let none = Requirements::default();
         for (needs, lack) in [
-            (Needs { tokens: 1_000, ..none }, None),
-            (Needs { tokens: 1_001, ..none }, Some(Lack::Context { needed: 1_001, limit: 1_000 })),
+            (Requirements { tokens: 1_000, ..none }, None),
             (
-                Needs { tokens: 901, max_output: Some(100), ..none },
-                Some(Lack::Context { needed: 1_001, limit: 1_000 }),
+                Requirements { tokens: 1_001, ..none },
+                Some(MissingCapability::Context { needed: 1_001, limit: 1_000 }),
             ),
-            (Needs { max_output: Some(101), ..none }, Some(Lack::Output { needed: 101, limit: 100 })),
-            (Needs { tools: true, images: true, ..none }, Some(Lack::Tools)),
-            (Needs { images: true, ..none }, Some(Lack::Vision)),
-            (Needs { schema: true, ..none }, Some(Lack::JsonSchema)),
             (
-                Needs { tokens: u64::MAX, max_output: Some(1), ..none },
-                Some(Lack::Context { needed: u64::MAX, limit: 1_000 }),
+                Requirements { tokens: 901, max_output: Some(100), ..none },
+                Some(MissingCapability::Context { needed: 1_001, limit: 1_000 }),
+            ),
+            (
+                Requirements { max_output: Some(101), ..none },
+                Some(MissingCapability::Output { needed: 101, limit: 100 }),
+            ),
+            (Requirements { tools: true, images: true, ..none }, Some(MissingCapability::Tools)),
+            (Requirements { images: true, ..none }, Some(MissingCapability::Vision)),
+            (Requirements { schema: true, ..none }, Some(MissingCapability::JsonSchema)),
+            (
+                Requirements { tokens: u64::MAX, max_output: Some(1), ..none },
+                Some(MissingCapability::Context { needed: u64::MAX, limit: 1_000 }),
             ),
         ] {
             assert_eq!(SMALL.lack(&needs), lack, "{needs:?}");
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_a_model_refused_counts_for_more_than_what_was_believed() {
-        let mut needs = Needs { tokens: 10, max_output: Some(20), ..Needs::default() };
+        let mut needs = Requirements { tokens: 10, max_output: Some(20), ..Requirements::default() };
         needs.exceeds(1_000);
         assert_eq!(needs.total(), 1_001);
         needs.exceeds(500);
@@ -180,8 +187,8 @@ mod tests {
         fn of_whom_nothing_is_known_nothing_is_lacking(
             tokens: u64, max_output: Option<u64>, tools: bool, images: bool, schema: bool,
         ) {
-            let needs = Needs { tokens, max_output, tools, images, schema };
-            prop_assert_eq!(ModelCard::default().lack(&needs), None);
+            let needs = Requirements { tokens, max_output, tools, images, schema };
+            prop_assert_eq!(ModelCapabilities::default().lack(&needs), None);
         }
     }
 }

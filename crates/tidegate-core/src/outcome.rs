@@ -4,7 +4,7 @@ use std::{fmt, io};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::{Elapsed, ErrorCode, Hint, Rejection, UploadError, chain};
+use crate::{Elapsed, ErrorCode, Rejection, RetryHint, UploadError, chain};
 
 /// What one attempt came to. The layers decide on this alone.
 ///
@@ -26,16 +26,16 @@ pub struct Failure {
     /// What may be done about it.
     pub code: ErrorCode,
     /// What kind of failure it was, where that matters beyond the code.
-    pub cause: Cause,
+    pub cause: FailureKind,
     /// When the provider said to come back.
-    pub hint: Option<Hint>,
+    pub hint: Option<RetryHint>,
     /// The provider's own word for it, such as `rate_limit_exceeded`.
     pub provider_code: Option<Box<str>>,
 }
 
 /// What kind of failure, where two failures of one code are not alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Cause {
+pub enum FailureKind {
     /// The provider answered, and the answer says so.
     #[default]
     Answer,
@@ -73,7 +73,9 @@ impl Outcome {
     pub fn of_head(status: StatusCode, headers: &HeaderMap, now: SystemTime) -> Self {
         match ErrorCode::from_status(status) {
             None => Self::Success,
-            Some(code) => Failure { hint: Hint::from_headers(headers, now), ..Failure::new(code) }.into(),
+            Some(code) => {
+                Failure { hint: RetryHint::from_headers(headers, now), ..Failure::new(code) }.into()
+            }
         }
     }
 
@@ -88,16 +90,17 @@ impl Outcome {
                 return Self::Neutral;
             }
             if error.is::<UploadError>() {
-                return Failure { cause: Cause::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
+                return Failure { cause: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }
+                    .into();
             }
             if let Some(failure) = error.downcast_ref::<Failure>() {
                 return failure.clone().into();
             }
             if error.is::<Elapsed>() || is_io_timeout(error) {
-                return Failure { cause: Cause::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
+                return Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
             }
         }
-        Failure { cause: Cause::Transport, ..Failure::new(ErrorCode::ServerError) }.into()
+        Failure { cause: FailureKind::Transport, ..Failure::new(ErrorCode::ServerError) }.into()
     }
 
     /// The failure, if it is one.
@@ -114,7 +117,7 @@ impl Failure {
     /// A failure of which nothing but the code is known.
     #[must_use]
     pub const fn new(code: ErrorCode) -> Self {
-        Self { code, cause: Cause::Answer, hint: None, provider_code: None }
+        Self { code, cause: FailureKind::Answer, hint: None, provider_code: None }
     }
 
     /// How long the provider said to stay away.
@@ -133,14 +136,14 @@ impl From<Failure> for Outcome {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cause {
-            Cause::Answer => write!(f, "provider failed: {}", self.code),
-            Cause::ContextLength => write!(f, "prompt does not fit the model: {}", self.code),
-            Cause::ContentFilter => write!(f, "refused by the content policy: {}", self.code),
-            Cause::Transport => write!(f, "no answer from the provider: {}", self.code),
-            Cause::Request => write!(f, "request could not be sent: {}", self.code),
-            Cause::Timeout => write!(f, "no answer in time: {}", self.code),
-            Cause::Truncated => write!(f, "answer broke off: {}", self.code),
-            Cause::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),
+            FailureKind::Answer => write!(f, "provider failed: {}", self.code),
+            FailureKind::ContextLength => write!(f, "prompt does not fit the model: {}", self.code),
+            FailureKind::ContentFilter => write!(f, "refused by the content policy: {}", self.code),
+            FailureKind::Transport => write!(f, "no answer from the provider: {}", self.code),
+            FailureKind::Request => write!(f, "request could not be sent: {}", self.code),
+            FailureKind::Timeout => write!(f, "no answer in time: {}", self.code),
+            FailureKind::Truncated => write!(f, "answer broke off: {}", self.code),
+            FailureKind::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),
         }
     }
 }
@@ -200,18 +203,18 @@ mod tests {
         };
         let elapsed = Elapsed::new(Clock::Attempt, Duration::from_secs(1));
         assert_eq!(code(Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into()), None);
-        assert_eq!(code(elapsed.into()), Some((ErrorCode::Timeout, Cause::Timeout)));
+        assert_eq!(code(elapsed.into()), Some((ErrorCode::Timeout, FailureKind::Timeout)));
         assert_eq!(
             code(Failure::new(ErrorCode::Conflict).into()),
-            Some((ErrorCode::Conflict, Cause::Answer))
+            Some((ErrorCode::Conflict, FailureKind::Answer))
         );
         assert_eq!(
             code(io::Error::from(io::ErrorKind::TimedOut).into()),
-            Some((ErrorCode::Timeout, Cause::Timeout))
+            Some((ErrorCode::Timeout, FailureKind::Timeout))
         );
         assert_eq!(
             code(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
-            Some((ErrorCode::ServerError, Cause::Transport))
+            Some((ErrorCode::ServerError, FailureKind::Transport))
         );
     }
 }

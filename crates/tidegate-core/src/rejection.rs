@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 
-use crate::{Envelope, ErrorCode, chain};
+use crate::{ErrorBody, ErrorCode, chain};
 
 /// One of our own layers said no. The provider was not asked, and nothing is counted against it.
 ///
@@ -112,7 +112,7 @@ impl Rejection {
     /// The rejection as an HTTP answer: 429, 503 or 504, `Retry-After`, and the protocol's error envelope.
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
-        Envelope::from(&self).into_response(self.code.http_status())
+        ErrorBody::from(&self).into_response(self.code.http_status())
     }
 }
 

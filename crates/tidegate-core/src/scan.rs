@@ -6,10 +6,10 @@ use crate::Failure;
 /// fails: an event that cannot be read is an event without meaning.
 pub trait Scan: Send {
     /// Takes the next bytes.
-    fn push(&mut self, bytes: &[u8]) -> Pulse;
+    fn push(&mut self, bytes: &[u8]) -> ScanProgress;
 
     /// The body has ended; what was left unfinished is taken as it is.
-    fn finish(&mut self) -> Pulse;
+    fn finish(&mut self) -> ScanProgress;
 
     /// Where the stream stands.
     fn state(&self) -> &StreamState;
@@ -17,7 +17,7 @@ pub trait Scan: Send {
 
 /// What one piece of a stream held: signs of life, for the clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pulse {
+pub struct ScanProgress {
     /// Events that were completed, pings and comments included.
     pub events: u32,
     /// Of these, events that carry generated content: text, tool calls or reasoning.

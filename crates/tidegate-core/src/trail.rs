@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
-use crate::{ErrorCode, Failure, Gate, Lack, Outcome, Rejection};
+use crate::{ErrorCode, Failure, Gate, MissingCapability, Outcome, Rejection};
 
 /// What was decided during one call, step by step.
 ///
@@ -59,7 +59,7 @@ pub enum Verdict {
         /// Its name.
         target: Arc<str>,
         /// What it lacks.
-        lack: Lack,
+        lack: MissingCapability,
     },
     /// The stream broke, and another target is asked for the rest of it.
     Continued {

@@ -9,9 +9,9 @@ use crate::{ErrorCode, Failure, Gate, Rejection};
 
 /// Puts requests of one dialect into the words of another, for a target that speaks only that.
 ///
-/// Sans-io, like [`Classify`](crate::Classify) and [`Scan`](crate::Scan). Implementations know the two dialects; the
+/// Sans-io, like [`Classifier`](crate::Classifier) and [`Scan`](crate::Scan). Implementations know the two dialects; the
 /// layer knows when to ask.
-pub trait Translate: Send + Sync + 'static {
+pub trait Translator: Send + Sync + 'static {
     /// The request in the target's dialect, and who translates the answer to it.
     ///
     /// `head` gets the headers that the dialect asks for; its address and the name of the model are left as they are.
@@ -27,20 +27,20 @@ pub struct Translation {
     /// Its body.
     pub body: Bytes,
     /// The way back.
-    pub answer: Box<dyn Interpret>,
+    pub answer: Box<dyn ResponseTranslator>,
 }
 
 /// Puts the answer to one request into the dialect that the request came in.
 ///
 /// The same bytes give the same bytes however they are cut, and memory is bounded.
-pub trait Interpret: Send {
+pub trait ResponseTranslator: Send {
     /// Says what there is to do for the answer with this head, and makes the head one of the other dialect. `now` is for
     /// a dialect that tells the time.
     ///
     /// # Errors
     ///
     /// A good answer that cannot be read, since it is compressed.
-    fn head(&mut self, head: &mut response::Parts, now: SystemTime) -> Result<Manner, Failure>;
+    fn head(&mut self, head: &mut response::Parts, now: SystemTime) -> Result<BodyMode, Failure>;
 
     /// The whole body of a plain answer, or of a failed one; of a failed one, it may be cut off anywhere.
     ///
@@ -63,7 +63,7 @@ pub trait Interpret: Send {
 
 /// How the body of an answer is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum BodyMode {
     /// Not at all: it says nothing in either dialect.
     Untouched,
     /// When it is all here.
@@ -124,14 +124,14 @@ impl fmt::Debug for Translation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BoxError, Envelope, Outcome};
+    use crate::{BoxError, ErrorBody, Outcome};
 
     #[test]
     fn names_the_field_and_counts_against_nobody() {
         let error: BoxError = Untranslatable::new("n", "is more than 1").into();
         assert_eq!(Outcome::of_error(&*error), Outcome::Neutral);
         assert_eq!(Rejection::find(&*error).unwrap().gate(), Gate::Translate);
-        let envelope = Envelope::of_error(&*error);
+        let envelope = ErrorBody::of_error(&*error);
         assert_eq!((envelope.code(), envelope.message()), (ErrorCode::InvalidRequest, "`n` is more than 1"));
     }
 }

@@ -19,7 +19,7 @@
 //! | `x-tidegate-code` | the standard code, if it failed |
 //!
 //! A provider's own error passes through as it came. What the gateway says itself is an
-//! [`Envelope`](tidegate::Envelope): 429, 503 or 504 when a gate refused, 502 when no answer came, 504 when none came in
+//! [`ErrorBody`](tidegate::ErrorBody): 429, 503 or 504 when a gate refused, 502 when no answer came, 504 when none came in
 //! time, 404 for a model without a route, 400 and 413 for a body that cannot be asked of anybody.
 //!
 //! # What passes and what stays

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tidegate_core::{Allowance, Announced, Currency, Hint, Reset};
+use tidegate_core::{LimitStatus, LimitUnit, ReportedLimits, Reset, RetryHint};
 
 use crate::{Provider, go_duration};
 
@@ -11,7 +11,7 @@ use crate::{Provider, go_duration};
 ///
 /// One look at each header; nothing is allocated. Where a currency has several limits, the one that is nearer to
 /// its end is told.
-pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> Announced {
+pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
     let mut limits = Limits::default();
     let mut is_plain = false;
     for (name, value) in headers {
@@ -26,7 +26,7 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> Announced {
     }
     match limits.is_empty() {
         // Somebody else's words, such as a gateway's.
-        true if is_plain => Announced::from_headers(headers),
+        true if is_plain => ReportedLimits::from_headers(headers),
         _ => limits.announced(),
     }
 }
@@ -81,7 +81,7 @@ impl Kind {
     }
 
     /// Writes down a value; whether it makes sense.
-    fn set(self, allowance: &mut Allowance, value: &str) -> bool {
+    fn set(self, allowance: &mut LimitStatus, value: &str) -> bool {
         match self {
             Self::Limit => allowance.limit = number(value),
             Self::Remaining => allowance.remaining = number(value),
@@ -95,14 +95,14 @@ impl Kind {
 }
 
 impl Limit<'_> {
-    fn currency(&self) -> Option<Currency> {
+    fn currency(&self) -> Option<LimitUnit> {
         let name = self.name.strip_suffix("_usage_based").unwrap_or(self.name);
         Some(match name {
             "requests" | "requests-day" | "requests-hour" | "requests-minute" | "requests-second"
-            | "req-minute" | "req-day" => Currency::Requests,
-            "tokens" | "tokens-day" | "tokens-hour" | "tokens-minute" | "tokens-second" => Currency::Tokens,
-            "input-tokens" if self.is_anthropic => Currency::InputTokens,
-            "output-tokens" if self.is_anthropic => Currency::OutputTokens,
+            | "req-minute" | "req-day" => LimitUnit::Requests,
+            "tokens" | "tokens-day" | "tokens-hour" | "tokens-minute" | "tokens-second" => LimitUnit::Tokens,
+            "input-tokens" if self.is_anthropic => LimitUnit::InputTokens,
+            "output-tokens" if self.is_anthropic => LimitUnit::OutputTokens,
             _ => return None,
         })
     }
@@ -131,7 +131,7 @@ impl Limit<'_> {
 /// The limits that one answer speaks of; more than these nobody has.
 #[derive(Default)]
 struct Limits<'a> {
-    limits: [Option<(Limit<'a>, Allowance)>; 8],
+    limits: [Option<(Limit<'a>, LimitStatus)>; 8],
     has_nonsense: bool,
 }
 
@@ -140,25 +140,25 @@ impl<'a> Limits<'a> {
         self.limits[0].is_none()
     }
 
-    fn entry(&mut self, limit: Limit<'a>, provider: Provider) -> Option<&mut Allowance> {
+    fn entry(&mut self, limit: Limit<'a>, provider: Provider) -> Option<&mut LimitStatus> {
         let is_it = |it: &Option<(Limit<'_>, _)>| it.as_ref().is_none_or(|(other, _)| *other == limit);
         let place = self.limits.iter_mut().find(|it| is_it(it))?;
-        let fresh = || Allowance {
+        let fresh = || LimitStatus {
             period: limit.period(provider),
             refills_evenly: limit.refills_evenly(provider),
-            ..Allowance::default()
+            ..LimitStatus::default()
         };
         Some(&mut place.get_or_insert_with(|| (limit, fresh())).1)
     }
 
-    fn announced(&self) -> Announced {
-        let mut announced = Announced::default();
+    fn announced(&self) -> ReportedLimits {
+        let mut announced = ReportedLimits::default();
         announced.has_nonsense = self.has_nonsense;
         for (limit, allowance) in self.limits.iter().flatten() {
             let Some(currency) = limit.currency() else { continue };
             // The one with the least left; of equals the one that is the last to be reset.
-            let left = |allowance: &Allowance| allowance.remaining.unwrap_or(u64::MAX);
-            let is_harder = |other: &Allowance| {
+            let left = |allowance: &LimitStatus| allowance.remaining.unwrap_or(u64::MAX);
+            let is_harder = |other: &LimitStatus| {
                 left(allowance) < left(other)
                     || (left(allowance) == left(other) && is_later(allowance.reset, other.reset))
             };
@@ -193,7 +193,7 @@ fn reset(value: &str) -> Option<Reset> {
     }
     if let Some((seconds, "")) = go_duration::decimal(value) {
         let wait = go_duration::of_units(seconds, 1.0);
-        return Some(Reset::In(wait)).filter(|_| wait <= Hint::MAX_WAIT);
+        return Some(Reset::In(wait)).filter(|_| wait <= RetryHint::MAX_WAIT);
     }
     let moment: jiff::Timestamp = value.parse().ok()?;
     Some(Reset::At(SystemTime::from(moment)))
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    fn announced(provider: Provider, pairs: &[(&'static str, &str)]) -> Announced {
+    fn announced(provider: Provider, pairs: &[(&'static str, &str)]) -> ReportedLimits {
         let pair = |&(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
@@ -234,11 +234,11 @@ mod tests {
                 ("content-type", "application/json"),
             ],
         );
-        let requests = told.get(Currency::Requests).unwrap();
+        let requests = told.get(LimitUnit::Requests).unwrap();
         assert_eq!((requests.limit, requests.remaining, requests.reset), (Some(500), Some(499), within(120)));
         assert_eq!((requests.refills_evenly, requests.period_of_refill()), (true, MINUTE));
-        assert_eq!(told.get(Currency::Tokens).unwrap().period_of_refill(), MINUTE);
-        assert!(told.get(Currency::InputTokens).is_none() && !told.has_nonsense);
+        assert_eq!(told.get(LimitUnit::Tokens).unwrap().period_of_refill(), MINUTE);
+        assert!(told.get(LimitUnit::InputTokens).is_none() && !told.has_nonsense);
     }
 
     #[test]
@@ -255,19 +255,19 @@ mod tests {
                 ("anthropic-ratelimit-unified-5h-reset", "1793880090"),
             ],
         );
-        let input = told.get(Currency::InputTokens).unwrap();
+        let input = told.get(LimitUnit::InputTokens).unwrap();
         assert_eq!((input.limit, input.remaining, input.period), (Some(40_000), Some(39_000), MINUTE));
         let noon: jiff::Timestamp = "2026-11-05T12:00:00Z".parse().unwrap();
         assert_eq!(input.reset.unwrap().wait(noon.into()), Duration::from_secs(30));
-        assert_eq!(told.get(Currency::OutputTokens).unwrap().remaining, Some(0));
-        assert!(told.get(Currency::Requests).is_none() && !told.has_nonsense);
+        assert_eq!(told.get(LimitUnit::OutputTokens).unwrap().remaining, Some(0));
+        assert!(told.get(LimitUnit::Requests).is_none() && !told.has_nonsense);
     }
 
     #[test]
     fn reads_the_words_of_the_others() {
         let get = |provider, pairs: &[_], currency| announced(provider, pairs).get(currency).copied();
         let mistral = [("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "59")];
-        let told = get(Provider::Mistral, &mistral, Currency::Requests).unwrap();
+        let told = get(Provider::Mistral, &mistral, LimitUnit::Requests).unwrap();
         assert_eq!((told.limit, told.remaining, told.period), (Some(60), Some(59), MINUTE));
 
         let groq = [
@@ -277,7 +277,7 @@ mod tests {
             ("x-ratelimit-reset-tokens", "7.66s"),
         ];
         let (requests, tokens) =
-            (get(Provider::Groq, &groq, Currency::Requests), get(Provider::Groq, &groq, Currency::Tokens));
+            (get(Provider::Groq, &groq, LimitUnit::Requests), get(Provider::Groq, &groq, LimitUnit::Tokens));
         assert_eq!((requests.unwrap().period, requests.unwrap().reset), (DAY, within(179_560)));
         assert_eq!((tokens.unwrap().period, tokens.unwrap().reset), (MINUTE, within(7_660)));
 
@@ -288,15 +288,15 @@ mod tests {
             ("x-ratelimit-remaining-requests-minute", "12"),
             ("x-ratelimit-reset-requests-minute", "11.38"),
         ];
-        let told = get(Provider::Cerebras, &cerebras, Currency::Requests).unwrap();
+        let told = get(Provider::Cerebras, &cerebras, LimitUnit::Requests).unwrap();
         assert_eq!((told.limit, told.period, told.reset), (Some(30), MINUTE, within(11_380)));
 
         let together =
             [("x-ratelimit-limit", "10"), ("x-tokenlimit-limit", "3000"), ("x-tokenlimit-remaining", "7")];
-        assert_eq!(get(Provider::Together, &together, Currency::Tokens).unwrap().remaining, Some(7));
+        assert_eq!(get(Provider::Together, &together, LimitUnit::Tokens).unwrap().remaining, Some(7));
 
         let gateway = [("ratelimit", "\"default\";r=5;t=3"), ("x-request-id", "1")];
-        assert_eq!(get(Provider::Other, &gateway, Currency::Requests).unwrap().remaining, Some(5));
+        assert_eq!(get(Provider::Other, &gateway, LimitUnit::Requests).unwrap().remaining, Some(5));
         assert!(
             announced(Provider::OpenAi, &[("retry-after", "1"), ("x-ratelimit-tokens-query-cost", "3")])
                 .is_empty()
@@ -308,17 +308,17 @@ mod tests {
         // Azure's Responses.
         let azure = [("x-ratelimit-remaining-tokens", "-1"), ("x-ratelimit-reset-tokens", "0")];
         let told = announced(Provider::Azure, &azure);
-        assert_eq!((told.get(Currency::Tokens).unwrap().remaining, told.has_nonsense), (None, true));
+        assert_eq!((told.get(LimitUnit::Tokens).unwrap().remaining, told.has_nonsense), (None, true));
         for value in ["-1s", "soon", "", "1e3", "1793880090", "NaN", "1 s"] {
             let told = announced(Provider::OpenAi, &[("x-ratelimit-reset-tokens", value)]);
             assert_eq!(
-                (told.get(Currency::Tokens).unwrap().reset, told.has_nonsense),
+                (told.get(LimitUnit::Tokens).unwrap().reset, told.has_nonsense),
                 (None, true),
                 "{value}"
             );
         }
         let minute = announced(Provider::OpenAi, &[("x-ratelimit-reset-tokens", "1m")]);
-        assert_eq!(minute.get(Currency::Tokens).unwrap().reset, within(60_000));
+        assert_eq!(minute.get(LimitUnit::Tokens).unwrap().reset, within(60_000));
     }
 
     proptest! {

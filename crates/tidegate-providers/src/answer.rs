@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
-use tidegate_core::{Category, ErrorCode, Failure, Hint, Scope};
+use tidegate_core::{Category, ErrorCode, Failure, LimitScope, RetryHint};
 
 use crate::error_body::ErrorBody;
 use crate::meaning::Meaning;
@@ -17,7 +17,7 @@ pub(crate) struct Answer<'a> {
     headers: &'a HeaderMap,
     body: ErrorBody<'a>,
     /// The wait it tells, before it is known whether the failure is one to wait for.
-    told: Option<Hint>,
+    told: Option<RetryHint>,
 }
 
 /// What decided, how firmly, and the provider's word if it was one.
@@ -141,17 +141,17 @@ impl<'a> Answer<'a> {
     }
 
     /// A wait of the body is for limits and server trouble; next to a bad request it would be a quote.
-    fn hint(&self, meaning: Meaning, now: SystemTime) -> Option<Hint> {
+    fn hint(&self, meaning: Meaning, now: SystemTime) -> Option<RetryHint> {
         let is_worth_a_wait = matches!(meaning.code.category(), Category::Rate | Category::Server);
-        let mut hint = if is_worth_a_wait { self.told } else { Hint::from_headers(self.headers, now) };
+        let mut hint = if is_worth_a_wait { self.told } else { RetryHint::from_headers(self.headers, now) };
         if meaning.code == ErrorCode::RateLimited
             && self.told_wait().is_none()
             && let Some(reset) = resets::hint(self.provider, self.headers, now)
         {
-            hint = Some(Hint { should_retry: hint.and_then(|hint| hint.should_retry), ..reset });
+            hint = Some(RetryHint { should_retry: hint.and_then(|hint| hint.should_retry), ..reset });
         }
         match meaning.scope {
-            Scope::Momentary => hint,
+            LimitScope::Momentary => hint,
             scope => Some(hint.unwrap_or_default().with_scope(scope)),
         }
     }

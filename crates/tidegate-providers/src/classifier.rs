@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
-use tidegate_core::{Announced, Classify, ErrorCode, Failure, Opening, Outcome, Scan};
+use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, Outcome, ReportedLimits, Scan};
 
 use crate::answer::Answer;
 use crate::expected::asks_for_stream;
@@ -84,7 +84,7 @@ impl From<Provider> for ProviderClassifier {
     }
 }
 
-impl Classify for ProviderClassifier {
+impl Classifier for ProviderClassifier {
     /// From 400 up. Of an answer with 2xx no more is wanted than its [opening](Self::opening).
     fn wants_body(&self, head: &Parts) -> bool {
         head.status.as_u16() >= 400
@@ -130,10 +130,10 @@ impl Classify for ProviderClassifier {
 
     /// Of JSON that is not compressed: an `error` at its top or in the place of a choice, or the word that it has
     /// failed, before any content.
-    fn opening(&self, head: &Parts, beginning: &[u8]) -> Opening {
+    fn opening(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         match beginning {
-            [] if self.is_json(head) => Opening::Unclear,
-            [] => Opening::Answer,
+            [] if self.is_json(head) => BodyProbe::Unclear,
+            [] => BodyProbe::Answer,
             beginning => opening::read(beginning).into(),
         }
     }
@@ -143,7 +143,7 @@ impl Classify for ProviderClassifier {
         self.is_json(head).then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)
     }
 
-    fn announced(&self, headers: &HeaderMap) -> Announced {
+    fn announced(&self, headers: &HeaderMap) -> ReportedLimits {
         announced::read(self.provider, headers)
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 //! use std::time::SystemTime;
 //!
-//! use tidegate_core::{Classify, ErrorCode};
+//! use tidegate_core::{Classifier, ErrorCode};
 //! use tidegate_providers::{Provider, ProviderClassifier};
 //!
 //! let openai = ProviderClassifier::new(Provider::named("openai/gpt-4o"));
@@ -38,20 +38,20 @@
 //!
 //! The wait comes from the usual headers, else from a field of the body, else from the message, else from the
 //! reset header of the limit that is used up. None of them can exceed
-//! [`Hint::MAX_WAIT`](tidegate_core::Hint::MAX_WAIT).
+//! [`RetryHint::MAX_WAIT`](tidegate_core::RetryHint::MAX_WAIT).
 //!
 //! # Streams
 //!
 //! A body is read for statuses from 400 up, and an answer with 2xx is a success by its head. What its body comes
-//! to is told by the one that [`scan`](tidegate_core::Classify::scan) hands out: see [`stream`]. An error
+//! to is told by the one that [`scan`](tidegate_core::Classifier::scan) hands out: see [`stream`]. An error
 //! that arrives under a 200 alone, outside a stream, is for the one who reads that body:
 //! [`ProviderClassifier::failure_in`] judges it.
 //!
 //! # Limits
 //!
 //! What a request will take is estimated by [`PromptEstimate`]; what an answer took is read from its body as that passes
-//! ([`meter`](tidegate_core::Classify::meter)), and how the limits stand from its headers, in the words of each
-//! provider ([`announced`](tidegate_core::Classify::announced)).
+//! ([`meter`](tidegate_core::Classifier::meter)), and how the limits stand from its headers, in the words of each
+//! provider ([`announced`](tidegate_core::Classifier::announced)).
 //!
 //! # Models
 //!

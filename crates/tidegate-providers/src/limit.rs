@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::{ErrorCode, Scope};
+use tidegate_core::{ErrorCode, LimitScope};
 
 use crate::error_body::ErrorBody;
 use crate::meaning::Meaning;
@@ -35,7 +35,8 @@ pub(crate) fn kind(first: Meaning, weight: Weight, body: &ErrorBody<'_>, wait: O
     }
     if phrases::is_daily(message) {
         // A firm word stands, and the scope says that it is futile to wait.
-        let daily = if is_firm { Meaning { scope: Scope::Daily, ..Meaning::RATE } } else { Meaning::DAILY };
+        let daily =
+            if is_firm { Meaning { scope: LimitScope::Daily, ..Meaning::RATE } } else { Meaning::DAILY };
         return if is_short(wait) { Meaning::RATE } else { daily };
     }
     let is_bare = weight == Weight::Vague;
@@ -88,7 +89,7 @@ mod tests {
         let kinds = |message: &str| {
             [Weight::Exact, Weight::Broad, Weight::Vague].map(|weight| of(weight, message, None))
         };
-        let futile = Meaning { scope: Scope::Daily, ..Meaning::RATE };
+        let futile = Meaning { scope: LimitScope::Daily, ..Meaning::RATE };
         assert_eq!(kinds("too many requests per day"), [futile, Meaning::DAILY, Meaning::DAILY]);
         assert_eq!(kinds("spend limit"), [Meaning::RATE, Meaning::SPEND, Meaning::SPEND]);
         assert_eq!(kinds("at capacity"), [Meaning::RATE, Meaning::OVERLOAD, Meaning::OVERLOAD]);

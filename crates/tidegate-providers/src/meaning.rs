@@ -1,32 +1,32 @@
-use tidegate_core::{Cause, ErrorCode, Scope};
+use tidegate_core::{ErrorCode, FailureKind, LimitScope};
 
 /// What a word, a phrase or a status says about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meaning {
     pub(crate) code: ErrorCode,
-    pub(crate) cause: Cause,
-    pub(crate) scope: Scope,
+    pub(crate) cause: FailureKind,
+    pub(crate) scope: LimitScope,
 }
 
 impl Meaning {
     /// Too many for now.
     pub(crate) const RATE: Self = Self::of(ErrorCode::RateLimited);
     /// Too many for today, or for the month.
-    pub(crate) const DAILY: Self = Self { scope: Scope::Daily, ..Self::of(ErrorCode::QuotaExhausted) };
+    pub(crate) const DAILY: Self = Self { scope: LimitScope::Daily, ..Self::of(ErrorCode::QuotaExhausted) };
     /// Somebody has to pay first.
-    pub(crate) const SPEND: Self = Self { scope: Scope::Spend, ..Self::of(ErrorCode::QuotaExhausted) };
+    pub(crate) const SPEND: Self = Self { scope: LimitScope::Spend, ..Self::of(ErrorCode::QuotaExhausted) };
     /// The provider has no room.
     pub(crate) const OVERLOAD: Self = Self::of(ErrorCode::Overloaded);
     /// Too long for this model. Only a body says so: a bare 413 leaves open what was too large.
     pub(crate) const CONTEXT: Self =
-        Self { cause: Cause::ContextLength, ..Self::of(ErrorCode::RequestTooLarge) };
+        Self { cause: FailureKind::ContextLength, ..Self::of(ErrorCode::RequestTooLarge) };
     /// Refused for what it is about.
     pub(crate) const FILTER: Self =
-        Self { cause: Cause::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
+        Self { cause: FailureKind::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
 
     /// The code and nothing else.
     pub(crate) const fn of(code: ErrorCode) -> Self {
-        Self { code, cause: Cause::Answer, scope: Scope::Momentary }
+        Self { code, cause: FailureKind::Answer, scope: LimitScope::Momentary }
     }
 
     /// The meaning of a status. 402 is about money whoever sends it.

@@ -1,6 +1,6 @@
 //! What is known of the models behind a target, where the same wish is written in several ways.
 
-use tidegate_core::Models;
+use tidegate_core::ModelCatalog;
 
 use crate::{ModelTable, Provider};
 

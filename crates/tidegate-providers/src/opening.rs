@@ -11,7 +11,7 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use tidegate_core::Opening;
+use tidegate_core::BodyProbe;
 
 use crate::stream::Trouble;
 use crate::stream::chat::trouble;
@@ -26,7 +26,7 @@ pub(crate) enum Beginning {
     Error(Trouble),
 }
 
-impl From<Beginning> for Opening {
+impl From<Beginning> for BodyProbe {
     fn from(beginning: Beginning) -> Self {
         match beginning {
             Beginning::Answer => Self::Answer,
@@ -209,15 +209,15 @@ mod tests {
         r#"{"message":"hello"}"#,
     ];
 
-    fn opening(json: &[u8]) -> Opening {
+    fn opening(json: &[u8]) -> BodyProbe {
         read(json).into()
     }
 
-    fn all() -> impl Iterator<Item = (&'static str, Opening)> {
+    fn all() -> impl Iterator<Item = (&'static str, BodyProbe)> {
         let of = |bodies: &'static [&'static str], opening| bodies.iter().map(move |body| (*body, opening));
-        of(ERRORS, Opening::Error)
-            .chain(of(ANSWERS, Opening::Answer))
-            .chain(of(NOTHING_SAID, Opening::Unclear))
+        of(ERRORS, BodyProbe::Error)
+            .chain(of(ANSWERS, BodyProbe::Answer))
+            .chain(of(NOTHING_SAID, BodyProbe::Unclear))
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
         for (body, expected) in all() {
             for cut in 0..body.len() {
                 let said = opening(&body.as_bytes()[..cut]);
-                assert!(said == Opening::Unclear || said == expected, "{cut} of {body}");
+                assert!(said == BodyProbe::Unclear || said == expected, "{cut} of {body}");
             }
         }
     }
@@ -241,7 +241,7 @@ mod tests {
     fn a_long_answer_is_read_no_further_than_its_first_word() {
         let long = format!(r#"{{"id":"a","choices":[{{"message":{{"content":"{}"}}}}"#, "x".repeat(1 << 20));
         let first = long.find("xx").unwrap() + 1;
-        assert_eq!(opening(&long.as_bytes()[..first]), Opening::Answer);
+        assert_eq!(opening(&long.as_bytes()[..first]), BodyProbe::Answer);
     }
 
     #[test]
@@ -270,7 +270,7 @@ mod tests {
             let whole = opening(&body);
             for cut in 0..body.len() {
                 let said = opening(&body[..cut]);
-                prop_assert!(said == Opening::Unclear || said == whole, "{} of {:?}", cut, body);
+                prop_assert!(said == BodyProbe::Unclear || said == whole, "{} of {:?}", cut, body);
             }
         }
     }

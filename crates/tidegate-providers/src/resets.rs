@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tidegate_core::{Hint, HintSource, Scope};
+use tidegate_core::{HintSource, LimitScope, RetryHint};
 
 use crate::limit::SHORT;
 use crate::{Provider, go_duration};
@@ -47,7 +47,7 @@ const LIMITS: [Limit; 12] = [
 
 /// The refill of the exhausted limit, or of the last one to refill. A limit with something left tells nothing
 /// about this refusal, and neither does a refill that is already over.
-pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<Hint> {
+pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
     let (wait, limit) = LIMITS
         .iter()
         .filter(|limit| limit.is_used_up(headers))
@@ -55,8 +55,8 @@ pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> 
         .filter(|(wait, _)| !wait.is_zero())
         .max_by_key(|&(wait, _)| wait)?;
     let is_daily = limit.is_daily(provider) && wait > SHORT;
-    let scope = if is_daily { Scope::Daily } else { Scope::Momentary };
-    Some(Hint::after(wait, HintSource::Header(limit.reset)).with_scope(scope))
+    let scope = if is_daily { LimitScope::Daily } else { LimitScope::Momentary };
+    Some(RetryHint::after(wait, HintSource::Header(limit.reset)).with_scope(scope))
 }
 
 impl Limit {
@@ -96,7 +96,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// Bare seconds. More than a day of them is a date in disguise, and not a wait.
 fn seconds(value: &str) -> Option<Duration> {
     match go_duration::decimal(value)? {
-        (amount, "") => Some(go_duration::of_units(amount, 1.0)).filter(|&wait| wait < Hint::MAX_WAIT),
+        (amount, "") => Some(go_duration::of_units(amount, 1.0)).filter(|&wait| wait < RetryHint::MAX_WAIT),
         _ => None,
     }
 }
@@ -112,7 +112,7 @@ mod tests {
 
     const NOW: &str = "2026-11-05T12:00:00Z";
 
-    fn read(provider: Provider, pairs: &[(&'static str, &str)]) -> Option<Hint> {
+    fn read(provider: Provider, pairs: &[(&'static str, &str)]) -> Option<RetryHint> {
         let headers =
             pairs.iter().map(|&(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()));
         let now: jiff::Timestamp = NOW.parse().unwrap();
@@ -189,7 +189,7 @@ mod tests {
             ("anthropic-ratelimit-tokens-remaining", "0"),
             ("anthropic-ratelimit-tokens-reset", "2126-11-05T12:00:00Z"),
         ];
-        assert_eq!(wait_ms(&pairs), Some(Hint::MAX_WAIT.as_millis()));
+        assert_eq!(wait_ms(&pairs), Some(RetryHint::MAX_WAIT.as_millis()));
     }
 
     #[test]
@@ -198,8 +198,8 @@ mod tests {
             let pairs = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", reset)];
             read(provider, &pairs).map(|hint| hint.scope)
         };
-        assert_eq!(scope(Provider::Groq, "5h0m0s"), Some(Scope::Daily));
-        assert_eq!(scope(Provider::Groq, "2m59.56s"), Some(Scope::Momentary));
-        assert_eq!(scope(Provider::OpenAi, "5h0m0s"), Some(Scope::Momentary));
+        assert_eq!(scope(Provider::Groq, "5h0m0s"), Some(LimitScope::Daily));
+        assert_eq!(scope(Provider::Groq, "2m59.56s"), Some(LimitScope::Momentary));
+        assert_eq!(scope(Provider::OpenAi, "5h0m0s"), Some(LimitScope::Momentary));
     }
 }

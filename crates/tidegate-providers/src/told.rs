@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tidegate_core::{Hint, HintSource};
+use tidegate_core::{HintSource, RetryHint};
 
 use crate::error_body::ErrorBody;
 use crate::{go_duration, spoken};
@@ -12,30 +12,30 @@ use crate::{go_duration, spoken};
 ///
 /// A zero is taken only if nobody knows better: an eager gateway adds `retry-after: 0` to an answer that
 /// asks for a minute.
-pub(crate) fn hint(headers: &HeaderMap, body: &ErrorBody<'_>, now: SystemTime) -> Option<Hint> {
-    let header = Hint::from_headers(headers, now);
+pub(crate) fn hint(headers: &HeaderMap, body: &ErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
+    let header = RetryHint::from_headers(headers, now);
     if header.is_some_and(|hint| hint.wait.is_some_and(|wait| !wait.is_zero())) {
         return header;
     }
     match of_body(body) {
-        Some(hint) => Some(Hint { should_retry: header.and_then(|header| header.should_retry), ..hint }),
+        Some(hint) => Some(RetryHint { should_retry: header.and_then(|header| header.should_retry), ..hint }),
         None => header,
     }
 }
 
 /// The field goes before the message. Google rounds the field down: "53.4s" in the message is `53s` in the
 /// field, and the later of two that close is the one that was meant.
-fn of_body(body: &ErrorBody<'_>) -> Option<Hint> {
+fn of_body(body: &ErrorBody<'_>) -> Option<RetryHint> {
     const ROUNDING: Duration = Duration::from_secs(1);
     let field = body.retry_delay.as_deref().and_then(go_duration::parse);
     let texts = [&body.message, &body.upstream];
     let message = texts.into_iter().flatten().find_map(|text| spoken::wait(text));
     match (field, message) {
         (Some(field), Some(message)) if message > field && message - field < ROUNDING => {
-            Some(Hint::after(message, HintSource::Message))
+            Some(RetryHint::after(message, HintSource::Message))
         }
-        (Some(field), _) => Some(Hint::after(field, HintSource::Body)),
-        (None, Some(message)) => Some(Hint::after(message, HintSource::Message)),
+        (Some(field), _) => Some(RetryHint::after(field, HintSource::Body)),
+        (None, Some(message)) => Some(RetryHint::after(message, HintSource::Message)),
         (None, None) => None,
     }
 }

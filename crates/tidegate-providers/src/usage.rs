@@ -1,6 +1,6 @@
 //! The tokens that a provider counted for an answer in one piece.
 
-use tidegate_core::{Pulse, Scan, StreamState, Usage};
+use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
 use crate::stream::leaves::{Leaf, walk};
 
@@ -43,7 +43,7 @@ const SHORT_KEY: usize = b"usage".len();
 const LIMIT: usize = 4 * 1024;
 
 impl Scan for UsageScan {
-    fn push(&mut self, bytes: &[u8]) -> Pulse {
+    fn push(&mut self, bytes: &[u8]) -> ScanProgress {
         let mut rest = bytes;
         loop {
             // Most of an answer is text, or numbers: nothing in it needs a look.
@@ -52,14 +52,14 @@ impl Scan for UsageScan {
                 At::Text { is_escaped: false } => memchr::memchr2(b'"', b'\\', rest),
                 _ => (!rest.is_empty()).then_some(0),
             };
-            let Some(at) = skipped else { return Pulse::default() };
+            let Some(at) = skipped else { return ScanProgress::default() };
             self.step(rest[at]);
             rest = &rest[at + 1..];
         }
     }
 
-    fn finish(&mut self) -> Pulse {
-        Pulse::default()
+    fn finish(&mut self) -> ScanProgress {
+        ScanProgress::default()
     }
 
     fn state(&self) -> &StreamState {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{Bounds, Compose, Question, Scan};
+use tidegate_core::{AnswerSynthesizer, ChatQuestion, CompletionLimits, Scan};
 use tidegate_providers::compose::Composer;
 use tidegate_providers::{Provider, stream::Scanner};
 
@@ -14,7 +14,7 @@ const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
-fn question(path: &str, body: &Value) -> Option<Question> {
+fn question(path: &str, body: &Value) -> Option<ChatQuestion> {
     Composer.question(&Request::post(path).body(()).unwrap().into_parts().0, body.to_string().as_bytes())
 }
 
@@ -203,7 +203,7 @@ fn a_composed_stream_is_a_good_one_to_the_scanner() {
 }
 
 /// The events of a composed stream, as their JSON.
-fn events(question: &Question) -> Vec<Value> {
+fn events(question: &ChatQuestion) -> Vec<Value> {
     let answer = Composer.answer(question, "hello", NOW);
     let body = std::str::from_utf8(answer.body()).unwrap();
     body.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
@@ -241,7 +241,7 @@ fn a_composed_stream_tells_that_nothing_was_used() {
 /// Seed item 46: another prompt, at most so many tokens, no more than this temperature.
 #[test]
 fn a_request_is_rephrased_within_its_bounds() {
-    let bounds = Bounds { max_tokens: 50, temperature: 0.3 };
+    let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
     let rephrase = |body: Value, prompt| -> Value {
         let body = Composer.rephrase(body.to_string().as_bytes(), prompt, bounds).unwrap();
         serde_json::from_slice(&body).unwrap()
@@ -259,7 +259,7 @@ fn a_request_is_rephrased_within_its_bounds() {
 /// Seen as a 400 that the caller was told of a request it had not written: 50 tokens, and a budget of 2048 for thoughts.
 #[test]
 fn a_request_is_rephrased_so_that_it_is_taken_within_its_bounds() {
-    let bounds = Bounds { max_tokens: 50, temperature: 0.3 };
+    let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
     let messages = json!([{"role": "user", "content": "Who?"}]);
     for (fields, expected) in [
         (

@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{Continue, Splice, Unfit};
+use tidegate_core::{NotContinuable, StreamContinuator, StreamSplicer};
 use tidegate_providers::continuation::StreamContinuation;
 
 const ASKED: &str =
     r#"{"temperature":0.10,"model":"m","max_tokens":100,"messages":[{"role":"user","content":"A tale."}]}"#;
 
-fn splice() -> Box<dyn Splice> {
+fn splice() -> Box<dyn StreamSplicer> {
     let head = http::Response::builder().header("content-type", "text/event-stream; charset=utf-8");
     StreamContinuation.follow(&head.body(()).unwrap().into_parts().0).unwrap()
 }
 
-fn pass(splice: &mut dyn Splice, text: &str) -> String {
+fn pass(splice: &mut dyn StreamSplicer, text: &str) -> String {
     String::from_utf8(splice.pass(&Bytes::copy_from_slice(text.as_bytes())).unwrap().to_vec()).unwrap()
 }
 
@@ -65,7 +65,7 @@ fn told(stream: &str) -> Vec<Value> {
     stream.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }
 
-fn asked(splice: &dyn Splice, target: &str) -> Option<Value> {
+fn asked(splice: &dyn StreamSplicer, target: &str) -> Option<Value> {
     Some(serde_json::from_slice(&splice.ask(target, ASKED.as_bytes())?).unwrap())
 }
 
@@ -327,7 +327,7 @@ fn what_is_no_part_of_the_stream_is_refused() {
         let mut splice = splice();
         pass(&mut *splice, begun);
         splice.go_on("b/c");
-        assert_eq!(splice.pass(&Bytes::from(foreign.clone())), Err(Unfit), "{foreign:.60}");
+        assert_eq!(splice.pass(&Bytes::from(foreign.clone())), Err(NotContinuable), "{foreign:.60}");
         assert!(splice.give_up().is_empty());
         assert!(splice.ask("d/e", ASKED.as_bytes()).is_some(), "another may do better");
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use proptest::prelude::*;
-use tidegate_core::Cause::{Answer, ContentFilter, ContextLength};
-use tidegate_core::Scope::{Daily, Momentary, Spend};
-use tidegate_core::{Cause, Classify, ErrorCode, Failure, Hint, Opening, Outcome, Scope};
+use tidegate_core::FailureKind::{Answer, ContentFilter, ContextLength};
+use tidegate_core::LimitScope::{Daily, Momentary, Spend};
+use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, FailureKind, LimitScope, Outcome, RetryHint};
 use tidegate_providers::{Provider, ProviderClassifier};
 
 /// Fixture, status, headers; then code, cause, scope, wait in milliseconds, and the provider's word.
@@ -20,8 +20,8 @@ type Row = (
     u16,
     &'static [(&'static str, &'static str)],
     &'static str,
-    Cause,
-    Scope,
+    FailureKind,
+    LimitScope,
     Option<u128>,
     Option<&'static str>,
 );
@@ -271,7 +271,7 @@ fn p32_a_wait_in_the_message_has_its_unit_and_its_bound() {
     let wait = |text: &str| judge_plain(429, &format!(r#"{{"error":"Try again in {text}."}}"#)).wait();
     assert_eq!(wait("1m"), Some(Duration::from_secs(60)));
     assert_eq!(wait("20ms"), Some(Duration::from_millis(20)));
-    assert_eq!(wait("99999999999999999999h"), Some(Hint::MAX_WAIT));
+    assert_eq!(wait("99999999999999999999h"), Some(RetryHint::MAX_WAIT));
     for nonsense in ["-5s", "NaN seconds", "inf", "1e9 seconds", "12", "a while"] {
         assert_eq!(wait(nonsense), None, "{nonsense}");
     }
@@ -349,7 +349,7 @@ fn every_error_that_was_ever_recorded_begins_as_one() {
     let mut head = head(200, &[]);
     head.headers.insert("content-type", "application/json".parse().unwrap());
     let classifier = ProviderClassifier::default();
-    assert_eq!(classifier.opening(&head, b""), Opening::Unclear);
+    assert_eq!(classifier.opening(&head, b""), BodyProbe::Unclear);
     let (mut named, mut seen) = (0, 0);
     for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")).unwrap() {
         let path = file.unwrap().path();
@@ -361,7 +361,7 @@ fn every_error_that_was_ever_recorded_begins_as_one() {
         let is_named =
             json.get("error").is_some() || json.get("object").is_some_and(|object| object == "error");
         named += u32::from(is_named);
-        assert_eq!(classifier.opening(&head, &body) == Opening::Error, is_named, "{path:?}");
+        assert_eq!(classifier.opening(&head, &body) == BodyProbe::Error, is_named, "{path:?}");
     }
     assert!(named > 70 && seen > 90, "{named} of {seen}");
 }
@@ -507,7 +507,7 @@ proptest! {
         let mut head = head(status, &[]);
         head.headers = headers;
         let failure = judge(provider, &head, &body);
-        prop_assert!(failure.wait().is_none_or(|wait| wait <= Hint::MAX_WAIT));
+        prop_assert!(failure.wait().is_none_or(|wait| wait <= RetryHint::MAX_WAIT));
         if let Some(word) = &failure.provider_code {
             prop_assert!(word.len() <= 64 && word.bytes().all(|b| b.is_ascii_graphic()));
         }

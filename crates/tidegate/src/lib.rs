@@ -74,6 +74,9 @@ mod clock;
     feature = "rate-limit"
 ))]
 mod ended;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+#[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
+mod guarded_body;
 mod http_service;
 #[cfg(any(
     feature = "backpressure",
@@ -119,10 +122,9 @@ mod testing;
     allow(dead_code, reason = "a chain tells, and a retry listens")
 )]
 mod turn;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
-#[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
-mod watched;
 
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
+pub use guarded_body::GuardedBody;
 pub use http_service::HttpService;
 #[cfg(any(
     feature = "backpressure",
@@ -132,16 +134,15 @@ pub use http_service::HttpService;
 ))]
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
-    Allowance, Announced, Attempt, AttemptBudget, BoxError, ByLength, Category, Cause, Classify, Clock,
-    Continue, Currency, Deadline, Elapsed, Envelope, ErrorCode, Estimate, Estimated, Failure, Finish, Gate,
-    Hint, HintSource, Interpret, Lack, Manner, Meter, Metered, ModelCard, Models, Needs, Opening, Outcome,
-    Payload, Priority, Rejection, Reset, Rewritten, Scope, Splice, StatusClassifier, Step, Trail, Translate,
-    Translation, Unfit, Untranslatable, Verdict,
+    AttemptBudget, AttemptUsage, BodyMode, BodyProbe, BodyRewritten, BoxError, ByLength, Category,
+    Classifier, Clock, Deadline, Elapsed, ErrorBody, ErrorCode, Estimate, Estimated, Failure, FailureKind,
+    Gate, HintSource, LimitScope, LimitStatus, LimitUnit, MissingCapability, ModelCapabilities, ModelCatalog,
+    NotContinuable, Outcome, Payload, Priority, Rejection, ReportedLimits, Requirements, Reset,
+    ResponseTranslator, RetryHint, StatusClassifier, Step, StreamContinuator, StreamOutcome, StreamSplicer,
+    Trail, Translation, Translator, Untranslatable, UsageMeter, UsageTotals, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
-pub use watched::Watched;
 
 #[cfg(feature = "backpressure")]
 pub use backpressure::BackpressureLayer;

@@ -12,7 +12,7 @@ use pin_project::pin_project;
 use reqwest::{Body, Client};
 use tower_service::Service;
 
-use crate::{BoxError, Cause, ErrorCode, Failure, Payload};
+use crate::{BoxError, ErrorCode, Failure, FailureKind, Payload};
 
 /// A [`reqwest::Client`] that takes `http` requests and gives `http` responses.
 ///
@@ -66,10 +66,10 @@ fn answer(response: reqwest::Response) -> Response<ResponseBody> {
 fn explain(error: reqwest::Error) -> BoxError {
     let error = error.without_url();
     if error.is_builder() {
-        return Failure { cause: Cause::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
+        return Failure { cause: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
     }
     if error.is_timeout() {
-        return Failure { cause: Cause::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
+        return Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
     }
     error.into()
 }

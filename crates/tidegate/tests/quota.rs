@@ -52,7 +52,8 @@ async fn a_quota_that_was_only_heard_of_is_used_up_as_well() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_heard_is_run_into() {
-    let limit = RateLimitLayer::per_minute(10 * REQUESTS).learn(false).pause(Duration::ZERO);
+    let limit =
+        RateLimitLayer::per_minute(10 * REQUESTS).follow_headers(false).default_retry_after(Duration::ZERO);
     let tally = through(limit, LOADS[0]).await;
     assert!(tally.share_limited() > 0.05, "{tally:?}");
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate::{ModelCard, ResilienceConfig};
+use tidegate::{ModelCapabilities, ResilienceConfig};
 
 use super::ConfigError;
 use super::cache::CacheEntry;
@@ -61,7 +61,7 @@ pub(super) struct RouteEntry {
     pub(super) policy: String,
 }
 
-impl From<ModelEntry> for ModelCard {
+impl From<ModelEntry> for ModelCapabilities {
     fn from(entry: ModelEntry) -> Self {
         Self {
             context_tokens: entry.context_tokens.map(NonZeroU64::get),

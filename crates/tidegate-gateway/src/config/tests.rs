@@ -1,4 +1,4 @@
-use tidegate::{ModelCard, Models};
+use tidegate::{ModelCapabilities, ModelCatalog};
 
 use super::*;
 
@@ -77,7 +77,7 @@ fn what_models_can_take_is_added_and_corrected() {
     "#;
     let config = Config::parse(&format!("{PROVIDERS}{models}{ROUTE}"), env).unwrap();
     let card = |target| config.models.card(target).unwrap();
-    let expected = ModelCard { context_tokens: Some(32_000), ..ModelCard::default() };
+    let expected = ModelCapabilities { context_tokens: Some(32_000), ..ModelCapabilities::default() };
     assert_eq!(card("openai/gpt-4"), expected);
     assert_eq!(
         (card("local/llama3.2").tools, card("local/llama3.2").max_output_tokens),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
-use tidegate::stack::Bounds;
+use tidegate::stack::CallLimits;
 use tidegate::{BoxError, FallbackLayer, Payload};
 use tower::{Layer, ServiceExt};
 
@@ -16,7 +16,7 @@ pub(crate) struct Chain {
     first: Arc<str>,
     service: Fallback<Target>,
     /// For the chain as a whole, whoever of it is asked.
-    bounds: Bounds,
+    bounds: CallLimits,
 }
 
 pub(super) type Answer = Response<AnswerBody>;
@@ -29,7 +29,7 @@ impl Chain {
         (name, first): (Arc<str>, Target),
         targets: impl IntoIterator<Item = (Arc<str>, Target)>,
         fallback: FallbackLayer,
-        bounds: Bounds,
+        bounds: CallLimits,
     ) -> Self {
         let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
         Self { endpoint, first: name, service: fallback.layer(first), bounds }
@@ -58,7 +58,7 @@ impl Chain {
         *request.uri_mut() = Uri::from_static(self.endpoint.path());
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
-        self.bounds.put_on(&mut request)?;
+        self.bounds.apply_to(&mut request)?;
         self.service.clone().oneshot(request).await
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tidegate::{BoxError, Cause, Envelope, Outcome};
+use tidegate::{BoxError, ErrorBody, FailureKind, Outcome};
 
 use crate::endpoint::Endpoint;
 
@@ -89,7 +89,7 @@ fn whole_lines(half: &mut BytesMut, data: Bytes) -> Option<Bytes> {
 /// Whether the provider has told its error in the stream itself.
 fn is_told(error: &BoxError) -> bool {
     let outcome = Outcome::of_error(&**error);
-    outcome.failure().is_some_and(|failure| failure.cause == Cause::InBand)
+    outcome.failure().is_some_and(|failure| failure.cause == FailureKind::InBand)
 }
 
 /// What is left of the provider's own error event, and the empty line without which nobody would read it.
@@ -100,7 +100,7 @@ fn last_word(half: &mut BytesMut) -> Bytes {
 
 /// The error event for a stream that broke. It begins with an empty line, which ends the event before it.
 fn event_of(error: &BoxError, endpoint: Endpoint) -> Bytes {
-    let envelope = Envelope::of_error(&**error);
+    let envelope = ErrorBody::of_error(&**error);
     let (code, message) = (envelope.code(), envelope.message());
     let event = match endpoint {
         Endpoint::Messages => {
@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    type Piece = Result<&'static str, Cause>;
+    type Piece = Result<&'static str, FailureKind>;
 
     async fn told(pieces: &[Piece], endpoint: Endpoint) -> String {
         let frames = pieces.iter().map(|piece| match piece {
@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broken_stream_ends_in_an_error_event_after_its_last_whole_line() {
-        let pieces = [Ok("data: a\n\nda"), Ok("ta: {\"half"), Err(Cause::Truncated)];
+        let pieces = [Ok("data: a\n\nda"), Ok("ta: {\"half"), Err(FailureKind::Truncated)];
         let openai = told(&pieces, Endpoint::ChatCompletions).await;
         let (whole, error) = openai.split_once("data: {").unwrap();
         assert_eq!(whole.trim_end(), "data: a");
@@ -176,7 +176,8 @@ mod tests {
     async fn a_provider_that_told_its_error_is_not_repeated() {
         for last in ["data: {\"error\":{}}\n\n", "data: {\"error\":{}}\n", "data: {\"error\":{}}"] {
             let told =
-                told(&[Ok("data: a\n\n"), Ok(last), Err(Cause::InBand)], Endpoint::ChatCompletions).await;
+                told(&[Ok("data: a\n\n"), Ok(last), Err(FailureKind::InBand)], Endpoint::ChatCompletions)
+                    .await;
             assert_eq!(told.trim_end(), "data: a\n\ndata: {\"error\":{}}");
             assert!(told.ends_with("\n\n"), "an event without an empty line is read by nobody: {told:?}");
         }

@@ -22,8 +22,8 @@ use std::time::Instant;
 use axum::body::Body;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use tidegate::fallback::{Answered, Strategy};
-use tidegate::{Cause, ErrorCode, Model, Outcome, Trail};
+use tidegate::fallback::{FallbackInfo, FallbackKind};
+use tidegate::{ErrorCode, FailureKind, Model, Outcome, Trail};
 
 use self::asked::Asked;
 pub(crate) use self::chain::Chain;
@@ -103,7 +103,7 @@ impl Proxy {
             Err(error) => {
                 let mut response = refusal::of_error(&error);
                 if trail.target().is_some_and(|target| target != *chain.first()) {
-                    mark(&mut response, Strategy::AlternativeModel);
+                    mark(&mut response, FallbackKind::AlternativeModel);
                 }
                 response
             }
@@ -114,11 +114,11 @@ impl Proxy {
 /// The provider's answer as it came, except for what belongs to the connection.
 fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
     let outcome = Outcome::of(&answer);
-    let strategy = answer.extensions().get().map(Answered::strategy);
+    let strategy = answer.extensions().get().map(FallbackInfo::strategy);
     let (mut head, body) = answer.into_parts();
     let mut response = match outcome.failure() {
         // An error event where a stream should have been: it has not begun, so its status can still tell.
-        Some(failure) if failure.cause == Cause::InBand => refusal::of_error(&failure.clone().into()),
+        Some(failure) if failure.cause == FailureKind::InBand => refusal::of_error(&failure.clone().into()),
         // Nobody is sent elsewhere with a prompt: a base URL is at fault, or worse.
         _ if head.status.is_redirection() => {
             let message = "provider redirects, which its base_url should not";
@@ -158,7 +158,7 @@ fn is_readable_stream(headers: &HeaderMap) -> bool {
     is(CONTENT_TYPE, "text/event-stream") == Some(true) && is(CONTENT_ENCODING, "identity") != Some(false)
 }
 
-fn mark(response: &mut Response<Body>, strategy: Strategy) {
+fn mark(response: &mut Response<Body>, strategy: FallbackKind) {
     response.headers_mut().insert(FALLBACK, HeaderValue::from_static(strategy.name()));
 }
 

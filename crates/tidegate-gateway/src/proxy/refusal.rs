@@ -2,7 +2,7 @@ use std::fmt;
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tidegate::{BoxError, Envelope, ErrorCode};
+use tidegate::{BoxError, ErrorBody, ErrorCode};
 
 pub(crate) const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
 
@@ -26,13 +26,13 @@ impl Refusal {
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {
-        respond(Envelope::new(self.code, self.message), self.status)
+        respond(ErrorBody::new(self.code, self.message), self.status)
     }
 }
 
 /// The answer to a call that ended in an error: a refusal of a gate, a time-out, or no connection.
 pub(super) fn of_error(error: &BoxError) -> Response<Body> {
-    let envelope = Envelope::of_error(&**error);
+    let envelope = ErrorBody::of_error(&**error);
     let status = match envelope.code() {
         // It is the provider who failed, or the way there.
         ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
@@ -41,7 +41,7 @@ pub(super) fn of_error(error: &BoxError) -> Response<Body> {
     respond(envelope, status)
 }
 
-fn respond(envelope: Envelope, status: StatusCode) -> Response<Body> {
+fn respond(envelope: ErrorBody, status: StatusCode) -> Response<Body> {
     let code = HeaderValue::from_static(envelope.code().code());
     let mut response = envelope.into_response(status);
     response.headers_mut().insert(CODE, code);

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use tidegate::providers::translate::{ChatToMessages, MessagesToChat};
 use tidegate::stack::ResponseFuture;
-use tidegate::translate::Translated;
-use tidegate::{BoxError, Payload, ReqwestService, Resilience, Rewritten, TranslateLayer};
+use tidegate::translate::Translate;
+use tidegate::{BodyRewritten, BoxError, Payload, ReqwestService, Resilience, TranslateLayer};
 use tower::{Layer, Service};
 
 use super::asked::{Asked, Place};
@@ -20,7 +20,7 @@ pub(crate) type Stack = Resilience<ReqwestService>;
 ///
 /// Outside of the stack, which judges the provider's own dialect; inside of the fallback, so that each target begins
 /// with what the caller sent.
-pub(crate) type Target = Translated<Addressed>;
+pub(crate) type Target = Translate<Addressed>;
 
 /// Readdresses a request and sends it through the stack of its target. All attempts of a call share one body.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ pub(crate) fn target(
         (Dialect::OpenAi, Dialect::Anthropic) => TranslateLayer::new(ChatToMessages::new(&name.name)),
         // Thoughts that are not signed would make the native target refuse the next question.
         (Dialect::Anthropic, Dialect::OpenAi) => {
-            TranslateLayer::new(MessagesToChat::new(&name.name).keep_thoughts(is_mixed))
+            TranslateLayer::new(MessagesToChat::new(&name.name).omit_reasoning(is_mixed))
         }
         _ => TranslateLayer::disabled(),
     };
@@ -93,7 +93,7 @@ impl Address {
     /// The body with the target's own name for the model.
     fn rename(&self, body: &Bytes, extensions: &Extensions) -> Option<Bytes> {
         // What asks for the rest of an answer, or for a simpler one, is another body than the caller's, too.
-        if self.is_translated || extensions.get::<Rewritten>().is_some() {
+        if self.is_translated || extensions.get::<BodyRewritten>().is_some() {
             return Some(Asked::read(body).ok()?.place.splice(body, &self.model));
         }
         Some(extensions.get::<Place>()?.splice(body, &self.model))

@@ -3,7 +3,7 @@
 mod needs;
 mod table;
 
-use tidegate_core::{ModelCard, Models, Needs};
+use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 
 /// What well-known models can take; more can be added, and what is wrong be set right.
 ///
@@ -12,12 +12,12 @@ use tidegate_core::{ModelCard, Models, Needs};
 /// without its version (`gpt-4o`, `gpt-4o-2024-08-06`, `claude-3-5-haiku-latest`); any other ending is another model.
 ///
 /// ```
-/// use tidegate_core::{ModelCard, Models};
+/// use tidegate_core::{ModelCapabilities, ModelCatalog};
 /// use tidegate_providers::ModelTable;
 ///
 /// let models = ModelTable::new()
-///     .with("acme-", ModelCard { context_tokens: Some(32_000), ..ModelCard::default() })
-///     .with("proxy/gpt-4o", ModelCard { tools: Some(false), ..ModelCard::default() });
+///     .with("acme-", ModelCapabilities { context_tokens: Some(32_000), ..ModelCapabilities::default() })
+///     .with("proxy/gpt-4o", ModelCapabilities { tools: Some(false), ..ModelCapabilities::default() });
 /// assert_eq!(models.card("openai/gpt-4o").unwrap().context_tokens, Some(128_000));
 /// assert_eq!(models.card("acme/acme-large").unwrap().context_tokens, Some(32_000));
 /// assert_eq!(models.card("proxy/gpt-4o").unwrap().tools, Some(false));
@@ -29,7 +29,7 @@ use tidegate_core::{ModelCard, Models, Needs};
 /// its answer, tools, pictures, and a JSON schema for the answer.
 #[derive(Clone, Debug, Default)]
 pub struct ModelTable {
-    own: Vec<(String, ModelCard)>,
+    own: Vec<(String, ModelCapabilities)>,
     is_bare: bool,
 }
 
@@ -50,14 +50,14 @@ impl ModelTable {
     /// that fits is taken, the later of two that are the same; all go before the ones that are known here, and no
     /// card is made from two.
     #[must_use]
-    pub fn with(mut self, prefix: &str, card: ModelCard) -> Self {
+    pub fn with(mut self, prefix: &str, card: ModelCapabilities) -> Self {
         self.own.push((prefix.to_owned(), card));
         self
     }
 }
 
-impl Models for ModelTable {
-    fn card(&self, target: &str) -> Option<ModelCard> {
+impl ModelCatalog for ModelTable {
+    fn card(&self, target: &str) -> Option<ModelCapabilities> {
         let model = target.split_once('/').map_or(target, |(_, model)| model);
         let fits = |prefix: &str| model.starts_with(prefix) || target.starts_with(prefix);
         let own = self.own.iter().filter(|(prefix, _)| fits(prefix)).max_by_key(|(prefix, _)| prefix.len());
@@ -68,7 +68,7 @@ impl Models for ModelTable {
         }
     }
 
-    fn needs(&self, body: &[u8]) -> Needs {
+    fn needs(&self, body: &[u8]) -> Requirements {
         needs::read(body)
     }
 }
@@ -77,8 +77,8 @@ impl Models for ModelTable {
 mod tests {
     use super::*;
 
-    fn of(context: u64) -> ModelCard {
-        ModelCard { context_tokens: Some(context), ..ModelCard::default() }
+    fn of(context: u64) -> ModelCapabilities {
+        ModelCapabilities { context_tokens: Some(context), ..ModelCapabilities::default() }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use tidegate_core::Needs;
+use tidegate_core::Requirements;
 
 use crate::prompt;
 use crate::stream::leaves::{Leaf, walk};
@@ -11,7 +11,7 @@ const ASCII_BYTES_PER_TOKEN: u64 = 5;
 const OTHER_BYTES_PER_TOKEN: u64 = 8;
 
 /// What a request in JSON asks of its model, in any dialect.
-pub(super) fn read(body: &[u8]) -> Needs {
+pub(super) fn read(body: &[u8]) -> Requirements {
     let mut bytes = [0, 0];
     let count = |text: &str| {
         // What stands behind the escapes may be any script.
@@ -20,9 +20,9 @@ pub(super) fn read(body: &[u8]) -> Needs {
         bytes[0] += ascii.min(length);
         bytes[1] += length.saturating_sub(ascii);
     };
-    let Some(estimated) = prompt::read(body, count) else { return Needs::default() };
+    let Some(estimated) = prompt::read(body, count) else { return Requirements::default() };
     let tokens = bytes[0] / ASCII_BYTES_PER_TOKEN + bytes[1] / OTHER_BYTES_PER_TOKEN;
-    let mut needs = Needs { tokens, max_output: estimated.max_output, ..Needs::default() };
+    let mut needs = Requirements { tokens, max_output: estimated.max_output, ..Requirements::default() };
     walk(body, |path, leaf| match (path, leaf) {
         (["tools" | "functions"], Leaf::Object) => needs.tools = true,
         (["messages", "content", "type"] | ["messages", "content", "content", "type"], Leaf::Text(kind))
@@ -56,31 +56,35 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Needs = Needs { tokens: 0, max_output: None, tools: false, images: false, schema: false };
+    const NOTHING: Requirements =
+        Requirements { tokens: 0, max_output: None, tools: false, images: false, schema: false };
 
     #[test]
     fn tools_pictures_and_schemas_are_found_in_every_dialect() {
         for (body, expected) in [
-            (r#"{"tools":[{"type":"function"}]}"#, Needs { tools: true, ..NOTHING }),
-            (r#"{"functions":[{}]}"#, Needs { tools: true, ..NOTHING }),
+            (r#"{"tools":[{"type":"function"}]}"#, Requirements { tools: true, ..NOTHING }),
+            (r#"{"functions":[{}]}"#, Requirements { tools: true, ..NOTHING }),
             (r#"{"tools":[],"tool_choice":"none"}"#, NOTHING),
-            (r#"{"messages":[{"content":[{"type":"image_url"}]}]}"#, Needs { images: true, ..NOTHING }),
-            (r#"{"messages":[{"content":[{"type":"image"}]}]}"#, Needs { images: true, ..NOTHING }),
+            (
+                r#"{"messages":[{"content":[{"type":"image_url"}]}]}"#,
+                Requirements { images: true, ..NOTHING },
+            ),
+            (r#"{"messages":[{"content":[{"type":"image"}]}]}"#, Requirements { images: true, ..NOTHING }),
             (
                 r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#,
-                Needs { images: true, ..NOTHING },
+                Requirements { images: true, ..NOTHING },
             ),
-            (r#"{"input":[{"content":[{"type":"input_image"}]}]}"#, Needs { images: true, ..NOTHING }),
+            (r#"{"input":[{"content":[{"type":"input_image"}]}]}"#, Requirements { images: true, ..NOTHING }),
             (
                 r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png"}}]}]}"#,
-                Needs { images: true, ..NOTHING },
+                Requirements { images: true, ..NOTHING },
             ),
-            (r#"{"response_format":{"type":"json_schema"}}"#, Needs { schema: true, ..NOTHING }),
-            (r#"{"text":{"format":{"type":"json_schema"}}}"#, Needs { schema: true, ..NOTHING }),
-            (r#"{"generationConfig":{"responseSchema":{}}}"#, Needs { schema: true, ..NOTHING }),
+            (r#"{"response_format":{"type":"json_schema"}}"#, Requirements { schema: true, ..NOTHING }),
+            (r#"{"text":{"format":{"type":"json_schema"}}}"#, Requirements { schema: true, ..NOTHING }),
+            (r#"{"generationConfig":{"responseSchema":{}}}"#, Requirements { schema: true, ..NOTHING }),
             (
                 r#"{"response_format":{"type":"json_object"},"max_tokens":7}"#,
-                Needs { max_output: Some(7), ..NOTHING },
+                Requirements { max_output: Some(7), ..NOTHING },
             ),
             // What a tool is told is not shown to the model.
             (r#"{"messages":[{"content":[{"type":"tool_use","input":{"type":"image"}}]}]}"#, NOTHING),
@@ -88,7 +92,7 @@ mod tests {
             ("", NOTHING),
         ] {
             let needs = read(body.as_bytes());
-            assert_eq!(Needs { tokens: 0, ..needs }, expected, "{body}");
+            assert_eq!(Requirements { tokens: 0, ..needs }, expected, "{body}");
         }
     }
 

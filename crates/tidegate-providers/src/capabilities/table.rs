@@ -1,4 +1,4 @@
-use tidegate_core::ModelCard;
+use tidegate_core::ModelCapabilities;
 
 /// The table: name, context, most tokens of an answer, tools, vision, JSON schema.
 ///
@@ -69,11 +69,11 @@ const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
 
 /// What is known of `model`, by its longest name.
-pub(super) fn card(model: &str) -> Option<ModelCard> {
+pub(super) fn card(model: &str) -> Option<ModelCapabilities> {
     let fits = |name: &str| model.strip_prefix(name).is_some_and(is_version);
     let row = KNOWN.iter().filter(|row| fits(row.0)).max_by_key(|row| row.0.len())?;
     let &(_, context_tokens, max_output_tokens, tools, vision, json_schema) = row;
-    Some(ModelCard { context_tokens, max_output_tokens, tools, vision, json_schema })
+    Some(ModelCapabilities { context_tokens, max_output_tokens, tools, vision, json_schema })
 }
 
 /// Whether what follows a name only says which version of it: nothing, `latest`, a date, or a number of three digits.

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
-use tidegate_core::Question;
+use tidegate_core::ChatQuestion;
 
 use super::MESSAGES;
 
 /// What cost nothing is marked with this id; its headers and extensions tell where it comes from.
 const ID: &str = "tidegate";
 
-pub(super) fn write(question: &Question, text: &str, now: SystemTime) -> Response<Bytes> {
+pub(super) fn write(question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
     let created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (media, body) = match (question.dialect, question.streams) {
         (MESSAGES, false) => (JSON, message(question, text).to_string()),
@@ -27,7 +27,7 @@ pub(super) fn write(question: &Question, text: &str, now: SystemTime) -> Respons
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 
-fn completion(question: &Question, text: &str, created: u64) -> Value {
+fn completion(question: &ChatQuestion, text: &str, created: u64) -> Value {
     json!({
         "id": ID,
         "object": "chat.completion",
@@ -43,7 +43,7 @@ fn completion(question: &Question, text: &str, created: u64) -> Value {
     })
 }
 
-fn chunks(question: &Question, text: &str, created: u64) -> String {
+fn chunks(question: &ChatQuestion, text: &str, created: u64) -> String {
     let chunk = |choices: Value, usage: Value| {
         let mut chunk = json!({
             "id": ID,
@@ -75,7 +75,7 @@ fn nothing_used() -> Value {
     json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
 }
 
-fn message(question: &Question, text: &str) -> Value {
+fn message(question: &ChatQuestion, text: &str) -> Value {
     json!({
         "id": ID,
         "type": "message",
@@ -88,7 +88,7 @@ fn message(question: &Question, text: &str) -> Value {
     })
 }
 
-fn message_events(question: &Question, text: &str) -> String {
+fn message_events(question: &ChatQuestion, text: &str) -> String {
     let mut begun = message(question, "");
     begun["content"] = json!([]);
     begun["stop_reason"] = Value::Null;

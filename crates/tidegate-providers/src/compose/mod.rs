@@ -10,7 +10,7 @@
 //! ```
 //! use std::time::SystemTime;
 //! use http::Request;
-//! use tidegate_core::Compose;
+//! use tidegate_core::AnswerSynthesizer;
 //! use tidegate_providers::compose::Composer;
 //!
 //! let head = Request::post("/v1/chat/completions").body(()).unwrap().into_parts().0;
@@ -35,7 +35,7 @@
 //!
 //! # Requests made simpler
 //!
-//! [`rephrase`](Compose::rephrase) changes what is in the way of a short answer as well: `thinking` goes, and
+//! [`rephrase`](AnswerSynthesizer::rephrase) changes what is in the way of a short answer as well: `thinking` goes, and
 //! `context_management` with it, since a budget above the limit is refused; a `reasoning_effort` is lowered; the limit of
 //! tokens is set by the name that the model takes. A model that reasons may still come to no word within a few tokens.
 //!
@@ -52,30 +52,30 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Response, request, response};
-use tidegate_core::{Bounds, Compose, Question, Transcribe};
+use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
 
 /// Understands and composes in OpenAI's chat dialect and in Anthropic's; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Composer;
 
-/// As [`Question::dialect`] has it.
+/// As [`ChatQuestion::dialect`] has it.
 const CHAT: &str = "chat";
 const MESSAGES: &str = "messages";
 
-impl Compose for Composer {
-    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<Question> {
+impl AnswerSynthesizer for Composer {
+    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion> {
         question::read(head.uri.path(), body)
     }
 
-    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn Transcribe>> {
+    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>> {
         transcript::of(head)
     }
 
-    fn answer(&self, question: &Question, text: &str, now: SystemTime) -> Response<Bytes> {
+    fn answer(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
         answer::write(question, text, now)
     }
 
-    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: Bounds) -> Option<Bytes> {
+    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
         rephrase::write(body, prompt, bounds)
     }
 }

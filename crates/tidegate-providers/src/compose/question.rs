@@ -2,7 +2,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use tidegate_core::Question;
+use tidegate_core::ChatQuestion;
 
 use super::{CHAT, MESSAGES};
 use crate::fields::Fields;
@@ -28,7 +28,7 @@ const IMMATERIAL: [&str; 14] = [
 /// Nobody can make up a context whose digest is another's.
 static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
+pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
     let dialect = match path {
         path if path.ends_with("/chat/completions") => CHAT,
         path if path.ends_with("/messages") => MESSAGES,
@@ -60,7 +60,7 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<Question> {
     let model = request.get("model").and_then(|model| Some(model.as_str()?.to_owned())).unwrap_or_default();
     let streams = request.get("stream") == Some(Value::Bool(true));
     let tells_usage = request.get("stream_options").is_some_and(|options| options["include_usage"] == true);
-    Some(Question {
+    Some(ChatQuestion {
         prompt,
         context: context.finish(),
         model,

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::to_raw_value;
-use tidegate_core::Bounds;
+use tidegate_core::CompletionLimits;
 
 use crate::fields::Fields;
 use crate::models::{Sampling, only_reasons, sampling};
@@ -19,7 +19,7 @@ const LOW: [&str; 3] = ["none", "minimal", "low"];
 /// above the limit is refused. So messages are answered without thoughts, and what of the context is handled with
 /// them goes, too. A chat reasons at a low effort: without the field it would at a medium one. A temperature is lowered
 /// where one is given, and not added, and left alone where the model takes none but the default.
-pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: Bounds) -> Option<Bytes> {
+pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
     let mut fields = Fields::read(body)?;
     let mut messages = fields.messages()?;
     if let Some(prompt) = prompt {

@@ -2,7 +2,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{Stop, Transcribe};
+use tidegate_core::{AnswerRecorder, Stop};
 
 use crate::continuation::{Follower, Told};
 use crate::stream::{anthropic, chat};
@@ -10,7 +10,7 @@ use crate::stream::{anthropic, chat};
 /// A longer answer is not written down.
 const MAX_JSON: usize = 512 * 1024;
 
-pub(super) fn of(head: &Parts) -> Option<Box<dyn Transcribe>> {
+pub(super) fn of(head: &Parts) -> Option<Box<dyn AnswerRecorder>> {
     let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
     if !is_plain || !head.status.is_success() {
@@ -30,7 +30,7 @@ pub(super) fn of(head: &Parts) -> Option<Box<dyn Transcribe>> {
 #[derive(Default)]
 struct OfStream(Follower);
 
-impl Transcribe for OfStream {
+impl AnswerRecorder for OfStream {
     fn push(&mut self, bytes: &Bytes) {
         self.0.hear(bytes);
     }
@@ -51,7 +51,7 @@ struct OfJson {
     is_too_long: bool,
 }
 
-impl Transcribe for OfJson {
+impl AnswerRecorder for OfJson {
     fn push(&mut self, bytes: &Bytes) {
         self.is_too_long |= self.body.len() + bytes.len() > MAX_JSON;
         match self.is_too_long {

@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use bytes::Bytes;
-//! use tidegate_core::{Continue, Splice};
+//! use tidegate_core::{StreamContinuator, StreamSplicer};
 //! use tidegate_providers::continuation::StreamContinuation;
 //!
 //! let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap().into_parts().0;
@@ -66,7 +66,7 @@ mod splice;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
-use tidegate_core::{Continue, Splice};
+use tidegate_core::{StreamContinuator, StreamSplicer};
 
 pub(crate) use self::splice::{Follower, Told};
 
@@ -74,9 +74,9 @@ pub(crate) use self::splice::{Follower, Told};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamContinuation;
 
-impl Continue for StreamContinuation {
+impl StreamContinuator for StreamContinuation {
     /// Server-sent events that are not compressed.
-    fn follow(&self, head: &Parts) -> Option<Box<dyn Splice>> {
+    fn follow(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>> {
         let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
         let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));

@@ -1,5 +1,5 @@
 use bytes::{Bytes, BytesMut};
-use tidegate_core::{Splice, Stop, Unfit};
+use tidegate_core::{NotContinuable, Stop, StreamSplicer};
 
 use super::anthropic::Messages;
 use super::chat::Chat;
@@ -119,7 +119,7 @@ impl Voice {
     }
 
     /// Tells an event of who goes on. `false`: it tells of a failure.
-    fn retell(&mut self, event: Event<'_>, whole: &[u8], out: &mut BytesMut) -> Result<bool, Unfit> {
+    fn retell(&mut self, event: Event<'_>, whole: &[u8], out: &mut BytesMut) -> Result<bool, NotContinuable> {
         if event.data.is_empty() && !event.is_error {
             out.extend_from_slice(whole);
             return Ok(true);
@@ -130,12 +130,12 @@ impl Voice {
         match (Guess::of(event), self.dialect()) {
             (Guess::Known(told), Some(own)) if told == own => {}
             (Guess::Open, Some(_)) => {}
-            _ => return Err(Unfit),
+            _ => return Err(NotContinuable),
         }
         let is_told = match self {
             Self::Chat(chat) => chat.retell(event.data, out),
             Self::Messages(messages) => messages.retell(event.data, out),
-            Self::Silent | Self::Strange => return Err(Unfit),
+            Self::Silent | Self::Strange => return Err(NotContinuable),
         };
         if !is_told {
             out.extend_from_slice(whole);
@@ -192,7 +192,7 @@ impl Follower {
     }
 
     /// The stream of another, in the words of the first.
-    fn retell(&mut self, bytes: &[u8]) -> Result<Bytes, Unfit> {
+    fn retell(&mut self, bytes: &[u8]) -> Result<Bytes, NotContinuable> {
         self.half.extend_from_slice(bytes);
         let mut out = BytesMut::new();
         while let Some(length) = self.cutter.length(&self.half) {
@@ -216,11 +216,12 @@ impl Follower {
     }
 }
 
-impl Splice for Follower {
-    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, Unfit> {
+impl StreamSplicer for Follower {
+    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, NotContinuable> {
         if self.is_other {
-            let told =
-                self.retell(bytes).and_then(|out| if self.is_too_large() { Err(Unfit) } else { Ok(out) });
+            let told = self
+                .retell(bytes)
+                .and_then(|out| if self.is_too_large() { Err(NotContinuable) } else { Ok(out) });
             if told.is_err() {
                 self.take_half();
                 self.failed.clear();

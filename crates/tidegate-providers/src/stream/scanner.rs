@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use http::HeaderMap;
-use tidegate_core::{Failure, Pulse, Scan, StreamState, Usage};
+use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
 
 use super::amazon::AmazonFramer;
 use super::array::ArrayFramer;
@@ -46,7 +46,7 @@ struct Reader {
     /// The body may end here.
     may_end: bool,
     state: StreamState,
-    pulse: Pulse,
+    pulse: ScanProgress,
 }
 
 impl Scanner {
@@ -98,7 +98,7 @@ impl Scanner {
             dialect: None,
             may_end: false,
             state: StreamState::default(),
-            pulse: Pulse::default(),
+            pulse: ScanProgress::default(),
         };
         Self { framer, reader }
     }
@@ -128,7 +128,7 @@ impl fmt::Debug for Scanner {
 }
 
 impl Scan for Scanner {
-    fn push(&mut self, bytes: &[u8]) -> Pulse {
+    fn push(&mut self, bytes: &[u8]) -> ScanProgress {
         self.decide(bytes);
         let reader = &mut self.reader;
         match &mut self.framer {
@@ -141,7 +141,7 @@ impl Scan for Scanner {
         std::mem::take(&mut reader.pulse)
     }
 
-    fn finish(&mut self) -> Pulse {
+    fn finish(&mut self) -> ScanProgress {
         let reader = &mut self.reader;
         if let Framer::Plain(Some(beginning)) = &self.framer {
             reader.close(beginning);
@@ -282,7 +282,7 @@ impl Reader {
 mod tests {
     use super::*;
 
-    fn play(pieces: &[&[u8]]) -> (Scanner, Vec<Pulse>) {
+    fn play(pieces: &[&[u8]]) -> (Scanner, Vec<ScanProgress>) {
         let mut scanner = Scanner::json(Provider::Gemini);
         let pulses = pieces.iter().map(|piece| scanner.push(piece)).collect();
         scanner.finish();
@@ -322,7 +322,7 @@ mod tests {
         for plain in plain {
             let (first, rest) = plain.split_at(plain.len() / 2 + 1);
             let (scanner, pulses) = play(&[first, rest]);
-            assert_eq!(pulses[0], Pulse { events: 1, tokens: 1 }, "{plain:?}");
+            assert_eq!(pulses[0], ScanProgress { events: 1, tokens: 1 }, "{plain:?}");
             assert!(scanner.state().has_started && scanner.state().has_finished);
             assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
         }
@@ -333,7 +333,7 @@ mod tests {
         let error = br#"{"error":{"code":503,"status":"UNAVAILABLE"}}"#;
         for cut in 0..error.len() {
             let (scanner, pulses) = play(&[&error[..cut], &error[cut..]]);
-            assert_eq!(pulses, [Pulse::default(); 2]);
+            assert_eq!(pulses, [ScanProgress::default(); 2]);
             let failure = scanner.state().failure.clone().expect("a failure");
             assert_eq!(failure.provider_code.as_deref(), Some("UNAVAILABLE"), "{cut}");
             assert!(!scanner.state().has_started && !scanner.state().has_finished, "{cut}");
@@ -341,7 +341,7 @@ mod tests {
         // What says nothing to its end is an answer.
         for nothing in [&b"{}"[..], b"\n {\"a\":["] {
             let (scanner, pulses) = play(&[nothing]);
-            assert_eq!(pulses, [Pulse::default()]);
+            assert_eq!(pulses, [ScanProgress::default()]);
             assert!(scanner.state().has_started && scanner.state().has_finished);
         }
     }
@@ -349,7 +349,7 @@ mod tests {
     #[test]
     fn an_answer_without_a_byte_is_no_json() {
         let (scanner, pulses) = play(&[b"", b" \n"]);
-        assert_eq!(pulses, [Pulse::default(); 2]);
+        assert_eq!(pulses, [ScanProgress::default(); 2]);
         assert!(!scanner.state().has_started && !scanner.state().has_finished);
         // Nor is one that was cut after its bracket, or in the middle of what nobody knows.
         assert!(!play(&[b" [", b" "]).0.state().has_finished);

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use tidegate_core::{Cause, ErrorCode, Failure};
+use tidegate_core::{ErrorCode, Failure, FailureKind};
 
 use crate::Provider;
 use crate::answer::Answer;
@@ -44,8 +44,8 @@ impl Told {
     pub(super) fn as_chat(&self) -> Value {
         use ErrorCode as E;
         let (kind, code) = match (self.failure.code, self.failure.cause) {
-            (_, Cause::ContextLength) => ("invalid_request_error", Some("context_length_exceeded")),
-            (_, Cause::ContentFilter) => ("invalid_request_error", Some("content_policy_violation")),
+            (_, FailureKind::ContextLength) => ("invalid_request_error", Some("context_length_exceeded")),
+            (_, FailureKind::ContentFilter) => ("invalid_request_error", Some("content_policy_violation")),
             (E::Authentication, _) => ("invalid_request_error", Some("invalid_api_key")),
             (E::PermissionDenied, _) => ("invalid_request_error", Some("permission_denied")),
             (E::NotFound, _) => ("invalid_request_error", Some("model_not_found")),
@@ -66,7 +66,9 @@ impl Told {
         use ErrorCode as E;
         // The prompt that is too long is a bad request here, like many other things.
         let kind = match (self.failure.code, self.failure.cause) {
-            (_, Cause::ContextLength) | (E::InvalidRequest | E::Cancelled, _) => "invalid_request_error",
+            (_, FailureKind::ContextLength) | (E::InvalidRequest | E::Cancelled, _) => {
+                "invalid_request_error"
+            }
             (E::Authentication, _) => "authentication_error",
             (E::PermissionDenied, _) => "permission_error",
             (E::NotFound, _) => "not_found_error",

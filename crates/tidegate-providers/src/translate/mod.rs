@@ -9,7 +9,7 @@
 //! # Example
 //!
 //! ```
-//! use tidegate_core::{Manner, Translate};
+//! use tidegate_core::{BodyMode, Translator};
 //! use tidegate_providers::translate::ChatToMessages;
 //!
 //! let mut head = http::Request::new(()).into_parts().0;
@@ -70,7 +70,7 @@
 //!
 //! - Translating for OpenAI's dialect what the provider speaks itself at another URL.
 //! - Telling the thoughts of one provider to a caller who will send them to another: see
-//!   [`keep_thoughts`](MessagesToChat::keep_thoughts).
+//!   [`omit_reasoning`](MessagesToChat::omit_reasoning).
 //! - Expecting prompt caching and signed thoughts to survive: they belong to one provider.
 
 mod chat;
@@ -90,7 +90,7 @@ mod words;
 
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use tidegate_core::{Translate, Translation, Untranslatable};
+use tidegate_core::{Translation, Translator, Untranslatable};
 
 use self::chat_events::ChatEvents;
 use self::messages_events::MessagesEvents;
@@ -144,12 +144,12 @@ impl MessagesToChat {
     /// For a chain in which Anthropic is asked natively as well: the caller sends thoughts back with its next question,
     /// and Anthropic refuses those that it has not signed.
     #[must_use]
-    pub fn keep_thoughts(self, keep: bool) -> Self {
+    pub fn omit_reasoning(self, keep: bool) -> Self {
         Self { keeps_thoughts: keep, ..self }
     }
 }
 
-impl Translate for ChatToMessages {
+impl Translator for ChatToMessages {
     fn request(&self, head: &mut Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         let asked = to_messages::request(body, &self.target, self.default_max_tokens)?;
         leave("openai-", &mut head.headers);
@@ -163,7 +163,7 @@ impl Translate for ChatToMessages {
     }
 }
 
-impl Translate for MessagesToChat {
+impl Translator for MessagesToChat {
     fn request(&self, head: &mut Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         let body = to_chat::request(body, &self.target)?;
         leave("anthropic-", &mut head.headers);

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{ErrorCode, Failure, Interpret, Manner};
+use tidegate_core::{BodyMode, ErrorCode, Failure, ResponseTranslator};
 
 use super::chat_events::ChatEvents;
 use super::error::Told;
@@ -110,10 +110,10 @@ impl Reply {
     }
 }
 
-impl Interpret for Reply {
-    fn head(&mut self, head: &mut Parts, now: SystemTime) -> Result<Manner, Failure> {
+impl ResponseTranslator for Reply {
+    fn head(&mut self, head: &mut Parts, now: SystemTime) -> Result<BodyMode, Failure> {
         if !head.status.is_success() && head.status.as_u16() < 400 || head.status == StatusCode::NO_CONTENT {
-            return Ok(Manner::Untouched);
+            return Ok(BodyMode::Untouched);
         }
         self.created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.tongue.events().begin(self.created);
@@ -135,10 +135,10 @@ impl Interpret for Reply {
             headers.entry(here).or_insert(id);
         }
         if is_stream && head.status.is_success() {
-            return Ok(Manner::Events);
+            return Ok(BodyMode::Events);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(Manner::Whole)
+        Ok(BodyMode::Whole)
     }
 
     fn whole(&mut self, status: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {

@@ -1,14 +1,14 @@
 //! The same bytes mean the same, however they are cut.
 
 use proptest::prelude::*;
-use tidegate_core::{Pulse, Scan, StreamState};
+use tidegate_core::{Scan, ScanProgress, StreamState};
 use tidegate_providers::stream::{Scanner, SseFramer};
 
 use crate::fixture::{bytes, play, scanner};
 use crate::meaning::STREAMS;
 
 /// The event at which the answer starts, and all that it comes to.
-fn outcome(scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (StreamState, Pulse) {
+fn outcome(scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (StreamState, ScanProgress) {
     let (scanner, pulse) = play(scanner, bytes, cuts);
     (scanner.state().clone(), pulse)
 }

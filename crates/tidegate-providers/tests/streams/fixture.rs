@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tidegate_core::{Pulse, Scan};
+use tidegate_core::{Scan, ScanProgress};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 
@@ -30,15 +30,15 @@ pub(crate) fn scanner(fixture: &str) -> Scanner {
     }
 }
 
-pub(crate) fn sum(pulses: impl IntoIterator<Item = Pulse>) -> Pulse {
-    pulses.into_iter().fold(Pulse::default(), |sum, pulse| Pulse {
+pub(crate) fn sum(pulses: impl IntoIterator<Item = ScanProgress>) -> ScanProgress {
+    pulses.into_iter().fold(ScanProgress::default(), |sum, pulse| ScanProgress {
         events: sum.events + pulse.events,
         tokens: sum.tokens + pulse.tokens,
     })
 }
 
 /// The whole stream in the pieces that end at `cuts`, to its end.
-pub(crate) fn play(mut scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (Scanner, Pulse) {
+pub(crate) fn play(mut scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (Scanner, ScanProgress) {
     let (mut pulses, mut start) = (Vec::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
         pulses.push(scanner.push(&bytes[start..cut]));

@@ -1,7 +1,7 @@
 //! What others get wrong about streams.
 
 use http::Response;
-use tidegate_core::{Classify, Pulse, Scan};
+use tidegate_core::{Classifier, Scan, ScanProgress};
 use tidegate_providers::stream::{Dialect, Scanner};
 use tidegate_providers::{Provider, ProviderClassifier};
 
@@ -92,7 +92,7 @@ fn p22_nothing_after_a_failure_counts() {
         b"data: {\"error\":{\"code\":\"insufficient_quota\"}}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\
           data: {\"error\":{\"code\":\"server_error\"}}\n\ndata: [DONE]\n\n",
     );
-    assert_eq!(pulse, Pulse { events: 4, tokens: 0 });
+    assert_eq!(pulse, ScanProgress { events: 4, tokens: 0 });
     let state = scanner.state();
     assert_eq!(state.failure.as_ref().map(|failure| failure.code.code()), Some("E2002"));
     assert!(!state.has_started && !state.has_finished);
@@ -115,7 +115,7 @@ fn p23_a_ping_is_an_event_and_no_token() {
             if let Some(dialect) = dialect {
                 scanner = scanner.with_dialect(dialect);
             }
-            assert_eq!(scanner.push(ping.as_bytes()), Pulse { events: 1, tokens: 0 }, "{ping:?}");
+            assert_eq!(scanner.push(ping.as_bytes()), ScanProgress { events: 1, tokens: 0 }, "{ping:?}");
             assert_eq!(scanner.dialect(), dialect, "{ping:?}");
             assert!(!scanner.state().has_started, "{ping:?}");
         }

@@ -1,11 +1,11 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
-use tidegate_core::{Interpret, Manner};
+use tidegate_core::{BodyMode, ResponseTranslator};
 
 use super::{for_chat, for_messages, head};
 
-fn whole(mut answer: Box<dyn Interpret>, body: &Value) -> Value {
-    assert_eq!(head(&mut *answer, StatusCode::OK, "application/json"), Manner::Whole);
+fn whole(mut answer: Box<dyn ResponseTranslator>, body: &Value) -> Value {
+    assert_eq!(head(&mut *answer, StatusCode::OK, "application/json"), BodyMode::Whole);
     serde_json::from_slice(&answer.whole(StatusCode::OK, body.to_string().as_bytes()).unwrap()).unwrap()
 }
 
@@ -129,7 +129,7 @@ fn heads_are_put_right() {
     };
     let (manner, headers) =
         head(200, &[("content-type", "Text/Event-Stream; charset=utf-8"), ("request-id", "req_1")]);
-    assert_eq!(manner, Ok(Manner::Events));
+    assert_eq!(manner, Ok(BodyMode::Events));
     assert_eq!(
         (&headers["x-request-id"], &headers["x-kept"], headers.get("content-length")),
         (&"req_1".parse().unwrap(), &"1".parse().unwrap(), None)
@@ -137,10 +137,10 @@ fn heads_are_put_right() {
     let (manner, headers) = head(503, &[("content-type", "text/html"), ("content-encoding", "gzip")]);
     assert_eq!(
         (manner, &headers["content-type"], headers.get("content-encoding")),
-        (Ok(Manner::Whole), &"application/json".parse().unwrap(), None)
+        (Ok(BodyMode::Whole), &"application/json".parse().unwrap(), None)
     );
-    assert_eq!(head(302, &[]).0, Ok(Manner::Untouched));
-    assert_eq!(head(204, &[]).0, Ok(Manner::Untouched));
+    assert_eq!(head(302, &[]).0, Ok(BodyMode::Untouched));
+    assert_eq!(head(204, &[]).0, Ok(BodyMode::Untouched));
     // Nobody here unpacks it.
     assert_eq!(
         head(200, &[("content-encoding", "gzip")]).0.unwrap_err().provider_code.as_deref(),

@@ -2,12 +2,12 @@ use std::time::SystemTime;
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
-use tidegate_core::{Classify, Failure, Interpret, Outcome};
+use tidegate_core::{Classifier, Failure, Outcome, ResponseTranslator};
 use tidegate_providers::{Provider, ProviderClassifier};
 
 use super::{fixture, for_chat, for_messages, head, stream, told};
 
-fn error(mut answer: Box<dyn Interpret>, status: u16, body: &[u8]) -> Value {
+fn error(mut answer: Box<dyn ResponseTranslator>, status: u16, body: &[u8]) -> Value {
     let status = StatusCode::from_u16(status).unwrap();
     head(&mut *answer, status, "application/json");
     serde_json::from_slice(&answer.whole(status, body).unwrap()).unwrap()

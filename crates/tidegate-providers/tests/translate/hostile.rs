@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{Interpret, Scan};
+use tidegate_core::{ResponseTranslator, Scan};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 
@@ -157,7 +157,7 @@ fn half_a_character_is_not_asked() {
     let asked = |body: &str| {
         let translator = tidegate_providers::translate::ChatToMessages::new(super::SOMEBODY);
         let mut head = http::Request::new(()).into_parts().0;
-        let told = tidegate_core::Translate::request(&translator, &mut head, body.as_bytes()).unwrap();
+        let told = tidegate_core::Translator::request(&translator, &mut head, body.as_bytes()).unwrap();
         serde_json::from_slice::<Value>(&told.body).unwrap()["messages"].clone()
     };
     let told = asked(r#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#);
@@ -371,7 +371,7 @@ proptest! {
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();
         for (hears, provider, end) in [
-            (for_chat as fn() -> Box<dyn Interpret>, Provider::Anthropic, "data: [DONE]\n\n"),
+            (for_chat as fn() -> Box<dyn ResponseTranslator>, Provider::Anthropic, "data: [DONE]\n\n"),
             (for_messages, Provider::OpenAi, "event: message_stop\n"),
         ] {
             let text = stream(hears(), bytes, &[]);

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use http::{Response, StatusCode};
 use serde_json::Value;
-use tidegate_core::{Interpret, Manner, Translate, Translation, Untranslatable};
+use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
 /// A target of which nothing is known.
@@ -25,7 +25,7 @@ fn hello() -> Value {
     serde_json::json!([{"role": "user", "content": "Ebb?"}])
 }
 
-fn translate(translator: &dyn Translate, body: &Value) -> Result<Translation, Untranslatable> {
+fn translate(translator: &dyn Translator, body: &Value) -> Result<Translation, Untranslatable> {
     let mut head = http::Request::new(()).into_parts().0;
     translator.request(&mut head, body.to_string().as_bytes())
 }
@@ -43,32 +43,32 @@ fn to_chat(body_: &Value) -> Value {
 }
 
 /// Who translates the answer for a caller of chat that wants to know the usage.
-fn for_chat() -> Box<dyn Interpret> {
+fn for_chat() -> Box<dyn ResponseTranslator> {
     let asked =
         serde_json::json!({"messages": hello(), "stream": true, "stream_options": {"include_usage": true}});
     translate(&ChatToMessages::new("anthropic/claude"), &asked).unwrap().answer
 }
 
 /// Who translates the answer for a caller of messages.
-fn for_messages() -> Box<dyn Interpret> {
+fn for_messages() -> Box<dyn ResponseTranslator> {
     for_messages_of("openai/gpt")
 }
 
-fn for_messages_of(target: &str) -> Box<dyn Interpret> {
+fn for_messages_of(target: &str) -> Box<dyn ResponseTranslator> {
     let asked = serde_json::json!({"messages": hello(), "max_tokens": 9, "stream": true});
     translate(&MessagesToChat::new(target), &asked).unwrap().answer
 }
 
 /// Shows it the head of an answer.
-fn head(answer: &mut dyn Interpret, status: StatusCode, media: &str) -> Manner {
+fn head(answer: &mut dyn ResponseTranslator, status: StatusCode, media: &str) -> BodyMode {
     let response = Response::builder().status(status).header("content-type", media).body(()).unwrap();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_000);
     answer.head(&mut response.into_parts().0, now).unwrap()
 }
 
 /// A stream in the pieces that end at `cuts`, to its end.
-fn stream(mut answer: Box<dyn Interpret>, bytes: &[u8], cuts: &[usize]) -> String {
-    assert_eq!(head(&mut *answer, StatusCode::OK, "text/event-stream"), Manner::Events);
+fn stream(mut answer: Box<dyn ResponseTranslator>, bytes: &[u8], cuts: &[usize]) -> String {
+    assert_eq!(head(&mut *answer, StatusCode::OK, "text/event-stream"), BodyMode::Events);
     let (mut out, mut from) = (BytesMut::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
         answer.events(&bytes[from..cut], &mut out).unwrap();

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::Translate;
+use tidegate_core::Translator;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
 use super::{SOMEBODY, body, hello, translate};
@@ -24,7 +24,7 @@ fn with(mut all: Value, more: &Value) -> Value {
     all
 }
 
-fn asks(translator: &dyn Translate, asked: &Value) -> Result<Value, String> {
+fn asks(translator: &dyn Translator, asked: &Value) -> Result<Value, String> {
     match translate(translator, asked) {
         Ok(told) => Ok(body(Ok(told))),
         Err(refused) => Err(refused.to_string()),

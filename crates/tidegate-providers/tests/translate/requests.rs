@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::Translate;
+use tidegate_core::Translator;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
 use super::{SOMEBODY, body, hello, to_chat, to_messages, translate};
@@ -333,7 +333,7 @@ fn citations_are_refused_where_they_are_asked_for_and_no_reason_to_refuse_where_
     }
 }
 
-fn refuses(translator: &dyn Translate, field: &str, body: &Value) {
+fn refuses(translator: &dyn Translator, field: &str, body: &Value) {
     let error = translate(translator, body).expect_err(field);
     assert_eq!(error.field(), field, "{body}");
     assert!(!format!("{error:?} {error}").contains("secret"), "a prompt is nobody's business: {error}");

@@ -1,13 +1,13 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use tidegate_core::Translate;
+use tidegate_core::Translator;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
 use super::SOMEBODY;
 
 /// As bytes, so that what passes as it was written does.
-fn say(translator: &dyn Translate, body: &[u8]) -> Vec<u8> {
+fn say(translator: &dyn Translator, body: &[u8]) -> Vec<u8> {
     let mut head = http::Request::new(()).into_parts().0;
     translator.request(&mut head, body).unwrap().body.to_vec()
 }

@@ -1,7 +1,7 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{Interpret, Scan, Stop, StreamState};
+use tidegate_core::{ResponseTranslator, Scan, Stop, StreamState};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 use tidegate_providers::translate::MessagesToChat;
@@ -16,7 +16,7 @@ struct Case {
 }
 
 impl Case {
-    fn hears(&self) -> Box<dyn Interpret> {
+    fn hears(&self) -> Box<dyn ResponseTranslator> {
         match self.provider {
             Provider::Anthropic => for_chat(),
             provider => for_messages_of(provider.name()),
@@ -208,7 +208,7 @@ fn thinking_and_pings_are_told() {
 /// Anthropic refuses thoughts that it has not signed, and callers send back all that they were told.
 #[test]
 fn thoughts_can_be_kept_from_a_caller_who_would_send_them_elsewhere() {
-    let translator = MessagesToChat::new("deepseek/deepseek-reasoner").keep_thoughts(true);
+    let translator = MessagesToChat::new("deepseek/deepseek-reasoner").omit_reasoning(true);
     let answer = || translate(&translator, &json!({"messages": hello(), "stream": true})).unwrap().answer;
     let text = stream(answer(), &fixture("streams/deepseek_reasoning.sse"), &[]);
     assert!(!text.contains("thinking") && text.contains("Ebb") && text.contains("event: ping"), "{text}");
@@ -237,7 +237,7 @@ fn usage_is_told_to_a_chat_only_if_asked_for() {
     let asked = json!({"messages": hello(), "stream": true});
     let mut head = http::Request::new(()).into_parts().0;
     let translator = tidegate_providers::translate::ChatToMessages::new("anthropic/claude");
-    let answer = tidegate_core::Translate::request(&translator, &mut head, asked.to_string().as_bytes())
+    let answer = tidegate_core::Translator::request(&translator, &mut head, asked.to_string().as_bytes())
         .unwrap()
         .answer;
     let text = stream(answer, &fixture("streams/anthropic_plain.sse"), &[]);
@@ -248,7 +248,7 @@ fn usage_is_told_to_a_chat_only_if_asked_for() {
 #[test]
 fn an_event_above_the_bound_breaks_the_stream() {
     for hears in [for_chat, for_messages] {
-        let mut answer: Box<dyn Interpret> = hears();
+        let mut answer: Box<dyn ResponseTranslator> = hears();
         let mut out = BytesMut::new();
         let piece = vec![b'x'; 64 * 1024];
         answer.events(b"data: {\"choices\":[{\"delta\":{\"content\":\"", &mut out).unwrap();

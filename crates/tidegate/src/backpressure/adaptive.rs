@@ -11,7 +11,7 @@ use super::yardstick::Yardstick;
 /// keeps to the bounds.
 pub(super) struct Adaptive {
     algorithm: Box<dyn Limit>,
-    bounds: Bounds,
+    bounds: LimitRange,
     limit: f64,
     yardstick: Yardstick,
     round: Gathering,
@@ -23,7 +23,7 @@ pub(super) struct Adaptive {
 
 /// No less, no more, and where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bounds {
+pub(super) struct LimitRange {
     pub(super) min: usize,
     pub(super) max: usize,
     pub(super) initial: usize,
@@ -72,7 +72,7 @@ const REST_AT: f64 = 0.5;
 const IN_USE: f64 = 0.8;
 
 impl Adaptive {
-    pub(super) fn new(algorithm: Box<dyn Limit>, bounds: Bounds) -> Self {
+    pub(super) fn new(algorithm: Box<dyn Limit>, bounds: LimitRange) -> Self {
         Self {
             algorithm,
             bounds,
@@ -162,7 +162,7 @@ impl Adaptive {
     }
 }
 
-impl Bounds {
+impl LimitRange {
     fn clamp(self, limit: f64) -> f64 {
         let min = self.min.max(1);
         limit.clamp(min as f64, self.max.max(min) as f64)

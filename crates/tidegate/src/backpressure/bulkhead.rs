@@ -1,7 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::adaptive::{Adaptive, Bounds, Sample};
+use super::adaptive::{Adaptive, LimitRange, Sample};
 use super::layer::Settings;
 use crate::slots::Slots;
 
@@ -21,7 +21,7 @@ const INITIAL: usize = 20;
 
 impl Bulkhead {
     pub(super) fn new(limit: usize, settings: &Settings) -> Self {
-        let bounds = Bounds { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL };
+        let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL };
         let adaptive = settings.adaptive.as_ref().map(|algorithm| Adaptive::new(algorithm.make(), bounds));
         let limit = adaptive.as_ref().map_or(limit, Adaptive::in_force);
         Self {

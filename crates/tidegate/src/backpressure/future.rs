@@ -9,8 +9,8 @@ use tower_service::Service;
 
 use super::queued::Queued;
 use super::{Handle, Permit, ResponseBody};
+use crate::guarded_body::poll_watched;
 use crate::refusal::refuse;
-use crate::watched::poll_watched;
 use crate::{BoxError, HttpService, Outcome, Rejection};
 
 /// Waits for a permit, then for the answer.

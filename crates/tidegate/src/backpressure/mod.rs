@@ -106,7 +106,7 @@ pub use service::Backpressure;
 pub use crate::slots::Order;
 
 /// The body of an answer, with its permit.
-pub type ResponseBody<B> = crate::Watched<B, Permit>;
+pub type ResponseBody<B> = crate::GuardedBody<B, Permit>;
 
 #[cfg(test)]
 mod tests;

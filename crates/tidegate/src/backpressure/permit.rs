@@ -6,7 +6,7 @@ use http_body::Body;
 use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
 use super::bulkhead::Bulkhead;
-use crate::watched::Watch;
+use crate::guarded_body::BodyGuard;
 use crate::{BoxError, ErrorCode, Outcome, clock};
 
 /// One of the calls in flight; given back when dropped.
@@ -87,8 +87,8 @@ impl Drop for Permit {
 }
 
 /// The permit is given back by being dropped; an answer that breaks off is a loss besides.
-impl Watch for Permit {
-    fn ended(self, end: Result<(), &BoxError>) {
+impl BodyGuard for Permit {
+    fn on_end(self, end: Result<(), &BoxError>) {
         if let Err(error) = end
             && self.call.is_some()
             && let Outcome::Failure(failure) = Outcome::of_error(&**error)

@@ -6,8 +6,8 @@ use http::Response;
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::{Lease, ResponseBody};
-use crate::watched::poll_watched;
+use super::{CallGuard, ResponseBody};
+use crate::guarded_body::poll_watched;
 use crate::{BoxError, Outcome, Rejection};
 
 /// Waits for the answer, and tells the circuit what it came to.
@@ -22,14 +22,14 @@ enum State<F> {
     Calling {
         #[pin]
         future: F,
-        lease: Option<Lease>,
+        lease: Option<CallGuard>,
     },
     Refused(Option<Rejection>),
 }
 
 impl<F> ResponseFuture<F> {
     #[inline]
-    pub(super) fn calling(future: F, lease: Lease) -> Self {
+    pub(super) fn calling(future: F, lease: CallGuard) -> Self {
         Self { state: State::Calling { future, lease: Some(lease) } }
     }
 

@@ -3,23 +3,23 @@ use std::time::Instant;
 use super::mark::{Mark, Pace};
 use super::pass::Pass;
 use super::shares::Owned;
-use crate::watched::Watch;
-use crate::{BoxError, Finish, Outcome, clock};
+use crate::guarded_body::BodyGuard;
+use crate::{BoxError, Outcome, StreamOutcome, clock};
 
 /// The right of one attempt to have passed the circuit. Dropped without a word, it says nothing: the caller left.
 /// Unless the provider had said its last word by then, good or bad, and nobody waited for the end of the connection; or
 /// the caller left after having waited for longer than a slow call may take: it saw that the provider is slow.
 #[derive(Debug)]
-pub struct Lease {
+pub struct CallGuard {
     circuit: Owned,
     pass: Option<Pass>,
     /// Since when the answer is waited for, if its pace matters and is not known yet.
     waiting_since: Option<Instant>,
     /// Tells what the stream that is the answer has come to.
-    finish: Option<Finish>,
+    finish: Option<StreamOutcome>,
 }
 
-impl Lease {
+impl CallGuard {
     /// A lease without a pass has no say.
     pub(super) fn new(circuit: Owned, pass: Option<Pass>) -> Self {
         let timed = pass.is_some() && circuit.settings().slow_call_threshold.is_some();
@@ -37,7 +37,7 @@ impl Lease {
     }
 
     /// The head of a good answer is here: half of a success, and all of one for a probe. Its pace is known now.
-    pub(super) fn commit(&mut self, finish: Option<Finish>) {
+    pub(super) fn commit(&mut self, finish: Option<StreamOutcome>) {
         self.finish = finish;
         let pace = self.pace();
         if let Some(pass) = self.pass {
@@ -54,7 +54,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         if let Some(pass) = self.pass.take() {
             let pace = match self.pace() {
@@ -62,15 +62,15 @@ impl Drop for Lease {
                 Pace::Fast => Pace::Unknown,
                 pace => pace,
             };
-            let said = self.finish.as_ref().and_then(Finish::outcome);
+            let said = self.finish.as_ref().and_then(StreamOutcome::outcome);
             let mark = said.map_or(Mark::Neutral, |outcome| Mark::of(outcome, self.circuit.settings()));
             self.circuit.record(pass, mark, pace);
         }
     }
 }
 
-impl Watch for Lease {
-    fn ended(self, end: Result<(), &BoxError>) {
+impl BodyGuard for CallGuard {
+    fn on_end(self, end: Result<(), &BoxError>) {
         match end {
             Ok(()) => self.settle(&Outcome::Success),
             Err(error) => self.settle(&Outcome::of_error(&**error)),

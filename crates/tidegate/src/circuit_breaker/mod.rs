@@ -120,7 +120,7 @@ mod window;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use layer::CircuitBreakerLayer;
-pub use lease::Lease;
+pub use lease::CallGuard;
 pub use listeners::Transitions;
 pub use reason::Reason;
 pub use service::CircuitBreaker;
@@ -128,7 +128,7 @@ pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 
 /// The body of an answer, whose end is the outcome.
-pub type ResponseBody<B> = crate::Watched<B, Lease>;
+pub type ResponseBody<B> = crate::GuardedBody<B, CallGuard>;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::Request;
 
-use super::{Handle, Lease};
+use super::{CallGuard, Handle};
 use crate::Rejection;
 
 /// A circuit as its services hold it, so that threads need not meet at the count of its owners.
@@ -43,7 +43,7 @@ impl Shares {
     }
 
     /// Lets an attempt through, or says why not.
-    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<Lease, Rejection> {
+    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
         let circuit = match self.handle.keyed() {
             None => self.own(),
             Some(keyed) => {
@@ -53,7 +53,7 @@ impl Shares {
             }
         };
         let pass = circuit.admit()?;
-        Ok(Lease::new(circuit, pass))
+        Ok(CallGuard::new(circuit, pass))
     }
 
     /// The share of this thread; made at its first call.

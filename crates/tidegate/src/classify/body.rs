@@ -6,7 +6,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::counted::Counted;
-use super::{Held, Judged};
+use super::{BufferedBody, ScannedBody};
 use crate::BoxError;
 
 /// The body of an answer: in one piece, maybe one whose tokens are counted as it passes, or a stream that is judged as it
@@ -24,7 +24,7 @@ enum Kind<B> {
         body: Plain<B>,
         counted: Box<Counted>,
     },
-    Stream(Box<Judged<B>>),
+    Stream(Box<ScannedBody<B>>),
 }
 
 /// The body of an answer in one piece.
@@ -34,7 +34,7 @@ pub(super) enum Plain<B> {
     /// As it came.
     Untouched(#[pin] B),
     /// Held back until it had been judged.
-    Held(Box<Held<B>>),
+    Buffered(Box<BufferedBody<B>>),
 }
 
 impl<B> ResponseBody<B> {
@@ -46,7 +46,7 @@ impl<B> ResponseBody<B> {
         Self(Kind::Counted { body, counted: Box::new(counted) })
     }
 
-    pub(super) fn stream(stream: Box<Judged<B>>) -> Self {
+    pub(super) fn stream(stream: Box<ScannedBody<B>>) -> Self {
         Self(Kind::Stream(stream))
     }
 }
@@ -97,21 +97,21 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Plain<B> {
             PlainProj::Untouched(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            PlainProj::Held(held) => Pin::new(&mut **held).poll_frame(cx),
+            PlainProj::Buffered(held) => Pin::new(&mut **held).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Untouched(body) => body.is_end_stream(),
-            Self::Held(held) => held.is_end_stream(),
+            Self::Buffered(held) => held.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Untouched(body) => body.size_hint(),
-            Self::Held(held) => held.size_hint(),
+            Self::Buffered(held) => held.size_hint(),
         }
     }
 }

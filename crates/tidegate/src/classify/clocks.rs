@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use crate::{Clock, Deadline, Elapsed, clock};
-use tidegate_core::Pulse;
+use tidegate_core::ScanProgress;
 
 /// How long a stream may be silent, by each of its clocks. All are 120 s at first: reasoning models think for
 /// minutes without a word, and some without a byte.
@@ -63,7 +63,7 @@ pub(super) struct Silence {
     limits: StreamClocks,
     last: Last,
     /// Signs of life since the clocks were read.
-    heard: Pulse,
+    heard: ScanProgress,
     heard_bytes: bool,
     /// Until then a silence that was found too late is not believed.
     doubt: Option<Instant>,
@@ -93,7 +93,7 @@ impl Silence {
     /// All clocks begin with the call.
     pub(super) fn since(call: Instant, limits: StreamClocks) -> Self {
         let last = Last { has_head: false, has_started: false, token: call, event: call, byte: call };
-        Self { limits, last, heard: Pulse::default(), heard_bytes: false, doubt: None, sleep: None }
+        Self { limits, last, heard: ScanProgress::default(), heard_bytes: false, doubt: None, sleep: None }
     }
 
     /// The head came: from now on events and bytes are waited for.
@@ -103,7 +103,7 @@ impl Silence {
     }
 
     /// Something came.
-    pub(super) fn hear(&mut self, pulse: Pulse) {
+    pub(super) fn hear(&mut self, pulse: ScanProgress) {
         self.heard_bytes = true;
         self.heard.events = self.heard.events.saturating_add(pulse.events);
         self.heard.tokens = self.heard.tokens.saturating_add(pulse.tokens);
@@ -113,7 +113,7 @@ impl Silence {
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
         self.last.note(self.heard, self.heard_bytes, now);
-        (self.heard, self.heard_bytes) = (Pulse::default(), false);
+        (self.heard, self.heard_bytes) = (ScanProgress::default(), false);
         let (mut end, elapsed) = self.last.first_to_end(&self.limits);
         if end + LATE < now {
             end = *self.doubt.get_or_insert(now + GRACE);
@@ -134,7 +134,7 @@ impl Silence {
 }
 
 impl Last {
-    fn note(&mut self, heard: Pulse, heard_bytes: bool, now: Instant) {
+    fn note(&mut self, heard: ScanProgress, heard_bytes: bool, now: Instant) {
         if heard.tokens > 0 {
             (self.has_started, self.token) = (true, now);
         }

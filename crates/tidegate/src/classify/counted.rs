@@ -4,16 +4,16 @@ use bytes::Bytes;
 use http_body::Frame;
 use tidegate_core::Scan;
 
-use crate::{Attempt, BoxError};
+use crate::{AttemptUsage, BoxError};
 
 /// Looks at an answer in one piece as it passes, for the tokens that the provider says it took.
 pub(super) struct Counted {
     scanner: Box<dyn Scan>,
-    attempt: Attempt,
+    attempt: AttemptUsage,
 }
 
 impl Counted {
-    pub(super) fn new(scanner: Box<dyn Scan>, attempt: Attempt) -> Self {
+    pub(super) fn new(scanner: Box<dyn Scan>, attempt: AttemptUsage) -> Self {
         Self { scanner, attempt }
     }
 

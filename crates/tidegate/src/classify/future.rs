@@ -15,8 +15,8 @@ use super::clocks::Silence;
 use super::counted::Counted;
 use super::service::Rules;
 use super::stream::Verdict;
-use super::{ERROR_BODY_LIMIT, Held, Judged, ResponseBody};
-use crate::{Attempt, BoxError, Failure, Opening, Outcome, Rejection, Trail, clock};
+use super::{BufferedBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody};
+use crate::{AttemptUsage, BodyProbe, BoxError, Failure, Outcome, Rejection, Trail, clock};
 
 /// Waits for the answer: the beginning of a good one, the body of a failed one, the first token of a stream.
 #[pin_project]
@@ -32,11 +32,11 @@ enum State<F, B> {
     Calling(#[pin] F),
     /// The answer may be an error in spite of its status, and its beginning says whether it is. Boxed, like what follows:
     /// an answer that is settled by its head has no need of the room.
-    Opening(Option<Box<(Parts, Held<B>)>>),
+    Probing(Option<Box<(Parts, BufferedBody<B>)>>),
     /// The answer is a failed one, and its body says what it means.
-    Reading(Option<Box<(Parts, Held<B>)>>),
+    Reading(Option<Box<(Parts, BufferedBody<B>)>>),
     /// The answer is a stream, and is held back until it is known to be one.
-    Holding(Option<Box<(Parts, Box<Judged<B>>)>>),
+    Holding(Option<Box<(Parts, Box<ScannedBody<B>>)>>),
 }
 
 pub(super) struct Judge {
@@ -47,7 +47,7 @@ pub(super) struct Judge {
     pub(super) silence: Option<Box<Silence>>,
     pub(super) trail: Option<Trail>,
     /// Told what is used, if somebody wants to know.
-    pub(super) attempt: Option<Attempt>,
+    pub(super) attempt: Option<AttemptUsage>,
 }
 
 impl<F, B> ResponseFuture<F, B> {
@@ -92,7 +92,7 @@ impl Judge {
     fn doubts<B: Body>(&self, head: &Parts, body: &B) -> bool {
         self.is_question
             && head.status.is_success()
-            && self.rules.classifier.opening(head, &[]) == Opening::Unclear
+            && self.rules.classifier.opening(head, &[]) == BodyProbe::Unclear
             && body.size_hint().lower() <= ERROR_BODY_LIMIT as u64
             && !body.is_end_stream()
     }
@@ -111,7 +111,12 @@ impl Judge {
         Response::from_parts(head, body)
     }
 
-    fn poll_opening<B>(&self, head: &Parts, held: &mut Held<B>, cx: &mut Context<'_>) -> Poll<Opening>
+    fn poll_opening<B>(
+        &self,
+        head: &Parts,
+        held: &mut BufferedBody<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<BodyProbe>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
@@ -162,7 +167,7 @@ where
                     if head.status.as_u16() >= 400 {
                         judge.failed(head.status);
                         if judge.rules.classifier.wants_body(&head) {
-                            this.state.set(State::Reading(Some(Box::new((head, Held::new(body))))));
+                            this.state.set(State::Reading(Some(Box::new((head, BufferedBody::new(body))))));
                             continue;
                         }
                         judge.judge(&mut head, &[]);
@@ -172,16 +177,16 @@ where
                         let begun = || Silence::since(now, judge.rules.clocks);
                         let mut silence = silence.map_or_else(begun, |silence| *silence);
                         silence.begin(now);
-                        let stream = Box::new(Judged::new(body, scanner, silence, judge.attempt.take()));
+                        let stream = Box::new(ScannedBody::new(body, scanner, silence, judge.attempt.take()));
                         this.state.set(State::Holding(Some(Box::new((head, stream)))));
                         continue;
                     } else if judge.doubts(&head, &body) {
-                        let mut held = Held::new(body);
+                        let mut held = BufferedBody::new(body);
                         // Its first piece may be there already, and nearly always says enough.
-                        if judge.poll_opening(&head, &mut held, cx) == Poll::Ready(Opening::Answer) {
-                            return Poll::Ready(Ok(judge.answered(head, Plain::Held(Box::new(held)))));
+                        if judge.poll_opening(&head, &mut held, cx) == Poll::Ready(BodyProbe::Answer) {
+                            return Poll::Ready(Ok(judge.answered(head, Plain::Buffered(Box::new(held)))));
                         }
-                        this.state.set(State::Opening(Some(Box::new((head, held)))));
+                        this.state.set(State::Probing(Some(Box::new((head, held)))));
                         continue;
                     } else {
                         return Poll::Ready(Ok(judge.answered(head, Plain::Untouched(body))));
@@ -189,7 +194,7 @@ where
                     let body = ResponseBody::plain(Plain::Untouched(body));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
-                StateProj::Opening(answer) => {
+                StateProj::Probing(answer) => {
                     let (head, held) = &mut **answer.as_mut().expect("polled after completion");
                     let Poll::Ready(opening) = judge.poll_opening(head, held, cx) else {
                         // A stream was asked for, and is missed for as long as nothing else has come.
@@ -198,22 +203,22 @@ where
                         return judge.broken(elapsed.into());
                     };
                     let answer = answer.take().expect("just looked at");
-                    if opening == Opening::Error {
+                    if opening == BodyProbe::Error {
                         this.state.set(State::Reading(Some(answer)));
                         continue;
                     }
                     let (head, held) = *answer;
-                    if opening == Opening::Unclear {
+                    if opening == BodyProbe::Unclear {
                         return judge.broken(held.into_error());
                     }
-                    return Poll::Ready(Ok(judge.answered(head, Plain::Held(Box::new(held)))));
+                    return Poll::Ready(Ok(judge.answered(head, Plain::Buffered(Box::new(held)))));
                 }
                 StateProj::Reading(answer) => {
                     let (_, held) = &mut **answer.as_mut().expect("polled after completion");
                     ready!(held.poll_read(cx));
                     let (mut head, held) = *answer.take().expect("just read");
                     judge.judge(&mut head, &held.text());
-                    let body = ResponseBody::plain(Plain::Held(Box::new(held)));
+                    let body = ResponseBody::plain(Plain::Buffered(Box::new(held)));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
                 StateProj::Holding(answer) => {
@@ -238,7 +243,7 @@ where
 /// A failure that came where an answer should have been.
 fn in_band(failure: Failure) -> Outcome {
     match failure.cause {
-        crate::Cause::Answer => Failure { cause: crate::Cause::InBand, ..failure }.into(),
+        crate::FailureKind::Answer => Failure { cause: crate::FailureKind::InBand, ..failure }.into(),
         _ => failure.into(),
     }
 }

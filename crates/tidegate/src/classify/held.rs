@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
 use super::ERROR_BODY_LIMIT;
-use crate::{BoxError, Cause, ErrorCode, Failure, Opening};
+use crate::{BodyProbe, BoxError, ErrorCode, Failure, FailureKind};
 
 /// The status has said the most important thing: a body that does not come in this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const MAX_FRAMES: usize = 1024;
 /// the same frames again.
 ///
 /// What lies below is boxed, so that it can be read in one place and move to another.
-pub struct Held<B> {
+pub struct BufferedBody<B> {
     /// Most are in one piece.
     first: Bytes,
     frames: VecDeque<Frame<Bytes>>,
@@ -34,7 +34,7 @@ pub struct Held<B> {
     rest: Pin<Box<B>>,
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
     /// Nothing has been read yet.
     pub(super) fn new(rest: B) -> Self {
         Self {
@@ -66,8 +66,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
     pub(super) fn poll_opening(
         &mut self,
         cx: &mut Context<'_>,
-        look: impl Fn(&[u8]) -> Opening,
-    ) -> Poll<Opening> {
+        look: impl Fn(&[u8]) -> BodyProbe,
+    ) -> Poll<BodyProbe> {
         let mut looked_at = 0;
         loop {
             let is_pending = !self.is_enough() && self.poll_more(cx).is_pending();
@@ -76,14 +76,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
             if self.length > looked_at && (is_pending || is_enough || self.length >= 2 * looked_at) {
                 looked_at = self.length;
                 match look(&self.text()) {
-                    Opening::Unclear => {}
+                    BodyProbe::Unclear => {}
                     clear => return Poll::Ready(clear),
                 }
             }
             if is_enough {
                 return Poll::Ready(match self.error {
-                    None => Opening::Answer,
-                    Some(_) => Opening::Unclear,
+                    None => BodyProbe::Answer,
+                    Some(_) => BodyProbe::Unclear,
                 });
             }
             if is_pending {
@@ -95,7 +95,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
     /// The error in which it broke off.
     pub(super) fn into_error(self) -> BoxError {
         self.error.unwrap_or_else(|| {
-            Failure { cause: Cause::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
+            Failure { cause: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
         })
     }
 
@@ -146,7 +146,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Held<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Held<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BufferedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -195,7 +195,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Held<B> {
     }
 }
 
-impl<B> fmt::Debug for Held<B> {
+impl<B> fmt::Debug for BufferedBody<B> {
     /// Nothing of what it holds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")

@@ -3,32 +3,32 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::{Classified, StreamClocks};
-use crate::Classify;
+use super::{Classify, StreamClocks};
+use crate::Classifier;
 
 /// Judges what came back; see the [module page](crate::classify).
 #[derive(Clone)]
 pub struct ClassifyLayer {
-    classifier: Arc<dyn Classify>,
+    classifier: Arc<dyn Classifier>,
     clocks: StreamClocks,
 }
 
 impl ClassifyLayer {
     /// Judges by `classifier`; [`StatusClassifier`](crate::StatusClassifier) reads no body.
     #[must_use]
-    pub fn new(classifier: impl Classify) -> Self {
+    pub fn new(classifier: impl Classifier) -> Self {
         Self::shared(Arc::new(classifier))
     }
 
     /// Judges by a classifier that others use too.
     #[must_use]
-    pub fn shared(classifier: Arc<dyn Classify>) -> Self {
+    pub fn shared(classifier: Arc<dyn Classifier>) -> Self {
         Self { classifier, clocks: StreamClocks::new() }
     }
 
     /// Who judges.
     #[cfg(feature = "stack")]
-    pub(crate) fn classifier(&self) -> &Arc<dyn Classify> {
+    pub(crate) fn classifier(&self) -> &Arc<dyn Classifier> {
         &self.classifier
     }
 
@@ -40,10 +40,10 @@ impl ClassifyLayer {
 }
 
 impl<S> Layer<S> for ClassifyLayer {
-    type Service = Classified<S>;
+    type Service = Classify<S>;
 
-    fn layer(&self, inner: S) -> Classified<S> {
-        Classified::new(inner, Arc::clone(&self.classifier), self.clocks)
+    fn layer(&self, inner: S) -> Classify<S> {
+        Classify::new(inner, Arc::clone(&self.classifier), self.clocks)
     }
 }
 

@@ -43,19 +43,19 @@
 //! every one, as they came.
 //!
 //! A stream that ends without its dialect's terminator (`[DONE]`, `message_stop`, ...) ends in a body error
-//! ([`Cause::Truncated`](crate::Cause::Truncated)), and so does one that falls silent
+//! ([`FailureKind::Truncated`](crate::FailureKind::Truncated)), and so does one that falls silent
 //! ([`Elapsed`](crate::Elapsed)), and one that tells of an error of its own after the events that say so
-//! ([`Cause::InBand`](crate::Cause::InBand)): never a clean end.
+//! ([`FailureKind::InBand`](crate::FailureKind::InBand)): never a clean end.
 //!
-//! Where somebody counts tokens (a [`Meter`](crate::Meter) among the extensions of the request, as a limit in tokens
+//! Where somebody counts tokens (a [`UsageMeter`](crate::UsageMeter) among the extensions of the request, as a limit in tokens
 //! puts there), they are told as they come: seen, and counted by the provider.
 //!
 //! # Answers in one piece
 //! A 200 may hold nothing but an error: OpenRouter and other proxies have given the status before they asked. So where
-//! the classifier [can tell](crate::Classify::opening), and the request was a POST, an answer is *held* until its
+//! the classifier [can tell](crate::Classifier::opening), and the request was a POST, an answer is *held* until its
 //! beginning says what it is: as a rule by its first frame, in which nothing is parsed and nothing copied. An error is
 //! then read like that of any failed answer, and handed on with its status, its bytes, and an outcome with its code
-//! ([`Cause::InBand`](crate::Cause::InBand)). One that breaks off before it has said anything is a failure, too. All other
+//! ([`FailureKind::InBand`](crate::FailureKind::InBand)). One that breaks off before it has said anything is a failure, too. All other
 //! answers pass untouched, or as they came: the same frames, size hint and trailers.
 //!
 //! Blanks say nothing, and some send them for as long as the model thinks. Only the clock of the attempt
@@ -80,10 +80,10 @@ mod stream;
 pub use body::ResponseBody;
 pub use clocks::StreamClocks;
 pub use future::ResponseFuture;
-pub use held::Held;
+pub use held::BufferedBody;
 pub use layer::ClassifyLayer;
-pub use service::Classified;
-pub use stream::Judged;
+pub use service::Classify;
+pub use stream::ScannedBody;
 
 /// The most of an error body that is read before it is judged.
 pub const ERROR_BODY_LIMIT: usize = 64 * 1024;

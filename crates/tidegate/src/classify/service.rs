@@ -11,23 +11,23 @@ use tower_service::Service;
 use super::clocks::Silence;
 use super::future::Judge;
 use super::{ResponseBody, ResponseFuture, StreamClocks};
-use crate::{BoxError, Classify, HttpService, Meter, Payload, Trail, clock};
+use crate::{BoxError, Classifier, HttpService, Payload, Trail, UsageMeter, clock};
 
 /// Judges what came back; see the [module page](crate::classify).
 #[derive(Clone)]
-pub struct Classified<S> {
+pub struct Classify<S> {
     inner: S,
     rules: Arc<Rules>,
 }
 
 /// By which answers are judged.
 pub(super) struct Rules {
-    pub(super) classifier: Arc<dyn Classify>,
+    pub(super) classifier: Arc<dyn Classifier>,
     pub(super) clocks: StreamClocks,
 }
 
-impl<S> Classified<S> {
-    pub(super) fn new(inner: S, classifier: Arc<dyn Classify>, clocks: StreamClocks) -> Self {
+impl<S> Classify<S> {
+    pub(super) fn new(inner: S, classifier: Arc<dyn Classifier>, clocks: StreamClocks) -> Self {
         Self { inner, rules: Arc::new(Rules { classifier, clocks }) }
     }
 
@@ -40,12 +40,12 @@ impl<S> Classified<S> {
             is_question: request.method() == Method::POST,
             silence: expects_stream.then(|| Box::new(Silence::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
-            attempt: Meter::of(request.extensions()).map(Meter::attempt),
+            attempt: UsageMeter::of(request.extensions()).map(UsageMeter::attempt),
         }
     }
 }
 
-impl<S, B> Service<Request<B>> for Classified<S>
+impl<S, B> Service<Request<B>> for Classify<S>
 where
     S: HttpService<B, Body: Body<Data = Bytes>>,
     B: 'static,
@@ -64,7 +64,7 @@ where
     }
 }
 
-impl<S: fmt::Debug> fmt::Debug for Classified<S> {
+impl<S: fmt::Debug> fmt::Debug for Classify<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Classified")
             .field("inner", &self.inner)

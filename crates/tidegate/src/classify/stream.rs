@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tidegate_core::{Pulse, Scan};
+use tidegate_core::{Scan, ScanProgress};
 use tokio::time::Sleep;
 
 use super::clocks::Silence;
-use crate::{Attempt, BoxError, Cause, ErrorCode, Failure, Finish, Outcome};
+use crate::{AttemptUsage, BoxError, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
 
 /// Held until then: so many events, or so many bytes, without a token among them.
 const MAX_HELD_EVENTS: u32 = 64;
@@ -32,16 +32,16 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///
 /// The bytes are the provider's, every one, in order. What lies below is boxed, so that it can be held in one
 /// place and move to another: one allocation per stream.
-pub struct Judged<B> {
+pub struct ScannedBody<B> {
     held: VecDeque<Frame<Bytes>>,
     held_bytes: usize,
     held_events: u32,
     scanner: Box<dyn Scan>,
     /// Told what is used, if somebody wants to know.
-    attempt: Option<Attempt>,
+    attempt: Option<AttemptUsage>,
     silence: Silence,
     /// Told what it comes to, for those who only see it dropped.
-    finish: Finish,
+    finish: StreamOutcome,
     /// Runs once the provider has said its last word.
     farewell: Option<Pin<Box<Sleep>>>,
     end: Option<End>,
@@ -69,12 +69,12 @@ pub(super) enum Verdict {
     Broken(BoxError),
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
     pub(super) fn new(
         rest: B,
         scanner: Box<dyn Scan>,
         silence: Silence,
-        mut attempt: Option<Attempt>,
+        mut attempt: Option<AttemptUsage>,
     ) -> Self {
         if let Some(attempt) = &mut attempt {
             attempt.begin();
@@ -87,7 +87,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
             scanner,
             attempt,
             silence,
-            finish: Finish::new(),
+            finish: StreamOutcome::new(),
             farewell: None,
             end: None,
             rest,
@@ -123,7 +123,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
             return Some(Verdict::Failed(failure.clone()));
         }
         if state.stop == Some(tidegate_core::Stop::ContentFilter) {
-            let failure = Failure { cause: Cause::ContentFilter, ..Failure::new(ErrorCode::InvalidRequest) };
+            let failure =
+                Failure { cause: FailureKind::ContentFilter, ..Failure::new(ErrorCode::InvalidRequest) };
             return Some(Verdict::Failed(failure));
         }
         match self.end.take() {
@@ -141,23 +142,26 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
     }
 
     /// The next frame and what it held, or how the stream ended.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Result<Frame<Bytes>, End>, Pulse)> {
-        let Some(rest) = &mut self.rest else { return Poll::Ready((Err(End::Finished), Pulse::default())) };
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Result<Frame<Bytes>, End>, ScanProgress)> {
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready((Err(End::Finished), ScanProgress::default()));
+        };
         let frame = match rest.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
                 let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
                 ready!(farewell.as_mut().poll(cx));
-                return Poll::Ready((Err(self.end_of(None)), Pulse::default()));
+                return Poll::Ready((Err(self.end_of(None)), ScanProgress::default()));
             }
             Poll::Pending => {
                 let elapsed = ready!(self.silence.poll_elapsed(cx));
-                return Poll::Ready((Err(self.end_of(Some(elapsed.into()))), Pulse::default()));
+                return Poll::Ready((Err(self.end_of(Some(elapsed.into()))), ScanProgress::default()));
             }
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                let pulse = frame.data_ref().map_or_else(Pulse::default, |data| self.scanner.push(data));
+                let pulse =
+                    frame.data_ref().map_or_else(ScanProgress::default, |data| self.scanner.push(data));
                 self.silence.hear(pulse);
                 self.count(pulse);
                 if pulse.events > 0 {
@@ -165,7 +169,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
                 }
                 (Ok(frame), pulse)
             }
-            Some(Err(error)) => (Err(self.end_of(Some(error.into()))), Pulse::default()),
+            Some(Err(error)) => (Err(self.end_of(Some(error.into()))), ScanProgress::default()),
             None => {
                 let pulse = self.scanner.finish();
                 self.count(pulse);
@@ -175,7 +179,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
     }
 
     /// Where it is told what the stream has come to.
-    pub(super) fn finish(&self) -> Finish {
+    pub(super) fn finish(&self) -> StreamOutcome {
         self.finish.clone()
     }
 
@@ -183,14 +187,16 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
     fn say(&self) {
         let state = self.scanner.state();
         match &state.failure {
-            Some(failure) => self.finish.come(Failure { cause: Cause::InBand, ..failure.clone() }.into()),
+            Some(failure) => {
+                self.finish.come(Failure { cause: FailureKind::InBand, ..failure.clone() }.into())
+            }
             None if state.has_finished => self.finish.come(Outcome::Success),
             None => {}
         }
     }
 
     /// Tells whoever wants to know what has been used so far: what came counts even if nobody will read it.
-    fn count(&mut self, pulse: Pulse) {
+    fn count(&mut self, pulse: ScanProgress) {
         let Some(attempt) = &mut self.attempt else { return };
         if pulse.tokens > 0 {
             attempt.see(pulse.tokens);
@@ -206,20 +212,21 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Judged<B> {
         self.rest = None;
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
-            return End::Failed(Failure { cause: Cause::InBand, ..failure.clone() }.into());
+            return End::Failed(Failure { cause: FailureKind::InBand, ..failure.clone() }.into());
         }
         match error {
             _ if state.has_finished => End::Finished,
             Some(error) => End::Failed(error),
             None => {
-                let truncated = Failure { cause: Cause::Truncated, ..Failure::new(ErrorCode::ServerError) };
+                let truncated =
+                    Failure { cause: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) };
                 End::Failed(truncated.into())
             }
         }
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Judged<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ScannedBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -254,7 +261,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Judged<B> {
     }
 }
 
-impl<B> fmt::Debug for Judged<B> {
+impl<B> fmt::Debug for ScannedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Judged")
             .field("held_bytes", &self.held_bytes)

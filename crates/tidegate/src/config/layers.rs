@@ -10,9 +10,9 @@ use crate::backpressure::{Aimd, Gradient, Order, Vegas};
 use crate::classify::StreamClocks;
 use crate::rate_limit::OnLimit;
 use crate::retry::Jitter;
-use crate::stack::{Bounds, TimeoutHeader};
+use crate::stack::{CallLimits, TimeoutHeader};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, Currency, ErrorCode, FallbackLayer, RateLimitLayer,
+    BackpressureLayer, CircuitBreakerLayer, ErrorCode, FallbackLayer, LimitUnit, RateLimitLayer,
     ResilienceBuilder, RetryLayer,
 };
 
@@ -63,8 +63,8 @@ impl ResilienceConfig {
     /// # Errors
     ///
     /// A number is out of its range, or a name cannot be that of a header.
-    pub fn bounds(&self) -> Result<Bounds, ConfigError> {
-        let mut bounds = Bounds::new();
+    pub fn bounds(&self) -> Result<CallLimits, ConfigError> {
+        let mut bounds = CallLimits::new();
         if let Some(total) = self.timeout.total {
             bounds = bounds.total_timeout(total);
         }
@@ -107,7 +107,7 @@ impl RetryConfig {
         }
         Ok(layer
             .jitter(self.jitter)
-            .reserve(self.reserve)
+            .reserve_for_fallback(self.reserve)
             .idempotency_key(self.idempotency_key)
             .attempt_header(self.attempt_header)
             .max_retries(self.max_retries)
@@ -134,8 +134,8 @@ impl RateLimiterConfig {
             .max_wait(self.max_wait)
             .max_waiting(self.max_waiting)
             .default_output_tokens(self.default_output_tokens)
-            .learn(self.learn)
-            .adopt(self.adopt);
+            .follow_headers(self.learn)
+            .adopt_reported_quotas(self.adopt);
         for (key, quota, seconds) in [
             ("requests_per_second", self.requests_per_second, 1.0),
             ("requests_per_minute", self.requests_per_minute, 60.0),
@@ -151,11 +151,11 @@ impl RateLimiterConfig {
         const MINUTE: Duration = Duration::from_secs(60);
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         for (key, tokens, currency, period) in [
-            ("tokens_per_second", self.tokens_per_second, Currency::Tokens, SECOND),
-            ("tokens_per_minute", self.tokens_per_minute, Currency::Tokens, MINUTE),
-            ("tokens_per_day", self.tokens_per_day, Currency::Tokens, DAY),
-            ("input_tokens_per_minute", self.input_tokens_per_minute, Currency::InputTokens, MINUTE),
-            ("output_tokens_per_minute", self.output_tokens_per_minute, Currency::OutputTokens, MINUTE),
+            ("tokens_per_second", self.tokens_per_second, LimitUnit::Tokens, SECOND),
+            ("tokens_per_minute", self.tokens_per_minute, LimitUnit::Tokens, MINUTE),
+            ("tokens_per_day", self.tokens_per_day, LimitUnit::Tokens, DAY),
+            ("input_tokens_per_minute", self.input_tokens_per_minute, LimitUnit::InputTokens, MINUTE),
+            ("output_tokens_per_minute", self.output_tokens_per_minute, LimitUnit::OutputTokens, MINUTE),
         ] {
             if let Some(tokens) = tokens {
                 at_least_one(key, tokens)?;

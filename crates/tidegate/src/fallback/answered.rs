@@ -4,9 +4,9 @@ use super::fixed::PromptKind;
 
 /// Who answered in place of the first target; in the extensions of the response.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answered {
+pub struct FallbackInfo {
     target: Arc<str>,
-    strategy: Strategy,
+    strategy: FallbackKind,
     pub(super) similarity: Option<f64>,
     pub(super) prompt_kind: Option<PromptKind>,
 }
@@ -14,7 +14,7 @@ pub struct Answered {
 /// How a fallback came by its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Strategy {
+pub enum FallbackKind {
     /// Another model, perhaps of another provider, was asked.
     AlternativeModel,
     /// It was given before, to the same or to a like question.
@@ -27,14 +27,14 @@ pub enum Strategy {
     Emergency,
 }
 
-impl Answered {
-    pub(super) fn new(target: &Arc<str>, strategy: Strategy) -> Self {
+impl FallbackInfo {
+    pub(super) fn new(target: &Arc<str>, strategy: FallbackKind) -> Self {
         Self { target: Arc::clone(target), strategy, similarity: None, prompt_kind: None }
     }
 
     /// Whether a target answered what the caller asked.
     pub(super) fn is_from_target(&self) -> bool {
-        self.strategy == Strategy::AlternativeModel
+        self.strategy == FallbackKind::AlternativeModel
     }
 
     /// The name of the target that answered, or of the last resort (`@cached`, `@static`, `@emergency`).
@@ -45,7 +45,7 @@ impl Answered {
 
     /// How the answer was come by.
     #[must_use]
-    pub fn strategy(&self) -> Strategy {
+    pub fn strategy(&self) -> FallbackKind {
         self.strategy
     }
 
@@ -62,7 +62,7 @@ impl Answered {
     }
 }
 
-impl Strategy {
+impl FallbackKind {
     /// The name in headers and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use pin_project::pin_project;
-use tidegate_core::{Splice, Unfit};
+use tidegate_core::{NotContinuable, StreamSplicer};
 use tower_service::Service;
 
 use super::chain::Chain;
@@ -48,7 +48,7 @@ pub(super) enum Source<B> {
 /// ```
 pub(super) struct Continuing {
     chain: Chain,
-    splice: Box<dyn Splice>,
+    splice: Box<dyn StreamSplicer>,
     step: Step,
     /// Why the stream broke, while others are asked to go on with it.
     broken: Option<BoxError>,
@@ -84,7 +84,7 @@ impl<B> ResponseBody<B> {
 }
 
 impl Continuing {
-    pub(super) fn new(chain: Chain, splice: Box<dyn Splice>) -> Self {
+    pub(super) fn new(chain: Chain, splice: Box<dyn StreamSplicer>) -> Self {
         Self { chain, splice, step: Step::Passing, broken: None, last: None }
     }
 
@@ -93,7 +93,7 @@ impl Continuing {
         let error = match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => match self.splice.pass(&data) {
                 Ok(bytes) => return bytes,
-                Err(Unfit) => Failure::new(ErrorCode::ServerError).into(),
+                Err(NotContinuable) => Failure::new(ErrorCode::ServerError).into(),
             },
             // They are told at the end, and how it ends is not known yet.
             Some(Ok(Err(trailers))) => {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::after_hint::after_hint;
-use crate::{BoxError, Cause, Deadline, ErrorCode, Failure, Outcome, Rejection};
+use crate::{BoxError, Deadline, ErrorCode, Failure, FailureKind, Outcome, Rejection};
 
 /// When each target that was asked in vain may be asked again.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ impl Cooling {
 
 /// Whether a provider that answered has said that it is busy for now, and until when.
 fn rests(outcome: &Outcome) -> bool {
-    let failure = outcome.failure().filter(|failure| failure.cause == Cause::Answer);
+    let failure = outcome.failure().filter(|failure| failure.cause == FailureKind::Answer);
     failure.is_some_and(|failure| {
         let is_busy = matches!(failure.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
         is_busy && failure.hint.is_some_and(|hint| hint.wait.is_some() && !hint.forbids_retry())
@@ -92,7 +92,7 @@ fn rests(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Gate, Hint, HintSource};
+    use crate::{Gate, HintSource, RetryHint};
 
     fn refused(wait: Option<Duration>) -> BoxError {
         let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn told(code: ErrorCode, wait: Duration) -> Outcome {
-        Failure { hint: Some(Hint::after(wait, HintSource::Body)), ..Failure::new(code) }.into()
+        Failure { hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }.into()
     }
 
     /// P29: an instant error though the first is back in a second.

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidegate_core::{Compose, Continue, Models};
+use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 use tower_layer::Layer;
 
 use super::cache::AnswerCache;
@@ -25,9 +25,9 @@ pub struct FallbackLayer {
 pub(super) struct Settings {
     pub(super) policy: Policy,
     pub(super) body_cap: usize,
-    pub(super) continues: Option<Arc<dyn Continue>>,
-    pub(super) composer: Option<Arc<dyn Compose>>,
-    pub(super) models: Option<Arc<dyn Models>>,
+    pub(super) continues: Option<Arc<dyn StreamContinuator>>,
+    pub(super) composer: Option<Arc<dyn AnswerSynthesizer>>,
+    pub(super) models: Option<Arc<dyn ModelCatalog>>,
     pub(super) scope: Scope,
     pub(super) random: Arc<Mutex<fastrand::Rng>>,
 }
@@ -56,7 +56,7 @@ impl FallbackLayer {
 
     /// Asks `service` next, under the name of `target`: usually another [`Resilience`](crate::stack::Resilience).
     ///
-    /// Time for those who come later is kept by the retry of a target ([`RetryLayer::reserve`](crate::RetryLayer::reserve));
+    /// Time for those who come later is kept by the retry of a target ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback));
     /// one without may use up all there is.
     #[must_use]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
@@ -68,7 +68,7 @@ impl FallbackLayer {
     /// caller. Good answers are remembered in `cache` as they pass.
     ///
     /// Last resorts come after all targets, in the order in which they are named. They speak the caller's dialect, plain or
-    /// streamed, and are marked by [`Answered`](super::Answered); a cached answer tells its age in the header of that name.
+    /// streamed, and are marked by [`FallbackInfo`](super::FallbackInfo); a cached answer tells its age in the header of that name.
     #[must_use]
     pub fn then_cached(self, cache: AnswerCache) -> Self {
         self.then_resort(Kind::Cached(cache))
@@ -105,7 +105,7 @@ impl FallbackLayer {
     /// Who understands requests and composes the answers of last resorts. By default the `Composer` of the providers; a
     /// request that it does not understand ends as if there were no last resort.
     #[must_use]
-    pub fn composer(self, composer: impl Compose) -> Self {
+    pub fn composer(self, composer: impl AnswerSynthesizer) -> Self {
         self.set(|settings| settings.composer = Some(Arc::new(composer)))
     }
 
@@ -117,7 +117,7 @@ impl FallbackLayer {
     /// nobody, the answer or error of the last one who was asked goes through: the unfit could only refuse, and their
     /// refusal would say less about what is wrong.
     #[must_use]
-    pub fn models(self, models: impl Models) -> Self {
+    pub fn models(self, models: impl ModelCatalog) -> Self {
         self.set(|settings| settings.models = Some(Arc::new(models)))
     }
 
@@ -147,7 +147,7 @@ impl FallbackLayer {
     /// Never across a tool call; see `StreamContinuation` of the providers for what is continued, and how. Such a
     /// stream passes event by event: a part of an event waits for the rest of it.
     #[must_use]
-    pub fn continue_streams(self, continues: impl Continue) -> Self {
+    pub fn continue_streams(self, continues: impl StreamContinuator) -> Self {
         self.set(|settings| settings.continues = Some(Arc::new(continues)))
     }
 
@@ -202,21 +202,21 @@ impl fmt::Debug for Settings {
 }
 
 #[cfg(feature = "providers")]
-fn default_composer() -> Option<Arc<dyn Compose>> {
+fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
     Some(Arc::new(tidegate_providers::compose::Composer))
 }
 
 #[cfg(not(feature = "providers"))]
-fn default_composer() -> Option<Arc<dyn Compose>> {
+fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
     None
 }
 
 #[cfg(feature = "providers")]
-fn default_models() -> Option<Arc<dyn Models>> {
+fn default_models() -> Option<Arc<dyn ModelCatalog>> {
     Some(Arc::new(tidegate_providers::ModelTable::new()))
 }
 
 #[cfg(not(feature = "providers"))]
-fn default_models() -> Option<Arc<dyn Models>> {
+fn default_models() -> Option<Arc<dyn ModelCatalog>> {
     None
 }

@@ -7,7 +7,7 @@
 //! # Example
 //! ```
 //! use http::{Request, Response};
-//! use tidegate::{FallbackLayer, Payload, fallback::Answered};
+//! use tidegate::{FallbackLayer, Payload, fallback::FallbackInfo};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -20,7 +20,7 @@
 //! let chain = FallbackLayer::new().then("deepseek/deepseek-chat", up);
 //! let answer = ServiceBuilder::new().layer(chain).service(down).oneshot(Request::new(Payload::empty())).await?;
 //! assert_eq!(answer.status(), 200);
-//! assert_eq!(answer.extensions().get::<Answered>().unwrap().target(), "deepseek/deepseek-chat");
+//! assert_eq!(answer.extensions().get::<FallbackInfo>().unwrap().target(), "deepseek/deepseek-chat");
 //! # Ok(())
 //! # }
 //! ```
@@ -53,7 +53,7 @@
 //! provider is the better judge: it is asked. When a target says that the prompt is too long, those that are known to
 //! be no larger are passed over as well, whatever was estimated.
 //!
-//! Every answer but the first target's own carries [`Answered`], and the call's [`Trail`](crate::Trail) says who was asked and why
+//! Every answer but the first target's own carries [`FallbackInfo`], and the call's [`Trail`](crate::Trail) says who was asked and why
 //! they failed, and who was passed over and for what.
 //!
 //! # When it says no
@@ -104,7 +104,7 @@ mod service;
 mod simplified;
 mod target;
 
-pub use answered::{Answered, Strategy};
+pub use answered::{FallbackInfo, FallbackKind};
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
 pub use counts::TargetStatistics;

@@ -1,6 +1,6 @@
 //! Whether another target may do better, as plain code.
 
-use crate::{BoxError, Cause, ErrorCode, Gate, Outcome, Rejection};
+use crate::{BoxError, ErrorCode, FailureKind, Gate, Outcome, Rejection};
 
 /// Which failures are worth asking somebody else.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,10 +12,11 @@ pub(super) struct Policy {
 impl Policy {
     pub(super) fn falls_back(self, outcome: &Outcome) -> bool {
         let Outcome::Failure(failure) = outcome else { return false };
-        let too_long = failure.cause == Cause::ContextLength || failure.code == ErrorCode::RequestTooLarge;
+        let too_long =
+            failure.cause == FailureKind::ContextLength || failure.code == ErrorCode::RequestTooLarge;
         failure.code.is_fallbackable()
             || (self.on_context_length && too_long)
-            || (self.on_content_filter && failure.cause == Cause::ContentFilter)
+            || (self.on_content_filter && failure.cause == FailureKind::ContentFilter)
     }
 
     /// The same for an error. A refusal of ours is worth it: what this target has no time or room for, or cannot be told,
@@ -41,10 +42,10 @@ mod tests {
         }
         let lenient = Policy { on_context_length: true, on_content_filter: true };
         let cause = |cause| Outcome::from(Failure { cause, ..Failure::new(ErrorCode::InvalidRequest) });
-        for outcome in [cause(Cause::ContextLength), cause(Cause::ContentFilter)] {
+        for outcome in [cause(FailureKind::ContextLength), cause(FailureKind::ContentFilter)] {
             assert!(!strict.falls_back(&outcome) && lenient.falls_back(&outcome));
         }
-        assert!(!lenient.falls_back(&cause(Cause::Answer)));
+        assert!(!lenient.falls_back(&cause(FailureKind::Answer)));
         assert!(!lenient.falls_back(&Outcome::Success) && !lenient.falls_back(&Outcome::Neutral));
     }
 

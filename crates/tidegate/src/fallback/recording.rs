@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use tidegate_core::Transcribe;
+use tidegate_core::AnswerRecorder;
 
 use super::cache::AnswerCache;
 use super::resort::Asked;
@@ -9,7 +9,7 @@ use crate::clock;
 pub(super) struct Recording {
     cache: AnswerCache,
     asked: Asked,
-    transcript: Box<dyn Transcribe>,
+    transcript: Box<dyn AnswerRecorder>,
 }
 
 /// The answer to a longer request is not remembered: 512 KiB. It would have to be read for its question, which takes a
@@ -19,7 +19,7 @@ const MAX_ASKED: usize = 512 * 1024;
 
 impl Recording {
     /// `None` for an answer that is not going to be remembered.
-    pub(super) fn new(cache: AnswerCache, asked: Asked, transcript: Box<dyn Transcribe>) -> Option<Self> {
+    pub(super) fn new(cache: AnswerCache, asked: Asked, transcript: Box<dyn AnswerRecorder>) -> Option<Self> {
         (asked.body.len() <= MAX_ASKED).then_some(Self { cache, asked, transcript })
     }
 

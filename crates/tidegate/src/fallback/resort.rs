@@ -4,9 +4,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::AGE;
 use http::{Request, Response, Uri};
-use tidegate_core::{Compose, Question};
+use tidegate_core::{AnswerSynthesizer, ChatQuestion};
 
-use super::answered::{Answered, Strategy};
+use super::answered::{FallbackInfo, FallbackKind};
 use super::cache::{AnswerCache, Key};
 use super::counts::Counts;
 use super::fixed::{PromptKind, StaticAnswers};
@@ -44,7 +44,7 @@ impl Resort {
 
 /// What a caller asked, kept as it came: most of it is never read.
 pub(super) struct Asked {
-    composer: Arc<dyn Compose>,
+    composer: Arc<dyn AnswerSynthesizer>,
     uri: Uri,
     pub(super) body: Bytes,
     /// On whose behalf.
@@ -53,8 +53,8 @@ pub(super) struct Asked {
 
 /// A request whose answer can be composed.
 pub(super) struct Composable {
-    composer: Arc<dyn Compose>,
-    question: Question,
+    composer: Arc<dyn AnswerSynthesizer>,
+    question: ChatQuestion,
     /// On whose behalf it is asked, and in which context.
     scope: (u64, u64),
 }
@@ -99,12 +99,12 @@ impl Composable {
     /// What a last resort has to say, if it has.
     pub(super) fn answer(&self, resort: &Resort) -> Option<Response<Bytes>> {
         let strategy = match &resort.kind {
-            Kind::Cached(_) => Strategy::CachedResponse,
-            Kind::Static(_) => Strategy::StaticResponse,
-            Kind::Emergency(_) => Strategy::Emergency,
+            Kind::Cached(_) => FallbackKind::CachedResponse,
+            Kind::Static(_) => FallbackKind::StaticResponse,
+            Kind::Emergency(_) => FallbackKind::Emergency,
             Kind::Simplified => return None,
         };
-        let mut answered = Answered::new(&resort.name, strategy);
+        let mut answered = FallbackInfo::new(&resort.name, strategy);
         let write = |text: &str| self.composer.answer(&self.question, text, SystemTime::now());
         let mut response = match &resort.kind {
             Kind::Cached(cache) => {

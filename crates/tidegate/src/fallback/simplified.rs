@@ -1,9 +1,9 @@
 //! A shorter prompt, for a model that could not take the long one in time.
 
-use tidegate_core::Bounds;
+use tidegate_core::CompletionLimits;
 
 /// What an answer to a simplified prompt may cost.
-pub(super) const BOUNDS: Bounds = Bounds { max_tokens: 50, temperature: 0.3 };
+pub(super) const BOUNDS: CompletionLimits = CompletionLimits { max_tokens: 50, temperature: 0.3 };
 
 const LONGEST_LINE: usize = 100;
 const LINES: usize = 3;

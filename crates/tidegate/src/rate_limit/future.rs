@@ -9,8 +9,8 @@ use tower_service::Service;
 use super::line::Queued;
 use super::reservation::Reservation;
 use super::{Handle, ResponseBody};
+use crate::guarded_body::poll_watched;
 use crate::refusal::refuse;
-use crate::watched::poll_watched;
 use crate::{BoxError, HttpService, Outcome, Rejection};
 
 /// Waits for its turn, then for the answer, and tells the gate what the answer says of the limit.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
-use super::limits::{Lack, Spent};
+use super::limits::{Shortfall, Spent};
 use super::line::Line;
 use super::quota::Cost;
 use super::ramp::Ramp;
@@ -15,8 +15,8 @@ use crate::key::RequestHead;
 use crate::keyed::Kept;
 use crate::shared::Shared;
 use crate::{
-    Announced, Classify, Currency, Deadline, ErrorCode, Estimated, Outcome, Payload, Priority, Rejection,
-    Scope, clock,
+    Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
+    ReportedLimits, clock,
 };
 
 /// The limit that a layer, its services and their clones share.
@@ -30,7 +30,7 @@ impl Handle {
     /// How many requests could be sent at once now; `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
-        let left = self.0.lock().limits.remaining(|currency| currency == Currency::Requests, clock::now());
+        let left = self.0.lock().limits.remaining(|currency| currency == LimitUnit::Requests, clock::now());
         left.map(|left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
@@ -39,7 +39,7 @@ impl Handle {
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
         let line = self.0.lock();
-        line.limits.remaining(Currency::is_tokens, clock::now()).filter(|_| line.limits.count_tokens())
+        line.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| line.limits.count_tokens())
     }
 
     /// How much longer the provider wants to be left alone, if it said so.
@@ -109,7 +109,7 @@ impl Handle {
     /// Listens to what came back: a 429 closes the gate, and so does an ailing provider that says for how long.
     pub(super) fn learn(&self, outcome: &Outcome) {
         let Outcome::Failure(failure) = outcome else { return };
-        let told = failure.hint.filter(|hint| hint.scope == Scope::Momentary).and_then(|hint| hint.wait);
+        let told = failure.hint.filter(|hint| hint.scope == LimitScope::Momentary).and_then(|hint| hint.wait);
         let wait = match failure.code {
             ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().pause)),
             code if code.counts_against_health() => told,
@@ -130,7 +130,7 @@ impl Handle {
         }
         let announced = match settings.classifier.as_ref().or_else(|| self.0.classifier.get()) {
             Some(classifier) => classifier.0.announced(headers),
-            None => Announced::from_headers(headers),
+            None => ReportedLimits::from_headers(headers),
         };
         if announced.is_empty() && !has_heard {
             return;
@@ -181,7 +181,7 @@ impl Handle {
     }
 
     /// Who reads what answers say of the limits, unless the layer was told otherwise; the first one holds.
-    pub(super) fn heard_by(&self, classifier: &Arc<dyn Classify>) {
+    pub(super) fn heard_by(&self, classifier: &Arc<dyn Classifier>) {
         let _ = self.0.classifier.set(Reader(Arc::clone(classifier)));
     }
 
@@ -211,7 +211,7 @@ impl Kept for Handle {
     }
 }
 
-impl Lack {
+impl Shortfall {
     /// The rejection with all that is known of the lack.
     pub(super) fn explain(&self, rejection: Rejection) -> Rejection {
         let rejection = rejection.with_retry_after(self.wait);

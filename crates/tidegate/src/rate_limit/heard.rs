@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::limits::{Counter, Limits, Spent};
 use super::quota::{MINUTE, Quota};
-use crate::{Allowance, Announced, Currency};
+use crate::{LimitStatus, LimitUnit, ReportedLimits};
 
 /// The limits as the provider tells them, each counted on from its last word.
 ///
@@ -65,7 +65,7 @@ impl Heard {
     }
 
     /// The quota of `currency` that was heard of, of this limit if one is told.
-    fn known(&self, currency: Currency, limit: Option<u64>) -> Option<Quota> {
+    fn known(&self, currency: LimitUnit, limit: Option<u64>) -> Option<Quota> {
         let is_it = |quota: &Quota| {
             quota.currency == currency && limit.is_none_or(|limit| limit == quota.amount.get())
         };
@@ -73,7 +73,7 @@ impl Heard {
     }
 
     /// Whether an inferred period is inferred for the second time in a row, by another answer.
-    fn is_confirmed(&mut self, currency: Currency, limit: u64, period: Duration) -> bool {
+    fn is_confirmed(&mut self, currency: LimitUnit, limit: u64, period: Duration) -> bool {
         let suspected = &mut self.suspected[currency as usize];
         suspected.replace((limit, period)) == Some((limit, period))
     }
@@ -118,7 +118,7 @@ impl Heard {
     }
 
     /// An answer speaks of `limit`, of whatever period: what is known of it is still so.
-    fn confirm(&mut self, currency: Currency, limit: Option<u64>) {
+    fn confirm(&mut self, currency: LimitUnit, limit: Option<u64>) {
         for told in &mut self.told {
             let known = told.counter.quota;
             told.is_told |= known.currency == currency && limit == Some(known.amount.get());
@@ -141,7 +141,7 @@ impl Limits {
     /// with it.
     pub(super) fn hear(
         &mut self,
-        announced: &Announced,
+        announced: &ReportedLimits,
         from: &Spent,
         adopt: bool,
         now: Instant,
@@ -175,7 +175,7 @@ impl Limits {
     }
 
     /// The quota that an allowance speaks of.
-    fn quota_of(&mut self, currency: Currency, allowance: &Allowance, adopt: bool) -> Option<Quota> {
+    fn quota_of(&mut self, currency: LimitUnit, allowance: &LimitStatus, adopt: bool) -> Option<Quota> {
         let whole = allowance.limit.zip(allowance.period_of_refill());
         match whole {
             Some((limit, period)) => {
@@ -196,7 +196,7 @@ impl Limits {
 
     /// Takes the provider's word for what is left. It knew nothing of the calls that went out after the one it
     /// answered.
-    fn follow(&mut self, quota: Quota, allowance: &Allowance, from: &Spent, now: Instant) {
+    fn follow(&mut self, quota: Quota, allowance: &LimitStatus, from: &Spent, now: Instant) {
         let since = self.spent().of(quota.currency).saturating_sub(from.so_far.of(quota.currency));
         if let Some(counter) = self.heard.counter(quota, now)
             && let Some(left) = allowance.remaining

@@ -9,7 +9,7 @@ use super::settings::{Estimator, OnLimit, PerKey, Reader, Settings};
 use super::{Handle, RateLimit};
 use crate::keyed::{DEFAULT_MAX_KEYS, Keyed};
 use crate::shared::Shared;
-use crate::{Classify, Currency, Estimate, KeyBy, RequestHead};
+use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// Keeps to the provider's pace; see the [module page](crate::rate_limit).
 ///
@@ -82,43 +82,43 @@ impl RateLimitLayer {
     /// One more quota: a call passes when every quota has room. Zero requests are taken as one.
     #[must_use]
     pub fn quota(self, requests: u32, period: Duration) -> Self {
-        self.quota_of(Currency::Requests, requests.into(), period)
+        self.quota_of(LimitUnit::Requests, requests.into(), period)
     }
 
     /// At most so many tokens a second, prompts and answers together. Zero is taken as one.
     #[must_use]
     pub fn tokens_per_second(self, tokens: u64) -> Self {
-        self.quota_of(Currency::Tokens, tokens, SECOND)
+        self.quota_of(LimitUnit::Tokens, tokens, SECOND)
     }
 
     /// At most so many tokens a minute, prompts and answers together. Zero is taken as one.
     #[must_use]
     pub fn tokens_per_minute(self, tokens: u64) -> Self {
-        self.quota_of(Currency::Tokens, tokens, MINUTE)
+        self.quota_of(LimitUnit::Tokens, tokens, MINUTE)
     }
 
     /// At most so many tokens a day, prompts and answers together. Zero is taken as one.
     #[must_use]
     pub fn tokens_per_day(self, tokens: u64) -> Self {
-        self.quota_of(Currency::Tokens, tokens, DAY)
+        self.quota_of(LimitUnit::Tokens, tokens, DAY)
     }
 
     /// At most so many tokens of prompts a minute. Zero is taken as one.
     #[must_use]
     pub fn input_tokens_per_minute(self, tokens: u64) -> Self {
-        self.quota_of(Currency::InputTokens, tokens, MINUTE)
+        self.quota_of(LimitUnit::InputTokens, tokens, MINUTE)
     }
 
     /// At most so many tokens of answers a minute. Zero is taken as one.
     #[must_use]
     pub fn output_tokens_per_minute(self, tokens: u64) -> Self {
-        self.quota_of(Currency::OutputTokens, tokens, MINUTE)
+        self.quota_of(LimitUnit::OutputTokens, tokens, MINUTE)
     }
 
     /// One more quota in any currency: a call passes when every quota has room, and what costs more than a whole
     /// quota passes when that is full. Zero is taken as one.
     #[must_use]
-    pub fn quota_of(self, currency: Currency, amount: u64, period: Duration) -> Self {
+    pub fn quota_of(self, currency: LimitUnit, amount: u64, period: Duration) -> Self {
         self.set(|settings| {
             settings.quotas.push(Quota::new(currency, amount, period));
             settings.quotas.sort_by_key(|quota| quota.period);
@@ -160,27 +160,27 @@ impl RateLimitLayer {
     /// Whether the headers of answers are read for how the limits stand; by default they are. A 429 closes the gate
     /// in any case.
     #[must_use]
-    pub fn learn(self, learn: bool) -> Self {
+    pub fn follow_headers(self, learn: bool) -> Self {
         self.set(|settings| settings.learn = learn)
     }
 
     /// Whether a quota that the provider announces holds though nobody configured it; by default it does. Otherwise
     /// what is announced only moves the quotas there are.
     #[must_use]
-    pub fn adopt(self, adopt: bool) -> Self {
+    pub fn adopt_reported_quotas(self, adopt: bool) -> Self {
         self.set(|settings| settings.adopt = adopt)
     }
 
     /// Who reads the headers of answers. By default the classifier of the stack, and for a layer that is used alone
-    /// whatever [any provider](crate::Announced::from_headers) may send.
+    /// whatever [any provider](crate::ReportedLimits::from_headers) may send.
     #[must_use]
-    pub fn classifier(self, classifier: impl Classify) -> Self {
+    pub fn classifier(self, classifier: impl Classifier) -> Self {
         self.set(|settings| settings.classifier = Some(Reader(Arc::new(classifier))))
     }
 
     /// How long a 429 that names no time closes the gate.
     #[must_use]
-    pub fn pause(self, pause: Duration) -> Self {
+    pub fn default_retry_after(self, pause: Duration) -> Self {
         self.set(|settings| settings.pause = pause)
     }
 }
@@ -288,7 +288,7 @@ impl RateLimitLayer {
 
     /// Has the headers of answers read by `classifier`, if nobody else was named.
     #[cfg(feature = "stack")]
-    pub(crate) fn heard_by(self, classifier: &Arc<dyn Classify>) -> Self {
+    pub(crate) fn heard_by(self, classifier: &Arc<dyn Classifier>) -> Self {
         self.handle.heard_by(classifier);
         self
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::heard::Heard;
 use super::quota::{Cost, MINUTE, Quota};
 use super::ramp::Ramp;
-use crate::Currency;
+use crate::LimitUnit;
 use crate::bucket::Bucket;
 
 /// All quotas of one gate, and the moment until which the provider closed it.
@@ -41,7 +41,7 @@ pub(super) struct Spent {
 
 /// There is no room yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lack {
+pub(super) struct Shortfall {
     pub(super) wait: Duration,
     /// The quota that lacks it longest; none if the provider closed the gate.
     pub(super) quota: Option<&'static str>,
@@ -56,7 +56,7 @@ impl Counter {
         Self { quota, bucket: Bucket::new(quota.rate(burst), now) }
     }
 
-    fn currency(&self) -> Currency {
+    fn currency(&self) -> LimitUnit {
         self.quota.currency
     }
 }
@@ -64,7 +64,7 @@ impl Counter {
 impl Limits {
     /// `quotas` come finest first; `burst` is for the finest of requests.
     pub(super) fn new(quotas: &[Quota], burst: Option<NonZeroU64>, now: Instant) -> Self {
-        let finest = quotas.iter().position(|quota| quota.currency == Currency::Requests);
+        let finest = quotas.iter().position(|quota| quota.currency == LimitUnit::Requests);
         let burst_of = |at| burst.filter(|_| Some(at) == finest);
         let counter = |(at, quota): (usize, &Quota)| Counter::new(*quota, burst_of(at), now);
         Self {
@@ -79,7 +79,7 @@ impl Limits {
 
     /// Spends `cost` of every quota, or of none and says how long until all have room. `behind` calls wait for the
     /// next turn.
-    pub(super) fn spend(&mut self, cost: &Cost, behind: usize, now: Instant) -> Result<Spent, Lack> {
+    pub(super) fn spend(&mut self, cost: &Cost, behind: usize, now: Instant) -> Result<Spent, Shortfall> {
         let lack = self.lack(&Cost::default(), cost, now);
         if !lack.wait.is_zero() {
             return Err(lack);
@@ -95,15 +95,15 @@ impl Limits {
 
     /// How long until there is room for a call of `cost` with others before it that take `ahead`; and for lack of
     /// what, if the wait is not zero.
-    pub(super) fn lack(&self, ahead: &Cost, cost: &Cost, now: Instant) -> Lack {
+    pub(super) fn lack(&self, ahead: &Cost, cost: &Cost, now: Instant) -> Shortfall {
         let closed = self.closed_for(now).unwrap_or_default();
         let opens = self.ramp.map_or(closed, |ramp| closed.max(ramp.wait(now)));
-        let mut lack = Lack { wait: opens, quota: None };
+        let mut lack = Shortfall { wait: opens, quota: None };
         for counter in self.own.iter().chain(self.heard.counters()) {
             let currency = counter.currency();
             let wait = counter.bucket.wait(ahead.of(currency), cost.of(currency), now);
             if wait > lack.wait {
-                lack = Lack { wait, quota: Some(counter.quota.name()) };
+                lack = Shortfall { wait, quota: Some(counter.quota.name()) };
             }
         }
         lack
@@ -154,7 +154,7 @@ impl Limits {
     }
 
     /// How much could be spent now by `is_meant`; `None` if no quota says.
-    pub(super) fn remaining(&self, is_meant: impl Fn(Currency) -> bool, now: Instant) -> Option<u64> {
+    pub(super) fn remaining(&self, is_meant: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
         let counters = self.own.iter().chain(self.heard.counters());
         let least = counters
             .filter(|counter| is_meant(counter.currency()))
@@ -181,12 +181,12 @@ impl Limits {
     }
 
     /// The configured quota of `currency` with the shortest period.
-    pub(super) fn finest(&self, currency: Currency) -> Option<Quota> {
+    pub(super) fn finest(&self, currency: LimitUnit) -> Option<Quota> {
         self.own.iter().map(|own| own.quota).find(|quota| quota.currency == currency)
     }
 
     /// Whether a quota of this currency and period was configured.
-    pub(super) fn is_own(&self, currency: Currency, period: Duration) -> bool {
+    pub(super) fn is_own(&self, currency: LimitUnit, period: Duration) -> bool {
         self.own.iter().any(|own| own.quota.currency == currency && own.quota.period == period)
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::Handle;
 use super::ahead::Ahead;
-use super::limits::{Lack, Limits, Spent};
+use super::limits::{Limits, Shortfall, Spent};
 use super::quota::Cost;
 use super::settings::{OnLimit, Reader, Settings};
 use super::turn::Turn;
@@ -108,7 +108,7 @@ impl Settings {
     pub(super) fn doomed(
         &self,
         waiting: usize,
-        lack: &Lack,
+        lack: &Shortfall,
         deadline: Option<Deadline>,
         now: Instant,
     ) -> Option<Rejection> {
@@ -177,12 +177,12 @@ impl Place {
 
     /// What it would lack if it came only now, behind all who are in the queue without it; and if there is room by now,
     /// what it waited for.
-    fn lack(&self, quota: Option<&'static str>) -> Lack {
+    fn lack(&self, quota: Option<&'static str>) -> Shortfall {
         let state = self.handle.0.lock();
         let mut ahead = state.ahead;
         ahead.leave(self.priority, &self.cost);
         match state.limits.lack(&ahead.of(self.priority), &self.cost, clock::now()) {
-            lack if lack.wait.is_zero() => Lack { quota, ..lack },
+            lack if lack.wait.is_zero() => Shortfall { quota, ..lack },
             lack => lack,
         }
     }

@@ -52,7 +52,7 @@
 //! the same tokens. What costs more than a whole quota passes when that is full.
 //!
 //! What was taken is told by the wire ([`ClassifyLayer`](crate::ClassifyLayer) below) through the
-//! [`Meter`](crate::Meter) that the request carries:
+//! [`UsageMeter`](crate::UsageMeter) that the request carries:
 //!
 //! | the attempt | costs |
 //! |---|---|
@@ -77,7 +77,7 @@
 //! after the other, the first a little late by chance: others were told the same moment. A quota of requests of up
 //! to a minute refills from there, since the burst was the provider's to give.
 //!
-//! Every answer, good or bad, may say how the limits stand ([`Announced`](crate::Announced), in the words of the
+//! Every answer, good or bad, may say how the limits stand ([`ReportedLimits`](crate::ReportedLimits), in the words of the
 //! provider where a classifier knows them). That is counted beside the configured quotas, and a call needs room in
 //! both: a lower count lowers what may be sent, and a higher one never raises it above what was configured. What
 //! was sent since the call that was answered is taken off. Of a limit in tokens a twentieth is held back, since the
@@ -133,7 +133,7 @@ pub use service::RateLimit;
 pub use settings::OnLimit;
 
 /// The body of an answer, which settles what was reserved for it when it ends.
-pub type ResponseBody<B> = crate::Watched<B, Box<Reservation>>;
+pub type ResponseBody<B> = crate::GuardedBody<B, Box<Reservation>>;
 
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,13 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::Currency;
+use crate::LimitUnit;
 use crate::bucket::Rate;
 
 /// So much of a currency in every period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quota {
-    pub(super) currency: Currency,
+    pub(super) currency: LimitUnit,
     pub(super) amount: NonZeroU64,
     pub(super) period: Duration,
 }
@@ -28,7 +28,7 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Quota {
     /// Zero is taken as one.
-    pub(super) fn new(currency: Currency, amount: u64, period: Duration) -> Self {
+    pub(super) fn new(currency: LimitUnit, amount: u64, period: Duration) -> Self {
         Self { currency, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
     }
 
@@ -39,19 +39,19 @@ impl Quota {
     /// As in `tokens per minute`.
     pub(super) fn name(&self) -> &'static str {
         let names = match self.currency {
-            Currency::Requests => {
+            LimitUnit::Requests => {
                 ["requests per second", "requests per minute", "requests per day", "requests per period"]
             }
-            Currency::Tokens => {
+            LimitUnit::Tokens => {
                 ["tokens per second", "tokens per minute", "tokens per day", "tokens per period"]
             }
-            Currency::InputTokens => [
+            LimitUnit::InputTokens => [
                 "input tokens per second",
                 "input tokens per minute",
                 "input tokens per day",
                 "input tokens per period",
             ],
-            Currency::OutputTokens => [
+            LimitUnit::OutputTokens => [
                 "output tokens per second",
                 "output tokens per minute",
                 "output tokens per day",
@@ -67,12 +67,12 @@ impl Cost {
     pub(super) const CALL: Self = Self { calls: 1, input: 0, output: 0 };
 
     /// What it comes to in `currency`.
-    pub(super) fn of(&self, currency: Currency) -> u64 {
+    pub(super) fn of(&self, currency: LimitUnit) -> u64 {
         match currency {
-            Currency::Requests => self.calls,
-            Currency::Tokens => self.input.saturating_add(self.output),
-            Currency::InputTokens => self.input,
-            Currency::OutputTokens => self.output,
+            LimitUnit::Requests => self.calls,
+            LimitUnit::Tokens => self.input.saturating_add(self.output),
+            LimitUnit::InputTokens => self.input,
+            LimitUnit::OutputTokens => self.output,
         }
     }
 

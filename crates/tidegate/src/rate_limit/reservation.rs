@@ -5,8 +5,8 @@ use http::{HeaderMap, Request};
 use super::Handle;
 use super::limits::Spent;
 use super::quota::Cost;
-use crate::watched::Watch;
-use crate::{BoxError, Meter, Metered, Outcome, Rejection};
+use crate::guarded_body::BodyGuard;
+use crate::{BoxError, Outcome, Rejection, UsageMeter, UsageTotals};
 
 /// What an attempt took from the limits before it was sent. Settles itself when its answer has ended, or is dropped.
 ///
@@ -22,7 +22,7 @@ pub struct Reservation {
     /// Nothing, once it is settled.
     spent: Option<Spent>,
     /// Where the wire writes what is used; none if no quota is in tokens.
-    meter: Option<Meter>,
+    meter: Option<UsageMeter>,
     /// The answer has begun.
     is_answered: bool,
 }
@@ -32,7 +32,7 @@ impl Reservation {
     pub(super) fn new<B>(handle: Handle, spent: Option<Spent>, request: &mut Request<B>) -> Self {
         let meter = match &spent {
             Some(spent) if handle.counts_tokens() => {
-                Some(Meter::within(spent.cost.input, request.extensions_mut()))
+                Some(UsageMeter::within(spent.cost.input, request.extensions_mut()))
             }
             _ => None,
         };
@@ -70,7 +70,7 @@ impl Reservation {
         let hears_wire = &self.handle.0.hears_wire;
         match meter.read() {
             // Nobody below tells what is sent: the reservation stands. Else it was dropped on its way to the wire.
-            Metered { attempts: 0, .. } => {
+            UsageTotals { attempts: 0, .. } => {
                 if !self.is_answered && hears_wire.load(Ordering::Relaxed) {
                     self.handle.refund(&spent);
                 }
@@ -86,7 +86,7 @@ impl Reservation {
 }
 
 /// What was used in the end. For an answer of which nothing is known its reservation stands.
-fn used(metered: &Metered, reserved: &Cost) -> Cost {
+fn used(metered: &UsageTotals, reserved: &Cost) -> Cost {
     let unknown = reserved.output.saturating_mul(metered.unknown.into());
     let output = metered.output.saturating_add(unknown);
     Cost { calls: metered.attempts.into(), input: metered.input.min(MOST), output: output.min(MOST) }
@@ -97,9 +97,9 @@ fn used(metered: &Metered, reserved: &Cost) -> Cost {
 const MOST: u64 = 10_000_000;
 
 /// Boxed, so that the body of an answer that nobody counts is not much larger for it.
-impl Watch for Box<Reservation> {
+impl BodyGuard for Box<Reservation> {
     /// However it ended, the meter shows what it took; [`Drop`] does the rest.
-    fn ended(self, _: Result<(), &BoxError>) {}
+    fn on_end(self, _: Result<(), &BoxError>) {}
 }
 
 impl Drop for Reservation {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::RateLimitLayer;
 use super::limits::Limits;
 use super::quota::{Quota, SECOND};
-use crate::{Classify, Estimate, RequestHead};
+use crate::{Classifier, Estimate, RequestHead};
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -44,7 +44,7 @@ pub(super) struct Estimator(pub(super) Arc<dyn Estimate>);
 
 /// Reads what an answer says of the limits.
 #[derive(Clone)]
-pub(super) struct Reader(pub(super) Arc<dyn Classify>);
+pub(super) struct Reader(pub(super) Arc<dyn Classifier>);
 
 /// The settings of one key.
 #[derive(Clone)]

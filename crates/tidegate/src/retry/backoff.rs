@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Conditions;
+use super::LoadSignals;
 use super::jitter::Jitter;
 
 /// How the wait grows from one attempt to the next.
@@ -30,7 +30,7 @@ pub enum Strategy {
     /// Anything between the initial delay and three times the wait before ("Exponential Backoff And Jitter", Marc
     /// Brooker, AWS Architecture Blog, 2015). It is its own jitter: the setting of that name does not apply.
     DecorrelatedJitter,
-    /// Exponential, from an initial delay that grows with what is measured; see [`Conditions`].
+    /// Exponential, from an initial delay that grows with what is measured; see [`LoadSignals`].
     Adaptive,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Past {
     pub(super) number: u32,
     /// The wait before it; zero for the first.
     pub(super) previous: Duration,
-    pub(super) conditions: Conditions,
+    pub(super) conditions: LoadSignals,
 }
 
 impl Backoff {
@@ -121,7 +121,7 @@ pub(super) mod tests {
     }
 
     pub(crate) fn after(number: u32) -> Past {
-        Past { number, previous: Duration::ZERO, conditions: Conditions::default() }
+        Past { number, previous: Duration::ZERO, conditions: LoadSignals::default() }
     }
 
     /// Item 53: the waits of the strategies, attempts counted from 1.
@@ -156,7 +156,7 @@ pub(super) mod tests {
     fn item_54_adaptive_waits_scale_with_what_is_measured_and_with_nothing_else() {
         let wait = |load, error_rate, seconds: Option<f64>| {
             let response_time = seconds.map(Duration::from_secs_f64);
-            let conditions = Conditions { load, error_rate, response_time };
+            let conditions = LoadSignals { load, error_rate, response_time };
             backoff(Strategy::Adaptive).wait(Past { conditions, ..after(2) }, 0.5).as_millis()
         };
         assert_eq!(wait(None, None, None), 2_000);
@@ -181,7 +181,7 @@ pub(super) mod tests {
             multiplier in prop::num::f64::ANY,
             random in 0.0..1.0f64,
         ) {
-            let conditions = Conditions { load: Some(1.0), error_rate: Some(1.0), response_time: Some(max) };
+            let conditions = LoadSignals { load: Some(1.0), error_rate: Some(1.0), response_time: Some(max) };
             let wait = Backoff { strategy, jitter, initial, max, multiplier }
                 .wait(Past { number, previous, conditions }, random);
             prop_assert!(wait <= max);

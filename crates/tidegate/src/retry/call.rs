@@ -9,7 +9,7 @@ use super::backoff::Past;
 use super::common::Common;
 use super::judge::{Attempt, Policy, Verdict};
 use super::overriding::Overridden;
-use super::{Conditions, RetryOverride, Strategy, headers};
+use super::{LoadSignals, RetryOverride, Strategy, headers};
 use crate::alarm::Alarm;
 use crate::turn::Turn;
 use crate::{AttemptBudget, BoxError, Deadline, Outcome, Payload, Rejection, Trail, clock};
@@ -75,9 +75,9 @@ impl<S> Call<S> {
     }
 
     /// What the wait is to adapt to, if it does.
-    fn conditions(&self) -> Conditions {
+    fn conditions(&self) -> LoadSignals {
         if self.policy().backoff.strategy != Strategy::Adaptive {
-            return Conditions::default();
+            return LoadSignals::default();
         }
         let own = self.overridden.as_ref().and_then(|own| own.conditions);
         own.unwrap_or_else(|| self.common.handle.conditions(&self.common.ahead))

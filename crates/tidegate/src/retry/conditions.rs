@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Of interest to [`Strategy::Adaptive`](super::Strategy) alone. The layer measures the error rate and the response
 /// time of its own attempts; the load is told by whoever knows it ([`RetryLayer::load`](super::RetryLayer::load)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Conditions {
+pub struct LoadSignals {
     /// How much of what we may use is in use, 1 being all. Above 0.8 the waits double.
     pub load: Option<f64>,
     /// The part of the recent attempts that failed, 0 to 1. Above 0.3 the waits grow by half.
@@ -17,7 +17,7 @@ pub struct Conditions {
     pub response_time: Option<Duration>,
 }
 
-impl Conditions {
+impl LoadSignals {
     /// By how much the initial delay grows.
     pub(super) fn scale(&self) -> f64 {
         let mut scale = 1.0;
@@ -69,15 +69,15 @@ impl Recent {
     }
 
     /// What the recent attempts tell at `now`, if there are enough of them.
-    pub(super) fn conditions(&mut self, now: Instant) -> Conditions {
+    pub(super) fn conditions(&mut self, now: Instant) -> LoadSignals {
         self.turn(now);
         let attempts = self.this.attempts.saturating_add(self.before.attempts);
         if attempts < LEAST {
-            return Conditions::default();
+            return LoadSignals::default();
         }
         let failures = self.this.failures.saturating_add(self.before.failures);
         let time = self.this.time.saturating_add(self.before.time);
-        Conditions {
+        LoadSignals {
             load: None,
             error_rate: Some(f64::from(failures) / f64::from(attempts)),
             response_time: Some(time / attempts),
@@ -106,11 +106,11 @@ mod tests {
         for _ in 0..9 {
             recent.record(true, 8 * SECOND, start);
         }
-        assert_eq!(recent.conditions(start), Conditions::default());
+        assert_eq!(recent.conditions(start), LoadSignals::default());
         recent.record(false, 28 * SECOND, start);
-        let expected = Conditions { load: None, error_rate: Some(0.9), response_time: Some(10 * SECOND) };
+        let expected = LoadSignals { load: None, error_rate: Some(0.9), response_time: Some(10 * SECOND) };
         assert_eq!(recent.conditions(start + 29 * SECOND), expected);
         assert_eq!(recent.conditions(start + 31 * SECOND), expected, "the span before still counts");
-        assert_eq!(recent.conditions(start + 62 * SECOND), Conditions::default());
+        assert_eq!(recent.conditions(start + 62 * SECOND), LoadSignals::default());
     }
 }

@@ -5,7 +5,7 @@ use super::budget::Budget;
 use super::conditions::Recent;
 use super::layer::Settings;
 use super::statistics::Counters;
-use super::{Ahead, Conditions, Statistics, Strategy};
+use super::{Ahead, LoadSignals, Statistics, Strategy};
 use crate::shared::Shared;
 use crate::{Outcome, clock};
 
@@ -71,14 +71,14 @@ impl Handle {
     }
 
     /// What is measured, and what the user's own gauge or else the gates ahead tell.
-    pub(super) fn conditions(&self, ahead: &Ahead) -> Conditions {
+    pub(super) fn conditions(&self, ahead: &Ahead) -> LoadSignals {
         let load = match &self.0.settings().load {
             Some(load) => load.read(),
             None => ahead.load(),
         };
-        let Some(recent) = &self.0.recent else { return Conditions { load, ..Conditions::default() } };
+        let Some(recent) = &self.0.recent else { return LoadSignals { load, ..LoadSignals::default() } };
         let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).conditions(clock::now());
-        Conditions { load, ..recent }
+        LoadSignals { load, ..recent }
     }
 
     /// Uniform in 0..1.

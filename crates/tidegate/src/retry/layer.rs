@@ -165,7 +165,7 @@ impl RetryLayer {
     /// A stream that has had its first token runs on into it, as nobody else will be asked; and the last target of a
     /// chain has it to itself.
     #[must_use]
-    pub fn reserve(self, reserve: Duration) -> Self {
+    pub fn reserve_for_fallback(self, reserve: Duration) -> Self {
         self.set(|settings| settings.reserve = reserve)
     }
 

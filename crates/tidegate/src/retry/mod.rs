@@ -59,7 +59,7 @@
 //! Once a good head has arrived the bytes are the caller's; nothing is retried after that. A request body up to
 //! [`body_cap`](RetryLayer::body_cap) is kept to be sent again; a longer one is sent once. A failed response is
 //! dropped before the wait, so that it holds neither connection nor permit. Where time is kept for a fallback
-//! ([`reserve`](RetryLayer::reserve)), an answer that has begun does not have to leave it.
+//! ([`reserve_for_fallback`](RetryLayer::reserve_for_fallback)), an answer that has begun does not have to leave it.
 //!
 //! # Why a budget
 //! A count bounds one call; when everything fails it multiplies the load on a provider that has too much of it.
@@ -92,7 +92,7 @@ pub(crate) use ahead::Ahead;
 #[cfg(feature = "stack")]
 pub(crate) use ahead::Gates;
 pub use backoff::Strategy;
-pub use conditions::Conditions;
+pub use conditions::LoadSignals;
 pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
 pub use handle::Handle;

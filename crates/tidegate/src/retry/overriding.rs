@@ -3,7 +3,7 @@ use std::time::Duration;
 use http::Extensions;
 
 use super::judge::Policy;
-use super::{Conditions, Jitter, Strategy};
+use super::{Jitter, LoadSignals, Strategy};
 
 /// Another policy for one call: put it into the extensions of its request.
 ///
@@ -25,14 +25,14 @@ pub struct RetryOverride {
     initial_delay: Option<Duration>,
     max_delay: Option<Duration>,
     backoff_multiplier: Option<f64>,
-    conditions: Option<Conditions>,
+    conditions: Option<LoadSignals>,
 }
 
 /// The policy of a call that brings its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overridden {
     pub(super) policy: Policy,
-    pub(super) conditions: Option<Conditions>,
+    pub(super) conditions: Option<LoadSignals>,
 }
 
 impl RetryOverride {
@@ -93,7 +93,7 @@ impl RetryOverride {
 
     /// What [`Strategy::Adaptive`] adapts to, instead of what the layer measures.
     #[must_use]
-    pub fn conditions(self, conditions: Conditions) -> Self {
+    pub fn conditions(self, conditions: LoadSignals) -> Self {
         Self { conditions: Some(conditions), ..self }
     }
 

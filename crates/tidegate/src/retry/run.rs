@@ -15,7 +15,8 @@ use super::common::Common;
 use super::errors::{obey, word_of};
 use super::judge::Verdict;
 use crate::{
-    BoxError, Cause, Clock, Deadline, Elapsed, ErrorCode, Failure, Gate, Outcome, Rejection, Trail, clock,
+    BoxError, Clock, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, Trail,
+    clock,
 };
 
 impl RetryLayer {
@@ -117,7 +118,7 @@ fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     let outcome = if tidegate_core::chain(error).any(speaks_for_itself) {
         Outcome::of_error(error)
     } else if tidegate_core::chain(error).any(|error| error.is::<tokio::time::error::Elapsed>()) {
-        Failure { cause: Cause::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
+        Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
     } else {
         Failure::new(ErrorCode::Unknown).into()
     };

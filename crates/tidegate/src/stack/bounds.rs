@@ -10,13 +10,13 @@ use crate::{AttemptBudget, Deadline, Rejection, clock};
 /// The stack puts its own on every call; a program that asks a chain of stacks puts them on the chain's.
 #[derive(Clone, Debug, Default)]
 #[must_use = "bounds do nothing until they are put on a call"]
-pub struct Bounds {
+pub struct CallLimits {
     time: Option<Duration>,
     attempts: Option<u32>,
     header: Option<TimeoutHeader>,
 }
 
-impl Bounds {
+impl CallLimits {
     /// None.
     pub fn new() -> Self {
         Self::default()
@@ -46,7 +46,7 @@ impl Bounds {
     /// # Errors
     ///
     /// The header cannot be read: a refusal with E1001.
-    pub fn put_on<B>(&self, request: &mut Request<B>) -> Result<(), Rejection> {
+    pub fn apply_to<B>(&self, request: &mut Request<B>) -> Result<(), Rejection> {
         let asked = self.header.as_ref().map_or(Ok(None), |header| header.take(request.headers_mut()))?;
         let extensions = request.extensions_mut();
         if let Some(time) = self.time.into_iter().chain(asked).min() {

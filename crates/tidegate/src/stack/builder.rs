@@ -6,12 +6,12 @@ use tower_layer::Layer;
 
 use super::preflight::PreflightLayer;
 use super::service::Stack;
-use super::{Bounds, Resilience, Signals, TimeoutHeader};
+use super::{CallLimits, Resilience, Signals, TimeoutHeader};
 use crate::classify::StreamClocks;
 use crate::retry::{Ahead, Gates};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, FallbackLayer, Payload, RateLimitLayer,
-    RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
+    BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, Payload,
+    RateLimitLayer, RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
 };
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
@@ -30,7 +30,7 @@ pub struct ResilienceBuilder {
     rate_limit: RateLimitLayer,
     circuit_breaker: CircuitBreakerLayer,
     attempt_timeout: Duration,
-    bounds: Bounds,
+    bounds: CallLimits,
     stream_clocks: StreamClocks,
     classify: Option<ClassifyLayer>,
 }
@@ -46,7 +46,7 @@ pub struct ResilienceLayer {
     circuit_breaker: CircuitBreakerLayer,
     timeout: TimeoutLayer,
     classify: ClassifyLayer,
-    bounds: Bounds,
+    bounds: CallLimits,
 }
 
 impl ResilienceBuilder {
@@ -60,7 +60,7 @@ impl ResilienceBuilder {
             rate_limit: RateLimitLayer::disabled(),
             circuit_breaker: CircuitBreakerLayer::disabled(),
             attempt_timeout: Duration::from_secs(600),
-            bounds: Bounds::default(),
+            bounds: CallLimits::default(),
             stream_clocks: StreamClocks::new(),
             classify: None,
         }
@@ -125,7 +125,7 @@ impl ResilienceBuilder {
     }
 
     /// What a call may take as a whole, instead of what was set before.
-    pub fn bounds(self, bounds: Bounds) -> Self {
+    pub fn bounds(self, bounds: CallLimits) -> Self {
         Self { bounds, ..self }
     }
 
@@ -135,7 +135,7 @@ impl ResilienceBuilder {
     }
 
     /// Judges answers by `classifier` instead of by the rules of the provider named.
-    pub fn classify(self, classifier: impl Classify) -> Self {
+    pub fn classify(self, classifier: impl Classifier) -> Self {
         Self { classify: Some(ClassifyLayer::new(classifier)), ..self }
     }
 

@@ -37,7 +37,7 @@
 //! What came back is judged by the provider's own rules, found by the part of the name before the `/`.
 //!
 //! # One call, one budget
-//! [`Bounds`] hold for a call as a whole. Its time, from [`total_timeout`](ResilienceBuilder::total_timeout), from the
+//! [`CallLimits`] hold for a call as a whole. Its time, from [`total_timeout`](ResilienceBuilder::total_timeout), from the
 //! caller's own [`TimeoutHeader`] or from a [`Deadline`](crate::Deadline) in the extensions of the request, whichever
 //! is earliest, is one for the queue, the waits, the attempts, the fallbacks and the stream; what cannot fit is not
 //! begun, and what does not end in time is cut off at the wire. The provider is not told: the only convention that
@@ -62,7 +62,7 @@ mod service;
 mod signals;
 mod timeout_header;
 
-pub use bounds::Bounds;
+pub use bounds::CallLimits;
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use preflight::Preflight;
 pub use service::{Resilience, ResponseBody, ResponseFuture};

@@ -7,10 +7,10 @@ use tower::ServiceExt;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::{Bounds, Preflight, Signals, preflight};
+use super::{CallLimits, Preflight, Signals, preflight};
 use crate::backpressure::Backpressure;
 use crate::circuit_breaker::CircuitBreaker;
-use crate::classify::Classified;
+use crate::classify::Classify;
 use crate::fallback::Fallback;
 use crate::rate_limit::RateLimit;
 use crate::refusal::refuse;
@@ -27,12 +27,12 @@ use crate::{
 pub struct Resilience<S> {
     stack: Stack<S>,
     signals: Signals,
-    bounds: Bounds,
+    bounds: CallLimits,
 }
 
 pub(super) type Stack<S> = Fallback<Retry<Gates<S>>>;
 type Gates<S> = Preflight<Backpressure<RateLimit<CircuitBreaker<Wire<S>>>>>;
-type Wire<S> = Timeout<Classified<S>>;
+type Wire<S> = Timeout<Classify<S>>;
 
 /// The body of an answer, with all that is held until it ends.
 pub type ResponseBody<B> =
@@ -44,7 +44,7 @@ type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 pub type ResponseFuture<S, B> = preflight::ResponseFuture<fallback::ResponseFuture<Retry<Gates<S>>, B>>;
 
 impl<S> Resilience<S> {
-    pub(super) fn new(stack: Stack<S>, signals: Signals, bounds: Bounds) -> Self {
+    pub(super) fn new(stack: Stack<S>, signals: Signals, bounds: CallLimits) -> Self {
         Self { stack, signals, bounds }
     }
 
@@ -82,7 +82,7 @@ where
     // takes a tenth less. Nothing is gained by inlining `poll`.
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        if let Err(rejection) = self.bounds.put_on(&mut request) {
+        if let Err(rejection) = self.bounds.apply_to(&mut request) {
             let rejection = refuse(rejection, self.signals.target(), request.extensions());
             return preflight::ResponseFuture::Refused(Some(rejection));
         }

@@ -7,14 +7,14 @@ use tower::Layer;
 use super::TimeoutLayer;
 use crate::circuit_breaker::{CircuitBreakerLayer, State};
 use crate::testing::{call, complete, request, send, strict};
-use crate::{Cause, Clock, Deadline, Elapsed, ErrorCode, Outcome, clock};
+use crate::{Clock, Deadline, Elapsed, ErrorCode, FailureKind, Outcome, clock};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn elapsed<T>(result: Result<T, crate::BoxError>) -> Clock {
     let error = result.err().expect("no answer");
     let failure = Outcome::of_error(&*error).failure().cloned().unwrap();
-    assert_eq!((failure.code, failure.cause), (ErrorCode::Timeout, Cause::Timeout));
+    assert_eq!((failure.code, failure.cause), (ErrorCode::Timeout, FailureKind::Timeout));
     error.downcast_ref::<Elapsed>().expect("a time-out").clock()
 }
 

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project::pin_project;
-use tidegate_core::Interpret;
+use tidegate_core::ResponseTranslator;
 
 use crate::BoxError;
 
@@ -28,7 +28,7 @@ struct Events<B> {
     /// `None` when it has ended, or is not worth reading on: it may hold a connection.
     #[pin]
     inner: Option<B>,
-    answer: Box<dyn Interpret>,
+    answer: Box<dyn ResponseTranslator>,
     /// What follows the last bytes: trailers, or the error that broke the stream.
     last: Option<Result<HeaderMap, BoxError>>,
 }
@@ -42,7 +42,7 @@ impl<B> ResponseBody<B> {
         Self(Kind::Whole(Full::new(body)))
     }
 
-    pub(super) fn events(body: B, answer: Box<dyn Interpret>) -> Self {
+    pub(super) fn events(body: B, answer: Box<dyn ResponseTranslator>) -> Self {
         Self(Kind::Events(Events { inner: Some(body), answer, last: None }))
     }
 }

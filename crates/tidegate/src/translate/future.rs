@@ -8,7 +8,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
-use tidegate_core::{Collect, Interpret, Manner};
+use tidegate_core::{BodyMode, Collect, ResponseTranslator};
 
 use super::ResponseBody;
 use super::layer::Settings;
@@ -31,7 +31,7 @@ enum State<S, F, A, B> {
     Calling {
         #[pin]
         future: F,
-        answer: Option<Box<dyn Interpret>>,
+        answer: Option<Box<dyn ResponseTranslator>>,
     },
     /// The answer has to be whole.
     Reading(Option<Reading<A>>),
@@ -90,13 +90,13 @@ where
                     };
                     let (mut head, body) = response.into_parts();
                     let manner = answer.head(&mut head, SystemTime::now())?;
-                    if manner != Manner::Untouched {
+                    if manner != BodyMode::Untouched {
                         head.headers.remove(CONTENT_LENGTH);
                     }
                     let body = match manner {
-                        Manner::Untouched => ResponseBody::untouched(body),
-                        Manner::Events => ResponseBody::events(body, answer),
-                        Manner::Whole => {
+                        BodyMode::Untouched => ResponseBody::untouched(body),
+                        BodyMode::Events => ResponseBody::events(body, answer),
+                        BodyMode::Whole => {
                             let reading = Reading::new(head, body, answer, *this.answer_cap);
                             this.state.set(State::Reading(Some(reading)));
                             continue;

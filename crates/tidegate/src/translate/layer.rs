@@ -1,10 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tidegate_core::Translate;
+use tidegate_core::Translator;
 use tower_layer::Layer;
 
-use super::Translated;
+use super::Translate;
 use crate::Payload;
 
 /// Asks a target in its own dialect; see the [module page](crate::translate).
@@ -16,7 +16,7 @@ pub struct TranslateLayer {
 /// What the user sets.
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) translator: Option<Arc<dyn Translate>>,
+    pub(super) translator: Option<Arc<dyn Translator>>,
     pub(super) body_cap: usize,
     pub(super) answer_cap: usize,
 }
@@ -24,8 +24,8 @@ pub(super) struct Settings {
 impl TranslateLayer {
     /// Translates with `translator`, such as `ChatToMessages` of the providers.
     #[must_use]
-    pub fn new(translator: impl Translate) -> Self {
-        let translator: Arc<dyn Translate> = Arc::new(translator);
+    pub fn new(translator: impl Translator) -> Self {
+        let translator: Arc<dyn Translator> = Arc::new(translator);
         Self { settings: Settings { translator: Some(translator), ..Settings::default() } }
     }
 
@@ -58,10 +58,10 @@ impl Default for Settings {
 }
 
 impl<S> Layer<S> for TranslateLayer {
-    type Service = Translated<S>;
+    type Service = Translate<S>;
 
-    fn layer(&self, inner: S) -> Translated<S> {
-        Translated::new(inner, self.settings.clone())
+    fn layer(&self, inner: S) -> Translate<S> {
+        Translate::new(inner, self.settings.clone())
     }
 }
 

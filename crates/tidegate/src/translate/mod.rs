@@ -64,7 +64,7 @@ pub use body::ResponseBody;
 pub use error::TooLong;
 pub use future::ResponseFuture;
 pub use layer::TranslateLayer;
-pub use service::Translated;
+pub use service::Translate;
 
 #[cfg(test)]
 mod tests;

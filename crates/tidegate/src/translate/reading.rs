@@ -8,7 +8,7 @@ use http::Response;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http_body::Body;
-use tidegate_core::Interpret;
+use tidegate_core::ResponseTranslator;
 use tokio::time::Sleep;
 
 use super::TooLong;
@@ -27,13 +27,13 @@ pub(super) struct Reading<B> {
     head: Parts,
     body: Pin<Box<B>>,
     read: BytesMut,
-    answer: Box<dyn Interpret>,
+    answer: Box<dyn ResponseTranslator>,
     limit: usize,
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Reading<B> {
-    pub(super) fn new(head: Parts, body: B, answer: Box<dyn Interpret>, limit: usize) -> Self {
+    pub(super) fn new(head: Parts, body: B, answer: Box<dyn ResponseTranslator>, limit: usize) -> Self {
         Self { head, body: Box::pin(body), read: BytesMut::new(), answer, limit, patience: None }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
-use tidegate_core::{Interpret, Translation, Untranslatable};
+use tidegate_core::{ResponseTranslator, Translation, Untranslatable};
 use tower_service::Service;
 
 use super::layer::Settings;
@@ -15,19 +15,19 @@ use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection, Trail};
 
 /// Asks a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone, Debug)]
-pub struct Translated<S> {
+pub struct Translate<S> {
     inner: S,
     settings: Settings,
 }
 
-impl<S> Translated<S> {
+impl<S> Translate<S> {
     pub(super) fn new(inner: S, settings: Settings) -> Self {
         Self { inner, settings }
     }
 }
 
 /// The request for the target, and who translates the answer; nobody does where nothing was translated.
-type Asked = (Request<Payload>, Option<Box<dyn Interpret>>);
+type Asked = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
 
 impl Settings {
     /// Untranslated, a body need not be read.
@@ -57,7 +57,7 @@ impl Settings {
     }
 }
 
-impl<S, B> Service<Request<B>> for Translated<S>
+impl<S, B> Service<Request<B>> for Translate<S>
 where
     S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,

@@ -3,24 +3,24 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, request, response};
 use http_body_util::{BodyExt, Full};
-use tidegate_core::{Interpret, Manner, Translate, Translation, Untranslatable};
+use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_testkit::contract;
 use tower::{Layer, ServiceExt};
 
 use super::TranslateLayer;
 use crate::testing::{call, send, strict};
 use crate::{
-    BoxError, Cause, ErrorCode, Failure, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail, Verdict,
-    clock,
+    BoxError, ErrorCode, Failure, FailureKind, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail,
+    Verdict, clock,
 };
 
 /// Says everything louder, and the other way round. The body of a request must not hold the word `whisper`.
 #[derive(Clone, Copy)]
-struct Loud(Manner);
+struct Loud(BodyMode);
 
-struct Quiet(Manner);
+struct Quiet(BodyMode);
 
-impl Translate for Loud {
+impl Translator for Loud {
     fn request(&self, head: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         if body == b"whisper" {
             return Err(Untranslatable::new("voice", "is too low"));
@@ -30,8 +30,8 @@ impl Translate for Loud {
     }
 }
 
-impl Interpret for Quiet {
-    fn head(&mut self, head: &mut response::Parts, _: SystemTime) -> Result<Manner, Failure> {
+impl ResponseTranslator for Quiet {
+    fn head(&mut self, head: &mut response::Parts, _: SystemTime) -> Result<BodyMode, Failure> {
         match head.headers.contains_key("content-encoding") {
             true => Err(Failure::new(ErrorCode::ServerError)),
             false => Ok(self.0),
@@ -56,16 +56,16 @@ impl Interpret for Quiet {
 }
 
 /// Reads all that the other one reads, and says the same.
-struct Verbatim(Manner);
+struct Verbatim(BodyMode);
 
-impl Translate for Verbatim {
+impl Translator for Verbatim {
     fn request(&self, _: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         Ok(Translation { body: Bytes::copy_from_slice(body), answer: Box::new(Self(self.0)) })
     }
 }
 
-impl Interpret for Verbatim {
-    fn head(&mut self, _: &mut response::Parts, _: SystemTime) -> Result<Manner, Failure> {
+impl ResponseTranslator for Verbatim {
+    fn head(&mut self, _: &mut response::Parts, _: SystemTime) -> Result<BodyMode, Failure> {
         Ok(self.0)
     }
 
@@ -82,11 +82,11 @@ impl Interpret for Verbatim {
 }
 
 fn whole() -> TranslateLayer {
-    TranslateLayer::new(Loud(Manner::Whole))
+    TranslateLayer::new(Loud(BodyMode::Whole))
 }
 
 fn events() -> TranslateLayer {
-    TranslateLayer::new(Loud(Manner::Events))
+    TranslateLayer::new(Loud(BodyMode::Events))
 }
 
 fn saying(words: &'static str) -> Request<Payload> {
@@ -96,16 +96,16 @@ fn saying(words: &'static str) -> Request<Payload> {
 #[tokio::test(start_paused = true)]
 async fn keeps_towers_contract() {
     contract::check(|inner| TranslateLayer::disabled().layer(inner)).await;
-    contract::check(|inner| TranslateLayer::new(Verbatim(Manner::Untouched)).layer(inner)).await;
+    contract::check(|inner| TranslateLayer::new(Verbatim(BodyMode::Untouched)).layer(inner)).await;
 }
 
 /// Lengths and trailers are of the bytes that came, so that part is not for what was read.
 #[tokio::test(start_paused = true)]
 async fn keeps_the_rest_of_towers_contract_when_it_translates() {
-    for manner in [Manner::Whole, Manner::Events] {
+    for manner in [BodyMode::Whole, BodyMode::Events] {
         contract::readiness(|inner| TranslateLayer::new(Verbatim(manner)).layer(inner)).await;
     }
-    contract::drops(|inner| TranslateLayer::new(Verbatim(Manner::Events)).layer(inner)).await;
+    contract::drops(|inner| TranslateLayer::new(Verbatim(BodyMode::Events)).layer(inner)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +206,7 @@ async fn a_plain_answer_that_breaks_off_is_the_error_that_broke_it() {
     let (inner, provider) = strict();
     provider.answer(200).frame("HALF").break_off("connection reset");
     let error = call(&mut whole().layer(inner)).await.unwrap_err();
-    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, Cause::Transport);
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, FailureKind::Transport);
 }
 
 /// Of a failed answer its status has said the most important thing.

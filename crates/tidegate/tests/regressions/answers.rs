@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::response::Parts;
 use http_body_util::BodyExt;
 use tidegate::{
-    BackpressureLayer, CircuitBreakerLayer, Classify, ClassifyLayer, Outcome, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, Outcome, ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
@@ -16,7 +16,7 @@ use crate::support::{SECOND, call, in_time, strict};
 #[derive(Clone)]
 struct Reader;
 
-impl Classify for Reader {
+impl Classifier for Reader {
     fn wants_body(&self, _: &Parts) -> bool {
         true
     }

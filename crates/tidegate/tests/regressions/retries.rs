@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::response::Parts;
 use http_body_util::BodyExt;
 use tidegate::{
-    CircuitBreakerLayer, Classify, ErrorCode, Gate, Outcome, Rejection, ResilienceBuilder, RetryLayer,
+    CircuitBreakerLayer, Classifier, ErrorCode, Gate, Outcome, Rejection, ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
@@ -65,7 +65,7 @@ async fn p32_a_first_wait_of_nothing_stays_nothing_whatever_it_is_multiplied_by(
 #[derive(Clone)]
 struct Content;
 
-impl Classify for Content {
+impl Classifier for Content {
     fn wants_body(&self, _: &Parts) -> bool {
         false
     }

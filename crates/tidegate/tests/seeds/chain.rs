@@ -1,7 +1,7 @@
 //! Items 42 to 52: who is asked in place of the first target.
 
 use http_body_util::BodyExt;
-use tidegate::fallback::{AnswerCache, Answered, Strategy};
+use tidegate::fallback::{AnswerCache, FallbackInfo, FallbackKind};
 use tidegate::{ErrorCode, FallbackLayer, Trail, Verdict};
 use tidegate_testkit::strict::{self, Answer};
 use tower::{Layer, ServiceExt};
@@ -18,7 +18,7 @@ async fn item_42_links_are_asked_in_the_order_of_their_priority() {
     }
     let layer = FallbackLayer::new().then_static().then("b/two", second).then("c/three", third);
     let response = layer.layer(first).oneshot(asking("Who?")).await.unwrap();
-    assert_eq!(response.extensions().get::<Answered>().unwrap().target(), "@static");
+    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "@static");
     assert_eq!([primary.calls(), two.calls(), three.calls()], [1, 1, 1]);
     let statistics = layer.handle().statistics();
     let order: Vec<_> = statistics.iter().map(|link| (&*link.target, link.priority)).collect();
@@ -51,8 +51,8 @@ async fn item_45_another_model_is_asked_for_the_same_and_named() {
     let asked = request.body().bytes().cloned();
     let layer = FallbackLayer::new().then("b/two", second).then("c/three", third);
     let response = layer.layer(first).oneshot(request).await.unwrap();
-    let answered = response.extensions().get::<Answered>().unwrap();
-    assert_eq!((answered.target(), answered.strategy()), ("c/three", Strategy::AlternativeModel));
+    let answered = response.extensions().get::<FallbackInfo>().unwrap();
+    assert_eq!((answered.target(), answered.strategy()), ("c/three", FallbackKind::AlternativeModel));
     assert_eq!((primary.calls(), two.calls()), (1, 1), "the failed ones are not asked again");
     assert_eq!(three.requests()[0].body, asked);
 }
@@ -65,7 +65,7 @@ async fn item_48_who_has_nothing_to_say_is_skipped_and_who_fails_is_counted() {
     let layer = FallbackLayer::new().then("b/two", second).then_cached(AnswerCache::new()).then_static();
     let chain = layer.layer(first);
     let response = chain.clone().oneshot(asking("Who?")).await.unwrap();
-    assert_eq!(response.extensions().get::<Answered>().unwrap().strategy(), Strategy::StaticResponse);
+    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().strategy(), FallbackKind::StaticResponse);
     let counted = |link: usize| {
         let link = &layer.handle().statistics()[link];
         (link.asked, link.answered, link.recent)
@@ -78,7 +78,7 @@ async fn item_48_who_has_nothing_to_say_is_skipped_and_who_fails_is_counted() {
     primary.answer(503);
     two.then(Answer::error("connection refused"));
     let response = chain.oneshot(asking("Who?")).await.unwrap();
-    assert_eq!(response.extensions().get::<Answered>().unwrap().strategy(), Strategy::CachedResponse);
+    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().strategy(), FallbackKind::CachedResponse);
     assert_eq!(text(&response.into_body().collect().await.unwrap().to_bytes()), "we are");
     assert_eq!(counted(1), (1, 1, 1));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tidegate::circuit_breaker::State;
-use tidegate::fallback::Answered;
+use tidegate::fallback::FallbackInfo;
 use tidegate::{
     BoxError, CircuitBreakerLayer, FallbackLayer, Gate, Payload, Rejection, Resilience, ResilienceBuilder,
     RetryLayer, Trail, Verdict,
@@ -72,7 +72,7 @@ async fn item_63_nothing_is_answered_from_a_cache_that_nobody_gave() {
     provider.otherwise(Answer::status(503));
     let response = stack.send(asking("Who?")).await.unwrap();
     assert_eq!(response.status(), 503);
-    assert!(response.extensions().get::<Answered>().is_none());
+    assert!(response.extensions().get::<FallbackInfo>().is_none());
     assert!(stack.signals().snapshot().fallback.is_empty());
 }
 
@@ -99,13 +99,15 @@ async fn item_65_an_answer_tells_what_it_took() {
         .fallback(FallbackLayer::new().then("b/two", other))
         .service(first);
     let response = stack.send(asking("Who?")).await.unwrap();
-    assert!(response.extensions().get::<Answered>().is_none() && Trail::of(response.extensions()).is_none());
+    assert!(
+        response.extensions().get::<FallbackInfo>().is_none() && Trail::of(response.extensions()).is_none()
+    );
     drop(response);
 
     primary.otherwise(Answer::status(503));
     let took = async || {
         let response = stack.send(asking("Who?")).await.unwrap();
-        assert_eq!(response.extensions().get::<Answered>().unwrap().target(), "b/two");
+        assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "b/two");
         let trail = Trail::of(response.extensions()).unwrap();
         let has = |is_it: fn(&Verdict) -> bool| trail.steps().iter().any(|step| is_it(&step.verdict));
         let is_retried = has(|verdict| matches!(verdict, Verdict::Waiting(_)));

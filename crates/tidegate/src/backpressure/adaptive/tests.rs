@@ -45,7 +45,7 @@ impl World {
 
     fn seeded(algorithm: impl Limit, capacity: usize, seed: u64) -> Self {
         let start = Instant::now();
-        let bounds = Bounds { min: 1, max: 1_000, initial: 20 };
+        let bounds = LimitRange { min: 1, max: 1_000, initial: 20 };
         Self {
             now: start,
             limit: Adaptive::new(Box::new(algorithm), bounds),
@@ -230,7 +230,7 @@ fn a_limit_that_nobody_uses_is_not_raised() {
 }
 
 fn adaptive(algorithm: impl Limit) -> Adaptive {
-    Adaptive::new(Box::new(algorithm), Bounds { min: 2, max: 50, initial: 20 })
+    Adaptive::new(Box::new(algorithm), LimitRange { min: 2, max: 50, initial: 20 })
 }
 
 fn loss(begun: Instant) -> Sample {
@@ -267,6 +267,6 @@ fn whatever_an_algorithm_says_stays_within_the_bounds() {
         limit.record(loss(start), start + SECOND);
         assert_eq!(limit.limit, expected, "a loss never raises");
     }
-    let high = Adaptive::new(Box::new(Says(1e300)), Bounds { min: 9, max: 3, initial: 0 });
+    let high = Adaptive::new(Box::new(Says(1e300)), LimitRange { min: 9, max: 3, initial: 0 });
     assert_eq!(high.limit, 9.0);
 }

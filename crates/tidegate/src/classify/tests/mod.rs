@@ -12,12 +12,12 @@ use tower::Layer;
 
 use super::{ClassifyLayer, ERROR_BODY_LIMIT};
 use crate::testing::{call, request, send, strict};
-use crate::{Classify, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Verdict};
+use crate::{Classifier, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Verdict};
 
 /// Tells the length of what it was given to read, in the provider's code.
 struct Length;
 
-impl Classify for Length {
+impl Classifier for Length {
     fn wants_body(&self, _: &Parts) -> bool {
         true
     }

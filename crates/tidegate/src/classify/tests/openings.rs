@@ -13,11 +13,11 @@ use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::{Layer, ServiceExt};
 
 use crate::circuit_breaker::State;
-use crate::classify::{Classified, StreamClocks};
+use crate::classify::{Classify, StreamClocks};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    Cause, CircuitBreakerLayer, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure, FallbackLayer, Meter,
-    Outcome, Payload, RetryLayer, TimeoutLayer, Trail, clock,
+    CircuitBreakerLayer, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure, FailureKind, FallbackLayer,
+    Outcome, Payload, RetryLayer, TimeoutLayer, Trail, UsageMeter, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const ERROR: &str = r#"{"error":{"code":429,"message":"slow down","metadata":{"raw":"..."}}}"#;
 const ANSWER: &str = r#"{"id":"a","choices":[{"message":{"content":"tok"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
 
-fn wire(inner: Strict<Payload>) -> Classified<Strict<Payload>> {
+fn wire(inner: Strict<Payload>) -> Classify<Strict<Payload>> {
     ClassifyLayer::new(ProviderClassifier::new(Provider::Other)).layer(inner)
 }
 
@@ -34,11 +34,11 @@ fn json(frames: &[&'static str]) -> Answer {
     frames.iter().fold(answer, |answer, frame| answer.frame(*frame))
 }
 
-fn failure(outcome: Outcome) -> Option<(ErrorCode, Cause)> {
+fn failure(outcome: Outcome) -> Option<(ErrorCode, FailureKind)> {
     outcome.failure().map(|failure| (failure.code, failure.cause))
 }
 
-const RATE_LIMITED: Option<(ErrorCode, Cause)> = Some((ErrorCode::RateLimited, Cause::InBand));
+const RATE_LIMITED: Option<(ErrorCode, FailureKind)> = Some((ErrorCode::RateLimited, FailureKind::InBand));
 
 /// Each byte a frame of its own: some hundred bytes of memory for one, and all looked at again at each.
 #[tokio::test(start_paused = true)]
@@ -290,7 +290,7 @@ async fn the_meter_is_told_what_it_came_to() {
     ] {
         let (inner, provider) = strict();
         provider.then(json(&frames));
-        let meter = Meter::new(70);
+        let meter = UsageMeter::new(70);
         let mut request = request();
         request.extensions_mut().insert(meter.clone());
         send(&mut wire(inner), request).await.unwrap().into_body().collect().await.unwrap();

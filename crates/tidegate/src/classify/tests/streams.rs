@@ -5,22 +5,22 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::response::Parts;
 use http_body_util::BodyExt;
-use tidegate_core::{Pulse, Scan, Stop, StreamState};
+use tidegate_core::{Scan, ScanProgress, Stop, StreamState};
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
 
 use crate::circuit_breaker::State;
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    BoxError, Cause, CircuitBreakerLayer, Classify, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure,
-    FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
+    BoxError, CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure,
+    FailureKind, FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Words;
 
-impl Classify for Words {
+impl Classifier for Words {
     fn wants_body(&self, _: &Parts) -> bool {
         false
     }
@@ -41,8 +41,8 @@ impl Classify for Words {
 struct Reader(StreamState);
 
 impl Scan for Reader {
-    fn push(&mut self, bytes: &[u8]) -> Pulse {
-        let mut pulse = Pulse::default();
+    fn push(&mut self, bytes: &[u8]) -> ScanProgress {
+        let mut pulse = ScanProgress::default();
         for word in std::str::from_utf8(bytes).unwrap().split_whitespace() {
             pulse.events += 1;
             match word {
@@ -59,8 +59,8 @@ impl Scan for Reader {
         pulse
     }
 
-    fn finish(&mut self) -> Pulse {
-        Pulse::default()
+    fn finish(&mut self) -> ScanProgress {
+        ScanProgress::default()
     }
 
     fn state(&self) -> &StreamState {
@@ -68,7 +68,7 @@ impl Scan for Reader {
     }
 }
 
-fn wire(inner: Strict<Payload>, clocks: StreamClocks) -> super::super::Classified<Strict<Payload>> {
+fn wire(inner: Strict<Payload>, clocks: StreamClocks) -> super::super::Classify<Strict<Payload>> {
     ClassifyLayer::new(Words).clocks(clocks).layer(inner)
 }
 
@@ -92,7 +92,7 @@ where
     (text.trim().to_owned(), Ok(()))
 }
 
-fn cause(result: Result<(), BoxError>) -> Cause {
+fn cause(result: Result<(), BoxError>) -> FailureKind {
     Outcome::of_error(&*result.unwrap_err()).failure().unwrap().cause
 }
 
@@ -115,7 +115,7 @@ async fn p22_an_error_before_the_first_token_is_an_ordinary_failure() {
     let response = call(&mut wire(inner.clone(), StreamClocks::new())).await.unwrap();
     let outcome = Outcome::of(&response);
     let failure = outcome.failure().unwrap();
-    assert_eq!((failure.code, failure.cause), (ErrorCode::Overloaded, Cause::InBand));
+    assert_eq!((failure.code, failure.cause), (ErrorCode::Overloaded, FailureKind::InBand));
     assert_eq!(read(response.into_body()).await.0, "open ping err");
 
     provider.then(words(&["open", "err"]));
@@ -130,19 +130,19 @@ async fn p21_an_end_without_the_terminator_is_never_a_clean_one() {
     let (inner, provider) = strict();
     let mut service = wire(inner, StreamClocks::new());
     provider.then(words(&["open"]));
-    assert_eq!(cause(call(&mut service).await.map(drop)), Cause::Truncated);
+    assert_eq!(cause(call(&mut service).await.map(drop)), FailureKind::Truncated);
 
     provider.then(words(&["open", "tok", "tok"]));
     let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
-    assert_eq!((text.as_str(), cause(end)), ("open tok tok", Cause::Truncated));
+    assert_eq!((text.as_str(), cause(end)), ("open tok tok", FailureKind::Truncated));
 
     provider.then(words(&["tok", "err"]));
     let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
-    assert_eq!((text.as_str(), cause(end)), ("tok err", Cause::InBand));
+    assert_eq!((text.as_str(), cause(end)), ("tok err", FailureKind::InBand));
 
     provider.then(words(&["tok"]).break_off("connection reset"));
     let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
-    assert_eq!((text.as_str(), cause(end)), ("tok", Cause::Transport));
+    assert_eq!((text.as_str(), cause(end)), ("tok", FailureKind::Transport));
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,7 +271,7 @@ async fn nothing_is_asked_again_after_the_commit_point() {
     let retried = RetryLayer::exponential().layer(wire(first, StreamClocks::new()));
     let mut chain = FallbackLayer::new().then("other", wire(second, StreamClocks::new())).layer(retried);
     let response = call(&mut chain).await.unwrap();
-    assert_eq!(cause(read(response.into_body()).await.1), Cause::InBand);
+    assert_eq!(cause(read(response.into_body()).await.1), FailureKind::InBand);
     assert_eq!((primary.calls(), other.calls()), (1, 0));
 }
 

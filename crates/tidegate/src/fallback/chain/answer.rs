@@ -7,7 +7,7 @@ use http::{Extensions, Response};
 use super::Chain;
 use crate::Outcome;
 use crate::fallback::ResponseBody;
-use crate::fallback::answered::{Answered, Strategy};
+use crate::fallback::answered::{FallbackInfo, FallbackKind};
 use crate::fallback::body::{Continuing, Source};
 use crate::fallback::cutoff::Cutoff;
 use crate::fallback::recording::Recording;
@@ -50,24 +50,24 @@ impl Chain {
     pub(super) fn mark(&self, extensions: &mut Extensions) {
         let is_simplified = self.simplified().is_some();
         let is_marked =
-            extensions.get::<Answered>().is_some_and(|inner| !is_simplified || !inner.is_from_target());
+            extensions.get::<FallbackInfo>().is_some_and(|inner| !is_simplified || !inner.is_from_target());
         if let Some(answered) = self.answered().filter(|_| !is_marked) {
             extensions.insert(answered);
         }
     }
 
     /// Who answers in place of the first target, or of the one who was asked with another prompt.
-    fn answered(&self) -> Option<Answered> {
+    fn answered(&self) -> Option<FallbackInfo> {
         if self.simplified().is_some() {
             let target = self.name().unwrap_or_else(|| "@simplified".into());
-            return Some(Answered::new(&target, Strategy::SimplifiedPrompt));
+            return Some(FallbackInfo::new(&target, FallbackKind::SimplifiedPrompt));
         }
-        self.current().map(|target| Answered::new(&target.name, Strategy::AlternativeModel))
+        self.current().map(|target| FallbackInfo::new(&target.name, FallbackKind::AlternativeModel))
     }
 
     /// Who writes down this answer, if it is a target's, to the caller's own prompt.
     fn recording(&self, head: &Parts) -> Option<Box<Recording>> {
-        if head.extensions.get().is_some_and(|answered: &Answered| !answered.is_from_target()) {
+        if head.extensions.get().is_some_and(|answered: &FallbackInfo| !answered.is_from_target()) {
             return None;
         }
         let cache = self.handle.resorts().iter().find_map(|resort| match &resort.kind {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::{Request, Response};
-use tidegate_core::Splice;
+use tidegate_core::StreamSplicer;
 
 use super::request::rewritten;
 use super::{Chain, code};
-use crate::fallback::answered::Answered;
+use crate::fallback::answered::FallbackInfo;
 use crate::fallback::body::Why;
 use crate::fallback::target::{TargetBody, TargetService};
 use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Rejection, Verdict};
@@ -18,7 +18,7 @@ impl Chain {
         &mut self,
         error: &BoxError,
         why: Why,
-        splice: &dyn Splice,
+        splice: &dyn StreamSplicer,
     ) -> Option<(TargetService, Request<Payload>)> {
         if why == Why::Broken && !self.settings.policy.falls_back_from(error) {
             return None;
@@ -57,7 +57,7 @@ impl Chain {
             return Err(failure.into());
         }
         // The last resorts of a chain below answer a question, and this was none.
-        if response.extensions().get().is_some_and(|answered: &Answered| !answered.is_from_target()) {
+        if response.extensions().get().is_some_and(|answered: &FallbackInfo| !answered.is_from_target()) {
             return Err(Failure::new(ErrorCode::ServerError).into());
         }
         let (head, body) = response.into_parts();

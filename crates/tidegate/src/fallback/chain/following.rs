@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::Lack;
+use tidegate_core::MissingCapability;
 
 use super::{Chain, Whom};
 use crate::fallback::target::Target;
@@ -69,13 +69,13 @@ impl Chain {
         }
     }
 
-    fn lack(&mut self, target: &Target) -> Option<Lack> {
+    fn lack(&mut self, target: &Target) -> Option<MissingCapability> {
         let body = self.template.as_ref()?.body().bytes();
         let fit = &mut self.troubles.get_or_insert_default().fit;
         fit.lack(self.settings.models.as_deref(), &target.name, body.map(|body| &**body))
     }
 
-    fn pass_over(&self, target: &Target, lack: Lack) {
+    fn pass_over(&self, target: &Target, lack: MissingCapability) {
         target.counts.passed_over();
         self.push(Verdict::PassedOver { target: Arc::clone(&target.name), lack });
         tracing::info!(layer = "fallback", target = &*target.name, %lack, "passing over a target");

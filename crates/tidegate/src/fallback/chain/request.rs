@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_LENGTH;
-use tidegate_core::Rewritten;
+use tidegate_core::BodyRewritten;
 
 use super::Chain;
 use crate::Payload;
@@ -70,6 +70,6 @@ pub(super) fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<P
     if let Some(turn) = extensions.get_mut::<Turn>() {
         *turn = turn.rewritten();
     }
-    extensions.insert(Rewritten);
+    extensions.insert(BodyRewritten);
     request
 }

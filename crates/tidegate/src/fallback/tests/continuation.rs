@@ -12,7 +12,7 @@ use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
 use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};
 use crate::{
-    AttemptBudget, Cause, ClassifyLayer, Deadline, ErrorCode, HttpService, Outcome, Payload, Rejection,
+    AttemptBudget, ClassifyLayer, Deadline, ErrorCode, FailureKind, HttpService, Outcome, Payload, Rejection,
     Trail, Verdict, clock,
     providers::{Provider, ProviderClassifier},
 };
@@ -41,8 +41,7 @@ const DONE: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"
 struct Chain {
     layer: FallbackLayer,
     targets: [Handle; 3],
-    service:
-        crate::fallback::Fallback<crate::classify::Classified<tidegate_testkit::strict::Strict<Payload>>>,
+    service: crate::fallback::Fallback<crate::classify::Classify<tidegate_testkit::strict::Strict<Payload>>>,
 }
 
 fn chain(change: impl FnOnce(FallbackLayer) -> FallbackLayer) -> Chain {
@@ -168,7 +167,7 @@ async fn where_nobody_goes_on_the_reader_gets_every_byte_and_the_error_of_the_st
     let (text, outcome, _) = read(&mut service, question()).await;
     assert_eq!(text, word("a", "x") + error);
     let failure = outcome.failure().unwrap().clone();
-    assert_eq!((failure.cause, failure.code), (Cause::InBand, ErrorCode::Overloaded));
+    assert_eq!((failure.cause, failure.code), (FailureKind::InBand, ErrorCode::Overloaded));
     assert_eq!((b.calls(), c.calls()), (1, 1));
 }
 
@@ -290,7 +289,7 @@ async fn trailers_are_told_at_the_end_and_are_not_the_end() {
     let mut body = send(&mut service, question()).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     let error = body.frame().await.unwrap().unwrap_err();
-    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, Cause::Truncated);
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, FailureKind::Truncated);
 
     let Chain { targets: [a, ..], mut service, .. } = continuing();
     stream(&a).frame(word("a", "x")).frame(DONE).trailers(trailers()).pause(Duration::from_millis(1));

@@ -14,10 +14,10 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
-use super::{Answered, FallbackLayer, Strategy, TargetStatistics};
+use super::{FallbackInfo, FallbackKind, FallbackLayer, TargetStatistics};
 use crate::testing::{call, request, send, strict};
 use crate::{
-    Cause, Deadline, ErrorCode, Failure, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail,
+    Deadline, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RetryLayer, StatusClassifier, Trail,
     Verdict, clock,
 };
 
@@ -34,10 +34,10 @@ async fn asks_the_next_target_and_says_who_answered() {
     primary.answer(503).frame("never read").stall();
     other.answer(200).body("from the other");
     let response = call(&mut layer.layer(first)).await.unwrap();
-    let answered = response.extensions().get::<Answered>().unwrap();
+    let answered = response.extensions().get::<FallbackInfo>().unwrap();
     assert_eq!(
         (answered.target(), answered.strategy()),
-        ("deepseek/deepseek-chat", Strategy::AlternativeModel)
+        ("deepseek/deepseek-chat", FallbackKind::AlternativeModel)
     );
     assert_eq!(primary.live_bodies(), 0);
     assert_eq!(other.requests()[0].body.as_deref(), Some(&b"{}"[..]));
@@ -94,7 +94,7 @@ async fn refusals_of_ours_and_broken_connections_fall_over() {
 
 #[tokio::test(start_paused = true)]
 async fn context_length_and_content_filter_fall_over_only_if_asked() {
-    for cause in [Cause::ContextLength, Cause::ContentFilter] {
+    for cause in [FailureKind::ContextLength, FailureKind::ContentFilter] {
         for act in [false, true] {
             let ((first, primary), (second, other)) = (strict(), strict());
             let failure = Failure { cause, ..Failure::new(ErrorCode::InvalidRequest) };

@@ -3,12 +3,12 @@ use serde_json::{Value, json};
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::fallback::{Answered, FallbackLayer, TargetStatistics};
+use crate::fallback::{FallbackInfo, FallbackLayer, TargetStatistics};
 use crate::providers::ModelTable;
 use crate::testing::{send, strict};
 use crate::{
-    AttemptBudget, Cause, ErrorCode, Failure, Lack, ModelCard, Outcome, Payload, ResilienceBuilder, Trail,
-    Verdict,
+    AttemptBudget, ErrorCode, Failure, FailureKind, MissingCapability, ModelCapabilities, Outcome, Payload,
+    ResilienceBuilder, Trail, Verdict,
 };
 
 fn asking(body: Value) -> Request<Payload> {
@@ -46,7 +46,7 @@ async fn ask(
     let response = send(&mut service, request).await.unwrap();
     Told {
         status: response.status().as_u16(),
-        by: response.extensions().get::<Answered>().map(|answered| answered.target().to_owned()),
+        by: response.extensions().get::<FallbackInfo>().map(|answered| answered.target().to_owned()),
         verdicts: Trail::of(response.extensions())
             .into_iter()
             .flat_map(Trail::steps)
@@ -77,7 +77,7 @@ async fn p31_a_target_whose_context_is_too_small_is_passed_over() {
     let names = ["openai/gpt-4o", "openai/gpt-4", "azure/unheard-of"];
     let told = ask(&names, unavailable, as_it_is, long(9_000)).await;
     assert_eq!((told.status, told.by.as_deref(), told.asked), (200, Some("azure/unheard-of"), vec![0, 1]));
-    let lack = Lack::Context { needed: 9_000, limit: 8_192 };
+    let lack = MissingCapability::Context { needed: 9_000, limit: 8_192 };
     let because = Some(ErrorCode::Overloaded);
     let [_, passed, fell_back, ..] = &told.verdicts[..] else { panic!("{:?}", told.verdicts) };
     assert_eq!(passed, &Verdict::PassedOver { target: "openai/gpt-4".into(), lack });
@@ -93,10 +93,18 @@ async fn p31_a_target_whose_context_is_too_small_is_passed_over() {
 async fn p31_a_target_without_tools_eyes_or_schemas_is_passed_over() {
     let image = json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}});
     for (name, body, lack) in [
-        ("openai/o1-mini", json!({"tools": [{"type": "function"}]}), Lack::Tools),
-        ("deepseek/deepseek-chat", json!({"messages": [{"role": "user", "content": [image]}]}), Lack::Vision),
-        ("openai/gpt-4", json!({"response_format": {"type": "json_schema"}}), Lack::JsonSchema),
-        ("openai/gpt-4o", json!({"max_tokens": 20_000}), Lack::Output { needed: 20_000, limit: 16_384 }),
+        ("openai/o1-mini", json!({"tools": [{"type": "function"}]}), MissingCapability::Tools),
+        (
+            "deepseek/deepseek-chat",
+            json!({"messages": [{"role": "user", "content": [image]}]}),
+            MissingCapability::Vision,
+        ),
+        ("openai/gpt-4", json!({"response_format": {"type": "json_schema"}}), MissingCapability::JsonSchema),
+        (
+            "openai/gpt-4o",
+            json!({"max_tokens": 20_000}),
+            MissingCapability::Output { needed: 20_000, limit: 16_384 },
+        ),
     ] {
         let told = ask(&["first", name, "third"], unavailable, as_it_is, asking(body)).await;
         assert_eq!(told.asked, [0, 1], "{name}");
@@ -120,7 +128,7 @@ async fn p31_after_a_prompt_was_too_long_only_larger_models_are_asked() {
     let larger = |layer: FallbackLayer| layer.on_context_length(true);
     let told = ask(&names, too_long, larger, long(10)).await;
     assert_eq!((told.status, told.asked), (200, vec![0, 1]));
-    let lack = Lack::Context { needed: 128_001, limit: 128_000 };
+    let lack = MissingCapability::Context { needed: 128_001, limit: 128_000 };
     assert!(told.verdicts.contains(&Verdict::PassedOver { target: "azure/gpt-4o-mini".into(), lack }));
     // It is not a case for others unless asked, whoever they are.
     assert_eq!(ask(&names, too_long, as_it_is, long(10)).await.asked, [0, 0]);
@@ -132,7 +140,7 @@ async fn p31_any_target_may_say_that_the_prompt_is_too_long() {
     let [(first, primary), (second, middle), (third, same), (fourth, larger)] =
         [strict(), strict(), strict(), strict()];
     primary.answer(503);
-    let failure = Failure { cause: Cause::ContextLength, ..Failure::new(ErrorCode::InvalidRequest) };
+    let failure = Failure { cause: FailureKind::ContextLength, ..Failure::new(ErrorCode::InvalidRequest) };
     middle.answer(400).extension(Outcome::from(failure));
     let chain = FallbackLayer::new().then("openai/gpt-4o", second).then("azure/gpt-4o", third);
     let mut chain = chain.then("openai/gpt-4.1", fourth).on_context_length(true).layer(first);
@@ -177,7 +185,7 @@ async fn who_is_passed_over_costs_no_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn the_table_can_be_extended_corrected_and_emptied() {
-    let card = |tokens| ModelCard { context_tokens: Some(tokens), ..ModelCard::default() };
+    let card = |tokens| ModelCapabilities { context_tokens: Some(tokens), ..ModelCapabilities::default() };
     for (models, asked) in [
         (ModelTable::new(), [0, 1]),
         (ModelTable::new().with("gpt-4", card(32_000)), [1, 0]),

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{Response, request, response};
 use serde_json::json;
-use tidegate_core::{Bounds, Compose, Question, Transcribe};
+use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
 use tidegate_providers::compose::Composer;
 
 use super::resorts::{asking, chain, json_answer, question, read, said, strategy};
-use crate::fallback::{AnswerCache, Strategy};
+use crate::fallback::{AnswerCache, FallbackKind};
 use crate::testing::{send, strict};
 
 /// Counts how often a request is read.
@@ -24,21 +24,21 @@ impl Counting {
     }
 }
 
-impl Compose for Counting {
-    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<Question> {
+impl AnswerSynthesizer for Counting {
+    fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Composer.question(head, body)
     }
 
-    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn Transcribe>> {
+    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>> {
         Composer.transcribe(head)
     }
 
-    fn answer(&self, question: &Question, text: &str, now: SystemTime) -> Response<Bytes> {
+    fn answer(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
         Composer.answer(question, text, now)
     }
 
-    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: Bounds) -> Option<Bytes> {
+    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
         Composer.rephrase(body, prompt, bounds)
     }
 }
@@ -71,7 +71,7 @@ async fn what_was_asked_is_read_once_for_all_last_resorts() {
     first.otherwise(tidegate_testkit::strict::Answer::status(503));
     other.otherwise(tidegate_testkit::strict::Answer::status(503));
     let (head, _) = read(send(&mut service, question("a\nb\nc\nd")).await).await;
-    assert_eq!((strategy(&head), first.calls(), other.calls()), (Some(Strategy::StaticResponse), 2, 2));
+    assert_eq!((strategy(&head), first.calls(), other.calls()), (Some(FallbackKind::StaticResponse), 2, 2));
     assert_eq!(counting.count(), 1);
 }
 
@@ -92,7 +92,7 @@ async fn the_answer_to_a_request_above_512_kib_is_not_remembered() {
     }
     first.answer(503);
     let (head, body) = read(send(&mut service, after(511 * 1024)).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "yes".into()));
+    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "yes".into()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use tower::Layer;
 
 use crate::fallback::cutoff::TICK;
 use crate::fallback::{
-    AnswerCache, Answered, Fallback, FallbackLayer, PromptKind, ResponseBody, StaticAnswers, Strategy,
+    AnswerCache, Fallback, FallbackInfo, FallbackKind, FallbackLayer, PromptKind, ResponseBody, StaticAnswers,
 };
 use crate::testing::{send, strict};
 use crate::{
@@ -50,7 +50,7 @@ pub(super) fn json_answer(provider: &Handle, text: &str) -> Answer {
     provider.answer(200).header("content-type", "application/json").body(completion(text))
 }
 
-pub(super) type Head = (u16, Option<Answered>, Option<HeaderValue>);
+pub(super) type Head = (u16, Option<FallbackInfo>, Option<HeaderValue>);
 
 /// The head, and the text of the answer.
 pub(super) async fn read<B>(response: Result<Response<ResponseBody<B>>, BoxError>) -> (Head, String)
@@ -69,8 +69,8 @@ pub(super) fn said(body: &str) -> String {
     body["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
 
-pub(super) fn strategy(head: &Head) -> Option<Strategy> {
-    head.1.as_ref().map(Answered::strategy)
+pub(super) fn strategy(head: &Head) -> Option<FallbackKind> {
+    head.1.as_ref().map(FallbackInfo::strategy)
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,7 +90,10 @@ async fn a_static_answer_is_in_the_callers_dialect_plain_or_streamed_and_marked(
     first.otherwise(Answer::status(503));
     let (head, body) = read(send(&mut service, question("a script, please")).await).await;
     let answered = head.1.clone().unwrap();
-    assert_eq!((head.0, answered.target(), answered.strategy()), (200, "@static", Strategy::StaticResponse));
+    assert_eq!(
+        (head.0, answered.target(), answered.strategy()),
+        (200, "@static", FallbackKind::StaticResponse)
+    );
     assert_eq!((said(&body), answered.prompt_kind()), ("no code today".into(), Some(PromptKind::Code)));
 
     let streamed =
@@ -135,10 +138,10 @@ async fn an_answer_that_was_given_is_given_again_when_nobody_else_can() {
 
     first.otherwise(Answer::error("connection refused"));
     let (head, body) = read(send(&mut service, of("a", "What is Rust good for?")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "a language".into()));
+    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "a language".into()));
     assert_eq!((head.1.unwrap().similarity(), head.2), (Some(1.0), Some(HeaderValue::from(30))));
     let (head, body) = read(send(&mut service, of("a", "what is RUST good for")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "a language".into()));
+    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "a language".into()));
 
     assert!(send(&mut service, of("b", "What is Rust good for?")).await.is_err(), "another tenant's");
     let mut credential = of("a", "What is Rust good for?");
@@ -162,7 +165,7 @@ async fn a_cache_may_be_shared_where_it_is_said_so() {
         chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));
     other.answer(503);
     let (head, body) = read(send(&mut service, question("Is it?")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::CachedResponse), "yes".into()));
+    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "yes".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +208,7 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     json_answer(&other, "shorter");
     let (head, body) = read(send(&mut service, question(long)).await).await;
     let answered = head.1.unwrap();
-    assert_eq!((answered.target(), answered.strategy()), ("b/two", Strategy::SimplifiedPrompt));
+    assert_eq!((answered.target(), answered.strategy()), ("b/two", FallbackKind::SimplifiedPrompt));
     assert_eq!((said(&body), first.calls(), other.calls()), ("shorter".into(), 2, 2));
     let asked: Value = serde_json::from_slice(other.requests()[1].body.as_deref().unwrap()).unwrap();
     assert_eq!(
@@ -216,11 +219,11 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     // Nobody answers that either: the next last resort does.
     other.otherwise(Answer::status(500));
     let (head, _) = read(send(&mut service, question(long)).await).await;
-    assert_eq!(strategy(&head), Some(Strategy::StaticResponse));
+    assert_eq!(strategy(&head), Some(FallbackKind::StaticResponse));
     // A prompt that is simple already is not sent again, and does not count.
     let calls = first.calls();
     let (head, _) = read(send(&mut service, question("Why?")).await).await;
-    assert_eq!((strategy(&head), first.calls() - calls), (Some(Strategy::StaticResponse), 1));
+    assert_eq!((strategy(&head), first.calls() - calls), (Some(FallbackKind::StaticResponse), 1));
     let statistics = layer.handle().statistics();
     let simplified = &statistics[1];
     assert_eq!(
@@ -238,7 +241,7 @@ async fn the_answer_to_a_simplified_prompt_is_not_remembered() {
     first.answer(503);
     json_answer(&first, "shorter");
     let (head, _) = read(send(&mut service, question("a\nb\nc\nd")).await).await;
-    assert_eq!((strategy(&head), cache.len()), (Some(Strategy::SimplifiedPrompt), 0));
+    assert_eq!((strategy(&head), cache.len()), (Some(FallbackKind::SimplifiedPrompt), 0));
 }
 
 /// Seed item 51, 66: what is said when nothing else is left, at any time.
@@ -247,7 +250,7 @@ async fn the_emergency_answer_comes_last_and_even_past_the_deadline() {
     let (first, _, mut service) = chain(|layer| layer.then_simplified().then_emergency("Come back later."));
     first.answer(503).after(2 * SECOND);
     let (head, body) = read(send(&mut service, within(question("a\nb\nc\nd"), SECOND)).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(Strategy::Emergency), "Come back later.".into()));
+    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::Emergency), "Come back later.".into()));
     assert_eq!(first.calls(), 1);
 }
 
@@ -275,7 +278,7 @@ async fn p29_waits_for_the_target_that_is_back_first() {
         let (head, _) = read(send(&mut service, request).await).await;
         assert_eq!(
             (strategy(&head), clock::now() - started),
-            (Some(Strategy::StaticResponse), Duration::ZERO)
+            (Some(FallbackKind::StaticResponse), Duration::ZERO)
         );
     }
 }
@@ -301,7 +304,7 @@ async fn a_refusal_of_the_simplified_request_is_not_the_callers() {
     first.answer(503);
     first.answer(400).extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)));
     let (head, _) = read(send(&mut service, question("a\nb\nc\nd")).await).await;
-    assert_eq!((strategy(&head), first.calls()), (Some(Strategy::StaticResponse), 2));
+    assert_eq!((strategy(&head), first.calls()), (Some(FallbackKind::StaticResponse), 2));
 }
 
 /// A target that failed as it was made ready ended the call, and so did one that was still silent at the deadline.
@@ -312,13 +315,16 @@ async fn a_target_that_cannot_be_asked_or_is_not_waited_for_is_passed_over() {
     first.otherwise(Answer::status(503));
     other.fail_ready("worker gone");
     let (head, _) = read(send(&mut service, question("?")).await).await;
-    assert_eq!(strategy(&head), Some(Strategy::StaticResponse));
+    assert_eq!(strategy(&head), Some(FallbackKind::StaticResponse));
     let (second, other) = strict();
     let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
     first.answer(503);
     other.hang();
     let started = clock::now();
     let (head, _) = read(send(&mut service, within(question("?"), SECOND)).await).await;
-    assert_eq!((strategy(&head), clock::now() - started), (Some(Strategy::StaticResponse), SECOND + TICK));
+    assert_eq!(
+        (strategy(&head), clock::now() - started),
+        (Some(FallbackKind::StaticResponse), SECOND + TICK)
+    );
     assert_eq!(other.live_futures(), 0);
 }

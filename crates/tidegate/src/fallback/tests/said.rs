@@ -8,7 +8,7 @@ use serde_json::json;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::fallback::{AnswerCache, Answered, FallbackLayer, Strategy};
+use crate::fallback::{AnswerCache, FallbackInfo, FallbackKind, FallbackLayer};
 use crate::rate_limit::OnLimit;
 use crate::testing::{rejection, request, send, strict};
 use crate::{
@@ -34,7 +34,7 @@ async fn ask(
     request: Request<Payload>,
 ) -> Result<(u16, Option<String>, Option<Trail>, String), BoxError> {
     let response = send(&mut chain.layer(first), request).await?;
-    let by = response.extensions().get::<Answered>().map(|answered| answered.target().to_owned());
+    let by = response.extensions().get::<FallbackInfo>().map(|answered| answered.target().to_owned());
     let trail = Trail::of(response.extensions()).cloned();
     Ok((response.status().as_u16(), by, trail, text(response).await))
 }
@@ -113,8 +113,8 @@ async fn what_an_inner_chain_made_up_is_known_for_that() {
     let inner = FallbackLayer::new().then_emergency("later").layer(second);
     let mut chain = FallbackLayer::new().then("b/two", inner).then_cached(cache.clone()).layer(first);
     let response = send(&mut chain, question).await.unwrap();
-    let answered = response.extensions().get::<Answered>().unwrap();
-    assert_eq!((answered.target(), answered.strategy()), ("@emergency", Strategy::Emergency));
+    let answered = response.extensions().get::<FallbackInfo>().unwrap();
+    assert_eq!((answered.target(), answered.strategy()), ("@emergency", FallbackKind::Emergency));
     assert!(text(response).await.contains("later"));
     assert!(cache.is_empty());
 }

@@ -8,7 +8,7 @@ use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
 use crate::fallback::cutoff::TICK;
-use crate::fallback::{Answered, FallbackLayer, Strategy};
+use crate::fallback::{FallbackInfo, FallbackKind, FallbackLayer};
 #[cfg(feature = "providers")]
 use crate::providers::ModelTable;
 use crate::replay::copy;
@@ -33,7 +33,7 @@ fn within(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
 
 /// A stack that keeps two seconds for whoever comes next.
 fn reserving() -> ResilienceBuilder {
-    ResilienceBuilder::new("").retry(RetryLayer::exponential().reserve(2 * SECOND))
+    ResilienceBuilder::new("").retry(RetryLayer::exponential().reserve_for_fallback(2 * SECOND))
 }
 
 /// Once asked at the end of another chain, a chain took its first target for the last one: that took all the time.
@@ -71,8 +71,8 @@ async fn the_last_target_that_is_fit_has_all_the_time() {
     let ((first, primary), (second, other), (third, unfit)) = (strict(), strict(), strict());
     primary.answer(503);
     other.answer(200).after(SECOND * 19 / 2);
-    let models =
-        ModelTable::empty().with("small", crate::ModelCard { context_tokens: Some(0), ..Default::default() });
+    let models = ModelTable::empty()
+        .with("small", crate::ModelCapabilities { context_tokens: Some(0), ..Default::default() });
     let chain =
         FallbackLayer::new().then("", reserving().service(second)).then("c/small", third).models(models);
     let response = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await.unwrap();
@@ -312,7 +312,7 @@ async fn nobody_is_asked_for_a_call_whose_time_is_over() {
     let mut chain = FallbackLayer::new().then_static().layer(first);
     request.extensions_mut().insert(AttemptBudget::new(1));
     let response = send(&mut chain, request).await.unwrap();
-    assert_eq!(response.extensions().get().map(Answered::strategy), Some(Strategy::StaticResponse));
+    assert_eq!(response.extensions().get().map(FallbackInfo::strategy), Some(FallbackKind::StaticResponse));
     assert_eq!(primary.calls(), 0);
 }
 
@@ -339,7 +339,10 @@ async fn a_simplified_prompt_is_an_attempt_as_any_other() {
         request.extensions_mut().insert(AttemptBudget::new(attempts));
         let layer = FallbackLayer::new().then_simplified().then_static();
         let response = send(&mut layer.layer(first), request).await.unwrap();
-        assert_eq!(response.extensions().get().map(Answered::strategy), Some(Strategy::StaticResponse));
+        assert_eq!(
+            response.extensions().get().map(FallbackInfo::strategy),
+            Some(FallbackKind::StaticResponse)
+        );
         assert_eq!(primary.calls(), attempts.min(2) as usize);
     }
 }
@@ -352,7 +355,7 @@ async fn the_deadline_is_kept_for_a_first_target_that_knows_none() {
     primary.hang();
     let started = clock::now();
     let response = send(&mut chain, within(question(), SECOND)).await.unwrap();
-    assert_eq!(response.extensions().get().map(Answered::strategy), Some(Strategy::StaticResponse));
+    assert_eq!(response.extensions().get().map(FallbackInfo::strategy), Some(FallbackKind::StaticResponse));
     assert_eq!((clock::now() - started, primary.live_futures()), (SECOND + TICK, 0));
 
     use http_body_util::BodyExt;

@@ -10,7 +10,7 @@ use tower::{Layer, ServiceExt};
 use crate::providers::{Provider as Name, ProviderClassifier};
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::testing::{complete, rejection, request, strict};
-use crate::{Currency, Gate, Payload, clock};
+use crate::{Gate, LimitUnit, Payload, clock};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -106,7 +106,9 @@ async fn a_quota_that_nobody_configured_is_adopted_once_it_is_sure() {
     tokio::time::advance(ms(1_200)).await;
     assert_eq!(layer.handle().remaining(), Some(409));
 
-    for layer in [RateLimitLayer::new().adopt(false), RateLimitLayer::new().learn(false)] {
+    for layer in
+        [RateLimitLayer::new().adopt_reported_quotas(false), RateLimitLayer::new().follow_headers(false)]
+    {
         let (mut service, provider, layer) = limited(layer);
         answers.iter().for_each(|answer| drop(provider.then(answer.clone())));
         complete(&mut service).await.unwrap();
@@ -295,7 +297,7 @@ async fn p28_of_all_that_was_told_the_latest_moment_holds() {
     // One that was under way comes back, and names no time: 1 s.
     layer.handle().learn(&crate::Failure::new(crate::ErrorCode::RateLimited).into());
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
-    let longer = crate::Hint::after(Duration::from_secs(40), crate::HintSource::Body);
+    let longer = crate::RetryHint::after(Duration::from_secs(40), crate::HintSource::Body);
     layer.handle().learn(
         &crate::Failure { hint: Some(longer), ..crate::Failure::new(crate::ErrorCode::RateLimited) }.into(),
     );
@@ -341,7 +343,7 @@ async fn p12_after_retry_after_nobody_is_early_and_all_are_spread() {
 #[tokio::test(start_paused = true)]
 async fn a_currency_of_ones_own_period_is_kept_too() {
     let layer = RateLimitLayer::new()
-        .quota_of(Currency::Requests, 2, Duration::from_secs(5))
+        .quota_of(LimitUnit::Requests, 2, Duration::from_secs(5))
         .on_limit(OnLimit::Reject);
     let (mut service, _provider, _) = limited(layer);
     complete(&mut service).await.unwrap();

@@ -153,7 +153,7 @@ async fn a_429_closes_the_gate_for_everybody_until_the_latest_moment_heard() {
 }
 
 fn limited(wait: Duration) -> crate::Outcome {
-    let hint = crate::Hint::after(wait, crate::HintSource::Header("retry-after"));
+    let hint = crate::RetryHint::after(wait, crate::HintSource::Header("retry-after"));
     crate::Failure { hint: Some(hint), ..crate::Failure::new(ErrorCode::RateLimited) }.into()
 }
 
@@ -244,7 +244,7 @@ async fn every_quota_has_to_have_room_and_none_is_spent_unless_all_are() {
 #[tokio::test(start_paused = true)]
 async fn p32_an_absurd_wait_neither_panics_nor_closes_for_ever() {
     let (inner, provider) = strict();
-    let layer = RateLimitLayer::per_second(1).pause(Duration::MAX);
+    let layer = RateLimitLayer::per_second(1).default_retry_after(Duration::MAX);
     let mut service = layer.layer(inner);
     provider.answer(429).header("retry-after", "99999999999999999999");
     complete(&mut service).await.unwrap();

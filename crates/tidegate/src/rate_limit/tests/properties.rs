@@ -10,7 +10,7 @@ use crate::rate_limit::limits::{Limits, Spent};
 use crate::rate_limit::quota::{Cost, Quota};
 use crate::rate_limit::{OnLimit, RateLimitLayer};
 use crate::testing::{request, strict};
-use crate::{Currency, clock};
+use crate::{LimitUnit, clock};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,9 +41,9 @@ proptest! {
     #[test]
     fn p11_no_window_admits_more_than_any_of_its_quotas(acts in prop::collection::vec(act(), 1..150)) {
         let quotas = [
-            Quota::new(Currency::Requests, 5, SECOND),
-            Quota::new(Currency::Tokens, 600, 5 * SECOND),
-            Quota::new(Currency::OutputTokens, 1_000, 20 * SECOND),
+            Quota::new(LimitUnit::Requests, 5, SECOND),
+            Quota::new(LimitUnit::Tokens, 600, 5 * SECOND),
+            Quota::new(LimitUnit::OutputTokens, 1_000, 20 * SECOND),
         ];
         let start = Instant::now();
         let mut limits = Limits::new(&quotas, None, start);
@@ -89,7 +89,7 @@ proptest! {
         calls in prop::collection::vec((1u64..500, 0u64..500, 0u64..1_000, any::<Index>()), 1..60),
     ) {
         let start = Instant::now();
-        let quota = Quota::new(Currency::Tokens, 1_000_000, Duration::from_secs(3_000_000_000));
+        let quota = Quota::new(LimitUnit::Tokens, 1_000_000, Duration::from_secs(3_000_000_000));
         let mut limits = Limits::new(&[quota], None, start);
         let (mut open, mut counted) = (Vec::<(Spent, u64)>::new(), 0);
         let mut now = start;
@@ -109,7 +109,7 @@ proptest! {
             limits.settle(&spent, &cost(0, used), now);
             counted += used;
         }
-        prop_assert_eq!(limits.remaining(Currency::is_tokens, now), Some(900_000 - counted));
+        prop_assert_eq!(limits.remaining(LimitUnit::is_tokens, now), Some(900_000 - counted));
     }
 
     /// Wherever calls are dropped, in the queue or under way: nobody stays counted as waiting, those who are left are

@@ -12,8 +12,8 @@ use crate::providers::ProviderClassifier;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
 use crate::testing::{rejection, strict};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, ErrorCode, Gate, Meter, Payload,
-    Rejection, RetryLayer, clock,
+    BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Deadline, ErrorCode, Gate, Payload, Rejection,
+    RetryLayer, UsageMeter, clock,
 };
 
 /// 40 tokens of prompt and 4 for the message; at most 100 of answer.
@@ -118,7 +118,7 @@ async fn a_stream_that_breaks_or_is_dropped_is_settled_by_what_came() {
 async fn a_failed_answer_takes_no_tokens_and_one_that_was_turned_down_no_prompt_either() {
     for (status, taken) in [(400, 0), (429, 0), (500, PROMPT)] {
         let (wire, inner, provider) = wire();
-        let layer = limit(1_000).quota(10, Duration::from_secs(60)).pause(Duration::ZERO);
+        let layer = limit(1_000).quota(10, Duration::from_secs(60)).default_retry_after(Duration::ZERO);
         let service = layer.layer(wire.layer(inner));
         provider.answer(status);
         drop(service.oneshot(ask()).await.unwrap());
@@ -230,7 +230,7 @@ async fn p18_without_a_quota_in_tokens_nothing_is_counted() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(10).estimate(Never);
     drop(layer.layer(inner).oneshot(ask()).await.unwrap());
-    assert!(Meter::of(&provider.requests()[0].extensions).is_none());
+    assert!(UsageMeter::of(&provider.requests()[0].extensions).is_none());
     assert_eq!(layer.handle().tokens_remaining(), None);
 }
 

@@ -12,8 +12,8 @@ use super::backoff::tests::after;
 use super::judge::{Attempt, Policy, Verdict};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, Hint, HintSource, Outcome,
-    Rejection, Scope, Trail, clock,
+    AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, HintSource, LimitScope, Outcome,
+    Rejection, RetryHint, Trail, clock,
 };
 
 mod adaptive;
@@ -37,7 +37,7 @@ fn attempt(number: u32, now: Instant) -> Attempt {
 }
 
 fn told(code: ErrorCode, wait: Duration) -> Failure {
-    Failure { hint: Some(Hint::after(wait, HintSource::Body)), ..Failure::new(code) }
+    Failure { hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
 #[test]
 fn p24_spent_quotas_and_daily_limits_are_not_retried() {
     let now = Instant::now();
-    let daily = Hint { scope: Scope::Daily, ..Hint::after(SECOND, HintSource::Body) };
+    let daily = RetryHint { scope: LimitScope::Daily, ..RetryHint::after(SECOND, HintSource::Body) };
     let per_day = Failure { hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
     for failure in [told(ErrorCode::QuotaExhausted, SECOND), per_day] {
         assert_eq!(policy().judge(&failure.into(), attempt(1, now)), Verdict::Return);
@@ -86,7 +86,7 @@ fn p24_spent_quotas_and_daily_limits_are_not_retried() {
 fn the_provider_has_the_last_word_on_whether_to_ask_again() {
     let now = Instant::now();
     let should = |code, retry| {
-        let hint = Some(Hint { should_retry: Some(retry), ..Hint::default() });
+        let hint = Some(RetryHint { should_retry: Some(retry), ..RetryHint::default() });
         policy().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
     };
     assert_eq!(should(ErrorCode::Overloaded, false), Verdict::Return);

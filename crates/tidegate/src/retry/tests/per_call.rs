@@ -4,7 +4,7 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use super::*;
-use crate::retry::{Conditions, Jitter, NonRetryableError, RetryableError, Strategy};
+use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryableError, Strategy};
 use crate::{BoxError, RetryOverride};
 
 /// How many attempts a call makes at a provider that is down, and how long that takes.
@@ -35,7 +35,7 @@ async fn item_58_a_call_may_bring_its_own_policy() {
 #[tokio::test(start_paused = true)]
 async fn item_58_a_call_may_bring_the_conditions_that_its_waits_adapt_to() {
     let layer = RetryLayer::new(Strategy::Adaptive).jitter(Jitter::None).max_retries(1);
-    let conditions = Conditions { load: Some(0.9), ..Conditions::default() };
+    let conditions = LoadSignals { load: Some(0.9), ..LoadSignals::default() };
     assert_eq!(down(&layer, RetryOverride::new()).await, (2, 1_000));
     assert_eq!(down(&layer, RetryOverride::new().conditions(conditions)).await, (2, 2_000));
     let other = RetryLayer::exponential().jitter(Jitter::None).max_retries(1).load(|| Some(0.9));
@@ -51,7 +51,7 @@ fn the_policys_own_list_of_codes_has_the_last_word() {
     for code in ErrorCode::ALL {
         let again = policy.judge(&Failure::new(code).into(), attempt(1, now)) != Verdict::Return;
         assert_eq!(again, code == ErrorCode::RateLimited, "{code}");
-        let hint = Some(Hint { should_retry: Some(true), ..Hint::default() });
+        let hint = Some(RetryHint { should_retry: Some(true), ..RetryHint::default() });
         let demanded = policy.judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now));
         let is_listed = matches!(code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted);
         assert_eq!(demanded != Verdict::Return, is_listed, "{code}");

@@ -203,7 +203,7 @@ impl Setting {
             .max_retries(self.retries)
             .initial_delay(self.initial)
             .retry_rejections(self.retry_rejections)
-            .reserve(self.reserve)
+            .reserve_for_fallback(self.reserve)
             .jitter(Jitter::Equal)
             .seed(seed);
         ResilienceBuilder::new("")

@@ -7,7 +7,7 @@ use super::*;
 use crate::{FallbackLayer, Payload, Resilience, ResilienceBuilder};
 
 fn stack(name: &str, seconds: u32) -> ResilienceBuilder {
-    ResilienceBuilder::new(name).retry(RetryLayer::exponential().reserve(seconds * SECOND))
+    ResilienceBuilder::new(name).retry(RetryLayer::exponential().reserve_for_fallback(seconds * SECOND))
 }
 
 /// Two targets, that keep so much for each other of so much time.

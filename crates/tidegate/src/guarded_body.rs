@@ -13,7 +13,7 @@ use crate::ended::has_ended;
 /// Frames, trailers and `size_hint` pass untouched.
 #[pin_project]
 #[derive(Debug)]
-pub struct Watched<B, W> {
+pub struct GuardedBody<B, W> {
     // Dropped before the watch, so that whatever the body holds is free when the watch gives back its own.
     #[pin]
     inner: B,
@@ -21,9 +21,9 @@ pub struct Watched<B, W> {
 }
 
 /// Waits for the end of a body. Dropped without a word, it means that the caller left.
-pub(crate) trait Watch {
+pub(crate) trait BodyGuard {
     /// The body ended, with its last frame or with an error.
-    fn ended(self, end: Result<(), &BoxError>);
+    fn on_end(self, end: Result<(), &BoxError>);
 }
 
 /// Polls for an answer, and gives its body the watch that `judge` makes of the head, or of the error in its place. A
@@ -37,12 +37,12 @@ pub(crate) fn poll_watched<F, B, E, W>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
     mut judge: impl FnMut(Result<&Response<B>, &BoxError>) -> Option<W>,
-) -> Poll<Result<Response<Watched<B, W>>, BoxError>>
+) -> Poll<Result<Response<GuardedBody<B, W>>, BoxError>>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
     E: Into<BoxError>,
-    W: Watch,
+    W: BodyGuard,
 {
     let answer = future.poll(cx);
     let watch = match &answer {
@@ -52,7 +52,7 @@ where
     match answer {
         Poll::Ready(Ok(response)) => {
             let (head, inner) = response.into_parts();
-            Poll::Ready(Ok(Response::from_parts(head, Watched { inner, watch })))
+            Poll::Ready(Ok(Response::from_parts(head, GuardedBody { inner, watch })))
         }
         Poll::Ready(Err(error)) => {
             let error = error.into();
@@ -64,18 +64,18 @@ where
 }
 
 /// The watch, unless it is over before it began.
-fn watching<W: Watch>(body: &impl Body, watch: W) -> Option<W> {
+fn watching<W: BodyGuard>(body: &impl Body, watch: W) -> Option<W> {
     if has_ended(body) {
-        watch.ended(Ok(()));
+        watch.on_end(Ok(()));
         return None;
     }
     Some(watch)
 }
 
-impl<B, W> Body for Watched<B, W>
+impl<B, W> Body for GuardedBody<B, W>
 where
     B: Body<Error: Into<BoxError>>,
-    W: Watch,
+    W: BodyGuard,
 {
     type Data = B::Data;
     type Error = BoxError;
@@ -95,7 +95,7 @@ where
         if let Some(end) = end
             && let Some(watch) = this.watch.take()
         {
-            watch.ended(end);
+            watch.on_end(end);
         }
         Poll::Ready(frame)
     }
@@ -165,8 +165,8 @@ mod tests {
 
     struct Ear(Option<Rc<RefCell<Vec<Heard>>>>);
 
-    impl Watch for Ear {
-        fn ended(mut self, end: Result<(), &BoxError>) {
+    impl BodyGuard for Ear {
+        fn on_end(mut self, end: Result<(), &BoxError>) {
             let heard = if end.is_ok() { Heard::Finished } else { Heard::Failed };
             self.0.take().expect("only once").borrow_mut().push(heard);
         }
@@ -191,7 +191,7 @@ mod tests {
             let heard = Rc::new(RefCell::new(Vec::new()));
             let script = Script { acts: acts.clone().into(), tells_end };
             let watch = watching(&script, Ear(Some(Rc::clone(&heard))));
-            let mut body = Watched { inner: script, watch };
+            let mut body = GuardedBody { inner: script, watch };
             let mut cx = Context::from_waker(Waker::noop());
             for _ in 0..polls {
                 let _ = Pin::new(&mut body).poll_frame(&mut cx);
