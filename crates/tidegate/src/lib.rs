@@ -51,9 +51,9 @@ pub mod timeout;
 pub mod translate;
 
 #[cfg(any(feature = "fallback", feature = "retry"))]
-mod after_hint;
+mod retry_after;
 #[cfg(any(feature = "fallback", feature = "retry"))]
-mod alarm;
+mod deadline_timer;
 #[cfg(any(feature = "rate-limit", feature = "retry"))]
 #[cfg_attr(not(feature = "rate-limit"), expect(dead_code, reason = "a budget of retries only spends"))]
 mod bucket;
@@ -73,7 +73,7 @@ mod clock;
     feature = "fallback",
     feature = "rate-limit"
 ))]
-mod ended;
+mod body;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
 mod guarded_body;
@@ -97,11 +97,11 @@ mod keyed;
     feature = "rate-limit",
     feature = "translate"
 ))]
-mod refusal;
+mod rejected;
 #[cfg(any(feature = "fallback", feature = "retry"))]
-mod replay;
+mod clone_request;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
-mod shared;
+mod shared_state;
 #[cfg(any(feature = "backpressure", feature = "rate-limit"))]
 #[cfg_attr(
     not(feature = "backpressure"),
@@ -111,7 +111,7 @@ mod shared;
         reason = "a turn is one slot, and nobody counts or orders those who wait"
     )
 )]
-mod slots;
+mod priority_semaphore;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 mod sync;
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod testing;
     not(all(feature = "fallback", feature = "retry")),
     allow(dead_code, reason = "a chain tells, and a retry listens")
 )]
-mod turn;
+mod chain_position;
 
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 pub use guarded_body::GuardedBody;

@@ -43,13 +43,13 @@ impl Service<Request<Payload>> for ReqwestService {
     type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.client.poll_ready(cx).map_err(explain)
+        self.client.poll_ready(cx).map_err(convert_error)
     }
 
     fn call(&mut self, request: Request<Payload>) -> ResponseFuture {
         ResponseFuture(match request.map(into_body).try_into() {
             Ok(request) => State::Calling(self.client.call(request)),
-            Err(error) => State::Unsendable(Some(explain(error))),
+            Err(error) => State::Invalid(Some(convert_error(error))),
         })
     }
 }
@@ -58,12 +58,12 @@ fn into_body(payload: Payload) -> Body {
     Bytes::try_from(payload).map_or_else(Body::wrap, Body::from)
 }
 
-fn answer(response: reqwest::Response) -> Response<ResponseBody> {
-    Response::from(response).map(|body| body.map_err(explain as fn(_) -> _))
+fn convert_response(response: reqwest::Response) -> Response<ResponseBody> {
+    Response::from(response).map(|body| body.map_err(convert_error as fn(_) -> _))
 }
 
 /// The error in our words: what the layers need to know, and nothing that could be a secret.
-fn explain(error: reqwest::Error) -> BoxError {
+fn convert_error(error: reqwest::Error) -> BoxError {
     let error = error.without_url();
     if error.is_builder() {
         return Failure { cause: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
@@ -84,7 +84,7 @@ pub struct ResponseFuture(#[pin] State);
 #[pin_project(project = StateProj)]
 enum State {
     Calling(#[pin] <Client as Service<reqwest::Request>>::Future),
-    Unsendable(Option<BoxError>),
+    Invalid(Option<BoxError>),
 }
 
 impl Future for ResponseFuture {
@@ -92,8 +92,8 @@ impl Future for ResponseFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            StateProj::Calling(future) => Poll::Ready(ready!(future.poll(cx)).map(answer).map_err(explain)),
-            StateProj::Unsendable(error) => Poll::Ready(Err(error.take().expect("polled after completion"))),
+            StateProj::Calling(future) => Poll::Ready(ready!(future.poll(cx)).map(convert_response).map_err(convert_error)),
+            StateProj::Invalid(error) => Poll::Ready(Err(error.take().expect("polled after completion"))),
         }
     }
 }

@@ -49,8 +49,8 @@ impl ResilienceConfig {
         if let Some(calls) = vars.number("AI_LIB_MAX_INFLIGHT", count, |n| *n > 0)? {
             self.backpressure.get_or_insert_default().max_inflight = calls;
         }
-        if let Some(patience) = vars.duration("AI_LIB_QUEUE_TIMEOUT", "a number of seconds or a duration")? {
-            self.backpressure.get_or_insert_default().queue_timeout = patience;
+        if let Some(timeout) = vars.duration("AI_LIB_QUEUE_TIMEOUT", "a number of seconds or a duration")? {
+            self.backpressure.get_or_insert_default().queue_timeout = timeout;
         }
         let millis = "a whole number of milliseconds, at least 1";
         if let Some(limit) = vars.number("AI_LIB_ATTEMPT_TIMEOUT_MS", millis, |ms| *ms > 0)? {

@@ -69,9 +69,9 @@ impl ResilienceConfig {
             bounds = bounds.total_timeout(total);
         }
         if let Some(name) = &self.timeout.header {
-            let wrong =
+            let invalid =
                 |_| ConfigError::new("timeout.header", "the name of a header", format_args!("{name:?}"));
-            bounds = bounds.timeout_header(TimeoutHeader::named(name.parse().map_err(wrong)?));
+            bounds = bounds.timeout_header(TimeoutHeader::named(name.parse().map_err(invalid)?));
         }
         if let Some(attempts) = self.retry.as_ref().and_then(|retry| retry.max_attempts) {
             at_least_one("retry.max_attempts", attempts)?;

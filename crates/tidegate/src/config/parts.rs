@@ -322,15 +322,15 @@ impl Default for BackpressureConfig {
 
 impl Default for TimeoutConfig {
     fn default() -> Self {
-        let patient = Duration::from_secs(120);
+        let silence = Duration::from_secs(120);
         Self {
             total: None,
             header: None,
             attempt: Duration::from_secs(600),
-            first_token: patient,
-            token_gap: patient,
-            frame_gap: patient,
-            byte_gap: patient,
+            first_token: silence,
+            token_gap: silence,
+            frame_gap: silence,
+            byte_gap: silence,
         }
     }
 }

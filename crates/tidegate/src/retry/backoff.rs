@@ -46,35 +46,35 @@ pub(super) struct Backoff {
 
 /// What is known when the wait after an attempt is chosen.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Past {
+pub(super) struct AttemptHistory {
     /// The number of the attempt, counted from 1.
     pub(super) number: u32,
     /// The wait before it; zero for the first.
     pub(super) previous: Duration,
-    pub(super) conditions: LoadSignals,
+    pub(super) load_signals: LoadSignals,
 }
 
 impl Backoff {
     /// The wait with its jitter; `random` is uniform in 0..1.
-    pub(super) fn wait(&self, past: Past, random: f64) -> Duration {
+    pub(super) fn wait(&self, history: AttemptHistory, random: f64) -> Duration {
         if self.strategy == Strategy::DecorrelatedJitter {
             let least = self.initial.min(self.max);
-            let most = times(past.previous.max(self.initial), 3.0).min(self.max);
+            let most = times(history.previous.max(self.initial), 3.0).min(self.max);
             return least + times(most.saturating_sub(least), random);
         }
         // The cap again: a jitter that may lengthen a wait does not lengthen it past what the user allows.
-        self.jitter.spread(self.base(past), random).min(self.max)
+        self.jitter.spread(self.base(history), random).min(self.max)
     }
 
     /// The wait without jitter.
-    pub(super) fn base(&self, past: Past) -> Duration {
-        let exponent = i32::try_from(past.number.saturating_sub(1)).unwrap_or(i32::MAX);
+    pub(super) fn base(&self, history: AttemptHistory) -> Duration {
+        let exponent = i32::try_from(history.number.saturating_sub(1)).unwrap_or(i32::MAX);
         let factor = match self.strategy {
             Strategy::Fixed => 1.0,
-            Strategy::Linear => f64::from(past.number),
+            Strategy::Linear => f64::from(history.number),
             Strategy::Exponential | Strategy::DecorrelatedJitter => self.multiplier.powi(exponent),
-            Strategy::Fibonacci => fibonacci(past.number),
-            Strategy::Adaptive => past.conditions.scale() * self.multiplier.powi(exponent),
+            Strategy::Fibonacci => fibonacci(history.number),
+            Strategy::Adaptive => history.load_signals.scale() * self.multiplier.powi(exponent),
         };
         times(self.initial, factor).min(self.max)
     }
@@ -120,8 +120,8 @@ pub(super) mod tests {
         Backoff { strategy, jitter, initial: SECOND, max, multiplier: 2.0 }
     }
 
-    pub(crate) fn after(number: u32) -> Past {
-        Past { number, previous: Duration::ZERO, conditions: LoadSignals::default() }
+    pub(crate) fn after(number: u32) -> AttemptHistory {
+        AttemptHistory { number, previous: Duration::ZERO, load_signals: LoadSignals::default() }
     }
 
     /// Item 53: the waits of the strategies, attempts counted from 1.
@@ -143,8 +143,8 @@ pub(super) mod tests {
     #[test]
     fn item_53_a_decorrelated_wait_lies_between_the_first_and_three_times_the_one_before() {
         let wait = |seconds: u64, random| {
-            let past = Past { previous: Duration::from_secs(seconds), ..after(2) };
-            backoff(Strategy::DecorrelatedJitter).wait(past, random)
+            let history = AttemptHistory { previous: Duration::from_secs(seconds), ..after(2) };
+            backoff(Strategy::DecorrelatedJitter).wait(history, random)
         };
         assert_eq!((wait(0, 0.0), wait(0, 0.5)), (SECOND, 2 * SECOND));
         assert_eq!((wait(5, 0.0), wait(5, 0.5)), (SECOND, 8 * SECOND));
@@ -156,8 +156,8 @@ pub(super) mod tests {
     fn item_54_adaptive_waits_scale_with_what_is_measured_and_with_nothing_else() {
         let wait = |load, error_rate, seconds: Option<f64>| {
             let response_time = seconds.map(Duration::from_secs_f64);
-            let conditions = LoadSignals { load, error_rate, response_time };
-            backoff(Strategy::Adaptive).wait(Past { conditions, ..after(2) }, 0.5).as_millis()
+            let load_signals = LoadSignals { load, error_rate, response_time };
+            backoff(Strategy::Adaptive).wait(AttemptHistory { load_signals, ..after(2) }, 0.5).as_millis()
         };
         assert_eq!(wait(None, None, None), 2_000);
         assert_eq!(wait(Some(0.8), Some(0.3), Some(5.0)), 2_000, "the thresholds are still calm");
@@ -181,9 +181,9 @@ pub(super) mod tests {
             multiplier in prop::num::f64::ANY,
             random in 0.0..1.0f64,
         ) {
-            let conditions = LoadSignals { load: Some(1.0), error_rate: Some(1.0), response_time: Some(max) };
+            let load_signals = LoadSignals { load: Some(1.0), error_rate: Some(1.0), response_time: Some(max) };
             let wait = Backoff { strategy, jitter, initial, max, multiplier }
-                .wait(Past { number, previous, conditions }, random);
+                .wait(AttemptHistory { number, previous, load_signals }, random);
             prop_assert!(wait <= max);
         }
     }

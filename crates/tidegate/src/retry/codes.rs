@@ -2,9 +2,9 @@ use crate::ErrorCode;
 
 /// A set of error codes, a bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Codes(u16);
+pub(super) struct CodeSet(u16);
 
-impl Codes {
+impl CodeSet {
     pub(super) const ALL: Self = Self(u16::MAX);
 
     pub(super) fn has(self, code: ErrorCode) -> bool {
@@ -12,7 +12,7 @@ impl Codes {
     }
 }
 
-impl FromIterator<ErrorCode> for Codes {
+impl FromIterator<ErrorCode> for CodeSet {
     fn from_iter<I: IntoIterator<Item = ErrorCode>>(codes: I) -> Self {
         Self(codes.into_iter().fold(0, |set, code| set | bit(code)))
     }

@@ -35,24 +35,24 @@ impl NonRetryableError {
 
 /// What an attempt that ended in `error` came to, with the error's own word on whether to ask again.
 pub(super) fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
-    match (Outcome::of_error(error), word_of(error)) {
-        (Outcome::Failure(failure), Some(word)) => obey(failure, word).into(),
+    match (Outcome::of_error(error), retry_marker(error)) {
+        (Outcome::Failure(failure), Some(should_retry)) => with_should_retry(failure, should_retry).into(),
         (outcome, _) => outcome,
     }
 }
 
 /// Whether the error says that asking again makes sense, or that it makes none.
-pub(super) fn word_of(error: &(dyn Error + 'static)) -> Option<bool> {
-    let says = |says: fn(&(dyn Error + 'static)) -> bool| tidegate_core::chain(error).any(says);
-    if says(|error| error.is::<NonRetryableError>()) {
+pub(super) fn retry_marker(error: &(dyn Error + 'static)) -> Option<bool> {
+    let contains = |contains: fn(&(dyn Error + 'static)) -> bool| tidegate_core::chain(error).any(contains);
+    if contains(|error| error.is::<NonRetryableError>()) {
         return Some(false);
     }
-    says(|error| error.is::<RetryableError>()).then_some(true)
+    contains(|error| error.is::<RetryableError>()).then_some(true)
 }
 
 /// The same failure, with a word on whether to ask again that is as good as the provider's.
-pub(super) fn obey(mut failure: Failure, word: bool) -> Failure {
-    failure.hint.get_or_insert_default().should_retry = Some(word);
+pub(super) fn with_should_retry(mut failure: Failure, should_retry: bool) -> Failure {
+    failure.hint.get_or_insert_default().should_retry = Some(should_retry);
     failure
 }
 

@@ -9,11 +9,11 @@ use pin_project::pin_project;
 use tokio::time::Sleep;
 use tower_service::Service;
 
-use super::call::Call;
-use super::common::Common;
+use super::call::RetryCall;
+use super::shared::RetryShared;
 use super::errors;
-use super::judge::Verdict;
-use crate::replay::copy;
+use super::policy::RetryDecision;
+use crate::clone_request::clone_request;
 use crate::{BoxError, HttpService, Outcome, Payload, Rejection};
 use tidegate_core::Collect;
 
@@ -24,14 +24,14 @@ pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     state: State<S, S::Future, B>,
     /// The request of the next attempt, if there can be one.
     next: Option<Request<Payload>>,
-    call: Call<S>,
+    call: RetryCall<S>,
 }
 
 // What is seldom is boxed: the future is handed on by every layer outside, and is as large as its largest state.
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
     /// The body is read, so that it can be sent again.
-    Collecting(Box<Collecting<S, B>>),
+    Collecting(Box<CollectingBody<S, B>>),
     /// An attempt is under way.
     Calling(#[pin] F),
     /// The back-off.
@@ -41,7 +41,7 @@ enum State<S, F, B> {
 }
 
 /// A request whose body is being read.
-struct Collecting<S, B> {
+struct CollectingBody<S, B> {
     head: Option<http::request::Parts>,
     body: Collect<B>,
     /// Takes the first attempt: the instance that the caller made ready.
@@ -55,33 +55,33 @@ where
 {
     /// The body is here: `ready` is called at once, and the request copied only if another attempt can follow.
     #[inline]
-    pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, common: Arc<Common<S>>) -> Self {
-        let mut call = Call::new(request.extensions_mut(), common);
-        let next = call.begin(&mut request, ready);
+    pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, shared: Arc<RetryShared<S>>) -> Self {
+        let mut call = RetryCall::new(request.extensions_mut(), shared);
+        let next = call.prepare(&mut request, ready);
         Self { state: State::Calling(ready.call(request)), next, call }
     }
 
     /// The body is yet to be read: `ready` is called when that has been done.
-    pub(super) fn collecting(ready: S, mut request: Request<B>, common: Arc<Common<S>>) -> Self {
-        let call = Call::new(request.extensions_mut(), common);
+    pub(super) fn collecting(ready: S, mut request: Request<B>, shared: Arc<RetryShared<S>>) -> Self {
+        let call = RetryCall::new(request.extensions_mut(), shared);
         let (head, body) = request.into_parts();
         let body = Payload::collect(body, call.body_cap());
-        let collecting = Collecting { head: Some(head), body, ready };
+        let collecting = CollectingBody { head: Some(head), body, ready };
         Self { state: State::Collecting(Box::new(collecting)), next: None, call }
     }
 }
 
-impl<S: Clone> Call<S> {
+impl<S: Clone> RetryCall<S> {
     /// Makes the request ready for the attempt that begins, and a copy for the next one, unless none can follow.
-    fn begin(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Request<Payload>> {
-        let may_follow = self.count();
-        self.mark(request);
+    fn prepare(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Request<Payload>> {
+        let may_follow = self.begin_attempt();
+        self.set_headers(request);
         if !may_follow {
             return None;
         }
-        let next = copy(request);
+        let next = clone_request(request);
         if next.is_some() {
-            self.common.keep(service);
+            self.shared.keep_service(service);
         }
         next
     }
@@ -100,64 +100,64 @@ where
             match this.state.as_mut().project() {
                 // The first attempt goes to the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
-                    let Collecting { head, body, ready } = &mut **collecting;
+                    let CollectingBody { head, body, ready } = &mut **collecting;
                     let Poll::Ready(body) = Pin::new(body).poll(cx) else {
-                        return Poll::Ready(Err(ready!(this.call.alarm.poll_past(cx)).into()));
+                        return Poll::Ready(Err(ready!(this.call.deadline_timer.poll_expired(cx)).into()));
                     };
                     let body = body?;
                     let head = head.take().expect("polled after completion");
                     let mut request = Request::from_parts(head, body);
-                    *this.next = this.call.begin(&mut request, ready);
+                    *this.next = this.call.prepare(&mut request, ready);
                     let future = ready.call(request);
                     this.state.set(State::Calling(future));
                 }
                 StateProj::Calling(future) => {
-                    let mut answer = future.poll(cx).map_err(Into::into);
-                    let outcome = match &mut answer {
+                    let mut result = future.poll(cx).map_err(Into::into);
+                    let outcome = match &mut result {
                         Poll::Ready(Ok(response)) => {
-                            this.call.has_reached = true;
+                            this.call.was_sent = true;
                             Outcome::of(response)
                         }
                         Poll::Ready(Err(error)) => {
-                            this.call.qualify(error);
+                            this.call.note_error(error);
                             errors::outcome_of(&**error)
                         }
                         Poll::Pending => return Poll::Pending,
                     };
-                    let rejection = match &answer {
+                    let rejection = match &result {
                         Poll::Ready(Err(error)) => Rejection::find(&**error),
                         Poll::Ready(Ok(_)) | Poll::Pending => None,
                     };
-                    match this.call.judge(&outcome, rejection, this.next.is_some(), this.next.as_ref()) {
-                        Verdict::Return => {
-                            if let (Poll::Ready(Ok(response)), Some(trail)) = (&mut answer, this.call.trail())
+                    match this.call.decide(&outcome, rejection, this.next.is_some(), this.next.as_ref()) {
+                        RetryDecision::Return => {
+                            if let (Poll::Ready(Ok(response)), Some(trail)) = (&mut result, this.call.trail())
                             {
                                 response.extensions_mut().insert(trail);
                             }
-                            return answer;
+                            return result;
                         }
-                        Verdict::Again(wait) => {
+                        RetryDecision::RetryAfter(wait) => {
                             // Now, and not after the wait: it may hold a connection, or a permit.
-                            drop(answer);
+                            drop(result);
                             this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                         }
                     }
                 }
                 StateProj::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
-                    let service = Box::new(this.call.common.another());
+                    let service = Box::new(this.call.shared.clone_service());
                     this.state.set(State::Readying(service));
                 }
                 StateProj::Readying(service) => {
                     let ready = match service.poll_ready(cx) {
                         Poll::Ready(ready) => ready.map_err(Into::into),
-                        Poll::Pending => Err(ready!(this.call.alarm.poll_past(cx)).into()),
+                        Poll::Pending => Err(ready!(this.call.deadline_timer.poll_expired(cx)).into()),
                     };
                     if let Err(error) = ready {
-                        return Poll::Ready(Err(this.call.unready(error)));
+                        return Poll::Ready(Err(this.call.fail_readiness(error)));
                     }
                     let mut request = this.next.take().expect("kept for this attempt");
-                    *this.next = this.call.begin(&mut request, service);
+                    *this.next = this.call.prepare(&mut request, service);
                     let future = service.call(request);
                     this.state.set(State::Calling(future));
                 }

@@ -2,33 +2,33 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::budget::Budget;
-use super::conditions::Recent;
+use super::load_signals::RecentAttempts;
 use super::layer::Settings;
 use super::statistics::Counters;
-use super::{Ahead, LoadSignals, Statistics, Strategy};
-use crate::shared::Shared;
+use super::{GatesBelow, LoadSignals, Statistics, Strategy};
+use crate::shared_state::SharedState;
 use crate::{Outcome, clock};
 
 /// The budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
-pub struct Handle(pub(super) Shared<Settings, Counts>);
+pub struct Handle(pub(super) SharedState<Settings, RetryState>);
 
 #[derive(Debug)]
-pub(super) struct Counts {
+pub(super) struct RetryState {
     budget: Option<Budget>,
     random: Mutex<fastrand::Rng>,
     /// Kept only where the waits adapt to it.
-    pub(super) recent: Option<Mutex<Recent>>,
+    pub(super) recent: Option<Mutex<RecentAttempts>>,
     pub(super) counters: Counters,
 }
 
-impl From<&Settings> for Counts {
+impl From<&Settings> for RetryState {
     fn from(settings: &Settings) -> Self {
         Self {
             budget: settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now())),
             random: Mutex::new(settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
             recent: (settings.policy.backoff.strategy == Strategy::Adaptive)
-                .then(|| Mutex::new(Recent::new(clock::now()))),
+                .then(|| Mutex::new(RecentAttempts::new(clock::now()))),
             counters: Counters::default(),
         }
     }
@@ -51,7 +51,7 @@ impl Handle {
     /// Takes one retry out of the budget, if it can be afforded.
     pub(super) fn withdraw(&self) -> bool {
         let afforded = self.0.budget.as_ref().is_none_or(|budget| budget.withdraw(clock::now()));
-        self.0.counters.asked_again(afforded);
+        self.0.counters.record_retry_decision(afforded);
         afforded
     }
 
@@ -71,13 +71,13 @@ impl Handle {
     }
 
     /// What is measured, and what the user's own gauge or else the gates ahead tell.
-    pub(super) fn conditions(&self, ahead: &Ahead) -> LoadSignals {
+    pub(super) fn load_signals(&self, gates_below: &GatesBelow) -> LoadSignals {
         let load = match &self.0.settings().load {
             Some(load) => load.read(),
-            None => ahead.load(),
+            None => gates_below.load(),
         };
         let Some(recent) = &self.0.recent else { return LoadSignals { load, ..LoadSignals::default() } };
-        let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).conditions(clock::now());
+        let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).load_signals(clock::now());
         LoadSignals { load, ..recent }
     }
 

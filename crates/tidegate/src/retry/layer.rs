@@ -5,10 +5,10 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::backoff::Backoff;
-use super::codes::Codes;
-use super::judge::Policy;
-use super::{Ahead, Handle, Jitter, Retry, Strategy};
-use crate::shared::Shared;
+use super::codes::CodeSet;
+use super::policy::RetryPolicy;
+use super::{GatesBelow, Handle, Jitter, Retry, Strategy};
+use crate::shared_state::SharedState;
 use crate::{ErrorCode, Payload};
 
 /// Asks again when that makes sense; see the [module page](crate::retry).
@@ -19,26 +19,26 @@ use crate::{ErrorCode, Payload};
 pub struct RetryLayer {
     handle: Handle,
     per_service: bool,
-    pub(super) ahead: Ahead,
+    pub(super) gates_below: GatesBelow,
 }
 
 /// What the user sets.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) policy: Policy,
+    pub(super) policy: RetryPolicy,
     /// Ratio of the traffic, and retries a second on top.
     pub(super) budget: Option<(f64, u32)>,
     pub(super) body_cap: usize,
     pub(super) seed: Option<u64>,
     pub(super) reserve: Duration,
-    pub(super) load: Option<Load>,
+    pub(super) load: Option<LoadGauge>,
     pub(super) idempotency_key: bool,
     pub(super) attempt_header: bool,
 }
 
 /// Tells how much of what we may use is in use.
 #[derive(Clone)]
-pub(super) struct Load(Arc<dyn Fn() -> Option<f64> + Send + Sync>);
+pub(super) struct LoadGauge(Arc<dyn Fn() -> Option<f64> + Send + Sync>);
 
 impl Default for RetryLayer {
     fn default() -> Self {
@@ -57,7 +57,7 @@ impl RetryLayer {
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
         let settings = Settings {
-            policy: Policy {
+            policy: RetryPolicy {
                 max_retries: 3,
                 backoff: Backoff {
                     strategy,
@@ -66,7 +66,7 @@ impl RetryLayer {
                     max: Duration::from_secs(30),
                     multiplier: 2.0,
                 },
-                codes: Codes::ALL,
+                codes: CodeSet::ALL,
                 retry_rejections: false,
             },
             budget: Some((0.2, 10)),
@@ -77,7 +77,7 @@ impl RetryLayer {
             idempotency_key: false,
             attempt_header: false,
         };
-        Self { handle: Handle(Shared::new(settings)), per_service: false, ahead: Ahead::default() }
+        Self { handle: Handle(SharedState::new(settings)), per_service: false, gates_below: GatesBelow::default() }
     }
 
     /// Never asks again, and keeps nothing to do so.
@@ -110,7 +110,7 @@ impl RetryLayer {
     /// should be cheap.
     #[must_use]
     pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.load = Some(Load(Arc::new(load))))
+        self.set(|settings| settings.load = Some(LoadGauge(Arc::new(load))))
     }
 
     /// What the waits grow from: before its jitter, the wait after the first attempt. 1 s by default.
@@ -227,14 +227,14 @@ impl RetryLayer {
 
     /// This layer for one stack, whose parts all look at the same handle.
     #[cfg(feature = "stack")]
-    pub(crate) fn for_one(self) -> Self {
+    pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false, ..self }
     }
 
     /// Asks these gates before it waits.
     #[cfg(feature = "stack")]
-    pub(crate) fn ahead(self, ahead: Ahead) -> Self {
-        Self { ahead, ..self }
+    pub(crate) fn gates_below(self, gates_below: GatesBelow) -> Self {
+        Self { gates_below, ..self }
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -242,13 +242,13 @@ impl RetryLayer {
     }
 }
 
-impl Load {
+impl LoadGauge {
     pub(super) fn read(&self) -> Option<f64> {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Load {
+impl fmt::Debug for LoadGauge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Load")
     }
@@ -258,6 +258,6 @@ impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
 
     fn layer(&self, inner: S) -> Retry<S> {
-        Retry::new(inner, self.share(), self.ahead.clone())
+        Retry::new(inner, self.share(), self.gates_below.clone())
     }
 }

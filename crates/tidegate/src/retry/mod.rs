@@ -69,36 +69,36 @@
 //! # Mistakes people make
 //! Retrying `insufficient_quota`. Retrying earlier than told. Retrying in the client below and here as well.
 
-mod ahead;
+mod gate_peek;
 mod backoff;
 mod budget;
 mod call;
 mod codes;
-mod common;
-mod conditions;
+mod shared;
+mod load_signals;
 mod errors;
 mod future;
 mod handle;
 mod headers;
 mod jitter;
-mod judge;
+mod policy;
 mod layer;
-mod overriding;
+mod override_policy;
 mod run;
 mod service;
 mod statistics;
 
-pub(crate) use ahead::Ahead;
+pub(crate) use gate_peek::GatesBelow;
 #[cfg(feature = "stack")]
-pub(crate) use ahead::Gates;
+pub(crate) use gate_peek::GatePeek;
 pub use backoff::Strategy;
-pub use conditions::LoadSignals;
+pub use load_signals::LoadSignals;
 pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use jitter::Jitter;
 pub use layer::RetryLayer;
-pub use overriding::RetryOverride;
+pub use override_policy::RetryOverride;
 pub use service::Retry;
 pub use statistics::{Configured, Statistics};
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::RetryLayer;
-use super::call::Call;
-use super::common::Common;
-use super::errors::{obey, word_of};
-use super::judge::Verdict;
+use super::call::RetryCall;
+use super::shared::RetryShared;
+use super::errors::{with_should_retry, retry_marker};
+use super::policy::RetryDecision;
 use crate::{
     BoxError, Clock, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, Trail,
     clock,
@@ -81,11 +81,11 @@ impl RetryLayer {
             return Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into());
         }
         // What is asked again is the function: there is no service.
-        let common = Common::<()>::new(self.share(), self.ahead.clone());
-        let mut call = Call::new(&mut extensions, Arc::new(common));
-        let deadline = call.alarm.deadline();
+        let shared = RetryShared::<()>::new(self.share(), self.gates_below.clone());
+        let mut call = RetryCall::new(&mut extensions, Arc::new(shared));
+        let deadline = call.deadline_timer.deadline();
         loop {
-            let can_follow = call.count();
+            let can_follow = call.begin_attempt();
             let result = match deadline {
                 None => operation().await.map_err(Into::into),
                 Some(deadline) => match tokio::time::timeout_at(deadline.instant().into(), operation()).await
@@ -101,9 +101,9 @@ impl RetryLayer {
             if let Some(trail) = Trail::of(&extensions) {
                 trail.attempt(&outcome);
             }
-            match call.judge(&outcome, rejection, can_follow, None) {
-                Verdict::Return => return result,
-                Verdict::Again(wait) => {
+            match call.decide(&outcome, rejection, can_follow, None) {
+                RetryDecision::Return => return result,
+                RetryDecision::RetryAfter(wait) => {
                     // Now, and not after the wait: it may hold something.
                     drop(result);
                     tokio::time::sleep(wait).await;
@@ -115,20 +115,20 @@ impl RetryLayer {
 
 /// What a function came to that ended in `error`.
 fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
-    let outcome = if tidegate_core::chain(error).any(speaks_for_itself) {
+    let outcome = if tidegate_core::chain(error).any(is_classifiable) {
         Outcome::of_error(error)
     } else if tidegate_core::chain(error).any(|error| error.is::<tokio::time::error::Elapsed>()) {
         Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
     } else {
         Failure::new(ErrorCode::Unknown).into()
     };
-    match (outcome, word_of(error)) {
-        (Outcome::Failure(failure), Some(word)) => obey(failure, word).into(),
+    match (outcome, retry_marker(error)) {
+        (Outcome::Failure(failure), Some(should_retry)) => with_should_retry(failure, should_retry).into(),
         (outcome, _) => outcome,
     }
 }
 
-fn speaks_for_itself(error: &(dyn Error + 'static)) -> bool {
+fn is_classifiable(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind as Kind;
     let is_transport = |error: &io::Error| {
         matches!(

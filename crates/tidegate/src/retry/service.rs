@@ -6,26 +6,26 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::common::Common;
-use super::{Ahead, Handle, ResponseFuture};
+use super::shared::RetryShared;
+use super::{GatesBelow, Handle, ResponseFuture};
 use crate::{BoxError, HttpService, Payload};
 
 /// Asks again when that makes sense; see the [module page](crate::retry).
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     inner: S,
-    common: Arc<Common<S>>,
+    shared: Arc<RetryShared<S>>,
 }
 
 impl<S> Retry<S> {
-    pub(super) fn new(inner: S, handle: Handle, ahead: Ahead) -> Self {
-        Self { inner, common: Arc::new(Common::new(handle, ahead)) }
+    pub(super) fn new(inner: S, handle: Handle, gates_below: GatesBelow) -> Self {
+        Self { inner, shared: Arc::new(RetryShared::new(handle, gates_below)) }
     }
 
     /// The statistics that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.common.handle.clone()
+        self.shared.handle.clone()
     }
 }
 
@@ -44,13 +44,13 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        let common = Arc::clone(&self.common);
+        let shared = Arc::clone(&self.shared);
         match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, common),
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, shared),
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, common)
+                ResponseFuture::collecting(ready, request, shared)
             }
         }
     }

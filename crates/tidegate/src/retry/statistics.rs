@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Strategy;
-use super::judge::Policy;
+use super::policy::RetryPolicy;
 
 /// What the retries came to, since the start.
 ///
@@ -63,8 +63,8 @@ impl Statistics {
     }
 }
 
-impl From<&Policy> for Configured {
-    fn from(policy: &Policy) -> Self {
+impl From<&RetryPolicy> for Configured {
+    fn from(policy: &RetryPolicy) -> Self {
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self {
             max_attempts: policy.max_retries.saturating_add(1),
@@ -116,24 +116,24 @@ pub(super) struct Counters {
 
 impl Counters {
     /// An attempt has ended.
-    pub(super) fn attempted(&self) {
+    pub(super) fn record_attempt(&self) {
         self.attempts.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A retry made sense, and could be afforded or not.
-    pub(super) fn asked_again(&self, is_affordable: bool) {
+    pub(super) fn record_retry_decision(&self, is_affordable: bool) {
         let counter = if is_affordable { &self.retries } else { &self.out_of_budget };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A call that was retried has ended.
-    pub(super) fn ended(&self, is_success: bool, attempts: u32) {
+    pub(super) fn record_retried_call(&self, is_success: bool, attempts: u32) {
         let counter = if is_success { &self.successful } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
         self.operation_attempts.fetch_add(attempts.into(), Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self, policy: &Policy) -> Statistics {
+    pub(super) fn read(&self, policy: &RetryPolicy) -> Statistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             total_attempts: read(&self.attempts),

@@ -8,7 +8,7 @@ use super::preflight::PreflightLayer;
 use super::service::Stack;
 use super::{CallLimits, Resilience, Signals, TimeoutHeader};
 use crate::classify::StreamClocks;
-use crate::retry::{Ahead, Gates};
+use crate::retry::{GatePeek, GatesBelow};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, Payload,
     RateLimitLayer, RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
@@ -30,7 +30,7 @@ pub struct ResilienceBuilder {
     rate_limit: RateLimitLayer,
     circuit_breaker: CircuitBreakerLayer,
     attempt_timeout: Duration,
-    bounds: CallLimits,
+    call_limits: CallLimits,
     stream_clocks: StreamClocks,
     classify: Option<ClassifyLayer>,
 }
@@ -46,7 +46,7 @@ pub struct ResilienceLayer {
     circuit_breaker: CircuitBreakerLayer,
     timeout: TimeoutLayer,
     classify: ClassifyLayer,
-    bounds: CallLimits,
+    call_limits: CallLimits,
 }
 
 impl ResilienceBuilder {
@@ -60,7 +60,7 @@ impl ResilienceBuilder {
             rate_limit: RateLimitLayer::disabled(),
             circuit_breaker: CircuitBreakerLayer::disabled(),
             attempt_timeout: Duration::from_secs(600),
-            bounds: CallLimits::default(),
+            call_limits: CallLimits::default(),
             stream_clocks: StreamClocks::new(),
             classify: None,
         }
@@ -104,7 +104,7 @@ impl ResilienceBuilder {
     /// The whole call may take this long, waits, attempts and fallbacks together: the
     /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. By default there is none.
     pub fn total_timeout(mut self, total_timeout: Duration) -> Self {
-        self.bounds = self.bounds.total_timeout(total_timeout);
+        self.call_limits = self.call_limits.total_timeout(total_timeout);
         self
     }
 
@@ -112,7 +112,7 @@ impl ResilienceBuilder {
     /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1; by default each layer
     /// counts its own.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
-        self.bounds = self.bounds.max_attempts(attempts);
+        self.call_limits = self.call_limits.max_attempts(attempts);
         self
     }
 
@@ -120,13 +120,13 @@ impl ResilienceBuilder {
     /// [`total_timeout`](Self::total_timeout). A call whose header cannot be read is refused with E1001. No header is
     /// read by default: it takes a program that knows its callers to let them say.
     pub fn timeout_header(mut self, header: TimeoutHeader) -> Self {
-        self.bounds = self.bounds.timeout_header(header);
+        self.call_limits = self.call_limits.timeout_header(header);
         self
     }
 
     /// What a call may take as a whole, instead of what was set before.
-    pub fn bounds(self, bounds: CallLimits) -> Self {
-        Self { bounds, ..self }
+    pub fn bounds(self, call_limits: CallLimits) -> Self {
+        Self { call_limits, ..self }
     }
 
     /// A stream may be silent this long, by each of its clocks. 120 s by default.
@@ -143,13 +143,13 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn build(self) -> ResilienceLayer {
         let name = &*self.name;
-        let (retry, backpressure) = (self.retry.for_one().name(name), self.backpressure.for_one().name(name));
+        let (retry, backpressure) = (self.retry.for_stack().name(name), self.backpressure.for_stack().name(name));
         let (rate_limit, circuit_breaker) =
-            (self.rate_limit.for_one().name(name), self.circuit_breaker.for_one().name(name));
+            (self.rate_limit.for_stack().name(name), self.circuit_breaker.for_stack().name(name));
         let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
-        let rate_limit = rate_limit.heard_by(classify.classifier());
-        let gates = GatesAhead { circuit: circuit_breaker.handle(), slots: backpressure.handle() };
-        let retry = retry.ahead(Ahead::new(gates));
+        let rate_limit = rate_limit.with_default_classifier(classify.classifier());
+        let gates = StackGates { circuit: circuit_breaker.handle(), slots: backpressure.handle() };
+        let retry = retry.gates_below(GatesBelow::new(gates));
         let signals = Signals::new(
             Arc::clone(&self.name),
             circuit_breaker.handle(),
@@ -167,7 +167,7 @@ impl ResilienceBuilder {
             circuit_breaker,
             timeout: TimeoutLayer::new(self.attempt_timeout),
             classify,
-            bounds: self.bounds,
+            call_limits: self.call_limits,
         }
     }
 
@@ -179,14 +179,14 @@ impl ResilienceBuilder {
 }
 
 /// What a retry looks at before it waits.
-struct GatesAhead {
+struct StackGates {
     circuit: circuit_breaker::Handle,
     slots: backpressure::Handle,
 }
 
-impl Gates for GatesAhead {
+impl GatePeek for StackGates {
     /// An open circuit stays open for longer than many a wait; the other gates can be waited for.
-    fn refuse(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
+    fn would_reject(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
         let circuit = next.map_or_else(|| Some(self.circuit.clone()), |next| self.circuit.of(next));
         circuit.and_then(|circuit| circuit.cooldown_remaining()).is_some_and(|open| open > wait)
     }
@@ -232,7 +232,7 @@ impl<S> Layer<S> for ResilienceLayer {
     type Service = Resilience<S>;
 
     fn layer(&self, inner: S) -> Resilience<S> {
-        Resilience::new(self.stack(inner), self.signals(), self.bounds.clone())
+        Resilience::new(self.stack(inner), self.signals(), self.call_limits.clone())
     }
 }
 

@@ -55,14 +55,14 @@
 //! A stack per request: it forgets everything each time. One stack for several providers: the worst of them
 //! speaks for all.
 
-mod bounds;
+mod call_limits;
 mod builder;
 mod preflight;
 mod service;
 mod signals;
 mod timeout_header;
 
-pub use bounds::CallLimits;
+pub use call_limits::CallLimits;
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use preflight::Preflight;
 pub use service::{Resilience, ResponseBody, ResponseFuture};

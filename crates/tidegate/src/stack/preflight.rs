@@ -8,7 +8,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Signals;
-use crate::refusal::refuse;
+use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService, Rejection, Trail};
 
 /// Refuses at once what the gates below are bound to refuse, before it queues for any of them.
@@ -58,10 +58,10 @@ where
         if let Some(trail) = Trail::of(request.extensions()) {
             trail.enter(self.signals.target());
         }
-        match self.signals.refusal_before_queue(&request) {
+        match self.signals.rejection_before_queue(&request) {
             None => ResponseFuture::Calling(self.inner.call(request)),
             Some(rejection) => {
-                ResponseFuture::Refused(Some(refuse(rejection, self.signals.target(), request.extensions())))
+                ResponseFuture::Rejected(Some(record_rejection(rejection, self.signals.target(), request.extensions())))
             }
         }
     }
@@ -73,7 +73,7 @@ pub enum ResponseFuture<F> {
     /// The gates are asked.
     Calling(#[pin] F),
     /// One of them would have refused.
-    Refused(Option<Rejection>),
+    Rejected(Option<Rejection>),
 }
 
 impl<F, T, E> Future for ResponseFuture<F>
@@ -86,7 +86,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             ResponseFutureProj::Calling(future) => future.poll(cx).map_err(Into::into),
-            ResponseFutureProj::Refused(rejection) => {
+            ResponseFutureProj::Rejected(rejection) => {
                 Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
             }
         }

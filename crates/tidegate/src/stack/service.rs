@@ -13,7 +13,7 @@ use crate::circuit_breaker::CircuitBreaker;
 use crate::classify::Classify;
 use crate::fallback::Fallback;
 use crate::rate_limit::RateLimit;
-use crate::refusal::refuse;
+use crate::rejected::record_rejection;
 use crate::retry::Retry;
 use crate::timeout::Timeout;
 use crate::{
@@ -27,12 +27,12 @@ use crate::{
 pub struct Resilience<S> {
     stack: Stack<S>,
     signals: Signals,
-    bounds: CallLimits,
+    call_limits: CallLimits,
 }
 
-pub(super) type Stack<S> = Fallback<Retry<Gates<S>>>;
-type Gates<S> = Preflight<Backpressure<RateLimit<CircuitBreaker<Wire<S>>>>>;
-type Wire<S> = Timeout<Classify<S>>;
+pub(super) type Stack<S> = Fallback<Retry<GatedService<S>>>;
+type GatedService<S> = Preflight<Backpressure<RateLimit<CircuitBreaker<WireService<S>>>>>;
+type WireService<S> = Timeout<Classify<S>>;
 
 /// The body of an answer, with all that is held until it ends.
 pub type ResponseBody<B> =
@@ -41,11 +41,11 @@ type CircuitBody<B> = circuit_breaker::ResponseBody<WireBody<B>>;
 type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 
 /// Waits for the answer of the stack, or refuses.
-pub type ResponseFuture<S, B> = preflight::ResponseFuture<fallback::ResponseFuture<Retry<Gates<S>>, B>>;
+pub type ResponseFuture<S, B> = preflight::ResponseFuture<fallback::ResponseFuture<Retry<GatedService<S>>, B>>;
 
 impl<S> Resilience<S> {
-    pub(super) fn new(stack: Stack<S>, signals: Signals, bounds: CallLimits) -> Self {
-        Self { stack, signals, bounds }
+    pub(super) fn new(stack: Stack<S>, signals: Signals, call_limits: CallLimits) -> Self {
+        Self { stack, signals, call_limits }
     }
 
     /// Sends one request through the stack: a clone of it is made ready and called.
@@ -82,9 +82,9 @@ where
     // takes a tenth less. Nothing is gained by inlining `poll`.
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
-        if let Err(rejection) = self.bounds.apply_to(&mut request) {
-            let rejection = refuse(rejection, self.signals.target(), request.extensions());
-            return preflight::ResponseFuture::Refused(Some(rejection));
+        if let Err(rejection) = self.call_limits.apply_to(&mut request) {
+            let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
+            return preflight::ResponseFuture::Rejected(Some(rejection));
         }
         preflight::ResponseFuture::Calling(self.stack.call(request))
     }

@@ -12,10 +12,10 @@ use crate::{Deadline, Gate, Rejection, backpressure, circuit_breaker, clock, fal
 
 /// What a stack knows about its provider, for programs and people. Cheap to clone; reading it takes nothing.
 #[derive(Clone, Debug)]
-pub struct Signals(Arc<Gates>);
+pub struct Signals(Arc<GateHandles>);
 
 #[derive(Debug)]
-struct Gates {
+struct GateHandles {
     target: Arc<str>,
     circuit_breaker: circuit_breaker::Handle,
     rate_limit: rate_limit::Handle,
@@ -68,7 +68,7 @@ impl Signals {
         retry: retry::Handle,
         fallback: fallback::Handle,
     ) -> Self {
-        Self(Arc::new(Gates { target, circuit_breaker, rate_limit, backpressure, retry, fallback }))
+        Self(Arc::new(GateHandles { target, circuit_breaker, rate_limit, backpressure, retry, fallback }))
     }
 
     /// The name of the stack, usually `provider/model`.
@@ -84,12 +84,12 @@ impl Signals {
     ///
     /// The refusal of the first gate that is bound to refuse, with the time after which it may not.
     pub fn preflight(&self, deadline: Option<Deadline>) -> Result<(), Rejection> {
-        let Gates { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
-        let refused = past(deadline)
+        let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        let rejection = rejection_if_past(deadline)
             .or_else(|| circuit_breaker.peek())
             .or_else(|| rate_limit.peek(deadline))
             .or_else(|| backpressure.peek());
-        refused.map_or(Ok(()), Err)
+        rejection.map_or(Ok(()), Err)
     }
 
     /// The same for one request: with its deadline and its priority, and by its keys where the gates have keys.
@@ -99,22 +99,22 @@ impl Signals {
     /// As [`preflight`](Self::preflight).
     pub fn preflight_for<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
         let deadline = Deadline::of(request.extensions());
-        let Gates { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
-        let refused = past(deadline)
+        let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        let rejection = rejection_if_past(deadline)
             .or_else(|| circuit_breaker.peek_for(request))
             .or_else(|| rate_limit.peek(deadline))
             .or_else(|| backpressure.peek_for(request));
-        refused.map_or(Ok(()), Err)
+        rejection.map_or(Ok(()), Err)
     }
 
     /// Why this call is to be refused before it queues for a permit, if it is.
     ///
     /// Where a permit is free it does not queue: the rate limit comes next, and says at once itself what it would say
     /// here. To be asked twice costs it another lock and another look at the clock, 350 instructions.
-    pub(super) fn refusal_before_queue<B>(&self, request: &Request<B>) -> Option<Rejection> {
+    pub(super) fn rejection_before_queue<B>(&self, request: &Request<B>) -> Option<Rejection> {
         let deadline = Deadline::of(request.extensions());
-        let Gates { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
-        past(deadline).or_else(|| circuit_breaker.peek_for(request)).or_else(|| {
+        let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        rejection_if_past(deadline).or_else(|| circuit_breaker.peek_for(request)).or_else(|| {
             match backpressure.outlook(request) {
                 Outlook::Room => None,
                 Outlook::Queue => rate_limit.peek(deadline),
@@ -126,7 +126,7 @@ impl Signals {
     /// The state at this moment.
     #[must_use]
     pub fn snapshot(&self) -> SignalsSnapshot {
-        let Gates { target, circuit_breaker, rate_limit, backpressure, retry, fallback } = &*self.0;
+        let GateHandles { target, circuit_breaker, rate_limit, backpressure, retry, fallback } = &*self.0;
         let circuit = circuit_breaker.snapshot();
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         SignalsSnapshot {
@@ -178,7 +178,7 @@ impl Signals {
 }
 
 /// The refusal of a call whose time is over.
-fn past(deadline: Option<Deadline>) -> Option<Rejection> {
+fn rejection_if_past(deadline: Option<Deadline>) -> Option<Rejection> {
     let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
     is_past.then(|| Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout))
 }

@@ -17,11 +17,11 @@ use crate::{ErrorCode, Gate, Rejection};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeoutHeader {
     name: HeaderName,
-    form: Form,
+    format: TimeoutFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum TimeoutFormat {
     Seconds,
     Millis,
     Grpc,
@@ -35,19 +35,19 @@ impl TimeoutHeader {
     /// providers send.
     #[must_use]
     pub const fn seconds(name: HeaderName) -> Self {
-        Self { name, form: Form::Seconds }
+        Self { name, format: TimeoutFormat::Seconds }
     }
 
     /// A header of milliseconds, such as `x-request-timeout-ms` or Envoy's `x-envoy-expected-rq-timeout-ms`.
     #[must_use]
     pub const fn millis(name: HeaderName) -> Self {
-        Self { name, form: Form::Millis }
+        Self { name, format: TimeoutFormat::Millis }
     }
 
     /// `grpc-timeout`: up to eight digits and a unit, one of `H`, `M`, `S`, `m`, `u` and `n` (gRPC over HTTP2).
     #[must_use]
     pub const fn grpc() -> Self {
-        Self { name: HeaderName::from_static("grpc-timeout"), form: Form::Grpc }
+        Self { name: HeaderName::from_static("grpc-timeout"), format: TimeoutFormat::Grpc }
     }
 
     /// The header of this name, by the custom of names: `grpc-timeout` as gRPC has it, milliseconds where the name
@@ -69,8 +69,8 @@ impl TimeoutHeader {
     pub fn take(&self, headers: &mut HeaderMap) -> Result<Option<Duration>, Rejection> {
         let mut shortest = None;
         for value in headers.get_all(&self.name) {
-            let time = value.to_str().ok().and_then(|text| self.form.read(text.trim()));
-            let Some(time) = time else { return Err(self.form.refusal()) };
+            let time = value.to_str().ok().and_then(|text| self.format.read(text.trim()));
+            let Some(time) = time else { return Err(self.format.rejection()) };
             shortest = Some(shortest.map_or(time, |shortest: Duration| shortest.min(time)));
         }
         if shortest.is_some() {
@@ -80,7 +80,7 @@ impl TimeoutHeader {
     }
 }
 
-impl Form {
+impl TimeoutFormat {
     fn read(self, text: &str) -> Option<Duration> {
         let time = match self {
             Self::Seconds => decimal(text)?,
@@ -90,7 +90,7 @@ impl Form {
         (!time.is_zero()).then(|| time.min(TimeoutHeader::MAX))
     }
 
-    fn refusal(self) -> Rejection {
+    fn rejection(self) -> Rejection {
         Rejection::new(Gate::Deadline, ErrorCode::InvalidRequest).because(match self {
             Self::Seconds => "timeout header is not a number of seconds above 0",
             Self::Millis => "timeout header is not a whole number of milliseconds above 0",
@@ -148,7 +148,7 @@ mod tests {
         for value in values {
             headers.append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        let time = header(name).take(&mut headers).map_err(|refusal| refusal.reason())?;
+        let time = header(name).take(&mut headers).map_err(|rejection| rejection.reason())?;
         assert!(headers.is_empty(), "it is taken out");
         Ok(time.map(|time| time.as_millis()))
     }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::timer::Timer;
+use super::timer::AttemptTimer;
 use crate::BoxError;
 
 /// The body of an answer, for which the clock of its attempt runs on.
@@ -16,11 +16,11 @@ pub struct ResponseBody<B> {
     /// Gone once it has been cut, and the connection with it.
     #[pin]
     inner: Option<B>,
-    timer: Timer,
+    timer: AttemptTimer,
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(inner: B, timer: Timer) -> Self {
+    pub(super) fn new(inner: B, timer: AttemptTimer) -> Self {
         Self { inner: Some(inner), timer }
     }
 }

@@ -8,7 +8,7 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::ResponseBody;
-use super::timer::Timer;
+use super::timer::AttemptTimer;
 use crate::{BoxError, Outcome, Trail};
 
 /// Waits for the head of the answer, as long as there is time.
@@ -16,12 +16,12 @@ use crate::{BoxError, Outcome, Trail};
 pub struct ResponseFuture<F> {
     #[pin]
     inner: F,
-    timer: Timer,
+    timer: AttemptTimer,
     trail: Option<Trail>,
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(inner: F, timer: Timer, trail: Option<Trail>) -> Self {
+    pub(super) fn new(inner: F, timer: AttemptTimer, trail: Option<Trail>) -> Self {
         Self { inner, timer, trail }
     }
 }
@@ -38,7 +38,7 @@ where
         let this = self.project();
         match this.inner.poll(cx) {
             Poll::Ready(Ok(response)) => {
-                let timer = mem::take(this.timer).of_body();
+                let timer = mem::take(this.timer).for_body();
                 let (head, body) = response.into_parts();
                 return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::new(body, timer))));
             }

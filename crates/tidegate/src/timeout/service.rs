@@ -4,7 +4,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::timer::Timer;
+use super::timer::AttemptTimer;
 use super::{ResponseBody, ResponseFuture};
 use crate::{BoxError, Deadline, HttpService, Trail};
 
@@ -36,10 +36,10 @@ where
     #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
         let deadline = Deadline::of(request.extensions());
-        let of_body = deadline.and_then(|earlier| {
-            Deadline::of_body(request.extensions()).filter(|of_body| *of_body != earlier)
+        let body_deadline = deadline.and_then(|earlier| {
+            Deadline::of_body(request.extensions()).filter(|body_deadline| *body_deadline != earlier)
         });
-        let timer = Timer::new(self.attempt, deadline, of_body);
+        let timer = AttemptTimer::new(self.attempt, deadline, body_deadline);
         let trail = Trail::of(request.extensions()).cloned();
         ResponseFuture::new(self.inner.call(request), timer, trail)
     }

@@ -10,41 +10,41 @@ use crate::{Clock, Deadline, Elapsed, clock};
 
 /// The time of one attempt. Costs nothing until the first wait: only then the clock is read and a timer set.
 #[derive(Debug, Default)]
-pub(super) struct Timer {
+pub(super) struct AttemptTimer {
     limit: Option<Duration>,
     deadline: Option<Deadline>,
     /// The one of the body of the answer, where that is another.
-    of_body: Option<Deadline>,
+    body_deadline: Option<Deadline>,
     // Boxed, so that head and body can hand it on: one allocation for an attempt that has to wait.
-    running: Option<Pin<Box<Running>>>,
+    running: Option<Pin<Box<RunningTimer>>>,
 }
 
 /// The clock that will run out first.
 #[pin_project]
 #[derive(Debug)]
-struct Running {
+struct RunningTimer {
     since: Instant,
     #[pin]
     sleep: Sleep,
     elapsed: Elapsed,
 }
 
-impl Timer {
+impl AttemptTimer {
     pub(super) fn new(
         limit: Option<Duration>,
         deadline: Option<Deadline>,
-        of_body: Option<Deadline>,
+        body_deadline: Option<Deadline>,
     ) -> Self {
-        Self { limit, deadline, of_body, running: None }
+        Self { limit, deadline, body_deadline, running: None }
     }
 
     /// The head of the answer is there: nobody else is asked, so that nothing has to be kept for that.
-    pub(super) fn of_body(mut self) -> Self {
-        let Some(deadline) = self.of_body.take() else { return self };
+    pub(super) fn for_body(mut self) -> Self {
+        let Some(deadline) = self.body_deadline.take() else { return self };
         self.deadline = Some(deadline);
         if let Some(running) = &mut self.running {
             let since = running.since;
-            running.set(Running::first(self.limit, self.deadline, since));
+            running.set(RunningTimer::earliest(self.limit, self.deadline, since));
         }
         self
     }
@@ -66,14 +66,14 @@ impl Timer {
         }
         let (limit, deadline) = (self.limit, self.deadline);
         let running =
-            self.running.get_or_insert_with(|| Box::pin(Running::first(limit, deadline, clock::now())));
+            self.running.get_or_insert_with(|| Box::pin(RunningTimer::earliest(limit, deadline, clock::now())));
         let running = running.as_mut().project();
         running.sleep.poll(cx).map(|()| *running.elapsed)
     }
 }
 
-impl Running {
-    fn first(limit: Option<Duration>, deadline: Option<Deadline>, now: Instant) -> Self {
+impl RunningTimer {
+    fn earliest(limit: Option<Duration>, deadline: Option<Deadline>, now: Instant) -> Self {
         let attempt = Deadline::after(limit.unwrap_or(Duration::MAX), now);
         let (end, elapsed) = match deadline {
             Some(deadline) if deadline < attempt => {

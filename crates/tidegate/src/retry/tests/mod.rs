@@ -9,7 +9,7 @@ use tower::{Layer, ServiceExt};
 
 use super::RetryLayer;
 use super::backoff::tests::after;
-use super::judge::{Attempt, Policy, Verdict};
+use super::policy::{RetryContext, RetryPolicy, RetryDecision};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
     AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, HintSource, LimitScope, Outcome,
@@ -28,15 +28,15 @@ mod statistics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn policy() -> Policy {
+fn policy() -> RetryPolicy {
     RetryLayer::exponential().handle().0.settings().policy
 }
 
-fn attempt(number: u32, now: Instant) -> Attempt {
-    Attempt { past: after(number), deadline: None, now, random: 0.5 }
+fn attempt(number: u32, now: Instant) -> RetryContext {
+    RetryContext { history: after(number), deadline: None, now, random: 0.5 }
 }
 
-fn told(code: ErrorCode, wait: Duration) -> Failure {
+fn failure_with_hint(code: ErrorCode, wait: Duration) -> Failure {
     Failure { hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }
 }
 
@@ -44,31 +44,31 @@ fn told(code: ErrorCode, wait: Duration) -> Failure {
 fn the_code_decides() {
     let now = Instant::now();
     for code in ErrorCode::ALL {
-        let again = policy().judge(&Failure::new(code).into(), attempt(1, now));
-        assert_eq!(again == Verdict::Again(SECOND / 2), code.is_retryable(), "{code}");
+        let again = policy().decide(&Failure::new(code).into(), attempt(1, now));
+        assert_eq!(again == RetryDecision::RetryAfter(SECOND / 2), code.is_retryable(), "{code}");
     }
     for outcome in [Outcome::Success, Outcome::Neutral] {
-        assert_eq!(policy().judge(&outcome, attempt(1, now)), Verdict::Return);
+        assert_eq!(policy().decide(&outcome, attempt(1, now)), RetryDecision::Return);
     }
     let failure = Failure::new(ErrorCode::Overloaded).into();
-    assert_ne!(policy().judge(&failure, attempt(3, now)), Verdict::Return);
-    assert_eq!(policy().judge(&failure, attempt(4, now)), Verdict::Return);
+    assert_ne!(policy().decide(&failure, attempt(3, now)), RetryDecision::Return);
+    assert_eq!(policy().decide(&failure, attempt(4, now)), RetryDecision::Return);
 }
 
 /// P25: told 53 s, all attempts were burnt in 33 s; a Retry-After of days was slept through.
 #[test]
 fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
     let now = Instant::now();
-    let judge = |wait, deadline: Option<Duration>| {
+    let decide = |wait, deadline: Option<Duration>| {
         let deadline = deadline.map(|budget| Deadline::after(budget, now));
-        policy().judge(&told(ErrorCode::RateLimited, wait).into(), Attempt { deadline, ..attempt(1, now) })
+        policy().decide(&failure_with_hint(ErrorCode::RateLimited, wait).into(), RetryContext { deadline, ..attempt(1, now) })
     };
-    assert_eq!(judge(20 * SECOND, None), Verdict::Again(21 * SECOND));
-    assert_eq!(judge(Duration::ZERO, None), Verdict::Again(Duration::from_millis(25)));
-    assert_eq!(judge(31 * SECOND, None), Verdict::Return);
-    assert_eq!(judge(20 * SECOND, Some(20 * SECOND)), Verdict::Return);
-    assert_eq!(judge(20 * SECOND, Some(21 * SECOND)), Verdict::Return, "no time is left to ask");
-    assert_eq!(judge(20 * SECOND, Some(22 * SECOND)), Verdict::Again(21 * SECOND));
+    assert_eq!(decide(20 * SECOND, None), RetryDecision::RetryAfter(21 * SECOND));
+    assert_eq!(decide(Duration::ZERO, None), RetryDecision::RetryAfter(Duration::from_millis(25)));
+    assert_eq!(decide(31 * SECOND, None), RetryDecision::Return);
+    assert_eq!(decide(20 * SECOND, Some(20 * SECOND)), RetryDecision::Return);
+    assert_eq!(decide(20 * SECOND, Some(21 * SECOND)), RetryDecision::Return, "no time is left to ask");
+    assert_eq!(decide(20 * SECOND, Some(22 * SECOND)), RetryDecision::RetryAfter(21 * SECOND));
 }
 
 /// P24: `insufficient_quota` retried like a rate limit; a per-day quota retried for minutes.
@@ -77,8 +77,8 @@ fn p24_spent_quotas_and_daily_limits_are_not_retried() {
     let now = Instant::now();
     let daily = RetryHint { scope: LimitScope::Daily, ..RetryHint::after(SECOND, HintSource::Body) };
     let per_day = Failure { hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
-    for failure in [told(ErrorCode::QuotaExhausted, SECOND), per_day] {
-        assert_eq!(policy().judge(&failure.into(), attempt(1, now)), Verdict::Return);
+    for failure in [failure_with_hint(ErrorCode::QuotaExhausted, SECOND), per_day] {
+        assert_eq!(policy().decide(&failure.into(), attempt(1, now)), RetryDecision::Return);
     }
 }
 
@@ -87,10 +87,10 @@ fn the_provider_has_the_last_word_on_whether_to_ask_again() {
     let now = Instant::now();
     let should = |code, retry| {
         let hint = Some(RetryHint { should_retry: Some(retry), ..RetryHint::default() });
-        policy().judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
+        policy().decide(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
     };
-    assert_eq!(should(ErrorCode::Overloaded, false), Verdict::Return);
-    assert_eq!(should(ErrorCode::InvalidRequest, true), Verdict::Again(SECOND / 2));
+    assert_eq!(should(ErrorCode::Overloaded, false), RetryDecision::Return);
+    assert_eq!(should(ErrorCode::InvalidRequest, true), RetryDecision::RetryAfter(SECOND / 2));
 }
 
 /// P20: an open circuit retried in a tight loop.
@@ -99,17 +99,17 @@ fn p20_our_own_refusals_are_not_retried_unless_asked_and_in_time() {
     let now = Instant::now();
     let open = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
     let timed = open.clone().with_retry_after(SECOND);
-    let deadline = |budget| Attempt { deadline: Some(Deadline::after(budget, now)), ..attempt(1, now) };
-    assert_eq!(policy().judge_rejection(&timed, deadline(60 * SECOND)), Verdict::Return);
+    let deadline = |budget| RetryContext { deadline: Some(Deadline::after(budget, now)), ..attempt(1, now) };
+    assert_eq!(policy().decide_on_rejection(&timed, deadline(60 * SECOND)), RetryDecision::Return);
 
-    let patient = Policy { retry_rejections: true, ..policy() };
+    let patient = RetryPolicy { retry_rejections: true, ..policy() };
     assert_eq!(
-        patient.judge_rejection(&timed, deadline(60 * SECOND)),
-        Verdict::Again(Duration::from_millis(1_050))
+        patient.decide_on_rejection(&timed, deadline(60 * SECOND)),
+        RetryDecision::RetryAfter(Duration::from_millis(1_050))
     );
-    assert_eq!(patient.judge_rejection(&timed, deadline(SECOND)), Verdict::Return);
-    assert_eq!(patient.judge_rejection(&timed, attempt(1, now)), Verdict::Return);
-    assert_eq!(patient.judge_rejection(&open, deadline(60 * SECOND)), Verdict::Return);
+    assert_eq!(patient.decide_on_rejection(&timed, deadline(SECOND)), RetryDecision::Return);
+    assert_eq!(patient.decide_on_rejection(&timed, attempt(1, now)), RetryDecision::Return);
+    assert_eq!(patient.decide_on_rejection(&open, deadline(60 * SECOND)), RetryDecision::Return);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,11 +8,11 @@ use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryableError, Strat
 use crate::{BoxError, RetryOverride};
 
 /// How many attempts a call makes at a provider that is down, and how long that takes.
-async fn down(layer: &RetryLayer, overriding: RetryOverride) -> (usize, u128) {
+async fn down(layer: &RetryLayer, retry_override: RetryOverride) -> (usize, u128) {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(503));
     let mut request = request();
-    request.extensions_mut().insert(overriding);
+    request.extensions_mut().insert(retry_override);
     let start = clock::now();
     send(&mut layer.layer(inner), request).await.unwrap();
     (provider.calls(), (clock::now() - start).as_millis())
@@ -49,12 +49,12 @@ fn the_policys_own_list_of_codes_has_the_last_word() {
     let policy = only.handle().0.settings().policy;
     let now = Instant::now();
     for code in ErrorCode::ALL {
-        let again = policy.judge(&Failure::new(code).into(), attempt(1, now)) != Verdict::Return;
+        let again = policy.decide(&Failure::new(code).into(), attempt(1, now)) != RetryDecision::Return;
         assert_eq!(again, code == ErrorCode::RateLimited, "{code}");
         let hint = Some(RetryHint { should_retry: Some(true), ..RetryHint::default() });
-        let demanded = policy.judge(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now));
+        let demanded = policy.decide(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now));
         let is_listed = matches!(code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted);
-        assert_eq!(demanded != Verdict::Return, is_listed, "{code}");
+        assert_eq!(demanded != RetryDecision::Return, is_listed, "{code}");
     }
 }
 

@@ -89,7 +89,7 @@ proptest! {
                 }
             }
             // A retry is paid for when it is decided on, a tenth of a second before it is sent.
-            let paid = |seen: &tidegate_testkit::strict::Seen| match &seen.headers["x-tidegate-attempt"] {
+            let paid = |seen: &tidegate_testkit::strict::ReceivedRequest| match &seen.headers["x-tidegate-attempt"] {
                 number if number == "1" => (seen.at, false),
                 _ => (seen.at - SECOND / 10, true),
             };

@@ -36,47 +36,47 @@ impl LoadSignals {
 
 /// The attempts of the last 30 to 60 seconds, in constant space: a span that fills, and the one before it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Recent {
+pub(super) struct RecentAttempts {
     began: Instant,
-    this: Tally,
-    before: Tally,
+    current: AttemptTally,
+    previous: AttemptTally,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct AttemptTally {
     attempts: u32,
     failures: u32,
     time: Duration,
 }
 
-const SPAN: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(30);
 
 /// Fewer attempts than this say nothing: the first failure alone would be an error rate of 100 %.
-const LEAST: u32 = 10;
+const MIN_ATTEMPTS: u32 = 10;
 
-impl Recent {
+impl RecentAttempts {
     pub(super) fn new(now: Instant) -> Self {
-        Self { began: now, this: Tally::default(), before: Tally::default() }
+        Self { began: now, current: AttemptTally::default(), previous: AttemptTally::default() }
     }
 
     /// An attempt ended at `now`, after `took`.
     pub(super) fn record(&mut self, is_failure: bool, took: Duration, now: Instant) {
-        self.turn(now);
-        let Tally { attempts, failures, time } = &mut self.this;
+        self.rotate(now);
+        let AttemptTally { attempts, failures, time } = &mut self.current;
         *attempts = attempts.saturating_add(1);
         *failures = failures.saturating_add(u32::from(is_failure));
         *time = time.saturating_add(took);
     }
 
     /// What the recent attempts tell at `now`, if there are enough of them.
-    pub(super) fn conditions(&mut self, now: Instant) -> LoadSignals {
-        self.turn(now);
-        let attempts = self.this.attempts.saturating_add(self.before.attempts);
-        if attempts < LEAST {
+    pub(super) fn load_signals(&mut self, now: Instant) -> LoadSignals {
+        self.rotate(now);
+        let attempts = self.current.attempts.saturating_add(self.previous.attempts);
+        if attempts < MIN_ATTEMPTS {
             return LoadSignals::default();
         }
-        let failures = self.this.failures.saturating_add(self.before.failures);
-        let time = self.this.time.saturating_add(self.before.time);
+        let failures = self.current.failures.saturating_add(self.previous.failures);
+        let time = self.current.time.saturating_add(self.previous.time);
         LoadSignals {
             load: None,
             error_rate: Some(f64::from(failures) / f64::from(attempts)),
@@ -84,11 +84,11 @@ impl Recent {
         }
     }
 
-    fn turn(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.began);
-        if passed >= SPAN {
-            self.before = if passed < 2 * SPAN { self.this } else { Tally::default() };
-            (self.this, self.began) = (Tally::default(), now);
+    fn rotate(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.began);
+        if elapsed >= WINDOW {
+            self.previous = if elapsed < 2 * WINDOW { self.current } else { AttemptTally::default() };
+            (self.current, self.began) = (AttemptTally::default(), now);
         }
     }
 }
@@ -102,15 +102,15 @@ mod tests {
     #[test]
     fn item_54_a_few_attempts_say_nothing_and_old_ones_nothing_any_more() {
         let start = Instant::now();
-        let mut recent = Recent::new(start);
+        let mut recent = RecentAttempts::new(start);
         for _ in 0..9 {
             recent.record(true, 8 * SECOND, start);
         }
-        assert_eq!(recent.conditions(start), LoadSignals::default());
+        assert_eq!(recent.load_signals(start), LoadSignals::default());
         recent.record(false, 28 * SECOND, start);
         let expected = LoadSignals { load: None, error_rate: Some(0.9), response_time: Some(10 * SECOND) };
-        assert_eq!(recent.conditions(start + 29 * SECOND), expected);
-        assert_eq!(recent.conditions(start + 31 * SECOND), expected, "the span before still counts");
-        assert_eq!(recent.conditions(start + 62 * SECOND), LoadSignals::default());
+        assert_eq!(recent.load_signals(start + 29 * SECOND), expected);
+        assert_eq!(recent.load_signals(start + 31 * SECOND), expected, "the span before still counts");
+        assert_eq!(recent.load_signals(start + 62 * SECOND), LoadSignals::default());
     }
 }

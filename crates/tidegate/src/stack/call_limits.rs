@@ -47,9 +47,9 @@ impl CallLimits {
     ///
     /// The header cannot be read: a refusal with E1001.
     pub fn apply_to<B>(&self, request: &mut Request<B>) -> Result<(), Rejection> {
-        let asked = self.header.as_ref().map_or(Ok(None), |header| header.take(request.headers_mut()))?;
+        let from_header = self.header.as_ref().map_or(Ok(None), |header| header.take(request.headers_mut()))?;
         let extensions = request.extensions_mut();
-        if let Some(time) = self.time.into_iter().chain(asked).min() {
+        if let Some(time) = self.time.into_iter().chain(from_header).min() {
             Deadline::after(time, clock::now()).tighten(extensions);
         }
         if let Some(attempts) = self.attempts {

@@ -3,20 +3,20 @@ use std::sync::{Arc, OnceLock};
 
 /// What a layer, its services and their clones share: a name, what the user set, and what has come of it.
 #[derive(Debug)]
-pub(crate) struct Shared<S, T>(Arc<Inner<S, T>>);
+pub(crate) struct SharedState<S, T>(Arc<SharedInner<S, T>>);
 
 #[derive(Debug)]
-struct Inner<S, T> {
+struct SharedInner<S, T> {
     name: OnceLock<Box<str>>,
     settings: S,
     state: T,
 }
 
-impl<S: Clone, T: for<'a> From<&'a S>> Shared<S, T> {
+impl<S: Clone, T: for<'a> From<&'a S>> SharedState<S, T> {
     /// A beginning without a past.
     pub(crate) fn new(settings: S) -> Self {
         let state = T::from(&settings);
-        Self(Arc::new(Inner { name: OnceLock::new(), settings, state }))
+        Self(Arc::new(SharedInner { name: OnceLock::new(), settings, state }))
     }
 
     /// Another of the same name, with a past of its own.
@@ -31,7 +31,7 @@ impl<S: Clone, T: for<'a> From<&'a S>> Shared<S, T> {
     }
 }
 
-impl<S, T> Shared<S, T> {
+impl<S, T> SharedState<S, T> {
     /// What the user set.
     pub(crate) fn settings(&self) -> &S {
         &self.0.settings
@@ -54,14 +54,14 @@ impl<S, T> Shared<S, T> {
     }
 }
 
-impl<S, T> Clone for Shared<S, T> {
+impl<S, T> Clone for SharedState<S, T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
 /// The state is what one has it for.
-impl<S, T> Deref for Shared<S, T> {
+impl<S, T> Deref for SharedState<S, T> {
     type Target = T;
 
     fn deref(&self) -> &T {

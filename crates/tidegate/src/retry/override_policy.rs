@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
-use super::judge::Policy;
+use super::policy::RetryPolicy;
 use super::{Jitter, LoadSignals, Strategy};
 
 /// Another policy for one call: put it into the extensions of its request.
@@ -30,9 +30,9 @@ pub struct RetryOverride {
 
 /// The policy of a call that brings its own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Overridden {
-    pub(super) policy: Policy,
-    pub(super) conditions: Option<LoadSignals>,
+pub(super) struct OverriddenPolicy {
+    pub(super) policy: RetryPolicy,
+    pub(super) load_signals: Option<LoadSignals>,
 }
 
 impl RetryOverride {
@@ -97,7 +97,7 @@ impl RetryOverride {
         Self { conditions: Some(conditions), ..self }
     }
 
-    pub(super) fn apply(self, mut policy: Policy) -> Overridden {
+    pub(super) fn apply(self, mut policy: RetryPolicy) -> OverriddenPolicy {
         let backoff = &mut policy.backoff;
         backoff.strategy = self.strategy.unwrap_or(backoff.strategy);
         backoff.jitter = self.jitter.unwrap_or(backoff.jitter);
@@ -106,6 +106,6 @@ impl RetryOverride {
         // `max` answers 1 for a NaN.
         backoff.multiplier = self.backoff_multiplier.map_or(backoff.multiplier, |by| by.max(1.0));
         policy.max_retries = self.max_retries.unwrap_or(policy.max_retries);
-        Overridden { policy, conditions: self.conditions }
+        OverriddenPolicy { policy, load_signals: self.conditions }
     }
 }

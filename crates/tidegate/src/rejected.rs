@@ -5,7 +5,7 @@ use http::Extensions;
 use crate::{AttemptBudget, Rejection, Trail};
 
 /// Tells the trail of the call and whoever listens that the gate of `target` said no; hands the rejection on.
-pub(crate) fn refuse(rejection: Rejection, target: &str, extensions: &Extensions) -> Rejection {
+pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &Extensions) -> Rejection {
     if let Some(trail) = Trail::of(extensions) {
         trail.refused(&rejection);
     }

@@ -7,9 +7,9 @@ use http::Request;
 use crate::Payload;
 
 /// What stands between a retry and the wire.
-pub(crate) trait Gates: Send + Sync {
+pub(crate) trait GatePeek: Send + Sync {
     /// Whether an attempt would be refused even after this wait: that of `next`, where it is known.
-    fn refuse(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool;
+    fn would_reject(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool;
 
     /// How much of what may be in flight is in flight, if there is a limit.
     fn load(&self) -> Option<f64>;
@@ -18,16 +18,16 @@ pub(crate) trait Gates: Send + Sync {
 /// Looks at the gates ahead, so that no attempt is waited for that they are bound to refuse: the answer in hand is
 /// worth more than a refusal later.
 #[derive(Clone, Default)]
-pub(crate) struct Ahead(Option<Arc<dyn Gates>>);
+pub(crate) struct GatesBelow(Option<Arc<dyn GatePeek>>);
 
-impl Ahead {
+impl GatesBelow {
     #[cfg(feature = "stack")]
-    pub(crate) fn new(gates: impl Gates + 'static) -> Self {
+    pub(crate) fn new(gates: impl GatePeek + 'static) -> Self {
         Self(Some(Arc::new(gates)))
     }
 
-    pub(super) fn refuses(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
-        self.0.as_ref().is_some_and(|gates| gates.refuse(wait, next))
+    pub(super) fn would_reject(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
+        self.0.as_ref().is_some_and(|gates| gates.would_reject(wait, next))
     }
 
     pub(super) fn load(&self) -> Option<f64> {
@@ -35,8 +35,8 @@ impl Ahead {
     }
 }
 
-impl fmt::Debug for Ahead {
+impl fmt::Debug for GatesBelow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Ahead(gates)" } else { "Ahead(nothing)" })
+        f.write_str(if self.0.is_some() { "GatesBelow(gates)" } else { "GatesBelow(nothing)" })
     }
 }

@@ -8,13 +8,13 @@ use crate::{Deadline, ErrorCode, Gate, Rejection};
 
 /// The deadline of a call, for waits of ours: a wait that reaches it ends in a refusal.
 #[derive(Debug)]
-pub(crate) struct Alarm {
+pub(crate) struct DeadlineTimer {
     deadline: Option<Deadline>,
     // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Alarm {
+impl DeadlineTimer {
     pub(crate) fn new(deadline: Option<Deadline>) -> Self {
         Self { deadline, sleep: None }
     }
@@ -24,7 +24,7 @@ impl Alarm {
     }
 
     /// Asks whether the deadline has passed; to be called when there is nothing else to do.
-    pub(crate) fn poll_past(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+    pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let at = deadline.instant().into();
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));

@@ -8,21 +8,21 @@ pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempote
 
 /// What a chain tells the target that it asks: in the extensions of its request.
 #[derive(Clone, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct ChainPosition {
     /// Of this call: another one for each, and known to nobody outside of this process.
     secret: RandomState,
     /// The turns of the chains further out.
-    way: u64,
+    path: u64,
     /// How many chains there are further out.
     pub(crate) depth: usize,
-    place: usize,
+    index: usize,
     /// Nobody else will be asked, whatever becomes of it.
     pub(crate) is_last: bool,
     /// It has had its attempts at this call, and gets one more.
-    pub(crate) is_again: bool,
+    pub(crate) is_resend: bool,
 }
 
-impl Turn {
+impl ChainPosition {
     pub(crate) fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
@@ -32,31 +32,31 @@ impl Turn {
         let Some(outer) = Self::of(extensions) else {
             return Self {
                 secret: RandomState::new(),
-                way: 0,
+                path: 0,
                 depth: 0,
-                place: 0,
+                index: 0,
                 is_last: true,
-                is_again: false,
+                is_resend: false,
             };
         };
-        let way = outer.secret.hash_one((outer.way, outer.place));
-        Self { way, depth: outer.depth + 1, place: 0, ..outer.clone() }
+        let path = outer.secret.hash_one((outer.path, outer.index));
+        Self { path, depth: outer.depth + 1, index: 0, ..outer.clone() }
     }
 
-    /// The turn of the target at `place`.
-    pub(crate) fn at(&self, place: usize) -> Self {
-        Self { place, ..self.clone() }
+    /// The turn of the target at `index`.
+    pub(crate) fn at(&self, index: usize) -> Self {
+        Self { index, ..self.clone() }
     }
 
     /// The same turn with another request, which must not be taken for the one before.
-    pub(crate) fn rewritten(&self) -> Self {
+    pub(crate) fn for_rewritten_request(&self) -> Self {
         Self { secret: RandomState::new(), ..self.clone() }
     }
 
     /// The key of a caller, who has one for all targets: another target is asked something else, if only of another model.
     /// A chain within another adds a dash, so that its second target has not the key of the second one out there.
-    pub(crate) fn of_place(&self, key: &HeaderValue) -> Option<HeaderValue> {
-        let suffix = format!("{}-{}", "-".repeat(self.depth), self.place);
+    pub(crate) fn idempotency_key_from(&self, key: &HeaderValue) -> Option<HeaderValue> {
+        let suffix = format!("{}-{}", "-".repeat(self.depth), self.index);
         let mut own = HeaderValue::from_bytes(&[key.as_bytes(), suffix.as_bytes()].concat()).ok()?;
         own.set_sensitive(key.is_sensitive());
         Some(own)
@@ -64,8 +64,8 @@ impl Turn {
 
     /// 128 bits that are the same whenever this target is asked the same on behalf of this call, and that nobody can
     /// guess.
-    pub(crate) fn key(&self) -> [u64; 2] {
-        [0, 1].map(|half: u8| self.secret.hash_one((self.way, self.place, half)))
+    pub(crate) fn idempotency_key(&self) -> [u64; 2] {
+        [0, 1].map(|half: u8| self.secret.hash_one((self.path, self.index, half)))
     }
 }
 
@@ -73,21 +73,21 @@ impl Turn {
 mod tests {
     use super::*;
 
-    fn within(turn: Turn) -> Turn {
+    fn within(position: ChainPosition) -> ChainPosition {
         let mut extensions = Extensions::new();
-        extensions.insert(turn);
-        Turn::first(&extensions)
+        extensions.insert(position);
+        ChainPosition::first(&extensions)
     }
 
     #[test]
     fn a_place_has_one_key_and_no_other_place_or_call_has_it() {
-        let (one, other) = (Turn::first(&Extensions::new()), Turn::first(&Extensions::new()));
-        assert_eq!(one.at(2).key(), one.at(2).key());
-        assert_eq!(within(one.at(1)).key(), within(one.at(1)).key());
-        let mut keys = vec![one.rewritten().key()];
+        let (one, other) = (ChainPosition::first(&Extensions::new()), ChainPosition::first(&Extensions::new()));
+        assert_eq!(one.at(2).idempotency_key(), one.at(2).idempotency_key());
+        assert_eq!(within(one.at(1)).idempotency_key(), within(one.at(1)).idempotency_key());
+        let mut keys = vec![one.for_rewritten_request().idempotency_key()];
         for call in [one, other] {
-            for place in 0..3 {
-                keys.extend([call.at(place).key(), within(call.at(place)).at(place).key()]);
+            for index in 0..3 {
+                keys.extend([call.at(index).idempotency_key(), within(call.at(index)).at(index).idempotency_key()]);
             }
         }
         let count = keys.len();
