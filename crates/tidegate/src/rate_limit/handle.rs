@@ -6,14 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
-use super::limits::{Shortfall, Spent};
-use super::line::Line;
-use super::quota::Cost;
-use super::ramp::Ramp;
-use super::settings::{Reader, Settings};
+use super::quota_set::{Shortfall, Reserved};
+use super::queue::RateQueue;
+use super::quota::CallCost;
+use super::reopen_ramp::ReopenRamp;
+use super::settings::{HeaderClassifier, Settings};
 use crate::key::RequestHead;
 use crate::keyed::Kept;
-use crate::shared::Shared;
+use crate::shared_state::SharedState;
 use crate::{
     Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
     ReportedLimits, clock,
@@ -21,16 +21,16 @@ use crate::{
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(pub(super) Shared<Settings, Line>);
+pub struct Handle(pub(super) SharedState<Settings, RateQueue>);
 
 /// No prompt is believed to be longer: ten times what the largest models take.
-const MOST_INPUT: u64 = 10_000_000;
+const MAX_INPUT_TOKENS: u64 = 10_000_000;
 
 impl Handle {
     /// How many requests could be sent at once now; `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
-        let left = self.0.lock().limits.remaining(|currency| currency == LimitUnit::Requests, clock::now());
+        let left = self.0.lock().limits.remaining(|unit| unit == LimitUnit::Requests, clock::now());
         left.map(|left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
@@ -38,8 +38,8 @@ impl Handle {
     /// counted apart, the lesser of both.
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
-        let line = self.0.lock();
-        line.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| line.limits.count_tokens())
+        let state = self.0.lock();
+        state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
     }
 
     /// How much longer the provider wants to be left alone, if it said so.
@@ -51,7 +51,7 @@ impl Handle {
     /// How many calls wait for their turn.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.0.lock().ahead.all()
+        self.0.lock().backlog.total()
     }
 
     /// How many words of the provider's about its limits were not believed: stale, contradictory or absurd.
@@ -62,11 +62,11 @@ impl Handle {
 
     /// Forgets all that was spent, and what the provider said.
     pub fn reset(&self) {
-        let fresh = self.0.settings().limits(clock::now());
-        self.0.counts_tokens.store(fresh.count_tokens(), Ordering::Relaxed);
-        self.0.lock().limits.forget(fresh);
-        self.0.has_heard.store(false, Ordering::Relaxed);
-        self.0.changed.notify_one();
+        let fresh = self.0.settings().quota_set(clock::now());
+        self.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
+        self.0.lock().limits.reset(fresh);
+        self.0.has_reported_quotas.store(false, Ordering::Relaxed);
+        self.0.room_changed.notify_one();
     }
 
     /// Whether a call that came now would be refused at once, and why. Takes nothing. What the call would cost is not
@@ -77,24 +77,24 @@ impl Handle {
             return None;
         }
         let now = clock::now();
-        let line = self.0.lock();
-        let waiting = line.ahead.count(Priority::Interactive);
-        let lack = line.limits.lack(&line.ahead.of(Priority::Interactive), &Cost::CALL, now);
-        if lack.wait.is_zero() && line.ahead.all() == 0 {
+        let state = self.0.lock();
+        let waiting = state.backlog.count(Priority::Interactive);
+        let shortfall = state.limits.shortfall(&state.backlog.ahead_of(Priority::Interactive), &CallCost::ONE_CALL, now);
+        if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;
         }
-        self.0.settings().doomed(waiting, &lack, deadline, now)
+        self.0.settings().reject_early(waiting, &shortfall, deadline, now)
     }
 
     /// Whether any quota is in tokens.
-    pub(super) fn counts_tokens(&self) -> bool {
-        self.0.counts_tokens.load(Ordering::Relaxed)
+    pub(super) fn has_token_quota(&self) -> bool {
+        self.0.has_token_quota.load(Ordering::Relaxed)
     }
 
     /// What a request takes. Nothing is read, and nothing counted, where no quota is in tokens.
-    pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> Cost {
-        if !self.0.settings().enabled || !self.counts_tokens() {
-            return Cost::CALL;
+    pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> CallCost {
+        if !self.0.settings().enabled || !self.has_token_quota() {
+            return CallCost::ONE_CALL;
         }
         let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);
         let settings = self.0.settings();
@@ -103,16 +103,16 @@ impl Handle {
         // Of a body that is not at hand nobody knows what it asks for, and a length is what the caller says it is.
         let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
         let output = estimated.output(settings.default_output);
-        Cost { calls: 1, input: estimated.input.min(MOST_INPUT), output }
+        CallCost { calls: 1, input: estimated.input.min(MAX_INPUT_TOKENS), output }
     }
 
     /// Listens to what came back: a 429 closes the gate, and so does an ailing provider that says for how long.
-    pub(super) fn learn(&self, outcome: &Outcome) {
+    pub(super) fn on_outcome(&self, outcome: &Outcome) {
         let Outcome::Failure(failure) = outcome else { return };
-        let told = failure.hint.filter(|hint| hint.scope == LimitScope::Momentary).and_then(|hint| hint.wait);
+        let hinted = failure.retry_hint.filter(|hint| hint.scope == LimitScope::Momentary).and_then(|hint| hint.wait);
         let wait = match failure.code {
-            ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().pause)),
-            code if code.counts_against_health() => told,
+            ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().default_retry_after)),
+            code if code.counts_against_health() => hinted,
             _ => None,
         };
         if let Some(wait) = wait {
@@ -122,34 +122,34 @@ impl Handle {
 
     /// Listens to what the headers of an answer, good or bad, say of how the limits stand. A good one that says nothing
     /// is one more sign that there is nothing to say.
-    pub(super) fn hear(&self, headers: &HeaderMap, is_good: bool, spent: &Spent) {
+    pub(super) fn on_headers(&self, headers: &HeaderMap, is_success: bool, reserved: &Reserved) {
         let settings = self.0.settings();
-        let has_heard = is_good && self.0.has_heard.load(Ordering::Relaxed);
-        if !settings.learn || (headers.is_empty() && !has_heard) {
+        let has_reported_quotas = is_success && self.0.has_reported_quotas.load(Ordering::Relaxed);
+        if !settings.follow_headers || (headers.is_empty() && !has_reported_quotas) {
             return;
         }
-        let announced = match settings.classifier.as_ref().or_else(|| self.0.classifier.get()) {
-            Some(classifier) => classifier.0.announced(headers),
+        let report = match settings.classifier.as_ref().or_else(|| self.0.classifier.get()) {
+            Some(classifier) => classifier.0.reported_limits(headers),
             None => ReportedLimits::from_headers(headers),
         };
-        if announced.is_empty() && !has_heard {
+        if report.is_empty() && !has_reported_quotas {
             return;
         }
         let (now, wall) = (clock::now(), SystemTime::now());
-        let learned = {
-            let mut line = self.0.lock();
-            let learned = line.limits.hear(&announced, spent, settings.adopt, now, wall);
-            if is_good {
-                line.limits.forget_untold(now);
+        let effect = {
+            let mut state = self.0.lock();
+            let effect = state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
+            if is_success {
+                state.limits.expire_unreported(now);
             }
-            self.0.counts_tokens.store(line.limits.count_tokens(), Ordering::Relaxed);
-            self.0.has_heard.store(line.limits.have_heard(), Ordering::Relaxed);
-            learned
+            self.0.has_token_quota.store(state.limits.has_token_quota(), Ordering::Relaxed);
+            self.0.has_reported_quotas.store(state.limits.has_reported_quotas(), Ordering::Relaxed);
+            effect
         };
-        if learned.ignored > 0 {
-            self.0.ignored.fetch_add(learned.ignored, Ordering::Relaxed);
+        if effect.ignored > 0 {
+            self.0.ignored.fetch_add(effect.ignored, Ordering::Relaxed);
         }
-        if let Some(wait) = learned.closed_for {
+        if let Some(wait) = effect.closed_for {
             self.close(wait);
         }
     }
@@ -157,32 +157,32 @@ impl Handle {
     fn close(&self, wait: Duration) {
         let now = clock::now();
         let until = Deadline::after(wait, now).instant();
-        self.0.lock().limits.close(until, Ramp::new(wait, until, fastrand::f64()), now);
+        self.0.lock().limits.close(until, ReopenRamp::new(wait, until, fastrand::f64()), now);
     }
 
     /// Sets right what a call had reserved; room may be had earlier than the first in the queue thinks.
-    pub(super) fn settle(&self, spent: &Spent, used: &Cost) {
-        let mut line = self.0.lock();
-        line.limits.settle(spent, used, clock::now());
-        self.wake(line.ahead.all());
+    pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
+        let mut state = self.0.lock();
+        state.limits.settle(reserved, used, clock::now());
+        self.notify_queue(state.backlog.total());
     }
 
     /// Gives back what a call had reserved that never reached the wire.
-    pub(super) fn refund(&self, spent: &Spent) {
-        let mut line = self.0.lock();
-        line.limits.refund(spent, clock::now());
-        self.wake(line.ahead.all());
+    pub(super) fn refund(&self, reserved: &Reserved) {
+        let mut state = self.0.lock();
+        state.limits.refund(reserved, clock::now());
+        self.notify_queue(state.backlog.total());
     }
 
-    fn wake(&self, waiting: usize) {
+    fn notify_queue(&self, waiting: usize) {
         if waiting > 0 {
-            self.0.changed.notify_one();
+            self.0.room_changed.notify_one();
         }
     }
 
     /// Who reads what answers say of the limits, unless the layer was told otherwise; the first one holds.
-    pub(super) fn heard_by(&self, classifier: &Arc<dyn Classifier>) {
-        let _ = self.0.classifier.set(Reader(Arc::clone(classifier)));
+    pub(super) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
+        let _ = self.0.classifier.set(HeaderClassifier(Arc::clone(classifier)));
     }
 
     /// The state of one more key, under the settings that it is to have.
@@ -193,7 +193,7 @@ impl Handle {
             None => Self(self.0.fresh(|_| ())),
         };
         if let Some(classifier) = self.0.classifier.get() {
-            fresh.heard_by(&classifier.0);
+            fresh.set_default_classifier(&classifier.0);
         }
         fresh
     }
@@ -206,17 +206,17 @@ impl Kept for Handle {
     }
 
     fn is_as_new(&self, now: Instant) -> bool {
-        let line = self.0.lock();
-        line.ahead.all() == 0 && line.limits.are_as_new(now)
+        let state = self.0.lock();
+        state.backlog.total() == 0 && state.limits.is_as_new(now)
     }
 }
 
 impl Shortfall {
     /// The rejection with all that is known of the lack.
-    pub(super) fn explain(&self, rejection: Rejection) -> Rejection {
+    pub(super) fn annotate(&self, rejection: Rejection) -> Rejection {
         let rejection = rejection.with_retry_after(self.wait);
         match self.quota {
-            Some(quota) => rejection.for_lack_of(quota),
+            Some(quota) => rejection.with_quota(quota),
             None => rejection,
         }
     }

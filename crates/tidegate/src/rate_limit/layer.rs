@@ -5,10 +5,10 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::quota::{DAY, MINUTE, Quota, SECOND};
-use super::settings::{Estimator, OnLimit, PerKey, Reader, Settings};
+use super::settings::{Estimator, OnLimit, PerKey, HeaderClassifier, Settings};
 use super::{Handle, RateLimit};
 use crate::keyed::{DEFAULT_MAX_KEYS, Keyed};
-use crate::shared::Shared;
+use crate::shared_state::SharedState;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// Keeps to the provider's pace; see the [module page](crate::rate_limit).
@@ -18,19 +18,19 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     handle: Handle,
-    keys: Option<Keys>,
+    keys: Option<KeyedLimits>,
     per_service: bool,
 }
 
 /// What tells calls apart, and how many kinds of them are remembered.
 #[derive(Clone, Debug)]
-struct Keys {
+struct KeyedLimits {
     by: KeyBy,
     max: usize,
     states: Keyed<Handle>,
 }
 
-impl Keys {
+impl KeyedLimits {
     fn new(by: KeyBy, max: usize) -> Self {
         Self { states: Keyed::new(by.clone(), max), by, max }
     }
@@ -52,7 +52,7 @@ impl RateLimitLayer {
     /// No quota of our own yet: keeps to what the provider announces, and closes when it says so.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Handle(Shared::new(Settings::default())))
+        Self::of(Handle(SharedState::new(Settings::default())))
     }
 
     /// At most `requests` a second. Zero is taken as one.
@@ -118,9 +118,9 @@ impl RateLimitLayer {
     /// One more quota in any currency: a call passes when every quota has room, and what costs more than a whole
     /// quota passes when that is full. Zero is taken as one.
     #[must_use]
-    pub fn quota_of(self, currency: LimitUnit, amount: u64, period: Duration) -> Self {
+    pub fn quota_of(self, unit: LimitUnit, amount: u64, period: Duration) -> Self {
         self.set(|settings| {
-            settings.quotas.push(Quota::new(currency, amount, period));
+            settings.quotas.push(Quota::new(unit, amount, period));
             settings.quotas.sort_by_key(|quota| quota.period);
         })
     }
@@ -160,28 +160,28 @@ impl RateLimitLayer {
     /// Whether the headers of answers are read for how the limits stand; by default they are. A 429 closes the gate
     /// in any case.
     #[must_use]
-    pub fn follow_headers(self, learn: bool) -> Self {
-        self.set(|settings| settings.learn = learn)
+    pub fn follow_headers(self, follow: bool) -> Self {
+        self.set(|settings| settings.follow_headers = follow)
     }
 
     /// Whether a quota that the provider announces holds though nobody configured it; by default it does. Otherwise
     /// what is announced only moves the quotas there are.
     #[must_use]
     pub fn adopt_reported_quotas(self, adopt: bool) -> Self {
-        self.set(|settings| settings.adopt = adopt)
+        self.set(|settings| settings.adopt_reported_quotas = adopt)
     }
 
     /// Who reads the headers of answers. By default the classifier of the stack, and for a layer that is used alone
     /// whatever [any provider](crate::ReportedLimits::from_headers) may send.
     #[must_use]
     pub fn classifier(self, classifier: impl Classifier) -> Self {
-        self.set(|settings| settings.classifier = Some(Reader(Arc::new(classifier))))
+        self.set(|settings| settings.classifier = Some(HeaderClassifier(Arc::new(classifier))))
     }
 
     /// How long a 429 that names no time closes the gate.
     #[must_use]
-    pub fn default_retry_after(self, pause: Duration) -> Self {
-        self.set(|settings| settings.pause = pause)
+    pub fn default_retry_after(self, wait: Duration) -> Self {
+        self.set(|settings| settings.default_retry_after = wait)
     }
 }
 
@@ -217,7 +217,7 @@ impl RateLimitLayer {
     #[must_use]
     pub fn key_by(mut self, key: KeyBy) -> Self {
         let max = self.keys.as_ref().map_or(DEFAULT_MAX_KEYS, |keys| keys.max);
-        self.keys = Some(Keys::new(key, max));
+        self.keys = Some(KeyedLimits::new(key, max));
         self
     }
 
@@ -225,7 +225,7 @@ impl RateLimitLayer {
     /// counted against them. Zero is taken as one. Of no effect without [`key_by`](Self::key_by), which comes first.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
-        self.keys = self.keys.map(|it| Keys::new(it.by, keys));
+        self.keys = self.keys.map(|it| KeyedLimits::new(it.by, keys));
         self
     }
 
@@ -281,28 +281,28 @@ impl RateLimitLayer {
 
     /// This layer for one stack, whose parts all look at the same handle.
     #[cfg(feature = "stack")]
-    pub(crate) fn for_one(self) -> Self {
+    pub(crate) fn for_stack(self) -> Self {
         let (handle, keys) = self.share();
         Self { handle, keys, per_service: false }
     }
 
     /// Has the headers of answers read by `classifier`, if nobody else was named.
     #[cfg(feature = "stack")]
-    pub(crate) fn heard_by(self, classifier: &Arc<dyn Classifier>) -> Self {
-        self.handle.heard_by(classifier);
+    pub(crate) fn with_default_classifier(self, classifier: &Arc<dyn Classifier>) -> Self {
+        self.handle.set_default_classifier(classifier);
         self
     }
 
     /// What one more service, or stack, is to look at.
-    fn share(&self) -> (Handle, Option<Keys>) {
+    fn share(&self) -> (Handle, Option<KeyedLimits>) {
         match self.per_service {
-            true => (self.fresh(), self.keys.as_ref().map(Keys::fresh)),
+            true => (self.fresh(), self.keys.as_ref().map(KeyedLimits::fresh)),
             false => (self.handle.clone(), self.keys.clone()),
         }
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let (handle, keys) = (Handle(self.handle.0.fresh(change)), self.keys.as_ref().map(Keys::fresh));
+        let (handle, keys) = (Handle(self.handle.0.fresh(change)), self.keys.as_ref().map(KeyedLimits::fresh));
         Self { handle, keys, ..self }
     }
 }

@@ -111,19 +111,19 @@
 //! written. Calls that are started and then not polled: the first in the queue holds the turn, and those behind it
 //! are refused when their own time is up. One limit where callers bring their own keys: [`key_by`](RateLimitLayer::key_by) the credential.
 
-mod ahead;
+mod backlog;
 mod future;
 mod handle;
-mod heard;
+mod reported_quotas;
 mod layer;
-mod limits;
-mod line;
+mod quota_set;
+mod queue;
 mod quota;
-mod ramp;
+mod reopen_ramp;
 mod reservation;
 mod service;
 mod settings;
-mod turn;
+mod queue_head;
 
 pub use future::ResponseFuture;
 pub use handle::Handle;

@@ -9,14 +9,14 @@ use crate::bucket::Rate;
 /// So much of a currency in every period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quota {
-    pub(super) currency: LimitUnit,
+    pub(super) unit: LimitUnit,
     pub(super) amount: NonZeroU64,
     pub(super) period: Duration,
 }
 
 /// What a call takes, or several calls together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
+pub(super) struct CallCost {
     pub(super) calls: u64,
     pub(super) input: u64,
     pub(super) output: u64,
@@ -28,8 +28,8 @@ pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Quota {
     /// Zero is taken as one.
-    pub(super) fn new(currency: LimitUnit, amount: u64, period: Duration) -> Self {
-        Self { currency, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
+    pub(super) fn new(unit: LimitUnit, amount: u64, period: Duration) -> Self {
+        Self { unit, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
     }
 
     pub(super) fn rate(&self, burst: Option<NonZeroU64>) -> Rate {
@@ -38,7 +38,7 @@ impl Quota {
 
     /// As in `tokens per minute`.
     pub(super) fn name(&self) -> &'static str {
-        let names = match self.currency {
+        let names = match self.unit {
             LimitUnit::Requests => {
                 ["requests per second", "requests per minute", "requests per day", "requests per period"]
             }
@@ -62,13 +62,13 @@ impl Quota {
     }
 }
 
-impl Cost {
+impl CallCost {
     /// One call of which no more is known.
-    pub(super) const CALL: Self = Self { calls: 1, input: 0, output: 0 };
+    pub(super) const ONE_CALL: Self = Self { calls: 1, input: 0, output: 0 };
 
-    /// What it comes to in `currency`.
-    pub(super) fn of(&self, currency: LimitUnit) -> u64 {
-        match currency {
+    /// What it comes to in `unit`.
+    pub(super) fn of(&self, unit: LimitUnit) -> u64 {
+        match unit {
             LimitUnit::Requests => self.calls,
             LimitUnit::Tokens => self.input.saturating_add(self.output),
             LimitUnit::InputTokens => self.input,

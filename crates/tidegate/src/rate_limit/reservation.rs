@@ -3,8 +3,8 @@ use std::sync::atomic::Ordering;
 use http::{HeaderMap, Request};
 
 use super::Handle;
-use super::limits::Spent;
-use super::quota::Cost;
+use super::quota_set::Reserved;
+use super::quota::CallCost;
 use crate::guarded_body::BodyGuard;
 use crate::{BoxError, Outcome, Rejection, UsageMeter, UsageTotals};
 
@@ -20,81 +20,81 @@ use crate::{BoxError, Outcome, Rejection, UsageMeter, UsageTotals};
 pub struct Reservation {
     handle: Handle,
     /// Nothing, once it is settled.
-    spent: Option<Spent>,
+    reserved: Option<Reserved>,
     /// Where the wire writes what is used; none if no quota is in tokens.
     meter: Option<UsageMeter>,
     /// The answer has begun.
-    is_answered: bool,
+    has_head: bool,
 }
 
 impl Reservation {
     /// `request` carries a meter, if tokens were reserved for it.
-    pub(super) fn new<B>(handle: Handle, spent: Option<Spent>, request: &mut Request<B>) -> Self {
-        let meter = match &spent {
-            Some(spent) if handle.counts_tokens() => {
-                Some(UsageMeter::within(spent.cost.input, request.extensions_mut()))
+    pub(super) fn new<B>(handle: Handle, reserved: Option<Reserved>, request: &mut Request<B>) -> Self {
+        let meter = match &reserved {
+            Some(reserved) if handle.has_token_quota() => {
+                Some(UsageMeter::nested(reserved.cost.input, request.extensions_mut()))
             }
             _ => None,
         };
-        Self { handle, spent, meter, is_answered: false }
+        Self { handle, reserved, meter, has_head: false }
     }
 
     /// The head of the answer is here. Whether the body has something to say as well.
-    pub(super) fn answered(&mut self, headers: &HeaderMap, outcome: &Outcome) -> bool {
-        self.is_answered = true;
-        if let Some(spent) = &self.spent {
-            self.handle.learn(outcome);
-            self.handle.hear(headers, *outcome == Outcome::Success, spent);
+    pub(super) fn on_head(&mut self, headers: &HeaderMap, outcome: &Outcome) -> bool {
+        self.has_head = true;
+        if let Some(reserved) = &self.reserved {
+            self.handle.on_outcome(outcome);
+            self.handle.on_headers(headers, *outcome == Outcome::Success, reserved);
         }
         self.meter.is_some()
     }
 
     /// No answer came, and no body will. Where a gate below refused nothing was sent, unless an earlier attempt had been.
-    pub(super) fn failed(&mut self, error: &BoxError) -> bool {
+    pub(super) fn on_error(&mut self, error: &BoxError) -> bool {
         let was_sent = || self.meter.as_ref().is_some_and(|meter| meter.read().attempts > 0);
-        match (Rejection::find(&**error), &self.spent) {
+        match (Rejection::find(&**error), &self.reserved) {
             (_, None) => {}
-            (Some(rejection), Some(spent)) => {
+            (Some(rejection), Some(reserved)) => {
                 if !rejection.follows_attempt() && !was_sent() {
-                    self.handle.refund(spent);
-                    self.spent = None;
+                    self.handle.refund(reserved);
+                    self.reserved = None;
                 }
             }
-            (None, Some(_)) => self.handle.learn(&Outcome::of_error(&**error)),
+            (None, Some(_)) => self.handle.on_outcome(&Outcome::of_error(&**error)),
         }
         false
     }
 
     fn settle(&mut self) {
-        let (Some(spent), Some(meter)) = (self.spent.take(), &self.meter) else { return };
-        let hears_wire = &self.handle.0.hears_wire;
+        let (Some(reserved), Some(meter)) = (self.reserved.take(), &self.meter) else { return };
+        let wire_reports = &self.handle.0.wire_reports;
         match meter.read() {
             // Nobody below tells what is sent: the reservation stands. Else it was dropped on its way to the wire.
             UsageTotals { attempts: 0, .. } => {
-                if !self.is_answered && hears_wire.load(Ordering::Relaxed) {
-                    self.handle.refund(&spent);
+                if !self.has_head && wire_reports.load(Ordering::Relaxed) {
+                    self.handle.refund(&reserved);
                 }
             }
             metered => {
-                if !hears_wire.load(Ordering::Relaxed) {
-                    hears_wire.store(true, Ordering::Relaxed);
+                if !wire_reports.load(Ordering::Relaxed) {
+                    wire_reports.store(true, Ordering::Relaxed);
                 }
-                self.handle.settle(&spent, &used(&metered, &spent.cost));
+                self.handle.settle(&reserved, &used(&metered, &reserved.cost));
             }
         }
     }
 }
 
 /// What was used in the end. For an answer of which nothing is known its reservation stands.
-fn used(metered: &UsageTotals, reserved: &Cost) -> Cost {
+fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
     let unknown = reserved.output.saturating_mul(metered.unknown.into());
     let output = metered.output.saturating_add(unknown);
-    Cost { calls: metered.attempts.into(), input: metered.input.min(MOST), output: output.min(MOST) }
+    CallCost { calls: metered.attempts.into(), input: metered.input.min(MAX_TOKENS), output: output.min(MAX_TOKENS) }
 }
 
 /// More tokens than any call takes: a provider that counts more than these is mistaken, and would block the limit for
 /// everybody.
-const MOST: u64 = 10_000_000;
+const MAX_TOKENS: u64 = 10_000_000;
 
 /// Boxed, so that the body of an answer that nobody counts is not much larger for it.
 impl BodyGuard for Box<Reservation> {

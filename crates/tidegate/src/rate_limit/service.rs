@@ -4,11 +4,11 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::line::{Entry, Line};
+use super::queue::{RateDecision, RateQueue};
 use super::reservation::Reservation;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::keyed::Keyed;
-use crate::refusal::refuse;
+use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService};
 
 /// Keeps to the provider's pace; see the [module page](crate::rate_limit).
@@ -56,18 +56,18 @@ where
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
         let handle = self.handle_for(&request);
         let cost = handle.cost(&request);
-        match Line::enter(&handle, cost, request.extensions()) {
-            Entry::Admitted(spent) => {
-                let reservation = Reservation::new(handle, spent, &mut request);
+        match RateQueue::admit(&handle, cost, request.extensions()) {
+            RateDecision::Admitted(reserved) => {
+                let reservation = Reservation::new(handle, reserved, &mut request);
                 ResponseFuture::calling(self.inner.call(request), reservation)
             }
-            Entry::Queued(queued) => {
+            RateDecision::Queued(queued) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
                 ResponseFuture::queued(queued, ready, request, handle)
             }
-            Entry::Refused(rejection) => {
-                ResponseFuture::refused(refuse(rejection, handle.0.target(), request.extensions()))
+            RateDecision::Rejected(rejection) => {
+                ResponseFuture::rejected(record_rejection(rejection, handle.0.target(), request.extensions()))
             }
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RateLimitLayer;
-use super::limits::Limits;
+use super::quota_set::QuotaSet;
 use super::quota::{Quota, SECOND};
 use crate::{Classifier, Estimate, RequestHead};
 
@@ -19,12 +19,12 @@ pub(super) struct Settings {
     pub(super) on_limit: OnLimit,
     pub(super) max_wait: Duration,
     pub(super) max_waiting: usize,
-    pub(super) pause: Duration,
+    pub(super) default_retry_after: Duration,
     pub(super) default_output: u64,
     pub(super) estimate: Estimator,
-    pub(super) learn: bool,
-    pub(super) adopt: bool,
-    pub(super) classifier: Option<Reader>,
+    pub(super) follow_headers: bool,
+    pub(super) adopt_reported_quotas: bool,
+    pub(super) classifier: Option<HeaderClassifier>,
     pub(super) per_key: Option<PerKey>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Estimator(pub(super) Arc<dyn Estimate>);
 
 /// Reads what an answer says of the limits.
 #[derive(Clone)]
-pub(super) struct Reader(pub(super) Arc<dyn Classifier>);
+pub(super) struct HeaderClassifier(pub(super) Arc<dyn Classifier>);
 
 /// The settings of one key.
 #[derive(Clone)]
@@ -61,11 +61,11 @@ impl Default for Settings {
             on_limit: OnLimit::Wait,
             max_wait: Duration::from_secs(10),
             max_waiting: 1024,
-            pause: SECOND,
+            default_retry_after: SECOND,
             default_output: 500,
             estimate: default_estimate(),
-            learn: true,
-            adopt: true,
+            follow_headers: true,
+            adopt_reported_quotas: true,
             classifier: None,
             per_key: None,
         }
@@ -74,8 +74,8 @@ impl Default for Settings {
 
 impl Settings {
     /// The quotas, nothing of which is spent.
-    pub(super) fn limits(&self, now: Instant) -> Limits {
-        Limits::new(&self.quotas, self.burst, now)
+    pub(super) fn quota_set(&self, now: Instant) -> QuotaSet {
+        QuotaSet::new(&self.quotas, self.burst, now)
     }
 }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for Estimator {
     }
 }
 
-impl fmt::Debug for Reader {
+impl fmt::Debug for HeaderClassifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Classify")
     }

@@ -1,4 +1,4 @@
-mod learning;
+mod reported_quotas;
 mod properties;
 mod tokens;
 
@@ -9,8 +9,8 @@ use tidegate_testkit::contract;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
-use super::limits::Spent;
-use super::quota::Cost;
+use super::quota_set::Reserved;
+use super::quota::CallCost;
 use super::{OnLimit, RateLimitLayer};
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, clock};
@@ -110,8 +110,8 @@ async fn a_waiter_whose_time_is_up_in_the_queue_is_told_what_it_waited_for() {
     tokio::task::yield_now().await;
     // What somebody else took beyond his reservation is owed before the two.
     let now = clock::now();
-    let spent = Spent { cost: Cost::default(), at: now, so_far: Cost::default() };
-    layer.handle().settle(&spent, &Cost { calls: 30, ..Cost::default() });
+    let spent = Reserved { cost: CallCost::default(), at: now, total_spent: CallCost::default() };
+    layer.handle().settle(&spent, &CallCost { calls: 30, ..CallCost::default() });
     let rejection = rejection(hurried.await.unwrap());
     assert_eq!(clock::now() - now, secs(3));
     assert_eq!((rejection.gate(), rejection.quota()), (Gate::Deadline, Some("requests per minute")));
@@ -143,8 +143,8 @@ async fn a_429_closes_the_gate_for_everybody_until_the_latest_moment_heard() {
     let layer = RateLimitLayer::per_second(100).max_wait(secs(60));
     let service = layer.layer(inner);
     let start = clock::now();
-    layer.handle().learn(&limited(secs(30)));
-    layer.handle().learn(&limited(secs(2)));
+    layer.handle().on_outcome(&limited(secs(30)));
+    layer.handle().on_outcome(&limited(secs(2)));
     assert_eq!(layer.handle().closed_for(), Some(secs(30)));
     assert_eq!(layer.handle().remaining(), Some(0));
     service.clone().oneshot(request()).await.unwrap();
@@ -154,7 +154,7 @@ async fn a_429_closes_the_gate_for_everybody_until_the_latest_moment_heard() {
 
 fn limited(wait: Duration) -> crate::Outcome {
     let hint = crate::RetryHint::after(wait, crate::HintSource::Header("retry-after"));
-    crate::Failure { hint: Some(hint), ..crate::Failure::new(ErrorCode::RateLimited) }.into()
+    crate::Failure { retry_hint: Some(hint), ..crate::Failure::new(ErrorCode::RateLimited) }.into()
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +182,7 @@ async fn p12_a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10).burst_size(50).max_wait(secs(60));
     let service = layer.layer(inner);
-    layer.handle().learn(&limited(secs(2)));
+    layer.handle().on_outcome(&limited(secs(2)));
     let start = tokio::time::Instant::now();
     let mut calls = JoinSet::new();
     (0..20).for_each(|_| drop(calls.spawn(service.clone().oneshot(request()))));

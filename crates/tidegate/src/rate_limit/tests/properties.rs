@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tower::{Layer, ServiceExt};
 
-use crate::rate_limit::limits::{Limits, Spent};
-use crate::rate_limit::quota::{Cost, Quota};
+use crate::rate_limit::quota_set::{QuotaSet, Reserved};
+use crate::rate_limit::quota::{CallCost, Quota};
 use crate::rate_limit::{OnLimit, RateLimitLayer};
 use crate::testing::{request, strict};
 use crate::{LimitUnit, clock};
@@ -32,8 +32,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn cost(input: u64, output: u64) -> Cost {
-    Cost { calls: 1, input, output }
+fn cost(input: u64, output: u64) -> CallCost {
+    CallCost { calls: 1, input, output }
 }
 
 proptest! {
@@ -46,12 +46,12 @@ proptest! {
             Quota::new(LimitUnit::OutputTokens, 1_000, 20 * SECOND),
         ];
         let start = Instant::now();
-        let mut limits = Limits::new(&quotas, None, start);
-        let (mut now, mut calls, mut open) = (start, Vec::<(Instant, Cost)>::new(), Vec::<(usize, Spent)>::new());
+        let mut limits = QuotaSet::new(&quotas, None, start);
+        let (mut now, mut calls, mut open) = (start, Vec::<(Instant, CallCost)>::new(), Vec::<(usize, Reserved)>::new());
         for act in acts {
             match act {
                 Act::Pass(ms) => now += Duration::from_millis(ms),
-                Act::Call(input, output) => if let Ok(spent) = limits.spend(&cost(input, output), 0, now) {
+                Act::Call(input, output) => if let Ok(spent) = limits.try_reserve(&cost(input, output), 0, now) {
                     open.push((calls.len(), spent));
                     calls.push((now, spent.cost));
                 },
@@ -64,7 +64,7 @@ proptest! {
                 Act::Refund(which) => if !open.is_empty() {
                     let (call, spent) = open.swap_remove(which.index(open.len()));
                     limits.refund(&spent, now);
-                    calls[call].1 = Cost::default();
+                    calls[call].1 = CallCost::default();
                 },
             }
         }
@@ -73,7 +73,7 @@ proptest! {
             for (first, (from, _)) in calls.iter().enumerate() {
                 let mut used = 0;
                 for (to, cost) in &calls[first..] {
-                    used += cost.of(quota.currency);
+                    used += cost.of(quota.unit);
                     let allowed = amount + amount * (*to - *from).as_secs_f64() / quota.period.as_secs_f64();
                     prop_assert!(used as f64 <= allowed + 1e-6, "{quota:?}: {used} of {allowed}");
                 }
@@ -90,13 +90,13 @@ proptest! {
     ) {
         let start = Instant::now();
         let quota = Quota::new(LimitUnit::Tokens, 1_000_000, Duration::from_secs(3_000_000_000));
-        let mut limits = Limits::new(&[quota], None, start);
-        let (mut open, mut counted) = (Vec::<(Spent, u64)>::new(), 0);
+        let mut limits = QuotaSet::new(&[quota], None, start);
+        let (mut open, mut counted) = (Vec::<(Reserved, u64)>::new(), 0);
         let mut now = start;
-        limits.spend(&cost(100_000, 0), 0, now).unwrap();
+        limits.try_reserve(&cost(100_000, 0), 0, now).unwrap();
         for (input, output, used, which) in calls {
             now += Duration::from_millis(used);
-            let spent = limits.spend(&cost(input, output), 0, now).unwrap();
+            let spent = limits.try_reserve(&cost(input, output), 0, now).unwrap();
             open.push((spent, used));
             if used.is_multiple_of(3) {
                 let (spent, used) = open.swap_remove(which.index(open.len()));

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 /// Whoever else was told the same moment wakes at that moment, too. So the first call goes a little later, by chance,
 /// and those who wait share the rest of the spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ramp {
+pub(super) struct ReopenRamp {
     next: Instant,
     ends: Instant,
 }
 
-impl Ramp {
+impl ReopenRamp {
     /// For a gate that was told to stay closed for `wait`, until `until`. As retries do, it adds a tenth of the
     /// wait, or 50 ms, and never takes anything off. `random` is in 0..1.
     pub(super) fn new(wait: Duration, until: Instant, random: f64) -> Self {
@@ -43,7 +43,7 @@ mod tests {
         let until = Instant::now();
         let mut now = until;
         for random in [0.0, 0.5, 1.0] {
-            let mut ramp = Some(Ramp::new(Duration::from_secs(2), until, random));
+            let mut ramp = Some(ReopenRamp::new(Duration::from_secs(2), until, random));
             now = until;
             for behind in (0..100).rev() {
                 let Some(it) = ramp else { break };
@@ -58,8 +58,8 @@ mod tests {
     #[test]
     fn an_absurd_wait_is_spread_over_seconds_and_not_over_years() {
         let until = Instant::now();
-        let ramp = Ramp::new(Duration::MAX, until, 1.0);
+        let ramp = ReopenRamp::new(Duration::MAX, until, 1.0);
         assert_eq!(ramp.ends - until, Duration::from_secs(10));
-        assert_eq!(Ramp::new(Duration::ZERO, until, 0.0).ends - until, Duration::from_millis(50));
+        assert_eq!(ReopenRamp::new(Duration::ZERO, until, 0.0).ends - until, Duration::from_millis(50));
     }
 }

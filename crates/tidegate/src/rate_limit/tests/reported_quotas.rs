@@ -295,11 +295,11 @@ async fn p28_of_all_that_was_told_the_latest_moment_holds() {
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
     // One that was under way comes back, and names no time: 1 s.
-    layer.handle().learn(&crate::Failure::new(crate::ErrorCode::RateLimited).into());
+    layer.handle().on_outcome(&crate::Failure::new(crate::ErrorCode::RateLimited).into());
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
     let longer = crate::RetryHint::after(Duration::from_secs(40), crate::HintSource::Body);
-    layer.handle().learn(
-        &crate::Failure { hint: Some(longer), ..crate::Failure::new(crate::ErrorCode::RateLimited) }.into(),
+    layer.handle().on_outcome(
+        &crate::Failure { retry_hint: Some(longer), ..crate::Failure::new(crate::ErrorCode::RateLimited) }.into(),
     );
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(40)));
 }

@@ -1,0 +1,74 @@
+use super::quota::CallCost;
+use crate::Priority;
+
+/// Those who wait, of each priority: how many, and what they will take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Backlog {
+    counts: [usize; 2],
+    costs: [CallCost; 2],
+}
+
+/// Of so many turns that are handed on while both wait, one is batch's.
+const BATCH_INTERVAL: u64 = 5;
+
+impl Backlog {
+    pub(super) fn push(&mut self, priority: Priority, cost: &CallCost) {
+        self.counts[priority as usize] += 1;
+        self.costs[priority as usize].add(cost);
+    }
+
+    pub(super) fn remove(&mut self, priority: Priority, cost: &CallCost) {
+        self.counts[priority as usize] = self.counts[priority as usize].saturating_sub(1);
+        self.costs[priority as usize].subtract(cost);
+    }
+
+    /// How many of this priority wait.
+    pub(super) fn count(&self, priority: Priority) -> usize {
+        self.counts[priority as usize]
+    }
+
+    /// How many wait.
+    pub(super) fn total(&self) -> usize {
+        self.counts[0] + self.counts[1]
+    }
+
+    /// What those will take who go before one who comes now: all of its own priority, and of the other as many as get
+    /// a turn before the last of them does.
+    pub(super) fn ahead_of(&self, priority: Priority) -> CallCost {
+        let other = match priority {
+            Priority::Interactive => Priority::Batch,
+            Priority::Batch => Priority::Interactive,
+        };
+        let own = self.count(priority) as u64 + 1;
+        let served_before = match priority {
+            Priority::Interactive => own / BATCH_INTERVAL,
+            Priority::Batch => own.saturating_mul(BATCH_INTERVAL - 1),
+        };
+        let mut cost = self.costs[priority as usize];
+        cost.add(&self.costs[other as usize].part(served_before, self.count(other) as u64));
+        cost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_priority_waits_for_its_own_and_for_the_share_of_the_other() {
+        let mut backlog = Backlog::default();
+        let cost = CallCost { calls: 1, input: 10, output: 0 };
+        (0..8).for_each(|_| backlog.push(Priority::Interactive, &cost));
+        (0..4).for_each(|_| backlog.push(Priority::Batch, &cost));
+        assert_eq!(backlog.ahead_of(Priority::Interactive), CallCost { calls: 9, input: 90, output: 0 });
+        assert_eq!(backlog.ahead_of(Priority::Batch), CallCost { calls: 12, input: 120, output: 0 });
+        (0..92).for_each(|_| backlog.push(Priority::Interactive, &cost));
+        assert_eq!(backlog.ahead_of(Priority::Interactive).calls, 104);
+        assert_eq!(backlog.ahead_of(Priority::Batch).calls, 24);
+        (0..4).for_each(|_| backlog.remove(Priority::Batch, &cost));
+        assert_eq!(
+            (backlog.total(), backlog.ahead_of(Priority::Interactive).calls, backlog.ahead_of(Priority::Batch).calls),
+            (100, 100, 4)
+        );
+    }
+}
