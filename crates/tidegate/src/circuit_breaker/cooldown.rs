@@ -10,9 +10,9 @@ use super::settings::Settings;
 #[derive(Debug, Default)]
 pub(super) struct Cooldown {
     /// Openings in a row.
-    openings: u32,
+    consecutive_openings: u32,
     /// The latest one, before jitter and without regard to what was told.
-    latest: Duration,
+    last_base: Duration,
     closed_at: Option<Instant>,
 }
 
@@ -21,53 +21,53 @@ impl Cooldown {
     ///
     /// A wait that the provider told is never shortened, by no cap either. Jitter comes on top, also of a told
     /// wait and of the cap: where all clients are told the same is where they must not come back at once.
-    pub(super) fn next(
+    pub(super) fn next_cooldown(
         &mut self,
-        told: Option<Duration>,
+        retry_after: Option<Duration>,
         settings: &Settings,
         now: Instant,
         random: f64,
     ) -> Duration {
-        if self.is_over(now) {
-            self.openings = 0;
+        if self.has_decayed(now) {
+            self.consecutive_openings = 0;
         }
-        let growth = settings.cooldown_growth.powi(i32::try_from(self.openings).unwrap_or(i32::MAX));
-        self.latest = times(settings.cooldown, growth).min(settings.max_cooldown.max(settings.cooldown));
-        self.openings = self.openings.saturating_add(1);
+        let growth = settings.cooldown_growth.powi(i32::try_from(self.consecutive_openings).unwrap_or(i32::MAX));
+        self.last_base = scale(settings.cooldown, growth).min(settings.max_cooldown.max(settings.cooldown));
+        self.consecutive_openings = self.consecutive_openings.saturating_add(1);
         self.closed_at = None;
-        jittered(self.latest.max(told.unwrap_or_default()), settings, random)
+        jittered(self.last_base.max(retry_after.unwrap_or_default()), settings, random)
     }
 
     /// The circuit opens for a reason that says nothing of the provider's health: that time does not count as one in which
     /// it was well.
-    pub(super) fn interrupted(&mut self, now: Instant) {
-        if !self.is_over(now) {
+    pub(super) fn on_quota_opening(&mut self, now: Instant) {
+        if !self.has_decayed(now) {
             self.closed_at = None;
         }
     }
 
     /// The circuit closes.
-    pub(super) fn closed(&mut self, now: Instant) {
+    pub(super) fn on_close(&mut self, now: Instant) {
         self.closed_at = Some(now);
     }
 
     /// Whether the circuit has been closed for long enough that the next opening is like the first.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.openings == 0
-            || self.closed_at.is_some_and(|closed| now.saturating_duration_since(closed) >= self.latest)
+    pub(super) fn has_decayed(&self, now: Instant) -> bool {
+        self.consecutive_openings == 0
+            || self.closed_at.is_some_and(|closed_at| now.saturating_duration_since(closed_at) >= self.last_base)
     }
 }
 
 /// `wait`, and up to so much of it again as the settings say.
 pub(super) fn jittered(wait: Duration, settings: &Settings, random: f64) -> Duration {
     match settings.cooldown_jitter * random {
-        more if more > 0.0 => wait.saturating_add(times(wait, more)),
+        more if more > 0.0 => wait.saturating_add(scale(wait, more)),
         _ => wait,
     }
 }
 
 /// Exact where nothing grows, and never past what a duration can hold.
-fn times(duration: Duration, factor: f64) -> Duration {
+fn scale(duration: Duration, factor: f64) -> Duration {
     match factor {
         1.0 => duration,
         _ => Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX),

@@ -7,7 +7,7 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use super::{CallGuard, ResponseBody};
-use crate::guarded_body::poll_watched;
+use crate::guarded_body::poll_guarded;
 use crate::{BoxError, Outcome, Rejection};
 
 /// Waits for the answer, and tells the circuit what it came to.
@@ -22,19 +22,19 @@ enum State<F> {
     Calling {
         #[pin]
         future: F,
-        lease: Option<CallGuard>,
+        guard: Option<CallGuard>,
     },
-    Refused(Option<Rejection>),
+    Rejected(Option<Rejection>),
 }
 
 impl<F> ResponseFuture<F> {
     #[inline]
-    pub(super) fn calling(future: F, lease: CallGuard) -> Self {
-        Self { state: State::Calling { future, lease: Some(lease) } }
+    pub(super) fn calling(future: F, guard: CallGuard) -> Self {
+        Self { state: State::Calling { future, guard: Some(guard) } }
     }
 
-    pub(super) fn refused(rejection: Rejection) -> Self {
-        Self { state: State::Refused(Some(rejection)) }
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        Self { state: State::Rejected(Some(rejection)) }
     }
 }
 
@@ -48,22 +48,22 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Calling { future, lease } => poll_watched(future, cx, |answer| {
-                let mut lease = lease.take().expect("polled after completion");
-                let outcome = answer.map_or_else(|error| Outcome::of_error(&**error), Outcome::of);
-                match answer {
+            StateProj::Calling { future, guard } => poll_guarded(future, cx, |response| {
+                let mut guard = guard.take().expect("polled after completion");
+                let outcome = response.map_or_else(|error| Outcome::of_error(&**error), Outcome::of);
+                match response {
                     // A good head is half of a success: the body has the last word.
                     Ok(response) if outcome == Outcome::Success => {
-                        lease.commit(response.extensions().get().cloned());
-                        Some(lease)
+                        guard.commit(response.extensions().get().cloned());
+                        Some(guard)
                     }
                     _ => {
-                        lease.settle(&outcome);
+                        guard.settle(&outcome);
                         None
                     }
                 }
             }),
-            StateProj::Refused(rejection) => {
+            StateProj::Rejected(rejection) => {
                 Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
             }
         }

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 
-use super::guarded::{Changed, Guarded};
+use super::shared_circuit::{WithTransition, SharedCircuit};
 use super::listeners::Transitions;
-use super::mark::{Mark, Pace};
-use super::pass::{Cause, Pass, Refusal};
+use super::attempt_result::{AttemptResult, Latency};
+use super::admission::{RejectionCause, Admission, CircuitRejection};
 use super::settings::Settings;
 use super::state::Circuit;
 use super::{Snapshot, State, Transition};
 use crate::keyed::{Kept, Keyed};
-use crate::shared::Shared;
+use crate::shared_state::SharedState;
 use crate::{Gate, Rejection, clock};
 
 /// The circuit that a layer, its services and their clones share.
@@ -22,24 +22,24 @@ use crate::{Gate, Rejection, clock};
 /// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe) are for
 /// all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) Shared<Settings, Circuits>);
+pub struct Handle(pub(super) SharedState<Settings, Circuits>);
 
 pub(super) struct Circuits {
-    circuit: Guarded,
+    circuit: SharedCircuit,
     keyed: Option<Keyed<Handle>>,
     /// Calls that passed in shadow.
-    spared: AtomicU64,
+    shadow_admitted: AtomicU64,
     /// How often all circuits have been changed by hand; in the circuit of a key, as far as it has heard.
-    changes: AtomicU64,
+    forced_changes: AtomicU64,
 }
 
 impl From<&Settings> for Circuits {
     fn from(settings: &Settings) -> Self {
         Self {
-            circuit: Guarded::new(settings, clock::now()),
+            circuit: SharedCircuit::new(settings, clock::now()),
             keyed: settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys)),
-            spared: AtomicU64::new(0),
-            changes: AtomicU64::new(0),
+            shadow_admitted: AtomicU64::new(0),
+            forced_changes: AtomicU64::new(0),
         }
     }
 }
@@ -50,7 +50,7 @@ impl Kept for Handle {
     }
 
     fn is_as_new(&self, now: Instant) -> bool {
-        self.0.circuit.look(|circuit| circuit.is_as_new(now))
+        self.0.circuit.with_circuit(|circuit| circuit.is_as_new(now))
     }
 }
 
@@ -58,14 +58,14 @@ impl Handle {
     /// The state now: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn state(&self) -> State {
-        self.0.circuit.look(|circuit| circuit.state(clock::now()))
+        self.0.circuit.with_circuit(|circuit| circuit.state(clock::now()))
     }
 
     /// How long until an open circuit lets a probe through. None in shadow, where it lets everybody through.
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
-        let refusal = self.refusal()?;
-        refusal.retry_after.filter(|_| refusal.cause != Cause::Probing)
+        let current_rejection = self.current_rejection()?;
+        current_rejection.retry_after.filter(|_| current_rejection.cause != RejectionCause::Probing)
     }
 
     /// The circuit of the key of this request, if there is one by now; without keys, this one. As long as it is held
@@ -87,9 +87,9 @@ impl Handle {
     /// What the circuit knows, all of one moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let of_keys = |keyed: &Keyed<Self>| keyed.states().map(|circuit| circuit.spared()).sum();
-        let spared = self.spared() + self.keyed().map_or(0, of_keys);
-        self.0.circuit.look(|circuit| Snapshot::of(circuit, spared, clock::now()))
+        let of_keys = |keyed: &Keyed<Self>| keyed.states().map(|circuit| circuit.shadow_admitted()).sum();
+        let shadow_admitted = self.shadow_admitted() + self.keyed().map_or(0, of_keys);
+        self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, shadow_admitted, clock::now()))
     }
 
     /// Every change of state from now on. Nobody waits for a listener, and without one nothing is kept.
@@ -105,7 +105,7 @@ impl Handle {
     /// While the traffic ramps up again this says no to nobody: whose turn it is shows only when asked.
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
-        self.refusal().map(Rejection::from)
+        self.current_rejection().map(Rejection::from)
     }
 
     /// Whether this call would be refused if it came now, and why: by the circuit of its key, if there are keys. Takes
@@ -122,22 +122,22 @@ impl Handle {
     /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
     pub fn reset(&self) {
-        self.change_all(Circuit::reset);
+        self.update_all(Circuit::reset);
     }
 
     /// Refuses every call until [`reset`](Self::reset), without a time to come back: a provider is taken out by hand.
     pub fn force_open(&self) {
-        self.change_all(|circuit, now| circuit.hold(true, now));
+        self.update_all(|circuit, now| circuit.force(true, now));
     }
 
     /// Lets every call pass until [`reset`](Self::reset), whatever comes of it; nothing is counted meanwhile.
     pub fn force_closed(&self) {
-        self.change_all(|circuit, now| circuit.hold(false, now));
+        self.update_all(|circuit, now| circuit.force(false, now));
     }
 
     /// How many calls passed that would have been refused.
-    fn spared(&self) -> u64 {
-        self.0.spared.load(Ordering::Relaxed)
+    fn shadow_admitted(&self) -> u64 {
+        self.0.shadow_admitted.load(Ordering::Relaxed)
     }
 
     /// The circuits of the keys, if there are keys.
@@ -146,35 +146,35 @@ impl Handle {
     }
 
     /// Lets an attempt through, or says why not. Through without a pass, if nobody will ask what came of it.
-    pub(super) fn admit(&self) -> Result<Option<Pass>, Rejection> {
+    pub(super) fn admit(&self) -> Result<Option<Admission>, Rejection> {
         if !self.settings().enabled {
             return Ok(None);
         }
-        match self.told(self.0.circuit.admit(clock::now)) {
-            Ok(pass) => Ok(Some(pass)),
-            Err(refusal) if self.settings().shadow => {
-                self.spare(refusal);
+        match self.log_transition(self.0.circuit.admit(clock::now)) {
+            Ok(admission) => Ok(Some(admission)),
+            Err(current_rejection) if self.settings().shadow => {
+                self.admit_in_shadow(current_rejection);
                 Ok(None)
             }
-            Err(refusal) => Err(refusal.into()),
+            Err(current_rejection) => Err(current_rejection.into()),
         }
     }
 
     /// The circuit of one more key: held, if all are.
-    pub(super) fn another(&self) -> Self {
-        let another = Self(self.0.fresh(|settings| settings.key_by = None));
-        if let Some(open) = self.0.circuit.look(|circuit| circuit.held()) {
-            another.0.circuit.change(|circuit, _| circuit.hold(open, clock::now()));
+    pub(super) fn for_new_key(&self) -> Self {
+        let for_new_key = Self(self.0.fresh(|settings| settings.key_by = None));
+        if let Some(open) = self.0.circuit.with_circuit(|circuit| circuit.forced()) {
+            for_new_key.0.circuit.update(|circuit, _| circuit.force(open, clock::now()));
         }
-        another
+        for_new_key
     }
 
-    pub(super) fn commit(&self, pass: Pass, pace: Pace) -> Option<Pass> {
-        self.told(self.0.circuit.commit(pass, pace, clock::now))
+    pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
+        self.log_transition(self.0.circuit.commit(admission, latency, clock::now))
     }
 
-    pub(super) fn record(&self, pass: Pass, mark: Mark, pace: Pace) {
-        self.told(self.0.circuit.record(pass, mark, pace, clock::now));
+    pub(super) fn record(&self, admission: Admission, result: AttemptResult, latency: Latency) {
+        self.log_transition(self.0.circuit.record(admission, result, latency, clock::now));
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -182,47 +182,47 @@ impl Handle {
     }
 
     /// Why a call that came now would be refused.
-    fn refusal(&self) -> Option<Refusal> {
+    fn current_rejection(&self) -> Option<CircuitRejection> {
         if self.settings().shadow { None } else { self.0.circuit.peek(clock::now) }
     }
 
     /// Lets a call pass that would have been refused. It has no say: it would not have been made.
-    fn spare(&self, refusal: Refusal) {
-        self.0.spared.fetch_add(1, Ordering::Relaxed);
+    fn admit_in_shadow(&self, current_rejection: CircuitRejection) {
+        self.0.shadow_admitted.fetch_add(1, Ordering::Relaxed);
         let (layer, target) = (Gate::CircuitBreaker.name(), self.0.target());
-        tracing::debug!(layer, target, "would have refused: {}", Rejection::from(refusal));
+        tracing::debug!(layer, target, "would have refused: {}", Rejection::from(current_rejection));
     }
 
     /// Changes this circuit, and those of all keys. This one first: a key that comes meanwhile sees by the count that
     /// it may have missed something.
-    fn change_all(&self, change: impl Fn(&mut Circuit, Instant)) {
-        let change =
-            |handle: &Self| handle.told(handle.0.circuit.change(|circuit, _| change(circuit, clock::now())));
-        change(self);
-        self.0.changes.fetch_add(1, Ordering::AcqRel);
+    fn update_all(&self, update: impl Fn(&mut Circuit, Instant)) {
+        let update =
+            |handle: &Self| handle.log_transition(handle.0.circuit.update(|circuit, _| update(circuit, clock::now())));
+        update(self);
+        self.0.forced_changes.fetch_add(1, Ordering::AcqRel);
         for circuit in self.0.keyed.iter().flat_map(Keyed::states) {
-            change(&circuit);
+            update(&circuit);
         }
     }
 
     /// Has the circuit of a key held, or not, as all are: it may have been made while that changed.
-    pub(super) fn keep_up_with(&self, all: &Self) {
-        let changes = all.0.changes.load(Ordering::Acquire);
-        if self.0.changes.swap(changes, Ordering::AcqRel) == changes {
+    pub(super) fn sync_forced_state(&self, all: &Self) {
+        let forced_changes = all.0.forced_changes.load(Ordering::Acquire);
+        if self.0.forced_changes.swap(forced_changes, Ordering::AcqRel) == forced_changes {
             return;
         }
-        let held = all.0.circuit.look(|circuit| circuit.held());
-        if self.0.circuit.look(|circuit| circuit.held()) != held {
-            let hold = |circuit: &mut Circuit, _| match held {
-                Some(open) => circuit.hold(open, clock::now()),
+        let forced = all.0.circuit.with_circuit(|circuit| circuit.forced());
+        if self.0.circuit.with_circuit(|circuit| circuit.forced()) != forced {
+            let force = |circuit: &mut Circuit, _| match forced {
+                Some(open) => circuit.force(open, clock::now()),
                 None => circuit.reset(clock::now()),
             };
-            self.told(self.0.circuit.change(hold));
+            self.log_transition(self.0.circuit.update(force));
         }
     }
 
     /// Logs a change of state, without the lock: whoever listens to the log may ask for the state.
-    fn told<T>(&self, (result, transition): Changed<T>) -> T {
+    fn log_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(Transition { to, reason, cooldown, .. }) = transition else { return result };
         let (layer, target, state) = (Gate::CircuitBreaker.name(), self.0.target(), to.name());
         let cooldown_ms = cooldown.map(|cooldown| cooldown.as_millis() as u64);

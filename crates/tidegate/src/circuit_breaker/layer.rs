@@ -3,10 +3,10 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::settings::{Settings, share};
-use super::window::{MOST_CALLS, SHORTEST, Span};
+use super::window::{MAX_CALLS, MIN_SPAN, Span};
 use super::{CircuitBreaker, Handle};
 use crate::KeyBy;
-use crate::shared::Shared;
+use crate::shared_state::SharedState;
 
 /// Stops calling a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
@@ -26,18 +26,18 @@ impl Default for CircuitBreakerLayer {
 
 impl CircuitBreakerLayer {
     /// The largest window by count: a bit for each call, 128 KiB.
-    pub const MAX_WINDOW_SIZE: u32 = MOST_CALLS;
+    pub const MAX_WINDOW_SIZE: u32 = MAX_CALLS;
 
     /// The shortest lease of a probe: without any, each would be given up before the next call.
     pub const MIN_LEASE: Duration = Duration::from_millis(1);
 
     /// The shortest window by time: 10 ms.
-    pub const MIN_WINDOW: Duration = SHORTEST;
+    pub const MIN_WINDOW: Duration = MIN_SPAN;
 
     /// Opens after 5 consecutive failures for 30 s, and closes after one probe that succeeds.
     #[must_use]
     pub fn new() -> Self {
-        Self { handle: Handle(Shared::new(Settings::default())), per_service: false }
+        Self { handle: Handle(SharedState::new(Settings::default())), per_service: false }
     }
 
     /// Never opens, at the cost of a branch.
@@ -216,7 +216,7 @@ impl CircuitBreakerLayer {
 
     /// This layer for one stack, whose parts all look at the same handle.
     #[cfg(feature = "stack")]
-    pub(crate) fn for_one(self) -> Self {
+    pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
     }
 

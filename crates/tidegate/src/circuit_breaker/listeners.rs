@@ -29,7 +29,7 @@ impl Listeners {
     }
 
     /// Wakes who waits, and waits for nobody.
-    pub(super) fn tell(&self, transition: Transition) {
+    pub(super) fn notify(&self, transition: Transition) {
         if let Some(sender) = self.0.get() {
             let _ = sender.send(transition);
         }

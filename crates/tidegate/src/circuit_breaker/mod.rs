@@ -97,21 +97,21 @@
 //! allocated per call, and nothing for listeners that are not there.
 
 mod cooldown;
-mod evidence;
+mod statistics;
 mod future;
-mod guarded;
+mod shared_circuit;
 mod handle;
 mod layer;
-mod lease;
+mod call_guard;
 mod listeners;
-mod mark;
-mod pass;
+mod attempt_result;
+mod admission;
 mod probes;
-mod ramp;
+mod ramp_up;
 mod reason;
 mod service;
 mod settings;
-mod shares;
+mod sharded_handle;
 mod snapshot;
 mod state;
 mod transition;
@@ -120,7 +120,7 @@ mod window;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use layer::CircuitBreakerLayer;
-pub use lease::CallGuard;
+pub use call_guard::CallGuard;
 pub use listeners::Transitions;
 pub use reason::Reason;
 pub use service::CircuitBreaker;

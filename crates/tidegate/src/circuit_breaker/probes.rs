@@ -5,7 +5,7 @@ use crate::Deadline;
 /// The probes of a half-open circuit.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
-    under_way: Vec<Probe>,
+    in_flight: Vec<Probe>,
     next: u64,
     /// How many have succeeded.
     pub(super) successes: u32,
@@ -20,28 +20,28 @@ struct Probe {
 impl Probes {
     /// If `max` probes are under way, how long until the lease of one ends. A probe that hangs is not waited for.
     pub(super) fn full_for(&self, max: u32, now: Instant) -> Option<Duration> {
-        let live = self.under_way.iter().filter(|probe| now < probe.lease_ends);
+        let live = self.in_flight.iter().filter(|probe| now < probe.lease_ends);
         let soonest = live.clone().map(|probe| probe.lease_ends - now).min();
         soonest.filter(|_| live.count() >= max as usize)
     }
 
     /// Sends one more probe: its number.
-    pub(super) fn send(&mut self, lease: Duration, now: Instant) -> u64 {
-        self.under_way.retain(|probe| now < probe.lease_ends);
+    pub(super) fn start(&mut self, lease: Duration, now: Instant) -> u64 {
+        self.in_flight.retain(|probe| now < probe.lease_ends);
         let number = self.next;
         self.next += 1;
-        self.under_way.push(Probe { number, lease_ends: Deadline::after(lease, now).instant() });
+        self.in_flight.push(Probe { number, lease_ends: Deadline::after(lease, now).instant() });
         number
     }
 
     /// A probe is back. Whether it had not been replaced meanwhile.
-    pub(super) fn is_back(&mut self, number: u64) -> bool {
-        let at = self.under_way.iter().position(|probe| probe.number == number);
-        at.is_some_and(|at| self.under_way.swap_remove(at).number == number)
+    pub(super) fn complete(&mut self, number: u64) -> bool {
+        let at = self.in_flight.iter().position(|probe| probe.number == number);
+        at.is_some_and(|at| self.in_flight.swap_remove(at).number == number)
     }
 
     /// How many are under way, those that hang included.
     pub(super) fn len(&self) -> usize {
-        self.under_way.len()
+        self.in_flight.len()
     }
 }

@@ -4,27 +4,27 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use tower_service::Service;
 
-use super::shares::Shares;
+use super::sharded_handle::ShardedHandle;
 use super::{Handle, ResponseBody, ResponseFuture};
-use crate::refusal::refuse;
+use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService};
 
 /// Stops calling a provider that keeps failing; see the [module page](crate::circuit_breaker).
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker<S> {
     inner: S,
-    shares: Arc<Shares>,
+    circuit: Arc<ShardedHandle>,
 }
 
 impl<S> CircuitBreaker<S> {
     pub(super) fn new(inner: S, handle: Handle) -> Self {
-        Self { inner, shares: Arc::new(Shares::new(handle)) }
+        Self { inner, circuit: Arc::new(ShardedHandle::new(handle)) }
     }
 
     /// The circuit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.shares.handle().clone()
+        self.circuit.handle().clone()
     }
 }
 
@@ -42,11 +42,11 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
-        match self.shares.admit(&request) {
-            Ok(lease) => ResponseFuture::calling(self.inner.call(request), lease),
-            Err(rejection) => ResponseFuture::refused(refuse(
+        match self.circuit.admit(&request) {
+            Ok(guard) => ResponseFuture::calling(self.inner.call(request), guard),
+            Err(rejection) => ResponseFuture::rejected(record_rejection(
                 rejection,
-                self.shares.handle().0.target(),
+                self.circuit.handle().0.target(),
                 request.extensions(),
             )),
         }

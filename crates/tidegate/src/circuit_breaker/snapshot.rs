@@ -42,11 +42,11 @@ pub struct LastFailure {
 
 impl Snapshot {
     pub(super) fn of(circuit: &mut Circuit, would_have_refused: u64, now: Instant) -> Self {
-        let [failures, slow_calls] = circuit.tallies(now);
+        let [failures, slow_calls] = circuit.window_totals(now);
         let ago = |at| now.saturating_duration_since(at).as_millis() as u64;
         Self {
             state: circuit.state(now),
-            reason: circuit.latest().map(|latest| latest.reason),
+            reason: circuit.last_transition().map(|last_transition| last_transition.reason),
             cooldown_remaining_ms: circuit.cooldown_remaining(now).map(|wait| wait.as_millis() as u64),
             probes: circuit.probes(),
             failure_rate: failures.rate(),

@@ -13,7 +13,7 @@
 //!                                                                 │ half-open │
 //!                                                                 └───────────┘
 //!
-//!      from anywhere:  force_open ─▶ held open     force_closed ─▶ held closed     reset ─▶ closed, as new
+//!      from anywhere:  force_open ─▶ forced open     force_closed ─▶ forced closed     reset ─▶ closed, as new
 //! ```
 //!
 //! Every change of state begins a new generation. A result carries the generation in which its attempt was
@@ -22,15 +22,15 @@
 use std::time::{Duration, Instant};
 
 use super::cooldown::{Cooldown, jittered};
-use super::evidence::Evidence;
-use super::mark::{Mark, Pace};
-use super::pass::{Cause, Pass, Refusal};
+use super::statistics::CircuitStatistics;
+use super::attempt_result::{AttemptResult, Latency};
+use super::admission::{RejectionCause, Admission, CircuitRejection};
 use super::probes::Probes;
-use super::ramp::Ramp;
+use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::settings::Settings;
 use super::transition::{State, Transition};
-use super::window::Tally;
+use super::window::WindowTotals;
 use crate::{Deadline, ErrorCode};
 
 #[derive(Debug)]
@@ -38,28 +38,28 @@ pub(super) struct Circuit {
     settings: Settings,
     generation: u64,
     phase: Phase,
-    evidence: Evidence,
+    statistics: CircuitStatistics,
     cooldown: Cooldown,
-    latest: Option<Transition>,
+    last_transition: Option<Transition>,
     last_failure: Option<(ErrorCode, Instant)>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    Closed { ramp: Option<Ramp> },
-    Open { until: Instant, cause: Cause },
+    Closed { ramp_up: Option<RampUp> },
+    Open { until: Instant, cause: RejectionCause },
     HalfOpen { probes: Probes },
-    Held { open: bool },
+    Forced { open: bool },
 }
 
 impl Circuit {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             generation: 0,
-            phase: Phase::Closed { ramp: None },
-            evidence: Evidence::new(&settings),
+            phase: Phase::Closed { ramp_up: None },
+            statistics: CircuitStatistics::new(&settings),
             cooldown: Cooldown::default(),
-            latest: None,
+            last_transition: None,
             last_failure: None,
             settings,
         }
@@ -70,161 +70,161 @@ impl Circuit {
     }
 
     /// Whether every call passes, so that none needs to ask.
-    pub(super) fn is_passable(&self) -> bool {
-        matches!(self.phase, Phase::Closed { ramp: None } | Phase::Held { open: false })
+    pub(super) fn admits_all(&self) -> bool {
+        matches!(self.phase, Phase::Closed { ramp_up: None } | Phase::Forced { open: false })
     }
 
     /// Whether every call passes and a success would change nothing.
-    pub(super) fn is_spotless(&self) -> bool {
+    pub(super) fn ignores_success(&self) -> bool {
         match self.phase {
-            Phase::Closed { ramp: None } => self.evidence.is_spotless(),
-            Phase::Held { open } => !open,
-            Phase::Closed { ramp: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
+            Phase::Closed { ramp_up: None } => self.statistics.ignores_success(),
+            Phase::Forced { open } => !open,
+            Phase::Closed { ramp_up: Some(_) } | Phase::Open { .. } | Phase::HalfOpen { .. } => false,
         }
     }
 
     /// Why every call is refused, and until when, if all are.
-    pub(super) fn refuses_all(&self) -> Option<(Cause, Option<Instant>)> {
+    pub(super) fn rejects_all(&self) -> Option<(RejectionCause, Option<Instant>)> {
         match self.phase {
             Phase::Open { until, cause } => Some((cause, Some(until))),
-            Phase::Held { open: true } => Some((Cause::Held, None)),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => None,
+            Phase::Forced { open: true } => Some((RejectionCause::ForcedOpen, None)),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
         }
     }
 
     /// Whether nothing would be lost with it: nothing is held against the provider.
     pub(super) fn is_as_new(&mut self, now: Instant) -> bool {
-        let closed = match &self.phase {
-            Phase::Closed { ramp } => ramp.as_ref().is_none_or(|ramp| ramp.is_over(now)),
-            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => false,
+        let is_closed = match &self.phase {
+            Phase::Closed { ramp_up } => ramp_up.as_ref().is_none_or(|ramp_up| ramp_up.is_over(now)),
+            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => false,
         };
-        closed && self.cooldown.is_over(now) && self.evidence.is_clean(now)
+        is_closed && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
     }
 
     /// The state at `now`. An open circuit whose cooldown has passed is half-open, though no call has come yet.
     pub(super) fn state(&self, now: Instant) -> State {
         match self.phase {
             Phase::Open { until, .. } if now >= until => State::HalfOpen,
-            _ => self.state_told(),
+            _ => self.last_reported_state(),
         }
     }
 
     /// Whether a call is bound to be refused at `now`, and for how long. Takes nothing. A ramp binds nobody: whose
     /// turn it is shows only when asked.
-    pub(super) fn peek(&self, now: Instant) -> Option<Refusal> {
+    pub(super) fn peek(&self, now: Instant) -> Option<CircuitRejection> {
         match &self.phase {
-            Phase::Held { open: true } => Some(Refusal { cause: Cause::Held, retry_after: None }),
+            Phase::Forced { open: true } => Some(CircuitRejection { cause: RejectionCause::ForcedOpen, retry_after: None }),
             Phase::Open { until, cause } if now < *until => {
-                Some(Refusal { cause: *cause, retry_after: Some(*until - now) })
+                Some(CircuitRejection { cause: *cause, retry_after: Some(*until - now) })
             }
             Phase::HalfOpen { probes } => {
                 let wait = probes.full_for(self.settings.half_open_max, now)?;
-                Some(Refusal { cause: Cause::Probing, retry_after: Some(wait.min(PROBING)) })
+                Some(CircuitRejection { cause: RejectionCause::Probing, retry_after: Some(wait.min(PROBE_RETRY_AFTER)) })
             }
-            Phase::Closed { .. } | Phase::Open { .. } | Phase::Held { .. } => None,
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::Forced { .. } => None,
         }
     }
 
     /// Lets an attempt through, or says why not.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<Pass, Refusal> {
-        if let Some(refusal) = self.peek(now) {
-            return Err(refusal);
+    pub(super) fn admit(&mut self, now: Instant) -> Result<Admission, CircuitRejection> {
+        if let Some(rejection) = self.peek(now) {
+            return Err(rejection);
         }
         if matches!(self.phase, Phase::Open { .. }) {
-            self.begin(Phase::HalfOpen { probes: Probes::default() }, Reason::CooldownPassed, now);
+            self.transition_to(Phase::HalfOpen { probes: Probes::default() }, Reason::CooldownPassed, now);
         }
         let probe = match &mut self.phase {
-            Phase::HalfOpen { probes } => Some(probes.send(self.settings.probe_lease, now)),
-            Phase::Closed { ramp: ramp @ Some(_) } => {
-                ramp.take_if(|ramp| ramp.is_over(now));
-                if let Some(Err(wait)) = ramp.as_mut().map(|ramp| ramp.admit(now)) {
-                    return Err(Refusal { cause: Cause::Ramping, retry_after: Some(wait) });
+            Phase::HalfOpen { probes } => Some(probes.start(self.settings.probe_lease, now)),
+            Phase::Closed { ramp_up: ramp_up @ Some(_) } => {
+                ramp_up.take_if(|ramp_up| ramp_up.is_over(now));
+                if let Some(Err(wait)) = ramp_up.as_mut().map(|ramp_up| ramp_up.admit(now)) {
+                    return Err(CircuitRejection { cause: RejectionCause::Ramping, retry_after: Some(wait) });
                 }
                 None
             }
-            Phase::Closed { ramp: None } | Phase::Open { .. } | Phase::Held { .. } => None,
+            Phase::Closed { ramp_up: None } | Phase::Open { .. } | Phase::Forced { .. } => None,
         };
-        Ok(Pass { generation: self.generation, probe })
+        Ok(Admission { generation: self.generation, probe })
     }
 
     /// The head of a good answer is here, so its pace is known. A probe has done its work with that; the pass
     /// returned is for its body, which is judged as one of the generation that follows. None, if the attempt came
     /// too late to count, or was the one that was too slow.
-    pub(super) fn commit(&mut self, pass: Pass, pace: Pace, now: Instant, random: f64) -> Option<Pass> {
-        if pass.generation != self.generation {
+    pub(super) fn commit(&mut self, admission: Admission, latency: Latency, now: Instant, random: f64) -> Option<Admission> {
+        if admission.generation != self.generation {
             return None;
         }
-        let mark = if pass.probe.is_some() { Mark::Success } else { Mark::Neutral };
-        self.record(pass, mark, pace, now, random);
+        let result = if admission.probe.is_some() { AttemptResult::Success } else { AttemptResult::Neutral };
+        self.record(admission, result, latency, now, random);
         let open = matches!(self.phase, Phase::Open { .. });
-        (!open).then_some(Pass { generation: self.generation, probe: None })
+        (!open).then_some(Admission { generation: self.generation, probe: None })
     }
 
     /// Takes note of what an attempt came to. `random`, from 0 to 1, is for the jitter.
-    pub(super) fn record(&mut self, pass: Pass, mark: Mark, pace: Pace, now: Instant, random: f64) {
+    pub(super) fn record(&mut self, admission: Admission, result: AttemptResult, latency: Latency, now: Instant, random: f64) {
         // An open circuit admits nobody, so none of its generation can report.
-        let is_deaf = matches!(self.phase, Phase::Open { .. } | Phase::Held { .. });
-        if pass.generation != self.generation || is_deaf {
+        let ignores_results = matches!(self.phase, Phase::Open { .. } | Phase::Forced { .. });
+        if admission.generation != self.generation || ignores_results {
             return;
         }
-        let (code, told) = match mark {
-            Mark::Failure(code, told) => (Some(code), told),
-            Mark::Quota(told) => (Some(ErrorCode::QuotaExhausted), told.filter(|wait| !wait.is_zero())),
-            Mark::Success | Mark::Neutral => (None, None),
+        let (code, retry_after) = match result {
+            AttemptResult::Failure(code, retry_after) => (Some(code), retry_after),
+            AttemptResult::Quota(retry_after) => (Some(ErrorCode::QuotaExhausted), retry_after.filter(|wait| !wait.is_zero())),
+            AttemptResult::Success | AttemptResult::Neutral => (None, None),
         };
         self.last_failure = code.map(|code| (code, now)).or(self.last_failure);
-        if let Mark::Quota(_) = mark {
-            self.cooldown.interrupted(now);
-            let wait = told.unwrap_or(self.settings.quota_cooldown);
+        if let AttemptResult::Quota(_) = result {
+            self.cooldown.on_quota_opening(now);
+            let wait = retry_after.unwrap_or(self.settings.quota_cooldown);
             self.open(jittered(wait, &self.settings, random), Reason::Quota, now);
-        } else if let Some(reason) = self.judge(pass, mark, pace, now) {
-            let wait = self.cooldown.next(told, &self.settings, now, random);
+        } else if let Some(reason) = self.evaluate(admission, result, latency, now) {
+            let wait = self.cooldown.next_cooldown(retry_after, &self.settings, now, random);
             self.open(wait, reason, now);
         }
     }
 
     /// Whether what an attempt came to opens the circuit. Probes enough that succeed close it.
-    fn judge(&mut self, pass: Pass, mark: Mark, pace: Pace, now: Instant) -> Option<Reason> {
-        let Self { evidence, settings, .. } = self;
-        match (&mut self.phase, mark) {
-            (Phase::Closed { .. }, mark) => {
-                let failed = match mark {
-                    Mark::Failure(code, _) => evidence.failed(code, settings, now),
-                    Mark::Success => {
-                        evidence.succeeded(now);
+    fn evaluate(&mut self, admission: Admission, result: AttemptResult, latency: Latency, now: Instant) -> Option<Reason> {
+        let Self { statistics, settings, .. } = self;
+        match (&mut self.phase, result) {
+            (Phase::Closed { .. }, result) => {
+                let failed = match result {
+                    AttemptResult::Failure(code, _) => statistics.record_failure(code, settings, now),
+                    AttemptResult::Success => {
+                        statistics.record_success(now);
                         None
                     }
-                    Mark::Neutral | Mark::Quota(_) => None,
+                    AttemptResult::Neutral | AttemptResult::Quota(_) => None,
                 };
-                let slow = match pace {
-                    Pace::Slow | Pace::Fast => evidence.paced(pace == Pace::Slow, settings, now),
-                    Pace::Unknown => None,
+                let slow = match latency {
+                    Latency::Slow | Latency::Fast => statistics.record_latency(latency == Latency::Slow, settings, now),
+                    Latency::Unknown => None,
                 };
                 failed.or(slow)
             }
-            (Phase::HalfOpen { probes }, mark) => {
+            (Phase::HalfOpen { probes }, result) => {
                 // A probe whose lease has ended has been replaced. That it was slow or failed says nothing new; that
                 // it succeeded after all does, or a provider slower than the lease would never be let in again.
-                let in_time = pass.probe.is_some_and(|probe| probes.is_back(probe));
-                match (mark, pace) {
+                let in_time = admission.probe.is_some_and(|probe| probes.complete(probe));
+                match (result, latency) {
                     // Without a probe it is the answer of one that had succeeded, and broke off.
-                    (Mark::Failure(code, _), _) if in_time || pass.probe.is_none() => {
+                    (AttemptResult::Failure(code, _), _) if in_time || admission.probe.is_none() => {
                         return Some(Reason::ProbeFailed(code));
                     }
-                    (Mark::Success | Mark::Neutral, Pace::Slow) => {
+                    (AttemptResult::Success | AttemptResult::Neutral, Latency::Slow) => {
                         return in_time.then_some(Reason::ProbeSlow);
                     }
-                    (Mark::Success, _) if pass.probe.is_some() => probes.successes += 1,
-                    (Mark::Success | Mark::Failure(..) | Mark::Neutral | Mark::Quota(_), _) => {}
+                    (AttemptResult::Success, _) if admission.probe.is_some() => probes.successes += 1,
+                    (AttemptResult::Success | AttemptResult::Failure(..) | AttemptResult::Neutral | AttemptResult::Quota(_), _) => {}
                 }
                 let successes = probes.successes;
                 if successes >= settings.success_threshold {
-                    let ramp = settings.ramp_up.map(|over| Ramp::new(over, now));
-                    self.close(ramp, Reason::ProbesSucceeded(successes), now);
+                    let ramp_up = settings.ramp_up.map(|over| RampUp::new(over, now));
+                    self.close(ramp_up, Reason::ProbesSucceeded(successes), now);
                 }
                 None
             }
-            (Phase::Open { .. } | Phase::Held { .. }, _) => None,
+            (Phase::Open { .. } | Phase::Forced { .. }, _) => None,
         }
     }
 
@@ -236,35 +236,35 @@ impl Circuit {
     }
 
     /// Holds the circuit open, or closed, until it is reset.
-    pub(super) fn hold(&mut self, open: bool, now: Instant) {
-        self.begin(Phase::Held { open }, Reason::Forced, now);
+    pub(super) fn force(&mut self, open: bool, now: Instant) {
+        self.transition_to(Phase::Forced { open }, Reason::Forced, now);
     }
 
     /// Whether the circuit is held, and whether open.
-    pub(super) fn held(&self) -> Option<bool> {
+    pub(super) fn forced(&self) -> Option<bool> {
         match self.phase {
-            Phase::Held { open } => Some(open),
+            Phase::Forced { open } => Some(open),
             Phase::Closed { .. } | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
         }
     }
 
     /// How long until an open circuit lets a probe through.
     pub(super) fn cooldown_remaining(&self, now: Instant) -> Option<Duration> {
-        let open = self.peek(now).filter(|refusal| refusal.cause != Cause::Probing);
-        open.and_then(|refusal| refusal.retry_after)
+        let open = self.peek(now).filter(|rejection| rejection.cause != RejectionCause::Probing);
+        open.and_then(|rejection| rejection.retry_after)
     }
 
     /// How many probes are under way.
     pub(super) fn probes(&self) -> usize {
         match &self.phase {
             Phase::HalfOpen { probes } => probes.len(),
-            Phase::Closed { .. } | Phase::Open { .. } | Phase::Held { .. } => 0,
+            Phase::Closed { .. } | Phase::Open { .. } | Phase::Forced { .. } => 0,
         }
     }
 
     /// The latest change of state, unless there was none yet.
-    pub(super) fn latest(&self) -> Option<Transition> {
-        self.latest
+    pub(super) fn last_transition(&self) -> Option<Transition> {
+        self.last_transition
     }
 
     /// The code of the latest failure that counted, and when it was.
@@ -273,41 +273,41 @@ impl Circuit {
     }
 
     /// How many of the calls in the window failed, and how many of those whose pace is known were slow.
-    pub(super) fn tallies(&mut self, now: Instant) -> [Tally; 2] {
-        [self.evidence.failures(now), self.evidence.slow_calls(now)]
+    pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
+        [self.statistics.failures(now), self.statistics.slow_calls(now)]
     }
 
-    fn close(&mut self, ramp: Option<Ramp>, reason: Reason, now: Instant) {
-        self.evidence.clear();
-        self.cooldown.closed(now);
-        self.begin(Phase::Closed { ramp }, reason, now);
+    fn close(&mut self, ramp_up: Option<RampUp>, reason: Reason, now: Instant) {
+        self.statistics.clear();
+        self.cooldown.on_close(now);
+        self.transition_to(Phase::Closed { ramp_up }, reason, now);
     }
 
     fn open(&mut self, cooldown: Duration, reason: Reason, now: Instant) {
-        let cause = if reason == Reason::Quota { Cause::Quota } else { Cause::Failing };
-        self.begin(Phase::Open { until: Deadline::after(cooldown, now).instant(), cause }, reason, now);
+        let cause = if reason == Reason::Quota { RejectionCause::Quota } else { RejectionCause::Failing };
+        self.transition_to(Phase::Open { until: Deadline::after(cooldown, now).instant(), cause }, reason, now);
     }
 
-    fn begin(&mut self, phase: Phase, reason: Reason, now: Instant) {
-        let from = self.state_told();
+    fn transition_to(&mut self, phase: Phase, reason: Reason, now: Instant) {
+        let from = self.last_reported_state();
         self.generation += 1;
         self.phase = phase;
         let cooldown = match self.phase {
             Phase::Open { until, .. } => Some(until.saturating_duration_since(now)),
-            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Held { .. } => None,
+            Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
         };
-        self.latest = Some(Transition { from, to: self.state_told(), reason, cooldown });
+        self.last_transition = Some(Transition { from, to: self.last_reported_state(), reason, cooldown });
     }
 
     /// The state that was last told to whoever listens: an open circuit stays so until a call comes.
-    fn state_told(&self) -> State {
+    fn last_reported_state(&self) -> State {
         match self.phase {
-            Phase::Closed { .. } | Phase::Held { open: false } => State::Closed,
-            Phase::Open { .. } | Phase::Held { open: true } => State::Open,
+            Phase::Closed { .. } | Phase::Forced { open: false } => State::Closed,
+            Phase::Open { .. } | Phase::Forced { open: true } => State::Open,
             Phase::HalfOpen { .. } => State::HalfOpen,
         }
     }
 }
 
 /// When to ask again while probes are under way: their answer is expected soon, but nobody knows when.
-const PROBING: Duration = Duration::from_secs(1);
+const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);

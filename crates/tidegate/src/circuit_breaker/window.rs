@@ -17,7 +17,7 @@ pub(super) enum Span {
 
 /// How many calls there were, and how many of them were bad.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct WindowTotals {
     pub(super) bad: u64,
     pub(super) calls: u64,
 }
@@ -36,29 +36,29 @@ pub(super) struct CallWindow {
     size: u32,
     /// Where the next call goes: over the oldest one, once the ring is full.
     next: u32,
-    tally: Tally,
+    totals: WindowTotals,
 }
 
 /// The calls of the last while: a tally for each tenth of it.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
-    slices: [Tally; SLICES as usize],
+    slices: [WindowTotals; SLICES as usize],
     slice: u64,
     origin: Option<Instant>,
     /// The number of the latest slice, counted from the origin.
     latest: u64,
-    tally: Tally,
+    totals: WindowTotals,
 }
 
 const SLICES: u64 = 10;
 
 /// The largest window by count: 128 KiB.
-pub(super) const MOST_CALLS: u32 = 1 << 20;
+pub(super) const MAX_CALLS: u32 = 1 << 20;
 
 /// The shortest window by time.
-pub(super) const SHORTEST: Duration = Duration::from_millis(SLICES);
+pub(super) const MIN_SPAN: Duration = Duration::from_millis(SLICES);
 
-impl Tally {
+impl WindowTotals {
     /// From 0 to 1; none of no calls.
     pub(super) fn rate(self) -> Option<f64> {
         (self.calls > 0).then(|| self.bad as f64 / self.calls as f64)
@@ -78,13 +78,13 @@ impl Tally {
 impl Window {
     pub(super) fn new(span: Span) -> Self {
         match span {
-            Span::Calls(size) => Self::Calls(CallWindow::new(size.clamp(1, MOST_CALLS))),
-            Span::Time(span) => Self::Time(TimeWindow::new(span.max(SHORTEST))),
+            Span::Calls(size) => Self::Calls(CallWindow::new(size.clamp(1, MAX_CALLS))),
+            Span::Time(span) => Self::Time(TimeWindow::new(span.max(MIN_SPAN))),
         }
     }
 
     /// One more call, and what the window holds with it.
-    pub(super) fn push(&mut self, bad: bool, now: Instant) -> Tally {
+    pub(super) fn push(&mut self, bad: bool, now: Instant) -> WindowTotals {
         match self {
             Self::Calls(window) => window.push(bad),
             Self::Time(window) => window.push(bad, now),
@@ -92,9 +92,9 @@ impl Window {
     }
 
     /// What the window holds at `now`.
-    pub(super) fn tally(&mut self, now: Instant) -> Tally {
+    pub(super) fn totals(&mut self, now: Instant) -> WindowTotals {
         match self {
-            Self::Calls(window) => window.tally,
+            Self::Calls(window) => window.totals,
             Self::Time(window) => window.advance(now),
         }
     }
@@ -102,10 +102,10 @@ impl Window {
     /// Forgets all calls. What they left in the ring is written over before it is read.
     pub(super) fn clear(&mut self) {
         match self {
-            Self::Calls(window) => (window.next, window.tally) = (0, Tally::default()),
+            Self::Calls(window) => (window.next, window.totals) = (0, WindowTotals::default()),
             Self::Time(window) => {
                 window.slices = Default::default();
-                window.tally = Tally::default();
+                window.totals = WindowTotals::default();
             }
         }
     }
@@ -114,46 +114,46 @@ impl Window {
 impl CallWindow {
     fn new(size: u32) -> Self {
         let bits = vec![0; size.div_ceil(u64::BITS) as usize].into_boxed_slice();
-        Self { bits, size, next: 0, tally: Tally::default() }
+        Self { bits, size, next: 0, totals: WindowTotals::default() }
     }
 
-    fn push(&mut self, bad: bool) -> Tally {
+    fn push(&mut self, bad: bool) -> WindowTotals {
         let (word, bit) = ((self.next / u64::BITS) as usize, 1 << (self.next % u64::BITS));
-        if self.tally.calls == u64::from(self.size) {
+        if self.totals.calls == u64::from(self.size) {
             let oldest = self.bits[word] & bit != 0;
-            self.tally.subtract(Tally { bad: u64::from(oldest), calls: 1 });
+            self.totals.subtract(WindowTotals { bad: u64::from(oldest), calls: 1 });
         }
         self.bits[word] = if bad { self.bits[word] | bit } else { self.bits[word] & !bit };
         self.next = (self.next + 1) % self.size;
-        self.tally.add(bad);
-        self.tally
+        self.totals.add(bad);
+        self.totals
     }
 }
 
 impl TimeWindow {
     fn new(span: Duration) -> Self {
         let slice = u64::try_from(span.as_nanos() / u128::from(SLICES)).unwrap_or(u64::MAX);
-        Self { slices: Default::default(), slice, origin: None, latest: 0, tally: Tally::default() }
+        Self { slices: Default::default(), slice, origin: None, latest: 0, totals: WindowTotals::default() }
     }
 
-    fn push(&mut self, bad: bool, now: Instant) -> Tally {
+    fn push(&mut self, bad: bool, now: Instant) -> WindowTotals {
         self.advance(now);
         self.slices[(self.latest % SLICES) as usize].add(bad);
-        self.tally.add(bad);
-        self.tally
+        self.totals.add(bad);
+        self.totals
     }
 
     /// Lets go of the slices that are too old. A `now` from before the latest slice (two threads that read the
     /// clock in another order than they came here) belongs to the latest.
-    fn advance(&mut self, now: Instant) -> Tally {
+    fn advance(&mut self, now: Instant) -> WindowTotals {
         let origin = *self.origin.get_or_insert(now);
         let elapsed = now.saturating_duration_since(origin).as_nanos() / u128::from(self.slice);
         let latest = u64::try_from(elapsed).unwrap_or(u64::MAX);
         for number in (self.latest + 1..=latest).take(SLICES as usize) {
             let slice = &mut self.slices[(number % SLICES) as usize];
-            self.tally.subtract(std::mem::take(slice));
+            self.totals.subtract(std::mem::take(slice));
         }
         self.latest = self.latest.max(latest);
-        self.tally
+        self.totals
     }
 }

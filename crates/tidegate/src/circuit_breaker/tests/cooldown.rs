@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::SECOND;
-use super::state::{FAILURE, Marking, circuit};
+use super::state::{FAILURE, RecordExt, circuit};
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::mark::{Mark, Pace};
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
 
 fn growing(settings: &mut Settings) {
@@ -17,17 +17,17 @@ fn growing(settings: &mut Settings) {
     settings.max_cooldown = 60 * SECOND;
 }
 
-fn told(wait: Duration) -> Mark {
-    Mark::Failure(ErrorCode::Overloaded, Some(wait))
+fn failure_with_hint(wait: Duration) -> AttemptResult {
+    AttemptResult::Failure(ErrorCode::Overloaded, Some(wait))
 }
 
 #[test]
 fn grows_each_time_it_opens_again_up_to_its_cap() {
     let (mut circuit, mut now) = (circuit(growing), Instant::now());
     for seconds in [10, 20, 40, 60, 60] {
-        circuit.call(FAILURE, Pace::Unknown, now);
+        circuit.call(FAILURE, Latency::Unknown, now);
         assert_eq!(circuit.cooldown_remaining(now), Some(seconds * SECOND));
-        assert_eq!(circuit.latest().unwrap().cooldown, Some(seconds * SECOND));
+        assert_eq!(circuit.last_transition().unwrap().cooldown, Some(seconds * SECOND));
         now += seconds * SECOND;
     }
 }
@@ -37,14 +37,14 @@ fn one_good_probe_does_not_take_the_growth_back_but_good_behaviour_does() {
     let (mut circuit, mut now) = (circuit(growing), Instant::now());
     for (calm, seconds) in [(0, 10), (0, 20), (19, 40), (40, 10), (0, 20)] {
         now += calm * SECOND;
-        circuit.call(FAILURE, Pace::Unknown, now);
+        circuit.call(FAILURE, Latency::Unknown, now);
         assert_eq!(circuit.cooldown_remaining(now), Some(seconds * SECOND), "after {calm} s");
         now += seconds * SECOND;
-        circuit.call(Mark::Success, Pace::Unknown, now);
+        circuit.call(AttemptResult::Success, Latency::Unknown, now);
         assert_eq!(circuit.state(now), State::Closed);
     }
     circuit.reset(now);
-    circuit.call(FAILURE, Pace::Unknown, now);
+    circuit.call(FAILURE, Latency::Unknown, now);
     assert_eq!(circuit.cooldown_remaining(now), Some(10 * SECOND), "a reset forgets");
 }
 
@@ -52,10 +52,10 @@ fn one_good_probe_does_not_take_the_growth_back_but_good_behaviour_does() {
 #[test]
 fn p28_a_told_wait_is_never_shortened_and_the_second_failure_extends() {
     let (mut circuit, now) = (circuit(growing), Instant::now());
-    circuit.call(told(90 * SECOND), Pace::Unknown, now);
+    circuit.call(failure_with_hint(90 * SECOND), Latency::Unknown, now);
     assert_eq!(circuit.cooldown_remaining(now), Some(90 * SECOND), "longer than the cap");
     let now = now + 90 * SECOND;
-    circuit.call(told(15 * SECOND), Pace::Unknown, now);
+    circuit.call(failure_with_hint(15 * SECOND), Latency::Unknown, now);
     assert_eq!(circuit.cooldown_remaining(now), Some(20 * SECOND), "the second one, by its own growth");
 }
 
@@ -74,8 +74,8 @@ fn absurd_numbers_come_to_an_end() {
         });
         let mut now = Instant::now();
         for _ in 0..3 {
-            let pass = circuit.admit(now).unwrap();
-            circuit.record(pass, told(Duration::MAX), Pace::Unknown, now, 1.0);
+            let admission = circuit.admit(now).unwrap();
+            circuit.record(admission, failure_with_hint(Duration::MAX), Latency::Unknown, now, 1.0);
             now += circuit.cooldown_remaining(now).unwrap_or_default();
         }
     }
@@ -91,14 +91,14 @@ proptest! {
             growing(settings);
             settings.cooldown_jitter = ratio;
         });
-        let pass = circuit.admit(now).unwrap();
-        let mark = if quota { Mark::Quota(Some(wait)) } else { told(wait) };
+        let admission = circuit.admit(now).unwrap();
+        let mark = if quota { AttemptResult::Quota(Some(wait)) } else { failure_with_hint(wait) };
         let least = match quota {
             true if wait.is_zero() => 60 * SECOND,
             true => wait,
             false => wait.max(10 * SECOND),
         };
-        circuit.record(pass, mark, Pace::Unknown, now, random);
+        circuit.record(admission, mark, Latency::Unknown, now, random);
         let open = circuit.cooldown_remaining(now).unwrap();
         prop_assert!(open >= least && open <= least.mul_f64(1.0 + ratio) + Duration::from_nanos(1), "{open:?}");
     }
@@ -109,12 +109,12 @@ proptest! {
 fn a_quota_that_runs_out_is_no_time_in_which_the_provider_was_well() {
     let (mut circuit, mut now) = (circuit(growing), Instant::now());
     for seconds in [10, 20] {
-        circuit.call(FAILURE, Pace::Unknown, now);
+        circuit.call(FAILURE, Latency::Unknown, now);
         now += seconds * SECOND;
     }
-    circuit.call(Mark::Success, Pace::Unknown, now);
-    circuit.call(Mark::Quota(Some(3600 * SECOND)), Pace::Unknown, now);
+    circuit.call(AttemptResult::Success, Latency::Unknown, now);
+    circuit.call(AttemptResult::Quota(Some(3600 * SECOND)), Latency::Unknown, now);
     now += 3600 * SECOND;
-    circuit.call(FAILURE, Pace::Unknown, now);
+    circuit.call(FAILURE, Latency::Unknown, now);
     assert_eq!(circuit.cooldown_remaining(now), Some(40 * SECOND));
 }

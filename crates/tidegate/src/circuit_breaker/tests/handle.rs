@@ -74,12 +74,12 @@ async fn listeners_hear_of_every_change_with_its_reason() {
     }
     circuit.force_open();
     circuit.reset();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     while let Some(change) = changes.try_next() {
-        heard.push(format!("{} {} {} {:?}", change.from, change.to, change.reason, change.cooldown));
+        received.push(format!("{} {} {} {:?}", change.from, change.to, change.reason, change.cooldown));
     }
     assert_eq!(
-        heard,
+        received,
         [
             "closed open 2 consecutive E3002 Some(10s)",
             "open half_open cooldown passed None",
@@ -113,11 +113,11 @@ async fn a_listener_that_is_slow_misses_the_oldest_and_holds_up_nobody() {
         circuit.force_open();
         circuit.reset();
     }
-    let mut heard = 0;
+    let mut received = 0;
     while changes.try_next().is_some() {
-        heard += 1;
+        received += 1;
     }
-    assert_eq!(heard, 64);
+    assert_eq!(received, 64);
     circuit.force_closed();
     assert_eq!(changes.next().await.unwrap().reason, Reason::Forced);
 }
@@ -153,15 +153,15 @@ async fn a_snapshot_tells_the_rates_and_the_last_failure() {
 /// A listener that asked for the state as it was woken waited for itself.
 #[tokio::test(start_paused = true)]
 async fn a_listener_may_ask_as_it_is_woken() {
-    struct Asks(crate::circuit_breaker::Handle);
-    impl std::task::Wake for Asks {
+    struct StateReader(crate::circuit_breaker::Handle);
+    impl std::task::Wake for StateReader {
         fn wake(self: std::sync::Arc<Self>) {
             assert_eq!(self.0.state(), State::Open);
         }
     }
     let layer = CircuitBreakerLayer::new();
     let (circuit, mut transitions) = (layer.handle(), layer.handle().subscribe());
-    let waker = std::sync::Arc::new(Asks(circuit.clone())).into();
+    let waker = std::sync::Arc::new(StateReader(circuit.clone())).into();
     let mut next = std::pin::pin!(transitions.next());
     assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
     circuit.force_open();

@@ -9,12 +9,12 @@ use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use crate::testing::{rejection, send, strict};
 use crate::{HttpService, KeyBy, Payload};
 
-fn of(caller: &str) -> Request<Payload> {
+fn request_as(caller: &str) -> Request<Payload> {
     Request::post("http://provider/").header(header::AUTHORIZATION, caller).body(Payload::empty()).unwrap()
 }
 
-async fn ask<S: HttpService<Payload>>(service: &mut CircuitBreaker<S>, caller: &str) -> Option<u16> {
-    let response = send(service, of(caller)).await.ok()?;
+async fn send_as<S: HttpService<Payload>>(service: &mut CircuitBreaker<S>, caller: &str) -> Option<u16> {
+    let response = send(service, request_as(caller)).await.ok()?;
     let status = response.status().as_u16();
     http_body_util::BodyExt::collect(response.into_body()).await.ok()?;
     Some(status)
@@ -30,11 +30,11 @@ async fn one_callers_empty_purse_shuts_nobody_else_out() {
     let layer = layer();
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
     provider.answer(402);
-    assert_eq!(ask(&mut service, "poor").await, Some(402));
-    assert_eq!(ask(&mut service, "poor").await, None);
-    assert_eq!(ask(&mut service, "rich").await, Some(200));
+    assert_eq!(send_as(&mut service, "poor").await, Some(402));
+    assert_eq!(send_as(&mut service, "poor").await, None);
+    assert_eq!(send_as(&mut service, "rich").await, Some(200));
     assert_eq!((circuit.keys(), provider.calls()), (2, 2));
-    let state = |caller| circuit.of(&of(caller)).map(|circuit| circuit.state());
+    let state = |caller| circuit.request_as(&request_as(caller)).map(|circuit| circuit.state());
     assert_eq!(
         [state("poor"), state("rich"), state("nobody")],
         [Some(State::Open), Some(State::Closed), None]
@@ -48,15 +48,15 @@ async fn what_is_done_to_the_layer_is_done_to_every_key_and_to_those_to_come() {
     let layer = layer();
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
     let mut changes = circuit.subscribe();
-    assert_eq!(ask(&mut service, "a").await, Some(200));
+    assert_eq!(send_as(&mut service, "a").await, Some(200));
     circuit.force_open();
-    assert_eq!(rejection(send(&mut service, of("a")).await).reason(), "circuit held open");
-    assert_eq!(rejection(send(&mut service, of("b")).await).reason(), "circuit held open");
+    assert_eq!(rejection(send(&mut service, request_as("a")).await).reason(), "circuit held open");
+    assert_eq!(rejection(send(&mut service, request_as("b")).await).reason(), "circuit held open");
     circuit.reset();
-    assert_eq!((ask(&mut service, "a").await, ask(&mut service, "b").await), (Some(200), Some(200)));
+    assert_eq!((send_as(&mut service, "a").await, send_as(&mut service, "b").await), (Some(200), Some(200)));
     while changes.try_next().is_some() {}
     provider.answer(503);
-    ask(&mut service, "a").await;
+    send_as(&mut service, "a").await;
     assert_eq!(changes.try_next().unwrap().to, State::Open, "listeners hear of every key");
 }
 
@@ -66,16 +66,16 @@ async fn keys_are_bounded_and_those_as_new_are_forgotten_first() {
     let layer = layer().max_keys(100);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
     provider.answer(503);
-    ask(&mut service, "bad").await;
+    send_as(&mut service, "bad").await;
     for caller in 0..50 {
-        ask(&mut service, &format!("good {caller}")).await;
+        send_as(&mut service, &format!("good {caller}")).await;
     }
     tokio::time::advance(61 * SECOND).await;
-    ask(&mut service, "new").await;
+    send_as(&mut service, "new").await;
     assert_eq!(circuit.keys(), 2, "the open one, and the new one");
     provider.otherwise(Answer::status(503));
     for caller in 0..10_000 {
-        ask(&mut service, &format!("bad {caller}")).await;
+        send_as(&mut service, &format!("bad {caller}")).await;
     }
     assert!(circuit.keys() <= 100, "{}", circuit.keys());
 }

@@ -15,27 +15,27 @@ use ::loom::thread;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::guarded::Guarded;
-use crate::circuit_breaker::mark::{Mark, Pace};
-use crate::circuit_breaker::pass::{Cause, Pass};
+use crate::circuit_breaker::shared_circuit::SharedCircuit;
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::admission::{RejectionCause, Admission};
 use crate::circuit_breaker::settings::Settings;
 
-const FAILURE: Mark = Mark::Failure(ErrorCode::Overloaded, None);
+const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
 const COOLDOWN: Duration = Duration::from_secs(10);
 
 /// Explores every interleaving of `run`, which gets a circuit that opens at the first failure, and a moment.
 fn explore(
-    change: impl Fn(&mut Settings) + Sync + Send + 'static,
-    run: impl Fn(Arc<Guarded>, Instant) + Sync + Send + 'static,
+    update: impl Fn(&mut Settings) + Sync + Send + 'static,
+    run: impl Fn(Arc<SharedCircuit>, Instant) + Sync + Send + 'static,
 ) {
-    explore_some(None, change, run);
+    explore_some(None, update, run);
 }
 
 /// The same with a bound on preemptions.
 fn explore_some(
     preemptions: Option<usize>,
-    change: impl Fn(&mut Settings) + Sync + Send + 'static,
-    run: impl Fn(Arc<Guarded>, Instant) + Sync + Send + 'static,
+    update: impl Fn(&mut Settings) + Sync + Send + 'static,
+    run: impl Fn(Arc<SharedCircuit>, Instant) + Sync + Send + 'static,
 ) {
     let now = Instant::now();
     let mut model = ::loom::model::Builder::new();
@@ -43,21 +43,21 @@ fn explore_some(
     model.check(move || {
         let mut settings =
             Settings { failure_threshold: 1, cooldown: COOLDOWN, seed: Some(0), ..Settings::default() };
-        change(&mut settings);
-        run(Arc::new(Guarded::new(&settings, now)), now);
+        update(&mut settings);
+        run(Arc::new(SharedCircuit::new(&settings, now)), now);
     });
 }
 
-fn admit(circuit: &Guarded, now: Instant) -> Option<Pass> {
+fn admit(circuit: &SharedCircuit, now: Instant) -> Option<Admission> {
     circuit.admit(|| now).0.ok()
 }
 
-fn record(circuit: &Guarded, pass: Pass, mark: Mark, now: Instant) {
-    circuit.record(pass, mark, Pace::Unknown, || now);
+fn record(circuit: &SharedCircuit, admission: Admission, mark: AttemptResult, now: Instant) {
+    circuit.record(admission, mark, Latency::Unknown, || now);
 }
 
-fn state(circuit: &Guarded, now: Instant) -> State {
-    circuit.look(|circuit| circuit.state(now))
+fn state(circuit: &SharedCircuit, now: Instant) -> State {
+    circuit.with_circuit(|circuit| circuit.state(now))
 }
 
 /// P09: half-open let everybody in.
@@ -73,23 +73,23 @@ fn p09_no_more_probes_than_configured_are_under_way() {
             let probe = {
                 let (circuit, under_way) = (Arc::clone(&circuit), Arc::clone(&under_way));
                 move |mark| {
-                    let Some(pass) = admit(&circuit, now) else { return };
+                    let Some(admission) = admit(&circuit, now) else { return };
                     // Those that come after the circuit has closed are none.
-                    let is_probe = pass.probe.is_some();
+                    let is_probe = admission.probe.is_some();
                     assert!(!is_probe || under_way.fetch_add(1, Ordering::SeqCst) == 0);
                     if is_probe {
                         under_way.fetch_sub(1, Ordering::SeqCst);
                     }
-                    record(&circuit, pass, mark, now);
+                    record(&circuit, admission, mark, now);
                 }
             };
-            let threads = [Mark::Neutral, Mark::Success].map(|mark| {
+            let threads = [AttemptResult::Neutral, AttemptResult::Success].map(|mark| {
                 let probe = probe.clone();
                 thread::spawn(move || probe(mark))
             });
-            probe(Mark::Neutral);
+            probe(AttemptResult::Neutral);
             threads.into_iter().for_each(|thread| thread.join().unwrap());
-            assert_eq!(circuit.look(|circuit| circuit.probes()), 0, "and none is left");
+            assert_eq!(circuit.with_circuit(|circuit| circuit.probes()), 0, "and none is left");
         },
     );
 }
@@ -97,7 +97,7 @@ fn p09_no_more_probes_than_configured_are_under_way() {
 /// P06: a result from before the trip closed, or re-opened, the half-open circuit.
 #[test]
 fn p06_a_stale_result_changes_nothing() {
-    for stale_mark in [FAILURE, Mark::Success, Mark::Quota(None)] {
+    for stale_mark in [FAILURE, AttemptResult::Success, AttemptResult::Quota(None)] {
         explore(
             |_| (),
             move |circuit, start| {
@@ -110,11 +110,11 @@ fn p06_a_stale_result_changes_nothing() {
                 };
                 let probe = admit(&circuit, now).unwrap();
                 assert_eq!(state(&circuit, now), State::HalfOpen);
-                record(&circuit, probe, Mark::Success, now);
+                record(&circuit, probe, AttemptResult::Success, now);
                 late.join().unwrap();
                 assert_eq!(state(&circuit, now), State::Closed);
                 // Open, half-open, closed: no other change.
-                assert_eq!(circuit.glance().generation(), 3);
+                assert_eq!(circuit.fast_state().generation(), 3);
             },
         );
     }
@@ -129,16 +129,16 @@ fn who_has_opened_the_circuit_finds_it_open_whatever_others_do_meanwhile() {
             let other = {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || {
-                    record(&circuit, theirs, Mark::Success, now);
+                    record(&circuit, theirs, AttemptResult::Success, now);
                     // Admitted or not: if it is, then before the opening.
-                    if let Some(pass) = admit(&circuit, now) {
-                        assert_eq!(pass.generation, 0);
-                        record(&circuit, pass, Mark::Success, now);
+                    if let Some(admission) = admit(&circuit, now) {
+                        assert_eq!(admission.generation, 0);
+                        record(&circuit, admission, AttemptResult::Success, now);
                     }
                 })
             };
             record(&circuit, ours, FAILURE, now);
-            assert!(!circuit.glance().is_passable());
+            assert!(!circuit.fast_state().admits_all());
             assert_eq!(admit(&circuit, now), None);
             other.join().unwrap();
             assert_eq!((state(&circuit, now), admit(&circuit, now)), (State::Open, None));
@@ -155,8 +155,8 @@ fn no_call_is_admitted_in_the_name_of_an_open_circuit() {
             let reset = {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || {
-                    circuit.change(|circuit, _| circuit.reset(now));
-                    circuit.glance().generation()
+                    circuit.update(|circuit, _| circuit.reset(now));
+                    circuit.fast_state().generation()
                 })
             };
             let caller = {
@@ -164,9 +164,9 @@ fn no_call_is_admitted_in_the_name_of_an_open_circuit() {
                 thread::spawn(move || admit(&circuit, now))
             };
             record(&circuit, ours, FAILURE, now);
-            let (closed, pass) = (reset.join().unwrap(), caller.join().unwrap());
+            let (closed, admission) = (reset.join().unwrap(), caller.join().unwrap());
             // Either the failure came first: open is 1, closed again is 2. Or it was stale: closed again is 1.
-            assert!(pass.is_none_or(|pass| pass.generation == 0 || pass.generation == closed));
+            assert!(admission.is_none_or(|admission| admission.generation == 0 || admission.generation == closed));
             assert_eq!(state(&circuit, now), State::Closed);
         },
     );
@@ -180,16 +180,16 @@ fn no_failure_is_lost() {
             settings.failure_rate_threshold = Some(1.0);
         },
         |circuit, now| {
-            let fail = move |circuit: &Guarded| {
-                let pass = admit(circuit, now).unwrap();
-                record(circuit, pass, FAILURE, now);
+            let fail = move |circuit: &SharedCircuit| {
+                let admission = admit(circuit, now).unwrap();
+                record(circuit, admission, FAILURE, now);
             };
             let threads = [(); 2].map(|()| {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || fail(&circuit))
             });
             threads.into_iter().for_each(|thread| thread.join().unwrap());
-            assert_eq!(circuit.look(|circuit| circuit.tallies(now)[0].bad), 2);
+            assert_eq!(circuit.with_circuit(|circuit| circuit.window_totals(now)[0].bad), 2);
             fail(&circuit);
             assert_eq!(state(&circuit, now), State::Open);
         },
@@ -202,17 +202,17 @@ fn a_refusal_at_a_glance_is_of_one_piece() {
     explore(
         |_| (),
         |circuit, now| {
-            let open = |circuit: &Guarded, mark| record(circuit, admit(circuit, now).unwrap(), mark, now);
+            let open = |circuit: &SharedCircuit, mark| record(circuit, admit(circuit, now).unwrap(), mark, now);
             open(&circuit, FAILURE);
             let caller = {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || circuit.admit(|| now).0.err())
             };
-            circuit.change(|circuit, _| circuit.reset(now));
-            open(&circuit, Mark::Quota(Some(3 * COOLDOWN)));
-            if let Some(refusal) = caller.join().unwrap() {
-                let wait = if refusal.cause == Cause::Quota { 3 * COOLDOWN } else { COOLDOWN };
-                assert_eq!(refusal.retry_after, Some(wait));
+            circuit.update(|circuit, _| circuit.reset(now));
+            open(&circuit, AttemptResult::Quota(Some(3 * COOLDOWN)));
+            if let Some(rejection) = caller.join().unwrap() {
+                let wait = if rejection.cause == RejectionCause::Quota { 3 * COOLDOWN } else { COOLDOWN };
+                assert_eq!(rejection.retry_after, Some(wait));
             }
         },
     );

@@ -3,8 +3,8 @@ mod handle;
 mod keyed;
 #[cfg(tidegate_loom)]
 mod loom;
-mod model;
-mod ramp;
+mod reference_model;
+mod ramp_up;
 mod rates;
 mod soak;
 mod state;

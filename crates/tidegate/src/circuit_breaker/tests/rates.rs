@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::SECOND;
-use super::state::{FAILURE, Marking, circuit};
-use crate::circuit_breaker::mark::{Mark, Pace};
+use super::state::{FAILURE, RecordExt, circuit};
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::window::Span;
 use crate::circuit_breaker::{Reason, State};
@@ -19,18 +19,18 @@ fn by_rate(settings: &mut Settings) {
 #[test]
 fn opens_at_the_failure_rate_but_not_on_a_handful_of_calls() {
     let (mut circuit, now) = (circuit(by_rate), Instant::now());
-    (0..9).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    (0..9).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);
     // Nine of eighteen are half, but it was not a failure that made it so.
-    (0..9).for_each(|_| circuit.call(Mark::Success, Pace::Unknown, now));
+    (0..9).for_each(|_| circuit.call(AttemptResult::Success, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);
-    circuit.call(FAILURE, Pace::Unknown, now);
-    assert_eq!(circuit.latest().unwrap().reason, Reason::FailureRate { failures: 10, calls: 19 });
-    assert_eq!(circuit.latest().unwrap().reason.to_string(), "failure rate 52 % of 19 calls");
+    circuit.call(FAILURE, Latency::Unknown, now);
+    assert_eq!(circuit.last_transition().unwrap().reason, Reason::FailureRate { failures: 10, calls: 19 });
+    assert_eq!(circuit.last_transition().unwrap().reason.to_string(), "failure rate 52 % of 19 calls");
     // And once it has closed again, nobody remembers.
     let now = now + 10 * SECOND;
-    circuit.call(Mark::Success, Pace::Unknown, now);
-    (0..8).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    circuit.call(AttemptResult::Success, Latency::Unknown, now);
+    (0..8).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);
 }
 
@@ -41,18 +41,18 @@ fn a_window_smaller_than_the_minimum_is_judged_when_full() {
         by_rate(settings);
         settings.window = Span::Calls(4);
     });
-    (0..3).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
+    (0..3).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);
-    circuit.call(FAILURE, Pace::Unknown, now);
+    circuit.call(FAILURE, Latency::Unknown, now);
     assert_eq!(circuit.state(now), State::Open);
 }
 
 #[test]
 fn neutral_calls_are_not_in_the_window() {
     let (mut circuit, now) = (circuit(by_rate), Instant::now());
-    (0..1_000).for_each(|_| circuit.call(Mark::Neutral, Pace::Unknown, now));
-    (0..10).for_each(|_| circuit.call(FAILURE, Pace::Unknown, now));
-    assert_eq!(circuit.latest().unwrap().reason, Reason::FailureRate { failures: 10, calls: 10 });
+    (0..1_000).for_each(|_| circuit.call(AttemptResult::Neutral, Latency::Unknown, now));
+    (0..10).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
+    assert_eq!(circuit.last_transition().unwrap().reason, Reason::FailureRate { failures: 10, calls: 10 });
 }
 
 fn by_pace(settings: &mut Settings) {
@@ -64,34 +64,34 @@ fn by_pace(settings: &mut Settings) {
 #[test]
 fn opens_on_slowness_alone_and_recovers_from_it() {
     let (mut circuit, now) = (circuit(by_pace), Instant::now());
-    for pace in [Pace::Fast, Pace::Slow].repeat(4) {
-        circuit.call(Mark::Success, pace, now);
+    for latency in [Latency::Fast, Latency::Slow].repeat(4) {
+        circuit.call(AttemptResult::Success, latency, now);
     }
-    circuit.call(Mark::Success, Pace::Fast, now);
+    circuit.call(AttemptResult::Success, Latency::Fast, now);
     assert_eq!(circuit.state(now), State::Closed);
-    circuit.call(Mark::Success, Pace::Slow, now);
-    assert_eq!(circuit.latest().unwrap().reason.to_string(), "slow call rate 50 % of 10 calls");
+    circuit.call(AttemptResult::Success, Latency::Slow, now);
+    assert_eq!(circuit.last_transition().unwrap().reason.to_string(), "slow call rate 50 % of 10 calls");
 
     let now = now + 10 * SECOND;
-    circuit.call(Mark::Success, Pace::Fast, now);
+    circuit.call(AttemptResult::Success, Latency::Fast, now);
     assert_eq!(circuit.state(now), State::HalfOpen);
-    circuit.call(Mark::Success, Pace::Slow, now);
-    assert_eq!((circuit.state(now), circuit.latest().unwrap().reason), (State::Open, Reason::ProbeSlow));
+    circuit.call(AttemptResult::Success, Latency::Slow, now);
+    assert_eq!((circuit.state(now), circuit.last_transition().unwrap().reason), (State::Open, Reason::ProbeSlow));
 
     let now = now + 10 * SECOND;
-    (0..2).for_each(|_| circuit.call(Mark::Success, Pace::Fast, now));
+    (0..2).for_each(|_| circuit.call(AttemptResult::Success, Latency::Fast, now));
     assert_eq!(circuit.state(now), State::Closed);
-    assert_eq!(circuit.tallies(now)[1].calls, 0, "what was slow is forgotten");
+    assert_eq!(circuit.window_totals(now)[1].calls, 0, "what was slow is forgotten");
 }
 
 /// P08: calls cut by an outer time-out were recorded as nothing.
 #[test]
 fn p08_callers_that_leave_after_a_long_wait_saw_that_it_is_slow() {
     let (mut circuit, now) = (circuit(by_pace), Instant::now());
-    (0..10).for_each(|_| circuit.call(Mark::Neutral, Pace::Slow, now));
+    (0..10).for_each(|_| circuit.call(AttemptResult::Neutral, Latency::Slow, now));
     assert_eq!(circuit.state(now), State::Open);
-    circuit.call(Mark::Neutral, Pace::Slow, now + 10 * SECOND);
-    assert_eq!(circuit.latest().unwrap().reason, Reason::ProbeSlow);
+    circuit.call(AttemptResult::Neutral, Latency::Slow, now + 10 * SECOND);
+    assert_eq!(circuit.last_transition().unwrap().reason, Reason::ProbeSlow);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_slow_failure_is_both() {
         by_pace(settings);
         by_rate(settings);
     });
-    circuit.call(FAILURE, Pace::Slow, now);
-    circuit.call(FAILURE, Pace::Fast, now);
-    assert_eq!(circuit.tallies(now).map(|tally| (tally.bad, tally.calls)), [(2, 2), (1, 2)]);
+    circuit.call(FAILURE, Latency::Slow, now);
+    circuit.call(FAILURE, Latency::Fast, now);
+    assert_eq!(circuit.window_totals(now).map(|totals| (totals.bad, totals.calls)), [(2, 2), (1, 2)]);
 }

@@ -5,15 +5,15 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::SECOND;
-use crate::circuit_breaker::mark::{Mark, Pace};
-use crate::circuit_breaker::pass::{Cause, Pass};
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::admission::{RejectionCause, Admission};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
 use crate::circuit_breaker::window::Span;
 use crate::circuit_breaker::{Reason, State};
 use crate::{ErrorCode, Failure, Outcome};
 
-pub(super) const FAILURE: Mark = Mark::Failure(ErrorCode::Overloaded, None);
+pub(super) const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
 
 pub(super) fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
     let mut settings = Settings { failure_threshold: 3, cooldown: 10 * SECOND, ..Settings::default() };
@@ -22,27 +22,27 @@ pub(super) fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
 }
 
 /// What most tests have to say: no pace, no jitter.
-pub(super) trait Marking {
-    fn mark(&mut self, pass: Pass, mark: Mark, now: Instant);
+pub(super) trait RecordExt {
+    fn record_result(&mut self, admission: Admission, record_result: AttemptResult, now: Instant);
 
     /// One call from admission to commit and to a good end.
-    fn call(&mut self, mark: Mark, pace: Pace, now: Instant);
+    fn call(&mut self, record_result: AttemptResult, latency: Latency, now: Instant);
 }
 
-impl Marking for Circuit {
-    fn mark(&mut self, pass: Pass, mark: Mark, now: Instant) {
-        self.record(pass, mark, Pace::Unknown, now, 0.0);
+impl RecordExt for Circuit {
+    fn record_result(&mut self, admission: Admission, record_result: AttemptResult, now: Instant) {
+        self.record(admission, record_result, Latency::Unknown, now, 0.0);
     }
 
-    fn call(&mut self, mark: Mark, pace: Pace, now: Instant) {
-        let pass = self.admit(now).unwrap();
-        match mark {
-            Mark::Success => {
-                if let Some(body) = self.commit(pass, pace, now, 0.0) {
-                    self.mark(body, mark, now);
+    fn call(&mut self, record_result: AttemptResult, latency: Latency, now: Instant) {
+        let admission = self.admit(now).unwrap();
+        match record_result {
+            AttemptResult::Success => {
+                if let Some(body) = self.commit(admission, latency, now, 0.0) {
+                    self.record_result(body, record_result, now);
                 }
             }
-            _ => self.record(pass, mark, pace, now, 0.0),
+            _ => self.record(admission, record_result, latency, now, 0.0),
         }
     }
 }
@@ -50,8 +50,8 @@ impl Marking for Circuit {
 /// Opens the circuit, and passes its cooldown: the moment at which it lets a probe through.
 pub(super) fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
     for _ in 0..3 {
-        let pass = circuit.admit(now).unwrap();
-        circuit.mark(pass, FAILURE, now);
+        let admission = circuit.admit(now).unwrap();
+        circuit.record_result(admission, FAILURE, now);
     }
     assert_eq!(circuit.state(now), State::Open);
     now + 10 * SECOND
@@ -60,14 +60,14 @@ pub(super) fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
 #[test]
 fn opens_at_the_threshold_and_says_for_how_long() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
-    let pass = circuit.admit(now).unwrap();
-    circuit.mark(pass, FAILURE, now);
-    circuit.mark(pass, FAILURE, now);
+    let admission = circuit.admit(now).unwrap();
+    circuit.record_result(admission, FAILURE, now);
+    circuit.record_result(admission, FAILURE, now);
     assert_eq!((circuit.state(now), circuit.peek(now)), (State::Closed, None));
-    circuit.mark(pass, FAILURE, now);
+    circuit.record_result(admission, FAILURE, now);
     let closed = circuit.admit(now + 4 * SECOND).unwrap_err();
     let reason = Reason::Failures { count: 3, code: ErrorCode::Overloaded, alike: true };
-    assert_eq!((closed.cause, circuit.latest().unwrap().reason), (Cause::Failing, reason));
+    assert_eq!((closed.cause, circuit.last_transition().unwrap().reason), (RejectionCause::Failing, reason));
     assert_eq!(closed.retry_after, Some(6 * SECOND));
     // P33: an expired open circuit that is kept closed to all.
     assert_eq!((circuit.state(now + 10 * SECOND), circuit.peek(now + 10 * SECOND)), (State::HalfOpen, None));
@@ -87,11 +87,11 @@ fn p01_a_long_healthy_past_does_not_delay_the_opening() {
             }
         });
         for call in 0..100_000 {
-            circuit.call(Mark::Success, Pace::Unknown, start + second_per_call(call));
+            circuit.call(AttemptResult::Success, Latency::Unknown, start + second_per_call(call));
         }
         let mut failures = 0;
         while circuit.state(start) == State::Closed {
-            circuit.call(FAILURE, Pace::Unknown, start + second_per_call(100_000 + failures));
+            circuit.call(FAILURE, Latency::Unknown, start + second_per_call(100_000 + failures));
             failures += 1;
         }
         assert!(failures <= within, "{window:?}: {failures}");
@@ -101,12 +101,12 @@ fn p01_a_long_healthy_past_does_not_delay_the_opening() {
 #[test]
 fn a_success_resets_the_count_and_neutral_changes_nothing() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
-    let pass = circuit.admit(now).unwrap();
-    for mark in [FAILURE, FAILURE, Mark::Success, FAILURE, FAILURE, Mark::Neutral] {
-        circuit.mark(pass, mark, now);
+    let admission = circuit.admit(now).unwrap();
+    for record_result in [FAILURE, FAILURE, AttemptResult::Success, FAILURE, FAILURE, AttemptResult::Neutral] {
+        circuit.record_result(admission, record_result, now);
         assert_eq!(circuit.state(now), State::Closed);
     }
-    circuit.mark(pass, FAILURE, now);
+    circuit.record_result(admission, FAILURE, now);
     assert_eq!(circuit.state(now), State::Open);
 }
 
@@ -117,14 +117,14 @@ fn p06_results_of_an_earlier_generation_change_nothing() {
     let stale = circuit.admit(start).unwrap();
     let now = half_open(&mut circuit, start);
     let probe = circuit.admit(now).unwrap();
-    for mark in [Mark::Success, FAILURE, Mark::Quota(None), Mark::Neutral] {
-        circuit.mark(stale, mark, now);
+    for record_result in [AttemptResult::Success, FAILURE, AttemptResult::Quota(None), AttemptResult::Neutral] {
+        circuit.record_result(stale, record_result, now);
         assert_eq!(circuit.state(now), State::HalfOpen);
         assert!(circuit.admit(now).is_err(), "the probe still holds its slot");
     }
-    circuit.mark(probe, Mark::Success, now);
+    circuit.record_result(probe, AttemptResult::Success, now);
     assert_eq!(circuit.state(now), State::Closed);
-    (0..10).for_each(|_| circuit.mark(stale, FAILURE, now));
+    (0..10).for_each(|_| circuit.record_result(stale, FAILURE, now));
     assert_eq!(circuit.state(now), State::Closed);
 }
 
@@ -134,12 +134,12 @@ fn p07_a_hung_probe_is_replaced_when_its_lease_ends() {
     let (mut circuit, start) = (circuit(|settings| settings.probe_lease = 60 * SECOND), Instant::now());
     let now = half_open(&mut circuit, start);
     let hung = circuit.admit(now).unwrap();
-    assert_eq!(circuit.peek(now).unwrap().cause, Cause::Probing);
+    assert_eq!(circuit.peek(now).unwrap().cause, RejectionCause::Probing);
     let later = now + 60 * SECOND;
     let second = circuit.admit(later).unwrap();
-    circuit.mark(hung, FAILURE, later);
+    circuit.record_result(hung, FAILURE, later);
     assert_eq!(circuit.state(later), State::HalfOpen);
-    circuit.mark(second, Mark::Success, later);
+    circuit.record_result(second, AttemptResult::Success, later);
     assert_eq!(circuit.state(later), State::Closed);
 }
 
@@ -147,16 +147,16 @@ fn p07_a_hung_probe_is_replaced_when_its_lease_ends() {
 fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
     let (mut circuit, start) = (circuit(|settings| settings.success_threshold = 2), Instant::now());
     let now = half_open(&mut circuit, start);
-    for mark in [Mark::Success, Mark::Neutral, FAILURE] {
+    for record_result in [AttemptResult::Success, AttemptResult::Neutral, FAILURE] {
         let probe = circuit.admit(now).unwrap();
-        circuit.mark(probe, mark, now);
+        circuit.record_result(probe, record_result, now);
     }
-    assert_eq!(circuit.latest().unwrap().reason, Reason::ProbeFailed(ErrorCode::Overloaded));
+    assert_eq!(circuit.last_transition().unwrap().reason, Reason::ProbeFailed(ErrorCode::Overloaded));
     let now = now + 10 * SECOND;
     for _ in 0..2 {
         assert_eq!(circuit.state(now), State::HalfOpen);
         let probe = circuit.admit(now).unwrap();
-        circuit.mark(probe, Mark::Success, now);
+        circuit.record_result(probe, AttemptResult::Success, now);
     }
     assert_eq!(circuit.state(now), State::Closed);
 }
@@ -164,19 +164,19 @@ fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
 #[test]
 fn a_wait_that_the_provider_told_is_never_shortened() {
     let (mut circuit, now) = (circuit(|settings| settings.failure_threshold = 1), Instant::now());
-    let pass = circuit.admit(now).unwrap();
-    circuit.mark(pass, Mark::Failure(ErrorCode::Overloaded, Some(90 * SECOND)), now);
+    let admission = circuit.admit(now).unwrap();
+    circuit.record_result(admission, AttemptResult::Failure(ErrorCode::Overloaded, Some(90 * SECOND)), now);
     assert_eq!(circuit.peek(now).unwrap().retry_after, Some(90 * SECOND));
 }
 
 #[test]
 fn an_exhausted_quota_opens_at_once_for_its_own_time() {
-    for (told, wait) in [(None, 60 * SECOND), (Some(5 * SECOND), 5 * SECOND)] {
+    for (retry_after, wait) in [(None, 60 * SECOND), (Some(5 * SECOND), 5 * SECOND)] {
         let (mut circuit, now) = (circuit(|_| ()), Instant::now());
-        let pass = circuit.admit(now).unwrap();
-        circuit.mark(pass, Mark::Quota(told), now);
+        let admission = circuit.admit(now).unwrap();
+        circuit.record_result(admission, AttemptResult::Quota(retry_after), now);
         let closed = circuit.peek(now).unwrap();
-        assert_eq!((closed.cause, closed.retry_after), (Cause::Quota, Some(wait)));
+        assert_eq!((closed.cause, closed.retry_after), (RejectionCause::Quota, Some(wait)));
     }
 }
 
@@ -186,15 +186,15 @@ fn p26_limits_and_the_callers_own_mistakes_change_nothing_in_either_direction() 
     let settings = Settings::default();
     for code in ErrorCode::ALL {
         let expected = match code {
-            ErrorCode::ServerError | ErrorCode::Overloaded | ErrorCode::Timeout => Mark::Failure(code, None),
-            ErrorCode::QuotaExhausted => Mark::Quota(None),
-            _ => Mark::Neutral,
+            ErrorCode::ServerError | ErrorCode::Overloaded | ErrorCode::Timeout => AttemptResult::Failure(code, None),
+            ErrorCode::QuotaExhausted => AttemptResult::Quota(None),
+            _ => AttemptResult::Neutral,
         };
-        assert_eq!(Mark::of(&Failure::new(code).into(), &settings), expected, "{code}");
+        assert_eq!(AttemptResult::of(&Failure::new(code).into(), &settings), expected, "{code}");
     }
     let strict = Settings { count_rate_limited: true, ..settings };
     let limited = Outcome::from(Failure::new(ErrorCode::RateLimited));
-    assert_eq!(Mark::of(&limited, &strict), Mark::Failure(ErrorCode::RateLimited, None));
+    assert_eq!(AttemptResult::of(&limited, &strict), AttemptResult::Failure(ErrorCode::RateLimited, None));
 }
 
 #[test]
@@ -208,9 +208,9 @@ fn reasons_tell_codes_that_are_alike_from_those_that_are_not() {
     ] {
         let (mut circuit, now) = (circuit(|_| ()), Instant::now());
         for code in codes {
-            circuit.call(Mark::Failure(code, None), Pace::Unknown, now);
+            circuit.call(AttemptResult::Failure(code, None), Latency::Unknown, now);
         }
-        assert_eq!(circuit.latest().unwrap().reason.to_string(), reason);
+        assert_eq!(circuit.last_transition().unwrap().reason.to_string(), reason);
         assert_eq!(circuit.last_failure(), Some((ErrorCode::Overloaded, now)));
     }
 }
@@ -226,28 +226,28 @@ proptest! {
             settings.success_threshold = 1_000;
         });
         let mut now = half_open(&mut circuit, Instant::now());
-        let mut live: Vec<Pass> = Vec::new();
+        let mut live: Vec<Admission> = Vec::new();
         for (step, which) in steps {
             if step == 0 || live.is_empty() {
-                if let Ok(pass) = circuit.admit(now) {
-                    live.push(pass);
+                if let Ok(admission) = circuit.admit(now) {
+                    live.push(admission);
                 }
                 prop_assert!(live.len() <= max as usize);
                 continue;
             }
-            let pass = live.swap_remove(which % live.len());
+            let admission = live.swap_remove(which % live.len());
             match step {
-                1 => circuit.mark(pass, Mark::Success, now),
-                2 => circuit.mark(pass, Mark::Neutral, now),
+                1 => circuit.record_result(admission, AttemptResult::Success, now),
+                2 => circuit.record_result(admission, AttemptResult::Neutral, now),
                 _ => {
-                    circuit.mark(pass, FAILURE, now);
+                    circuit.record_result(admission, FAILURE, now);
                     now += 10 * SECOND;
                     live.clear();
                 }
             }
         }
-        for pass in live {
-            circuit.mark(pass, Mark::Neutral, now);
+        for admission in live {
+            circuit.record_result(admission, AttemptResult::Neutral, now);
         }
         prop_assert!(circuit.admit(now).is_ok());
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::circuit_breaker::window::{MOST_CALLS, Span, Tally, Window};
+use crate::circuit_breaker::window::{MAX_CALLS, Span, WindowTotals, Window};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -16,7 +16,7 @@ struct Naive {
 }
 
 impl Naive {
-    fn tally(&self, now: Instant) -> Tally {
+    fn totals(&self, now: Instant) -> WindowTotals {
         let slice = |at: Instant, length: Duration| (at - self.origin).as_nanos() / (length / 10).as_nanos();
         let seen: Vec<_> = match self.span {
             Span::Calls(size) => self.calls.iter().rev().take(size as usize).collect(),
@@ -25,7 +25,7 @@ impl Naive {
             }
         };
         let bad = seen.iter().filter(|(_, bad)| *bad).count() as u64;
-        Tally { bad, calls: seen.len() as u64 }
+        WindowTotals { bad, calls: seen.len() as u64 }
     }
 }
 
@@ -40,7 +40,7 @@ proptest! {
     ) {
         let origin = Instant::now();
         let (mut window, mut naive) = (Window::new(span), Naive { span, origin, calls: Vec::new() });
-        window.tally(origin);
+        window.totals(origin);
         let mut now = origin;
         for (pause, bad, step) in steps {
             match step {
@@ -53,10 +53,10 @@ proptest! {
                     // Most calls come close upon each other.
                     now += pause.saturating_sub(20) * MILLI;
                     naive.calls.push((now, bad));
-                    prop_assert_eq!(window.push(bad, now), naive.tally(now));
+                    prop_assert_eq!(window.push(bad, now), naive.totals(now));
                 }
             }
-            prop_assert_eq!(window.tally(now), naive.tally(now));
+            prop_assert_eq!(window.totals(now), naive.totals(now));
         }
     }
 }
@@ -67,8 +67,8 @@ fn a_clock_read_out_of_order_counts_for_the_latest_slice() {
     window.push(true, origin);
     window.push(true, origin + 50 * MILLI);
     assert_eq!(window.push(true, origin + 20 * MILLI).bad, 3);
-    assert_eq!(window.tally(origin + 109 * MILLI).bad, 2);
-    assert_eq!(window.push(false, origin), Tally { bad: 2, calls: 3 });
+    assert_eq!(window.totals(origin + 109 * MILLI).bad, 2);
+    assert_eq!(window.push(false, origin), WindowTotals { bad: 2, calls: 3 });
 }
 
 /// P02: a window that scanned all its calls, and grew without bound.
@@ -87,8 +87,8 @@ fn p02_absurd_spans_are_bounded_and_no_call_costs_more_than_another() {
             window.push(second % 2 == 0, now + Duration::from_secs(second));
         }
         if let Window::Calls(_) = window {
-            assert!(window.tally(now).calls <= u64::from(MOST_CALLS));
+            assert!(window.totals(now).calls <= u64::from(MAX_CALLS));
         }
-        window.tally(now + Duration::from_secs(1 << 33));
+        window.totals(now + Duration::from_secs(1 << 33));
     }
 }

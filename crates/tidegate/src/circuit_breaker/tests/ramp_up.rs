@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::SECOND;
-use super::state::{FAILURE, Marking, circuit, half_open};
+use super::state::{FAILURE, RecordExt, circuit, half_open};
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::mark::{Mark, Pace};
-use crate::circuit_breaker::pass::Cause;
-use crate::circuit_breaker::ramp::Ramp;
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::admission::RejectionCause;
+use crate::circuit_breaker::ramp_up::RampUp;
 use crate::circuit_breaker::state::Circuit;
 
 /// A circuit that has just closed, and when that was.
 fn closed() -> (Circuit, Instant) {
     let mut circuit = circuit(|settings| settings.ramp_up = Some(100 * SECOND));
     let now = half_open(&mut circuit, Instant::now());
-    circuit.call(Mark::Success, Pace::Unknown, now);
+    circuit.call(AttemptResult::Success, Latency::Unknown, now);
     assert_eq!(circuit.state(now), State::Closed);
     (circuit, now)
 }
@@ -30,17 +30,17 @@ fn begins_with_a_tenth_and_ends_with_everybody() {
     let (mut circuit, now) = closed();
     assert!((100..=101).contains(&admitted(&mut circuit, now, 1_000)));
     assert!((549..=551).contains(&admitted(&mut circuit, now + 50 * SECOND, 1_000)));
-    assert!(!circuit.is_passable());
+    assert!(!circuit.admits_all());
     assert_eq!(admitted(&mut circuit, now + 100 * SECOND, 1_000), 1_000);
-    assert!(circuit.is_passable(), "and nobody has to ask any more");
+    assert!(circuit.admits_all(), "and nobody has to ask any more");
 }
 
 #[test]
 fn those_held_back_are_told_to_come_back_soon_and_preflight_says_no_to_nobody() {
     let (mut circuit, now) = closed();
     circuit.admit(now).unwrap();
-    let refusal = circuit.admit(now).unwrap_err();
-    assert_eq!((refusal.cause, refusal.retry_after), (Cause::Ramping, Some(SECOND)));
+    let rejection = circuit.admit(now).unwrap_err();
+    assert_eq!((rejection.cause, rejection.retry_after), (RejectionCause::Ramping, Some(SECOND)));
     assert_eq!(circuit.peek(now), None);
     let near_its_end = now + 100 * SECOND - SECOND / 4;
     let soonest = (0..1_000).find_map(|_| circuit.admit(near_its_end).err()).unwrap();
@@ -50,8 +50,8 @@ fn those_held_back_are_told_to_come_back_soon_and_preflight_says_no_to_nobody() 
 #[test]
 fn failures_count_while_it_ramps_up() {
     let (mut circuit, now) = closed();
-    let pass = circuit.admit(now).unwrap();
-    (0..3).for_each(|_| circuit.mark(pass, FAILURE, now));
+    let admission = circuit.admit(now).unwrap();
+    (0..3).for_each(|_| circuit.record_result(admission, FAILURE, now));
     assert_eq!(circuit.state(now), State::Open);
 }
 
@@ -70,7 +70,7 @@ proptest! {
         gaps in prop::collection::vec(0u64..200, 1..300), from in 0usize..300,
     ) {
         let start = Instant::now();
-        let mut ramp = Ramp::new(10 * SECOND, start);
+        let mut ramp = RampUp::new(10 * SECOND, start);
         let share = |at: Duration| (0.1 + 0.09 * at.as_secs_f64()).min(1.0);
         let mut at = Duration::ZERO;
         let (mut calls, mut passed, mut least) = (0, 0, f64::NAN);

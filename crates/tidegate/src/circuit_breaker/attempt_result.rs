@@ -5,7 +5,7 @@ use crate::{ErrorCode, Failure, Outcome};
 
 /// What an attempt came to, as far as a circuit cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum AttemptResult {
     Success,
     /// With the wait that the provider told.
     Failure(ErrorCode, Option<Duration>),
@@ -16,14 +16,14 @@ pub(super) enum Mark {
 
 /// How long an attempt took, from its admission to its commit point, or to its failure before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(super) enum Latency {
     /// Nobody asked, it is known already, or it was over before one could tell.
     Unknown,
     Fast,
     Slow,
 }
 
-impl Mark {
+impl AttemptResult {
     pub(super) fn of(outcome: &Outcome, settings: &Settings) -> Self {
         match outcome {
             Outcome::Success => Self::Success,

@@ -13,27 +13,27 @@ use crate::Rejection;
 /// Every call under way owns a part of its circuit, as its answer may outlive the service. Were that one reference
 /// count for all, the threads would write to it in turn, twice a call, and two threads do no more calls than one
 /// (0.9 x, measured). So each thread counts on a share of its own.
-pub(super) struct Shares {
+pub(super) struct ShardedHandle {
     handle: Handle,
-    by_thread: [OnceLock<Arc<Share>>; THREADS],
+    by_thread: [OnceLock<Arc<HandleShard>>; THREADS],
 }
 
 /// Two lines of cache, as processors like to fetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(super) struct Share(Handle);
+pub(super) struct HandleShard(Handle);
 
 /// What a call under way owns: a share, or the circuit of its key.
 #[derive(Debug)]
-pub(super) enum Owned {
-    Share(Arc<Share>),
+pub(super) enum HandleRef {
+    Shard(Arc<HandleShard>),
     Key(Handle),
 }
 
 /// With more threads than these some share a share.
 const THREADS: usize = 32;
 
-impl Shares {
+impl ShardedHandle {
     pub(super) fn new(handle: Handle) -> Self {
         Self { handle, by_thread: [const { OnceLock::new() }; THREADS] }
     }
@@ -45,36 +45,36 @@ impl Shares {
     /// Lets an attempt through, or says why not.
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
         let circuit = match self.handle.keyed() {
-            None => self.own(),
+            None => self.shard(),
             Some(keyed) => {
-                let circuit = keyed.of(request, || self.handle.another());
-                circuit.keep_up_with(&self.handle);
-                Owned::Key(circuit)
+                let circuit = keyed.of(request, || self.handle.for_new_key());
+                circuit.sync_forced_state(&self.handle);
+                HandleRef::Key(circuit)
             }
         };
-        let pass = circuit.admit()?;
-        Ok(CallGuard::new(circuit, pass))
+        let admission = circuit.admit()?;
+        Ok(CallGuard::new(circuit, admission))
     }
 
     /// The share of this thread; made at its first call.
-    fn own(&self) -> Owned {
-        let share = self.by_thread[thread()].get_or_init(|| Arc::new(Share(self.handle.clone())));
-        Owned::Share(Arc::clone(share))
+    fn shard(&self) -> HandleRef {
+        let shard = self.by_thread[thread()].get_or_init(|| Arc::new(HandleShard(self.handle.clone())));
+        HandleRef::Shard(Arc::clone(shard))
     }
 }
 
-impl Deref for Owned {
+impl Deref for HandleRef {
     type Target = Handle;
 
     fn deref(&self) -> &Handle {
         match self {
-            Self::Share(share) => &share.0,
+            Self::Shard(shard) => &shard.0,
             Self::Key(handle) => handle,
         }
     }
 }
 
-impl fmt::Debug for Shares {
+impl fmt::Debug for ShardedHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handle.fmt(f)
     }

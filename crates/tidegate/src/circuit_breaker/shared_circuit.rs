@@ -1,0 +1,201 @@
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::listeners::Listeners;
+use super::attempt_result::{AttemptResult, Latency};
+use super::admission::{RejectionCause, Admission, CircuitRejection};
+use super::settings::Settings;
+use super::state::Circuit;
+use super::transition::Transition;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+
+/// A circuit that many threads ask at once. While nothing speaks against the provider they take no lock, and do
+/// not write to what they share.
+pub(super) struct SharedCircuit {
+    locked: Mutex<LockedCircuit>,
+    /// What a call needs to know, without the lock, while all of them pass or none.
+    fast_state: AtomicU64,
+    /// When the cooldown ends, in nanoseconds from the origin, if it is open at a glance.
+    until: AtomicU64,
+    origin: Instant,
+    listeners: Listeners,
+}
+
+struct LockedCircuit {
+    circuit: Circuit,
+    random: fastrand::Rng,
+}
+
+/// A circuit at a glance: its generation, whether every call passes, whether no success would change a thing, and
+/// whether all are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FastState(u64);
+
+const IGNORES_SUCCESS: u64 = 1;
+const ADMITS_ALL: u64 = 2;
+const REJECTS_FAILING: u64 = 4;
+const REJECTS_QUOTA: u64 = 8;
+const REJECTS_FORCED: u64 = REJECTS_FAILING | REJECTS_QUOTA;
+
+/// The bits below the generation.
+const FLAGS: u32 = 4;
+
+/// What came of a change, and the change of state that it was, for whoever logs it.
+pub(super) type WithTransition<T> = (T, Option<Transition>);
+
+impl SharedCircuit {
+    /// A closed circuit that begins at `origin`.
+    pub(super) fn new(settings: &Settings, origin: Instant) -> Self {
+        let circuit = Circuit::new(settings.clone());
+        Self {
+            fast_state: AtomicU64::new(FastState::of(&circuit).0),
+            locked: Mutex::new(LockedCircuit {
+                circuit,
+                random: settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+            }),
+            until: AtomicU64::new(0),
+            origin,
+            listeners: settings.listeners.clone(),
+        }
+    }
+
+    pub(super) fn fast_state(&self) -> FastState {
+        FastState(self.fast_state.load(Ordering::Acquire))
+    }
+
+    /// Lets an attempt through, or says why not.
+    pub(super) fn admit(&self, now: impl FnOnce() -> Instant) -> WithTransition<Result<Admission, CircuitRejection>> {
+        let fast_state = self.fast_state();
+        if fast_state.admits_all() {
+            return (Ok(Admission { generation: fast_state.generation(), probe: None }), None);
+        }
+        let now = now();
+        match self.fast_rejection(fast_state, now) {
+            Some(rejection) => (Err(rejection), None),
+            None => self.update(|circuit, _| circuit.admit(now)),
+        }
+    }
+
+    /// Why a call is bound to be refused, if it is. Takes nothing.
+    pub(super) fn peek(&self, now: impl FnOnce() -> Instant) -> Option<CircuitRejection> {
+        let fast_state = self.fast_state();
+        if fast_state.admits_all() {
+            return None;
+        }
+        let now = now();
+        self.fast_rejection(fast_state, now).or_else(|| self.with_circuit(|circuit| circuit.peek(now)))
+    }
+
+    /// Whether the circuit is open at a glance: an outage, too, is no time for threads to queue for a lock.
+    fn fast_rejection(&self, fast_state: FastState, now: Instant) -> Option<CircuitRejection> {
+        let cause = fast_state.cause()?;
+        if cause == RejectionCause::ForcedOpen {
+            return Some(CircuitRejection { cause, retry_after: None });
+        }
+        let until = self.until.load(Ordering::Acquire);
+        // Written before its glance: if that is another one by now, so may be the time.
+        if self.fast_state() != fast_state {
+            return None;
+        }
+        let rest = self.origin.checked_add(Duration::from_nanos(until))?.saturating_duration_since(now);
+        (!rest.is_zero()).then_some(CircuitRejection { cause, retry_after: Some(rest) })
+    }
+
+    /// The head of a good answer is here.
+    pub(super) fn commit(
+        &self,
+        admission: Admission,
+        latency: Latency,
+        now: impl FnOnce() -> Instant,
+    ) -> WithTransition<Option<Admission>> {
+        if admission.probe.is_none() && latency == Latency::Unknown {
+            return (Some(admission), None);
+        }
+        self.update(|circuit, random| circuit.commit(admission, latency, now(), random))
+    }
+
+    /// Takes note of what an attempt came to.
+    pub(super) fn record(
+        &self,
+        admission: Admission,
+        result: AttemptResult,
+        latency: Latency,
+        now: impl FnOnce() -> Instant,
+    ) -> WithTransition<()> {
+        let changes_nothing = match (result, latency) {
+            (AttemptResult::Neutral, Latency::Unknown) => admission.probe.is_none(),
+            (AttemptResult::Success, Latency::Unknown) => self.fast_state() == FastState::ignoring_success(admission.generation),
+            _ => false,
+        };
+        if changes_nothing {
+            return ((), None);
+        }
+        self.update(|circuit, random| circuit.record(admission, result, latency, now(), random))
+    }
+
+    /// Changes the circuit, and tells everybody at a glance. Listeners are told when the lock has been let go of, since
+    /// one that is woken may ask for the state: of two changes at the same moment they may hear in either order.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Circuit, f64) -> T) -> WithTransition<T> {
+        let mut lock = self.lock();
+        let locked = &mut *lock;
+        let before = locked.circuit.generation();
+        let result = change(&mut locked.circuit, locked.random.f64());
+        if let Some((_, Some(until))) = locked.circuit.rejects_all() {
+            let nanos = until.saturating_duration_since(self.origin).as_nanos();
+            self.until.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
+        }
+        self.fast_state.store(FastState::of(&locked.circuit).0, Ordering::Release);
+        let transition = locked.circuit.last_transition().filter(|_| locked.circuit.generation() != before);
+        drop(lock);
+        if let Some(transition) = transition {
+            self.listeners.notify(transition);
+        }
+        (result, transition)
+    }
+
+    /// Looks at the circuit.
+    pub(super) fn with_circuit<T>(&self, read: impl FnOnce(&mut Circuit) -> T) -> T {
+        read(&mut self.lock().circuit)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LockedCircuit> {
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FastState {
+    fn of(circuit: &Circuit) -> Self {
+        let ignores_success = if circuit.ignores_success() { IGNORES_SUCCESS } else { 0 };
+        let admits_all = if circuit.admits_all() { ADMITS_ALL } else { 0 };
+        let rejects = match circuit.rejects_all() {
+            Some((RejectionCause::Quota, _)) => REJECTS_QUOTA,
+            Some((RejectionCause::ForcedOpen, _)) => REJECTS_FORCED,
+            Some(_) => REJECTS_FAILING,
+            None => 0,
+        };
+        Self(circuit.generation() << FLAGS | rejects | admits_all | ignores_success)
+    }
+
+    const fn ignoring_success(generation: u64) -> Self {
+        Self(generation << FLAGS | ADMITS_ALL | IGNORES_SUCCESS)
+    }
+
+    /// Why all calls are refused, if they are; the cooldown may have passed.
+    const fn cause(self) -> Option<RejectionCause> {
+        match self.0 & REJECTS_FORCED {
+            REJECTS_FORCED => Some(RejectionCause::ForcedOpen),
+            REJECTS_QUOTA => Some(RejectionCause::Quota),
+            REJECTS_FAILING => Some(RejectionCause::Failing),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn generation(self) -> u64 {
+        self.0 >> FLAGS
+    }
+
+    pub(super) const fn admits_all(self) -> bool {
+        self.0 & ADMITS_ALL != 0
+    }
+}

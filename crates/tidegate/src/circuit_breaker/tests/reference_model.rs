@@ -1,0 +1,416 @@
+//! A second breaker, as simple as can be, against the real one: it writes down everything that happens and, when
+//! asked, reads it all again.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+
+use crate::ErrorCode;
+use crate::circuit_breaker::State;
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
+use crate::circuit_breaker::admission::{RejectionCause, Admission};
+use crate::circuit_breaker::settings::Settings;
+use crate::circuit_breaker::state::Circuit;
+use crate::circuit_breaker::window::{Span, WindowTotals};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// What the model writes down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum LogEntry {
+    Opened { until: Instant, own: Option<Duration> },
+    HalfOpened,
+    Closed { ramps: bool },
+    Forced { open: bool },
+    RampChecked,
+    Admitted { probe: bool },
+    ProbeEnded { number: usize, succeeded: bool },
+    Result { code: Option<ErrorCode> },
+    Measured { slow: bool },
+}
+
+/// The way of one attempt through the model: the number of the page on which it was admitted, and of its entry there
+/// if it is a probe.
+#[derive(Clone, Copy, Debug)]
+struct ModelAdmission {
+    generation: usize,
+    probe: Option<usize>,
+}
+
+struct Model {
+    settings: Settings,
+    origin: Instant,
+    /// A page for each generation, which begins with how it began.
+    generations: Vec<Vec<(Instant, LogEntry)>>,
+    last_failure: Option<(ErrorCode, Instant)>,
+}
+
+impl Model {
+    fn new(settings: Settings, origin: Instant) -> Self {
+        let first = vec![(origin, LogEntry::Closed { ramps: false })];
+        Self { settings, origin, generations: vec![first], last_failure: None }
+    }
+
+    fn generation(&self) -> &[(Instant, LogEntry)] {
+        self.generations.last().unwrap()
+    }
+
+    fn phase(&self) -> (Instant, LogEntry) {
+        self.generation()[0]
+    }
+
+    fn append(&mut self, now: Instant, entry: LogEntry) {
+        self.generations.last_mut().unwrap().push((now, entry));
+    }
+
+    fn begin_generation(&mut self, now: Instant, entry: LogEntry) {
+        self.generations.push(vec![(now, entry)]);
+    }
+
+    fn state(&self, now: Instant) -> State {
+        match self.phase().1 {
+            LogEntry::Opened { until, .. } if now < until => State::Open,
+            LogEntry::Opened { .. } | LogEntry::HalfOpened => State::HalfOpen,
+            LogEntry::Forced { open: true } => State::Open,
+            _ => State::Closed,
+        }
+    }
+
+    /// The probes under way on this page whose lease has not ended: how long each still has.
+    fn remaining_leases(&self, now: Instant) -> Vec<Duration> {
+        let has_ended = |number| {
+            self.generation()
+                .iter()
+                .any(|(_, entry)| matches!(entry, LogEntry::ProbeEnded { number: n, .. } if *n == number))
+        };
+        let probes = self
+            .generation()
+            .iter()
+            .enumerate()
+            .filter(|(number, (_, entry))| *entry == LogEntry::Admitted { probe: true } && !has_ended(*number));
+        probes
+            .map(|(_, (started, _))| (*started + self.settings.probe_lease).saturating_duration_since(now))
+            .filter(|remaining| !remaining.is_zero())
+            .collect()
+    }
+
+    /// Whether a probe still has its place: its lease may have ended, but then nobody has been sent since.
+    fn holds_probe_slot(&self, number: usize) -> bool {
+        let (started, _) = self.generation()[number];
+        let ends = started + self.settings.probe_lease;
+        let later = &self.generation()[number + 1..];
+        let has_ended = |entry: &LogEntry| matches!(entry, LogEntry::ProbeEnded { number: n, .. } if *n == number);
+        !later
+            .iter()
+            .any(|(at, entry)| has_ended(entry) || (*entry == LogEntry::Admitted { probe: true } && *at >= ends))
+    }
+
+    fn admit(&mut self, now: Instant) -> Result<ModelAdmission, (RejectionCause, Option<Duration>)> {
+        if let LogEntry::Opened { until, .. } = self.phase().1
+            && now >= until
+        {
+            self.begin_generation(now, LogEntry::HalfOpened);
+        }
+        let probe = match self.phase() {
+            (_, LogEntry::Opened { until, own: None }) => return Err((RejectionCause::Quota, Some(until - now))),
+            (_, LogEntry::Opened { until, .. }) => return Err((RejectionCause::Failing, Some(until - now))),
+            (_, LogEntry::Forced { open: true }) => return Err((RejectionCause::ForcedOpen, None)),
+            (_, LogEntry::HalfOpened) => {
+                let remaining_leases = self.remaining_leases(now);
+                if remaining_leases.len() >= self.settings.half_open_max as usize {
+                    let wait = *remaining_leases.iter().min().unwrap();
+                    return Err((RejectionCause::Probing, Some(wait.min(1_000 * MILLI))));
+                }
+                true
+            }
+            (closed_at, LogEntry::Closed { ramps: true }) => {
+                let over = self.settings.ramp_up.unwrap();
+                let share = |at: Instant| (at - closed_at).as_secs_f64() / over.as_secs_f64() * 0.9 + 0.1;
+                self.append(now, LogEntry::RampChecked);
+                let checked = self.generation().iter().filter(|(_, entry)| *entry == LogEntry::RampChecked);
+                let due: f64 = checked.map(|(at, _)| share(*at).min(1.0)).sum();
+                let admitted = self.generation().iter().filter(|(_, e)| matches!(e, LogEntry::Admitted { .. })).count();
+                // To the rounding of a sum, in favour of the call.
+                let remaining = over.saturating_sub(now - closed_at);
+                if due + 1e-9 < admitted as f64 && !remaining.is_zero() {
+                    return Err((RejectionCause::Ramping, Some(remaining.min(1_000 * MILLI))));
+                }
+                false
+            }
+            _ => false,
+        };
+        self.append(now, LogEntry::Admitted { probe });
+        let number = self.generation().len() - 1;
+        Ok(ModelAdmission { generation: self.generations.len() - 1, probe: probe.then_some(number) })
+    }
+
+    fn commit(&mut self, admission: ModelAdmission, latency: Latency, now: Instant) -> Option<ModelAdmission> {
+        let result = if admission.probe.is_some() { AttemptResult::Success } else { AttemptResult::Neutral };
+        if admission.generation != self.generations.len() - 1 {
+            return None;
+        }
+        self.record(admission, result, latency, now);
+        let open = matches!(self.phase().1, LogEntry::Opened { .. });
+        (!open).then_some(ModelAdmission { generation: self.generations.len() - 1, probe: None })
+    }
+
+    fn record(&mut self, admission: ModelAdmission, result: AttemptResult, latency: Latency, now: Instant) {
+        let is_stale = admission.generation != self.generations.len() - 1;
+        let is_closed = matches!(self.phase().1, LogEntry::Closed { .. });
+        if is_stale || !(is_closed || self.phase().1 == LogEntry::HalfOpened) {
+            return;
+        }
+        match result {
+            AttemptResult::Quota(retry_after) => {
+                self.last_failure = Some((ErrorCode::QuotaExhausted, now));
+                let wait = retry_after.filter(|retry_after| !retry_after.is_zero()).unwrap_or(self.settings.quota_cooldown);
+                self.begin_generation(now, LogEntry::Opened { until: now + wait, own: None });
+                return;
+            }
+            AttemptResult::Failure(code, _) => self.last_failure = Some((code, now)),
+            AttemptResult::Success | AttemptResult::Neutral => {}
+        }
+        let opens = if is_closed {
+            self.append_result(result, latency, now);
+            self.should_open(result, latency, now)
+        } else {
+            let in_time = admission.probe.is_some_and(|number| self.holds_probe_slot(number));
+            let is_slow = latency == Latency::Slow;
+            let succeeded = result == AttemptResult::Success && admission.probe.is_some() && !is_slow;
+            if let Some(number) = admission.probe {
+                self.append(now, LogEntry::ProbeEnded { number, succeeded });
+            }
+            match result {
+                AttemptResult::Failure(..) => in_time || admission.probe.is_none(),
+                _ => is_slow && in_time,
+            }
+        };
+        let successes =
+            self.generation().iter().filter(|(_, e)| matches!(e, LogEntry::ProbeEnded { succeeded: true, .. })).count();
+        if opens {
+            let own = self.base_cooldown(now);
+            let retry_after = if let AttemptResult::Failure(_, Some(retry_after)) = result { retry_after } else { Duration::ZERO };
+            self.begin_generation(now, LogEntry::Opened { until: now + own.max(retry_after), own: Some(own) });
+        } else if !is_closed && successes >= self.settings.success_threshold as usize {
+            self.begin_generation(now, LogEntry::Closed { ramps: self.settings.ramp_up.is_some() });
+        }
+    }
+
+    fn append_result(&mut self, result: AttemptResult, latency: Latency, now: Instant) {
+        match result {
+            AttemptResult::Failure(code, _) => self.append(now, LogEntry::Result { code: Some(code) }),
+            AttemptResult::Success => self.append(now, LogEntry::Result { code: None }),
+            AttemptResult::Neutral | AttemptResult::Quota(_) => {}
+        }
+        if latency != Latency::Unknown {
+            self.append(now, LogEntry::Measured { slow: latency == Latency::Slow });
+        }
+    }
+
+    fn should_open(&self, result: AttemptResult, latency: Latency, now: Instant) -> bool {
+        let results = self.generation().iter().rev().filter_map(|(_, entry)| match entry {
+            LogEntry::Result { code } => Some(code),
+            _ => None,
+        });
+        let streak = results.take_while(|code| code.is_some()).count();
+        let failed = matches!(result, AttemptResult::Failure(..));
+        let too_many = |[bad, calls]: [u64; 2], threshold: f64| {
+            let enough = match self.settings.window {
+                Span::Calls(size) => size.min(self.settings.minimum_throughput),
+                Span::Time(_) => self.settings.minimum_throughput,
+            };
+            calls > 0 && calls >= enough.into() && bad as f64 / calls as f64 >= threshold
+        };
+        let [failures, slow_calls] = self.window_totals(now);
+        let rate = self.settings.failure_rate_threshold;
+        let failing = streak >= self.settings.failure_threshold as usize
+            || rate.is_some_and(|rate| too_many(failures, rate));
+        let slow = self.settings.slow_call_threshold.is_some()
+            && too_many(slow_calls, self.settings.slow_call_rate_threshold);
+        failed && failing || latency == Latency::Slow && slow
+    }
+
+    /// Bad ones and all, of the results and of the paces, since the circuit last closed.
+    fn window_totals(&self, now: Instant) -> [[u64; 2]; 2] {
+        let is_closed = |generation: &&Vec<(Instant, LogEntry)>| matches!(generation[0].1, LogEntry::Closed { .. });
+        let generation = self.generations.iter().rev().find(is_closed).unwrap();
+        let totals = |samples: Vec<(Instant, bool)>| {
+            let seen: Vec<_> = match self.settings.window {
+                Span::Calls(size) => samples.into_iter().rev().take(size as usize).collect(),
+                Span::Time(span) => {
+                    let slice = |at: Instant| (at - self.origin).as_nanos() / (span / 10).as_nanos();
+                    samples.into_iter().filter(|(at, _)| slice(*at) + 10 > slice(now)).collect()
+                }
+            };
+            [seen.iter().filter(|(_, bad)| *bad).count() as u64, seen.len() as u64]
+        };
+        let results = generation.iter().filter_map(|(at, entry)| match entry {
+            LogEntry::Result { code } => Some((*at, code.is_some())),
+            _ => None,
+        });
+        let latencies = generation.iter().filter_map(|(at, entry)| match entry {
+            LogEntry::Measured { slow } => Some((*at, *slow)),
+            _ => None,
+        });
+        let measured = |is_measured: bool, samples| if is_measured { totals(samples) } else { [0, 0] };
+        [
+            measured(self.settings.failure_rate_threshold.is_some(), results.collect()),
+            measured(self.settings.slow_call_threshold.is_some(), latencies.collect()),
+        ]
+    }
+
+    /// So many times longer as it opened in a row. The row breaks where a closed time was as long as the last open.
+    fn base_cooldown(&self, now: Instant) -> Duration {
+        let mut cooldowns: Vec<Duration> = Vec::new();
+        let mut closed_at = None;
+        let openings = self.generations.iter().map(|generation| generation[0]);
+        for (at, entry) in openings.chain([(now, LogEntry::Opened { until: now, own: Some(Duration::ZERO) })]) {
+            let was_healthy =
+                closed_at.is_some_and(|closed: Instant| cooldowns.last().is_some_and(|last| at - closed >= *last));
+            match entry {
+                LogEntry::Closed { .. } => closed_at = Some(at),
+                LogEntry::Opened { own: Some(own), .. } => {
+                    if was_healthy {
+                        cooldowns.clear();
+                    }
+                    closed_at = None;
+                    cooldowns.push(own);
+                }
+                // For want of quota: that the circuit was open is no time in which the provider was well.
+                LogEntry::Opened { own: None, .. } if !was_healthy => closed_at = None,
+                _ => {}
+            }
+        }
+        let grown = self.settings.cooldown.mul_f64(self.settings.cooldown_growth.powi(cooldowns.len() as i32 - 1));
+        grown.min(self.settings.max_cooldown)
+    }
+
+    fn reset(&mut self, now: Instant) {
+        // Forgets: what came before is not asked for again. The numbers of pages go on.
+        for generation in &mut self.generations {
+            *generation = vec![(generation[0].0, LogEntry::HalfOpened)];
+        }
+        self.last_failure = None;
+        self.begin_generation(now, LogEntry::Closed { ramps: false });
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Admit,
+    Commit(usize, Latency),
+    End(usize, AttemptResult, Latency),
+    Wait(u32),
+    Force(bool),
+    Reset,
+}
+
+fn latencies() -> impl Strategy<Value = Latency> {
+    prop_oneof![Just(Latency::Unknown), Just(Latency::Fast), Just(Latency::Slow)]
+}
+
+fn results() -> impl Strategy<Value = AttemptResult> {
+    let retry_after = || prop::option::weighted(0.2, (0u32..4_000).prop_map(|wait| wait * MILLI));
+    let codes = prop_oneof![Just(ErrorCode::Overloaded), Just(ErrorCode::Timeout)];
+    prop_oneof![
+        6 => Just(AttemptResult::Success),
+        6 => (codes, retry_after()).prop_map(|(code, retry_after)| AttemptResult::Failure(code, retry_after)),
+        2 => Just(AttemptResult::Neutral),
+        1 => retry_after().prop_map(AttemptResult::Quota),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => Just(Step::Admit),
+        8 => (any::<usize>(), latencies()).prop_map(|(which, latency)| Step::Commit(which, latency)),
+        16 => (any::<usize>(), results(), latencies()).prop_map(|(which, result, latency)| Step::End(which, result, latency)),
+        8 => (0u32..300).prop_map(Step::Wait),
+        4 => (300u32..3_000).prop_map(Step::Wait),
+        1 => any::<bool>().prop_map(Step::Force),
+        1 => Just(Step::Reset),
+    ]
+}
+
+prop_compose! {
+    fn settings()(
+        failure_threshold in prop_oneof![1u32..5, Just(u32::MAX)],
+        failure_rate_threshold in prop::option::of(0.0f64..=1.0),
+        slow_call_threshold in prop::option::of(Just(1_000 * MILLI)),
+        slow_call_rate_threshold in 0.0f64..=1.0,
+        minimum_throughput in 0u32..6,
+        window in prop_oneof![
+            (1u32..8).prop_map(Span::Calls),
+            (10u32..5_000).prop_map(|span| Span::Time(span * MILLI)),
+        ],
+        success_threshold in 1u32..4,
+        cooldown_growth in prop_oneof![Just(1.0), Just(2.0)],
+        ramp_up in prop::option::of((1u32..3_000).prop_map(|over| over * MILLI)),
+        half_open_max in 1u32..4,
+    ) -> Settings {
+        Settings {
+            failure_threshold, failure_rate_threshold, slow_call_threshold, slow_call_rate_threshold,
+            minimum_throughput, window, success_threshold, cooldown_growth, ramp_up, half_open_max,
+            cooldown: 1_000 * MILLI, max_cooldown: 3_000 * MILLI, quota_cooldown: 1_500 * MILLI,
+            probe_lease: 800 * MILLI, ..Settings::default()
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(Config::with_cases(10_000))]
+
+    #[test]
+    fn whatever_happens_the_circuit_does_what_the_simple_one_does(
+        settings in settings(), steps in prop::collection::vec(steps(), 1..50),
+    ) {
+        let start = Instant::now();
+        let (mut circuit, mut model) = (Circuit::new(settings.clone()), Model::new(settings, start));
+        circuit.window_totals(start);
+        let mut live: Vec<(Admission, ModelAdmission)> = Vec::new();
+        let mut now = start;
+        for step in steps {
+            match step {
+                Step::Admit => {
+                    let real = circuit.admit(now).map_err(|rejection| {
+                        (rejection.cause, rejection.retry_after)
+                    });
+                    match (real, model.admit(now)) {
+                        (Ok(admission), Ok(expected)) => {
+                            prop_assert_eq!(admission.probe.is_some(), expected.probe.is_some());
+                            live.push((admission, expected));
+                        }
+                        (real, model) => prop_assert_eq!(real.err(), model.err()),
+                    }
+                }
+                Step::Commit(which, latency) if !live.is_empty() => {
+                    let (admission, expected) = live.swap_remove(which % live.len());
+                    let (admission, expected) = (circuit.commit(admission, latency, now, 0.5), model.commit(expected, latency, now));
+                    prop_assert_eq!(admission.is_some(), expected.is_some());
+                    live.extend(admission.zip(expected));
+                }
+                Step::End(which, result, latency) if !live.is_empty() => {
+                    let (admission, expected) = live.swap_remove(which % live.len());
+                    circuit.record(admission, result, latency, now, 0.5);
+                    model.record(expected, result, latency, now);
+                }
+                Step::Wait(millis) => now += millis * MILLI,
+                Step::Force(open) => {
+                    circuit.force(open, now);
+                    model.begin_generation(now, LogEntry::Forced { open });
+                }
+                Step::Reset => {
+                    circuit.reset(now);
+                    model.reset(now);
+                }
+                Step::Commit(..) | Step::End(..) => {}
+            }
+            prop_assert_eq!(circuit.state(now), model.state(now));
+            prop_assert_eq!(circuit.last_failure(), model.last_failure);
+            let window_totals = circuit.window_totals(now).map(|WindowTotals { bad, calls }| [bad, calls]);
+            prop_assert_eq!(window_totals, model.window_totals(now));
+            prop_assert_eq!(circuit.generation() as usize + 1, model.generations.len());
+        }
+    }
+}
