@@ -6,18 +6,18 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use crate::BoxError;
-use crate::ended::has_ended;
+use crate::body::has_ended;
 
 /// A body that tells its watch how it ended: once, at the last frame, at an error, or by being dropped.
 ///
 /// Frames, trailers and `size_hint` pass untouched.
 #[pin_project]
 #[derive(Debug)]
-pub struct GuardedBody<B, W> {
+pub struct GuardedBody<B, G> {
     // Dropped before the watch, so that whatever the body holds is free when the watch gives back its own.
     #[pin]
     inner: B,
-    watch: Option<W>,
+    guard: Option<G>,
 }
 
 /// Waits for the end of a body. Dropped without a word, it means that the caller left.
@@ -26,37 +26,37 @@ pub(crate) trait BodyGuard {
     fn on_end(self, end: Result<(), &BoxError>);
 }
 
-/// Polls for an answer, and gives its body the watch that `judge` makes of the head, or of the error in its place. A
+/// Polls for an answer, and gives its body the watch that `make_guard` makes of the head, or of the error in its place. A
 /// body that has already ended tells its watch so at once; where there is no watch nobody does, as the end is known
 /// already, or of no interest.
 ///
 /// An answer is looked at where it lies and taken apart once: the compiler copies its three hundred bytes at each step
 /// that gives them another name. Said with `ready!` and `map` it was five to nine copies in each of three layers, and a
 /// tenth of what the whole stack takes.
-pub(crate) fn poll_watched<F, B, E, W>(
+pub(crate) fn poll_guarded<F, B, E, G>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
-    mut judge: impl FnMut(Result<&Response<B>, &BoxError>) -> Option<W>,
-) -> Poll<Result<Response<GuardedBody<B, W>>, BoxError>>
+    mut make_guard: impl FnMut(Result<&Response<B>, &BoxError>) -> Option<G>,
+) -> Poll<Result<Response<GuardedBody<B, G>>, BoxError>>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body,
     E: Into<BoxError>,
-    W: BodyGuard,
+    G: BodyGuard,
 {
-    let answer = future.poll(cx);
-    let watch = match &answer {
-        Poll::Ready(Ok(response)) => judge(Ok(response)).and_then(|watch| watching(response.body(), watch)),
+    let response = future.poll(cx);
+    let guard = match &response {
+        Poll::Ready(Ok(response)) => make_guard(Ok(response)).and_then(|guard| attach(response.body(), guard)),
         Poll::Ready(Err(_)) | Poll::Pending => None,
     };
-    match answer {
+    match response {
         Poll::Ready(Ok(response)) => {
             let (head, inner) = response.into_parts();
-            Poll::Ready(Ok(Response::from_parts(head, GuardedBody { inner, watch })))
+            Poll::Ready(Ok(Response::from_parts(head, GuardedBody { inner, guard })))
         }
         Poll::Ready(Err(error)) => {
             let error = error.into();
-            judge(Err(&error));
+            make_guard(Err(&error));
             Poll::Ready(Err(error))
         }
         Poll::Pending => Poll::Pending,
@@ -64,18 +64,18 @@ where
 }
 
 /// The watch, unless it is over before it began.
-fn watching<W: BodyGuard>(body: &impl Body, watch: W) -> Option<W> {
+fn attach<G: BodyGuard>(body: &impl Body, guard: G) -> Option<G> {
     if has_ended(body) {
-        watch.on_end(Ok(()));
+        guard.on_end(Ok(()));
         return None;
     }
-    Some(watch)
+    Some(guard)
 }
 
-impl<B, W> Body for GuardedBody<B, W>
+impl<B, G> Body for GuardedBody<B, G>
 where
     B: Body<Error: Into<BoxError>>,
-    W: BodyGuard,
+    G: BodyGuard,
 {
     type Data = B::Data;
     type Error = BoxError;
@@ -93,9 +93,9 @@ where
             Some(Ok(_)) => None,
         };
         if let Some(end) = end
-            && let Some(watch) = this.watch.take()
+            && let Some(guard) = this.guard.take()
         {
-            watch.on_end(end);
+            guard.on_end(end);
         }
         Poll::Ready(frame)
     }
@@ -123,7 +123,7 @@ mod tests {
 
     /// What a body does when it is polled.
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Act {
+    enum Step {
         Data,
         Wait,
         Fail,
@@ -131,8 +131,8 @@ mod tests {
 
     /// Acts as told, then ends; it may know beforehand that it is at its end.
     struct Script {
-        acts: VecDeque<Act>,
-        tells_end: bool,
+        steps: VecDeque<Step>,
+        reports_end: bool,
     }
 
     impl Body for Script {
@@ -143,39 +143,39 @@ mod tests {
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            match self.acts.pop_front() {
-                Some(Act::Data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x"))))),
-                Some(Act::Wait) => Poll::Pending,
-                Some(Act::Fail) => Poll::Ready(Some(Err("broken".into()))),
+            match self.steps.pop_front() {
+                Some(Step::Data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x"))))),
+                Some(Step::Wait) => Poll::Pending,
+                Some(Step::Fail) => Poll::Ready(Some(Err("broken".into()))),
                 None => Poll::Ready(None),
             }
         }
 
         fn is_end_stream(&self) -> bool {
-            self.tells_end && self.acts.is_empty()
+            self.reports_end && self.steps.is_empty()
         }
     }
 
     #[derive(Debug, PartialEq)]
-    enum Heard {
+    enum ReportedEnd {
         Finished,
         Failed,
         Dropped,
     }
 
-    struct Ear(Option<Rc<RefCell<Vec<Heard>>>>);
+    struct RecordingGuard(Option<Rc<RefCell<Vec<ReportedEnd>>>>);
 
-    impl BodyGuard for Ear {
+    impl BodyGuard for RecordingGuard {
         fn on_end(mut self, end: Result<(), &BoxError>) {
-            let heard = if end.is_ok() { Heard::Finished } else { Heard::Failed };
-            self.0.take().expect("only once").borrow_mut().push(heard);
+            let ends = if end.is_ok() { ReportedEnd::Finished } else { ReportedEnd::Failed };
+            self.0.take().expect("only once").borrow_mut().push(ends);
         }
     }
 
-    impl Drop for Ear {
+    impl Drop for RecordingGuard {
         fn drop(&mut self) {
-            if let Some(heard) = self.0.take() {
-                heard.borrow_mut().push(Heard::Dropped);
+            if let Some(ends) = self.0.take() {
+                ends.borrow_mut().push(ReportedEnd::Dropped);
             }
         }
     }
@@ -184,28 +184,28 @@ mod tests {
         /// P03: however a body goes, and wherever it is dropped, its watch hears of exactly one end.
         #[test]
         fn p03_every_watch_hears_of_exactly_one_end(
-            acts in prop::collection::vec(prop_oneof![4 => Just(Act::Data), 2 => Just(Act::Wait), 1 => Just(Act::Fail)], 0..12),
+            steps in prop::collection::vec(prop_oneof![4 => Just(Step::Data), 2 => Just(Step::Wait), 1 => Just(Step::Fail)], 0..12),
             polls in 0usize..16,
-            tells_end: bool,
+            reports_end: bool,
         ) {
-            let heard = Rc::new(RefCell::new(Vec::new()));
-            let script = Script { acts: acts.clone().into(), tells_end };
-            let watch = watching(&script, Ear(Some(Rc::clone(&heard))));
-            let mut body = GuardedBody { inner: script, watch };
+            let ends = Rc::new(RefCell::new(Vec::new()));
+            let script = Script { steps: steps.clone().into(), reports_end };
+            let guard = attach(&script, RecordingGuard(Some(Rc::clone(&ends))));
+            let mut body = GuardedBody { inner: script, guard };
             let mut cx = Context::from_waker(Waker::noop());
             for _ in 0..polls {
                 let _ = Pin::new(&mut body).poll_frame(&mut cx);
             }
             drop(body);
             // A body that tells its end does so with its last frame, and not while it waits.
-            let tells = tells_end && acts.last() != Some(&Act::Wait);
-            let told = polls + usize::from(tells && polls >= acts.len());
-            let expected = match acts.iter().position(|act| *act == Act::Fail) {
-                Some(at) if at < polls => Heard::Failed,
-                _ if told > acts.len() => Heard::Finished,
-                _ => Heard::Dropped,
+            let reports = reports_end && steps.last() != Some(&Step::Wait);
+            let reported = polls + usize::from(reports && polls >= steps.len());
+            let expected = match steps.iter().position(|step| *step == Step::Fail) {
+                Some(at) if at < polls => ReportedEnd::Failed,
+                _ if reported > steps.len() => ReportedEnd::Finished,
+                _ => ReportedEnd::Dropped,
             };
-            prop_assert_eq!(&*heard.borrow(), &[expected]);
+            prop_assert_eq!(&*ends.borrow(), &[expected]);
         }
     }
 }
