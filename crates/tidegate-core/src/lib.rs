@@ -1,68 +1,68 @@
-//! The vocabulary that every part of tidegate speaks.
+//! The types that every part of tidegate shares.
 //!
-//! One attempt at a provider comes to one [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
-//! provider said when to come back, a [`RetryHint`]. When one of our own layers says no, that is a
-//! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]; the time a call may
-//! take as a whole is a [`Deadline`], the attempts that it may make an [`AttemptBudget`]. What was decided on the way
-//! is the call's [`Trail`], and what it used its [`UsageMeter`].
+//! The result of one attempt at a provider is an [`Outcome`]. A failure carries an [`ErrorCode`] and, if the provider
+//! reported when to retry, a [`RetryHint`]. A refusal by one of tidegate's own layers is a [`Rejection`]. A request body
+//! that may have to be sent again is a [`Payload`]. A [`Deadline`] bounds the time of a whole call, an [`AttemptBudget`]
+//! the number of its attempts. The decisions made during a call are recorded in its [`Trail`], the tokens that it used in
+//! its [`UsageMeter`].
 //!
-//! This crate knows `http` and nobody else: no vendor, no runtime, no clock.
+//! This crate depends on the `http` types only: it names no vendor, needs no runtime and runs no timers.
 
-mod announced;
-mod attempts;
-mod classify;
-mod code;
-mod compose;
-mod continuation;
+mod answer_synthesizer;
+mod attempt_budget;
+mod classifier;
 mod deadline;
 mod elapsed;
-mod envelope;
+mod error_body;
+mod error_code;
 mod estimate;
-mod finish;
-mod hint;
-mod meter;
-mod models;
+mod model_catalog;
 mod outcome;
 mod payload;
 mod priority;
 mod rejection;
+mod reported_limits;
+mod retry_hint;
 mod scan;
+mod stream_continuation;
+mod stream_outcome;
 mod trail;
-mod translate;
-mod upload;
+mod translator;
+mod upload_error;
+mod usage_meter;
 
-pub use announced::{LimitStatus, LimitUnit, ReportedLimits, Reset};
-pub use attempts::AttemptBudget;
-pub use classify::{BodyProbe, Classifier, StatusClassifier};
-pub use code::{Category, ErrorCode, UnknownErrorCode};
-pub use compose::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
-pub use continuation::{BodyRewritten, NotContinuable, StreamContinuator, StreamSplicer};
+pub use answer_synthesizer::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
+pub use attempt_budget::AttemptBudget;
+pub use classifier::{BodyProbe, Classifier, StatusClassifier};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
-pub use envelope::ErrorBody;
+pub use error_body::ErrorBody;
+pub use error_code::{Category, ErrorCode, UnknownErrorCode};
 pub use estimate::{ByLength, Estimate, Estimated};
-pub use finish::StreamOutcome;
-pub use hint::{HintSource, LimitScope, RetryHint};
-pub use meter::{AttemptUsage, UsageMeter, UsageTotals};
-pub use models::{MissingCapability, ModelCapabilities, ModelCatalog, Requirements};
+pub use model_catalog::{MissingCapability, ModelCapabilities, ModelCatalog, Requirements};
 pub use outcome::{Failure, FailureKind, Outcome};
 pub use payload::{Collect, Payload};
 pub use priority::Priority;
 pub use rejection::{Gate, Rejection};
-pub use scan::{Scan, ScanProgress, Stop, StreamState, Usage};
+pub use reported_limits::{LimitStatus, LimitUnit, ReportedLimits, Reset};
+pub use retry_hint::{HintSource, LimitScope, RetryHint};
+pub use scan::{Scan, ScanProgress, StopReason, StreamState, Usage};
+pub use stream_continuation::{BodyRewritten, NotContinuable, StreamContinuator, StreamSplicer};
+pub use stream_outcome::StreamOutcome;
 pub use trail::{Step, Trail, Verdict};
-pub use translate::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
-pub use upload::UploadError;
+pub use translator::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
+pub use upload_error::UploadError;
+pub use usage_meter::{AttemptUsage, UsageMeter, UsageTotals};
 
 /// Any error that can travel between services.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The errors of a chain, outermost first; what an I/O error was made of is one of them.
+/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is included.
 pub fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
-        // Its `source` skips the very error that it was made of.
+        // The `source` of an I/O error skips the error that it was made from.
         Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
         None => error.source(),
     })

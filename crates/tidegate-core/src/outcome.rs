@@ -26,9 +26,9 @@ pub struct Failure {
     /// What may be done about it.
     pub code: ErrorCode,
     /// What kind of failure it was, where that matters beyond the code.
-    pub cause: FailureKind,
+    pub kind: FailureKind,
     /// When the provider said to come back.
-    pub hint: Option<RetryHint>,
+    pub retry_hint: Option<RetryHint>,
     /// The provider's own word for it, such as `rate_limit_exceeded`.
     pub provider_code: Option<Box<str>>,
 }
@@ -38,7 +38,7 @@ pub struct Failure {
 pub enum FailureKind {
     /// The provider answered, and the answer says so.
     #[default]
-    Answer,
+    Response,
     /// The prompt does not fit the model; a larger model might take it.
     ContextLength,
     /// The provider's content policy; another provider's may differ.
@@ -74,7 +74,7 @@ impl Outcome {
         match ErrorCode::from_status(status) {
             None => Self::Success,
             Some(code) => {
-                Failure { hint: RetryHint::from_headers(headers, now), ..Failure::new(code) }.into()
+                Failure { retry_hint: RetryHint::from_headers(headers, now), ..Failure::new(code) }.into()
             }
         }
     }
@@ -90,17 +90,17 @@ impl Outcome {
                 return Self::Neutral;
             }
             if error.is::<UploadError>() {
-                return Failure { cause: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }
+                return Failure { kind: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }
                     .into();
             }
             if let Some(failure) = error.downcast_ref::<Failure>() {
                 return failure.clone().into();
             }
             if error.is::<Elapsed>() || is_io_timeout(error) {
-                return Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
+                return Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
             }
         }
-        Failure { cause: FailureKind::Transport, ..Failure::new(ErrorCode::ServerError) }.into()
+        Failure { kind: FailureKind::Transport, ..Failure::new(ErrorCode::ServerError) }.into()
     }
 
     /// The failure, if it is one.
@@ -117,13 +117,13 @@ impl Failure {
     /// A failure of which nothing but the code is known.
     #[must_use]
     pub const fn new(code: ErrorCode) -> Self {
-        Self { code, cause: FailureKind::Answer, hint: None, provider_code: None }
+        Self { code, kind: FailureKind::Response, retry_hint: None, provider_code: None }
     }
 
     /// How long the provider said to stay away.
     #[must_use]
     pub fn wait(&self) -> Option<std::time::Duration> {
-        self.hint.and_then(|hint| hint.wait)
+        self.retry_hint.and_then(|hint| hint.wait)
     }
 }
 
@@ -135,8 +135,8 @@ impl From<Failure> for Outcome {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.cause {
-            FailureKind::Answer => write!(f, "provider failed: {}", self.code),
+        match self.kind {
+            FailureKind::Response => write!(f, "provider failed: {}", self.code),
             FailureKind::ContextLength => write!(f, "prompt does not fit the model: {}", self.code),
             FailureKind::ContentFilter => write!(f, "refused by the content policy: {}", self.code),
             FailureKind::Transport => write!(f, "no answer from the provider: {}", self.code),
@@ -199,14 +199,14 @@ mod tests {
             }
         }
         let code = |error: BoxError| {
-            Outcome::of_error(&Wrapped(Box::new(Wrapped(error)))).failure().map(|f| (f.code, f.cause))
+            Outcome::of_error(&Wrapped(Box::new(Wrapped(error)))).failure().map(|f| (f.code, f.kind))
         };
         let elapsed = Elapsed::new(Clock::Attempt, Duration::from_secs(1));
         assert_eq!(code(Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into()), None);
         assert_eq!(code(elapsed.into()), Some((ErrorCode::Timeout, FailureKind::Timeout)));
         assert_eq!(
             code(Failure::new(ErrorCode::Conflict).into()),
-            Some((ErrorCode::Conflict, FailureKind::Answer))
+            Some((ErrorCode::Conflict, FailureKind::Response))
         );
         assert_eq!(
             code(io::Error::from(io::ErrorKind::TimedOut).into()),

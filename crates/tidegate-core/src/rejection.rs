@@ -51,7 +51,7 @@ impl Rejection {
 
     /// The same, with the quota that lacks room: `tokens per minute`.
     #[must_use]
-    pub const fn for_lack_of(self, quota: &'static str) -> Self {
+    pub const fn with_quota(self, quota: &'static str) -> Self {
         Self { quota: Some(quota), ..self }
     }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn names_the_quota_that_lacks_room() {
         let rejection = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited)
-            .for_lack_of("tokens per minute")
+            .with_quota("tokens per minute")
             .with_retry_after(Duration::from_secs(12));
         assert_eq!(rejection.to_string(), "rate limit reached (tokens per minute), retry after 12s");
     }

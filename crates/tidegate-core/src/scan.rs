@@ -34,14 +34,14 @@ pub struct StreamState {
     /// The provider said that it has failed; nothing that follows counts.
     pub failure: Option<Failure>,
     /// Why the model stopped, if it said so.
-    pub stop: Option<Stop>,
+    pub stop: Option<StopReason>,
     /// The tokens that the provider counted.
     pub usage: Option<Usage>,
 }
 
 /// Why a model stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     /// It had said what it wanted, or wants a tool to be called.
     Natural,
     /// It ran into the limit of tokens.

@@ -35,11 +35,11 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// An attempt reached the wire and succeeded.
-    Answered,
+    Succeeded,
     /// An attempt reached the wire and failed.
     Failed(ErrorCode),
     /// A gate of ours refused the attempt.
-    Refused {
+    Rejected {
         /// Which gate.
         gate: Gate,
         /// The code a caller would see.
@@ -55,11 +55,11 @@ pub enum Verdict {
         because: Option<ErrorCode>,
     },
     /// A target is not asked, since it cannot take the request.
-    PassedOver {
+    Skipped {
         /// Its name.
         target: Arc<str>,
         /// What it lacks.
-        lack: MissingCapability,
+        missing: MissingCapability,
     },
     /// The stream broke, and another target is asked for the rest of it.
     Continued {
@@ -94,7 +94,7 @@ impl Trail {
     /// Writes down what an attempt on the wire came to. A neutral outcome was no attempt.
     pub fn attempt(&self, outcome: &Outcome) {
         let verdict = match outcome {
-            Outcome::Success => Verdict::Answered,
+            Outcome::Success => Verdict::Succeeded,
             Outcome::Failure(Failure { code, .. }) => Verdict::Failed(*code),
             Outcome::Neutral => return,
         };
@@ -104,8 +104,8 @@ impl Trail {
     }
 
     /// Writes down a refusal of ours.
-    pub fn refused(&self, rejection: &Rejection) {
-        self.push(Verdict::Refused { gate: rejection.gate(), code: rejection.code() });
+    pub fn rejected(&self, rejection: &Rejection) {
+        self.push(Verdict::Rejected { gate: rejection.gate(), code: rejection.code() });
     }
 
     /// Writes down any other verdict.
@@ -152,7 +152,7 @@ mod tests {
     fn counts_what_reached_the_wire_and_nothing_else() {
         let trail = Trail::new();
         trail.enter(&"openai/gpt-4o".into());
-        trail.refused(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
+        trail.rejected(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
         trail.attempt(&Outcome::Neutral);
         trail.attempt(&Failure::new(ErrorCode::Overloaded).into());
         let because = Some(ErrorCode::Overloaded);
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(trail.target().as_deref(), Some("deepseek/deepseek-chat"));
         let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
         assert_eq!(verdicts[1], Verdict::Failed(ErrorCode::Overloaded));
-        assert_eq!(verdicts.last(), Some(&Verdict::Answered));
+        assert_eq!(verdicts.last(), Some(&Verdict::Succeeded));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::Usage;
 /// A handle: the one who counts tokens puts one into the extensions of a request, and the wire (`ClassifyLayer`)
 /// writes to it what was sent, what came, and what the provider counted. Without one nothing is counted and nothing
 /// is allocated. Of several on the way of one request each hears everything: the inner ones have the outer ones for
-/// [parents](Self::within).
+/// [parents](Self::nested).
 #[derive(Clone, Debug)]
 pub struct UsageMeter(Arc<Inner>);
 
@@ -59,7 +59,7 @@ impl UsageMeter {
 
     /// A meter that is put into `extensions`, so that what is told to it is told to the one that was there, too.
     #[must_use]
-    pub fn within(prompt: u64, extensions: &mut Extensions) -> Self {
+    pub fn nested(prompt: u64, extensions: &mut Extensions) -> Self {
         let parent = extensions.remove();
         let meter = Self(Arc::new(Inner { prompt, total: Mutex::default(), parent }));
         extensions.insert(meter.clone());
@@ -111,18 +111,18 @@ impl AttemptUsage {
     }
 
     /// The provider turned it down unread: no tokens were used.
-    pub fn refused(&mut self) {
+    pub fn mark_unprocessed(&mut self) {
         self.tell(Some(0), Some(0));
     }
 
     /// The answer is one that can be followed, or one without a word: from here on what is not told has not been
     /// used.
-    pub fn begin(&mut self) {
+    pub fn start_response(&mut self) {
         self.tell(self.input, Some(self.output.unwrap_or_default()));
     }
 
     /// Pieces of the answer came. One is taken for a token, as most providers cut them.
-    pub fn see(&mut self, pieces: u32) {
+    pub fn add_chunks(&mut self, pieces: u32) {
         self.seen = self.seen.saturating_add(u64::from(pieces));
         if self.output.is_none_or(|output| output < self.seen) {
             self.tell(self.input, Some(self.seen));
@@ -131,7 +131,7 @@ impl AttemptUsage {
 
     /// The provider said what it has counted up to now. Until the end the pieces that came may be more than that:
     /// some count only then.
-    pub fn count(&mut self, usage: Usage, is_final: bool) {
+    pub fn set_usage(&mut self, usage: Usage, is_final: bool) {
         let output = usage.output.map(|output| if is_final { output } else { output.max(self.seen) });
         self.tell(usage.input.or(self.input), output.or(self.output));
     }
@@ -168,26 +168,26 @@ mod tests {
         assert_eq!(meter.read(), UsageTotals::default());
         let mut attempt = meter.attempt();
         assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 0, unknown: 1 });
-        attempt.see(3);
+        attempt.add_chunks(3);
         assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 3, unknown: 0 });
         // Anthropic tells the input first, and an output of 1.
-        attempt.count(usage(90, 1), false);
+        attempt.set_usage(usage(90, 1), false);
         assert_eq!((meter.read().input, meter.read().output), (90, 3));
-        attempt.see(4);
-        attempt.count(usage(90, 6), true);
+        attempt.add_chunks(4);
+        attempt.set_usage(usage(90, 6), true);
         assert_eq!((meter.read().input, meter.read().output), (90, 6));
     }
 
     #[test]
     fn the_attempts_of_one_call_add_up() {
         let meter = UsageMeter::new(100);
-        meter.attempt().refused();
+        meter.attempt().mark_unprocessed();
         let mut broken = meter.attempt();
-        broken.begin();
-        broken.see(7);
+        broken.start_response();
+        broken.add_chunks(7);
         drop(broken);
         let mut good = meter.attempt();
-        good.count(usage(110, 50), true);
+        good.set_usage(usage(110, 50), true);
         meter.attempt().withdraw();
         assert_eq!(meter.read(), UsageTotals { attempts: 3, input: 210, output: 57, unknown: 0 });
     }
@@ -195,11 +195,11 @@ mod tests {
     #[test]
     fn each_of_several_meters_hears_everything() {
         let mut extensions = Extensions::new();
-        let outer = UsageMeter::within(100, &mut extensions);
-        let inner = UsageMeter::within(80, &mut extensions);
+        let outer = UsageMeter::nested(100, &mut extensions);
+        let inner = UsageMeter::nested(80, &mut extensions);
         let mut attempt = UsageMeter::of(&extensions).unwrap().attempt();
         assert_eq!((outer.read().input, inner.read().input), (100, 80));
-        attempt.count(usage(90, 5), true);
+        attempt.set_usage(usage(90, 5), true);
         assert_eq!(outer.read(), inner.read());
         assert_eq!(outer.read(), UsageTotals { attempts: 1, input: 90, output: 5, unknown: 0 });
     }
@@ -209,10 +209,10 @@ mod tests {
         let meter = UsageMeter::new(u64::MAX);
         let mut attempt = meter.attempt();
         let mut other = meter.attempt();
-        attempt.count(usage(u64::MAX, u64::MAX), false);
-        other.count(usage(u64::MAX, u64::MAX), true);
-        attempt.see(u32::MAX);
-        attempt.count(usage(0, 0), true);
+        attempt.set_usage(usage(u64::MAX, u64::MAX), false);
+        other.set_usage(usage(u64::MAX, u64::MAX), true);
+        attempt.add_chunks(u32::MAX);
+        attempt.set_usage(usage(0, 0), true);
         other.withdraw();
         assert_eq!(meter.read().attempts, 1);
     }

@@ -22,7 +22,7 @@ pub enum LimitUnit {
 pub struct ReportedLimits {
     allowances: [Option<LimitStatus>; 4],
     /// Something was said that makes no sense; it is left out.
-    pub has_nonsense: bool,
+    pub has_invalid: bool,
 }
 
 /// How things stand with one limit.
@@ -82,7 +82,7 @@ impl ReportedLimits {
     /// Whether nothing was said.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.has_nonsense && self.allowances.iter().all(Option::is_none)
+        !self.has_invalid && self.allowances.iter().all(Option::is_none)
     }
 
     /// Reads the headers that any provider may send: `ratelimit-limit`, `-remaining`, `-reset` and the structured
@@ -99,7 +99,7 @@ impl ReportedLimits {
                 continue;
             };
             let Ok(value) = value.to_str() else {
-                announced.has_nonsense = true;
+                announced.has_invalid = true;
                 continue;
             };
             announced.read(rest, value.trim());
@@ -123,7 +123,7 @@ impl ReportedLimits {
             "-reset" => self.set(currency, Reset::read(value), LimitStatus::set_reset),
             _ => true,
         };
-        self.has_nonsense |= !is_read;
+        self.has_invalid |= !is_read;
     }
 
     /// `"default";r=50;t=30`, of several the first.
@@ -188,7 +188,7 @@ impl LimitStatus {
     /// Whether what is said cannot be at `now`: more left than there is, a limit of nothing, a wait or a period above
     /// [`RetryHint::MAX_WAIT`].
     #[must_use]
-    pub fn is_absurd(&self, now: SystemTime) -> bool {
+    pub fn is_implausible(&self, now: SystemTime) -> bool {
         let is_too_long = |wait: Option<Duration>| wait.is_some_and(|wait| wait > RetryHint::MAX_WAIT);
         let reset = match self.reset {
             Some(Reset::In(wait)) => Some(wait),
@@ -356,11 +356,11 @@ mod tests {
             let announced =
                 read(&[("x-ratelimit-remaining-requests", value), ("x-ratelimit-reset-requests", value)]);
             assert_eq!(announced.get(LimitUnit::Requests).and_then(|it| it.remaining), None, "{value}");
-            assert!(announced.has_nonsense, "{value}");
+            assert!(announced.has_invalid, "{value}");
         }
         let absurd = |limit, remaining, reset| {
             LimitStatus { limit, remaining, reset, ..LimitStatus::default() }
-                .is_absurd(SystemTime::UNIX_EPOCH)
+                .is_implausible(SystemTime::UNIX_EPOCH)
         };
         assert!(
             absurd(Some(10), Some(11), None)
@@ -400,7 +400,7 @@ mod tests {
         fn p32_no_header_value_panics(value in "[ -~]{0,40}") {
             for name in ["ratelimit", "ratelimit-policy", "ratelimit-limit", "x-ratelimit-reset", "x-ratelimit-remaining-tokens"] {
                 for (_, allowance) in read(&[(name, &value)]).iter() {
-                    let _ = (allowance.is_absurd(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
+                    let _ = (allowance.is_implausible(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
                     let wait = allowance.reset.map(|reset| reset.wait(SystemTime::UNIX_EPOCH));
                     prop_assert!(wait <= Some(RetryHint::MAX_WAIT));
                 }

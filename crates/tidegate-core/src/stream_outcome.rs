@@ -17,7 +17,7 @@ impl StreamOutcome {
     }
 
     /// The provider has said its last word. Of several the first counts.
-    pub fn come(&self, outcome: Outcome) {
+    pub fn set(&self, outcome: Outcome) {
         let _ = self.0.set(outcome);
     }
 

@@ -6,7 +6,7 @@ use http::response::Parts;
 /// Implementations know dialects and providers; the layers know only when to ask.
 pub trait StreamContinuator: Send + Sync + 'static {
     /// Who follows the answer with this head, if it is a stream that could be continued.
-    fn follow(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>>;
+    fn splicer(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>>;
 }
 
 /// Follows one stream as it passes, and makes one stream of it and of those that continue it.
@@ -20,21 +20,21 @@ pub trait StreamSplicer: Send {
     /// # Errors
     ///
     /// What came cannot be part of that stream. Never before `go_on`.
-    fn pass(&mut self, bytes: &Bytes) -> Result<Bytes, NotContinuable>;
+    fn push(&mut self, bytes: &Bytes) -> Result<Bytes, NotContinuable>;
 
     /// The body has ended as it should: what was kept back.
     fn finish(&mut self) -> Bytes;
 
     /// The stream broke and nobody goes on with it: what was kept back for that.
-    fn give_up(&mut self) -> Bytes;
+    fn abandon(&mut self) -> Bytes;
 
     /// The body of the request that asks `target` (`provider/model`) for the rest of the answer to `request`.
     /// `None` if it cannot be continued: a tool was called, or it is not understood.
-    fn ask(&self, target: &str, request: &[u8]) -> Option<Bytes>;
+    fn continuation_request(&self, target: &str, request: &[u8]) -> Option<Bytes>;
 
     /// What comes from here on is the stream in which `target` goes on. Gives what has to be said between the two;
     /// half an event that was kept back is gone.
-    fn go_on(&mut self, target: &str) -> Bytes;
+    fn switch_to(&mut self, target: &str) -> Bytes;
 }
 
 /// What came cannot be part of the stream that is gone on with: another dialect, or an event without an end.

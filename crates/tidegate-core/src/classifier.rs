@@ -11,7 +11,7 @@ use crate::{Outcome, ReportedLimits, Scan};
 /// Implementations know a provider; the layers know only the [`Outcome`]. Pure: bytes and a `now` in, meaning out.
 pub trait Classifier: Send + Sync + 'static {
     /// Whether the head is not enough, so that the body (a bounded part of it) has to be read first.
-    fn wants_body(&self, head: &Parts) -> bool;
+    fn needs_body(&self, head: &Parts) -> bool;
 
     /// The outcome of the answer. `body` is empty unless it was wanted, and may be cut off anywhere.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
@@ -34,21 +34,21 @@ pub trait Classifier: Send + Sync + 'static {
     /// it then grows as long as nothing is said, and what was said of it once is said of all that begin like it.
     ///
     /// Of an error [`classify`](Self::classify) is asked what it means. By default the head is believed.
-    fn opening(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
+    fn probe_body(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         let _ = (head, beginning);
-        BodyProbe::Answer
+        BodyProbe::Success
     }
 
     /// Who finds the tokens that were counted in the body of a good answer that is no stream. Asked only when somebody
     /// wants to know ([`UsageMeter`](crate::UsageMeter)).
-    fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+    fn usage_scanner(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let _ = head;
         None
     }
 
     /// What the headers of an answer, good or bad, say of the provider's limits. By default, what
     /// [any provider](ReportedLimits::from_headers) may say.
-    fn announced(&self, headers: &HeaderMap) -> ReportedLimits {
+    fn reported_limits(&self, headers: &HeaderMap) -> ReportedLimits {
         ReportedLimits::from_headers(headers)
     }
 }
@@ -57,7 +57,7 @@ pub trait Classifier: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyProbe {
     /// It is one.
-    Answer,
+    Success,
     /// Nothing yet.
     Unclear,
     /// It is none: an error, whatever the status says.
@@ -69,7 +69,7 @@ pub enum BodyProbe {
 pub struct StatusClassifier;
 
 impl Classifier for StatusClassifier {
-    fn wants_body(&self, _: &Parts) -> bool {
+    fn needs_body(&self, _: &Parts) -> bool {
         false
     }
 

@@ -12,14 +12,14 @@ pub trait AnswerSynthesizer: Send + Sync + 'static {
     fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion>;
 
     /// Who writes down the text of a good answer as it passes. `None` if it is not one in a known form.
-    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>>;
+    fn recorder(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>>;
 
     /// `text` as an answer in the caller's own dialect, given `now`, streamed if a stream was asked for.
-    fn answer(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes>;
+    fn synthesize(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes>;
 
     /// The request with `prompt` in place of its own, if there is one, and with bounds for what it may cost: the body
     /// to send instead.
-    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes>;
+    fn rewrite_request(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes>;
 }
 
 /// Writes down the text of one answer. Sans-io, and bounded.
@@ -46,7 +46,7 @@ pub struct ChatQuestion {
     /// Whether a stream was asked for.
     pub streams: bool,
     /// Whether the stream is to tell at its end what it used, in a dialect where that has to be asked for.
-    pub tells_usage: bool,
+    pub include_usage: bool,
     /// In which dialect, as the one who read it calls it.
     pub dialect: &'static str,
 }

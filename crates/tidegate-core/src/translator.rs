@@ -27,7 +27,7 @@ pub struct Translation {
     /// Its body.
     pub body: Bytes,
     /// The way back.
-    pub answer: Box<dyn ResponseTranslator>,
+    pub response: Box<dyn ResponseTranslator>,
 }
 
 /// Puts the answer to one request into the dialect that the request came in.

@@ -6,10 +6,10 @@ use std::fmt;
 /// call is to go on to another target.
 pub trait ModelCatalog: Send + Sync + 'static {
     /// What is known of a target, `provider/model` or a model alone. `None` if it is not known.
-    fn card(&self, target: &str) -> Option<ModelCapabilities>;
+    fn capabilities(&self, target: &str) -> Option<ModelCapabilities>;
 
     /// What a request asks of its model, by its body. Nothing if it is not understood.
-    fn needs(&self, body: &[u8]) -> Requirements;
+    fn requirements(&self, body: &[u8]) -> Requirements;
 }
 
 /// What a model can take, as far as it is known: what is not said does not count against it.
@@ -18,8 +18,8 @@ pub trait ModelCatalog: Send + Sync + 'static {
 /// use tidegate_core::{MissingCapability, ModelCapabilities, Requirements};
 ///
 /// let card = ModelCapabilities { context_tokens: Some(8_192), ..ModelCapabilities::default() };
-/// assert_eq!(card.lack(&Requirements { tokens: 8_000, tools: true, ..Requirements::default() }), None);
-/// let lack = card.lack(&Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() });
+/// assert_eq!(card.first_missing(&Requirements { tokens: 8_000, tools: true, ..Requirements::default() }), None);
+/// let lack = card.first_missing(&Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() });
 /// assert_eq!(lack, Some(MissingCapability::Context { needed: 8_500, limit: 8_192 }));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub enum MissingCapability {
 impl ModelCapabilities {
     /// What the model is known to lack for such a request.
     #[must_use]
-    pub fn lack(&self, needs: &Requirements) -> Option<MissingCapability> {
+    pub fn first_missing(&self, needs: &Requirements) -> Option<MissingCapability> {
         let beyond = |needed: u64, limit: Option<u64>| limit.filter(|limit| needed > *limit);
         if let Some(limit) = beyond(needs.total(), self.context_tokens) {
             return Some(MissingCapability::Context { needed: needs.total(), limit });
@@ -110,7 +110,7 @@ impl Requirements {
 
     /// A model that takes `context` tokens has said that this is too much: so it needs more than that, whatever was
     /// believed before.
-    pub fn exceeds(&mut self, context: u64) {
+    pub fn raise_above(&mut self, context: u64) {
         let missing = context.saturating_add(1).saturating_sub(self.total());
         self.tokens = self.tokens.saturating_add(missing);
     }
@@ -167,18 +167,18 @@ mod tests {
                 Some(MissingCapability::Context { needed: u64::MAX, limit: 1_000 }),
             ),
         ] {
-            assert_eq!(SMALL.lack(&needs), lack, "{needs:?}");
+            assert_eq!(SMALL.first_missing(&needs), lack, "{needs:?}");
         }
     }
 
     #[test]
     fn what_a_model_refused_counts_for_more_than_what_was_believed() {
         let mut needs = Requirements { tokens: 10, max_output: Some(20), ..Requirements::default() };
-        needs.exceeds(1_000);
+        needs.raise_above(1_000);
         assert_eq!(needs.total(), 1_001);
-        needs.exceeds(500);
+        needs.raise_above(500);
         assert_eq!(needs.total(), 1_001);
-        needs.exceeds(u64::MAX);
+        needs.raise_above(u64::MAX);
         assert_eq!(needs.total(), u64::MAX);
     }
 
@@ -188,7 +188,7 @@ mod tests {
             tokens: u64, max_output: Option<u64>, tools: bool, images: bool, schema: bool,
         ) {
             let needs = Requirements { tokens, max_output, tools, images, schema };
-            prop_assert_eq!(ModelCapabilities::default().lack(&needs), None);
+            prop_assert_eq!(ModelCapabilities::default().first_missing(&needs), None);
         }
     }
 }
