@@ -5,12 +5,12 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, Outcome, ReportedLimits, Scan};
 
-use crate::answer::Answer;
-use crate::expected::asks_for_stream;
-use crate::opening::{self, Beginning};
-use crate::stream::{Scanner, Trouble};
+use crate::error_response::ErrorResponse;
+use crate::stream_flag::requests_stream;
+use crate::body_probe::{self, ProbeResult};
+use crate::stream::{Scanner, StreamError};
 use crate::usage::UsageScan;
-use crate::{Provider, announced};
+use crate::{Provider, reported_limits};
 
 /// Judges the answers of one provider by status, headers and error body.
 ///
@@ -39,34 +39,34 @@ impl ProviderClassifier {
     pub fn failure_in(&self, body: &[u8]) -> Option<Failure> {
         // Only headers can tell a moment, so no clock is needed without them.
         let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        let answer = Answer::read(self.provider, None, &headers, body, now);
-        answer.is_error().then(|| answer.failure(now))
+        let response = ErrorResponse::read(self.provider, None, &headers, body, now);
+        response.is_error().then(|| response.failure(now))
     }
 
     /// The failure in the `body` of an event that is known to tell of one. `exception` is what the frame around it
     /// says, in the way of Amazon's header.
-    pub(crate) fn failure_of(&self, exception: Option<&str>, body: &[u8]) -> Failure {
+    pub(crate) fn failure_of_event(&self, exception: Option<&str>, body: &[u8]) -> Failure {
         let (mut headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
         if let Some(exception) = exception.and_then(|name| HeaderValue::from_str(name).ok()) {
             headers.insert("x-amzn-errortype", exception);
         }
-        Answer::read(self.provider, None, &headers, body, now).failure(now)
+        ErrorResponse::read(self.provider, None, &headers, body, now).failure(now)
     }
 
     /// The failure in the `body` of an answer that began as one. Its status was the word of somebody who did not know yet.
-    pub(crate) fn failure_behind(
+    pub(crate) fn failure_of_response(
         &self,
-        trouble: Trouble,
+        error: StreamError,
         headers: &HeaderMap,
         body: &[u8],
         now: SystemTime,
     ) -> Failure {
-        let told = Answer::read(self.provider, None, headers, body, now).failure(now);
-        match trouble {
-            Trouble::Reason(word, code) if told.code == ErrorCode::Unknown => {
+        let failure = ErrorResponse::read(self.provider, None, headers, body, now).failure(now);
+        match error {
+            StreamError::StopReason(word, code) if failure.code == ErrorCode::Unknown => {
                 Failure { provider_code: Some(word.into()), ..Failure::new(code) }
             }
-            Trouble::Reason(..) | Trouble::Told => told,
+            StreamError::StopReason(..) | StreamError::Event => failure,
         }
     }
 
@@ -85,19 +85,19 @@ impl From<Provider> for ProviderClassifier {
 }
 
 impl Classifier for ProviderClassifier {
-    /// From 400 up. Of an answer with 2xx no more is wanted than its [opening](Self::opening).
-    fn wants_body(&self, head: &Parts) -> bool {
+    /// From 400 up. Of an answer with 2xx no more is wanted than its [body_probe](Self::body_probe).
+    fn needs_body(&self, head: &Parts) -> bool {
         head.status.as_u16() >= 400
     }
 
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome {
-        if self.wants_body(head) {
-            let answer = Answer::read(self.provider, Some(head.status), &head.headers, body, now);
-            return answer.failure(now).into();
+        if self.needs_body(head) {
+            let response = ErrorResponse::read(self.provider, Some(head.status), &head.headers, body, now);
+            return response.failure(now).into();
         }
-        match opening::read(body) {
-            Beginning::Error(trouble) if head.status.is_success() => {
-                self.failure_behind(trouble, &head.headers, body, now).into()
+        match body_probe::read(body) {
+            ProbeResult::Error(error) if head.status.is_success() => {
+                self.failure_of_response(error, &head.headers, body, now).into()
             }
             _ => Outcome::Success,
         }
@@ -105,7 +105,7 @@ impl Classifier for ProviderClassifier {
 
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
-            || asks_for_stream(body)
+            || requests_stream(body)
     }
 
     /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
@@ -130,21 +130,21 @@ impl Classifier for ProviderClassifier {
 
     /// Of JSON that is not compressed: an `error` at its top or in the place of a choice, or the word that it has
     /// failed, before any content.
-    fn opening(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
+    fn probe_body(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         match beginning {
             [] if self.is_json(head) => BodyProbe::Unclear,
-            [] => BodyProbe::Answer,
-            beginning => opening::read(beginning).into(),
+            [] => BodyProbe::Success,
+            beginning => body_probe::read(beginning).into(),
         }
     }
 
     /// For JSON that is not compressed.
-    fn meter(&self, head: &Parts) -> Option<Box<dyn Scan>> {
+    fn usage_scanner(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         self.is_json(head).then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)
     }
 
-    fn announced(&self, headers: &HeaderMap) -> ReportedLimits {
-        announced::read(self.provider, headers)
+    fn reported_limits(&self, headers: &HeaderMap) -> ReportedLimits {
+        reported_limits::read(self.provider, headers)
     }
 }
 
@@ -155,13 +155,13 @@ impl ProviderClassifier {
 
     /// What a good answer is, if its bytes can be read as they are.
     fn media_type<'a>(&self, head: &'a Parts) -> Option<&'a str> {
-        if self.wants_body(head) {
+        if self.needs_body(head) {
             return None;
         }
         let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok();
         let media = value(&CONTENT_TYPE)?.split(';').next()?.trim();
-        let is_plain = value(&CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-        is_plain.then_some(media)
+        let is_uncompressed = value(&CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        is_uncompressed.then_some(media)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 
 /// What the body says.
 #[derive(Default)]
-pub(crate) struct ErrorBody<'a> {
+pub(crate) struct ParsedErrorBody<'a> {
     /// `error.code`, if it is text; the exception of a Bedrock body.
     pub(crate) code: Option<Cow<'a, str>>,
     /// `error.code`, if it is a number or a number in quotes.
@@ -42,12 +42,12 @@ pub(crate) struct ErrorBody<'a> {
 }
 
 /// A message is read so far; what follows is the prompt, as a rule.
-const MESSAGE: usize = 8 * 1024;
+const MAX_MESSAGE: usize = 8 * 1024;
 
 /// So many reasons and limits are kept; a body has one or two.
-const KEPT: usize = 16;
+const MAX_ITEMS: usize = 16;
 
-impl<'a> ErrorBody<'a> {
+impl<'a> ParsedErrorBody<'a> {
     /// Reads any bytes.
     pub(crate) fn read(bytes: &'a [u8]) -> Self {
         let mut body = Self::default();
@@ -56,8 +56,8 @@ impl<'a> ErrorBody<'a> {
             None | Some(b'<') => {}
             Some(b'{' | b'[' | b'"') => {
                 let mut json = serde_json::Deserializer::from_slice(bytes);
-                let walk = Walk { body: &mut body, place: Place::Outside, field: Field::Other };
-                body.is_cut = walk.deserialize(&mut json).is_err();
+                let visitor = ErrorBodyVisitor { body: &mut body, section: Section::Outside, field: ErrorField::Other };
+                body.is_cut = visitor.deserialize(&mut json).is_err();
             }
             Some(_) => body.message = std::str::from_utf8(bytes).ok().map(|text| clip(text.into())),
         }
@@ -72,14 +72,14 @@ impl<'a> ErrorBody<'a> {
         }
     }
 
-    fn keep(&mut self, place: Place, field: Field, text: Cow<'a, str>) {
-        use {Field as F, Place as P};
-        match (place, field) {
-            (P::Top | P::Error, F::Code) => {
+    fn record(&mut self, section: Section, field: ErrorField, text: Cow<'a, str>) {
+        use {ErrorField as F, Section as S};
+        match (section, field) {
+            (S::Top | S::Error, F::Code) => {
                 self.number = self.number.or_else(|| text.parse().ok());
                 self.code.get_or_insert(text);
             }
-            (P::Top | P::Error, F::Exception) => {
+            (S::Top | S::Error, F::Exception) => {
                 // `com.amazon.coral.service#ThrottlingException`
                 let name = match text {
                     Cow::Borrowed(text) => Cow::Borrowed(text.rsplit('#').next().unwrap_or(text)),
@@ -88,36 +88,36 @@ impl<'a> ErrorBody<'a> {
                 self.code.get_or_insert(name);
             }
             // Anthropic's envelope, and OpenAI's event, are of the type "error".
-            (P::Top, F::Type) if text == "error" => self.is_error = true,
-            (P::Top | P::Error, F::Type) => _ = self.kind.get_or_insert(text),
-            (P::Error, F::Status) => _ = self.status.get_or_insert(text),
-            (P::Outside, _) | (P::Top | P::Error, F::Message) => {
+            (S::Top, F::Type) if text == "error" => self.is_error = true,
+            (S::Top | S::Error, F::Type) => _ = self.kind.get_or_insert(text),
+            (S::Error, F::Status) => _ = self.status.get_or_insert(text),
+            (S::Outside, _) | (S::Top | S::Error, F::Message) => {
                 self.message.get_or_insert(clip(text));
             }
-            (P::Top, F::Error) => {
+            (S::Top, F::Error) => {
                 self.is_error = true;
                 self.message.get_or_insert(clip(text));
             }
-            (P::Inner | P::Details | P::Metadata, F::Code | F::Type | F::Reason)
-                if self.reasons.len() < KEPT =>
+            (S::Inner | S::Details | S::Metadata, F::Code | F::Type | F::Reason)
+                if self.reasons.len() < MAX_ITEMS =>
             {
                 self.reasons.push(text);
             }
-            (P::Details, F::Limit) if self.limits.len() < KEPT => self.limits.push(text),
-            (P::Details, F::LimitValue) => self.has_zero_limit |= text == "0",
-            (P::Details, F::RetryDelay) => _ = self.retry_delay.get_or_insert(text),
-            (P::Metadata, F::Raw) => _ = self.upstream.get_or_insert(clip(text)),
-            (P::Metadata, F::Flagged) => self.is_flagged = true,
+            (S::Details, F::Limit) if self.limits.len() < MAX_ITEMS => self.limits.push(text),
+            (S::Details, F::LimitValue) => self.has_zero_limit |= text == "0",
+            (S::Details, F::RetryDelay) => _ = self.retry_delay.get_or_insert(text),
+            (S::Metadata, F::Raw) => _ = self.upstream.get_or_insert(clip(text)),
+            (S::Metadata, F::Flagged) => self.is_flagged = true,
             _ => {}
         }
     }
 
-    fn keep_number(&mut self, place: Place, field: Field, number: u64) {
-        match (place, field) {
-            (Place::Top | Place::Error, Field::Code) => {
+    fn record_number(&mut self, section: Section, field: ErrorField, number: u64) {
+        match (section, field) {
+            (Section::Top | Section::Error, ErrorField::Code) => {
                 self.number = self.number.or_else(|| number.try_into().ok());
             }
-            (Place::Details, Field::LimitValue) => self.has_zero_limit |= number == 0,
+            (Section::Details, ErrorField::LimitValue) => self.has_zero_limit |= number == 0,
             _ => {}
         }
     }
@@ -131,9 +131,9 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
-/// At most [`MESSAGE`] bytes of `text`.
+/// At most [`MAX_MESSAGE`] bytes of `text`.
 fn clip(text: Cow<'_, str>) -> Cow<'_, str> {
-    let end = text.floor_char_boundary(MESSAGE);
+    let end = text.floor_char_boundary(MAX_MESSAGE);
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
         Cow::Owned(mut text) => {
@@ -145,7 +145,7 @@ fn clip(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Where a leaf stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Section {
     /// Not in an object yet. Google may wrap its error in an array of one.
     Outside,
     Top,
@@ -160,16 +160,16 @@ enum Place {
     Elsewhere,
 }
 
-impl Place {
+impl Section {
     /// The place of what an object here holds under `field`.
-    fn inside(self, field: Field) -> Self {
+    fn child(self, field: ErrorField) -> Self {
         match (self, field) {
             // The object of a `response.failed` event, and Groq's of a chunk.
-            (Self::Outside, _) | (Self::Top, Field::Response) => Self::Top,
-            (Self::Top, Field::Error | Field::Message) => Self::Error,
-            (Self::Top | Self::Error, Field::Inner) => Self::Inner,
-            (Self::Top | Self::Error, Field::Details) | (Self::Details, _) => Self::Details,
-            (Self::Error, Field::Metadata) => Self::Metadata,
+            (Self::Outside, _) | (Self::Top, ErrorField::Response) => Self::Top,
+            (Self::Top, ErrorField::Error | ErrorField::Message) => Self::Error,
+            (Self::Top | Self::Error, ErrorField::Inner) => Self::Inner,
+            (Self::Top | Self::Error, ErrorField::Details) | (Self::Details, _) => Self::Details,
+            (Self::Error, ErrorField::Metadata) => Self::Metadata,
             _ => Self::Elsewhere,
         }
     }
@@ -178,7 +178,7 @@ impl Place {
 /// The names that matter, as far as they were seen in error bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
-enum Field {
+enum ErrorField {
     #[serde(alias = "errors")]
     Error,
     #[serde(alias = "error_code")]
@@ -211,24 +211,24 @@ enum Field {
 }
 
 /// One value of the document: where it stands, and under which name.
-struct Walk<'b, 'de> {
-    body: &'b mut ErrorBody<'de>,
-    place: Place,
-    field: Field,
+struct ErrorBodyVisitor<'b, 'de> {
+    body: &'b mut ParsedErrorBody<'de>,
+    section: Section,
+    field: ErrorField,
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, 'de> {
+impl<'de> DeserializeSeed<'de> for ErrorBodyVisitor<'_, 'de> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        match self.place {
-            Place::Elsewhere => IgnoredAny::deserialize(deserializer).map(drop),
+        match self.section {
+            Section::Elsewhere => IgnoredAny::deserialize(deserializer).map(drop),
             _ => deserializer.deserialize_any(self),
         }
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, 'de> {
+impl<'de> Visitor<'de> for ErrorBodyVisitor<'_, 'de> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,35 +236,35 @@ impl<'de> Visitor<'de> for Walk<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let place = self.place.inside(self.field);
-        if place == Place::Error {
+        let section = self.section.child(self.field);
+        if section == Section::Error {
             self.body.enter_error();
         }
         while let Some(field) = map.next_key()? {
-            map.next_value_seed(Walk { body: &mut *self.body, place, field })?;
+            map.next_value_seed(ErrorBodyVisitor { body: &mut *self.body, section, field })?;
         }
         Ok(())
     }
 
     /// The elements stand where the array stands.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Walk { body, place, field } = self;
-        while seq.next_element_seed(Walk { body: &mut *body, place, field })?.is_some() {}
+        let ErrorBodyVisitor { body, section, field } = self;
+        while seq.next_element_seed(ErrorBodyVisitor { body: &mut *body, section, field })?.is_some() {}
         Ok(())
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
-        self.body.keep(self.place, self.field, Cow::Borrowed(text));
+        self.body.record(self.section, self.field, Cow::Borrowed(text));
         Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        self.body.keep(self.place, self.field, Cow::Owned(text.to_owned()));
+        self.body.record(self.section, self.field, Cow::Owned(text.to_owned()));
         Ok(())
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.body.keep_number(self.place, self.field, number);
+        self.body.record_number(self.section, self.field, number);
         Ok(())
     }
 
@@ -303,7 +303,7 @@ mod tests {
             r#"{"type":"outer","code":7,"error":{"code":"c","message":"no","type":"t"}}"#,
             r#"{"error":{"code":"\u0063","message":"n\u006f","type":"t"},"type":"outer","code":"d"}"#,
         ] {
-            let read = ErrorBody::read(body.as_bytes());
+            let read = ParsedErrorBody::read(body.as_bytes());
             let text = |field: &Option<Cow<'_, str>>| field.as_deref().unwrap_or("-").to_owned();
             let got = (text(&read.code), text(&read.kind), text(&read.message));
             assert_eq!(got, ("c".into(), "t".into(), "no".into()), "{body}");
@@ -316,14 +316,14 @@ mod tests {
         for body in
             [r#""no""#, r#"{"error":"no"}"#, r#"{"detail":"no"}"#, "no", "\n no \n", r#"[{"error":"no"}]"#]
         {
-            assert_eq!(ErrorBody::read(body.as_bytes()).message.as_deref(), Some("no"), "{body}");
+            assert_eq!(ParsedErrorBody::read(body.as_bytes()).message.as_deref(), Some("no"), "{body}");
         }
     }
 
     #[test]
     fn a_field_of_an_unexpected_type_costs_that_field_only() {
         let odd = br#"{"error":{"code":{"a":[1]},"type":["t"],"message":1.5,"status":true,"details":-3}}"#;
-        let read = ErrorBody::read(odd);
+        let read = ParsedErrorBody::read(odd);
         assert_eq!((read.code, read.kind.as_deref(), read.is_cut), (None, Some("t"), false));
         for (body, number) in [
             (r#"{"error":{"code":429}}"#, Some(429)),
@@ -332,34 +332,34 @@ mod tests {
             (r#"{"error":{"code":-1}}"#, None),
             (r#"{"error":{"code":99999999999999999999999}}"#, None),
         ] {
-            assert_eq!(ErrorBody::read(body.as_bytes()).number, number, "{body}");
+            assert_eq!(ParsedErrorBody::read(body.as_bytes()).number, number, "{body}");
         }
     }
 
     #[test]
     fn keeps_what_stood_before_the_cut() {
-        let read = ErrorBody::read(br#"{"error":{"code":"c","message":"the prom"#);
+        let read = ParsedErrorBody::read(br#"{"error":{"code":"c","message":"the prom"#);
         assert_eq!((read.code.as_deref(), read.message.is_none(), read.is_cut), (Some("c"), true, true));
-        assert!(ErrorBody::read(b"{\"error\":{\"code\":\"c\",\"message\":\"\xff\"}}").is_cut);
+        assert!(ParsedErrorBody::read(b"{\"error\":{\"code\":\"c\",\"message\":\"\xff\"}}").is_cut);
     }
 
     #[test]
     fn what_is_not_ours_to_read_says_nothing() {
         let deep = "[".repeat(100_000);
         for body in ["", " ", "<html>plan</html>", "{", "[", "{}", "[]", "{\"a\":1}", &deep] {
-            let read = ErrorBody::read(body.as_bytes());
+            let read = ParsedErrorBody::read(body.as_bytes());
             assert!(read.code.is_none() && read.message.is_none() && !read.is_error, "{body:.20}");
         }
-        assert!(ErrorBody::read(b"\xff\xfe").message.is_none());
-        assert!(!ErrorBody::read(br#"{"error":null,"id":"resp"}"#).is_error);
+        assert!(ParsedErrorBody::read(b"\xff\xfe").message.is_none());
+        assert!(!ParsedErrorBody::read(br#"{"error":null,"id":"resp"}"#).is_error);
     }
 
     #[test]
     fn a_long_message_is_read_in_part() {
-        let long = "é".repeat(MESSAGE);
-        let read = ErrorBody::read(long.as_bytes());
-        assert_eq!(read.message.map(|message| message.len()), Some(MESSAGE));
+        let long = "é".repeat(MAX_MESSAGE);
+        let read = ParsedErrorBody::read(long.as_bytes());
+        assert_eq!(read.message.map(|message| message.len()), Some(MAX_MESSAGE));
         let reasons = format!(r#"{{"error":{{"details":[{}0]}}}}"#, r#"{"reason":"r"},"#.repeat(99));
-        assert_eq!(ErrorBody::read(reasons.as_bytes()).reasons.len(), KEPT);
+        assert_eq!(ParsedErrorBody::read(reasons.as_bytes()).reasons.len(), MAX_ITEMS);
     }
 }

@@ -43,17 +43,17 @@ pub(crate) fn decimal(text: &str) -> Option<(f64, &str)> {
 }
 
 /// Longer than any wait that is believed, and short enough to be added to.
-const TOO_LONG: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+const MAX: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 /// `amount` times `unit` seconds; more than two days is more than anybody believes, and taken as that.
-pub(crate) fn of_units(amount: f64, unit: f64) -> Duration {
-    Duration::try_from_secs_f64(amount * unit).map_or(TOO_LONG, |wait| wait.min(TOO_LONG))
+pub(crate) fn from_units(amount: f64, unit: f64) -> Duration {
+    Duration::try_from_secs_f64(amount * unit).map_or(MAX, |wait| wait.min(MAX))
 }
 
 fn part(text: &str) -> Option<(Duration, &str)> {
     let (amount, rest) = decimal(text)?;
     let (unit, rest) = UNITS.iter().find_map(|&(name, unit)| Some((unit, rest.strip_prefix(name)?)))?;
-    Some((of_units(amount, unit), rest))
+    Some((from_units(amount, unit), rest))
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn p32_an_absurd_number_is_no_panic() {
         let absurd = format!("{}h", "9".repeat(400));
-        assert_eq!(parse(&absurd), Some(TOO_LONG));
+        assert_eq!(parse(&absurd), Some(MAX));
         assert!(parse(&"99999999999h".repeat(50)).is_some());
     }
 }

@@ -67,33 +67,33 @@
 //! Everything is a function of bytes, headers and a `now`: no clock, no I/O. Any bytes can be judged; what
 //! cannot be read leaves the verdict to the status.
 
-mod announced;
-mod answer;
+mod reported_limits;
+mod error_response;
 mod capabilities;
 mod classifier;
 pub mod compose;
 pub mod continuation;
 mod error_body;
-mod expected;
-mod fields;
+mod stream_flag;
+mod json_fields;
 mod go_duration;
-mod limit;
-mod meaning;
+mod limit_kind;
+mod failure_class;
 mod models;
-mod opening;
+mod body_probe;
 mod phrases;
 mod prompt;
 mod provider;
-mod resets;
-mod spoken;
+mod reset_headers;
+mod message_wait;
 pub mod stream;
 #[cfg(feature = "tiktoken")]
 mod tiktoken;
-mod told;
+mod retry_after;
 pub mod translate;
 mod usage;
-mod vocabulary;
-mod words;
+mod error_codes;
+mod word_match;
 
 pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;

@@ -6,7 +6,7 @@ use crate::{ModelTable, Provider};
 
 /// How a model of Anthropic's is told to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Thought {
+pub(crate) enum ThinkingControl {
     /// It cannot be told.
     None,
     /// By a number of tokens.
@@ -33,7 +33,7 @@ pub(crate) enum Sampling {
 
 /// The generation of a model of Anthropic's, and the number after it: the first two numbers in its name that are no
 /// date. `None` for all others; a Claude without a number is taken for the newest.
-fn claude(target: &str) -> Option<(u32, u32)> {
+fn claude_version(target: &str) -> Option<(u32, u32)> {
     let (_, name) = model(target).split_once("claude")?;
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
     let number = |part: &str| part.parse::<u32>().ok().filter(|_| part.len() <= 2);
@@ -44,22 +44,22 @@ fn claude(target: &str) -> Option<(u32, u32)> {
 /// Whether a model of Anthropic's is one of up to Claude 4.5: later ones think by effort, and refuse the beginning of
 /// their own message (Anthropic, "What's new in Claude 4.6").
 pub(crate) fn is_before_claude_4_6(target: &str) -> bool {
-    claude(target).is_some_and(|version| version < (4, 6))
+    claude_version(target).is_some_and(|version| version < (4, 6))
 }
 
 /// Whether a model goes on with the beginning of its own message. Of those that are no Claude nobody knows.
-pub(crate) fn takes_prefill(target: &str) -> bool {
-    claude(target).is_none_or(|version| version < (4, 6))
+pub(crate) fn accepts_prefill(target: &str) -> bool {
+    claude_version(target).is_none_or(|version| version < (4, 6))
 }
 
 /// Whether a model keeps to a schema, for its answer or for its tools, when it is told so (Anthropic, "Structured
 /// outputs": from Claude 4.1 on). Older ones refuse the field.
-pub(crate) fn takes_schema(target: &str) -> bool {
-    claude(target).is_none_or(|version| version >= (4, 1))
+pub(crate) fn accepts_schema(target: &str) -> bool {
+    claude_version(target).is_none_or(|version| version >= (4, 1))
 }
 
 pub(crate) fn sampling(target: &str) -> Sampling {
-    match claude(target) {
+    match claude_version(target) {
         None => Sampling::Both,
         Some(version) if version < (4, 1) => Sampling::Both,
         Some(version) if version < (4, 7) => Sampling::One,
@@ -67,29 +67,29 @@ pub(crate) fn sampling(target: &str) -> Sampling {
     }
 }
 
-pub(crate) fn thought(target: &str) -> Thought {
-    match claude(target) {
-        None => Thought::None,
-        Some(version) if version < (3, 7) => Thought::None,
-        Some(version) if version < (4, 6) => Thought::Budget,
-        Some(_) => Thought::Effort,
+pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
+    match claude_version(target) {
+        None => ThinkingControl::None,
+        Some(version) if version < (3, 7) => ThinkingControl::None,
+        Some(version) if version < (4, 6) => ThinkingControl::Budget,
+        Some(_) => ThinkingControl::Effort,
     }
 }
 
 /// The most tokens that the model of `target` can answer with, if that is sure. More are refused.
-pub(crate) fn most_tokens(target: &str) -> Option<u64> {
-    ModelTable::new().card(target)?.max_output_tokens
+pub(crate) fn max_output_tokens(target: &str) -> Option<u64> {
+    ModelTable::new().capabilities(target)?.max_output_tokens
 }
 
 /// Whether a model that is asked in OpenAI's dialect takes a `reasoning_effort`; the others refuse it.
-pub(crate) fn takes_effort(target: &str) -> bool {
-    bare(target).starts_with("gpt-oss") || only_reasons(target)
+pub(crate) fn accepts_reasoning_effort(target: &str) -> bool {
+    bare_name(target).starts_with("gpt-oss") || is_reasoning_model(target)
 }
 
 /// Whether a model is one of OpenAI's own that reason: they refuse `stop`, and any `temperature` or `top_p` but the
 /// default (OpenAI, "Reasoning models" and "Chat completions").
-pub(crate) fn only_reasons(target: &str) -> bool {
-    let name = bare(target);
+pub(crate) fn is_reasoning_model(target: &str) -> bool {
+    let name = bare_name(target);
     let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     let is_gpt = |rest: &str| digit(rest) && !rest.starts_with(['3', '4']) && !rest.contains("-chat");
     name.strip_prefix('o').is_some_and(digit) || name.strip_prefix("gpt-").is_some_and(is_gpt)
@@ -108,8 +108,8 @@ pub(crate) enum EffortWithTools {
 
 /// What OpenAI's own models that reason take in a chat with tools: they mean to be asked for responses there.
 pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
-    let is_theirs = limits_completion(target) && only_reasons(target);
-    let version = bare(target).strip_prefix("gpt-").filter(|_| is_theirs).and_then(|rest| {
+    let is_theirs = uses_max_completion_tokens(target) && is_reasoning_model(target);
+    let version = bare_name(target).strip_prefix("gpt-").filter(|_| is_theirs).and_then(|rest| {
         let (generation, minor) = rest.split('-').next()?.split_once('.')?;
         Some((generation.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
     });
@@ -122,30 +122,30 @@ pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
 }
 
 /// The name of the model, without all that hosts put in front.
-fn bare(target: &str) -> &str {
+fn bare_name(target: &str) -> &str {
     model(target).rsplit('/').next().unwrap_or_default()
 }
 
 /// Whether the limit of tokens is called `max_completion_tokens`. OpenAI's newer models refuse `max_tokens`, and many
 /// who speak its dialect know nothing else.
-pub(crate) fn limits_completion(target: &str) -> bool {
+pub(crate) fn uses_max_completion_tokens(target: &str) -> bool {
     matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
 /// Whether a last message of the assistant's may be the beginning of the answer to come. OpenAI's models answer it as if it
 /// had been said, so that the caller would get the beginning twice; of the others nobody knows.
-pub(crate) fn may_go_on(target: &str) -> bool {
+pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
     !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
 /// Whether a stream has to be asked to tell its usage. Mistral tells it unasked, and refuses fields it does not know.
-pub(crate) fn has_to_be_asked_for_usage(target: &str) -> bool {
+pub(crate) fn needs_include_usage(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral
 }
 
 /// How many sequences to stop at are taken: four in OpenAI's dialect, sixteen by DeepSeek (their pages on chat
 /// completions).
-pub(crate) fn most_stops(target: &str) -> usize {
+pub(crate) fn max_stop_sequences(target: &str) -> usize {
     if Provider::named(target) == Provider::DeepSeek { 16 } else { 4 }
 }
 
@@ -156,19 +156,19 @@ mod tests {
     #[test]
     fn thinking_is_asked_for_in_the_way_of_the_model() {
         for (target, expected) in [
-            ("anthropic/claude-3-5-sonnet-latest", Thought::None),
-            ("anthropic/claude-3-haiku-20240307", Thought::None),
-            ("anthropic/claude-3-7-sonnet-latest", Thought::Budget),
-            ("anthropic/claude-opus-4-20250514", Thought::Budget),
-            ("anthropic/claude-sonnet-4-5", Thought::Budget),
-            ("anthropic/claude-opus-4-6", Thought::Effort),
-            ("anthropic/claude-sonnet-5", Thought::Effort),
-            ("bedrock/anthropic.claude-opus-4-5-20251101-v1:0", Thought::Budget),
-            ("vertex/claude-opus-4-1@20250805", Thought::Budget),
-            ("anthropic/claude", Thought::Effort),
-            ("deepseek/deepseek-chat", Thought::None),
+            ("anthropic/claude-3-5-sonnet-latest", ThinkingControl::None),
+            ("anthropic/claude-3-haiku-20240307", ThinkingControl::None),
+            ("anthropic/claude-3-7-sonnet-latest", ThinkingControl::Budget),
+            ("anthropic/claude-opus-4-20250514", ThinkingControl::Budget),
+            ("anthropic/claude-sonnet-4-5", ThinkingControl::Budget),
+            ("anthropic/claude-opus-4-6", ThinkingControl::Effort),
+            ("anthropic/claude-sonnet-5", ThinkingControl::Effort),
+            ("bedrock/anthropic.claude-opus-4-5-20251101-v1:0", ThinkingControl::Budget),
+            ("vertex/claude-opus-4-1@20250805", ThinkingControl::Budget),
+            ("anthropic/claude", ThinkingControl::Effort),
+            ("deepseek/deepseek-chat", ThinkingControl::None),
         ] {
-            assert_eq!(thought(target), expected, "{target}");
+            assert_eq!(thinking_control(target), expected, "{target}");
         }
     }
 
@@ -187,18 +187,18 @@ mod tests {
             ("anthropic/claude-latest", Sampling::None, false),
             ("deepseek/deepseek-chat", Sampling::Both, true),
         ] {
-            assert_eq!((sampling(target), takes_prefill(target)), (expected, prefill), "{target}");
+            assert_eq!((sampling(target), accepts_prefill(target)), (expected, prefill), "{target}");
         }
     }
 
     #[test]
     fn an_effort_is_told_to_models_that_reason() {
         for target in ["openai/o3-mini", "openai/gpt-5", "groq/openai/gpt-oss-120b", "azure/gpt-5.1-mini"] {
-            assert!(takes_effort(target), "{target}");
+            assert!(accepts_reasoning_effort(target), "{target}");
         }
         for target in ["openai/gpt-4o", "openai/gpt-3.5-turbo", "deepseek/deepseek-chat", "x/olmo", ""] {
-            assert!(!takes_effort(target), "{target}");
+            assert!(!accepts_reasoning_effort(target), "{target}");
         }
-        assert!(!only_reasons("groq/openai/gpt-oss-120b") && !takes_effort("openai/gpt-5-chat-latest"));
+        assert!(!is_reasoning_model("groq/openai/gpt-oss-120b") && !accepts_reasoning_effort("openai/gpt-5-chat-latest"));
     }
 }

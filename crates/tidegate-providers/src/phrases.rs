@@ -1,10 +1,10 @@
-//! What messages say, where no code word says it. Matched as words; see [`crate::words`].
+//! What messages say, where no code word says it. Matched as words; see [`crate::word_match`].
 
-use crate::words::{says, says_any};
+use crate::word_match::{contains_phrase, contains_any_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
-    says_any(
+    contains_any_phrase(
         text,
         &[
             "maximum context length",
@@ -24,13 +24,13 @@ pub(crate) fn is_too_long(text: &str) -> bool {
 }
 
 /// One request is larger than the limit of a whole minute, so no wait will make it pass.
-pub(crate) fn is_beyond_the_limit(text: &str) -> bool {
-    says_any(text, &["request too large", "must be reduced in order to run"])
+pub(crate) fn exceeds_limit_alone(text: &str) -> bool {
+    contains_any_phrase(text, &["request too large", "must be reduced in order to run"])
 }
 
 /// The content was refused.
-pub(crate) fn is_refused(text: &str) -> bool {
-    says_any(
+pub(crate) fn is_content_refused(text: &str) -> bool {
+    contains_any_phrase(
         text,
         &[
             "content filtering policy",
@@ -47,8 +47,8 @@ pub(crate) fn is_refused(text: &str) -> bool {
 }
 
 /// Somebody has to pay first. Said of nothing else, whatever the status.
-pub(crate) fn is_unpaid(text: &str) -> bool {
-    says_any(
+pub(crate) fn is_out_of_credit(text: &str) -> bool {
+    contains_any_phrase(
         text,
         &[
             "insufficient balance",
@@ -65,18 +65,18 @@ pub(crate) fn is_unpaid(text: &str) -> bool {
 }
 
 /// A word of money next to a bare 429. Providers say "quota" of a minute as well; then it is no purse.
-pub(crate) fn hints_at_money(text: &str) -> bool {
-    says_any(text, &["quota", "billing", "plan", "credits"]) && !names_a_minute(text)
+pub(crate) fn suggests_billing(text: &str) -> bool {
+    contains_any_phrase(text, &["quota", "billing", "plan", "credits"]) && !mentions_short_period(text)
 }
 
 /// A word of money next to a 403. A "plan" may be short of a feature there; a quota can only be used up.
-pub(crate) fn names_a_purse(text: &str) -> bool {
-    says_any(text, &["quota", "billing"]) && !names_a_minute(text)
+pub(crate) fn mentions_billing(text: &str) -> bool {
+    contains_any_phrase(text, &["quota", "billing"]) && !mentions_short_period(text)
 }
 
 /// A limit per day or longer.
 pub(crate) fn is_daily(text: &str) -> bool {
-    let names_a_day = says_any(
+    let mentions_day = contains_any_phrase(
         text,
         &[
             "per day",
@@ -95,11 +95,11 @@ pub(crate) fn is_daily(text: &str) -> bool {
             "tokens month",
         ],
     );
-    names_a_day && !names_a_minute(text)
+    mentions_day && !mentions_short_period(text)
 }
 
-fn names_a_minute(text: &str) -> bool {
-    says_any(
+fn mentions_short_period(text: &str) -> bool {
+    contains_any_phrase(
         text,
         &[
             "per second",
@@ -117,8 +117,8 @@ fn names_a_minute(text: &str) -> bool {
 }
 
 /// The provider has no room; the limit of the account has nothing to do with it.
-pub(crate) fn is_full(text: &str) -> bool {
-    says_any(
+pub(crate) fn is_at_capacity(text: &str) -> bool {
+    contains_any_phrase(
         text,
         &[
             "tier capacity exceeded",
@@ -132,8 +132,8 @@ pub(crate) fn is_full(text: &str) -> bool {
 }
 
 /// OpenRouter's 402 that passes: the credit is there, but calls in flight have it reserved.
-pub(crate) fn is_reserved(text: &str) -> bool {
-    says(text, "in flight budget exhausted")
+pub(crate) fn is_credit_reserved(text: &str) -> bool {
+    contains_phrase(text, "in flight budget exhausted")
 }
 
 #[cfg(test)]
@@ -142,11 +142,11 @@ mod tests {
 
     #[test]
     fn words_of_money_are_matched_as_words() {
-        assert!(hints_at_money("You exceeded your current quota, check your plan and billing details"));
-        assert!(!hints_at_money("Too many requests, see the explanation"));
-        assert!(!hints_at_money("Slow down. https://example.com/settings/billing?plan=pro"));
-        assert!(!hints_at_money("Go to aka.ms/quotaincrease to raise the rate limit"));
-        assert!(!hints_at_money("Quota of 60 requests per minute reached, upgrade your plan"));
+        assert!(suggests_billing("You exceeded your current quota, check your plan and billing details"));
+        assert!(!suggests_billing("Too many requests, see the explanation"));
+        assert!(!suggests_billing("Slow down. https://example.com/settings/billing?plan=pro"));
+        assert!(!suggests_billing("Go to aka.ms/quotaincrease to raise the rate limit"));
+        assert!(!suggests_billing("Quota of 60 requests per minute reached, upgrade your plan"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use http::HeaderMap;
 use tidegate_core::{ByLength, Estimate, Estimated};
 
-use crate::stream::leaves::{Leaf, walk};
+use crate::stream::json_walk::{Leaf, walk};
 
 /// Estimates the tokens of a request by a look at its JSON, in any dialect.
 ///
@@ -21,15 +21,15 @@ use crate::stream::leaves::{Leaf, walk};
 pub struct PromptEstimate;
 
 /// A picture, or whatever else is no text.
-const MEDIUM: u64 = 765;
+const TOKENS_PER_MEDIUM: u64 = 765;
 
 /// Around each message.
-const MESSAGE: u64 = 4;
+const TOKENS_PER_MESSAGE: u64 = 4;
 
 pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
 /// More answers than any provider gives at once.
-const MOST_ANSWERS: u64 = 128;
+const MAX_CHOICES: u64 = 128;
 
 impl Estimate for PromptEstimate {
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated {
@@ -53,14 +53,14 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
     walk(body, |path, leaf| match (path, leaf) {
         (path, Leaf::Text(text)) => {
             if is_medium(path, text) {
-                read.input += MEDIUM;
+                read.input += TOKENS_PER_MEDIUM;
             } else if is_prompt(path) {
                 count(text);
-                if let (true, Some(key)) = (is_of_tools(path), path.last()) {
+                if let (true, Some(key)) = (is_tool_definition(path), path.last()) {
                     count(key);
                 }
             } else if matches!(path, ["messages" | "contents" | "input", "role"]) {
-                read.input += MESSAGE;
+                read.input += TOKENS_PER_MESSAGE;
             }
         }
         (
@@ -70,7 +70,7 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
             Leaf::Number(number),
         ) => read.max_output = read.max_output.max(Some(number)),
         (["n"] | ["generationConfig" | "generation_config", "candidateCount"], Leaf::Number(number)) => {
-            read.answers = number.clamp(1, MOST_ANSWERS);
+            read.answers = number.clamp(1, MAX_CHOICES);
         }
         _ => {}
     });
@@ -93,7 +93,7 @@ fn is_prompt(path: &[&str]) -> bool {
     }
 }
 
-fn is_of_tools(path: &[&str]) -> bool {
+fn is_tool_definition(path: &[&str]) -> bool {
     matches!(path, ["tools" | "functions" | "toolConfig" | "response_format", ..])
 }
 
@@ -197,12 +197,12 @@ mod tests {
             format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{picture}"}}}}]}}]}}"#),
             r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}]}]}"#.to_owned(),
         ] {
-            assert_eq!(of(&body).input, MEDIUM + MESSAGE, "{}", &body[..80]);
+            assert_eq!(of(&body).input, TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{}", &body[..80]);
         }
         let inline = format!(
             r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"","data":"{picture}"}}}}]}}]}}"#
         );
-        assert_eq!(of(&inline).input, MEDIUM);
+        assert_eq!(of(&inline).input, TOKENS_PER_MEDIUM);
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         fn no_body_panics_or_takes_more_than_it_has(body: Vec<u8>, text in "[{}\\[\\]\":,\\\\ a-z0-9]{0,200}") {
             for body in [&body[..], text.as_bytes()] {
                 let estimated = PromptEstimate.estimate(&HeaderMap::new(), body);
-                prop_assert!(estimated.input <= body.len() as u64 + MEDIUM * 8 * body.len() as u64);
+                prop_assert!(estimated.input <= body.len() as u64 + TOKENS_PER_MEDIUM * 8 * body.len() as u64);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
-use crate::stream::leaves::{Leaf, walk};
+use crate::stream::json_walk::{Leaf, walk};
 
 /// Looks for `usage` (`usageMetadata` at Google) at the top of a JSON answer as it passes, and reads nothing else.
 ///
@@ -11,16 +11,16 @@ use crate::stream::leaves::{Leaf, walk};
 /// kept; what is longer than any usage is none.
 #[derive(Default)]
 pub(crate) struct UsageScan {
-    at: At,
+    at: ScanPosition,
     /// So many objects are open, that of a usage not counted. Arrays do not matter: one may be around the whole.
-    open: u32,
-    kept: Vec<u8>,
+    open_objects: u32,
+    buffer: Vec<u8>,
     state: StreamState,
 }
 
 /// Where in the answer it stands.
 #[derive(Clone, Copy, Debug, Default)]
-enum At {
+enum ScanPosition {
     /// Outside of any text.
     #[default]
     Outside,
@@ -40,7 +40,7 @@ const KEY: &[u8] = b"usageMetadata";
 const SHORT_KEY: usize = b"usage".len();
 
 /// The longest seen, with all its details, has about 700 bytes.
-const LIMIT: usize = 4 * 1024;
+const MAX_USAGE: usize = 4 * 1024;
 
 impl Scan for UsageScan {
     fn push(&mut self, bytes: &[u8]) -> ScanProgress {
@@ -48,8 +48,8 @@ impl Scan for UsageScan {
         loop {
             // Most of an answer is text, or numbers: nothing in it needs a look.
             let skipped = match self.at {
-                At::Outside => memchr::memchr3(b'"', b'{', b'}', rest),
-                At::Text { is_escaped: false } => memchr::memchr2(b'"', b'\\', rest),
+                ScanPosition::Outside => memchr::memchr3(b'"', b'{', b'}', rest),
+                ScanPosition::Text { is_escaped: false } => memchr::memchr2(b'"', b'\\', rest),
                 _ => (!rest.is_empty()).then_some(0),
             };
             let Some(at) = skipped else { return ScanProgress::default() };
@@ -70,41 +70,41 @@ impl Scan for UsageScan {
 impl UsageScan {
     fn step(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
-            (At::Text { is_escaped: false }, b'"') => At::Outside,
-            (At::Text { is_escaped }, byte) => At::Text { is_escaped: !is_escaped && byte == b'\\' },
-            (At::Key(SHORT_KEY), b'"') => At::Colon,
-            (At::Key(matched), b'"') if matched == KEY.len() => At::Colon,
-            (At::Key(_), b'"') => At::Outside,
-            (At::Key(matched), byte) if KEY.get(matched) == Some(&byte) => At::Key(matched + 1),
-            (At::Key(_), byte) => At::Text { is_escaped: byte == b'\\' },
-            (At::Colon, b':') => At::Value,
-            (at @ (At::Colon | At::Value), b' ' | b'\t' | b'\r' | b'\n') => at,
-            (At::Value, b'{') => {
-                self.kept.clear();
-                self.kept.push(byte);
-                At::Usage { depth: 1, in_text: false, is_escaped: false }
+            (ScanPosition::Text { is_escaped: false }, b'"') => ScanPosition::Outside,
+            (ScanPosition::Text { is_escaped }, byte) => ScanPosition::Text { is_escaped: !is_escaped && byte == b'\\' },
+            (ScanPosition::Key(SHORT_KEY), b'"') => ScanPosition::Colon,
+            (ScanPosition::Key(matched), b'"') if matched == KEY.len() => ScanPosition::Colon,
+            (ScanPosition::Key(_), b'"') => ScanPosition::Outside,
+            (ScanPosition::Key(matched), byte) if KEY.get(matched) == Some(&byte) => ScanPosition::Key(matched + 1),
+            (ScanPosition::Key(_), byte) => ScanPosition::Text { is_escaped: byte == b'\\' },
+            (ScanPosition::Colon, b':') => ScanPosition::Value,
+            (at @ (ScanPosition::Colon | ScanPosition::Value), b' ' | b'\t' | b'\r' | b'\n') => at,
+            (ScanPosition::Value, b'{') => {
+                self.buffer.clear();
+                self.buffer.push(byte);
+                ScanPosition::Usage { depth: 1, in_text: false, is_escaped: false }
             }
-            (At::Outside | At::Colon | At::Value, byte) => self.pass(byte),
-            (At::Usage { depth, in_text, is_escaped }, byte) => self.keep(byte, depth, in_text, is_escaped),
+            (ScanPosition::Outside | ScanPosition::Colon | ScanPosition::Value, byte) => self.outside_text(byte),
+            (ScanPosition::Usage { depth, in_text, is_escaped }, byte) => self.buffer_byte(byte, depth, in_text, is_escaped),
         };
     }
 
     /// What stands between texts.
-    fn pass(&mut self, byte: u8) -> At {
+    fn outside_text(&mut self, byte: u8) -> ScanPosition {
         match byte {
-            b'"' if self.open == 1 => return At::Key(0),
-            b'"' => return At::Text { is_escaped: false },
-            b'{' => self.open = self.open.saturating_add(1),
-            b'}' => self.open = self.open.saturating_sub(1),
+            b'"' if self.open_objects == 1 => return ScanPosition::Key(0),
+            b'"' => return ScanPosition::Text { is_escaped: false },
+            b'{' => self.open_objects = self.open_objects.saturating_add(1),
+            b'}' => self.open_objects = self.open_objects.saturating_sub(1),
             _ => {}
         }
-        At::Outside
+        ScanPosition::Outside
     }
 
-    fn keep(&mut self, byte: u8, depth: u32, in_text: bool, is_escaped: bool) -> At {
-        let is_full = self.kept.len() == LIMIT;
+    fn buffer_byte(&mut self, byte: u8, depth: u32, in_text: bool, is_escaped: bool) -> ScanPosition {
+        let is_full = self.buffer.len() == MAX_USAGE;
         if !is_full {
-            self.kept.push(byte);
+            self.buffer.push(byte);
         }
         let depth = match byte {
             b'{' if !in_text => depth + 1,
@@ -115,23 +115,23 @@ impl UsageScan {
             if !is_full {
                 self.read();
             }
-            return At::Outside;
+            return ScanPosition::Outside;
         }
         let in_text = in_text ^ (byte == b'"' && !is_escaped);
         let is_escaped = byte == b'\\' && !is_escaped;
         if is_full {
             // No usage after all: an object among others.
-            self.open = self.open.saturating_add(depth);
-            return if in_text { At::Text { is_escaped } } else { At::Outside };
+            self.open_objects = self.open_objects.saturating_add(depth);
+            return if in_text { ScanPosition::Text { is_escaped } } else { ScanPosition::Outside };
         }
-        At::Usage { depth, in_text, is_escaped }
+        ScanPosition::Usage { depth, in_text, is_escaped }
     }
 
     /// The names of all dialects: none of them means another thing in another.
     fn read(&mut self) {
         let (mut usage, mut total) = (Usage::default(), None);
-        let (mut written, mut thoughts) = (0, 0);
-        walk(&self.kept, |path, leaf| {
+        let (mut cache_written, mut thoughts) = (0, 0);
+        walk(&self.buffer, |path, leaf| {
             let Leaf::Number(number) = leaf else { return };
             match path {
                 ["prompt_tokens" | "input_tokens" | "promptTokenCount" | "inputTokens"]
@@ -139,7 +139,7 @@ impl UsageScan {
                 ["completion_tokens" | "output_tokens" | "candidatesTokenCount" | "outputTokens"]
                 | ["tokens", "output_tokens"] => usage.output = Some(number),
                 // What is written to the cache counts against the limits as input does; what is read from it does not.
-                ["cache_creation_input_tokens" | "cacheWriteInputTokens"] => written = number,
+                ["cache_creation_input_tokens" | "cacheWriteInputTokens"] => cache_written = number,
                 ["thoughtsTokenCount"] => thoughts = number,
                 ["total_tokens" | "totalTokenCount" | "totalTokens"] => total = Some(number),
                 _ => {}
@@ -150,7 +150,7 @@ impl UsageScan {
         } else {
             usage.output = usage.output.map(|output| output.saturating_add(thoughts));
         }
-        usage.input = usage.input.map(|input| input.saturating_add(written));
+        usage.input = usage.input.map(|input| input.saturating_add(cache_written));
         if usage != Usage::default() {
             self.state.usage = Some(usage);
         }
@@ -259,7 +259,7 @@ mod tests {
         for _ in 0..1_000 {
             scan.push(&[b'x'; 1024]);
         }
-        assert!(scan.kept.capacity() <= 2 * LIMIT);
+        assert!(scan.buffer.capacity() <= 2 * MAX_USAGE);
         scan.push(br#""}, "usage":{"prompt_tokens":1}}"#);
         assert_eq!(scan.state().usage.and_then(|usage| usage.input), Some(1));
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use proptest::prelude::*;
-use tidegate_core::FailureKind::{Answer, ContentFilter, ContextLength};
+use tidegate_core::FailureKind::{ContentFilter, ContextLength};
 use tidegate_core::LimitScope::{Daily, Momentary, Spend};
 use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, FailureKind, LimitScope, Outcome, RetryHint};
 use tidegate_providers::{Provider, ProviderClassifier};
@@ -28,139 +28,139 @@ type Row = (
 
 #[rustfmt::skip]
 const REPLIES: &[Row] = &[
-    ("openai_rate_limit", 429, &[], "E2001", Answer, Momentary, Some(5289), Some("rate_limit_exceeded")),
-    ("openai_rate_limit_headers", 429, &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-tokens", "149"), ("x-ratelimit-reset-tokens", "12ms")], "E2001", Answer, Momentary, Some(360_000), Some("rate_limit_exceeded")),
-    ("openai_rate_limit_per_day", 429, &[], "E2001", Answer, Daily, Some(432_000), Some("rate_limit_exceeded")),
-    ("openai_rate_limit_says_quota", 429, &[], "E2001", Answer, Momentary, None, Some("rate_limit_exceeded")),
+    ("openai_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, Some(5289), Some("rate_limit_exceeded")),
+    ("openai_rate_limit_headers", 429, &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-tokens", "149"), ("x-ratelimit-reset-tokens", "12ms")], "E2001", FailureKind::Response, Momentary, Some(360_000), Some("rate_limit_exceeded")),
+    ("openai_rate_limit_per_day", 429, &[], "E2001", FailureKind::Response, Daily, Some(432_000), Some("rate_limit_exceeded")),
+    ("openai_rate_limit_mentions_quota", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("rate_limit_exceeded")),
     ("openai_beyond_the_limit", 429, &[], "E1005", ContextLength, Momentary, None, Some("rate_limit_exceeded")),
-    ("openai_slow_down", 429, &[], "E2001", Answer, Momentary, None, Some("slow_down")),
-    ("openai_slow_down_503", 503, &[], "E2001", Answer, Momentary, None, Some("slow_down")),
-    ("openai_insufficient_quota", 429, &[], "E2002", Answer, Spend, None, Some("insufficient_quota")),
-    ("openai_credit_balance_exhausted", 429, &[], "E2002", Answer, Spend, None, Some("credit_balance_exhausted")),
-    ("openai_organization_spend_limit_exceeded", 429, &[], "E2002", Answer, Spend, None, Some("organization_spend_limit_exceeded")),
-    ("openai_project_spend_limit_exceeded", 429, &[], "E2002", Answer, Spend, None, Some("project_spend_limit_exceeded")),
-    ("openai_organization_usage_limit_exceeded", 429, &[], "E2002", Answer, Spend, None, Some("organization_usage_limit_exceeded")),
-    ("openai_quota_by_type", 429, &[], "E2002", Answer, Spend, None, Some("insufficient_quota")),
-    ("openai_quota_by_message", 429, &[], "E2002", Answer, Spend, None, None),
-    ("openai_overloaded", 503, &[("retry-after", "3")], "E3002", Answer, Momentary, Some(3000), Some("server_is_overloaded")),
-    ("openai_overloaded_by_code", 503, &[], "E3002", Answer, Momentary, None, Some("overloaded")),
-    ("openai_server_error_503", 503, &[], "E3002", Answer, Momentary, None, Some("server_error")),
-    ("openai_server_error", 500, &[], "E3001", Answer, Momentary, None, Some("server_error")),
-    ("openai_server_error_by_code", 503, &[], "E3001", Answer, Momentary, None, Some("server_error")),
+    ("openai_slow_down", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("slow_down")),
+    ("openai_slow_down_503", 503, &[], "E2001", FailureKind::Response, Momentary, None, Some("slow_down")),
+    ("openai_insufficient_quota", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("insufficient_quota")),
+    ("openai_credit_balance_exhausted", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("credit_balance_exhausted")),
+    ("openai_organization_spend_limit_exceeded", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("organization_spend_limit_exceeded")),
+    ("openai_project_spend_limit_exceeded", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("project_spend_limit_exceeded")),
+    ("openai_organization_usage_limit_exceeded", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("organization_usage_limit_exceeded")),
+    ("openai_quota_by_type", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("insufficient_quota")),
+    ("openai_quota_by_message", 429, &[], "E2002", FailureKind::Response, Spend, None, None),
+    ("openai_overloaded", 503, &[("retry-after", "3")], "E3002", FailureKind::Response, Momentary, Some(3000), Some("server_is_overloaded")),
+    ("openai_overloaded_by_code", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("overloaded")),
+    ("openai_server_error_503", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("server_error")),
+    ("openai_server_error", 500, &[], "E3001", FailureKind::Response, Momentary, None, Some("server_error")),
+    ("openai_server_error_by_code", 503, &[], "E3001", FailureKind::Response, Momentary, None, Some("server_error")),
     ("openai_context_length", 400, &[], "E1005", ContextLength, Momentary, None, Some("context_length_exceeded")),
     ("openai_context_length_no_code", 400, &[], "E1005", ContextLength, Momentary, None, Some("invalid_request_error")),
-    ("openai_invalid_key", 401, &[], "E1002", Answer, Momentary, None, Some("invalid_api_key")),
-    ("openai_invalid_key_400", 400, &[], "E1002", Answer, Momentary, None, Some("invalid_api_key")),
-    ("openai_unauthorized", 401, &[], "E1002", Answer, Momentary, None, Some("invalid_request_error")),
-    ("openai_unknown_url", 404, &[], "E1004", Answer, Momentary, None, Some("invalid_request_error")),
-    ("openai_model_not_found", 404, &[], "E1004", Answer, Momentary, None, Some("model_not_found")),
+    ("openai_invalid_key", 401, &[], "E1002", FailureKind::Response, Momentary, None, Some("invalid_api_key")),
+    ("openai_invalid_key_400", 400, &[], "E1002", FailureKind::Response, Momentary, None, Some("invalid_api_key")),
+    ("openai_unauthorized", 401, &[], "E1002", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("openai_unknown_url", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("openai_model_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("model_not_found")),
     ("openai_content_policy", 400, &[], "E1001", ContentFilter, Momentary, None, Some("content_policy_violation")),
-    ("openai_bad_parameter", 400, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
-    ("openai_try_later_says_the_prompt", 400, &[], "E1001", Answer, Momentary, None, Some("invalid_value")),
-    ("azure_rate_limit", 429, &[], "E2001", Answer, Momentary, Some(12_000), Some("429")),
-    ("azure_rate_limit_ms", 429, &[("retry-after-ms", "80"), ("retry-after", "1")], "E2001", Answer, Momentary, Some(80), Some("429")),
-    ("azure_rate_limit_reset", 429, &[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "17"), ("x-ratelimit-remaining-requests", "-1"), ("x-ratelimit-reset-requests", "0")], "E2001", Answer, Momentary, Some(17_000), Some("429")),
+    ("openai_bad_parameter", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("openai_prompt_quotes_try_later", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_value")),
+    ("azure_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, Some(12_000), Some("429")),
+    ("azure_rate_limit_ms", 429, &[("retry-after-ms", "80"), ("retry-after", "1")], "E2001", FailureKind::Response, Momentary, Some(80), Some("429")),
+    ("azure_rate_limit_reset", 429, &[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "17"), ("x-ratelimit-remaining-requests", "-1"), ("x-ratelimit-reset-requests", "0")], "E2001", FailureKind::Response, Momentary, Some(17_000), Some("429")),
     ("azure_content_filter", 400, &[], "E1001", ContentFilter, Momentary, None, Some("content_filter")),
-    ("azure_timeout", 408, &[], "E3003", Answer, Momentary, None, Some("Timeout")),
-    ("azure_unavailable", 503, &[], "E3002", Answer, Momentary, None, Some("InternalServerError")),
-    ("azure_deployment_not_found", 404, &[], "E1004", Answer, Momentary, None, Some("DeploymentNotFound")),
-    ("anthropic_rate_limit", 429, &[("retry-after", "7"), ("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z")], "E2001", Answer, Momentary, Some(7000), Some("rate_limit_error")),
-    ("anthropic_rate_limit_reset", 429, &[("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z"), ("anthropic-ratelimit-requests-remaining", "40"), ("anthropic-ratelimit-requests-reset", "2026-11-05T12:09:00Z")], "E2001", Answer, Momentary, Some(60_000), Some("rate_limit_error")),
-    ("anthropic_weekly_limit", 429, &[("anthropic-ratelimit-unified-5h-status", "allowed"), ("anthropic-ratelimit-unified-5h-reset", "1793883600"), ("anthropic-ratelimit-unified-7d-status", "rejected"), ("anthropic-ratelimit-unified-7d-reset", "1793887200")], "E2001", Answer, Daily, Some(7_200_000), Some("rate_limit_error")),
-    ("anthropic_spend_limit", 429, &[], "E2002", Answer, Spend, None, Some("rate_limit_error")),
-    ("anthropic_spend_limit_details", 429, &[], "E2002", Answer, Spend, None, Some("enforced_spend_limit_reached")),
-    ("anthropic_overloaded", 529, &[], "E3002", Answer, Momentary, None, Some("overloaded_error")),
-    ("anthropic_api_error", 500, &[], "E3001", Answer, Momentary, None, Some("api_error")),
-    ("anthropic_api_error_503", 503, &[], "E3002", Answer, Momentary, None, Some("api_error")),
-    ("anthropic_timeout", 504, &[], "E3003", Answer, Momentary, None, Some("timeout_error")),
+    ("azure_timeout", 408, &[], "E3003", FailureKind::Response, Momentary, None, Some("Timeout")),
+    ("azure_unavailable", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("InternalServerError")),
+    ("azure_deployment_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("DeploymentNotFound")),
+    ("anthropic_rate_limit", 429, &[("retry-after", "7"), ("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z")], "E2001", FailureKind::Response, Momentary, Some(7000), Some("rate_limit_error")),
+    ("anthropic_rate_limit_reset", 429, &[("anthropic-ratelimit-input-tokens-remaining", "0"), ("anthropic-ratelimit-input-tokens-reset", "2026-11-05T12:01:00Z"), ("anthropic-ratelimit-requests-remaining", "40"), ("anthropic-ratelimit-requests-reset", "2026-11-05T12:09:00Z")], "E2001", FailureKind::Response, Momentary, Some(60_000), Some("rate_limit_error")),
+    ("anthropic_weekly_limit", 429, &[("anthropic-ratelimit-unified-5h-status", "allowed"), ("anthropic-ratelimit-unified-5h-reset", "1793883600"), ("anthropic-ratelimit-unified-7d-status", "rejected"), ("anthropic-ratelimit-unified-7d-reset", "1793887200")], "E2001", FailureKind::Response, Daily, Some(7_200_000), Some("rate_limit_error")),
+    ("anthropic_spend_limit", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("rate_limit_error")),
+    ("anthropic_spend_limit_details", 429, &[], "E2002", FailureKind::Response, Spend, None, Some("enforced_spend_limit_reached")),
+    ("anthropic_overloaded", 529, &[], "E3002", FailureKind::Response, Momentary, None, Some("overloaded_error")),
+    ("anthropic_api_error", 500, &[], "E3001", FailureKind::Response, Momentary, None, Some("api_error")),
+    ("anthropic_api_error_503", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("api_error")),
+    ("anthropic_timeout", 504, &[], "E3003", FailureKind::Response, Momentary, None, Some("timeout_error")),
     ("anthropic_prompt_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("invalid_request_error")),
     ("anthropic_request_too_large", 413, &[], "E1005", ContextLength, Momentary, None, Some("request_too_large")),
-    ("anthropic_billing", 402, &[], "E2002", Answer, Spend, None, Some("billing_error")),
-    ("anthropic_low_credit", 400, &[], "E2002", Answer, Spend, None, Some("invalid_request_error")),
-    ("anthropic_authentication", 401, &[], "E1002", Answer, Momentary, None, Some("authentication_error")),
-    ("anthropic_permission", 403, &[], "E1003", Answer, Momentary, None, Some("permission_error")),
-    ("anthropic_not_found", 404, &[], "E1004", Answer, Momentary, None, Some("not_found_error")),
-    ("anthropic_conflict", 409, &[], "E4001", Answer, Momentary, None, Some("conflict_error")),
+    ("anthropic_billing", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("billing_error")),
+    ("anthropic_low_credit", 400, &[], "E2002", FailureKind::Response, Spend, None, Some("invalid_request_error")),
+    ("anthropic_authentication", 401, &[], "E1002", FailureKind::Response, Momentary, None, Some("authentication_error")),
+    ("anthropic_permission", 403, &[], "E1003", FailureKind::Response, Momentary, None, Some("permission_error")),
+    ("anthropic_not_found", 404, &[], "E1004", FailureKind::Response, Momentary, None, Some("not_found_error")),
+    ("anthropic_conflict", 409, &[], "E4001", FailureKind::Response, Momentary, None, Some("conflict_error")),
     ("anthropic_output_filtered", 400, &[], "E1001", ContentFilter, Momentary, None, Some("invalid_request_error")),
-    ("anthropic_invalid_request", 400, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
-    ("gemini_per_minute", 429, &[], "E2001", Answer, Momentary, Some(38_410), Some("RESOURCE_EXHAUSTED")),
-    ("gemini_per_day", 429, &[], "E2002", Answer, Daily, None, Some("RESOURCE_EXHAUSTED")),
-    ("gemini_per_day_long_wait", 429, &[], "E2002", Answer, Daily, Some(37_025_700), Some("RESOURCE_EXHAUSTED")),
-    ("gemini_per_day_short_wait", 429, &[], "E2001", Answer, Momentary, Some(2463), Some("RESOURCE_EXHAUSTED")),
-    ("gemini_per_day_named_rate", 429, &[], "E2002", Answer, Daily, None, Some("RATE_LIMIT_EXCEEDED")),
-    ("gemini_quota_exhausted", 429, &[], "E2002", Answer, Daily, None, Some("QUOTA_EXHAUSTED")),
-    ("gemini_quota_exhausted_short_wait", 429, &[], "E2001", Answer, Momentary, Some(3200), Some("QUOTA_EXHAUSTED")),
-    ("gemini_zero_limit", 429, &[], "E2002", Answer, Spend, Some(38_000), Some("RESOURCE_EXHAUSTED")),
-    ("gemini_no_capacity", 429, &[], "E3002", Answer, Momentary, Some(9000), Some("MODEL_CAPACITY_EXHAUSTED")),
-    ("gemini_unavailable", 503, &[], "E3002", Answer, Momentary, None, Some("UNAVAILABLE")),
-    ("gemini_internal", 500, &[], "E3001", Answer, Momentary, None, Some("INTERNAL")),
-    ("gemini_deadline", 504, &[], "E3003", Answer, Momentary, None, Some("DEADLINE_EXCEEDED")),
-    ("gemini_cancelled", 499, &[], "E4002", Answer, Momentary, None, Some("CANCELLED")),
+    ("anthropic_invalid_request", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("gemini_per_minute", 429, &[], "E2001", FailureKind::Response, Momentary, Some(38_410), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day", 429, &[], "E2002", FailureKind::Response, Daily, None, Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day_long_wait", 429, &[], "E2002", FailureKind::Response, Daily, Some(37_025_700), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day_short_wait", 429, &[], "E2001", FailureKind::Response, Momentary, Some(2463), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_per_day_named_rate", 429, &[], "E2002", FailureKind::Response, Daily, None, Some("RATE_LIMIT_EXCEEDED")),
+    ("gemini_quota_exhausted", 429, &[], "E2002", FailureKind::Response, Daily, None, Some("QUOTA_EXHAUSTED")),
+    ("gemini_quota_exhausted_short_wait", 429, &[], "E2001", FailureKind::Response, Momentary, Some(3200), Some("QUOTA_EXHAUSTED")),
+    ("gemini_zero_limit", 429, &[], "E2002", FailureKind::Response, Spend, Some(38_000), Some("RESOURCE_EXHAUSTED")),
+    ("gemini_no_capacity", 429, &[], "E3002", FailureKind::Response, Momentary, Some(9000), Some("MODEL_CAPACITY_EXHAUSTED")),
+    ("gemini_unavailable", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("UNAVAILABLE")),
+    ("gemini_internal", 500, &[], "E3001", FailureKind::Response, Momentary, None, Some("INTERNAL")),
+    ("gemini_deadline", 504, &[], "E3003", FailureKind::Response, Momentary, None, Some("DEADLINE_EXCEEDED")),
+    ("gemini_cancelled", 499, &[], "E4002", FailureKind::Response, Momentary, None, Some("CANCELLED")),
     ("gemini_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("INVALID_ARGUMENT")),
-    ("gemini_invalid_key", 400, &[], "E1002", Answer, Momentary, None, Some("API_KEY_INVALID")),
-    ("gemini_permission", 403, &[], "E1003", Answer, Momentary, None, Some("PERMISSION_DENIED")),
-    ("gemini_array", 429, &[], "E2001", Answer, Momentary, Some(12_000), Some("RESOURCE_EXHAUSTED")),
-    ("vertex_shared_quota", 429, &[], "E3002", Answer, Momentary, None, Some("RESOURCE_EXHAUSTED")),
-    ("vertex_per_minute", 429, &[], "E2001", Answer, Momentary, None, Some("RESOURCE_EXHAUSTED")),
-    ("bedrock_throttling", 429, &[("x-amzn-errortype", "ThrottlingException:http://internal.example.com/coral/")], "E2001", Answer, Momentary, None, Some("ThrottlingException")),
-    ("bedrock_throttling_by_type", 429, &[], "E2001", Answer, Momentary, None, Some("ThrottlingException")),
-    ("bedrock_throttling_400", 400, &[], "E2001", Answer, Momentary, None, Some("ThrottlingException")),
-    ("bedrock_per_day", 429, &[], "E2002", Answer, Daily, None, Some("ThrottlingException")),
-    ("bedrock_not_ready", 429, &[], "E3002", Answer, Momentary, None, Some("ModelNotReadyException")),
-    ("bedrock_model_timeout", 408, &[], "E3003", Answer, Momentary, None, Some("ModelTimeoutException")),
-    ("bedrock_model_error", 424, &[], "E3002", Answer, Momentary, None, Some("ModelErrorException")),
-    ("bedrock_service_quota", 400, &[], "E2002", Answer, Daily, None, Some("ServiceQuotaExceededException")),
-    ("bedrock_unavailable", 503, &[], "E3002", Answer, Momentary, None, Some("ServiceUnavailableException")),
+    ("gemini_invalid_key", 400, &[], "E1002", FailureKind::Response, Momentary, None, Some("API_KEY_INVALID")),
+    ("gemini_permission", 403, &[], "E1003", FailureKind::Response, Momentary, None, Some("PERMISSION_DENIED")),
+    ("gemini_array", 429, &[], "E2001", FailureKind::Response, Momentary, Some(12_000), Some("RESOURCE_EXHAUSTED")),
+    ("vertex_shared_quota", 429, &[], "E3002", FailureKind::Response, Momentary, None, Some("RESOURCE_EXHAUSTED")),
+    ("vertex_per_minute", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("RESOURCE_EXHAUSTED")),
+    ("bedrock_throttling", 429, &[("x-amzn-errortype", "ThrottlingException:http://internal.example.com/coral/")], "E2001", FailureKind::Response, Momentary, None, Some("ThrottlingException")),
+    ("bedrock_throttling_by_type", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("ThrottlingException")),
+    ("bedrock_throttling_400", 400, &[], "E2001", FailureKind::Response, Momentary, None, Some("ThrottlingException")),
+    ("bedrock_per_day", 429, &[], "E2002", FailureKind::Response, Daily, None, Some("ThrottlingException")),
+    ("bedrock_not_ready", 429, &[], "E3002", FailureKind::Response, Momentary, None, Some("ModelNotReadyException")),
+    ("bedrock_model_timeout", 408, &[], "E3003", FailureKind::Response, Momentary, None, Some("ModelTimeoutException")),
+    ("bedrock_model_error", 424, &[], "E3002", FailureKind::Response, Momentary, None, Some("ModelErrorException")),
+    ("bedrock_service_quota", 400, &[], "E2002", FailureKind::Response, Daily, None, Some("ServiceQuotaExceededException")),
+    ("bedrock_unavailable", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("ServiceUnavailableException")),
     ("bedrock_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("ValidationException")),
-    ("bedrock_validation", 400, &[], "E1001", Answer, Momentary, None, Some("ValidationException")),
-    ("bedrock_expired_token", 403, &[], "E1002", Answer, Momentary, None, Some("ExpiredTokenException")),
-    ("bedrock_access_denied", 403, &[], "E1003", Answer, Momentary, None, Some("AccessDeniedException")),
-    ("mistral_rate_limit", 429, &[("retry-after", "4"), ("x-ratelimit-remaining-req-minute", "0")], "E2001", Answer, Momentary, Some(4000), Some("rate_limited")),
-    ("mistral_tier_capacity", 429, &[], "E3002", Answer, Momentary, None, Some("invalid_request_error")),
-    ("mistral_unauthorized", 401, &[], "E1002", Answer, Momentary, None, None),
-    ("mistral_validation", 422, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
-    ("groq_rate_limit", 429, &[("retry-after", "6")], "E2001", Answer, Momentary, Some(6000), Some("rate_limit_exceeded")),
-    ("groq_requests_per_day", 429, &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2h0m0s"), ("x-ratelimit-remaining-tokens", "5000"), ("x-ratelimit-reset-tokens", "7.66s")], "E2001", Answer, Daily, Some(7_200_000), Some("rate_limit_exceeded")),
-    ("groq_tokens_headers", 429, &[("x-ratelimit-remaining-requests", "900"), ("x-ratelimit-reset-requests", "2m59.56s"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "7.66s")], "E2001", Answer, Momentary, Some(7660), Some("rate_limit_exceeded")),
-    ("groq_capacity", 498, &[], "E3002", Answer, Momentary, None, Some("capacity_exceeded")),
+    ("bedrock_validation", 400, &[], "E1001", FailureKind::Response, Momentary, None, Some("ValidationException")),
+    ("bedrock_expired_token", 403, &[], "E1002", FailureKind::Response, Momentary, None, Some("ExpiredTokenException")),
+    ("bedrock_access_denied", 403, &[], "E1003", FailureKind::Response, Momentary, None, Some("AccessDeniedException")),
+    ("mistral_rate_limit", 429, &[("retry-after", "4"), ("x-ratelimit-remaining-req-minute", "0")], "E2001", FailureKind::Response, Momentary, Some(4000), Some("rate_limited")),
+    ("mistral_tier_capacity", 429, &[], "E3002", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("mistral_unauthorized", 401, &[], "E1002", FailureKind::Response, Momentary, None, None),
+    ("mistral_validation", 422, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("groq_rate_limit", 429, &[("retry-after", "6")], "E2001", FailureKind::Response, Momentary, Some(6000), Some("rate_limit_exceeded")),
+    ("groq_requests_per_day", 429, &[("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", "2h0m0s"), ("x-ratelimit-remaining-tokens", "5000"), ("x-ratelimit-reset-tokens", "7.66s")], "E2001", FailureKind::Response, Daily, Some(7_200_000), Some("rate_limit_exceeded")),
+    ("groq_tokens_headers", 429, &[("x-ratelimit-remaining-requests", "900"), ("x-ratelimit-reset-requests", "2m59.56s"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "7.66s")], "E2001", FailureKind::Response, Momentary, Some(7660), Some("rate_limit_exceeded")),
+    ("groq_capacity", 498, &[], "E3002", FailureKind::Response, Momentary, None, Some("capacity_exceeded")),
     ("groq_too_large", 413, &[], "E1005", ContextLength, Momentary, None, Some("rate_limit_exceeded")),
     ("groq_context_length", 400, &[], "E1005", ContextLength, Momentary, None, Some("context_length_exceeded")),
-    ("groq_failed_dependency", 424, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
-    ("groq_cancelled", 499, &[], "E4002", Answer, Momentary, None, Some("request_cancelled")),
-    ("groq_bare_string", 503, &[], "E3002", Answer, Momentary, Some(20), None),
-    ("groq_string_in_error", 429, &[], "E2001", Answer, Momentary, Some(360_000), None),
-    ("deepseek_balance", 402, &[], "E2002", Answer, Spend, None, Some("invalid_request_error")),
-    ("deepseek_authentication", 401, &[], "E1002", Answer, Momentary, None, Some("authentication_error")),
-    ("deepseek_unprocessable", 422, &[], "E1001", Answer, Momentary, None, Some("invalid_request_error")),
-    ("deepseek_rate_limit", 429, &[], "E2001", Answer, Momentary, None, Some("rate_limit_reached")),
-    ("deepseek_server_error", 500, &[], "E3001", Answer, Momentary, None, Some("server_error")),
-    ("deepseek_overloaded", 503, &[], "E3002", Answer, Momentary, None, Some("service_unavailable_error")),
+    ("groq_failed_dependency", 424, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("groq_cancelled", 499, &[], "E4002", FailureKind::Response, Momentary, None, Some("request_cancelled")),
+    ("groq_bare_string", 503, &[], "E3002", FailureKind::Response, Momentary, Some(20), None),
+    ("groq_string_in_error", 429, &[], "E2001", FailureKind::Response, Momentary, Some(360_000), None),
+    ("deepseek_balance", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("invalid_request_error")),
+    ("deepseek_authentication", 401, &[], "E1002", FailureKind::Response, Momentary, None, Some("authentication_error")),
+    ("deepseek_unprocessable", 422, &[], "E1001", FailureKind::Response, Momentary, None, Some("invalid_request_error")),
+    ("deepseek_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("rate_limit_reached")),
+    ("deepseek_server_error", 500, &[], "E3001", FailureKind::Response, Momentary, None, Some("server_error")),
+    ("deepseek_overloaded", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("service_unavailable_error")),
     ("deepseek_content_risk", 400, &[], "E1001", ContentFilter, Momentary, None, Some("invalid_request_error")),
-    ("cohere_per_minute", 429, &[], "E2001", Answer, Momentary, None, None),
-    ("cohere_trial_minute", 429, &[], "E2001", Answer, Momentary, None, None),
-    ("cohere_trial_month", 429, &[], "E2002", Answer, Daily, None, None),
-    ("cohere_payment", 402, &[], "E2002", Answer, Spend, None, None),
+    ("cohere_per_minute", 429, &[], "E2001", FailureKind::Response, Momentary, None, None),
+    ("cohere_trial_minute", 429, &[], "E2001", FailureKind::Response, Momentary, None, None),
+    ("cohere_trial_month", 429, &[], "E2002", FailureKind::Response, Daily, None, None),
+    ("cohere_payment", 402, &[], "E2002", FailureKind::Response, Spend, None, None),
     ("cohere_too_many_tokens", 400, &[], "E1005", ContextLength, Momentary, None, None),
-    ("together_rate_limit", 429, &[], "E2001", Answer, Momentary, None, Some("rate_limit")),
-    ("together_capacity", 503, &[], "E3002", Answer, Momentary, None, Some("service_unavailable")),
-    ("openrouter_no_credit", 402, &[], "E2002", Answer, Spend, None, Some("402")),
-    ("openrouter_in_flight", 402, &[("retry-after", "2")], "E2001", Answer, Momentary, Some(2000), Some("in_flight_budget_exhausted")),
-    ("openrouter_in_flight_message", 402, &[], "E2001", Answer, Momentary, None, Some("402")),
-    ("openrouter_timeout", 408, &[], "E3003", Answer, Momentary, None, Some("408")),
-    ("openrouter_rate_limit", 429, &[], "E2001", Answer, Momentary, Some(5000), Some("429")),
-    ("openrouter_free_per_day", 429, &[], "E2002", Answer, Daily, None, Some("429")),
-    ("openrouter_free_per_minute", 429, &[], "E2001", Answer, Momentary, None, Some("429")),
-    ("openrouter_bad_gateway", 502, &[], "E3001", Answer, Momentary, None, Some("502")),
-    ("openrouter_no_provider", 503, &[("retry-after", "30")], "E3002", Answer, Momentary, Some(30_000), Some("503")),
+    ("together_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("rate_limit")),
+    ("together_capacity", 503, &[], "E3002", FailureKind::Response, Momentary, None, Some("service_unavailable")),
+    ("openrouter_no_credit", 402, &[], "E2002", FailureKind::Response, Spend, None, Some("402")),
+    ("openrouter_in_flight", 402, &[("retry-after", "2")], "E2001", FailureKind::Response, Momentary, Some(2000), Some("in_flight_budget_exhausted")),
+    ("openrouter_in_flight_message", 402, &[], "E2001", FailureKind::Response, Momentary, None, Some("402")),
+    ("openrouter_timeout", 408, &[], "E3003", FailureKind::Response, Momentary, None, Some("408")),
+    ("openrouter_rate_limit", 429, &[], "E2001", FailureKind::Response, Momentary, Some(5000), Some("429")),
+    ("openrouter_free_per_day", 429, &[], "E2002", FailureKind::Response, Daily, None, Some("429")),
+    ("openrouter_free_per_minute", 429, &[], "E2001", FailureKind::Response, Momentary, None, Some("429")),
+    ("openrouter_bad_gateway", 502, &[], "E3001", FailureKind::Response, Momentary, None, Some("502")),
+    ("openrouter_no_provider", 503, &[("retry-after", "30")], "E3002", FailureKind::Response, Momentary, Some(30_000), Some("503")),
     ("openrouter_moderation", 403, &[], "E1001", ContentFilter, Momentary, None, Some("403")),
     ("openrouter_upstream_too_long", 400, &[], "E1005", ContextLength, Momentary, None, Some("400")),
-    ("openrouter_number_says_more", 500, &[], "E2001", Answer, Momentary, None, Some("429")),
-    ("cerebras_rate_limit", 429, &[("x-ratelimit-remaining-requests-day", "1400"), ("x-ratelimit-reset-requests-day", "33011.382867"), ("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "11.382867")], "E2001", Answer, Momentary, Some(11_382), Some("request_quota_exceeded")),
-    ("xai_sentence_as_code", 403, &[], "E1003", Answer, Momentary, None, None),
+    ("openrouter_number_more_specific", 500, &[], "E2001", FailureKind::Response, Momentary, None, Some("429")),
+    ("cerebras_rate_limit", 429, &[("x-ratelimit-remaining-requests-day", "1400"), ("x-ratelimit-reset-requests-day", "33011.382867"), ("x-ratelimit-remaining-tokens-minute", "0"), ("x-ratelimit-reset-tokens-minute", "11.382867")], "E2001", FailureKind::Response, Momentary, Some(11_382), Some("request_quota_exceeded")),
+    ("xai_sentence_as_code", 403, &[], "E1003", FailureKind::Response, Momentary, None, None),
     ("xai_content", 403, &[], "E1001", ContentFilter, Momentary, None, Some("Forbidden")),
-    ("other_array_of_strings", 429, &[], "E2001", Answer, Momentary, None, None),
-    ("other_no_error_at_all", 500, &[], "E3001", Answer, Momentary, None, None),
-    ("other_quota_403", 403, &[], "E2002", Answer, Spend, None, None),
+    ("other_array_of_strings", 429, &[], "E2001", FailureKind::Response, Momentary, None, None),
+    ("other_no_error_at_all", 500, &[], "E3001", FailureKind::Response, Momentary, None, None),
+    ("other_quota_403", 403, &[], "E2002", FailureKind::Response, Spend, None, None),
 ];
 
 fn now() -> SystemTime {
@@ -183,9 +183,9 @@ fn provider(fixture: &str) -> Provider {
     Provider::named(fixture.split('_').next().unwrap())
 }
 
-fn judge(provider: Provider, head: &Parts, body: &[u8]) -> Failure {
+fn classify(provider: Provider, head: &Parts, body: &[u8]) -> Failure {
     let classifier = ProviderClassifier::new(provider);
-    assert!(classifier.wants_body(head));
+    assert!(classifier.needs_body(head));
     match classifier.classify(head, body, now()) {
         Outcome::Failure(failure) => failure,
         other => panic!("{} is {other:?}", head.status),
@@ -193,17 +193,17 @@ fn judge(provider: Provider, head: &Parts, body: &[u8]) -> Failure {
 }
 
 /// The failure of a body without headers.
-fn judge_plain(status: u16, body: &str) -> Failure {
-    judge(Provider::Other, &head(status, &[]), body.as_bytes())
+fn classify_plain(status: u16, body: &str) -> Failure {
+    classify(Provider::Other, &head(status, &[]), body.as_bytes())
 }
 
 #[test]
 fn every_reply_means_what_the_table_says() {
     for &(fixture, status, headers, code, cause, scope, wait, word) in REPLIES {
-        let failure = judge(provider(fixture), &head(status, headers), &body(fixture));
+        let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
         let got_wait = failure.wait().map(|wait| wait.as_millis());
-        let got_scope = failure.hint.map(|hint| hint.scope).unwrap_or_default();
-        let got = (failure.code.code(), failure.cause, got_scope, got_wait, failure.provider_code.as_deref());
+        let got_scope = failure.retry_hint.map(|hint| hint.scope).unwrap_or_default();
+        let got = (failure.code.code(), failure.kind, got_scope, got_wait, failure.provider_code.as_deref());
         assert_eq!(got, (code, cause, scope, wait, word), "{fixture}");
     }
 }
@@ -227,7 +227,7 @@ fn the_default_judges_like_the_one_who_knows() {
     const NEEDS_A_NAME: [&str; 2] = ["azure_rate_limit", "groq_requests_per_day"];
     for &(fixture, status, headers, ..) in REPLIES {
         let (head, body) = (head(status, headers), body(fixture));
-        let (named, default) = (judge(provider(fixture), &head, &body), judge(Provider::Other, &head, &body));
+        let (named, default) = (classify(provider(fixture), &head, &body), classify(Provider::Other, &head, &body));
         assert_eq!(named == default, !NEEDS_A_NAME.contains(&fixture), "{fixture}: {named:?} {default:?}");
     }
 }
@@ -235,9 +235,9 @@ fn the_default_judges_like_the_one_who_knows() {
 #[test]
 fn p24_no_purse_is_retried_and_no_short_wait_is_taken_for_a_day() {
     for &(fixture, status, headers, code, _, scope, ..) in REPLIES {
-        let failure = judge(provider(fixture), &head(status, headers), &body(fixture));
+        let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
         if code == "E2002" {
-            assert!(!failure.code.is_retryable() && failure.hint.unwrap().forbids_retry(), "{fixture}");
+            assert!(!failure.code.is_retryable() && failure.retry_hint.unwrap().forbids_retry(), "{fixture}");
         }
         if fixture.ends_with("_short_wait") {
             assert!(failure.code.is_retryable() && scope == Momentary, "{fixture}");
@@ -249,8 +249,8 @@ fn p24_no_purse_is_retried_and_no_short_wait_is_taken_for_a_day() {
 #[test]
 fn p26_the_callers_own_matter_says_nothing_about_health() {
     for &(fixture, status, headers, _, cause, ..) in REPLIES {
-        let failure = judge(provider(fixture), &head(status, headers), &body(fixture));
-        if cause != Answer || matches!(failure.code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted) {
+        let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
+        if cause != FailureKind::Response || matches!(failure.code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted) {
             assert!(!failure.code.counts_against_health(), "{fixture}");
         }
     }
@@ -258,17 +258,17 @@ fn p26_the_callers_own_matter_says_nothing_about_health() {
 
 #[test]
 fn p13_the_answer_is_read_and_not_its_status_alone() {
-    let code = |status, body| judge_plain(status, body).code.code();
+    let code = |status, body| classify_plain(status, body).code.code();
     assert_eq!(code(429, r#"{"error":{"code":"rate_limit_exceeded"}}"#), "E2001");
     assert_eq!(code(429, r#"{"error":{"code":"insufficient_quota"}}"#), "E2002");
     assert_eq!(code(429, r#"{"error":{"code":"server_is_overloaded"}}"#), "E3002");
     assert_eq!(code(503, "no room"), "E3002");
-    assert!(judge_plain(503, "").code.counts_against_health());
+    assert!(classify_plain(503, "").code.counts_against_health());
 }
 
 #[test]
 fn p32_a_wait_in_the_message_has_its_unit_and_its_bound() {
-    let wait = |text: &str| judge_plain(429, &format!(r#"{{"error":"Try again in {text}."}}"#)).wait();
+    let wait = |text: &str| classify_plain(429, &format!(r#"{{"error":"Try again in {text}."}}"#)).wait();
     assert_eq!(wait("1m"), Some(Duration::from_secs(60)));
     assert_eq!(wait("20ms"), Some(Duration::from_millis(20)));
     assert_eq!(wait("99999999999999999999h"), Some(RetryHint::MAX_WAIT));
@@ -295,13 +295,13 @@ fn the_status_decides_where_the_body_says_nothing() {
     ];
     for body in bodies {
         for status in (400..1000).map(|status| StatusCode::from_u16(status).unwrap()) {
-            let failure = judge_plain(status.as_u16(), body);
+            let failure = classify_plain(status.as_u16(), body);
             assert_eq!(Some(failure.code), ErrorCode::from_status(status), "{status} {body:.40}");
-            assert_eq!((failure.cause, failure.provider_code), (Answer, None), "{status} {body:.40}");
+            assert_eq!((failure.kind, failure.provider_code), (FailureKind::Response, None), "{status} {body:.40}");
         }
     }
     let failure =
-        judge(Provider::Other, &head(429, &[]), b"\xff\xfe{\"error\":{\"code\":\"insufficient_quota\"}}");
+        classify(Provider::Other, &head(429, &[]), b"\xff\xfe{\"error\":{\"code\":\"insufficient_quota\"}}");
     assert_eq!(failure.code, ErrorCode::RateLimited);
 }
 
@@ -314,7 +314,7 @@ fn a_word_that_blames_the_request_overrules_no_status_that_says_more() {
             r#"{"error":{"type":"invalid_request_error"}}"#,
             r#"{"error":{"type":"server_error"}}"#,
         ] {
-            let failure = judge_plain(status.as_u16(), body);
+            let failure = classify_plain(status.as_u16(), body);
             assert_eq!(Some(failure.code), ErrorCode::from_status(status), "{status} {body}");
         }
     }
@@ -322,7 +322,7 @@ fn a_word_that_blames_the_request_overrules_no_status_that_says_more() {
 
 #[test]
 fn words_are_matched_as_words() {
-    let code = |text: &str| judge_plain(429, &format!(r#"{{"message":"{text}"}}"#)).code.code();
+    let code = |text: &str| classify_plain(429, &format!(r#"{{"message":"{text}"}}"#)).code.code();
     assert_eq!(code("an explanation follows"), "E2001");
     assert_eq!(code("quotation marks are missing"), "E2001");
     assert_eq!(code("too fast; see https://example.com/billing/plan"), "E2001");
@@ -333,7 +333,7 @@ fn words_are_matched_as_words() {
 fn below_400_no_body_is_wanted_and_only_that_of_a_good_answer_may_be_an_error() {
     for (status, expected) in [(100, None), (200, Some("E2001")), (204, None), (302, None), (399, None)] {
         let (classifier, head) = (ProviderClassifier::default(), head(status, &[("retry-after", "5")]));
-        assert!(!classifier.wants_body(&head));
+        assert!(!classifier.needs_body(&head));
         assert_eq!(classifier.classify(&head, b"", now()), Outcome::Success);
         assert_eq!(classifier.classify(&head, br#"{"choices":[]}"#, now()), Outcome::Success);
         let body: &[u8] = if status == 204 { b"" } else { br#"{"error":{"code":429}}"# };
@@ -349,7 +349,7 @@ fn every_error_that_was_ever_recorded_begins_as_one() {
     let mut head = head(200, &[]);
     head.headers.insert("content-type", "application/json".parse().unwrap());
     let classifier = ProviderClassifier::default();
-    assert_eq!(classifier.opening(&head, b""), BodyProbe::Unclear);
+    assert_eq!(classifier.probe_body(&head, b""), BodyProbe::Unclear);
     let (mut named, mut seen) = (0, 0);
     for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures")).unwrap() {
         let path = file.unwrap().path();
@@ -361,7 +361,7 @@ fn every_error_that_was_ever_recorded_begins_as_one() {
         let is_named =
             json.get("error").is_some() || json.get("object").is_some_and(|object| object == "error");
         named += u32::from(is_named);
-        assert_eq!(classifier.opening(&head, &body) == BodyProbe::Error, is_named, "{path:?}");
+        assert_eq!(classifier.probe_body(&head, &body) == BodyProbe::Error, is_named, "{path:?}");
     }
     assert!(named > 70 && seen > 90, "{named} of {seen}");
 }
@@ -398,7 +398,7 @@ fn an_error_without_a_status_is_judged_by_what_it_says() {
 
 #[test]
 fn only_a_plain_word_of_the_provider_is_handed_on() {
-    let word = |code: &str| judge_plain(400, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).provider_code;
+    let word = |code: &str| classify_plain(400, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).provider_code;
     assert_eq!(word("some_code-1.2").as_deref(), Some("some_code-1.2"));
     assert_eq!(word(&"x".repeat(64)).map(|word| word.len()), Some(64));
     let too_long = "x".repeat(65);
@@ -410,19 +410,19 @@ fn only_a_plain_word_of_the_provider_is_handed_on() {
 /// A gateway that adds `retry-after: 0` to every 429 made a limit of the day look like a short one.
 #[test]
 fn p24_a_wait_of_zero_makes_no_limit_short() {
-    let failure = judge(Provider::Gemini, &head(429, &[("retry-after", "0")]), &body("gemini_per_day"));
+    let failure = classify(Provider::Gemini, &head(429, &[("retry-after", "0")]), &body("gemini_per_day"));
     assert_eq!(failure.code, ErrorCode::QuotaExhausted);
     let headers =
         [("retry-after", "0"), ("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "3s")];
-    let failure = judge(Provider::OpenAi, &head(429, &headers), b"");
+    let failure = classify(Provider::OpenAi, &head(429, &headers), b"");
     assert_eq!(failure.wait(), Some(Duration::from_secs(3)));
 }
 
 #[test]
 fn should_retry_is_kept_whatever_the_wait_came_from() {
     let headers = [("x-should-retry", "false")];
-    let failure = judge(Provider::OpenAi, &head(429, &headers), &body("openai_rate_limit"));
-    let hint = failure.hint.unwrap();
+    let failure = classify(Provider::OpenAi, &head(429, &headers), &body("openai_rate_limit"));
+    let hint = failure.retry_hint.unwrap();
     assert_eq!((hint.should_retry, hint.wait), (Some(false), Some(Duration::from_millis(5_289))));
 }
 
@@ -433,9 +433,9 @@ fn a_truncated_reply_is_judged_by_its_status_or_better() {
         let (head, body) = (head(status, headers), body(fixture));
         let plain = ErrorCode::from_status(head.status).unwrap().code();
         // Without its body, a reply may still say more by a header.
-        let bare = judge(provider(fixture), &head, b"").code.code();
+        let bare = classify(provider(fixture), &head, b"").code.code();
         for end in 0..body.len() {
-            let got = judge(provider(fixture), &head, &body[..end]).code.code();
+            let got = classify(provider(fixture), &head, &body[..end]).code.code();
             assert!(got == code || got == plain || got == bare, "{fixture} cut at {end}: {got}");
         }
     }
@@ -506,7 +506,7 @@ proptest! {
     ) {
         let mut head = head(status, &[]);
         head.headers = headers;
-        let failure = judge(provider, &head, &body);
+        let failure = classify(provider, &head, &body);
         prop_assert!(failure.wait().is_none_or(|wait| wait <= RetryHint::MAX_WAIT));
         if let Some(word) = &failure.provider_code {
             prop_assert!(word.len() <= 64 && word.bytes().all(|b| b.is_ascii_graphic()));

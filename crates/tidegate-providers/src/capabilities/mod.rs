@@ -1,6 +1,6 @@
 //! What well-known models can take, and what a request asks of its model.
 
-mod needs;
+mod requirements;
 mod table;
 
 use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
@@ -18,10 +18,10 @@ use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 /// let models = ModelTable::new()
 ///     .with("acme-", ModelCapabilities { context_tokens: Some(32_000), ..ModelCapabilities::default() })
 ///     .with("proxy/gpt-4o", ModelCapabilities { tools: Some(false), ..ModelCapabilities::default() });
-/// assert_eq!(models.card("openai/gpt-4o").unwrap().context_tokens, Some(128_000));
-/// assert_eq!(models.card("acme/acme-large").unwrap().context_tokens, Some(32_000));
-/// assert_eq!(models.card("proxy/gpt-4o").unwrap().tools, Some(false));
-/// assert_eq!(models.card("acme/unheard-of"), None);
+/// assert_eq!(models.capabilities("openai/gpt-4o").unwrap().context_tokens, Some(128_000));
+/// assert_eq!(models.capabilities("acme/acme-large").unwrap().context_tokens, Some(32_000));
+/// assert_eq!(models.capabilities("proxy/gpt-4o").unwrap().tools, Some(false));
+/// assert_eq!(models.capabilities("acme/unheard-of"), None);
 /// ```
 ///
 /// What a request needs is read from its JSON in any dialect: its tokens at the least (a token has five bytes of
@@ -29,8 +29,8 @@ use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 /// its answer, tools, pictures, and a JSON schema for the answer.
 #[derive(Clone, Debug, Default)]
 pub struct ModelTable {
-    own: Vec<(String, ModelCapabilities)>,
-    is_bare: bool,
+    custom: Vec<(String, ModelCapabilities)>,
+    is_empty: bool,
 }
 
 impl ModelTable {
@@ -43,7 +43,7 @@ impl ModelTable {
     /// No models at all: a chain then asks every target in its turn.
     #[must_use]
     pub fn empty() -> Self {
-        Self { is_bare: true, ..Self::default() }
+        Self { is_empty: true, ..Self::default() }
     }
 
     /// Adds all models whose names begin with `prefix`, with or without the provider in front. The longest prefix
@@ -51,25 +51,25 @@ impl ModelTable {
     /// card is made from two.
     #[must_use]
     pub fn with(mut self, prefix: &str, card: ModelCapabilities) -> Self {
-        self.own.push((prefix.to_owned(), card));
+        self.custom.push((prefix.to_owned(), card));
         self
     }
 }
 
 impl ModelCatalog for ModelTable {
-    fn card(&self, target: &str) -> Option<ModelCapabilities> {
+    fn capabilities(&self, target: &str) -> Option<ModelCapabilities> {
         let model = target.split_once('/').map_or(target, |(_, model)| model);
         let fits = |prefix: &str| model.starts_with(prefix) || target.starts_with(prefix);
-        let own = self.own.iter().filter(|(prefix, _)| fits(prefix)).max_by_key(|(prefix, _)| prefix.len());
-        match own {
+        let custom = self.custom.iter().filter(|(prefix, _)| fits(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        match custom {
             Some((_, card)) => Some(*card),
-            None if self.is_bare => None,
+            None if self.is_empty => None,
             None => table::card(model),
         }
     }
 
-    fn needs(&self, body: &[u8]) -> Requirements {
-        needs::read(body)
+    fn requirements(&self, body: &[u8]) -> Requirements {
+        requirements::read(body)
     }
 }
 
@@ -93,14 +93,14 @@ mod tests {
             ("openrouter/openai/gpt-4o", None),
             ("", None),
         ] {
-            assert_eq!(models.card(target).and_then(|card| card.context_tokens), context, "{target}");
+            assert_eq!(models.capabilities(target).and_then(|card| card.context_tokens), context, "{target}");
         }
-        assert_eq!(ModelTable::new().with("m", of(1)).with("m", of(2)).card("m"), Some(of(2)));
+        assert_eq!(ModelTable::new().with("m", of(1)).with("m", of(2)).capabilities("m"), Some(of(2)));
     }
 
     #[test]
     fn an_empty_table_knows_what_it_is_told() {
         let models = ModelTable::empty().with("own", of(1));
-        assert_eq!((models.card("openai/gpt-4o"), models.card("a/own-model")), (None, Some(of(1))));
+        assert_eq!((models.capabilities("openai/gpt-4o"), models.capabilities("a/own-model")), (None, Some(of(1))));
     }
 }

@@ -8,8 +8,8 @@
 //! The checksums are not verified: TLS guards the bytes, and a length that cannot be is found without them.
 
 use super::base64;
-use super::event::{Event, LIMIT, keep, within};
-use super::leaves::{Leaf, walk};
+use super::event::{Event, MAX_EVENT, append_capped, prefix};
+use super::json_walk::{Leaf, walk};
 
 /// Cuts bytes into Amazon's binary events.
 ///
@@ -23,7 +23,7 @@ pub(crate) struct AmazonFramer {
     received: usize,
     /// What a chunk of `InvokeModel` wraps.
     inner: Vec<u8>,
-    is_lost: bool,
+    is_desynchronized: bool,
 }
 
 const PRELUDE: usize = 12;
@@ -31,36 +31,36 @@ const PRELUDE: usize = 12;
 const CHECKSUM: usize = 4;
 
 /// Amazon sends no longer ones.
-const LONGEST: usize = 32 * 1024 * 1024;
+const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 
 impl AmazonFramer {
     pub(crate) fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
-        while !bytes.is_empty() && !self.is_lost {
+        while !bytes.is_empty() && !self.is_desynchronized {
             let rest = match length(bytes).and_then(|length| bytes.split_at_checked(length)) {
                 Some((message, rest)) if self.received == 0 => {
-                    dispatch(within(message, LIMIT), message.len(), &mut self.inner, &mut each);
+                    dispatch(prefix(message, MAX_EVENT), message.len(), &mut self.inner, &mut each);
                     rest
                 }
-                _ => self.keep_on(bytes, &mut each),
+                _ => self.buffer_message(bytes, &mut each),
             };
             bytes = rest;
         }
     }
 
     /// Puts a message together from pieces. Answers with what it leaves.
-    fn keep_on<'a>(&mut self, bytes: &'a [u8], each: &mut impl FnMut(Event<'_>)) -> &'a [u8] {
+    fn buffer_message<'a>(&mut self, bytes: &'a [u8], each: &mut impl FnMut(Event<'_>)) -> &'a [u8] {
         let wanted = match self.received {
             ..PRELUDE => PRELUDE,
             PRELUDE.. => match length(&self.message) {
                 Some(length) => length,
                 None => {
-                    self.is_lost = true;
+                    self.is_desynchronized = true;
                     return &[];
                 }
             },
         };
         let (piece, rest) = bytes.split_at(bytes.len().min(wanted - self.received));
-        keep(&mut self.message, piece);
+        append_capped(&mut self.message, piece);
         self.received += piece.len();
         if self.received == wanted && wanted > PRELUDE {
             dispatch(&self.message, wanted, &mut self.inner, each);
@@ -72,29 +72,29 @@ impl AmazonFramer {
 
     /// The memory that is held.
     #[cfg(test)]
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.message.capacity() + self.inner.capacity()
     }
 }
 
 /// The length of the message that begins with `prelude`, if that is whole and the length can be.
 fn length(prelude: &[u8]) -> Option<usize> {
-    let (_checksum, length) = (prelude.get(8..PRELUDE)?, word(prelude)?);
+    let (_checksum, length) = (prelude.get(8..PRELUDE)?, read_u32(prelude)?);
     let least = PRELUDE + headers_length(prelude)? + CHECKSUM;
-    (least..=LONGEST).contains(&length).then_some(length)
+    (least..=MAX_MESSAGE).contains(&length).then_some(length)
 }
 
 fn headers_length(prelude: &[u8]) -> Option<usize> {
-    word(prelude.get(4..)?)
+    read_u32(prelude.get(4..)?)
 }
 
-fn word(bytes: &[u8]) -> Option<usize> {
-    bytes.first_chunk().map(|&word| u32::from_be_bytes(word) as usize)
+fn read_u32(bytes: &[u8]) -> Option<usize> {
+    bytes.first_chunk().map(|&read_u32| u32::from_be_bytes(read_u32) as usize)
 }
 
 /// Hands on a message of `length` bytes, of which `message` is all or the beginning.
 fn dispatch(message: &[u8], length: usize, inner: &mut Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
-    let rest = within(&message[PRELUDE..], length - CHECKSUM - PRELUDE);
+    let rest = prefix(&message[PRELUDE..], length - CHECKSUM - PRELUDE);
     let (headers, data) = rest.split_at(headers_length(message).unwrap_or_default().min(rest.len()));
     let mut event = Event { data, ..Event::default() };
     let mut left = headers;
@@ -108,7 +108,7 @@ fn dispatch(message: &[u8], length: usize, inner: &mut Vec<u8>, each: &mut impl 
         left = rest;
     }
     // What `InvokeModel` streams is an event of the model's own dialect, wrapped.
-    if event.name == "chunk" && unwrap(data, inner) {
+    if event.name == "chunk" && unwrap_chunk(data, inner) {
         event = Event { name: "", data: inner, ..event };
     }
     each(event);
@@ -137,7 +137,7 @@ fn header(headers: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 /// Writes what `{"bytes": "<base64>"}` wraps into `inner`.
-fn unwrap(data: &[u8], inner: &mut Vec<u8>) -> bool {
+fn unwrap_chunk(data: &[u8], inner: &mut Vec<u8>) -> bool {
     let mut is_found = false;
     walk(data, |path, leaf| {
         if let (["bytes"], Leaf::Text(text)) = (path, leaf) {

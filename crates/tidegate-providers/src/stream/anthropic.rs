@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use tidegate_core::Stop;
+use tidegate_core::StopReason;
 
 use super::event::Event;
-use super::glance::Key;
-use super::leaves::{Leaf, walk};
-use super::reading::{End, Reading, Trouble};
+use super::fast_path::JsonKey;
+use super::json_walk::{Leaf, walk};
+use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
-pub(crate) fn read(event: Event<'_>) -> Reading {
-    let mut reading = Reading::default();
+pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+    let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut cache = None;
     walk(event.data, |path, leaf| match (path, leaf) {
@@ -19,40 +19,40 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
         (["delta", "text" | "partial_json" | "thinking" | "content"], leaf)
         // A tool is named where its block begins.
         | (["content_block", "text" | "thinking" | "name" | "data"], leaf) => {
-            reading.is_token |= leaf.is_text();
+            parsed.is_token |= leaf.is_text();
         }
-        (["delta", "stop_reason"], Leaf::Text(reason)) => reading.stop = Some(stop(reason)),
+        (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = Some(stop(reason)),
         (["usage", count] | ["message", "usage", count], Leaf::Number(number)) => match *count {
-            "input_tokens" => reading.usage.input = Some(number),
+            "input_tokens" => parsed.usage.input = Some(number),
             "cache_creation_input_tokens" => cache = Some(number),
-            "output_tokens" => reading.usage.output = Some(number),
+            "output_tokens" => parsed.usage.output = Some(number),
             _ => {}
         },
-        (["error"], leaf) if leaf.is_error() => reading.trouble = Some(Trouble::Told),
+        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     // What is written to the cache counts against the limits as input does; what is read from it does not.
-    reading.usage.input = reading.usage.input.map(|input| input.saturating_add(cache.unwrap_or_default()));
+    parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache.unwrap_or_default()));
     match kind {
-        "message_stop" => reading.end = End::Said,
-        "error" => reading.trouble = Some(Trouble::Told),
+        "message_stop" => parsed.end = EndSignal::Final,
+        "error" => parsed.error = Some(StreamError::Event),
         _ => {}
     }
-    reading
+    parsed
 }
 
 /// Why the model stopped.
-pub(crate) fn stop(reason: &str) -> Stop {
+pub(crate) fn stop(reason: &str) -> StopReason {
     match reason {
-        "end_turn" | "stop_sequence" | "tool_use" => Stop::Natural,
-        "max_tokens" | "model_context_window_exceeded" => Stop::Length,
-        "refusal" => Stop::ContentFilter,
-        _ => Stop::Other,
+        "end_turn" | "stop_sequence" | "tool_use" => StopReason::Natural,
+        "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
+        "refusal" => StopReason::ContentFilter,
+        _ => StopReason::Other,
     }
 }
 
 /// Whether the event is a piece of text and nothing else.
-pub(crate) fn is_plain(data: &[u8]) -> bool {
-    static TEXT: LazyLock<Key> = LazyLock::new(|| Key::new(r#""text""#));
+pub(crate) fn is_content_only(data: &[u8]) -> bool {
+    static TEXT: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""text""#));
     data.starts_with(br#"{"type":"content_block_delta""#) && TEXT.holds_text(data)
 }

@@ -2,7 +2,7 @@
 
 use memchr::{memchr2, memchr3};
 
-use super::event::{Event, LIMIT, keep, within};
+use super::event::{Event, MAX_EVENT, append_capped, prefix};
 
 /// Cuts a streamed JSON array of objects into its elements.
 ///
@@ -55,7 +55,7 @@ impl ArrayFramer {
             }
         }
         if self.depth > 0 {
-            keep(&mut self.element, &bytes[start..]);
+            append_capped(&mut self.element, &bytes[start..]);
         }
     }
 
@@ -65,9 +65,9 @@ impl ArrayFramer {
     }
 
     fn dispatch(&mut self, end: &[u8], each: &mut impl FnMut(Event<'_>)) {
-        let mut data = within(end, LIMIT);
+        let mut data = prefix(end, MAX_EVENT);
         if !self.element.is_empty() {
-            keep(&mut self.element, end);
+            append_capped(&mut self.element, end);
             data = &self.element;
         }
         each(Event { data, ..Event::default() });
@@ -76,7 +76,7 @@ impl ArrayFramer {
 
     /// The memory that is held.
     #[cfg(test)]
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.element.capacity()
     }
 }

@@ -2,42 +2,42 @@
 
 use std::sync::LazyLock;
 
-use tidegate_core::{ErrorCode, Stop};
+use tidegate_core::{ErrorCode, StopReason};
 
 use super::event::Event;
-use super::glance::Key;
-use super::leaves::{Leaf, walk};
-use super::reading::{End, Reading, Trouble};
+use super::fast_path::JsonKey;
+use super::json_walk::{Leaf, walk};
+use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
 /// The terminator of those whose own dialect this is. Others speak it without one: where it is not known that it
 /// is sent, a body that ends well after a finish reason has ended well, too.
 pub(crate) const DONE: &[u8] = b"[DONE]";
 
-pub(crate) fn read(event: Event<'_>) -> Reading {
-    let mut reading = Reading::default();
+pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+    let mut parsed = ParsedEvent::default();
     if event.data.trim_ascii() == DONE {
-        reading.end = End::Said;
-        return reading;
+        parsed.end = EndSignal::Final;
+        return parsed;
     }
     walk(event.data, |path, leaf| match (path, leaf) {
         (["choices", "delta" | "message", delta @ ..], leaf) => {
-            reading.is_token |= leaf.is_text() && is_content(delta);
+            parsed.is_token |= leaf.is_text() && is_content(delta);
         }
         // The older API without a chat.
-        (["choices", "text"], leaf) => reading.is_token |= leaf.is_text(),
-        (["choices", "finish_reason"], Leaf::Text(reason)) => take_reason(&mut reading, reason),
+        (["choices", "text"], leaf) => parsed.is_token |= leaf.is_text(),
+        (["choices", "finish_reason"], Leaf::Text(reason)) => apply_finish_reason(&mut parsed, reason),
         (["usage", count] | ["x_groq", "usage", count], Leaf::Number(number)) => match *count {
-            "prompt_tokens" => reading.usage.input = Some(number),
-            "completion_tokens" => reading.usage.output = Some(number),
+            "prompt_tokens" => parsed.usage.input = Some(number),
+            "completion_tokens" => parsed.usage.output = Some(number),
             _ => {}
         },
         (["error"] | ["x_groq", "error"] | ["choices", "error"], leaf) if leaf.is_error() => {
-            reading.trouble = Some(Trouble::Told);
+            parsed.error = Some(StreamError::Event);
         }
-        (["object"], Leaf::Text("error")) => reading.trouble = Some(Trouble::Told),
+        (["object"], Leaf::Text("error")) => parsed.error = Some(StreamError::Event),
         _ => {}
     });
-    reading
+    parsed
 }
 
 /// Whether a leaf of a delta at `path` is generated. A role and the type of a part are not.
@@ -54,39 +54,39 @@ fn is_content(path: &[&str]) -> bool {
 }
 
 /// Why the model stopped, if it has.
-pub(crate) fn stop(reason: &str) -> Option<Stop> {
+pub(crate) fn stop(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "" => return None,
-        "stop" | "eos" | "tool_calls" | "function_call" => Stop::Natural,
-        "length" | "model_length" => Stop::Length,
-        "content_filter" => Stop::ContentFilter,
-        _ => Stop::Other,
+        "stop" | "eos" | "tool_calls" | "function_call" => StopReason::Natural,
+        "length" | "model_length" => StopReason::Length,
+        "content_filter" => StopReason::ContentFilter,
+        _ => StopReason::Other,
     })
 }
 
-fn take_reason(reading: &mut Reading, reason: &str) {
+fn apply_finish_reason(parsed: &mut ParsedEvent, reason: &str) {
     let Some(stop) = stop(reason) else { return };
-    reading.stop = Some(stop);
-    match trouble(reason) {
+    parsed.stop = Some(stop);
+    match failure_reason(reason) {
         // What stands in `error` says more than the word, whichever comes first.
-        Some(trouble) => _ = reading.trouble.get_or_insert(trouble),
-        None => reading.end = End::Allowed,
+        Some(error) => _ = parsed.error.get_or_insert(error),
+        None => parsed.end = EndSignal::Allowed,
     }
 }
 
 /// The reasons that are none of the model's.
-pub(crate) fn trouble(reason: &str) -> Option<Trouble> {
+pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
     match reason {
-        "error" => Some(Trouble::Reason("error", ErrorCode::ServerError)),
+        "error" => Some(StreamError::StopReason("error", ErrorCode::ServerError)),
         "insufficient_system_resource" => {
-            Some(Trouble::Reason("insufficient_system_resource", ErrorCode::Overloaded))
+            Some(StreamError::StopReason("insufficient_system_resource", ErrorCode::Overloaded))
         }
         _ => None,
     }
 }
 
 /// Whether the chunk is a piece of text, of reasoning or of a tool call, and nothing else.
-pub(crate) fn is_plain(data: &[u8]) -> bool {
+pub(crate) fn is_content_only(data: &[u8]) -> bool {
     let keys = &*KEYS;
     let is_content =
         |delta| [&keys.content, &keys.reasoning, &keys.arguments].iter().any(|key| key.holds_text(delta));
@@ -95,22 +95,22 @@ pub(crate) fn is_plain(data: &[u8]) -> bool {
 }
 
 /// The keys by which a plain chunk is told.
-struct Keys {
-    delta: Key,
-    content: Key,
-    reasoning: Key,
-    arguments: Key,
-    finish_reason: Key,
-    usage: Key,
-    error: Key,
+struct ChatKeys {
+    delta: JsonKey,
+    content: JsonKey,
+    reasoning: JsonKey,
+    arguments: JsonKey,
+    finish_reason: JsonKey,
+    usage: JsonKey,
+    error: JsonKey,
 }
 
-static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
-    delta: Key::new(r#""delta""#),
-    content: Key::new(r#""content""#),
-    reasoning: Key::new(r#""reasoning_content""#),
-    arguments: Key::new(r#""arguments""#),
-    finish_reason: Key::new(r#""finish_reason""#),
-    usage: Key::new(r#""usage""#),
-    error: Key::new(r#""error""#),
+static KEYS: LazyLock<ChatKeys> = LazyLock::new(|| ChatKeys {
+    delta: JsonKey::new(r#""delta""#),
+    content: JsonKey::new(r#""content""#),
+    reasoning: JsonKey::new(r#""reasoning_content""#),
+    arguments: JsonKey::new(r#""arguments""#),
+    finish_reason: JsonKey::new(r#""finish_reason""#),
+    usage: JsonKey::new(r#""usage""#),
+    error: JsonKey::new(r#""error""#),
 });

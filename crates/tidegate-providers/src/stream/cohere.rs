@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use tidegate_core::{ErrorCode, Stop};
+use tidegate_core::{ErrorCode, StopReason};
 
 use super::event::Event;
-use super::glance::Key;
-use super::leaves::{Leaf, walk};
-use super::reading::{End, Reading, Trouble};
+use super::fast_path::JsonKey;
+use super::json_walk::{Leaf, walk};
+use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
-pub(crate) fn read(event: Event<'_>) -> Reading {
-    let mut reading = Reading::default();
+pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+    let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut reason = None;
     walk(event.data, |path, leaf| match (path, leaf) {
@@ -20,40 +20,40 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
             | ["delta", "message", "tool_plan"]
             | ["delta", "message", "tool_calls", "function", "name" | "arguments"],
             leaf,
-        ) => reading.is_token |= leaf.is_text(),
+        ) => parsed.is_token |= leaf.is_text(),
         (["delta", "finish_reason"], Leaf::Text(text)) => reason = Some(text),
         (["delta", "usage", "tokens", "input_tokens"], Leaf::Number(number)) => {
-            reading.usage.input = Some(number);
+            parsed.usage.input = Some(number);
         }
         (["delta", "usage", "tokens", "output_tokens"], Leaf::Number(number)) => {
-            reading.usage.output = Some(number);
+            parsed.usage.output = Some(number);
         }
-        (["error"], leaf) if leaf.is_error() => reading.trouble = Some(Trouble::Told),
+        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     if kind == "message-end" {
-        reading.end = End::Said;
-        reading.stop = reason.map(stop);
-        reading.trouble = match reason {
-            Some("ERROR") => Some(Trouble::Reason("ERROR", ErrorCode::ServerError)),
-            Some("TIMEOUT") => Some(Trouble::Reason("TIMEOUT", ErrorCode::Timeout)),
-            _ => reading.trouble,
+        parsed.end = EndSignal::Final;
+        parsed.stop = reason.map(stop);
+        parsed.error = match reason {
+            Some("ERROR") => Some(StreamError::StopReason("ERROR", ErrorCode::ServerError)),
+            Some("TIMEOUT") => Some(StreamError::StopReason("TIMEOUT", ErrorCode::Timeout)),
+            _ => parsed.error,
         };
     }
-    reading
+    parsed
 }
 
-fn stop(reason: &str) -> Stop {
+fn stop(reason: &str) -> StopReason {
     match reason {
-        "COMPLETE" | "STOP_SEQUENCE" | "TOOL_CALL" => Stop::Natural,
-        "MAX_TOKENS" => Stop::Length,
-        "ERROR_TOXIC" => Stop::ContentFilter,
-        _ => Stop::Other,
+        "COMPLETE" | "STOP_SEQUENCE" | "TOOL_CALL" => StopReason::Natural,
+        "MAX_TOKENS" => StopReason::Length,
+        "ERROR_TOXIC" => StopReason::ContentFilter,
+        _ => StopReason::Other,
     }
 }
 
 /// Whether the event is a piece of text and nothing else.
-pub(crate) fn is_plain(data: &[u8]) -> bool {
-    static TEXT: LazyLock<Key> = LazyLock::new(|| Key::new(r#""text""#));
+pub(crate) fn is_content_only(data: &[u8]) -> bool {
+    static TEXT: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""text""#));
     data.starts_with(br#"{"type":"content-delta""#) && TEXT.holds_text(data)
 }

@@ -1,6 +1,6 @@
 use super::event::Event;
-use super::leaves::{Leaf, walk};
-use super::reading::Reading;
+use super::json_walk::{Leaf, walk};
+use super::parsed_event::ParsedEvent;
 use super::{anthropic, chat, cohere, converse, gemini, responses};
 
 /// In whose words a stream is told.
@@ -25,18 +25,18 @@ pub enum Dialect {
 
 /// What the first events tell about the dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Guess {
+pub(crate) enum DialectGuess {
     /// It is this one.
     Known(Dialect),
     /// It could be any: a ping, or nothing that can be read.
-    Open,
+    Undecided,
     /// It is none of ours.
-    Stranger,
+    Unknown,
 }
 
 impl Dialect {
     /// What an event says.
-    pub(crate) fn read(self, event: Event<'_>) -> Reading {
+    pub(crate) fn read(self, event: Event<'_>) -> ParsedEvent {
         match self {
             Self::Chat => chat::read(event),
             Self::Responses => responses::read(event),
@@ -48,24 +48,24 @@ impl Dialect {
     }
 
     /// Whether an event says that the answer has failed.
-    pub(crate) fn tells_of_failure(self, event: Event<'_>) -> bool {
-        self.read(event).trouble.is_some()
+    pub(crate) fn is_failure(self, event: Event<'_>) -> bool {
+        self.read(event).error.is_some()
     }
 
     /// Whether an event with `data` is a piece of content and nothing else. Says no when in doubt.
-    pub(crate) fn is_plain(self, data: &[u8]) -> bool {
+    pub(crate) fn is_content_only(self, data: &[u8]) -> bool {
         match self {
-            Self::Chat => chat::is_plain(data),
-            Self::Responses => responses::is_plain(data),
-            Self::Anthropic => anthropic::is_plain(data),
-            Self::Cohere => cohere::is_plain(data),
+            Self::Chat => chat::is_content_only(data),
+            Self::Responses => responses::is_content_only(data),
+            Self::Anthropic => anthropic::is_content_only(data),
+            Self::Cohere => cohere::is_content_only(data),
             // Every chunk of Gemini's holds a usage, and Bedrock's are short.
             Self::Gemini | Self::Converse => false,
         }
     }
 }
 
-impl Guess {
+impl DialectGuess {
     pub(crate) fn of(event: Event<'_>) -> Self {
         let data = event.data.trim_ascii();
         if data == chat::DONE {
@@ -88,11 +88,11 @@ impl Guess {
         });
         match of_kind(kind).or(by_key) {
             Some(dialect) => Self::Known(dialect),
-            None if matches!(kind, "ping" | "keepalive") => Self::Open,
+            None if matches!(kind, "ping" | "keepalive") => Self::Undecided,
             None => match data.first() {
-                None => Self::Open,
-                Some(b'{' | b'[') if is_empty || !is_whole => Self::Open,
-                Some(_) => Self::Stranger,
+                None => Self::Undecided,
+                Some(b'{' | b'[') if is_empty || !is_whole => Self::Undecided,
+                Some(_) => Self::Unknown,
             },
         }
     }
@@ -129,10 +129,10 @@ mod tests {
         for file in std::fs::read_dir(folder).unwrap() {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
             SseFramer::new().push(&bytes, |event| {
-                let Guess::Known(dialect) = Guess::of(event) else { return };
-                if dialect.is_plain(event.data) {
+                let DialectGuess::Known(dialect) = DialectGuess::of(event) else { return };
+                if dialect.is_content_only(event.data) {
                     let text = String::from_utf8_lossy(event.data);
-                    assert_eq!(dialect.read(event), Reading::token(), "{dialect:?}: {text}");
+                    assert_eq!(dialect.read(event), ParsedEvent::token(), "{dialect:?}: {text}");
                     seen += 1;
                 }
             });
@@ -155,9 +155,9 @@ mod tests {
             (Dialect::Cohere, r#"{"type":"content-delta","delta":{"message":{"content":{"text":"x"}}}}"#),
         ];
         for (dialect, data) in plain {
-            assert!(dialect.is_plain(data.as_bytes()), "{data}");
+            assert!(dialect.is_content_only(data.as_bytes()), "{data}");
             let event = Event { data: data.as_bytes(), ..Event::default() };
-            assert_eq!(dialect.read(event), Reading::token(), "{data}");
+            assert_eq!(dialect.read(event), ParsedEvent::token(), "{data}");
         }
         for data in [
             r#"{"choices":[{"delta":{"content":""}}]}"#,
@@ -167,28 +167,28 @@ mod tests {
             r#"{"choices":[{"delta":{"content":"x"}}],"x_groq":{"usage":{"prompt_tokens":1}}}"#,
             r#"{"choices":[{"delta":{"content":"x"}}],"error":{}}"#,
         ] {
-            assert!(!Dialect::Chat.is_plain(data.as_bytes()), "{data}");
+            assert!(!Dialect::Chat.is_content_only(data.as_bytes()), "{data}");
         }
     }
 
     #[test]
     fn only_an_event_that_belongs_to_a_dialect_settles_it() {
-        let guess = |name, data: &str| Guess::of(Event { name, data: data.as_bytes(), is_error: false });
+        let guess = |name, data: &str| DialectGuess::of(Event { name, data: data.as_bytes(), is_error: false });
         for (data, expected) in [
-            ("[DONE]", Guess::Known(Dialect::Chat)),
-            (r#"{"choices":[]}"#, Guess::Known(Dialect::Chat)),
-            (r#"{"type":"response.created"}"#, Guess::Known(Dialect::Responses)),
-            (r#"{"type":"ping"}"#, Guess::Open),
-            ("{}", Guess::Open),
-            ("", Guess::Open),
-            (r#"{"a":1"#, Guess::Open),
-            (r#"{"a":1}"#, Guess::Stranger),
-            ("hello", Guess::Stranger),
-            ("7", Guess::Stranger),
+            ("[DONE]", DialectGuess::Known(Dialect::Chat)),
+            (r#"{"choices":[]}"#, DialectGuess::Known(Dialect::Chat)),
+            (r#"{"type":"response.created"}"#, DialectGuess::Known(Dialect::Responses)),
+            (r#"{"type":"ping"}"#, DialectGuess::Undecided),
+            ("{}", DialectGuess::Undecided),
+            ("", DialectGuess::Undecided),
+            (r#"{"a":1"#, DialectGuess::Undecided),
+            (r#"{"a":1}"#, DialectGuess::Unknown),
+            ("hello", DialectGuess::Unknown),
+            ("7", DialectGuess::Unknown),
         ] {
             assert_eq!(guess("", data), expected, "{data}");
         }
-        assert_eq!(guess("message_start", "{"), Guess::Known(Dialect::Anthropic));
-        assert_eq!(guess("keepalive", r#"{"at":1}"#), Guess::Open);
+        assert_eq!(guess("message_start", "{"), DialectGuess::Known(Dialect::Anthropic));
+        assert_eq!(guess("keepalive", r#"{"at":1}"#), DialectGuess::Undecided);
     }
 }

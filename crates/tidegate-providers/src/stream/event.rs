@@ -11,21 +11,21 @@ pub struct Event<'a> {
 
 /// So much of an event is kept; of a larger one, the beginning. The longest that were seen echo a whole
 /// prompt, and begin with their type.
-pub(crate) const LIMIT: usize = 256 * 1024;
+pub(crate) const MAX_EVENT: usize = 256 * 1024;
 
-/// Adds `bytes` to `kept`, up to the limit.
-pub(crate) fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
-    let room = LIMIT.saturating_sub(kept.len());
-    kept.extend_from_slice(within(bytes, room));
+/// Adds `bytes` to `buffered`, up to the limit.
+pub(crate) fn append_capped(buffered: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MAX_EVENT.saturating_sub(buffered.len());
+    buffered.extend_from_slice(prefix(bytes, room));
 }
 
 /// Whether `data` may be no more than the beginning of an event: a frame takes a few bytes of the limit, too.
 pub(crate) fn is_cut(data: &[u8]) -> bool {
-    data.len() + 16 >= LIMIT
+    data.len() + 16 >= MAX_EVENT
 }
 
 /// The first `limit` bytes.
-pub(crate) fn within(bytes: &[u8], limit: usize) -> &[u8] {
+pub(crate) fn prefix(bytes: &[u8], limit: usize) -> &[u8] {
     &bytes[..bytes.len().min(limit)]
 }
 
@@ -53,8 +53,8 @@ mod tests {
             sse.push(b"\ndata: ", |_| {});
         }
         // A buffer grows by doubling.
-        assert!(sse.kept() <= 4 * LIMIT, "{}", sse.kept());
-        assert!(array.kept() <= 2 * LIMIT, "{}", array.kept());
-        assert!(amazon.kept() <= 2 * LIMIT, "{}", amazon.kept());
+        assert!(sse.buffered() <= 4 * MAX_EVENT, "{}", sse.buffered());
+        assert!(array.buffered() <= 2 * MAX_EVENT, "{}", array.buffered());
+        assert!(amazon.buffered() <= 2 * MAX_EVENT, "{}", amazon.buffered());
     }
 }

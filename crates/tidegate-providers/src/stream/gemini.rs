@@ -1,18 +1,18 @@
 //! Google's `GenerateContentResponse`, once an event and once an element of an array.
 
-use tidegate_core::Stop;
+use tidegate_core::StopReason;
 
 use super::event::Event;
-use super::leaves::{Leaf, walk};
-use super::reading::{End, Reading, Trouble};
+use super::json_walk::{Leaf, walk};
+use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
-pub(crate) fn read(event: Event<'_>) -> Reading {
-    let mut reading = Reading::default();
+pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+    let mut parsed = ParsedEvent::default();
     let mut thoughts = None;
     walk(event.data, |path, leaf| match (path, leaf) {
         // A thought's signature is no thought.
         (["candidates", "content", "parts", part, ..], leaf) => {
-            reading.is_token |= leaf.is_text()
+            parsed.is_token |= leaf.is_text()
                 && matches!(
                     *part,
                     "text" | "functionCall" | "inlineData" | "executableCode" | "codeExecutionResult"
@@ -20,35 +20,35 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
         }
         (["candidates", "finishReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             // There is no marker: the end of the body after a reason is the end.
-            reading.end = End::Allowed;
-            reading.stop = Some(stop(reason));
+            parsed.end = EndSignal::Allowed;
+            parsed.stop = Some(stop(reason));
         }
         (["promptFeedback", "blockReason"], Leaf::Text(reason)) if !reason.is_empty() => {
-            reading.end = End::Allowed;
-            reading.stop = Some(Stop::ContentFilter);
+            parsed.end = EndSignal::Allowed;
+            parsed.stop = Some(StopReason::ContentFilter);
         }
         (["usageMetadata", count], Leaf::Number(number)) => match *count {
-            "promptTokenCount" => reading.usage.input = Some(number),
-            "candidatesTokenCount" => reading.usage.output = Some(number),
+            "promptTokenCount" => parsed.usage.input = Some(number),
+            "candidatesTokenCount" => parsed.usage.output = Some(number),
             "thoughtsTokenCount" => thoughts = Some(number),
             _ => {}
         },
-        (["error"], leaf) if leaf.is_error() => reading.trouble = Some(Trouble::Told),
+        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     if let Some(thoughts) = thoughts {
-        reading.usage.output = Some(reading.usage.output.unwrap_or_default().saturating_add(thoughts));
+        parsed.usage.output = Some(parsed.usage.output.unwrap_or_default().saturating_add(thoughts));
     }
-    reading
+    parsed
 }
 
-fn stop(reason: &str) -> Stop {
+fn stop(reason: &str) -> StopReason {
     match reason {
-        "STOP" => Stop::Natural,
-        "MAX_TOKENS" => Stop::Length,
+        "STOP" => StopReason::Natural,
+        "MAX_TOKENS" => StopReason::Length,
         "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY" => {
-            Stop::ContentFilter
+            StopReason::ContentFilter
         }
-        _ => Stop::Other,
+        _ => StopReason::Other,
     }
 }

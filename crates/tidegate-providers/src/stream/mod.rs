@@ -10,7 +10,7 @@
 //! # Example
 //!
 //! ```
-//! use tidegate_core::{Scan, Stop};
+//! use tidegate_core::{Scan, StopReason};
 //! use tidegate_providers::Provider;
 //! use tidegate_providers::stream::Scanner;
 //!
@@ -23,7 +23,7 @@
 //! assert_eq!((pulse.events, pulse.tokens), (1, 1));
 //!
 //! scanner.push(b"ices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
-//! assert_eq!(scanner.state().stop, Some(Stop::Natural));
+//! assert_eq!(scanner.state().stop, Some(StopReason::Natural));
 //! assert!(!scanner.state().has_finished);
 //!
 //! scanner.push(b"data: [DONE]\n\n");
@@ -69,18 +69,18 @@ mod converse;
 mod dialect;
 mod event;
 mod gemini;
-pub(crate) mod glance;
-pub(crate) mod leaves;
-mod reading;
+pub(crate) mod fast_path;
+pub(crate) mod json_walk;
+mod parsed_event;
 mod responses;
 mod scanner;
 mod sse;
 
 pub use dialect::Dialect;
-pub(crate) use dialect::Guess;
+pub(crate) use dialect::DialectGuess;
 pub use event::Event;
 pub(crate) use event::is_cut;
-pub(crate) use reading::{End, Trouble};
+pub(crate) use parsed_event::{EndSignal, StreamError};
 pub use scanner::Scanner;
 pub(crate) use scanner::is_whole;
 pub use sse::SseFramer;

@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use tidegate_core::Stop;
+use tidegate_core::StopReason;
 
 use super::event::Event;
-use super::glance::Key;
-use super::leaves::{Leaf, walk};
-use super::reading::{End, Reading, Trouble};
+use super::fast_path::JsonKey;
+use super::json_walk::{Leaf, walk};
+use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
-pub(crate) fn read(event: Event<'_>) -> Reading {
-    let mut reading = Reading::default();
+pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+    let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut has_content = false;
     let mut cut_short = None;
@@ -20,36 +20,36 @@ pub(crate) fn read(event: Event<'_>) -> Reading {
             has_content |= leaf.is_text()
         }
         (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = Some(stop(reason)),
-        (["response", "usage", "input_tokens"], Leaf::Number(number)) => reading.usage.input = Some(number),
-        (["response", "usage", "output_tokens"], Leaf::Number(number)) => reading.usage.output = Some(number),
-        (["error"], leaf) if leaf.is_error() => reading.trouble = Some(Trouble::Told),
+        (["response", "usage", "input_tokens"], Leaf::Number(number)) => parsed.usage.input = Some(number),
+        (["response", "usage", "output_tokens"], Leaf::Number(number)) => parsed.usage.output = Some(number),
+        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     match kind {
-        "response.completed" => (reading.end, reading.stop) = (End::Said, Some(Stop::Natural)),
+        "response.completed" => (parsed.end, parsed.stop) = (EndSignal::Final, Some(StopReason::Natural)),
         "response.incomplete" => {
-            (reading.end, reading.stop) = (End::Said, Some(cut_short.unwrap_or(Stop::Other)));
+            (parsed.end, parsed.stop) = (EndSignal::Final, Some(cut_short.unwrap_or(StopReason::Other)));
         }
-        "response.failed" | "error" => reading.trouble = Some(Trouble::Told),
+        "response.failed" | "error" => parsed.error = Some(StreamError::Event),
         // A tool is named where its item begins.
         "response.output_item.added" | "response.image_generation_call.partial_image" => {
-            reading.is_token = has_content;
+            parsed.is_token = has_content;
         }
-        kind => reading.is_token = has_content && kind.ends_with(".delta"),
+        kind => parsed.is_token = has_content && kind.ends_with(".delta"),
     }
-    reading
+    parsed
 }
 
-fn stop(reason: &str) -> Stop {
+fn stop(reason: &str) -> StopReason {
     match reason {
-        "max_output_tokens" => Stop::Length,
-        "content_filter" => Stop::ContentFilter,
-        _ => Stop::Other,
+        "max_output_tokens" => StopReason::Length,
+        "content_filter" => StopReason::ContentFilter,
+        _ => StopReason::Other,
     }
 }
 
 /// Whether the event is a piece of text and nothing else.
-pub(crate) fn is_plain(data: &[u8]) -> bool {
-    static DELTA: LazyLock<Key> = LazyLock::new(|| Key::new(r#""delta""#));
+pub(crate) fn is_content_only(data: &[u8]) -> bool {
+    static DELTA: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""delta""#));
     data.starts_with(br#"{"type":"response.output_text.delta""#) && DELTA.holds_text(data)
 }

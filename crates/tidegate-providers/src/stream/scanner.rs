@@ -7,12 +7,12 @@ use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
 use super::amazon::AmazonFramer;
 use super::array::ArrayFramer;
 use super::chat::DONE;
-use super::dialect::{Dialect, Guess};
-use super::event::{Event, within};
-use super::leaves::walk;
-use super::reading::{End, Reading, Trouble};
+use super::dialect::{Dialect, DialectGuess};
+use super::event::{Event, prefix};
+use super::json_walk::walk;
+use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use super::sse::SseFramer;
-use crate::opening::{self, Beginning};
+use crate::body_probe::{self, ProbeResult};
 use crate::{Provider, ProviderClassifier};
 
 /// Reads the stream of one answer: cuts it into events, and knows what they come to.
@@ -20,40 +20,40 @@ use crate::{Provider, ProviderClassifier};
 /// The dialect is recognised by the first event that belongs to one. A stream that belongs to none is let
 /// through: whatever it carries is content, and its end is its end.
 pub struct Scanner {
-    framer: Framer,
-    reader: Reader,
+    framer: BodyFramer,
+    reader: StreamReader,
 }
 
-enum Framer {
+enum BodyFramer {
     /// JSON of which no byte has come but, perhaps, the bracket of an array.
     Undecided {
         is_array: bool,
     },
     /// One JSON text: not for us, unless it is an error. The beginning of one that has not said yet.
-    Plain(Option<Vec<u8>>),
+    Json(Option<Vec<u8>>),
     Sse(SseFramer),
     Array(ArrayFramer),
     Amazon(AmazonFramer),
 }
 
 /// So much of one JSON text is read at the most: as much as of any error.
-const BEGINNING: usize = 64 * 1024;
+const MAX_BEGINNING: usize = 64 * 1024;
 
 /// What is known of the stream so far.
-struct Reader {
+struct StreamReader {
     classifier: ProviderClassifier,
     dialect: Option<Dialect>,
     /// The body may end here.
     may_end: bool,
     state: StreamState,
-    pulse: ScanProgress,
+    progress: ScanProgress,
 }
 
 impl Scanner {
     /// For server-sent events: `text/event-stream`.
     #[must_use]
     pub fn sse(provider: Provider) -> Self {
-        Self::new(provider, Framer::Sse(SseFramer::new()))
+        Self::new(provider, BodyFramer::Sse(SseFramer::new()))
     }
 
     /// For JSON that may be an array of objects sent one by one, which its first two characters tell. Anything else in
@@ -61,7 +61,7 @@ impl Scanner {
     /// no JSON, and was cut.
     #[must_use]
     pub fn json(provider: Provider) -> Self {
-        Self::new(provider, Framer::Undecided { is_array: false })
+        Self::new(provider, BodyFramer::Undecided { is_array: false })
     }
 
     /// For a JSON array that is sent element by element, as Google does without `alt=sse`.
@@ -70,13 +70,13 @@ impl Scanner {
     /// for it themselves.
     #[must_use]
     pub fn json_array(provider: Provider) -> Self {
-        Self::new(provider, Framer::Array(ArrayFramer::default()))
+        Self::new(provider, BodyFramer::Array(ArrayFramer::default()))
     }
 
     /// For Amazon's binary events: `application/vnd.amazon.eventstream`.
     #[must_use]
     pub fn amazon(provider: Provider) -> Self {
-        Self::new(provider, Framer::Amazon(AmazonFramer::default()))
+        Self::new(provider, BodyFramer::Amazon(AmazonFramer::default()))
     }
 
     /// Settles the dialect from the start, where it is known.
@@ -92,26 +92,26 @@ impl Scanner {
         self.reader.dialect
     }
 
-    fn new(provider: Provider, framer: Framer) -> Self {
-        let reader = Reader {
+    fn new(provider: Provider, framer: BodyFramer) -> Self {
+        let reader = StreamReader {
             classifier: ProviderClassifier::new(provider),
             dialect: None,
             may_end: false,
             state: StreamState::default(),
-            pulse: ScanProgress::default(),
+            progress: ScanProgress::default(),
         };
         Self { framer, reader }
     }
 
     /// Tells an array of objects from other JSON.
     fn decide(&mut self, bytes: &[u8]) {
-        let Framer::Undecided { is_array } = &mut self.framer else { return };
+        let BodyFramer::Undecided { is_array } = &mut self.framer else { return };
         for byte in bytes.iter().filter(|byte| !byte.is_ascii_whitespace()) {
             match (*is_array, byte) {
                 (false, b'[') => *is_array = true,
-                (true, b'{') => return self.framer = Framer::Array(ArrayFramer::default()),
-                (false, b'{') => return self.framer = Framer::Plain(Some(Vec::new())),
-                _ => return self.framer = Framer::Plain(None),
+                (true, b'{') => return self.framer = BodyFramer::Array(ArrayFramer::default()),
+                (false, b'{') => return self.framer = BodyFramer::Json(Some(Vec::new())),
+                _ => return self.framer = BodyFramer::Json(None),
             }
         }
     }
@@ -132,35 +132,35 @@ impl Scan for Scanner {
         self.decide(bytes);
         let reader = &mut self.reader;
         match &mut self.framer {
-            Framer::Undecided { .. } => {}
-            Framer::Plain(beginning) => reader.open(beginning, bytes),
-            Framer::Sse(framer) => framer.push(bytes, |event| reader.take(event)),
-            Framer::Array(framer) => framer.push(bytes, |event| reader.take(event)),
-            Framer::Amazon(framer) => framer.push(bytes, |event| reader.take(event)),
+            BodyFramer::Undecided { .. } => {}
+            BodyFramer::Json(beginning) => reader.push_json(beginning, bytes),
+            BodyFramer::Sse(framer) => framer.push(bytes, |event| reader.handle_event(event)),
+            BodyFramer::Array(framer) => framer.push(bytes, |event| reader.handle_event(event)),
+            BodyFramer::Amazon(framer) => framer.push(bytes, |event| reader.handle_event(event)),
         }
-        std::mem::take(&mut reader.pulse)
+        std::mem::take(&mut reader.progress)
     }
 
     fn finish(&mut self) -> ScanProgress {
         let reader = &mut self.reader;
-        if let Framer::Plain(Some(beginning)) = &self.framer {
-            reader.close(beginning);
+        if let BodyFramer::Json(Some(beginning)) = &self.framer {
+            reader.finish_json(beginning);
         }
-        if let Framer::Sse(framer) = &mut self.framer {
+        if let BodyFramer::Sse(framer) = &mut self.framer {
             // The last event may lack its empty line. One that was cut in the middle is not an event.
             framer.finish(|event| {
                 if is_whole(event.data) {
-                    reader.take(event);
+                    reader.handle_event(event);
                 }
             });
         }
         // Nobody knows what an array of strangers means, but that it was cut.
         let is_cut =
-            matches!(&self.framer, Framer::Array(framer) if framer.is_within() && reader.dialect.is_none());
+            matches!(&self.framer, BodyFramer::Array(framer) if framer.is_within() && reader.dialect.is_none());
         if reader.may_end && !is_cut && reader.state.failure.is_none() {
             reader.state.has_finished = true;
         }
-        std::mem::take(&mut reader.pulse)
+        std::mem::take(&mut reader.progress)
     }
 
     fn state(&self) -> &StreamState {
@@ -173,107 +173,107 @@ pub(crate) fn is_whole(data: &[u8]) -> bool {
     data.trim_ascii() == DONE || walk(data, |_, _| {})
 }
 
-impl Reader {
+impl StreamReader {
     /// A piece of one JSON text. Nothing of it counts before it has said what it is.
-    fn open(&mut self, beginning: &mut Option<Vec<u8>>, bytes: &[u8]) {
+    fn push_json(&mut self, beginning: &mut Option<Vec<u8>>, bytes: &[u8]) {
         if let Some(beginning) = beginning {
-            beginning.extend_from_slice(within(bytes, BEGINNING - beginning.len()));
-            match opening::read(beginning) {
+            beginning.extend_from_slice(prefix(bytes, MAX_BEGINNING - beginning.len()));
+            match body_probe::read(beginning) {
                 // Read to its end: the code may stand in any of it.
-                Beginning::Error(_) => return,
-                Beginning::Unclear if beginning.len() < BEGINNING => return,
-                Beginning::Answer | Beginning::Unclear => {}
+                ProbeResult::Error(_) => return,
+                ProbeResult::Unclear if beginning.len() < MAX_BEGINNING => return,
+                ProbeResult::Answer | ProbeResult::Unclear => {}
             }
         }
         *beginning = None;
-        self.let_through();
+        self.pass_through();
     }
 
     /// The end of a JSON text that was no answer up to then.
-    fn close(&mut self, beginning: &[u8]) {
-        match opening::read(beginning) {
-            Beginning::Error(trouble) => {
+    fn finish_json(&mut self, beginning: &[u8]) {
+        match body_probe::read(beginning) {
+            ProbeResult::Error(error) => {
                 let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-                let failure = self.classifier.failure_behind(trouble, &headers, beginning, now);
+                let failure = self.classifier.failure_of_response(error, &headers, beginning, now);
                 self.state.failure = Some(failure);
             }
-            Beginning::Answer | Beginning::Unclear => self.let_through(),
+            ProbeResult::Answer | ProbeResult::Unclear => self.pass_through(),
         }
     }
 
     /// A piece of something that is no stream of events.
-    fn let_through(&mut self) {
-        self.pulse.events = self.pulse.events.saturating_add(1);
-        self.pulse.tokens = self.pulse.tokens.saturating_add(1);
+    fn pass_through(&mut self) {
+        self.progress.events = self.progress.events.saturating_add(1);
+        self.progress.tokens = self.progress.tokens.saturating_add(1);
         self.state.has_started = true;
         self.may_end = true;
     }
 
-    fn take(&mut self, event: Event<'_>) {
-        self.pulse.events = self.pulse.events.saturating_add(1);
+    fn handle_event(&mut self, event: Event<'_>) {
+        self.progress.events = self.progress.events.saturating_add(1);
         if self.state.failure.is_some() || (event.data.is_empty() && !event.is_error) {
             return;
         }
         if event.is_error {
-            return self.fail(event, Trouble::Told);
+            return self.fail(event, StreamError::Event);
         }
-        let reading = match self.dialect {
+        let parsed = match self.dialect {
             // Until the first token every event is read in full.
-            Some(dialect) if self.state.has_started && dialect.is_plain(event.data) => Reading::token(),
+            Some(dialect) if self.state.has_started && dialect.is_content_only(event.data) => ParsedEvent::token(),
             Some(dialect) => dialect.read(event),
-            None => match Guess::of(event) {
-                Guess::Known(dialect) => {
+            None => match DialectGuess::of(event) {
+                DialectGuess::Known(dialect) => {
                     (self.dialect, self.may_end) = (Some(dialect), false);
                     dialect.read(event)
                 }
                 _ if self.classifier.failure_in(event.data).is_some() => {
-                    return self.fail(event, Trouble::Told);
+                    return self.fail(event, StreamError::Event);
                 }
-                Guess::Open => return,
-                Guess::Stranger => Reading { end: End::Allowed, ..Reading::token() },
+                DialectGuess::Undecided => return,
+                DialectGuess::Unknown => ParsedEvent { end: EndSignal::Allowed, ..ParsedEvent::token() },
             },
         };
-        self.apply(event, reading);
+        self.apply(event, parsed);
     }
 
-    fn apply(&mut self, event: Event<'_>, reading: Reading) {
-        let usage = reading.usage;
+    fn apply(&mut self, event: Event<'_>, parsed: ParsedEvent) {
+        let usage = parsed.usage;
         if usage != Usage::default() {
             let known = self.state.usage.get_or_insert_default();
             known.input = usage.input.or(known.input);
             known.output = usage.output.or(known.output);
         }
-        if let Some(trouble) = reading.trouble {
-            return self.fail(event, trouble);
+        if let Some(error) = parsed.error {
+            return self.fail(event, error);
         }
-        self.state.stop = reading.stop.or(self.state.stop);
-        if reading.is_token {
-            self.pulse.tokens = self.pulse.tokens.saturating_add(1);
+        self.state.stop = parsed.stop.or(self.state.stop);
+        if parsed.is_token {
+            self.progress.tokens = self.progress.tokens.saturating_add(1);
             self.state.has_started = true;
         }
-        match reading.end {
-            End::Open => {}
+        match parsed.end {
+            EndSignal::None => {}
             // Who is known to send a terminator is held to it.
-            End::Allowed if self.dialect == Some(Dialect::Chat) => {
+            EndSignal::Allowed if self.dialect == Some(Dialect::Chat) => {
                 self.may_end = !self.classifier.provider().sends_done();
             }
-            End::Allowed => self.may_end = true,
-            End::Said => self.state.has_finished = true,
+            EndSignal::Allowed => self.may_end = true,
+            EndSignal::Final => self.state.has_finished = true,
         }
     }
 
     /// What comes after the end is no failure of this answer.
-    fn fail(&mut self, event: Event<'_>, trouble: Trouble) {
+    fn fail(&mut self, event: Event<'_>, error: StreamError) {
         if self.state.has_finished {
             return;
         }
-        self.state.failure = Some(match trouble {
-            Trouble::Told => {
+        self.state.failure = Some(match error {
+            StreamError::Event => {
                 // Server-sent events call an error just that; Amazon says which.
                 let name = Some(event.name).filter(|&name| event.is_error && name != "error");
-                self.classifier.failure_of(name, event.data)
+                self.classifier.failure_of_event(name, event.data)
             }
-            Trouble::Reason(word, code) => Failure { provider_code: Some(word.into()), ..Failure::new(code) },
+            StreamError::StopReason(word, code) => Failure { provider_code: Some(word.into()), ..Failure::new(code) },
         });
     }
 }
@@ -284,9 +284,9 @@ mod tests {
 
     fn play(pieces: &[&[u8]]) -> (Scanner, Vec<ScanProgress>) {
         let mut scanner = Scanner::json(Provider::Gemini);
-        let pulses = pieces.iter().map(|piece| scanner.push(piece)).collect();
+        let progress = pieces.iter().map(|piece| scanner.push(piece)).collect();
         scanner.finish();
-        (scanner, pulses)
+        (scanner, progress)
     }
 
     const TOKEN: &[u8] = br#"{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}"#;
@@ -296,8 +296,8 @@ mod tests {
     fn json_that_begins_with_a_bracket_is_read_as_an_array_wherever_it_is_cut() {
         let whole = [b" \r\n[", TOKEN, b",\n", LAST, b"]"].concat();
         for cut in 0..whole.len() {
-            let (scanner, pulses) = play(&[&whole[..cut], &whole[cut..]]);
-            let tokens: u32 = pulses.iter().map(|pulse| pulse.tokens).sum();
+            let (scanner, progress) = play(&[&whole[..cut], &whole[cut..]]);
+            let tokens: u32 = progress.iter().map(|progress| progress.tokens).sum();
             assert_eq!((tokens, scanner.dialect()), (1, Some(Dialect::Gemini)), "{cut}");
             assert!(scanner.state().has_started && scanner.state().has_finished, "{cut}");
         }
@@ -321,8 +321,8 @@ mod tests {
         ];
         for plain in plain {
             let (first, rest) = plain.split_at(plain.len() / 2 + 1);
-            let (scanner, pulses) = play(&[first, rest]);
-            assert_eq!(pulses[0], ScanProgress { events: 1, tokens: 1 }, "{plain:?}");
+            let (scanner, progress) = play(&[first, rest]);
+            assert_eq!(progress[0], ScanProgress { events: 1, tokens: 1 }, "{plain:?}");
             assert!(scanner.state().has_started && scanner.state().has_finished);
             assert!(scanner.state().failure.is_none() && scanner.dialect().is_none());
         }
@@ -332,24 +332,24 @@ mod tests {
     fn an_error_in_one_piece_is_a_failure_wherever_it_is_cut() {
         let error = br#"{"error":{"code":503,"status":"UNAVAILABLE"}}"#;
         for cut in 0..error.len() {
-            let (scanner, pulses) = play(&[&error[..cut], &error[cut..]]);
-            assert_eq!(pulses, [ScanProgress::default(); 2]);
+            let (scanner, progress) = play(&[&error[..cut], &error[cut..]]);
+            assert_eq!(progress, [ScanProgress::default(); 2]);
             let failure = scanner.state().failure.clone().expect("a failure");
             assert_eq!(failure.provider_code.as_deref(), Some("UNAVAILABLE"), "{cut}");
             assert!(!scanner.state().has_started && !scanner.state().has_finished, "{cut}");
         }
         // What says nothing to its end is an answer.
         for nothing in [&b"{}"[..], b"\n {\"a\":["] {
-            let (scanner, pulses) = play(&[nothing]);
-            assert_eq!(pulses, [ScanProgress::default()]);
+            let (scanner, progress) = play(&[nothing]);
+            assert_eq!(progress, [ScanProgress::default()]);
             assert!(scanner.state().has_started && scanner.state().has_finished);
         }
     }
 
     #[test]
     fn an_answer_without_a_byte_is_no_json() {
-        let (scanner, pulses) = play(&[b"", b" \n"]);
-        assert_eq!(pulses, [ScanProgress::default(); 2]);
+        let (scanner, progress) = play(&[b"", b" \n"]);
+        assert_eq!(progress, [ScanProgress::default(); 2]);
         assert!(!scanner.state().has_started && !scanner.state().has_finished);
         // Nor is one that was cut after its bracket, or in the middle of what nobody knows.
         assert!(!play(&[b" [", b" "]).0.state().has_finished);

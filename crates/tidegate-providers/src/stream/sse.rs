@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr2};
 
-use super::event::{Event, LIMIT, keep, within};
+use super::event::{Event, MAX_EVENT, append_capped, prefix};
 
 /// Cuts bytes into server-sent events.
 ///
@@ -29,7 +29,7 @@ pub struct SseFramer {
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// No name that means anything is longer.
-const NAME: usize = 128;
+const MAX_NAME: usize = 128;
 
 impl SseFramer {
     /// A framer at the beginning of a stream.
@@ -48,7 +48,7 @@ impl SseFramer {
                 continue;
             }
             let Some(end) = memchr2(b'\n', b'\r', bytes) else {
-                keep(&mut self.line, bytes);
+                append_capped(&mut self.line, bytes);
                 break;
             };
             self.is_after_cr = bytes[end] == b'\r';
@@ -56,13 +56,13 @@ impl SseFramer {
                 self.take(&bytes[..end], &mut here, &mut each);
             } else {
                 let mut line = std::mem::take(&mut self.line);
-                keep(&mut line, &bytes[..end]);
-                self.take_kept(line, &mut each);
+                append_capped(&mut line, &bytes[..end]);
+                self.take_buffered(line, &mut each);
             }
             bytes = &bytes[end + 1..];
         }
         if let Some(data) = here {
-            keep(&mut self.data, data);
+            append_capped(&mut self.data, data);
         }
     }
 
@@ -70,24 +70,24 @@ impl SseFramer {
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
-            self.take_kept(line, &mut each);
+            self.take_buffered(line, &mut each);
         }
         self.dispatch(None, &mut each);
     }
 
     /// Takes a line that was put together from pieces, and keeps its buffer for the next.
-    fn take_kept(&mut self, mut line: Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
+    fn take_buffered(&mut self, mut line: Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
         let mut data = None;
         self.take(&line, &mut data, each);
         if let Some(data) = data {
-            keep(&mut self.data, data);
+            append_capped(&mut self.data, data);
         }
         line.clear();
         self.line = line;
     }
 
     fn take<'a>(&mut self, line: &'a [u8], here: &mut Option<&'a [u8]>, each: &mut impl FnMut(Event<'_>)) {
-        let mut line = within(line, LIMIT);
+        let mut line = prefix(line, MAX_EVENT);
         if !std::mem::replace(&mut self.is_past_first_line, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
@@ -101,10 +101,10 @@ impl SseFramer {
         match field {
             b"data" if self.has_data => {
                 if let Some(first) = here.take() {
-                    keep(&mut self.data, first);
+                    append_capped(&mut self.data, first);
                 }
-                keep(&mut self.data, b"\n");
-                keep(&mut self.data, value);
+                append_capped(&mut self.data, b"\n");
+                append_capped(&mut self.data, value);
             }
             b"data" => {
                 self.has_data = true;
@@ -112,7 +112,7 @@ impl SseFramer {
             }
             b"event" => {
                 self.name.clear();
-                self.name.extend_from_slice(within(value, NAME));
+                self.name.extend_from_slice(prefix(value, MAX_NAME));
             }
             _ => {}
         }
@@ -131,7 +131,7 @@ impl SseFramer {
 
     /// The memory that is held.
     #[cfg(test)]
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
     }
 }

@@ -5,12 +5,12 @@ use tidegate_core::{Scan, ScanProgress, StreamState};
 use tidegate_providers::stream::{Scanner, SseFramer};
 
 use crate::fixture::{bytes, play, scanner};
-use crate::meaning::STREAMS;
+use crate::table::STREAMS;
 
 /// The event at which the answer starts, and all that it comes to.
 fn outcome(scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (StreamState, ScanProgress) {
-    let (scanner, pulse) = play(scanner, bytes, cuts);
-    (scanner.state().clone(), pulse)
+    let (scanner, progress) = play(scanner, bytes, cuts);
+    (scanner.state().clone(), progress)
 }
 
 /// How many bytes had to come before it started.

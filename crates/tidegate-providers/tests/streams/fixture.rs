@@ -30,20 +30,20 @@ pub(crate) fn scanner(fixture: &str) -> Scanner {
     }
 }
 
-pub(crate) fn sum(pulses: impl IntoIterator<Item = ScanProgress>) -> ScanProgress {
-    pulses.into_iter().fold(ScanProgress::default(), |sum, pulse| ScanProgress {
-        events: sum.events + pulse.events,
-        tokens: sum.tokens + pulse.tokens,
+pub(crate) fn sum(progress: impl IntoIterator<Item = ScanProgress>) -> ScanProgress {
+    progress.into_iter().fold(ScanProgress::default(), |sum, progress| ScanProgress {
+        events: sum.events + progress.events,
+        tokens: sum.tokens + progress.tokens,
     })
 }
 
 /// The whole stream in the pieces that end at `cuts`, to its end.
 pub(crate) fn play(mut scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (Scanner, ScanProgress) {
-    let (mut pulses, mut start) = (Vec::new(), 0);
+    let (mut progress, mut start) = (Vec::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
-        pulses.push(scanner.push(&bytes[start..cut]));
+        progress.push(scanner.push(&bytes[start..cut]));
         start = cut;
     }
-    pulses.push(scanner.finish());
-    (scanner, sum(pulses))
+    progress.push(scanner.finish());
+    (scanner, sum(progress))
 }

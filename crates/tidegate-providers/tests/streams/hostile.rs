@@ -7,7 +7,7 @@ use tidegate_providers::stream::{Dialect, Scanner};
 
 use crate::amazon;
 use crate::fixture::{bytes, play};
-use crate::meaning::STREAMS;
+use crate::table::STREAMS;
 
 const LIMIT: usize = 256 * 1024;
 
@@ -43,10 +43,10 @@ fn an_event_above_the_bound_is_content_nevertheless() {
     for padding in [LIMIT - 200, LIMIT - 50, LIMIT - 20, LIMIT, LIMIT + 50, 3 * LIMIT] {
         for ((at_once, bytes), (in_pieces, _)) in large(padding).into_iter().zip(large(padding)) {
             let cuts: Vec<usize> = (0..bytes.len()).step_by(4099).collect();
-            let (at_once, pulse) = play(at_once, &bytes, &[]);
-            assert_eq!((pulse.events, pulse.tokens, at_once.state().has_started), (1, 1, true), "{padding}");
+            let (at_once, progress) = play(at_once, &bytes, &[]);
+            assert_eq!((progress.events, progress.tokens, at_once.state().has_started), (1, 1, true), "{padding}");
             let (in_pieces, pieces) = play(in_pieces, &bytes, &cuts);
-            assert_eq!((pieces, in_pieces.state()), (pulse, at_once.state()), "{padding}");
+            assert_eq!((pieces, in_pieces.state()), (progress, at_once.state()), "{padding}");
         }
     }
 }
@@ -155,10 +155,10 @@ proptest! {
                 None => scanner,
             }
         };
-        let (whole, pulse) = play(make(), &bytes, &[]);
+        let (whole, progress) = play(make(), &bytes, &[]);
         let (cut, pieces) = play(make(), &bytes, &[at.index(bytes.len() + 1)]);
-        prop_assert_eq!((whole.state(), pulse), (cut.state(), pieces));
-        prop_assert!(pulse.tokens <= pulse.events);
+        prop_assert_eq!((whole.state(), progress), (cut.state(), pieces));
+        prop_assert!(progress.tokens <= progress.events);
         prop_assert!(!(whole.state().has_finished && whole.state().failure.is_some()));
     }
 
@@ -175,8 +175,8 @@ proptest! {
             let mut scanner = Scanner::sse(Provider::Other);
             // Read in full before the start, and at a glance after it.
             for _ in 0..2 {
-                let pulse = scanner.push(format!("data: {event}\n\n").as_bytes());
-                prop_assert_eq!((pulse.events, pulse.tokens), (1, 1), "{}", event);
+                let progress = scanner.push(format!("data: {event}\n\n").as_bytes());
+                prop_assert_eq!((progress.events, progress.tokens), (1, 1), "{}", event);
             }
             let expected = StreamState { has_started: true, ..StreamState::default() };
             prop_assert_eq!(scanner.state(), &expected, "{}", event);

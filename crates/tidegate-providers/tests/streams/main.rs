@@ -6,5 +6,5 @@ mod amazon;
 mod chunking;
 mod fixture;
 mod hostile;
-mod meaning;
+mod table;
 mod pitfalls;

@@ -6,7 +6,7 @@ use tidegate_providers::stream::{Dialect, Scanner};
 use tidegate_providers::{Provider, ProviderClassifier};
 
 use crate::fixture::{bytes, play, scanner};
-use crate::meaning::STREAMS;
+use crate::table::STREAMS;
 
 /// A stream that was cut ended as a clean 200.
 #[test]
@@ -88,11 +88,11 @@ fn p22_an_error_before_the_first_token_is_told_before_the_start() {
 #[test]
 fn p22_nothing_after_a_failure_counts() {
     let mut scanner = Scanner::sse(Provider::OpenAi);
-    let pulse = scanner.push(
+    let progress = scanner.push(
         b"data: {\"error\":{\"code\":\"insufficient_quota\"}}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\
           data: {\"error\":{\"code\":\"server_error\"}}\n\ndata: [DONE]\n\n",
     );
-    assert_eq!(pulse, ScanProgress { events: 4, tokens: 0 });
+    assert_eq!(progress, ScanProgress { events: 4, tokens: 0 });
     let state = scanner.state();
     assert_eq!(state.failure.as_ref().map(|failure| failure.code.code()), Some("E2002"));
     assert!(!state.has_started && !state.has_finished);
@@ -164,8 +164,8 @@ fn the_dialect_is_told_by_the_stream() {
         ("cohere_plain.sse", Some(Dialect::Cohere)),
         ("bedrock_plain.events", Some(Dialect::Converse)),
         ("bedrock_invoke_plain.events", Some(Dialect::Anthropic)),
-        ("bedrock_invoke_stranger.events", None),
-        ("other_stranger.sse", None),
+        ("bedrock_invoke_unknown_dialect.events", None),
+        ("other_unknown_dialect.sse", None),
     ] {
         assert_eq!(dialect(fixture), expected, "{fixture}");
     }

@@ -4,17 +4,17 @@
 ///
 /// A word is a run of letters and digits, so `free-models-per-day` holds "per day" and "explanation" does not
 /// hold "plan". Links are skipped: a plain rate limit may point to `https://.../settings/billing`.
-pub(crate) fn says(text: &str, phrase: &str) -> bool {
-    after(text, phrase).is_some()
+pub(crate) fn contains_phrase(text: &str, phrase: &str) -> bool {
+    after_phrase(text, phrase).is_some()
 }
 
 /// Whether `text` holds one of `phrases`.
-pub(crate) fn says_any(text: &str, phrases: &[&str]) -> bool {
-    phrases.iter().any(|phrase| says(text, phrase))
+pub(crate) fn contains_any_phrase(text: &str, phrases: &[&str]) -> bool {
+    phrases.iter().any(|phrase| contains_phrase(text, phrase))
 }
 
 /// What follows the first occurrence of `phrase`.
-pub(crate) fn after<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
+pub(crate) fn after_phrase<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     let mut rest = text;
     loop {
         if let Some(rest) = phrase.split(' ').try_fold(rest, |rest, expected| {
@@ -48,26 +48,26 @@ mod tests {
 
     #[test]
     fn words_are_whole_and_in_any_case() {
-        assert!(says("You exceeded your current QUOTA, sorry", "current quota"));
-        assert!(says("free-models-per-day", "per day"));
-        assert!(says("enforced_spend_limit_reached", "spend limit"));
-        assert!(says("per per day", "per day"));
-        assert!(!says("see the explanation", "plan"));
-        assert!(!says("two perdays", "per day"));
-        assert!(!says("per", "per day"));
-        assert!(!says("", "plan"));
+        assert!(contains_phrase("You exceeded your current QUOTA, sorry", "current quota"));
+        assert!(contains_phrase("free-models-per-day", "per day"));
+        assert!(contains_phrase("enforced_spend_limit_reached", "spend limit"));
+        assert!(contains_phrase("per per day", "per day"));
+        assert!(!contains_phrase("see the explanation", "plan"));
+        assert!(!contains_phrase("two perdays", "per day"));
+        assert!(!contains_phrase("per", "per day"));
+        assert!(!contains_phrase("", "plan"));
     }
 
     #[test]
     fn a_link_holds_no_words() {
         let text = "slow down (https://example.com/settings/billing?plan=1), or pay";
-        assert!(!says_any(text, &["billing", "plan", "https", "settings"]));
-        assert!(says(text, "or pay") && says(text, "slow down or"));
+        assert!(!contains_any_phrase(text, &["billing", "plan", "https", "settings"]));
+        assert!(contains_phrase(text, "or pay") && contains_phrase(text, "slow down or"));
     }
 
     #[test]
     fn hands_on_what_follows() {
-        assert_eq!(after("Please retry in 5.3s.", "retry in"), Some(" 5.3s."));
-        assert_eq!(after("retry later", "retry in"), None);
+        assert_eq!(after_phrase("Please retry in 5.3s.", "retry in"), Some(" 5.3s."));
+        assert_eq!(after_phrase("retry later", "retry in"), None);
     }
 }

@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 ///
 /// A hit inside of a prompt has its quotes escaped and is passed over; one in a deeper object counts, which at worst
 /// starts the clocks of a stream that never comes.
-pub(crate) fn asks_for_stream(body: &[u8]) -> bool {
+pub(crate) fn requests_stream(body: &[u8]) -> bool {
     static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
     KEY.find_iter(body).any(|at| {
         let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
@@ -28,12 +28,12 @@ mod tests {
             "{\"model\":\"m\", \"stream\" :\n true}",
             r#"{"stream":false,"x":{"stream":true}}"#,
         ] {
-            assert!(asks_for_stream(body.as_bytes()), "{body}");
+            assert!(requests_stream(body.as_bytes()), "{body}");
         }
         for body in
             ["", "{}", r#"{"stream":false}"#, r#"{"stream_options":{}}"#, r#"{"p":"say \"stream\":true"}"#]
         {
-            assert!(!asks_for_stream(body.as_bytes()), "{body}");
+            assert!(!requests_stream(body.as_bytes()), "{body}");
         }
     }
 }

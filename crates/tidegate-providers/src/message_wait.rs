@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::go_duration::{decimal, of_units, prefix};
-use crate::words::after;
+use crate::go_duration::{decimal, from_units, prefix};
+use crate::word_match::after_phrase;
 
 /// What stands before a wait.
-const LEADS: [&str; 7] =
+const LEAD_PHRASES: [&str; 7] =
     ["try again in", "try again after", "retry in", "retry after", "reset after", "reset in", "wait"];
 
 const UNITS: [(&[&str], f64); 5] = [
@@ -19,13 +19,13 @@ const UNITS: [(&[&str], f64); 5] = [
 
 /// The wait that `message` tells, if it does.
 pub(crate) fn wait(message: &str) -> Option<Duration> {
-    LEADS.into_iter().find_map(|lead| {
-        let mut rest = after(message, lead)?;
+    LEAD_PHRASES.into_iter().find_map(|lead| {
+        let mut rest = after_phrase(message, lead)?;
         loop {
             if let Some(wait) = duration(rest) {
                 return Some(wait);
             }
-            rest = after(rest, lead)?;
+            rest = after_phrase(rest, lead)?;
         }
     })
 }
@@ -38,15 +38,15 @@ fn duration(text: &str) -> Option<Duration> {
     {
         return Some(wait);
     }
-    let (mut total, mut rest) = worded(text)?;
-    while let Some((more, after)) = worded(rest) {
+    let (mut total, mut rest) = spelled_out(text)?;
+    while let Some((more, after)) = spelled_out(rest) {
         (total, rest) = (total.saturating_add(more), after);
     }
     Some(total)
 }
 
 /// `12 seconds`, and what follows it.
-fn worded(text: &str) -> Option<(Duration, &str)> {
+fn spelled_out(text: &str) -> Option<(Duration, &str)> {
     let text = text.trim_start_matches([' ', ',']);
     let text = text.strip_prefix("and ").unwrap_or(text);
     let (amount, rest) = decimal(text)?;
@@ -55,7 +55,7 @@ fn worded(text: &str) -> Option<(Duration, &str)> {
     let (name, rest) = rest.split_at(end);
     let is_name = |known: &&str| known.eq_ignore_ascii_case(name);
     let (_, unit) = UNITS.into_iter().find(|(names, _)| names.iter().any(is_name))?;
-    Some((of_units(amount, unit), rest))
+    Some((from_units(amount, unit), rest))
 }
 
 #[cfg(test)]

@@ -1,38 +1,38 @@
-use tidegate_core::{ErrorCode, Stop, Usage};
+use tidegate_core::{ErrorCode, StopReason, Usage};
 
 /// What one event says, in the words of its dialect made common.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reading {
+pub(crate) struct ParsedEvent {
     /// It carries generated content.
     pub(crate) is_token: bool,
-    pub(crate) end: End,
-    pub(crate) trouble: Option<Trouble>,
-    pub(crate) stop: Option<Stop>,
+    pub(crate) end: EndSignal,
+    pub(crate) error: Option<StreamError>,
+    pub(crate) stop: Option<StopReason>,
     pub(crate) usage: Usage,
 }
 
 /// Whether the stream may end after this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum EndSignal {
     /// Nothing was said about it.
     #[default]
-    Open,
+    None,
     /// The end of the body, when it comes, is the end of the answer.
     Allowed,
     /// This was the end of the answer.
-    Said,
+    Final,
 }
 
 /// How an event says that the provider failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum StreamError {
     /// The event is an error; what it says is to be judged.
-    Told,
+    Event,
     /// The stop reason says so, in this word.
-    Reason(&'static str, ErrorCode),
+    StopReason(&'static str, ErrorCode),
 }
 
-impl Reading {
+impl ParsedEvent {
     /// An event that carries generated content and nothing else.
     pub(crate) fn token() -> Self {
         Self { is_token: true, ..Self::default() }

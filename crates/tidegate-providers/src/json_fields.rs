@@ -8,9 +8,9 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 /// By name, in the order of the names.
-pub(crate) struct Fields(BTreeMap<String, Box<RawValue>>);
+pub(crate) struct JsonFields(BTreeMap<String, Box<RawValue>>);
 
-impl Fields {
+impl JsonFields {
     /// `None` if it is no object.
     pub(crate) fn read(request: &[u8]) -> Option<Self> {
         serde_json::from_slice(request).ok().map(Self)

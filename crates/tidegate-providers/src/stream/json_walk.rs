@@ -32,10 +32,10 @@ impl Leaf<'_> {
 }
 
 /// So many keys of a path are told; what lies deeper is told with the first of them.
-const KEYS: usize = 8;
+const MAX_KEYS: usize = 8;
 
 /// What is nested deeper than this is not read.
-const DEPTH: u32 = 64;
+const MAX_DEPTH: u32 = 64;
 
 /// Hands on each leaf with the keys that lead to it; the elements of an array stand where the array stands.
 /// Answers whether the document was whole.
@@ -50,34 +50,34 @@ pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>
 /// not told.
 pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>) -> bool) -> bool {
     let mut rest = json;
-    let mut keys = [""; KEYS];
+    let mut keys = [""; MAX_KEYS];
     let mut open = Nesting::default();
     let mut is_key_next = false;
     loop {
         rest = rest.trim_ascii_start();
         let Some((&first, after)) = rest.split_first() else { return false };
         rest = after;
-        let path = &keys[..open.objects.min(KEYS)];
-        let mut goes_on = true;
+        let path = &keys[..open.objects.min(MAX_KEYS)];
+        let mut proceed = true;
         match first {
             b'"' => {
                 let (text, end) = string(after);
                 match open.objects {
-                    0 => goes_on = each(path, Leaf::Text(text)),
-                    depth @ 1..=KEYS if is_key_next => keys[depth - 1] = text,
+                    0 => proceed = each(path, Leaf::Text(text)),
+                    depth @ 1..=MAX_KEYS if is_key_next => keys[depth - 1] = text,
                     _ if is_key_next => {}
-                    _ => goes_on = each(path, Leaf::Text(text)),
+                    _ => proceed = each(path, Leaf::Text(text)),
                 }
                 is_key_next = false;
                 let Some(end) = end else { return false };
                 rest = &after[end..];
             }
             b'{' | b'[' => {
-                if open.depth == DEPTH {
+                if open.depth == MAX_DEPTH {
                     return false;
                 }
                 is_key_next = first == b'{';
-                goes_on = each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
+                proceed = each(path, if is_key_next { Leaf::Object } else { Leaf::Array });
                 open.enter(is_key_next);
             }
             b'}' | b']' => {
@@ -95,12 +95,12 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
                 let end = after.iter().position(is_end).unwrap_or(after.len());
                 let is_cut = end == after.len() && open.depth > 0;
                 if !is_cut && let Some(number) = number(&json[json.len() - after.len() - 1..][..=end]) {
-                    goes_on = each(path, Leaf::Number(number));
+                    proceed = each(path, Leaf::Number(number));
                 }
                 rest = &after[end..];
             }
         }
-        if !goes_on {
+        if !proceed {
             return false;
         }
         if open.depth == 0 {
@@ -166,17 +166,17 @@ mod tests {
     use super::Leaf::{Array, Number, Object, Text};
     use super::*;
 
-    fn told(json: &str) -> (Vec<String>, bool) {
-        let mut told = Vec::new();
+    fn visited(json: &str) -> (Vec<String>, bool) {
+        let mut visited = Vec::new();
         let is_whole = walk(json.as_bytes(), |path, leaf| {
-            told.push(match leaf {
+            visited.push(match leaf {
                 Text(text) => format!("{}={text}", path.join(".")),
                 Number(number) => format!("{}={number}", path.join(".")),
                 Object => format!("{}{{", path.join(".")),
                 Array => format!("{}[", path.join(".")),
             });
         });
-        (told, is_whole)
+        (visited, is_whole)
     }
 
     #[test]
@@ -184,16 +184,16 @@ mod tests {
         let json = r#" {"a":"1" , "b":[{"c":2,"d":{}},{"c":"x\"},{"}],"e":null,"f":-1.5,"h":1e9,"i":99999999999999999999,"g":["y",[7]],"":0} "#;
         let leaves =
             ["{", "a=1", "b[", "b{", "b.c=2", "b.d{", "b{", r#"b.c=x\"},{"#, "g[", "g=y", "g[", "g=7", "=0"];
-        assert_eq!(told(json), (leaves.map(str::to_owned).to_vec(), true));
+        assert_eq!(visited(json), (leaves.map(str::to_owned).to_vec(), true));
     }
 
     #[test]
     fn what_stood_before_a_cut_is_told() {
-        assert_eq!(told(r#"{"a":1,"b":"te"#), (vec!["{".into(), "a=1".into(), "b=te".into()], false));
-        assert_eq!(told(r#"{"a":"x\"#), (vec!["{".into(), r"a=x\".into()], false));
-        assert_eq!(told(r#"{"a":12,"b":34"#), (vec!["{".into(), "a=12".into()], false));
-        assert_eq!(told(r#"{"a":1]"#), (vec!["{".into(), "a=1".into()], false));
-        assert_eq!(told(r#"{"a":1} {"b":2}"#), (vec!["{".into(), "a=1".into()], false));
+        assert_eq!(visited(r#"{"a":1,"b":"te"#), (vec!["{".into(), "a=1".into(), "b=te".into()], false));
+        assert_eq!(visited(r#"{"a":"x\"#), (vec!["{".into(), r"a=x\".into()], false));
+        assert_eq!(visited(r#"{"a":12,"b":34"#), (vec!["{".into(), "a=12".into()], false));
+        assert_eq!(visited(r#"{"a":1]"#), (vec!["{".into(), "a=1".into()], false));
+        assert_eq!(visited(r#"{"a":1} {"b":2}"#), (vec!["{".into(), "a=1".into()], false));
     }
 
     #[test]
@@ -210,16 +210,16 @@ mod tests {
             ("}", false),
             (r#"{"a":[}"#, false),
         ] {
-            assert_eq!(told(json).1, is_whole, "{json}");
+            assert_eq!(visited(json).1, is_whole, "{json}");
         }
     }
 
     #[test]
     fn depth_is_bounded() {
         let nested = |depth: usize| format!("{}1{}", r#"{"a":["#.repeat(depth), "]}".repeat(depth));
-        assert!(told(&nested(32)).1);
-        assert!(!told(&nested(33)).1);
-        let (leaves, _) = told(&nested(12));
+        assert!(visited(&nested(32)).1);
+        assert!(!visited(&nested(33)).1);
+        let (leaves, _) = visited(&nested(12));
         assert_eq!(leaves.last().map(String::as_str), Some("a.a.a.a.a.a.a.a=1"));
     }
 }

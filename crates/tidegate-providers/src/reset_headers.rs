@@ -5,18 +5,18 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tidegate_core::{HintSource, LimitScope, RetryHint};
 
-use crate::limit::SHORT;
+use crate::limit_kind::SHORT_WAIT;
 use crate::{Provider, go_duration};
 
 /// One limit: the header that tells whether it is used up, and the one that tells when it refills.
-struct Limit {
+struct ResetHeaders {
     state: &'static str,
     reset: &'static str,
-    format: Format,
+    format: ResetFormat,
 }
 
 #[derive(Clone, Copy)]
-enum Format {
+enum ResetFormat {
     /// Time from now: as Go prints it (OpenAI, Groq), or in bare seconds (Azure, Cerebras).
     Delay,
     /// A moment in RFC 3339.
@@ -25,24 +25,24 @@ enum Format {
     Epoch,
 }
 
-const fn limit(state: &'static str, reset: &'static str, format: Format) -> Limit {
-    Limit { state, reset, format }
+const fn limit(state: &'static str, reset: &'static str, format: ResetFormat) -> ResetHeaders {
+    ResetHeaders { state, reset, format }
 }
 
 #[rustfmt::skip]
-const LIMITS: [Limit; 12] = [
-    limit("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", Format::Delay),
-    limit("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", Format::Delay),
-    limit("x-ratelimit-remaining-requests_usage_based", "x-ratelimit-reset-requests_usage_based", Format::Delay),
-    limit("x-ratelimit-remaining-tokens_usage_based", "x-ratelimit-reset-tokens_usage_based", Format::Delay),
-    limit("x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day", Format::Delay),
-    limit("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", Format::Delay),
-    limit("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset", Format::Moment),
-    limit("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset", Format::Moment),
-    limit("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset", Format::Moment),
-    limit("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset", Format::Moment),
-    limit("anthropic-ratelimit-unified-5h-status", "anthropic-ratelimit-unified-5h-reset", Format::Epoch),
-    limit("anthropic-ratelimit-unified-7d-status", "anthropic-ratelimit-unified-7d-reset", Format::Epoch),
+const LIMITS: [ResetHeaders; 12] = [
+    limit("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", ResetFormat::Delay),
+    limit("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", ResetFormat::Delay),
+    limit("x-ratelimit-remaining-requests_usage_based", "x-ratelimit-reset-requests_usage_based", ResetFormat::Delay),
+    limit("x-ratelimit-remaining-tokens_usage_based", "x-ratelimit-reset-tokens_usage_based", ResetFormat::Delay),
+    limit("x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day", ResetFormat::Delay),
+    limit("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", ResetFormat::Delay),
+    limit("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset", ResetFormat::Moment),
+    limit("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset", ResetFormat::Moment),
+    limit("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset", ResetFormat::Moment),
+    limit("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset", ResetFormat::Moment),
+    limit("anthropic-ratelimit-unified-5h-status", "anthropic-ratelimit-unified-5h-reset", ResetFormat::Epoch),
+    limit("anthropic-ratelimit-unified-7d-status", "anthropic-ratelimit-unified-7d-reset", ResetFormat::Epoch),
 ];
 
 /// The refill of the exhausted limit, or of the last one to refill. A limit with something left tells nothing
@@ -54,12 +54,12 @@ pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> 
         .filter_map(|limit| Some((limit.refill(headers, now)?, limit)))
         .filter(|(wait, _)| !wait.is_zero())
         .max_by_key(|&(wait, _)| wait)?;
-    let is_daily = limit.is_daily(provider) && wait > SHORT;
+    let is_daily = limit.is_daily(provider) && wait > SHORT_WAIT;
     let scope = if is_daily { LimitScope::Daily } else { LimitScope::Momentary };
     Some(RetryHint::after(wait, HintSource::Header(limit.reset)).with_scope(scope))
 }
 
-impl Limit {
+impl ResetHeaders {
     fn is_used_up(&self, headers: &HeaderMap) -> bool {
         text(headers, self.state).is_some_and(|state| state == "0" || state == "rejected")
     }
@@ -67,12 +67,12 @@ impl Limit {
     fn refill(&self, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let value = text(headers, self.reset)?;
         match self.format {
-            Format::Delay => go_duration::parse(value).or_else(|| seconds(value)),
-            Format::Moment => {
+            ResetFormat::Delay => go_duration::parse(value).or_else(|| seconds(value)),
+            ResetFormat::Moment => {
                 let moment: jiff::Timestamp = value.parse().ok()?;
                 Some(until(moment, now))
             }
-            Format::Epoch => {
+            ResetFormat::Epoch => {
                 let moment = jiff::Timestamp::from_second(value.parse().ok()?).ok()?;
                 Some(until(moment, now))
             }
@@ -96,7 +96,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// Bare seconds. More than a day of them is a date in disguise, and not a wait.
 fn seconds(value: &str) -> Option<Duration> {
     match go_duration::decimal(value)? {
-        (amount, "") => Some(go_duration::of_units(amount, 1.0)).filter(|&wait| wait < RetryHint::MAX_WAIT),
+        (amount, "") => Some(go_duration::from_units(amount, 1.0)).filter(|&wait| wait < RetryHint::MAX_WAIT),
         _ => None,
     }
 }

@@ -2,13 +2,13 @@ use tidegate_core::{ErrorCode, FailureKind, LimitScope};
 
 /// What a word, a phrase or a status says about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Meaning {
+pub(crate) struct FailureClass {
     pub(crate) code: ErrorCode,
-    pub(crate) cause: FailureKind,
+    pub(crate) kind: FailureKind,
     pub(crate) scope: LimitScope,
 }
 
-impl Meaning {
+impl FailureClass {
     /// Too many for now.
     pub(crate) const RATE: Self = Self::of(ErrorCode::RateLimited);
     /// Too many for today, or for the month.
@@ -19,14 +19,14 @@ impl Meaning {
     pub(crate) const OVERLOAD: Self = Self::of(ErrorCode::Overloaded);
     /// Too long for this model. Only a body says so: a bare 413 leaves open what was too large.
     pub(crate) const CONTEXT: Self =
-        Self { cause: FailureKind::ContextLength, ..Self::of(ErrorCode::RequestTooLarge) };
+        Self { kind: FailureKind::ContextLength, ..Self::of(ErrorCode::RequestTooLarge) };
     /// Refused for what it is about.
     pub(crate) const FILTER: Self =
-        Self { cause: FailureKind::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
+        Self { kind: FailureKind::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
 
     /// The code and nothing else.
     pub(crate) const fn of(code: ErrorCode) -> Self {
-        Self { code, cause: FailureKind::Answer, scope: LimitScope::Momentary }
+        Self { code, kind: FailureKind::Response, scope: LimitScope::Momentary }
     }
 
     /// The meaning of a status. 402 is about money whoever sends it.

@@ -12,65 +12,65 @@ use crate::{Provider, go_duration};
 /// One look at each header; nothing is allocated. Where a currency has several limits, the one that is nearer to
 /// its end is told.
 pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
-    let mut limits = Limits::default();
+    let mut limits = ParsedLimits::default();
     let mut is_plain = false;
     for (name, value) in headers {
-        let Some(field) = Field::named(name.as_str()) else {
+        let Some(field) = LimitHeader::named(name.as_str()) else {
             is_plain |= name.as_str().starts_with("ratelimit") || name.as_str().starts_with("x-ratelimit");
             continue;
         };
         let value = value.to_str().map_or("", str::trim);
-        if !limits.entry(field.limit, provider).is_some_and(|allowance| field.kind.set(allowance, value)) {
-            limits.has_nonsense = true;
+        if !limits.entry(field.limit, provider).is_some_and(|status| field.kind.set(status, value)) {
+            limits.has_invalid = true;
         }
     }
     match limits.is_empty() {
         // Somebody else's words, such as a gateway's.
         true if is_plain => ReportedLimits::from_headers(headers),
-        _ => limits.announced(),
+        _ => limits.reported(),
     }
 }
 
 /// A header that speaks of a limit.
-struct Field<'a> {
-    limit: Limit<'a>,
-    kind: Kind,
+struct LimitHeader<'a> {
+    limit: LimitName<'a>,
+    kind: LimitHeaderKind,
 }
 
 /// Which limit it speaks of, in the provider's own words.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Limit<'a> {
+struct LimitName<'a> {
     is_anthropic: bool,
     name: &'a str,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum LimitHeaderKind {
     Limit,
     Remaining,
     Reset,
 }
 
-impl<'a> Field<'a> {
+impl<'a> LimitHeader<'a> {
     fn named(name: &'a str) -> Option<Self> {
         if let Some(rest) = name.strip_prefix("anthropic-ratelimit-") {
             let (name, kind) = rest.rsplit_once('-')?;
-            let limit = Limit { is_anthropic: true, name };
-            return Some(Self { limit, kind: Kind::named(kind)? })
-                .filter(|field| field.limit.currency().is_some());
+            let limit = LimitName { is_anthropic: true, name };
+            return Some(Self { limit, kind: LimitHeaderKind::named(kind)? })
+                .filter(|field| field.limit.unit().is_some());
         }
         // Together's: `x-tokenlimit-remaining`.
         if let Some(kind) = name.strip_prefix("x-tokenlimit-") {
-            let limit = Limit { is_anthropic: false, name: "tokens" };
-            return Some(Self { limit, kind: Kind::named(kind)? });
+            let limit = LimitName { is_anthropic: false, name: "tokens" };
+            return Some(Self { limit, kind: LimitHeaderKind::named(kind)? });
         }
         let (kind, name) = name.strip_prefix("x-ratelimit-")?.split_once('-')?;
-        let limit = Limit { is_anthropic: false, name };
-        Some(Self { limit, kind: Kind::named(kind)? }).filter(|field| field.limit.currency().is_some())
+        let limit = LimitName { is_anthropic: false, name };
+        Some(Self { limit, kind: LimitHeaderKind::named(kind)? }).filter(|field| field.limit.unit().is_some())
     }
 }
 
-impl Kind {
+impl LimitHeaderKind {
     fn named(name: &str) -> Option<Self> {
         Some(match name {
             "limit" => Self::Limit,
@@ -81,21 +81,21 @@ impl Kind {
     }
 
     /// Writes down a value; whether it makes sense.
-    fn set(self, allowance: &mut LimitStatus, value: &str) -> bool {
+    fn set(self, status: &mut LimitStatus, value: &str) -> bool {
         match self {
-            Self::Limit => allowance.limit = number(value),
-            Self::Remaining => allowance.remaining = number(value),
+            Self::Limit => status.limit = number(value),
+            Self::Remaining => status.remaining = number(value),
             Self::Reset => {
-                allowance.reset = reset(value);
-                return allowance.reset.is_some();
+                status.reset = reset(value);
+                return status.reset.is_some();
             }
         }
         number(value).is_some()
     }
 }
 
-impl Limit<'_> {
-    fn currency(&self) -> Option<LimitUnit> {
+impl LimitName<'_> {
+    fn unit(&self) -> Option<LimitUnit> {
         let name = self.name.strip_suffix("_usage_based").unwrap_or(self.name);
         Some(match name {
             "requests" | "requests-day" | "requests-hour" | "requests-minute" | "requests-second"
@@ -130,43 +130,43 @@ impl Limit<'_> {
 
 /// The limits that one answer speaks of; more than these nobody has.
 #[derive(Default)]
-struct Limits<'a> {
-    limits: [Option<(Limit<'a>, LimitStatus)>; 8],
-    has_nonsense: bool,
+struct ParsedLimits<'a> {
+    limits: [Option<(LimitName<'a>, LimitStatus)>; 8],
+    has_invalid: bool,
 }
 
-impl<'a> Limits<'a> {
+impl<'a> ParsedLimits<'a> {
     fn is_empty(&self) -> bool {
         self.limits[0].is_none()
     }
 
-    fn entry(&mut self, limit: Limit<'a>, provider: Provider) -> Option<&mut LimitStatus> {
-        let is_it = |it: &Option<(Limit<'_>, _)>| it.as_ref().is_none_or(|(other, _)| *other == limit);
-        let place = self.limits.iter_mut().find(|it| is_it(it))?;
+    fn entry(&mut self, limit: LimitName<'a>, provider: Provider) -> Option<&mut LimitStatus> {
+        let matches = |it: &Option<(LimitName<'_>, _)>| it.as_ref().is_none_or(|(other, _)| *other == limit);
+        let slot = self.limits.iter_mut().find(|it| matches(it))?;
         let fresh = || LimitStatus {
             period: limit.period(provider),
             refills_evenly: limit.refills_evenly(provider),
             ..LimitStatus::default()
         };
-        Some(&mut place.get_or_insert_with(|| (limit, fresh())).1)
+        Some(&mut slot.get_or_insert_with(|| (limit, fresh())).1)
     }
 
-    fn announced(&self) -> ReportedLimits {
-        let mut announced = ReportedLimits::default();
-        announced.has_nonsense = self.has_nonsense;
-        for (limit, allowance) in self.limits.iter().flatten() {
-            let Some(currency) = limit.currency() else { continue };
+    fn reported(&self) -> ReportedLimits {
+        let mut reported = ReportedLimits::default();
+        reported.has_invalid = self.has_invalid;
+        for (limit, status) in self.limits.iter().flatten() {
+            let Some(unit) = limit.unit() else { continue };
             // The one with the least left; of equals the one that is the last to be reset.
-            let left = |allowance: &LimitStatus| allowance.remaining.unwrap_or(u64::MAX);
-            let is_harder = |other: &LimitStatus| {
-                left(allowance) < left(other)
-                    || (left(allowance) == left(other) && is_later(allowance.reset, other.reset))
+            let left = |status: &LimitStatus| status.remaining.unwrap_or(u64::MAX);
+            let is_tighter = |other: &LimitStatus| {
+                left(status) < left(other)
+                    || (left(status) == left(other) && is_later(status.reset, other.reset))
             };
-            if announced.get(currency).is_none_or(is_harder) {
-                *announced.entry(currency) = *allowance;
+            if reported.get(unit).is_none_or(is_tighter) {
+                *reported.entry(unit) = *status;
             }
         }
-        announced
+        reported
     }
 }
 
@@ -192,7 +192,7 @@ fn reset(value: &str) -> Option<Reset> {
         return Some(Reset::In(wait));
     }
     if let Some((seconds, "")) = go_duration::decimal(value) {
-        let wait = go_duration::of_units(seconds, 1.0);
+        let wait = go_duration::from_units(seconds, 1.0);
         return Some(Reset::In(wait)).filter(|_| wait <= RetryHint::MAX_WAIT);
     }
     let moment: jiff::Timestamp = value.parse().ok()?;
@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    fn announced(provider: Provider, pairs: &[(&'static str, &str)]) -> ReportedLimits {
+    fn reported(provider: Provider, pairs: &[(&'static str, &str)]) -> ReportedLimits {
         let pair = |&(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn reads_what_openai_says_and_what_follows_from_it() {
-        let told = announced(
+        let limits = reported(
             Provider::OpenAi,
             &[
                 ("x-ratelimit-limit-requests", "500"),
@@ -234,16 +234,16 @@ mod tests {
                 ("content-type", "application/json"),
             ],
         );
-        let requests = told.get(LimitUnit::Requests).unwrap();
+        let requests = limits.get(LimitUnit::Requests).unwrap();
         assert_eq!((requests.limit, requests.remaining, requests.reset), (Some(500), Some(499), within(120)));
         assert_eq!((requests.refills_evenly, requests.period_of_refill()), (true, MINUTE));
-        assert_eq!(told.get(LimitUnit::Tokens).unwrap().period_of_refill(), MINUTE);
-        assert!(told.get(LimitUnit::InputTokens).is_none() && !told.has_nonsense);
+        assert_eq!(limits.get(LimitUnit::Tokens).unwrap().period_of_refill(), MINUTE);
+        assert!(limits.get(LimitUnit::InputTokens).is_none() && !limits.has_invalid);
     }
 
     #[test]
     fn reads_what_anthropic_says_of_input_and_output() {
-        let told = announced(
+        let limits = reported(
             Provider::Anthropic,
             &[
                 ("anthropic-ratelimit-input-tokens-limit", "40000"),
@@ -255,20 +255,20 @@ mod tests {
                 ("anthropic-ratelimit-unified-5h-reset", "1793880090"),
             ],
         );
-        let input = told.get(LimitUnit::InputTokens).unwrap();
+        let input = limits.get(LimitUnit::InputTokens).unwrap();
         assert_eq!((input.limit, input.remaining, input.period), (Some(40_000), Some(39_000), MINUTE));
         let noon: jiff::Timestamp = "2026-11-05T12:00:00Z".parse().unwrap();
         assert_eq!(input.reset.unwrap().wait(noon.into()), Duration::from_secs(30));
-        assert_eq!(told.get(LimitUnit::OutputTokens).unwrap().remaining, Some(0));
-        assert!(told.get(LimitUnit::Requests).is_none() && !told.has_nonsense);
+        assert_eq!(limits.get(LimitUnit::OutputTokens).unwrap().remaining, Some(0));
+        assert!(limits.get(LimitUnit::Requests).is_none() && !limits.has_invalid);
     }
 
     #[test]
     fn reads_the_words_of_the_others() {
-        let get = |provider, pairs: &[_], currency| announced(provider, pairs).get(currency).copied();
+        let get = |provider, pairs: &[_], unit| reported(provider, pairs).get(unit).copied();
         let mistral = [("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "59")];
-        let told = get(Provider::Mistral, &mistral, LimitUnit::Requests).unwrap();
-        assert_eq!((told.limit, told.remaining, told.period), (Some(60), Some(59), MINUTE));
+        let limits = get(Provider::Mistral, &mistral, LimitUnit::Requests).unwrap();
+        assert_eq!((limits.limit, limits.remaining, limits.period), (Some(60), Some(59), MINUTE));
 
         let groq = [
             ("x-ratelimit-limit-requests", "14400"),
@@ -288,8 +288,8 @@ mod tests {
             ("x-ratelimit-remaining-requests-minute", "12"),
             ("x-ratelimit-reset-requests-minute", "11.38"),
         ];
-        let told = get(Provider::Cerebras, &cerebras, LimitUnit::Requests).unwrap();
-        assert_eq!((told.limit, told.period, told.reset), (Some(30), MINUTE, within(11_380)));
+        let limits = get(Provider::Cerebras, &cerebras, LimitUnit::Requests).unwrap();
+        assert_eq!((limits.limit, limits.period, limits.reset), (Some(30), MINUTE, within(11_380)));
 
         let together =
             [("x-ratelimit-limit", "10"), ("x-tokenlimit-limit", "3000"), ("x-tokenlimit-remaining", "7")];
@@ -298,7 +298,7 @@ mod tests {
         let gateway = [("ratelimit", "\"default\";r=5;t=3"), ("x-request-id", "1")];
         assert_eq!(get(Provider::Other, &gateway, LimitUnit::Requests).unwrap().remaining, Some(5));
         assert!(
-            announced(Provider::OpenAi, &[("retry-after", "1"), ("x-ratelimit-tokens-query-cost", "3")])
+            reported(Provider::OpenAi, &[("retry-after", "1"), ("x-ratelimit-tokens-query-cost", "3")])
                 .is_empty()
         );
     }
@@ -307,17 +307,17 @@ mod tests {
     fn p32_what_makes_no_sense_is_left_out_and_noticed() {
         // Azure's Responses.
         let azure = [("x-ratelimit-remaining-tokens", "-1"), ("x-ratelimit-reset-tokens", "0")];
-        let told = announced(Provider::Azure, &azure);
-        assert_eq!((told.get(LimitUnit::Tokens).unwrap().remaining, told.has_nonsense), (None, true));
+        let limits = reported(Provider::Azure, &azure);
+        assert_eq!((limits.get(LimitUnit::Tokens).unwrap().remaining, limits.has_invalid), (None, true));
         for value in ["-1s", "soon", "", "1e3", "1793880090", "NaN", "1 s"] {
-            let told = announced(Provider::OpenAi, &[("x-ratelimit-reset-tokens", value)]);
+            let limits = reported(Provider::OpenAi, &[("x-ratelimit-reset-tokens", value)]);
             assert_eq!(
-                (told.get(LimitUnit::Tokens).unwrap().reset, told.has_nonsense),
+                (limits.get(LimitUnit::Tokens).unwrap().reset, limits.has_invalid),
                 (None, true),
                 "{value}"
             );
         }
-        let minute = announced(Provider::OpenAi, &[("x-ratelimit-reset-tokens", "1m")]);
+        let minute = reported(Provider::OpenAi, &[("x-ratelimit-reset-tokens", "1m")]);
         assert_eq!(minute.get(LimitUnit::Tokens).unwrap().reset, within(60_000));
     }
 
@@ -328,8 +328,8 @@ mod tests {
             headers.insert(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_str(&value).unwrap());
             headers.insert("anthropic-ratelimit-tokens-reset", HeaderValue::from_str(&value).unwrap());
             for provider in [Provider::OpenAi, Provider::Groq, Provider::Other] {
-                for (_, allowance) in read(provider, &headers).iter() {
-                    let _ = (allowance.is_absurd(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
+                for (_, status) in read(provider, &headers).iter() {
+                    let _ = (status.is_implausible(SystemTime::UNIX_EPOCH), status.period_of_refill());
                 }
             }
         }

@@ -13,76 +13,76 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use tidegate_core::BodyProbe;
 
-use crate::stream::Trouble;
-use crate::stream::chat::trouble;
-use crate::stream::glance::Key;
-use crate::stream::leaves::{Leaf, walk_while};
+use crate::stream::StreamError;
+use crate::stream::chat::failure_reason;
+use crate::stream::fast_path::JsonKey;
+use crate::stream::json_walk::{Leaf, walk_while};
 
 /// What the beginning of an answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beginning {
+pub(crate) enum ProbeResult {
     Answer,
     Unclear,
-    Error(Trouble),
+    Error(StreamError),
 }
 
-impl From<Beginning> for BodyProbe {
-    fn from(beginning: Beginning) -> Self {
+impl From<ProbeResult> for BodyProbe {
+    fn from(beginning: ProbeResult) -> Self {
         match beginning {
-            Beginning::Answer => Self::Answer,
-            Beginning::Unclear => Self::Unclear,
-            Beginning::Error(_) => Self::Error,
+            ProbeResult::Answer => Self::Success,
+            ProbeResult::Unclear => Self::Unclear,
+            ProbeResult::Error(_) => Self::Error,
         }
     }
 }
 
 /// Reads no further than it has to. Anything but an object, or an array of them, is an answer.
-pub(crate) fn read(json: &[u8]) -> Beginning {
+pub(crate) fn read(json: &[u8]) -> ProbeResult {
     match json.trim_ascii_start().first() {
-        None => return Beginning::Unclear,
+        None => return ProbeResult::Unclear,
         Some(b'{' | b'[') => {}
-        Some(_) => return Beginning::Answer,
+        Some(_) => return ProbeResult::Answer,
     }
     if KEYS.has_content_first(json) {
-        return Beginning::Answer;
+        return ProbeResult::Answer;
     }
-    let (mut said, mut is_array) = (Beginning::Unclear, false);
+    let (mut result, mut is_array) = (ProbeResult::Unclear, false);
     // A word that is cut off may be another one, and so may one whose last letter is.
     let read = json.as_ptr_range();
-    let is_whole =
+    let is_complete =
         |word: &str| read.contains(&word.as_ptr()) && word.as_bytes().as_ptr_range().end < read.end;
     walk_while(json, |path, leaf| {
-        said = match (path, leaf) {
+        result = match (path, leaf) {
             // Google wraps its errors in an array of one; two arrays, or one of numbers, are vectors.
             ([], Leaf::Array) if !is_array => {
                 is_array = true;
-                Beginning::Unclear
+                ProbeResult::Unclear
             }
-            ([], Leaf::Object) => Beginning::Unclear,
-            ([], _) => Beginning::Answer,
-            (path, Leaf::Text(word)) if is_whole(word) => of_word(path, word),
-            (path, leaf) => of_leaf(path, leaf),
+            ([], Leaf::Object) => ProbeResult::Unclear,
+            ([], _) => ProbeResult::Answer,
+            (path, Leaf::Text(word)) if is_complete(word) => probe_text(path, word),
+            (path, leaf) => probe_leaf(path, leaf),
         };
-        said == Beginning::Unclear
+        result == ProbeResult::Unclear
     });
-    said
+    result
 }
 
 /// The short way through what most answers are: a choice with content, and before it none of the words without which
 /// there is no error.
-struct Keys {
+struct ContentKeys {
     choices: Finder<'static>,
-    content: Key,
-    words: [Finder<'static>; 3],
+    content: JsonKey,
+    error_keywords: [Finder<'static>; 3],
 }
 
-static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+static KEYS: LazyLock<ContentKeys> = LazyLock::new(|| ContentKeys {
     choices: Finder::new(r#""choices""#),
-    content: Key::new(r#""content""#),
-    words: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
+    content: JsonKey::new(r#""content""#),
+    error_keywords: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
 });
 
-impl Keys {
+impl ContentKeys {
     fn has_content_first(&self, json: &[u8]) -> bool {
         let Some(choices) = self.choices.find(json) else { return false };
         let Some(content) = self.content.after(&json[choices..]) else { return false };
@@ -90,39 +90,39 @@ impl Keys {
         content.len() > 1
             && content[0] == b'"'
             && content[1] != b'"'
-            && self.words.iter().all(|word| word.find(before).is_none())
+            && self.error_keywords.iter().all(|word| word.find(before).is_none())
     }
 }
 
 /// A whole text.
-fn of_word(path: &[&str], word: &str) -> Beginning {
-    const FAILED: Beginning = Beginning::Error(Trouble::Told);
+fn probe_text(path: &[&str], word: &str) -> ProbeResult {
+    const FAILED: ProbeResult = ProbeResult::Error(StreamError::Event);
     match (path, word) {
         (["type" | "object"], "error") => FAILED,
-        (["type"], "message") => Beginning::Answer,
+        (["type"], "message") => ProbeResult::Answer,
         // A thing that was made or asked for, and no answer: how it fares is told by its own fields.
-        (["object"], word) if !may_fail(word) => Beginning::Answer,
+        (["object"], word) if !may_carry_error(word) => ProbeResult::Answer,
         (["status"], "failed") => FAILED,
-        (["status"], "completed") => Beginning::Answer,
-        (["choices", "finish_reason"], "") => Beginning::Unclear,
-        (["choices", "finish_reason"], reason) => trouble(reason).map_or(Beginning::Answer, Beginning::Error),
-        (["candidates", "finishReason"], reason) if !reason.is_empty() => Beginning::Answer,
-        (path, word) => of_leaf(path, Leaf::Text(word)),
+        (["status"], "completed") => ProbeResult::Answer,
+        (["choices", "finish_reason"], "") => ProbeResult::Unclear,
+        (["choices", "finish_reason"], reason) => failure_reason(reason).map_or(ProbeResult::Answer, ProbeResult::Error),
+        (["candidates", "finishReason"], reason) if !reason.is_empty() => ProbeResult::Answer,
+        (path, word) => probe_leaf(path, Leaf::Text(word)),
     }
 }
 
 /// The objects of OpenAI's that are answers and may be errors; nobody knows what a stranger means by none.
-fn may_fail(object: &str) -> bool {
+fn may_carry_error(object: &str) -> bool {
     matches!(object, "" | "response" | "text_completion") || object.starts_with("chat")
 }
 
 /// A leaf of which nothing more is known than that it is there.
-fn of_leaf(path: &[&str], leaf: Leaf<'_>) -> Beginning {
-    let is_told = leaf.is_text() || matches!(leaf, Leaf::Number(1..));
+fn probe_leaf(path: &[&str], leaf: Leaf<'_>) -> ProbeResult {
+    let is_set = leaf.is_text() || matches!(leaf, Leaf::Number(1..));
     match path {
         // Some name an object of an error in which all is `null`.
-        ["error", ..] | ["choices", "error", ..] if is_told => Beginning::Error(Trouble::Told),
-        ["choices", "message" | "delta", "role"] => Beginning::Unclear,
+        ["error", ..] | ["choices", "error", ..] if is_set => ProbeResult::Error(StreamError::Event),
+        ["choices", "message" | "delta", "role"] => ProbeResult::Unclear,
         ["choices", "message" | "delta", "content" | "tool_calls", ..]
         | ["choices", "message" | "delta", _]
         | ["choices", "text"]
@@ -131,16 +131,16 @@ fn of_leaf(path: &[&str], leaf: Leaf<'_>) -> Beginning {
         // Cohere's and Ollama's; as a text it is what an error says.
         | ["message", _, ..]
         | ["response" | "text" | "generated_text" | "completion"]
-            if is_told =>
+            if is_set =>
         {
-            Beginning::Answer
+            ProbeResult::Answer
         }
         // Vectors: their numbers are not told.
-        ["data"] if leaf == Leaf::Object => Beginning::Answer,
+        ["data"] if leaf == Leaf::Object => ProbeResult::Answer,
         ["embedding" | "embeddings" | "predictions" | "results", ..] if leaf == Leaf::Array => {
-            Beginning::Answer
+            ProbeResult::Answer
         }
-        _ => Beginning::Unclear,
+        _ => ProbeResult::Unclear,
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
     ];
 
     /// To the end: whoever looked for more would find none, and the answer is one.
-    const NOTHING_SAID: &[&str] = &[
+    const UNDECIDED: &[&str] = &[
         "",
         " \n",
         "{}",
@@ -209,21 +209,21 @@ mod tests {
         r#"{"message":"hello"}"#,
     ];
 
-    fn opening(json: &[u8]) -> BodyProbe {
+    fn probe(json: &[u8]) -> BodyProbe {
         read(json).into()
     }
 
     fn all() -> impl Iterator<Item = (&'static str, BodyProbe)> {
-        let of = |bodies: &'static [&'static str], opening| bodies.iter().map(move |body| (*body, opening));
+        let of = |bodies: &'static [&'static str], probe| bodies.iter().map(move |body| (*body, probe));
         of(ERRORS, BodyProbe::Error)
-            .chain(of(ANSWERS, BodyProbe::Answer))
-            .chain(of(NOTHING_SAID, BodyProbe::Unclear))
+            .chain(of(ANSWERS, BodyProbe::Success))
+            .chain(of(UNDECIDED, BodyProbe::Unclear))
     }
 
     #[test]
     fn an_error_is_told_from_an_answer() {
         for (body, expected) in all() {
-            assert_eq!(opening(body.as_bytes()), expected, "{body}");
+            assert_eq!(probe(body.as_bytes()), expected, "{body}");
         }
     }
 
@@ -231,8 +231,8 @@ mod tests {
     fn wherever_it_is_cut_nothing_else_is_said() {
         for (body, expected) in all() {
             for cut in 0..body.len() {
-                let said = opening(&body.as_bytes()[..cut]);
-                assert!(said == BodyProbe::Unclear || said == expected, "{cut} of {body}");
+                let result = probe(&body.as_bytes()[..cut]);
+                assert!(result == BodyProbe::Unclear || result == expected, "{cut} of {body}");
             }
         }
     }
@@ -241,13 +241,13 @@ mod tests {
     fn a_long_answer_is_read_no_further_than_its_first_word() {
         let long = format!(r#"{{"id":"a","choices":[{{"message":{{"content":"{}"}}}}"#, "x".repeat(1 << 20));
         let first = long.find("xx").unwrap() + 1;
-        assert_eq!(opening(&long.as_bytes()[..first]), BodyProbe::Answer);
+        assert_eq!(probe(&long.as_bytes()[..first]), BodyProbe::Success);
     }
 
     #[test]
     fn the_short_way_says_what_the_long_way_says() {
         let is_short = |body: &str| KEYS.has_content_first(body.as_bytes());
-        for body in ERRORS.iter().chain(NOTHING_SAID) {
+        for body in ERRORS.iter().chain(UNDECIDED) {
             assert!(!is_short(body), "{body}");
         }
         assert!(is_short(r#"{"id":"a","choices":[{"message":{"content":"Hi"}}],"error":{"code":1}}"#));
@@ -267,10 +267,10 @@ mod tests {
         ) {
             let mut body = tokens.concat().into_bytes();
             body.extend(bytes);
-            let whole = opening(&body);
+            let whole = probe(&body);
             for cut in 0..body.len() {
-                let said = opening(&body[..cut]);
-                prop_assert!(said == BodyProbe::Unclear || said == whole, "{} of {:?}", cut, body);
+                let result = probe(&body[..cut]);
+                prop_assert!(result == BodyProbe::Unclear || result == whole, "{} of {:?}", cut, body);
             }
         }
     }

@@ -6,9 +6,9 @@
 use memchr::memmem::Finder;
 
 /// A key, with its quotes, ready to be looked for.
-pub(crate) struct Key(Finder<'static>);
+pub(crate) struct JsonKey(Finder<'static>);
 
-impl Key {
+impl JsonKey {
     /// The key that is written `quoted`.
     pub(crate) fn new(quoted: &'static str) -> Self {
         Self(Finder::new(quoted))
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_and_a_text_is_not() {
-        let usage = Key::new(r#""usage""#);
+        let usage = JsonKey::new(r#""usage""#);
         for json in [
             r#"{"content":"say \"usage\": 7"}"#,
             r#"{"content":"usage"}"#,
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_text_of_no_characters_is_no_text() {
-        let text = Key::new(r#""text""#);
+        let text = JsonKey::new(r#""text""#);
         for (json, holds) in [
             (r#"{"text":"a"}"#, true),
             (r#"{"text" : "\""}"#, true),

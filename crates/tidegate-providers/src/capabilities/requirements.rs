@@ -1,7 +1,7 @@
 use tidegate_core::Requirements;
 
 use crate::prompt;
-use crate::stream::leaves::{Leaf, walk};
+use crate::stream::json_walk::{Leaf, walk};
 
 /// The tokens are those of prose that is easy to read; code and numbers take more, and some models count a few more than
 /// others. So a request that just fits is sent, and the provider has the last word.

@@ -1,0 +1,187 @@
+//! One answer, judged: from what it says to what it means.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode};
+use tidegate_core::{Category, ErrorCode, Failure, LimitScope, RetryHint};
+
+use crate::error_body::ParsedErrorBody;
+use crate::failure_class::FailureClass;
+use crate::error_codes::{Specificity, look_up};
+use crate::{Provider, limit_kind, phrases, reset_headers, retry_after};
+
+/// One answer, with all that was read of it.
+pub(crate) struct ErrorResponse<'a> {
+    provider: Provider,
+    status: Option<StatusCode>,
+    headers: &'a HeaderMap,
+    body: ParsedErrorBody<'a>,
+    /// The wait it tells, before it is known whether the failure is one to wait for.
+    reported_hint: Option<RetryHint>,
+}
+
+/// What decided, how firmly, and the provider's word if it was one.
+struct Classification<'a> {
+    class: FailureClass,
+    specificity: Specificity,
+    code: Option<&'a str>,
+}
+
+impl<'a> ErrorResponse<'a> {
+    pub(crate) fn read(
+        provider: Provider,
+        status: Option<StatusCode>,
+        headers: &'a HeaderMap,
+        body: &'a [u8],
+        now: SystemTime,
+    ) -> Self {
+        let body = ParsedErrorBody::read(body);
+        let reported_hint = retry_after::hint(headers, &body, now);
+        Self { provider, status, headers, body, reported_hint }
+    }
+
+    /// Whether the body has the shape of an error.
+    pub(crate) fn is_error(&self) -> bool {
+        self.body.is_error
+    }
+
+    pub(crate) fn failure(&self, now: SystemTime) -> Failure {
+        let classification = self.classification();
+        let class = self.refined(&classification);
+        Failure {
+            code: class.code,
+            kind: class.kind,
+            retry_hint: self.hint(class, now),
+            provider_code: self.provider_code(classification.code),
+        }
+    }
+
+    /// The precedence: code word, message, status, the vague word that is all there is, nothing.
+    fn classification(&self) -> Classification<'_> {
+        self.by_code().unwrap_or_else(|| Classification {
+            class: self
+                .by_message()
+                .or_else(|| self.by_status())
+                .or_else(|| self.codes().find_map(|code| Some(look_up(code)?.class)))
+                .unwrap_or(FailureClass::of(ErrorCode::Unknown)),
+            specificity: Specificity::Vague,
+            code: None,
+        })
+    }
+
+    fn by_code(&self) -> Option<Classification<'_>> {
+        let known = self.codes().find_map(|code| {
+            let known = look_up(code)?;
+            let is_decisive =
+                known.specificity != Specificity::Vague || self.is_specific_server_code(code, known.class);
+            is_decisive.then_some(Classification { class: known.class, specificity: known.specificity, code: Some(code) })
+        });
+        let exactly = |class| Classification { class, specificity: Specificity::Exact, code: None };
+        known
+            .or_else(|| phrases::is_credit_reserved(self.body.whole_message()).then(|| exactly(FailureClass::RATE)))
+            // Azure's code for a rate limit is the status in quotes.
+            .or_else(|| {
+                let is_429 = self.provider == Provider::Azure && self.body.number == Some(429);
+                is_429.then(|| exactly(FailureClass::RATE))
+            })
+    }
+
+    /// `server_error` as the code next to a 5xx is the provider's word; as the type it is said of any 5xx.
+    fn is_specific_server_code(&self, code: &str, class: FailureClass) -> bool {
+        self.body.code.as_deref() == Some(code)
+            && class.code == ErrorCode::ServerError
+            && self.status.is_some_and(|status| status.is_server_error())
+    }
+
+    fn by_message(&self) -> Option<FailureClass> {
+        let (message, status) =
+            (self.body.whole_message(), self.standing_status().map(|status| status.as_u16()));
+        let is_too_long = || {
+            phrases::is_too_long(message) || self.body.upstream.as_deref().is_some_and(phrases::is_too_long)
+        };
+        let is_content_refused = || phrases::is_content_refused(message) || self.body.is_flagged;
+        Some(match status {
+            None | Some(400 | 413 | 422) if is_too_long() => FailureClass::CONTEXT,
+            None | Some(400 | 403 | 422) if is_content_refused() => FailureClass::FILTER,
+            None | Some(400..500) if phrases::is_out_of_credit(message) => FailureClass::SPEND,
+            Some(403) if phrases::mentions_billing(message) => FailureClass::SPEND,
+            None | Some(500..) if phrases::is_at_capacity(message) => FailureClass::OVERLOAD,
+            _ => return None,
+        })
+    }
+
+    fn by_status(&self) -> Option<FailureClass> {
+        FailureClass::of_status(self.standing_status()?)
+    }
+
+    /// The status, or the number that the body repeats in its place where that says more.
+    fn standing_status(&self) -> Option<StatusCode> {
+        let number = self.body.number.filter(|number| (400..600).contains(number));
+        let number = number.and_then(|number| StatusCode::from_u16(number).ok());
+        let is_more_specific = |&status: &StatusCode| FailureClass::of_status(status).is_some_and(|it| !it.is_vague());
+        number.filter(is_more_specific).or(self.status).or(number)
+    }
+
+    /// What the verdict comes to, once a limit is told from its look-alikes.
+    fn refined(&self, classification: &Classification<'_>) -> FailureClass {
+        let kind = match classification.class.code {
+            ErrorCode::RateLimited | ErrorCode::QuotaExhausted => {
+                limit_kind::refine(classification.class, classification.specificity, &self.body, self.reported_wait())
+            }
+            _ => classification.class,
+        };
+        // Groq's 413: one request above the limit of a minute, under the code of a rate limit.
+        let is_too_large = self.status == Some(StatusCode::PAYLOAD_TOO_LARGE);
+        if is_too_large && kind.code == ErrorCode::RateLimited { FailureClass::CONTEXT } else { kind }
+    }
+
+    /// The wait that was told. A zero tells nothing that a limit could be known by.
+    fn reported_wait(&self) -> Option<Duration> {
+        self.reported_hint.and_then(|hint| hint.wait).filter(|wait| !wait.is_zero())
+    }
+
+    /// A wait of the body is for limits and server trouble; next to a bad request it would be a quote.
+    fn hint(&self, class: FailureClass, now: SystemTime) -> Option<RetryHint> {
+        let is_worth_a_wait = matches!(class.code.category(), Category::Rate | Category::Server);
+        let mut hint = if is_worth_a_wait { self.reported_hint } else { RetryHint::from_headers(self.headers, now) };
+        if class.code == ErrorCode::RateLimited
+            && self.reported_wait().is_none()
+            && let Some(reset) = reset_headers::hint(self.provider, self.headers, now)
+        {
+            hint = Some(RetryHint { should_retry: hint.and_then(|hint| hint.should_retry), ..reset });
+        }
+        match class.scope {
+            LimitScope::Momentary => hint,
+            scope => Some(hint.unwrap_or_default().with_scope(scope)),
+        }
+    }
+
+    /// The code words, most telling first.
+    fn codes(&self) -> impl Iterator<Item = &str> {
+        let body = &self.body;
+        let code = body.code.as_deref().into_iter();
+        code.chain(body.reasons.iter().map(|reason| &**reason))
+            .chain(self.exception())
+            .chain(body.kind.as_deref())
+            .chain(body.status.as_deref())
+    }
+
+    /// The exception that Bedrock names in a header: `ThrottlingException:http://...`.
+    fn exception(&self) -> Option<&str> {
+        let value = self.headers.get("x-amzn-errortype")?.to_str().ok()?;
+        value.split(':').next()?.rsplit('#').next()
+    }
+
+    /// The word that decided, else the first there is, else the number. Only what looks like a word is handed
+    /// on: the field of a stranger may hold anything, a prompt or a key included.
+    fn provider_code(&self, decided: Option<&str>) -> Option<Box<str>> {
+        let is_code_like = |code: &&str| {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+            (1..=64).contains(&code.len()) && code.bytes().all(is_plain)
+        };
+        let is_number = |code: &&str| code.bytes().all(|b| b.is_ascii_digit());
+        let first = self.codes().filter(is_code_like).find(|code| !is_number(code));
+        let code = decided.filter(is_code_like).or(first);
+        code.map(Box::from).or_else(|| Some(self.body.number?.to_string().into()))
+    }
+}
