@@ -22,8 +22,8 @@ pub(crate) struct Rate {
 pub(crate) struct Bucket {
     rate: Rate,
     at: Instant,
-    owed: u128,
-    lows: Lows,
+    debt: u128,
+    minima: DebtMinima,
 }
 
 /// How little was owed, and when: what refilled since a spending is known by it.
@@ -32,12 +32,12 @@ pub(crate) struct Bucket {
 /// was owed then; so of more than a few the two highest are taken as one, to the disadvantage of whoever costs more
 /// than that.
 #[derive(Clone, Debug)]
-struct Lows {
-    lows: [(Instant, u128); LOWS],
+struct DebtMinima {
+    minima: [(Instant, u128); MAX_MINIMA],
     count: usize,
 }
 
-const LOWS: usize = 6;
+const MAX_MINIMA: usize = 6;
 
 impl Rate {
     /// Periods above a century are taken as one, so that no product overflows.
@@ -47,17 +47,17 @@ impl Rate {
         Self { count: count.get(), period, burst: burst.get() }
     }
 
-    fn owed_for(&self, cost: u64) -> u128 {
+    fn debt_for(&self, cost: u64) -> u128 {
         u128::from(cost) * u128::from(self.period)
     }
 
-    fn paid_in(&self, time: Duration) -> u128 {
+    fn refilled_in(&self, time: Duration) -> u128 {
         time.as_nanos().saturating_mul(u128::from(self.count))
     }
 
     /// Rounded up: a nanosecond too slow is within the quota, a nanosecond too fast is not.
-    fn time_to_pay(&self, owed: u128) -> Duration {
-        let nanos = owed.div_ceil(u128::from(self.count));
+    fn time_to_refill(&self, debt: u128) -> Duration {
+        let nanos = debt.div_ceil(u128::from(self.count));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
@@ -65,7 +65,7 @@ impl Rate {
 impl Bucket {
     /// A full bucket.
     pub(crate) fn new(rate: Rate, now: Instant) -> Self {
-        Self { rate, at: now, owed: 0, lows: Lows { lows: [(now, 0); LOWS], count: 0 } }
+        Self { rate, at: now, debt: 0, minima: DebtMinima { minima: [(now, 0); MAX_MINIMA], count: 0 } }
     }
 
     /// Spends `cost`, or says how long until it can.
@@ -88,16 +88,16 @@ impl Bucket {
         if cost == 0 && ahead == 0 {
             return Duration::ZERO;
         }
-        let due = self.owed(now).saturating_add(self.rate.owed_for(ahead));
-        let room = self.rate.owed_for(self.rate.burst.saturating_sub(cost));
-        if due <= room { Duration::ZERO } else { self.rate.time_to_pay(due - room) }
+        let due = self.debt(now).saturating_add(self.rate.debt_for(ahead));
+        let room = self.rate.debt_for(self.rate.burst.saturating_sub(cost));
+        if due <= room { Duration::ZERO } else { self.rate.time_to_refill(due - room) }
     }
 
     /// Spends `cost`, whether there is room or not: what is missing is owed, and waited for by those who come after.
     pub(crate) fn take(&mut self, cost: u64, now: Instant) {
-        let owed = self.owed(now);
-        self.lows.note(owed, now);
-        self.restate(owed.saturating_add(self.rate.owed_for(cost)), now);
+        let debt = self.debt(now);
+        self.minima.record(debt, now);
+        self.set_debt(debt.saturating_add(self.rate.debt_for(cost)), now);
     }
 
     /// Gives back `cost` that was spent at `spent` and not used. As much as had not refilled since then: the rest
@@ -105,33 +105,33 @@ impl Bucket {
     ///
     /// Had it not been spent, the bucket would have been full whenever less than this was owed; so the least that has
     /// been owed since is all there is to give back.
-    pub(crate) fn give_back(&mut self, cost: u64, spent: Instant, now: Instant) {
-        let owed = self.owed(now);
-        let least = self.lows.since(spent).map_or(owed, |low| low.min(owed));
-        let back = self.rate.owed_for(cost).min(least);
-        self.restate(owed - back, now);
-        self.lows.lower(spent, back);
+    pub(crate) fn refund(&mut self, cost: u64, spent: Instant, now: Instant) {
+        let debt = self.debt(now);
+        let min_debt = self.minima.min_since(spent).map_or(debt, |min_debt| min_debt.min(debt));
+        let refund = self.rate.debt_for(cost).min(min_debt);
+        self.set_debt(debt - refund, now);
+        self.minima.reduce_since(spent, refund);
     }
 
     /// Empties the bucket so that it holds exactly `left` at `then`, unless it would hold less anyway.
     pub(crate) fn drain_until(&mut self, left: u64, then: Instant, now: Instant) {
-        let spent = self.rate.owed_for(self.rate.burst.saturating_sub(left));
-        let owed = spent.saturating_add(self.rate.paid_in(then.saturating_duration_since(now)));
-        if owed > self.owed(now) {
-            self.restate(owed, now);
+        let spent = self.rate.debt_for(self.rate.burst.saturating_sub(left));
+        let debt = spent.saturating_add(self.rate.refilled_in(then.saturating_duration_since(now)));
+        if debt > self.debt(now) {
+            self.set_debt(debt, now);
             self.forget_before(now);
         }
     }
 
     /// Takes somebody's word for it: at `then` so much was spent of a full bucket, and all since then is part of it.
-    pub(crate) fn set(&mut self, spent: u64, then: Instant) {
-        (self.at, self.owed) = (then, self.rate.owed_for(spent));
+    pub(crate) fn set_spent(&mut self, spent: u64, then: Instant) {
+        (self.at, self.debt) = (then, self.rate.debt_for(spent));
         self.forget_before(then);
     }
 
     /// How much is left.
     pub(crate) fn remaining(&self, now: Instant) -> u64 {
-        let free = self.rate.owed_for(self.rate.burst).saturating_sub(self.owed(now));
+        let free = self.rate.debt_for(self.rate.burst).saturating_sub(self.debt(now));
         match self.rate.period {
             0 => self.rate.burst,
             period => u64::try_from(free / u128::from(period)).unwrap_or(u64::MAX),
@@ -140,59 +140,61 @@ impl Bucket {
 
     /// Whether nothing is missing.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
-        self.owed(now) == 0
+        self.debt(now) == 0
     }
 
     /// What was spent before `then` is part of what is owed now, and nothing of it can be given back.
     fn forget_before(&mut self, then: Instant) {
-        (self.lows.lows[0], self.lows.count) = ((then, 0), 1);
+        (self.minima.minima[0], self.minima.count) = ((then, 0), 1);
     }
 
     /// The moment of a call may have been read before that of another who was faster: time does not go back.
-    fn owed(&self, now: Instant) -> u128 {
-        self.owed.saturating_sub(self.rate.paid_in(now.saturating_duration_since(self.at)))
+    fn debt(&self, now: Instant) -> u128 {
+        self.debt.saturating_sub(self.rate.refilled_in(now.saturating_duration_since(self.at)))
     }
 
-    fn restate(&mut self, owed: u128, now: Instant) {
-        (self.at, self.owed) = (self.at.max(now), owed);
+    fn set_debt(&mut self, debt: u128, now: Instant) {
+        (self.at, self.debt) = (self.at.max(now), debt);
     }
 }
 
-impl Lows {
-    fn note(&mut self, owed: u128, now: Instant) {
-        while self.count > 0 && self.lows[self.count - 1].1 >= owed {
+impl DebtMinima {
+    fn record(&mut self, debt: u128, now: Instant) {
+        while self.count > 0 && self.minima[self.count - 1].1 >= debt {
             self.count -= 1;
         }
-        if self.count == LOWS {
-            self.forget_one();
+        if self.count == MAX_MINIMA {
+            self.merge_last_two();
         }
-        self.lows[self.count] = (now, owed);
+        self.minima[self.count] = (now, debt);
         self.count += 1;
     }
 
     /// The last is taken to have been as low as the one before.
-    fn forget_one(&mut self) {
-        self.lows[LOWS - 2].0 = self.lows[LOWS - 1].0;
+    fn merge_last_two(&mut self) {
+        self.minima[MAX_MINIMA - 2].0 = self.minima[MAX_MINIMA - 1].0;
         self.count -= 1;
     }
 
     /// What was spent at `moment` had not been: so much less was owed ever since.
-    fn lower(&mut self, moment: Instant, by: u128) {
-        let later = self.lows[..self.count].iter().position(|low| low.0 > moment).unwrap_or(self.count);
-        for low in &mut self.lows[later..self.count] {
-            low.1 -= by.min(low.1);
+    fn reduce_since(&mut self, moment: Instant, by: u128) {
+        let later =
+            self.minima[..self.count].iter().position(|min_debt| min_debt.0 > moment).unwrap_or(self.count);
+        for min_debt in &mut self.minima[later..self.count] {
+            min_debt.1 -= by.min(min_debt.1);
         }
         // A low that is no lower than a later one is of no interest any more.
         if later < self.count {
-            let keep = self.lows[..later].iter().take_while(|low| low.1 < self.lows[later].1).count();
-            self.lows.copy_within(later..self.count, keep);
+            let keep =
+                self.minima[..later].iter().take_while(|min_debt| min_debt.1 < self.minima[later].1).count();
+            self.minima.copy_within(later..self.count, keep);
             self.count -= later - keep;
         }
     }
 
     /// The least since `moment`, that moment itself not counted.
-    fn since(&self, moment: Instant) -> Option<u128> {
-        self.lows[..self.count].iter().find(|low| low.0 > moment).map(|low| low.1)
+    fn min_since(&self, moment: Instant) -> Option<u128> {
+        self.minima[..self.count].iter().find(|min_debt| min_debt.0 > moment).map(|min_debt| min_debt.1)
     }
 }
 

@@ -15,12 +15,12 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 /// whatever is asked for) share one state.
 #[derive(Clone)]
 pub struct KeyBy {
-    what: &'static str,
-    write: Arc<Write>,
+    kind: &'static str,
+    write: Arc<WriteKey>,
 }
 
 /// Hashes what makes the key.
-type Write = dyn Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync;
+type WriteKey = dyn Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync;
 
 /// The head of a request, with a body of any type.
 #[derive(Clone, Copy, Debug)]
@@ -51,25 +51,25 @@ pub(crate) struct Key(u64);
 impl KeyBy {
     /// By whatever `key` makes of the head of a request.
     pub fn new<K: Hash>(key: impl Fn(&RequestHead<'_>) -> K + Send + Sync + 'static) -> Self {
-        Self::writing("custom", move |head, hasher| key(head).hash(hasher))
+        Self::from_writer("custom", move |head, hasher| key(head).hash(hasher))
     }
 
     /// By the values of a header.
     #[must_use]
     pub fn header(name: HeaderName) -> Self {
-        Self::writing("header", move |head, hasher| write_header(head.headers, &name, hasher))
+        Self::from_writer("header", move |head, hasher| write_header(head.headers, &name, hasher))
     }
 
     /// By the path, without the query.
     #[must_use]
     pub fn path() -> Self {
-        Self::writing("path", |head, hasher| head.uri.path().hash(hasher))
+        Self::from_writer("path", |head, hasher| head.uri.path().hash(hasher))
     }
 
     /// By the host and port: of the URI, else of the `Host` header.
     #[must_use]
     pub fn host() -> Self {
-        Self::writing("host", |head, hasher| match head.uri.authority() {
+        Self::from_writer("host", |head, hasher| match head.uri.authority() {
             Some(authority) => {
                 (authority.host(), authority.port_u16().or(default_port(head.uri))).hash(hasher);
             }
@@ -88,7 +88,7 @@ impl KeyBy {
             HeaderName::from_static("api-key"),
             HeaderName::from_static("x-goog-api-key"),
         ];
-        Self::writing("credential", |head, hasher| {
+        Self::from_writer("credential", |head, hasher| {
             write_header(head.headers, &AUTHORIZATION, hasher);
             for name in &OTHERS {
                 write_header(head.headers, name, hasher);
@@ -99,20 +99,20 @@ impl KeyBy {
     /// By the [`Tenant`] in the extensions.
     #[must_use]
     pub fn tenant() -> Self {
-        Self::writing("tenant", |head, hasher| head.extensions.get::<Tenant>().hash(hasher))
+        Self::from_writer("tenant", |head, hasher| head.extensions.get::<Tenant>().hash(hasher))
     }
 
     /// By the [`Model`] in the extensions.
     #[must_use]
     pub fn model() -> Self {
-        Self::writing("model", |head, hasher| head.extensions.get::<Model>().hash(hasher))
+        Self::from_writer("model", |head, hasher| head.extensions.get::<Model>().hash(hasher))
     }
 
-    fn writing(
-        what: &'static str,
+    fn from_writer(
+        kind: &'static str,
         write: impl Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync + 'static,
     ) -> Self {
-        Self { what, write: Arc::new(write) }
+        Self { kind, write: Arc::new(write) }
     }
 
     /// The key of a request; `hasher` brings the secret.
@@ -157,7 +157,7 @@ fn write_header(headers: &HeaderMap, name: &HeaderName, hasher: &mut DefaultHash
 
 impl fmt::Debug for KeyBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeyBy").field(&self.what).finish()
+        f.debug_tuple("KeyBy").field(&self.kind).finish()
     }
 }
 
@@ -207,8 +207,8 @@ mod tests {
             key(&KeyBy::tenant(), |r| r.extension(tenant("b")))
         );
         assert_eq!(key(&KeyBy::model(), |r| r.extension(tenant("a"))), key(&KeyBy::model(), |r| r));
-        let own = KeyBy::new(|head| head.method.clone());
-        assert_ne!(key(&own, |r| r.method("GET")), key(&own, |r| r.method("POST")));
+        let custom = KeyBy::new(|head| head.method.clone());
+        assert_ne!(key(&custom, |r| r.method("GET")), key(&custom, |r| r.method("POST")));
     }
 
     #[test]

@@ -13,55 +13,55 @@ use crate::{Deadline, clock};
 
 /// A state per key: made at the first call with that key, and bounded in number.
 ///
-/// What nobody needs goes first. A state that is [as new](Kept::is_as_new) is dropped within a minute or so, and
+/// What nobody needs goes first. A state that is [as new](KeyedState::is_pristine) is dropped within a minute or so, and
 /// nobody can tell. Past `max_keys` the least used go (by the rules of S3-FIFO, so that a flood of keys that come
 /// once does not wash out those that come often), with whatever was counted against them; a state
-/// [in use](Kept::is_in_use) stays, so there may be as many more as there are calls under way.
-pub(crate) struct Keyed<T: Kept>(Arc<Map<T>>);
+/// [in use](KeyedState::is_in_use) stays, so there may be as many more as there are calls under way.
+pub(crate) struct Keyed<T: KeyedState>(Arc<KeyedInner<T>>);
 
 /// A state that is cheap to clone, and may be forgotten at times.
-pub(crate) trait Kept: Clone {
+pub(crate) trait KeyedState: Clone {
     /// Whether a call under way holds it, or waits for it.
     fn is_in_use(&self) -> bool;
 
     /// Whether a fresh state would act the same.
-    fn is_as_new(&self, now: Instant) -> bool;
+    fn is_pristine(&self, now: Instant) -> bool;
 }
 
-struct Map<T: Kept> {
-    by: KeyBy,
-    secret: RandomState,
-    states: Cache<Key, T, UnitWeighter, quick_cache::DefaultHashBuilder, InUse>,
+struct KeyedInner<T: KeyedState> {
+    key_by: KeyBy,
+    hash_secret: RandomState,
+    states: Cache<Key, T, UnitWeighter, quick_cache::DefaultHashBuilder, PinInUse>,
     max_keys: usize,
     next_sweep: Mutex<Instant>,
 }
 
 /// Keeps what is in use.
 #[derive(Clone, Copy)]
-struct InUse;
+struct PinInUse;
 
 /// So many keys are kept if nothing else is said.
 pub(crate) const DEFAULT_MAX_KEYS: usize = 10_000;
 
 /// How often what is as new is looked for: seldom enough that looking at all keys costs nothing to speak of.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// And how often where there is no more room, so that what counts does not make room for what is as new.
-const SWEEP_WHEN_FULL: Duration = Duration::from_secs(1);
+const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
-impl<T: Kept> Keyed<T> {
-    pub(crate) fn new(by: KeyBy, max_keys: usize) -> Self {
+impl<T: KeyedState> Keyed<T> {
+    pub(crate) fn new(key_by: KeyBy, max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
         let states =
-            Cache::with(max_keys.min(1024), max_keys as u64, UnitWeighter, Default::default(), InUse);
+            Cache::with(max_keys.min(1024), max_keys as u64, UnitWeighter, Default::default(), PinInUse);
         let next_sweep = Mutex::new(next_sweep(clock::now()));
-        Self(Arc::new(Map { by, secret: RandomState::new(), states, max_keys, next_sweep }))
+        Self(Arc::new(KeyedInner { key_by, hash_secret: RandomState::new(), states, max_keys, next_sweep }))
     }
 
     /// The state of the key of this request.
     pub(crate) fn of<B>(&self, request: &Request<B>, fresh: impl FnOnce() -> T) -> T {
         let map = &*self.0;
-        let key = map.by.key(request, map.secret.build_hasher());
+        let key = map.key_by.key(request, map.hash_secret.build_hasher());
         if let Some(state) = map.states.get(&key) {
             return state;
         }
@@ -73,7 +73,7 @@ impl<T: Kept> Keyed<T> {
 
     /// The state of the key of this request, if there is one. Counts as no use.
     pub(crate) fn find<B>(&self, request: &Request<B>) -> Option<T> {
-        self.0.states.peek(&self.0.by.key(request, self.0.secret.build_hasher()))
+        self.0.states.peek(&self.0.key_by.key(request, self.0.hash_secret.build_hasher()))
     }
 
     /// All states there are.
@@ -87,26 +87,26 @@ impl<T: Kept> Keyed<T> {
     }
 }
 
-impl<T: Kept> Map<T> {
+impl<T: KeyedState> KeyedInner<T> {
     fn sweep(&self, now: Instant) {
         {
             let mut next = self.next_sweep.lock().unwrap_or_else(PoisonError::into_inner);
             let is_full = self.states.len() >= self.max_keys;
-            let sooner = if is_full { SWEEP - SWEEP_WHEN_FULL } else { Duration::ZERO };
-            if now + sooner < *next {
+            let advance_by = if is_full { SWEEP_INTERVAL - SWEEP_INTERVAL_WHEN_FULL } else { Duration::ZERO };
+            if now + advance_by < *next {
                 return;
             }
             *next = next_sweep(now);
         }
-        self.states.retain(|_, state| state.is_in_use() || !state.is_as_new(now));
+        self.states.retain(|_, state| state.is_in_use() || !state.is_pristine(now));
     }
 }
 
 fn next_sweep(now: Instant) -> Instant {
-    Deadline::after(SWEEP, now).instant()
+    Deadline::after(SWEEP_INTERVAL, now).instant()
 }
 
-impl<T: Kept> Lifecycle<Key, T> for InUse {
+impl<T: KeyedState> Lifecycle<Key, T> for PinInUse {
     type RequestState = <DefaultLifecycle<Key, T> as Lifecycle<Key, T>>::RequestState;
 
     fn is_pinned(&self, _: &Key, state: &T) -> bool {
@@ -114,15 +114,15 @@ impl<T: Kept> Lifecycle<Key, T> for InUse {
     }
 }
 
-impl<T: Kept> Clone for Keyed<T> {
+impl<T: KeyedState> Clone for Keyed<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T: Kept> fmt::Debug for Keyed<T> {
+impl<T: KeyedState> fmt::Debug for Keyed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed").field("by", &self.0.by).field("keys", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Keyed").field("by", &self.0.key_by).field("keys", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -135,12 +135,12 @@ mod tests {
     #[derive(Clone, Default)]
     struct Count(Arc<AtomicBool>);
 
-    impl Kept for Count {
+    impl KeyedState for Count {
         fn is_in_use(&self) -> bool {
             Arc::strong_count(&self.0) > 1
         }
 
-        fn is_as_new(&self, _: Instant) -> bool {
+        fn is_pristine(&self, _: Instant) -> bool {
             !self.0.load(Ordering::Relaxed)
         }
     }
@@ -180,7 +180,7 @@ mod tests {
         for key in 1..2_000 {
             call(&keyed, key);
             if key % 50 == 0 {
-                tokio::time::advance(SWEEP_WHEN_FULL).await;
+                tokio::time::advance(SWEEP_INTERVAL_WHEN_FULL).await;
             }
         }
         assert!(call(&keyed, 0).0.load(Ordering::Relaxed));
@@ -194,7 +194,7 @@ mod tests {
             call(&keyed, key);
         }
         let in_use = call(&keyed, 50);
-        tokio::time::advance(SWEEP).await;
+        tokio::time::advance(SWEEP_INTERVAL).await;
         call(&keyed, 60);
         assert_eq!(keyed.len(), 3);
         assert!(call(&keyed, 0).0.load(Ordering::Relaxed));

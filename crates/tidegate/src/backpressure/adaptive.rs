@@ -4,20 +4,20 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::limit::{Limit, Round};
-use super::typical::Typical;
-use super::yardstick::Yardstick;
+use super::prompt_size::PromptSizeModel;
+use super::trimmed_mean::TrimmedMean;
 
 /// A limit that moves. Gathers answers into rounds, knows how quick the provider is at ease, asks the algorithm, and
 /// keeps to the bounds.
-pub(super) struct Adaptive {
+pub(super) struct AdaptiveLimit {
     algorithm: Box<dyn Limit>,
     bounds: LimitRange,
     limit: f64,
-    yardstick: Yardstick,
-    round: Gathering,
+    prompt_sizes: PromptSizeModel,
+    round: RoundSamples,
     unloaded: Option<Duration>,
     /// Rounds until the provider is next seen at ease.
-    until_rest: u32,
+    rounds_until_probe: u32,
     last_loss: Option<Instant>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct LimitRange {
 /// One call, as far as it says something about the limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
     pub(super) in_flight: usize,
     pub(super) outcome: SampleOutcome,
 }
@@ -51,7 +51,7 @@ pub(super) enum SampleOutcome {
 /// (Counting just the calls that began since would be worse: of those, the quick ones are answered first, and a
 /// provider that lets some of them wait would look like one at ease.)
 #[derive(Default)]
-struct Gathering {
+struct RoundSamples {
     to_skip: usize,
     round_trips: Vec<Duration>,
     in_flight: usize,
@@ -59,51 +59,53 @@ struct Gathering {
 
 /// As many answers make a round as the limit allows at once, but no fewer than make a mean worth its name, and
 /// no more than are worth waiting for.
-const ANSWERS: (usize, usize) = (16, 64);
+const SAMPLES_PER_ROUND: (usize, usize) = (16, 64);
 
 /// In one round of so many, only half of the limit may be in flight: what the provider queued runs dry, and what is
 /// left of the round trip is its own. Else a provider that is always busy would come to look like one at ease.
 /// Half is what BBR version 2 goes down to for this; one in 32 costs a sixty-fourth of the capacity.
-const REST_EVERY: u32 = 32;
-const REST_AT: f64 = 0.5;
+const PROBE_EVERY: u32 = 32;
+const PROBE_FRACTION: f64 = 0.5;
 
 /// A limit is raised only if so much of it was in use; else one that nobody needs would grow for ever
 /// (RFC 7661 says the same of TCP).
-const IN_USE: f64 = 0.8;
+const MIN_UTILIZATION: f64 = 0.8;
 
-impl Adaptive {
+impl AdaptiveLimit {
     pub(super) fn new(algorithm: Box<dyn Limit>, bounds: LimitRange) -> Self {
         Self {
             algorithm,
             bounds,
             limit: bounds.clamp(bounds.initial as f64),
-            yardstick: Yardstick::default(),
-            round: Gathering::default(),
+            prompt_sizes: PromptSizeModel::default(),
+            round: RoundSamples::default(),
             unloaded: None,
             // The first round shows it at ease: there is nothing to compare with before.
-            until_rest: 0,
+            rounds_until_probe: 0,
             last_loss: None,
         }
     }
 
     /// The limit in force.
     pub(super) fn in_force(&self) -> usize {
-        let limit = if self.is_resting() { self.limit * REST_AT } else { self.limit };
+        let limit = if self.is_probing() { self.limit * PROBE_FRACTION } else { self.limit };
         self.bounds.clamp(limit) as usize
     }
 
     /// Hears of one call.
     pub(super) fn record(&mut self, sample: Sample, now: Instant) {
-        let round_trip = now.saturating_duration_since(sample.begun);
+        let round_trip = now.saturating_duration_since(sample.started);
         match sample.outcome {
-            SampleOutcome::Loss => self.lose(sample, now),
+            SampleOutcome::Loss => self.record_loss(sample, now),
             SampleOutcome::Success { bytes } => {
-                let measured = bytes.map_or(round_trip, |bytes| {
-                    self.yardstick.learn(bytes, round_trip);
-                    self.yardstick.measure(bytes, round_trip)
+                let normalized = bytes.map_or(round_trip, |bytes| {
+                    self.prompt_sizes.observe(bytes, round_trip);
+                    self.prompt_sizes.normalize(bytes, round_trip)
                 });
-                self.round.add(measured, sample.in_flight);
-                if self.round.round_trips.len() >= self.in_force().clamp(ANSWERS.0, ANSWERS.1) {
+                self.round.add(normalized, sample.in_flight);
+                if self.round.round_trips.len()
+                    >= self.in_force().clamp(SAMPLES_PER_ROUND.0, SAMPLES_PER_ROUND.1)
+                {
                     self.finish_round();
                 }
             }
@@ -112,53 +114,56 @@ impl Adaptive {
 
     /// One loss a round trip: calls that began before the limit was lowered are lost to the limit that was too high,
     /// and must not lower it again (as in TCP's recovery, RFC 6582).
-    fn lose(&mut self, sample: Sample, now: Instant) {
-        if self.last_loss.is_some_and(|last| sample.begun < last) {
+    fn record_loss(&mut self, sample: Sample, now: Instant) {
+        if self.last_loss.is_some_and(|last| sample.started < last) {
             return;
         }
-        let round_trip = self.round.typical().map(|round| round.low).or(self.unloaded).unwrap_or_default();
+        let round_trip =
+            self.round.trimmed_mean().map(|round| round.low).or(self.unloaded).unwrap_or_default();
         let unloaded = self.unloaded.unwrap_or(round_trip);
-        let lowered = self.ask(&Round::new(round_trip, unloaded, sample.in_flight, true));
+        let lowered = self.next_limit(&Round::new(round_trip, unloaded, sample.in_flight, true));
         self.limit = lowered.min(self.limit);
         self.last_loss = Some(now);
-        self.round.begin(sample.in_flight);
+        self.round.restart(sample.in_flight);
     }
 
     fn finish_round(&mut self) {
         let in_flight = self.round.in_flight;
-        let Some(round) = self.round.typical() else { return };
-        self.round.begin(in_flight);
-        if self.is_resting() {
+        let Some(round) = self.round.trimmed_mean() else { return };
+        self.round.restart(in_flight);
+        if self.is_probing() {
             self.unloaded = Some(match self.unloaded {
                 // The same but for chance: the truth is in between.
-                Some(known) if round.low <= known && known <= round.high => known / 4 * 3 + round.middle / 4,
-                _ => round.middle,
+                Some(previous) if round.low <= previous && previous <= round.high => {
+                    previous / 4 * 3 + round.mean / 4
+                }
+                _ => round.mean,
             });
-            self.until_rest = REST_EVERY;
-            if !self.yardstick.is_settled() {
-                self.yardstick.settle();
+            self.rounds_until_probe = PROBE_EVERY;
+            if !self.prompt_sizes.has_reference() {
+                self.prompt_sizes.fix_reference();
             }
             return;
         }
         let unloaded = self.unloaded.map_or(round.high, |unloaded| unloaded.min(round.high));
         self.unloaded = Some(unloaded);
-        let limit = self.ask(&Round::new(round.low, unloaded, in_flight, false));
-        if limit <= self.limit || in_flight as f64 >= self.limit.floor() * IN_USE {
+        let limit = self.next_limit(&Round::new(round.low, unloaded, in_flight, false));
+        if limit <= self.limit || in_flight as f64 >= self.limit.floor() * MIN_UTILIZATION {
             self.limit = limit;
         }
-        self.until_rest -= 1;
-        if self.is_resting() {
-            self.yardstick.settle();
+        self.rounds_until_probe -= 1;
+        if self.is_probing() {
+            self.prompt_sizes.fix_reference();
         }
     }
 
-    fn ask(&mut self, round: &Round) -> f64 {
+    fn next_limit(&mut self, round: &Round) -> f64 {
         let limit = self.algorithm.update(self.limit, round);
         if limit.is_nan() { self.limit } else { self.bounds.clamp(limit) }
     }
 
-    fn is_resting(&self) -> bool {
-        self.until_rest == 0
+    fn is_probing(&self) -> bool {
+        self.rounds_until_probe == 0
     }
 }
 
@@ -169,9 +174,9 @@ impl LimitRange {
     }
 }
 
-impl Gathering {
-    fn begin(&mut self, under_way: usize) {
-        self.to_skip = under_way;
+impl RoundSamples {
+    fn restart(&mut self, in_flight_before: usize) {
+        self.to_skip = in_flight_before;
         self.round_trips.clear();
         self.in_flight = 0;
     }
@@ -185,12 +190,12 @@ impl Gathering {
         self.in_flight = self.in_flight.max(in_flight);
     }
 
-    fn typical(&mut self) -> Option<Typical> {
-        Typical::of(&mut self.round_trips)
+    fn trimmed_mean(&mut self) -> Option<TrimmedMean> {
+        TrimmedMean::of(&mut self.round_trips)
     }
 }
 
-impl fmt::Debug for Adaptive {
+impl fmt::Debug for AdaptiveLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Adaptive")
             .field("bounds", &self.bounds)

@@ -1,9 +1,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::adaptive::{Adaptive, LimitRange, Sample};
+use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
 use super::layer::Settings;
-use crate::slots::Slots;
+use crate::priority_semaphore::PrioritySemaphore;
 
 /// One limit: the slots, and what moves their number if anything does.
 ///
@@ -12,20 +12,21 @@ use crate::slots::Slots;
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Bulkhead {
-    pub(super) slots: Slots,
-    adaptive: Option<Mutex<Adaptive>>,
+    pub(super) semaphore: PrioritySemaphore,
+    adaptive: Option<Mutex<AdaptiveLimit>>,
 }
 
 /// Where an adaptive limit begins; as in Netflix's concurrency-limits. It doubles in twenty rounds.
-const INITIAL: usize = 20;
+const INITIAL_LIMIT: usize = 20;
 
 impl Bulkhead {
     pub(super) fn new(limit: usize, settings: &Settings) -> Self {
-        let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL };
-        let adaptive = settings.adaptive.as_ref().map(|algorithm| Adaptive::new(algorithm.make(), bounds));
-        let limit = adaptive.as_ref().map_or(limit, Adaptive::in_force);
+        let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL_LIMIT };
+        let adaptive =
+            settings.adaptive.as_ref().map(|algorithm| AdaptiveLimit::new(algorithm.build(), bounds));
+        let limit = adaptive.as_ref().map_or(limit, AdaptiveLimit::in_force);
         Self {
-            slots: Slots::new(limit, settings.max_queued, settings.order),
+            semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order),
             adaptive: adaptive.map(Mutex::new),
         }
     }
@@ -44,27 +45,27 @@ impl Bulkhead {
             return None;
         }
         // Stored under the lock, or two moves could arrive in the other order; nobody is woken under it.
-        self.slots.store_limit(limit);
+        self.semaphore.store_limit(limit);
         drop(adaptive);
-        self.slots.hand_over();
+        self.semaphore.grant_waiting();
         Some(limit)
     }
 
     /// Changes a fixed limit.
     pub(super) fn set_limit(&self, limit: usize) {
         if !self.is_adaptive() {
-            self.slots.set_limit(limit);
+            self.semaphore.set_limit(limit);
         }
     }
 
     /// The same, if it is another one; costs a look if it is not.
-    pub(super) fn keep_limit(&self, limit: usize) {
-        if self.slots.limit() != limit {
+    pub(super) fn sync_limit(&self, limit: usize) {
+        if self.semaphore.limit() != limit {
             self.set_limit(limit);
         }
     }
 }
 
-fn lock(adaptive: &Mutex<Adaptive>) -> MutexGuard<'_, Adaptive> {
+fn lock(adaptive: &Mutex<AdaptiveLimit>) -> MutexGuard<'_, AdaptiveLimit> {
     adaptive.lock().unwrap_or_else(PoisonError::into_inner)
 }

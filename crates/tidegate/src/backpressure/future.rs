@@ -7,10 +7,10 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::queued::Queued;
+use super::permit_future::PermitFuture;
 use super::{Handle, Permit, ResponseBody};
-use crate::guarded_body::poll_watched;
-use crate::refusal::refuse;
+use crate::guarded_body::poll_guarded;
+use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService, Outcome, Rejection};
 
 /// Waits for a permit, then for the answer.
@@ -24,7 +24,7 @@ pub struct ResponseFuture<S: Service<Request<B>>, B> {
 enum State<S, F, B> {
     Queued {
         #[pin]
-        queued: Queued,
+        permit: PermitFuture,
         ready: S,
         request: Option<Request<B>>,
         handle: Handle,
@@ -35,7 +35,7 @@ enum State<S, F, B> {
         future: F,
         permit: Option<Permit>,
     },
-    Refused(Option<Rejection>),
+    Rejected(Option<Rejection>),
 }
 
 impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
@@ -44,12 +44,12 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
         Self { state: State::Calling { future, permit: Some(permit) } }
     }
 
-    pub(super) fn queued(queued: Queued, ready: S, request: Request<B>, handle: Handle) -> Self {
-        Self { state: State::Queued { queued, ready, request: Some(request), handle } }
+    pub(super) fn queued(permit: PermitFuture, ready: S, request: Request<B>, handle: Handle) -> Self {
+        Self { state: State::Queued { permit, ready, request: Some(request), handle } }
     }
 
-    pub(super) fn refused(rejection: Rejection) -> Self {
-        Self { state: State::Refused(Some(rejection)) }
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        Self { state: State::Rejected(Some(rejection)) }
     }
 }
 
@@ -65,30 +65,32 @@ where
         loop {
             match state.as_mut().project() {
                 // A permit came free: call the instance that was made ready.
-                StateProj::Queued { queued, ready, request, handle } => {
-                    let entered = ready!(queued.poll(cx));
+                StateProj::Queued { permit, ready, request, handle } => {
+                    let acquired = ready!(permit.poll(cx));
                     let request = request.take().expect("polled after completion");
-                    match entered {
+                    match acquired {
                         Ok(mut permit) => {
                             permit.begin(handle, request.body());
                             let future = ready.call(request);
                             state.set(State::Calling { future, permit: Some(permit) });
                         }
                         Err(rejection) => {
-                            let rejection = refuse(rejection, handle.0.target(), request.extensions());
+                            let rejection =
+                                record_rejection(rejection, handle.0.target(), request.extensions());
                             return Poll::Ready(Err(rejection.into()));
                         }
                     }
                 }
                 // The head is here: from now on the permit belongs to the body.
                 StateProj::Calling { future, permit } => {
-                    return poll_watched(future, cx, |answer| {
+                    return poll_guarded(future, cx, |answer| {
                         let mut permit = permit.take().expect("polled after completion");
-                        permit.head(|| answer.map_or_else(|error| Outcome::of_error(&**error), Outcome::of));
+                        permit
+                            .on_head(|| answer.map_or_else(|error| Outcome::of_error(&**error), Outcome::of));
                         answer.is_ok().then_some(permit)
                     });
                 }
-                StateProj::Refused(rejection) => {
+                StateProj::Rejected(rejection) => {
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));
                 }
             }

@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use super::{Backpressure, Handle, Limit, Order};
 use crate::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
-use crate::shared::Shared;
+use crate::shared_state::SharedState;
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
 ///
@@ -28,7 +28,7 @@ pub(super) struct Settings {
     pub(super) queue_timeout: Duration,
     pub(super) order: Order,
     /// `None`: the limit stays where it is.
-    pub(super) adaptive: Option<Algorithm>,
+    pub(super) adaptive: Option<LimitFactory>,
     pub(super) min_inflight: usize,
     /// `None`: all calls share one limit.
     pub(super) key_by: Option<KeyBy>,
@@ -37,7 +37,7 @@ pub(super) struct Settings {
 
 /// Makes an algorithm without a past, one for each limit.
 #[derive(Clone)]
-pub(super) struct Algorithm(Arc<dyn Fn() -> Box<dyn Limit> + Send + Sync>);
+pub(super) struct LimitFactory(Arc<dyn Fn() -> Box<dyn Limit> + Send + Sync>);
 
 impl Default for BackpressureLayer {
     fn default() -> Self {
@@ -59,7 +59,7 @@ impl BackpressureLayer {
             key_by: None,
             max_keys: DEFAULT_MAX_KEYS,
         };
-        Self { handle: Handle(Shared::new(settings)), per_service: false }
+        Self { handle: Handle(SharedState::new(settings)), per_service: false }
     }
 
     /// At most `calls` in flight, from the call to the end of its body. Zero is taken as one. An adaptive limit is
@@ -77,7 +77,7 @@ impl BackpressureLayer {
     /// has a clone of it.
     #[must_use]
     pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
-        let algorithm = Algorithm(Arc::new(move || Box::new(algorithm.clone())));
+        let algorithm = LimitFactory(Arc::new(move || Box::new(algorithm.clone())));
         self.set(|settings| settings.adaptive = Some(algorithm))
     }
 
@@ -152,7 +152,7 @@ impl BackpressureLayer {
 
     /// This layer for one stack, whose parts all look at the same handle.
     #[cfg(feature = "stack")]
-    pub(crate) fn for_one(self) -> Self {
+    pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
     }
 
@@ -169,14 +169,14 @@ impl<S> Layer<S> for BackpressureLayer {
     }
 }
 
-impl Algorithm {
-    pub(super) fn make(&self) -> Box<dyn Limit> {
+impl LimitFactory {
+    pub(super) fn build(&self) -> Box<dyn Limit> {
         (self.0)()
     }
 }
 
-impl fmt::Debug for Algorithm {
+impl fmt::Debug for LimitFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Algorithm")
+        f.write_str("LimitFactory")
     }
 }

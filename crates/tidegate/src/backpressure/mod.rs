@@ -89,21 +89,21 @@ mod gate;
 mod layer;
 mod limit;
 mod permit;
-mod queued;
+mod permit_future;
+mod prompt_size;
 mod service;
-mod typical;
-mod yardstick;
+mod trimmed_mean;
 
 pub use future::ResponseFuture;
-pub use gate::Handle;
 #[cfg(feature = "stack")]
-pub(crate) use gate::Outlook;
+pub(crate) use gate::Availability;
+pub use gate::Handle;
 pub use layer::BackpressureLayer;
 pub use limit::{Aimd, Gradient, Limit, Round, Vegas};
 pub use permit::Permit;
 pub use service::Backpressure;
 
-pub use crate::slots::Order;
+pub use crate::priority_semaphore::Order;
 
 /// The body of an answer, with its permit.
 pub type ResponseBody<B> = crate::GuardedBody<B, Permit>;

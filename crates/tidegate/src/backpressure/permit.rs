@@ -15,13 +15,13 @@ pub struct Permit {
     bulkhead: Option<Arc<Bulkhead>>,
     /// What an adaptive limit will want to know; nothing under a fixed one, or once all is said. Boxed: an
     /// allocation for a call under an adaptive limit, and a pointer in the bodies of all others.
-    call: Option<Box<Call>>,
+    call: Option<Box<AdaptiveCall>>,
 }
 
 #[derive(Debug)]
-struct Call {
+struct AdaptiveCall {
     handle: Handle,
-    begun: Instant,
+    started: Instant,
     bytes: Option<u64>,
     in_flight: usize,
 }
@@ -43,24 +43,24 @@ impl Permit {
         if let Some(bulkhead) = &self.bulkhead
             && bulkhead.is_adaptive()
         {
-            self.call = Some(Box::new(Call {
+            self.call = Some(Box::new(AdaptiveCall {
                 handle: handle.clone(),
-                begun: clock::now(),
+                started: clock::now(),
                 bytes: body.size_hint().exact(),
-                in_flight: bulkhead.slots.taken(),
+                in_flight: bulkhead.semaphore.in_use(),
             }));
         }
     }
 
     /// The head of the answer is here, or an error in its place.
     #[inline]
-    pub(super) fn head(&mut self, outcome: impl FnOnce() -> Outcome) {
+    pub(super) fn on_head(&mut self, outcome: impl FnOnce() -> Outcome) {
         let Some(call) = &self.call else { return };
         match outcome() {
             // A body may still end badly: the call is kept for it.
             Outcome::Success => self.record(SampleOutcome::Success { bytes: call.bytes }),
             Outcome::Failure(failure) => {
-                if is_too_much(failure.code) {
+                if is_overload(failure.code) {
                     self.record(SampleOutcome::Loss);
                 }
                 self.call = None;
@@ -71,9 +71,9 @@ impl Permit {
 
     fn record(&self, outcome: SampleOutcome) {
         let (Some(bulkhead), Some(call)) = (&self.bulkhead, &self.call) else { return };
-        let sample = Sample { begun: call.begun, in_flight: call.in_flight, outcome };
+        let sample = Sample { started: call.started, in_flight: call.in_flight, outcome };
         if let Some(limit) = bulkhead.record(sample, clock::now()) {
-            call.handle.tell(limit);
+            call.handle.log_limit(limit);
         }
     }
 }
@@ -81,7 +81,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(bulkhead) = &self.bulkhead {
-            bulkhead.slots.release();
+            bulkhead.semaphore.release();
         }
     }
 }
@@ -92,7 +92,7 @@ impl BodyGuard for Permit {
         if let Err(error) = end
             && self.call.is_some()
             && let Outcome::Failure(failure) = Outcome::of_error(&**error)
-            && (is_too_much(failure.code) || failure.code.counts_against_health())
+            && (is_overload(failure.code) || failure.code.counts_against_health())
         {
             self.record(SampleOutcome::Loss);
         }
@@ -100,6 +100,6 @@ impl BodyGuard for Permit {
 }
 
 /// Whether a refusal says that we ask for too much at once. A 500 does not: it fails for whoever asks.
-fn is_too_much(code: ErrorCode) -> bool {
+fn is_overload(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::RateLimited | ErrorCode::Overloaded | ErrorCode::Timeout)
 }

@@ -5,9 +5,9 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::gate::Entry;
+use super::gate::AcquireResult;
 use super::{Handle, ResponseBody, ResponseFuture};
-use crate::refusal::refuse;
+use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService};
 
 /// Bounds how many calls are in flight; see the [module page](crate::backpressure).
@@ -44,19 +44,21 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
-        match self.handle.enter(&request) {
-            Entry::Admitted(mut permit) => {
+        match self.handle.acquire(&request) {
+            AcquireResult::Admitted(mut permit) => {
                 permit.begin(&self.handle, request.body());
                 ResponseFuture::calling(self.inner.call(request), permit)
             }
-            Entry::Queued(queued) => {
+            AcquireResult::Queued(queued) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
                 ResponseFuture::queued(queued, ready, request, self.handle.clone())
             }
-            Entry::Refused(rejection) => {
-                ResponseFuture::refused(refuse(rejection, self.handle.0.target(), request.extensions()))
-            }
+            AcquireResult::Rejected(rejection) => ResponseFuture::rejected(record_rejection(
+                rejection,
+                self.handle.0.target(),
+                request.extensions(),
+            )),
         }
     }
 }

@@ -55,8 +55,8 @@ fn what_was_given_back_is_as_if_it_had_not_been_spent_and_never_more() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(1, SECOND, 2), start);
     bucket.spend(1, start).unwrap();
-    bucket.give_back(1, start, start);
-    bucket.give_back(1, start, start);
+    bucket.refund(1, start, start);
+    bucket.refund(1, start, start);
     assert_eq!(bucket.remaining(start), 2);
 }
 
@@ -71,7 +71,7 @@ fn what_was_not_used_comes_back_even_after_a_minute_if_the_bucket_was_never_full
         bucket.spend(100, now).unwrap();
     }
     assert_eq!(bucket.remaining(now), 0);
-    bucket.give_back(800, start, now);
+    bucket.refund(800, start, now);
     assert_eq!(bucket.remaining(now), 800);
 }
 
@@ -83,7 +83,7 @@ fn p11_what_has_refilled_is_not_given_back_once_more() {
     bucket.spend(1, start).unwrap();
     let later = start + 5 * SECOND;
     bucket.spend(1, later).unwrap();
-    bucket.give_back(1, start, later);
+    bucket.refund(1, start, later);
     assert!(bucket.spend(1, later).is_err());
 
     // Half of it had refilled when the next one came.
@@ -91,7 +91,7 @@ fn p11_what_has_refilled_is_not_given_back_once_more() {
     bucket.spend(100, start).unwrap();
     let later = start + ms(500);
     bucket.spend(50, later).unwrap();
-    bucket.give_back(100, start, later);
+    bucket.refund(100, start, later);
     assert_eq!(bucket.remaining(later), 50);
 }
 
@@ -110,30 +110,30 @@ fn a_drained_bucket_opens_with_one_and_refills_from_there() {
 fn the_word_of_somebody_else_is_taken_from_when_it_was_said() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(10, SECOND, 100), start);
-    bucket.set(80, start);
+    bucket.set_spent(80, start);
     assert_eq!(bucket.remaining(start), 20);
     assert_eq!(bucket.remaining(start + SECOND), 30);
-    bucket.set(105, start);
+    bucket.set_spent(105, start);
     assert_eq!((bucket.remaining(start), bucket.wait(0, 1, start)), (0, ms(600)));
-    bucket.set(10, start + SECOND);
-    bucket.give_back(20, start, start + SECOND);
+    bucket.set_spent(10, start + SECOND);
+    bucket.refund(20, start, start + SECOND);
     assert_eq!(bucket.remaining(start + SECOND), 90, "what was spent before is part of the word");
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Act {
+enum Action {
     Pass(u64),
     Spend(u64),
     /// Settles one of the calls under way, so many percent of which were used.
     Settle(prop::sample::Index, u64),
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        (0u64..400).prop_map(Act::Pass),
-        (1u64..150).prop_map(Act::Spend),
-        (1u64..40).prop_map(Act::Spend),
-        (any::<prop::sample::Index>(), 0u64..=100).prop_map(|(which, used)| Act::Settle(which, used)),
+        (0u64..400).prop_map(Action::Pass),
+        (1u64..150).prop_map(Action::Spend),
+        (1u64..40).prop_map(Action::Spend),
+        (any::<prop::sample::Index>(), 0u64..=100).prop_map(|(which, used)| Action::Settle(which, used)),
     ]
 }
 
@@ -142,29 +142,29 @@ proptest! {
     /// once, late or never. A call that costs more than the bucket counts as the whole of it.
     #[test]
     fn p11_no_window_admits_more_than_burst_and_rate(
-        count in 1u64..200, burst in 1u64..120, acts in prop::collection::vec(act(), 1..200),
+        count in 1u64..200, burst in 1u64..120, actions in prop::collection::vec(action(), 1..200),
     ) {
         let start = Instant::now();
         let mut bucket = Bucket::new(rate(count, SECOND, burst), start);
         let (mut now, mut calls, mut open) = (start, Vec::new(), Vec::new());
-        for act in acts {
-            match act {
-                Act::Pass(time) => now += ms(time),
-                Act::Spend(cost) => if bucket.spend(cost, now).is_ok() {
+        for action in actions {
+            match action {
+                Action::Pass(time) => now += ms(time),
+                Action::Spend(cost) => if bucket.spend(cost, now).is_ok() {
                     open.push(calls.len());
                     calls.push((now, cost, cost));
                 },
-                Act::Settle(which, used) => if !open.is_empty() {
-                    let (spent, cost, in_the_end) = &mut calls[open.swap_remove(which.index(open.len()))];
-                    *in_the_end = *cost * used / 100;
-                    bucket.give_back(*cost - *in_the_end, *spent, now);
+                Action::Settle(which, used) => if !open.is_empty() {
+                    let (spent, cost, used_in_the_end) = &mut calls[open.swap_remove(which.index(open.len()))];
+                    *used_in_the_end = *cost * used / 100;
+                    bucket.refund(*cost - *used_in_the_end, *spent, now);
                 },
             }
         }
         for (first, (from, ..)) in calls.iter().enumerate() {
             let mut used = 0;
-            for (to, cost, in_the_end) in &calls[first..] {
-                used += in_the_end;
+            for (to, cost, used_in_the_end) in &calls[first..] {
+                used += used_in_the_end;
                 let allowed = burst.max(*cost) as f64 + count as f64 * (*to - *from).as_secs_f64();
                 prop_assert!(used as f64 <= allowed + 1e-6, "{used} of {allowed}");
             }
@@ -183,9 +183,9 @@ proptest! {
         for (number, (cost, percent)) in costs.iter().enumerate() {
             let now = start + Duration::from_secs(number as u64);
             bucket.spend(*cost, now).unwrap();
-            let in_the_end = cost * percent / 100;
-            bucket.give_back(cost - in_the_end, now, now + ms(500));
-            used += in_the_end;
+            let used_in_the_end = cost * percent / 100;
+            bucket.refund(cost - used_in_the_end, now, now + ms(500));
+            used += used_in_the_end;
         }
         let end = start + ms(costs.len() as u64 * 1_000);
         prop_assert_eq!(bucket.remaining(end), 10_000 - used + costs.len() as u64);
@@ -198,12 +198,12 @@ proptest! {
         let start = Instant::now();
         let mut bucket = Bucket::new(rate(count, Duration::from_secs(secs), burst), start);
         let _ = (bucket.spend(cost, start), bucket.wait(ahead, cost, start), bucket.remaining(start));
-        bucket.give_back(ahead, start, start);
+        bucket.refund(ahead, start, start);
         for _ in 0..8 {
             bucket.take(cost, start);
         }
         bucket.drain_until(1, start + Duration::from_secs(86_400), start);
-        bucket.set(cost, start);
+        bucket.set_spent(cost, start);
         let _ = bucket.wait(ahead, cost, start);
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
-use super::counted::Counted;
+use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::BoxError;
 
@@ -13,24 +13,24 @@ use crate::BoxError;
 /// passes.
 #[pin_project]
 #[derive(Debug)]
-pub struct ResponseBody<B>(#[pin] Kind<B>);
+pub struct ResponseBody<B>(#[pin] BodyKind<B>);
 
-#[pin_project(project = KindProj)]
+#[pin_project(project = BodyKindProj)]
 #[derive(Debug)]
-enum Kind<B> {
-    Plain(#[pin] Plain<B>),
-    Counted {
+enum BodyKind<B> {
+    Whole(#[pin] WholeBody<B>),
+    Metered {
         #[pin]
-        body: Plain<B>,
-        counted: Box<Counted>,
+        body: WholeBody<B>,
+        scanner: Box<UsageScanner>,
     },
     Stream(Box<ScannedBody<B>>),
 }
 
 /// The body of an answer in one piece.
-#[pin_project(project = PlainProj)]
+#[pin_project(project = WholeBodyProj)]
 #[derive(Debug)]
-pub(super) enum Plain<B> {
+pub(super) enum WholeBody<B> {
     /// As it came.
     Untouched(#[pin] B),
     /// Held back until it had been judged.
@@ -38,16 +38,16 @@ pub(super) enum Plain<B> {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn plain(body: Plain<B>) -> Self {
-        Self(Kind::Plain(body))
+    pub(super) fn whole(body: WholeBody<B>) -> Self {
+        Self(BodyKind::Whole(body))
     }
 
-    pub(super) fn counted(body: Plain<B>, counted: Counted) -> Self {
-        Self(Kind::Counted { body, counted: Box::new(counted) })
+    pub(super) fn metered(body: WholeBody<B>, scanner: UsageScanner) -> Self {
+        Self(BodyKind::Metered { body, scanner: Box::new(scanner) })
     }
 
     pub(super) fn stream(stream: Box<ScannedBody<B>>) -> Self {
-        Self(Kind::Stream(stream))
+        Self(BodyKind::Stream(stream))
     }
 }
 
@@ -60,32 +60,32 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().0.project() {
-            KindProj::Plain(body) => body.poll_frame(cx),
-            KindProj::Counted { mut body, counted } => {
+            BodyKindProj::Whole(body) => body.poll_frame(cx),
+            BodyKindProj::Metered { mut body, scanner } => {
                 let frame = ready!(body.as_mut().poll_frame(cx));
-                counted.pass(frame.as_ref(), body.is_end_stream());
+                scanner.on_frame(frame.as_ref(), body.is_end_stream());
                 Poll::Ready(frame)
             }
-            KindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
+            BodyKindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Plain(body) | Kind::Counted { body, .. } => body.is_end_stream(),
-            Kind::Stream(stream) => stream.is_end_stream(),
+            BodyKind::Whole(body) | BodyKind::Metered { body, .. } => body.is_end_stream(),
+            BodyKind::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Plain(body) | Kind::Counted { body, .. } => body.size_hint(),
-            Kind::Stream(stream) => stream.size_hint(),
+            BodyKind::Whole(body) | BodyKind::Metered { body, .. } => body.size_hint(),
+            BodyKind::Stream(stream) => stream.size_hint(),
         }
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Plain<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for WholeBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -94,24 +94,24 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for Plain<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project() {
-            PlainProj::Untouched(body) => {
+            WholeBodyProj::Untouched(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            PlainProj::Buffered(held) => Pin::new(&mut **held).poll_frame(cx),
+            WholeBodyProj::Buffered(buffered) => Pin::new(&mut **buffered).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Untouched(body) => body.is_end_stream(),
-            Self::Buffered(held) => held.is_end_stream(),
+            Self::Buffered(buffered) => buffered.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Untouched(body) => body.size_hint(),
-            Self::Buffered(held) => held.size_hint(),
+            Self::Buffered(buffered) => buffered.size_hint(),
         }
     }
 }

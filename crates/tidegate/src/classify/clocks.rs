@@ -59,14 +59,14 @@ impl StreamClocks {
 
 /// The clocks of one stream. They are read only when there is nothing to do but wait, and so is the time.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(super) struct IdleTimers {
     limits: StreamClocks,
-    last: Last,
+    last: LastActivity,
     /// Signs of life since the clocks were read.
-    heard: ScanProgress,
-    heard_bytes: bool,
+    unseen: ScanProgress,
+    unseen_bytes: bool,
     /// Until then a silence that was found too late is not believed.
-    doubt: Option<Instant>,
+    grace_until: Option<Instant>,
     // Boxed, so that future and body can hand it on: one allocation for a stream that has to be waited for.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -79,7 +79,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// When there was a sign of life of each kind.
 #[derive(Clone, Copy, Debug)]
-struct Last {
+struct LastActivity {
     /// The head of the answer has come.
     has_head: bool,
     /// The first token has come.
@@ -89,36 +89,43 @@ struct Last {
     byte: Instant,
 }
 
-impl Silence {
+impl IdleTimers {
     /// All clocks begin with the call.
     pub(super) fn since(call: Instant, limits: StreamClocks) -> Self {
-        let last = Last { has_head: false, has_started: false, token: call, event: call, byte: call };
-        Self { limits, last, heard: ScanProgress::default(), heard_bytes: false, doubt: None, sleep: None }
+        let last = LastActivity { has_head: false, has_started: false, token: call, event: call, byte: call };
+        Self {
+            limits,
+            last,
+            unseen: ScanProgress::default(),
+            unseen_bytes: false,
+            grace_until: None,
+            sleep: None,
+        }
     }
 
     /// The head came: from now on events and bytes are waited for.
-    pub(super) fn begin(&mut self, now: Instant) {
-        let Last { has_head, event, byte, .. } = &mut self.last;
+    pub(super) fn on_head(&mut self, now: Instant) {
+        let LastActivity { has_head, event, byte, .. } = &mut self.last;
         (*has_head, *event, *byte) = (true, now, now);
     }
 
     /// Something came.
-    pub(super) fn hear(&mut self, pulse: ScanProgress) {
-        self.heard_bytes = true;
-        self.heard.events = self.heard.events.saturating_add(pulse.events);
-        self.heard.tokens = self.heard.tokens.saturating_add(pulse.tokens);
+    pub(super) fn on_progress(&mut self, progress: ScanProgress) {
+        self.unseen_bytes = true;
+        self.unseen.events = self.unseen.events.saturating_add(progress.events);
+        self.unseen.tokens = self.unseen.tokens.saturating_add(progress.tokens);
     }
 
     /// Asks whether the silence has lasted too long; to be called when there is nothing else to do.
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
-        self.last.note(self.heard, self.heard_bytes, now);
-        (self.heard, self.heard_bytes) = (ScanProgress::default(), false);
+        self.last.update(self.unseen, self.unseen_bytes, now);
+        (self.unseen, self.unseen_bytes) = (ScanProgress::default(), false);
         let (mut end, elapsed) = self.last.first_to_end(&self.limits);
         if end + LATE < now {
-            end = *self.doubt.get_or_insert(now + GRACE);
+            end = *self.grace_until.get_or_insert(now + GRACE);
         } else {
-            self.doubt = None;
+            self.grace_until = None;
         }
         if end <= now {
             return Poll::Ready(elapsed);
@@ -133,15 +140,15 @@ impl Silence {
     }
 }
 
-impl Last {
-    fn note(&mut self, heard: ScanProgress, heard_bytes: bool, now: Instant) {
-        if heard.tokens > 0 {
+impl LastActivity {
+    fn update(&mut self, unseen: ScanProgress, unseen_bytes: bool, now: Instant) {
+        if unseen.tokens > 0 {
             (self.has_started, self.token) = (true, now);
         }
-        if heard.events > 0 {
+        if unseen.events > 0 {
             self.event = now;
         }
-        if heard_bytes {
+        if unseen_bytes {
             self.byte = now;
         }
     }

@@ -10,11 +10,11 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project::pin_project;
 
-use super::body::Plain;
-use super::clocks::Silence;
-use super::counted::Counted;
-use super::service::Rules;
-use super::stream::Verdict;
+use super::body::WholeBody;
+use super::clocks::IdleTimers;
+use super::scanned_body::HoldResult;
+use super::service::ClassifyConfig;
+use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody};
 use crate::{AttemptUsage, BodyProbe, BoxError, Failure, Outcome, Rejection, Trail, clock};
 
@@ -23,7 +23,7 @@ use crate::{AttemptUsage, BodyProbe, BoxError, Failure, Outcome, Rejection, Trai
 pub struct ResponseFuture<F, B> {
     #[pin]
     state: State<F, B>,
-    judge: Judge,
+    judge: ResponseJudge,
 }
 
 #[pin_project(project = StateProj)]
@@ -39,40 +39,40 @@ enum State<F, B> {
     Holding(Option<Box<(Parts, Box<ScannedBody<B>>)>>),
 }
 
-pub(super) struct Judge {
-    pub(super) rules: Arc<Rules>,
+pub(super) struct ResponseJudge {
+    pub(super) config: Arc<ClassifyConfig>,
     /// Something was asked of a model, and not how something else fares.
-    pub(super) is_question: bool,
+    pub(super) is_generation: bool,
     /// The clocks of a stream that was asked for, from the call on.
-    pub(super) silence: Option<Box<Silence>>,
+    pub(super) timers: Option<Box<IdleTimers>>,
     pub(super) trail: Option<Trail>,
     /// Told what is used, if somebody wants to know.
     pub(super) attempt: Option<AttemptUsage>,
 }
 
 impl<F, B> ResponseFuture<F, B> {
-    pub(super) fn new(future: F, judge: Judge) -> Self {
+    pub(super) fn new(future: F, judge: ResponseJudge) -> Self {
         Self { state: State::Calling(future), judge }
     }
 }
 
-impl Judge {
+impl ResponseJudge {
     /// What a failed answer says.
-    fn judge(&mut self, head: &mut Parts, body: &[u8]) {
-        let mut outcome = self.rules.classifier.classify(head, body, SystemTime::now());
+    fn classify_failure(&mut self, head: &mut Parts, body: &[u8]) {
+        let mut outcome = self.config.classifier.classify(head, body, SystemTime::now());
         // The status was given before it was known.
         if head.status.is_success()
             && let Outcome::Failure(failure) = outcome
         {
-            self.failed(failure.code.http_status());
+            self.record_failed_status(failure.code.http_status());
             outcome = in_band(failure);
         }
-        self.settle(head, outcome);
+        self.record_outcome(head, outcome);
     }
 
     /// Writes down what the attempt came to: a failure where everybody finds it.
-    fn settle(&self, head: &mut Parts, outcome: Outcome) {
-        self.tell(&outcome);
+    fn record_outcome(&self, head: &mut Parts, outcome: Outcome) {
+        self.record_attempt(&outcome);
         // A failed status is taken for a failure where nothing else is said.
         if outcome != Outcome::Success || head.status.as_u16() >= 400 {
             head.extensions.insert(outcome);
@@ -80,63 +80,63 @@ impl Judge {
     }
 
     /// A failed answer has used no tokens; what was turned down as it is, not even those of the prompt.
-    fn failed(&mut self, status: StatusCode) {
+    fn record_failed_status(&mut self, status: StatusCode) {
         match &mut self.attempt {
-            Some(attempt) if status.is_client_error() => attempt.refused(),
-            Some(attempt) => attempt.begin(),
+            Some(attempt) if status.is_client_error() => attempt.mark_unprocessed(),
+            Some(attempt) => attempt.start_response(),
             None => {}
         }
     }
 
     /// Whether an answer has to be looked into before it is believed. An error of more than we would read is none.
-    fn doubts<B: Body>(&self, head: &Parts, body: &B) -> bool {
-        self.is_question
+    fn needs_probe<B: Body>(&self, head: &Parts, body: &B) -> bool {
+        self.is_generation
             && head.status.is_success()
-            && self.rules.classifier.opening(head, &[]) == BodyProbe::Unclear
+            && self.config.classifier.probe_body(head, &[]) == BodyProbe::Unclear
             && body.size_hint().lower() <= ERROR_BODY_LIMIT as u64
             && !body.is_end_stream()
     }
 
     /// A good answer in one piece.
-    fn answered<B>(&mut self, head: Parts, body: Plain<B>) -> Response<ResponseBody<B>> {
-        self.tell(&Outcome::Success);
-        let counted = self.attempt.take().and_then(|attempt| {
-            let scanner = self.rules.classifier.meter(&head)?;
-            Some(Counted::new(scanner, attempt))
+    fn complete<B>(&mut self, head: Parts, body: WholeBody<B>) -> Response<ResponseBody<B>> {
+        self.record_attempt(&Outcome::Success);
+        let usage_scanner = self.attempt.take().and_then(|attempt| {
+            let scanner = self.config.classifier.usage_scanner(&head)?;
+            Some(UsageScanner::new(scanner, attempt))
         });
-        let body = match counted {
-            Some(counted) => ResponseBody::counted(body, counted),
-            None => ResponseBody::plain(body),
+        let body = match usage_scanner {
+            Some(usage_scanner) => ResponseBody::metered(body, usage_scanner),
+            None => ResponseBody::whole(body),
         };
         Response::from_parts(head, body)
     }
 
-    fn poll_opening<B>(
+    fn poll_probe<B>(
         &self,
         head: &Parts,
-        held: &mut BufferedBody<B>,
+        buffered: &mut BufferedBody<B>,
         cx: &mut Context<'_>,
     ) -> Poll<BodyProbe>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
-        held.poll_opening(cx, |beginning| self.rules.classifier.opening(head, beginning))
+        buffered.poll_probe(cx, |beginning| self.config.classifier.probe_body(head, beginning))
     }
 
-    fn tell(&self, outcome: &Outcome) {
+    fn record_attempt(&self, outcome: &Outcome) {
         if let Some(trail) = &self.trail {
             trail.attempt(outcome);
         }
     }
 
-    fn broken<T>(&mut self, error: BoxError) -> Poll<Result<T, BoxError>> {
+    fn fail<T>(&mut self, error: BoxError) -> Poll<Result<T, BoxError>> {
         // What is told by a stream has been told; and what a layer below us refused was never sent.
         if let Some(attempt) = self.attempt.take()
             && Rejection::find(&*error).is_some()
         {
             attempt.withdraw();
         }
-        self.tell(&Outcome::of_error(&*error));
+        self.record_attempt(&Outcome::of_error(&*error));
         Poll::Ready(Err(error))
     }
 }
@@ -156,82 +156,84 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling(future) => {
                     let Poll::Ready(result) = future.poll(cx) else {
-                        let Some(silence) = &mut judge.silence else { return Poll::Pending };
-                        let elapsed = ready!(silence.poll_elapsed(cx));
-                        return judge.broken(elapsed.into());
+                        let Some(timers) = &mut judge.timers else { return Poll::Pending };
+                        let elapsed = ready!(timers.poll_elapsed(cx));
+                        return judge.fail(elapsed.into());
                     };
                     let (mut head, body) = match result {
                         Ok(response) => response.into_parts(),
-                        Err(error) => return judge.broken(error.into()),
+                        Err(error) => return judge.fail(error.into()),
                     };
                     if head.status.as_u16() >= 400 {
-                        judge.failed(head.status);
-                        if judge.rules.classifier.wants_body(&head) {
+                        judge.record_failed_status(head.status);
+                        if judge.config.classifier.needs_body(&head) {
                             this.state.set(State::Reading(Some(Box::new((head, BufferedBody::new(body))))));
                             continue;
                         }
-                        judge.judge(&mut head, &[]);
-                    } else if let Some(scanner) = judge.rules.classifier.scan(&head) {
-                        let silence = judge.silence.take();
+                        judge.classify_failure(&mut head, &[]);
+                    } else if let Some(scanner) = judge.config.classifier.scan(&head) {
+                        let timers = judge.timers.take();
                         let now = clock::now();
-                        let begun = || Silence::since(now, judge.rules.clocks);
-                        let mut silence = silence.map_or_else(begun, |silence| *silence);
-                        silence.begin(now);
-                        let stream = Box::new(ScannedBody::new(body, scanner, silence, judge.attempt.take()));
+                        let new_timers = || IdleTimers::since(now, judge.config.clocks);
+                        let mut timers = timers.map_or_else(new_timers, |timers| *timers);
+                        timers.on_head(now);
+                        let stream = Box::new(ScannedBody::new(body, scanner, timers, judge.attempt.take()));
                         this.state.set(State::Holding(Some(Box::new((head, stream)))));
                         continue;
-                    } else if judge.doubts(&head, &body) {
-                        let mut held = BufferedBody::new(body);
+                    } else if judge.needs_probe(&head, &body) {
+                        let mut buffered = BufferedBody::new(body);
                         // Its first piece may be there already, and nearly always says enough.
-                        if judge.poll_opening(&head, &mut held, cx) == Poll::Ready(BodyProbe::Answer) {
-                            return Poll::Ready(Ok(judge.answered(head, Plain::Buffered(Box::new(held)))));
+                        if judge.poll_probe(&head, &mut buffered, cx) == Poll::Ready(BodyProbe::Success) {
+                            return Poll::Ready(Ok(
+                                judge.complete(head, WholeBody::Buffered(Box::new(buffered)))
+                            ));
                         }
-                        this.state.set(State::Probing(Some(Box::new((head, held)))));
+                        this.state.set(State::Probing(Some(Box::new((head, buffered)))));
                         continue;
                     } else {
-                        return Poll::Ready(Ok(judge.answered(head, Plain::Untouched(body))));
+                        return Poll::Ready(Ok(judge.complete(head, WholeBody::Untouched(body))));
                     }
-                    let body = ResponseBody::plain(Plain::Untouched(body));
+                    let body = ResponseBody::whole(WholeBody::Untouched(body));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
                 StateProj::Probing(answer) => {
-                    let (head, held) = &mut **answer.as_mut().expect("polled after completion");
-                    let Poll::Ready(opening) = judge.poll_opening(head, held, cx) else {
+                    let (head, buffered) = &mut **answer.as_mut().expect("polled after completion");
+                    let Poll::Ready(probe) = judge.poll_probe(head, buffered, cx) else {
                         // A stream was asked for, and is missed for as long as nothing else has come.
-                        let Some(silence) = &mut judge.silence else { return Poll::Pending };
-                        let elapsed = ready!(silence.poll_elapsed(cx));
-                        return judge.broken(elapsed.into());
+                        let Some(timers) = &mut judge.timers else { return Poll::Pending };
+                        let elapsed = ready!(timers.poll_elapsed(cx));
+                        return judge.fail(elapsed.into());
                     };
-                    let answer = answer.take().expect("just looked at");
-                    if opening == BodyProbe::Error {
+                    let answer = answer.take().expect("checked above");
+                    if probe == BodyProbe::Error {
                         this.state.set(State::Reading(Some(answer)));
                         continue;
                     }
-                    let (head, held) = *answer;
-                    if opening == BodyProbe::Unclear {
-                        return judge.broken(held.into_error());
+                    let (head, buffered) = *answer;
+                    if probe == BodyProbe::Unclear {
+                        return judge.fail(buffered.into_error());
                     }
-                    return Poll::Ready(Ok(judge.answered(head, Plain::Buffered(Box::new(held)))));
+                    return Poll::Ready(Ok(judge.complete(head, WholeBody::Buffered(Box::new(buffered)))));
                 }
                 StateProj::Reading(answer) => {
-                    let (_, held) = &mut **answer.as_mut().expect("polled after completion");
-                    ready!(held.poll_read(cx));
-                    let (mut head, held) = *answer.take().expect("just read");
-                    judge.judge(&mut head, &held.text());
-                    let body = ResponseBody::plain(Plain::Buffered(Box::new(held)));
+                    let (_, buffered) = &mut **answer.as_mut().expect("polled after completion");
+                    ready!(buffered.poll_read(cx));
+                    let (mut head, buffered) = *answer.take().expect("just read");
+                    judge.classify_failure(&mut head, &buffered.bytes());
+                    let body = ResponseBody::whole(WholeBody::Buffered(Box::new(buffered)));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
                 StateProj::Holding(answer) => {
                     let (_, stream) = &mut **answer.as_mut().expect("polled after completion");
-                    let verdict = ready!(stream.poll_hold(cx));
+                    let result = ready!(stream.poll_hold(cx));
                     let (mut head, stream) = *answer.take().expect("just held");
-                    match verdict {
-                        Verdict::Commit => {
-                            judge.settle(&mut head, Outcome::Success);
-                            head.extensions.insert(stream.finish());
+                    match result {
+                        HoldResult::Commit => {
+                            judge.record_outcome(&mut head, Outcome::Success);
+                            head.extensions.insert(stream.outcome());
                         }
-                        Verdict::Failed(failure) => judge.settle(&mut head, in_band(failure)),
-                        Verdict::Broken(error) => return judge.broken(error),
+                        HoldResult::Failed(failure) => judge.record_outcome(&mut head, in_band(failure)),
+                        HoldResult::Broken(error) => return judge.fail(error),
                     }
                     return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::stream(stream))));
                 }
@@ -242,8 +244,8 @@ where
 
 /// A failure that came where an answer should have been.
 fn in_band(failure: Failure) -> Outcome {
-    match failure.cause {
-        crate::FailureKind::Answer => Failure { cause: crate::FailureKind::InBand, ..failure }.into(),
+    match failure.kind {
+        crate::FailureKind::Response => Failure { kind: crate::FailureKind::InBand, ..failure }.into(),
         _ => failure.into(),
     }
 }

@@ -69,21 +69,23 @@
 //! [`TimeoutLayer`](crate::TimeoutLayer) outside.
 
 mod body;
+mod buffered_body;
 mod clocks;
-mod counted;
+
 mod future;
-mod held;
+
 mod layer;
+mod scanned_body;
 mod service;
-mod stream;
+mod usage_scanner;
 
 pub use body::ResponseBody;
+pub use buffered_body::BufferedBody;
 pub use clocks::StreamClocks;
 pub use future::ResponseFuture;
-pub use held::BufferedBody;
 pub use layer::ClassifyLayer;
+pub use scanned_body::ScannedBody;
 pub use service::Classify;
-pub use stream::ScannedBody;
 
 /// The most of an error body that is read before it is judged.
 pub const ERROR_BODY_LIMIT: usize = 64 * 1024;

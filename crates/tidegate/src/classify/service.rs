@@ -8,8 +8,8 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::clocks::Silence;
-use super::future::Judge;
+use super::clocks::IdleTimers;
+use super::future::ResponseJudge;
 use super::{ResponseBody, ResponseFuture, StreamClocks};
 use crate::{BoxError, Classifier, HttpService, Payload, Trail, UsageMeter, clock};
 
@@ -17,28 +17,28 @@ use crate::{BoxError, Classifier, HttpService, Payload, Trail, UsageMeter, clock
 #[derive(Clone)]
 pub struct Classify<S> {
     inner: S,
-    rules: Arc<Rules>,
+    config: Arc<ClassifyConfig>,
 }
 
 /// By which answers are judged.
-pub(super) struct Rules {
+pub(super) struct ClassifyConfig {
     pub(super) classifier: Arc<dyn Classifier>,
     pub(super) clocks: StreamClocks,
 }
 
 impl<S> Classify<S> {
     pub(super) fn new(inner: S, classifier: Arc<dyn Classifier>, clocks: StreamClocks) -> Self {
-        Self { inner, rules: Arc::new(Rules { classifier, clocks }) }
+        Self { inner, config: Arc::new(ClassifyConfig { classifier, clocks }) }
     }
 
-    fn judge<B: 'static>(&self, request: &Request<B>) -> Judge {
+    fn judge<B: 'static>(&self, request: &Request<B>) -> ResponseJudge {
         let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
-        let Rules { classifier, clocks } = &*self.rules;
+        let ClassifyConfig { classifier, clocks } = &*self.config;
         let expects_stream = classifier.expects_stream(request.headers(), body.map_or(&[], |body| body));
-        Judge {
-            rules: Arc::clone(&self.rules),
-            is_question: request.method() == Method::POST,
-            silence: expects_stream.then(|| Box::new(Silence::since(clock::now(), *clocks))),
+        ResponseJudge {
+            config: Arc::clone(&self.config),
+            is_generation: request.method() == Method::POST,
+            timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
             attempt: UsageMeter::of(request.extensions()).map(UsageMeter::attempt),
         }
@@ -68,7 +68,7 @@ impl<S: fmt::Debug> fmt::Debug for Classify<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Classified")
             .field("inner", &self.inner)
-            .field("clocks", &self.rules.clocks)
+            .field("clocks", &self.config.clocks)
             .finish_non_exhaustive()
     }
 }

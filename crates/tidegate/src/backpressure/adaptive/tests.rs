@@ -9,18 +9,18 @@ const LONG: u64 = 100_000;
 
 /// A provider that works on so many calls at once and lets the others queue, asked by callers who always have
 /// another call ready. Plain discrete simulation: no clock, no runtime.
-struct World {
+struct Simulation {
     now: Instant,
-    limit: Adaptive,
+    limit: AdaptiveLimit,
     /// When each of the provider's workers is free again.
     workers: BinaryHeap<Reverse<Instant>>,
     /// The call that is answered next comes first.
-    calls: BinaryHeap<Reverse<Call>>,
+    calls: BinaryHeap<Reverse<SimulatedCall>>,
     /// How long one call takes at ease, as a rule; the noise is the spread of its logarithm.
-    takes: Duration,
+    service_time: Duration,
     noise: f64,
     /// The provider says 503 when so many calls more than it works on are there; it never does without.
-    refuses_at: Option<usize>,
+    max_queue: Option<usize>,
     /// How long prompts are; the longest takes eleven times as long as none.
     prompts: std::ops::RangeInclusive<u64>,
     /// As many callers as there are.
@@ -30,15 +30,15 @@ struct World {
 
 /// A call under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Call {
-    answered: Instant,
-    begun: Instant,
+struct SimulatedCall {
+    finished: Instant,
+    started: Instant,
     in_flight: usize,
     /// How long its prompt is; none of one that is refused.
     bytes: Option<u64>,
 }
 
-impl World {
+impl Simulation {
     fn new(algorithm: impl Limit, capacity: usize) -> Self {
         Self::seeded(algorithm, capacity, 7)
     }
@@ -48,12 +48,12 @@ impl World {
         let bounds = LimitRange { min: 1, max: 1_000, initial: 20 };
         Self {
             now: start,
-            limit: Adaptive::new(Box::new(algorithm), bounds),
+            limit: AdaptiveLimit::new(Box::new(algorithm), bounds),
             workers: (0..capacity).map(|_| Reverse(start)).collect(),
             calls: BinaryHeap::new(),
-            takes: SECOND,
+            service_time: SECOND,
             noise: 0.1,
-            refuses_at: None,
+            max_queue: None,
             prompts: 0..=0,
             callers: 10_000,
             random: fastrand::Rng::with_seed(seed),
@@ -70,41 +70,42 @@ impl World {
         }
     }
 
-    fn begin_calls(&mut self) {
+    fn start_calls(&mut self) {
         while self.calls.len() < self.limit.in_force().min(self.callers) {
             let in_flight = self.calls.len() + 1;
-            let refused = self.refuses_at.is_some_and(|most| in_flight > self.workers.len() + most);
-            let (answered, bytes) = if refused {
+            let rejected = self.max_queue.is_some_and(|most| in_flight > self.workers.len() + most);
+            let (finished, bytes) = if rejected {
                 (self.now + SECOND / 100, None)
             } else {
                 let Reverse(free) = self.workers.pop().unwrap();
                 let bytes = self.random.u64(self.prompts.clone());
                 // The sum of twelve even ones is near enough to a normal one.
                 let normal = (0..12).map(|_| self.random.f64()).sum::<f64>() - 6.0;
-                let takes = self.takes.mul_f64(1.0 + bytes as f64 / LONG as f64 * 10.0);
-                let done = free.max(self.now) + takes.mul_f64((self.noise * normal).exp());
+                let service_time = self.service_time.mul_f64(1.0 + bytes as f64 / LONG as f64 * 10.0);
+                let done = free.max(self.now) + service_time.mul_f64((self.noise * normal).exp());
                 self.workers.push(Reverse(done));
                 (done, Some(bytes))
             };
-            self.calls.push(Reverse(Call { answered, begun: self.now, in_flight, bytes }));
+            self.calls.push(Reverse(SimulatedCall { finished, started: self.now, in_flight, bytes }));
         }
     }
 
     /// Runs for so long: the mean limit in force, by time.
     fn run(&mut self, time: Duration) -> f64 {
-        let (begun, mut sum) = (self.now, 0.0);
-        while self.now < begun + time {
-            self.begin_calls();
-            let Reverse(Call { answered, begun: since, in_flight, bytes }) = self.calls.pop().unwrap();
-            sum += self.limit.in_force() as f64 * (answered - self.now).as_secs_f64();
-            self.now = answered;
+        let (started, mut sum) = (self.now, 0.0);
+        while self.now < started + time {
+            self.start_calls();
+            let Reverse(SimulatedCall { finished, started: since, in_flight, bytes }) =
+                self.calls.pop().unwrap();
+            sum += self.limit.in_force() as f64 * (finished - self.now).as_secs_f64();
+            self.now = finished;
             let outcome = match bytes {
                 Some(_) => SampleOutcome::Success { bytes },
                 None => SampleOutcome::Loss,
             };
-            self.limit.record(Sample { begun: since, in_flight, outcome }, self.now);
+            self.limit.record(Sample { started: since, in_flight, outcome }, self.now);
         }
-        sum / (self.now - begun).as_secs_f64()
+        sum / (self.now - started).as_secs_f64()
     }
 }
 
@@ -115,11 +116,11 @@ fn assert_near(name: &str, found: f64, capacity: usize) {
 
 fn finds_the_capacity_and_follows_it<L: Limit + Clone>(name: &str, algorithm: L) {
     for seed in 1..=5 {
-        let mut world = World::seeded(algorithm.clone(), 40, seed);
+        let mut simulation = Simulation::seeded(algorithm.clone(), 40, seed);
         for capacity in [40, 20, 60, 30] {
-            world.capacity(capacity);
-            world.run(200 * SECOND);
-            assert_near(name, world.run(100 * SECOND), capacity);
+            simulation.capacity(capacity);
+            simulation.run(200 * SECOND);
+            assert_near(name, simulation.run(100 * SECOND), capacity);
         }
     }
 }
@@ -145,10 +146,10 @@ fn noise_neither_strangles_the_limit_nor_lets_it_run_away() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
         for noise in [0.3, 0.6, 0.9] {
             let of_seed = |seed| {
-                let mut world = World::seeded(algorithm.clone(), 40, seed);
-                world.noise = noise;
-                world.run(300 * SECOND);
-                world.run(600 * SECOND) / 40.0
+                let mut simulation = Simulation::seeded(algorithm.clone(), 40, seed);
+                simulation.noise = noise;
+                simulation.run(300 * SECOND);
+                simulation.run(600 * SECOND) / 40.0
             };
             let found = (1..=3).map(of_seed).sum::<f64>() / 3.0;
             assert!(
@@ -165,14 +166,14 @@ fn noise_neither_strangles_the_limit_nor_lets_it_run_away() {
 #[test]
 fn longer_prompts_do_not_look_like_a_slower_provider() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut world = World::new(algorithm, 40);
-        world.prompts = 0..=LONG / 10;
-        world.run(400 * SECOND);
-        assert_near(name, world.run(200 * SECOND), 40);
+        let mut simulation = Simulation::new(algorithm, 40);
+        simulation.prompts = 0..=LONG / 10;
+        simulation.run(400 * SECOND);
+        assert_near(name, simulation.run(200 * SECOND), 40);
         // From ten thousand bytes at most to a hundred thousand, and no dip on the way but for the rests.
-        world.prompts = LONG / 20..=LONG;
+        simulation.prompts = LONG / 20..=LONG;
         for _ in 0..10 {
-            let found = world.run(30 * SECOND) / 40.0;
+            let found = simulation.run(30 * SECOND) / 40.0;
             assert!((0.7..1.3).contains(&found), "{name} found {found:.2} of the capacity");
         }
     }
@@ -184,10 +185,10 @@ fn longer_prompts_do_not_look_like_a_slower_provider() {
 #[test]
 fn losses_alone_are_enough_for_a_provider_that_says_no() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut world = World::new(algorithm, 40);
-        world.refuses_at = Some(4);
-        world.run(200 * SECOND);
-        assert_near(name, world.run(100 * SECOND), 40);
+        let mut simulation = Simulation::new(algorithm, 40);
+        simulation.max_queue = Some(4);
+        simulation.run(200 * SECOND);
+        assert_near(name, simulation.run(100 * SECOND), 40);
     }
     check("aimd", Aimd::new().tolerance(f64::INFINITY));
     check("vegas", Vegas::new());
@@ -197,11 +198,11 @@ fn losses_alone_are_enough_for_a_provider_that_says_no() {
 #[test]
 fn a_provider_that_becomes_slower_for_good_is_not_taken_for_one_in_trouble() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut world = World::new(algorithm, 40);
-        world.run(200 * SECOND);
-        world.takes = 4 * SECOND;
-        world.run(1_000 * SECOND);
-        assert_near(name, world.run(400 * SECOND), 40);
+        let mut simulation = Simulation::new(algorithm, 40);
+        simulation.run(200 * SECOND);
+        simulation.service_time = 4 * SECOND;
+        simulation.run(1_000 * SECOND);
+        assert_near(name, simulation.run(400 * SECOND), 40);
     }
     check("aimd", Aimd::new());
     check("vegas", Vegas::new());
@@ -211,9 +212,9 @@ fn a_provider_that_becomes_slower_for_good_is_not_taken_for_one_in_trouble() {
 #[test]
 fn a_beginning_far_above_the_capacity_is_mended() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
-        let mut world = World::new(algorithm, 4);
-        world.run(1_000 * SECOND);
-        let found = world.run(400 * SECOND);
+        let mut simulation = Simulation::new(algorithm, 4);
+        simulation.run(1_000 * SECOND);
+        let found = simulation.run(400 * SECOND);
         assert!((3.0..=7.0).contains(&found), "{name} found {found:.1} where the capacity is 4");
     }
     check("aimd", Aimd::new());
@@ -223,18 +224,18 @@ fn a_beginning_far_above_the_capacity_is_mended() {
 
 #[test]
 fn a_limit_that_nobody_uses_is_not_raised() {
-    let mut world = World::new(Aimd::new(), 40);
-    world.callers = 5;
-    world.run(200 * SECOND);
-    assert_eq!(world.limit.limit, 20.0);
+    let mut simulation = Simulation::new(Aimd::new(), 40);
+    simulation.callers = 5;
+    simulation.run(200 * SECOND);
+    assert_eq!(simulation.limit.limit, 20.0);
 }
 
-fn adaptive(algorithm: impl Limit) -> Adaptive {
-    Adaptive::new(Box::new(algorithm), LimitRange { min: 2, max: 50, initial: 20 })
+fn adaptive(algorithm: impl Limit) -> AdaptiveLimit {
+    AdaptiveLimit::new(Box::new(algorithm), LimitRange { min: 2, max: 50, initial: 20 })
 }
 
-fn loss(begun: Instant) -> Sample {
-    Sample { begun, in_flight: 20, outcome: SampleOutcome::Loss }
+fn loss(started: Instant) -> Sample {
+    Sample { started, in_flight: 20, outcome: SampleOutcome::Loss }
 }
 
 /// Twenty calls sent together and refused together are one message, not twenty.
@@ -253,20 +254,20 @@ fn losses_of_one_round_trip_lower_the_limit_once() {
 #[test]
 fn whatever_an_algorithm_says_stays_within_the_bounds() {
     #[derive(Clone)]
-    struct Says(f64);
-    impl Limit for Says {
+    struct Constant(f64);
+    impl Limit for Constant {
         fn update(&mut self, _: f64, _: &Round) -> f64 {
             self.0
         }
     }
     let start = Instant::now();
-    for (says, expected) in
+    for (value, expected) in
         [(f64::NAN, 20.0), (f64::INFINITY, 20.0), (f64::NEG_INFINITY, 2.0), (0.0, 2.0), (7.5, 7.5)]
     {
-        let mut limit = adaptive(Says(says));
+        let mut limit = adaptive(Constant(value));
         limit.record(loss(start), start + SECOND);
         assert_eq!(limit.limit, expected, "a loss never raises");
     }
-    let high = Adaptive::new(Box::new(Says(1e300)), LimitRange { min: 9, max: 3, initial: 0 });
+    let high = AdaptiveLimit::new(Box::new(Constant(1e300)), LimitRange { min: 9, max: 3, initial: 0 });
     assert_eq!(high.limit, 9.0);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt;
 use tidegate_testkit::contract;
-use tidegate_testkit::strict::{Answer, Handle, Seen};
+use tidegate_testkit::strict::{Answer, Handle, ReceivedRequest};
 use tokio::task::JoinSet;
 use tokio_test::assert_ready;
 use tower::{Layer, ServiceExt};
@@ -170,7 +170,9 @@ fn from(caller: &'static str, priority: Priority) -> Request<Payload> {
 }
 
 fn callers(provider: &Handle) -> Vec<String> {
-    let name = |seen: Seen| seen.headers.get("caller").map_or("", |name| name.to_str().unwrap()).to_owned();
+    let name = |seen: ReceivedRequest| {
+        seen.headers.get("caller").map_or("", |name| name.to_str().unwrap()).to_owned()
+    };
     provider.requests().into_iter().map(name).collect()
 }
 

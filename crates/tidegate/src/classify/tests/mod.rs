@@ -1,5 +1,5 @@
 #[cfg(feature = "providers")]
-mod openings;
+mod probes;
 mod streams;
 
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ use crate::{Classifier, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Ve
 struct Length;
 
 impl Classifier for Length {
-    fn wants_body(&self, _: &Parts) -> bool {
+    fn needs_body(&self, _: &Parts) -> bool {
         true
     }
 
@@ -97,6 +97,6 @@ async fn every_attempt_is_written_to_the_trail_if_there_is_one() {
     }
     let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
     let failed = Verdict::Failed;
-    assert_eq!(verdicts, [Verdict::Answered, failed(ErrorCode::Overloaded), failed(ErrorCode::ServerError)]);
+    assert_eq!(verdicts, [Verdict::Succeeded, failed(ErrorCode::Overloaded), failed(ErrorCode::ServerError)]);
     assert_eq!(trail.attempts(), 3);
 }

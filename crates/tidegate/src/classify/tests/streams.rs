@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::response::Parts;
 use http_body_util::BodyExt;
-use tidegate_core::{Scan, ScanProgress, Stop, StreamState};
+use tidegate_core::{Scan, ScanProgress, StopReason, StreamState};
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
 
@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Words;
 
 impl Classifier for Words {
-    fn wants_body(&self, _: &Parts) -> bool {
+    fn needs_body(&self, _: &Parts) -> bool {
         false
     }
 
@@ -51,7 +51,7 @@ impl Scan for Reader {
                     self.0.has_started = true;
                 }
                 "err" => self.0.failure = Some(Failure::new(ErrorCode::Overloaded)),
-                "filter" => self.0.stop = Some(Stop::ContentFilter),
+                "filter" => self.0.stop = Some(StopReason::ContentFilter),
                 "done" => self.0.has_finished = true,
                 _ => {}
             }
@@ -93,7 +93,7 @@ where
 }
 
 fn cause(result: Result<(), BoxError>) -> FailureKind {
-    Outcome::of_error(&*result.unwrap_err()).failure().unwrap().cause
+    Outcome::of_error(&*result.unwrap_err()).failure().unwrap().kind
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +115,7 @@ async fn p22_an_error_before_the_first_token_is_an_ordinary_failure() {
     let response = call(&mut wire(inner.clone(), StreamClocks::new())).await.unwrap();
     let outcome = Outcome::of(&response);
     let failure = outcome.failure().unwrap();
-    assert_eq!((failure.code, failure.cause), (ErrorCode::Overloaded, FailureKind::InBand));
+    assert_eq!((failure.code, failure.kind), (ErrorCode::Overloaded, FailureKind::InBand));
     assert_eq!(read(response.into_body()).await.0, "open ping err");
 
     provider.then(words(&["open", "err"]));

@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tidegate_core::{Scan, ScanProgress};
 use tokio::time::Sleep;
 
-use super::clocks::Silence;
+use super::clocks::IdleTimers;
 use crate::{AttemptUsage, BoxError, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
 
 /// Held until then: so many events, or so many bytes, without a token among them.
@@ -18,7 +18,7 @@ const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
 /// A provider that has said its last word has this long to close, or to tell what was used.
-const FAREWELL: Duration = Duration::from_secs(1);
+const TRAILING_GRACE: Duration = Duration::from_secs(1);
 
 /// A stream that is judged as it passes: held back until its first token, and told apart at its end.
 ///
@@ -27,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 ///   ┌─────────┐ ─────────────────────────────────▶ ┌─────────┐   good end    ┌───────┐
 ///   │ holding │                                    │ flowing │ ────────────▶ │ ended │
 ///   └─────────┘ ──▶ a failure like any other       └─────────┘ ────────────▶ └───────┘
-///       error event, cut, silence                      body error: cut, silence, error event
+///       error event, cut, timers                      body error: cut, timers, error event
 /// ```
 ///
 /// The bytes are the provider's, every one, in order. What lies below is boxed, so that it can be held in one
@@ -39,19 +39,19 @@ pub struct ScannedBody<B> {
     scanner: Box<dyn Scan>,
     /// Told what is used, if somebody wants to know.
     attempt: Option<AttemptUsage>,
-    silence: Silence,
+    timers: IdleTimers,
     /// Told what it comes to, for those who only see it dropped.
-    finish: StreamOutcome,
+    outcome: StreamOutcome,
     /// Runs once the provider has said its last word.
-    farewell: Option<Pin<Box<Sleep>>>,
-    end: Option<End>,
+    trailing_grace: Option<Pin<Box<Sleep>>>,
+    end: Option<StreamEnd>,
     /// Gone once the end is known, and the connection with it.
-    rest: Option<Pin<Box<B>>>,
+    inner: Option<Pin<Box<B>>>,
 }
 
 /// How a stream ended.
 #[derive(Debug)]
-enum End {
+enum StreamEnd {
     /// As it should; and nothing more will come.
     Finished,
     /// In an error, that the reader is yet to be told.
@@ -60,7 +60,7 @@ enum End {
 
 /// What came of holding a stream back.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(super) enum HoldResult {
     /// From here on the bytes are the caller's.
     Commit,
     /// The provider said that it failed, or that it will not answer: an answer, but not a good one.
@@ -71,37 +71,37 @@ pub(super) enum Verdict {
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
     pub(super) fn new(
-        rest: B,
+        inner: B,
         scanner: Box<dyn Scan>,
-        silence: Silence,
+        timers: IdleTimers,
         mut attempt: Option<AttemptUsage>,
     ) -> Self {
         if let Some(attempt) = &mut attempt {
-            attempt.begin();
+            attempt.start_response();
         }
-        let (held, rest) = (VecDeque::new(), Some(Box::pin(rest)));
+        let (held, inner) = (VecDeque::new(), Some(Box::pin(inner)));
         Self {
             held,
             held_bytes: 0,
             held_events: 0,
             scanner,
             attempt,
-            silence,
-            finish: StreamOutcome::new(),
-            farewell: None,
+            timers,
+            outcome: StreamOutcome::new(),
+            trailing_grace: None,
             end: None,
-            rest,
+            inner,
         }
     }
 
     /// Reads until it is known whether this is an answer.
-    pub(super) fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+    pub(super) fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<HoldResult> {
         loop {
-            if let Some(verdict) = self.verdict() {
-                return Poll::Ready(verdict);
+            if let Some(hold_result) = self.hold_result() {
+                return Poll::Ready(hold_result);
             }
-            let (next, pulse) = ready!(self.poll_next(cx));
-            self.held_events = self.held_events.saturating_add(pulse.events);
+            let (next, progress) = ready!(self.poll_next(cx));
+            self.held_events = self.held_events.saturating_add(progress.events);
             match next {
                 // Bounded in bytes, and so in frames.
                 Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
@@ -114,113 +114,114 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         }
     }
 
-    fn verdict(&mut self) -> Option<Verdict> {
+    fn hold_result(&mut self) -> Option<HoldResult> {
         let state = self.scanner.state();
         if state.has_started {
-            return Some(Verdict::Commit);
+            return Some(HoldResult::Commit);
         }
         if let Some(failure) = &state.failure {
-            return Some(Verdict::Failed(failure.clone()));
+            return Some(HoldResult::Failed(failure.clone()));
         }
-        if state.stop == Some(tidegate_core::Stop::ContentFilter) {
+        if state.stop == Some(tidegate_core::StopReason::ContentFilter) {
             let failure =
-                Failure { cause: FailureKind::ContentFilter, ..Failure::new(ErrorCode::InvalidRequest) };
-            return Some(Verdict::Failed(failure));
+                Failure { kind: FailureKind::ContentFilter, ..Failure::new(ErrorCode::InvalidRequest) };
+            return Some(HoldResult::Failed(failure));
         }
         match self.end.take() {
-            Some(End::Failed(error)) => Some(Verdict::Broken(error)),
+            Some(StreamEnd::Failed(error)) => Some(HoldResult::Broken(error)),
             // An answer without a word is an answer.
-            Some(End::Finished) => {
-                self.end = Some(End::Finished);
-                Some(Verdict::Commit)
+            Some(StreamEnd::Finished) => {
+                self.end = Some(StreamEnd::Finished);
+                Some(HoldResult::Commit)
             }
             None if self.held_events >= MAX_HELD_EVENTS || self.held_bytes >= MAX_HELD_BYTES => {
-                Some(Verdict::Commit)
+                Some(HoldResult::Commit)
             }
             None => None,
         }
     }
 
     /// The next frame and what it held, or how the stream ended.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Result<Frame<Bytes>, End>, ScanProgress)> {
-        let Some(rest) = &mut self.rest else {
-            return Poll::Ready((Err(End::Finished), ScanProgress::default()));
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Result<Frame<Bytes>, StreamEnd>, ScanProgress)> {
+        let Some(inner) = &mut self.inner else {
+            return Poll::Ready((Err(StreamEnd::Finished), ScanProgress::default()));
         };
-        let frame = match rest.as_mut().poll_frame(cx) {
+        let frame = match inner.as_mut().poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
-                let farewell = self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL)));
-                ready!(farewell.as_mut().poll(cx));
-                return Poll::Ready((Err(self.end_of(None)), ScanProgress::default()));
+                let trailing_grace =
+                    self.trailing_grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(TRAILING_GRACE)));
+                ready!(trailing_grace.as_mut().poll(cx));
+                return Poll::Ready((Err(self.judge_end(None)), ScanProgress::default()));
             }
             Poll::Pending => {
-                let elapsed = ready!(self.silence.poll_elapsed(cx));
-                return Poll::Ready((Err(self.end_of(Some(elapsed.into()))), ScanProgress::default()));
+                let elapsed = ready!(self.timers.poll_elapsed(cx));
+                return Poll::Ready((Err(self.judge_end(Some(elapsed.into()))), ScanProgress::default()));
             }
         };
         Poll::Ready(match frame {
             Some(Ok(frame)) => {
-                let pulse =
+                let progress =
                     frame.data_ref().map_or_else(ScanProgress::default, |data| self.scanner.push(data));
-                self.silence.hear(pulse);
-                self.count(pulse);
-                if pulse.events > 0 {
-                    self.say();
+                self.timers.on_progress(progress);
+                self.record_usage(progress);
+                if progress.events > 0 {
+                    self.publish_outcome();
                 }
-                (Ok(frame), pulse)
+                (Ok(frame), progress)
             }
-            Some(Err(error)) => (Err(self.end_of(Some(error.into()))), ScanProgress::default()),
+            Some(Err(error)) => (Err(self.judge_end(Some(error.into()))), ScanProgress::default()),
             None => {
-                let pulse = self.scanner.finish();
-                self.count(pulse);
-                (Err(self.end_of(None)), pulse)
+                let progress = self.scanner.finish();
+                self.record_usage(progress);
+                (Err(self.judge_end(None)), progress)
             }
         })
     }
 
     /// Where it is told what the stream has come to.
-    pub(super) fn finish(&self) -> StreamOutcome {
-        self.finish.clone()
+    pub(super) fn outcome(&self) -> StreamOutcome {
+        self.outcome.clone()
     }
 
     /// Tells what the stream has come to, if the provider has said so.
-    fn say(&self) {
+    fn publish_outcome(&self) {
         let state = self.scanner.state();
         match &state.failure {
             Some(failure) => {
-                self.finish.come(Failure { cause: FailureKind::InBand, ..failure.clone() }.into())
+                self.outcome.set(Failure { kind: FailureKind::InBand, ..failure.clone() }.into())
             }
-            None if state.has_finished => self.finish.come(Outcome::Success),
+            None if state.has_finished => self.outcome.set(Outcome::Success),
             None => {}
         }
     }
 
     /// Tells whoever wants to know what has been used so far: what came counts even if nobody will read it.
-    fn count(&mut self, pulse: ScanProgress) {
+    fn record_usage(&mut self, progress: ScanProgress) {
         let Some(attempt) = &mut self.attempt else { return };
-        if pulse.tokens > 0 {
-            attempt.see(pulse.tokens);
+        if progress.tokens > 0 {
+            attempt.add_chunks(progress.tokens);
         }
         let state = self.scanner.state();
         if let Some(usage) = state.usage {
-            attempt.count(usage, state.has_finished);
+            attempt.set_usage(usage, state.has_finished);
         }
     }
 
     /// Judges the end of the bytes: what the provider said before it counts for more than how it came.
-    fn end_of(&mut self, error: Option<BoxError>) -> End {
-        self.rest = None;
+    fn judge_end(&mut self, error: Option<BoxError>) -> StreamEnd {
+        self.inner = None;
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
-            return End::Failed(Failure { cause: FailureKind::InBand, ..failure.clone() }.into());
+            return StreamEnd::Failed(Failure { kind: FailureKind::InBand, ..failure.clone() }.into());
         }
         match error {
-            _ if state.has_finished => End::Finished,
-            Some(error) => End::Failed(error),
+            _ if state.has_finished => StreamEnd::Finished,
+            Some(error) => StreamEnd::Failed(error),
             None => {
                 let truncated =
-                    Failure { cause: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) };
-                End::Failed(truncated.into())
+                    Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) };
+                StreamEnd::Failed(truncated.into())
             }
         }
     }
@@ -244,16 +245,16 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ScannedBody<B> {
                 (Err(end), _) => end,
             },
         };
-        self.end = Some(End::Finished);
+        self.end = Some(StreamEnd::Finished);
         Poll::Ready(match end {
-            End::Finished => None,
-            End::Failed(error) => Some(Err(error)),
+            StreamEnd::Finished => None,
+            StreamEnd::Failed(error) => Some(Err(error)),
         })
     }
 
     /// Only once its end is known: how it ends is not known before.
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && matches!(self.end, Some(End::Finished))
+        self.held.is_empty() && matches!(self.end, Some(StreamEnd::Finished))
     }
 
     fn size_hint(&self) -> SizeHint {

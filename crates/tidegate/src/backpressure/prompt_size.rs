@@ -12,29 +12,29 @@ use std::time::Duration;
 /// *ratio* of two points on it is used, so a provider that slows down for all sizes alike is not explained away.
 /// Bytes stand for tokens: they grow together, and the body's length is known without reading it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Yardstick {
-    answers: f64,
+pub(super) struct PromptSizeModel {
+    samples: f64,
     size: f64,
     time: f64,
     size_variance: f64,
     covariance: f64,
     /// The size that all others are compared with; until one is settled on, the mean.
-    usual: Option<f64>,
+    reference: Option<f64>,
 }
 
 /// Older answers fade.
-const MEMORY: f64 = 256.0;
+const WINDOW: f64 = 256.0;
 
 /// Below so many answers every prompt is as good as any.
-const ENOUGH: f64 = 16.0;
+const MIN_SAMPLES: f64 = 16.0;
 
 /// However long the prompt, no round trip is scaled by more than this: the line is a guess far from its middle.
-const MOST: f64 = 50.0;
+const MAX_SCALE: f64 = 50.0;
 
-impl Yardstick {
-    pub(super) fn learn(&mut self, bytes: u64, round_trip: Duration) {
-        self.answers = (self.answers + 1.0).min(MEMORY);
-        let weight = 1.0 / self.answers;
+impl PromptSizeModel {
+    pub(super) fn observe(&mut self, bytes: u64, round_trip: Duration) {
+        self.samples = (self.samples + 1.0).min(WINDOW);
+        let weight = 1.0 / self.samples;
         let (size, time) = (bytes as f64 - self.size, round_trip.as_secs_f64() - self.time);
         self.size += weight * size;
         self.time += weight * time;
@@ -44,29 +44,32 @@ impl Yardstick {
 
     /// From now on the usual size is that of the last few hundred answers. It stays until the next time, or a
     /// change of what is asked would look like a change of the provider.
-    pub(super) fn settle(&mut self) {
-        self.usual = Some(self.size);
+    pub(super) fn fix_reference(&mut self) {
+        self.reference = Some(self.size);
     }
 
-    pub(super) fn is_settled(&self) -> bool {
-        self.usual.is_some()
+    pub(super) fn has_reference(&self) -> bool {
+        self.reference.is_some()
     }
 
     /// What this round trip would have been for a prompt of the usual size.
-    pub(super) fn measure(&self, bytes: u64, round_trip: Duration) -> Duration {
-        let (expected, usual) = (self.expected(bytes as f64), self.expected(self.usual.unwrap_or(self.size)));
-        if self.answers < ENOUGH || expected <= 0.0 {
+    pub(super) fn normalize(&self, bytes: u64, round_trip: Duration) -> Duration {
+        let (predict, reference) =
+            (self.predict(bytes as f64), self.predict(self.reference.unwrap_or(self.size)));
+        if self.samples < MIN_SAMPLES || predict <= 0.0 {
             return round_trip;
         }
-        Duration::try_from_secs_f64(round_trip.as_secs_f64() * (usual / expected).clamp(1.0 / MOST, MOST))
-            .unwrap_or(round_trip)
+        Duration::try_from_secs_f64(
+            round_trip.as_secs_f64() * (reference / predict).clamp(1.0 / MAX_SCALE, MAX_SCALE),
+        )
+        .unwrap_or(round_trip)
     }
 
-    fn expected(&self, size: f64) -> f64 {
+    fn predict(&self, size: f64) -> f64 {
         // A line that falls is noise: no prompt is quicker for being longer.
         let slope =
             if self.size_variance > 0.0 { (self.covariance / self.size_variance).max(0.0) } else { 0.0 };
-        (self.time + slope * (size - self.size)).max(self.time / MOST)
+        (self.time + slope * (size - self.size)).max(self.time / MAX_SCALE)
     }
 }
 
@@ -77,58 +80,58 @@ mod tests {
     use super::*;
 
     /// A provider that needs 200 ms, and 10 us for each byte of the prompt.
-    fn taken(bytes: u64, load: f64) -> Duration {
+    fn round_trip(bytes: u64, load: f64) -> Duration {
         Duration::from_secs_f64((0.2 + bytes as f64 * 1e-5) * load)
     }
 
-    fn learned(sizes: &[u64], load: f64) -> Yardstick {
-        let mut yardstick = Yardstick::default();
+    fn trained(sizes: &[u64], load: f64) -> PromptSizeModel {
+        let mut model = PromptSizeModel::default();
         for size in sizes.iter().cycle().take(500) {
-            yardstick.learn(*size, taken(*size, load));
+            model.observe(*size, round_trip(*size, load));
         }
-        yardstick.settle();
-        yardstick
+        model.fix_reference();
+        model
     }
 
     proptest! {
         #[test]
         fn prompts_of_all_sizes_measure_alike(sizes in prop::collection::vec(0u64..1_000_000, 3..20), load in 1.0f64..5.0) {
-            let yardstick = learned(&sizes, load);
-            let usual = taken(yardstick.size as u64, load).as_secs_f64();
+            let model = trained(&sizes, load);
+            let reference = round_trip(model.size as u64, load).as_secs_f64();
             for size in sizes {
-                let measured = yardstick.measure(size, taken(size, load)).as_secs_f64();
-                prop_assert!((measured / usual - 1.0).abs() < 0.05, "{size} bytes: {measured} for {usual}");
+                let normalized = model.normalize(size, round_trip(size, load)).as_secs_f64();
+                prop_assert!((normalized / reference - 1.0).abs() < 0.05, "{size} bytes: {normalized} for {reference}");
             }
         }
 
         #[test]
-        fn no_input_is_too_strange(answers in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
-            let mut yardstick = Yardstick::default();
-            for (bytes, nanos) in answers {
-                yardstick.learn(bytes, Duration::from_nanos(nanos));
-                yardstick.settle();
-                let measured = yardstick.measure(bytes, Duration::from_nanos(nanos)).as_secs_f64();
-                prop_assert!(measured <= nanos as f64 * 1e-9 * (MOST + 1.0) + 1e-9);
+        fn no_input_is_too_strange(samples in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
+            let mut model = PromptSizeModel::default();
+            for (bytes, nanos) in samples {
+                model.observe(bytes, Duration::from_nanos(nanos));
+                model.fix_reference();
+                let normalized = model.normalize(bytes, Duration::from_nanos(nanos)).as_secs_f64();
+                prop_assert!(normalized <= nanos as f64 * 1e-9 * (MAX_SCALE + 1.0) + 1e-9);
             }
         }
     }
 
     #[test]
     fn a_change_of_what_is_asked_is_not_a_change_of_the_provider() {
-        let mut yardstick = learned(&[500, 2_000, 8_000], 1.0);
-        let before = yardstick.measure(2_000, taken(2_000, 1.0));
+        let mut model = trained(&[500, 2_000, 8_000], 1.0);
+        let before = model.normalize(2_000, round_trip(2_000, 1.0));
         for size in [50_000, 100_000, 200_000].iter().cycle().take(200) {
-            yardstick.learn(*size, taken(*size, 1.0));
-            let now = yardstick.measure(*size, taken(*size, 1.0));
+            model.observe(*size, round_trip(*size, 1.0));
+            let now = model.normalize(*size, round_trip(*size, 1.0));
             assert!(now.div_duration_f64(before) < 1.1, "{now:?} for {before:?}");
         }
     }
 
     #[test]
     fn a_provider_that_slows_down_for_all_is_seen_to() {
-        let yardstick = learned(&[500, 20_000], 1.0);
-        let (at_ease, slow) = (taken(20_000, 1.0), taken(20_000, 2.0));
-        let times = yardstick.measure(20_000, slow).div_duration_f64(yardstick.measure(20_000, at_ease));
+        let model = trained(&[500, 20_000], 1.0);
+        let (unloaded, slow) = (round_trip(20_000, 1.0), round_trip(20_000, 2.0));
+        let times = model.normalize(20_000, slow).div_duration_f64(model.normalize(20_000, unloaded));
         assert!((times - 2.0).abs() < 1e-6, "{times}");
     }
 }

@@ -7,19 +7,19 @@ use tidegate_core::Scan;
 use crate::{AttemptUsage, BoxError};
 
 /// Looks at an answer in one piece as it passes, for the tokens that the provider says it took.
-pub(super) struct Counted {
+pub(super) struct UsageScanner {
     scanner: Box<dyn Scan>,
     attempt: AttemptUsage,
 }
 
-impl Counted {
+impl UsageScanner {
     pub(super) fn new(scanner: Box<dyn Scan>, attempt: AttemptUsage) -> Self {
         Self { scanner, attempt }
     }
 
     /// A frame passes, or the end. A writer may not ask again once it has all that was announced, so the last frame is
     /// an end, too.
-    pub(super) fn pass(&mut self, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_last: bool) {
+    pub(super) fn on_frame(&mut self, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_last: bool) {
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -33,13 +33,13 @@ impl Counted {
             self.scanner.finish();
         }
         if let Some(usage) = self.scanner.state().usage {
-            self.attempt.count(usage, true);
+            self.attempt.set_usage(usage, true);
         }
     }
 }
 
-impl fmt::Debug for Counted {
+impl fmt::Debug for UsageScanner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counted").field("attempt", &self.attempt).finish_non_exhaustive()
+        f.debug_struct("UsageScanner").field("attempt", &self.attempt).finish_non_exhaustive()
     }
 }

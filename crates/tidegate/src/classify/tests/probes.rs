@@ -35,7 +35,7 @@ fn json(frames: &[&'static str]) -> Answer {
 }
 
 fn failure(outcome: Outcome) -> Option<(ErrorCode, FailureKind)> {
-    outcome.failure().map(|failure| (failure.code, failure.cause))
+    outcome.failure().map(|failure| (failure.code, failure.kind))
 }
 
 const RATE_LIMITED: Option<(ErrorCode, FailureKind)> = Some((ErrorCode::RateLimited, FailureKind::InBand));

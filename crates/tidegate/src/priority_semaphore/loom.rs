@@ -1,0 +1,203 @@
+//! Model checking with loom: every interleaving of two threads, and of three threads those with at most three
+//! preemptions (`LOOM_MAX_PREEMPTIONS` overrides this).
+//!
+//! Run with `RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib --release priority_semaphore::loom`. Loom
+//! panics on a deadlock, so that each test also proves that no thread waits for ever while a permit is free.
+
+use std::sync::Arc as StdArc;
+use std::task::{Poll, Wake, Waker};
+
+use ::loom::model::Builder;
+use ::loom::sync::Arc;
+use ::loom::sync::atomic::{AtomicUsize, Ordering};
+use ::loom::thread::{self, Thread};
+
+use super::{Order, PrioritySemaphore, Ticket, TryAcquire};
+use crate::Priority;
+
+/// The semaphore, and an independent count of the threads that hold a permit.
+struct CheckedSemaphore {
+    semaphore: PrioritySemaphore,
+    inside: AtomicUsize,
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: StdArc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl CheckedSemaphore {
+    fn new(limit: usize) -> Arc<Self> {
+        let semaphore = PrioritySemaphore::new(limit, 4, Order::Fifo);
+        Arc::new(Self { semaphore, inside: AtomicUsize::new(0) })
+    }
+
+    /// Acquires and releases a permit, waiting if necessary; asserts that at most `max` threads hold one, this one
+    /// included.
+    fn acquire_and_release(&self, priority: Priority, max: usize) {
+        match self.semaphore.try_acquire_or_enqueue(priority) {
+            TryAcquire::Acquired => {}
+            TryAcquire::Queued(ticket) => self.wait(ticket),
+            TryAcquire::QueueFull => panic!("the queue holds four"),
+        }
+        self.enter(max);
+        self.exit();
+    }
+
+    fn wait(&self, ticket: Ticket) {
+        let waker = Waker::from(StdArc::new(Unpark(thread::current())));
+        while self.semaphore.poll_granted(&ticket, &waker) == Poll::Pending {
+            thread::park();
+        }
+        self.semaphore.accept(ticket);
+    }
+
+    fn enter(&self, max: usize) {
+        let inside = self.inside.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(inside <= max, "{inside} permits in use where at most {max} are allowed");
+    }
+
+    fn exit(&self) {
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+        self.semaphore.release();
+    }
+
+    /// Acquires a permit or joins the queue, and gives up at once either way.
+    fn acquire_and_cancel(&self) {
+        match self.semaphore.try_acquire_or_enqueue(Priority::Interactive) {
+            TryAcquire::Acquired => self.semaphore.release(),
+            TryAcquire::Queued(ticket) => self.semaphore.cancel(ticket),
+            TryAcquire::QueueFull => panic!("the queue holds four"),
+        }
+    }
+
+    /// Asserts that no permit is in use, the queue is empty and the fast path works.
+    fn assert_idle(&self) {
+        let queued = self.semaphore.queued(Priority::Interactive) + self.semaphore.queued(Priority::Batch);
+        assert_eq!((self.semaphore.in_use(), queued), (0, 0));
+        assert!(self.semaphore.try_acquire(), "the queue is empty, but the waiter bit is set");
+    }
+}
+
+fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    builder.check(model);
+}
+
+#[test]
+fn two_threads_share_one_permit() {
+    explore(None, || {
+        let checked = CheckedSemaphore::new(1);
+        let other = Arc::clone(&checked);
+        let thread = thread::spawn(move || other.acquire_and_release(Priority::Batch, 1));
+        checked.acquire_and_release(Priority::Interactive, 1);
+        thread.join().unwrap();
+        checked.assert_idle();
+    });
+}
+
+#[test]
+fn three_threads_share_one_permit() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::new(1);
+        let threads = [Priority::Interactive, Priority::Batch].map(|priority| {
+            let checked = Arc::clone(&checked);
+            thread::spawn(move || checked.acquire_and_release(priority, 1))
+        });
+        checked.acquire_and_release(Priority::Interactive, 1);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        checked.assert_idle();
+    });
+}
+
+#[test]
+fn three_threads_share_two_permits() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::new(2);
+        let threads = [Priority::Interactive, Priority::Interactive].map(|priority| {
+            let checked = Arc::clone(&checked);
+            thread::spawn(move || checked.acquire_and_release(priority, 2))
+        });
+        checked.acquire_and_release(Priority::Batch, 2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        checked.assert_idle();
+    });
+}
+
+#[test]
+fn a_permit_granted_to_a_cancelled_waiter_reaches_the_other() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::new(1);
+        assert!(checked.semaphore.try_acquire());
+        checked.enter(1);
+        let (cancels, acquires) = (Arc::clone(&checked), Arc::clone(&checked));
+        let threads = [
+            thread::spawn(move || cancels.acquire_and_cancel()),
+            thread::spawn(move || acquires.acquire_and_release(Priority::Interactive, 1)),
+        ];
+        checked.exit();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        checked.assert_idle();
+    });
+}
+
+#[test]
+fn raising_the_limit_admits_the_waiters() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::new(0);
+        let threads = [Priority::Interactive, Priority::Batch].map(|priority| {
+            let checked = Arc::clone(&checked);
+            thread::spawn(move || checked.acquire_and_release(priority, 1))
+        });
+        checked.semaphore.set_limit(1);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        checked.assert_idle();
+    });
+}
+
+#[test]
+fn lowering_and_raising_the_limit_loses_no_waiter() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::new(1);
+        let threads = [Priority::Interactive, Priority::Interactive].map(|priority| {
+            let checked = Arc::clone(&checked);
+            thread::spawn(move || checked.acquire_and_release(priority, 2))
+        });
+        checked.semaphore.set_limit(0);
+        checked.semaphore.set_limit(2);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        checked.assert_idle();
+    });
+}
+
+/// A permit acquired after the limit was lowered to one is the only one in use, whatever was in use before.
+#[test]
+fn a_lowered_limit_holds_for_every_later_acquire() {
+    explore(Some(3), || {
+        let checked = CheckedSemaphore::new(2);
+        let other = Arc::clone(&checked);
+        let thread = thread::spawn(move || {
+            other.acquire_and_release(Priority::Interactive, 2);
+            other.acquire_and_release(Priority::Batch, 2);
+        });
+        checked.semaphore.set_limit(1);
+        checked.acquire_and_release(Priority::Interactive, 1);
+        thread.join().unwrap();
+        assert_eq!((checked.semaphore.limit(), checked.semaphore.in_use()), (1, 0));
+        checked.assert_idle();
+    });
+}

@@ -1,0 +1,249 @@
+//! A semaphore with a bounded queue per [`Priority`]: the concurrent core of backpressure, and of every other place
+//! that limits concurrency.
+//!
+//! [`packed_state`](self::packed_state) holds the counters in one integer, and [`wait_queue`](self::wait_queue)
+//! selects the next waiter. Both are plain code without synchronization; all synchronization is in this file.
+//!
+//! The invariant: *while the waiter bit is set, a permit is acquired only under the lock.* An uncontended acquire is
+//! therefore one compare-and-swap, and a new arrival cannot barge past the queue. A waiter sets the bit under the
+//! lock before it checks for a free permit again, and every release or limit change reads the bit after it frees a
+//! permit. Bit and count are in one atomic integer, so that at least one of the two sides observes the other.
+
+use std::sync::PoisonError;
+use std::task::{Poll, Waker};
+
+use self::packed_state::PackedState;
+use self::wait_queue::WaitQueue;
+use crate::Priority;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+
+#[cfg(all(test, tidegate_loom))]
+mod loom;
+mod packed_state;
+mod slab_lists;
+mod wait_queue;
+
+pub use self::wait_queue::Order;
+pub(crate) use self::wait_queue::Ticket;
+
+/// A limited number of permits and the queue of waiters. Every acquired permit must be
+/// [released](Self::release).
+///
+/// `state` is the first field, so that it is adjacent to the reference count of the surrounding `Arc`.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct PrioritySemaphore {
+    state: AtomicU64,
+    max_queued: usize,
+    queue: Mutex<WaitQueue<Waiter>>,
+}
+
+/// A queued call, or one that was granted a permit and has not been polled since.
+#[derive(Debug, Default)]
+struct Waiter {
+    granted: bool,
+    waker: Option<Waker>,
+}
+
+/// The result of [`PrioritySemaphore::try_acquire_or_enqueue`].
+#[derive(Debug)]
+pub(crate) enum TryAcquire {
+    /// A permit was free and has been acquired.
+    Acquired,
+    /// The call was queued. The ticket must be polled until it is granted and then
+    /// [accepted](PrioritySemaphore::accept), or be [cancelled](PrioritySemaphore::cancel).
+    Queued(Ticket),
+    /// The queue of this priority is full.
+    QueueFull,
+}
+
+impl PrioritySemaphore {
+    /// A semaphore of `limit` permits and a queue of at most `max_queued` waiters per priority.
+    pub(crate) fn new(limit: usize, max_queued: usize, order: Order) -> Self {
+        Self {
+            state: AtomicU64::new(PackedState::new(limit).bits()),
+            max_queued,
+            queue: Mutex::new(WaitQueue::new(max_queued, order)),
+        }
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.state().limit()
+    }
+
+    /// The number of permits in use; it exceeds the limit for a while after the limit was lowered.
+    pub(crate) fn in_use(&self) -> usize {
+        self.state().in_use()
+    }
+
+    /// The number of waiters of this priority.
+    pub(crate) fn queued(&self, priority: Priority) -> usize {
+        if self.state().has_waiters() { self.queue().len(priority) } else { 0 }
+    }
+
+    /// Whether an acquire would succeed now without queueing. Acquires nothing.
+    pub(crate) fn can_acquire(&self) -> bool {
+        self.state().with_acquired().is_some()
+    }
+
+    /// Whether [`try_acquire_or_enqueue`](Self::try_acquire_or_enqueue) would return [`TryAcquire::QueueFull`] now.
+    /// Acquires nothing.
+    pub(crate) fn would_reject(&self, priority: Priority) -> bool {
+        !self.can_acquire() && (self.max_queued == 0 || self.queue().is_full(priority))
+    }
+
+    /// Acquires a permit if one is free and the queue is empty: one compare-and-swap.
+    pub(crate) fn try_acquire(&self) -> bool {
+        self.update(PackedState::with_acquired).is_ok()
+    }
+
+    /// Acquires a permit, or joins the queue.
+    pub(crate) fn try_acquire_or_enqueue(&self, priority: Priority) -> TryAcquire {
+        if self.try_acquire() {
+            return TryAcquire::Acquired;
+        }
+        // Without a queue the failed attempt is final, and needs no lock.
+        if self.max_queued == 0 {
+            return TryAcquire::QueueFull;
+        }
+        let mut queue = self.queue();
+        let is_first = queue.is_empty();
+        let Some(ticket) = queue.enqueue(priority, Waiter::default()) else { return TryAcquire::QueueFull };
+        // From here on permits are acquired under the lock only, and every release takes the lock.
+        self.set_has_waiters(true);
+        if is_first && self.update(PackedState::with_granted).is_ok() {
+            queue.remove(ticket);
+            self.set_has_waiters(false);
+            return TryAcquire::Acquired;
+        }
+        TryAcquire::Queued(ticket)
+    }
+
+    /// Ready once a permit has been granted to this ticket, which must then be [accepted](Self::accept).
+    pub(crate) fn poll_granted(&self, ticket: &Ticket, waker: &Waker) -> Poll<()> {
+        let mut queue = self.queue();
+        let waiter = queue.get_mut(ticket);
+        if waiter.granted {
+            return Poll::Ready(());
+        }
+        let stale = match &waiter.waker {
+            Some(stored) if stored.will_wake(waker) => None,
+            _ => waiter.waker.replace(waker.clone()),
+        };
+        // Dropping the last waker of a task may drop the task, which may cancel a ticket and so take the lock:
+        // release the lock first.
+        drop(queue);
+        drop(stale);
+        Poll::Pending
+    }
+
+    /// Consumes a granted ticket; the caller keeps the permit.
+    pub(crate) fn accept(&self, ticket: Ticket) {
+        let waiter = self.queue().remove(ticket);
+        debug_assert!(waiter.granted, "accepted a ticket that was not granted");
+    }
+
+    /// Removes a ticket from the queue; a permit that was granted to it is released to the next waiter.
+    pub(crate) fn cancel(&self, ticket: Ticket) {
+        let mut queue = self.queue();
+        let waiter = queue.remove(ticket);
+        if queue.is_empty() {
+            self.set_has_waiters(false);
+        }
+        drop(queue);
+        if waiter.granted {
+            self.release();
+        }
+    }
+
+    /// Releases a permit and grants it to the next waiter, if there is one.
+    pub(crate) fn release(&self) {
+        let before = PackedState::from_bits(self.state.fetch_sub(PackedState::ONE, Ordering::AcqRel));
+        debug_assert!(before.in_use() > 0, "released a permit that was not acquired");
+        if before.has_waiters() {
+            self.grant_waiting();
+        }
+    }
+
+    /// Changes the limit. New permits are granted at once; a lower limit takes effect as permits are released.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.store_limit(limit);
+        self.grant_waiting();
+    }
+
+    /// Changes the limit without waking any waiter, for callers that hold a lock. A call of
+    /// [`grant_waiting`](Self::grant_waiting) must follow.
+    pub(crate) fn store_limit(&self, limit: usize) {
+        let _ = self.update(|state| Some(state.with_limit(limit)));
+    }
+
+    /// Grants free permits to waiters. The wakers are called without the lock.
+    pub(crate) fn grant_waiting(&self) {
+        if !self.state().has_waiters() {
+            return;
+        }
+        while let Some(waker) = self.grant_next() {
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Grants a free permit to the next waiter. `None` if there is no waiter or no free permit; `Some(None)` if the
+    /// waiter has no waker because it has not been polled yet.
+    fn grant_next(&self) -> Option<Option<Waker>> {
+        let mut queue = self.queue();
+        if queue.is_empty() || self.update(PackedState::with_granted).is_err() {
+            return None;
+        }
+        let waiter = queue.pop().expect("the queue is not empty");
+        waiter.granted = true;
+        let waker = waiter.waker.take();
+        if queue.is_empty() {
+            self.set_has_waiters(false);
+        }
+        Some(waker)
+    }
+
+    /// Must be called under the lock.
+    fn set_has_waiters(&self, has_waiters: bool) {
+        if has_waiters {
+            self.state.fetch_or(PackedState::HAS_WAITERS, Ordering::AcqRel);
+        } else {
+            self.state.fetch_and(!PackedState::HAS_WAITERS, Ordering::AcqRel);
+        }
+    }
+
+    /// Applies `change` atomically. `Ok` holds the previous state; `Err` the current one, if `change` returned `None`.
+    fn update(
+        &self,
+        change: impl Fn(PackedState) -> Option<PackedState>,
+    ) -> Result<PackedState, PackedState> {
+        let mut state = self.state();
+        loop {
+            let Some(next) = change(state) else { return Err(state) };
+            let swapped = self.state.compare_exchange_weak(
+                state.bits(),
+                next.bits(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match swapped {
+                Ok(_) => return Ok(state),
+                Err(bits) => state = PackedState::from_bits(bits),
+            }
+        }
+    }
+
+    fn state(&self) -> PackedState {
+        PackedState::from_bits(self.state.load(Ordering::Acquire))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, WaitQueue<Waiter>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests;

@@ -1,0 +1,117 @@
+/// Doubly linked lists that share one slab: pushing, removing from any position and taking from either end are
+/// O(1).
+///
+/// Links are indices into the slab. A push allocates only when the slab has never held so many entries before.
+#[derive(Debug)]
+pub(super) struct SlabLists<T, const LISTS: usize> {
+    entries: Vec<SlabEntry<T>>,
+    first_free: Option<u32>,
+    ends: [ListEnds; LISTS],
+}
+
+#[derive(Debug)]
+struct SlabEntry<T> {
+    value: Option<T>,
+    /// The list that contains this entry; `None` if the entry is free or detached.
+    list: Option<usize>,
+    prev: Option<u32>,
+    /// In a free entry: the index of the next free entry.
+    next: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ListEnds {
+    first: Option<u32>,
+    last: Option<u32>,
+    len: usize,
+}
+
+/// One of the two ends of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListEnd {
+    First,
+    Last,
+}
+
+impl<T, const LISTS: usize> SlabLists<T, LISTS> {
+    pub(super) const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            first_free: None,
+            ends: [ListEnds { first: None, last: None, len: 0 }; LISTS],
+        }
+    }
+
+    /// The most entries that the slab has held at once.
+    #[cfg(test)]
+    pub(super) fn peak_len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) const fn len(&self, list: usize) -> usize {
+        self.ends[list].len
+    }
+
+    /// Appends `value` to a list and returns its index.
+    pub(super) fn push(&mut self, list: usize, value: T) -> u32 {
+        let prev = self.ends[list].last;
+        let entry = SlabEntry { value: Some(value), list: Some(list), prev, next: None };
+        let index = match self.first_free {
+            Some(index) => {
+                self.first_free = self.entries[index as usize].next;
+                self.entries[index as usize] = entry;
+                index
+            }
+            None => {
+                self.entries.push(entry);
+                u32::try_from(self.entries.len() - 1).expect("fewer than 2^32 entries")
+            }
+        };
+        match prev {
+            Some(prev) => self.entries[prev as usize].next = Some(index),
+            None => self.ends[list].first = Some(index),
+        }
+        self.ends[list].last = Some(index);
+        self.ends[list].len += 1;
+        index
+    }
+
+    /// Unlinks the entry at one end of a list. The index stays valid until the entry is [removed](Self::remove).
+    pub(super) fn detach(&mut self, list: usize, end: ListEnd) -> Option<u32> {
+        let index = match end {
+            ListEnd::First => self.ends[list].first,
+            ListEnd::Last => self.ends[list].last,
+        }?;
+        self.unlink(index);
+        Some(index)
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut T {
+        self.entries[index as usize].value.as_mut().expect("an index is valid until it is removed")
+    }
+
+    /// Frees the entry at `index`, which may be linked or detached, and returns its value.
+    pub(super) fn remove(&mut self, index: u32) -> T {
+        self.unlink(index);
+        let entry = &mut self.entries[index as usize];
+        let value = entry.value.take().expect("an index is valid until it is removed");
+        entry.next = self.first_free;
+        self.first_free = Some(index);
+        value
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        let Some(list) = entry.list.take() else { return };
+        let (prev, next) = (entry.prev.take(), entry.next.take());
+        match prev {
+            Some(prev) => self.entries[prev as usize].next = next,
+            None => self.ends[list].first = next,
+        }
+        match next {
+            Some(next) => self.entries[next as usize].prev = prev,
+            None => self.ends[list].last = prev,
+        }
+        self.ends[list].len -= 1;
+    }
+}
