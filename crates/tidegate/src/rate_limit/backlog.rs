@@ -1,14 +1,14 @@
 use super::quota::CallCost;
 use crate::Priority;
 
-/// Those who wait, of each priority: how many, and what they will take.
+/// The calls that wait: their number and their total cost, per priority.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backlog {
     counts: [usize; 2],
     costs: [CallCost; 2],
 }
 
-/// Of so many turns that are handed on while both wait, one is batch's.
+/// While calls of both priorities wait, one of this many grants goes to batch.
 const BATCH_INTERVAL: u64 = 5;
 
 impl Backlog {
@@ -22,18 +22,18 @@ impl Backlog {
         self.costs[priority as usize].subtract(cost);
     }
 
-    /// How many of this priority wait.
+    /// Returns how many calls of this priority wait.
     pub(super) fn count(&self, priority: Priority) -> usize {
         self.counts[priority as usize]
     }
 
-    /// How many wait.
+    /// Returns how many calls wait.
     pub(super) fn total(&self) -> usize {
         self.counts[0] + self.counts[1]
     }
 
-    /// What those will take who go before one who comes now: all of its own priority, and of the other as many as get
-    /// a turn before the last of them does.
+    /// Returns the cost of the queue ahead of a new arrival: the whole of its own priority, plus the calls of
+    /// the other priority that are served before the last of those.
     pub(super) fn ahead_of(&self, priority: Priority) -> CallCost {
         let other = match priority {
             Priority::Interactive => Priority::Batch,
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_priority_waits_for_its_own_and_for_the_share_of_the_other() {
+    fn each_priority_waits_for_its_own_class_and_for_the_share_of_the_other() {
         let mut backlog = Backlog::default();
         let cost = CallCost { calls: 1, input: 10, output: 0 };
         (0..8).for_each(|_| backlog.push(Priority::Interactive, &cost));
@@ -67,7 +67,11 @@ mod tests {
         assert_eq!(backlog.ahead_of(Priority::Batch).calls, 24);
         (0..4).for_each(|_| backlog.remove(Priority::Batch, &cost));
         assert_eq!(
-            (backlog.total(), backlog.ahead_of(Priority::Interactive).calls, backlog.ahead_of(Priority::Batch).calls),
+            (
+                backlog.total(),
+                backlog.ahead_of(Priority::Interactive).calls,
+                backlog.ahead_of(Priority::Batch).calls
+            ),
             (100, 100, 4)
         );
     }

@@ -13,7 +13,7 @@ use crate::guarded_body::poll_guarded;
 use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService, Outcome, Rejection};
 
-/// Waits for its turn, then for the answer, and tells the gate what the answer says of the limit.
+/// Waits in the queue and then for the response, and applies the limits that the response reports.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Request<B>>, B> {
     #[pin]
@@ -23,7 +23,8 @@ pub struct ResponseFuture<S: Service<Request<B>>, B> {
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
     Queued(Box<QueuedCall<S, B>>),
-    // The future comes first: what the wire has to tell is told before the reservation is settled.
+    // The future comes first: it is dropped first, so that the wire records its use before the reservation
+    // settles.
     Calling {
         #[pin]
         future: F,
@@ -32,7 +33,7 @@ enum State<S, F, B> {
     Rejected(Option<Rejection>),
 }
 
-/// A call that has to wait. Boxed: one allocation for it, and a future of half the size for all the others.
+/// A call that waits. It is boxed: one allocation for it, and a future of half the size for all other calls.
 struct QueuedCall<S, B> {
     queued: ReserveFuture,
     ready: S,
@@ -47,8 +48,8 @@ impl<S: Service<Request<B>>, B> ResponseFuture<S, B> {
     }
 
     pub(super) fn queued(queued: ReserveFuture, ready: S, request: Request<B>, handle: Handle) -> Self {
-        let waiting = QueuedCall { queued, ready, request: Some(request), handle };
-        Self { state: State::Queued(Box::new(waiting)) }
+        let queued_call = QueuedCall { queued, ready, request: Some(request), handle };
+        Self { state: State::Queued(Box::new(queued_call)) }
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {
@@ -66,9 +67,9 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                // Its turn came: call the instance that was made ready.
-                StateProj::Queued(waiting) => {
-                    let QueuedCall { queued, ready, request, handle } = &mut **waiting;
+                // The call has its reservation: call the instance that was made ready.
+                StateProj::Queued(queued_call) => {
+                    let QueuedCall { queued, ready, request, handle } = &mut **queued_call;
                     let reserved = ready!(queued.as_mut().poll(cx));
                     let mut request = request.take().expect("polled after completion");
                     match reserved {
@@ -78,18 +79,21 @@ where
                             state.set(State::Calling { future, reservation: Some(reservation) });
                         }
                         Err(rejection) => {
-                            let rejection = record_rejection(rejection, handle.0.target(), request.extensions());
+                            let rejection =
+                                record_rejection(rejection, handle.0.target(), request.extensions());
                             return Poll::Ready(Err(rejection.into()));
                         }
                     }
                 }
-                // The head is here: it may say when to come back, and how much is left.
+                // The response head is here. It may carry a `Retry-After` and the remaining quota.
                 StateProj::Calling { future, reservation } => {
-                    return poll_guarded(future, cx, |answer| {
-                        let reservation_ref = reservation.as_mut().expect("polled after completion");
-                        let is_open = match answer {
-                            Ok(response) => reservation_ref.on_head(response.headers(), &Outcome::of(response)),
-                            Err(error) => reservation_ref.on_error(error),
+                    return poll_guarded(future, cx, |response| {
+                        let reserved = reservation.as_mut().expect("polled after completion");
+                        let is_open = match response {
+                            Ok(response) => {
+                                reserved.on_head(response.headers(), &Outcome::of(response))
+                            }
+                            Err(error) => reserved.on_error(error),
                         };
                         let reservation = reservation.take();
                         reservation.filter(|_| is_open).map(Box::new)

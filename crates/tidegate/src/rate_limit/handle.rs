@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
-use super::quota_set::{Shortfall, Reserved};
 use super::queue::RateQueue;
 use super::quota::CallCost;
+use super::quota_set::{Reserved, Shortfall};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, Settings};
 use crate::key::RequestHead;
-use crate::keyed::Kept;
+use crate::keyed::KeyedState;
 use crate::shared_state::SharedState;
 use crate::{
     Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
@@ -23,44 +23,45 @@ use crate::{
 #[derive(Clone)]
 pub struct Handle(pub(super) SharedState<Settings, RateQueue>);
 
-/// No prompt is believed to be longer: ten times what the largest models take.
+/// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
 
 impl Handle {
-    /// How many requests could be sent at once now; `None` without a quota.
+    /// Returns how many requests could be sent at once now, or `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
         let left = self.0.lock().limits.remaining(|unit| unit == LimitUnit::Requests, clock::now());
         left.map(|left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
-    /// How many tokens could be spent at once now; `None` without a quota of tokens. Where input and output are
-    /// counted apart, the lesser of both.
+    /// Returns how many tokens could be spent at once now, or `None` without a token quota. Where input and
+    /// output are counted separately, this is the lesser of the two.
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
         let state = self.0.lock();
         state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
     }
 
-    /// How much longer the provider wants to be left alone, if it said so.
+    /// Returns how much longer the provider keeps the gate closed, if it does.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
         self.0.lock().limits.closed_for(clock::now())
     }
 
-    /// How many calls wait for their turn.
+    /// Returns how many calls wait in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.lock().backlog.total()
     }
 
-    /// How many words of the provider's about its limits were not believed: stale, contradictory or absurd.
+    /// Returns how many of the provider's reports about its limits were ignored: stale, contradictory or
+    /// implausible.
     #[must_use]
     pub fn ignored(&self) -> u64 {
         self.0.ignored.load(Ordering::Relaxed)
     }
 
-    /// Forgets all that was spent, and what the provider said.
+    /// Resets all quotas to full, and drops what the provider has reported.
     pub fn reset(&self) {
         let fresh = self.0.settings().quota_set(clock::now());
         self.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
@@ -69,8 +70,8 @@ impl Handle {
         self.0.room_changed.notify_one();
     }
 
-    /// Whether a call that came now would be refused at once, and why. Takes nothing. What the call would cost is not
-    /// known here: it is taken for an interactive one without tokens.
+    /// Returns the rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
+    /// is not known here: an interactive call without tokens is assumed.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
         if !self.0.settings().enabled {
@@ -79,19 +80,20 @@ impl Handle {
         let now = clock::now();
         let state = self.0.lock();
         let waiting = state.backlog.count(Priority::Interactive);
-        let shortfall = state.limits.shortfall(&state.backlog.ahead_of(Priority::Interactive), &CallCost::ONE_CALL, now);
+        let shortfall =
+            state.limits.shortfall(&state.backlog.ahead_of(Priority::Interactive), &CallCost::ONE_CALL, now);
         if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;
         }
         self.0.settings().reject_early(waiting, &shortfall, deadline, now)
     }
 
-    /// Whether any quota is in tokens.
+    /// Returns whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.0.has_token_quota.load(Ordering::Relaxed)
     }
 
-    /// What a request takes. Nothing is read, and nothing counted, where no quota is in tokens.
+    /// Returns the cost of a request. Without a token quota nothing is read or counted.
     pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> CallCost {
         if !self.0.settings().enabled || !self.has_token_quota() {
             return CallCost::ONE_CALL;
@@ -100,16 +102,18 @@ impl Handle {
         let settings = self.0.settings();
         let estimated: Estimated =
             settings.estimate.0.estimate(request.headers(), body.map_or(&[], |body| body));
-        // Of a body that is not at hand nobody knows what it asks for, and a length is what the caller says it is.
+        // The output limit of a body that is not in memory is unknown, and `content-length` is only the
+        // caller's claim.
         let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
         let output = estimated.output(settings.default_output);
         CallCost { calls: 1, input: estimated.input.min(MAX_INPUT_TOKENS), output }
     }
 
-    /// Listens to what came back: a 429 closes the gate, and so does an ailing provider that says for how long.
+    /// Closes the gate after a 429, and after a failure of the provider that carries a wait.
     pub(super) fn on_outcome(&self, outcome: &Outcome) {
         let Outcome::Failure(failure) = outcome else { return };
-        let hinted = failure.retry_hint.filter(|hint| hint.scope == LimitScope::Momentary).and_then(|hint| hint.wait);
+        let hinted =
+            failure.retry_hint.filter(|hint| hint.scope == LimitScope::Momentary).and_then(|hint| hint.wait);
         let wait = match failure.code {
             ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().default_retry_after)),
             code if code.counts_against_health() => hinted,
@@ -120,8 +124,8 @@ impl Handle {
         }
     }
 
-    /// Listens to what the headers of an answer, good or bad, say of how the limits stand. A good one that says nothing
-    /// is one more sign that there is nothing to say.
+    /// Applies the limits that response headers report, on success and on failure. A successful response
+    /// without a report counts towards expiry of the reported quotas.
     pub(super) fn on_headers(&self, headers: &HeaderMap, is_success: bool, reserved: &Reserved) {
         let settings = self.0.settings();
         let has_reported_quotas = is_success && self.0.has_reported_quotas.load(Ordering::Relaxed);
@@ -138,7 +142,8 @@ impl Handle {
         let (now, wall) = (clock::now(), SystemTime::now());
         let effect = {
             let mut state = self.0.lock();
-            let effect = state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
+            let effect =
+                state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
                 state.limits.expire_unreported(now);
             }
@@ -160,14 +165,15 @@ impl Handle {
         self.0.lock().limits.close(until, ReopenRamp::new(wait, until, fastrand::f64()), now);
     }
 
-    /// Sets right what a call had reserved; room may be had earlier than the first in the queue thinks.
+    /// Replaces what a call reserved by what it used. This may make room earlier than the first call in the
+    /// queue computed.
     pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
         let mut state = self.0.lock();
         state.limits.settle(reserved, used, clock::now());
         self.notify_queue(state.backlog.total());
     }
 
-    /// Gives back what a call had reserved that never reached the wire.
+    /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&self, reserved: &Reserved) {
         let mut state = self.0.lock();
         state.limits.refund(reserved, clock::now());
@@ -180,12 +186,13 @@ impl Handle {
         }
     }
 
-    /// Who reads what answers say of the limits, unless the layer was told otherwise; the first one holds.
+    /// Sets the classifier that reads limits in response headers, unless the layer has one. Only the first
+    /// call has an effect.
     pub(super) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
         let _ = self.0.classifier.set(HeaderClassifier(Arc::clone(classifier)));
     }
 
-    /// The state of one more key, under the settings that it is to have.
+    /// Creates the state of a new key, with the settings of that key.
     pub(super) fn for_key<B>(&self, request: &Request<B>) -> Self {
         let settings = self.0.settings();
         let fresh = match &settings.per_key {
@@ -199,20 +206,20 @@ impl Handle {
     }
 }
 
-/// A key that has nothing to remember is forgotten.
-impl Kept for Handle {
+/// A key whose quotas are full again is dropped.
+impl KeyedState for Handle {
     fn is_in_use(&self) -> bool {
         self.0.is_in_use()
     }
 
-    fn is_as_new(&self, now: Instant) -> bool {
+    fn is_pristine(&self, now: Instant) -> bool {
         let state = self.0.lock();
-        state.backlog.total() == 0 && state.limits.is_as_new(now)
+        state.backlog.total() == 0 && state.limits.is_pristine(now)
     }
 }
 
 impl Shortfall {
-    /// The rejection with all that is known of the lack.
+    /// Adds the wait and the quota to the rejection.
     pub(super) fn annotate(&self, rejection: Rejection) -> Rejection {
         let rejection = rejection.with_retry_after(self.wait);
         match self.quota {

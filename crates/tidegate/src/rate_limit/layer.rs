@@ -5,16 +5,16 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::quota::{DAY, MINUTE, Quota, SECOND};
-use super::settings::{Estimator, OnLimit, PerKey, HeaderClassifier, Settings};
+use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, Settings};
 use super::{Handle, RateLimit};
 use crate::keyed::{DEFAULT_MAX_KEYS, Keyed};
 use crate::shared_state::SharedState;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
-/// Keeps to the provider's pace; see the [module page](crate::rate_limit).
+/// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
 ///
 /// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
-/// [`per_service`](Self::per_service) asks for one each. A setter begins a new limit.
+/// [`per_service`](Self::per_service) is set. A setter creates a new limit.
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     handle: Handle,
@@ -22,7 +22,7 @@ pub struct RateLimitLayer {
     per_service: bool,
 }
 
-/// What tells calls apart, and how many kinds of them are remembered.
+/// How calls are keyed, the most keys that are kept, and the limit of each key.
 #[derive(Clone, Debug)]
 struct KeyedLimits {
     by: KeyBy,
@@ -35,7 +35,7 @@ impl KeyedLimits {
         Self { states: Keyed::new(by.clone(), max), by, max }
     }
 
-    /// The same, with nothing remembered.
+    /// Creates the same without any key.
     fn fresh(&self) -> Self {
         Self::new(self.by.clone(), self.max)
     }
@@ -49,74 +49,75 @@ impl Default for RateLimitLayer {
 
 /// The quotas.
 impl RateLimitLayer {
-    /// No quota of our own yet: keeps to what the provider announces, and closes when it says so.
+    /// Creates a layer without a configured quota. It follows the limits that the provider reports, and
+    /// closes after a 429.
     #[must_use]
     pub fn new() -> Self {
         Self::of(Handle(SharedState::new(Settings::default())))
     }
 
-    /// At most `requests` a second. Zero is taken as one.
+    /// At most `requests` a second. Zero is raised to one.
     #[must_use]
     pub fn per_second(requests: u32) -> Self {
         Self::new().quota(requests, SECOND)
     }
 
-    /// At most `requests` a minute. Zero is taken as one.
+    /// At most `requests` a minute. Zero is raised to one.
     #[must_use]
     pub fn per_minute(requests: u32) -> Self {
         Self::new().quota(requests, MINUTE)
     }
 
-    /// At most `requests` a day. Zero is taken as one.
+    /// At most `requests` a day. Zero is raised to one.
     #[must_use]
     pub fn per_day(requests: u32) -> Self {
         Self::new().quota(requests, DAY)
     }
 
-    /// Lets everything through and listens to nobody, at the cost of a branch.
+    /// Creates a layer that admits every call and ignores all reports, at the cost of a branch.
     #[must_use]
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.enabled = false)
     }
 
-    /// One more quota: a call passes when every quota has room. Zero requests are taken as one.
+    /// Adds a request quota. A call passes when every quota has room. Zero is raised to one.
     #[must_use]
     pub fn quota(self, requests: u32, period: Duration) -> Self {
         self.quota_of(LimitUnit::Requests, requests.into(), period)
     }
 
-    /// At most so many tokens a second, prompts and answers together. Zero is taken as one.
+    /// At most this many tokens a second, prompts and responses together. Zero is raised to one.
     #[must_use]
     pub fn tokens_per_second(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::Tokens, tokens, SECOND)
     }
 
-    /// At most so many tokens a minute, prompts and answers together. Zero is taken as one.
+    /// At most this many tokens a minute, prompts and responses together. Zero is raised to one.
     #[must_use]
     pub fn tokens_per_minute(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::Tokens, tokens, MINUTE)
     }
 
-    /// At most so many tokens a day, prompts and answers together. Zero is taken as one.
+    /// At most this many tokens a day, prompts and responses together. Zero is raised to one.
     #[must_use]
     pub fn tokens_per_day(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::Tokens, tokens, DAY)
     }
 
-    /// At most so many tokens of prompts a minute. Zero is taken as one.
+    /// At most this many prompt tokens a minute. Zero is raised to one.
     #[must_use]
     pub fn input_tokens_per_minute(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::InputTokens, tokens, MINUTE)
     }
 
-    /// At most so many tokens of answers a minute. Zero is taken as one.
+    /// At most this many response tokens a minute. Zero is raised to one.
     #[must_use]
     pub fn output_tokens_per_minute(self, tokens: u64) -> Self {
         self.quota_of(LimitUnit::OutputTokens, tokens, MINUTE)
     }
 
-    /// One more quota in any currency: a call passes when every quota has room, and what costs more than a whole
-    /// quota passes when that is full. Zero is taken as one.
+    /// Adds a quota in any unit. A call passes when every quota has room. A call that costs more than a whole
+    /// quota passes when that quota is full. Zero is raised to one.
     #[must_use]
     pub fn quota_of(self, unit: LimitUnit, amount: u64, period: Duration) -> Self {
         self.set(|settings| {
@@ -125,60 +126,60 @@ impl RateLimitLayer {
         })
     }
 
-    /// So many requests of the finest quota of requests may come at once; by default as many as that quota holds.
-    /// Zero is taken as one.
+    /// The number of requests that may pass at once under the request quota with the shortest period. The
+    /// default is the whole quota. Zero is raised to one.
     #[must_use]
     pub fn burst_size(self, requests: u32) -> Self {
         self.set(|settings| settings.burst = NonZeroU64::new(requests.into()).or(Some(NonZeroU64::MIN)))
     }
 }
 
-/// What a call costs.
+/// The cost of a call.
 impl RateLimitLayer {
-    /// An answer is taken to have so many tokens until it is known how many it has, where the request names no
-    /// maximum. 500 by default.
+    /// The tokens that are reserved for a response when the request sets no maximum. The default is 500.
     ///
-    /// That is a page, and more than most answers have. It need not be the most that one may have: what an answer
-    /// takes beyond is owed, and waited off by those who come after; what it does not take goes back. Many times
-    /// too high keeps calls waiting for tokens that nobody uses, and many times too low lets a burst through that
-    /// the provider refuses.
+    /// That is a page, and more than most responses have. It need not be the largest possible response: a
+    /// response that takes more is charged afterwards and delays later calls, and what it does not take is
+    /// returned. A value many times too high makes calls wait for tokens that are never used. A value many
+    /// times too low admits a burst that the provider rejects.
     #[must_use]
     pub fn default_output_tokens(self, tokens: u64) -> Self {
         self.set(|settings| settings.default_output = tokens)
     }
 
-    /// Who tells how many tokens a request will take. By default a quick look at the JSON (with the feature
-    /// `providers`), else a quarter of the length of the body. Asked only where a quota is in tokens.
+    /// Sets the estimate of the tokens that a request will take. The default scans the JSON quickly (with the
+    /// feature `providers`), or else takes a quarter of the length of the body. It is only used if a quota
+    /// counts tokens.
     #[must_use]
     pub fn estimate(self, estimate: impl Estimate) -> Self {
         self.set(|settings| settings.estimate = Estimator(Arc::new(estimate)))
     }
 }
 
-/// What is learned.
+/// The limits that the provider reports.
 impl RateLimitLayer {
-    /// Whether the headers of answers are read for how the limits stand; by default they are. A 429 closes the gate
-    /// in any case.
+    /// Whether to read the limits in response headers. On by default. A 429 closes the gate in any case.
     #[must_use]
     pub fn follow_headers(self, follow: bool) -> Self {
         self.set(|settings| settings.follow_headers = follow)
     }
 
-    /// Whether a quota that the provider announces holds though nobody configured it; by default it does. Otherwise
-    /// what is announced only moves the quotas there are.
+    /// Whether a reported quota that is not configured is adopted. On by default. Otherwise a report only
+    /// adjusts the configured quotas.
     #[must_use]
     pub fn adopt_reported_quotas(self, adopt: bool) -> Self {
         self.set(|settings| settings.adopt_reported_quotas = adopt)
     }
 
-    /// Who reads the headers of answers. By default the classifier of the stack, and for a layer that is used alone
-    /// whatever [any provider](crate::ReportedLimits::from_headers) may send.
+    /// Sets the classifier that reads the limits in response headers. The default is the classifier of the
+    /// stack, and for a layer that is used alone the headers of [any
+    /// provider](crate::ReportedLimits::from_headers).
     #[must_use]
     pub fn classifier(self, classifier: impl Classifier) -> Self {
         self.set(|settings| settings.classifier = Some(HeaderClassifier(Arc::new(classifier))))
     }
 
-    /// How long a 429 that names no time closes the gate.
+    /// How long a 429 without a wait closes the gate.
     #[must_use]
     pub fn default_retry_after(self, wait: Duration) -> Self {
         self.set(|settings| settings.default_retry_after = wait)
@@ -187,33 +188,33 @@ impl RateLimitLayer {
 
 /// Waiting.
 impl RateLimitLayer {
-    /// What a call does that finds no room.
+    /// What happens to a call that finds no room.
     #[must_use]
     pub fn on_limit(self, on_limit: OnLimit) -> Self {
         self.set(|settings| settings.on_limit = on_limit)
     }
 
-    /// A call waits at most this long for its turn, and never past its deadline.
+    /// The longest time that a call waits in the queue. A call never waits past its deadline.
     #[must_use]
     pub fn max_wait(self, wait: Duration) -> Self {
         self.set(|settings| settings.max_wait = wait)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait for their turn; the next one is refused at once.
-    /// While both wait, batch calls get every fifth turn.
+    /// At most `calls` of each [`Priority`](crate::Priority) wait in the queue; the next one is rejected at
+    /// once. While both priorities wait, every fifth grant goes to a batch call.
     #[must_use]
     pub fn max_waiting(self, calls: usize) -> Self {
         self.set(|settings| settings.max_waiting = calls)
     }
 }
 
-/// Whose limit it is.
+/// The scope of the limit.
 impl RateLimitLayer {
-    /// A limit for each key: a tenant, a credential, a model, or whatever tells calls apart. What is learned from an
-    /// answer is learned for its key.
+    /// Keeps a limit for each key: a tenant, a credential, a model, or any other part of a request. A report
+    /// applies to the key of its request.
     ///
-    /// A key that has been idle for long enough to be as new is forgotten. The limit that [`handle`](Self::handle)
-    /// shows is then nobody's.
+    /// A key that has been idle until its quotas are full again is dropped. [`handle`](Self::handle) then
+    /// returns a limit that applies to no key.
     #[must_use]
     pub fn key_by(mut self, key: KeyBy) -> Self {
         let max = self.keys.as_ref().map_or(DEFAULT_MAX_KEYS, |keys| keys.max);
@@ -221,22 +222,22 @@ impl RateLimitLayer {
         self
     }
 
-    /// At most so many keys are remembered, 10 000 by default; past that the least used are forgotten, with what was
-    /// counted against them. Zero is taken as one. Of no effect without [`key_by`](Self::key_by), which comes first.
+    /// The most keys that are kept; the default is 10 000. Beyond that the least used keys are dropped
+    /// together with their counts. Zero is raised to one. Has no effect without [`key_by`](Self::key_by),
+    /// which has to be called first.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.keys = self.keys.map(|it| KeyedLimits::new(it.by, keys));
         self
     }
 
-    /// Other settings for some keys: asked at the first call with a key (and again when it has been forgotten) with
-    /// the head of the request and this layer, answers with the layer for that key.
+    /// Sets other settings for some keys. The closure runs at the first call with a key, and again after the
+    /// key was dropped. It gets the head of the request and this layer, and returns the layer for that key.
     ///
     /// ```
     /// use tidegate::{KeyBy, RateLimitLayer};
-    ///
-    /// let layer = RateLimitLayer::per_minute(60).key_by(KeyBy::tenant()).per_key(|head, usual| {
-    ///     if head.headers.contains_key("x-premium") { RateLimitLayer::per_minute(600) } else { usual }
+    /// let layer = RateLimitLayer::per_minute(60).key_by(KeyBy::tenant()).per_key(|head, default| {
+    ///     if head.headers.contains_key("x-premium") { RateLimitLayer::per_minute(600) } else { default }
     /// });
     /// ```
     #[must_use]
@@ -244,56 +245,57 @@ impl RateLimitLayer {
         self.set(|it| it.per_key = Some(PerKey(Arc::new(settings))))
     }
 
-    /// The name in events, usually `provider/model`. The first name given holds.
+    /// The name in events, usually `provider/model`. Only the first name that is set counts.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
-    /// Gives every service that this layer makes a limit of its own.
+    /// Gives every service that this layer makes its own limit.
     #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
     }
 
-    /// The limit shared by the services of this layer (the template, after [`per_service`](Self::per_service)).
+    /// Returns the limit shared by the services of this layer (the template, after
+    /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// How many keys are remembered.
+    /// Returns how many keys are kept.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.keys.as_ref().map_or(0, |keys| keys.states.len())
     }
 
-    /// A layer that shares this limit.
+    /// Creates a layer that shares this limit.
     pub(super) fn of(handle: Handle) -> Self {
         Self { handle, keys: None, per_service: false }
     }
 
-    /// A limit like this one, without a past.
+    /// Creates a limit with the same settings, and with nothing spent.
     pub(super) fn fresh(&self) -> Handle {
         Handle(self.handle.0.fresh(|_| ()))
     }
 
-    /// This layer for one stack, whose parts all look at the same handle.
+    /// Returns this layer for one stack, all parts of which share one handle.
     #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         let (handle, keys) = self.share();
         Self { handle, keys, per_service: false }
     }
 
-    /// Has the headers of answers read by `classifier`, if nobody else was named.
+    /// Lets `classifier` read the limits in response headers, unless the layer has its own classifier.
     #[cfg(feature = "stack")]
     pub(crate) fn with_default_classifier(self, classifier: &Arc<dyn Classifier>) -> Self {
         self.handle.set_default_classifier(classifier);
         self
     }
 
-    /// What one more service, or stack, is to look at.
+    /// Returns the limit and the keys for one more service or stack.
     fn share(&self) -> (Handle, Option<KeyedLimits>) {
         match self.per_service {
             true => (self.fresh(), self.keys.as_ref().map(KeyedLimits::fresh)),
@@ -302,7 +304,8 @@ impl RateLimitLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let (handle, keys) = (Handle(self.handle.0.fresh(change)), self.keys.as_ref().map(KeyedLimits::fresh));
+        let (handle, keys) =
+            (Handle(self.handle.0.fresh(change)), self.keys.as_ref().map(KeyedLimits::fresh));
         Self { handle, keys, ..self }
     }
 }

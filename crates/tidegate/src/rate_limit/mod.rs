@@ -1,8 +1,9 @@
-//! Keeps to the provider's pace: waits for its turn instead of being told 429, and listens when told.
+//! Keeps to a provider's rate limits: calls wait in a queue instead of getting a 429, and the limits that the
+//! provider reports are followed.
 //!
-//! # When
-//! The provider has a limit and you know it, or it says so: a 429 costs a round trip and, at some providers,
-//! counts against the limit itself.
+//! # When to use it
+//! The provider has a rate limit that you know or that it reports. A 429 costs a round trip, and at some
+//! providers it counts against the limit itself.
 //!
 //! # Example
 //! ```
@@ -26,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! In tokens as well, which is what the big providers limit first:
+//! Token quotas, which the large providers limit first:
 //! ```
 //! use tidegate::RateLimitLayer;
 //!
@@ -34,96 +35,110 @@
 //! ```
 //!
 //! # Defaults
-//! The burst is the quota itself, a call waits at most 10 s, and at most 1024 of each priority wait. An answer is
-//! taken for 500 tokens where the request names no maximum. A 429 that names no time closes the gate for 1 s. What
-//! the provider announces is listened to, and kept to.
+//! The burst is the quota itself. A call waits at most 10 s, and at most 1024 calls of each priority wait.
+//! 500 tokens are reserved for a response if the request sets no maximum. A 429 without a wait closes the
+//! gate for 1 s. Reported limits are read and followed.
 //!
-//! # When it says no
-//! The wait would be longer than `max_wait` or than the deadline of the call (said at once, not after waiting, and
-//! what those ahead will take counts), too many wait already, or `on_limit` is `Reject`. A
-//! [`Rejection`](crate::Rejection) of [`Gate::RateLimit`](crate::Gate::RateLimit) with E2001, 429, the quota that
-//! lacks room longest (`tokens per minute`), and the time after which there is room.
+//! # Rejections
+//! A call is rejected in these cases:
+//! - Its wait would be longer than `max_wait`, or than the deadline of the call. It is rejected at once and
+//!   not after waiting, and the cost of the calls ahead of it counts.
+//! - Too many calls wait already.
+//! - `on_limit` is `Reject`.
+//!
+//! The error is a [`Rejection`](crate::Rejection) of [`Gate::RateLimit`](crate::Gate::RateLimit) with E2001,
+//! 429, the quota with the longest wait (`tokens per minute`), and the time until there is room.
 //!
 //! # Tokens
-//! A call *reserves* before it is sent: one request, the tokens of its prompt as an [`Estimate`](crate::Estimate)
-//! tells them, and the most that its answer may have. When the answer has ended, what it really took is kept and
-//! the rest goes back; what it took beyond is owed, and those who come after wait it off. So however wrong the
-//! estimate, a quota is neither overrun for long nor left unused, and calls that go out together cannot each spend
-//! the same tokens. What costs more than a whole quota passes when that is full.
+//! A call *reserves* before it is sent: one request, the prompt tokens according to the
+//! [`Estimate`](crate::Estimate), and the most tokens that its response may have. When the response has
+//! ended, the reservation is settled to the real use: the rest is returned, and use beyond the reservation is
+//! charged, so that later calls wait for it. However wrong the estimate is, a quota is therefore neither
+//! overrun for long nor left unused, and concurrent calls cannot each spend the same tokens. A call that
+//! costs more than a whole quota passes when that quota is full.
 //!
-//! What was taken is told by the wire ([`ClassifyLayer`](crate::ClassifyLayer) below) through the
+//! The wire ([`ClassifyLayer`](crate::ClassifyLayer) below) records the use in the
 //! [`UsageMeter`](crate::UsageMeter) that the request carries:
 //!
 //! | the attempt | costs |
 //! |---|---|
-//! | answers, and the provider says what it counted | that |
-//! | answers, and the provider does not say | the estimate of the prompt, and the tokens seen; all that was reserved if it is no stream |
+//! | gets a response that reports its usage | that usage |
+//! | gets a response that does not report its usage | the estimate of the prompt, and the tokens seen; the whole reservation if it is no stream |
 //! | breaks off, or is dropped, as a stream | the estimate of the prompt, and the tokens seen |
 //! | fails with 4xx | a request, no tokens |
 //! | fails with 5xx | a request and its prompt |
-//! | gets no answer at all | all that was reserved: it may have been written nevertheless |
-//! | is refused below | nothing |
-//! | leaves before it is sent | no tokens; the request itself only where a quota is in tokens |
+//! | gets no response at all | the whole reservation: the request may have been processed nevertheless |
+//! | is rejected by a layer below | nothing |
+//! | is dropped before it is sent | no tokens; the request itself only if a quota counts tokens |
 //!
-//! Without a wire below all that was reserved is kept. Where no quota is in tokens nothing is estimated and no body
+//! Without a wire below the whole reservation is kept. Without a token quota nothing is estimated and no body
 //! is watched.
 //!
 //! # Streams
-//! A reservation settles when the last byte of the answer has been read, or when its body is dropped. Bodies pass
-//! through untouched.
+//! A reservation settles when the last byte of the response has been read, or when its body is dropped.
+//! Bodies pass through unchanged.
 //!
-//! # What it learns
-//! `Retry-After` and 429 close the gate for everyone, until the latest moment heard. Then it opens with one call
-//! after the other, the first a little late by chance: others were told the same moment. A quota of requests of up
-//! to a minute refills from there, since the burst was the provider's to give.
+//! # Reported limits
+//! `Retry-After` and 429 close the gate for all calls, until the latest time received. After that calls pass
+//! one by one. The first is delayed by a short random time, because other clients got the same `Retry-After`.
+//! A request quota with a period of up to a minute refills from there, because how large a burst may be
+//! depends on the provider.
 //!
-//! Every answer, good or bad, may say how the limits stand ([`ReportedLimits`](crate::ReportedLimits), in the words of the
-//! provider where a classifier knows them). That is counted beside the configured quotas, and a call needs room in
-//! both: a lower count lowers what may be sent, and a higher one never raises it above what was configured. What
-//! was sent since the call that was answered is taken off. Of a limit in tokens a twentieth is held back, since the
-//! provider estimates in its own way. "Nothing left, reset in 1.5 s" closes the gate for 1.5 s, unless the limit is
-//! known to refill evenly; then its rate is kept. A quota that nobody configured is adopted: at once where its
-//! period is told, else once the period follows from two answers.
+//! Every response, successful or not, may report the state of the limits
+//! ([`ReportedLimits`](crate::ReportedLimits), read by the provider's classifier where there is one).
+//! Reported limits are counted beside the configured quotas, and a call needs room in both: a lower reported
+//! count lowers what may be sent, and a higher one never raises it above the configured quota. Calls sent
+//! after the one that is answered are subtracted. A twentieth of a token limit is held back, because the
+//! provider estimates tokens in its own way. "Nothing left, reset in 1.5 s" closes the gate for 1.5 s, unless
+//! the limit is known to refill evenly; in that case its rate is kept. A reported quota that is not
+//! configured is adopted: at once if its period is reported, else once two responses imply the same period.
 //!
-//! What was told holds for as long as it is told. Once good answers have said nothing of a limit for its whole period
-//! (for a minute, if that is shorter, since not every answer tells of all), it is forgotten, and what was configured
-//! holds alone: whatever was spent of it then has come back, so that all it could still do is to slow calls down by a
-//! number that may be nobody's any more. Failures, and time in which nobody asks, do not count as silence.
+//! A reported limit holds as long as it is reported. It expires when successful responses have not reported
+//! it for its whole period, and for at least a minute, since not every response reports every limit. From
+//! then on only the configured quotas hold: everything spent of the limit has refilled by then, so that it
+//! could only slow calls down by a number that may be obsolete. Failures, and time without calls, do not
+//! count.
 //!
-//! An answer that was overtaken by another, counts that contradict themselves, waits above a day, units that were
-//! lost on the way: all that is ignored, and [counted](Handle::ignored).
+//! A report is ignored, and [counted](Handle::ignored), if a later response was applied first, if it
+//! contradicts itself, if it contains a wait above a day, or if its units are missing.
 //!
 //! # The algorithm
-//! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than burst
-//! plus rate times time (a fixed window admits twice its limit across the boundary). Callers wait in a queue, first come
-//! first served within their [`Priority`](crate::Priority), batch calls every fifth turn; only the first in it
-//! sleeps, so nobody wakes in vain and nobody jumps ahead.
+//! The generic cell rate algorithm, a token bucket in one number: no window, of any offset, admits more than
+//! burst plus rate times time (a fixed window admits twice its limit across the boundary). Callers wait in a
+//! queue, first come, first served within their [`Priority`](crate::Priority), with every fifth grant for
+//! batch calls. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another
+//! of its priority.
 //!
-//! All that is decided lies in plain values under a lock that is held for some dozen nanoseconds: what is asked of
-//! the limits is `spend`, `settle`, `refund`, `hear` and `close`, each with data in and a verdict out. They do not
-//! know whose numbers they are: those of one process, of one key, or, where a limit is to be shared by many
-//! processes, of a store that is asked in their place.
+//! All decisions are made on plain values under a lock that is held for some dozen nanoseconds. The
+//! operations on the quotas are `try_reserve`, `settle`, `refund`, `apply_report` and `close`, each with data
+//! in and a verdict out. They do not depend on where the numbers are kept: in one process, per key, or, for a
+//! limit shared by many processes, in a store.
 //!
-//! # Mistakes people make
-//! One limiter per worker where the provider counts per account. A limit in front of the retries: then second
-//! attempts pass unlimited. A quota in tokens without `ClassifyLayer` below: then every call costs what it might have
-//! cost. `max_tokens` at the model's maximum for answers of a line: most providers count it in full, whatever was
-//! written. Calls that are started and then not polled: the first in the queue holds the turn, and those behind it
-//! are refused when their own time is up. One limit where callers bring their own keys: [`key_by`](RateLimitLayer::key_by) the credential.
+//! # Common mistakes
+//! - One limiter per worker while the provider counts per account.
+//! - A limit in front of the retries: repeated attempts then pass without limit.
+//! - A token quota without [`ClassifyLayer`](crate::ClassifyLayer) below: every call then costs its whole
+//!   reservation.
+//! - `max_tokens` at the model's maximum for responses of one line: most providers count it in full, whatever
+//!   was generated.
+//! - Calls that are started and then not polled: the first in the queue holds its head, and those behind it
+//!   are rejected when their own time is up.
+//! - One limit while callers bring their own keys: use [`key_by`](RateLimitLayer::key_by) with the
+//!   credential.
 
 mod backlog;
 mod future;
 mod handle;
-mod reported_quotas;
 mod layer;
-mod quota_set;
 mod queue;
+mod queue_head;
 mod quota;
+mod quota_set;
 mod reopen_ramp;
+mod reported_quotas;
 mod reservation;
 mod service;
 mod settings;
-mod queue_head;
 
 pub use future::ResponseFuture;
 pub use handle::Handle;
@@ -132,7 +147,7 @@ pub use reservation::Reservation;
 pub use service::RateLimit;
 pub use settings::OnLimit;
 
-/// The body of an answer, which settles what was reserved for it when it ends.
+/// The body of a response. It settles the reservation when it ends.
 pub type ResponseBody<B> = crate::GuardedBody<B, Box<Reservation>>;
 
 #[cfg(test)]

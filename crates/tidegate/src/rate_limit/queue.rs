@@ -1,4 +1,4 @@
-//! Those who stand in line for the limits.
+//! The queue of calls that wait for room in the quotas.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,47 +12,49 @@ use tokio::sync::Notify;
 
 use super::Handle;
 use super::backlog::Backlog;
-use super::quota_set::{QuotaSet, Shortfall, Reserved};
-use super::quota::CallCost;
-use super::settings::{OnLimit, HeaderClassifier, Settings};
 use super::queue_head::QueueHead;
+use super::quota::CallCost;
+use super::quota_set::{QuotaSet, Reserved, Shortfall};
+use super::settings::{HeaderClassifier, OnLimit, Settings};
 use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
 
-/// The limits, and those who stand in line for them.
+/// The quotas of one gate and the queue of calls that wait for them.
 #[derive(Debug)]
 pub(super) struct RateQueue {
     state: Mutex<QueueState>,
     head: QueueHead,
-    /// Wakes the one who sleeps, when there may be room earlier than it thought.
+    /// Wakes the first call in the queue when there may be room earlier than it computed.
     pub(super) room_changed: Notify,
-    /// Some quota is in tokens, so that calls have to be estimated and metered.
+    /// Some quota counts tokens, so calls have to be estimated and metered.
     pub(super) has_token_quota: AtomicBool,
-    /// The provider told of a limit.
+    /// The provider has reported a limit.
     pub(super) has_reported_quotas: AtomicBool,
-    /// The wire below tells what is sent: what it does not tell of was not sent.
+    /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
     pub(super) wire_reports: AtomicBool,
-    /// Words of the provider's that were not believed.
+    /// The number of reported limits that were ignored.
     pub(super) ignored: AtomicU64,
-    /// Who reads them, where the layer was not told.
+    /// Reads the limits in response headers when the layer has no classifier of its own.
     pub(super) classifier: OnceLock<HeaderClassifier>,
 }
 
-/// What is looked at and changed together. The lock is held for a few dozen nanoseconds, and never across a wait.
+/// The state that is read and changed together. The lock is held for a few dozen nanoseconds and never across
+/// a wait.
 #[derive(Debug)]
 pub(super) struct QueueState {
     pub(super) limits: QuotaSet,
     pub(super) backlog: Backlog,
 }
 
-/// What became of a call that asked for room.
+/// The decision on a call that asks for room.
 pub(super) enum RateDecision {
-    /// With what it spent; nothing, if the layer is disabled.
+    /// The reservation, or `None` if the layer is disabled.
     Admitted(Option<Reserved>),
     Queued(ReserveFuture),
     Rejected(Rejection),
 }
 
-/// A call in the queue. Boxed, because tokio's future has no name: one allocation for a call that has to wait.
+/// The future of a call in the queue. It is boxed because tokio's timeout future cannot be named: one
+/// allocation per waiting call.
 pub(super) type ReserveFuture = Pin<Box<dyn Future<Output = Result<Reserved, Rejection>> + Send>>;
 
 impl From<&Settings> for RateQueue {
@@ -88,11 +90,13 @@ impl RateQueue {
                 Ok(reserved) => return RateDecision::Admitted(Some(reserved)),
                 Err(shortfall) => shortfall,
             },
-            // Those who wait come first, even if there is room for one.
+            // Waiting calls come first, even if there is room for this one.
             _ => state.limits.shortfall(&state.backlog.ahead_of(priority), &cost, now),
         };
         let deadline = Deadline::of(extensions);
-        if let Some(rejection) = settings.reject_early(state.backlog.count(priority), &shortfall, deadline, now) {
+        if let Some(rejection) =
+            settings.reject_early(state.backlog.count(priority), &shortfall, deadline, now)
+        {
             return RateDecision::Rejected(rejection);
         }
         state.backlog.push(priority, &cost);
@@ -103,8 +107,8 @@ impl RateQueue {
 }
 
 impl Settings {
-    /// The refusal of a call that lacks room with `waiting` others of its priority in line, if its waiting would be
-    /// in vain.
+    /// Returns the rejection of a call if its wait would be in vain. `shortfall` is the room that it lacks;
+    /// `waiting` calls of its priority are already in the queue.
     pub(super) fn reject_early(
         &self,
         waiting: usize,
@@ -127,7 +131,7 @@ impl Settings {
     }
 }
 
-/// A place in the queue; given back when dropped, together with the turn.
+/// An entry of the queue. Dropping it removes the call from the backlog.
 struct QueueEntry {
     handle: Handle,
     cost: CallCost,
@@ -135,7 +139,8 @@ struct QueueEntry {
 }
 
 impl QueueEntry {
-    /// Waits for a turn, and spends. `quota` is what there was no room in when it came.
+    /// Waits for the head of the queue and then for room, and reserves. `quota` is the quota that lacked room
+    /// when the call arrived.
     async fn wait(
         self,
         quota: Option<&'static str>,
@@ -152,7 +157,8 @@ impl QueueEntry {
         let head = tokio::time::timeout_at(until.instant().into(), queue.head.acquire(self.priority)).await;
         let reject = |rejection| self.shortfall(quota).annotate(rejection);
         let head = head.map_err(|_| reject(timed_out()))?.ok_or_else(|| reject(too_many_waiting()))?;
-        // First in the queue. The gate may close while this one sleeps, so it asks again on waking.
+        // This call is first in the queue. The gate may close while it sleeps, so it checks again after it
+        // wakes.
         loop {
             let now = clock::now();
             let reserved = {
@@ -170,13 +176,13 @@ impl QueueEntry {
             if !until.allows(shortfall.wait, now) {
                 return Err(shortfall.annotate(timed_out()));
             }
-            // Woken early, it asks again.
+            // It may be woken early. The loop checks again either way.
             let _ = tokio::time::timeout(shortfall.wait, queue.room_changed.notified()).await;
         }
     }
 
-    /// What it would lack if it came only now, behind all who are in the queue without it; and if there is room by now,
-    /// what it waited for.
+    /// Returns the shortfall that the call would have if it arrived now, behind all other calls in the queue.
+    /// If there is room by now, names the quota that it waited for.
     fn shortfall(&self, quota: Option<&'static str>) -> Shortfall {
         let state = self.handle.0.lock();
         let mut backlog = state.backlog;

@@ -3,24 +3,25 @@ use std::future::poll_fn;
 use crate::Priority;
 use crate::priority_semaphore::{Order, PrioritySemaphore, Ticket, TryAcquire};
 
-/// The turn to sleep until there is room: one at a time has it, first come first served within each priority.
+/// The head of the queue: one call at a time holds it and sleeps until there is room. It is granted first
+/// come, first served within each priority.
 #[derive(Debug)]
 pub(super) struct QueueHead(PrioritySemaphore);
 
-/// Has the turn, or waits for it; dropped, it goes on to the next.
+/// Holds the head of the queue or waits for it. Dropping it passes the head to the next call.
 pub(super) struct QueueHeadGuard<'a> {
     head: &'a QueueHead,
-    /// The place in the line, until the turn has come.
+    /// The ticket in the semaphore's queue, until the head is granted.
     ticket: Option<Ticket>,
 }
 
 impl QueueHead {
-    /// At most `max` of each priority wait.
+    /// Creates a queue in which at most `max` calls of each priority wait.
     pub(super) fn new(max: usize) -> Self {
         Self(PrioritySemaphore::new(1, max, Order::Fifo))
     }
 
-    /// Waits for the turn; nothing, if as many wait as may.
+    /// Waits for the head of the queue. Returns `None` if the queue is full.
     pub(super) async fn acquire(&self, priority: Priority) -> Option<QueueHeadGuard<'_>> {
         let mut guard = match self.0.try_acquire_or_enqueue(priority) {
             TryAcquire::Acquired => return Some(QueueHeadGuard { head: self, ticket: None }),

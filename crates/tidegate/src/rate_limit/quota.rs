@@ -1,4 +1,4 @@
-//! What is counted, and against what.
+//! What is counted, and against which quota.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::LimitUnit;
 use crate::bucket::Rate;
 
-/// So much of a currency in every period.
+/// An amount of a unit in every period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Quota {
     pub(super) unit: LimitUnit,
@@ -14,7 +14,7 @@ pub(super) struct Quota {
     pub(super) period: Duration,
 }
 
-/// What a call takes, or several calls together.
+/// The cost of one call, or of several calls together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CallCost {
     pub(super) calls: u64,
@@ -27,7 +27,7 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Quota {
-    /// Zero is taken as one.
+    /// Creates a quota. An amount of zero is raised to one.
     pub(super) fn new(unit: LimitUnit, amount: u64, period: Duration) -> Self {
         Self { unit, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
     }
@@ -36,7 +36,7 @@ impl Quota {
         Rate::new(self.amount, self.period, burst.unwrap_or(self.amount))
     }
 
-    /// As in `tokens per minute`.
+    /// Returns the name, such as `tokens per minute`.
     pub(super) fn name(&self) -> &'static str {
         let names = match self.unit {
             LimitUnit::Requests => {
@@ -63,10 +63,10 @@ impl Quota {
 }
 
 impl CallCost {
-    /// One call of which no more is known.
+    /// The cost of one call without tokens.
     pub(super) const ONE_CALL: Self = Self { calls: 1, input: 0, output: 0 };
 
-    /// What it comes to in `unit`.
+    /// Returns the cost in `unit`.
     pub(super) fn of(&self, unit: LimitUnit) -> u64 {
         match unit {
             LimitUnit::Requests => self.calls,
@@ -76,7 +76,8 @@ impl CallCost {
         }
     }
 
-    /// What `some` of `all` calls take that take this together; all of it, if they are as many.
+    /// Returns the share of `some` out of `all` calls that have this cost together. Returns all of it if
+    /// `some` is at least `all`.
     pub(super) fn part(&self, some: u64, all: u64) -> Self {
         if some >= all {
             return *self;

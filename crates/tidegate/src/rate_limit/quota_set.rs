@@ -1,54 +1,56 @@
-//! What there is room for, as plain data.
+//! The quotas of a gate as plain data: a cost and a `now` in, a reservation or a wait out.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::reported_quotas::ReportedQuotas;
 use super::quota::{CallCost, MINUTE, Quota};
 use super::reopen_ramp::ReopenRamp;
+use super::reported_quotas::ReportedQuotas;
 use crate::LimitUnit;
 use crate::bucket::Bucket;
 
-/// All quotas of one gate, and the moment until which the provider closed it.
+/// All quotas of one gate, and the time until which the provider closed it.
 #[derive(Clone, Debug)]
 pub(super) struct QuotaSet {
-    /// As configured, finest first.
+    /// The configured quotas, shortest period first.
     configured: Vec<Counter>,
-    /// Where requests have a quota fine enough to set the pace after the gate was closed: which one.
+    /// The index of the request quota that paces calls after the gate was closed, if one has a short enough
+    /// period.
     pacing_quota: Option<usize>,
     pub(super) reported: ReportedQuotas,
     closed_until: Option<Instant>,
     ramp: Option<ReopenRamp>,
-    /// All that was ever spent.
+    /// The total cost reserved since the start.
     total_spent: CallCost,
 }
 
-/// A quota, and how much of it is spent.
+/// A quota and the amount spent of it.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
     pub(super) quota: Quota,
     pub(super) bucket: Bucket,
 }
 
-/// What a call took from the limits, and when.
+/// What a call reserved from the quotas, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserved {
     pub(super) cost: CallCost,
     pub(super) at: Instant,
-    /// All that had ever been spent by then, this call included: how much came later can be told by it.
+    /// The total cost reserved since the start, this call included. The difference to a later total is what
+    /// was reserved after this call.
     pub(super) total_spent: CallCost,
 }
 
-/// There is no room yet.
+/// The room that a call lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shortfall {
     pub(super) wait: Duration,
-    /// The quota that lacks it longest; none if the provider closed the gate.
+    /// The quota with the longest wait; `None` if the provider closed the gate.
     pub(super) quota: Option<&'static str>,
 }
 
-/// A quota of a longer period says how much there is, not how fast it may come: a pause of a second must not
-/// cost the rest of the day.
+/// A quota with a longer period limits the amount and not the pace: a pause of a second must not cost the
+/// rest of the day.
 const MAX_PACING_PERIOD: Duration = MINUTE;
 
 impl Counter {
@@ -62,7 +64,8 @@ impl Counter {
 }
 
 impl QuotaSet {
-    /// `quotas` come finest first; `burst` is for the finest of requests.
+    /// Creates the set. `quotas` are ordered by period, shortest first. `burst` applies to the request quota
+    /// with the shortest period.
     pub(super) fn new(quotas: &[Quota], burst: Option<NonZeroU64>, now: Instant) -> Self {
         let finest = quotas.iter().position(|quota| quota.unit == LimitUnit::Requests);
         let burst_of = |at| burst.filter(|_| Some(at) == finest);
@@ -77,9 +80,14 @@ impl QuotaSet {
         }
     }
 
-    /// Spends `cost` of every quota, or of none and says how long until all have room. `behind` calls wait for the
-    /// next turn.
-    pub(super) fn try_reserve(&mut self, cost: &CallCost, behind: usize, now: Instant) -> Result<Reserved, Shortfall> {
+    /// Reserves `cost` from every quota, or from none and returns how long until all have room. `behind`
+    /// calls wait behind this one.
+    pub(super) fn try_reserve(
+        &mut self,
+        cost: &CallCost,
+        behind: usize,
+        now: Instant,
+    ) -> Result<Reserved, Shortfall> {
         let shortfall = self.shortfall(&CallCost::default(), cost, now);
         if !shortfall.wait.is_zero() {
             return Err(shortfall);
@@ -93,8 +101,8 @@ impl QuotaSet {
         Ok(Reserved { cost: *cost, at: now, total_spent: self.total_spent })
     }
 
-    /// How long until there is room for a call of `cost` with others before it that take `ahead`; and for lack of
-    /// what, if the wait is not zero.
+    /// Returns how long until there is room for a call of `cost` behind calls that cost `ahead`, and which
+    /// quota lacks the room if the wait is not zero.
     pub(super) fn shortfall(&self, ahead: &CallCost, cost: &CallCost, now: Instant) -> Shortfall {
         let closed = self.closed_for(now).unwrap_or_default();
         let opens = self.ramp.map_or(closed, |ramp| closed.max(ramp.wait(now)));
@@ -109,8 +117,9 @@ impl QuotaSet {
         shortfall
     }
 
-    /// Sets right what a call had reserved. What it did not use goes back to the quotas that are ours; how the
-    /// provider deals with it is told by the provider. What it used beyond is owed to both.
+    /// Replaces what a call reserved by what it used. Unused cost is returned to the configured quotas only:
+    /// the provider's next report shows how the provider counted it. Cost above the reservation is charged to
+    /// both.
     pub(super) fn settle(&mut self, reserved: &Reserved, used: &CallCost, now: Instant) {
         for (counter, is_configured) in self
             .configured
@@ -123,20 +132,21 @@ impl QuotaSet {
             if after > before {
                 counter.bucket.take(after - before, now);
             } else if is_configured {
-                counter.bucket.give_back(before - after, reserved.at, now);
+                counter.bucket.refund(before - after, reserved.at, now);
             }
         }
     }
 
-    /// Gives back what a call had reserved that never reached the wire.
+    /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&mut self, reserved: &Reserved, now: Instant) {
         for counter in self.configured.iter_mut().chain(self.reported.counters_mut()) {
-            counter.bucket.give_back(reserved.cost.of(counter.quota.unit), reserved.at, now);
+            counter.bucket.refund(reserved.cost.of(counter.quota.unit), reserved.at, now);
         }
     }
 
-    /// Lets nobody through before `until`, of several such moments the latest; and then one after the other, as
-    /// `ramp` says. The finest quota of requests opens with one and refills from there.
+    /// Closes the gate until `until`, or until the current closing time if that is later. After that calls
+    /// pass one by one, as `ramp` allows. The request quota with the shortest period then holds one request
+    /// and refills from there.
     pub(super) fn close(&mut self, until: Instant, ramp: ReopenRamp, now: Instant) {
         if self.closed_until.is_some_and(|closed| closed >= until) {
             return;
@@ -148,12 +158,13 @@ impl QuotaSet {
         }
     }
 
-    /// How much longer the provider wants to be left alone.
+    /// Returns how much longer the provider keeps the gate closed.
     pub(super) fn closed_for(&self, now: Instant) -> Option<Duration> {
         self.closed_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// How much could be spent now by `counts`; `None` if no quota says.
+    /// Returns the least amount that can be spent now of the units that `counts` accepts, or `None` if no
+    /// quota counts such a unit.
     pub(super) fn remaining(&self, counts: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
         let counters = self.configured.iter().chain(self.reported.counters());
         let least = counters
@@ -166,37 +177,40 @@ impl QuotaSet {
         }
     }
 
-    /// Whether any quota counts tokens.
+    /// Returns whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.configured.iter().chain(self.reported.counters()).any(|counter| counter.unit().is_tokens())
     }
 
-    /// Whether nothing is spent that has not refilled, and nothing was said that still holds.
-    pub(super) fn is_as_new(&self, now: Instant) -> bool {
-        // What was heard would have to be heard anew.
+    /// Returns whether the set equals a new one: every bucket is full and no report or closing time is in
+    /// effect.
+    pub(super) fn is_pristine(&self, now: Instant) -> bool {
+        // Reported quotas would have to be reported again.
         self.reported.counters().next().is_none()
             && self.configured.iter().all(|counter| counter.bucket.is_full(now))
             && self.closed_for(now).is_none()
             && self.ramp.is_none_or(|ramp| ramp.wait(now).is_zero())
     }
 
-    /// The configured quota of `unit` with the shortest period.
+    /// Returns the configured quota of `unit` with the shortest period.
     pub(super) fn finest(&self, unit: LimitUnit) -> Option<Quota> {
         self.configured.iter().map(|configured| configured.quota).find(|quota| quota.unit == unit)
     }
 
-    /// Whether a quota of this currency and period was configured.
+    /// Returns whether a quota of this unit and period is configured.
     pub(super) fn is_configured(&self, unit: LimitUnit, period: Duration) -> bool {
-        self.configured.iter().any(|configured| configured.quota.unit == unit && configured.quota.period == period)
+        self.configured
+            .iter()
+            .any(|configured| configured.quota.unit == unit && configured.quota.period == period)
     }
 
-    /// Forgets what is spent and what was said, but not how many calls there were: those under way are told from
-    /// later ones by it.
+    /// Resets the quotas and drops the reports. `total_spent` stays: it tells calls in flight from later
+    /// ones.
     pub(super) fn reset(&mut self, fresh: Self) {
         *self = Self { total_spent: self.total_spent, ..fresh };
     }
 
-    /// All that was ever spent.
+    /// Returns the total cost reserved since the start.
     pub(super) fn total_spent(&self) -> CallCost {
         self.total_spent
     }

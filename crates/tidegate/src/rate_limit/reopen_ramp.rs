@@ -1,9 +1,9 @@
 use std::time::{Duration, Instant};
 
-/// How a gate opens that was closed: one call after the other, and not all at once.
+/// Spreads the calls after a closed gate reopens, so that they do not all pass at once.
 ///
-/// Whoever else was told the same moment wakes at that moment, too. So the first call goes a little later, by chance,
-/// and those who wait share the rest of the spread.
+/// Other clients got the same `Retry-After` and wake at the same time. The first call is therefore delayed by
+/// a random time, and the waiting calls share the rest of the spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReopenRamp {
     next: Instant,
@@ -11,8 +11,9 @@ pub(super) struct ReopenRamp {
 }
 
 impl ReopenRamp {
-    /// For a gate that was told to stay closed for `wait`, until `until`. As retries do, it adds a tenth of the
-    /// wait, or 50 ms, and never takes anything off. `random` is in 0..1.
+    /// Creates the ramp of a gate that is closed for `wait`, until `until`. The spread is a tenth of the
+    /// wait, or 50 ms if that is more, and only adds to the wait, as jitter does for retries. `random` is in
+    /// 0..1.
     pub(super) fn new(wait: Duration, until: Instant, random: f64) -> Self {
         const LEAST: Duration = Duration::from_millis(50);
         const MOST: Duration = Duration::from_secs(10);
@@ -21,12 +22,12 @@ impl ReopenRamp {
         Self { next: later(spread.mul_f64(random.clamp(0.0, 1.0) / 2.0)), ends: later(spread) }
     }
 
-    /// How long until the next call may go.
+    /// Returns how long until the next call may pass.
     pub(super) fn wait(&self, now: Instant) -> Duration {
         self.next.saturating_duration_since(now)
     }
 
-    /// A call goes, with `behind` others waiting: they share what is left of the spread.
+    /// Advances the ramp by one call. The `behind` calls that wait share the rest of the spread.
     pub(super) fn step(self, behind: usize, now: Instant) -> Option<Self> {
         let left = self.ends.checked_duration_since(now).filter(|left| !left.is_zero())?;
         let shares = u32::try_from(behind).unwrap_or(u32::MAX).saturating_add(1);
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_wait_share_the_spread_and_nobody_goes_early() {
+    fn waiting_calls_share_the_spread_and_none_passes_early() {
         let until = Instant::now();
         let mut now = until;
         for random in [0.0, 0.5, 1.0] {

@@ -1,58 +1,61 @@
-//! What the provider says of its limits, and how far it is believed.
+//! The limits that the provider reports, and the checks that a report has to pass.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::quota_set::{Counter, QuotaSet, Reserved};
 use super::quota::{MINUTE, Quota};
+use super::quota_set::{Counter, QuotaSet, Reserved};
 use crate::{LimitStatus, LimitUnit, ReportedLimits};
 
-/// The limits as the provider tells them, each counted on from its last word.
+/// The limits that the provider reports. Each is counted on from the last report.
 ///
-/// They stand beside the configured ones, and a call needs room in both: so a remaining count that is lower than ours
-/// lowers what may be sent, and one that is higher never raises it above what was configured.
+/// They are kept beside the configured quotas, and a call needs room in both. A reported remaining count
+/// below ours therefore lowers what may be sent. A higher one never raises it above the configured quota.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReportedQuotas {
     quotas: Vec<ReportedQuota>,
-    /// Which call the last word on each currency was an answer to, counted from the first.
+    /// For each unit, the sequence number of the call whose response carried the last report.
     latest_call: [u64; 4],
-    /// A limit whose period was inferred once; it is believed when it is inferred again.
+    /// For each unit, a limit whose period was inferred once. It is adopted when the same period is inferred
+    /// again.
     inferred: [Option<(u64, Duration)>; 4],
 }
 
-/// A limit that was told of.
+/// A limit that was reported.
 #[derive(Clone, Debug)]
 struct ReportedQuota {
     counter: Counter,
-    /// By the answer that is listened to.
+    /// The response that is being processed reports this limit.
     is_reported: bool,
-    /// The first good answer that did not tell of it, since the last that did.
+    /// The time of the first successful response that did not report this limit, since the last one that did.
     unreported_since: Option<Instant>,
 }
 
-/// What came of listening.
+/// The effect of one report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReportEffect {
-    /// Nothing is left for so long.
+    /// Nothing is left of a limit for this long.
     pub(super) closed_for: Option<Duration>,
-    /// So many words were not believed: stale, contradictory or absurd.
+    /// The number of reported limits that were ignored: stale, contradictory or implausible.
     pub(super) ignored: u64,
 }
 
-/// So much of a limit may come at once: of requests all of it, of tokens a twentieth less.
+/// Returns how much of a quota may be spent at once: all of a request quota, and a twentieth less of a token
+/// quota.
 ///
-/// Requests are counted alike on both sides. Of tokens the provider has an estimate of its own, and counts what is
-/// under way by that: at the end of the limit ours would be a little too early every other time. Holding something
-/// back costs nothing of the throughput, since it is held back once, and not once a minute.
+/// Both sides count requests alike. For tokens the provider counts requests in flight by its own estimate, so
+/// that near the end of the limit our request would be slightly too early every other time. The reserve does
+/// not reduce throughput, because it is held back once and not once a minute.
 fn burst(quota: Quota) -> Option<NonZeroU64> {
     let all = quota.amount.get();
     if quota.unit.is_tokens() { NonZeroU64::new(all - all / 20) } else { None }
 }
 
-/// Not every answer need tell of every limit: a limit of a second is not forgotten after one that did not.
+/// Not every response reports every limit. A limit per second is therefore kept after one response without
+/// it.
 const MIN_RETENTION: Duration = MINUTE;
 
-/// More limits than any provider has.
+/// The most limits that are kept; no provider has as many.
 const MAX_QUOTAS: usize = 8;
 
 impl ReportedQuotas {
@@ -64,29 +67,32 @@ impl ReportedQuotas {
         self.quotas.iter_mut().map(|quota| &mut quota.counter)
     }
 
-    /// The quota of `unit` that was heard of, of this limit if one is told.
+    /// Returns the reported quota of `unit`, and of this `limit` if one is given.
     fn find(&self, unit: LimitUnit, limit: Option<u64>) -> Option<Quota> {
-        let is_it = |quota: &Quota| {
-            quota.unit == unit && limit.is_none_or(|limit| limit == quota.amount.get())
-        };
+        let is_it =
+            |quota: &Quota| quota.unit == unit && limit.is_none_or(|limit| limit == quota.amount.get());
         self.counters().map(|counter| counter.quota).find(is_it)
     }
 
-    /// Whether an inferred period is inferred for the second time in a row, by another answer.
+    /// Returns whether the same period was inferred from the previous report as well.
     fn is_confirmed(&mut self, unit: LimitUnit, limit: u64, period: Duration) -> bool {
         let inferred = &mut self.inferred[unit as usize];
         inferred.replace((limit, period)) == Some((limit, period))
     }
 
-    /// The counter of `quota`, which is told of; made if there is none yet.
+    /// Returns the counter of a reported quota, and creates it if it is new.
     fn counter_for(&mut self, quota: Quota, now: Instant) -> Option<&mut Counter> {
         let is_it = |reported: &ReportedQuota| {
             let known = reported.counter.quota;
             known.unit == quota.unit && known.period == quota.period
         };
-        let fresh = || ReportedQuota { counter: Counter::new(quota, burst(quota), now), is_reported: true, unreported_since: None };
+        let fresh = || ReportedQuota {
+            counter: Counter::new(quota, burst(quota), now),
+            is_reported: true,
+            unreported_since: None,
+        };
         let at = match self.quotas.iter().position(is_it) {
-            // The limit was changed: what is left is told anew.
+            // The limit has changed, so the counter starts anew.
             Some(at) if self.quotas[at].counter.quota != quota => {
                 self.quotas[at] = fresh();
                 at
@@ -104,8 +110,8 @@ impl ReportedQuotas {
         self.quotas.get_mut(at).map(|quota| &mut quota.counter)
     }
 
-    /// A good answer has been listened to. Of what none has told for so long that all of it has come back, nothing is
-    /// known any more.
+    /// Runs after every successful response. Drops the limits that no response has reported for a whole
+    /// period: all that was spent of them has refilled.
     fn expire_unreported(&mut self, now: Instant) {
         self.quotas.retain_mut(|quota| {
             if std::mem::take(&mut quota.is_reported) {
@@ -117,7 +123,7 @@ impl ReportedQuotas {
         });
     }
 
-    /// An answer speaks of `limit`, of whatever period: what is known of it is still so.
+    /// Marks the quotas of `unit` with this `limit` as reported, whatever their period.
     fn mark_reported(&mut self, unit: LimitUnit, limit: Option<u64>) {
         for reported in &mut self.quotas {
             let known = reported.counter.quota;
@@ -127,18 +133,18 @@ impl ReportedQuotas {
 }
 
 impl QuotaSet {
-    /// Whether anything is known that could be forgotten.
+    /// Returns whether any reported quota is kept.
     pub(super) fn has_reported_quotas(&self) -> bool {
         !self.reported.quotas.is_empty()
     }
 
-    /// A good answer has been listened to.
+    /// Drops the limits that successful responses no longer report.
     pub(super) fn expire_unreported(&mut self, now: Instant) {
         self.reported.expire_unreported(now);
     }
 
-    /// Listens to what the answer to the call `reserved` says. `wall` is the provider's clock, as far as ours agrees
-    /// with it.
+    /// Applies what the response to the call `reserved` reports. `wall` is the local wall clock, used in
+    /// place of the provider's.
     pub(super) fn apply_report(
         &mut self,
         report: &ReportedLimits,
@@ -150,7 +156,7 @@ impl QuotaSet {
         let mut effect = ReportEffect { ignored: u64::from(report.has_invalid), ..ReportEffect::default() };
         for (unit, status) in report.iter() {
             let latest_call = &mut self.reported.latest_call[unit as usize];
-            // An answer that was overtaken by another knows less than that.
+            // This report is older than one that was already applied.
             if status.is_implausible(wall) || reserved.total_spent.calls < *latest_call {
                 effect.ignored += 1;
                 continue;
@@ -165,7 +171,7 @@ impl QuotaSet {
                 && let Some(reset) = status.reset
             {
                 let wait = reset.wait(wall);
-                let is_paced = status.refills_evenly && quota.is_some_and(|quota| is_whole(wait, quota));
+                let is_paced = status.refills_evenly && quota.is_some_and(|quota| refills_evenly(wait, quota));
                 if !is_paced {
                     effect.closed_for = effect.closed_for.max(Some(wait));
                 }
@@ -174,7 +180,7 @@ impl QuotaSet {
         effect
     }
 
-    /// The quota that an allowance speaks of.
+    /// Returns the quota that a reported status refers to.
     fn quota_for(&mut self, unit: LimitUnit, status: &LimitStatus, adopt: bool) -> Option<Quota> {
         let whole = status.limit.zip(status.period_of_refill());
         match whole {
@@ -186,7 +192,8 @@ impl QuotaSet {
                     || self.reported.is_confirmed(unit, limit, period);
                 (is_sure && (adopt || self.is_configured(unit, period))).then_some(quota)
             }
-            // Which limit is not said: one that is known, else our own; the finest, so that a mistake passes soonest.
+            // The report does not identify the limit. Take a known one, else the configured one with the
+            // shortest period, so that a mistake passes soonest.
             None => self.reported.find(unit, status.limit).or_else(|| {
                 let configured = self.finest(unit)?;
                 status.remaining.is_some_and(|left| left < configured.amount.get()).then_some(configured)
@@ -194,22 +201,22 @@ impl QuotaSet {
         }
     }
 
-    /// Takes the provider's word for what is left. It knew nothing of the calls that went out after the one it
-    /// answered.
+    /// Sets the counter to the reported remaining amount. The report does not include calls that were sent
+    /// after the one that it answers.
     fn apply_remaining(&mut self, quota: Quota, status: &LimitStatus, reserved: &Reserved, now: Instant) {
         let since = self.total_spent().of(quota.unit).saturating_sub(reserved.total_spent.of(quota.unit));
         if let Some(counter) = self.reported.counter_for(quota, now)
             && let Some(left) = status.remaining
         {
             let spent = quota.amount.get().saturating_sub(left);
-            counter.bucket.set(spent.saturating_add(since), reserved.at);
+            counter.bucket.set_spent(spent.saturating_add(since), reserved.at);
         }
     }
 }
 
-/// Whether a reset is as far away as it takes to refill the whole of the quota: then it comes back evenly, and the
-/// gate need not be closed for all that time.
-fn is_whole(wait: Duration, quota: Quota) -> bool {
+/// Returns whether a reset is as far away as a refill of the whole quota takes. Such a quota refills evenly,
+/// and the gate need not be closed for all that time.
+fn refills_evenly(wait: Duration, quota: Quota) -> bool {
     const SLACK: f64 = 0.2;
     (wait.as_secs_f64() / quota.period.as_secs_f64() - 1.0).abs() <= SLACK
 }

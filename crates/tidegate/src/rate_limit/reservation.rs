@@ -3,32 +3,33 @@ use std::sync::atomic::Ordering;
 use http::{HeaderMap, Request};
 
 use super::Handle;
-use super::quota_set::Reserved;
 use super::quota::CallCost;
+use super::quota_set::Reserved;
 use crate::guarded_body::BodyGuard;
 use crate::{BoxError, Outcome, Rejection, UsageMeter, UsageTotals};
 
-/// What an attempt took from the limits before it was sent. Settles itself when its answer has ended, or is dropped.
+/// What an attempt reserved from the quotas before it was sent. It is settled when the response ends or is
+/// dropped.
 ///
 /// ```text
-///                    ┌─ refused by a gate of ours, never sent ──▶ all of it is given back
-///   reserved, sent ──┤
-///                    └─ the answer ends, breaks or is dropped ──▶ what was used is kept, as counted by the provider,
-///                                                                 else as estimated and seen
+///                   ┌─ rejected by a gate below, never sent ─────▶ the whole reservation is returned
+///  reserved, sent ──┤
+///                   └─ the response ends, breaks or is dropped ──▶ the use is kept, as the provider counted it,
+///                                                                  else as estimated and seen
 /// ```
 #[derive(Debug)]
 pub struct Reservation {
     handle: Handle,
-    /// Nothing, once it is settled.
+    /// `None` once it is settled.
     reserved: Option<Reserved>,
-    /// Where the wire writes what is used; none if no quota is in tokens.
+    /// The meter in which the wire records the use; `None` if no quota counts tokens.
     meter: Option<UsageMeter>,
-    /// The answer has begun.
+    /// The response head has arrived.
     has_head: bool,
 }
 
 impl Reservation {
-    /// `request` carries a meter, if tokens were reserved for it.
+    /// Creates the reservation, and adds a meter to `request` if tokens were reserved for it.
     pub(super) fn new<B>(handle: Handle, reserved: Option<Reserved>, request: &mut Request<B>) -> Self {
         let meter = match &reserved {
             Some(reserved) if handle.has_token_quota() => {
@@ -39,7 +40,7 @@ impl Reservation {
         Self { handle, reserved, meter, has_head: false }
     }
 
-    /// The head of the answer is here. Whether the body has something to say as well.
+    /// Handles the response head. Returns whether the body has to be watched.
     pub(super) fn on_head(&mut self, headers: &HeaderMap, outcome: &Outcome) -> bool {
         self.has_head = true;
         if let Some(reserved) = &self.reserved {
@@ -49,7 +50,8 @@ impl Reservation {
         self.meter.is_some()
     }
 
-    /// No answer came, and no body will. Where a gate below refused nothing was sent, unless an earlier attempt had been.
+    /// Handles an error in place of a response; no body follows. If a gate below rejected the request,
+    /// nothing was sent, unless an earlier attempt was.
     pub(super) fn on_error(&mut self, error: &BoxError) -> bool {
         let was_sent = || self.meter.as_ref().is_some_and(|meter| meter.read().attempts > 0);
         match (Rejection::find(&**error), &self.reserved) {
@@ -69,7 +71,8 @@ impl Reservation {
         let (Some(reserved), Some(meter)) = (self.reserved.take(), &self.meter) else { return };
         let wire_reports = &self.handle.0.wire_reports;
         match meter.read() {
-            // Nobody below tells what is sent: the reservation stands. Else it was dropped on its way to the wire.
+            // Without a wire below that records attempts, the reservation stands. With one, the request was
+            // dropped before it reached the wire.
             UsageTotals { attempts: 0, .. } => {
                 if !self.has_head && wire_reports.load(Ordering::Relaxed) {
                     self.handle.refund(&reserved);
@@ -85,20 +88,24 @@ impl Reservation {
     }
 }
 
-/// What was used in the end. For an answer of which nothing is known its reservation stands.
+/// Returns what was used in the end. The reserved output stands for each attempt whose use is unknown.
 fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
     let unknown = reserved.output.saturating_mul(metered.unknown.into());
     let output = metered.output.saturating_add(unknown);
-    CallCost { calls: metered.attempts.into(), input: metered.input.min(MAX_TOKENS), output: output.min(MAX_TOKENS) }
+    CallCost {
+        calls: metered.attempts.into(),
+        input: metered.input.min(MAX_TOKENS),
+        output: output.min(MAX_TOKENS),
+    }
 }
 
-/// More tokens than any call takes: a provider that counts more than these is mistaken, and would block the limit for
-/// everybody.
+/// More tokens than any call uses. A higher count is a mistake of the provider, and would block the limit for
+/// every caller.
 const MAX_TOKENS: u64 = 10_000_000;
 
-/// Boxed, so that the body of an answer that nobody counts is not much larger for it.
+/// Boxed, so that an unmetered response body is hardly larger for it.
 impl BodyGuard for Box<Reservation> {
-    /// However it ended, the meter shows what it took; [`Drop`] does the rest.
+    /// The meter holds the use, however the body ended. [`Drop`] settles it.
     fn on_end(self, _: Result<(), &BoxError>) {}
 }
 

@@ -11,7 +11,7 @@ use crate::keyed::Keyed;
 use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService};
 
-/// Keeps to the provider's pace; see the [module page](crate::rate_limit).
+/// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
 #[derive(Clone, Debug)]
 pub struct RateLimit<S> {
     inner: S,
@@ -24,13 +24,13 @@ impl<S> RateLimit<S> {
         Self { inner, handle, keys }
     }
 
-    /// The limit that this service shares with its clones; not one of those that are kept by key.
+    /// Returns the limit that this service shares with its clones. The limits of keys are separate.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// The limit that this request is under.
+    /// Returns the limit that applies to this request.
     fn handle_for<B>(&self, request: &Request<B>) -> Handle {
         match &self.keys {
             None => self.handle.clone(),

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::RateLimitLayer;
-use super::quota_set::QuotaSet;
 use super::quota::{Quota, SECOND};
+use super::quota_set::QuotaSet;
 use crate::{Classifier, Estimate, RequestHead};
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) enabled: bool,
-    /// Finest period first; all of them have to have room.
+    /// Shortest period first. A call needs room in all of them.
     pub(super) quotas: Vec<Quota>,
     pub(super) burst: Option<NonZeroU64>,
     pub(super) on_limit: OnLimit,
@@ -28,25 +28,25 @@ pub(super) struct Settings {
     pub(super) per_key: Option<PerKey>,
 }
 
-/// What a call does that finds no room.
+/// What happens to a call that finds no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum OnLimit {
-    /// Waits for its turn, within `max_wait`, `max_waiting` and the deadline.
+    /// It waits, within `max_wait`, `max_waiting` and the deadline.
     #[default]
     Wait,
-    /// Is refused at once.
+    /// It is rejected at once.
     Reject,
 }
 
-/// Tells what a request will cost.
+/// Estimates the cost of a request.
 #[derive(Clone)]
 pub(super) struct Estimator(pub(super) Arc<dyn Estimate>);
 
-/// Reads what an answer says of the limits.
+/// Reads the limits that response headers report.
 #[derive(Clone)]
 pub(super) struct HeaderClassifier(pub(super) Arc<dyn Classifier>);
 
-/// The settings of one key.
+/// Returns the settings of one key.
 #[derive(Clone)]
 pub(super) struct PerKey(pub(super) Arc<ForHead>);
 
@@ -73,7 +73,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The quotas, nothing of which is spent.
+    /// Creates the quotas, with nothing spent.
     pub(super) fn quota_set(&self, now: Instant) -> QuotaSet {
         QuotaSet::new(&self.quotas, self.burst, now)
     }

@@ -1,5 +1,5 @@
-mod reported_quotas;
 mod properties;
+mod reported_quotas;
 mod tokens;
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tidegate_testkit::contract;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
-use super::quota_set::Reserved;
 use super::quota::CallCost;
+use super::quota_set::Reserved;
 use super::{OnLimit, RateLimitLayer};
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, clock};
@@ -25,36 +25,38 @@ async fn keeps_towers_contract() {
     contract::check(|inner| RateLimitLayer::disabled().layer(inner)).await;
 }
 
-/// P04: 300 ms waited for a refusal that was certain at once. P12: nobody wakes in vain, or all together.
+/// Pitfall P04 (docs/pitfalls.md): a rejection that was certain at once came after a wait of 300 ms. Pitfall
+/// P12: no waiter wakes in vain, and waiters do not all wake together.
 #[tokio::test(start_paused = true)]
-async fn p04_a_wait_in_vain_is_refused_at_once() {
+async fn a_wait_beyond_max_wait_is_rejected_at_once() {
     let (inner, provider) = strict();
     let mut service = RateLimitLayer::per_minute(1).max_wait(Duration::from_millis(300)).layer(inner);
     complete(&mut service).await.unwrap();
     let start = clock::now();
-    let refused = rejection(call(&mut service).await);
+    let rejected = rejection(call(&mut service).await);
     assert_eq!(clock::now(), start);
-    assert_eq!((refused.code(), refused.retry_after()), (ErrorCode::RateLimited, Some(secs(60))));
+    assert_eq!((rejected.code(), rejected.retry_after()), (ErrorCode::RateLimited, Some(secs(60))));
     assert_eq!(provider.calls(), 1);
 }
 
+// Pitfall P04 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p04_a_wait_past_the_deadline_is_refused_at_once() {
+async fn a_wait_past_the_deadline_is_rejected_at_once() {
     let (inner, _provider) = strict();
     let layer = RateLimitLayer::per_second(1);
     let mut service = layer.layer(inner);
     complete(&mut service).await.unwrap();
     let start = clock::now();
-    let mut hurried = request();
-    let deadline = Deadline::after(Duration::from_millis(999), start).tighten(hurried.extensions_mut());
+    let mut with_deadline = request();
+    let deadline = Deadline::after(Duration::from_millis(999), start).tighten(with_deadline.extensions_mut());
     assert!(layer.handle().peek(Some(deadline)).is_some());
-    assert_eq!(rejection(send(&mut service, hurried).await).gate(), Gate::Deadline);
+    assert_eq!(rejection(send(&mut service, with_deadline).await).gate(), Gate::Deadline);
     assert_eq!((clock::now(), layer.handle().waiting()), (start, 0));
 }
 
-/// P12: all waiters slept until the same instant and woke together.
+/// Pitfall P12 (docs/pitfalls.md): all waiters slept until the same instant and woke together.
 #[tokio::test(start_paused = true)]
-async fn p12_waiters_are_served_in_order_at_the_pace_of_the_quota() {
+async fn waiters_are_served_in_order_at_the_pace_of_the_quota() {
     let (inner, provider) = strict();
     let service = RateLimitLayer::per_second(5).layer(inner);
     let start = tokio::time::Instant::now();
@@ -68,18 +70,18 @@ async fn p12_waiters_are_served_in_order_at_the_pace_of_the_quota() {
     while let Some(answer) = calls.join_next().await {
         assert_eq!(answer.unwrap().unwrap().status(), 200);
     }
-    let seen = provider.requests();
-    for (number, request) in seen.iter().enumerate() {
+    let received = provider.requests();
+    for (number, request) in received.iter().enumerate() {
         assert_eq!(request.headers["number"], number.to_string());
         let due = Duration::from_millis(200) * (number as u32).saturating_sub(4);
         let late = request.at - start - due;
-        // A timer of tokio's fires at most a tick late.
+        // A tokio timer fires at most one tick late.
         assert!(late <= Duration::from_millis(number as u64 + 1), "{number} came {late:?} late");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_leaves_gives_its_turn_to_the_next() {
+async fn a_dropped_waiter_passes_the_queue_head_to_the_next() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(1);
     let service = layer.layer(inner);
@@ -95,27 +97,29 @@ async fn a_waiter_that_leaves_gives_its_turn_to_the_next() {
     assert_eq!((layer.handle().waiting(), provider.calls()), (0, 2));
 }
 
-/// It was told that its time was up, and not for lack of what: only those that were refused at once were.
+/// Regression: the rejection of a queued call that timed out did not name the quota; only immediate
+/// rejections did.
 #[tokio::test(start_paused = true)]
-async fn a_waiter_whose_time_is_up_in_the_queue_is_told_what_it_waited_for() {
+async fn a_queued_call_that_times_out_names_the_quota_it_waited_for() {
     let (inner, _provider) = strict();
     let layer = RateLimitLayer::per_minute(60).burst_size(1).max_wait(secs(60));
     let service = layer.layer(inner);
     service.clone().oneshot(request()).await.unwrap();
     let mut first = tokio_test::task::spawn(service.clone().oneshot(request()));
     assert!(first.poll().is_pending());
-    let mut hurried = request();
-    hurried.extensions_mut().insert(Deadline::after(secs(3), clock::now()));
-    let hurried = tokio::spawn(service.oneshot(hurried));
+    let mut with_deadline = request();
+    with_deadline.extensions_mut().insert(Deadline::after(secs(3), clock::now()));
+    let with_deadline = tokio::spawn(service.oneshot(with_deadline));
     tokio::task::yield_now().await;
-    // What somebody else took beyond his reservation is owed before the two.
+    // Another call used more than it had reserved. That is charged before the two waiting calls.
     let now = clock::now();
     let spent = Reserved { cost: CallCost::default(), at: now, total_spent: CallCost::default() };
     layer.handle().settle(&spent, &CallCost { calls: 30, ..CallCost::default() });
-    let rejection = rejection(hurried.await.unwrap());
+    let rejection = rejection(with_deadline.await.unwrap());
     assert_eq!(clock::now() - now, secs(3));
     assert_eq!((rejection.gate(), rejection.quota()), (Gate::Deadline, Some("requests per minute")));
-    // After the 30, the first in the queue, and one of its own, of which three seconds have passed.
+    // The wait covers the 30 calls, the first call in the queue and this call, less the three seconds that
+    // have passed.
     assert_eq!(rejection.retry_after(), Some(secs(29)));
     assert!(rejection.to_string().contains("requests per minute"), "{rejection}");
 }
@@ -138,7 +142,7 @@ async fn the_number_of_waiters_is_bounded_and_reject_mode_has_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_closes_the_gate_for_everybody_until_the_latest_moment_heard() {
+async fn a_429_closes_the_gate_for_all_calls_until_the_latest_reported_time() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(100).max_wait(secs(60));
     let service = layer.layer(inner);
@@ -158,7 +162,7 @@ fn limited(wait: Duration) -> crate::Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn listens_to_retry_after_and_pauses_for_a_429_that_names_no_time() {
+async fn follows_retry_after_and_closes_for_the_default_wait_without_one() {
     for (header, wait) in [(Some("7"), secs(7)), (None, secs(1))] {
         let (inner, provider) = strict();
         let mut service = RateLimitLayer::new().layer(inner);
@@ -170,15 +174,16 @@ async fn listens_to_retry_after_and_pauses_for_a_429_that_names_no_time() {
         let start = clock::now();
         complete(&mut service).await.unwrap();
         let waited = clock::now() - start;
-        // The wait that was told, and a twentieth of it or 25 ms at the most: others were told the same.
+        // The reported wait, and at most a twentieth of it or 25 ms: other clients got the same wait.
         let spread = (wait / 20).max(Duration::from_millis(25)) + Duration::from_millis(2);
         assert!(waited >= wait && waited <= wait + spread, "{waited:?}");
     }
 }
 
-/// P12, after a 429: the burst was the provider's to give, so the gate opens with one and keeps the pace.
+/// Pitfall P12 (docs/pitfalls.md), after a 429: the gate opens with one call and keeps the pace, because the
+/// burst depends on the provider.
 #[tokio::test(start_paused = true)]
-async fn p12_a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
+async fn a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10).burst_size(50).max_wait(secs(60));
     let service = layer.layer(inner);
@@ -187,14 +192,14 @@ async fn p12_a_closed_gate_opens_with_one_call_and_not_with_a_burst() {
     let mut calls = JoinSet::new();
     (0..20).for_each(|_| drop(calls.spawn(service.clone().oneshot(request()))));
     while calls.join_next().await.is_some() {}
-    for (number, seen) in provider.requests().iter().enumerate() {
-        assert!(seen.at - start >= secs(2) + Duration::from_millis(100) * number as u32);
+    for (number, received) in provider.requests().iter().enumerate() {
+        assert!(received.at - start >= secs(2) + Duration::from_millis(100) * number as u32);
     }
 }
 
-/// P10: a token that was taken in `poll_ready`, and burnt by a clone that was dropped.
+/// Pitfall P10 (docs/pitfalls.md): a token was taken in `poll_ready` and lost with a clone that was dropped.
 #[tokio::test(start_paused = true)]
-async fn p10_readiness_takes_nothing_and_a_refusal_below_gives_back() {
+async fn readiness_reserves_nothing_and_a_rejection_below_returns_the_reservation() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(5);
     let service = layer.layer(inner);
@@ -211,15 +216,15 @@ async fn p10_readiness_takes_nothing_and_a_refusal_below_gives_back() {
     assert_eq!(layer.handle().remaining(), Some(4));
 }
 
-/// P17: one layer value is one limit, however often it is applied.
+/// Pitfall P17 (docs/pitfalls.md). One layer value is one limit, however often it is applied.
 #[tokio::test(start_paused = true)]
-async fn p17_one_layer_is_one_limit_unless_told_otherwise() {
+async fn one_layer_is_one_limit_unless_it_is_per_service() {
     let shared = RateLimitLayer::per_minute(1).on_limit(OnLimit::Reject);
-    let apart = shared.clone().per_service();
-    for (layer, refused) in [(shared, true), (apart, false)] {
+    let separate = shared.clone().per_service();
+    for (layer, rejected) in [(shared, true), (separate, false)] {
         let (inner, _provider) = strict();
         call(&mut layer.layer(inner.clone())).await.unwrap();
-        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
+        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), rejected);
     }
 }
 
@@ -240,9 +245,10 @@ async fn every_quota_has_to_have_room_and_none_is_spent_unless_all_are() {
     assert_eq!(layer.handle().remaining(), Some(2));
 }
 
-/// P32: a negative wait when a block ends, an absurd one while it lasts.
+/// Pitfall P32 (docs/pitfalls.md): a wait was negative when a closed period ended, and absurd while it
+/// lasted.
 #[tokio::test(start_paused = true)]
-async fn p32_an_absurd_wait_neither_panics_nor_closes_for_ever() {
+async fn an_implausible_wait_neither_panics_nor_closes_for_ever() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(1).default_retry_after(Duration::MAX);
     let mut service = layer.layer(inner);
@@ -256,9 +262,9 @@ async fn p32_an_absurd_wait_neither_panics_nor_closes_for_ever() {
     assert!(layer.handle().closed_for() > Some(secs(86_400)));
 }
 
-/// A person does not wait behind a night's work, and the work is not put off for ever.
+/// An interactive call does not wait behind a long batch job, and the batch job is not starved.
 #[tokio::test(start_paused = true)]
-async fn interactive_calls_go_before_batch_and_batch_gets_every_fifth_turn() {
+async fn interactive_calls_go_first_and_batch_calls_get_every_fifth_grant() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10).burst_size(1).max_wait(secs(60));
     let service = layer.layer(inner);
@@ -276,15 +282,15 @@ async fn interactive_calls_go_before_batch_and_batch_gets_every_fifth_turn() {
     }
     let order: String = provider.requests()[1..]
         .iter()
-        .map(|seen| &seen.headers["priority"] == "batch")
+        .map(|received| &received.headers["priority"] == "batch")
         .map(|batch| if batch { 'b' } else { 'i' })
         .collect();
-    // The first of them had the turn already when the people came.
+    // The first batch call held the queue head before the interactive calls arrived.
     assert_eq!(order, "biiiibiiiibiiiib");
 }
 
 #[tokio::test(start_paused = true)]
-async fn batch_cannot_take_the_places_that_people_would_wait_in() {
+async fn batch_calls_cannot_fill_the_queue_of_interactive_calls() {
     let (inner, _provider) = strict();
     let layer = RateLimitLayer::per_second(1).max_waiting(2);
     let service = layer.layer(inner);
@@ -295,31 +301,31 @@ async fn batch_cannot_take_the_places_that_people_would_wait_in() {
         let mut task = tokio_test::task::spawn(service.clone().oneshot(request));
         (task.poll().is_pending(), task)
     };
-    let held = [
+    let queued = [
         wait(Priority::Batch),
         wait(Priority::Batch),
         wait(Priority::Interactive),
         wait(Priority::Interactive),
     ];
-    assert!(held.iter().all(|(waits, _)| *waits));
+    assert!(queued.iter().all(|(waits, _)| *waits));
     assert!(!wait(Priority::Batch).0 && !wait(Priority::Interactive).0);
-    drop(held);
+    drop(queued);
     assert_eq!(layer.handle().waiting(), 0);
 }
 
-/// A tenant who has used up his limit is in nobody's way.
+/// A tenant that has used up its limit does not delay other tenants.
 #[tokio::test(start_paused = true)]
-async fn each_key_has_a_limit_of_its_own_and_some_another_one() {
+async fn each_key_has_its_own_limit_and_per_key_may_replace_it() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(1)
         .on_limit(OnLimit::Reject)
         .key_by(KeyBy::header(HeaderName::from_static("x-user")))
-        .per_key(|head, usual| match head.headers.contains_key("x-premium") {
+        .per_key(|head, default| match head.headers.contains_key("x-premium") {
             true => RateLimitLayer::per_minute(3).on_limit(OnLimit::Reject),
-            false => usual,
+            false => default,
         });
     let service = layer.layer(inner);
-    let ask = async |user: &'static str, is_premium: bool| {
+    let send_as = async |user: &'static str, is_premium: bool| {
         let mut request = request();
         request.headers_mut().insert("x-user", HeaderValue::from_static(user));
         if is_premium {
@@ -327,16 +333,16 @@ async fn each_key_has_a_limit_of_its_own_and_some_another_one() {
         }
         service.clone().oneshot(request).await.is_ok()
     };
-    assert!(ask("a", false).await && !ask("a", false).await && ask("b", false).await);
-    assert!(ask("c", true).await && ask("c", true).await && ask("c", true).await && !ask("c", true).await);
+    assert!(send_as("a", false).await && !send_as("a", false).await && send_as("b", false).await);
+    assert!(send_as("c", true).await && send_as("c", true).await && send_as("c", true).await && !send_as("c", true).await);
     assert_eq!((provider.calls(), layer.handle().remaining()), (5, Some(1)));
-    // What one key learns, no other does.
+    // A report for one key does not apply to another.
     provider.answer(429).header("retry-after", "30");
-    assert!(ask("d", true).await && !ask("d", true).await && ask("e", false).await);
+    assert!(send_as("d", true).await && !send_as("d", true).await && send_as("e", false).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_bounded_and_idle_ones_forgotten() {
+async fn keys_are_bounded_and_idle_ones_are_dropped() {
     let (inner, _provider) = strict();
     let by = KeyBy::header(HeaderName::from_static("x-user"));
     let layer = RateLimitLayer::per_second(1).on_limit(OnLimit::Reject).key_by(by).max_keys(100);

@@ -1,4 +1,4 @@
-//! What the provider says of its limits, and how far it is believed.
+//! The limits that the provider reports, and the checks that a report has to pass.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tidegate_testkit::strict::{Answer, Handle as Provider, Strict};
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
-use crate::providers::{Provider as Name, ProviderClassifier};
+use crate::providers::{Provider as ProviderName, ProviderClassifier};
 use crate::rate_limit::{OnLimit, RateLimit, RateLimitLayer};
 use crate::testing::{complete, rejection, request, strict};
 use crate::{Gate, LimitUnit, Payload, clock};
@@ -18,8 +18,8 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// How OpenAI tells of requests.
-fn told(limit: &str, remaining: &str, reset: &str) -> Answer {
+/// A response that reports a request limit in OpenAI's headers.
+fn reporting(limit: &str, remaining: &str, reset: &str) -> Answer {
     Answer::status(200)
         .header("x-ratelimit-limit-requests", limit)
         .header("x-ratelimit-remaining-requests", remaining)
@@ -27,7 +27,7 @@ fn told(limit: &str, remaining: &str, reset: &str) -> Answer {
 }
 
 fn openai(layer: RateLimitLayer) -> RateLimitLayer {
-    layer.classifier(ProviderClassifier::new(Name::OpenAi))
+    layer.classifier(ProviderClassifier::new(ProviderName::OpenAi))
 }
 
 fn limited(layer: RateLimitLayer) -> (RateLimit<Strict<Payload>>, Provider, RateLimitLayer) {
@@ -37,10 +37,10 @@ fn limited(layer: RateLimitLayer) -> (RateLimit<Strict<Payload>>, Provider, Rate
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_that_says_nothing_is_left_closes_until_the_reset() {
-    let mut missing = 0;
+async fn a_success_that_reports_nothing_left_closes_until_the_reset() {
+    let mut checked = 0;
     for answer in [
-        told("60", "0", "1.5s"),
+        reporting("60", "0", "1.5s"),
         Answer::status(200)
             .header("x-ratelimit-remaining-requests", "0")
             .header("x-ratelimit-reset-requests", "1.5s"),
@@ -60,17 +60,18 @@ async fn a_success_that_says_nothing_is_left_closes_until_the_reset() {
             complete(&mut service).await.unwrap();
             let waited = clock::now() - start;
             assert!(waited >= ms(1_500) && waited < ms(1_600), "{waited:?}");
-            missing += 1;
+            checked += 1;
         }
     }
-    assert_eq!(missing, 8);
+    assert_eq!(checked, 8);
 }
 
-/// OpenAI's reset is when all is back: with nothing left the next request is due after a part of that.
+/// OpenAI's reset is the time until the whole limit has refilled. With nothing left, the next request is due
+/// after a part of that.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_refills_evenly_sets_the_pace_and_does_not_close() {
     let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(500));
-    provider.then(told("500", "0", "60s"));
+    provider.then(reporting("500", "0", "60s"));
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().closed_for(), None);
     let start = clock::now();
@@ -82,25 +83,25 @@ async fn a_limit_that_refills_evenly_sets_the_pace_and_does_not_close() {
 #[tokio::test(start_paused = true)]
 async fn a_lower_count_lowers_ours_and_a_higher_one_never_raises_it() {
     let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(100));
-    provider.then(told("100", "40", "36s"));
+    provider.then(reporting("100", "40", "36s"));
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().remaining(), Some(40));
-    // Somebody else's calls were fewer than it seemed; ours count all the same.
-    provider.then(told("100", "100", "0s"));
+    // Other clients sent fewer calls than the first report suggested. Our own calls still count.
+    provider.then(reporting("100", "100", "0s"));
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().remaining(), Some(98));
-    provider.then(told("9000", "8999", "7ms"));
+    provider.then(reporting("9000", "8999", "7ms"));
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().remaining(), Some(97));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_nobody_configured_is_adopted_once_it_is_sure() {
-    let answers = [told("500", "400", "12s"), told("500", "399", "12.12s")];
+async fn a_reported_quota_is_adopted_once_its_period_is_confirmed() {
+    let answers = [reporting("500", "400", "12s"), reporting("500", "399", "12.12s")];
     let (mut service, provider, layer) = limited(RateLimitLayer::new());
     answers.iter().for_each(|answer| drop(provider.then(answer.clone())));
     complete(&mut service).await.unwrap();
-    assert_eq!(layer.handle().remaining(), None, "once may be a mistake");
+    assert_eq!(layer.handle().remaining(), None, "one report is not enough");
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().remaining(), Some(399));
     tokio::time::advance(ms(1_200)).await;
@@ -117,36 +118,37 @@ async fn a_quota_that_nobody_configured_is_adopted_once_it_is_sure() {
     }
 }
 
-/// A provider that had told of 60 a minute once, by a gateway that was replaced, was asked 60 times a minute for ever.
+/// Regression: a gateway that was later replaced had reported 60 a minute once, and the limit was kept for
+/// ever.
 #[tokio::test(start_paused = true)]
-async fn a_quota_of_which_nobody_tells_any_more_is_forgotten_after_its_period() {
-    let adopted = |reset: &str| told("500", "400", reset);
+async fn a_quota_that_is_no_longer_reported_expires_after_its_period() {
+    let adopted = |reset: &str| reporting("500", "400", reset);
     let (mut service, provider, layer) = limited(RateLimitLayer::new());
     provider.then(adopted("12s"));
     provider.then(adopted("12s"));
     complete(&mut service).await.unwrap();
     complete(&mut service).await.unwrap();
     assert!(layer.handle().remaining().is_some());
-    // Nobody asked, so nobody was silent, and one answer need not tell.
+    // No call was made, so no report was missing. One response without a report does not count either.
     tokio::time::advance(100 * MINUTE).await;
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().remaining(), Some(499));
     tokio::time::advance(MINUTE - ms(1)).await;
     complete(&mut service).await.unwrap();
     assert!(layer.handle().remaining().is_some());
-    // Told of again, it is known again.
-    provider.then(told("500", "499", "120ms"));
+    // A new report renews the quota.
+    provider.then(reporting("500", "499", "120ms"));
     complete(&mut service).await.unwrap();
     tokio::time::advance(MINUTE).await;
     complete(&mut service).await.unwrap();
-    // Failures need not tell.
+    // Failures do not have to report limits.
     tokio::time::advance(MINUTE).await;
     provider.answer(503);
     complete(&mut service).await.unwrap();
     assert!(layer.handle().remaining().is_some());
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().remaining(), None);
-    // It is adopted again by the rules by which it was.
+    // The quota is adopted again by the same rules.
     provider.then(adopted("12s"));
     provider.then(adopted("12s"));
     complete(&mut service).await.unwrap();
@@ -154,14 +156,14 @@ async fn a_quota_of_which_nobody_tells_any_more_is_forgotten_after_its_period() 
     assert!(layer.handle().remaining().is_some());
 }
 
-/// What was told of a quota that was configured is forgotten alike, and the quota stays.
+/// A report on a configured quota expires as well, and the quota stays.
 #[tokio::test(start_paused = true)]
-async fn a_lower_count_is_not_kept_to_for_ever() {
+async fn a_reported_lower_count_expires() {
     let (mut service, provider, layer) = limited(RateLimitLayer::per_day(1_000_000));
-    let told = || {
+    let reporting = || {
         Answer::status(200).header("ratelimit", "\"d\";r=5;t=1").header("ratelimit-policy", "\"d\";q=10;w=60")
     };
-    provider.then(told());
+    provider.then(reporting());
     complete(&mut service).await.unwrap();
     assert!(layer.handle().remaining() < Some(11));
     complete(&mut service).await.unwrap();
@@ -171,9 +173,9 @@ async fn a_lower_count_is_not_kept_to_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quota_of_tokens_that_was_adopted_has_calls_estimated_from_then_on() {
+async fn an_adopted_token_quota_has_calls_estimated_from_then_on() {
     let (inner, provider) = strict();
-    let layer = RateLimitLayer::new().classifier(ProviderClassifier::new(Name::Anthropic));
+    let layer = RateLimitLayer::new().classifier(ProviderClassifier::new(ProviderName::Anthropic));
     let mut service = layer.layer(inner);
     let answer = Answer::status(200)
         .header("anthropic-ratelimit-input-tokens-limit", "50000")
@@ -191,15 +193,15 @@ async fn a_quota_of_tokens_that_was_adopted_has_calls_estimated_from_then_on() {
     assert_eq!(layer.handle().tokens_remaining(), Some(4_500 - 504));
 }
 
-/// P32: units, negative counts, "1m" read as 1; and what contradicts itself.
+/// Pitfall P32 (docs/pitfalls.md): unknown units, negative counts, "1m" read as 1, and contradictory values.
 #[tokio::test(start_paused = true)]
-async fn p32_what_makes_no_sense_is_ignored_and_counted() {
+async fn contradictory_reports_are_ignored_and_counted() {
     for answer in [
-        told("100", "101", "1s"),
-        told("0", "0", "-1s"),
-        told("100", "-1", "0"),
-        told("100", "50", "999999h"),
-        told("100", "x", "1s"),
+        reporting("100", "101", "1s"),
+        reporting("0", "0", "-1s"),
+        reporting("100", "-1", "0"),
+        reporting("100", "50", "999999h"),
+        reporting("100", "x", "1s"),
     ] {
         let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(1_000));
         provider.then(answer);
@@ -207,20 +209,20 @@ async fn p32_what_makes_no_sense_is_ignored_and_counted() {
         assert_eq!((layer.handle().remaining(), layer.handle().closed_for()), (Some(999), None));
         assert!(layer.handle().ignored() > 0);
     }
-    // 30 s of a minute read as 30 ms: no quota of half a second is adopted.
+    // 30 s of a minute were read as 30 ms. No quota of half a second is adopted.
     let (mut service, provider, layer) = limited(RateLimitLayer::new());
     for left in ["50", "49", "48"] {
-        provider.then(told("100", left, "30ms"));
+        provider.then(reporting("100", left, "30ms"));
         complete(&mut service).await.unwrap();
     }
     assert_eq!(layer.handle().remaining(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_overtaken_is_ignored() {
+async fn a_report_older_than_the_last_one_is_ignored() {
     let (service, provider, layer) = limited(RateLimitLayer::per_minute(100));
-    provider.then(told("100", "20", "48s").after(ms(500)));
-    provider.then(told("100", "80", "12s").after(ms(100)));
+    provider.then(reporting("100", "20", "48s").after(ms(500)));
+    provider.then(reporting("100", "80", "12s").after(ms(100)));
     let slow = tokio::spawn(service.clone().oneshot(request()));
     tokio::task::yield_now().await;
     drop(service.oneshot(request()).await.unwrap());
@@ -231,11 +233,11 @@ async fn an_answer_that_was_overtaken_is_ignored() {
     assert_eq!(layer.handle().ignored(), 1);
 }
 
-/// The provider knew nothing of the calls that were sent after the one that it answered.
+/// The report does not include calls that were sent after the one that it answers.
 #[tokio::test(start_paused = true)]
-async fn calls_under_way_are_taken_off_what_the_provider_says_is_left() {
+async fn calls_in_flight_are_subtracted_from_the_reported_remaining_count() {
     let (service, provider, layer) = limited(RateLimitLayer::per_minute(100));
-    provider.then(told("100", "10", "54s").after(ms(10)));
+    provider.then(reporting("100", "10", "54s").after(ms(10)));
     let slow = tokio::spawn(service.clone().oneshot(request()));
     tokio::task::yield_now().await;
     for _ in 0..7 {
@@ -246,9 +248,9 @@ async fn calls_under_way_are_taken_off_what_the_provider_says_is_left() {
     assert_eq!(layer.handle().remaining(), Some(3));
 }
 
-/// Groq counts requests by the day and tokens by the minute, and only its documents say so.
+/// Groq counts requests per day and tokens per minute, and states that only in its documentation.
 #[tokio::test(start_paused = true)]
-async fn in_a_stack_the_headers_are_read_in_the_words_of_its_provider() {
+async fn in_a_stack_the_headers_are_read_by_the_classifier_of_its_provider() {
     for (name, remaining) in [("groq/llama", Some(14_000)), ("openai/gpt-4o", None)] {
         let (inner, provider) = strict();
         let stack = crate::ResilienceBuilder::new(name).rate_limit(RateLimitLayer::new()).build();
@@ -262,14 +264,15 @@ async fn in_a_stack_the_headers_are_read_in_the_words_of_its_provider() {
     }
 }
 
-/// What is under way when all is forgotten is neither given back to the fresh quotas nor taken for news for ever.
+/// A call in flight at the time of a reset is not returned to the new quotas, and its response does not count
+/// as a new report for ever.
 #[tokio::test(start_paused = true)]
-async fn a_reset_leaves_nothing_behind_of_the_calls_under_way() {
+async fn a_reset_ignores_the_calls_in_flight() {
     let (service, provider, layer) = limited(RateLimitLayer::per_minute(100).tokens_per_minute(10_000));
     for _ in 0..5 {
         drop(service.clone().oneshot(request()).await.unwrap());
     }
-    provider.then(told("100", "70", "18s").after(ms(10)));
+    provider.then(reporting("100", "70", "18s").after(ms(10)));
     let slow = tokio::spawn(service.clone().oneshot(request()));
     tokio::task::yield_now().await;
     tokio::time::advance(ms(1)).await;
@@ -277,15 +280,16 @@ async fn a_reset_leaves_nothing_behind_of_the_calls_under_way() {
     let _under_way = service.clone().oneshot(request()).await.unwrap();
     let tokens = layer.handle().tokens_remaining();
     drop(slow.await.unwrap().unwrap());
-    assert!(layer.handle().tokens_remaining() <= tokens.map(|tokens| tokens + 2), "nothing was given back");
-    provider.then(told("100", "40", "36s"));
+    assert!(layer.handle().tokens_remaining() <= tokens.map(|tokens| tokens + 2), "nothing is returned");
+    provider.then(reporting("100", "40", "36s"));
     drop(service.oneshot(request()).await.unwrap());
     assert_eq!((layer.handle().remaining(), layer.handle().ignored()), (Some(40), 0));
 }
 
-/// P28: a default cooldown shortened a long one that the server had told, and a second failure did not extend it.
+/// Pitfall P28 (docs/pitfalls.md): a default cooldown shortened a long one that the server had sent, and a
+/// second failure did not extend it.
 #[tokio::test(start_paused = true)]
-async fn p28_of_all_that_was_told_the_latest_moment_holds() {
+async fn the_latest_of_all_reported_times_holds() {
     let (mut service, provider, layer) = limited(RateLimitLayer::per_minute(100).max_wait(MINUTE));
     provider
         .answer(429)
@@ -294,20 +298,21 @@ async fn p28_of_all_that_was_told_the_latest_moment_holds() {
         .header("x-ratelimit-reset-requests", "2s");
     complete(&mut service).await.unwrap();
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
-    // One that was under way comes back, and names no time: 1 s.
+    // A call that was in flight fails without a wait, so the default of 1 s applies.
     layer.handle().on_outcome(&crate::Failure::new(crate::ErrorCode::RateLimited).into());
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(30)));
     let longer = crate::RetryHint::after(Duration::from_secs(40), crate::HintSource::Body);
     layer.handle().on_outcome(
-        &crate::Failure { retry_hint: Some(longer), ..crate::Failure::new(crate::ErrorCode::RateLimited) }.into(),
+        &crate::Failure { retry_hint: Some(longer), ..crate::Failure::new(crate::ErrorCode::RateLimited) }
+            .into(),
     );
     assert_eq!(layer.handle().closed_for(), Some(Duration::from_secs(40)));
 }
 
-/// P25, P12: twenty clients woke in the same instant (hermes-agent 109234), and a limit without a quota let all who had
-/// waited go at once.
+/// Pitfalls P25 and P12 (docs/pitfalls.md): twenty clients woke in the same instant (hermes-agent 109234). A
+/// limit without a quota admitted all waiting calls at once.
 #[tokio::test(start_paused = true)]
-async fn p12_after_retry_after_nobody_is_early_and_all_are_spread() {
+async fn after_retry_after_no_call_is_early_and_all_are_spread() {
     for quota in [None, Some(50)] {
         let layer = quota.map_or_else(RateLimitLayer::new, RateLimitLayer::per_second);
         let (inner, provider) = strict();
@@ -324,11 +329,11 @@ async fn p12_after_retry_after_nobody_is_early_and_all_are_spread() {
         assert_eq!(at.len(), 100);
         assert!(at[0] >= Duration::from_secs(2) && at[0] <= ms(2_102), "{:?}", at[0]);
         match quota {
-            // A tenth of the wait to spread over. Timers tick in milliseconds.
+            // The calls are spread over a tenth of the wait. Timers have a resolution of a millisecond.
             None => {
                 assert!(at[99] - at[0] >= ms(95) && at[99] <= ms(2_300), "{:?} to {:?}", at[0], at[99]);
-                let crowd = at.windows(20).map(|some| some[19] - some[0]).min();
-                assert!(crowd >= Some(ms(10)), "{crowd:?}");
+                let shortest_span = at.windows(20).map(|some| some[19] - some[0]).min();
+                assert!(shortest_span >= Some(ms(10)), "{shortest_span:?}");
             }
             Some(_) => {
                 for (number, at) in at.iter().enumerate() {
@@ -341,21 +346,22 @@ async fn p12_after_retry_after_nobody_is_early_and_all_are_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_currency_of_ones_own_period_is_kept_too() {
+async fn a_quota_with_a_custom_period_is_enforced() {
     let layer = RateLimitLayer::new()
         .quota_of(LimitUnit::Requests, 2, Duration::from_secs(5))
         .on_limit(OnLimit::Reject);
     let (mut service, _provider, _) = limited(layer);
     complete(&mut service).await.unwrap();
     complete(&mut service).await.unwrap();
-    let refused = rejection(service.oneshot(request()).await);
-    assert_eq!((refused.gate(), refused.quota()), (Gate::RateLimit, Some("requests per period")));
-    assert_eq!(refused.retry_after(), Some(ms(2_500)));
+    let rejected = rejection(service.oneshot(request()).await);
+    assert_eq!((rejected.gate(), rejected.quota()), (Gate::RateLimit, Some("requests per period")));
+    assert_eq!(rejected.retry_after(), Some(ms(2_500)));
 }
 
-/// One header of an answer closed the gate for a hundred years, and a moment in milliseconds for a day.
+/// Pitfall P32 (docs/pitfalls.md): one response header closed the gate for a hundred years, and a time in
+/// milliseconds closed it for a day.
 #[tokio::test(start_paused = true)]
-async fn p32_what_nobody_could_mean_is_ignored_and_counted() {
+async fn implausible_reports_are_ignored_and_counted() {
     let header = |pairs: &[(&str, &str)]| {
         pairs.iter().fold(Answer::status(200), |answer, (name, value)| answer.header(name, value))
     };
@@ -378,7 +384,7 @@ async fn p32_what_nobody_could_mean_is_ignored_and_counted() {
     }
 }
 
-/// Of a minute's and a day's limit with nothing left, the one that was named first won.
+/// Regression: of a limit per minute and a limit per day with nothing left, the first header won.
 #[tokio::test(start_paused = true)]
 async fn of_two_limits_with_nothing_left_the_later_reset_holds() {
     let pairs = [("minute", "10"), ("day", "3600")];

@@ -1,4 +1,4 @@
-//! What is reserved in tokens, and what it is settled to.
+//! The tokens that are reserved, and the use that they are settled to.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{
     RetryLayer, UsageMeter, clock,
 };
 
-/// 40 tokens of prompt and 4 for the message; at most 100 of answer.
-fn ask() -> Request<Payload> {
-    ask_for(100)
+/// 40 prompt tokens and 4 for the message; at most 100 response tokens.
+fn chat_request() -> Request<Payload> {
+    chat_request_with_max(100)
 }
 
-fn ask_for(max_tokens: u64) -> Request<Payload> {
+fn chat_request_with_max(max_tokens: u64) -> Request<Payload> {
     let prompt = "four".repeat(40);
     let body = format!(
         r#"{{"model":"m","max_tokens":{max_tokens},"messages":[{{"role":"user","content":"{prompt}"}}]}}"#
@@ -29,7 +29,7 @@ fn ask_for(max_tokens: u64) -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from(body)).unwrap()
 }
 
-const ASKED: u64 = 144;
+const RESERVED: u64 = 144;
 const PROMPT: u64 = 44;
 
 fn json(usage: &str) -> Answer {
@@ -65,7 +65,7 @@ async fn keeps_towers_contract() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn is_reserved_at_the_start_and_settled_by_what_the_provider_counted() {
+async fn tokens_are_reserved_at_the_start_and_settled_by_the_reported_usage() {
     let streamed = stream()
         .frame(token())
         .frame("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n")
@@ -75,34 +75,34 @@ async fn is_reserved_at_the_start_and_settled_by_what_the_provider_counted() {
         let layer = limit(1_000);
         let service = layer.layer(wire.layer(inner));
         provider.then(answer);
-        let response = service.oneshot(ask()).await.unwrap();
-        assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - ASKED));
+        let response = service.oneshot(chat_request()).await.unwrap();
+        assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - RESERVED));
         response.into_body().collect().await.unwrap();
         assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - 57));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_used_beyond_the_reservation_is_owed() {
+async fn use_beyond_the_reservation_delays_later_calls() {
     let (wire, inner, provider) = wire();
     let layer = limit(1_000).on_limit(OnLimit::Reject);
     let service = layer.layer(wire.layer(inner));
     provider.then(json(r#"{"prompt_tokens":44,"completion_tokens":3000}"#));
-    service.clone().oneshot(ask()).await.unwrap().into_body().collect().await.unwrap();
+    service.clone().oneshot(chat_request()).await.unwrap().into_body().collect().await.unwrap();
     // 2044 tokens of debt and room for 144 take 131.28 s to refill.
-    let refused = rejection(service.oneshot(ask()).await);
-    assert_eq!(refused.retry_after(), Some(Duration::from_millis(131_280)));
-    assert_eq!(refused.to_string(), "rate limit reached (tokens per minute), retry after 131s");
+    let rejected = rejection(service.oneshot(chat_request()).await);
+    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(131_280)));
+    assert_eq!(rejected.to_string(), "rate limit reached (tokens per minute), retry after 131s");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_breaks_or_is_dropped_is_settled_by_what_came() {
+async fn a_stream_that_breaks_or_is_dropped_is_settled_by_the_tokens_seen() {
     for is_read in [true, false] {
         let (wire, inner, provider) = wire();
         let layer = limit(1_000);
         let service = layer.layer(wire.layer(inner));
         provider.then(stream().frame(token()).frame(token()).frame(token()).break_off("connection reset"));
-        let mut body = service.oneshot(ask()).await.unwrap().into_body();
+        let mut body = service.oneshot(chat_request()).await.unwrap().into_body();
         for _ in 0..4 {
             body.frame().await.unwrap().unwrap();
         }
@@ -115,38 +115,39 @@ async fn a_stream_that_breaks_or_is_dropped_is_settled_by_what_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_answer_takes_no_tokens_and_one_that_was_turned_down_no_prompt_either() {
+async fn a_4xx_costs_no_tokens_and_a_5xx_costs_the_prompt() {
     for (status, taken) in [(400, 0), (429, 0), (500, PROMPT)] {
         let (wire, inner, provider) = wire();
         let layer = limit(1_000).quota(10, Duration::from_secs(60)).default_retry_after(Duration::ZERO);
         let service = layer.layer(wire.layer(inner));
         provider.answer(status);
-        drop(service.oneshot(ask()).await.unwrap());
+        drop(service.oneshot(chat_request()).await.unwrap());
         assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - taken), "{status}");
         assert_eq!(layer.handle().remaining(), Some(if status == 429 { 1 } else { 9 }), "{status}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_can_read_costs_what_was_reserved() {
+async fn an_unreadable_response_costs_the_whole_reservation() {
     let (wire, inner, provider) = wire();
     let layer = limit(1_000);
     let service = layer.layer(wire.layer(inner.clone()));
     provider.then(json("{}").header("content-encoding", "gzip"));
-    service.clone().oneshot(ask()).await.unwrap().into_body().collect().await.unwrap();
-    assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - ASKED));
-    // No answer at all: it may have been written nevertheless.
+    service.clone().oneshot(chat_request()).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - RESERVED));
+    // Without a response the request may still have been processed.
     provider.fail("connection reset");
-    assert!(service.oneshot(ask()).await.is_err());
-    assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - 2 * ASKED));
-    // Nor one below which there is no wire.
+    assert!(service.oneshot(chat_request()).await.is_err());
+    assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - 2 * RESERVED));
+    // The same holds for a limit without a wire below it.
     let bare = limit(1_000);
-    drop(bare.layer(inner).oneshot(ask()).await.unwrap());
-    assert_eq!(bare.handle().tokens_remaining(), Some(1_000 - ASKED));
+    drop(bare.layer(inner).oneshot(chat_request()).await.unwrap());
+    assert_eq!(bare.handle().tokens_remaining(), Some(1_000 - RESERVED));
 }
 
+// Pitfall P10 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p10_what_never_reached_the_wire_is_given_back() {
+async fn a_reservation_that_never_reached_the_wire_is_returned() {
     let (wire, inner, provider) = wire();
     let layer = limit(1_000).quota(10, Duration::from_secs(60));
     let circuit = CircuitBreakerLayer::new().failure_threshold(1);
@@ -157,16 +158,17 @@ async fn p10_what_never_reached_the_wire_is_given_back() {
         .layer(wire)
         .service(inner);
     provider.fail("connection reset");
-    assert!(service.clone().oneshot(ask()).await.is_err());
+    assert!(service.clone().oneshot(chat_request()).await.is_err());
     layer.handle().reset();
-    assert_eq!(rejection(service.clone().oneshot(ask()).await).gate(), Gate::CircuitBreaker);
+    assert_eq!(rejection(service.clone().oneshot(chat_request()).await).gate(), Gate::CircuitBreaker);
     assert_eq!((layer.handle().tokens_remaining(), layer.handle().remaining()), (Some(1_000), Some(10)));
     circuit.handle().reset();
 
-    // One that left while it waited for a permit below: known to be unsent once the wire has been heard of.
+    // A call is dropped while it waits for a permit below. It is known to be unsent once the wire has
+    // recorded an attempt.
     provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":50}"#));
-    let first = service.clone().oneshot(ask()).await.unwrap();
-    let mut queued = tokio_test::task::spawn(service.clone().oneshot(ask()));
+    let first = service.clone().oneshot(chat_request()).await.unwrap();
+    let mut queued = tokio_test::task::spawn(service.clone().oneshot(chat_request()));
     assert!(queued.poll().is_pending());
     first.into_body().collect().await.unwrap();
     drop(queued);
@@ -174,19 +176,20 @@ async fn p10_what_never_reached_the_wire_is_given_back() {
     assert_eq!(left, (Some(900), Some(9)));
 }
 
+// Pitfall P10 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p10_what_was_refused_below_the_wire_is_given_back() {
+async fn a_reservation_rejected_below_the_wire_is_returned() {
     let (wire, inner, provider) = wire();
     let layer = limit(1_000).quota(10, Duration::from_secs(60));
     provider.fail_with(|| Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).into());
-    assert!(layer.layer(wire.layer(inner)).oneshot(ask()).await.is_err());
+    assert!(layer.layer(wire.layer(inner)).oneshot(chat_request()).await.is_err());
     assert_eq!((layer.handle().tokens_remaining(), layer.handle().remaining()), (Some(1_000), Some(10)));
 }
 
-/// In the order RateLimit, Retry, CircuitBreaker a call could be refused after its first attempt had been sent, and
-/// all of it was given back.
+/// Pitfall P10 (docs/pitfalls.md). In the order RateLimit, Retry, CircuitBreaker a call could be rejected
+/// after its first attempt had been sent, and the whole reservation was returned.
 #[tokio::test(start_paused = true)]
-async fn p10_a_call_that_was_refused_after_an_attempt_is_not_given_back() {
+async fn a_call_rejected_after_an_attempt_keeps_its_reservation() {
     for tokens in [true, false] {
         let (wire, inner, provider) = wire();
         let layer = RateLimitLayer::per_minute(10);
@@ -198,87 +201,89 @@ async fn p10_a_call_that_was_refused_after_an_attempt_is_not_given_back() {
             .layer(wire)
             .service(inner);
         provider.fail("connection reset");
-        let refused = rejection(service.oneshot(ask()).await);
-        assert_eq!((refused.gate(), refused.follows_attempt()), (Gate::CircuitBreaker, true));
+        let rejected = rejection(service.oneshot(chat_request()).await);
+        assert_eq!((rejected.gate(), rejected.follows_attempt()), (Gate::CircuitBreaker, true));
         assert_eq!(layer.handle().remaining(), Some(9));
         if tokens {
-            assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - ASKED));
+            assert_eq!(layer.handle().tokens_remaining(), Some(1_000 - RESERVED));
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nested_limits_all_hear_what_was_used() {
+async fn nested_limits_all_settle_by_the_reported_usage() {
     let (wire, inner, provider) = wire();
     let (outer, within) = (limit(10_000), RateLimitLayer::new().output_tokens_per_minute(1_000));
     let service = ServiceBuilder::new().layer(outer.clone()).layer(within.clone()).layer(wire).service(inner);
     provider.then(json(r#"{"prompt_tokens":50,"completion_tokens":7}"#));
-    service.oneshot(ask()).await.unwrap().into_body().collect().await.unwrap();
+    service.oneshot(chat_request()).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!(outer.handle().tokens_remaining(), Some(10_000 - 57));
     assert_eq!(within.handle().tokens_remaining(), Some(1_000 - 7));
 }
 
-/// P18: nothing is estimated, metered or watched where no quota is in tokens.
+/// Pitfall P18 (docs/pitfalls.md). Without a token quota nothing is estimated, metered or watched.
 #[tokio::test(start_paused = true)]
-async fn p18_without_a_quota_in_tokens_nothing_is_counted() {
+async fn without_a_token_quota_nothing_is_counted() {
     struct Never;
     impl crate::Estimate for Never {
         fn estimate(&self, _: &http::HeaderMap, _: &[u8]) -> crate::Estimated {
-            panic!("nobody asked")
+            panic!("the estimate is not needed")
         }
     }
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_minute(10).estimate(Never);
-    drop(layer.layer(inner).oneshot(ask()).await.unwrap());
+    drop(layer.layer(inner).oneshot(chat_request()).await.unwrap());
     assert!(UsageMeter::of(&provider.requests()[0].extensions).is_none());
     assert_eq!(layer.handle().tokens_remaining(), None);
 }
 
-/// P27: five calls at once spent 663 of 100 tokens a minute, since each looked before any had spent (litellm 18730).
+/// Pitfall P27 (docs/pitfalls.md): five concurrent calls spent 663 of 100 tokens a minute, because each
+/// checked before any had spent (litellm 18730).
 #[tokio::test(start_paused = true)]
-async fn p27_calls_at_once_reserve_before_they_are_sent() {
+async fn concurrent_calls_reserve_before_they_are_sent() {
     let (inner, provider) = strict();
     let layer = limit(300).on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    let answers = (0..5).map(|_| tokio::spawn(service.clone().oneshot(ask()))).collect::<Vec<_>>();
-    let mut refused = 0;
+    let answers = (0..5).map(|_| tokio::spawn(service.clone().oneshot(chat_request()))).collect::<Vec<_>>();
+    let mut rejected = 0;
     for answer in answers {
-        refused += usize::from(answer.await.unwrap().is_err());
+        rejected += usize::from(answer.await.unwrap().is_err());
     }
-    assert_eq!((refused, provider.calls()), (3, 2));
+    assert_eq!((rejected, provider.calls()), (3, 2));
 }
 
+// Pitfall P27 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p27_a_call_above_the_whole_quota_passes_when_that_is_full() {
+async fn a_call_above_the_whole_quota_passes_when_the_quota_is_full() {
     let (inner, _provider) = strict();
     let layer = limit(100).on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    drop(service.clone().oneshot(ask()).await.unwrap());
-    let refused = rejection(service.clone().oneshot(ask()).await);
-    assert_eq!(refused.retry_after(), Some(Duration::from_millis(86_400)), "not before it is full again");
+    drop(service.clone().oneshot(chat_request()).await.unwrap());
+    let rejected = rejection(service.clone().oneshot(chat_request()).await);
+    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(86_400)), "the quota is full again by then");
     tokio::time::advance(Duration::from_millis(86_400)).await;
-    assert!(service.oneshot(ask()).await.is_ok());
+    assert!(service.oneshot(chat_request()).await.is_ok());
 }
 
-/// P04, in tokens: what those ahead will take counts.
+/// Pitfall P04 (docs/pitfalls.md), in tokens: the cost of the calls ahead in the queue counts.
 #[tokio::test(start_paused = true)]
-async fn p04_a_wait_behind_dear_calls_is_refused_at_once() {
+async fn a_long_wait_behind_expensive_calls_is_rejected_at_once() {
     let (inner, provider) = strict();
     let layer = limit(600).max_wait(Duration::from_secs(60));
     let service = layer.layer(inner);
-    drop(service.clone().oneshot(ask_for(556)).await.unwrap());
+    drop(service.clone().oneshot(chat_request_with_max(556)).await.unwrap());
     let start = clock::now();
     // 10 tokens a second: the first waits 14.4 s, the second 54.4 s, and a third would wait 68.8 s.
-    let first = tokio::spawn(service.clone().oneshot(ask()));
+    let first = tokio::spawn(service.clone().oneshot(chat_request()));
     tokio::task::yield_now().await;
-    let second = tokio::spawn(service.clone().oneshot(ask_for(356)));
+    let second = tokio::spawn(service.clone().oneshot(chat_request_with_max(356)));
     tokio::task::yield_now().await;
-    let refused = rejection(service.clone().oneshot(ask()).await);
-    assert_eq!((refused.code(), refused.quota()), (ErrorCode::RateLimited, Some("tokens per minute")));
-    assert_eq!((refused.retry_after(), clock::now()), (Some(Duration::from_millis(68_800)), start));
-    let mut hurried = ask_for(0);
-    Deadline::after(Duration::from_secs(50), start).tighten(hurried.extensions_mut());
-    assert_eq!(rejection(service.clone().oneshot(hurried).await).gate(), Gate::Deadline);
+    let rejected = rejection(service.clone().oneshot(chat_request()).await);
+    assert_eq!((rejected.code(), rejected.quota()), (ErrorCode::RateLimited, Some("tokens per minute")));
+    assert_eq!((rejected.retry_after(), clock::now()), (Some(Duration::from_millis(68_800)), start));
+    let mut with_deadline = chat_request_with_max(0);
+    Deadline::after(Duration::from_secs(50), start).tighten(with_deadline.extensions_mut());
+    assert_eq!(rejection(service.clone().oneshot(with_deadline).await).gate(), Gate::Deadline);
     drop(first.await.unwrap().unwrap());
     assert!(clock::now() - start >= Duration::from_millis(14_400));
     drop(second.await.unwrap().unwrap());
@@ -287,14 +292,14 @@ async fn p04_a_wait_behind_dear_calls_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_back_wakes_the_first_in_the_queue() {
+async fn returned_tokens_wake_the_first_call_in_the_queue() {
     let (wire, inner, provider) = wire();
     let layer = limit(200).max_wait(Duration::from_secs(60));
     let service = layer.layer(wire.layer(inner));
     provider.then(json(r#"{"prompt_tokens":10,"completion_tokens":10}"#));
-    let first = service.clone().oneshot(ask()).await.unwrap();
+    let first = service.clone().oneshot(chat_request()).await.unwrap();
     let start = clock::now();
-    let mut second = tokio_test::task::spawn(service.oneshot(ask()));
+    let mut second = tokio_test::task::spawn(service.oneshot(chat_request()));
     assert!(second.poll().is_pending());
     first.into_body().collect().await.unwrap();
     drop(second.await.unwrap());
@@ -302,23 +307,23 @@ async fn what_comes_back_wakes_the_first_in_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lacking_quota_is_named_and_the_longest_lack_told() {
+async fn the_rejection_names_the_quota_with_the_longest_wait() {
     let (inner, _provider) = strict();
     let layer = RateLimitLayer::per_minute(100)
         .input_tokens_per_minute(60)
         .output_tokens_per_minute(6_000)
         .on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    drop(service.clone().oneshot(ask()).await.unwrap());
-    let refused: Rejection = rejection(service.oneshot(ask()).await);
-    assert_eq!(refused.quota(), Some("input tokens per minute"));
-    assert_eq!(refused.retry_after(), Some(Duration::from_secs(28)));
+    drop(service.clone().oneshot(chat_request()).await.unwrap());
+    let rejected: Rejection = rejection(service.oneshot(chat_request()).await);
+    assert_eq!(rejected.quota(), Some("input tokens per minute"));
+    assert_eq!(rejected.retry_after(), Some(Duration::from_secs(28)));
 }
 
-/// A body that was no payload yet cost nothing: a hundred calls of a thousand tokens passed a quota of a hundred. And
-/// a length that nobody can believe was believed.
+/// Pitfall P27 (docs/pitfalls.md): a body that was not in memory cost nothing, so that a hundred calls of a
+/// thousand tokens passed a quota of a hundred. An implausible `content-length` was trusted.
 #[tokio::test(start_paused = true)]
-async fn p27_a_body_that_is_not_at_hand_is_reserved_for_and_settled_all_the_same() {
+async fn a_streamed_request_body_is_reserved_for_and_settled() {
     let (wire, inner, provider) = wire();
     provider.otherwise(json(r#"{"prompt_tokens":900,"completion_tokens":100}"#));
     let layer = limit(1_000).on_limit(OnLimit::Reject);
@@ -331,16 +336,16 @@ async fn p27_a_body_that_is_not_at_hand_is_reserved_for_and_settled_all_the_same
         builder.body(body).unwrap()
     };
     let response = service.ready().await.unwrap().call(streamed(None)).await.unwrap();
-    assert_eq!(layer.handle().tokens_remaining(), Some(500), "the default for an answer");
+    assert_eq!(layer.handle().tokens_remaining(), Some(500), "the default output tokens are reserved");
     response.into_body().collect().await.unwrap();
-    assert_eq!(layer.handle().tokens_remaining(), Some(0), "what was counted");
-    let refused = rejection(service.ready().await.unwrap().call(streamed(None)).await);
-    assert!(refused.retry_after() <= Some(Duration::from_secs(60)));
+    assert_eq!(layer.handle().tokens_remaining(), Some(0), "the reported usage is charged");
+    let rejected = rejection(service.ready().await.unwrap().call(streamed(None)).await);
+    assert!(rejected.retry_after() <= Some(Duration::from_secs(60)));
 
     layer.handle().reset();
     let response = service.ready().await.unwrap().call(streamed(Some("18446744073709551615"))).await.unwrap();
     response.into_body().collect().await.unwrap();
     assert_eq!(layer.handle().tokens_remaining(), Some(0));
-    let refused = rejection(service.ready().await.unwrap().call(streamed(None)).await);
-    assert!(refused.retry_after() <= Some(Duration::from_secs(60)), "{:?}", refused.retry_after());
+    let rejected = rejection(service.ready().await.unwrap().call(streamed(None)).await);
+    assert!(rejected.retry_after() <= Some(Duration::from_secs(60)), "{:?}", rejected.retry_after());
 }
