@@ -8,31 +8,33 @@ use pin_project::pin_project;
 use crate::BoxError;
 use crate::body::has_ended;
 
-/// A body that tells its watch how it ended: once, at the last frame, at an error, or by being dropped.
+/// A response body that reports to its guard how it ended: once, at the last frame, at an error, or by being
+/// dropped.
 ///
-/// Frames, trailers and `size_hint` pass untouched.
+/// Frames, trailers and `size_hint` pass unchanged.
 #[pin_project]
 #[derive(Debug)]
 pub struct GuardedBody<B, G> {
-    // Dropped before the watch, so that whatever the body holds is free when the watch gives back its own.
+    // The body is dropped before the guard, so that everything the body holds is released first.
     #[pin]
     inner: B,
     guard: Option<G>,
 }
 
-/// Waits for the end of a body. Dropped without a word, it means that the caller left.
+/// Waits for the end of a body. If it is dropped without a call of `on_end`, the caller dropped the body.
 pub(crate) trait BodyGuard {
     /// The body ended, with its last frame or with an error.
     fn on_end(self, end: Result<(), &BoxError>);
 }
 
-/// Polls for an answer, and gives its body the watch that `make_guard` makes of the head, or of the error in its place. A
-/// body that has already ended tells its watch so at once; where there is no watch nobody does, as the end is known
-/// already, or of no interest.
+/// Polls for a response, and attaches the guard that `make_guard` returns for the head to its body.
+/// `make_guard` is also called with an error in place of a response; that guard is dropped. If the body has
+/// already ended, its guard is notified at once. Without a guard nothing is reported, because the end is
+/// already known or does not matter.
 ///
-/// An answer is looked at where it lies and taken apart once: the compiler copies its three hundred bytes at each step
-/// that gives them another name. Said with `ready!` and `map` it was five to nine copies in each of three layers, and a
-/// tenth of what the whole stack takes.
+/// The response is inspected in place and taken apart once: the compiler copies its three hundred bytes at
+/// each step that gives them another name. Written with `ready!` and `map` it was five to nine copies in each
+/// of three layers, and a tenth of the time of the whole stack.
 pub(crate) fn poll_guarded<F, B, E, G>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,
@@ -46,7 +48,9 @@ where
 {
     let response = future.poll(cx);
     let guard = match &response {
-        Poll::Ready(Ok(response)) => make_guard(Ok(response)).and_then(|guard| attach(response.body(), guard)),
+        Poll::Ready(Ok(response)) => {
+            make_guard(Ok(response)).and_then(|guard| attach(response.body(), guard))
+        }
         Poll::Ready(Err(_)) | Poll::Pending => None,
     };
     match response {
@@ -63,7 +67,7 @@ where
     }
 }
 
-/// The watch, unless it is over before it began.
+/// Returns the guard, unless the body has already ended.
 fn attach<G: BodyGuard>(body: &impl Body, guard: G) -> Option<G> {
     if has_ended(body) {
         guard.on_end(Ok(()));
@@ -129,7 +133,8 @@ mod tests {
         Fail,
     }
 
-    /// Acts as told, then ends; it may know beforehand that it is at its end.
+    /// A body that follows a script and then ends. `reports_end` sets whether `is_end_stream` announces the
+    /// end.
     struct Script {
         steps: VecDeque<Step>,
         reports_end: bool,
@@ -168,7 +173,7 @@ mod tests {
     impl BodyGuard for RecordingGuard {
         fn on_end(mut self, end: Result<(), &BoxError>) {
             let ends = if end.is_ok() { ReportedEnd::Finished } else { ReportedEnd::Failed };
-            self.0.take().expect("only once").borrow_mut().push(ends);
+            self.0.take().expect("on_end is called once").borrow_mut().push(ends);
         }
     }
 
@@ -181,9 +186,10 @@ mod tests {
     }
 
     proptest! {
-        /// P03: however a body goes, and wherever it is dropped, its watch hears of exactly one end.
+        /// Pitfall P03 (docs/pitfalls.md). However a body ends, and wherever it is dropped, its guard gets
+        /// exactly one end.
         #[test]
-        fn p03_every_watch_hears_of_exactly_one_end(
+        fn every_guard_gets_exactly_one_end(
             steps in prop::collection::vec(prop_oneof![4 => Just(Step::Data), 2 => Just(Step::Wait), 1 => Just(Step::Fail)], 0..12),
             polls in 0usize..16,
             reports_end: bool,
@@ -197,7 +203,7 @@ mod tests {
                 let _ = Pin::new(&mut body).poll_frame(&mut cx);
             }
             drop(body);
-            // A body that tells its end does so with its last frame, and not while it waits.
+            // A body that announces its end does so with its last frame, and not while it is pending.
             let reports = reports_end && steps.last() != Some(&Step::Wait);
             let reported = polls + usize::from(reports && polls >= steps.len());
             let expected = match steps.iter().position(|step| *step == Step::Fail) {
