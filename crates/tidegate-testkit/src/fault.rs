@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-/// A fault that a script called for, as the error of a call or of a body.
+/// A fault that a script injects. It is the error of a call or of a body.
 ///
 /// ```
 /// use tidegate_testkit::Fault;
@@ -12,37 +12,37 @@ use std::fmt;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    kind: Kind,
+    kind: FaultKind,
     message: Cow<'static, str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FaultKind {
     Reset,
     Cut,
     Other,
 }
 
 impl Fault {
-    /// The connection was reset before an answer came.
+    /// The connection was reset before a response arrived.
     #[must_use]
     pub const fn reset() -> Self {
-        Self { kind: Kind::Reset, message: Cow::Borrowed("connection reset by the script") }
+        Self { kind: FaultKind::Reset, message: Cow::Borrowed("connection reset by the script") }
     }
 
-    /// The connection was closed in the middle of an answer.
+    /// The connection was closed in the middle of a response.
     #[must_use]
     pub const fn cut() -> Self {
-        Self { kind: Kind::Cut, message: Cow::Borrowed("connection cut by the script") }
+        Self { kind: FaultKind::Cut, message: Cow::Borrowed("connection cut by the script") }
     }
 
-    /// Something else, in these words.
+    /// Another fault, with this message.
     #[must_use]
     pub fn other(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Other, message: Cow::Owned(message.into()) }
+        Self { kind: FaultKind::Other, message: Cow::Owned(message.into()) }
     }
 
-    /// The fault in `error` or in any of its sources.
+    /// Finds the fault in `error` or in its chain of sources.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())

@@ -1,7 +1,7 @@
-//! What the tests of tidegate are made with, and whom to talk to where there is no provider.
+//! Test doubles for tidegate: a strict inner service, a contract suite and scripted model providers.
 //!
 //! - [`strict`]: an inner service that panics when a layer breaks Tower's contract.
-//! - [`contract`]: the promises that every layer keeps, as one call.
+//! - [`contract`]: a suite that checks the contract that every layer keeps, as one call.
 //! - [`provider`]: a model provider that follows a script, over TCP or in memory.
 //!
 //! ```
@@ -15,11 +15,11 @@
 //! let mut socket = tokio::net::TcpStream::connect(server.addr()).await?;
 //! let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: provider\r\nconnection: close\r\ncontent-length: 2\r\n\r\n";
 //! socket.write_all(format!("{head}{{}}").as_bytes()).await?;
-//! let mut answer = String::new();
-//! socket.read_to_string(&mut answer).await?;
+//! let mut response = String::new();
+//! socket.read_to_string(&mut response).await?;
 //!
-//! assert!(answer.starts_with("HTTP/1.1 429 Too Many Requests"));
-//! assert!(answer.contains(r#""type":"insufficient_quota""#));
+//! assert!(response.starts_with("HTTP/1.1 429 Too Many Requests"));
+//! assert!(response.contains(r#""type":"insufficient_quota""#));
 //! assert_eq!(server.log().calls(), 1);
 //! # Ok(())
 //! # }

@@ -1,4 +1,4 @@
-//! The contract suite lets good layers through and names what is wrong with bad ones.
+//! The contract suite accepts correct layers and names the violation of incorrect ones.
 
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use tidegate_testkit::strict::{ResponseFuture, Strict, StrictBody};
 use tower_service::Service;
 
 type Inner = Strict<Payload>;
-type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
+type BoxedResponse<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_does_nothing_passes() {
     contract::check(|inner| inner).await;
 }
 
-/// A layer as it should be: the ready instance is called, a clone takes its place.
+/// A correct layer: it calls the ready instance and keeps a clone in its place.
 #[derive(Clone)]
 struct Swap(Inner);
 
@@ -44,14 +44,14 @@ async fn a_layer_that_swaps_passes() {
     contract::check(Swap).await;
 }
 
-/// Calls when its future is first polled, and asks once more when that fails.
+/// Calls the inner service when its future is first polled, and retries once if that fails.
 #[derive(Clone)]
-struct AsksTwice(Inner);
+struct RetriesOnce(Inner);
 
-impl Service<Request<Payload>> for AsksTwice {
+impl Service<Request<Payload>> for RetriesOnce {
     type Response = Response<StrictBody>;
     type Error = BoxError;
-    type Future = Answer<StrictBody>;
+    type Future = BoxedResponse<StrictBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(cx)
@@ -77,14 +77,14 @@ impl Service<Request<Payload>> for AsksTwice {
 
 #[tokio::test(start_paused = true)]
 async fn a_layer_that_calls_late_and_twice_passes() {
-    contract::check(AsksTwice).await;
+    contract::check(RetriesOnce).await;
 }
 
-/// Calls the fresh clone and keeps the ready instance.
+/// Calls the new clone and keeps the ready instance.
 #[derive(Clone)]
-struct CallsTheClone(Inner);
+struct CallsClone(Inner);
 
-impl Service<Request<Payload>> for CallsTheClone {
+impl Service<Request<Payload>> for CallsClone {
     type Response = Response<StrictBody>;
     type Error = BoxError;
     type Future = ResponseFuture;
@@ -101,17 +101,17 @@ impl Service<Request<Payload>> for CallsTheClone {
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "a clone was called on the readiness of the original")]
 async fn calling_the_clone_is_found() {
-    contract::check(CallsTheClone).await;
+    contract::check(CallsClone).await;
 }
 
-/// Always ready; asks the inner service when called.
+/// Is always ready, and polls the inner service's readiness in its future.
 #[derive(Clone)]
 struct AlwaysReady(Inner);
 
 impl Service<Request<Payload>> for AlwaysReady {
     type Response = Response<StrictBody>;
     type Error = BoxError;
-    type Future = Answer<StrictBody>;
+    type Future = BoxedResponse<StrictBody>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -132,7 +132,7 @@ async fn readiness_of_its_own_is_found() {
     contract::check(AlwaysReady).await;
 }
 
-/// Remembers readiness beside the service, so that a clone remembers it too.
+/// Stores readiness beside the service, so that a clone copies it.
 #[derive(Clone)]
 struct RemembersReadiness {
     inner: Inner,
@@ -164,14 +164,14 @@ async fn copied_readiness_is_found() {
     contract::check(|inner| RemembersReadiness { inner, is_ready: false }).await;
 }
 
-/// Lets the call go on in a task after the caller has left.
+/// Runs the call in a task, which continues after the caller drops the future.
 #[derive(Clone)]
 struct Spawns(Inner);
 
 impl Service<Request<Payload>> for Spawns {
     type Response = Response<StrictBody>;
     type Error = BoxError;
-    type Future = Answer<StrictBody>;
+    type Future = BoxedResponse<StrictBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(cx)
@@ -189,19 +189,19 @@ async fn a_call_that_outlives_its_caller_is_found() {
     contract::check(Spawns).await;
 }
 
-/// Changes the answer with a function.
-struct Changes<B>(Inner, fn(Response<StrictBody>) -> Answer<B>);
+/// Maps the response with a function.
+struct MapsResponse<B>(Inner, fn(Response<StrictBody>) -> BoxedResponse<B>);
 
-impl<B> Clone for Changes<B> {
+impl<B> Clone for MapsResponse<B> {
     fn clone(&self) -> Self {
         Self(self.0.clone(), self.1)
     }
 }
 
-impl<B: 'static> Service<Request<Payload>> for Changes<B> {
+impl<B: 'static> Service<Request<Payload>> for MapsResponse<B> {
     type Response = Response<B>;
     type Error = BoxError;
-    type Future = Answer<B>;
+    type Future = BoxedResponse<B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.0.poll_ready(cx)
@@ -217,7 +217,7 @@ impl<B: 'static> Service<Request<Payload>> for Changes<B> {
 #[should_panic(expected = "nothing happened for an hour")]
 async fn collecting_a_stream_is_found() {
     contract::check(|inner| {
-        Changes(inner, |response| {
+        MapsResponse(inner, |response| {
             Box::pin(async move {
                 let (head, body) = response.into_parts();
                 Ok(Response::from_parts(head, Full::new(body.collect().await?.to_bytes())))
@@ -228,10 +228,10 @@ async fn collecting_a_stream_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the length of a body comes through")]
+#[should_panic(expected = "the length of a body passes unchanged")]
 async fn a_lost_size_hint_is_found() {
     contract::check(|inner| {
-        Changes(inner, |response| {
+        MapsResponse(inner, |response| {
             let body = |body: StrictBody| UnsyncBoxBody::new(body.map_frame(|frame| frame));
             Box::pin(ready(Ok(response.map(body))))
         })
@@ -243,7 +243,7 @@ async fn a_lost_size_hint_is_found() {
 #[should_panic(expected = "status, headers and extensions")]
 async fn an_added_header_is_found() {
     contract::check(|inner| {
-        Changes(inner, |mut response| {
+        MapsResponse(inner, |mut response| {
             response.headers_mut().insert("x-extra", HeaderValue::from_static("1"));
             Box::pin(ready(Ok(response)))
         })
@@ -251,7 +251,7 @@ async fn an_added_header_is_found() {
     .await;
 }
 
-/// Makes itself ready and calls again without being asked to.
+/// Calls the inner service twice on one readiness.
 #[derive(Clone)]
 struct CallsTwice(Inner);
 
@@ -276,11 +276,11 @@ async fn a_second_call_is_found() {
     contract::check(CallsTwice).await;
 }
 
-/// Refuses everything without looking below.
+/// Rejects every request without calling the inner service.
 #[derive(Clone)]
-struct Refuses;
+struct RejectsAll;
 
-impl Service<Request<Payload>> for Refuses {
+impl Service<Request<Payload>> for RejectsAll {
     type Response = Response<StrictBody>;
     type Error = BoxError;
     type Future = Ready<Result<Response<StrictBody>, BoxError>>;
@@ -297,5 +297,5 @@ impl Service<Request<Payload>> for Refuses {
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "contract: ")]
 async fn a_layer_that_refuses_everything_is_found() {
-    contract::check(|_| Refuses).await;
+    contract::check(|_| RejectsAll).await;
 }

@@ -1,4 +1,5 @@
-//! What the scripted provider says in each dialect: the shapes of answers, streams, errors, limits and signs of life.
+//! The dialects of the scripted provider: the shapes of responses, streams, errors, rate limit headers and
+//! pings.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ const ALL: [fn() -> Provider; 11] = [
 const STREAM: &str = r#"{"model":"m","stream":true}"#;
 const JSON: &str = r#"{"model":"m"}"#;
 
-/// Without `alt=sse`.
+/// Gemini without `alt=sse`.
 const ARRAY: &str = "/v1beta/models/m:streamGenerateContent";
 
 async fn post(provider: &InMemory, path: &str, body: &'static str) -> Response<ProviderBody> {
@@ -36,7 +37,7 @@ async fn post(provider: &InMemory, path: &str, body: &'static str) -> Response<P
     provider.clone().call(request).await.unwrap()
 }
 
-async fn ask(provider: Provider, is_stream: bool) -> Response<ProviderBody> {
+async fn send(provider: Provider, is_stream: bool) -> Response<ProviderBody> {
     let provider = provider.service();
     post(&provider, &provider.chat_path("m", is_stream), if is_stream { STREAM } else { JSON }).await
 }
@@ -56,9 +57,9 @@ async fn json_of(response: Response<ProviderBody>) -> Value {
     serde_json::from_str(&frames(response).await.0.concat()).unwrap()
 }
 
-/// The frames of a stream in which this is said.
-async fn said(provider: fn() -> Provider, reply: Reply) -> Vec<String> {
-    let (frames, fault) = frames(ask(provider().then(reply), true).await).await;
+/// The frames of a stream of this reply.
+async fn stream_frames(provider: fn() -> Provider, reply: Reply) -> Vec<String> {
+    let (frames, fault) = frames(send(provider().then(reply), true).await).await;
     assert_eq!(fault, None);
     frames
 }
@@ -74,8 +75,8 @@ fn names(frames: &[String]) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn responses_are_announced_told_and_completed() {
-    let frames = said(Provider::responses, Reply::text("high tide").reasoning(1)).await;
+async fn responses_are_created_streamed_and_completed() {
+    let frames = stream_frames(Provider::responses, Reply::text("high tide").reasoning(1)).await;
     let expected = [
         "response.created",
         "response.in_progress",
@@ -100,23 +101,24 @@ async fn responses_are_announced_told_and_completed() {
     assert_eq!((&whole["status"], &whole["usage"]["output_tokens"]), (&json!("completed"), &json!(3)));
     assert_eq!(whole["output"][1]["content"][0]["text"], "high tide");
 
-    let cut = said(Provider::responses, Reply::ok().tokens(1).stopped_by_length()).await;
+    let cut = stream_frames(Provider::responses, Reply::ok().tokens(1).stopped_by_length()).await;
     let (name, data) = event(cut.last().unwrap());
     assert_eq!((name, &data["response"]["status"]), ("response.incomplete", &json!("incomplete")));
     assert_eq!(data["response"]["incomplete_details"]["reason"], "max_output_tokens");
 
-    let failed = said(Provider::responses, Reply::ok().failed_event_at(2, "rate_limit_exceeded")).await;
+    let failed =
+        stream_frames(Provider::responses, Reply::ok().failed_event_at(2, "rate_limit_exceeded")).await;
     let (name, data) = event(&failed[2]);
     assert_eq!((name, failed.len()), ("response.failed", 3));
     assert_eq!(data["response"]["error"]["code"], "rate_limit_exceeded");
-    let error = said(Provider::responses, Reply::ok().error_event_at(2, "server_error")).await;
+    let error = stream_frames(Provider::responses, Reply::ok().error_event_at(2, "server_error")).await;
     assert_eq!(event(&error[2]).0, "error");
     assert_eq!(event(&error[2]).1["code"], "server_error");
 }
 
 #[tokio::test(start_paused = true)]
 async fn gemini_streams_events_or_one_array() {
-    let events = said(Provider::gemini, Reply::text("high tide").reasoning(1)).await;
+    let events = stream_frames(Provider::gemini, Reply::text("high tide").reasoning(1)).await;
     assert_eq!(events.len(), 4);
     let chunks: Vec<_> = events.iter().map(|frame| event(frame).1).collect();
     assert_eq!(chunks[0]["candidates"][0]["content"]["parts"][0], json!({"text": "r1 ", "thought": true}));
@@ -130,7 +132,7 @@ async fn gemini_streams_events_or_one_array() {
     assert!(provider.log().last().unwrap().is_stream);
     assert_eq!(json_of(array).await, json!(chunks));
 
-    // An error is an element, after which the array is closed; one without an element is closed, too.
+    // An error is an element, and the array is closed after it. An array without an element is closed, too.
     for at in [0, 1, 9] {
         provider.script().then(Reply::text("high tide").error_event_at(at, "UNAVAILABLE"));
         let array = json_of(post(&provider, ARRAY, STREAM).await).await;
@@ -141,14 +143,15 @@ async fn gemini_streams_events_or_one_array() {
     let array = frames(post(&provider, ARRAY, STREAM).await).await.0.concat();
     assert!(array.starts_with('[') && array.ends_with('}'), "{array}");
 
-    let whole = json_of(ask(Provider::gemini().then(Reply::tool_call("f", r#"{"a":1}"#)), false).await).await;
+    let whole =
+        json_of(send(Provider::gemini().then(Reply::tool_call("f", r#"{"a":1}"#)), false).await).await;
     let call = &whole["candidates"][0]["content"]["parts"][0]["functionCall"];
     assert_eq!(call, &json!({"name": "f", "args": {"a": 1}}));
 }
 
 #[tokio::test(start_paused = true)]
-async fn cohere_begins_and_ends_what_it_says() {
-    let frames = said(Provider::cohere, Reply::tool_call("f", r#"{"port":1}"#).reasoning(1)).await;
+async fn cohere_sends_start_and_end_events() {
+    let frames = stream_frames(Provider::cohere, Reply::tool_call("f", r#"{"port":1}"#).reasoning(1)).await;
     let expected = [
         "message-start",
         "content-start",
@@ -166,9 +169,9 @@ async fn cohere_begins_and_ends_what_it_says() {
     assert_eq!(last["delta"]["usage"]["tokens"]["output_tokens"], 3);
 }
 
-/// Where the usage stands, what comes first, and how a thought is told, by those who speak like OpenAI.
+/// The place of the usage, the first event and the form of reasoning, for each variant of OpenAI's chat.
 #[tokio::test(start_paused = true)]
-async fn every_flavour_of_chat_is_its_own() {
+async fn each_variant_of_chat_differs_from_openai() {
     for (provider, events, opening) in [
         (
             Provider::openai as fn() -> Provider,
@@ -181,7 +184,7 @@ async fn every_flavour_of_chat_is_its_own() {
         (Provider::deepseek, 6, ": keep-alive\n\n"),
         (Provider::openrouter, 7, ": OPENROUTER PROCESSING\n\n"),
     ] {
-        let frames = said(provider, Reply::text("tide").reasoning(1)).await;
+        let frames = stream_frames(provider, Reply::text("tide").reasoning(1)).await;
         assert_eq!(frames.len(), events, "{frames:?}");
         assert!(frames[0].starts_with(opening), "{}", frames[0]);
         assert_eq!(frames[events - 1], "data: [DONE]\n\n");
@@ -189,14 +192,14 @@ async fn every_flavour_of_chat_is_its_own() {
     let last = |frames: Vec<String>, back: usize| event(&frames[frames.len() - back]).1;
     let usage = json!({"prompt_tokens": 7, "completion_tokens": 1, "total_tokens": 8});
     let one = || Reply::text("tide");
-    assert_eq!(last(said(Provider::groq, one()).await, 2)["x_groq"]["usage"], usage);
-    assert_eq!(last(said(Provider::mistral, one()).await, 2)["usage"], usage);
-    assert_eq!(last(said(Provider::deepseek, one()).await, 2)["usage"], usage);
-    let extra = last(said(Provider::openrouter, one()).await, 2);
+    assert_eq!(last(stream_frames(Provider::groq, one()).await, 2)["x_groq"]["usage"], usage);
+    assert_eq!(last(stream_frames(Provider::mistral, one()).await, 2)["usage"], usage);
+    assert_eq!(last(stream_frames(Provider::deepseek, one()).await, 2)["usage"], usage);
+    let extra = last(stream_frames(Provider::openrouter, one()).await, 2);
     assert_eq!((&extra["usage"], &extra["choices"]), (&usage, &json!([])));
 
     let thought = |provider: fn() -> Provider, at: usize| async move {
-        event(&said(provider, Reply::ok().reasoning(1)).await[at]).1["choices"][0]["delta"].clone()
+        event(&stream_frames(provider, Reply::ok().reasoning(1)).await[at]).1["choices"][0]["delta"].clone()
     };
     let part = json!({"type": "thinking", "thinking": [{"type": "text", "text": "r1 "}]});
     assert_eq!(thought(Provider::mistral, 1).await["content"], json!([part]));
@@ -204,7 +207,7 @@ async fn every_flavour_of_chat_is_its_own() {
     assert_eq!(thought(Provider::deepseek, 2).await["reasoning_content"], "r1 ");
 
     let failed = |provider: fn() -> Provider, word: &'static str| async move {
-        event(said(provider, Reply::ok().failed_event_at(2, word)).await.last().unwrap()).1
+        event(stream_frames(provider, Reply::ok().failed_event_at(2, word)).await.last().unwrap()).1
     };
     assert_eq!(failed(Provider::mistral, "error").await["choices"][0]["finish_reason"], "error");
     assert_eq!(failed(Provider::groq, "at capacity").await["x_groq"]["error"], "at capacity");
@@ -216,7 +219,7 @@ async fn every_flavour_of_chat_is_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn azure_is_also_asked_by_deployment() {
+async fn azure_also_accepts_deployment_paths() {
     let provider = Provider::azure().api_key("right").models(["mine"]).service();
     for (path, key, status) in [
         ("/openai/deployments/mine/chat/completions?api-version=1", "right", 200),
@@ -230,7 +233,7 @@ async fn azure_is_also_asked_by_deployment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gemini_takes_its_key_in_a_header_or_in_the_query() {
+async fn gemini_accepts_its_key_in_a_header_or_in_the_query() {
     let provider = Provider::gemini().api_key("right").service();
     let path = "/v1beta/models/m:generateContent";
     for (query, header, status) in [("?key=right", "", 200), ("?key=wrong", "", 401), ("", "right", 200)] {
@@ -244,8 +247,8 @@ async fn gemini_takes_its_key_in_a_header_or_in_the_query() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bedrock_streams_messages_of_amazons_and_their_lengths_add_up() {
-    let response = ask(Provider::bedrock().then(Reply::text("high tide")), true).await;
+async fn bedrock_streams_amazon_messages_with_correct_lengths() {
+    let response = send(Provider::bedrock().then(Reply::text("high tide")), true).await;
     assert_eq!(response.headers()["content-type"], "application/vnd.amazon.eventstream");
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let (mut left, mut names) = (&bytes[..], Vec::new());
@@ -268,18 +271,18 @@ async fn bedrock_streams_messages_of_amazons_and_their_lengths_add_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_dialect_answers_as_json_with_the_text_and_the_usage() {
+async fn every_dialect_responds_with_the_text_and_the_usage() {
     for provider in ALL {
-        let answer = json_of(ask(provider().then(Reply::text("high tide").reasoning(2)), false).await).await;
+        let answer = json_of(send(provider().then(Reply::text("high tide").reasoning(2)), false).await).await;
         let text = answer.to_string();
         assert!(text.contains("\"high tide\"") && text.contains("\"r1 r2 \""), "{text}");
         assert!(text.contains("okens\":4") || text.contains("\"candidatesTokenCount\":2"), "{text}");
-        let call = json_of(ask(provider().then(Reply::tool_call("f", r#"{"a":1}"#)), false).await).await;
+        let call = json_of(send(provider().then(Reply::tool_call("f", r#"{"a":1}"#)), false).await).await;
         assert!(call.to_string().contains("\"f\""), "{call}");
     }
 }
 
-/// The words of a refusal, and where they stand.
+/// The values of an error body, and their places.
 #[tokio::test(start_paused = true)]
 async fn every_dialect_has_its_own_error_for_a_status() {
     let at = |pointer: &'static str, value: Value| (pointer, value);
@@ -296,7 +299,7 @@ async fn every_dialect_has_its_own_error_for_a_status() {
         (Provider::openrouter, 502, at("/error/code", json!(502))),
         (Provider::bedrock, 429, at("/__type", json!("ThrottlingException"))),
     ] {
-        let response = ask(provider().then(Reply::status(status)), true).await;
+        let response = send(provider().then(Reply::status(status)), true).await;
         assert_eq!(
             (response.status().as_u16(), &response.headers()["content-type"]),
             (status, &"application/json".parse().unwrap())
@@ -307,10 +310,10 @@ async fn every_dialect_has_its_own_error_for_a_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_dialect_tells_its_limits_as_it_does_and_no_other_way() {
+async fn every_dialect_sends_exactly_its_own_rate_limit_headers() {
     const MINUTE: Duration = Duration::from_secs(60);
     const DAY: Duration = Duration::from_secs(86_400);
-    let told = |headers: &HeaderMap| {
+    let limit_headers = |headers: &HeaderMap| {
         let name = |name: &http::HeaderName| name.as_str().to_owned();
         let is_limit = |name: &String| name.contains("ratelimit") || name.contains("retry");
         let mut names: Vec<_> = headers.keys().map(name).filter(is_limit).collect();
@@ -342,12 +345,12 @@ async fn every_dialect_tells_its_limits_as_it_does_and_no_other_way() {
     ] {
         let provider = provider().rate_limit(1, per).service();
         let path = provider.chat_path("m", false);
-        assert_eq!(told(post(&provider, &path, JSON).await.headers()), good, "{path}");
+        assert_eq!(limit_headers(post(&provider, &path, JSON).await.headers()), good, "{path}");
         let second = post(&provider, &path, JSON).await;
         let mut both: Vec<_> = good.iter().chain(refused).copied().collect();
         both.sort_unstable();
         assert_eq!(
-            (second.status().as_u16(), told(second.headers())),
+            (second.status().as_u16(), limit_headers(second.headers())),
             (429, both.iter().map(|it| (*it).to_owned()).collect()),
             "{path}"
         );
@@ -361,7 +364,7 @@ async fn every_dialect_tells_its_limits_as_it_does_and_no_other_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_too_many_at_once_is_overload_by_the_status_of_the_dialect() {
+async fn a_request_above_the_concurrency_limit_gets_the_overload_status_of_the_dialect() {
     for (provider, status) in
         [(Provider::groq as fn() -> Provider, 498), (Provider::gemini, 503), (Provider::bedrock, 503)]
     {
@@ -375,7 +378,7 @@ async fn one_too_many_at_once_is_overload_by_the_status_of_the_dialect() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_stream_is_pinged_wherever_it_is_silent() {
+async fn a_quiet_stream_is_pinged_in_every_quiet_period() {
     let second = Duration::from_secs(1);
     let empty = |chunk: Value| format!("data: {chunk}\n\n");
     for (provider, ping) in [
@@ -396,22 +399,22 @@ async fn a_silent_stream_is_pinged_wherever_it_is_silent() {
     ] {
         let reply = Reply::ok().tokens(3).pace(second).pings(second * 3 / 10).pause_after(0, second * 2);
         let start = Instant::now();
-        let paced = said(provider, reply).await;
+        let paced = stream_frames(provider, reply).await;
         assert_eq!(start.elapsed(), second * 4);
-        let without = said(provider, Reply::ok().tokens(3)).await;
+        let without = stream_frames(provider, Reply::ok().tokens(3)).await;
         let mut left: Vec<_> = paced.iter().filter(|frame| **frame != ping).collect();
         left.retain(|frame| without.contains(frame));
-        // Six in the pause, three in each of two gaps.
+        // Six pings in the pause, and three in each of two gaps.
         assert_eq!(paced.len(), without.len() + 12, "{paced:?}");
         assert_eq!(left.len(), without.iter().filter(|frame| **frame != ping).count());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_giant_event_is_one_token_more_and_the_rest_is_as_it_was() {
+async fn a_giant_event_is_one_extra_token_and_the_rest_is_unchanged() {
     for provider in ALL {
-        let plain = said(provider, Reply::ok().tokens(4)).await;
-        let giant = said(provider, Reply::ok().tokens(4).giant_event_at(3, 300_000)).await;
+        let plain = stream_frames(provider, Reply::ok().tokens(4)).await;
+        let giant = stream_frames(provider, Reply::ok().tokens(4).giant_event_at(3, 300_000)).await;
         assert_eq!(giant.len(), plain.len() + 1);
         assert!((300_000..301_000).contains(&giant[3].len()), "{}", giant[3].len());
         assert!(giant[3].contains("xxx") && giant[..3] == plain[..3] && giant[4..] == plain[3..]);
@@ -419,19 +422,19 @@ async fn a_giant_event_is_one_token_more_and_the_rest_is_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_dialect_breaks_as_the_script_says() {
+async fn every_dialect_follows_the_scripted_faults() {
     for provider in ALL {
-        let whole = said(provider, Reply::ok().tokens(8)).await;
+        let whole = stream_frames(provider, Reply::ok().tokens(8)).await;
         let at = whole.iter().position(|frame| frame.contains("t3 ")).unwrap() + 1;
         for (reply, expected) in [
             (Reply::ok().tokens(8).cut_after(3), Some(Fault::cut())),
             (Reply::ok().tokens(8).reset_after(3), Some(Fault::reset())),
             (Reply::ok().tokens(8).end_after(3), None),
         ] {
-            let (broken, fault) = frames(ask(provider().then(reply), true).await).await;
+            let (broken, fault) = frames(send(provider().then(reply), true).await).await;
             assert_eq!((&broken[..], fault), (&whole[..at], expected));
         }
-        let malformed = said(provider, Reply::ok().tokens(8).malformed_event_at(at)).await;
+        let malformed = stream_frames(provider, Reply::ok().tokens(8).malformed_event_at(at)).await;
         assert_eq!(malformed.len(), whole.len() + 1);
         let data = malformed[at].split_once("data: ").map_or(&*malformed[at], |(_, data)| data);
         assert!(serde_json::from_str::<Value>(data.trim()).is_err(), "{data}");

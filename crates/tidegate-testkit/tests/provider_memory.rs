@@ -1,4 +1,4 @@
-//! The scripted provider in memory, its clock paused: every reply and every fault is what it says it is.
+//! The scripted provider in memory, with a paused clock: every reply and every fault behaves as documented.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -21,15 +21,15 @@ fn post(path: &str, body: &Value) -> Request<Full<Bytes>> {
     Request::post(path).body(body.to_string().into()).unwrap()
 }
 
-fn json_question() -> Value {
+fn json_request() -> Value {
     json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]})
 }
 
-fn stream_question() -> Value {
+fn stream_request() -> Value {
     json!({"model": "gpt-4o", "stream": true, "stream_options": {"include_usage": true}})
 }
 
-async fn ask(provider: &InMemory, path: &str, body: &Value) -> Response<ProviderBody> {
+async fn send(provider: &InMemory, path: &str, body: &Value) -> Response<ProviderBody> {
     provider.clone().call(post(path, body)).await.unwrap()
 }
 
@@ -37,7 +37,7 @@ async fn json_of(response: Response<ProviderBody>) -> Value {
     serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap()
 }
 
-/// The frames of a body as text, and the fault in which it ended.
+/// The frames of a body as text, and the fault that ended it.
 async fn frames(response: Response<ProviderBody>) -> (Vec<String>, Option<Fault>) {
     let (mut body, mut frames) = (response.into_body(), Vec::new());
     while let Some(frame) = body.frame().await {
@@ -56,9 +56,9 @@ fn data(event: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openai_answers_as_json() {
+async fn openai_responds_with_json() {
     let provider = Provider::openai().then(Reply::text("high and low tide")).service();
-    let response = ask(&provider, CHAT, &json_question()).await;
+    let response = send(&provider, CHAT, &json_request()).await;
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(response.headers()["x-request-id"], "req_000001");
     let length = response.body().size_hint().exact().unwrap();
@@ -74,9 +74,9 @@ async fn openai_answers_as_json() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openai_answers_as_a_stream_of_one_frame_an_event() {
+async fn openai_streams_one_event_per_frame() {
     let provider = Provider::openai().then(Reply::text("high tide").finish_reason("length")).service();
-    let response = ask(&provider, CHAT, &stream_question()).await;
+    let response = send(&provider, CHAT, &stream_request()).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let (events, fault) = frames(response).await;
     assert_eq!((events.len(), fault), (6, None));
@@ -91,23 +91,23 @@ async fn openai_answers_as_a_stream_of_one_frame_an_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn openai_tells_usage_in_a_stream_only_if_asked() {
+async fn openai_sends_usage_in_a_stream_only_on_request() {
     let provider = Provider::openai().otherwise(Reply::ok().tokens(1)).service();
-    let (events, _) = frames(ask(&provider, CHAT, &json!({"stream": true})).await).await;
+    let (events, _) = frames(send(&provider, CHAT, &json!({"stream": true})).await).await;
     assert_eq!(events.len(), 4);
     assert!(!events.concat().contains("usage"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn anthropic_answers_as_json_and_as_a_stream() {
+async fn anthropic_responds_with_json_and_with_a_stream() {
     let provider = Provider::anthropic().otherwise(Reply::text("high tide")).service();
-    let response = ask(&provider, MESSAGES, &json_question()).await;
+    let response = send(&provider, MESSAGES, &json_request()).await;
     assert_eq!(response.headers()["request-id"], "req_000001");
     let message = json_of(response).await;
     assert_eq!(message["content"], json!([{"type": "text", "text": "high tide"}]));
     assert_eq!((&message["type"], &message["stop_reason"]), (&json!("message"), &json!("end_turn")));
 
-    let (events, _) = frames(ask(&provider, MESSAGES, &stream_question()).await).await;
+    let (events, _) = frames(send(&provider, MESSAGES, &stream_request()).await).await;
     let names: Vec<_> = events.iter().map(|event| event.lines().next().unwrap().to_owned()).collect();
     assert_eq!(
         names,
@@ -133,11 +133,11 @@ async fn fails_twice_and_then_succeeds() {
         Provider::openai().then(Reply::status(503)).then(Reply::status(503).retry_after(7)).service();
     let mut statuses = Vec::new();
     for _ in 0..4 {
-        statuses.push(ask(&provider, CHAT, &json_question()).await.status().as_u16());
+        statuses.push(send(&provider, CHAT, &json_request()).await.status().as_u16());
     }
     assert_eq!(statuses, [503, 503, 200, 200]);
     let log = provider.log();
-    assert_eq!((log.calls(), log.answered(503), log.answered(200)), (4, 2, 2));
+    assert_eq!((log.calls(), log.responses_with_status(503), log.responses_with_status(200)), (4, 2, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,7 +145,7 @@ async fn errors_have_the_shape_of_their_dialect() {
     let reply =
         || Reply::error(429, "insufficient_quota").message("no more").retry_after(20).header("x-a", "b");
     let openai = Provider::openai().then(reply()).service();
-    let response = ask(&openai, CHAT, &json_question()).await;
+    let response = send(&openai, CHAT, &json_request()).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["retry-after"]),
         (429, &"20".parse().unwrap())
@@ -156,7 +156,7 @@ async fn errors_have_the_shape_of_their_dialect() {
         json!({"message": "no more", "type": "insufficient_quota", "param": null, "code": "insufficient_quota"})
     );
     let anthropic = Provider::anthropic().then(Reply::status(529)).service();
-    let error = json_of(ask(&anthropic, MESSAGES, &json_question()).await).await;
+    let error = json_of(send(&anthropic, MESSAGES, &json_request()).await).await;
     assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!("overloaded_error")));
     assert_eq!(error["request_id"], "req_000001");
 }
@@ -166,28 +166,28 @@ async fn latency_comes_before_the_head_and_pace_between_tokens() {
     let reply = Reply::ok().tokens(3).latency(Duration::from_secs(2)).pace(Duration::from_millis(500));
     let provider = Provider::openai().otherwise(reply).service();
     let start = Instant::now();
-    let response = ask(&provider, CHAT, &stream_question()).await;
+    let response = send(&provider, CHAT, &stream_request()).await;
     assert_eq!(start.elapsed(), Duration::from_secs(2));
     frames(response).await;
     assert_eq!(start.elapsed(), Duration::from_secs(3));
-    // An answer in one piece takes as long, all of it before the head.
-    ask(&provider, CHAT, &json_question()).await;
+    // A response in one piece takes as long, all of it before the head.
+    send(&provider, CHAT, &json_request()).await;
     assert_eq!(start.elapsed(), Duration::from_millis(6500));
 }
 
 #[tokio::test(start_paused = true)]
-async fn hangs_until_the_caller_leaves() {
+async fn hangs_until_the_caller_disconnects() {
     let provider = Provider::openai().then(Reply::hang()).service();
-    let question = stream_question();
-    let ask = ask(&provider, CHAT, &question);
-    assert!(tokio::time::timeout(Duration::from_secs(3600), ask).await.is_err());
+    let request = stream_request();
+    let send = send(&provider, CHAT, &request);
+    assert!(tokio::time::timeout(Duration::from_secs(3600), send).await.is_err());
     assert_eq!((provider.log().in_flight(), provider.log().abandoned()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reset_is_an_error_of_the_call() {
     let mut provider = Provider::openai().then(Reply::reset()).service();
-    let error = provider.call(post(CHAT, &json_question())).await.err().unwrap();
+    let error = provider.call(post(CHAT, &json_request())).await.err().unwrap();
     assert_eq!(Fault::find(&*error), Some(&Fault::reset()));
     assert_eq!((provider.log().in_flight(), provider.log().abandoned()), (0, 0));
 }
@@ -200,11 +200,11 @@ async fn a_stream_is_cut_or_ends_or_stalls_after_some_tokens() {
         .then(Reply::ok().tokens(9).stall_after(3))
         .service();
     for expected in [Some(Fault::cut()), None] {
-        let (events, fault) = frames(ask(&provider, CHAT, &stream_question()).await).await;
+        let (events, fault) = frames(send(&provider, CHAT, &stream_request()).await).await;
         assert_eq!((events.len(), fault), (4, expected));
         assert_eq!(data(&events[3])["choices"][0]["delta"]["content"], "t3 ");
     }
-    let mut body = ask(&provider, CHAT, &stream_question()).await.into_body();
+    let mut body = send(&provider, CHAT, &stream_request()).await.into_body();
     for _ in 0..4 {
         body.frame().await.unwrap().unwrap();
     }
@@ -215,7 +215,7 @@ async fn a_stream_is_cut_or_ends_or_stalls_after_some_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_come_while_it_stalls() {
+async fn pings_are_sent_during_a_stall() {
     for (provider, path, ping) in [
         (Provider::openai(), CHAT, ": keep-alive\n\n"),
         (Provider::anthropic(), MESSAGES, "event: ping\ndata: {\"type\":\"ping\"}\n\n"),
@@ -223,7 +223,7 @@ async fn pings_come_while_it_stalls() {
         let every = Duration::from_secs(15);
         let provider = provider.then(Reply::ok().stall_after(0).pings(every)).service();
         let preamble = if path == CHAT { 1 } else { 3 };
-        let mut body = ask(&provider, path, &stream_question()).await.into_body();
+        let mut body = send(&provider, path, &stream_request()).await.into_body();
         for _ in 0..preamble {
             body.frame().await.unwrap().unwrap();
         }
@@ -236,32 +236,32 @@ async fn pings_come_while_it_stalls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_in_an_answer_that_is_not_streamed_come_after_half_of_it() {
+async fn faults_in_a_response_that_is_not_streamed_come_after_half_of_it() {
     let provider = Provider::openai()
         .then(Reply::ok().cut_after(3))
         .then(Reply::ok().end_after(3))
         .then(Reply::error(500, "server_error").cut_after(0))
         .service();
-    let response = ask(&provider, CHAT, &json_question()).await;
+    let response = send(&provider, CHAT, &json_request()).await;
     let promised = response.body().size_hint().exact().unwrap() as usize;
     let (sent, fault) = frames(response).await;
     assert_eq!((sent.concat().len(), fault), (promised / 2, Some(Fault::cut())));
 
-    let response = ask(&provider, CHAT, &json_question()).await;
+    let response = send(&provider, CHAT, &json_request()).await;
     assert_eq!(response.body().size_hint().exact(), None);
     let (sent, fault) = frames(response).await;
     assert!(fault.is_none() && serde_json::from_str::<Value>(&sent.concat()).is_err());
 
-    let (_, fault) = frames(ask(&provider, CHAT, &json_question()).await).await;
+    let (_, fault) = frames(send(&provider, CHAT, &json_request()).await).await;
     assert_eq!(fault, Some(Fault::cut()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_event_ends_the_stream_wherever_it_comes() {
+async fn an_error_event_ends_the_stream_at_any_position() {
     for at in [0, 1, 3, 99] {
         let reply = || Reply::ok().tokens(5).error_event_at(at, "overloaded_error").message("too much");
         let provider = Provider::openai().then(reply()).service();
-        let (events, fault) = frames(ask(&provider, CHAT, &stream_question()).await).await;
+        let (events, fault) = frames(send(&provider, CHAT, &stream_request()).await).await;
         assert_eq!((events.len(), fault), (at.min(9) + 1, None));
         let error = data(events.last().unwrap());
         assert_eq!(
@@ -271,7 +271,7 @@ async fn an_error_event_ends_the_stream_wherever_it_comes() {
         assert_eq!(error["error"]["type"], "server_error");
 
         let provider = Provider::anthropic().then(reply()).service();
-        let (events, _) = frames(ask(&provider, MESSAGES, &stream_question()).await).await;
+        let (events, _) = frames(send(&provider, MESSAGES, &stream_request()).await).await;
         assert_eq!(events.len(), at.min(11) + 1);
         let error = events.last().unwrap();
         assert!(error.starts_with("event: error\n"), "{error}");
@@ -280,21 +280,21 @@ async fn an_error_event_ends_the_stream_wherever_it_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_malformed_event_comes_in_between() {
+async fn a_malformed_event_is_inserted_into_the_stream() {
     let provider = Provider::openai().then(Reply::ok().tokens(2).malformed_event_at(2)).service();
-    let (events, _) = frames(ask(&provider, CHAT, &stream_question()).await).await;
+    let (events, _) = frames(send(&provider, CHAT, &stream_request()).await).await;
     assert_eq!(events.len(), 7);
     assert_eq!(data(&events[2]), Value::Null);
     assert_eq!(events[6], "data: [DONE]\n\n");
 }
 
 #[tokio::test(start_paused = true)]
-async fn raw_bytes_come_as_they_are() {
+async fn raw_bytes_are_sent_unchanged() {
     let reply =
         Reply::raw("<html>").frame("502").header("content-type", "text/html").pace(Duration::from_secs(1));
     let provider = Provider::openai().then(reply).service();
     let start = Instant::now();
-    let response = ask(&provider, CHAT, &json_question()).await;
+    let response = send(&provider, CHAT, &json_request()).await;
     assert_eq!(response.headers().get_all("content-type").iter().collect::<Vec<_>>(), ["text/html"]);
     assert_eq!(frames(response).await, (vec!["<html>".to_owned(), "502".to_owned()], None));
     assert_eq!(start.elapsed(), Duration::from_secs(1));
@@ -313,7 +313,7 @@ async fn a_wrong_key_is_a_401() {
         (&anthropic, MESSAGES, "x-api-key", "wrong", 401),
         (&anthropic, MESSAGES, "x-nothing", "", 401),
     ] {
-        let mut request = post(path, &json_question());
+        let mut request = post(path, &json_request());
         request.headers_mut().insert(header, value.parse().unwrap());
         let response = provider.clone().call(request).await.unwrap();
         assert_eq!(response.status(), status, "{path} {header}: {value}");
@@ -326,27 +326,27 @@ async fn a_wrong_key_is_a_401() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn says_no_to_what_it_does_not_have() {
+async fn rejects_unknown_paths_and_models_and_invalid_bodies() {
     let provider = Provider::openai().models(["gpt-4o", "gpt-4o-mini"]).then(Reply::status(500)).service();
     let nothing = json!({});
-    assert_eq!(ask(&provider, "/v1/completions", &nothing).await.status(), 404);
-    assert_eq!(ask(&provider, MESSAGES, &nothing).await.status(), 404);
-    assert_eq!(ask(&provider, CHAT, &json!({"model": "gpt-5"})).await.status(), 404);
-    assert_eq!(ask(&provider, CHAT, &json!("no object")).await.status(), 400);
+    assert_eq!(send(&provider, "/v1/completions", &nothing).await.status(), 404);
+    assert_eq!(send(&provider, MESSAGES, &nothing).await.status(), 404);
+    assert_eq!(send(&provider, CHAT, &json!({"model": "gpt-5"})).await.status(), 404);
+    assert_eq!(send(&provider, CHAT, &json!("no object")).await.status(), 400);
     let models = Request::get("/v1/models").body(Full::<Bytes>::default()).unwrap();
     let models = json_of(provider.clone().call(models).await.unwrap()).await;
     assert_eq!(
         (&models["data"][0]["id"], &models["data"][1]["id"]),
         (&json!("gpt-4o"), &json!("gpt-4o-mini"))
     );
-    assert_eq!(provider.script().left(), 1, "none of it was for the script");
+    assert_eq!(provider.script().left(), 1, "the script is not consulted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn embeds() {
+async fn embeddings_have_one_vector_per_input() {
     let provider = Provider::openai().service();
     let answer =
-        json_of(ask(&provider, "/v1/embeddings", &json!({"model": "e", "input": ["a", "b"]})).await).await;
+        json_of(send(&provider, "/v1/embeddings", &json!({"model": "e", "input": ["a", "b"]})).await).await;
     assert_eq!(answer["data"].as_array().unwrap().len(), 2);
     assert_eq!(answer["data"][1]["embedding"].as_array().unwrap().len(), 8);
 }
@@ -360,7 +360,7 @@ async fn a_request_body_above_the_limit_is_a_413() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_limit_refuses_in_time_and_tells_what_is_left() {
+async fn a_rate_limit_rejects_by_time_and_reports_the_remaining_quota() {
     let provider = Provider::openai().rate_limit(2, Duration::from_secs(4)).service();
     let left = |response: &Response<ProviderBody>| {
         let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
@@ -370,54 +370,54 @@ async fn a_rate_limit_refuses_in_time_and_tells_what_is_left() {
             header("x-ratelimit-reset-requests"),
         )
     };
-    let told = |limit: &str, remaining: &str, reset: &str| (limit.into(), remaining.into(), reset.into());
-    assert_eq!(left(&ask(&provider, CHAT, &json_question()).await), told("2", "1", "2s"));
+    let text = |limit: &str, remaining: &str, reset: &str| (limit.into(), remaining.into(), reset.into());
+    assert_eq!(left(&send(&provider, CHAT, &json_request()).await), text("2", "1", "2s"));
     tokio::time::advance(Duration::from_millis(500)).await;
-    assert_eq!(left(&ask(&provider, CHAT, &json_question()).await), told("2", "0", "3.5s"));
-    let refused = ask(&provider, CHAT, &json_question()).await;
-    assert_eq!((refused.status().as_u16(), left(&refused)), (429, told("2", "0", "3.5s")));
+    assert_eq!(left(&send(&provider, CHAT, &json_request()).await), text("2", "0", "3.5s"));
+    let refused = send(&provider, CHAT, &json_request()).await;
+    assert_eq!((refused.status().as_u16(), left(&refused)), (429, text("2", "0", "3.5s")));
     assert_eq!(
         (&refused.headers()["retry-after"], &refused.headers()["retry-after-ms"]),
         (&"2".parse().unwrap(), &"1500".parse().unwrap())
     );
     assert_eq!(json_of(refused).await["error"]["code"], "rate_limit_exceeded");
     tokio::time::advance(Duration::from_millis(1500)).await;
-    assert_eq!(ask(&provider, CHAT, &json_question()).await.status(), 200);
+    assert_eq!(send(&provider, CHAT, &json_request()).await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn anthropic_tells_its_limits_its_own_way() {
+async fn anthropic_sends_its_own_rate_limit_headers() {
     let provider = Provider::anthropic().rate_limit(1, Duration::from_secs(60)).service();
-    let response = ask(&provider, MESSAGES, &json_question()).await;
+    let response = send(&provider, MESSAGES, &json_request()).await;
     assert_eq!(response.headers()["anthropic-ratelimit-requests-remaining"], "0");
     let reset = response.headers()["anthropic-ratelimit-requests-reset"].to_str().unwrap();
     assert!(reset.starts_with("20") && reset.ends_with('Z'), "{reset}");
-    let refused = ask(&provider, MESSAGES, &json_question()).await;
+    let refused = send(&provider, MESSAGES, &json_request()).await;
     assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"60".parse().unwrap()));
     assert_eq!(json_of(refused).await["error"]["type"], "rate_limit_error");
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_too_many_at_once_is_overload() {
+async fn a_request_above_the_concurrency_limit_is_overload() {
     for (provider, path, status) in [(Provider::openai(), CHAT, 503), (Provider::anthropic(), MESSAGES, 529)]
     {
         let provider = provider.concurrency_limit(1).service();
-        let first = ask(&provider, path, &stream_question()).await;
-        assert_eq!(ask(&provider, path, &stream_question()).await.status(), status);
+        let first = send(&provider, path, &stream_request()).await;
+        assert_eq!(send(&provider, path, &stream_request()).await.status(), status);
         frames(first).await;
-        assert_eq!(ask(&provider, path, &stream_question()).await.status(), 200);
+        assert_eq!(send(&provider, path, &stream_request()).await.status(), 200);
         assert_eq!(provider.log().max_in_flight(), 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn fails_by_chance_the_same_way_for_the_same_seed() {
+async fn fails_at_random_the_same_way_for_the_same_seed() {
     let play = || async {
         let provider = Provider::openai().failing(0.5, 42, Reply::status(502)).service();
         for _ in 0..200 {
-            drop(ask(&provider, CHAT, &json_question()).await);
+            drop(send(&provider, CHAT, &json_request()).await);
         }
-        provider.log().answered(502)
+        provider.log().responses_with_status(502)
     };
     let failed = play().await;
     assert!((70..130).contains(&failed), "{failed}");
@@ -427,31 +427,34 @@ async fn fails_by_chance_the_same_way_for_the_same_seed() {
 #[tokio::test(start_paused = true)]
 async fn the_script_can_change_while_it_plays() {
     let provider = Provider::openai().otherwise(Reply::status(500)).service();
-    assert_eq!(ask(&provider, CHAT, &json_question()).await.status(), 500);
+    assert_eq!(send(&provider, CHAT, &json_request()).await.status(), 500);
     provider.script().otherwise(Reply::ok());
-    assert_eq!(ask(&provider, CHAT, &json_question()).await.status(), 200);
+    assert_eq!(send(&provider, CHAT, &json_request()).await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_keeps_requests_without_showing_their_secrets() {
+async fn the_log_does_not_show_the_secrets_of_requests() {
     let provider = Provider::openai().service();
-    let mut request = post(CHAT, &stream_question());
+    let mut request = post(CHAT, &stream_request());
     request.headers_mut().insert("authorization", "Bearer key".parse().unwrap());
     drop(provider.clone().call(request).await.unwrap());
-    let asked = provider.log().last().unwrap();
-    assert_eq!((asked.path.as_str(), asked.model.as_deref(), asked.is_stream), (CHAT, Some("gpt-4o"), true));
+    let logged = provider.log().last().unwrap();
     assert_eq!(
-        (&asked.headers["authorization"], &asked.body[..]),
-        (&"Bearer key".parse().unwrap(), stream_question().to_string().as_bytes())
+        (logged.path.as_str(), logged.model.as_deref(), logged.is_stream),
+        (CHAT, Some("gpt-4o"), true)
     );
-    assert!(!format!("{asked:?} {:?} {provider:?}", provider.log()).contains("key"));
+    assert_eq!(
+        (&logged.headers["authorization"], &logged.body[..]),
+        (&"Bearer key".parse().unwrap(), stream_request().to_string().as_bytes())
+    );
+    assert!(!format!("{logged:?} {:?} {provider:?}", provider.log()).contains("key"));
 }
 
-/// Over a socket the caller may have the last byte before the provider sees that it was the last.
+/// Over a socket the caller may have the last byte before the provider polls the end of the body.
 #[tokio::test(start_paused = true)]
-async fn a_request_is_in_flight_until_its_last_frame_is_out() {
+async fn a_request_is_in_flight_until_its_last_frame_is_sent() {
     let provider = Provider::openai().otherwise(Reply::ok().tokens(1)).service();
-    let mut body = pin!(ask(&provider, CHAT, &json!({"stream": true})).await.into_body());
+    let mut body = pin!(send(&provider, CHAT, &json!({"stream": true})).await.into_body());
     for _ in 0..3 {
         body.frame().await.unwrap().unwrap();
         assert_eq!(provider.log().in_flight(), 1);

@@ -1,4 +1,4 @@
-//! The scripted provider over sockets: what is a fault in memory is a fault of the connection here.
+//! The scripted provider over sockets: an injected fault is a fault of the connection.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 const JSON: &str = r#"{"model":"gpt-4o","messages":[]}"#;
 const STREAM: &str = r#"{"model":"gpt-4o","messages":[],"stream":true}"#;
 
-/// One connection. Dropped, it is closed.
+/// One connection, which is closed on drop.
 struct Client {
     send: SendRequest<Full<Bytes>>,
     connection: JoinHandle<()>,
@@ -31,14 +31,14 @@ impl Client {
         Self { send, connection: tokio::spawn(async { drop(connection.await) }) }
     }
 
-    async fn ask(&mut self, path: &str, body: &'static str) -> hyper::Result<Response<Incoming>> {
+    async fn send(&mut self, path: &str, body: &'static str) -> hyper::Result<Response<Incoming>> {
         let request = Request::post(path).header("host", "provider").body(body.into()).unwrap();
         self.send.ready().await?;
         self.send.send_request(request).await
     }
 
     async fn chat(&mut self, body: &'static str) -> hyper::Result<Response<Incoming>> {
-        self.ask("/v1/chat/completions", body).await
+        self.send("/v1/chat/completions", body).await
     }
 }
 
@@ -48,7 +48,7 @@ impl Drop for Client {
     }
 }
 
-/// The body as text, and whether it ended well.
+/// The body as text, and whether it ended cleanly.
 async fn read(response: Response<Incoming>) -> (String, bool) {
     let (mut body, mut text) = (response.into_body(), String::new());
     while let Some(frame) = body.frame().await {
@@ -61,7 +61,7 @@ async fn read(response: Response<Incoming>) -> (String, bool) {
 }
 
 #[tokio::test]
-async fn answers_json_and_streams_on_one_connection() {
+async fn serves_json_and_streams_on_one_connection() {
     let server = Provider::openai().otherwise(Reply::text("high tide")).start().await.unwrap();
     assert_eq!(server.base_url(), format!("http://127.0.0.1:{}/v1", server.addr().port()));
     let mut client = Client::connect(server.addr()).await;
@@ -75,7 +75,7 @@ async fn answers_json_and_streams_on_one_connection() {
     let (text, is_whole) = read(response).await;
     assert!(is_whole && text.ends_with("data: [DONE]\n\n"), "{text}");
     assert_eq!(text.matches("data: ").count(), 5);
-    assert_eq!((server.log().calls(), server.log().answered(200)), (2, 2));
+    assert_eq!((server.log().calls(), server.log().responses_with_status(200)), (2, 2));
     assert_eq!(server.log().requests()[0].body, JSON);
 }
 
@@ -83,7 +83,7 @@ async fn answers_json_and_streams_on_one_connection() {
 async fn anthropic_streams_its_events() {
     let server = Provider::anthropic().start().await.unwrap();
     let mut client = Client::connect(server.addr()).await;
-    let (text, is_whole) = read(client.ask("/v1/messages", STREAM).await.unwrap()).await;
+    let (text, is_whole) = read(client.send("/v1/messages", STREAM).await.unwrap()).await;
     assert!(is_whole && text.starts_with("event: message_start\n"), "{text}");
     assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), "{text}");
 }
@@ -100,7 +100,7 @@ async fn each_event_is_a_frame_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_reset_is_seen_as_one() {
+async fn a_reset_is_reported_as_a_reset() {
     let server = Provider::openai().then(Reply::reset()).start().await.unwrap();
     let mut socket = TcpStream::connect(server.addr()).await.unwrap();
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: provider\r\ncontent-length: 2\r\n\r\n{}";
@@ -110,25 +110,25 @@ async fn a_reset_is_seen_as_one() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_is_refused() {
+async fn a_closed_port_refuses_connections() {
     let closed = closed_port().unwrap();
     assert_eq!(TcpStream::connect(closed.addr()).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(closed.base_url().ends_with("/v1"));
 }
 
 #[tokio::test]
-async fn a_hanging_answer_ends_when_the_caller_leaves() {
+async fn a_hanging_response_ends_when_the_caller_disconnects() {
     let server = Provider::openai().then(Reply::hang()).start().await.unwrap();
     let mut client = Client::connect(server.addr()).await;
-    let asked = tokio::spawn(async move { drop(client.chat(JSON).await) });
+    let logged = tokio::spawn(async move { drop(client.chat(JSON).await) });
     server.log().in_flight_is(1).await;
-    asked.abort();
+    logged.abort();
     server.log().in_flight_is(0).await;
     assert_eq!((server.log().abandoned(), server.log().statuses().len()), (1, 0));
 }
 
 #[tokio::test]
-async fn a_cut_stream_gives_its_tokens_and_then_an_error() {
+async fn a_cut_stream_sends_its_tokens_and_then_an_error() {
     let server = Provider::openai().otherwise(Reply::ok().tokens(9).cut_after(3)).start().await.unwrap();
     for _ in 0..20 {
         let mut client = Client::connect(server.addr()).await;
@@ -140,7 +140,7 @@ async fn a_cut_stream_gives_its_tokens_and_then_an_error() {
 }
 
 #[tokio::test]
-async fn a_cut_answer_is_shorter_than_promised() {
+async fn a_cut_response_is_shorter_than_its_declared_length() {
     let server = Provider::openai().then(Reply::ok().cut_after(0)).start().await.unwrap();
     let mut client = Client::connect(server.addr()).await;
     let response = client.chat(JSON).await.unwrap();
@@ -151,7 +151,7 @@ async fn a_cut_answer_is_shorter_than_promised() {
 }
 
 #[tokio::test]
-async fn a_stream_may_end_as_if_all_were_well() {
+async fn a_stream_may_end_cleanly_without_a_terminator() {
     let server = Provider::openai().then(Reply::ok().tokens(9).end_after(3)).start().await.unwrap();
     let mut client = Client::connect(server.addr()).await;
     let (text, is_whole) = read(client.chat(STREAM).await.unwrap()).await;
@@ -159,7 +159,7 @@ async fn a_stream_may_end_as_if_all_were_well() {
 }
 
 #[tokio::test]
-async fn a_stalled_stream_ends_when_the_caller_leaves() {
+async fn a_stalled_stream_ends_when_the_caller_disconnects() {
     let server = Provider::openai().then(Reply::ok().tokens(9).stall_after(2)).start().await.unwrap();
     let mut client = Client::connect(server.addr()).await;
     let mut body = client.chat(STREAM).await.unwrap().into_body();
@@ -173,7 +173,7 @@ async fn a_stalled_stream_ends_when_the_caller_leaves() {
 }
 
 #[tokio::test]
-async fn an_error_event_comes_after_a_good_head() {
+async fn an_error_event_follows_a_successful_head() {
     let reply = Reply::ok().error_event_at(1, "server_error");
     let server = Provider::openai().then(reply).start().await.unwrap();
     let mut client = Client::connect(server.addr()).await;
@@ -183,9 +183,9 @@ async fn an_error_event_comes_after_a_good_head() {
     assert!(is_whole && text.contains("\"error\":") && !text.contains("[DONE]"), "{text}");
 }
 
-/// Callers that ask again at once, with never more than two of them inside.
+/// Two callers that send their next request at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn in_flight_never_counts_an_answer_that_its_caller_has() {
+async fn in_flight_does_not_count_a_response_that_its_caller_has() {
     let server = Provider::openai().otherwise(Reply::ok().tokens(3)).start().await.unwrap();
     let callers = (0..2).map(|_| Client::connect(server.addr()));
     let mut tasks = Vec::new();
@@ -206,7 +206,7 @@ async fn in_flight_never_counts_an_answer_that_its_caller_has() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_kept_over_connections() {
+async fn a_rate_limit_spans_connections() {
     let server = Provider::openai().rate_limit(2, Duration::from_secs(3600)).start().await.unwrap();
     let mut statuses = Vec::new();
     for _ in 0..3 {
@@ -233,15 +233,15 @@ async fn a_dropped_server_stops() {
     let server = Provider::openai().then(Reply::hang()).start().await.unwrap();
     let (addr, log) = (server.addr(), server.log().clone());
     let mut client = Client::connect(addr).await;
-    let asked = tokio::spawn(async move { client.chat(JSON).await.is_err() });
+    let logged = tokio::spawn(async move { client.chat(JSON).await.is_err() });
     log.in_flight_is(1).await;
     drop(server);
-    assert!(asked.await.unwrap());
+    assert!(logged.await.unwrap());
     log.in_flight_is(0).await;
     assert_eq!(TcpStream::connect(addr).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
-/// A provider that comes back is at the same address.
+/// A provider that restarts keeps its address.
 #[tokio::test]
 async fn starts_on_a_port_that_was_used_before() {
     let server = Provider::openai().start().await.unwrap();

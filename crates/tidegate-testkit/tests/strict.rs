@@ -1,4 +1,4 @@
-//! The strict service says no to every way of breaking Tower's contract, and counts what lives.
+//! The strict service panics on every violation of Tower's contract, and counts live futures and bodies.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,15 +19,15 @@ async fn ready<B: 'static>(service: &mut Strict<B>) {
     poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
 }
 
-async fn ask(service: &mut Strict<Payload>) -> http::Response<strict::StrictBody> {
+async fn send(service: &mut Strict<Payload>) -> http::Response<strict::StrictBody> {
     ready(service).await;
     service.call(Request::new(Payload::from("hi"))).await.unwrap()
 }
 
-fn panics_with(words: &str, act: impl FnOnce()) {
-    let panic = catch_unwind(AssertUnwindSafe(act)).expect_err(words);
-    let message = panic.downcast_ref::<String>().unwrap();
-    assert!(message.contains(words), "{message}");
+fn panics_with(message: &str, act: impl FnOnce()) {
+    let panic = catch_unwind(AssertUnwindSafe(act)).expect_err(message);
+    let text = panic.downcast_ref::<String>().unwrap();
+    assert!(text.contains(message), "{text}");
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn readiness_follows_the_script() {
     assert_eq!(Fault::find(&*error), Some(&Fault::other("gone")));
 
     drop(service);
-    assert_eq!((handle.reserved(), handle.wasted()), (0, 1));
+    assert_eq!((handle.reserved(), handle.dropped_ready()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,27 +99,27 @@ async fn answers_follow_the_script() {
     handle.answer(200).after(Duration::from_secs(3));
     handle.otherwise(Answer::status(404));
 
-    let response = ask(&mut service).await;
+    let response = send(&mut service).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["retry-after"]),
         (503, &"2".parse().unwrap())
     );
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "overloaded");
-    for words in ["connection reset", "E3003"] {
+    for text in ["connection reset", "E3003"] {
         ready(&mut service).await;
         let error = service.call(Request::new(Payload::empty())).await.err().unwrap();
-        assert!(error.to_string().contains(words), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
     }
     let before = Instant::now();
-    assert_eq!(ask(&mut service).await.status(), 200);
+    assert_eq!(send(&mut service).await.status(), 200);
     assert_eq!(before.elapsed(), Duration::from_secs(3));
-    assert_eq!(ask(&mut service).await.status(), 404);
-    assert_eq!(ask(&mut service).await.status(), 404);
+    assert_eq!(send(&mut service).await.status(), 404);
+    assert_eq!(send(&mut service).await.status(), 404);
     assert_eq!((handle.calls(), handle.live_futures(), handle.live_bodies()), (6, 0, 0));
 }
 
 #[tokio::test]
-async fn a_held_answer_is_given_later_as_it_is_by_then() {
+async fn a_held_answer_is_produced_with_its_latest_settings() {
     let (mut service, handle) = strict::service();
     let held = handle.hang();
     ready(&mut service).await;
@@ -143,12 +143,12 @@ async fn a_dropped_future_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_plays_its_frames_and_is_alive_until_its_end() {
+async fn a_body_sends_its_frames_and_is_live_until_its_end() {
     let (mut service, handle) = strict::service();
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", "1".parse().unwrap());
     handle.answer(200).frame("a").pause(Duration::from_secs(1)).frame("b").trailers(trailers.clone());
-    let mut body = ask(&mut service).await.into_body();
+    let mut body = send(&mut service).await.into_body();
     let before = Instant::now();
     assert_eq!(body.size_hint().exact(), None);
     for data in ["a", "b"] {
@@ -167,22 +167,22 @@ async fn a_body_may_break_off_or_be_dropped() {
     let (mut service, handle) = strict::service();
     handle.answer(200).frame("a").break_off("reset");
     handle.answer(200).frame("a").stall();
-    let error = ask(&mut service).await.into_body().collect().await.err().unwrap();
+    let error = send(&mut service).await.into_body().collect().await.err().unwrap();
     assert_eq!(Fault::find(&*error), Some(&Fault::other("reset")));
-    let stalled = ask(&mut service).await;
+    let stalled = send(&mut service).await;
     assert_eq!(handle.live_bodies(), 1);
     drop(stalled);
     assert_eq!((handle.live_bodies(), handle.finished_bodies(), handle.dropped_bodies()), (0, 1, 1));
 }
 
 #[tokio::test]
-async fn requests_are_kept_without_showing_their_secrets() {
+async fn the_debug_form_of_a_request_does_not_show_its_secrets() {
     let (mut service, handle) = strict::service();
     ready(&mut service).await;
     let request = Request::post("/v1").header("authorization", "Bearer key").body(Payload::from("prompt"));
     service.call(request.unwrap()).await.unwrap();
-    let seen = &handle.requests()[0];
-    assert_eq!((seen.method.as_str(), seen.body.as_deref()), ("POST", Some(&b"prompt"[..])));
-    assert_eq!(seen.headers["authorization"], "Bearer key");
-    assert_eq!(format!("{seen:?}"), "Seen(POST /v1)");
+    let received = &handle.requests()[0];
+    assert_eq!((received.method.as_str(), received.body.as_deref()), ("POST", Some(&b"prompt"[..])));
+    assert_eq!(received.headers["authorization"], "Bearer key");
+    assert_eq!(format!("{received:?}"), "ReceivedRequest(POST /v1)");
 }

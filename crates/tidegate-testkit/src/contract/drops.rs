@@ -4,21 +4,23 @@ use std::time::Duration;
 use tidegate_core::Payload;
 
 use super::Subject;
-use super::probe::{ask, assert_nothing_lives, next_frame, poll_once, ready, request, respond, still_serves};
+use super::probe::{
+    assert_nothing_lives, next_frame, poll_once, ready, request, respond, send_request, still_serves,
+};
 use crate::strict::{self, Answer, Handle, Strict};
 
-/// How often a response future is polled, at most, before it is dropped.
+/// The largest number of polls of a response future before it is dropped.
 const POLLS: usize = 6;
 
-/// The part of the suite about callers that leave.
+/// Checks that callers may drop the response future or the body at any point.
 ///
 /// # Panics
 ///
-/// If a promise is broken.
+/// If the layer breaks the contract.
 pub async fn drops<S: Subject>(layer: impl Fn(Strict<Payload>) -> S) {
     for polls in 0..=POLLS {
-        for scene in &SCENES {
-            the_future_is_dropped(&layer, scene, polls).await;
+        for scenario in &SCENARIOS {
+            the_future_is_dropped(&layer, scenario, polls).await;
         }
     }
     for frames in 0..=FRAMES.len() {
@@ -27,34 +29,34 @@ pub async fn drops<S: Subject>(layer: impl Fn(Strict<Payload>) -> S) {
     the_body_is_dropped_unread(&layer).await;
 }
 
-/// A way for the inner service to keep the caller waiting.
-struct Scene {
+/// A way in which the inner service keeps the response future pending.
+struct DropScenario {
     name: &'static str,
     set: fn(&Handle),
 }
 
-const SCENES: [Scene; 4] = [
-    Scene {
+const SCENARIOS: [DropScenario; 4] = [
+    DropScenario {
         name: "the inner service hangs",
         set: |handle| {
             handle.otherwise(Answer::hang());
         },
     },
-    Scene {
+    DropScenario {
         name: "the inner service failed and hangs from then on",
         set: |handle| {
             handle.fail("connection reset");
             handle.otherwise(Answer::hang());
         },
     },
-    Scene {
+    DropScenario {
         name: "the provider answered 503 and hangs from then on",
         set: |handle| {
             handle.answer(503).frame("overloaded").stall();
             handle.otherwise(Answer::hang());
         },
     },
-    Scene {
+    DropScenario {
         name: "the inner service failed and is not ready from then on",
         set: |handle| {
             handle.fail("connection reset");
@@ -63,25 +65,26 @@ const SCENES: [Scene; 4] = [
     },
 ];
 
-/// Polls `polls` times, a while apart so that waits of the layer's own go by, and leaves.
+/// Polls the future `polls` times and drops it. Time advances between polls, so that the layer's own timers
+/// fire.
 async fn the_future_is_dropped<S: Subject>(
     layer: impl Fn(Strict<Payload>) -> S,
-    scene: &Scene,
+    scenario: &DropScenario,
     polls: usize,
 ) {
-    const A_WHILE: Duration = Duration::from_millis(400);
-    let promise = format!("{}; the response future was dropped after {polls} polls", scene.name);
+    const INTERVAL: Duration = Duration::from_millis(400);
+    let promise = format!("{}; the response future was dropped after {polls} polls", scenario.name);
     let (inner, handle) = strict::service();
     let mut service = layer(inner);
     ready(&promise, &mut service).await;
-    (scene.set)(&handle);
+    (scenario.set)(&handle);
     {
         let mut response = pin!(service.call(request()));
         for _ in 0..polls {
             if poll_once(response.as_mut()).await.is_ready() {
                 break;
             }
-            tokio::time::sleep(A_WHILE).await;
+            tokio::time::sleep(INTERVAL).await;
         }
     }
     assert_nothing_lives(&promise, &handle).await;
@@ -100,7 +103,7 @@ async fn the_body_is_dropped<S: Subject>(layer: impl Fn(Strict<Payload>) -> S, f
     let mut service = layer(inner);
     handle.answer(200).frame(FRAMES[0]).frame(FRAMES[1]).stall();
     {
-        let mut body = pin!(ask(&promise, &mut service).await.into_body());
+        let mut body = pin!(send_request(&promise, &mut service).await.into_body());
         for frame in &FRAMES[..frames] {
             let got = next_frame(&promise, body.as_mut()).await.and_then(|frame| frame.into_data().ok());
             assert_eq!(got.as_deref(), Some(frame.as_bytes()), "contract: {promise}");
@@ -109,7 +112,7 @@ async fn the_body_is_dropped<S: Subject>(layer: impl Fn(Strict<Payload>) -> S, f
             let next = pin!(next_frame(&promise, body.as_mut()));
             assert!(
                 poll_once(next).await.is_pending(),
-                "contract: the body goes on when the inner one stalls"
+                "contract: the body is ready while the inner body stalls"
             );
         }
     }

@@ -1,8 +1,8 @@
-//! The promises that every layer keeps, as one call in its tests.
+//! A suite that checks the contract that every layer keeps, as one call in the layer's tests.
 //!
-//! # When
-//! Once for every layer, in each of the ways in which it can be set up that change what it does: disabled,
-//! with the smallest limits, keyed, and so on.
+//! # When to use it
+//! Once for every layer, in each configuration that changes its behaviour: disabled, with the smallest
+//! limits, keyed, and so on.
 //!
 //! # Example
 //! ```
@@ -11,24 +11,28 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
 //! // In a `#[tokio::test(start_paused = true)]`, with `|inner| BackpressureLayer::new(1).layer(inner)`
-//! // or the like. Here the layer that does nothing:
+//! // or the like. The identity layer is the simplest example:
 //! contract::check(|inner| inner).await;
 //! # }
 //! ```
 //!
-//! # What it asks
-//! - [`readiness`]: the inner service's readiness and its errors come through; the instance made ready is the
-//!   one called; a clone carries no readiness; nothing is called before `call`.
-//! - [`drops`]: the response future dropped at any await (the inner one hanging, not ready, or failed once so
-//!   that a retry waits) and the body dropped after any frame leave nothing alive, and the service serves again.
-//! - [`answers`]: status, headers, extensions, frames, trailers, length and end of a successful answer, and a
-//!   refusal of the provider's, come through untouched; the request arrives as it was sent.
+//! # What it checks
+//! - [`readiness`]: the readiness of the inner service and its errors are reflected. The instance made ready
+//!   is the one called. A clone is not ready. The inner service is not called before `call`.
+//! - [`drops`]: nothing stays alive after the response future is dropped at any await point (the inner
+//!   service hangs, is not ready, or failed once so that a retry waits) or the body is dropped after any
+//!   frame. The service then serves the next request.
+//! - [`responses`]: status, headers, extensions, frames, trailers, length and end of a successful response
+//!   pass unchanged, and so does an error response of the provider. The request reaches the inner service as
+//!   it was sent.
 //!
-//! That it compiles says the rest: service and future are `Send`, the service is `Clone + Sync` ([`Subject`]).
+//! The bounds of [`Subject`] check the rest at compile time: service and future are `Send`, and the service
+//! is `Clone + Sync`.
 //!
-//! # Mistakes people make
-//! Build the layer *inside* the closure, so that each part begins without a past. The layer must allow one call
-//! at a time, and a call after one failure. The clock must be paused, or back-offs are waited for in real time.
+//! # Common mistakes
+//! - Build the layer *inside* the closure, so that each part starts with fresh state.
+//! - The layer must allow one call at a time, and a call after one failure.
+//! - The clock must be paused. Otherwise back-offs take real time.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -38,16 +42,16 @@ use tower_service::Service;
 
 use crate::strict::Strict;
 
-mod answers;
 mod drops;
 mod probe;
 mod readiness;
+mod responses;
 
-pub use answers::answers;
 pub use drops::drops;
 pub use readiness::readiness;
+pub use responses::responses;
 
-/// A service that can be put to the test: what every layer of tidegate makes of the strict service.
+/// A service that the suite can test: what a layer of tidegate makes of the strict service.
 pub trait Subject:
     Service<Request<Payload>, Response = Response<Self::Body>, Error: Into<BoxError>, Future: Send>
     + Clone
@@ -68,13 +72,13 @@ where
     type Body = RB;
 }
 
-/// Asks all of it. Needs a runtime whose clock is paused.
+/// Runs all parts of the suite. It needs a runtime with a paused clock.
 ///
 /// # Panics
 ///
-/// If a promise is broken, with a message that names it.
+/// If the layer breaks the contract. The message names the broken rule.
 pub async fn check<S: Subject>(layer: impl Fn(Strict<Payload>) -> S) {
     readiness(&layer).await;
     drops(&layer).await;
-    answers(&layer).await;
+    responses(&layer).await;
 }

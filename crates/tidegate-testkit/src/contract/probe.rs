@@ -14,7 +14,7 @@ use tidegate_core::{BoxError, Payload};
 use super::Subject;
 use crate::strict::Handle;
 
-/// What a request of the suite carries.
+/// The body of the suite's requests.
 pub(super) const PROMPT: &str = "{\"model\":\"gpt-4o\",\"messages\":[]}";
 
 pub(super) fn request() -> Request<Payload> {
@@ -25,7 +25,8 @@ pub(super) fn request() -> Request<Payload> {
         .expect("a valid request")
 }
 
-/// Waits for `future`, but not for ever: a service that never comes back is a broken promise, not a hang.
+/// Waits for `future` with a limit of one hour, so that a service that never responds fails the test instead
+/// of hanging it.
 pub(super) async fn in_time<T>(promise: &str, future: impl Future<Output = T>) -> T {
     const LONG: Duration = Duration::from_secs(60 * 60);
     match tokio::time::timeout(LONG, future).await {
@@ -60,8 +61,8 @@ where
     }
 }
 
-/// Ready, call, response.
-pub(super) async fn ask<S: Subject>(promise: &str, service: &mut S) -> Response<S::Body> {
+/// Makes the service ready, calls it and returns its response.
+pub(super) async fn send_request<S: Subject>(promise: &str, service: &mut S) -> Response<S::Body> {
     ready(promise, service).await;
     respond(promise, service.call(request())).await
 }
@@ -77,11 +78,11 @@ where
     }
 }
 
-/// Asks once more, to the last byte: the service is as good as new.
+/// Sends one more request and reads the whole response, which shows that the service still works.
 pub(super) async fn still_serves<S: Subject>(promise: &str, service: &mut S, handle: &Handle) {
     let promise = format!("serves again after: {promise}");
     handle.answer(200).body("again");
-    let response = ask(&promise, service).await;
+    let response = send_request(&promise, service).await;
     assert_eq!(response.status(), 200, "contract: {promise}");
     let mut body = pin!(response.into_body());
     let mut bytes = Vec::new();
@@ -96,7 +97,7 @@ pub(super) fn assert_no_violation(promise: &str, handle: &Handle) {
     assert_eq!(handle.violations(), Vec::<String>::new(), "contract: {promise}");
 }
 
-/// Nothing of the inner service is alive any more. Tasks that clean up get their turn first.
+/// Asserts that nothing of the inner service is alive. Cleanup tasks run first.
 pub(super) async fn assert_nothing_lives(promise: &str, handle: &Handle) {
     for _ in 0..8 {
         tokio::task::yield_now().await;
@@ -107,12 +108,12 @@ pub(super) async fn assert_nothing_lives(promise: &str, handle: &Handle) {
     assert_no_violation(promise, handle);
 }
 
-/// Counts how often it was woken.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
-pub(super) struct Alarm(AtomicUsize);
+pub(super) struct WakeFlag(AtomicUsize);
 
-impl Alarm {
-    pub(super) fn rang(&self) -> bool {
+impl WakeFlag {
+    pub(super) fn is_woken(&self) -> bool {
         self.0.load(Ordering::SeqCst) > 0
     }
 
@@ -122,7 +123,7 @@ impl Alarm {
     }
 }
 
-impl Wake for Alarm {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }

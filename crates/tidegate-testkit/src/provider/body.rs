@@ -6,56 +6,58 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::log::Visit;
-use super::telling::{Silence, Step, Telling};
+use super::body_plan::{BodyPlan, BodyStep, QuietPeriod};
+use super::log::InFlightGuard;
 use crate::Fault;
 
-/// The body of a provider's answer, told at the pace of the script.
+/// The body of a provider's response, sent at the pace of the script.
 ///
-/// The request is in flight until the last frame was handed out (not until it was seen to be the last: over a
-/// socket that would be after the caller has it, and a caller that asks again at once would count twice).
+/// The request is in flight until the last frame is handed out. Ending it only when the end of the body is
+/// polled would be too late over a socket: the caller has the last frame by then, and a caller that sends its
+/// next request at once would be counted twice.
 #[derive(Debug)]
 pub struct ProviderBody {
-    steps: VecDeque<Step>,
-    /// What is left of the promised length.
+    steps: VecDeque<BodyStep>,
+    /// The rest of the declared length.
     length: Option<u64>,
-    wait: Option<Wait>,
-    visit: Option<Visit>,
+    wait: Option<BodyWait>,
+    guard: Option<InFlightGuard>,
 }
 
 #[derive(Debug)]
-struct Wait {
+struct BodyWait {
     sleep: Pin<Box<Sleep>>,
-    /// What is said at its end.
+    /// The frame that is sent when the sleep ends.
     ping: Option<Bytes>,
 }
 
 impl ProviderBody {
-    pub(super) fn new(telling: Telling, visit: Visit) -> Self {
+    pub(super) fn new(body_plan: BodyPlan, guard: InFlightGuard) -> Self {
         let mut body =
-            Self { steps: telling.steps.into(), length: telling.length, wait: None, visit: Some(visit) };
-        body.notice_end();
+            Self { steps: body_plan.steps.into(), length: body_plan.length, wait: None, guard: Some(guard) };
+        body.finish_at_end();
         body
     }
 
-    fn notice_end(&mut self) {
+    fn finish_at_end(&mut self) {
         if self.steps.is_empty()
-            && let Some(visit) = self.visit.take()
+            && let Some(guard) = self.guard.take()
         {
-            visit.finish();
+            guard.finish();
         }
     }
 
-    /// Waits for the end of the silence, or for the next sign of life in it; not at all if neither ever comes.
-    fn keep(&mut self, silence: &Silence) -> bool {
-        let wait = |time, ping| Some(Wait { sleep: Box::pin(sleep(time)), ping });
-        self.wait = match (silence.time, &silence.pings) {
+    /// Starts the sleep until the quiet period ends or until its next ping. Returns false if neither ever
+    /// comes.
+    fn start_wait(&mut self, quiet: &QuietPeriod) -> bool {
+        let wait = |time, ping| Some(BodyWait { sleep: Box::pin(sleep(time)), ping });
+        self.wait = match (quiet.time, &quiet.pings) {
             (None, None) => None,
             (Some(time), None) => wait(time, None),
             (Some(time), Some((every, _))) if time <= *every => wait(time, None),
             (time, Some((every, ping))) => {
                 let time = time.map(|time| time.saturating_sub(*every));
-                self.steps.push_front(Step::Silence(Silence { time, pings: silence.pings.clone() }));
+                self.steps.push_front(BodyStep::Quiet(QuietPeriod { time, pings: quiet.pings.clone() }));
                 wait(*every, Some(ping.clone()))
             }
         };
@@ -89,23 +91,23 @@ impl Body for ProviderBody {
             }
             match self.steps.pop_front() {
                 None => break None,
-                Some(Step::Frame(data)) => break Some(Ok(self.send(data))),
-                Some(Step::Fail(fault)) => {
+                Some(BodyStep::Frame(data)) => break Some(Ok(self.send(data))),
+                Some(BodyStep::Fail(fault)) => {
                     self.steps.clear();
                     break Some(Err(fault));
                 }
-                Some(Step::Flush) => {
+                Some(BodyStep::Flush) => {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                Some(Step::Silence(silence)) if !self.keep(&silence) => {
-                    self.steps.push_front(Step::Silence(silence));
+                Some(BodyStep::Quiet(quiet)) if !self.start_wait(&quiet) => {
+                    self.steps.push_front(BodyStep::Quiet(quiet));
                     return Poll::Pending;
                 }
-                Some(Step::Silence(_)) => {}
+                Some(BodyStep::Quiet(_)) => {}
             }
         };
-        self.notice_end();
+        self.finish_at_end();
         Poll::Ready(frame)
     }
 

@@ -1,18 +1,18 @@
 use std::time::Duration;
 
 use super::Reply;
-use super::reply::{Ending, ErrorWords};
+use super::reply::{ErrorSpec, ReplyEnding};
 
-/// How it comes, and what goes wrong with it on the way.
+/// Timing and faults.
 impl Reply {
-    /// The time until the head.
+    /// The time until the response head.
     #[must_use]
     pub const fn latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
         self
     }
 
-    /// The time between two tokens, or two raw frames. An answer that is not streamed takes as long as its
+    /// The time between two tokens, or two raw frames. A response that is not streamed takes as long as its
     /// stream would, before its head.
     #[must_use]
     pub const fn pace(mut self, pace: Duration) -> Self {
@@ -20,22 +20,23 @@ impl Reply {
         self
     }
 
-    /// After `tokens` tokens it says nothing for `time`, and then goes on. With 0 it begins well and thinks.
+    /// The stream sends nothing for `time` after `tokens` tokens, and then continues. With 0 the pause is
+    /// between the preamble and the first token.
     #[must_use]
     pub const fn pause_after(mut self, tokens: usize, time: Duration) -> Self {
         self.pause = Some((tokens, time));
         self
     }
 
-    /// Silence after `tokens` tokens (or raw frames), and no end.
+    /// The stream stalls after `tokens` tokens (or raw frames) and never ends.
     #[must_use]
     pub fn stall_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::StallAfter(tokens);
+        self.ending = ReplyEnding::StallAfter(tokens);
         self
     }
 
-    /// Whenever a stream is silent, between two tokens as in a stall, the dialect's sign of life comes at this
-    /// interval.
+    /// The dialect's keep-alive event is sent at this interval whenever a stream is quiet: between two tokens
+    /// as well as in a stall.
     #[must_use]
     pub const fn pings(mut self, every: Duration) -> Self {
         self.pings = Some(every);
@@ -45,50 +46,50 @@ impl Reply {
     /// The connection closes after `tokens` tokens (or raw frames).
     #[must_use]
     pub fn cut_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::CutAfter(tokens);
+        self.ending = ReplyEnding::CutAfter(tokens);
         self
     }
 
     /// The connection is reset after `tokens` tokens (or raw frames), which may be lost with it.
     #[must_use]
     pub fn reset_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::ResetAfter(tokens);
+        self.ending = ReplyEnding::ResetAfter(tokens);
         self
     }
 
-    /// The body ends after `tokens` tokens (or raw frames), as if all were well, but without the terminator.
+    /// The body ends cleanly after `tokens` tokens (or raw frames), but without the stream's terminator.
     #[must_use]
     pub fn end_after(mut self, tokens: usize) -> Self {
-        self.ending = Ending::EndAfter(tokens);
+        self.ending = ReplyEnding::EndAfter(tokens);
         self
     }
 
-    /// After `events` events of the stream comes an error event, and the end.
+    /// The stream sends an error event after `events` events, and ends.
     #[must_use]
     pub fn error_event_at(mut self, events: usize, code: impl Into<String>) -> Self {
-        let words = ErrorWords { code: Some(code.into()), ..ErrorWords::default() };
-        self.ending = Ending::ErrorAt(events, words);
+        let spec = ErrorSpec { code: Some(code.into()), ..ErrorSpec::default() };
+        self.ending = ReplyEnding::ErrorAt(events, spec);
         self
     }
 
-    /// After `events` events of the stream the answer ends as failed, where the dialect has a way to say so that
-    /// is no error event: `response.failed`, or a reason to stop such as `error` or `insufficient_system_resource`,
-    /// for which `code` is the word. Elsewhere it is [an error event](Self::error_event_at).
+    /// The stream ends as failed after `events` events, if the dialect can report a failure without an error
+    /// event: `response.failed`, or a finish reason such as `error` or `insufficient_system_resource`, which
+    /// `code` sets. Other dialects send [an error event](Self::error_event_at).
     #[must_use]
     pub fn failed_event_at(mut self, events: usize, code: impl Into<String>) -> Self {
-        let words = ErrorWords { code: Some(code.into()), ..ErrorWords::default() };
-        self.ending = Ending::FailedAt(events, words);
+        let spec = ErrorSpec { code: Some(code.into()), ..ErrorSpec::default() };
+        self.ending = ReplyEnding::FailedAt(events, spec);
         self
     }
 
-    /// After `events` events of the stream comes one more token, of so many bytes; then the stream goes on.
+    /// The stream sends one extra token of `bytes` bytes after `events` events, and continues.
     #[must_use]
     pub const fn giant_event_at(mut self, events: usize, bytes: usize) -> Self {
         self.giant_at = Some((events, bytes));
         self
     }
 
-    /// After `events` events of the stream comes one that is no JSON; then the stream goes on.
+    /// The stream sends an event that is not JSON after `events` events, and continues.
     #[must_use]
     pub const fn malformed_event_at(mut self, events: usize) -> Self {
         self.malformed_at = Some(events);

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A rate limit as providers keep it: a bucket of requests, or of tokens, filled evenly over a period.
+/// A rate limit of a provider: a bucket of requests or of tokens, refilled evenly over a period.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(super) struct LimitBucket {
     amount: u32,
     per: Duration,
     interval: Duration,
@@ -12,54 +12,55 @@ pub(super) struct Limit {
     full_at: Option<Instant>,
 }
 
-/// How things stand after a request.
+/// The state of a limit after a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct LimitState {
     pub(super) limit: u32,
     pub(super) remaining: u32,
-    /// Until the bucket is full.
+    /// The time until the bucket is full.
     pub(super) reset: Duration,
-    /// The span that the limit is over.
+    /// The period of the limit.
     pub(super) per: Duration,
-    /// Set if the request was one too many: until the next one is not.
+    /// The time until a retry is accepted. Set if the request was rejected.
     pub(super) refused_for: Option<Duration>,
 }
 
-impl Limit {
+impl LimitBucket {
     pub(super) fn new(amount: u32, per: Duration) -> Self {
         let amount = amount.max(1);
         Self { amount, per, interval: per / amount, full_at: None }
     }
 
-    /// How long a request would have to wait that takes `cost`, if it has to.
-    pub(super) fn lacks(&self, cost: u32, now: Instant) -> Option<Duration> {
-        let after = self.missing(now) + self.interval.saturating_mul(cost);
+    /// How long a request of this `cost` would have to wait. `None` if it need not wait.
+    pub(super) fn wait_for(&self, cost: u32, now: Instant) -> Option<Duration> {
+        let after = self.time_to_full(now) + self.interval.saturating_mul(cost);
         after.checked_sub(self.interval * self.amount).filter(|wait| !wait.is_zero())
     }
 
-    /// How things stand after a request that takes `cost`; nothing, if it is refused on account of another limit.
-    pub(super) fn spend(&mut self, cost: u32, is_refused: bool, now: Instant) -> Standing {
-        let refused_for = self.lacks(cost, now);
-        let mut missing = self.missing(now);
+    /// Charges `cost` and returns the state after it. Nothing is charged if another limit rejects the
+    /// request.
+    pub(super) fn spend(&mut self, cost: u32, is_refused: bool, now: Instant) -> LimitState {
+        let refused_for = self.wait_for(cost, now);
+        let mut time_to_full = self.time_to_full(now);
         if !is_refused && refused_for.is_none() {
-            missing += self.interval.saturating_mul(cost);
+            time_to_full += self.interval.saturating_mul(cost);
         }
-        self.full_at = Some(now + missing);
-        Standing {
+        self.full_at = Some(now + time_to_full);
+        LimitState {
             limit: self.amount,
-            remaining: self.remaining(missing),
-            reset: missing,
+            remaining: self.remaining(time_to_full),
+            reset: time_to_full,
             per: self.per,
             refused_for,
         }
     }
 
-    fn missing(&self, now: Instant) -> Duration {
+    fn time_to_full(&self, now: Instant) -> Duration {
         self.full_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
-    fn remaining(&self, missing: Duration) -> u32 {
-        let spent = missing.as_nanos().div_ceil(self.interval.as_nanos().max(1));
+    fn remaining(&self, time_to_full: Duration) -> u32 {
+        let spent = time_to_full.as_nanos().div_ceil(self.interval.as_nanos().max(1));
         self.amount.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX))
     }
 }
@@ -72,10 +73,10 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_one_per_interval() {
-        let (mut limit, start) = (Limit::new(5, SECOND), Instant::now());
+        let (mut limit, start) = (LimitBucket::new(5, SECOND), Instant::now());
         for left in (0..5).rev() {
-            let standing = limit.spend(1, false, start);
-            assert_eq!((standing.remaining, standing.refused_for), (left, None));
+            let state = limit.spend(1, false, start);
+            assert_eq!((state.remaining, state.refused_for), (left, None));
         }
         let refused = limit.spend(1, false, start);
         assert_eq!(refused.refused_for, Some(SECOND / 5));
@@ -85,8 +86,8 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_more_waits_longer_and_what_is_refused_takes_nothing() {
-        let (mut limit, start) = (Limit::new(100, SECOND), Instant::now());
+    fn a_larger_cost_waits_longer_and_a_rejected_request_costs_nothing() {
+        let (mut limit, start) = (LimitBucket::new(100, SECOND), Instant::now());
         assert_eq!(limit.spend(80, false, start).remaining, 20);
         assert_eq!(limit.spend(50, false, start).refused_for, Some(SECOND * 3 / 10));
         assert_eq!(limit.spend(50, true, start).remaining, 20);
@@ -94,8 +95,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_never_fuller_than_full() {
-        let (mut limit, start) = (Limit::new(2, SECOND), Instant::now());
+    fn a_bucket_never_exceeds_its_capacity() {
+        let (mut limit, start) = (LimitBucket::new(2, SECOND), Instant::now());
         limit.spend(1, false, start);
         assert_eq!(limit.spend(1, false, start + 100 * SECOND).remaining, 1);
     }

@@ -8,29 +8,30 @@ use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What a provider has seen and done. Clones share one log, and it outlives its provider.
+/// A record of the requests and responses of a provider. Clones share one log, and the log outlives its
+/// provider.
 #[derive(Clone)]
-pub struct Log(Arc<Shared>);
+pub struct RequestLog(Arc<LogShared>);
 
-struct Shared {
-    record: Mutex<Record>,
-    /// For those who wait for something to happen.
-    counts: watch::Sender<Counts>,
+struct LogShared {
+    record: Mutex<LogRecord>,
+    /// Wakes the tasks that wait for a count.
+    counts: watch::Sender<LogCounts>,
 }
 
 #[derive(Default)]
-struct Record {
-    asked: VecDeque<Asked>,
-    /// Bytes of request bodies in `asked`.
+struct LogRecord {
+    requests: VecDeque<LoggedRequest>,
+    /// Bytes of request bodies in `requests`.
     size: usize,
     arrivals: VecDeque<Instant>,
     statuses: BTreeMap<u16, usize>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Counts {
+struct LogCounts {
     arrived: usize,
-    /// Arrived, and read to the end.
+    /// Requests with a body that was read to its end.
     calls: usize,
     in_flight: usize,
     max_in_flight: usize,
@@ -39,88 +40,91 @@ struct Counts {
 
 /// A request that reached the provider.
 #[derive(Clone)]
-pub struct Asked {
+pub struct LoggedRequest {
     /// Its method.
     pub method: Method,
     /// Its path and query.
     pub path: String,
     /// Its headers.
     pub headers: HeaderMap,
-    /// Its body; empty if it was too large to be read.
+    /// Its body. Empty if it was too large to be read.
     pub body: Bytes,
-    /// The model it asks for.
+    /// The model that it names.
     pub model: Option<String>,
-    /// Whether it asks for a stream.
+    /// Whether it requests a stream.
     pub is_stream: bool,
-    /// When it came, by tokio's clock.
+    /// When it arrived, by tokio's clock.
     pub at: Instant,
 }
 
-impl Log {
-    const MAX_ASKED: usize = 4096;
+impl RequestLog {
+    const MAX_REQUESTS: usize = 4096;
     const MAX_SIZE: usize = 64 * 1024 * 1024;
     const MAX_ARRIVALS: usize = 65_536;
 
     pub(super) fn new() -> Self {
-        Self(Arc::new(Shared { record: Mutex::default(), counts: watch::Sender::new(Counts::default()) }))
+        Self(Arc::new(LogShared {
+            record: Mutex::default(),
+            counts: watch::Sender::new(LogCounts::default()),
+        }))
     }
 
-    /// How many requests came whole, whatever became of them.
+    /// The number of requests that arrived complete, whatever the response.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.counts().calls
     }
 
-    /// The requests, oldest first; only the newest if there were very many.
+    /// The requests, oldest first. Only the newest are kept if there were very many.
     #[must_use]
-    pub fn requests(&self) -> Vec<Asked> {
-        self.record().asked.iter().cloned().collect()
+    pub fn requests(&self) -> Vec<LoggedRequest> {
+        self.record().requests.iter().cloned().collect()
     }
 
     /// The newest request.
     #[must_use]
-    pub fn last(&self) -> Option<Asked> {
-        self.record().asked.back().cloned()
+    pub fn last(&self) -> Option<LoggedRequest> {
+        self.record().requests.back().cloned()
     }
 
-    /// How many requests are being answered: from their arrival to the last byte of the answer, or until the
-    /// caller left.
+    /// The number of requests in flight: from their arrival to the last byte of the response, or until the
+    /// caller disconnected.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.counts().in_flight
     }
 
-    /// The most requests that were ever in flight at once.
+    /// The largest number of requests that were in flight at once.
     #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.counts().max_in_flight
     }
 
-    /// How many callers left before their answer was complete.
+    /// The number of callers that disconnected before their response was complete.
     #[must_use]
     pub fn abandoned(&self) -> usize {
         self.counts().abandoned
     }
 
-    /// How many answers had this status.
+    /// The number of responses with this status.
     #[must_use]
-    pub fn answered(&self, status: u16) -> usize {
+    pub fn responses_with_status(&self, status: u16) -> usize {
         self.record().statuses.get(&status).copied().unwrap_or(0)
     }
 
-    /// How many answers had which status.
+    /// The number of responses by status.
     #[must_use]
     pub fn statuses(&self) -> BTreeMap<u16, usize> {
         self.record().statuses.clone()
     }
 
-    /// When the requests came, oldest first.
+    /// The arrival times of the requests, oldest first.
     #[must_use]
     pub fn arrivals(&self) -> Vec<Instant> {
         self.record().arrivals.iter().copied().collect()
     }
 
-    /// The most requests that came within any `window`, wherever it begins.
+    /// The largest number of requests that arrived within any `window`, wherever it begins.
     #[must_use]
     pub fn most_within(&self, window: Duration) -> usize {
         let arrivals = self.arrivals();
@@ -134,7 +138,7 @@ impl Log {
         counts.max().unwrap_or(0)
     }
 
-    /// Waits until `calls` requests came.
+    /// Waits until `calls` requests have arrived.
     pub async fn calls_reach(&self, calls: usize) {
         self.wait_for(|counts| counts.calls >= calls).await;
     }
@@ -144,24 +148,24 @@ impl Log {
         self.wait_for(|counts| counts.in_flight == requests).await;
     }
 
-    async fn wait_for(&self, is_so: impl FnMut(&Counts) -> bool) {
+    async fn wait_for(&self, condition: impl FnMut(&LogCounts) -> bool) {
         let mut counts = self.0.counts.subscribe();
-        let _ = counts.wait_for(is_so).await.expect("the log holds the sender");
+        let _ = counts.wait_for(condition).await.expect("the log holds the sender");
     }
 
-    fn counts(&self) -> Counts {
+    fn counts(&self) -> LogCounts {
         *self.0.counts.borrow()
     }
 
-    fn record(&self) -> MutexGuard<'_, Record> {
+    fn record(&self) -> MutexGuard<'_, LogRecord> {
         self.0.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the provider writes.
-impl Log {
-    /// A request came; it is in flight as long as the visit lasts.
-    pub(super) fn arrive(&self) -> Visit {
+/// Recording, by the provider.
+impl RequestLog {
+    /// Records the arrival of a request. The request is in flight as long as the guard lives.
+    pub(super) fn begin_request(&self) -> InFlightGuard {
         let now = Instant::now();
         push_bounded(&mut self.record().arrivals, now, Self::MAX_ARRIVALS);
         let mut number = 0;
@@ -171,49 +175,49 @@ impl Log {
             counts.max_in_flight = counts.max_in_flight.max(counts.in_flight);
             number = counts.arrived;
         });
-        Visit { log: self.clone(), number, at: now, is_finished: false }
+        InFlightGuard { log: self.clone(), number, at: now, is_finished: false }
     }
 
-    pub(super) fn asked(&self, asked: Asked) {
+    pub(super) fn record_request(&self, request: LoggedRequest) {
         let mut record = self.record();
-        record.size += asked.body.len();
-        record.asked.push_back(asked);
-        while record.asked.len() > Self::MAX_ASKED || record.size > Self::MAX_SIZE {
-            let Some(oldest) = record.asked.pop_front() else { break };
+        record.size += request.body.len();
+        record.requests.push_back(request);
+        while record.requests.len() > Self::MAX_REQUESTS || record.size > Self::MAX_SIZE {
+            let Some(oldest) = record.requests.pop_front() else { break };
             record.size -= oldest.body.len();
         }
         drop(record);
         self.0.counts.send_modify(|counts| counts.calls += 1);
     }
 
-    pub(super) fn answers(&self, status: StatusCode) {
+    pub(super) fn record_status(&self, status: StatusCode) {
         *self.record().statuses.entry(status.as_u16()).or_default() += 1;
     }
 }
 
-fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, most: usize) {
-    if queue.len() == most {
+fn push_bounded<T>(queue: &mut VecDeque<T>, value: T, limit: usize) {
+    if queue.len() == limit {
         queue.pop_front();
     }
     queue.push_back(value);
 }
 
-/// A request in flight. Dropped unfinished, it was abandoned by its caller.
+/// Keeps a request in flight. Dropping it unfinished counts the request as abandoned by its caller.
 #[derive(Debug)]
-pub(super) struct Visit {
-    log: Log,
+pub(super) struct InFlightGuard {
+    log: RequestLog,
     pub(super) number: usize,
     pub(super) at: Instant,
     is_finished: bool,
 }
 
-impl Visit {
+impl InFlightGuard {
     pub(super) fn finish(mut self) {
         self.is_finished = true;
     }
 }
 
-impl Drop for Visit {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.log.0.counts.send_modify(|counts| {
             counts.in_flight -= 1;
@@ -222,10 +226,10 @@ impl Drop for Visit {
     }
 }
 
-impl fmt::Debug for Log {
+impl fmt::Debug for RequestLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { calls, in_flight, max_in_flight, abandoned, .. } = self.counts();
-        f.debug_struct("Log")
+        let LogCounts { calls, in_flight, max_in_flight, abandoned, .. } = self.counts();
+        f.debug_struct("RequestLog")
             .field("calls", &calls)
             .field("in_flight", &in_flight)
             .field("max_in_flight", &max_in_flight)
@@ -235,11 +239,11 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Shows no headers and no body: they hold keys and prompts.
-impl fmt::Debug for Asked {
+/// Shows no headers and no body, because they hold keys and prompts.
+impl fmt::Debug for LoggedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = self.model.as_deref().unwrap_or("no model");
-        write!(f, "Asked({} {} for {model}, {} bytes)", self.method, self.path, self.body.len())
+        write!(f, "LoggedRequest({} {} for {model}, {} bytes)", self.method, self.path, self.body.len())
     }
 }
 
@@ -248,12 +252,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn counts_visits_and_the_fullest_window() {
-        let log = Log::new();
-        let first = log.arrive();
-        let second = log.arrive();
+    async fn counts_requests_and_the_busiest_window() {
+        let log = RequestLog::new();
+        let first = log.begin_request();
+        let second = log.begin_request();
         tokio::time::advance(Duration::from_secs(1)).await;
-        log.arrive().finish();
+        log.begin_request().finish();
         assert_eq!((log.in_flight(), log.max_in_flight()), (2, 3));
         assert_eq!(log.most_within(Duration::from_secs(1)), 2);
         assert_eq!(log.most_within(Duration::from_millis(1001)), 3);
@@ -264,11 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn forgets_the_oldest_requests() {
-        let (log, at) = (Log::new(), Instant::now());
+    fn drops_the_oldest_requests() {
+        let (log, at) = (RequestLog::new(), Instant::now());
         let body = Bytes::from(vec![0; 20 * 1024 * 1024]);
         for number in 0..5 {
-            log.asked(Asked {
+            log.record_request(LoggedRequest {
                 method: Method::POST,
                 path: number.to_string(),
                 headers: HeaderMap::new(),
@@ -278,7 +282,7 @@ mod tests {
                 at,
             });
         }
-        let paths: Vec<_> = log.requests().into_iter().map(|asked| asked.path).collect();
+        let paths: Vec<_> = log.requests().into_iter().map(|request| request.path).collect();
         assert_eq!(paths, ["2", "3", "4"]);
         assert_eq!(log.calls(), 5);
     }

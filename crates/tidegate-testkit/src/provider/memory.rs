@@ -9,11 +9,11 @@ use tidegate_core::BoxError;
 use tower_service::Service;
 
 use super::respond::respond;
-use super::{Log, Provider, ProviderBody, Script};
+use super::{Provider, ProviderBody, RequestLog, Script};
 
-/// A provider without a socket: the innermost service of a stack, in tests whose clock is paused.
+/// A provider without a socket. It is the innermost service of a stack in tests with a paused clock.
 ///
-/// A fault of the connection is an error with a [`Fault`](crate::Fault) in it. Clones are one provider.
+/// A connection fault is an error that contains a [`Fault`](crate::Fault). Clones share one provider.
 #[derive(Clone, Debug)]
 pub struct InMemory(Arc<Provider>);
 
@@ -22,19 +22,19 @@ impl InMemory {
         Self(provider)
     }
 
-    /// The path at which `model` is asked for an answer, or for a stream; a query is a part of it.
+    /// The path, with its query, of a chat request or of a stream for `model`.
     #[must_use]
     pub fn chat_path(&self, model: &str, is_stream: bool) -> String {
         self.0.chat_path(model, is_stream)
     }
 
-    /// What the provider has seen and done.
+    /// The record of requests and responses.
     #[must_use]
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &RequestLog {
         &self.0.log
     }
 
-    /// What it will reply.
+    /// The script of replies, which can be changed while the provider runs.
     #[must_use]
     pub fn script(&self) -> &Script {
         &self.0.script

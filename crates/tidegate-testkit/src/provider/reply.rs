@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::dialect::Stop;
+use super::dialect::StopKind;
 
-/// What the provider does with one request.
+/// The response of a scripted provider to one request.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,65 +21,65 @@ use super::dialect::Stop;
 pub struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) kind: Kind,
+    pub(super) kind: ReplyKind,
     pub(super) latency: Duration,
     pub(super) pace: Duration,
-    pub(super) ending: Ending,
+    pub(super) ending: ReplyEnding,
     pub(super) pause: Option<(usize, Duration)>,
     pub(super) malformed_at: Option<usize>,
-    /// After how many events, and of how many bytes.
+    /// The number of events before it, and its size in bytes.
     pub(super) giant_at: Option<(usize, usize)>,
     pub(super) pings: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Kind {
-    Answer { reasoning: usize, words: Words, stop: Stop },
-    Error(ErrorWords),
+pub(super) enum ReplyKind {
+    Completion { reasoning: usize, content: ReplyContent, stop: StopKind },
+    Error(ErrorSpec),
     Raw(Vec<Bytes>),
     Hang,
     Reset,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Words {
+pub(super) enum ReplyContent {
     Text(String),
     Count(usize),
     Call { tool: String, arguments: String },
 }
 
-/// What an error body says. The dialect fills in what is not set.
+/// The fields of an error body. The dialect fills in what is not set.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ErrorWords {
+pub(super) struct ErrorSpec {
     pub(super) code: Option<String>,
     pub(super) kind: Option<String>,
     pub(super) message: Option<String>,
-    /// When to come back, for dialects that say so in the body.
+    /// The retry delay, for dialects that report it in the body.
     pub(super) wait: Option<Duration>,
 }
 
 /// How the body ends.
 #[derive(Clone, Debug)]
-pub(super) enum Ending {
+pub(super) enum ReplyEnding {
     Whole,
     StallAfter(usize),
     CutAfter(usize),
     ResetAfter(usize),
     EndAfter(usize),
-    ErrorAt(usize, ErrorWords),
-    FailedAt(usize, ErrorWords),
+    ErrorAt(usize, ErrorSpec),
+    FailedAt(usize, ErrorSpec),
 }
 
-/// What kind of reply.
+/// Constructors.
 impl Reply {
-    fn new(status: StatusCode, kind: Kind) -> Self {
+    fn new(status: StatusCode, kind: ReplyKind) -> Self {
         Self {
             status,
             headers: HeaderMap::new(),
             kind,
             latency: Duration::ZERO,
             pace: Duration::ZERO,
-            ending: Ending::Whole,
+            ending: ReplyEnding::Whole,
             pause: None,
             malformed_at: None,
             giant_at: None,
@@ -87,86 +87,87 @@ impl Reply {
         }
     }
 
-    /// A good answer in a few words.
+    /// A successful response of a few words.
     #[must_use]
     pub fn ok() -> Self {
         Self::text("hello from a scripted provider")
     }
 
-    /// A good answer in these words; each word is a token.
+    /// A successful response with this text. Each word is a token.
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
-        Self::answer(Words::Text(text.into()))
+        Self::completion(ReplyContent::Text(text.into()))
     }
 
-    /// A good answer that calls `tool` instead of saying something; `arguments` is JSON, and comes in pieces of
-    /// some characters, each of them a token (where the dialect has pieces: Gemini sends a call whole).
+    /// A successful response that calls `tool` and has no text. `arguments` is JSON and is streamed in pieces
+    /// of a few characters, each of them a token. Gemini sends a call in one piece.
     #[must_use]
     pub fn tool_call(tool: impl Into<String>, arguments: impl Into<String>) -> Self {
-        Self::answer(Words::Call { tool: tool.into(), arguments: arguments.into() })
+        Self::completion(ReplyContent::Call { tool: tool.into(), arguments: arguments.into() })
     }
 
-    fn answer(words: Words) -> Self {
-        Self::new(StatusCode::OK, Kind::Answer { reasoning: 0, words, stop: Stop::Natural })
+    fn completion(content: ReplyContent) -> Self {
+        Self::new(StatusCode::OK, ReplyKind::Completion { reasoning: 0, content, stop: StopKind::Natural })
     }
 
-    /// A reply with this status: an answer below 400, else the error that the dialect has for it.
+    /// A reply with this status: a successful response below 400, otherwise the dialect's error for the
+    /// status.
     ///
     /// # Panics
     ///
-    /// If `status` is no HTTP status.
+    /// If `status` is not an HTTP status.
     #[must_use]
     pub fn status(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("an HTTP status is between 100 and 999");
         match status.as_u16() {
             ..400 => Self { status, ..Self::ok() },
-            _ => Self::new(status, Kind::Error(ErrorWords::default())),
+            _ => Self::new(status, ReplyKind::Error(ErrorSpec::default())),
         }
     }
 
-    /// An error with the dialect's own word for it, such as `insufficient_quota` or `overloaded_error`.
+    /// An error with the dialect's own code, such as `insufficient_quota` or `overloaded_error`.
     ///
     /// # Panics
     ///
-    /// If `status` is no HTTP status.
+    /// If `status` is not an HTTP status.
     #[must_use]
     pub fn error(status: u16, code: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).expect("an HTTP status is between 100 and 999");
-        Self::new(status, Kind::Error(ErrorWords { code: Some(code.into()), ..ErrorWords::default() }))
+        Self::new(status, ReplyKind::Error(ErrorSpec { code: Some(code.into()), ..ErrorSpec::default() }))
     }
 
-    /// The refusal of a limit that will let the next one in after `wait`.
+    /// The rejection by a rate limit that accepts the next request after `wait`.
     pub(super) fn too_many(wait: Duration) -> Self {
-        let words = ErrorWords { wait: Some(wait), ..ErrorWords::default() };
-        Self::new(StatusCode::TOO_MANY_REQUESTS, Kind::Error(words))
+        let spec = ErrorSpec { wait: Some(wait), ..ErrorSpec::default() };
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ReplyKind::Error(spec))
     }
 
-    /// 200 and these bytes, whatever they mean. [`frame`](Self::frame) adds more.
+    /// 200 with these bytes as its body, sent as they are. [`frame`](Self::frame) adds more.
     #[must_use]
     pub fn raw(body: impl Into<Bytes>) -> Self {
-        Self::new(StatusCode::OK, Kind::Raw(vec![body.into()]))
+        Self::new(StatusCode::OK, ReplyKind::Raw(vec![body.into()]))
     }
 
-    /// No answer, ever.
+    /// No response is ever sent.
     #[must_use]
     pub fn hang() -> Self {
-        Self::new(StatusCode::OK, Kind::Hang)
+        Self::new(StatusCode::OK, ReplyKind::Hang)
     }
 
-    /// The connection is reset instead of an answer.
+    /// The connection is reset before a response head is sent.
     #[must_use]
     pub fn reset() -> Self {
-        Self::new(StatusCode::OK, Kind::Reset)
+        Self::new(StatusCode::OK, ReplyKind::Reset)
     }
 }
 
-/// What is in it.
+/// Contents.
 impl Reply {
     /// Adds a header, or replaces one that the dialect would send.
     ///
     /// # Panics
     ///
-    /// If the name or the value cannot stand in a header.
+    /// If the name or the value is not valid in a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a header name");
@@ -175,91 +176,90 @@ impl Reply {
         self
     }
 
-    /// Tells the caller to come back after so many seconds, by the usual header, whether the dialect has it or not.
+    /// Sets the header `retry-after` to `seconds`, even if the dialect does not use it.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         self
     }
 
-    /// The words of an error for people.
+    /// The human-readable message of an error.
     #[must_use]
     pub fn message(self, message: impl Into<String>) -> Self {
-        self.error_words(|words| words.message = Some(message.into()))
+        self.edit_error(|spec| spec.message = Some(message.into()))
     }
 
-    /// The `type` of an error, where it is not the one that usually goes with its code.
+    /// The `type` of an error, if it differs from the one that usually goes with its code.
     #[must_use]
     pub fn error_type(self, kind: impl Into<String>) -> Self {
-        self.error_words(|words| words.kind = Some(kind.into()))
+        self.edit_error(|spec| spec.kind = Some(kind.into()))
     }
 
-    fn error_words(mut self, set: impl FnOnce(&mut ErrorWords)) -> Self {
+    fn edit_error(mut self, set: impl FnOnce(&mut ErrorSpec)) -> Self {
         match (&mut self.kind, &mut self.ending) {
-            (Kind::Error(words), _) | (_, Ending::ErrorAt(_, words) | Ending::FailedAt(_, words)) => {
-                set(words)
-            }
+            (ReplyKind::Error(spec), _)
+            | (_, ReplyEnding::ErrorAt(_, spec) | ReplyEnding::FailedAt(_, spec)) => set(spec),
             _ => {}
         }
         self
     }
 
-    /// An answer of so many tokens.
+    /// A response of `count` tokens.
     #[must_use]
     pub fn tokens(mut self, count: usize) -> Self {
-        if let Kind::Answer { words, .. } = &mut self.kind {
-            *words = Words::Count(count);
+        if let ReplyKind::Completion { content, .. } = &mut self.kind {
+            *content = ReplyContent::Count(count);
         }
         self
     }
 
-    /// So many tokens of thought before the first word, as the dialect tells them.
+    /// The number of reasoning tokens before the first token of the text, in the form of the dialect.
     #[must_use]
     pub const fn reasoning(mut self, tokens: usize) -> Self {
-        if let Kind::Answer { reasoning, .. } = &mut self.kind {
+        if let ReplyKind::Completion { reasoning, .. } = &mut self.kind {
             *reasoning = tokens;
         }
         self
     }
 
-    /// Why the answer ends, in the dialect's own word. When not set, all was said: `stop`, `end_turn`,
-    /// `tool_calls`, `STOP`, ...
+    /// The finish reason, as the dialect spells it. The default is that of a complete response: `stop`,
+    /// `end_turn`, `tool_calls`, `STOP`, ...
     #[must_use]
     pub fn finish_reason(self, reason: impl Into<String>) -> Self {
-        self.stop(Stop::Word(reason.into()))
+        self.stop(StopKind::Custom(reason.into()))
     }
 
-    /// The answer ends because it is as long as it may be.
+    /// The response ends at the token limit.
     #[must_use]
     pub fn stopped_by_length(self) -> Self {
-        self.stop(Stop::Length)
+        self.stop(StopKind::Length)
     }
 
-    /// The answer ends because a content filter stopped it.
+    /// The response ends because of a content filter.
     #[must_use]
     pub fn stopped_by_filter(self) -> Self {
-        self.stop(Stop::Filter)
+        self.stop(StopKind::Filter)
     }
 
-    fn stop(mut self, reason: Stop) -> Self {
-        if let Kind::Answer { stop, .. } = &mut self.kind {
+    fn stop(mut self, reason: StopKind) -> Self {
+        if let ReplyKind::Completion { stop, .. } = &mut self.kind {
             *stop = reason;
         }
         self
     }
 
-    /// One more frame of a [raw](Self::raw) body.
+    /// Adds a frame to a [raw](Self::raw) body.
     #[must_use]
     pub fn frame(mut self, data: impl Into<Bytes>) -> Self {
-        if let Kind::Raw(frames) = &mut self.kind {
+        if let ReplyKind::Raw(frames) = &mut self.kind {
             frames.push(data.into());
         }
         self
     }
 }
 
-impl Words {
-    /// The text, or the arguments of a call, in pieces as a model would send them.
+impl ReplyContent {
+    /// The text, or the arguments of a call, in the pieces that a model would send.
     pub(super) fn tokens(&self) -> Vec<String> {
         const PIECE: usize = 8;
         match self {
@@ -272,7 +272,7 @@ impl Words {
         }
     }
 
-    /// The tool that is called.
+    /// The name of the called tool.
     pub(super) fn tool(&self) -> Option<&str> {
         match self {
             Self::Call { tool, .. } => Some(tool),

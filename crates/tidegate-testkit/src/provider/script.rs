@@ -4,19 +4,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Reply;
 
-/// What the provider replies, one request after the other. A handle: the script can be changed while the
-/// provider plays it, so that a provider breaks down or recovers in the middle of a test.
+/// The replies of a provider, one request after the other. It is a handle: the script can be changed while
+/// the provider plays it, so that a provider can fail or recover in the middle of a test.
 #[derive(Clone)]
-pub struct Script(Arc<Mutex<Lines>>);
+pub struct Script(Arc<Mutex<ScriptState>>);
 
-struct Lines {
+struct ScriptState {
     next: VecDeque<Reply>,
     otherwise: Reply,
-    mishap: Option<Mishap>,
+    random_failure: Option<RandomFailure>,
 }
 
-/// A failure that comes by chance.
-struct Mishap {
+/// A reply that is sent at random.
+struct RandomFailure {
     ratio: f64,
     random: fastrand::Rng,
     reply: Reply,
@@ -24,46 +24,50 @@ struct Mishap {
 
 impl Script {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Lines { next: VecDeque::new(), otherwise: Reply::ok(), mishap: None })))
+        Self(Arc::new(Mutex::new(ScriptState {
+            next: VecDeque::new(),
+            otherwise: Reply::ok(),
+            random_failure: None,
+        })))
     }
 
     /// Adds a reply for one request.
     pub fn then(&self, reply: Reply) {
-        self.lines().next.push_back(reply);
+        self.state().next.push_back(reply);
     }
 
-    /// The reply to every request for which the script has none left.
+    /// The reply to every request after the script is used up.
     pub fn otherwise(&self, reply: Reply) {
-        self.lines().otherwise = reply;
+        self.state().otherwise = reply;
     }
 
-    /// Where the script has nothing left, `ratio` of the requests (0 to 1) get `reply`; the same seed gives
-    /// the same ones. A ratio of 0 ends it.
+    /// Once the script is used up, `ratio` of the requests (0 to 1) get `reply`. The same seed selects the
+    /// same requests. A ratio of 0 turns it off.
     pub fn failing(&self, ratio: f64, seed: u64, reply: Reply) {
         let random = fastrand::Rng::with_seed(seed);
-        self.lines().mishap = Some(Mishap { ratio, random, reply });
+        self.state().random_failure = Some(RandomFailure { ratio, random, reply });
     }
 
-    /// How many replies of the script are left.
+    /// The number of scripted replies that are left.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.lines().next.len()
+        self.state().next.len()
     }
 
     pub(super) fn next(&self) -> Reply {
-        let mut lines = self.lines();
-        if let Some(reply) = lines.next.pop_front() {
+        let mut state = self.state();
+        if let Some(reply) = state.next.pop_front() {
             return reply;
         }
-        if let Some(Mishap { ratio, random, reply }) = &mut lines.mishap
+        if let Some(RandomFailure { ratio, random, reply }) = &mut state.random_failure
             && random.f64() < *ratio
         {
             return reply.clone();
         }
-        lines.otherwise.clone()
+        state.otherwise.clone()
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
+    fn state(&self) -> MutexGuard<'_, ScriptState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -83,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn plays_its_replies_once_and_then_the_last_resort() {
+    fn plays_its_replies_once_and_then_the_default() {
         let script = Script::new();
         script.then(Reply::status(503));
         script.then(Reply::status(500));
@@ -93,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn fails_by_chance_but_the_same_way_for_the_same_seed() {
+    fn fails_at_random_but_the_same_way_for_the_same_seed() {
         let play = |seed| {
             let script = Script::new();
             script.failing(0.3, seed, Reply::status(500));

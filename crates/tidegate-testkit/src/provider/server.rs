@@ -13,18 +13,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::dialect::Dialect;
+use super::dialect::TestDialect;
 use super::respond::respond;
-use super::{Log, Provider, Script};
+use super::{Provider, RequestLog, Script};
 use crate::Fault;
 
-/// A provider that listens. It stops when this is dropped.
+/// A provider that listens on a TCP port. It stops when this value is dropped.
 pub struct Server {
     addr: SocketAddr,
-    dialect: &'static dyn Dialect,
-    log: Log,
+    dialect: &'static dyn TestDialect,
+    log: RequestLog,
     script: Script,
-    /// Set until it is told to stop.
+    /// Set until the server is stopped.
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -39,31 +39,31 @@ impl Server {
         Ok(Self { addr, dialect, log, script, stop: Some(stop), task })
     }
 
-    /// Where it listens.
+    /// The address of the server.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What a client of the dialect calls the base URL: `http://127.0.0.1:PORT/v1`, for OpenAI's.
+    /// The base URL for a client of the dialect: `http://127.0.0.1:PORT/v1` for OpenAI's.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}{}", self.addr, self.dialect.base())
     }
 
-    /// Where `model` is asked for an answer, or for a stream.
+    /// The URL of a chat request or of a stream for `model`.
     #[must_use]
     pub fn chat_url(&self, model: &str, is_stream: bool) -> String {
         format!("http://{}{}", self.addr, self.dialect.chat_path(model, is_stream))
     }
 
-    /// What the provider has seen and done.
+    /// The record of requests and responses.
     #[must_use]
-    pub const fn log(&self) -> &Log {
+    pub const fn log(&self) -> &RequestLog {
         &self.log
     }
 
-    /// What it will reply.
+    /// The script of replies, which can be changed while the provider runs.
     #[must_use]
     pub const fn script(&self) -> &Script {
         &self.script
@@ -92,7 +92,7 @@ impl Drop for Server {
     }
 }
 
-/// More connections than this wait in the backlog of the socket.
+/// Further connections wait in the backlog of the socket.
 const MAX_CONNECTIONS: usize = 1024;
 
 async fn listen(listener: TcpListener, provider: Arc<Provider>, mut stopped: oneshot::Receiver<()>) {
@@ -102,7 +102,8 @@ async fn listen(listener: TcpListener, provider: Arc<Provider>, mut stopped: one
             _ = &mut stopped => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                // What fails here is the connection, or we are out of files for a while; never the listener.
+                // An error here concerns the connection, or the process is out of file descriptors for a
+                // while. The listener itself does not fail.
                 match accepted {
                     Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&provider)))),
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -118,7 +119,7 @@ async fn serve(stream: TcpStream, provider: Arc<Provider>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let provider = Arc::clone(&provider);
-        // Boxed, because hyper gives the socket back only from a connection that can be moved.
+        // Boxed, because hyper returns the socket only from a connection that is `Unpin`.
         Box::pin(async move { respond(&provider, request).await })
     });
     let mut connection =
@@ -127,7 +128,7 @@ async fn serve(stream: TcpStream, provider: Arc<Provider>) {
     let mut stream = connection.into_parts().io.into_inner();
     match served {
         Ok(()) => drop(stream.shutdown().await),
-        // Closing without a linger is what makes it a reset and not an end.
+        // Closing with a linger of zero sends a reset.
         Err(error) if Fault::find(&error) == Some(&Fault::reset()) => drop(stream.set_zero_linger()),
         Err(_) => {}
     }

@@ -10,8 +10,8 @@ use tidegate_core::BoxError;
 
 use crate::Fault;
 
-/// One answer of the script. A handle: what is set on it holds for the entry in the script, even after the
-/// call has been made, as long as the answer was not given yet.
+/// One scripted response. It is a handle: changes apply to the entry in the script, even after the call was
+/// made, as long as the response has not been produced.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,14 +24,14 @@ use crate::Fault;
 /// # drop(service);
 /// ```
 #[derive(Clone)]
-pub struct Answer(Arc<Mutex<Plan>>);
+pub struct Answer(Arc<Mutex<AnswerPlan>>);
 
-struct Plan {
+struct AnswerPlan {
     status: StatusCode,
     headers: HeaderMap,
     extensions: Extensions,
-    steps: VecDeque<Step>,
-    /// Whether the body tells its length.
+    steps: VecDeque<AnswerStep>,
+    /// Whether the body reports its exact length.
     sized: bool,
     error: Option<MakeError>,
     delay: Option<Duration>,
@@ -39,12 +39,12 @@ struct Plan {
     wakers: Vec<Waker>,
 }
 
-/// Errors cannot be cloned, but an answer may be given many times.
+/// Errors cannot be cloned, but one answer may be produced many times.
 pub(super) type MakeError = Arc<dyn Fn() -> BoxError + Send + Sync>;
 
-/// What the body does next.
+/// One step of the body.
 #[derive(Clone)]
-pub(super) enum Step {
+pub(super) enum AnswerStep {
     Data(Bytes),
     Trailers(HeaderMap),
     Pause(Duration),
@@ -52,9 +52,9 @@ pub(super) enum Step {
     Fail(MakeError),
 }
 
-/// What a response future makes of an answer once it may be given.
-pub(super) enum Given {
-    Response { head: Response<()>, steps: VecDeque<Step>, sized: bool },
+/// The output of a response future.
+pub(super) enum ScriptedResult {
+    Response { head: Response<()>, steps: VecDeque<AnswerStep>, sized: bool },
     Error(BoxError),
 }
 
@@ -63,10 +63,10 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If `status` is no HTTP status.
+    /// If `status` is not an HTTP status.
     #[must_use]
     pub fn status(status: u16) -> Self {
-        Self(Arc::new(Mutex::new(Plan {
+        Self(Arc::new(Mutex::new(AnswerPlan {
             status: StatusCode::from_u16(status).expect("an HTTP status is between 100 and 999"),
             headers: HeaderMap::new(),
             extensions: Extensions::new(),
@@ -79,20 +79,20 @@ impl Answer {
         })))
     }
 
-    /// No response: the call fails with a [`Fault`] of these words.
+    /// The call fails with a [`Fault`] of this message.
     #[must_use]
     pub fn error(message: impl Into<String>) -> Self {
         let fault = Fault::other(message);
         Self::error_with(move || fault.clone().into())
     }
 
-    /// No response: the call fails with the error that `make` makes.
+    /// The call fails with the error that `make` creates.
     #[must_use]
     pub fn error_with(make: impl Fn() -> BoxError + Send + Sync + 'static) -> Self {
         Self::status(200).with(|plan| plan.error = Some(Arc::new(make)))
     }
 
-    /// No answer, until it is [released](Self::release).
+    /// No response is produced until it is [released](Self::release).
     #[must_use]
     pub fn hang() -> Self {
         Self::status(200).hold()
@@ -102,7 +102,7 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If the name or the value cannot stand in a header.
+    /// If the name or the value is not valid in a header.
     pub fn header(self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a header name");
         let value: HeaderValue = value.parse().expect("a header value");
@@ -118,52 +118,52 @@ impl Answer {
         })
     }
 
-    /// The whole body, in one frame and with its length told.
+    /// Sets the whole body: one frame of known length.
     pub fn body(self, data: impl Into<Bytes>) -> Self {
         let data = data.into();
         self.with(|plan| {
             plan.sized = true;
-            plan.steps = VecDeque::from([Step::Data(data)]);
+            plan.steps = VecDeque::from([AnswerStep::Data(data)]);
         })
     }
 
-    /// One more frame of a body whose length is not told.
+    /// Adds a frame. The length of the body is then unknown.
     pub fn frame(self, data: impl Into<Bytes>) -> Self {
-        self.step(Step::Data(data.into()))
+        self.step(AnswerStep::Data(data.into()))
     }
 
-    /// Trailers.
+    /// Adds trailers.
     pub fn trailers(self, trailers: HeaderMap) -> Self {
-        self.step(Step::Trailers(trailers))
+        self.step(AnswerStep::Trailers(trailers))
     }
 
-    /// The body is silent for a while.
+    /// The body is pending for `time`.
     pub fn pause(self, time: Duration) -> Self {
-        self.step(Step::Pause(time))
+        self.step(AnswerStep::Pause(time))
     }
 
-    /// The body is silent for ever.
+    /// The body is pending for ever.
     pub fn stall(self) -> Self {
-        self.step(Step::Stall)
+        self.step(AnswerStep::Stall)
     }
 
-    /// The body fails with a [`Fault`] of these words.
+    /// The body fails with a [`Fault`] of this message.
     pub fn break_off(self, message: impl Into<String>) -> Self {
         let fault = Fault::other(message);
-        self.step(Step::Fail(Arc::new(move || fault.clone().into())))
+        self.step(AnswerStep::Fail(Arc::new(move || fault.clone().into())))
     }
 
-    /// The answer takes this long, counted from the call.
+    /// The response is produced after `delay`, counted from the call.
     pub fn after(self, delay: Duration) -> Self {
         self.with(|plan| plan.delay = Some(delay))
     }
 
-    /// The answer waits for [`release`](Self::release).
+    /// The response is held until [`release`](Self::release).
     pub fn hold(self) -> Self {
         self.with(|plan| plan.held = true)
     }
 
-    /// Lets an answer go that was held.
+    /// Releases a held response.
     pub fn release(&self) {
         let wakers = {
             let mut plan = self.plan();
@@ -173,19 +173,19 @@ impl Answer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn step(self, step: Step) -> Self {
+    fn step(self, step: AnswerStep) -> Self {
         self.with(|plan| {
             plan.sized = false;
             plan.steps.push_back(step);
         })
     }
 
-    fn with(self, change: impl FnOnce(&mut Plan)) -> Self {
+    fn with(self, change: impl FnOnce(&mut AnswerPlan)) -> Self {
         change(&mut self.plan());
         self
     }
 
-    fn plan(&self) -> MutexGuard<'_, Plan> {
+    fn plan(&self) -> MutexGuard<'_, AnswerPlan> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -204,18 +204,18 @@ impl Answer {
         Poll::Pending
     }
 
-    pub(super) fn give(&self) -> Given {
+    pub(super) fn produce(&self) -> ScriptedResult {
         let plan = self.plan();
         if let Some(make) = &plan.error {
             let make = Arc::clone(make);
             drop(plan);
-            return Given::Error(make());
+            return ScriptedResult::Error(make());
         }
         let mut head = Response::new(());
         *head.status_mut() = plan.status;
         *head.headers_mut() = plan.headers.clone();
         *head.extensions_mut() = plan.extensions.clone();
-        Given::Response { head, steps: plan.steps.clone(), sized: plan.sized }
+        ScriptedResult::Response { head, steps: plan.steps.clone(), sized: plan.sized }
     }
 }
 

@@ -8,36 +8,36 @@ use http_body::{Body, Frame, SizeHint};
 use tidegate_core::BoxError;
 use tokio::time::{Sleep, sleep};
 
-use super::answer::Step;
-use super::state::Shared;
+use super::answer::AnswerStep;
+use super::state::StrictShared;
 
-/// The body of a scripted answer. Alive, for [`Handle::live_bodies`](super::Handle::live_bodies), until
-/// it has given its last frame, has failed or is dropped.
+/// The body of a scripted response. It counts in [`Handle::live_bodies`](super::Handle::live_bodies) until it
+/// has produced its last frame, has failed or is dropped.
 pub struct StrictBody {
-    steps: VecDeque<Step>,
+    steps: VecDeque<AnswerStep>,
     sized: bool,
     pause: Option<Pin<Box<Sleep>>>,
-    life: Option<Life>,
+    live: Option<LiveBody>,
 }
 
 impl StrictBody {
-    pub(super) fn new(steps: VecDeque<Step>, sized: bool, shared: Arc<Shared>) -> Self {
-        let mut body = Self { steps, sized, pause: None, life: Some(Life::begin(shared)) };
-        body.notice_end();
+    pub(super) fn new(steps: VecDeque<AnswerStep>, sized: bool, shared: Arc<StrictShared>) -> Self {
+        let mut body = Self { steps, sized, pause: None, live: Some(LiveBody::begin(shared)) };
+        body.finish_at_end();
         body
     }
 
-    fn notice_end(&mut self) {
+    fn finish_at_end(&mut self) {
         if self.steps.is_empty()
-            && let Some(life) = self.life.take()
+            && let Some(live) = self.live.take()
         {
-            life.finish();
+            live.finish();
         }
     }
 
     fn left(&self) -> u64 {
         let data = self.steps.iter().filter_map(|step| match step {
-            Step::Data(data) => Some(data.len() as u64),
+            AnswerStep::Data(data) => Some(data.len() as u64),
             _ => None,
         });
         data.sum()
@@ -59,20 +59,20 @@ impl Body for StrictBody {
             }
             match self.steps.pop_front() {
                 None => break None,
-                Some(Step::Data(data)) => break Some(Ok(Frame::data(data))),
-                Some(Step::Trailers(trailers)) => break Some(Ok(Frame::trailers(trailers))),
-                Some(Step::Pause(time)) => self.pause = Some(Box::pin(sleep(time))),
-                Some(Step::Fail(make)) => {
+                Some(AnswerStep::Data(data)) => break Some(Ok(Frame::data(data))),
+                Some(AnswerStep::Trailers(trailers)) => break Some(Ok(Frame::trailers(trailers))),
+                Some(AnswerStep::Pause(time)) => self.pause = Some(Box::pin(sleep(time))),
+                Some(AnswerStep::Fail(make)) => {
                     self.steps.clear();
                     break Some(Err(make()));
                 }
-                Some(Step::Stall) => {
-                    self.steps.push_front(Step::Stall);
+                Some(AnswerStep::Stall) => {
+                    self.steps.push_front(AnswerStep::Stall);
                     return Poll::Pending;
                 }
             }
         };
-        self.notice_end();
+        self.finish_at_end();
         Poll::Ready(frame)
     }
 
@@ -85,15 +85,15 @@ impl Body for StrictBody {
     }
 }
 
-/// Counts the body among the living. Dropping it unfinished counts the body as dropped.
-struct Life {
-    shared: Arc<Shared>,
+/// Counts the body as live. Dropping it unfinished counts the body as dropped.
+struct LiveBody {
+    shared: Arc<StrictShared>,
     is_finished: bool,
 }
 
-impl Life {
-    fn begin(shared: Arc<Shared>) -> Self {
-        shared.lock().tally.live_bodies += 1;
+impl LiveBody {
+    fn begin(shared: Arc<StrictShared>) -> Self {
+        shared.lock().counters.live_bodies += 1;
         Self { shared, is_finished: false }
     }
 
@@ -102,13 +102,13 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for LiveBody {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.tally.live_bodies -= 1;
+        state.counters.live_bodies -= 1;
         match self.is_finished {
-            true => state.tally.finished_bodies += 1,
-            false => state.tally.dropped_bodies += 1,
+            true => state.counters.finished_bodies += 1,
+            false => state.counters.dropped_bodies += 1,
         }
     }
 }

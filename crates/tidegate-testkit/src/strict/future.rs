@@ -7,22 +7,22 @@ use http::Response;
 use tidegate_core::BoxError;
 use tokio::time::{Sleep, sleep};
 
-use super::answer::Given;
-use super::state::Shared;
+use super::answer::ScriptedResult;
+use super::state::StrictShared;
 use super::{Answer, StrictBody};
 
-/// The response of a [`Strict`](super::Strict) service. Alive, for
-/// [`Handle::live_futures`](super::Handle::live_futures), until it has answered or is dropped.
+/// The response future of a [`Strict`](super::Strict) service. It counts in
+/// [`Handle::live_futures`](super::Handle::live_futures) until it has completed or is dropped.
 pub struct ResponseFuture {
     answer: Answer,
     delay: Option<Pin<Box<Sleep>>>,
-    shared: Arc<Shared>,
+    shared: Arc<StrictShared>,
     is_done: bool,
 }
 
 impl ResponseFuture {
-    pub(super) fn new(answer: Answer, shared: Arc<Shared>) -> Self {
-        shared.lock().tally.live_futures += 1;
+    pub(super) fn new(answer: Answer, shared: Arc<StrictShared>) -> Self {
+        shared.lock().counters.live_futures += 1;
         let delay = answer.delay().map(|delay| Box::pin(sleep(delay)));
         Self { answer, delay, shared, is_done: false }
     }
@@ -33,7 +33,7 @@ impl Future for ResponseFuture {
 
     /// # Panics
     ///
-    /// If polled again after it has completed.
+    /// If polled after completion.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.is_done {
             self.shared.violated("a response future was polled after it had completed");
@@ -44,10 +44,10 @@ impl Future for ResponseFuture {
         }
         ready!(self.answer.poll_released(cx));
         self.is_done = true;
-        self.shared.lock().tally.live_futures -= 1;
-        Poll::Ready(match self.answer.give() {
-            Given::Error(error) => Err(error),
-            Given::Response { head, steps, sized } => {
+        self.shared.lock().counters.live_futures -= 1;
+        Poll::Ready(match self.answer.produce() {
+            ScriptedResult::Error(error) => Err(error),
+            ScriptedResult::Response { head, steps, sized } => {
                 Ok(head.map(|()| StrictBody::new(steps, sized, Arc::clone(&self.shared))))
             }
         })
@@ -58,8 +58,8 @@ impl Drop for ResponseFuture {
     fn drop(&mut self) {
         if !self.is_done {
             let mut state = self.shared.lock();
-            state.tally.live_futures -= 1;
-            state.tally.dropped_futures += 1;
+            state.counters.live_futures -= 1;
+            state.counters.dropped_futures += 1;
         }
     }
 }

@@ -8,48 +8,48 @@ use tidegate_core::BoxError;
 use tokio::time::Instant;
 
 use super::Answer;
-use super::state::Shared;
+use super::state::StrictShared;
 
-/// Scripts a strict service and tells what it saw. Clones share one service.
+/// Scripts a strict service and reports what happened to it. Clones share one service.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(Arc<StrictShared>);
 
 /// A request that reached the strict service.
 #[derive(Clone)]
-pub struct Seen {
+pub struct ReceivedRequest {
     /// Its method.
     pub method: Method,
-    /// Its address.
+    /// Its URI.
     pub uri: Uri,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its extensions.
     pub extensions: Extensions,
-    /// Its bytes, if the body was a [`Payload`](tidegate_core::Payload) that is kept.
+    /// Its bytes, if the body was a [`Payload`](tidegate_core::Payload) that is buffered.
     pub body: Option<Bytes>,
-    /// When it came, by tokio's clock.
+    /// When it arrived, by tokio's clock.
     pub at: Instant,
 }
 
-/// What the next calls are answered.
+/// The script of responses.
 impl Handle {
-    pub(super) const fn new(shared: Arc<Shared>) -> Self {
+    pub(super) const fn new(shared: Arc<StrictShared>) -> Self {
         Self(shared)
     }
 
-    /// Puts an answer at the end of the script, for one call.
+    /// Adds an answer to the end of the script, for one call.
     pub fn then(&self, answer: Answer) -> Answer {
         self.0.lock().script.push_back(answer.clone());
         answer
     }
 
-    /// The answer to every call for which the script has none left.
+    /// The answer to every call after the script is used up.
     pub fn otherwise(&self, answer: Answer) -> Answer {
         self.0.lock().otherwise = answer.clone();
         answer
     }
 
-    /// Throws away what is left of the script.
+    /// Removes the rest of the script.
     pub fn clear(&self) {
         let left = std::mem::take(&mut self.0.lock().script);
         drop(left);
@@ -59,40 +59,40 @@ impl Handle {
     ///
     /// # Panics
     ///
-    /// If `status` is no HTTP status.
+    /// If `status` is not an HTTP status.
     pub fn answer(&self, status: u16) -> Answer {
         self.then(Answer::status(status))
     }
 
-    /// The next call fails with a [`Fault`](crate::Fault) of these words.
+    /// The next call fails with a [`Fault`](crate::Fault) of this message.
     pub fn fail(&self, message: impl Into<String>) -> Answer {
         self.then(Answer::error(message))
     }
 
-    /// The next call fails with the error that `make` makes.
+    /// The next call fails with the error that `make` creates.
     pub fn fail_with(&self, make: impl Fn() -> BoxError + Send + Sync + 'static) -> Answer {
         self.then(Answer::error_with(make))
     }
 
-    /// The next call is not answered, until the returned answer is [released](Answer::release).
+    /// The next call gets no response until the returned answer is [released](Answer::release).
     pub fn hang(&self) -> Answer {
         self.then(Answer::hang())
     }
 }
 
-/// What `poll_ready` says.
+/// The readiness of the service.
 impl Handle {
-    /// The next `polls` times it is pending, and wakes at once.
+    /// `poll_ready` is pending for the next `polls` polls, and wakes at once.
     pub fn pending(&self, polls: usize) {
         self.0.lock().readiness.pending_polls = polls;
     }
 
-    /// It is pending until [`unblock`](Self::unblock). An instance that is ready stays ready.
+    /// `poll_ready` is pending until [`unblock`](Self::unblock). An instance that is ready stays ready.
     pub fn block(&self) {
         self.0.lock().readiness.blocked = true;
     }
 
-    /// It is ready again, and whoever waits is woken.
+    /// `poll_ready` is ready again. Waiting tasks are woken.
     pub fn unblock(&self) {
         let wakers = {
             let mut state = self.0.lock();
@@ -102,75 +102,75 @@ impl Handle {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// The next time it fails with a [`Fault`](crate::Fault) of these words.
+    /// The next `poll_ready` fails with a [`Fault`](crate::Fault) of this message.
     pub fn fail_ready(&self, message: impl Into<String>) {
         self.0.lock().readiness.failure = Some(message.into());
     }
 }
 
-/// What happened.
+/// Records of calls, futures and bodies.
 impl Handle {
-    /// How often `call` was called.
+    /// The number of calls of `call`.
     #[must_use]
     pub fn calls(&self) -> usize {
         self.0.lock().requests.len()
     }
 
-    /// The requests, in the order in which they came.
+    /// The requests, in order of arrival.
     #[must_use]
-    pub fn requests(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
         self.0.lock().requests.clone()
     }
 
-    /// How often `poll_ready` was called.
+    /// The number of calls of `poll_ready`.
     #[must_use]
     pub fn ready_polls(&self) -> usize {
-        self.0.lock().tally.ready_polls
+        self.0.lock().counters.ready_polls
     }
 
-    /// How many instances are ready and not yet called.
+    /// The number of instances that are ready and not yet called.
     #[must_use]
     pub fn reserved(&self) -> usize {
-        self.0.lock().tally.reserved
+        self.0.lock().counters.reserved
     }
 
-    /// How many instances were dropped ready, without a call.
+    /// The number of instances that were dropped ready, without a call.
     #[must_use]
-    pub fn wasted(&self) -> usize {
-        self.0.lock().tally.wasted
+    pub fn dropped_ready(&self) -> usize {
+        self.0.lock().counters.dropped_ready
     }
 
-    /// How many response futures have not answered and are not dropped.
+    /// The number of response futures that have neither completed nor been dropped.
     #[must_use]
     pub fn live_futures(&self) -> usize {
-        self.0.lock().tally.live_futures
+        self.0.lock().counters.live_futures
     }
 
-    /// How many response futures were dropped before they answered.
+    /// The number of response futures that were dropped before completion.
     #[must_use]
     pub fn dropped_futures(&self) -> usize {
-        self.0.lock().tally.dropped_futures
+        self.0.lock().counters.dropped_futures
     }
 
-    /// How many response bodies have something left to say and are not dropped.
+    /// The number of response bodies that have frames left and are not dropped.
     #[must_use]
     pub fn live_bodies(&self) -> usize {
-        self.0.lock().tally.live_bodies
+        self.0.lock().counters.live_bodies
     }
 
-    /// How many response bodies came to their end, or to their error.
+    /// The number of response bodies that ended or failed.
     #[must_use]
     pub fn finished_bodies(&self) -> usize {
-        self.0.lock().tally.finished_bodies
+        self.0.lock().counters.finished_bodies
     }
 
-    /// How many response bodies were dropped before their end.
+    /// The number of response bodies that were dropped before their end.
     #[must_use]
     pub fn dropped_bodies(&self) -> usize {
-        self.0.lock().tally.dropped_bodies
+        self.0.lock().counters.dropped_bodies
     }
 
-    /// How Tower's contract was broken, in order; each of these was a panic too.
+    /// The violations of Tower's contract, in order. Each of them also caused a panic.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.0.lock().violations.clone()
@@ -187,9 +187,9 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// Shows no headers and no body: they hold keys and prompts.
-impl fmt::Debug for Seen {
+/// Shows no headers and no body, because they hold keys and prompts.
+impl fmt::Debug for ReceivedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Seen({} {})", self.method, self.uri)
+        write!(f, "ReceivedRequest({} {})", self.method, self.uri)
     }
 }

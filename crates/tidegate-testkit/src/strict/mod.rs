@@ -1,8 +1,8 @@
-//! An inner service that holds a layer to Tower's contract.
+//! An inner service that enforces Tower's contract.
 //!
-//! # When
-//! In the tests of a layer: put it where the HTTP client would be, tell it what to answer, and look
-//! afterwards at what it was asked and at what is still alive.
+//! # When to use it
+//! In the tests of a layer: put it where the HTTP client would be, script its responses, and inspect
+//! afterwards which requests it received and which futures and bodies are alive.
 //!
 //! # Example
 //! ```
@@ -24,18 +24,19 @@
 //! # }
 //! ```
 //!
-//! # What it insists on
-//! It panics, and [`Handle::violations`] keeps the reason, when it is
-//! - called without a successful `poll_ready` of that same instance,
-//! - called twice on one readiness,
-//! - called as a clone on the readiness of the original,
-//! - or when its response future is polled after it has completed.
+//! # What it checks
+//! It panics, and [`Handle::violations`] records the reason, when
+//! - it is called without a successful `poll_ready` of that same instance,
+//! - it is called twice on one readiness,
+//! - a clone is called on the readiness of the original,
+//! - its response future is polled after completion.
 //!
 //! # Defaults
-//! Always ready; 200 with an empty body once the script is used up ([`Handle::otherwise`] changes that).
+//! It is always ready, and responds with 200 and an empty body once the script is used up
+//! ([`Handle::otherwise`] changes that).
 //!
-//! # Mistakes people make
-//! A layer that spawns hides the panic in a task: assert that [`Handle::violations`] is empty as well.
+//! # Common mistakes
+//! A layer that spawns hides the panic in a task. Assert that [`Handle::violations`] is empty as well.
 
 mod answer;
 mod body;
@@ -47,5 +48,5 @@ mod state;
 pub use answer::Answer;
 pub use body::StrictBody;
 pub use future::ResponseFuture;
-pub use handle::{Handle, Seen};
+pub use handle::{Handle, ReceivedRequest};
 pub use service::{Strict, service};

@@ -4,26 +4,26 @@ use std::task::{Context, Poll, Waker};
 
 use tidegate_core::BoxError;
 
-use super::{Answer, Seen};
+use super::{Answer, ReceivedRequest};
 use crate::Fault;
 
-/// What the instances, their futures and bodies, and the handle of one strict service share.
-pub(super) struct Shared(Mutex<State>);
+/// The state that the instances, futures, bodies and the handle of one strict service share.
+pub(super) struct StrictShared(Mutex<State>);
 
 pub(super) struct State {
-    pub(super) readiness: Readiness,
+    pub(super) readiness: ReadinessScript,
     pub(super) script: VecDeque<Answer>,
     pub(super) otherwise: Answer,
-    pub(super) requests: Vec<Seen>,
+    pub(super) requests: Vec<ReceivedRequest>,
     pub(super) violations: Vec<String>,
-    pub(super) tally: Tally,
+    pub(super) counters: StrictCounters,
 }
 
 #[derive(Clone, Copy, Default)]
-pub(super) struct Tally {
+pub(super) struct StrictCounters {
     pub(super) ready_polls: usize,
     pub(super) reserved: usize,
-    pub(super) wasted: usize,
+    pub(super) dropped_ready: usize,
     pub(super) live_futures: usize,
     pub(super) dropped_futures: usize,
     pub(super) live_bodies: usize,
@@ -31,16 +31,16 @@ pub(super) struct Tally {
     pub(super) finished_bodies: usize,
 }
 
-/// What `poll_ready` says.
+/// The scripted results of `poll_ready`.
 #[derive(Default)]
-pub(super) struct Readiness {
+pub(super) struct ReadinessScript {
     pub(super) failure: Option<String>,
     pub(super) pending_polls: usize,
     pub(super) blocked: bool,
     pub(super) wakers: Vec<Waker>,
 }
 
-impl Readiness {
+impl ReadinessScript {
     pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(), BoxError>> {
         if let Some(message) = self.failure.take() {
             return Poll::Ready(Err(Fault::other(message).into()));
@@ -60,15 +60,15 @@ impl Readiness {
     }
 }
 
-impl Shared {
+impl StrictShared {
     pub(super) fn new() -> Self {
         Self(Mutex::new(State {
-            readiness: Readiness::default(),
+            readiness: ReadinessScript::default(),
             script: VecDeque::new(),
             otherwise: Answer::status(200),
             requests: Vec::new(),
             violations: Vec::new(),
-            tally: Tally::default(),
+            counters: StrictCounters::default(),
         }))
     }
 
@@ -76,7 +76,7 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the violation down and panics with it.
+    /// Records the violation and panics.
     pub(super) fn violated(&self, what: &str) -> ! {
         self.lock().violations.push(what.to_owned());
         panic!("strict service: {what}");

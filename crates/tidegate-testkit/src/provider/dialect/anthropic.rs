@@ -5,16 +5,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Dialect, Endpoint, ErrorWords, Event, Events, Standing, StopWords, bearer, limits, text,
+    ApiEndpoint, Completion, ErrorSpec, LimitState, StopReasons, StreamEvents, TestDialect, WireEvent,
+    bearer, limits, text,
 };
 
-/// Messages and models as Anthropic has them.
+/// Anthropic's messages and models.
 pub(in crate::provider) struct Anthropic;
 
-const STOP: StopWords =
-    StopWords { natural: "end_turn", tool: "tool_use", length: "max_tokens", filter: "refusal" };
+const STOP: StopReasons =
+    StopReasons { natural: "end_turn", tool: "tool_use", length: "max_tokens", filter: "refusal" };
 
-impl Dialect for Anthropic {
+impl TestDialect for Anthropic {
     fn base(&self) -> &'static str {
         "/v1"
     }
@@ -23,10 +24,10 @@ impl Dialect for Anthropic {
         "/v1/messages".to_owned()
     }
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
         match (request.method().as_str(), request.uri().path()) {
-            ("POST", "/v1/messages") => Some(Endpoint::Chat),
-            ("GET", "/v1/models") => Some(Endpoint::Models),
+            ("POST", "/v1/messages") => Some(ApiEndpoint::Chat),
+            ("GET", "/v1/models") => Some(ApiEndpoint::Models),
             _ => None,
         }
     }
@@ -43,38 +44,38 @@ impl Dialect for Anthropic {
         529
     }
 
-    fn limit_headers(&self, standing: &Standing, now: SystemTime) -> Vec<(&'static str, String)> {
+    fn limit_headers(&self, state: &LimitState, now: SystemTime) -> Vec<(&'static str, String)> {
         let mut headers = vec![
-            ("anthropic-ratelimit-requests-limit", standing.limit.to_string()),
-            ("anthropic-ratelimit-requests-remaining", standing.remaining.to_string()),
-            ("anthropic-ratelimit-requests-reset", rfc3339(now + standing.reset)),
+            ("anthropic-ratelimit-requests-limit", state.limit.to_string()),
+            ("anthropic-ratelimit-requests-remaining", state.remaining.to_string()),
+            ("anthropic-ratelimit-requests-reset", rfc3339(now + state.reset)),
         ];
-        headers.extend(limits::retry_after(standing));
+        headers.extend(limits::retry_after(state));
         headers
     }
 
-    fn error(&self, status: StatusCode, words: &ErrorWords, request_id: &str) -> Value {
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, request_id: &str) -> Value {
         let (usual_kind, usual_message) = usual(status);
-        // There is one word for an error in this dialect, and it is called type.
-        let kind = words.kind.as_deref().or(words.code.as_deref()).unwrap_or(usual_kind);
-        let message = words.message.as_deref().unwrap_or(usual_message);
+        // This dialect has one error code, which is called `type`.
+        let kind = spec.kind.as_deref().or(spec.code.as_deref()).unwrap_or(usual_kind);
+        let message = spec.message.as_deref().unwrap_or(usual_message);
         json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
     }
 
-    fn error_event(&self, words: &ErrorWords, request_id: &str) -> Event {
-        let mut error = self.error(StatusCode::INTERNAL_SERVER_ERROR, words, request_id);
+    fn error_event(&self, spec: &ErrorSpec, request_id: &str) -> WireEvent {
+        let mut error = self.error(StatusCode::INTERNAL_SERVER_ERROR, spec, request_id);
         if let Some(fields) = error.as_object_mut() {
             fields.remove("request_id");
         }
-        Event::typed(error)
+        WireEvent::typed(error)
     }
 
-    fn ping(&self) -> Event {
-        Event::typed(json!({"type": "ping"}))
+    fn ping(&self) -> WireEvent {
+        WireEvent::typed(json!({"type": "ping"}))
     }
 
-    fn malformed_event(&self) -> Event {
-        Event::Said {
+    fn malformed_event(&self) -> WireEvent {
+        WireEvent::Message {
             name: "content_block_delta".to_owned(),
             data: r#"{"type":"content_block_delta","delta":"#.to_owned(),
         }
@@ -86,102 +87,105 @@ impl Dialect for Anthropic {
         json!({"data": data, "first_id": models.first(), "last_id": models.last(), "has_more": false})
     }
 
-    fn answer(&self, answer: &Answer<'_>) -> Value {
-        let mut message = message(answer, answer.count());
+    fn completion(&self, completion: &Completion<'_>) -> Value {
+        let mut message = message(completion, completion.count());
         let mut content = Vec::new();
-        if !answer.reasoning.is_empty() {
+        if !completion.reasoning.is_empty() {
             content.push(json!({
-                "type": "thinking", "thinking": answer.reasoning.concat(), "signature": SIGNATURE,
+                "type": "thinking", "thinking": completion.reasoning.concat(), "signature": SIGNATURE,
             }));
         }
-        content.push(match answer.tool {
-            None => json!({"type": "text", "text": answer.text()}),
+        content.push(match completion.tool {
+            None => json!({"type": "text", "text": completion.text()}),
             Some(tool) => {
-                let input: Value = serde_json::from_str(&answer.text()).unwrap_or_default();
+                let input: Value = serde_json::from_str(&completion.text()).unwrap_or_default();
                 json!({"type": "tool_use", "id": "toolu_1", "name": tool, "input": input})
             }
         });
         message["content"] = json!(content);
-        message["stop_reason"] = json!(answer.stop_word(&STOP));
+        message["stop_reason"] = json!(completion.stop_reason(&STOP));
         message
     }
 
-    fn stream(&self, answer: &Answer<'_>) -> Events {
-        let mut events = Events::default();
-        events.before.push(Event::typed(json!({"type": "message_start", "message": message(answer, 1)})));
-        let mut announced = Vec::new();
-        if !answer.reasoning.is_empty() {
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents {
+        let mut events = StreamEvents::default();
+        events
+            .before
+            .push(WireEvent::typed(json!({"type": "message_start", "message": message(completion, 1)})));
+        let mut pending = Vec::new();
+        if !completion.reasoning.is_empty() {
             events.before.push(start(0, json!({"type": "thinking", "thinking": "", "signature": ""})));
             events.before.push(self.ping());
-            for text in answer.reasoning {
-                let thought = json!({"type": "thinking_delta", "thinking": text});
-                events.tokens.push(vec![delta(0, thought)]);
+            for text in completion.reasoning {
+                let delta_body = json!({"type": "thinking_delta", "thinking": text});
+                events.tokens.push(vec![delta(0, delta_body)]);
             }
-            announced.push(delta(0, json!({"type": "signature_delta", "signature": SIGNATURE})));
-            announced.push(stop(0));
+            pending.push(delta(0, json!({"type": "signature_delta", "signature": SIGNATURE})));
+            pending.push(stop(0));
         }
-        let index = usize::from(!answer.reasoning.is_empty());
-        match answer.tool {
-            None => announced.push(start(index, json!({"type": "text", "text": ""}))),
+        let index = usize::from(!completion.reasoning.is_empty());
+        match completion.tool {
+            None => pending.push(start(index, json!({"type": "text", "text": ""}))),
             Some(tool) => {
                 let block = json!({"type": "tool_use", "id": "toolu_1", "name": tool, "input": {}});
-                announced.push(start(index, block));
+                pending.push(start(index, block));
             }
         }
-        if answer.reasoning.is_empty() {
-            // A call is announced by its name, which is a word of the model's already.
-            if answer.tool.is_none() {
-                events.before.append(&mut announced);
+        if completion.reasoning.is_empty() {
+            // The name of a call is a token of the model, so its first event is not part of the preamble.
+            if completion.tool.is_none() {
+                events.before.append(&mut pending);
             }
             events.before.push(self.ping());
         }
-        for text in answer.tokens {
-            announced.push(match answer.tool {
+        for text in completion.tokens {
+            pending.push(match completion.tool {
                 None => delta(index, json!({"type": "text_delta", "text": text})),
                 Some(_) => delta(index, json!({"type": "input_json_delta", "partial_json": text})),
             });
-            events.tokens.push(std::mem::take(&mut announced));
+            events.tokens.push(std::mem::take(&mut pending));
         }
         let last = json!({
             "type": "message_delta",
-            "delta": {"stop_reason": answer.stop_word(&STOP), "stop_sequence": null},
-            "usage": {"output_tokens": answer.count()},
+            "delta": {"stop_reason": completion.stop_reason(&STOP), "stop_sequence": null},
+            "usage": {"output_tokens": completion.count()},
         });
-        events.after = vec![stop(index), Event::typed(last), Event::typed(json!({"type": "message_stop"}))];
+        events.after =
+            vec![stop(index), WireEvent::typed(last), WireEvent::typed(json!({"type": "message_stop"}))];
         events
     }
 }
 
-/// What proves a thought.
+/// The signature of a thinking block.
 const SIGNATURE: &str = "c2NyaXB0ZWQ=";
 
-fn start(index: usize, block: Value) -> Event {
-    Event::typed(json!({"type": "content_block_start", "index": index, "content_block": block}))
+fn start(index: usize, block: Value) -> WireEvent {
+    WireEvent::typed(json!({"type": "content_block_start", "index": index, "content_block": block}))
 }
 
-fn delta(index: usize, delta: Value) -> Event {
-    Event::typed(json!({"type": "content_block_delta", "index": index, "delta": delta}))
+fn delta(index: usize, delta: Value) -> WireEvent {
+    WireEvent::typed(json!({"type": "content_block_delta", "index": index, "delta": delta}))
 }
 
-fn stop(index: usize) -> Event {
-    Event::typed(json!({"type": "content_block_stop", "index": index}))
+fn stop(index: usize) -> WireEvent {
+    WireEvent::typed(json!({"type": "content_block_stop", "index": index}))
 }
 
-/// A message that has not said anything yet.
-fn message(answer: &Answer<'_>, output_tokens: usize) -> Value {
+/// A message without content.
+fn message(completion: &Completion<'_>, output_tokens: usize) -> Value {
     json!({
-        "id": format!("msg_{:06}", answer.number),
+        "id": format!("msg_{:06}", completion.number),
         "type": "message",
         "role": "assistant",
-        "model": answer.model(),
+        "model": completion.model(),
         "content": [],
         "stop_reason": null,
         "stop_sequence": null,
-        "usage": {"input_tokens": answer.question.prompt_tokens, "output_tokens": output_tokens},
+        "usage": {"input_tokens": completion.info.prompt_tokens, "output_tokens": output_tokens},
     })
 }
 
-/// The type and the words that usually come with a status.
+/// The default type and message for a status.
 fn usual(status: StatusCode) -> (&'static str, &'static str) {
     match status.as_u16() {
         401 => ("authentication_error", "invalid x-api-key"),
@@ -198,7 +202,7 @@ fn usual(status: StatusCode) -> (&'static str, &'static str) {
     }
 }
 
-/// In whole seconds, rounded up.
+/// Formats a time, in whole seconds, rounded up.
 fn rfc3339(time: SystemTime) -> String {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seconds = since_epoch.as_nanos().div_ceil(1_000_000_000);
@@ -211,14 +215,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resets_are_told_in_rfc_3339() {
+    fn reset_times_are_in_rfc_3339() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_001);
         assert_eq!(rfc3339(time), "2023-11-14T22:13:21Z");
     }
 
     #[test]
-    fn an_error_has_the_type_that_goes_with_its_status() {
-        let body = Anthropic.error(StatusCode::from_u16(529).unwrap(), &ErrorWords::default(), "req_1");
+    fn an_error_has_the_default_type_of_its_status() {
+        let body = Anthropic.error(StatusCode::from_u16(529).unwrap(), &ErrorSpec::default(), "req_1");
         assert_eq!(
             body,
             json!({

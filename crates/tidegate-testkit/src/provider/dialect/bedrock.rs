@@ -1,15 +1,22 @@
 use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, Dialect, Endpoint, ErrorWords, Event, Events, Framing, Question, StopWords};
+use super::{
+    ApiEndpoint, Completion, ErrorSpec, Framing, RequestInfo, StopReasons, StreamEvents, TestDialect,
+    WireEvent,
+};
 
-/// Bedrock's Converse, in Amazon's binary events. Keys are those that stand for themselves; nothing is signed.
+/// Bedrock's Converse, with Amazon's binary events. API keys are bearer tokens, and nothing is signed.
 pub(in crate::provider) struct Bedrock;
 
-const STOP: StopWords =
-    StopWords { natural: "end_turn", tool: "tool_use", length: "max_tokens", filter: "guardrail_intervened" };
+const STOP: StopReasons = StopReasons {
+    natural: "end_turn",
+    tool: "tool_use",
+    length: "max_tokens",
+    filter: "guardrail_intervened",
+};
 
-impl Dialect for Bedrock {
+impl TestDialect for Bedrock {
     fn base(&self) -> &'static str {
         ""
     }
@@ -18,41 +25,41 @@ impl Dialect for Bedrock {
         format!("/model/{model}/{}", if is_stream { "converse-stream" } else { "converse" })
     }
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
-        (request.method() == Method::POST && called(request).is_some()).then_some(Endpoint::Chat)
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
+        (request.method() == Method::POST && model_and_mode(request).is_some()).then_some(ApiEndpoint::Chat)
     }
 
-    fn read_path(&self, request: &Request<()>, question: &mut Question) {
-        let Some((model, is_stream)) = called(request) else { return };
-        question.model = Some(model.to_owned());
-        (question.is_stream, question.framing) = (is_stream, Framing::Amazon);
+    fn read_path(&self, request: &Request<()>, info: &mut RequestInfo) {
+        let Some((model, is_stream)) = model_and_mode(request) else { return };
+        info.model = Some(model.to_owned());
+        (info.is_stream, info.framing) = (is_stream, Framing::Amazon);
     }
 
     fn request_id_header(&self) -> &'static str {
         "x-amzn-requestid"
     }
 
-    fn error(&self, status: StatusCode, words: &ErrorWords, _: &str) -> Value {
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, _: &str) -> Value {
         let (usual_kind, usual_message) = usual(status);
-        let kind = words.code.as_deref().or(words.kind.as_deref()).unwrap_or(usual_kind);
-        json!({"__type": kind, "message": words.message.as_deref().unwrap_or(usual_message)})
+        let kind = spec.code.as_deref().or(spec.kind.as_deref()).unwrap_or(usual_kind);
+        json!({"__type": kind, "message": spec.message.as_deref().unwrap_or(usual_message)})
     }
 
-    fn error_event(&self, words: &ErrorWords, _: &str) -> Event {
-        let message = words.message.as_deref().unwrap_or("The system ended the stream.");
-        Event::Exception {
-            name: words.code.as_deref().unwrap_or("modelStreamErrorException").to_owned(),
+    fn error_event(&self, spec: &ErrorSpec, _: &str) -> WireEvent {
+        let message = spec.message.as_deref().unwrap_or("The system ended the stream.");
+        WireEvent::Exception {
+            name: spec.code.as_deref().unwrap_or("modelStreamErrorException").to_owned(),
             data: json!({"message": message, "originalStatusCode": 500}).to_string(),
         }
     }
 
-    /// There is none, but a delta may be empty.
-    fn ping(&self) -> Event {
+    /// Bedrock has no ping event. A delta may be empty.
+    fn ping(&self) -> WireEvent {
         delta(0, json!({"text": ""}))
     }
 
-    fn malformed_event(&self) -> Event {
-        Event::Said {
+    fn malformed_event(&self) -> WireEvent {
+        WireEvent::Message {
             name: "contentBlockDelta".to_owned(),
             data: r#"{"contentBlockIndex":0,"delta":{"text":"#.to_owned(),
         }
@@ -62,61 +69,61 @@ impl Dialect for Bedrock {
         json!({})
     }
 
-    fn answer(&self, answer: &Answer<'_>) -> Value {
+    fn completion(&self, completion: &Completion<'_>) -> Value {
         let mut content = Vec::new();
-        if !answer.reasoning.is_empty() {
-            let text = json!({"text": answer.reasoning.concat()});
+        if !completion.reasoning.is_empty() {
+            let text = json!({"text": completion.reasoning.concat()});
             content.push(json!({"reasoningContent": {"reasoningText": text}}));
         }
-        content.push(match answer.tool {
-            None => json!({"text": answer.text()}),
+        content.push(match completion.tool {
+            None => json!({"text": completion.text()}),
             Some(tool) => {
-                let input: Value = serde_json::from_str(&answer.text()).unwrap_or_default();
+                let input: Value = serde_json::from_str(&completion.text()).unwrap_or_default();
                 json!({"toolUse": {"toolUseId": "call_1", "name": tool, "input": input}})
             }
         });
         json!({
             "output": {"message": {"role": "assistant", "content": content}},
-            "stopReason": answer.stop_word(&STOP),
-            "usage": usage(answer),
+            "stopReason": completion.stop_reason(&STOP),
+            "usage": usage(completion),
         })
     }
 
-    fn stream(&self, answer: &Answer<'_>) -> Events {
-        let mut events = Events::default();
-        events.before.push(Event::named("messageStart", &json!({"role": "assistant"})));
-        let mut announced = Vec::new();
-        for text in answer.reasoning {
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents {
+        let mut events = StreamEvents::default();
+        events.before.push(WireEvent::named("messageStart", &json!({"role": "assistant"})));
+        let mut pending = Vec::new();
+        for text in completion.reasoning {
             events.tokens.push(vec![delta(0, json!({"reasoningContent": {"text": text}}))]);
         }
-        if !answer.reasoning.is_empty() {
-            announced.push(stopped(0));
+        if !completion.reasoning.is_empty() {
+            pending.push(stopped(0));
         }
-        let index = usize::from(!answer.reasoning.is_empty());
-        if let Some(tool) = answer.tool {
+        let index = usize::from(!completion.reasoning.is_empty());
+        if let Some(tool) = completion.tool {
             let start = json!({"toolUse": {"toolUseId": "call_1", "name": tool}});
             let block = json!({"contentBlockIndex": index, "start": start});
-            announced.push(Event::named("contentBlockStart", &block));
+            pending.push(WireEvent::named("contentBlockStart", &block));
         }
-        for text in answer.tokens {
-            announced.push(match answer.tool {
+        for text in completion.tokens {
+            pending.push(match completion.tool {
                 None => delta(index, json!({"text": text})),
                 Some(_) => delta(index, json!({"toolUse": {"input": text}})),
             });
-            events.tokens.push(std::mem::take(&mut announced));
+            events.tokens.push(std::mem::take(&mut pending));
         }
-        // The usage comes after the stop.
+        // The usage follows the stop reason.
         events.after = vec![
             stopped(index),
-            Event::named("messageStop", &json!({"stopReason": answer.stop_word(&STOP)})),
-            Event::named("metadata", &json!({"usage": usage(answer), "metrics": {"latencyMs": 1}})),
+            WireEvent::named("messageStop", &json!({"stopReason": completion.stop_reason(&STOP)})),
+            WireEvent::named("metadata", &json!({"usage": usage(completion), "metrics": {"latencyMs": 1}})),
         ];
         events
     }
 }
 
-/// The model, and whether it is to stream.
-fn called(request: &Request<()>) -> Option<(&str, bool)> {
+/// The model of the path, and whether the path is that of a stream.
+fn model_and_mode(request: &Request<()>) -> Option<(&str, bool)> {
     let (model, method) = request.uri().path().strip_prefix("/model/")?.rsplit_once('/')?;
     match method {
         "converse" => Some((model, false)),
@@ -125,20 +132,20 @@ fn called(request: &Request<()>) -> Option<(&str, bool)> {
     }
 }
 
-fn delta(index: usize, delta: Value) -> Event {
-    Event::named("contentBlockDelta", &json!({"contentBlockIndex": index, "delta": delta}))
+fn delta(index: usize, delta: Value) -> WireEvent {
+    WireEvent::named("contentBlockDelta", &json!({"contentBlockIndex": index, "delta": delta}))
 }
 
-fn stopped(index: usize) -> Event {
-    Event::named("contentBlockStop", &json!({"contentBlockIndex": index}))
+fn stopped(index: usize) -> WireEvent {
+    WireEvent::named("contentBlockStop", &json!({"contentBlockIndex": index}))
 }
 
-fn usage(answer: &Answer<'_>) -> Value {
-    let (input, output) = (answer.question.prompt_tokens, answer.count());
+fn usage(completion: &Completion<'_>) -> Value {
+    let (input, output) = (completion.info.prompt_tokens, completion.count());
     json!({"inputTokens": input, "outputTokens": output, "totalTokens": input + output})
 }
 
-/// The exception and the words that usually come with a status.
+/// The default exception and message for a status.
 fn usual(status: StatusCode) -> (&'static str, &'static str) {
     match status.as_u16() {
         401 => ("UnrecognizedClientException", "The security token is not valid."),

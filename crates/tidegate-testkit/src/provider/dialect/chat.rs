@@ -3,37 +3,37 @@ use std::time::SystemTime;
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::flavours::{Chat, Failing, Opening, Ping, Reasoning, UsageAt};
+use super::chat_variants::{BeforeRole, ChatPing, ChatVariant, FailureEvent, ReasoningAt, UsageAt};
 use super::{
-    Answer, CREATED, Dialect, Endpoint, ErrorWords, Event, Events, Question, Standing, StopWords, bearer,
-    text,
+    ApiEndpoint, CREATED, Completion, ErrorSpec, LimitState, RequestInfo, StopReasons, StreamEvents,
+    TestDialect, WireEvent, bearer, text,
 };
 
-const STOP: StopWords =
-    StopWords { natural: "stop", tool: "tool_calls", length: "length", filter: "content_filter" };
+const STOP: StopReasons =
+    StopReasons { natural: "stop", tool: "tool_calls", length: "length", filter: "content_filter" };
 
-impl Chat {
-    /// The error next to a choice that stops for it.
-    fn error_chunk(&self, words: &ErrorWords) -> Event {
-        let mut error = (self.error)(StatusCode::BAD_GATEWAY, words)["error"].take();
-        // Here the code may be a word.
-        if let Some(word) = words.code.as_deref().filter(|code| code.parse::<u16>().is_err()) {
-            error["code"] = json!(word);
+impl ChatVariant {
+    /// A chunk with an error next to a choice that has the finish reason `error`.
+    fn error_chunk(&self, spec: &ErrorSpec) -> WireEvent {
+        let mut error = (self.error)(StatusCode::BAD_GATEWAY, spec)["error"].take();
+        // In a chunk the code may be a string.
+        if let Some(code) = spec.code.as_deref().filter(|code| code.parse::<u16>().is_err()) {
+            error["code"] = json!(code);
         }
         let mut chunk = chunk("gen-000000", "scripted-model", last_choice("error"));
         chunk["error"] = error;
-        Event::data(&chunk)
+        WireEvent::data(&chunk)
     }
 
-    fn thought(&self, text: &str) -> Value {
+    fn reasoning_delta(&self, text: &str) -> Value {
         match self.reasoning {
-            Reasoning::Field(field) => json!({"content": null, field: text}),
-            Reasoning::Parts => json!({"content": [thought_part(text)]}),
+            ReasoningAt::Field(field) => json!({"content": null, field: text}),
+            ReasoningAt::Parts => json!({"content": [thinking_part(text)]}),
         }
     }
 }
 
-impl Dialect for Chat {
+impl TestDialect for ChatVariant {
     fn base(&self) -> &'static str {
         self.bases[0]
     }
@@ -42,20 +42,20 @@ impl Dialect for Chat {
         format!("{}/chat/completions", self.base())
     }
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
         let (path, _) = self.below(request.uri().path())?;
         match (request.method().as_str(), path) {
-            ("POST", "/chat/completions") => Some(Endpoint::Chat),
-            ("POST", "/embeddings") => Some(Endpoint::Embeddings),
-            ("GET", "/models") => Some(Endpoint::Models),
+            ("POST", "/chat/completions") => Some(ApiEndpoint::Chat),
+            ("POST", "/embeddings") => Some(ApiEndpoint::Embeddings),
+            ("GET", "/models") => Some(ApiEndpoint::Models),
             _ => None,
         }
     }
 
-    fn read_path(&self, request: &Request<()>, question: &mut Question) {
+    fn read_path(&self, request: &Request<()>, info: &mut RequestInfo) {
         let model = self.below(request.uri().path()).and_then(|(_, model)| model);
-        if question.model.is_none() {
-            question.model = model.map(str::to_owned);
+        if info.model.is_none() {
+            info.model = model.map(str::to_owned);
         }
     }
 
@@ -72,52 +72,54 @@ impl Dialect for Chat {
         self.overloaded
     }
 
-    fn limit_headers(&self, standing: &Standing, _: SystemTime) -> Vec<(&'static str, String)> {
-        (self.limits)(standing)
+    fn limit_headers(&self, state: &LimitState, _: SystemTime) -> Vec<(&'static str, String)> {
+        (self.limits)(state)
     }
 
-    fn error(&self, status: StatusCode, words: &ErrorWords, _: &str) -> Value {
-        (self.error)(status, words)
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, _: &str) -> Value {
+        (self.error)(status, spec)
     }
 
-    fn error_event(&self, words: &ErrorWords, _: &str) -> Event {
+    fn error_event(&self, spec: &ErrorSpec, _: &str) -> WireEvent {
         match self.failing {
-            Failing::ErrorChunk => self.error_chunk(words),
-            _ => Event::data(&(self.error)(StatusCode::INTERNAL_SERVER_ERROR, words)),
+            FailureEvent::ErrorChunk => self.error_chunk(spec),
+            _ => WireEvent::data(&(self.error)(StatusCode::INTERNAL_SERVER_ERROR, spec)),
         }
     }
 
-    fn failed_event(&self, words: &ErrorWords, request_id: &str) -> Event {
-        let nothing = || chunk("chatcmpl-000000", "scripted-model", json!([]));
+    fn failed_event(&self, spec: &ErrorSpec, request_id: &str) -> WireEvent {
+        let empty_chunk = || chunk("chatcmpl-000000", "scripted-model", json!([]));
         match self.failing {
-            Failing::Event | Failing::ErrorChunk => self.error_event(words, request_id),
-            Failing::Reason(usual) => {
-                let mut chunk = nothing();
-                chunk["choices"] = last_choice(words.code.as_deref().unwrap_or(usual));
-                Event::data(&chunk)
+            FailureEvent::Event | FailureEvent::ErrorChunk => self.error_event(spec, request_id),
+            FailureEvent::Reason(usual) => {
+                let mut chunk = empty_chunk();
+                chunk["choices"] = last_choice(spec.code.as_deref().unwrap_or(usual));
+                WireEvent::data(&chunk)
             }
-            Failing::XGroq => {
-                let mut chunk = nothing();
-                let message = words.message.as_deref().unwrap_or("the model is at capacity, try again later");
-                let error = words.code.as_deref().unwrap_or(message);
+            FailureEvent::XGroq => {
+                let mut chunk = empty_chunk();
+                let message = spec.message.as_deref().unwrap_or("the model is at capacity, try again later");
+                let error = spec.code.as_deref().unwrap_or(message);
                 chunk["x_groq"] = json!({"id": request_id, "error": error});
-                Event::data(&chunk)
+                WireEvent::data(&chunk)
             }
         }
     }
 
-    fn ping(&self) -> Event {
+    fn ping(&self) -> WireEvent {
         match self.ping {
-            Ping::Comment(text) => Event::Comment(text),
-            Ping::Name(name) => Event::Said { name: name.to_owned(), data: String::new() },
-            Ping::EmptyDelta => {
-                Event::data(&chunk("chatcmpl-000000", "scripted-model", choice(json!({"content": ""}), None)))
-            }
+            ChatPing::Comment(text) => WireEvent::Comment(text),
+            ChatPing::Name(name) => WireEvent::Message { name: name.to_owned(), data: String::new() },
+            ChatPing::EmptyDelta => WireEvent::data(&chunk(
+                "chatcmpl-000000",
+                "scripted-model",
+                choice(json!({"content": ""}), None),
+            )),
         }
     }
 
-    fn malformed_event(&self) -> Event {
-        Event::text(r#"{"choices":[{"delta":{"content":"#)
+    fn malformed_event(&self) -> WireEvent {
+        WireEvent::text(r#"{"choices":[{"delta":{"content":"#)
     }
 
     fn models(&self, models: &[String]) -> Value {
@@ -126,69 +128,69 @@ impl Dialect for Chat {
         json!({"object": "list", "data": models.iter().map(model).collect::<Vec<_>>()})
     }
 
-    fn answer(&self, answer: &Answer<'_>) -> Value {
-        let mut message = json!({"role": "assistant", "content": answer.text(), "refusal": null});
-        if let Some(tool) = answer.tool {
-            let function = json!({"name": tool, "arguments": answer.text()});
+    fn completion(&self, completion: &Completion<'_>) -> Value {
+        let mut message = json!({"role": "assistant", "content": completion.text(), "refusal": null});
+        if let Some(tool) = completion.tool {
+            let function = json!({"name": tool, "arguments": completion.text()});
             message["content"] = Value::Null;
             message["tool_calls"] = json!([{"id": "call_1", "type": "function", "function": function}]);
         }
-        if !answer.reasoning.is_empty() {
-            let thought = answer.reasoning.concat();
+        if !completion.reasoning.is_empty() {
+            let reasoning = completion.reasoning.concat();
             match self.reasoning {
-                Reasoning::Field(field) => message[field] = json!(thought),
-                Reasoning::Parts => {
-                    let text = json!({"type": "text", "text": answer.text()});
-                    message["content"] = json!([thought_part(&thought), text]);
+                ReasoningAt::Field(field) => message[field] = json!(reasoning),
+                ReasoningAt::Parts => {
+                    let text = json!({"type": "text", "text": completion.text()});
+                    message["content"] = json!([thinking_part(&reasoning), text]);
                 }
             }
         }
-        let finish_reason = answer.stop_word(&STOP);
+        let finish_reason = completion.stop_reason(&STOP);
         json!({
-            "id": id(answer),
+            "id": id(completion),
             "object": "chat.completion",
             "created": CREATED,
-            "model": answer.model(),
+            "model": completion.model(),
             "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
-            "usage": usage(answer),
+            "usage": usage(completion),
         })
     }
 
-    fn stream(&self, answer: &Answer<'_>) -> Events {
-        let chunk = |choices: Value| chunk(&id(answer), answer.model(), choices);
-        let delta = |delta: Value| Event::data(&chunk(choice(delta, None)));
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents {
+        let chunk = |choices: Value| chunk(&id(completion), completion.model(), choices);
+        let delta = |delta: Value| WireEvent::data(&chunk(choice(delta, None)));
 
         let mut before = Vec::new();
         match self.opening {
-            Opening::Nothing => {}
-            Opening::Ping => before.push(self.ping()),
-            Opening::PromptFilter => before.push(prompt_filter()),
+            BeforeRole::Nothing => {}
+            BeforeRole::Ping => before.push(self.ping()),
+            BeforeRole::PromptFilter => before.push(prompt_filter()),
         }
         before.push(delta(json!({"role": "assistant", "content": ""})));
 
-        let thoughts = answer.reasoning.iter().map(|text| self.thought(text));
-        let pieces = answer.tokens.iter().enumerate().map(|(at, text)| match answer.tool {
+        let thoughts = completion.reasoning.iter().map(|text| self.reasoning_delta(text));
+        let pieces = completion.tokens.iter().enumerate().map(|(at, text)| match completion.tool {
             None => json!({"content": text}),
             Some(tool) => json!({"tool_calls": [call(at, tool, text)]}),
         });
         let tokens = thoughts.chain(pieces).map(|piece| vec![delta(piece)]).collect();
 
-        let mut last = chunk(last_choice(answer.stop_word(&STOP)));
+        let mut last = chunk(last_choice(completion.stop_reason(&STOP)));
         let mut extra = chunk(json!([]));
         match self.usage {
-            UsageAt::ChunkIfAsked | UsageAt::Chunk => extra["usage"] = usage(answer),
-            UsageAt::LastChoice => last["usage"] = usage(answer),
-            UsageAt::XGroq => last["x_groq"] = json!({"id": id(answer), "usage": usage(answer)}),
+            UsageAt::ChunkOnRequest | UsageAt::Chunk => extra["usage"] = usage(completion),
+            UsageAt::LastChoice => last["usage"] = usage(completion),
+            UsageAt::XGroq => last["x_groq"] = json!({"id": id(completion), "usage": usage(completion)}),
         }
         let has_extra = match self.usage {
-            UsageAt::ChunkIfAsked => answer.question.wants_usage,
+            UsageAt::ChunkOnRequest => completion.info.includes_usage,
             UsageAt::Chunk => true,
             UsageAt::LastChoice | UsageAt::XGroq => false,
         };
-        let mut after = vec![Event::data(&last)];
-        after.extend(has_extra.then(|| Event::data(&extra)));
-        after.push(Event::text("[DONE]"));
-        Events { before, tokens, after }
+        let mut after = vec![WireEvent::data(&last)];
+        after.extend(has_extra.then(|| WireEvent::data(&extra)));
+        after.push(WireEvent::text("[DONE]"));
+        StreamEvents { before, tokens, after }
     }
 }
 
@@ -204,7 +206,7 @@ fn last_choice(finish_reason: &str) -> Value {
     choice(json!({}), Some(finish_reason))
 }
 
-/// A piece of a call; the first says what is called.
+/// A piece of a call. The first one contains the name of the tool.
 fn call(at: usize, tool: &str, arguments: &str) -> Value {
     match at {
         0 => {
@@ -215,22 +217,22 @@ fn call(at: usize, tool: &str, arguments: &str) -> Value {
     }
 }
 
-fn thought_part(text: &str) -> Value {
+fn thinking_part(text: &str) -> Value {
     json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]})
 }
 
-fn prompt_filter() -> Event {
+fn prompt_filter() -> WireEvent {
     let results = json!({"hate": {"filtered": false, "severity": "safe"}, "jailbreak": {"detected": false, "filtered": false}});
     let mut chunk = chunk("", "", json!([]));
     chunk["prompt_filter_results"] = json!([{"prompt_index": 0, "content_filter_results": results}]);
-    Event::data(&chunk)
+    WireEvent::data(&chunk)
 }
 
-fn id(answer: &Answer<'_>) -> String {
-    format!("chatcmpl-{:06}", answer.number)
+fn id(completion: &Completion<'_>) -> String {
+    format!("chatcmpl-{:06}", completion.number)
 }
 
-fn usage(answer: &Answer<'_>) -> Value {
-    let (prompt, completion) = (answer.question.prompt_tokens, answer.count());
+fn usage(completion: &Completion<'_>) -> Value {
+    let (prompt, completion) = (completion.info.prompt_tokens, completion.count());
     json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion})
 }

@@ -1,36 +1,36 @@
-//! The error bodies of those who speak OpenAI's chat. They agree on little but the word `error`.
+//! The error bodies of the providers of OpenAI's chat. They share little but the field `error`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::ErrorWords;
+use super::ErrorSpec;
 use super::limits::seconds;
 
 /// `{"error":{message,type,param,code}}`.
-pub(super) fn openai(status: StatusCode, words: &ErrorWords) -> Value {
+pub(super) fn openai(status: StatusCode, spec: &ErrorSpec) -> Value {
     let (usual_code, usual_message) = usual(status);
-    let code = words.code.as_deref().or(usual_code);
-    let kind = words.kind.as_deref().unwrap_or_else(|| kind_of(status, code));
-    error(words.message.as_deref().unwrap_or(usual_message), kind, code)
+    let code = spec.code.as_deref().or(usual_code);
+    let kind = spec.kind.as_deref().unwrap_or_else(|| kind_of(status, code));
+    error(spec.message.as_deref().unwrap_or(usual_message), kind, code)
 }
 
-/// As OpenAI's, with the wait in the message and a status of its own for "full".
-pub(super) fn groq(status: StatusCode, words: &ErrorWords) -> Value {
+/// OpenAI's error body, with the retry delay in the message and a status of its own for overload.
+pub(super) fn groq(status: StatusCode, spec: &ErrorSpec) -> Value {
     let (usual_code, usual_message) = match status.as_u16() {
         498 => (Some("capacity_exceeded"), "The flex tier has no capacity for this request."),
         _ => usual(status),
     };
-    let code = words.code.as_deref().or(usual_code);
-    let kind = words.kind.as_deref().unwrap_or_else(|| kind_of(status, code));
-    let mut message = words.message.clone().unwrap_or_else(|| usual_message.to_owned());
-    if let Some(wait) = words.wait {
+    let code = spec.code.as_deref().or(usual_code);
+    let kind = spec.kind.as_deref().unwrap_or_else(|| kind_of(status, code));
+    let mut message = spec.message.clone().unwrap_or_else(|| usual_message.to_owned());
+    if let Some(wait) = spec.wait {
         message += &format!(" Please try again in {}s.", wait.as_secs_f64());
     }
     error(&message, kind, code)
 }
 
-/// As OpenAI's, with fewer words and other ones.
-pub(super) fn deepseek(status: StatusCode, words: &ErrorWords) -> Value {
+/// OpenAI's error body, with fewer codes and with other ones.
+pub(super) fn deepseek(status: StatusCode, spec: &ErrorSpec) -> Value {
     let (kind, code, message) = match status.as_u16() {
         401 => ("authentication_error", Some("invalid_request_error"), "The API key is not valid."),
         402 => ("unknown_error", Some("invalid_request_error"), "Insufficient Balance"),
@@ -41,12 +41,13 @@ pub(super) fn deepseek(status: StatusCode, words: &ErrorWords) -> Value {
         }
         _ => ("server_error", None, "The server had an error."),
     };
-    let message = words.message.as_deref().unwrap_or(message);
-    error(message, words.kind.as_deref().unwrap_or(kind), words.code.as_deref().or(code))
+    let message = spec.message.as_deref().unwrap_or(message);
+    error(message, spec.kind.as_deref().unwrap_or(kind), spec.code.as_deref().or(code))
 }
 
-/// `{"error":{code,message}}`, where a refusal has its status for a code and its wait in the message.
-pub(super) fn azure(status: StatusCode, words: &ErrorWords) -> Value {
+/// `{"error":{code,message}}`, where the code of a rejection is its status, and the retry delay is in the
+/// message.
+pub(super) fn azure(status: StatusCode, spec: &ErrorSpec) -> Value {
     let (code, message) = match status.as_u16() {
         401 => ("401", "Access denied due to an invalid subscription key."),
         404 => ("DeploymentNotFound", "The deployment does not exist."),
@@ -56,20 +57,20 @@ pub(super) fn azure(status: StatusCode, words: &ErrorWords) -> Value {
         503 => ("ServiceUnavailable", "The service is temporarily unable to process your request."),
         _ => ("InternalServerError", "The server had an error."),
     };
-    let mut message = words.message.clone().unwrap_or_else(|| message.to_owned());
-    if let Some(wait) = words.wait {
+    let mut message = spec.message.clone().unwrap_or_else(|| message.to_owned());
+    if let Some(wait) = spec.wait {
         message += &format!(" Please retry after {} seconds.", seconds(wait));
     }
-    let mut body = json!({"error": {"code": words.code.as_deref().unwrap_or(code), "message": message}});
-    if let Some(kind) = &words.kind {
+    let mut body = json!({"error": {"code": spec.code.as_deref().unwrap_or(code), "message": message}});
+    if let Some(kind) = &spec.kind {
         body["error"]["type"] = json!(kind);
     }
     body
 }
 
-/// Flat, with the status in it. A code of digits is a code; any other word is a type.
-pub(super) fn mistral(status: StatusCode, words: &ErrorWords) -> Value {
-    if status == StatusCode::UNAUTHORIZED && words.code.is_none() {
+/// A flat body that contains the status. A code of digits is a code, and any other code is a type.
+pub(super) fn mistral(status: StatusCode, spec: &ErrorSpec) -> Value {
+    if status == StatusCode::UNAUTHORIZED && spec.code.is_none() {
         return json!({"detail": "Unauthorized"});
     }
     let (kind, code, message) = match status.as_u16() {
@@ -78,22 +79,23 @@ pub(super) fn mistral(status: StatusCode, words: &ErrorWords) -> Value {
         400..500 => ("invalid_request_error", None, "The request is not a good one."),
         _ => ("internal_server_error", Some("3000"), "The server had an error."),
     };
-    let (digits, word) = match &words.code {
+    let (digits, name) = match &spec.code {
         Some(code) if code.bytes().all(|b| b.is_ascii_digit()) => (Some(code.as_str()), None),
-        word => (None, word.as_deref()),
+        name => (None, name.as_deref()),
     };
     json!({
         "object": "error",
-        "message": words.message.as_deref().unwrap_or(message),
-        "type": words.kind.as_deref().or(word).unwrap_or(kind),
+        "message": spec.message.as_deref().unwrap_or(message),
+        "type": spec.kind.as_deref().or(name).unwrap_or(kind),
         "param": null,
-        "code": digits.or(if word.is_some() { None } else { code }),
+        "code": digits.or(if name.is_some() { None } else { code }),
         "raw_status_code": status.as_u16(),
     })
 }
 
-/// `{"error":{code,message,metadata}}`, where the code is a number and a word stands in the metadata.
-pub(super) fn openrouter(status: StatusCode, words: &ErrorWords) -> Value {
+/// `{"error":{code,message,metadata}}`, where the code is a number. A code that is not a number goes into the
+/// metadata.
+pub(super) fn openrouter(status: StatusCode, spec: &ErrorSpec) -> Value {
     let message = match status.as_u16() {
         401 => "No auth credentials found",
         402 => "Not enough credits left.",
@@ -104,11 +106,11 @@ pub(super) fn openrouter(status: StatusCode, words: &ErrorWords) -> Value {
         400..500 => "The request is not a good one.",
         _ => "Internal Server Error",
     };
-    let number = words.code.as_deref().and_then(|code| code.parse().ok()).unwrap_or(status.as_u16());
-    let mut error = json!({"code": number, "message": words.message.as_deref().unwrap_or(message)});
-    let word = words.code.as_deref().filter(|code| code.parse::<u16>().is_err()).or(words.kind.as_deref());
-    if let Some(word) = word {
-        error["metadata"] = json!({"reason": word});
+    let number = spec.code.as_deref().and_then(|code| code.parse().ok()).unwrap_or(status.as_u16());
+    let mut error = json!({"code": number, "message": spec.message.as_deref().unwrap_or(message)});
+    let reason = spec.code.as_deref().filter(|code| code.parse::<u16>().is_err()).or(spec.kind.as_deref());
+    if let Some(reason) = reason {
+        error["metadata"] = json!({"reason": reason});
     }
     json!({"error": error})
 }
@@ -117,7 +119,7 @@ fn error(message: &str, kind: &str, code: Option<&str>) -> Value {
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
 }
 
-/// The code and the words that usually come with a status.
+/// The default code and message for a status.
 fn usual(status: StatusCode) -> (Option<&'static str>, &'static str) {
     match status.as_u16() {
         401 => (Some("invalid_api_key"), "Incorrect API key provided."),
@@ -129,7 +131,7 @@ fn usual(status: StatusCode) -> (Option<&'static str>, &'static str) {
     }
 }
 
-/// The type that usually goes with a code, else with a status.
+/// The default type for a code, or else for a status.
 fn kind_of(status: StatusCode, code: Option<&str>) -> &'static str {
     const QUOTA: [&str; 5] = [
         "insufficient_quota",
@@ -154,8 +156,8 @@ fn kind_of(status: StatusCode, code: Option<&str>) -> &'static str {
 mod tests {
     use super::*;
 
-    fn words(code: Option<&str>) -> ErrorWords {
-        ErrorWords { code: code.map(str::to_owned), ..ErrorWords::default() }
+    fn spec(code: Option<&str>) -> ErrorSpec {
+        ErrorSpec { code: code.map(str::to_owned), ..ErrorSpec::default() }
     }
 
     fn status(status: u16) -> StatusCode {
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_has_the_type_that_goes_with_its_code() {
+    fn an_error_has_the_default_type_of_its_code() {
         for (number, code, expected) in [
             (429, Some("insufficient_quota"), ("insufficient_quota", Some("insufficient_quota"))),
             (429, None, ("requests", Some("rate_limit_exceeded"))),
@@ -176,28 +178,27 @@ mod tests {
                 ("invalid_request_error", Some("context_length_exceeded")),
             ),
         ] {
-            let body = openai(status(number), &words(code));
+            let body = openai(status(number), &spec(code));
             let error = &body["error"];
             assert_eq!((error["type"].as_str().unwrap(), error["code"].as_str()), expected, "{number}");
         }
     }
 
     #[test]
-    fn a_word_stands_where_the_provider_has_a_place_for_it() {
-        let reason = openrouter(status(402), &words(Some("in_flight_budget_exhausted")));
+    fn a_code_is_in_the_field_that_the_provider_uses() {
+        let reason = openrouter(status(402), &spec(Some("in_flight_budget_exhausted")));
         assert_eq!(reason["error"]["metadata"]["reason"], "in_flight_budget_exhausted");
-        assert_eq!(openrouter(status(500), &words(Some("502")))["error"]["code"], 502);
-        let told = mistral(status(429), &words(Some("rate_limited")));
-        assert_eq!((&told["type"], &told["code"]), (&json!("rate_limited"), &Value::Null));
-        assert_eq!(mistral(status(429), &words(Some("3505")))["code"], "3505");
+        assert_eq!(openrouter(status(500), &spec(Some("502")))["error"]["code"], 502);
+        let error = mistral(status(429), &spec(Some("rate_limited")));
+        assert_eq!((&error["type"], &error["code"]), (&json!("rate_limited"), &Value::Null));
+        assert_eq!(mistral(status(429), &spec(Some("3505")))["code"], "3505");
     }
 
     #[test]
-    fn a_wait_is_told_in_the_message_by_those_who_do() {
-        let words =
-            ErrorWords { wait: Some(std::time::Duration::from_millis(5289)), ..ErrorWords::default() };
+    fn a_retry_delay_is_in_the_message_of_groq_and_azure() {
+        let spec = ErrorSpec { wait: Some(std::time::Duration::from_millis(5289)), ..ErrorSpec::default() };
         let message = |body: Value| body["error"]["message"].as_str().unwrap().to_owned();
-        assert!(message(groq(status(429), &words)).ends_with("try again in 5.289s."));
-        assert!(message(azure(status(429), &words)).ends_with("retry after 6 seconds."));
+        assert!(message(groq(status(429), &spec)).ends_with("try again in 5.289s."));
+        assert!(message(azure(status(429), &spec)).ends_with("retry after 6 seconds."));
     }
 }

@@ -1,15 +1,15 @@
 use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Answer, Dialect, Endpoint, ErrorWords, Event, Events, StopWords};
+use super::{ApiEndpoint, Completion, ErrorSpec, StopReasons, StreamEvents, TestDialect, WireEvent};
 
 /// Cohere's chat, version 2.
 pub(in crate::provider) struct Cohere;
 
-const STOP: StopWords =
-    StopWords { natural: "COMPLETE", tool: "TOOL_CALL", length: "MAX_TOKENS", filter: "ERROR_TOXIC" };
+const STOP: StopReasons =
+    StopReasons { natural: "COMPLETE", tool: "TOOL_CALL", length: "MAX_TOKENS", filter: "ERROR_TOXIC" };
 
-impl Dialect for Cohere {
+impl TestDialect for Cohere {
     fn base(&self) -> &'static str {
         "/v2"
     }
@@ -18,10 +18,10 @@ impl Dialect for Cohere {
         "/v2/chat".to_owned()
     }
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
         match (request.method().as_str(), request.uri().path()) {
-            ("POST", "/v2/chat") => Some(Endpoint::Chat),
-            ("GET", "/v1/models") => Some(Endpoint::Models),
+            ("POST", "/v2/chat") => Some(ApiEndpoint::Chat),
+            ("GET", "/v1/models") => Some(ApiEndpoint::Models),
             _ => None,
         }
     }
@@ -30,8 +30,8 @@ impl Dialect for Cohere {
         "x-debug-trace-id"
     }
 
-    /// There is a message, and no code.
-    fn error(&self, status: StatusCode, words: &ErrorWords, request_id: &str) -> Value {
+    /// The body has a message and no code.
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, request_id: &str) -> Value {
         let usual = match status.as_u16() {
             401 => "invalid api token",
             402 => "Please add or update your payment method to continue",
@@ -41,24 +41,24 @@ impl Dialect for Cohere {
             503 => "the service is unavailable",
             _ => "internal server error",
         };
-        let message = words.message.as_deref().or(words.code.as_deref()).unwrap_or(usual);
+        let message = spec.message.as_deref().or(spec.code.as_deref()).unwrap_or(usual);
         json!({"id": request_id, "message": message})
     }
 
-    /// An error is the reason of an early end: `ERROR`, unless the word is another.
-    fn error_event(&self, words: &ErrorWords, request_id: &str) -> Event {
-        let reason = words.code.as_deref().unwrap_or("ERROR");
+    /// An error is a finish reason: `ERROR`, unless the code is set.
+    fn error_event(&self, spec: &ErrorSpec, request_id: &str) -> WireEvent {
+        let reason = spec.code.as_deref().unwrap_or("ERROR");
         let mut end = end(request_id, reason, 0, 0);
-        end["delta"]["error"] = json!(words.message.as_deref().unwrap_or("the model failed"));
-        Event::typed(end)
+        end["delta"]["error"] = json!(spec.message.as_deref().unwrap_or("the model failed"));
+        WireEvent::typed(end)
     }
 
-    fn ping(&self) -> Event {
-        Event::Comment("keep-alive")
+    fn ping(&self) -> WireEvent {
+        WireEvent::Comment("keep-alive")
     }
 
-    fn malformed_event(&self) -> Event {
-        Event::Said {
+    fn malformed_event(&self) -> WireEvent {
+        WireEvent::Message {
             name: "content-delta".to_owned(),
             data: r#"{"type":"content-delta","index":0,"delta":{"message":"#.to_owned(),
         }
@@ -69,84 +69,84 @@ impl Dialect for Cohere {
         json!({"models": models.iter().map(model).collect::<Vec<_>>()})
     }
 
-    fn answer(&self, answer: &Answer<'_>) -> Value {
+    fn completion(&self, completion: &Completion<'_>) -> Value {
         let mut content = Vec::new();
-        if !answer.reasoning.is_empty() {
-            content.push(json!({"type": "thinking", "thinking": answer.reasoning.concat()}));
+        if !completion.reasoning.is_empty() {
+            content.push(json!({"type": "thinking", "thinking": completion.reasoning.concat()}));
         }
         let mut message = json!({"role": "assistant"});
-        match answer.tool {
-            None => content.push(json!({"type": "text", "text": answer.text()})),
+        match completion.tool {
+            None => content.push(json!({"type": "text", "text": completion.text()})),
             Some(tool) => {
-                let function = json!({"name": tool, "arguments": answer.text()});
+                let function = json!({"name": tool, "arguments": completion.text()});
                 message["tool_calls"] = json!([{"id": "call_1", "type": "function", "function": function}]);
             }
         }
         message["content"] = json!(content);
         json!({
-            "id": id(answer),
+            "id": id(completion),
             "message": message,
-            "finish_reason": answer.stop_word(&STOP),
-            "usage": usage(answer.question.prompt_tokens, answer.count()),
+            "finish_reason": completion.stop_reason(&STOP),
+            "usage": usage(completion.info.prompt_tokens, completion.count()),
         })
     }
 
-    fn stream(&self, answer: &Answer<'_>) -> Events {
-        let mut events = Events::default();
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents {
+        let mut events = StreamEvents::default();
         let message =
             json!({"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []});
-        let start = json!({"type": "message-start", "id": id(answer), "delta": {"message": message}});
-        events.before.push(Event::typed(start));
+        let start = json!({"type": "message-start", "id": id(completion), "delta": {"message": message}});
+        events.before.push(WireEvent::typed(start));
 
-        let mut announced = Vec::new();
-        if !answer.reasoning.is_empty() {
+        let mut pending = Vec::new();
+        if !completion.reasoning.is_empty() {
             events.before.push(content("content-start", 0, json!({"type": "thinking", "thinking": ""})));
-            for text in answer.reasoning {
+            for text in completion.reasoning {
                 events.tokens.push(vec![content("content-delta", 0, json!({"thinking": text}))]);
             }
-            announced.push(ended("content-end", 0));
+            pending.push(ended("content-end", 0));
         }
-        let index = usize::from(!answer.reasoning.is_empty());
-        let (delta, end): (fn(usize, &str) -> Event, _) = match answer.tool {
+        let index = usize::from(!completion.reasoning.is_empty());
+        let (delta, end): (fn(usize, &str) -> WireEvent, _) = match completion.tool {
             None => {
-                announced.push(content("content-start", index, json!({"type": "text", "text": ""})));
+                pending.push(content("content-start", index, json!({"type": "text", "text": ""})));
                 (|index, text| content("content-delta", index, json!({"text": text})), "content-end")
             }
             Some(tool) => {
                 let function = json!({"name": tool, "arguments": ""});
                 let start = json!({"id": "call_1", "type": "function", "function": function});
-                announced.push(call("tool-call-start", index, start));
+                pending.push(call("tool-call-start", index, start));
                 let piece = |index, text: &str| {
                     call("tool-call-delta", index, json!({"function": {"arguments": text}}))
                 };
                 (piece, "tool-call-end")
             }
         };
-        // A call is announced by its name, which is a word of the model's already.
-        if answer.reasoning.is_empty() && answer.tool.is_none() {
-            events.before.append(&mut announced);
+        // The name of a call is a token of the model, so its first event is not part of the preamble.
+        if completion.reasoning.is_empty() && completion.tool.is_none() {
+            events.before.append(&mut pending);
         }
-        for text in answer.tokens {
-            announced.push(delta(index, text));
-            events.tokens.push(std::mem::take(&mut announced));
+        for text in completion.tokens {
+            pending.push(delta(index, text));
+            events.tokens.push(std::mem::take(&mut pending));
         }
-        let said = (answer.question.prompt_tokens, answer.count());
-        let last = self::end(&id(answer), answer.stop_word(&STOP), said.0, said.1);
-        events.after = vec![ended(end, index), Event::typed(last)];
+        let counts = (completion.info.prompt_tokens, completion.count());
+        let last = self::end(&id(completion), completion.stop_reason(&STOP), counts.0, counts.1);
+        events.after = vec![ended(end, index), WireEvent::typed(last)];
         events
     }
 }
 
-fn content(kind: &str, index: usize, content: Value) -> Event {
-    Event::typed(json!({"type": kind, "index": index, "delta": {"message": {"content": content}}}))
+fn content(kind: &str, index: usize, content: Value) -> WireEvent {
+    WireEvent::typed(json!({"type": kind, "index": index, "delta": {"message": {"content": content}}}))
 }
 
-fn call(kind: &str, index: usize, call: Value) -> Event {
-    Event::typed(json!({"type": kind, "index": index, "delta": {"message": {"tool_calls": call}}}))
+fn call(kind: &str, index: usize, call: Value) -> WireEvent {
+    WireEvent::typed(json!({"type": kind, "index": index, "delta": {"message": {"tool_calls": call}}}))
 }
 
-fn ended(kind: &str, index: usize) -> Event {
-    Event::typed(json!({"type": kind, "index": index}))
+fn ended(kind: &str, index: usize) -> WireEvent {
+    WireEvent::typed(json!({"type": kind, "index": index}))
 }
 
 fn end(id: &str, reason: &str, input: usize, output: usize) -> Value {
@@ -159,6 +159,6 @@ fn usage(input: usize, output: usize) -> Value {
     json!({"billed_units": tokens, "tokens": tokens})
 }
 
-fn id(answer: &Answer<'_>) -> String {
-    format!("c{:06}", answer.number)
+fn id(completion: &Completion<'_>) -> String {
+    format!("c{:06}", completion.number)
 }

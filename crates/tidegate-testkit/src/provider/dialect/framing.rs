@@ -1,41 +1,41 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-/// How the events of a stream are told apart on the wire.
+/// The framing of the events of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::provider) enum Framing {
     /// Server-sent events.
     #[default]
     Sse,
-    /// A JSON array that comes element by element: Google's, where `alt=sse` is not asked for.
+    /// A JSON array that is sent element by element: Gemini's, without `alt=sse`.
     Array,
     /// Amazon's binary event stream.
     Amazon,
 }
 
-/// One event of a stream, before it has a frame. Names and data may be empty.
+/// One event of a stream, before framing. Names and data may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::provider) enum Event {
-    /// Nothing but a sign of life.
+pub(in crate::provider) enum WireEvent {
+    /// A comment, used as a ping.
     Comment(&'static str),
-    /// One with something to say.
-    Said { name: String, data: String },
-    /// One that its frame calls an error, as Amazon's can.
+    /// An event with data.
+    Message { name: String, data: String },
+    /// An event that is framed as an error, which Amazon's framing supports.
     Exception { name: String, data: String },
 }
 
-impl Event {
-    /// Without a name.
+impl WireEvent {
+    /// An event without a name.
     pub(super) fn data(value: &Value) -> Self {
         Self::text(value.to_string())
     }
 
-    /// Without a name, and perhaps no JSON.
+    /// An event without a name. The data need not be JSON.
     pub(super) fn text(data: impl Into<String>) -> Self {
-        Self::Said { name: String::new(), data: data.into() }
+        Self::Message { name: String::new(), data: data.into() }
     }
 
-    /// Named by the `type` of its data, which stands first, where providers put it.
+    /// An event named by the `type` of its data. The type is the first field, as providers send it.
     pub(super) fn typed(mut value: Value) -> Self {
         let kind = value.as_object_mut().and_then(|fields| fields.remove("type"));
         let kind = kind.unwrap_or_else(|| "message".into());
@@ -43,32 +43,32 @@ impl Event {
         let rest = rest.strip_prefix('{').unwrap_or("}");
         let comma = if rest == "}" { "" } else { "," };
         let data = format!("{{\"type\":{kind}{comma}{rest}");
-        Self::Said { name: kind.as_str().unwrap_or_default().to_owned(), data }
+        Self::Message { name: kind.as_str().unwrap_or_default().to_owned(), data }
     }
 
-    /// Named by its frame alone.
+    /// An event that is named by its frame alone.
     pub(super) fn named(name: &str, value: &Value) -> Self {
-        Self::Said { name: name.to_owned(), data: value.to_string() }
+        Self::Message { name: name.to_owned(), data: value.to_string() }
     }
 }
 
-/// Puts the events of one stream into frames.
+/// Frames the events of one stream.
 #[derive(Debug)]
-pub(in crate::provider) struct Framer {
+pub(in crate::provider) struct EventFramer {
     framing: Framing,
     has_begun: bool,
 }
 
-impl Framer {
+impl EventFramer {
     pub(in crate::provider) const fn new(framing: Framing) -> Self {
         Self { framing, has_begun: false }
     }
 
-    pub(in crate::provider) fn frame(&mut self, event: Event) -> Bytes {
+    pub(in crate::provider) fn frame(&mut self, event: WireEvent) -> Bytes {
         let has_begun = std::mem::replace(&mut self.has_begun, true);
         match (self.framing, event) {
-            (Framing::Sse, Event::Comment(text)) => format!(": {text}\n\n").into(),
-            (Framing::Sse, Event::Said { name, data } | Event::Exception { name, data }) => {
+            (Framing::Sse, WireEvent::Comment(text)) => format!(": {text}\n\n").into(),
+            (Framing::Sse, WireEvent::Message { name, data } | WireEvent::Exception { name, data }) => {
                 let mut text = String::new();
                 for (field, value) in [("event", name), ("data", data)] {
                     if !value.is_empty() {
@@ -77,30 +77,32 @@ impl Framer {
                 }
                 (text + "\n").into()
             }
-            (Framing::Array, Event::Comment(_)) => {
+            (Framing::Array, WireEvent::Comment(_)) => {
                 self.has_begun = has_begun;
                 Bytes::from_static(b"\n")
             }
-            (Framing::Array, Event::Said { data, .. } | Event::Exception { data, .. }) => {
+            (Framing::Array, WireEvent::Message { data, .. } | WireEvent::Exception { data, .. }) => {
                 format!("{}{data}", if has_begun { ",\r\n" } else { "[" }).into()
             }
-            (Framing::Amazon, Event::Comment(_)) => amazon("event", ":event-type", "ping", "{}"),
-            (Framing::Amazon, Event::Said { name, data }) => amazon("event", ":event-type", &name, &data),
-            (Framing::Amazon, Event::Exception { name, data }) => {
+            (Framing::Amazon, WireEvent::Comment(_)) => amazon("event", ":event-type", "ping", "{}"),
+            (Framing::Amazon, WireEvent::Message { name, data }) => {
+                amazon("event", ":event-type", &name, &data)
+            }
+            (Framing::Amazon, WireEvent::Exception { name, data }) => {
                 amazon("exception", ":exception-type", &name, &data)
             }
         }
     }
 
-    /// A sign of life, which may come again and again: between two elements of an array only space can.
-    pub(in crate::provider) fn ping(&mut self, ping: Event) -> Bytes {
+    /// Frames a ping, which may be repeated. Between two elements of an array only white space is allowed.
+    pub(in crate::provider) fn ping(&mut self, ping: WireEvent) -> Bytes {
         match self.framing {
-            Framing::Array => self.frame(Event::Comment("")),
+            Framing::Array => self.frame(WireEvent::Comment("")),
             Framing::Sse | Framing::Amazon => self.frame(ping),
         }
     }
 
-    /// What follows the last event.
+    /// The bytes after the last event.
     pub(in crate::provider) fn end(&self) -> Option<Bytes> {
         let end: &[u8] = if self.has_begun { b"]" } else { b"[]" };
         (self.framing == Framing::Array).then(|| Bytes::from_static(end))
@@ -117,7 +119,8 @@ impl Framing {
     }
 }
 
-/// A message of Amazon's: two lengths and their checksum, headers, payload, and the checksum of all.
+/// Encodes an Amazon message: two lengths and their checksum, headers, payload, and the checksum of the
+/// whole.
 fn amazon(kind: &str, key: &str, name: &str, payload: &str) -> Bytes {
     const TEXT: u8 = 7;
     let word = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
@@ -139,7 +142,7 @@ fn amazon(kind: &str, key: &str, name: &str, payload: &str) -> Bytes {
     message.into()
 }
 
-/// The checksum of Ethernet and zip, bit by bit: tests are in no hurry.
+/// CRC-32 as in Ethernet and zip, bit by bit, since tests do not need speed.
 fn crc32(bytes: &[u8]) -> u32 {
     const POLYNOMIAL: u32 = 0xEDB8_8320;
     let shift = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ POLYNOMIAL } else { crc >> 1 };
@@ -152,22 +155,22 @@ mod tests {
 
     use super::*;
 
-    fn frames(framing: Framing, events: impl IntoIterator<Item = Event>) -> Vec<Bytes> {
-        let mut framer = Framer::new(framing);
+    fn frames(framing: Framing, events: impl IntoIterator<Item = WireEvent>) -> Vec<Bytes> {
+        let mut framer = EventFramer::new(framing);
         let frames: Vec<_> = events.into_iter().map(|event| framer.frame(event)).collect();
         frames.into_iter().chain(framer.end()).collect()
     }
 
     #[test]
-    fn an_event_of_the_web_has_the_fields_that_it_has() {
-        let named = |name: &str, data: &str| Event::Said { name: name.into(), data: data.into() };
+    fn a_server_sent_event_has_only_its_own_fields() {
+        let named = |name: &str, data: &str| WireEvent::Message { name: name.into(), data: data.into() };
         let events = [
-            Event::Comment("here"),
-            Event::text("1"),
+            WireEvent::Comment("here"),
+            WireEvent::text("1"),
             named("a", "1"),
             named("keepalive", ""),
-            Event::typed(json!({"a": 1, "type": "z"})),
-            Event::typed(json!({"type": "z"})),
+            WireEvent::typed(json!({"a": 1, "type": "z"})),
+            WireEvent::typed(json!({"type": "z"})),
         ];
         assert_eq!(
             frames(Framing::Sse, events),
@@ -183,16 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_one_json_text_whatever_comes_in_between() {
-        let events = [Event::Comment(""), Event::text("1"), Event::Comment(""), Event::text("2")];
+    fn an_array_with_pings_is_one_json_text() {
+        let events =
+            [WireEvent::Comment(""), WireEvent::text("1"), WireEvent::Comment(""), WireEvent::text("2")];
         let text = frames(Framing::Array, events).concat();
         assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), json!([1, 2]));
         assert_eq!(frames(Framing::Array, []), ["[]"]);
     }
 
     #[test]
-    fn a_message_of_amazons_has_its_lengths_and_checksums() {
-        // The check value of this polynomial in every catalogue.
+    fn an_amazon_message_has_its_lengths_and_checksums() {
+        // The standard check value of this polynomial.
         assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
         let message = amazon("event", ":event-type", "metadata", "{}");
         let word = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap());

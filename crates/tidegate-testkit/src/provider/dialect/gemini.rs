@@ -2,17 +2,19 @@ use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, Dialect, Endpoint, ErrorWords, Event, Events, Framing, Question, StopWords, bearer, text,
+    ApiEndpoint, Completion, ErrorSpec, Framing, RequestInfo, StopReasons, StreamEvents, TestDialect,
+    WireEvent, bearer, text,
 };
 
-/// Google's Gemini: a model is asked at an address of its own, and a stream is events or one long array.
+/// Google's Gemini. Each model has its own path, and a stream is a sequence of events or one JSON array.
 pub(in crate::provider) struct Gemini;
 
 const BASE: &str = "/v1beta";
 
-const STOP: StopWords = StopWords { natural: "STOP", tool: "STOP", length: "MAX_TOKENS", filter: "SAFETY" };
+const STOP: StopReasons =
+    StopReasons { natural: "STOP", tool: "STOP", length: "MAX_TOKENS", filter: "SAFETY" };
 
-impl Dialect for Gemini {
+impl TestDialect for Gemini {
     fn base(&self) -> &'static str {
         BASE
     }
@@ -24,20 +26,20 @@ impl Dialect for Gemini {
         }
     }
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
         let models = request.uri().path().strip_prefix(BASE)?.strip_prefix("/models")?;
         match *request.method() {
-            Method::GET if models.is_empty() => Some(Endpoint::Models),
-            Method::POST => called(request).map(|_| Endpoint::Chat),
+            Method::GET if models.is_empty() => Some(ApiEndpoint::Models),
+            Method::POST => model_and_method(request).map(|_| ApiEndpoint::Chat),
             _ => None,
         }
     }
 
-    fn read_path(&self, request: &Request<()>, question: &mut Question) {
-        let Some((model, method)) = called(request) else { return };
-        question.model = Some(model.to_owned());
-        question.is_stream = method == "streamGenerateContent";
-        question.framing = match parameter(request, "alt") {
+    fn read_path(&self, request: &Request<()>, info: &mut RequestInfo) {
+        let Some((model, method)) = model_and_method(request) else { return };
+        info.model = Some(model.to_owned());
+        info.is_stream = method == "streamGenerateContent";
+        info.framing = match parameter(request, "alt") {
             Some("sse") => Framing::Sse,
             _ => Framing::Array,
         };
@@ -52,19 +54,19 @@ impl Dialect for Gemini {
         "x-request-id"
     }
 
-    /// The body is the only place for a wait.
-    fn error(&self, status: StatusCode, words: &ErrorWords, _: &str) -> Value {
-        let word = words.code.as_deref().unwrap_or(usual(status).0);
-        let status = status_of(word).unwrap_or(status);
-        let mut message = words.message.clone().unwrap_or_else(|| usual(status).1.to_owned());
+    /// The retry delay is in the body only.
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, _: &str) -> Value {
+        let name = spec.code.as_deref().unwrap_or(usual(status).0);
+        let status = status_of(name).unwrap_or(status);
+        let mut message = spec.message.clone().unwrap_or_else(|| usual(status).1.to_owned());
         let mut details = Vec::new();
-        if let Some(reason) = &words.kind {
+        if let Some(reason) = &spec.kind {
             details.push(json!({
                 "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                 "reason": reason, "domain": "googleapis.com",
             }));
         }
-        if let Some(wait) = words.wait {
+        if let Some(wait) = spec.wait {
             let wait = format!("{}s", wait.as_secs_f64());
             message += &format!(" Please retry in {wait}.");
             let violation = json!({"quotaId": "GenerateRequestsPerMinutePerProjectPerModel"});
@@ -73,24 +75,24 @@ impl Dialect for Gemini {
             }));
             details.push(json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": wait}));
         }
-        let mut error = json!({"code": status.as_u16(), "message": message, "status": word});
+        let mut error = json!({"code": status.as_u16(), "message": message, "status": name});
         if !details.is_empty() {
             error["details"] = json!(details);
         }
         json!({"error": error})
     }
 
-    fn error_event(&self, words: &ErrorWords, request_id: &str) -> Event {
-        Event::data(&self.error(StatusCode::INTERNAL_SERVER_ERROR, words, request_id))
+    fn error_event(&self, spec: &ErrorSpec, request_id: &str) -> WireEvent {
+        WireEvent::data(&self.error(StatusCode::INTERNAL_SERVER_ERROR, spec, request_id))
     }
 
-    fn ping(&self) -> Event {
-        Event::data(&json!({"candidates": [candidate(&json!({"text": ""}))]}))
+    fn ping(&self) -> WireEvent {
+        WireEvent::data(&json!({"candidates": [candidate(&json!({"text": ""}))]}))
     }
 
-    /// Its braces are in order, so that an array can go on after it.
-    fn malformed_event(&self) -> Event {
-        Event::text(r#"{"candidates":[{"content":{"parts":[{"text":}]}}]}"#)
+    /// The braces are balanced, so that an array can continue after the event.
+    fn malformed_event(&self) -> WireEvent {
+        WireEvent::text(r#"{"candidates":[{"content":{"parts":[{"text":}]}}]}"#)
     }
 
     fn models(&self, models: &[String]) -> Value {
@@ -101,40 +103,41 @@ impl Dialect for Gemini {
         json!({"models": models.iter().map(model).collect::<Vec<_>>()})
     }
 
-    fn answer(&self, answer: &Answer<'_>) -> Value {
+    fn completion(&self, completion: &Completion<'_>) -> Value {
         let mut parts = Vec::new();
-        if !answer.reasoning.is_empty() {
-            parts.push(thought(&answer.reasoning.concat()));
+        if !completion.reasoning.is_empty() {
+            parts.push(thought(&completion.reasoning.concat()));
         }
-        parts.push(part(answer, &answer.text()));
-        let mut value = chunk(answer, answer.reasoning.len(), answer.tokens.len(), &json!(parts));
-        value["candidates"][0]["finishReason"] = json!(answer.stop_word(&STOP));
+        parts.push(part(completion, &completion.text()));
+        let mut value = chunk(completion, completion.reasoning.len(), completion.tokens.len(), &json!(parts));
+        value["candidates"][0]["finishReason"] = json!(completion.stop_reason(&STOP));
         value
     }
 
-    /// There is no preamble, and a call comes in one piece.
-    fn stream(&self, answer: &Answer<'_>) -> Events {
-        let mut events = Events::default();
-        for (at, text) in answer.reasoning.iter().enumerate() {
-            let value = chunk(answer, at + 1, 0, &json!([thought(text)]));
-            events.tokens.push(vec![Event::data(&value)]);
+    /// A stream has no preamble, and a call is sent in one piece.
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents {
+        let mut events = StreamEvents::default();
+        for (at, text) in completion.reasoning.iter().enumerate() {
+            let value = chunk(completion, at + 1, 0, &json!([thought(text)]));
+            events.tokens.push(vec![WireEvent::data(&value)]);
         }
-        let thoughts = answer.reasoning.len();
-        let pieces = if answer.tool.is_some() { vec![answer.text()] } else { answer.tokens.to_vec() };
+        let thoughts = completion.reasoning.len();
+        let pieces =
+            if completion.tool.is_some() { vec![completion.text()] } else { completion.tokens.to_vec() };
         for (at, text) in pieces.iter().enumerate() {
-            let said = if answer.tool.is_some() { answer.tokens.len() } else { at + 1 };
-            let value = chunk(answer, thoughts, said, &json!([part(answer, text)]));
-            events.tokens.push(vec![Event::data(&value)]);
+            let count = if completion.tool.is_some() { completion.tokens.len() } else { at + 1 };
+            let value = chunk(completion, thoughts, count, &json!([part(completion, text)]));
+            events.tokens.push(vec![WireEvent::data(&value)]);
         }
-        let mut last = chunk(answer, thoughts, answer.tokens.len(), &json!([{"text": ""}]));
-        last["candidates"][0]["finishReason"] = json!(answer.stop_word(&STOP));
-        events.after.push(Event::data(&last));
+        let mut last = chunk(completion, thoughts, completion.tokens.len(), &json!([{"text": ""}]));
+        last["candidates"][0]["finishReason"] = json!(completion.stop_reason(&STOP));
+        events.after.push(WireEvent::data(&last));
         events
     }
 }
 
-/// The model and what is asked of it.
-fn called(request: &Request<()>) -> Option<(&str, &str)> {
+/// The model and the method of the path.
+fn model_and_method(request: &Request<()>) -> Option<(&str, &str)> {
     let path = request.uri().path().strip_prefix(BASE)?.strip_prefix("/models/")?;
     let (model, method) = path.rsplit_once(':')?;
     matches!(method, "generateContent" | "streamGenerateContent").then_some((model, method))
@@ -148,10 +151,10 @@ fn parameter<'a>(request: &'a Request<()>, name: &str) -> Option<&'a str> {
         .find_map(|(key, value)| (key == name).then_some(value))
 }
 
-fn chunk(answer: &Answer<'_>, thoughts: usize, said: usize, parts: &Value) -> Value {
-    let prompt = answer.question.prompt_tokens;
-    let mut usage = json!({"promptTokenCount": prompt, "totalTokenCount": prompt + thoughts + said});
-    for (name, count) in [("thoughtsTokenCount", thoughts), ("candidatesTokenCount", said)] {
+fn chunk(completion: &Completion<'_>, thoughts: usize, output: usize, parts: &Value) -> Value {
+    let prompt = completion.info.prompt_tokens;
+    let mut usage = json!({"promptTokenCount": prompt, "totalTokenCount": prompt + thoughts + output});
+    for (name, count) in [("thoughtsTokenCount", thoughts), ("candidatesTokenCount", output)] {
         if count > 0 {
             usage[name] = json!(count);
         }
@@ -159,8 +162,8 @@ fn chunk(answer: &Answer<'_>, thoughts: usize, said: usize, parts: &Value) -> Va
     json!({
         "candidates": [{"content": {"parts": parts, "role": "model"}, "index": 0}],
         "usageMetadata": usage,
-        "modelVersion": answer.model(),
-        "responseId": format!("r{:06}", answer.number),
+        "modelVersion": completion.model(),
+        "responseId": format!("r{:06}", completion.number),
     })
 }
 
@@ -172,8 +175,8 @@ fn thought(text: &str) -> Value {
     json!({"text": text, "thought": true})
 }
 
-fn part(answer: &Answer<'_>, text: &str) -> Value {
-    match answer.tool {
+fn part(completion: &Completion<'_>, text: &str) -> Value {
+    match completion.tool {
         None => json!({"text": text}),
         Some(tool) => {
             let arguments: Value = serde_json::from_str(text).unwrap_or_default();
@@ -182,7 +185,7 @@ fn part(answer: &Answer<'_>, text: &str) -> Value {
     }
 }
 
-/// The words that usually come with a status.
+/// The default status name and message for a status.
 fn usual(status: StatusCode) -> (&'static str, &'static str) {
     match status.as_u16() {
         401 => ("UNAUTHENTICATED", "The request has no valid credentials."),
@@ -197,8 +200,8 @@ fn usual(status: StatusCode) -> (&'static str, &'static str) {
     }
 }
 
-/// The status that goes with a word: inside a stream there is no other to take it from.
-fn status_of(word: &str) -> Option<StatusCode> {
+/// The status of a status name. Inside a stream it is the only source of the status.
+fn status_of(name: &str) -> Option<StatusCode> {
     let known = [400, 401, 403, 404, 429, 499, 500, 503, 504].into_iter();
-    known.filter_map(|status| StatusCode::from_u16(status).ok()).find(|&status| usual(status).0 == word)
+    known.filter_map(|status| StatusCode::from_u16(status).ok()).find(|&status| usual(status).0 == name)
 }

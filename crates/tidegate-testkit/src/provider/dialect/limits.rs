@@ -1,86 +1,86 @@
-//! The ways to tell how much of a limit is left.
+//! The rate limit headers of the dialects.
 //!
-//! A header that names a span of time is told only of a limit over that span: a limit over four seconds is no
-//! limit over a minute, and whoever learns from headers would learn a falsehood.
+//! A header that names a period is sent only for a limit of that period. A limit over four seconds is not a
+//! limit over a minute, and a client that learns from headers would learn a wrong quota.
 
 use std::time::Duration;
 
-use super::Standing;
+use super::LimitState;
 
 type Headers = Vec<(&'static str, String)>;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Durations as Go prints them, and the wait to the millisecond.
-pub(super) fn openai(standing: &Standing) -> Headers {
-    let mut headers = requests(standing, go_duration(standing.reset));
-    headers.extend(retry_after(standing));
-    headers.extend(milliseconds("retry-after-ms", standing));
+/// Reset times as Go prints durations, and the retry delay in milliseconds.
+pub(super) fn openai(state: &LimitState) -> Headers {
+    let mut headers = requests(state, go_duration(state.reset));
+    headers.extend(retry_after(state));
+    headers.extend(milliseconds("retry-after-ms", state));
     headers
 }
 
-/// Whole seconds.
-pub(super) fn azure(standing: &Standing) -> Headers {
-    let mut headers = requests(standing, seconds(standing.reset).to_string());
-    headers.extend(retry_after(standing));
-    headers.extend(milliseconds("retry-after-ms", standing));
-    headers.extend(milliseconds("x-ms-retry-after-ms", standing));
+/// Reset times in whole seconds.
+pub(super) fn azure(state: &LimitState) -> Headers {
+    let mut headers = requests(state, seconds(state.reset).to_string());
+    headers.extend(retry_after(state));
+    headers.extend(milliseconds("retry-after-ms", state));
+    headers.extend(milliseconds("x-ms-retry-after-ms", state));
     headers
 }
 
-/// In the headers of OpenAI, which here mean requests of a day.
-pub(super) fn groq(standing: &Standing) -> Headers {
-    let is_daily = standing.per == DAY;
-    let mut headers = if is_daily { requests(standing, go_duration(standing.reset)) } else { Vec::new() };
-    headers.extend(retry_after(standing));
+/// OpenAI's headers, which here describe requests per day.
+pub(super) fn groq(state: &LimitState) -> Headers {
+    let is_daily = state.per == DAY;
+    let mut headers = if is_daily { requests(state, go_duration(state.reset)) } else { Vec::new() };
+    headers.extend(retry_after(state));
     headers
 }
 
-/// By the minute, and no word of when it begins anew.
-pub(super) fn mistral(standing: &Standing) -> Headers {
+/// Headers per minute, without a reset time.
+pub(super) fn mistral(state: &LimitState) -> Headers {
     let mut headers = Vec::new();
-    if standing.per == MINUTE {
-        headers.push(("x-ratelimit-limit-req-minute", standing.limit.to_string()));
-        headers.push(("x-ratelimit-remaining-req-minute", standing.remaining.to_string()));
+    if state.per == MINUTE {
+        headers.push(("x-ratelimit-limit-req-minute", state.limit.to_string()));
+        headers.push(("x-ratelimit-remaining-req-minute", state.remaining.to_string()));
     }
-    headers.extend(retry_after(standing));
+    headers.extend(retry_after(state));
     headers
 }
 
-/// Nothing but the wait, once it is too much.
-pub(super) fn only_the_wait(standing: &Standing) -> Headers {
-    retry_after(standing).into_iter().collect()
+/// Only the retry delay, on a rejection.
+pub(super) fn only_retry_after(state: &LimitState) -> Headers {
+    retry_after(state).into_iter().collect()
 }
 
-/// No header at all.
-pub(super) const fn none(_: &Standing) -> Headers {
+/// No headers.
+pub(super) const fn none(_: &LimitState) -> Headers {
     Vec::new()
 }
 
-/// The wait in whole seconds.
-pub(super) fn retry_after(standing: &Standing) -> Option<(&'static str, String)> {
-    standing.refused_for.map(|wait| ("retry-after", seconds(wait).to_string()))
+/// The retry delay in whole seconds.
+pub(super) fn retry_after(state: &LimitState) -> Option<(&'static str, String)> {
+    state.refused_for.map(|wait| ("retry-after", seconds(wait).to_string()))
 }
 
-fn requests(standing: &Standing, reset: String) -> Headers {
+fn requests(state: &LimitState, reset: String) -> Headers {
     vec![
-        ("x-ratelimit-limit-requests", standing.limit.to_string()),
-        ("x-ratelimit-remaining-requests", standing.remaining.to_string()),
+        ("x-ratelimit-limit-requests", state.limit.to_string()),
+        ("x-ratelimit-remaining-requests", state.remaining.to_string()),
         ("x-ratelimit-reset-requests", reset),
     ]
 }
 
-fn milliseconds(name: &'static str, standing: &Standing) -> Option<(&'static str, String)> {
-    standing.refused_for.map(|wait| (name, wait.as_nanos().div_ceil(1_000_000).to_string()))
+fn milliseconds(name: &'static str, state: &LimitState) -> Option<(&'static str, String)> {
+    state.refused_for.map(|wait| (name, wait.as_nanos().div_ceil(1_000_000).to_string()))
 }
 
-/// In whole seconds, rounded up.
+/// Rounds up to whole seconds.
 pub(super) fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// A duration as Go prints it, which is how OpenAI tells the time of a reset: `12ms`, `1.5s`, `6m0s`.
+/// Formats a duration as Go does, which is OpenAI's format of reset times: `12ms`, `1.5s`, `6m0s`.
 fn go_duration(duration: Duration) -> String {
     let millis = duration.as_nanos().div_ceil(1_000_000);
     let (minutes, rest) = (millis / 60_000, millis % 60_000);
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resets_are_told_as_go_prints_durations() {
+    fn reset_times_are_formatted_as_go_durations() {
         for (millis, text) in [
             (0, "0ms"),
             (12, "12ms"),
@@ -117,17 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn a_span_that_the_header_names_is_the_span_of_the_limit() {
-        let standing = |per| Standing {
+    fn a_header_that_names_a_period_needs_a_limit_of_that_period() {
+        let state = |per| LimitState {
             limit: 5,
             remaining: 4,
             reset: Duration::from_millis(1500),
             per,
             refused_for: None,
         };
-        assert_eq!(groq(&standing(DAY))[2], ("x-ratelimit-reset-requests", "1.5s".into()));
-        assert_eq!(mistral(&standing(MINUTE))[1], ("x-ratelimit-remaining-req-minute", "4".into()));
-        assert!(groq(&standing(MINUTE)).is_empty() && mistral(&standing(DAY)).is_empty());
-        assert_eq!(azure(&standing(MINUTE))[2], ("x-ratelimit-reset-requests", "2".into()));
+        assert_eq!(groq(&state(DAY))[2], ("x-ratelimit-reset-requests", "1.5s".into()));
+        assert_eq!(mistral(&state(MINUTE))[1], ("x-ratelimit-remaining-req-minute", "4".into()));
+        assert!(groq(&state(MINUTE)).is_empty() && mistral(&state(DAY)).is_empty());
+        assert_eq!(azure(&state(MINUTE))[2], ("x-ratelimit-reset-requests", "2".into()));
     }
 }

@@ -1,12 +1,12 @@
-//! How a provider says what it says.
+//! The dialects: the wire formats of the providers.
 
-mod answer;
 mod anthropic;
 mod bedrock;
 mod chat;
 mod chat_error;
+mod chat_variants;
 mod cohere;
-mod flavours;
+mod completion;
 mod framing;
 mod gemini;
 mod limits;
@@ -18,76 +18,76 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode};
 use serde_json::Value;
 
-use self::answer::StopWords;
-pub(super) use self::answer::{Answer, Events, Stop};
 pub(super) use self::anthropic::Anthropic;
 pub(super) use self::bedrock::Bedrock;
+pub(super) use self::chat_variants::{AZURE, DEEPSEEK, GROQ, MISTRAL, OPENAI, OPENROUTER};
 pub(super) use self::cohere::Cohere;
-pub(super) use self::flavours::{AZURE, DEEPSEEK, GROQ, MISTRAL, OPENAI, OPENROUTER};
-pub(super) use self::framing::{Event, Framer, Framing};
+use self::completion::StopReasons;
+pub(super) use self::completion::{Completion, StopKind, StreamEvents};
+pub(super) use self::framing::{EventFramer, Framing, WireEvent};
 pub(super) use self::gemini::Gemini;
 pub(super) use self::responses::Responses;
-use super::limit::Standing;
-use super::question::{Endpoint, Question};
-use super::reply::ErrorWords;
+use super::limit::LimitState;
+use super::reply::ErrorSpec;
+use super::request_info::{ApiEndpoint, RequestInfo};
 
-/// The shapes of one provider's HTTP.
-pub(super) trait Dialect: Send + Sync + 'static {
-    /// The path of what clients call the base URL.
+/// The HTTP interface of one provider.
+pub(super) trait TestDialect: Send + Sync + 'static {
+    /// The path of the base URL of clients.
     fn base(&self) -> &'static str;
 
-    /// Where `model` is asked.
+    /// The path of a chat request for `model`.
     fn chat_path(&self, model: &str, is_stream: bool) -> String;
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint>;
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint>;
 
-    /// Adds what the path says and the body does not.
-    fn read_path(&self, _request: &Request<()>, _question: &mut Question) {}
+    /// Adds the properties that are in the path and not in the body.
+    fn read_path(&self, _request: &Request<()>, _question: &mut RequestInfo) {}
 
-    /// Whether the request carries this key.
+    /// Whether the request carries this API key.
     fn has_key(&self, request: &Request<()>, key: &str) -> bool {
         bearer(request.headers()) == Some(key)
     }
 
     fn request_id_header(&self) -> &'static str;
 
-    /// The status for "too many at once".
+    /// The status of overload.
     fn overloaded(&self) -> u16 {
         503
     }
 
-    /// What is left of a limit, and on a refusal when to come back, as far as headers tell it.
-    fn limit_headers(&self, _standing: &Standing, _now: SystemTime) -> Vec<(&'static str, String)> {
+    /// The rate limit headers of a response, and the retry delay of a rejection.
+    fn limit_headers(&self, _standing: &LimitState, _now: SystemTime) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    fn error(&self, status: StatusCode, words: &ErrorWords, request_id: &str) -> Value;
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, request_id: &str) -> Value;
 
-    /// The error as an event of a stream that had begun well.
-    fn error_event(&self, words: &ErrorWords, request_id: &str) -> Event;
+    /// The error event of a stream after a successful head.
+    fn error_event(&self, spec: &ErrorSpec, request_id: &str) -> WireEvent;
 
-    /// An answer that ends because the provider failed, where that is not told by an error event.
-    fn failed_event(&self, words: &ErrorWords, request_id: &str) -> Event {
-        self.error_event(words, request_id)
+    /// The event of a stream that fails, if the dialect has one that is not an error event.
+    fn failed_event(&self, spec: &ErrorSpec, request_id: &str) -> WireEvent {
+        self.error_event(spec, request_id)
     }
 
-    /// A sign of life without content.
-    fn ping(&self) -> Event;
+    /// A keep-alive event without content.
+    fn ping(&self) -> WireEvent;
 
-    /// An event with something in it that is no JSON.
-    fn malformed_event(&self) -> Event;
+    /// An event with data that is not JSON.
+    fn malformed_event(&self) -> WireEvent;
 
     fn models(&self, models: &[String]) -> Value;
 
-    fn answer(&self, answer: &Answer<'_>) -> Value;
+    fn completion(&self, completion: &Completion<'_>) -> Value;
 
-    fn stream(&self, answer: &Answer<'_>) -> Events;
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents;
 }
 
-/// When all scripted answers were made. Fixed, so that the same script gives the same bytes.
+/// The creation time of all scripted responses. It is fixed, so that the same script gives the same bytes.
 const CREATED: u64 = 1_700_000_000;
 
-/// The key in the usual header.
+/// The API key in the header `authorization`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     text(headers, AUTHORIZATION.as_str())?.strip_prefix("Bearer ")
 }

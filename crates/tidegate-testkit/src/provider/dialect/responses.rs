@@ -4,13 +4,14 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Answer, CREATED, Dialect, Endpoint, ErrorWords, Event, Events, OPENAI, Standing, Stop, chat_error, limits,
+    ApiEndpoint, CREATED, Completion, ErrorSpec, LimitState, OPENAI, StopKind, StreamEvents, TestDialect,
+    WireEvent, chat_error, limits,
 };
 
-/// OpenAI's Responses.
+/// OpenAI's Responses API.
 pub(in crate::provider) struct Responses;
 
-impl Dialect for Responses {
+impl TestDialect for Responses {
     fn base(&self) -> &'static str {
         "/v1"
     }
@@ -19,10 +20,10 @@ impl Dialect for Responses {
         "/v1/responses".to_owned()
     }
 
-    fn endpoint(&self, request: &Request<()>) -> Option<Endpoint> {
+    fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
         match (request.method().as_str(), request.uri().path()) {
-            ("POST", "/v1/responses") => Some(Endpoint::Chat),
-            ("GET", "/v1/models") => Some(Endpoint::Models),
+            ("POST", "/v1/responses") => Some(ApiEndpoint::Chat),
+            ("GET", "/v1/models") => Some(ApiEndpoint::Models),
             _ => None,
         }
     }
@@ -31,34 +32,34 @@ impl Dialect for Responses {
         "x-request-id"
     }
 
-    fn limit_headers(&self, standing: &Standing, _: SystemTime) -> Vec<(&'static str, String)> {
-        limits::openai(standing)
+    fn limit_headers(&self, state: &LimitState, _: SystemTime) -> Vec<(&'static str, String)> {
+        limits::openai(state)
     }
 
-    fn error(&self, status: StatusCode, words: &ErrorWords, _: &str) -> Value {
-        chat_error::openai(status, words)
+    fn error(&self, status: StatusCode, spec: &ErrorSpec, _: &str) -> Value {
+        chat_error::openai(status, spec)
     }
 
-    fn error_event(&self, words: &ErrorWords, _: &str) -> Event {
-        let (code, message) = spoken(words);
-        Event::typed(json!({
+    fn error_event(&self, spec: &ErrorSpec, _: &str) -> WireEvent {
+        let (code, message) = code_and_message(spec);
+        WireEvent::typed(json!({
             "type": "error", "sequence_number": 0, "code": code, "message": message, "param": null,
         }))
     }
 
-    fn failed_event(&self, words: &ErrorWords, _: &str) -> Event {
-        let (code, message) = spoken(words);
+    fn failed_event(&self, spec: &ErrorSpec, _: &str) -> WireEvent {
+        let (code, message) = code_and_message(spec);
         let mut response = response("resp_000000", "scripted-model", "failed");
         response["error"] = json!({"code": code, "message": message});
-        Event::typed(json!({"type": "response.failed", "sequence_number": 0, "response": response}))
+        WireEvent::typed(json!({"type": "response.failed", "sequence_number": 0, "response": response}))
     }
 
-    fn ping(&self) -> Event {
-        Event::typed(json!({"type": "keepalive", "sequence_number": 0}))
+    fn ping(&self) -> WireEvent {
+        WireEvent::typed(json!({"type": "keepalive", "sequence_number": 0}))
     }
 
-    fn malformed_event(&self) -> Event {
-        Event::Said {
+    fn malformed_event(&self) -> WireEvent {
+        WireEvent::Message {
             name: "response.output_text.delta".to_owned(),
             data: r#"{"type":"response.output_text.delta","delta":"#.to_owned(),
         }
@@ -68,94 +69,93 @@ impl Dialect for Responses {
         OPENAI.models(models)
     }
 
-    fn answer(&self, answer: &Answer<'_>) -> Value {
-        whole(answer)
+    fn completion(&self, completion: &Completion<'_>) -> Value {
+        final_response(completion)
     }
 
-    fn stream(&self, answer: &Answer<'_>) -> Events {
-        let mut stream = Stream::default();
+    fn stream(&self, completion: &Completion<'_>) -> StreamEvents {
+        let mut stream = ResponseEvents::default();
         for kind in ["response.created", "response.in_progress"] {
-            let response = response(&id(answer), answer.model(), "in_progress");
+            let response = response(&id(completion), completion.model(), "in_progress");
             let event = stream.event(kind, json!({"response": response}));
             stream.events.before.push(event);
         }
-        let mut announced = Vec::new();
-        if !answer.reasoning.is_empty() {
+        let mut pending = Vec::new();
+        if !completion.reasoning.is_empty() {
             let item = json!({"id": "rs_1", "type": "reasoning", "summary": []});
             let event = stream.event("response.output_item.added", json!({"output_index": 0, "item": item}));
             stream.events.before.push(event);
-            for text in answer.reasoning {
+            for text in completion.reasoning {
                 let delta = json!({"item_id": "rs_1", "output_index": 0, "summary_index": 0, "delta": text});
                 let event = stream.event("response.reasoning_summary_text.delta", delta);
                 stream.events.tokens.push(vec![event]);
             }
-            announced
-                .push(stream.event("response.output_item.done", json!({"output_index": 0, "item": item})));
+            pending.push(stream.event("response.output_item.done", json!({"output_index": 0, "item": item})));
         }
-        stream.item(answer, announced);
-        let kind = match answer.stop {
-            Stop::Natural => "response.completed",
+        stream.item(completion, pending);
+        let kind = match completion.stop {
+            StopKind::Natural => "response.completed",
             _ => "response.incomplete",
         };
-        let event = stream.event(kind, json!({"response": whole(answer)}));
+        let event = stream.event(kind, json!({"response": final_response(completion)}));
         stream.events.after.push(event);
         stream.events
     }
 }
 
-/// The events so far, which are numbered.
+/// The events so far, with their sequence numbers.
 #[derive(Default)]
-struct Stream {
-    events: Events,
+struct ResponseEvents {
+    events: StreamEvents,
     number: usize,
 }
 
-impl Stream {
-    fn event(&mut self, kind: &str, mut fields: Value) -> Event {
+impl ResponseEvents {
+    fn event(&mut self, kind: &str, mut fields: Value) -> WireEvent {
         fields["type"] = json!(kind);
         fields["sequence_number"] = json!(self.number);
         self.number += 1;
-        Event::typed(fields)
+        WireEvent::typed(fields)
     }
 
-    /// The message or the call, from where it is announced to where it is done.
-    fn item(&mut self, answer: &Answer<'_>, mut announced: Vec<Event>) {
-        let index = usize::from(!answer.reasoning.is_empty());
-        let (item_id, delta) = match answer.tool {
+    /// Adds the events of the message or the call, from `response.output_item.added` to
+    /// `response.output_item.done`.
+    fn item(&mut self, completion: &Completion<'_>, mut pending: Vec<WireEvent>) {
+        let index = usize::from(!completion.reasoning.is_empty());
+        let (item_id, delta) = match completion.tool {
             None => ("msg_1", "response.output_text.delta"),
             Some(_) => ("fc_1", "response.function_call_arguments.delta"),
         };
-        let item = item(answer, "in_progress", "");
-        announced
-            .push(self.event("response.output_item.added", json!({"output_index": index, "item": item})));
-        if answer.tool.is_none() {
+        let item = item(completion, "in_progress", "");
+        pending.push(self.event("response.output_item.added", json!({"output_index": index, "item": item})));
+        if completion.tool.is_none() {
             let part = json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""});
-            let place = json!({"item_id": item_id, "output_index": index, "content_index": 0, "part": part});
-            announced.push(self.event("response.content_part.added", place));
+            let fields = json!({"item_id": item_id, "output_index": index, "content_index": 0, "part": part});
+            pending.push(self.event("response.content_part.added", fields));
         }
-        // A call is announced by its name, which is a word of the model's already.
-        if answer.reasoning.is_empty() && answer.tool.is_none() {
-            self.events.before.append(&mut announced);
+        // The name of a call is a token of the model, so its first event is not part of the preamble.
+        if completion.reasoning.is_empty() && completion.tool.is_none() {
+            self.events.before.append(&mut pending);
         }
-        for text in answer.tokens {
+        for text in completion.tokens {
             let piece = json!({"item_id": item_id, "output_index": index, "content_index": 0, "delta": text});
-            announced.push(self.event(delta, piece));
-            self.events.tokens.push(std::mem::take(&mut announced));
+            pending.push(self.event(delta, piece));
+            self.events.tokens.push(std::mem::take(&mut pending));
         }
-        let mut place = json!({"item_id": item_id, "output_index": index});
-        let done = match answer.tool {
+        let mut item_fields = json!({"item_id": item_id, "output_index": index});
+        let done = match completion.tool {
             None => {
-                place["text"] = json!(answer.text());
+                item_fields["text"] = json!(completion.text());
                 "response.output_text.done"
             }
             Some(_) => {
-                place["arguments"] = json!(answer.text());
+                item_fields["arguments"] = json!(completion.text());
                 "response.function_call_arguments.done"
             }
         };
-        let item = self::item(answer, "completed", &answer.text());
+        let item = self::item(completion, "completed", &completion.text());
         for (kind, fields) in
-            [(done, place), ("response.output_item.done", json!({"output_index": index, "item": item}))]
+            [(done, item_fields), ("response.output_item.done", json!({"output_index": index, "item": item}))]
         {
             let event = self.event(kind, fields);
             self.events.after.push(event);
@@ -163,8 +163,8 @@ impl Stream {
     }
 }
 
-fn item(answer: &Answer<'_>, status: &str, text: &str) -> Value {
-    if let Some(tool) = answer.tool {
+fn item(completion: &Completion<'_>, status: &str, text: &str) -> Value {
+    if let Some(tool) = completion.tool {
         return json!({
             "id": "fc_1", "type": "function_call", "status": status,
             "arguments": text, "call_id": "call_1", "name": tool,
@@ -177,29 +177,29 @@ fn item(answer: &Answer<'_>, status: &str, text: &str) -> Value {
     json!({"id": "msg_1", "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
-/// The response when all is said.
-fn whole(answer: &Answer<'_>) -> Value {
-    let reason = match answer.stop {
-        Stop::Natural => None,
-        Stop::Length => Some("max_output_tokens"),
-        Stop::Filter => Some("content_filter"),
-        Stop::Word(word) => Some(word.as_str()),
+/// The complete response.
+fn final_response(completion: &Completion<'_>) -> Value {
+    let reason = match completion.stop {
+        StopKind::Natural => None,
+        StopKind::Length => Some("max_output_tokens"),
+        StopKind::Filter => Some("content_filter"),
+        StopKind::Custom(reason) => Some(reason.as_str()),
     };
     let status = if reason.is_some() { "incomplete" } else { "completed" };
-    let mut response = response(&id(answer), answer.model(), status);
+    let mut response = response(&id(completion), completion.model(), status);
     let mut output = Vec::new();
-    if !answer.reasoning.is_empty() {
-        let summary = json!([{"type": "summary_text", "text": answer.reasoning.concat()}]);
+    if !completion.reasoning.is_empty() {
+        let summary = json!([{"type": "summary_text", "text": completion.reasoning.concat()}]);
         output.push(json!({"id": "rs_1", "type": "reasoning", "summary": summary}));
     }
-    output.push(item(answer, status, &answer.text()));
+    output.push(item(completion, status, &completion.text()));
     response["output"] = json!(output);
     response["incomplete_details"] = reason.map_or(Value::Null, |reason| json!({"reason": reason}));
-    let (input, output) = (answer.question.prompt_tokens, answer.count());
+    let (input, output) = (completion.info.prompt_tokens, completion.count());
     response["usage"] = json!({
         "input_tokens": input,
         "output_tokens": output,
-        "output_tokens_details": {"reasoning_tokens": answer.reasoning.len()},
+        "output_tokens_details": {"reasoning_tokens": completion.reasoning.len()},
         "total_tokens": input + output,
     });
     response
@@ -212,12 +212,12 @@ fn response(id: &str, model: &str, status: &str) -> Value {
     })
 }
 
-/// What an error event says.
-fn spoken(words: &ErrorWords) -> (&str, &str) {
+/// The code and the message of an error event.
+fn code_and_message(spec: &ErrorSpec) -> (&str, &str) {
     let message = "The server had an error while processing your request.";
-    (words.code.as_deref().unwrap_or("server_error"), words.message.as_deref().unwrap_or(message))
+    (spec.code.as_deref().unwrap_or("server_error"), spec.message.as_deref().unwrap_or(message))
 }
 
-fn id(answer: &Answer<'_>) -> String {
-    format!("resp_{:06}", answer.number)
+fn id(completion: &Completion<'_>) -> String {
+    format!("resp_{:06}", completion.number)
 }
