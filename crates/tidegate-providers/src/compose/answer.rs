@@ -8,7 +8,7 @@ use tidegate_core::ChatQuestion;
 
 use super::MESSAGES;
 
-/// What cost nothing is marked with this id; its headers and extensions tell where it comes from.
+/// The id of every composed response. The response headers and extensions identify its source.
 const ID: &str = "tidegate";
 
 pub(super) fn write(question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
@@ -52,7 +52,7 @@ fn chunks(question: &ChatQuestion, text: &str, created: u64) -> String {
             "model": question.model,
             "choices": choices,
         });
-        if question.tells_usage {
+        if question.include_usage {
             chunk["usage"] = usage;
         }
         format!("data: {chunk}\n\n")
@@ -64,13 +64,13 @@ fn chunks(question: &ChatQuestion, text: &str, created: u64) -> String {
     let mut events = piece(json!({"role": "assistant", "content": ""}), None);
     events += &piece(json!({"content": text}), None);
     events += &piece(json!({}), Some("stop"));
-    if question.tells_usage {
+    if question.include_usage {
         events += &chunk(json!([]), nothing_used());
     }
     events + "data: [DONE]\n\n"
 }
 
-/// No model was asked, so there is nothing to bill.
+/// The usage of a composed response: no model was called, so there is nothing to bill.
 fn nothing_used() -> Value {
     json!({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0})
 }
@@ -89,13 +89,13 @@ fn message(question: &ChatQuestion, text: &str) -> Value {
 }
 
 fn message_events(question: &ChatQuestion, text: &str) -> String {
-    let mut begun = message(question, "");
-    begun["content"] = json!([]);
-    begun["stop_reason"] = Value::Null;
+    let mut start = message(question, "");
+    start["content"] = json!([]);
+    start["stop_reason"] = Value::Null;
     let delta = json!({"type": "text_delta", "text": text});
     let stop = json!({"stop_reason": "end_turn", "stop_sequence": null});
     [
-        json!({"type": "message_start", "message": begun}),
+        json!({"type": "message_start", "message": start}),
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         json!({"type": "content_block_delta", "index": 0, "delta": delta}),
         json!({"type": "content_block_stop", "index": 0}),

@@ -1,9 +1,10 @@
-//! Answers without a provider: what a request asks, what an answer says, and a text as an answer to it.
+//! Responses without a provider: reads the question of a request, records the text of a response, and builds a response
+//! from a text.
 //!
-//! # When
+//! # When to use it
 //!
-//! All providers are down, and an answer that was given before, or a kind word, is better than an error. The last
-//! resorts of a fallback chain ask here, and know no dialect themselves.
+//! When all providers are unavailable, a cached response or a static text is better than an error. The last resorts of a
+//! fallback chain use [`Composer`] and contain no dialect code themselves.
 //!
 //! # Example
 //!
@@ -14,39 +15,40 @@
 //! use tidegate_providers::compose::Composer;
 //!
 //! let head = Request::post("/v1/chat/completions").body(()).unwrap().into_parts().0;
-//! let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"Who are you?"}]}"#;
+//! let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"When is low tide?"}]}"#;
 //! let question = Composer.question(&head, body).unwrap();
-//! assert_eq!((&*question.prompt, &*question.model), ("Who are you?", "gpt-4o"));
+//! assert_eq!((&*question.prompt, &*question.model), ("When is low tide?", "gpt-4o"));
 //!
-//! let answer = Composer.answer(&question, "Nobody just now.", SystemTime::UNIX_EPOCH);
-//! let said: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
-//! assert_eq!(said["choices"][0]["message"]["content"], "Nobody just now.");
+//! let answer = Composer.synthesize(&question, "At six.", SystemTime::UNIX_EPOCH);
+//! let answer: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+//! assert_eq!(answer["choices"][0]["message"]["content"], "At six.");
 //! ```
 //!
 //! # Dialects
 //!
 //! OpenAI's chat completions (a path that ends in `/chat/completions`) and Anthropic's messages (`/messages`), plain and
-//! streamed. A request whose last message is not the user's, or is more than text, is not understood: a tool's
-//! result or a picture is nothing that a text from elsewhere could answer. Nor is one that asks for several choices.
+//! streamed. A request is not read as a question if its last message is not the user's or holds more than text: a text
+//! from elsewhere cannot answer a tool result or an image. A request for several choices is not read either.
 //!
-//! A composed answer tells that nothing was used, since no model was asked: zeros where its dialect tells the usage, in a
-//! chat stream only if `stream_options.include_usage` asks for it. An answer that ended in an error, or after one, is not
-//! written down.
+//! A composed response reports zero usage, since no model was called. The zeros stand where the dialect reports usage; in a
+//! chat stream only if `stream_options.include_usage` is set. A response that ended in an error, or after one, is not
+//! recorded.
 //!
-//! # Requests made simpler
+//! # Simplified requests
 //!
-//! [`rephrase`](AnswerSynthesizer::rephrase) changes what is in the way of a short answer as well: `thinking` goes, and
-//! `context_management` with it, since a budget above the limit is refused; a `reasoning_effort` is lowered; the limit of
-//! tokens is set by the name that the model takes. A model that reasons may still come to no word within a few tokens.
+//! [`rephrase`](AnswerSynthesizer::rephrase) also changes the fields that prevent a short response. `thinking` is removed,
+//! because a budget above the token limit is rejected, and `context_management` is removed with it. `reasoning_effort` is
+//! lowered. The token limit is set in the field that the model accepts. A reasoning model may still use up a small limit
+//! before the first word of its answer.
 //!
-//! # Mistakes people make
+//! # Common mistakes
 //!
-//! - Taking the prompt alone for the question. "And in French?" has as many answers as there are conversations.
+//! - Using the prompt alone as the cache key. "And in French?" has a different answer in each conversation.
 
 mod answer;
 mod question;
+mod recorder;
 mod rephrase;
-mod transcript;
 
 use std::time::SystemTime;
 
@@ -54,11 +56,11 @@ use bytes::Bytes;
 use http::{Response, request, response};
 use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
 
-/// Understands and composes in OpenAI's chat dialect and in Anthropic's; see the [module page](self).
+/// Reads and writes OpenAI's chat dialect and Anthropic's messages dialect; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Composer;
 
-/// As [`ChatQuestion::dialect`] has it.
+/// Values of [`ChatQuestion::dialect`].
 const CHAT: &str = "chat";
 const MESSAGES: &str = "messages";
 
@@ -67,15 +69,15 @@ impl AnswerSynthesizer for Composer {
         question::read(head.uri.path(), body)
     }
 
-    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>> {
-        transcript::of(head)
+    fn recorder(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>> {
+        recorder::for_response(head)
     }
 
-    fn answer(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
+    fn synthesize(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
         answer::write(question, text, now)
     }
 
-    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
+    fn rewrite_request(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
         rephrase::write(body, prompt, bounds)
     }
 }

@@ -5,10 +5,11 @@ use serde_json::Value;
 use tidegate_core::ChatQuestion;
 
 use super::{CHAT, MESSAGES};
-use crate::fields::Fields;
+use crate::json_fields::JsonFields;
 
-/// Fields that change how something is said, and not what is asked or by whom. All others count, known or not.
-const IMMATERIAL: [&str; 14] = [
+/// Fields that affect the wording of the response but not the question or the identity of the user. They are not part of
+/// the context digest. All other fields are, known or unknown.
+const IGNORED_FIELDS: [&str; 14] = [
     "frequency_penalty",
     "max_completion_tokens",
     "max_tokens",
@@ -25,7 +26,7 @@ const IMMATERIAL: [&str; 14] = [
     "top_p",
 ];
 
-/// Nobody can make up a context whose digest is another's.
+/// A random key per process, so that a caller cannot construct a context with the digest of another.
 static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
@@ -34,8 +35,8 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
         path if path.ends_with("/messages") => MESSAGES,
         _ => return None,
     };
-    let request = Fields::read(body)?;
-    if request.get("n").is_some_and(|n| !n.is_null() && n != 1) || wants_more_than_text(&request) {
+    let request = JsonFields::read(body)?;
+    if request.get("n").is_some_and(|n| !n.is_null() && n != 1) || requires_more_than_text(&request) {
         return None;
     }
     let messages = request.messages()?;
@@ -46,39 +47,40 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
     }
     let prompt = text(&last["content"])?;
     let mut context = SECRET.build_hasher();
-    // Of the whole path: some name the model in it, and nowhere else.
+    // The whole path is hashed, because some providers name the model only there.
     path.hash(&mut context);
-    // As they are written: to take apart what is long, and not the prompt, costs more than it would find.
-    for (name, written) in request.iter().filter(|(name, _)| !IMMATERIAL.contains(name)) {
+    // Fields are hashed as written. Parsing them would cost more than the additional matches are worth.
+    for (name, written) in request.iter().filter(|(name, _)| !IGNORED_FIELDS.contains(name)) {
         (name, written).hash(&mut context);
     }
-    // Who says it may be asked about, too.
+    // The other fields of the last message (such as `name`) are part of the context.
     for (name, value) in last.as_object()?.iter().filter(|(name, _)| *name != "content") {
         (name, value.to_string()).hash(&mut context);
     }
     before.iter().for_each(|message| message.get().hash(&mut context));
     let model = request.get("model").and_then(|model| Some(model.as_str()?.to_owned())).unwrap_or_default();
     let streams = request.get("stream") == Some(Value::Bool(true));
-    let tells_usage = request.get("stream_options").is_some_and(|options| options["include_usage"] == true);
+    let include_usage = request.get("stream_options").is_some_and(|options| options["include_usage"] == true);
     Some(ChatQuestion {
         prompt,
         context: context.finish(),
         model,
         max_tokens: max_tokens(&request),
         streams,
-        tells_usage,
+        include_usage,
         dialect,
     })
 }
 
-/// The lower one, should there be two limits; of one that is no number of tokens nobody knows what would keep it.
-fn max_tokens(request: &Fields) -> Option<u64> {
+/// The lower of the two limits, if both are set. A limit that is not a valid number counts as 0, because its meaning is
+/// unknown.
+fn max_tokens(request: &JsonFields) -> Option<u64> {
     let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.get(limit));
     limits.filter(|limit| !limit.is_null()).map(|limit| limit.as_u64().unwrap_or(0)).min()
 }
 
-/// Whether the answer has to have a form, to call a tool, to be heard, or to come with numbers.
-fn wants_more_than_text(request: &Fields) -> bool {
+/// Whether the request requires a response format, a tool call, audio or log probabilities.
+fn requires_more_than_text(request: &JsonFields) -> bool {
     let get = |name: &str| request.get(name).unwrap_or_default();
     let has_form = |format: &Value| !format.is_null() && format["type"] != "text";
     let must_call = |choice: &Value| match choice {
@@ -86,16 +88,17 @@ fn wants_more_than_text(request: &Fields) -> bool {
         Value::String(choice) => choice != "auto" && choice != "none",
         choice => !matches!(choice["type"].as_str(), Some("auto" | "none")),
     };
-    let is_heard = get("modalities").as_array().is_some_and(|modes| modes.iter().any(|mode| mode != "text"));
+    let wants_audio =
+        get("modalities").as_array().is_some_and(|modes| modes.iter().any(|mode| mode != "text"));
     has_form(&get("response_format"))
         || has_form(&get("output_config")["format"])
         || !get("output_format").is_null()
         || must_call(&get("tool_choice"))
-        || is_heard
+        || wants_audio
         || get("logprobs") == true
 }
 
-/// The text of a message that is nothing else.
+/// The text of a message content; `None` if it holds anything but text.
 fn text(content: &Value) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),

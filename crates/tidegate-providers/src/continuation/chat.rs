@@ -1,85 +1,91 @@
 use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value};
-use tidegate_core::Stop;
+use tidegate_core::StopReason;
 
-use super::splice::Told;
+use super::splicer::Delivered;
 use crate::stream::chat;
 
-/// A stream of OpenAI's chat chunks.
+/// The state of a stream of OpenAI chat chunks.
 #[derive(Default)]
-pub(super) struct Chat {
-    pub(super) told: Told,
-    /// What all chunks have in common, as the first one said it.
-    common: Map<String, Value>,
+pub(super) struct ChatState {
+    pub(super) delivered: Delivered,
+    /// The values of the fields that all chunks share, from the first chunk that has them.
+    shared: Map<String, Value>,
 }
 
-const COMMON: [&str; 6] = ["id", "created", "model", "system_fingerprint", "service_tier", "provider"];
+/// Top-level fields with the same value in every chunk of a stream.
+const SHARED_FIELDS: [&str; 6] = ["id", "created", "model", "system_fingerprint", "service_tier", "provider"];
 
-/// What a delta may hold besides the text, and what nobody can go on with.
-const HARMLESS: [&str; 6] =
+/// Fields of a delta besides the text that do not prevent a continuation. They are not passed on from the continuing stream.
+const IGNORED_DELTA_FIELDS: [&str; 6] =
     ["role", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking"];
 
 const DONE: &[u8] = b"[DONE]";
 
-impl Chat {
-    pub(super) fn hear(&mut self, data: &[u8]) {
+impl ChatState {
+    pub(super) fn observe(&mut self, data: &[u8]) {
         if data.trim_ascii() == DONE {
             return;
         }
         let Ok(Value::Object(chunk)) = serde_json::from_slice(data) else {
-            self.told.is_beyond = true;
+            self.delivered.blocks_continuation = true;
             return;
         };
         let Some(choices) = chunk.get("choices").and_then(Value::as_array) else { return };
         for choice in choices {
-            self.told.is_beyond |= choice["index"].as_u64().unwrap_or(0) != 0;
-            self.told.stop = stop(&choice["finish_reason"]).or(self.told.stop);
+            self.delivered.blocks_continuation |= choice["index"].as_u64().unwrap_or(0) != 0;
+            self.delivered.stop = stop(&choice["finish_reason"]).or(self.delivered.stop);
             match choice["delta"].as_object() {
-                Some(delta) => self.hear_delta(delta),
-                None => self.told.is_beyond = true,
+                Some(delta) => self.observe_delta(delta),
+                None => self.delivered.blocks_continuation = true,
             }
         }
-        // The first chunk may know nothing of it: Azure's is about the prompt.
-        let told = chunk.into_iter().filter(|(key, value)| COMMON.contains(&&**key) && !is_blank(value));
-        for (key, value) in told {
-            self.common.entry(key).or_insert(value);
+        // The first chunk may lack these fields: Azure's first chunk reports on the prompt.
+        let shared =
+            chunk.into_iter().filter(|(key, value)| SHARED_FIELDS.contains(&&**key) && !is_blank(value));
+        for (key, value) in shared {
+            self.shared.entry(key).or_insert(value);
         }
     }
 
-    fn hear_delta(&mut self, delta: &Map<String, Value>) {
+    fn observe_delta(&mut self, delta: &Map<String, Value>) {
         for (key, value) in delta {
             match (&**key, value) {
                 ("content", value) => match text(value) {
                     Some(text) if text.is_empty() => {}
-                    Some(text) => self.told.add(&text),
-                    None => self.told.is_beyond |= !is_empty(value),
+                    Some(text) => self.delivered.add(&text),
+                    None => self.delivered.blocks_continuation |= !is_empty(value),
                 },
-                (key, value) => self.told.is_beyond |= !is_empty(value) && !HARMLESS.contains(&key),
+                (key, value) => {
+                    self.delivered.blocks_continuation |=
+                        !is_empty(value) && !IGNORED_DELTA_FIELDS.contains(&key)
+                }
             }
         }
     }
 
-    /// Writes the chunk of another as one of this stream. `false`: it is no chunk, and may pass as it came.
-    pub(super) fn retell(&mut self, data: &[u8], out: &mut BytesMut) -> bool {
+    /// Writes a chunk of the continuing stream as a chunk of this stream. Returns `false` if `data` is not a chunk and may
+    /// pass unchanged.
+    pub(super) fn rewrite(&mut self, data: &[u8], out: &mut BytesMut) -> bool {
         let Ok(Value::Object(mut chunk)) = serde_json::from_slice(data) else { return false };
         let Some(choices) = chunk.get_mut("choices").and_then(Value::as_array_mut) else { return false };
-        let mut says_something = choices.is_empty();
-        // One was asked for.
+        let mut has_content = choices.is_empty();
+        // Only requests for one choice are continued.
         choices.retain(|choice| choice["index"].as_u64().unwrap_or(0) == 0);
         for choice in choices {
             let Some(choice) = choice.as_object_mut() else { return false };
             let stop = choice.get("finish_reason").and_then(stop);
-            self.told.stop = stop.or(self.told.stop);
-            says_something |= stop.is_some();
+            self.delivered.stop = stop.or(self.delivered.stop);
+            has_content |= stop.is_some();
             if let Some(delta) = choice.get_mut("delta").and_then(Value::as_object_mut) {
-                self.retell_delta(delta);
-                says_something |= delta.values().any(|value| !is_empty(value));
+                self.rewrite_delta(delta);
+                has_content |= delta.values().any(|value| !is_empty(value));
             }
         }
-        if says_something || chunk.get("usage").is_some_and(|usage| !usage.is_null()) {
-            chunk.retain(|key, _| !COMMON.contains(&&**key));
-            chunk.extend(self.common.clone());
-            if let Some(target) = self.told.mark.take() {
+        if has_content || chunk.get("usage").is_some_and(|usage| !usage.is_null()) {
+            chunk.retain(|key, _| !SHARED_FIELDS.contains(&&**key));
+            chunk.extend(self.shared.clone());
+            if let Some(target) = self.delivered.pending_marker.take() {
                 chunk.insert("x_tidegate".to_owned(), serde_json::json!({ "continued_by": target }));
             }
             out.put_slice(format!("data: {}\n\n", Value::Object(chunk)).as_bytes());
@@ -87,36 +93,36 @@ impl Chat {
         true
     }
 
-    fn retell_delta(&mut self, delta: &mut Map<String, Value>) {
-        delta.retain(|key, _| !HARMLESS.contains(&&**key));
+    fn rewrite_delta(&mut self, delta: &mut Map<String, Value>) {
+        delta.retain(|key, _| !IGNORED_DELTA_FIELDS.contains(&&**key));
         for (key, value) in delta.iter_mut() {
             match (&**key, text(value)) {
                 ("content", Some(mut text)) => {
-                    self.told.add_more(&mut text);
+                    self.delivered.add_continuation(&mut text);
                     *value = text.into();
                 }
-                _ => self.told.is_beyond |= !is_empty(value),
+                _ => self.delivered.blocks_continuation |= !is_empty(value),
             }
         }
     }
 }
 
-fn stop(reason: &Value) -> Option<Stop> {
+fn stop(reason: &Value) -> Option<StopReason> {
     reason.as_str().and_then(chat::stop)
 }
 
-/// The text of a content: as it is, or in parts, of which Mistral's thinking is not text.
+/// The text of a content string or of its parts. Mistral's `thinking` parts are skipped.
 fn text(content: &Value) -> Option<String> {
     match content {
         Value::String(text) => Some(text.clone()),
         Value::Array(parts) => {
-            parts.iter().filter(|part| part["type"] != "thinking").map(text_of_part).collect()
+            parts.iter().filter(|part| part["type"] != "thinking").map(part_text).collect()
         }
         _ => None,
     }
 }
 
-fn text_of_part(part: &Value) -> Option<&str> {
+fn part_text(part: &Value) -> Option<&str> {
     part["text"].as_str().filter(|_| part["type"] == "text")
 }
 

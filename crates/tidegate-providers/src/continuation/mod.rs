@@ -1,11 +1,11 @@
-//! Going on with a broken stream where another model left off.
+//! Continues a broken stream with another model from the text that was already delivered.
 //!
-//! # When
+//! # When to use it
 //!
-//! A long answer breaks in the middle, and half of it has been read. Asking again from the start would pay for all
-//! of it twice and show the reader another text. [`StreamContinuation`] hands the text that was delivered to the
-//! next target and makes one stream of the two. It is given to
-//! `FallbackLayer::continue_streams`, and is off unless it is.
+//! A long streaming response breaks in the middle, after a part of it was delivered. A retry from the start would pay for
+//! the whole response twice and deliver a different text. [`StreamContinuation`] sends the delivered text to the next
+//! target and joins the two streams into one. Set it with `FallbackLayer::continue_streams`; without it, streams are not
+//! continued.
 //!
 //! # Example
 //!
@@ -15,73 +15,79 @@
 //! use tidegate_providers::continuation::StreamContinuation;
 //!
 //! let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap().into_parts().0;
-//! let mut splice = StreamContinuation.follow(&head).unwrap();
+//! let mut splicer = StreamContinuation.splicer(&head).unwrap();
 //!
 //! let begun = Bytes::from("data: {\"id\":\"a\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Once \"}}]}\n\ndata: {\"cho");
-//! assert!(splice.pass(&begun).unwrap().ends_with(b"\n\n"), "half an event is kept back");
+//! assert!(splicer.push(&begun).unwrap().ends_with(b"\n\n"), "an incomplete event is withheld");
 //!
-//! let asked = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"A tale."}]}"#;
-//! let body = splice.ask("mistral/mistral-large", asked).unwrap();
+//! let request = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"A tale."}]}"#;
+//! let body = splicer.continuation_request("mistral/mistral-large", request).unwrap();
 //! assert!(body.ends_with(br#"{"content":"Once ","prefix":true,"role":"assistant"}],"model":"m","stream":true}"#));
 //!
-//! splice.go_on("mistral/mistral-large");
+//! splicer.switch_to("mistral/mistral-large");
 //! let more = Bytes::from("data: {\"id\":\"b\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"upon\"}}]}\n\n");
-//! let told = splice.pass(&more).unwrap();
-//! assert!(told.starts_with(b"data: {") && !told.windows(8).any(|bytes| bytes == br#""id":"b""#));
+//! let rewritten = splicer.push(&more).unwrap();
+//! assert!(rewritten.starts_with(b"data: {") && !rewritten.windows(8).any(|bytes| bytes == br#""id":"b""#));
 //! ```
 //!
 //! # What is continued
 //!
 //! Text, in the dialects of [chat](crate::stream::Dialect::Chat) and [Anthropic](crate::stream::Dialect::Anthropic).
-//! Never a tool call: half a call cannot be gone on with, and one that was whole may have been acted upon. Nor
-//! several choices at once, a refusal, audio, an answer in a form that was asked for (`response_format`), one that has
-//! already told why it stopped, more than 1 MiB of text, or a stream with an event that could not be read.
+//! These are not continued:
 //!
-//! # How the rest is asked for
+//! - a tool call: an incomplete call cannot be continued, and a complete one may already have been executed;
+//! - several choices, a refusal, or audio;
+//! - a response in a requested format (`response_format`);
+//! - a stream that has already reported its stop reason;
+//! - more than 1 MiB of text;
+//! - a stream with an event that could not be parsed.
 //!
-//! The delivered text becomes the beginning of the assistant's message where the model takes one (Mistral's
-//! `prefix`; Claude up to 4.5, without thinking), and goes on from there to the letter. All others get it as a
-//! message of theirs, and an instruction to go on; that works well and not always: a model may repeat a word or
-//! comment on the break. The limit of tokens is lowered by what was delivered.
+//! # The continuation request
 //!
-//! # How it is told
+//! Where the model accepts a prefilled assistant message (Mistral's `prefix`; Claude up to 4.5, without thinking), the
+//! delivered text becomes the start of that message and the model continues it exactly. All other models get the delivered
+//! text as an assistant message, followed by a user message with the instruction to continue. This usually works, but a
+//! model may repeat some text or comment on the interruption. The token limit is lowered by what was delivered.
 //!
-//! One stream with one beginning: the second stream's preamble is left out, and so is its reasoning, of which the
-//! reader has seen another's; `id`, `created`, `model` and the numbers of blocks are the first stream's. It is
-//! marked: a comment line `: continued by provider/model`, and `x_tidegate.continued_by` in the first event that
-//! follows. The usage at the end is the last model's own, and its prompt holds the delivered text.
+//! # The joined stream
 //!
-//! A second stream in another dialect, or with an event larger than 256 KiB, is no part of the first: it is given up
-//! like one that breaks.
+//! The caller receives one stream with one start. The preamble of the second stream is omitted. Its reasoning is omitted as
+//! well, because the caller has already received the reasoning of the first model. `id`, `created`, `model` and the block
+//! indexes are those of the first stream. The continuation is marked with a comment line `: continued by provider/model` and
+//! with `x_tidegate.continued_by` in the first event that follows. The usage at the end is that of the last model only; its
+//! prompt includes the delivered text.
 //!
-//! # Mistakes people make
+//! A second stream in another dialect, or with an event larger than 256 KiB, cannot be joined to the first. It is abandoned
+//! like a stream that breaks.
 //!
-//! - Taking the continuation for the same voice. Where the text turns, so may its style.
+//! # Common mistakes
+//!
+//! - Expecting one consistent style. The style of the text may change where the second model takes over.
 
 mod anthropic;
 mod chat;
 mod event;
 mod request;
-mod splice;
+mod splicer;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use tidegate_core::{StreamContinuator, StreamSplicer};
 
-pub(crate) use self::splice::{Follower, Told};
+pub(crate) use self::splicer::{Delivered, Splicer};
 
-/// Continues text streams in OpenAI's chat dialect and in Anthropic's; see the [module page](self).
+/// Continues text streams in OpenAI's chat dialect and in Anthropic's dialect; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamContinuation;
 
 impl StreamContinuator for StreamContinuation {
-    /// Server-sent events that are not compressed.
-    fn follow(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>> {
+    /// Accepts successful responses with uncompressed server-sent events.
+    fn splicer(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>> {
         let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
         let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
         let is_readable =
             head.status.is_success() && is_plain && media.eq_ignore_ascii_case("text/event-stream");
-        is_readable.then(|| Box::new(Follower::default()) as _)
+        is_readable.then(|| Box::new(Splicer::default()) as _)
     }
 }

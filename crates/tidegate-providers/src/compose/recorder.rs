@@ -2,15 +2,15 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{AnswerRecorder, Stop};
+use tidegate_core::{AnswerRecorder, StopReason};
 
-use crate::continuation::{Follower, Told};
+use crate::continuation::{Delivered, Splicer};
 use crate::stream::{anthropic, chat};
 
-/// A longer answer is not written down.
+/// The maximum length of a JSON body. A longer response is not recorded.
 const MAX_JSON: usize = 512 * 1024;
 
-pub(super) fn of(head: &Parts) -> Option<Box<dyn AnswerRecorder>> {
+pub(super) fn for_response(head: &Parts) -> Option<Box<dyn AnswerRecorder>> {
     let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
     let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
     if !is_plain || !head.status.is_success() {
@@ -18,40 +18,40 @@ pub(super) fn of(head: &Parts) -> Option<Box<dyn AnswerRecorder>> {
     }
     let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
     if media.eq_ignore_ascii_case("text/event-stream") {
-        Some(Box::<OfStream>::default())
+        Some(Box::<StreamRecorder>::default())
     } else if media.eq_ignore_ascii_case("application/json") {
-        Some(Box::<OfJson>::default())
+        Some(Box::<JsonRecorder>::default())
     } else {
         None
     }
 }
 
-/// Of an answer that comes in events.
+/// Records a response that arrives as server-sent events.
 #[derive(Default)]
-struct OfStream(Follower);
+struct StreamRecorder(Splicer);
 
-impl AnswerRecorder for OfStream {
+impl AnswerRecorder for StreamRecorder {
     fn push(&mut self, bytes: &Bytes) {
-        self.0.hear(bytes);
+        self.0.observe(bytes);
     }
 
     fn finish(&mut self) -> Option<String> {
-        // The last event may lack its empty line; that it tells of a failure matters all the same.
-        self.0.hear(&Bytes::from_static(b"\n\n"));
-        let Told { text, is_beyond, stop, .. } = self.0.told()?;
-        let is_complete = !*is_beyond && *stop == Some(Stop::Natural) && !text.is_empty();
+        // The last event may lack its terminating empty line and still report a failure.
+        self.0.observe(&Bytes::from_static(b"\n\n"));
+        let Delivered { text, blocks_continuation, stop, .. } = self.0.delivered()?;
+        let is_complete = !*blocks_continuation && *stop == Some(StopReason::Natural) && !text.is_empty();
         is_complete.then(|| std::mem::take(text))
     }
 }
 
-/// Of an answer that comes as a whole.
+/// Records a response that arrives as one JSON body.
 #[derive(Default)]
-struct OfJson {
+struct JsonRecorder {
     body: BytesMut,
     is_too_long: bool,
 }
 
-impl AnswerRecorder for OfJson {
+impl AnswerRecorder for JsonRecorder {
     fn push(&mut self, bytes: &Bytes) {
         self.is_too_long |= self.body.len() + bytes.len() > MAX_JSON;
         match self.is_too_long {
@@ -70,7 +70,7 @@ impl AnswerRecorder for OfJson {
             Some(_) => return None,
             None => (blocks(&answer["content"])?, anthropic::stop(answer["stop_reason"].as_str()?)),
         };
-        (stop == Stop::Natural && !text.is_empty()).then_some(text)
+        (stop == StopReason::Natural && !text.is_empty()).then_some(text)
     }
 }
 
@@ -84,7 +84,7 @@ fn message(message: &Value) -> Option<String> {
     message["content"].as_str().filter(|_| is_text).map(str::to_owned)
 }
 
-/// The text of Anthropic's blocks; thinking is not part of it.
+/// The text of Anthropic content blocks, without thinking. `None` if there is a block of another type.
 fn blocks(content: &Value) -> Option<String> {
     let mut text = String::new();
     for block in content.as_array()? {

@@ -1,0 +1,292 @@
+use bytes::{Bytes, BytesMut};
+use tidegate_core::{NotContinuable, StopReason, StreamSplicer};
+
+use super::anthropic::MessagesState;
+use super::chat::ChatState;
+use super::event::EventSplitter;
+use super::{event, request};
+use crate::stream::{Dialect, DialectGuess, Event};
+
+/// Splits a stream into events and records the delivered text; after a switch of target, rewrites the events of the
+/// continuing stream as events of the first one.
+#[derive(Default)]
+pub(crate) struct Splicer {
+    /// The incomplete event at the end of the received bytes.
+    partial: BytesMut,
+    splitter: EventSplitter,
+    /// Complete events from the first failure event on. They are discarded if another target continues the stream.
+    withheld: BytesMut,
+    state: DialectState,
+    /// Whether the received events come from the continuing target.
+    is_continuing: bool,
+}
+
+/// The dialect of the stream, with what was delivered in it.
+#[derive(Default)]
+enum DialectState {
+    /// No event has identified the dialect yet.
+    #[default]
+    Undetermined,
+    Chat(ChatState),
+    Messages(MessagesState),
+    /// A dialect, or a stream, that cannot be continued.
+    Unsupported,
+}
+
+/// What was delivered to the caller so far, as far as a continuation needs it.
+#[derive(Default)]
+pub(crate) struct Delivered {
+    pub(crate) text: String,
+    /// The number of events that carried text, which approximates the number of tokens.
+    pub(super) tokens: u64,
+    /// The stream holds something besides text and its annotations, which no other model can continue.
+    pub(crate) blocks_continuation: bool,
+    /// The stop reason, once an event carried one.
+    pub(crate) stop: Option<StopReason>,
+    /// Delivered white space that the continuation request omits. The continuing model may repeat it, and the repetition is
+    /// removed.
+    pub(super) trimmed_whitespace: String,
+    /// The continuing target, until an event has been marked with it.
+    pub(super) pending_marker: Option<String>,
+}
+
+/// The maximum size of a buffered event. A larger event passes in pieces, and the stream can no longer be continued.
+const MAX_EVENT: usize = 256 * 1024;
+
+/// The maximum length of the delivered text. A stream with a longer text is not continued.
+const MAX_TEXT: usize = 1024 * 1024;
+
+impl Delivered {
+    pub(super) fn add(&mut self, text: &str) {
+        if self.text.len() + text.len() > MAX_TEXT {
+            self.blocks_continuation = true;
+        } else {
+            self.text.push_str(text);
+        }
+        self.tokens += 1;
+    }
+
+    /// Adds a piece of text of the continuing stream. White space that repeats the omitted one is removed from `text`; the
+    /// remainder is to be delivered.
+    pub(super) fn add_continuation(&mut self, text: &mut String) {
+        let repeated = self
+            .trimmed_whitespace
+            .chars()
+            .zip(text.chars())
+            .take_while(|(expected, actual)| expected == actual);
+        let length: usize = repeated.map(|(char, _)| char.len_utf8()).sum();
+        text.drain(..length);
+        self.trimmed_whitespace.drain(..length);
+        if !text.is_empty() {
+            self.trimmed_whitespace.clear();
+            self.add(text);
+        }
+    }
+}
+
+impl DialectState {
+    fn delivered(&mut self) -> Option<&mut Delivered> {
+        match self {
+            Self::Chat(chat) => Some(&mut chat.delivered),
+            Self::Messages(messages) => Some(&mut messages.delivered),
+            Self::Undetermined | Self::Unsupported => None,
+        }
+    }
+
+    fn dialect(&self) -> Option<Dialect> {
+        match self {
+            Self::Chat(_) => Some(Dialect::Chat),
+            Self::Messages(_) => Some(Dialect::Anthropic),
+            Self::Undetermined | Self::Unsupported => None,
+        }
+    }
+
+    /// Records an event. Returns `false` if the event reports a failure.
+    fn observe(&mut self, event: Event<'_>) -> bool {
+        if event.data.is_empty() {
+            return !event.is_error;
+        }
+        if matches!(self, Self::Undetermined) {
+            *self = match DialectGuess::of(event) {
+                DialectGuess::Known(Dialect::Chat) => Self::Chat(ChatState::default()),
+                DialectGuess::Known(Dialect::Anthropic) => Self::Messages(MessagesState::default()),
+                DialectGuess::Known(_) | DialectGuess::Unknown => Self::Unsupported,
+                DialectGuess::Undecided => return !event.is_error,
+            };
+        }
+        if event.is_error || self.dialect().is_some_and(|dialect| dialect.is_failure(event)) {
+            return false;
+        }
+        match self {
+            Self::Chat(chat) => chat.observe(event.data),
+            Self::Messages(messages) => messages.observe(event.data),
+            Self::Undetermined | Self::Unsupported => {}
+        }
+        true
+    }
+
+    /// Writes an event of the continuing stream to `out`. Returns `false` if the event reports a failure.
+    fn rewrite(
+        &mut self,
+        event: Event<'_>,
+        whole: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<bool, NotContinuable> {
+        if event.data.is_empty() && !event.is_error {
+            out.extend_from_slice(whole);
+            return Ok(true);
+        }
+        if event.is_error || self.dialect().is_some_and(|dialect| dialect.is_failure(event)) {
+            return Ok(false);
+        }
+        match (DialectGuess::of(event), self.dialect()) {
+            (DialectGuess::Known(received), Some(own)) if received == own => {}
+            (DialectGuess::Undecided, Some(_)) => {}
+            _ => return Err(NotContinuable),
+        }
+        let is_written = match self {
+            Self::Chat(chat) => chat.rewrite(event.data, out),
+            Self::Messages(messages) => messages.rewrite(event.data, out),
+            Self::Undetermined | Self::Unsupported => return Err(NotContinuable),
+        };
+        if !is_written {
+            out.extend_from_slice(whole);
+        }
+        Ok(true)
+    }
+}
+
+impl Splicer {
+    /// Records bytes without withholding any. After a failure event, or an event above the size limit, the stream counts as
+    /// unsupported.
+    pub(crate) fn observe(&mut self, bytes: &Bytes) {
+        if matches!(self.state, DialectState::Unsupported) {
+            return;
+        }
+        self.forward(bytes);
+        if !self.withheld.is_empty() || self.is_too_large() {
+            self.state = DialectState::Unsupported;
+            self.abandon();
+        }
+    }
+
+    /// What was delivered so far; `None` if the dialect is undetermined or unsupported.
+    pub(crate) fn delivered(&mut self) -> Option<&mut Delivered> {
+        self.state.delivered()
+    }
+
+    /// Records bytes and returns the received bytes unchanged up to the end of the last complete event.
+    fn forward(&mut self, bytes: &Bytes) -> Bytes {
+        let was_empty = self.partial.is_empty();
+        if !was_empty {
+            self.partial.extend_from_slice(bytes);
+        }
+        let (mut passed, mut read) = (0, 0);
+        {
+            let source: &[u8] = if was_empty { bytes } else { &self.partial };
+            while let Some(length) = self.splitter.length(&source[read..]) {
+                let whole = &source[read..read + length];
+                read += length;
+                let is_forwardable = event::parse(whole, |event| self.state.observe(event));
+                if is_forwardable && self.withheld.is_empty() {
+                    passed = read;
+                } else {
+                    self.withheld.extend_from_slice(whole);
+                }
+            }
+        }
+        if was_empty {
+            self.partial.extend_from_slice(&bytes[read..]);
+            return bytes.slice(..passed);
+        }
+        let out = self.partial.split_to(read).freeze();
+        out.slice(..passed)
+    }
+
+    /// Rewrites bytes of the continuing stream as events of the first stream.
+    fn rewrite(&mut self, bytes: &[u8]) -> Result<Bytes, NotContinuable> {
+        self.partial.extend_from_slice(bytes);
+        let mut out = BytesMut::new();
+        while let Some(length) = self.splitter.length(&self.partial) {
+            let whole = self.partial.split_to(length);
+            let is_forwardable = self.withheld.is_empty()
+                && event::parse(&whole, |event| self.state.rewrite(event, &whole, &mut out))?;
+            if !is_forwardable {
+                self.withheld.extend_from_slice(&whole);
+            }
+        }
+        Ok(out.freeze())
+    }
+
+    fn is_too_large(&self) -> bool {
+        self.partial.len() + self.withheld.len() > MAX_EVENT
+    }
+
+    fn take_partial(&mut self) -> BytesMut {
+        self.splitter = EventSplitter::default();
+        std::mem::take(&mut self.partial)
+    }
+}
+
+impl StreamSplicer for Splicer {
+    fn push(&mut self, bytes: &Bytes) -> Result<Bytes, NotContinuable> {
+        if self.is_continuing {
+            let rewritten = self
+                .rewrite(bytes)
+                .and_then(|out| if self.is_too_large() { Err(NotContinuable) } else { Ok(out) });
+            if rewritten.is_err() {
+                self.take_partial();
+                self.withheld.clear();
+            }
+            return rewritten;
+        }
+        let out = self.forward(bytes);
+        if !self.is_too_large() {
+            return Ok(out);
+        }
+        self.state = DialectState::Unsupported;
+        let kept = self.abandon();
+        Ok([out, kept].concat().into())
+    }
+
+    fn finish(&mut self) -> Bytes {
+        if !self.is_continuing || self.partial.is_empty() {
+            return self.abandon();
+        }
+        // The last event may lack its terminating empty line.
+        let out = self.rewrite(b"\n\n").unwrap_or_default();
+        [out, self.abandon()].concat().into()
+    }
+
+    fn abandon(&mut self) -> Bytes {
+        let mut kept = std::mem::take(&mut self.withheld);
+        let partial = self.take_partial();
+        // An incomplete event of the continuing stream is discarded.
+        if !self.is_continuing {
+            kept.unsplit(partial);
+        }
+        kept.freeze()
+    }
+
+    fn continuation_request(&self, target: &str, request: &[u8]) -> Option<Bytes> {
+        match &self.state {
+            DialectState::Chat(chat) => request::chat(target, request, &chat.delivered),
+            DialectState::Messages(messages) => request::messages(target, request, &messages.delivered),
+            DialectState::Undetermined | DialectState::Unsupported => None,
+        }
+    }
+
+    fn switch_to(&mut self, target: &str) -> Bytes {
+        self.is_continuing = true;
+        self.take_partial();
+        self.withheld.clear();
+        let mut out = BytesMut::from(format!(": continued by {target}\n\n").as_bytes());
+        if let Some(delivered) = self.state.delivered() {
+            delivered.pending_marker = Some(target.to_owned());
+        }
+        if let DialectState::Messages(messages) = &mut self.state {
+            messages.begin_continuation(&mut out);
+        }
+        out.freeze()
+    }
+}
