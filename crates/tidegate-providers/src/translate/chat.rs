@@ -1,15 +1,15 @@
-//! The shapes of OpenAI's chat, as far as they are translated.
+//! The translated types of OpenAI's chat dialect.
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Content, Raw};
+use super::fields::{Content, RawJson};
 
 /// A message of a request.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Message {
+pub(super) struct ChatMessage {
     pub(super) role: String,
-    /// Told even where there is none: not everybody who speaks this dialect takes a message without.
-    pub(super) content: Option<Content<Part>>,
+    /// Serialized even if it is null: some providers of this dialect reject a message without `content`.
+    pub(super) content: Option<Content<ContentPart>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) refusal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -17,14 +17,14 @@ pub(super) struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_call_id: Option<String>,
     #[serde(skip_serializing)]
-    pub(super) function_call: Option<Raw>,
+    pub(super) function_call: Option<RawJson>,
     #[serde(skip_serializing)]
-    pub(super) audio: Option<Raw>,
+    pub(super) audio: Option<RawJson>,
 }
 
-/// A part of a message.
+/// A part of a message content.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Part {
+pub(super) struct ContentPart {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub(super) struct Part {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) image_url: Option<ImageUrl>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) file: Option<File>,
+    pub(super) file: Option<FilePart>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -43,7 +43,7 @@ pub(super) struct ImageUrl {
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct File {
+pub(super) struct FilePart {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) filename: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,18 +56,18 @@ pub(super) struct ToolCall {
     pub(super) id: String,
     #[serde(rename = "type", default = "function")]
     pub(super) kind: String,
-    pub(super) function: Option<Call>,
+    pub(super) function: Option<FunctionCall>,
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct Call {
+pub(super) struct FunctionCall {
     pub(super) name: String,
     #[serde(default)]
     pub(super) arguments: String,
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct Tool {
+pub(super) struct FunctionTool {
     #[serde(rename = "type", default = "function")]
     pub(super) kind: String,
     pub(super) function: Option<Function>,
@@ -79,12 +79,12 @@ pub(super) struct Function {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) parameters: Option<Raw>,
+    pub(super) parameters: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) strict: Option<bool>,
 }
 
-/// A schema that an answer keeps to.
+/// The JSON schema that the response must match.
 #[derive(Deserialize, Serialize)]
 pub(super) struct ResponseFormat {
     #[serde(rename = "type")]
@@ -97,7 +97,7 @@ pub(super) struct ResponseFormat {
 pub(super) struct JsonSchema {
     #[serde(default)]
     pub(super) name: String,
-    pub(super) schema: Option<Raw>,
+    pub(super) schema: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) strict: Option<bool>,
 }
@@ -108,10 +108,10 @@ pub(super) struct StreamOptions {
     pub(super) include_usage: bool,
 }
 
-/// One or several sequences at which the model stops.
+/// One stop sequence or several.
 #[derive(Deserialize)]
 #[serde(untagged)]
-pub(super) enum Stop {
+pub(super) enum StopSequences {
     One(String),
     Several(Vec<String>),
 }
@@ -120,13 +120,13 @@ fn function() -> String {
     "function".to_owned()
 }
 
-impl Message {
+impl ChatMessage {
     pub(super) fn of(role: &str) -> Self {
         Self { role: role.to_owned(), ..Self::default() }
     }
 }
 
-impl Part {
+impl ContentPart {
     pub(super) fn of(kind: &str) -> Self {
         Self { kind: kind.to_owned(), ..Self::default() }
     }
@@ -138,6 +138,6 @@ impl Part {
 
 impl ToolCall {
     pub(super) fn new(id: String, name: String, arguments: String) -> Self {
-        Self { id, kind: function(), function: Some(Call { name, arguments }) }
+        Self { id, kind: function(), function: Some(FunctionCall { name, arguments }) }
     }
 }

@@ -1,4 +1,4 @@
-//! Errors, in the envelope and the words of the other dialect.
+//! Errors in the format and with the error types of the other dialect.
 
 use std::time::SystemTime;
 
@@ -7,43 +7,44 @@ use serde_json::{Value, json};
 use tidegate_core::{ErrorCode, Failure, FailureKind};
 
 use crate::Provider;
-use crate::answer::Answer;
-use crate::error_body::ErrorBody;
+use crate::error_body::ParsedErrorBody;
+use crate::error_response::ErrorResponse;
 
-/// What an error says: what it means, and the words for a human.
-pub(super) struct Told {
+/// A classified error with its message.
+pub(super) struct TranslatedError {
     pub(super) failure: Failure,
     message: String,
 }
 
-impl Told {
-    /// Reads the body of a failed answer, or of an error event. A body that says nothing is spoken for.
+impl TranslatedError {
+    /// Reads the body of an error response or of an error event. Without a message in the body, the failure's own text is
+    /// used.
     pub(super) fn read(provider: Provider, status: Option<StatusCode>, body: &[u8]) -> Self {
-        // Only headers can tell a moment, so no clock is needed without them.
+        // Only headers can hold a date, so no clock is needed without them.
         let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        let failure = Answer::read(provider, status, &headers, body, now).failure(now);
+        let failure = ErrorResponse::read(provider, status, &headers, body, now).failure(now);
         let is_page = body.trim_ascii_start().starts_with(b"<");
-        let message = ErrorBody::read(body).message.filter(|text| !is_page && !text.trim().is_empty());
+        let message = ParsedErrorBody::read(body).message.filter(|text| !is_page && !text.trim().is_empty());
         let message = message.map_or_else(|| failure.to_string(), |text| text.into_owned());
         Self { failure, message }
     }
 
-    /// A failure of which nothing but the code is known.
-    pub(super) fn of(failure: Failure) -> Self {
+    /// An error for a failure without a body.
+    pub(super) fn from_failure(failure: Failure) -> Self {
         Self { message: failure.to_string(), failure }
     }
 
-    /// Whether `body` is an error under a status that says nothing of one.
-    pub(super) fn in_success(provider: Provider, body: &[u8]) -> Option<Failure> {
-        let told: Value = serde_json::from_slice(body).ok()?;
-        let is_error = !told["error"].is_null() || told["type"] == "error" || told["object"] == "error";
+    /// The failure, if the body of a response with a success status is an error.
+    pub(super) fn failure_in_success(provider: Provider, body: &[u8]) -> Option<Failure> {
+        let value: Value = serde_json::from_slice(body).ok()?;
+        let is_error = !value["error"].is_null() || value["type"] == "error" || value["object"] == "error";
         crate::ProviderClassifier::new(provider).failure_in(body).filter(|_| is_error)
     }
 
     /// `{"error":{"message":...,"type":...,"param":null,"code":...}}`
     pub(super) fn as_chat(&self) -> Value {
         use ErrorCode as E;
-        let (kind, code) = match (self.failure.code, self.failure.cause) {
+        let (kind, code) = match (self.failure.code, self.failure.kind) {
             (_, FailureKind::ContextLength) => ("invalid_request_error", Some("context_length_exceeded")),
             (_, FailureKind::ContentFilter) => ("invalid_request_error", Some("content_policy_violation")),
             (E::Authentication, _) => ("invalid_request_error", Some("invalid_api_key")),
@@ -64,8 +65,8 @@ impl Told {
     /// `{"type":"error","error":{"type":...,"message":...}}`
     pub(super) fn as_messages(&self) -> Value {
         use ErrorCode as E;
-        // The prompt that is too long is a bad request here, like many other things.
-        let kind = match (self.failure.code, self.failure.cause) {
+        // Anthropic reports a prompt that is too long as an invalid request.
+        let kind = match (self.failure.code, self.failure.kind) {
             (_, FailureKind::ContextLength) | (E::InvalidRequest | E::Cancelled, _) => {
                 "invalid_request_error"
             }

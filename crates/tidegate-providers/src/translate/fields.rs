@@ -1,4 +1,4 @@
-//! The top level of a request, field by field.
+//! The top-level fields of a request.
 
 use std::collections::BTreeMap;
 
@@ -8,33 +8,34 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tidegate_core::Untranslatable;
 
-use super::mend;
+use super::repair;
 
-/// JSON that passes as it was written: schemas, arguments, numbers.
-pub(super) type Raw = Box<RawValue>;
+/// JSON that passes unchanged: schemas, arguments, numbers.
+pub(super) type RawJson = Box<RawValue>;
 
-/// A field that has no counterpart, and whether a value of it asks for nothing.
-pub(super) type Refused = (&'static str, fn(&Value) -> bool);
+/// A field without a counterpart, and the check whether a value of it has no effect.
+pub(super) type RejectedField = (&'static str, fn(&Value) -> bool);
 
-/// What a request holds, without its nulls: they stand for what is not there.
-pub(super) struct Fields(BTreeMap<String, Raw>);
+/// The top-level fields of a request, without nulls, which count as absent.
+pub(super) struct RequestFields(BTreeMap<String, RawJson>);
 
-impl Fields {
+impl RequestFields {
     pub(super) fn read(body: &[u8]) -> Result<Self, Untranslatable> {
-        let none = |_| Untranslatable::new("body", "is not a JSON object");
-        let body = std::str::from_utf8(body).map_err(|_| none(()))?;
-        let fields: Result<BTreeMap<String, Raw>, _> = serde_json::from_str(&mend::escapes(body));
-        let mut fields = fields.map_err(|_| none(()))?;
+        let not_an_object = |_| Untranslatable::new("body", "is not a JSON object");
+        let body = std::str::from_utf8(body).map_err(|_| not_an_object(()))?;
+        let fields: Result<BTreeMap<String, RawJson>, _> =
+            serde_json::from_str(&repair::replace_lone_surrogates(body));
+        let mut fields = fields.map_err(|_| not_an_object(()))?;
         fields.retain(|_, raw| raw.get() != "null");
         Ok(Self(fields))
     }
 
-    /// A field that passes as it was written.
-    pub(super) fn raw(&mut self, name: &str) -> Option<Raw> {
+    /// Removes a field that passes unchanged.
+    pub(super) fn raw(&mut self, name: &str) -> Option<RawJson> {
         self.0.remove(name)
     }
 
-    /// A field that is read.
+    /// Removes and parses a field.
     pub(super) fn take<T: DeserializeOwned>(
         &mut self,
         name: &'static str,
@@ -43,30 +44,30 @@ impl Fields {
         serde_json::from_str(raw.get()).map(Some).map_err(|_| malformed(name))
     }
 
-    /// A field that has no counterpart, unless its value asks for nothing.
-    pub(super) fn refuse(
+    /// Rejects a field without a counterpart, unless its value has no effect.
+    pub(super) fn reject(
         &mut self,
         name: &'static str,
-        asks_for_nothing: fn(&Value) -> bool,
+        is_noop: fn(&Value) -> bool,
     ) -> Result<(), Untranslatable> {
         match self.take::<Value>(name)? {
-            Some(value) if !asks_for_nothing(&value) => Err(foreign(name)),
+            Some(value) if !is_noop(&value) => Err(unsupported(name)),
             _ => Ok(()),
         }
     }
 }
 
-/// The other dialect has no words for it, and it must not get lost.
-pub(super) const fn foreign(field: &'static str) -> Untranslatable {
+/// The error for a field that the other dialect cannot express and that must not be dropped.
+pub(super) const fn unsupported(field: &'static str) -> Untranslatable {
     Untranslatable::new(field, "has no counterpart in the dialect of the target")
 }
 
-/// It is not what its own dialect says it is.
+/// The error for a field that violates the schema of its own dialect.
 pub(super) const fn malformed(field: &'static str) -> Untranslatable {
     Untranslatable::new(field, "is not in the form of its dialect")
 }
 
-/// Text, or parts of which some may be text.
+/// A content that is either a string or a list of parts.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Content<P> {
@@ -74,10 +75,10 @@ pub(super) enum Content<P> {
     Parts(Vec<P>),
 }
 
-/// By hand, since an untagged enum cannot hold raw JSON.
+/// Implemented by hand, because an untagged enum cannot contain raw JSON.
 impl<'de, P: DeserializeOwned> Deserialize<'de> for Content<P> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Raw::deserialize(deserializer)?;
+        let raw = RawJson::deserialize(deserializer)?;
         let content = match raw.get().starts_with('"') {
             true => serde_json::from_str(raw.get()).map(Self::Text),
             false => serde_json::from_str(raw.get()).map(Self::Parts),
@@ -86,7 +87,7 @@ impl<'de, P: DeserializeOwned> Deserialize<'de> for Content<P> {
     }
 }
 
-/// Text as JSON that passes as it is; `None` if it is not JSON.
-pub(super) fn raw(text: &str) -> Option<Raw> {
-    RawValue::from_string(mend::escapes(text).into_owned()).ok()
+/// Parses text as JSON that passes unchanged; `None` if it is not JSON.
+pub(super) fn raw(text: &str) -> Option<RawJson> {
+    RawValue::from_string(repair::replace_lone_surrogates(text).into_owned()).ok()
 }

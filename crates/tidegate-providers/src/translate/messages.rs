@@ -1,18 +1,18 @@
-//! The shapes of Anthropic's messages, as far as they are translated.
+//! The translated types of Anthropic's messages dialect.
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Content, Raw};
+use super::fields::{Content, RawJson};
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct Message {
+pub(super) struct AnthropicMessage {
     pub(super) role: String,
-    pub(super) content: Content<Block>,
+    pub(super) content: Content<ContentBlock>,
 }
 
-/// A block of any type: each type has its own fields.
+/// A content block of any type. Each type uses some of the fields.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Block {
+pub(super) struct ContentBlock {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -22,7 +22,7 @@ pub(super) struct Block {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) signature: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<MediaSource>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) title: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,32 +30,33 @@ pub(super) struct Block {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) input: Option<Raw>,
+    pub(super) input: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_use_id: Option<String>,
     #[serde(skip_serializing)]
     pub(super) is_error: Option<bool>,
-    /// What is wished of a document, and what was cited in an answer. Raw, so that no citation spoils the block it is of.
+    /// The citation settings of a document, or the citations of a response. Raw, so that an unexpected value does not fail the
+    /// whole block.
     #[serde(skip_serializing)]
-    pub(super) citations: Option<Raw>,
-    /// What a tool said. Of a type of its own, so that nothing can be nested without end.
+    pub(super) citations: Option<RawJson>,
+    /// The content of a tool result. It has a type of its own, so that nesting is bounded.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) content: Option<Content<Said>>,
+    pub(super) content: Option<Content<ToolResultContent>>,
 }
 
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Said {
+pub(super) struct ToolResultContent {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) text: Option<String>,
     #[serde(skip_serializing)]
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<MediaSource>,
 }
 
-/// Where an image or a document is.
+/// The data or the URL of an image or a document.
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Source {
+pub(super) struct MediaSource {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,14 +68,14 @@ pub(super) struct Source {
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct Tool {
-    /// The provider's own tools have a type, those of the caller need none.
+pub(super) struct AnthropicTool {
+    /// Set for the provider's own tools; optional for the caller's tools.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<String>,
     pub(super) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) description: Option<String>,
-    pub(super) input_schema: Option<Raw>,
+    pub(super) input_schema: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) strict: Option<bool>,
 }
@@ -96,7 +97,7 @@ pub(super) struct Metadata {
 }
 
 #[derive(Default, Deserialize, Serialize)]
-pub(super) struct Thinking {
+pub(super) struct ThinkingConfig {
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,17 +109,17 @@ pub(super) struct OutputConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) effort: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) format: Option<Format>,
+    pub(super) format: Option<OutputFormat>,
 }
 
 #[derive(Deserialize, Serialize)]
-pub(super) struct Format {
+pub(super) struct OutputFormat {
     #[serde(rename = "type")]
     pub(super) kind: String,
-    pub(super) schema: Option<Raw>,
+    pub(super) schema: Option<RawJson>,
 }
 
-impl Block {
+impl ContentBlock {
     pub(super) fn of(kind: &str) -> Self {
         Self { kind: kind.to_owned(), ..Self::default() }
     }

@@ -1,31 +1,32 @@
-//! A request for a chat completion, as one for Anthropic's messages.
+//! Translates a request for a chat completion into one for Anthropic's messages.
 //!
-//! What Anthropic answers with a 400 and OpenAI does not is put right where it only advises, and refused where it would
-//! mean something else. The words in quotation marks are Anthropic's.
+//! Values that OpenAI accepts and Anthropic answers with a 400 are corrected or dropped if they are only advisory. They are
+//! rejected if a change would alter the meaning of the request. Texts in quotation marks are from Anthropic's documentation
+//! or error messages.
 //!
-//! | in a chat | here | as Anthropic says |
+//! | in a chat | here | Anthropic |
 //! |--|--|--|
 //! | `temperature` above 1 | 1 | "Messages": 0 to 1 |
 //! | `temperature` and `top_p` | the temperature; none from Claude 4.7 on | "cannot both be specified for this model"; "is deprecated for this model" |
-//! | either while it thinks | none | "may only be set to 1 when thinking is enabled or in adaptive mode" |
-//! | `stop` of white space | left out | "each stop sequence must contain non-whitespace" |
-//! | `max_tokens` above what the model can | what it can | "the maximum allowed number of output tokens" |
-//! | an effort, and less than 2048 tokens | no thoughts | "Extended thinking": a budget of 1024 at least, below the limit |
-//! | an effort, and a tool that must be called, or results of one, or a beginning | no thoughts | "Extended thinking": auto or none; thoughts go back with their calls; no prefill |
-//! | no message but the system's; a last one of white space | refused | "at least one message is required"; "must contain non-whitespace text" |
-//! | calls of tools that are not declared | declared, and not to be called | "Requests which include `tool_use` or `tool_result` blocks must define tools" |
-//! | a call without result, a result without call | refused, as OpenAI does | "`tool_use` ids were found without `tool_result` blocks immediately after" |
-//! | ids that are no words, or not unique | numbered | "should match pattern '^[a-zA-Z0-9_-]+$'"; "`tool_use` ids must be unique" |
-//! | the assistant last | white space at its end is left out; refused from Claude 4.6 on | "final assistant content cannot end with trailing whitespace"; "does not support assistant message prefill" |
-//! | a schema, for a Claude before 4.1 | refused; of a tool's, `strict` is left out | "Structured outputs" |
-//! | more than 20 tools that are `strict` | none is | "Too many strict tools" |
-//! | `user` that is an address or a number of a telephone, or long | left out | "Messages": an opaque identifier, up to 256 characters (BerriAI/litellm#10102) |
+//! | either, with thinking | neither | "may only be set to 1 when thinking is enabled or in adaptive mode" |
+//! | `stop` of only white space | dropped | "each stop sequence must contain non-whitespace" |
+//! | `max_tokens` above the model's maximum | the maximum | "the maximum allowed number of output tokens" |
+//! | an effort, and a limit below 2048 tokens | no thinking | "Extended thinking": a budget of 1024 at least, below the limit |
+//! | an effort, and a required tool call, or tool results, or a prefill | no thinking | "Extended thinking": auto or none; thinking is sent back with its calls; no prefill |
+//! | only system messages; a last message of only white space | rejected | "at least one message is required"; "must contain non-whitespace text" |
+//! | calls of tools that are not declared | the tools are declared, with `tool_choice` none | "Requests which include `tool_use` or `tool_result` blocks must define tools" |
+//! | a call without a result, a result without a call | rejected, as by OpenAI | "`tool_use` ids were found without `tool_result` blocks immediately after" |
+//! | ids with other characters, or not unique | numbered | "should match pattern '^[a-zA-Z0-9_-]+$'"; "`tool_use` ids must be unique" |
+//! | a final assistant message | trailing white space is removed; rejected from Claude 4.6 on | "final assistant content cannot end with trailing whitespace"; "does not support assistant message prefill" |
+//! | a schema, for a Claude before 4.1 | rejected; for a tool, `strict` is dropped | "Structured outputs" |
+//! | more than 20 `strict` tools | `strict` is dropped from all | "Too many strict tools" |
+//! | `user` that is an email address or a phone number, or too long | dropped | "Messages": an opaque identifier, up to 256 characters (BerriAI/litellm#10102) |
 
 mod conversation;
 mod sampling;
+mod thinking;
 mod tools;
 mod turns;
-mod wish;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -34,50 +35,55 @@ use tidegate_core::Untranslatable;
 
 use self::conversation::conversation;
 use self::sampling::sampling;
-use self::tools::{called, choosing, tool_choice, tools};
-use self::wish::Wish;
-use super::chat::{self, ResponseFormat, Stop, StreamOptions};
-use super::fields::{Content, Fields, Raw, Refused, foreign, malformed};
-use super::messages::{Block, Format, Message, Metadata, OutputConfig, Thinking, Tool, ToolChoice};
-use crate::models::{most_tokens, sampling as taken, takes_prefill, takes_schema, thought};
+use self::thinking::ThinkingRequest;
+use self::tools::{declare_called_tools, tool_choice, tools, unnamed_choice};
+use super::chat::{self, ResponseFormat, StopSequences, StreamOptions};
+use super::fields::{Content, RawJson, RejectedField, RequestFields, malformed, unsupported};
+use super::messages::{
+    AnthropicMessage, AnthropicTool, ContentBlock, Metadata, OutputConfig, OutputFormat, ThinkingConfig,
+    ToolChoice,
+};
+use crate::models::{
+    accepts_prefill, accepts_schema, max_output_tokens, sampling as supported_sampling, thinking_control,
+};
 
-/// The request, and what its answer has to look like.
-pub(super) struct Asked {
+/// The translated request, and what the response must contain.
+pub(super) struct TranslatedRequest {
     pub(super) body: Bytes,
-    /// A last chunk of a stream is to tell the usage.
+    /// Whether a stream ends with a usage chunk.
     pub(super) wants_usage: bool,
 }
 
 #[derive(Serialize)]
-struct Request {
+struct MessagesRequestBody {
     #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<Raw>,
+    model: Option<RawJson>,
     max_tokens: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    system: Vec<Block>,
-    messages: Vec<Message>,
+    system: Vec<ContentBlock>,
+    messages: Vec<AnthropicMessage>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tools: Vec<Tool>,
+    tools: Vec<AnthropicTool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tool_choice: Option<ToolChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_sequences: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    temperature: Option<Raw>,
+    temperature: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    top_p: Option<Raw>,
+    top_p: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stream: Option<Raw>,
+    stream: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    thinking: Option<Thinking>,
+    thinking: Option<ThinkingConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig>,
 }
 
-/// What has no counterpart, unless it asks for nothing.
-const REFUSED: [Refused; 11] = [
+/// Fields without a counterpart, which are rejected unless their value has no effect.
+const REJECTED_FIELDS: [RejectedField; 11] = [
     ("n", |n| *n == 1),
     ("logprobs", |on| *on == false),
     ("top_logprobs", is_zero),
@@ -95,36 +101,40 @@ fn is_zero(value: &Value) -> bool {
     value.as_f64() == Some(0.0)
 }
 
-pub(super) fn request(body: &[u8], target: &str, default_max_tokens: u64) -> Result<Asked, Untranslatable> {
-    let mut fields = Fields::read(body)?;
-    for (name, asks_for_nothing) in REFUSED {
-        fields.refuse(name, asks_for_nothing)?;
+pub(super) fn request(
+    body: &[u8],
+    target: &str,
+    default_max_tokens: u64,
+) -> Result<TranslatedRequest, Untranslatable> {
+    let mut fields = RequestFields::read(body)?;
+    for (name, is_noop) in REJECTED_FIELDS {
+        fields.reject(name, is_noop)?;
     }
-    let spoken: Vec<chat::Message> = fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
-    let (system, mut messages) = conversation(spoken)?;
-    let begins_the_answer = prefill(&mut messages, target)?;
-    let takes_schema = takes_schema(target);
-    let mut tools = tools(fields.take("tools")?.unwrap_or_default(), takes_schema)?;
+    let incoming: Vec<chat::ChatMessage> = fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
+    let (system, mut messages) = conversation(incoming)?;
+    let has_prefill = prefill(&mut messages, target)?;
+    let accepts_schema = accepts_schema(target);
+    let mut tools = tools(fields.take("tools")?.unwrap_or_default(), accepts_schema)?;
     let mut tool_choice = tool_choice(&mut fields, !tools.is_empty())?;
     if tools.is_empty() {
-        tools = called(&messages);
-        // The caller has none that it would understand a call of.
-        tool_choice = (!tools.is_empty()).then(|| choosing("none"));
+        tools = declare_called_tools(&messages);
+        // The caller declared no tools, so it cannot handle a call.
+        tool_choice = (!tools.is_empty()).then(|| unnamed_choice("none"));
     }
-    let wish = Wish {
+    let thinking_request = ThinkingRequest {
         effort: fields.take("reasoning_effort")?,
         limit: limit(&mut fields)?,
         default_max_tokens,
-        most_tokens: most_tokens(target),
-        // A call of a tool that was thought over must come with the thoughts, and this dialect has lost them.
-        is_in_the_middle: begins_the_answer || messages.last().is_some_and(Message::holds_tool_results),
-        is_forced: tool_choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")),
+        max_output_tokens: max_output_tokens(target),
+        // With thinking on, a tool call must be sent back with its thinking, which the chat dialect does not preserve.
+        is_mid_turn: has_prefill || messages.last().is_some_and(AnthropicMessage::has_tool_results),
+        is_tool_forced: tool_choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")),
     };
-    let (max_tokens, thinking, effort) = wish.come_to(thought(target));
-    let (temperature, top_p) = sampling(&mut fields, taken(target), thinking.is_some())?;
+    let (max_tokens, thinking, effort) = thinking_request.resolve(thinking_control(target));
+    let (temperature, top_p) = sampling(&mut fields, supported_sampling(target), thinking.is_some())?;
     let format = format(fields.take("response_format")?)?;
-    if format.is_some() && !takes_schema {
-        return Err(foreign("response_format"));
+    if format.is_some() && !accepts_schema {
+        return Err(unsupported("response_format"));
     }
     let has_config = effort.is_some() || format.is_some();
     let user: Option<String> = match fields.take("safety_identifier")? {
@@ -132,7 +142,7 @@ pub(super) fn request(body: &[u8], target: &str, default_max_tokens: u64) -> Res
         None => fields.take("user")?,
     };
     let options: Option<StreamOptions> = fields.take("stream_options")?;
-    let request = Request {
+    let request = MessagesRequestBody {
         model: fields.raw("model"),
         max_tokens,
         system,
@@ -148,18 +158,21 @@ pub(super) fn request(body: &[u8], target: &str, default_max_tokens: u64) -> Res
         output_config: has_config.then_some(OutputConfig { effort, format }),
     };
     let body = serde_json::to_vec(&request).map_err(|_| malformed("body"))?;
-    Ok(Asked { body: body.into(), wants_usage: options.is_some_and(|options| options.include_usage) })
+    Ok(TranslatedRequest {
+        body: body.into(),
+        wants_usage: options.is_some_and(|options| options.include_usage),
+    })
 }
 
-/// Whether the last message is the beginning of the answer, which the target goes on with.
-fn prefill(messages: &mut [Message], target: &str) -> Result<bool, Untranslatable> {
-    let Some(Message { role, content: Content::Parts(blocks) }) = messages.last_mut() else {
+/// Whether the last message is a prefill that the target continues. Its trailing white space is removed.
+fn prefill(messages: &mut [AnthropicMessage], target: &str) -> Result<bool, Untranslatable> {
+    let Some(AnthropicMessage { role, content: Content::Parts(blocks) }) = messages.last_mut() else {
         return Ok(false);
     };
     if role != "assistant" {
         return Ok(false);
     }
-    if !takes_prefill(target) {
+    if !accepts_prefill(target) {
         return Err(Untranslatable::new("messages", "has to end with the user for the target"));
     }
     if let Some(text) = blocks.last_mut().and_then(|block| block.text.as_mut()) {
@@ -168,7 +181,7 @@ fn prefill(messages: &mut [Message], target: &str) -> Result<bool, Untranslatabl
     Ok(true)
 }
 
-fn limit(fields: &mut Fields) -> Result<Option<u64>, Untranslatable> {
+fn limit(fields: &mut RequestFields) -> Result<Option<u64>, Untranslatable> {
     for name in ["max_completion_tokens", "max_tokens"] {
         match fields.take(name)? {
             Some(0) => return Err(Untranslatable::new(name, "is less than 1")),
@@ -179,31 +192,32 @@ fn limit(fields: &mut Fields) -> Result<Option<u64>, Untranslatable> {
     Ok(None)
 }
 
-/// Those that are more than white space.
-fn stops(stop: Stop) -> Vec<String> {
+/// The stop sequences that contain more than white space.
+fn stops(stop: StopSequences) -> Vec<String> {
     let mut stops = match stop {
-        Stop::One(stop) => vec![stop],
-        Stop::Several(stops) => stops,
+        StopSequences::One(stop) => vec![stop],
+        StopSequences::Several(stops) => stops,
     };
     stops.retain(|stop| !stop.trim().is_empty());
     stops
 }
 
-/// Whether a user's name says nothing of who it is, as far as Anthropic looks.
+/// Whether a user identifier contains no personal data of the kinds that Anthropic rejects.
 fn is_opaque(user: &str) -> bool {
-    let is_dialled = |c: char| c.is_ascii_digit() || c.is_whitespace() || matches!(c, '+' | '-' | '(' | ')');
-    let is_telephone = user.len() >= 7 && user.chars().all(is_dialled);
-    (1..=256).contains(&user.chars().count()) && !user.contains('@') && !is_telephone
+    let is_phone_char =
+        |c: char| c.is_ascii_digit() || c.is_whitespace() || matches!(c, '+' | '-' | '(' | ')');
+    let is_phone_number = user.len() >= 7 && user.chars().all(is_phone_char);
+    (1..=256).contains(&user.chars().count()) && !user.contains('@') && !is_phone_number
 }
 
-fn format(format: Option<ResponseFormat>) -> Result<Option<Format>, Untranslatable> {
+fn format(format: Option<ResponseFormat>) -> Result<Option<OutputFormat>, Untranslatable> {
     let Some(format) = format else { return Ok(None) };
     match (&*format.kind, format.json_schema) {
         ("text", _) => Ok(None),
         ("json_schema", Some(schema)) if schema.schema.is_some() => {
-            Ok(Some(Format { kind: "json_schema".to_owned(), schema: schema.schema }))
+            Ok(Some(OutputFormat { kind: "json_schema".to_owned(), schema: schema.schema }))
         }
-        // Any JSON will do there, and here only what a schema describes.
-        _ => Err(foreign("response_format")),
+        // `json_object` has no counterpart: Anthropic needs a schema.
+        _ => Err(unsupported("response_format")),
     }
 }

@@ -1,20 +1,20 @@
 use tidegate_core::Untranslatable;
 
-use super::super::fields::{Fields, Raw, malformed, raw};
+use super::super::fields::{RawJson, RequestFields, malformed, raw};
 use crate::models::Sampling;
 
-/// The temperature and the share of words to choose from, as far as the model takes them.
+/// The `temperature` and `top_p` that the model accepts.
 ///
-/// They only advise, so that one that would be refused is left out. While it thinks, a model takes no temperature but
-/// 1, and of `top_p` some take none (Anthropic, "Extended thinking"; adaptive thinking says the same). Where one of
-/// both is taken it is the temperature, which most callers mean.
+/// Both are advisory, so a value that would be rejected is dropped. With thinking, a model accepts only the temperature 1,
+/// and some models accept no `top_p` (Anthropic, "Extended thinking"; the same holds for adaptive thinking). If the model
+/// accepts only one of the two, the temperature is kept, since it is the one that callers usually mean.
 pub(super) fn sampling(
-    fields: &mut Fields,
-    taken: Sampling,
+    fields: &mut RequestFields,
+    supported: Sampling,
     thinks: bool,
-) -> Result<(Option<Raw>, Option<Raw>), Untranslatable> {
+) -> Result<(Option<RawJson>, Option<RawJson>), Untranslatable> {
     let (temperature, top_p) = (number(fields, "temperature")?, number(fields, "top_p")?);
-    Ok(match (taken, temperature) {
+    Ok(match (supported, temperature) {
         _ if thinks => (None, None),
         (Sampling::None, _) => (None, None),
         (Sampling::One, Some(temperature)) => (Some(temperature), None),
@@ -22,8 +22,8 @@ pub(super) fn sampling(
     })
 }
 
-/// Up to 2 in OpenAI's dialect, up to 1 here.
-fn number(fields: &mut Fields, name: &'static str) -> Result<Option<Raw>, Untranslatable> {
+/// Reads a number and clamps it to 0 to 1. OpenAI's dialect allows up to 2.
+fn number(fields: &mut RequestFields, name: &'static str) -> Result<Option<RawJson>, Untranslatable> {
     let Some(written) = fields.raw(name) else { return Ok(None) };
     let number: f64 = serde_json::from_str(written.get()).map_err(|_| malformed(name))?;
     Ok(match number {

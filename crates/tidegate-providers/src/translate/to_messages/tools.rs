@@ -1,4 +1,4 @@
-//! Tools, and who may be called.
+//! Translates tools and the choice between them.
 
 use std::collections::BTreeSet;
 
@@ -6,24 +6,28 @@ use serde_json::Value;
 use tidegate_core::Untranslatable;
 
 use super::super::chat;
-use super::super::fields::{Fields, foreign, malformed, raw};
-use super::super::messages::{Message, Tool, ToolChoice};
+use super::super::fields::{RequestFields, malformed, raw, unsupported};
+use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
 
-/// More strict tools are refused ("Too many strict tools", camel-ai/camel#4171). OpenAI knows no such number, and its
-/// SDK for agents makes every tool strict.
+/// The maximum number of strict tools: more are rejected ("Too many strict tools", camel-ai/camel#4171). OpenAI has no such
+/// limit, and its agents SDK makes every tool strict.
 const MAX_STRICT: usize = 20;
 
-pub(super) fn tools(tools: Vec<chat::Tool>, takes_schema: bool) -> Result<Vec<Tool>, Untranslatable> {
-    let is_strict = |tool: &&chat::Tool| tool.function.as_ref().is_some_and(|it| it.strict == Some(true));
-    let takes_strict = takes_schema && tools.iter().filter(is_strict).count() <= MAX_STRICT;
-    let tool = |tool: chat::Tool| {
+pub(super) fn tools(
+    tools: Vec<chat::FunctionTool>,
+    accepts_schema: bool,
+) -> Result<Vec<AnthropicTool>, Untranslatable> {
+    let is_strict =
+        |tool: &&chat::FunctionTool| tool.function.as_ref().is_some_and(|it| it.strict == Some(true));
+    let takes_strict = accepts_schema && tools.iter().filter(is_strict).count() <= MAX_STRICT;
+    let tool = |tool: chat::FunctionTool| {
         let function = tool.function.filter(|_| tool.kind == "function");
-        let function = function.ok_or_else(|| foreign("tools[].type"))?;
-        Ok(Tool {
+        let function = function.ok_or_else(|| unsupported("tools[].type"))?;
+        Ok(AnthropicTool {
             kind: None,
             name: function.name,
             description: function.description,
-            // A function without parameters has an empty list of them, and a tool without a schema is none.
+            // Anthropic requires a schema. A function without parameters gets a schema without properties.
             input_schema: function.parameters.or_else(|| raw(r#"{"type":"object","properties":{}}"#)),
             strict: function.strict.filter(|strict| *strict && takes_strict),
         })
@@ -31,13 +35,13 @@ pub(super) fn tools(tools: Vec<chat::Tool>, takes_schema: bool) -> Result<Vec<To
     tools.into_iter().map(tool).collect()
 }
 
-/// A choice without a name.
-pub(super) fn choosing(kind: &str) -> ToolChoice {
+/// A tool choice without the name of a tool.
+pub(super) fn unnamed_choice(kind: &str) -> ToolChoice {
     ToolChoice { kind: kind.to_owned(), ..ToolChoice::default() }
 }
 
 pub(super) fn tool_choice(
-    fields: &mut Fields,
+    fields: &mut RequestFields,
     has_tools: bool,
 ) -> Result<Option<ToolChoice>, Untranslatable> {
     let wanted: Option<Value> = fields.take("tool_choice")?;
@@ -45,40 +49,45 @@ pub(super) fn tool_choice(
     let mut choice = match wanted {
         None => None,
         Some(Value::String(choice)) => Some(match &*choice {
-            "auto" => choosing("auto"),
-            "none" => choosing("none"),
-            "required" | "any" => choosing("any"),
-            _ => return Err(foreign("tool_choice")),
+            "auto" => unnamed_choice("auto"),
+            "none" => unnamed_choice("none"),
+            "required" | "any" => unnamed_choice("any"),
+            _ => return Err(unsupported("tool_choice")),
         }),
         Some(choice) if choice["type"] == "function" => {
             let name = choice["function"]["name"].as_str();
             Some(ToolChoice {
                 name: Some(name.ok_or_else(|| malformed("tool_choice.function.name"))?.to_owned()),
-                ..choosing("tool")
+                ..unnamed_choice("tool")
             })
         }
-        Some(_) => return Err(foreign("tool_choice.type")),
+        Some(_) => return Err(unsupported("tool_choice.type")),
     };
-    // Without tools there is nothing to choose from, and a choice is refused.
+    // Anthropic rejects a tool choice without tools.
     if !has_tools {
         return Ok(None);
     }
     if is_parallel == Some(false) {
-        let choice = choice.get_or_insert_with(|| choosing("auto"));
+        let choice = choice.get_or_insert_with(|| unnamed_choice("auto"));
         choice.disable_parallel_tool_use = Some(true).filter(|_| choice.kind != "none");
     }
     Ok(choice)
 }
 
-/// The tools that were called, as far as is known: that they were.
-pub(super) fn called(messages: &[Message]) -> Vec<Tool> {
-    let mut known = BTreeSet::new();
-    let tool = |name: &str| Tool {
+/// Declarations for the called tools. Only their names are known.
+pub(super) fn declare_called_tools(messages: &[AnthropicMessage]) -> Vec<AnthropicTool> {
+    let mut declared = BTreeSet::new();
+    let tool = |name: &str| AnthropicTool {
         kind: None,
         name: name.to_owned(),
         description: None,
         input_schema: raw(r#"{"type":"object"}"#),
         strict: None,
     };
-    messages.iter().flat_map(Message::called).filter(|name| known.insert(*name)).map(tool).collect()
+    messages
+        .iter()
+        .flat_map(AnthropicMessage::called_tools)
+        .filter(|name| declared.insert(*name))
+        .map(tool)
+        .collect()
 }

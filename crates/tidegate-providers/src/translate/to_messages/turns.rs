@@ -1,36 +1,37 @@
-//! Turns, as Anthropic takes them.
+//! Alternating turns, as Anthropic requires them.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use tidegate_core::Untranslatable;
 
+use super::super::call_ids::RequestCallIds;
 use super::super::fields::Content;
-use super::super::ids::Ids;
-use super::super::messages::{Block, Message};
+use super::super::messages::{AnthropicMessage, ContentBlock};
 
-/// Said where the assistant has the first word, which Anthropic refused for long, and others who speak its dialect
-/// still do ("first message must use the user role"; for Anthropic's change see anthropics/courses#79). A user who says
-/// nothing is refused as well.
-const NOBODY_SPOKE: &str = "(The assistant speaks first.)";
+/// The text of the user turn that is inserted before a leading assistant message. Anthropic rejected a leading assistant
+/// message for a long time, and other providers of its dialect still do ("first message must use the user role"; for
+/// Anthropic's change see anthropics/courses#79). An empty user message is rejected as well.
+const FIRST_USER_TEXT: &str = "(The assistant speaks first.)";
 
-/// Puts messages in turns of the user and the assistant, and what tools said before all else that the user says.
+/// Groups messages into alternating turns of the user and the assistant. Tool results come first in a user turn.
 ///
-/// Anthropic takes several messages of one role for one turn ("Messages": consecutive turns are combined), and others
-/// who speak its dialect refuse them. It refuses a call that is not answered in the next turn, and an answer to
-/// none that was called in the last.
+/// Anthropic combines consecutive messages of one role ("Messages": consecutive turns are combined); other providers of its
+/// dialect reject them. Anthropic rejects a call without a result in the next turn, and a result without a call in the
+/// previous turn.
 pub(super) struct Turns {
-    done: Vec<Message>,
-    /// Whose turn it is.
+    done: Vec<AnthropicMessage>,
+    /// The role of the current turn.
     role: &'static str,
-    /// What tools said in this turn.
-    results: Vec<Block>,
-    /// What else was said in it.
-    said: Vec<Block>,
-    /// The last that the user had to say was nothing, and the turn before was the assistant's.
-    asks_nothing: bool,
-    /// Calls of the last turn without an answer: how they were named, and how they are. Several may be named alike.
-    open: BTreeMap<String, VecDeque<String>>,
-    ids: Ids,
+    /// The tool results of the current turn.
+    results: Vec<ContentBlock>,
+    /// All other blocks of the current turn.
+    blocks: Vec<ContentBlock>,
+    /// The last user message was blank and followed an assistant turn.
+    ends_with_blank_user: bool,
+    /// The calls of the last turn without a result: the assigned ids by original id. Several calls may have the same original
+    /// id.
+    open_calls: BTreeMap<String, VecDeque<String>>,
+    call_ids: RequestCallIds,
 }
 
 impl Turns {
@@ -39,83 +40,83 @@ impl Turns {
             done: Vec::new(),
             role: "user",
             results: Vec::new(),
-            said: Vec::new(),
-            asks_nothing: false,
-            open: BTreeMap::new(),
-            ids: Ids::of_messages(),
+            blocks: Vec::new(),
+            ends_with_blank_user: false,
+            open_calls: BTreeMap::new(),
+            call_ids: RequestCallIds::for_messages(),
         }
     }
 
-    /// Whether the assistant has had the last word, apart from users who said nothing.
-    pub(super) fn is_replied(&self) -> bool {
+    /// Whether the current turn is the assistant's; blank user messages do not count.
+    pub(super) fn ends_with_assistant(&self) -> bool {
         self.role == "assistant"
     }
 
-    pub(super) fn ask(&mut self, blocks: Vec<Block>) {
-        // There must be something in a message, and there was nothing.
+    pub(super) fn push_user(&mut self, blocks: Vec<ContentBlock>) {
+        // Anthropic rejects an empty message.
         if blocks.is_empty() {
-            self.asks_nothing |= self.role == "assistant";
+            self.ends_with_blank_user |= self.role == "assistant";
             return;
         }
-        self.turn("user");
-        self.said.extend(blocks);
+        self.switch_to("user");
+        self.blocks.extend(blocks);
     }
 
-    pub(super) fn reply(&mut self, mut blocks: Vec<Block>) -> Result<(), Untranslatable> {
+    pub(super) fn push_assistant(&mut self, mut blocks: Vec<ContentBlock>) -> Result<(), Untranslatable> {
         if blocks.is_empty() {
             return Ok(());
         }
         if self.role == "user" {
-            self.all_are_answered()?;
+            self.check_no_open_calls()?;
         }
-        self.turn("assistant");
+        self.switch_to("assistant");
         for id in blocks.iter_mut().filter_map(|block| block.id.as_mut()) {
-            let name = self.ids.name(id);
-            let named = std::mem::replace(id, name.clone());
-            self.open.entry(named).or_default().push_back(name);
+            let assigned = self.call_ids.assign(id);
+            let original = std::mem::replace(id, assigned.clone());
+            self.open_calls.entry(original).or_default().push_back(assigned);
         }
-        self.said.extend(blocks);
+        self.blocks.extend(blocks);
         Ok(())
     }
 
-    pub(super) fn answer(&mut self, mut result: Block) -> Result<(), Untranslatable> {
-        let named = result.tool_use_id.unwrap_or_default();
-        let name = self.open.get_mut(&named).and_then(VecDeque::pop_front);
+    pub(super) fn push_tool_result(&mut self, mut result: ContentBlock) -> Result<(), Untranslatable> {
+        let original = result.tool_use_id.unwrap_or_default();
+        let assigned = self.open_calls.get_mut(&original).and_then(VecDeque::pop_front);
         let orphan = Untranslatable::new("messages[].tool_call_id", "answers no call of the turn before");
-        result.tool_use_id = Some(name.ok_or(orphan)?);
-        self.turn("user");
+        result.tool_use_id = Some(assigned.ok_or(orphan)?);
+        self.switch_to("user");
         self.results.push(result);
         Ok(())
     }
 
-    /// All turns. A question of white space is not left out like other messages of it: something else would be
-    /// answered then.
-    pub(super) fn end(mut self) -> Result<Vec<Message>, Untranslatable> {
-        self.all_are_answered()?;
-        self.turn("");
-        match self.asks_nothing || self.done.is_empty() {
+    /// Returns all turns. A blank last user message is an error and is not dropped like other blank messages, because the
+    /// model would respond to a different message.
+    pub(super) fn finish(mut self) -> Result<Vec<AnthropicMessage>, Untranslatable> {
+        self.check_no_open_calls()?;
+        self.switch_to("");
+        match self.ends_with_blank_user || self.done.is_empty() {
             true => Err(Untranslatable::new("messages", "ends with nothing to answer")),
             false => Ok(self.done),
         }
     }
 
-    fn turn(&mut self, role: &'static str) {
-        self.asks_nothing &= role.is_empty();
+    fn switch_to(&mut self, role: &'static str) {
+        self.ends_with_blank_user &= role.is_empty();
         let before = std::mem::replace(&mut self.role, role);
-        let is_empty = self.results.is_empty() && self.said.is_empty();
+        let is_empty = self.results.is_empty() && self.blocks.is_empty();
         if before == role || is_empty {
             return;
         }
         if self.done.is_empty() && before == "assistant" {
-            self.done.push(message("user", vec![Block::text(NOBODY_SPOKE.to_owned())]));
+            self.done.push(message("user", vec![ContentBlock::text(FIRST_USER_TEXT.to_owned())]));
         }
         let mut blocks = std::mem::take(&mut self.results);
-        blocks.append(&mut self.said);
+        blocks.append(&mut self.blocks);
         self.done.push(message(before, blocks));
     }
 
-    fn all_are_answered(&self) -> Result<(), Untranslatable> {
-        match self.open.values().all(VecDeque::is_empty) {
+    fn check_no_open_calls(&self) -> Result<(), Untranslatable> {
+        match self.open_calls.values().all(VecDeque::is_empty) {
             true => Ok(()),
             false => {
                 Err(Untranslatable::new("messages[].tool_calls", "has a call that is not answered next"))
@@ -124,6 +125,6 @@ impl Turns {
     }
 }
 
-fn message(role: &str, blocks: Vec<Block>) -> Message {
-    Message { role: role.to_owned(), content: Content::Parts(blocks) }
+fn message(role: &str, blocks: Vec<ContentBlock>) -> AnthropicMessage {
+    AnthropicMessage { role: role.to_owned(), content: Content::Parts(blocks) }
 }

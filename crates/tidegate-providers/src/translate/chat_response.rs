@@ -1,0 +1,60 @@
+//! Translates an Anthropic message response into a chat completion.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::fields::RawJson;
+use super::messages::ContentBlock;
+use super::repair;
+use super::stop_reason::finish_reason;
+use super::usage::TokenUsage;
+
+#[derive(Deserialize)]
+struct IncomingMessage {
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    model: Value,
+    /// Each block is parsed separately, so that an unknown block does not affect the others.
+    content: Vec<RawJson>,
+    stop_reason: Option<String>,
+    #[serde(default)]
+    usage: Value,
+}
+
+/// Returns `None` if `body` is not a message response. `created` is in seconds since 1970.
+pub(super) fn read(body: &[u8], created: u64) -> Option<Value> {
+    let response: IncomingMessage = serde_json::from_str(&repair::decode(body)).ok()?;
+    let (mut text, mut reasoning, mut calls) = (None::<String>, None::<String>, Vec::new());
+    for raw in response.content {
+        let Ok(block) = serde_json::from_str::<ContentBlock>(raw.get()) else { continue };
+        match (&*block.kind, block.text, block.thinking) {
+            ("text", Some(more), _) => text.get_or_insert_default().push_str(&more),
+            ("thinking", _, Some(more)) => reasoning.get_or_insert_default().push_str(&more),
+            ("tool_use", ..) => {
+                let arguments = block.input.as_ref().map_or("{}", |input| input.get());
+                let function = json!({"name": block.name, "arguments": arguments});
+                calls.push(json!({"id": block.id, "type": "function", "function": function}));
+            }
+            _ => {}
+        }
+    }
+    let mut message = json!({"role": "assistant", "content": text, "refusal": null});
+    if let Some(reasoning) = reasoning {
+        message["reasoning_content"] = reasoning.into();
+    }
+    if !calls.is_empty() {
+        message["tool_calls"] = calls.into();
+    }
+    let mut token_usage = TokenUsage::default();
+    token_usage.update_from_messages(&response.usage);
+    let finish_reason = finish_reason(response.stop_reason.as_deref().unwrap_or_default());
+    Some(json!({
+        "id": response.id,
+        "object": "chat.completion",
+        "created": created,
+        "model": response.model,
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason}],
+        "usage": token_usage.as_chat(),
+    }))
+}

@@ -1,0 +1,228 @@
+//! Translates the response to one request, in either direction.
+
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
+};
+use http::response::Parts;
+use serde_json::Value;
+use tidegate_core::{BodyMode, ErrorCode, Failure, ResponseTranslator};
+
+use super::chat_events::ChatEvents;
+use super::error::TranslatedError;
+use super::messages_events::MessagesEvents;
+use super::{chat_response, messages_response};
+use crate::Provider;
+use crate::stream::{Dialect, EndSignal, Event, SseFramer, StreamError, is_cut, is_whole};
+
+/// Encodes the events of a stream of one dialect in the other.
+pub(super) trait EncodeEvents: Send {
+    /// Starts the response. `created` is in seconds since 1970.
+    fn begin(&mut self, created: u64);
+    /// Writes a keep-alive.
+    fn ping(&mut self, out: &mut BytesMut);
+    /// Writes the error event that ends a failed stream.
+    fn fail(&mut self, error: Value, out: &mut BytesMut);
+    /// Encodes any other event.
+    fn encode(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure>;
+    /// Ends a stream after its terminator was received.
+    fn finish(&mut self, out: &mut BytesMut);
+    /// Ends a stream that ended without a terminator.
+    fn end_of_stream(&mut self, out: &mut BytesMut);
+}
+
+/// The encoder for the dialect of the caller.
+pub(super) enum ResponseEncoder {
+    Chat(ChatEvents),
+    Messages(MessagesEvents),
+}
+
+/// Translates the response to one request.
+pub(super) struct ResponseConverter {
+    encoder: ResponseEncoder,
+    provider: Provider,
+    framer: SseFramer,
+    created: u64,
+    /// Whether the body of an error response is compressed.
+    is_compressed: bool,
+    /// The last event was written. Later events are ignored.
+    has_ended: bool,
+}
+
+/// The failure of an event or a stream that exceeds a limit.
+pub(super) fn too_many(what: &str) -> Failure {
+    Failure { provider_code: Some(format!("too_many_{what}").into()), ..unreadable() }
+}
+
+/// The failure of a response that is not in the target's dialect or cannot be translated.
+fn unreadable() -> Failure {
+    // The provider sent no error code. This one names the problem.
+    Failure { provider_code: Some("unreadable_answer".into()), ..Failure::new(ErrorCode::ServerError) }
+}
+
+impl ResponseEncoder {
+    /// The dialect of the target.
+    fn source_dialect(&self) -> Dialect {
+        match self {
+            Self::Chat(_) => Dialect::Anthropic,
+            Self::Messages(_) => Dialect::Chat,
+        }
+    }
+
+    fn events(&mut self) -> &mut dyn EncodeEvents {
+        match self {
+            Self::Chat(events) => events,
+            Self::Messages(events) => events,
+        }
+    }
+
+    fn response(&self, body: &[u8], created: u64) -> Option<Bytes> {
+        match self {
+            Self::Chat(_) => {
+                chat_response::read(body, created).map(|completion| completion.to_string().into())
+            }
+            Self::Messages(events) => messages_response::read(body, events.omits_reasoning).map(Bytes::from),
+        }
+    }
+
+    fn error(&self, error: &TranslatedError) -> Value {
+        match self {
+            Self::Chat(_) => error.as_chat(),
+            Self::Messages(_) => error.as_messages(),
+        }
+    }
+
+    /// The header names of the request id: in the dialect of the caller, and in that of the target.
+    fn request_id(&self) -> (HeaderName, HeaderName) {
+        let (chat, messages) =
+            (HeaderName::from_static("x-request-id"), HeaderName::from_static("request-id"));
+        match self {
+            Self::Chat(_) => (chat, messages),
+            Self::Messages(_) => (messages, chat),
+        }
+    }
+}
+
+impl ResponseConverter {
+    pub(super) fn new(encoder: ResponseEncoder, provider: Provider) -> Self {
+        Self {
+            encoder,
+            provider,
+            framer: SseFramer::new(),
+            created: 0,
+            is_compressed: false,
+            has_ended: false,
+        }
+    }
+}
+
+impl ResponseTranslator for ResponseConverter {
+    fn head(&mut self, head: &mut Parts, now: SystemTime) -> Result<BodyMode, Failure> {
+        if !head.status.is_success() && head.status.as_u16() < 400 || head.status == StatusCode::NO_CONTENT {
+            return Ok(BodyMode::Untouched);
+        }
+        self.created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.encoder.events().begin(self.created);
+        let headers = &mut head.headers;
+        let is_plain = text(headers, CONTENT_ENCODING).is_none_or(|it| it.eq_ignore_ascii_case("identity"));
+        let media = text(headers, CONTENT_TYPE).and_then(|media| media.split(';').next()).unwrap_or_default();
+        let is_stream = media.trim().eq_ignore_ascii_case("text/event-stream");
+        if !is_plain && head.status.is_success() {
+            return Err(Failure { provider_code: Some("content_encoding".into()), ..unreadable() });
+        }
+        // The compressed body of an error response is not read: the status is enough, and the translated body replaces it.
+        self.is_compressed = !is_plain;
+        // These headers describe the original body, which is replaced.
+        for stale in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
+            headers.remove(stale);
+        }
+        let (target_name, source_name) = self.encoder.request_id();
+        if let Some(id) = headers.get(source_name).cloned() {
+            headers.entry(target_name).or_insert(id);
+        }
+        if is_stream && head.status.is_success() {
+            return Ok(BodyMode::Events);
+        }
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(BodyMode::Whole)
+    }
+
+    fn whole(&mut self, status: StatusCode, body: &[u8]) -> Result<Bytes, Failure> {
+        if !status.is_success() {
+            let body = if self.is_compressed { &[] } else { body };
+            let error = TranslatedError::read(self.provider, Some(status), body);
+            return Ok(self.encoder.error(&error).to_string().into());
+        }
+        let response = self.encoder.response(body, self.created);
+        response.ok_or_else(|| {
+            TranslatedError::failure_in_success(self.provider, body).unwrap_or_else(unreadable)
+        })
+    }
+
+    fn events(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Failure> {
+        let mut result = Ok(());
+        let mut framer = std::mem::take(&mut self.framer);
+        framer.push(bytes, |event| {
+            if let Err(failure) = self.convert_event(event, out) {
+                (self.has_ended, result) = (true, Err(failure));
+            }
+        });
+        self.framer = framer;
+        result
+    }
+
+    fn end(&mut self, out: &mut BytesMut) {
+        std::mem::take(&mut self.framer).finish(|event| {
+            // An incomplete event is ignored. A failure because of an oversized event can no longer be returned here, but the
+            // event does not count as the end of the stream either.
+            if is_whole(event.data) || is_cut(event.data) {
+                self.has_ended |= self.convert_event(event, out).is_err();
+            }
+        });
+        if !self.has_ended {
+            self.encoder.events().end_of_stream(out);
+        }
+    }
+}
+
+impl ResponseConverter {
+    fn convert_event(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure> {
+        if self.has_ended {
+            return Ok(());
+        }
+        // A comment, or an event name without data.
+        if event.data.is_empty() && !event.is_error {
+            self.encoder.events().ping(out);
+            return Ok(());
+        }
+        if is_cut(event.data) {
+            return Err(too_many("bytes"));
+        }
+        let parsed = self.encoder.source_dialect().read(event);
+        let stream_error = parsed.error.or(event.is_error.then_some(StreamError::Event));
+        if let Some(stream_error) = stream_error {
+            let error = match stream_error {
+                StreamError::Event => TranslatedError::read(self.provider, None, event.data),
+                StreamError::StopReason(_, code) => TranslatedError::from_failure(Failure::new(code)),
+            };
+            let error = self.encoder.error(&error);
+            self.encoder.events().fail(error, out);
+            self.has_ended = true;
+            return Ok(());
+        }
+        self.encoder.events().encode(event, out)?;
+        // The end is detected as the stream scanner detects it, so that both agree and the end is written once.
+        if parsed.end == EndSignal::Final {
+            self.has_ended = true;
+            self.encoder.events().finish(out);
+        }
+        Ok(())
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
