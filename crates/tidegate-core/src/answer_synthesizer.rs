@@ -4,66 +4,71 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{Response, request, response};
 
-/// Understands the requests of callers and composes answers to them, for when no provider gives one.
+/// Parses the requests of callers and builds responses to them, for calls that no provider has answered.
 ///
-/// Implementations know dialects; the layers know only when an answer is wanted. Pure: bytes in, bytes out.
+/// Implementations contain the knowledge about dialects; the layers decide when a response is built.
+/// Implementations are pure: bytes in, bytes out.
 pub trait AnswerSynthesizer: Send + Sync + 'static {
-    /// What a request asks. `None` if it is not understood, or asks for what no text could answer.
+    /// Parses the question of a request. `None` if the request cannot be parsed, or if a text cannot be its
+    /// response.
     fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion>;
 
-    /// Who writes down the text of a good answer as it passes. `None` if it is not one in a known form.
+    /// A recorder for the text of a successful response while it passes. `None` if its format is unknown.
     fn recorder(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>>;
 
-    /// `text` as an answer in the caller's own dialect, given `now`, streamed if a stream was asked for.
+    /// Builds a response with `text` in the caller's dialect. It is a stream if one was requested. `now` is
+    /// its creation time.
     fn synthesize(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes>;
 
-    /// The request with `prompt` in place of its own, if there is one, and with bounds for what it may cost: the body
-    /// to send instead.
-    fn rewrite_request(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes>;
+    /// Rewrites the body of a request: the prompt is replaced by `prompt` if that is given, and the output is
+    /// limited to `limits`. `None` if the request cannot be parsed.
+    fn rewrite_request(&self, body: &[u8], prompt: Option<&str>, limits: CompletionLimits) -> Option<Bytes>;
 }
 
-/// Writes down the text of one answer. Sans-io, and bounded.
+/// Records the text of one response. It does no I/O, and its memory is bounded.
 pub trait AnswerRecorder: Send {
-    /// Takes the next bytes of the body.
+    /// Records the next bytes of the body.
     fn push(&mut self, bytes: &Bytes);
 
-    /// The body has ended well: the text, if the answer was complete and nothing but text.
+    /// Called when the body has ended without an error. Returns the text, if the response was complete and
+    /// contained text only.
     fn finish(&mut self) -> Option<String>;
 }
 
-/// What a request asks, as far as an answer depends on it.
+/// The parts of a request on which its response depends.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChatQuestion {
     /// The text of the last message.
     pub prompt: String,
-    /// A digest of all else that matters: the model, the messages before, instructions, tools. Equal for requests that
-    /// differ in their prompt only; of this process, and of nobody's making.
+    /// A digest of everything else on which the response depends: the model, the earlier messages,
+    /// instructions, tools. Requests that differ only in their prompt have equal digests. The digest is keyed
+    /// with a secret of this process, so that a caller cannot construct a collision.
     pub context: u64,
-    /// The model that was asked for.
+    /// The requested model.
     pub model: String,
-    /// The most tokens that the answer may have, if the caller has said.
+    /// The most tokens that the response may have, if the request sets it.
     pub max_tokens: Option<u64>,
-    /// Whether a stream was asked for.
+    /// Whether a stream is requested.
     pub streams: bool,
-    /// Whether the stream is to tell at its end what it used, in a dialect where that has to be asked for.
+    /// Whether the stream has to report its usage at the end, in a dialect where usage is optional.
     pub include_usage: bool,
-    /// In which dialect, as the one who read it calls it.
+    /// The dialect of the request, under the name that the implementation uses for it.
     pub dialect: &'static str,
 }
 
-/// The most that a request may ask for.
+/// Limits that are set on a rewritten request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CompletionLimits {
-    /// Tokens of the answer.
+    /// The most tokens of the response.
     pub max_tokens: u64,
     /// The temperature.
     pub temperature: f64,
 }
 
 impl fmt::Debug for ChatQuestion {
-    /// Without the prompt.
+    /// Omits the prompt.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Question")
+        f.debug_struct("ChatQuestion")
             .field("model", &self.model)
             .field("streams", &self.streams)
             .field("dialect", &self.dialect)

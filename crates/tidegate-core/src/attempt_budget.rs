@@ -3,15 +3,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Extensions;
 
-/// How many attempts a call may make: its retries, and all the targets of its chains, together.
+/// The number of attempts that a call may make, over all retries and all targets of its chains.
 ///
-/// A handle: put one into the extensions of a request, and every layer below that would ask once more takes from
-/// it first. Three retries at each of three targets are twelve attempts; with a budget of four they are four. When
-/// it is spent, the last real answer goes through.
+/// The budget is a handle in the extensions of a request. Every layer below takes one attempt from it before
+/// it sends the request again. Three retries at each of three targets are twelve attempts; with a budget of
+/// four they are four. When the budget is exhausted, the last real response is returned.
 ///
-/// The first attempt is paid for when the budget is made, and whoever sends another one pays for that: so the sum
-/// is right however retries and chains are put into each other. An attempt that a gate of ours refuses never
-/// reached anybody, and is given back by the gate.
+/// The first attempt is already subtracted from a new budget, and the layer that sends another attempt takes
+/// that one. So the sum is right however retries and chains are nested. An attempt that is rejected by a gate
+/// never reached a provider, and the gate gives it back.
 ///
 /// ```
 /// use http::Extensions;
@@ -26,7 +26,7 @@ use http::Extensions;
 pub struct AttemptBudget(Arc<AtomicU32>);
 
 impl AttemptBudget {
-    /// At most so many attempts, the first included; 0 is taken as 1.
+    /// A budget of `attempts`, the first attempt included. 0 counts as 1.
     #[must_use]
     pub fn new(attempts: u32) -> Self {
         Self(Arc::new(AtomicU32::new(attempts.saturating_sub(1))))
@@ -38,25 +38,26 @@ impl AttemptBudget {
         extensions.get()
     }
 
-    /// Whether this request may be sent once more; if it has a budget, one attempt is taken from it.
+    /// Takes one attempt from the budget of this request, and returns whether the request may be sent again.
+    /// Without a budget it always may.
     #[must_use]
     pub fn spend(extensions: &Extensions) -> bool {
         Self::of(extensions).is_none_or(Self::take)
     }
 
-    /// Takes one attempt, if there is one left.
+    /// Takes one attempt. Returns `false` if none is left.
     #[must_use]
     pub fn take(&self) -> bool {
         self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Gives one attempt back that never reached anybody.
+    /// Gives back one attempt that never reached a provider.
     pub fn give_back(&self) {
-        // At the very end of the numbers it is not missed.
+        // The update fails only at `u32::MAX`, where one attempt makes no difference.
         let _ = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_add(1));
     }
 
-    /// How many more attempts there may be.
+    /// The number of attempts that are left.
     #[must_use]
     pub fn remaining(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
@@ -67,8 +68,9 @@ impl AttemptBudget {
 mod tests {
     use super::*;
 
+    // Pitfall P30 (docs/pitfalls.md).
     #[test]
-    fn p30_the_first_attempt_is_paid_for_and_clones_share_the_rest() {
+    fn the_first_attempt_is_already_taken_and_clones_share_the_rest() {
         let budget = AttemptBudget::new(3);
         let other = budget.clone();
         assert!(budget.take() && other.take() && !budget.take());
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_a_budget_may_always_ask_again() {
+    fn a_call_without_a_budget_may_always_be_sent_again() {
         assert!((0..100).all(|_| AttemptBudget::spend(&Extensions::new())));
     }
 }

@@ -6,65 +6,72 @@ use http::response::Parts;
 
 use crate::{Outcome, ReportedLimits, Scan};
 
-/// Judges what a provider answered.
+/// Classifies the response of a provider as an [`Outcome`].
 ///
-/// Implementations know a provider; the layers know only the [`Outcome`]. Pure: bytes and a `now` in, meaning out.
+/// Implementations contain the knowledge about a provider; the layers use the [`Outcome`] alone.
+/// Implementations are pure: the result depends on the bytes and on `now` only.
 pub trait Classifier: Send + Sync + 'static {
-    /// Whether the head is not enough, so that the body (a bounded part of it) has to be read first.
+    /// Whether the head does not determine the outcome, so that a bounded part of the body has to be read
+    /// first.
     fn needs_body(&self, head: &Parts) -> bool;
 
-    /// The outcome of the answer. `body` is empty unless it was wanted, and may be cut off anywhere.
+    /// The outcome of the response. `body` is empty unless [`needs_body`](Self::needs_body) returned `true`,
+    /// and may be cut off anywhere.
     fn classify(&self, head: &Parts, body: &[u8], now: SystemTime) -> Outcome;
 
-    /// Whether the caller asked for a stream, so that it can be missed before it has begun. `body` is the request's,
-    /// as far as it is at hand. By default the `Accept` header says so.
+    /// Whether the caller requested a stream, so that timers for a stream can run before the response begins.
+    ///
+    /// `headers` and `body` are those of the request; `body` is empty if it is not buffered. By default the
+    /// `Accept` header decides.
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let _ = body;
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
     }
 
-    /// Who reads the body of a good answer, if it is a stream whose meaning is known.
+    /// A scanner for the body of a successful response, if the body is a stream in a known format.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let _ = head;
         None
     }
 
-    /// What the beginning of a good answer says that is no stream: whether it is one, or only an error that comes with a
-    /// good status. `beginning` is empty at first, so that the head alone may settle it, and may be cut off anywhere;
-    /// it then grows as long as nothing is said, and what was said of it once is said of all that begin like it.
+    /// Whether the beginning of a successful response that is not a stream shows a real response, or an error
+    /// that was sent with a success status.
     ///
-    /// Of an error [`classify`](Self::classify) is asked what it means. By default the head is believed.
+    /// `beginning` is empty in the first call, so that the head alone may decide. It may be cut off anywhere,
+    /// and grows with every call as long as the result is [`BodyProbe::Unclear`]. A result other than that
+    /// must hold for every continuation of `beginning`. An error is then passed to
+    /// [`classify`](Self::classify). By default every such response is a success.
     fn probe_body(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         let _ = (head, beginning);
         BodyProbe::Success
     }
 
-    /// Who finds the tokens that were counted in the body of a good answer that is no stream. Asked only when somebody
-    /// wants to know ([`UsageMeter`](crate::UsageMeter)).
+    /// A scanner that finds the token usage in the body of a successful response that is not a stream. Called
+    /// only if the request has a [`UsageMeter`](crate::UsageMeter).
     fn usage_scanner(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         let _ = head;
         None
     }
 
-    /// What the headers of an answer, good or bad, say of the provider's limits. By default, what
-    /// [any provider](ReportedLimits::from_headers) may say.
+    /// The rate limits that the headers of a response, successful or not, report. By default, those in the
+    /// headers that are [common to all providers](ReportedLimits::from_headers).
     fn reported_limits(&self, headers: &HeaderMap) -> ReportedLimits {
         ReportedLimits::from_headers(headers)
     }
 }
 
-/// What the beginning of an answer says of it.
+/// What the beginning of a response body shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyProbe {
-    /// It is one.
+    /// The body is a real response.
     Success,
-    /// Nothing yet.
+    /// More of the body is needed.
     Unclear,
-    /// It is none: an error, whatever the status says.
+    /// The body is an error, whatever the status.
     Error,
 }
 
-/// Judges by status and headers alone; never reads a body.
+/// Classifies by status and headers alone, and never reads a body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StatusClassifier;
 

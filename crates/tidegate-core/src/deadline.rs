@@ -2,9 +2,10 @@ use std::time::{Duration, Instant};
 
 use http::Extensions;
 
-/// The moment by which a call must have ended, shared by everything that waits below.
+/// The instant by which a call must have ended. It applies to every wait in the layers below.
 ///
-/// It travels in the extensions of the request. A layer that would have to wait past it refuses at once.
+/// The deadline is an extension of the request. A layer that would have to wait past it rejects the request
+/// at once.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -18,9 +19,9 @@ use http::Extensions;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// The deadline of a call of which a part is reserved.
+/// The deadline of a response body, when a part of the time of the request is reserved.
 #[derive(Clone, Copy)]
-struct Whole(Deadline);
+struct BodyDeadline(Deadline);
 
 impl Deadline {
     /// A deadline at `at`.
@@ -29,7 +30,7 @@ impl Deadline {
         Self(at)
     }
 
-    /// A deadline `budget` from `now`; a budget too large for the clock is taken as a century.
+    /// A deadline `budget` after `now`. A budget that overflows the clock counts as a century.
     #[must_use]
     pub fn after(budget: Duration, now: Instant) -> Self {
         const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -42,42 +43,45 @@ impl Deadline {
         extensions.get().copied()
     }
 
-    /// The deadline of the body of the answer to this request: later than [`of`](Self::of) by what is
-    /// [reserved](Self::reserve), since an answer that has begun leaves nobody else to be asked.
+    /// The deadline of the body of the response to this request. It is later than [`of`](Self::of) by the
+    /// [reserved](Self::reserve) time, since there is no fallback after a response has begun.
     #[must_use]
     pub fn of_body(extensions: &Extensions) -> Option<Self> {
-        extensions.get().map(|Whole(whole)| *whole).or_else(|| Self::of(extensions))
+        extensions.get().map(|BodyDeadline(deadline)| *deadline).or_else(|| Self::of(extensions))
     }
 
-    /// Puts the deadline into `extensions`, unless an earlier one is there already. Returns the one that holds.
+    /// Inserts the deadline into `extensions`, unless an earlier one is there. Returns the deadline that
+    /// applies.
     pub fn tighten(self, extensions: &mut Extensions) -> Self {
-        if let Some(Whole(whole)) = extensions.get_mut() {
-            *whole = self.min(*whole);
+        if let Some(BodyDeadline(deadline)) = extensions.get_mut() {
+            *deadline = self.min(*deadline);
         }
-        let deadline = Self::of(extensions).map_or(self, |there| there.min(self));
+        let deadline = Self::of(extensions).map_or(self, |current| current.min(self));
         extensions.insert(deadline);
         deadline
     }
 
-    /// Keeps the last `reserve` of the time for whoever is asked after this request, at most half of what is left at
-    /// `now`: the deadline of the request is earlier by that, and that of the body of its answer is not. Without a
-    /// deadline there is nothing to keep.
+    /// Reserves the last `reserve` of the time for a later target, at most half of the time that is left at
+    /// `now`.
+    ///
+    /// The deadline of the request becomes earlier by that time; the deadline of its response body does not
+    /// change. Without a deadline the call has no effect.
     pub fn reserve(reserve: Duration, extensions: &mut Extensions, now: Instant) {
         let Some(deadline) = Self::of(extensions).filter(|_| !reserve.is_zero()) else { return };
         let reserve = reserve.min(deadline.remaining(now) / 2);
         if let Some(earlier) = deadline.0.checked_sub(reserve) {
-            extensions.get_or_insert_with(|| Whole(deadline));
+            extensions.get_or_insert_with(|| BodyDeadline(deadline));
             extensions.insert(Self(earlier));
         }
     }
 
-    /// The moment itself.
+    /// The instant of the deadline.
     #[must_use]
     pub const fn instant(self) -> Instant {
         self.0
     }
 
-    /// What is left at `now`; zero once it has passed.
+    /// The time that is left at `now`. Zero once the deadline has passed.
     #[must_use]
     pub fn remaining(self, now: Instant) -> Duration {
         self.0.saturating_duration_since(now)
@@ -89,7 +93,7 @@ impl Deadline {
         self.0 <= now
     }
 
-    /// Whether a wait that begins at `now` ends before the deadline, so that there is time left to ask.
+    /// Whether a wait that begins at `now` ends before the deadline, so that time is left for an attempt.
     #[must_use]
     pub fn allows(self, wait: Duration, now: Instant) -> bool {
         wait < self.remaining(now)
@@ -101,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_earlier_of_two_deadlines_holds() {
+    fn the_earlier_of_two_deadlines_applies() {
         let now = Instant::now();
         let (soon, late) =
             (Deadline::after(Duration::from_secs(1), now), Deadline::after(Duration::MAX, now));
@@ -115,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserve_shortens_the_request_and_not_the_body_of_its_answer() {
+    fn a_reserve_shortens_the_request_but_not_the_response_body() {
         let now = Instant::now();
         let within = |seconds| Some(Deadline::after(Duration::from_secs(seconds), now));
         let reserve = |seconds, extensions: &mut Extensions| {

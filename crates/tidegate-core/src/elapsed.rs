@@ -1,38 +1,39 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A clock of ours ran out while the provider had the word. Counts as E3003 against the provider.
+/// One of tidegate's timers expired while it was waiting for the provider. Counts as E3003 against the
+/// provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed {
     clock: Clock,
     limit: Duration,
 }
 
-/// Which clock ran out.
+/// Which timer expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// The time one attempt may take, to the last byte of its answer.
+    /// The time for one attempt, up to the last byte of its response.
     Attempt,
-    /// The time the whole call may take.
+    /// The time for the whole call.
     Deadline,
-    /// The time from the call to the first token of a stream.
+    /// The time from the start of the call to the first token of a stream.
     FirstToken,
-    /// The silence between two tokens of a stream; pings do not break it.
+    /// The time between two tokens of a stream. A ping does not reset it.
     TokenGap,
-    /// The silence between two events of a stream, pings included.
+    /// The time between two events of a stream. A ping resets it.
     FrameGap,
-    /// The silence between two pieces of a stream, whatever they hold.
+    /// The time between two frames of a stream, whatever they contain.
     ByteGap,
 }
 
 impl Elapsed {
-    /// `clock` ran out after `limit`.
+    /// `clock` expired after `limit`.
     #[must_use]
     pub const fn new(clock: Clock, limit: Duration) -> Self {
         Self { clock, limit }
     }
 
-    /// The clock that ran out.
+    /// The timer that expired.
     #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock

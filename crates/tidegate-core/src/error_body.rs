@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use crate::{ErrorCode, Outcome, Rejection, Untranslatable, chain};
 
-/// The protocol's error body: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
+/// The error body of the AI-Protocol: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
 ///
-/// Holds our own words only, never those of a provider or a prompt.
+/// The message is written by tidegate and never contains text of a provider or of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorBody {
-    error: Body,
+    error: ErrorObject,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Body {
+struct ErrorObject {
     code: ErrorCode,
     name: &'static str,
     message: String,
@@ -27,18 +27,25 @@ struct Body {
 }
 
 impl ErrorBody {
-    /// An error of `code`, told to the caller in the words of `message`.
+    /// An error with `code` and `message`.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         let (retryable, fallbackable) = (code.is_retryable(), code.is_fallbackable());
         let message = message.into();
         Self {
-            error: Body { code, name: code.name(), message, retryable, fallbackable, retry_after_ms: None },
+            error: ErrorObject {
+                code,
+                name: code.name(),
+                message,
+                retryable,
+                fallbackable,
+                retry_after_ms: None,
+            },
         }
     }
 
-    /// The error that a failed call should be answered with. Transport errors are named, not quoted:
-    /// their text may hold addresses and credentials.
+    /// The error body for a call that ended in `error`. The text of a transport error is not included,
+    /// because it may contain addresses and credentials.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         if let Some(untranslatable) = chain(error).find_map(<dyn Error>::downcast_ref::<Untranslatable>) {
@@ -55,7 +62,7 @@ impl ErrorBody {
         }
     }
 
-    /// The same, with the time after which asking again may succeed.
+    /// Sets the time after which a retry may succeed.
     #[must_use]
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         self.error.retry_after_ms =
@@ -69,7 +76,7 @@ impl ErrorBody {
         self.error.code
     }
 
-    /// The words for the caller.
+    /// The message for the caller.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.error.message
@@ -81,7 +88,7 @@ impl ErrorBody {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The envelope as an answer with `status`, and with `Retry-After` in whole seconds, rounded up.
+    /// Converts the body into a response with `status`, and with `Retry-After` in whole seconds, rounded up.
     #[must_use]
     pub fn into_response<B: From<String>>(self, status: StatusCode) -> Response<B> {
         let mut response = Response::new(B::from(self.to_json()));
@@ -107,11 +114,11 @@ mod tests {
     use crate::{BoxError, Clock, Elapsed};
 
     #[test]
-    fn names_a_transport_error_without_quoting_it() {
+    fn the_text_of_a_transport_error_is_not_included() {
         let error: BoxError = "connect to https://user:secret@host failed".into();
-        let envelope = ErrorBody::of_error(&*error);
-        assert_eq!(envelope.code(), ErrorCode::ServerError);
-        assert_eq!(envelope.message(), "no answer from the provider: E3001 server_error");
+        let body = ErrorBody::of_error(&*error);
+        assert_eq!(body.code(), ErrorCode::ServerError);
+        assert_eq!(body.message(), "no answer from the provider: E3001 server_error");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 /// One of the 13 standard error codes of the AI-Protocol, version 2.
 ///
-/// A code decides what may be done about a failure: [`is_retryable`](Self::is_retryable) asks the same
-/// provider again, [`is_fallbackable`](Self::is_fallbackable) asks another one.
+/// The code decides how a failure is handled. If it [is retryable](Self::is_retryable), the same provider may
+/// be called again. If it [is fallbackable](Self::is_fallbackable), another provider may be called.
 ///
 /// ```
 /// use tidegate_core::ErrorCode;
@@ -19,35 +19,35 @@ use serde::{Serialize, Serializer};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorCode {
-    /// E1001: malformed request, or a parameter that is wrong or missing.
+    /// E1001: the request is malformed, or a parameter is wrong or missing.
     InvalidRequest,
     /// E1002: the credential is missing, wrong or expired.
     Authentication,
-    /// E1003: the credential is good but may not do this.
+    /// E1003: the credential is valid but does not permit the request.
     PermissionDenied,
-    /// E1004: no such model or endpoint.
+    /// E1004: the model or endpoint does not exist.
     NotFound,
-    /// E1005: more than the model's context window, or than the API takes in one request.
+    /// E1005: the request exceeds the context window of the model, or the size limit of the API.
     RequestTooLarge,
-    /// E2001: too many requests or tokens for now.
+    /// E2001: too many requests or tokens in a short time.
     RateLimited,
     /// E2002: the account's quota or budget is used up.
     QuotaExhausted,
-    /// E3001: the provider, or the way to it, broke.
+    /// E3001: the provider, or the connection to it, failed.
     ServerError,
-    /// E3002: the provider is up but has no room.
+    /// E3002: the provider is available but has no capacity.
     Overloaded,
-    /// E3003: no answer in time.
+    /// E3003: no response in time.
     Timeout,
-    /// E4001: the state of the resource stood against the request.
+    /// E4001: the request conflicts with the state of the resource.
     Conflict,
-    /// E4002: cancelled by the one who asked.
+    /// E4002: the caller cancelled the request.
     Cancelled,
     /// E9999: none of the others.
     Unknown,
 }
 
-/// The family of an [`ErrorCode`], told by its first digit.
+/// The category of an [`ErrorCode`], given by its first digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Category {
     /// E1xxx: the request is at fault.
@@ -80,7 +80,7 @@ impl ErrorCode {
         Self::Unknown,
     ];
 
-    /// The code as written in the protocol: `E2001`.
+    /// The code as the protocol writes it: `E2001`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -100,7 +100,7 @@ impl ErrorCode {
         }
     }
 
-    /// The name as written in the protocol: `rate_limited`.
+    /// The name as the protocol writes it: `rate_limited`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -120,7 +120,7 @@ impl ErrorCode {
         }
     }
 
-    /// The family of the code.
+    /// The category of the code.
     #[must_use]
     pub const fn category(self) -> Category {
         match self {
@@ -159,13 +159,13 @@ impl ErrorCode {
         )
     }
 
-    /// Whether the failure says that the provider is unwell. Limits and the caller's own mistakes do not.
+    /// Whether the failure shows that the provider is unhealthy. Rate limits and errors of the caller do not.
     #[must_use]
     pub const fn counts_against_health(self) -> bool {
         matches!(self.category(), Category::Server)
     }
 
-    /// The status that stands for this code when we answer in the provider's place.
+    /// The HTTP status for this code in a response that tidegate creates itself.
     #[must_use]
     pub const fn http_status(self) -> StatusCode {
         match self {
@@ -183,7 +183,7 @@ impl ErrorCode {
         }
     }
 
-    /// What a status means when nothing better is known; `None` for 1xx, 2xx and 3xx.
+    /// The code for a status about which nothing else is known. `None` for 1xx, 2xx and 3xx.
     #[must_use]
     pub const fn from_status(status: StatusCode) -> Option<Self> {
         Some(match status.as_u16() {
@@ -204,7 +204,7 @@ impl ErrorCode {
     }
 }
 
-/// 499, in wide use for "the client closed the request" since nginx; no standard has a status for it.
+/// 499, which nginx introduced for "client closed request". No standard defines a status for it.
 const CLIENT_CLOSED_REQUEST: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::REQUEST_TIMEOUT,
@@ -222,7 +222,7 @@ impl Serialize for ErrorCode {
     }
 }
 
-/// The text was neither the number nor the name of a standard error code.
+/// The text is neither the number nor the name of a standard error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownErrorCode;
 
@@ -234,7 +234,7 @@ impl fmt::Display for UnknownErrorCode {
 
 impl std::error::Error for UnknownErrorCode {}
 
-/// Reads a code by number (`E2001`) or by name (`rate_limited`), with the aliases of the protocol.
+/// Parses a code by number (`E2001`) or by name (`rate_limited`), with the aliases of the protocol.
 impl FromStr for ErrorCode {
     type Err = UnknownErrorCode;
 

@@ -1,48 +1,50 @@
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
-/// Tells, before a request is sent, how many tokens it will take.
+/// Estimates how many tokens a request will use, before it is sent.
 ///
-/// A limit in tokens has to reserve before it knows. Pure, and quick: it runs once for every attempt, over the
-/// whole prompt. What it tells is corrected by what the provider counts; being wrong costs a wait, or a debt that
-/// is waited off later.
+/// A token limit has to reserve before the real usage is known. Implementations are pure and must be fast:
+/// the estimate is computed once per attempt, over the whole prompt. It is corrected by the usage that the
+/// provider reports. An estimate that is too high causes a wait; one that is too low causes a debt that later
+/// requests wait for.
 pub trait Estimate: Send + Sync + 'static {
-    /// What a request will take. `body` is empty where it is not at hand.
+    /// Estimates the usage of a request. `body` is empty if it is not buffered.
     fn estimate(&self, headers: &HeaderMap, body: &[u8]) -> Estimated;
 }
 
-/// What a request will take, as far as it can be known beforehand.
+/// The estimated token usage of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Estimated {
     /// Tokens of the prompt.
     pub input: u64,
-    /// The most tokens that one answer may have, if the request names it.
+    /// The most tokens that one completion may have, if the request sets it.
     pub max_output: Option<u64>,
-    /// How many answers are asked for; 1 for most.
+    /// The number of requested completions; usually 1.
     pub answers: u64,
 }
 
-/// Four bytes of the body are a token, and there is one answer of any length. Of a body that is not at hand the
-/// length is taken that the headers tell.
+/// Counts four bytes of the body as one token, and expects one completion of any length. For a body that is
+/// not buffered the `Content-Length` header is used.
 ///
-/// For who knows nothing of the body. The JSON around a prompt is counted with it, and so is an image.
+/// The estimate for bodies of an unknown format. The JSON around a prompt is counted as well, and so is an
+/// image.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByLength;
 
 impl Default for Estimated {
-    /// No prompt, and one answer of any length.
+    /// No prompt, and one completion of any length.
     fn default() -> Self {
         Self { input: 0, max_output: None, answers: 1 }
     }
 }
 
 impl Estimated {
-    /// The most tokens that an answer is believed to be asked for: more than any model gives. A request for a million
-    /// million would block the limit for everybody.
-    pub const MOST_OUTPUT: u64 = 1_000_000;
+    /// The upper bound for the estimated output of a request: more than any model generates. Without it, a
+    /// request for a million million tokens would block the limit for all callers.
+    pub const MAX_OUTPUT: u64 = 1_000_000;
 
-    /// The most tokens of all answers together, at most [`MOST_OUTPUT`](Self::MOST_OUTPUT); one of them has `usual`
-    /// if the request does not say.
+    /// The most tokens of all completions together, at most [`MAX_OUTPUT`](Self::MAX_OUTPUT). A completion
+    /// without a limit in the request counts as `usual` tokens.
     #[must_use]
     pub const fn output(&self, usual: u64) -> u64 {
         let each = match self.max_output {
@@ -50,7 +52,7 @@ impl Estimated {
             None => usual,
         };
         let all = each.saturating_mul(self.answers);
-        if all < Self::MOST_OUTPUT { all } else { Self::MOST_OUTPUT }
+        if all < Self::MAX_OUTPUT { all } else { Self::MAX_OUTPUT }
     }
 }
 
@@ -75,11 +77,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_without_a_body_asks_for_nothing() {
+    fn a_request_without_a_body_has_an_estimate_of_zero() {
         let of = |body: &str| ByLength.estimate(&HeaderMap::new(), body.as_bytes());
         assert_eq!((of("").input, of("").output(500)), (0, 0));
         assert_eq!((of("12345").input, of("12345").output(500)), (2, 500));
-        assert_eq!(Estimated { answers: 3, ..of("1") }.output(u64::MAX), Estimated::MOST_OUTPUT);
+        assert_eq!(Estimated { answers: 3, ..of("1") }.output(u64::MAX), Estimated::MAX_OUTPUT);
         let headers = [(CONTENT_LENGTH, "4000".parse().unwrap())].into_iter().collect();
         assert_eq!(ByLength.estimate(&headers, &[]).input, 1_000);
     }

@@ -1,10 +1,10 @@
 //! The types that every part of tidegate shares.
 //!
-//! The result of one attempt at a provider is an [`Outcome`]. A failure carries an [`ErrorCode`] and, if the provider
-//! reported when to retry, a [`RetryHint`]. A refusal by one of tidegate's own layers is a [`Rejection`]. A request body
-//! that may have to be sent again is a [`Payload`]. A [`Deadline`] bounds the time of a whole call, an [`AttemptBudget`]
-//! the number of its attempts. The decisions made during a call are recorded in its [`Trail`], the tokens that it used in
-//! its [`UsageMeter`].
+//! The result of one attempt at a provider is an [`Outcome`]. A failure carries an [`ErrorCode`] and, if the
+//! provider reported when to retry, a [`RetryHint`]. A refusal by one of tidegate's own layers is a
+//! [`Rejection`]. A request body that may have to be sent again is a [`Payload`]. A [`Deadline`] bounds the
+//! time of a whole call, an [`AttemptBudget`] the number of its attempts. The decisions made during a call
+//! are recorded in its [`Trail`], the tokens that it used in its [`UsageMeter`].
 //!
 //! This crate depends on the `http` types only: it names no vendor, needs no runtime and runs no timers.
 
@@ -57,7 +57,8 @@ pub use usage_meter::{AttemptUsage, UsageMeter, UsageTotals};
 /// Any error that can travel between services.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is included.
+/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is
+/// included.
 pub fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {

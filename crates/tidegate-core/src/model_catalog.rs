@@ -1,84 +1,86 @@
 use std::fmt;
 
-/// Knows what models can take, and what requests ask of them, so that nobody is asked for what it cannot do.
+/// Capabilities of models and requirements of requests, so that a target that cannot serve a request is
+/// skipped.
 ///
-/// Implementations know models and dialects; the layers know only whether the two fit. Pure, and asked only when a
-/// call is to go on to another target.
+/// Implementations contain the knowledge about models and dialects; the layers only compare the two. An
+/// implementation is pure. It is called only when a call moves on to another target.
 pub trait ModelCatalog: Send + Sync + 'static {
-    /// What is known of a target, `provider/model` or a model alone. `None` if it is not known.
+    /// The capabilities of `target`, given as `provider/model` or as a model alone. `None` if the model is
+    /// unknown.
     fn capabilities(&self, target: &str) -> Option<ModelCapabilities>;
 
-    /// What a request asks of its model, by its body. Nothing if it is not understood.
+    /// What the request with this body requires of its model. A body that cannot be parsed requires nothing.
     fn requirements(&self, body: &[u8]) -> Requirements;
 }
 
-/// What a model can take, as far as it is known: what is not said does not count against it.
+/// The known limits and features of a model. A field that is `None` is unknown and excludes no request.
 ///
 /// ```
 /// use tidegate_core::{MissingCapability, ModelCapabilities, Requirements};
 ///
-/// let card = ModelCapabilities { context_tokens: Some(8_192), ..ModelCapabilities::default() };
-/// assert_eq!(card.first_missing(&Requirements { tokens: 8_000, tools: true, ..Requirements::default() }), None);
-/// let lack = card.first_missing(&Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() });
-/// assert_eq!(lack, Some(MissingCapability::Context { needed: 8_500, limit: 8_192 }));
+/// let model = ModelCapabilities { context_tokens: Some(8_192), ..ModelCapabilities::default() };
+/// assert_eq!(model.first_missing(&Requirements { tokens: 8_000, tools: true, ..Requirements::default() }), None);
+/// let missing = model.first_missing(&Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() });
+/// assert_eq!(missing, Some(MissingCapability::Context { needed: 8_500, limit: 8_192 }));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelCapabilities {
-    /// Tokens of the prompt and its answer together.
+    /// The most tokens of prompt and response together.
     pub context_tokens: Option<u64>,
-    /// The most tokens that an answer may be asked to have.
+    /// The largest value, in tokens, that a request may set as the limit of its response.
     pub max_output_tokens: Option<u64>,
-    /// Whether it calls tools.
+    /// Whether the model supports tool calls.
     pub tools: Option<bool>,
-    /// Whether it sees pictures.
+    /// Whether the model accepts images.
     pub vision: Option<bool>,
-    /// Whether it keeps to a JSON schema in its answer.
+    /// Whether the model supports responses that follow a JSON schema.
     pub json_schema: Option<bool>,
 }
 
-/// What a request asks of its model.
+/// What a request requires of its model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
-    /// Tokens of the prompt, at the least: a model that may be large enough is not to be passed over.
+    /// A lower bound for the tokens of the prompt, so that a model that may be large enough is not skipped.
     pub tokens: u64,
-    /// The most tokens that the answer may have, if the request names it.
+    /// The most tokens that the response may have, if the request sets it.
     pub max_output: Option<u64>,
-    /// It offers tools.
+    /// The request offers tools.
     pub tools: bool,
-    /// It shows pictures.
+    /// The request contains images.
     pub images: bool,
-    /// It wants an answer by a JSON schema.
+    /// The request requires a response that follows a JSON schema.
     pub schema: bool,
 }
 
-/// What a model lacks for a request.
+/// The capability that a model lacks for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingCapability {
-    /// Room for the prompt and its answer.
+    /// The context window is too small for the prompt and its response.
     Context {
-        /// So many tokens, at the least.
+        /// A lower bound for the tokens that are needed.
         needed: u64,
-        /// So many it takes.
+        /// The context window of the model, in tokens.
         limit: u64,
     },
-    /// Answers that long.
+    /// The requested response is longer than the model allows.
     Output {
-        /// So many tokens are asked for.
+        /// The requested tokens.
         needed: u64,
-        /// So many it gives.
+        /// The longest response of the model, in tokens.
         limit: u64,
     },
-    /// Tools.
+    /// The model does not support tools.
     Tools,
-    /// Eyes for pictures.
+    /// The model does not accept images.
     Vision,
-    /// Answers by a JSON schema.
+    /// The model does not support JSON schemas.
     JsonSchema,
 }
 
 impl ModelCapabilities {
-    /// What the model is known to lack for such a request.
+    /// The first capability that the model is known to lack for such a request.
     #[must_use]
     pub fn first_missing(&self, needs: &Requirements) -> Option<MissingCapability> {
         let beyond = |needed: u64, limit: Option<u64>| limit.filter(|limit| needed > *limit);
@@ -94,22 +96,24 @@ impl ModelCapabilities {
             (needs.images, self.vision, MissingCapability::Vision),
             (needs.schema, self.json_schema, MissingCapability::JsonSchema),
         ];
-        let missing = |&(is_needed, is_there, _): &(bool, Option<bool>, MissingCapability)| {
-            is_needed && is_there == Some(false)
+        let is_missing = |&(is_needed, is_supported, _): &(bool, Option<bool>, MissingCapability)| {
+            is_needed && is_supported == Some(false)
         };
-        capabilities.into_iter().find(missing).map(|(_, _, lack)| lack)
+        capabilities.into_iter().find(is_missing).map(|(_, _, missing)| missing)
     }
 }
 
 impl Requirements {
-    /// Tokens of the prompt and the longest answer.
+    /// Tokens of the prompt and of the longest response together.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.tokens.saturating_add(self.max_output.unwrap_or_default())
     }
 
-    /// A model that takes `context` tokens has said that this is too much: so it needs more than that, whatever was
-    /// believed before.
+    /// Raises [`tokens`](Self::tokens) so that the total exceeds `context`.
+    ///
+    /// Called when a model with a context of `context` tokens has rejected the request as too long, which
+    /// outweighs the estimate.
     pub fn raise_above(&mut self, context: u64) {
         let missing = context.saturating_add(1).saturating_sub(self.total());
         self.tokens = self.tokens.saturating_add(missing);
@@ -143,9 +147,9 @@ mod tests {
     };
 
     #[test]
-    fn the_first_thing_that_is_missing_is_told() {
+    fn the_first_missing_capability_is_returned() {
         let none = Requirements::default();
-        for (needs, lack) in [
+        for (needs, missing) in [
             (Requirements { tokens: 1_000, ..none }, None),
             (
                 Requirements { tokens: 1_001, ..none },
@@ -167,12 +171,12 @@ mod tests {
                 Some(MissingCapability::Context { needed: u64::MAX, limit: 1_000 }),
             ),
         ] {
-            assert_eq!(SMALL.first_missing(&needs), lack, "{needs:?}");
+            assert_eq!(SMALL.first_missing(&needs), missing, "{needs:?}");
         }
     }
 
     #[test]
-    fn what_a_model_refused_counts_for_more_than_what_was_believed() {
+    fn a_rejection_by_a_model_outweighs_the_estimate() {
         let mut needs = Requirements { tokens: 10, max_output: Some(20), ..Requirements::default() };
         needs.raise_above(1_000);
         assert_eq!(needs.total(), 1_001);
@@ -184,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn of_whom_nothing_is_known_nothing_is_lacking(
+        fn an_unknown_model_lacks_nothing(
             tokens: u64, max_output: Option<u64>, tools: bool, images: bool, schema: bool,
         ) {
             let needs = Requirements { tokens, max_output, tools, images, schema };

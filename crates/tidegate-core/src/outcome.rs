@@ -6,59 +6,60 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::{Elapsed, ErrorCode, Rejection, RetryHint, UploadError, chain};
 
-/// What one attempt came to. The layers decide on this alone.
+/// The result of one attempt. The layers base their decisions on it alone.
 ///
-/// The wire writes a failure into the extensions of the response; a plain success is not written
-/// anywhere and costs nothing. [`Outcome::of`] and [`Outcome::of_error`] read it back.
+/// The wire inserts the outcome of a failure into the extensions of the response. A success is not recorded
+/// and costs nothing. [`Outcome::of`] and [`Outcome::of_error`] return the outcome of a response or an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The provider did what was asked.
+    /// The provider served the request.
     Success,
-    /// The provider, or the way to it, failed.
+    /// The provider, or the connection to it, failed.
     Failure(Failure),
-    /// Says nothing about the provider: our own refusal, or the caller left.
+    /// The attempt carries no information about the provider: a gate rejected it, or the caller cancelled it.
     Neutral,
 }
 
-/// How an attempt failed. Also an error, so that any service below can fail with a code of its choice.
+/// A failed attempt. It is also an error type, so that any inner service can fail with a code of its choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What may be done about it.
+    /// The standard code, which decides about retry and fallback.
     pub code: ErrorCode,
-    /// What kind of failure it was, where that matters beyond the code.
+    /// The kind of failure, where it matters beyond the code.
     pub kind: FailureKind,
-    /// When the provider said to come back.
+    /// When the provider may be called again, as far as it has reported that.
     pub retry_hint: Option<RetryHint>,
-    /// The provider's own word for it, such as `rate_limit_exceeded`.
+    /// The provider's own error code, such as `rate_limit_exceeded`.
     pub provider_code: Option<Box<str>>,
 }
 
-/// What kind of failure, where two failures of one code are not alike.
+/// The kind of a failure, which distinguishes failures with the same code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum FailureKind {
-    /// The provider answered, and the answer says so.
+    /// The provider sent a response that reports the failure.
     #[default]
     Response,
-    /// The prompt does not fit the model; a larger model might take it.
+    /// The prompt does not fit the context of the model. A larger model might accept it.
     ContextLength,
-    /// The provider's content policy; another provider's may differ.
+    /// The content policy of the provider rejected the request. The policy of another provider may differ.
     ContentFilter,
-    /// No answer came: refused, reset, cut off.
+    /// No response was received: the connection was refused, reset or cut off.
     Transport,
-    /// The request could not be sent as it was: it is malformed, or its body broke off.
+    /// The request could not be sent: it is malformed, or its body ended in an error.
     Request,
-    /// A clock of ours ran out.
+    /// One of tidegate's timers expired.
     Timeout,
-    /// The answer ended before the provider had said that it was done.
+    /// The response ended before its terminator.
     Truncated,
-    /// The provider failed in the middle of its answer, and said so there.
+    /// The provider reported a failure inside the body of a response that had begun.
     InBand,
 }
 
 impl Outcome {
-    /// The outcome of a response: as judged by the wire, else by its status and headers.
+    /// The outcome of a response: as classified by the wire, else by its status and headers.
     ///
-    /// The wall clock is read only for a failure that nobody judged (its `Retry-After` may be a date).
+    /// The wall clock is read only for a failure that the wire has not classified, since its `Retry-After`
+    /// may be a date.
     #[must_use]
     pub fn of<B>(response: &Response<B>) -> Self {
         match response.extensions().get::<Self>() {
@@ -79,10 +80,11 @@ impl Outcome {
         }
     }
 
-    /// The outcome of an attempt that ended in an error, or of a body that did.
+    /// The outcome of an attempt, or of a response body, that ended in an error.
     ///
-    /// A [`Rejection`] anywhere in the chain is neutral. A [`Failure`] or an [`Elapsed`] speaks for
-    /// itself. An [`UploadError`] is the caller's, E1001. An I/O time-out is E3003, and all other errors are E3001: the way to the provider broke.
+    /// The first match in the chain of sources decides. A [`Rejection`] is neutral. A [`Failure`] is used as
+    /// it is. An [`Elapsed`] and an I/O timeout are E3003. An [`UploadError`] is attributed to the caller,
+    /// E1001. All other errors are transport errors, E3001.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
@@ -103,7 +105,7 @@ impl Outcome {
         Failure { kind: FailureKind::Transport, ..Failure::new(ErrorCode::ServerError) }.into()
     }
 
-    /// The failure, if it is one.
+    /// The failure, if the outcome is one.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         match self {
@@ -114,13 +116,13 @@ impl Outcome {
 }
 
 impl Failure {
-    /// A failure of which nothing but the code is known.
+    /// A failure with `code` and without further details.
     #[must_use]
     pub const fn new(code: ErrorCode) -> Self {
         Self { code, kind: FailureKind::Response, retry_hint: None, provider_code: None }
     }
 
-    /// How long the provider said to stay away.
+    /// The time to wait that the provider reported.
     #[must_use]
     pub fn wait(&self) -> Option<std::time::Duration> {
         self.retry_hint.and_then(|hint| hint.wait)
@@ -166,26 +168,26 @@ mod tests {
     use crate::{BoxError, Clock, Gate};
 
     #[test]
-    fn a_plain_success_leaves_no_trace() {
+    fn a_response_without_a_recorded_outcome_is_a_success() {
         assert_eq!(Outcome::of(&Response::new(())), Outcome::Success);
     }
 
     #[test]
-    fn the_judgement_of_the_wire_wins_over_the_status() {
+    fn the_outcome_of_the_wire_outweighs_the_status() {
         let mut response = Response::new(());
         response.extensions_mut().insert(Outcome::from(Failure::new(ErrorCode::Overloaded)));
         assert_eq!(Outcome::of(&response), Failure::new(ErrorCode::Overloaded).into());
     }
 
     #[test]
-    fn an_unjudged_response_is_read_by_status_and_headers() {
+    fn a_response_that_was_not_classified_is_classified_by_status_and_headers() {
         let response = Response::builder().status(429).header("retry-after", "7").body(()).unwrap();
         let Outcome::Failure(failure) = Outcome::of(&response) else { panic!("a 429 is a failure") };
         assert_eq!((failure.code, failure.wait()), (ErrorCode::RateLimited, Some(Duration::from_secs(7))));
     }
 
     #[test]
-    fn an_error_tells_who_said_no_however_deep_it_is_wrapped() {
+    fn the_source_of_an_error_is_found_at_any_depth() {
         #[derive(Debug)]
         struct Wrapped(BoxError);
         impl fmt::Display for Wrapped {

@@ -14,8 +14,9 @@ use crate::{BoxError, UploadError};
 
 /// A request body that can be sent again.
 ///
-/// A body up to a cap is kept as bytes and cloned by reference count ([`replay`](Self::replay)). A longer one
-/// streams through once, the part already read first, and says that it cannot be sent again.
+/// A body up to a cap is buffered as bytes, and [`replay`](Self::replay) clones it by reference count. A
+/// longer body is streamed once, beginning with the part that was already read, and reports that it cannot be
+/// replayed.
 ///
 /// ```
 /// use tidegate_core::Payload;
@@ -24,70 +25,70 @@ use crate::{BoxError, UploadError};
 /// assert!(payload.replay().is_some());
 /// assert_eq!(payload.bytes().unwrap().len(), 18);
 /// ```
-pub struct Payload(Kind);
+pub struct Payload(PayloadKind);
 
-enum Kind {
-    Kept {
+enum PayloadKind {
+    Buffered {
         data: Bytes,
         trailers: Option<Box<HeaderMap>>,
     },
-    /// The length is what was known of it at the start.
-    Once {
+    /// `length` is the size hint of the body at the start.
+    Streamed {
         body: SyncWrapper<UnsyncBoxBody<Bytes, BoxError>>,
         length: SizeHint,
     },
 }
 
 impl Payload {
-    /// The cap when none is set: 32 MiB, the largest request that the big providers take.
+    /// The default cap: 32 MiB, the largest request that the big providers accept.
     pub const DEFAULT_CAP: usize = 32 * 1024 * 1024;
 
-    /// A body without a byte.
+    /// An empty body.
     #[must_use]
     pub const fn empty() -> Self {
-        Self::kept(Bytes::new())
+        Self::buffered(Bytes::new())
     }
 
-    const fn kept(data: Bytes) -> Self {
-        Self(Kind::Kept { data, trailers: None })
+    const fn buffered(data: Bytes) -> Self {
+        Self(PayloadKind::Buffered { data, trailers: None })
     }
 
-    /// A body that streams through once, unread.
+    /// A body that is not buffered and is streamed once.
     pub fn streamed<B>(body: B) -> Self
     where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        Self::once(Bytes::new(), None, Box::pin(body))
+        Self::prefixed(Bytes::new(), None, Box::pin(body))
     }
 
-    fn once<B>(prefix: Bytes, trailers: Option<Box<HeaderMap>>, body: Pin<Box<B>>) -> Self
+    fn prefixed<B>(prefix: Bytes, trailers: Option<Box<HeaderMap>>, body: Pin<Box<B>>) -> Self
     where
         B: Body + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let rest = Resumed { prefix, trailers, body };
+        let rest = PrefixedBody { prefix, trailers, body };
         let length = rest.size_hint();
-        Self(Kind::Once { body: SyncWrapper::new(UnsyncBoxBody::new(rest)), length })
+        Self(PayloadKind::Streamed { body: SyncWrapper::new(UnsyncBoxBody::new(rest)), length })
     }
 
-    /// The request, if its body is a payload that is kept already.
+    /// Returns the request as it is, if its body is a payload that is already buffered.
     ///
     /// # Errors
     ///
     /// The same request, if its body has to be [collected](Self::collect) first.
-    #[expect(clippy::result_large_err, reason = "the request is handed back, not an error made")]
+    #[expect(clippy::result_large_err, reason = "the error is the request itself, which is handed back")]
     pub fn in_request<B: 'static>(request: Request<B>) -> Result<Request<Self>, Request<B>> {
         let request: Request<Self> = downcast(request)?;
         if request.body().is_replayable() {
             Ok(request)
         } else {
-            Err(downcast(request).expect("it came as one"))
+            Err(downcast(request).expect("the value had this type before"))
         }
     }
 
-    /// Reads `body` until it ends or passes `cap` bytes. A payload that is kept passes through as it is; with a
-    /// cap of zero nothing is read.
+    /// Reads `body` until it ends or exceeds `cap` bytes. A payload that is already buffered is returned as
+    /// it is. With a cap of zero nothing is read.
     pub fn collect<B>(body: B, cap: usize) -> Collect<B>
     where
         B: Body + Send + 'static,
@@ -95,50 +96,52 @@ impl Payload {
         B::Error: Into<BoxError>,
     {
         let source = match downcast::<B, Self>(body) {
-            Ok(payload) if payload.is_replayable() || cap == 0 => Source::Payload(Some(payload)),
-            // Somebody above had no use for the whole of it; we may have.
-            Ok(payload) => Source::Body(Some(Box::pin(downcast(payload).expect("it came as one")))),
-            Err(body) if body.is_end_stream() => Source::Payload(Some(Self::empty())),
-            Err(body) if cap == 0 => Source::Payload(Some(Self::streamed(body))),
-            Err(body) => Source::Body(Some(Box::pin(body))),
+            Ok(payload) if payload.is_replayable() || cap == 0 => CollectSource::Payload(Some(payload)),
+            // An outer layer did not buffer the whole body, but this one may have a larger cap.
+            Ok(payload) => CollectSource::Body(Some(Box::pin(
+                downcast(payload).expect("the value had this type before"),
+            ))),
+            Err(body) if body.is_end_stream() => CollectSource::Payload(Some(Self::empty())),
+            Err(body) if cap == 0 => CollectSource::Payload(Some(Self::streamed(body))),
+            Err(body) => CollectSource::Body(Some(Box::pin(body))),
         };
-        Collect { source, read: Read::default(), cap }
+        Collect { source, read: CollectBuffer::default(), cap }
     }
 
-    /// The same body once more, by reference count; `None` if it cannot be sent again.
+    /// A clone of the body, by reference count. `None` if the body is streamed once.
     #[must_use]
     pub fn replay(&self) -> Option<Self> {
         match &self.0 {
-            Kind::Kept { data, trailers } => {
-                Some(Self(Kind::Kept { data: data.clone(), trailers: trailers.clone() }))
+            PayloadKind::Buffered { data, trailers } => {
+                Some(Self(PayloadKind::Buffered { data: data.clone(), trailers: trailers.clone() }))
             }
-            Kind::Once { .. } => None,
+            PayloadKind::Streamed { .. } => None,
         }
     }
 
-    /// Whether [`replay`](Self::replay) gives a body.
+    /// Whether [`replay`](Self::replay) returns a body.
     #[must_use]
     pub const fn is_replayable(&self) -> bool {
-        matches!(self.0, Kind::Kept { .. })
+        matches!(self.0, PayloadKind::Buffered { .. })
     }
 
-    /// The bytes of a body that is kept and not yet sent.
+    /// The bytes of a body that is buffered and not yet sent.
     #[must_use]
     pub const fn bytes(&self) -> Option<&Bytes> {
         match &self.0 {
-            Kind::Kept { data, .. } => Some(data),
-            Kind::Once { .. } => None,
+            PayloadKind::Buffered { data, .. } => Some(data),
+            PayloadKind::Streamed { .. } => None,
         }
     }
 }
 
-/// The bytes of a body that is all here, or the body itself: streamed once, or with trailers to follow.
+/// Converts a buffered body without trailers into its bytes. Any other body is returned as the error.
 impl TryFrom<Payload> for Bytes {
     type Error = Payload;
 
     fn try_from(payload: Payload) -> Result<Self, Payload> {
         match payload.0 {
-            Kind::Kept { data, trailers: None } => Ok(data),
+            PayloadKind::Buffered { data, trailers: None } => Ok(data),
             _ => Err(payload),
         }
     }
@@ -150,37 +153,37 @@ impl Default for Payload {
     }
 }
 
-/// Shows the length, never the bytes: they hold the prompt.
+/// Shows the length and never the bytes, because they contain the prompt.
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Kept { data, .. } => write!(f, "Payload({} bytes)", data.len()),
-            Kind::Once { .. } => f.write_str("Payload(streamed once)"),
+            PayloadKind::Buffered { data, .. } => write!(f, "Payload({} bytes)", data.len()),
+            PayloadKind::Streamed { .. } => f.write_str("Payload(streamed once)"),
         }
     }
 }
 
 impl From<Bytes> for Payload {
     fn from(data: Bytes) -> Self {
-        Self::kept(data)
+        Self::buffered(data)
     }
 }
 
 impl From<&'static str> for Payload {
     fn from(data: &'static str) -> Self {
-        Self::kept(Bytes::from_static(data.as_bytes()))
+        Self::buffered(Bytes::from_static(data.as_bytes()))
     }
 }
 
 impl From<String> for Payload {
     fn from(data: String) -> Self {
-        Self::kept(data.into())
+        Self::buffered(data.into())
     }
 }
 
 impl From<Vec<u8>> for Payload {
     fn from(data: Vec<u8>) -> Self {
-        Self::kept(data.into())
+        Self::buffered(data.into())
     }
 }
 
@@ -193,51 +196,51 @@ impl Body for Payload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Kind::Kept { data, .. } if !data.is_empty() => {
+            PayloadKind::Buffered { data, .. } if !data.is_empty() => {
                 Poll::Ready(Some(Ok(Frame::data(std::mem::take(data)))))
             }
-            Kind::Kept { trailers, .. } => {
+            PayloadKind::Buffered { trailers, .. } => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(*trailers))))
             }
-            Kind::Once { body, .. } => Pin::new(body.get_mut()).poll_frame(cx),
+            PayloadKind::Streamed { body, .. } => Pin::new(body.get_mut()).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Kept { data, trailers: None } if data.is_empty())
+        matches!(&self.0, PayloadKind::Buffered { data, trailers: None } if data.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Kept { data, .. } => SizeHint::with_exact(data.len() as u64),
-            Kind::Once { length, .. } => *length,
+            PayloadKind::Buffered { data, .. } => SizeHint::with_exact(data.len() as u64),
+            PayloadKind::Streamed { length, .. } => *length,
         }
     }
 }
 
-/// Becomes the [`Payload`] of a body, or the error that the body ended in.
+/// The future that [`Payload::collect`] returns. It resolves to a [`Payload`], or to the error of the body.
 ///
-/// A body that is not a payload yet is boxed once, so that it can go on streaming past the cap.
+/// A body that is not a payload yet is boxed once, so that it can be streamed beyond the cap.
 pub struct Collect<B> {
-    source: Source<B>,
-    read: Read,
+    source: CollectSource<B>,
+    read: CollectBuffer,
     cap: usize,
 }
 
-enum Source<B> {
+enum CollectSource<B> {
     Payload(Option<Payload>),
     Body(Option<Pin<Box<B>>>),
 }
 
-/// What has been read so far. A body of one frame is kept without a copy.
+/// The part of the body that has been read. A body of one frame is kept without a copy.
 #[derive(Default)]
-struct Read {
+struct CollectBuffer {
     first: Bytes,
     rest: BytesMut,
     trailers: Option<Box<HeaderMap>>,
 }
 
-impl Read {
+impl CollectBuffer {
     fn len(&self) -> usize {
         self.first.len().max(self.rest.len())
     }
@@ -279,10 +282,10 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { source, read, cap } = &mut *self;
         let slot = match source {
-            Source::Payload(payload) => {
+            CollectSource::Payload(payload) => {
                 return Poll::Ready(Ok(payload.take().expect("polled after completion")));
             }
-            Source::Body(slot) => slot,
+            CollectSource::Body(slot) => slot,
         };
         let body = slot.as_mut().expect("polled after completion");
         while read.len() <= *cap {
@@ -290,7 +293,7 @@ where
                 Some(frame) => frame.map_err(UploadError::new)?,
                 None => {
                     let (data, trailers) = read.take();
-                    return Poll::Ready(Ok(Payload(Kind::Kept { data, trailers })));
+                    return Poll::Ready(Ok(Payload(PayloadKind::Buffered { data, trailers })));
                 }
             };
             match frame.into_data() {
@@ -300,18 +303,18 @@ where
         }
         let (prefix, trailers) = read.take();
         let body = slot.take().expect("checked above");
-        Poll::Ready(Ok(Payload::once(prefix, trailers, body)))
+        Poll::Ready(Ok(Payload::prefixed(prefix, trailers, body)))
     }
 }
 
-/// The rest of a body that was too long to keep, the part already read first.
-struct Resumed<B> {
+/// A body that was too long to buffer: the part that was already read, followed by the rest.
+struct PrefixedBody<B> {
     prefix: Bytes,
     trailers: Option<Box<HeaderMap>>,
     body: Pin<Box<B>>,
 }
 
-impl<B> Body for Resumed<B>
+impl<B> Body for PrefixedBody<B>
 where
     B: Body,
     B::Error: Into<BoxError>,
@@ -347,12 +350,12 @@ where
     }
 }
 
-/// `value` as a `To`, if that is what it is; no allocation.
+/// Converts `value` into a `To`, if it has that type. It does not allocate.
 fn downcast<From: 'static, To: 'static>(value: From) -> Result<To, From> {
     let mut slot = Some(value);
     match (&mut slot as &mut dyn Any).downcast_mut::<Option<To>>().and_then(Option::take) {
         Some(value) => Ok(value),
-        None => Err(slot.expect("only a successful downcast takes it")),
+        None => Err(slot.expect("only a successful downcast takes the value")),
     }
 }
 
@@ -365,7 +368,7 @@ mod tests {
 
     use super::*;
 
-    /// A body of these frames, of which nothing is known in advance.
+    /// A body of these frames without a size hint.
     fn frames(frames: Vec<Bytes>) -> impl Body<Data = Bytes, Error = Infallible> + Send + 'static {
         let mut frames = frames.into_iter();
         StreamBody::new(Iter(move || frames.next().map(|data| Ok(Frame::data(data)))))
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_body_is_kept_and_replayed_without_a_copy() {
+    async fn a_short_body_is_buffered_and_replayed_without_a_copy() {
         let data = Bytes::from_static(b"prompt");
         let payload = Payload::collect(Full::new(data.clone()), 6).await.unwrap();
         let again = payload.replay().unwrap();
@@ -396,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_body_streams_through_once_and_says_so() {
+    async fn a_long_body_is_streamed_once_and_is_not_replayable() {
         let payload = Payload::collect(Full::new(Bytes::from_static(b"longer than four")), 4).await.unwrap();
         assert!(!payload.is_replayable() && payload.replay().is_none());
         assert_eq!(payload.size_hint().exact(), Some(16));
@@ -404,7 +407,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_one_layer_did_not_keep_another_may() {
+    async fn a_body_that_one_layer_did_not_buffer_can_be_buffered_by_another() {
         let once = Payload::collect(Full::new(Bytes::from_static(b"prompt")), 0).await.unwrap();
         assert!(!once.is_replayable());
         let kept = Payload::collect(once, 6).await.unwrap();
@@ -414,13 +417,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_payload_stays_what_it_is() {
+    async fn a_buffered_payload_stays_buffered() {
         let payload = Payload::collect(Payload::from("kept"), 0).await.unwrap();
         assert!(payload.is_replayable());
     }
 
     #[tokio::test]
-    async fn an_error_of_the_body_is_passed_on() {
+    async fn an_error_of_the_body_is_returned() {
         let mut first = true;
         let body = StreamBody::new(Iter(move || {
             std::mem::replace(&mut first, false).then(|| Err::<Frame<Bytes>, BoxError>("reset".into()))
@@ -431,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_never_shows_the_prompt() {
+    fn debug_does_not_show_the_prompt() {
         assert_eq!(format!("{:?}", Payload::from("secret")), "Payload(6 bytes)");
     }
 

@@ -1,9 +1,10 @@
 use http::Extensions;
 
-/// Who waits for the answer: a person, or nobody in particular.
+/// The scheduling class of a request: interactive or batch.
 ///
-/// It travels in the extensions of the request. Where calls have to queue, interactive ones go first, and
-/// batch calls get a guaranteed share, so that neither starves; without contention it changes nothing.
+/// The priority is an extension of the request. Where calls have to queue, interactive calls go first, and
+/// batch calls get a guaranteed share, so that neither class starves. Without contention the priority has no
+/// effect.
 ///
 /// ```
 /// use http::Request;
@@ -16,21 +17,21 @@ use http::Extensions;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// Somebody waits for it. The default.
+    /// A user is waiting for the response. The default.
     #[default]
     Interactive,
-    /// It may wait: evaluations, embeddings of a corpus, what runs at night.
+    /// The response may be delayed: evaluations, embeddings of a corpus, nightly jobs.
     Batch,
 }
 
 impl Priority {
-    /// The priority of this request; [`Interactive`](Self::Interactive) if it says nothing.
+    /// The priority of this request; [`Interactive`](Self::Interactive) if none is set.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or_default()
     }
 
-    /// The name in events and metrics: `interactive`, `batch`.
+    /// The name used in events and metrics: `interactive`, `batch`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,10 +6,11 @@ use http::Response;
 
 use crate::{ErrorBody, ErrorCode, chain};
 
-/// One of our own layers said no. The provider was not asked, and nothing is counted against it.
+/// A request was rejected by one of tidegate's own layers. It was not sent to the provider, and nothing is
+/// counted against the provider.
 ///
-/// Found in any error with [`Rejection::find`], however wrapped; becomes an HTTP answer with
-/// [`Rejection::into_response`].
+/// [`Rejection::find`] finds it in any error, however wrapped. [`Rejection::into_response`] converts it into
+/// an HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     gate: Gate,
@@ -20,96 +21,98 @@ pub struct Rejection {
     follows_attempt: bool,
 }
 
-/// The layer that said no.
+/// The layer that rejected the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Gate {
-    /// The circuit is open, or its probes are under way.
+    /// The circuit is open, or all its probes are in flight.
     CircuitBreaker,
-    /// The rate gate has no room in time.
+    /// The rate limit leaves no capacity in time.
     RateLimit,
     /// Too many calls are in flight, and the queue is full or too slow.
     Backpressure,
-    /// The deadline of the call leaves no time to ask.
+    /// The deadline of the call leaves no time for an attempt.
     Deadline,
-    /// The request cannot be said in the dialect of the target.
+    /// The request cannot be expressed in the dialect of the target.
     Translate,
 }
 
 impl Rejection {
-    /// `gate` said no, and a caller should see `code`.
+    /// A rejection by `gate`, reported to the caller as `code`.
     #[must_use]
     pub const fn new(gate: Gate, code: ErrorCode) -> Self {
-        let reason = gate.usual_reason();
+        let reason = gate.default_reason();
         Self { gate, code, reason, quota: None, retry_after: None, follows_attempt: false }
     }
 
-    /// The same with a reason of its own: lower case, one clause.
+    /// Replaces the default reason of the gate. The text is lower case, and one clause.
     #[must_use]
     pub const fn because(self, reason: &'static str) -> Self {
         Self { reason, ..self }
     }
 
-    /// The same, with the quota that lacks room: `tokens per minute`.
+    /// Sets the quota that has no capacity left, such as `tokens per minute`.
     #[must_use]
     pub const fn with_quota(self, quota: &'static str) -> Self {
         Self { quota: Some(quota), ..self }
     }
 
-    /// The same, of a call that had reached its provider before: with an attempt that came to nothing.
+    /// Marks that an earlier attempt of the call reached the provider and failed.
     #[must_use]
     pub const fn after_attempt(self) -> Self {
         Self { follows_attempt: true, ..self }
     }
 
-    /// The same, with the time after which asking again may succeed.
+    /// Sets the time after which a retry may succeed.
     #[must_use]
     pub const fn with_retry_after(self, retry_after: Duration) -> Self {
         Self { retry_after: Some(retry_after), ..self }
     }
 
-    /// The rejection in `error` or in any of its sources: was it you or them?
+    /// The rejection in `error` or in any of its sources. It distinguishes a rejection by tidegate from a
+    /// failure of the provider.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
         chain(error).find_map(|error| error.downcast_ref())
     }
 
-    /// The layer that said no.
+    /// The layer that rejected the request.
     #[must_use]
     pub const fn gate(&self) -> Gate {
         self.gate
     }
 
-    /// The standard code a caller should see.
+    /// The standard code that is reported to the caller.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         self.code
     }
 
-    /// Why, in a few words.
+    /// The reason, one clause in lower case.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         self.reason
     }
 
-    /// The quota that lacks room, if it is for the lack of one.
+    /// The quota that has no capacity left, if a quota is the reason.
     #[must_use]
     pub const fn quota(&self) -> Option<&'static str> {
         self.quota
     }
 
-    /// Whether the call had reached its provider before it was refused, with an attempt that came to nothing.
+    /// Whether an earlier attempt of the call reached the provider and failed.
     #[must_use]
     pub const fn follows_attempt(&self) -> bool {
         self.follows_attempt
     }
 
-    /// When asking again may succeed, if that is known.
+    /// The time after which a retry may succeed, if it is known.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The rejection as an HTTP answer: 429, 503 or 504, `Retry-After`, and the protocol's error envelope.
+    /// Converts the rejection into an HTTP response: the status of its code, `Retry-After`, and the error
+    /// body of the AI-Protocol.
     #[must_use]
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         ErrorBody::from(&self).into_response(self.code.http_status())
@@ -117,7 +120,7 @@ impl Rejection {
 }
 
 impl Gate {
-    /// The name of the layer, as in events and metrics.
+    /// The name of the layer in events and metrics.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -129,7 +132,7 @@ impl Gate {
         }
     }
 
-    const fn usual_reason(self) -> &'static str {
+    const fn default_reason(self) -> &'static str {
         match self {
             Self::CircuitBreaker => "circuit open",
             Self::RateLimit => "rate limit reached",
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_and_for_how_long() {
+    fn the_message_states_the_reason_and_the_wait() {
         assert_eq!(open().to_string(), "circuit open for another 11s");
         assert_eq!(
             open().with_retry_after(Duration::from_millis(40)).to_string(),
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_quota_that_lacks_room() {
+    fn the_message_names_the_exhausted_quota() {
         let rejection = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited)
             .with_quota("tokens per minute")
             .with_retry_after(Duration::from_secs(12));
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn is_found_in_a_boxed_error() {
+    fn a_rejection_is_found_in_a_boxed_error() {
         let error: BoxError = open().into();
         assert_eq!(Rejection::find(&*error), Some(&open()));
         let error: BoxError = "something else".into();
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn becomes_an_answer_with_retry_after_rounded_up() {
+    fn the_response_has_retry_after_rounded_up() {
         let response: Response<String> = open().into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "12");

@@ -4,57 +4,58 @@ use http::HeaderMap;
 
 use crate::RetryHint;
 
-/// What is counted against a limit.
+/// The unit in which a limit is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum LimitUnit {
-    /// Calls.
+    /// Requests.
     Requests,
-    /// Tokens of prompt and answer together.
+    /// Tokens of prompt and response together.
     Tokens,
     /// Tokens of the prompt.
     InputTokens,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     OutputTokens,
 }
 
-/// What an answer says of the limits that its provider keeps: at most one [`LimitStatus`] a currency.
+/// The rate limits that a provider reports in the headers of a response: at most one [`LimitStatus`] per
+/// unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReportedLimits {
-    allowances: [Option<LimitStatus>; 4],
-    /// Something was said that makes no sense; it is left out.
+    limits: [Option<LimitStatus>; 4],
+    /// A header could not be parsed. It is ignored otherwise.
     pub has_invalid: bool,
 }
 
-/// How things stand with one limit.
+/// The reported state of one limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitStatus {
-    /// So much in every period.
+    /// The capacity per period.
     pub limit: Option<u64>,
-    /// So much is left.
+    /// The capacity that is left.
     pub remaining: Option<u64>,
-    /// When it is refilled.
+    /// When the limit is refilled.
     pub reset: Option<Reset>,
-    /// The period, where it is said or known.
+    /// The period, if it is reported or known.
     pub period: Option<Duration>,
-    /// The reset is when the limit will be whole again, and it is refilled evenly until then: so with nothing left
-    /// the next call need not wait for the whole of it. Otherwise nothing is refilled before the reset.
+    /// Whether the limit is refilled evenly, and fully at the reset. Then a call need not wait for the whole
+    /// reset when nothing is left. Otherwise nothing is refilled before the reset.
     pub refills_evenly: bool,
 }
 
 /// When a limit is refilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reset {
-    /// So long after the answer.
+    /// This long after the response.
     In(Duration),
-    /// At this moment of the provider's clock.
+    /// At this time of the provider's clock.
     At(SystemTime),
 }
 
 impl LimitUnit {
-    /// All there are.
+    /// All units.
     pub const ALL: [Self; 4] = [Self::Requests, Self::Tokens, Self::InputTokens, Self::OutputTokens];
 
-    /// Whether it is counted in tokens.
+    /// Whether the unit is a kind of token.
     #[must_use]
     pub const fn is_tokens(self) -> bool {
         !matches!(self, Self::Requests)
@@ -62,36 +63,35 @@ impl LimitUnit {
 }
 
 impl ReportedLimits {
-    /// What is said of the limit in `currency`.
+    /// The limit in `unit`, if it is reported.
     #[must_use]
-    pub const fn get(&self, currency: LimitUnit) -> Option<&LimitStatus> {
-        self.allowances[currency as usize].as_ref()
+    pub const fn get(&self, unit: LimitUnit) -> Option<&LimitStatus> {
+        self.limits[unit as usize].as_ref()
     }
 
-    /// The limit in `currency`, to be written to.
-    pub fn entry(&mut self, currency: LimitUnit) -> &mut LimitStatus {
-        self.allowances[currency as usize].get_or_insert_default()
+    /// The limit in `unit`, to be modified. An empty one is added if there is none.
+    pub fn entry(&mut self, unit: LimitUnit) -> &mut LimitStatus {
+        self.limits[unit as usize].get_or_insert_default()
     }
 
-    /// Each limit that something is said of.
+    /// Iterates over the reported limits.
     pub fn iter(&self) -> impl Iterator<Item = (LimitUnit, &LimitStatus)> {
-        let get = |currency| Some((currency, self.get(currency)?));
+        let get = |unit| Some((unit, self.get(unit)?));
         LimitUnit::ALL.into_iter().filter_map(get)
     }
 
-    /// Whether nothing was said.
+    /// Whether no limit was reported, and every header could be parsed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.has_invalid && self.allowances.iter().all(Option::is_none)
+        !self.has_invalid && self.limits.iter().all(Option::is_none)
     }
 
-    /// Reads the headers that any provider may send: `ratelimit-limit`, `-remaining`, `-reset` and the structured
-    /// `ratelimit` of the IETF's drafts, `x-ratelimit-limit` and its kin for requests, and the same with
-    /// `-requests` or `-tokens` at the end. A reset is in seconds; above a thousand million it is a moment since
-    /// 1970.
+    /// Parses the headers that are common to all providers: `ratelimit-limit`, `-remaining`, `-reset` and the
+    /// structured `ratelimit` of the IETF drafts, `x-ratelimit-limit` and the like for requests, and the same
+    /// names with the suffix `-requests` or `-tokens`. A reset is in seconds. Above 10^9 it is a Unix time.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let mut announced = Self::default();
+        let mut limits = Self::default();
         for (name, value) in headers {
             let name = name.as_str();
             let Some(rest) = name.strip_prefix("x-ratelimit").or_else(|| name.strip_prefix("ratelimit"))
@@ -99,34 +99,34 @@ impl ReportedLimits {
                 continue;
             };
             let Ok(value) = value.to_str() else {
-                announced.has_invalid = true;
+                limits.has_invalid = true;
                 continue;
             };
-            announced.read(rest, value.trim());
+            limits.read(rest, value.trim());
         }
-        announced
+        limits
     }
 
     fn read(&mut self, name: &str, value: &str) {
-        let (field, currency) = match name.strip_suffix("-tokens") {
+        let (field, unit) = match name.strip_suffix("-tokens") {
             Some(field) => (field, LimitUnit::Tokens),
             None => (name.strip_suffix("-requests").unwrap_or(name), LimitUnit::Requests),
         };
         let is_read = match field {
             "" => self.read_structured(value),
             "-policy" => self.read_policy(value),
-            // The older drafts add the policy: `100, 100;w=60`.
+            // The older drafts append the policy: `100, 100;w=60`.
             "-limit" => {
-                self.set(currency, value.split([',', ';']).next().and_then(number), LimitStatus::set_limit)
+                self.set(unit, value.split([',', ';']).next().and_then(number), LimitStatus::set_limit)
             }
-            "-remaining" => self.set(currency, number(value), LimitStatus::set_remaining),
-            "-reset" => self.set(currency, Reset::read(value), LimitStatus::set_reset),
+            "-remaining" => self.set(unit, number(value), LimitStatus::set_remaining),
+            "-reset" => self.set(unit, Reset::read(value), LimitStatus::set_reset),
             _ => true,
         };
         self.has_invalid |= !is_read;
     }
 
-    /// `"default";r=50;t=30`, of several the first.
+    /// Parses `"default";r=50;t=30`. Of several items the first one is used.
     fn read_structured(&mut self, value: &str) -> bool {
         let mut is_read = true;
         for (key, value) in parameters(value) {
@@ -139,7 +139,7 @@ impl ReportedLimits {
         is_read
     }
 
-    /// `"default";q=100;w=60`, or `100;w=60`.
+    /// Parses `"default";q=100;w=60`, or `100;w=60`.
     fn read_policy(&mut self, value: &str) -> bool {
         let mut is_read = true;
         for (key, value) in parameters(value) {
@@ -156,14 +156,9 @@ impl ReportedLimits {
         is_read
     }
 
-    fn set<T>(
-        &mut self,
-        currency: LimitUnit,
-        value: Option<T>,
-        set: impl FnOnce(&mut LimitStatus, T),
-    ) -> bool {
+    fn set<T>(&mut self, unit: LimitUnit, value: Option<T>, set: impl FnOnce(&mut LimitStatus, T)) -> bool {
         let Some(value) = value else { return false };
-        set(self.entry(currency), value);
+        set(self.entry(unit), value);
         true
     }
 }
@@ -185,8 +180,8 @@ impl LimitStatus {
         self.period = Some(period);
     }
 
-    /// Whether what is said cannot be at `now`: more left than there is, a limit of nothing, a wait or a period above
-    /// [`RetryHint::MAX_WAIT`].
+    /// Whether the values are impossible at `now`: more capacity left than the limit, a limit or a period of
+    /// zero, or a wait or period above [`RetryHint::MAX_WAIT`].
     #[must_use]
     pub fn is_implausible(&self, now: SystemTime) -> bool {
         let is_too_long = |wait: Option<Duration>| wait.is_some_and(|wait| wait > RetryHint::MAX_WAIT);
@@ -202,11 +197,12 @@ impl LimitStatus {
             || is_too_long(self.period)
     }
 
-    /// The period, as it is said; else as it follows from how long the missing part takes to refill, if that is
-    /// about a second, a minute, an hour or a day.
+    /// The period: as reported, else computed from the time that the used part takes to refill, if the result
+    /// is about a second, a minute, an hour or a day.
     ///
-    /// Half of the limit missing, and a minute to refill it, makes two minutes: no limit is kept like that, so the
-    /// unit was lost on the way, or the limit is not refilled evenly. `None` then, and where it does not follow.
+    /// If half of the limit is used and takes a minute to refill, the result is two minutes. No real limit
+    /// has that period, so the unit of the reset is wrong, or the limit is not refilled evenly. The result is
+    /// `None` then, and if a value is missing.
     #[must_use]
     pub fn period_of_refill(&self) -> Option<Duration> {
         const USUAL: [Duration; 4] = [
@@ -215,7 +211,7 @@ impl LimitStatus {
             Duration::from_secs(60 * 60),
             Duration::from_secs(24 * 60 * 60),
         ];
-        // Resets are rounded, some to a second.
+        // Providers round resets, some to a second.
         const SLACK: f64 = 0.2;
         if self.period.is_some() {
             return self.period;
@@ -231,11 +227,11 @@ impl LimitStatus {
 }
 
 impl Reset {
-    /// Seconds, with or without a fraction; above a thousand million they are counted since 1970.
+    /// Parses seconds, with or without a fraction. A value of 10^9 or more is a Unix time.
     #[must_use]
     pub fn read(value: &str) -> Option<Self> {
         const EPOCH: f64 = 1e9;
-        // So many seconds would be the year 5138; some send the moment in milliseconds.
+        // As seconds this would be the year 5138. Some providers send a Unix time in milliseconds.
         const MILLISECONDS: f64 = 1e11;
         let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         let seconds: f64 = is_number.then(|| value.parse().ok())??;
@@ -247,7 +243,7 @@ impl Reset {
         }
     }
 
-    /// How long until then, at most [`RetryHint::MAX_WAIT`]; zero once it has passed.
+    /// The time from `now` to the reset, at most [`RetryHint::MAX_WAIT`]. Zero once the reset has passed.
     #[must_use]
     pub fn wait(&self, now: SystemTime) -> Duration {
         let wait = match self {
@@ -258,7 +254,7 @@ impl Reset {
     }
 }
 
-/// Digits and nothing else: neither signs nor units, and nothing beyond all counting.
+/// Parses a number. Only digits are accepted, without sign or unit, and the number must fit into a `u64`.
 fn number(value: &str) -> Option<u64> {
     let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| value.parse().ok())?
@@ -290,7 +286,7 @@ mod tests {
     const SECS: fn(u64) -> Option<Reset> = |secs| Some(Reset::In(Duration::from_secs(secs)));
 
     #[test]
-    fn reads_the_headers_that_anybody_may_send() {
+    fn the_common_headers_are_parsed() {
         let requests =
             LimitStatus { limit: Some(100), remaining: Some(7), reset: SECS(30), ..LimitStatus::default() };
         for prefix in ["ratelimit", "x-ratelimit"] {
@@ -302,9 +298,9 @@ mod tests {
                             value.parse().unwrap(),
                         )
                     });
-                let announced = ReportedLimits::from_headers(&headers.into_iter().collect());
-                assert_eq!(announced.get(LimitUnit::Requests), Some(&requests), "{prefix}{suffix}");
-                assert_eq!(announced.get(LimitUnit::Tokens), None);
+                let limits = ReportedLimits::from_headers(&headers.into_iter().collect());
+                assert_eq!(limits.get(LimitUnit::Requests), Some(&requests), "{prefix}{suffix}");
+                assert_eq!(limits.get(LimitUnit::Tokens), None);
             }
         }
         let tokens = read(&[("x-ratelimit-remaining-tokens", "9"), ("x-ratelimit-reset-tokens", "1.5")]);
@@ -317,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_drafts_of_the_ietf() {
+    fn the_headers_of_the_ietf_drafts_are_parsed() {
         let minute = Some(Duration::from_secs(60));
         let whole = LimitStatus {
             limit: Some(100),
@@ -341,37 +337,39 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_since_1970_is_no_wait_of_fifty_years() {
-        let announced = read(&[("x-ratelimit-reset", "1793880090")]);
+    fn a_unix_time_is_not_parsed_as_a_duration() {
+        let limits = read(&[("x-ratelimit-reset", "1793880090")]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_000);
         assert_eq!(
-            announced.get(LimitUnit::Requests).unwrap().reset.unwrap().wait(now),
+            limits.get(LimitUnit::Requests).unwrap().reset.unwrap().wait(now),
             Duration::from_secs(90)
         );
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_what_cannot_be_read_is_left_out_and_noticed() {
+    fn invalid_values_are_ignored_and_reported() {
         for value in ["-1", "", "1m", "1e3", "NaN", "+3", "99999999999999999999999", "soon", "1.2.3"] {
-            let announced =
+            let limits =
                 read(&[("x-ratelimit-remaining-requests", value), ("x-ratelimit-reset-requests", value)]);
-            assert_eq!(announced.get(LimitUnit::Requests).and_then(|it| it.remaining), None, "{value}");
-            assert!(announced.has_invalid, "{value}");
+            assert_eq!(limits.get(LimitUnit::Requests).and_then(|it| it.remaining), None, "{value}");
+            assert!(limits.has_invalid, "{value}");
         }
-        let absurd = |limit, remaining, reset| {
+        let is_implausible = |limit, remaining, reset| {
             LimitStatus { limit, remaining, reset, ..LimitStatus::default() }
                 .is_implausible(SystemTime::UNIX_EPOCH)
         };
         assert!(
-            absurd(Some(10), Some(11), None)
-                && absurd(Some(0), None, None)
-                && absurd(None, None, SECS(86_401))
+            is_implausible(Some(10), Some(11), None)
+                && is_implausible(Some(0), None, None)
+                && is_implausible(None, None, SECS(86_401))
         );
-        assert!(!absurd(Some(10), Some(10), SECS(86_400)) && !absurd(None, Some(5), None));
+        assert!(!is_implausible(Some(10), Some(10), SECS(86_400)) && !is_implausible(None, Some(5), None));
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_a_period_is_believed_only_if_it_is_one_that_limits_have() {
+    fn only_usual_periods_are_accepted() {
         let period = |limit, left, millis| {
             LimitStatus {
                 limit: Some(limit),
@@ -388,7 +386,7 @@ mod tests {
         assert_eq!(period(10_000, 9_999, 8_640), Some(86_400));
         assert_eq!(period(14_400, 14_370, 179_560), Some(86_400));
         assert_eq!(period(500, 250, 500), Some(1));
-        // "1m" read as 1, nothing missing, a window that is refilled at once.
+        // "1m" that was parsed as 1, a limit of which nothing is used, a window that is refilled at once.
         assert_eq!(period(500, 0, 1_500), None);
         assert_eq!(period(500, 250, 30), None);
         assert_eq!(period(500, 500, 0), None);
@@ -396,12 +394,13 @@ mod tests {
     }
 
     proptest! {
+        // Pitfall P32 (docs/pitfalls.md).
         #[test]
-        fn p32_no_header_value_panics(value in "[ -~]{0,40}") {
+        fn no_header_value_panics(value in "[ -~]{0,40}") {
             for name in ["ratelimit", "ratelimit-policy", "ratelimit-limit", "x-ratelimit-reset", "x-ratelimit-remaining-tokens"] {
-                for (_, allowance) in read(&[(name, &value)]).iter() {
-                    let _ = (allowance.is_implausible(SystemTime::UNIX_EPOCH), allowance.period_of_refill());
-                    let wait = allowance.reset.map(|reset| reset.wait(SystemTime::UNIX_EPOCH));
+                for (_, status) in read(&[(name, &value)]).iter() {
+                    let _ = (status.is_implausible(SystemTime::UNIX_EPOCH), status.period_of_refill());
+                    let wait = status.reset.map(|reset| reset.wait(SystemTime::UNIX_EPOCH));
                     prop_assert!(wait <= Some(RetryHint::MAX_WAIT));
                 }
             }

@@ -3,22 +3,23 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
-/// What the provider said about when to come back.
+/// When a provider may be called again, as reported in its headers, error body or error message.
 ///
-/// Waits are never negative and never longer than [`RetryHint::MAX_WAIT`]; what cannot be read is not a hint.
+/// Waits are never negative and never longer than [`RetryHint::MAX_WAIT`]. A value that cannot be parsed is
+/// ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RetryHint {
-    /// How long to stay away, from the moment the answer was read.
+    /// The time to wait, counted from the moment at which the response was read.
     pub wait: Option<Duration>,
-    /// Where the wait was read.
+    /// Where the wait was found.
     pub source: HintSource,
-    /// Which limit it speaks of.
+    /// The kind of limit that was reached.
     pub scope: LimitScope,
-    /// `x-should-retry`: the provider's own word on whether asking again makes sense.
+    /// The value of `x-should-retry`: whether the provider recommends a retry.
     pub should_retry: Option<bool>,
 }
 
-/// Where a wait was read.
+/// Where a wait was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum HintSource {
     /// No wait was given.
@@ -28,48 +29,51 @@ pub enum HintSource {
     Header(&'static str),
     /// A field of the error body.
     Body,
-    /// The words of the error message.
+    /// The text of the error message.
     Message,
 }
 
-/// The kind of limit a hint speaks of.
+/// The kind of limit that a hint is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LimitScope {
-    /// A limit that refills in seconds or minutes, or one that was not named.
+    /// A limit that refills within seconds or minutes, or one that the provider did not specify.
     #[default]
     Momentary,
-    /// A limit per day or longer: retrying within one call is futile.
+    /// A limit per day or longer. A retry within the same call is useless.
     Daily,
-    /// Money: somebody has to pay first.
+    /// A spending limit or an empty balance. The account has to be topped up first.
     Spend,
 }
 
 impl RetryHint {
-    /// The longest wait that is believed: one day. A longer one is taken as this.
+    /// The longest wait that is accepted: one day. A longer wait is shortened to it.
     ///
-    /// After a day it costs one request to ask again; a year-long wait that was a mistake costs the provider.
+    /// A retry after one day costs one request. Without the bound, a provider that reports a year by mistake
+    /// would not be called for a year.
     pub const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// A wait of `wait`, at most [`MAX_WAIT`](Self::MAX_WAIT), read at `source`.
+    /// A hint to wait for `wait`, at most [`MAX_WAIT`](Self::MAX_WAIT), found at `source`.
     #[must_use]
     pub fn after(wait: Duration, source: HintSource) -> Self {
         Self { wait: Some(wait.min(Self::MAX_WAIT)), source, ..Self::default() }
     }
 
-    /// The same hint about another kind of limit.
+    /// Sets the kind of limit.
     #[must_use]
     pub fn with_scope(self, scope: LimitScope) -> Self {
         Self { scope, ..self }
     }
 
-    /// Whether asking again within the same call is futile: a daily or spend limit, or the provider says so.
+    /// Whether a retry within the same call is useless: the limit is daily or a spending limit, or the
+    /// provider sent `x-should-retry: false`.
     #[must_use]
     pub fn forbids_retry(&self) -> bool {
         self.should_retry == Some(false) || self.scope != LimitScope::Momentary
     }
 
-    /// Reads the headers that any provider may send: `retry-after-ms`, `x-ms-retry-after-ms`, `retry-after`
-    /// (seconds, with or without a fraction, or an HTTP date) and `x-should-retry`. The finest unit wins.
+    /// Parses the headers that are common to all providers: `retry-after-ms`, `x-ms-retry-after-ms`,
+    /// `retry-after` (seconds, with or without a fraction, or an HTTP date) and `x-should-retry`. The finest
+    /// unit wins.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
         let should_retry = match text(headers, "x-should-retry") {
@@ -110,7 +114,8 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// A decimal number of `unit` seconds; digits and a point only, so neither signs, exponents nor `inf`.
+/// Parses a decimal number of `unit` seconds. Only digits and a point are accepted: no sign, exponent or
+/// `inf`.
 fn seconds(value: &str, unit: f64) -> Option<Duration> {
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
         return None;
@@ -119,7 +124,7 @@ fn seconds(value: &str, unit: f64) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(amount * unit).unwrap_or(RetryHint::MAX_WAIT))
 }
 
-/// The time from `now` to an HTTP date; zero if it has passed.
+/// The time from `now` to an HTTP date. Zero if the date has passed.
 fn until(value: &str, now: SystemTime) -> Option<Duration> {
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
@@ -158,22 +163,23 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_a_hint() {
+    fn a_value_that_cannot_be_parsed_is_ignored() {
         for bad in ["", "-1", "soon", "1m", "NaN", "inf", "1e9", "+3", "1.2.3"] {
             assert_eq!(wait(&[("retry-after", bad)]), None, "{bad}");
         }
         assert_eq!(wait(&[("retry-after-ms", "x"), ("retry-after", "3")]), Some(Duration::from_secs(3)));
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_an_absurd_wait_is_capped_at_a_day() {
+    fn an_absurd_wait_is_capped_at_a_day() {
         for absurd in ["999999999999999999999999999999", "31536000", "Sun, 21 Oct 2096 07:28:00 GMT"] {
             assert_eq!(wait(&[("retry-after", absurd)]), Some(RetryHint::MAX_WAIT), "{absurd}");
         }
     }
 
     #[test]
-    fn obeys_should_retry_with_and_without_a_wait() {
+    fn x_should_retry_is_parsed_with_and_without_a_wait() {
         assert_eq!(read(&[("x-should-retry", "false")]).unwrap().should_retry, Some(false));
         let both = read(&[("x-should-retry", "true"), ("retry-after", "1")]).unwrap();
         assert_eq!((both.should_retry, both.wait), (Some(true), Some(Duration::from_secs(1))));
@@ -181,8 +187,9 @@ mod tests {
     }
 
     proptest! {
+        // Pitfall P32 (docs/pitfalls.md).
         #[test]
-        fn p32_no_header_value_panics_or_waits_longer_than_a_day(value in "[ -~]{0,40}") {
+        fn no_header_value_panics_or_waits_longer_than_a_day(value in "[ -~]{0,40}") {
             for name in ["retry-after", "retry-after-ms", "x-ms-retry-after-ms"] {
                 if let Some(wait) = wait(&[(name, &value)]) {
                     prop_assert!(wait <= RetryHint::MAX_WAIT);

@@ -1,68 +1,68 @@
 use crate::Failure;
 
-/// Reads a stream as it passes, and knows what it has come to.
+/// Scans a response stream while it passes, and keeps its state.
 ///
-/// Sans-io: bytes in, in any chunks; the same bytes give the same meaning however they are cut. It never
-/// fails: an event that cannot be read is an event without meaning.
+/// Implementations do no I/O: they take bytes in chunks of any size, and the same bytes give the same state
+/// however they are split. Scanning never fails: an event that cannot be parsed has no effect on the state.
 pub trait Scan: Send {
-    /// Takes the next bytes.
+    /// Scans the next bytes of the body.
     fn push(&mut self, bytes: &[u8]) -> ScanProgress;
 
-    /// The body has ended; what was left unfinished is taken as it is.
+    /// Ends the scan at the end of the body. An incomplete last event is scanned as it is.
     fn finish(&mut self) -> ScanProgress;
 
-    /// Where the stream stands.
+    /// The state of the stream so far.
     fn state(&self) -> &StreamState;
 }
 
-/// What one piece of a stream held: signs of life, for the clocks.
+/// The number of events in one chunk of a stream, by which the stream timers are reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanProgress {
-    /// Events that were completed, pings and comments included.
+    /// Events that were completed by the chunk, pings and comments included.
     pub events: u32,
-    /// Of these, events that carry generated content: text, tool calls or reasoning.
+    /// Of these, events with generated content: text, tool calls or reasoning.
     pub tokens: u32,
 }
 
-/// What a stream has come to so far.
+/// The state of a stream so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamState {
-    /// Generated content has been seen: the commit point is behind us.
+    /// Generated content was seen: the stream has passed the commit point.
     pub has_started: bool,
-    /// The provider said that it has finished, in the way its dialect does.
+    /// The provider sent the event or terminator that ends a complete stream in its dialect.
     pub has_finished: bool,
-    /// The provider said that it has failed; nothing that follows counts.
+    /// The failure that the provider reported in the stream. Later events are ignored.
     pub failure: Option<Failure>,
-    /// Why the model stopped, if it said so.
+    /// Why the model stopped, if the provider reported it.
     pub stop: Option<StopReason>,
-    /// The tokens that the provider counted.
+    /// The token usage that the provider reported.
     pub usage: Option<Usage>,
 }
 
-/// Why a model stopped.
+/// Why a model stopped generating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// It had said what it wanted, or wants a tool to be called.
+    /// The response is complete, or it ends in a tool call.
     Natural,
-    /// It ran into the limit of tokens.
+    /// The limit of tokens was reached.
     Length,
-    /// A content filter stopped it.
+    /// A content filter ended the response.
     ContentFilter,
     /// Another reason.
     Other,
 }
 
-/// The tokens that a provider counted for one answer.
+/// The token usage that a provider reported for one response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the prompt.
     pub input: Option<u64>,
-    /// Tokens of the answer.
+    /// Tokens of the response.
     pub output: Option<u64>,
 }
 
 impl Usage {
-    /// Both together, as far as they are known.
+    /// The sum of both, as far as they are known.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         match (self.input, self.output) {

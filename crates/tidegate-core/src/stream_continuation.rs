@@ -1,47 +1,51 @@
 use bytes::Bytes;
 use http::response::Parts;
 
-/// Knows how one model goes on where another one broke off.
+/// Lets one model continue a stream that broke off at another one.
 ///
-/// Implementations know dialects and providers; the layers know only when to ask.
+/// Implementations contain the knowledge about dialects and providers; the layers decide when a stream is
+/// continued.
 pub trait StreamContinuator: Send + Sync + 'static {
-    /// Who follows the answer with this head, if it is a stream that could be continued.
+    /// A splicer for the response with this head, if it is a stream that could be continued.
     fn splicer(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>>;
 }
 
-/// Follows one stream as it passes, and makes one stream of it and of those that continue it.
+/// Joins one stream and the streams that continue it into one stream.
 ///
-/// Sans-io, like [`Scan`](crate::Scan): bytes in, in any chunks, and bytes out. Only whole events come out, so
-/// that what another stream adds is never read as part of an event that was cut.
+/// Implementations do no I/O, like [`Scan`](crate::Scan): they take bytes in chunks of any size and return
+/// bytes. They return whole events only, so that an event of the next stream is never appended to a truncated
+/// event.
 pub trait StreamSplicer: Send {
-    /// Takes the next bytes, and gives what may be passed on: as they came, or after
-    /// [`go_on`](Self::go_on) in the words of the stream that broke.
+    /// Takes the next bytes, and returns the bytes that may be forwarded. They are unchanged, or after
+    /// [`switch_to`](Self::switch_to) in the format of the first stream.
     ///
     /// # Errors
     ///
-    /// What came cannot be part of that stream. Never before `go_on`.
+    /// The bytes cannot be part of the first stream. This never happens before `switch_to`.
     fn push(&mut self, bytes: &Bytes) -> Result<Bytes, NotContinuable>;
 
-    /// The body has ended as it should: what was kept back.
+    /// Called when the body has ended without an error. Returns the bytes that were held back.
     fn finish(&mut self) -> Bytes;
 
-    /// The stream broke and nobody goes on with it: what was kept back for that.
+    /// Called when the stream broke off and no other target continues it. Returns the bytes that were held
+    /// back.
     fn abandon(&mut self) -> Bytes;
 
-    /// The body of the request that asks `target` (`provider/model`) for the rest of the answer to `request`.
-    /// `None` if it cannot be continued: a tool was called, or it is not understood.
+    /// The body of the request with which `target` (`provider/model`) continues the response to `request`.
+    /// `None` if the response cannot be continued: a tool was called, or the request or the stream cannot be
+    /// parsed.
     fn continuation_request(&self, target: &str, request: &[u8]) -> Option<Bytes>;
 
-    /// What comes from here on is the stream in which `target` goes on. Gives what has to be said between the two;
-    /// half an event that was kept back is gone.
+    /// Switches to the stream of `target`: the following bytes belong to it. Returns the bytes that have to
+    /// be sent between the two streams. An incomplete event that was held back is discarded.
     fn switch_to(&mut self, target: &str) -> Bytes;
 }
 
-/// What came cannot be part of the stream that is gone on with: another dialect, or an event without an end.
+/// The bytes cannot continue the first stream: they are of another dialect, or an event has no end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotContinuable;
 
-/// The body of this request is another one than the caller's: it asks for the rest of an answer, or for a simpler one.
-/// An extension of the request.
+/// Marks a request with a body that differs from the caller's, because it continues a response or requests a
+/// simpler one. It is an extension of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyRewritten;

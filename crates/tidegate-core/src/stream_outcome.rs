@@ -2,26 +2,27 @@ use std::sync::{Arc, OnceLock};
 
 use crate::Outcome;
 
-/// What a stream has come to, as soon as the provider has said it: a handle, in the extensions of its response.
+/// The outcome of a stream, available as soon as the provider has sent its last event. It is a handle in the
+/// extensions of the response.
 ///
-/// Many a reader stops at the last event, or at one that tells of an error, and lets go of the body before the connection
-/// has said that nothing more comes. Whoever watches the body then sees it dropped, and can ask here what it was.
+/// Many clients stop reading at the last event, or at an error event, and drop the body before the connection
+/// reports its end. A guard on the body then sees a dropped body, and reads the real outcome here.
 #[derive(Clone, Debug, Default)]
 pub struct StreamOutcome(Arc<OnceLock<Outcome>>);
 
 impl StreamOutcome {
-    /// Of a stream that goes on.
+    /// A handle without an outcome, for a stream that has not ended.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The provider has said its last word. Of several the first counts.
+    /// Sets the outcome. Only the first call has an effect.
     pub fn set(&self, outcome: Outcome) {
         let _ = self.0.set(outcome);
     }
 
-    /// What it was, if it has been said.
+    /// The outcome, if it has been set.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
         self.0.get()

@@ -5,13 +5,14 @@ use http::Extensions;
 
 use crate::{ErrorCode, Failure, Gate, MissingCapability, Outcome, Rejection};
 
-/// What was decided during one call, step by step.
+/// The decisions that were made during one call, in order.
 ///
-/// A handle: put one into the extensions of a request and every layer below writes its verdicts to it, on
-/// success as on failure. Attempts are written by the wire (`ClassifyLayer`), which sees each of them. Without one nothing is written, and nothing is allocated. A call that needed
-/// more than its first attempt carries its trail in the extensions of the response as well.
+/// The trail is a handle in the extensions of a request. Every layer below records its decisions in it, on
+/// success as on failure. Attempts are recorded by the wire (`ClassifyLayer`), which every attempt passes.
+/// Without a trail nothing is recorded and nothing is allocated. If a call took more than its first attempt,
+/// its trail is in the extensions of the response as well.
 ///
-/// Holds at most [`Trail::MAX_STEPS`] steps; later ones are counted as attempts but not kept.
+/// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted.
 #[derive(Clone, Debug, Default)]
 pub struct Trail(Arc<Mutex<Steps>>);
 
@@ -22,56 +23,56 @@ struct Steps {
     target: Option<Arc<str>>,
 }
 
-/// One verdict.
+/// One decision or result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The `provider/model` it is about, if the stack has a name.
+    /// The `provider/model` that the step is about, if the stack has a name.
     pub target: Option<Arc<str>>,
-    /// What was decided, or what came of it.
+    /// The decision, or the result of an attempt.
     pub verdict: Verdict,
 }
 
-/// What a layer decided, or what an attempt came to.
+/// The decision of a layer, or the result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// An attempt reached the wire and succeeded.
     Succeeded,
     /// An attempt reached the wire and failed.
     Failed(ErrorCode),
-    /// A gate of ours refused the attempt.
+    /// A gate rejected the attempt.
     Rejected {
-        /// Which gate.
+        /// The gate.
         gate: Gate,
-        /// The code a caller would see.
+        /// The code that a caller would see.
         code: ErrorCode,
     },
-    /// The call waits before it asks again.
+    /// The call waits before its next attempt.
     Waiting(Duration),
-    /// The call goes on to another target.
+    /// The call falls back to another target.
     FellBack {
-        /// Its name.
+        /// The name of that target.
         to: Arc<str>,
-        /// What the one before it came to.
+        /// The code of the failure at the target before it, if there was one.
         because: Option<ErrorCode>,
     },
-    /// A target is not asked, since it cannot take the request.
+    /// A target is skipped, because it cannot serve the request.
     Skipped {
-        /// Its name.
+        /// The name of that target.
         target: Arc<str>,
-        /// What it lacks.
+        /// The capability that it lacks.
         missing: MissingCapability,
     },
-    /// The stream broke, and another target is asked for the rest of it.
+    /// The stream broke off, and another target continues it.
     Continued {
-        /// Its name.
+        /// The name of that target.
         by: Arc<str>,
-        /// Why the stream broke.
+        /// The code of the failure that ended the stream.
         because: Option<ErrorCode>,
     },
 }
 
 impl Trail {
-    /// The most steps that are kept.
+    /// The largest number of steps that are kept.
     pub const MAX_STEPS: usize = 256;
 
     /// An empty trail.
@@ -86,12 +87,12 @@ impl Trail {
         extensions.get()
     }
 
-    /// Names the target that the following steps are about.
+    /// Sets the target that the following steps are about.
     pub fn enter(&self, target: &Arc<str>) {
         self.lock().target = Some(Arc::clone(target));
     }
 
-    /// Writes down what an attempt on the wire came to. A neutral outcome was no attempt.
+    /// Records the outcome of an attempt on the wire. A neutral outcome does not count as an attempt.
     pub fn attempt(&self, outcome: &Outcome) {
         let verdict = match outcome {
             Outcome::Success => Verdict::Succeeded,
@@ -103,23 +104,23 @@ impl Trail {
         steps.push(verdict);
     }
 
-    /// Writes down a refusal of ours.
+    /// Records a rejection by a gate.
     pub fn rejected(&self, rejection: &Rejection) {
         self.push(Verdict::Rejected { gate: rejection.gate(), code: rejection.code() });
     }
 
-    /// Writes down any other verdict.
+    /// Records any other verdict.
     pub fn push(&self, verdict: Verdict) {
         self.lock().push(verdict);
     }
 
-    /// How many attempts reached the wire.
+    /// The number of attempts that reached the wire.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.lock().attempts
     }
 
-    /// The target that was asked last.
+    /// The target of the last attempt.
     #[must_use]
     pub fn target(&self) -> Option<Arc<str>> {
         self.lock().target.clone()
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_what_reached_the_wire_and_nothing_else() {
+    fn only_attempts_that_reached_the_wire_are_counted() {
         let trail = Trail::new();
         trail.enter(&"openai/gpt-4o".into());
         trail.rejected(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn is_bounded() {
+    fn the_number_of_steps_is_bounded() {
         let trail = Trail::new();
         for _ in 0..10_000 {
             trail.attempt(&Outcome::Success);

@@ -7,74 +7,77 @@ use http::{StatusCode, request, response};
 
 use crate::{ErrorCode, Failure, Gate, Rejection};
 
-/// Puts requests of one dialect into the words of another, for a target that speaks only that.
+/// Translates requests from the caller's dialect into the dialect of a target.
 ///
-/// Sans-io, like [`Classifier`](crate::Classifier) and [`Scan`](crate::Scan). Implementations know the two dialects; the
-/// layer knows when to ask.
+/// Implementations do no I/O, like [`Classifier`](crate::Classifier) and [`Scan`](crate::Scan). They contain
+/// the knowledge about the two dialects; the layer decides when a request is translated.
 pub trait Translator: Send + Sync + 'static {
-    /// The request in the target's dialect, and who translates the answer to it.
+    /// Translates a request, and returns the new body together with the translator for its response.
     ///
-    /// `head` gets the headers that the dialect asks for; its address and the name of the model are left as they are.
+    /// The headers that the target's dialect requires are added to `head`. The URI and the name of the model
+    /// are not changed.
     ///
     /// # Errors
     ///
-    /// What the request asks for cannot be said in the other dialect.
+    /// The request uses a feature that the target's dialect cannot express.
     fn request(&self, head: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable>;
 }
 
-/// A request in the words of the target.
+/// A translated request.
 pub struct Translation {
-    /// Its body.
+    /// The body in the target's dialect.
     pub body: Bytes,
-    /// The way back.
+    /// Translates the response to this request.
     pub response: Box<dyn ResponseTranslator>,
 }
 
-/// Puts the answer to one request into the dialect that the request came in.
+/// Translates the response to one request into the dialect of the caller.
 ///
-/// The same bytes give the same bytes however they are cut, and memory is bounded.
+/// The output depends on the bytes only, not on how they are split into chunks. Memory is bounded.
 pub trait ResponseTranslator: Send {
-    /// Says what there is to do for the answer with this head, and makes the head one of the other dialect. `now` is for
-    /// a dialect that tells the time.
+    /// Translates the head of the response, and returns how its body is to be translated. `now` is used by
+    /// dialects in which a response carries its creation time.
     ///
     /// # Errors
     ///
-    /// A good answer that cannot be read, since it is compressed.
+    /// The response is successful but cannot be read, because it is compressed.
     fn head(&mut self, head: &mut response::Parts, now: SystemTime) -> Result<BodyMode, Failure>;
 
-    /// The whole body of a plain answer, or of a failed one; of a failed one, it may be cut off anywhere.
+    /// Translates the whole body of a response that is not a stream, or of a failed response. The body of a
+    /// failed response may be cut off anywhere.
     ///
     /// # Errors
     ///
-    /// A good status, and a body that is no answer.
+    /// The status is a success, and the body is not a valid response.
     fn whole(&mut self, status: StatusCode, body: &[u8]) -> Result<Bytes, Failure>;
 
-    /// Takes the next bytes of a stream, and adds what they come to in the other dialect to `out`. An event that cannot
-    /// be read is left out.
+    /// Translates the next bytes of a stream, and appends the resulting events to `out`. An event that cannot
+    /// be parsed is dropped.
     ///
     /// # Errors
     ///
-    /// An event could be neither translated nor left out. What came before it is in `out`.
+    /// An event can be neither translated nor dropped. The events before it are in `out`.
     fn events(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Failure>;
 
-    /// The stream has ended as it should.
+    /// Appends the last events after the stream has ended without an error.
     fn end(&mut self, out: &mut BytesMut);
 }
 
-/// How the body of an answer is translated.
+/// How the body of a response is translated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyMode {
-    /// Not at all: it says nothing in either dialect.
+    /// The body passes unchanged, since it has no meaning in either dialect.
     Untouched,
-    /// When it is all here.
+    /// The body is buffered and translated as a whole.
     Whole,
-    /// Event by event.
+    /// The body is a stream and is translated event by event.
     Events,
 }
 
-/// A request that cannot be said in the dialect of the target. Nobody was asked, and another target may take it.
+/// A request cannot be expressed in the dialect of the target. It was not sent, and another target may accept
+/// it.
 ///
-/// Names the field, and never what was in it.
+/// The error names the field and never contains its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Untranslatable {
     field: &'static str,
@@ -83,19 +86,19 @@ pub struct Untranslatable {
 }
 
 impl Untranslatable {
-    /// `field` is what is in the way: `problem` says why, in words that go on from the name.
+    /// An error about `field`. `problem` is the reason, worded so that it follows the name of the field.
     #[must_use]
     pub const fn new(field: &'static str, problem: &'static str) -> Self {
         Self { field, problem, rejection: Rejection::new(Gate::Translate, ErrorCode::InvalidRequest) }
     }
 
-    /// The field that is in the way, as a path without positions: `messages[].content[].type`.
+    /// The field that cannot be translated, as a path without indices: `messages[].content[].type`.
     #[must_use]
     pub const fn field(&self) -> &'static str {
         self.field
     }
 
-    /// The same as a refusal of ours.
+    /// The rejection that this error stands for.
     #[must_use]
     pub const fn rejection(&self) -> &Rejection {
         &self.rejection
@@ -108,7 +111,7 @@ impl fmt::Display for Untranslatable {
     }
 }
 
-/// Its source is a [`Rejection`], so that it is told from a failure of the provider.
+/// The source is a [`Rejection`], which distinguishes the error from a failure of the provider.
 impl Error for Untranslatable {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.rejection)
@@ -127,11 +130,11 @@ mod tests {
     use crate::{BoxError, ErrorBody, Outcome};
 
     #[test]
-    fn names_the_field_and_counts_against_nobody() {
+    fn names_the_field_and_is_neutral() {
         let error: BoxError = Untranslatable::new("n", "is more than 1").into();
         assert_eq!(Outcome::of_error(&*error), Outcome::Neutral);
         assert_eq!(Rejection::find(&*error).unwrap().gate(), Gate::Translate);
-        let envelope = ErrorBody::of_error(&*error);
-        assert_eq!((envelope.code(), envelope.message()), (ErrorCode::InvalidRequest, "`n` is more than 1"));
+        let body = ErrorBody::of_error(&*error);
+        assert_eq!((body.code(), body.message()), (ErrorCode::InvalidRequest, "`n` is more than 1"));
     }
 }

@@ -3,9 +3,11 @@ use std::fmt;
 
 use crate::BoxError;
 
-/// The body of a request broke off before it had been read: the caller left, or sent too much.
+/// The request body ended in an error before it was read completely: the caller disconnected, or sent too
+/// much.
 ///
-/// The caller's matter (E1001): nothing is counted against a provider, and nobody else is asked.
+/// The failure is attributed to the caller (E1001): it is not counted against a provider, and there is no
+/// fallback.
 #[derive(Debug)]
 pub struct UploadError(BoxError);
 

@@ -4,51 +4,52 @@ use http::Extensions;
 
 use crate::Usage;
 
-/// What the attempts of one call have used so far, in tokens.
+/// The tokens that the attempts of one call have used so far.
 ///
-/// A handle: the one who counts tokens puts one into the extensions of a request, and the wire (`ClassifyLayer`)
-/// writes to it what was sent, what came, and what the provider counted. Without one nothing is counted and nothing
-/// is allocated. Of several on the way of one request each hears everything: the inner ones have the outer ones for
-/// [parents](Self::nested).
+/// The meter is a handle in the extensions of a request. A layer that counts tokens inserts it, and the wire
+/// (`ClassifyLayer`) records in it what was sent, what was received, and the usage that the provider
+/// reported. Without a meter nothing is counted and nothing is allocated. If several layers insert a meter,
+/// each of them is updated: the outer meter is the parent of the [nested](Self::nested) one.
 #[derive(Clone, Debug)]
-pub struct UsageMeter(Arc<Inner>);
+pub struct UsageMeter(Arc<MeterState>);
 
 #[derive(Debug)]
-struct Inner {
-    /// What the prompt is taken to be until the provider says.
+struct MeterState {
+    /// The estimated tokens of the prompt, used until the provider reports them.
     prompt: u64,
     total: Mutex<UsageTotals>,
     parent: Option<UsageMeter>,
 }
 
-/// What a [`UsageMeter`] shows.
+/// The totals of a [`UsageMeter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsageTotals {
     /// Attempts that reached the wire.
     pub attempts: u32,
-    /// Tokens of their prompts: as counted by the provider, else as estimated.
+    /// Tokens of their prompts: as reported by the provider, else as estimated.
     pub input: u64,
-    /// Tokens of their answers: as counted by the provider, else as seen.
+    /// Tokens of their responses: as reported by the provider, else as counted in the stream.
     pub output: u64,
-    /// Of the attempts, those of whose answers nothing is known: not begun, or not to be read.
+    /// Attempts with unknown output: the response has not begun, or cannot be read.
     pub unknown: u32,
 }
 
-/// One attempt, as the wire tells of it. Whatever is told is on the meters at once: how it ends needs no telling.
+/// The usage of one attempt, recorded by the wire. Every update changes the meters at once, so that the end
+/// of the attempt need not be recorded.
 #[derive(Debug)]
 pub struct AttemptUsage {
     meter: UsageMeter,
     input: Option<u64>,
     output: Option<u64>,
-    /// Pieces of the answer that have come.
-    seen: u64,
+    /// Chunks of the response that were received.
+    chunks: u64,
 }
 
 impl UsageMeter {
-    /// A meter for a call whose prompt has about `prompt` tokens.
+    /// A meter for a call with an estimated prompt of `prompt` tokens.
     #[must_use]
     pub fn new(prompt: u64) -> Self {
-        Self(Arc::new(Inner { prompt, total: Mutex::default(), parent: None }))
+        Self(Arc::new(MeterState { prompt, total: Mutex::default(), parent: None }))
     }
 
     /// The meter of this request, if it has one.
@@ -57,33 +58,34 @@ impl UsageMeter {
         extensions.get()
     }
 
-    /// A meter that is put into `extensions`, so that what is told to it is told to the one that was there, too.
+    /// Inserts a new meter into `extensions`, with the meter that was there as its parent. An update of the
+    /// new meter updates its parent as well.
     #[must_use]
     pub fn nested(prompt: u64, extensions: &mut Extensions) -> Self {
         let parent = extensions.remove();
-        let meter = Self(Arc::new(Inner { prompt, total: Mutex::default(), parent }));
+        let meter = Self(Arc::new(MeterState { prompt, total: Mutex::default(), parent }));
         extensions.insert(meter.clone());
         meter
     }
 
-    /// An attempt reaches the wire.
+    /// Records that an attempt reaches the wire.
     #[must_use]
     pub fn attempt(&self) -> AttemptUsage {
-        self.each(|prompt, total| {
+        self.update_all(|prompt, total| {
             total.attempts = total.attempts.saturating_add(1);
             total.unknown = total.unknown.saturating_add(1);
             total.input = total.input.saturating_add(prompt);
         });
-        AttemptUsage { meter: self.clone(), input: None, output: None, seen: 0 }
+        AttemptUsage { meter: self.clone(), input: None, output: None, chunks: 0 }
     }
 
-    /// What has been used so far.
+    /// The totals so far.
     #[must_use]
     pub fn read(&self) -> UsageTotals {
         *self.lock()
     }
 
-    fn each(&self, change: impl Fn(u64, &mut UsageTotals)) {
+    fn update_all(&self, change: impl Fn(u64, &mut UsageTotals)) {
         let mut next = Some(self);
         while let Some(meter) = next {
             change(meter.0.prompt, &mut meter.lock());
@@ -97,10 +99,10 @@ impl UsageMeter {
 }
 
 impl AttemptUsage {
-    /// It was not sent after all: somebody below the wire refused it.
+    /// Removes the attempt from the meters, because it was rejected below the wire and never sent.
     pub fn withdraw(self) {
         let Self { meter, input, output, .. } = self;
-        meter.each(|prompt, total| {
+        meter.update_all(|prompt, total| {
             total.attempts = total.attempts.saturating_sub(1);
             total.input = total.input.saturating_sub(input.unwrap_or(prompt));
             match output {
@@ -110,43 +112,44 @@ impl AttemptUsage {
         });
     }
 
-    /// The provider turned it down unread: no tokens were used.
+    /// Records that the provider rejected the request without processing it: no tokens were used.
     pub fn mark_unprocessed(&mut self) {
-        self.tell(Some(0), Some(0));
+        self.update(Some(0), Some(0));
     }
 
-    /// The answer is one that can be followed, or one without a word: from here on what is not told has not been
-    /// used.
+    /// Records that the response can be metered, or has no content: usage that is not reported from here on
+    /// counts as zero.
     pub fn start_response(&mut self) {
-        self.tell(self.input, Some(self.output.unwrap_or_default()));
+        self.update(self.input, Some(self.output.unwrap_or_default()));
     }
 
-    /// Pieces of the answer came. One is taken for a token, as most providers cut them.
-    pub fn add_chunks(&mut self, pieces: u32) {
-        self.seen = self.seen.saturating_add(u64::from(pieces));
-        if self.output.is_none_or(|output| output < self.seen) {
-            self.tell(self.input, Some(self.seen));
+    /// Records `chunks` more chunks of the response. A chunk counts as one token, since most providers send
+    /// one token per chunk.
+    pub fn add_chunks(&mut self, chunks: u32) {
+        self.chunks = self.chunks.saturating_add(u64::from(chunks));
+        if self.output.is_none_or(|output| output < self.chunks) {
+            self.update(self.input, Some(self.chunks));
         }
     }
 
-    /// The provider said what it has counted up to now. Until the end the pieces that came may be more than that:
-    /// some count only then.
+    /// Records the usage that the provider reports. Until it is final, the number of chunks may be larger and
+    /// is then used, because some providers report the output only at the end.
     pub fn set_usage(&mut self, usage: Usage, is_final: bool) {
-        let output = usage.output.map(|output| if is_final { output } else { output.max(self.seen) });
-        self.tell(usage.input.or(self.input), output.or(self.output));
+        let output = usage.output.map(|output| if is_final { output } else { output.max(self.chunks) });
+        self.update(usage.input.or(self.input), output.or(self.output));
     }
 
-    fn tell(&mut self, input: Option<u64>, output: Option<u64>) {
+    fn update(&mut self, input: Option<u64>, output: Option<u64>) {
         if (input, output) == (self.input, self.output) {
             return;
         }
-        let (was_input, was_output) = (self.input, self.output);
-        self.meter.each(|prompt, total| {
-            let rest = total.input.saturating_sub(was_input.unwrap_or(prompt));
+        let (old_input, old_output) = (self.input, self.output);
+        self.meter.update_all(|prompt, total| {
+            let rest = total.input.saturating_sub(old_input.unwrap_or(prompt));
             total.input = rest.saturating_add(input.unwrap_or(prompt));
-            let rest = total.output.saturating_sub(was_output.unwrap_or_default());
+            let rest = total.output.saturating_sub(old_output.unwrap_or_default());
             total.output = rest.saturating_add(output.unwrap_or_default());
-            if was_output.is_none() && output.is_some() {
+            if old_output.is_none() && output.is_some() {
                 total.unknown = total.unknown.saturating_sub(1);
             }
         });
@@ -163,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_taken_for_the_estimate_until_somebody_knows_better() {
+    fn an_attempt_counts_as_estimated_until_its_usage_is_known() {
         let meter = UsageMeter::new(100);
         assert_eq!(meter.read(), UsageTotals::default());
         let mut attempt = meter.attempt();
         assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 0, unknown: 1 });
         attempt.add_chunks(3);
         assert_eq!(meter.read(), UsageTotals { attempts: 1, input: 100, output: 3, unknown: 0 });
-        // Anthropic tells the input first, and an output of 1.
+        // Anthropic reports the input first, and an output of 1.
         attempt.set_usage(usage(90, 1), false);
         assert_eq!((meter.read().input, meter.read().output), (90, 3));
         attempt.add_chunks(4);
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn each_of_several_meters_hears_everything() {
+    fn nested_meters_are_all_updated() {
         let mut extensions = Extensions::new();
         let outer = UsageMeter::nested(100, &mut extensions);
         let inner = UsageMeter::nested(80, &mut extensions);
