@@ -1,7 +1,7 @@
 use http_body::Body;
 
-/// Whether there is nothing more to come. HTTP/1 writers stop polling once they have all that was announced, so waiting
-/// for `None` is not enough.
+/// Whether the body has no further frames. An HTTP/1 writer stops polling once it has the announced length,
+/// so the `None` after the last frame may never be polled.
 pub(crate) fn has_ended(body: &impl Body) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }

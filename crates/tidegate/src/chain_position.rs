@@ -3,22 +3,23 @@ use std::hash::{BuildHasher, RandomState};
 use http::header::HeaderName;
 use http::{Extensions, HeaderValue};
 
-/// What a key stands for is done once, however often it is asked for.
+/// A server that honours this header processes a key once, however many requests carry it.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What a chain tells the target that it asks: in the extensions of its request.
+/// The position of a target in its fallback chain, in the extensions of the request that the chain sends to
+/// it.
 #[derive(Clone, Debug)]
 pub(crate) struct ChainPosition {
-    /// Of this call: another one for each, and known to nobody outside of this process.
+    /// A random secret per call, never sent.
     secret: RandomState,
-    /// The turns of the chains further out.
+    /// A hash of the positions in the outer chains.
     path: u64,
-    /// How many chains there are further out.
+    /// The number of outer chains.
     pub(crate) depth: usize,
     index: usize,
-    /// Nobody else will be asked, whatever becomes of it.
+    /// No other target is tried after this one.
     pub(crate) is_last: bool,
-    /// It has had its attempts at this call, and gets one more.
+    /// The target has had its attempts at this call, and gets exactly one more.
     pub(crate) is_resend: bool,
 }
 
@@ -27,7 +28,8 @@ impl ChainPosition {
         extensions.get()
     }
 
-    /// The first turn in a chain: of a call that begins there, or within a turn of a chain further out.
+    /// The position of the first target of a chain. The chain may itself be a target of an outer chain, whose
+    /// position is then in `extensions`.
     pub(crate) fn first(extensions: &Extensions) -> Self {
         let Some(outer) = Self::of(extensions) else {
             return Self {
@@ -43,18 +45,19 @@ impl ChainPosition {
         Self { path, depth: outer.depth + 1, index: 0, ..outer.clone() }
     }
 
-    /// The turn of the target at `index`.
+    /// The position of the target at `index`.
     pub(crate) fn at(&self, index: usize) -> Self {
         Self { index, ..self.clone() }
     }
 
-    /// The same turn with another request, which must not be taken for the one before.
+    /// The same position for a rewritten request, which must not have the same key.
     pub(crate) fn for_rewritten_request(&self) -> Self {
         Self { secret: RandomState::new(), ..self.clone() }
     }
 
-    /// The key of a caller, who has one for all targets: another target is asked something else, if only of another model.
-    /// A chain within another adds a dash, so that its second target has not the key of the second one out there.
+    /// A key for this target, made from the key of the caller: another target gets another request, if only
+    /// with another model name. An inner chain adds a dash, so that the key of its second target differs from
+    /// that of the second target of the outer chain.
     pub(crate) fn idempotency_key_from(&self, key: &HeaderValue) -> Option<HeaderValue> {
         let suffix = format!("{}-{}", "-".repeat(self.depth), self.index);
         let mut own = HeaderValue::from_bytes(&[key.as_bytes(), suffix.as_bytes()].concat()).ok()?;
@@ -62,8 +65,8 @@ impl ChainPosition {
         Some(own)
     }
 
-    /// 128 bits that are the same whenever this target is asked the same on behalf of this call, and that nobody can
-    /// guess.
+    /// 128 bits that are equal whenever this target gets the same request of this call, and that cannot be
+    /// guessed.
     pub(crate) fn idempotency_key(&self) -> [u64; 2] {
         [0, 1].map(|half: u8| self.secret.hash_one((self.path, self.index, half)))
     }
@@ -80,14 +83,18 @@ mod tests {
     }
 
     #[test]
-    fn a_place_has_one_key_and_no_other_place_or_call_has_it() {
-        let (one, other) = (ChainPosition::first(&Extensions::new()), ChainPosition::first(&Extensions::new()));
+    fn a_position_has_one_key_that_no_other_position_or_call_has() {
+        let (one, other) =
+            (ChainPosition::first(&Extensions::new()), ChainPosition::first(&Extensions::new()));
         assert_eq!(one.at(2).idempotency_key(), one.at(2).idempotency_key());
         assert_eq!(within(one.at(1)).idempotency_key(), within(one.at(1)).idempotency_key());
         let mut keys = vec![one.for_rewritten_request().idempotency_key()];
         for call in [one, other] {
             for index in 0..3 {
-                keys.extend([call.at(index).idempotency_key(), within(call.at(index)).at(index).idempotency_key()]);
+                keys.extend([
+                    call.at(index).idempotency_key(),
+                    within(call.at(index)).at(index).idempotency_key(),
+                ]);
             }
         }
         let count = keys.len();

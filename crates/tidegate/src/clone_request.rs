@@ -2,7 +2,7 @@ use http::Request;
 
 use crate::Payload;
 
-/// The same request once more, its body by reference count; `None` if that cannot be sent again.
+/// A copy of the request that shares the body by reference count; `None` if the body cannot be sent again.
 pub(crate) fn clone_request(request: &Request<Payload>) -> Option<Request<Payload>> {
     let mut clone = Request::new(request.body().replay()?);
     *clone.method_mut() = request.method().clone();

@@ -6,11 +6,12 @@ use tokio::time::Sleep;
 
 use crate::{Deadline, ErrorCode, Gate, Rejection};
 
-/// The deadline of a call, for waits of ours: a wait that reaches it ends in a refusal.
+/// A timer for the deadline of a call, for waits inside of a layer: when it expires, the wait ends in a
+/// rejection.
 #[derive(Debug)]
 pub(crate) struct DeadlineTimer {
     deadline: Option<Deadline>,
-    // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
+    // Boxed: one allocation for a call that has to wait, and no pinning for the others.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -23,7 +24,7 @@ impl DeadlineTimer {
         self.deadline
     }
 
-    /// Asks whether the deadline has passed; to be called when there is nothing else to do.
+    /// Whether the deadline has passed. Starts the timer, so it is only polled when nothing else is ready.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let at = deadline.instant().into();

@@ -4,13 +4,13 @@ use tower_service::Service;
 
 use crate::BoxError;
 
-/// A service that answers an HTTP request of body `B`: what every layer wraps, and is.
+/// A service of HTTP requests with body `B`. Every layer wraps one and is one.
 ///
-/// Implemented by every such [`Service`]; there is nothing to implement by hand.
+/// Implemented for every such [`Service`]; do not implement it yourself.
 pub trait HttpService<B>:
     Service<Request<B>, Response = Response<<Self as HttpService<B>>::Body>, Error: Into<BoxError>>
 {
-    /// The body of the answer.
+    /// The response body.
     type Body: Body<Error: Into<BoxError>>;
 }
 

@@ -1,31 +1,31 @@
-//! Tower layers that keep calls to model providers alive.
+//! Tower layers that make calls to model providers resilient.
 //!
-//! Five layers, each usable alone in a `tower::ServiceBuilder`: they ask again
-//! ([`retry`]), keep to the provider's pace ([`rate_limit`]), stop asking a provider that is down
-//! ([`circuit_breaker`]), bound what is in flight ([`backpressure`]) and ask somebody else ([`fallback`]).
-//! [`ResilienceBuilder`] stacks them in protocol order around an HTTP service:
+//! Five layers, each usable alone in a `tower::ServiceBuilder`: they retry failed attempts ([`retry`]), keep to the
+//! rate limits of the provider ([`rate_limit`]), stop sending to a provider that is down ([`circuit_breaker`]), limit
+//! the calls in flight ([`backpressure`]) and fall back to another target ([`fallback`]). [`ResilienceBuilder`] stacks
+//! them in protocol order around an HTTP service:
 //!
 //! ```text
 //! request                                                                response head, then body frames
 //!   │                                                                                   ▲
-//!   ▼  Fallback          per call     whom to ask next when this one cannot answer      │
-//!   ▼  Retry             per call     ask again: is it worth it, affordable, in time?   │
-//!   ▼    Backpressure    per attempt  a permit, held until the body ends                │ gives it back
-//!   ▼    RateLimit       per attempt  a request and its tokens, reserved                │ settles from usage
-//!   ▼    CircuitBreaker  per attempt  is this provider worth asking at all?             │ records the outcome
-//!   ▼      wire          per attempt  clocks and classification                         │ judges head and end
+//!   ▼  Fallback          per call     selects the next target on failure                │
+//!   ▼  Retry             per call     repeats the attempt: useful, affordable, in time? │
+//!   ▼    Backpressure    per attempt  acquires a permit, held until the body ends       │ releases the permit
+//!   ▼    RateLimit       per attempt  reserves a request and its tokens                 │ settles from usage
+//!   ▼    CircuitBreaker  per attempt  admits or rejects                                 │ records the outcome
+//!   ▼      wire          per attempt  timeouts and classification                       │ classifies head and end
 //! provider
 //! ```
 //!
-//! Two ideas carry the design. *Judge once, at the wire*: the innermost piece turns whatever came back into
-//! one [`Outcome`], and the layers decide on that alone. *A stream is not over at its head*: what a call
-//! holds it holds until the last byte of its answer, wherever that is dropped.
+//! Two ideas carry the design. *Classify once, at the wire*: the innermost layer turns every result into one
+//! [`Outcome`], and the other layers decide on that alone. *A response is not over at its head*: permits, reservations
+//! and circuit admissions are held until the last byte of the response body, or until the body is dropped.
 //!
-//! A target that does not speak the dialect of the callers is asked in its own through `TranslateLayer`, between the
-//! fallback and its stack.
+//! `TranslateLayer`, between the fallback and the stack of a target, translates requests and responses for a target
+//! whose API dialect differs from that of the callers.
 //!
-//! Every layer is a `Service<http::Request<_>>` that answers `http::Response<impl Body>`; its error is
-//! [`BoxError`]. When a layer says no, the error is a [`Rejection`], found with [`Rejection::find`].
+//! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is
+//! [`BoxError`]. If a layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
 
 #[cfg(feature = "backpressure")]
 pub mod backpressure;
@@ -50,13 +50,22 @@ pub mod timeout;
 #[cfg(feature = "translate")]
 pub mod translate;
 
-#[cfg(any(feature = "fallback", feature = "retry"))]
-mod retry_after;
-#[cfg(any(feature = "fallback", feature = "retry"))]
-mod deadline_timer;
+#[cfg(any(
+    feature = "backpressure",
+    feature = "circuit-breaker",
+    feature = "fallback",
+    feature = "rate-limit"
+))]
+mod body;
 #[cfg(any(feature = "rate-limit", feature = "retry"))]
-#[cfg_attr(not(feature = "rate-limit"), expect(dead_code, reason = "a budget of retries only spends"))]
+#[cfg_attr(not(feature = "rate-limit"), expect(dead_code, reason = "the retry budget only spends"))]
 mod bucket;
+#[cfg(any(feature = "fallback", feature = "retry"))]
+#[cfg_attr(
+    not(all(feature = "fallback", feature = "retry")),
+    allow(dead_code, reason = "a fallback chain writes it, and a retry reads it")
+)]
+mod chain_position;
 #[cfg(any(
     feature = "backpressure",
     feature = "circuit-breaker",
@@ -67,15 +76,15 @@ mod bucket;
     feature = "timeout"
 ))]
 mod clock;
-#[cfg(any(
-    feature = "backpressure",
-    feature = "circuit-breaker",
-    feature = "fallback",
-    feature = "rate-limit"
-))]
-mod body;
+#[cfg(any(feature = "fallback", feature = "retry"))]
+mod clone_request;
+#[cfg(any(feature = "fallback", feature = "retry"))]
+mod deadline_timer;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
-#[cfg_attr(not(feature = "circuit-breaker"), allow(dead_code, reason = "a permit is watched to the end"))]
+#[cfg_attr(
+    not(feature = "circuit-breaker"),
+    allow(dead_code, reason = "backpressure and rate limit use a part of it")
+)]
 mod guarded_body;
 mod http_service;
 #[cfg(any(
@@ -88,9 +97,19 @@ mod key;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 #[cfg_attr(
     not(any(feature = "backpressure", feature = "circuit-breaker")),
-    allow(dead_code, reason = "nobody is asked about a key by hand")
+    allow(dead_code, reason = "only the handles of keyed gates look up a key")
 )]
 mod keyed;
+#[cfg(any(feature = "backpressure", feature = "rate-limit"))]
+#[cfg_attr(
+    not(feature = "backpressure"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "the rate limit uses one permit, without counting or ordering the queue"
+    )
+)]
+mod priority_semaphore;
 #[cfg(any(
     feature = "backpressure",
     feature = "circuit-breaker",
@@ -99,29 +118,13 @@ mod keyed;
 ))]
 mod rejected;
 #[cfg(any(feature = "fallback", feature = "retry"))]
-mod clone_request;
+mod retry_after;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
 mod shared_state;
-#[cfg(any(feature = "backpressure", feature = "rate-limit"))]
-#[cfg_attr(
-    not(feature = "backpressure"),
-    allow(
-        dead_code,
-        unreachable_pub,
-        reason = "a turn is one slot, and nobody counts or orders those who wait"
-    )
-)]
-mod priority_semaphore;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 mod sync;
 #[cfg(test)]
 mod testing;
-#[cfg(any(feature = "fallback", feature = "retry"))]
-#[cfg_attr(
-    not(all(feature = "fallback", feature = "retry")),
-    allow(dead_code, reason = "a chain tells, and a retry listens")
-)]
-mod chain_position;
 
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 pub use guarded_body::GuardedBody;

@@ -1,15 +1,16 @@
-//! What all gates do when they say no.
+//! The part of a rejection that all gates have in common.
 
 use http::Extensions;
 
 use crate::{AttemptBudget, Rejection, Trail};
 
-/// Tells the trail of the call and whoever listens that the gate of `target` said no; hands the rejection on.
+/// Records in the trail of the call and in an event that the gate of `target` rejected, and returns the
+/// rejection.
 pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &Extensions) -> Rejection {
     if let Some(trail) = Trail::of(extensions) {
-        trail.refused(&rejection);
+        trail.rejected(&rejection);
     }
-    // What we refuse has not been asked of anybody.
+    // A rejected attempt was not sent, so it is returned to the attempt budget.
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }

@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use crate::{BoxError, ErrorCode, Failure, FailureKind, Payload};
 
-/// A [`reqwest::Client`] that takes `http` requests and gives `http` responses.
+/// A [`reqwest::Client`] as a service of `http` requests and `http` responses.
 ///
-/// reqwest's own time-out and redirects stay as the client was built. Errors lose their URL, which may hold a
-/// key; a request that could not be built is the caller's mistake (E1001), a time-out of the client is E3003.
+/// The timeout and the redirect policy of the client apply. The URL is removed from errors, since it may contain a
+/// key. A request that cannot be built is E1001, an error of the caller; a timeout of the client is E3003.
 ///
 /// ```
 /// use tidegate::{ReqwestService, ResilienceBuilder};
@@ -30,7 +30,7 @@ pub struct ReqwestService {
 }
 
 impl ReqwestService {
-    /// Sends through `client`.
+    /// Sends requests with `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
@@ -62,22 +62,23 @@ fn convert_response(response: reqwest::Response) -> Response<ResponseBody> {
     Response::from(response).map(|body| body.map_err(convert_error as fn(_) -> _))
 }
 
-/// The error in our words: what the layers need to know, and nothing that could be a secret.
+/// Converts the error to a [`Failure`] where its kind is known, and removes the URL, which may contain a
+/// secret.
 fn convert_error(error: reqwest::Error) -> BoxError {
     let error = error.without_url();
     if error.is_builder() {
-        return Failure { cause: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
+        return Failure { kind: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
     }
     if error.is_timeout() {
-        return Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
+        return Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
     }
     error.into()
 }
 
-/// The body of an answer; its errors are explained like those of the head.
+/// The response body; its errors are converted like those of the head.
 pub type ResponseBody = MapErr<Body, fn(reqwest::Error) -> BoxError>;
 
-/// Waits for the answer.
+/// Waits for the response head.
 #[pin_project]
 pub struct ResponseFuture(#[pin] State);
 
@@ -92,7 +93,9 @@ impl Future for ResponseFuture {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {
-            StateProj::Calling(future) => Poll::Ready(ready!(future.poll(cx)).map(convert_response).map_err(convert_error)),
+            StateProj::Calling(future) => {
+                Poll::Ready(ready!(future.poll(cx)).map(convert_response).map_err(convert_error))
+            }
             StateProj::Invalid(error) => Poll::Ready(Err(error.take().expect("polled after completion"))),
         }
     }

@@ -1,7 +1,8 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-/// What a layer, its services and their clones share: a name, what the user set, and what has come of it.
+/// The state that a layer, its services and their clones share: a name, the settings, and the state that is
+/// made from them.
 #[derive(Debug)]
 pub(crate) struct SharedState<S, T>(Arc<SharedInner<S, T>>);
 
@@ -13,13 +14,13 @@ struct SharedInner<S, T> {
 }
 
 impl<S: Clone, T: for<'a> From<&'a S>> SharedState<S, T> {
-    /// A beginning without a past.
+    /// A new state for these settings.
     pub(crate) fn new(settings: S) -> Self {
         let state = T::from(&settings);
         Self(Arc::new(SharedInner { name: OnceLock::new(), settings, state }))
     }
 
-    /// Another of the same name, with a past of its own.
+    /// A new state of the same name, with changed settings.
     pub(crate) fn fresh(&self, change: impl FnOnce(&mut S)) -> Self {
         let mut settings = self.0.settings.clone();
         change(&mut settings);
@@ -32,23 +33,23 @@ impl<S: Clone, T: for<'a> From<&'a S>> SharedState<S, T> {
 }
 
 impl<S, T> SharedState<S, T> {
-    /// What the user set.
+    /// The settings.
     pub(crate) fn settings(&self) -> &S {
         &self.0.settings
     }
 
-    /// Whether anybody but the one who asks holds it.
-    #[allow(dead_code, reason = "asked of what is kept by key")]
+    /// Whether there is another reference to it.
+    #[allow(dead_code, reason = "only used for keyed state")]
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// Gives the name in events; the first one given holds.
+    /// Sets the name in events; the first name set is kept.
     pub(crate) fn name(&self, name: &str) {
         let _ = self.0.name.set(name.into());
     }
 
-    /// The name in events, or nothing.
+    /// The name in events, or an empty string.
     pub(crate) fn target(&self) -> &str {
         self.0.name.get().map_or("", |name| name)
     }
@@ -60,7 +61,7 @@ impl<S, T> Clone for SharedState<S, T> {
     }
 }
 
-/// The state is what one has it for.
+/// Dereferences to the state.
 impl<S, T> Deref for SharedState<S, T> {
     type Target = T;
 

@@ -1,5 +1,6 @@
-//! What the concurrent cores are built of: the standard library's, or loom's, which tries every interleaving
-//! (`RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib loom`).
+//! The synchronisation primitives of the concurrent data structures: those of the standard library, or those
+//! of loom, which tries every interleaving (`RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib
+//! loom`).
 
 #[cfg(not(tidegate_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};

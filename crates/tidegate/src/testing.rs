@@ -1,4 +1,4 @@
-//! What the tests of the layers have in common.
+//! Helpers that the tests of the layers share.
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -15,7 +15,7 @@ pub(crate) fn request() -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from("{}")).unwrap()
 }
 
-/// One call, as far as the head of its answer.
+/// Makes one call, to the head of its response.
 pub(crate) async fn call<S>(service: &mut S) -> Result<Response<S::Body>, BoxError>
 where
     S: HttpService<Payload>,
@@ -30,7 +30,7 @@ where
     service.ready().await.map_err(Into::into)?.call(request).await.map_err(Into::into)
 }
 
-/// One call, to the last byte of its answer: its status.
+/// Makes one call, to the last byte of its response. Returns the status.
 pub(crate) async fn complete<S>(service: &mut S) -> Result<u16, BoxError>
 where
     S: HttpService<Payload>,
@@ -41,8 +41,8 @@ where
     Ok(status)
 }
 
-/// The rejection that a call must have come to.
+/// The rejection that the call must have ended in.
 pub(crate) fn rejection<T>(result: Result<T, BoxError>) -> Rejection {
-    let error = result.err().expect("a refusal");
-    Rejection::find(&*error).unwrap_or_else(|| panic!("not a refusal of ours: {error}")).clone()
+    let error = result.err().expect("a rejection");
+    Rejection::find(&*error).unwrap_or_else(|| panic!("not a rejection: {error}")).clone()
 }

@@ -1,5 +1,5 @@
-//! P18: names and events that are made for every call though nobody listens. Ours: nothing is allocated for
-//! observers who are not there.
+//! Pitfall P18 (docs/pitfalls.md): names and events that are built for every call without a subscriber. Here,
+//! nothing is allocated for observers that are not installed.
 
 use std::future::{Future, Ready, ready};
 use std::pin::pin;
@@ -16,13 +16,13 @@ use tidegate::{
 use tower::util::ServiceFn;
 use tower::{Layer, Service};
 
-type Answer = Result<Response<Full<bytes::Bytes>>, BoxError>;
+type ProviderResult = Result<Response<Full<bytes::Bytes>>, BoxError>;
 
-fn provider() -> ServiceFn<fn(Request<Payload>) -> Ready<Answer>> {
+fn provider() -> ServiceFn<fn(Request<Payload>) -> Ready<ProviderResult>> {
     tower::service_fn(|_| ready(Ok(Response::new(Full::from("{}")))))
 }
 
-/// How often a call that is answered allocates, to the end of its answer and the request not counted.
+/// The allocations of a successful call, to the end of its response, without those of the request.
 fn allocated<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>) -> u64 {
     let mut cx = Context::from_waker(Waker::noop());
     let mut request = Some(request);
@@ -38,8 +38,9 @@ fn of_tenant() -> Request<Payload> {
     Request::post("/").extension(Tenant("a".into())).body(Payload::from("{}")).unwrap()
 }
 
+/// Pitfall P18 (docs/pitfalls.md).
 #[test]
-fn p18_a_call_within_the_limit_allocates_nothing() {
+fn a_call_within_the_limit_allocates_nothing() {
     let layer = BackpressureLayer::max_inflight(2).name("openai/gpt-4o");
     assert_eq!(allocated(&mut layer.layer(provider()), of_tenant()), 0);
     let mut keyed = layer.key_by(KeyBy::tenant()).layer(provider());
@@ -48,9 +49,9 @@ fn p18_a_call_within_the_limit_allocates_nothing() {
     assert_eq!(allocated(&mut BackpressureLayer::disabled().layer(provider()), of_tenant()), 0);
 }
 
-/// That the two others can fail: the error of a refusal is seen.
+/// Checks that allocations are measured: the error of a rejection is one.
 #[test]
-fn a_refusal_allocates_its_error_and_nothing_else() {
+fn a_rejection_allocates_only_its_error() {
     let mut cx = Context::from_waker(Waker::noop());
     let mut service = BackpressureLayer::max_inflight(1).max_queued(0).layer(provider());
     let held = pin!(service.call(of_tenant())).poll(&mut cx);
@@ -62,13 +63,14 @@ fn a_refusal_allocates_its_error_and_nothing_else() {
     assert_eq!(count.count_total, 1);
 }
 
+/// Pitfall P18 (docs/pitfalls.md).
 #[test]
-fn p18_a_call_that_has_to_wait_allocates_nothing_either() {
+fn a_call_that_waits_allocates_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _context = runtime.enter();
     let mut cx = Context::from_waker(Waker::noop());
     let mut service = BackpressureLayer::max_inflight(1).layer(provider());
-    let mut wait_in_line = || {
+    let mut wait_in_queue = || {
         let held = pin!(service.call(of_tenant())).poll(&mut cx);
         let mut request = Some(of_tenant());
         measure(|| {
@@ -78,43 +80,45 @@ fn p18_a_call_that_has_to_wait_allocates_nothing_either() {
             assert!(waits.as_mut().poll(&mut cx).is_ready());
         })
     };
-    wait_in_line();
-    assert_eq!(wait_in_line().count_total, 0, "once the line has its memory");
+    wait_in_queue();
+    assert_eq!(wait_in_queue().count_total, 0, "once the queue has its memory");
 }
 
-/// Who tells of his limits with every answer, and so is listened to.
-fn telling() -> ServiceFn<fn(Request<Payload>) -> Ready<Answer>> {
+/// A provider that reports its limits with every response, so that the rate limit reads its headers.
+fn reporting_limits() -> ServiceFn<fn(Request<Payload>) -> Ready<ProviderResult>> {
     tower::service_fn(|_| {
-        let answer = Response::builder()
+        let response = Response::builder()
             .header("x-ratelimit-limit-requests", "500")
             .header("x-ratelimit-remaining-requests", "400")
             .header("x-ratelimit-reset-requests", "12s")
             .header("x-ratelimit-limit-tokens", "30000");
-        ready(answer.body(Full::from("{}")).map_err(Into::into))
+        ready(response.body(Full::from("{}")).map_err(Into::into))
     })
 }
 
+/// Pitfall P18 (docs/pitfalls.md).
 #[test]
-fn p18_a_call_that_has_room_and_an_answer_that_is_listened_to_allocate_nothing() {
+fn a_call_within_the_quota_and_its_limit_headers_allocate_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _context = runtime.enter();
     let layer = RateLimitLayer::per_second(1_000).quota(5_000, std::time::Duration::from_secs(60));
     let layer = layer.classifier(ProviderClassifier::new(Provider::OpenAi)).name("openai/gpt-4o");
     let keyed = layer.clone().key_by(KeyBy::tenant());
-    let by_itself = allocated(&mut telling(), of_tenant());
+    let without_layer = allocated(&mut reporting_limits(), of_tenant());
     for layer in [layer, keyed, RateLimitLayer::disabled()] {
-        let mut service = layer.layer(telling());
-        // What is heard for the first time is written down somewhere.
+        let mut service = layer.layer(reporting_limits());
+        // The first reported limits allocate the memory that holds them.
         for _ in 0..3 {
             allocated(&mut service, of_tenant());
         }
-        assert_eq!(allocated(&mut service, of_tenant()), by_itself);
+        assert_eq!(allocated(&mut service, of_tenant()), without_layer);
     }
 }
 
-/// Of a call that goes well. A part that asks again keeps a copy of the head; the rest is on the stack of the caller.
+/// Pitfall P18 (docs/pitfalls.md), for a successful call. A part that may retry keeps a copy of the head;
+/// everything else is on the stack of the caller.
 #[test]
-fn p18_the_whole_stack_allocates_the_copy_of_the_head_and_nothing_else() {
+fn the_whole_stack_allocates_only_a_copy_of_the_head() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _context = runtime.enter();
     let with_headers = || {
@@ -130,15 +134,16 @@ fn p18_the_whole_stack_allocates_the_copy_of_the_head_and_nothing_else() {
         .backpressure(BackpressureLayer::max_inflight(50))
         .rate_limit(RateLimitLayer::per_second(1_000))
         .circuit_breaker(CircuitBreakerLayer::new());
-    for (stack, kept) in [(stack.clone(), a_copy), (stack.retry(RetryLayer::disabled()), 0)] {
+    for (stack, expected) in [(stack.clone(), a_copy), (stack.retry(RetryLayer::disabled()), 0)] {
         let mut service = stack.service(provider());
         allocated(&mut service, with_headers());
-        assert_eq!(allocated(&mut service, with_headers()), kept);
+        assert_eq!(allocated(&mut service, with_headers()), expected);
         assert_eq!(allocated(&mut service, Request::new(Payload::from("{}"))), 0, "an empty head");
     }
 }
 
-/// A meter, and the place among the extensions where the wire finds it; and what watches the body.
+/// The allocations are the usage meter, the entry for it in the request extensions, and the guard of the
+/// body.
 #[test]
 fn a_call_that_counts_tokens_allocates_its_meter() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -148,24 +153,24 @@ fn a_call_that_counts_tokens_allocates_its_meter() {
     assert!(allocated(&mut service, of_tenant()) <= 4);
 }
 
-/// As providers answer in one piece.
-fn in_json() -> ServiceFn<fn(Request<Payload>) -> Ready<Answer>> {
-    const ANSWER: &str = r#"{"id":"a","choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#;
+/// A provider that responds with a JSON body in one frame.
+fn in_json() -> ServiceFn<fn(Request<Payload>) -> Ready<ProviderResult>> {
+    const BODY: &str = r#"{"id":"a","choices":[{"message":{"role":"assistant","content":"Hi"}}]}"#;
     tower::service_fn(|_| {
-        let answer = Response::builder().header("content-type", "application/json");
-        ready(answer.body(Full::from(ANSWER)).map_err(Into::into))
+        let response = Response::builder().header("content-type", "application/json");
+        ready(response.body(Full::from(BODY)).map_err(Into::into))
     })
 }
 
-/// Two places: that of the body, which may not move once it was read from, and that of what was read of it. Neither is
-/// needed where the head settles what an answer is.
+/// The two allocations are the pinned body and the buffer of what was read from it. Neither is made if the
+/// head suffices to classify the response.
 #[test]
-fn an_answer_that_is_looked_into_allocates_its_places_and_copies_nothing() {
+fn a_response_body_that_is_read_allocates_twice_and_is_not_copied() {
     let layer = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
-    // The first of all sets up what is looked for.
+    // The first call initialises the search patterns.
     allocated(&mut layer.layer(in_json()), of_tenant());
-    let by_itself = allocated(&mut in_json(), of_tenant());
-    assert_eq!(allocated(&mut layer.layer(in_json()), of_tenant()), by_itself + 2);
-    let by_itself = allocated(&mut provider(), of_tenant());
-    assert_eq!(allocated(&mut layer.layer(provider()), of_tenant()), by_itself);
+    let without_layer = allocated(&mut in_json(), of_tenant());
+    assert_eq!(allocated(&mut layer.layer(in_json()), of_tenant()), without_layer + 2);
+    let without_layer = allocated(&mut provider(), of_tenant());
+    assert_eq!(allocated(&mut layer.layer(provider()), of_tenant()), without_layer);
 }

@@ -1,4 +1,4 @@
-//! Memory is bounded: what a cache of answers holds, with all that finds them, is what it was given and no more.
+//! Memory is bounded: the answers in a cache and all of its indexes stay within the configured size.
 
 #![cfg(feature = "providers")]
 
@@ -15,14 +15,14 @@ use tidegate::fallback::AnswerCache;
 use tidegate::{BoxError, FallbackLayer, HttpService, Payload};
 use tower::Layer;
 
-/// A call to the end of its answer, which is remembered.
-fn ask<S: HttpService<Payload>>(service: &mut S, prompt: &str) {
+/// Makes a call and reads its response to the end, so that it is cached.
+fn call<S: HttpService<Payload>>(service: &mut S, prompt: &str) {
     let mut cx = Context::from_waker(Waker::noop());
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
     let request = Request::post("/v1/chat/completions").body(Payload::from(body)).unwrap();
     let mut call = pin!(service.call(request));
-    let Poll::Ready(Ok(answer)) = call.as_mut().poll(&mut cx) else { panic!("it answers at once") };
-    let mut body = pin!(answer.into_body());
+    let Poll::Ready(Ok(response)) = call.as_mut().poll(&mut cx) else { panic!("the response is immediate") };
+    let mut body = pin!(response.into_body());
     while let Poll::Ready(Some(_)) = body.as_mut().poll_frame(&mut cx) {}
 }
 
@@ -31,31 +31,32 @@ fn completion(text: &str) -> Response<Full<Bytes>> {
     Response::builder().header("content-type", "application/json").body(Full::from(body)).unwrap()
 }
 
-/// A word for a number.
+/// The number in letters.
 fn letters(mut number: u32) -> String {
-    let mut word = String::new();
-    while number > 0 || word.is_empty() {
-        word.push(char::from(b'a' + (number % 26) as u8));
+    let mut text = String::new();
+    while number > 0 || text.is_empty() {
+        text.push(char::from(b'a' + (number % 26) as u8));
         number /= 26;
     }
-    word
+    text
 }
 
-/// Asks questions of so many words, each answered in `length` bytes, until the cache is full and for as long again.
+/// Sends prompts with this many words, each with a response of `length` bytes, until the cache is full and
+/// for as long again.
 fn fill(cache: &AnswerCache, words: u32, length: usize) {
     let text = "x".repeat(length);
     let provider = tower::service_fn(move |_: Request<Payload>| ready(Ok::<_, BoxError>(completion(&text))));
     let mut service = FallbackLayer::new().then_cached(cache.clone()).layer(provider);
-    let mut asked = 0u32;
-    while (asked as usize) < 2 * cache.len() + 8 {
-        asked += 1;
-        let words = (0..words).map(|word| letters(asked * 5_003 + word));
-        ask(&mut service, &words.collect::<Vec<_>>().join(" "));
+    let mut calls = 0u32;
+    while (calls as usize) < 2 * cache.len() + 8 {
+        calls += 1;
+        let words = (0..words).map(|word| letters(calls * 5_003 + word));
+        call(&mut service, &words.collect::<Vec<_>>().join(" "));
     }
 }
 
 #[test]
-fn what_a_cache_of_answers_holds_is_what_it_was_given() {
+fn a_cache_uses_its_bound_and_no_more() {
     const MAX_BYTES: u64 = 1024 * 1024;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _context = runtime.enter();
@@ -66,14 +67,14 @@ fn what_a_cache_of_answers_holds_is_what_it_was_given() {
         println!("{words} words, {length} bytes: {} answers in {share:.3} of the bound", cache.len());
         assert!((0.9..=1.0).contains(&share), "{words} words, {length} bytes: {share}");
         let left = measure(|| cache.clear());
-        assert_eq!(left.bytes_current, -held.bytes_current, "nothing stays");
+        assert_eq!(left.bytes_current, -held.bytes_current, "clear releases all of it");
     }
 }
 
-/// What finds many needs more room than what finds a few, and gives it back.
+/// The index of many answers needs more memory than the index of a few, and shrinks again.
 #[test]
-fn a_few_long_answers_in_the_place_of_many_short_ones_are_within_the_bound_too() {
-    // Of short answers, a few more than a table of 2048 holds.
+fn a_few_long_answers_after_many_short_ones_stay_within_the_bound() {
+    // A few more short answers than a hash table of 2048 entries holds.
     const MAX_BYTES: u64 = 1280 * 1024;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _context = runtime.enter();

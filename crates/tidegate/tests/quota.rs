@@ -1,15 +1,15 @@
-//! Half an hour against a provider that keeps its limits and tells of them, in virtual time.
+//! Half an hour, in virtual time, against a provider that enforces its limits and reports them.
 
 mod load;
 
 use std::time::Duration;
 
-use load::{Load, MINUTE, REQUESTS, TOKENS, Tally, play, provider};
+use load::{Load, LoadTally, MINUTE, REQUESTS, TOKENS, play, provider};
 use tidegate::providers::{Provider, ProviderClassifier};
 use tidegate::{ClassifyLayer, RateLimitLayer};
 use tower::ServiceBuilder;
 
-async fn through(limit: RateLimitLayer, load: Load) -> Tally {
+async fn through(limit: RateLimitLayer, load: Load) -> LoadTally {
     let classifier = ProviderClassifier::new(Provider::OpenAi);
     let service = ServiceBuilder::new()
         .layer(limit.classifier(classifier).max_wait(2 * MINUTE).max_waiting(10_000))
@@ -18,13 +18,13 @@ async fn through(limit: RateLimitLayer, load: Load) -> Tally {
     play(load, service).await
 }
 
-/// At the limit of tokens, and at the limit of requests.
+/// One load at the token limit, and one at the request limit.
 const LOADS: [Load; 2] = [
-    Load { prompt: (50, 600), answer: (16, 200), calls: 100, seed: 1 },
-    Load { prompt: (1, 12), answer: (1, 8), calls: 650, seed: 2 },
+    Load { prompt: (50, 600), output: (16, 200), calls: 100, seed: 1 },
+    Load { prompt: (1, 12), output: (1, 8), calls: 650, seed: 2 },
 ];
 
-fn check(what: &str, tally: Tally) {
+fn check(what: &str, tally: LoadTally) {
     println!(
         "{what}: {tally:?} {:.3} % limited, {:.1} % used",
         tally.share_limited() * 100.0,
@@ -35,23 +35,23 @@ fn check(what: &str, tally: Tally) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_configured_quota_is_used_up_and_next_to_nobody_is_refused_by_the_provider() {
+async fn a_configured_quota_is_used_up_with_almost_no_429() {
     for load in LOADS {
         let limit = RateLimitLayer::new().quota(REQUESTS, MINUTE).tokens_per_minute(TOKENS.into());
         check("configured", through(limit, load).await);
     }
 }
 
-/// Nobody told it anything: it listens.
+/// No quota is configured: it is taken from the response headers.
 #[tokio::test(start_paused = true)]
-async fn a_quota_that_was_only_heard_of_is_used_up_as_well() {
+async fn a_reported_quota_is_used_up_with_almost_no_429() {
     for load in LOADS {
-        check("heard of", through(RateLimitLayer::new(), load).await);
+        check("reported", through(RateLimitLayer::new(), load).await);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_heard_is_run_into() {
+async fn without_following_headers_the_limit_is_hit() {
     let limit =
         RateLimitLayer::per_minute(10 * REQUESTS).follow_headers(false).default_retry_after(Duration::ZERO);
     let tally = through(limit, LOADS[0]).await;

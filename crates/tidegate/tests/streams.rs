@@ -1,5 +1,6 @@
-//! Streams through the whole stack: every fixture that the providers crate has, cut anywhere, broken anywhere, and left
-//! anywhere. The bytes are the provider's, the verdict is that of the bytes, and each guard hears of one end.
+//! Streams through the whole stack: every fixture of the providers crate, split, truncated, broken off and
+//! dropped at arbitrary points. The bytes are forwarded unchanged, the outcome is that of the bytes, and each
+//! guard receives exactly one end.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,8 +35,8 @@ fn fixtures() -> Vec<Fixture> {
     fixtures
 }
 
-/// What the bytes mean when they are read at once. Only a body that ends says that its last event is whole.
-fn judged(provider: Provider, bytes: &[u8], ends: bool) -> Scanner {
+/// The scanner after the whole stream was read at once. Only the end of the body completes its last event.
+fn scanned(provider: Provider, bytes: &[u8], ends: bool) -> Scanner {
     let mut scanner = Scanner::sse(provider);
     scanner.push(bytes);
     if ends {
@@ -44,19 +45,19 @@ fn judged(provider: Provider, bytes: &[u8], ends: bool) -> Scanner {
     scanner
 }
 
-/// How the body goes after its last piece.
+/// How the body continues after its last piece.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Last {
+enum Ending {
     Ends,
     Breaks,
     Stalls,
 }
 
-/// What came of one call.
+/// The result of one call.
 #[derive(Debug, PartialEq)]
 enum End {
     NoHead,
-    Left,
+    Dropped,
     Finished,
     Failed,
 }
@@ -65,12 +66,12 @@ enum End {
 struct Play {
     bytes: Vec<u8>,
     cuts: Vec<usize>,
-    last: Last,
-    /// So many frames are read; then the caller leaves.
-    patience: usize,
+    last: Ending,
+    /// The body is dropped after this many frames.
+    max_frames: usize,
 }
 
-/// Plays a stream through a stack with room for one call and patience for one failure.
+/// Plays a stream through a stack with one permit and a circuit that opens at the first failure.
 async fn play(name: &str, play: &Play) -> (End, Vec<u8>) {
     let (inner, provider) = strict::service::<Payload>();
     let answer = provider.answer(200).header("content-type", "text/event-stream");
@@ -83,9 +84,9 @@ async fn play(name: &str, play: &Play) -> (End, Vec<u8>) {
         start = cut;
     }
     match play.last {
-        Last::Ends => {}
-        Last::Breaks => drop(answer.break_off("reset")),
-        Last::Stalls => drop(answer.stall()),
+        Ending::Ends => {}
+        Ending::Breaks => drop(answer.break_off("reset")),
+        Ending::Stalls => drop(answer.stall()),
     }
     let breaker = CircuitBreakerLayer::new().failure_threshold(1);
     let service = ResilienceBuilder::new(name)
@@ -112,8 +113,8 @@ async fn play(name: &str, play: &Play) -> (End, Vec<u8>) {
             assert_eq!(signals.snapshot().current_inflight, 1, "the permit lives as long as the body");
             let mut frames = 0;
             loop {
-                if frames == play.patience {
-                    break End::Left;
+                if frames == play.max_frames {
+                    break End::Dropped;
                 }
                 frames += 1;
                 match body.frame().await {
@@ -132,14 +133,14 @@ async fn play(name: &str, play: &Play) -> (End, Vec<u8>) {
     assert_eq!((provider.live_bodies(), provider.live_futures()), (0, 0));
     let is_open = breaker.handle().state() == State::Open;
     match end {
-        // What had been told by then counts; what had come and was not read may count.
-        End::Left => {
-            let tells = |bytes: &[u8]| {
-                let scanner = judged(Provider::named(name), bytes, false);
+        // A failure that was read counts; one that had arrived and was not read may count.
+        End::Dropped => {
+            let has_failure = |bytes: &[u8]| {
+                let scanner = scanned(Provider::named(name), bytes, false);
                 scanner.state().failure.clone().is_some_and(|failure| is_ill(&failure.into()))
             };
-            assert!(is_open || !tells(&read), "an error that was read is no caller who left");
-            assert!(!is_open || tells(&play.bytes), "a caller who left opens nothing");
+            assert!(is_open || !has_failure(&read), "an error that was read is not a cancelled call");
+            assert!(!is_open || has_failure(&play.bytes), "a cancelled call does not open the circuit");
         }
         _ => assert_eq!(is_open, counts_against, "{end:?}"),
     }
@@ -162,13 +163,14 @@ fn run(name: &str, the_play: &Play) -> (End, Vec<u8>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
+    /// Pitfall P03 (docs/pitfalls.md).
     #[test]
-    fn p03_the_bytes_are_the_providers_and_the_verdict_is_that_of_the_bytes(
+    fn bytes_are_forwarded_unchanged_and_the_outcome_is_theirs(
         which: Index,
         length: Option<Index>,
         cuts in prop::collection::vec(any::<Index>(), 0..12),
-        last in prop_oneof![4 => Just(Last::Ends), 1 => Just(Last::Breaks), 1 => Just(Last::Stalls)],
-        patience in prop_oneof![Just(usize::MAX), 0usize..12],
+        last in prop_oneof![4 => Just(Ending::Ends), 1 => Just(Ending::Breaks), 1 => Just(Ending::Stalls)],
+        max_frames in prop_oneof![Just(usize::MAX), 0usize..12],
     ) {
         let fixtures = fixtures();
         let Fixture { name, bytes } = which.get(&fixtures);
@@ -177,17 +179,17 @@ proptest! {
         let bytes = &bytes[..length];
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();
-        let the_play = Play { bytes: bytes.to_vec(), cuts, last, patience };
+        let the_play = Play { bytes: bytes.to_vec(), cuts, last, max_frames };
 
         let (end, read) = run(name.split('_').next().unwrap(), &the_play);
         prop_assert!(bytes.starts_with(&read), "{name}: not the provider's bytes");
-        let scanner = judged(provider, bytes, last == Last::Ends);
+        let scanner = scanned(provider, bytes, last == Ending::Ends);
         let state = scanner.state();
         let has_finished = state.failure.is_none() && state.has_finished;
         match end {
             End::Finished => prop_assert!(has_finished && read == bytes, "{name}: {state:?}"),
             End::Failed => prop_assert!(!has_finished && read == bytes, "{name}: {state:?}"),
-            End::Left => {}
+            End::Dropped => {}
             End::NoHead => prop_assert!(!state.has_started || state.failure.is_some(), "{name}: {state:?}"),
         }
     }

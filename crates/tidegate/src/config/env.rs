@@ -7,16 +7,16 @@ use super::layers::whole;
 use super::{ConfigError, ResilienceConfig, seconds};
 
 impl ResilienceConfig {
-    /// What the `AI_LIB_*` variables say; the [module page](crate::config) lists them.
+    /// The configuration by the `AI_LIB_*` variables; the [module page](crate::config) lists them.
     ///
     /// # Errors
     ///
-    /// A variable cannot be read; the message names it, and what was expected.
+    /// A variable cannot be parsed; the message has its name and the expected value.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::default().overlay_env()
     }
 
-    /// This configuration, with what the `AI_LIB_*` variables say on top.
+    /// This configuration, overridden by the `AI_LIB_*` variables.
     ///
     /// # Errors
     ///
@@ -25,7 +25,7 @@ impl ResilienceConfig {
         self.overlay(|name| env::var_os(name))
     }
 
-    /// The same with the variables that `lookup` knows.
+    /// This configuration, overridden by the variables that `lookup` returns.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ impl ResilienceConfig {
     }
 }
 
-/// The environment, or a stand-in for it.
+/// The environment, or a substitute in tests.
 struct Variables<F>(F);
 
 impl<F: Fn(&str) -> Option<OsString>> Variables<F> {

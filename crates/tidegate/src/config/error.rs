@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// A setting that cannot be used; names the key, and what was expected.
+/// An invalid setting: its key, and the expected value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     key: String,
@@ -8,18 +8,18 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `key` was found to be `found` where `expected` was expected.
+    /// The value of `key` is `found` instead of `expected`.
     pub(super) fn new(key: &str, expected: &str, found: impl fmt::Display) -> Self {
         Self { key: key.to_owned(), problem: format!("expected {expected}, found {found}") }
     }
 
-    /// The key or variable at fault, such as `retry.max_delay` or `AI_LIB_RPS`.
+    /// The key or variable with the invalid value, such as `retry.max_delay` or `AI_LIB_RPS`.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The same error about a key further down.
+    /// The same error with the key prefixed by `parent`.
     #[must_use]
     pub fn within(self, parent: &str) -> Self {
         Self { key: format!("{parent}.{}", self.key), ..self }

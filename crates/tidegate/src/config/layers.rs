@@ -1,4 +1,4 @@
-//! From settings to layers, with every number checked.
+//! Builds layers from settings, and validates every number.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl ResilienceBuilder {
-    /// The stack that `config` describes; give it a [`name`](Self::name).
+    /// The stack that `config` describes. It has no [`name`](Self::name) yet.
     ///
     /// # Errors
     ///
@@ -47,22 +47,23 @@ impl ResilienceBuilder {
         Ok(builder)
     }
 
-    /// The stack that the `AI_LIB_*` variables describe; what they do not name is off.
+    /// The stack that the `AI_LIB_*` variables describe. A part without a variable is off.
     ///
     /// # Errors
     ///
-    /// A variable cannot be read, or is out of its range; the message names it.
+    /// A variable cannot be parsed or is out of its range; the message has its name.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_config(&ResilienceConfig::from_env()?)
     }
 }
 
 impl ResilienceConfig {
-    /// What a call may take as a whole: for a chain of stacks that this describes, in front of the chain.
+    /// The limits of a call as a whole. For a chain of stacks with this configuration, apply them in front of
+    /// the chain.
     ///
     /// # Errors
     ///
-    /// A number is out of its range, or a name cannot be that of a header.
+    /// A number is out of its range, or the name is not a valid header name.
     pub fn bounds(&self) -> Result<CallLimits, ConfigError> {
         let mut bounds = CallLimits::new();
         if let Some(total) = self.timeout.total {
@@ -304,11 +305,11 @@ impl TimeoutConfig {
 }
 
 impl FallbackConfig {
-    /// A chain without targets yet, that acts as configured.
+    /// A chain without targets yet, with these settings.
     ///
     /// # Errors
     ///
-    /// Streams are to be continued, and the `providers` feature is off.
+    /// `continue_streams` is set and the `providers` feature is off.
     pub fn layer(&self) -> Result<FallbackLayer, ConfigError> {
         let layer = FallbackLayer::new()
             .on_context_length(self.on_context_length)
@@ -327,7 +328,7 @@ fn continue_streams(_: FallbackLayer) -> Result<FallbackLayer, ConfigError> {
     Err(ConfigError::new("continue_streams", "the feature `providers` for it", true))
 }
 
-/// A fractional quota as a whole number of requests in a period of its own: 0.5 a second is 1 in 2 s.
+/// A fractional quota as a whole number of requests in a longer period: 0.5 a second is 1 in 2 s.
 pub(super) fn whole(count: f64, seconds: f64) -> Option<(u32, Duration)> {
     if !(count > 0.0 && count < f64::from(u32::MAX) + 1.0) {
         return None;

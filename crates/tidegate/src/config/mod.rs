@@ -1,8 +1,7 @@
-//! The stack from a file or from the environment.
+//! Configures the stack from a file or from the environment.
 //!
-//! # When
-//! When the numbers should change without a build: one [`ResilienceConfig`] per policy, in any format that serde
-//! reads.
+//! # When to use it
+//! When settings should change without a build: one [`ResilienceConfig`] per policy, in any format that serde reads.
 //!
 //! # Example
 //! ```
@@ -17,20 +16,20 @@
 //! "#)?;
 //! let builder = ResilienceBuilder::from_config(&config)?.name("openai/gpt-4o");
 //!
-//! let wrong = toml::from_str::<ResilienceConfig>("backpressure = { max_inflight = 0 }")?;
-//! let error = ResilienceBuilder::from_config(&wrong).unwrap_err();
+//! let invalid = toml::from_str::<ResilienceConfig>("backpressure = { max_inflight = 0 }")?;
+//! let error = ResilienceBuilder::from_config(&invalid).unwrap_err();
 //! assert_eq!(error.to_string(), "backpressure.max_inflight: expected at least 1, found 0");
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Defaults
-//! A part that is not named is off; a key that is not named has the default of its layer. Time-outs have
-//! defaults of their own. Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds.
+//! A part that is absent is off. A key that is absent has the default of its layer. Timeouts are on even if absent,
+//! with defaults of their own. Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds.
 //!
-//! # When it says no
-//! An unknown key is refused when the file is read, a number out of range when the stack is built; the message
-//! names the key and what was expected.
+//! # Errors
+//! An unknown key is an error when the file is read, and a number out of range when the stack is built. The message
+//! names the key and the expected value.
 //!
 //! # The environment
 //! | variable | sets | unit |
@@ -43,8 +42,9 @@
 //! | `AI_LIB_QUEUE_TIMEOUT` | `backpressure.queue_timeout` | seconds, or a duration |
 //! | `AI_LIB_ATTEMPT_TIMEOUT_MS` | `timeout.attempt` | milliseconds |
 //!
-//! A variable switches its part on. Program beats environment beats file beats defaults: call
-//! [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before changing anything by hand.
+//! A variable turns its part on. The program takes precedence over the environment, the environment over the file, and
+//! the file over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
+//! setting fields in the program.
 
 mod env;
 mod error;

@@ -5,25 +5,25 @@ use serde::{Deserialize, Serialize};
 use super::seconds;
 use crate::retry::{Jitter, Strategy};
 
-/// One policy: which parts are on, and their numbers. See the [module page](crate::config).
+/// One policy: which parts are on, and their settings. See the [module page](crate::config).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ResilienceConfig {
-    /// Asks again.
+    /// Retries of failed attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryConfig>,
-    /// Keeps to the provider's pace.
+    /// The rate limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limiter: Option<RateLimiterConfig>,
-    /// Stops asking a provider that is down.
+    /// The circuit breaker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreakerConfig>,
-    /// Bounds what is in flight.
+    /// The limit of calls in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backpressure: Option<BackpressureConfig>,
-    /// Clocks; they are on even when not named.
+    /// Timeouts; they are on even if absent.
     pub timeout: TimeoutConfig,
-    /// When to go down the chain; the chain itself is the program's.
+    /// The failures that a fallback acts on. The targets are set in the program.
     pub fallback: FallbackConfig,
 }
 
@@ -31,33 +31,33 @@ pub struct ResilienceConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryConfig {
-    /// Attempts after the first; 3.
+    /// Attempts after the first; 3 by default.
     pub max_retries: u32,
-    /// Attempts of the whole call, those at other targets included; without it each target counts its own.
+    /// Attempts of the whole call, including those at other targets. By default each target counts its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// How the waits grow: `"fixed"`, `"linear"`, `"exponential"`, `"fibonacci"`, `"decorrelated_jitter"` or
-    /// `"adaptive"`; `"exponential"`.
+    /// `"adaptive"`. `"exponential"` by default.
     pub strategy: Strategy,
-    /// What is random about them: `"full"`, `"equal"`, `{ ratio = 0.1 }` or `"none"`; `"full"`.
+    /// The random part of the waits: `"full"`, `"equal"`, `{ ratio = 0.1 }` or `"none"`. `"full"` by default.
     pub jitter: Jitter,
-    /// What the waits grow from; 1 s.
+    /// The wait that the waits grow from; 1 s by default.
     #[serde(with = "seconds")]
     pub initial_delay: Duration,
-    /// No wait is longer; 30 s.
+    /// The longest wait; 30 s by default.
     #[serde(with = "seconds")]
     pub max_delay: Duration,
-    /// Each wait is so many times the one before; at least 1; 2.
+    /// Each wait is this many times the one before; at least 1; 2 by default.
     pub backoff_multiplier: f64,
-    /// Of the codes that may be retried, only these, by number or by name; all of them.
+    /// Restricts retries to these retryable codes, by number or by name. All of them by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_on: Option<Vec<String>>,
-    /// Time at the end of the call's that is kept for the targets further down the chain; none.
+    /// Time at the end of the call that is reserved for the other targets of a chain; none by default.
     #[serde(with = "seconds")]
     pub reserve: Duration,
-    /// Sends one `Idempotency-Key` with all attempts of a call; `false`.
+    /// Sends one `Idempotency-Key` with all attempts of a call; `false` by default.
     pub idempotency_key: bool,
-    /// Sends the number of the attempt as `x-tidegate-attempt`; `false`.
+    /// Sends the number of the attempt as `x-tidegate-attempt`; `false` by default.
     pub attempt_header: bool,
 }
 
@@ -65,56 +65,56 @@ pub struct RetryConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimiterConfig {
-    /// Requests a second, fractions allowed.
+    /// Requests a second, with fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<f64>,
-    /// Requests a minute, fractions allowed.
+    /// Requests a minute, with fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<f64>,
-    /// Requests a day, fractions allowed.
+    /// Requests a day, with fractions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_day: Option<f64>,
-    /// Tokens a second, prompts and answers together.
+    /// Tokens a second, input and output together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_second: Option<u64>,
-    /// Tokens a minute, prompts and answers together.
+    /// Tokens a minute, input and output together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_minute: Option<u64>,
-    /// Tokens a day, prompts and answers together.
+    /// Tokens a day, input and output together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens_per_day: Option<u64>,
-    /// Tokens of prompts a minute.
+    /// Input tokens a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens_per_minute: Option<u64>,
-    /// Tokens of answers a minute.
+    /// Output tokens a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens_per_minute: Option<u64>,
-    /// Tokens that an answer is taken to have where the request names no maximum; 500.
+    /// The estimated output tokens of a request without a maximum; 500 by default.
     pub default_output_tokens: u64,
-    /// Whether the headers of answers are read for how the limits stand; `true`.
+    /// Whether the limits follow the rate-limit headers of responses; `true` by default.
     pub learn: bool,
-    /// Whether a quota holds that the provider announces and nobody configured; `true`.
+    /// Whether a quota that the provider reports and that is not configured is enforced; `true` by default.
     pub adopt: bool,
-    /// So many of the finest quota of requests may come at once; as many as it holds.
+    /// The burst of the request quota with the shortest period; by default as many as the quota.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst_size: Option<u32>,
-    /// A call waits at most this long for its turn; 10 s.
+    /// The longest wait in the queue; 10 s by default.
     #[serde(with = "seconds")]
     pub max_wait: Duration,
-    /// So many calls of each priority may wait; 1024.
+    /// The number of calls of each priority that may wait; 1024 by default.
     pub max_waiting: usize,
-    /// What a call does that finds no room; `"wait"`.
+    /// What happens to a call when the quota is used up; `"wait"` by default.
     pub on_limit: OnLimitConfig,
 }
 
-/// What a call does that finds no room.
+/// What happens to a call when the quota is used up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimitConfig {
-    /// Waits for its turn.
+    /// The call waits in the queue.
     #[default]
     Wait,
-    /// Is refused at once.
+    /// The call is rejected at once.
     Reject,
 }
 
@@ -122,43 +122,43 @@ pub enum OnLimitConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CircuitBreakerConfig {
-    /// Opens after so many consecutive failures; 5.
+    /// Opens after this many consecutive failures; 5 by default.
     pub failure_threshold: u32,
-    /// Closes after so many successful probes in a row; 1.
+    /// Closes after this many consecutive successful probes; 1 by default.
     pub success_threshold: u32,
-    /// Stays open this long; 30 s.
+    /// The time that the circuit stays open; 30 s by default.
     #[serde(with = "seconds")]
     pub cooldown_seconds: Duration,
-    /// So many probes at once while half-open; 1.
+    /// The number of concurrent probes while half-open; 1 by default.
     pub half_open_max: u32,
-    /// Opens when this share of the calls in the window has failed, above 0 and at most 1; not judged.
+    /// Opens when this share of the calls in the window has failed, above 0 and at most 1. Off by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_rate_threshold: Option<f64>,
-    /// A call that takes this long to its first token is slow; none is.
+    /// A call that takes this long to its first token is slow. Off by default.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub slow_call_threshold: Option<Duration>,
-    /// Opens when this share of the calls in the window is slow, above 0 and at most 1; 0.5.
+    /// Opens when this share of the calls in the window is slow, above 0 and at most 1; 0.5 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_call_rate_threshold: Option<f64>,
-    /// No rate is judged by fewer calls; 20.
+    /// The fewest calls in the window for which a rate is evaluated; 20 by default.
     pub minimum_throughput: u32,
-    /// Rates are of the last so many calls; 100.
+    /// The window is this many of the latest calls; 100 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sliding_window_size: Option<u32>,
-    /// Rates are of the calls of this last while, instead.
+    /// The window is the calls of this latest period, instead of a number of calls.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<Duration>,
-    /// Stays open so many times as long each time that it opens again; at least 1; 1.
+    /// The factor by which the cooldown grows each time the circuit opens again; at least 1; 1 by default.
     pub cooldown_growth: f64,
-    /// The cooldown grows no further; 5 m, or `cooldown_seconds` if that is more.
+    /// The longest cooldown; by default 5 m, or `cooldown_seconds` if that is more.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub max_cooldown: Option<Duration>,
-    /// Up to this share of the cooldown is added at random, from 0 to 1; 0.
+    /// Up to this share of the cooldown is added at random, from 0 to 1; 0 by default.
     pub cooldown_jitter: f64,
-    /// After closing, the traffic comes back over this long; at once.
+    /// After closing, the traffic is restored gradually over this time; at once by default.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub ramp_up: Option<Duration>,
-    /// Lets every call pass and only tells which it would have refused; no.
+    /// Admits every call, and only reports which calls it would have rejected; `false` by default.
     pub shadow: bool,
 }
 
@@ -166,34 +166,34 @@ pub struct CircuitBreakerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackpressureConfig {
-    /// Calls in flight, bodies included; an adaptive limit is never higher; 50.
+    /// Calls in flight, bodies included; the upper bound of an adaptive limit; 50 by default.
     pub max_inflight: usize,
-    /// Calls of each priority that may wait for a permit; 64.
+    /// Calls of each priority that may wait for a permit; 64 by default.
     pub max_queued: usize,
-    /// How long a call waits for a permit; 10 s.
+    /// The longest wait for a permit; 10 s by default.
     #[serde(with = "seconds")]
     pub queue_timeout: Duration,
-    /// Who goes first of those who wait; `"fifo"`.
+    /// The order of the queue; `"fifo"` by default.
     pub order: OrderConfig,
-    /// How the limit finds itself; it stays at `max_inflight`.
+    /// The algorithm of an adaptive limit. By default the limit is fixed at `max_inflight`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveConfig>,
-    /// An adaptive limit is never lower; 1.
+    /// The lower bound of an adaptive limit; 1 by default.
     pub min_inflight: usize,
 }
 
-/// Who goes first of those who wait for a permit.
+/// The order of the calls that wait for a permit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OrderConfig {
     /// First come, first served.
     #[default]
     Fifo,
-    /// The newest first while more than half of the queue is full.
+    /// The newest call first while more than half of the queue is used.
     NewestFirstUnderOverload,
 }
 
-/// How a limit finds itself.
+/// The algorithm of an adaptive limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AdaptiveConfig {
@@ -205,43 +205,44 @@ pub enum AdaptiveConfig {
     Vegas,
 }
 
-/// Clocks.
+/// Timeouts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TimeoutConfig {
-    /// The whole call, waits and attempts together; none.
+    /// The whole call, waits and attempts together; none by default.
     #[serde(with = "seconds::optional", skip_serializing_if = "Option::is_none")]
     pub total: Option<Duration>,
-    /// The caller may say in this header how long it waits, at most `total`; none. `grpc-timeout` as gRPC has it,
-    /// milliseconds where the name ends in `-ms`, such as `"x-request-timeout-ms"`, else seconds.
+    /// The header with which a caller can shorten `total`; none by default. `grpc-timeout` is read as in
+    /// gRPC, a name that ends in `-ms`, such as `"x-request-timeout-ms"`, in milliseconds, and any other in
+    /// seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// One attempt, to the last byte of its answer; 600 s.
+    /// One attempt, to the last byte of its response; 600 s by default.
     #[serde(with = "seconds")]
     pub attempt: Duration,
-    /// From the call to the first token of a stream; 120 s.
+    /// From the call to the first token of a stream; 120 s by default.
     #[serde(with = "seconds")]
     pub first_token: Duration,
-    /// Between two tokens of a stream, pings not counted; 120 s.
+    /// Between two tokens of a stream, pings not counted; 120 s by default.
     #[serde(with = "seconds")]
     pub token_gap: Duration,
-    /// Between two events of a stream, pings counted; 120 s.
+    /// Between two events of a stream, pings counted; 120 s by default.
     #[serde(with = "seconds")]
     pub frame_gap: Duration,
-    /// Between two pieces of a stream; 120 s.
+    /// Between two chunks of a stream; 120 s by default.
     #[serde(with = "seconds")]
     pub byte_gap: Duration,
 }
 
-/// When to go down the chain, beyond what the codes say.
+/// The failures that a fallback acts on, in addition to those with a fallbackable code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FallbackConfig {
-    /// Also when the prompt does not fit the model.
+    /// Falls back when the prompt exceeds the context of the model; `false` by default.
     pub on_context_length: bool,
-    /// Also when the content filter refuses.
+    /// Falls back when the content filter rejects; `false` by default.
     pub on_content_filter: bool,
-    /// The next target goes on with a text stream that breaks; `false`.
+    /// The next target continues a text stream that broke off; `false` by default.
     pub continue_streams: bool,
 }
 

@@ -16,7 +16,7 @@ pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Re
     serializer.collect_str(&humantime::format_duration(*duration))
 }
 
-/// Reads a duration from text: a number is seconds.
+/// Parses a duration; a number is in seconds.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     match text.trim().parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
@@ -52,7 +52,7 @@ impl Visitor<'_> for Seconds {
     }
 }
 
-/// The same for a time that may be absent.
+/// The same for an optional duration.
 pub(super) mod optional {
     use super::{Deserializer, Duration, Seconds, Serializer};
 

@@ -9,7 +9,7 @@ fn read(text: &str) -> ResilienceConfig {
     toml::from_str(text).unwrap()
 }
 
-fn refused(text: &str) -> String {
+fn build_error(text: &str) -> String {
     ResilienceBuilder::from_config(&read(text)).unwrap_err().to_string()
 }
 
@@ -19,7 +19,7 @@ fn overlay(config: ResilienceConfig, vars: &[(&str, &str)]) -> Result<Resilience
 }
 
 #[test]
-fn the_numbers_of_the_reference_are_the_defaults() {
+fn the_defaults_are_those_of_the_reference() {
     let config = read("retry = {}\ncircuit_breaker = {}\nbackpressure = {}");
     let (retry, breaker) = (config.retry.unwrap(), config.circuit_breaker.unwrap());
     assert_eq!((retry.max_retries, retry.initial_delay, retry.max_delay), (3, secs(1), secs(30)));
@@ -33,7 +33,7 @@ fn secs(secs: u64) -> Duration {
 }
 
 #[test]
-fn durations_are_words_or_numbers_of_seconds() {
+fn durations_are_strings_or_numbers_of_seconds() {
     for (text, expected) in
         [("\"1m 30s\"", 90_000), ("\"250ms\"", 250), ("2", 2_000), ("0.5", 500), ("\"3\"", 3_000)]
     {
@@ -152,12 +152,12 @@ fn every_number_is_checked_and_the_message_names_the_key() {
         ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
         ("timeout = { total = \"0s\" }", "timeout.total: expected more than no time, found 0s"),
     ] {
-        assert_eq!(refused(text), message);
+        assert_eq!(build_error(text), message);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_in_flight_that_finds_itself_is_one_word() {
+async fn an_adaptive_limit_is_one_key() {
     for algorithm in ["aimd", "gradient", "vegas"] {
         let text =
             format!("backpressure = {{ adaptive = \"{algorithm}\", min_inflight = 4, max_inflight = 200 }}");
@@ -165,7 +165,7 @@ async fn a_limit_in_flight_that_finds_itself_is_one_word() {
         assert_eq!(
             signals.snapshot().max_inflight,
             Some(10),
-            "half of 20, until the provider was seen at ease"
+            "half of 20, until an unloaded round trip was measured"
         );
     }
     let text = "backpressure = { adaptive = \"reno\" }";
@@ -176,7 +176,7 @@ async fn a_limit_in_flight_that_finds_itself_is_one_word() {
 }
 
 #[test]
-fn strategies_and_jitters_are_words() {
+fn strategies_and_jitters_are_strings() {
     let retry = |text| read(text).retry.unwrap();
     let read = retry("retry = { strategy = \"fibonacci\", jitter = { ratio = 0.1 } }");
     assert_eq!((read.strategy, read.jitter), (Strategy::Fibonacci, Jitter::Ratio(0.1)));
@@ -197,7 +197,7 @@ fn unknown_keys_are_refused() {
 }
 
 #[test]
-fn what_was_read_can_be_written_and_read_again() {
+fn a_configuration_survives_a_round_trip() {
     let config = read(
         "retry = { max_attempts = 5, retry_on = [\"E2001\", \"timeout\"], attempt_header = true, reserve = \"10s\", max_delay = \"45s\", strategy = \"linear\", jitter = { ratio = 0.2 } }\n\
          rate_limiter = { requests_per_second = 0.5, on_limit = \"reject\" }\n\
@@ -211,7 +211,7 @@ fn what_was_read_can_be_written_and_read_again() {
 }
 
 #[test]
-fn every_variable_switches_its_part_on_and_beats_the_file() {
+fn every_variable_turns_its_part_on_and_overrides_the_file() {
     let file = read("rate_limiter = { requests_per_second = 1, burst_size = 20 }");
     let config = overlay(
         file,
@@ -244,7 +244,7 @@ fn without_variables_nothing_is_on() {
 }
 
 #[test]
-fn a_variable_that_cannot_be_read_is_an_error_that_names_it() {
+fn an_invalid_variable_is_an_error_with_its_name() {
     for (name, value, message) in [
         ("AI_LIB_RPS", "fast", "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"fast\""),
         ("AI_LIB_RPS", "0", "AI_LIB_RPS: expected a number above 0 and below 4294967296, found \"0\""),
@@ -288,7 +288,7 @@ fn a_variable_that_cannot_be_read_is_an_error_that_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn quotas_in_tokens_are_read_and_what_a_layer_learns_can_be_switched_off() {
+async fn token_quotas_are_read_and_header_following_can_be_turned_off() {
     use tower::Layer;
     let text = "rate_limiter = { tokens_per_second = 900, tokens_per_minute = 30_000, tokens_per_day = 9_000_000, \
                 input_tokens_per_minute = 20_000, output_tokens_per_minute = 8_000, default_output_tokens = 100, \
@@ -300,15 +300,15 @@ async fn quotas_in_tokens_are_read_and_what_a_layer_learns_can_be_switched_off()
     let remaining = |layer: &crate::ResilienceLayer| layer.signals().snapshot().tokens_remaining;
     assert_eq!(remaining(&layer), Some(900));
     provider.answer(200).header("x-ratelimit-remaining-tokens", "0").header("x-ratelimit-reset-tokens", "9s");
-    // The prompt of `{}` is none, and the answer is taken for 100 tokens.
-    let _answer = crate::testing::call(&mut layer.layer(inner)).await.unwrap();
+    // `{}` has no prompt, and the output is estimated at 100 tokens.
+    let _response = crate::testing::call(&mut layer.layer(inner)).await.unwrap();
     assert_eq!(remaining(&layer), Some(800));
     let default = read("rate_limiter = {}").rate_limiter.unwrap();
     assert_eq!((default.default_output_tokens, default.learn, default.adopt), (500, true, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fraction_of_a_request_a_second_is_one_in_more_seconds() {
+async fn half_a_request_a_second_is_one_in_two_seconds() {
     use tower::Layer;
     let (inner, provider) = crate::testing::strict();
     let layer = ResilienceBuilder::from_config(&read("rate_limiter = { requests_per_second = 0.5 }"))
@@ -324,7 +324,7 @@ async fn a_fraction_of_a_request_a_second_is_one_in_more_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_circuit_is_as_configured() {
+async fn a_circuit_has_the_configured_settings() {
     use tower::Layer;
     let (inner, provider) = crate::testing::strict();
     let config = read(
@@ -339,15 +339,15 @@ async fn a_circuit_is_as_configured() {
         provider.answer(status);
         crate::testing::complete(&mut service).await.unwrap();
     }
-    assert_eq!(circuit.cooldown_remaining(), Some(secs(30)), "by its rate");
+    assert_eq!(circuit.cooldown_remaining(), Some(secs(30)), "opened by the failure rate");
     tokio::time::advance(secs(30)).await;
     provider.answer(200).after(secs(5));
     crate::testing::complete(&mut service).await.unwrap();
-    assert_eq!(circuit.cooldown_remaining(), Some(secs(45)), "again by a slow probe, and for longer");
+    assert_eq!(circuit.cooldown_remaining(), Some(secs(45)), "opened again by a slow probe, for longer");
     tokio::time::advance(secs(45)).await;
     let mut passed = 0;
     for _ in 0..10 {
         passed += u32::from(crate::testing::complete(&mut service).await.is_ok());
     }
-    assert_eq!(passed, 2, "the probe, and the first of the others");
+    assert_eq!(passed, 2, "the probe, and the first call of the ramp");
 }

@@ -1,4 +1,4 @@
-//! How long to wait before asking again, when the provider has not said.
+//! The wait before a retry when the provider gave none.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use super::jitter::Jitter;
 
 /// How the wait grows from one attempt to the next.
 ///
-/// `n` is the number of the attempt that failed, counted from 1. No wait is longer than the layer's `max_delay`.
+/// `n` is the number of the failed attempt, counted from 1. No wait is longer than the layer's `max_delay`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
-    /// The same each time.
+    /// The same wait each time.
     #[serde(alias = "fixed_delay")]
     Fixed,
     /// `n` times the initial delay.
     #[serde(alias = "linear_backoff")]
     Linear,
-    /// The initial delay times `multiplier^(n - 1)`: the default, since it is the only one that gets out of the way of
-    /// a provider that stays down without keeping a short failure waiting.
+    /// The initial delay times `multiplier^(n - 1)`. The default: the waits are short for a short failure,
+    /// and long for a provider that stays down.
     #[default]
     #[serde(alias = "exponential_backoff")]
     Exponential,
-    /// The initial delay times 1, 1, 2, 3, 5, 8: slower to grow than doubling.
+    /// The initial delay times 1, 1, 2, 3, 5, 8: grows more slowly than doubling.
     #[serde(alias = "fibonacci_backoff")]
     Fibonacci,
-    /// Anything between the initial delay and three times the wait before ("Exponential Backoff And Jitter", Marc
-    /// Brooker, AWS Architecture Blog, 2015). It is its own jitter: the setting of that name does not apply.
+    /// A random wait between the initial delay and three times the wait before ("Exponential Backoff And
+    /// Jitter", Marc Brooker, AWS Architecture Blog, 2015). The jitter setting does not apply to it.
     DecorrelatedJitter,
-    /// Exponential, from an initial delay that grows with what is measured; see [`LoadSignals`].
+    /// Exponential, from an initial delay that grows with measured signals; see [`LoadSignals`].
     Adaptive,
 }
 
-/// A strategy and its numbers.
+/// A strategy and its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Backoff {
     pub(super) strategy: Strategy,
@@ -44,12 +44,12 @@ pub(super) struct Backoff {
     pub(super) multiplier: f64,
 }
 
-/// What is known when the wait after an attempt is chosen.
+/// The attempts so far, when the wait after one is chosen.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptHistory {
     /// The number of the attempt, counted from 1.
     pub(super) number: u32,
-    /// The wait before it; zero for the first.
+    /// The wait before this attempt; zero for the first.
     pub(super) previous: Duration,
     pub(super) load_signals: LoadSignals,
 }
@@ -62,7 +62,7 @@ impl Backoff {
             let most = times(history.previous.max(self.initial), 3.0).min(self.max);
             return least + times(most.saturating_sub(least), random);
         }
-        // The cap again: a jitter that may lengthen a wait does not lengthen it past what the user allows.
+        // Capped again, since jitter may lengthen a wait, and must not exceed `max_delay`.
         self.jitter.spread(self.base(history), random).min(self.max)
     }
 
@@ -80,7 +80,7 @@ impl Backoff {
     }
 }
 
-/// As long as the clock allows where the product is past it; nothing stays nothing.
+/// `wait` times `factor`, saturating at `Duration::MAX`; zero stays zero.
 pub(super) fn times(wait: Duration, factor: f64) -> Duration {
     if wait.is_zero() {
         return wait;
@@ -88,7 +88,7 @@ pub(super) fn times(wait: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
-/// 1, 1, 2, 3, 5; past the 93rd it stays, as no wait is that long.
+/// 1, 1, 2, 3, 5, ...; constant from the 93rd on, since no wait is that long.
 fn fibonacci(number: u32) -> f64 {
     let (mut this, mut next) = (1u64, 1u64);
     for _ in 1..number.min(93) {
@@ -101,7 +101,7 @@ fn fibonacci(number: u32) -> f64 {
 pub(super) mod tests {
     use proptest::prelude::*;
 
-    // By name, since proptest has a `Strategy` too.
+    // Imported by name, since proptest has a `Strategy` too.
     use super::Strategy;
     use super::*;
 
@@ -124,9 +124,9 @@ pub(super) mod tests {
         AttemptHistory { number, previous: Duration::ZERO, load_signals: LoadSignals::default() }
     }
 
-    /// Item 53: the waits of the strategies, attempts counted from 1.
+    /// Seed item 53: the waits of the strategies, attempts counted from 1.
     #[test]
-    fn item_53_every_strategy_grows_in_its_own_way_up_to_the_cap() {
+    fn every_strategy_grows_in_its_own_way_up_to_the_cap() {
         for (strategy, expected) in [
             (Strategy::Fixed, [1, 1, 1, 1, 1, 1, 1, 1, 1]),
             (Strategy::Linear, [1, 2, 3, 4, 5, 6, 7, 8, 9]),
@@ -140,8 +140,9 @@ pub(super) mod tests {
         }
     }
 
+    /// Seed item 53.
     #[test]
-    fn item_53_a_decorrelated_wait_lies_between_the_first_and_three_times_the_one_before() {
+    fn a_decorrelated_wait_lies_between_the_initial_delay_and_three_times_the_one_before() {
         let wait = |seconds: u64, random| {
             let history = AttemptHistory { previous: Duration::from_secs(seconds), ..after(2) };
             backoff(Strategy::DecorrelatedJitter).wait(history, random)
@@ -151,16 +152,21 @@ pub(super) mod tests {
         assert_eq!(wait(29, 0.5), Duration::from_millis(15_500), "three times is past the cap");
     }
 
-    /// Item 54, and its defect: the load that was assumed where none was measured doubled every wait.
+    /// Seed item 54. The defect of the seed: a load was assumed where none was measured, and doubled every
+    /// wait.
     #[test]
-    fn item_54_adaptive_waits_scale_with_what_is_measured_and_with_nothing_else() {
+    fn adaptive_waits_scale_with_measured_signals_only() {
         let wait = |load, error_rate, seconds: Option<f64>| {
             let response_time = seconds.map(Duration::from_secs_f64);
             let load_signals = LoadSignals { load, error_rate, response_time };
             backoff(Strategy::Adaptive).wait(AttemptHistory { load_signals, ..after(2) }, 0.5).as_millis()
         };
         assert_eq!(wait(None, None, None), 2_000);
-        assert_eq!(wait(Some(0.8), Some(0.3), Some(5.0)), 2_000, "the thresholds are still calm");
+        assert_eq!(
+            wait(Some(0.8), Some(0.3), Some(5.0)),
+            2_000,
+            "the thresholds themselves do not scale the wait"
+        );
         assert_eq!(wait(Some(0.81), None, None), 4_000);
         assert_eq!(wait(None, Some(0.31), None), 3_000);
         assert_eq!(wait(None, None, Some(5.1)), 2_600);
@@ -169,9 +175,9 @@ pub(super) mod tests {
     }
 
     proptest! {
-        /// Item 56, and its defect: the jitter came after the cap, and could pass it.
+        /// Seed item 56. The defect of the seed: the jitter was added after the cap, and could exceed it.
         #[test]
-        fn item_56_no_wait_passes_the_cap_whatever_the_strategy_and_the_jitter(
+        fn no_wait_exceeds_the_cap_for_any_strategy_and_jitter(
             strategy in prop::sample::select(ALL.to_vec()),
             jitter in super::super::jitter::tests::any(),
             number in 1u32..,

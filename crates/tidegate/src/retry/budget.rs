@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::bucket::{Bucket, Rate};
 
-/// What all calls together may spend on retries: a share of the traffic, and a floor.
+/// The retry budget of all calls together: a share of the traffic, and a floor.
 ///
-/// Every call pays `ratio` of a retry in; a retry takes one out. When nothing is left, the floor allows so
-/// many a second. After Finagle's `RetryBudget`, whose numbers (20 %, 10 a second, 10 s) are the defaults.
+/// Every call deposits `ratio` of a retry; a retry withdraws one. When the balance is empty, the floor allows
+/// this many retries a second. After Finagle's `RetryBudget`, whose numbers (20 %, 10 a second, 10 s) are the
+/// defaults.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// In thousandths of a retry.
@@ -21,7 +22,8 @@ pub(super) struct Budget {
 /// One retry.
 const RETRY: u64 = 1_000;
 
-/// A balance is worth at most so many retries: ten seconds of the floor, so that a long calm does not pay for a storm.
+/// The largest balance, in retries: ten seconds of the floor, so that a long time without failures does not
+/// pay for an outage.
 const CAP: u64 = 100 * RETRY;
 
 impl Budget {
@@ -33,14 +35,14 @@ impl Budget {
         Self { balance: AtomicU64::new(0), deposit, cap: CAP, floor }
     }
 
-    /// A call begins. In calm weather the balance is at its cap, and this is a load.
+    /// Deposits for one call. Without failures the balance stays at its cap, and this is one atomic load.
     pub(super) fn deposit(&self) {
         if self.balance.load(Ordering::Relaxed) < self.cap {
             self.balance.fetch_add(self.deposit, Ordering::Relaxed);
         }
     }
 
-    /// Takes out one retry, if it can be afforded.
+    /// Withdraws one retry, if the balance or the floor covers it.
     pub(super) fn withdraw(&self, now: Instant) -> bool {
         let spent = self
             .balance
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_calm_does_not_pay_for_a_storm() {
+    fn the_balance_is_capped_at_a_hundred_retries() {
         let now = Instant::now();
         let budget = Budget::new(0.2, 0, now);
         (0..1_000_000).for_each(|_| budget.deposit());

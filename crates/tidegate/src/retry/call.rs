@@ -1,4 +1,4 @@
-//! One call of the user, with all its attempts: what has happened so far, and what is to be done about a result.
+//! One call with all its attempts: its state, and the decision about each result.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,36 +6,37 @@ use std::time::{Duration, Instant};
 use http::{Extensions, Request};
 
 use super::backoff::AttemptHistory;
-use super::shared::RetryShared;
-use super::policy::{RetryContext, RetryPolicy, RetryDecision};
 use super::override_policy::OverriddenPolicy;
+use super::policy::{RetryContext, RetryDecision, RetryPolicy};
+use super::shared::RetryShared;
 use super::{LoadSignals, RetryOverride, Strategy, headers};
-use crate::deadline_timer::DeadlineTimer;
 use crate::chain_position::ChainPosition;
+use crate::deadline_timer::DeadlineTimer;
 use crate::{AttemptBudget, BoxError, Deadline, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct RetryCall<S> {
     pub(super) shared: Arc<RetryShared<S>>,
-    /// The number of the attempt under way.
+    /// The number of the attempt in progress.
     attempt: u32,
-    /// An attempt has reached somebody who is not one of us.
+    /// At least one attempt was sent to a provider.
     pub(super) was_sent: bool,
-    /// It has paid for the retries of others.
+    /// The call has made its deposit into the retry budget.
     has_deposited: bool,
-    /// The wait before it.
+    /// The wait before this attempt.
     previous: Duration,
-    /// When it began, where that is of interest.
+    /// When this attempt began; only set where response times are measured.
     began: Option<Instant>,
     pub(super) deadline_timer: DeadlineTimer,
     attempts: Option<AttemptBudget>,
-    /// A chain asks once more, and means once.
+    /// The fallback chain re-sent this request: exactly one attempt, no retries.
     is_resend: bool,
-    /// Boxed, as few calls bring one.
+    /// Boxed, since few calls have an override.
     override_policy: Option<Box<OverriddenPolicy>>,
     trail_source: TrailSource,
 }
 
-/// Who writes down what happened: the wire, if the caller gave a trail; else we, from the first failure on.
+/// Where the attempts are recorded: by the wire, in the trail of the caller; else here, from the first
+/// failure on.
 enum TrailSource {
     Caller(Trail),
     Own(Option<Trail>),
@@ -74,7 +75,7 @@ impl<S> RetryCall<S> {
         self.override_policy.as_ref().map_or(&self.shared.handle.0.settings().policy, |own| &own.policy)
     }
 
-    /// What the wait is to adapt to, if it does.
+    /// The signals that an adaptive wait scales with; empty for the other strategies.
     fn load_signals(&self) -> LoadSignals {
         if self.policy().backoff.strategy != Strategy::Adaptive {
             return LoadSignals::default();
@@ -83,13 +84,13 @@ impl<S> RetryCall<S> {
         own.unwrap_or_else(|| self.shared.handle.load_signals(&self.shared.gates_below))
     }
 
-    /// Up to how many bytes a body is kept: nothing, if it will not be sent again.
+    /// The size up to which a request body is buffered: 0 if it will not be sent again.
     pub(super) fn body_cap(&self) -> usize {
         let settings = self.shared.handle.0.settings();
         if self.policy().max_retries == 0 || self.is_resend { 0 } else { settings.body_cap }
     }
 
-    /// An attempt begins. Whether another may follow it, so that its request has to be kept.
+    /// Starts an attempt. Returns whether another may follow it, so that its request has to be kept.
     pub(super) fn begin_attempt(&mut self) -> bool {
         self.attempt += 1;
         self.began = self.shared.handle.0.recent.is_some().then(clock::now);
@@ -97,7 +98,7 @@ impl<S> RetryCall<S> {
         self.attempt <= self.policy().max_retries && !is_last && !self.is_resend
     }
 
-    /// Writes into the request of the attempt that has begun what it is to say about its call.
+    /// Sets the attempt number and the idempotency key on the request of the current attempt.
     pub(super) fn set_headers<B>(&self, request: &mut Request<B>) {
         let settings = self.shared.handle.0.settings();
         if settings.attempt_header {
@@ -108,7 +109,8 @@ impl<S> RetryCall<S> {
         }
     }
 
-    /// A refusal of ours is not the whole story of a call that had reached somebody before.
+    /// Records whether the call was sent to a provider. A rejection after an earlier attempt was sent is
+    /// marked so.
     pub(super) fn note_error(&mut self, error: &mut BoxError) {
         match error.downcast_mut::<Rejection>() {
             Some(rejection) if self.was_sent => *rejection = rejection.clone().after_attempt(),
@@ -117,7 +119,7 @@ impl<S> RetryCall<S> {
         }
     }
 
-    /// No service could be made ready for the next attempt, which is given back.
+    /// No service became ready for the next attempt, which is returned to the attempt budget.
     pub(super) fn fail_readiness(&mut self, mut error: BoxError) -> BoxError {
         self.note_error(&mut error);
         if let Some(attempts) = &self.attempts {
@@ -127,8 +129,8 @@ impl<S> RetryCall<S> {
         error
     }
 
-    /// What to do about the result of the attempt. `can_follow` tells whether another may follow, and `next` is its
-    /// request, if it has one.
+    /// Decides about the result of the attempt. `can_follow`: another attempt may follow. `next`: the request
+    /// of that attempt, if there is one.
     pub(super) fn decide(
         &mut self,
         outcome: &Outcome,
@@ -136,7 +138,7 @@ impl<S> RetryCall<S> {
         can_follow: bool,
         next: Option<&Request<Payload>>,
     ) -> RetryDecision {
-        // A call pays for retries once it has reached somebody; one that we refused has cost nobody anything.
+        // A call deposits into the retry budget once an attempt was sent; a rejected attempt caused no load.
         if rejection.is_none() {
             self.shared.handle.0.counters.record_attempt();
             if !std::mem::replace(&mut self.has_deposited, true) {
@@ -150,7 +152,11 @@ impl<S> RetryCall<S> {
             return self.finish(outcome);
         }
         let context = RetryContext {
-            history: AttemptHistory { number: self.attempt, previous: self.previous, load_signals: self.load_signals() },
+            history: AttemptHistory {
+                number: self.attempt,
+                previous: self.previous,
+                load_signals: self.load_signals(),
+            },
             deadline: self.deadline_timer.deadline(),
             now: clock::now(),
             random: self.shared.handle.random(),
@@ -160,7 +166,9 @@ impl<S> RetryCall<S> {
             None => self.policy().decide(outcome, context),
         };
         match verdict {
-            RetryDecision::RetryAfter(wait) if !self.shared.gates_below.would_reject(wait, next) && self.can_afford_another() => {
+            RetryDecision::RetryAfter(wait)
+                if !self.shared.gates_below.would_reject(wait, next) && self.can_afford_another() =>
+            {
                 self.previous = wait;
                 self.record_retry(outcome, rejection, wait);
                 verdict
@@ -169,7 +177,7 @@ impl<S> RetryCall<S> {
         }
     }
 
-    /// Takes one attempt of this call's budget, and one retry of the budget of all calls; or neither.
+    /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither.
     fn can_afford_another(&self) -> bool {
         let Some(attempts) = &self.attempts else { return self.shared.handle.withdraw() };
         if !attempts.take() {
@@ -199,7 +207,7 @@ impl<S> RetryCall<S> {
                 let trail = trail.get_or_insert_default();
                 trail.attempt(outcome);
                 if let Some(rejection) = rejection {
-                    trail.refused(rejection);
+                    trail.rejected(rejection);
                 }
                 trail
             }
@@ -215,10 +223,12 @@ impl<S> RetryCall<S> {
         );
     }
 
-    /// The trail of a call that needed more than one attempt, for the response.
+    /// The trail of a call that needed more than one attempt, for the extensions of the response.
     pub(super) fn trail(&self) -> Option<Trail> {
         match &self.trail_source {
-            TrailSource::Caller(trail) | TrailSource::Own(Some(trail)) if self.attempt > 1 => Some(trail.clone()),
+            TrailSource::Caller(trail) | TrailSource::Own(Some(trail)) if self.attempt > 1 => {
+                Some(trail.clone())
+            }
             TrailSource::Caller(_) | TrailSource::Own(_) => None,
         }
     }

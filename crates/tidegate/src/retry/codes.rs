@@ -1,6 +1,6 @@
 use crate::ErrorCode;
 
-/// A set of error codes, a bit each.
+/// A set of error codes, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CodeSet(u16);
 

@@ -1,24 +1,25 @@
-//! Errors that say themselves whether asking again makes sense.
+//! Errors that are marked as retryable or not.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::{BoxError, Failure, Outcome};
 
-/// Asking again makes sense, whatever the error inside is.
+/// Marks an error as retryable, whatever the error inside is.
 ///
-/// Found anywhere in the chain of an error. Reads as the error that it was made of.
+/// It is found anywhere in the chain of an error. It displays as the error inside.
 #[derive(Debug)]
 pub struct RetryableError(BoxError);
 
-/// Asking again makes no sense, whatever the error inside is. Wins over a [`RetryableError`] in the same chain.
+/// Marks an error as not retryable, whatever the error inside is. It takes precedence over a
+/// [`RetryableError`] in the same chain.
 ///
-/// Found anywhere in the chain of an error. Reads as the error that it was made of.
+/// It is found anywhere in the chain of an error. It displays as the error inside.
 #[derive(Debug)]
 pub struct NonRetryableError(BoxError);
 
 impl RetryableError {
-    /// `error` passes.
+    /// Marks `error` as retryable.
     #[must_use]
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self(error.into())
@@ -26,14 +27,14 @@ impl RetryableError {
 }
 
 impl NonRetryableError {
-    /// `error` stays.
+    /// Marks `error` as not retryable.
     #[must_use]
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self(error.into())
     }
 }
 
-/// What an attempt that ended in `error` came to, with the error's own word on whether to ask again.
+/// The outcome of an attempt that ended in `error`, with the mark of the error, if it has one.
 pub(super) fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     match (Outcome::of_error(error), retry_marker(error)) {
         (Outcome::Failure(failure), Some(should_retry)) => with_should_retry(failure, should_retry).into(),
@@ -41,7 +42,7 @@ pub(super) fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     }
 }
 
-/// Whether the error says that asking again makes sense, or that it makes none.
+/// The mark of the error: `Some(true)` for retryable, `Some(false)` for not.
 pub(super) fn retry_marker(error: &(dyn Error + 'static)) -> Option<bool> {
     let contains = |contains: fn(&(dyn Error + 'static)) -> bool| tidegate_core::chain(error).any(contains);
     if contains(|error| error.is::<NonRetryableError>()) {
@@ -50,9 +51,9 @@ pub(super) fn retry_marker(error: &(dyn Error + 'static)) -> Option<bool> {
     contains(|error| error.is::<RetryableError>()).then_some(true)
 }
 
-/// The same failure, with a word on whether to ask again that is as good as the provider's.
+/// The same failure with a retry mark, which has the effect of the provider's own.
 pub(super) fn with_should_retry(mut failure: Failure, should_retry: bool) -> Failure {
-    failure.hint.get_or_insert_default().should_retry = Some(should_retry);
+    failure.retry_hint.get_or_insert_default().should_retry = Some(should_retry);
     failure
 }
 

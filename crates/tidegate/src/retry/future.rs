@@ -10,37 +10,37 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::call::RetryCall;
-use super::shared::RetryShared;
 use super::errors;
 use super::policy::RetryDecision;
+use super::shared::RetryShared;
 use crate::clone_request::clone_request;
 use crate::{BoxError, HttpService, Outcome, Payload, Rejection};
 use tidegate_core::Collect;
 
-/// Asks, judges what came back, waits, and asks again.
+/// Sends an attempt, decides about its result, waits and retries.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     #[pin]
     state: State<S, S::Future, B>,
-    /// The request of the next attempt, if there can be one.
+    /// The request of the next attempt, if one may follow.
     next: Option<Request<Payload>>,
     call: RetryCall<S>,
 }
 
-// What is seldom is boxed: the future is handed on by every layer outside, and is as large as its largest state.
+// Rare states are boxed: an enum is as large as its largest variant, and every outer layer moves it.
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
-    /// The body is read, so that it can be sent again.
+    /// The request body is being buffered, so that it can be sent again.
     Collecting(Box<CollectingBody<S, B>>),
-    /// An attempt is under way.
+    /// An attempt is in progress.
     Calling(#[pin] F),
     /// The back-off.
     Waiting(Pin<Box<Sleep>>),
-    /// A service is asked whether it can take another attempt.
+    /// The service for the next attempt is being polled for readiness.
     Readying(Box<S>),
 }
 
-/// A request whose body is being read.
+/// A request whose body is being buffered.
 struct CollectingBody<S, B> {
     head: Option<http::request::Parts>,
     body: Collect<B>,
@@ -53,7 +53,8 @@ where
     S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// The body is here: `ready` is called at once, and the request copied only if another attempt can follow.
+    /// Sends the first attempt of a request whose body is buffered. `ready` is called at once, and the
+    /// request is cloned only if another attempt may follow.
     #[inline]
     pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, shared: Arc<RetryShared<S>>) -> Self {
         let mut call = RetryCall::new(request.extensions_mut(), shared);
@@ -61,7 +62,7 @@ where
         Self { state: State::Calling(ready.call(request)), next, call }
     }
 
-    /// The body is yet to be read: `ready` is called when that has been done.
+    /// Buffers the request body first; `ready` is called when that is complete.
     pub(super) fn collecting(ready: S, mut request: Request<B>, shared: Arc<RetryShared<S>>) -> Self {
         let call = RetryCall::new(request.extensions_mut(), shared);
         let (head, body) = request.into_parts();
@@ -72,7 +73,8 @@ where
 }
 
 impl<S: Clone> RetryCall<S> {
-    /// Makes the request ready for the attempt that begins, and a copy for the next one, unless none can follow.
+    /// Prepares the request for the attempt that begins. Returns a clone for the next attempt, unless none
+    /// may follow.
     fn prepare(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Request<Payload>> {
         let may_follow = self.begin_attempt();
         self.set_headers(request);
@@ -137,7 +139,7 @@ where
                             return result;
                         }
                         RetryDecision::RetryAfter(wait) => {
-                            // Now, and not after the wait: it may hold a connection, or a permit.
+                            // Dropped before the wait, since it may hold a connection or a permit.
                             drop(result);
                             this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                         }

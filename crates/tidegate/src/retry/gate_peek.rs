@@ -6,17 +6,17 @@ use http::Request;
 
 use crate::Payload;
 
-/// What stands between a retry and the wire.
+/// The gates between a retry and the wire, for a look that acquires nothing.
 pub(crate) trait GatePeek: Send + Sync {
-    /// Whether an attempt would be refused even after this wait: that of `next`, where it is known.
+    /// Whether an attempt would be rejected even after this wait. `next` is its request, if it is known.
     fn would_reject(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool;
 
-    /// How much of what may be in flight is in flight, if there is a limit.
+    /// The part of the in-flight limit that is in use, if there is a limit.
     fn load(&self) -> Option<f64>;
 }
 
-/// Looks at the gates ahead, so that no attempt is waited for that they are bound to refuse: the answer in hand is
-/// worth more than a refusal later.
+/// Peeks at the gates before a wait. If they are certain to reject the next attempt, the retry ends: the
+/// response at hand is worth more than a later rejection.
 #[derive(Clone, Default)]
 pub(crate) struct GatesBelow(Option<Arc<dyn GatePeek>>);
 

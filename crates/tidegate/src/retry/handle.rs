@@ -2,14 +2,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::budget::Budget;
-use super::load_signals::RecentAttempts;
 use super::layer::Settings;
+use super::load_signals::RecentAttempts;
 use super::statistics::Counters;
 use super::{GatesBelow, LoadSignals, Statistics, Strategy};
 use crate::shared_state::SharedState;
 use crate::{Outcome, clock};
 
-/// The budget and the statistics that a layer, its services and their clones share.
+/// The retry budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
 pub struct Handle(pub(super) SharedState<Settings, RetryState>);
 
@@ -17,7 +17,7 @@ pub struct Handle(pub(super) SharedState<Settings, RetryState>);
 pub(super) struct RetryState {
     budget: Option<Budget>,
     random: Mutex<fastrand::Rng>,
-    /// Kept only where the waits adapt to it.
+    /// Measured only where the waits adapt to it.
     pub(super) recent: Option<Mutex<RecentAttempts>>,
     pub(super) counters: Counters,
 }
@@ -35,27 +35,28 @@ impl From<&Settings> for RetryState {
 }
 
 impl Handle {
-    /// What the retries came to, since the start.
+    /// The retries since the start, in numbers.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
         self.0.counters.read(&self.0.settings().policy)
     }
 
-    /// A call begins.
+    /// Deposits into the budget for one call.
     pub(super) fn deposit(&self) {
         if let Some(budget) = &self.0.budget {
             budget.deposit();
         }
     }
 
-    /// Takes one retry out of the budget, if it can be afforded.
+    /// Withdraws one retry from the budget, if it is covered.
     pub(super) fn withdraw(&self) -> bool {
         let afforded = self.0.budget.as_ref().is_none_or(|budget| budget.withdraw(clock::now()));
         self.0.counters.record_retry_decision(afforded);
         afforded
     }
 
-    /// An attempt that began at `began` has ended; one that we refused says nothing.
+    /// Records an attempt that began at `began` and has ended. A rejection by a gate gives no information,
+    /// and is ignored.
     pub(super) fn record(&self, outcome: &Outcome, began: Instant) {
         if let Some(recent) = &self.0.recent
             && *outcome != Outcome::Neutral
@@ -70,7 +71,7 @@ impl Handle {
         }
     }
 
-    /// What is measured, and what the user's own gauge or else the gates ahead tell.
+    /// The measured signals, and the load by the user's gauge, else by the gates below.
     pub(super) fn load_signals(&self, gates_below: &GatesBelow) -> LoadSignals {
         let load = match &self.0.settings().load {
             Some(load) => load.read(),

@@ -1,4 +1,4 @@
-//! Spreads waits, so that those who failed together do not come back together.
+//! Randomises waits, so that calls that failed together are not retried together.
 
 use std::time::Duration;
 
@@ -6,26 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff::times;
 
-/// What is random about a wait.
+/// The random part of a wait.
 ///
-/// A wait that the provider told is not subject to this: it only ever grows, by up to a tenth.
+/// It does not apply to a wait given by the provider, which is only ever lengthened, by up to a tenth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Jitter {
-    /// Anything from nothing to the whole wait: the least load on the provider for the same total time ("Exponential
-    /// Backoff And Jitter", Marc Brooker, AWS Architecture Blog, 2015), and so the default.
+    /// A random wait between zero and the base wait. The default, since it puts the least load on the
+    /// provider for the same total time ("Exponential Backoff And Jitter", Marc Brooker, AWS Architecture
+    /// Blog, 2015).
     #[default]
     Full,
-    /// Half of the wait is certain, the other half random: where coming back at once is known to be futile.
+    /// Half of the wait is fixed and half is random. For providers where an immediate retry is known to fail.
     Equal,
-    /// The wait, more or less by up to this part of it: 0.1 is 10 % both ways. Taken as 0 to 1.
+    /// The wait, changed at random by up to this part of it: 0.1 is 10 % either way. Clamped to 0 to 1.
     Ratio(f64),
-    /// The wait as it is. All callers that failed together ask again together.
+    /// The base wait. All calls that failed together are retried together.
     None,
 }
 
 impl Jitter {
-    /// The wait made of `base`; `random` is uniform in 0..1.
+    /// The wait made from `base`; `random` is uniform in 0..1.
     pub(super) fn spread(self, base: Duration, random: f64) -> Duration {
         times(
             base,
@@ -54,9 +55,9 @@ pub(super) mod tests {
         ]
     }
 
-    /// Item 56: more or less 10 %, as one of four.
+    /// Seed item 56: plus or minus 10 % is one of four.
     #[test]
-    fn item_56_every_jitter_has_its_span() {
+    fn every_jitter_stays_in_its_range() {
         let second = Duration::from_secs(1);
         for (jitter, least, middle, most) in [
             (Jitter::Full, 0, 500, 1_000),

@@ -1,24 +1,24 @@
-//! What is measured, for waits that adapt to it.
+//! Measurements that adaptive waits scale with.
 
 use std::time::{Duration, Instant};
 
-/// What is known of the moment in which a wait is chosen. What is not known is `None`, and changes nothing.
+/// Signals at the moment when a wait is chosen. An unknown signal is `None`, and changes nothing.
 ///
-/// Of interest to [`Strategy::Adaptive`](super::Strategy) alone. The layer measures the error rate and the response
-/// time of its own attempts; the load is told by whoever knows it ([`RetryLayer::load`](super::RetryLayer::load)).
+/// Only [`Strategy::Adaptive`](super::Strategy) uses them. The layer measures the error rate and the response
+/// time of its own attempts; the load comes from a gauge ([`RetryLayer::load`](super::RetryLayer::load)).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadSignals {
-    /// How much of what we may use is in use, 1 being all. Above 0.8 the waits double.
+    /// The used part of the capacity, 1 being all of it. Above 0.8 the waits double.
     pub load: Option<f64>,
     /// The part of the recent attempts that failed, 0 to 1. Above 0.3 the waits grow by half.
     pub error_rate: Option<f64>,
-    /// How long the recent attempts took on average, to the head of their answers, the waits at our own gates included.
-    /// Above 5 s the waits grow by 30 %.
+    /// The average time of the recent attempts to the head of their responses, including the waits at the
+    /// gates. Above 5 s the waits grow by 30 %.
     pub response_time: Option<Duration>,
 }
 
 impl LoadSignals {
-    /// By how much the initial delay grows.
+    /// The factor by which the initial delay grows.
     pub(super) fn scale(&self) -> f64 {
         let mut scale = 1.0;
         if self.load.is_some_and(|load| load > 0.8) {
@@ -34,7 +34,7 @@ impl LoadSignals {
     }
 }
 
-/// The attempts of the last 30 to 60 seconds, in constant space: a span that fills, and the one before it.
+/// The attempts of the last 30 to 60 seconds, in constant space: the current window and the one before it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecentAttempts {
     began: Instant,
@@ -51,7 +51,7 @@ struct AttemptTally {
 
 const WINDOW: Duration = Duration::from_secs(30);
 
-/// Fewer attempts than this say nothing: the first failure alone would be an error rate of 100 %.
+/// With fewer attempts there is no error rate: the first failure alone would make it 100 %.
 const MIN_ATTEMPTS: u32 = 10;
 
 impl RecentAttempts {
@@ -59,7 +59,7 @@ impl RecentAttempts {
         Self { began: now, current: AttemptTally::default(), previous: AttemptTally::default() }
     }
 
-    /// An attempt ended at `now`, after `took`.
+    /// Records an attempt that ended at `now`, after `took`.
     pub(super) fn record(&mut self, is_failure: bool, took: Duration, now: Instant) {
         self.rotate(now);
         let AttemptTally { attempts, failures, time } = &mut self.current;
@@ -68,7 +68,7 @@ impl RecentAttempts {
         *time = time.saturating_add(took);
     }
 
-    /// What the recent attempts tell at `now`, if there are enough of them.
+    /// The signals of the recent attempts at `now`, if there are enough of them.
     pub(super) fn load_signals(&mut self, now: Instant) -> LoadSignals {
         self.rotate(now);
         let attempts = self.current.attempts.saturating_add(self.previous.attempts);
@@ -99,8 +99,9 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// Seed item 54.
     #[test]
-    fn item_54_a_few_attempts_say_nothing_and_old_ones_nothing_any_more() {
+    fn too_few_and_too_old_attempts_give_no_signals() {
         let start = Instant::now();
         let mut recent = RecentAttempts::new(start);
         for _ in 0..9 {
@@ -110,7 +111,7 @@ mod tests {
         recent.record(false, 28 * SECOND, start);
         let expected = LoadSignals { load: None, error_rate: Some(0.9), response_time: Some(10 * SECOND) };
         assert_eq!(recent.load_signals(start + 29 * SECOND), expected);
-        assert_eq!(recent.load_signals(start + 31 * SECOND), expected, "the span before still counts");
+        assert_eq!(recent.load_signals(start + 31 * SECOND), expected, "the previous window still counts");
         assert_eq!(recent.load_signals(start + 62 * SECOND), LoadSignals::default());
     }
 }

@@ -1,8 +1,8 @@
-//! Asks again when that makes sense: the failure is one that passes, there is time, and it can be afforded.
+//! Retries a failed attempt if the failure is transient, the deadline allows it and the retry budget covers it.
 //!
-//! # When
-//! In front of everything that is taken per attempt. Model providers fail for seconds at a time; most of those
-//! failures never need to reach a person.
+//! # When to use it
+//! In front of everything that is acquired per attempt (permits, reservations, circuit admissions). Model providers
+//! fail for seconds at a time; a retry hides most of these failures from the user.
 //!
 //! # Example
 //! ```
@@ -14,90 +14,95 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), tidegate::BoxError> {
-//! static ASKED: AtomicU16 = AtomicU16::new(0);
+//! static ATTEMPTS: AtomicU16 = AtomicU16::new(0);
 //! let flaky = service_fn(async |_: Request<Payload>| {
-//!     let status = if ASKED.fetch_add(1, Ordering::Relaxed) < 2 { 503 } else { 200 };
+//!     let status = if ATTEMPTS.fetch_add(1, Ordering::Relaxed) < 2 { 503 } else { 200 };
 //!     Ok::<_, tidegate::BoxError>(Response::builder().status(status).body(Payload::empty()).unwrap())
 //! });
 //! let retry = RetryLayer::exponential().max_retries(3).initial_delay(Duration::from_secs(1));
-//! let answer = ServiceBuilder::new().layer(retry).service(flaky).oneshot(Request::new(Payload::empty())).await?;
-//! assert_eq!((answer.status().as_u16(), ASKED.load(Ordering::Relaxed)), (200, 3));
+//! let response = ServiceBuilder::new().layer(retry).service(flaky).oneshot(Request::new(Payload::empty())).await?;
+//! assert_eq!((response.status().as_u16(), ATTEMPTS.load(Ordering::Relaxed)), (200, 3));
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Defaults
-//! 3 retries; 1 s doubled each time up to 30 s, with full jitter; a budget of 20 % of the calls and 10 a second. No
-//! time is kept for a fallback, and no header is added.
+//! 3 retries. The first wait is 1 s; each wait is twice the one before, up to 30 s, with full jitter. The retry budget
+//! is 20 % of the calls plus 10 a second. No time is reserved for a fallback, and no header is added.
 //!
-//! # When it asks again
-//! The code is retryable (rate limited, server error, overloaded, timeout, conflict) and the provider does not
-//! forbid it (`x-should-retry`), or it demands it. A wait that the provider told replaces the back-off, and only
-//! ever grows by its jitter. It does *not* ask again, so that a fallback can act at once, when that wait passes
-//! `max_delay` or the deadline, or speaks of a daily or spend limit. A refusal of our own is not
-//! retried either, unless [`retry_rejections`](RetryLayer::retry_rejections) is set and it fits the deadline.
+//! # What is retried
+//! A failure is retried if its code is retryable (rate limited, server error, overloaded, timeout, conflict) and the
+//! provider does not forbid it (`x-should-retry: false`). A failure with `x-should-retry: true` is retried as well.
+//! A wait given by the provider replaces the back-off, and its jitter only ever lengthens it. The attempt is *not*
+//! retried, so that a fallback can act at once, if that wait exceeds `max_delay` or the deadline, or if the limit is a
+//! daily or spend limit. A rejection by one of the gates is not retried either, unless
+//! [`retry_rejections`](RetryLayer::retry_rejections) is set and the wait fits the deadline.
 //!
-//! A call may bring its own policy in the extensions of its request, a [`RetryOverride`], and its own number of
-//! attempts, retries and fallbacks together, an [`AttemptBudget`](crate::AttemptBudget). An error may say itself
-//! whether asking again makes sense: [`RetryableError`], [`NonRetryableError`]. A target to which a chain comes back,
-//! after a rest or with a simplified prompt, has had its retries and gets one attempt.
+//! The extensions of a request may hold a policy for this call, [`RetryOverride`], and a number of attempts for its
+//! retries and fallbacks together, [`AttemptBudget`](crate::AttemptBudget). An error can be marked as retryable or not:
+//! [`RetryableError`], [`NonRetryableError`]. If a fallback chain sends the request to a target again, after a cooldown
+//! or with a simplified prompt, that target gets exactly one attempt and no retries.
 //!
-//! What is not a service is retried by the same rules with [`RetryLayer::run`].
+//! [`RetryLayer::run`] retries a function, which is not a service, by the same rules.
 //!
-//! # How long it waits
-//! [`Strategy`] says how the waits grow, [`Jitter`] what is random about them; `max_delay` holds after both. The
-//! adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while much of what
-//! may be used is in use. Where nothing is measured, nothing is assumed.
+//! # Waits
+//! [`Strategy`] sets how the waits grow, and [`Jitter`] sets their random part. `max_delay` bounds the result of both.
+//! The adaptive strategy waits longer while the layer's own recent attempts fail or are slow, or while the load is high.
+//! A signal that is not measured changes nothing.
 //!
-//! # When it says no
-//! Out of attempts it does not: the last real answer or error goes through as it came. Only where the deadline passes
-//! while the body of the request is still coming, or where no service below can be made ready for another attempt, by the
-//! deadline or at all, there is no answer: the call ends in a [`Rejection`](crate::Rejection) with E3003, or in the error of
-//! the service. The first attempt is begun whatever the time is: the gates and clocks below refuse what is too late.
+//! # Rejections
+//! The layer does not reject when the attempts are used up: the last real response or error is returned unchanged. The
+//! call has no response only in two cases: the deadline passes while the request body is still being read, or no inner
+//! service becomes ready for another attempt, by the deadline or at all. It then ends in a
+//! [`Rejection`](crate::Rejection) with E3003, or in the error of the service. The first attempt is always started; the
+//! gates and timeouts below reject it if the deadline has passed.
 //!
 //! # Streams
-//! Once a good head has arrived the bytes are the caller's; nothing is retried after that. A request body up to
-//! [`body_cap`](RetryLayer::body_cap) is kept to be sent again; a longer one is sent once. A failed response is
-//! dropped before the wait, so that it holds neither connection nor permit. Where time is kept for a fallback
-//! ([`reserve_for_fallback`](RetryLayer::reserve_for_fallback)), an answer that has begun does not have to leave it.
+//! Nothing is retried once a successful head has arrived, since the caller may have read from the body. A request body
+//! up to [`body_cap`](RetryLayer::body_cap) is buffered so that it can be sent again; a longer one is sent once. A failed
+//! response is dropped before the wait, so that it holds neither a connection nor a permit. Time that is reserved for a
+//! fallback ([`reserve_for_fallback`](RetryLayer::reserve_for_fallback)) remains available to a response body that has
+//! begun.
 //!
 //! # Why a budget
-//! A count bounds one call; when everything fails it multiplies the load on a provider that has too much of it.
-//! A budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for quiet times.
-//! Another one bounds what a call may do at all its targets: three retries at each of three are twelve attempts.
+//! `max_retries` bounds one call. When every call fails, it multiplies the load on a provider that is overloaded
+//! already. The retry budget bounds all calls together: retries add at most a fifth to the traffic, plus a floor for
+//! times of low traffic. An [`AttemptBudget`](crate::AttemptBudget) bounds one call over all its targets: three retries
+//! at each of three targets are twelve attempts.
 //!
-//! # Mistakes people make
-//! Retrying `insufficient_quota`. Retrying earlier than told. Retrying in the client below and here as well.
+//! # Common mistakes
+//! Retrying `insufficient_quota`. Retrying earlier than `retry-after` allows. Retrying in the client below and here as
+//! well.
 
-mod gate_peek;
 mod backoff;
 mod budget;
 mod call;
 mod codes;
-mod shared;
-mod load_signals;
 mod errors;
 mod future;
+mod gate_peek;
 mod handle;
 mod headers;
 mod jitter;
-mod policy;
 mod layer;
+mod load_signals;
 mod override_policy;
+mod policy;
 mod run;
 mod service;
+mod shared;
 mod statistics;
 
-pub(crate) use gate_peek::GatesBelow;
-#[cfg(feature = "stack")]
-pub(crate) use gate_peek::GatePeek;
 pub use backoff::Strategy;
-pub use load_signals::LoadSignals;
 pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
+#[cfg(feature = "stack")]
+pub(crate) use gate_peek::GatePeek;
+pub(crate) use gate_peek::GatesBelow;
 pub use handle::Handle;
 pub use jitter::Jitter;
 pub use layer::RetryLayer;
+pub use load_signals::LoadSignals;
 pub use override_policy::RetryOverride;
 pub use service::Retry;
 pub use statistics::{Configured, Statistics};

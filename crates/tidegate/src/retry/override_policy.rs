@@ -5,10 +5,10 @@ use http::Extensions;
 use super::policy::RetryPolicy;
 use super::{Jitter, LoadSignals, Strategy};
 
-/// Another policy for one call: put it into the extensions of its request.
+/// A retry policy for one call, in the extensions of its request.
 ///
-/// What it does not name stays as the layer has it, the budget of all calls included. It holds for every retry
-/// layer that the call passes, those of the other targets of a chain too.
+/// Values that are not set remain those of the layer, as does the retry budget of all calls. The override applies to
+/// every retry layer that the call passes, including those of the other targets of a chain.
 ///
 /// ```
 /// use http::Request;
@@ -28,7 +28,7 @@ pub struct RetryOverride {
     conditions: Option<LoadSignals>,
 }
 
-/// The policy of a call that brings its own.
+/// The policy of a call that has an override.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OverriddenPolicy {
     pub(super) policy: RetryPolicy,
@@ -36,7 +36,7 @@ pub(super) struct OverriddenPolicy {
 }
 
 impl RetryOverride {
-    /// Nothing is other than the layer has it.
+    /// Changes nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -60,8 +60,8 @@ impl RetryOverride {
         Self { max_retries: Some(retries), ..self }
     }
 
-    /// As [`RetryLayer::strategy`](super::RetryLayer::strategy). A layer that is not adaptive itself knows the load, and
-    /// has measured nothing else.
+    /// As [`RetryLayer::strategy`](super::RetryLayer::strategy). A layer that is not adaptive itself measures
+    /// the load only.
     #[must_use]
     pub fn strategy(self, strategy: Strategy) -> Self {
         Self { strategy: Some(strategy), ..self }
@@ -91,7 +91,7 @@ impl RetryOverride {
         Self { backoff_multiplier: Some(multiplier), ..self }
     }
 
-    /// What [`Strategy::Adaptive`] adapts to, instead of what the layer measures.
+    /// The signals that [`Strategy::Adaptive`] adapts to, instead of those that the layer measures.
     #[must_use]
     pub fn conditions(self, conditions: LoadSignals) -> Self {
         Self { conditions: Some(conditions), ..self }
@@ -103,7 +103,7 @@ impl RetryOverride {
         backoff.jitter = self.jitter.unwrap_or(backoff.jitter);
         backoff.initial = self.initial_delay.unwrap_or(backoff.initial);
         backoff.max = self.max_delay.unwrap_or(backoff.max);
-        // `max` answers 1 for a NaN.
+        // `max` returns 1 for a NaN.
         backoff.multiplier = self.backoff_multiplier.map_or(backoff.multiplier, |by| by.max(1.0));
         policy.max_retries = self.max_retries.unwrap_or(policy.max_retries);
         OverriddenPolicy { policy, load_signals: self.conditions }

@@ -1,32 +1,32 @@
-//! Whether to ask again, as plain code.
+//! The retry decision, as plain code.
 
 use std::time::{Duration, Instant};
 
-use super::backoff::{Backoff, AttemptHistory};
+use super::backoff::{AttemptHistory, Backoff};
 use super::codes::CodeSet;
 use crate::retry_after::with_positive_jitter;
 use crate::{Deadline, Failure, Outcome, Rejection};
 
-/// When a call is worth another attempt.
+/// Which failures are retried, how often and after which waits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RetryPolicy {
     pub(super) max_retries: u32,
     pub(super) backoff: Backoff,
-    /// Of the codes that may be retried, those that are.
+    /// The codes that are retried, out of the retryable ones.
     pub(super) codes: CodeSet,
     pub(super) retry_rejections: bool,
 }
 
-/// What to do about the result of an attempt.
+/// What follows the result of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryDecision {
-    /// Hand it to the caller.
+    /// Return the result to the caller.
     Return,
-    /// Ask again after this long.
+    /// Retry after this wait.
     RetryAfter(Duration),
 }
 
-/// What is known when an attempt has ended.
+/// The state of the call when an attempt has ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RetryContext {
     pub(super) history: AttemptHistory,
@@ -37,21 +37,21 @@ pub(super) struct RetryContext {
 }
 
 impl RetryPolicy {
-    /// Judges an attempt that reached the provider.
+    /// Decides about an attempt that was sent to the provider.
     pub(super) fn decide(&self, outcome: &Outcome, context: RetryContext) -> RetryDecision {
         let Outcome::Failure(failure) = outcome else { return RetryDecision::Return };
         if context.history.number > self.max_retries || !self.may_be_retried(failure) {
             return RetryDecision::Return;
         }
         match failure.wait() {
-            // Coming back earlier than told is futile, and later than this is not worth it.
+            // An earlier retry would fail again, and a longer wait is not worth it.
             Some(hint_wait) if hint_wait > self.backoff.max => RetryDecision::Return,
             Some(hint_wait) => context.retry_if_in_time(with_positive_jitter(hint_wait, context.random)),
             None => context.retry_if_in_time(self.backoff.wait(context.history, context.random)),
         }
     }
 
-    /// Judges an attempt that a gate of ours refused.
+    /// Decides about an attempt that a gate rejected.
     pub(super) fn decide_on_rejection(&self, rejection: &Rejection, context: RetryContext) -> RetryDecision {
         let wait = rejection.retry_after().filter(|wait| *wait <= self.backoff.max);
         match (wait, context.deadline) {
@@ -64,7 +64,7 @@ impl RetryPolicy {
 
     fn may_be_retried(&self, failure: &Failure) -> bool {
         self.codes.has(failure.code)
-            && match failure.hint {
+            && match failure.retry_hint {
                 Some(hint) if hint.forbids_retry() => false,
                 Some(hint) if hint.should_retry == Some(true) => true,
                 _ => failure.code.is_retryable(),

@@ -1,7 +1,8 @@
-//! Retries for what is not a service.
+//! Retries for functions.
 //!
-//! The bound is a function that makes futures and not `AsyncFnMut`, whose futures a task cannot be made of yet: the
-//! compiler does not see that they are `Send`. An `async` closure that changes nothing it captured is both.
+//! The bound is a function that returns futures instead of `AsyncFnMut`: a call of an `AsyncFnMut` cannot be
+//! spawned as a task yet, since the compiler cannot prove that its futures are `Send`. An `async` closure
+//! that changes nothing it captured satisfies both.
 
 use std::error::Error;
 use std::io;
@@ -11,22 +12,22 @@ use http::Extensions;
 
 use super::RetryLayer;
 use super::call::RetryCall;
-use super::shared::RetryShared;
-use super::errors::{with_should_retry, retry_marker};
+use super::errors::{retry_marker, with_should_retry};
 use super::policy::RetryDecision;
+use super::shared::RetryShared;
 use crate::{
     BoxError, Clock, Deadline, Elapsed, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, Trail,
     clock,
 };
 
 impl RetryLayer {
-    /// Runs `operation` until it succeeds, or is not worth running again: any function, by the policy, the budget
-    /// and the statistics of this layer. What does not wait is run the same way, in an `async` closure.
+    /// Runs `operation` until it succeeds or may not be retried, by the policy, the retry budget and the statistics
+    /// of this layer. A function that does not wait is run in an `async` closure.
     ///
-    /// Errors are judged by what they are, anywhere in their chain: a [`NonRetryableError`](super::NonRetryableError)
-    /// is not retried, and otherwise a [`RetryableError`](super::RetryableError) is; so is a time-out or a broken
-    /// connection of the standard library or of tokio, and a [`Failure`] whose code may be. An error of which nothing
-    /// is known is not: a function fails for more reasons than a connection does.
+    /// An error is classified by the types anywhere in its chain. A [`NonRetryableError`](super::NonRetryableError) is
+    /// not retried. Retried are a [`RetryableError`](super::RetryableError), a timeout or a broken connection of the
+    /// standard library or of tokio, and a [`Failure`] with a retryable code. Any other error is not retried, since a
+    /// function fails for more reasons than a connection does.
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,20 +38,20 @@ impl RetryLayer {
     /// # async fn main() -> Result<(), tidegate::BoxError> {
     /// let retry = RetryLayer::exponential().max_retries(3);
     /// let tried = AtomicU32::new(0);
-    /// let answer = retry
+    /// let content = retry
     ///     .run(async || match tried.fetch_add(1, Ordering::Relaxed) {
     ///         ..2 => Err(RetryableError::new("the file is locked")),
     ///         _ => Ok("its content"),
     ///     })
     ///     .await?;
-    /// assert_eq!(answer, "its content");
+    /// assert_eq!(content, "its content");
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// The last error of `operation`, as it came.
+    /// The last error of `operation`, unchanged.
     pub async fn run<F, T, E>(&self, operation: impl FnMut() -> F) -> Result<T, BoxError>
     where
         F: Future<Output = Result<T, E>>,
@@ -59,13 +60,14 @@ impl RetryLayer {
         self.run_with(&Extensions::new(), operation).await
     }
 
-    /// The same for a call that brings a [`Deadline`], an [`AttemptBudget`](crate::AttemptBudget) or a
-    /// [`RetryOverride`](super::RetryOverride), as a request would in its extensions. Its [`Trail`] is written to.
+    /// Runs `operation` as [`run`](Self::run) does, for a call with a [`Deadline`], an
+    /// [`AttemptBudget`](crate::AttemptBudget) or a [`RetryOverride`](super::RetryOverride) in `extensions`,
+    /// as a request has them. Attempts are recorded in its [`Trail`].
     ///
     /// # Errors
     ///
-    /// The last error of `operation`, as it came; [`Elapsed`] when the deadline cut it off, and a [`Rejection`] when
-    /// the deadline had passed before it could begin.
+    /// The last error of `operation`, unchanged; [`Elapsed`] if the deadline cut it off; a [`Rejection`] if
+    /// the deadline had passed before the first run.
     pub async fn run_with<F, T, E>(
         &self,
         extensions: &Extensions,
@@ -80,7 +82,7 @@ impl RetryLayer {
         if Deadline::of(&extensions).is_some_and(|deadline| deadline.is_past(began)) {
             return Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into());
         }
-        // What is asked again is the function: there is no service.
+        // The function itself is retried, so no service is kept.
         let shared = RetryShared::<()>::new(self.share(), self.gates_below.clone());
         let mut call = RetryCall::new(&mut extensions, Arc::new(shared));
         let deadline = call.deadline_timer.deadline();
@@ -104,7 +106,7 @@ impl RetryLayer {
             match call.decide(&outcome, rejection, can_follow, None) {
                 RetryDecision::Return => return result,
                 RetryDecision::RetryAfter(wait) => {
-                    // Now, and not after the wait: it may hold something.
+                    // Dropped before the wait, since it may hold a resource.
                     drop(result);
                     tokio::time::sleep(wait).await;
                 }
@@ -113,12 +115,12 @@ impl RetryLayer {
     }
 }
 
-/// What a function came to that ended in `error`.
+/// The outcome of a run that ended in `error`.
 fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     let outcome = if tidegate_core::chain(error).any(is_classifiable) {
         Outcome::of_error(error)
     } else if tidegate_core::chain(error).any(|error| error.is::<tokio::time::error::Elapsed>()) {
-        Failure { cause: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
+        Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into()
     } else {
         Failure::new(ErrorCode::Unknown).into()
     };
@@ -128,6 +130,7 @@ fn outcome_of(error: &(dyn Error + 'static)) -> Outcome {
     }
 }
 
+/// Whether [`Outcome::of_error`] can classify this error.
 fn is_classifiable(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind as Kind;
     let is_transport = |error: &io::Error| {

@@ -10,7 +10,7 @@ use super::shared::RetryShared;
 use super::{GatesBelow, Handle, ResponseFuture};
 use crate::{BoxError, HttpService, Payload};
 
-/// Asks again when that makes sense; see the [module page](crate::retry).
+/// Retries failed attempts; see the [module page](crate::retry).
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     inner: S,
@@ -22,7 +22,7 @@ impl<S> Retry<S> {
         Self { inner, shared: Arc::new(RetryShared::new(handle, gates_below)) }
     }
 
-    /// The statistics that this service shares with its clones.
+    /// The handle of the statistics that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.shared.handle.clone()

@@ -3,15 +3,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::{GatesBelow, Handle};
 
-/// What a service, its clones and their calls under way have in common.
+/// State that a service, its clones and their calls in progress share.
 ///
-/// In one place, so that a call that begins and ends writes to one count of owners. A stack is a dozen shared parts; a
-/// clone of it for every call, for a second attempt that hardly one of them makes, wrote to the counts of all of them
-/// twice.
+/// It is one allocation, so that each call updates one reference count when it begins and one when it ends. A
+/// stack consists of a dozen shared parts. A clone of the stack for every call, for a second attempt that is
+/// rarely made, updated the reference counts of all of them twice.
 pub(super) struct RetryShared<S> {
     pub(super) handle: Handle,
     pub(super) gates_below: GatesBelow,
-    /// What second attempts are made with clones of; there is none before the first call that may need one.
+    /// Cloned for second attempts; empty before the first call that may need one.
     spare: OnceLock<Mutex<S>>,
 }
 
@@ -22,13 +22,13 @@ impl<S> RetryShared<S> {
 }
 
 impl<S: Clone> RetryShared<S> {
-    /// A call goes to `service` that may need a clone of it.
+    /// Keeps a clone of `service` for retries, if there is none yet.
     pub(super) fn keep_service(&self, service: &S) {
         self.spare.get_or_init(|| Mutex::new(service.clone()));
     }
 
-    /// A service for one more attempt, yet to be made ready. Behind a lock, as not every service may be looked at by
-    /// two threads at once; it is for those alone that ask again.
+    /// A service for one more attempt, not yet ready. It is behind a lock, since a service need not be
+    /// `Sync`; only retries take the lock.
     pub(super) fn clone_service(&self) -> S {
         let spare = self.spare.get().expect("kept before the first attempt");
         spare.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -38,6 +38,9 @@ impl<S: Clone> RetryShared<S> {
 impl<S> fmt::Debug for RetryShared<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { handle, gates_below, .. } = self;
-        f.debug_struct("RetryShared").field("handle", handle).field("gates_below", gates_below).finish_non_exhaustive()
+        f.debug_struct("RetryShared")
+            .field("handle", handle)
+            .field("gates_below", gates_below)
+            .finish_non_exhaustive()
     }
 }

@@ -6,39 +6,39 @@ use serde::Serialize;
 use super::Strategy;
 use super::policy::RetryPolicy;
 
-/// What the retries came to, since the start.
+/// The retries since the start, in numbers.
 ///
-/// An *operation* is a call that was retried, and has ended: calls that needed one attempt would drown the rates.
-/// Serialised with the two rates as fields.
+/// An *operation* is a call that was retried and has ended. Calls that needed one attempt are excluded, since
+/// they would hide the rates of the others. Serialised with the two rates as fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(into = "WithRates")]
 pub struct Statistics {
-    /// Attempts that have ended, those of all calls. What a gate of ours refused was no attempt.
+    /// Attempts of all calls that have ended. An attempt that a gate rejected is not counted.
     pub total_attempts: u64,
-    /// Attempts after the first, the coming ones included that are waited for.
+    /// Attempts after the first, including those whose wait has not ended yet.
     pub retries: u64,
     /// Calls that succeeded after at least one retry.
     pub successful_retries: u64,
     /// Calls that failed after at least one retry.
     pub failed_after_retries: u64,
-    /// The attempts of those calls together.
+    /// The attempts of these calls together.
     pub operation_attempts: u64,
-    /// Retries that made sense but could not be afforded.
+    /// Retries that the policy allowed and the budget did not.
     pub out_of_budget: u64,
-    /// What the layer was told to do.
+    /// The configured policy.
     pub config: Configured,
 }
 
-/// The policy that the [`Statistics`] are about.
+/// The policy that the [`Statistics`] describe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Configured {
     /// Attempts of a call, the first included.
     pub max_attempts: u32,
     /// How the waits grow.
     pub strategy: Strategy,
-    /// What they grow from, in milliseconds.
+    /// The wait that the waits grow from, in milliseconds.
     pub initial_delay_ms: u64,
-    /// What they never pass, in milliseconds.
+    /// The longest wait, in milliseconds.
     pub max_delay_ms: u64,
 }
 
@@ -52,7 +52,7 @@ impl Statistics {
         }
     }
 
-    /// The attempts of an operation, on average: at least 2, or 0 if there were none.
+    /// The average number of attempts of an operation: at least 2, or 0 if there were none.
     #[must_use]
     pub fn avg_attempts_per_operation(&self) -> f64 {
         self.operation_attempts as f64 / self.operations().max(1) as f64
@@ -75,7 +75,7 @@ impl From<&RetryPolicy> for Configured {
     }
 }
 
-/// The statistics as they are written down.
+/// The statistics as they are serialised.
 #[derive(Serialize)]
 struct WithRates {
     total_attempts: u64,
@@ -115,18 +115,18 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// An attempt has ended.
+    /// Counts an attempt that has ended.
     pub(super) fn record_attempt(&self) {
         self.attempts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A retry made sense, and could be afforded or not.
+    /// Counts a retry that the policy allows, by whether the budget covers it.
     pub(super) fn record_retry_decision(&self, is_affordable: bool) {
         let counter = if is_affordable { &self.retries } else { &self.out_of_budget };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call that was retried has ended.
+    /// Counts a retried call that has ended.
     pub(super) fn record_retried_call(&self, is_success: bool, attempts: u32) {
         let counter = if is_success { &self.successful } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);

@@ -16,8 +16,8 @@ use crate::{
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
 ///
-/// A part is a layer value, and one layer value is one state: two stacks that are built of clones of one builder
-/// are two doors to one circuit, one limit and one budget, under the name that was given first. That is right for two
+/// A part is a layer value, and one layer value is one state. Stacks that are built from clones of one
+/// builder share their circuit, limits and budget, under the name that was set first. That is right for two
 /// clients of one provider, and wrong for two providers: give each its own parts, or parts that are
 /// `per_service()`, which each [`build`](Self::build) makes anew.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct ResilienceBuilder {
     classify: Option<ClassifyLayer>,
 }
 
-/// The stack as a layer: one shared state for every service it makes.
+/// The stack as a layer: all services that it makes share one state.
 #[derive(Clone, Debug)]
 pub struct ResilienceLayer {
     fallback: FallbackLayer,
@@ -50,7 +50,7 @@ pub struct ResilienceLayer {
 }
 
 impl ResilienceBuilder {
-    /// A stack of this name, usually `provider/model`, with nothing in it but the wire.
+    /// A stack of this name, usually `provider/model`, that consists of the wire only.
     pub fn new(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -66,75 +66,75 @@ impl ResilienceBuilder {
         }
     }
 
-    /// Another name; it also tells whose rules judge the answers.
+    /// Sets the name, which also selects the provider's rules for the classification of responses.
     pub fn name(self, name: &str) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// Whom to ask next.
+    /// The targets that are tried after this one.
     pub fn fallback(self, fallback: FallbackLayer) -> Self {
         Self { fallback, ..self }
     }
 
-    /// Asks again.
+    /// Retries of failed attempts.
     pub fn retry(self, retry: RetryLayer) -> Self {
         Self { retry, ..self }
     }
 
-    /// Bounds what is in flight.
+    /// The limit of calls in flight.
     pub fn backpressure(self, backpressure: BackpressureLayer) -> Self {
         Self { backpressure, ..self }
     }
 
-    /// Keeps to the provider's pace.
+    /// The rate limit.
     pub fn rate_limit(self, rate_limit: RateLimitLayer) -> Self {
         Self { rate_limit, ..self }
     }
 
-    /// Stops asking a provider that is down.
+    /// The circuit breaker.
     pub fn circuit_breaker(self, circuit_breaker: CircuitBreakerLayer) -> Self {
         Self { circuit_breaker, ..self }
     }
 
-    /// One attempt may take this long, to the last byte of its answer. 600 s by default.
+    /// The time of one attempt, to the last byte of its response. 600 s by default.
     pub fn attempt_timeout(self, attempt_timeout: Duration) -> Self {
         Self { attempt_timeout, ..self }
     }
 
-    /// The whole call may take this long, waits, attempts and fallbacks together: the
-    /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. By default there is none.
+    /// The time of the whole call, waits, attempts and fallbacks together. It sets the
+    /// [`Deadline`](crate::Deadline) of a request that has none, or a later one. None by default.
     pub fn total_timeout(mut self, total_timeout: Duration) -> Self {
         self.call_limits = self.call_limits.total_timeout(total_timeout);
         self
     }
 
-    /// The whole call may make so many attempts, retries and fallbacks together: the
-    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1; by default each layer
-    /// counts its own.
+    /// The attempts of the whole call, retries and fallbacks together. It sets the
+    /// [`AttemptBudget`](crate::AttemptBudget) of a request that has none. 0 is taken as 1. By default each
+    /// layer counts its own attempts.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.call_limits = self.call_limits.max_attempts(attempts);
         self
     }
 
-    /// The caller may say in this header how long it waits; it can only shorten the
-    /// [`total_timeout`](Self::total_timeout). A call whose header cannot be read is refused with E1001. No header is
-    /// read by default: it takes a program that knows its callers to let them say.
+    /// The header with which a caller can shorten the [`total_timeout`](Self::total_timeout). A call whose
+    /// header cannot be parsed is rejected with E1001. No header is read by default, since only the program
+    /// can decide whether its callers are trusted to set a timeout.
     pub fn timeout_header(mut self, header: TimeoutHeader) -> Self {
         self.call_limits = self.call_limits.timeout_header(header);
         self
     }
 
-    /// What a call may take as a whole, instead of what was set before.
+    /// Replaces all limits of a call that were set before.
     pub fn bounds(self, call_limits: CallLimits) -> Self {
         Self { call_limits, ..self }
     }
 
-    /// A stream may be silent this long, by each of its clocks. 120 s by default.
+    /// The timeouts between the parts of a stream. 120 s each by default.
     pub fn stream_clocks(self, stream_clocks: StreamClocks) -> Self {
         Self { stream_clocks, ..self }
     }
 
-    /// Judges answers by `classifier` instead of by the rules of the provider named.
+    /// Classifies responses by `classifier` instead of the rules of the named provider.
     pub fn classify(self, classifier: impl Classifier) -> Self {
         Self { classify: Some(ClassifyLayer::new(classifier)), ..self }
     }
@@ -143,7 +143,8 @@ impl ResilienceBuilder {
     #[must_use]
     pub fn build(self) -> ResilienceLayer {
         let name = &*self.name;
-        let (retry, backpressure) = (self.retry.for_stack().name(name), self.backpressure.for_stack().name(name));
+        let (retry, backpressure) =
+            (self.retry.for_stack().name(name), self.backpressure.for_stack().name(name));
         let (rate_limit, circuit_breaker) =
             (self.rate_limit.for_stack().name(name), self.circuit_breaker.for_stack().name(name));
         let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
@@ -178,14 +179,15 @@ impl ResilienceBuilder {
     }
 }
 
-/// What a retry looks at before it waits.
+/// The gates that a retry peeks at before it waits.
 struct StackGates {
     circuit: circuit_breaker::Handle,
     slots: backpressure::Handle,
 }
 
 impl GatePeek for StackGates {
-    /// An open circuit stays open for longer than many a wait; the other gates can be waited for.
+    /// Only the circuit is checked: it may stay open for longer than the wait, while the other gates can be
+    /// waited for.
     fn would_reject(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
         let circuit = next.map_or_else(|| Some(self.circuit.clone()), |next| self.circuit.of(next));
         circuit.and_then(|circuit| circuit.cooldown_remaining()).is_some_and(|open| open > wait)
@@ -197,7 +199,7 @@ impl GatePeek for StackGates {
 }
 
 impl ResilienceLayer {
-    /// The state shared by all services of this layer.
+    /// The state that all services of this layer share.
     #[must_use]
     pub fn signals(&self) -> Signals {
         self.preflight.signals()
@@ -205,19 +207,19 @@ impl ResilienceLayer {
 
     /// Protocol order, outermost first.
     fn stack<S>(&self, inner: S) -> Stack<S> {
-        // Per call: whom to ask next, once the stack of the first target has given up.
+        // Per call: the next target, once the stack of the first target has failed.
         self.fallback.layer(
-            // Per call: outside of the gates, so that every attempt passes all of them, and none is held in a wait.
+            // Per call: outside of the gates, so that every attempt passes them all and no permit is held in a wait.
             self.retry.layer(
-                // Per attempt: what is bound to be refused is refused before it queues.
+                // Per attempt: rejects before the queue what is certain to be rejected.
                 self.preflight.layer(
-                    // Per attempt: a permit first, so that what waits for the rate is bounded too.
+                    // Per attempt: a permit first, so that the number of waits for the rate is bounded too.
                     self.backpressure.layer(
-                        // Per attempt: a request and its tokens, given back if the circuit below refuses.
+                        // Per attempt: a request and its tokens, refunded if the circuit below rejects.
                         self.rate_limit.layer(
-                            // Per attempt: last of the gates, so that it sees just what reaches the provider.
+                            // Per attempt: the last gate, so that it counts exactly the attempts that are sent.
                             self.circuit_breaker.layer(
-                                // The wire: clocks outside of the judge, who may have to read a slow error body.
+                                // The wire: the timeout is outside of the classifier, which may read a slow error body.
                                 self.timeout.layer(self.classify.layer(inner)),
                             ),
                         ),

@@ -1,8 +1,8 @@
-//! All layers in protocol order: the front door.
+//! All layers in protocol order: the main entry point.
 //!
-//! # When
-//! For one provider, or one `provider/model`; a chain of them is a stack with
-//! [`fallback`](ResilienceBuilder::fallback)s.
+//! # When to use it
+//! For one provider, or one `provider/model`. A chain of targets is a stack with a
+//! [`fallback`](ResilienceBuilder::fallback) layer.
 //!
 //! # Example
 //! ```
@@ -24,8 +24,8 @@
 //!     .service(provider);
 //! let signals = openai.signals();
 //!
-//! let answer = openai.oneshot(Request::new(Payload::from("{}"))).await?;
-//! assert_eq!(answer.status(), 200);
+//! let response = openai.oneshot(Request::new(Payload::from("{}"))).await?;
+//! assert_eq!(response.status(), 200);
 //! assert_eq!(signals.snapshot().current_inflight, 1);
 //! assert!(signals.preflight(None).is_ok());
 //! # Ok(())
@@ -33,37 +33,38 @@
 //! ```
 //!
 //! # Defaults
-//! A part that is not asked for is off and costs a branch. An attempt has 600 s; a call has as long as it takes.
-//! What came back is judged by the provider's own rules, found by the part of the name before the `/`.
+//! A part that is not configured is off and costs a branch. An attempt has a timeout of 600 s; a call has none.
+//! Responses are classified by the rules of the provider, which is the part of the name before the `/`.
 //!
 //! # One call, one budget
-//! [`CallLimits`] hold for a call as a whole. Its time, from [`total_timeout`](ResilienceBuilder::total_timeout), from the
-//! caller's own [`TimeoutHeader`] or from a [`Deadline`](crate::Deadline) in the extensions of the request, whichever
-//! is earliest, is one for the queue, the waits, the attempts, the fallbacks and the stream; what cannot fit is not
-//! begun, and what does not end in time is cut off at the wire. The provider is not told: the only convention that
-//! there is, `X-Server-Timeout`, is one vendor's. Its attempts, from
-//! [`max_attempts`](ResilienceBuilder::max_attempts), are one number for retries and targets together.
+//! [`CallLimits`] apply to a call as a whole. Its deadline is the earliest of
+//! [`total_timeout`](ResilienceBuilder::total_timeout), the [`TimeoutHeader`] of the caller and the
+//! [`Deadline`](crate::Deadline) in the extensions of the request. It bounds the queue, the waits, the attempts, the
+//! fallbacks and the stream. A wait or an attempt that does not fit is not started, and an attempt that does not end in
+//! time is cut off at the wire. The deadline is not sent to the provider: the only convention for that,
+//! `X-Server-Timeout`, is one vendor's. The number of attempts, [`max_attempts`](ResilienceBuilder::max_attempts),
+//! counts retries and fallbacks together.
 //!
-//! # When it says no
-//! As its parts do. Before an attempt queues for anything, a *preflight* looks at the three gates, circuit,
-//! rate and in-flight in that order, and refuses at once what is bound to be refused.
+//! # Rejections
+//! Those of its parts. Before an attempt queues, a *preflight* peeks at the three gates, circuit, rate and in-flight
+//! in that order, and rejects at once what is certain to be rejected.
 //!
 //! # Streams
-//! As its parts: what a call holds it holds until the last byte of its answer.
+//! As for its parts: permits, reservations and circuit admissions are held until the last byte of the response body.
 //!
-//! # Mistakes people make
-//! A stack per request: it forgets everything each time. One stack for several providers: the worst of them
-//! speaks for all.
+//! # Common mistakes
+//! A stack per request: it loses its state each time. One stack for several providers: they share one circuit and
+//! one rate limit, so a failing provider blocks the others.
 
-mod call_limits;
 mod builder;
+mod call_limits;
 mod preflight;
 mod service;
 mod signals;
 mod timeout_header;
 
-pub use call_limits::CallLimits;
 pub use builder::{ResilienceBuilder, ResilienceLayer};
+pub use call_limits::CallLimits;
 pub use preflight::Preflight;
 pub use service::{Resilience, ResponseBody, ResponseFuture};
 pub use signals::{Signals, SignalsSnapshot};

@@ -11,7 +11,7 @@ use super::Signals;
 use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService, Rejection, Trail};
 
-/// Refuses at once what the gates below are bound to refuse, before it queues for any of them.
+/// Rejects a call before it queues, if one of the gates below is certain to reject it.
 #[derive(Clone, Debug)]
 pub struct Preflight<S> {
     inner: S,
@@ -60,19 +60,21 @@ where
         }
         match self.signals.rejection_before_queue(&request) {
             None => ResponseFuture::Calling(self.inner.call(request)),
-            Some(rejection) => {
-                ResponseFuture::Rejected(Some(record_rejection(rejection, self.signals.target(), request.extensions())))
-            }
+            Some(rejection) => ResponseFuture::Rejected(Some(record_rejection(
+                rejection,
+                self.signals.target(),
+                request.extensions(),
+            ))),
         }
     }
 }
 
-/// Waits for the answer, or refuses.
+/// The future of the response, or of a rejection.
 #[pin_project(project = ResponseFutureProj)]
 pub enum ResponseFuture<F> {
-    /// The gates are asked.
+    /// The inner service was called.
     Calling(#[pin] F),
-    /// One of them would have refused.
+    /// A gate would have rejected the call.
     Rejected(Option<Rejection>),
 }
 

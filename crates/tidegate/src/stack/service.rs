@@ -22,7 +22,7 @@ use crate::{
 
 /// All layers in protocol order around `S`; see the [module page](crate::stack).
 ///
-/// `Clone`, `Send` and `Sync` when `S` is; clones share their state.
+/// `Clone`, `Send` and `Sync` if `S` is; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Resilience<S> {
     stack: Stack<S>,
@@ -34,14 +34,15 @@ pub(super) type Stack<S> = Fallback<Retry<GatedService<S>>>;
 type GatedService<S> = Preflight<Backpressure<RateLimit<CircuitBreaker<WireService<S>>>>>;
 type WireService<S> = Timeout<Classify<S>>;
 
-/// The body of an answer, with all that is held until it ends.
+/// The body of a response, with the permits and guards that are held until it ends.
 pub type ResponseBody<B> =
     fallback::ResponseBody<backpressure::ResponseBody<rate_limit::ResponseBody<CircuitBody<B>>>>;
 type CircuitBody<B> = circuit_breaker::ResponseBody<WireBody<B>>;
 type WireBody<B> = timeout::ResponseBody<classify::ResponseBody<B>>;
 
-/// Waits for the answer of the stack, or refuses.
-pub type ResponseFuture<S, B> = preflight::ResponseFuture<fallback::ResponseFuture<Retry<GatedService<S>>, B>>;
+/// The future of the response of the stack, or of a rejection.
+pub type ResponseFuture<S, B> =
+    preflight::ResponseFuture<fallback::ResponseFuture<Retry<GatedService<S>>, B>>;
 
 impl<S> Resilience<S> {
     pub(super) fn new(stack: Stack<S>, signals: Signals, call_limits: CallLimits) -> Self {
@@ -50,7 +51,7 @@ impl<S> Resilience<S> {
 
     /// Sends one request through the stack: a clone of it is made ready and called.
     ///
-    /// The same as `tower::ServiceExt::oneshot` on a clone; for programs that are not made of services.
+    /// The same as `tower::ServiceExt::oneshot` on a clone, for programs that do not use Tower otherwise.
     pub fn send<B>(&self, request: Request<B>) -> Oneshot<Self, Request<B>>
     where
         Self: Service<Request<B>> + Clone,
@@ -58,7 +59,7 @@ impl<S> Resilience<S> {
         self.clone().oneshot(request)
     }
 
-    /// What the stack knows about its provider.
+    /// The state of the stack, for reading.
     #[must_use]
     pub fn signals(&self) -> Signals {
         self.signals.clone()
@@ -78,8 +79,8 @@ where
         Service::<Request<B>>::poll_ready(&mut self.stack, cx)
     }
 
-    // Like `call` of the layers: inlined into one another they hand the request on with fewer copies, and the whole stack
-    // takes a tenth less. Nothing is gained by inlining `poll`.
+    // As in the layers, `call` is inlined: the request is then moved with fewer copies, and a call through
+    // the whole stack takes a tenth less time. Inlining `poll` gains nothing.
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S, B> {
         if let Err(rejection) = self.call_limits.apply_to(&mut request) {

@@ -4,13 +4,13 @@ use std::time::Duration;
 use http::Request;
 use serde::Serialize;
 
-use crate::backpressure::Outlook;
+use crate::backpressure::Availability;
 use crate::circuit_breaker::{LastFailure, State};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
 use crate::{Deadline, Gate, Rejection, backpressure, circuit_breaker, clock, fallback, rate_limit, retry};
 
-/// What a stack knows about its provider, for programs and people. Cheap to clone; reading it takes nothing.
+/// The state of a stack, for programs and operators. Cheap to clone; reading it acquires nothing.
 #[derive(Clone, Debug)]
 pub struct Signals(Arc<GateHandles>);
 
@@ -31,31 +31,32 @@ pub struct SignalsSnapshot {
     pub target: Arc<str>,
     /// `closed`, `open` or `half_open`.
     pub circuit_state: State,
-    /// How long until an open circuit lets a probe through.
+    /// The time until an open circuit admits a probe.
     pub cooldown_remaining_ms: Option<u64>,
-    /// The share of the latest calls that failed, from 0 to 1; `None` where no rate is asked for.
+    /// The share of the latest calls that failed, from 0 to 1; `None` if no failure rate is configured.
     pub failure_rate: Option<f64>,
-    /// The share of the latest calls that were slow, from 0 to 1; `None` where nobody asks what is slow.
+    /// The share of the latest calls that were slow, from 0 to 1; `None` if no slow-call threshold is
+    /// configured.
     pub slow_call_rate: Option<f64>,
     /// The latest failure that counted against the provider.
     pub last_failure: Option<LastFailure>,
-    /// Calls in flight, bodies included; zero where there is no limit.
+    /// Calls in flight, bodies included; zero if there is no limit.
     pub current_inflight: usize,
-    /// The most calls that may be in flight.
+    /// The limit of calls in flight.
     pub max_inflight: Option<usize>,
     /// Calls that wait for a permit.
     pub queued: usize,
-    /// Requests that could be sent at once; `None` without a quota.
+    /// Requests that could be sent now; `None` without a quota.
     pub rate_remaining: Option<u32>,
-    /// Tokens that could be spent at once; `None` without a quota of tokens.
+    /// Tokens that could be used now; `None` without a token quota.
     pub tokens_remaining: Option<u64>,
-    /// How much longer the provider wants to be left alone.
+    /// The rest of the time for which the provider closed the rate limit.
     pub rate_closed_ms: Option<u64>,
-    /// Calls that wait for their turn under the rate limit.
+    /// Calls that wait in the queue of the rate limit.
     pub rate_waiting: usize,
-    /// What the retries came to.
+    /// The statistics of the retries.
     pub retry: Statistics,
-    /// What the other targets were good for.
+    /// The statistics of the other targets.
     pub fallback: Vec<TargetStatistics>,
 }
 
@@ -77,12 +78,12 @@ impl Signals {
         &self.0.target
     }
 
-    /// Whether a call that came now, with this deadline, would get past the gates: circuit, rate, in-flight.
-    /// Takes nothing.
+    /// Whether a call with this deadline would now pass the gates: circuit, rate, in-flight. Acquires
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// The refusal of the first gate that is bound to refuse, with the time after which it may not.
+    /// The rejection of the first gate that is certain to reject, with the time after which it may not.
     pub fn preflight(&self, deadline: Option<Deadline>) -> Result<(), Rejection> {
         let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
         let rejection = rejection_if_past(deadline)
@@ -92,7 +93,7 @@ impl Signals {
         rejection.map_or(Ok(()), Err)
     }
 
-    /// The same for one request: with its deadline and its priority, and by its keys where the gates have keys.
+    /// The same for one request, with its deadline, its priority, and its key where a gate is keyed.
     ///
     /// # Errors
     ///
@@ -107,18 +108,18 @@ impl Signals {
         rejection.map_or(Ok(()), Err)
     }
 
-    /// Why this call is to be refused before it queues for a permit, if it is.
+    /// The rejection of a call before it queues for a permit, if there is one.
     ///
-    /// Where a permit is free it does not queue: the rate limit comes next, and says at once itself what it would say
-    /// here. To be asked twice costs it another lock and another look at the clock, 350 instructions.
+    /// If a permit is free, the call does not queue: the rate limit comes next, and rejects by itself.
+    /// Checking it here as well would cost another lock and another read of the clock, 350 instructions.
     pub(super) fn rejection_before_queue<B>(&self, request: &Request<B>) -> Option<Rejection> {
         let deadline = Deadline::of(request.extensions());
         let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
         rejection_if_past(deadline).or_else(|| circuit_breaker.peek_for(request)).or_else(|| {
-            match backpressure.outlook(request) {
-                Outlook::Room => None,
-                Outlook::Queue => rate_limit.peek(deadline),
-                Outlook::Refused(rejection) => rate_limit.peek(deadline).or(Some(rejection)),
+            match backpressure.availability(request) {
+                Availability::Available => None,
+                Availability::Queueing => rate_limit.peek(deadline),
+                Availability::Rejected(rejection) => rate_limit.peek(deadline).or(Some(rejection)),
             }
         })
     }
@@ -148,36 +149,38 @@ impl Signals {
         }
     }
 
-    /// Whether the circuit is closed and the provider has not asked to be left alone. Where the gates have keys, this
-    /// speaks of no key: ask [`preflight_for`](Self::preflight_for).
+    /// Whether the circuit is closed and the provider has not closed the rate limit. If the gates are keyed,
+    /// this covers no key: use [`preflight_for`](Self::preflight_for).
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.0.circuit_breaker.state() == State::Closed && self.0.rate_limit.closed_for().is_none()
     }
 
-    /// How well the provider is, from 0 to 1: 0 while its circuit is open; else the share of calls that did not fail,
-    /// as far as it is known, and half of that while the circuit is half-open or the provider asked to be left alone.
+    /// The health of the provider, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share
+    /// of calls that did not fail, as far as that is measured; half of that while the circuit is half-open or
+    /// the provider has closed the rate limit.
     #[must_use]
     pub fn health_score(&self) -> f64 {
         let circuit = self.0.circuit_breaker.snapshot();
-        let is_resting = self.0.rate_limit.closed_for().is_some();
-        let good = 1.0 - circuit.failure_rate.unwrap_or(0.0);
+        let is_rate_closed = self.0.rate_limit.closed_for().is_some();
+        let success_rate = 1.0 - circuit.failure_rate.unwrap_or(0.0);
         match circuit.state {
             State::Open => 0.0,
-            State::HalfOpen => good / 2.0,
-            State::Closed if is_resting => good / 2.0,
-            State::Closed => good,
+            State::HalfOpen => success_rate / 2.0,
+            State::Closed if is_rate_closed => success_rate / 2.0,
+            State::Closed => success_rate,
         }
     }
 
-    /// Closes the circuit, refills the quotas and forgets what the provider said. Calls in flight stay counted.
+    /// Closes the circuit, refills the quotas and discards the limits that the provider reported. Calls in
+    /// flight remain counted.
     pub fn reset(&self) {
         self.0.circuit_breaker.reset();
         self.0.rate_limit.reset();
     }
 }
 
-/// The refusal of a call whose time is over.
+/// The rejection of a call whose deadline has passed.
 fn rejection_if_past(deadline: Option<Deadline>) -> Option<Rejection> {
     let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
     is_past.then(|| Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout))

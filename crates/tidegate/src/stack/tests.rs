@@ -25,10 +25,10 @@ fn full(name: &str) -> ResilienceBuilder {
         .circuit_breaker(CircuitBreakerLayer::new())
 }
 
-/// A name that can be written in a struct, with no type parameter but the client's.
+/// The stack has a type that a struct can name, with no type parameter but the client's.
 #[derive(Clone)]
 struct App {
-    #[expect(dead_code, reason = "it is the type that counts")]
+    #[expect(dead_code, reason = "only the type matters")]
     provider: Resilience<Strict<Payload>>,
 }
 
@@ -46,7 +46,7 @@ async fn keeps_towers_contract() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_attempt_passes_the_gates_and_none_is_held_through_a_wait() {
+async fn every_attempt_passes_the_gates_and_no_permit_is_held_during_back_off() {
     let (inner, provider) = strict();
     let layer = full("openai/gpt-4o").build();
     let signals = layer.signals();
@@ -62,9 +62,10 @@ async fn every_attempt_passes_the_gates_and_none_is_held_through_a_wait() {
     assert_eq!(signals.snapshot().current_inflight, 0);
 }
 
-/// P08: a deadline of ours that runs out is a time-out of the provider, not a caller that left.
+/// Pitfall P08 (docs/pitfalls.md): a deadline that passes is a timeout of the provider, and not a cancelled
+/// call.
 #[tokio::test(start_paused = true)]
-async fn p08_the_total_timeout_ends_the_attempt_and_counts_against_the_provider() {
+async fn the_total_timeout_ends_the_attempt_and_counts_against_the_provider() {
     let (inner, provider) = strict();
     let breaker = CircuitBreakerLayer::new().failure_threshold(2);
     let mut service = full("").circuit_breaker(breaker.clone()).total_timeout(3 * SECOND).service(inner);
@@ -78,7 +79,7 @@ async fn p08_the_total_timeout_ends_the_attempt_and_counts_against_the_provider(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_caller_can_shorten_its_time_in_a_header_and_not_lengthen_it() {
+async fn a_timeout_header_can_shorten_the_total_timeout_and_not_lengthen_it() {
     for (header, expected) in [("1500", 1_500), ("60000", 3_000)] {
         let (inner, provider) = strict();
         let timeout = TimeoutHeader::millis("x-request-timeout-ms".parse().unwrap());
@@ -89,12 +90,13 @@ async fn the_caller_can_shorten_its_time_in_a_header_and_not_lengthen_it() {
         let start = clock::now();
         assert!(send(&mut service, request).await.is_err());
         assert_eq!((clock::now() - start).as_millis(), expected);
-        assert!(provider.requests()[0].headers.is_empty(), "it is not the provider's to read");
+        assert!(provider.requests()[0].headers.is_empty(), "the header is not forwarded");
     }
 }
 
+/// Pitfall P32 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p32_a_header_that_is_no_time_is_refused_before_anybody_is_asked() {
+async fn an_invalid_timeout_header_is_rejected_before_any_attempt() {
     let (inner, provider) = strict();
     let timeout = TimeoutHeader::millis("x-request-timeout-ms".parse().unwrap());
     let mut service = full("").timeout_header(timeout).service(inner);
@@ -106,9 +108,10 @@ async fn p32_a_header_that_is_no_time_is_refused_before_anybody_is_asked() {
     assert_eq!((refused.into_response::<String>().status().as_u16(), provider.calls()), (400, 0));
 }
 
-/// P33: preflight that is inverted, takes what it should not, or keeps an expired open circuit closed to all.
+/// Pitfall P33 (docs/pitfalls.md): a preflight that is inverted, that acquires a permit or a probe, or that
+/// keeps rejecting after the cooldown of an open circuit.
 #[tokio::test(start_paused = true)]
-async fn p33_preflight_takes_nothing_and_names_the_gate_in_order() {
+async fn preflight_acquires_nothing_and_checks_the_gates_in_order() {
     let (inner, provider) = strict();
     let mut service = full("")
         .backpressure(BackpressureLayer::max_inflight(1).max_queued(0))
@@ -140,9 +143,10 @@ async fn p33_preflight_takes_nothing_and_names_the_gate_in_order() {
     assert!(signals.is_healthy());
 }
 
-/// Retry stands inside of a fallback that has no use for the body: it was passed through unread, and then never retried.
+/// The retry layer is inside of a fallback layer that does not need the body. The body was passed through
+/// unbuffered, and the request was never retried.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_no_payload_yet_is_retried_all_the_same() {
+async fn a_body_that_is_not_a_payload_is_buffered_and_retried() {
     let (inner, provider) = strict();
     provider.answer(503);
     let request = request().map(|_| http_body_util::Full::new(bytes::Bytes::from_static(b"a prompt")));
@@ -152,7 +156,7 @@ async fn a_body_that_is_no_payload_yet_is_retried_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_bound_to_be_refused_does_not_queue() {
+async fn a_call_that_is_certain_to_be_rejected_does_not_queue() {
     let (inner, provider) = strict();
     let mut service = full("")
         .backpressure(BackpressureLayer::max_inflight(1).queue_timeout(60 * SECOND))
@@ -162,7 +166,7 @@ async fn what_is_bound_to_be_refused_does_not_queue() {
     provider.answer(200).stall();
     let streaming = call(&mut service).await.unwrap();
     provider.answer(500);
-    // The permit is taken, so this one queues; the next finds the circuit open.
+    // The permit is taken, so this call queues; the next one is rejected by the open circuit.
     let mut queued = tokio_test::task::spawn(service.clone().oneshot(request()));
     assert!(queued.poll().is_pending());
     drop(streaming);
@@ -173,9 +177,10 @@ async fn what_is_bound_to_be_refused_does_not_queue() {
     assert_eq!(clock::now(), start);
 }
 
-/// The rate limit is looked at beforehand only where the call would have to queue for a permit; else it is asked itself.
+/// Preflight checks the rate limit only if the call would have to queue for a permit; otherwise the rate
+/// limit itself rejects.
 #[tokio::test(start_paused = true)]
-async fn what_the_rate_limit_is_bound_to_refuse_is_refused_at_once_whether_or_not_a_permit_is_free() {
+async fn a_rate_limit_rejection_is_immediate_whether_or_not_a_permit_is_free() {
     let (inner, provider) = strict();
     let mut service = full("")
         .backpressure(BackpressureLayer::max_inflight(1).queue_timeout(60 * SECOND))
@@ -193,7 +198,7 @@ async fn what_the_rate_limit_is_bound_to_refuse_is_refused_at_once_whether_or_no
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chain_of_stacks_fails_over_and_its_trail_tells_everything() {
+async fn a_chain_of_stacks_fails_over_and_its_trail_has_every_step() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.otherwise(Answer::status(503));
     let deepseek = full("deepseek/deepseek-chat").service(second);
@@ -207,19 +212,20 @@ async fn a_chain_of_stacks_fails_over_and_its_trail_tells_everything() {
     assert_eq!(send(&mut chat, request).await.unwrap().status(), 200);
     assert_eq!((primary.calls(), other.calls()), (2, 1));
     let steps = trail.steps();
-    let told: Vec<_> = steps.iter().map(|step| (step.target.as_deref().unwrap(), &step.verdict)).collect();
+    let recorded: Vec<_> =
+        steps.iter().map(|step| (step.target.as_deref().unwrap(), &step.verdict)).collect();
     let failed = Verdict::Failed(ErrorCode::Overloaded);
     let (openai, deepseek) = ("openai/gpt-4o", "deepseek/deepseek-chat");
-    assert_eq!((told[0], told[2]), ((openai, &failed), (openai, &failed)));
-    assert!(matches!(told[1], (name, Verdict::Waiting(_)) if name == openai));
+    assert_eq!((recorded[0], recorded[2]), ((openai, &failed), (openai, &failed)));
+    assert!(matches!(recorded[1], (name, Verdict::Waiting(_)) if name == openai));
     let because = Some(ErrorCode::Overloaded);
-    assert_eq!(told[3], (openai, &Verdict::FellBack { to: deepseek.into(), because }));
-    assert_eq!(told[4], (deepseek, &Verdict::Answered));
+    assert_eq!(recorded[3], (openai, &Verdict::FellBack { to: deepseek.into(), because }));
+    assert_eq!(recorded[4], (deepseek, &Verdict::Succeeded));
     assert_eq!((trail.attempts(), trail.target().as_deref()), (3, Some(deepseek)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_name_tells_whose_rules_judge() {
+async fn the_name_selects_the_classification_rules() {
     let body =
         r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"add credit"}}"#;
     for (status_only, calls) in [(false, 1), (true, 4)] {
@@ -236,9 +242,10 @@ async fn the_name_tells_whose_rules_judge() {
     }
 }
 
-/// P24 through the whole stack: an empty purse is asked once, closes the target, and is healthy otherwise.
+/// Pitfall P24 (docs/pitfalls.md), through the whole stack: an exhausted quota costs one attempt, and closes
+/// the target.
 #[tokio::test(start_paused = true)]
-async fn p24_an_exhausted_quota_is_not_retried_and_closes_the_target() {
+async fn an_exhausted_quota_is_not_retried_and_closes_the_target() {
     let (inner, provider) = strict();
     let body = r#"{"error":{"type":"insufficient_quota","message":"add credit"}}"#;
     provider.otherwise(Answer::status(429).body(body));
@@ -261,9 +268,9 @@ async fn the_snapshot_serialises_under_the_names_of_the_protocol() {
     assert_eq!(json["max_inflight"], 50);
 }
 
-/// P17: the stack as a layer is one state, for all clients it is put around.
+/// Pitfall P17 (docs/pitfalls.md): the clients that one stack layer wraps share its state.
 #[tokio::test(start_paused = true)]
-async fn p17_one_stack_layer_is_one_state() {
+async fn one_stack_layer_is_one_state() {
     let layer = full("")
         .retry(RetryLayer::disabled())
         .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1))
@@ -275,21 +282,21 @@ async fn p17_one_stack_layer_is_one_state() {
     assert_eq!(up.calls(), 0);
 }
 
-/// What a caller does with its call.
+/// The behaviour of a caller.
 #[derive(Clone, Copy, Debug)]
 struct Caller {
-    /// Leaves after so many polls of the call, if it has not got its answer by then.
-    patience: usize,
-    /// Reads so many frames of the answer, and leaves.
+    /// Drops the call after this many polls, if there is no response by then.
+    max_polls: usize,
+    /// Drops the body after this many frames.
     frames: usize,
 }
 
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
 
-    /// Nothing leaks wherever a call or a body is dropped: no permit, no probe, no request below.
+    /// No permit, probe or inner request leaks, wherever a call or a body is dropped.
     #[test]
-    fn whatever_callers_do_all_is_given_back(
+    fn dropped_calls_and_bodies_release_everything(
         callers in proptest::collection::vec((0usize..6, 0usize..5), 1..12),
         statuses in proptest::collection::vec(proptest::sample::select(vec![200u16, 200, 429, 500, 503]), 12),
         seed: u64,
@@ -311,7 +318,7 @@ proptest::proptest! {
                     _ => drop(answer.after(SECOND)),
                 }
             }
-            let callers = callers.into_iter().map(|(patience, frames)| Caller { patience, frames });
+            let callers = callers.into_iter().map(|(max_polls, frames)| Caller { max_polls, frames });
             let calls: Vec<_> = callers.map(|caller| tokio::spawn(act(stack.clone(), caller))).collect();
             for call in calls {
                 call.await.unwrap();
@@ -319,7 +326,7 @@ proptest::proptest! {
             let snapshot = stack.signals().snapshot();
             assert_eq!((snapshot.current_inflight, snapshot.queued, snapshot.rate_waiting), (0, 0, 0));
             assert_eq!((provider.live_futures(), provider.live_bodies()), (0, 0));
-            // And the next caller is served, once the circuit lets it: no probe holds it.
+            // The next call succeeds once the cooldown has passed: no probe slot is occupied.
             provider.clear();
             tokio::time::advance(10 * SECOND).await;
             assert_eq!(complete(&mut stack.clone()).await.unwrap(), 200);
@@ -333,7 +340,7 @@ async fn act(stack: Resilience<Strict<Payload>>, caller: Caller) {
     let answered = std::future::poll_fn(|cx| {
         polls += 1;
         match call.as_mut().poll(cx) {
-            std::task::Poll::Pending if polls > caller.patience => std::task::Poll::Ready(None),
+            std::task::Poll::Pending if polls > caller.max_polls => std::task::Poll::Ready(None),
             poll => poll.map(Some),
         }
     });
@@ -346,9 +353,9 @@ async fn act(stack: Resilience<Strict<Payload>>, caller: Caller) {
     }
 }
 
-/// P33: preflight asked the circuit of nobody where each key has its own.
+/// Pitfall P33 (docs/pitfalls.md): preflight checked the circuit without a key where each key has its own.
 #[tokio::test(start_paused = true)]
-async fn p33_preflight_asks_the_gates_of_the_calls_own_key() {
+async fn preflight_checks_the_gates_of_the_calls_key() {
     use crate::{KeyBy, Tenant};
     let (inner, provider) = strict();
     let mut service = full("")
@@ -376,7 +383,7 @@ async fn p33_preflight_asks_the_gates_of_the_calls_own_key() {
 
 /// Seed item 67: healthy, degraded, down.
 #[tokio::test(start_paused = true)]
-async fn health_is_a_number_from_nought_to_one() {
+async fn health_score_is_between_zero_and_one() {
     let (inner, provider) = strict();
     let breaker =
         CircuitBreakerLayer::new().failure_threshold(2).failure_rate_threshold(0.9).minimum_throughput(4);
@@ -399,9 +406,10 @@ async fn health_is_a_number_from_nought_to_one() {
     assert!(signals.health_score() > 0.0 && signals.health_score() < 0.5);
 }
 
-/// The answer in hand was traded for a wait and a refusal, since the look ahead was at the circuit of nobody.
+/// The response at hand was dropped for a wait and a rejection, since the peek was at the circuit without a
+/// key.
 #[tokio::test(start_paused = true)]
-async fn no_retry_waits_for_a_circuit_of_the_same_key_that_stays_open() {
+async fn no_retry_waits_for_an_open_circuit_of_the_same_key() {
     use crate::{KeyBy, Tenant};
     let (inner, provider) = strict();
     let breaker = CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant());
@@ -417,10 +425,10 @@ async fn no_retry_waits_for_a_circuit_of_the_same_key_that_stays_open() {
     );
 }
 
-/// A reader that lets go of a stream after its last event looked like one that had left, and five lone failures among
-/// a hundred good streams like five in a row.
+/// A stream that was dropped after its last event counted as cancelled. Five single failures among a hundred
+/// successful streams counted as five in a row.
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_has_said_its_last_word_counts_though_its_reader_lets_go() {
+async fn a_stream_dropped_after_its_last_event_counts_as_finished() {
     let (inner, provider) = strict();
     let breaker = CircuitBreakerLayer::new().failure_threshold(2);
     let mut service =

@@ -1,4 +1,4 @@
-//! How long the caller waits, in its own words.
+//! The timeout of a caller, in a request header.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use http::header::HeaderName;
 
 use crate::{ErrorCode, Gate, Rejection};
 
-/// A header in which a caller says how long it will wait for its answer.
+/// A request header with the time that the caller will wait for the response.
 ///
-/// There is no standard one, and those in use differ in their unit; so the unit is part of the header's definition
-/// here, and never guessed from the value. Ours would be `x-request-timeout-ms`, as `retry-after-ms` says its unit
-/// in its name. A value can only shorten what the program allows; one longer than [`MAX`](Self::MAX) is taken as
-/// that, and one that is no time above zero is refused with E1001, since a caller who meant a second must not wait
-/// for ten minutes.
+/// There is no standard header, and those in use differ in their unit. The unit is therefore part of the
+/// definition here, and never guessed from the value. A header of our own would be `x-request-timeout-ms`,
+/// with the unit in its name as in `retry-after-ms`. A value can only shorten the time that the program
+/// allows, and is capped at [`MAX`](Self::MAX). A value that is not a time above zero is rejected with E1001,
+/// since a caller that meant a second must not wait for ten minutes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeoutHeader {
     name: HeaderName,
@@ -28,30 +28,31 @@ enum TimeoutFormat {
 }
 
 impl TimeoutHeader {
-    /// The longest time that is believed: one day.
+    /// The largest accepted time: one day.
     pub const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// A header of seconds, fractions allowed, such as `x-stainless-timeout`, which the client libraries of several
-    /// providers send.
+    /// A header in seconds, with fractions, such as `x-stainless-timeout`, which the client libraries of
+    /// several providers send.
     #[must_use]
     pub const fn seconds(name: HeaderName) -> Self {
         Self { name, format: TimeoutFormat::Seconds }
     }
 
-    /// A header of milliseconds, such as `x-request-timeout-ms` or Envoy's `x-envoy-expected-rq-timeout-ms`.
+    /// A header in milliseconds, such as `x-request-timeout-ms` or Envoy's `x-envoy-expected-rq-timeout-ms`.
     #[must_use]
     pub const fn millis(name: HeaderName) -> Self {
         Self { name, format: TimeoutFormat::Millis }
     }
 
-    /// `grpc-timeout`: up to eight digits and a unit, one of `H`, `M`, `S`, `m`, `u` and `n` (gRPC over HTTP2).
+    /// `grpc-timeout`: up to eight digits and a unit, one of `H`, `M`, `S`, `m`, `u` and `n` (gRPC over
+    /// HTTP2).
     #[must_use]
     pub const fn grpc() -> Self {
         Self { name: HeaderName::from_static("grpc-timeout"), format: TimeoutFormat::Grpc }
     }
 
-    /// The header of this name, by the custom of names: `grpc-timeout` as gRPC has it, milliseconds where the name
-    /// ends in `-ms`, else seconds.
+    /// The header of this name, with the unit by convention: `grpc-timeout` as in gRPC, milliseconds if the
+    /// name ends in `-ms`, else seconds.
     #[must_use]
     pub fn named(name: HeaderName) -> Self {
         match name.as_str() {
@@ -61,11 +62,11 @@ impl TimeoutHeader {
         }
     }
 
-    /// Takes the header out of `headers`, and says how long the caller waits; of several values the shortest holds.
+    /// Removes the header from `headers` and returns its time; of several values, the shortest.
     ///
     /// # Errors
     ///
-    /// A value is no time above zero in the unit of the header.
+    /// A value is not a time above zero in the unit of the header.
     pub fn take(&self, headers: &mut HeaderMap) -> Result<Option<Duration>, Rejection> {
         let mut shortest = None;
         for value in headers.get_all(&self.name) {
@@ -99,7 +100,7 @@ impl TimeoutFormat {
     }
 }
 
-/// Digits and at most one point: neither signs, exponents nor `inf`.
+/// Digits and at most one point; no signs, no exponents, no `inf`.
 fn decimal(text: &str) -> Option<Duration> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
         return None;
@@ -107,7 +108,7 @@ fn decimal(text: &str) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(text.parse().ok()?).unwrap_or(Duration::MAX))
 }
 
-/// Digits alone; more of them than a number holds are a long time.
+/// Digits only; a number that overflows is the longest time.
 fn digits(text: &str) -> Option<Duration> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -149,16 +150,16 @@ mod tests {
             headers.append(name, HeaderValue::from_bytes(value).unwrap());
         }
         let time = header(name).take(&mut headers).map_err(|rejection| rejection.reason())?;
-        assert!(headers.is_empty(), "it is taken out");
+        assert!(headers.is_empty(), "the header is removed");
         Ok(time.map(|time| time.as_millis()))
     }
 
     const MS: &str = "x-request-timeout-ms";
     const DAY: u128 = 24 * 60 * 60 * 1_000;
 
-    /// P32: a value read in the wrong unit.
+    /// Pitfall P32 (docs/pitfalls.md): a value read in the wrong unit.
     #[test]
-    fn p32_the_name_tells_the_unit() {
+    fn the_header_name_sets_the_unit() {
         assert_eq!(take(MS, &[b"1500"]), Ok(Some(1_500)));
         assert_eq!(take("x-envoy-expected-rq-timeout-ms", &[b" 20 "]), Ok(Some(20)));
         assert_eq!(take("x-stainless-timeout", &[b"600"]), Ok(Some(600_000)));
@@ -172,15 +173,17 @@ mod tests {
         assert_eq!(take(MS, &[b"900", b"300", b"600"]), Ok(Some(300)), "the shortest holds");
     }
 
+    /// Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_a_time_beyond_all_reason_is_a_day() {
+    fn a_time_is_capped_at_a_day() {
         assert_eq!(take(MS, &[b"99999999999999999999999999999999"]), Ok(Some(DAY)));
         assert_eq!(take("request-timeout", &[&[b'9'; 400]]), Ok(Some(DAY)));
         assert_eq!(take("grpc-timeout", &[b"99999999H"]), Ok(Some(DAY)));
     }
 
+    /// Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_what_is_no_time_is_refused_by_its_unit() {
+    fn an_invalid_time_is_rejected_with_the_expected_unit() {
         for bad in [&b""[..], b"0", b"-1", b"+1", b"1.5", b"1e3", b"inf", b"NaN", b"30s", b"\xff", b"1, 2"] {
             let reason = "timeout header is not a whole number of milliseconds above 0";
             assert_eq!(take(MS, &[b"100", bad]), Err(reason), "{bad:?}");
@@ -196,8 +199,9 @@ mod tests {
     }
 
     proptest! {
+        /// Pitfall P32 (docs/pitfalls.md).
         #[test]
-        fn p32_no_value_panics_or_lasts_longer_than_a_day(
+        fn no_value_panics_or_exceeds_a_day(
             value in prop_oneof!["[ -~]{0,20}", "[0-9.]{1,40}", "[0-9]{1,9}[HMSmun]"],
         ) {
             for name in [MS, "request-timeout", "grpc-timeout"] {

@@ -7,13 +7,13 @@ use pin_project::pin_project;
 use super::timer::AttemptTimer;
 use crate::BoxError;
 
-/// The body of an answer, for which the clock of its attempt runs on.
+/// A response body that is bounded by the time of its attempt.
 ///
-/// Frames pass untouched. When the time runs out, the body ends in [`Elapsed`](crate::Elapsed).
+/// Frames pass unchanged. When the time has elapsed, the body ends in [`Elapsed`](crate::Elapsed).
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B> {
-    /// Gone once it has been cut, and the connection with it.
+    /// `None` once the body was cut off, so that the connection is closed.
     #[pin]
     inner: Option<B>,
     timer: AttemptTimer,
@@ -38,7 +38,7 @@ where
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        // A body that always has something must not outlive its time either.
+        // The timer is polled first, so that a body that is always ready is cut off as well.
         let is_late = this.timer.is_running() && this.timer.poll_elapsed(cx).is_ready();
         if !is_late && let Poll::Ready(frame) = inner.poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));

@@ -11,7 +11,7 @@ use super::ResponseBody;
 use super::timer::AttemptTimer;
 use crate::{BoxError, Outcome, Trail};
 
-/// Waits for the head of the answer, as long as there is time.
+/// Waits for the head of the response, until the time of the attempt has elapsed.
 #[pin_project]
 pub struct ResponseFuture<F> {
     #[pin]
@@ -46,7 +46,7 @@ where
             Poll::Pending => {}
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
-        // The judge below is still waiting for something to judge, so this attempt is ours to write down.
+        // The classifier below has no result to record, so the attempt is recorded here.
         if let Some(trail) = this.trail.take() {
             trail.attempt(&Outcome::of_error(&elapsed));
         }

@@ -4,20 +4,20 @@ use tower_layer::Layer;
 
 use super::Timeout;
 
-/// Gives every attempt its time; see the [module page](crate::timeout).
+/// Bounds the time of every attempt; see the [module page](crate::timeout).
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutLayer {
     attempt: Option<Duration>,
 }
 
 impl TimeoutLayer {
-    /// An attempt may take `limit`, from the call to the last byte of its answer.
+    /// An attempt may take `limit`, from the call to the last byte of its response.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self { attempt: Some(limit) }
     }
 
-    /// Only the deadline of the request counts.
+    /// Only the deadline of the request applies.
     #[must_use]
     pub const fn disabled() -> Self {
         Self { attempt: None }

@@ -1,9 +1,9 @@
-//! Gives every attempt its time, to the last byte of the answer.
+//! Bounds the time of every attempt, to the last byte of the response.
 //!
-//! # When
-//! Innermost, in front of the client or of the [`ClassifyLayer`](crate::ClassifyLayer) that judges it: an attempt that
-//! is cut off here is written into the [`Trail`](crate::Trail) here. A time-out further out cuts off the call without a word to the
-//! layers below, and a circuit breaker then never learns that the provider hangs.
+//! # When to use it
+//! Innermost, in front of the client or of its [`ClassifyLayer`](crate::ClassifyLayer): an attempt that is cut off is
+//! recorded in the [`Trail`](crate::Trail) here. An outer timeout drops the inner future, which the layers below cannot
+//! distinguish from a cancelled call; a circuit breaker then never counts the hanging provider.
 //!
 //! # Example
 //! ```
@@ -17,7 +17,7 @@
 //! let silent = service_fn(|_: Request<Payload>| std::future::pending::<Result<Response<Payload>, tidegate::BoxError>>());
 //! let service = ServiceBuilder::new().layer(TimeoutLayer::new(Duration::from_secs(30))).service(silent);
 //!
-//! let error = service.oneshot(Request::new(Payload::empty())).await.err().expect("no answer");
+//! let error = service.oneshot(Request::new(Payload::empty())).await.err().expect("no response");
 //! assert_eq!(error.to_string(), "attempt timed out after 30s");
 //! assert!(error.is::<Elapsed>());
 //! # Ok(())
@@ -25,18 +25,19 @@
 //! ```
 //!
 //! # Defaults
-//! None: the time is asked for. In the stack an attempt has 600 s, since reasoning models think for minutes.
+//! None: the limit is a parameter. In the stack an attempt has 600 s, since a reasoning model may take minutes.
 //!
-//! # When it says no
-//! Never. Its error is [`Elapsed`](crate::Elapsed), a failure of the provider with E3003.
+//! # Rejections
+//! None. The error is [`Elapsed`](crate::Elapsed), a failure of the provider with E3003.
 //!
 //! # Streams
-//! The clock starts when there is first something to wait for, and runs on through the body. When it runs out there, the body ends in the same error. A
-//! [`Deadline`](crate::Deadline) of the request is kept here as well, so that its end is a time-out and not a
-//! caller that left. Where a part of it is [kept for a fallback](crate::Deadline::reserve), a body may use that too.
+//! The timer starts at the first poll that is pending, and continues through the body. If it elapses there, the body ends
+//! in the same error. A [`Deadline`](crate::Deadline) of the request is enforced here as well, so that it counts as a
+//! timeout and not as a cancelled call. If part of it is [reserved for a fallback](crate::Deadline::reserve), a response
+//! body may use that part too.
 //!
-//! # Mistakes people make
-//! A time for the whole call only: one silent attempt then eats the time of all the others.
+//! # Common mistakes
+//! A timeout for the whole call only: one attempt without a response then uses up the time of all the others.
 
 mod body;
 mod future;

@@ -8,7 +8,7 @@ use super::timer::AttemptTimer;
 use super::{ResponseBody, ResponseFuture};
 use crate::{BoxError, Deadline, HttpService, Trail};
 
-/// Gives every attempt its time; see the [module page](crate::timeout).
+/// Bounds the time of every attempt; see the [module page](crate::timeout).
 #[derive(Clone, Debug)]
 pub struct Timeout<S> {
     inner: S,

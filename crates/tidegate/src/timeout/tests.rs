@@ -12,10 +12,10 @@ use crate::{Clock, Deadline, Elapsed, ErrorCode, FailureKind, Outcome, clock};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn elapsed<T>(result: Result<T, crate::BoxError>) -> Clock {
-    let error = result.err().expect("no answer");
+    let error = result.err().expect("no response");
     let failure = Outcome::of_error(&*error).failure().cloned().unwrap();
-    assert_eq!((failure.code, failure.cause), (ErrorCode::Timeout, FailureKind::Timeout));
-    error.downcast_ref::<Elapsed>().expect("a time-out").clock()
+    assert_eq!((failure.code, failure.kind), (ErrorCode::Timeout, FailureKind::Timeout));
+    error.downcast_ref::<Elapsed>().expect("a timeout").clock()
 }
 
 #[tokio::test(start_paused = true)]
@@ -25,7 +25,7 @@ async fn keeps_towers_contract() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_without_a_head_ends_in_time() {
+async fn an_attempt_without_a_response_head_times_out() {
     let (inner, provider) = strict();
     let mut service = TimeoutLayer::new(SECOND).layer(inner);
     provider.hang();
@@ -37,7 +37,7 @@ async fn an_attempt_without_a_head_ends_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_runs_on_through_the_body_and_ends_it_in_an_error() {
+async fn the_timer_continues_through_the_body_and_ends_it_in_an_error() {
     let (inner, provider) = strict();
     let mut service = TimeoutLayer::new(3 * SECOND).layer(inner);
     provider.answer(200).after(SECOND).frame("a").pause(SECOND).frame("b").pause(5 * SECOND).frame("c");
@@ -52,7 +52,7 @@ async fn the_clock_runs_on_through_the_body_and_ends_it_in_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deadline_of_the_request_is_kept_when_it_is_sooner() {
+async fn the_earlier_of_deadline_and_attempt_limit_applies() {
     for (limit, deadline, clock) in [(5, 2, Clock::Deadline), (2, 5, Clock::Attempt)] {
         let (inner, provider) = strict();
         let mut service = TimeoutLayer::new(SECOND * limit).layer(inner);
@@ -65,9 +65,10 @@ async fn the_deadline_of_the_request_is_kept_when_it_is_sooner() {
     }
 }
 
-/// P08: 100 of 100 calls cut by a time-out were recorded as nothing, and the circuit stayed closed.
+/// Pitfall P08 (docs/pitfalls.md): 100 of 100 calls that ended in a timeout were not recorded, and the
+/// circuit stayed closed.
 #[tokio::test(start_paused = true)]
-async fn p08_time_outs_and_deadlines_count_against_the_provider() {
+async fn timeouts_and_deadlines_count_against_the_provider() {
     for with_deadline in [false, true] {
         let (inner, provider) = strict();
         let breaker = CircuitBreakerLayer::new().failure_threshold(3);
@@ -85,9 +86,10 @@ async fn p08_time_outs_and_deadlines_count_against_the_provider() {
     }
 }
 
-/// A body that always had the next frame at hand was never asked for the time, and outlived its deadline.
+/// The timer was polled only when the body was pending. A body that always had a frame ready outlived its
+/// deadline.
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_has_to_be_waited_for_ends_in_time_too() {
+async fn a_body_that_is_always_ready_is_cut_off_too() {
     let (inner, provider) = strict();
     let mut service = TimeoutLayer::new(2 * SECOND).layer(inner);
     provider.answer(200).frame("a").pause(SECOND).frame("b").frame("c");

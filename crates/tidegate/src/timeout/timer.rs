@@ -8,18 +8,19 @@ use tokio::time::Sleep;
 
 use crate::{Clock, Deadline, Elapsed, clock};
 
-/// The time of one attempt. Costs nothing until the first wait: only then the clock is read and a timer set.
+/// The timer of one attempt. It is started by the first poll that is pending; until then the clock is not
+/// read.
 #[derive(Debug, Default)]
 pub(super) struct AttemptTimer {
     limit: Option<Duration>,
     deadline: Option<Deadline>,
-    /// The one of the body of the answer, where that is another.
+    /// The deadline of the response body, if it differs.
     body_deadline: Option<Deadline>,
-    // Boxed, so that head and body can hand it on: one allocation for an attempt that has to wait.
+    // Boxed, so that it can move from the future to the body: one allocation for an attempt that is pending.
     running: Option<Pin<Box<RunningTimer>>>,
 }
 
-/// The clock that will run out first.
+/// A timer for the earlier of the attempt limit and the deadline.
 #[pin_project]
 #[derive(Debug)]
 struct RunningTimer {
@@ -38,7 +39,8 @@ impl AttemptTimer {
         Self { limit, deadline, body_deadline, running: None }
     }
 
-    /// The head of the answer is there: nobody else is asked, so that nothing has to be kept for that.
+    /// The timer for the body. The head has arrived, so no other target will be tried, and no time has to be
+    /// reserved.
     pub(super) fn for_body(mut self) -> Self {
         let Some(deadline) = self.body_deadline.take() else { return self };
         self.deadline = Some(deadline);
@@ -49,24 +51,26 @@ impl AttemptTimer {
         self
     }
 
-    /// Whether there is a clock at all.
+    /// Whether the attempt has a limit or a deadline.
     fn is_set(&self) -> bool {
         self.limit.is_some() || self.deadline.is_some()
     }
 
-    /// Whether the attempt has had to wait before, so that asking is cheap.
+    /// Whether the attempt was pending before, so that polling the timer is cheap.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Asks whether the time has run out; to be called when there is nothing else to do.
+    /// Whether the time has elapsed. Starts the timer, so it is only polled when the inner service or body is
+    /// pending.
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         if !self.is_set() {
             return Poll::Pending;
         }
         let (limit, deadline) = (self.limit, self.deadline);
-        let running =
-            self.running.get_or_insert_with(|| Box::pin(RunningTimer::earliest(limit, deadline, clock::now())));
+        let running = self
+            .running
+            .get_or_insert_with(|| Box::pin(RunningTimer::earliest(limit, deadline, clock::now())));
         let running = running.as_mut().project();
         running.sleep.poll(cx).map(|()| *running.elapsed)
     }

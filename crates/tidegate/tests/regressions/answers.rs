@@ -1,4 +1,4 @@
-//! Bodies that held more than they said, or for longer.
+//! Response bodies that were longer than announced, or kept open.
 
 use std::time::SystemTime;
 
@@ -12,12 +12,12 @@ use tower::Layer;
 
 use crate::support::{SECOND, call, in_time, strict};
 
-/// Reads every failed answer, and judges by the status all the same.
+/// Reads the body of every failed response, and classifies by the status only.
 #[derive(Clone)]
-struct Reader;
+struct BodyReader;
 
-impl Classifier for Reader {
-    fn wants_body(&self, _: &Parts) -> bool {
+impl Classifier for BodyReader {
+    fn needs_body(&self, _: &Parts) -> bool {
         true
     }
 
@@ -26,17 +26,17 @@ impl Classifier for Reader {
     }
 }
 
-/// A wrong key was answered at once, but the rest of that answer never came: the 401 became a time-out after 30 s, was
-/// asked for again, and two of them opened the circuit.
+/// The head of a 401 arrived at once, but its body stalled. The 401 became a timeout after 30 s and was
+/// retried, and two of them opened the circuit.
 #[tokio::test(start_paused = true)]
-async fn an_error_body_that_stalls_is_judged_by_its_status() {
+async fn an_error_body_that_stalls_is_classified_by_its_status() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(401).frame("{").stall());
     let mut service = ResilienceBuilder::new("openai/gpt-4o")
         .attempt_timeout(30 * SECOND)
         .retry(RetryLayer::exponential().max_retries(1))
         .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2))
-        .classify(Reader)
+        .classify(BodyReader)
         .service(inner);
     let (response, took) = in_time(call(&mut service)).await;
     assert_eq!((response.unwrap().status().as_u16(), provider.calls()), (401, 1));
@@ -44,21 +44,23 @@ async fn an_error_body_that_stalls_is_judged_by_its_status() {
     assert!(service.signals().is_healthy());
 }
 
-/// An error body was read to a bound in bytes, and empty frames have none: three million of them held 277 MiB.
+/// An error body was buffered up to a bound in bytes, and empty frames have none: three million of them
+/// occupied 277 MiB.
 #[tokio::test(start_paused = true)]
-async fn the_empty_frames_of_an_error_body_are_not_held() {
+async fn empty_frames_of_an_error_body_are_not_buffered() {
     let (inner, provider) = strict();
     let empty = (0..10_000).fold(Answer::status(500), |answer, _| answer.frame(""));
     provider.then(empty.frame("out of order"));
-    let mut body = call(&mut ClassifyLayer::new(Reader).layer(inner)).await.unwrap().into_body();
+    let mut body = call(&mut ClassifyLayer::new(BodyReader).layer(inner)).await.unwrap().into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "out of order");
     assert!(body.frame().await.is_none());
 }
 
-/// P03: a body that was cut by a clock gave its permit back, and kept its connection for as long as the caller kept
-/// the body: one in flight was allowed, and more were alive.
+/// Pitfall P03 (docs/pitfalls.md): a body that was cut off by a timeout released its permit, and kept its
+/// connection until the caller dropped the body. One call in flight was allowed, and more connections were
+/// open.
 #[tokio::test(start_paused = true)]
-async fn p03_a_body_that_was_cut_lets_go_of_its_connection_with_its_permit() {
+async fn a_body_that_was_cut_off_releases_its_connection_with_its_permit() {
     let (inner, provider) = strict();
     provider.answer(200).frame("tok").stall();
     let mut service = ResilienceBuilder::new("")

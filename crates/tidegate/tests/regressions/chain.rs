@@ -1,4 +1,4 @@
-//! Chains that ended early, or forgot where they had been.
+//! Fallback chains that ended early, or lost part of their trail.
 
 use tidegate::{
     BackpressureLayer, ClassifyLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
@@ -9,9 +9,10 @@ use tower::{Layer, ServiceExt};
 
 use crate::support::{SECOND, call, complete, request, strict};
 
-/// A first target that was retried and ended in an error took its trail with it: of four attempts two were told.
+/// When the first target was retried and ended in an error, its trail was lost: of four attempts, two were
+/// recorded.
 #[tokio::test(start_paused = true)]
-async fn the_trail_of_a_first_target_that_ends_in_an_error_goes_on() {
+async fn the_trail_continues_after_a_first_target_that_ends_in_an_error() {
     let ((first, primary), (second, _other)) = (strict(), strict());
     primary.otherwise(Answer::error("connection refused"));
     let wire = ClassifyLayer::new(StatusClassifier);
@@ -22,10 +23,10 @@ async fn the_trail_of_a_first_target_that_ends_in_an_error_goes_on() {
     assert_eq!(Trail::of(response.extensions()).unwrap().attempts(), 4);
 }
 
-/// A gate that was closed for longer than the call had time refused in the name of the deadline, and on a deadline
-/// the chain gave up: five seconds were left, and the other target idle.
+/// A gate that was closed for longer than the rest of the deadline rejected with `Gate::Deadline`, on which
+/// the chain ended. Five seconds were left, and the other target was idle.
 #[tokio::test(start_paused = true)]
-async fn a_gate_closed_past_the_deadline_falls_over() {
+async fn a_gate_closed_past_the_deadline_falls_back() {
     let ((first, primary), (second, other)) = (strict(), strict());
     let mut service = ResilienceBuilder::new("")
         .total_timeout(5 * SECOND)
@@ -39,9 +40,9 @@ async fn a_gate_closed_past_the_deadline_falls_over() {
     }
 }
 
-/// The same where the deadline was the first target's own and the call had none: a closed gate.
+/// The same with the deadline of the first target only, for a closed rate limit.
 #[tokio::test(start_paused = true)]
-async fn a_target_whose_gate_is_closed_past_its_own_deadline_is_not_the_end_of_the_chain() {
+async fn a_gate_closed_past_the_targets_own_deadline_falls_back() {
     let ((first, primary), (second, other)) = (strict(), strict());
     let target = ResilienceBuilder::new("openai/gpt-4o")
         .total_timeout(5 * SECOND)
@@ -55,9 +56,9 @@ async fn a_target_whose_gate_is_closed_past_its_own_deadline_is_not_the_end_of_t
     }
 }
 
-/// And a full one.
+/// The same with the deadline of the first target only, for a limit of calls in flight.
 #[tokio::test(start_paused = true)]
-async fn a_target_that_is_full_until_its_own_deadline_is_not_the_end_of_the_chain() {
+async fn a_target_without_permits_until_its_own_deadline_falls_back() {
     let ((first, primary), (second, other)) = (strict(), strict());
     let target = ResilienceBuilder::new("openai/gpt-4o")
         .total_timeout(5 * SECOND)

@@ -1,4 +1,4 @@
-//! Circuits that opened for nothing, and others that never closed.
+//! Circuits that opened without a reason, or never closed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use crate::support::{SECOND, complete, request, strict};
 
-/// A body as it comes from HTTP/2: its length is known, and its end is a frame of its own.
+/// A body as from HTTP/2: its length is known, and its end is a separate frame.
 struct FromHttp2(Option<Bytes>);
 
 impl Body for FromHttp2 {
@@ -37,8 +37,8 @@ impl Body for FromHttp2 {
     }
 }
 
-/// Asks `service` behind a server of hyper's, over a connection of its own: all that came back.
-async fn ask_over_http1<S>(service: &S) -> String
+/// Calls `service` behind a hyper server, over a connection of its own. Returns the whole HTTP response.
+async fn call_over_http1<S>(service: &S) -> String
 where
     S: HttpService<Payload, Body: Send + 'static> + Clone + 'static,
     S: Service<Request<Payload>, Error = BoxError>,
@@ -49,37 +49,38 @@ where
         service.clone().oneshot(request.map(|_| Payload::empty()))
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(server), serve);
-    let asking = async {
-        let question = b"GET / HTTP/1.1\r\nhost: provider\r\nconnection: close\r\n\r\n";
-        client.write_all(question).await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        answer
+    let exchange = async {
+        let request = b"GET / HTTP/1.1\r\nhost: provider\r\nconnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.unwrap();
+        response
     };
-    tokio::join!(connection, asking).1
+    tokio::join!(connection, exchange).1
 }
 
-/// Behind a server, successes were lost: it stops reading once it has the length that was announced, and a body not
-/// read to its end counted as a caller that left. Three single failures between good answers opened the circuit.
+/// Behind a server, successes were lost. The server stops polling once it has the announced length, and a
+/// body that was not polled to its end counted as cancelled. Three single failures between successes opened
+/// the circuit.
 #[tokio::test(start_paused = true)]
-async fn a_success_counts_though_the_server_stops_reading_at_the_announced_length() {
+async fn a_success_counts_if_the_server_stops_polling_at_the_announced_length() {
     let (inner, provider) = strict();
     let from_http2 = inner.map_response(|response| response.map(|_| FromHttp2(Some("hello".into()))));
     let layer = CircuitBreakerLayer::new().failure_threshold(3);
     let service = layer.layer(from_http2);
     for status in [503, 200].into_iter().cycle().take(8) {
         provider.answer(status);
-        let answer = ask_over_http1(&service).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer:?}");
-        assert!(answer.ends_with("hello"), "{answer:?}");
+        let response = call_over_http1(&service).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{response:?}");
+        assert!(response.ends_with("hello"), "{response:?}");
         assert_eq!(layer.handle().state(), State::Closed, "never two failures in a row");
     }
 }
 
-/// P06: a probe that had its head two trips too late was given a pass of the present, and when its body broke off it
-/// opened a circuit that had closed since.
+/// Pitfall P06 (docs/pitfalls.md): a probe whose head arrived two trips later was admitted as a call of the
+/// present state. When its body broke off, it opened a circuit that had closed in the meantime.
 #[tokio::test(start_paused = true)]
-async fn p06_a_probe_of_an_earlier_trip_opens_nothing() {
+async fn a_probe_of_an_earlier_trip_does_not_open_the_circuit() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).half_open_max(2).cooldown(SECOND);
     let mut service = layer.layer(inner);
@@ -87,7 +88,7 @@ async fn p06_a_probe_of_an_earlier_trip_opens_nothing() {
     complete(&mut service).await.unwrap();
     tokio::time::advance(SECOND).await;
 
-    // Two probes go out together: the first hangs, the second opens the circuit again.
+    // Two concurrent probes: the first hangs, the second opens the circuit again.
     let late = provider.answer(200).frame("tok").break_off("connection reset").hold();
     let mut probe = tokio_test::task::spawn(service.clone().oneshot(request()));
     assert!(probe.poll().is_pending());
@@ -103,10 +104,11 @@ async fn p06_a_probe_of_an_earlier_trip_opens_nothing() {
     assert_eq!(layer.handle().state(), State::Closed);
 }
 
-/// P07 the other way round: the success of a probe whose lease had ended did not count, so a provider slower than the
-/// lease was let in one call at a time, for ever. After an hour it had given 58 good answers of 3600.
+/// Pitfall P07 (docs/pitfalls.md), inverted: the success of a probe whose lease had expired was not counted.
+/// A provider slower than the lease was admitted one call at a time for ever. After an hour, 58 of 3600 calls
+/// had succeeded.
 #[tokio::test(start_paused = true)]
-async fn p07_a_healthy_provider_slower_than_the_lease_closes_the_circuit() {
+async fn a_healthy_provider_slower_than_the_lease_closes_the_circuit() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1);
     let service = layer.layer(inner);
@@ -121,10 +123,11 @@ async fn p07_a_healthy_provider_slower_than_the_lease_closes_the_circuit() {
     assert_eq!(layer.handle().state(), State::Closed);
 }
 
-/// P24: an empty purse came with `retry-after: 0`, and the circuit opened for no time at all: each of five calls asked.
+/// Pitfall P24 (docs/pitfalls.md): an exhausted quota came with `retry-after: 0`, and the circuit opened for
+/// no time. Each of five calls was sent.
 #[cfg(feature = "providers")]
 #[tokio::test(start_paused = true)]
-async fn p24_a_spent_quota_that_is_said_to_be_back_at_once_is_not_believed() {
+async fn an_exhausted_quota_with_a_retry_after_of_zero_keeps_the_circuit_open() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new();
     let mut service =

@@ -1,4 +1,4 @@
-//! Deadlines that somebody did not look at.
+//! Deadlines that were not enforced.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,10 +14,10 @@ use tower::{Layer, ServiceExt};
 
 use crate::support::{SECOND, in_time, now, rejection, request, strict};
 
-/// The body of a request whose caller has gone silent.
-struct Silent;
+/// The request body of a caller that has stopped sending.
+struct StalledUpload;
 
-impl Body for Silent {
+impl Body for StalledUpload {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -26,9 +26,10 @@ impl Body for Silent {
     }
 }
 
-/// A second attempt waited for a provider to get ready, an hour into a call that had ten seconds.
+/// A second attempt waited for the readiness of the provider for an hour, in a call with a deadline of ten
+/// seconds.
 #[tokio::test(start_paused = true)]
-async fn the_readiness_of_a_later_attempt_is_waited_for_until_the_deadline() {
+async fn readiness_for_a_later_attempt_is_bounded_by_the_deadline() {
     let (inner, provider) = strict();
     let service =
         ResilienceBuilder::new("").retry(RetryLayer::exponential()).total_timeout(10 * SECOND).service(inner);
@@ -43,22 +44,23 @@ async fn the_readiness_of_a_later_attempt_is_waited_for_until_the_deadline() {
 
 /// The same with the next target of a chain.
 #[tokio::test(start_paused = true)]
-async fn the_readiness_of_another_target_is_waited_for_until_the_deadline() {
+async fn readiness_of_another_target_is_bounded_by_the_deadline() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.otherwise(Answer::status(503));
     other.block();
     let chain = FallbackLayer::new().then("other", second);
     let service = ResilienceBuilder::new("").total_timeout(5 * SECOND).fallback(chain).service(first);
     let (result, took) = in_time(service.oneshot(request())).await;
-    // The answer in hand says more than that nobody else had time.
+    // The response at hand is more informative than a deadline rejection.
     assert_eq!((result.unwrap().status().as_u16(), took), (503, 5 * SECOND));
     assert_eq!((primary.calls(), other.calls()), (1, 0));
 }
 
-/// A body that is read before it is sent was read without a clock: a caller that went silent in the middle of its
-/// upload held the call for ever. Both layers that keep a body had it.
+/// A request body that is buffered before it is sent was read without a timeout. A caller that stopped
+/// sending in the middle of the upload held the call for ever. Both layers that buffer a body had this
+/// defect.
 #[tokio::test(start_paused = true)]
-async fn an_upload_is_waited_for_until_the_deadline() {
+async fn buffering_a_request_body_is_bounded_by_the_deadline() {
     for is_chain in [false, true] {
         let ((first, primary), (second, _other)) = (strict(), strict());
         let builder = ResilienceBuilder::new("").total_timeout(10 * SECOND);
@@ -66,15 +68,15 @@ async fn an_upload_is_waited_for_until_the_deadline() {
             true => builder.fallback(FallbackLayer::new().then("other", second)).service(first),
             false => builder.retry(RetryLayer::exponential()).service(first),
         };
-        let (result, took) = in_time(service.oneshot(request().map(|_| Silent))).await;
+        let (result, took) = in_time(service.oneshot(request().map(|_| StalledUpload))).await;
         assert_eq!((rejection(result).gate(), took), (Gate::Deadline, 10 * SECOND), "chain: {is_chain}");
         assert_eq!(primary.calls(), 0);
     }
 }
 
-/// A wait that ended at the deadline to the nanosecond was held to be in time: three more attempts, of 0 ns each.
+/// A wait that ended exactly at the deadline counted as in time: three more attempts of 0 ns each were made.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_sent_once_the_deadline_is_here() {
+async fn nothing_is_sent_at_the_deadline() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::hang());
     let service = RetryLayer::exponential()
@@ -86,10 +88,10 @@ async fn nothing_is_sent_once_the_deadline_is_here() {
     assert_eq!(provider.calls(), 1);
 }
 
-/// And in the stack, such an attempt was refused, and the refusal ("deadline leaves no time to ask") took the place of
-/// the time-out that the caller should have heard of.
+/// In the stack, such an attempt was rejected, and the rejection ("deadline leaves no time to ask") replaced
+/// the timeout error of the last attempt.
 #[tokio::test(start_paused = true)]
-async fn the_last_real_error_is_not_replaced_by_a_refusal() {
+async fn the_last_error_is_not_replaced_by_a_rejection() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::hang());
     let service = ResilienceBuilder::new("")
@@ -101,10 +103,10 @@ async fn the_last_real_error_is_not_replaced_by_a_refusal() {
     assert_eq!((elapsed, provider.calls()), (Some(Clock::Deadline), 1), "{error}");
 }
 
-/// P32: a deadline past the end of the clock was taken as a century from now, which panicked where `now` was itself
-/// within a century of that end.
+/// Pitfall P32 (docs/pitfalls.md): a deadline past the end of the clock was taken as a century from now,
+/// which panicked if `now` itself was within a century of that end.
 #[test]
-fn p32_a_deadline_past_the_end_of_the_clock_does_not_panic() {
+fn a_deadline_past_the_end_of_the_clock_does_not_panic() {
     let far = Deadline::after(Duration::from_secs(i64::MAX as u64 - 1_000_000_000), Instant::now());
     let farther = Deadline::after(Duration::MAX, far.instant());
     assert!(farther >= far);

@@ -1,4 +1,4 @@
-//! Errors that were blamed on the wrong side.
+//! Errors that were attributed to the wrong side.
 
 use std::io;
 
@@ -13,12 +13,12 @@ use tower::{ServiceExt, service_fn};
 
 use crate::support::request;
 
-/// Two uploads that were longer than the caller's own limit came out as "no answer from the provider", and opened the
-/// circuit for everybody.
+/// Two uploads that were longer than the caller's own limit were reported as "no answer from the provider",
+/// and opened the circuit for all callers.
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_breaks_off_is_not_the_providers_fault() {
+async fn an_upload_that_breaks_off_is_not_a_failure_of_the_provider() {
     for retry in [RetryLayer::disabled(), RetryLayer::exponential()] {
-        // As a client does: what is wrong with the body of the request fails the call.
+        // As in a client: an error of the request body is the error of the call.
         let client = service_fn(async |request: Request<Payload>| {
             request.into_body().collect().await?;
             Ok::<_, BoxError>(Response::new(Payload::empty()))
@@ -37,28 +37,29 @@ async fn an_upload_that_breaks_off_is_not_the_providers_fault() {
     }
 }
 
-/// An `io::Error` skips the error that it was made of when it is asked for its source: refusals of ours that had
-/// passed through a client were counted as failures of the provider.
+/// The `source` of an `io::Error` skips the error that it was made of. Rejections that had passed through a
+/// client were counted as failures of the provider.
 #[test]
-fn a_rejection_is_found_however_deep_it_is_wrapped() {
+fn a_rejection_is_found_at_any_depth() {
     let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
     let error = io::Error::other(io::Error::other(rejection));
     assert_eq!(Rejection::find(&error).map(Rejection::gate), Some(Gate::CircuitBreaker));
     assert_eq!(Outcome::of_error(&error), Outcome::Neutral);
 }
 
-/// The client's own time-out was a time-out only as far as the head: in the body it was E3001, a broken connection.
+/// A timeout of the client was classified as a timeout only up to the head. In the body it was E3001, a
+/// broken connection.
 #[cfg(feature = "reqwest")]
 #[tokio::test]
-async fn a_time_out_of_the_client_in_the_body_is_a_time_out() {
+async fn a_timeout_of_the_client_in_the_body_is_a_timeout() {
     use tidegate_testkit::{Provider, Reply};
     let provider = Provider::openai().then(Reply::raw("half").stall_after(1)).start().await.unwrap();
     let client = reqwest::Client::builder().no_proxy().timeout(60 * crate::support::SECOND).build().unwrap();
-    let question = Request::post(format!("{}/chat/completions", provider.base_url()))
+    let request = Request::post(format!("{}/chat/completions", provider.base_url()))
         .body(Payload::from(r#"{"model":"gpt-4o"}"#))
         .unwrap();
-    let response = tidegate::ReqwestService::new(client).oneshot(question).await.unwrap();
-    // The head is here; from now on nothing waits for real.
+    let response = tidegate::ReqwestService::new(client).oneshot(request).await.unwrap();
+    // The head has arrived; from here on, time is virtual.
     tokio::time::pause();
     let error = response.into_body().collect().await.err().unwrap();
     assert_eq!(Outcome::of_error(&*error).failure().unwrap().code, ErrorCode::Timeout, "{error}");

@@ -1,4 +1,4 @@
-//! What has gone wrong before. Each test opens with what happened.
+//! Regression tests. The comment of each test describes the defect.
 
 #![cfg(feature = "stack")]
 

@@ -1,4 +1,4 @@
-//! Quotas that were spent twice, or for nothing.
+//! Quotas that were used twice, or for nothing.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::support::{SECOND, complete, now, rejection, request, strict};
 
-/// `reset` opened the gate but woke nobody: the first in the queue slept on, and newcomers stood behind it for 49 s.
+/// `reset` opened the gate but woke no task: the first call in the queue kept waiting, and new calls queued
+/// behind it for 49 s.
 #[tokio::test(start_paused = true)]
-async fn reset_wakes_those_who_wait() {
+async fn reset_wakes_waiting_calls() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(100).max_wait(60 * SECOND);
     let mut service = layer.layer(inner);
@@ -29,14 +30,15 @@ async fn reset_wakes_those_who_wait() {
     assert_eq!(now(), start);
 }
 
-/// P11: a call refused below after five seconds gave its request back, though that had long refilled: two were on the
-/// wire in one instant, where one a second was allowed.
+/// Pitfall P11 (docs/pitfalls.md): a call that was rejected below after five seconds refunded its request,
+/// although the quota had refilled by then. Two requests were sent at one instant with a quota of one a
+/// second.
 #[tokio::test(start_paused = true)]
-async fn p11_a_late_refund_creates_nothing() {
+async fn a_late_refund_does_not_exceed_the_quota() {
     let (inner, provider) = strict();
     let mut service = RateLimitLayer::per_second(1).on_limit(OnLimit::Reject).layer(inner);
-    let refuse = || Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).into();
-    provider.fail_with(refuse).after(5 * SECOND);
+    let reject = || Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).into();
+    provider.fail_with(reject).after(5 * SECOND);
     let mut refused = tokio_test::task::spawn(service.clone().oneshot(request()));
     assert!(refused.poll().is_pending());
     tokio::time::advance(Duration::from_millis(5_001)).await;
@@ -47,9 +49,9 @@ async fn p11_a_late_refund_creates_nothing() {
     assert_eq!(provider.calls(), 2);
 }
 
-/// A 429 of a second drained the daily quota: the next 600 calls took 85 minutes.
+/// A 429 with a `retry-after` of a second drained the daily quota: the next 600 calls took 85 minutes.
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_a_second_does_not_spend_the_day() {
+async fn a_retry_after_of_a_second_does_not_use_up_the_daily_quota() {
     let (inner, provider) = strict();
     let day = 86_400 * SECOND;
     let layer = RateLimitLayer::per_second(10).quota(10_000, day);
@@ -65,9 +67,10 @@ async fn a_pause_of_a_second_does_not_spend_the_day() {
     assert!(took < 61 * SECOND, "{took:?}");
 }
 
-/// P25: a 503 that said when to come back was heard by the circuit alone; the gate stayed open, and sent the next.
+/// Pitfall P25 (docs/pitfalls.md): only the circuit used the `retry-after` of a 503. The rate limit stayed
+/// open and sent the next call.
 #[tokio::test(start_paused = true)]
-async fn p25_an_ailing_provider_that_names_a_time_closes_the_gate() {
+async fn a_503_with_retry_after_closes_the_gate() {
     let (inner, provider) = strict();
     let layer = RateLimitLayer::per_second(10);
     let mut service = layer.layer(inner);
@@ -77,13 +80,13 @@ async fn p25_an_ailing_provider_that_names_a_time_closes_the_gate() {
     provider.answer(503);
     tokio::time::advance(7 * SECOND).await;
     complete(&mut service).await.unwrap();
-    assert_eq!(layer.handle().closed_for(), None, "one that names no time does not");
+    assert_eq!(layer.handle().closed_for(), None, "a 503 without retry-after does not");
 }
 
-/// P14: `max_waiting` was looked at, and the place taken, in two steps: of callers that came together, more than that
-/// were let into the queue.
+/// Pitfall P14 (docs/pitfalls.md): `max_waiting` was checked and the place in the queue taken in two steps.
+/// Of concurrent callers, more than the limit were queued.
 #[test]
-fn p14_max_waiting_is_a_bound_for_callers_that_come_together() {
+fn max_waiting_bounds_concurrent_callers() {
     let inner = service_fn(async |_: Request<Payload>| Ok::<_, BoxError>(Response::new(Payload::empty())));
     let layer = RateLimitLayer::per_minute(1).max_wait(600 * SECOND).max_waiting(1);
     let (service, gate) = (layer.layer(inner), layer.handle());
@@ -91,7 +94,7 @@ fn p14_max_waiting_is_a_bound_for_callers_that_come_together() {
     let most = || {
         let mut service = service.clone();
         let waiting = (0..250_000).map(|_| {
-            let _place = service.call(request());
+            let _queued = service.call(request());
             gate.waiting()
         });
         waiting.max()
@@ -101,14 +104,15 @@ fn p14_max_waiting_is_a_bound_for_callers_that_come_together() {
     assert_eq!(most.into_iter().max(), Some(Some(1)));
 }
 
-/// P32: a quota whose period ends within a century of the end of the clock was added to it, and panicked.
+/// Pitfall P32 (docs/pitfalls.md): the period of a quota was added to the clock, which panicked if the sum
+/// was within a century of the end of the clock.
 #[tokio::test(start_paused = true)]
-async fn p32_a_period_as_long_as_the_clock_does_not_panic() {
+async fn a_period_as_long_as_the_clock_does_not_panic() {
     let (inner, provider) = strict();
     let period = Duration::from_secs(i64::MAX as u64 - 2_000_000_000);
     let mut service = RateLimitLayer::new().quota(1, period).burst_size(3).layer(inner);
     for _ in 0..3 {
-        // Whether there is room is another matter.
+        // Whether the quota allows the call is not tested here.
         let _ = complete(&mut service).await;
     }
     assert!(provider.calls() >= 1);

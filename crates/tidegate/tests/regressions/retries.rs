@@ -1,4 +1,4 @@
-//! Attempts that should not have been made, and waits for nothing.
+//! Attempts that should not have been made, and waits without a purpose.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +12,13 @@ use tower::Layer;
 
 use crate::support::{SECOND, call, complete, now, strict};
 
-/// P04: the failure that opened the circuit was followed by a back-off of 11 s, at the end of which stood what was
-/// certain at its beginning: "circuit open for another 288s", and the provider's own words were lost.
+/// Pitfall P04 (docs/pitfalls.md): the failure that opened the circuit was followed by a back-off of 11 s,
+/// and then by a rejection that was certain before it: "circuit open for another 288s". The response of the
+/// provider was lost.
 #[tokio::test(start_paused = true)]
-async fn p04_no_back_off_before_a_refusal_that_is_certain() {
+async fn no_back_off_before_a_certain_rejection() {
     let (inner, provider) = strict();
-    provider.otherwise(Answer::status(503).body("the provider's own words"));
+    provider.otherwise(Answer::status(503).body("the provider's own message"));
     let mut service = ResilienceBuilder::new("")
         .retry(RetryLayer::exponential().initial_delay(20 * SECOND).max_delay(20 * SECOND).seed(3))
         .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).cooldown(300 * SECOND))
@@ -25,19 +26,19 @@ async fn p04_no_back_off_before_a_refusal_that_is_certain() {
     let start = now();
     let response = call(&mut service).await.unwrap();
     assert_eq!((response.status().as_u16(), provider.calls(), now() - start), (503, 1, Duration::ZERO));
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "the provider's own words");
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "the provider's own message");
     assert_eq!(service.signals().snapshot().retry.retries, 0);
 }
 
-/// Calls that an open circuit had refused paid into the budget of retries as if they had been traffic: after 600 of
-/// them, 30 calls had 90 retries.
+/// Calls that an open circuit had rejected made deposits into the retry budget: after 600 of them, 30 calls
+/// had 90 retries.
 #[tokio::test(start_paused = true)]
-async fn refused_calls_pay_for_no_retries() {
+async fn rejected_calls_make_no_deposit() {
     let (inner, provider) = strict();
     let layer = RetryLayer::exponential().budget(0.2, 0);
     let mut service = layer.layer(inner);
-    let refuse = || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into();
-    provider.otherwise(Answer::error_with(refuse));
+    let reject = || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into();
+    provider.otherwise(Answer::error_with(reject));
     for _ in 0..600 {
         complete(&mut service).await.unwrap_err();
     }
@@ -48,9 +49,10 @@ async fn refused_calls_pay_for_no_retries() {
     assert_eq!(layer.handle().statistics().retries, 6);
 }
 
-/// P32: nothing times infinity is no number, and was taken for the longest wait: 24 s with an initial delay of zero.
+/// Pitfall P32 (docs/pitfalls.md): zero times infinity is NaN, and was taken as the longest wait: 24 s with
+/// an initial delay of zero.
 #[tokio::test(start_paused = true)]
-async fn p32_a_first_wait_of_nothing_stays_nothing_whatever_it_is_multiplied_by() {
+async fn an_initial_delay_of_zero_stays_zero_with_any_multiplier() {
     for multiplier in [2.0, f64::MAX, f64::INFINITY, f64::NAN] {
         let (inner, provider) = strict();
         provider.otherwise(Answer::status(503));
@@ -61,12 +63,12 @@ async fn p32_a_first_wait_of_nothing_stays_nothing_whatever_it_is_multiplied_by(
     }
 }
 
-/// Finds nothing wrong with any answer.
+/// Classifies every response as a success.
 #[derive(Clone)]
-struct Content;
+struct AlwaysSuccess;
 
-impl Classifier for Content {
-    fn wants_body(&self, _: &Parts) -> bool {
+impl Classifier for AlwaysSuccess {
+    fn needs_body(&self, _: &Parts) -> bool {
         false
     }
 
@@ -75,13 +77,13 @@ impl Classifier for Content {
     }
 }
 
-/// A 503 that the classifier had found good left no trace of that verdict, was read by its status again, and asked
-/// for three times more.
+/// A 503 that the classifier had classified as a success carried no outcome. It was classified by its status
+/// again, and retried three times.
 #[tokio::test(start_paused = true)]
-async fn the_classifier_has_the_last_word_on_what_is_a_success() {
+async fn a_success_of_the_classifier_is_not_retried() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(503));
     let mut service =
-        ResilienceBuilder::new("").retry(RetryLayer::exponential()).classify(Content).service(inner);
+        ResilienceBuilder::new("").retry(RetryLayer::exponential()).classify(AlwaysSuccess).service(inner);
     assert_eq!((complete(&mut service).await.unwrap(), provider.calls()), (503, 1));
 }

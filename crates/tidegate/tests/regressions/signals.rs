@@ -1,4 +1,4 @@
-//! Signals that told of something else.
+//! Signals that described other parts than those in use.
 
 use tidegate::circuit_breaker::State;
 use tidegate::{BackpressureLayer, CircuitBreakerLayer, RateLimitLayer, ResilienceBuilder};
@@ -6,10 +6,11 @@ use tidegate_testkit::strict::Answer;
 
 use crate::support::{call, strict};
 
-/// P17: parts that are `per_service()` were made anew for the service, and the signals looked at the ones before:
-/// nothing in flight, nothing spent, the circuit closed, whatever happened.
+/// Pitfall P17 (docs/pitfalls.md): parts that are `per_service()` were made anew for the service, while the
+/// signals read the original ones. They always showed nothing in flight, no requests used and a closed
+/// circuit.
 #[tokio::test(start_paused = true)]
-async fn p17_signals_look_at_the_parts_of_their_own_service() {
+async fn signals_describe_the_parts_of_their_own_service() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(500).body("out of order"));
     let mut service = ResilienceBuilder::new("")

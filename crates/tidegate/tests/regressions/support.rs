@@ -1,4 +1,4 @@
-//! A strict provider, the calls that reach it, and the time that they take.
+//! A strict provider, calls to it, and their duration.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub(crate) fn strict() -> (Strict<Payload>, Handle) {
     strict::service()
 }
 
-/// The clock that the layers look at.
+/// The clock that the layers read.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -23,7 +23,7 @@ pub(crate) fn request() -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from("{}")).unwrap()
 }
 
-/// One call, as far as the head of its answer.
+/// Makes one call, to the head of its response.
 pub(crate) async fn call<S>(service: &mut S) -> Result<Response<S::Body>, BoxError>
 where
     S: HttpService<Payload>,
@@ -31,7 +31,7 @@ where
     service.ready().await.map_err(Into::into)?.call(request()).await.map_err(Into::into)
 }
 
-/// One call, to the last byte of its answer: its status.
+/// Makes one call, to the last byte of its response. Returns the status.
 pub(crate) async fn complete<S>(service: &mut S) -> Result<u16, BoxError>
 where
     S: HttpService<Payload>,
@@ -42,15 +42,15 @@ where
     Ok(status)
 }
 
-/// What a call comes to that must not take for ever, and how long it took.
+/// The result of a call that must end within an hour, and its duration.
 pub(crate) async fn in_time<F: Future>(call: F) -> (F::Output, Duration) {
     let start = now();
     let result = tokio::time::timeout(3_600 * SECOND, call).await;
     (result.expect("still waiting after an hour"), now() - start)
 }
 
-/// The rejection that a call must have come to.
+/// The rejection that the call must have ended in.
 pub(crate) fn rejection<T>(result: Result<T, BoxError>) -> Rejection {
-    let error = result.err().expect("a refusal");
-    Rejection::find(&*error).unwrap_or_else(|| panic!("not a refusal of ours: {error}")).clone()
+    let error = result.err().expect("a rejection");
+    Rejection::find(&*error).unwrap_or_else(|| panic!("not a rejection: {error}")).clone()
 }

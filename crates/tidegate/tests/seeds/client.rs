@@ -1,4 +1,4 @@
-//! Items 62 to 69: all parts together, as a client has them.
+//! Seed items 62 to 69: all parts together, as a client uses them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,9 @@ use tidegate::{
 use tidegate_testkit::strict::{self, Answer, Handle, Strict};
 use tower::service_fn;
 
-use crate::{asking, completion};
+use crate::{chat_request, completion};
 
-/// A stack by its configuration, and the provider behind it.
+/// A stack with this configuration, and the provider behind it.
 fn configured(text: &str) -> (Resilience<Strict<Payload>>, Handle) {
     let (service, provider) = strict::service();
     let builder = ResilienceBuilder::from_config(&toml::from_str(text).unwrap()).unwrap();
@@ -28,9 +28,9 @@ fn opens_at_once() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new().failure_threshold(1)
 }
 
-/// Ours: naming a part is the switch, and none is on by itself.
+/// Seed item 62. Here, a part is turned on by its presence, and no part is on by default.
 #[tokio::test(start_paused = true)]
-async fn item_62_a_part_is_on_if_it_is_named() {
+async fn a_part_is_on_if_it_is_configured() {
     for (text, attempts, opens) in [
         ("", 1, false),
         ("retry = {}", 4, false),
@@ -39,7 +39,7 @@ async fn item_62_a_part_is_on_if_it_is_named() {
     ] {
         let (stack, provider) = configured(text);
         provider.otherwise(Answer::status(503));
-        assert_eq!(stack.send(asking("Who?")).await.unwrap().status(), 503, "{text}");
+        assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 503, "{text}");
         assert_eq!(provider.calls(), attempts, "{text}");
         assert_eq!(stack.signals().snapshot().circuit_state == State::Open, opens, "{text}");
     }
@@ -48,49 +48,51 @@ async fn item_62_a_part_is_on_if_it_is_named() {
     primary.answer(503);
     let chain =
         ResilienceBuilder::new("a/one").fallback(FallbackLayer::new().then("b/two", second)).service(first);
-    assert_eq!(chain.send(asking("Who?")).await.unwrap().status(), 200);
+    assert_eq!(chain.send(chat_request("Who?")).await.unwrap().status(), 200);
 }
 
-/// Ours: only if it is told so, since an answer of five minutes is a good one.
+/// Seed item 62. Here, only if it is configured, since a response that takes five minutes may be a good one.
 #[tokio::test(start_paused = true)]
-async fn item_62_the_whole_call_takes_thirty_seconds_if_it_is_told_so() {
+async fn a_total_timeout_of_thirty_seconds_is_opt_in() {
     let (stack, provider) = configured("timeout = { total = 30 }");
     provider.answer(200).after(Duration::from_secs(31));
     provider.answer(200).after(Duration::from_secs(29));
     let start = tokio::time::Instant::now();
-    assert!(stack.send(asking("Who?")).await.is_err());
+    assert!(stack.send(chat_request("Who?")).await.is_err());
     assert_eq!(start.elapsed(), Duration::from_secs(30));
-    assert_eq!(stack.send(asking("Who?")).await.unwrap().status(), 200);
+    assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 200);
 }
 
-/// Ours: nor is anybody asked whom the program did not name.
+/// Seed item 63. Here, no other target is tried either, unless the program adds it.
 #[tokio::test(start_paused = true)]
-async fn item_63_nothing_is_answered_from_a_cache_that_nobody_gave() {
+async fn no_cache_or_fallback_is_used_by_default() {
     let (stack, provider) = configured("retry = {}\ncircuit_breaker = {}");
     provider.answer(200).header("content-type", "application/json").body(completion("we are"));
-    stack.send(asking("Who?")).await.unwrap().into_body().collect().await.unwrap();
+    stack.send(chat_request("Who?")).await.unwrap().into_body().collect().await.unwrap();
     provider.otherwise(Answer::status(503));
-    let response = stack.send(asking("Who?")).await.unwrap();
+    let response = stack.send(chat_request("Who?")).await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.extensions().get::<FallbackInfo>().is_none());
     assert!(stack.signals().snapshot().fallback.is_empty());
 }
 
-/// Ours: what a call says is the caller's, in the provider's dialect; nothing has a default here.
+/// Seed item 64. Here, the parameters of a call are those of the caller, in the dialect of the provider; none
+/// has a default.
 #[tokio::test(start_paused = true)]
-async fn item_64_what_the_caller_asks_arrives_as_it_is() {
+async fn the_request_body_is_forwarded_unchanged() {
     let (stack, provider) = configured(
         "retry = {}\ncircuit_breaker = {}\nbackpressure = {}\nrate_limiter = { requests_per_second = 10 }",
     );
-    let request = asking("Who?");
-    let asked = request.body().bytes().cloned();
+    let request = chat_request("Who?");
+    let sent = request.body().bytes().cloned();
     stack.send(request).await.unwrap();
-    assert!(asked.is_some());
-    assert_eq!(provider.requests()[0].body, asked);
+    assert!(sent.is_some());
+    assert_eq!(provider.requests()[0].body, sent);
 }
 
+/// Seed item 65.
 #[tokio::test(start_paused = true)]
-async fn item_65_an_answer_tells_what_it_took() {
+async fn a_response_carries_its_trail_and_fallback_info() {
     let [(first, primary), (second, _other)] = [strict::service(), strict::service()];
     let other = ResilienceBuilder::new("b/two").service(second);
     let stack = ResilienceBuilder::new("a/one")
@@ -98,7 +100,7 @@ async fn item_65_an_answer_tells_what_it_took() {
         .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2))
         .fallback(FallbackLayer::new().then("b/two", other))
         .service(first);
-    let response = stack.send(asking("Who?")).await.unwrap();
+    let response = stack.send(chat_request("Who?")).await.unwrap();
     assert!(
         response.extensions().get::<FallbackInfo>().is_none() && Trail::of(response.extensions()).is_none()
     );
@@ -106,80 +108,84 @@ async fn item_65_an_answer_tells_what_it_took() {
 
     primary.otherwise(Answer::status(503));
     let took = async || {
-        let response = stack.send(asking("Who?")).await.unwrap();
+        let response = stack.send(chat_request("Who?")).await.unwrap();
         assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "b/two");
         let trail = Trail::of(response.extensions()).unwrap();
         let has = |is_it: fn(&Verdict) -> bool| trail.steps().iter().any(|step| is_it(&step.verdict));
         let is_retried = has(|verdict| matches!(verdict, Verdict::Waiting(_)));
-        let is_refused =
-            has(|verdict| matches!(verdict, Verdict::Refused { gate: Gate::CircuitBreaker, .. }));
-        (is_retried, is_refused, trail.attempts())
+        let is_rejected =
+            has(|verdict| matches!(verdict, Verdict::Rejected { gate: Gate::CircuitBreaker, .. }));
+        (is_retried, is_rejected, trail.attempts())
     };
     assert_eq!(took().await, (true, false, 3));
     assert_eq!(took().await, (false, true, 1), "the circuit is open now");
 }
 
-/// Ours: the last, since it says how things are now; the first stands in the trail. (With a last resort that is what
-/// answers: `the_emergency_answer_comes_last_and_even_past_the_deadline`.)
+/// Seed item 66. Here, the last response is returned, since it has the current state; the first failure is in
+/// the trail. (With a last resort, its answer is returned:
+/// `the_emergency_answer_comes_last_and_even_past_the_deadline`.)
 #[tokio::test(start_paused = true)]
-async fn item_66_without_a_last_resort_the_last_real_answer_goes_through() {
+async fn without_a_last_resort_the_last_response_or_error_is_returned() {
     let [(first, primary), (second, other)] = [strict::service(), strict::service()];
     primary.answer(500).body("first");
     other.answer(503).body("last");
     let layer = FallbackLayer::new().then("b/two", second);
     let stack = ResilienceBuilder::new("a/one").fallback(layer).service(first);
-    let response = stack.send(asking("Who?")).await.unwrap();
+    let response = stack.send(chat_request("Who?")).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(
         Trail::of(response.extensions()).unwrap().attempts(),
         1,
-        "the other is no stack, and has no wire"
+        "the other target has no stack, and no wire that records"
     );
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "last");
 
-    // An error as well, as it came.
+    // An error is returned unchanged as well.
     primary.answer(500);
     other.then(Answer::error("connection refused"));
-    assert_eq!(stack.send(asking("Who?")).await.unwrap_err().to_string(), "connection refused");
+    assert_eq!(stack.send(chat_request("Who?")).await.unwrap_err().to_string(), "connection refused");
 }
 
+/// Seed item 67.
 #[tokio::test(start_paused = true)]
-async fn item_67_a_stack_whose_circuit_is_not_closed_is_degraded_and_each_part_is_told() {
+async fn a_stack_is_degraded_until_its_circuit_closes_and_reports_each_part() {
     let (service, provider) = strict::service();
     let stack = ResilienceBuilder::new("a/one").circuit_breaker(opens_at_once()).service(service);
     let signals = stack.signals();
     assert!(signals.is_healthy());
     provider.answer(500);
-    stack.send(asking("Who?")).await.unwrap();
+    stack.send(chat_request("Who?")).await.unwrap();
     assert!(!signals.is_healthy());
-    let told = serde_json::to_value(signals.snapshot()).unwrap();
-    assert_eq!((&told["target"], &told["circuit_state"]), (&"a/one".into(), &"open".into()));
+    let snapshot = serde_json::to_value(signals.snapshot()).unwrap();
+    assert_eq!((&snapshot["target"], &snapshot["circuit_state"]), (&"a/one".into(), &"open".into()));
     for part in ["current_inflight", "rate_remaining", "retry", "fallback"] {
-        assert!(told.get(part).is_some(), "{part}");
+        assert!(snapshot.get(part).is_some(), "{part}");
     }
-    // Half-open is not closed: one good answer has yet to come.
+    // The circuit is half-open: one successful probe is required to close it.
     tokio::time::advance(Duration::from_secs(31)).await;
     assert!(!signals.is_healthy());
-    stack.send(asking("Who?")).await.unwrap().into_body().collect().await.unwrap();
+    stack.send(chat_request("Who?")).await.unwrap().into_body().collect().await.unwrap();
     assert!(signals.is_healthy());
 }
 
+/// Seed item 68.
 #[tokio::test(start_paused = true)]
-async fn item_68_a_reset_forgets_what_closed_the_gates() {
+async fn reset_closes_the_circuit() {
     let (service, provider) = strict::service();
     let stack = ResilienceBuilder::new("a/one").circuit_breaker(opens_at_once()).service(service);
     provider.answer(500);
-    stack.send(asking("Who?")).await.unwrap();
-    let refused = stack.send(asking("Who?")).await.unwrap_err();
-    assert_eq!(Rejection::find(&*refused).unwrap().gate(), Gate::CircuitBreaker);
+    stack.send(chat_request("Who?")).await.unwrap();
+    let error = stack.send(chat_request("Who?")).await.unwrap_err();
+    assert_eq!(Rejection::find(&*error).unwrap().gate(), Gate::CircuitBreaker);
     stack.signals().reset();
     assert!(stack.signals().is_healthy());
-    assert_eq!(stack.send(asking("Who?")).await.unwrap().status(), 200);
+    assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 200);
     assert_eq!(provider.calls(), 2);
 }
 
+/// Seed item 69.
 #[tokio::test(start_paused = true)]
-async fn item_69_a_provider_that_fails_three_times_of_ten_is_not_noticed() {
+async fn three_failures_of_ten_are_hidden_by_retries() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&calls);
     let provider = service_fn(move |_: Request<Payload>| {
@@ -194,10 +200,10 @@ async fn item_69_a_provider_that_fails_three_times_of_ten_is_not_noticed() {
         .circuit_breaker(CircuitBreakerLayer::new())
         .service(provider);
     for _ in 0..70 {
-        let response = stack.send(asking("Who?")).await.unwrap();
+        let response = stack.send(chat_request("Who?")).await.unwrap();
         assert_eq!(response.status(), 200);
         response.into_body().collect().await.unwrap();
     }
-    assert_eq!(calls.load(Ordering::Relaxed), 100, "three of ten were asked again");
+    assert_eq!(calls.load(Ordering::Relaxed), 100, "three of ten were retried");
     assert!(stack.signals().is_healthy());
 }

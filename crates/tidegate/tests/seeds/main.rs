@@ -1,6 +1,7 @@
-//! What was promised about retries, fallbacks and the client of both, item by item (42 to 69 of the capabilities that
-//! the project began with), and the tests that keep it. Most stand beside the code that they are about; the rest, which
-//! nothing but the whole can show, are here. Where our form is another one on purpose the test states ours.
+//! The capabilities that the project began with, items 42 to 69 (retries, fallbacks and the client of both),
+//! and the test of each. Most tests are beside the code that they test. Tests that need all parts together
+//! are here. Where the behaviour differs from the seed on purpose, the comment of the test has the
+//! difference.
 
 #![cfg(all(feature = "config", feature = "providers"))]
 
@@ -22,47 +23,47 @@ const CLIENT: &str = "tests/seeds/client.rs";
 
 /// Item, file, test.
 const TESTS: [(u32, &str, &str); 36] = [
-    (42, CHAIN, "item_42_links_are_asked_in_the_order_of_their_priority"),
-    (43, CHAIN, "item_43_the_next_link_gets_what_the_caller_asked_and_the_trail_why_it_is_asked"),
+    (42, CHAIN, "targets_are_tried_in_the_order_of_their_priority"),
+    (43, CHAIN, "the_next_target_gets_the_same_request_and_the_trail_has_the_reason"),
     (44, "src/fallback/cache/words.rs", "words_are_compared_as_sets_in_lower_case"),
     (44, RESORTS, "an_answer_that_was_given_is_given_again_when_nobody_else_can"),
-    (45, CHAIN, "item_45_another_model_is_asked_for_the_same_and_named"),
+    (45, CHAIN, "another_model_gets_the_same_request_and_is_named"),
     (46, "src/fallback/simplified.rs", "long_lines_go_three_stay_and_the_rest_is_cut"),
     (46, RESORTS, "a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others"),
     (47, "src/fallback/fixed.rs", "a_prompt_is_of_the_first_kind_of_which_it_holds_a_word"),
-    (48, CHAIN, "item_48_who_has_nothing_to_say_is_skipped_and_who_fails_is_counted"),
+    (48, CHAIN, "an_empty_cache_is_skipped_and_failures_are_counted"),
     (49, RESORTS, "a_static_answer_is_in_the_callers_dialect_plain_or_streamed_and_marked"),
     (50, "src/fallback/counts.rs", "only_the_last_hundred_are_recent"),
     (51, RESORTS, "the_emergency_answer_comes_last_and_even_past_the_deadline"),
     (52, RESORTS, "an_answer_that_was_given_is_given_again_when_nobody_else_can"),
-    (53, "src/retry/backoff.rs", "item_53_every_strategy_grows_in_its_own_way_up_to_the_cap"),
-    (54, "src/retry/backoff.rs", "item_54_adaptive_waits_scale_with_what_is_measured_and_with_nothing_else"),
-    (54, "src/retry/tests/adaptive.rs", "item_54_the_error_rate_is_measured_and_forgotten"),
-    (54, "src/retry/tests/adaptive.rs", "item_54_the_response_time_is_measured"),
-    (54, "src/retry/tests/adaptive.rs", "item_54_in_the_stack_the_load_is_what_is_in_flight"),
-    (55, "src/retry/tests/statistics.rs", "item_55_the_numbers_of_the_lesson_can_be_set"),
-    (56, "src/retry/jitter.rs", "item_56_every_jitter_has_its_span"),
-    (56, "src/retry/backoff.rs", "item_56_no_wait_passes_the_cap_whatever_the_strategy_and_the_jitter"),
-    (57, PER_CALL, "item_57_errors_say_themselves_whether_to_ask_again"),
-    (57, RUN, "item_57_what_is_known_to_pass_is_retried_and_nothing_else"),
-    (58, PER_CALL, "item_58_a_call_may_bring_its_own_policy"),
-    (58, PER_CALL, "item_58_a_call_may_bring_the_conditions_that_its_waits_adapt_to"),
-    (59, RUN, "item_59_functions_that_wait_and_functions_that_do_not_are_retried_alike"),
-    (60, "src/retry/tests/statistics.rs", "item_60_calls_that_needed_one_attempt_are_no_operations"),
-    (61, RUN, "item_61_a_function_wrapped_once_is_retried_wherever_it_is_called"),
-    (62, CLIENT, "item_62_a_part_is_on_if_it_is_named"),
-    (62, CLIENT, "item_62_the_whole_call_takes_thirty_seconds_if_it_is_told_so"),
-    (63, CLIENT, "item_63_nothing_is_answered_from_a_cache_that_nobody_gave"),
-    (64, CLIENT, "item_64_what_the_caller_asks_arrives_as_it_is"),
-    (65, CLIENT, "item_65_an_answer_tells_what_it_took"),
-    (66, CLIENT, "item_66_without_a_last_resort_the_last_real_answer_goes_through"),
-    (67, CLIENT, "item_67_a_stack_whose_circuit_is_not_closed_is_degraded_and_each_part_is_told"),
-    (68, CLIENT, "item_68_a_reset_forgets_what_closed_the_gates"),
+    (53, "src/retry/backoff.rs", "every_strategy_grows_in_its_own_way_up_to_the_cap"),
+    (54, "src/retry/backoff.rs", "adaptive_waits_scale_with_measured_signals_only"),
+    (54, "src/retry/tests/adaptive.rs", "the_error_rate_is_measured_and_expires"),
+    (54, "src/retry/tests/adaptive.rs", "the_response_time_is_measured"),
+    (54, "src/retry/tests/adaptive.rs", "in_the_stack_the_load_is_the_share_in_flight"),
+    (55, "src/retry/tests/statistics.rs", "the_settings_of_the_lesson_are_available"),
+    (56, "src/retry/jitter.rs", "every_jitter_stays_in_its_range"),
+    (56, "src/retry/backoff.rs", "no_wait_exceeds_the_cap_for_any_strategy_and_jitter"),
+    (57, PER_CALL, "error_markers_override_the_code"),
+    (57, RUN, "only_transient_and_marked_errors_are_retried"),
+    (58, PER_CALL, "a_call_may_override_the_policy"),
+    (58, PER_CALL, "a_call_may_override_the_load_signals"),
+    (59, RUN, "sync_and_async_functions_are_retried_alike"),
+    (60, "src/retry/tests/statistics.rs", "calls_with_one_attempt_are_not_operations"),
+    (61, RUN, "a_wrapped_function_is_retried_wherever_it_is_called"),
+    (62, CLIENT, "a_part_is_on_if_it_is_configured"),
+    (62, CLIENT, "a_total_timeout_of_thirty_seconds_is_opt_in"),
+    (63, CLIENT, "no_cache_or_fallback_is_used_by_default"),
+    (64, CLIENT, "the_request_body_is_forwarded_unchanged"),
+    (65, CLIENT, "a_response_carries_its_trail_and_fallback_info"),
+    (66, CLIENT, "without_a_last_resort_the_last_response_or_error_is_returned"),
+    (67, CLIENT, "a_stack_is_degraded_until_its_circuit_closes_and_reports_each_part"),
+    (68, CLIENT, "reset_closes_the_circuit"),
 ];
 
-/// Item 69 is the example, and what it promises.
+/// Item 69 is the example of the seed.
 const EXAMPLE: (u32, &str, &str) =
-    (69, CLIENT, "item_69_a_provider_that_fails_three_times_of_ten_is_not_noticed");
+    (69, CLIENT, "three_failures_of_ten_are_hidden_by_retries");
 
 #[test]
 fn every_item_has_a_test_and_every_test_is_there() {
@@ -73,15 +74,15 @@ fn every_item_has_a_test_and_every_test_is_there() {
         assert_eq!(code.matches(&format!("fn {test}(")).count(), 1, "{item}: {test} in {file}");
         let number = item.to_string();
         let cites = |line: &str| line.contains("Seed item") && line.contains(&number);
-        assert!(test.starts_with(&format!("item_{item}_")) || code.lines().any(cites), "{item}: {test}");
+        assert!(code.lines().any(cites), "{item}: {test}");
     }
     for item in 42..=69 {
         assert!(tests.clone().any(|test| test.0 == item), "{item}");
     }
 }
 
-/// A request for a chat in OpenAI's dialect, as the lesson has its parameters.
-fn asking(prompt: &str) -> Request<Payload> {
+/// A chat completion request in OpenAI's dialect, with the parameters of the lesson.
+fn chat_request(prompt: &str) -> Request<Payload> {
     let body = json!({
         "model": "gpt-4o",
         "messages": [{"role": "user", "content": prompt}],

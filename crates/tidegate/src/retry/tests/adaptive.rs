@@ -1,4 +1,4 @@
-//! Item 54 as a service: what the waits adapt to is measured.
+//! Seed item 54 as a service: the signals of adaptive waits are measured.
 
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
@@ -17,21 +17,22 @@ fn down() -> (Strict<Payload>, Handle) {
     (inner, provider)
 }
 
-/// How long a call waits between its two attempts.
+/// The wait of a call between its two attempts.
 async fn waits<S: HttpService<Payload>>(service: &mut S) -> u128 {
     let start = clock::now();
     complete(service).await.unwrap();
     (clock::now() - start).as_millis()
 }
 
+/// Seed item 54.
 #[tokio::test(start_paused = true)]
-async fn item_54_the_error_rate_is_measured_and_forgotten() {
+async fn the_error_rate_is_measured_and_expires() {
     let (inner, provider) = down();
     let mut service = adaptive().layer(inner);
     for attempts in [1, 3, 5, 7] {
-        assert_eq!(waits(&mut service).await, 1_000, "{attempts} attempts say nothing");
+        assert_eq!(waits(&mut service).await, 1_000, "{attempts} attempts are too few");
     }
-    // The ninth attempt says nothing either; the eleventh does.
+    // The ninth attempt is still too few; the eleventh is enough.
     assert_eq!((waits(&mut service).await, waits(&mut service).await), (1_000, 1_500));
     tokio::time::advance(120 * SECOND).await;
     assert_eq!(waits(&mut service).await, 1_000);
@@ -39,8 +40,9 @@ async fn item_54_the_error_rate_is_measured_and_forgotten() {
     assert_eq!(waits(&mut service).await, 0);
 }
 
+/// Seed item 54.
 #[tokio::test(start_paused = true)]
-async fn item_54_the_response_time_is_measured() {
+async fn the_response_time_is_measured() {
     let (inner, provider) = strict();
     let mut service = adaptive().layer(inner);
     provider.otherwise(Answer::status(200).after(6 * SECOND));
@@ -52,16 +54,18 @@ async fn item_54_the_response_time_is_measured() {
     assert_eq!(waits(&mut service).await, 1_300 + 6_000);
 }
 
+/// Seed item 54.
 #[tokio::test(start_paused = true)]
-async fn item_54_the_load_is_asked_for() {
+async fn the_load_is_read_from_the_gauge() {
     for (load, wait) in [(None, 1_000), (Some(0.5), 1_000), (Some(0.9), 2_000)] {
         let (inner, _provider) = down();
         assert_eq!(waits(&mut adaptive().load(move || load).layer(inner)).await, wait);
     }
 }
 
+/// Seed item 54.
 #[tokio::test(start_paused = true)]
-async fn item_54_in_the_stack_the_load_is_what_is_in_flight() {
+async fn in_the_stack_the_load_is_the_share_in_flight() {
     let (inner, provider) = strict();
     let mut service = crate::ResilienceBuilder::new("")
         .retry(adaptive())
@@ -73,7 +77,7 @@ async fn item_54_in_the_stack_the_load_is_what_is_in_flight() {
             provider.answer(200).stall();
             streams.push(call(&mut service).await.unwrap());
         }
-        // Few failures among the attempts, so that the load alone speaks.
+        // Few failures among the attempts, so that only the load scales the wait.
         provider.answer(503);
         assert_eq!(waits(&mut service).await, wait, "{open} of 10 in flight");
     }

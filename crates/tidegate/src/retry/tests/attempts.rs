@@ -1,4 +1,5 @@
-//! P30: retry multiplied by fallback multiplied by the client's own retries was 12 to 40 attempts.
+//! Pitfall P30 (docs/pitfalls.md): retries times fallbacks times the retries of the client made 12 to 40
+//! attempts.
 
 use http_body_util::BodyExt;
 use tidegate_testkit::strict::Answer;
@@ -8,8 +9,9 @@ use super::*;
 use crate::rate_limit::OnLimit;
 use crate::{AttemptBudget, FallbackLayer, RateLimitLayer, ResilienceBuilder};
 
+/// Pitfall P30 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p30_retries_end_with_the_budget_of_their_call_and_the_last_answer_goes_through() {
+async fn retries_end_with_the_attempt_budget_and_the_last_response_is_returned() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(503).body("no room"));
     let layer = RetryLayer::exponential().max_retries(5);
@@ -21,9 +23,9 @@ async fn p30_retries_end_with_the_budget_of_their_call_and_the_last_answer_goes_
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no room");
 }
 
-/// An attempt for which no service could be made ready reached nobody.
+/// Pitfall P30 (docs/pitfalls.md): an attempt for which no service became ready was not sent.
 #[tokio::test(start_paused = true)]
-async fn p30_what_is_never_sent_is_given_back() {
+async fn an_attempt_that_is_never_sent_is_returned_to_the_budget() {
     let (inner, provider) = strict();
     provider.answer(503);
     let budget = AttemptBudget::new(3);
@@ -38,9 +40,10 @@ async fn p30_what_is_never_sent_is_given_back() {
     assert_eq!((provider.calls(), budget.remaining()), (1, 2));
 }
 
-/// A call that a gate refused at first paid nothing in, though it reached somebody later.
+/// A call that a gate rejected at first made no deposit into the retry budget, although a later attempt was
+/// sent.
 #[tokio::test(start_paused = true)]
-async fn a_call_pays_for_retries_once_it_reaches_somebody() {
+async fn a_call_deposits_once_an_attempt_is_sent() {
     let (inner, provider) = strict();
     let mut service =
         RetryLayer::exponential().retry_rejections(true).budget(1.0, 0).max_retries(2).layer(inner);
@@ -54,9 +57,10 @@ async fn a_call_pays_for_retries_once_it_reaches_somebody() {
     assert_eq!(send(&mut service, request).await.unwrap().status(), 200);
 }
 
-/// A retry that all calls together cannot afford leaves its attempt to the fallback.
+/// Pitfall P30 (docs/pitfalls.md): a retry that the retry budget does not cover leaves its attempt to the
+/// fallback.
 #[tokio::test(start_paused = true)]
-async fn p30_what_is_not_retried_is_left_for_the_next_target() {
+async fn an_attempt_that_is_not_retried_remains_for_the_next_target() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.otherwise(Answer::status(503));
     let mut chat = ResilienceBuilder::new("openai/gpt-4o")
@@ -68,8 +72,9 @@ async fn p30_what_is_not_retried_is_left_for_the_next_target() {
     assert_eq!((primary.calls(), other.calls()), (1, 1));
 }
 
+/// Pitfall P30 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p30_the_stacks_of_a_chain_share_the_budget_of_the_first() {
+async fn the_stacks_of_a_chain_share_one_attempt_budget() {
     let (first, primary) = strict();
     primary.otherwise(Answer::status(503));
     let others = [strict(), strict()];
@@ -81,19 +86,20 @@ async fn p30_the_stacks_of_a_chain_share_the_budget_of_the_first() {
     }
     let mut chat = stack("openai/gpt-4o").fallback(chain).service(first);
     assert_eq!(complete(&mut chat).await.unwrap(), 500);
-    let asked: Vec<_> = others.iter().map(|(_, provider)| provider.calls()).collect();
-    assert_eq!((primary.calls(), &*asked), (4, &[2, 0][..]), "twelve without the budget");
+    let calls: Vec<_> = others.iter().map(|(_, provider)| provider.calls()).collect();
+    assert_eq!((primary.calls(), &*calls), (4, &[2, 0][..]), "twelve without the budget");
 }
 
-/// An attempt that a gate of ours refuses reaches nobody, and costs nothing.
+/// Pitfall P30 (docs/pitfalls.md): an attempt that a gate rejects is not sent, and takes nothing from the
+/// attempt budget.
 #[tokio::test(start_paused = true)]
-async fn p30_what_our_gates_refuse_is_not_counted() {
-    let ((first, primary), (second, refusing), (third, other)) = (strict(), strict(), strict());
+async fn rejected_attempts_are_not_counted() {
+    let ((first, primary), (second, limited_provider), (third, other)) = (strict(), strict(), strict());
     primary.otherwise(Answer::status(503));
     let mut limited = RateLimitLayer::per_minute(1).on_limit(OnLimit::Reject).layer(second);
     complete(&mut limited).await.unwrap();
     let chain = FallbackLayer::new().then("limited", limited).then("other", third);
     let mut chat = ResilienceBuilder::new("").max_attempts(2).fallback(chain).service(first);
     assert_eq!(complete(&mut chat).await.unwrap(), 200);
-    assert_eq!((primary.calls(), refusing.calls(), other.calls()), (1, 1, 1));
+    assert_eq!((primary.calls(), limited_provider.calls(), other.calls()), (1, 1, 1));
 }

@@ -1,4 +1,4 @@
-//! What holds however retries and chains are put into each other.
+//! Properties of any composition of retries and chains.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,7 +14,7 @@ use super::*;
 use crate::rate_limit::OnLimit;
 use crate::{BoxError, FallbackLayer, HttpService, Payload, RateLimitLayer};
 
-/// Retries and chains put into each other, around one provider.
+/// A composition of retries and chains around one provider.
 #[derive(Clone, Debug)]
 enum Tree {
     Provider,
@@ -34,7 +34,7 @@ impl Tree {
         })
     }
 
-    /// The attempts where nobody counts them.
+    /// The attempts without an attempt budget.
     fn attempts(&self) -> u32 {
         match self {
             Self::Provider => 1,
@@ -75,8 +75,9 @@ where
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
+    /// Pitfall P30 (docs/pitfalls.md).
     #[test]
-    fn p30_attempts_never_exceed_the_budget_in_any_composition(tree in Tree::any(), budget in 1u32..12) {
+    fn attempts_never_exceed_the_budget_in_any_composition(tree in Tree::any(), budget in 1u32..12) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (inner, provider) = strict();
@@ -89,10 +90,10 @@ proptest! {
         });
     }
 
-    /// The same under a deadline, of a provider that does what it likes behind a gate that refuses: what reached it, and
-    /// what is left of the budget, is what there was, and nobody is asked late.
+    /// The same with a deadline, a provider of arbitrary behaviour and a gate that rejects. The attempts that
+    /// were sent and the rest of the budget add up to the budget, and no attempt is sent after the deadline.
     #[test]
-    fn no_attempt_is_lost_or_made_up_in_any_composition(
+    fn the_attempt_budget_is_accounted_for_in_any_composition(
         tree in Tree::any(),
         acts in prop::collection::vec(Act::any(), 0..20),
         budget in 1u32..10,
@@ -102,10 +103,10 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (inner, provider) = strict();
-            acts.iter().for_each(|act| act.teach(&provider));
+            acts.iter().for_each(|act| act.script(&provider));
             provider.otherwise(Answer::status(503).after(SECOND / 2));
             let gated = RateLimitLayer::per_second(per_second).on_limit(OnLimit::Reject).layer(inner);
-            // Outermost somebody who keeps the deadline.
+            // The outermost layer enforces the deadline.
             let mut chain = FallbackLayer::new().then_emergency("down").layer(tree.service(&boxed(gated)));
             let attempts = AttemptBudget::new(budget);
             let mut request = request();
@@ -117,7 +118,7 @@ proptest! {
             assert!(took <= total + Duration::from_millis(1), "{took:?} of {total:?}");
             assert!(provider.requests().iter().all(|seen| seen.at < began + total));
             assert!(provider.calls() <= budget as usize, "{} of {budget}", provider.calls());
-            // Past the deadline an attempt may have been about to be made.
+            // At the deadline, an attempt may have been taken from the budget and not sent.
             if took < total {
                 assert_eq!(attempts.remaining() as usize + provider.calls(), budget as usize);
             }

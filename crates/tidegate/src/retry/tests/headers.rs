@@ -11,7 +11,7 @@ fn values(provider: &Handle, name: &str) -> Vec<Option<String>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_added_unless_asked_for() {
+async fn no_header_is_added_by_default() {
     let (inner, provider) = strict();
     provider.answer(503);
     complete(&mut RetryLayer::exponential().layer(inner)).await.unwrap();
@@ -34,7 +34,7 @@ async fn a_call_has_one_idempotency_key_over_its_attempts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_callers_own_key_is_kept_and_a_method_that_is_safe_to_repeat_gets_none() {
+async fn an_existing_key_is_kept_and_an_idempotent_method_gets_none() {
     let (inner, provider) = strict();
     let mut service = RetryLayer::exponential().idempotency_key(true).layer(inner);
     provider.answer(503);
@@ -59,7 +59,7 @@ async fn another_target_gets_a_key_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_are_numbered_whatever_the_caller_says() {
+async fn the_attempt_number_overwrites_the_callers_header() {
     let (inner, provider) = strict();
     provider.answer(503);
     provider.answer(503);

@@ -9,7 +9,7 @@ use tower::{Layer, ServiceExt};
 
 use super::RetryLayer;
 use super::backoff::tests::after;
-use super::policy::{RetryContext, RetryPolicy, RetryDecision};
+use super::policy::{RetryContext, RetryDecision, RetryPolicy};
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
     AttemptBudget, BackpressureLayer, Deadline, ErrorCode, Failure, Gate, HintSource, LimitScope, Outcome,
@@ -37,11 +37,11 @@ fn attempt(number: u32, now: Instant) -> RetryContext {
 }
 
 fn failure_with_hint(code: ErrorCode, wait: Duration) -> Failure {
-    Failure { hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }
+    Failure { retry_hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }
 }
 
 #[test]
-fn the_code_decides() {
+fn an_error_code_is_retried_if_it_is_retryable() {
     let now = Instant::now();
     for code in ErrorCode::ALL {
         let again = policy().decide(&Failure::new(code).into(), attempt(1, now));
@@ -55,61 +55,70 @@ fn the_code_decides() {
     assert_eq!(policy().decide(&failure, attempt(4, now)), RetryDecision::Return);
 }
 
-/// P25: told 53 s, all attempts were burnt in 33 s; a Retry-After of days was slept through.
+/// Pitfall P25 (docs/pitfalls.md): with a wait of 53 s given, all attempts were used up in 33 s; a
+/// Retry-After of days was waited for.
 #[test]
-fn p25_a_told_wait_replaces_the_back_off_or_ends_the_retrying() {
+fn a_wait_given_by_the_provider_replaces_the_back_off_or_ends_the_retries() {
     let now = Instant::now();
     let decide = |wait, deadline: Option<Duration>| {
         let deadline = deadline.map(|budget| Deadline::after(budget, now));
-        policy().decide(&failure_with_hint(ErrorCode::RateLimited, wait).into(), RetryContext { deadline, ..attempt(1, now) })
+        policy().decide(
+            &failure_with_hint(ErrorCode::RateLimited, wait).into(),
+            RetryContext { deadline, ..attempt(1, now) },
+        )
     };
     assert_eq!(decide(20 * SECOND, None), RetryDecision::RetryAfter(21 * SECOND));
     assert_eq!(decide(Duration::ZERO, None), RetryDecision::RetryAfter(Duration::from_millis(25)));
     assert_eq!(decide(31 * SECOND, None), RetryDecision::Return);
     assert_eq!(decide(20 * SECOND, Some(20 * SECOND)), RetryDecision::Return);
-    assert_eq!(decide(20 * SECOND, Some(21 * SECOND)), RetryDecision::Return, "no time is left to ask");
+    assert_eq!(
+        decide(20 * SECOND, Some(21 * SECOND)),
+        RetryDecision::Return,
+        "no time is left for an attempt"
+    );
     assert_eq!(decide(20 * SECOND, Some(22 * SECOND)), RetryDecision::RetryAfter(21 * SECOND));
 }
 
-/// P24: `insufficient_quota` retried like a rate limit; a per-day quota retried for minutes.
+/// Pitfall P24 (docs/pitfalls.md): `insufficient_quota` retried like a rate limit; a daily quota retried for
+/// minutes.
 #[test]
-fn p24_spent_quotas_and_daily_limits_are_not_retried() {
+fn exhausted_quotas_and_daily_limits_are_not_retried() {
     let now = Instant::now();
     let daily = RetryHint { scope: LimitScope::Daily, ..RetryHint::after(SECOND, HintSource::Body) };
-    let per_day = Failure { hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
+    let per_day = Failure { retry_hint: Some(daily), ..Failure::new(ErrorCode::RateLimited) };
     for failure in [failure_with_hint(ErrorCode::QuotaExhausted, SECOND), per_day] {
         assert_eq!(policy().decide(&failure.into(), attempt(1, now)), RetryDecision::Return);
     }
 }
 
 #[test]
-fn the_provider_has_the_last_word_on_whether_to_ask_again() {
+fn should_retry_of_the_provider_overrides_the_code() {
     let now = Instant::now();
     let should = |code, retry| {
         let hint = Some(RetryHint { should_retry: Some(retry), ..RetryHint::default() });
-        policy().decide(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now))
+        policy().decide(&Failure { retry_hint: hint, ..Failure::new(code) }.into(), attempt(1, now))
     };
     assert_eq!(should(ErrorCode::Overloaded, false), RetryDecision::Return);
     assert_eq!(should(ErrorCode::InvalidRequest, true), RetryDecision::RetryAfter(SECOND / 2));
 }
 
-/// P20: an open circuit retried in a tight loop.
+/// Pitfall P20 (docs/pitfalls.md): an open circuit retried in a tight loop.
 #[test]
-fn p20_our_own_refusals_are_not_retried_unless_asked_and_in_time() {
+fn rejections_are_retried_only_if_enabled_and_in_time() {
     let now = Instant::now();
     let open = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
     let timed = open.clone().with_retry_after(SECOND);
     let deadline = |budget| RetryContext { deadline: Some(Deadline::after(budget, now)), ..attempt(1, now) };
     assert_eq!(policy().decide_on_rejection(&timed, deadline(60 * SECOND)), RetryDecision::Return);
 
-    let patient = RetryPolicy { retry_rejections: true, ..policy() };
+    let retrying = RetryPolicy { retry_rejections: true, ..policy() };
     assert_eq!(
-        patient.decide_on_rejection(&timed, deadline(60 * SECOND)),
+        retrying.decide_on_rejection(&timed, deadline(60 * SECOND)),
         RetryDecision::RetryAfter(Duration::from_millis(1_050))
     );
-    assert_eq!(patient.decide_on_rejection(&timed, deadline(SECOND)), RetryDecision::Return);
-    assert_eq!(patient.decide_on_rejection(&timed, attempt(1, now)), RetryDecision::Return);
-    assert_eq!(patient.decide_on_rejection(&open, deadline(60 * SECOND)), RetryDecision::Return);
+    assert_eq!(retrying.decide_on_rejection(&timed, deadline(SECOND)), RetryDecision::Return);
+    assert_eq!(retrying.decide_on_rejection(&timed, attempt(1, now)), RetryDecision::Return);
+    assert_eq!(retrying.decide_on_rejection(&open, deadline(60 * SECOND)), RetryDecision::Return);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,17 +127,17 @@ async fn keeps_towers_contract() {
     contract::check(|inner| RetryLayer::disabled().layer(inner)).await;
 }
 
-/// A service that counts how often it is cloned.
-struct Counted<S>(S, Arc<AtomicUsize>);
+/// A service that counts its clones.
+struct CountedClones<S>(S, Arc<AtomicUsize>);
 
-impl<S: Clone> Clone for Counted<S> {
+impl<S: Clone> Clone for CountedClones<S> {
     fn clone(&self) -> Self {
         self.1.fetch_add(1, Ordering::Relaxed);
         Self(self.0.clone(), Arc::clone(&self.1))
     }
 }
 
-impl<S: tower::Service<R>, R> tower::Service<R> for Counted<S> {
+impl<S: tower::Service<R>, R> tower::Service<R> for CountedClones<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -142,16 +151,17 @@ impl<S: tower::Service<R>, R> tower::Service<R> for Counted<S> {
     }
 }
 
-/// It was cloned for every call: as often as a stack has parts, two threads wrote to the same counts of owners.
+/// The service was cloned for every call: two threads updated the same reference counts, once for each part
+/// of the stack.
 #[tokio::test(start_paused = true)]
 async fn the_service_is_cloned_for_second_attempts_and_not_for_every_call() {
     let (inner, provider) = strict();
     let clones = Arc::new(AtomicUsize::new(0));
-    let mut service = RetryLayer::exponential().layer(Counted(inner, Arc::clone(&clones)));
+    let mut service = RetryLayer::exponential().layer(CountedClones(inner, Arc::clone(&clones)));
     for _ in 0..100 {
         complete(&mut service).await.unwrap();
     }
-    assert_eq!(clones.load(Ordering::Relaxed), 1, "one is kept, for all that may ask again");
+    assert_eq!(clones.load(Ordering::Relaxed), 1, "one clone is kept for all retries");
     provider.answer(503);
     provider.answer(503);
     complete(&mut service).await.unwrap();
@@ -159,7 +169,7 @@ async fn the_service_is_cloned_for_second_attempts_and_not_for_every_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asks_until_it_succeeds_and_leaves_a_trail() {
+async fn retries_until_success_and_records_a_trail() {
     let (inner, provider) = strict();
     let layer = RetryLayer::exponential();
     let mut service = layer.layer(inner);
@@ -178,7 +188,7 @@ async fn asks_until_it_succeeds_and_leaves_a_trail() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn out_of_attempts_the_last_real_answer_goes_through_as_it_came() {
+async fn out_of_attempts_the_last_response_or_error_is_returned_unchanged() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(503).header("x-request-id", "7").body("no room"));
     let response = call(&mut RetryLayer::exponential().max_retries(2).layer(inner.clone())).await.unwrap();
@@ -191,9 +201,10 @@ async fn out_of_attempts_the_last_real_answer_goes_through_as_it_came() {
     assert_eq!(error.to_string(), "connection refused");
 }
 
-/// P05: the failed response was kept open through the back-off: it pins the connection, and can deadlock.
+/// Pitfall P05 (docs/pitfalls.md): the failed response was kept during the back-off. It held its connection,
+/// and could deadlock.
 #[tokio::test(start_paused = true)]
-async fn p05_the_failed_response_is_dropped_before_the_wait() {
+async fn the_failed_response_is_dropped_before_the_wait() {
     let (inner, provider) = strict();
     let gate = BackpressureLayer::max_inflight(1);
     let layer = RetryLayer::exponential();
@@ -205,7 +216,7 @@ async fn p05_the_failed_response_is_dropped_before_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_told_wait_is_never_cut_short() {
+async fn retry_after_is_never_shortened() {
     let (inner, provider) = strict();
     provider.answer(429).header("retry-after", "3");
     let start = clock::now();
@@ -215,7 +226,7 @@ async fn a_told_wait_is_never_cut_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_in_time_is_not_begun() {
+async fn a_retry_past_the_deadline_is_not_started() {
     let (inner, provider) = strict();
     provider.answer(503).header("retry-after", "3");
     let mut request = request();
@@ -228,12 +239,13 @@ async fn what_cannot_be_in_time_is_not_begun() {
     );
 }
 
-/// P19: a retry that demands `Request: Clone`, and copies for the last attempt too.
+/// Pitfall P19 (docs/pitfalls.md): a retry that requires `Request: Clone`, and clones for the last attempt
+/// too.
 #[tokio::test(start_paused = true)]
-async fn p19_nothing_is_copied_for_an_attempt_that_none_can_follow() {
+async fn the_request_is_not_cloned_for_the_last_attempt() {
     #[derive(Debug)]
-    struct Copies(Arc<AtomicUsize>);
-    impl Clone for Copies {
+    struct CountedExtension(Arc<AtomicUsize>);
+    impl Clone for CountedExtension {
         fn clone(&self) -> Self {
             self.0.fetch_add(1, Ordering::Relaxed);
             Self(self.0.clone())
@@ -242,10 +254,10 @@ async fn p19_nothing_is_copied_for_an_attempt_that_none_can_follow() {
     for (retries, attempts, expected) in [(0, 9, 0), (1, 9, 1), (3, 9, 3), (3, 2, 1), (3, 1, 0)] {
         let (inner, provider) = strict();
         provider.otherwise(Answer::status(503));
-        let copies = Copies(Arc::default());
-        let count = copies.0.clone();
+        let extension = CountedExtension(Arc::default());
+        let count = extension.0.clone();
         let mut request = request();
-        request.extensions_mut().insert(copies);
+        request.extensions_mut().insert(extension);
         request.extensions_mut().insert(AttemptBudget::new(attempts));
         send(&mut RetryLayer::exponential().max_retries(retries).layer(inner), request).await.unwrap();
         assert_eq!(count.load(Ordering::Relaxed), expected, "{retries} retries, {attempts} attempts");
@@ -278,7 +290,7 @@ async fn retries_of_all_calls_together_stay_within_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_seed_waits_the_same() {
+async fn equal_seeds_give_equal_waits() {
     let mut runs = Vec::new();
     for _ in 0..2 {
         let (inner, provider) = strict();

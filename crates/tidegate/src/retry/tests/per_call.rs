@@ -1,4 +1,4 @@
-//! Items 57 and 58: what one call, or one error, says for itself.
+//! Seed items 57 and 58: retry policies per call and per error.
 
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
@@ -7,7 +7,7 @@ use super::*;
 use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryableError, Strategy};
 use crate::{BoxError, RetryOverride};
 
-/// How many attempts a call makes at a provider that is down, and how long that takes.
+/// The attempts of a call to a provider that is down, and the time that they take.
 async fn down(layer: &RetryLayer, retry_override: RetryOverride) -> (usize, u128) {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(503));
@@ -18,11 +18,12 @@ async fn down(layer: &RetryLayer, retry_override: RetryOverride) -> (usize, u128
     (provider.calls(), (clock::now() - start).as_millis())
 }
 
+/// Seed item 58.
 #[tokio::test(start_paused = true)]
-async fn item_58_a_call_may_bring_its_own_policy() {
+async fn a_call_may_override_the_policy() {
     let layer = RetryLayer::exponential().jitter(Jitter::None);
     let own = RetryOverride::new();
-    assert_eq!(down(&layer, own).await, (4, 7_000), "what is not named stays");
+    assert_eq!(down(&layer, own).await, (4, 7_000), "values that are not set remain");
     assert_eq!(down(&layer, RetryOverride::off()).await, (1, 0));
     assert_eq!(down(&RetryLayer::disabled().jitter(Jitter::None), own.max_retries(1)).await, (2, 1_000));
     assert_eq!(down(&layer, own.initial_delay(2 * SECOND).max_delay(4 * SECOND)).await, (4, 10_000));
@@ -32,8 +33,9 @@ async fn item_58_a_call_may_bring_its_own_policy() {
     assert_ne!(down(&layer, own.jitter(Jitter::Full)).await.1, 7_000);
 }
 
+/// Seed item 58.
 #[tokio::test(start_paused = true)]
-async fn item_58_a_call_may_bring_the_conditions_that_its_waits_adapt_to() {
+async fn a_call_may_override_the_load_signals() {
     let layer = RetryLayer::new(Strategy::Adaptive).jitter(Jitter::None).max_retries(1);
     let conditions = LoadSignals { load: Some(0.9), ..LoadSignals::default() };
     assert_eq!(down(&layer, RetryOverride::new()).await, (2, 1_000));
@@ -44,7 +46,7 @@ async fn item_58_a_call_may_bring_the_conditions_that_its_waits_adapt_to() {
 }
 
 #[test]
-fn the_policys_own_list_of_codes_has_the_last_word() {
+fn retry_on_restricts_even_what_the_provider_demands() {
     let only = RetryLayer::exponential().retry_on([ErrorCode::RateLimited, ErrorCode::QuotaExhausted]);
     let policy = only.handle().0.settings().policy;
     let now = Instant::now();
@@ -52,15 +54,16 @@ fn the_policys_own_list_of_codes_has_the_last_word() {
         let again = policy.decide(&Failure::new(code).into(), attempt(1, now)) != RetryDecision::Return;
         assert_eq!(again, code == ErrorCode::RateLimited, "{code}");
         let hint = Some(RetryHint { should_retry: Some(true), ..RetryHint::default() });
-        let demanded = policy.decide(&Failure { hint, ..Failure::new(code) }.into(), attempt(1, now));
+        let demanded =
+            policy.decide(&Failure { retry_hint: hint, ..Failure::new(code) }.into(), attempt(1, now));
         let is_listed = matches!(code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted);
         assert_eq!(demanded != RetryDecision::Return, is_listed, "{code}");
     }
 }
 
-/// Item 57: the error's own word counts more than its kind, and "no" more than "yes".
+/// Seed item 57: the marker of an error takes precedence over its kind, and "no" over "yes".
 #[tokio::test(start_paused = true)]
-async fn item_57_errors_say_themselves_whether_to_ask_again() {
+async fn error_markers_override_the_code() {
     fn invalid() -> BoxError {
         Failure::new(ErrorCode::InvalidRequest).into()
     }

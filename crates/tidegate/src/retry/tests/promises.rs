@@ -1,4 +1,4 @@
-//! What holds of every call, whatever becomes of it: in virtual time, through whole stacks.
+//! Properties of every call through whole stacks, in virtual time.
 
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -17,10 +17,10 @@ const STRATEGIES: [Waits; 6] = [
     Waits::Adaptive,
 ];
 
-/// Every code, by every strategy, of the first, the middle and the last target of three: it is retried and falls back
-/// as its flags say, and the last real error goes through.
+/// Every code, with every strategy, at the first, the middle and the last of three targets: it is retried and
+/// falls back by its flags, and the last error is returned.
 #[tokio::test(start_paused = true)]
-async fn every_code_strategy_and_position_does_what_the_flags_say() {
+async fn every_code_is_retried_and_falls_back_by_its_flags() {
     for code in ErrorCode::ALL {
         for strategy in STRATEGIES {
             for position in 0..3 {
@@ -57,29 +57,29 @@ async fn every_code_strategy_and_position_does_what_the_flags_say() {
     }
 }
 
-/// Calls of a provider that is up or down: for how many seconds, how many in each, and which.
-fn weather() -> impl Strategy<Value = Vec<(u32, u32, bool)>> {
+/// Phases of a provider that is up or down: seconds, calls a second, and whether it is down.
+fn phases() -> impl Strategy<Value = Vec<(u32, u32, bool)>> {
     prop::collection::vec((1u32..60, 0u32..8, any::<bool>()), 1..6)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Retries of any minute: a share of its calls, the floor, and what was saved before, which is bounded as well.
+    /// The retries in any minute are at most a share of its calls, the floor, and the earlier balance, which is bounded.
     #[test]
     fn retries_stay_within_the_budget_over_any_minute(
-        weather in weather(),
+        phases in phases(),
         ratio in prop::sample::select(vec![0.0, 0.1, 0.2, 0.5, 1.0]),
         floor in 0u32..4,
         retries in 1u32..5,
     ) {
-        const SAVED: f64 = 100.0;
+        const MAX_BALANCE: f64 = 100.0;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let (inner, provider) = strict();
             let waits = RetryLayer::new(Waits::Fixed).initial_delay(SECOND / 10).jitter(Jitter::None);
             let service = waits.max_retries(retries).budget(ratio, floor).attempt_header(true).layer(inner);
-            for (seconds, calls, is_down) in weather {
+            for (seconds, calls, is_down) in phases {
                 provider.otherwise(Answer::status(if is_down { 503 } else { 200 }));
                 for _ in 0..seconds {
                     for _ in 0..calls {
@@ -88,19 +88,19 @@ proptest! {
                     tokio::time::sleep(SECOND).await;
                 }
             }
-            // A retry is paid for when it is decided on, a tenth of a second before it is sent.
-            let paid = |seen: &tidegate_testkit::strict::ReceivedRequest| match &seen.headers["x-tidegate-attempt"] {
+            // A retry is withdrawn when it is decided, a tenth of a second before it is sent.
+            let withdrawn = |seen: &tidegate_testkit::strict::ReceivedRequest| match &seen.headers["x-tidegate-attempt"] {
                 number if number == "1" => (seen.at, false),
                 _ => (seen.at - SECOND / 10, true),
             };
-            let seen: Vec<_> = provider.requests().iter().map(paid).collect();
+            let seen: Vec<_> = provider.requests().iter().map(withdrawn).collect();
             for start in seen.iter().filter(|(_, is_retry)| *is_retry).map(|(at, _)| *at) {
                 let count = |from, to, retries| {
                     seen.iter().filter(|(at, is_retry)| (from..to).contains(at) && *is_retry == retries).count() as f64
                 };
                 let (first, end) = (seen[0].0, start + 60 * SECOND);
-                let saved = (ratio * count(first, start, false)).min(SAVED + ratio);
-                let bound = saved + ratio * count(start, end, false) + f64::from(floor) * 61.0;
+                let balance = (ratio * count(first, start, false)).min(MAX_BALANCE + ratio);
+                let bound = balance + ratio * count(start, end, false) + f64::from(floor) * 61.0;
                 let retries = count(start, end, true);
                 assert!(retries <= bound + 1e-6, "{retries} of {bound}");
             }
@@ -108,7 +108,7 @@ proptest! {
     }
 }
 
-/// What a provider does with one request.
+/// The provider's behaviour for one request.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     Status {
@@ -122,8 +122,8 @@ pub(super) enum Act {
     },
     Break,
     Hang,
-    /// The request cannot be said in its dialect.
-    Untold,
+    /// The request cannot be translated into the dialect of the provider.
+    Untranslatable,
 }
 
 impl Act {
@@ -135,11 +135,11 @@ impl Act {
             2 => (millis(4_000), 0u8..5).prop_map(|(pause, frames)| Self::Stream { pause, frames }),
             1 => Just(Self::Break),
             1 => Just(Self::Hang),
-            1 => Just(Self::Untold),
+            1 => Just(Self::Untranslatable),
         ]
     }
 
-    pub(super) fn teach(&self, provider: &Handle) {
+    pub(super) fn script(&self, provider: &Handle) {
         match *self {
             Self::Status { status, after, retry_after } => {
                 let answer = provider.answer(status).after(after);
@@ -154,7 +154,7 @@ impl Act {
             }
             Self::Break => drop(provider.fail("connection reset")),
             Self::Hang => drop(provider.hang()),
-            Self::Untold => {
+            Self::Untranslatable => {
                 provider.fail_with(|| Rejection::new(Gate::Translate, ErrorCode::InvalidRequest).into());
             }
         }
@@ -175,7 +175,7 @@ struct Setting {
     attempt: Duration,
     inflight: usize,
     per_second: u32,
-    /// It stands in the chain as it is, and keeps no deadline.
+    /// The target has no stack, and enforces no deadline.
     is_bare: bool,
 }
 
@@ -215,14 +215,14 @@ impl Setting {
     }
 }
 
-/// One that can be simplified.
+/// A prompt that can be simplified.
 const PROMPT: &str = r#"{"model":"m","messages":[{"role":"user","content":"a\nb\nc\nd"}]}"#;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// No call outlives its deadline by more than a tick of the timer, nor makes more attempts than it may, and each
-    /// comes to one answer or error.
+    /// No call exceeds its deadline by more than a tick of the timer or makes more attempts than its budget, and each
+    /// ends in one response or error.
     #[test]
     fn every_call_ends_once_in_time_and_within_its_attempts(
         settings in prop::collection::vec(setting(), 1..4),
@@ -238,7 +238,7 @@ proptest! {
         runtime.block_on(async {
             let targets: Vec<_> = settings.iter().map(|_| strict()).collect();
             for (number, act) in acts.iter().enumerate() {
-                act.teach(&targets[number % targets.len()].1);
+                act.script(&targets[number % targets.len()].1);
             }
             for (_, provider) in &targets {
                 provider.otherwise(Answer::status(503).after(SECOND));
@@ -271,8 +271,8 @@ proptest! {
                 let took = tokio::time::timeout(3_600 * SECOND, call).await.expect("it ends").unwrap();
                 assert!(took <= total + TICK, "{took:?} of {total:?}");
                 let seen = targets.iter().flat_map(|(_, provider)| provider.requests());
-                let asked = seen.filter(|seen| seen.headers["x-call"] == number.to_string()).count();
-                assert!(asked <= attempts as usize, "{asked} of {attempts} attempts");
+                let sent = seen.filter(|seen| seen.headers["x-call"] == number.to_string()).count();
+                assert!(sent <= attempts as usize, "{sent} of {attempts} attempts");
             }
             for (_, provider) in &targets {
                 assert_eq!((provider.live_futures(), provider.live_bodies()), (0, 0));
@@ -281,19 +281,20 @@ proptest! {
     }
 }
 
-/// A chain below had asked somebody before it was refused: once it was refused at once, that was forgotten.
+/// An inner chain had sent an attempt before it was rejected. After another, immediate rejection, that was
+/// lost.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_tells_of_what_a_chain_below_has_reached() {
+async fn a_rejection_records_attempts_of_an_inner_chain() {
     let (service, provider) = strict();
-    let refusal = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(SECOND);
+    let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(SECOND);
     provider.fail_with({
-        let refusal = refusal.clone();
-        move || refusal.clone().after_attempt().into()
+        let rejection = rejection.clone();
+        move || rejection.clone().after_attempt().into()
     });
-    provider.fail_with(move || refusal.clone().into());
+    provider.fail_with(move || rejection.clone().into());
     let mut request = request();
     Deadline::after(10 * SECOND, clock::now()).tighten(request.extensions_mut());
     let mut retrying = RetryLayer::exponential().max_retries(1).retry_rejections(true).layer(service);
-    let refusal = crate::testing::rejection(send(&mut retrying, request).await);
-    assert_eq!((refusal.follows_attempt(), provider.calls()), (true, 2));
+    let rejection = crate::testing::rejection(send(&mut retrying, request).await);
+    assert_eq!((rejection.follows_attempt(), provider.calls()), (true, 2));
 }

@@ -1,4 +1,4 @@
-//! Time that is kept for a fallback.
+//! Time that is reserved for a fallback.
 
 use http_body_util::BodyExt;
 use tidegate_testkit::strict::{Answer, Handle, Strict};
@@ -10,7 +10,7 @@ fn stack(name: &str, seconds: u32) -> ResilienceBuilder {
     ResilienceBuilder::new(name).retry(RetryLayer::exponential().reserve_for_fallback(seconds * SECOND))
 }
 
-/// Two targets, that keep so much for each other of so much time.
+/// A chain of two targets with this reserve and this total timeout, in seconds.
 fn chain(reserve: u32, total: u32) -> (Resilience<Strict<Payload>>, Handle, Handle) {
     let ((first, primary), (second, other)) = (strict(), strict());
     let chain = FallbackLayer::new().then("other", stack("other", reserve).service(second));
@@ -18,7 +18,7 @@ fn chain(reserve: u32, total: u32) -> (Resilience<Strict<Payload>>, Handle, Hand
     (chat, primary, other)
 }
 
-/// The status, how long it took, and how often each was asked.
+/// The status, the time in seconds, and the calls of each target.
 async fn outcome(
     (mut chat, primary, other): (Resilience<Strict<Payload>>, Handle, Handle),
 ) -> (Option<u16>, u64, [usize; 2]) {
@@ -28,34 +28,34 @@ async fn outcome(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_hangs_leaves_the_next_one_its_time() {
+async fn a_hanging_target_leaves_the_reserve_to_the_next() {
     for (reserve, expected) in [(0, (None, 30, [1, 0])), (10, (Some(200), 29, [1, 1]))] {
         let chain = chain(reserve, 30);
         chain.1.otherwise(Answer::hang());
-        // Nine of its ten seconds: the last target keeps nothing for nobody.
+        // Nine of its ten seconds: the last target reserves nothing.
         chain.2.otherwise(Answer::status(200).after(9 * SECOND));
-        assert_eq!(outcome(chain).await, expected, "{reserve} s kept");
+        assert_eq!(outcome(chain).await, expected, "{reserve} s reserved");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_would_go_into_the_reserve_is_not_begun() {
+async fn a_retry_into_the_reserve_is_not_started() {
     for (reserve, expected) in [(0, [2, 0]), (10, [1, 1])] {
         let chain = chain(reserve, 12);
         chain.1.answer(503).header("retry-after", "6");
-        assert_eq!(outcome(chain).await.2, expected, "{reserve} s kept");
+        assert_eq!(outcome(chain).await.2, expected, "{reserve} s reserved");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reserve_never_takes_more_than_half_of_the_time() {
+async fn a_reserve_is_at_most_half_of_the_time() {
     let chain = chain(60, 30);
     chain.1.answer(200).after(14 * SECOND);
     assert_eq!(outcome(chain).await, (Some(200), 14, [1, 0]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_has_begun_runs_on_into_the_reserve_and_not_past_the_deadline() {
+async fn a_stream_may_use_the_reserve_and_ends_at_the_deadline() {
     for (last, is_whole) in [(27, true), (31, false)] {
         let (chat, primary, other) = chain(10, 30);
         let event = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";

@@ -1,4 +1,4 @@
-//! Items 57, 59 and 61: functions.
+//! Seed items 57, 59 and 61: retries of functions.
 
 use std::cell::Cell;
 use std::io;
@@ -13,7 +13,7 @@ fn retry() -> RetryLayer {
     RetryLayer::exponential().jitter(Jitter::None)
 }
 
-/// What a function comes to that always fails so, and how often it is run.
+/// The error of a function that always fails, and how often the function was run.
 async fn failing(retry: &RetryLayer, call: &Extensions, error: fn() -> BoxError) -> (BoxError, u32) {
     let runs = Cell::new(0);
     let result = retry
@@ -25,8 +25,9 @@ async fn failing(retry: &RetryLayer, call: &Extensions, error: fn() -> BoxError)
     (result.unwrap_err(), runs.get())
 }
 
+/// Seed item 59.
 #[tokio::test(start_paused = true)]
-async fn item_59_functions_that_wait_and_functions_that_do_not_are_retried_alike() {
+async fn sync_and_async_functions_are_retried_alike() {
     fn parse(text: &str) -> Result<u32, RetryableError> {
         text.parse().map_err(RetryableError::new)
     }
@@ -47,9 +48,9 @@ async fn item_59_functions_that_wait_and_functions_that_do_not_are_retried_alike
     assert_eq!((parsed.unwrap(), clock::now() - start), (7, 9 * SECOND));
 }
 
-/// Item 61: the decorator of the lesson is a function that runs another.
+/// Seed item 61: the decorator of the lesson is a function that runs another.
 #[tokio::test(start_paused = true)]
-async fn item_61_a_function_wrapped_once_is_retried_wherever_it_is_called() {
+async fn a_wrapped_function_is_retried_wherever_it_is_called() {
     let (layer, attempts) = (retry(), Arc::new(AtomicUsize::new(0)));
     let fetch = {
         let (layer, attempts) = (layer.clone(), attempts.clone());
@@ -65,15 +66,16 @@ async fn item_61_a_function_wrapped_once_is_retried_wherever_it_is_called() {
             }
         }
     };
-    // In a task of its own, as any call may be.
+    // In a task of its own, to check that the future is `Send`.
     assert_eq!(tokio::spawn(fetch(3)).await.unwrap().unwrap(), 2);
     assert_eq!(tokio::spawn(fetch(4)).await.unwrap().unwrap(), 3);
     assert_eq!(layer.handle().statistics().retries, 2);
 }
 
-/// Item 57: connections that break and time-outs are retried, and what says so itself; "no" wins.
+/// Seed item 57: broken connections, timeouts and errors marked as retryable are retried; the marker for "no"
+/// takes precedence.
 #[tokio::test(start_paused = true)]
-async fn item_57_what_is_known_to_pass_is_retried_and_nothing_else() {
+async fn only_transient_and_marked_errors_are_retried() {
     fn parse_error() -> BoxError {
         "x".parse::<u32>().unwrap_err().into()
     }
@@ -106,7 +108,7 @@ async fn item_57_what_is_known_to_pass_is_retried_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_keeps_to_its_deadline_its_attempts_and_its_policy() {
+async fn a_function_obeys_its_deadline_attempt_budget_and_override() {
     let reset: fn() -> BoxError = || io::Error::from(io::ErrorKind::ConnectionReset).into();
     let (mut call, trail) = (Extensions::new(), Trail::new());
     call.insert(trail.clone());
@@ -117,7 +119,7 @@ async fn a_function_keeps_to_its_deadline_its_attempts_and_its_policy() {
     assert_eq!(failing(&retry(), &call, reset).await.1, 6);
     assert_eq!(failing(&retry().budget(0.0, 0), &call, reset).await.1, 1);
 
-    // The waits of 1 s and 2 s fit; 4 s more do not.
+    // The waits of 1 s and 2 s fit; another of 4 s does not.
     Deadline::after(7 * SECOND, clock::now()).tighten(&mut call);
     let start = clock::now();
     let (error, runs) = failing(&retry(), &call, reset).await;

@@ -1,4 +1,4 @@
-//! Item 60: the numbers of the retries.
+//! Seed item 60: the statistics of the retries.
 
 use serde_json::json;
 use tidegate_testkit::strict::Answer;
@@ -6,9 +6,9 @@ use tower::Layer;
 
 use super::*;
 
-/// The average of the lesson divided the attempts of all calls by the calls that were retried.
+/// Seed item 60. The average of the lesson divided the attempts of all calls by the number of retried calls.
 #[tokio::test(start_paused = true)]
-async fn item_60_calls_that_needed_one_attempt_are_no_operations() {
+async fn calls_with_one_attempt_are_not_operations() {
     let (inner, provider) = strict();
     let layer = RetryLayer::exponential().max_retries(2);
     let mut service = layer.layer(inner);
@@ -39,9 +39,9 @@ async fn item_60_calls_that_needed_one_attempt_are_no_operations() {
     assert_eq!(serde_json::to_value(layer.handle().statistics()).unwrap(), expected);
 }
 
-/// Item 55: three attempts, the first included, of the lesson; the reference has three after the first.
+/// Seed item 55: the lesson has three attempts, the first included; the reference has three after the first.
 #[tokio::test(start_paused = true)]
-async fn item_55_the_numbers_of_the_lesson_can_be_set() {
+async fn the_settings_of_the_lesson_are_available() {
     use crate::retry::{Jitter, Strategy};
     let (inner, provider) = strict();
     let lesson = RetryLayer::new(Strategy::Exponential)
