@@ -11,61 +11,63 @@ use pin_project::pin_project;
 use tidegate_core::{NotContinuable, StreamSplicer};
 use tower_service::Service;
 
-use super::chain::Chain;
-use super::cutoff::Cutoff;
+use super::chain::ChainState;
+use super::deadline_guard::DeadlineGuard;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
-use crate::ended::has_ended;
+use crate::body::has_ended;
 use crate::{BoxError, ErrorCode, Failure, Payload};
 
-/// The body of an answer: the first target's, or another one's, or the one's gone on with by the other.
+/// The body of a response: of the first target, of another target, or of a stream that another target
+/// continues.
 #[pin_project]
 pub struct ResponseBody<B> {
     #[pin]
-    pub(super) source: Source<B>,
-    pub(super) continuing: Option<Box<Continuing>>,
+    pub(super) source: BodySource<B>,
+    pub(super) continued: Option<Box<ContinuedStream>>,
     pub(super) recording: Option<Box<Recording>>,
-    pub(super) cutoff: Cutoff,
+    pub(super) deadline_guard: DeadlineGuard,
 }
 
-/// Whose bytes these are.
-#[pin_project(project = SourceProj)]
-pub(super) enum Source<B> {
+/// The body that the frames come from.
+#[pin_project(project = BodySourceProj)]
+pub(super) enum BodySource<B> {
     First(#[pin] B),
     Other(TargetBody),
-    /// The stream has ended, or broken.
-    Gone,
+    /// The stream ended or broke.
+    Closed,
 }
 
-/// A stream that another target goes on with if it breaks.
+/// A stream that another target continues if it breaks.
 ///
 /// ```text
-///              broken, and there is a target
+///              break_error, and there is a target
 ///   ┌─────────┐ ─────────────────────▶ ┌──────────┐ ─▶ ┌─────────┐ ──▶ failed: the next target, or
 ///   │ passing │                        │ readying │    │ calling │     the error of the stream that broke
 ///   └─────────┘ ◀────────────────────────────────────── └─────────┘
 ///                    a stream, spliced
 /// ```
-pub(super) struct Continuing {
-    chain: Chain,
-    splice: Box<dyn StreamSplicer>,
-    step: Step,
-    /// Why the stream broke, while others are asked to go on with it.
-    broken: Option<BoxError>,
-    /// To be told once all bytes are.
-    last: Option<Result<HeaderMap, BoxError>>,
+pub(super) struct ContinuedStream {
+    chain: ChainState,
+    splicer: Box<dyn StreamSplicer>,
+    state: SpliceState,
+    /// The error that broke the stream, while other targets are called to continue it.
+    break_error: Option<BoxError>,
+    /// Trailers, or an error, to deliver after all data.
+    final_frame: Option<Result<HeaderMap, BoxError>>,
 }
 
-/// Why another target is asked for the rest.
+/// Why another target is called for the rest of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum ContinuationCause {
     /// The stream broke.
-    Broken,
-    /// The one who was asked for it did not take it. What it said was about a request of ours, not the caller's.
-    NotTaken,
+    StreamBroke,
+    /// The target that was called to continue it failed. Its failure concerns the continuation request, not
+    /// the caller's request.
+    Declined,
 }
 
-enum Step {
+enum SpliceState {
     Passing,
     Readying(TargetService, Option<Request<Payload>>),
     Calling(TargetFuture),
@@ -73,120 +75,122 @@ enum Step {
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(source: Source<B>) -> Self {
-        Self { source, continuing: None, recording: None, cutoff: Cutoff::new(None) }
+    pub(super) fn new(source: BodySource<B>) -> Self {
+        Self { source, continued: None, recording: None, deadline_guard: DeadlineGuard::new(None) }
     }
 
-    /// An answer that nobody gave.
-    pub(super) fn composed(bytes: Bytes) -> Self {
-        Self::new(Source::Other(UnsyncBoxBody::new(Full::new(bytes).map_err(|never| match never {}))))
+    /// A body that no target sent, from a last resort or a kept failure.
+    pub(super) fn from_bytes(bytes: Bytes) -> Self {
+        Self::new(BodySource::Other(UnsyncBoxBody::new(Full::new(bytes).map_err(|never| match never {}))))
     }
 }
 
-impl Continuing {
-    pub(super) fn new(chain: Chain, splice: Box<dyn StreamSplicer>) -> Self {
-        Self { chain, splice, step: Step::Passing, broken: None, last: None }
+impl ContinuedStream {
+    pub(super) fn new(chain: ChainState, splicer: Box<dyn StreamSplicer>) -> Self {
+        Self { chain, splicer, state: SpliceState::Passing, break_error: None, final_frame: None }
     }
 
-    /// Takes what the source has next.
-    fn take(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>) -> Bytes {
+    /// Processes the next frame of the source, and returns the bytes to deliver.
+    fn on_frame(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>) -> Bytes {
         let error = match frame.map(|frame| frame.map(Frame::into_data)) {
-            Some(Ok(Ok(data))) => match self.splice.pass(&data) {
+            Some(Ok(Ok(data))) => match self.splicer.push(&data) {
                 Ok(bytes) => return bytes,
                 Err(NotContinuable) => Failure::new(ErrorCode::ServerError).into(),
             },
-            // They are told at the end, and how it ends is not known yet.
+            // Trailers are delivered at the end, and the end is not decided yet.
             Some(Ok(Err(trailers))) => {
-                self.last = trailers.into_trailers().ok().map(Ok);
+                self.final_frame = trailers.into_trailers().ok().map(Ok);
                 return Bytes::new();
             }
             None => {
-                self.step = Step::Ended;
-                return self.splice.finish();
+                self.state = SpliceState::Ended;
+                return self.splicer.finish();
             }
             Some(Err(error)) => error,
         };
-        // What it told last was about an end that has not come.
-        self.last = None;
-        self.ask(&error, Why::Broken);
-        match self.step {
-            Step::Ended => self.give_up(error),
+        // Trailers that arrived before the break do not apply.
+        self.final_frame = None;
+        self.request_continuation(&error, ContinuationCause::StreamBroke);
+        match self.state {
+            SpliceState::Ended => self.abandon(error),
             _ => {
-                self.broken = Some(error);
+                self.break_error = Some(error);
                 Bytes::new()
             }
         }
     }
 
-    /// Asks the next target to go on, if there is one that may.
-    fn ask(&mut self, error: &BoxError, why: Why) {
-        self.step = match self.chain.successor(error, why, &*self.splice) {
-            Some((service, request)) => Step::Readying(service, Some(request)),
-            None => Step::Ended,
+    /// Selects the next target that may continue the stream, if there is one.
+    fn request_continuation(&mut self, error: &BoxError, cause: ContinuationCause) {
+        self.state = match self.chain.continuation_target(error, cause, &*self.splicer) {
+            Some((service, request)) => SpliceState::Readying(service, Some(request)),
+            None => SpliceState::Ended,
         };
     }
 
-    /// Nobody goes on: what was kept back, and then the error.
-    fn give_up(&mut self, error: BoxError) -> Bytes {
-        self.last = Some(Err(error));
-        self.splice.give_up()
+    /// Ends the stream with `error`, and returns the bytes that were held back.
+    fn abandon(&mut self, error: BoxError) -> Bytes {
+        self.final_frame = Some(Err(error));
+        self.splicer.abandon()
     }
 
-    /// Waits for somebody to go on, and gives their bytes; or nobody does.
-    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Option<TargetBody>> {
+    /// Waits until a target continues the stream, and returns its body; `None` if no target does.
+    fn poll_continuation(&mut self, cx: &mut Context<'_>) -> Poll<Option<TargetBody>> {
         loop {
-            let result = match &mut self.step {
-                Step::Passing | Step::Ended => return Poll::Ready(None),
-                Step::Readying(service, request) => match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) if !self.chain.is_too_late() => {
-                        let request = request.take().expect("asked once");
-                        self.chain.begin();
-                        self.step = Step::Calling(service.call(request));
+            let result = match &mut self.state {
+                SpliceState::Passing | SpliceState::Ended => return Poll::Ready(None),
+                SpliceState::Readying(service, request) => match service.poll_ready(cx) {
+                    Poll::Ready(Ok(())) if !self.chain.is_past_deadline() => {
+                        let request = request.take().expect("sent once");
+                        self.chain.start_attempt();
+                        self.state = SpliceState::Calling(service.call(request));
                         continue;
                     }
                     Poll::Ready(Err(error)) => Err(error),
-                    Poll::Ready(Ok(())) | Poll::Pending => Err(ready!(self.chain.alarm.poll_past(cx)).into()),
+                    Poll::Ready(Ok(())) | Poll::Pending => {
+                        Err(ready!(self.chain.deadline_timer.poll_expired(cx)).into())
+                    }
                 },
-                Step::Calling(future) => match future.as_mut().poll(cx) {
+                SpliceState::Calling(future) => match future.as_mut().poll(cx) {
                     Poll::Ready(result) => result,
-                    Poll::Pending => Err(ready!(self.chain.cutoff.poll(cx)).into()),
+                    Poll::Pending => Err(ready!(self.chain.deadline_guard.poll(cx)).into()),
                 },
             };
-            match self.chain.taken_up(result) {
+            match self.chain.accept_continuation(result) {
                 Ok(body) => {
-                    (self.step, self.broken) = (Step::Passing, None);
+                    (self.state, self.break_error) = (SpliceState::Passing, None);
                     return Poll::Ready(Some(body));
                 }
-                Err(error) => self.ask(&error, Why::NotTaken),
+                Err(error) => self.request_continuation(&error, ContinuationCause::Declined),
             }
         }
     }
 
-    /// What stands between the two streams.
-    fn go_on(&mut self) -> Bytes {
-        let target = self.chain.current().map_or("", |target| &*target.name);
-        self.splice.go_on(target)
+    /// Switches the splicer to the current target, and returns the bytes between both streams.
+    fn switch_to_current_target(&mut self) -> Bytes {
+        let target = self.chain.current_target().map_or("", |target| &*target.name);
+        self.splicer.switch_to(target)
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Source<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BodySource<B> {
     pub(super) fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project() {
-            SourceProj::First(body) => {
+            BodySourceProj::First(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            SourceProj::Other(body) => Pin::new(body).poll_frame(cx),
-            SourceProj::Gone => Poll::Ready(None),
+            BodySourceProj::Other(body) => Pin::new(body).poll_frame(cx),
+            BodySourceProj::Closed => Poll::Ready(None),
         }
     }
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
-    /// The next frame of the stream, if there is time for it.
-    fn poll_in_time(
+    /// The next frame, or an error once the deadline has passed.
+    fn poll_before_deadline(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -194,43 +198,48 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
             return Poll::Ready(frame);
         }
         let mut this = self.project();
-        let elapsed = ready!(this.cutoff.poll(cx));
-        this.source.set(Source::Gone);
-        *this.continuing = None;
+        let elapsed = ready!(this.deadline_guard.poll(cx));
+        this.source.set(BodySource::Closed);
+        *this.continued = None;
         Poll::Ready(Some(Err(elapsed.into())))
     }
 
-    /// The next frame of the stream, whoever it is from.
+    /// The next frame, from whichever target is the current source.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let mut this = self.project();
-        let Some(continuing) = this.continuing else { return this.source.poll_frame(cx) };
+        let Some(continued) = this.continued else { return this.source.poll_frame(cx) };
         loop {
-            let bytes = match continuing.step {
-                Step::Passing => {
-                    let bytes = continuing.take(ready!(this.source.as_mut().poll_frame(cx)));
-                    // A broken stream goes before another is asked for: it may hold a connection, or a permit.
-                    if !matches!(continuing.step, Step::Passing) {
-                        this.source.set(Source::Gone);
-                        // What two models have said is the answer of neither.
-                        if continuing.broken.is_some() {
+            let bytes = match continued.state {
+                SpliceState::Passing => {
+                    let bytes = continued.on_frame(ready!(this.source.as_mut().poll_frame(cx)));
+                    // The broken stream is dropped before the next target is called: it may hold a connection
+                    // or a permit.
+                    if !matches!(continued.state, SpliceState::Passing) {
+                        this.source.set(BodySource::Closed);
+                        // Text that was spliced from two models is not cached.
+                        if continued.break_error.is_some() {
                             *this.recording = None;
                         }
                     }
                     bytes
                 }
-                Step::Readying(..) | Step::Calling(_) => match ready!(continuing.poll_other(cx)) {
-                    Some(body) => {
-                        this.source.set(Source::Other(body));
-                        continuing.go_on()
+                SpliceState::Readying(..) | SpliceState::Calling(_) => {
+                    match ready!(continued.poll_continuation(cx)) {
+                        Some(body) => {
+                            this.source.set(BodySource::Other(body));
+                            continued.switch_to_current_target()
+                        }
+                        // The error is the one that broke the stream, not the failure of a continuation.
+                        None => match continued.break_error.take() {
+                            Some(error) => continued.abandon(error),
+                            None => Bytes::new(),
+                        },
                     }
-                    // The reader is told why the stream broke, not why nobody could help.
-                    None => match continuing.broken.take() {
-                        Some(error) => continuing.give_up(error),
-                        None => Bytes::new(),
-                    },
-                },
-                Step::Ended => {
-                    return Poll::Ready(continuing.last.take().map(|last| last.map(Frame::trailers)));
+                }
+                SpliceState::Ended => {
+                    return Poll::Ready(
+                        continued.final_frame.take().map(|result| result.map(Frame::trailers)),
+                    );
                 }
             };
             if !bytes.is_empty() {
@@ -248,7 +257,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(self.as_mut().poll_in_time(cx));
+        let frame = ready!(self.as_mut().poll_before_deadline(cx));
         if self.recording.is_some() {
             let has_ended = frame.is_none() || has_ended(&*self);
             let recording = self.project().recording;
@@ -258,7 +267,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
                         recording.push(data);
                     }
                 }
-                // What broke off is no answer.
+                // A truncated answer is not cached.
                 Some(Err(_)) => *recording = None,
                 None => {}
             }
@@ -270,25 +279,27 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match (&self.continuing, &self.source) {
-            (Some(continuing), _) => matches!(continuing.step, Step::Ended) && continuing.last.is_none(),
-            (None, Source::First(body)) => body.is_end_stream(),
-            (None, Source::Other(body)) => body.is_end_stream(),
-            (None, Source::Gone) => true,
+        match (&self.continued, &self.source) {
+            (Some(continued), _) => {
+                matches!(continued.state, SpliceState::Ended) && continued.final_frame.is_none()
+            }
+            (None, BodySource::First(body)) => body.is_end_stream(),
+            (None, BodySource::Other(body)) => body.is_end_stream(),
+            (None, BodySource::Closed) => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.continuing, &self.source) {
-            (None, Source::First(body)) => body.size_hint(),
-            (None, Source::Other(body)) => body.size_hint(),
-            (Some(_), _) | (None, Source::Gone) => SizeHint::new(),
+        match (&self.continued, &self.source) {
+            (None, BodySource::First(body)) => body.size_hint(),
+            (None, BodySource::Other(body)) => body.size_hint(),
+            (Some(_), _) | (None, BodySource::Closed) => SizeHint::new(),
         }
     }
 }
 
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("may_go_on", &self.continuing.is_some()).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("may_go_on", &self.continued.is_some()).finish_non_exhaustive()
     }
 }

@@ -12,80 +12,81 @@ use tidegate_core::Collect;
 use tokio::time::Sleep;
 use tower_service::Service;
 
-use super::body::Source;
-use super::chain::{Chain, Step, Whom};
+use super::body::BodySource;
+use super::chain::{ChainState, NextStep, NextTarget};
 use super::layer::Settings;
 use super::target::{TargetFuture, TargetService};
 use super::{Handle, ResponseBody};
 use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection};
 
-/// Asks the first target, judges what came back, and goes down the chain.
+/// Calls the first target, and falls back along the chain when it fails.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
     #[pin]
     state: State<S, S::Future, B>,
-    /// None if there is nobody else to ask. Boxed: it holds a copy of the request, and one allocation costs less than
-    /// to hand that on with every move of the future.
-    call: Option<Box<Call<S>>>,
+    /// `None` without further targets and last resorts. Boxed: it holds a copy of the request, and one
+    /// allocation costs less than moving the copy with every move of the future.
+    call: Option<Box<FallbackCall<S>>>,
 }
 
-/// One call that somebody else may answer.
-struct Call<S> {
-    chain: Chain,
-    /// The first target, if it may be asked once more.
-    again: Option<S>,
-    /// The first target, as it is asked once more. One that fails as it is made ready is not to be used again.
-    readied: Option<S>,
+/// The state of one call that may fall back.
+struct FallbackCall<S> {
+    chain: ChainState,
+    /// A clone of the first target, if it may be called again.
+    first_clone: Option<S>,
+    /// The clone that is made ready for another call to the first target. A service that fails in
+    /// `poll_ready` must not be used again, so each such call gets a new clone.
+    first_retry: Option<S>,
 }
 
 #[pin_project(project = StateProj)]
 enum State<S, F, B> {
-    /// The body is read, so that it can be sent to others. Boxed: seldom, and large.
-    Collecting(Box<Collecting<S, B>>),
-    /// The first target is asked.
-    First(#[pin] F),
-    /// There is no time to ask anybody.
-    TooLate,
-    /// The first target is asked whether it can take the call once more.
+    /// The request body is read, so that it can be sent to several targets. Boxed: rare and large.
+    Collecting(Box<CollectingRequest<S, B>>),
+    /// The first target is called.
+    CallingFirst(#[pin] F),
+    /// The deadline passed before any target was called.
+    PastDeadline,
+    /// The first target is made ready for another call.
     ReadyingFirst,
-    /// The next target is asked whether it can take the call.
+    /// The next target is made ready.
     Readying(TargetService),
-    /// The next target is asked.
-    Next(TargetFuture),
-    /// Somebody has answered.
-    Answered,
-    /// All rest, and the one who is back first is waited for.
-    Waiting(Pin<Box<Sleep>>, Option<Whom>),
+    /// The next target is called.
+    CallingNext(TargetFuture),
+    /// The response was returned.
+    Done,
+    /// All targets are cooling down, and the call waits for the one that is available first.
+    Waiting(Pin<Box<Sleep>>, Option<NextTarget>),
 }
 
 /// A request whose body is being read.
-struct Collecting<S, B> {
+struct CollectingRequest<S, B> {
     head: Option<http::request::Parts>,
     body: Collect<B>,
     first: S,
 }
 
-impl<S> Call<S>
+impl<S> FallbackCall<S>
 where
     S: Service<Request<Payload>> + Clone,
 {
-    /// Asks the first target, which is ready.
-    fn first<B>(&mut self, service: &mut S, request: Request<Payload>) -> State<S, S::Future, B> {
-        if self.chain.is_too_late() {
-            return State::TooLate;
+    /// Calls the first target, which is ready.
+    fn call_first<B>(&mut self, service: &mut S, request: Request<Payload>) -> State<S, S::Future, B> {
+        if self.chain.is_past_deadline() {
+            return State::PastDeadline;
         }
-        self.chain.begin();
-        State::First(service.call(request))
+        self.chain.start_attempt();
+        State::CallingFirst(service.call(request))
     }
 
-    /// Asks somebody: as soon as they are ready.
-    fn ask<B>(&mut self, whom: Whom) -> State<S, S::Future, B> {
-        match whom {
-            Whom::First => {
-                self.readied.clone_from(&self.again);
+    /// Starts to make `target` ready; it is called as soon as it is.
+    fn make_ready<B>(&mut self, target: NextTarget) -> State<S, S::Future, B> {
+        match target {
+            NextTarget::First => {
+                self.first_retry.clone_from(&self.first_clone);
                 State::ReadyingFirst
             }
-            Whom::Other(service) => State::Readying(service),
+            NextTarget::Other(service) => State::Readying(service),
         }
     }
 }
@@ -95,7 +96,7 @@ where
     S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// The body is here: the first target is asked at once.
+    /// Creates the future for a request whose body is complete: the first target is called at once.
     pub(super) fn calling(
         first: &mut S,
         mut request: Request<Payload>,
@@ -103,28 +104,29 @@ where
         settings: &Arc<Settings>,
     ) -> Self {
         if handle.is_empty() {
-            return Self { state: State::First(first.call(request)), call: None };
+            return Self { state: State::CallingFirst(first.call(request)), call: None };
         }
-        let mut chain = Chain::new(request.extensions_mut(), handle.clone(), Arc::clone(settings));
-        chain.keep(&request);
-        let again = chain.may_return_to_first().then(|| first.clone());
-        let mut call = Box::new(Call { chain, again, readied: None });
-        Self { state: call.first(first, request), call: Some(call) }
+        let mut chain = ChainState::new(request.extensions_mut(), handle.clone(), Arc::clone(settings));
+        chain.keep_request(&request);
+        let first_clone = chain.may_resend_to_first().then(|| first.clone());
+        let mut call = Box::new(FallbackCall { chain, first_clone, first_retry: None });
+        Self { state: call.call_first(first, request), call: Some(call) }
     }
 
-    /// The body is yet to be read: the first target is asked when that has been done.
+    /// Creates the future for a request whose body has to be read before the first target is called.
     pub(super) fn collecting(
         first: S,
         mut request: Request<B>,
         handle: Handle,
         settings: &Arc<Settings>,
     ) -> Self {
-        // Alone there is nothing to keep the body for.
+        // Without further targets the body need not be kept.
         let body_cap = if handle.is_empty() { 0 } else { settings.body_cap };
-        let chain = Chain::new(request.extensions_mut(), handle, Arc::clone(settings));
+        let chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));
         let (head, body) = request.into_parts();
-        let collecting = Collecting { head: Some(head), body: Payload::collect(body, body_cap), first };
-        let call = Box::new(Call { chain, again: None, readied: None });
+        let collecting =
+            CollectingRequest { head: Some(head), body: Payload::collect(body, body_cap), first };
+        let call = Box::new(FallbackCall { chain, first_clone: None, first_retry: None });
         Self { state: State::Collecting(Box::new(collecting)), call: Some(call) }
     }
 }
@@ -138,101 +140,105 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let answer = loop {
+        let result = loop {
             let Some(call) = this.call.as_deref_mut() else {
-                let StateProj::First(future) = this.state.project() else {
+                let StateProj::CallingFirst(future) = this.state.project() else {
                     unreachable!("polled after completion")
                 };
                 let result = ready!(future.poll(cx)).map_err(Into::into);
                 return Poll::Ready(
-                    result.map(|response| response.map(|body| ResponseBody::new(Source::First(body)))),
+                    result.map(|response| response.map(|body| ResponseBody::new(BodySource::First(body)))),
                 );
             };
-            let Call { chain, again, readied } = call;
-            let answer = match this.state.as_mut().project() {
-                StateProj::Answered => unreachable!("polled after completion"),
+            let FallbackCall { chain, first_clone, first_retry } = call;
+            let result = match this.state.as_mut().project() {
+                StateProj::Done => unreachable!("polled after completion"),
                 // The first target is the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
-                    let Collecting { head, body, first } = &mut **collecting;
+                    let CollectingRequest { head, body, first } = &mut **collecting;
                     let Poll::Ready(body) = Pin::new(body).poll(cx) else {
-                        return Poll::Ready(Err(ready!(chain.alarm.poll_past(cx)).into()));
+                        return Poll::Ready(Err(ready!(chain.deadline_timer.poll_expired(cx)).into()));
                     };
                     let body = body?;
                     let head = head.take().expect("polled after completion");
                     let request = Request::from_parts(head, body);
-                    if chain.is_alone() {
+                    if chain.has_no_fallback() {
                         let future = first.call(request);
-                        this.state.set(State::First(future));
+                        this.state.set(State::CallingFirst(future));
                         *this.call = None;
                         continue;
                     }
-                    chain.keep(&request);
-                    *again = chain.may_return_to_first().then(|| first.clone());
-                    let state = call.first(first, request);
+                    chain.keep_request(&request);
+                    *first_clone = chain.may_resend_to_first().then(|| first.clone());
+                    let state = call.call_first(first, request);
                     this.state.set(state);
                     continue;
                 }
-                StateProj::TooLate => Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()),
-                // A target may know nothing of deadlines.
-                StateProj::First(future) => match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => Ok(response.map(Source::First)),
+                StateProj::PastDeadline => Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()),
+                // A target may not enforce the deadline by itself.
+                StateProj::CallingFirst(future) => match future.poll(cx) {
+                    Poll::Ready(Ok(response)) => Ok(response.map(BodySource::First)),
                     Poll::Ready(Err(error)) => Err(error.into()),
-                    Poll::Pending => Err(ready!(chain.cutoff.poll(cx)).into()),
+                    Poll::Pending => Err(ready!(chain.deadline_guard.poll(cx)).into()),
                 },
                 StateProj::ReadyingFirst => {
-                    let first = readied.as_mut().expect("kept to be asked again");
+                    let first = first_retry.as_mut().expect("kept to be asked first_clone");
                     Err(match first.poll_ready(cx) {
-                        Poll::Ready(Ok(())) if !chain.is_too_late() => {
-                            chain.begin();
+                        Poll::Ready(Ok(())) if !chain.is_past_deadline() => {
+                            chain.start_attempt();
                             let future = first.call(chain.request());
-                            this.state.set(State::First(future));
+                            this.state.set(State::CallingFirst(future));
                             continue;
                         }
                         Poll::Ready(Err(error)) => error.into(),
-                        Poll::Ready(Ok(())) | Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
+                        Poll::Ready(Ok(())) | Poll::Pending => {
+                            ready!(chain.deadline_timer.poll_expired(cx)).into()
+                        }
                     })
                 }
                 StateProj::Readying(service) => Err(match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) if !chain.is_too_late() => {
-                        chain.begin();
+                    Poll::Ready(Ok(())) if !chain.is_past_deadline() => {
+                        chain.start_attempt();
                         let future = service.call(chain.request());
-                        this.state.set(State::Next(future));
+                        this.state.set(State::CallingNext(future));
                         continue;
                     }
                     Poll::Ready(Err(error)) => error,
-                    Poll::Ready(Ok(())) | Poll::Pending => ready!(chain.alarm.poll_past(cx)).into(),
+                    Poll::Ready(Ok(())) | Poll::Pending => {
+                        ready!(chain.deadline_timer.poll_expired(cx)).into()
+                    }
                 }),
-                StateProj::Next(future) => match future.as_mut().poll(cx) {
-                    Poll::Ready(answer) => answer.map(|response| response.map(Source::Other)),
-                    Poll::Pending => Err(ready!(chain.cutoff.poll(cx)).into()),
+                StateProj::CallingNext(future) => match future.as_mut().poll(cx) {
+                    Poll::Ready(result) => result.map(|response| response.map(BodySource::Other)),
+                    Poll::Pending => Err(ready!(chain.deadline_guard.poll(cx)).into()),
                 },
-                StateProj::Waiting(sleep, whom) => {
+                StateProj::Waiting(sleep, target) => {
                     ready!(sleep.as_mut().poll(cx));
-                    let whom = whom.take().expect("waited for");
-                    let state = call.ask(whom);
+                    let target = target.take().expect("set until the wait ends");
+                    let state = call.make_ready(target);
                     this.state.set(state);
                     continue;
                 }
             };
-            match chain.step(answer) {
-                ControlFlow::Break(answer) => break answer,
-                ControlFlow::Continue(Step::Ask(whom)) => {
-                    let state = call.ask(whom);
+            match chain.step(result) {
+                ControlFlow::Break(result) => break result,
+                ControlFlow::Continue(NextStep::Call(target)) => {
+                    let state = call.make_ready(target);
                     this.state.set(state);
                 }
-                ControlFlow::Continue(Step::Wait(wait, whom)) => {
-                    this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait)), Some(whom)));
+                ControlFlow::Continue(NextStep::Wait(wait, target)) => {
+                    this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait)), Some(target)));
                 }
-                ControlFlow::Continue(Step::Instead(answer)) => {
+                ControlFlow::Continue(NextStep::Respond(result)) => {
                     *this.call = None;
-                    this.state.set(State::Answered);
-                    return Poll::Ready(answer.map(|response| response.map(ResponseBody::composed)));
+                    this.state.set(State::Done);
+                    return Poll::Ready(result.map(|response| response.map(ResponseBody::from_bytes)));
                 }
             }
         };
-        // From here on it is the body's.
-        let call = this.call.take().expect("there is an answer once");
-        this.state.set(State::Answered);
-        Poll::Ready(answer.map(|response| call.chain.hand_over(response)))
+        // The body takes over the state of the call.
+        let call = this.call.take().expect("the state is set until the response is returned");
+        this.state.set(State::Done);
+        Poll::Ready(result.map(|response| call.chain.into_response(response)))
     }
 }

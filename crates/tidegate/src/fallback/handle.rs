@@ -1,29 +1,32 @@
 use std::sync::Arc;
 
 use super::TargetStatistics;
-use super::resort::Resort;
+use super::last_resort::LastResort;
 use super::target::Target;
 
-/// The chain that a layer, its services and their clones share: the targets after the first, and the last resorts.
+/// The chain that a layer, its services and their clones share: the targets after the first, and the last
+/// resorts.
 #[derive(Clone, Debug, Default)]
 pub struct Handle(Arc<Links>);
 
 #[derive(Clone, Debug, Default)]
 struct Links {
     targets: Vec<Target>,
-    resorts: Vec<Resort>,
+    last_resorts: Vec<LastResort>,
 }
 
 impl Handle {
-    /// What each target after the first was good for, and then each last resort, in the order of the chain.
+    /// The statistics of each target after the first, and then of each last resort, in the order of the
+    /// chain.
     #[must_use]
     pub fn statistics(&self) -> Vec<TargetStatistics> {
-        let targets = self.targets().iter().map(|target| (&target.counts, &target.name));
-        let resorts = self.resorts().iter().map(|resort| (&resort.counts, &resort.name));
+        let targets = self.targets().iter().map(|target| (&target.counters, &target.name));
+        let last_resorts =
+            self.last_resorts().iter().map(|last_resort| (&last_resort.counters, &last_resort.name));
         targets
-            .chain(resorts)
+            .chain(last_resorts)
             .zip(1..)
-            .map(|((counts, name), place)| counts.statistics(name, place))
+            .map(|((counters, name), priority)| counters.statistics(name, priority))
             .collect()
     }
 
@@ -31,12 +34,12 @@ impl Handle {
         &self.0.targets
     }
 
-    pub(super) fn resorts(&self) -> &[Resort] {
-        &self.0.resorts
+    pub(super) fn last_resorts(&self) -> &[LastResort] {
+        &self.0.last_resorts
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.targets().is_empty() && self.resorts().is_empty()
+        self.targets().is_empty() && self.last_resorts().is_empty()
     }
 
     pub(super) fn with_target(&self, target: Target) -> Self {
@@ -45,9 +48,9 @@ impl Handle {
         Self(Arc::new(links))
     }
 
-    pub(super) fn with_resort(&self, resort: Resort) -> Self {
+    pub(super) fn with_last_resort(&self, last_resort: LastResort) -> Self {
         let mut links = Links::clone(&self.0);
-        links.resorts.push(resort);
+        links.last_resorts.push(last_resort);
         Self(Arc::new(links))
     }
 }

@@ -5,30 +5,30 @@ use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 use tower_layer::Layer;
 
 use super::cache::AnswerCache;
-use super::fixed::StaticAnswers;
-use super::policy::Policy;
-use super::resort::{Kind, Resort};
-use super::scope::Scope;
+use super::cache_scope::CacheScope;
+use super::last_resort::{LastResort, LastResortKind};
+use super::policy::FallbackPolicy;
+use super::static_answers::StaticAnswers;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
 use crate::{KeyBy, Payload};
 
-/// Asks somebody else when the first target cannot answer; see the [module page](crate::fallback).
+/// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
 pub struct FallbackLayer {
     handle: Handle,
     settings: Arc<Settings>,
 }
 
-/// What the user sets, apart from the targets.
+/// The settings of the layer, without the targets.
 #[derive(Clone)]
 pub(super) struct Settings {
-    pub(super) policy: Policy,
+    pub(super) policy: FallbackPolicy,
     pub(super) body_cap: usize,
-    pub(super) continues: Option<Arc<dyn StreamContinuator>>,
+    pub(super) continuator: Option<Arc<dyn StreamContinuator>>,
     pub(super) composer: Option<Arc<dyn AnswerSynthesizer>>,
     pub(super) models: Option<Arc<dyn ModelCatalog>>,
-    pub(super) scope: Scope,
+    pub(super) cache_scope: CacheScope,
     pub(super) random: Arc<Mutex<fastrand::Rng>>,
 }
 
@@ -39,131 +39,135 @@ impl Default for FallbackLayer {
 }
 
 impl FallbackLayer {
-    /// A chain of nobody but the service it is put around.
+    /// A chain without further targets: only the wrapped service is called.
     #[must_use]
     pub fn new() -> Self {
         let settings = Settings {
-            policy: Policy::default(),
+            policy: FallbackPolicy::default(),
             body_cap: Payload::DEFAULT_CAP,
-            continues: None,
+            continuator: None,
             composer: default_composer(),
             models: default_models(),
-            scope: Scope::default(),
+            cache_scope: CacheScope::default(),
             random: Arc::default(),
         };
         Self { handle: Handle::default(), settings: Arc::new(settings) }
     }
 
-    /// Asks `service` next, under the name of `target`: usually another [`Resilience`](crate::stack::Resilience).
+    /// Adds `service` as the next target, named `target`: usually another
+    /// [`Resilience`](crate::stack::Resilience).
     ///
-    /// Time for those who come later is kept by the retry of a target ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback));
-    /// one without may use up all there is.
+    /// The retry of a target reserves time for the targets after it
+    /// ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback)). A target without such
+    /// a reservation may use up all of the deadline.
     #[must_use]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         let target = Target::new(target, service);
         Self { handle: self.handle.with_target(target), ..self }
     }
 
-    /// When no target has answered: the answer that was given before to the same or a like question of the same
-    /// caller. Good answers are remembered in `cache` as they pass.
+    /// Last resort: the stored answer to the same or a similar prompt of the same caller. Successful answers
+    /// are recorded in `cache` as they pass.
     ///
-    /// Last resorts come after all targets, in the order in which they are named. They speak the caller's dialect, plain or
-    /// streamed, and are marked by [`FallbackInfo`](super::FallbackInfo); a cached answer tells its age in the header of that name.
+    /// Last resorts follow after all targets, in the order in which they are added. They respond in the
+    /// caller's dialect, buffered or streamed, and are marked with [`FallbackInfo`](super::FallbackInfo). A
+    /// cached answer has its age in the `Age` header.
     #[must_use]
     pub fn then_cached(self, cache: AnswerCache) -> Self {
-        self.then_resort(Kind::Cached(cache))
+        self.then_last_resort(LastResortKind::Cached(cache))
     }
 
-    /// When no target has answered: asks all of them once more with the first lines of the prompt.
+    /// Last resort: calls all targets once more with the first lines of the prompt.
     #[must_use]
     pub fn then_simplified(self) -> Self {
-        self.then_resort(Kind::Simplified)
+        self.then_last_resort(LastResortKind::Simplified)
     }
 
-    /// When no target has answered: a text by the kind of the prompt.
+    /// Last resort: a fixed text, chosen by the kind of the prompt.
     #[must_use]
     pub fn then_static(self) -> Self {
         self.then_static_answers(StaticAnswers::new())
     }
 
-    /// The same with texts of one's own.
+    /// Last resort: a fixed text, chosen by the kind of the prompt from `answers`.
     #[must_use]
     pub fn then_static_answers(self, answers: StaticAnswers) -> Self {
-        self.then_resort(Kind::Static(Arc::new(answers)))
+        self.then_last_resort(LastResortKind::Static(Arc::new(answers)))
     }
 
-    /// When nothing else is left: this text, whatever the prompt.
+    /// Last resort: this text, whatever the prompt.
     #[must_use]
     pub fn then_emergency(self, text: &str) -> Self {
-        self.then_resort(Kind::Emergency(text.into()))
+        self.then_last_resort(LastResortKind::Emergency(text.into()))
     }
 
-    fn then_resort(self, kind: Kind) -> Self {
-        Self { handle: self.handle.with_resort(Resort::new(kind)), ..self }
+    fn then_last_resort(self, kind: LastResortKind) -> Self {
+        Self { handle: self.handle.with_last_resort(LastResort::new(kind)), ..self }
     }
 
-    /// Who understands requests and composes the answers of last resorts. By default the `Composer` of the providers; a
-    /// request that it does not understand ends as if there were no last resort.
+    /// Parses requests and composes the responses of the last resorts. The default is the `Composer` of the
+    /// providers. A request that the composer cannot parse ends as if there were no last resort.
     #[must_use]
     pub fn composer(self, composer: impl AnswerSynthesizer) -> Self {
         self.set(|settings| settings.composer = Some(Arc::new(composer)))
     }
 
-    /// Who knows what the models behind the targets can take. By default the `ModelTable` of the providers, which can be
-    /// extended; an empty one lets every target be asked in its turn.
+    /// The capabilities of the models behind the targets. The default is the `ModelTable` of the providers,
+    /// which can be extended; with an empty table no target is skipped.
     ///
-    /// A target after the first is passed over if its model, known by the name of the target, is too small for the
-    /// request or calls no tools, sees no pictures, or keeps to no schema where the request wants that. If that leaves
-    /// nobody, the answer or error of the last one who was asked goes through: the unfit could only refuse, and their
-    /// refusal would say less about what is wrong.
+    /// A target after the first is skipped if its model, known by the name of the target, has a context that
+    /// is too small for the request, or does not support tools, images or JSON schemas that the request uses.
+    /// If no target is left, the caller gets the response or error of the last target that was called: the
+    /// skipped targets could only reject the request, and their rejections would be less informative.
     #[must_use]
     pub fn models(self, models: impl ModelCatalog) -> Self {
         self.set(|settings| settings.models = Some(Arc::new(models)))
     }
 
-    /// Whose questions may be answered from the cache by each other's answers: those of the same key. By default those of
-    /// the same credential and the same [`Tenant`](crate::Tenant).
+    /// Requests with the same key share cached answers. By default the key is the credential together with
+    /// the [`Tenant`](crate::Tenant).
     #[must_use]
     pub fn cache_by(self, key: KeyBy) -> Self {
-        self.set(|settings| settings.scope = Scope::By(key))
+        self.set(|settings| settings.cache_scope = CacheScope::By(key))
     }
 
-    /// Also goes on when the prompt does not fit the model, to one that is larger, or may be as far as
-    /// [`models`](Self::models) are known. Off by default.
+    /// Also falls back when the prompt does not fit the model, to a target with a larger context, or one
+    /// whose context is unknown to [`models`](Self::models). Off by default.
     #[must_use]
-    pub fn on_context_length(self, act: bool) -> Self {
-        self.set(|settings| settings.policy.on_context_length = act)
+    pub fn on_context_length(self, enabled: bool) -> Self {
+        self.set(|settings| settings.policy.on_context_length = enabled)
     }
 
-    /// Also goes on when the provider's content filter refuses. Off by default.
+    /// Also falls back when the provider's content filter rejects the request. Off by default.
     #[must_use]
-    pub fn on_content_filter(self, act: bool) -> Self {
-        self.set(|settings| settings.policy.on_content_filter = act)
+    pub fn on_content_filter(self, enabled: bool) -> Self {
+        self.set(|settings| settings.policy.on_content_filter = enabled)
     }
 
-    /// When a stream breaks after its first token, asks the next target to go on from the text that was delivered,
-    /// and makes one stream of the two. Off by default.
+    /// When a stream breaks after its first token, calls the next target to continue from the text that was
+    /// delivered, and splices both into one stream. Off by default.
     ///
-    /// Never across a tool call; see `StreamContinuation` of the providers for what is continued, and how. Such a
-    /// stream passes event by event: a part of an event waits for the rest of it.
+    /// A stream is never continued across a tool call; `StreamContinuation` of the providers describes what
+    /// is continued, and how. Such a stream passes event by event: part of an event is held back until the
+    /// rest of it arrives.
     #[must_use]
-    pub fn continue_streams(self, continues: impl StreamContinuator) -> Self {
-        self.set(|settings| settings.continues = Some(Arc::new(continues)))
+    pub fn continue_streams(self, continuator: impl StreamContinuator) -> Self {
+        self.set(|settings| settings.continuator = Some(Arc::new(continuator)))
     }
 
-    /// Request bodies up to so many bytes are kept for the other targets; 32 MiB by default.
+    /// Request bodies of up to this many bytes are kept for the other targets; 32 MiB by default.
     #[must_use]
     pub fn body_cap(self, bytes: usize) -> Self {
         self.set(|settings| settings.body_cap = bytes)
     }
 
-    /// Draws from this seed by how much a wait for a target grows, so that a run can be repeated.
+    /// Seeds the jitter of the wait for a target, so that a run can be repeated.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
         self.set(|settings| settings.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
-    /// The chain shared by the services of this layer.
+    /// The handle of the chain that the services of this layer share.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -176,7 +180,7 @@ impl FallbackLayer {
 }
 
 impl Settings {
-    /// Uniform in 0..1.
+    /// A random number, uniform in 0..1.
     pub(super) fn random(&self) -> f64 {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
@@ -195,8 +199,8 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("policy", &self.policy)
             .field("body_cap", &self.body_cap)
-            .field("continues", &self.continues.is_some())
-            .field("scope", &self.scope)
+            .field("continues", &self.continuator.is_some())
+            .field("scope", &self.cache_scope)
             .finish()
     }
 }

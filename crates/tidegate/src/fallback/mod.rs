@@ -1,6 +1,6 @@
-//! Asks somebody else when the first target cannot answer.
+//! Sends a call to the next target when the current target fails.
 //!
-//! # When
+//! # When to use it
 //! Outermost, around the stack of the first target, with other stacks behind it: another model, another
 //! provider, another region.
 //!
@@ -18,101 +18,110 @@
 //! let up = service_fn(async |_: Request<Payload>| Ok::<_, tidegate::BoxError>(Response::new(Payload::from("hi"))));
 //!
 //! let chain = FallbackLayer::new().then("deepseek/deepseek-chat", up);
-//! let answer = ServiceBuilder::new().layer(chain).service(down).oneshot(Request::new(Payload::empty())).await?;
-//! assert_eq!(answer.status(), 200);
-//! assert_eq!(answer.extensions().get::<FallbackInfo>().unwrap().target(), "deepseek/deepseek-chat");
+//! let response = ServiceBuilder::new().layer(chain).service(down).oneshot(Request::new(Payload::empty())).await?;
+//! assert_eq!(response.status(), 200);
+//! assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "deepseek/deepseek-chat");
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Defaults
-//! No targets; the code decides, and neither context length nor content filter falls back. Of targets whose models are
-//! well known, those that cannot take the request are passed over.
+//! A new layer has no further targets and no last resorts. The error code decides; context length and content
+//! filter do not cause a fallback. Targets whose models are in the built-in model table are skipped if they
+//! cannot take the request.
 //!
 //! # When it acts
-//! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded, timeout:
-//! a broken connection is a server error), or a gate of ours refused. A malformed request (E1001) would be
-//! malformed everywhere and comes back at once. On request also for prompts that do not fit the model
-//! ([`on_context_length`](FallbackLayer::on_context_length)) and for content filters
-//! ([`on_content_filter`](FallbackLayer::on_content_filter)).
+//! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded,
+//! timeout: a broken connection is a server error), or one of tidegate's gates rejected the attempt. A
+//! malformed request (E1001) would be malformed for every target and is returned at once. Optionally also for
+//! prompts that do not fit the model ([`on_context_length`](FallbackLayer::on_context_length)) and for
+//! content filters ([`on_content_filter`](FallbackLayer::on_content_filter)).
 //!
-//! # Who is asked, in which order
-//! 1. The first target, and then each target that was named with [`then`](FallbackLayer::then).
-//! 2. If all of them only rest (an open circuit, a rate limit, a 429 or 503 that says for how long) and the call has a
-//!    deadline that allows it, the one that is back first, at one attempt each time and eight times at the most. The wait
-//!    grows by up to a tenth, so that not all who wait come back at once. Of chains within chains only the outermost waits.
-//! 3. The last resorts, in the order in which they were named: [`then_cached`](FallbackLayer::then_cached),
+//! # Order of the chain
+//! 1. The first target, and then each target that was added with [`then`](FallbackLayer::then).
+//! 2. If all of them are only cooling down (an open circuit, a rate limit, a 429 or 503 with a delay) and the
+//!    call has a deadline that allows the wait: the target that is available first, with one attempt each
+//!    time and at most eight times. The wait is extended by up to a tenth, so that waiting calls do not all
+//!    return at once. In nested chains only the outermost chain waits.
+//! 3. The last resorts, in the order in which they were added: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
-//!    [`then_emergency`](FallbackLayer::then_emergency). They answer in the caller's dialect, plain or streamed, to requests
-//!    that ask for text in OpenAI's chat dialect or in Anthropic's, told by the path.
+//!    [`then_emergency`](FallbackLayer::then_emergency). They respond in the caller's dialect, buffered or
+//!    streamed, to requests for text in OpenAI's chat dialect or in Anthropic's. The path of the request
+//!    decides which dialect it is.
 //!
-//! A target after the first that could only refuse is not asked: its context is too small for the prompt and the answer,
-//! or the request has tools, pictures or a JSON schema and its model does not take them. What models can take is told
-//! by [`models`](FallbackLayer::models), and looked up by the name of the target (its model is what follows the first
-//! slash) only when a call goes down the chain. Of a model that is not known, and of a prompt that may just fit, the
-//! provider is the better judge: it is asked. When a target says that the prompt is too long, those that are known to
-//! be no larger are passed over as well, whatever was estimated.
+//! A target after the first is skipped if it could only reject the request: its context is too small for the
+//! prompt and the answer, or the request has tools, images or a JSON schema that its model does not support.
+//! The capabilities of models come from [`models`](FallbackLayer::models). They are looked up by the name of
+//! the target (its model is what follows the first slash) and only when a call falls back. A target is called
+//! if its model is unknown or if the prompt may just fit: the provider decides more reliably. Once a target
+//! rejects the prompt as too long, all targets whose context is known to be no larger are skipped too,
+//! whatever the estimate was.
 //!
-//! Every answer but the first target's own carries [`FallbackInfo`], and the call's [`Trail`](crate::Trail) says who was asked and why
-//! they failed, and who was passed over and for what.
+//! Every response that does not come from the first target carries [`FallbackInfo`]. The call's
+//! [`Trail`](crate::Trail) lists the targets that were called and why they failed, and the targets that were
+//! skipped and for which missing capability.
 //!
-//! # When it says no
-//! Only where the deadline passes while the body of the request is still coming. When nobody answered, the answer or error
-//! of the last one who was asked what the caller asked goes through as it came. The refusals of the unfit, of our own
-//! gates, of one that speaks no dialect in which it can be said, and of whoever got a simplified prompt would only hide
-//! what went wrong; so would the error of one that could not be made ready, and was not asked.
+//! # Rejections
+//! The layer itself rejects a call only when the deadline passes while the body of the request is still
+//! arriving. When all targets have failed, the caller gets the response or error of the last target that
+//! received the caller's own request, unchanged. These failures do not replace it, because they are less
+//! informative: the skipping of targets without the capability, rejections by tidegate's gates, requests that
+//! cannot be translated into the dialect of the target, failures of a simplified prompt, and errors of a
+//! target that never became ready.
 //!
-//! Nobody is asked once the deadline has passed; a last resort that asks nobody still answers. A target that does not
-//! keep the deadline itself is cut off a millisecond later, its stream too; what such a stream has already sent reaches a
-//! reader who is late. A first target that is never ready is never asked: that is for
-//! [`poll_ready`](tower_service::Service::poll_ready), which speaks for it.
+//! No target is called once the deadline has passed; a last resort that calls no target still responds. A
+//! target that does not enforce the deadline itself is cancelled one millisecond later, and so is its stream;
+//! frames that such a stream has already delivered still reach a slow reader. The first target is not called
+//! before it is ready: [`poll_ready`](tower_service::Service::poll_ready) reflects the first target.
 //!
-//! # Keys
-//! An `Idempotency-Key` stands for one request. The one that the [retry](crate::RetryLayer::idempotency_key) of a target gives is
-//! the same whenever the target is asked the same on behalf of one call; that of the caller gets the place of the target
-//! added (`key-1`), since each is asked for another model. A simplified prompt, and the rest of a stream, go without the
-//! caller's.
+//! # Idempotency keys
+//! An `Idempotency-Key` identifies one request. The key that the [retry](crate::RetryLayer::idempotency_key)
+//! of a target generates is the same for every attempt with the same request on behalf of one call. The
+//! caller's own key gets the position of the target as a suffix (`key-1`), since each target is called with
+//! another model. A simplified prompt and the continuation of a stream are sent without the caller's key.
 //!
 //! # Streams
-//! Once a good head has arrived the bytes are the caller's, and no other target is asked; unless the stream breaks
-//! and [`continue_streams`](FallbackLayer::continue_streams) was set: then the next target may go on with its text,
-//! in the same stream. A request body up to [`body_cap`](FallbackLayer::body_cap) is kept for the other targets; a
-//! longer one goes to the first only. A cache writes an answer down as it passes, and keeps it if it ended well.
+//! Once a successful response head has arrived, its bytes belong to the caller and no other target is called.
+//! The exception is a stream that breaks when [`continue_streams`](FallbackLayer::continue_streams) is set:
+//! then the next target may continue the text in the same stream. A request body up to
+//! [`body_cap`](FallbackLayer::body_cap) is kept for the other targets; a longer one is sent to the first
+//! target only. A cache records an answer as it passes, and stores it if the stream ended successfully.
 //!
-//! # Mistakes people make
-//! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a bad request then
-//! fails once per target, and costs as often. One cache for all: a like question of somebody else is not the same
-//! question, so answers stay with the credential and the [`Tenant`](crate::Tenant) that asked.
+//! # Common mistakes
+//! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a malformed
+//! request then fails once per target, and is paid for each time. One cache for all callers: a similar prompt
+//! of another caller is not the same prompt, so answers are kept per credential and per
+//! [`Tenant`](crate::Tenant).
 
-mod answered;
 mod body;
 mod cache;
+mod cache_scope;
+mod capability_filter;
 mod chain;
-mod cooling;
-mod counts;
-mod cutoff;
-mod fit;
-mod fixed;
+mod deadline_guard;
 mod future;
 mod handle;
+mod info;
+mod last_resort;
 mod layer;
 mod policy;
 mod recording;
-mod resort;
-mod scope;
 mod service;
 mod simplified;
+mod static_answers;
+mod statistics;
 mod target;
+mod target_cooldowns;
 
-pub use answered::{FallbackInfo, FallbackKind};
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
-pub use counts::TargetStatistics;
-pub use fixed::{PromptKind, StaticAnswers};
 pub use future::ResponseFuture;
 pub use handle::Handle;
+pub use info::{FallbackInfo, FallbackKind};
 pub use layer::FallbackLayer;
 pub use service::Fallback;
+pub use static_answers::{PromptKind, StaticAnswers};
+pub use statistics::TargetStatistics;
 pub use target::{AsTarget, TargetBody};
 
 #[cfg(test)]

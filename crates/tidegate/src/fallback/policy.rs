@@ -1,29 +1,31 @@
-//! Whether another target may do better, as plain code.
+//! Decides, as plain code, whether another target may succeed.
 
 use crate::{BoxError, ErrorCode, FailureKind, Gate, Outcome, Rejection};
 
-/// Which failures are worth asking somebody else.
+/// The failures that cause a fallback.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Policy {
+pub(super) struct FallbackPolicy {
     pub(super) on_context_length: bool,
     pub(super) on_content_filter: bool,
 }
 
-impl Policy {
+impl FallbackPolicy {
     pub(super) fn falls_back(self, outcome: &Outcome) -> bool {
         let Outcome::Failure(failure) = outcome else { return false };
-        let too_long =
-            failure.cause == FailureKind::ContextLength || failure.code == ErrorCode::RequestTooLarge;
+        let is_too_long =
+            failure.kind == FailureKind::ContextLength || failure.code == ErrorCode::RequestTooLarge;
         failure.code.is_fallbackable()
-            || (self.on_context_length && too_long)
-            || (self.on_content_filter && failure.cause == FailureKind::ContentFilter)
+            || (self.on_context_length && is_too_long)
+            || (self.on_content_filter && failure.kind == FailureKind::ContentFilter)
     }
 
-    /// The same for an error. A refusal of ours is worth it: what this target has no time or room for, or cannot be told,
-    /// another may; unless the caller made a mistake.
+    /// Whether an error causes a fallback. Rejections by tidegate's gates do, because another target may have
+    /// the time or capacity, or understand the request; rejections for a mistake of the caller do not.
     pub(super) fn falls_back_from(self, error: &BoxError) -> bool {
         match Rejection::find(&**error) {
-            Some(refusal) => refusal.gate() == Gate::Translate || refusal.code() != ErrorCode::InvalidRequest,
+            Some(rejection) => {
+                rejection.gate() == Gate::Translate || rejection.code() != ErrorCode::InvalidRequest
+            }
             None => self.falls_back(&Outcome::of_error(&**error)),
         }
     }
@@ -35,29 +37,29 @@ mod tests {
     use crate::Failure;
 
     #[test]
-    fn the_code_decides_and_two_causes_may_be_added() {
-        let strict = Policy::default();
+    fn the_code_decides_and_two_failure_kinds_can_be_added() {
+        let strict = FallbackPolicy::default();
         for code in ErrorCode::ALL {
             assert_eq!(strict.falls_back(&Failure::new(code).into()), code.is_fallbackable(), "{code}");
         }
-        let lenient = Policy { on_context_length: true, on_content_filter: true };
-        let cause = |cause| Outcome::from(Failure { cause, ..Failure::new(ErrorCode::InvalidRequest) });
-        for outcome in [cause(FailureKind::ContextLength), cause(FailureKind::ContentFilter)] {
+        let lenient = FallbackPolicy { on_context_length: true, on_content_filter: true };
+        let kind = |kind| Outcome::from(Failure { kind, ..Failure::new(ErrorCode::InvalidRequest) });
+        for outcome in [kind(FailureKind::ContextLength), kind(FailureKind::ContentFilter)] {
             assert!(!strict.falls_back(&outcome) && lenient.falls_back(&outcome));
         }
-        assert!(!lenient.falls_back(&cause(FailureKind::Answer)));
+        assert!(!lenient.falls_back(&kind(FailureKind::Response)));
         assert!(!lenient.falls_back(&Outcome::Success) && !lenient.falls_back(&Outcome::Neutral));
     }
 
     #[test]
-    fn our_own_refusals_and_broken_connections_fall_back() {
+    fn rejections_and_broken_connections_fall_back() {
         let rejected = |gate| BoxError::from(Rejection::new(gate, ErrorCode::Overloaded));
-        assert!(Policy::default().falls_back_from(&rejected(Gate::CircuitBreaker)));
-        assert!(Policy::default().falls_back_from(&rejected(Gate::Deadline)));
-        assert!(Policy::default().falls_back_from(&"connection reset".into()));
-        // A header that cannot be read, and a request that one dialect has no words for.
-        let mistaken = |gate| BoxError::from(Rejection::new(gate, ErrorCode::InvalidRequest));
-        assert!(!Policy::default().falls_back_from(&mistaken(Gate::Deadline)));
-        assert!(Policy::default().falls_back_from(&mistaken(Gate::Translate)));
+        assert!(FallbackPolicy::default().falls_back_from(&rejected(Gate::CircuitBreaker)));
+        assert!(FallbackPolicy::default().falls_back_from(&rejected(Gate::Deadline)));
+        assert!(FallbackPolicy::default().falls_back_from(&"connection reset".into()));
+        // An invalid header does not fall back; a request that cannot be expressed in one dialect does.
+        let invalid = |gate| BoxError::from(Rejection::new(gate, ErrorCode::InvalidRequest));
+        assert!(!FallbackPolicy::default().falls_back_from(&invalid(Gate::Deadline)));
+        assert!(FallbackPolicy::default().falls_back_from(&invalid(Gate::Translate)));
     }
 }

@@ -2,37 +2,41 @@ use bytes::Bytes;
 use tidegate_core::AnswerRecorder;
 
 use super::cache::AnswerCache;
-use super::resort::Asked;
+use super::last_resort::RawRequest;
 use crate::clock;
 
-/// Writes down an answer as it passes, and puts it into the cache when it has ended well.
+/// Records an answer as it passes, and stores it in the cache when it ended successfully.
 pub(super) struct Recording {
     cache: AnswerCache,
-    asked: Asked,
-    transcript: Box<dyn AnswerRecorder>,
+    request: RawRequest,
+    recorder: Box<dyn AnswerRecorder>,
 }
 
-/// The answer to a longer request is not remembered: 512 KiB. It would have to be read for its question, which takes a
-/// thread longer than the answer may ever be worth; there are pictures in most of them, or a conversation that nobody
-/// will have again word by word.
-const MAX_ASKED: usize = 512 * 1024;
+/// The longest request whose answer is cached: 512 KiB. Parsing a longer one for its prompt would occupy a
+/// thread for longer than the cached answer is worth. Most such requests hold images, or a conversation that
+/// is not repeated word by word.
+const MAX_REQUEST: usize = 512 * 1024;
 
 impl Recording {
-    /// `None` for an answer that is not going to be remembered.
-    pub(super) fn new(cache: AnswerCache, asked: Asked, transcript: Box<dyn AnswerRecorder>) -> Option<Self> {
-        (asked.body.len() <= MAX_ASKED).then_some(Self { cache, asked, transcript })
+    /// `None` if the request is too long for the answer to be cached.
+    pub(super) fn new(
+        cache: AnswerCache,
+        request: RawRequest,
+        recorder: Box<dyn AnswerRecorder>,
+    ) -> Option<Self> {
+        (request.body.len() <= MAX_REQUEST).then_some(Self { cache, request, recorder })
     }
 
     pub(super) fn push(&mut self, bytes: &Bytes) {
-        self.transcript.push(bytes);
+        self.recorder.push(bytes);
     }
 
-    /// What was asked is read now, and not before there is an answer to it.
+    /// The request is parsed here, and not before its answer is complete.
     pub(super) fn finish(mut self) {
-        if let Some(text) = self.transcript.finish()
-            && let Some(composable) = self.asked.read()
+        if let Some(text) = self.recorder.finish()
+            && let Some(parsed) = self.request.parse()
         {
-            self.cache.insert(composable.key(), &text, clock::now());
+            self.cache.insert(parsed.key(), &text, clock::now());
         }
     }
 }

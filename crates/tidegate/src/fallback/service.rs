@@ -11,7 +11,7 @@ use super::layer::Settings;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::{BoxError, HttpService, Payload};
 
-/// Asks somebody else when the first target cannot answer; see the [module page](crate::fallback).
+/// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
 pub struct Fallback<S> {
     inner: S,
@@ -24,7 +24,7 @@ impl<S> Fallback<S> {
         Self { inner, handle, settings }
     }
 
-    /// The chain that this service shares with its clones.
+    /// The handle of the chain that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -1,22 +1,22 @@
-//! A shorter prompt, for a model that could not take the long one in time.
+//! A shorter prompt, for a model that could not process the long one in time.
 
 use tidegate_core::CompletionLimits;
 
-/// What an answer to a simplified prompt may cost.
-pub(super) const BOUNDS: CompletionLimits = CompletionLimits { max_tokens: 50, temperature: 0.3 };
+/// The limits of the answer to a simplified prompt.
+pub(super) const LIMITS: CompletionLimits = CompletionLimits { max_tokens: 50, temperature: 0.3 };
 
-const LONGEST_LINE: usize = 100;
-const LINES: usize = 3;
-const LENGTH: usize = 200;
+const MAX_LINE_LENGTH: usize = 100;
+const MAX_LINES: usize = 3;
+const MAX_LENGTH: usize = 200;
 
-/// The first three of the lines that are not long, and of these the first 200 characters. `None` if that is the prompt
-/// itself, or nothing.
-pub(super) fn prompt(prompt: &str) -> Option<String> {
+/// The first three of the lines of at most 100 characters, cut to 200 characters. `None` if that is the
+/// prompt itself, or empty.
+pub(super) fn simplify(prompt: &str) -> Option<String> {
     let lines: Vec<_> =
-        prompt.lines().filter(|line| line.chars().nth(LONGEST_LINE).is_none()).take(LINES).collect();
+        prompt.lines().filter(|line| line.chars().nth(MAX_LINE_LENGTH).is_none()).take(MAX_LINES).collect();
     let lines = lines.join("\n");
     let simple = lines.trim();
-    let simple = match simple.char_indices().nth(LENGTH) {
+    let simple = match simple.char_indices().nth(MAX_LENGTH) {
         Some((end, _)) => format!("{}...", &simple[..end]),
         None => simple.to_owned(),
     };
@@ -29,7 +29,7 @@ mod tests {
 
     /// Seed item 46.
     #[test]
-    fn long_lines_go_three_stay_and_the_rest_is_cut() {
+    fn drops_long_lines_keeps_three_and_truncates() {
         let long = "x".repeat(101);
         let (ninety, hundred) = ("y".repeat(90), "z".repeat(100));
         for (before, after) in [
@@ -45,7 +45,7 @@ mod tests {
                 Some(format!("{ninety}\n{ninety}\nü{}...", &ninety[..17])),
             ),
         ] {
-            assert_eq!(prompt(before), after, "{before}");
+            assert_eq!(simplify(before), after, "{before}");
         }
     }
 }

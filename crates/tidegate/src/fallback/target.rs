@@ -10,21 +10,22 @@ use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
-use super::counts::Counts;
+use super::statistics::TargetCounters;
 use crate::{BoxError, HttpService, Payload};
 
-/// The body of an answer from another target. Boxed, since targets differ: one allocation per fallback.
+/// The body of a response from another target. Boxed, since targets differ in type: one allocation per
+/// fallback.
 pub type TargetBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// Another target, whatever its type.
+/// The service of another target, with its type erased.
 pub(super) type TargetService = BoxCloneSyncService<Request<Payload>, Response<TargetBody>, BoxError>;
 
-/// Another target at work.
+/// The future of a call to another target.
 pub(super) type TargetFuture = <TargetService as Service<Request<Payload>>>::Future;
 
 /// A service that can be a target of a chain: any stack, or any client.
 ///
-/// Implemented by every such service; there is nothing to implement by hand.
+/// Implemented for every such service; there is nothing to implement by hand.
 pub trait AsTarget:
     HttpService<Payload, Body: Body<Data = Bytes> + Send + 'static, Future: Send + 'static>
     + Clone
@@ -48,7 +49,7 @@ impl<S> AsTarget for S where
 pub(super) struct Target {
     pub(super) name: Arc<str>,
     pub(super) service: TargetService,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counters: Arc<TargetCounters>,
 }
 
 impl Target {
@@ -58,7 +59,7 @@ impl Target {
                 response.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))
             })
             .map_err(Into::into);
-        Self { name: name.into(), service: BoxCloneSyncService::new(erased), counts: Arc::default() }
+        Self { name: name.into(), service: BoxCloneSyncService::new(erased), counters: Arc::default() }
     }
 }
 
@@ -66,7 +67,7 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("name", &self.name)
-            .field("counts", &self.counts)
+            .field("counts", &self.counters)
             .finish_non_exhaustive()
     }
 }

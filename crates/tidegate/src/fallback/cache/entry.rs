@@ -1,35 +1,35 @@
 use std::time::Instant;
 
-use super::index::{Drawers, PLACE};
-use super::words::Words;
+use super::index::{BucketKeys, INDEX_ENTRY_BYTES};
+use super::word_set::WordSet;
 
-/// An answer, and the question to which it was given.
-pub(super) struct Entry {
+/// A stored answer and its prompt.
+pub(super) struct CacheEntry {
     pub(super) scope: (u64, u64),
     pub(super) prompt: Box<str>,
-    pub(super) words: Words,
-    /// The tokens that the answer was allowed to have; the most there are if nobody has said.
+    pub(super) words: WordSet,
+    /// The token limit under which the answer was generated; the maximum if there was none.
     pub(super) limit: u64,
     pub(super) text: Box<str>,
     pub(super) stored: Instant,
-    pub(super) drawers: Drawers,
+    pub(super) buckets: BucketKeys,
 }
 
-/// What an answer takes besides what it says: its place among the others, the counts of those who hold it, and what
-/// allocators add to each of its parts.
+/// The bytes of an entry besides its contents: its node in the LRU map, reference counts, and the overhead of
+/// the allocator for each of its parts.
 const OVERHEAD: usize = 144;
 
-impl Entry {
-    /// The bytes that it takes, in the index and wherever it is.
+impl CacheEntry {
+    /// The bytes of the entry, including those in the index.
     pub(super) fn weight(&self) -> u64 {
         let texts = self.prompt.len() + self.text.len();
         let words = self.words.len() * size_of::<u64>();
-        let drawers = self.drawers.len() * (size_of::<u32>() + PLACE);
-        (size_of::<Self>() + OVERHEAD + texts + words + drawers) as u64
+        let buckets = self.buckets.len() * (size_of::<u32>() + INDEX_ENTRY_BYTES);
+        (size_of::<Self>() + OVERHEAD + texts + words + buckets) as u64
     }
 
-    /// Whether it is no longer than somebody wants who has set a `limit` of tokens. No token is shorter than a byte.
-    pub(super) fn fits(&self, limit: Option<u64>) -> bool {
+    /// Whether the answer is no longer than `limit` tokens. No token is shorter than a byte.
+    pub(super) fn fits_limit(&self, limit: Option<u64>) -> bool {
         limit.is_none_or(|limit| limit >= self.limit.min(self.text.len() as u64))
     }
 }

@@ -1,67 +1,68 @@
-//! Finds what is alike without looking at all there is: signatures in bands (Leskovec, Rajaraman, Ullman, "Mining
-//! of Massive Datasets", chapter 3).
+//! Finds similar prompts without a scan, by locality-sensitive hashing of signatures in bands (Leskovec,
+//! Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3).
 //!
-//! Two prompts meet in a drawer if all rows of any band of their [signatures](super::signature) are the same. At a
-//! similarity of 0.8 they meet with 99.96 %, at 0.5 with 47 %, at 0.3 with 5 %. A question looks into one drawer for
-//! each band, whatever the number of answers, and at no more than the latest in each.
+//! Two prompts share a bucket if all rows of any band of their [signatures](super::signature) are equal. At a
+//! similarity of 0.8 this happens with 99.96 %, at 0.5 with 47 %, at 0.3 with 5 %. A lookup reads one bucket
+//! for each band, whatever the number of answers, and only the latest entries of each.
 
 use std::collections::BTreeSet;
 
 use super::signature::BANDS;
 
-/// So many answers of a drawer are looked at, the latest first.
-pub(super) const DEPTH: usize = 8;
+/// How many entries of a bucket are compared, the latest first.
+pub(super) const BUCKET_SCAN_LIMIT: usize = 8;
 
-/// What one answer takes in one drawer, in bytes: a pair of numbers in a tree whose nodes are filled to two thirds.
-pub(super) const PLACE: usize = 16;
+/// The bytes of one entry in one bucket: a pair of numbers in a tree whose nodes are filled to two thirds.
+pub(super) const INDEX_ENTRY_BYTES: usize = 16;
 
-/// The drawers in which an answer lies: first the one for the same question, then those for like ones.
+/// The buckets of an entry: first the one of its exact prompt, then those of similar prompts.
 #[derive(Default)]
-pub(super) struct Drawers(Box<[u32]>);
+pub(super) struct BucketKeys(Box<[u32]>);
 
-/// Which answers lie in which drawer, by their numbers. As small as the answers are few: what goes leaves nothing behind.
+/// The entries of each bucket, by their ids. Its size is proportional to the number of entries; a removed
+/// entry leaves nothing behind.
 #[derive(Default)]
-pub(super) struct Index(BTreeSet<(u32, u32)>);
+pub(super) struct SimilarityIndex(BTreeSet<(u32, u32)>);
 
-impl Drawers {
-    pub(super) fn new(same: u64, like: impl IntoIterator<Item = u64>) -> Self {
-        // Half of the bits will do: who lies in a drawer by chance is looked at in vain.
-        Self(std::iter::once(same).chain(like).map(|drawer| drawer as u32).collect())
+impl BucketKeys {
+    pub(super) fn new(exact: u64, similar: impl IntoIterator<Item = u64>) -> Self {
+        // Half of the bits are enough: a collision only costs a useless comparison.
+        Self(std::iter::once(exact).chain(similar).map(|bucket| bucket as u32).collect())
     }
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn same(&self) -> u32 {
+    pub(super) fn exact(&self) -> u32 {
         self.0[0]
     }
 
-    pub(super) fn like(&self) -> &[u32] {
+    pub(super) fn similar(&self) -> &[u32] {
         &self.0[1..]
     }
 }
 
-impl Index {
-    pub(super) fn insert(&mut self, drawers: &Drawers, number: u32) {
-        self.0.extend(drawers.0.iter().map(|drawer| (*drawer, number)));
+impl SimilarityIndex {
+    pub(super) fn insert(&mut self, buckets: &BucketKeys, id: u32) {
+        self.0.extend(buckets.0.iter().map(|bucket| (*bucket, id)));
     }
 
-    pub(super) fn remove(&mut self, drawers: &Drawers, number: u32) {
-        for drawer in &drawers.0 {
-            self.0.remove(&(*drawer, number));
+    pub(super) fn remove(&mut self, buckets: &BucketKeys, id: u32) {
+        for bucket in &buckets.0 {
+            self.0.remove(&(*bucket, id));
         }
     }
 
-    /// The latest answers in `drawer`.
-    pub(super) fn latest(&self, drawer: u32) -> impl Iterator<Item = u32> {
-        self.0.range((drawer, 0)..=(drawer, u32::MAX)).rev().take(DEPTH).map(|(_, number)| *number)
+    /// The latest entries in `bucket`.
+    pub(super) fn latest(&self, bucket: u32) -> impl Iterator<Item = u32> {
+        self.0.range((bucket, 0)..=(bucket, u32::MAX)).rev().take(BUCKET_SCAN_LIMIT).map(|(_, id)| *id)
     }
 
-    /// Those in any of `drawers`, each once.
-    pub(super) fn latest_of_all(&self, drawers: &[u32]) -> Vec<u32> {
+    /// The latest entries in any of `buckets`, without duplicates.
+    pub(super) fn latest_in_any(&self, buckets: &[u32]) -> Vec<u32> {
         let mut found = Vec::with_capacity(BANDS);
-        drawers.iter().for_each(|drawer| found.extend(self.latest(*drawer)));
+        buckets.iter().for_each(|bucket| found.extend(self.latest(*bucket)));
         found.sort_unstable();
         found.dedup();
         found

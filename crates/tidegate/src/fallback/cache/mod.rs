@@ -1,42 +1,45 @@
-//! Answers that were given, for when nobody can give one.
+//! Stored answers, used when no target responds.
 //!
-//! # How
-//! A prompt is a set of words ([`words`]), a set leaves a short [`signature`], and prompts whose signatures have a part in
-//! common lie together in a drawer of the [`index`]: the only ones that are compared word by word. The same question has
-//! a drawer of its own. All is in one [`store`] behind one lock, which is held while answers are put in, taken out and
-//! looked up, and not while they are read, compared or dropped.
+//! # How it works
+//! A prompt is reduced to a set of words ([`word_set`]), the set to a short [`signature`], and prompts whose
+//! signatures share a band share a bucket of the [`index`]. Only prompts of the same bucket are compared word
+//! by word. Each exact prompt has a bucket of its own. All entries are in one [`store`] behind one lock. The
+//! lock is held while entries are inserted, removed and looked up, and not while prompts are parsed, compared
+//! or dropped.
 //!
 //! # Memory
-//! `max_bytes` is for everything: prompts, answers, words, and the places in the index, which are about 500 bytes an answer.
-//! What is asked of the allocator for a full cache is between 0.9 and 1.0 of it, whatever the size of the answers
-//! (`tests/cache_memory.rs`); next to nothing is set aside before there are answers, and nothing stays when they are gone.
+//! `max_bytes` covers everything: prompts, answers, word sets, and index entries, which are about 500 bytes
+//! per answer. The allocations of a full cache are between 0.9 and 1.0 of it, whatever the size of the
+//! answers (`tests/cache_memory.rs`). Almost nothing is allocated before there are answers, and nothing stays
+//! after they are removed.
 //!
 //! # Cost
-//! Among 100 000 answers of one caller, on a machine of two cores (AMD EPYC), as `cargo bench -p tidegate-benches
-//! --bench answer_cache` prints it; composing the answer is included, and the first line is that alone:
+//! Measured among 100 000 answers of one caller, on a machine with two cores (AMD EPYC), as printed by `cargo
+//! bench -p tidegate-benches --bench answer_cache`; composing the response is included, and the first row is
+//! that alone:
 //!
 //! | call | time |
 //! |---|---|
-//! | down the chain to a fixed text | 4 µs |
-//! | the same question | 5 µs |
-//! | a like question | 14 µs |
-//! | none, then a fixed text | 14 µs |
-//! | the words of all 100 000 compared | 4 400 µs |
-//! | an answer passes, and is not remembered | 0.5 µs |
-//! | and is remembered, and another goes | 19 µs |
+//! | fallback to a fixed text | 4 µs |
+//! | exact prompt found | 5 µs |
+//! | similar prompt found | 14 µs |
+//! | nothing found, then a fixed text | 14 µs |
+//! | scan: the words of all 100 000 compared | 4 400 µs |
+//! | an answer passes and is not stored | 0.5 µs |
+//! | an answer is stored and another one evicted | 19 µs |
 //! | the same on two threads at once | 48 µs for two |
-//! | a prompt of 16 KiB (4 000 words), found / remembered | 146 µs / 96 µs |
+//! | a prompt of 16 KiB (4 000 words), found / stored | 146 µs / 96 µs |
 //!
-//! So a like question costs a three hundredth of a scan; of 719 that the scan found, it was found for 719. They took
-//! 89 MiB of the process. Two threads get no more through it than one: calls of seconds leave room for that. The worst
-//! that a prompt can do is to be 16 KiB long and meet another eight like it in each drawer: 160 comparisons of some
-//! microseconds.
+//! So a lookup of a similar prompt costs a three hundredth of a scan; of 719 prompts that the scan found, the
+//! lookup found 719. The process used 89 MiB for the answers. Two threads have no more throughput than one,
+//! which is enough for calls that take seconds. The worst case is a prompt of 16 KiB that shares each bucket
+//! with eight others of that length: 160 comparisons of some microseconds each.
 
 mod entry;
 mod index;
 mod signature;
 mod store;
-mod words;
+mod word_set;
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -44,30 +47,31 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::entry::Entry;
-use self::index::Drawers;
+use self::entry::CacheEntry;
+use self::index::BucketKeys;
 use self::signature::Signature;
-use self::store::Store;
-use self::words::Words;
+use self::store::CacheStore;
+use self::word_set::WordSet;
 
-/// Remembers whole answers, and finds those to the same or to a like question.
+/// Stores complete answers, and finds those to the same or a similar prompt.
 ///
-/// A handle: clones are the same cache, so that several routes may share one. Bounded by
-/// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). Looking for a like question costs the same whatever the
-/// number of answers, a two hundredth of a look at all of them if these are 100 000; of prompts above 16 KiB only the same
-/// one is found. Answers and prompts above 256 KiB, and answers to requests above 512 KiB, are not remembered.
+/// A handle: clones share one cache, so that several routes may use it. Bounded by
+/// [`max_bytes`](Self::max_bytes) and [`max_age`](Self::max_age). The lookup of a similar prompt costs the
+/// same whatever the number of answers, a two hundredth of a scan if there are 100 000; for prompts above 16
+/// KiB only the exact prompt is found. Answers and prompts above 256 KiB, and answers to requests above 512
+/// KiB, are not stored.
 ///
-/// Only complete answers in plain text are remembered, each for the caller that asked: who that is tells the
-/// [`KeyBy`](crate::KeyBy) of the layer, by credential and tenant unless told otherwise. A caller who limits the tokens of
-/// the answer gets none that may be longer: one given under a limit that was no higher, or of no more bytes than tokens
-/// are wanted.
+/// Only complete answers in plain text are stored, each for the caller that sent the request. The
+/// [`KeyBy`](crate::KeyBy) of the layer identifies the caller, by default by credential and tenant. A caller
+/// that limits the tokens of the answer gets no longer answer: only one that was generated under a limit that
+/// was no higher, or that has no more bytes than the limit has tokens.
 #[derive(Clone)]
-pub struct AnswerCache(Arc<Inner>);
+pub struct AnswerCache(Arc<CacheInner>);
 
-struct Inner {
+struct CacheInner {
     settings: Settings,
     secret: RandomState,
-    store: Mutex<Store>,
+    store: Mutex<CacheStore>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,30 +81,31 @@ struct Settings {
     similarity: f64,
 }
 
-/// A question, as far as the answer depends on it.
+/// The part of a request that determines the answer.
 #[derive(Clone, Copy)]
-pub(super) struct Key<'a> {
-    /// On whose behalf it is asked, and of all that matters besides the prompt.
+pub(super) struct CacheKey<'a> {
+    /// The digests of the caller and of everything that matters besides the prompt.
     pub(super) scope: (u64, u64),
     pub(super) prompt: &'a str,
-    /// The tokens that the answer may have, if somebody has said.
+    /// The token limit of the answer, if the request sets one.
     pub(super) limit: Option<u64>,
 }
 
-/// An answer that was found.
+/// A stored answer that matches.
 #[derive(Clone)]
-pub(super) struct Found {
-    entry: Arc<Entry>,
-    /// 1 for the same question.
+pub(super) struct CacheHit {
+    entry: Arc<CacheEntry>,
+    /// 1 for the exact prompt.
     pub(super) similarity: f64,
     pub(super) age: Duration,
 }
 
-/// An answer, or a prompt, longer than this is not remembered: 256 KiB.
+/// The longest answer or prompt that is stored: 256 KiB.
 const MAX_TEXT: usize = 256 * 1024;
 
-/// For a longer prompt only the same one will do: 16 KiB. To tell what is like it would keep a thread busy.
-const MAX_LIKE: usize = 16 * 1024;
+/// The longest prompt for which similar prompts are found: 16 KiB. Comparing longer ones would occupy a
+/// thread for too long.
+const MAX_SIMILAR: usize = 16 * 1024;
 
 impl Default for AnswerCache {
     fn default() -> Self {
@@ -109,134 +114,136 @@ impl Default for AnswerCache {
 }
 
 impl AnswerCache {
-    /// 64 MiB of answers, each for an hour; like questions are those of a similarity of at least 0.8.
+    /// Creates a cache of 64 MiB whose answers are valid for an hour; prompts are similar from a similarity
+    /// of 0.8.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Settings {
+        Self::with_settings(Settings {
             max_bytes: 64 * 1024 * 1024,
             max_age: Duration::from_secs(60 * 60),
             similarity: 0.8,
         })
     }
 
-    fn of(settings: Settings) -> Self {
-        Self(Arc::new(Inner { settings, secret: RandomState::new(), store: Mutex::default() }))
+    fn with_settings(settings: Settings) -> Self {
+        Self(Arc::new(CacheInner { settings, secret: RandomState::new(), store: Mutex::default() }))
     }
 
-    /// At most so many bytes of memory for prompts, answers and all that finds them. What was given least recently goes
-    /// first. Begins an empty cache.
+    /// The most bytes of memory for prompts, answers and the index. The least recently stored answer is
+    /// removed first. Starts an empty cache.
     #[must_use]
     pub fn max_bytes(self, max_bytes: u64) -> Self {
-        Self::of(Settings { max_bytes, ..self.0.settings })
+        Self::with_settings(Settings { max_bytes, ..self.0.settings })
     }
 
-    /// An answer is good for this long. Begins an empty cache.
+    /// How long an answer is valid. Starts an empty cache.
     #[must_use]
     pub fn max_age(self, max_age: Duration) -> Self {
-        Self::of(Settings { max_age, ..self.0.settings })
+        Self::with_settings(Settings { max_age, ..self.0.settings })
     }
 
-    /// How alike two prompts have to be for the answer to one to do for the other: the words that both have, as a
-    /// share of those that either has. 1 asks for the same words; above that, for the same prompt. Begins an empty
-    /// cache.
+    /// The least similarity of two prompts for the answer to one to be used for the other: the number of
+    /// words in both, divided by the number of words in either. 1 requires the same words; a value above 1
+    /// requires the exact prompt. Starts an empty cache.
     #[must_use]
     pub fn similarity(self, similarity: f64) -> Self {
-        // Not `max`, to which what is no number is the same as 0: all would be alike.
-        Self::of(Settings { similarity: similarity.clamp(0.0, f64::INFINITY), ..self.0.settings })
+        // Not `max`, which turns NaN into 0: all prompts would be similar.
+        Self::with_settings(Settings { similarity: similarity.clamp(0.0, f64::INFINITY), ..self.0.settings })
     }
 
-    /// How many answers are remembered.
+    /// The number of stored answers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.store().len()
     }
 
-    /// Whether there is none.
+    /// Whether no answer is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets them all.
+    /// Removes all answers.
     pub fn clear(&self) {
-        let gone = std::mem::take(&mut *self.store());
-        // Dropped when the others may go on.
-        drop(gone);
+        let removed = std::mem::take(&mut *self.store());
+        // Dropped after the lock is released.
+        drop(removed);
     }
 
-    pub(super) fn insert(&self, key: Key<'_>, text: &str, now: Instant) {
+    pub(super) fn insert(&self, key: CacheKey<'_>, text: &str, now: Instant) {
         let Settings { max_bytes, max_age, .. } = self.0.settings;
         if key.prompt.len().max(text.len()) > MAX_TEXT {
             return;
         }
-        let words = self.words(key);
-        let entry = Entry {
+        let words = self.word_set(key);
+        let entry = CacheEntry {
             scope: key.scope,
             prompt: key.prompt.into(),
-            drawers: self.drawers(key, words.as_ref()),
+            buckets: self.bucket_keys(key, words.as_ref()),
             words: words.unwrap_or_default(),
             limit: key.limit.unwrap_or(u64::MAX),
             text: text.into(),
             stored: now,
         };
         if entry.weight() <= max_bytes {
-            let gone = self.store().insert(entry, max_bytes, max_age);
-            drop(gone);
+            let removed = self.store().insert(entry, max_bytes, max_age);
+            drop(removed);
         }
     }
 
-    /// The answer to the same question, else the one to the most like.
-    pub(super) fn find(&self, key: Key<'_>, now: Instant) -> Option<Found> {
-        let Settings { max_age, similarity: least, .. } = self.0.settings;
-        let age = |entry: &Entry| now.saturating_duration_since(entry.stored);
-        let will_do =
-            |entry: &Entry| entry.scope == key.scope && age(entry) < max_age && entry.fits(key.limit);
-        let found = |similarity, entry: Arc<Entry>| Found { similarity, age: age(&entry), entry };
+    /// The answer to the exact prompt, else to the most similar prompt.
+    pub(super) fn find(&self, key: CacheKey<'_>, now: Instant) -> Option<CacheHit> {
+        let Settings { max_age, similarity: min_similarity, .. } = self.0.settings;
+        let age = |entry: &CacheEntry| now.saturating_duration_since(entry.stored);
+        let is_usable = |entry: &CacheEntry| {
+            entry.scope == key.scope && age(entry) < max_age && entry.fits_limit(key.limit)
+        };
+        let hit = |similarity, entry: Arc<CacheEntry>| CacheHit { similarity, age: age(&entry), entry };
 
-        let drawer = self.drawers(key, None).same();
-        let is_same = |entry: &&Arc<Entry>| *entry.prompt == *key.prompt && will_do(entry);
-        if let Some(same) = self.store().same_as(drawer).find(is_same).cloned() {
-            return Some(found(1.0, same));
+        let bucket = self.bucket_keys(key, None).exact();
+        let is_exact = |entry: &&Arc<CacheEntry>| *entry.prompt == *key.prompt && is_usable(entry);
+        if let Some(entry) = self.store().exact_candidates(bucket).find(is_exact).cloned() {
+            return Some(hit(1.0, entry));
         }
-        let words = self.words(key)?;
-        let candidates = self.store().like(self.drawers(key, Some(&words)).like());
-        let alike = candidates.into_iter().filter(|entry| will_do(entry));
-        alike
+        let words = self.word_set(key)?;
+        let candidates = self.store().similar_candidates(self.bucket_keys(key, Some(&words)).similar());
+        let usable = candidates.into_iter().filter(|entry| is_usable(entry));
+        usable
             .map(|entry| (entry.words.similarity(&words), entry))
-            .filter(|(similarity, _)| *similarity >= least)
-            // Of equals the latest.
+            .filter(|(similarity, _)| *similarity >= min_similarity)
+            // Of equally similar prompts the latest.
             .max_by(|(a, one), (b, other)| a.total_cmp(b).then(one.stored.cmp(&other.stored)))
-            .map(|(similarity, entry)| found(similarity, entry))
+            .map(|(similarity, entry)| hit(similarity, entry))
     }
 
-    /// The words of a prompt for which a like one would do.
-    fn words(&self, key: Key<'_>) -> Option<Words> {
-        let may_be_like = self.0.settings.similarity <= 1.0 && key.prompt.len() <= MAX_LIKE;
-        may_be_like.then(|| Words::of(key.prompt, &self.0.secret))
+    /// The words of a prompt, if a similar prompt would match.
+    fn word_set(&self, key: CacheKey<'_>) -> Option<WordSet> {
+        let allows_similar = self.0.settings.similarity <= 1.0 && key.prompt.len() <= MAX_SIMILAR;
+        allows_similar.then(|| WordSet::of(key.prompt, &self.0.secret))
     }
 
-    fn drawers(&self, key: Key<'_>, words: Option<&Words>) -> Drawers {
-        let same = self.0.secret.hash_one((key.scope, key.prompt));
-        let like = words.map(|words| {
-            let scope = self.0.secret.hash_one((key.scope, words.others()));
+    fn bucket_keys(&self, key: CacheKey<'_>, words: Option<&WordSet>) -> BucketKeys {
+        let exact = self.0.secret.hash_one((key.scope, key.prompt));
+        let similar = words.map(|words| {
+            let scope = self.0.secret.hash_one((key.scope, words.exact()));
             Signature::of(words.plain()).bands(scope)
         });
-        Drawers::new(same, like.into_iter().flatten())
+        BucketKeys::new(exact, similar.into_iter().flatten())
     }
 
-    fn store(&self) -> MutexGuard<'_, Store> {
+    fn store(&self) -> MutexGuard<'_, CacheStore> {
         self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Found {
+impl CacheHit {
     pub(super) fn text(&self) -> &str {
         &self.entry.text
     }
 }
 
 impl fmt::Debug for AnswerCache {
-    /// Nothing of what it holds.
+    /// Without the contents.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnswerCache")
             .field("settings", &self.0.settings)
@@ -245,9 +252,9 @@ impl fmt::Debug for AnswerCache {
     }
 }
 
-impl fmt::Debug for Found {
+impl fmt::Debug for CacheHit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found")
+        f.debug_struct("CacheHit")
             .field("similarity", &self.similarity)
             .field("age", &self.age)
             .finish_non_exhaustive()

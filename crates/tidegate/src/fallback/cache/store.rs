@@ -4,98 +4,111 @@ use std::time::Duration;
 
 use lru::LruCache;
 
-use super::entry::Entry;
-use super::index::Index;
+use super::entry::CacheEntry;
+use super::index::SimilarityIndex;
 
-/// The answers in the order in which they came, and where they are found.
+/// The entries in the order of insertion, and their index.
 ///
-/// The oldest goes first. An answer that is given again takes the place of the one before and is the latest then, so that
-/// what is asked often stays: the least recently *given* goes. A cache that keeps what is *read* would not do here: nothing
-/// is read until the day on which nobody answers, and what came first would fill it for ever. So of the `LruCache` nothing
-/// is asked that counts as use but to put in: answers are only peeked at.
-pub(super) struct Store {
-    answers: LruCache<u32, Arc<Entry>>,
-    index: Index,
+/// The oldest entry is removed first. A repeated answer replaces the earlier one and becomes the latest, so
+/// that frequent prompts stay: the least recently *stored* entry is removed. An order by the last *read*
+/// would not work: entries are read only when no target responds, so the first entries would fill the cache
+/// for ever. Therefore the `LruCache` is only inserted into and peeked at, which does not count as a use.
+pub(super) struct CacheStore {
+    entries: LruCache<u32, Arc<CacheEntry>>,
+    index: SimilarityIndex,
     weight: u64,
-    /// The number of the next answer.
-    next: u32,
+    /// The id of the next entry.
+    next_id: u32,
 }
 
-/// Room for the first answers, which is doubled and halved as they come and go: as many as fit into a hash table of eight.
-const ROOM: NonZeroUsize = NonZeroUsize::new(7).unwrap();
+/// The initial capacity, which is doubled and halved with the number of entries: as many as fit into a hash
+/// table of eight.
+const INITIAL_CAPACITY: NonZeroUsize = NonZeroUsize::new(7).unwrap();
 
-impl Default for Store {
+impl Default for CacheStore {
     fn default() -> Self {
-        Self { answers: LruCache::sparse(ROOM), index: Index::default(), weight: 0, next: 0 }
+        Self {
+            entries: LruCache::sparse(INITIAL_CAPACITY),
+            index: SimilarityIndex::default(),
+            weight: 0,
+            next_id: 0,
+        }
     }
 }
 
-impl Store {
-    /// Puts in an answer, and takes out what is in its way: the one to the same question, those older than
-    /// `max_age`, and the oldest as long as all together weigh more than `max_bytes`. These are given back, so that nobody waits
-    /// until they are dropped.
-    pub(super) fn insert(&mut self, entry: Entry, max_bytes: u64, max_age: Duration) -> Vec<Arc<Entry>> {
+impl CacheStore {
+    /// Inserts an entry, and removes the entries that it displaces: the one of the same prompt, those older
+    /// than `max_age`, and the oldest as long as all together weigh more than `max_bytes`. The removed
+    /// entries are returned, so that they are dropped outside of the lock.
+    pub(super) fn insert(
+        &mut self,
+        entry: CacheEntry,
+        max_bytes: u64,
+        max_age: Duration,
+    ) -> Vec<Arc<CacheEntry>> {
         let now = entry.stored;
-        let mut gone: Vec<_> = self.same(&entry).and_then(|number| self.remove(number)).into_iter().collect();
-        let Some(next) = self.next.checked_add(1) else {
-            // After four billion answers it may begin anew.
-            gone.extend(std::mem::take(self).answers.into_iter().map(|(_, entry)| entry));
-            return gone;
+        let mut removed: Vec<_> =
+            self.find_exact(&entry).and_then(|id| self.remove(id)).into_iter().collect();
+        let Some(next_id) = self.next_id.checked_add(1) else {
+            // After four billion insertions the ids start again, with an empty store.
+            removed.extend(std::mem::take(self).entries.into_iter().map(|(_, entry)| entry));
+            return removed;
         };
-        let number = std::mem::replace(&mut self.next, next);
+        let id = std::mem::replace(&mut self.next_id, next_id);
         self.weight += entry.weight();
-        self.index.insert(&entry.drawers, number);
-        self.make_room();
-        self.answers.put(number, Arc::new(entry));
-        while let Some((&oldest, entry)) = self.answers.peek_lru()
+        self.index.insert(&entry.buckets, id);
+        self.resize_for_insert();
+        self.entries.put(id, Arc::new(entry));
+        while let Some((&oldest, entry)) = self.entries.peek_lru()
             && (self.weight > max_bytes || now.saturating_duration_since(entry.stored) >= max_age)
         {
-            gone.extend(self.remove(oldest));
+            removed.extend(self.remove(oldest));
         }
-        gone
+        removed
     }
 
-    fn remove(&mut self, number: u32) -> Option<Arc<Entry>> {
-        let entry = self.answers.pop(&number)?;
-        self.index.remove(&entry.drawers, number);
+    fn remove(&mut self, id: u32) -> Option<Arc<CacheEntry>> {
+        let entry = self.entries.pop(&id)?;
+        self.index.remove(&entry.buckets, id);
         self.weight -= entry.weight();
         Some(entry)
     }
 
-    /// For one more, which would else drive out another whatever they weigh. A table gets smaller only when it is told to, and
-    /// would stay as large as for the many short answers whose place a few long ones have taken.
-    fn make_room(&mut self) {
-        let (answers, room) = (self.answers.len(), self.answers.cap());
-        let wanted = match room.get() {
-            room if answers >= room => room.saturating_mul(2),
-            room if answers < room / 8 * 3 => room / 2,
-            room => room,
+    /// Makes room for one more entry, which would otherwise evict another one regardless of their weight. A
+    /// table shrinks only on request, and would otherwise keep the size for many short answers after a few
+    /// long ones have replaced them.
+    fn resize_for_insert(&mut self) {
+        let (entries, capacity) = (self.entries.len(), self.entries.cap());
+        let target = match capacity.get() {
+            capacity if entries >= capacity => capacity.saturating_mul(2),
+            capacity if entries < capacity / 8 * 3 => capacity / 2,
+            capacity => capacity,
         };
-        // Does nothing if it is the same.
-        self.answers.resize(ROOM.max(NonZeroUsize::new(wanted).unwrap_or(ROOM)));
+        // Does nothing if the capacity is unchanged.
+        self.entries.resize(INITIAL_CAPACITY.max(NonZeroUsize::new(target).unwrap_or(INITIAL_CAPACITY)));
     }
 
-    /// The number of the answer to the same question.
-    fn same(&self, entry: &Entry) -> Option<u32> {
-        let is_same = |other: &Entry| other.scope == entry.scope && other.prompt == entry.prompt;
+    /// The id of the entry with the same prompt.
+    fn find_exact(&self, entry: &CacheEntry) -> Option<u32> {
+        let is_exact = |other: &CacheEntry| other.scope == entry.scope && other.prompt == entry.prompt;
         self.index
-            .latest(entry.drawers.same())
-            .find(|number| self.answers.peek(number).is_some_and(|other| is_same(other)))
+            .latest(entry.buckets.exact())
+            .find(|id| self.entries.peek(id).is_some_and(|other| is_exact(other)))
     }
 
-    /// Those who may be answers to the same question: usually there is one, or none.
-    pub(super) fn same_as(&self, drawer: u32) -> impl Iterator<Item = &Arc<Entry>> {
-        self.index.latest(drawer).filter_map(|number| self.answers.peek(&number))
+    /// The candidates for the exact prompt: usually one or none.
+    pub(super) fn exact_candidates(&self, bucket: u32) -> impl Iterator<Item = &Arc<CacheEntry>> {
+        self.index.latest(bucket).filter_map(|id| self.entries.peek(&id))
     }
 
-    /// Those who may be answers to like ones.
-    pub(super) fn like(&self, drawers: &[u32]) -> Vec<Arc<Entry>> {
-        let numbers = self.index.latest_of_all(drawers);
-        numbers.iter().filter_map(|number| self.answers.peek(number).cloned()).collect()
+    /// The candidates for similar prompts.
+    pub(super) fn similar_candidates(&self, buckets: &[u32]) -> Vec<Arc<CacheEntry>> {
+        let ids = self.index.latest_in_any(buckets);
+        ids.iter().filter_map(|id| self.entries.peek(id).cloned()).collect()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.answers.len()
+        self.entries.len()
     }
 
     #[cfg(test)]
@@ -103,9 +116,9 @@ impl Store {
         self.weight
     }
 
-    /// How many places in the index are taken.
+    /// The number of index entries.
     #[cfg(test)]
-    pub(super) fn places(&self) -> usize {
+    pub(super) fn index_len(&self) -> usize {
         self.index.len()
     }
 }

@@ -1,12 +1,12 @@
-//! One call on its way down the chain.
+//! The state of one call in a fallback chain.
 
-mod answer;
-mod continuing;
-mod following;
+mod continuation;
+mod kept_failure;
+mod last_resorts;
 mod request;
-mod resorts;
-mod said;
-mod telling;
+mod response;
+mod select;
+mod trace;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -16,286 +16,299 @@ use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::Body;
 
-use self::said::Said;
-use crate::alarm::Alarm;
+use self::kept_failure::KeptFailure;
+use crate::chain_position::ChainPosition;
+use crate::deadline_timer::DeadlineTimer;
 use crate::fallback::Handle;
-use crate::fallback::body::Source;
-use crate::fallback::cooling::Cooling;
-use crate::fallback::cutoff::Cutoff;
-use crate::fallback::fit::Fit;
+use crate::fallback::body::BodySource;
+use crate::fallback::capability_filter::CapabilityFilter;
+use crate::fallback::deadline_guard::DeadlineGuard;
+use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::layer::Settings;
-use crate::fallback::resort::Composable;
 use crate::fallback::target::{Target, TargetService};
-use crate::turn::Turn;
+use crate::fallback::target_cooldowns::TargetCooldowns;
 use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, clock};
 
-/// One call, on its way down the chain: the targets in their order, then whoever is the first to have rested if all
-/// of them only rest, then the last resorts.
-pub(in crate::fallback) struct Chain {
+/// One call in a fallback chain: the targets in their order, then the target that is available first if all
+/// of them are only cooling down, then the last resorts.
+pub(in crate::fallback) struct ChainState {
     handle: Handle,
     settings: Arc<Settings>,
-    /// The target that was asked last: 0 is the first.
-    place: usize,
-    /// How many targets after the first have had their turn, or were passed over.
-    passed: usize,
-    /// A target is being asked.
-    is_under_way: bool,
-    /// Somebody was asked who is not one of us.
-    has_reached: bool,
-    /// Known once somebody has failed.
-    troubles: Option<Box<Troubles>>,
-    /// What it may still spend.
+    /// The target that was called last; 0 is the first.
+    target_index: usize,
+    /// How many targets after the first were called or skipped.
+    visited: usize,
+    /// A call to a target is in progress.
+    is_in_flight: bool,
+    /// At least one attempt was sent to a provider.
+    has_reached_provider: bool,
+    /// Present once a target has failed.
+    failures: Option<Box<FailureState>>,
+    /// The attempts that are left to the call.
     attempts: Option<AttemptBudget>,
-    /// What the caller asked, as long as anybody may have to be asked again.
+    /// The caller's request, as long as another target may be called.
     template: Option<Request<Payload>>,
-    pub(in crate::fallback) alarm: Alarm,
-    pub(in crate::fallback) cutoff: Cutoff,
-    /// The deadline of an answer that has begun.
-    ends: Option<Deadline>,
-    /// There is one as soon as there is a chain to go down.
+    pub(in crate::fallback) deadline_timer: DeadlineTimer,
+    pub(in crate::fallback) deadline_guard: DeadlineGuard,
+    /// The deadline of the response body.
+    body_deadline: Option<Deadline>,
+    /// Present as soon as there is a chain.
     trail: Option<Trail>,
-    /// Of the first target, from which those of the others are made.
-    turn: Turn,
+    /// The position of the first target; those of the others are derived from it.
+    first_position: ChainPosition,
 }
 
-/// What is of interest only to a call that is not answered at once.
+/// State that only a call needs whose first target has failed. Boxed, so that a call without failures stays
+/// small.
 #[derive(Default)]
-struct Troubles {
+struct FailureState {
     /// The name of the first target, if it has one.
-    first: Option<Arc<str>>,
-    cooling: Cooling,
-    fit: Fit,
-    /// What the last one said who was asked what the caller asked.
-    said: Option<Said>,
-    /// The last resort that is to be tried next.
-    resort: usize,
-    /// What the caller asked, once the first of them was tried.
-    composable: Option<Box<Composable>>,
-    /// The body of the simplified request, and the place of the target that is to be asked next with it.
+    first_name: Option<Arc<str>>,
+    cooldowns: TargetCooldowns,
+    filter: CapabilityFilter,
+    /// The last failure of a target that received the caller's own request.
+    kept: Option<KeptFailure>,
+    /// The index of the last resort that is tried next, or is being tried.
+    last_resort: usize,
+    /// The caller's request, parsed when the first last resort was tried.
+    parsed: Option<Box<ParsedRequest>>,
+    /// The body of the simplified request, and the index of the target that it is sent to next.
     simplified: Option<(Bytes, usize)>,
 }
 
-/// What a target came to.
-pub(in crate::fallback) type Answer<B> = Result<Response<Source<B>>, BoxError>;
+/// The response or error of a target.
+pub(in crate::fallback) type TargetResult<B> = Result<Response<BodySource<B>>, BoxError>;
 
-/// What comes after a failure.
-pub(in crate::fallback) enum Step {
-    Ask(Whom),
-    Wait(Duration, Whom),
-    /// Hand this to the caller instead.
-    Instead(Result<Response<Bytes>, BoxError>),
+/// The step that follows a failure.
+pub(in crate::fallback) enum NextStep {
+    Call(NextTarget),
+    Wait(Duration, NextTarget),
+    /// Return this to the caller.
+    Respond(Result<Response<Bytes>, BoxError>),
 }
 
-pub(in crate::fallback) enum Whom {
+pub(in crate::fallback) enum NextTarget {
     First,
     Other(TargetService),
 }
 
-impl Chain {
+impl ChainState {
     pub(in crate::fallback) fn new(
         extensions: &mut Extensions,
         handle: Handle,
         settings: Arc<Settings>,
     ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
-        let turn = Turn::first(extensions);
+        let first_position = ChainPosition::first(extensions);
         let deadline = Deadline::of(extensions);
-        let ends = Deadline::of_body(extensions);
-        let is_alone = handle.is_empty();
-        if trail.is_none() && !is_alone {
+        let body_deadline = Deadline::of_body(extensions);
+        let has_no_fallback = handle.is_empty();
+        if trail.is_none() && !has_no_fallback {
             extensions.insert(trail.insert(Trail::new()).clone());
         }
         let mut chain = Self {
             handle,
             settings,
-            place: 0,
-            passed: 0,
-            is_under_way: false,
-            has_reached: false,
-            troubles: None,
+            target_index: 0,
+            visited: 0,
+            is_in_flight: false,
+            has_reached_provider: false,
+            failures: None,
             attempts: AttemptBudget::of(extensions).cloned(),
             template: None,
-            alarm: Alarm::new(deadline),
-            cutoff: Cutoff::new(deadline),
-            ends,
+            deadline_timer: DeadlineTimer::new(deadline),
+            deadline_guard: DeadlineGuard::new(deadline),
+            body_deadline,
             trail,
-            turn,
+            first_position,
         };
-        if !is_alone {
-            extensions.insert(chain.turn());
+        if !has_no_fallback {
+            extensions.insert(chain.chain_position());
         }
         chain
     }
 
-    /// Whether there is nobody to go on to, and nobody who has.
-    pub(in crate::fallback) fn is_alone(&self) -> bool {
+    /// Whether the chain has neither further targets nor last resorts.
+    pub(in crate::fallback) fn has_no_fallback(&self) -> bool {
         self.handle.is_empty()
     }
 
-    /// The target whose turn it is, is asked.
-    pub(in crate::fallback) fn begin(&mut self) {
-        self.is_under_way = true;
-        if self.alarm.deadline().is_some() {
-            self.cutoff.begin(clock::now());
+    /// The current target is called now.
+    pub(in crate::fallback) fn start_attempt(&mut self) {
+        self.is_in_flight = true;
+        if self.deadline_timer.deadline().is_some() {
+            self.deadline_guard.start_attempt(clock::now());
         }
     }
 
-    /// What to do about the answer of the target whose turn it was: hand it to the caller, or something else.
-    pub(in crate::fallback) fn step<B>(&mut self, mut answer: Answer<B>) -> ControlFlow<Answer<B>, Step>
+    /// Decides what follows the result of the current target: return it to the caller, or another step.
+    pub(in crate::fallback) fn step<B>(
+        &mut self,
+        mut result: TargetResult<B>,
+    ) -> ControlFlow<TargetResult<B>, NextStep>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
-        let outcome = outcome(&answer);
-        let refusal = refusal(&answer);
-        let is_untold = refusal.is_some_and(|refusal| refusal.gate() == Gate::Translate);
-        let is_refused = refusal.is_some_and(|refusal| !refusal.follows_attempt());
-        let had_reached = self.has_reached;
-        let was_asked = self.come_back(is_refused);
-        self.ended(outcome == Outcome::Success);
-        // What is said of a simplified request is about a request of ours, not the caller's.
-        let is_own = self.simplified().is_none();
-        let falls_back = match &answer {
+        let outcome = outcome(&result);
+        let rejection = rejection(&result);
+        let is_untranslatable = rejection.is_some_and(|rejection| rejection.gate() == Gate::Translate);
+        let is_rejected = rejection.is_some_and(|rejection| !rejection.follows_attempt());
+        let had_reached_provider = self.has_reached_provider;
+        let was_sent = self.finish_attempt(is_rejected);
+        self.record_outcome(outcome == Outcome::Success);
+        // A failure of the simplified request does not concern the caller's own request.
+        let is_callers_request = self.simplified().is_none();
+        let falls_back = match &result {
             Ok(_) => self.settings.policy.falls_back(&outcome),
             Err(error) => self.settings.policy.falls_back_from(error),
         };
-        if !falls_back && (is_own || outcome == Outcome::Success) {
-            return ControlFlow::Break(self.qualified(answer));
+        if !falls_back && (is_callers_request || outcome == Outcome::Success) {
+            return ControlFlow::Break(self.mark_after_attempt(result));
         }
-        // Nor does it say anything if the target could not even be told the request, or if it was not asked at all and
-        // somebody has answered.
-        let is_telling = is_own && !is_untold && (!had_reached || (was_asked && !is_refused));
-        let target = self.name();
-        if is_telling && let Ok(response) = &mut answer {
-            self.mark(response.extensions_mut());
+        // A failure is not reported either if the request could not be translated for the target, or if the
+        // target was not called and an earlier one has responded.
+        let is_informative =
+            is_callers_request && !is_untranslatable && (!had_reached_provider || (was_sent && !is_rejected));
+        let target = self.target_name();
+        if is_informative && let Ok(response) = &mut result {
+            self.mark_response(response.extensions_mut());
         }
-        match self.next(&outcome, answer.as_ref().err(), is_untold) {
-            Some(Step::Instead(composed)) => ControlFlow::Continue(Step::Instead(composed)),
+        match self.next(&outcome, result.as_ref().err(), is_untranslatable) {
+            Some(NextStep::Respond(response)) => ControlFlow::Continue(NextStep::Respond(response)),
             Some(step) => {
-                // A failed answer goes before anybody else is asked: it may hold a connection, or a permit.
-                if is_telling {
-                    let said = Said::of(answer, target);
-                    self.troubles.get_or_insert_default().said = Some(said);
+                // The body of the failed response is dropped before the next target is called: it may hold a
+                // connection or a permit.
+                if is_informative {
+                    let kept = KeptFailure::new(result, target);
+                    self.failures.get_or_insert_default().kept = Some(kept);
                 }
                 ControlFlow::Continue(step)
             }
-            None if is_telling => ControlFlow::Break(self.qualified(answer)),
-            None => match self.take_said() {
-                Some(said) => ControlFlow::Continue(Step::Instead(said)),
-                None => ControlFlow::Break(self.qualified(answer)),
+            None if is_informative => ControlFlow::Break(self.mark_after_attempt(result)),
+            None => match self.take_kept_failure() {
+                Some(kept) => ControlFlow::Continue(NextStep::Respond(kept)),
+                None => ControlFlow::Break(self.mark_after_attempt(result)),
             },
         }
     }
 
-    /// What comes after a failure, if anything does.
-    fn next(&mut self, outcome: &Outcome, error: Option<&BoxError>, is_untold: bool) -> Option<Step> {
+    /// The step that follows a failure, if there is one.
+    fn next(
+        &mut self,
+        outcome: &Outcome,
+        error: Option<&BoxError>,
+        is_untranslatable: bool,
+    ) -> Option<NextStep> {
         self.template.as_ref()?;
         let because = code(outcome, error);
         if self.simplified().is_none() {
-            self.note(outcome, error, is_untold);
-            if let Some(target) = self.following() {
-                self.place = self.passed;
-                target.counts.asked();
-                self.tell(&target.name, because);
-                return Some(Step::Ask(Whom::Other(target.service)));
+            self.record_failure(outcome, error, is_untranslatable);
+            if let Some(target) = self.take_next_target() {
+                self.target_index = self.visited;
+                target.counters.record_use();
+                self.trace_fallback(&target.name, because);
+                return Some(NextStep::Call(NextTarget::Other(target.service)));
             }
-            if let Some((wait, whom)) = self.back_first() {
-                return Some(Step::Wait(wait, whom));
+            if let Some((wait, target)) = self.soonest_target() {
+                return Some(NextStep::Wait(wait, target));
             }
         }
-        self.last_resort(because)
+        self.next_last_resort(because)
     }
 
-    /// The target whose turn it was has come to something, or could not be asked: the attempt is given back then.
-    /// Tells which.
-    fn come_back(&mut self, is_refused: bool) -> bool {
-        let was_asked = std::mem::take(&mut self.is_under_way);
-        self.has_reached |= was_asked && !is_refused;
-        if !was_asked && let Some(attempts) = &self.attempts {
+    /// Ends the attempt at the current target. If the target was not called, the attempt is returned to the
+    /// budget. Returns whether it was called.
+    fn finish_attempt(&mut self, is_rejected: bool) -> bool {
+        let was_sent = std::mem::take(&mut self.is_in_flight);
+        self.has_reached_provider |= was_sent && !is_rejected;
+        if !was_sent && let Some(attempts) = &self.attempts {
             attempts.give_back();
         }
-        was_asked
+        was_sent
     }
 
-    /// A refusal of ours is not the whole story of a call that has reached somebody.
-    fn qualified<T>(&self, mut answer: Result<T, BoxError>) -> Result<T, BoxError> {
-        if self.has_reached
-            && let Err(error) = &mut answer
-            && let Some(refusal) = error.downcast_mut::<Rejection>()
+    /// Marks a rejection of a call that has reached a provider before.
+    fn mark_after_attempt<T>(&self, mut result: Result<T, BoxError>) -> Result<T, BoxError> {
+        if self.has_reached_provider
+            && let Err(error) = &mut result
+            && let Some(rejection) = error.downcast_mut::<Rejection>()
         {
-            *refusal = refusal.clone().after_attempt();
+            *rejection = rejection.clone().after_attempt();
         }
-        answer
+        result
     }
 
-    /// Takes note of what the target that was asked last came to.
-    fn note(&mut self, outcome: &Outcome, error: Option<&BoxError>, is_untold: bool) {
-        let name = self.name();
-        let troubles = self.troubles.get_or_insert_default();
-        if !is_untold {
-            troubles.cooling.note(self.place, outcome, error, clock::now());
+    /// Records the failure of the current target.
+    fn record_failure(&mut self, outcome: &Outcome, error: Option<&BoxError>, is_untranslatable: bool) {
+        let name = self.target_name();
+        let failures = self.failures.get_or_insert_default();
+        if !is_untranslatable {
+            failures.cooldowns.record_failure(self.target_index, outcome, error, clock::now());
         }
         if let Some(name) = &name {
-            troubles.fit.note(self.settings.models.as_deref(), name, outcome);
+            failures.filter.record_failure(self.settings.models.as_deref(), name, outcome);
         }
-        if self.place == 0 {
-            troubles.first = name;
+        if self.target_index == 0 {
+            failures.first_name = name;
         }
     }
 
-    /// What was said by the last one who could tell, in place of what says less.
-    fn take_said(&mut self) -> Option<Result<Response<Bytes>, BoxError>> {
-        let said = self.troubles.as_mut()?.said.take()?;
-        if let Some(target) = &said.target {
-            self.enter(target);
+    /// The kept failure, in place of a less informative one.
+    fn take_kept_failure(&mut self) -> Option<Result<Response<Bytes>, BoxError>> {
+        let kept = self.failures.as_mut()?.kept.take()?;
+        if let Some(target) = &kept.target {
+            self.enter_target(target);
         }
-        let mut answer = self.qualified(said.answer);
-        if let Ok(response) = &mut answer {
-            self.leave_trail(response.extensions_mut());
+        let mut result = self.mark_after_attempt(kept.result);
+        if let Ok(response) = &mut result {
+            self.attach_trail(response.extensions_mut());
         }
-        Some(answer)
+        Some(result)
     }
 
-    /// The target that was asked last, if it is not the first.
-    pub(in crate::fallback) fn current(&self) -> Option<&Target> {
-        self.handle.targets().get(self.place.checked_sub(1)?)
+    /// The current target, if it is not the first.
+    pub(in crate::fallback) fn current_target(&self) -> Option<&Target> {
+        self.handle.targets().get(self.target_index.checked_sub(1)?)
     }
 
-    /// The name of the target that was asked last.
-    fn name(&self) -> Option<Arc<str>> {
-        match (self.current(), &self.troubles) {
+    /// The name of the current target.
+    fn target_name(&self) -> Option<Arc<str>> {
+        match (self.current_target(), &self.failures) {
             (Some(target), _) => Some(Arc::clone(&target.name)),
-            (None, Some(troubles)) if troubles.first.is_some() => troubles.first.clone(),
-            // Nobody else has entered the trail yet.
-            (None, _) => self.trail.as_ref().filter(|_| self.passed == 0).and_then(Trail::target),
+            (None, Some(failures)) if failures.first_name.is_some() => failures.first_name.clone(),
+            // No other target is in the trail yet.
+            (None, _) => self.trail.as_ref().filter(|_| self.visited == 0).and_then(Trail::target),
         }
     }
 
-    /// Counts how it went with the one who was asked.
-    fn ended(&self, has_answered: bool) {
-        let counts = match self.simplified() {
-            None => self.current().map(|target| &target.counts),
-            // It ends when all have been asked, or with an answer.
-            Some(_) => self.resort().map(|resort| &resort.counts).filter(|_| has_answered),
+    /// Counts the outcome of the current target or last resort.
+    fn record_outcome(&self, is_success: bool) {
+        let counters = match self.simplified() {
+            None => self.current_target().map(|target| &target.counters),
+            // The failure of a simplified prompt is counted once all targets have failed.
+            Some(_) => {
+                self.current_last_resort().map(|last_resort| &last_resort.counters).filter(|_| is_success)
+            }
         };
-        if let Some(counts) = counts {
-            counts.ended(has_answered);
+        if let Some(counters) = counters {
+            counters.record_outcome(is_success);
         }
     }
 }
 
-fn outcome<B>(answer: &Answer<B>) -> Outcome {
-    match answer {
+fn outcome<B>(result: &TargetResult<B>) -> Outcome {
+    match result {
         Ok(response) => Outcome::of(response),
         Err(error) => Outcome::of_error(&**error),
     }
 }
 
-/// The refusal of one of us, if it is one.
-fn refusal<B>(answer: &Answer<B>) -> Option<&Rejection> {
-    answer.as_ref().err().and_then(|error| Rejection::find(&**error))
+/// The rejection by one of tidegate's gates, if the error is one.
+fn rejection<B>(result: &TargetResult<B>) -> Option<&Rejection> {
+    result.as_ref().err().and_then(|error| Rejection::find(&**error))
 }
 
 fn code(outcome: &Outcome, error: Option<&BoxError>) -> Option<ErrorCode> {
-    let refused = error.and_then(|error| Rejection::find(&**error)).map(Rejection::code);
-    refused.or(outcome.failure().map(|failure| failure.code))
+    let rejected = error.and_then(|error| Rejection::find(&**error)).map(Rejection::code);
+    rejected.or(outcome.failure().map(|failure| failure.code))
 }

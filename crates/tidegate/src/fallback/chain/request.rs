@@ -1,65 +1,66 @@
-//! What a target is asked.
+//! Builds the requests for the targets.
 
 use bytes::Bytes;
 use http::Request;
 use http::header::CONTENT_LENGTH;
 use tidegate_core::BodyRewritten;
 
-use super::Chain;
+use super::ChainState;
 use crate::Payload;
-use crate::replay::copy;
-use crate::turn::{IDEMPOTENCY_KEY, Turn};
+use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
+use crate::clone_request::clone_request;
 
-impl Chain {
-    /// Keeps a copy of what the caller asked, unless nobody else will be asked.
-    pub(in crate::fallback) fn keep(&mut self, request: &Request<Payload>) {
-        self.template = if self.handle.is_empty() { None } else { copy(request) };
+impl ChainState {
+    /// Keeps a copy of the caller's request, unless no other target can follow.
+    pub(in crate::fallback) fn keep_request(&mut self, request: &Request<Payload>) {
+        self.template = if self.handle.is_empty() { None } else { clone_request(request) };
     }
 
-    /// Whether the first target may be asked more than once.
-    pub(in crate::fallback) fn may_return_to_first(&self) -> bool {
-        self.template.is_some() && (self.alarm.deadline().is_some() || self.simplifies())
+    /// Whether the first target may be called more than once.
+    pub(in crate::fallback) fn may_resend_to_first(&self) -> bool {
+        self.template.is_some() && (self.deadline_timer.deadline().is_some() || self.has_simplified_resort())
     }
 
-    /// The request for the target that is to be asked now. Copied, unless nobody can follow.
+    /// The request for the current target. Copied, unless no other target can follow.
     pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
-        let is_last = self.passed == self.handle.targets().len()
-            && self.handle.resorts().is_empty()
-            && self.alarm.deadline().is_none();
-        let turn = self.turn();
-        let template = if is_last { self.template.take() } else { self.template.as_ref().and_then(copy) };
+        let is_last = self.visited == self.handle.targets().len()
+            && self.handle.last_resorts().is_empty()
+            && self.deadline_timer.deadline().is_none();
+        let position = self.chain_position();
+        let template =
+            if is_last { self.template.take() } else { self.template.as_ref().and_then(clone_request) };
         let mut request = template.expect("kept for this target");
-        if self.place > 0
+        if self.target_index > 0
             && let Some(key) = request.headers_mut().get_mut(IDEMPOTENCY_KEY)
-            && let Some(own) = turn.of_place(key)
+            && let Some(target_key) = position.idempotency_key_from(key)
         {
-            *key = own;
+            *key = target_key;
         }
-        request.extensions_mut().insert(turn);
+        request.extensions_mut().insert(position);
         match self.simplified() {
-            Some((body, _)) => rewritten(request, body.clone()),
+            Some((body, _)) => with_body(request, body.clone()),
             None => request,
         }
     }
 
-    /// The turn of the target that is to be asked now.
-    pub(super) fn turn(&mut self) -> Turn {
-        let nobody_follows = match self.simplified() {
+    /// The position of the current target.
+    pub(super) fn chain_position(&mut self) -> ChainPosition {
+        let is_last = match self.simplified() {
             Some((_, next)) => *next > self.handle.targets().len(),
-            // Those who will be asked with less need time too.
-            None => !self.simplifies() && self.nobody_is_fit(),
+            // A simplified prompt would need time as well.
+            None => !self.has_simplified_resort() && self.has_no_capable_target(),
         };
-        let is_again = self.simplified().is_some()
-            || self.troubles.as_ref().is_some_and(|troubles| troubles.cooling.has_waited());
-        let mut turn = self.turn.at(self.place);
-        turn.is_last &= nobody_follows;
-        turn.is_again |= is_again;
-        turn
+        let is_resend = self.simplified().is_some()
+            || self.failures.as_ref().is_some_and(|failures| failures.cooldowns.has_waited());
+        let mut position = self.first_position.at(self.target_index);
+        position.is_last &= is_last;
+        position.is_resend |= is_resend;
+        position
     }
 }
 
-/// The request with another body. It is another request then, and not what a key of the caller's stands for.
-pub(super) fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<Payload> {
+/// The request with another body. It is a different request, so an idempotency key of the caller is removed.
+pub(super) fn with_body(mut request: Request<Payload>, body: Bytes) -> Request<Payload> {
     let headers = request.headers_mut();
     headers.remove(IDEMPOTENCY_KEY);
     if headers.contains_key(CONTENT_LENGTH) {
@@ -67,8 +68,8 @@ pub(super) fn rewritten(mut request: Request<Payload>, body: Bytes) -> Request<P
     }
     *request.body_mut() = body.into();
     let extensions = request.extensions_mut();
-    if let Some(turn) = extensions.get_mut::<Turn>() {
-        *turn = turn.rewritten();
+    if let Some(position) = extensions.get_mut::<ChainPosition>() {
+        *position = position.for_rewritten_request();
     }
     extensions.insert(BodyRewritten);
     request

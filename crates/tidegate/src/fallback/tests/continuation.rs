@@ -7,7 +7,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::fallback::cutoff::TICK;
+use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
 use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};
@@ -27,8 +27,8 @@ fn chunk(id: &str, delta: Value) -> String {
     format!("data: {}\n\n", json!({"id": id, "choices": [choice]}))
 }
 
-fn word(id: &str, word: &str) -> String {
-    chunk(id, json!({"content": word}))
+fn text_chunk(id: &str, text_chunk: &str) -> String {
+    chunk(id, json!({"content": text_chunk}))
 }
 
 fn stream(provider: &Handle) -> Answer {
@@ -37,27 +37,27 @@ fn stream(provider: &Handle) -> Answer {
 
 const DONE: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-/// A chain of three, each behind its own wire.
-struct Chain {
+/// A chain of three targets, each behind its own wire.
+struct TestChain {
     layer: FallbackLayer,
     targets: [Handle; 3],
     service: crate::fallback::Fallback<crate::classify::Classify<tidegate_testkit::strict::Strict<Payload>>>,
 }
 
-fn chain(change: impl FnOnce(FallbackLayer) -> FallbackLayer) -> Chain {
+fn chain(change: impl FnOnce(FallbackLayer) -> FallbackLayer) -> TestChain {
     let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
     let [(first, a), (second, b), (third, c)] = [strict(), strict(), strict()];
     let layer = FallbackLayer::new().then("b/two", wire.layer(second)).then("c/three", wire.layer(third));
     let layer = change(layer);
     let service = layer.layer(wire.layer(first));
-    Chain { layer, targets: [a, b, c], service }
+    TestChain { layer, targets: [a, b, c], service }
 }
 
-fn continuing() -> Chain {
+fn continuing_chain() -> TestChain {
     chain(|layer| layer.continue_streams(StreamContinuation))
 }
 
-/// The whole answer, and how it ended.
+/// The whole body, and its outcome.
 async fn read<S>(service: &mut S, request: Request<Payload>) -> (String, Outcome, Option<Trail>)
 where
     S: HttpService<Payload, Body: http_body::Body<Data = bytes::Bytes> + Unpin>,
@@ -84,14 +84,18 @@ async fn keeps_towers_contract() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_target_goes_on_with_the_text_in_the_same_stream() {
-    let Chain { layer, targets: [a, b, c], mut service } = continuing();
-    stream(&a).frame(word("a", "Once ")).frame(word("a", "upon")).frame("data: {\"ha").break_off("reset");
-    stream(&b).frame(word("b", " a time")).frame(DONE);
+async fn the_next_target_continues_the_text_in_the_same_stream() {
+    let TestChain { layer, targets: [a, b, c], mut service } = continuing_chain();
+    stream(&a)
+        .frame(text_chunk("a", "Once "))
+        .frame(text_chunk("a", "upon"))
+        .frame("data: {\"ha")
+        .break_off("reset");
+    stream(&b).frame(text_chunk("b", " a time")).frame(DONE);
     let (text, outcome, trail) = read(&mut service, question()).await;
     assert_eq!(outcome, Outcome::Success);
-    let begun = word("a", "Once ") + &word("a", "upon");
-    let rest = text.strip_prefix(&*begun).unwrap();
+    let before_break = text_chunk("a", "Once ") + &text_chunk("a", "upon");
+    let rest = text.strip_prefix(&*before_break).unwrap();
     assert!(
         rest.starts_with(": continued by b/two\n\ndata: {") && rest.ends_with("data: [DONE]\n\n"),
         "{rest}"
@@ -100,13 +104,13 @@ async fn the_next_target_goes_on_with_the_text_in_the_same_stream() {
         rest.contains(" a time") && rest.contains("\"id\":\"a\"") && !rest.contains("\"id\":\"b\""),
         "{rest}"
     );
-    let asked: Value = serde_json::from_slice(b.requests()[0].body.as_deref().unwrap()).unwrap();
-    assert_eq!(asked["messages"][1], json!({"role": "assistant", "content": "Once upon"}));
+    let sent: Value = serde_json::from_slice(b.requests()[0].body.as_deref().unwrap()).unwrap();
+    assert_eq!(sent["messages"][1], json!({"role": "assistant", "content": "Once upon"}));
     let because = Some(ErrorCode::ServerError);
     let verdicts: Vec<_> = trail.unwrap().steps().into_iter().map(|step| step.verdict).collect();
     assert_eq!(
         verdicts,
-        [Verdict::Answered, Verdict::Continued { by: "b/two".into(), because }, Verdict::Answered]
+        [Verdict::Succeeded, Verdict::Continued { by: "b/two".into(), because }, Verdict::Succeeded]
     );
     let expected = TargetStatistics {
         target: "b/two".into(),
@@ -121,91 +125,91 @@ async fn the_next_target_goes_on_with_the_text_in_the_same_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_broken_stream_is_gone_before_another_is_asked_for() {
-    // Without a wire, which lets go of a broken stream by itself.
+async fn the_broken_stream_is_dropped_before_the_next_call() {
+    // Without a wire, which drops a broken stream by itself.
     let ((first, a), (second, b)) = (strict(), strict());
     let mut service =
         FallbackLayer::new().then("b/two", second).continue_streams(StreamContinuation).layer(first);
-    stream(&a).frame(word("a", "x")).break_off("reset");
-    let held = stream(&b).frame(word("b", "y")).frame(DONE).hold();
+    stream(&a).frame(text_chunk("a", "x")).break_off("reset");
+    let held = stream(&b).frame(text_chunk("b", "y")).frame(DONE).hold();
     let mut body = send(&mut service, question()).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     let mut next = tokio_test::task::spawn(async move { body.frame().await });
     assert!(next.poll().is_pending());
     assert_eq!((a.live_bodies(), b.calls()), (0, 1));
-    // The reader leaves: nothing is left behind.
+    // The caller drops the body: nothing is left behind.
     drop(next);
     assert_eq!((b.live_futures(), b.live_bodies()), (0, 0));
     held.release();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_break_is_gone_on_with_by_a_third() {
-    let Chain { targets: [a, b, c], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "one ")).break_off("reset");
-    stream(&b).frame(word("b", "two ")).frame("data: {\"error\":{\"type\":\"server_error\"}}\n\n");
-    stream(&c).frame(word("c", "three")).frame(DONE);
+async fn a_third_target_continues_after_a_second_break() {
+    let TestChain { targets: [a, b, c], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "one ")).break_off("reset");
+    stream(&b).frame(text_chunk("b", "two ")).frame("data: {\"error\":{\"type\":\"server_error\"}}\n\n");
+    stream(&c).frame(text_chunk("c", "three")).frame(DONE);
     let (text, outcome, _) = read(&mut service, question()).await;
     assert_eq!(outcome, Outcome::Success);
     assert!(
         !text.contains("error") && text.contains("one ") && text.contains("two ") && text.contains("three"),
         "{text}"
     );
-    let asked: Value = serde_json::from_slice(c.requests()[0].body.as_deref().unwrap()).unwrap();
-    assert_eq!(asked["messages"][1]["content"], "one two ");
+    let sent: Value = serde_json::from_slice(c.requests()[0].body.as_deref().unwrap()).unwrap();
+    assert_eq!(sent["messages"][1]["content"], "one two ");
     assert_eq!(text.matches("x_tidegate").count(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nobody_goes_on_the_reader_gets_every_byte_and_the_error_of_the_stream_that_broke() {
-    let Chain { targets: [a, b, c], mut service, .. } = continuing();
+async fn without_a_continuation_the_caller_gets_every_byte_and_the_original_error() {
+    let TestChain { targets: [a, b, c], mut service, .. } = continuing_chain();
     let error = "data: {\"error\":{\"type\":\"overloaded_error\"}}\n\n";
-    stream(&a).frame(word("a", "x")).frame(error);
+    stream(&a).frame(text_chunk("a", "x")).frame(error);
     b.answer(500);
-    // An answer, but not one that could be part of a stream.
+    // A response that cannot be part of a stream.
     c.answer(200).header("content-type", "application/json").body("{}");
     let (text, outcome, _) = read(&mut service, question()).await;
-    assert_eq!(text, word("a", "x") + error);
+    assert_eq!(text, text_chunk("a", "x") + error);
     let failure = outcome.failure().unwrap().clone();
-    assert_eq!((failure.cause, failure.code), (FailureKind::InBand, ErrorCode::Overloaded));
+    assert_eq!((failure.kind, failure.code), (FailureKind::InBand, ErrorCode::Overloaded));
     assert_eq!((b.calls(), c.calls()), (1, 1));
 }
 
-/// P31: a continuation spliced tool calls. (litellm 31067)
+/// Pitfall P31 (docs/pitfalls.md): a continuation spliced tool calls. (litellm 31067)
 #[tokio::test(start_paused = true)]
-async fn p31_a_stream_that_calls_a_tool_ends_in_its_error() {
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
+async fn a_stream_with_a_tool_call_ends_with_its_error() {
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
     let call = json!({"tool_calls": [{"index": 0, "id": "c", "function": {"name": "f", "arguments": "{"}}]});
-    stream(&a).frame(word("a", "let me see")).frame(chunk("a", call.clone())).break_off("reset");
+    stream(&a).frame(text_chunk("a", "let me see")).frame(chunk("a", call.clone())).break_off("reset");
     let mut request = question();
     let attempts = AttemptBudget::new(2);
     request.extensions_mut().insert(attempts.clone());
     let (text, outcome, _) = read(&mut service, request).await;
-    assert_eq!(attempts.remaining(), 1, "nobody was asked");
-    assert_eq!(text, word("a", "let me see") + &chunk("a", call));
+    assert_eq!(attempts.remaining(), 1, "no attempt was taken");
+    assert_eq!(text, text_chunk("a", "let me see") + &chunk("a", call));
     assert!(outcome.failure().is_some());
     assert_eq!(b.calls(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn off_by_default_and_only_for_what_another_may_do_better() {
-    let Chain { targets: [a, b, _], mut service, .. } = chain(|layer| layer);
-    stream(&a).frame(word("a", "x")).break_off("reset");
+async fn is_off_by_default_and_only_for_fallbackable_errors() {
+    let TestChain { targets: [a, b, _], mut service, .. } = chain(|layer| layer);
+    stream(&a).frame(text_chunk("a", "x")).break_off("reset");
     let (text, outcome, _) = read(&mut service, question()).await;
-    assert_eq!((text, outcome.failure().is_some(), b.calls()), (word("a", "x"), true, 0));
+    assert_eq!((text, outcome.failure().is_some(), b.calls()), (text_chunk("a", "x"), true, 0));
 
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
     let invalid = "data: {\"error\":{\"type\":\"invalid_request_error\"}}\n\n";
-    stream(&a).frame(word("a", "x")).frame(invalid);
+    stream(&a).frame(text_chunk("a", "x")).frame(invalid);
     let (text, outcome, _) = read(&mut service, question()).await;
-    assert_eq!((text, b.calls()), (word("a", "x") + invalid, 0));
+    assert_eq!((text, b.calls()), (text_chunk("a", "x") + invalid, 0));
     assert_eq!(outcome.failure().unwrap().code, ErrorCode::InvalidRequest);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_holds_is_the_providers_byte_for_byte() {
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
-    let whole = word("a", "Once") + ": ping\r\n\r\n" + &word("a", " upon") + DONE;
+async fn an_unbroken_stream_passes_byte_for_byte() {
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
+    let whole = text_chunk("a", "Once") + ": ping\r\n\r\n" + &text_chunk("a", " upon") + DONE;
     let whole = whole.trim_end().to_owned();
     stream(&a).frame(whole[..30].to_owned()).frame(whole[30..].to_owned());
     let (text, outcome, _) = read(&mut service, question()).await;
@@ -213,20 +217,20 @@ async fn a_stream_that_holds_is_the_providers_byte_for_byte() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_past_the_deadline_and_a_wait_for_somebody_ends_with_it() {
+async fn no_target_is_called_after_the_deadline_and_a_wait_ends_with_it() {
     let with_deadline = || {
         let mut request = question();
         Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
         request
     };
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "x")).pause(Duration::from_secs(5)).break_off("reset");
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "x")).pause(Duration::from_secs(5)).break_off("reset");
     let (_, outcome, _) = read(&mut service, with_deadline()).await;
     assert!(outcome.failure().is_some());
     assert_eq!(b.calls(), 0);
 
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "x")).break_off("reset");
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "x")).break_off("reset");
     b.block();
     let started = clock::now();
     let (_, outcome, _) = read(&mut service, with_deadline()).await;
@@ -235,31 +239,31 @@ async fn nobody_is_asked_past_the_deadline_and_a_wait_for_somebody_ends_with_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_ours_is_passed_over_like_any_other_failure() {
-    let Chain { targets: [a, b, c], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "x")).break_off("reset");
+async fn a_rejection_is_handled_like_any_other_failure() {
+    let TestChain { targets: [a, b, c], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "x")).break_off("reset");
     b.fail_with(|| Rejection::new(crate::Gate::CircuitBreaker, ErrorCode::Overloaded).into());
-    stream(&c).frame(word("c", "y")).frame(DONE);
+    stream(&c).frame(text_chunk("c", "y")).frame(DONE);
     let (text, outcome, _) = read(&mut service, question()).await;
     assert_eq!((outcome, text.contains(": continued by c/three")), (Outcome::Success, true));
 }
 
-/// Half of one model's answer and half of another's was remembered as the answer of the first.
+/// Regression: half of one model's answer and half of another's were cached as the answer of the first.
 #[tokio::test(start_paused = true)]
-async fn what_two_models_have_said_is_not_remembered() {
+async fn a_spliced_answer_is_not_cached() {
     for breaks in [false, true] {
         let ((first, a), (second, b)) = (strict(), strict());
         let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
         let cache = AnswerCache::new();
         let chain = FallbackLayer::new().then("b/two", wire.layer(second)).then_cached(cache.clone());
         let mut service = chain.continue_streams(StreamContinuation).layer(wire.layer(first));
-        let answer = stream(&a).frame(word("a", "x"));
+        let answer = stream(&a).frame(text_chunk("a", "x"));
         if breaks {
             answer.break_off("reset");
         } else {
             answer.frame(DONE);
         }
-        stream(&b).frame(word("b", "y")).frame(DONE);
+        stream(&b).frame(text_chunk("b", "y")).frame(DONE);
         let (text, outcome, _) = read(&mut service, question()).await;
         assert_eq!((outcome, text.contains(": continued by b/two")), (Outcome::Success, breaks));
         assert_eq!(cache.len(), usize::from(!breaks));
@@ -273,37 +277,39 @@ fn trailers() -> http::HeaderMap {
     )])
 }
 
-/// With trailers a truncated stream ended clean, and a good one was one whose reader had left.
+/// Regression: with trailers, a truncated stream ended without an error, and a complete one counted as
+/// dropped by the caller.
 #[tokio::test(start_paused = true)]
-async fn trailers_are_told_at_the_end_and_are_not_the_end() {
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "x")).trailers(trailers());
-    stream(&b).frame(word("b", "y")).frame(DONE);
+async fn trailers_are_delivered_at_the_end_and_do_not_end_the_stream() {
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "x")).trailers(trailers());
+    stream(&b).frame(text_chunk("b", "y")).frame(DONE);
     let (text, outcome, _) = read(&mut service, question()).await;
     assert!(text.contains("continued by b/two") && outcome == Outcome::Success, "{text}");
 
-    let Chain { targets: [a, b, c], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "x")).trailers(trailers());
+    let TestChain { targets: [a, b, c], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "x")).trailers(trailers());
     b.answer(500);
     c.answer(500);
     let mut body = send(&mut service, question()).await.unwrap().into_body();
     body.frame().await.unwrap().unwrap();
     let error = body.frame().await.unwrap().unwrap_err();
-    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, FailureKind::Truncated);
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().kind, FailureKind::Truncated);
 
-    let Chain { targets: [a, ..], mut service, .. } = continuing();
-    stream(&a).frame(word("a", "x")).frame(DONE).trailers(trailers()).pause(Duration::from_millis(1));
+    let TestChain { targets: [a, ..], mut service, .. } = continuing_chain();
+    stream(&a).frame(text_chunk("a", "x")).frame(DONE).trailers(trailers()).pause(Duration::from_millis(1));
     let body = send(&mut service, question()).await.unwrap().into_body();
     let collected = body.collect().await.unwrap();
     assert_eq!((collected.trailers(), a.finished_bodies(), a.dropped_bodies()), (Some(&trailers()), 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_cannot_be_part_of_the_stream_is_passed_over() {
+async fn a_response_that_cannot_be_spliced_is_skipped() {
     const MESSAGE: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{}}\n\n\
         event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"y\"}}\n\n\
         event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
-    // In another dialect; failed before its first token; and refused, since the request was not the caller's.
+    // In another dialect; failed before its first token; and rejected, since the request was not the
+    // caller's.
     let answers: [fn(&Handle); 3] = [
         |b| drop(stream(b).frame(MESSAGE)),
         |b| drop(stream(b).frame("data: {\"error\":{\"type\":\"server_error\"}}\n\n")),
@@ -312,10 +318,10 @@ async fn an_answer_that_cannot_be_part_of_the_stream_is_passed_over() {
         },
     ];
     for answer in answers {
-        let Chain { targets: [a, b, c], mut service, .. } = continuing();
-        stream(&a).frame(word("a", "x")).break_off("reset");
+        let TestChain { targets: [a, b, c], mut service, .. } = continuing_chain();
+        stream(&a).frame(text_chunk("a", "x")).break_off("reset");
         answer(&b);
-        stream(&c).frame(word("c", "z")).frame(DONE);
+        stream(&c).frame(text_chunk("c", "z")).frame(DONE);
         let (text, outcome, _) = read(&mut service, question()).await;
         assert_eq!((outcome, b.calls(), c.calls()), (Outcome::Success, 1, 1), "{text}");
         assert!(
@@ -325,29 +331,30 @@ async fn an_answer_that_cannot_be_part_of_the_stream_is_passed_over() {
     }
 }
 
-/// A target may be a chain with last resorts of its own: "sorry" stood in the middle of a sentence.
+/// Regression: a target may be a chain with last resorts of its own, and "sorry" appeared in the middle of a
+/// sentence.
 #[tokio::test(start_paused = true)]
-async fn a_composed_answer_is_no_rest_of_a_stream() {
+async fn a_composed_answer_does_not_continue_a_stream() {
     let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
     let [(first, a), (second, b), (third, c)] = [strict(), strict(), strict()];
     let inner = FallbackLayer::new().then_static().layer(wire.layer(second));
     let layer = FallbackLayer::new().then("b/two", inner).then("c/three", wire.layer(third));
     let mut service = layer.continue_streams(StreamContinuation).layer(wire.layer(first));
-    stream(&a).frame(word("a", "Once upon")).break_off("reset");
+    stream(&a).frame(text_chunk("a", "Once upon")).break_off("reset");
     b.answer(503);
-    stream(&c).frame(word("c", " a time")).frame(DONE);
+    stream(&c).frame(text_chunk("c", " a time")).frame(DONE);
     let (text, outcome, _) = read(&mut service, question()).await;
     assert_eq!((outcome, b.calls(), c.calls()), (Outcome::Success, 1, 1));
     assert!(text.contains(" a time") && !text.contains("orry"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_knows_no_deadline_does_not_hold_the_stream_past_it() {
+async fn a_target_without_a_deadline_is_cancelled_at_the_deadline() {
     let ((first, a), (second, b)) = (strict(), strict());
     let wire = ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi));
     let chain = FallbackLayer::new().then("b/two", second).continue_streams(StreamContinuation);
     let mut service = chain.layer(wire.layer(first));
-    stream(&a).frame(word("a", "x")).break_off("reset");
+    stream(&a).frame(text_chunk("a", "x")).break_off("reset");
     b.hang();
     let mut request = question();
     Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
@@ -358,9 +365,9 @@ async fn a_target_that_knows_no_deadline_does_not_hold_the_stream_past_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lengths_told_before_are_corrected() {
-    let Chain { targets: [a, b, _], mut service, .. } = continuing();
-    stream(&a).header("content-length", "9000").frame(word("a", "x")).break_off("reset");
+async fn content_lengths_are_corrected() {
+    let TestChain { targets: [a, b, _], mut service, .. } = continuing_chain();
+    stream(&a).header("content-length", "9000").frame(text_chunk("a", "x")).break_off("reset");
     stream(&b).frame(DONE);
     let mut request = question();
     let length = request.body().bytes().unwrap().len();
@@ -372,7 +379,7 @@ async fn lengths_told_before_are_corrected() {
         frame.unwrap();
     }
     assert!(http_body::Body::is_end_stream(&body));
-    let asked = &b.requests()[0];
-    let told: usize = asked.headers["content-length"].to_str().unwrap().parse().unwrap();
-    assert_eq!(told, asked.body.as_deref().unwrap().len());
+    let sent = &b.requests()[0];
+    let content_length: usize = sent.headers["content-length"].to_str().unwrap().parse().unwrap();
+    assert_eq!(content_length, sent.body.as_deref().unwrap().len());
 }

@@ -1,11 +1,11 @@
+mod attempts;
+#[cfg(feature = "providers")]
+mod cache;
 mod continuation;
+mod last_resorts;
 #[cfg(feature = "providers")]
 mod models;
-#[cfg(feature = "providers")]
-mod remembering;
-mod resorts;
-mod said;
-mod turns;
+mod reported_failure;
 
 use std::time::Duration;
 
@@ -28,17 +28,14 @@ async fn keeps_towers_contract() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn asks_the_next_target_and_says_who_answered() {
+async fn calls_the_next_target_and_names_it() {
     let ((first, primary), (second, other)) = (strict(), strict());
     let layer = FallbackLayer::new().then("deepseek/deepseek-chat", second);
     primary.answer(503).frame("never read").stall();
     other.answer(200).body("from the other");
     let response = call(&mut layer.layer(first)).await.unwrap();
-    let answered = response.extensions().get::<FallbackInfo>().unwrap();
-    assert_eq!(
-        (answered.target(), answered.strategy()),
-        ("deepseek/deepseek-chat", FallbackKind::AlternativeModel)
-    );
+    let info = response.extensions().get::<FallbackInfo>().unwrap();
+    assert_eq!((info.target(), info.strategy()), ("deepseek/deepseek-chat", FallbackKind::AlternativeModel));
     assert_eq!(primary.live_bodies(), 0);
     assert_eq!(other.requests()[0].body.as_deref(), Some(&b"{}"[..]));
     let verdicts: Vec<_> =
@@ -71,18 +68,18 @@ async fn the_code_decides_in_every_position_of_the_chain() {
             }
             targets[position].1.answer(400).extension(Outcome::from(Failure::new(code)));
             let response = call(&mut chain.layer(first)).await.unwrap();
-            let asked: Vec<_> = targets.iter().map(|(_, handle)| handle.calls()).collect();
-            let goes_on = code.is_fallbackable() && position < 2;
+            let calls: Vec<_> = targets.iter().map(|(_, handle)| handle.calls()).collect();
+            let falls_back = code.is_fallbackable() && position < 2;
             let expected: Vec<_> =
-                (0..3).map(|at| usize::from(at <= position + usize::from(goes_on))).collect();
-            assert_eq!(asked, expected, "{code} at {position}");
-            assert_eq!(response.status() == 200, goes_on, "{code} at {position}");
+                (0..3).map(|at| usize::from(at <= position + usize::from(falls_back))).collect();
+            assert_eq!(calls, expected, "{code} at {position}");
+            assert_eq!(response.status() == 200, falls_back, "{code} at {position}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_of_ours_and_broken_connections_fall_over() {
+async fn rejections_and_broken_connections_fall_back() {
     let reject = || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into();
     for answer in [Answer::error_with(reject), Answer::error("connection refused")] {
         let ((first, primary), (second, other)) = (strict(), strict());
@@ -93,22 +90,24 @@ async fn refusals_of_ours_and_broken_connections_fall_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn context_length_and_content_filter_fall_over_only_if_asked() {
+async fn context_length_and_content_filter_fall_back_only_if_enabled() {
     for cause in [FailureKind::ContextLength, FailureKind::ContentFilter] {
-        for act in [false, true] {
+        for enabled in [false, true] {
             let ((first, primary), (second, other)) = (strict(), strict());
-            let failure = Failure { cause, ..Failure::new(ErrorCode::InvalidRequest) };
+            let failure = Failure { kind: cause, ..Failure::new(ErrorCode::InvalidRequest) };
             primary.answer(400).extension(Outcome::from(failure));
-            let layer =
-                FallbackLayer::new().then("larger", second).on_context_length(act).on_content_filter(act);
+            let layer = FallbackLayer::new()
+                .then("larger", second)
+                .on_context_length(enabled)
+                .on_content_filter(enabled);
             call(&mut layer.layer(first)).await.unwrap();
-            assert_eq!(other.calls(), usize::from(act), "{cause:?}");
+            assert_eq!(other.calls(), usize::from(enabled), "{cause:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_fail_the_last_one_goes_through_as_it_came() {
+async fn when_all_targets_fail_the_last_response_is_returned_unchanged() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(503);
     other.answer(429).body("slow down");
@@ -118,7 +117,7 @@ async fn when_all_fail_the_last_one_goes_through_as_it_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_once_the_deadline_has_passed() {
+async fn no_target_is_called_after_the_deadline() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(503).after(Duration::from_secs(2));
     let mut request = request();
@@ -128,9 +127,10 @@ async fn nobody_is_asked_once_the_deadline_has_passed() {
     assert_eq!(other.calls(), 0);
 }
 
-/// P19: a fallback that demands `Response: Clone`, and copies though nobody follows.
+/// Pitfall P19 (docs/pitfalls.md): a fallback that requires `Response: Clone`, and copies the request
+/// although no target can follow.
 #[tokio::test(start_paused = true)]
-async fn p19_alone_it_keeps_no_copy_of_the_body() {
+async fn without_targets_it_keeps_no_copy_of_the_body() {
     use http_body_util::Full;
     use tower::ServiceExt;
     let (first, primary) = strict();
@@ -140,7 +140,7 @@ async fn p19_alone_it_keeps_no_copy_of_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_trail_of_a_retried_first_target_goes_on() {
+async fn the_trail_continues_after_a_retried_first_target() {
     let ((first, primary), (second, _other)) = (strict(), strict());
     primary.otherwise(Answer::status(503));
     let wire = crate::ClassifyLayer::new(StatusClassifier);

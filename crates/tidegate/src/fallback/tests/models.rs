@@ -11,30 +11,30 @@ use crate::{
     ResilienceBuilder, Trail, Verdict,
 };
 
-fn asking(body: Value) -> Request<Payload> {
+fn chat_request(body: Value) -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
 }
 
-/// A prompt of about so many tokens.
-fn long(tokens: usize) -> Request<Payload> {
-    asking(json!({"model": "m", "messages": [{"role": "user", "content": "word ".repeat(tokens)}]}))
+/// A prompt of about `tokens` tokens.
+fn long_prompt(tokens: usize) -> Request<Payload> {
+    chat_request(json!({"model": "m", "messages": [{"role": "user", "content": "word ".repeat(tokens)}]}))
 }
 
-/// What came of a call whose first target failed with `failure`: the status, who answered, and the trail.
-struct Told {
+/// The result of a call whose first target fails.
+struct CallResult {
     status: u16,
     by: Option<String>,
     verdicts: Vec<Verdict>,
-    asked: Vec<usize>,
+    calls: Vec<usize>,
     statistics: Vec<TargetStatistics>,
 }
 
-async fn ask(
+async fn run(
     names: &[&str],
     first: impl Fn(&Handle) -> Answer,
     change: impl FnOnce(FallbackLayer) -> FallbackLayer,
     request: Request<Payload>,
-) -> Told {
+) -> CallResult {
     let (service, handle) = strict();
     let first = first(&handle);
     handle.otherwise(first);
@@ -44,15 +44,15 @@ async fn ask(
         .fold(FallbackLayer::new(), |chain, (name, (service, _))| chain.then(name, service.clone()));
     let mut service = ResilienceBuilder::new(names[0]).fallback(change(chain)).service(service);
     let response = send(&mut service, request).await.unwrap();
-    Told {
+    CallResult {
         status: response.status().as_u16(),
-        by: response.extensions().get::<FallbackInfo>().map(|answered| answered.target().to_owned()),
+        by: response.extensions().get::<FallbackInfo>().map(|info| info.target().to_owned()),
         verdicts: Trail::of(response.extensions())
             .into_iter()
             .flat_map(Trail::steps)
             .map(|step| step.verdict)
             .collect(),
-        asked: targets.iter().map(|(_, (_, handle))| handle.calls()).collect(),
+        calls: targets.iter().map(|(_, (_, handle))| handle.calls()).collect(),
         statistics: service.signals().snapshot().fallback,
     }
 }
@@ -61,38 +61,43 @@ fn unavailable(_: &Handle) -> Answer {
     Answer::status(503)
 }
 
-/// What OpenAI says of a prompt that is too long.
+/// OpenAI's response to a prompt that is too long.
 fn too_long(_: &Handle) -> Answer {
     let body = json!({"error": {"message": "too long", "type": "invalid_request_error", "code": "context_length_exceeded"}});
     Answer::status(400).header("content-type", "application/json").body(body.to_string())
 }
 
-fn as_it_is(layer: FallbackLayer) -> FallbackLayer {
+fn unchanged(layer: FallbackLayer) -> FallbackLayer {
     layer
 }
 
-/// P31: a fallback was chosen though its context was too small for the prompt (litellm 31557).
+/// Pitfall P31 (docs/pitfalls.md): a target was selected although its context was too small for the prompt.
+/// (litellm 31557)
 #[tokio::test(start_paused = true)]
-async fn p31_a_target_whose_context_is_too_small_is_passed_over() {
+async fn a_target_with_too_small_a_context_is_skipped() {
     let names = ["openai/gpt-4o", "openai/gpt-4", "azure/unheard-of"];
-    let told = ask(&names, unavailable, as_it_is, long(9_000)).await;
-    assert_eq!((told.status, told.by.as_deref(), told.asked), (200, Some("azure/unheard-of"), vec![0, 1]));
-    let lack = MissingCapability::Context { needed: 9_000, limit: 8_192 };
+    let result = run(&names, unavailable, unchanged, long_prompt(9_000)).await;
+    assert_eq!(
+        (result.status, result.by.as_deref(), result.calls),
+        (200, Some("azure/unheard-of"), vec![0, 1])
+    );
+    let missing = MissingCapability::Context { needed: 9_000, limit: 8_192 };
     let because = Some(ErrorCode::Overloaded);
-    let [_, passed, fell_back, ..] = &told.verdicts[..] else { panic!("{:?}", told.verdicts) };
-    assert_eq!(passed, &Verdict::PassedOver { target: "openai/gpt-4".into(), lack });
+    let [_, passed, fell_back, ..] = &result.verdicts[..] else { panic!("{:?}", result.verdicts) };
+    assert_eq!(passed, &Verdict::Skipped { target: "openai/gpt-4".into(), missing: missing });
     assert_eq!(fell_back, &Verdict::FellBack { to: "azure/unheard-of".into(), because });
-    let counted = told.statistics.iter().map(|target| (target.asked, target.passed_over)).collect::<Vec<_>>();
-    assert_eq!(counted, [(0, 1), (1, 0)]);
-    // One that fits is asked in its turn.
-    assert_eq!(ask(&names, unavailable, as_it_is, long(7_000)).await.asked, [1, 0]);
+    let counts =
+        result.statistics.iter().map(|target| (target.asked, target.passed_over)).collect::<Vec<_>>();
+    assert_eq!(counts, [(0, 1), (1, 0)]);
+    // A target with a sufficient context is called in its order.
+    assert_eq!(run(&names, unavailable, unchanged, long_prompt(7_000)).await.calls, [1, 0]);
 }
 
-/// P31: and so for whatever else it cannot do.
+/// Pitfall P31 (docs/pitfalls.md): the same for the other capabilities.
 #[tokio::test(start_paused = true)]
-async fn p31_a_target_without_tools_eyes_or_schemas_is_passed_over() {
+async fn a_target_without_tools_images_or_schemas_is_skipped() {
     let image = json!({"type": "image_url", "image_url": {"url": "https://example.com/a.png"}});
-    for (name, body, lack) in [
+    for (name, body, missing) in [
         ("openai/o1-mini", json!({"tools": [{"type": "function"}]}), MissingCapability::Tools),
         (
             "deepseek/deepseek-chat",
@@ -106,78 +111,81 @@ async fn p31_a_target_without_tools_eyes_or_schemas_is_passed_over() {
             MissingCapability::Output { needed: 20_000, limit: 16_384 },
         ),
     ] {
-        let told = ask(&["first", name, "third"], unavailable, as_it_is, asking(body)).await;
-        assert_eq!(told.asked, [0, 1], "{name}");
+        let result = run(&["first", name, "third"], unavailable, unchanged, chat_request(body)).await;
+        assert_eq!(result.calls, [0, 1], "{name}");
         assert!(
-            told.verdicts.contains(&Verdict::PassedOver { target: name.into(), lack }),
+            result.verdicts.contains(&Verdict::Skipped { target: name.into(), missing: missing }),
             "{:?}",
-            told.verdicts
+            result.verdicts
         );
         assert_eq!(
-            ask(&["first", name], unavailable, as_it_is, asking(json!({}))).await.asked,
+            run(&["first", name], unavailable, unchanged, chat_request(json!({}))).await.calls,
             [1],
             "{name}"
         );
     }
 }
 
-/// P31: one who said that it is too long knows better than an estimate.
+/// Pitfall P31 (docs/pitfalls.md): a provider's rejection is more reliable than an estimate.
 #[tokio::test(start_paused = true)]
-async fn p31_after_a_prompt_was_too_long_only_larger_models_are_asked() {
+async fn after_a_context_length_error_only_larger_models_are_called() {
     let names = ["openai/gpt-4o", "azure/gpt-4o-mini", "deepseek/deepseek-chat"];
     let larger = |layer: FallbackLayer| layer.on_context_length(true);
-    let told = ask(&names, too_long, larger, long(10)).await;
-    assert_eq!((told.status, told.asked), (200, vec![0, 1]));
-    let lack = MissingCapability::Context { needed: 128_001, limit: 128_000 };
-    assert!(told.verdicts.contains(&Verdict::PassedOver { target: "azure/gpt-4o-mini".into(), lack }));
-    // It is not a case for others unless asked, whoever they are.
-    assert_eq!(ask(&names, too_long, as_it_is, long(10)).await.asked, [0, 0]);
+    let result = run(&names, too_long, larger, long_prompt(10)).await;
+    assert_eq!((result.status, result.calls), (200, vec![0, 1]));
+    let missing = MissingCapability::Context { needed: 128_001, limit: 128_000 };
+    assert!(
+        result.verdicts.contains(&Verdict::Skipped { target: "azure/gpt-4o-mini".into(), missing: missing })
+    );
+    // Without the setting there is no fallback, whatever the targets are.
+    assert_eq!(run(&names, too_long, unchanged, long_prompt(10)).await.calls, [0, 0]);
 }
 
-/// P31: a target in the middle of the chain says it, too.
+/// Pitfall P31 (docs/pitfalls.md): a rejection by a target in the middle of the chain counts, too.
 #[tokio::test(start_paused = true)]
-async fn p31_any_target_may_say_that_the_prompt_is_too_long() {
+async fn a_context_length_error_of_any_target_counts() {
     let [(first, primary), (second, middle), (third, same), (fourth, larger)] =
         [strict(), strict(), strict(), strict()];
     primary.answer(503);
-    let failure = Failure { cause: FailureKind::ContextLength, ..Failure::new(ErrorCode::InvalidRequest) };
+    let failure = Failure { kind: FailureKind::ContextLength, ..Failure::new(ErrorCode::InvalidRequest) };
     middle.answer(400).extension(Outcome::from(failure));
     let chain = FallbackLayer::new().then("openai/gpt-4o", second).then("azure/gpt-4o", third);
     let mut chain = chain.then("openai/gpt-4.1", fourth).on_context_length(true).layer(first);
-    assert_eq!(send(&mut chain, long(10)).await.unwrap().status(), 200);
+    assert_eq!(send(&mut chain, long_prompt(10)).await.unwrap().status(), 200);
     assert_eq!((middle.calls(), same.calls(), larger.calls()), (1, 0, 1));
 }
 
-/// P31: nobody is asked for what it cannot do, not even if nobody else is left.
+/// Pitfall P31 (docs/pitfalls.md): a target without the capability is not called, even if no other is left.
 #[tokio::test(start_paused = true)]
-async fn p31_when_all_are_unfit_the_last_real_answer_goes_through() {
+async fn when_no_target_is_capable_the_last_response_is_returned() {
     let names = ["openai/gpt-4o", "openai/gpt-4", "openai/o1-mini"];
-    let told = ask(&names, unavailable, as_it_is, long(130_000)).await;
-    assert_eq!((told.status, told.by, told.asked), (503, None, vec![0, 0]));
-    let passed = |verdict: &&Verdict| matches!(verdict, Verdict::PassedOver { .. });
-    assert_eq!(told.verdicts.iter().filter(passed).count(), 2);
-    // A last resort asks nobody.
-    let told = ask(&names, unavailable, FallbackLayer::then_static, long(130_000)).await;
-    assert_eq!((told.status, told.by.as_deref()), (200, Some("@static")));
+    let result = run(&names, unavailable, unchanged, long_prompt(130_000)).await;
+    assert_eq!((result.status, result.by, result.calls), (503, None, vec![0, 0]));
+    let passed = |verdict: &&Verdict| matches!(verdict, Verdict::Skipped { .. });
+    assert_eq!(result.verdicts.iter().filter(passed).count(), 2);
+    // A static answer calls no target.
+    let result = run(&names, unavailable, FallbackLayer::then_static, long_prompt(130_000)).await;
+    assert_eq!((result.status, result.by.as_deref()), (200, Some("@static")));
 }
 
-/// P31: a simplified prompt is another one, and may fit who could not take the first.
+/// Pitfall P31 (docs/pitfalls.md): a target that cannot take the original prompt may be able to take the
+/// simplified one.
 #[tokio::test(start_paused = true)]
-async fn p31_a_simplified_prompt_is_judged_anew() {
+async fn a_simplified_prompt_has_requirements_of_its_own() {
     let tools = json!([{"type": "function", "function": {"name": "weather"}}]);
     let lines = "one line that is short enough\n".repeat(2_000);
     let body = json!({"model": "m", "tools": tools, "messages": [{"role": "user", "content": lines}]});
     let names = ["first", "openai/o1-mini", "openai/gpt-4"];
-    let told = ask(&names, unavailable, FallbackLayer::then_simplified, asking(body)).await;
-    assert_eq!((told.by.as_deref(), told.asked), (Some("openai/gpt-4"), vec![0, 1]));
+    let result = run(&names, unavailable, FallbackLayer::then_simplified, chat_request(body)).await;
+    assert_eq!((result.by.as_deref(), result.calls), (Some("openai/gpt-4"), vec![0, 1]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_passed_over_costs_no_attempt() {
+async fn a_skipped_target_costs_no_attempt() {
     let [(first, primary), (second, small), (third, large)] = [strict(), strict(), strict()];
     primary.answer(503);
     let chain = FallbackLayer::new().then("openai/gpt-4", second).then("openai/gpt-4o", third);
-    let mut request = long(9_000);
+    let mut request = long_prompt(9_000);
     request.extensions_mut().insert(AttemptBudget::new(2));
     assert_eq!(send(&mut chain.layer(first), request).await.unwrap().status(), 200);
     assert_eq!((small.calls(), large.calls()), (0, 1));
@@ -185,14 +193,18 @@ async fn who_is_passed_over_costs_no_attempt() {
 
 #[tokio::test(start_paused = true)]
 async fn the_table_can_be_extended_corrected_and_emptied() {
-    let card = |tokens| ModelCapabilities { context_tokens: Some(tokens), ..ModelCapabilities::default() };
-    for (models, asked) in [
+    let capabilities =
+        |tokens| ModelCapabilities { context_tokens: Some(tokens), ..ModelCapabilities::default() };
+    for (models, calls) in [
         (ModelTable::new(), [0, 1]),
-        (ModelTable::new().with("gpt-4", card(32_000)), [1, 0]),
-        (ModelTable::new().with("acme/", card(1_000)), [0, 0]),
+        (ModelTable::new().with("gpt-4", capabilities(32_000)), [1, 0]),
+        (ModelTable::new().with("acme/", capabilities(1_000)), [0, 0]),
         (ModelTable::empty(), [1, 0]),
     ] {
         let names = ["first", "openai/gpt-4", "acme/own"];
-        assert_eq!(ask(&names, unavailable, |layer| layer.models(models), long(9_000)).await.asked, asked);
+        assert_eq!(
+            run(&names, unavailable, |layer| layer.models(models), long_prompt(9_000)).await.calls,
+            calls
+        );
     }
 }

@@ -6,25 +6,25 @@ use http::Request;
 
 use crate::key::{KeyBy, Tenant};
 
-/// Who may be given whose answers.
+/// The callers that share cached answers.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Scope {
-    /// The same credential and the same tenant.
+pub(super) enum CacheScope {
+    /// Callers with the same credential and the same tenant.
     #[default]
-    Own,
-    /// The same key.
+    CredentialAndTenant,
+    /// Callers with the same key.
     By(KeyBy),
 }
 
-/// Nobody can make up a credential whose digest is another's.
+/// Seeds the digests per process, so that a credential with the digest of another one cannot be constructed.
 static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-impl Scope {
-    /// A number for those who share.
+impl CacheScope {
+    /// A digest that is the same for all callers that share answers.
     pub(super) fn digest<B>(&self, request: &Request<B>) -> u64 {
         let mut hasher = SECRET.build_hasher();
         match self {
-            Self::Own => {
+            Self::CredentialAndTenant => {
                 request.extensions().get::<Tenant>().hash(&mut hasher);
                 KeyBy::credential().key(request, hasher).number()
             }

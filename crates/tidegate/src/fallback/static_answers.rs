@@ -1,8 +1,8 @@
 use std::fmt;
 
-/// What is said when nobody has an answer: a text for each kind of prompt.
+/// The fixed answers of a last resort: one text for each kind of prompt.
 ///
-/// Which kind a prompt is, is told by English words in it, so for other languages set one text for all
+/// The kind of a prompt is detected by English words in it; for other languages set one text for all kinds
 /// ([`of`](Self::of)).
 #[derive(Clone)]
 pub struct StaticAnswers {
@@ -13,22 +13,22 @@ pub struct StaticAnswers {
     other: String,
 }
 
-/// The kinds of prompts that a [`StaticAnswers`] tells apart, in the order in which they are looked for.
+/// The kinds of prompts that [`StaticAnswers`] distinguishes, in the order in which they are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PromptKind {
-    /// Asks something.
+    /// A question.
     Question,
-    /// Wants something written.
+    /// A request to write a text.
     Creative,
-    /// Wants something judged.
+    /// A request to analyse something.
     Analysis,
-    /// Wants a program.
+    /// A request for code.
     Code,
     /// Anything else.
     Other,
 }
 
-const WORDS: [(PromptKind, &[&str]); 4] = [
+const KEYWORDS: [(PromptKind, &[&str]); 4] = [
     (PromptKind::Question, &["what", "how", "why", "when", "where", "who"]),
     (PromptKind::Creative, &["write", "create", "story", "poem", "creative"]),
     (PromptKind::Analysis, &["analyze", "analyse", "compare", "evaluate", "assess"]),
@@ -36,7 +36,8 @@ const WORDS: [(PromptKind, &[&str]); 4] = [
 ];
 
 impl PromptKind {
-    /// The kind of `prompt`: by a question mark, else by the first kind of which it holds a word.
+    /// The kind of `prompt`: a question if it has a question mark, else the first kind with a keyword in the
+    /// prompt.
     #[must_use]
     pub fn of(prompt: &str) -> Self {
         if prompt.contains(['?', '？', '؟']) {
@@ -45,12 +46,12 @@ impl PromptKind {
         let prompt = prompt.to_lowercase();
         let has =
             |words: &[&str]| prompt.split(|c: char| !c.is_alphanumeric()).any(|word| words.contains(&word));
-        WORDS.iter().find(|(_, words)| has(words)).map_or(Self::Other, |(kind, _)| *kind)
+        KEYWORDS.iter().find(|(_, words)| has(words)).map_or(Self::Other, |(kind, _)| *kind)
     }
 }
 
 impl StaticAnswers {
-    /// A text of ours for each kind.
+    /// A default text for each kind.
     #[must_use]
     pub fn new() -> Self {
         let text = |what: &str| format!("Sorry, {what} right now. Please try again in a few minutes.");
@@ -63,7 +64,7 @@ impl StaticAnswers {
         }
     }
 
-    /// The same text for all.
+    /// The same text for all kinds.
     #[must_use]
     pub fn of(text: impl Into<String>) -> Self {
         let text = text.into();
@@ -76,10 +77,10 @@ impl StaticAnswers {
         }
     }
 
-    /// Another text for one kind.
+    /// Replaces the text of one kind.
     #[must_use]
     pub fn with(mut self, kind: PromptKind, text: impl Into<String>) -> Self {
-        *self.place(kind) = text.into();
+        *self.text_mut(kind) = text.into();
         self
     }
 
@@ -95,7 +96,7 @@ impl StaticAnswers {
         }
     }
 
-    fn place(&mut self, kind: PromptKind) -> &mut String {
+    fn text_mut(&mut self, kind: PromptKind) -> &mut String {
         match kind {
             PromptKind::Question => &mut self.question,
             PromptKind::Creative => &mut self.creative,
@@ -124,7 +125,7 @@ mod tests {
 
     /// Seed item 47: by keywords, in this order.
     #[test]
-    fn a_prompt_is_of_the_first_kind_of_which_it_holds_a_word() {
+    fn a_prompt_has_the_first_kind_with_a_matching_keyword() {
         for (prompt, kind) in [
             ("Really?", PromptKind::Question),
             ("Tell me HOW to write a poem", PromptKind::Question),
@@ -132,7 +133,7 @@ mod tests {
             ("Compare the code of both", PromptKind::Analysis),
             ("A python script, please", PromptKind::Code),
             ("Hello", PromptKind::Other),
-            // A word inside of another is not that word.
+            // A keyword inside of another word does not match.
             ("Somewhat classy showers", PromptKind::Other),
             ("", PromptKind::Other),
         ] {

@@ -6,49 +6,50 @@ use bytes::{Bytes, BytesMut};
 use http::Response;
 use http_body::Body;
 
-use super::Answer;
-use crate::fallback::body::Source;
+use super::TargetResult;
+use crate::fallback::body::BodySource;
 use crate::{BoxError, Outcome};
 
-/// What a target said that failed, kept for the caller without what held it: neither a connection nor a permit.
-pub(super) struct Said {
-    pub(super) answer: Result<Response<Bytes>, BoxError>,
-    /// Who said it.
+/// The failed response of a target, kept for the caller without its body stream: it holds neither a
+/// connection nor a permit.
+pub(super) struct KeptFailure {
+    pub(super) result: Result<Response<Bytes>, BoxError>,
+    /// The target that failed.
     pub(super) target: Option<Arc<str>>,
 }
 
-/// No more of a failed answer is kept: 64 KiB, as much as the wire reads to understand it.
+/// The longest body that is kept: 64 KiB, which is as much as the wire reads to classify a failure.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Nor in more pieces, which may be empty.
+/// The most frames that are read, since frames may be empty.
 const MAX_FRAMES: usize = 1024;
 
-impl Said {
-    /// Of an answer whose body is not at hand the failure is kept.
-    pub(super) fn of<B>(answer: Answer<B>, target: Option<Arc<str>>) -> Self
+impl KeptFailure {
+    /// Keeps the result. A response whose body is not complete yet is kept as its failure.
+    pub(super) fn new<B>(result: TargetResult<B>, target: Option<Arc<str>>) -> Self
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
-        let answer = answer.and_then(|response| {
+        let result = result.and_then(|response| {
             let outcome = Outcome::of(&response);
             let (head, body) = response.into_parts();
-            match (at_hand(body), outcome) {
+            match (buffered_body(body), outcome) {
                 (None, Outcome::Failure(failure)) => Err(failure.into()),
                 (bytes, _) => Ok(Response::from_parts(head, bytes.unwrap_or_default())),
             }
         });
-        Self { answer, target }
+        Self { result, target }
     }
 }
 
-/// The whole body, if nobody has to be waited for: the wire has read that of a failure already.
-fn at_hand<B>(body: Source<B>) -> Option<Bytes>
+/// The whole body, if it is available without waiting: the wire has already read that of a failure.
+fn buffered_body<B>(body: BodySource<B>) -> Option<Bytes>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
     let mut body = pin!(body);
     let mut bytes = BytesMut::new();
-    // Nobody is to be woken: what is not here yet is left.
+    // No task is woken: frames that are not available yet are not read.
     let mut context = Context::from_waker(Waker::noop());
     for _ in 0..MAX_FRAMES {
         match body.as_mut().poll_frame(&mut context) {

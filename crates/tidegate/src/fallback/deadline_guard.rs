@@ -7,37 +7,38 @@ use tokio::time::Sleep;
 
 use crate::{Clock, Deadline, Elapsed};
 
-/// Cuts off a target that does not keep the deadline of the call by itself.
+/// Cancels a target that does not enforce the deadline of the call by itself.
 ///
-/// A tick of the timer later than the target should have done so: it has more to say, and its gates more to learn from it.
+/// It fires one timer tick after the deadline: the error of a target that does enforce it is more
+/// informative, and its gates record the outcome.
 #[derive(Debug)]
-pub(super) struct Cutoff {
+pub(super) struct DeadlineGuard {
     deadline: Option<Deadline>,
-    /// When the target was asked.
-    began: Option<Instant>,
+    /// When the target was called.
+    started: Option<Instant>,
     // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// The finest that a timer tells apart.
+/// The resolution of the timer.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
-impl Cutoff {
+impl DeadlineGuard {
     pub(super) fn new(deadline: Option<Deadline>) -> Self {
-        Self { deadline, began: None, sleep: None }
+        Self { deadline, started: None, sleep: None }
     }
 
-    /// A target is asked.
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.began = Some(now);
+    /// Starts the attempt at `now`.
+    pub(super) fn start_attempt(&mut self, now: Instant) {
+        self.started = Some(now);
     }
 
-    /// The same for the body of its answer.
-    pub(super) fn until(self, deadline: Option<Deadline>) -> Self {
+    /// The same guard with another deadline: that of the response body.
+    pub(super) fn with_deadline(self, deadline: Option<Deadline>) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Asks whether it is time; to be called when there is nothing else to do.
+    /// Completes once the deadline has passed; to be polled when nothing else is ready.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let at = Deadline::after(TICK, deadline.instant()).instant().into();
@@ -46,7 +47,7 @@ impl Cutoff {
             sleep.as_mut().reset(at);
         }
         ready!(sleep.as_mut().poll(cx));
-        let limit = self.began.map(|began| deadline.remaining(began)).unwrap_or_default();
+        let limit = self.started.map(|started| deadline.remaining(started)).unwrap_or_default();
         Poll::Ready(Elapsed::new(Clock::Deadline, limit))
     }
 }

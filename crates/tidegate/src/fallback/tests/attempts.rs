@@ -1,4 +1,4 @@
-//! Who is asked with how much time, how often, and under which key.
+//! Time, number of attempts and idempotency keys of the calls to each target.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use serde_json::json;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use crate::fallback::cutoff::TICK;
+use crate::clone_request::clone_request;
+use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{FallbackInfo, FallbackKind, FallbackLayer};
 #[cfg(feature = "providers")]
 use crate::providers::ModelTable;
-use crate::replay::copy;
 use crate::testing::{complete, rejection, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Outcome, Payload,
@@ -20,92 +20,98 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Of more than three lines, so that there is something to simplify.
+/// A prompt of more than three lines, so that it can be simplified.
 fn question() -> Request<Payload> {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
     Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
 }
 
-fn within(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
+fn with_deadline(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
     Deadline::after(time, clock::now()).tighten(request.extensions_mut());
     request
 }
 
-/// A stack that keeps two seconds for whoever comes next.
-fn reserving() -> ResilienceBuilder {
+/// A stack that reserves two seconds for the next target.
+fn reserving_stack() -> ResilienceBuilder {
     ResilienceBuilder::new("").retry(RetryLayer::exponential().reserve_for_fallback(2 * SECOND))
 }
 
-/// Once asked at the end of another chain, a chain took its first target for the last one: that took all the time.
+/// Regression: an inner chain in the last position treated its first target as the last one, which then used
+/// up all the time.
 #[tokio::test(start_paused = true)]
-async fn a_chain_at_the_end_of_a_chain_keeps_time_for_its_own_targets() {
+async fn an_inner_chain_in_last_position_reserves_time_for_its_targets() {
     let ((slow, first), (quick, second), (outer, third)) = (strict(), strict(), strict());
     first.hang();
     third.answer(503);
-    let inner = reserving().fallback(FallbackLayer::new().then("", reserving().service(quick))).service(slow);
+    let inner = reserving_stack()
+        .fallback(FallbackLayer::new().then("", reserving_stack().service(quick)))
+        .service(slow);
     let mut chain = FallbackLayer::new().then("", inner).layer(outer);
     let started = clock::now();
-    let response = send(&mut chain, within(request(), 10 * SECOND)).await.unwrap();
+    let response = send(&mut chain, with_deadline(request(), 10 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), clock::now() - started), (200, 8 * SECOND));
     assert_eq!(second.calls(), 1);
 }
 
-/// And in front of another one, it took its last target for the last of all.
+/// Regression: an inner chain in front of another target treated its last target as the last of all.
 #[tokio::test(start_paused = true)]
-async fn a_chain_in_front_of_a_target_keeps_time_for_that() {
+async fn an_inner_chain_in_first_position_reserves_time_for_the_outer_target() {
     let ((a, first), (b, second), (last, third)) = (strict(), strict(), strict());
     first.otherwise(Answer::error_with(|| Failure::new(ErrorCode::Authentication).into()));
     second.hang();
-    let inner = reserving().fallback(FallbackLayer::new().then("", reserving().service(b))).service(a);
+    let inner =
+        reserving_stack().fallback(FallbackLayer::new().then("", reserving_stack().service(b))).service(a);
     let mut chain = FallbackLayer::new().then("", last).layer(inner);
     let started = clock::now();
-    let response = send(&mut chain, within(request(), 10 * SECOND)).await.unwrap();
+    let response = send(&mut chain, with_deadline(request(), 10 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), clock::now() - started), (200, 8 * SECOND));
     assert_eq!(third.calls(), 1);
 }
 
-/// Whoever comes after it could only refuse.
+/// The target after it could only reject the request.
 #[cfg(feature = "providers")]
 #[tokio::test(start_paused = true)]
-async fn the_last_target_that_is_fit_has_all_the_time() {
-    let ((first, primary), (second, other), (third, unfit)) = (strict(), strict(), strict());
+async fn the_last_capable_target_may_use_the_whole_deadline() {
+    let ((first, primary), (second, other), (third, incapable)) = (strict(), strict(), strict());
     primary.answer(503);
     other.answer(200).after(SECOND * 19 / 2);
     let models = ModelTable::empty()
         .with("small", crate::ModelCapabilities { context_tokens: Some(0), ..Default::default() });
-    let chain =
-        FallbackLayer::new().then("", reserving().service(second)).then("c/small", third).models(models);
-    let response = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await.unwrap();
-    assert_eq!((response.status().as_u16(), other.calls(), unfit.calls()), (200, 1, 0));
+    let chain = FallbackLayer::new()
+        .then("", reserving_stack().service(second))
+        .then("c/small", third)
+        .models(models);
+    let response = send(&mut chain.layer(first), with_deadline(question(), 10 * SECOND)).await.unwrap();
+    assert_eq!((response.status().as_u16(), other.calls(), incapable.calls()), (200, 1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_target_has_all_the_time_unless_all_are_to_be_asked_with_less() {
+async fn the_last_target_may_use_the_whole_deadline_without_a_simplified_resort() {
     for (simplifies, expected) in [(false, 10), (true, 8)] {
         let ((first, primary), (second, other)) = (strict(), strict());
         primary.answer(503);
         other.hang();
-        let chain = FallbackLayer::new().then("", reserving().service(second));
+        let chain = FallbackLayer::new().then("", reserving_stack().service(second));
         let chain = if simplifies { chain.then_simplified() } else { chain };
         let started = clock::now();
-        let result = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await;
+        let result = send(&mut chain.layer(first), with_deadline(question(), 10 * SECOND)).await;
         assert_eq!((result.is_ok(), (clock::now() - started).as_secs()), (simplifies, expected));
     }
 }
 
-/// Of those who are asked with less, all but the last leave the others time.
+/// All targets for a simplified prompt except the last one reserve time for the others.
 #[tokio::test(start_paused = true)]
-async fn a_simplified_prompt_that_hangs_leaves_the_next_target_its_time() {
+async fn a_hanging_simplified_prompt_leaves_time_for_the_next_target() {
     let ((first, primary), (second, other)) = (strict(), strict());
     for target in [&primary, &other] {
         target.answer(500);
     }
     primary.hang();
     other.answer(200).after(SECOND * 19 / 10);
-    let chain = FallbackLayer::new().then("", reserving().service(second)).then_simplified();
-    let mut chat = reserving().fallback(chain).service(first);
+    let chain = FallbackLayer::new().then("", reserving_stack().service(second)).then_simplified();
+    let mut chat = reserving_stack().fallback(chain).service(first);
     let started = clock::now();
-    let mut request = within(question(), 10 * SECOND);
+    let mut request = with_deadline(question(), 10 * SECOND);
     request.extensions_mut().insert(RetryOverride::off());
     let response = send(&mut chat, request).await.unwrap();
     assert_eq!((response.status().as_u16(), clock::now() - started), (200, SECOND * 99 / 10));
@@ -119,9 +125,9 @@ fn keyed(retries: u32) -> ResilienceBuilder {
     ResilienceBuilder::new("").retry(RetryLayer::exponential().max_retries(retries).idempotency_key(true))
 }
 
-/// One call asked the same target twice under two keys.
+/// Regression: one call sent the same request to the same target under two keys.
 #[tokio::test(start_paused = true)]
-async fn a_target_that_is_asked_once_more_is_given_the_key_it_had() {
+async fn a_target_that_is_called_again_gets_the_same_key() {
     let ((first, primary), (second, other)) = (strict(), strict());
     let stack = || keyed(1);
     primary.answer(503);
@@ -130,16 +136,17 @@ async fn a_target_that_is_asked_once_more_is_given_the_key_it_had() {
     other.otherwise(Answer::status(429).header("retry-after", "1"));
     let chain = FallbackLayer::new().then("", stack().service(second));
     let mut chat = stack().fallback(chain).service(first);
-    send(&mut chat, within(question(), 30 * SECOND)).await.unwrap();
+    send(&mut chat, with_deadline(question(), 30 * SECOND)).await.unwrap();
     let (own, others) = (keys(&primary), keys(&other));
     assert!(others.len() > 2 && own[0].is_some() && others[0].is_some());
     assert!(own.iter().all(|key| *key == own[0]) && others.iter().all(|key| *key == others[0]));
     assert_ne!(own[0], others[0]);
 }
 
-/// A key stands for one request: under it the simplified one could be answered with what the caller's own came to.
+/// A key identifies one request: with the same key, a provider could return the response to the caller's own
+/// request for the simplified one.
 #[tokio::test(start_paused = true)]
-async fn a_simplified_request_is_another_request() {
+async fn a_simplified_request_gets_another_key() {
     let stack = || keyed(0);
     for own in [None, Some(HeaderValue::from_static("callers"))] {
         let ((first, primary), (second, other)) = (strict(), strict());
@@ -151,17 +158,17 @@ async fn a_simplified_request_is_another_request() {
             request.headers_mut().insert("idempotency-key", own.clone());
         }
         send(&mut stack().fallback(chain).service(first), request).await.unwrap();
-        let [before, after] = &keys(&primary)[..] else { panic!("asked twice") };
+        let [before, after] = &keys(&primary)[..] else { panic!("called twice") };
         assert!(after.is_some() && before != after && *after != own);
         assert!(own.is_none() || *before == own);
-        // And another target is asked for another model.
+        // The other target is called with another model.
         assert_eq!(keys(&other)[0].as_ref().map(|key| key == "callers-1"), Some(own.is_some()));
     }
 }
 
-/// The second target of a chain within a chain had the key of the second one of the chain around it.
+/// Regression: the second target of an inner chain had the same key as the second target of the outer chain.
 #[tokio::test(start_paused = true)]
-async fn no_two_targets_have_the_callers_key_however_chains_are_put_into_each_other() {
+async fn no_two_targets_of_nested_chains_share_a_key() {
     let targets = [strict(), strict(), strict(), strict()];
     let [a, b, c, d] = targets.each_ref().map(|(service, _)| service.clone());
     for (_, target) in &targets {
@@ -176,14 +183,16 @@ async fn no_two_targets_have_the_callers_key_however_chains_are_put_into_each_ot
     assert_eq!(keys, ["callers", "callers--1", "callers-1", "callers-1--1"]);
 }
 
-/// Three attempts at each of two targets, and eighteen more while they rested.
+/// Regression: three attempts at each of two targets were followed by eighteen more while they were cooling
+/// down.
 #[tokio::test(start_paused = true)]
-async fn whoever_is_asked_once_more_is_asked_once() {
-    // Three each, and eight more when one was back; with less nobody is asked who still rests, as at this seed both do.
-    let resting = || Answer::status(429).header("retry-after", "1");
-    // Three each, and one each with less.
+async fn a_target_that_is_called_again_gets_one_attempt() {
+    // Three attempts each, and eight more when one was available again. The simplified prompt is not sent to
+    // a target that is still cooling down, which at this seed are both.
+    let cooling_down = || Answer::status(429).header("retry-after", "1");
+    // Three attempts each, and one each with the simplified prompt.
     let failing = || Answer::status(500);
-    for (answer, expected) in [(&resting as &dyn Fn() -> Answer, 6 + 8), (&failing, 6 + 2)] {
+    for (answer, expected) in [(&cooling_down as &dyn Fn() -> Answer, 6 + 8), (&failing, 6 + 2)] {
         let ((first, primary), (second, other)) = (strict(), strict());
         let stack = || {
             let waits = RetryLayer::exponential().initial_delay(SECOND / 100).max_retries(2).seed(3);
@@ -193,15 +202,16 @@ async fn whoever_is_asked_once_more_is_asked_once() {
         other.otherwise(answer());
         let chain = FallbackLayer::new().then("", stack().service(second)).then_simplified().seed(3);
         let mut chat = stack().fallback(chain).service(first);
-        let response = send(&mut chat, within(question(), 3_600 * SECOND)).await.unwrap();
+        let response = send(&mut chat, with_deadline(question(), 3_600 * SECOND)).await.unwrap();
         assert_eq!(Outcome::of(&response).failure().map(|failure| failure.code.is_retryable()), Some(true));
         assert_eq!(primary.calls() + other.calls(), expected);
     }
 }
 
-/// P24, P25: a simplified prompt went at once to who had asked for half a minute, and with a key that is wrong.
+/// Pitfalls P24 and P25 (docs/pitfalls.md): a simplified prompt was sent at once to a target that had given a
+/// delay of half a minute, and to one that had rejected the credential.
 #[tokio::test(start_paused = true)]
-async fn p25_a_simplified_prompt_goes_to_nobody_who_would_not_answer_it() {
+async fn a_simplified_prompt_skips_targets_that_cannot_succeed() {
     let targets = [strict(), strict(), strict()];
     let [first, second, third] = targets.each_ref().map(|(service, _)| service.clone());
     targets[0].1.answer(429).header("retry-after", "30");
@@ -212,9 +222,10 @@ async fn p25_a_simplified_prompt_goes_to_nobody_who_would_not_answer_it() {
     assert_eq!((response.status().as_u16(), targets.map(|(_, target)| target.calls())), (200, [1, 1, 2]));
 }
 
-/// P25: twenty callers who waited for the same target asked it in the same instant, and one of them a moment early.
+/// Pitfall P25 (docs/pitfalls.md): twenty calls that waited for the same target were sent in the same
+/// instant, and one of them slightly early.
 #[tokio::test(start_paused = true)]
-async fn p25_those_who_wait_for_one_that_is_back_do_not_come_together() {
+async fn calls_that_wait_for_a_target_do_not_return_together() {
     let (first, primary) = strict();
     let chain = FallbackLayer::new().then_static().seed(7).layer(first);
     for _ in 0..20 {
@@ -224,35 +235,36 @@ async fn p25_those_who_wait_for_one_that_is_back_do_not_come_together() {
     let calls: Vec<_> = (0..20)
         .map(|_| {
             let mut chain = chain.clone();
-            tokio::spawn(
-                async move { send(&mut chain, within(question(), 60 * SECOND)).await.unwrap().status() },
-            )
+            tokio::spawn(async move {
+                send(&mut chain, with_deadline(question(), 60 * SECOND)).await.unwrap().status()
+            })
         })
         .collect();
     for call in calls {
         assert_eq!(call.await.unwrap(), 200);
     }
-    let mut asked: Vec<_> = primary.requests()[20..].iter().map(|seen| seen.at - started).collect();
-    assert!(asked.iter().all(|at| (10 * SECOND..=11 * SECOND).contains(at)), "{asked:?}");
-    asked.dedup();
-    assert!(asked.len() > 15, "{asked:?}");
+    let mut called: Vec<_> = primary.requests()[20..].iter().map(|seen| seen.at - started).collect();
+    assert!(called.iter().all(|at| (10 * SECOND..=11 * SECOND).contains(at)), "{called:?}");
+    called.dedup();
+    assert!(called.len() > 15, "{called:?}");
 }
 
-/// It had answered more often than it was asked, and the trail spoke of another target.
+/// Regression: the target had more successes than uses, and the trail named another target.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_was_waited_for_is_counted_and_named() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(429).header("retry-after", "60");
     other.answer(429).header("retry-after", "1");
     let chain = FallbackLayer::new().then("b/two", second);
-    let response = send(&mut chain.layer(first), within(question(), 10 * SECOND)).await.unwrap();
+    let response = send(&mut chain.layer(first), with_deadline(question(), 10 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), other.calls()), (200, 2));
     let statistics = &chain.handle().statistics()[0];
     assert_eq!((statistics.asked, statistics.answered, statistics.recent), (2, 1, 2));
     assert_eq!(Trail::of(response.extensions()).unwrap().target().as_deref(), Some("b/two"));
 }
 
-/// A chain slept for its own targets while the one around it had an idle one, and their waits multiplied.
+/// Regression: an inner chain waited for its own targets while the outer chain had one that was available,
+/// and their waits multiplied.
 #[tokio::test(start_paused = true)]
 async fn only_the_outermost_chain_waits() {
     let targets = [strict(), strict(), strict()];
@@ -262,17 +274,18 @@ async fn only_the_outermost_chain_waits() {
     }
     let mut chain = FallbackLayer::new().then("", c).layer(FallbackLayer::new().then("", b).layer(a));
     let started = clock::now();
-    let response = send(&mut chain, within(question(), 60 * SECOND)).await.unwrap();
+    let response = send(&mut chain, with_deadline(question(), 60 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), clock::now() - started), (200, Duration::ZERO));
     targets[2].1.otherwise(Answer::status(429).header("retry-after", "1"));
-    send(&mut chain, within(question(), 3_600 * SECOND)).await.unwrap();
-    let asked: usize = targets.iter().map(|(_, target)| target.calls()).sum();
-    assert!(asked <= 3 + 3 + 8 * 2, "{asked}");
+    send(&mut chain, with_deadline(question(), 3_600 * SECOND)).await.unwrap();
+    let called: usize = targets.iter().map(|(_, target)| target.calls()).sum();
+    assert!(called <= 3 + 3 + 8 * 2, "{called}");
 }
 
-/// As the last target of the chain around it, it slept for its own targets while the first one out there was back.
+/// Regression: an inner chain in the last position waited for its own targets while the first target of the
+/// outer chain was available again.
 #[tokio::test(start_paused = true)]
-async fn a_chain_at_the_end_of_a_chain_does_not_wait_either() {
+async fn an_inner_chain_in_last_position_does_not_wait() {
     let targets = [strict(), strict(), strict()];
     let [a, b, c] = targets.each_ref().map(|(service, _)| service.clone());
     targets[0].1.answer(429).header("retry-after", "1");
@@ -282,12 +295,12 @@ async fn a_chain_at_the_end_of_a_chain_does_not_wait_either() {
     let inner = FallbackLayer::new().then("", c).layer(b);
     let mut chain = FallbackLayer::new().then("", inner).layer(a);
     let started = clock::now();
-    let response = send(&mut chain, within(question(), 60 * SECOND)).await.unwrap();
+    let response = send(&mut chain, with_deadline(question(), 60 * SECOND)).await.unwrap();
     assert_eq!((response.status().as_u16(), (clock::now() - started).as_secs()), (200, 1));
     assert_eq!(targets.map(|(_, target)| target.calls()), [2, 1, 1]);
 }
 
-/// An attempt that reached nobody was paid for, so that nobody was left to be asked.
+/// Regression: an attempt that was not sent counted, so that no attempt was left for the next target.
 #[tokio::test(start_paused = true)]
 async fn a_target_that_cannot_be_made_ready_costs_no_attempt() {
     let ((first, primary), (second, other), (third, last)) = (strict(), strict(), strict());
@@ -302,13 +315,13 @@ async fn a_target_that_cannot_be_made_ready_costs_no_attempt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_for_a_call_whose_time_is_over() {
+async fn no_target_is_called_for_an_expired_call() {
     let (first, primary) = strict();
-    let mut request = within(question(), SECOND);
+    let mut request = with_deadline(question(), SECOND);
     tokio::time::advance(SECOND).await;
     let mut chain = FallbackLayer::new().then("", strict().0).layer(first.clone());
-    assert_eq!(rejection(send(&mut chain, copy(&request).unwrap()).await).gate(), Gate::Deadline);
-    // Whoever asks nobody still answers.
+    assert_eq!(rejection(send(&mut chain, clone_request(&request).unwrap()).await).gate(), Gate::Deadline);
+    // A last resort that calls no target still responds.
     let mut chain = FallbackLayer::new().then_static().layer(first);
     request.extensions_mut().insert(AttemptBudget::new(1));
     let response = send(&mut chain, request).await.unwrap();
@@ -316,14 +329,14 @@ async fn nobody_is_asked_for_a_call_whose_time_is_over() {
     assert_eq!(primary.calls(), 0);
 }
 
-/// A target that was ready as late as that was asked, if its caller looked later still.
+/// Regression: a target that became ready after the deadline was called if the future was polled later still.
 #[tokio::test(start_paused = true)]
-async fn nobody_is_asked_who_is_ready_after_the_deadline() {
+async fn a_target_that_is_ready_after_the_deadline_is_not_called() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(503);
     other.block();
     let mut chain = FallbackLayer::new().then("", second).layer(first);
-    let call = tokio::spawn(async move { send(&mut chain, within(question(), SECOND)).await });
+    let call = tokio::spawn(async move { send(&mut chain, with_deadline(question(), SECOND)).await });
     tokio::time::sleep(SECOND / 2).await;
     other.unblock();
     tokio::time::advance(SECOND).await;
@@ -331,7 +344,7 @@ async fn nobody_is_asked_who_is_ready_after_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_simplified_prompt_is_an_attempt_as_any_other() {
+async fn a_simplified_prompt_takes_an_attempt() {
     for attempts in 1..=3 {
         let (first, primary) = strict();
         primary.otherwise(Answer::status(503));
@@ -347,20 +360,21 @@ async fn a_simplified_prompt_is_an_attempt_as_any_other() {
     }
 }
 
-/// A first target without any sense of time was waited for for ever, and so was a stream.
+/// Regression: a first target that ignores the deadline was waited for without a limit, and so was its
+/// stream.
 #[tokio::test(start_paused = true)]
-async fn the_deadline_is_kept_for_a_first_target_that_knows_none() {
+async fn the_deadline_is_enforced_for_a_first_target_that_ignores_it() {
     let (first, primary) = strict();
     let mut chain = FallbackLayer::new().then_static().layer(first);
     primary.hang();
     let started = clock::now();
-    let response = send(&mut chain, within(question(), SECOND)).await.unwrap();
+    let response = send(&mut chain, with_deadline(question(), SECOND)).await.unwrap();
     assert_eq!(response.extensions().get().map(FallbackInfo::strategy), Some(FallbackKind::StaticResponse));
     assert_eq!((clock::now() - started, primary.live_futures()), (SECOND + TICK, 0));
 
     use http_body_util::BodyExt;
     primary.answer(200).frame("a").stall();
-    let mut body = send(&mut chain, within(question(), SECOND)).await.unwrap().into_body();
+    let mut body = send(&mut chain, with_deadline(question(), SECOND)).await.unwrap().into_body();
     let started = clock::now();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "a");
     let error = body.frame().await.unwrap().unwrap_err();
@@ -370,7 +384,7 @@ async fn the_deadline_is_kept_for_a_first_target_that_knows_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_first_target_that_keeps_the_deadline_is_left_to_say_so() {
+async fn a_first_target_that_enforces_the_deadline_reports_the_timeout() {
     let (first, primary) = strict();
     let (second, _) = strict();
     let layer = FallbackLayer::new().then("", second);

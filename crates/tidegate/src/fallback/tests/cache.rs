@@ -1,4 +1,4 @@
-//! What is put into the cache of answers, and when what was asked is read for it.
+//! Which answers are cached, and when the request is parsed for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,43 +10,44 @@ use serde_json::json;
 use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
 use tidegate_providers::compose::Composer;
 
-use super::resorts::{asking, chain, json_answer, question, read, said, strategy};
+use super::last_resorts::{chain, chat_request, content, json_answer, question, read, strategy};
 use crate::fallback::{AnswerCache, FallbackKind};
 use crate::testing::{send, strict};
 
-/// Counts how often a request is read.
+/// Counts how often a request is parsed.
 #[derive(Clone, Default)]
-struct Counting(Arc<AtomicUsize>);
+struct CountingComposer(Arc<AtomicUsize>);
 
-impl Counting {
+impl CountingComposer {
     fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl AnswerSynthesizer for Counting {
+impl AnswerSynthesizer for CountingComposer {
     fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Composer.question(head, body)
     }
 
-    fn transcribe(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>> {
-        Composer.transcribe(head)
+    fn recorder(&self, head: &response::Parts) -> Option<Box<dyn AnswerRecorder>> {
+        Composer.recorder(head)
     }
 
-    fn answer(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
-        Composer.answer(question, text, now)
+    fn synthesize(&self, question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
+        Composer.synthesize(question, text, now)
     }
 
-    fn rephrase(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
-        Composer.rephrase(body, prompt, bounds)
+    fn rewrite_request(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
+        Composer.rewrite_request(body, prompt, bounds)
     }
 }
 
-/// Every request was read as its answer began, pictures and all, whatever became of the answer.
+/// Regression: every request was parsed when its response began, including its images, whatever the outcome
+/// of the response.
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_is_read_once_there_is_an_answer_to_remember() {
-    let (cache, counting) = (AnswerCache::new(), Counting::default());
+async fn the_request_is_parsed_when_an_answer_is_stored() {
+    let (cache, counting) = (AnswerCache::new(), CountingComposer::default());
     let (first, _, mut service) = chain(|layer| layer.then_cached(cache.clone()).composer(counting.clone()));
     json_answer(&first, "yes");
     let response = send(&mut service, question("a")).await;
@@ -60,10 +61,11 @@ async fn what_was_asked_is_read_once_there_is_an_answer_to_remember() {
     assert_eq!((counting.count(), cache.len()), (1, 1));
 }
 
-/// It was read anew for each target that was asked with less: megabytes of it, on a day on which nobody answers.
+/// Regression: the request was parsed again for each target that was sent the simplified prompt, which could
+/// be megabytes per call while no target responds.
 #[tokio::test(start_paused = true)]
-async fn what_was_asked_is_read_once_for_all_last_resorts() {
-    let (counting, (second, other)) = (Counting::default(), strict());
+async fn the_request_is_parsed_once_for_all_last_resorts() {
+    let (counting, (second, other)) = (CountingComposer::default(), strict());
     let (first, _, mut service) = chain(|layer| {
         let layer = layer.then("b/two", second).then_cached(AnswerCache::new());
         layer.then_simplified().then_static().composer(counting.clone())
@@ -76,40 +78,40 @@ async fn what_was_asked_is_read_once_for_all_last_resorts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_request_above_512_kib_is_not_remembered() {
+async fn the_answer_to_a_request_above_512_kib_is_not_cached() {
     let after = |earlier: usize| {
-        asking(json!({"model": "m", "messages": [
+        chat_request(json!({"model": "m", "messages": [
             {"role": "system", "content": "x".repeat(earlier)},
             {"role": "user", "content": "Is it?"},
         ]}))
     };
-    let (cache, counting) = (AnswerCache::new(), Counting::default());
+    let (cache, counting) = (AnswerCache::new(), CountingComposer::default());
     let (first, _, mut service) = chain(|layer| layer.then_cached(cache.clone()).composer(counting.clone()));
-    for (earlier, remembered) in [(512 * 1024, 0), (511 * 1024, 1)] {
+    for (earlier, cached) in [(512 * 1024, 0), (511 * 1024, 1)] {
         json_answer(&first, "yes");
         read(send(&mut service, after(earlier)).await).await;
-        assert_eq!((cache.len(), counting.count()), (remembered, remembered));
+        assert_eq!((cache.len(), counting.count()), (cached, cached));
     }
     first.answer(503);
     let (head, body) = read(send(&mut service, after(511 * 1024)).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "yes".into()));
+    assert_eq!((strategy(&head), content(&body)), (Some(FallbackKind::CachedResponse), "yes".into()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_longer_than_the_caller_wants_is_not_served() {
+async fn an_answer_above_the_token_limit_is_not_returned() {
     let (first, _, mut service) = chain(|layer| layer.then_cached(AnswerCache::new()));
-    let within = |tokens: u64| {
-        asking(json!({
+    let with_max_tokens = |tokens: u64| {
+        chat_request(json!({
             "model": "m",
             "max_tokens": tokens,
             "messages": [{"role": "user", "content": "Tell me all."}],
         }))
     };
     json_answer(&first, &"all of it ".repeat(20));
-    read(send(&mut service, within(100)).await).await;
+    read(send(&mut service, with_max_tokens(100)).await).await;
     first.otherwise(tidegate_testkit::strict::Answer::status(503));
     for (tokens, status) in [(1, 503), (99, 503), (100, 200), (1_000, 200)] {
-        assert_eq!(read(send(&mut service, within(tokens)).await).await.0.0, status, "{tokens}");
+        assert_eq!(read(send(&mut service, with_max_tokens(tokens)).await).await.0.0, status, "{tokens}");
     }
     assert_eq!(read(send(&mut service, question("Tell me all.")).await).await.0.0, 200);
 }

@@ -1,4 +1,4 @@
-//! What is told when nobody has answered.
+//! Which failure is returned when all targets have failed.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use crate::{
     Trail, clock,
 };
 
-/// The translator in front of this target has no words for the request.
-fn untold(target: &Handle) {
+/// The translator in front of this target rejects the next request.
+fn fail_translation(target: &Handle) {
     target.fail_with(|| Rejection::new(Gate::Translate, ErrorCode::InvalidRequest).into());
 }
 
@@ -28,66 +28,67 @@ where
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-async fn ask(
+async fn run(
     chain: FallbackLayer,
     first: impl HttpService<Payload, Body: http_body::Body<Data = bytes::Bytes>> + Clone,
     request: Request<Payload>,
 ) -> Result<(u16, Option<String>, Option<Trail>, String), BoxError> {
     let response = send(&mut chain.layer(first), request).await?;
-    let by = response.extensions().get::<FallbackInfo>().map(|answered| answered.target().to_owned());
+    let by = response.extensions().get::<FallbackInfo>().map(|info| info.target().to_owned());
     let trail = Trail::of(response.extensions()).cloned();
     Ok((response.status().as_u16(), by, trail, text(response).await))
 }
 
-/// A rate limit of the first target was told as a mistake of the caller's, since the second could not be told the
-/// request.
+/// Regression: a rate limit of the first target was reported as a mistake of the caller, because the request
+/// could not be translated for the second.
 #[tokio::test(start_paused = true)]
-async fn a_target_that_could_not_be_told_the_request_hides_nothing() {
+async fn a_translation_error_does_not_hide_a_response() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(429).header("retry-after", "7").body("slow down");
-    untold(&other);
-    let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
-    assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
-    assert!(told.2.is_some());
+    fail_translation(&other);
+    let result = run(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
+    assert_eq!((result.0, result.1, &*result.3), (429, None, "slow down"));
+    assert!(result.2.is_some());
 }
 
-/// The refusal of the last target's gate was told in place of the answer in hand, and of when to come back.
+/// Regression: a rejection by the gate of the last target replaced the kept response and its delay.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_ours_hides_no_answer() {
+async fn a_rejection_does_not_hide_a_response() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(429).header("retry-after", "7").body("slow down");
     other.fail_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into());
-    let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
-    assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
+    let result = run(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
+    assert_eq!((result.0, result.1, &*result.3), (429, None, "slow down"));
 }
 
-/// Nor does a target that was not asked, as it could not be made ready.
+/// The same for a target that was not called, because it did not become ready.
 #[tokio::test(start_paused = true)]
-async fn one_that_was_never_asked_hides_no_answer() {
+async fn a_readiness_error_does_not_hide_a_response() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(429).header("retry-after", "7").body("slow down");
     other.fail_ready("worker gone");
-    let told = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
-    assert_eq!((told.0, told.1, &*told.3), (429, None, "slow down"));
+    let result = run(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap();
+    assert_eq!((result.0, result.1, &*result.3), (429, None, "slow down"));
 }
 
-/// The refusal that was kept to be told was of a time before anybody had been asked.
+/// Regression: the kept rejection was from before the first attempt was sent, and was not marked.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_before_somebody_was_asked_with_less_says_so() {
+async fn a_kept_rejection_is_marked_after_a_simplified_attempt() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
     let question =
         Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
     let (first, primary) = strict();
     primary.fail_with(|| Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into());
     primary.answer(500);
-    let refusal = rejection(ask(FallbackLayer::new().then_simplified(), first, question).await);
-    assert_eq!((refusal.gate(), primary.calls()), (Gate::CircuitBreaker, 2));
-    assert!(refusal.follows_attempt());
+    let rejection = rejection(run(FallbackLayer::new().then_simplified(), first, question).await);
+    assert_eq!((rejection.gate(), primary.calls()), (Gate::CircuitBreaker, 2));
+    assert!(rejection.follows_attempt());
 }
 
-/// A limit around a chain took back what a provider had been asked for: twenty calls under a limit of three.
+/// Regression: a rate limit around a chain refunded requests that had been sent to a provider: twenty calls
+/// under a limit of three.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_after_somebody_was_asked_says_so() {
+async fn a_rejection_after_an_attempt_is_marked() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.otherwise(Answer::status(500));
     other
@@ -100,9 +101,9 @@ async fn a_refusal_after_somebody_was_asked_says_so() {
     assert_eq!(primary.calls(), 3);
 }
 
-/// What a chain within a chain made up was remembered as an answer, and told as another model's.
+/// Regression: an answer that an inner chain composed was cached, and attributed to another model.
 #[tokio::test(start_paused = true)]
-async fn what_an_inner_chain_made_up_is_known_for_that() {
+async fn a_last_resort_of_an_inner_chain_keeps_its_info() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "Why?"}]});
     let question =
         Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
@@ -113,66 +114,66 @@ async fn what_an_inner_chain_made_up_is_known_for_that() {
     let inner = FallbackLayer::new().then_emergency("later").layer(second);
     let mut chain = FallbackLayer::new().then("b/two", inner).then_cached(cache.clone()).layer(first);
     let response = send(&mut chain, question).await.unwrap();
-    let answered = response.extensions().get::<FallbackInfo>().unwrap();
-    assert_eq!((answered.target(), answered.strategy()), ("@emergency", FallbackKind::Emergency));
+    let info = response.extensions().get::<FallbackInfo>().unwrap();
+    assert_eq!((info.target(), info.strategy()), ("@emergency", FallbackKind::Emergency));
     assert!(text(response).await.contains("later"));
     assert!(cache.is_empty());
 }
 
-/// Nor does it keep the call from waiting for one that only rests.
+/// A translation error does not prevent the wait for a target that is cooling down.
 #[tokio::test(start_paused = true)]
-async fn a_target_that_only_rests_is_waited_for_though_another_could_not_be_told_the_request() {
+async fn a_cooling_target_is_waited_for_despite_a_translation_error() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.answer(429).header("retry-after", "1");
     primary.answer(200).body("back");
-    untold(&other);
+    fail_translation(&other);
     let mut request = request();
     Deadline::after(Duration::from_secs(5), clock::now()).tighten(request.extensions_mut());
-    let told = ask(FallbackLayer::new().then("b/two", second), first, request).await.unwrap();
-    assert_eq!((told.0, told.1, &*told.3), (200, None, "back"));
+    let result = run(FallbackLayer::new().then("b/two", second), first, request).await.unwrap();
+    assert_eq!((result.0, result.1, &*result.3), (200, None, "back"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_one_who_could_tell_is_the_one_who_is_named() {
+async fn the_target_of_the_kept_failure_is_named() {
     let ((first, primary), (second, other), (third, last)) = (strict(), strict(), strict());
     primary.answer(503).body("busy");
     other.answer(429).body("slow down");
-    untold(&last);
+    fail_translation(&last);
     let chain = FallbackLayer::new().then("b/two", second).then("c/three", third);
-    let told = ask(chain, first, request()).await.unwrap();
-    assert_eq!((told.0, told.1.as_deref(), &*told.3), (429, Some("b/two"), "slow down"));
-    assert_eq!(told.2.unwrap().target().as_deref(), Some("b/two"));
+    let result = run(chain, first, request()).await.unwrap();
+    assert_eq!((result.0, result.1.as_deref(), &*result.3), (429, Some("b/two"), "slow down"));
+    assert_eq!(result.2.unwrap().target().as_deref(), Some("b/two"));
 }
 
-/// A failed answer was told as the inner chain's, unless it was the last one who said so.
+/// Regression: a failed response was attributed to the inner chain, unless it was the last one.
 #[tokio::test(start_paused = true)]
-async fn a_chain_within_a_chain_says_who_failed() {
+async fn a_nested_chain_names_the_target_that_failed() {
     for is_last in [true, false] {
         let targets = [strict(), strict(), strict(), strict()];
         let [a, b, c, d] = targets.each_ref().map(|(service, _)| service.clone());
         for (_, target) in &targets[..3] {
             target.answer(503);
         }
-        untold(&targets[3].1);
+        fail_translation(&targets[3].1);
         let chain = FallbackLayer::new().then("b/inner", FallbackLayer::new().then("c/three", c).layer(b));
         let chain = if is_last { chain } else { chain.then("d/four", d) };
-        let told = ask(chain, a, request()).await.unwrap();
-        assert_eq!((told.0, told.1.as_deref()), (503, Some("c/three")), "{is_last}");
+        let result = run(chain, a, request()).await.unwrap();
+        assert_eq!((result.0, result.1.as_deref()), (503, Some("c/three")), "{is_last}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn if_nobody_could_be_told_the_request_that_is_said() {
+async fn if_no_target_can_translate_the_request_that_is_reported() {
     let ((first, primary), (second, other)) = (strict(), strict());
-    untold(&primary);
-    untold(&other);
-    let result = ask(FallbackLayer::new().then("b/two", second), first, request()).await;
+    fail_translation(&primary);
+    fail_translation(&other);
+    let result = run(FallbackLayer::new().then("b/two", second), first, request()).await;
     assert_eq!(rejection(result).gate(), Gate::Translate);
 }
 
-/// What was said of a simplified request was told in place of what was said of the caller's own.
+/// Regression: a failure of the simplified request replaced the failure of the caller's own request.
 #[tokio::test(start_paused = true)]
-async fn what_is_said_of_a_simplified_request_is_not_told() {
+async fn a_failure_of_the_simplified_request_does_not_replace_the_kept_one() {
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "a\nb\nc\nd"}]});
     let question =
         Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap();
@@ -186,23 +187,23 @@ async fn what_is_said_of_a_simplified_request_is_not_told() {
             .body("too short");
     }
     let chain = FallbackLayer::new().then("b/two", second).then_simplified();
-    let told = ask(chain, first, question).await.unwrap();
-    assert_eq!((told.0, told.1.as_deref(), &*told.3), (429, Some("b/two"), "slow down"));
+    let result = run(chain, first, question).await.unwrap();
+    assert_eq!((result.0, result.1.as_deref(), &*result.3), (429, Some("b/two"), "slow down"));
     assert_eq!((primary.calls(), other.calls()), (2, 2));
 }
 
-/// What is not at hand would have to be held open: the failure is told then, with what it said about the time.
+/// A body that is not complete would have to be held open: the failure is returned instead, with its delay.
 #[tokio::test(start_paused = true)]
-async fn a_failed_answer_is_not_held_open_to_be_told_later() {
+async fn a_failed_response_is_not_held_open() {
     let too_long = "x".repeat(70 * 1024);
     let in_pieces = (0..2000).fold(Answer::status(429), |answer, _| answer.frame(""));
     for answer in [Answer::status(429).stall(), Answer::status(429).body(too_long), in_pieces] {
         let ((first, primary), (second, other)) = (strict(), strict());
         primary.then(answer.header("retry-after", "7"));
-        untold(&other);
-        let error = ask(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap_err();
+        fail_translation(&other);
+        let error = run(FallbackLayer::new().then("b/two", second), first, request()).await.unwrap_err();
         let failure = error.downcast_ref::<Failure>().unwrap();
-        let wait = failure.hint.and_then(|hint| hint.wait).map(|wait| wait.as_secs());
+        let wait = failure.retry_hint.and_then(|hint| hint.wait).map(|wait| wait.as_secs());
         assert_eq!((failure.code, wait), (ErrorCode::RateLimited, Some(7)));
         assert_eq!(primary.live_bodies(), 0);
     }

@@ -7,7 +7,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
 
-use crate::fallback::cutoff::TICK;
+use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{
     AnswerCache, Fallback, FallbackInfo, FallbackKind, FallbackLayer, PromptKind, ResponseBody, StaticAnswers,
 };
@@ -20,19 +20,19 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn question(prompt: &str) -> Request<Payload> {
-    asking(json!({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
+    chat_request(json!({"model": "m", "messages": [{"role": "user", "content": prompt}]}))
 }
 
-pub(super) fn asking(body: Value) -> Request<Payload> {
+pub(super) fn chat_request(body: Value) -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
 }
 
-fn within(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
+fn with_deadline(mut request: Request<Payload>, time: Duration) -> Request<Payload> {
     Deadline::after(time, clock::now()).tighten(request.extensions_mut());
     request
 }
 
-/// The first target of a chain, and what it is asked.
+/// A chain around one target, with the handle of that target.
 pub(super) fn chain(
     change: impl FnOnce(FallbackLayer) -> FallbackLayer,
 ) -> (Handle, FallbackLayer, Fallback<Strict<Payload>>) {
@@ -52,19 +52,19 @@ pub(super) fn json_answer(provider: &Handle, text: &str) -> Answer {
 
 pub(super) type Head = (u16, Option<FallbackInfo>, Option<HeaderValue>);
 
-/// The head, and the text of the answer.
+/// The head, and the text of the body.
 pub(super) async fn read<B>(response: Result<Response<ResponseBody<B>>, BoxError>) -> (Head, String)
 where
     B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>>,
 {
     let response = response.unwrap();
-    let answered = response.extensions().get().cloned();
-    let head = (response.status().as_u16(), answered, response.headers().get("age").cloned());
+    let info = response.extensions().get().cloned();
+    let head = (response.status().as_u16(), info, response.headers().get("age").cloned());
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (head, String::from_utf8(body.to_vec()).unwrap())
 }
 
-pub(super) fn said(body: &str) -> String {
+pub(super) fn content(body: &str) -> String {
     let body: Value = serde_json::from_str(body).unwrap();
     body["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }
@@ -82,23 +82,20 @@ async fn keeps_towers_contract() {
     .await;
 }
 
-/// Seed items 47, 49: by the kind of prompt, tagged.
+/// Seed items 47 and 49: by the kind of prompt, tagged.
 #[tokio::test(start_paused = true)]
-async fn a_static_answer_is_in_the_callers_dialect_plain_or_streamed_and_marked() {
+async fn a_static_answer_is_in_the_callers_dialect_buffered_or_streamed_and_marked() {
     let answers = StaticAnswers::new().with(PromptKind::Code, "no code today");
     let (first, layer, mut service) = chain(|layer| layer.then_static_answers(answers));
     first.otherwise(Answer::status(503));
     let (head, body) = read(send(&mut service, question("a script, please")).await).await;
-    let answered = head.1.clone().unwrap();
-    assert_eq!(
-        (head.0, answered.target(), answered.strategy()),
-        (200, "@static", FallbackKind::StaticResponse)
-    );
-    assert_eq!((said(&body), answered.prompt_kind()), ("no code today".into(), Some(PromptKind::Code)));
+    let info = head.1.clone().unwrap();
+    assert_eq!((head.0, info.target(), info.strategy()), (200, "@static", FallbackKind::StaticResponse));
+    assert_eq!((content(&body), info.prompt_kind()), ("no code today".into(), Some(PromptKind::Code)));
 
     let streamed =
         json!({"model": "m", "stream": true, "messages": [{"role": "user", "content": "Really?"}]});
-    let response = send(&mut service, asking(streamed)).await.unwrap();
+    let response = send(&mut service, chat_request(streamed)).await.unwrap();
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let verdicts: Vec<_> = Trail::of(response.extensions()).unwrap().steps();
     let because = Some(ErrorCode::Overloaded);
@@ -110,7 +107,7 @@ async fn a_static_answer_is_in_the_callers_dialect_plain_or_streamed_and_marked(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_understood_or_not_a_case_for_it_ends_as_it_came() {
+async fn an_unsupported_or_not_fallbackable_call_is_returned_unchanged() {
     let (first, layer, mut service) = chain(|layer| {
         layer.then_cached(AnswerCache::new()).then_simplified().then_static().then_emergency("later")
     });
@@ -122,9 +119,10 @@ async fn what_is_not_understood_or_not_a_case_for_it_ends_as_it_came() {
     assert!(layer.handle().statistics().iter().all(|statistics| statistics.asked == 0));
 }
 
-/// Seed items 44, 52: the same question, or a like one, of the same caller; a cache with nothing to say does not count.
+/// Seed items 44 and 52: the same or a similar prompt of the same caller. A cache without a matching answer
+/// does not count as used.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_was_given_is_given_again_when_nobody_else_can() {
+async fn a_cached_answer_is_returned_when_all_targets_fail() {
     let (first, layer, mut service) = chain(|layer| layer.then_cached(AnswerCache::new()));
     let of = |tenant: &str, prompt: &str| {
         let mut request = question(prompt);
@@ -133,15 +131,15 @@ async fn an_answer_that_was_given_is_given_again_when_nobody_else_can() {
     };
     json_answer(&first, "a language");
     let (head, body) = read(send(&mut service, of("a", "What is Rust good for?")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (None, "a language".into()));
+    assert_eq!((strategy(&head), content(&body)), (None, "a language".into()));
     tokio::time::advance(30 * SECOND).await;
 
     first.otherwise(Answer::error("connection refused"));
     let (head, body) = read(send(&mut service, of("a", "What is Rust good for?")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "a language".into()));
+    assert_eq!((strategy(&head), content(&body)), (Some(FallbackKind::CachedResponse), "a language".into()));
     assert_eq!((head.1.unwrap().similarity(), head.2), (Some(1.0), Some(HeaderValue::from(30))));
     let (head, body) = read(send(&mut service, of("a", "what is RUST good for")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "a language".into()));
+    assert_eq!((strategy(&head), content(&body)), (Some(FallbackKind::CachedResponse), "a language".into()));
 
     assert!(send(&mut service, of("b", "What is Rust good for?")).await.is_err(), "another tenant's");
     let mut credential = of("a", "What is Rust good for?");
@@ -153,7 +151,7 @@ async fn an_answer_that_was_given_is_given_again_when_nobody_else_can() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cache_may_be_shared_where_it_is_said_so() {
+async fn a_cache_can_be_shared_between_callers() {
     let cache = AnswerCache::new();
     let (first, _, mut service) =
         chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));
@@ -165,11 +163,11 @@ async fn a_cache_may_be_shared_where_it_is_said_so() {
         chain(|layer| layer.then_cached(cache.clone()).cache_by(KeyBy::new(|_| ())));
     other.answer(503);
     let (head, body) = read(send(&mut service, question("Is it?")).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::CachedResponse), "yes".into()));
+    assert_eq!((strategy(&head), content(&body)), (Some(FallbackKind::CachedResponse), "yes".into()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_whole_answers_are_remembered() {
+async fn only_complete_answers_are_cached() {
     let cache = AnswerCache::new();
     let (first, _, mut service) = chain(|layer| layer.then_cached(cache.clone()));
     let chunk = |delta: Value, reason: Value| {
@@ -196,7 +194,7 @@ async fn only_whole_answers_are_remembered() {
     assert_eq!(cache.len(), 1);
 }
 
-/// Seed item 46: when all have failed, all are asked again with less.
+/// Seed item 46: when all targets have failed, all are called again with a simplified prompt.
 #[tokio::test(start_paused = true)]
 async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     let (second, other) = strict();
@@ -207,20 +205,20 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     other.answer(503);
     json_answer(&other, "shorter");
     let (head, body) = read(send(&mut service, question(long)).await).await;
-    let answered = head.1.unwrap();
-    assert_eq!((answered.target(), answered.strategy()), ("b/two", FallbackKind::SimplifiedPrompt));
-    assert_eq!((said(&body), first.calls(), other.calls()), ("shorter".into(), 2, 2));
-    let asked: Value = serde_json::from_slice(other.requests()[1].body.as_deref().unwrap()).unwrap();
+    let info = head.1.unwrap();
+    assert_eq!((info.target(), info.strategy()), ("b/two", FallbackKind::SimplifiedPrompt));
+    assert_eq!((content(&body), first.calls(), other.calls()), ("shorter".into(), 2, 2));
+    let sent: Value = serde_json::from_slice(other.requests()[1].body.as_deref().unwrap()).unwrap();
     assert_eq!(
-        (&asked["messages"][0]["content"], &asked["max_tokens"]),
+        (&sent["messages"][0]["content"], &sent["max_tokens"]),
         (&json!("Tell me.\nIn short.\nNow."), &json!(50))
     );
 
-    // Nobody answers that either: the next last resort does.
+    // All targets fail with that as well: the next last resort responds.
     other.otherwise(Answer::status(500));
     let (head, _) = read(send(&mut service, question(long)).await).await;
     assert_eq!(strategy(&head), Some(FallbackKind::StaticResponse));
-    // A prompt that is simple already is not sent again, and does not count.
+    // A prompt that cannot be simplified is not sent again, and does not count.
     let calls = first.calls();
     let (head, _) = read(send(&mut service, question("Why?")).await).await;
     assert_eq!((strategy(&head), first.calls() - calls), (Some(FallbackKind::StaticResponse), 1));
@@ -233,9 +231,9 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     assert_eq!(statistics.iter().map(|statistics| statistics.priority).collect::<Vec<_>>(), [1, 2, 3]);
 }
 
-/// Under the long prompt it would be told again as the answer to that.
+/// Regression: it would be returned as the answer to the long prompt.
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_simplified_prompt_is_not_remembered() {
+async fn the_answer_to_a_simplified_prompt_is_not_cached() {
     let cache = AnswerCache::new();
     let (first, _, mut service) = chain(|layer| layer.then_simplified().then_cached(cache.clone()));
     first.answer(503);
@@ -244,36 +242,37 @@ async fn the_answer_to_a_simplified_prompt_is_not_remembered() {
     assert_eq!((strategy(&head), cache.len()), (Some(FallbackKind::SimplifiedPrompt), 0));
 }
 
-/// Seed item 51, 66: what is said when nothing else is left, at any time.
+/// Seed items 51 and 66: the text for when everything else fails, at any time.
 #[tokio::test(start_paused = true)]
-async fn the_emergency_answer_comes_last_and_even_past_the_deadline() {
+async fn the_emergency_answer_is_last_and_works_past_the_deadline() {
     let (first, _, mut service) = chain(|layer| layer.then_simplified().then_emergency("Come back later."));
     first.answer(503).after(2 * SECOND);
-    let (head, body) = read(send(&mut service, within(question("a\nb\nc\nd"), SECOND)).await).await;
-    assert_eq!((strategy(&head), said(&body)), (Some(FallbackKind::Emergency), "Come back later.".into()));
+    let (head, body) = read(send(&mut service, with_deadline(question("a\nb\nc\nd"), SECOND)).await).await;
+    assert_eq!((strategy(&head), content(&body)), (Some(FallbackKind::Emergency), "Come back later.".into()));
     assert_eq!(first.calls(), 1);
 }
 
-/// P29: all targets cooling came to an instant error, though the first was back in a second.
+/// Pitfall P29 (docs/pitfalls.md): the call failed at once while all targets were cooling down, although the
+/// first was available again in a second.
 #[tokio::test(start_paused = true)]
-async fn p29_waits_for_the_target_that_is_back_first() {
+async fn waits_for_the_target_that_is_available_first() {
     let (second, other) = strict();
     let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
-    let refuse = |wait: Duration| {
+    let reject = |wait: Duration| {
         move || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(wait).into()
     };
-    first.fail_with(refuse(SECOND));
-    other.fail_with(refuse(3 * SECOND));
+    first.fail_with(reject(SECOND));
+    other.fail_with(reject(3 * SECOND));
     json_answer(&first, "back");
     let started = clock::now();
-    let (head, body) = read(send(&mut service, within(question("?"), 5 * SECOND)).await).await;
-    assert_eq!((strategy(&head), said(&body)), (None, "back".into()));
+    let (head, body) = read(send(&mut service, with_deadline(question("?"), 5 * SECOND)).await).await;
+    assert_eq!((strategy(&head), content(&body)), (None, "back".into()));
     assert!((SECOND..=SECOND * 11 / 10).contains(&(clock::now() - started)));
 
-    // One that rests for longer than the call has time is not waited for, and without a deadline nobody is.
-    for request in [within(question("?"), SECOND), question("?")] {
-        first.fail_with(refuse(SECOND));
-        other.fail_with(refuse(3 * SECOND));
+    // A target with a delay beyond the deadline is not waited for, and without a deadline there is no wait.
+    for request in [with_deadline(question("?"), SECOND), question("?")] {
+        first.fail_with(reject(SECOND));
+        other.fail_with(reject(3 * SECOND));
         let started = clock::now();
         let (head, _) = read(send(&mut service, request).await).await;
         assert_eq!(
@@ -284,7 +283,7 @@ async fn p29_waits_for_the_target_that_is_back_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_a_target_is_left_without_a_trace() {
+async fn a_dropped_wait_leaves_nothing_behind() {
     let (second, other) = strict();
     let (first, _, mut service) = chain(|layer| layer.then("b/two", second));
     for handle in [&first, &other] {
@@ -292,14 +291,15 @@ async fn a_wait_for_a_target_is_left_without_a_trace() {
             Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(SECOND).into()
         });
     }
-    let call = send(&mut service, within(question("?"), 5 * SECOND));
+    let call = send(&mut service, with_deadline(question("?"), 5 * SECOND));
     assert!(tokio_test::task::spawn(call).poll().is_pending());
     assert_eq!((first.calls(), other.calls(), first.live_futures()), (1, 1, 0));
 }
 
-/// What a provider said of the simplified request was told to the caller as if it were about its own.
+/// Regression: a failure of the simplified request was returned to the caller as if it concerned the caller's
+/// own request.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_the_simplified_request_is_not_the_callers() {
+async fn a_failure_of_the_simplified_request_is_not_reported() {
     let (first, _, mut service) = chain(|layer| layer.then_simplified().then_static());
     first.answer(503);
     first.answer(400).extension(Outcome::from(Failure::new(ErrorCode::InvalidRequest)));
@@ -307,9 +307,10 @@ async fn a_refusal_of_the_simplified_request_is_not_the_callers() {
     assert_eq!((strategy(&head), first.calls()), (Some(FallbackKind::StaticResponse), 2));
 }
 
-/// A target that failed as it was made ready ended the call, and so did one that was still silent at the deadline.
+/// Regression: a target that failed in `poll_ready` ended the call, and so did one without a response at the
+/// deadline.
 #[tokio::test(start_paused = true)]
-async fn a_target_that_cannot_be_asked_or_is_not_waited_for_is_passed_over() {
+async fn a_target_that_is_not_ready_or_exceeds_the_deadline_is_skipped() {
     let (second, other) = strict();
     let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
     first.otherwise(Answer::status(503));
@@ -321,7 +322,7 @@ async fn a_target_that_cannot_be_asked_or_is_not_waited_for_is_passed_over() {
     first.answer(503);
     other.hang();
     let started = clock::now();
-    let (head, _) = read(send(&mut service, within(question("?"), SECOND)).await).await;
+    let (head, _) = read(send(&mut service, with_deadline(question("?"), SECOND)).await).await;
     assert_eq!(
         (strategy(&head), clock::now() - started),
         (Some(FallbackKind::StaticResponse), SECOND + TICK)

@@ -1,41 +1,41 @@
-//! How alike two prompts are.
+//! The similarity of two prompts.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-/// What stands around a word and is no part of it.
+/// Characters around a word that are not part of it.
 const PUNCTUATION: &[char] =
     &['.', ',', ';', ':', '!', '?', '"', '\'', '(', ')', '[', ']', '…', '–', '—', '。', '、', '？'];
 
-/// The words of a prompt as a set: hashes of them, sorted. In lower case, and without the punctuation around them.
+/// The words of a prompt as a set of sorted hashes, in lower case and without surrounding punctuation.
 ///
-/// What is no plain word (a number, an operator, an emoji, `C++`) says too much for that: "20 + 30" is not like "20 - 30".
-/// Of these, all have to be the same and in the same order.
+/// Tokens that are not plain words (a number, an operator, an emoji, `C++`) are too significant for a set:
+/// "20 + 30" is not similar to "20 - 30". They all have to be equal and in the same order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Words {
+pub(super) struct WordSet {
     plain: Box<[u64]>,
-    others: u64,
+    exact: u64,
 }
 
-impl Words {
+impl WordSet {
     pub(super) fn of(text: &str, secret: &impl BuildHasher) -> Self {
-        let (mut plain, mut others) = (Vec::new(), secret.build_hasher());
-        for written in text.to_lowercase().split_whitespace() {
-            let word = written.trim_matches(PUNCTUATION);
+        let (mut plain, mut exact) = (Vec::new(), secret.build_hasher());
+        for token in text.to_lowercase().split_whitespace() {
+            let word = token.trim_matches(PUNCTUATION);
             match word.chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-') {
                 true if word.is_empty() => {}
                 true => plain.push(secret.hash_one(word)),
-                false => word.hash(&mut others),
+                false => word.hash(&mut exact),
             }
         }
         plain.sort_unstable();
         plain.dedup();
-        Self { plain: plain.into(), others: others.finish() }
+        Self { plain: plain.into(), exact: exact.finish() }
     }
 
-    /// The words that both have, as a share of those that either has (Jaccard 1901). Two prompts without a word
-    /// are the same; one without is like none that has any.
+    /// The number of words in both, divided by the number of words in either (Jaccard 1901). Two prompts
+    /// without words are equal; a prompt without words is not similar to one with words.
     pub(super) fn similarity(&self, other: &Self) -> f64 {
-        if self.others != other.others {
+        if self.exact != other.exact {
             return 0.0;
         }
         let (mut a, mut b) = (self.plain.iter().peekable(), other.plain.iter().peekable());
@@ -57,14 +57,14 @@ impl Words {
         }
     }
 
-    /// Hashes of the plain words, each once.
+    /// The hashes of the plain words, without duplicates.
     pub(super) fn plain(&self) -> &[u64] {
         &self.plain
     }
 
-    /// A hash of all that has to be the same.
-    pub(super) fn others(&self) -> u64 {
-        self.others
+    /// A hash of all tokens that have to be equal.
+    pub(super) fn exact(&self) -> u64 {
+        self.exact
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn words_are_compared_as_sets_in_lower_case() {
         let secret = RandomState::new();
-        let similarity = |a, b| Words::of(a, &secret).similarity(&Words::of(b, &secret));
+        let similarity = |a, b| WordSet::of(a, &secret).similarity(&WordSet::of(b, &secret));
         for (a, b, expected) in [
             ("", "", 1.0),
             ("", "a", 0.0),
@@ -113,7 +113,7 @@ mod tests {
         fn agrees_with_sets(a in prop::collection::vec(0u8..12, 0..20), b in prop::collection::vec(0u8..12, 0..20)) {
             let secret = RandomState::new();
             let text = |words: &[u8]| words.iter().map(|word| format!("w{}", char::from(b'a' + word))).collect::<Vec<_>>().join(" ");
-            let similarity = Words::of(&text(&a), &secret).similarity(&Words::of(&text(&b), &secret));
+            let similarity = WordSet::of(&text(&a), &secret).similarity(&WordSet::of(&text(&b), &secret));
             let (a, b): (BTreeSet<_>, BTreeSet<_>) = (a.iter().collect(), b.iter().collect());
             let either = a.union(&b).count();
             let expected = if either == 0 { 1.0 } else { a.intersection(&b).count() as f64 / either as f64 };

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use super::fixed::PromptKind;
+use super::static_answers::PromptKind;
 
-/// Who answered in place of the first target; in the extensions of the response.
+/// Which target or last resort produced the response in place of the first target; in the extensions of the
+/// response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FallbackInfo {
     target: Arc<str>,
@@ -11,13 +12,13 @@ pub struct FallbackInfo {
     pub(super) prompt_kind: Option<PromptKind>,
 }
 
-/// How a fallback came by its answer.
+/// How a fallback obtained its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FallbackKind {
-    /// Another model, perhaps of another provider, was asked.
+    /// Another model was called, possibly of another provider.
     AlternativeModel,
-    /// It was given before, to the same or to a like question.
+    /// A stored answer to the same or a similar prompt.
     CachedResponse,
     /// A shorter prompt was sent instead.
     SimplifiedPrompt,
@@ -32,30 +33,30 @@ impl FallbackInfo {
         Self { target: Arc::clone(target), strategy, similarity: None, prompt_kind: None }
     }
 
-    /// Whether a target answered what the caller asked.
+    /// Whether a target responded to the caller's own request.
     pub(super) fn is_from_target(&self) -> bool {
         self.strategy == FallbackKind::AlternativeModel
     }
 
-    /// The name of the target that answered, or of the last resort (`@cached`, `@static`, `@emergency`).
+    /// The name of the target that responded, or of the last resort (`@cached`, `@static`, `@emergency`).
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// How the answer was come by.
+    /// How the response was obtained.
     #[must_use]
     pub fn strategy(&self) -> FallbackKind {
         self.strategy
     }
 
-    /// How alike the question of a cached answer was to this one, from 0 to 1.
+    /// The similarity of the cached prompt to this one, from 0 to 1.
     #[must_use]
     pub fn similarity(&self) -> Option<f64> {
         self.similarity
     }
 
-    /// The kind of prompt that a static answer was chosen by.
+    /// The kind of prompt by which a static answer was chosen.
     #[must_use]
     pub fn prompt_kind(&self) -> Option<PromptKind> {
         self.prompt_kind

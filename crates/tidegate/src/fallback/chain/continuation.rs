@@ -1,0 +1,72 @@
+//! Selects the target that continues a broken stream.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use tidegate_core::StreamSplicer;
+
+use super::request::with_body;
+use super::{ChainState, code};
+use crate::fallback::body::ContinuationCause;
+use crate::fallback::info::FallbackInfo;
+use crate::fallback::target::{TargetBody, TargetService};
+use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Rejection, Verdict};
+
+impl ChainState {
+    /// The target that may continue a broken stream, and the request for the continuation.
+    pub(in crate::fallback) fn continuation_target(
+        &mut self,
+        error: &BoxError,
+        cause: ContinuationCause,
+        splicer: &dyn StreamSplicer,
+    ) -> Option<(TargetService, Request<Payload>)> {
+        if cause == ContinuationCause::StreamBroke && !self.settings.policy.falls_back_from(error) {
+            return None;
+        }
+        let target = self.next_capable_target()?;
+        let body = splicer.continuation_request(&target.name, self.template.as_ref()?.body().bytes()?)?;
+        if !self.try_take_attempt() {
+            return None;
+        }
+        self.visited += 1;
+        let because = code(&Outcome::of_error(&**error), Some(error));
+        self.target_index = self.visited;
+        target.counters.record_use();
+        self.push_verdict(Verdict::Continued { by: Arc::clone(&target.name), because });
+        self.enter_target(&target.name);
+        let (name, code) = (&*target.name, because.map(ErrorCode::code));
+        tracing::info!(layer = "fallback", target = name, code, "asking another target for the rest");
+        Some((target.service, with_body(self.request(), body)))
+    }
+
+    /// The stream of the target that was called for the continuation, or why there is none.
+    pub(in crate::fallback) fn accept_continuation(
+        &mut self,
+        result: Result<Response<TargetBody>, BoxError>,
+    ) -> Result<TargetBody, BoxError> {
+        let rejection = result.as_ref().err().and_then(|error| Rejection::find(&**error));
+        self.finish_attempt(rejection.is_some_and(|rejection| !rejection.follows_attempt()));
+        let stream = self.continuation_body(result);
+        self.record_outcome(stream.is_ok());
+        stream
+    }
+
+    fn continuation_body(
+        &self,
+        result: Result<Response<TargetBody>, BoxError>,
+    ) -> Result<TargetBody, BoxError> {
+        let response = result?;
+        if let Outcome::Failure(failure) = Outcome::of(&response) {
+            return Err(failure.into());
+        }
+        // The response of a nested chain's last resort is a complete answer, and not a continuation.
+        if response.extensions().get().is_some_and(|info: &FallbackInfo| !info.is_from_target()) {
+            return Err(Failure::new(ErrorCode::ServerError).into());
+        }
+        let (head, body) = response.into_parts();
+        match &self.settings.continuator {
+            Some(continuator) if continuator.splicer(&head).is_some() => Ok(body),
+            _ => Err(Failure::new(ErrorCode::ServerError).into()),
+        }
+    }
+}

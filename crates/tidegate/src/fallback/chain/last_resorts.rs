@@ -1,0 +1,104 @@
+//! Selects the next last resort when all targets have failed.
+
+use bytes::Bytes;
+
+use super::{ChainState, NextStep, NextTarget};
+use crate::fallback::capability_filter::CapabilityFilter;
+use crate::fallback::last_resort::{LastResort, LastResortKind, ParsedRequest};
+use crate::{ErrorCode, clock};
+
+impl ChainState {
+    /// The step of the next last resort that has a response.
+    pub(super) fn next_last_resort(&mut self, because: Option<ErrorCode>) -> Option<NextStep> {
+        // Parsed once: the request may be long, and the simplified prompt may go to many targets.
+        let cached = self.failures.as_mut().and_then(|failures| failures.parsed.take());
+        let parsed = match cached {
+            Some(parsed) => parsed,
+            None => Box::new(ParsedRequest::new(self.template.as_ref()?, &self.settings)?),
+        };
+        let step = self.next_last_resort_for(&parsed, because);
+        self.failures.get_or_insert_default().parsed = Some(parsed);
+        step
+    }
+
+    /// The same for the parsed request.
+    fn next_last_resort_for(
+        &mut self,
+        parsed: &ParsedRequest,
+        because: Option<ErrorCode>,
+    ) -> Option<NextStep> {
+        while let Some(last_resort) = self.current_last_resort().cloned() {
+            let is_first = self.simplified().is_none();
+            let step = match last_resort.kind {
+                LastResortKind::Simplified => self.next_simplified_target(parsed).map(NextStep::Call),
+                _ => parsed.response_from(&last_resort).map(|response| NextStep::Respond(Ok(response))),
+            };
+            if is_first && step.is_some() {
+                last_resort.counters.record_use();
+                self.trace_fallback(&last_resort.name, because);
+            }
+            match step {
+                Some(NextStep::Respond(Ok(mut response))) => {
+                    last_resort.counters.record_outcome(true);
+                    self.attach_trail(response.extensions_mut());
+                    return Some(NextStep::Respond(Ok(response)));
+                }
+                Some(step) => return Some(step),
+                None => {
+                    let failures = self.failures.get_or_insert_default();
+                    failures.last_resort += 1;
+                    // All targets have failed with the simplified prompt as well.
+                    if failures.simplified.take().is_some() {
+                        last_resort.counters.record_outcome(false);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The last resort that is tried next, or is being tried.
+    pub(super) fn current_last_resort(&self) -> Option<&LastResort> {
+        self.handle.last_resorts().get(self.failures.as_ref().map_or(0, |failures| failures.last_resort))
+    }
+
+    /// Whether all targets may be called again with a simplified prompt.
+    pub(super) fn has_simplified_resort(&self) -> bool {
+        self.handle
+            .last_resorts()
+            .iter()
+            .any(|last_resort| matches!(last_resort.kind, LastResortKind::Simplified))
+    }
+
+    pub(super) fn simplified(&self) -> Option<&(Bytes, usize)> {
+        self.failures.as_ref()?.simplified.as_ref()
+    }
+
+    /// The next target for the simplified prompt: the first target, and then the others in their order,
+    /// without those that gave a delay that has not passed, or whose account is the cause of their failure.
+    fn next_simplified_target(&mut self, parsed: &ParsedRequest) -> Option<NextTarget> {
+        let (body, target_index) = match self.simplified() {
+            Some((body, target_index)) => (body.clone(), *target_index),
+            None => (parsed.with_simplified_prompt(self.template.as_ref()?.body().bytes()?)?, 0),
+        };
+        let models = self.settings.models.as_deref();
+        // The simplified prompt has requirements of its own.
+        let mut filter = CapabilityFilter::default();
+        let (failures, now) = (self.failures.as_ref(), clock::now());
+        let mut is_eligible = |target_index: usize| {
+            if failures.is_some_and(|failures| !failures.cooldowns.allows(target_index, now)) {
+                return false;
+            }
+            let target =
+                target_index.checked_sub(1).and_then(|target_index| self.handle.targets().get(target_index));
+            target.is_none_or(|target| filter.missing_capability(models, &target.name, Some(&body)).is_none())
+        };
+        let target_index =
+            (target_index..=self.handle.targets().len()).find(|target_index| is_eligible(*target_index))?;
+        if !self.try_take_attempt() {
+            return None;
+        }
+        self.failures.get_or_insert_default().simplified = Some((body, target_index + 1));
+        Some(self.select_target(target_index))
+    }
+}

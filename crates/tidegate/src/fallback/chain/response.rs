@@ -1,0 +1,83 @@
+//! Prepares the response for the caller.
+
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Extensions, Response};
+
+use super::ChainState;
+use crate::Outcome;
+use crate::fallback::ResponseBody;
+use crate::fallback::body::{BodySource, ContinuedStream};
+use crate::fallback::deadline_guard::DeadlineGuard;
+use crate::fallback::info::{FallbackInfo, FallbackKind};
+use crate::fallback::last_resort::{LastResortKind, RawRequest};
+use crate::fallback::recording::Recording;
+
+impl ChainState {
+    /// Builds the response for the caller. It is marked if it is not from the first target, can be continued
+    /// if it is a stream that another target could continue, and is recorded if there is a cache.
+    pub(in crate::fallback) fn into_response<B>(
+        mut self,
+        mut response: Response<BodySource<B>>,
+    ) -> Response<ResponseBody<B>> {
+        self.mark_response(response.extensions_mut());
+        if self.visited > 0 || self.failures.is_some() {
+            self.attach_trail(response.extensions_mut());
+        }
+        let deadline_guard =
+            std::mem::replace(&mut self.deadline_guard, DeadlineGuard::new(self.deadline_timer.deadline()))
+                .with_deadline(self.body_deadline);
+        if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
+            return response.map(|body| ResponseBody { deadline_guard, ..ResponseBody::new(body) });
+        }
+        let (mut head, body) = response.into_parts();
+        let recording = self.new_recording(&head);
+        // The response to a simplified prompt is not continued: all targets were called before.
+        let continuator = self.settings.continuator.as_ref().filter(|_| self.simplified().is_none());
+        let splicer = continuator.and_then(|continuator| continuator.splicer(&head));
+        let continued = splicer.map(|splicer| {
+            // The continuation is not part of the original content length, and appears in the trail.
+            head.headers.remove(CONTENT_LENGTH);
+            self.attach_trail(&mut head.extensions);
+            // We have a response; the earlier failure is discarded.
+            if let Some(failures) = &mut self.failures {
+                failures.kept = None;
+            }
+            Box::new(ContinuedStream::new(self, splicer))
+        });
+        Response::from_parts(head, ResponseBody { source: body, continued, recording, deadline_guard })
+    }
+
+    /// Adds the [`FallbackInfo`]. One that a nested chain added is kept, since it is more precise.
+    pub(super) fn mark_response(&self, extensions: &mut Extensions) {
+        let is_simplified = self.simplified().is_some();
+        let is_marked =
+            extensions.get::<FallbackInfo>().is_some_and(|inner| !is_simplified || !inner.is_from_target());
+        if let Some(info) = self.fallback_info().filter(|_| !is_marked) {
+            extensions.insert(info);
+        }
+    }
+
+    /// The info for the current target, if it is not the first or was sent a simplified prompt.
+    fn fallback_info(&self) -> Option<FallbackInfo> {
+        if self.simplified().is_some() {
+            let target = self.target_name().unwrap_or_else(|| "@simplified".into());
+            return Some(FallbackInfo::new(&target, FallbackKind::SimplifiedPrompt));
+        }
+        self.current_target().map(|target| FallbackInfo::new(&target.name, FallbackKind::AlternativeModel))
+    }
+
+    /// The recording of this response, if it is a target's response to the caller's own prompt.
+    fn new_recording(&self, head: &Parts) -> Option<Box<Recording>> {
+        if head.extensions.get().is_some_and(|info: &FallbackInfo| !info.is_from_target()) {
+            return None;
+        }
+        let cache = self.handle.last_resorts().iter().find_map(|last_resort| match &last_resort.kind {
+            LastResortKind::Cached(cache) => Some(cache.clone()),
+            _ => None,
+        })?;
+        let recorder = self.settings.composer.as_ref()?.recorder(head)?;
+        let request = RawRequest::new(self.template.as_ref()?, &self.settings)?;
+        Recording::new(cache, request, recorder).map(Box::new)
+    }
+}

@@ -1,0 +1,128 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::AGE;
+use http::{Request, Response, Uri};
+use tidegate_core::{AnswerSynthesizer, ChatQuestion};
+
+use super::cache::{AnswerCache, CacheKey};
+use super::info::{FallbackInfo, FallbackKind};
+use super::layer::Settings;
+use super::simplified;
+use super::static_answers::{PromptKind, StaticAnswers};
+use super::statistics::TargetCounters;
+use crate::{Payload, clock};
+
+/// A last resort: produces a response when all targets have failed.
+#[derive(Clone, Debug)]
+pub(super) struct LastResort {
+    pub(super) name: Arc<str>,
+    pub(super) counters: Arc<TargetCounters>,
+    pub(super) kind: LastResortKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum LastResortKind {
+    Cached(AnswerCache),
+    Simplified,
+    Static(Arc<StaticAnswers>),
+    Emergency(Arc<str>),
+}
+
+impl LastResort {
+    pub(super) fn new(kind: LastResortKind) -> Self {
+        let name = match kind {
+            LastResortKind::Cached(_) => "@cached",
+            LastResortKind::Simplified => "@simplified",
+            LastResortKind::Static(_) => "@static",
+            LastResortKind::Emergency(_) => "@emergency",
+        };
+        Self { name: name.into(), counters: Arc::default(), kind }
+    }
+}
+
+/// The request of the caller, kept unparsed: most requests are never parsed.
+pub(super) struct RawRequest {
+    composer: Arc<dyn AnswerSynthesizer>,
+    uri: Uri,
+    pub(super) body: Bytes,
+    /// The cache scope of the caller.
+    scope: u64,
+}
+
+/// A parsed request, for which a response can be composed.
+pub(super) struct ParsedRequest {
+    composer: Arc<dyn AnswerSynthesizer>,
+    question: ChatQuestion,
+    /// The cache scope of the caller, and the digest of the context of the prompt.
+    scope: (u64, u64),
+}
+
+impl RawRequest {
+    /// `None` without a composer, or if the body is not complete.
+    pub(super) fn new(request: &Request<Payload>, settings: &Settings) -> Option<Self> {
+        Some(Self {
+            composer: Arc::clone(settings.composer.as_ref()?),
+            uri: request.uri().clone(),
+            body: request.body().bytes()?.clone(),
+            scope: settings.cache_scope.digest(request),
+        })
+    }
+
+    /// `None` if the composer cannot parse it.
+    pub(super) fn parse(self) -> Option<ParsedRequest> {
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.uri = self.uri;
+        let question = self.composer.question(&head, &self.body)?;
+        let scope = (self.scope, question.context);
+        Some(ParsedRequest { composer: self.composer, question, scope })
+    }
+}
+
+impl ParsedRequest {
+    /// `None` without a composer, or if the composer cannot parse the request.
+    pub(super) fn new(request: &Request<Payload>, settings: &Settings) -> Option<Self> {
+        RawRequest::new(request, settings)?.parse()
+    }
+
+    pub(super) fn key(&self) -> CacheKey<'_> {
+        CacheKey { scope: self.scope, prompt: &self.question.prompt, limit: self.question.max_tokens }
+    }
+
+    /// The body of the same request with a simplified prompt; `None` if it cannot be simplified.
+    pub(super) fn with_simplified_prompt(&self, body: &[u8]) -> Option<Bytes> {
+        let prompt = simplified::simplify(&self.question.prompt)?;
+        self.composer.rewrite_request(body, Some(&prompt), simplified::LIMITS)
+    }
+
+    /// The response of a last resort, if it has one.
+    pub(super) fn response_from(&self, last_resort: &LastResort) -> Option<Response<Bytes>> {
+        let strategy = match &last_resort.kind {
+            LastResortKind::Cached(_) => FallbackKind::CachedResponse,
+            LastResortKind::Static(_) => FallbackKind::StaticResponse,
+            LastResortKind::Emergency(_) => FallbackKind::Emergency,
+            LastResortKind::Simplified => return None,
+        };
+        let mut info = FallbackInfo::new(&last_resort.name, strategy);
+        let respond = |text: &str| self.composer.synthesize(&self.question, text, SystemTime::now());
+        let mut response = match &last_resort.kind {
+            LastResortKind::Cached(cache) => {
+                let hit = cache.find(self.key(), clock::now())?;
+                info.similarity = Some(hit.similarity);
+                let mut response = respond(hit.text());
+                response.headers_mut().insert(AGE, hit.age.as_secs().into());
+                response
+            }
+            LastResortKind::Static(answers) => {
+                let kind = PromptKind::of(&self.question.prompt);
+                info.prompt_kind = Some(kind);
+                respond(answers.text(kind))
+            }
+            LastResortKind::Emergency(text) => respond(text),
+            LastResortKind::Simplified => return None,
+        };
+        response.extensions_mut().insert(info);
+        Some(response)
+    }
+}

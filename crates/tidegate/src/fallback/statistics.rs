@@ -1,0 +1,94 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Counters of one target or last resort of a chain.
+#[derive(Debug, Default)]
+pub(super) struct TargetCounters {
+    uses: AtomicU64,
+    successes: AtomicU64,
+    skips: AtomicU64,
+    recent: Mutex<RecentOutcomes>,
+}
+
+/// The latest outcomes, one bit each, the latest in the lowest bit.
+#[derive(Debug, Default)]
+struct RecentOutcomes {
+    successes: u128,
+    count: u32,
+}
+
+/// How many outcomes count as recent.
+const RECENT_COUNT: u32 = 100;
+
+/// How often a target or last resort of a chain was used in place of the first target, and how often it
+/// succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TargetStatistics {
+    /// The name of the target, or of the last resort (`@cached`, `@simplified`, `@static`, `@emergency`).
+    pub target: Arc<str>,
+    /// Its position in the chain; the first target has 0.
+    pub priority: u32,
+    /// How often it was called. A last resort without a response does not count.
+    pub asked: u64,
+    /// How often it succeeded.
+    pub answered: u64,
+    /// How often it was skipped, because its model cannot take the request.
+    pub passed_over: u64,
+    /// The number of recent outcomes, at most 100.
+    pub recent: u32,
+    /// The number of successes among the recent outcomes.
+    pub recent_answered: u32,
+}
+
+impl TargetCounters {
+    pub(super) fn record_use(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_skip(&self) {
+        self.skips.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_outcome(&self, is_success: bool) {
+        if is_success {
+            self.successes.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.successes = recent.successes << 1 | u128::from(is_success);
+        recent.successes &= (1 << RECENT_COUNT) - 1;
+        recent.count = (recent.count + 1).min(RECENT_COUNT);
+    }
+
+    pub(super) fn statistics(&self, target: &Arc<str>, priority: usize) -> TargetStatistics {
+        let (recent, recent_answered) = {
+            let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            (recent.count, recent.successes.count_ones())
+        };
+        TargetStatistics {
+            target: Arc::clone(target),
+            priority: u32::try_from(priority).unwrap_or(u32::MAX),
+            asked: self.uses.load(Ordering::Relaxed),
+            answered: self.successes.load(Ordering::Relaxed),
+            passed_over: self.skips.load(Ordering::Relaxed),
+            recent,
+            recent_answered,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seed item 50: the last 100 outcomes.
+    #[test]
+    fn only_the_last_hundred_are_recent() {
+        let counters = TargetCounters::default();
+        for _ in 0..150 {
+            counters.record_outcome(true);
+        }
+        (0..30).for_each(|_| counters.record_outcome(false));
+        let statistics = counters.statistics(&"t".into(), 1);
+        assert_eq!((statistics.answered, statistics.recent, statistics.recent_answered), (150, 100, 70));
+    }
+}

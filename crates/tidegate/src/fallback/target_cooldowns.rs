@@ -1,0 +1,197 @@
+//! Decides, as plain code, whether all targets are only cooling down, and which one is available first.
+
+use std::time::{Duration, Instant};
+
+use crate::retry_after::with_positive_jitter;
+use crate::{BoxError, Deadline, ErrorCode, Failure, FailureKind, Outcome, Rejection};
+
+/// The targets that failed, and when each may be called again.
+#[derive(Debug, Default)]
+pub(super) struct TargetCooldowns {
+    targets: Vec<FailedTarget>,
+    waits: u32,
+}
+
+/// A target that failed.
+#[derive(Debug)]
+struct FailedTarget {
+    target_index: usize,
+    /// When it may be called again, if it gave a delay.
+    until: Option<Instant>,
+    /// It may succeed after the delay: no other failure is known.
+    is_only_cooling_down: bool,
+    /// No request can succeed: the account is the cause.
+    is_unusable: bool,
+}
+
+/// The most waits per call: other calls may use up the target's capacity first.
+const MAX_WAITS: u32 = 8;
+
+/// The shortest wait.
+const MIN_WAIT: Duration = Duration::from_millis(10);
+
+impl TargetCooldowns {
+    /// Records why the target at `target_index` failed.
+    pub(super) fn record_failure(
+        &mut self,
+        target_index: usize,
+        outcome: &Outcome,
+        error: Option<&BoxError>,
+        now: Instant,
+    ) {
+        self.targets.retain(|failed| failed.target_index != target_index);
+        let failure = outcome.failure();
+        let (wait, is_only_cooling_down) = match error.and_then(|error| Rejection::find(&**error)) {
+            Some(rejection) => (rejection.retry_after(), rejection.retry_after().is_some()),
+            None => (failure.and_then(Failure::wait), is_cooling_down(outcome)),
+        };
+        let until = wait.map(|wait| Deadline::after(wait.max(MIN_WAIT), now).instant());
+        let is_unusable = failure.is_some_and(|failure| {
+            matches!(failure.code, ErrorCode::Authentication | ErrorCode::QuotaExhausted)
+        });
+        self.targets.push(FailedTarget { target_index, until, is_only_cooling_down, is_unusable });
+    }
+
+    /// Whether the target at `target_index` may be sent another request at `now`.
+    pub(super) fn allows(&self, target_index: usize, now: Instant) -> bool {
+        let failed = self.targets.iter().find(|failed| failed.target_index == target_index);
+        failed.is_none_or(|failed| !failed.is_unusable && failed.until.is_none_or(|until| until <= now))
+    }
+
+    /// Whether the call has waited for a target.
+    pub(super) fn has_waited(&self) -> bool {
+        self.waits > 0
+    }
+
+    /// The target to wait for, and for how long, if all targets are cooling down and the deadline allows the
+    /// wait. The wait gets positive jitter by `random` in 0..1, since other calls wait as well.
+    pub(super) fn soonest(
+        &mut self,
+        deadline: Option<Deadline>,
+        now: Instant,
+        random: f64,
+    ) -> Option<(usize, Duration)> {
+        let deadline = deadline?;
+        if self.waits >= MAX_WAITS || self.targets.iter().any(|failed| !failed.is_only_cooling_down) {
+            return None;
+        }
+        let until = |failed: &FailedTarget| Some((failed.target_index, failed.until?));
+        let (target_index, until) = self.targets.iter().filter_map(until).min_by_key(|(_, until)| *until)?;
+        let wait = with_positive_jitter(until.saturating_duration_since(now).max(MIN_WAIT), random);
+        if !deadline.allows(wait, now) {
+            return None;
+        }
+        self.waits += 1;
+        Some((target_index, wait))
+    }
+}
+
+/// Whether the provider responded that it is busy, and for how long.
+fn is_cooling_down(outcome: &Outcome) -> bool {
+    let failure = outcome.failure().filter(|failure| failure.kind == FailureKind::Response);
+    failure.is_some_and(|failure| {
+        let is_busy = matches!(failure.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
+        is_busy && failure.retry_hint.is_some_and(|hint| hint.wait.is_some() && !hint.forbids_retry())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gate, HintSource, RetryHint};
+
+    fn rejected_with(wait: Option<Duration>) -> BoxError {
+        let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
+        wait.map_or(rejection.clone(), |wait| rejection.with_retry_after(wait)).into()
+    }
+
+    fn failed_with(code: ErrorCode, wait: Duration) -> Outcome {
+        Failure { retry_hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }.into()
+    }
+
+    /// Pitfall P29 (docs/pitfalls.md): the call failed at once although the first target was available again
+    /// in a second.
+    #[test]
+    fn waits_for_the_target_that_is_available_first() {
+        let (now, secs) = (Instant::now(), Duration::from_secs);
+        let deadline = Some(Deadline::after(secs(5), now));
+        let mut cooldowns = TargetCooldowns::default();
+        cooldowns.record_failure(0, &Outcome::Neutral, Some(&rejected_with(Some(secs(3)))), now);
+        cooldowns.record_failure(1, &failed_with(ErrorCode::RateLimited, secs(1)), None, now);
+        assert_eq!(cooldowns.soonest(deadline, now, 0.0), Some((1, secs(1))));
+        // The target still fails, and the other one is available sooner now.
+        let later = now + secs(1);
+        cooldowns.record_failure(1, &failed_with(ErrorCode::Overloaded, secs(10)), None, later);
+        assert_eq!(cooldowns.soonest(deadline, later, 0.0), Some((0, secs(2))));
+        assert_eq!(cooldowns.soonest(Some(Deadline::after(secs(2), later)), later, 0.0), None);
+        assert_eq!(cooldowns.soonest(None, later, 0.0), None);
+    }
+
+    #[test]
+    fn does_not_wait_when_waiting_cannot_help() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let deadline = Some(Deadline::after(5 * second, now));
+        let hopeless = [
+            (Failure::new(ErrorCode::ServerError).into(), None),
+            (failed_with(ErrorCode::QuotaExhausted, second), None),
+            (failed_with(ErrorCode::Authentication, second), None),
+            (Outcome::Neutral, Some(rejected_with(None))),
+        ];
+        for (outcome, error) in hopeless {
+            let mut cooldowns = TargetCooldowns::default();
+            cooldowns.record_failure(0, &Outcome::Neutral, Some(&rejected_with(Some(second))), now);
+            cooldowns.record_failure(1, &outcome, error.as_ref(), now);
+            assert_eq!(cooldowns.soonest(deadline, now, 0.0), None, "{outcome:?}");
+        }
+        assert_eq!(TargetCooldowns::default().soonest(deadline, now, 0.0), None);
+    }
+
+    /// Pitfall P25 (docs/pitfalls.md): all waiting calls woke in the same instant.
+    #[test]
+    fn a_wait_is_never_shortened_and_gets_jitter() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let wait = |random| {
+            let mut cooldowns = TargetCooldowns::default();
+            cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, 10 * second), None, now);
+            cooldowns.soonest(Some(Deadline::after(60 * second, now)), now, random).unwrap().1
+        };
+        assert_eq!((wait(0.0), wait(0.5)), (10 * second, Duration::from_millis(10_500)));
+        // The wait including its jitter has to fit.
+        let mut cooldowns = TargetCooldowns::default();
+        cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, 10 * second), None, now);
+        let deadline = Some(Deadline::after(Duration::from_millis(10_400), now));
+        assert_eq!(cooldowns.soonest(deadline, now, 0.5), None);
+        assert!(cooldowns.soonest(deadline, now, 0.1).is_some());
+    }
+
+    /// Pitfalls P24 and P25 (docs/pitfalls.md): a target that gave a delay is not called before it has
+    /// passed, whatever the request, and a target whose account is the cause is not called at all.
+    #[test]
+    fn allows_another_request_only_to_a_target_that_may_succeed() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let cases = [
+            (failed_with(ErrorCode::RateLimited, second), None, [false, true]),
+            (failed_with(ErrorCode::ServerError, second), None, [false, true]),
+            (Outcome::Neutral, Some(rejected_with(Some(second))), [false, true]),
+            (Failure::new(ErrorCode::ServerError).into(), None, [true, true]),
+            (Failure::new(ErrorCode::Authentication).into(), None, [false, false]),
+            (failed_with(ErrorCode::QuotaExhausted, second), None, [false, false]),
+        ];
+        for (outcome, error, expected) in cases {
+            let mut cooldowns = TargetCooldowns::default();
+            cooldowns.record_failure(1, &outcome, error.as_ref(), now);
+            let allowed = [now, now + second].map(|now| cooldowns.allows(1, now));
+            assert_eq!((allowed, cooldowns.allows(0, now)), (expected, true), "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_waits_is_bounded() {
+        let now = Instant::now();
+        let mut cooldowns = TargetCooldowns::default();
+        cooldowns.record_failure(0, &Outcome::Neutral, Some(&rejected_with(Some(Duration::ZERO))), now);
+        let deadline = Some(Deadline::after(Duration::from_secs(3600), now));
+        let waits = std::iter::from_fn(|| cooldowns.soonest(deadline, now, 0.0)).collect::<Vec<_>>();
+        assert_eq!((waits.len(), waits[0].1), (MAX_WAITS as usize, MIN_WAIT));
+    }
+}
