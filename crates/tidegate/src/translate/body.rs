@@ -11,43 +11,43 @@ use tidegate_core::ResponseTranslator;
 
 use crate::BoxError;
 
-/// The body of an answer: untouched, translated when it was whole, or translated event by event.
+/// The body of a response: untouched, translated as a whole, or translated event by event.
 #[pin_project]
-pub struct ResponseBody<B>(#[pin] Kind<B>);
+pub struct ResponseBody<B>(#[pin] TranslatedKind<B>);
 
-#[pin_project(project = KindProj)]
-enum Kind<B> {
+#[pin_project(project = TranslatedKindProj)]
+enum TranslatedKind<B> {
     Untouched(#[pin] B),
     Whole(Full<Bytes>),
-    Events(#[pin] Events<B>),
+    Events(#[pin] TranslatedEvents<B>),
 }
 
-/// A stream, translated as it passes.
+/// A stream that is translated as it passes.
 #[pin_project]
-struct Events<B> {
-    /// `None` when it has ended, or is not worth reading on: it may hold a connection.
+struct TranslatedEvents<B> {
+    /// `None` once the stream has ended or failed to be translated: the body may hold a connection.
     #[pin]
     inner: Option<B>,
-    answer: Box<dyn ResponseTranslator>,
-    /// What follows the last bytes: trailers, or the error that broke the stream.
-    last: Option<Result<HeaderMap, BoxError>>,
+    translator: Box<dyn ResponseTranslator>,
+    /// Delivered after the last bytes: trailers, or the error that broke the stream.
+    final_frame: Option<Result<HeaderMap, BoxError>>,
 }
 
 impl<B> ResponseBody<B> {
     pub(super) fn untouched(body: B) -> Self {
-        Self(Kind::Untouched(body))
+        Self(TranslatedKind::Untouched(body))
     }
 
     pub(super) fn whole(body: Bytes) -> Self {
-        Self(Kind::Whole(Full::new(body)))
+        Self(TranslatedKind::Whole(Full::new(body)))
     }
 
-    pub(super) fn events(body: B, answer: Box<dyn ResponseTranslator>) -> Self {
-        Self(Kind::Events(Events { inner: Some(body), answer, last: None }))
+    pub(super) fn events(body: B, translator: Box<dyn ResponseTranslator>) -> Self {
+        Self(TranslatedKind::Events(TranslatedEvents { inner: Some(body), translator, final_frame: None }))
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Events<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> TranslatedEvents<B> {
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -57,26 +57,26 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Events<B> {
             let mut out = BytesMut::new();
             let has_ended = match ready!(inner.poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => match this.answer.events(&data, &mut out) {
+                    Ok(data) => match this.translator.events(&data, &mut out) {
                         Ok(()) => false,
                         Err(failure) => {
-                            *this.last = Some(Err(failure.into()));
+                            *this.final_frame = Some(Err(failure.into()));
                             true
                         }
                     },
                     Err(frame) => {
-                        *this.last = frame.into_trailers().ok().map(Ok);
-                        this.answer.end(&mut out);
+                        *this.final_frame = frame.into_trailers().ok().map(Ok);
+                        this.translator.end(&mut out);
                         true
                     }
                 },
-                // Nothing is made up at a broken end.
+                // No end is synthesized for a broken stream.
                 Some(Err(error)) => {
-                    *this.last = Some(Err(error.into()));
+                    *this.final_frame = Some(Err(error.into()));
                     true
                 }
                 None => {
-                    this.answer.end(&mut out);
+                    this.translator.end(&mut out);
                     true
                 }
             };
@@ -87,7 +87,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Events<B> {
                 return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
             }
         }
-        Poll::Ready(this.last.take().map(|last| last.map(Frame::trailers)))
+        Poll::Ready(this.final_frame.take().map(|result| result.map(Frame::trailers)))
     }
 }
 
@@ -100,29 +100,29 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().0.project() {
-            KindProj::Untouched(body) => {
+            TranslatedKindProj::Untouched(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Whole(body) => {
+            TranslatedKindProj::Whole(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Events(events) => events.poll_frame(cx),
+            TranslatedKindProj::Events(events) => events.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Untouched(body) => body.is_end_stream(),
-            Kind::Whole(body) => body.is_end_stream(),
-            Kind::Events(events) => events.inner.is_none() && events.last.is_none(),
+            TranslatedKind::Untouched(body) => body.is_end_stream(),
+            TranslatedKind::Whole(body) => body.is_end_stream(),
+            TranslatedKind::Events(events) => events.inner.is_none() && events.final_frame.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Untouched(body) => body.size_hint(),
-            Kind::Whole(body) => body.size_hint(),
-            Kind::Events(_) => SizeHint::new(),
+            TranslatedKind::Untouched(body) => body.size_hint(),
+            TranslatedKind::Whole(body) => body.size_hint(),
+            TranslatedKind::Events(_) => SizeHint::new(),
         }
     }
 }
@@ -130,9 +130,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
-            Kind::Untouched(_) => "untouched",
-            Kind::Whole(_) => "whole",
-            Kind::Events(_) => "events",
+            TranslatedKind::Untouched(_) => "untouched",
+            TranslatedKind::Whole(_) => "whole",
+            TranslatedKind::Events(_) => "events",
         };
         write!(f, "ResponseBody({kind})")
     }

@@ -3,7 +3,8 @@ use std::fmt;
 
 use crate::{ErrorCode, Failure};
 
-/// A plain answer was longer than what is kept to be translated. To the layers a failure with E3001.
+/// A buffered response exceeded the size that can be translated. The layers classify it as a failure with
+/// E3001.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooLong {
     limit: usize,

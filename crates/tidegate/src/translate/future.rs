@@ -11,11 +11,11 @@ use pin_project::pin_project;
 use tidegate_core::{BodyMode, Collect, ResponseTranslator};
 
 use super::ResponseBody;
+use super::buffered_response::BufferedResponse;
 use super::layer::Settings;
-use super::reading::Reading;
 use crate::{BoxError, HttpService, Payload};
 
-/// Asks in the target's dialect, and reads a plain answer to its end.
+/// Calls the target in its dialect, and reads a buffered response to its end.
 #[pin_project]
 pub struct ResponseFuture<S, F, A, B> {
     #[pin]
@@ -27,16 +27,16 @@ pub struct ResponseFuture<S, F, A, B> {
 enum State<S, F, A, B> {
     /// The request body is read.
     Collecting { head: Option<http::request::Parts>, body: Collect<B>, inner: S, settings: Settings },
-    /// The target is asked.
+    /// The target is called.
     Calling {
         #[pin]
         future: F,
-        answer: Option<Box<dyn ResponseTranslator>>,
+        translator: Option<Box<dyn ResponseTranslator>>,
     },
-    /// The answer has to be whole.
-    Reading(Option<Reading<A>>),
-    /// The request cannot be said in the target's dialect.
-    Refused(Option<BoxError>),
+    /// The response body is read to its end.
+    Reading(Option<BufferedResponse<A>>),
+    /// The request cannot be expressed in the target's dialect.
+    Rejected(Option<BoxError>),
 }
 
 impl<S, B> ResponseFuture<S, S::Future, S::Body, B>
@@ -44,12 +44,12 @@ where
     S: HttpService<Payload>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// The body is here: the target is asked at once.
+    /// Creates the future for a request whose body is complete: the target is called at once.
     pub(super) fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
         Self { state: State::calling(inner, request, settings), answer_cap: settings.answer_cap }
     }
 
-    /// The body is yet to be read.
+    /// Creates the future for a request whose body has to be read first.
     pub(super) fn collecting(inner: S, request: Request<B>, settings: Settings) -> Self {
         let (head, body) = request.into_parts();
         let (body, answer_cap) = (Payload::collect(body, settings.cap()), settings.answer_cap);
@@ -60,8 +60,8 @@ where
 impl<S: HttpService<Payload>, B> State<S, S::Future, S::Body, B> {
     fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
         match settings.translate(request) {
-            Ok((request, answer)) => Self::Calling { future: inner.call(request), answer },
-            Err(refused) => Self::Refused(Some(refused)),
+            Ok((request, translator)) => Self::Calling { future: inner.call(request), translator },
+            Err(rejected) => Self::Rejected(Some(rejected)),
         }
     }
 }
@@ -83,33 +83,33 @@ where
                     let next = State::calling(inner, Request::from_parts(head, body), settings);
                     this.state.set(next);
                 }
-                StateProj::Calling { future, answer } => {
+                StateProj::Calling { future, translator } => {
                     let response = ready!(future.poll(cx)).map_err(Into::into)?;
-                    let Some(mut answer) = answer.take() else {
+                    let Some(mut translator) = translator.take() else {
                         return Poll::Ready(Ok(response.map(ResponseBody::untouched)));
                     };
                     let (mut head, body) = response.into_parts();
-                    let manner = answer.head(&mut head, SystemTime::now())?;
-                    if manner != BodyMode::Untouched {
+                    let mode = translator.head(&mut head, SystemTime::now())?;
+                    if mode != BodyMode::Untouched {
                         head.headers.remove(CONTENT_LENGTH);
                     }
-                    let body = match manner {
+                    let body = match mode {
                         BodyMode::Untouched => ResponseBody::untouched(body),
-                        BodyMode::Events => ResponseBody::events(body, answer),
+                        BodyMode::Events => ResponseBody::events(body, translator),
                         BodyMode::Whole => {
-                            let reading = Reading::new(head, body, answer, *this.answer_cap);
-                            this.state.set(State::Reading(Some(reading)));
+                            let response = BufferedResponse::new(head, body, translator, *this.answer_cap);
+                            this.state.set(State::Reading(Some(response)));
                             continue;
                         }
                     };
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
-                StateProj::Reading(reading) => {
-                    ready!(reading.as_mut().expect("polled after completion").poll_read(cx))?;
-                    let whole = reading.take().expect("just read").translate();
+                StateProj::Reading(response) => {
+                    ready!(response.as_mut().expect("polled after completion").poll_read(cx))?;
+                    let whole = response.take().expect("just read").translate();
                     return Poll::Ready(whole.map(|response| response.map(ResponseBody::whole)));
                 }
-                StateProj::Refused(error) => {
+                StateProj::Rejected(error) => {
                     return Poll::Ready(Err(error.take().expect("polled after completion")));
                 }
             }

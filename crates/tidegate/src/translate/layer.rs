@@ -7,13 +7,13 @@ use tower_layer::Layer;
 use super::Translate;
 use crate::Payload;
 
-/// Asks a target in its own dialect; see the [module page](crate::translate).
+/// Calls a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone)]
 pub struct TranslateLayer {
     settings: Settings,
 }
 
-/// What the user sets.
+/// The settings of the layer.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) translator: Option<Arc<dyn Translator>>,
@@ -29,21 +29,22 @@ impl TranslateLayer {
         Self { settings: Settings { translator: Some(translator), ..Settings::default() } }
     }
 
-    /// Translates nothing: for a target that speaks the caller's dialect among others that do not.
+    /// Translates nothing: for a target that uses the caller's dialect, among others that do not.
     #[must_use]
     pub fn disabled() -> Self {
         Self { settings: Settings::default() }
     }
 
-    /// Request bodies of up to so many bytes are translated, longer ones are refused with E1005; 32 MiB by default.
+    /// Request bodies of up to this many bytes are translated, longer ones are rejected with E1005; 32 MiB by
+    /// default.
     #[must_use]
     pub fn body_cap(mut self, bytes: usize) -> Self {
         self.settings.body_cap = bytes;
         self
     }
 
-    /// Plain answers of up to so many bytes are translated, longer ones are errors; 32 MiB by default. Streams may be of
-    /// any length.
+    /// Buffered responses of up to this many bytes are translated, longer ones are errors; 32 MiB by default.
+    /// Streams may be of any length.
     #[must_use]
     pub fn answer_cap(mut self, bytes: usize) -> Self {
         self.settings.answer_cap = bytes;

@@ -10,10 +10,10 @@ use tower_service::Service;
 
 use super::layer::Settings;
 use super::{ResponseBody, ResponseFuture};
-use crate::refusal::refuse;
+use crate::rejected::record_rejection;
 use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection, Trail};
 
-/// Asks a target in its own dialect; see the [module page](crate::translate).
+/// Calls a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone, Debug)]
 pub struct Translate<S> {
     inner: S,
@@ -26,17 +26,17 @@ impl<S> Translate<S> {
     }
 }
 
-/// The request for the target, and who translates the answer; nobody does where nothing was translated.
-type Asked = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
+/// The request for the target, and the translator of the response; `None` if the request was not translated.
+type TranslatedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
 
 impl Settings {
-    /// Untranslated, a body need not be read.
+    /// The longest body that is read; a request that is not translated need not be read.
     pub(super) fn cap(&self) -> usize {
         if self.translator.is_some() { self.body_cap } else { 0 }
     }
 
-    /// Says the request in the target's dialect.
-    pub(super) fn translate(&self, request: Request<Payload>) -> Result<Asked, BoxError> {
+    /// Translates the request into the target's dialect.
+    pub(super) fn translate(&self, request: Request<Payload>) -> Result<TranslatedRequest, BoxError> {
         let Some(translator) = &self.translator else { return Ok((request, None)) };
         let (mut head, body) = request.into_parts();
         let target = Trail::of(&head.extensions).and_then(Trail::target);
@@ -44,16 +44,16 @@ impl Settings {
         let Some(bytes) = body.bytes().filter(|bytes| bytes.len() <= self.body_cap) else {
             let rejection = Rejection::new(Gate::Translate, ErrorCode::RequestTooLarge)
                 .because("request body is too long to be translated");
-            return Err(refuse(rejection, target, &head.extensions).into());
+            return Err(record_rejection(rejection, target, &head.extensions).into());
         };
-        let Translation { body, answer } =
+        let Translation { body, response } =
             translator.request(&mut head, bytes).inspect_err(|untranslatable: &Untranslatable| {
-                refuse(untranslatable.rejection().clone(), target, &head.extensions);
+                record_rejection(untranslatable.rejection().clone(), target, &head.extensions);
             })?;
         if head.headers.contains_key(CONTENT_LENGTH) {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
         }
-        Ok((Request::from_parts(head, body.into()), Some(answer)))
+        Ok((Request::from_parts(head, body.into()), Some(response)))
     }
 }
 

@@ -14,23 +14,27 @@ use crate::{
     Verdict, clock,
 };
 
-/// Says everything louder, and the other way round. The body of a request must not hold the word `whisper`.
+/// Translates requests to upper case, and responses to lower case. The body of a request must not be
+/// `whisper`.
 #[derive(Clone, Copy)]
-struct Loud(BodyMode);
+struct UppercaseTranslator(BodyMode);
 
-struct Quiet(BodyMode);
+struct LowercaseTranslator(BodyMode);
 
-impl Translator for Loud {
+impl Translator for UppercaseTranslator {
     fn request(&self, head: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         if body == b"whisper" {
             return Err(Untranslatable::new("voice", "is too low"));
         }
         head.headers.insert("loud", HeaderValue::from_static("yes"));
-        Ok(Translation { body: body.to_ascii_uppercase().into(), answer: Box::new(Quiet(self.0)) })
+        Ok(Translation {
+            body: body.to_ascii_uppercase().into(),
+            response: Box::new(LowercaseTranslator(self.0)),
+        })
     }
 }
 
-impl ResponseTranslator for Quiet {
+impl ResponseTranslator for LowercaseTranslator {
     fn head(&mut self, head: &mut response::Parts, _: SystemTime) -> Result<BodyMode, Failure> {
         match head.headers.contains_key("content-encoding") {
             true => Err(Failure::new(ErrorCode::ServerError)),
@@ -55,12 +59,12 @@ impl ResponseTranslator for Quiet {
     }
 }
 
-/// Reads all that the other one reads, and says the same.
+/// Buffers and parses like a translator, but leaves the bytes unchanged.
 struct Verbatim(BodyMode);
 
 impl Translator for Verbatim {
     fn request(&self, _: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
-        Ok(Translation { body: Bytes::copy_from_slice(body), answer: Box::new(Self(self.0)) })
+        Ok(Translation { body: Bytes::copy_from_slice(body), response: Box::new(Self(self.0)) })
     }
 }
 
@@ -82,14 +86,14 @@ impl ResponseTranslator for Verbatim {
 }
 
 fn whole() -> TranslateLayer {
-    TranslateLayer::new(Loud(BodyMode::Whole))
+    TranslateLayer::new(UppercaseTranslator(BodyMode::Whole))
 }
 
 fn events() -> TranslateLayer {
-    TranslateLayer::new(Loud(BodyMode::Events))
+    TranslateLayer::new(UppercaseTranslator(BodyMode::Events))
 }
 
-fn saying(words: &'static str) -> Request<Payload> {
+fn request_with(words: &'static str) -> Request<Payload> {
     Request::post("http://provider/").header("content-length", 1).body(Payload::from(words)).unwrap()
 }
 
@@ -99,17 +103,17 @@ async fn keeps_towers_contract() {
     contract::check(|inner| TranslateLayer::new(Verbatim(BodyMode::Untouched)).layer(inner)).await;
 }
 
-/// Lengths and trailers are of the bytes that came, so that part is not for what was read.
+/// Without the part of the contract about lengths and trailers, which describe the original bytes.
 #[tokio::test(start_paused = true)]
-async fn keeps_the_rest_of_towers_contract_when_it_translates() {
-    for manner in [BodyMode::Whole, BodyMode::Events] {
-        contract::readiness(|inner| TranslateLayer::new(Verbatim(manner)).layer(inner)).await;
+async fn keeps_towers_contract_when_it_translates() {
+    for mode in [BodyMode::Whole, BodyMode::Events] {
+        contract::readiness(|inner| TranslateLayer::new(Verbatim(mode)).layer(inner)).await;
     }
     contract::drops(|inner| TranslateLayer::new(Verbatim(BodyMode::Events)).layer(inner)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_answer_is_translated_when_it_is_whole() {
+async fn a_buffered_response_is_translated_as_a_whole() {
     let (inner, provider) = strict();
     provider
         .answer(200)
@@ -117,18 +121,18 @@ async fn a_plain_answer_is_translated_when_it_is_whole() {
         .extension(Outcome::Neutral)
         .frame("HIGH ")
         .frame("TIDE");
-    let answer = send(&mut whole().layer(inner), saying("when?")).await.unwrap();
+    let answer = send(&mut whole().layer(inner), request_with("when?")).await.unwrap();
     assert_eq!(
         (&answer.headers()["content-length"], answer.extensions().get()),
         (&"11".parse().unwrap(), Some(&Outcome::Neutral))
     );
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "(high tide)");
-    let asked = &provider.requests()[0];
+    let request = &provider.requests()[0];
     assert_eq!(
-        (asked.body.as_deref(), &asked.headers["content-length"]),
+        (request.body.as_deref(), &request.headers["content-length"]),
         (Some(&b"WHEN?"[..]), &"5".parse().unwrap())
     );
-    assert_eq!(asked.headers["loud"], "yes");
+    assert_eq!(request.headers["loud"], "yes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,9 +149,9 @@ async fn a_stream_is_translated_frame_by_frame_to_its_end() {
     assert_eq!(frames, ["high ", "tide", "."]);
 }
 
-/// P21: what broke must not end well.
+/// Pitfall P21 (docs/pitfalls.md): a broken stream must not end without an error.
 #[tokio::test(start_paused = true)]
-async fn p21_a_broken_stream_ends_in_the_error_that_broke_it() {
+async fn a_broken_stream_ends_with_its_error() {
     let (inner, provider) = strict();
     provider.answer(200).frame("HIGH").break_off("connection reset");
     let mut body = call(&mut events().layer(inner)).await.unwrap().into_body();
@@ -157,7 +161,7 @@ async fn p21_a_broken_stream_ends_in_the_error_that_broke_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_be_neither_translated_nor_left_out_breaks_the_stream_after_what_came_before_it() {
+async fn an_untranslatable_event_breaks_the_stream_after_the_events_before_it() {
     let (inner, provider) = strict();
     provider.answer(200).frame("HIGH!").frame("TIDE");
     let mut body = call(&mut events().layer(inner)).await.unwrap().into_body();
@@ -168,32 +172,32 @@ async fn what_can_be_neither_translated_nor_left_out_breaks_the_stream_after_wha
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_said_is_refused_by_its_name_and_asked_of_nobody() {
+async fn an_untranslatable_request_is_rejected_with_its_field_and_not_sent() {
     let (inner, provider) = strict();
     let trail = Trail::new();
-    let mut asked = saying("whisper");
-    asked.extensions_mut().insert(trail.clone());
-    let error = send(&mut whole().layer(inner), asked).await.unwrap_err();
+    let mut request = request_with("whisper");
+    request.extensions_mut().insert(trail.clone());
+    let error = send(&mut whole().layer(inner), request).await.unwrap_err();
     assert_eq!(
         (error.to_string().as_str(), Outcome::of_error(&*error)),
         ("`voice` is too low", Outcome::Neutral)
     );
-    let refused = Verdict::Refused { gate: Gate::Translate, code: ErrorCode::InvalidRequest };
-    assert_eq!((provider.calls(), &trail.steps()[0].verdict), (0, &refused));
+    let rejected = Verdict::Rejected { gate: Gate::Translate, code: ErrorCode::InvalidRequest };
+    assert_eq!((provider.calls(), &trail.steps()[0].verdict), (0, &rejected));
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_target_may_take_what_this_one_cannot_be_told() {
+async fn an_untranslatable_request_falls_back_to_the_next_target() {
     let ((first, _), (second, provider)) = (strict(), strict());
     provider.answer(200).body("sh");
     let mut chain = FallbackLayer::new().then("second", second).layer(whole().layer(first));
-    let answer = send(&mut chain, saying("whisper")).await.unwrap();
+    let answer = send(&mut chain, request_with("whisper")).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "sh");
     assert_eq!(provider.requests()[0].body.as_deref(), Some(&b"whisper"[..]), "in the caller's own words");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_answer_is_read_within_a_bound() {
+async fn a_buffered_response_is_read_up_to_a_limit() {
     let (inner, provider) = strict();
     provider.answer(200).frame("TEN BYTES.").frame("AND MORE").stall();
     let error = call(&mut whole().answer_cap(10).layer(inner)).await.unwrap_err();
@@ -202,16 +206,16 @@ async fn a_plain_answer_is_read_within_a_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_answer_that_breaks_off_is_the_error_that_broke_it() {
+async fn a_truncated_buffered_response_ends_with_its_error() {
     let (inner, provider) = strict();
     provider.answer(200).frame("HALF").break_off("connection reset");
     let error = call(&mut whole().layer(inner)).await.unwrap_err();
-    assert_eq!(Outcome::of_error(&*error).failure().unwrap().cause, FailureKind::Transport);
+    assert_eq!(Outcome::of_error(&*error).failure().unwrap().kind, FailureKind::Transport);
 }
 
-/// Of a failed answer its status has said the most important thing.
+/// The status is the most important part of a failed response.
 #[tokio::test(start_paused = true)]
-async fn of_a_failed_answer_is_translated_what_comes_in_time() {
+async fn the_part_of_a_failed_response_that_arrives_in_time_is_translated() {
     let (inner, provider) = strict();
     let mut service = whole().layer(inner);
     provider.answer(503).frame("FULL").break_off("connection reset");
@@ -228,7 +232,7 @@ async fn of_a_failed_answer_is_translated_what_comes_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_cannot_be_read_is_a_failure() {
+async fn an_unreadable_response_is_a_failure() {
     let (inner, provider) = strict();
     provider.answer(200).header("content-encoding", "gzip").frame("\u{1f}");
     let error = call(&mut events().layer(inner)).await.unwrap_err();
@@ -236,25 +240,25 @@ async fn an_answer_that_cannot_be_read_is_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_streams_is_read_first_and_one_that_is_too_long_is_refused() {
+async fn a_streaming_request_body_is_read_first_and_rejected_if_too_long() {
     let (inner, provider) = strict();
     let service = whole().body_cap(8).layer(inner);
-    let ask = async |words: &'static str| {
-        let asked = Request::new(Full::new(Bytes::from_static(words.as_bytes())));
-        service.clone().oneshot(asked).await
+    let send_streamed = async |words: &'static str| {
+        let request = Request::new(Full::new(Bytes::from_static(words.as_bytes())));
+        service.clone().oneshot(request).await
     };
-    ask("eight...").await.unwrap();
+    send_streamed("eight...").await.unwrap();
     assert_eq!(provider.requests()[0].body.as_deref(), Some(&b"EIGHT..."[..]));
-    let error: BoxError = ask("nine.....").await.unwrap_err();
+    let error: BoxError = send_streamed("nine.....").await.unwrap_err();
     assert_eq!(Rejection::find(&*error).unwrap().code(), ErrorCode::RequestTooLarge);
-    let kept = send(&mut service.clone(), saying("nine.....")).await.unwrap_err();
+    let kept = send(&mut service.clone(), request_with("nine.....")).await.unwrap_err();
     assert_eq!(Rejection::find(&*kept).unwrap().gate(), Gate::Translate);
     assert_eq!(provider.calls(), 1);
 }
 
-/// P03: nothing is held by an answer that nobody waits for.
+/// Pitfall P03 (docs/pitfalls.md): a response that is dropped releases everything it holds.
 #[tokio::test(start_paused = true)]
-async fn p03_dropped_anywhere_it_lets_go_of_the_answer() {
+async fn a_dropped_future_or_body_releases_the_response() {
     let (inner, provider) = strict();
     let mut service = whole().layer(inner.clone());
     provider.answer(200).frame("HALF").stall();
