@@ -1,12 +1,13 @@
-//! Whether an answer in one piece is an answer, or an error that came with a good status.
+//! Detects an error in the body of a 2xx response that is not a stream.
 //!
-//! OpenRouter and many proxies have said 200 before they ask the provider behind them, and so do those who keep a
-//! connection alive with blanks. What then goes wrong stands in the body: an `error` at the top, an `error` or the
-//! reason `error` in the place of a choice, a `status` of `failed`. OpenAI's good answers name an `error`, too, which
-//! is `null`.
+//! OpenRouter and many proxies send status 200 before they call the provider behind them. So do servers that
+//! send whitespace to keep the connection alive. A later error can then only be in the body: an `error` at
+//! the top level, an `error` or the finish reason `error` inside a choice, or a `status` of `failed`.
+//! OpenAI's successful responses also contain an `error` field, which is `null`.
 //!
-//! The first thing that is said settles it, nearly always in the first few hundred bytes: once there is content, the
-//! answer is one, whatever comes of it. So what was said of a beginning holds however it goes on.
+//! The first field that is significant decides, nearly always within the first few hundred bytes. Once there
+//! is content, the response is a success, whatever follows. So a decided result for a prefix holds for the
+//! whole body.
 
 use std::sync::LazyLock;
 
@@ -18,7 +19,7 @@ use crate::stream::chat::failure_reason;
 use crate::stream::fast_path::JsonKey;
 use crate::stream::json_walk::{Leaf, walk_while};
 
-/// What the beginning of an answer says.
+/// What the first bytes of a response body show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
     Answer,
@@ -36,7 +37,8 @@ impl From<ProbeResult> for BodyProbe {
     }
 }
 
-/// Reads no further than it has to. Anything but an object, or an array of them, is an answer.
+/// Probes the beginning of a JSON body and stops at the first significant field. Any body but an object, or
+/// an array of objects, is a success.
 pub(crate) fn read(json: &[u8]) -> ProbeResult {
     match json.trim_ascii_start().first() {
         None => return ProbeResult::Unclear,
@@ -47,13 +49,15 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
         return ProbeResult::Answer;
     }
     let (mut result, mut is_array) = (ProbeResult::Unclear, false);
-    // A word that is cut off may be another one, and so may one whose last letter is.
+    // A truncated string may be the prefix of another one, so only strings that end before the last byte read
+    // count as complete.
     let read = json.as_ptr_range();
     let is_complete =
         |word: &str| read.contains(&word.as_ptr()) && word.as_bytes().as_ptr_range().end < read.end;
     walk_while(json, |path, leaf| {
         result = match (path, leaf) {
-            // Google wraps its errors in an array of one; two arrays, or one of numbers, are vectors.
+            // Google wraps its errors in an array with one element. Nested arrays and arrays of numbers are
+            // embeddings.
             ([], Leaf::Array) if !is_array => {
                 is_array = true;
                 ProbeResult::Unclear
@@ -68,7 +72,7 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
     result
 }
 
-/// The short way through what most answers are: a choice with content, and before it none of the words without which
+/// The fast path for most responses: a choice with content, and before it none of the strings without which
 /// there is no error.
 struct ContentKeys {
     choices: Finder<'static>,
@@ -94,33 +98,36 @@ impl ContentKeys {
     }
 }
 
-/// A whole text.
+/// The result for a complete string.
 fn probe_text(path: &[&str], word: &str) -> ProbeResult {
     const FAILED: ProbeResult = ProbeResult::Error(StreamError::Event);
     match (path, word) {
         (["type" | "object"], "error") => FAILED,
         (["type"], "message") => ProbeResult::Answer,
-        // A thing that was made or asked for, and no answer: how it fares is told by its own fields.
+        // A resource, such as a job, rather than a model response: its status is in its own fields.
         (["object"], word) if !may_carry_error(word) => ProbeResult::Answer,
         (["status"], "failed") => FAILED,
         (["status"], "completed") => ProbeResult::Answer,
         (["choices", "finish_reason"], "") => ProbeResult::Unclear,
-        (["choices", "finish_reason"], reason) => failure_reason(reason).map_or(ProbeResult::Answer, ProbeResult::Error),
+        (["choices", "finish_reason"], reason) => {
+            failure_reason(reason).map_or(ProbeResult::Answer, ProbeResult::Error)
+        }
         (["candidates", "finishReason"], reason) if !reason.is_empty() => ProbeResult::Answer,
         (path, word) => probe_leaf(path, Leaf::Text(word)),
     }
 }
 
-/// The objects of OpenAI's that are answers and may be errors; nobody knows what a stranger means by none.
+/// OpenAI's object types that are model responses and may be errors. A response without a type may be one
+/// too.
 fn may_carry_error(object: &str) -> bool {
     matches!(object, "" | "response" | "text_completion") || object.starts_with("chat")
 }
 
-/// A leaf of which nothing more is known than that it is there.
+/// The result for a leaf of which only its presence matters.
 fn probe_leaf(path: &[&str], leaf: Leaf<'_>) -> ProbeResult {
     let is_set = leaf.is_text() || matches!(leaf, Leaf::Number(1..));
     match path {
-        // Some name an object of an error in which all is `null`.
+        // Some providers send an `error` object in which all fields are `null`.
         ["error", ..] | ["choices", "error", ..] if is_set => ProbeResult::Error(StreamError::Event),
         ["choices", "message" | "delta", "role"] => ProbeResult::Unclear,
         ["choices", "message" | "delta", "content" | "tool_calls", ..]
@@ -128,14 +135,14 @@ fn probe_leaf(path: &[&str], leaf: Leaf<'_>) -> ProbeResult {
         | ["choices", "text"]
         | ["candidates", "content", "parts", ..]
         | ["content" | "output" | "data", ..]
-        // Cohere's and Ollama's; as a text it is what an error says.
+        // Cohere and Ollama send `message` as an object. As a string, `message` is an error text.
         | ["message", _, ..]
         | ["response" | "text" | "generated_text" | "completion"]
             if is_set =>
         {
             ProbeResult::Answer
         }
-        // Vectors: their numbers are not told.
+        // Embeddings: their numbers are not visited.
         ["data"] if leaf == Leaf::Object => ProbeResult::Answer,
         ["embedding" | "embeddings" | "predictions" | "results", ..] if leaf == Leaf::Array => {
             ProbeResult::Answer
@@ -181,7 +188,7 @@ mod tests {
         r#"{"object":"list","data":[{"embedding":[0.1]}]}"#,
         r#"{"data":[{"embedding":[0.1]}],"error":{"a":"b"}}"#,
         r#"{"embeddings":[[0.1,0.2]],"error":{"a":"b"}}"#,
-        // What failed here is a thing, and the question how it fares was answered.
+        // The job failed, but the request for its status succeeded.
         r#"{"object":"fine_tuning.job","status":"failed","error":{"code":"invalid"}}"#,
         "[[0.1,0.2]]",
         r#""error""#,
@@ -189,7 +196,7 @@ mod tests {
         "7",
     ];
 
-    /// To the end: whoever looked for more would find none, and the answer is one.
+    /// Undecided to the end of the body. Such a body counts as a success.
     const UNDECIDED: &[&str] = &[
         "",
         " \n",
@@ -221,14 +228,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_from_an_answer() {
+    fn errors_are_distinguished_from_successful_responses() {
         for (body, expected) in all() {
             assert_eq!(probe(body.as_bytes()), expected, "{body}");
         }
     }
 
     #[test]
-    fn wherever_it_is_cut_nothing_else_is_said() {
+    fn every_prefix_is_unclear_or_gives_the_final_result() {
         for (body, expected) in all() {
             for cut in 0..body.len() {
                 let result = probe(&body.as_bytes()[..cut]);
@@ -238,14 +245,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_answer_is_read_no_further_than_its_first_word() {
+    fn a_long_response_is_decided_at_its_first_content() {
         let long = format!(r#"{{"id":"a","choices":[{{"message":{{"content":"{}"}}}}"#, "x".repeat(1 << 20));
         let first = long.find("xx").unwrap() + 1;
         assert_eq!(probe(&long.as_bytes()[..first]), BodyProbe::Success);
     }
 
     #[test]
-    fn the_short_way_says_what_the_long_way_says() {
+    fn the_fast_path_agrees_with_the_full_walk() {
         let is_short = |body: &str| KEYS.has_content_first(body.as_bytes());
         for body in ERRORS.iter().chain(UNDECIDED) {
             assert!(!is_short(body), "{body}");
@@ -257,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_said_of_a_beginning_holds(
+        fn the_result_of_a_prefix_holds_for_the_whole_body(
             tokens in prop::collection::vec(prop::sample::select(vec![
                 "{", "}", "[", "]", ":", ",", " ", "null", "4", "4.5", "-1", "\"", "\\", "é", "\"error\":", "\"error\"",
                 "\"choices\":", "\"finish_reason\":", "\"message\":", "\"content\":", "\"object\":", "\"type\":",

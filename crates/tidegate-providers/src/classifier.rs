@@ -5,46 +5,47 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue};
 use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, Outcome, ReportedLimits, Scan};
 
-use crate::error_response::ErrorResponse;
-use crate::stream_flag::requests_stream;
 use crate::body_probe::{self, ProbeResult};
+use crate::error_response::ErrorResponse;
 use crate::stream::{Scanner, StreamError};
+use crate::stream_flag::requests_stream;
 use crate::usage::UsageScan;
 use crate::{Provider, reported_limits};
 
-/// Judges the answers of one provider by status, headers and error body.
+/// Classifies the responses of one provider by status, headers and error body.
 ///
-/// The default is for [`Provider::Other`]; it recognises every shape and word that the named ones do.
+/// The default is for [`Provider::Other`]. It recognises every body shape and error code that the named
+/// providers use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProviderClassifier {
     provider: Provider,
 }
 
 impl ProviderClassifier {
-    /// A classifier for the answers of `provider`.
+    /// A classifier for the responses of `provider`.
     #[must_use]
     pub const fn new(provider: Provider) -> Self {
         Self { provider }
     }
 
-    /// The provider whose answers it judges.
+    /// The provider of the responses that it classifies.
     #[must_use]
     pub const fn provider(&self) -> Provider {
         self.provider
     }
 
-    /// The failure that `body` tells of where no status does: an error event inside a stream, or an answer of
-    /// 200 that holds only an error. `None` if it is not an error.
+    /// The failure in a `body` that came without an error status: an error event inside a stream, or a
+    /// response of 200 that contains only an error. `None` if the body is not an error.
     #[must_use]
     pub fn failure_in(&self, body: &[u8]) -> Option<Failure> {
-        // Only headers can tell a moment, so no clock is needed without them.
+        // Only headers contain points in time, so no clock is needed without them.
         let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
         let response = ErrorResponse::read(self.provider, None, &headers, body, now);
         response.is_error().then(|| response.failure(now))
     }
 
-    /// The failure in the `body` of an event that is known to tell of one. `exception` is what the frame around it
-    /// says, in the way of Amazon's header.
+    /// The failure in the `body` of an event that is known to be an error. `exception` is the exception name
+    /// from the framing, as in Amazon's header.
     pub(crate) fn failure_of_event(&self, exception: Option<&str>, body: &[u8]) -> Failure {
         let (mut headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
         if let Some(exception) = exception.and_then(|name| HeaderValue::from_str(name).ok()) {
@@ -53,7 +54,8 @@ impl ProviderClassifier {
         ErrorResponse::read(self.provider, None, &headers, body, now).failure(now)
     }
 
-    /// The failure in the `body` of an answer that began as one. Its status was the word of somebody who did not know yet.
+    /// The failure in the `body` of a response that was detected as an error. Its status is ignored, since it
+    /// was sent before the error occurred.
     pub(crate) fn failure_of_response(
         &self,
         error: StreamError,
@@ -70,8 +72,8 @@ impl ProviderClassifier {
         }
     }
 
-    /// Whether an answer in JSON may be an array that is sent element by element. Only Google's can, and then
-    /// nobody knew its length; the rest is told by its first byte.
+    /// Whether a JSON response may be an array that is streamed element by element. Only Google streams such
+    /// arrays, without a content-length. The first byte of the body decides.
     fn may_stream_json(&self, head: &Parts) -> bool {
         matches!(self.provider, Provider::Gemini | Provider::Vertex)
             && !head.headers.contains_key(CONTENT_LENGTH)
@@ -85,7 +87,7 @@ impl From<Provider> for ProviderClassifier {
 }
 
 impl Classifier for ProviderClassifier {
-    /// From 400 up. Of an answer with 2xx no more is wanted than its [body_probe](Self::body_probe).
+    /// From status 400 up. For a 2xx response [`probe_body`](Self::probe_body) is enough.
     fn needs_body(&self, head: &Parts) -> bool {
         head.status.as_u16() >= 400
     }
@@ -108,11 +110,12 @@ impl Classifier for ProviderClassifier {
             || requests_stream(body)
     }
 
-    /// For server-sent events and Amazon's. The dialect is told by the stream itself, so a provider that speaks
-    /// several needs no more than its name. What is compressed cannot be read.
+    /// Scans server-sent events and Amazon's event streams. The dialect is recognised from the stream itself,
+    /// so the name of a provider with several dialects is enough. Compressed bodies are not scanned.
     ///
-    /// Google streams a JSON array to those who do not ask for `alt=sse`. By its head it is an answer in JSON that
-    /// tells no length, and its first byte says whether it is one; until then such an answer of Google's is held.
+    /// Google streams a JSON array when the request has no `alt=sse`. The head of such a response is that of
+    /// a JSON response without a content-length, and the first byte of the body shows whether it is an array.
+    /// Until then such a response of Google's is held.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         match self.media_type(head)? {
             media if media.eq_ignore_ascii_case("text/event-stream") => {
@@ -128,8 +131,8 @@ impl Classifier for ProviderClassifier {
         }
     }
 
-    /// Of JSON that is not compressed: an `error` at its top or in the place of a choice, or the word that it has
-    /// failed, before any content.
+    /// Probes uncompressed JSON for an error before any content: an `error` at the top level or inside a
+    /// choice, or a status that reports failure.
     fn probe_body(&self, head: &Parts, beginning: &[u8]) -> BodyProbe {
         match beginning {
             [] if self.is_json(head) => BodyProbe::Unclear,
@@ -138,7 +141,7 @@ impl Classifier for ProviderClassifier {
         }
     }
 
-    /// For JSON that is not compressed.
+    /// For uncompressed JSON.
     fn usage_scanner(&self, head: &Parts) -> Option<Box<dyn Scan>> {
         self.is_json(head).then(|| Box::new(UsageScan::default()) as Box<dyn Scan>)
     }
@@ -153,14 +156,15 @@ impl ProviderClassifier {
         self.media_type(head).is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
     }
 
-    /// What a good answer is, if its bytes can be read as they are.
+    /// The media type of a response without an error status, if its body is not compressed.
     fn media_type<'a>(&self, head: &'a Parts) -> Option<&'a str> {
         if self.needs_body(head) {
             return None;
         }
         let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok();
         let media = value(&CONTENT_TYPE)?.split(';').next()?.trim();
-        let is_uncompressed = value(&CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+        let is_uncompressed =
+            value(&CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
         is_uncompressed.then_some(media)
     }
 }
@@ -177,9 +181,9 @@ mod tests {
         ProviderClassifier::new(provider).scan(&response.into_parts().0).is_some()
     }
 
-    /// All that a head can say; the rest is for the first byte.
+    /// The head narrows the candidates; the first byte of the body decides.
     #[test]
-    fn only_googles_json_of_no_told_length_may_be_a_stream() {
+    fn only_google_json_without_a_content_length_may_be_a_stream() {
         let json = (CONTENT_TYPE, "application/json; charset=UTF-8");
         for (provider, expected) in [
             (Provider::Gemini, true),

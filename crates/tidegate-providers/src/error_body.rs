@@ -1,8 +1,9 @@
-//! An error body in one shape, whoever sent it.
+//! Error bodies of all providers in one structure.
 //!
-//! The JSON is walked leaf by leaf, and each leaf is kept or let go by the place where it stands. No type is
-//! expected anywhere, so no surprise makes the rest unreadable, and what stood before a cut is known. Strings
-//! are borrowed unless they hold escapes; nesting is bounded by `serde_json`.
+//! The JSON is visited leaf by leaf, and each leaf is kept or skipped by its position. No field is expected
+//! to have a certain type, so an unexpected type does not make the rest unreadable. The fields before the end
+//! of a truncated body are kept. Strings are borrowed unless they contain escapes. Nesting is bounded by
+//! `serde_json`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,10 +11,10 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What the body says.
+/// The fields of an error body that matter for classification.
 #[derive(Default)]
 pub(crate) struct ParsedErrorBody<'a> {
-    /// `error.code`, if it is text; the exception of a Bedrock body.
+    /// `error.code`, if it is a string; the exception of a Bedrock body.
     pub(crate) code: Option<Cow<'a, str>>,
     /// `error.code`, if it is a number or a number in quotes.
     pub(crate) number: Option<u16>,
@@ -21,34 +22,34 @@ pub(crate) struct ParsedErrorBody<'a> {
     pub(crate) kind: Option<Cow<'a, str>>,
     /// Google's `error.status`.
     pub(crate) status: Option<Cow<'a, str>>,
-    /// The words for a human. May quote the prompt or a key, so it is read and never handed on.
+    /// The human-readable message. It may quote the prompt or a key, so it is read and never passed on.
     pub(crate) message: Option<Cow<'a, str>>,
-    /// `reason` and the like, deeper inside.
+    /// `reason` and similar fields at deeper levels.
     pub(crate) reasons: Vec<Cow<'a, str>>,
-    /// The names of the limits that Google says were reached.
+    /// The names of the limits that Google reports as exceeded.
     pub(crate) limits: Vec<Cow<'a, str>>,
     /// One of these limits is zero.
     pub(crate) has_zero_limit: bool,
     /// `RetryInfo.retryDelay`.
     pub(crate) retry_delay: Option<Cow<'a, str>>,
-    /// What the provider behind OpenRouter answered.
+    /// The error text of the provider behind OpenRouter.
     pub(crate) upstream: Option<Cow<'a, str>>,
-    /// OpenRouter says what it flagged.
+    /// OpenRouter lists flagged input.
     pub(crate) is_flagged: bool,
-    /// The body speaks of an error, as far as its shape tells.
+    /// The body has the shape of an error.
     pub(crate) is_error: bool,
-    /// The body ended early, or is not what it began as.
+    /// The body is truncated or malformed.
     pub(crate) is_cut: bool,
 }
 
-/// A message is read so far; what follows is the prompt, as a rule.
+/// Maximum number of bytes that are read of a message. The rest is usually the prompt.
 const MAX_MESSAGE: usize = 8 * 1024;
 
-/// So many reasons and limits are kept; a body has one or two.
+/// Maximum number of reasons and of limits that are kept. A body usually has one or two.
 const MAX_ITEMS: usize = 16;
 
 impl<'a> ParsedErrorBody<'a> {
-    /// Reads any bytes.
+    /// Parses any bytes.
     pub(crate) fn read(bytes: &'a [u8]) -> Self {
         let mut body = Self::default();
         let bytes = bytes.trim_ascii();
@@ -56,7 +57,8 @@ impl<'a> ParsedErrorBody<'a> {
             None | Some(b'<') => {}
             Some(b'{' | b'[' | b'"') => {
                 let mut json = serde_json::Deserializer::from_slice(bytes);
-                let visitor = ErrorBodyVisitor { body: &mut body, section: Section::Outside, field: ErrorField::Other };
+                let visitor =
+                    ErrorBodyVisitor { body: &mut body, section: Section::Outside, field: ErrorField::Other };
                 body.is_cut = visitor.deserialize(&mut json).is_err();
             }
             Some(_) => body.message = std::str::from_utf8(bytes).ok().map(|text| clip(text.into())),
@@ -64,7 +66,8 @@ impl<'a> ParsedErrorBody<'a> {
         body
     }
 
-    /// The message of a whole body. In a cut one, the code word that goes before it may be what was lost.
+    /// The message of a complete body. In a truncated body an error code that takes precedence over the
+    /// message may be missing, so its message is not used.
     pub(crate) fn whole_message(&self) -> &str {
         match &self.message {
             Some(message) if !self.is_cut => message,
@@ -87,7 +90,7 @@ impl<'a> ParsedErrorBody<'a> {
                 };
                 self.code.get_or_insert(name);
             }
-            // Anthropic's envelope, and OpenAI's event, are of the type "error".
+            // Anthropic's envelope and OpenAI's event have the type "error".
             (S::Top, F::Type) if text == "error" => self.is_error = true,
             (S::Top | S::Error, F::Type) => _ = self.kind.get_or_insert(text),
             (S::Error, F::Status) => _ = self.status.get_or_insert(text),
@@ -122,7 +125,7 @@ impl<'a> ParsedErrorBody<'a> {
         }
     }
 
-    /// An `error` object says it better than what stands around it.
+    /// The fields of an `error` object replace those of the object around it.
     fn enter_error(&mut self) {
         if !self.is_error {
             (self.code, self.number, self.kind, self.message) = (None, None, None, None);
@@ -143,13 +146,13 @@ fn clip(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// Where a leaf stands.
+/// The part of an error body that a leaf belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
-    /// Not in an object yet. Google may wrap its error in an array of one.
+    /// Outside of any object. Google may wrap its error in an array with one element.
     Outside,
     Top,
-    /// `error`, or what others call it.
+    /// `error`, or its equivalent at other providers.
     Error,
     /// Azure's `innererror`.
     Inner,
@@ -161,10 +164,10 @@ enum Section {
 }
 
 impl Section {
-    /// The place of what an object here holds under `field`.
+    /// The section of a value under `field` of an object in this section.
     fn child(self, field: ErrorField) -> Self {
         match (self, field) {
-            // The object of a `response.failed` event, and Groq's of a chunk.
+            // The object of a `response.failed` event, Groq's `x_groq`, or the choices of a chunk.
             (Self::Outside, _) | (Self::Top, ErrorField::Response) => Self::Top,
             (Self::Top, ErrorField::Error | ErrorField::Message) => Self::Error,
             (Self::Top | Self::Error, ErrorField::Inner) => Self::Inner,
@@ -175,7 +178,7 @@ impl Section {
     }
 }
 
-/// The names that matter, as far as they were seen in error bodies.
+/// The field names that matter, as seen in error bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum ErrorField {
@@ -210,7 +213,7 @@ enum ErrorField {
     Other,
 }
 
-/// One value of the document: where it stands, and under which name.
+/// Visits one value of the document, given its section and its field name.
 struct ErrorBodyVisitor<'b, 'de> {
     body: &'b mut ParsedErrorBody<'de>,
     section: Section,
@@ -246,7 +249,7 @@ impl<'de> Visitor<'de> for ErrorBodyVisitor<'_, 'de> {
         Ok(())
     }
 
-    /// The elements stand where the array stands.
+    /// The elements have the section of their array.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let ErrorBodyVisitor { body, section, field } = self;
         while seq.next_element_seed(ErrorBodyVisitor { body: &mut *body, section, field })?.is_some() {}
@@ -321,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_an_unexpected_type_costs_that_field_only() {
+    fn a_field_of_an_unexpected_type_is_skipped_alone() {
         let odd = br#"{"error":{"code":{"a":[1]},"type":["t"],"message":1.5,"status":true,"details":-3}}"#;
         let read = ParsedErrorBody::read(odd);
         assert_eq!((read.code, read.kind.as_deref(), read.is_cut), (None, Some("t"), false));
@@ -337,14 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_stood_before_the_cut() {
+    fn the_fields_before_a_cut_are_kept() {
         let read = ParsedErrorBody::read(br#"{"error":{"code":"c","message":"the prom"#);
         assert_eq!((read.code.as_deref(), read.message.is_none(), read.is_cut), (Some("c"), true, true));
         assert!(ParsedErrorBody::read(b"{\"error\":{\"code\":\"c\",\"message\":\"\xff\"}}").is_cut);
     }
 
     #[test]
-    fn what_is_not_ours_to_read_says_nothing() {
+    fn a_body_that_is_not_an_error_gives_nothing() {
         let deep = "[".repeat(100_000);
         for body in ["", " ", "<html>plan</html>", "{", "[", "{}", "[]", "{\"a\":1}", &deep] {
             let read = ParsedErrorBody::read(body.as_bytes());
@@ -355,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_read_in_part() {
+    fn a_long_message_is_truncated() {
         let long = "é".repeat(MAX_MESSAGE);
         let read = ParsedErrorBody::read(long.as_bytes());
         assert_eq!(read.message.map(|message| message.len()), Some(MAX_MESSAGE));

@@ -1,27 +1,27 @@
-//! The code words that providers put into `error.code`, `error.type`, `error.status` or `__type`.
+//! The error codes that providers put into `error.code`, `error.type`, `error.status` or `__type`.
 //!
-//! One table serves all: providers copied the words from each other, and no word was found that means two
-//! things. A new word is a new line here and a reply in `fixtures/`.
+//! One table covers all providers: they copied the codes from each other, and no code is known to have two
+//! meanings. A new code needs a new line here and a reply in `fixtures/`.
 
 use tidegate_core::ErrorCode;
 
 use crate::failure_class::FailureClass;
 
-/// What a code word says.
+/// The class of an error code, and how specific the code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KnownCode {
     pub(crate) class: FailureClass,
     pub(crate) specificity: Specificity,
 }
 
-/// How far a code word is to be believed.
+/// How specific an error code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Specificity {
-    /// Says it all; the message cannot change it.
+    /// The code alone determines the class; the message cannot change it.
     Exact,
-    /// Names a family; details or the message may narrow it.
+    /// The code names a group of errors; details or the message may narrow it.
     Broad,
-    /// Said of almost anything, so a status that says more goes first.
+    /// The code is used for almost any error, so a status that is more specific takes precedence.
     Vague,
 }
 
@@ -34,10 +34,11 @@ const TIMEOUT: FailureClass = FailureClass::of(ErrorCode::Timeout);
 const CONFLICT: FailureClass = FailureClass::of(ErrorCode::Conflict);
 const CANCELLED: FailureClass = FailureClass::of(ErrorCode::Cancelled);
 
-/// Compared in any case, so Google's `NOT_FOUND` and Bedrock's two spellings of an exception need one line.
+/// Compared without regard to case, so that one line covers Google's `NOT_FOUND` and Bedrock's two spellings
+/// of an exception.
 #[rustfmt::skip]
 const CODES: &[(Specificity, FailureClass, &[&str])] = &[
-    // The purse is empty, or closed.
+    // Credit is exhausted, or billing is disabled.
     (Specificity::Exact, FailureClass::SPEND, &[
         "insufficient_quota", "credit_balance_exhausted", "organization_spend_limit_exceeded",
         "project_spend_limit_exceeded", "organization_usage_limit_exceeded", "enforced_spend_limit_reached",
@@ -46,11 +47,11 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "insufficient_credits",
     ]),
     (Specificity::Exact, FailureClass::DAILY, &["ServiceQuotaExceededException"]),
-    // Google's two words for a quota: the details tell for how long.
+    // Google's two codes for a quota: the details contain its period.
     (Specificity::Broad, FailureClass::DAILY, &["quota_exhausted"]),
     (Specificity::Broad, FailureClass::RATE, &["resource_exhausted"]),
 
-    // Too fast. The broad ones are also sent for limits per day and for money.
+    // Rate limits. The broad codes are also sent for daily limits and for billing.
     (Specificity::Exact, FailureClass::RATE, &[
         "rate_limit_exceeded", "rate_limit_reached", "rate_limit_reached_error", "slow_down",
         "in_flight_budget_exhausted", "too_many_requests", "too_many_requests_error", "RateLimitReached",
@@ -61,7 +62,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "TooManyRequestsException",
     ]),
 
-    // No room.
+    // No capacity.
     (Specificity::Exact, FailureClass::OVERLOAD, &[
         "server_is_overloaded", "service_unavailable_error", "service_unavailable", "overloaded",
         "overloaded_error", "model_overloaded", "engine_overloaded_error", "capacity_exceeded",
@@ -69,17 +70,17 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "ServiceUnavailableException", "insufficient_system_resource",
     ]),
 
-    // Too long for the model, or for the API.
+    // Too large for the model, or for the API.
     (Specificity::Exact, FailureClass::CONTEXT, &[
         "context_length_exceeded", "model_context_window_exceeded", "request_too_large",
     ]),
 
-    // Refused for its content.
+    // Rejected by a content filter.
     (Specificity::Exact, FailureClass::FILTER, &[
         "content_filter", "content_policy_violation", "moderation_blocked", "ResponsibleAIPolicyViolation",
     ]),
 
-    // Who asks, and for what.
+    // Authentication, permission, and the resource that was requested.
     (Specificity::Exact, AUTH, &[
         "invalid_api_key", "authentication_error", "unauthenticated", "unauthorized", "api_key_invalid",
         "access_token_expired", "UnrecognizedClientException", "InvalidSignatureException",
@@ -91,12 +92,12 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "ResourceNotFoundException",
     ]),
 
-    // Time and state.
+    // Timeouts and conflicts.
     (Specificity::Exact, TIMEOUT, &["timeout_error", "request_timeout", "deadline_exceeded", "ModelTimeoutException"]),
     (Specificity::Exact, CONFLICT, &["conflict_error", "aborted", "already_exists", "ConflictException"]),
     (Specificity::Exact, CANCELLED, &["cancelled"]),
 
-    // Somebody's fault.
+    // General client and server errors.
     (Specificity::Vague, INVALID, &[
         "invalid_request_error", "invalid_request", "invalid_argument", "failed_precondition", "out_of_range",
         "ValidationException", "bad_request",
@@ -105,11 +106,11 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
         "server_error", "api_error", "internal", "internal_error", "internal_server_error", "unknown",
         "InternalServerException",
     ]),
-    // Comes with a 424, which by itself would be the caller's mistake.
+    // Sent with status 424, which alone would be an error of the caller.
     (Specificity::Exact, SERVER, &["ModelStreamErrorException"]),
 ];
 
-/// What `code` says, if it is known.
+/// The entry of `code`, if there is one.
 pub(crate) fn look_up(code: &str) -> Option<KnownCode> {
     CODES
         .iter()
@@ -124,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_word_is_said_twice() {
+    fn no_code_is_listed_twice() {
         let mut seen = HashSet::new();
         for code in CODES.iter().flat_map(|(.., codes)| *codes) {
             assert!(seen.insert(code.to_ascii_lowercase()), "{code}");
         }
     }
 
-    /// The words that the protocol maps itself, provider by provider.
+    /// The codes that the protocol maps itself, provider by provider.
     #[test]
     fn agrees_with_the_mappings_of_the_protocol() {
         for (provider_code, code) in [
@@ -162,7 +163,11 @@ mod tests {
             ("DEADLINE_EXCEEDED", "timeout"),
             ("rate_limit_reached", "rate_limited"),
         ] {
-            assert_eq!(look_up(provider_code).map(|known| known.class.code.name()), Some(code), "{provider_code}");
+            assert_eq!(
+                look_up(provider_code).map(|known| known.class.code.name()),
+                Some(code),
+                "{provider_code}"
+            );
         }
         assert_eq!(look_up("throttlingException"), look_up("ThrottlingException"));
         assert_eq!(look_up("nothing of the kind"), None);

@@ -1,4 +1,4 @@
-//! One answer, judged: from what it says to what it means.
+//! Classification of an error response: from its parsed fields to a failure.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,21 +6,21 @@ use http::{HeaderMap, StatusCode};
 use tidegate_core::{Category, ErrorCode, Failure, LimitScope, RetryHint};
 
 use crate::error_body::ParsedErrorBody;
-use crate::failure_class::FailureClass;
 use crate::error_codes::{Specificity, look_up};
+use crate::failure_class::FailureClass;
 use crate::{Provider, limit_kind, phrases, reset_headers, retry_after};
 
-/// One answer, with all that was read of it.
+/// An error response and everything that was read from it.
 pub(crate) struct ErrorResponse<'a> {
     provider: Provider,
     status: Option<StatusCode>,
     headers: &'a HeaderMap,
     body: ParsedErrorBody<'a>,
-    /// The wait it tells, before it is known whether the failure is one to wait for.
+    /// The wait in its headers, body or message, read before it is known whether the failure is worth a wait.
     reported_hint: Option<RetryHint>,
 }
 
-/// What decided, how firmly, and the provider's word if it was one.
+/// The class that was found, how specific its source is, and the provider's code if that was the source.
 struct Classification<'a> {
     class: FailureClass,
     specificity: Specificity,
@@ -56,7 +56,7 @@ impl<'a> ErrorResponse<'a> {
         }
     }
 
-    /// The precedence: code word, message, status, the vague word that is all there is, nothing.
+    /// The precedence: error code, message, status, a vague code, unknown.
     fn classification(&self) -> Classification<'_> {
         self.by_code().unwrap_or_else(|| Classification {
             class: self
@@ -74,19 +74,26 @@ impl<'a> ErrorResponse<'a> {
             let known = look_up(code)?;
             let is_decisive =
                 known.specificity != Specificity::Vague || self.is_specific_server_code(code, known.class);
-            is_decisive.then_some(Classification { class: known.class, specificity: known.specificity, code: Some(code) })
+            is_decisive.then_some(Classification {
+                class: known.class,
+                specificity: known.specificity,
+                code: Some(code),
+            })
         });
         let exactly = |class| Classification { class, specificity: Specificity::Exact, code: None };
         known
-            .or_else(|| phrases::is_credit_reserved(self.body.whole_message()).then(|| exactly(FailureClass::RATE)))
-            // Azure's code for a rate limit is the status in quotes.
+            .or_else(|| {
+                phrases::is_credit_reserved(self.body.whole_message()).then(|| exactly(FailureClass::RATE))
+            })
+            // Azure's code for a rate limit is the status as a string.
             .or_else(|| {
                 let is_429 = self.provider == Provider::Azure && self.body.number == Some(429);
                 is_429.then(|| exactly(FailureClass::RATE))
             })
     }
 
-    /// `server_error` as the code next to a 5xx is the provider's word; as the type it is said of any 5xx.
+    /// Whether `server_error` is in the `code` field of a 5xx response, where it is specific. In the `type`
+    /// field it is used for any 5xx.
     fn is_specific_server_code(&self, code: &str, class: FailureClass) -> bool {
         self.body.code.as_deref() == Some(code)
             && class.code == ErrorCode::ServerError
@@ -114,36 +121,42 @@ impl<'a> ErrorResponse<'a> {
         FailureClass::of_status(self.standing_status()?)
     }
 
-    /// The status, or the number that the body repeats in its place where that says more.
+    /// The status, or the number in the body if its class is more specific.
     fn standing_status(&self) -> Option<StatusCode> {
         let number = self.body.number.filter(|number| (400..600).contains(number));
         let number = number.and_then(|number| StatusCode::from_u16(number).ok());
-        let is_more_specific = |&status: &StatusCode| FailureClass::of_status(status).is_some_and(|it| !it.is_vague());
+        let is_more_specific =
+            |&status: &StatusCode| FailureClass::of_status(status).is_some_and(|it| !it.is_vague());
         number.filter(is_more_specific).or(self.status).or(number)
     }
 
-    /// What the verdict comes to, once a limit is told from its look-alikes.
+    /// The class after limits are distinguished from errors that look alike.
     fn refined(&self, classification: &Classification<'_>) -> FailureClass {
         let kind = match classification.class.code {
-            ErrorCode::RateLimited | ErrorCode::QuotaExhausted => {
-                limit_kind::refine(classification.class, classification.specificity, &self.body, self.reported_wait())
-            }
+            ErrorCode::RateLimited | ErrorCode::QuotaExhausted => limit_kind::refine(
+                classification.class,
+                classification.specificity,
+                &self.body,
+                self.reported_wait(),
+            ),
             _ => classification.class,
         };
-        // Groq's 413: one request above the limit of a minute, under the code of a rate limit.
+        // Groq's 413: a single request exceeds the limit per minute, with the code of a rate limit.
         let is_too_large = self.status == Some(StatusCode::PAYLOAD_TOO_LARGE);
         if is_too_large && kind.code == ErrorCode::RateLimited { FailureClass::CONTEXT } else { kind }
     }
 
-    /// The wait that was told. A zero tells nothing that a limit could be known by.
+    /// The wait that was reported. A zero gives no information about the limit.
     fn reported_wait(&self) -> Option<Duration> {
         self.reported_hint.and_then(|hint| hint.wait).filter(|wait| !wait.is_zero())
     }
 
-    /// A wait of the body is for limits and server trouble; next to a bad request it would be a quote.
+    /// A wait in the body applies to limits and server errors only. Next to a bad request it would be a
+    /// quotation.
     fn hint(&self, class: FailureClass, now: SystemTime) -> Option<RetryHint> {
         let is_worth_a_wait = matches!(class.code.category(), Category::Rate | Category::Server);
-        let mut hint = if is_worth_a_wait { self.reported_hint } else { RetryHint::from_headers(self.headers, now) };
+        let mut hint =
+            if is_worth_a_wait { self.reported_hint } else { RetryHint::from_headers(self.headers, now) };
         if class.code == ErrorCode::RateLimited
             && self.reported_wait().is_none()
             && let Some(reset) = reset_headers::hint(self.provider, self.headers, now)
@@ -156,7 +169,7 @@ impl<'a> ErrorResponse<'a> {
         }
     }
 
-    /// The code words, most telling first.
+    /// The error codes, most specific first.
     fn codes(&self) -> impl Iterator<Item = &str> {
         let body = &self.body;
         let code = body.code.as_deref().into_iter();
@@ -166,14 +179,14 @@ impl<'a> ErrorResponse<'a> {
             .chain(body.status.as_deref())
     }
 
-    /// The exception that Bedrock names in a header: `ThrottlingException:http://...`.
+    /// The exception in Bedrock's header: `ThrottlingException:http://...`.
     fn exception(&self) -> Option<&str> {
         let value = self.headers.get("x-amzn-errortype")?.to_str().ok()?;
         value.split(':').next()?.rsplit('#').next()
     }
 
-    /// The word that decided, else the first there is, else the number. Only what looks like a word is handed
-    /// on: the field of a stranger may hold anything, a prompt or a key included.
+    /// The code that decided, else the first code, else the number. Only values that look like a code are
+    /// passed on: the field of an unknown provider may contain anything, including a prompt or a key.
     fn provider_code(&self, decided: Option<&str>) -> Option<Box<str>> {
         let is_code_like = |code: &&str| {
             let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');

@@ -1,6 +1,6 @@
 use tidegate_core::{ErrorCode, FailureKind, LimitScope};
 
-/// What a word, a phrase or a status says about a failure.
+/// What an error code, a phrase or a status indicates about a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FailureClass {
     pub(crate) code: ErrorCode,
@@ -9,27 +9,27 @@ pub(crate) struct FailureClass {
 }
 
 impl FailureClass {
-    /// Too many for now.
+    /// A rate limit of a short period.
     pub(crate) const RATE: Self = Self::of(ErrorCode::RateLimited);
-    /// Too many for today, or for the month.
+    /// A limit per day, per month or the like.
     pub(crate) const DAILY: Self = Self { scope: LimitScope::Daily, ..Self::of(ErrorCode::QuotaExhausted) };
-    /// Somebody has to pay first.
+    /// Credit or a spend limit is exhausted; a payment is required.
     pub(crate) const SPEND: Self = Self { scope: LimitScope::Spend, ..Self::of(ErrorCode::QuotaExhausted) };
-    /// The provider has no room.
+    /// The provider has no capacity.
     pub(crate) const OVERLOAD: Self = Self::of(ErrorCode::Overloaded);
-    /// Too long for this model. Only a body says so: a bare 413 leaves open what was too large.
+    /// Too long for this model. Only a body can show this: a bare 413 does not show what was too large.
     pub(crate) const CONTEXT: Self =
         Self { kind: FailureKind::ContextLength, ..Self::of(ErrorCode::RequestTooLarge) };
-    /// Refused for what it is about.
+    /// Rejected by a content filter.
     pub(crate) const FILTER: Self =
         Self { kind: FailureKind::ContentFilter, ..Self::of(ErrorCode::InvalidRequest) };
 
-    /// The code and nothing else.
+    /// A class with the code and no further details.
     pub(crate) const fn of(code: ErrorCode) -> Self {
         Self { code, kind: FailureKind::Response, scope: LimitScope::Momentary }
     }
 
-    /// The meaning of a status. 402 is about money whoever sends it.
+    /// The class of a status. 402 concerns billing at every provider.
     pub(crate) fn of_status(status: http::StatusCode) -> Option<Self> {
         if status == http::StatusCode::PAYMENT_REQUIRED {
             return Some(Self::SPEND);
@@ -37,7 +37,7 @@ impl FailureClass {
         ErrorCode::from_status(status).map(Self::of)
     }
 
-    /// Whether it says no more than whose fault it was.
+    /// Whether it distinguishes only between an error of the client and one of the server.
     pub(crate) fn is_vague(self) -> bool {
         self == Self::of(ErrorCode::InvalidRequest) || self == Self::of(ErrorCode::ServerError)
     }

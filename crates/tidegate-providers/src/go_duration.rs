@@ -1,8 +1,8 @@
-//! Durations as Go prints them: `12ms`, `7.66s`, `6m0s`, `10h17m5.7s`.
+//! Durations in Go's format: `12ms`, `7.66s`, `6m0s`, `10h17m5.7s`.
 
 use std::time::Duration;
 
-/// Longest first, so that `ms` is not read as a minute and an `s`.
+/// Units, longest first, so that `ms` is not parsed as a minute and an `s`.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1e-9),
     ("us", 1e-6),
@@ -14,7 +14,7 @@ const UNITS: [(&str, f64); 8] = [
     ("h", 3600.0),
 ];
 
-/// The duration that is all of `text`. A number needs its unit: `1m` is a minute, and `1` is nothing.
+/// Parses the whole of `text` as a duration. A number needs a unit: `1m` is a minute, and `1` is rejected.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     match prefix(text.trim())? {
         (duration, "") => Some(duration),
@@ -22,7 +22,7 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// The duration that `text` begins with, and what follows it.
+/// Parses the duration at the start of `text`, and returns the rest as well.
 pub(crate) fn prefix(text: &str) -> Option<(Duration, &str)> {
     let (mut total, mut rest) = part(text)?;
     while let Some((more, after)) = part(rest) {
@@ -31,8 +31,8 @@ pub(crate) fn prefix(text: &str) -> Option<(Duration, &str)> {
     Some((total, rest))
 }
 
-/// The decimal number that `text` begins with, and what follows it. No sign, no exponent; `12.` is the end of
-/// a sentence.
+/// Parses the decimal number at the start of `text`, and returns the rest as well. Signs and exponents are
+/// not accepted. The point in `12.` ends a sentence.
 pub(crate) fn decimal(text: &str) -> Option<(f64, &str)> {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let whole = digits(text);
@@ -42,10 +42,10 @@ pub(crate) fn decimal(text: &str) -> Option<(f64, &str)> {
     if whole == 0 { None } else { Some((number.parse().ok()?, rest)) }
 }
 
-/// Longer than any wait that is believed, and short enough to be added to.
+/// Upper bound of a parsed duration: longer than any wait that is accepted, and short enough for additions.
 const MAX: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
-/// `amount` times `unit` seconds; more than two days is more than anybody believes, and taken as that.
+/// `amount` times `unit` seconds, capped at two days, since no longer wait is accepted.
 pub(crate) fn from_units(amount: f64, unit: f64) -> Duration {
     Duration::try_from_secs_f64(amount * unit).map_or(MAX, |wait| wait.min(MAX))
 }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_go_prints() {
+    fn parses_go_durations() {
         for (text, ms) in [
             ("12ms", 12),
             ("1s", 1_000),
@@ -78,8 +78,9 @@ mod tests {
         assert_eq!(parse("2.463586755s"), Some(Duration::new(2, 463_586_755)));
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_one_m_is_a_minute_and_a_bare_number_is_nothing() {
+    fn one_m_is_a_minute_and_a_bare_number_is_rejected() {
         assert_eq!(parse("1m"), Some(Duration::from_secs(60)));
         for bad in
             ["1", "", "m", "-1s", "+1s", "1 s", "1e3s", "1.s", ".5s", "NaNs", "infs", "1s1", "1d", "٣s"]
@@ -88,8 +89,9 @@ mod tests {
         }
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_an_absurd_number_is_no_panic() {
+    fn an_absurd_number_does_not_panic() {
         let absurd = format!("{}h", "9".repeat(400));
         assert_eq!(parse(&absurd), Some(MAX));
         assert!(parse(&"99999999999h".repeat(50)).is_some());

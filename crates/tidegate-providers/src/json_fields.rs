@@ -1,4 +1,4 @@
-//! The top level of a request in JSON; what is not touched stays as it was written.
+//! The top-level fields of a JSON request. Fields that are not changed keep their bytes.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// By name, in the order of the names.
+/// Fields by name, in the order of the names.
 pub(crate) struct JsonFields(BTreeMap<String, Box<RawValue>>);
 
 impl JsonFields {
-    /// `None` if it is no object.
+    /// `None` if the request is not an object.
     pub(crate) fn read(request: &[u8]) -> Option<Self> {
         serde_json::from_slice(request).ok().map(Self)
     }
@@ -20,12 +20,12 @@ impl JsonFields {
         self.0.contains_key(name)
     }
 
-    /// `None` if it is not there.
+    /// `None` if there is no such field.
     pub(crate) fn get(&self, name: &str) -> Option<Value> {
         serde_json::from_str(self.0.get(name)?.get()).ok()
     }
 
-    /// The names, and what is written under them.
+    /// The names and the raw JSON of their values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, value.get()))
     }
@@ -39,7 +39,7 @@ impl JsonFields {
         self.0.remove(name);
     }
 
-    /// The elements of `messages`, unread.
+    /// The elements of `messages`, as raw JSON.
     pub(crate) fn messages(&self) -> Option<Vec<Box<RawValue>>> {
         serde_json::from_str(self.0.get("messages")?.get()).ok()
     }

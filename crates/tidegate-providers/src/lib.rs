@@ -1,10 +1,11 @@
-//! What each model provider means by its status, headers, error body and stream.
+//! Classification of model provider responses by status, headers, error body and stream.
 //!
-//! # When
+//! # When to use it
 //!
-//! A status is half of the story. A 429 may be a rate limit (wait), an empty purse (do not ask again) or a
-//! model without room (ask elsewhere), and only the body tells which. [`ProviderClassifier`] reads it and
-//! answers with the [`Outcome`](tidegate_core::Outcome) the layers decide on; no layer names a vendor.
+//! A status alone is not enough. A 429 may be a rate limit (wait), an exhausted credit (do not retry) or a
+//! model without capacity (use another target), and only the body distinguishes them. [`ProviderClassifier`]
+//! reads the body and returns the [`Outcome`](tidegate_core::Outcome) on which the layers decide. No layer
+//! names a vendor.
 //!
 //! # Example
 //!
@@ -24,75 +25,77 @@
 //!
 //! # Defaults
 //!
-//! `ProviderClassifier::default()` is for [`Provider::Other`]: it knows every body shape and every word, since
-//! the providers copied them from each other. Naming the provider settles what is ambiguous, such as a limit
-//! that one provider counts by the day and another by the minute.
+//! `ProviderClassifier::default()` is for [`Provider::Other`]. It recognises every body shape and every error
+//! code, since the providers copied them from each other. Naming the provider resolves ambiguities, such as a
+//! limit that one provider counts per day and another per minute.
 //!
-//! # How it judges
+//! # Classification rules
 //!
-//! 1. A code word in the body. `error.code` goes before a `reason` in the details, and that before
-//!    `error.type`. A word that only says "bad request" never overrules a status that says more.
-//! 2. The message, matched as words: "explanation" does not hold the word "plan", and a link holds no words.
-//! 3. The status, or the number a body repeats in its place.
+//! 1. An error code in the body. `error.code` takes precedence over a `reason` in the details, and that over
+//!    `error.type`. A code that only means "bad request" never overrides a status that is more specific.
+//! 2. The message, matched by whole words: "explanation" does not contain the word "plan", and links are
+//!    skipped.
+//! 3. The status, or the number that a body contains in its place.
 //! 4. E9999.
 //!
-//! The wait comes from the usual headers, else from a field of the body, else from the message, else from the
-//! reset header of the limit that is used up. None of them can exceed
+//! The wait is taken from the usual headers, else from a field of the body, else from the message, else from
+//! the reset header of the exhausted limit. No wait can exceed
 //! [`RetryHint::MAX_WAIT`](tidegate_core::RetryHint::MAX_WAIT).
 //!
 //! # Streams
 //!
-//! A body is read for statuses from 400 up, and an answer with 2xx is a success by its head. What its body comes
-//! to is told by the one that [`scan`](tidegate_core::Classifier::scan) hands out: see [`stream`]. An error
-//! that arrives under a 200 alone, outside a stream, is for the one who reads that body:
-//! [`ProviderClassifier::failure_in`] judges it.
+//! The body is read for statuses from 400 up. A 2xx response is a success by its head. The outcome of its
+//! body is determined by the scanner that [`scan`](tidegate_core::Classifier::scan) returns: see [`stream`].
+//! An error in the body of a 200 outside of a stream is classified by [`ProviderClassifier::failure_in`].
 //!
 //! # Limits
 //!
-//! What a request will take is estimated by [`PromptEstimate`]; what an answer took is read from its body as that passes
-//! ([`meter`](tidegate_core::Classifier::meter)), and how the limits stand from its headers, in the words of each
-//! provider ([`announced`](tidegate_core::Classifier::announced)).
+//! [`PromptEstimate`] estimates the tokens of a request. The usage of a response is read from its body as the
+//! body passes ([`usage_scanner`](tidegate_core::Classifier::usage_scanner)). The status of the limits is
+//! read from its headers, in the format of each provider
+//! ([`reported_limits`](tidegate_core::Classifier::reported_limits)).
 //!
 //! # Models
 //!
-//! [`ModelTable`] knows what well-known models can take, and what a request asks of its model, so that a chain passes
-//! over targets that could only refuse.
+//! [`ModelTable`] holds the capabilities of well-known models, and reads the requirements of a request, so
+//! that a fallback chain skips targets that would reject the request.
 //!
-//! # Mistakes people make
+//! # Common mistakes
 //!
-//! - Retrying every 429. An account out of credit stays out of credit.
-//! - Looking for `quota` inside the message. Google says it of limits per minute, and others in a link.
-//! - Logging the message. It may quote the prompt or a key; only the provider's code word leaves this crate.
+//! - Retrying every 429. An account without credit stays without credit.
+//! - Searching the message for `quota`. Google uses the word for limits per minute, and other providers in a
+//!   link.
+//! - Logging the message. It may quote the prompt or a key; only the provider's error code leaves this crate.
 //!
-//! Everything is a function of bytes, headers and a `now`: no clock, no I/O. Any bytes can be judged; what
-//! cannot be read leaves the verdict to the status.
+//! Everything is a function of bytes, headers and a `now`: no clock, no I/O. Any bytes can be classified. If
+//! the body cannot be read, the status decides.
 
-mod reported_limits;
-mod error_response;
+mod body_probe;
 mod capabilities;
 mod classifier;
 pub mod compose;
 pub mod continuation;
 mod error_body;
-mod stream_flag;
-mod json_fields;
-mod go_duration;
-mod limit_kind;
+mod error_codes;
+mod error_response;
 mod failure_class;
+mod go_duration;
+mod json_fields;
+mod limit_kind;
+mod message_wait;
 mod models;
-mod body_probe;
 mod phrases;
 mod prompt;
 mod provider;
+mod reported_limits;
 mod reset_headers;
-mod message_wait;
+mod retry_after;
 pub mod stream;
+mod stream_flag;
 #[cfg(feature = "tiktoken")]
 mod tiktoken;
-mod retry_after;
 pub mod translate;
 mod usage;
-mod error_codes;
 mod word_match;
 
 pub use capabilities::ModelTable;

@@ -1,21 +1,28 @@
-//! Telling limits apart. "Too many" may mean of this minute, of this day, of this purse, or of this model's
-//! room; the first word is often the same, and the rest of the answer knows.
+//! Distinguishes the kinds of limits. "Too many" may refer to a limit per minute, a limit per day, a spend
+//! limit, or the capacity of the model. The error code is often the same, and the rest of the response shows
+//! the difference.
 
 use std::time::Duration;
 
 use tidegate_core::{ErrorCode, LimitScope};
 
 use crate::error_body::ParsedErrorBody;
+use crate::error_codes::Specificity;
 use crate::failure_class::FailureClass;
 use crate::phrases;
-use crate::error_codes::Specificity;
 use crate::word_match::contains_phrase;
 
-/// A wait up to this is worth it even where the limit counts by the day: such limits often roll.
+/// The longest wait that is retried even for a daily limit: such limits often have a rolling window.
 pub(crate) const SHORT_WAIT: Duration = Duration::from_secs(5 * 60);
 
-/// The kind of limit that `first` is. `specificity` tells how firmly it was said, `wait` what the answer asks for.
-pub(crate) fn refine(first: FailureClass, specificity: Specificity, body: &ParsedErrorBody<'_>, wait: Option<Duration>) -> FailureClass {
+/// Narrows the class `first` of a limit. `specificity` is that of the source of `first`, and `wait` is the
+/// wait that the response reports.
+pub(crate) fn refine(
+    first: FailureClass,
+    specificity: Specificity,
+    body: &ParsedErrorBody<'_>,
+    wait: Option<Duration>,
+) -> FailureClass {
     if first.code != ErrorCode::RateLimited && specificity != Specificity::Broad {
         return first;
     }
@@ -30,13 +37,16 @@ pub(crate) fn refine(first: FailureClass, specificity: Specificity, body: &Parse
         return FailureClass::OVERLOAD;
     }
     if first == FailureClass::DAILY || has_daily_quota(body) {
-        // What was cut off may be the delay that makes it a short one.
+        // The truncated part may contain a delay that makes the wait short.
         return if is_short_wait(wait) || body.is_cut { FailureClass::RATE } else { FailureClass::DAILY };
     }
     if phrases::is_daily(message) {
-        // A firm word stands, and the scope says that it is futile to wait.
-        let daily =
-            if is_firm { FailureClass { scope: LimitScope::Daily, ..FailureClass::RATE } } else { FailureClass::DAILY };
+        // An exact code is kept, and the scope marks a wait as futile.
+        let daily = if is_firm {
+            FailureClass { scope: LimitScope::Daily, ..FailureClass::RATE }
+        } else {
+            FailureClass::DAILY
+        };
         return if is_short_wait(wait) { FailureClass::RATE } else { daily };
     }
     let is_bare = specificity == Specificity::Vague;
@@ -47,12 +57,13 @@ fn is_short_wait(wait: Option<Duration>) -> bool {
     wait.is_some_and(|wait| wait <= SHORT_WAIT)
 }
 
-/// One of the quotas that Google names counts by the day: `GenerateRequestsPerDayPerProjectPerModel-FreeTier`.
+/// Whether one of the quotas that Google lists is counted per day:
+/// `GenerateRequestsPerDayPerProjectPerModel-FreeTier`.
 fn has_daily_quota(body: &ParsedErrorBody<'_>) -> bool {
     body.limits.iter().any(|limit| limit.contains("PerDay"))
 }
 
-/// Google's limit of zero: the model is not part of the plan, whatever delay the answer tells.
+/// Google's limit of zero: the model is not part of the plan, whatever delay the response contains.
 fn is_zero_limit(body: &ParsedErrorBody<'_>) -> bool {
     let is_google = body.status.is_some() || !body.limits.is_empty();
     is_google && (body.has_zero_limit || contains_phrase(body.whole_message(), "limit 0"))
@@ -68,8 +79,9 @@ mod tests {
         refine(FailureClass::RATE, specificity, &ParsedErrorBody::read(body.as_bytes()), wait)
     }
 
+    // Pitfall P24 (docs/pitfalls.md).
     #[test]
-    fn p24_a_day_is_waited_for_only_if_it_is_a_short_one() {
+    fn a_daily_limit_is_a_rate_limit_only_with_a_short_wait() {
         let google = r#"{"error":{"status":"S","details":[{"quotaId":"RequestsPerDay"}]}}"#;
         for specificity in [Specificity::Exact, Specificity::Broad] {
             assert_eq!(of(specificity, google, None), FailureClass::DAILY);
@@ -85,22 +97,29 @@ mod tests {
     }
 
     #[test]
-    fn the_weaker_the_word_the_more_the_message_counts() {
+    fn the_less_specific_the_code_the_more_the_message_decides() {
         let refined = |message: &str| {
-            [Specificity::Exact, Specificity::Broad, Specificity::Vague].map(|specificity| of(specificity, message, None))
+            [Specificity::Exact, Specificity::Broad, Specificity::Vague]
+                .map(|specificity| of(specificity, message, None))
         };
         let futile = FailureClass { scope: LimitScope::Daily, ..FailureClass::RATE };
         assert_eq!(refined("too many requests per day"), [futile, FailureClass::DAILY, FailureClass::DAILY]);
         assert_eq!(refined("spend limit"), [FailureClass::RATE, FailureClass::SPEND, FailureClass::SPEND]);
-        assert_eq!(refined("at capacity"), [FailureClass::RATE, FailureClass::OVERLOAD, FailureClass::OVERLOAD]);
+        assert_eq!(
+            refined("at capacity"),
+            [FailureClass::RATE, FailureClass::OVERLOAD, FailureClass::OVERLOAD]
+        );
         assert_eq!(refined("quota"), [FailureClass::RATE, FailureClass::RATE, FailureClass::SPEND]);
         assert_eq!(refined("quota of requests per minute"), [FailureClass::RATE; 3]);
     }
 
     #[test]
-    fn a_limit_of_zero_is_googles_way_to_say_never() {
+    fn a_limit_of_zero_at_google_is_a_spend_limit() {
         let google = r#"{"error":{"status":"RESOURCE_EXHAUSTED","message":"metric m, limit: 0, model g"}}"#;
         assert_eq!(of(Specificity::Broad, google, SECS(3)), FailureClass::SPEND);
-        assert_eq!(of(Specificity::Broad, r#"{"error":{"message":"limit: 0"}}"#, SECS(3)), FailureClass::RATE);
+        assert_eq!(
+            of(Specificity::Broad, r#"{"error":{"message":"limit: 0"}}"#, SECS(3)),
+            FailureClass::RATE
+        );
     }
 }

@@ -1,11 +1,11 @@
-//! Waits told in the words of a message: "Please try again in 5.289s", "retry after 12 seconds".
+//! Waits in the text of a message: "Please try again in 5.289s", "retry after 12 seconds".
 
 use std::time::Duration;
 
 use crate::go_duration::{decimal, from_units, prefix};
 use crate::word_match::after_phrase;
 
-/// What stands before a wait.
+/// The phrases that precede a wait.
 const LEAD_PHRASES: [&str; 7] =
     ["try again in", "try again after", "retry in", "retry after", "reset after", "reset in", "wait"];
 
@@ -17,7 +17,7 @@ const UNITS: [(&[&str], f64); 5] = [
     (&["day", "days"], 86_400.0),
 ];
 
-/// The wait that `message` tells, if it does.
+/// The wait in `message`, if there is one.
 pub(crate) fn wait(message: &str) -> Option<Duration> {
     LEAD_PHRASES.into_iter().find_map(|lead| {
         let mut rest = after_phrase(message, lead)?;
@@ -30,7 +30,8 @@ pub(crate) fn wait(message: &str) -> Option<Duration> {
     })
 }
 
-/// The duration `text` begins with, as Go writes it or in words. A number without a unit is not one.
+/// Parses the duration at the start of `text`, in Go's format or spelled out. A number without a unit is
+/// rejected.
 fn duration(text: &str) -> Option<Duration> {
     let text = text.trim_start();
     if let Some((wait, rest)) = prefix(text)
@@ -45,7 +46,7 @@ fn duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// `12 seconds`, and what follows it.
+/// Parses a duration such as `12 seconds`, and returns the rest as well.
 fn spelled_out(text: &str) -> Option<(Duration, &str)> {
     let text = text.trim_start_matches([' ', ',']);
     let text = text.strip_prefix("and ").unwrap_or(text);
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_wait_out_of_a_sentence() {
+    fn reads_the_wait_from_a_sentence() {
         for (message, ms) in [
             ("Limit reached. Please try again in 5.289s. Need more?", 5_289),
             ("Please retry after 12 seconds.", 12_000),
@@ -83,15 +84,16 @@ mod tests {
         }
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_one_m_is_a_minute_in_a_sentence_too() {
+    fn one_m_is_a_minute_in_a_sentence_too() {
         assert_eq!(wait("try again in 1m."), Some(Duration::from_secs(60)));
         assert_eq!(wait("try again in 1min"), Some(Duration::from_secs(60)));
         assert_eq!(wait("try again in 1m30s"), Some(Duration::from_secs(90)));
     }
 
     #[test]
-    fn what_is_no_wait_is_not_read_as_one() {
+    fn a_sentence_without_a_wait_gives_none() {
         for message in [
             "",
             "try again later",

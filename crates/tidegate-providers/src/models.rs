@@ -1,17 +1,17 @@
-//! What is known of the models behind a target, where the same wish is written in several ways.
+//! Parameter support of the models behind a target, for settings that models express in different ways.
 
 use tidegate_core::ModelCatalog;
 
 use crate::{ModelTable, Provider};
 
-/// How a model of Anthropic's is told to think.
+/// How extended thinking of an Anthropic model is controlled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ThinkingControl {
-    /// It cannot be told.
+    /// It cannot be controlled.
     None,
     /// By a number of tokens.
     Budget,
-    /// By an effort; a number is refused (Anthropic, "Adaptive thinking": from Claude 4.6 on).
+    /// By an effort; a number of tokens is rejected (Anthropic, "Adaptive thinking": from Claude 4.6 on).
     Effort,
 }
 
@@ -20,19 +20,19 @@ fn model(target: &str) -> &str {
     target.split_once('/').map_or(target, |(_, model)| model)
 }
 
-/// Which of `temperature` and `top_p` are sent to a model of Anthropic's.
+/// Which of `temperature` and `top_p` are sent to an Anthropic model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sampling {
     /// Both.
     Both,
-    /// One of them: both together are refused (Anthropic, "Messages": from Claude 4.1 on).
+    /// One of them: both together are rejected (Anthropic, "Messages": from Claude 4.1 on).
     One,
-    /// None: any value but the default is refused (Anthropic, "What's new in Claude Opus 4.7").
+    /// None: any value but the default is rejected (Anthropic, "What's new in Claude Opus 4.7").
     None,
 }
 
-/// The generation of a model of Anthropic's, and the number after it: the first two numbers in its name that are no
-/// date. `None` for all others; a Claude without a number is taken for the newest.
+/// The major and minor version of an Anthropic model: the first two numbers in its name that are not a date.
+/// `None` for all other models. A Claude model without a number counts as the newest.
 fn claude_version(target: &str) -> Option<(u32, u32)> {
     let (_, name) = model(target).split_once("claude")?;
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
@@ -41,19 +41,20 @@ fn claude_version(target: &str) -> Option<(u32, u32)> {
     Some((generation, parts.next().and_then(number).unwrap_or(0)))
 }
 
-/// Whether a model of Anthropic's is one of up to Claude 4.5: later ones think by effort, and refuse the beginning of
-/// their own message (Anthropic, "What's new in Claude 4.6").
+/// Whether an Anthropic model is Claude 4.5 or earlier. Later ones control thinking by effort, and reject a
+/// prefilled assistant message (Anthropic, "What's new in Claude 4.6").
 pub(crate) fn is_before_claude_4_6(target: &str) -> bool {
     claude_version(target).is_some_and(|version| version < (4, 6))
 }
 
-/// Whether a model goes on with the beginning of its own message. Of those that are no Claude nobody knows.
+/// Whether a model continues a prefilled assistant message. For models other than Claude this is unknown, and
+/// true is assumed.
 pub(crate) fn accepts_prefill(target: &str) -> bool {
     claude_version(target).is_none_or(|version| version < (4, 6))
 }
 
-/// Whether a model keeps to a schema, for its answer or for its tools, when it is told so (Anthropic, "Structured
-/// outputs": from Claude 4.1 on). Older ones refuse the field.
+/// Whether a model can be required to follow a schema, for its response or for its tools (Anthropic,
+/// "Structured outputs": from Claude 4.1 on). Older ones reject the field.
 pub(crate) fn accepts_schema(target: &str) -> bool {
     claude_version(target).is_none_or(|version| version >= (4, 1))
 }
@@ -76,18 +77,18 @@ pub(crate) fn thinking_control(target: &str) -> ThinkingControl {
     }
 }
 
-/// The most tokens that the model of `target` can answer with, if that is sure. More are refused.
+/// The maximum output tokens of the model of `target`, if known. Larger values are rejected.
 pub(crate) fn max_output_tokens(target: &str) -> Option<u64> {
     ModelTable::new().capabilities(target)?.max_output_tokens
 }
 
-/// Whether a model that is asked in OpenAI's dialect takes a `reasoning_effort`; the others refuse it.
+/// Whether a model accepts `reasoning_effort` in OpenAI's dialect; the others reject it.
 pub(crate) fn accepts_reasoning_effort(target: &str) -> bool {
     bare_name(target).starts_with("gpt-oss") || is_reasoning_model(target)
 }
 
-/// Whether a model is one of OpenAI's own that reason: they refuse `stop`, and any `temperature` or `top_p` but the
-/// default (OpenAI, "Reasoning models" and "Chat completions").
+/// Whether a model is one of OpenAI's own reasoning models. They reject `stop`, and any `temperature` or
+/// `top_p` but the default (OpenAI, "Reasoning models" and "Chat completions").
 pub(crate) fn is_reasoning_model(target: &str) -> bool {
     let name = bare_name(target);
     let digit = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
@@ -95,18 +96,19 @@ pub(crate) fn is_reasoning_model(target: &str) -> bool {
     name.strip_prefix('o').is_some_and(digit) || name.strip_prefix("gpt-").is_some_and(is_gpt)
 }
 
-/// What becomes of a `reasoning_effort` beside tools.
+/// How `reasoning_effort` is handled in a request with tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EffortWithTools {
-    /// It is taken, as anywhere.
+    /// It is accepted, as in any other request.
     Taken,
-    /// It is refused (openai/openai-openapi#541).
+    /// It is rejected (openai/openai-openapi#541).
     Refused,
-    /// It has to be "none": whatever else is said is refused, and so is nothing (BerriAI/litellm#34569).
+    /// It has to be "none": any other value is rejected, and so is its absence (BerriAI/litellm#34569).
     None,
 }
 
-/// What OpenAI's own models that reason take in a chat with tools: they mean to be asked for responses there.
+/// What OpenAI's own reasoning models accept in a chat completion with tools. They expect the Responses API
+/// there.
 pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
     let is_theirs = uses_max_completion_tokens(target) && is_reasoning_model(target);
     let version = bare_name(target).strip_prefix("gpt-").filter(|_| is_theirs).and_then(|rest| {
@@ -121,30 +123,31 @@ pub(crate) fn effort_with_tools(target: &str) -> EffortWithTools {
     }
 }
 
-/// The name of the model, without all that hosts put in front.
+/// The name of the model without the prefixes of hosts.
 fn bare_name(target: &str) -> &str {
     model(target).rsplit('/').next().unwrap_or_default()
 }
 
-/// Whether the limit of tokens is called `max_completion_tokens`. OpenAI's newer models refuse `max_tokens`, and many
-/// who speak its dialect know nothing else.
+/// Whether the token limit is called `max_completion_tokens`. OpenAI's newer models reject `max_tokens`, and
+/// many providers with its dialect support nothing else.
 pub(crate) fn uses_max_completion_tokens(target: &str) -> bool {
     matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
-/// Whether a last message of the assistant's may be the beginning of the answer to come. OpenAI's models answer it as if it
-/// had been said, so that the caller would get the beginning twice; of the others nobody knows.
+/// Whether a final assistant message may be the beginning of the response. OpenAI's models respond to it as
+/// to a finished message, so that the caller would receive the beginning twice. For other providers this is
+/// unknown.
 pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
     !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
-/// Whether a stream has to be asked to tell its usage. Mistral tells it unasked, and refuses fields it does not know.
+/// Whether a stream reports its usage only on request. Mistral reports it always, and rejects unknown fields.
 pub(crate) fn needs_include_usage(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral
 }
 
-/// How many sequences to stop at are taken: four in OpenAI's dialect, sixteen by DeepSeek (their pages on chat
-/// completions).
+/// Maximum number of stop sequences: four in OpenAI's dialect, sixteen at DeepSeek (their documentation of
+/// chat completions).
 pub(crate) fn max_stop_sequences(target: &str) -> usize {
     if Provider::named(target) == Provider::DeepSeek { 16 } else { 4 }
 }
@@ -154,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thinking_is_asked_for_in_the_way_of_the_model() {
+    fn thinking_control_depends_on_the_generation() {
         for (target, expected) in [
             ("anthropic/claude-3-5-sonnet-latest", ThinkingControl::None),
             ("anthropic/claude-3-haiku-20240307", ThinkingControl::None),
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_takes_goes_by_its_generation() {
+    fn sampling_and_prefill_depend_on_the_generation() {
         for (target, expected, prefill) in [
             ("anthropic/claude-2.1", Sampling::Both, true),
             ("anthropic/claude-3-5-sonnet-20241022", Sampling::Both, true),
@@ -192,13 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn an_effort_is_told_to_models_that_reason() {
+    fn an_effort_is_accepted_by_reasoning_models_only() {
         for target in ["openai/o3-mini", "openai/gpt-5", "groq/openai/gpt-oss-120b", "azure/gpt-5.1-mini"] {
             assert!(accepts_reasoning_effort(target), "{target}");
         }
         for target in ["openai/gpt-4o", "openai/gpt-3.5-turbo", "deepseek/deepseek-chat", "x/olmo", ""] {
             assert!(!accepts_reasoning_effort(target), "{target}");
         }
-        assert!(!is_reasoning_model("groq/openai/gpt-oss-120b") && !accepts_reasoning_effort("openai/gpt-5-chat-latest"));
+        assert!(
+            !is_reasoning_model("groq/openai/gpt-oss-120b")
+                && !accepts_reasoning_effort("openai/gpt-5-chat-latest")
+        );
     }
 }

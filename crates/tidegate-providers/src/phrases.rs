@@ -1,6 +1,7 @@
-//! What messages say, where no code word says it. Matched as words; see [`crate::word_match`].
+//! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
+//! [`crate::word_match`].
 
-use crate::word_match::{contains_phrase, contains_any_phrase};
+use crate::word_match::{contains_any_phrase, contains_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {
@@ -23,12 +24,12 @@ pub(crate) fn is_too_long(text: &str) -> bool {
     )
 }
 
-/// One request is larger than the limit of a whole minute, so no wait will make it pass.
+/// A single request exceeds the limit per minute, so no wait helps.
 pub(crate) fn exceeds_limit_alone(text: &str) -> bool {
     contains_any_phrase(text, &["request too large", "must be reduced in order to run"])
 }
 
-/// The content was refused.
+/// The content was rejected by a content policy.
 pub(crate) fn is_content_refused(text: &str) -> bool {
     contains_any_phrase(
         text,
@@ -46,7 +47,7 @@ pub(crate) fn is_content_refused(text: &str) -> bool {
     )
 }
 
-/// Somebody has to pay first. Said of nothing else, whatever the status.
+/// A payment is required. These phrases are used for nothing else, whatever the status.
 pub(crate) fn is_out_of_credit(text: &str) -> bool {
     contains_any_phrase(
         text,
@@ -64,12 +65,13 @@ pub(crate) fn is_out_of_credit(text: &str) -> bool {
     )
 }
 
-/// A word of money next to a bare 429. Providers say "quota" of a minute as well; then it is no purse.
+/// A billing term next to a bare 429. Providers also use "quota" for a limit per minute, which is not a
+/// billing error.
 pub(crate) fn suggests_billing(text: &str) -> bool {
     contains_any_phrase(text, &["quota", "billing", "plan", "credits"]) && !mentions_short_period(text)
 }
 
-/// A word of money next to a 403. A "plan" may be short of a feature there; a quota can only be used up.
+/// A billing term next to a 403. A "plan" may lack a feature there; a quota can only be exhausted.
 pub(crate) fn mentions_billing(text: &str) -> bool {
     contains_any_phrase(text, &["quota", "billing"]) && !mentions_short_period(text)
 }
@@ -116,7 +118,7 @@ fn mentions_short_period(text: &str) -> bool {
     )
 }
 
-/// The provider has no room; the limit of the account has nothing to do with it.
+/// The provider has no capacity, independently of the limits of the account.
 pub(crate) fn is_at_capacity(text: &str) -> bool {
     contains_any_phrase(
         text,
@@ -131,7 +133,7 @@ pub(crate) fn is_at_capacity(text: &str) -> bool {
     )
 }
 
-/// OpenRouter's 402 that passes: the credit is there, but calls in flight have it reserved.
+/// OpenRouter's temporary 402: credit is available, but requests in flight have reserved it.
 pub(crate) fn is_credit_reserved(text: &str) -> bool {
     contains_phrase(text, "in flight budget exhausted")
 }
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_money_are_matched_as_words() {
+    fn billing_terms_are_matched_as_whole_words() {
         assert!(suggests_billing("You exceeded your current quota, check your plan and billing details"));
         assert!(!suggests_billing("Too many requests, see the explanation"));
         assert!(!suggests_billing("Slow down. https://example.com/settings/billing?plan=pro"));
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_a_day_and_a_minute_is_not() {
+    fn a_daily_limit_is_distinguished_from_a_limit_per_minute() {
         assert!(is_daily("free-models-per-day"));
         assert!(is_daily("limited to 1000 API calls / month"));
         assert!(!is_daily("limited to 40 API calls / minute; the monthly limit is higher"));

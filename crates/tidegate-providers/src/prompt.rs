@@ -3,32 +3,34 @@ use tidegate_core::{ByLength, Estimate, Estimated};
 
 use crate::stream::json_walk::{Leaf, walk};
 
-/// Estimates the tokens of a request by a look at its JSON, in any dialect.
+/// Estimates the tokens of a request from its JSON, in any dialect.
 ///
-/// Four bytes of text are a token: OpenAI's rule of thumb for English ("1 token ~= 4 chars in English", in its help
-/// centre). In UTF-8 it holds for other scripts about as well, since what takes more tokens takes more bytes: about
-/// half a token for a Cyrillic letter, three quarters for a Chinese one. An escape counts as the character that it
-/// stands for. Every message adds 4, for its role and what is around it. Of tools the names of the fields count,
-/// too.
+/// Four bytes of text count as a token: OpenAI's rule of thumb for English ("1 token ~= 4 chars in English",
+/// in its help centre). In UTF-8 it roughly holds for other scripts as well, since characters with more
+/// tokens have more bytes: about half a token for a Cyrillic letter, three quarters for a Chinese one. An
+/// escape counts as the character that it encodes. Every message adds 4 tokens, for its role and its framing.
+/// In tool definitions the field names count as well.
 ///
-/// Pictures, sound and files in base64 are no text. Each counts as 765 tokens, what OpenAI takes for a square
-/// picture of 1024 pixels in detail, and about what Anthropic's rule (width x height / 750) makes of one of 800 x
-/// 720; for a long file that is too little, and what it takes in the end is made up for when its answer is there.
+/// Images, audio and files in base64 are not text. Each counts as 765 tokens, which OpenAI charges for a
+/// square image of 1024 pixels in high detail. Anthropic's rule (width x height / 750) gives about the same
+/// for an image of 800 x 720. For a long file this is too low, and the difference is settled when the
+/// response reports its usage.
 ///
-/// It is not exact: code and numbers take more tokens than prose. A limit that settles by what the provider counted
-/// does not need it to be. Nothing is allocated; a prompt of 100 KiB takes some ten microseconds.
+/// The estimate is not exact: code and numbers take more tokens than prose. A limit that settles by the usage
+/// that the provider reports does not need exact estimates. Nothing is allocated. A prompt of 100 KiB takes
+/// some ten microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PromptEstimate;
 
-/// A picture, or whatever else is no text.
+/// Tokens of an image, or of any other content that is not text.
 const TOKENS_PER_MEDIUM: u64 = 765;
 
-/// Around each message.
+/// Tokens for the role and the framing of each message.
 const TOKENS_PER_MESSAGE: u64 = 4;
 
 pub(crate) const BYTES_PER_TOKEN: u64 = 4;
 
-/// More answers than any provider gives at once.
+/// Upper bound of the number of choices, higher than at any provider.
 const MAX_CHOICES: u64 = 128;
 
 impl Estimate for PromptEstimate {
@@ -43,8 +45,8 @@ impl Estimate for PromptEstimate {
     }
 }
 
-/// What a request in JSON asks for. Each text of the prompt is handed on to be counted, as it is written; what
-/// takes tokens beside them is the input that is told.
+/// Reads the output limit and the number of choices of a JSON request. Each text of the prompt is passed to
+/// `count` as it is written. The returned input covers the tokens beside these texts.
 pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
@@ -77,7 +79,7 @@ pub(crate) fn read(body: &[u8], mut count: impl FnMut(&str)) -> Option<Estimated
     Some(read)
 }
 
-/// Whether a text at `path` is a part of what the model reads. The rest are settings and marks.
+/// Whether a text at `path` is part of the prompt. All others are settings and identifiers.
 fn is_prompt(path: &[&str]) -> bool {
     match path {
         ["messages" | "contents" | "input", .., "role" | "type" | "id" | "tool_call_id" | "media_type"] => {
@@ -97,7 +99,7 @@ fn is_tool_definition(path: &[&str]) -> bool {
     matches!(path, ["tools" | "functions" | "toolConfig" | "response_format", ..])
 }
 
-/// Whether a text is a picture or a file: the address of one, or base64.
+/// Whether a text is an image or a file: a URL, or base64.
 fn is_medium(path: &[&str], text: &str) -> bool {
     match path {
         [.., "image_url"]
@@ -110,7 +112,8 @@ fn is_medium(path: &[&str], text: &str) -> bool {
     }
 }
 
-/// So long a run of letters, small and capital, and digits is no word, and no row of the same letter either.
+/// Whether a text is base64: so long a run that mixes lower case, upper case and digits is neither prose nor
+/// a repeated letter.
 fn is_base64(text: &[u8]) -> bool {
     const RUN: usize = 512;
     let Some(run) = text.get(..RUN) else { return false };
@@ -121,13 +124,13 @@ fn is_base64(text: &[u8]) -> bool {
         && has(u8::is_ascii_digit)
 }
 
-/// The length in UTF-8 of a text as it is written in JSON.
+/// The length in UTF-8 of the text that a JSON string encodes.
 pub(crate) fn length(text: &str) -> u64 {
     let bytes = text.as_bytes();
     let (mut saved, mut at) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         let escaped = at + found + 1;
-        // `\n` is one byte, and `\u4f60` are three; a half of a pair counts as two.
+        // `\n` encodes one byte, and `\u4f60` three. Half of a surrogate pair counts as two.
         let (written, meant) = match bytes.get(escaped) {
             Some(b'u') => match bytes.get(escaped + 1..escaped + 3) {
                 Some(b"00") => (6, 1),
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_most_that_an_answer_may_have() {
+    fn finds_the_output_limit_and_the_number_of_choices() {
         for (body, most, answers) in [
             (r#"{"max_tokens":7}"#, Some(7), 1),
             (r#"{"max_completion_tokens":7,"max_tokens":3}"#, Some(7), 1),
@@ -190,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_no_text() {
+    fn an_image_is_not_counted_as_text() {
         let picture = "iVBORw0KGgo/".repeat(20_000);
         for body in [
             format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{picture}"}}}}]}}]}}"#),
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_counts_as_what_it_stands_for() {
+    fn an_escape_counts_as_the_character_that_it_encodes() {
         assert_eq!(length("ab"), 2);
         assert_eq!(length(r"a\nb"), 3);
         assert_eq!(length(r#"\"\\"#), 2);
@@ -225,13 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_counted_by_its_length() {
+    fn a_body_that_is_not_a_json_object_is_counted_by_its_length() {
         assert_eq!((of("12345678").input, of("").max_output), (2, Some(0)));
     }
 
     proptest! {
         #[test]
-        fn no_body_panics_or_takes_more_than_it_has(body: Vec<u8>, text in "[{}\\[\\]\":,\\\\ a-z0-9]{0,200}") {
+        fn no_body_panics_or_exceeds_the_bound_of_its_length(body: Vec<u8>, text in "[{}\\[\\]\":,\\\\ a-z0-9]{0,200}") {
             for body in [&body[..], text.as_bytes()] {
                 let estimated = PromptEstimate.estimate(&HeaderMap::new(), body);
                 prop_assert!(estimated.input <= body.len() as u64 + TOKENS_PER_MEDIUM * 8 * body.len() as u64);

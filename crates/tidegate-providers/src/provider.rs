@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// Who answers, as far as the meaning of an answer depends on it.
+/// A model provider, as far as its responses need their own rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Provider {
@@ -24,7 +24,7 @@ pub enum Provider {
     Cohere,
     /// Together.
     Together,
-    /// OpenRouter, which passes on what others answered.
+    /// OpenRouter, which forwards the responses of other providers.
     OpenRouter,
     /// Amazon Bedrock.
     Bedrock,
@@ -32,13 +32,13 @@ pub enum Provider {
     Cerebras,
     /// xAI.
     XAi,
-    /// Anybody else, most of whom speak OpenAI's HTTP.
+    /// Any other provider. Most of them use OpenAI's HTTP API.
     #[default]
     Other,
 }
 
 impl Provider {
-    /// The provider of a target such as `openai/gpt-4o`, or of the part before the slash; any case.
+    /// The provider of a target such as `openai/gpt-4o`, or of the part before the slash. Case is ignored.
     ///
     /// ```
     /// use tidegate_providers::Provider;
@@ -56,8 +56,7 @@ impl Provider {
             .map_or(Self::Other, |&(provider, _)| provider)
     }
 
-    /// Whether its chat streams are known to end in `[DONE]`. Many a server that speaks OpenAI's dialect leaves
-    /// it out.
+    /// Whether its chat streams are known to end with `[DONE]`. Many servers with OpenAI's dialect omit it.
     pub(crate) const fn sends_done(self) -> bool {
         matches!(
             self,
@@ -73,14 +72,14 @@ impl Provider {
         )
     }
 
-    /// The name as written before the slash of a target.
+    /// The name that is written before the slash of a target.
     #[must_use]
     pub fn name(self) -> &'static str {
         NAMES.iter().find(|&&(provider, _)| provider == self).map_or("other", |(_, names)| names[0])
     }
 }
 
-/// The name of each provider, then the other names in use for it.
+/// The name of each provider, followed by its aliases.
 const NAMES: [(Provider, &[&str]); 14] = [
     (Provider::OpenAi, &["openai"]),
     (Provider::Azure, &["azure", "azure-openai", "azure_openai", "azure_ai"]),

@@ -1,4 +1,5 @@
-//! The headers in which each provider tells how its limits stand, on good answers as on bad ones.
+//! The headers in which providers report the status of their limits, on successful responses as well as on
+//! errors.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +8,10 @@ use tidegate_core::{LimitStatus, LimitUnit, ReportedLimits, Reset, RetryHint};
 
 use crate::{Provider, go_duration};
 
-/// What `headers` say of the limits of `provider`.
+/// Reads the limits of `provider` from `headers`.
 ///
-/// One look at each header; nothing is allocated. Where a currency has several limits, the one that is nearer to
-/// its end is told.
+/// Each header is visited once; nothing is allocated. Where several limits have the same unit, the one that
+/// is nearer to exhaustion is reported.
 pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
     let mut limits = ParsedLimits::default();
     let mut is_plain = false;
@@ -25,19 +26,19 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
         }
     }
     match limits.is_empty() {
-        // Somebody else's words, such as a gateway's.
+        // Headers in another format, such as those of a gateway.
         true if is_plain => ReportedLimits::from_headers(headers),
         _ => limits.reported(),
     }
 }
 
-/// A header that speaks of a limit.
+/// A header about a limit.
 struct LimitHeader<'a> {
     limit: LimitName<'a>,
     kind: LimitHeaderKind,
 }
 
-/// Which limit it speaks of, in the provider's own words.
+/// The limit that a header is about, by the provider's own name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct LimitName<'a> {
     is_anthropic: bool,
@@ -59,7 +60,7 @@ impl<'a> LimitHeader<'a> {
             return Some(Self { limit, kind: LimitHeaderKind::named(kind)? })
                 .filter(|field| field.limit.unit().is_some());
         }
-        // Together's: `x-tokenlimit-remaining`.
+        // Together sends `x-tokenlimit-remaining`.
         if let Some(kind) = name.strip_prefix("x-tokenlimit-") {
             let limit = LimitName { is_anthropic: false, name: "tokens" };
             return Some(Self { limit, kind: LimitHeaderKind::named(kind)? });
@@ -80,7 +81,7 @@ impl LimitHeaderKind {
         })
     }
 
-    /// Writes down a value; whether it makes sense.
+    /// Stores a value, and returns whether it is valid.
     fn set(self, status: &mut LimitStatus, value: &str) -> bool {
         match self {
             Self::Limit => status.limit = number(value),
@@ -107,7 +108,7 @@ impl LimitName<'_> {
         })
     }
 
-    /// As the name says, or as the provider's documents do.
+    /// The period from the name of the limit, or from the provider's documentation.
     fn period(&self, provider: Provider) -> Option<Duration> {
         let seconds = match self.name.rsplit_once('-') {
             _ if self.is_anthropic => 60,
@@ -122,13 +123,14 @@ impl LimitName<'_> {
         Some(Duration::from_secs(seconds))
     }
 
-    /// OpenAI, Groq and Anthropic document the reset as the time until all is back; of the others it is not known.
+    /// OpenAI, Groq and Anthropic document the reset as the time until the whole limit is restored. For the
+    /// other providers this is unknown.
     fn refills_evenly(&self, provider: Provider) -> bool {
         self.is_anthropic || matches!(provider, Provider::OpenAi | Provider::Groq)
     }
 }
 
-/// The limits that one answer speaks of; more than these nobody has.
+/// The limits in one response. No provider reports more than eight.
 #[derive(Default)]
 struct ParsedLimits<'a> {
     limits: [Option<(LimitName<'a>, LimitStatus)>; 8],
@@ -156,7 +158,7 @@ impl<'a> ParsedLimits<'a> {
         reported.has_invalid = self.has_invalid;
         for (limit, status) in self.limits.iter().flatten() {
             let Some(unit) = limit.unit() else { continue };
-            // The one with the least left; of equals the one that is the last to be reset.
+            // The limit with the least remaining wins; of equal ones, the one with the latest reset.
             let left = |status: &LimitStatus| status.remaining.unwrap_or(u64::MAX);
             let is_tighter = |other: &LimitStatus| {
                 left(status) < left(other)
@@ -170,7 +172,7 @@ impl<'a> ParsedLimits<'a> {
     }
 }
 
-/// Whether a reset comes after another, as far as the two can be compared without a clock.
+/// Whether a reset is later than another, as far as they can be compared without a clock.
 fn is_later(reset: Option<Reset>, other: Option<Reset>) -> bool {
     match (reset, other) {
         (Some(Reset::In(wait)), Some(Reset::In(other))) => wait > other,
@@ -180,13 +182,14 @@ fn is_later(reset: Option<Reset>, other: Option<Reset>) -> bool {
     }
 }
 
-/// Digits and nothing else.
+/// Parses a number that consists of digits only.
 fn number(value: &str) -> Option<u64> {
     let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
     is_number.then(|| value.parse().ok())?
 }
 
-/// As Go prints it, in bare seconds, or a moment in RFC 3339. More than a day of seconds is a date in disguise.
+/// Parses a duration in Go's format, bare seconds, or a time in RFC 3339. Seconds that exceed a day are a
+/// timestamp rather than a duration, and are rejected.
 fn reset(value: &str) -> Option<Reset> {
     if let Some(wait) = go_duration::parse(value) {
         return Some(Reset::In(wait));
@@ -221,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_openai_says_and_what_follows_from_it() {
+    fn reads_the_headers_of_openai_and_derives_the_refill_period() {
         let limits = reported(
             Provider::OpenAi,
             &[
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_anthropic_says_of_input_and_output() {
+    fn reads_the_input_and_output_limits_of_anthropic() {
         let limits = reported(
             Provider::Anthropic,
             &[
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_words_of_the_others() {
+    fn reads_the_headers_of_the_other_providers() {
         let get = |provider, pairs: &[_], unit| reported(provider, pairs).get(unit).copied();
         let mistral = [("x-ratelimit-limit-req-minute", "60"), ("x-ratelimit-remaining-req-minute", "59")];
         let limits = get(Provider::Mistral, &mistral, LimitUnit::Requests).unwrap();
@@ -303,9 +306,10 @@ mod tests {
         );
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_what_makes_no_sense_is_left_out_and_noticed() {
-        // Azure's Responses.
+    fn invalid_values_are_left_out_and_flagged() {
+        // Azure's Responses API.
         let azure = [("x-ratelimit-remaining-tokens", "-1"), ("x-ratelimit-reset-tokens", "0")];
         let limits = reported(Provider::Azure, &azure);
         assert_eq!((limits.get(LimitUnit::Tokens).unwrap().remaining, limits.has_invalid), (None, true));
@@ -322,8 +326,9 @@ mod tests {
     }
 
     proptest! {
+        // Pitfall P32 (docs/pitfalls.md).
         #[test]
-        fn p32_no_value_panics(value in "[ -~]{0,40}", name in "x-ratelimit-(limit|remaining|reset)-[a-z-]{0,12}") {
+        fn no_value_panics(value in "[ -~]{0,40}", name in "x-ratelimit-(limit|remaining|reset)-[a-z-]{0,12}") {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::try_from(name.as_str()).unwrap(), HeaderValue::from_str(&value).unwrap());
             headers.insert("anthropic-ratelimit-tokens-reset", HeaderValue::from_str(&value).unwrap());

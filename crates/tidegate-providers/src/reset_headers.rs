@@ -1,4 +1,4 @@
-//! The reset headers of the limits, for a 429 that tells no wait: when does the exhausted one refill?
+//! The reset headers of the limits, for a 429 without a wait: the time until the exhausted limit refills.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use tidegate_core::{HintSource, LimitScope, RetryHint};
 use crate::limit_kind::SHORT_WAIT;
 use crate::{Provider, go_duration};
 
-/// One limit: the header that tells whether it is used up, and the one that tells when it refills.
+/// The headers of one limit: `state` shows whether it is exhausted, `reset` when it refills.
 struct ResetHeaders {
     state: &'static str,
     reset: &'static str,
@@ -17,11 +17,11 @@ struct ResetHeaders {
 
 #[derive(Clone, Copy)]
 enum ResetFormat {
-    /// Time from now: as Go prints it (OpenAI, Groq), or in bare seconds (Azure, Cerebras).
+    /// A duration from now: in Go's format (OpenAI, Groq), or in bare seconds (Azure, Cerebras).
     Delay,
-    /// A moment in RFC 3339.
+    /// A time in RFC 3339.
     Moment,
-    /// A moment in seconds since 1970.
+    /// A time in seconds since 1970.
     Epoch,
 }
 
@@ -45,8 +45,8 @@ const LIMITS: [ResetHeaders; 12] = [
     limit("anthropic-ratelimit-unified-7d-status", "anthropic-ratelimit-unified-7d-reset", ResetFormat::Epoch),
 ];
 
-/// The refill of the exhausted limit, or of the last one to refill. A limit with something left tells nothing
-/// about this refusal, and neither does a refill that is already over.
+/// The time until the exhausted limit refills; of several, the latest. A limit with something remaining did
+/// not cause this rejection, and neither did a limit that has refilled already.
 pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
     let (wait, limit) = LIMITS
         .iter()
@@ -79,7 +79,7 @@ impl ResetHeaders {
         }
     }
 
-    /// Whether it refills by the day or slower. Groq counts requests by the day, and the name does not say so.
+    /// Whether it refills daily or slower. Groq counts requests per day, which the header name does not show.
     fn is_daily(&self, provider: Provider) -> bool {
         match self.reset {
             "x-ratelimit-reset-requests" => provider == Provider::Groq,
@@ -93,7 +93,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// Bare seconds. More than a day of them is a date in disguise, and not a wait.
+/// Parses bare seconds. More than a day of them is a timestamp rather than a wait, and is rejected.
 fn seconds(value: &str) -> Option<Duration> {
     match go_duration::decimal(value)? {
         (amount, "") => Some(go_duration::from_units(amount, 1.0)).filter(|&wait| wait < RetryHint::MAX_WAIT),
@@ -101,7 +101,7 @@ fn seconds(value: &str) -> Option<Duration> {
     }
 }
 
-/// The time from `now` to `moment`; zero if it has passed.
+/// The time from `now` to `moment`, or zero if it has passed.
 fn until(moment: jiff::Timestamp, now: SystemTime) -> Duration {
     SystemTime::from(moment).duration_since(now).unwrap_or_default()
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exhausted_limit_tells_the_wait() {
+    fn the_exhausted_limit_determines_the_wait() {
         let openai = |requests, tokens| {
             wait_ms(&[
                 ("x-ratelimit-remaining-requests", requests),
@@ -169,8 +169,9 @@ mod tests {
         }
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_a_reset_that_makes_no_sense_is_no_hint() {
+    fn an_invalid_reset_gives_no_hint() {
         let delay = ["0", "0s", "-1", "1793880090", "NaN", "1e3", "soon", "", "2026-11-05T12:00:30Z"];
         for value in delay {
             let pairs = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", value)];
@@ -183,8 +184,9 @@ mod tests {
         }
     }
 
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_a_reset_next_century_is_capped_at_a_day() {
+    fn a_reset_next_century_is_capped_at_a_day() {
         let pairs = [
             ("anthropic-ratelimit-tokens-remaining", "0"),
             ("anthropic-ratelimit-tokens-reset", "2126-11-05T12:00:00Z"),
@@ -192,8 +194,9 @@ mod tests {
         assert_eq!(wait_ms(&pairs), Some(RetryHint::MAX_WAIT.as_millis()));
     }
 
+    // Pitfall P24 (docs/pitfalls.md).
     #[test]
-    fn p24_a_limit_by_the_day_is_daily_unless_it_refills_soon() {
+    fn a_limit_by_the_day_is_daily_unless_it_refills_soon() {
         let scope = |provider, reset| {
             let pairs = [("x-ratelimit-remaining-requests", "0"), ("x-ratelimit-reset-requests", reset)];
             read(provider, &pairs).map(|hint| hint.scope)

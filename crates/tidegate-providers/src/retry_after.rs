@@ -1,4 +1,4 @@
-//! When to come back, as the answer itself tells it.
+//! The wait that a response reports.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +10,8 @@ use crate::{go_duration, message_wait};
 
 /// The hint in the usual headers, else in the body, else in the message.
 ///
-/// A zero is taken only if nobody knows better: an eager gateway adds `retry-after: 0` to an answer that
-/// asks for a minute.
+/// A zero in the headers is used only if there is no other wait: some gateways add `retry-after: 0` to a
+/// response with a wait of a minute in its body.
 pub(crate) fn hint(headers: &HeaderMap, body: &ParsedErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
     let header = RetryHint::from_headers(headers, now);
     if header.is_some_and(|hint| hint.wait.is_some_and(|wait| !wait.is_zero())) {
@@ -23,8 +23,8 @@ pub(crate) fn hint(headers: &HeaderMap, body: &ParsedErrorBody<'_>, now: SystemT
     }
 }
 
-/// The field goes before the message. Google rounds the field down: "53.4s" in the message is `53s` in the
-/// field, and the later of two that close is the one that was meant.
+/// The hint in the body. A field takes precedence over the message. Google rounds the field down: "53.4s" in
+/// the message is `53s` in the field. If the message is later by less than a second, its wait is used.
 fn from_body(body: &ParsedErrorBody<'_>) -> Option<RetryHint> {
     const ROUNDING: Duration = Duration::from_secs(1);
     let field = body.retry_delay.as_deref().and_then(go_duration::parse);
@@ -59,8 +59,9 @@ mod tests {
         format!(r#"{{"error":{{"message":"retry in {words}","details":[{{"retryDelay":"{delay}"}}]}}}}"#)
     }
 
+    // Pitfall P25 (docs/pitfalls.md).
     #[test]
-    fn p25_the_header_goes_before_the_field_and_the_field_before_the_message() {
+    fn the_header_precedes_the_field_and_the_field_precedes_the_message() {
         let secs = Duration::from_secs;
         assert_eq!(hint_of(Some("7"), &google("38s", "90s")), Some((secs(7), RETRY_AFTER)));
         assert_eq!(hint_of(None, &google("38s", "90s")), Some((secs(38), HintSource::Body)));
@@ -68,8 +69,9 @@ mod tests {
         assert_eq!(hint_of(None, &google("-38s", "a while")), None);
     }
 
+    // Pitfall P25 (docs/pitfalls.md).
     #[test]
-    fn p25_the_later_of_a_delay_and_the_same_delay_rounded_down() {
+    fn of_a_delay_and_the_same_delay_rounded_down_the_later_is_used() {
         let message = Some((Duration::from_millis(53_400), HintSource::Message));
         assert_eq!(hint_of(None, &google("53s", "53.4s")), message);
         let field = Some((Duration::from_secs(53), HintSource::Body));
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_is_taken_only_if_nobody_knows_better() {
+    fn a_zero_is_used_only_without_another_wait() {
         assert_eq!(hint_of(Some("0"), &google("38s", "")), Some((Duration::from_secs(38), HintSource::Body)));
         assert_eq!(hint_of(Some("0"), "{}"), Some((Duration::ZERO, RETRY_AFTER)));
     }

@@ -1,13 +1,13 @@
-//! Whether a request asks for a stream.
+//! Detects the stream flag of a request.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-/// Looks for `"stream": true` in the JSON of a request, without reading the whole of it.
+/// Searches the JSON of a request for `"stream": true` without parsing it.
 ///
-/// A hit inside of a prompt has its quotes escaped and is passed over; one in a deeper object counts, which at worst
-/// starts the clocks of a stream that never comes.
+/// A match inside of a prompt has escaped quotes and is skipped. A match in a nested object counts, which at
+/// worst starts the stream timeouts for a response that is not a stream.
 pub(crate) fn requests_stream(body: &[u8]) -> bool {
     static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
     KEY.find_iter(body).any(|at| {

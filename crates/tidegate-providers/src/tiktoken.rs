@@ -6,24 +6,24 @@ use tiktoken_rs::CoreBPE;
 
 use crate::prompt::{BYTES_PER_TOKEN, length, read};
 
-/// Counts the tokens of a prompt as OpenAI's models do, with their own vocabulary.
+/// Counts the tokens of a prompt with the vocabulary of OpenAI's models.
 ///
-/// Exact for the texts; what a provider puts around them (roles, tools) is estimated as by
-/// [`PromptEstimate`](crate::PromptEstimate), and so are pictures. Some hundred times slower than that: about a
-/// millisecond for 10 KiB, on the thread that makes the call. The vocabulary is part of the program, takes a few
-/// megabytes, and is unpacked at the first use.
+/// The count is exact for texts. What a provider adds around them (roles, tools) is estimated as by
+/// [`PromptEstimate`](crate::PromptEstimate), and so are images. It is some hundred times slower: about a
+/// millisecond for 10 KiB, on the calling thread. The vocabulary is part of the binary, takes a few
+/// megabytes, and is unpacked at first use.
 #[derive(Clone, Copy)]
 pub struct Tiktoken(&'static CoreBPE);
 
-/// Longer words than these are estimated: splitting takes a time that grows with the square of their length, and
-/// nobody should be able to keep a thread busy by one word of a megabyte.
+/// Longer words are estimated: tokenizing takes time quadratic in their length, and a single one of a
+/// megabyte would block the thread.
 const LONGEST_WORD: usize = 1024;
 
-/// Longer texts than these are estimated: what they take is known well enough by their length.
+/// Longer texts are estimated: their length is a good enough estimate.
 const LONGEST_TEXT: usize = 256 * 1024;
 
 impl Tiktoken {
-    /// With the vocabulary of `model`, such as `gpt-4o`; `None` for a model that it does not know.
+    /// An estimator with the vocabulary of `model`, such as `gpt-4o`. `None` for an unknown model.
     #[must_use]
     pub fn for_model(model: &str) -> Option<Self> {
         tiktoken_rs::bpe_for_model(model).ok().map(Self)
@@ -32,7 +32,7 @@ impl Tiktoken {
     fn count(&self, written: &str) -> u64 {
         let is_word = |word: &str| word.len() <= LONGEST_WORD;
         if written.len() <= LONGEST_TEXT && written.split_ascii_whitespace().all(is_word) {
-            // As it is written in JSON, with its escapes.
+            // The text is a JSON string with escapes, which are decoded first.
             let text = match written.contains('\\') {
                 true => {
                     serde_json::from_str(&format!("\"{written}\"")).unwrap_or_else(|_| written.to_owned())
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn counts_as_the_model_does() {
         let exact = Tiktoken::for_model("gpt-4o").unwrap();
-        // OpenAI's own example, in its cookbook: 6 tokens.
+        // OpenAI's own example, from its cookbook: 6 tokens.
         assert_eq!(exact.count("tiktoken is great!"), 6);
         assert_eq!(exact.count(r"\u4f60\u597d"), exact.count("你好"));
         let body = r#"{"messages":[{"role":"user","content":"tiktoken is great!"}],"max_tokens":7}"#;
@@ -78,9 +78,9 @@ mod tests {
         assert!(Tiktoken::for_model("somebody/else").is_none());
     }
 
-    /// The rule of thumb is held against the truth.
+    /// Compares the rule of thumb with the exact count.
     #[test]
-    fn the_quick_estimate_is_right_about_prose() {
+    fn the_quick_estimate_is_close_for_prose() {
         let exact = Tiktoken::for_model("gpt-4o").unwrap();
         for text in [
             "Keeps to the pace of the provider: it waits for its turn instead of being told that there were too many requests, and listens when it is told.",
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_megabyte_is_not_split() {
+    fn a_word_of_a_megabyte_is_not_tokenized() {
         let exact = Tiktoken::for_model("gpt-4o").unwrap();
         assert_eq!(exact.count(&"a".repeat(1 << 20)), 1 << 18);
         assert_eq!(exact.count(&"a ".repeat(1 << 20)), 1 << 19);

@@ -1,52 +1,54 @@
-//! The tokens that a provider counted for an answer in one piece.
+//! Token usage in the body of a response that is not a stream.
 
 use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
 use crate::stream::json_walk::{Leaf, walk};
 
-/// Looks for `usage` (`usageMetadata` at Google) at the top of a JSON answer as it passes, and reads nothing else.
+/// Searches the top level of a JSON response for `usage` (`usageMetadata` at Google) as its bytes pass, and
+/// parses nothing else.
 ///
-/// All dialects put it there in an answer in one piece. Deeper down it may be anybody's: an argument of a tool, a field of
-/// what was asked to be written as JSON. So texts are skipped, and objects counted. At most the object behind the key is
-/// kept; what is longer than any usage is none.
+/// All dialects have the usage at the top level of such a response. At deeper levels the same key may be an
+/// argument of a tool or a field of generated JSON. So strings are skipped and open objects are counted. At
+/// most the object under the key is buffered. An object that is longer than any usage is ignored.
 #[derive(Default)]
 pub(crate) struct UsageScan {
     at: ScanPosition,
-    /// So many objects are open, that of a usage not counted. Arrays do not matter: one may be around the whole.
+    /// Number of open objects, not counting that of a usage. Arrays are not counted: one may enclose the
+    /// whole body.
     open_objects: u32,
     buffer: Vec<u8>,
     state: StreamState,
 }
 
-/// Where in the answer it stands.
+/// The position of the scan in the body.
 #[derive(Clone, Copy, Debug, Default)]
 enum ScanPosition {
-    /// Outside of any text.
+    /// Outside of any string.
     #[default]
     Outside,
-    /// In a text that is of no interest, maybe behind a backslash.
+    /// In a string that is skipped, possibly after a backslash.
     Text { is_escaped: bool },
-    /// So many bytes into what may be the key.
+    /// In a string that may be the key; the number of its bytes that match so far.
     Key(usize),
-    /// Behind the key.
+    /// After the key.
     Colon,
-    /// Behind the colon.
+    /// After the colon.
     Value,
-    /// In the usage, so deep; maybe in a text, maybe behind a backslash.
+    /// In the usage object at this depth, possibly in a string, possibly after a backslash.
     Usage { depth: u32, in_text: bool, is_escaped: bool },
 }
 
 const KEY: &[u8] = b"usageMetadata";
 const SHORT_KEY: usize = b"usage".len();
 
-/// The longest seen, with all its details, has about 700 bytes.
+/// Maximum size of a usage object. The longest one seen, with all details, has about 700 bytes.
 const MAX_USAGE: usize = 4 * 1024;
 
 impl Scan for UsageScan {
     fn push(&mut self, bytes: &[u8]) -> ScanProgress {
         let mut rest = bytes;
         loop {
-            // Most of an answer is text, or numbers: nothing in it needs a look.
+            // Most of a response is text or numbers, which are skipped.
             let skipped = match self.at {
                 ScanPosition::Outside => memchr::memchr3(b'"', b'{', b'}', rest),
                 ScanPosition::Text { is_escaped: false } => memchr::memchr2(b'"', b'\\', rest),
@@ -71,11 +73,15 @@ impl UsageScan {
     fn step(&mut self, byte: u8) {
         self.at = match (self.at, byte) {
             (ScanPosition::Text { is_escaped: false }, b'"') => ScanPosition::Outside,
-            (ScanPosition::Text { is_escaped }, byte) => ScanPosition::Text { is_escaped: !is_escaped && byte == b'\\' },
+            (ScanPosition::Text { is_escaped }, byte) => {
+                ScanPosition::Text { is_escaped: !is_escaped && byte == b'\\' }
+            }
             (ScanPosition::Key(SHORT_KEY), b'"') => ScanPosition::Colon,
             (ScanPosition::Key(matched), b'"') if matched == KEY.len() => ScanPosition::Colon,
             (ScanPosition::Key(_), b'"') => ScanPosition::Outside,
-            (ScanPosition::Key(matched), byte) if KEY.get(matched) == Some(&byte) => ScanPosition::Key(matched + 1),
+            (ScanPosition::Key(matched), byte) if KEY.get(matched) == Some(&byte) => {
+                ScanPosition::Key(matched + 1)
+            }
             (ScanPosition::Key(_), byte) => ScanPosition::Text { is_escaped: byte == b'\\' },
             (ScanPosition::Colon, b':') => ScanPosition::Value,
             (at @ (ScanPosition::Colon | ScanPosition::Value), b' ' | b'\t' | b'\r' | b'\n') => at,
@@ -84,12 +90,16 @@ impl UsageScan {
                 self.buffer.push(byte);
                 ScanPosition::Usage { depth: 1, in_text: false, is_escaped: false }
             }
-            (ScanPosition::Outside | ScanPosition::Colon | ScanPosition::Value, byte) => self.outside_text(byte),
-            (ScanPosition::Usage { depth, in_text, is_escaped }, byte) => self.buffer_byte(byte, depth, in_text, is_escaped),
+            (ScanPosition::Outside | ScanPosition::Colon | ScanPosition::Value, byte) => {
+                self.outside_text(byte)
+            }
+            (ScanPosition::Usage { depth, in_text, is_escaped }, byte) => {
+                self.buffer_byte(byte, depth, in_text, is_escaped)
+            }
         };
     }
 
-    /// What stands between texts.
+    /// Handles a byte outside of strings.
     fn outside_text(&mut self, byte: u8) -> ScanPosition {
         match byte {
             b'"' if self.open_objects == 1 => return ScanPosition::Key(0),
@@ -120,14 +130,15 @@ impl UsageScan {
         let in_text = in_text ^ (byte == b'"' && !is_escaped);
         let is_escaped = byte == b'\\' && !is_escaped;
         if is_full {
-            // No usage after all: an object among others.
+            // The object is too long to be a usage, and counts as any other object.
             self.open_objects = self.open_objects.saturating_add(depth);
             return if in_text { ScanPosition::Text { is_escaped } } else { ScanPosition::Outside };
         }
         ScanPosition::Usage { depth, in_text, is_escaped }
     }
 
-    /// The names of all dialects: none of them means another thing in another.
+    /// Parses the buffered usage. The field names of all dialects are read together, since none has two
+    /// meanings.
     fn read(&mut self) {
         let (mut usage, mut total) = (Usage::default(), None);
         let (mut cache_written, mut thoughts) = (0, 0);
@@ -138,7 +149,8 @@ impl UsageScan {
                 | ["tokens", "input_tokens"] => usage.input = Some(number),
                 ["completion_tokens" | "output_tokens" | "candidatesTokenCount" | "outputTokens"]
                 | ["tokens", "output_tokens"] => usage.output = Some(number),
-                // What is written to the cache counts against the limits as input does; what is read from it does not.
+                // Tokens written to the cache count against the limits like input; tokens read from it do
+                // not.
                 ["cache_creation_input_tokens" | "cacheWriteInputTokens"] => cache_written = number,
                 ["thoughtsTokenCount"] => thoughts = number,
                 ["total_tokens" | "totalTokenCount" | "totalTokens"] => total = Some(number),
@@ -213,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_says_of_usage_is_no_usage() {
+    fn a_usage_inside_content_or_arguments_is_ignored() {
         for answer in [
             r#"{"content":"{\"usage\":{\"prompt_tokens\":9}}"}"#,
             r#"{"content":"usage","x":{"prompt_tokens":9}}"#,
@@ -222,7 +234,7 @@ mod tests {
             r#"{"usage":{"prompt_tokens":-9}}"#,
             r#"{"my_usage":{"prompt_tokens":9},"usages":{"prompt_tokens":9}}"#,
             r#"{"usage":{"prompt_tokens":9"#,
-            // What a tool is called with, and what was asked to be written, may have any names.
+            // Arguments of a tool and generated JSON may contain any field names.
             r#"{"choices":[{"message":{"tool_calls":[{"function":{"arguments":{"usage":{"prompt_tokens":9}}}}]}}]}"#,
             r#"{"content":[{"type":"tool_use","input":{"usage":{"input_tokens":9}}}]}"#,
             r#"{"a":{"b":"{"},"c":{"usage":{"prompt_tokens":9}}}"#,
@@ -235,9 +247,9 @@ mod tests {
         }
     }
 
-    /// An argument of a tool was taken for the usage, since it came last.
+    /// Regression: an argument of a tool was used as the usage, since it came last.
     #[test]
-    fn the_usage_at_the_top_counts_wherever_another_one_stands() {
+    fn the_top_level_usage_counts_wherever_another_one_is() {
         for answer in [
             r#"{"usage":{"prompt_tokens":1},"choices":[{"message":{"arguments":{"usage":{"prompt_tokens":9}}}}]}"#,
             r#"{"a":{"usage":{"prompt_tokens":9}},"usage":{"prompt_tokens":1},"b":{"usage":{"prompt_tokens":9}}}"#,
@@ -253,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_a_usage_has() {
+    fn the_buffer_is_bounded_by_the_size_of_a_usage() {
         let mut scan = UsageScan::default();
         scan.push(br#"{"usage":{"x":""#);
         for _ in 0..1_000 {

@@ -1,19 +1,19 @@
-//! Matching a message as words, never as substrings.
+//! Matches phrases in a message by whole words, never by substrings.
 
-/// Whether `text` holds `phrase`, a few words apart by single spaces, in any case.
+/// Whether `text` contains `phrase`, which is a list of words separated by single spaces. Case is ignored.
 ///
-/// A word is a run of letters and digits, so `free-models-per-day` holds "per day" and "explanation" does not
-/// hold "plan". Links are skipped: a plain rate limit may point to `https://.../settings/billing`.
+/// Words are runs of letters and digits, so `free-models-per-day` contains "per day" and "explanation" does
+/// not contain "plan". Links are skipped: an ordinary rate limit may link to `https://.../settings/billing`.
 pub(crate) fn contains_phrase(text: &str, phrase: &str) -> bool {
     after_phrase(text, phrase).is_some()
 }
 
-/// Whether `text` holds one of `phrases`.
+/// Whether `text` contains one of `phrases`.
 pub(crate) fn contains_any_phrase(text: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| contains_phrase(text, phrase))
 }
 
-/// What follows the first occurrence of `phrase`.
+/// The text after the first occurrence of `phrase`.
 pub(crate) fn after_phrase<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     let mut rest = text;
     loop {
@@ -27,7 +27,7 @@ pub(crate) fn after_phrase<'a>(text: &'a str, phrase: &str) -> Option<&'a str> {
     }
 }
 
-/// The next word that is not part of a link, and what follows it.
+/// The next word that is not part of a link, and the rest of the text.
 fn next_word(text: &str) -> Option<(&str, &str)> {
     let mut text = text;
     loop {
@@ -59,14 +59,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_holds_no_words() {
+    fn words_in_a_link_are_skipped() {
         let text = "slow down (https://example.com/settings/billing?plan=1), or pay";
         assert!(!contains_any_phrase(text, &["billing", "plan", "https", "settings"]));
         assert!(contains_phrase(text, "or pay") && contains_phrase(text, "slow down or"));
     }
 
     #[test]
-    fn hands_on_what_follows() {
+    fn returns_the_text_after_the_phrase() {
         assert_eq!(after_phrase("Please retry in 5.3s.", "retry in"), Some(" 5.3s."));
         assert_eq!(after_phrase("retry later", "retry in"), None);
     }

@@ -1,6 +1,7 @@
-//! Replies as providers send them, and what each one means.
+//! Recorded replies of providers and their classification.
 //!
-//! A reply is a body in `fixtures/`, named after its provider, next to the status and the headers it came with.
+//! A reply is a body in `fixtures/`, named after its provider, with the status and the headers that it came
+//! with.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +15,8 @@ use tidegate_core::LimitScope::{Daily, Momentary, Spend};
 use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, FailureKind, LimitScope, Outcome, RetryHint};
 use tidegate_providers::{Provider, ProviderClassifier};
 
-/// Fixture, status, headers; then code, cause, scope, wait in milliseconds, and the provider's word.
+/// Fixture, status, headers; then error code, failure kind, scope, wait in milliseconds, and the provider's
+/// code.
 type Row = (
     &'static str,
     u16,
@@ -192,13 +194,13 @@ fn classify(provider: Provider, head: &Parts, body: &[u8]) -> Failure {
     }
 }
 
-/// The failure of a body without headers.
+/// The failure of a body without headers, for an unnamed provider.
 fn classify_plain(status: u16, body: &str) -> Failure {
     classify(Provider::Other, &head(status, &[]), body.as_bytes())
 }
 
 #[test]
-fn every_reply_means_what_the_table_says() {
+fn every_reply_is_classified_as_in_the_table() {
     for &(fixture, status, headers, code, cause, scope, wait, word) in REPLIES {
         let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
         let got_wait = failure.wait().map(|wait| wait.as_millis());
@@ -221,19 +223,21 @@ fn every_fixture_is_in_the_table_once() {
     assert_eq!(listed.len(), REPLIES.len());
 }
 
-/// Nobody has to name a provider to be safe: the verdict is the same where the body is not ambiguous.
+/// Naming the provider is optional: the classification is the same where the body is not ambiguous.
 #[test]
-fn the_default_judges_like_the_one_who_knows() {
+fn the_default_classifies_like_the_named_provider() {
     const NEEDS_A_NAME: [&str; 2] = ["azure_rate_limit", "groq_requests_per_day"];
     for &(fixture, status, headers, ..) in REPLIES {
         let (head, body) = (head(status, headers), body(fixture));
-        let (named, default) = (classify(provider(fixture), &head, &body), classify(Provider::Other, &head, &body));
+        let (named, default) =
+            (classify(provider(fixture), &head, &body), classify(Provider::Other, &head, &body));
         assert_eq!(named == default, !NEEDS_A_NAME.contains(&fixture), "{fixture}: {named:?} {default:?}");
     }
 }
 
+// Pitfall P24 (docs/pitfalls.md).
 #[test]
-fn p24_no_purse_is_retried_and_no_short_wait_is_taken_for_a_day() {
+fn no_exhausted_quota_is_retried_and_no_short_wait_is_taken_for_a_daily_limit() {
     for &(fixture, status, headers, code, _, scope, ..) in REPLIES {
         let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
         if code == "E2002" {
@@ -245,19 +249,23 @@ fn p24_no_purse_is_retried_and_no_short_wait_is_taken_for_a_day() {
     }
 }
 
+// Pitfall P26 (docs/pitfalls.md).
 /// A prompt that was too long, or a limit, once marked the account as bad and moved the breaker.
 #[test]
-fn p26_the_callers_own_matter_says_nothing_about_health() {
+fn errors_of_the_caller_do_not_count_against_health() {
     for &(fixture, status, headers, _, cause, ..) in REPLIES {
         let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
-        if cause != FailureKind::Response || matches!(failure.code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted) {
+        if cause != FailureKind::Response
+            || matches!(failure.code, ErrorCode::RateLimited | ErrorCode::QuotaExhausted)
+        {
             assert!(!failure.code.counts_against_health(), "{fixture}");
         }
     }
 }
 
+// Pitfall P13 (docs/pitfalls.md).
 #[test]
-fn p13_the_answer_is_read_and_not_its_status_alone() {
+fn the_body_is_read_and_not_the_status_alone() {
     let code = |status, body| classify_plain(status, body).code.code();
     assert_eq!(code(429, r#"{"error":{"code":"rate_limit_exceeded"}}"#), "E2001");
     assert_eq!(code(429, r#"{"error":{"code":"insufficient_quota"}}"#), "E2002");
@@ -266,8 +274,9 @@ fn p13_the_answer_is_read_and_not_its_status_alone() {
     assert!(classify_plain(503, "").code.counts_against_health());
 }
 
+// Pitfall P32 (docs/pitfalls.md).
 #[test]
-fn p32_a_wait_in_the_message_has_its_unit_and_its_bound() {
+fn a_wait_in_the_message_has_its_unit_and_its_bound() {
     let wait = |text: &str| classify_plain(429, &format!(r#"{{"error":"Try again in {text}."}}"#)).wait();
     assert_eq!(wait("1m"), Some(Duration::from_secs(60)));
     assert_eq!(wait("20ms"), Some(Duration::from_millis(20)));
@@ -278,7 +287,7 @@ fn p32_a_wait_in_the_message_has_its_unit_and_its_bound() {
 }
 
 #[test]
-fn the_status_decides_where_the_body_says_nothing() {
+fn the_status_decides_where_the_body_has_no_code() {
     let deep = format!("{}1{}", r#"{"error":["#.repeat(10_000), "]}".repeat(10_000));
     let bodies = [
         "",
@@ -297,7 +306,11 @@ fn the_status_decides_where_the_body_says_nothing() {
         for status in (400..1000).map(|status| StatusCode::from_u16(status).unwrap()) {
             let failure = classify_plain(status.as_u16(), body);
             assert_eq!(Some(failure.code), ErrorCode::from_status(status), "{status} {body:.40}");
-            assert_eq!((failure.kind, failure.provider_code), (FailureKind::Response, None), "{status} {body:.40}");
+            assert_eq!(
+                (failure.kind, failure.provider_code),
+                (FailureKind::Response, None),
+                "{status} {body:.40}"
+            );
         }
     }
     let failure =
@@ -305,9 +318,9 @@ fn the_status_decides_where_the_body_says_nothing() {
     assert_eq!(failure.code, ErrorCode::RateLimited);
 }
 
-/// Some send `invalid_request_error` as the code of everything, their own breakdowns included.
+/// Some providers send `invalid_request_error` as the code of every error, including their own failures.
 #[test]
-fn a_word_that_blames_the_request_overrules_no_status_that_says_more() {
+fn a_vague_code_overrides_no_status_that_is_more_specific() {
     for status in (401..600).filter_map(|status| StatusCode::from_u16(status).ok()) {
         for body in [
             r#"{"error":{"code":"invalid_request_error"}}"#,
@@ -321,7 +334,7 @@ fn a_word_that_blames_the_request_overrules_no_status_that_says_more() {
 }
 
 #[test]
-fn words_are_matched_as_words() {
+fn phrases_are_matched_by_whole_words() {
     let code = |text: &str| classify_plain(429, &format!(r#"{{"message":"{text}"}}"#)).code.code();
     assert_eq!(code("an explanation follows"), "E2001");
     assert_eq!(code("quotation marks are missing"), "E2001");
@@ -330,7 +343,7 @@ fn words_are_matched_as_words() {
 }
 
 #[test]
-fn below_400_no_body_is_wanted_and_only_that_of_a_good_answer_may_be_an_error() {
+fn below_400_no_body_is_needed_and_only_that_of_a_2xx_may_be_an_error() {
     for (status, expected) in [(100, None), (200, Some("E2001")), (204, None), (302, None), (399, None)] {
         let (classifier, head) = (ProviderClassifier::default(), head(status, &[("retry-after", "5")]));
         assert!(!classifier.needs_body(&head));
@@ -343,9 +356,9 @@ fn below_400_no_body_is_wanted_and_only_that_of_a_good_answer_may_be_an_error() 
     }
 }
 
-/// Whoever puts 200 in front of an error puts it in front of any.
+/// A server that sends status 200 before an error does so before any error.
 #[test]
-fn every_error_that_was_ever_recorded_begins_as_one() {
+fn every_recorded_error_is_detected_by_the_probe() {
     let mut head = head(200, &[]);
     head.headers.insert("content-type", "application/json".parse().unwrap());
     let classifier = ProviderClassifier::default();
@@ -356,7 +369,7 @@ fn every_error_that_was_ever_recorded_begins_as_one() {
         let Ok(body) = std::fs::read(&path) else { continue };
         let Ok(json) = serde_json::from_slice::<serde_json::Value>(&body) else { continue };
         seen += 1;
-        // Some say no more than `message`, or are a text, and so may an answer.
+        // Some bodies contain only `message`, or are a string, and so may a successful response.
         let json = json.get(0).unwrap_or(&json);
         let is_named =
             json.get("error").is_some() || json.get("object").is_some_and(|object| object == "error");
@@ -367,7 +380,7 @@ fn every_error_that_was_ever_recorded_begins_as_one() {
 }
 
 #[test]
-fn an_error_without_a_status_is_judged_by_what_it_says() {
+fn an_error_without_a_status_is_classified_by_its_body() {
     let code = |body: &str| {
         ProviderClassifier::default().failure_in(body.as_bytes()).map(|failure| failure.code.code())
     };
@@ -397,7 +410,7 @@ fn an_error_without_a_status_is_judged_by_what_it_says() {
 }
 
 #[test]
-fn only_a_plain_word_of_the_provider_is_handed_on() {
+fn only_a_plain_code_of_the_provider_is_passed_on() {
     let word = |code: &str| classify_plain(400, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).provider_code;
     assert_eq!(word("some_code-1.2").as_deref(), Some("some_code-1.2"));
     assert_eq!(word(&"x".repeat(64)).map(|word| word.len()), Some(64));
@@ -407,9 +420,10 @@ fn only_a_plain_word_of_the_provider_is_handed_on() {
     }
 }
 
-/// A gateway that adds `retry-after: 0` to every 429 made a limit of the day look like a short one.
+// Pitfall P24 (docs/pitfalls.md).
+/// A gateway that adds `retry-after: 0` to every 429 made a daily limit look like a short one.
 #[test]
-fn p24_a_wait_of_zero_makes_no_limit_short() {
+fn a_wait_of_zero_makes_no_limit_short() {
     let failure = classify(Provider::Gemini, &head(429, &[("retry-after", "0")]), &body("gemini_per_day"));
     assert_eq!(failure.code, ErrorCode::QuotaExhausted);
     let headers =
@@ -419,20 +433,20 @@ fn p24_a_wait_of_zero_makes_no_limit_short() {
 }
 
 #[test]
-fn should_retry_is_kept_whatever_the_wait_came_from() {
+fn should_retry_is_kept_for_every_source_of_the_wait() {
     let headers = [("x-should-retry", "false")];
     let failure = classify(Provider::OpenAi, &head(429, &headers), &body("openai_rate_limit"));
     let hint = failure.retry_hint.unwrap();
     assert_eq!((hint.should_retry, hint.wait), (Some(false), Some(Duration::from_millis(5_289))));
 }
 
-/// What is left of a body says what the whole said, or nothing; never a third thing.
+/// A truncated body gives the code of the complete body, or that of its status or headers; never another one.
 #[test]
-fn a_truncated_reply_is_judged_by_its_status_or_better() {
+fn a_truncated_reply_gets_the_code_of_the_whole_or_of_its_status() {
     for &(fixture, status, headers, code, ..) in REPLIES {
         let (head, body) = (head(status, headers), body(fixture));
         let plain = ErrorCode::from_status(head.status).unwrap().code();
-        // Without its body, a reply may still say more by a header.
+        // Without its body, a reply may still have a more specific header.
         let bare = classify(provider(fixture), &head, b"").code.code();
         for end in 0..body.len() {
             let got = classify(provider(fixture), &head, &body[..end]).code.code();
@@ -446,7 +460,7 @@ fn any_provider() -> impl Strategy<Value = Provider> {
     prop::sample::select(names.to_vec()).prop_map(Provider::named)
 }
 
-/// The headers that are read, with values from sensible to absurd.
+/// The headers that are read, with values from valid to absurd.
 fn any_headers() -> impl Strategy<Value = HeaderMap> {
     let names = [
         "retry-after",
@@ -478,7 +492,7 @@ fn any_headers() -> impl Strategy<Value = HeaderMap> {
     })
 }
 
-/// Bytes of all kinds: noise, JSON-like noise, and replies with a piece overwritten.
+/// Random bytes, random text in the shape of JSON, and replies of which a part is overwritten.
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
     let fixture = (prop::sample::select(REPLIES), any::<prop::sample::Index>(), "[ -~é]{0,12}");
     prop_oneof![
@@ -497,8 +511,9 @@ fn any_body() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    // Pitfall P32 (docs/pitfalls.md).
     #[test]
-    fn p32_no_reply_panics_or_waits_longer_than_a_day(
+    fn no_reply_panics_or_waits_longer_than_a_day(
         provider in any_provider(),
         status in 400_u16..1000,
         headers in any_headers(),

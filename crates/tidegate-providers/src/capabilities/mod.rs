@@ -1,15 +1,16 @@
-//! What well-known models can take, and what a request asks of its model.
+//! Capabilities of well-known models, and the requirements of a request.
 
 mod requirements;
 mod table;
 
 use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 
-/// What well-known models can take; more can be added, and what is wrong be set right.
+/// A table of the capabilities of well-known models, which can be extended and corrected.
 ///
-/// It holds what the providers' pages on their models said, and only what does not depend on a plan, a region or a
-/// header: a model that is not in it, or a property that is not sure, counts against nobody. A name is known with and
-/// without its version (`gpt-4o`, `gpt-4o-2024-08-06`, `claude-3-5-haiku-latest`); any other ending is another model.
+/// It is taken from the providers' documentation of their models. It holds only properties that do not depend
+/// on a plan, a region or a header. A model that is not in the table, or a property that is uncertain,
+/// excludes no target. A model name is recognised with and without its version (`gpt-4o`,
+/// `gpt-4o-2024-08-06`, `claude-3-5-haiku-latest`). A name with any other ending is another model.
 ///
 /// ```
 /// use tidegate_core::{ModelCapabilities, ModelCatalog};
@@ -24,9 +25,10 @@ use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 /// assert_eq!(models.capabilities("acme/unheard-of"), None);
 /// ```
 ///
-/// What a request needs is read from its JSON in any dialect: its tokens at the least (a token has five bytes of
-/// ASCII or eight of anything else, more than in any language it has on average; a picture has none), the limit of
-/// its answer, tools, pictures, and a JSON schema for the answer.
+/// The requirements of a request are read from its JSON in any dialect: a lower bound of its tokens, its
+/// output limit, tools, images, and a JSON schema for the response. The lower bound counts a token for five
+/// bytes of ASCII or eight of anything else, more bytes than a token has on average in any language. Images
+/// count as no tokens.
 #[derive(Clone, Debug, Default)]
 pub struct ModelTable {
     custom: Vec<(String, ModelCapabilities)>,
@@ -34,21 +36,21 @@ pub struct ModelTable {
 }
 
 impl ModelTable {
-    /// The models that are known here.
+    /// The built-in table.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No models at all: a chain then asks every target in its turn.
+    /// A table without models, with which a fallback chain skips no target.
     #[must_use]
     pub fn empty() -> Self {
         Self { is_empty: true, ..Self::default() }
     }
 
-    /// Adds all models whose names begin with `prefix`, with or without the provider in front. The longest prefix
-    /// that fits is taken, the later of two that are the same; all go before the ones that are known here, and no
-    /// card is made from two.
+    /// Adds all models with names that begin with `prefix`, with or without the provider in front. The
+    /// longest matching prefix applies, and the later of two equal ones. All added entries take precedence
+    /// over the built-in table. Entries are not merged.
     #[must_use]
     pub fn with(mut self, prefix: &str, card: ModelCapabilities) -> Self {
         self.custom.push((prefix.to_owned(), card));
@@ -60,7 +62,8 @@ impl ModelCatalog for ModelTable {
     fn capabilities(&self, target: &str) -> Option<ModelCapabilities> {
         let model = target.split_once('/').map_or(target, |(_, model)| model);
         let fits = |prefix: &str| model.starts_with(prefix) || target.starts_with(prefix);
-        let custom = self.custom.iter().filter(|(prefix, _)| fits(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        let custom =
+            self.custom.iter().filter(|(prefix, _)| fits(prefix)).max_by_key(|(prefix, _)| prefix.len());
         match custom {
             Some((_, card)) => Some(*card),
             None if self.is_empty => None,
@@ -82,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_word_goes_before_the_table_and_the_longest_prefix_before_the_others() {
+    fn added_entries_precede_the_table_and_the_longest_prefix_precedes_the_others() {
         let models = ModelTable::new().with("gpt-", of(1)).with("gpt-4o-", of(2)).with("azure/gpt-", of(3));
         for (target, context) in [
             ("openai/gpt-4o", Some(1)),
@@ -99,8 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_table_knows_what_it_is_told() {
+    fn an_empty_table_contains_only_added_entries() {
         let models = ModelTable::empty().with("own", of(1));
-        assert_eq!((models.capabilities("openai/gpt-4o"), models.capabilities("a/own-model")), (None, Some(of(1))));
+        assert_eq!(
+            (models.capabilities("openai/gpt-4o"), models.capabilities("a/own-model")),
+            (None, Some(of(1)))
+        );
     }
 }

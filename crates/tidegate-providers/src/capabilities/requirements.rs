@@ -3,18 +3,18 @@ use tidegate_core::Requirements;
 use crate::prompt;
 use crate::stream::json_walk::{Leaf, walk};
 
-/// The tokens are those of prose that is easy to read; code and numbers take more, and some models count a few more than
-/// others. So a request that just fits is sent, and the provider has the last word.
+/// Bytes per token in prose that is easy to read. Code and numbers have fewer bytes per token, and some
+/// models count a few more tokens than others. So a request that just fits is sent, and the provider decides.
 const ASCII_BYTES_PER_TOKEN: u64 = 5;
 
-/// For Cyrillic or Devanagari; with older models these take twice as many.
+/// Bytes per token for Cyrillic or Devanagari. Older models count twice as many tokens.
 const OTHER_BYTES_PER_TOKEN: u64 = 8;
 
-/// What a request in JSON asks of its model, in any dialect.
+/// Reads the requirements of a JSON request in any dialect.
 pub(super) fn read(body: &[u8]) -> Requirements {
     let mut bytes = [0, 0];
     let count = |text: &str| {
-        // What stands behind the escapes may be any script.
+        // An escape may encode any script.
         let ascii = if text.contains("\\u") { 0 } else { text.bytes().filter(u8::is_ascii).count() as u64 };
         let length = prompt::length(text);
         bytes[0] += ascii.min(length);
@@ -60,7 +60,7 @@ mod tests {
         Requirements { tokens: 0, max_output: None, tools: false, images: false, schema: false };
 
     #[test]
-    fn tools_pictures_and_schemas_are_found_in_every_dialect() {
+    fn tools_images_and_schemas_are_found_in_every_dialect() {
         for (body, expected) in [
             (r#"{"tools":[{"type":"function"}]}"#, Requirements { tools: true, ..NOTHING }),
             (r#"{"functions":[{}]}"#, Requirements { tools: true, ..NOTHING }),
@@ -86,7 +86,7 @@ mod tests {
                 r#"{"response_format":{"type":"json_object"},"max_tokens":7}"#,
                 Requirements { max_output: Some(7), ..NOTHING },
             ),
-            // What a tool is told is not shown to the model.
+            // The input of a tool call is not an image for the model.
             (r#"{"messages":[{"content":[{"type":"tool_use","input":{"type":"image"}}]}]}"#, NOTHING),
             ("no JSON", NOTHING),
             ("", NOTHING),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_takes_less_than_it_is_estimated_and_pictures_count_nothing() {
+    fn requirements_count_fewer_tokens_than_the_estimate_and_none_for_images() {
         let of =
             |text: &str| read(format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}]}}"#).as_bytes());
         assert_eq!(of(&"word ".repeat(1_000)).tokens, 1_000);
@@ -108,7 +108,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_body_panics_or_needs_more_than_it_is_estimated(text in "[{}\\[\\]\":,\\\\ a-zé0-9]{0,200}", body: Vec<u8>) {
+        fn no_body_panics_or_requires_more_than_its_estimate(text in "[{}\\[\\]\":,\\\\ a-zé0-9]{0,200}", body: Vec<u8>) {
             for body in [text.as_bytes(), &body] {
                 let estimated = crate::PromptEstimate.estimate(&http::HeaderMap::new(), body);
                 prop_assert!(read(body).tokens <= estimated.input);

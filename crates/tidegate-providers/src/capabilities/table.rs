@@ -1,13 +1,14 @@
 use tidegate_core::ModelCapabilities;
 
-/// The table: name, context, most tokens of an answer, tools, vision, JSON schema.
+/// The table: name, context window, maximum output tokens, tools, vision, JSON schema.
 ///
-/// From the pages of OpenAI ("Models"), Anthropic ("Models overview"), Google ("Gemini models"), DeepSeek ("Models and
-/// pricing", "JSON output"), Groq ("Supported models"), Cohere ("Models") and xAI ("Models"). Where a number has
-/// changed under the same name the larger stands here, and nothing where a header changes it: the context of
-/// Claude Sonnet 4, the longer answers of Claude 3.7.
+/// From the documentation of OpenAI ("Models"), Anthropic ("Models overview"), Google ("Gemini models"),
+/// DeepSeek ("Models and pricing", "JSON output"), Groq ("Supported models"), Cohere ("Models") and xAI
+/// ("Models"). Where a number has changed under the same name, the table holds the larger one. Where a header
+/// changes the number, the table holds none: the context of Claude Sonnet 4, the longer responses of Claude
+/// 3.7.
 ///
-/// Google counts prompt and answer apart, so its contexts are the sum of both.
+/// Google limits prompt and response separately, so its context windows are the sum of both.
 const KNOWN: [Row; 45] = [
     // OpenAI.
     ("gpt-3.5-turbo", Some(16_385), Some(4_096), YES, NO, NO),
@@ -32,7 +33,7 @@ const KNOWN: [Row; 45] = [
     ("o3", Some(200_000), Some(100_000), YES, YES, YES),
     ("o3-mini", Some(200_000), Some(100_000), YES, NO, YES),
     ("o4-mini", Some(200_000), Some(100_000), YES, YES, YES),
-    // Anthropic. What becomes of a schema depends on the dialect that it is asked in.
+    // Anthropic. Whether a schema is supported depends on the dialect of the request.
     ("claude-3-haiku", Some(200_000), Some(4_096), YES, YES, None),
     ("claude-3-sonnet", Some(200_000), Some(4_096), YES, YES, None),
     ("claude-3-opus", Some(200_000), Some(4_096), YES, YES, None),
@@ -50,7 +51,7 @@ const KNOWN: [Row; 45] = [
     ("gemini-2.0-flash", Some(1_048_576 + 8_192), Some(8_192), YES, YES, YES),
     ("gemini-2.5-flash", Some(1_048_576 + 65_536), Some(65_536), YES, YES, YES),
     ("gemini-2.5-pro", Some(1_048_576 + 65_536), Some(65_536), YES, YES, YES),
-    // DeepSeek answers in JSON, and refuses a schema for it.
+    // DeepSeek supports JSON output and rejects a schema for it.
     ("deepseek-chat", Some(131_072), None, YES, NO, NO),
     ("deepseek-reasoner", Some(131_072), None, None, NO, NO),
     // Groq.
@@ -68,7 +69,7 @@ type Row = (&'static str, Option<u64>, Option<u64>, Option<bool>, Option<bool>, 
 const YES: Option<bool> = Some(true);
 const NO: Option<bool> = Some(false);
 
-/// What is known of `model`, by its longest name.
+/// The capabilities of `model`, from the row with its longest name.
 pub(super) fn card(model: &str) -> Option<ModelCapabilities> {
     let fits = |name: &str| model.strip_prefix(name).is_some_and(is_version);
     let row = KNOWN.iter().filter(|row| fits(row.0)).max_by_key(|row| row.0.len())?;
@@ -76,8 +77,8 @@ pub(super) fn card(model: &str) -> Option<ModelCapabilities> {
     Some(ModelCapabilities { context_tokens, max_output_tokens, tools, vision, json_schema })
 }
 
-/// Whether what follows a name only says which version of it: nothing, `latest`, a date, or a number of three digits.
-/// A single digit is another model: Claude Opus 4-5 is not Claude Opus 4.
+/// Whether the rest of a name is only a version: empty, `latest`, a date, or a number of at least three
+/// digits. A single digit is another model: Claude Opus 4-5 is not Claude Opus 4.
 fn is_version(rest: &str) -> bool {
     let Some(version) = rest.strip_prefix(['-', '@']) else { return rest.is_empty() };
     let is_numeric = version.bytes().all(|b| b.is_ascii_digit() || b == b'-');
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn no_row_is_there_twice_or_answers_longer_than_its_context() {
+    fn no_row_is_duplicated_or_has_a_maximum_output_above_its_context() {
         for (place, row) in KNOWN.iter().enumerate() {
             assert!(KNOWN[..place].iter().all(|other| other.0 != row.0), "{}", row.0);
             assert!(row.1.is_none() || row.2 <= row.1, "{}", row.0);

@@ -1,27 +1,28 @@
-//! Amazon's binary events, from bytes in any chunks.
+//! Framing of Amazon's binary event streams, from chunks of any size.
 //!
 //! ```text
 //! length  length of headers  checksum of the two | headers | payload | checksum of all
 //!    4            4                  4                                       4
 //! ```
 //!
-//! The checksums are not verified: TLS guards the bytes, and a length that cannot be is found without them.
+//! The checksums are not verified: TLS protects the integrity of the bytes, and an impossible length is
+//! detected without them.
 
 use super::base64;
 use super::event::{Event, MAX_EVENT, append_capped, prefix};
 use super::json_walk::{Leaf, walk};
 
-/// Cuts bytes into Amazon's binary events.
+/// Splits bytes into Amazon's binary events.
 ///
-/// Of an event larger than 256 KiB only the beginning is kept. After a length that cannot be, nothing is read:
-/// there is no way to tell where the next event begins.
+/// Of an event larger than 256 KiB only the beginning is kept. After an impossible length nothing is read,
+/// since the start of the next event is unknown.
 #[derive(Default)]
 pub(crate) struct AmazonFramer {
-    /// The beginning of a message whose end has not come.
+    /// The beginning of an incomplete message.
     message: Vec<u8>,
-    /// How many of its bytes have come, kept or not.
+    /// Number of bytes received of that message, kept or not.
     received: usize,
-    /// What a chunk of `InvokeModel` wraps.
+    /// The event inside a chunk of `InvokeModel`.
     inner: Vec<u8>,
     is_desynchronized: bool,
 }
@@ -30,7 +31,7 @@ const PRELUDE: usize = 12;
 
 const CHECKSUM: usize = 4;
 
-/// Amazon sends no longer ones.
+/// Maximum length of a message at Amazon.
 const MAX_MESSAGE: usize = 32 * 1024 * 1024;
 
 impl AmazonFramer {
@@ -47,7 +48,7 @@ impl AmazonFramer {
         }
     }
 
-    /// Puts a message together from pieces. Answers with what it leaves.
+    /// Assembles a message from several chunks. Returns the bytes after it.
     fn buffer_message<'a>(&mut self, bytes: &'a [u8], each: &mut impl FnMut(Event<'_>)) -> &'a [u8] {
         let wanted = match self.received {
             ..PRELUDE => PRELUDE,
@@ -70,14 +71,15 @@ impl AmazonFramer {
         rest
     }
 
-    /// The memory that is held.
+    /// The capacity of the buffers.
     #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {
         self.message.capacity() + self.inner.capacity()
     }
 }
 
-/// The length of the message that begins with `prelude`, if that is whole and the length can be.
+/// The length of the message that begins with `prelude`, if the prelude is complete and the length is
+/// possible.
 fn length(prelude: &[u8]) -> Option<usize> {
     let (_checksum, length) = (prelude.get(8..PRELUDE)?, read_u32(prelude)?);
     let least = PRELUDE + headers_length(prelude)? + CHECKSUM;
@@ -92,7 +94,7 @@ fn read_u32(bytes: &[u8]) -> Option<usize> {
     bytes.first_chunk().map(|&read_u32| u32::from_be_bytes(read_u32) as usize)
 }
 
-/// Hands on a message of `length` bytes, of which `message` is all or the beginning.
+/// Emits a message of `length` bytes, of which `message` is all or the beginning.
 fn dispatch(message: &[u8], length: usize, inner: &mut Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
     let rest = prefix(&message[PRELUDE..], length - CHECKSUM - PRELUDE);
     let (headers, data) = rest.split_at(headers_length(message).unwrap_or_default().min(rest.len()));
@@ -107,14 +109,14 @@ fn dispatch(message: &[u8], length: usize, inner: &mut Vec<u8>, each: &mut impl 
         }
         left = rest;
     }
-    // What `InvokeModel` streams is an event of the model's own dialect, wrapped.
+    // `InvokeModel` streams events of the model's own dialect, wrapped in chunks.
     if event.name == "chunk" && unwrap_chunk(data, inner) {
         event = Event { name: "", data: inner, ..event };
     }
     each(event);
 }
 
-/// The first of `headers`, and those that follow.
+/// Parses the first of `headers`: its name, its value, and the headers after it.
 fn header(headers: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (&length, rest) = headers.split_first()?;
     let (name, rest) = rest.split_at_checked(length.into())?;
@@ -136,7 +138,7 @@ fn header(headers: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((name, value, rest))
 }
 
-/// Writes what `{"bytes": "<base64>"}` wraps into `inner`.
+/// Decodes the content of `{"bytes": "<base64>"}` into `inner`. Returns whether it was found and valid.
 fn unwrap_chunk(data: &[u8], inner: &mut Vec<u8>) -> bool {
     let mut is_found = false;
     walk(data, |path, leaf| {
@@ -151,7 +153,7 @@ fn unwrap_chunk(data: &[u8], inner: &mut Vec<u8>) -> bool {
 mod tests {
     use super::*;
 
-    /// One header of each kind, then those that are asked for.
+    /// One header of each type, then those that are read.
     const HEADERS: &[u8] = b"\x01a\x00\x01b\x01\x01c\x02.\x01d\x03..\x01e\x04....\x01f\x05........\
         \x01g\x06\x00\x03...\x01h\x08........\x01i\x09................\
         \x0b:event-type\x07\x00\x04name\x0d:message-type\x07\x00\x09exception";
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn hands_on_the_payload_and_what_the_headers_say() {
+    fn emits_the_payload_with_the_values_of_the_headers() {
         let bytes = [message(b"{}"), message(b""), message(b"payload")].concat();
         for step in [1, 2, 3, 7, 11, 12, 13, bytes.len()] {
             let (mut framer, mut seen) = (AmazonFramer::default(), Vec::new());
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_lie_end_where_they_lie() {
+    fn an_invalid_header_ends_the_headers() {
         for lie in [&b"\x09a"[..], b"\x01a\x0a", b"\x01a\x07\x00\x09x", b"\x01a\x05...", b"\x01a", b"\x00"] {
             assert!(header(lie).is_none(), "{lie:?}");
         }

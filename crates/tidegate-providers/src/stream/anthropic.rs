@@ -1,4 +1,4 @@
-//! Anthropic's messages.
+//! Anthropic's Messages API.
 
 use std::sync::LazyLock;
 
@@ -15,9 +15,9 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     let mut cache = None;
     walk(event.data, |path, leaf| match (path, leaf) {
         (["type"], Leaf::Text(text)) => kind = text,
-        // A signature proves what was thought; it is not a part of it.
+        // A signature authenticates the thinking; it is not content.
         (["delta", "text" | "partial_json" | "thinking" | "content"], leaf)
-        // A tool is named where its block begins.
+        // The name of a tool is in the event that starts its block.
         | (["content_block", "text" | "thinking" | "name" | "data"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
@@ -31,7 +31,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
-    // What is written to the cache counts against the limits as input does; what is read from it does not.
+    // Tokens written to the cache count against the limits like input; tokens read from it do not.
     parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache.unwrap_or_default()));
     match kind {
         "message_stop" => parsed.end = EndSignal::Final,
@@ -41,7 +41,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-/// Why the model stopped.
+/// Maps a stop reason.
 pub(crate) fn stop(reason: &str) -> StopReason {
     match reason {
         "end_turn" | "stop_sequence" | "tool_use" => StopReason::Natural,
@@ -51,7 +51,7 @@ pub(crate) fn stop(reason: &str) -> StopReason {
     }
 }
 
-/// Whether the event is a piece of text and nothing else.
+/// Whether the event contains text and nothing else.
 pub(crate) fn is_content_only(data: &[u8]) -> bool {
     static TEXT: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""text""#));
     data.starts_with(br#"{"type":"content_block_delta""#) && TEXT.holds_text(data)

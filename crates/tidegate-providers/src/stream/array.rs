@@ -1,27 +1,27 @@
-//! A JSON array that is sent element by element, from bytes in any chunks.
+//! Framing of a JSON array that is streamed element by element, from chunks of any size.
 
 use memchr::{memchr2, memchr3};
 
 use super::event::{Event, MAX_EVENT, append_capped, prefix};
 
-/// Cuts a streamed JSON array of objects into its elements.
+/// Splits a streamed JSON array of objects into its elements.
 ///
-/// Braces are counted outside of strings, and nothing else is asked of the bytes. Of an element larger than 256 KiB
-/// only the beginning is kept.
+/// Only braces outside of strings are counted; the bytes are not validated otherwise. Of an element larger
+/// than 256 KiB only the beginning is kept.
 #[derive(Default)]
 pub(crate) struct ArrayFramer {
-    /// The beginning of an element whose end has not come.
+    /// The beginning of an incomplete element.
     element: Vec<u8>,
-    /// Braces that are open.
+    /// Number of open braces.
     depth: usize,
     is_in_string: bool,
-    /// The last byte was a backslash that takes the next one with it.
+    /// The last byte was a backslash, which escapes the next one.
     is_escaped: bool,
 }
 
 impl ArrayFramer {
     pub(crate) fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
-        // Where the open element begins in this chunk.
+        // The start of the open element in this chunk.
         let mut start = 0;
         let mut at = 0;
         while at < bytes.len() {
@@ -59,7 +59,7 @@ impl ArrayFramer {
         }
     }
 
-    /// Whether an element has begun and not ended.
+    /// Whether an element is incomplete.
     pub(crate) fn is_within(&self) -> bool {
         self.depth > 0
     }
@@ -74,7 +74,7 @@ impl ArrayFramer {
         self.element.clear();
     }
 
-    /// The memory that is held.
+    /// The capacity of the buffer.
     #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {
         self.element.capacity()

@@ -1,6 +1,6 @@
-//! Base64, as far as Amazon needs it: the standard alphabet, padded or not.
+//! Decoder for the base64 that Amazon uses: the standard alphabet, padded or not.
 
-/// Writes what `text` stands for into `bytes`, and says whether all of it could be read.
+/// Decodes `text` into `bytes`, and returns whether all of it was valid.
 pub(crate) fn decode(text: &[u8], bytes: &mut Vec<u8>) -> bool {
     bytes.clear();
     let end = text.iter().rposition(|&b| b != b'=').map_or(0, |last| last + 1);
@@ -11,7 +11,7 @@ pub(crate) fn decode(text: &[u8], bytes: &mut Vec<u8>) -> bool {
             bits = bits << 6 | u32::from(value);
         }
         bits <<= 6 * (4 - group.len());
-        // Four digits are three bytes, and the last ones of a text may be fewer.
+        // Four digits encode three bytes; the last group may be shorter.
         bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len().max(1)]);
     }
     true
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_standard_writes() {
+    fn decodes_the_standard_alphabet() {
         for (text, expected) in [
             ("", ""),
             ("Zg==", "f"),

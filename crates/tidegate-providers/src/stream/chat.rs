@@ -1,4 +1,4 @@
-//! OpenAI's chat chunks, and those of all who speak like it: Azure, Mistral, Groq, DeepSeek, OpenRouter, xAI, ...
+//! OpenAI's chat completion chunks, also used by Azure, Mistral, Groq, DeepSeek, OpenRouter, xAI and others.
 
 use std::sync::LazyLock;
 
@@ -9,8 +9,8 @@ use super::fast_path::JsonKey;
 use super::json_walk::{Leaf, walk};
 use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
-/// The terminator of those whose own dialect this is. Others speak it without one: where it is not known that it
-/// is sent, a body that ends well after a finish reason has ended well, too.
+/// The terminator of the providers that define this dialect. Other servers omit it. Where a provider is not
+/// known to send it, a body that ends cleanly after a finish reason is complete.
 pub(crate) const DONE: &[u8] = b"[DONE]";
 
 pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
@@ -23,7 +23,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["choices", "delta" | "message", delta @ ..], leaf) => {
             parsed.is_token |= leaf.is_text() && is_content(delta);
         }
-        // The older API without a chat.
+        // The older completions API.
         (["choices", "text"], leaf) => parsed.is_token |= leaf.is_text(),
         (["choices", "finish_reason"], Leaf::Text(reason)) => apply_finish_reason(&mut parsed, reason),
         (["usage", count] | ["x_groq", "usage", count], Leaf::Number(number)) => match *count {
@@ -40,7 +40,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-/// Whether a leaf of a delta at `path` is generated. A role and the type of a part are not.
+/// Whether a leaf of a delta at `path` is generated content. A role and the type of a part are not.
 fn is_content(path: &[&str]) -> bool {
     matches!(
         path,
@@ -53,7 +53,7 @@ fn is_content(path: &[&str]) -> bool {
     )
 }
 
-/// Why the model stopped, if it has.
+/// Maps a finish reason; `None` if it is empty.
 pub(crate) fn stop(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "" => return None,
@@ -68,13 +68,13 @@ fn apply_finish_reason(parsed: &mut ParsedEvent, reason: &str) {
     let Some(stop) = stop(reason) else { return };
     parsed.stop = Some(stop);
     match failure_reason(reason) {
-        // What stands in `error` says more than the word, whichever comes first.
+        // The `error` field is more specific than the finish reason, whichever comes first.
         Some(error) => _ = parsed.error.get_or_insert(error),
         None => parsed.end = EndSignal::Allowed,
     }
 }
 
-/// The reasons that are none of the model's.
+/// The finish reasons that report a failure of the provider.
 pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
     match reason {
         "error" => Some(StreamError::StopReason("error", ErrorCode::ServerError)),
@@ -85,7 +85,7 @@ pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
     }
 }
 
-/// Whether the chunk is a piece of text, of reasoning or of a tool call, and nothing else.
+/// Whether the chunk contains text, reasoning or a part of a tool call, and nothing else.
 pub(crate) fn is_content_only(data: &[u8]) -> bool {
     let keys = &*KEYS;
     let is_content =
@@ -94,7 +94,7 @@ pub(crate) fn is_content_only(data: &[u8]) -> bool {
     keys.delta.after(data).is_some_and(is_content) && is_alone()
 }
 
-/// The keys by which a plain chunk is told.
+/// The keys that identify a chunk with content only.
 struct ChatKeys {
     delta: JsonKey,
     content: JsonKey,

@@ -1,4 +1,4 @@
-//! Cohere's chat, version 2.
+//! Cohere's Chat API, version 2.
 
 use std::sync::LazyLock;
 
@@ -52,7 +52,7 @@ fn stop(reason: &str) -> StopReason {
     }
 }
 
-/// Whether the event is a piece of text and nothing else.
+/// Whether the event contains text and nothing else.
 pub(crate) fn is_content_only(data: &[u8]) -> bool {
     static TEXT: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""text""#));
     data.starts_with(br#"{"type":"content-delta""#) && TEXT.holds_text(data)

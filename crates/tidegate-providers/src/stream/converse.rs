@@ -1,4 +1,4 @@
-//! Bedrock's Converse. Its events are told by the name of their frame, and its failures by that of an exception.
+//! Bedrock's Converse API. The frame names the type of an event, and the exception of a failure.
 
 use tidegate_core::StopReason;
 
@@ -18,7 +18,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["usage", "outputTokens"], Leaf::Number(number)) => parsed.usage.output = Some(number),
         _ => {}
     });
-    // The usage comes after the stop, so both are an end.
+    // The usage comes after the stop reason, so either event ends the response.
     if matches!(event.name, "messageStop" | "metadata") {
         parsed.end = EndSignal::Final;
     }

@@ -3,39 +3,40 @@ use super::json_walk::{Leaf, walk};
 use super::parsed_event::ParsedEvent;
 use super::{anthropic, chat, cohere, converse, gemini, responses};
 
-/// In whose words a stream is told.
+/// The API format of a stream.
 ///
-/// Not a matter of the provider: most of them speak several, and many of them OpenAI's.
+/// It does not follow from the provider: most providers support several dialects, and many support OpenAI's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// OpenAI's chat chunks, ended by `[DONE]`; also Azure, Mistral, Groq, DeepSeek, OpenRouter, xAI and others.
+    /// OpenAI's chat completion chunks, ended by `[DONE]`; also Azure, Mistral, Groq, DeepSeek, OpenRouter,
+    /// xAI and others.
     Chat,
-    /// OpenAI's Responses, ended by `response.completed` or `response.incomplete`.
+    /// OpenAI's Responses API, ended by `response.completed` or `response.incomplete`.
     Responses,
-    /// Anthropic's messages, ended by `message_stop`.
+    /// Anthropic's Messages API, ended by `message_stop`.
     Anthropic,
     /// Google's `GenerateContentResponse`, ended by the end of the body after a `finishReason`.
     Gemini,
-    /// Cohere's chat, version 2, ended by `message-end`.
+    /// Cohere's Chat API, version 2, ended by `message-end`.
     Cohere,
-    /// Bedrock's Converse, ended by `messageStop`, with the usage after it.
+    /// Bedrock's Converse API, ended by `messageStop`, with the usage after it.
     Converse,
 }
 
-/// What the first events tell about the dialect.
+/// The dialect, as far as the first events show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DialectGuess {
-    /// It is this one.
+    /// The event belongs to this dialect.
     Known(Dialect),
-    /// It could be any: a ping, or nothing that can be read.
+    /// The event may belong to any dialect: a ping, or an event that cannot be parsed.
     Undecided,
-    /// It is none of ours.
+    /// The event belongs to no supported dialect.
     Unknown,
 }
 
 impl Dialect {
-    /// What an event says.
+    /// Parses an event.
     pub(crate) fn read(self, event: Event<'_>) -> ParsedEvent {
         match self {
             Self::Chat => chat::read(event),
@@ -47,19 +48,19 @@ impl Dialect {
         }
     }
 
-    /// Whether an event says that the answer has failed.
+    /// Whether an event reports a failure.
     pub(crate) fn is_failure(self, event: Event<'_>) -> bool {
         self.read(event).error.is_some()
     }
 
-    /// Whether an event with `data` is a piece of content and nothing else. Says no when in doubt.
+    /// Whether an event with `data` contains generated content and nothing else. False if in doubt.
     pub(crate) fn is_content_only(self, data: &[u8]) -> bool {
         match self {
             Self::Chat => chat::is_content_only(data),
             Self::Responses => responses::is_content_only(data),
             Self::Anthropic => anthropic::is_content_only(data),
             Self::Cohere => cohere::is_content_only(data),
-            // Every chunk of Gemini's holds a usage, and Bedrock's are short.
+            // Every Gemini chunk contains a usage, and Bedrock's events are short.
             Self::Gemini | Self::Converse => false,
         }
     }
@@ -121,9 +122,9 @@ mod tests {
     use super::*;
     use crate::stream::SseFramer;
 
-    /// Over every event of every stream that we have.
+    /// Covers every event of every fixture.
     #[test]
-    fn what_is_plain_at_a_glance_is_plain_to_a_reader() {
+    fn the_fast_path_agrees_with_the_full_parser() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams");
         let mut seen = 0;
         for file in std::fs::read_dir(folder).unwrap() {
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_alone_is_plain_and_more_than_that_is_not() {
+    fn an_event_with_anything_beside_content_is_not_content_only() {
         let plain = [
             (Dialect::Chat, r#"{"choices":[{"delta":{"content":"x"},"finish_reason":null}],"usage":null}"#),
             (Dialect::Chat, r#"{"error" : null, "choices" : [ { "delta" : { "content" : "x" } } ] }"#),
@@ -172,8 +173,9 @@ mod tests {
     }
 
     #[test]
-    fn only_an_event_that_belongs_to_a_dialect_settles_it() {
-        let guess = |name, data: &str| DialectGuess::of(Event { name, data: data.as_bytes(), is_error: false });
+    fn only_an_event_that_belongs_to_a_dialect_determines_it() {
+        let guess =
+            |name, data: &str| DialectGuess::of(Event { name, data: data.as_bytes(), is_error: false });
         for (data, expected) in [
             ("[DONE]", DialectGuess::Known(Dialect::Chat)),
             (r#"{"choices":[]}"#, DialectGuess::Known(Dialect::Chat)),

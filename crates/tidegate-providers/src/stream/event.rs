@@ -1,25 +1,25 @@
-/// One event of a stream, whatever framing it came in.
+/// One event of a stream, in any framing.
 #[derive(Clone, Copy, Default)]
 pub struct Event<'a> {
-    /// What the frame calls it: the `event:` field, or Amazon's `:event-type`. Empty if it has no name.
+    /// The name in the frame: the `event:` field, or Amazon's `:event-type`. Empty if the event has no name.
     pub name: &'a str,
-    /// What it carries. Empty for a comment.
+    /// The data. Empty for a comment.
     pub data: &'a [u8],
-    /// The frame itself says that this is an error: `event: error`, or Amazon's `:exception-type`.
+    /// Whether the frame marks the event as an error: `event: error`, or Amazon's `:exception-type`.
     pub is_error: bool,
 }
 
-/// So much of an event is kept; of a larger one, the beginning. The longest that were seen echo a whole
-/// prompt, and begin with their type.
+/// Maximum number of bytes that are kept of an event; of a larger one the beginning is kept. The longest
+/// events that were seen echo a whole prompt, and begin with their type.
 pub(crate) const MAX_EVENT: usize = 256 * 1024;
 
-/// Adds `bytes` to `buffered`, up to the limit.
+/// Appends `bytes` to `buffered`, up to the limit.
 pub(crate) fn append_capped(buffered: &mut Vec<u8>, bytes: &[u8]) {
     let room = MAX_EVENT.saturating_sub(buffered.len());
     buffered.extend_from_slice(prefix(bytes, room));
 }
 
-/// Whether `data` may be no more than the beginning of an event: a frame takes a few bytes of the limit, too.
+/// Whether `data` may be only the beginning of an event. The framing takes a few bytes of the limit as well.
 pub(crate) fn is_cut(data: &[u8]) -> bool {
     data.len() + 16 >= MAX_EVENT
 }
@@ -36,9 +36,9 @@ mod tests {
     use crate::stream::array::ArrayFramer;
     use crate::stream::sse::SseFramer;
 
-    /// A gigabyte without an end would be kept, were it not for the limit.
+    /// Without the limit a gigabyte without an end would be buffered.
     #[test]
-    fn no_framer_keeps_more_than_the_limit() {
+    fn no_framer_buffers_more_than_the_limit() {
         let (mut sse, mut array, mut amazon) =
             (SseFramer::new(), ArrayFramer::default(), AmazonFramer::default());
         sse.push(b"event: x\n", |_| {});

@@ -1,20 +1,20 @@
-//! The short way through the events that make up nearly all of a stream.
+//! A fast path for the events that make up nearly all of a stream.
 //!
-//! A quote inside a JSON string is written `\"`. So the bytes `"usage"` and a colon after them are a key, and
-//! never a piece of a text; what is not settled by looking for keys is walked.
+//! A quote inside a JSON string is written `\"`. So the bytes `"usage"` followed by a colon are a key, and
+//! never part of a string value. Events that are not decided by their keys are parsed in full.
 
 use memchr::memmem::Finder;
 
-/// A key, with its quotes, ready to be looked for.
+/// A search for a JSON key, quotes included.
 pub(crate) struct JsonKey(Finder<'static>);
 
 impl JsonKey {
-    /// The key that is written `quoted`.
+    /// A search for the key that is written `quoted`.
     pub(crate) fn new(quoted: &'static str) -> Self {
         Self(Finder::new(quoted))
     }
 
-    /// What follows the key and its colon, wherever it stands.
+    /// The bytes after the key and its colon, at each occurrence.
     fn values<'a>(&self, json: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let length = self.0.needle().len();
         self.0.find_iter(json).filter_map(move |at| {
@@ -23,17 +23,17 @@ impl JsonKey {
         })
     }
 
-    /// Whether it holds a text of at least one character, the first time it stands there.
+    /// Whether the first value of the key is a string of at least one character.
     pub(crate) fn holds_text(&self, json: &[u8]) -> bool {
         self.values(json).next().is_some_and(|value| value.len() > 1 && value[0] == b'"' && value[1] != b'"')
     }
 
-    /// Whether it holds nothing but `null`, or is not there.
+    /// Whether all values of the key are `null`, or the key is absent.
     pub(crate) fn is_null(&self, json: &[u8]) -> bool {
         self.values(json).all(|value| value.starts_with(b"null"))
     }
 
-    /// What follows the key.
+    /// The bytes after the first occurrence of the key and its colon.
     pub(crate) fn after<'a>(&self, json: &'a [u8]) -> Option<&'a [u8]> {
         self.values(json).next()
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_found_and_a_text_is_not() {
+    fn a_key_is_found_and_a_string_value_is_not() {
         let usage = JsonKey::new(r#""usage""#);
         for json in [
             r#"{"content":"say \"usage\": 7"}"#,
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_no_characters_is_no_text() {
+    fn an_empty_string_is_not_a_text() {
         let text = JsonKey::new(r#""text""#);
         for (json, holds) in [
             (r#"{"text":"a"}"#, true),

@@ -1,4 +1,4 @@
-//! Google's `GenerateContentResponse`, once an event and once an element of an array.
+//! Google's `GenerateContentResponse`, sent as server-sent events or as the elements of an array.
 
 use tidegate_core::StopReason;
 
@@ -10,7 +10,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut thoughts = None;
     walk(event.data, |path, leaf| match (path, leaf) {
-        // A thought's signature is no thought.
+        // The signature of a thought is not content.
         (["candidates", "content", "parts", part, ..], leaf) => {
             parsed.is_token |= leaf.is_text()
                 && matches!(
@@ -19,7 +19,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
                 );
         }
         (["candidates", "finishReason"], Leaf::Text(reason)) if !reason.is_empty() => {
-            // There is no marker: the end of the body after a reason is the end.
+            // There is no terminator: the response ends with the body after a finish reason.
             parsed.end = EndSignal::Allowed;
             parsed.stop = Some(stop(reason));
         }

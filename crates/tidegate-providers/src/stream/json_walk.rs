@@ -1,17 +1,18 @@
-//! JSON, walked leaf by leaf.
+//! Visits the leaves of a JSON document.
 //!
-//! Nothing is built and nothing is allocated: a leaf is handed on with the keys that lead to it, and the
-//! dialects pick theirs by pattern. No type is expected anywhere, so a surprise costs one leaf. What stood before a
-//! cut is read as it is, and the last string of a cut document as far as it came.
+//! Nothing is built and nothing is allocated: each leaf is passed on with the keys that lead to it, and the
+//! dialects select leaves by pattern. No field is expected to have a certain type, so an unexpected type
+//! affects one leaf only. The leaves before the end of a truncated document are visited, and its last string
+//! as far as it was received.
 
 use memchr::memchr2;
 
 /// A value, or the beginning of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leaf<'a> {
-    /// A string as it is written, escapes included.
+    /// A string as it is written, with its escapes.
     Text(&'a str),
-    /// A number without sign and fraction.
+    /// A number without a sign and a fraction.
     Number(u64),
     /// An object begins; its leaves follow.
     Object,
@@ -20,25 +21,25 @@ pub(crate) enum Leaf<'a> {
 }
 
 impl Leaf<'_> {
-    /// Whether it is a text of at least one character.
+    /// Whether it is a string of at least one character.
     pub(crate) fn is_text(self) -> bool {
         matches!(self, Self::Text(text) if !text.is_empty())
     }
 
-    /// Whether it is what an `error` is: a text or an object, and not `null`.
+    /// Whether it is the value of an `error` field: a string or an object, and not `null`.
     pub(crate) fn is_error(self) -> bool {
         self.is_text() || self == Self::Object
     }
 }
 
-/// So many keys of a path are told; what lies deeper is told with the first of them.
+/// Maximum number of keys in a path. Deeper leaves are passed on with the first of their keys.
 const MAX_KEYS: usize = 8;
 
-/// What is nested deeper than this is not read.
+/// Maximum nesting. Deeper values are not read.
 const MAX_DEPTH: u32 = 64;
 
-/// Hands on each leaf with the keys that lead to it; the elements of an array stand where the array stands.
-/// Answers whether the document was whole.
+/// Passes each leaf to `each` with the keys that lead to it. The elements of an array have the path of the
+/// array. Returns whether the document was complete.
 pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>)) -> bool {
     walk_while(json, |path, leaf| {
         each(path, leaf);
@@ -46,8 +47,8 @@ pub(crate) fn walk<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>
     })
 }
 
-/// The same, as long as `each` wants to go on. A number at the very end of a cut document may have lost digits, and is
-/// not told.
+/// Like [`walk`], until `each` returns false. A number at the very end of a truncated document may lack
+/// digits, and is not passed on.
 pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Leaf<'a>) -> bool) -> bool {
     let mut rest = json;
     let mut keys = [""; MAX_KEYS];
@@ -109,7 +110,8 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
     }
 }
 
-/// The string that begins after its opening quote, and where what follows it begins, unless it is cut.
+/// The string after an opening quote, and the position after its closing quote, unless the string is
+/// truncated.
 fn string(json: &[u8]) -> (&str, Option<usize>) {
     let mut end = 0;
     loop {
@@ -121,7 +123,7 @@ fn string(json: &[u8]) -> (&str, Option<usize>) {
     }
 }
 
-/// What is neither signed nor broken, and not beyond all counting.
+/// A number without sign, fraction and exponent that fits into 64 bits.
 fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |number, digit| match digit {
         b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
@@ -129,7 +131,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// What is not text is something nevertheless, and no word that we know.
+/// Bytes that are not UTF-8 are replaced by a string that matches no known value.
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
 }
@@ -139,7 +141,7 @@ fn text(bytes: &[u8]) -> &str {
 struct Nesting {
     depth: u32,
     objects: usize,
-    /// One bit for each, the innermost lowest; set for an object.
+    /// One bit for each, the innermost in the lowest bit. A set bit is an object.
     kinds: u64,
 }
 
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_each_leaf_with_the_keys_that_lead_to_it() {
+    fn visits_each_leaf_with_the_keys_that_lead_to_it() {
         let json = r#" {"a":"1" , "b":[{"c":2,"d":{}},{"c":"x\"},{"}],"e":null,"f":-1.5,"h":1e9,"i":99999999999999999999,"g":["y",[7]],"":0} "#;
         let leaves =
             ["{", "a=1", "b[", "b{", "b.c=2", "b.d{", "b{", r#"b.c=x\"},{"#, "g[", "g=y", "g[", "g=7", "=0"];
@@ -188,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stood_before_a_cut_is_told() {
+    fn the_leaves_before_a_cut_are_visited() {
         assert_eq!(visited(r#"{"a":1,"b":"te"#), (vec!["{".into(), "a=1".into(), "b=te".into()], false));
         assert_eq!(visited(r#"{"a":"x\"#), (vec!["{".into(), r"a=x\".into()], false));
         assert_eq!(visited(r#"{"a":12,"b":34"#), (vec!["{".into(), "a=12".into()], false));
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_a_real_parser_on_what_is_whole() {
+    fn agrees_with_a_full_parser_on_complete_documents() {
         for (json, is_whole) in [
             ("", false),
             ("  ", false),

@@ -1,11 +1,11 @@
-//! What a stream of events says: whether it has begun, how it ended, and what it cost.
+//! Scanning of streamed responses: first token, end, stop reason and usage.
 //!
-//! # When
+//! # When to use it
 //!
-//! The head of a stream says 200 before the model has said a word. Whether there will be one, whether the last
-//! one was the last, and what all of them cost, is told by events: an error may come after
-//! `response.created`, and a connection that closes early looks like one that closes.
-//! [`Scan`](tidegate_core::Scan) is how a layer asks, and [`Scanner`] answers.
+//! The head of a stream has status 200 before the model has generated anything. Whether a token follows,
+//! whether the last token was received, and how many tokens were used is in the events. An error may follow
+//! `response.created`, and a connection that breaks looks like one that is closed. Layers observe a stream
+//! through [`Scan`](tidegate_core::Scan), which [`Scanner`] implements.
 //!
 //! # Example
 //!
@@ -30,7 +30,7 @@
 //! assert!(scanner.state().has_finished);
 //! ```
 //!
-//! # How it reads
+//! # Dialects
 //!
 //! | dialect | content | end | usage |
 //! |--|--|--|--|
@@ -41,23 +41,25 @@
 //! | [`Cohere`](Dialect::Cohere) | text, plan, the name and arguments of a tool | `message-end` | the same |
 //! | [`Converse`](Dialect::Converse) | text, reasoning, the name and input of a tool | `messageStop` | `metadata`, after it |
 //!
-//! Roles, empty texts, signatures, pings and comments are no content. The last usage told wins, number by
-//! number, and it is taken even from an event that comes after the end.
+//! Roles, empty strings, signatures, pings and comments are not content. The last value reported for each
+//! number of the usage wins, even one in an event after the end.
 //!
-//! The dialect is recognised by the stream, not by the provider: DeepSeek speaks Anthropic's at one of its
-//! addresses, and OpenAI speaks two at one. A stream in no known dialect is let through: all it carries is
-//! content, and its end is its end. Nor does the framing need more than the head, except where Google streams a
-//! JSON array, which looks like any answer in JSON until its [first byte](Scanner::json).
+//! The dialect is recognised from the stream, not from the provider: DeepSeek serves Anthropic's dialect at
+//! one of its addresses, and OpenAI serves two dialects at one. A stream in an unknown dialect is passed
+//! through: all of its data counts as content, and the end of the body is its end. The framing follows from
+//! the head, except where Google streams a JSON array, which looks like any JSON response until its [first
+//! byte](Scanner::json).
 //!
-//! Events are scanned, not parsed. Once the answer has begun, a plain piece of it is told by a look for a handful of
-//! keys, in place and without an allocation; every other event is walked leaf by leaf, and only an error is
-//! parsed. Memory is bounded: of an event larger than 256 KiB the beginning is read, as far as it goes.
+//! Events are scanned, not parsed. After the first token, an event that contains only content is recognised
+//! by a search for a few keys, in place and without an allocation. Every other event is visited leaf by leaf,
+//! and only an error is parsed. Memory is bounded: of an event larger than 256 KiB only the beginning is
+//! read.
 //!
-//! # Mistakes people make
+//! # Common mistakes
 //!
-//! - Looking for `"error"` or `[DONE]` in the bytes. A model that explains this page says both.
-//! - Taking the first event for the first token.
-//! - Taking a finish reason for the end, and losing the usage that comes after it.
+//! - Searching the bytes for `"error"` or `[DONE]`. A model that explains this page generates both.
+//! - Treating the first event as the first token.
+//! - Treating a finish reason as the end, which loses the usage after it.
 
 mod amazon;
 pub(crate) mod anthropic;
@@ -68,8 +70,8 @@ mod cohere;
 mod converse;
 mod dialect;
 mod event;
-mod gemini;
 pub(crate) mod fast_path;
+mod gemini;
 pub(crate) mod json_walk;
 mod parsed_event;
 mod responses;

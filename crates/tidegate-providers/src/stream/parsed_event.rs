@@ -1,9 +1,9 @@
 use tidegate_core::{ErrorCode, StopReason, Usage};
 
-/// What one event says, in the words of its dialect made common.
+/// The content of one event, independent of its dialect.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ParsedEvent {
-    /// It carries generated content.
+    /// The event contains generated content.
     pub(crate) is_token: bool,
     pub(crate) end: EndSignal,
     pub(crate) error: Option<StreamError>,
@@ -14,26 +14,26 @@ pub(crate) struct ParsedEvent {
 /// Whether the stream may end after this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum EndSignal {
-    /// Nothing was said about it.
+    /// The event does not affect the end.
     #[default]
     None,
-    /// The end of the body, when it comes, is the end of the answer.
+    /// If the body ends after this event, the response is complete.
     Allowed,
-    /// This was the end of the answer.
+    /// This event ends the response.
     Final,
 }
 
-/// How an event says that the provider failed.
+/// How an event reports a failure of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamError {
-    /// The event is an error; what it says is to be judged.
+    /// The event is an error, which is classified by its body.
     Event,
-    /// The stop reason says so, in this word.
+    /// The stop reason, given here, reports the failure.
     StopReason(&'static str, ErrorCode),
 }
 
 impl ParsedEvent {
-    /// An event that carries generated content and nothing else.
+    /// An event that contains generated content and nothing else.
     pub(crate) fn token() -> Self {
         Self { is_token: true, ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! OpenAI's Responses.
+//! OpenAI's Responses API.
 
 use std::sync::LazyLock;
 
@@ -31,7 +31,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
             (parsed.end, parsed.stop) = (EndSignal::Final, Some(cut_short.unwrap_or(StopReason::Other)));
         }
         "response.failed" | "error" => parsed.error = Some(StreamError::Event),
-        // A tool is named where its item begins.
+        // The name of a tool is in the event that adds its item.
         "response.output_item.added" | "response.image_generation_call.partial_image" => {
             parsed.is_token = has_content;
         }
@@ -48,7 +48,7 @@ fn stop(reason: &str) -> StopReason {
     }
 }
 
-/// Whether the event is a piece of text and nothing else.
+/// Whether the event contains text and nothing else.
 pub(crate) fn is_content_only(data: &[u8]) -> bool {
     static DELTA: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""delta""#));
     data.starts_with(br#"{"type":"response.output_text.delta""#) && DELTA.holds_text(data)

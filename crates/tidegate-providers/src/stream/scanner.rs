@@ -15,31 +15,32 @@ use super::sse::SseFramer;
 use crate::body_probe::{self, ProbeResult};
 use crate::{Provider, ProviderClassifier};
 
-/// Reads the stream of one answer: cuts it into events, and knows what they come to.
+/// Scans the stream of one response: splits it into events and tracks its state.
 ///
-/// The dialect is recognised by the first event that belongs to one. A stream that belongs to none is let
-/// through: whatever it carries is content, and its end is its end.
+/// The dialect is recognised by the first event that belongs to one. A stream in an unknown dialect is passed
+/// through: all of its data counts as content, and the end of the body is its end.
 pub struct Scanner {
     framer: BodyFramer,
     reader: StreamReader,
 }
 
 enum BodyFramer {
-    /// JSON of which no byte has come but, perhaps, the bracket of an array.
+    /// JSON of which nothing was received yet, except possibly the bracket of an array.
     Undecided {
         is_array: bool,
     },
-    /// One JSON text: not for us, unless it is an error. The beginning of one that has not said yet.
+    /// A single JSON document, which is passed through unless it is an error. Holds its beginning until the
+    /// probe has a result.
     Json(Option<Vec<u8>>),
     Sse(SseFramer),
     Array(ArrayFramer),
     Amazon(AmazonFramer),
 }
 
-/// So much of one JSON text is read at the most: as much as of any error.
+/// Maximum number of bytes that are read of a single JSON document, the same as for any error body.
 const MAX_BEGINNING: usize = 64 * 1024;
 
-/// What is known of the stream so far.
+/// The state of the stream so far.
 struct StreamReader {
     classifier: ProviderClassifier,
     dialect: Option<Dialect>,
@@ -50,43 +51,43 @@ struct StreamReader {
 }
 
 impl Scanner {
-    /// For server-sent events: `text/event-stream`.
+    /// A scanner for server-sent events: `text/event-stream`.
     #[must_use]
     pub fn sse(provider: Provider) -> Self {
         Self::new(provider, BodyFramer::Sse(SseFramer::new()))
     }
 
-    /// For JSON that may be an array of objects sent one by one, which its first two characters tell. Anything else in
-    /// JSON is let through as it comes: each piece of it is content, and its end is its end. A body without a byte is
-    /// no JSON, and was cut.
+    /// A scanner for JSON that may be a streamed array of objects, which its first two characters show. Any
+    /// other JSON is passed through: each chunk counts as content, and the end of the body is its end. An
+    /// empty body is not JSON, and counts as truncated.
     #[must_use]
     pub fn json(provider: Provider) -> Self {
         Self::new(provider, BodyFramer::Undecided { is_array: false })
     }
 
-    /// For a JSON array that is sent element by element, as Google does without `alt=sse`.
+    /// A scanner for a JSON array that is streamed element by element, as by Google without `alt=sse`.
     ///
-    /// By its head such an answer looks like any other in JSON; [`json`](Self::json) is for those who did not ask
-    /// for it themselves.
+    /// The head of such a response does not differ from that of any JSON response. Where the request was not
+    /// under the caller's control, use [`json`](Self::json).
     #[must_use]
     pub fn json_array(provider: Provider) -> Self {
         Self::new(provider, BodyFramer::Array(ArrayFramer::default()))
     }
 
-    /// For Amazon's binary events: `application/vnd.amazon.eventstream`.
+    /// A scanner for Amazon's binary events: `application/vnd.amazon.eventstream`.
     #[must_use]
     pub fn amazon(provider: Provider) -> Self {
         Self::new(provider, BodyFramer::Amazon(AmazonFramer::default()))
     }
 
-    /// Settles the dialect from the start, where it is known.
+    /// Sets the dialect from the start, where it is known.
     #[must_use]
     pub fn with_dialect(mut self, dialect: Dialect) -> Self {
         self.reader.dialect = Some(dialect);
         self
     }
 
-    /// The dialect, once it is known.
+    /// The dialect, once it is recognised.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
         self.reader.dialect
@@ -103,7 +104,7 @@ impl Scanner {
         Self { framer, reader }
     }
 
-    /// Tells an array of objects from other JSON.
+    /// Distinguishes an array of objects from other JSON.
     fn decide(&mut self, bytes: &[u8]) {
         let BodyFramer::Undecided { is_array } = &mut self.framer else { return };
         for byte in bytes.iter().filter(|byte| !byte.is_ascii_whitespace()) {
@@ -118,7 +119,7 @@ impl Scanner {
 }
 
 impl fmt::Debug for Scanner {
-    /// Without the bytes it holds: they are what the model said.
+    /// Omits the buffered bytes, since they are generated content.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scanner")
             .field("dialect", &self.reader.dialect)
@@ -147,16 +148,16 @@ impl Scan for Scanner {
             reader.finish_json(beginning);
         }
         if let BodyFramer::Sse(framer) = &mut self.framer {
-            // The last event may lack its empty line. One that was cut in the middle is not an event.
+            // The empty line after the last event may be missing. A truncated event is not an event.
             framer.finish(|event| {
                 if is_whole(event.data) {
                     reader.handle_event(event);
                 }
             });
         }
-        // Nobody knows what an array of strangers means, but that it was cut.
-        let is_cut =
-            matches!(&self.framer, BodyFramer::Array(framer) if framer.is_within() && reader.dialect.is_none());
+        // An array in an unknown dialect has no terminator, but an incomplete element shows that it was
+        // truncated.
+        let is_cut = matches!(&self.framer, BodyFramer::Array(framer) if framer.is_within() && reader.dialect.is_none());
         if reader.may_end && !is_cut && reader.state.failure.is_none() {
             reader.state.has_finished = true;
         }
@@ -168,18 +169,18 @@ impl Scan for Scanner {
     }
 }
 
-/// Whether the data of an event without an empty line after it is all of it.
+/// Whether the data of an event without an empty line after it is complete.
 pub(crate) fn is_whole(data: &[u8]) -> bool {
     data.trim_ascii() == DONE || walk(data, |_, _| {})
 }
 
 impl StreamReader {
-    /// A piece of one JSON text. Nothing of it counts before it has said what it is.
+    /// Handles a chunk of a single JSON document. Nothing is counted before the probe has a result.
     fn push_json(&mut self, beginning: &mut Option<Vec<u8>>, bytes: &[u8]) {
         if let Some(beginning) = beginning {
             beginning.extend_from_slice(prefix(bytes, MAX_BEGINNING - beginning.len()));
             match body_probe::read(beginning) {
-                // Read to its end: the code may stand in any of it.
+                // The rest is read as well: the error code may be in any part of it.
                 ProbeResult::Error(_) => return,
                 ProbeResult::Unclear if beginning.len() < MAX_BEGINNING => return,
                 ProbeResult::Answer | ProbeResult::Unclear => {}
@@ -189,7 +190,7 @@ impl StreamReader {
         self.pass_through();
     }
 
-    /// The end of a JSON text that was no answer up to then.
+    /// Handles the end of a JSON document that the probe had not recognised as a success.
     fn finish_json(&mut self, beginning: &[u8]) {
         match body_probe::read(beginning) {
             ProbeResult::Error(error) => {
@@ -201,7 +202,7 @@ impl StreamReader {
         }
     }
 
-    /// A piece of something that is no stream of events.
+    /// Counts a chunk of a body that is not a stream of events.
     fn pass_through(&mut self) {
         self.progress.events = self.progress.events.saturating_add(1);
         self.progress.tokens = self.progress.tokens.saturating_add(1);
@@ -218,8 +219,10 @@ impl StreamReader {
             return self.fail(event, StreamError::Event);
         }
         let parsed = match self.dialect {
-            // Until the first token every event is read in full.
-            Some(dialect) if self.state.has_started && dialect.is_content_only(event.data) => ParsedEvent::token(),
+            // Before the first token every event is parsed in full.
+            Some(dialect) if self.state.has_started && dialect.is_content_only(event.data) => {
+                ParsedEvent::token()
+            }
             Some(dialect) => dialect.read(event),
             None => match DialectGuess::of(event) {
                 DialectGuess::Known(dialect) => {
@@ -253,7 +256,7 @@ impl StreamReader {
         }
         match parsed.end {
             EndSignal::None => {}
-            // Who is known to send a terminator is held to it.
+            // A provider that is known to send a terminator must send it.
             EndSignal::Allowed if self.dialect == Some(Dialect::Chat) => {
                 self.may_end = !self.classifier.provider().sends_done();
             }
@@ -262,18 +265,20 @@ impl StreamReader {
         }
     }
 
-    /// What comes after the end is no failure of this answer.
+    /// Errors after the end are not failures of this response.
     fn fail(&mut self, event: Event<'_>, error: StreamError) {
         if self.state.has_finished {
             return;
         }
         self.state.failure = Some(match error {
             StreamError::Event => {
-                // Server-sent events call an error just that; Amazon says which.
+                // Server-sent events name an error just `error`; Amazon names the exception.
                 let name = Some(event.name).filter(|&name| event.is_error && name != "error");
                 self.classifier.failure_of_event(name, event.data)
             }
-            StreamError::StopReason(word, code) => Failure { provider_code: Some(word.into()), ..Failure::new(code) },
+            StreamError::StopReason(word, code) => {
+                Failure { provider_code: Some(word.into()), ..Failure::new(code) }
+            }
         });
     }
 }
@@ -308,8 +313,8 @@ mod tests {
     }
 
     #[test]
-    fn any_other_json_is_let_through_piece_by_piece() {
-        // Even if it looks like a cut: whoever reads the whole of it will see.
+    fn any_other_json_is_passed_through_chunk_by_chunk() {
+        // Even if it looks truncated: that is left to the reader of the whole body.
         let plain = [
             &br#"{"candidates":[{"content":{"parts":[{"text":"The first of them is the longest by far"}]}}]}"#[..],
             b"\"[\"",
@@ -329,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_one_piece_is_a_failure_wherever_it_is_cut() {
+    fn an_error_object_is_a_failure_wherever_it_is_cut() {
         let error = br#"{"error":{"code":503,"status":"UNAVAILABLE"}}"#;
         for cut in 0..error.len() {
             let (scanner, progress) = play(&[&error[..cut], &error[cut..]]);
@@ -338,7 +343,7 @@ mod tests {
             assert_eq!(failure.provider_code.as_deref(), Some("UNAVAILABLE"), "{cut}");
             assert!(!scanner.state().has_started && !scanner.state().has_finished, "{cut}");
         }
-        // What says nothing to its end is an answer.
+        // A body that stays undecided to its end is a success.
         for nothing in [&b"{}"[..], b"\n {\"a\":["] {
             let (scanner, progress) = play(&[nothing]);
             assert_eq!(progress, [ScanProgress::default()]);
@@ -347,11 +352,12 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_byte_is_no_json() {
+    fn an_empty_body_is_not_finished() {
         let (scanner, progress) = play(&[b"", b" \n"]);
         assert_eq!(progress, [ScanProgress::default(); 2]);
         assert!(!scanner.state().has_started && !scanner.state().has_finished);
-        // Nor is one that was cut after its bracket, or in the middle of what nobody knows.
+        // The same holds for an array that is truncated after its bracket, or within an element of an unknown
+        // dialect.
         assert!(!play(&[b" [", b" "]).0.state().has_finished);
         assert!(!play(&[br#"[{"a":1},{"b":"#]).0.state().has_finished);
         assert!(play(&[br#"[{"a":1},{"b":2}]"#]).0.state().has_finished);

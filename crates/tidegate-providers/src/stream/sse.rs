@@ -1,34 +1,34 @@
-//! Server-sent events, from bytes in any chunks.
+//! Framing of server-sent events, from chunks of any size.
 //!
-//! A line is looked at once, when its end has come. An event that lies wholly inside one chunk is handed on in
-//! place; only what reaches over the end of a chunk is copied, into buffers that are used again.
+//! Each line is parsed once, when it is complete. An event that lies wholly inside one chunk is passed on in
+//! place. Only events that span chunks are copied, into buffers that are reused.
 
 use memchr::{memchr, memchr2};
 
 use super::event::{Event, MAX_EVENT, append_capped, prefix};
 
-/// Cuts bytes into server-sent events.
+/// Splits bytes into server-sent events.
 ///
-/// Lines end with LF, CR or CRLF; a byte order mark is skipped; `id` and `retry` say nothing to us. A comment
-/// is an event of its own, for it is a sign of life. Memory is bounded: of an event larger than 256 KiB only
-/// the beginning is kept, as if it had ended there.
+/// Lines end with LF, CR or CRLF. A byte order mark is skipped. The fields `id` and `retry` are ignored. A
+/// comment is emitted as an event of its own, because it shows that the connection is alive. Memory is
+/// bounded: of an event larger than 256 KiB only the beginning is kept, as if the event had ended there.
 #[derive(Default)]
 pub struct SseFramer {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
     /// The name of the open event.
     name: Vec<u8>,
-    /// The data of the open event, as far as it came in earlier chunks or in several lines.
+    /// The data of the open event, from earlier chunks or from several lines.
     data: Vec<u8>,
     has_data: bool,
-    /// A CR has ended the last line, so that an LF right after it ends nothing.
+    /// The last line ended with a CR, so an LF right after it is part of the same line end.
     is_after_cr: bool,
     is_past_first_line: bool,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// No name that means anything is longer.
+/// Maximum length of a name; no known name is longer.
 const MAX_NAME: usize = 128;
 
 impl SseFramer {
@@ -38,7 +38,7 @@ impl SseFramer {
         Self::default()
     }
 
-    /// Takes the next bytes, and hands on each event that they complete.
+    /// Parses the next bytes, and passes on each event that they complete.
     pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
         // The data of the open event, if it is one line of this chunk.
         let mut here = None;
@@ -66,7 +66,7 @@ impl SseFramer {
         }
     }
 
-    /// The body has ended: hands on the event that nothing has ended, as far as it came.
+    /// Handles the end of the body: passes on an event that was not terminated, as far as it was received.
     pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
@@ -75,7 +75,7 @@ impl SseFramer {
         self.dispatch(None, &mut each);
     }
 
-    /// Takes a line that was put together from pieces, and keeps its buffer for the next.
+    /// Parses a line that was assembled from several chunks, and keeps its buffer for the next line.
     fn take_buffered(&mut self, mut line: Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
         let mut data = None;
         self.take(&line, &mut data, each);
@@ -118,7 +118,7 @@ impl SseFramer {
         }
     }
 
-    /// An empty line ends the event, if one is open.
+    /// Ends the open event, if there is one, at an empty line.
     fn dispatch(&mut self, here: Option<&[u8]>, each: &mut impl FnMut(Event<'_>)) {
         if self.has_data || !self.name.is_empty() {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
@@ -129,7 +129,7 @@ impl SseFramer {
         self.has_data = false;
     }
 
-    /// The memory that is held.
+    /// The capacity of the buffers.
     #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()

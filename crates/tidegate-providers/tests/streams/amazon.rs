@@ -1,5 +1,5 @@
-//! Amazon's binary events, written from lines: a name and a JSON. `!` before the name makes it an exception, and
-//! `*` wraps the JSON as `InvokeModel` does. The checksums are left empty.
+//! Builds Amazon's binary events from lines with a name and a JSON. `!` before the name makes the event an
+//! exception, and `*` wraps the JSON as `InvokeModel` does. The checksums are left empty.
 
 pub(crate) fn stream(lines: &str) -> Vec<u8> {
     lines.lines().flat_map(line).collect()
@@ -19,7 +19,7 @@ fn line(line: &str) -> Vec<u8> {
 
 pub(crate) fn message(kind: &str, key: &str, name: &str, payload: &[u8]) -> Vec<u8> {
     let mut headers = Vec::new();
-    // A timestamp and a flag, which nobody asked for.
+    // A timestamp and a flag, which are not read.
     headers.extend(b"\x05:date\x08\0\0\0\0\0\0\0\0\x03:ok\x00");
     for (key, value) in [(key, name), (":content-type", "application/json"), (":message-type", kind)] {
         headers.push(key.len() as u8);

@@ -1,4 +1,4 @@
-//! The same bytes mean the same, however they are cut.
+//! The same bytes give the same result, in any chunks.
 
 use proptest::prelude::*;
 use tidegate_core::{Scan, ScanProgress, StreamState};
@@ -7,13 +7,13 @@ use tidegate_providers::stream::{Scanner, SseFramer};
 use crate::fixture::{bytes, play, scanner};
 use crate::table::STREAMS;
 
-/// The event at which the answer starts, and all that it comes to.
+/// The final state of a scan, and the total of its progress.
 fn outcome(scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (StreamState, ScanProgress) {
     let (scanner, progress) = play(scanner, bytes, cuts);
     (scanner.state().clone(), progress)
 }
 
-/// How many bytes had to come before it started.
+/// The number of bytes before the one that starts the response.
 fn start(mut scanner: Scanner, bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|&byte| {
         scanner.push(&[byte]);
@@ -29,7 +29,7 @@ fn cuts(length: usize) -> impl Strategy<Value = Vec<usize>> {
 }
 
 #[test]
-fn byte_by_byte_is_as_good_as_at_once() {
+fn single_bytes_give_the_same_result_as_one_chunk() {
     for row in STREAMS {
         let bytes = bytes(row.0);
         let each: Vec<usize> = (0..bytes.len()).collect();
@@ -38,7 +38,7 @@ fn byte_by_byte_is_as_good_as_at_once() {
 }
 
 #[test]
-fn two_pieces_are_as_good_as_one() {
+fn two_chunks_give_the_same_result_as_one() {
     for row in STREAMS {
         let bytes = bytes(row.0);
         let whole = outcome(scanner(row.0), &bytes, &[]);
@@ -61,9 +61,9 @@ fn starts_at_the_same_byte_however_it_is_cut() {
     }
 }
 
-/// The line ends of a stream, all of one kind or mixed by turns.
+/// Every stream with each kind of line end.
 #[test]
-fn every_kind_of_line_end_is_the_same() {
+fn every_kind_of_line_end_gives_the_same_result() {
     for row in STREAMS.iter().filter(|row| row.0.ends_with(".sse")) {
         let text = String::from_utf8(bytes(row.0)).unwrap();
         if text.contains('\r') {
@@ -79,7 +79,7 @@ fn every_kind_of_line_end_is_the_same() {
     }
 }
 
-/// The events that a framer makes of `bytes`.
+/// The events that a framer emits for `bytes`.
 fn events(bytes: &[u8], cuts: &[usize]) -> Vec<(String, Vec<u8>)> {
     let (mut framer, mut events, mut start) = (SseFramer::new(), Vec::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
@@ -91,7 +91,7 @@ fn events(bytes: &[u8], cuts: &[usize]) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn frames_what_the_standard_frames() {
+fn frames_events_as_the_standard_does() {
     let event = |name: &str, data: &str| (name.to_owned(), data.as_bytes().to_vec());
     for (text, expected) in [
         ("data: a\n\n", vec![event("", "a")]),
@@ -122,7 +122,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn any_pieces_are_as_good_as_one(
+    fn any_chunks_give_the_same_result_as_one(
         (index, cuts) in (0..STREAMS.len()).prop_flat_map(|index| (Just(index), cuts(bytes(STREAMS[index].0).len()))),
     ) {
         let fixture = STREAMS[index].0;
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn any_lines_are_framed_alike_in_any_pieces(
+    fn any_lines_are_framed_alike_in_any_chunks(
         (text, cuts) in "(data|event|id|x)?(:| |:: |a|\u{feff}|\r|\n|\r\n|\n\n){0,40}"
             .prop_flat_map(|text| { let length = text.len(); (Just(text), cuts(length)) }),
     ) {

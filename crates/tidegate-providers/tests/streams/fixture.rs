@@ -1,4 +1,4 @@
-//! The streams in `fixtures/streams`, as bytes and with the scanner that their head would ask for.
+//! The streams in `fixtures/streams`, as bytes and with the scanner that matches their head.
 
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub(crate) fn sum(progress: impl IntoIterator<Item = ScanProgress>) -> ScanProgr
     })
 }
 
-/// The whole stream in the pieces that end at `cuts`, to its end.
+/// Scans the whole stream in the chunks that end at `cuts`.
 pub(crate) fn play(mut scanner: Scanner, bytes: &[u8], cuts: &[usize]) -> (Scanner, ScanProgress) {
     let (mut progress, mut start) = (Vec::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {

@@ -1,4 +1,4 @@
-//! Bytes that nobody should send.
+//! Malformed and oversized streams.
 
 use proptest::prelude::*;
 use tidegate_core::{Scan, StreamState};
@@ -22,7 +22,7 @@ const DIALECTS: [Dialect; 6] = [
     Dialect::Converse,
 ];
 
-/// An event with `padding` bytes of content before its end, in each framing.
+/// An event with `padding` bytes of content, in each framing.
 fn large(padding: usize) -> [(Scanner, Vec<u8>); 3] {
     let text = "x".repeat(padding);
     let chat = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
@@ -39,21 +39,25 @@ fn large(padding: usize) -> [(Scanner, Vec<u8>); 3] {
 }
 
 #[test]
-fn an_event_above_the_bound_is_content_nevertheless() {
+fn an_event_above_the_limit_is_still_content() {
     for padding in [LIMIT - 200, LIMIT - 50, LIMIT - 20, LIMIT, LIMIT + 50, 3 * LIMIT] {
         for ((at_once, bytes), (in_pieces, _)) in large(padding).into_iter().zip(large(padding)) {
             let cuts: Vec<usize> = (0..bytes.len()).step_by(4099).collect();
             let (at_once, progress) = play(at_once, &bytes, &[]);
-            assert_eq!((progress.events, progress.tokens, at_once.state().has_started), (1, 1, true), "{padding}");
+            assert_eq!(
+                (progress.events, progress.tokens, at_once.state().has_started),
+                (1, 1, true),
+                "{padding}"
+            );
             let (in_pieces, pieces) = play(in_pieces, &bytes, &cuts);
             assert_eq!((pieces, in_pieces.state()), (progress, at_once.state()), "{padding}");
         }
     }
 }
 
-/// What stands beyond the bound is not read, and it makes no difference how it came.
+/// Bytes beyond the limit are not read, regardless of the chunking.
 #[test]
-fn the_bound_is_the_same_however_it_is_cut() {
+fn the_limit_does_not_depend_on_the_chunks() {
     let usage = r#""usage":{"prompt_tokens":7}"#;
     for padding in (LIMIT - 100..LIMIT).step_by(7) {
         let text = "x".repeat(padding);
@@ -67,7 +71,7 @@ fn the_bound_is_the_same_however_it_is_cut() {
 }
 
 #[test]
-fn what_follows_a_large_event_is_read() {
+fn an_event_after_a_large_one_is_read() {
     let mut scanner = Scanner::sse(Provider::Other);
     let [(_, large), ..] = large(3 * LIMIT);
     for piece in large.chunks(1000) {
@@ -77,9 +81,9 @@ fn what_follows_a_large_event_is_read() {
     assert!(scanner.state().has_finished);
 }
 
-/// A line without an end, an element without an end, and the longest message there can be.
+/// A line without an end, an element without an end, and the longest message that is possible.
 #[test]
-fn an_endless_event_says_nothing_and_is_not_kept() {
+fn an_endless_event_changes_no_state() {
     let begin: [&[u8]; 3] = [b"data: ", b"[{\"a\":\"", b"\x02\0\0\0\0\0\0\0\0\0\0\0"];
     for (maker, begin) in MAKERS.into_iter().zip(begin) {
         let mut scanner = maker(Provider::Other);
@@ -92,7 +96,7 @@ fn an_endless_event_says_nothing_and_is_not_kept() {
 }
 
 #[test]
-fn a_length_that_cannot_be_ends_the_reading() {
+fn an_impossible_length_ends_the_scan() {
     let good = amazon::message("event", ":event-type", "contentBlockDelta", br#"{"delta":{"text":"x"}}"#);
     for prelude in [[0; 12], [255; 12], *b"\0\0\0\x10\0\0\0\x01\0\0\0\0", *b"<html>502 ba"] {
         let mut scanner = Scanner::amazon(Provider::Bedrock);
@@ -103,7 +107,7 @@ fn a_length_that_cannot_be_ends_the_reading() {
 }
 
 #[test]
-fn a_body_that_is_no_stream_is_not_finished() {
+fn a_body_that_is_not_a_stream_is_not_finished() {
     for body in
         [&b""[..], b"\n\n\n", b"<html>502 bad gateway</html>", b": hello\n\n", b"{\"choices\":[]}", b"[]"]
     {
@@ -114,15 +118,15 @@ fn a_body_that_is_no_stream_is_not_finished() {
     }
 }
 
-/// The bytes are what a model said to somebody.
+/// The bytes are generated content.
 #[test]
-fn debug_does_not_show_what_was_said() {
+fn debug_does_not_show_content() {
     let mut scanner = Scanner::sse(Provider::Other);
     scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"secret\"}}]}\n\ndata: secret");
     assert!(!format!("{scanner:?}").contains("secret"));
 }
 
-/// Noise, noise in the shape of events, and streams with a piece overwritten.
+/// Random bytes, random text in the shape of events, and streams of which a part is overwritten.
 fn any_stream() -> impl Strategy<Value = Vec<u8>> {
     let fixture = (prop::sample::select(STREAMS), any::<prop::sample::Index>(), "[ -~é\n]{0,12}");
     prop_oneof![
@@ -162,9 +166,9 @@ proptest! {
         prop_assert!(!(whole.state().has_finished && whole.state().failure.is_some()));
     }
 
-    /// Whatever a model says: it is one token, and says nothing about the stream.
+    /// Generated text of any kind is one token, and does not affect the state of the stream.
     #[test]
-    fn no_text_changes_the_meaning(text in "(\"|\\\\|error|usage|finish_reason|delta|text|type|\\[DONE\\]|message_stop|[:{}\\[\\], \n]|é){1,12}") {
+    fn no_generated_text_changes_the_state(text in "(\"|\\\\|error|usage|finish_reason|delta|text|type|\\[DONE\\]|message_stop|[:{}\\[\\], \n]|é){1,12}") {
         let text = serde_json::to_string(&text).unwrap();
         let chat = format!(r#"{{"choices":[{{"delta":{{"content":{text}}},"finish_reason":null}}],"usage":null}}"#);
         let responses = format!(r#"{{"type":"response.output_text.delta","item_id":"m","delta":{text}}}"#);
@@ -173,7 +177,7 @@ proptest! {
         let cohere = format!(r#"{{"type":"content-delta","delta":{{"message":{{"content":{{"text":{text}}}}}}}}}"#);
         for event in [chat, responses, anthropic, gemini, cohere] {
             let mut scanner = Scanner::sse(Provider::Other);
-            // Read in full before the start, and at a glance after it.
+            // The event is parsed in full before the start, and by the fast path after it.
             for _ in 0..2 {
                 let progress = scanner.push(format!("data: {event}\n\n").as_bytes());
                 prop_assert_eq!((progress.events, progress.tokens), (1, 1), "{}", event);

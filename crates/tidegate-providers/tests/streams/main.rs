@@ -1,4 +1,4 @@
-//! Streams as providers send them, and what each one comes to.
+//! Recorded streams of providers and their outcomes.
 //!
 //! A stream is a file in `fixtures/streams`, named after its provider.
 
@@ -6,5 +6,5 @@ mod amazon;
 mod chunking;
 mod fixture;
 mod hostile;
-mod table;
 mod pitfalls;
+mod table;

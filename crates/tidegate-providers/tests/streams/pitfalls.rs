@@ -1,4 +1,4 @@
-//! What others get wrong about streams.
+//! Faults of other systems in the handling of streams.
 
 use http::Response;
 use tidegate_core::{Classifier, Scan, ScanProgress};
@@ -8,12 +8,13 @@ use tidegate_providers::{Provider, ProviderClassifier};
 use crate::fixture::{bytes, play, scanner};
 use crate::table::STREAMS;
 
-/// A stream that was cut ended as a clean 200.
+// Pitfall P21 (docs/pitfalls.md).
+/// A truncated stream ended as a complete 200.
 #[test]
-fn p21_no_stream_that_was_cut_has_finished() {
+fn no_truncated_stream_has_finished() {
     for row in STREAMS {
         let bytes = bytes(row.0);
-        // A stranger may leave its terminator out.
+        // Unknown providers may omit the terminator.
         if !row.2 || row.0.starts_with("other_") {
             continue;
         }
@@ -22,7 +23,8 @@ fn p21_no_stream_that_was_cut_has_finished() {
             scanner.push(&[byte]);
             scanner.state().has_finished
         });
-        // Without a marker, only the end of the body can tell; those who have one are not finished before it.
+        // Without a terminator only the end of the body completes the stream; with one the stream is not
+        // finished before it.
         let Some(end) = end else { continue };
         for cut in 0..end {
             let (cut_off, _) = play(crate::fixture::scanner(row.0), &bytes[..cut], &[]);
@@ -37,18 +39,20 @@ fn p21_no_stream_that_was_cut_has_finished() {
     }
 }
 
+// Pitfall P21 (docs/pitfalls.md).
 /// A finish reason is not the end: the usage comes after it.
 #[test]
-fn p21_a_finish_reason_is_no_terminator() {
+fn a_finish_reason_is_not_a_terminator() {
     let mut scanner = Scanner::sse(Provider::OpenAi);
     scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n");
     scanner.finish();
     assert!(!scanner.state().has_finished && scanner.state().stop.is_some());
 }
 
-/// Many a server that speaks OpenAI's dialect never sends `[DONE]`: each of its healthy streams was called broken.
+/// Many servers with OpenAI's dialect never send `[DONE]`: each of their complete streams was reported as
+/// truncated.
 #[test]
-fn a_stranger_may_end_with_a_finish_reason() {
+fn a_stream_of_an_unknown_provider_may_end_with_a_finish_reason() {
     let mut scanner = Scanner::sse(Provider::Other);
     scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n");
     assert!(!scanner.state().has_finished);
@@ -56,9 +60,10 @@ fn a_stranger_may_end_with_a_finish_reason() {
     assert!(scanner.state().has_finished);
 }
 
-/// Google's streams have no marker, so nothing but the end of the body tells.
+// Pitfall P21 (docs/pitfalls.md).
+/// Google's streams have no terminator, so only the end of the body completes them.
 #[test]
-fn p21_without_a_marker_the_end_of_the_body_is_the_end() {
+fn without_a_terminator_the_end_of_the_body_is_the_end() {
     let mut scanner = Scanner::sse(Provider::Gemini);
     scanner.push(&bytes("gemini_plain.sse"));
     assert!(!scanner.state().has_finished);
@@ -66,9 +71,10 @@ fn p21_without_a_marker_the_end_of_the_body_is_the_end() {
     assert!(scanner.state().has_finished);
 }
 
-/// An error after the first event got no fallback, for the first event was taken for the first token.
+// Pitfall P22 (docs/pitfalls.md).
+/// An error after the first event got no fallback, because the first event was treated as the first token.
 #[test]
-fn p22_an_error_before_the_first_token_is_told_before_the_start() {
+fn an_error_before_the_first_token_is_reported_before_the_start() {
     let rows = STREAMS.iter().filter(|row| row.0.contains("_first.") || row.0.contains("error_after_"));
     let mut seen = 0;
     for row in rows.filter(|row| row.3.is_some()) {
@@ -85,8 +91,9 @@ fn p22_an_error_before_the_first_token_is_told_before_the_start() {
     assert!(seen >= 12, "{seen}");
 }
 
+// Pitfall P22 (docs/pitfalls.md).
 #[test]
-fn p22_nothing_after_a_failure_counts() {
+fn nothing_after_a_failure_counts() {
     let mut scanner = Scanner::sse(Provider::OpenAi);
     let progress = scanner.push(
         b"data: {\"error\":{\"code\":\"insufficient_quota\"}}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n\
@@ -98,9 +105,10 @@ fn p22_nothing_after_a_failure_counts() {
     assert!(!state.has_started && !state.has_finished);
 }
 
-/// Pings reset the clock of a stalled answer, or were swallowed, so that a thinking model looked dead.
+// Pitfall P23 (docs/pitfalls.md).
+/// Pings reset the stall timer, or were swallowed, so that a thinking model looked dead.
 #[test]
-fn p23_a_ping_is_an_event_and_no_token() {
+fn a_ping_is_an_event_but_not_a_token() {
     for ping in [
         ": keep-alive\n\n",
         ": OPENROUTER PROCESSING\n\n",
@@ -123,7 +131,7 @@ fn p23_a_ping_is_an_event_and_no_token() {
 }
 
 #[test]
-fn the_head_tells_who_reads_the_body() {
+fn the_head_determines_whether_the_body_is_scanned() {
     let is_read = |status: u16, headers: &[(&str, &str)]| {
         let mut head = Response::builder().status(status);
         for &(name, value) in headers {
@@ -150,7 +158,7 @@ fn the_head_tells_who_reads_the_body() {
 }
 
 #[test]
-fn the_dialect_is_told_by_the_stream() {
+fn the_dialect_is_recognised_from_the_stream() {
     let dialect = |fixture: &str| play(scanner(fixture), &bytes(fixture), &[]).0.dialect();
     for (fixture, expected) in [
         ("openai_plain.sse", Some(Dialect::Chat)),
@@ -171,9 +179,9 @@ fn the_dialect_is_told_by_the_stream() {
     }
 }
 
-/// What an account may do next depends on the words of the event, as it does on those of an answer.
+/// The handling of an account depends on the error code in an event, as it does on that of a response.
 #[test]
-fn the_code_of_a_failure_comes_with_the_words_of_the_provider() {
+fn a_failure_carries_the_code_of_the_provider() {
     let word = |fixture: &str| {
         let (scanner, _) = play(scanner(fixture), &bytes(fixture), &[]);
         scanner
@@ -195,7 +203,8 @@ fn the_code_of_a_failure_comes_with_the_words_of_the_provider() {
     }
 }
 
-/// OpenRouter puts its error into the choice; its code was lost, and a limit was taken for a broken server.
+/// OpenRouter puts its error into the choice. Its code was lost, and a rate limit was treated as a server
+/// error.
 #[test]
 fn an_error_inside_of_a_choice_keeps_its_code() {
     let mut scanner = Scanner::sse(Provider::OpenRouter);
@@ -205,7 +214,7 @@ fn an_error_inside_of_a_choice_keeps_its_code() {
     assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code.code()), Some("E2001"));
 }
 
-/// Reasoning under a name that was not known was no sign of life, and healthy thinking was cut short.
+/// Reasoning under an unknown field name did not count as progress, and healthy thinking was cut short.
 #[test]
 fn reasoning_is_content_under_each_of_its_names() {
     for name in ["reasoning", "reasoning_content", "reasoning_text", "thinking"] {
@@ -215,9 +224,10 @@ fn reasoning_is_content_under_each_of_its_names() {
     }
 }
 
-/// An event named `metadata` made a stream of server-sent events Amazon's, and finished.
+/// An event named `metadata` in a stream of server-sent events selected the Converse dialect and ended the
+/// stream.
 #[test]
-fn metadata_alone_says_nothing_about_the_dialect() {
+fn a_metadata_event_alone_does_not_determine_the_dialect() {
     let mut scanner = Scanner::sse(Provider::Other);
     scanner.push(b"event: metadata\ndata: {\"run_id\":\"1\"}\n\n");
     assert!(scanner.dialect().is_none() && !scanner.state().has_finished);

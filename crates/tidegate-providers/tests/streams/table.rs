@@ -1,4 +1,4 @@
-//! The table: a stream, and what it comes to.
+//! The table of streams and their outcomes.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,17 @@ use tidegate_core::StopReason::{self, ContentFilter, Length, Natural};
 
 use crate::fixture::{bytes, folder, play, scanner};
 
-/// Whether it has started, whether it has finished, the code of its failure, why it stopped, the tokens of prompt and
-/// answer; events, and those of them with content.
-type Row =
-    (&'static str, bool, bool, Option<&'static str>, Option<StopReason>, (Option<u64>, Option<u64>), (u32, u32));
+/// Whether it has started, whether it has finished, its failure code, its stop reason, the tokens of prompt
+/// and response; the number of events, and of those with content.
+type Row = (
+    &'static str,
+    bool,
+    bool,
+    Option<&'static str>,
+    Option<StopReason>,
+    (Option<u64>, Option<u64>),
+    (u32, u32),
+);
 
 const NONE: (Option<u64>, Option<u64>) = (None, None);
 
@@ -132,7 +139,7 @@ pub(crate) const STREAMS: &[Row] = &[
 ];
 
 #[test]
-fn every_stream_comes_to_what_the_table_says() {
+fn every_stream_has_the_outcome_in_the_table() {
     for &(fixture, started, finished, code, stop, usage, progress) in STREAMS {
         let (scanner, got) = play(scanner(fixture), &bytes(fixture), &[]);
         let state = scanner.state();
