@@ -28,8 +28,8 @@ impl ChainPosition {
         extensions.get()
     }
 
-    /// The position of the first target of a chain. The chain may itself be a target of an outer chain, whose
-    /// position is then in `extensions`.
+    /// The position of the first target of a chain. If the chain is itself a target of an outer chain,
+    /// `extensions` hold the position in that one.
     pub(crate) fn first(extensions: &Extensions) -> Self {
         let Some(outer) = Self::of(extensions) else {
             return Self {

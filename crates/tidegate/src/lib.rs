@@ -21,8 +21,8 @@
 //! [`Outcome`], and the other layers decide on that alone. *A response is not over at its head*: permits, reservations
 //! and circuit admissions are held until the last byte of the response body, or until the body is dropped.
 //!
-//! `TranslateLayer`, between the fallback and the stack of a target, translates requests and responses for a target
-//! whose API dialect differs from that of the callers.
+//! `TranslateLayer`, between the fallback and the stack of a target, translates requests and responses if the API
+//! dialect of the target differs from that of the callers.
 //!
 //! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is
 //! [`BoxError`]. If a layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
@@ -100,6 +100,8 @@ mod key;
     allow(dead_code, reason = "only the handles of keyed gates look up a key")
 )]
 mod keyed;
+#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
+mod layer_state;
 #[cfg(any(feature = "backpressure", feature = "rate-limit"))]
 #[cfg_attr(
     not(feature = "backpressure"),
@@ -119,8 +121,6 @@ mod priority_semaphore;
 mod rejected;
 #[cfg(any(feature = "fallback", feature = "retry"))]
 mod retry_after;
-#[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit", feature = "retry"))]
-mod shared_state;
 #[cfg(any(feature = "backpressure", feature = "circuit-breaker", feature = "rate-limit"))]
 mod sync;
 #[cfg(test)]

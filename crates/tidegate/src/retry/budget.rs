@@ -8,8 +8,7 @@ use crate::bucket::{Bucket, Rate};
 /// The retry budget of all calls together: a share of the traffic, and a floor.
 ///
 /// Every call deposits `ratio` of a retry; a retry withdraws one. When the balance is empty, the floor allows
-/// this many retries a second. After Finagle's `RetryBudget`, whose numbers (20 %, 10 a second, 10 s) are the
-/// defaults.
+/// this many retries a second. After Finagle's `RetryBudget`, with its defaults (20 %, 10 a second, 10 s).
 #[derive(Debug)]
 pub(super) struct Budget {
     /// In thousandths of a retry.

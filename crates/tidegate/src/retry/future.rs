@@ -40,7 +40,7 @@ enum State<S, F, B> {
     Readying(Box<S>),
 }
 
-/// A request whose body is being buffered.
+/// A request while its body is being buffered.
 struct CollectingBody<S, B> {
     head: Option<http::request::Parts>,
     body: Collect<B>,
@@ -53,8 +53,8 @@ where
     S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// Sends the first attempt of a request whose body is buffered. `ready` is called at once, and the
-    /// request is cloned only if another attempt may follow.
+    /// Sends the first attempt of a request with a buffered body. `ready` is called at once, and the request
+    /// is cloned only if another attempt may follow.
     #[inline]
     pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, shared: Arc<RetryShared<S>>) -> Self {
         let mut call = RetryCall::new(request.extensions_mut(), shared);

@@ -6,12 +6,12 @@ use super::layer::Settings;
 use super::load_signals::RecentAttempts;
 use super::statistics::Counters;
 use super::{GatesBelow, LoadSignals, Statistics, Strategy};
-use crate::shared_state::SharedState;
+use crate::layer_state::LayerState;
 use crate::{Outcome, clock};
 
 /// The retry budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
-pub struct Handle(pub(super) SharedState<Settings, RetryState>);
+pub struct Handle(pub(super) LayerState<Settings, RetryState>);
 
 #[derive(Debug)]
 pub(super) struct RetryState {

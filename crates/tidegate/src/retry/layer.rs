@@ -8,7 +8,7 @@ use super::backoff::Backoff;
 use super::codes::CodeSet;
 use super::policy::RetryPolicy;
 use super::{GatesBelow, Handle, Jitter, Retry, Strategy};
-use crate::shared_state::SharedState;
+use crate::layer_state::LayerState;
 use crate::{ErrorCode, Payload};
 
 /// Retries failed attempts; see the [module page](crate::retry).
@@ -79,7 +79,7 @@ impl RetryLayer {
             attempt_header: false,
         };
         Self {
-            handle: Handle(SharedState::new(settings)),
+            handle: Handle(LayerState::new(settings)),
             per_service: false,
             gates_below: GatesBelow::default(),
         }
@@ -171,8 +171,8 @@ impl RetryLayer {
     /// off, and no wait or retry extends into the reserve. The reserve is at most half of the time that is
     /// left when the call arrives here. None by default.
     ///
-    /// A stream whose first token has arrived may use the reserve, since no other target will be tried. The
-    /// last target of a chain may use it as well.
+    /// A stream may use the reserve once its first token has arrived, since no other target will be tried.
+    /// The last target of a chain may use it as well.
     #[must_use]
     pub fn reserve_for_fallback(self, reserve: Duration) -> Self {
         self.set(|settings| settings.reserve = reserve)
@@ -181,10 +181,9 @@ impl RetryLayer {
     /// Sends an `Idempotency-Key`, the same with every attempt of a call, unless the request already has one
     /// or its method is idempotent.
     ///
-    /// Off by default: no provider of models that we know of documents what it does with the header, and a
-    /// proxy on the way may reject unknown headers. For an endpoint that honours it, the key prevents paying
-    /// twice when a response was lost and the request is retried. Each other target of a chain gets its own
-    /// key.
+    /// Off by default: no provider of models is known to document what it does with the header, and a proxy
+    /// on the way may reject unknown headers. For an endpoint that honours it, the key prevents paying twice
+    /// when a response was lost and the request is retried. Each other target of a chain gets its own key.
     #[must_use]
     pub fn idempotency_key(self, send: bool) -> Self {
         self.set(|settings| settings.idempotency_key = send)
@@ -237,7 +236,7 @@ impl RetryLayer {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one stack, whose parts all use the same handle.
+    /// This layer for one stack; all parts of the stack use the same handle.
     #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false, ..self }

@@ -15,7 +15,7 @@ use super::policy::RetryPolicy;
 pub struct Statistics {
     /// Attempts of all calls that have ended. An attempt that a gate rejected is not counted.
     pub total_attempts: u64,
-    /// Attempts after the first, including those whose wait has not ended yet.
+    /// Attempts after the first, including those that are still being waited for.
     pub retries: u64,
     /// Calls that succeeded after at least one retry.
     pub successful_retries: u64,

@@ -116,9 +116,9 @@ impl ResilienceBuilder {
         self
     }
 
-    /// The header with which a caller can shorten the [`total_timeout`](Self::total_timeout). A call whose
-    /// header cannot be parsed is rejected with E1001. No header is read by default, since only the program
-    /// can decide whether its callers are trusted to set a timeout.
+    /// The header with which a caller can shorten the [`total_timeout`](Self::total_timeout). A call is
+    /// rejected with E1001 if its header cannot be parsed. No header is read by default, since only the
+    /// program can decide if its callers are trusted to set a timeout.
     pub fn timeout_header(mut self, header: TimeoutHeader) -> Self {
         self.call_limits = self.call_limits.timeout_header(header);
         self

@@ -180,7 +180,7 @@ impl Signals {
     }
 }
 
-/// The rejection of a call whose deadline has passed.
+/// The rejection of a call after its deadline.
 fn rejection_if_past(deadline: Option<Deadline>) -> Option<Rejection> {
     let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
     is_past.then(|| Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout))

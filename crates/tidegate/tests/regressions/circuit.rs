@@ -77,8 +77,8 @@ async fn a_success_counts_if_the_server_stops_polling_at_the_announced_length() 
     }
 }
 
-/// Pitfall P06 (docs/pitfalls.md): a probe whose head arrived two trips later was admitted as a call of the
-/// present state. When its body broke off, it opened a circuit that had closed in the meantime.
+/// Pitfall P06 (docs/pitfalls.md): the head of a probe arrived two trips later, and the probe was admitted as
+/// a call of the present state. When its body broke off, it opened a circuit that had closed in the meantime.
 #[tokio::test(start_paused = true)]
 async fn a_probe_of_an_earlier_trip_does_not_open_the_circuit() {
     let (inner, provider) = strict();
@@ -104,9 +104,9 @@ async fn a_probe_of_an_earlier_trip_does_not_open_the_circuit() {
     assert_eq!(layer.handle().state(), State::Closed);
 }
 
-/// Pitfall P07 (docs/pitfalls.md), inverted: the success of a probe whose lease had expired was not counted.
-/// A provider slower than the lease was admitted one call at a time for ever. After an hour, 58 of 3600 calls
-/// had succeeded.
+/// Pitfall P07 (docs/pitfalls.md), inverted: the success of a probe was not counted after its lease had
+/// expired. A provider slower than the lease was admitted one call at a time for ever. After an hour, 58 of
+/// 3600 calls had succeeded.
 #[tokio::test(start_paused = true)]
 async fn a_healthy_provider_slower_than_the_lease_closes_the_circuit() {
     let (inner, provider) = strict();

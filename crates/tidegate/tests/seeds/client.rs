@@ -123,7 +123,7 @@ async fn a_response_carries_its_trail_and_fallback_info() {
 
 /// Seed item 66. Here, the last response is returned, since it has the current state; the first failure is in
 /// the trail. (With a last resort, its answer is returned:
-/// `the_emergency_answer_comes_last_and_even_past_the_deadline`.)
+/// `the_emergency_answer_is_last_and_works_past_the_deadline`.)
 #[tokio::test(start_paused = true)]
 async fn without_a_last_resort_the_last_response_or_error_is_returned() {
     let [(first, primary), (second, other)] = [strict::service(), strict::service()];

@@ -15,7 +15,7 @@ use http::Request;
 use serde_json::{Value, json};
 use tidegate::Payload;
 
-const RESORTS: &str = "src/fallback/tests/resorts.rs";
+const LAST_RESORTS: &str = "src/fallback/tests/last_resorts.rs";
 const PER_CALL: &str = "src/retry/tests/per_call.rs";
 const RUN: &str = "src/retry/tests/run.rs";
 const CHAIN: &str = "tests/seeds/chain.rs";
@@ -25,17 +25,17 @@ const CLIENT: &str = "tests/seeds/client.rs";
 const TESTS: [(u32, &str, &str); 36] = [
     (42, CHAIN, "targets_are_tried_in_the_order_of_their_priority"),
     (43, CHAIN, "the_next_target_gets_the_same_request_and_the_trail_has_the_reason"),
-    (44, "src/fallback/cache/words.rs", "words_are_compared_as_sets_in_lower_case"),
-    (44, RESORTS, "an_answer_that_was_given_is_given_again_when_nobody_else_can"),
+    (44, "src/fallback/cache/word_set.rs", "words_are_compared_as_sets_in_lower_case"),
+    (44, LAST_RESORTS, "a_cached_answer_is_returned_when_all_targets_fail"),
     (45, CHAIN, "another_model_gets_the_same_request_and_is_named"),
-    (46, "src/fallback/simplified.rs", "long_lines_go_three_stay_and_the_rest_is_cut"),
-    (46, RESORTS, "a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others"),
-    (47, "src/fallback/fixed.rs", "a_prompt_is_of_the_first_kind_of_which_it_holds_a_word"),
+    (46, "src/fallback/simplified.rs", "drops_long_lines_keeps_three_and_truncates"),
+    (46, LAST_RESORTS, "a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others"),
+    (47, "src/fallback/static_answers.rs", "a_prompt_has_the_first_kind_with_a_matching_keyword"),
     (48, CHAIN, "an_empty_cache_is_skipped_and_failures_are_counted"),
-    (49, RESORTS, "a_static_answer_is_in_the_callers_dialect_plain_or_streamed_and_marked"),
-    (50, "src/fallback/counts.rs", "only_the_last_hundred_are_recent"),
-    (51, RESORTS, "the_emergency_answer_comes_last_and_even_past_the_deadline"),
-    (52, RESORTS, "an_answer_that_was_given_is_given_again_when_nobody_else_can"),
+    (49, LAST_RESORTS, "a_static_answer_is_in_the_callers_dialect_buffered_or_streamed_and_marked"),
+    (50, "src/fallback/statistics.rs", "only_the_last_hundred_are_recent"),
+    (51, LAST_RESORTS, "the_emergency_answer_is_last_and_works_past_the_deadline"),
+    (52, LAST_RESORTS, "a_cached_answer_is_returned_when_all_targets_fail"),
     (53, "src/retry/backoff.rs", "every_strategy_grows_in_its_own_way_up_to_the_cap"),
     (54, "src/retry/backoff.rs", "adaptive_waits_scale_with_measured_signals_only"),
     (54, "src/retry/tests/adaptive.rs", "the_error_rate_is_measured_and_expires"),
@@ -62,8 +62,7 @@ const TESTS: [(u32, &str, &str); 36] = [
 ];
 
 /// Item 69 is the example of the seed.
-const EXAMPLE: (u32, &str, &str) =
-    (69, CLIENT, "three_failures_of_ten_are_hidden_by_retries");
+const EXAMPLE: (u32, &str, &str) = (69, CLIENT, "three_failures_of_ten_are_hidden_by_retries");
 
 #[test]
 fn every_item_has_a_test_and_every_test_is_there() {

@@ -4,20 +4,20 @@ use std::sync::{Arc, OnceLock};
 /// The state that a layer, its services and their clones share: a name, the settings, and the state that is
 /// made from them.
 #[derive(Debug)]
-pub(crate) struct SharedState<S, T>(Arc<SharedInner<S, T>>);
+pub(crate) struct LayerState<S, T>(Arc<LayerStateInner<S, T>>);
 
 #[derive(Debug)]
-struct SharedInner<S, T> {
+struct LayerStateInner<S, T> {
     name: OnceLock<Box<str>>,
     settings: S,
     state: T,
 }
 
-impl<S: Clone, T: for<'a> From<&'a S>> SharedState<S, T> {
+impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
     /// A new state for these settings.
     pub(crate) fn new(settings: S) -> Self {
         let state = T::from(&settings);
-        Self(Arc::new(SharedInner { name: OnceLock::new(), settings, state }))
+        Self(Arc::new(LayerStateInner { name: OnceLock::new(), settings, state }))
     }
 
     /// A new state of the same name, with changed settings.
@@ -32,7 +32,7 @@ impl<S: Clone, T: for<'a> From<&'a S>> SharedState<S, T> {
     }
 }
 
-impl<S, T> SharedState<S, T> {
+impl<S, T> LayerState<S, T> {
     /// The settings.
     pub(crate) fn settings(&self) -> &S {
         &self.0.settings
@@ -55,14 +55,14 @@ impl<S, T> SharedState<S, T> {
     }
 }
 
-impl<S, T> Clone for SharedState<S, T> {
+impl<S, T> Clone for LayerState<S, T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
 /// Dereferences to the state.
-impl<S, T> Deref for SharedState<S, T> {
+impl<S, T> Deref for LayerState<S, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
