@@ -2,33 +2,33 @@ use std::time::Duration;
 
 use crate::{ErrorCode, Gate, Rejection};
 
-/// The way through the circuit for one attempt.
+/// The admission of one attempt by the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Admission {
     pub(super) generation: u64,
-    /// The number of the probe, in half-open.
+    /// The number of the probe, if the circuit is half-open.
     pub(super) probe: Option<u64>,
 }
 
-/// No way through.
+/// The rejection of one attempt by the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CircuitRejection {
     pub(super) cause: RejectionCause,
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What stands in the way.
+/// The cause of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RejectionCause {
-    /// Failures or slowness.
+    /// The circuit is open because of failures or slow calls.
     Failing,
-    /// The account's quota ran out.
+    /// The circuit is open because the account's quota is exhausted.
     Quota,
-    /// Somebody holds it open.
+    /// The circuit is forced open.
     ForcedOpen,
-    /// All probes are under way.
+    /// The circuit is half-open, and all probes are in flight.
     Probing,
-    /// It is another call's turn.
+    /// The circuit has just closed, and this call exceeds the share that is admitted.
     Ramping,
 }
 

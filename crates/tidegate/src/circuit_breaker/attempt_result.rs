@@ -3,21 +3,21 @@ use std::time::Duration;
 use super::settings::Settings;
 use crate::{ErrorCode, Failure, Outcome};
 
-/// What an attempt came to, as far as a circuit cares.
+/// The result of an attempt, as far as the circuit is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttemptResult {
     Success,
-    /// With the wait that the provider told.
+    /// With the wait that the provider sent.
     Failure(ErrorCode, Option<Duration>),
-    /// With the time after which there will be quota again.
+    /// The quota is exhausted; with the time until it is available again.
     Quota(Option<Duration>),
     Neutral,
 }
 
-/// How long an attempt took, from its admission to its commit point, or to its failure before that.
+/// The time from an attempt's admission to its commit point, or to a failure before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Latency {
-    /// Nobody asked, it is known already, or it was over before one could tell.
+    /// It is not measured, it was recorded already, or the attempt ended too early to be measured.
     Unknown,
     Fast,
     Slow,

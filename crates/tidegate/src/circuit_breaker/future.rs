@@ -10,7 +10,7 @@ use super::{CallGuard, ResponseBody};
 use crate::guarded_body::poll_guarded;
 use crate::{BoxError, Outcome, Rejection};
 
-/// Waits for the answer, and tells the circuit what it came to.
+/// Waits for the response, and records its outcome in the circuit.
 #[pin_project]
 pub struct ResponseFuture<F> {
     #[pin]
@@ -52,7 +52,7 @@ where
                 let mut guard = guard.take().expect("polled after completion");
                 let outcome = response.map_or_else(|error| Outcome::of_error(&**error), Outcome::of);
                 match response {
-                    // A good head is half of a success: the body has the last word.
+                    // A successful head is half of a success: the body decides.
                     Ok(response) if outcome == Outcome::Success => {
                         guard.commit(response.extensions().get().cloned());
                         Some(guard)

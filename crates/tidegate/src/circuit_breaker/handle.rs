@@ -4,32 +4,33 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 
-use super::shared_circuit::{WithTransition, SharedCircuit};
-use super::listeners::Transitions;
+use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
-use super::admission::{RejectionCause, Admission, CircuitRejection};
+use super::listeners::Transitions;
 use super::settings::Settings;
+use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::{Snapshot, State, Transition};
-use crate::keyed::{Kept, Keyed};
-use crate::shared_state::SharedState;
+use crate::keyed::{Keyed, KeyedState};
+use crate::layer_state::LayerState;
 use crate::{Gate, Rejection, clock};
 
 /// The circuit that a layer, its services and their clones share.
 ///
-/// Where the layer has [keys](super::CircuitBreakerLayer::key_by), [`of`](Self::of) finds the circuit of a key, and
-/// this handle speaks for none of them: it is closed, unless it is held. [`reset`](Self::reset),
-/// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe) are for
-/// all keys together.
+/// If the layer has [keys](super::CircuitBreakerLayer::key_by), [`of`](Self::of) finds the circuit of a key.
+/// This handle then represents none of them: it is closed, unless it is forced open. [`reset`](Self::reset),
+/// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe)
+/// apply to all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) SharedState<Settings, Circuits>);
+pub struct Handle(pub(super) LayerState<Settings, Circuits>);
 
 pub(super) struct Circuits {
     circuit: SharedCircuit,
     keyed: Option<Keyed<Handle>>,
-    /// Calls that passed in shadow.
+    /// The number of calls that shadow mode admitted.
     shadow_admitted: AtomicU64,
-    /// How often all circuits have been changed by hand; in the circuit of a key, as far as it has heard.
+    /// How often all circuits have been changed by hand. In the circuit of a key, the last count that was
+    /// applied to it.
     forced_changes: AtomicU64,
 }
 
@@ -44,32 +45,33 @@ impl From<&Settings> for Circuits {
     }
 }
 
-impl Kept for Handle {
+impl KeyedState for Handle {
     fn is_in_use(&self) -> bool {
         self.0.is_in_use()
     }
 
-    fn is_as_new(&self, now: Instant) -> bool {
-        self.0.circuit.with_circuit(|circuit| circuit.is_as_new(now))
+    fn is_pristine(&self, now: Instant) -> bool {
+        self.0.circuit.with_circuit(|circuit| circuit.is_pristine(now))
     }
 }
 
 impl Handle {
-    /// The state now: `closed`, `open` or `half_open`.
+    /// Returns the current state: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn state(&self) -> State {
         self.0.circuit.with_circuit(|circuit| circuit.state(clock::now()))
     }
 
-    /// How long until an open circuit lets a probe through. None in shadow, where it lets everybody through.
+    /// Returns how long until an open circuit admits a probe. Returns `None` in shadow mode, which admits
+    /// every call.
     #[must_use]
     pub fn cooldown_remaining(&self) -> Option<Duration> {
-        let current_rejection = self.current_rejection()?;
-        current_rejection.retry_after.filter(|_| current_rejection.cause != RejectionCause::Probing)
+        let rejection = self.current_rejection()?;
+        rejection.retry_after.filter(|_| rejection.cause != RejectionCause::Probing)
     }
 
-    /// The circuit of the key of this request, if there is one by now; without keys, this one. As long as it is held
-    /// on to, its key is not forgotten.
+    /// Returns the circuit of the key of this request, if it exists already. Without keys, returns this
+    /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
         match &self.0.keyed {
@@ -78,13 +80,13 @@ impl Handle {
         }
     }
 
-    /// How many keys have a circuit; zero where the layer has no keys.
+    /// Returns how many keys have a circuit, or zero if the layer has no keys.
     #[must_use]
     pub fn keys(&self) -> usize {
         self.0.keyed.as_ref().map_or(0, Keyed::len)
     }
 
-    /// What the circuit knows, all of one moment.
+    /// Returns the state and the statistics of the circuit, all of the same moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let of_keys = |keyed: &Keyed<Self>| keyed.states().map(|circuit| circuit.shadow_admitted()).sum();
@@ -92,75 +94,79 @@ impl Handle {
         self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, shadow_admitted, clock::now()))
     }
 
-    /// Every change of state from now on. Nobody waits for a listener, and without one nothing is kept.
+    /// Returns every change of state from now on. The circuit never waits for a listener. Without a listener
+    /// nothing is stored.
     ///
-    /// With keys, the changes of all of them, without telling whose: of a key only a hash is kept.
+    /// With keys, the changes of all keys are returned without the key: only a hash of a key is stored.
     #[must_use]
     pub fn subscribe(&self) -> Transitions {
         self.settings().listeners.subscribe()
     }
 
-    /// Whether a call that came now would be refused, and why. Takes nothing.
+    /// Returns the rejection that a call would get if it arrived now. Acquires nothing.
     ///
-    /// While the traffic ramps up again this says no to nobody: whose turn it is shows only when asked.
+    /// While the traffic ramps up this returns `None`: which calls are admitted is decided only when a call
+    /// arrives.
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
         self.current_rejection().map(Rejection::from)
     }
 
-    /// Whether this call would be refused if it came now, and why: by the circuit of its key, if there are keys. Takes
-    /// nothing.
+    /// Returns the rejection that this call would get if it arrived now, by the circuit of its key if there
+    /// are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
         match self.keyed().and_then(|keyed| keyed.find(request)) {
             Some(circuit) => circuit.peek(),
-            // Without keys; or nothing is known of this one but what holds of all.
+            // There are no keys, or this key has no circuit yet, so that only what applies to all keys
+            // applies.
             None => self.peek(),
         }
     }
 
-    /// Closes the circuit and forgets what came before. Results of attempts under way no longer count. Ends
+    /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
     pub fn reset(&self) {
         self.update_all(Circuit::reset);
     }
 
-    /// Refuses every call until [`reset`](Self::reset), without a time to come back: a provider is taken out by hand.
+    /// Rejects every call until [`reset`](Self::reset), without a retry time. This takes a provider out by
+    /// hand.
     pub fn force_open(&self) {
         self.update_all(|circuit, now| circuit.force(true, now));
     }
 
-    /// Lets every call pass until [`reset`](Self::reset), whatever comes of it; nothing is counted meanwhile.
+    /// Admits every call until [`reset`](Self::reset), whatever the results. Nothing is counted meanwhile.
     pub fn force_closed(&self) {
         self.update_all(|circuit, now| circuit.force(false, now));
     }
 
-    /// How many calls passed that would have been refused.
+    /// Returns how many calls were admitted that would have been rejected.
     fn shadow_admitted(&self) -> u64 {
         self.0.shadow_admitted.load(Ordering::Relaxed)
     }
 
-    /// The circuits of the keys, if there are keys.
+    /// Returns the circuits of the keys, if there are keys.
     pub(super) fn keyed(&self) -> Option<&Keyed<Self>> {
         self.0.keyed.as_ref()
     }
 
-    /// Lets an attempt through, or says why not. Through without a pass, if nobody will ask what came of it.
+    /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
     pub(super) fn admit(&self) -> Result<Option<Admission>, Rejection> {
         if !self.settings().enabled {
             return Ok(None);
         }
         match self.log_transition(self.0.circuit.admit(clock::now)) {
             Ok(admission) => Ok(Some(admission)),
-            Err(current_rejection) if self.settings().shadow => {
-                self.admit_in_shadow(current_rejection);
+            Err(rejection) if self.settings().shadow => {
+                self.admit_in_shadow(rejection);
                 Ok(None)
             }
-            Err(current_rejection) => Err(current_rejection.into()),
+            Err(rejection) => Err(rejection.into()),
         }
     }
 
-    /// The circuit of one more key: held, if all are.
+    /// Creates the circuit of a new key, forced open or closed if this circuit is.
     pub(super) fn for_new_key(&self) -> Self {
         let for_new_key = Self(self.0.fresh(|settings| settings.key_by = None));
         if let Some(open) = self.0.circuit.with_circuit(|circuit| circuit.forced()) {
@@ -181,23 +187,25 @@ impl Handle {
         self.0.settings()
     }
 
-    /// Why a call that came now would be refused.
+    /// Returns the rejection that a call would get now.
     fn current_rejection(&self) -> Option<CircuitRejection> {
         if self.settings().shadow { None } else { self.0.circuit.peek(clock::now) }
     }
 
-    /// Lets a call pass that would have been refused. It has no say: it would not have been made.
-    fn admit_in_shadow(&self, current_rejection: CircuitRejection) {
+    /// Admits a call in shadow mode that would have been rejected. Its result is not recorded, because the
+    /// call would not have been made.
+    fn admit_in_shadow(&self, rejection: CircuitRejection) {
         self.0.shadow_admitted.fetch_add(1, Ordering::Relaxed);
         let (layer, target) = (Gate::CircuitBreaker.name(), self.0.target());
-        tracing::debug!(layer, target, "would have refused: {}", Rejection::from(current_rejection));
+        tracing::debug!(layer, target, "would have refused: {}", Rejection::from(rejection));
     }
 
-    /// Changes this circuit, and those of all keys. This one first: a key that comes meanwhile sees by the count that
-    /// it may have missed something.
+    /// Changes this circuit and those of all keys. This one comes first: a key that is created meanwhile sees
+    /// by the count that it may have missed the change.
     fn update_all(&self, update: impl Fn(&mut Circuit, Instant)) {
-        let update =
-            |handle: &Self| handle.log_transition(handle.0.circuit.update(|circuit, _| update(circuit, clock::now())));
+        let update = |handle: &Self| {
+            handle.log_transition(handle.0.circuit.update(|circuit, _| update(circuit, clock::now())))
+        };
         update(self);
         self.0.forced_changes.fetch_add(1, Ordering::AcqRel);
         for circuit in self.0.keyed.iter().flat_map(Keyed::states) {
@@ -205,7 +213,8 @@ impl Handle {
         }
     }
 
-    /// Has the circuit of a key held, or not, as all are: it may have been made while that changed.
+    /// Forces the circuit of a key as this circuit is forced, because the key may have been created while
+    /// that changed.
     pub(super) fn sync_forced_state(&self, all: &Self) {
         let forced_changes = all.0.forced_changes.load(Ordering::Acquire);
         if self.0.forced_changes.swap(forced_changes, Ordering::AcqRel) == forced_changes {
@@ -221,7 +230,7 @@ impl Handle {
         }
     }
 
-    /// Logs a change of state, without the lock: whoever listens to the log may ask for the state.
+    /// Logs a change of state. The lock is not held, because a log subscriber may read the state.
     fn log_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(Transition { to, reason, cooldown, .. }) = transition else { return result };
         let (layer, target, state) = (Gate::CircuitBreaker.name(), self.0.target(), to.name());

@@ -6,12 +6,12 @@ use super::settings::{Settings, share};
 use super::window::{MAX_CALLS, MIN_SPAN, Span};
 use super::{CircuitBreaker, Handle};
 use crate::KeyBy;
-use crate::shared_state::SharedState;
+use crate::layer_state::LayerState;
 
-/// Stops calling a provider that keeps failing; see the [module page](crate::circuit_breaker).
+/// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
 /// One layer value is one circuit: every service it makes, and every clone of those, shares it, unless
-/// [`per_service`](Self::per_service) asks for one each. A setter begins a new circuit.
+/// [`per_service`](Self::per_service) is set. A setter creates a new circuit.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerLayer {
     handle: Handle,
@@ -28,157 +28,166 @@ impl CircuitBreakerLayer {
     /// The largest window by count: a bit for each call, 128 KiB.
     pub const MAX_WINDOW_SIZE: u32 = MAX_CALLS;
 
-    /// The shortest lease of a probe: without any, each would be given up before the next call.
+    /// The shortest lease of a probe. With a lease of zero each probe would be given up before the next call.
     pub const MIN_LEASE: Duration = Duration::from_millis(1);
 
     /// The shortest window by time: 10 ms.
     pub const MIN_WINDOW: Duration = MIN_SPAN;
 
-    /// Opens after 5 consecutive failures for 30 s, and closes after one probe that succeeds.
+    /// Creates a layer that opens after 5 consecutive failures for 30 s, and closes after one successful
+    /// probe.
     #[must_use]
     pub fn new() -> Self {
-        Self { handle: Handle(SharedState::new(Settings::default())), per_service: false }
+        Self { handle: Handle(LayerState::new(Settings::default())), per_service: false }
     }
 
-    /// Never opens, at the cost of a branch.
+    /// Creates a layer that never opens, at the cost of a branch.
     #[must_use]
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.enabled = false)
     }
 
-    /// Opens after so many consecutive failures. Zero is taken as one; `u32::MAX` leaves it to the rates.
+    /// The number of consecutive failures that opens the circuit. Zero is raised to one. With `u32::MAX` only
+    /// the rates open it.
     #[must_use]
     pub fn failure_threshold(self, failures: u32) -> Self {
         self.set(|settings| settings.failure_threshold = failures.max(1))
     }
 
-    /// Also opens when this share of the calls in the window has failed, from 0 to 1. Off by default: a call that
-    /// goes well then takes a short lock to be counted.
+    /// The share of failed calls in the window that opens the circuit, from 0 to 1. Off by default. With it,
+    /// every successful call takes a short lock to be counted.
     #[must_use]
     pub fn failure_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.failure_rate_threshold = Some(share(rate)))
     }
 
-    /// A call is slow that takes this long to its commit point: to the head of its answer, which for a stream
-    /// behind the wire comes with the first token. Also slow are a call that took this long to fail, and one whose
-    /// caller left after waiting this long.
+    /// The time to the commit point from which a call is slow. The commit point is the response head, which
+    /// for a stream behind the wire arrives with the first token. A call is also slow if it took this long to
+    /// fail, or if its caller dropped it after waiting this long.
     ///
-    /// Opens when half of the calls in the window are slow
-    /// ([`slow_call_rate_threshold`](Self::slow_call_rate_threshold) sets another share), and a slow probe opens
-    /// again. Off by default.
+    /// The circuit opens when half of the calls in the window are slow
+    /// ([`slow_call_rate_threshold`](Self::slow_call_rate_threshold) sets another share), and a slow probe
+    /// opens it again. Off by default.
     #[must_use]
     pub fn slow_call_threshold(self, slow: Duration) -> Self {
         self.set(|settings| settings.slow_call_threshold = Some(slow))
     }
 
-    /// Opens when this share of the calls in the window is slow, from 0 to 1. 0.5 by default; means nothing
-    /// without [`slow_call_threshold`](Self::slow_call_threshold).
+    /// The share of slow calls in the window that opens the circuit, from 0 to 1. The default is 0.5. Has no
+    /// effect without [`slow_call_threshold`](Self::slow_call_threshold).
     #[must_use]
     pub fn slow_call_rate_threshold(self, rate: f64) -> Self {
         self.set(|settings| settings.slow_call_rate_threshold = share(rate))
     }
 
-    /// Judges no rate by fewer calls than these. 20 by default; a window that holds fewer is judged when full.
+    /// The number of calls below which no rate is evaluated. The default is 20. A window that holds fewer
+    /// calls is evaluated when it is full.
     #[must_use]
     pub fn minimum_throughput(self, calls: u32) -> Self {
         self.set(|settings| settings.minimum_throughput = calls)
     }
 
-    /// Takes the rates of the last so many calls. 100 by default; at least one, at most
+    /// Computes the rates over this number of calls. The default is 100; at least one, at most
     /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
     #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
         self.set(|settings| settings.window = Span::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE)))
     }
 
-    /// Takes the rates of the calls of this last while, instead of a number of calls; at least
-    /// [`MIN_WINDOW`](Self::MIN_WINDOW). Time passes in tenths of it, so that it costs the same at any number of calls.
+    /// Computes the rates over this time instead of a number of calls; at least
+    /// [`MIN_WINDOW`](Self::MIN_WINDOW). The window advances in tenths, so that its cost does not depend on
+    /// the number of calls.
     #[must_use]
     pub fn sliding_window(self, time: Duration) -> Self {
         self.set(|settings| settings.window = Span::Time(time))
     }
 
-    /// Closes after so many successful probes in a row. Zero is taken as one.
+    /// The number of consecutive successful probes that closes the circuit. Zero is raised to one.
     #[must_use]
     pub fn success_threshold(self, successes: u32) -> Self {
         self.set(|settings| settings.success_threshold = successes.max(1))
     }
 
-    /// Stays open this long; longer if the failure that opened it told a longer wait.
+    /// How long the circuit stays open. It stays open for longer if the failure that opened it carried a
+    /// longer wait.
     #[must_use]
     pub fn cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.cooldown = cooldown)
     }
 
-    /// Each time that it opens again it stays open so many times as long, up to
-    /// [`max_cooldown`](Self::max_cooldown). 1 by default, and at least: it does not grow. The growth is forgotten
-    /// when the circuit has been closed for as long as it was last open.
+    /// The factor by which the cooldown grows each time that the circuit opens again, up to
+    /// [`max_cooldown`](Self::max_cooldown). The default and the minimum is 1, without growth. The growth is
+    /// reset when the circuit has been closed for as long as it was last open.
     #[must_use]
     pub fn cooldown_growth(self, factor: f64) -> Self {
         self.set(|settings| settings.cooldown_growth = factor.max(1.0))
     }
 
-    /// The cooldown grows no further; 5 minutes by default. A wait that the provider told may be longer.
+    /// The upper limit of the growth; the default is 5 minutes. A wait that the provider sent may be longer.
     #[must_use]
     pub fn max_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.max_cooldown = cooldown)
     }
 
-    /// Adds a random part of the cooldown, up to this share of it, from 0 to 1, so that not all processes come back
-    /// at once. Also to a told wait, which it makes no shorter. None by default.
+    /// Adds a random part of the cooldown, up to this share of it, from 0 to 1, so that not all processes
+    /// come back at once. It is also added to a wait that the provider sent, and makes it no shorter. The
+    /// default is none.
     #[must_use]
     pub fn cooldown_jitter(self, share_of_cooldown: f64) -> Self {
         self.set(|settings| settings.cooldown_jitter = share(share_of_cooldown))
     }
 
-    /// After closing, lets the traffic come back over this long: a tenth of the calls at first, evenly growing to
-    /// all. The others are refused and told to try again within a second. Off by default.
+    /// Ramps the traffic up over this time after the circuit has closed: a tenth of the calls at first,
+    /// growing evenly to all. The other calls are rejected, to be retried within a second. Off by default.
     #[must_use]
     pub fn ramp_up(self, over: Duration) -> Self {
         self.set(|settings| settings.ramp_up = Some(over).filter(|over| !over.is_zero()))
     }
 
-    /// Stays open this long when the account's quota ran out and the provider told no time.
+    /// How long the circuit stays open when the account's quota is exhausted and the provider sent no time.
     #[must_use]
     pub fn quota_cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.quota_cooldown = cooldown)
     }
 
-    /// At most so many probes at once while half-open. Zero is taken as one.
+    /// The most concurrent probes while the circuit is half-open. Zero is raised to one.
     #[must_use]
     pub fn half_open_max(self, probes: u32) -> Self {
         self.set(|settings| settings.half_open_max = probes.max(1))
     }
 
-    /// A probe without an answer for this long is given up: another may take its place. 60 s by default, and at
-    /// least [`MIN_LEASE`](Self::MIN_LEASE).
+    /// The time after which a probe without a response is given up, so that another may take its slot. The
+    /// default is 60 s, and the minimum is [`MIN_LEASE`](Self::MIN_LEASE).
     #[must_use]
     pub fn probe_lease(self, lease: Duration) -> Self {
         self.set(|settings| settings.probe_lease = lease.max(Self::MIN_LEASE))
     }
 
-    /// Counts a 429 as a failure. By default it is not: a provider that limits is a provider that works.
+    /// Whether a 429 counts as a failure. By default it does not: a provider that limits its callers is
+    /// working.
     #[must_use]
     pub fn count_rate_limited(self, count: bool) -> Self {
         self.set(|settings| settings.count_rate_limited = count)
     }
 
-    /// Lets every call pass, and tells (as an event, and in the [snapshot](Handle::snapshot)) which it would have
-    /// refused: for trying settings out on real traffic. What comes of those calls is not counted, as they would not
-    /// have been made.
+    /// Admits every call, and reports which calls it would have rejected (as an event, and in the
+    /// [snapshot](Handle::snapshot)). This tries settings out on real traffic. The results of those calls are
+    /// not counted, because they would not have been made.
     #[must_use]
     pub fn shadow(self, shadow: bool) -> Self {
         self.set(|settings| settings.shadow = shadow)
     }
 
-    /// Gives every key a circuit of its own: per model, per host, or per credential where callers bring their own,
-    /// so that one caller's empty purse shuts nobody else out. See [`Handle::of`] for the circuit of a key.
+    /// Gives every key its own circuit: per model, per host, or per credential if callers bring their own, so
+    /// that the exhausted account of one caller does not block the others. See [`Handle::of`] for the circuit
+    /// of a key.
     #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
     }
 
-    /// Keeps circuits for so many keys; 10 000 by default. Those that are as new go first, then those least used.
+    /// The most keys that have a circuit; the default is 10 000. Circuits in their initial state are dropped
+    /// first, then the least used.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys.max(1))
@@ -190,31 +199,32 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.seed = Some(seed))
     }
 
-    /// The name in events, usually `provider/model`. The first name given holds.
+    /// The name in events, usually `provider/model`. Only the first name that is set counts.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
-    /// Gives every service that this layer makes a circuit of its own.
+    /// Gives every service that this layer makes its own circuit.
     #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
     }
 
-    /// The circuit shared by the services of this layer (the template, after [`per_service`](Self::per_service)).
+    /// Returns the circuit shared by the services of this layer (the template, after
+    /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// The handle for one more service, or stack.
+    /// Returns the handle for one more service or stack.
     pub(crate) fn share(&self) -> Handle {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one stack, whose parts all look at the same handle.
+    /// Returns this layer for one stack, all parts of which share one handle.
     #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }

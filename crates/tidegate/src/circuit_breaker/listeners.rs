@@ -5,13 +5,14 @@ use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::Transition;
 
-/// Who wants to hear of every change of state. Nothing is allocated until somebody does.
+/// The listeners to changes of state. Nothing is allocated until the first one subscribes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listeners(Arc<OnceLock<Sender<Transition>>>);
 
 /// The changes of state of a circuit from now on; see [`Handle::subscribe`](super::Handle::subscribe).
 ///
-/// The latest 64 are kept for a listener that is slow; of older ones it does not hear. Nobody waits for listeners.
+/// The latest 64 changes are kept for a slow listener, and older ones are dropped. The circuit never waits
+/// for a listener.
 #[derive(Debug)]
 pub struct Transitions(Receiver<Transition>);
 
@@ -22,13 +23,13 @@ impl Listeners {
         Transitions(self.0.get_or_init(|| Sender::new(KEPT)).subscribe())
     }
 
-    /// Whether anything was made for a listener.
+    /// Returns whether anything was allocated for a listener.
     #[cfg(test)]
     pub(super) fn is_ready(&self) -> bool {
         self.0.get().is_some()
     }
 
-    /// Wakes who waits, and waits for nobody.
+    /// Wakes all listeners without waiting for them.
     pub(super) fn notify(&self, transition: Transition) {
         if let Some(sender) = self.0.get() {
             let _ = sender.send(transition);
@@ -37,7 +38,8 @@ impl Listeners {
 }
 
 impl Transitions {
-    /// The next change of state; none once the layer and all of its services are gone. Cancel safe.
+    /// Waits for the next change of state. Returns `None` once the layer and all of its services are gone.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Option<Transition> {
         loop {
             match self.0.recv().await {
@@ -48,7 +50,7 @@ impl Transitions {
         }
     }
 
-    /// The next change of state, if there is one by now.
+    /// Returns the next change of state, if there is one already.
     pub fn try_next(&mut self) -> Option<Transition> {
         loop {
             match self.0.try_recv() {

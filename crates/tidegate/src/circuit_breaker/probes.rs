@@ -7,7 +7,7 @@ use crate::Deadline;
 pub(super) struct Probes {
     in_flight: Vec<Probe>,
     next: u64,
-    /// How many have succeeded.
+    /// The number of successful probes.
     pub(super) successes: u32,
 }
 
@@ -18,14 +18,14 @@ struct Probe {
 }
 
 impl Probes {
-    /// If `max` probes are under way, how long until the lease of one ends. A probe that hangs is not waited for.
+    /// Returns how long until the lease of one probe ends, if `max` probes are in flight. A probe with an expired lease is not waited for.
     pub(super) fn full_for(&self, max: u32, now: Instant) -> Option<Duration> {
         let live = self.in_flight.iter().filter(|probe| now < probe.lease_ends);
         let soonest = live.clone().map(|probe| probe.lease_ends - now).min();
         soonest.filter(|_| live.count() >= max as usize)
     }
 
-    /// Sends one more probe: its number.
+    /// Starts a probe and returns its number.
     pub(super) fn start(&mut self, lease: Duration, now: Instant) -> u64 {
         self.in_flight.retain(|probe| now < probe.lease_ends);
         let number = self.next;
@@ -34,13 +34,13 @@ impl Probes {
         number
     }
 
-    /// A probe is back. Whether it had not been replaced meanwhile.
+    /// Ends a probe. Returns whether it still held its slot.
     pub(super) fn complete(&mut self, number: u64) -> bool {
         let at = self.in_flight.iter().position(|probe| probe.number == number);
         at.is_some_and(|at| self.in_flight.swap_remove(at).number == number)
     }
 
-    /// How many are under way, those that hang included.
+    /// Returns how many probes are in flight, including those with an expired lease.
     pub(super) fn len(&self) -> usize {
         self.in_flight.len()
     }

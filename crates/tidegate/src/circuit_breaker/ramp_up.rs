@@ -1,25 +1,26 @@
 use std::time::{Duration, Instant};
 
-/// The traffic that comes back after a circuit has closed: a share of the calls that grows to all of them.
+/// Ramps the traffic up after a circuit has closed: the admitted share of the calls grows to all of them.
 ///
-/// The share is kept by a counter and not by dice. Of any run of calls it admits the share to within one call,
-/// where dice let bursts through and, with few calls a second, keep somebody out for long by bad luck. The share
-/// begins at a tenth and grows evenly, as in Envoy's slow start (`min_weight_percent` 10, aggression 1).
+/// The share is kept by a counter and not by random draws. Of any run of calls the counter admits the share
+/// to within one call. Random draws would let bursts through and, with few calls a second, could reject a
+/// caller for long. The share begins at a tenth and grows evenly, as in Envoy's slow start
+/// (`min_weight_percent` 10, aggression 1).
 #[derive(Debug)]
 pub(super) struct RampUp {
     since: Instant,
     over: Duration,
-    /// What has come together of the next call to be admitted.
+    /// The part of the next admitted call that has accumulated.
     credit: f64,
 }
 
 const MIN_SHARE: f64 = 0.1;
 
-/// Nobody knows which call will be the next to pass, but it will be soon.
+/// It is not known which call is admitted next, but it will be soon.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl RampUp {
-    /// A ramp that begins at `now`; its first call passes.
+    /// Creates a ramp that begins at `now`. Its first call is admitted.
     pub(super) fn new(over: Duration, now: Instant) -> Self {
         Self { since: now, over, credit: 1.0 }
     }
@@ -28,7 +29,7 @@ impl RampUp {
         self.remaining(now).is_zero()
     }
 
-    /// Lets a call pass, or says when to try again.
+    /// Admits a call, or returns when to try again.
     pub(super) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         self.credit += self.share(now);
         if self.credit < 1.0 {

@@ -2,46 +2,46 @@ use std::fmt;
 
 use crate::ErrorCode;
 
-/// Why a circuit is in the state in which it is.
+/// The reason for which a circuit is in its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
-    /// It opened after so many failures in a row.
+    /// It opened after this many consecutive failures.
     Failures {
-        /// How many there were.
+        /// The number of failures.
         count: u32,
-        /// The code of the last one.
+        /// The code of the last failure.
         code: ErrorCode,
-        /// Whether all had this code.
+        /// Whether all failures had this code.
         alike: bool,
     },
-    /// It opened because too large a share of the calls in the window failed.
+    /// It opened because the share of failed calls in the window was too large.
     FailureRate {
-        /// How many failed.
+        /// The number of failed calls.
         failures: u64,
-        /// Of how many.
+        /// The number of calls in the window.
         calls: u64,
     },
-    /// It opened because too large a share of the calls in the window was slow.
+    /// It opened because the share of slow calls in the window was too large.
     SlowCallRate {
-        /// How many were slow.
+        /// The number of slow calls.
         slow: u64,
-        /// Of how many.
+        /// The number of calls in the window.
         calls: u64,
     },
     /// It opened again because a probe failed.
     ProbeFailed(ErrorCode),
     /// It opened again because a probe was slow.
     ProbeSlow,
-    /// It opened because the account's quota ran out.
+    /// It opened because the account's quota is exhausted.
     Quota,
     /// It is half-open because its cooldown has passed.
     CooldownPassed,
-    /// It closed after so many successful probes.
+    /// It closed after this many successful probes.
     ProbesSucceeded(u32),
-    /// Somebody told it to be in this state.
+    /// It was forced into this state by hand.
     Forced,
-    /// Somebody told it to begin anew.
+    /// It was reset by hand.
     Reset,
 }
 

@@ -9,7 +9,7 @@ use super::{Handle, ResponseBody, ResponseFuture};
 use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService};
 
-/// Stops calling a provider that keeps failing; see the [module page](crate::circuit_breaker).
+/// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 #[derive(Clone, Debug)]
 pub struct CircuitBreaker<S> {
     inner: S,
@@ -21,7 +21,7 @@ impl<S> CircuitBreaker<S> {
         Self { inner, circuit: Arc::new(ShardedHandle::new(handle)) }
     }
 
-    /// The circuit that this service shares with its clones.
+    /// Returns the circuit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.circuit.handle().clone()

@@ -40,7 +40,7 @@ impl Default for Settings {
             failure_rate_threshold: None,
             slow_call_threshold: None,
             slow_call_rate_threshold: 0.5,
-            // Hystrix's `requestVolumeThreshold`; the window is Resilience4j's.
+            // Hystrix's `requestVolumeThreshold`; the window is that of Resilience4j.
             minimum_throughput: 20,
             window: Span::Calls(100),
             success_threshold: 1,
@@ -63,7 +63,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// A rate is judged from so many calls on: no more than a window by count can hold.
+    /// Returns the number of calls from which a rate is evaluated: at most as many as a window by count can
+    /// hold.
     pub(super) fn enough_calls(&self) -> u64 {
         match self.window {
             Span::Calls(size) => self.minimum_throughput.min(size).into(),
@@ -72,7 +73,7 @@ impl Settings {
     }
 }
 
-/// A share of all calls, from 0 to 1. What is no number is taken as all of them.
+/// Limits a share to the range from 0 to 1. NaN becomes 1.
 pub(super) fn share(rate: f64) -> f64 {
     if rate.is_nan() { 1.0 } else { rate.clamp(0.0, 1.0) }
 }

@@ -8,29 +8,30 @@ use http::Request;
 use super::{CallGuard, Handle};
 use crate::Rejection;
 
-/// A circuit as its services hold it, so that threads need not meet at the count of its owners.
+/// The handle of a circuit as its services hold it, sharded by thread to avoid contention on one reference
+/// count.
 ///
-/// Every call under way owns a part of its circuit, as its answer may outlive the service. Were that one reference
-/// count for all, the threads would write to it in turn, twice a call, and two threads do no more calls than one
-/// (0.9 x, measured). So each thread counts on a share of its own.
+/// Every call in flight owns a reference to its circuit, because its response may outlive the service. With
+/// one reference count for all, the threads would write to it alternately, twice a call, and two threads would do
+/// no more calls than one (0.9 x, measured). Each thread therefore counts on its own shard.
 pub(super) struct ShardedHandle {
     handle: Handle,
     by_thread: [OnceLock<Arc<HandleShard>>; THREADS],
 }
 
-/// Two lines of cache, as processors like to fetch them in pairs.
+/// Two cache lines, because processors prefetch them in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct HandleShard(Handle);
 
-/// What a call under way owns: a share, or the circuit of its key.
+/// The reference that a call in flight owns: a shard, or the circuit of its key.
 #[derive(Debug)]
 pub(super) enum HandleRef {
     Shard(Arc<HandleShard>),
     Key(Handle),
 }
 
-/// With more threads than these some share a share.
+/// Beyond this number of threads some share a shard.
 const THREADS: usize = 32;
 
 impl ShardedHandle {
@@ -42,7 +43,7 @@ impl ShardedHandle {
         &self.handle
     }
 
-    /// Lets an attempt through, or says why not.
+    /// Admits an attempt or rejects it.
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
         let circuit = match self.handle.keyed() {
             None => self.shard(),
@@ -56,7 +57,7 @@ impl ShardedHandle {
         Ok(CallGuard::new(circuit, admission))
     }
 
-    /// The share of this thread; made at its first call.
+    /// Returns the shard of this thread, created at its first call.
     fn shard(&self) -> HandleRef {
         let shard = self.by_thread[thread()].get_or_init(|| Arc::new(HandleShard(self.handle.clone())));
         HandleRef::Shard(Arc::clone(shard))
@@ -80,7 +81,7 @@ impl fmt::Debug for ShardedHandle {
     }
 }
 
-/// The number of this thread, less than [`THREADS`].
+/// Returns the number of this thread, less than [`THREADS`].
 fn thread() -> usize {
     static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

@@ -1,22 +1,22 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use super::listeners::Listeners;
+use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
-use super::admission::{RejectionCause, Admission, CircuitRejection};
+use super::listeners::Listeners;
 use super::settings::Settings;
 use super::state::Circuit;
 use super::transition::Transition;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
-/// A circuit that many threads ask at once. While nothing speaks against the provider they take no lock, and do
-/// not write to what they share.
+/// A circuit that many threads use at once. While the provider is healthy they take no lock, and do not write
+/// to shared memory.
 pub(super) struct SharedCircuit {
     locked: Mutex<LockedCircuit>,
-    /// What a call needs to know, without the lock, while all of them pass or none.
+    /// The [`FastState`], read without the lock while all calls or none are admitted.
     fast_state: AtomicU64,
-    /// When the cooldown ends, in nanoseconds from the origin, if it is open at a glance.
+    /// The end of the cooldown, in nanoseconds from the origin, if the fast state is open.
     until: AtomicU64,
     origin: Instant,
     listeners: Listeners,
@@ -27,8 +27,8 @@ struct LockedCircuit {
     random: fastrand::Rng,
 }
 
-/// A circuit at a glance: its generation, whether every call passes, whether no success would change a thing, and
-/// whether all are refused.
+/// A summary of the circuit in one atomic number: its generation, whether every call is admitted, whether a
+/// success would change nothing, and whether every call is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FastState(u64);
 
@@ -38,14 +38,14 @@ const REJECTS_FAILING: u64 = 4;
 const REJECTS_QUOTA: u64 = 8;
 const REJECTS_FORCED: u64 = REJECTS_FAILING | REJECTS_QUOTA;
 
-/// The bits below the generation.
+/// The number of bits below the generation.
 const FLAGS: u32 = 4;
 
-/// What came of a change, and the change of state that it was, for whoever logs it.
+/// The result of a change, and the change of state that it caused, for the log.
 pub(super) type WithTransition<T> = (T, Option<Transition>);
 
 impl SharedCircuit {
-    /// A closed circuit that begins at `origin`.
+    /// Creates a closed circuit that begins at `origin`.
     pub(super) fn new(settings: &Settings, origin: Instant) -> Self {
         let circuit = Circuit::new(settings.clone());
         Self {
@@ -64,8 +64,11 @@ impl SharedCircuit {
         FastState(self.fast_state.load(Ordering::Acquire))
     }
 
-    /// Lets an attempt through, or says why not.
-    pub(super) fn admit(&self, now: impl FnOnce() -> Instant) -> WithTransition<Result<Admission, CircuitRejection>> {
+    /// Admits an attempt or rejects it.
+    pub(super) fn admit(
+        &self,
+        now: impl FnOnce() -> Instant,
+    ) -> WithTransition<Result<Admission, CircuitRejection>> {
         let fast_state = self.fast_state();
         if fast_state.admits_all() {
             return (Ok(Admission { generation: fast_state.generation(), probe: None }), None);
@@ -77,7 +80,7 @@ impl SharedCircuit {
         }
     }
 
-    /// Why a call is bound to be refused, if it is. Takes nothing.
+    /// Returns the rejection that a call would get. Acquires nothing.
     pub(super) fn peek(&self, now: impl FnOnce() -> Instant) -> Option<CircuitRejection> {
         let fast_state = self.fast_state();
         if fast_state.admits_all() {
@@ -87,22 +90,24 @@ impl SharedCircuit {
         self.fast_rejection(fast_state, now).or_else(|| self.with_circuit(|circuit| circuit.peek(now)))
     }
 
-    /// Whether the circuit is open at a glance: an outage, too, is no time for threads to queue for a lock.
+    /// Returns the rejection if the fast state is open, so that threads do not queue for the lock during an
+    /// outage either.
     fn fast_rejection(&self, fast_state: FastState, now: Instant) -> Option<CircuitRejection> {
         let cause = fast_state.cause()?;
         if cause == RejectionCause::ForcedOpen {
             return Some(CircuitRejection { cause, retry_after: None });
         }
         let until = self.until.load(Ordering::Acquire);
-        // Written before its glance: if that is another one by now, so may be the time.
+        // The time is written before its fast state. If the fast state has changed, the time may have changed
+        // as well.
         if self.fast_state() != fast_state {
             return None;
         }
-        let rest = self.origin.checked_add(Duration::from_nanos(until))?.saturating_duration_since(now);
-        (!rest.is_zero()).then_some(CircuitRejection { cause, retry_after: Some(rest) })
+        let remaining = self.origin.checked_add(Duration::from_nanos(until))?.saturating_duration_since(now);
+        (!remaining.is_zero()).then_some(CircuitRejection { cause, retry_after: Some(remaining) })
     }
 
-    /// The head of a good answer is here.
+    /// Handles the head of a successful response.
     pub(super) fn commit(
         &self,
         admission: Admission,
@@ -115,7 +120,7 @@ impl SharedCircuit {
         self.update(|circuit, random| circuit.commit(admission, latency, now(), random))
     }
 
-    /// Takes note of what an attempt came to.
+    /// Records the result of an attempt.
     pub(super) fn record(
         &self,
         admission: Admission,
@@ -125,7 +130,9 @@ impl SharedCircuit {
     ) -> WithTransition<()> {
         let changes_nothing = match (result, latency) {
             (AttemptResult::Neutral, Latency::Unknown) => admission.probe.is_none(),
-            (AttemptResult::Success, Latency::Unknown) => self.fast_state() == FastState::ignoring_success(admission.generation),
+            (AttemptResult::Success, Latency::Unknown) => {
+                self.fast_state() == FastState::ignoring_success(admission.generation)
+            }
             _ => false,
         };
         if changes_nothing {
@@ -134,8 +141,9 @@ impl SharedCircuit {
         self.update(|circuit, random| circuit.record(admission, result, latency, now(), random))
     }
 
-    /// Changes the circuit, and tells everybody at a glance. Listeners are told when the lock has been let go of, since
-    /// one that is woken may ask for the state: of two changes at the same moment they may hear in either order.
+    /// Changes the circuit, and publishes its fast state. Listeners are notified after the lock is released,
+    /// because a listener may read the state when it wakes. Two changes at the same moment may therefore
+    /// reach the listeners in either order.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Circuit, f64) -> T) -> WithTransition<T> {
         let mut lock = self.lock();
         let locked = &mut *lock;
@@ -154,7 +162,7 @@ impl SharedCircuit {
         (result, transition)
     }
 
-    /// Looks at the circuit.
+    /// Runs `read` on the circuit under the lock.
     pub(super) fn with_circuit<T>(&self, read: impl FnOnce(&mut Circuit) -> T) -> T {
         read(&mut self.lock().circuit)
     }
@@ -181,7 +189,7 @@ impl FastState {
         Self(generation << FLAGS | ADMITS_ALL | IGNORES_SUCCESS)
     }
 
-    /// Why all calls are refused, if they are; the cooldown may have passed.
+    /// Returns why all calls are rejected, if they are. The cooldown may have passed since.
     const fn cause(self) -> Option<RejectionCause> {
         match self.0 & REJECTS_FORCED {
             REJECTS_FORCED => Some(RejectionCause::ForcedOpen),

@@ -6,37 +6,39 @@ use super::state::Circuit;
 use super::{Reason, State};
 use crate::ErrorCode;
 
-/// What a circuit knows at one moment, ready to be serialised. Times are in milliseconds.
+/// The state and the statistics of a circuit at one moment, ready to be serialised. Times are in
+/// milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// `closed`, `open` or `half_open`.
     pub state: State,
-    /// Why it came to be so; none as long as it never changed.
+    /// The reason for the state; `None` if it has never changed.
     pub reason: Option<Reason>,
-    /// How long until it lets a probe through, if it is open and not held so.
+    /// The time until a probe is admitted, if the circuit is open and not forced open.
     pub cooldown_remaining_ms: Option<u64>,
-    /// How many probes are under way, those included that hang and have not been replaced.
+    /// The number of probes in flight, including those with an expired lease that have not been replaced.
     pub probes: usize,
-    /// The share of the calls in the window that failed, from 0 to 1. None without calls, or where no
-    /// `failure_rate_threshold` asks for it. While the circuit is open, that which opened it.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or without a
+    /// `failure_rate_threshold`. While the circuit is open, the share that opened it.
     pub failure_rate: Option<f64>,
-    /// The share of the calls in the window that were slow, from 0 to 1; none without a `slow_call_threshold`.
+    /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
-    /// How many calls the window of results holds, or that of slow calls if it is more.
+    /// The number of calls in the window of results, or in that of latencies if it is more.
     pub calls_in_window: u64,
     /// The latest failure that counted.
     pub last_failure: Option<LastFailure>,
-    /// How many calls passed that would have been refused, since the start: in shadow only.
+    /// The number of calls that were admitted but would have been rejected, since the start; in shadow mode
+    /// only.
     pub would_have_refused: u64,
 }
 
 /// A failure that counted against a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct LastFailure {
-    /// What it was.
+    /// Its error code.
     pub code: ErrorCode,
-    /// How long ago.
+    /// The time since the failure.
     pub ago_ms: u64,
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!              failure_threshold consecutive failures,
 //!              failure_rate_threshold or slow_call_rate_threshold reached,
-//!      ┌────────┐ or the quota ran out                             ┌──────┐
+//!      ┌────────┐ or the quota exhausted                           ┌──────┐
 //!      │ closed │ ───────────────────────────────────────────────▶ │ open │ ◀─┐
 //!      └────────┘ ◀──────────────┐                                 └──────┘   │ any failure,
 //!   (ramp_up: a growing          │                 cooldown passed    │       │ a slow probe,
@@ -12,23 +12,22 @@
 //!              probes in a row   └─────────────────────────────── ┌───────────┐
 //!                                                                 │ half-open │
 //!                                                                 └───────────┘
-//!
 //!      from anywhere:  force_open ─▶ forced open     force_closed ─▶ forced closed     reset ─▶ closed, as new
 //! ```
 //!
 //! Every change of state begins a new generation. A result carries the generation in which its attempt was
-//! admitted; one of an earlier generation changes nothing. Nothing counts while a state is held.
+//! admitted. A result of an earlier generation changes nothing. Nothing counts while a state is forced.
 
 use std::time::{Duration, Instant};
 
-use super::cooldown::{Cooldown, jittered};
-use super::statistics::CircuitStatistics;
+use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
-use super::admission::{RejectionCause, Admission, CircuitRejection};
+use super::cooldown::{Cooldown, jittered};
 use super::probes::Probes;
 use super::ramp_up::RampUp;
 use super::reason::Reason;
 use super::settings::Settings;
+use super::statistics::CircuitStatistics;
 use super::transition::{State, Transition};
 use super::window::WindowTotals;
 use crate::{Deadline, ErrorCode};
@@ -69,12 +68,12 @@ impl Circuit {
         self.generation
     }
 
-    /// Whether every call passes, so that none needs to ask.
+    /// Returns whether every call is admitted, so that none needs the lock.
     pub(super) fn admits_all(&self) -> bool {
         matches!(self.phase, Phase::Closed { ramp_up: None } | Phase::Forced { open: false })
     }
 
-    /// Whether every call passes and a success would change nothing.
+    /// Returns whether every call is admitted and a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
         match self.phase {
             Phase::Closed { ramp_up: None } => self.statistics.ignores_success(),
@@ -83,7 +82,7 @@ impl Circuit {
         }
     }
 
-    /// Why every call is refused, and until when, if all are.
+    /// Returns why every call is rejected, and until when, if all are.
     pub(super) fn rejects_all(&self) -> Option<(RejectionCause, Option<Instant>)> {
         match self.phase {
             Phase::Open { until, cause } => Some((cause, Some(until))),
@@ -92,8 +91,8 @@ impl Circuit {
         }
     }
 
-    /// Whether nothing would be lost with it: nothing is held against the provider.
-    pub(super) fn is_as_new(&mut self, now: Instant) -> bool {
+    /// Returns whether the state equals that of a new circuit, so that it can be dropped.
+    pub(super) fn is_pristine(&mut self, now: Instant) -> bool {
         let is_closed = match &self.phase {
             Phase::Closed { ramp_up } => ramp_up.as_ref().is_none_or(|ramp_up| ramp_up.is_over(now)),
             Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => false,
@@ -101,7 +100,7 @@ impl Circuit {
         is_closed && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
     }
 
-    /// The state at `now`. An open circuit whose cooldown has passed is half-open, though no call has come yet.
+    /// Returns the state at `now`. An open circuit is half-open once its cooldown has passed, even before the first call arrives.
     pub(super) fn state(&self, now: Instant) -> State {
         match self.phase {
             Phase::Open { until, .. } if now >= until => State::HalfOpen,
@@ -109,23 +108,28 @@ impl Circuit {
         }
     }
 
-    /// Whether a call is bound to be refused at `now`, and for how long. Takes nothing. A ramp binds nobody: whose
-    /// turn it is shows only when asked.
+    /// Returns the rejection that a call would get at `now`. Acquires nothing. A ramp never rejects here:
+    /// which calls it admits is decided only when a call arrives.
     pub(super) fn peek(&self, now: Instant) -> Option<CircuitRejection> {
         match &self.phase {
-            Phase::Forced { open: true } => Some(CircuitRejection { cause: RejectionCause::ForcedOpen, retry_after: None }),
+            Phase::Forced { open: true } => {
+                Some(CircuitRejection { cause: RejectionCause::ForcedOpen, retry_after: None })
+            }
             Phase::Open { until, cause } if now < *until => {
                 Some(CircuitRejection { cause: *cause, retry_after: Some(*until - now) })
             }
             Phase::HalfOpen { probes } => {
                 let wait = probes.full_for(self.settings.half_open_max, now)?;
-                Some(CircuitRejection { cause: RejectionCause::Probing, retry_after: Some(wait.min(PROBE_RETRY_AFTER)) })
+                Some(CircuitRejection {
+                    cause: RejectionCause::Probing,
+                    retry_after: Some(wait.min(PROBE_RETRY_AFTER)),
+                })
             }
             Phase::Closed { .. } | Phase::Open { .. } | Phase::Forced { .. } => None,
         }
     }
 
-    /// Lets an attempt through, or says why not.
+    /// Admits an attempt or rejects it.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Admission, CircuitRejection> {
         if let Some(rejection) = self.peek(now) {
             return Err(rejection);
@@ -147,10 +151,16 @@ impl Circuit {
         Ok(Admission { generation: self.generation, probe })
     }
 
-    /// The head of a good answer is here, so its pace is known. A probe has done its work with that; the pass
-    /// returned is for its body, which is judged as one of the generation that follows. None, if the attempt came
-    /// too late to count, or was the one that was too slow.
-    pub(super) fn commit(&mut self, admission: Admission, latency: Latency, now: Instant, random: f64) -> Option<Admission> {
+    /// Handles the head of a successful response, at which the latency is known. For a probe this is the
+    /// whole success. Returns the admission of the body, which belongs to the generation that follows.
+    /// Returns `None` if the attempt came too late to count, or opened the circuit by being too slow.
+    pub(super) fn commit(
+        &mut self,
+        admission: Admission,
+        latency: Latency,
+        now: Instant,
+        random: f64,
+    ) -> Option<Admission> {
         if admission.generation != self.generation {
             return None;
         }
@@ -160,16 +170,25 @@ impl Circuit {
         (!open).then_some(Admission { generation: self.generation, probe: None })
     }
 
-    /// Takes note of what an attempt came to. `random`, from 0 to 1, is for the jitter.
-    pub(super) fn record(&mut self, admission: Admission, result: AttemptResult, latency: Latency, now: Instant, random: f64) {
-        // An open circuit admits nobody, so none of its generation can report.
+    /// Records the result of an attempt. `random`, from 0 to 1, is for the jitter.
+    pub(super) fn record(
+        &mut self,
+        admission: Admission,
+        result: AttemptResult,
+        latency: Latency,
+        now: Instant,
+        random: f64,
+    ) {
+        // An open circuit admits no call, so its generation has no results.
         let ignores_results = matches!(self.phase, Phase::Open { .. } | Phase::Forced { .. });
         if admission.generation != self.generation || ignores_results {
             return;
         }
         let (code, retry_after) = match result {
             AttemptResult::Failure(code, retry_after) => (Some(code), retry_after),
-            AttemptResult::Quota(retry_after) => (Some(ErrorCode::QuotaExhausted), retry_after.filter(|wait| !wait.is_zero())),
+            AttemptResult::Quota(retry_after) => {
+                (Some(ErrorCode::QuotaExhausted), retry_after.filter(|wait| !wait.is_zero()))
+            }
             AttemptResult::Success | AttemptResult::Neutral => (None, None),
         };
         self.last_failure = code.map(|code| (code, now)).or(self.last_failure);
@@ -183,8 +202,15 @@ impl Circuit {
         }
     }
 
-    /// Whether what an attempt came to opens the circuit. Probes enough that succeed close it.
-    fn evaluate(&mut self, admission: Admission, result: AttemptResult, latency: Latency, now: Instant) -> Option<Reason> {
+    /// Returns the reason to open the circuit, if the result is one. Closes the circuit after enough
+    /// successful probes.
+    fn evaluate(
+        &mut self,
+        admission: Admission,
+        result: AttemptResult,
+        latency: Latency,
+        now: Instant,
+    ) -> Option<Reason> {
         let Self { statistics, settings, .. } = self;
         match (&mut self.phase, result) {
             (Phase::Closed { .. }, result) => {
@@ -197,17 +223,20 @@ impl Circuit {
                     AttemptResult::Neutral | AttemptResult::Quota(_) => None,
                 };
                 let slow = match latency {
-                    Latency::Slow | Latency::Fast => statistics.record_latency(latency == Latency::Slow, settings, now),
+                    Latency::Slow | Latency::Fast => {
+                        statistics.record_latency(latency == Latency::Slow, settings, now)
+                    }
                     Latency::Unknown => None,
                 };
                 failed.or(slow)
             }
             (Phase::HalfOpen { probes }, result) => {
-                // A probe whose lease has ended has been replaced. That it was slow or failed says nothing new; that
-                // it succeeded after all does, or a provider slower than the lease would never be let in again.
+                // A probe with an expired lease has been replaced. If it was slow or failed, that adds no
+                // information. If it succeeded after all, it counts; otherwise a provider slower than the
+                // lease would never be admitted again.
                 let in_time = admission.probe.is_some_and(|probe| probes.complete(probe));
                 match (result, latency) {
-                    // Without a probe it is the answer of one that had succeeded, and broke off.
+                    // Without a probe this is the response body of a probe that had succeeded, and broke off.
                     (AttemptResult::Failure(code, _), _) if in_time || admission.probe.is_none() => {
                         return Some(Reason::ProbeFailed(code));
                     }
@@ -215,7 +244,13 @@ impl Circuit {
                         return in_time.then_some(Reason::ProbeSlow);
                     }
                     (AttemptResult::Success, _) if admission.probe.is_some() => probes.successes += 1,
-                    (AttemptResult::Success | AttemptResult::Failure(..) | AttemptResult::Neutral | AttemptResult::Quota(_), _) => {}
+                    (
+                        AttemptResult::Success
+                        | AttemptResult::Failure(..)
+                        | AttemptResult::Neutral
+                        | AttemptResult::Quota(_),
+                        _,
+                    ) => {}
                 }
                 let successes = probes.successes;
                 if successes >= settings.success_threshold {
@@ -228,19 +263,19 @@ impl Circuit {
         }
     }
 
-    /// Closes the circuit and forgets what came before.
+    /// Closes the circuit and clears its statistics.
     pub(super) fn reset(&mut self, now: Instant) {
         self.cooldown = Cooldown::default();
         self.last_failure = None;
         self.close(None, Reason::Reset, now);
     }
 
-    /// Holds the circuit open, or closed, until it is reset.
+    /// Forces the circuit open or closed until it is reset.
     pub(super) fn force(&mut self, open: bool, now: Instant) {
         self.transition_to(Phase::Forced { open }, Reason::Forced, now);
     }
 
-    /// Whether the circuit is held, and whether open.
+    /// Returns whether the circuit is forced, and whether open.
     pub(super) fn forced(&self) -> Option<bool> {
         match self.phase {
             Phase::Forced { open } => Some(open),
@@ -248,13 +283,13 @@ impl Circuit {
         }
     }
 
-    /// How long until an open circuit lets a probe through.
+    /// Returns how long until an open circuit admits a probe.
     pub(super) fn cooldown_remaining(&self, now: Instant) -> Option<Duration> {
         let open = self.peek(now).filter(|rejection| rejection.cause != RejectionCause::Probing);
         open.and_then(|rejection| rejection.retry_after)
     }
 
-    /// How many probes are under way.
+    /// Returns how many probes are in flight.
     pub(super) fn probes(&self) -> usize {
         match &self.phase {
             Phase::HalfOpen { probes } => probes.len(),
@@ -262,17 +297,17 @@ impl Circuit {
         }
     }
 
-    /// The latest change of state, unless there was none yet.
+    /// Returns the latest change of state, if there was one.
     pub(super) fn last_transition(&self) -> Option<Transition> {
         self.last_transition
     }
 
-    /// The code of the latest failure that counted, and when it was.
+    /// Returns the code and the time of the latest failure that counted.
     pub(super) fn last_failure(&self) -> Option<(ErrorCode, Instant)> {
         self.last_failure
     }
 
-    /// How many of the calls in the window failed, and how many of those whose pace is known were slow.
+    /// Returns how many calls in the window failed, and how many of those with a known latency were slow.
     pub(super) fn window_totals(&mut self, now: Instant) -> [WindowTotals; 2] {
         [self.statistics.failures(now), self.statistics.slow_calls(now)]
     }
@@ -285,7 +320,11 @@ impl Circuit {
 
     fn open(&mut self, cooldown: Duration, reason: Reason, now: Instant) {
         let cause = if reason == Reason::Quota { RejectionCause::Quota } else { RejectionCause::Failing };
-        self.transition_to(Phase::Open { until: Deadline::after(cooldown, now).instant(), cause }, reason, now);
+        self.transition_to(
+            Phase::Open { until: Deadline::after(cooldown, now).instant(), cause },
+            reason,
+            now,
+        );
     }
 
     fn transition_to(&mut self, phase: Phase, reason: Reason, now: Instant) {
@@ -299,7 +338,8 @@ impl Circuit {
         self.last_transition = Some(Transition { from, to: self.last_reported_state(), reason, cooldown });
     }
 
-    /// The state that was last told to whoever listens: an open circuit stays so until a call comes.
+    /// Returns the state that was last reported to listeners. An open circuit stays open there until a call
+    /// arrives.
     fn last_reported_state(&self) -> State {
         match self.phase {
             Phase::Closed { .. } | Phase::Forced { open: false } => State::Closed,
@@ -309,5 +349,5 @@ impl Circuit {
     }
 }
 
-/// When to ask again while probes are under way: their answer is expected soon, but nobody knows when.
+/// When to retry while probes are in flight. Their results are expected soon, at an unknown time.
 const PROBE_RETRY_AFTER: Duration = Duration::from_secs(1);

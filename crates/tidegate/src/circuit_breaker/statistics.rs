@@ -2,14 +2,14 @@ use std::time::Instant;
 
 use super::reason::Reason;
 use super::settings::Settings;
-use super::window::{WindowTotals, Window};
+use super::window::{Window, WindowTotals};
 use crate::ErrorCode;
 
-/// What speaks for and against the provider while the circuit is closed. Kept until it closes again, for whoever
-/// wants to know why it opened.
+/// The results and latencies recorded while the circuit is closed. They are kept until it closes again, to
+/// show why it opened.
 ///
-/// A rate is judged when a call makes it worse: a call that went well never opens a circuit, though it may be the
-/// one with which there are enough.
+/// A rate is evaluated when a call makes it worse. A successful call never opens the circuit, even if it is
+/// the one that reaches the minimum number of calls.
 #[derive(Debug)]
 pub(super) struct CircuitStatistics {
     streak: Option<Streak>,
@@ -17,7 +17,7 @@ pub(super) struct CircuitStatistics {
     latencies: Option<Window>,
 }
 
-/// Failures without a success between them.
+/// Consecutive failures without a success in between.
 #[derive(Clone, Copy, Debug)]
 struct Streak {
     count: u32,
@@ -35,12 +35,12 @@ impl CircuitStatistics {
         }
     }
 
-    /// Whether a success would change nothing here.
+    /// Returns whether a success would change nothing.
     pub(super) fn ignores_success(&self) -> bool {
         self.streak.is_none() && self.outcomes.is_none()
     }
 
-    /// Whether nothing speaks against the provider.
+    /// Returns whether no failure and no slow call is recorded.
     pub(super) fn is_clean(&mut self, now: Instant) -> bool {
         self.streak.is_none() && self.failures(now).bad == 0 && self.slow_calls(now).bad == 0
     }
@@ -52,8 +52,13 @@ impl CircuitStatistics {
         }
     }
 
-    /// One more failure: whether it was one too many.
-    pub(super) fn record_failure(&mut self, code: ErrorCode, settings: &Settings, now: Instant) -> Option<Reason> {
+    /// Records a failure. Returns the reason to open the circuit, if it is one.
+    pub(super) fn record_failure(
+        &mut self,
+        code: ErrorCode,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<Reason> {
         let streak = self.streak.map_or(Streak { count: 1, code, alike: true }, |before| Streak {
             count: before.count.saturating_add(1),
             code,
@@ -65,24 +70,27 @@ impl CircuitStatistics {
         if count >= settings.failure_threshold {
             return Some(Reason::Failures { count, code, alike });
         }
-        let is_too_many = |totals: &WindowTotals| reaches_threshold(totals, settings.failure_rate_threshold, settings);
+        let is_too_many =
+            |totals: &WindowTotals| reaches_threshold(totals, settings.failure_rate_threshold, settings);
         let WindowTotals { bad, calls } = totals.filter(is_too_many)?;
         Some(Reason::FailureRate { failures: bad, calls })
     }
 
-    /// How long one more call took: whether there are too many slow ones.
+    /// Records the latency of a call. Returns the reason to open the circuit, if there are too many slow
+    /// calls.
     pub(super) fn record_latency(&mut self, slow: bool, settings: &Settings, now: Instant) -> Option<Reason> {
         let totals = self.latencies.as_mut()?.push(slow, now);
-        let is_too_many = slow && reaches_threshold(&totals, Some(settings.slow_call_rate_threshold), settings);
+        let is_too_many =
+            slow && reaches_threshold(&totals, Some(settings.slow_call_rate_threshold), settings);
         is_too_many.then_some(Reason::SlowCallRate { slow: totals.bad, calls: totals.calls })
     }
 
-    /// What the window of results holds.
+    /// Returns the totals of the window of results.
     pub(super) fn failures(&mut self, now: Instant) -> WindowTotals {
         self.outcomes.as_mut().map(|outcomes| outcomes.totals(now)).unwrap_or_default()
     }
 
-    /// What the window of paces holds.
+    /// Returns the totals of the window of latencies.
     pub(super) fn slow_calls(&mut self, now: Instant) -> WindowTotals {
         self.latencies.as_mut().map(|latencies| latencies.totals(now)).unwrap_or_default()
     }
@@ -95,7 +103,7 @@ impl CircuitStatistics {
     }
 }
 
-/// Whether there are enough calls to judge, and too many of them are bad.
+/// Returns whether there are enough calls to evaluate, and the share of bad ones reaches the threshold.
 fn reaches_threshold(totals: &WindowTotals, threshold: Option<f64>, settings: &Settings) -> bool {
     let rate = totals.rate().filter(|_| totals.calls >= settings.enough_calls());
     rate.zip(threshold).is_some_and(|(rate, threshold)| rate >= threshold)

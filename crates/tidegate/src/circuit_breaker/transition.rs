@@ -6,11 +6,11 @@ use super::Reason;
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Calls pass.
+    /// Calls are admitted.
     Closed,
-    /// Calls are refused until the cooldown has passed.
+    /// Calls are rejected until the cooldown has passed.
     Open,
-    /// A few probes pass, to see whether the provider is back.
+    /// A few probes are admitted, to see whether the provider has recovered.
     HalfOpen,
 }
 
@@ -20,16 +20,16 @@ pub enum State {
 pub struct Transition {
     /// The state before. An open circuit becomes half-open with the first call after its cooldown.
     pub from: State,
-    /// The state now.
+    /// The new state.
     pub to: State,
-    /// Why.
+    /// The reason for the change.
     pub reason: Reason,
-    /// How long it will be open; none when it is not, or is held open.
+    /// How long the circuit stays open; `None` if it is not open, or is forced open.
     pub cooldown: Option<Duration>,
 }
 
 impl State {
-    /// The name in the protocol: `closed`, `open`, `half_open`.
+    /// Returns the name in the protocol: `closed`, `open`, `half_open`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,21 +1,21 @@
-//! What share of the recent calls was bad: a sliding window over yes and no, by count or by time.
+//! The share of bad calls among the recent ones: a sliding window over good and bad calls, by count or by
+//! time.
 //!
-//! Both forms are those of Resilience4j (`FixedSizeSlidingWindowMetrics` and `SlidingTimeWindowMetrics`): a ring
-//! whose sums are kept up as samples come and go, so that a sample costs the same however long the window is. They
-//! differ from it in size: a call is one bit here, and a time window has always ten slices.
+//! Both forms are those of Resilience4j (`FixedSizeSlidingWindowMetrics` and `SlidingTimeWindowMetrics`): a ring with sums that are updated as samples come and go, so that a sample costs the same however long the
+//! window is. They differ from it in size: a call is one bit here, and a time window always has ten slices.
 
 use std::time::{Duration, Instant};
 
-/// How far back a window looks.
+/// The length of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Span {
-    /// So many calls.
+    /// This number of calls.
     Calls(u32),
-    /// So long. Time passes in tenths: what is seen are the last nine to ten of them.
+    /// This time. The window advances in tenths, so that it covers the last nine to ten tenths.
     Time(Duration),
 }
 
-/// How many calls there were, and how many of them were bad.
+/// The number of calls and of bad calls in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct WindowTotals {
     pub(super) bad: u64,
@@ -29,17 +29,17 @@ pub(super) enum Window {
     Time(TimeWindow),
 }
 
-/// The last so many calls: a bit each.
+/// A number of recent calls, one bit each.
 #[derive(Debug)]
 pub(super) struct CallWindow {
     bits: Box<[u64]>,
     size: u32,
-    /// Where the next call goes: over the oldest one, once the ring is full.
+    /// The position of the next call. Once the ring is full, it holds the oldest call.
     next: u32,
     totals: WindowTotals,
 }
 
-/// The calls of the last while: a tally for each tenth of it.
+/// The calls of a recent time, with totals for each tenth of it.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     slices: [WindowTotals; SLICES as usize],
@@ -59,7 +59,7 @@ pub(super) const MAX_CALLS: u32 = 1 << 20;
 pub(super) const MIN_SPAN: Duration = Duration::from_millis(SLICES);
 
 impl WindowTotals {
-    /// From 0 to 1; none of no calls.
+    /// Returns the share of bad calls from 0 to 1, or `None` without calls.
     pub(super) fn rate(self) -> Option<f64> {
         (self.calls > 0).then(|| self.bad as f64 / self.calls as f64)
     }
@@ -83,7 +83,7 @@ impl Window {
         }
     }
 
-    /// One more call, and what the window holds with it.
+    /// Adds a call, and returns the totals of the window with it.
     pub(super) fn push(&mut self, bad: bool, now: Instant) -> WindowTotals {
         match self {
             Self::Calls(window) => window.push(bad),
@@ -91,7 +91,7 @@ impl Window {
         }
     }
 
-    /// What the window holds at `now`.
+    /// Returns the totals of the window at `now`.
     pub(super) fn totals(&mut self, now: Instant) -> WindowTotals {
         match self {
             Self::Calls(window) => window.totals,
@@ -99,7 +99,7 @@ impl Window {
         }
     }
 
-    /// Forgets all calls. What they left in the ring is written over before it is read.
+    /// Removes all calls. The bits left in the ring are overwritten before they are read.
     pub(super) fn clear(&mut self) {
         match self {
             Self::Calls(window) => (window.next, window.totals) = (0, WindowTotals::default()),
@@ -143,8 +143,8 @@ impl TimeWindow {
         self.totals
     }
 
-    /// Lets go of the slices that are too old. A `now` from before the latest slice (two threads that read the
-    /// clock in another order than they came here) belongs to the latest.
+    /// Removes the slices that are too old. A `now` before the latest slice counts for the latest: two
+    /// threads may read the clock in another order than they get here.
     fn advance(&mut self, now: Instant) -> WindowTotals {
         let origin = *self.origin.get_or_insert(now);
         let elapsed = now.saturating_duration_since(origin).as_nanos() / u128::from(self.slice);

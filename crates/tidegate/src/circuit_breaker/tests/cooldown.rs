@@ -33,7 +33,7 @@ fn grows_each_time_it_opens_again_up_to_its_cap() {
 }
 
 #[test]
-fn one_good_probe_does_not_take_the_growth_back_but_good_behaviour_does() {
+fn one_successful_probe_does_not_reset_the_growth_but_a_healthy_time_does() {
     let (mut circuit, mut now) = (circuit(growing), Instant::now());
     for (calm, seconds) in [(0, 10), (0, 20), (19, 40), (40, 10), (0, 20)] {
         now += calm * SECOND;
@@ -45,12 +45,13 @@ fn one_good_probe_does_not_take_the_growth_back_but_good_behaviour_does() {
     }
     circuit.reset(now);
     circuit.call(FAILURE, Latency::Unknown, now);
-    assert_eq!(circuit.cooldown_remaining(now), Some(10 * SECOND), "a reset forgets");
+    assert_eq!(circuit.cooldown_remaining(now), Some(10 * SECOND), "a reset clears the growth");
 }
 
-/// P28: a default cooldown shortened a long one told by the server; the second failure did not extend it.
+/// Pitfall P28 (docs/pitfalls.md): a default cooldown shortened a long one sent by the server, and the second
+/// failure did not extend it.
 #[test]
-fn p28_a_told_wait_is_never_shortened_and_the_second_failure_extends() {
+fn a_wait_sent_by_the_provider_is_never_shortened_and_the_second_failure_extends_it() {
     let (mut circuit, now) = (circuit(growing), Instant::now());
     circuit.call(failure_with_hint(90 * SECOND), Latency::Unknown, now);
     assert_eq!(circuit.cooldown_remaining(now), Some(90 * SECOND), "longer than the cap");
@@ -60,7 +61,7 @@ fn p28_a_told_wait_is_never_shortened_and_the_second_failure_extends() {
 }
 
 #[test]
-fn absurd_numbers_come_to_an_end() {
+fn absurd_numbers_do_not_overflow() {
     for (cooldown, factor, max) in [
         (Duration::MAX, 2.0, Duration::MAX),
         (SECOND, f64::INFINITY, Duration::MAX),
@@ -92,21 +93,21 @@ proptest! {
             settings.cooldown_jitter = ratio;
         });
         let admission = circuit.admit(now).unwrap();
-        let mark = if quota { AttemptResult::Quota(Some(wait)) } else { failure_with_hint(wait) };
+        let result = if quota { AttemptResult::Quota(Some(wait)) } else { failure_with_hint(wait) };
         let least = match quota {
             true if wait.is_zero() => 60 * SECOND,
             true => wait,
             false => wait.max(10 * SECOND),
         };
-        circuit.record(admission, mark, Latency::Unknown, now, random);
+        circuit.record(admission, result, Latency::Unknown, now, random);
         let open = circuit.cooldown_remaining(now).unwrap();
         prop_assert!(open >= least && open <= least.mul_f64(1.0 + ratio) + Duration::from_nanos(1), "{open:?}");
     }
 }
 
-/// An account whose quota ran out in between made the circuit forget how often the provider had failed.
+/// Regression: an exhausted quota in between reset the count of the provider's failures.
 #[test]
-fn a_quota_that_runs_out_is_no_time_in_which_the_provider_was_well() {
+fn an_exhausted_quota_does_not_count_as_a_healthy_time() {
     let (mut circuit, mut now) = (circuit(growing), Instant::now());
     for seconds in [10, 20] {
         circuit.call(FAILURE, Latency::Unknown, now);

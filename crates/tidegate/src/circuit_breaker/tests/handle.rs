@@ -1,4 +1,4 @@
-//! What people and programs see and do from outside.
+//! The handle: forced states, shadow mode, listeners and snapshots.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,15 +12,15 @@ use crate::testing::{call, complete, rejection, strict};
 use crate::{ErrorCode, Gate};
 
 #[tokio::test(start_paused = true)]
-async fn held_open_refuses_all_and_held_closed_refuses_none_until_reset() {
+async fn forced_open_rejects_all_and_forced_closed_rejects_none_until_reset() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
     circuit.force_open();
     tokio::time::advance(1_000 * SECOND).await;
-    let refused = rejection(call(&mut service).await);
-    assert_eq!((refused.gate(), refused.to_string().as_str()), (Gate::CircuitBreaker, "circuit held open"));
-    assert_eq!((refused.retry_after(), circuit.peek()), (None, Some(refused)));
+    let rejected = rejection(call(&mut service).await);
+    assert_eq!((rejected.gate(), rejected.to_string().as_str()), (Gate::CircuitBreaker, "circuit held open"));
+    assert_eq!((rejected.retry_after(), circuit.peek()), (None, Some(rejected)));
     assert_eq!((circuit.state(), circuit.cooldown_remaining()), (State::Open, None));
 
     circuit.force_closed();
@@ -37,7 +37,7 @@ async fn held_open_refuses_all_and_held_closed_refuses_none_until_reset() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_shadow_all_calls_pass_and_those_it_would_have_refused_are_counted() {
+async fn in_shadow_all_calls_pass_and_would_be_rejections_are_counted() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(2).shadow(true);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
@@ -48,9 +48,9 @@ async fn in_shadow_all_calls_pass_and_those_it_would_have_refused_are_counted() 
     let snapshot = circuit.snapshot();
     assert_eq!((snapshot.state, snapshot.would_have_refused), (State::Open, 8));
     assert_eq!(snapshot.cooldown_remaining_ms, Some(30_000));
-    assert_eq!((circuit.peek(), circuit.cooldown_remaining()), (None, None), "nobody is kept from calling");
+    assert_eq!((circuit.peek(), circuit.cooldown_remaining()), (None, None), "no call is rejected");
 
-    // What it would not have let through does not close it: only its probe does.
+    // The calls that shadow mode admits do not close the circuit. Only the probe does.
     provider.otherwise(Answer::status(200));
     complete(&mut service).await.unwrap();
     assert!(opened(&circuit));
@@ -60,7 +60,7 @@ async fn in_shadow_all_calls_pass_and_those_it_would_have_refused_are_counted() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn listeners_hear_of_every_change_with_its_reason() {
+async fn listeners_receive_every_change_with_its_reason() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(2).cooldown(10 * SECOND);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
@@ -94,9 +94,10 @@ async fn listeners_hear_of_every_change_with_its_reason() {
     assert_eq!(changes.next().await, None);
 }
 
-/// P18: names and events were copied for every call though nobody listened.
+/// Pitfall P18 (docs/pitfalls.md): names and events were copied for every call although there was no
+/// listener.
 #[test]
-fn p18_nothing_is_made_for_listeners_that_are_not_there() {
+fn nothing_is_allocated_without_a_listener() {
     let circuit = CircuitBreakerLayer::new().handle();
     circuit.force_open();
     circuit.reset();
@@ -106,7 +107,7 @@ fn p18_nothing_is_made_for_listeners_that_are_not_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listener_that_is_slow_misses_the_oldest_and_holds_up_nobody() {
+async fn a_slow_listener_misses_the_oldest_changes_and_delays_no_call() {
     let circuit = CircuitBreakerLayer::new().handle();
     let mut changes = circuit.subscribe();
     for _ in 0..1_000 {
@@ -123,7 +124,7 @@ async fn a_listener_that_is_slow_misses_the_oldest_and_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_snapshot_tells_the_rates_and_the_last_failure() {
+async fn a_snapshot_contains_the_rates_and_the_last_failure() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new()
         .failure_rate_threshold(0.9)
@@ -147,12 +148,12 @@ async fn a_snapshot_tells_the_rates_and_the_last_failure() {
     let json = serde_json::to_value(&snapshot).unwrap();
     assert_eq!((&json["state"], &json["last_failure"]["code"]), (&"closed".into(), &"E3002".into()));
     tokio::time::advance(60 * SECOND).await;
-    assert_eq!(circuit.snapshot().calls_in_window, 0, "time passes though nobody calls");
+    assert_eq!(circuit.snapshot().calls_in_window, 0, "time passes without calls");
 }
 
-/// A listener that asked for the state as it was woken waited for itself.
+/// Regression: a listener that read the state while it was woken deadlocked.
 #[tokio::test(start_paused = true)]
-async fn a_listener_may_ask_as_it_is_woken() {
+async fn a_listener_may_read_the_state_while_it_is_woken() {
     struct StateReader(crate::circuit_breaker::Handle);
     impl std::task::Wake for StateReader {
         fn wake(self: std::sync::Arc<Self>) {
@@ -167,9 +168,10 @@ async fn a_listener_may_ask_as_it_is_woken() {
     circuit.force_open();
 }
 
-/// A probe without a lease was given up before the next call: half-open let everybody in.
+/// Pitfall P09 (docs/pitfalls.md): a probe without a lease was given up before the next call, so that
+/// half-open admitted every call.
 #[tokio::test(start_paused = true)]
-async fn p09_a_lease_of_nothing_is_not_for_everybody() {
+async fn a_lease_of_zero_still_admits_one_probe() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).probe_lease(Duration::ZERO);
     let mut service = layer.layer(inner);
@@ -178,13 +180,13 @@ async fn p09_a_lease_of_nothing_is_not_for_everybody() {
     tokio::time::advance(SECOND).await;
     provider.otherwise(Answer::hang());
     let mut services: Vec<_> = (0..100).map(|_| service.clone()).collect();
-    let mut under_way: Vec<_> = services.iter_mut().map(|it| tokio_test::task::spawn(call(it))).collect();
-    let pending = under_way.iter_mut().filter_map(|it| it.poll().is_pending().then_some(())).count();
+    let mut in_flight: Vec<_> = services.iter_mut().map(|it| tokio_test::task::spawn(call(it))).collect();
+    let pending = in_flight.iter_mut().filter_map(|it| it.poll().is_pending().then_some(())).count();
     assert_eq!(pending, 1);
 }
 
 #[test]
-fn a_rate_is_judged_however_much_is_asked_for() {
+fn the_rates_are_evaluated_with_absurd_settings() {
     let layer = CircuitBreakerLayer::new().failure_threshold(u32::MAX).failure_rate_threshold(0.5);
     let layer = layer.sliding_window_size(u32::MAX).minimum_throughput(u32::MAX);
     let debug = format!("{layer:?}");

@@ -25,25 +25,29 @@ fn layer() -> CircuitBreakerLayer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_callers_empty_purse_shuts_nobody_else_out() {
+async fn one_exhausted_account_does_not_block_other_callers() {
     let (inner, provider) = strict();
     let layer = layer();
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
     provider.answer(402);
-    assert_eq!(send_as(&mut service, "poor").await, Some(402));
-    assert_eq!(send_as(&mut service, "poor").await, None);
-    assert_eq!(send_as(&mut service, "rich").await, Some(200));
+    assert_eq!(send_as(&mut service, "exhausted").await, Some(402));
+    assert_eq!(send_as(&mut service, "exhausted").await, None);
+    assert_eq!(send_as(&mut service, "funded").await, Some(200));
     assert_eq!((circuit.keys(), provider.calls()), (2, 2));
-    let state = |caller| circuit.request_as(&request_as(caller)).map(|circuit| circuit.state());
+    let state = |caller| circuit.of(&request_as(caller)).map(|circuit| circuit.state());
     assert_eq!(
-        [state("poor"), state("rich"), state("nobody")],
+        [state("exhausted"), state("funded"), state("unknown")],
         [Some(State::Open), Some(State::Closed), None]
     );
-    assert_eq!((circuit.state(), circuit.peek()), (State::Closed, None), "the layer's own speaks for none");
+    assert_eq!(
+        (circuit.state(), circuit.peek()),
+        (State::Closed, None),
+        "the circuit of the layer represents no key"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_done_to_the_layer_is_done_to_every_key_and_to_those_to_come() {
+async fn forced_states_apply_to_every_key_and_to_new_keys() {
     let (inner, provider) = strict();
     let layer = layer();
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
@@ -57,11 +61,11 @@ async fn what_is_done_to_the_layer_is_done_to_every_key_and_to_those_to_come() {
     while changes.try_next().is_some() {}
     provider.answer(503);
     send_as(&mut service, "a").await;
-    assert_eq!(changes.try_next().unwrap().to, State::Open, "listeners hear of every key");
+    assert_eq!(changes.try_next().unwrap().to, State::Open, "listeners receive the changes of every key");
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_are_bounded_and_those_as_new_are_forgotten_first() {
+async fn keys_are_bounded_and_keys_in_the_initial_state_are_dropped_first() {
     let (inner, provider) = strict();
     let layer = layer().max_keys(100);
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));

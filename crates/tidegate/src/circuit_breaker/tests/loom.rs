@@ -1,7 +1,8 @@
-//! The circuit in the hands of many threads, model-checked: every interleaving, and every order in which a thread
-//! may see what another has written, as far as loom's model of the memory goes: of two or three threads with one to
-//! three steps each. There is no bound on preemptions, but for the three callers of `p09`: at most two there, as
-//! all of them would take minutes. Time is given, so that nothing of it is left to chance.
+//! The circuit used by many threads, model-checked with loom: every interleaving, and every order in which a
+//! thread may see the writes of another, as far as loom models the memory. Each test has two or three threads
+//! with one to three steps each. Preemptions are not bounded, except for the three callers of
+//! `no_more_probes_than_configured_are_in_flight`: at most two there, because all of them would take minutes.
+//! The time is an argument, so the runs are deterministic.
 //!
 //! ```text
 //! RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib loom
@@ -15,15 +16,15 @@ use ::loom::thread;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::shared_circuit::SharedCircuit;
+use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::admission::{RejectionCause, Admission};
 use crate::circuit_breaker::settings::Settings;
+use crate::circuit_breaker::shared_circuit::SharedCircuit;
 
 const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
 const COOLDOWN: Duration = Duration::from_secs(10);
 
-/// Explores every interleaving of `run`, which gets a circuit that opens at the first failure, and a moment.
+/// Explores every interleaving of `run`, which gets a circuit that opens at the first failure, and a time.
 fn explore(
     update: impl Fn(&mut Settings) + Sync + Send + 'static,
     run: impl Fn(Arc<SharedCircuit>, Instant) + Sync + Send + 'static,
@@ -31,7 +32,7 @@ fn explore(
     explore_some(None, update, run);
 }
 
-/// The same with a bound on preemptions.
+/// Explores with a bound on preemptions.
 fn explore_some(
     preemptions: Option<usize>,
     update: impl Fn(&mut Settings) + Sync + Send + 'static,
@@ -52,40 +53,40 @@ fn admit(circuit: &SharedCircuit, now: Instant) -> Option<Admission> {
     circuit.admit(|| now).0.ok()
 }
 
-fn record(circuit: &SharedCircuit, admission: Admission, mark: AttemptResult, now: Instant) {
-    circuit.record(admission, mark, Latency::Unknown, || now);
+fn record(circuit: &SharedCircuit, admission: Admission, result: AttemptResult, now: Instant) {
+    circuit.record(admission, result, Latency::Unknown, || now);
 }
 
 fn state(circuit: &SharedCircuit, now: Instant) -> State {
     circuit.with_circuit(|circuit| circuit.state(now))
 }
 
-/// P09: half-open let everybody in.
+/// Pitfall P09 (docs/pitfalls.md): half-open admitted every call.
 #[test]
-fn p09_no_more_probes_than_configured_are_under_way() {
+fn no_more_probes_than_configured_are_in_flight() {
     explore_some(
         Some(2),
         |_| (),
         |circuit, start| {
             record(&circuit, admit(&circuit, start).unwrap(), FAILURE, start);
             let now = start + COOLDOWN;
-            let under_way = Arc::new(AtomicUsize::new(0));
+            let in_flight = Arc::new(AtomicUsize::new(0));
             let probe = {
-                let (circuit, under_way) = (Arc::clone(&circuit), Arc::clone(&under_way));
-                move |mark| {
+                let (circuit, in_flight) = (Arc::clone(&circuit), Arc::clone(&in_flight));
+                move |result| {
                     let Some(admission) = admit(&circuit, now) else { return };
-                    // Those that come after the circuit has closed are none.
+                    // Calls admitted after the circuit has closed are not probes.
                     let is_probe = admission.probe.is_some();
-                    assert!(!is_probe || under_way.fetch_add(1, Ordering::SeqCst) == 0);
+                    assert!(!is_probe || in_flight.fetch_add(1, Ordering::SeqCst) == 0);
                     if is_probe {
-                        under_way.fetch_sub(1, Ordering::SeqCst);
+                        in_flight.fetch_sub(1, Ordering::SeqCst);
                     }
-                    record(&circuit, admission, mark, now);
+                    record(&circuit, admission, result, now);
                 }
             };
-            let threads = [AttemptResult::Neutral, AttemptResult::Success].map(|mark| {
+            let threads = [AttemptResult::Neutral, AttemptResult::Success].map(|result| {
                 let probe = probe.clone();
-                thread::spawn(move || probe(mark))
+                thread::spawn(move || probe(result))
             });
             probe(AttemptResult::Neutral);
             threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -94,10 +95,11 @@ fn p09_no_more_probes_than_configured_are_under_way() {
     );
 }
 
-/// P06: a result from before the trip closed, or re-opened, the half-open circuit.
+/// Pitfall P06 (docs/pitfalls.md): a result from before the opening closed, or re-opened, the half-open
+/// circuit.
 #[test]
-fn p06_a_stale_result_changes_nothing() {
-    for stale_mark in [FAILURE, AttemptResult::Success, AttemptResult::Quota(None)] {
+fn a_stale_result_changes_nothing() {
+    for stale_result in [FAILURE, AttemptResult::Success, AttemptResult::Quota(None)] {
         explore(
             |_| (),
             move |circuit, start| {
@@ -106,14 +108,14 @@ fn p06_a_stale_result_changes_nothing() {
                 let now = start + COOLDOWN;
                 let late = {
                     let circuit = Arc::clone(&circuit);
-                    thread::spawn(move || record(&circuit, stale, stale_mark, now))
+                    thread::spawn(move || record(&circuit, stale, stale_result, now))
                 };
                 let probe = admit(&circuit, now).unwrap();
                 assert_eq!(state(&circuit, now), State::HalfOpen);
                 record(&circuit, probe, AttemptResult::Success, now);
                 late.join().unwrap();
                 assert_eq!(state(&circuit, now), State::Closed);
-                // Open, half-open, closed: no other change.
+                // The circuit opened, became half-open and closed, and changed in no other way.
                 assert_eq!(circuit.fast_state().generation(), 3);
             },
         );
@@ -121,23 +123,23 @@ fn p06_a_stale_result_changes_nothing() {
 }
 
 #[test]
-fn who_has_opened_the_circuit_finds_it_open_whatever_others_do_meanwhile() {
+fn the_thread_that_opened_the_circuit_finds_it_open_whatever_others_do() {
     explore(
         |_| (),
         |circuit, now| {
-            let (ours, theirs) = (admit(&circuit, now).unwrap(), admit(&circuit, now).unwrap());
+            let (first, second) = (admit(&circuit, now).unwrap(), admit(&circuit, now).unwrap());
             let other = {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || {
-                    record(&circuit, theirs, AttemptResult::Success, now);
-                    // Admitted or not: if it is, then before the opening.
+                    record(&circuit, second, AttemptResult::Success, now);
+                    // If this call is admitted, it was admitted before the opening.
                     if let Some(admission) = admit(&circuit, now) {
                         assert_eq!(admission.generation, 0);
                         record(&circuit, admission, AttemptResult::Success, now);
                     }
                 })
             };
-            record(&circuit, ours, FAILURE, now);
+            record(&circuit, first, FAILURE, now);
             assert!(!circuit.fast_state().admits_all());
             assert_eq!(admit(&circuit, now), None);
             other.join().unwrap();
@@ -147,11 +149,11 @@ fn who_has_opened_the_circuit_finds_it_open_whatever_others_do_meanwhile() {
 }
 
 #[test]
-fn no_call_is_admitted_in_the_name_of_an_open_circuit() {
+fn no_call_is_admitted_in_the_generation_of_an_open_circuit() {
     explore(
         |_| (),
         |circuit, now| {
-            let ours = admit(&circuit, now).unwrap();
+            let first = admit(&circuit, now).unwrap();
             let reset = {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || {
@@ -163,10 +165,13 @@ fn no_call_is_admitted_in_the_name_of_an_open_circuit() {
                 let circuit = Arc::clone(&circuit);
                 thread::spawn(move || admit(&circuit, now))
             };
-            record(&circuit, ours, FAILURE, now);
+            record(&circuit, first, FAILURE, now);
             let (closed, admission) = (reset.join().unwrap(), caller.join().unwrap());
-            // Either the failure came first: open is 1, closed again is 2. Or it was stale: closed again is 1.
-            assert!(admission.is_none_or(|admission| admission.generation == 0 || admission.generation == closed));
+            // Either the failure came first: open is generation 1, closed again is 2. Or the failure was
+            // stale: closed again is generation 1.
+            assert!(
+                admission.is_none_or(|admission| admission.generation == 0 || admission.generation == closed)
+            );
             assert_eq!(state(&circuit, now), State::Closed);
         },
     );
@@ -196,13 +201,14 @@ fn no_failure_is_lost() {
     );
 }
 
-/// What is read at a glance is of one opening: never the cause of the one with the time of the other.
+/// A fast rejection belongs to one opening: it never combines the cause of one with the time of another.
 #[test]
-fn a_refusal_at_a_glance_is_of_one_piece() {
+fn a_fast_rejection_belongs_to_one_opening() {
     explore(
         |_| (),
         |circuit, now| {
-            let open = |circuit: &SharedCircuit, mark| record(circuit, admit(circuit, now).unwrap(), mark, now);
+            let open =
+                |circuit: &SharedCircuit, result| record(circuit, admit(circuit, now).unwrap(), result, now);
             open(&circuit, FAILURE);
             let caller = {
                 let circuit = Arc::clone(&circuit);

@@ -3,9 +3,9 @@ mod handle;
 mod keyed;
 #[cfg(tidegate_loom)]
 mod loom;
-mod reference_model;
 mod ramp_up;
 mod rates;
+mod reference_model;
 mod soak;
 mod state;
 mod window;
@@ -31,9 +31,10 @@ async fn keeps_towers_contract() {
     contract::check(|inner| CircuitBreakerLayer::disabled().layer(inner)).await;
 }
 
-/// P13: 100 x HTTP 503 left the breaker closed. P16: the inner service was called though the circuit was open.
+/// Pitfall P13 (docs/pitfalls.md): 100 responses with status 503 left the breaker closed. Pitfall P16: the
+/// inner service was called although the circuit was open.
 #[tokio::test(start_paused = true)]
-async fn p13_p16_reads_the_answer_and_does_not_call_once_open() {
+async fn reads_the_response_status_and_does_not_call_the_inner_service_once_open() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(3).cooldown(30 * SECOND);
     let mut service = layer.layer(inner);
@@ -41,8 +42,8 @@ async fn p13_p16_reads_the_answer_and_does_not_call_once_open() {
     for _ in 0..3 {
         assert_eq!(complete(&mut service).await.unwrap(), 503);
     }
-    let refused = rejection(call(&mut service).await);
-    assert_eq!((refused.gate(), refused.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
+    let rejected = rejection(call(&mut service).await);
+    assert_eq!((rejected.gate(), rejected.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
     assert_eq!(provider.calls(), 3);
 
     tokio::time::advance(30 * SECOND).await;
@@ -51,9 +52,9 @@ async fn p13_p16_reads_the_answer_and_does_not_call_once_open() {
     assert_eq!(layer.handle().state(), State::Closed);
 }
 
-/// P03: a hundred streams cut short were recorded as a hundred successes.
+/// Pitfall P03 (docs/pitfalls.md): a hundred truncated streams were recorded as a hundred successes.
 #[tokio::test(start_paused = true)]
-async fn p03_the_end_of_the_body_is_the_outcome() {
+async fn the_end_of_the_body_is_the_outcome() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(3);
     let mut service = layer.layer(inner);
@@ -66,7 +67,7 @@ async fn p03_the_end_of_the_body_is_the_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn callers_that_leave_say_nothing_about_the_provider() {
+async fn dropped_calls_are_neutral() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(2);
     let mut service = layer.layer(inner);
@@ -80,12 +81,12 @@ async fn callers_that_leave_say_nothing_about_the_provider() {
     assert!(!opened(&layer.handle()));
     provider.otherwise(Answer::status(503));
     complete(&mut service).await.unwrap();
-    assert!(opened(&layer.handle()), "nor did they reset the count");
+    assert!(opened(&layer.handle()), "the dropped calls do not reset the count");
 }
 
-/// P07: a probe that is dropped, before its head or in its body, leaks its slot.
+/// Pitfall P07 (docs/pitfalls.md): a probe that was dropped, before its head or in its body, leaked its slot.
 #[tokio::test(start_paused = true)]
-async fn p07_a_dropped_probe_gives_its_slot_back() {
+async fn a_dropped_probe_releases_its_slot() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(3).cooldown(SECOND);
     let mut service = layer.layer(inner);
@@ -99,7 +100,7 @@ async fn p07_a_dropped_probe_gives_its_slot_back() {
     assert_eq!(rejection(call(&mut service).await).reason(), "circuit half-open, probes under way");
     drop(probe);
 
-    // The probe succeeds with its head: another may go, though the body is not at its end.
+    // The probe succeeds with its head. Another probe may start although the body has not ended.
     provider.answer(200).stall();
     let body = call(&mut service).await.unwrap();
     provider.answer(200).stall();
@@ -111,7 +112,7 @@ async fn p07_a_dropped_probe_gives_its_slot_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_of_a_probe_that_breaks_off_later_is_a_failure_of_its_own() {
+async fn the_body_of_a_successful_probe_that_breaks_off_is_a_failure() {
     for success_threshold in [1, 2] {
         let (inner, provider) = strict();
         let layer = CircuitBreakerLayer::new()
@@ -130,9 +131,9 @@ async fn the_answer_of_a_probe_that_breaks_off_later_is_a_failure_of_its_own() {
     }
 }
 
-/// P09: a thousand of a thousand were let in.
+/// Pitfall P09 (docs/pitfalls.md): a thousand of a thousand calls were admitted.
 #[tokio::test(start_paused = true)]
-async fn p09_half_open_admits_its_probes_of_a_thousand_callers() {
+async fn half_open_admits_only_its_probes_of_a_thousand_callers() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1).cooldown(SECOND).half_open_max(3);
     let mut service = layer.layer(inner);
@@ -142,17 +143,18 @@ async fn p09_half_open_admits_its_probes_of_a_thousand_callers() {
     provider.otherwise(Answer::hang());
     let mut calls: Vec<_> =
         (0..1_000).map(|_| tokio_test::task::spawn(service.clone().oneshot(request()))).collect();
-    let refused = calls.iter_mut().filter_map(|call| match call.poll() {
+    let rejected = calls.iter_mut().filter_map(|call| match call.poll() {
         std::task::Poll::Ready(result) => Some(rejection(result)),
         std::task::Poll::Pending => None,
     });
-    assert_eq!(refused.count(), 997);
+    assert_eq!(rejected.count(), 997);
     assert_eq!(provider.calls(), 1 + 3);
 }
 
-/// P08: calls cut by an outer time-out were recorded as nothing: 100 of 100 time-outs, circuit closed.
+/// Pitfall P08 (docs/pitfalls.md): calls cut off by an outer timeout were not recorded: 100 of 100 timeouts,
+/// circuit closed.
 #[tokio::test(start_paused = true)]
-async fn p08_time_outs_count_whether_the_clock_is_inside_or_outside() {
+async fn timeouts_count_whether_the_timer_is_inside_or_outside() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new();
     let mut service = layer.layer(TimeoutLayer::new(SECOND).layer(inner.clone()));
@@ -160,29 +162,29 @@ async fn p08_time_outs_count_whether_the_clock_is_inside_or_outside() {
     for _ in 0..5 {
         call(&mut service).await.err().unwrap();
     }
-    assert!(opened(&layer.handle()), "a clock of ours, inside");
+    assert!(opened(&layer.handle()), "the timer of the stack, inside");
 
     let layer = CircuitBreakerLayer::new().slow_call_threshold(SECOND);
     let mut service = layer.layer(inner);
     for _ in 0..20 {
         assert!(tokio::time::timeout(2 * SECOND, call(&mut service)).await.is_err());
     }
-    assert!(opened(&layer.handle()), "somebody's clock, outside");
+    assert!(opened(&layer.handle()), "the caller's timer, outside");
     assert!(layer.handle().snapshot().reason.unwrap().to_string().starts_with("slow call rate 100 %"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_slow_by_its_first_token_and_known_to_be_at_once() {
+async fn the_latency_of_a_stream_is_recorded_at_its_first_token() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().slow_call_threshold(SECOND).sliding_window_size(2);
     let mut service = layer.layer(inner);
-    // Quick to begin, and long: not slow.
+    // These streams begin quickly and are long: they are not slow.
     for _ in 0..5 {
         provider.answer(200).frame("tok").pause(60 * SECOND).frame("tok");
         complete(&mut service).await.unwrap();
     }
     assert_eq!(layer.handle().snapshot().slow_call_rate, Some(0.0));
-    // Slow to begin: nobody has to wait for the end of the body to know.
+    // These streams begin slowly. That is known before the body ends.
     provider.otherwise(Answer::status(200).after(SECOND).stall());
     let first = call(&mut service).await.unwrap();
     let _bodies = (first, call(&mut service).await);
@@ -190,7 +192,7 @@ async fn a_stream_is_slow_by_its_first_token_and_known_to_be_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn opens_on_slowness_alone_and_recovers_from_it() {
+async fn opens_on_slow_calls_alone_and_recovers() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new()
         .slow_call_threshold(2 * SECOND)
@@ -213,9 +215,10 @@ async fn opens_on_slowness_alone_and_recovers_from_it() {
     assert_eq!(circuit.state(), State::Closed);
 }
 
-/// P01: after 100 000 healthy calls an outage opened the circuit only after 100 000 failures.
+/// Pitfall P01 (docs/pitfalls.md): after 100 000 healthy calls an outage opened the circuit only after 100
+/// 000 failures.
 #[tokio::test(start_paused = true)]
-async fn p01_an_outage_after_100_000_healthy_calls_opens_within_half_a_window() {
+async fn an_outage_after_100_000_healthy_calls_opens_within_half_a_window() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(u32::MAX).failure_rate_threshold(0.5);
     let mut service = layer.layer(inner);
@@ -231,21 +234,21 @@ async fn p01_an_outage_after_100_000_healthy_calls_opens_within_half_a_window() 
     assert_eq!(failures, 50);
 }
 
-/// P17: one layer value is one circuit, however often it is applied.
+/// Pitfall P17 (docs/pitfalls.md). One layer value is one circuit, however often it is applied.
 #[tokio::test(start_paused = true)]
-async fn p17_one_layer_is_one_circuit_unless_told_otherwise() {
+async fn one_layer_is_one_circuit_unless_it_is_per_service() {
     let shared = CircuitBreakerLayer::new().failure_threshold(1);
-    let apart = shared.clone().per_service();
-    for (layer, refused) in [(shared, true), (apart, false)] {
+    let separate = shared.clone().per_service();
+    for (layer, rejected) in [(shared, true), (separate, false)] {
         let (inner, provider) = strict();
         provider.answer(500);
         complete(&mut layer.layer(inner.clone())).await.unwrap();
-        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
+        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), rejected);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn reset_closes_and_forgets() {
+async fn reset_closes_the_circuit_and_clears_its_statistics() {
     let (inner, provider) = strict();
     let layer = CircuitBreakerLayer::new().failure_threshold(1);
     let mut service = layer.layer(inner);
@@ -257,7 +260,7 @@ async fn reset_closes_and_forgets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_costs_no_time() {
+async fn a_rejection_takes_no_time() {
     let (inner, provider) = strict();
     let mut service = CircuitBreakerLayer::new().failure_threshold(1).layer(inner);
     provider.answer(500);

@@ -1,4 +1,4 @@
-//! How the traffic comes back.
+//! How the traffic ramps up after the circuit has closed.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use super::SECOND;
 use super::state::{FAILURE, RecordExt, circuit, half_open};
 use crate::circuit_breaker::State;
-use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::admission::RejectionCause;
+use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::ramp_up::RampUp;
 use crate::circuit_breaker::state::Circuit;
 
-/// A circuit that has just closed, and when that was.
+/// Returns a circuit that has just closed, and the time at which it closed.
 fn closed() -> (Circuit, Instant) {
     let mut circuit = circuit(|settings| settings.ramp_up = Some(100 * SECOND));
     let now = half_open(&mut circuit, Instant::now());
@@ -26,17 +26,17 @@ fn admitted(circuit: &mut Circuit, now: Instant, calls: u32) -> usize {
 }
 
 #[test]
-fn begins_with_a_tenth_and_ends_with_everybody() {
+fn begins_with_a_tenth_and_ends_with_all_calls() {
     let (mut circuit, now) = closed();
     assert!((100..=101).contains(&admitted(&mut circuit, now, 1_000)));
     assert!((549..=551).contains(&admitted(&mut circuit, now + 50 * SECOND, 1_000)));
     assert!(!circuit.admits_all());
     assert_eq!(admitted(&mut circuit, now + 100 * SECOND, 1_000), 1_000);
-    assert!(circuit.admits_all(), "and nobody has to ask any more");
+    assert!(circuit.admits_all(), "no call needs the lock any more");
 }
 
 #[test]
-fn those_held_back_are_told_to_come_back_soon_and_preflight_says_no_to_nobody() {
+fn rejected_calls_get_a_short_wait_and_peek_rejects_none() {
     let (mut circuit, now) = closed();
     circuit.admit(now).unwrap();
     let rejection = circuit.admit(now).unwrap_err();
@@ -63,8 +63,8 @@ fn a_reset_is_not_ramped() {
 }
 
 proptest! {
-    /// Of every run of calls it admits no more than the share at its end, give or take one, and no less than that
-    /// at its beginning.
+    /// Of every run of calls the ramp admits at most the share at the end of the run, and at least the share
+    /// at its beginning, each to within one call.
     #[test]
     fn every_run_of_calls_gets_its_share(
         gaps in prop::collection::vec(0u64..200, 1..300), from in 0usize..300,

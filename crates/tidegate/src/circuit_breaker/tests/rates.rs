@@ -21,13 +21,13 @@ fn opens_at_the_failure_rate_but_not_on_a_handful_of_calls() {
     let (mut circuit, now) = (circuit(by_rate), Instant::now());
     (0..9).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);
-    // Nine of eighteen are half, but it was not a failure that made it so.
+    // Nine of eighteen calls are half, but the last call was not a failure.
     (0..9).for_each(|_| circuit.call(AttemptResult::Success, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);
     circuit.call(FAILURE, Latency::Unknown, now);
     assert_eq!(circuit.last_transition().unwrap().reason, Reason::FailureRate { failures: 10, calls: 19 });
     assert_eq!(circuit.last_transition().unwrap().reason.to_string(), "failure rate 52 % of 19 calls");
-    // And once it has closed again, nobody remembers.
+    // The statistics are cleared once the circuit has closed again.
     let now = now + 10 * SECOND;
     circuit.call(AttemptResult::Success, Latency::Unknown, now);
     (0..8).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
@@ -35,7 +35,7 @@ fn opens_at_the_failure_rate_but_not_on_a_handful_of_calls() {
 }
 
 #[test]
-fn a_window_smaller_than_the_minimum_is_judged_when_full() {
+fn a_window_smaller_than_the_minimum_is_evaluated_when_full() {
     let now = Instant::now();
     let mut circuit = circuit(|settings| {
         by_rate(settings);
@@ -62,7 +62,7 @@ fn by_pace(settings: &mut Settings) {
 }
 
 #[test]
-fn opens_on_slowness_alone_and_recovers_from_it() {
+fn opens_on_slow_calls_alone_and_recovers() {
     let (mut circuit, now) = (circuit(by_pace), Instant::now());
     for latency in [Latency::Fast, Latency::Slow].repeat(4) {
         circuit.call(AttemptResult::Success, latency, now);
@@ -76,17 +76,20 @@ fn opens_on_slowness_alone_and_recovers_from_it() {
     circuit.call(AttemptResult::Success, Latency::Fast, now);
     assert_eq!(circuit.state(now), State::HalfOpen);
     circuit.call(AttemptResult::Success, Latency::Slow, now);
-    assert_eq!((circuit.state(now), circuit.last_transition().unwrap().reason), (State::Open, Reason::ProbeSlow));
+    assert_eq!(
+        (circuit.state(now), circuit.last_transition().unwrap().reason),
+        (State::Open, Reason::ProbeSlow)
+    );
 
     let now = now + 10 * SECOND;
     (0..2).for_each(|_| circuit.call(AttemptResult::Success, Latency::Fast, now));
     assert_eq!(circuit.state(now), State::Closed);
-    assert_eq!(circuit.window_totals(now)[1].calls, 0, "what was slow is forgotten");
+    assert_eq!(circuit.window_totals(now)[1].calls, 0, "the slow calls are cleared");
 }
 
-/// P08: calls cut by an outer time-out were recorded as nothing.
+/// Pitfall P08 (docs/pitfalls.md): calls cut off by an outer timeout were not recorded.
 #[test]
-fn p08_callers_that_leave_after_a_long_wait_saw_that_it_is_slow() {
+fn calls_dropped_after_a_long_wait_are_slow() {
     let (mut circuit, now) = (circuit(by_pace), Instant::now());
     (0..10).for_each(|_| circuit.call(AttemptResult::Neutral, Latency::Slow, now));
     assert_eq!(circuit.state(now), State::Open);
@@ -95,7 +98,7 @@ fn p08_callers_that_leave_after_a_long_wait_saw_that_it_is_slow() {
 }
 
 #[test]
-fn a_slow_failure_is_both() {
+fn a_slow_failure_counts_as_failed_and_as_slow() {
     let now = Instant::now();
     let mut circuit = circuit(|settings| {
         by_pace(settings);

@@ -1,5 +1,5 @@
-//! A second breaker, as simple as can be, against the real one: it writes down everything that happens and, when
-//! asked, reads it all again.
+//! A reference model of the circuit, compared with the real one. The model logs every event, and computes
+//! every answer from the whole log.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use proptest::test_runner::Config;
 
 use crate::ErrorCode;
 use crate::circuit_breaker::State;
+use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::admission::{RejectionCause, Admission};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
 use crate::circuit_breaker::window::{Span, WindowTotals};
 
 const MILLI: Duration = Duration::from_millis(1);
 
-/// What the model writes down.
+/// An entry of the model's log.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum LogEntry {
     Opened { until: Instant, own: Option<Duration> },
@@ -30,8 +30,8 @@ enum LogEntry {
     Measured { slow: bool },
 }
 
-/// The way of one attempt through the model: the number of the page on which it was admitted, and of its entry there
-/// if it is a probe.
+/// The admission of one attempt by the model: its generation, and its entry in the log of that generation if
+/// it is a probe.
 #[derive(Clone, Copy, Debug)]
 struct ModelAdmission {
     generation: usize,
@@ -41,7 +41,7 @@ struct ModelAdmission {
 struct Model {
     settings: Settings,
     origin: Instant,
-    /// A page for each generation, which begins with how it began.
+    /// The log of each generation. Its first entry is the one that began the generation.
     generations: Vec<Vec<(Instant, LogEntry)>>,
     last_failure: Option<(ErrorCode, Instant)>,
 }
@@ -77,33 +77,33 @@ impl Model {
         }
     }
 
-    /// The probes under way on this page whose lease has not ended: how long each still has.
+    /// Returns the remaining lease of each probe in flight in this generation.
     fn remaining_leases(&self, now: Instant) -> Vec<Duration> {
         let has_ended = |number| {
             self.generation()
                 .iter()
                 .any(|(_, entry)| matches!(entry, LogEntry::ProbeEnded { number: n, .. } if *n == number))
         };
-        let probes = self
-            .generation()
-            .iter()
-            .enumerate()
-            .filter(|(number, (_, entry))| *entry == LogEntry::Admitted { probe: true } && !has_ended(*number));
+        let probes = self.generation().iter().enumerate().filter(|(number, (_, entry))| {
+            *entry == LogEntry::Admitted { probe: true } && !has_ended(*number)
+        });
         probes
             .map(|(_, (started, _))| (*started + self.settings.probe_lease).saturating_duration_since(now))
             .filter(|remaining| !remaining.is_zero())
             .collect()
     }
 
-    /// Whether a probe still has its place: its lease may have ended, but then nobody has been sent since.
+    /// Returns whether a probe still holds its slot. After its lease has ended it does so until another probe
+    /// starts.
     fn holds_probe_slot(&self, number: usize) -> bool {
         let (started, _) = self.generation()[number];
         let ends = started + self.settings.probe_lease;
         let later = &self.generation()[number + 1..];
-        let has_ended = |entry: &LogEntry| matches!(entry, LogEntry::ProbeEnded { number: n, .. } if *n == number);
-        !later
-            .iter()
-            .any(|(at, entry)| has_ended(entry) || (*entry == LogEntry::Admitted { probe: true } && *at >= ends))
+        let has_ended =
+            |entry: &LogEntry| matches!(entry, LogEntry::ProbeEnded { number: n, .. } if *n == number);
+        !later.iter().any(|(at, entry)| {
+            has_ended(entry) || (*entry == LogEntry::Admitted { probe: true } && *at >= ends)
+        })
     }
 
     fn admit(&mut self, now: Instant) -> Result<ModelAdmission, (RejectionCause, Option<Duration>)> {
@@ -113,7 +113,9 @@ impl Model {
             self.begin_generation(now, LogEntry::HalfOpened);
         }
         let probe = match self.phase() {
-            (_, LogEntry::Opened { until, own: None }) => return Err((RejectionCause::Quota, Some(until - now))),
+            (_, LogEntry::Opened { until, own: None }) => {
+                return Err((RejectionCause::Quota, Some(until - now)));
+            }
             (_, LogEntry::Opened { until, .. }) => return Err((RejectionCause::Failing, Some(until - now))),
             (_, LogEntry::Forced { open: true }) => return Err((RejectionCause::ForcedOpen, None)),
             (_, LogEntry::HalfOpened) => {
@@ -130,7 +132,8 @@ impl Model {
                 self.append(now, LogEntry::RampChecked);
                 let checked = self.generation().iter().filter(|(_, entry)| *entry == LogEntry::RampChecked);
                 let due: f64 = checked.map(|(at, _)| share(*at).min(1.0)).sum();
-                let admitted = self.generation().iter().filter(|(_, e)| matches!(e, LogEntry::Admitted { .. })).count();
+                let admitted =
+                    self.generation().iter().filter(|(_, e)| matches!(e, LogEntry::Admitted { .. })).count();
                 // To the rounding of a sum, in favour of the call.
                 let remaining = over.saturating_sub(now - closed_at);
                 if due + 1e-9 < admitted as f64 && !remaining.is_zero() {
@@ -145,7 +148,12 @@ impl Model {
         Ok(ModelAdmission { generation: self.generations.len() - 1, probe: probe.then_some(number) })
     }
 
-    fn commit(&mut self, admission: ModelAdmission, latency: Latency, now: Instant) -> Option<ModelAdmission> {
+    fn commit(
+        &mut self,
+        admission: ModelAdmission,
+        latency: Latency,
+        now: Instant,
+    ) -> Option<ModelAdmission> {
         let result = if admission.probe.is_some() { AttemptResult::Success } else { AttemptResult::Neutral };
         if admission.generation != self.generations.len() - 1 {
             return None;
@@ -164,7 +172,9 @@ impl Model {
         match result {
             AttemptResult::Quota(retry_after) => {
                 self.last_failure = Some((ErrorCode::QuotaExhausted, now));
-                let wait = retry_after.filter(|retry_after| !retry_after.is_zero()).unwrap_or(self.settings.quota_cooldown);
+                let wait = retry_after
+                    .filter(|retry_after| !retry_after.is_zero())
+                    .unwrap_or(self.settings.quota_cooldown);
                 self.begin_generation(now, LogEntry::Opened { until: now + wait, own: None });
                 return;
             }
@@ -186,12 +196,22 @@ impl Model {
                 _ => is_slow && in_time,
             }
         };
-        let successes =
-            self.generation().iter().filter(|(_, e)| matches!(e, LogEntry::ProbeEnded { succeeded: true, .. })).count();
+        let successes = self
+            .generation()
+            .iter()
+            .filter(|(_, e)| matches!(e, LogEntry::ProbeEnded { succeeded: true, .. }))
+            .count();
         if opens {
             let own = self.base_cooldown(now);
-            let retry_after = if let AttemptResult::Failure(_, Some(retry_after)) = result { retry_after } else { Duration::ZERO };
-            self.begin_generation(now, LogEntry::Opened { until: now + own.max(retry_after), own: Some(own) });
+            let retry_after = if let AttemptResult::Failure(_, Some(retry_after)) = result {
+                retry_after
+            } else {
+                Duration::ZERO
+            };
+            self.begin_generation(
+                now,
+                LogEntry::Opened { until: now + own.max(retry_after), own: Some(own) },
+            );
         } else if !is_closed && successes >= self.settings.success_threshold as usize {
             self.begin_generation(now, LogEntry::Closed { ramps: self.settings.ramp_up.is_some() });
         }
@@ -231,9 +251,10 @@ impl Model {
         failed && failing || latency == Latency::Slow && slow
     }
 
-    /// Bad ones and all, of the results and of the paces, since the circuit last closed.
+    /// The bad calls and all calls, of the results and of the latencies, since the circuit last closed.
     fn window_totals(&self, now: Instant) -> [[u64; 2]; 2] {
-        let is_closed = |generation: &&Vec<(Instant, LogEntry)>| matches!(generation[0].1, LogEntry::Closed { .. });
+        let is_closed =
+            |generation: &&Vec<(Instant, LogEntry)>| matches!(generation[0].1, LogEntry::Closed { .. });
         let generation = self.generations.iter().rev().find(is_closed).unwrap();
         let totals = |samples: Vec<(Instant, bool)>| {
             let seen: Vec<_> = match self.settings.window {
@@ -260,14 +281,16 @@ impl Model {
         ]
     }
 
-    /// So many times longer as it opened in a row. The row breaks where a closed time was as long as the last open.
+    /// Returns the cooldown after growth by the number of openings in a row. The row ends when the circuit
+    /// was closed for as long as it was last open.
     fn base_cooldown(&self, now: Instant) -> Duration {
         let mut cooldowns: Vec<Duration> = Vec::new();
         let mut closed_at = None;
         let openings = self.generations.iter().map(|generation| generation[0]);
-        for (at, entry) in openings.chain([(now, LogEntry::Opened { until: now, own: Some(Duration::ZERO) })]) {
-            let was_healthy =
-                closed_at.is_some_and(|closed: Instant| cooldowns.last().is_some_and(|last| at - closed >= *last));
+        for (at, entry) in openings.chain([(now, LogEntry::Opened { until: now, own: Some(Duration::ZERO) })])
+        {
+            let was_healthy = closed_at
+                .is_some_and(|closed: Instant| cooldowns.last().is_some_and(|last| at - closed >= *last));
             match entry {
                 LogEntry::Closed { .. } => closed_at = Some(at),
                 LogEntry::Opened { own: Some(own), .. } => {
@@ -277,17 +300,18 @@ impl Model {
                     closed_at = None;
                     cooldowns.push(own);
                 }
-                // For want of quota: that the circuit was open is no time in which the provider was well.
+                // The circuit opened for lack of quota. That time does not count as healthy.
                 LogEntry::Opened { own: None, .. } if !was_healthy => closed_at = None,
                 _ => {}
             }
         }
-        let grown = self.settings.cooldown.mul_f64(self.settings.cooldown_growth.powi(cooldowns.len() as i32 - 1));
+        let grown =
+            self.settings.cooldown.mul_f64(self.settings.cooldown_growth.powi(cooldowns.len() as i32 - 1));
         grown.min(self.settings.max_cooldown)
     }
 
     fn reset(&mut self, now: Instant) {
-        // Forgets: what came before is not asked for again. The numbers of pages go on.
+        // Clears the logs, and keeps the number of generations.
         for generation in &mut self.generations {
             *generation = vec![(generation[0].0, LogEntry::HalfOpened)];
         }
@@ -362,7 +386,7 @@ proptest! {
     #![proptest_config(Config::with_cases(10_000))]
 
     #[test]
-    fn whatever_happens_the_circuit_does_what_the_simple_one_does(
+    fn the_circuit_equals_the_reference_model_for_any_events(
         settings in settings(), steps in prop::collection::vec(steps(), 1..50),
     ) {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Two threads that do whatever callers and providers do, and what is left of it: nothing.
+//! Two threads of random calls and provider faults, after which no probe may be left.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,9 +19,9 @@ const CALLS: u32 = 50_000;
 const PROBES: u32 = 3;
 
 /// What the provider does.
-async fn answer(act: u8) -> Result<Response<Payload>, BoxError> {
+async fn respond(act: u8) -> Result<Response<Payload>, BoxError> {
     let status = match act % 16 {
-        // Not `panic!`, which would fill the log.
+        // `panic!` would fill the log.
         0 => resume_unwind(Box::new("a provider that panics while it is polled")),
         1 => std::future::pending().await,
         2..5 => return Err("connection reset".into()),
@@ -40,28 +40,29 @@ async fn answer(act: u8) -> Result<Response<Payload>, BoxError> {
     Ok(Response::builder().status(status).body(Payload::from("answer")).unwrap())
 }
 
-/// Calls, polls a few times, reads the answer or does not, and drops all of it.
+/// Calls, polls a few times, reads the response or not, and drops everything.
 fn call_and_drop(layer: &CircuitBreakerLayer, random: &mut fastrand::Rng) {
     let act = random.u8(..);
     let mut service = layer.layer(service_fn(move |_: Request<Payload>| {
         if act == 255 {
             resume_unwind(Box::new("a provider that panics when it is called"));
         }
-        answer(act)
+        respond(act)
     }));
     let mut cx = Context::from_waker(Waker::noop());
     let mut call = pin!(service.call(request()));
     for _ in 0..random.u8(..4) {
-        if let Poll::Ready(answer) = call.as_mut().poll(&mut cx) {
-            if let (Ok(answer), true) = (answer, random.bool()) {
-                let _ = pin!(answer.into_body().collect()).poll(&mut cx);
+        if let Poll::Ready(response) = call.as_mut().poll(&mut cx) {
+            if let (Ok(response), true) = (response, random.bool()) {
+                let _ = pin!(response.into_body().collect()).poll(&mut cx);
             }
             return;
         }
     }
 }
 
-/// A thread with a paused clock of its own: the circuit sees the time go back and forth by what they are apart.
+/// Runs a thread with its own paused clock. The circuit sees the time jump back and forth by the difference
+/// of the two clocks.
 fn run(layer: &CircuitBreakerLayer, seed: u64) -> [u32; 3] {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut seen = [0; 3];
@@ -84,7 +85,7 @@ fn paused() -> tokio::runtime::Runtime {
 }
 
 fn soak(layer: CircuitBreakerLayer) -> Handle {
-    // No probe is given up for lost: those that are must have been given back.
+    // No lease ends, so every probe that ends must have released its slot.
     let layer = layer.half_open_max(PROBES).success_threshold(4).cooldown(SECOND).probe_lease(Duration::MAX);
     let seen = std::thread::scope(|scope| {
         [1, 2]
@@ -96,11 +97,11 @@ fn soak(layer: CircuitBreakerLayer) -> Handle {
             })
             .map(|thread| thread.join().unwrap())
     });
-    // How the threads take turns is chance, but far more often than this.
+    // The interleaving of the threads is random, but each state occurs far more often than this.
     let seen = [0, 1, 2].map(|state| seen.iter().map(|seen| seen[state]).sum::<u32>());
     assert!(seen.iter().all(|times| *times > 100), "closed, open and half-open were all seen: {seen:?}");
     assert_eq!(layer.handle().snapshot().probes, 0, "all probes are back");
-    // And a provider that is well again is let in.
+    // A provider that has recovered is admitted again.
     paused().block_on(async {
         tokio::time::advance(100_000 * SECOND).await;
         let mut service = layer.layer(service_fn(async |_: Request<Payload>| {
@@ -115,12 +116,12 @@ fn soak(layer: CircuitBreakerLayer) -> Handle {
 }
 
 #[test]
-fn two_threads_of_all_that_can_happen_leave_no_probe_behind() {
+fn two_threads_of_random_calls_leave_no_probe_behind() {
     soak(CircuitBreakerLayer::new());
 }
 
 #[test]
-fn nor_do_they_with_rates_growth_and_ramps() {
+fn two_threads_with_rates_growth_and_ramps_leave_no_probe_behind() {
     soak(
         CircuitBreakerLayer::new()
             .failure_threshold(u32::MAX)

@@ -5,8 +5,8 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::SECOND;
+use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::admission::{RejectionCause, Admission};
 use crate::circuit_breaker::settings::Settings;
 use crate::circuit_breaker::state::Circuit;
 use crate::circuit_breaker::window::Span;
@@ -21,33 +21,33 @@ pub(super) fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
     Circuit::new(settings)
 }
 
-/// What most tests have to say: no pace, no jitter.
+/// Short forms for tests without latency and jitter.
 pub(super) trait RecordExt {
-    fn record_result(&mut self, admission: Admission, record_result: AttemptResult, now: Instant);
+    fn record_result(&mut self, admission: Admission, result: AttemptResult, now: Instant);
 
-    /// One call from admission to commit and to a good end.
-    fn call(&mut self, record_result: AttemptResult, latency: Latency, now: Instant);
+    /// Runs one call from admission to commit and to a successful end.
+    fn call(&mut self, result: AttemptResult, latency: Latency, now: Instant);
 }
 
 impl RecordExt for Circuit {
-    fn record_result(&mut self, admission: Admission, record_result: AttemptResult, now: Instant) {
-        self.record(admission, record_result, Latency::Unknown, now, 0.0);
+    fn record_result(&mut self, admission: Admission, result: AttemptResult, now: Instant) {
+        self.record(admission, result, Latency::Unknown, now, 0.0);
     }
 
-    fn call(&mut self, record_result: AttemptResult, latency: Latency, now: Instant) {
+    fn call(&mut self, result: AttemptResult, latency: Latency, now: Instant) {
         let admission = self.admit(now).unwrap();
-        match record_result {
+        match result {
             AttemptResult::Success => {
                 if let Some(body) = self.commit(admission, latency, now, 0.0) {
-                    self.record_result(body, record_result, now);
+                    self.record_result(body, result, now);
                 }
             }
-            _ => self.record(admission, record_result, latency, now, 0.0),
+            _ => self.record(admission, result, latency, now, 0.0),
         }
     }
 }
 
-/// Opens the circuit, and passes its cooldown: the moment at which it lets a probe through.
+/// Opens the circuit, and returns the time at which it admits a probe.
 pub(super) fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
     for _ in 0..3 {
         let admission = circuit.admit(now).unwrap();
@@ -58,24 +58,28 @@ pub(super) fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
 }
 
 #[test]
-fn opens_at_the_threshold_and_says_for_how_long() {
+fn opens_at_the_threshold_and_returns_for_how_long() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
     let admission = circuit.admit(now).unwrap();
     circuit.record_result(admission, FAILURE, now);
     circuit.record_result(admission, FAILURE, now);
     assert_eq!((circuit.state(now), circuit.peek(now)), (State::Closed, None));
     circuit.record_result(admission, FAILURE, now);
-    let closed = circuit.admit(now + 4 * SECOND).unwrap_err();
+    let rejection = circuit.admit(now + 4 * SECOND).unwrap_err();
     let reason = Reason::Failures { count: 3, code: ErrorCode::Overloaded, alike: true };
-    assert_eq!((closed.cause, circuit.last_transition().unwrap().reason), (RejectionCause::Failing, reason));
-    assert_eq!(closed.retry_after, Some(6 * SECOND));
-    // P33: an expired open circuit that is kept closed to all.
+    assert_eq!(
+        (rejection.cause, circuit.last_transition().unwrap().reason),
+        (RejectionCause::Failing, reason)
+    );
+    assert_eq!(rejection.retry_after, Some(6 * SECOND));
+    // Pitfall P33 (docs/pitfalls.md): an open circuit rejected every call after its cooldown had passed.
     assert_eq!((circuit.state(now + 10 * SECOND), circuit.peek(now + 10 * SECOND)), (State::HalfOpen, None));
 }
 
-/// P01: after 100 000 healthy calls an outage opened the circuit only after 100 000 failures.
+/// Pitfall P01 (docs/pitfalls.md): after 100 000 healthy calls an outage opened the circuit only after 100
+/// 000 failures.
 #[test]
-fn p01_a_long_healthy_past_does_not_delay_the_opening() {
+fn a_long_healthy_past_does_not_delay_the_opening() {
     let second_per_call = |call: u32| call * SECOND / 100;
     for (window, within) in [(None, 3), (Some(Span::Calls(100)), 50), (Some(Span::Time(10 * SECOND)), 500)] {
         let start = Instant::now();
@@ -102,23 +106,24 @@ fn p01_a_long_healthy_past_does_not_delay_the_opening() {
 fn a_success_resets_the_count_and_neutral_changes_nothing() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
     let admission = circuit.admit(now).unwrap();
-    for record_result in [FAILURE, FAILURE, AttemptResult::Success, FAILURE, FAILURE, AttemptResult::Neutral] {
-        circuit.record_result(admission, record_result, now);
+    for result in [FAILURE, FAILURE, AttemptResult::Success, FAILURE, FAILURE, AttemptResult::Neutral] {
+        circuit.record_result(admission, result, now);
         assert_eq!(circuit.state(now), State::Closed);
     }
     circuit.record_result(admission, FAILURE, now);
     assert_eq!(circuit.state(now), State::Open);
 }
 
-/// P06: a result from before the trip closes, or re-opens, the half-open circuit.
+/// Pitfall P06 (docs/pitfalls.md): a result from before the opening closed, or re-opened, the half-open
+/// circuit.
 #[test]
-fn p06_results_of_an_earlier_generation_change_nothing() {
+fn results_of_an_earlier_generation_change_nothing() {
     let (mut circuit, start) = (circuit(|_| ()), Instant::now());
     let stale = circuit.admit(start).unwrap();
     let now = half_open(&mut circuit, start);
     let probe = circuit.admit(now).unwrap();
-    for record_result in [AttemptResult::Success, FAILURE, AttemptResult::Quota(None), AttemptResult::Neutral] {
-        circuit.record_result(stale, record_result, now);
+    for result in [AttemptResult::Success, FAILURE, AttemptResult::Quota(None), AttemptResult::Neutral] {
+        circuit.record_result(stale, result, now);
         assert_eq!(circuit.state(now), State::HalfOpen);
         assert!(circuit.admit(now).is_err(), "the probe still holds its slot");
     }
@@ -128,9 +133,9 @@ fn p06_results_of_an_earlier_generation_change_nothing() {
     assert_eq!(circuit.state(now), State::Closed);
 }
 
-/// P07: a probe that hangs holds half-open for ever.
+/// Pitfall P07 (docs/pitfalls.md): a probe that hung kept the circuit half-open for ever.
 #[test]
-fn p07_a_hung_probe_is_replaced_when_its_lease_ends() {
+fn a_hung_probe_is_replaced_when_its_lease_ends() {
     let (mut circuit, start) = (circuit(|settings| settings.probe_lease = 60 * SECOND), Instant::now());
     let now = half_open(&mut circuit, start);
     let hung = circuit.admit(now).unwrap();
@@ -147,9 +152,9 @@ fn p07_a_hung_probe_is_replaced_when_its_lease_ends() {
 fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
     let (mut circuit, start) = (circuit(|settings| settings.success_threshold = 2), Instant::now());
     let now = half_open(&mut circuit, start);
-    for record_result in [AttemptResult::Success, AttemptResult::Neutral, FAILURE] {
+    for result in [AttemptResult::Success, AttemptResult::Neutral, FAILURE] {
         let probe = circuit.admit(now).unwrap();
-        circuit.record_result(probe, record_result, now);
+        circuit.record_result(probe, result, now);
     }
     assert_eq!(circuit.last_transition().unwrap().reason, Reason::ProbeFailed(ErrorCode::Overloaded));
     let now = now + 10 * SECOND;
@@ -162,7 +167,7 @@ fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
 }
 
 #[test]
-fn a_wait_that_the_provider_told_is_never_shortened() {
+fn a_wait_sent_by_the_provider_is_never_shortened() {
     let (mut circuit, now) = (circuit(|settings| settings.failure_threshold = 1), Instant::now());
     let admission = circuit.admit(now).unwrap();
     circuit.record_result(admission, AttemptResult::Failure(ErrorCode::Overloaded, Some(90 * SECOND)), now);
@@ -170,23 +175,26 @@ fn a_wait_that_the_provider_told_is_never_shortened() {
 }
 
 #[test]
-fn an_exhausted_quota_opens_at_once_for_its_own_time() {
+fn an_exhausted_quota_opens_the_circuit_at_once_for_its_own_time() {
     for (retry_after, wait) in [(None, 60 * SECOND), (Some(5 * SECOND), 5 * SECOND)] {
         let (mut circuit, now) = (circuit(|_| ()), Instant::now());
         let admission = circuit.admit(now).unwrap();
         circuit.record_result(admission, AttemptResult::Quota(retry_after), now);
-        let closed = circuit.peek(now).unwrap();
-        assert_eq!((closed.cause, closed.retry_after), (RejectionCause::Quota, Some(wait)));
+        let rejection = circuit.peek(now).unwrap();
+        assert_eq!((rejection.cause, rejection.retry_after), (RejectionCause::Quota, Some(wait)));
     }
 }
 
-/// P26: a 429 reset the failure count; a prompt that was too long marked the account as bad.
+/// Pitfall P26 (docs/pitfalls.md): a 429 reset the failure count, and a prompt that was too long marked the
+/// account as bad.
 #[test]
-fn p26_limits_and_the_callers_own_mistakes_change_nothing_in_either_direction() {
+fn rate_limits_and_caller_errors_change_nothing_in_either_direction() {
     let settings = Settings::default();
     for code in ErrorCode::ALL {
         let expected = match code {
-            ErrorCode::ServerError | ErrorCode::Overloaded | ErrorCode::Timeout => AttemptResult::Failure(code, None),
+            ErrorCode::ServerError | ErrorCode::Overloaded | ErrorCode::Timeout => {
+                AttemptResult::Failure(code, None)
+            }
             ErrorCode::QuotaExhausted => AttemptResult::Quota(None),
             _ => AttemptResult::Neutral,
         };
@@ -198,7 +206,7 @@ fn p26_limits_and_the_callers_own_mistakes_change_nothing_in_either_direction() 
 }
 
 #[test]
-fn reasons_tell_codes_that_are_alike_from_those_that_are_not() {
+fn reasons_distinguish_equal_codes_from_different_ones() {
     for (codes, reason) in [
         ([ErrorCode::Overloaded; 3], "3 consecutive E3002"),
         (
@@ -216,9 +224,10 @@ fn reasons_tell_codes_that_are_alike_from_those_that_are_not() {
 }
 
 proptest! {
-    /// P09: half-open let everybody in. Never more probes at once than configured, whatever happens to them.
+    /// Pitfall P09 (docs/pitfalls.md): half-open admitted every call. There are never more concurrent probes
+    /// than configured, whatever their results.
     #[test]
-    fn p09_half_open_never_has_more_than_its_probes_and_never_wedges(
+    fn half_open_never_has_more_than_its_probes_and_never_wedges(
         max in 1u32..5, steps in prop::collection::vec((0u8..4, 0usize..8), 1..200),
     ) {
         let mut circuit = circuit(|settings| {

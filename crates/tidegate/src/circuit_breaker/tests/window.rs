@@ -1,14 +1,14 @@
-//! The windows, against ones that remember every call.
+//! The windows, compared with windows that keep every call.
 
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::circuit_breaker::window::{MAX_CALLS, Span, WindowTotals, Window};
+use crate::circuit_breaker::window::{MAX_CALLS, Span, Window, WindowTotals};
 
 const MILLI: Duration = Duration::from_millis(1);
 
-/// Remembers every call, and counts from scratch.
+/// Keeps every call, and counts from scratch.
 struct Naive {
     span: Span,
     origin: Instant,
@@ -35,7 +35,7 @@ fn spans() -> impl Strategy<Value = Span> {
 
 proptest! {
     #[test]
-    fn a_window_holds_what_one_that_remembers_everything_holds(
+    fn a_window_equals_one_that_keeps_every_call(
         span in spans(), steps in prop::collection::vec((0u32..40, any::<bool>(), 0u8..40), 1..400),
     ) {
         let origin = Instant::now();
@@ -50,7 +50,7 @@ proptest! {
                 }
                 1 => now += 1_000 * pause * MILLI,
                 _ => {
-                    // Most calls come close upon each other.
+                    // Most calls follow each other closely.
                     now += pause.saturating_sub(20) * MILLI;
                     naive.calls.push((now, bad));
                     prop_assert_eq!(window.push(bad, now), naive.totals(now));
@@ -71,9 +71,9 @@ fn a_clock_read_out_of_order_counts_for_the_latest_slice() {
     assert_eq!(window.push(false, origin), WindowTotals { bad: 2, calls: 3 });
 }
 
-/// P02: a window that scanned all its calls, and grew without bound.
+/// Pitfall P02 (docs/pitfalls.md): a window scanned all its calls, and grew without bound.
 #[test]
-fn p02_absurd_spans_are_bounded_and_no_call_costs_more_than_another() {
+fn absurd_spans_are_bounded_and_no_call_costs_more_than_another() {
     let now = Instant::now();
     for span in [
         Span::Calls(0),
