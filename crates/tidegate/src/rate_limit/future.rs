@@ -90,9 +90,7 @@ where
                     return poll_guarded(future, cx, |response| {
                         let reserved = reservation.as_mut().expect("polled after completion");
                         let is_open = match response {
-                            Ok(response) => {
-                                reserved.on_head(response.headers(), &Outcome::of(response))
-                            }
+                            Ok(response) => reserved.on_head(response.headers(), &Outcome::of(response)),
                             Err(error) => reserved.on_error(error),
                         };
                         let reservation = reservation.take();

@@ -13,7 +13,7 @@ use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, Settings};
 use crate::key::RequestHead;
 use crate::keyed::KeyedState;
-use crate::shared_state::SharedState;
+use crate::layer_state::LayerState;
 use crate::{
     Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
     ReportedLimits, clock,
@@ -21,7 +21,7 @@ use crate::{
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(pub(super) SharedState<Settings, RateQueue>);
+pub struct Handle(pub(super) LayerState<Settings, RateQueue>);
 
 /// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
@@ -206,7 +206,7 @@ impl Handle {
     }
 }
 
-/// A key whose quotas are full again is dropped.
+/// A key is dropped once its quotas are full again.
 impl KeyedState for Handle {
     fn is_in_use(&self) -> bool {
         self.0.is_in_use()

@@ -8,7 +8,7 @@ use super::quota::{DAY, MINUTE, Quota, SECOND};
 use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, Settings};
 use super::{Handle, RateLimit};
 use crate::keyed::{DEFAULT_MAX_KEYS, Keyed};
-use crate::shared_state::SharedState;
+use crate::layer_state::LayerState;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
@@ -53,7 +53,7 @@ impl RateLimitLayer {
     /// closes after a 429.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Handle(SharedState::new(Settings::default())))
+        Self::of(Handle(LayerState::new(Settings::default())))
     }
 
     /// At most `requests` a second. Zero is raised to one.

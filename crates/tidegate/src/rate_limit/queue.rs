@@ -45,7 +45,7 @@ pub(super) struct QueueState {
     pub(super) backlog: Backlog,
 }
 
-/// The decision on a call that asks for room.
+/// The decision on a new call.
 pub(super) enum RateDecision {
     /// The reservation, or `None` if the layer is disabled.
     Admitted(Option<Reserved>),

@@ -14,9 +14,9 @@ use crate::{LimitStatus, LimitUnit, ReportedLimits};
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReportedQuotas {
     quotas: Vec<ReportedQuota>,
-    /// For each unit, the sequence number of the call whose response carried the last report.
+    /// For each unit, the sequence number of the call that got the last report.
     latest_call: [u64; 4],
-    /// For each unit, a limit whose period was inferred once. It is adopted when the same period is inferred
+    /// For each unit, a limit with a period that was inferred once. It is adopted when the same period is inferred
     /// again.
     inferred: [Option<(u64, Duration)>; 4],
 }
@@ -171,7 +171,8 @@ impl QuotaSet {
                 && let Some(reset) = status.reset
             {
                 let wait = reset.wait(wall);
-                let is_paced = status.refills_evenly && quota.is_some_and(|quota| refills_evenly(wait, quota));
+                let is_paced =
+                    status.refills_evenly && quota.is_some_and(|quota| refills_evenly(wait, quota));
                 if !is_paced {
                     effect.closed_for = effect.closed_for.max(Some(wait));
                 }

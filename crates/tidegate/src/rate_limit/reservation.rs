@@ -88,7 +88,7 @@ impl Reservation {
     }
 }
 
-/// Returns what was used in the end. The reserved output stands for each attempt whose use is unknown.
+/// Returns what was used in the end. The reserved output stands for each attempt with unknown use.
 fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
     let unknown = reserved.output.saturating_mul(metered.unknown.into());
     let output = metered.output.saturating_add(unknown);

@@ -67,8 +67,8 @@ async fn waiters_are_served_in_order_at_the_pace_of_the_quota() {
         calls.spawn(service.clone().oneshot(request));
         tokio::task::yield_now().await;
     }
-    while let Some(answer) = calls.join_next().await {
-        assert_eq!(answer.unwrap().unwrap().status(), 200);
+    while let Some(response) = calls.join_next().await {
+        assert_eq!(response.unwrap().unwrap().status(), 200);
     }
     let received = provider.requests();
     for (number, request) in received.iter().enumerate() {
@@ -166,9 +166,9 @@ async fn follows_retry_after_and_closes_for_the_default_wait_without_one() {
     for (header, wait) in [(Some("7"), secs(7)), (None, secs(1))] {
         let (inner, provider) = strict();
         let mut service = RateLimitLayer::new().layer(inner);
-        let answer = provider.answer(429);
+        let reply = provider.answer(429);
         if let Some(seconds) = header {
-            answer.header("retry-after", seconds);
+            reply.header("retry-after", seconds);
         }
         assert_eq!(complete(&mut service).await.unwrap(), 429);
         let start = clock::now();
@@ -277,8 +277,8 @@ async fn interactive_calls_go_first_and_batch_calls_get_every_fifth_grant() {
         calls.spawn(service.clone().oneshot(request));
         tokio::task::yield_now().await;
     }
-    while let Some(answer) = calls.join_next().await {
-        answer.unwrap().unwrap();
+    while let Some(response) = calls.join_next().await {
+        response.unwrap().unwrap();
     }
     let order: String = provider.requests()[1..]
         .iter()
@@ -334,7 +334,12 @@ async fn each_key_has_its_own_limit_and_per_key_may_replace_it() {
         service.clone().oneshot(request).await.is_ok()
     };
     assert!(send_as("a", false).await && !send_as("a", false).await && send_as("b", false).await);
-    assert!(send_as("c", true).await && send_as("c", true).await && send_as("c", true).await && !send_as("c", true).await);
+    assert!(
+        send_as("c", true).await
+            && send_as("c", true).await
+            && send_as("c", true).await
+            && !send_as("c", true).await
+    );
     assert_eq!((provider.calls(), layer.handle().remaining()), (5, Some(1)));
     // A report for one key does not apply to another.
     provider.answer(429).header("retry-after", "30");

@@ -188,7 +188,7 @@ async fn an_adopted_token_quota_has_calls_estimated_from_then_on() {
     assert_eq!(layer.handle().tokens_remaining(), Some(4_500));
     let body =
         format!(r#"{{"max_tokens":9,"messages":[{{"role":"user","content":"{}"}}]}}"#, "four".repeat(500));
-    let _answer =
+    let _response =
         service.clone().oneshot(Request::post("/").body(Payload::from(body)).unwrap()).await.unwrap();
     assert_eq!(layer.handle().tokens_remaining(), Some(4_500 - 504));
 }
@@ -322,8 +322,8 @@ async fn after_retry_after_no_call_is_early_and_all_are_spread() {
         let start = tokio::time::Instant::now();
         let mut calls = JoinSet::new();
         (0..100).for_each(|_| drop(calls.spawn(service.clone().oneshot(request()))));
-        while let Some(answer) = calls.join_next().await {
-            assert_eq!(answer.unwrap().unwrap().status(), 200);
+        while let Some(response) = calls.join_next().await {
+            assert_eq!(response.unwrap().unwrap().status(), 200);
         }
         let at: Vec<_> = provider.requests()[1..].iter().map(|seen| seen.at - start).collect();
         assert_eq!(at.len(), 100);

@@ -244,10 +244,10 @@ async fn concurrent_calls_reserve_before_they_are_sent() {
     let (inner, provider) = strict();
     let layer = limit(300).on_limit(OnLimit::Reject);
     let service = layer.layer(inner);
-    let answers = (0..5).map(|_| tokio::spawn(service.clone().oneshot(chat_request()))).collect::<Vec<_>>();
+    let responses = (0..5).map(|_| tokio::spawn(service.clone().oneshot(chat_request()))).collect::<Vec<_>>();
     let mut rejected = 0;
-    for answer in answers {
-        rejected += usize::from(answer.await.unwrap().is_err());
+    for response in responses {
+        rejected += usize::from(response.await.unwrap().is_err());
     }
     assert_eq!((rejected, provider.calls()), (3, 2));
 }
@@ -260,7 +260,11 @@ async fn a_call_above_the_whole_quota_passes_when_the_quota_is_full() {
     let service = layer.layer(inner);
     drop(service.clone().oneshot(chat_request()).await.unwrap());
     let rejected = rejection(service.clone().oneshot(chat_request()).await);
-    assert_eq!(rejected.retry_after(), Some(Duration::from_millis(86_400)), "the quota is full again by then");
+    assert_eq!(
+        rejected.retry_after(),
+        Some(Duration::from_millis(86_400)),
+        "the quota is full again by then"
+    );
     tokio::time::advance(Duration::from_millis(86_400)).await;
     assert!(service.oneshot(chat_request()).await.is_ok());
 }
