@@ -28,7 +28,7 @@ pub(crate) trait BodyGuard {
 }
 
 /// Polls for a response, and attaches the guard that `make_guard` returns for the head to its body.
-/// `make_guard` is also called with an error in place of a response; that guard is dropped. If the body has
+/// `make_guard` is also called with the error if there is no response; that guard is dropped. If the body has
 /// already ended, its guard is notified at once. Without a guard nothing is reported, because the end is
 /// already known or does not matter.
 ///
