@@ -1,10 +1,10 @@
-//! What does a bound in flight cost a call, what does it cost to be refused, and do two threads get more through it
-//! than one?
+//! Measures the cost of a concurrency limit for an accepted call and for a rejected one, and the throughput
+//! of two threads compared with one.
 //!
 //!     cargo bench -p tidegate-benches --bench backpressure
 //!
-//! Read the ratios, not the nanoseconds. The peers end their permit at the response head, ours at the end of the
-//! body; the body here is at its end when it comes.
+//! Compare the ratios, not the nanoseconds. The peers release their permit at the response head. tidegate
+//! releases it at the end of the body, which is here at its end from the start.
 
 use std::future::{Future, Pending, pending};
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderName, Request};
 use tidegate::backpressure::Gradient;
 use tidegate::{BackpressureLayer, HttpService, KeyBy, Payload};
-use tidegate_benches::{Answer, bare_request, provider};
+use tidegate_benches::{ProviderResult, bare_request, provider};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::util::ServiceFn;
 use tower::{Layer, Service};
@@ -26,7 +26,8 @@ use tower_resilience_bulkhead::BulkheadLayer;
 
 const LIMIT: usize = 50;
 
-/// One call to the head of its answer and through its body, polled by hand: no runtime in the way.
+/// Polls one call by hand to the head of its response and drops the body. There is no runtime in the
+/// measurement.
 fn run<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>) {
     let mut cx = Context::from_waker(Waker::noop());
     let _ = black_box(service.poll_ready(&mut cx));
@@ -64,12 +65,12 @@ fn cost(c: &mut Criterion) {
     group.finish();
 }
 
-/// A provider that never answers.
-fn silent() -> ServiceFn<fn(Request<Payload>) -> Pending<Answer>> {
+/// A provider that never responds.
+fn silent() -> ServiceFn<fn(Request<Payload>) -> Pending<ProviderResult>> {
     tower::service_fn(|_| pending())
 }
 
-fn refusal(c: &mut Criterion) {
+fn rejection(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _context = runtime.enter();
     let mut cx = Context::from_waker(Waker::noop());
@@ -87,7 +88,7 @@ fn refusal(c: &mut Criterion) {
     group.finish();
 }
 
-/// The time that `calls` calls take when they are shared between so many threads.
+/// The time of `calls` calls that are divided among `threads` threads.
 fn shared<S>(service: &S, threads: u64, calls: u64) -> Duration
 where
     S: HttpService<Payload> + Clone + Send + Sync,
@@ -107,7 +108,8 @@ where
     thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(each)).collect();
         let mine = each();
-        // From the first to begin to the last to end, or threads that took turns would look like two at once.
+        // Measured from the first start to the last end. Otherwise threads that ran one after the other would
+        // look concurrent.
         let whole = |(start, end): (Instant, Instant), (began, ended)| (start.min(began), end.max(ended));
         let (start, end) = others.into_iter().filter_map(|other| other.join().ok()).fold(mine, whole);
         end - start
@@ -120,7 +122,7 @@ fn threads(c: &mut Criterion) {
         S: HttpService<Payload> + Clone + Send + Sync,
     {
         let mut group = c.benchmark_group(format!("threads through one limit, {name}"));
-        // Few long samples: beginning together takes longer than many a call.
+        // Few long samples, because starting the threads takes longer than many calls.
         group.sample_size(10);
         for (id, threads) in [("one", 1), ("two", 2)] {
             group.bench_function(id, |b| b.iter_custom(|calls| shared(service, threads, calls)));
@@ -133,5 +135,5 @@ fn threads(c: &mut Criterion) {
     compare(c, "tower-resilience", &peer(LIMIT).layer(provider()));
 }
 
-criterion_group!(benches, cost, refusal, threads);
+criterion_group!(benches, cost, rejection, threads);
 criterion_main!(benches);

@@ -1,11 +1,12 @@
-//! What does a circuit cost while it is closed and while it is open, and do two threads on one circuit do more than
-//! one?
+//! Measures the cost of a closed and of an open circuit, and the throughput of two threads on one circuit
+//! compared with one.
 //!
 //!     cargo bench -p tidegate-benches --bench circuit_breaker
 //!
-//! Read the ratios, not the nanoseconds. The peers are set alike: open after five failures in a row. What they do is
-//! not alike: ours judges status and headers and waits for the end of the body; recloser and failsafe are asked by
-//! hand around the call and know of neither, and tower-resilience judges the status.
+//! Compare the ratios, not the nanoseconds. The peers have the same setting: open after five consecutive
+//! failures. Their work differs. tidegate classifies status and headers and waits for the end of the body.
+//! recloser and failsafe are called by hand around the call and classify nothing. tower-resilience classifies
+//! the status.
 
 use std::future::{Future, Ready, ready};
 use std::hint::black_box;
@@ -24,7 +25,8 @@ use tower::{Layer, Service};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// One call to the last byte of its answer, polled by hand: no runtime in the way. Whether there was an answer.
+/// Polls one call by hand to the end of its response. There is no runtime in the measurement. Returns whether
+/// it succeeded.
 fn run<S, B>(service: &mut S) -> bool
 where
     S: Service<Request<Payload>, Response = Response<B>>,
@@ -37,20 +39,20 @@ where
         match call.as_mut().poll(&mut cx) {
             Poll::Ready(Ok(response)) => break response,
             Poll::Ready(Err(_)) => return false,
-            // A peer that waits for its lock.
+            // A peer waits for its lock.
             Poll::Pending => std::hint::spin_loop(),
         }
     };
-    let answered = response.status().is_success();
+    let is_success = response.status().is_success();
     let mut body = pin!(response.into_body());
     let _ = black_box(body.as_mut().poll_frame(&mut cx));
-    answered
+    is_success
 }
 
-type Refusing = fn(Request<Payload>) -> Ready<Result<Response<Payload>, BoxError>>;
+type FailingFn = fn(Request<Payload>) -> Ready<Result<Response<Payload>, BoxError>>;
 
-/// A provider that is down.
-fn failing() -> ServiceFn<Refusing> {
+/// A provider that responds with 503.
+fn failing() -> ServiceFn<FailingFn> {
     tower::service_fn(|_| {
         let mut response = Response::new(Payload::empty());
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -58,13 +60,13 @@ fn failing() -> ServiceFn<Refusing> {
     })
 }
 
-fn ours() -> CircuitBreakerLayer {
+fn consecutive() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new().cooldown(HOUR)
 }
 
-/// Windows as large as they are small: it must not show.
+/// A failure-rate window of `calls` calls. Its size must not affect the cost.
 fn by_rates(calls: u32) -> CircuitBreakerLayer {
-    ours().failure_rate_threshold(0.5).sliding_window_size(calls)
+    consecutive().failure_rate_threshold(0.5).sliding_window_size(calls)
 }
 
 fn tower_resilience<S, B>(inner: S) -> impl Service<Request<Payload>, Response = Response<B>> + Clone + Sync
@@ -77,7 +79,7 @@ where
     tower_resilience_circuitbreaker::CircuitBreakerLayer::builder()
         .consecutive_failures(5)
         .wait_duration_in_open(HOUR)
-        .failure_classifier(|answer: &Result<Response<B>, BoxError>| match answer {
+        .failure_classifier(|result: &Result<Response<B>, BoxError>| match result {
             Ok(response) => response.status().is_server_error(),
             Err(_) => true,
         })
@@ -101,7 +103,7 @@ fn closed(c: &mut Criterion) {
     let mut group = c.benchmark_group("closed circuit");
     let mut bare = provider();
     group.bench_function("no layer", |b| b.iter(|| run(&mut bare)));
-    let mut service = ours().layer(provider());
+    let mut service = consecutive().layer(provider());
     group.bench_function("tidegate", |b| b.iter(|| run(&mut service)));
     for calls in [10, 1_000_000] {
         let mut service = by_rates(calls).layer(provider());
@@ -109,9 +111,9 @@ fn closed(c: &mut Criterion) {
             b.iter(|| run(&mut service))
         });
     }
-    let mut service = ours().failure_rate_threshold(0.5).sliding_window(HOUR).layer(provider());
+    let mut service = consecutive().failure_rate_threshold(0.5).sliding_window(HOUR).layer(provider());
     group.bench_function("tidegate, failure rate of an hour", |b| b.iter(|| run(&mut service)));
-    let mut service = ours().slow_call_threshold(HOUR).layer(provider());
+    let mut service = consecutive().slow_call_threshold(HOUR).layer(provider());
     group.bench_function("tidegate, slow calls", |b| b.iter(|| run(&mut service)));
     let mut service = tower_resilience(provider());
     group.bench_function("tower-resilience", |b| b.iter(|| run(&mut service)));
@@ -130,7 +132,7 @@ fn open(c: &mut Criterion) {
     let runtime = runtime();
     let _context = runtime.enter();
     let mut group = c.benchmark_group("open circuit");
-    let mut service = ours().layer(failing());
+    let mut service = consecutive().layer(failing());
     (0..5).for_each(|_| assert!(!run(&mut service)));
     group.bench_function("tidegate", |b| b.iter(|| run(&mut service)));
     let mut service = tower_resilience(failing());
@@ -152,7 +154,7 @@ fn threads(_: &mut Criterion) {
         let mut bare = provider();
         move || assert!(run(&mut bare))
     });
-    let layer = ours();
+    let layer = consecutive();
     scaling("tidegate", || {
         let mut service = layer.layer(provider());
         move || assert!(run(&mut service))
@@ -162,7 +164,7 @@ fn threads(_: &mut Criterion) {
         let mut service = layer.layer(provider());
         move || assert!(run(&mut service))
     });
-    let layer = ours();
+    let layer = consecutive();
     layer.handle().force_open();
     scaling("tidegate, open", || {
         let mut service = layer.layer(provider());

@@ -1,9 +1,10 @@
-//! How many instructions and allocations is a call that goes well, to its answer and the drop of it?
+//! Counts the instructions of a successful call, up to its response and the drop of the body.
 //!
 //!     cargo bench -p tidegate-benches --bench instructions
 //!
-//! Counted by valgrind, so that the figures are the same on every run of the same build, however busy the machine.
-//! Each stack is run twice with a different number of calls, in a process of its own; the difference is the calls'.
+//! The counts are made by valgrind, so they are the same on every run of the same build, whatever the load of
+//! the machine. Each stack runs twice with a different number of calls, in a process of its own. The
+//! difference is the cost of the calls.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -17,7 +18,7 @@ use tidegate::{
 use tidegate_benches::{bare_request, provider, usual_request};
 use tower::Layer;
 
-const PLENTY: u32 = 1_000_000_000;
+const UNREACHED: u32 = 1_000_000_000;
 
 const STACKS: [&str; 8] = [
     "no layer",
@@ -30,7 +31,8 @@ const STACKS: [&str; 8] = [
     "whole stack",
 ];
 
-/// One call to the head of its answer and the drop of its body, polled by hand: no runtime in the way.
+/// Polls one call by hand to the head of its response and drops the body. There is no runtime in the
+/// measurement.
 fn run<S: HttpService<Payload>>(mut service: S, request: fn() -> Request<Payload>, calls: u32) {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     for _ in 0..calls {
@@ -43,7 +45,7 @@ fn run<S: HttpService<Payload>>(mut service: S, request: fn() -> Request<Payload
 fn run_stack(stack: &str, request: fn() -> Request<Payload>, calls: u32) {
     let retry = RetryLayer::exponential();
     let backpressure = BackpressureLayer::max_inflight(50);
-    let rate_limit = RateLimitLayer::per_second(PLENTY);
+    let rate_limit = RateLimitLayer::per_second(UNREACHED);
     let circuit_breaker = CircuitBreakerLayer::new();
     match stack {
         "no layer" => run(provider(), request, calls),
@@ -64,14 +66,14 @@ fn run_stack(stack: &str, request: fn() -> Request<Payload>, calls: u32) {
     }
 }
 
-fn counted(program: &str, stack: &str, request: &str, calls: u32) -> Option<u64> {
+fn count_instructions(program: &str, stack: &str, request: &str, calls: u32) -> Option<u64> {
     let counted = Command::new("valgrind")
         .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", program])
         .args(["count", stack, request, &calls.to_string()])
         .output()
         .ok()?;
-    let said = String::from_utf8_lossy(&counted.stderr).into_owned();
-    let line = said.lines().find(|line| line.contains("I refs:") || line.contains("I   refs:"))?;
+    let output = String::from_utf8_lossy(&counted.stderr).into_owned();
+    let line = output.lines().find(|line| line.contains("I refs:") || line.contains("I   refs:"))?;
     line.split(':').nth(1)?.trim().replace(',', "").parse().ok()
 }
 
@@ -88,7 +90,8 @@ fn main() {
     println!("{:16} {:>12} {:>12}", "instructions", "bare request", "usual");
     for stack in STACKS {
         let per_call = |request| {
-            let [few, many] = [1_000, 3_000].map(|calls| counted(&arguments[0], stack, request, calls));
+            let [few, many] =
+                [1_000, 3_000].map(|calls| count_instructions(&arguments[0], stack, request, calls));
             few.zip(many)
                 .map_or_else(|| "no valgrind".into(), |(few, many)| ((many - few) / 2_000).to_string())
         };

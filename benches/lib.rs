@@ -1,5 +1,5 @@
-//! The calls that the benches measure, a request as an application sends it and a provider that answers at once; and
-//! how two threads are compared with one.
+//! Shared parts of the benches: requests, a provider that responds at once, and the comparison of two threads
+//! with one.
 
 use std::future::{Ready, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +11,12 @@ use http_body_util::Full;
 use tidegate::{BoxError, Payload};
 use tower::util::ServiceFn;
 
-/// What a provider answers that costs nothing.
-pub type Answer = Result<Response<Full<Bytes>>, BoxError>;
+/// The result of the benchmark provider.
+pub type ProviderResult = Result<Response<Full<Bytes>>, BoxError>;
 
-/// A provider that answers at once.
+/// A provider that responds at once.
 #[must_use]
-pub fn provider() -> ServiceFn<fn(Request<Payload>) -> Ready<Answer>> {
+pub fn provider() -> ServiceFn<fn(Request<Payload>) -> Ready<ProviderResult>> {
     tower::service_fn(|_| ready(Ok(Response::new(Full::new(Bytes::from_static(b"{}"))))))
 }
 
@@ -41,10 +41,12 @@ pub fn usual_request() -> Request<Payload> {
         .unwrap_or_else(|_| bare_request())
 }
 
-/// How many times the calls of one thread two threads do that share what `make` makes callers of.
+/// Prints the throughput of two threads relative to one. `make` creates the callers, which share state
+/// through it.
 ///
-/// The best of many short rounds: whatever else runs on the machine only ever takes time. A round is as long as from
-/// the first to begin to the last to end, so that two that did not run at once do not look good.
+/// The best of many short rounds is used, because other load on the machine only adds time. A round lasts
+/// from the first start to the last end, so that two threads that did not run concurrently do not look
+/// faster.
 pub fn scaling<C: FnMut()>(name: &str, make: impl Fn() -> C + Sync) {
     const CALLS: u32 = 10_000;
     let round = |threads: usize| {

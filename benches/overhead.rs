@@ -1,10 +1,10 @@
-//! What does the stack add to a call that goes well, and what does a refusal cost, and do two threads get more
-//! through one stack than one?
+//! Measures the overhead of the stack for a successful call, the cost of a rejection, and the throughput of
+//! two threads through one stack compared with one.
 //!
 //!     cargo bench -p tidegate-benches --bench overhead
 //!
-//! Read the ratios, not the nanoseconds. The peer is what one would glue together by hand from governor and
-//! recloser, the fastest of their kind: no retry, no bound in flight, no stream to watch.
+//! Compare the ratios, not the nanoseconds. The peer is a hand-written combination of governor and recloser,
+//! the fastest crates of their kind: no retry, no concurrency limit, no stream handling.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -21,17 +21,18 @@ use tidegate::{
 use tidegate_benches::{bare_request, provider, scaling, usual_request};
 use tower::Layer;
 
-const PLENTY: u32 = 1_000_000_000;
+const UNREACHED: u32 = 1_000_000_000;
 
 fn stack() -> ResilienceBuilder {
     ResilienceBuilder::new("openai/gpt-4o")
         .retry(RetryLayer::exponential())
         .backpressure(BackpressureLayer::max_inflight(50))
-        .rate_limit(RateLimitLayer::per_second(PLENTY))
+        .rate_limit(RateLimitLayer::per_second(UNREACHED))
         .circuit_breaker(CircuitBreakerLayer::new())
 }
 
-/// One call to the head of its answer and through its body, polled by hand: no runtime in the way.
+/// Polls one call by hand to the head of its response and drops the body. There is no runtime in the
+/// measurement.
 fn run<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>) {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let _ = black_box(service.poll_ready(&mut cx));
@@ -54,11 +55,11 @@ fn overhead(c: &mut Criterion) {
         group.bench_function("tidegate, retry alone", |b| b.iter(|| run(&mut alone, request())));
         let mut alone = BackpressureLayer::max_inflight(50).layer(provider());
         group.bench_function("tidegate, backpressure alone", |b| b.iter(|| run(&mut alone, request())));
-        let mut alone = RateLimitLayer::per_second(PLENTY).layer(provider());
+        let mut alone = RateLimitLayer::per_second(UNREACHED).layer(provider());
         group.bench_function("tidegate, rate limit alone", |b| b.iter(|| run(&mut alone, request())));
         let mut alone = CircuitBreakerLayer::new().layer(provider());
         group.bench_function("tidegate, circuit breaker alone", |b| b.iter(|| run(&mut alone, request())));
-        let limiter = RateLimiter::direct(Quota::per_second(NonZeroU32::new(PLENTY).expect("not zero")));
+        let limiter = RateLimiter::direct(Quota::per_second(NonZeroU32::new(UNREACHED).expect("not zero")));
         let breaker = recloser::Recloser::custom().build();
         let mut bare = provider();
         group.bench_function("governor and recloser by hand", |b| {
@@ -75,7 +76,7 @@ fn overhead(c: &mut Criterion) {
     }
 }
 
-fn refusal(c: &mut Criterion) {
+fn rejection(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _context = runtime.enter();
     let mut group = c.benchmark_group("a refusal");
@@ -93,7 +94,7 @@ fn refusal(c: &mut Criterion) {
     group.finish();
 }
 
-/// Two threads with a clone each of one service.
+/// Two threads, each with a clone of one service.
 fn threads(_: &mut Criterion) {
     fn shared<S: HttpService<Payload> + Clone + Sync>(name: &str, service: &S) {
         scaling(name, || {
@@ -104,10 +105,10 @@ fn threads(_: &mut Criterion) {
     shared("no layer", &provider());
     shared("retry alone", &RetryLayer::exponential().layer(provider()));
     shared("backpressure alone", &BackpressureLayer::max_inflight(50).layer(provider()));
-    shared("rate limit alone", &RateLimitLayer::per_second(PLENTY).layer(provider()));
+    shared("rate limit alone", &RateLimitLayer::per_second(UNREACHED).layer(provider()));
     shared("circuit breaker alone", &CircuitBreakerLayer::new().layer(provider()));
     shared("whole stack", &stack().service(provider()));
 }
 
-criterion_group!(benches, overhead, refusal, threads);
+criterion_group!(benches, overhead, rejection, threads);
 criterion_main!(benches);

@@ -1,11 +1,12 @@
-//! How much of a provider's limit is used, and how often it is run into?
+//! Measures the share of a provider's quota that a limiter uses, and how often the provider rejects a
+//! request.
 //!
 //!     cargo bench -p tidegate-benches --bench quota_used
 //!
-//! Half an hour in virtual time against a provider that keeps 500 requests and 30 000 tokens a minute, with more calls
-//! than it can take, in bursts and of all sizes: the same for each limiter. Those that know only requests are told the
-//! limit of requests; governor by hand is told what every call will take, too. `used` is of all that could have been had
-//! in the currency that was scarcer.
+//! The load is half an hour in virtual time against a provider with a limit of 500 requests and 30 000 tokens
+//! a minute. There are more calls than the provider accepts, in bursts and of all sizes, the same for each
+//! limiter. Limiters that count only requests are given the limit of requests. governor by hand is also given
+//! the cost of every call. `used` is the share of the scarcer unit's total quota.
 
 #[path = "../crates/tidegate/tests/load/mod.rs"]
 mod load;
@@ -20,7 +21,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, Quota, RateLimiter};
 use http::Request;
-use load::{Load, MINUTE, REQUESTS, TOKENS, Tally, play, provider};
+use load::{Load, LoadTally, MINUTE, REQUESTS, TOKENS, play, provider};
 use tidegate::providers::{PromptEstimate, Provider, ProviderClassifier};
 use tidegate::{BoxError, ClassifyLayer, Estimate, Payload, RateLimitLayer};
 use tower::buffer::BufferLayer;
@@ -28,9 +29,9 @@ use tower::limit::RateLimitLayer as TowerRateLimitLayer;
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 use tower_resilience_ratelimiter::{RateLimiterLayer, WindowType};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(120);
 
-/// Tokio's, so that time can be virtual.
+/// Tokio's clock, so that time can be virtual.
 #[derive(Clone, Debug)]
 struct VirtualClock;
 
@@ -51,18 +52,18 @@ fn governor(per_minute: u32) -> Governor {
     )
 }
 
-/// Asks again when it is told to, until it may.
-async fn until(may: impl Fn() -> Result<(), NotUntil<Instant>>) {
-    while let Err(not_yet) = may() {
+/// Polls the limiter until it accepts, after each wait that it returns.
+async fn wait_until_accepted(check: impl Fn() -> Result<(), NotUntil<Instant>>) {
+    while let Err(not_yet) = check() {
         tokio::time::sleep(not_yet.wait_time_from(VirtualClock.now())).await;
     }
 }
 
-async fn bare(load: Load) -> Tally {
+async fn bare(load: Load) -> LoadTally {
     play(load, provider(&load)).await
 }
 
-async fn tower_rate_limit(load: Load) -> Tally {
+async fn tower_rate_limit(load: Load) -> LoadTally {
     let service = ServiceBuilder::new()
         .layer(BufferLayer::new(10_000))
         .layer(TowerRateLimitLayer::new(REQUESTS.into(), MINUTE))
@@ -70,19 +71,19 @@ async fn tower_rate_limit(load: Load) -> Tally {
     play(load, service).await
 }
 
-async fn tower_resilience(load: Load) -> Tally {
+async fn tower_resilience(load: Load) -> LoadTally {
     let limit = RateLimiterLayer::builder()
         .limit_for_period(REQUESTS as usize)
         .refresh_period(MINUTE)
         .window_type(WindowType::SlidingLog)
-        .timeout_duration(PATIENCE)
+        .timeout_duration(MAX_WAIT)
         .build()
         .expect("a limit");
     let service = ServiceBuilder::new().map_err(BoxError::from).layer(limit).service(provider(&load));
     play(load, service).await
 }
 
-async fn governor_by_hand(load: Load, counts_tokens: bool) -> Tally {
+async fn governor_by_hand(load: Load, counts_tokens: bool) -> LoadTally {
     let (requests, tokens) = (Arc::new(governor(REQUESTS)), Arc::new(governor(TOKENS)));
     let provider = provider(&load);
     let service = service_fn(move |request: Request<Payload>| {
@@ -94,30 +95,31 @@ async fn governor_by_hand(load: Load, counts_tokens: bool) -> Tally {
                     let estimated = PromptEstimate.estimate(request.headers(), body);
                     let cost =
                         u32::try_from(estimated.input + estimated.output(0)).ok().and_then(NonZeroU32::new);
-                    until(|| tokens.check_n(cost.expect("some")).expect("below the burst")).await;
+                    wait_until_accepted(|| tokens.check_n(cost.expect("some")).expect("below the burst"))
+                        .await;
                 }
-                until(|| requests.check()).await;
+                wait_until_accepted(|| requests.check()).await;
             };
-            tokio::time::timeout(PATIENCE, wait).await?;
+            tokio::time::timeout(MAX_WAIT, wait).await?;
             provider.oneshot(request).await
         }
     });
     play(load, service).await
 }
 
-async fn tidegate(load: Load, limit: RateLimitLayer) -> Tally {
+async fn tidegate(load: Load, limit: RateLimitLayer) -> LoadTally {
     let classifier = ProviderClassifier::new(Provider::OpenAi);
     let service = ServiceBuilder::new()
-        .layer(limit.classifier(classifier).max_wait(PATIENCE).max_waiting(10_000))
+        .layer(limit.classifier(classifier).max_wait(MAX_WAIT).max_waiting(10_000))
         .layer(ClassifyLayer::new(classifier))
         .service(provider(&load));
     play(load, service).await
 }
 
-fn row(name: &str, tally: Tally) {
+fn row(name: &str, tally: LoadTally) {
     println!(
         "| {name} | {} | {} | {:.2} % | {:.1} % |",
-        tally.answered,
+        tally.succeeded,
         tally.limited,
         tally.share_limited() * 100.0,
         tally.share_used() * 100.0,
@@ -126,12 +128,12 @@ fn row(name: &str, tally: Tally) {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let loads = [
-        ("scarce tokens", Load { prompt: (50, 600), answer: (16, 200), calls: 100, seed: 1 }),
-        ("scarce requests", Load { prompt: (1, 12), answer: (1, 8), calls: 650, seed: 2 }),
+        ("scarce tokens", Load { prompt: (50, 600), output: (16, 200), calls: 100, seed: 1 }),
+        ("scarce requests", Load { prompt: (1, 12), output: (1, 8), calls: 650, seed: 2 }),
     ];
     for (what, load) in loads {
         println!("\n| {what} | answered | 429 | of all attempts | used |\n|---|---|---|---|---|");
-        let run = |name: &str, play: std::pin::Pin<Box<dyn Future<Output = Tally>>>| {
+        let run = |name: &str, play: std::pin::Pin<Box<dyn Future<Output = LoadTally>>>| {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
             row(name, runtime.block_on(play));
@@ -144,7 +146,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         run("governor by hand, requests and tokens", Box::pin(governor_by_hand(load, true)))?;
         let configured = || RateLimitLayer::new().quota(REQUESTS, MINUTE).tokens_per_minute(TOKENS.into());
         run("tidegate, configured", Box::pin(async move { tidegate(load, configured()).await }))?;
-        run("tidegate, heard of", Box::pin(async move { tidegate(load, RateLimitLayer::new()).await }))?;
+        run(
+            "tidegate, learned from headers",
+            Box::pin(async move { tidegate(load, RateLimitLayer::new()).await }),
+        )?;
     }
     Ok(())
 }

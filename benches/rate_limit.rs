@@ -1,9 +1,10 @@
-//! What does the rate limit cost a call that has room: alone, with another thread at it, with 100 000 keys?
+//! Measures the cost of the rate limit for an accepted call: alone, with a concurrent thread, and with 100
+//! 000 keys.
 //!
 //!     cargo bench -p tidegate-benches --bench rate_limit
 //!
-//! Read the ratios, not the nanoseconds. Two threads are measured as the time that one of them takes for its calls while
-//! the other makes as many.
+//! Compare the ratios, not the nanoseconds. The time of two threads is the time of one of them for its calls
+//! while the other makes as many.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -18,10 +19,11 @@ use tidegate::{HttpService, KeyBy, Payload, RateLimitLayer};
 use tidegate_benches::{bare_request, provider, usual_request};
 use tower::Layer;
 
-const PLENTY: u32 = 1_000_000_000;
-const PLENTY_OF_TOKENS: u64 = 1_000_000_000_000;
+const UNREACHED: u32 = 1_000_000_000;
+const UNREACHED_TOKENS: u64 = 1_000_000_000_000;
 
-/// One call to the head of its answer, polled by hand: no runtime in the way.
+/// Polls one call by hand to the head of its response and drops the body. There is no runtime in the
+/// measurement.
 fn run<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>) {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let _ = black_box(service.poll_ready(&mut cx));
@@ -30,11 +32,11 @@ fn run<S: HttpService<Payload>>(service: &mut S, request: Request<Payload>) {
 }
 
 fn requests() -> RateLimitLayer {
-    RateLimitLayer::per_second(PLENTY)
+    RateLimitLayer::per_second(UNREACHED)
 }
 
 fn tokens() -> RateLimitLayer {
-    requests().tokens_per_minute(PLENTY_OF_TOKENS)
+    requests().tokens_per_minute(UNREACHED_TOKENS)
 }
 
 fn uncontended(c: &mut Criterion) {
@@ -46,11 +48,11 @@ fn uncontended(c: &mut Criterion) {
         group.bench_function("no layer", |b| b.iter(|| run(&mut bare, request())));
         let mut service = requests().layer(provider());
         group.bench_function("requests", |b| b.iter(|| run(&mut service, request())));
-        let mut service = requests().quota(PLENTY, Duration::from_secs(60)).layer(provider());
+        let mut service = requests().quota(UNREACHED, Duration::from_secs(60)).layer(provider());
         group.bench_function("requests, two quotas", |b| b.iter(|| run(&mut service, request())));
         let mut service = tokens().layer(provider());
         group.bench_function("requests and tokens", |b| b.iter(|| run(&mut service, request())));
-        let limiter = RateLimiter::direct(Quota::per_second(NonZeroU32::new(PLENTY).expect("not zero")));
+        let limiter = RateLimiter::direct(Quota::per_second(NonZeroU32::new(UNREACHED).expect("not zero")));
         let mut bare = provider();
         group.bench_function("governor by hand, requests", |b| {
             b.iter(|| {
@@ -63,7 +65,7 @@ fn uncontended(c: &mut Criterion) {
     }
 }
 
-/// The time for `calls` calls on each of two threads, by what `make` makes for each.
+/// The time of `calls` calls on each of two threads. `make` creates the call of each thread.
 fn on_two_threads<F: FnMut()>(calls: u64, make: impl Fn() -> F + Sync) -> Duration {
     let barrier = Barrier::new(2);
     let work = || {
@@ -94,7 +96,7 @@ fn contended(c: &mut Criterion) {
             })
         });
     }
-    let limiter = RateLimiter::direct(Quota::per_second(NonZeroU32::new(PLENTY).expect("not zero")));
+    let limiter = RateLimiter::direct(Quota::per_second(NonZeroU32::new(UNREACHED).expect("not zero")));
     group.bench_function("governor by hand, requests", |b| {
         b.iter_custom(|calls| {
             on_two_threads(calls, || {
@@ -133,7 +135,7 @@ fn keyed(c: &mut Criterion) {
     let mut service = layer.layer(provider());
     (0..KEYS).for_each(|user| run(&mut service, request(user)));
     group.bench_function("requests", |b| b.iter(|| run(&mut service, request(next()))));
-    let limiter = RateLimiter::hashmap(Quota::per_second(NonZeroU32::new(PLENTY).expect("not zero")));
+    let limiter = RateLimiter::hashmap(Quota::per_second(NonZeroU32::new(UNREACHED).expect("not zero")));
     let mut bare = provider();
     group.bench_function("governor by hand, requests", |b| {
         b.iter(|| {
