@@ -1,5 +1,5 @@
-//! An axum app with one policy per route, both in front of the same provider: a patient one for work in the
-//! background, and one for people who type and would rather hear a quick no.
+//! An axum app with one policy per route, both in front of the same provider: many retries for background
+//! jobs, and fast rejection for interactive requests.
 //!
 //!     cargo run --example axum_routes
 
@@ -19,7 +19,7 @@ use tower::{Layer, ServiceBuilder};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Fails once, falls silent once, and is well otherwise.
+    // Fails once, hangs once, and otherwise succeeds.
     let provider = Provider::openai()
         .then(Reply::status(503))
         .then(Reply::text("done"))
@@ -31,19 +31,19 @@ async fn main() -> Result<(), BoxError> {
         .map_request(move |request| address(request, &base_url))
         .service(ReqwestService::new(reqwest::Client::new()));
 
-    // The whole stack, in protocol order ...
+    // The whole stack, in the order of the protocol.
     let patient = ResilienceBuilder::new("openai/gpt-4o")
         .retry(RetryLayer::exponential().max_retries(5).initial_delay(Duration::from_millis(100)))
         .rate_limit(RateLimitLayer::per_second(10).max_wait(Duration::from_secs(30)))
         .circuit_breaker(CircuitBreakerLayer::new())
         .build();
-    // ... or some layers of your choice.
+    // A selection of layers.
     let quick = ServiceBuilder::new()
         .layer(RetryLayer::exponential().max_retries(1).initial_delay(Duration::from_millis(10)))
         .layer(RateLimitLayer::per_second(1).burst_size(2).on_limit(OnLimit::Reject))
         .layer(TimeoutLayer::new(Duration::from_millis(200)));
 
-    let errors = HandleErrorLayer::new(into_answer);
+    let errors = HandleErrorLayer::new(into_response);
     let app = Router::new()
         .route_service("/background", errors.layer(patient.layer(client.clone())))
         .route_service("/typing", errors.layer(quick.service(client)));
@@ -52,34 +52,34 @@ async fn main() -> Result<(), BoxError> {
     let addr = listener.local_addr()?;
     tokio::spawn(async { axum::serve(listener, app).await });
 
-    for (path, scene) in [
+    for (path, case) in [
         ("/background", "the first attempt fails"),
-        ("/typing", "the first attempt is given up after 200 ms"),
+        ("/typing", "the first attempt times out after 200 ms"),
         ("/typing", "both requests of the burst are spent"),
     ] {
-        let question = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
+        let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
         let url = format!("http://{addr}{path}");
-        let answer = reqwest::Client::new().post(url).body(question).send().await?;
-        let status = answer.status();
-        println!("{path}: {scene}: {status}");
-        if let Some(seconds) = answer.headers().get("retry-after") {
+        let response = reqwest::Client::new().post(url).body(body).send().await?;
+        let status = response.status();
+        println!("{path}: {case}: {status}");
+        if let Some(seconds) = response.headers().get("retry-after") {
             println!("  retry-after: {}", seconds.to_str()?);
         }
-        println!("  {}", answer.text().await?);
+        println!("  {}", response.text().await?);
     }
-    println!("the provider has seen {} requests", provider.log().calls());
+    println!("the provider received {} requests", provider.log().calls());
     Ok(())
 }
 
-/// What a refusal of ours, a time-out or a broken connection looks like to the caller.
-async fn into_answer(error: BoxError) -> Response {
-    let envelope = ErrorBody::of_error(&*error);
-    let status = envelope.code().http_status();
-    let answer: http::Response<String> = envelope.into_response(status);
-    answer.map(Body::from)
+/// Maps a rejection, a timeout or a connection error to a response for the caller.
+async fn into_response(error: BoxError) -> Response {
+    let error_body = ErrorBody::of_error(&*error);
+    let status = error_body.code().http_status();
+    let response: http::Response<String> = error_body.into_response(status);
+    response.map(Body::from)
 }
 
-/// The body for the provider, and nothing else of what the caller sent: no cookie, no key.
+/// Sends only the body to the provider. No header of the caller, such as a cookie or a key, is forwarded.
 fn address<B>(request: Request<B>, base_url: &str) -> Request<B> {
     Request::post(format!("{base_url}/chat/completions"))
         .header("content-type", "application/json")

@@ -1,8 +1,8 @@
-//! The order of the protocol's executor beside the order of `ResilienceBuilder`.
+//! Compares the order of the protocol's executor with the order of `ResilienceBuilder`.
 //!
-//! The executor puts Retry innermost: Backpressure, RateLimit, CircuitBreaker, Retry. The gates then see calls
-//! where they should see attempts: second attempts pass neither limiter nor breaker, and the permit is held
-//! through every back-off. Both orders are made of the same layers, so you can choose.
+//! The executor puts Retry innermost: Backpressure, RateLimit, CircuitBreaker, Retry. The gates then count
+//! calls instead of attempts: retries pass neither the limiter nor the breaker, and the permit is held
+//! through every back-off. Both orders use the same layers, so you can choose.
 //!
 //!     cargo run --example executor_order
 
@@ -25,7 +25,7 @@ async fn main() -> Result<(), BoxError> {
         "A provider that is down, {CALLS} calls of up to 3 attempts, a breaker that opens after 3 failures:"
     );
 
-    // In memory; its clones are one provider.
+    // A provider in memory. Its clones share one provider.
     let provider = Provider::openai().otherwise(Reply::status(503)).service();
     let limit = RateLimitLayer::per_minute(QUOTA);
     let quota = limit.handle();
@@ -35,7 +35,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(CircuitBreakerLayer::new().failure_threshold(3))
         .layer(retry())
         .service(provider.clone());
-    tell("executor's order", ask(executor).await?, provider.log().calls(), &quota);
+    report("executor's order", send_calls(executor).await?, provider.log().calls(), &quota);
 
     let provider = Provider::openai().otherwise(Reply::status(503)).service();
     let limit = RateLimitLayer::per_minute(QUOTA);
@@ -46,7 +46,7 @@ async fn main() -> Result<(), BoxError> {
         .layer(limit)
         .layer(CircuitBreakerLayer::new().failure_threshold(3))
         .service(provider.clone());
-    tell("protocol's order", ask(protocol).await?, provider.log().calls(), &quota);
+    report("protocol's order", send_calls(protocol).await?, provider.log().calls(), &quota);
     Ok(())
 }
 
@@ -54,19 +54,18 @@ fn retry() -> RetryLayer {
     RetryLayer::exponential().max_retries(2).initial_delay(Duration::from_millis(20))
 }
 
-/// How many of the calls were refused instead of answered.
-async fn ask(service: impl HttpService<Payload> + Clone) -> Result<u32, BoxError> {
-    let mut refused = 0;
+/// Sends the calls, and returns the number of rejected ones.
+async fn send_calls(service: impl HttpService<Payload> + Clone) -> Result<u32, BoxError> {
+    let mut rejected = 0;
     for _ in 0..CALLS {
-        let question = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
-        let request =
-            Request::post("http://provider.test/v1/chat/completions").body(Payload::from(question))?;
-        refused += u32::from(service.clone().oneshot(request).await.is_err());
+        let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
+        let request = Request::post("http://provider.test/v1/chat/completions").body(Payload::from(body))?;
+        rejected += u32::from(service.clone().oneshot(request).await.is_err());
     }
-    Ok(refused)
+    Ok(rejected)
 }
 
-fn tell(order: &str, refused: u32, sent: usize, quota: &rate_limit::Handle) {
+fn report(order: &str, rejected: u32, sent: usize, quota: &rate_limit::Handle) {
     let counted = QUOTA - quota.remaining().unwrap_or(QUOTA);
-    println!("  {order}: {sent} requests sent, {counted} seen by the limiter, {refused} calls refused");
+    println!("  {order}: {sent} requests sent, {counted} counted by the limiter, {rejected} calls rejected");
 }

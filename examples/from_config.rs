@@ -1,4 +1,4 @@
-//! The stack from a file, with the environment on top of it, in a struct of your own.
+//! The stack from a configuration file, with environment variables on top, in a struct of the application.
 //!
 //!     cargo run --example from_config
 //!     AI_LIB_MAX_INFLIGHT=2 AI_LIB_RPS=0.5 cargo run --example from_config
@@ -17,7 +17,7 @@ backpressure    = { max_inflight = 50, queue_timeout = "10s" }
 timeout         = { total = "2m", attempt = "60s" }
 "#;
 
-/// The stack has a type that can be written down.
+/// The type of the stack can be named, so it can be a field.
 struct App {
     base_url: String,
     openai: Resilience<ReqwestService>,
@@ -25,7 +25,7 @@ struct App {
 
 impl App {
     fn new(base_url: String) -> Result<Self, BoxError> {
-        // Program beats environment beats file beats defaults.
+        // The program overrides the environment, which overrides the file, which overrides the defaults.
         let mut config = toml::from_str::<ResilienceConfig>(FILE)?.overlay_env()?;
         config.retry.get_or_insert_default().max_retries = 2;
 
@@ -35,14 +35,14 @@ impl App {
         Ok(Self { base_url, openai })
     }
 
-    async fn ask(&self, question: &str) -> Result<StatusCode, BoxError> {
-        let question = serde_json::json!({
+    async fn chat(&self, prompt: &str) -> Result<StatusCode, BoxError> {
+        let body = serde_json::json!({
             "model": "gpt-4o",
-            "messages": [{"role": "user", "content": question}],
+            "messages": [{"role": "user", "content": prompt}],
         });
         let request = Request::post(format!("{}/chat/completions", self.base_url))
             .header("content-type", "application/json")
-            .body(Payload::from(question.to_string()))?;
+            .body(Payload::from(body.to_string()))?;
         Ok(self.openai.clone().oneshot(request).await?.status())
     }
 }
@@ -52,19 +52,19 @@ async fn main() -> Result<(), BoxError> {
     let provider = Provider::openai().then(Reply::status(500)).start().await?;
     let app = match App::new(provider.base_url()) {
         Ok(app) => app,
-        // A setting that cannot be used is named, here and not at the first call.
+        // An invalid setting is reported by name here, and not at the first call.
         Err(error) => {
             eprintln!("error: {error}");
             std::process::exit(2);
         }
     };
-    println!("{} after {} requests", app.ask("hi").await?, provider.log().calls());
+    println!("{} after {} requests", app.chat("hi").await?, provider.log().calls());
     println!("{}", serde_json::to_string_pretty(&app.openai.signals().snapshot())?);
 
     let typo = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
-    println!("A key that nobody knows is refused: {}", typo.message());
+    println!("An unknown key is rejected: {}", typo.message());
     let config = toml::from_str::<ResilienceConfig>("circuit_breaker = { failure_threshold = 0 }")?;
     let wrong = ResilienceBuilder::from_config(&config).unwrap_err();
-    println!("So is a number that makes no sense: {wrong}");
+    println!("An invalid number is rejected, too: {wrong}");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The stack around hyper-util's client: nothing to adapt, since that is a `tower` service of `http` types.
+//! The stack around hyper-util's client. It needs no adapter, since the client is a `tower` service of `http`
+//! types.
 //!
 //!     cargo run --example hyper_client
 
@@ -15,8 +16,8 @@ use tidegate::{
 use tidegate_testkit::{Provider, Reply};
 use tower::ServiceExt;
 
-/// The type has a name, so it can be a field, or what a function returns. With TLS, `HttpConnector` is your
-/// TLS connector and the rest stays.
+/// The type can be named, so it can be a field or a return type. With TLS, replace `HttpConnector` with your
+/// TLS connector.
 type OpenAi = Resilience<Client<HttpConnector, Payload>>;
 
 fn openai() -> OpenAi {
@@ -29,7 +30,7 @@ fn openai() -> OpenAi {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Resets the first connection, is down for two calls, and then is well.
+    // Resets the first connection, fails for two calls, and then recovers.
     let provider = Provider::openai()
         .then(Reply::reset())
         .then(Reply::text("second time lucky"))
@@ -44,20 +45,20 @@ async fn main() -> Result<(), BoxError> {
         if call == 5 {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        let question = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
+        let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
         let request = Request::post(format!("{}/chat/completions", provider.base_url()))
             .header("content-type", "application/json")
-            .body(Payload::from(question))?;
-        let heard = match openai.clone().oneshot(request).await {
-            Ok(answer) => {
-                let status = answer.status();
-                let bytes = answer.into_body().collect().await?.to_bytes();
+            .body(Payload::from(body))?;
+        let result = match openai.clone().oneshot(request).await {
+            Ok(response) => {
+                let status = response.status();
+                let bytes = response.into_body().collect().await?.to_bytes();
                 format!("{status}, {} bytes", bytes.len())
             }
             Err(error) => error.to_string(),
         };
-        let (circuit, seen) = (signals.snapshot().circuit_state, provider.log().calls());
-        println!("call {call}: {heard}; circuit {circuit}, the provider has seen {seen} requests");
+        let (circuit, received) = (signals.snapshot().circuit_state, provider.log().calls());
+        println!("call {call}: {result}; circuit {circuit}, the provider received {received} requests");
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The stack around reqwest: a provider that fails twice costs some patience and no error, and streams pass
-//! through it as they come.
+//! The stack around reqwest. Two provider failures are retried without an error for the caller, and streams
+//! pass frame by frame.
 //!
 //!     cargo run --example reqwest_client
 
@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // In place of https://api.openai.com/v1: fails twice, then answers, a word every 50 ms.
+    // In place of https://api.openai.com/v1. It fails twice and then responds with one word every 50 ms.
     let provider = Provider::openai()
         .then(Reply::status(503))
         .then(Reply::status(503))
@@ -33,32 +33,33 @@ async fn main() -> Result<(), BoxError> {
         .service(ReqwestService::new(reqwest::Client::new()));
     let signals = openai.signals();
 
-    let ask = |stream: bool| {
-        let question = serde_json::json!({
+    let chat_request = |stream: bool| {
+        let body = serde_json::json!({
             "model": "gpt-4o",
             "stream": stream,
             "messages": [{"role": "user", "content": "what does the tide do?"}],
         });
         Request::post(format!("{}/chat/completions", provider.base_url()))
             .header("content-type", "application/json")
-            .body(Payload::from(question.to_string()))
+            .body(Payload::from(body.to_string()))
     };
 
-    println!("An answer in one piece, with a trail of what was decided on the way:");
-    let mut request = ask(false)?;
+    println!("A response in one piece, with the trail of decisions:");
+    let mut request = chat_request(false)?;
     let trail = Trail::new();
     request.extensions_mut().insert(trail.clone());
-    let answer = openai.clone().oneshot(request).await?;
-    println!("  {} after {} attempts", answer.status(), trail.attempts());
+    let response = openai.clone().oneshot(request).await?;
+    println!("  {} after {} attempts", response.status(), trail.attempts());
     for step in trail.steps() {
         println!("  - {:?}", step.verdict);
     }
-    let answer: serde_json::Value = serde_json::from_slice(&answer.into_body().collect().await?.to_bytes())?;
+    let answer: serde_json::Value =
+        serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
     println!("  {}", answer["choices"][0]["message"]["content"]);
 
-    println!("A stream, frame by frame; its permit is held until the last of them:");
-    let answer = openai.clone().oneshot(ask(true)?).await?;
-    let mut body = answer.into_body();
+    println!("A stream, frame by frame; its permit is held until the last frame:");
+    let response = openai.clone().oneshot(chat_request(true)?).await?;
+    let mut body = response.into_body();
     let (mut frames, mut bytes) = (0, 0);
     while let Some(frame) = body.frame().await {
         frames += 1;
@@ -67,6 +68,6 @@ async fn main() -> Result<(), BoxError> {
     }
     println!("  {bytes} bytes in {frames} frames; {} in flight now", signals.snapshot().current_inflight);
 
-    println!("What the stack knows: {}", serde_json::to_string_pretty(&signals.snapshot())?);
+    println!("The signals of the stack: {}", serde_json::to_string_pretty(&signals.snapshot())?);
     Ok(())
 }

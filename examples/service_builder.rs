@@ -1,7 +1,7 @@
-//! The layers one by one in a plain `tower::ServiceBuilder`, around any service of `http` types.
+//! The layers one by one in a `tower::ServiceBuilder`, around any service of `http` types.
 //!
-//! Outermost first, as always with tower: what is above `RetryLayer` happens once a call, what is below it once
-//! an attempt. Leave out what you do not need; each layer works without the others.
+//! The first layer is the outermost, as always with tower. Layers above `RetryLayer` run once per call, and
+//! layers below it run once per attempt. Each layer works without the others.
 //!
 //!     cargo run --example service_builder
 
@@ -24,15 +24,15 @@ async fn main() -> Result<(), BoxError> {
     let (circuit, calls) = (breaker.handle(), Arc::new(AtomicU32::new(0)));
 
     let openai = ServiceBuilder::new()
-        // Asks again what is worth it ...
+        // Retries the failures that are worth a retry.
         .layer(RetryLayer::exponential().max_retries(2).initial_delay(Duration::from_millis(50)))
-        // ... and every attempt takes a permit,
+        // Every attempt takes a permit,
         .layer(BackpressureLayer::max_inflight(50))
-        // waits for its turn,
+        // waits for the rate limit,
         .layer(RateLimitLayer::per_second(20).burst_size(5))
-        // and is stopped here if the provider is down.
+        // and is rejected while the circuit is open.
         .layer(breaker)
-        // The wire: the clock outside of the judge, who may have to wait for an error body.
+        // The timeout is outside of the classifier, which may wait for an error body.
         .layer(TimeoutLayer::new(Duration::from_millis(200)))
         .layer(ClassifyLayer::new(ProviderClassifier::new(Provider::OpenAi)))
         .service(service_fn({
@@ -43,29 +43,29 @@ async fn main() -> Result<(), BoxError> {
     for call in 1..=4 {
         let before = calls.load(Ordering::Relaxed);
         let request = Request::post("/v1/chat/completions").body(Payload::from("{}"))?;
-        let heard = match openai.clone().oneshot(request).await {
-            Ok(answer) => match Outcome::of(&answer).failure() {
-                // Read to its end: only then is a success a success.
+        let result = match openai.clone().oneshot(request).await {
+            Ok(response) => match Outcome::of(&response).failure() {
+                // The circuit counts a success at the end of the body.
                 None => format!(
                     "{}, {} bytes",
-                    answer.status(),
-                    answer.into_body().collect().await?.to_bytes().len()
+                    response.status(),
+                    response.into_body().collect().await?.to_bytes().len()
                 ),
-                Some(failure) => format!("{}, that is {}", answer.status(), failure.code),
+                Some(failure) => format!("{}, that is {}", response.status(), failure.code),
             },
             Err(error) => match Rejection::find(&*error) {
-                Some(rejection) => format!("the {} says no: {rejection}", rejection.gate().name()),
+                Some(rejection) => format!("rejected by the {}: {rejection}", rejection.gate().name()),
                 None => format!("error: {error}"),
             },
         };
         let attempts = calls.load(Ordering::Relaxed) - before;
-        println!("call {call}: attempts {attempts}, circuit {}: {heard}", circuit.state());
+        println!("call {call}: attempts {attempts}, circuit {}: {result}", circuit.state());
     }
     Ok(())
 }
 
-/// The client would be here. This one has a bad day: it is overloaded once, has a prompt that is too long for it,
-/// and then falls silent.
+/// Stands in for the HTTP client. It is overloaded once, then rejects a prompt that is too long, and then
+/// hangs.
 async fn provider(call: u32, _: Request<Payload>) -> Result<Response<Payload>, BoxError> {
     let (status, body) = match call {
         0 => (503, "{}"),

@@ -1,4 +1,4 @@
-//! The examples are the files beside the manifest. What is here keeps the program in the README honest.
+//! The examples are the files beside the manifest. This library compiles the program in the README as a doctest.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
