@@ -1,7 +1,7 @@
-//! What the targets share: how an input is read, and what holds of every failure.
+//! Shared parts of the targets: parsing of the input, and the invariants of every failure.
 //!
-//! An input begins with a few settings, a byte or two each; what follows is what a provider sent. So a recorded
-//! reply with settings in front of it is a good first input.
+//! An input begins with a few settings of one or two bytes each. The rest is the provider's response. A
+//! recorded response with settings in front is therefore a good seed.
 
 use std::time::{Duration, SystemTime};
 
@@ -27,17 +27,18 @@ const PROVIDERS: [Provider; 15] = [
     Provider::Other,
 ];
 
-/// The provider of this number; any number will do.
+/// Maps any number to a provider.
 pub fn provider(number: u8) -> Provider {
     PROVIDERS[usize::from(number) % PROVIDERS.len()]
 }
 
-/// A moment up to the year 2106.
-pub fn moment(seconds: [u8; 4]) -> SystemTime {
+/// A time up to the year 2106.
+pub fn time(seconds: [u8; 4]) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(u32::from_le_bytes(seconds).into())
 }
 
-/// Lines of `name: value` up to an empty line, and what comes after it. A line that is no header is left out.
+/// Parses lines of `name: value` up to an empty line, and returns the rest. Lines that are not headers are
+/// skipped.
 pub fn headers(mut bytes: &[u8]) -> (HeaderMap, &[u8]) {
     let mut headers = HeaderMap::new();
     while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
@@ -56,10 +57,10 @@ pub fn headers(mut bytes: &[u8]) -> (HeaderMap, &[u8]) {
     (headers, bytes)
 }
 
-/// No wait is longer than a day, and the provider's word is short and can be printed.
+/// Asserts that the wait is at most a day, and that the provider's code is short and printable.
 pub fn check(failure: &Failure) {
     assert!(failure.wait().is_none_or(|wait| wait <= RetryHint::MAX_WAIT), "{failure:?}");
-    if let Some(word) = &failure.provider_code {
-        assert!(word.len() <= 64 && word.bytes().all(|byte| byte.is_ascii_graphic()), "{word:?}");
+    if let Some(code) = &failure.provider_code {
+        assert!(code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_graphic()), "{code:?}");
     }
 }

@@ -1,13 +1,13 @@
-//! No reply makes the classifier panic, or anybody wait for longer than a day.
+//! No response makes the classifier panic or return a wait of more than a day.
 //!
-//! An input: the provider, the status, the time, lines of headers, an empty line, and the body.
+//! Input: the provider, the status, the time, lines of headers, an empty line, and the body.
 
 #![no_main]
 
 use http::{Response, StatusCode};
 use libfuzzer_sys::fuzz_target;
 use tidegate_core::{Classifier, Outcome};
-use tidegate_fuzz::{check, headers, moment, provider};
+use tidegate_fuzz::{check, headers, provider, time};
 use tidegate_providers::ProviderClassifier;
 
 fuzz_target!(|input: &[u8]| {
@@ -18,10 +18,10 @@ fuzz_target!(|input: &[u8]| {
     (head.status, head.headers) = (status, headers);
 
     let classifier = ProviderClassifier::new(provider(number));
-    match classifier.classify(&head, body, moment(*now)) {
+    match classifier.classify(&head, body, time(*now)) {
         Outcome::Success => assert!(status.as_u16() < 400, "{status} is no success"),
         Outcome::Failure(failure) => check(&failure),
-        Outcome::Neutral => panic!("an answer says something about the provider"),
+        Outcome::Neutral => panic!("a response is never neutral"),
     }
     if let Some(failure) = classifier.failure_in(body) {
         check(&failure);

@@ -1,11 +1,11 @@
-//! The same bytes mean the same, however they are cut.
+//! The result of a scan does not depend on how the bytes are split.
 //!
-//! An input: how events are framed, the provider, the dialect, eight lengths of pieces, and the stream.
+//! Input: the framing of events, the provider, the dialect, eight lengths of pieces, and the stream.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate_core::{ScanProgress, Scan, StreamState};
+use tidegate_core::{Scan, ScanProgress, StreamState};
 use tidegate_fuzz::{check, provider};
 use tidegate_providers::stream::{Dialect, Scanner};
 
@@ -43,7 +43,7 @@ impl Settings {
         }
     }
 
-    /// What is sent: the bytes as they are, or the binary events that their lines stand for.
+    /// The bytes of the stream: the input itself, or the binary events that its lines describe.
     fn stream(&self, bytes: &[u8]) -> Vec<u8> {
         if self.framing % 5 != 3 {
             return bytes.to_vec();
@@ -54,12 +54,12 @@ impl Settings {
     }
 }
 
-/// What a stream comes to, in pieces of these lengths, taken by turns. No length: in one piece.
+/// Scans a stream in pieces of these lengths, used cyclically. Without lengths the stream is one piece.
 fn outcome(mut scanner: Scanner, mut bytes: &[u8], lengths: &[u8]) -> (StreamState, ScanProgress) {
     let mut sum = ScanProgress::default();
-    let mut add = |pulse: ScanProgress| {
-        sum.events += pulse.events;
-        sum.tokens += pulse.tokens;
+    let mut add = |progress: ScanProgress| {
+        sum.events += progress.events;
+        sum.tokens += progress.tokens;
     };
     for &length in lengths.iter().cycle() {
         if bytes.is_empty() {
@@ -82,16 +82,16 @@ fuzz_target!(|input: &[u8]| {
     let settings = Settings { framing, provider, dialect };
     let stream = settings.stream(bytes);
     let whole = outcome(settings.scanner(), &stream, &[]);
-    // An empty piece is a piece, but with nothing else there is no end.
+    // Pieces may be empty, but with empty pieces only the loop would not end.
     if lengths.iter().any(|&length| length > 0) {
-        let (state, pulse) = outcome(settings.scanner(), &stream, lengths);
+        let (state, progress) = outcome(settings.scanner(), &stream, lengths);
         assert_eq!(state, whole.0, "in pieces of {lengths:?}");
-        // Of JSON that is no array each piece counts.
-        assert!(settings.framing % 5 == 4 || pulse == whole.1, "{pulse:?} in pieces of {lengths:?}");
+        // For JSON that is not an array each piece counts.
+        assert!(settings.framing % 5 == 4 || progress == whole.1, "{progress:?} in pieces of {lengths:?}");
     }
-    let (state, pulse) = whole;
-    assert!(pulse.tokens <= pulse.events, "{pulse:?}");
-    assert_eq!(state.has_started, pulse.tokens > 0, "{state:?} {pulse:?}");
+    let (state, progress) = whole;
+    assert!(progress.tokens <= progress.events, "{progress:?}");
+    assert_eq!(state.has_started, progress.tokens > 0, "{state:?} {progress:?}");
     assert!(!(state.has_finished && state.failure.is_some()), "{state:?}");
     if let Some(failure) = &state.failure {
         check(failure);
