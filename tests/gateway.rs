@@ -3,28 +3,29 @@
 use std::time::{Duration, Instant};
 
 use tidegate_testkit::{Provider, Reply, closed_port};
-use tidegate_tests::{Seen, Setup};
+use tidegate_tests::{ClientResponse, Setup};
 use tokio::task::JoinSet;
 
-/// A retry that a test does not have to wait for.
+/// A retry with delays that are short enough for tests.
 const RETRY: &str = r#"retry = { max_retries = 3, initial_delay = "5ms", max_delay = "1s" }"#;
 
 #[tokio::test]
-async fn two_failures_and_a_success_are_three_attempts_and_one_answer() {
+async fn two_failures_and_a_success_are_three_attempts_and_one_response() {
     let provider =
         Provider::openai().then(Reply::status(503)).then(Reply::status(503)).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, RETRY).await;
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (200, "3"));
-    assert_eq!(seen.header("x-tidegate-target"), "first/model");
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-attempts")), (200, "3"));
+    assert_eq!(response.header("x-tidegate-target"), "first/model");
     assert!(
-        !seen.headers.contains_key("x-tidegate-fallback") && !seen.headers.contains_key("x-tidegate-code")
+        !response.headers.contains_key("x-tidegate-fallback")
+            && !response.headers.contains_key("x-tidegate-code")
     );
     assert_eq!(provider.log().statuses(), [(200, 1), (503, 2)].into());
 }
 
 #[tokio::test]
-async fn the_circuit_opens_refuses_with_retry_after_and_a_probe_closes_it() {
+async fn the_circuit_opens_rejects_with_retry_after_and_a_probe_closes_it() {
     let provider = Provider::openai()
         .then(Reply::status(503))
         .then(Reply::status(503))
@@ -35,19 +36,20 @@ async fn the_circuit_opens_refuses_with_retry_after_and_a_probe_closes_it() {
     let policy = "circuit_breaker = { failure_threshold = 3, cooldown_seconds = 1 }";
     let setup = Setup::in_front_of(&provider, policy).await;
     for _ in 0..3 {
-        assert_eq!(setup.ask().await.status, 503);
+        assert_eq!(setup.send().await.status, 503);
     }
     let opened = Instant::now();
-    let refused = setup.ask().await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, "1"));
-    assert_eq!((refused.header("x-tidegate-code"), refused.header("x-tidegate-attempts")), ("E3002", "0"));
-    assert_eq!(refused.json()["error"]["code"], "E3002");
+    let rejected = setup.send().await;
+    assert_eq!((rejected.status, rejected.header("retry-after")), (503, "1"));
+    assert_eq!((rejected.header("x-tidegate-code"), rejected.header("x-tidegate-attempts")), ("E3002", "0"));
+    assert_eq!(rejected.json()["error"]["code"], "E3002");
     assert_eq!((provider.log().calls(), setup.signals().await["circuit_state"].as_str()), (3, Some("open")));
 
-    // Refusals until the cooldown has passed, and then the probe: nobody waits in between.
+    // The circuit rejects until the cooldown has passed, and then admits the probe. No request waits in
+    // between.
     loop {
-        let seen = setup.ask().await;
-        if seen.status == 200 {
+        let response = setup.send().await;
+        if response.status == 200 {
             break;
         }
         assert!(opened.elapsed() < Duration::from_secs(10), "never closed");
@@ -61,16 +63,16 @@ async fn the_circuit_opens_refuses_with_retry_after_and_a_probe_closes_it() {
 }
 
 #[tokio::test]
-async fn sixteen_callers_at_five_a_second_are_all_served_at_that_pace() {
+async fn sixteen_callers_at_five_per_second_are_all_served_at_that_rate() {
     let provider = Provider::openai().start().await.unwrap();
     let setup =
         Setup::in_front_of(&provider, "rate_limiter = { requests_per_second = 5, burst_size = 5 }").await;
     let mut callers = JoinSet::new();
     for _ in 0..16 {
-        callers.spawn(Seen::of(setup.question(false)));
+        callers.spawn(ClientResponse::of(setup.chat_request(false)));
     }
-    while let Some(seen) = callers.join_next().await {
-        assert_eq!(seen.unwrap().status, 200);
+    while let Some(response) = callers.join_next().await {
+        assert_eq!(response.unwrap().status, 200);
     }
     assert_eq!(provider.log().calls(), 16);
     let most = provider.log().most_within(Duration::from_secs(1));
@@ -78,16 +80,16 @@ async fn sixteen_callers_at_five_a_second_are_all_served_at_that_pace() {
 }
 
 #[tokio::test]
-async fn never_more_in_flight_than_allowed_streams_included() {
+async fn the_inflight_limit_is_never_exceeded_with_streams_included() {
     let pace = Duration::from_millis(5);
     let provider = Provider::openai().otherwise(Reply::ok().tokens(10).pace(pace)).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, "backpressure = { max_inflight = 2 }").await;
     let mut callers = JoinSet::new();
     for number in 0..12 {
-        callers.spawn(Seen::of(setup.question(number % 2 == 0)));
+        callers.spawn(ClientResponse::of(setup.chat_request(number % 2 == 0)));
     }
-    while let Some(seen) = callers.join_next().await {
-        assert_eq!(seen.unwrap().status, 200);
+    while let Some(response) = callers.join_next().await {
+        assert_eq!(response.unwrap().status, 200);
     }
     assert_eq!((provider.log().calls(), provider.log().max_in_flight()), (12, 2));
     assert_eq!(setup.signals().await["current_inflight"], 0);
@@ -98,62 +100,63 @@ async fn a_bad_request_is_neither_retried_nor_failed_over() {
     let first = Provider::openai().otherwise(Reply::error(400, "invalid_request")).start().await.unwrap();
     let second = Provider::openai().start().await.unwrap();
     let setup = Setup::new(&[first.base_url(), second.base_url()], RETRY).await;
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-code")), (400, "E1001"));
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-code")), (400, "E1001"));
     assert_eq!((first.log().calls(), second.log().calls()), (1, 0));
 }
 
-/// P24: an empty purse was retried like a rate limit.
+/// An exhausted quota was retried like a rate limit.
+/// Pitfall P24 (docs/pitfalls.md).
 #[tokio::test]
-async fn p24_an_exhausted_quota_is_not_retried_but_falls_over() {
+async fn an_exhausted_quota_is_not_retried_but_falls_back() {
     let first = Provider::openai().otherwise(Reply::error(429, "insufficient_quota")).start().await.unwrap();
     let second = Provider::openai().start().await.unwrap();
     let setup = Setup::new(&[first.base_url(), second.base_url()], RETRY).await;
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-target")), (200, "second/model"));
     assert_eq!(
-        (seen.header("x-tidegate-fallback"), seen.header("x-tidegate-attempts")),
+        (response.header("x-tidegate-fallback"), response.header("x-tidegate-attempts")),
         ("alternative_model", "2")
     );
     assert_eq!((first.log().calls(), second.log().calls()), (1, 1));
     assert_eq!(second.log().last().unwrap().model.as_deref(), Some("model"));
 
     let alone = Setup::in_front_of(&first, RETRY).await;
-    let seen = alone.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-code")), (429, "E2002"));
+    let response = alone.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-code")), (429, "E2002"));
 }
 
 #[tokio::test]
-async fn a_refused_connection_falls_over() {
-    let nobody = closed_port().unwrap();
+async fn a_refused_connection_falls_back() {
+    let closed = closed_port().unwrap();
     let second = Provider::openai().start().await.unwrap();
-    let setup = Setup::new(&[nobody.base_url(), second.base_url()], "").await;
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+    let setup = Setup::new(&[closed.base_url(), second.base_url()], "").await;
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-target")), (200, "second/model"));
 
-    let alone = Setup::new(&[nobody.base_url()], "").await;
-    let seen = alone.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-code")), (502, "E3001"));
-    assert!(!String::from_utf8_lossy(&seen.body).contains("127.0.0.1"), "the address is nobody's business");
+    let alone = Setup::new(&[closed.base_url()], "").await;
+    let response = alone.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-code")), (502, "E3001"));
+    assert!(!String::from_utf8_lossy(&response.body).contains("127.0.0.1"), "the address is not disclosed");
 }
 
 #[tokio::test]
 async fn a_reset_connection_is_retried() {
     let provider = Provider::openai().then(Reply::reset()).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, RETRY).await;
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (200, "2"));
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-attempts")), (200, "2"));
 }
 
 #[tokio::test]
-async fn a_silent_provider_is_a_timeout_and_falls_over() {
+async fn a_hanging_provider_is_a_timeout_and_falls_back() {
     let silent = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
     let second = Provider::openai().start().await.unwrap();
     let policy = r#"timeout = { attempt = "50ms" }"#;
     let setup = Setup::new(&[silent.base_url(), second.base_url()], policy).await;
-    assert_eq!(setup.ask().await.header("x-tidegate-target"), "second/model");
-    let seen = Setup::in_front_of(&silent, policy).await.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-code")), (504, "E3003"));
+    assert_eq!(setup.send().await.header("x-tidegate-target"), "second/model");
+    let response = Setup::in_front_of(&silent, policy).await.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-code")), (504, "E3003"));
 }
 
 #[tokio::test]
@@ -163,68 +166,70 @@ async fn the_total_timeout_bounds_the_whole_chain() {
         retry = { max_retries = 3, initial_delay = "1ms" }"#;
     let setup = Setup::new(&[silent.base_url(), silent.base_url()], policy).await;
     let start = Instant::now();
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-code")), (504, "E3003"));
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-code")), (504, "E3003"));
     assert!(start.elapsed() >= Duration::from_millis(150) && start.elapsed() < Duration::from_secs(5));
     assert!(silent.log().calls() <= 3, "{} attempts", silent.log().calls());
 }
 
 #[tokio::test]
-async fn answers_and_streams_pass_byte_for_byte() {
+async fn responses_and_streams_pass_byte_for_byte() {
     let provider = Provider::openai().otherwise(Reply::text("one two three")).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, RETRY).await;
-    let seen = Seen::of(setup.question(true)).await;
-    assert_eq!((seen.status, seen.header("content-type")), (200, "text/event-stream"));
-    assert!(seen.body.ends_with(b"data: [DONE]\n\n"));
-    assert_eq!(setup.ask().await.json()["choices"][0]["message"]["content"], "one two three");
+    let response = ClientResponse::of(setup.chat_request(true)).await;
+    assert_eq!((response.status, response.header("content-type")), (200, "text/event-stream"));
+    assert!(response.body.ends_with(b"data: [DONE]\n\n"));
+    assert_eq!(setup.send().await.json()["choices"][0]["message"]["content"], "one two three");
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_does_not_end_well() {
+async fn a_response_that_is_cut_does_not_end_cleanly() {
     let provider = Provider::openai().otherwise(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, "").await;
-    let error = setup.question(false).send().await.unwrap().bytes().await.unwrap_err();
+    let error = setup.chat_request(false).send().await.unwrap().bytes().await.unwrap_err();
     assert!(error.is_body() || error.is_decode(), "{error}");
 }
 
-/// P03 over sockets: fifty live streams through a limit of one.
+/// Fifty live streams passed through a limit of one. This is the test over sockets.
+/// Pitfall P03 (docs/pitfalls.md).
 #[tokio::test]
-async fn p03_a_permit_is_held_by_a_live_stream_and_freed_when_the_caller_leaves() {
+async fn a_permit_is_held_by_a_live_stream_and_released_when_the_caller_disconnects() {
     let stalled = Reply::ok().tokens(5).stall_after(2);
     let provider = Provider::openai().then(stalled).start().await.unwrap();
     let policy = "backpressure = { max_inflight = 1, max_queued = 0 }";
     let setup = Setup::in_front_of(&provider, policy).await;
-    let mut streaming = setup.question(true).send().await.unwrap();
+    let mut streaming = setup.chat_request(true).send().await.unwrap();
     streaming.chunk().await.unwrap().unwrap();
-    let refused = setup.ask().await;
-    assert_eq!((refused.status, refused.header("x-tidegate-code")), (503, "E3002"));
+    let rejected = setup.send().await;
+    assert_eq!((rejected.status, rejected.header("x-tidegate-code")), (503, "E3002"));
     assert_eq!(provider.log().calls(), 1);
 
-    let left = Instant::now();
+    let disconnected = Instant::now();
     drop(streaming);
-    while setup.ask().await.status != 200 {
-        assert!(left.elapsed() < Duration::from_secs(5), "the permit was never given back");
+    while setup.send().await.status != 200 {
+        assert!(disconnected.elapsed() < Duration::from_secs(5), "the permit was never released");
     }
     provider.log().in_flight_is(0).await;
     assert_eq!(provider.log().abandoned(), 1);
 }
 
-/// P05, P12, P25 over sockets: told to wait a second, nobody comes back earlier.
+/// After a `retry-after` of a second no caller sends earlier. This is the test over sockets.
+/// Pitfalls P05, P12 and P25 (docs/pitfalls.md).
 #[tokio::test]
-async fn p25_a_told_wait_is_kept_by_every_caller() {
+async fn every_caller_observes_retry_after() {
     let provider = Provider::openai().then(Reply::status(429).retry_after(1)).start().await.unwrap();
     let policy = format!("{RETRY}\nrate_limiter = {{ requests_per_second = 100 }}");
     let policy = policy.replace("max_delay = \"1s\"", "max_delay = \"5s\"");
     let setup = Setup::in_front_of(&provider, &policy).await;
-    let first = tokio::spawn(Seen::of(setup.question(false)));
+    let first = tokio::spawn(ClientResponse::of(setup.chat_request(false)));
     provider.log().calls_reach(1).await;
     while setup.signals().await["rate_closed_ms"].is_null() {}
     let mut callers = JoinSet::new();
     for _ in 0..5 {
-        callers.spawn(Seen::of(setup.question(false)));
+        callers.spawn(ClientResponse::of(setup.chat_request(false)));
     }
-    while let Some(seen) = callers.join_next().await {
-        assert_eq!(seen.unwrap().status, 200);
+    while let Some(response) = callers.join_next().await {
+        assert_eq!(response.unwrap().status, 200);
     }
     assert_eq!((first.await.unwrap().status, provider.log().calls()), (200, 7));
     let arrivals = provider.log().arrivals();
@@ -232,7 +237,7 @@ async fn p25_a_told_wait_is_kept_by_every_caller() {
 }
 
 #[tokio::test]
-async fn the_key_reaches_its_provider_and_nothing_else() {
+async fn an_api_key_reaches_only_its_provider() {
     let keyed =
         Provider::openai().api_key("sk-secret-of-first").then(Reply::status(503)).start().await.unwrap();
     let other = Provider::openai().start().await.unwrap();
@@ -249,9 +254,9 @@ async fn the_key_reaches_its_provider_and_nothing_else() {
     let setup =
         Setup::of_file(&file, |name| (name == "FIRST_KEY").then(|| "sk-secret-of-first".into())).await;
     for target in ["other/model", "keyed/model"] {
-        let seen = Seen::of(setup.question(false).bearer_auth("the-callers-own")).await;
-        assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, target));
-        assert!(!format!("{:?} {:?}", seen.headers, seen.body).contains("secret"));
+        let response = ClientResponse::of(setup.chat_request(false).bearer_auth("the-callers-own")).await;
+        assert_eq!((response.status, response.header("x-tidegate-target")), (200, target));
+        assert!(!format!("{:?} {:?}", response.headers, response.body).contains("secret"));
     }
     assert_eq!(keyed.log().last().unwrap().headers["authorization"], "Bearer sk-secret-of-first");
     assert!(!other.log().last().unwrap().headers.contains_key("authorization"));
@@ -260,7 +265,7 @@ async fn the_key_reaches_its_provider_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_of_anybody_is_told_in_the_envelope() {
+async fn an_invalid_request_gets_an_error_body() {
     let provider = Provider::openai().start().await.unwrap();
     let file = format!(
         r#"
@@ -280,10 +285,10 @@ async fn what_cannot_be_asked_of_anybody_is_told_in_the_envelope() {
         ("{}", 400, "E1001"),
         (&long, 413, "E1005"),
     ] {
-        let seen = Seen::of(setup.question(false).body(body.to_owned())).await;
-        assert_eq!((seen.status, seen.header("x-tidegate-code")), (status, code), "{body}");
-        assert_eq!(seen.json()["error"]["code"], code, "{body}");
-        assert_eq!(seen.header("x-tidegate-attempts"), "0");
+        let response = ClientResponse::of(setup.chat_request(false).body(body.to_owned())).await;
+        assert_eq!((response.status, response.header("x-tidegate-code")), (status, code), "{body}");
+        assert_eq!(response.json()["error"]["code"], code, "{body}");
+        assert_eq!(response.header("x-tidegate-attempts"), "0");
     }
     assert_eq!(provider.log().calls(), 0);
 }
@@ -314,27 +319,29 @@ async fn routes_that_share_target_and_policy_share_the_state() {
         provider.base_url(),
     );
     let setup = Setup::of_file(&file, |_| None).await;
-    assert_eq!(setup.ask().await.header("x-tidegate-attempts"), "1");
+    assert_eq!(setup.send().await.header("x-tidegate-attempts"), "1");
     for (model, attempts) in [("alias", "0"), ("patient", "1")] {
         let body = format!(r#"{{"model":"{model}"}}"#);
-        let seen = Seen::of(setup.question(false).body(body)).await;
-        assert_eq!(seen.header("x-tidegate-attempts"), attempts, "{model}");
+        let response = ClientResponse::of(setup.chat_request(false).body(body)).await;
+        assert_eq!(response.header("x-tidegate-attempts"), attempts, "{model}");
     }
 }
 
-/// A redirect was passed on with its `Location`: clients that follow it would take the prompt there.
+/// A redirect was forwarded with its `Location`. Clients that follow it would send the prompt there.
 #[tokio::test]
-async fn nobody_is_sent_elsewhere_with_a_prompt() {
+async fn a_redirect_of_a_provider_is_not_forwarded() {
     let reply = Reply::status(307).header("location", "http://example.invalid/v1/chat/completions");
     let provider = Provider::openai().otherwise(reply).start().await.unwrap();
-    let seen = Setup::in_front_of(&provider, "").await.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-code")), (502, "E3001"));
-    assert!(!seen.headers.contains_key("location"));
+    let response = Setup::in_front_of(&provider, "").await.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-code")), (502, "E3001"));
+    assert!(!response.headers.contains_key("location"));
 }
 
-/// P30: retries multiplied by fallbacks. One budget for the chain as a whole, and one time, which the caller may shorten.
+/// Retries multiplied by fallbacks. There is one budget of attempts for the whole chain, and one deadline,
+/// which the caller may shorten.
+/// Pitfall P30 (docs/pitfalls.md).
 #[tokio::test]
-async fn p30_a_call_keeps_to_its_attempts_and_to_the_callers_time_over_all_targets() {
+async fn attempts_and_the_deadline_of_a_call_span_all_targets() {
     let down = async || Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
     let (first, second) = (down().await, down().await);
     let policy = r#"
@@ -342,16 +349,16 @@ async fn p30_a_call_keeps_to_its_attempts_and_to_the_callers_time_over_all_targe
         timeout = { header = "x-request-timeout-ms" }
     "#;
     let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
-    let seen = setup.ask().await;
-    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (503, "4"));
+    let response = setup.send().await;
+    assert_eq!((response.status, response.header("x-tidegate-attempts")), (503, "4"));
     assert_eq!(first.log().calls() + second.log().calls(), 4);
 
     let silent = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
     let setup = Setup::new(&[silent.base_url(), silent.base_url()], policy).await;
     let started = std::time::Instant::now();
-    let seen = Seen::of(setup.question(false).header("x-request-timeout-ms", "200")).await;
-    assert_eq!(seen.status, 504);
+    let response = ClientResponse::of(setup.chat_request(false).header("x-request-timeout-ms", "200")).await;
+    assert_eq!(response.status, 504);
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
-    let wrong = Seen::of(setup.question(false).header("x-request-timeout-ms", "soon")).await;
+    let wrong = ClientResponse::of(setup.chat_request(false).header("x-request-timeout-ms", "soon")).await;
     assert_eq!((wrong.status, wrong.header("x-tidegate-code")), (400, "E1001"));
 }

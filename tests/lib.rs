@@ -1,20 +1,20 @@
-//! The gateway between a caller and scripted providers, all on loopback.
+//! A gateway between a caller and scripted providers, all on loopback.
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tidegate_gateway::{Config, Gateway, Running};
+use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::Server;
 
-/// A running gateway, and a caller that asks it.
+/// A running gateway and a client for it.
 #[derive(Debug)]
 pub struct Setup {
-    gateway: Running,
+    gateway: RunningGateway,
     client: reqwest::Client,
 }
 
-/// What the caller saw of an answer.
+/// A response as the caller receives it.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ClientResponse {
     /// The status.
     pub status: u16,
     /// All headers.
@@ -23,12 +23,12 @@ pub struct Seen {
     pub body: Bytes,
 }
 
-/// The names that [`Setup::new`] gives to its providers, in the order of the chain.
+/// The names of the providers of [`Setup::new`], in the order of the chain.
 const NAMES: [&str; 3] = ["first", "second", "third"];
 
 impl Setup {
-    /// A gateway whose only route asks the providers at `base_urls` in this order, as `first/model`,
-    /// `second/model` and `third/model`, under a policy of these lines.
+    /// A gateway with one route. Its chain is the providers at `base_urls` in this order, as `first/model`,
+    /// `second/model` and `third/model`. `policy` is the content of the default policy.
     pub async fn new(base_urls: &[String], policy: &str) -> Self {
         Self::with_last_resorts(base_urls, policy, &[]).await
     }
@@ -51,74 +51,74 @@ impl Setup {
         Self::new(&[provider.base_url()], policy).await
     }
 
-    /// The gateway that `file` describes, in an environment where `env` is.
+    /// The gateway of the configuration `file`, with `env` as the environment.
     ///
     /// # Panics
     ///
-    /// If the file is not a good one.
+    /// If the file is invalid.
     pub async fn of_file(file: &str, env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let config = Config::parse(file, env).unwrap_or_else(|error| panic!("{error}\n{file}"));
-        let gateway = Gateway::new(config).expect("a good policy").bind().await.expect("a free port");
+        let gateway = Gateway::new(config).expect("a valid policy").bind().await.expect("a free port");
         Self { gateway, client: reqwest::Client::builder().no_proxy().build().expect("a client") }
     }
 
-    /// The address of a path of the gateway.
+    /// The URL of a path of the gateway.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.gateway.addr())
     }
 
-    /// A request for an answer, not yet sent.
-    pub fn question(&self, stream: bool) -> reqwest::RequestBuilder {
-        let question = serde_json::json!({
+    /// A chat request that is not yet sent.
+    pub fn chat_request(&self, stream: bool) -> reqwest::RequestBuilder {
+        let body = serde_json::json!({
             "model": "gpt-4o", "stream": stream, "messages": [{"role": "user", "content": "hello?"}],
         });
-        self.post("/v1/chat/completions").body(question.to_string())
+        self.post("/v1/chat/completions").body(body.to_string())
     }
 
-    /// A request to any path, not yet sent.
+    /// A request to any path that is not yet sent.
     pub fn post(&self, path: &str) -> reqwest::RequestBuilder {
         self.client.post(self.url(path))
     }
 
-    /// Asks, and reads the answer to its end.
+    /// Sends a chat request and reads the response to its end.
     ///
     /// # Panics
     ///
-    /// If the gateway does not answer.
-    pub async fn ask(&self) -> Seen {
-        Seen::of(self.question(false)).await
+    /// If the gateway sends no response.
+    pub async fn send(&self) -> ClientResponse {
+        ClientResponse::of(self.chat_request(false)).await
     }
 
-    /// The state of the first target, as `/signals` tells it.
+    /// The signals of the first target, from `/signals`.
     ///
     /// # Panics
     ///
-    /// If the gateway does not tell.
+    /// If `/signals` is not available.
     pub async fn signals(&self) -> serde_json::Value {
-        let seen = Seen::of(self.client.get(self.url("/signals"))).await;
-        let all: serde_json::Value = serde_json::from_slice(&seen.body).expect("JSON");
+        let response = ClientResponse::of(self.client.get(self.url("/signals"))).await;
+        let all: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
         all[0].clone()
     }
 }
 
-impl Seen {
-    /// Sends, and reads the answer to its end.
+impl ClientResponse {
+    /// Sends a request and reads the response to its end.
     ///
     /// # Panics
     ///
-    /// If there is no answer, or if it breaks off.
+    /// If there is no response, or if its body fails.
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = request.send().await.expect("an answer");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, body: response.bytes().await.expect("a whole body") }
     }
 
-    /// A header that has to be there.
+    /// The value of a header.
     ///
     /// # Panics
     ///
-    /// If it is not, or not text.
+    /// If it is missing, or not text.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers));
@@ -129,7 +129,7 @@ impl Seen {
     ///
     /// # Panics
     ///
-    /// If it is none.
+    /// If the body is not JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).expect("JSON")

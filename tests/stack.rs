@@ -21,7 +21,7 @@ fn policy() -> ResilienceBuilder {
         .circuit_breaker(CircuitBreakerLayer::new())
 }
 
-fn question(base_url: &str) -> Request<Payload> {
+fn chat_request(base_url: &str) -> Request<Payload> {
     Request::post(format!("{base_url}/chat/completions"))
         .body(Payload::from(r#"{"model":"gpt-4o"}"#))
         .unwrap()
@@ -37,13 +37,13 @@ async fn flaky() -> Server {
         .unwrap()
 }
 
-async fn serves<S>(stack: Resilience<S>, provider: &Server)
+async fn responds_after_two_retries<S>(stack: Resilience<S>, provider: &Server)
 where
     Resilience<S>: HttpService<Payload> + Clone,
 {
     let signals = stack.signals();
     let response: Response<_> =
-        stack.oneshot(question(&provider.base_url())).await.map_err(Into::into).unwrap();
+        stack.oneshot(chat_request(&provider.base_url())).await.map_err(Into::into).unwrap();
     assert_eq!((response.status().as_u16(), signals.snapshot().current_inflight), (200, 1));
     let body = response.into_body().collect().await.map_err(Into::into).unwrap().to_bytes();
     assert!(String::from_utf8_lossy(&body).contains("here"));
@@ -53,29 +53,30 @@ where
 #[tokio::test]
 async fn reqwest_is_an_inner_service() {
     let provider = flaky().await;
-    serves(policy().service(ReqwestService::new(reqwest::Client::new())), &provider).await;
+    responds_after_two_retries(policy().service(ReqwestService::new(reqwest::Client::new())), &provider)
+        .await;
 }
 
 #[tokio::test]
 async fn the_client_of_hyper_util_is_an_inner_service() {
     let provider = flaky().await;
     let client: Client<_, Payload> = Client::builder(TokioExecutor::new()).build_http();
-    serves(policy().service(client), &provider).await;
+    responds_after_two_retries(policy().service(client), &provider).await;
 }
 
 #[tokio::test]
 async fn connection_errors_of_both_clients_are_failures_with_a_code() {
-    let nobody = closed_port().unwrap();
+    let closed = closed_port().unwrap();
     let hyper: Client<_, Payload> = Client::builder(TokioExecutor::new()).build_http();
     let builder = || ResilienceBuilder::new("openai/gpt-4o");
     let reqwest = builder().service(ReqwestService::new(reqwest::Client::new()));
     for error in [
-        reqwest.oneshot(question(&nobody.base_url())).await.err().unwrap(),
-        builder().service(hyper).oneshot(question(&nobody.base_url())).await.err().unwrap(),
+        reqwest.oneshot(chat_request(&closed.base_url())).await.err().unwrap(),
+        builder().service(hyper).oneshot(chat_request(&closed.base_url())).await.err().unwrap(),
     ] {
         let outcome = Outcome::of_error(&*error);
         let failure = outcome.failure().unwrap();
-        assert_eq!((failure.code.code(), failure.cause), ("E3001", FailureKind::Transport));
+        assert_eq!((failure.code.code(), failure.kind), ("E3001", FailureKind::Transport));
     }
 }
 

@@ -1,41 +1,45 @@
-//! Streams through the gateway, over real sockets: held until their first token, judged at their end.
+//! Streams through the gateway, over real sockets: held back until the first token, classified at the end.
 
 use std::time::{Duration, Instant};
 
 use tidegate_testkit::{Provider, Reply, Server};
-use tidegate_tests::{Seen, Setup};
+use tidegate_tests::{ClientResponse, Setup};
 
 async fn provider(reply: Reply) -> Server {
     Provider::openai().otherwise(reply).start().await.unwrap()
 }
 
-async fn stream(setup: &Setup) -> (Seen, String) {
-    let seen = Seen::of(setup.question(true)).await;
-    let text = String::from_utf8(seen.body.to_vec()).unwrap();
-    (seen, text)
+async fn stream(setup: &Setup) -> (ClientResponse, String) {
+    let response = ClientResponse::of(setup.chat_request(true)).await;
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
+    (response, text)
 }
 
-/// P22: an error event after the first event got no fallback, and the preamble came twice.
+/// An error event after the first event got no fallback, and the preamble was sent twice.
+/// Pitfall P22 (docs/pitfalls.md).
 #[tokio::test]
-async fn p22_an_error_event_before_the_first_token_falls_over_to_one_clean_stream() {
-    // The first event gives the role; the error takes the place of the first token.
+async fn an_error_event_before_the_first_token_falls_back_to_one_clean_stream() {
+    // The first event carries the role. The error replaces the first token.
     let first = provider(Reply::ok().error_event_at(1, "server_error")).await;
     let second = provider(Reply::text("all is well")).await;
     let setup = Setup::new(&[first.base_url(), second.base_url()], "").await;
-    let (seen, text) = stream(&setup).await;
-    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
-    assert_eq!((seen.header("x-tidegate-attempts"), first.log().calls()), ("2", 1));
+    let (response, text) = stream(&setup).await;
+    assert_eq!((response.status, response.header("x-tidegate-target")), (200, "second/model"));
+    assert_eq!((response.header("x-tidegate-attempts"), first.log().calls()), ("2", 1));
     assert_eq!(text.matches("\"role\":\"assistant\"").count(), 1, "{text}");
     assert!(text.ends_with("data: [DONE]\n\n") && !text.contains("error"), "{text}");
 }
 
 #[tokio::test]
-async fn an_error_event_before_the_first_token_is_an_http_error_where_nobody_else_can_be_asked() {
+async fn an_error_event_before_the_first_token_is_an_http_error_without_another_target() {
     let first = provider(Reply::ok().error_event_at(1, "server_error")).await;
-    let seen = Seen::of(Setup::in_front_of(&first, "").await.question(true)).await;
-    assert!(seen.status >= 500, "{}", seen.status);
-    assert_eq!((seen.header("x-tidegate-code"), seen.header("content-type")), ("E3001", "application/json"));
-    assert_eq!(seen.json()["error"]["code"], "E3001");
+    let response = ClientResponse::of(Setup::in_front_of(&first, "").await.chat_request(true)).await;
+    assert!(response.status >= 500, "{}", response.status);
+    assert_eq!(
+        (response.header("x-tidegate-code"), response.header("content-type")),
+        ("E3001", "application/json")
+    );
+    assert_eq!(response.json()["error"]["code"], "E3001");
 }
 
 #[tokio::test]
@@ -43,18 +47,19 @@ async fn an_error_event_before_the_first_token_is_retried() {
     let provider =
         Provider::openai().then(Reply::ok().error_event_at(1, "server_error")).start().await.unwrap();
     let policy = r#"retry = { max_retries = 1, initial_delay = "1ms" }"#;
-    let (seen, text) = stream(&Setup::in_front_of(&provider, policy).await).await;
-    assert_eq!((seen.status, seen.header("x-tidegate-attempts")), (200, "2"));
+    let (response, text) = stream(&Setup::in_front_of(&provider, policy).await).await;
+    assert_eq!((response.status, response.header("x-tidegate-attempts")), (200, "2"));
     assert!(text.ends_with("data: [DONE]\n\n"));
 }
 
-/// P21: a stream cut without its terminator ended as a clean 200.
+/// A stream that was cut without its terminator ended as a clean 200.
+/// Pitfall P21 (docs/pitfalls.md).
 #[tokio::test]
-async fn p21_a_cut_after_three_tokens_gives_those_three_and_then_an_error() {
+async fn a_cut_after_three_tokens_delivers_those_three_and_then_an_error() {
     for reply in [Reply::ok().tokens(8).cut_after(3), Reply::ok().tokens(8).end_after(3)] {
         let provider = provider(reply).await;
-        let (seen, text) = stream(&Setup::in_front_of(&provider, "").await).await;
-        assert_eq!(seen.status, 200);
+        let (response, text) = stream(&Setup::in_front_of(&provider, "").await).await;
+        assert_eq!(response.status, 200);
         let events: Vec<_> = text.split("\n\n").map(str::trim).filter(|event| !event.is_empty()).collect();
         let error = events.last().unwrap();
         assert!(error.starts_with("data: {\"error\":"), "{text}");
@@ -63,7 +68,7 @@ async fn p21_a_cut_after_three_tokens_gives_those_three_and_then_an_error() {
 }
 
 #[tokio::test]
-async fn a_broken_stream_is_told_in_the_callers_dialect() {
+async fn a_broken_stream_ends_with_an_error_in_the_callers_dialect() {
     let provider = Provider::anthropic().otherwise(Reply::ok().tokens(8).end_after(3)).start().await.unwrap();
     let file = format!(
         r#"
@@ -75,15 +80,16 @@ async fn a_broken_stream_is_told_in_the_callers_dialect() {
     );
     let setup = Setup::of_file(&file, |_| None).await;
     let body = r#"{"model":"any","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
-    let seen = Seen::of(setup.post("/v1/messages").body(body)).await;
-    let text = String::from_utf8(seen.body.to_vec()).unwrap();
+    let response = ClientResponse::of(setup.post("/v1/messages").body(body)).await;
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     assert!(text.trim_end().lines().rev().nth(1).unwrap().starts_with("event: error"), "{text}");
     assert!(text.contains("\"type\":\"api_error\"") && !text.contains("message_stop"), "{text}");
 }
 
-/// P23: pings reset the stall timer; plain idle timers kill legitimate thinking.
+/// Pings reset the stall timer, and a plain idle timer ends legitimate reasoning.
+/// Pitfall P23 (docs/pitfalls.md).
 #[tokio::test]
-async fn p23_a_stall_with_pings_ends_by_the_token_clock_and_a_patient_one_lets_it_live() {
+async fn a_stall_with_pings_ends_by_the_token_clock_and_lives_under_a_long_one() {
     let pinged = || Reply::ok().tokens(5).stall_after(2).pings(Duration::from_millis(10));
     let provider = Provider::anthropic().otherwise(pinged()).start().await.unwrap();
     let file = |clock: &str| {
@@ -100,8 +106,8 @@ async fn p23_a_stall_with_pings_ends_by_the_token_clock_and_a_patient_one_lets_i
     let body = r#"{"model":"any","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let setup = Setup::of_file(&file("200ms"), |_| None).await;
     let start = Instant::now();
-    let seen = Seen::of(setup.post("/v1/messages").body(body)).await;
-    let text = String::from_utf8(seen.body.to_vec()).unwrap();
+    let response = ClientResponse::of(setup.post("/v1/messages").body(body)).await;
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
     assert!(text.contains("event: ping") && text.contains("timeout_error"), "{text}");
 
@@ -114,23 +120,23 @@ async fn p23_a_stall_with_pings_ends_by_the_token_clock_and_a_patient_one_lets_i
 }
 
 #[tokio::test]
-async fn a_slow_head_falls_over_within_the_first_token_clock() {
+async fn a_slow_head_falls_back_within_the_first_token_clock() {
     let slow = provider(Reply::ok().latency(Duration::from_secs(600))).await;
     let second = provider(Reply::text("quick")).await;
     let policy = r#"timeout = { first_token = "100ms" }"#;
     let setup = Setup::new(&[slow.base_url(), second.base_url()], policy).await;
     let start = Instant::now();
-    let (seen, _) = stream(&setup).await;
-    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+    let (response, _) = stream(&setup).await;
+    assert_eq!((response.status, response.header("x-tidegate-target")), (200, "second/model"));
     assert!(start.elapsed() >= Duration::from_millis(100) && start.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]
-async fn three_cut_streams_open_a_circuit_of_threshold_three_and_fifty_callers_that_leave_do_not() {
+async fn three_cut_streams_open_a_circuit_of_threshold_three_and_fifty_disconnects_do_not() {
     let provider = provider(Reply::ok().tokens(9).stall_after(2)).await;
     let setup = Setup::in_front_of(&provider, "circuit_breaker = { failure_threshold = 3 }").await;
     for _ in 0..50 {
-        let mut streaming = setup.question(true).send().await.unwrap();
+        let mut streaming = setup.chat_request(true).send().await.unwrap();
         streaming.chunk().await.unwrap().unwrap();
     }
     provider.log().in_flight_is(0).await;
@@ -144,26 +150,28 @@ async fn three_cut_streams_open_a_circuit_of_threshold_three_and_fifty_callers_t
     assert_eq!(setup.signals().await["circuit_state"], "open");
 }
 
-/// P03: a permit of one never sees two live streams, and is free once a caller has left, the connection with it.
+/// A limit of one never admits two live streams. The permit and the connection are released when the caller
+/// disconnects.
+/// Pitfall P03 (docs/pitfalls.md).
 #[tokio::test]
-async fn p03_the_permit_and_the_connection_go_with_the_caller() {
+async fn the_permit_and_the_connection_end_when_the_caller_disconnects() {
     let provider = provider(Reply::ok().tokens(9).stall_after(2)).await;
     let policy = "backpressure = { max_inflight = 1, max_queued = 0 }";
     let setup = Setup::in_front_of(&provider, policy).await;
     let mut soonest = Duration::MAX;
     for calls in 1..=5 {
-        let mut streaming = setup.question(true).send().await.unwrap();
+        let mut streaming = setup.chat_request(true).send().await.unwrap();
         streaming.chunk().await.unwrap().unwrap();
-        // A second stream while the first one lives.
-        assert_eq!(Seen::of(setup.question(true)).await.status, 503);
-        let left = Instant::now();
+        // A second stream while the first one is live.
+        assert_eq!(ClientResponse::of(setup.chat_request(true)).await.status, 503);
+        let disconnected = Instant::now();
         drop(streaming);
         provider.log().in_flight_is(0).await;
         while setup.signals().await["current_inflight"] != 0 {}
-        soonest = soonest.min(left.elapsed());
+        soonest = soonest.min(disconnected.elapsed());
         assert_eq!((provider.log().max_in_flight(), provider.log().abandoned()), (1, calls));
     }
-    // Each time is the promise; of five one may be asked for on a machine that has other things to do.
+    // The fastest of five releases is checked, because the machine may have other load.
     assert!(soonest < Duration::from_millis(100), "{soonest:?}");
 }
 
@@ -173,45 +181,47 @@ async fn neither_retry_nor_fallback_acts_after_the_first_token() {
     let second = provider(Reply::text("too late")).await;
     let policy = r#"retry = { max_retries = 3, initial_delay = "1ms" }"#;
     let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
-    let (seen, _) = stream(&setup).await;
+    let (response, _) = stream(&setup).await;
     assert_eq!(
-        (seen.header("x-tidegate-target"), first.log().calls(), second.log().calls()),
+        (response.header("x-tidegate-target"), first.log().calls(), second.log().calls()),
         ("first/model", 1, 0)
     );
 }
 
-/// The error event that ends a broken stream was cut off by the length that the provider had told before.
+/// The error event at the end of a broken stream was cut off by the length that the provider had declared.
+/// Pitfall P21 (docs/pitfalls.md).
 #[tokio::test]
-async fn p21_a_told_length_does_not_cut_off_the_error() {
+async fn a_declared_length_does_not_cut_off_the_error() {
     let token =
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},\"finish_reason\":null}]}\n\n";
     let reply = Reply::raw(token).header("content-type", "Text/Event-Stream; charset=utf-8");
     let provider = provider(reply).await;
-    let (seen, text) = stream(&Setup::in_front_of(&provider, "").await).await;
-    assert_eq!(seen.status, 200);
+    let (response, text) = stream(&Setup::in_front_of(&provider, "").await).await;
+    assert_eq!(response.status, 200);
     assert!(text.starts_with(token) && text.contains("data: {\"error\":"), "{text}");
 }
 
-/// To a compressed stream nothing can be added, and nothing is held back.
+/// Nothing can be added to a compressed stream, and nothing is held back.
 #[tokio::test]
 async fn a_compressed_stream_passes_byte_for_byte() {
     let bytes = &b"\x1f\x8b not \n really"[..];
     let reply =
         Reply::raw(bytes).header("content-type", "text/event-stream").header("content-encoding", "gzip");
     let provider = provider(reply).await;
-    let seen = Seen::of(Setup::in_front_of(&provider, "").await.question(true)).await;
-    assert_eq!(&seen.body[..], bytes);
+    let response = ClientResponse::of(Setup::in_front_of(&provider, "").await.chat_request(true)).await;
+    assert_eq!(&response.body[..], bytes);
 }
 
-/// P31: a continuation spliced tool calls. Of text it makes one stream.
+/// A continuation spliced tool calls. Text is continued as one stream.
+/// Pitfall P31 (docs/pitfalls.md).
 #[tokio::test]
-async fn p31_a_stream_that_breaks_is_gone_on_with_where_the_policy_says_so() {
+async fn a_broken_stream_is_continued_if_the_policy_enables_it() {
     let first = provider(Reply::ok().tokens(8).cut_after(3)).await;
     let second = provider(Reply::text("and all is well")).await;
     let policy = "fallback = { continue_streams = true }";
     let setup = Setup::new(&[first.base_url(), second.base_url()], policy).await;
-    let (seen, text) = stream(&setup).await;
-    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "first/model"));
+    let (response, text) = stream(&setup).await;
+    assert_eq!((response.status, response.header("x-tidegate-target")), (200, "first/model"));
     assert!(text.contains("t3 ") && !text.contains("t4 "), "{text}");
     assert!(text.contains(": continued by second/model\n\n") && text.contains("well"), "{text}");
     assert_eq!(text.matches("\"role\":\"assistant\"").count(), 1, "{text}");
@@ -222,13 +232,13 @@ async fn p31_a_stream_that_breaks_is_gone_on_with_where_the_policy_says_so() {
         .map(|chunk| chunk["id"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(ids.len(), 1, "{text}");
-    let asked = second.log().requests();
-    let asked: serde_json::Value = serde_json::from_slice(&asked[0].body).unwrap();
-    assert_eq!((&asked["model"], &asked["messages"][1]["content"]), (&"model".into(), &"t1 t2 t3 ".into()));
+    let sent = second.log().requests();
+    let sent: serde_json::Value = serde_json::from_slice(&sent[0].body).unwrap();
+    assert_eq!((&sent["model"], &sent["messages"][1]["content"]), (&"model".into(), &"t1 t2 t3 ".into()));
 }
 
 #[tokio::test]
-async fn a_broken_message_is_gone_on_with_in_its_own_block() {
+async fn a_broken_message_is_continued_in_its_own_block() {
     let claude = |reply| async { Provider::anthropic().otherwise(reply).start().await.unwrap() };
     let (first, second) =
         (claude(Reply::ok().tokens(8).cut_after(3)).await, claude(Reply::text("the end")).await);
@@ -245,26 +255,27 @@ async fn a_broken_message_is_gone_on_with_in_its_own_block() {
     );
     let setup = Setup::of_file(&file, |_| None).await;
     let body = r#"{"model":"any","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
-    let seen = Seen::of(setup.post("/v1/messages").body(body)).await;
-    let text = String::from_utf8(seen.body.to_vec()).unwrap();
+    let response = ClientResponse::of(setup.post("/v1/messages").body(body)).await;
+    let text = String::from_utf8(response.body.to_vec()).unwrap();
     for kind in
         ["message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop"]
     {
         assert_eq!(text.matches(&format!("event: {kind}\n")).count(), 1, "{kind}: {text}");
     }
     assert!(text.contains("t3 ") && text.contains("end") && !text.contains("event: error"), "{text}");
-    let asked: serde_json::Value = serde_json::from_slice(&second.log().requests()[0].body).unwrap();
-    assert_eq!((&asked["max_tokens"], &asked["messages"][1]["content"]), (&6.into(), &"t1 t2 t3".into()));
+    let sent: serde_json::Value = serde_json::from_slice(&second.log().requests()[0].body).unwrap();
+    assert_eq!((&sent["max_tokens"], &sent["messages"][1]["content"]), (&6.into(), &"t1 t2 t3".into()));
     assert_eq!(
-        asked["messages"].as_array().unwrap().len(),
+        sent["messages"].as_array().unwrap().len(),
         2,
         "given as the beginning of the model's own message"
     );
 }
 
-/// P31, the other half: never across a tool call.
+/// A stream is never continued across a tool call.
+/// Pitfall P31 (docs/pitfalls.md).
 #[tokio::test]
-async fn p31_a_stream_that_calls_a_tool_is_not_gone_on_with() {
+async fn a_stream_with_a_tool_call_is_not_continued() {
     let first = provider(Reply::tool_call("tide_at", r#"{"port":"Brest","day":"today"}"#).cut_after(2)).await;
     let second = provider(Reply::text("no")).await;
     let policy = "fallback = { continue_streams = true }";
@@ -275,7 +286,7 @@ async fn p31_a_stream_that_calls_a_tool_is_not_gone_on_with() {
 }
 
 #[tokio::test]
-async fn a_break_that_is_gone_on_with_counts_once_against_the_one_that_broke() {
+async fn a_continued_break_counts_once_against_its_target() {
     let first = provider(Reply::ok().tokens(8).cut_after(3)).await;
     let second = provider(Reply::text("and all is well")).await;
     let policy = r#"
@@ -291,10 +302,10 @@ async fn a_break_that_is_gone_on_with_counts_once_against_the_one_that_broke() {
     assert_eq!(setup.signals().await["circuit_state"], "open");
 }
 
-/// Continued chunks of Azure had no id, and Mistral's thinking reached the reader.
+/// Continued chunks of Azure had no id, and Mistral's reasoning reached the caller.
 #[tokio::test]
-async fn every_flavour_of_chat_goes_on_with_every_other() {
-    let flavours = || {
+async fn every_variant_of_chat_continues_every_other() {
+    let variants = || {
         let makes: [fn() -> Provider; 6] = [
             Provider::azure,
             Provider::openrouter,
@@ -305,8 +316,8 @@ async fn every_flavour_of_chat_goes_on_with_every_other() {
         ];
         makes
     };
-    for (number, make) in flavours().into_iter().enumerate() {
-        let next = flavours()[(number + 1) % 6];
+    for (number, make) in variants().into_iter().enumerate() {
+        let next = variants()[(number + 1) % 6];
         let first = make().otherwise(Reply::ok().tokens(8).cut_after(3)).start().await.unwrap();
         let second = next().otherwise(Reply::text("and all is well").reasoning(2)).start().await.unwrap();
         let policy = "fallback = { continue_streams = true }";
@@ -328,13 +339,14 @@ async fn every_flavour_of_chat_goes_on_with_every_other() {
     }
 }
 
-/// P22: quota ran out after `response.created`, and nobody else was asked. (bifrost 5395)
+/// The quota was exhausted after `response.created`, and no other target was tried (bifrost 5395).
+/// Pitfall P22 (docs/pitfalls.md).
 #[tokio::test]
-async fn p22_an_error_after_response_created_falls_over_and_a_cut_is_told_in_the_same_dialect() {
-    let made = |reply| async { Provider::responses().otherwise(reply).start().await.unwrap() };
-    let first = made(Reply::ok().error_event_at(1, "server_error")).await;
-    let second = made(Reply::text("all is well")).await;
-    let cut = made(Reply::ok().tokens(8).cut_after(3)).await;
+async fn an_error_after_response_created_falls_back_and_a_cut_ends_in_the_same_dialect() {
+    let responses = |reply| async { Provider::responses().otherwise(reply).start().await.unwrap() };
+    let first = responses(Reply::ok().error_event_at(1, "server_error")).await;
+    let second = responses(Reply::text("all is well")).await;
+    let cut = responses(Reply::ok().tokens(8).cut_after(3)).await;
     let file = format!(
         r#"
         listen = "127.0.0.1:0"
@@ -351,17 +363,17 @@ async fn p22_an_error_after_response_created_falls_over_and_a_cut_is_told_in_the
         cut.base_url(),
     );
     let setup = Setup::of_file(&file, |_| None).await;
-    let ask = async |model: &str| {
-        let question = serde_json::json!({"model": model, "stream": true, "input": "hello?"});
-        let seen = Seen::of(setup.post("/v1/responses").body(question.to_string())).await;
-        let text = String::from_utf8(seen.body.to_vec()).unwrap();
-        (seen, text)
+    let send = async |model: &str| {
+        let body = serde_json::json!({"model": model, "stream": true, "input": "hello?"});
+        let response = ClientResponse::of(setup.post("/v1/responses").body(body.to_string())).await;
+        let text = String::from_utf8(response.body.to_vec()).unwrap();
+        (response, text)
     };
-    let (seen, text) = ask("good").await;
-    assert_eq!((seen.status, seen.header("x-tidegate-target")), (200, "second/model"));
+    let (response, text) = send("good").await;
+    assert_eq!((response.status, response.header("x-tidegate-target")), (200, "second/model"));
     assert_eq!((text.matches("event: response.created\n").count(), first.log().calls()), (1, 1), "{text}");
     assert!(text.contains("response.completed") && !text.contains("event: error"), "{text}");
-    let (_, text) = ask("any").await;
+    let (_, text) = send("any").await;
     assert!(text.contains("t3 ") && !text.contains("t4 ") && !text.contains("response.completed"), "{text}");
     assert!(text.trim_end().rsplit("\n\n").next().unwrap().starts_with("event: error\ndata: {"), "{text}");
 }

@@ -1,8 +1,9 @@
 //! Scripted providers and a gateway in front of them, for clients in other languages.
 //!
-//!     cargo run -p tidegate-tests --example stage
+//!     cargo run -p tidegate-tests --example scripted_gateway
 //!
-//! Prints `{"base_url": ...}` and serves until its input is closed. The model that a caller asks for says what happens.
+//! Prints `{"base_url": ...}` and serves until its standard input is closed. The model of a request selects
+//! the scripted behaviour.
 
 use std::io::{self, Read, Write};
 
@@ -11,25 +12,25 @@ use tidegate_testkit::{Provider, Reply, Server, closed_port};
 
 type Error = Box<dyn std::error::Error>;
 
-/// What the providers want to see. The callers do not know it.
-const KEY: &str = "only-the-gateway-knows";
+/// The API key of the providers. The callers do not have it.
+const KEY: &str = "key-of-the-gateway";
 
-/// One dialect: the providers that speak it, one for each model.
-struct Cast {
+/// One dialect, with a provider for each model.
+struct DialectCase {
     dialect: &'static str,
     path: &'static str,
-    /// Where the other dialect is spoken, in which the same is asked as `translated-...`.
+    /// The path of the other dialect, where the same models are available as `translated-...`.
     other_path: &'static str,
     provider: fn() -> Provider,
     tool_call: &'static str,
     tool_call_stream: &'static str,
-    /// What comes in a stream before the second token.
+    /// The number of events before the second token.
     first_events: usize,
     overloaded: &'static str,
 }
 
-const CASTS: [Cast; 2] = [
-    Cast {
+const CASES: [DialectCase; 2] = [
+    DialectCase {
         dialect: "openai",
         path: "/v1/chat/completions",
         other_path: "/v1/messages",
@@ -41,7 +42,7 @@ const CASTS: [Cast; 2] = [
         first_events: 2,
         overloaded: "server_is_overloaded",
     },
-    Cast {
+    DialectCase {
         dialect: "anthropic",
         path: "/v1/messages",
         other_path: "/v1/chat/completions",
@@ -57,19 +58,19 @@ const CASTS: [Cast; 2] = [
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    // Held to the end: a provider stops when it is dropped.
+    // Kept alive to the end, because a provider stops when it is dropped.
     let mut servers: Vec<Server> = Vec::new();
-    let nobody = closed_port()?;
+    let closed = closed_port()?;
     let mut file = String::from("listen = \"127.0.0.1:0\"\n[policies.default]\n");
-    for cast in &CASTS {
-        for (model, reply) in cast.replies() {
-            let server = (cast.provider)().api_key(KEY).otherwise(reply).start().await?;
-            file += &cast.lines(model, &server.base_url());
+    for case in &CASES {
+        for (model, reply) in case.replies() {
+            let server = (case.provider)().api_key(KEY).otherwise(reply).start().await?;
+            file += &case.configuration(model, &server.base_url());
             servers.push(server);
         }
-        file += &cast.lines("unreachable", &nobody.base_url());
+        file += &case.configuration("unreachable", &closed.base_url());
     }
-    let config = Config::parse(&file, |variable| (variable == "STAGE_KEY").then(|| KEY.into()))?;
+    let config = Config::parse(&file, |variable| (variable == "PROVIDER_KEY").then(|| KEY.into()))?;
     let gateway = Gateway::new(config)?.bind().await?;
     writeln!(io::stdout(), "{}", serde_json::json!({"base_url": format!("http://{}", gateway.addr())}))?;
     tokio::task::spawn_blocking(|| io::stdin().read_to_end(&mut Vec::new())).await??;
@@ -77,28 +78,28 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-impl Cast {
-    /// The models, and what becomes of those who ask for them.
+impl DialectCase {
+    /// The models and their replies.
     fn replies(&self) -> [(&'static str, Reply); 8] {
-        let said = "high water at noon";
+        let text = "high water at noon";
         [
-            ("speaks", Reply::text(said)),
+            ("plain-text", Reply::text(text)),
             ("calls-a-tool", Reply::raw(self.tool_call)),
             ("streams-a-tool-call", event_stream(self.tool_call_stream)),
             ("limited", Reply::status(429).retry_after(7)),
             ("overloaded", Reply::error(503, self.overloaded)),
-            ("fails-at-once", Reply::text(said).error_event_at(self.first_events - 1, self.overloaded)),
-            ("fails-midway", Reply::text(said).error_event_at(self.first_events, self.overloaded)),
-            ("is-cut-off", Reply::text(said).cut_after(1)),
+            ("fails-at-once", Reply::text(text).error_event_at(self.first_events - 1, self.overloaded)),
+            ("fails-midway", Reply::text(text).error_event_at(self.first_events, self.overloaded)),
+            ("is-cut-off", Reply::text(text).cut_after(1)),
         ]
     }
 
-    /// The lines of the file for `model`, which is a provider of its own and is asked in both dialects.
-    fn lines(&self, model: &str, base_url: &str) -> String {
+    /// The configuration of `model`: a provider of its own, with a route in both dialects.
+    fn configuration(&self, model: &str, base_url: &str) -> String {
         let Self { dialect, path, other_path, .. } = self;
         let provider = format!("{dialect}-{model}");
         format!(
-            "[providers.{provider}]\nbase_url = \"{base_url}\"\ndialect = \"{dialect}\"\napi_key_env = \"STAGE_KEY\"\n\
+            "[providers.{provider}]\nbase_url = \"{base_url}\"\ndialect = \"{dialect}\"\napi_key_env = \"PROVIDER_KEY\"\n\
              [[routes]]\npath = \"{path}\"\nmodel = \"{model}\"\nchain = [\"{provider}/{model}\"]\n\
              [[routes]]\npath = \"{other_path}\"\nmodel = \"translated-{model}\"\nchain = [\"{provider}/{model}\"]\n"
         )
