@@ -1,4 +1,4 @@
-//! Questions understood, answers written down, and answers composed.
+//! Questions read, responses recorded, and responses composed.
 
 use std::time::SystemTime;
 
@@ -18,24 +18,24 @@ fn question(path: &str, body: &Value) -> Option<ChatQuestion> {
     Composer.question(&Request::post(path).body(()).unwrap().into_parts().0, body.to_string().as_bytes())
 }
 
-fn asked(change: impl FnOnce(&mut Value)) -> Value {
+fn request(change: impl FnOnce(&mut Value)) -> Value {
     let mut body = json!({"model": "m", "messages": [
         {"role": "system", "content": "Be kind."},
-        {"role": "user", "content": "Who are you?"},
+        {"role": "user", "content": "When is low tide?"},
     ]});
     change(&mut body);
     body
 }
 
-fn transcript(response: &Response<Bytes>, sizes: &[usize]) -> Option<String> {
+fn recorded(response: &Response<Bytes>, sizes: &[usize]) -> Option<String> {
     let (head, body) = response.clone().into_parts();
-    let mut transcript = Composer.transcribe(&head)?;
+    let mut recorded = Composer.recorder(&head)?;
     let (mut rest, mut sizes) = (body, sizes.iter().cycle());
     while !rest.is_empty() {
         let size = (*sizes.next().unwrap()).min(rest.len());
-        transcript.push(&rest.split_to(size));
+        recorded.push(&rest.split_to(size));
     }
-    transcript.finish()
+    recorded.finish()
 }
 
 fn answer(content_type: &str, body: &Value) -> Response<Bytes> {
@@ -48,22 +48,22 @@ fn answer(content_type: &str, body: &Value) -> Response<Bytes> {
 }
 
 #[test]
-fn a_question_is_its_last_message_and_all_that_matters_besides() {
-    let plain = question(CHAT, &asked(|_| {})).unwrap();
-    assert_eq!((&*plain.prompt, &*plain.model, plain.streams), ("Who are you?", "m", false));
+fn a_question_is_identified_by_its_prompt_and_its_context() {
+    let plain = question(CHAT, &request(|_| {})).unwrap();
+    assert_eq!((&*plain.prompt, &*plain.model, plain.streams), ("When is low tide?", "m", false));
     type Change = fn(&mut Value);
     let same: [Change; 4] = [
         |body| body["temperature"] = 0.7.into(),
         |body| body["n"] = 1.into(),
         |body| body["n"] = Value::Null,
-        |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "Who are you?"}]),
+        |body| body["messages"][1]["content"] = json!([{"type": "text", "text": "When is low tide?"}]),
     ];
     for change in same {
-        assert_eq!(question(CHAT, &asked(change)).unwrap(), plain);
+        assert_eq!(question(CHAT, &request(change)).unwrap(), plain);
     }
     let others: [Change; 8] = [
-        |body| body["user"] = "somebody else".into(),
-        |body| body["messages"][1]["name"] = "somebody_else".into(),
+        |body| body["user"] = "another user".into(),
+        |body| body["messages"][1]["name"] = "another_user".into(),
         |body| body["model"] = "n".into(),
         |body| body["messages"][0]["content"] = "Be rude.".into(),
         |body| body["messages"].as_array_mut().unwrap().truncate(1),
@@ -72,20 +72,20 @@ fn a_question_is_its_last_message_and_all_that_matters_besides() {
         |body| body["something_new"] = 1.into(),
     ];
     for change in others {
-        let other = question(CHAT, &asked(change));
+        let other = question(CHAT, &request(change));
         assert!(other.is_none_or(|other| other.context != plain.context));
     }
-    assert_ne!(question(MESSAGES, &asked(|_| {})).unwrap().context, plain.context);
-    // Azure names the model in the path, and nowhere else.
-    let deployed = |name| question(&format!("/openai/deployments/{name}/chat/completions"), &asked(|_| {}));
+    assert_ne!(question(MESSAGES, &request(|_| {})).unwrap().context, plain.context);
+    // Azure names the model only in the path.
+    let deployed = |name| question(&format!("/openai/deployments/{name}/chat/completions"), &request(|_| {}));
     assert_ne!(deployed("small").unwrap().context, deployed("large").unwrap().context);
-    let streamed = question(CHAT, &asked(|body| body["stream"] = true.into())).unwrap();
+    let streamed = question(CHAT, &request(|body| body["stream"] = true.into())).unwrap();
     assert!(streamed.streams && streamed.context == plain.context);
-    assert!(!format!("{plain:?}").contains("Who"));
+    assert!(!format!("{plain:?}").contains("tide"));
 }
 
 #[test]
-fn a_question_tells_how_long_the_answer_may_be() {
+fn a_question_holds_the_token_limit() {
     for (limits, expected) in [
         (json!({}), None),
         (json!({"max_tokens": null}), None),
@@ -96,9 +96,9 @@ fn a_question_tells_how_long_the_answer_may_be() {
         (json!({"max_tokens": -1}), Some(0)),
     ] {
         for path in [CHAT, MESSAGES] {
-            let unlimited = question(path, &asked(|_| {})).unwrap();
+            let unlimited = question(path, &request(|_| {})).unwrap();
             let body =
-                asked(|body| body.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone()));
+                request(|body| body.as_object_mut().unwrap().extend(limits.as_object().unwrap().clone()));
             let question = question(path, &body).unwrap();
             assert_eq!(question.max_tokens, expected, "{limits}");
             assert_eq!(question.context, unlimited.context, "the same question");
@@ -107,7 +107,7 @@ fn a_question_tells_how_long_the_answer_may_be() {
 }
 
 #[test]
-fn what_no_text_could_answer_is_no_question() {
+fn a_request_that_text_cannot_answer_is_not_a_question() {
     type Change = fn(&mut Value);
     let changes: [Change; 10] = [
         |body| body["response_format"] = json!({"type": "json_object"}),
@@ -122,20 +122,20 @@ fn what_no_text_could_answer_is_no_question() {
         |body| *body = json!([1]),
     ];
     for change in changes {
-        assert_eq!(question(CHAT, &asked(change)), None);
+        assert_eq!(question(CHAT, &request(change)), None);
     }
-    assert_eq!(question("/v1/embeddings", &asked(|_| {})), None);
+    assert_eq!(question("/v1/embeddings", &request(|_| {})), None);
     let head = Request::post(CHAT).body(()).unwrap().into_parts().0;
     assert_eq!(Composer.question(&head, b"\xff{"), None);
 }
 
 #[test]
-fn only_a_whole_answer_of_text_is_written_down() {
+fn only_a_complete_text_response_is_recorded() {
     let message =
         |message: Value, reason: &str| json!({"choices": [{"message": message, "finish_reason": reason}]});
     let content = json!({"content": "yes", "tool_calls": [], "refusal": null});
     let json = "application/json; charset=utf-8";
-    assert_eq!(transcript(&answer(json, &message(content.clone(), "stop")), &[7]).as_deref(), Some("yes"));
+    assert_eq!(recorded(&answer(json, &message(content.clone(), "stop")), &[7]).as_deref(), Some("yes"));
     for body in [
         message(content.clone(), "length"),
         message(json!({"content": "yes", "tool_calls": [{}]}), "stop"),
@@ -147,10 +147,10 @@ fn only_a_whole_answer_of_text_is_written_down() {
         json!({"error": {}}),
         json!({"error": {}, "choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]}),
     ] {
-        assert_eq!(transcript(&answer(json, &body), &[7]), None, "{body}");
+        assert_eq!(recorded(&answer(json, &body), &[7]), None, "{body}");
     }
     let thoughtful = json!({"content": [{"type": "thinking"}, {"type": "text", "text": "yes"}], "stop_reason": "end_turn"});
-    assert_eq!(transcript(&answer(json, &thoughtful), &[7]).as_deref(), Some("yes"));
+    assert_eq!(recorded(&answer(json, &thoughtful), &[7]).as_deref(), Some("yes"));
     let chunk = |delta: Value, reason: Value| json!({"choices": [{"delta": delta, "finish_reason": reason}]});
     let text = chunk(json!({"content": "yes"}), Value::Null);
     for (events, expected) in [
@@ -159,9 +159,9 @@ fn only_a_whole_answer_of_text_is_written_down() {
         (json!([text]), None),
         (json!([text, chunk(json!({"tool_calls": [{}]}), "tool_calls".into())]), None),
     ] {
-        assert_eq!(transcript(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
+        assert_eq!(recorded(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
     }
-    // One that told of a failure after its end was remembered.
+    // Regression: a stream that reported a failure after its end was recorded.
     let end = chunk(json!({}), "stop".into());
     let usage = json!({"choices": [], "usage": {"prompt_tokens": 9}});
     for (events, is_whole) in [
@@ -172,7 +172,7 @@ fn only_a_whole_answer_of_text_is_written_down() {
         let whole = answer("text/event-stream", &events);
         for cut in 0..2 {
             let part = whole.clone().map(|body| body.slice(..body.len() - cut));
-            assert_eq!(transcript(&part, &[5]).is_some(), is_whole, "{events}, {cut} line ends missing");
+            assert_eq!(recorded(&part, &[5]).is_some(), is_whole, "{events}, {cut} line ends missing");
         }
     }
     let begun =
@@ -180,20 +180,20 @@ fn only_a_whole_answer_of_text_is_written_down() {
     let stop = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}});
     let failure = json!({"type": "error", "error": {"type": "overloaded_error"}});
     for (events, expected) in [(json!([begun, stop]), Some("yes")), (json!([begun, stop, failure]), None)] {
-        assert_eq!(transcript(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
+        assert_eq!(recorded(&answer("text/event-stream", &events), &[5]).as_deref(), expected, "{events}");
     }
     let mut failed = answer(json, &message(content, "stop"));
     *failed.status_mut() = http::StatusCode::BAD_GATEWAY;
-    assert_eq!(transcript(&failed, &[7]), None);
+    assert_eq!(recorded(&failed, &[7]), None);
     let endless = answer(json, &json!("x".repeat(600 * 1024)));
-    assert_eq!(transcript(&endless, &[4096]), None);
+    assert_eq!(recorded(&endless, &[4096]), None);
 }
 
 #[test]
-fn a_composed_stream_is_a_good_one_to_the_scanner() {
+fn a_composed_stream_passes_the_scanner() {
     for path in [CHAT, MESSAGES] {
-        let question = question(path, &asked(|body| body["stream"] = true.into())).unwrap();
-        let answer = Composer.answer(&question, "hello", NOW);
+        let question = question(path, &request(|body| body["stream"] = true.into())).unwrap();
+        let answer = Composer.synthesize(&question, "hello", NOW);
         let mut scanner = Scanner::sse(Provider::OpenAi);
         scanner.push(answer.body());
         scanner.finish();
@@ -204,16 +204,16 @@ fn a_composed_stream_is_a_good_one_to_the_scanner() {
 
 /// The events of a composed stream, as their JSON.
 fn events(question: &ChatQuestion) -> Vec<Value> {
-    let answer = Composer.answer(question, "hello", NOW);
+    let answer = Composer.synthesize(question, "hello", NOW);
     let body = std::str::from_utf8(answer.body()).unwrap();
     body.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }
 
-/// `include_usage` was asked for, and the chunk with the usage never came.
+/// Regression: the usage chunk was missing although `include_usage` was set.
 #[test]
-fn a_composed_stream_tells_that_nothing_was_used() {
+fn a_composed_stream_reports_zero_usage() {
     let streamed = |path: &str, options: Value| {
-        let body = asked(|body| {
+        let body = request(|body| {
             body["stream"] = true.into();
             body["stream_options"] = options;
         });
@@ -231,34 +231,35 @@ fn a_composed_stream_tells_that_nothing_was_used() {
     for options in [Value::Null, json!({}), json!({"include_usage": false}), json!([1])] {
         assert!(streamed(CHAT, options).iter().all(|chunk| chunk.get("usage").is_none()));
     }
-    // Anthropic's always tell it, at the beginning and at the end.
+    // Anthropic streams always report usage, at the start and at the end.
     let events = streamed(MESSAGES, Value::Null);
     let of = |kind: &str| events.iter().find(|event| event["type"] == kind).unwrap();
     assert_eq!(of("message_start")["message"]["usage"], json!({"input_tokens": 0, "output_tokens": 0}));
     assert_eq!(of("message_delta")["usage"], json!({"output_tokens": 0}));
 }
 
-/// Seed item 46: another prompt, at most so many tokens, no more than this temperature.
+// Seed item 46.
+/// The prompt is replaced, and the tokens and the temperature are limited.
 #[test]
-fn a_request_is_rephrased_within_its_bounds() {
+fn a_rephrased_request_keeps_within_the_limits() {
     let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
     let rephrase = |body: Value, prompt| -> Value {
-        let body = Composer.rephrase(body.to_string().as_bytes(), prompt, bounds).unwrap();
+        let body = Composer.rewrite_request(body.to_string().as_bytes(), prompt, bounds).unwrap();
         serde_json::from_slice(&body).unwrap()
     };
-    let body = rephrase(asked(|body| body["temperature"] = 0.9.into()), Some("Who?"));
+    let body = rephrase(request(|body| body["temperature"] = 0.9.into()), Some("Who?"));
     assert_eq!(body["messages"][1], json!({"role": "user", "content": "Who?"}));
     assert_eq!((&body["messages"][0]["content"], &body["max_tokens"]), (&json!("Be kind."), &json!(50)));
     assert_eq!(body["temperature"], 0.3);
-    let body = rephrase(asked(|body| body["max_completion_tokens"] = 20.into()), None);
+    let body = rephrase(request(|body| body["max_completion_tokens"] = 20.into()), None);
     assert_eq!((&body["max_completion_tokens"], &body["max_tokens"]), (&json!(20), &Value::Null));
     assert_eq!(body["temperature"], Value::Null);
-    assert_eq!(Composer.rephrase(b"[]", None, bounds), None);
+    assert_eq!(Composer.rewrite_request(b"[]", None, bounds), None);
 }
 
-/// Seen as a 400 that the caller was told of a request it had not written: 50 tokens, and a budget of 2048 for thoughts.
+/// Regression: the caller received a 400 for a request that it had not sent: 50 tokens with a thinking budget of 2048.
 #[test]
-fn a_request_is_rephrased_so_that_it_is_taken_within_its_bounds() {
+fn a_rephrased_request_is_valid_for_its_model() {
     let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
     let messages = json!([{"role": "user", "content": "Who?"}]);
     for (fields, expected) in [
@@ -304,24 +305,28 @@ fn a_request_is_rephrased_so_that_it_is_taken_within_its_bounds() {
             body["messages"] = messages.clone();
             body
         };
-        let asked = with_messages(&fields).to_string();
-        let body = Composer.rephrase(asked.as_bytes(), Some("Who?"), bounds).unwrap();
+        let request = with_messages(&fields).to_string();
+        let body = Composer.rewrite_request(request.as_bytes(), Some("Who?"), bounds).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), with_messages(&expected), "{fields}");
     }
-    assert_eq!(Composer.rephrase(br#"{"input":"Who?"}"#, None, bounds), None, "it is no dialect of ours");
+    assert_eq!(
+        Composer.rewrite_request(br#"{"input":"Who?"}"#, None, bounds),
+        None,
+        "an unsupported dialect"
+    );
 }
 
 proptest! {
     #[test]
-    fn what_is_composed_is_written_down_as_it_was(
+    fn a_composed_response_is_recorded_unchanged(
         text in "\\PC{1,60}|[\\n\"\\\\{}\\u{0}]{1,9}",
         sizes in prop::collection::vec(1usize..50, 1..5),
         streams: bool,
         is_chat: bool,
     ) {
         let path = if is_chat { CHAT } else { MESSAGES };
-        let question = question(path, &asked(|body| body["stream"] = streams.into())).unwrap();
-        let answer = Composer.answer(&question, &text, NOW);
-        prop_assert_eq!(transcript(&answer, &sizes), Some(text));
+        let question = question(path, &request(|body| body["stream"] = streams.into())).unwrap();
+        let answer = Composer.synthesize(&question, &text, NOW);
+        prop_assert_eq!(recorded(&answer, &sizes), Some(text));
     }
 }

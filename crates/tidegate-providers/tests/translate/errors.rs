@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidegate_core::{Classifier, Failure, Outcome, ResponseTranslator};
 use tidegate_providers::{Provider, ProviderClassifier};
 
-use super::{fixture, for_chat, for_messages, head, stream, told};
+use super::{fixture, for_chat, for_messages, head, json_events, stream};
 
 fn error(mut answer: Box<dyn ResponseTranslator>, status: u16, body: &[u8]) -> Value {
     let status = StatusCode::from_u16(status).unwrap();
@@ -13,7 +13,7 @@ fn error(mut answer: Box<dyn ResponseTranslator>, status: u16, body: &[u8]) -> V
     serde_json::from_slice(&answer.whole(status, body).unwrap()).unwrap()
 }
 
-fn judge(provider: Provider, status: u16, body: &[u8]) -> Failure {
+fn classify(provider: Provider, status: u16, body: &[u8]) -> Failure {
     let head = Response::builder().status(status).body(()).unwrap().into_parts().0;
     match ProviderClassifier::new(provider).classify(&head, body, SystemTime::UNIX_EPOCH) {
         Outcome::Failure(failure) => failure,
@@ -21,9 +21,9 @@ fn judge(provider: Provider, status: u16, body: &[u8]) -> Failure {
     }
 }
 
-/// An error means the same in both dialects: who reads the translated one comes to the same verdict.
+/// An error has the same meaning in both dialects: the translated error is classified like the original.
 #[test]
-fn errors_keep_their_meaning() {
+fn a_translated_error_is_classified_like_the_original() {
     for (name, status) in [
         ("anthropic_rate_limit", 429),
         ("anthropic_spend_limit", 429),
@@ -56,18 +56,22 @@ fn errors_keep_their_meaning() {
     ] {
         let provider = Provider::named(name.split('_').next().unwrap());
         let body = fixture(&format!("{name}.json"));
-        let meant = judge(provider, status, &body);
+        let original = classify(provider, status, &body);
         let translated = match provider {
             Provider::Anthropic => error(for_chat(), status, &body),
             _ => error(for_messages(), status, &body),
         };
-        let understood = judge(Provider::Other, status, translated.to_string().as_bytes());
-        assert_eq!((understood.code, understood.cause), (meant.code, meant.cause), "{name}: {translated}");
+        let reclassified = classify(Provider::Other, status, translated.to_string().as_bytes());
+        assert_eq!(
+            (reclassified.code, reclassified.kind),
+            (original.code, original.kind),
+            "{name}: {translated}"
+        );
     }
 }
 
 #[test]
-fn an_error_has_the_envelope_and_the_words_of_its_dialect() {
+fn an_error_has_the_format_and_the_error_types_of_the_dialect() {
     let overloaded =
         br#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"r"}"#;
     assert_eq!(
@@ -83,7 +87,7 @@ fn an_error_has_the_envelope_and_the_words_of_its_dialect() {
 }
 
 #[test]
-fn a_page_of_a_proxy_is_spoken_for() {
+fn an_error_body_without_a_message_gets_a_generated_message() {
     for body in [&b"<html>secret</html>"[..], b"", b"{\"err", b"\xff\xfe"] {
         let translated = error(for_chat(), 502, body);
         assert_eq!(translated["error"]["type"], "server_error");
@@ -92,14 +96,14 @@ fn a_page_of_a_proxy_is_spoken_for() {
 }
 
 #[test]
-fn an_error_event_is_told_once_and_nothing_after_it() {
+fn an_error_event_is_written_once_and_nothing_after_it() {
     let text = stream(for_chat(), &fixture("streams/anthropic_error_midway.sse"), &[]);
-    let events = told(&text);
+    let events = json_events(&text);
     assert_eq!(events.last().unwrap()["error"]["type"], "server_error", "{text}");
     assert!(!text.contains("[DONE]"), "{text}");
 
     let bytes = [fixture("streams/openai_error_midway.sse"), fixture("streams/openai_plain.sse")].concat();
     let text = stream(for_messages(), &bytes, &[]);
     assert!(text.contains("event: error\ndata: {"), "{text}");
-    assert_eq!(told(&text).last().unwrap()["type"], "error", "{text}");
+    assert_eq!(json_events(&text).last().unwrap()["type"], "error", "{text}");
 }

@@ -1,4 +1,4 @@
-//! Streams that nobody should send, and somebody will.
+//! Malformed and hostile streams.
 
 use bytes::BytesMut;
 use http::StatusCode;
@@ -8,7 +8,7 @@ use tidegate_core::{ResponseTranslator, Scan};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 
-use super::{for_chat, for_messages, for_messages_of, hello, stream, to_chat, to_messages, told};
+use super::{for_chat, for_messages, for_messages_from, hello, json_events, stream, to_chat, to_messages};
 
 fn sse(events: &[Value]) -> Vec<u8> {
     events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>().into_bytes()
@@ -48,10 +48,10 @@ fn call(index: u64, id: &str, arguments: &str) -> Value {
     )
 }
 
-/// The arguments of each call, put together from chunks.
+/// The arguments of each call, joined from the chunks.
 fn arguments(stream: &str) -> Vec<String> {
     let mut calls: Vec<String> = Vec::new();
-    for chunk in told(stream) {
+    for chunk in json_events(stream) {
         for call in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
             let index = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
             calls.resize(calls.len().max(index + 1), String::new());
@@ -61,34 +61,34 @@ fn arguments(stream: &str) -> Vec<String> {
     calls
 }
 
-/// What was said, put together from either dialect.
-fn said(stream: &str) -> String {
+/// The text, joined from the events of either dialect.
+fn text_of(stream: &str) -> String {
     let of = |event: &Value| {
         let text = event["delta"]["text"].as_str().or(event["choices"][0]["delta"]["content"].as_str());
         text.unwrap_or_default().to_owned()
     };
-    told(stream).iter().map(of).collect()
+    json_events(stream).iter().map(of).collect()
 }
 
 #[test]
-fn blocks_that_are_never_said_to_end_do_so_with_the_message() {
+fn blocks_without_a_stop_event_end_with_the_message() {
     for ends in [vec![reason("tool_use"), stop()], vec![stop()]] {
         let events = [start(1, tool("a")), start(7, tool("b")), piece(7, "{\"x\":1}"), start(9, tool("c"))];
         let text = stream(for_chat(), &sse(&[&events[..], &ends].concat()), &[]);
         assert_eq!(arguments(&text), ["{}", "{\"x\":1}", "{}"], "{text}");
         assert!(text.ends_with("data: [DONE]\n\n"));
-        // Whoever reads no further than the reason has all of it.
+        // All arguments come before the finish reason, after which some callers stop reading.
         if let Some((before, after)) = text.split_once("\"finish_reason\":\"tool_calls\"") {
             assert!(before.contains("tool_calls") && !after.contains("arguments"), "{text}");
         }
     }
-    // The number of a block that is open is given to another.
+    // A new block reuses the index of an open one.
     let text = stream(for_chat(), &sse(&[start(0, tool("a")), start(0, tool("b")), piece(0, "{}")]), &[]);
     assert_eq!(arguments(&text), ["{}", "{}"], "{text}");
 }
 
 #[test]
-fn pieces_of_several_calls_may_come_in_any_order_and_of_none_are_left_out() {
+fn deltas_of_several_calls_may_interleave_and_deltas_without_a_call_are_dropped() {
     let events = [
         start(3, tool("a")),
         start(900, tool("b")),
@@ -102,15 +102,15 @@ fn pieces_of_several_calls_may_come_in_any_order_and_of_none_are_left_out() {
     let events = [call(0, "a", "{"), call(1, "b", "{"), call(0, "", "}"), call(1, "", "}")];
     let text = stream(for_messages(), &sse(&events), &[]);
     let of = |block: u64| -> String {
-        let pieces = told(&text).into_iter().filter(|event| event["index"] == block);
+        let pieces = json_events(&text).into_iter().filter(|event| event["index"] == block);
         pieces.filter_map(|event| Some(event["delta"]["partial_json"].as_str()?.to_owned())).collect()
     };
     assert_eq!((of(0), of(1)), ("{}".to_owned(), "{}".to_owned()), "{text}");
 }
 
-/// Arguments are JSON within JSON: a piece may end in an escape of theirs, and in half a character.
+/// Arguments are JSON within JSON: a delta may end within an escape sequence or a surrogate pair.
 #[test]
-fn arguments_are_told_to_the_letter_wherever_they_are_cut() {
+fn arguments_are_unchanged_wherever_they_are_split() {
     let whole = r#"{"a":"\ud83d\ude00\\\"é😀"}"#;
     for cut in (0..=whole.len()).filter(|cut| whole.is_char_boundary(*cut)) {
         let (first, rest) = whole.split_at(cut);
@@ -118,14 +118,14 @@ fn arguments_are_told_to_the_letter_wherever_they_are_cut() {
         assert_eq!(arguments(&stream(for_chat(), &sse(&events), &[])), [whole]);
         let text = stream(for_messages(), &sse(&[call(0, "a", first), call(0, "", rest)]), &[]);
         let pieces: String =
-            told(&text).iter().filter_map(|event| event["delta"]["partial_json"].as_str()).collect();
+            json_events(&text).iter().filter_map(|event| event["delta"]["partial_json"].as_str()).collect();
         assert_eq!(pieces, whole);
     }
 }
 
-/// A character that was cut in two would make the event unreadable, and its words would get lost in silence.
+/// A lone surrogate would make the event unreadable, and its text would be lost silently.
 #[test]
-fn half_a_character_costs_no_more_than_itself() {
+fn a_lone_surrogate_is_replaced_and_the_rest_of_the_text_is_kept() {
     let events = sse(&[text("CUT"), text("so")]);
     let chunks = sse(&[chunk(json!({"content": "CUT"})), chunk(json!({"content": "so"}))]);
     for (half, expected) in [
@@ -137,8 +137,8 @@ fn half_a_character_costs_no_more_than_itself() {
             let at = bytes.windows(3).position(|window| window == b"CUT").unwrap();
             [&bytes[..at], half, &bytes[at + 3..]].concat()
         };
-        assert_eq!(said(&stream(for_chat(), &put(&events), &[])), expected);
-        assert_eq!(said(&stream(for_messages(), &put(&chunks), &[])), expected);
+        assert_eq!(text_of(&stream(for_chat(), &put(&events), &[])), expected);
+        assert_eq!(text_of(&stream(for_messages(), &put(&chunks), &[])), expected);
         let expected = expected.strip_suffix("so").unwrap();
         let answer = put(br#"{"content":[{"type":"text","text":"CUT"}]}"#);
         let whole: Value =
@@ -151,25 +151,25 @@ fn half_a_character_costs_no_more_than_itself() {
     }
 }
 
-/// Anthropic answers it with a 400, and callers who cut a prompt by its length send it.
+/// Anthropic answers a lone surrogate with a 400; callers that truncate a prompt by its length send one.
 #[test]
-fn half_a_character_is_not_asked() {
-    let asked = |body: &str| {
-        let translator = tidegate_providers::translate::ChatToMessages::new(super::SOMEBODY);
+fn a_lone_surrogate_in_a_request_is_replaced() {
+    let translated_messages = |body: &str| {
+        let translator = tidegate_providers::translate::ChatToMessages::new(super::UNKNOWN_TARGET);
         let mut head = http::Request::new(()).into_parts().0;
-        let told = tidegate_core::Translator::request(&translator, &mut head, body.as_bytes()).unwrap();
-        serde_json::from_slice::<Value>(&told.body).unwrap()["messages"].clone()
+        let messages = tidegate_core::Translator::request(&translator, &mut head, body.as_bytes()).unwrap();
+        serde_json::from_slice::<Value>(&messages.body).unwrap()["messages"].clone()
     };
-    let told = asked(r#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#);
-    assert_eq!(told[0]["content"][0]["text"], "cut \u{fffd}");
-    let told = asked(
+    let messages = translated_messages(r#"{"messages":[{"role":"user","content":"cut \ud83d"}]}"#);
+    assert_eq!(messages[0]["content"][0]["text"], "cut \u{fffd}");
+    let messages = translated_messages(
         r#"{"messages":[{"role":"user","content":"?"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"a\":\"\\ud83d\"}"}}]},{"role":"tool","tool_call_id":"c","content":"7"}]}"#,
     );
-    assert_eq!(told[1]["content"][0]["input"], json!({"a": "\u{fffd}"}));
+    assert_eq!(messages[1]["content"][0]["input"], json!({"a": "\u{fffd}"}));
 }
 
 #[test]
-fn of_several_choices_the_first_is_told_wherever_it_stands() {
+fn the_choice_with_index_0_is_translated_wherever_it_stands() {
     let choice =
         |index: u64, text: &str| json!({"index": index, "delta": {"content": text}, "finish_reason": "stop"});
     let events = [
@@ -179,27 +179,27 @@ fn of_several_choices_the_first_is_told_wherever_it_stands() {
         json!({"choices": [choice(2, "no")]}),
     ];
     let text = stream(for_messages(), &[sse(&events), b"data: [DONE]\n\n".to_vec()].concat(), &[]);
-    assert_eq!(said(&text), "yes");
+    assert_eq!(text_of(&text), "yes");
     assert_eq!(text.matches("event: message_stop").count(), 1);
     let whole = json!({"choices": [{"index": 1, "message": {"content": "no"}}, {"index": 0, "message": {"content": "yes"}}], "usage": null});
     let whole = for_messages().whole(StatusCode::OK, whole.to_string().as_bytes()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap()["content"][0]["text"], "yes");
 }
 
-/// Every chunk repeats the names of the message and the model.
+/// Every chunk repeats the id of the message and the name of the model.
 #[test]
-fn a_long_name_is_not_repeated_with_every_piece() {
+fn an_overlong_id_is_not_repeated_in_every_chunk() {
     let begin = json!({"type": "message_start", "message": {"id": "i".repeat(100_000), "model": ["m".repeat(100_000)]}});
     let again = json!({"type": "message_start", "message": {"id": "second", "model": "second"}});
     let mut events = vec![begin, again];
     events.extend((0..1000).map(|_| text("x")));
     let text = stream(for_chat(), &sse(&events), &[]);
     assert!(text.len() < 1000 * 256, "{}", text.len());
-    assert_eq!((said(&text).len(), text.contains("second")), (1000, false), "the message begins once");
+    assert_eq!((text_of(&text).len(), text.contains("second")), (1000, false), "the message begins once");
 }
 
 #[test]
-fn more_calls_than_anybody_means_break_the_stream() {
+fn more_calls_than_the_limit_break_the_stream() {
     let many: Vec<_> = (0..1025).map(|index| call(index, &format!("c{index}"), "")).collect();
     let long = vec![call(0, &"c".repeat(1025), "")];
     let blocks: Vec<_> = (0..1025)
@@ -216,12 +216,13 @@ fn more_calls_than_anybody_means_break_the_stream() {
     }
 }
 
-/// An event without an end is not an end, whatever came before it.
+/// An unterminated event is not the end of the stream, whatever came before it.
 #[test]
-fn an_event_above_the_bound_that_nothing_ends_leaves_the_stream_cut() {
+fn an_unterminated_event_above_the_size_limit_leaves_the_stream_truncated() {
     let (chat, messages) =
         ([reason("end_turn")], [json!({"choices": [{"delta": {}, "finish_reason": "stop"}]})]);
-    for (mut answer, events) in [(for_chat(), sse(&chat)), (for_messages_of("ollama/llama"), sse(&messages))]
+    for (mut answer, events) in
+        [(for_chat(), sse(&chat)), (for_messages_from("ollama/llama"), sse(&messages))]
     {
         let mut out = BytesMut::new();
         answer.events(&events, &mut out).unwrap();
@@ -235,7 +236,7 @@ fn an_event_above_the_bound_that_nothing_ends_leaves_the_stream_cut() {
 }
 
 #[test]
-fn an_error_is_the_last_word_before_the_first_token_and_after() {
+fn an_error_is_the_last_event_before_the_first_token_and_after() {
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "no"}});
     let begin = json!({"type": "message_start", "message": {"id": "a"}});
     for before in [vec![], vec![begin.clone()], vec![begin, text("so")]] {
@@ -246,23 +247,23 @@ fn an_error_is_the_last_word_before_the_first_token_and_after() {
         assert!(text.contains("server_is_overloaded") && !text.contains("[DONE]"), "{text}");
     }
     let error = json!({"error": {"message": "no", "type": "server_error"}});
-    let spoken = [chunk(json!({"content": "so"})), error, chunk(json!({"content": "more"}))];
-    let text = stream(for_messages(), &[sse(&spoken), b"data: [DONE]\n\n".to_vec()].concat(), &[]);
-    assert!(said(&text) == "so" && text.contains("api_error") && !text.contains("message_stop"), "{text}");
+    let chunks = [chunk(json!({"content": "so"})), error, chunk(json!({"content": "more"}))];
+    let text = stream(for_messages(), &[sse(&chunks), b"data: [DONE]\n\n".to_vec()].concat(), &[]);
+    assert!(text_of(&text) == "so" && text.contains("api_error") && !text.contains("message_stop"), "{text}");
 }
 
 #[test]
-fn a_storm_of_pings_is_told_in_a_few_bytes_each() {
-    for hears in [for_chat, for_messages] {
+fn each_ping_is_translated_into_a_few_bytes() {
+    for new_translator in [for_chat, for_messages] {
         let storm = ": x\n\n".repeat(10_000) + &"event: ping\n\n".repeat(10_000);
-        let text = stream(hears(), storm.as_bytes(), &[]);
+        let text = stream(new_translator(), storm.as_bytes(), &[]);
         assert!(text.len() <= 20_000 * 40, "{}", text.len());
     }
-    // Asked in one dialect and in the other, a caller gets its own pings.
+    // A request translated to messages and back is unchanged.
     assert_eq!(to_chat(&to_messages(&json!({"messages": hello()})))["messages"], hello());
 }
 
-/// Events of either dialect, most of them out of place.
+/// Events of either dialect, most of them malformed or out of order.
 fn events() -> impl Strategy<Value = Vec<u8>> {
     let word = || prop::sample::select(vec!["", "a", "{\"x\":", "1}", "\\", "é"]);
     let odd = || {
@@ -324,7 +325,7 @@ fn events() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// Bytes that a failed test shows as text.
+/// Bytes that are formatted as escaped text in a test failure.
 struct Shown(Vec<u8>);
 
 impl std::fmt::Debug for Shown {
@@ -333,8 +334,8 @@ impl std::fmt::Debug for Shown {
     }
 }
 
-/// Every event is JSON, blocks begin and end in their order, and the last of them is the end, if there is one.
-fn is_well_told(text: &str) {
+/// Every event is JSON, blocks start and stop in order, and nothing follows the end of the stream.
+fn assert_well_formed(text: &str) {
     let (mut open, mut next) = (None, 0);
     let mut has_ended = false;
     for line in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
@@ -361,24 +362,25 @@ fn is_well_told(text: &str) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Whatever comes is told well, to its end if it has one and only then, the same however it is cut.
+    /// Any stream is translated into a well-formed one. It has an end exactly if the original has one, and the result does not
+    /// depend on the chunks.
     #[test]
-    fn whatever_is_streamed_is_told_well_and_ends_once_or_not_at_all(
+    fn any_stream_is_translated_well_formed_and_ends_once_or_not_at_all(
         bytes in events().prop_map(Shown),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
         let bytes = &bytes.0[..];
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         cuts.sort_unstable();
-        for (hears, provider, end) in [
+        for (new_translator, provider, end) in [
             (for_chat as fn() -> Box<dyn ResponseTranslator>, Provider::Anthropic, "data: [DONE]\n\n"),
             (for_messages, Provider::OpenAi, "event: message_stop\n"),
         ] {
-            let text = stream(hears(), bytes, &[]);
-            prop_assert_eq!(&stream(hears(), bytes, &cuts), &text);
-            is_well_told(&text);
+            let text = stream(new_translator(), bytes, &[]);
+            prop_assert_eq!(&stream(new_translator(), bytes, &cuts), &text);
+            assert_well_formed(&text);
             prop_assert!(text.len() <= 4096 + 64 * bytes.len());
-            // In the dialect that is spoken, whatever a scanner would guess.
+            // The first event fixes the dialect, which the scanner would otherwise guess.
             let first = match provider {
                 Provider::Anthropic => json!({"type": "message_start"}),
                 _ => json!({"choices": []}),

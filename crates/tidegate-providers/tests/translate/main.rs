@@ -1,11 +1,11 @@
-//! Requests, answers, streams and errors between OpenAI's chat and Anthropic's messages.
+//! Translation of requests, responses, streams and errors between OpenAI's chat and Anthropic's messages.
 
-mod answers;
 mod errors;
 mod hostile;
 mod ids;
 mod refused;
 mod requests;
+mod responses;
 mod round_trip;
 mod streams;
 
@@ -17,8 +17,8 @@ use serde_json::Value;
 use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
-/// A target of which nothing is known.
-const SOMEBODY: &str = "somebody/some-model";
+/// A target with an unknown provider and model.
+const UNKNOWN_TARGET: &str = "unknown/some-model";
 
 /// The shortest conversation.
 fn hello() -> Value {
@@ -34,39 +34,39 @@ fn body(translation: Result<Translation, Untranslatable>) -> Value {
     serde_json::from_slice(&translation.unwrap().body).unwrap()
 }
 
-fn to_messages(body_: &Value) -> Value {
-    body(translate(&ChatToMessages::new(SOMEBODY), body_))
+fn to_messages(request: &Value) -> Value {
+    body(translate(&ChatToMessages::new(UNKNOWN_TARGET), request))
 }
 
-fn to_chat(body_: &Value) -> Value {
-    body(translate(&MessagesToChat::new(SOMEBODY), body_))
+fn to_chat(request: &Value) -> Value {
+    body(translate(&MessagesToChat::new(UNKNOWN_TARGET), request))
 }
 
-/// Who translates the answer for a caller of chat that wants to know the usage.
+/// The response translator for a chat caller that requests the usage.
 fn for_chat() -> Box<dyn ResponseTranslator> {
-    let asked =
+    let request =
         serde_json::json!({"messages": hello(), "stream": true, "stream_options": {"include_usage": true}});
-    translate(&ChatToMessages::new("anthropic/claude"), &asked).unwrap().answer
+    translate(&ChatToMessages::new("anthropic/claude"), &request).unwrap().response
 }
 
-/// Who translates the answer for a caller of messages.
+/// The response translator for a messages caller.
 fn for_messages() -> Box<dyn ResponseTranslator> {
-    for_messages_of("openai/gpt")
+    for_messages_from("openai/gpt")
 }
 
-fn for_messages_of(target: &str) -> Box<dyn ResponseTranslator> {
-    let asked = serde_json::json!({"messages": hello(), "max_tokens": 9, "stream": true});
-    translate(&MessagesToChat::new(target), &asked).unwrap().answer
+fn for_messages_from(target: &str) -> Box<dyn ResponseTranslator> {
+    let request = serde_json::json!({"messages": hello(), "max_tokens": 9, "stream": true});
+    translate(&MessagesToChat::new(target), &request).unwrap().response
 }
 
-/// Shows it the head of an answer.
+/// Passes a response head to the translator.
 fn head(answer: &mut dyn ResponseTranslator, status: StatusCode, media: &str) -> BodyMode {
     let response = Response::builder().status(status).header("content-type", media).body(()).unwrap();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_000);
     answer.head(&mut response.into_parts().0, now).unwrap()
 }
 
-/// A stream in the pieces that end at `cuts`, to its end.
+/// Translates a complete stream in chunks that end at `cuts`.
 fn stream(mut answer: Box<dyn ResponseTranslator>, bytes: &[u8], cuts: &[usize]) -> String {
     assert_eq!(head(&mut *answer, StatusCode::OK, "text/event-stream"), BodyMode::Events);
     let (mut out, mut from) = (BytesMut::new(), 0);
@@ -83,7 +83,7 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The data of the events, those that are JSON.
-fn told(stream: &str) -> Vec<Value> {
+/// The data of all events with JSON data.
+fn json_events(stream: &str) -> Vec<Value> {
     stream.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }

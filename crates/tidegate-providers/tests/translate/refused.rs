@@ -1,11 +1,11 @@
-//! What a provider answers with a 400 though the other takes it: put right, or refused by its name.
+//! Values that one provider accepts and the other answers with a 400: corrected, dropped, or rejected by name.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_core::Translator;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
-use super::{SOMEBODY, body, hello, translate};
+use super::{UNKNOWN_TARGET, body, hello, translate};
 
 const OLD: &str = "anthropic/claude-3-5-sonnet-20241022";
 const THINKS: &str = "anthropic/claude-sonnet-4-20250514";
@@ -13,7 +13,7 @@ const ONE_OF_BOTH: &str = "anthropic/claude-sonnet-4-5";
 const ADAPTS: &str = "anthropic/claude-opus-4-6";
 const NEWEST: &str = "anthropic/claude-opus-4-7";
 
-/// The second over the first, field by field; null takes a field away.
+/// Sets the fields of `more` on `all`; null removes a field.
 fn with(mut all: Value, more: &Value) -> Value {
     for (name, value) in more.as_object().unwrap() {
         all[name] = value.clone();
@@ -24,45 +24,46 @@ fn with(mut all: Value, more: &Value) -> Value {
     all
 }
 
-fn asks(translator: &dyn Translator, asked: &Value) -> Result<Value, String> {
-    match translate(translator, asked) {
-        Ok(told) => Ok(body(Ok(told))),
+fn translate_to_json(translator: &dyn Translator, request: &Value) -> Result<Value, String> {
+    match translate(translator, request) {
+        Ok(translated) => Ok(body(Ok(translated))),
         Err(refused) => Err(refused.to_string()),
     }
 }
 
-/// The shortest chat with these fields becomes the shortest request with those, or a sentence.
+/// The shortest chat request with the given fields is translated into the expected fields, or fails with the message.
 fn chat_becomes(cases: &[(&str, Value, Result<Value, &str>)]) {
     for (target, fields, expected) in cases {
-        let said = asks(&ChatToMessages::new(target), &with(json!({"messages": hello()}), fields));
-        let spoken = json!([{"role": "user", "content": [{"type": "text", "text": "Ebb?"}]}]);
-        let base = json!({"max_tokens": 4096, "messages": spoken});
+        let actual =
+            translate_to_json(&ChatToMessages::new(target), &with(json!({"messages": hello()}), fields));
+        let conversation = json!([{"role": "user", "content": [{"type": "text", "text": "Ebb?"}]}]);
+        let base = json!({"max_tokens": 4096, "messages": conversation});
         let expected = expected.as_ref().map(|more| with(base, more)).map_err(|error| (*error).to_owned());
-        assert_eq!(said, expected, "{target}: {fields}");
+        assert_eq!(actual, expected, "{target}: {fields}");
     }
 }
 
-/// The same the other way.
+/// The same in the other direction.
 fn messages_become(cases: &[(&str, Value, Result<Value, &str>)]) {
     for (target, fields, expected) in cases {
-        let asked = with(json!({"max_tokens": 9, "messages": hello()}), fields);
-        let said = asks(&MessagesToChat::new(target), &asked);
+        let request = with(json!({"max_tokens": 9, "messages": hello()}), fields);
+        let actual = translate_to_json(&MessagesToChat::new(target), &request);
         let limit = if target.starts_with("openai") { "max_completion_tokens" } else { "max_tokens" };
         let base = json!({limit: 9, "messages": hello()});
         let expected = expected.as_ref().map(|more| with(base, more)).map_err(|error| (*error).to_owned());
-        assert_eq!(said, expected, "{target}: {fields}");
+        assert_eq!(actual, expected, "{target}: {fields}");
     }
 }
 
 #[test]
-fn only_what_the_model_takes_of_temperature_and_top_p_is_sent() {
+fn only_the_sampling_parameters_that_the_model_accepts_are_sent() {
     let both = json!({"temperature": 0.2, "top_p": 0.5});
     let thinking = |fields: Value| with(json!({"reasoning_effort": "low"}), &fields);
     let thinks = json!({"max_tokens": 5120, "thinking": {"type": "enabled", "budget_tokens": 1024}});
     let adapts = json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}});
     chat_becomes(&[
         (OLD, both.clone(), Ok(both.clone())),
-        (SOMEBODY, both.clone(), Ok(both.clone())),
+        (UNKNOWN_TARGET, both.clone(), Ok(both.clone())),
         (ONE_OF_BOTH, both.clone(), Ok(json!({"temperature": 0.2}))),
         (ONE_OF_BOTH, json!({"top_p": 0.5}), Ok(json!({"top_p": 0.5}))),
         (ADAPTS, both.clone(), Ok(json!({"temperature": 0.2}))),
@@ -73,23 +74,23 @@ fn only_what_the_model_takes_of_temperature_and_top_p_is_sent() {
         (THINKS, thinking(both.clone()), Ok(thinks.clone())),
         (THINKS, thinking(json!({"top_p": 0.99, "temperature": 1})), Ok(thinks)),
         (ADAPTS, thinking(both.clone()), Ok(adapts)),
-        // It does not think, so that it takes both.
+        // This model does not think, so it accepts both.
         (OLD, thinking(both.clone()), Ok(both)),
     ]);
 }
 
 #[test]
-fn a_stop_of_white_space_is_left_out() {
+fn a_stop_sequence_of_only_white_space_is_dropped() {
     chat_becomes(&[
-        (SOMEBODY, json!({"stop": "\n"}), Ok(json!({}))),
-        (SOMEBODY, json!({"stop": ""}), Ok(json!({}))),
-        (SOMEBODY, json!({"stop": []}), Ok(json!({}))),
-        (SOMEBODY, json!({"stop": ["\n\n", "END\n", " "]}), Ok(json!({"stop_sequences": ["END\n"]}))),
+        (UNKNOWN_TARGET, json!({"stop": "\n"}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"stop": ""}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"stop": []}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"stop": ["\n\n", "END\n", " "]}), Ok(json!({"stop_sequences": ["END\n"]}))),
     ]);
 }
 
 #[test]
-fn no_more_tokens_are_asked_for_than_the_model_has() {
+fn the_token_limit_is_capped_at_the_maximum_of_the_model() {
     let effort = |limit: Value| json!({"reasoning_effort": "high", "max_tokens": limit});
     let thinks = |limit: u64, budget: u64| {
         Ok(json!({"max_tokens": limit, "thinking": {"type": "enabled", "budget_tokens": budget}}))
@@ -97,30 +98,38 @@ fn no_more_tokens_are_asked_for_than_the_model_has() {
     chat_becomes(&[
         (OLD, json!({"max_tokens": 16_384}), Ok(json!({"max_tokens": 8192}))),
         (OLD, json!({"max_completion_tokens": 7, "max_tokens": 9}), Ok(json!({"max_tokens": 7}))),
-        (SOMEBODY, json!({"max_tokens": 1_000_000}), Ok(json!({"max_tokens": 1_000_000}))),
-        (SOMEBODY, json!({"max_tokens": 0}), Err("`max_tokens` is less than 1")),
-        (SOMEBODY, json!({"max_completion_tokens": 0}), Err("`max_completion_tokens` is less than 1")),
-        // A budget is 1024 at least, and less than the limit; half of it is left for words.
+        (UNKNOWN_TARGET, json!({"max_tokens": 1_000_000}), Ok(json!({"max_tokens": 1_000_000}))),
+        (UNKNOWN_TARGET, json!({"max_tokens": 0}), Err("`max_tokens` is less than 1")),
+        (UNKNOWN_TARGET, json!({"max_completion_tokens": 0}), Err("`max_completion_tokens` is less than 1")),
+        // A budget is at least 1024 and below the limit. Half of the limit is left for text.
         (THINKS, effort(json!(2048)), thinks(2048, 1024)),
         (THINKS, effort(json!(2047)), Ok(json!({"max_tokens": 2047}))),
         (THINKS, effort(json!(1)), Ok(json!({"max_tokens": 1}))),
         (THINKS, effort(json!(1_000_000)), thinks(64_000, 16_384)),
         (THINKS, effort(Value::Null), thinks(20_480, 16_384)),
     ]);
-    let none = asks(&ChatToMessages::new(SOMEBODY).default_max_tokens(0), &json!({"messages": hello()}));
+    let none = translate_to_json(
+        &ChatToMessages::new(UNKNOWN_TARGET).default_max_tokens(0),
+        &json!({"messages": hello()}),
+    );
     assert_eq!(none.unwrap()["max_tokens"], 1);
-    let patient = ChatToMessages::new(THINKS).default_max_tokens(u64::MAX);
-    let said = asks(&patient, &with(json!({"messages": hello()}), &effort(Value::Null))).unwrap();
-    assert_eq!((&said["max_tokens"], &said["thinking"]["budget_tokens"]), (&json!(64_000), &json!(16_384)));
+    let large_default = ChatToMessages::new(THINKS).default_max_tokens(u64::MAX);
+    let actual =
+        translate_to_json(&large_default, &with(json!({"messages": hello()}), &effort(Value::Null))).unwrap();
+    assert_eq!(
+        (&actual["max_tokens"], &actual["thinking"]["budget_tokens"]),
+        (&json!(64_000), &json!(16_384))
+    );
 }
 
 #[test]
-fn nobody_thinks_before_a_tool_that_must_be_called() {
+fn thinking_is_off_if_a_tool_call_is_required() {
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
-    let told = json!([{"name": "f", "input_schema": {"type": "object", "properties": {}}}]);
+    let translated = json!([{"name": "f", "input_schema": {"type": "object", "properties": {}}}]);
     let ask = |choice: Value| json!({"tools": tools, "tool_choice": choice, "reasoning_effort": "low"});
     let one = json!({"type": "function", "function": {"name": "f"}});
-    let becomes = |choice: Value, more: Value| Ok(with(json!({"tools": told, "tool_choice": choice}), &more));
+    let becomes =
+        |choice: Value, more: Value| Ok(with(json!({"tools": translated, "tool_choice": choice}), &more));
     let thinks = json!({"max_tokens": 5120, "thinking": {"type": "enabled", "budget_tokens": 1024}});
     let effort = json!({"output_config": {"effort": "low"}});
     chat_becomes(&[
@@ -133,7 +142,7 @@ fn nobody_thinks_before_a_tool_that_must_be_called() {
 }
 
 #[test]
-fn a_schema_is_asked_for_where_the_model_keeps_to_one() {
+fn a_schema_is_sent_only_to_models_that_support_it() {
     let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}, "strict": true}}]);
     let config = json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}});
@@ -154,33 +163,35 @@ fn a_schema_is_asked_for_where_the_model_keeps_to_one() {
 }
 
 #[test]
-fn of_more_strict_tools_than_are_taken_none_is_strict() {
+fn above_the_limit_of_strict_tools_none_is_strict() {
     let tool = |at: usize| json!({"type": "function", "function": {"name": format!("f{at}"), "parameters": {}, "strict": true}});
     for (count, strict) in [(20, 20), (21, 0)] {
         let mut tools: Vec<_> = (0..count).map(tool).collect();
         tools.push(json!({"type": "function", "function": {"name": "loose"}}));
-        let told = asks(&ChatToMessages::new(NEWEST), &json!({"messages": hello(), "tools": tools})).unwrap();
-        let told = told["tools"].as_array().unwrap();
-        let are_strict = told.iter().filter(|tool| tool["strict"] == true).count();
-        assert_eq!((told.len(), are_strict), (count + 1, strict));
+        let translated =
+            translate_to_json(&ChatToMessages::new(NEWEST), &json!({"messages": hello(), "tools": tools}))
+                .unwrap();
+        let translated = translated["tools"].as_array().unwrap();
+        let are_strict = translated.iter().filter(|tool| tool["strict"] == true).count();
+        assert_eq!((translated.len(), are_strict), (count + 1, strict));
     }
 }
 
 #[test]
-fn who_asks_is_told_where_it_is_nobody_that_one_could_call() {
-    let told = |user: &str| Ok(json!({"metadata": {"user_id": user}}));
+fn a_user_id_is_sent_unless_it_is_an_email_address_or_a_phone_number() {
+    let translated = |user: &str| Ok(json!({"metadata": {"user_id": user}}));
     chat_becomes(&[
-        (SOMEBODY, json!({"user": "u1"}), told("u1")),
-        (SOMEBODY, json!({"user": "u1", "safety_identifier": "s1"}), told("s1")),
-        (SOMEBODY, json!({"user": "ann@example.org"}), Ok(json!({}))),
-        (SOMEBODY, json!({"user": "+49 (30) 123-456"}), Ok(json!({}))),
-        (SOMEBODY, json!({"user": "é".repeat(256)}), told(&"é".repeat(256))),
-        (SOMEBODY, json!({"user": "u".repeat(257)}), Ok(json!({}))),
-        (SOMEBODY, json!({"user": ""}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"user": "u1"}), translated("u1")),
+        (UNKNOWN_TARGET, json!({"user": "u1", "safety_identifier": "s1"}), translated("s1")),
+        (UNKNOWN_TARGET, json!({"user": "ann@example.org"}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"user": "+49 (30) 123-456"}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"user": "é".repeat(256)}), translated(&"é".repeat(256))),
+        (UNKNOWN_TARGET, json!({"user": "u".repeat(257)}), Ok(json!({}))),
+        (UNKNOWN_TARGET, json!({"user": ""}), Ok(json!({}))),
     ]);
 }
 
-fn said(role: &str, text: &str) -> Value {
+fn message(role: &str, text: &str) -> Value {
     json!({"role": role, "content": text})
 }
 
@@ -214,104 +225,111 @@ fn tool_result(id: &str) -> Value {
 }
 
 #[test]
-fn turns_are_such_as_the_target_takes_or_refused_in_a_sentence() {
+fn turns_are_translated_to_valid_ones_or_rejected_with_a_message() {
     const NOTHING: &str = "`messages` ends with nothing to answer";
     const OPEN: &str = "`messages[].tool_calls` has a call that is not answered next";
     const ORPHAN: &str = "`messages[].tool_call_id` answers no call of the turn before";
     const PREFILL: &str = "`messages` has to end with the user for the target";
-    let (hi, hello) = (said("user", "hi"), turn("user", &[text("hi")]));
-    for (target, spoken, expected) in [
-        (SOMEBODY, json!([]), Err(NOTHING)),
-        (SOMEBODY, json!([said("system", "Be kind.")]), Err(NOTHING)),
-        (SOMEBODY, json!([said("user", " \n\t")]), Err(NOTHING)),
-        (SOMEBODY, json!([turn("user", &[text(" "), text("")])]), Err(NOTHING)),
-        (SOMEBODY, json!([hi, said("assistant", "yes"), said("user", " ")]), Err(NOTHING)),
-        (SOMEBODY, json!([hi, said("user", " ")]), Ok(json!([hello]))),
-        (SOMEBODY, json!([hi, said("assistant", " ")]), Ok(json!([hello]))),
-        // Turns alternate.
-        (SOMEBODY, json!([hi, said("user", "so?")]), Ok(json!([turn("user", &[text("hi"), text("so?")])]))),
+    let (hi, hello) = (message("user", "hi"), turn("user", &[text("hi")]));
+    for (target, conversation, expected) in [
+        (UNKNOWN_TARGET, json!([]), Err(NOTHING)),
+        (UNKNOWN_TARGET, json!([message("system", "Be kind.")]), Err(NOTHING)),
+        (UNKNOWN_TARGET, json!([message("user", " \n\t")]), Err(NOTHING)),
+        (UNKNOWN_TARGET, json!([turn("user", &[text(" "), text("")])]), Err(NOTHING)),
+        (UNKNOWN_TARGET, json!([hi, message("assistant", "yes"), message("user", " ")]), Err(NOTHING)),
+        (UNKNOWN_TARGET, json!([hi, message("user", " ")]), Ok(json!([hello]))),
+        (UNKNOWN_TARGET, json!([hi, message("assistant", " ")]), Ok(json!([hello]))),
+        // Turns alternate between the roles.
         (
-            SOMEBODY,
-            json!([hi, said("assistant", "a"), said("system", "s"), said("assistant", "b"), hi]),
+            UNKNOWN_TARGET,
+            json!([hi, message("user", "so?")]),
+            Ok(json!([turn("user", &[text("hi"), text("so?")])])),
+        ),
+        (
+            UNKNOWN_TARGET,
+            json!([hi, message("assistant", "a"), message("system", "s"), message("assistant", "b"), hi]),
             Ok(json!([hello, turn("assistant", &[text("a"), text("b")]), hello])),
         ),
         (
-            SOMEBODY,
-            json!([said("assistant", "Hello!"), hi]),
+            UNKNOWN_TARGET,
+            json!([message("assistant", "Hello!"), hi]),
             Ok(json!([
                 turn("user", &[text("(The assistant speaks first.)")]),
                 turn("assistant", &[text("Hello!")]),
                 hello,
             ])),
         ),
-        // The beginning of the answer.
+        // A prefill.
         (
             OLD,
-            json!([hi, said("assistant", "So: \n")]),
+            json!([hi, message("assistant", "So: \n")]),
             Ok(json!([hello, turn("assistant", &[text("So:")])])),
         ),
-        (ADAPTS, json!([hi, said("assistant", "So:")]), Err(PREFILL)),
-        (NEWEST, json!([hi, said("assistant", "So:")]), Err(PREFILL)),
-        // Each call has its answer in the turn after it, before all else.
+        (ADAPTS, json!([hi, message("assistant", "So:")]), Err(PREFILL)),
+        (NEWEST, json!([hi, message("assistant", "So:")]), Err(PREFILL)),
+        // The result of each call comes first in the next turn.
         (
-            SOMEBODY,
-            json!([hi, calls(&["a", "b"]), result("a"), said("user", "wait"), result("b")]),
+            UNKNOWN_TARGET,
+            json!([hi, calls(&["a", "b"]), result("a"), message("user", "wait"), result("b")]),
             Ok(json!([
                 hello,
                 turn("assistant", &[tool_use("a"), tool_use("b")]),
                 turn("user", &[tool_result("a"), tool_result("b"), text("wait")]),
             ])),
         ),
-        (SOMEBODY, json!([hi, calls(&["a"])]), Err(OPEN)),
-        (SOMEBODY, json!([hi, calls(&["a", "b"]), result("a")]), Err(OPEN)),
-        (SOMEBODY, json!([hi, calls(&["a"]), hi, said("assistant", "x"), result("a")]), Err(OPEN)),
-        (SOMEBODY, json!([hi, result("a")]), Err(ORPHAN)),
-        (SOMEBODY, json!([hi, calls(&["a"]), result("a"), result("a")]), Err(ORPHAN)),
-        (SOMEBODY, json!([hi, calls(&["a"]), result("b")]), Err(ORPHAN)),
+        (UNKNOWN_TARGET, json!([hi, calls(&["a"])]), Err(OPEN)),
+        (UNKNOWN_TARGET, json!([hi, calls(&["a", "b"]), result("a")]), Err(OPEN)),
+        (UNKNOWN_TARGET, json!([hi, calls(&["a"]), hi, message("assistant", "x"), result("a")]), Err(OPEN)),
+        (UNKNOWN_TARGET, json!([hi, result("a")]), Err(ORPHAN)),
+        (UNKNOWN_TARGET, json!([hi, calls(&["a"]), result("a"), result("a")]), Err(ORPHAN)),
+        (UNKNOWN_TARGET, json!([hi, calls(&["a"]), result("b")]), Err(ORPHAN)),
     ] {
         let tools = json!([{"type": "function", "function": {"name": "f"}}]);
-        let asked = json!({"messages": spoken, "tools": tools});
-        let told = asks(&ChatToMessages::new(target), &asked).map(|told| told["messages"].clone());
-        assert_eq!(told, expected.map_err(str::to_owned), "{target}: {spoken}");
+        let request = json!({"messages": conversation, "tools": tools});
+        let translated = translate_to_json(&ChatToMessages::new(target), &request)
+            .map(|translated| translated["messages"].clone());
+        assert_eq!(translated, expected.map_err(str::to_owned), "{target}: {conversation}");
     }
 }
 
-/// An order at the end of a conversation went to its beginning, and the assistant was to go on with its last answer.
+/// Regression: a system message at the end of a conversation was moved to its start, and the model continued its own last
+/// message.
 #[test]
-fn what_the_system_says_last_is_what_has_to_be_answered() {
-    let spoken = json!([
-        said("system", "Be kind."),
-        said("user", "hi"),
-        said("assistant", "Hello!"),
-        said("system", "Sum up."),
-        said("developer", "In English."),
+fn system_messages_after_the_last_assistant_message_become_a_user_message() {
+    let conversation = json!([
+        message("system", "Be kind."),
+        message("user", "hi"),
+        message("assistant", "Hello!"),
+        message("system", "Sum up."),
+        message("developer", "In English."),
     ]);
     let (hi, hello) = (turn("user", &[text("hi")]), turn("assistant", &[text("Hello!")]));
-    for target in [SOMEBODY, OLD, NEWEST] {
-        let told = asks(&ChatToMessages::new(target), &json!({"messages": spoken})).unwrap();
-        assert_eq!(told["system"], json!([text("Be kind.")]), "{target}");
+    for target in [UNKNOWN_TARGET, OLD, NEWEST] {
+        let translated =
+            translate_to_json(&ChatToMessages::new(target), &json!({"messages": conversation})).unwrap();
+        assert_eq!(translated["system"], json!([text("Be kind.")]), "{target}");
         assert_eq!(
-            told["messages"],
+            translated["messages"],
             json!([hi, hello, turn("user", &[text("Sum up."), text("In English.")])])
         );
     }
-    let open = json!([said("user", "hi"), calls(&["a"]), said("system", "Go on.")]);
-    assert!(asks(&ChatToMessages::new(SOMEBODY), &json!({"messages": open})).is_err());
+    let open = json!([message("user", "hi"), calls(&["a"]), message("system", "Go on.")]);
+    assert!(translate_to_json(&ChatToMessages::new(UNKNOWN_TARGET), &json!({"messages": open})).is_err());
 }
 
 #[test]
-fn the_beginning_of_an_answer_is_not_thought_over() {
-    let asked =
-        json!({"messages": [said("user", "hi"), said("assistant", "So")], "reasoning_effort": "high"});
-    let told = asks(&ChatToMessages::new(THINKS), &asked).unwrap();
-    assert_eq!((told.get("thinking"), &told["max_tokens"]), (None, &json!(4096)));
+fn thinking_is_off_with_a_prefill() {
+    let request =
+        json!({"messages": [message("user", "hi"), message("assistant", "So")], "reasoning_effort": "high"});
+    let translated = translate_to_json(&ChatToMessages::new(THINKS), &request).unwrap();
+    assert_eq!((translated.get("thinking"), &translated["max_tokens"]), (None, &json!(4096)));
 }
 
-/// Hosts of open models name calls `functions.f:0`, and some begin anew with `call_0` in every answer.
+/// Hosts of open models use ids such as `functions.f:0`, and some start with `call_0` in every response.
 #[test]
-fn calls_get_names_that_the_target_takes_and_results_go_with_them() {
-    let spoken = json!([
-        said("user", "hi"),
+fn calls_get_ids_that_the_target_accepts_and_results_get_the_same() {
+    let conversation = json!([
+        message("user", "hi"),
         calls(&["functions.f:0", "call_1", ""]),
         result("call_1"),
         result(""),
@@ -320,33 +338,37 @@ fn calls_get_names_that_the_target_takes_and_results_go_with_them() {
         result("call_1"),
         result("call_1"),
     ]);
-    let told = asks(&ChatToMessages::new(SOMEBODY), &json!({"messages": spoken})).unwrap();
+    let translated =
+        translate_to_json(&ChatToMessages::new(UNKNOWN_TARGET), &json!({"messages": conversation})).unwrap();
     let used = |ids: [&str; 3]| turn("assistant", &ids.map(tool_use));
-    assert_eq!(told["messages"][1], used(["call_0", "call_1", "call_2"]));
-    assert_eq!(told["messages"][2], turn("user", &["call_1", "call_2", "call_0"].map(tool_result)));
-    assert_eq!(told["messages"][3], turn("assistant", &["call_3", "call_4"].map(tool_use)));
-    assert_eq!(told["messages"][4], turn("user", &["call_3", "call_4"].map(tool_result)));
+    assert_eq!(translated["messages"][1], used(["call_0", "call_1", "call_2"]));
+    assert_eq!(translated["messages"][2], turn("user", &["call_1", "call_2", "call_0"].map(tool_result)));
+    assert_eq!(translated["messages"][3], turn("assistant", &["call_3", "call_4"].map(tool_use)));
+    assert_eq!(translated["messages"][4], turn("user", &["call_3", "call_4"].map(tool_result)));
 }
 
 #[test]
-fn tools_that_were_called_are_declared_and_not_called_again() {
-    let spoken = json!([said("user", "hi"), calls(&["a", "b"]), result("a"), result("b")]);
+fn called_tools_are_declared_with_tool_choice_none() {
+    let conversation = json!([message("user", "hi"), calls(&["a", "b"]), result("a"), result("b")]);
     for fields in
         [json!({}), json!({"tools": []}), json!({"tool_choice": "auto", "parallel_tool_calls": false})]
     {
-        let asked = with(json!({"messages": spoken}), &fields);
-        let told = asks(&ChatToMessages::new(SOMEBODY), &asked).unwrap();
-        assert_eq!(told["tools"], json!([{"name": "f", "input_schema": {"type": "object"}}]));
-        assert_eq!(told["tool_choice"], json!({"type": "none"}));
+        let request = with(json!({"messages": conversation}), &fields);
+        let translated = translate_to_json(&ChatToMessages::new(UNKNOWN_TARGET), &request).unwrap();
+        assert_eq!(translated["tools"], json!([{"name": "f", "input_schema": {"type": "object"}}]));
+        assert_eq!(translated["tool_choice"], json!({"type": "none"}));
     }
 }
 
 #[test]
-fn pictures_are_of_a_kind_that_is_taken() {
+fn only_accepted_image_types_are_sent() {
     let ask = |url: &str| {
         let part = json!({"type": "image_url", "image_url": {"url": url}});
-        let told = asks(&ChatToMessages::new(SOMEBODY), &json!({"messages": [turn("user", &[part])]}));
-        told.map(|told| told["messages"][0]["content"][0]["source"]["media_type"].clone())
+        let translated = translate_to_json(
+            &ChatToMessages::new(UNKNOWN_TARGET),
+            &json!({"messages": [turn("user", &[part])]}),
+        );
+        translated.map(|translated| translated["messages"][0]["content"][0]["source"]["media_type"].clone())
     };
     assert_eq!(ask("data:image/jpg;base64,AA"), Ok(json!("image/jpeg")));
     assert_eq!(ask("data:image/webp;charset=x;base64,AA"), Ok(json!("image/webp")));
@@ -355,7 +377,7 @@ fn pictures_are_of_a_kind_that_is_taken() {
 }
 
 #[test]
-fn messages_are_asked_of_a_chat_as_its_model_takes_them() {
+fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
     let long = "u".repeat(65);
     let stops =
         |count: usize| json!({"stop_sequences": (0..count).map(|at| format!("s{at}")).collect::<Vec<_>>()});
@@ -394,15 +416,17 @@ fn messages_are_asked_of_a_chat_as_its_model_takes_them() {
         (
             "openai/gpt-4o",
             json!({"messages": hello(), "system": [text("a"), text(""), text("b")]}),
-            Ok(json!({"messages": [said("system", "a"), said("system", "b"), said("user", "Ebb?")]})),
+            Ok(
+                json!({"messages": [message("system", "a"), message("system", "b"), message("user", "Ebb?")]}),
+            ),
         ),
     ]);
 }
 
-/// The caller puts the answer after the beginning, and had the beginning twice.
+/// Regression: a caller that appends the response to its prefill got the prefill twice.
 #[test]
-fn the_beginning_of_an_answer_is_told_to_who_may_go_on_with_it() {
-    let begun = json!({"messages": [said("user", "JSON, please."), said("assistant", "{")]});
+fn a_prefill_is_sent_only_to_providers_that_continue_it() {
+    let begun = json!({"messages": [message("user", "JSON, please."), message("assistant", "{")]});
     const REFUSED: &str = "`messages` has to end with the user for the target";
     messages_become(&[
         ("openai/gpt-4o", begun.clone(), Err(REFUSED)),
@@ -410,18 +434,19 @@ fn the_beginning_of_an_answer_is_told_to_who_may_go_on_with_it() {
     ]);
 }
 
-/// A schema under its first name was forgotten, and what the system said in the middle was refused if it came in blocks.
+/// Regression: a schema under its former field name was dropped, and a system message in the middle was rejected if it had
+/// blocks.
 #[test]
-fn older_and_newer_words_of_messages_are_understood() {
+fn former_and_newer_forms_of_messages_are_supported() {
     let format = json!({"type": "json_schema", "schema": {"type": "object"}});
     let schema = json!({"name": "answer", "schema": {"type": "object"}, "strict": true});
-    let asked = json!({"response_format": {"type": "json_schema", "json_schema": schema}});
+    let request = json!({"response_format": {"type": "json_schema", "json_schema": schema}});
     let orders = turn("system", &[text("Be brief."), text("In English.")]);
-    let (brief, english) = (said("system", "Be brief."), said("system", "In English."));
-    let (hi, yes) = (said("user", "hi"), said("assistant", "yes"));
+    let (brief, english) = (message("system", "Be brief."), message("system", "In English."));
+    let (hi, yes) = (message("user", "hi"), message("assistant", "yes"));
     messages_become(&[
-        ("openai/gpt-4o", json!({"output_format": format}), Ok(asked.clone())),
-        ("openai/gpt-4o", json!({"output_config": {"format": format}}), Ok(asked)),
+        ("openai/gpt-4o", json!({"output_format": format}), Ok(request.clone())),
+        ("openai/gpt-4o", json!({"output_config": {"format": format}}), Ok(request)),
         (
             "openai/gpt-4o",
             json!({"messages": [hi, orders, yes, hi]}),
@@ -435,14 +460,15 @@ fn older_and_newer_words_of_messages_are_understood() {
     ]);
 }
 
-/// Whoever brought tools and wanted thoughts was refused by the newest models.
+/// Regression: the newest models rejected requests with both tools and an effort.
 #[test]
-fn beside_tools_an_effort_is_told_to_models_that_take_both() {
+fn an_effort_together_with_tools_is_sent_only_to_models_that_accept_both() {
     let tools = json!([{"name": "f", "input_schema": {}}]);
-    let told = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let translated = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
     let thinks = json!({"thinking": {"type": "enabled", "budget_tokens": 5000}});
     let both = with(thinks.clone(), &json!({"tools": tools}));
-    let becomes = |effort: Value| Ok(with(json!({"tools": told}), &json!({"reasoning_effort": effort})));
+    let becomes =
+        |effort: Value| Ok(with(json!({"tools": translated}), &json!({"reasoning_effort": effort})));
     messages_become(&[
         ("openai/gpt-5", both.clone(), becomes(json!("medium"))),
         ("openai/gpt-5.1", both.clone(), becomes(json!("medium"))),
@@ -453,13 +479,14 @@ fn beside_tools_an_effort_is_told_to_models_that_take_both() {
         ("openai/gpt-5.4", thinks.clone(), Ok(json!({"reasoning_effort": "medium"}))),
         ("openai/gpt-5.6", thinks, Ok(json!({"reasoning_effort": "medium"}))),
         ("openai/gpt-5.6", json!({}), Ok(json!({}))),
-        ("openai/gpt-4o", json!({"tools": tools}), Ok(json!({"tools": told}))),
+        ("openai/gpt-4o", json!({"tools": tools}), Ok(json!({"tools": translated}))),
     ]);
 }
 
-/// What Claude Code sends whenever it thinks was refused, and with it all that it asked.
+/// Regression: the context edits that Claude Code sends whenever thinking is on were rejected, and with them all its
+/// requests.
 #[test]
-fn what_need_not_be_told_again_is_told_and_what_has_to_be_summed_up_is_refused() {
+fn context_edits_that_only_clear_are_dropped_and_compaction_is_rejected() {
     let manage = |edits: Value| json!({"context_management": {"edits": edits}});
     let thoughts = json!({"type": "clear_thinking_20251015", "keep": "all"});
     let results = json!({"type": "clear_tool_uses_20250919"});
@@ -474,34 +501,37 @@ fn what_need_not_be_told_again_is_told_and_what_has_to_be_summed_up_is_refused()
 }
 
 #[test]
-fn calls_of_messages_are_named_as_a_chat_takes_them() {
+fn call_ids_of_messages_are_replaced_by_ids_that_the_chat_accepts() {
     let long = "toolu_".repeat(7);
     let failed = json!({"type": "tool_result", "tool_use_id": "toolu_2", "is_error": true});
-    let asked = json!({"max_tokens": 9, "messages": [
-        said("user", "hi"),
+    let request = json!({"max_tokens": 9, "messages": [
+        message("user", "hi"),
         turn("assistant", &[tool_use(&long), tool_use("toolu_2")]),
         turn("user", &[tool_result(&long), failed]),
     ]});
     for (target, ids) in
         [("openai/gpt-4o", ["call_0", "toolu_2"]), ("mistral/mistral-large", ["000000000", "000000001"])]
     {
-        let told = asks(&MessagesToChat::new(target), &asked).unwrap();
-        let called = told["messages"][1]["tool_calls"].as_array().unwrap();
+        let translated = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        let called = translated["messages"][1]["tool_calls"].as_array().unwrap();
         assert_eq!([&called[0]["id"], &called[1]["id"]], ids, "{target}");
-        assert_eq!(told["messages"][2], result(ids[0]));
+        assert_eq!(translated["messages"][2], result(ids[0]));
         let failed = json!({"role": "tool", "tool_call_id": ids[1], "content": "error"});
-        assert_eq!(told["messages"][3], failed, "what failed without a word is told as much");
+        assert_eq!(
+            translated["messages"][3], failed,
+            "a failed call without content becomes the text `error`"
+        );
     }
 }
 
-/// Whatever was said, as long as it is in turns.
-pub(super) fn spoken() -> impl Strategy<Value = Vec<Value>> {
+/// Conversations in which results follow their calls.
+pub(super) fn messages_in_turns() -> impl Strategy<Value = Vec<Value>> {
     let id = || prop::sample::select(vec!["a", "", "call_0", "call_1", "x|y", "functions.f:0"]);
     let text = || prop::sample::select(vec!["hm", " ", "so?"]);
     let message = prop_oneof![
-        text().prop_map(|text| vec![said("user", text)]),
-        text().prop_map(|text| vec![said("assistant", text)]),
-        text().prop_map(|text| vec![said("system", text)]),
+        text().prop_map(|text| vec![message("user", text)]),
+        text().prop_map(|text| vec![message("assistant", text)]),
+        text().prop_map(|text| vec![message("system", text)]),
         prop::collection::vec(id(), 1..4).prop_map(|ids| {
             let results = ids.iter().rev().map(|id| result(id));
             std::iter::once(calls(&ids)).chain(results).collect()
@@ -511,11 +541,11 @@ pub(super) fn spoken() -> impl Strategy<Value = Vec<Value>> {
 }
 
 proptest! {
-    /// All that Anthropic says of the order of turns, calls and results.
+    /// The rules of Anthropic for the order of turns, calls and results.
     #[test]
-    fn whatever_was_said_the_turns_are_in_order(spoken in spoken(), target in prop::sample::select(vec![SOMEBODY, OLD, NEWEST])) {
-        let Ok(told) = asks(&ChatToMessages::new(target), &json!({"messages": spoken})) else { return Ok(()) };
-        let turns = told["messages"].as_array().unwrap();
+    fn the_turns_of_any_conversation_are_in_order(conversation in messages_in_turns(), target in prop::sample::select(vec![UNKNOWN_TARGET, OLD, NEWEST])) {
+        let Ok(translated) = translate_to_json(&ChatToMessages::new(target), &json!({"messages": conversation})) else { return Ok(()) };
+        let turns = translated["messages"].as_array().unwrap();
         let mut open: Vec<&str> = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         for (at, turn) in turns.iter().enumerate() {
@@ -540,6 +570,6 @@ proptest! {
             }
         }
         prop_assert!(open.is_empty() && !turns.is_empty());
-        prop_assert!(seen.is_empty() || told["tools"].is_array());
+        prop_assert!(seen.is_empty() || translated["tools"].is_array());
     }
 }

@@ -3,10 +3,10 @@ use serde_json::{Value, json};
 use tidegate_core::Translator;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
-use super::{SOMEBODY, body, hello, to_chat, to_messages, translate};
+use super::{UNKNOWN_TARGET, body, hello, to_chat, to_messages, translate};
 
 #[test]
-fn a_whole_conversation_with_tools_is_asked_of_messages() {
+fn a_conversation_with_tools_is_translated_to_messages() {
     let chat = json!({
         "model": "m", "max_tokens": 7, "max_completion_tokens": 99, "stream": true, "temperature": 1.7,
         "top_p": 0.5, "stop": "END", "user": "u1", "seed": 4, "n": 1, "verbosity": "low", "logprobs": false, "unheard_of": {},
@@ -69,7 +69,7 @@ fn a_whole_conversation_with_tools_is_asked_of_messages() {
 }
 
 #[test]
-fn a_whole_conversation_with_tools_is_asked_of_a_chat() {
+fn a_conversation_with_tools_is_translated_to_a_chat() {
     let messages = json!({
         "model": "m", "max_tokens": 99, "stream": true, "temperature": 0.5, "stop_sequences": ["END"],
         "metadata": {"user_id": "u1"}, "thinking": {"type": "enabled", "budget_tokens": 2000},
@@ -117,15 +117,15 @@ fn a_whole_conversation_with_tools_is_asked_of_a_chat() {
     );
 }
 
-/// Whoever had a picture read by a tool was refused from then on, since it stays in what was said.
+/// Regression: after a tool result with an image, all further requests of the conversation were rejected.
 #[test]
-fn what_tools_show_is_shown_after_all_that_they_say() {
+fn images_of_tool_results_follow_after_all_tool_messages() {
     let image = |url: &str| json!({"type": "image", "source": {"type": "url", "url": url}});
     let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "look", "input": {}});
     let result =
         |id: &str, content: Value| json!({"type": "tool_result", "tool_use_id": id, "content": content});
     let text = |text: &str| json!({"type": "text", "text": text});
-    let asked = json!({"max_tokens": 1, "messages": [
+    let request = json!({"max_tokens": 1, "messages": [
         {"role": "user", "content": "Look."},
         {"role": "assistant", "content": [call("t1"), call("t2"), call("t3")]},
         {"role": "user", "content": [
@@ -138,7 +138,7 @@ fn what_tools_show_is_shown_after_all_that_they_say() {
     let picture = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
     let tool = |id: &str, content: Value| json!({"role": "tool", "tool_call_id": id, "content": content});
     assert_eq!(
-        to_chat(&asked)["messages"].as_array().unwrap()[2..],
+        to_chat(&request)["messages"].as_array().unwrap()[2..],
         [
             tool("t1", json!("[images of t1 follow]")),
             tool("t2", json!([text("a buoy"), text("[images of t2 follow]")])),
@@ -152,13 +152,13 @@ fn what_tools_show_is_shown_after_all_that_they_say() {
     );
 }
 
-/// A question stood between the results of one turn, which a chat refuses.
+/// Regression: a user message stood between the tool results of one turn, which a chat rejects.
 #[test]
-fn what_tools_said_goes_before_all_messages_of_the_turn() {
+fn tool_results_come_before_all_user_messages_of_the_turn() {
     let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "look", "input": {}});
     let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "seen"});
     let user = |content: Value| json!({"role": "user", "content": content});
-    let asked = json!({"max_tokens": 1, "messages": [
+    let request = json!({"max_tokens": 1, "messages": [
         user(json!("Look.")),
         {"role": "assistant", "content": [call("t1"), call("t2")]},
         user(json!([result("t1"), {"type": "text", "text": "Hm."}])),
@@ -169,7 +169,7 @@ fn what_tools_said_goes_before_all_messages_of_the_turn() {
     ]});
     let tool = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "seen"});
     assert_eq!(
-        to_chat(&asked)["messages"].as_array().unwrap()[2..],
+        to_chat(&request)["messages"].as_array().unwrap()[2..],
         [
             tool("t1"),
             tool("t2"),
@@ -181,24 +181,24 @@ fn what_tools_said_goes_before_all_messages_of_the_turn() {
     );
 }
 
-/// Schemas and arguments are read by models: their order is a part of them.
+/// Models read schemas and arguments, so the order of their fields matters.
 #[test]
-fn schemas_and_arguments_pass_as_they_were_written() {
+fn schemas_and_arguments_pass_unchanged() {
     let chat = r#"{"messages":[{"role":"user","content":"?"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"z\":1.0, \"a\":[]}"}}]},{"role":"tool","tool_call_id":"c","content":"7"}],
         "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","b":1e2,"a":0}}}]}"#;
     let mut head = http::Request::new(()).into_parts().0;
-    let translation = ChatToMessages::new(SOMEBODY).request(&mut head, chat.as_bytes()).unwrap();
+    let translation = ChatToMessages::new(UNKNOWN_TARGET).request(&mut head, chat.as_bytes()).unwrap();
     let messages = String::from_utf8(translation.body.to_vec()).unwrap();
     assert!(messages.contains(r#""input_schema":{"type":"object","b":1e2,"a":0}"#), "{messages}");
     assert!(messages.contains(r#""input":{"z":1.0, "a":[]}"#), "{messages}");
-    let back = MessagesToChat::new(SOMEBODY).request(&mut head, messages.as_bytes()).unwrap();
+    let back = MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, messages.as_bytes()).unwrap();
     let back = String::from_utf8(back.body.to_vec()).unwrap();
     assert!(back.contains(r#""arguments":"{\"z\":1.0, \"a\":[]}""#), "{back}");
     assert!(back.contains(r#""parameters":{"type":"object","b":1e2,"a":0}"#), "{back}");
 }
 
 #[test]
-fn each_choice_of_tools_has_its_counterpart_in_both_directions() {
+fn each_tool_choice_has_a_counterpart_in_both_directions() {
     let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
     for (chat, messages) in [
         (json!("auto"), json!({"type": "auto"})),
@@ -206,17 +206,17 @@ fn each_choice_of_tools_has_its_counterpart_in_both_directions() {
         (json!("required"), json!({"type": "any"})),
         (json!({"type": "function", "function": {"name": "f"}}), json!({"type": "tool", "name": "f"})),
     ] {
-        let asked = json!({"messages": hello(), "max_tokens": 1, "tools": [tool], "tool_choice": chat});
-        let translated = to_messages(&asked);
+        let request = json!({"messages": hello(), "max_tokens": 1, "tools": [tool], "tool_choice": chat});
+        let translated = to_messages(&request);
         assert_eq!(translated["tool_choice"], messages);
-        assert_eq!(to_chat(&translated), asked);
+        assert_eq!(to_chat(&translated), request);
         let bare = json!({"messages": hello(), "tool_choice": chat, "parallel_tool_calls": false});
-        assert_eq!(to_messages(&bare).get("tool_choice"), None, "there is nothing to choose from");
+        assert_eq!(to_messages(&bare).get("tool_choice"), None, "there are no tools to choose from");
     }
 }
 
 #[test]
-fn what_a_chat_asks_for_and_messages_have_not_is_refused_by_its_name() {
+fn chat_fields_without_a_counterpart_are_rejected_by_name() {
     let messages = |message: Value| json!({"messages": [message]});
     let part = |part: Value| messages(json!({"role": "user", "content": [part]}));
     let with = |name: &str, value: Value| json!({"messages": hello(), name: value});
@@ -265,16 +265,16 @@ fn what_a_chat_asks_for_and_messages_have_not_is_refused_by_its_name() {
             ),
         ),
     ] {
-        refuses(&ChatToMessages::new(SOMEBODY), field, &body);
+        assert_rejected(&ChatToMessages::new(UNKNOWN_TARGET), field, &body);
     }
 }
 
 #[test]
-fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
+fn messages_fields_without_a_counterpart_are_rejected_by_name() {
     let messages = |message: Value| json!({"messages": [message]});
     let block = |block: Value| messages(json!({"role": "user", "content": [block]}));
     let with = |name: &str, value: Value| json!({"messages": hello(), name: value});
-    let shown = |kind: &str| json!([{"type": kind, "source": {"type": "file", "file_id": "secret"}}]);
+    let with_source = |kind: &str| json!([{"type": kind, "source": {"type": "file", "file_id": "secret"}}]);
     for (field, body) in [
         ("top_k", with("top_k", json!(5))),
         ("container", with("container", json!("secret"))),
@@ -290,62 +290,70 @@ fn what_messages_ask_for_and_a_chat_has_not_is_refused_by_its_name() {
         ),
         (
             "messages[].content[].content[].type",
-            block(json!({"type": "tool_result", "tool_use_id": "t", "content": shown("image")})),
+            block(json!({"type": "tool_result", "tool_use_id": "t", "content": with_source("image")})),
         ),
         (
             "messages[].content[].content[].type",
-            block(json!({"type": "tool_result", "tool_use_id": "t", "content": shown("document")})),
+            block(json!({"type": "tool_result", "tool_use_id": "t", "content": with_source("document")})),
         ),
         ("messages[].content[].tool_use_id", block(json!({"type": "tool_result", "content": "secret"}))),
         ("output_config.format.type", with("output_config", json!({"format": {"type": "secret"}}))),
     ] {
-        refuses(&MessagesToChat::new(SOMEBODY), field, &body);
+        assert_rejected(&MessagesToChat::new(UNKNOWN_TARGET), field, &body);
     }
     let mut head = http::Request::new(()).into_parts().0;
     for body in [&b"[1]"[..], b"", b"{\"messages\":", b"\xff"] {
-        let error = MessagesToChat::new(SOMEBODY).request(&mut head, body).unwrap_err();
+        let error = MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, body).unwrap_err();
         assert_eq!(error.to_string(), "`body` is not a JSON object");
     }
 }
 
-/// Who asks for citations shows them to somebody; a chat has none, and an answer without looks as if nothing was found.
+/// A caller that enables citations displays them. A chat has none, and a response without citations looks as if no source
+/// was found.
 #[test]
-fn citations_are_refused_where_they_are_asked_for_and_no_reason_to_refuse_where_they_were_told() {
+fn enabled_citations_are_rejected_and_citations_in_earlier_responses_are_dropped() {
     let source = json!({"type": "text", "media_type": "text/plain", "data": "secret"});
     let ask = |citations: Value| {
         let document = json!({"type": "document", "source": source, "citations": citations});
         let cited = json!([{"type": "char_location", "cited_text": "secret", "document_index": 0}]);
-        let told = json!({"type": "text", "text": "At six.", "citations": cited});
+        let cited_text = json!({"type": "text", "text": "At six.", "citations": cited});
         json!({"messages": [
             {"role": "user", "content": [document]},
-            {"role": "assistant", "content": [told]},
+            {"role": "assistant", "content": [cited_text]},
             {"role": "user", "content": "And then?"},
         ]})
     };
-    refuses(&MessagesToChat::new(SOMEBODY), "messages[].content[].citations", &ask(json!({"enabled": true})));
+    assert_rejected(
+        &MessagesToChat::new(UNKNOWN_TARGET),
+        "messages[].content[].citations",
+        &ask(json!({"enabled": true})),
+    );
     for nothing in [json!({"enabled": false}), json!({}), Value::Null] {
-        let spoken = json!([
+        let conversation = json!([
             {"role": "user", "content": "secret"},
             {"role": "assistant", "content": "At six."},
             {"role": "user", "content": "And then?"},
         ]);
-        assert_eq!(to_chat(&ask(nothing.clone()))["messages"], spoken, "{nothing}");
+        assert_eq!(to_chat(&ask(nothing.clone()))["messages"], conversation, "{nothing}");
     }
 }
 
-fn refuses(translator: &dyn Translator, field: &str, body: &Value) {
+fn assert_rejected(translator: &dyn Translator, field: &str, body: &Value) {
     let error = translate(translator, body).expect_err(field);
     assert_eq!(error.field(), field, "{body}");
-    assert!(!format!("{error:?} {error}").contains("secret"), "a prompt is nobody's business: {error}");
+    assert!(
+        !format!("{error:?} {error}").contains("secret"),
+        "an error must not contain the prompt: {error}"
+    );
 }
 
 #[test]
-fn thinking_is_asked_for_as_the_model_takes_it() {
+fn thinking_is_requested_in_the_form_that_the_model_accepts() {
     let chat = |effort: &str, limit: Value| json!({"messages": hello(), "reasoning_effort": effort, "max_tokens": limit});
     let ask = |target: &str, chat: &Value| body(translate(&ChatToMessages::new(target), chat));
     let budgeted = ask("anthropic/claude-sonnet-4-5", &chat("medium", Value::Null));
     assert_eq!(budgeted["thinking"], json!({"type": "enabled", "budget_tokens": 4096}));
-    assert_eq!(budgeted["max_tokens"], 8192, "the limit is for thoughts and words together");
+    assert_eq!(budgeted["max_tokens"], 8192, "the limit covers thinking and text together");
     let tight = ask("anthropic/claude-sonnet-4-5", &chat("high", json!(3000)));
     assert_eq!((&tight["thinking"]["budget_tokens"], &tight["max_tokens"]), (&1500.into(), &3000.into()));
     assert_eq!(ask("anthropic/claude-sonnet-4-5", &chat("high", json!(2047))).get("thinking"), None);
@@ -358,7 +366,7 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
         let plain = ask(target, &chat(effort, Value::Null));
         assert_eq!((plain.get("thinking"), plain.get("output_config")), (None, None));
     }
-    // The thoughts that have to come with a call of a tool are lost: there can be none in the middle of it.
+    // The thinking that must be sent back with a tool call is lost, so thinking is off after tool results.
     let mut middle = chat("high", Value::Null);
     middle["messages"] = json!([
         {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
@@ -375,19 +383,19 @@ fn thinking_is_asked_for_as_the_model_takes_it() {
 }
 
 #[test]
-fn a_schema_for_the_answer_passes_in_both_directions() {
+fn a_response_schema_is_translated_in_both_directions() {
     let schema = json!({"type": "object", "properties": {"at": {"type": "string"}}});
     let format =
         json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
-    let asked = json!({"messages": hello(), "max_tokens": 1, "response_format": format});
-    let messages = to_messages(&asked);
+    let request = json!({"messages": hello(), "max_tokens": 1, "response_format": format});
+    let messages = to_messages(&request);
     assert_eq!(messages["output_config"], json!({"format": {"type": "json_schema", "schema": schema}}));
-    assert_eq!(to_chat(&messages), asked);
+    assert_eq!(to_chat(&messages), request);
 }
 
-/// Nulls stand for nothing, blank text for no block, and an empty message for no message.
+/// Nulls, blank texts and empty messages are dropped.
 #[test]
-fn what_says_nothing_is_left_out() {
+fn empty_values_are_dropped() {
     let chat = json!({"model": "m", "n": null, "tools": null, "stop": null, "max_tokens": null, "messages": [
         {"role": "user", "content": [{"type": "text", "text": " \n"}, {"type": "text", "text": "hi"}]},
         {"role": "assistant", "content": ""},
@@ -400,7 +408,7 @@ fn what_says_nothing_is_left_out() {
 }
 
 #[test]
-fn headers_for_the_other_provider_stay_and_no_compression_is_asked_for() {
+fn headers_of_the_source_dialect_are_removed_and_no_compression_is_requested() {
     let mut head = http::Request::post("/x")
         .header("openai-beta", "a")
         .header("accept-encoding", "gzip")
@@ -409,7 +417,7 @@ fn headers_for_the_other_provider_stay_and_no_compression_is_asked_for() {
         .unwrap()
         .into_parts()
         .0;
-    ChatToMessages::new(SOMEBODY)
+    ChatToMessages::new(UNKNOWN_TARGET)
         .request(&mut head, br#"{"messages":[{"role":"user","content":"Ebb?"}]}"#)
         .unwrap();
     let names: Vec<_> =
@@ -420,15 +428,15 @@ fn headers_for_the_other_provider_stay_and_no_compression_is_asked_for() {
         assert!(names.contains(&expected), "{names:?}");
     }
     assert_eq!(names.len(), 3);
-    MessagesToChat::new(SOMEBODY)
+    MessagesToChat::new(UNKNOWN_TARGET)
         .request(&mut head, br#"{"messages":[{"role":"user","content":"Ebb?"}]}"#)
         .unwrap();
     assert!(!head.headers.contains_key("anthropic-version"));
 }
 
-/// Nested a million times, it would end the process.
+/// A stack overflow would abort the process.
 #[test]
-fn depth_without_end_is_refused() {
+fn unbounded_nesting_is_rejected() {
     let deep = "{\"content\":[".repeat(100_000);
     for body in [
         format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{deep}"),
@@ -436,20 +444,20 @@ fn depth_without_end_is_refused() {
         "[".repeat(1_000_000),
     ] {
         let mut head = http::Request::new(()).into_parts().0;
-        assert!(ChatToMessages::new(SOMEBODY).request(&mut head, body.as_bytes()).is_err());
-        assert!(MessagesToChat::new(SOMEBODY).request(&mut head, body.as_bytes()).is_err());
+        assert!(ChatToMessages::new(UNKNOWN_TARGET).request(&mut head, body.as_bytes()).is_err());
+        assert!(MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, body.as_bytes()).is_err());
     }
 }
 
 #[test]
-fn the_usage_of_a_stream_is_asked_for_unless_it_is_told_unasked() {
-    let asked = json!({"messages": hello(), "stream": true});
-    let of = |target: &str| body(translate(&MessagesToChat::new(target), &asked));
+fn stream_usage_is_requested_unless_the_provider_always_reports_it() {
+    let request = json!({"messages": hello(), "stream": true});
+    let of = |target: &str| body(translate(&MessagesToChat::new(target), &request));
     assert_eq!(of("openai/gpt-4o")["stream_options"], json!({"include_usage": true}));
     assert_eq!(of("mistral/mistral-large").get("stream_options"), None);
 }
 
-/// Names and words that mean something somewhere, in places where they do not.
+/// Names and values of the dialects in arbitrary places.
 fn odd() -> impl Strategy<Value = Value> {
     let word = || {
         prop::sample::select(vec![
@@ -517,13 +525,13 @@ fn odd() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// Whatever is asked or answered, it is translated or refused.
+    /// Any request or response is translated or rejected.
     #[test]
     fn nothing_panics(odd in odd(), messages in prop::collection::vec(odd(), 0..3)) {
-        let asked = json!({"messages": messages, "tools": odd, "tool_choice": odd, "thinking": odd});
-        for body in [&odd, &asked] {
-            let _ = translate(&ChatToMessages::new(SOMEBODY), body);
-            let _ = translate(&MessagesToChat::new(SOMEBODY), body);
+        let request = json!({"messages": messages, "tools": odd, "tool_choice": odd, "thinking": odd});
+        for body in [&odd, &request] {
+            let _ = translate(&ChatToMessages::new(UNKNOWN_TARGET), body);
+            let _ = translate(&MessagesToChat::new(UNKNOWN_TARGET), body);
             for mut answer in [super::for_chat(), super::for_messages()] {
                 let text = body.to_string();
                 let _ = answer.whole(http::StatusCode::OK, text.as_bytes());

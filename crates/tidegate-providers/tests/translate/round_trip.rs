@@ -4,20 +4,20 @@ use serde_json::{Value, json};
 use tidegate_core::Translator;
 use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
 
-use super::SOMEBODY;
+use super::UNKNOWN_TARGET;
 
-/// As bytes, so that what passes as it was written does.
-fn say(translator: &dyn Translator, body: &[u8]) -> Vec<u8> {
+/// Translates bytes, so that unchanged parts can be compared byte for byte.
+fn translated(translator: &dyn Translator, body: &[u8]) -> Vec<u8> {
     let mut head = http::Request::new(()).into_parts().0;
     translator.request(&mut head, body).unwrap().body.to_vec()
 }
 
 fn to_messages(body: &[u8]) -> Vec<u8> {
-    say(&ChatToMessages::new(SOMEBODY), body)
+    translated(&ChatToMessages::new(UNKNOWN_TARGET), body)
 }
 
 fn to_chat(body: &[u8]) -> Vec<u8> {
-    say(&MessagesToChat::new(SOMEBODY), body)
+    translated(&MessagesToChat::new(UNKNOWN_TARGET), body)
 }
 
 fn read(body: &[u8]) -> Value {
@@ -40,16 +40,16 @@ fn user() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// An assistant's turn, and what the tools said to it.
+/// An assistant message with the tool results that follow it.
 fn assistant() -> impl Strategy<Value = Value> {
     let call = (text(), prop_oneof![Just("{}"), Just("{\"b\": 1, \"a\":[2.50]}")], text());
     (prop::option::of(text()), prop::collection::vec(call, 0..3)).prop_filter_map(
-        "says nothing",
-        |(said, calls)| {
-            if said.is_none() && calls.is_empty() {
+        "empty message",
+        |(text, calls)| {
+            if text.is_none() && calls.is_empty() {
                 return None;
             }
-            let mut turn = vec![json!({"role": "assistant", "content": said})];
+            let mut turn = vec![json!({"role": "assistant", "content": text})];
             for (number, (name, arguments, result)) in calls.into_iter().enumerate() {
                 let id = format!("call_{number}");
                 let call =
@@ -63,7 +63,7 @@ fn assistant() -> impl Strategy<Value = Value> {
     )
 }
 
-/// Turns that alternate, with tools for all that is called, each call with a name of its own.
+/// Alternating turns, with declarations of all called tools and a unique id for each call.
 fn conversation() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
     let turns = prop::collection::vec(prop_oneof![user(), assistant()], 0..8);
     (user(), turns).prop_map(|(first, turns)| {
@@ -103,9 +103,9 @@ fn request() -> impl Strategy<Value = Value> {
         prop::option::of(text()),
     );
     (settings, conversation()).prop_map(
-        |((system, temperature, stop, stream, limit, who), (spoken, tools))| {
+        |((system, temperature, stop, stream, limit, user_id), (conversation, tools))| {
             let system = system.into_iter().map(|text| json!({"role": "system", "content": text}));
-            let messages: Vec<_> = system.chain(spoken).collect();
+            let messages: Vec<_> = system.chain(conversation).collect();
             let mut request = json!({"model": "m", "max_tokens": limit, "messages": messages});
             let mut set = |name: &str, value: Value| {
                 if !value.is_null() {
@@ -114,7 +114,7 @@ fn request() -> impl Strategy<Value = Value> {
             };
             set("temperature", json!(temperature));
             set("stop", json!(stop));
-            set("user", json!(who));
+            set("user", json!(user_id));
             set("tools", if tools.is_empty() { Value::Null } else { tools.into() });
             if stream {
                 set("stream", json!(true));
@@ -125,9 +125,9 @@ fn request() -> impl Strategy<Value = Value> {
     )
 }
 
-/// All that was said, by whom, and which result goes with which call: in this order, wherever messages begin and end.
-fn said(chat: &Value) -> Vec<String> {
-    let (mut said, mut open, mut calls) = (Vec::new(), Vec::new(), 0);
+/// All texts with their roles, all calls, and the call of each result, in order and independent of message boundaries.
+fn content_summary(chat: &Value) -> Vec<String> {
+    let (mut summary, mut open, mut calls) = (Vec::new(), Vec::new(), 0);
     for message in chat["messages"].as_array().unwrap() {
         let role = message["role"].as_str().unwrap();
         let texts = match &message["content"] {
@@ -136,57 +136,57 @@ fn said(chat: &Value) -> Vec<String> {
             _ => Vec::new(),
         };
         if let Some(id) = message["tool_call_id"].as_str() {
-            // The first call of this name that has no result yet.
+            // The first call with this id that has no result yet.
             let at = open.iter().position(|(called, _)| *called == id).unwrap();
             let (_, number): (&str, u32) = open.remove(at);
-            said.push(format!("result of {number}: {texts:?}"));
+            summary.push(format!("result of {number}: {texts:?}"));
             continue;
         }
         let blanks = |text: &&str| !text.trim().is_empty() && *text != "(The assistant speaks first.)";
-        said.extend(texts.into_iter().filter(blanks).map(|text| format!("{role}: {text:?}")));
+        summary.extend(texts.into_iter().filter(blanks).map(|text| format!("{role}: {text:?}")));
         for call in message["tool_calls"].as_array().into_iter().flatten() {
-            said.push(format!("call of {}", call["function"]));
+            summary.push(format!("call of {}", call["function"]));
             open.push((call["id"].as_str().unwrap(), calls));
             calls += 1;
         }
     }
-    // The system has a place of its own there.
-    said.sort_by_key(|text| !text.starts_with("system: "));
-    said
+    // Anthropic has a separate place for system messages.
+    summary.sort_by_key(|text| !text.starts_with("system: "));
+    summary
 }
 
-/// What the system says after the assistant's last word is told as the user's.
-fn asked_at_last(mut spoken: Vec<Value>) -> Vec<Value> {
-    let is_of_the_system = |message: &Value| message["role"] == "system";
-    let end = spoken.iter().rposition(|message| !is_of_the_system(message)).map_or(0, |last| last + 1);
-    let says = |message: &&Value| message["content"].as_str().is_none_or(|text| !text.trim().is_empty());
-    let before = spoken[..end].iter().filter(|message| !is_of_the_system(message)).rfind(says);
+/// Changes system messages after a final assistant message into user messages, as the translator does.
+fn with_trailing_system_as_user(mut conversation: Vec<Value>) -> Vec<Value> {
+    let is_system = |message: &Value| message["role"] == "system";
+    let end = conversation.iter().rposition(|message| !is_system(message)).map_or(0, |last| last + 1);
+    let has_text = |message: &&Value| message["content"].as_str().is_none_or(|text| !text.trim().is_empty());
+    let before = conversation[..end].iter().filter(|message| !is_system(message)).rfind(has_text);
     if before.is_some_and(|message| message["role"] == "assistant") {
-        spoken[end..].iter_mut().for_each(|message| message["role"] = "user".into());
+        conversation[end..].iter_mut().for_each(|message| message["role"] = "user".into());
     }
-    spoken
+    conversation
 }
 
 proptest! {
     #[test]
-    fn a_request_that_went_to_messages_and_back_asks_for_the_same(chat in request()) {
+    fn a_chat_request_is_unchanged_by_translation_to_messages_and_back(chat in request()) {
         prop_assert_eq!(read(&to_chat(&to_messages(chat.to_string().as_bytes()))), chat);
     }
 
     #[test]
-    fn a_request_that_went_to_a_chat_and_back_asks_for_the_same(chat in request()) {
+    fn a_messages_request_is_unchanged_by_translation_to_a_chat_and_back(chat in request()) {
         let messages = to_messages(chat.to_string().as_bytes());
         prop_assert_eq!(read(&to_messages(&to_chat(&messages))), read(&messages));
     }
 
-    /// In whatever order it was said, with blank messages and calls that are named alike.
+    /// For messages in any order, with blank messages and duplicate call ids.
     #[test]
-    fn nothing_that_was_said_gets_lost_on_the_way_and_back(spoken in super::refused::spoken()) {
-        let chat = json!({"messages": spoken});
+    fn no_text_or_call_is_lost_by_translation_and_back(conversation in super::refused::messages_in_turns()) {
+        let chat = json!({"messages": conversation});
         let mut head = http::Request::new(()).into_parts().0;
-        if let Ok(there) = ChatToMessages::new(SOMEBODY).request(&mut head, chat.to_string().as_bytes()) {
-            let chat = json!({"messages": asked_at_last(spoken)});
-            prop_assert_eq!(said(&read(&to_chat(&there.body))), said(&chat));
+        if let Ok(there) = ChatToMessages::new(UNKNOWN_TARGET).request(&mut head, chat.to_string().as_bytes()) {
+            let chat = json!({"messages": with_trailing_system_as_user(conversation)});
+            prop_assert_eq!(content_summary(&read(&to_chat(&there.body))), content_summary(&chat));
         }
     }
 }

@@ -1,14 +1,14 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_core::{ResponseTranslator, Scan, Stop, StreamState};
+use tidegate_core::{ResponseTranslator, Scan, StopReason, StreamState};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
 use tidegate_providers::translate::MessagesToChat;
 
-use super::{fixture, for_chat, for_messages, for_messages_of, hello, stream, told, translate};
+use super::{fixture, for_chat, for_messages, for_messages_from, hello, json_events, stream, translate};
 
-/// A stream of one dialect, and who has to hear it in the other.
+/// A recorded stream of a provider.
 struct Case {
     name: String,
     bytes: Vec<u8>,
@@ -16,31 +16,32 @@ struct Case {
 }
 
 impl Case {
-    fn hears(&self) -> Box<dyn ResponseTranslator> {
+    fn translator(&self) -> Box<dyn ResponseTranslator> {
         match self.provider {
             Provider::Anthropic => for_chat(),
-            provider => for_messages_of(provider.name()),
+            provider => for_messages_from(provider.name()),
         }
     }
 
-    /// The dialect it is told in.
-    fn voice(&self) -> Provider {
+    /// A provider with the dialect of the translated stream.
+    fn caller_provider(&self) -> Provider {
         if self.provider == Provider::Anthropic { Provider::OpenAi } else { Provider::Anthropic }
     }
 }
 
-/// All there are.
+/// All recorded streams of the two dialects.
 fn streams() -> Vec<Case> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams");
     let names =
         std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-    let is_meant = |name: &String| {
-        let by = name.split('_').next().unwrap();
-        let knows = ["anthropic", "openai", "azure", "groq", "xai", "deepseek", "openrouter", "mistral"]
-            .contains(&by);
-        knows && !["responses", "completion", "deepseek_anthropic"].iter().any(|other| name.contains(other))
+    let is_included = |name: &String| {
+        let provider = name.split('_').next().unwrap();
+        let is_known = ["anthropic", "openai", "azure", "groq", "xai", "deepseek", "openrouter", "mistral"]
+            .contains(&provider);
+        is_known
+            && !["responses", "completion", "deepseek_anthropic"].iter().any(|other| name.contains(other))
     };
-    let mut streams: Vec<_> = names.filter(|name| name.ends_with(".sse")).filter(is_meant).collect();
+    let mut streams: Vec<_> = names.filter(|name| name.ends_with(".sse")).filter(is_included).collect();
     streams.sort();
     let case = |name: String| Case {
         bytes: fixture(&format!("streams/{name}")),
@@ -57,27 +58,28 @@ fn scan(provider: Provider, bytes: &[u8]) -> StreamState {
     scanner.state().clone()
 }
 
-/// Whoever reads the translated stream comes to the same: begun, finished, failed, and why it stopped.
+/// The scanner reports the same for the translated stream: start, end, failure and stop reason.
 #[test]
-fn every_stream_comes_to_the_same_in_the_other_dialect() {
+fn every_translated_stream_is_scanned_like_the_original() {
     let streams = streams();
     assert!(streams.len() > 30, "{}", streams.len());
     for case in streams {
-        let translated = stream(case.hears(), &case.bytes, &[]);
-        let (there, here) = (scan(case.provider, &case.bytes), scan(case.voice(), translated.as_bytes()));
+        let translated = stream(case.translator(), &case.bytes, &[]);
+        let (original, translated_state) =
+            (scan(case.provider, &case.bytes), scan(case.caller_provider(), translated.as_bytes()));
         let Case { name, .. } = &case;
-        assert_eq!(here.has_started, there.has_started, "{name}: {translated}");
-        assert_eq!(here.has_finished, there.has_finished, "{name}: {translated}");
+        assert_eq!(translated_state.has_started, original.has_started, "{name}: {translated}");
+        assert_eq!(translated_state.has_finished, original.has_finished, "{name}: {translated}");
         let code = |state: &StreamState| state.failure.as_ref().map(|failure| failure.code);
-        assert_eq!(code(&here), code(&there), "{name}: {translated}");
-        if let Some(stop) = there.stop.filter(|stop| *stop != Stop::Other && there.has_finished) {
-            assert_eq!(here.stop, Some(stop), "{name}: {translated}");
+        assert_eq!(code(&translated_state), code(&original), "{name}: {translated}");
+        if let Some(stop) = original.stop.filter(|stop| *stop != StopReason::Other && original.has_finished) {
+            assert_eq!(translated_state.stop, Some(stop), "{name}: {translated}");
         }
     }
 }
 
 #[test]
-fn a_tool_call_of_messages_is_told_in_chunks() {
+fn a_tool_call_of_messages_is_encoded_as_chunks() {
     let text = stream(for_chat(), &fixture("streams/anthropic_tool_call.sse"), &[]);
     let chunk = |delta: Value, reason: Option<&str>| {
         let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason});
@@ -96,12 +98,12 @@ fn a_tool_call_of_messages_is_told_in_chunks() {
         chunk(json!({}), Some("tool_calls")),
         last,
     ];
-    assert_eq!(told(&text), expected);
+    assert_eq!(json_events(&text), expected);
     assert!(text.ends_with("data: [DONE]\n\n"));
 }
 
 #[test]
-fn a_tool_call_of_a_chat_is_told_in_events() {
+fn a_tool_call_of_a_chat_is_encoded_as_message_events() {
     let text = stream(for_messages(), &fixture("streams/openai_tool_call.sse"), &[]);
     let piece = |json: &str| json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": json}});
     let usage = json!({"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0});
@@ -116,8 +118,8 @@ fn a_tool_call_of_a_chat_is_told_in_events() {
         json!({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": null}, "usage": usage}),
         json!({"type": "message_stop"}),
     ];
-    assert_eq!(told(&text), expected);
-    for event in told(&text) {
+    assert_eq!(json_events(&text), expected);
+    for event in json_events(&text) {
         let kind = event["type"].as_str().unwrap();
         assert!(text.contains(&format!("event: {kind}\ndata: {event}\n\n")), "{kind}");
     }
@@ -140,11 +142,11 @@ fn reasoning_text_and_several_calls_get_a_block_each() {
         + &chunk(call(0, "c1", "{"), None)
         + &chunk(json!({"tool_calls": [{"index": 0, "function": {"arguments": "}"}}]}), None)
         + &chunk(call(1, "c2", "{}"), None)
-        // Gemini gives all of them the same number.
+        // Gemini gives all calls the same index.
         + &chunk(call(1, "c3", "{}"), Some("stop"))
         + &format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 8}}));
     let text = stream(for_messages(), bytes.as_bytes(), &[]);
-    let blocks: Vec<_> = told(&text)
+    let blocks: Vec<_> = json_events(&text)
         .into_iter()
         .filter(|event| event["type"] == "content_block_start")
         .map(|event| {
@@ -155,7 +157,7 @@ fn reasoning_text_and_several_calls_get_a_block_each() {
     assert_eq!(blocks, expected.map(|(index, kind)| (index, kind.to_owned())));
     assert_eq!(text.matches("event: content_block_stop").count(), 5, "{text}");
     assert!(text.contains("event: ping\ndata: {\"type\":\"ping\"}\n\n"));
-    let last = told(&text).into_iter().rev().find(|event| event["type"] == "message_delta").unwrap();
+    let last = json_events(&text).into_iter().rev().find(|event| event["type"] == "message_delta").unwrap();
     assert_eq!(last["delta"]["stop_reason"], "tool_use");
     assert_eq!(
         (&last["usage"]["input_tokens"], &last["usage"]["cache_read_input_tokens"]),
@@ -163,7 +165,7 @@ fn reasoning_text_and_several_calls_get_a_block_each() {
     );
 }
 
-/// Blocks are numbered with the texts between them, calls by themselves.
+/// Block indexes count text blocks as well; call indexes count only calls.
 #[test]
 fn several_calls_of_messages_are_numbered_from_zero() {
     let event = |event: Value| format!("data: {event}\n\n");
@@ -175,28 +177,31 @@ fn several_calls_of_messages_are_numbered_from_zero() {
             + &event(json!({"type": "content_block_stop", "index": index}))
     };
     let text = stream(for_chat(), (call(1, "a") + &call(4, "b")).as_bytes(), &[]);
-    let calls: Vec<_> =
-        told(&text).iter().map(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0].clone()).collect();
+    let calls: Vec<_> = json_events(&text)
+        .iter()
+        .map(|chunk| chunk["choices"][0]["delta"]["tool_calls"][0].clone())
+        .collect();
     let numbers: Vec<_> = calls.iter().map(|call| call["index"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [0, 0, 1, 1], "{text}");
     assert_eq!((&calls[0]["id"], &calls[2]["id"]), (&"a".into(), &"b".into()));
 }
 
 #[test]
-fn a_call_without_arguments_is_told_with_none() {
+fn a_call_without_arguments_gets_an_empty_object() {
     let start = json!({"type": "content_block_start", "index": 3, "content_block": {"type": "tool_use", "id": "t", "name": "now", "input": {}}});
     let stop = json!({"type": "content_block_stop", "index": 3});
     let text = stream(for_chat(), format!("data: {start}\n\ndata: {stop}\n\n").as_bytes(), &[]);
     assert_eq!(
-        told(&text)[1]["choices"][0]["delta"]["tool_calls"][0],
+        json_events(&text)[1]["choices"][0]["delta"]["tool_calls"][0],
         json!({"index": 0, "function": {"arguments": "{}"}})
     );
 }
 
 #[test]
-fn thinking_and_pings_are_told() {
+fn thinking_and_pings_are_translated() {
     let text = stream(for_chat(), &fixture("streams/anthropic_thinking.sse"), &[]);
-    let deltas: Vec<_> = told(&text).into_iter().map(|chunk| chunk["choices"][0]["delta"].clone()).collect();
+    let deltas: Vec<_> =
+        json_events(&text).into_iter().map(|chunk| chunk["choices"][0]["delta"].clone()).collect();
     assert!(
         deltas.contains(&json!({"reasoning_content": "The moon"}))
             && deltas.contains(&json!({"content": "Ebb"})),
@@ -205,11 +210,11 @@ fn thinking_and_pings_are_told() {
     assert!(text.contains(": ping\n\n") && !text.contains("c2lnbmF0dXJl"), "{text}");
 }
 
-/// Anthropic refuses thoughts that it has not signed, and callers send back all that they were told.
+/// Anthropic rejects thinking that it has not signed, and callers send back all thinking that they received.
 #[test]
-fn thoughts_can_be_kept_from_a_caller_who_would_send_them_elsewhere() {
+fn reasoning_is_omitted_if_configured() {
     let translator = MessagesToChat::new("deepseek/deepseek-reasoner").omit_reasoning(true);
-    let answer = || translate(&translator, &json!({"messages": hello(), "stream": true})).unwrap().answer;
+    let answer = || translate(&translator, &json!({"messages": hello(), "stream": true})).unwrap().response;
     let text = stream(answer(), &fixture("streams/deepseek_reasoning.sse"), &[]);
     assert!(!text.contains("thinking") && text.contains("Ebb") && text.contains("event: ping"), "{text}");
     let body =
@@ -219,36 +224,42 @@ fn thoughts_can_be_kept_from_a_caller_who_would_send_them_elsewhere() {
     assert_eq!(whole["content"], json!([{"type": "text", "text": "Ebb"}]));
 }
 
-/// A stream that was cut must look cut.
+// Pitfall P21 (docs/pitfalls.md).
+/// A truncated stream must remain recognizable as truncated.
 #[test]
-fn p21_no_end_is_made_up() {
+fn a_truncated_stream_gets_no_end() {
     for case in streams() {
         for cut in [case.bytes.len() / 3, case.bytes.len() / 2, case.bytes.len() - 20] {
             let bytes = &case.bytes[..cut];
-            let text = stream(case.hears(), bytes, &[]);
-            let (there, here) = (scan(case.provider, bytes), scan(case.voice(), text.as_bytes()));
-            assert_eq!(here.has_finished, there.has_finished, "{} at {cut}: {text}", case.name);
+            let text = stream(case.translator(), bytes, &[]);
+            let (original, translated_state) =
+                (scan(case.provider, bytes), scan(case.caller_provider(), text.as_bytes()));
+            assert_eq!(
+                translated_state.has_finished, original.has_finished,
+                "{} at {cut}: {text}",
+                case.name
+            );
         }
     }
 }
 
 #[test]
-fn usage_is_told_to_a_chat_only_if_asked_for() {
-    let asked = json!({"messages": hello(), "stream": true});
+fn usage_is_sent_to_a_chat_only_if_requested() {
+    let request = json!({"messages": hello(), "stream": true});
     let mut head = http::Request::new(()).into_parts().0;
     let translator = tidegate_providers::translate::ChatToMessages::new("anthropic/claude");
-    let answer = tidegate_core::Translator::request(&translator, &mut head, asked.to_string().as_bytes())
+    let answer = tidegate_core::Translator::request(&translator, &mut head, request.to_string().as_bytes())
         .unwrap()
-        .answer;
+        .response;
     let text = stream(answer, &fixture("streams/anthropic_plain.sse"), &[]);
     assert!(!text.contains("\"usage\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
 }
 
-/// Half of an event would be worse than none, and a gigabyte of it is not kept.
+/// A part of an event would be worse than none, and the buffer must stay bounded.
 #[test]
-fn an_event_above_the_bound_breaks_the_stream() {
-    for hears in [for_chat, for_messages] {
-        let mut answer: Box<dyn ResponseTranslator> = hears();
+fn an_event_above_the_size_limit_breaks_the_stream() {
+    for new_translator in [for_chat, for_messages] {
+        let mut answer: Box<dyn ResponseTranslator> = new_translator();
         let mut out = BytesMut::new();
         let piece = vec![b'x'; 64 * 1024];
         answer.events(b"data: {\"choices\":[{\"delta\":{\"content\":\"", &mut out).unwrap();
@@ -268,11 +279,11 @@ fn cuts(length: usize) -> impl Strategy<Value = Vec<usize>> {
 }
 
 #[test]
-fn two_pieces_are_as_good_as_one() {
+fn a_stream_in_two_chunks_is_translated_like_one_chunk() {
     for case in streams() {
-        let whole = stream(case.hears(), &case.bytes, &[]);
+        let whole = stream(case.translator(), &case.bytes, &[]);
         for cut in 0..case.bytes.len() {
-            assert_eq!(stream(case.hears(), &case.bytes, &[cut]), whole, "{} at {cut}", case.name);
+            assert_eq!(stream(case.translator(), &case.bytes, &[cut]), whole, "{} at {cut}", case.name);
         }
     }
 }
@@ -294,9 +305,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn any_bytes_mean_the_same_however_they_are_cut((bytes, cuts) in chunked()) {
-        for hears in [for_chat, for_messages] {
-            prop_assert_eq!(stream(hears(), &bytes, &cuts), stream(hears(), &bytes, &[]));
+    fn the_translation_of_any_bytes_does_not_depend_on_the_chunks((bytes, cuts) in chunked()) {
+        for new_translator in [for_chat, for_messages] {
+            prop_assert_eq!(stream(new_translator(), &bytes, &cuts), stream(new_translator(), &bytes, &[]));
         }
     }
 }

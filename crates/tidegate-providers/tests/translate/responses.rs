@@ -57,7 +57,7 @@ fn a_completion_becomes_a_message() {
                 {"type": "text", "text": "I look."},
                 {"type": "tool_use", "id": "chatcmpl-1_c1_0", "name": "tide_at", "input": {"port": "Brest"}},
             ],
-            // It said "stop", and called a tool.
+            // The finish reason was "stop" although a tool was called.
             "stop_reason": "tool_use", "stop_sequence": null,
             "usage": {"input_tokens": 25, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 100, "output_tokens": 15},
         })
@@ -65,8 +65,8 @@ fn a_completion_becomes_a_message() {
 }
 
 #[test]
-fn every_reason_to_stop_has_its_counterpart() {
-    for (there, here) in [
+fn every_stop_reason_has_a_counterpart() {
+    for (source, expected) in [
         ("end_turn", "stop"),
         ("stop_sequence", "stop"),
         ("max_tokens", "length"),
@@ -75,11 +75,11 @@ fn every_reason_to_stop_has_its_counterpart() {
         ("refusal", "content_filter"),
         ("made_up_tomorrow", "stop"),
     ] {
-        let answer = whole(for_chat(), &json!({"content": [], "stop_reason": there}));
-        assert_eq!(answer["choices"][0]["finish_reason"], here, "{there}");
+        let answer = whole(for_chat(), &json!({"content": [], "stop_reason": source}));
+        assert_eq!(answer["choices"][0]["finish_reason"], expected, "{source}");
         assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
     }
-    for (there, here) in [
+    for (source, expected) in [
         ("stop", "end_turn"),
         ("length", "max_tokens"),
         ("tool_calls", "tool_use"),
@@ -88,9 +88,9 @@ fn every_reason_to_stop_has_its_counterpart() {
     ] {
         let answer = whole(
             for_messages(),
-            &json!({"choices": [{"message": {"content": "x"}, "finish_reason": there}]}),
+            &json!({"choices": [{"message": {"content": "x"}, "finish_reason": source}]}),
         );
-        assert_eq!(answer["stop_reason"], here, "{there}");
+        assert_eq!(answer["stop_reason"], expected, "{source}");
     }
     let refused =
         json!({"choices": [{"message": {"content": null, "refusal": "No."}, "finish_reason": "stop"}]});
@@ -102,7 +102,7 @@ fn every_reason_to_stop_has_its_counterpart() {
 }
 
 #[test]
-fn what_is_no_answer_is_a_failure_and_not_an_empty_answer() {
+fn an_unreadable_response_is_a_failure_and_not_an_empty_response() {
     let arguments = r#"{"choices":[{"message":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"port"}}]}}]}"#;
     for body in ["", "<html>", "{}", "[]", "{\"choices\":[]}", arguments] {
         let failure = for_messages().whole(StatusCode::OK, body.as_bytes()).unwrap_err();
@@ -110,13 +110,13 @@ fn what_is_no_answer_is_a_failure_and_not_an_empty_answer() {
         let failure = for_chat().whole(StatusCode::OK, body.as_bytes()).unwrap_err();
         assert_eq!(failure.provider_code.as_deref(), Some("unreadable_answer"), "{body}");
     }
-    // An error under a status that says nothing of one is what it says.
+    // An error body under a success status is classified by its content.
     let error = br#"{"error":{"message":"no credit","code":"insufficient_quota"}}"#;
     assert_eq!(for_messages().whole(StatusCode::OK, error).unwrap_err().code.code(), "E2002");
 }
 
 #[test]
-fn heads_are_put_right() {
+fn response_headers_are_adjusted() {
     let head = |status: u16, lines: &[(&str, &str)]| {
         let mut builder =
             Response::builder().status(status).header("content-length", "9").header("x-kept", "1");
@@ -124,24 +124,24 @@ fn heads_are_put_right() {
             builder = builder.header(*name, *value);
         }
         let mut head = builder.body(()).unwrap().into_parts().0;
-        let manner = for_chat().head(&mut head, std::time::SystemTime::UNIX_EPOCH);
-        (manner, head.headers)
+        let mode = for_chat().head(&mut head, std::time::SystemTime::UNIX_EPOCH);
+        (mode, head.headers)
     };
-    let (manner, headers) =
+    let (mode, headers) =
         head(200, &[("content-type", "Text/Event-Stream; charset=utf-8"), ("request-id", "req_1")]);
-    assert_eq!(manner, Ok(BodyMode::Events));
+    assert_eq!(mode, Ok(BodyMode::Events));
     assert_eq!(
         (&headers["x-request-id"], &headers["x-kept"], headers.get("content-length")),
         (&"req_1".parse().unwrap(), &"1".parse().unwrap(), None)
     );
-    let (manner, headers) = head(503, &[("content-type", "text/html"), ("content-encoding", "gzip")]);
+    let (mode, headers) = head(503, &[("content-type", "text/html"), ("content-encoding", "gzip")]);
     assert_eq!(
-        (manner, &headers["content-type"], headers.get("content-encoding")),
+        (mode, &headers["content-type"], headers.get("content-encoding")),
         (Ok(BodyMode::Whole), &"application/json".parse().unwrap(), None)
     );
     assert_eq!(head(302, &[]).0, Ok(BodyMode::Untouched));
     assert_eq!(head(204, &[]).0, Ok(BodyMode::Untouched));
-    // Nobody here unpacks it.
+    // Compressed bodies are not supported.
     assert_eq!(
         head(200, &[("content-encoding", "gzip")]).0.unwrap_err().provider_code.as_deref(),
         Some("content_encoding")
