@@ -182,7 +182,7 @@ where
                     Poll::Pending => Err(ready!(chain.deadline_guard.poll(cx)).into()),
                 },
                 StateProj::ReadyingFirst => {
-                    let first = first_retry.as_mut().expect("kept to be asked first_clone");
+                    let first = first_retry.as_mut().expect("set in `ReadyingFirst`");
                     Err(match first.poll_ready(cx) {
                         Poll::Ready(Ok(())) if !chain.is_past_deadline() => {
                             chain.start_attempt();

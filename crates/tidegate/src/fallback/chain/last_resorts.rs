@@ -21,7 +21,8 @@ impl ChainState {
         step
     }
 
-    /// The same for the parsed request.
+    /// Tries the last resorts in their order, starting with the current one, until one has a step for
+    /// `parsed`.
     fn next_last_resort_for(
         &mut self,
         parsed: &ParsedRequest,

@@ -166,7 +166,7 @@ impl ChainState {
             return ControlFlow::Break(self.mark_after_attempt(result));
         }
         // A failure is not reported either if the request could not be translated for the target, or if the
-        // target was not called and an earlier one has responded.
+        // target was not called, or a gate rejected it, after an earlier attempt reached a provider.
         let is_informative =
             is_callers_request && !is_untranslatable && (!had_reached_provider || (was_sent && !is_rejected));
         let target = self.target_name();

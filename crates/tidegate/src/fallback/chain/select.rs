@@ -79,7 +79,7 @@ impl ChainState {
     fn skip_target(&self, target: &Target, missing: MissingCapability) {
         target.counters.record_skip();
         self.push_verdict(Verdict::Skipped { target: Arc::clone(&target.name), missing });
-        tracing::info!(layer = "fallback", target = &*target.name, %missing, "passing over a target");
+        tracing::info!(layer = "fallback", target = &*target.name, lack = %missing, "passing over a target");
     }
 
     /// Whether there is time for another target and an attempt left in the budget; the attempt is then taken.
