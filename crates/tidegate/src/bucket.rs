@@ -1,9 +1,9 @@
-//! A token bucket: the generic cell rate algorithm (ITU-T I.371, "GCRA"), for calls of any cost.
+//! A token bucket for calls of any cost: the generic cell rate algorithm (ITU-T I.371, "GCRA").
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// `count` in every `period`, of which `burst` may come at once.
+/// A rate of `count` tokens per `period`, with a bucket capacity of `burst` tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
     count: u64,
@@ -12,12 +12,12 @@ pub(crate) struct Rate {
     burst: u64,
 }
 
-/// How much of a [`Rate`] is spent.
+/// A token bucket with the refill rate of a [`Rate`].
 ///
-/// Holds what is owed at a moment; it is paid off as time goes by. Nothing runs in the background: a bucket that
-/// nobody asks costs nothing. What is owed is counted in units of which one call of cost one owes `period` and one
-/// nanosecond pays `count`: whole numbers all the way, so that nothing is lost or gained by rounding, be it a token a
-/// day or ten thousand million a second.
+/// The bucket stores its debt (capacity minus tokens) at an instant; the debt decreases with time. There is no background
+/// task, so an unused bucket costs nothing. The debt is an integer in units of which one token is `period` and one
+/// nanosecond refills `count`. Nothing is lost or gained by rounding, whether the rate is one token a day or ten thousand
+/// million a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Rate,
@@ -26,11 +26,11 @@ pub(crate) struct Bucket {
     minima: DebtMinima,
 }
 
-/// How little was owed, and when: what refilled since a spending is known by it.
+/// The minima of the debt over time, from which the amount that has refilled since a given instant is known.
 ///
-/// Later lows are higher ones, or the earlier ones would be of no interest. A low matters to calls that cost more than
-/// was owed then; so of more than a few the two highest are taken as one, to the disadvantage of whoever costs more
-/// than that.
+/// The minima are in ascending order of time and debt; an earlier minimum above a later one has no effect and is
+/// removed. A minimum only limits refunds of calls that cost more than the debt at that instant. If there are too many
+/// minima, the two highest are merged into one; a call that costs more than that may get a smaller refund.
 #[derive(Clone, Debug)]
 struct DebtMinima {
     minima: [(Instant, u128); MAX_MINIMA],
@@ -40,7 +40,7 @@ struct DebtMinima {
 const MAX_MINIMA: usize = 6;
 
 impl Rate {
-    /// Periods above a century are taken as one, so that no product overflows.
+    /// Creates a rate. Periods above a century are clamped to a century, so that no product overflows.
     pub(crate) fn new(count: NonZeroU64, period: Duration, burst: NonZeroU64) -> Self {
         const CENTURY: u128 = 100 * 365 * 24 * 60 * 60 * 1_000_000_000;
         let period = u64::try_from(period.as_nanos().min(CENTURY)).unwrap_or(u64::MAX);
@@ -55,7 +55,8 @@ impl Rate {
         time.as_nanos().saturating_mul(u128::from(self.count))
     }
 
-    /// Rounded up: a nanosecond too slow is within the quota, a nanosecond too fast is not.
+    /// The time in which `debt` is refilled, rounded up: a nanosecond too late is within the quota, a nanosecond too
+    /// early is not.
     fn time_to_refill(&self, debt: u128) -> Duration {
         let nanos = debt.div_ceil(u128::from(self.count));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -68,7 +69,7 @@ impl Bucket {
         Self { rate, at: now, debt: 0, minima: DebtMinima { minima: [(now, 0); MAX_MINIMA], count: 0 } }
     }
 
-    /// Spends `cost`, or says how long until it can.
+    /// Spends `cost`, or returns the time until it can be spent.
     #[cfg_attr(not(feature = "retry"), allow(dead_code, reason = "limits look at all their buckets first"))]
     pub(crate) fn spend(&mut self, cost: u64, now: Instant) -> Result<(), Duration> {
         match self.wait(0, cost, now) {
@@ -80,10 +81,10 @@ impl Bucket {
         }
     }
 
-    /// How long until there is room for a call of `cost`, with others before it that cost `ahead`.
+    /// The time until a call of `cost` fits, after queued calls of a total cost of `ahead`.
     ///
-    /// What costs more than the bucket holds passes when it is full, and those who come after pay for it: refused until
-    /// there is room, it would be refused for ever.
+    /// A call that costs more than the capacity is admitted when the bucket is full, and later calls wait for the excess.
+    /// Otherwise it would never be admitted.
     pub(crate) fn wait(&self, ahead: u64, cost: u64, now: Instant) -> Duration {
         if cost == 0 && ahead == 0 {
             return Duration::ZERO;
@@ -93,18 +94,18 @@ impl Bucket {
         if due <= room { Duration::ZERO } else { self.rate.time_to_refill(due - room) }
     }
 
-    /// Spends `cost`, whether there is room or not: what is missing is owed, and waited for by those who come after.
+    /// Spends `cost` unconditionally. Missing tokens become debt beyond the capacity, for which later calls wait.
     pub(crate) fn take(&mut self, cost: u64, now: Instant) {
         let debt = self.debt(now);
         self.minima.record(debt, now);
         self.set_debt(debt.saturating_add(self.rate.debt_for(cost)), now);
     }
 
-    /// Gives back `cost` that was spent at `spent` and not used. As much as had not refilled since then: the rest
-    /// would be there twice.
+    /// Refunds `cost` that was spent at `spent` and not used, less the part that has refilled since then, which would
+    /// otherwise be counted twice.
     ///
-    /// Had it not been spent, the bucket would have been full whenever less than this was owed; so the least that has
-    /// been owed since is all there is to give back.
+    /// Without that spending, the bucket would have been full at every instant at which the debt was below `cost`. The
+    /// refund is therefore limited to the minimum of the debt since `spent`.
     pub(crate) fn refund(&mut self, cost: u64, spent: Instant, now: Instant) {
         let debt = self.debt(now);
         let min_debt = self.minima.min_since(spent).map_or(debt, |min_debt| min_debt.min(debt));
@@ -113,7 +114,7 @@ impl Bucket {
         self.minima.reduce_since(spent, refund);
     }
 
-    /// Empties the bucket so that it holds exactly `left` at `then`, unless it would hold less anyway.
+    /// Drains the bucket so that it holds exactly `left` at `then`, unless it would hold less anyway.
     pub(crate) fn drain_until(&mut self, left: u64, then: Instant, now: Instant) {
         let spent = self.rate.debt_for(self.rate.burst.saturating_sub(left));
         let debt = spent.saturating_add(self.rate.refilled_in(then.saturating_duration_since(now)));
@@ -123,13 +124,14 @@ impl Bucket {
         }
     }
 
-    /// Takes somebody's word for it: at `then` so much was spent of a full bucket, and all since then is part of it.
+    /// Sets the state from an external report: at `then` a full bucket less `spent`. Earlier spendings are part of the
+    /// report and are not refunded.
     pub(crate) fn set_spent(&mut self, spent: u64, then: Instant) {
         (self.at, self.debt) = (then, self.rate.debt_for(spent));
         self.forget_before(then);
     }
 
-    /// How much is left.
+    /// The number of tokens in the bucket.
     pub(crate) fn remaining(&self, now: Instant) -> u64 {
         let free = self.rate.debt_for(self.rate.burst).saturating_sub(self.debt(now));
         match self.rate.period {
@@ -138,17 +140,17 @@ impl Bucket {
         }
     }
 
-    /// Whether nothing is missing.
+    /// Whether the bucket is full.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.debt(now) == 0
     }
 
-    /// What was spent before `then` is part of what is owed now, and nothing of it can be given back.
+    /// Excludes everything that was spent before `then` from refunds.
     fn forget_before(&mut self, then: Instant) {
         (self.minima.minima[0], self.minima.count) = ((then, 0), 1);
     }
 
-    /// The moment of a call may have been read before that of another who was faster: time does not go back.
+    /// The debt at `now`. A `now` before the last update, read by a concurrent call, is treated as the last update.
     fn debt(&self, now: Instant) -> u128 {
         self.debt.saturating_sub(self.rate.refilled_in(now.saturating_duration_since(self.at)))
     }
@@ -170,31 +172,31 @@ impl DebtMinima {
         self.count += 1;
     }
 
-    /// The last is taken to have been as low as the one before.
+    /// Merges the two last minima: the last one is treated as if it were as low as the one before it.
     fn merge_last_two(&mut self) {
         self.minima[MAX_MINIMA - 2].0 = self.minima[MAX_MINIMA - 1].0;
         self.count -= 1;
     }
 
-    /// What was spent at `moment` had not been: so much less was owed ever since.
+    /// Lowers all minima since `moment` by `by`, as if the refunded amount had not been spent.
     fn reduce_since(&mut self, moment: Instant, by: u128) {
         let later =
-            self.minima[..self.count].iter().position(|min_debt| min_debt.0 > moment).unwrap_or(self.count);
-        for min_debt in &mut self.minima[later..self.count] {
-            min_debt.1 -= by.min(min_debt.1);
+            self.minima[..self.count].iter().position(|minimum| minimum.0 > moment).unwrap_or(self.count);
+        for minimum in &mut self.minima[later..self.count] {
+            minimum.1 -= by.min(minimum.1);
         }
-        // A low that is no lower than a later one is of no interest any more.
+        // An earlier minimum that is not below a later one has no effect any more.
         if later < self.count {
             let keep =
-                self.minima[..later].iter().take_while(|min_debt| min_debt.1 < self.minima[later].1).count();
+                self.minima[..later].iter().take_while(|minimum| minimum.1 < self.minima[later].1).count();
             self.minima.copy_within(later..self.count, keep);
             self.count -= later - keep;
         }
     }
 
-    /// The least since `moment`, that moment itself not counted.
+    /// The minimum of the debt after `moment`, exclusive.
     fn min_since(&self, moment: Instant) -> Option<u128> {
-        self.minima[..self.count].iter().find(|min_debt| min_debt.0 > moment).map(|min_debt| min_debt.1)
+        self.minima[..self.count].iter().find(|minimum| minimum.0 > moment).map(|minimum| minimum.1)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one place that reads the time: tokio's, so that a paused test moves everything.
+//! The clock of all layers: tokio's, so that tests with a paused clock control every time.
 
 use std::time::Instant;
 

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HOST};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
-/// Tells calls apart, so that each kind of them has a state of its own: a circuit per host, a limit per tenant,
-/// a bulkhead per model.
+/// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per host, a limit
+/// per tenant, a bulkhead per model.
 ///
-/// Of what a key is made of only a hash is kept: keys of any length cost the same, and a credential that tells
-/// callers apart is nowhere to be found in memory, logs or metrics. The hash is SipHash with a secret of the
-/// process, so nobody can make up a header that ends up with somebody else's state. Calls without the header (or
-/// whatever is asked for) share one state.
+/// Only a hash of the key is kept. Keys of any length cost the same, and a credential that is used as a key appears
+/// neither in memory nor in logs or metrics. The hash is SipHash with a random secret per process, so a header cannot be
+/// crafted to collide with the state of another caller. Requests without the header (or other source of the key) share
+/// one state.
 #[derive(Clone)]
 pub struct KeyBy {
     kind: &'static str,
     write: Arc<WriteKey>,
 }
 
-/// Hashes what makes the key.
+/// Writes the parts of the key into the hasher.
 type WriteKey = dyn Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync;
 
 /// The head of a request, with a body of any type.
@@ -28,45 +28,45 @@ type WriteKey = dyn Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync;
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,
-    /// Where it goes.
+    /// The request target.
     pub uri: &'a Uri,
     /// The headers.
     pub headers: &'a HeaderMap,
-    /// What layers outside have left for those inside.
+    /// The extensions that outer layers have added.
     pub extensions: &'a Extensions,
 }
 
-/// On whose behalf a call is made: a request extension, for [`KeyBy::tenant`].
+/// The tenant of a request: a request extension, for [`KeyBy::tenant`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant(pub Arc<str>);
 
-/// The model that a call asks for: a request extension, for [`KeyBy::model`].
+/// The model of a request: a request extension, for [`KeyBy::model`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model(pub Arc<str>);
 
-/// What is left of a key.
+/// The hash of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
 impl KeyBy {
-    /// By whatever `key` makes of the head of a request.
+    /// Uses the return value of `key` for the head of the request.
     pub fn new<K: Hash>(key: impl Fn(&RequestHead<'_>) -> K + Send + Sync + 'static) -> Self {
         Self::from_writer("custom", move |head, hasher| key(head).hash(hasher))
     }
 
-    /// By the values of a header.
+    /// Uses all values of a header.
     #[must_use]
     pub fn header(name: HeaderName) -> Self {
         Self::from_writer("header", move |head, hasher| write_header(head.headers, &name, hasher))
     }
 
-    /// By the path, without the query.
+    /// Uses the path, without the query.
     #[must_use]
     pub fn path() -> Self {
         Self::from_writer("path", |head, hasher| head.uri.path().hash(hasher))
     }
 
-    /// By the host and port: of the URI, else of the `Host` header.
+    /// Uses the host and port of the URI, or else of the `Host` header.
     #[must_use]
     pub fn host() -> Self {
         Self::from_writer("host", |head, hasher| match head.uri.authority() {
@@ -77,10 +77,10 @@ impl KeyBy {
         })
     }
 
-    /// By the credential that the caller brings: `authorization`, `x-api-key`, `api-key` and `x-goog-api-key`.
+    /// Uses the credential of the caller: `authorization`, `x-api-key`, `api-key` and `x-goog-api-key`.
     ///
-    /// What is learned from a provider is then learned about one account: an empty purse or a bad key shuts
-    /// nobody else out.
+    /// The state learned from a provider then belongs to one account: an exhausted balance or an invalid key does not
+    /// affect other callers.
     #[must_use]
     pub fn credential() -> Self {
         const OTHERS: [HeaderName; 3] = [
@@ -96,13 +96,13 @@ impl KeyBy {
         })
     }
 
-    /// By the [`Tenant`] in the extensions.
+    /// Uses the [`Tenant`] in the extensions.
     #[must_use]
     pub fn tenant() -> Self {
         Self::from_writer("tenant", |head, hasher| head.extensions.get::<Tenant>().hash(hasher))
     }
 
-    /// By the [`Model`] in the extensions.
+    /// Uses the [`Model`] in the extensions.
     #[must_use]
     pub fn model() -> Self {
         Self::from_writer("model", |head, hasher| head.extensions.get::<Model>().hash(hasher))
@@ -115,7 +115,7 @@ impl KeyBy {
         Self { kind, write: Arc::new(write) }
     }
 
-    /// The key of a request; `hasher` brings the secret.
+    /// The key of a request; `hasher` carries the secret.
     pub(crate) fn key<B>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Key {
         (self.write)(&RequestHead::of(request), &mut hasher);
         Key(hasher.finish())
@@ -123,7 +123,7 @@ impl KeyBy {
 }
 
 impl Key {
-    /// The number that is left.
+    /// The hash as a number.
     #[cfg(feature = "fallback")]
     pub(crate) fn number(self) -> u64 {
         self.0
@@ -150,7 +150,7 @@ fn default_port(uri: &Uri) -> Option<u16> {
 }
 
 fn write_header(headers: &HeaderMap, name: &HeaderName, hasher: &mut DefaultHasher) {
-    // How many there are comes last: "a", "b" is another key than "ab".
+    // The number of values is hashed last, so that "a", "b" and "ab" are different keys.
     let values = headers.get_all(name).iter().map(|value| value.as_bytes().hash(hasher)).count();
     values.hash(hasher);
 }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_key_looks_at_its_part_of_the_head_and_at_nothing_else() {
+    fn each_kind_of_key_depends_only_on_its_part_of_the_head() {
         let header = KeyBy::header(HeaderName::from_static("x-user"));
         assert_eq!(
             key(&header, |r| r.header("x-user", "a")),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_key_shows() {
+    fn debug_output_does_not_contain_the_key() {
         let by = KeyBy::header(HeaderName::from_static("x-api-key"));
         assert_eq!(format!("{by:?}"), "KeyBy(\"header\")");
     }

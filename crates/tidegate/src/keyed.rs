@@ -11,20 +11,20 @@ use quick_cache::{Lifecycle, UnitWeighter};
 use crate::key::{Key, KeyBy};
 use crate::{Deadline, clock};
 
-/// A state per key: made at the first call with that key, and bounded in number.
+/// A bounded map with one state per key, which is created at the first request with that key.
 ///
-/// What nobody needs goes first. A state that is [as new](KeyedState::is_pristine) is dropped within a minute or so, and
-/// nobody can tell. Past `max_keys` the least used go (by the rules of S3-FIFO, so that a flood of keys that come
-/// once does not wash out those that come often), with whatever was counted against them; a state
-/// [in use](KeyedState::is_in_use) stays, so there may be as many more as there are calls under way.
+/// A state that is [pristine](KeyedState::is_pristine) is dropped within about a minute, without any effect. Above
+/// `max_keys` the least used states are evicted with their counts, by the rules of S3-FIFO: a flood of keys that occur
+/// once does not evict those that occur often. A state that is [in use](KeyedState::is_in_use) is never evicted, so the
+/// map may exceed `max_keys` by the number of calls in flight.
 pub(crate) struct Keyed<T: KeyedState>(Arc<KeyedInner<T>>);
 
-/// A state that is cheap to clone, and may be forgotten at times.
+/// A state in a [`Keyed`] map: cheap to clone, and evictable when it is not in use.
 pub(crate) trait KeyedState: Clone {
-    /// Whether a call under way holds it, or waits for it.
+    /// Whether a call in flight holds the state or waits for it.
     fn is_in_use(&self) -> bool;
 
-    /// Whether a fresh state would act the same.
+    /// Whether the state behaves like a new one, so that it can be dropped.
     fn is_pristine(&self, now: Instant) -> bool;
 }
 
@@ -36,17 +36,17 @@ struct KeyedInner<T: KeyedState> {
     next_sweep: Mutex<Instant>,
 }
 
-/// Keeps what is in use.
+/// Pins the states that are in use, so that they are not evicted.
 #[derive(Clone, Copy)]
 struct PinInUse;
 
-/// So many keys are kept if nothing else is said.
+/// The default of `max_keys`.
 pub(crate) const DEFAULT_MAX_KEYS: usize = 10_000;
 
-/// How often what is as new is looked for: seldom enough that looking at all keys costs nothing to speak of.
+/// The interval between sweeps for pristine states; long enough that the cost of visiting all keys is negligible.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// And how often where there is no more room, so that what counts does not make room for what is as new.
+/// The same while the map is full, so that pristine states are dropped before states with counts are evicted.
 const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
 impl<T: KeyedState> Keyed<T> {
@@ -58,7 +58,7 @@ impl<T: KeyedState> Keyed<T> {
         Self(Arc::new(KeyedInner { key_by, hash_secret: RandomState::new(), states, max_keys, next_sweep }))
     }
 
-    /// The state of the key of this request.
+    /// The state of the request's key, which is created if there is none.
     pub(crate) fn of<B>(&self, request: &Request<B>, fresh: impl FnOnce() -> T) -> T {
         let map = &*self.0;
         let key = map.key_by.key(request, map.hash_secret.build_hasher());
@@ -71,17 +71,17 @@ impl<T: KeyedState> Keyed<T> {
         }
     }
 
-    /// The state of the key of this request, if there is one. Counts as no use.
+    /// The state of the request's key, if there is one. Does not count as a use.
     pub(crate) fn find<B>(&self, request: &Request<B>) -> Option<T> {
         self.0.states.peek(&self.0.key_by.key(request, self.0.hash_secret.build_hasher()))
     }
 
-    /// All states there are.
+    /// All states.
     pub(crate) fn states(&self) -> impl Iterator<Item = T> {
         self.0.states.iter().map(|(_, state)| state)
     }
 
-    /// How many keys have a state.
+    /// The number of keys that have a state.
     pub(crate) fn len(&self) -> usize {
         self.0.states.len()
     }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_finds_its_state_again() {
+    async fn a_key_keeps_its_state() {
         let keyed = keyed(100);
         call(&keyed, 1).0.store(true, Ordering::Relaxed);
         assert!(call(&keyed, 1).0.load(Ordering::Relaxed) && !call(&keyed, 2).0.load(Ordering::Relaxed));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_keys_is_bounded_and_leaves_what_is_in_use() {
+    async fn a_flood_of_keys_is_bounded_and_keeps_states_in_use() {
         let keyed = keyed(100);
         let held = call(&keyed, 0);
         held.0.store(true, Ordering::Relaxed);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_counts_does_not_make_room_for_what_is_as_new() {
+    async fn states_with_counts_are_not_evicted_by_pristine_ones() {
         let keyed = keyed(100);
         call(&keyed, 0).0.store(true, Ordering::Relaxed);
         for key in 1..2_000 {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_as_new_goes_and_what_counts_stays() {
+    async fn pristine_states_are_dropped_and_states_with_counts_stay() {
         let keyed = keyed(100);
         call(&keyed, 0).0.store(true, Ordering::Relaxed);
         for key in 1..50 {

@@ -1,4 +1,4 @@
-//! From calls to rounds, and from rounds to a limit: plain code.
+//! The adaptive limit: gathers calls into rounds, and computes a limit from each round. Plain code.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use super::limit::{Limit, Round};
 use super::prompt_size::PromptSizeModel;
 use super::trimmed_mean::TrimmedMean;
 
-/// A limit that moves. Gathers answers into rounds, knows how quick the provider is at ease, asks the algorithm, and
-/// keeps to the bounds.
+/// Gathers responses into rounds, measures the round trip of the unloaded provider, runs the algorithm, and keeps the
+/// limit within its bounds.
 pub(super) struct AdaptiveLimit {
     algorithm: Box<dyn Limit>,
     bounds: LimitRange,
@@ -16,12 +16,12 @@ pub(super) struct AdaptiveLimit {
     prompt_sizes: PromptSizeModel,
     round: RoundSamples,
     unloaded: Option<Duration>,
-    /// Rounds until the provider is next seen at ease.
+    /// The number of rounds until the next min-RTT probe.
     rounds_until_probe: u32,
     last_loss: Option<Instant>,
 }
 
-/// No less, no more, and where to begin.
+/// The bounds of an adaptive limit, and its initial value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LimitRange {
     pub(super) min: usize,
@@ -29,7 +29,7 @@ pub(super) struct LimitRange {
     pub(super) initial: usize,
 }
 
-/// One call, as far as it says something about the limit.
+/// The measurements of one call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) started: Instant,
@@ -39,17 +39,17 @@ pub(super) struct Sample {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SampleOutcome {
-    /// The head of the answer came; with the size of the prompt, if it is known.
+    /// The response head arrived. `bytes` is the size of the request body, if it is known.
     Success { bytes: Option<u64> },
-    /// The provider could not take it.
+    /// The provider was overloaded.
     Loss,
 }
 
-/// The answers of a round so far.
+/// The round trips of the current round.
 ///
-/// The first to come, as many as were in flight when it began, are not counted: those calls began under another limit.
-/// (Counting just the calls that began since would be worse: of those, the quick ones are answered first, and a
-/// provider that lets some of them wait would look like one at ease.)
+/// The first responses, as many as there were calls in flight when the round started, are skipped: those calls started
+/// under another limit. Counting only the calls that started since would be worse: the fast ones among them are answered
+/// first, so that a provider with a queue would look unloaded.
 #[derive(Default)]
 struct RoundSamples {
     to_skip: usize,
@@ -57,18 +57,18 @@ struct RoundSamples {
     in_flight: usize,
 }
 
-/// As many answers make a round as the limit allows at once, but no fewer than make a mean worth its name, and
-/// no more than are worth waiting for.
+/// A round has as many responses as the limit allows in flight, clamped to this range: at least enough for a
+/// meaningful mean, at most a number that arrives in reasonable time.
 const SAMPLES_PER_ROUND: (usize, usize) = (16, 64);
 
-/// In one round of so many, only half of the limit may be in flight: what the provider queued runs dry, and what is
-/// left of the round trip is its own. Else a provider that is always busy would come to look like one at ease.
-/// Half is what BBR version 2 goes down to for this; one in 32 costs a sixty-fourth of the capacity.
+/// After this many rounds follows a min-RTT probe: one round with half of the limit. The queue at the provider drains,
+/// and the remaining round trip is that of the unloaded provider. Without it, a provider that is always busy would be
+/// taken for an unloaded one. BBR version 2 also goes down to half; one round in 32 costs a sixty-fourth of the capacity.
 const PROBE_EVERY: u32 = 32;
 const PROBE_FRACTION: f64 = 0.5;
 
-/// A limit is raised only if so much of it was in use; else one that nobody needs would grow for ever
-/// (RFC 7661 says the same of TCP).
+/// The fraction of the limit that must have been in use before the limit is raised; an unused limit would otherwise
+/// grow without bound (RFC 7661 has the same rule for TCP).
 const MIN_UTILIZATION: f64 = 0.8;
 
 impl AdaptiveLimit {
@@ -80,7 +80,7 @@ impl AdaptiveLimit {
             prompt_sizes: PromptSizeModel::default(),
             round: RoundSamples::default(),
             unloaded: None,
-            // The first round shows it at ease: there is nothing to compare with before.
+            // The first round is a probe: before it there is no unloaded round trip to compare with.
             rounds_until_probe: 0,
             last_loss: None,
         }
@@ -92,7 +92,7 @@ impl AdaptiveLimit {
         self.bounds.clamp(limit) as usize
     }
 
-    /// Hears of one call.
+    /// Records one call.
     pub(super) fn record(&mut self, sample: Sample, now: Instant) {
         let round_trip = now.saturating_duration_since(sample.started);
         match sample.outcome {
@@ -112,8 +112,8 @@ impl AdaptiveLimit {
         }
     }
 
-    /// One loss a round trip: calls that began before the limit was lowered are lost to the limit that was too high,
-    /// and must not lower it again (as in TCP's recovery, RFC 6582).
+    /// Lowers the limit at most once per round trip: losses of calls that started before the last decrease are due to
+    /// the previous limit, and must not lower it again (as in TCP's recovery, RFC 6582).
     fn record_loss(&mut self, sample: Sample, now: Instant) {
         if self.last_loss.is_some_and(|last| sample.started < last) {
             return;
@@ -133,7 +133,7 @@ impl AdaptiveLimit {
         self.round.restart(in_flight);
         if self.is_probing() {
             self.unloaded = Some(match self.unloaded {
-                // The same but for chance: the truth is in between.
+                // The difference is within the margin of chance: smooth the two values.
                 Some(previous) if round.low <= previous && previous <= round.high => {
                     previous / 4 * 3 + round.mean / 4
                 }
@@ -197,7 +197,7 @@ impl RoundSamples {
 
 impl fmt::Debug for AdaptiveLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adaptive")
+        f.debug_struct("AdaptiveLimit")
             .field("bounds", &self.bounds)
             .field("limit", &self.limit)
             .field("unloaded", &self.unloaded)

@@ -5,10 +5,10 @@ use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
 use super::layer::Settings;
 use crate::priority_semaphore::PrioritySemaphore;
 
-/// One limit: the slots, and what moves their number if anything does.
+/// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
 ///
-/// Every call changes the count of the `Arc` around it and the word of the slots. In this order the two are neighbours,
-/// so that one cache line travels between the cores and not two.
+/// Every call changes the reference count of the surrounding `Arc` and the state of the semaphore. In this field order
+/// the two are adjacent, so that one cache line moves between the cores instead of two.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Bulkhead {
@@ -16,7 +16,7 @@ pub(super) struct Bulkhead {
     adaptive: Option<Mutex<AdaptiveLimit>>,
 }
 
-/// Where an adaptive limit begins; as in Netflix's concurrency-limits. It doubles in twenty rounds.
+/// The initial value of an adaptive limit, as in Netflix's concurrency-limits. It doubles in twenty rounds.
 const INITIAL_LIMIT: usize = 20;
 
 impl Bulkhead {
@@ -35,7 +35,7 @@ impl Bulkhead {
         self.adaptive.is_some()
     }
 
-    /// Hears what became of one call, and moves the limit: to what, if it moved.
+    /// Records the outcome of one call and returns the new limit, if it changed.
     pub(super) fn record(&self, sample: Sample, now: Instant) -> Option<usize> {
         let mut adaptive = lock(self.adaptive.as_ref()?);
         let before = adaptive.in_force();
@@ -44,7 +44,7 @@ impl Bulkhead {
         if limit == before {
             return None;
         }
-        // Stored under the lock, or two moves could arrive in the other order; nobody is woken under it.
+        // Stored under the lock, so that two changes cannot be applied in reverse order; waiters are woken after it.
         self.semaphore.store_limit(limit);
         drop(adaptive);
         self.semaphore.grant_waiting();
@@ -58,7 +58,7 @@ impl Bulkhead {
         }
     }
 
-    /// The same, if it is another one; costs a look if it is not.
+    /// Changes a fixed limit if it differs from `limit`; otherwise the cost is one load.
     pub(super) fn sync_limit(&self, limit: usize) {
         if self.semaphore.limit() != limit {
             self.set_limit(limit);

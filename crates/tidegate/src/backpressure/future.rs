@@ -13,7 +13,7 @@ use crate::guarded_body::poll_guarded;
 use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService, Outcome, Rejection};
 
-/// Waits for a permit, then for the answer.
+/// Response future of [`Backpressure`](super::Backpressure): waits for a permit, then for the response head.
 #[pin_project]
 pub struct ResponseFuture<S: Service<Request<B>>, B> {
     #[pin]
@@ -29,7 +29,7 @@ enum State<S, F, B> {
         request: Option<Request<B>>,
         handle: Handle,
     },
-    // The future comes first: what it holds is free before the permit is.
+    // The future is the first field, so that its resources are dropped before the permit is released.
     Calling {
         #[pin]
         future: F,
@@ -64,7 +64,7 @@ where
         let mut state = self.project().state;
         loop {
             match state.as_mut().project() {
-                // A permit came free: call the instance that was made ready.
+                // The permit was granted: call the instance that was made ready.
                 StateProj::Queued { permit, ready, request, handle } => {
                     let acquired = ready!(permit.poll(cx));
                     let request = request.take().expect("polled after completion");
@@ -81,13 +81,14 @@ where
                         }
                     }
                 }
-                // The head is here: from now on the permit belongs to the body.
+                // At the response head the permit moves into the body.
                 StateProj::Calling { future, permit } => {
-                    return poll_guarded(future, cx, |answer| {
+                    return poll_guarded(future, cx, |response| {
                         let mut permit = permit.take().expect("polled after completion");
-                        permit
-                            .on_head(|| answer.map_or_else(|error| Outcome::of_error(&**error), Outcome::of));
-                        answer.is_ok().then_some(permit)
+                        permit.on_head(|| {
+                            response.map_or_else(|error| Outcome::of_error(&**error), Outcome::of)
+                        });
+                        response.is_ok().then_some(permit)
                     });
                 }
                 StateProj::Rejected(rejection) => {

@@ -10,29 +10,29 @@ use super::layer::Settings;
 use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use crate::keyed::{Keyed, KeyedState};
+use crate::layer_state::LayerState;
 use crate::priority_semaphore::TryAcquire;
-use crate::shared_state::SharedState;
 use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
 
-/// The limit that a layer, its services and their clones share; with keys, all of the limits.
+/// Shared by a layer, its services and their clones: the limit, or with keys the limits of all keys.
 #[derive(Clone)]
-pub struct Handle(pub(super) SharedState<Settings, Limiters>);
+pub struct Handle(pub(super) LayerState<Settings, Limiters>);
 
 pub(super) enum Limiters {
     Disabled,
     Shared(Arc<Bulkhead>),
-    /// Each key by itself, and what each may have.
+    /// One bulkhead per key, and the limit of each.
     PerKey(Keyed<Arc<Bulkhead>>, AtomicUsize),
 }
 
-/// What a call would meet that asked for a permit now.
+/// The result that an acquire would have now.
 pub(crate) enum Availability {
     Available,
     Queueing,
     Rejected(Rejection),
 }
 
-/// What became of a call that asked for a permit.
+/// The result of [`Handle::acquire`].
 pub(super) enum AcquireResult {
     Admitted(Permit),
     Queued(PermitFuture),
@@ -52,7 +52,7 @@ impl From<&Settings> for Limiters {
 }
 
 impl KeyedState for Arc<Bulkhead> {
-    /// Every call that holds a permit or waits for one holds the bulkhead.
+    /// Every call that holds or waits for a permit holds a reference to the bulkhead.
     fn is_in_use(&self) -> bool {
         Arc::strong_count(self) > 1
     }
@@ -63,8 +63,7 @@ impl KeyedState for Arc<Bulkhead> {
 }
 
 impl Handle {
-    /// The most calls that may be in flight now; `None` if there is no limit. With keys: the most that one key may
-    /// have.
+    /// The current limit of calls in flight; `None` if there is no limit. With keys, the limit of each key.
     #[must_use]
     pub fn limit(&self) -> Option<usize> {
         match &*self.0 {
@@ -74,16 +73,15 @@ impl Handle {
         }
     }
 
-    /// Changes the limit while calls are in flight, of each key if there are keys; zero is taken as one. A higher one
-    /// lets those who wait in at once; a lower one takes effect as calls end. Does nothing where there is no limit,
-    /// or where it finds itself.
+    /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit admits queued
+    /// calls at once; a lower one takes effect as calls end. Does nothing if there is no limit or if it is adaptive.
     pub fn set_limit(&self, calls: usize) {
         let calls = calls.max(1);
         match &*self.0 {
             Limiters::Shared(bulkhead) => bulkhead.set_limit(calls),
             Limiters::PerKey(bulkheads, limit) if self.0.settings().adaptive.is_none() => {
                 limit.store(calls, Ordering::Relaxed);
-                // Collected first: those who are woken may do as they like, but not under the locks of the map.
+                // Collected first, so that wakers do not run under the locks of the map.
                 let bulkheads: Vec<_> = bulkheads.states().collect();
                 bulkheads.iter().for_each(|bulkhead| bulkhead.set_limit(calls));
             }
@@ -91,25 +89,25 @@ impl Handle {
         }
     }
 
-    /// How many calls are in flight, their bodies included; zero where there is no limit.
+    /// The number of calls in flight, up to the end of their response bodies; zero if there is no limit.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.sum(|bulkhead| bulkhead.semaphore.in_use())
     }
 
-    /// How many calls wait for a permit.
+    /// The number of queued calls.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queued_of(Priority::Interactive) + self.queued_of(Priority::Batch)
     }
 
-    /// How many calls of this priority wait for a permit.
+    /// The number of queued calls of this priority.
     #[must_use]
     pub fn queued_of(&self, priority: Priority) -> usize {
         self.sum(|bulkhead| bulkhead.semaphore.queued(priority))
     }
 
-    /// How many keys there are, of those that calls came with lately; zero without keys.
+    /// The number of keys that currently have a state; zero without keys.
     #[must_use]
     pub fn keys(&self) -> usize {
         match &*self.0 {
@@ -118,18 +116,17 @@ impl Handle {
         }
     }
 
-    /// Whether a call that came now would be refused at once, whatever its priority, and why. Takes nothing. With
-    /// keys it is never certain; see [`peek_for`](Self::peek_for).
+    /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is always `None`;
+    /// see [`peek_for`](Self::peek_for).
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
         let Limiters::Shared(bulkhead) = &*self.0 else { return None };
-        // A full line of one priority says nothing about the other.
+        // One full queue does not imply that the other is full.
         let peek = |priority| self.peek_rejection(bulkhead, priority, None);
         peek(Priority::Interactive).and(peek(Priority::Batch))
     }
 
-    /// Whether this call, with its priority, deadline and key, would be refused at once if it came now, and why.
-    /// Takes nothing.
+    /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
     #[must_use]
     pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
         match self.availability(request) {
@@ -138,7 +135,7 @@ impl Handle {
         }
     }
 
-    /// What this call would meet if it came now. Takes nothing.
+    /// The result that an acquire for this request would have now. Acquires nothing.
     pub(crate) fn availability<B>(&self, request: &Request<B>) -> Availability {
         let found;
         let bulkhead = match &*self.0 {
@@ -170,7 +167,7 @@ impl Handle {
         let now = clock::now();
         match self.wait_deadline(deadline, now).rejection_at(now) {
             None => bulkhead.semaphore.would_reject(priority).then(queue_is_full),
-            refusal => refusal,
+            rejection => rejection,
         }
     }
 
@@ -182,7 +179,7 @@ impl Handle {
             Limiters::PerKey(bulkheads, limit) => {
                 let limit = || limit.load(Ordering::Relaxed);
                 let bulkhead = bulkheads.of(request, || Arc::new(Bulkhead::new(limit(), self.0.settings())));
-                // It may have been made while the limit was being changed.
+                // The bulkhead may have been created while the limit was being changed.
                 bulkhead.sync_limit(limit());
                 self.acquire_from(&bulkhead, request)
             }
@@ -199,7 +196,7 @@ impl Handle {
 
     #[cold]
     fn enqueue<B>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> AcquireResult {
-        // Where nobody queues, a refusal needs no clock.
+        // Without a queue a rejection does not read the clock.
         if self.0.settings().max_queued == 0 {
             return AcquireResult::Rejected(queue_is_full());
         }
@@ -226,7 +223,7 @@ impl Handle {
         }
     }
 
-    /// Tells whoever listens that an adaptive limit moved.
+    /// Emits an event for a change of an adaptive limit.
     pub(super) fn log_limit(&self, limit: usize) {
         tracing::debug!(layer = Gate::Backpressure.name(), target = self.0.target(), limit, "limit moved");
     }
@@ -236,7 +233,7 @@ impl Handle {
     }
 }
 
-/// How long a call may wait: for the queue's time-out or its own deadline, whichever comes first.
+/// The end of a queued call's wait: the queue time-out or the deadline of the call, whichever comes first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitDeadline {
     queue: Deadline,
@@ -248,7 +245,7 @@ impl WaitDeadline {
         self.call.map_or(self.queue, |call| call.min(self.queue)).instant()
     }
 
-    /// The refusal of a call that has waited until now, if that is too long.
+    /// The rejection of a call that has waited until `now`, if its wait is over.
     pub(super) fn rejection_at(self, now: Instant) -> Option<Rejection> {
         if now < self.instant() {
             return None;

@@ -7,19 +7,19 @@ use tower_layer::Layer;
 use super::{Backpressure, Handle, Limit, Order};
 use crate::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
-use crate::shared_state::SharedState;
+use crate::layer_state::LayerState;
 
-/// Bounds how many calls are in flight; see the [module page](crate::backpressure).
+/// Limits the number of calls in flight; see the [module page](crate::backpressure).
 ///
-/// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
-/// [`per_service`](Self::per_service) asks for one each. A setter begins a new limit.
+/// One layer value is one limit: every service made from it, and every clone of those, shares it, unless
+/// [`per_service`](Self::per_service) is set. Every setter creates a new limit.
 #[derive(Clone, Debug)]
 pub struct BackpressureLayer {
     handle: Handle,
     per_service: bool,
 }
 
-/// What the user sets.
+/// The settings of the layer.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// `None`: no limit, no queue.
@@ -27,7 +27,7 @@ pub(super) struct Settings {
     pub(super) max_queued: usize,
     pub(super) queue_timeout: Duration,
     pub(super) order: Order,
-    /// `None`: the limit stays where it is.
+    /// `None`: the limit is fixed.
     pub(super) adaptive: Option<LimitFactory>,
     pub(super) min_inflight: usize,
     /// `None`: all calls share one limit.
@@ -35,7 +35,7 @@ pub(super) struct Settings {
     pub(super) max_keys: usize,
 }
 
-/// Makes an algorithm without a past, one for each limit.
+/// Creates the algorithm of each limit, without history.
 #[derive(Clone)]
 pub(super) struct LimitFactory(Arc<dyn Fn() -> Box<dyn Limit> + Send + Sync>);
 
@@ -46,7 +46,7 @@ impl Default for BackpressureLayer {
 }
 
 impl BackpressureLayer {
-    /// At most 50 calls in flight, 64 queued, each for at most 10 s.
+    /// At most 50 calls in flight; 64 queued per priority, each for at most 10 s.
     #[must_use]
     pub fn new() -> Self {
         let settings = Settings {
@@ -59,81 +59,81 @@ impl BackpressureLayer {
             key_by: None,
             max_keys: DEFAULT_MAX_KEYS,
         };
-        Self { handle: Handle(SharedState::new(settings)), per_service: false }
+        Self { handle: Handle(LayerState::new(settings)), per_service: false }
     }
 
-    /// At most `calls` in flight, from the call to the end of its body. Zero is taken as one. An adaptive limit is
-    /// never higher.
+    /// At most `calls` in flight, from the call to the end of its response body. Zero is treated as one. It is the upper
+    /// bound of an adaptive limit.
     #[must_use]
     pub fn max_inflight(calls: usize) -> Self {
         Self::new().set(|settings| settings.max_inflight = Some(calls.max(1)))
     }
 
-    /// Finds the limit by itself, between [`min_inflight`](Self::min_inflight) and
-    /// [`max_inflight`](Self::max_inflight), from how long the provider takes and what it refuses. Begins at 20, or as
-    /// near as the two allow; until it has seen the provider at ease once (16 answers), half of that is in force.
+    /// Adjusts the limit between [`min_inflight`](Self::min_inflight) and [`max_inflight`](Self::max_inflight), based on
+    /// the provider's latency and overload responses. It starts at 20, clamped to these bounds; until the unloaded
+    /// provider has been measured once (16 responses), half of that is in force.
     ///
-    /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own; every limit
-    /// has a clone of it.
+    /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own implementation of
+    /// [`Limit`]; every limit gets a clone of it.
     #[must_use]
     pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
         let algorithm = LimitFactory(Arc::new(move || Box::new(algorithm.clone())));
         self.set(|settings| settings.adaptive = Some(algorithm))
     }
 
-    /// An adaptive limit is never lower than this; 1 by default. Above the most, it is taken as that.
+    /// The lower bound of an adaptive limit; 1 by default. A value above the maximum is treated as the maximum.
     #[must_use]
     pub fn min_inflight(self, calls: usize) -> Self {
         self.set(|settings| settings.min_inflight = calls)
     }
 
-    /// Lets everything through, at the cost of a branch.
+    /// No limit and no queue; the cost is one branch.
     #[must_use]
     pub fn disabled() -> Self {
         Self::new().set(|settings| settings.max_inflight = None)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) wait for a permit; the next one is refused at once.
-    /// Zero: nobody waits.
+    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit; the next one is rejected at once.
+    /// Zero disables the queue.
     ///
-    /// A line for each, so that neither can take the places that the other would wait in.
+    /// Each priority has a queue of its own, so that neither can fill the queue of the other.
     #[must_use]
     pub fn max_queued(self, calls: usize) -> Self {
         self.set(|settings| settings.max_queued = calls)
     }
 
-    /// A call waits at most this long for a permit, and never past its deadline.
+    /// The longest time that a call is queued for a permit; never longer than its deadline.
     #[must_use]
     pub fn queue_timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.queue_timeout = timeout)
     }
 
-    /// Who goes first among interactive calls that wait; first come first served by default.
+    /// The order in which queued interactive calls get permits; first come, first served by default.
     #[must_use]
     pub fn order(self, order: Order) -> Self {
         self.set(|settings| settings.order = order)
     }
 
-    /// Bulkheads: a limit and a queue for each key, so that one tenant, model or host fills its own and no other's.
+    /// Bulkheads: a limit and a queue per key, so that one tenant, model or host cannot use up the limit of another.
     #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
     }
 
-    /// So many keys are remembered, 10 000 by default; those in use always are. Zero is taken as one.
+    /// The most keys that are kept, 10 000 by default; keys in use are kept beyond that. Zero is treated as one.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys)
     }
 
-    /// The name in events, usually `provider/model`. The first name given holds.
+    /// The name in events, usually `provider/model`. The first name that is set is kept.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.handle.0.name(name);
         self
     }
 
-    /// Gives every service that this layer makes a limit of its own.
+    /// Gives every service made from this layer a limit of its own.
     #[must_use]
     pub fn per_service(self) -> Self {
         Self { per_service: true, ..self }
@@ -145,12 +145,12 @@ impl BackpressureLayer {
         self.handle.clone()
     }
 
-    /// The handle for one more service, or stack.
+    /// The handle for another service or stack.
     pub(crate) fn share(&self) -> Handle {
         if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
-    /// This layer for one stack, whose parts all look at the same handle.
+    /// This layer for a single stack; all parts of the stack share one handle.
     #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }

@@ -1,8 +1,8 @@
-//! Bounds how many calls are in flight, so that a slow provider does not fill your memory.
+//! Limits the number of calls in flight, so that a slow provider does not exhaust memory.
 //!
-//! # When
-//! Always, in front of anything that can be slow. A model's answer takes seconds to minutes; without a bound
-//! each of those holds a connection, a task and a prompt.
+//! # When to use it
+//! In front of every service that can be slow. A response of a model takes seconds to minutes; without a limit every
+//! pending call holds a connection, a task and a prompt.
 //!
 //! # Example
 //! ```
@@ -18,69 +18,74 @@
 //! let gate = layer.handle();
 //! let service = ServiceBuilder::new().layer(layer).service(provider);
 //!
-//! let answer = service.oneshot(Request::new(Payload::empty())).await?;
+//! let response = service.oneshot(Request::new(Payload::empty())).await?;
 //! assert_eq!(gate.in_flight(), 1); // until the body has been read, or dropped
-//! drop(answer);
+//! drop(response);
 //! assert_eq!(gate.in_flight(), 0);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Defaults
-//! A fixed limit of 50 in flight; 64 of each priority queued, first come first served, 10 s at most; one limit for all
-//! calls.
+//! A fixed limit of 50 calls in flight, shared by all calls. At most 64 calls of each priority are queued, first come,
+//! first served, for at most 10 s.
 //!
-//! # When it says no
-//! The queue is full or nobody may queue (at once, in nanoseconds), the queue time-out ran out, or the deadline of the
-//! call does not leave enough time. A [`Rejection`](crate::Rejection) of
-//! [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503; of [`Gate::Deadline`](crate::Gate::Deadline)
-//! with E3003, 504, where the deadline came first. The provider is not asked, and nothing is counted against it.
+//! # Rejections
+//! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue time-out has
+//! elapsed, or when the deadline of the call does not leave enough time. The error is a
+//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503; if the deadline
+//! comes first, of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. No request is sent to the provider, and
+//! nothing is counted against its health.
 //!
-//! # Who goes first
-//! The [`Priority`](crate::Priority) in the extensions of a request says if somebody waits for it. While both kinds
-//! queue, four interactive calls go for each of batch: batch costs people at most a fifth of the
-//! provider, whoever is first in the interactive queue is passed by at most once, and batch always moves. Each has a
-//! queue of its own, as long as the other's. A permit that is free goes to whoever comes, of either kind; once
-//! somebody waits, nobody passes the queue.
+//! # Priorities
+//! The [`Priority`](crate::Priority) in the extensions of a request marks it as interactive or batch. Each priority has
+//! a queue of its own, of the same length. While both queues are in use, permits are granted four to one: batch takes
+//! at most a fifth of the capacity, at most one batch call overtakes the first interactive call, and batch is never
+//! starved. A free permit goes to the next arrival of either priority; while any call is queued, new arrivals do not
+//! overtake the queue.
 //!
-//! [`Order::NewestFirstUnderOverload`] turns the interactive queue round while it is more than half full: the oldest of
-//! a long queue have most likely given up, and serving them first serves nobody (adaptive LIFO: B. Maurer, "Fail at
-//! Scale", ACM Queue 13(8), 2015).
+//! [`Order::NewestFirstUnderOverload`] reverses the interactive queue while it is more than half full: the callers of
+//! the oldest calls in a long queue have most likely given up, so that permits granted to them are wasted (adaptive
+//! LIFO: B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 //!
-//! # A limit that finds itself
-//! The right limit changes with the provider's load, so it can be left to an algorithm:
+//! # Adaptive limits
+//! The best limit changes with the provider's load, so an algorithm can adjust it:
 //! `BackpressureLayer::max_inflight(200).adaptive(Gradient::new())`.
 //!
 //! | algorithm | | source |
 //! |---|---|---|
-//! | [`Aimd`] | one more a round, a tenth less at trouble; for providers that say 429 or 503 | Chiu and Jain 1989 |
-//! | [`Gradient`] | in proportion to how much slower than at ease; follows a fall quickest | Netflix concurrency-limits, 2018 |
-//! | [`Vegas`] | keeps one to three calls waiting at the provider; the steadiest | Brakmo and Peterson 1995 |
+//! | [`Aimd`] | plus one per round, minus a tenth on overload; for providers that respond with 429 or 503 | Chiu and Jain 1989 |
+//! | [`Gradient`] | in proportion to the slowdown against the unloaded provider; follows a decrease fastest | Netflix concurrency-limits, 2018 |
+//! | [`Vegas`] | keeps one to three calls queued at the provider; the most stable | Brakmo and Peterson 1995 |
 //!
-//! Any other is a [`Limit`]: one function. What they are told is the same for all. The round trip is the time to the
-//! head of the answer, and for a stream that the wire holds that is its first token; a prompt of a hundred thousand
-//! bytes is not held against the provider, because times are compared with what a prompt of that size usually takes.
-//! A 429, 503 or 529, a time-out and an answer that breaks off are losses, one a call, and one a round trip whatever
-//! their number; other failures, our own refusals and callers who left say nothing. A round is judged by its mean
-//! without the extremes, less what may be chance, since times to the first token spread widely. One round in 33 has
-//! half of the limit, to see what the provider is like at ease: without it, a provider that is always busy would come
-//! to look like one. The limit is raised only while it is used.
+//! Any other algorithm implements [`Limit`], which is one function. The input is the same for all of them:
+//!
+//! - The round trip is the time to the response head; for a stream that the wire holds back, the time to its first
+//!   token. It is normalized by the size of the prompt, so that a prompt of a hundred thousand bytes does not look like a
+//!   slow provider.
+//! - A 429, 503 or 529, a timeout and a response that breaks off are losses: one per call, and at most one per round
+//!   trip. Other failures, our own rejections and cancelled calls are ignored.
+//! - A round is summarized by its trimmed mean, less a margin for chance, because times to the first token vary widely.
+//! - One round in 33 runs with half of the limit, to measure the unloaded provider (min-RTT probe). Without it, a
+//!   provider that is always busy would be taken for an unloaded one.
+//! - The limit is raised only while it is used.
 //!
 //! # Bulkheads
 //! With [`key_by`](BackpressureLayer::key_by) each tenant, model, host or credential has a limit and a queue of its own,
-//! and a key that fills them leaves the others alone. At most 10 000 keys are remembered; those with calls under way
-//! always are.
+//! and a key that fills them does not affect the others. At most 10 000 keys are kept; keys with calls in flight are
+//! never dropped.
 //!
 //! # Streams
-//! The permit travels with the body and is given back when the body ends, fails or is dropped. An adaptive limit hears of
-//! a stream at its head, and once more only if it breaks off.
+//! The permit moves into the response body and is released when the body ends, fails or is dropped. An adaptive limit
+//! records a stream at its head, and once more only if the stream breaks off.
 //!
-//! # Mistakes people make
-//! Giving the permit back at the response head: fifty live streams then pass through a limit of one. Keeping a
-//! response without reading or dropping its body: its permit is in use all that time. A long queue with a long
-//! time-out: under overload everybody waits for nearly all of it and is then refused; short queues refuse early, while a
-//! fallback still has time. An adaptive limit for five calls an hour: it learns from rounds of sixteen answers or
-//! more. Marking everything as interactive: then nothing is.
+//! # Common mistakes
+//! - Releasing the permit at the response head: fifty live streams then pass through a limit of one.
+//! - Keeping a response without reading or dropping its body: its permit stays in use all that time.
+//! - A long queue with a long time-out: under overload every call waits for nearly all of it and is then rejected. A
+//!   short queue rejects early, while a fallback still has time.
+//! - An adaptive limit for five calls an hour: it needs rounds of sixteen responses or more.
+//! - Marking every call as interactive: the priority then has no effect.
 
 mod adaptive;
 mod bulkhead;
@@ -105,7 +110,7 @@ pub use service::Backpressure;
 
 pub use crate::priority_semaphore::Order;
 
-/// The body of an answer, with its permit.
+/// The response body, which holds the permit of its call.
 pub type ResponseBody<B> = crate::GuardedBody<B, Permit>;
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use super::bulkhead::Bulkhead;
 use crate::guarded_body::BodyGuard;
 use crate::{BoxError, ErrorCode, Outcome, clock};
 
-/// One of the calls in flight; given back when dropped.
+/// A permit for one call in flight, which is released on drop.
 #[derive(Debug)]
 pub struct Permit {
     bulkhead: Option<Arc<Bulkhead>>,
-    /// What an adaptive limit will want to know; nothing under a fixed one, or once all is said. Boxed: an
-    /// allocation for a call under an adaptive limit, and a pointer in the bodies of all others.
+    /// The measurements for an adaptive limit; `None` under a fixed limit, or once the outcome is final. Boxed: calls
+    /// under an adaptive limit allocate once, and the bodies of all others grow by one pointer.
     call: Option<Box<AdaptiveCall>>,
 }
 
@@ -27,17 +27,17 @@ struct AdaptiveCall {
 }
 
 impl Permit {
-    /// Where there is no limit.
+    /// The permit of a disabled layer.
     pub(super) const fn unlimited() -> Self {
         Self { bulkhead: None, call: None }
     }
 
-    /// Of a slot that has been taken.
+    /// Wraps a permit that has been acquired from the bulkhead's semaphore.
     pub(super) const fn holding(bulkhead: Arc<Bulkhead>) -> Self {
         Self { bulkhead: Some(bulkhead), call: None }
     }
 
-    /// The call begins, with this body. A fixed limit asks neither the clock nor the body.
+    /// Starts the measurement of a call with this request body. A fixed limit reads neither the clock nor the body.
     #[inline]
     pub(super) fn begin(&mut self, handle: &Handle, body: &impl Body) {
         if let Some(bulkhead) = &self.bulkhead
@@ -52,12 +52,12 @@ impl Permit {
         }
     }
 
-    /// The head of the answer is here, or an error in its place.
+    /// Records the outcome at the response head, or of the error in its place.
     #[inline]
     pub(super) fn on_head(&mut self, outcome: impl FnOnce() -> Outcome) {
         let Some(call) = &self.call else { return };
         match outcome() {
-            // A body may still end badly: the call is kept for it.
+            // The body may still fail, so the measurements are kept.
             Outcome::Success => self.record(SampleOutcome::Success { bytes: call.bytes }),
             Outcome::Failure(failure) => {
                 if is_overload(failure.code) {
@@ -86,7 +86,7 @@ impl Drop for Permit {
     }
 }
 
-/// The permit is given back by being dropped; an answer that breaks off is a loss besides.
+/// Dropping the permit releases it; a response that breaks off is recorded as a loss as well.
 impl BodyGuard for Permit {
     fn on_end(self, end: Result<(), &BoxError>) {
         if let Err(error) = end
@@ -99,7 +99,7 @@ impl BodyGuard for Permit {
     }
 }
 
-/// Whether a refusal says that we ask for too much at once. A 500 does not: it fails for whoever asks.
+/// Whether a failure indicates overload by too many calls at once. A 500 does not, because it is independent of the load.
 fn is_overload(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::RateLimited | ErrorCode::Overloaded | ErrorCode::Timeout)
 }

@@ -12,17 +12,17 @@ use super::permit::Permit;
 use crate::priority_semaphore::Ticket;
 use crate::{Rejection, clock};
 
-/// A call in the queue: waits for a permit, as long as its patience lasts. Nothing is allocated for it.
+/// A queued call: waits for a permit until its wait deadline. It does not allocate.
 #[pin_project]
 pub(super) struct PermitFuture {
     ticket: Option<TicketGuard>,
     deadline: WaitDeadline,
-    // Made at the first poll: only there a runtime is sure to be.
+    // Created at the first poll, because a runtime is guaranteed only there.
     #[pin]
     sleep: Option<Sleep>,
 }
 
-/// A place in the line; left when dropped.
+/// A place in the queue, which is cancelled on drop.
 struct TicketGuard {
     bulkhead: Arc<Bulkhead>,
     ticket: Option<Ticket>,
@@ -48,7 +48,7 @@ impl Future for PermitFuture {
         }
         loop {
             ready!(this.sleep.as_mut().as_pin_mut().expect("set above").poll(cx));
-            // A timer may ring a little early; then it is wound up again.
+            // A timer may fire slightly early; it is then reset.
             if let Some(rejection) = this.deadline.rejection_at(clock::now()) {
                 *this.ticket = None;
                 return Poll::Ready(Err(rejection));

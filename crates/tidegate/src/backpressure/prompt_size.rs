@@ -1,16 +1,15 @@
-//! What a long prompt is allowed to take.
+//! Normalizes round trips by the size of the prompt.
 
 use std::time::Duration;
 
-/// Makes the round trips of prompts of different sizes comparable: what each would have taken for a prompt of the
-/// usual size.
+/// A linear model of the round trip by prompt size, which scales round trips to a prompt of the reference size.
 ///
-/// A model reads the prompt before it says its first word, so that the time to the first token is a fixed part and a
-/// part that grows with the prompt; without this, a few long prompts look like a provider in trouble. The line
-/// through sizes and times is learned as they come: least squares over the last few hundred answers, older ones
-/// fading (the running moments of T. Finch, "Incremental calculation of weighted mean and variance", 2009). Only the
-/// *ratio* of two points on it is used, so a provider that slows down for all sizes alike is not explained away.
-/// Bytes stand for tokens: they grow together, and the body's length is known without reading it.
+/// A model processes the whole prompt before its first token, so the time to the first token has a fixed part and a
+/// part that grows with the prompt. Without normalization a few long prompts look like an overloaded provider. The line
+/// is fitted incrementally: least squares over the last few hundred responses with exponential decay (the running moments
+/// of T. Finch, "Incremental calculation of weighted mean and variance", 2009). Only the *ratio* of two points on the
+/// line is used, so that a slowdown of all sizes alike is not normalized away. The size is measured in bytes instead of
+/// tokens: the two are correlated, and the length of the body is known without reading it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PromptSizeModel {
     samples: f64,
@@ -18,17 +17,17 @@ pub(super) struct PromptSizeModel {
     time: f64,
     size_variance: f64,
     covariance: f64,
-    /// The size that all others are compared with; until one is settled on, the mean.
+    /// The size that round trips are scaled to; the mean size until it has been fixed.
     reference: Option<f64>,
 }
 
-/// Older answers fade.
+/// The effective number of responses in the model; older ones decay.
 const WINDOW: f64 = 256.0;
 
-/// Below so many answers every prompt is as good as any.
+/// With fewer responses than this, round trips are not normalized.
 const MIN_SAMPLES: f64 = 16.0;
 
-/// However long the prompt, no round trip is scaled by more than this: the line is a guess far from its middle.
+/// The largest factor by which a round trip is scaled: far from the mean size the line is unreliable.
 const MAX_SCALE: f64 = 50.0;
 
 impl PromptSizeModel {
@@ -42,8 +41,8 @@ impl PromptSizeModel {
         self.covariance = (1.0 - weight) * (self.covariance + weight * size * time);
     }
 
-    /// From now on the usual size is that of the last few hundred answers. It stays until the next time, or a
-    /// change of what is asked would look like a change of the provider.
+    /// Fixes the reference size at the mean of the last few hundred responses. It stays fixed until the next call, because
+    /// otherwise a change of the prompts would look like a change of the provider.
     pub(super) fn fix_reference(&mut self) {
         self.reference = Some(self.size);
     }
@@ -52,21 +51,21 @@ impl PromptSizeModel {
         self.reference.is_some()
     }
 
-    /// What this round trip would have been for a prompt of the usual size.
+    /// The round trip scaled to a prompt of the reference size.
     pub(super) fn normalize(&self, bytes: u64, round_trip: Duration) -> Duration {
-        let (predict, reference) =
+        let (predicted, reference) =
             (self.predict(bytes as f64), self.predict(self.reference.unwrap_or(self.size)));
-        if self.samples < MIN_SAMPLES || predict <= 0.0 {
+        if self.samples < MIN_SAMPLES || predicted <= 0.0 {
             return round_trip;
         }
         Duration::try_from_secs_f64(
-            round_trip.as_secs_f64() * (reference / predict).clamp(1.0 / MAX_SCALE, MAX_SCALE),
+            round_trip.as_secs_f64() * (reference / predicted).clamp(1.0 / MAX_SCALE, MAX_SCALE),
         )
         .unwrap_or(round_trip)
     }
 
     fn predict(&self, size: f64) -> f64 {
-        // A line that falls is noise: no prompt is quicker for being longer.
+        // A negative slope is noise: longer prompts are not faster.
         let slope =
             if self.size_variance > 0.0 { (self.covariance / self.size_variance).max(0.0) } else { 0.0 };
         (self.time + slope * (size - self.size)).max(self.time / MAX_SCALE)
@@ -79,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// A provider that needs 200 ms, and 10 us for each byte of the prompt.
+    /// The round trip of a provider that takes 200 ms, and 10 us per byte of the prompt.
     fn round_trip(bytes: u64, load: f64) -> Duration {
         Duration::from_secs_f64((0.2 + bytes as f64 * 1e-5) * load)
     }
@@ -95,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn prompts_of_all_sizes_measure_alike(sizes in prop::collection::vec(0u64..1_000_000, 3..20), load in 1.0f64..5.0) {
+        fn prompts_of_all_sizes_have_the_same_normalized_round_trip(sizes in prop::collection::vec(0u64..1_000_000, 3..20), load in 1.0f64..5.0) {
             let model = trained(&sizes, load);
             let reference = round_trip(model.size as u64, load).as_secs_f64();
             for size in sizes {
@@ -105,7 +104,7 @@ mod tests {
         }
 
         #[test]
-        fn no_input_is_too_strange(samples in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
+        fn arbitrary_input_stays_within_the_bounds(samples in prop::collection::vec((any::<u64>(), any::<u64>()), 0..50)) {
             let mut model = PromptSizeModel::default();
             for (bytes, nanos) in samples {
                 model.observe(bytes, Duration::from_nanos(nanos));
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_what_is_asked_is_not_a_change_of_the_provider() {
+    fn longer_prompts_do_not_raise_the_normalized_round_trip() {
         let mut model = trained(&[500, 2_000, 8_000], 1.0);
         let before = model.normalize(2_000, round_trip(2_000, 1.0));
         for size in [50_000, 100_000, 200_000].iter().cycle().take(200) {
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_that_slows_down_for_all_is_seen_to() {
+    fn a_slowdown_of_all_sizes_is_visible() {
         let model = trained(&[500, 20_000], 1.0);
         let (unloaded, slow) = (round_trip(20_000, 1.0), round_trip(20_000, 2.0));
         let times = model.normalize(20_000, slow).div_duration_f64(model.normalize(20_000, unloaded));

@@ -10,7 +10,7 @@ use super::{Handle, ResponseBody, ResponseFuture};
 use crate::rejected::record_rejection;
 use crate::{BoxError, HttpService};
 
-/// Bounds how many calls are in flight; see the [module page](crate::backpressure).
+/// Limits the number of calls in flight; see the [module page](crate::backpressure).
 #[derive(Clone, Debug)]
 pub struct Backpressure<S> {
     inner: S,

@@ -13,7 +13,7 @@ fn ms(ms: u64) -> Duration {
 }
 
 #[test]
-fn a_full_bucket_gives_its_burst_and_then_one_per_interval() {
+fn a_full_bucket_admits_its_burst_and_then_one_per_interval() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(5, SECOND, 3), start);
     assert_eq!(bucket.remaining(start), 3);
@@ -27,7 +27,7 @@ fn a_full_bucket_gives_its_burst_and_then_one_per_interval() {
 }
 
 #[test]
-fn a_dear_call_waits_longer_and_one_that_costs_nothing_not_at_all() {
+fn a_more_expensive_call_waits_longer_and_a_free_one_not_at_all() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(30_000, 60 * SECOND, 30_000), start);
     bucket.spend(29_000, start).unwrap();
@@ -38,9 +38,9 @@ fn a_dear_call_waits_longer_and_one_that_costs_nothing_not_at_all() {
     assert_eq!((bucket.wait(0, 0, start), bucket.wait(0, 1, start)), (Duration::ZERO, ms(8_002)));
 }
 
-/// P27: a reservation above the bucket refused the first call for ever (litellm 18730).
+/// Pitfall P27 (docs/pitfalls.md): a reservation above the capacity rejected the first call for ever (litellm 18730).
 #[test]
-fn p27_what_costs_more_than_the_bucket_passes_when_it_is_full_and_is_paid_for_by_those_after() {
+fn a_call_above_the_capacity_is_admitted_when_the_bucket_is_full_and_later_calls_wait_for_it() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(100, SECOND, 100), start);
     assert_eq!(bucket.spend(250, start), Ok(()));
@@ -51,7 +51,7 @@ fn p27_what_costs_more_than_the_bucket_passes_when_it_is_full_and_is_paid_for_by
 }
 
 #[test]
-fn what_was_given_back_is_as_if_it_had_not_been_spent_and_never_more() {
+fn a_refund_restores_what_was_spent_and_never_more() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(1, SECOND, 2), start);
     bucket.spend(1, start).unwrap();
@@ -61,7 +61,7 @@ fn what_was_given_back_is_as_if_it_had_not_been_spent_and_never_more() {
 }
 
 #[test]
-fn what_was_not_used_comes_back_even_after_a_minute_if_the_bucket_was_never_full_since() {
+fn a_late_refund_is_complete_if_the_bucket_was_never_full_since() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(100, SECOND, 1_000), start);
     bucket.spend(1_000, start).unwrap();
@@ -75,9 +75,10 @@ fn what_was_not_used_comes_back_even_after_a_minute_if_the_bucket_was_never_full
     assert_eq!(bucket.remaining(now), 800);
 }
 
-/// A call that was refused below after five seconds gave its token back, though that had long refilled.
+/// Pitfall P11 (docs/pitfalls.md): a call that was rejected by an inner layer after five seconds refunded its token,
+/// although the token had refilled long before.
 #[test]
-fn p11_what_has_refilled_is_not_given_back_once_more() {
+fn tokens_that_have_refilled_are_not_refunded() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(1, SECOND, 1), start);
     bucket.spend(1, start).unwrap();
@@ -86,7 +87,7 @@ fn p11_what_has_refilled_is_not_given_back_once_more() {
     bucket.refund(1, start, later);
     assert!(bucket.spend(1, later).is_err());
 
-    // Half of it had refilled when the next one came.
+    // Half of the cost had refilled when the next call came.
     let mut bucket = Bucket::new(rate(100, SECOND, 100), start);
     bucket.spend(100, start).unwrap();
     let later = start + ms(500);
@@ -96,7 +97,7 @@ fn p11_what_has_refilled_is_not_given_back_once_more() {
 }
 
 #[test]
-fn a_drained_bucket_opens_with_one_and_refills_from_there() {
+fn a_drained_bucket_holds_one_token_at_its_time_and_refills_from_there() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(1, SECOND, 10), start);
     let then = start + 30 * SECOND;
@@ -107,7 +108,7 @@ fn a_drained_bucket_opens_with_one_and_refills_from_there() {
 }
 
 #[test]
-fn the_word_of_somebody_else_is_taken_from_when_it_was_said() {
+fn a_reported_state_holds_from_the_time_of_the_report() {
     let start = Instant::now();
     let mut bucket = Bucket::new(rate(10, SECOND, 100), start);
     bucket.set_spent(80, start);
@@ -117,14 +118,14 @@ fn the_word_of_somebody_else_is_taken_from_when_it_was_said() {
     assert_eq!((bucket.remaining(start), bucket.wait(0, 1, start)), (0, ms(600)));
     bucket.set_spent(10, start + SECOND);
     bucket.refund(20, start, start + SECOND);
-    assert_eq!(bucket.remaining(start + SECOND), 90, "what was spent before is part of the word");
+    assert_eq!(bucket.remaining(start + SECOND), 90, "what was spent before is part of the report");
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
     Pass(u64),
     Spend(u64),
-    /// Settles one of the calls under way, so many percent of which were used.
+    /// Settles one of the open calls, with the percentage of its cost that was used.
     Settle(prop::sample::Index, u64),
 }
 
@@ -138,10 +139,10 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    /// P11: no window of any offset admits more than burst + rate x time of what was used in the end, be it settled at
-    /// once, late or never. A call that costs more than the bucket counts as the whole of it.
+    /// Pitfall P11 (docs/pitfalls.md): in no window of any offset is the usage above burst + rate x time, whether calls
+    /// are settled at once, late or never. A call that costs more than the capacity counts as the whole capacity.
     #[test]
-    fn p11_no_window_admits_more_than_burst_and_rate(
+    fn no_window_admits_more_than_burst_and_rate(
         count in 1u64..200, burst in 1u64..120, actions in prop::collection::vec(action(), 1..200),
     ) {
         let start = Instant::now();
@@ -171,7 +172,7 @@ proptest! {
         }
     }
 
-    /// As long as the bucket never was full in between, nothing that is given back is lost.
+    /// As long as the bucket is never full in between, no refund is lost.
     #[test]
     fn nothing_is_lost_while_the_bucket_is_in_use(
         costs in prop::collection::vec((1u64..100, 0u64..=100), 1..50),
@@ -192,7 +193,7 @@ proptest! {
     }
 
     #[test]
-    fn an_absurd_rate_neither_panics_nor_overflows(
+    fn extreme_rates_neither_panic_nor_overflow(
         count in 1u64.., secs: u64, burst in 1u64.., ahead: u64, cost: u64,
     ) {
         let start = Instant::now();

@@ -9,8 +9,8 @@ use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::BoxError;
 
-/// The body of an answer: in one piece, maybe one whose tokens are counted as it passes, or a stream that is judged as it
-/// passes.
+/// The body of a classified response: a whole body, optionally scanned for its usage as it passes, or a stream that is
+/// scanned as it passes.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] BodyKind<B>);
@@ -27,13 +27,13 @@ enum BodyKind<B> {
     Stream(Box<ScannedBody<B>>),
 }
 
-/// The body of an answer in one piece.
+/// The body of a response that is not a stream.
 #[pin_project(project = WholeBodyProj)]
 #[derive(Debug)]
 pub(super) enum WholeBody<B> {
-    /// As it came.
+    /// Passed on as received.
     Untouched(#[pin] B),
-    /// Held back until it had been judged.
+    /// Read until the response was classified, then passed on.
     Buffered(Box<BufferedBody<B>>),
 }
 

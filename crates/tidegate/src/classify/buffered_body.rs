@@ -13,18 +13,19 @@ use tokio::time::Sleep;
 use super::ERROR_BODY_LIMIT;
 use crate::{BodyProbe, BoxError, ErrorCode, Failure, FailureKind};
 
-/// The status has said the most important thing: a body that does not come in this time is not waited for.
+/// The time limit for reading an error body. The status has already determined that the response failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Each frame takes room as well. Who sends a blank a second to keep the line open has seventeen minutes.
+/// The most frames that are buffered, because each frame uses memory of its own. A provider that sends one whitespace byte
+/// per second to keep the connection alive reaches it after seventeen minutes.
 const MAX_FRAMES: usize = 1024;
 
-/// A body that was read before it was passed on, to its end, to [`ERROR_BODY_LIMIT`] or 1024 frames, or until it was known what it is:
-/// the same frames again.
+/// A body of which the first part was read before it is passed on: up to its end, to [`ERROR_BODY_LIMIT`] or 1024 frames,
+/// or until it was identified. It yields the same frames again.
 ///
-/// What lies below is boxed, so that it can be read in one place and move to another.
+/// The inner body is boxed, so that it can be read in the future and then move into the response.
 pub struct BufferedBody<B> {
-    /// Most are in one piece.
+    /// The first data frame; most bodies have only one.
     first: Bytes,
     frames: VecDeque<Frame<Bytes>>,
     buffered_len: usize,
@@ -35,7 +36,7 @@ pub struct BufferedBody<B> {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
-    /// Nothing has been read yet.
+    /// Wraps a body of which nothing has been read.
     pub(super) fn new(inner: B) -> Self {
         Self {
             first: Bytes::new(),
@@ -48,7 +49,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         }
     }
 
-    /// Reads until there is enough to judge: the end, an error, the limit, or silence.
+    /// Reads until there is enough to classify the response: the end, an error, the limit, or the time limit.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_enough() {
             if self.poll_more(cx).is_pending() {
@@ -60,10 +61,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         Poll::Ready(())
     }
 
-    /// Reads until its beginning says what it is, as `probe` knows; of what says nothing up to its end or the limit
-    /// nothing bad is known. Unclear is what [broke off](Self::into_error) before that. To be asked again is no harm.
+    /// Reads until `probe` identifies the body. A body that is not identified by its end or the limit counts as a success;
+    /// the result is `Unclear` only if the body [broke off](Self::into_error) before that. It may be polled again.
     ///
-    /// It has no clock of its own: some keep a connection alive with blanks for as long as the model thinks.
+    /// There is no time limit: some providers keep a connection alive with whitespace for as long as the model computes.
     pub(super) fn poll_probe(
         &mut self,
         cx: &mut Context<'_>,
@@ -73,7 +74,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         loop {
             let is_pending = !self.is_enough() && self.poll_more(cx).is_pending();
             let is_enough = self.is_enough();
-            // Looked at again where there is nothing else to do, or as much again: a body in crumbs costs no more.
+            // Probed again only when the body is pending or has doubled in size, so that a body in many small frames costs
+            // no more than one in a single frame.
             if self.buffered_len > probed && (is_pending || is_enough || self.buffered_len >= 2 * probed) {
                 probed = self.buffered_len;
                 match probe(&self.bytes()) {
@@ -93,7 +95,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         }
     }
 
-    /// The error in which it broke off.
+    /// The error with which the body broke off.
     pub(super) fn into_error(self) -> BoxError {
         self.error.unwrap_or_else(|| {
             Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
@@ -105,7 +107,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         is_full || self.error.is_some() || self.has_ended
     }
 
-    /// Reads what comes next, the end included.
+    /// Reads the next frame or the end.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.inner.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => {
@@ -120,7 +122,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
 
     fn buffer(&mut self, frame: Frame<Bytes>) {
         match frame.into_data() {
-            // Bounded in bytes, and so in frames.
+            // Empty frames are dropped, so that the limit in bytes also limits the number of frames.
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 self.buffered_len += data.len();
@@ -133,7 +135,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         }
     }
 
-    /// What has been read, at most [`ERROR_BODY_LIMIT`] bytes of it. One frame is not copied.
+    /// The bytes that have been read, at most [`ERROR_BODY_LIMIT`] of them. A single frame is not copied.
     pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
         let limit = |bytes: &[u8]| bytes.len().min(ERROR_BODY_LIMIT);
         if self.buffered_len == self.first.len() {
@@ -197,9 +199,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BufferedBody<B> {
 }
 
 impl<B> fmt::Debug for BufferedBody<B> {
-    /// Nothing of what it holds.
+    /// Omits the buffered bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held")
+        f.debug_struct("BufferedBody")
             .field("length", &self.buffered_len)
             .field("has_ended", &self.has_ended)
             .finish_non_exhaustive()

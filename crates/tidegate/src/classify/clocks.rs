@@ -8,8 +8,8 @@ use tokio::time::Sleep;
 use crate::{Clock, Deadline, Elapsed, clock};
 use tidegate_core::ScanProgress;
 
-/// How long a stream may be silent, by each of its clocks. All are 120 s at first: reasoning models think for
-/// minutes without a word, and some without a byte.
+/// The idle timeouts of a stream. The default of each is 120 s: reasoning models compute for minutes without sending a
+/// token, and some without sending a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamClocks {
     pub(super) first_token: Duration,
@@ -25,64 +25,65 @@ impl Default for StreamClocks {
 }
 
 impl StreamClocks {
-    /// 120 s for each.
+    /// 120 s for each timeout.
     #[must_use]
     pub const fn new() -> Self {
-        let patient = Duration::from_secs(120);
-        Self { first_token: patient, token_gap: patient, frame_gap: patient, byte_gap: patient }
+        let default = Duration::from_secs(120);
+        Self { first_token: default, token_gap: default, frame_gap: default, byte_gap: default }
     }
 
-    /// From the call to the first token.
+    /// The longest time from the call to the first token.
     #[must_use]
     pub const fn first_token(self, limit: Duration) -> Self {
         Self { first_token: limit, ..self }
     }
 
-    /// Between two tokens; a ping does not count as one.
+    /// The longest time between two tokens; a ping does not count as a token.
     #[must_use]
     pub const fn token_gap(self, limit: Duration) -> Self {
         Self { token_gap: limit, ..self }
     }
 
-    /// Between two events; a ping counts as one.
+    /// The longest time between two events; a ping counts as an event.
     #[must_use]
     pub const fn frame_gap(self, limit: Duration) -> Self {
         Self { frame_gap: limit, ..self }
     }
 
-    /// Between two pieces, whatever they hold.
+    /// The longest time between two body frames, whatever they contain.
     #[must_use]
     pub const fn byte_gap(self, limit: Duration) -> Self {
         Self { byte_gap: limit, ..self }
     }
 }
 
-/// The clocks of one stream. They are read only when there is nothing to do but wait, and so is the time.
+/// The idle timers of one stream. The timers and the clock are read only when the body is pending.
 #[derive(Debug)]
 pub(super) struct IdleTimers {
     limits: StreamClocks,
     last: LastActivity,
-    /// Signs of life since the clocks were read.
+    /// The progress since the timers were last read.
     unseen: ScanProgress,
     unseen_bytes: bool,
-    /// Until then a silence that was found too late is not believed.
+    /// The end of the grace period after a timer was found to have run out long ago.
     grace_until: Option<Instant>,
-    // Boxed, so that future and body can hand it on: one allocation for a stream that has to be waited for.
+    // Boxed, so that it can move from the future into the body: one allocation per stream that is ever pending.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// Who looks later than this after a clock ran out was not there when it did: the silence may have been his own.
+/// A poll that is later than this after a timer ran out was delayed by the reader, so that the stream may not have been
+/// idle.
 const LATE: Duration = Duration::from_millis(100);
 
-/// What then has been waiting to be read comes within this time.
+/// After such a delayed poll, data that is waiting to be read arrives within this time.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// When there was a sign of life of each kind.
+/// The time of the latest progress of each kind.
 #[derive(Clone, Copy, Debug)]
 struct LastActivity {
-    /// The head of the answer has come.
+    /// The response head has arrived.
     has_head: bool,
-    /// The first token has come.
+    /// The first token has arrived.
     has_started: bool,
     token: Instant,
     event: Instant,
@@ -90,7 +91,7 @@ struct LastActivity {
 }
 
 impl IdleTimers {
-    /// All clocks begin with the call.
+    /// Starts all timers at the call.
     pub(super) fn since(call: Instant, limits: StreamClocks) -> Self {
         let last = LastActivity { has_head: false, has_started: false, token: call, event: call, byte: call };
         Self {
@@ -103,20 +104,20 @@ impl IdleTimers {
         }
     }
 
-    /// The head came: from now on events and bytes are waited for.
+    /// Records the response head: the timers of events and bytes start.
     pub(super) fn on_head(&mut self, now: Instant) {
         let LastActivity { has_head, event, byte, .. } = &mut self.last;
         (*has_head, *event, *byte) = (true, now, now);
     }
 
-    /// Something came.
+    /// Records the progress of one body frame.
     pub(super) fn on_progress(&mut self, progress: ScanProgress) {
         self.unseen_bytes = true;
         self.unseen.events = self.unseen.events.saturating_add(progress.events);
         self.unseen.tokens = self.unseen.tokens.saturating_add(progress.tokens);
     }
 
-    /// Asks whether the silence has lasted too long; to be called when there is nothing else to do.
+    /// Ready once a timer has run out. To be polled only while the body is pending.
     pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
         self.last.update(self.unseen, self.unseen_bytes, now);
@@ -132,7 +133,7 @@ impl IdleTimers {
         }
         let end = end.into();
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-        // A timer that would fire too early is left to do so: most streams never come that far.
+        // A timer that would fire too early is not reset until it fires: most streams end before that.
         while sleep.deadline() > end || sleep.as_mut().poll(cx).is_ready() {
             sleep.as_mut().reset(end);
         }
@@ -153,7 +154,7 @@ impl LastActivity {
         }
     }
 
-    /// The clock that runs out first, and when.
+    /// The timer that runs out first, and its instant.
     fn first_to_end(&self, limits: &StreamClocks) -> (Instant, Elapsed) {
         let token = match self.has_started {
             false => (self.token, Clock::FirstToken, limits.first_token),

@@ -18,7 +18,8 @@ use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody};
 use crate::{AttemptUsage, BodyProbe, BoxError, Failure, Outcome, Rejection, Trail, clock};
 
-/// Waits for the answer: the beginning of a good one, the body of a failed one, the first token of a stream.
+/// Response future of [`Classify`](super::Classify): waits for the response head, and then for the first bytes of a
+/// successful response, the body of a failed one, or the first token of a stream.
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -28,25 +29,26 @@ pub struct ResponseFuture<F, B> {
 
 #[pin_project(project = StateProj)]
 enum State<F, B> {
-    /// The head is awaited.
+    /// Waiting for the response head.
     Calling(#[pin] F),
-    /// The answer may be an error in spite of its status, and its beginning says whether it is. Boxed, like what follows:
-    /// an answer that is settled by its head has no need of the room.
+    /// The response may be an error in spite of its status: its first bytes are probed. Boxed like the states below, so
+    /// that responses that are classified by their head keep the future small.
     Probing(Option<Box<(Parts, BufferedBody<B>)>>),
-    /// The answer is a failed one, and its body says what it means.
+    /// The response failed: its body is read to classify it.
     Reading(Option<Box<(Parts, BufferedBody<B>)>>),
-    /// The answer is a stream, and is held back until it is known to be one.
+    /// The response is a stream, which is held back until the commit point.
     Holding(Option<Box<(Parts, Box<ScannedBody<B>>)>>),
 }
 
+/// Classifies the response of one attempt, and records its outcome and usage.
 pub(super) struct ResponseJudge {
     pub(super) config: Arc<ClassifyConfig>,
-    /// Something was asked of a model, and not how something else fares.
+    /// Whether the request is a POST, to which a model responds; a GET reads the state of another object.
     pub(super) is_generation: bool,
-    /// The clocks of a stream that was asked for, from the call on.
+    /// The idle timers since the call, if the request is for a stream.
     pub(super) timers: Option<Box<IdleTimers>>,
     pub(super) trail: Option<Trail>,
-    /// Told what is used, if somebody wants to know.
+    /// Records the usage, if the request has a meter.
     pub(super) attempt: Option<AttemptUsage>,
 }
 
@@ -57,10 +59,10 @@ impl<F, B> ResponseFuture<F, B> {
 }
 
 impl ResponseJudge {
-    /// What a failed answer says.
+    /// Classifies a failed response and records its outcome.
     fn classify_failure(&mut self, head: &mut Parts, body: &[u8]) {
         let mut outcome = self.config.classifier.classify(head, body, SystemTime::now());
-        // The status was given before it was known.
+        // The provider sent the status before it knew the result.
         if head.status.is_success()
             && let Outcome::Failure(failure) = outcome
         {
@@ -70,16 +72,16 @@ impl ResponseJudge {
         self.record_outcome(head, outcome);
     }
 
-    /// Writes down what the attempt came to: a failure where everybody finds it.
+    /// Records the outcome of the attempt in the trail, and a failure in the extensions of the response.
     fn record_outcome(&self, head: &mut Parts, outcome: Outcome) {
         self.record_attempt(&outcome);
-        // A failed status is taken for a failure where nothing else is said.
+        // Without an outcome in the extensions, an error status is treated as a failure by the outer layers.
         if outcome != Outcome::Success || head.status.as_u16() >= 400 {
             head.extensions.insert(outcome);
         }
     }
 
-    /// A failed answer has used no tokens; what was turned down as it is, not even those of the prompt.
+    /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens either.
     fn record_failed_status(&mut self, status: StatusCode) {
         match &mut self.attempt {
             Some(attempt) if status.is_client_error() => attempt.mark_unprocessed(),
@@ -88,7 +90,8 @@ impl ResponseJudge {
         }
     }
 
-    /// Whether an answer has to be looked into before it is believed. An error of more than we would read is none.
+    /// Whether the body must be probed before the response counts as a success. A body that is larger than the part that
+    /// would be read is not an error body.
     fn needs_probe<B: Body>(&self, head: &Parts, body: &B) -> bool {
         self.is_generation
             && head.status.is_success()
@@ -97,7 +100,7 @@ impl ResponseJudge {
             && !body.is_end_stream()
     }
 
-    /// A good answer in one piece.
+    /// Completes a successful response that is not a stream.
     fn complete<B>(&mut self, head: Parts, body: WholeBody<B>) -> Response<ResponseBody<B>> {
         self.record_attempt(&Outcome::Success);
         let usage_scanner = self.attempt.take().and_then(|attempt| {
@@ -120,7 +123,7 @@ impl ResponseJudge {
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
-        buffered.poll_probe(cx, |beginning| self.config.classifier.probe_body(head, beginning))
+        buffered.poll_probe(cx, |bytes| self.config.classifier.probe_body(head, bytes))
     }
 
     fn record_attempt(&self, outcome: &Outcome) {
@@ -130,7 +133,7 @@ impl ResponseJudge {
     }
 
     fn fail<T>(&mut self, error: BoxError) -> Poll<Result<T, BoxError>> {
-        // What is told by a stream has been told; and what a layer below us refused was never sent.
+        // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
         if let Some(attempt) = self.attempt.take()
             && Rejection::find(&*error).is_some()
         {
@@ -182,7 +185,7 @@ where
                         continue;
                     } else if judge.needs_probe(&head, &body) {
                         let mut buffered = BufferedBody::new(body);
-                        // Its first piece may be there already, and nearly always says enough.
+                        // The first frame may be available already, and nearly always identifies the body.
                         if judge.poll_probe(&head, &mut buffered, cx) == Poll::Ready(BodyProbe::Success) {
                             return Poll::Ready(Ok(
                                 judge.complete(head, WholeBody::Buffered(Box::new(buffered)))
@@ -196,37 +199,37 @@ where
                     let body = ResponseBody::whole(WholeBody::Untouched(body));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
-                StateProj::Probing(answer) => {
-                    let (head, buffered) = &mut **answer.as_mut().expect("polled after completion");
+                StateProj::Probing(response) => {
+                    let (head, buffered) = &mut **response.as_mut().expect("polled after completion");
                     let Poll::Ready(probe) = judge.poll_probe(head, buffered, cx) else {
-                        // A stream was asked for, and is missed for as long as nothing else has come.
+                        // If the request is for a stream, its timers run until the response is identified.
                         let Some(timers) = &mut judge.timers else { return Poll::Pending };
                         let elapsed = ready!(timers.poll_elapsed(cx));
                         return judge.fail(elapsed.into());
                     };
-                    let answer = answer.take().expect("checked above");
+                    let response = response.take().expect("checked above");
                     if probe == BodyProbe::Error {
-                        this.state.set(State::Reading(Some(answer)));
+                        this.state.set(State::Reading(Some(response)));
                         continue;
                     }
-                    let (head, buffered) = *answer;
+                    let (head, buffered) = *response;
                     if probe == BodyProbe::Unclear {
                         return judge.fail(buffered.into_error());
                     }
                     return Poll::Ready(Ok(judge.complete(head, WholeBody::Buffered(Box::new(buffered)))));
                 }
-                StateProj::Reading(answer) => {
-                    let (_, buffered) = &mut **answer.as_mut().expect("polled after completion");
+                StateProj::Reading(response) => {
+                    let (_, buffered) = &mut **response.as_mut().expect("polled after completion");
                     ready!(buffered.poll_read(cx));
-                    let (mut head, buffered) = *answer.take().expect("just read");
+                    let (mut head, buffered) = *response.take().expect("just read");
                     judge.classify_failure(&mut head, &buffered.bytes());
                     let body = ResponseBody::whole(WholeBody::Buffered(Box::new(buffered)));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
-                StateProj::Holding(answer) => {
-                    let (_, stream) = &mut **answer.as_mut().expect("polled after completion");
+                StateProj::Holding(response) => {
+                    let (_, stream) = &mut **response.as_mut().expect("polled after completion");
                     let result = ready!(stream.poll_hold(cx));
-                    let (mut head, stream) = *answer.take().expect("just held");
+                    let (mut head, stream) = *response.take().expect("just held");
                     match result {
                         HoldResult::Commit => {
                             judge.record_outcome(&mut head, Outcome::Success);
@@ -242,7 +245,7 @@ where
     }
 }
 
-/// A failure that came where an answer should have been.
+/// Marks a failure that arrived in the body of a successful status.
 fn in_band(failure: Failure) -> Outcome {
     match failure.kind {
         crate::FailureKind::Response => Failure { kind: crate::FailureKind::InBand, ..failure }.into(),

@@ -6,7 +6,7 @@ use tower_layer::Layer;
 use super::{Classify, StreamClocks};
 use crate::Classifier;
 
-/// Judges what came back; see the [module page](crate::classify).
+/// Classifies each response; see the [module page](crate::classify).
 #[derive(Clone)]
 pub struct ClassifyLayer {
     classifier: Arc<dyn Classifier>,
@@ -14,25 +14,25 @@ pub struct ClassifyLayer {
 }
 
 impl ClassifyLayer {
-    /// Judges by `classifier`; [`StatusClassifier`](crate::StatusClassifier) reads no body.
+    /// Classifies with `classifier`; [`StatusClassifier`](crate::StatusClassifier) reads no body.
     #[must_use]
     pub fn new(classifier: impl Classifier) -> Self {
         Self::shared(Arc::new(classifier))
     }
 
-    /// Judges by a classifier that others use too.
+    /// Classifies with a classifier that is shared with other layers.
     #[must_use]
     pub fn shared(classifier: Arc<dyn Classifier>) -> Self {
         Self { classifier, clocks: StreamClocks::new() }
     }
 
-    /// Who judges.
+    /// The classifier of this layer.
     #[cfg(feature = "stack")]
     pub(crate) fn classifier(&self) -> &Arc<dyn Classifier> {
         &self.classifier
     }
 
-    /// How long a stream may be silent.
+    /// The idle timeouts of streams.
     #[must_use]
     pub fn clocks(self, clocks: StreamClocks) -> Self {
         Self { clocks, ..self }

@@ -1,9 +1,9 @@
-//! Judges what came back, once, where it came in.
+//! Classifies each response once, at the innermost layer.
 //!
-//! # When
-//! Innermost, around the client. The layers outside then decide on what the provider *meant*: OpenAI's
-//! `insufficient_quota` is a 429 that no waiting helps, and Anthropic's "prompt is too long" is a 400 that
-//! another model may take.
+//! # When to use it
+//! Innermost, around the client. The outer layers then decide on the meaning of a response instead of its status:
+//! OpenAI's `insufficient_quota` is a 429 that a retry cannot fix, and Anthropic's "prompt is too long" is a 400 that
+//! another model may accept.
 //!
 //! # Example
 //! ```
@@ -13,67 +13,67 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tidegate::BoxError> {
-//! let broke = service_fn(async |_: Request<Payload>| {
+//! let provider = service_fn(async |_: Request<Payload>| {
 //!     let body = Payload::from(r#"{"error":{"type":"insufficient_quota","message":"add credit"}}"#);
 //!     Ok::<_, tidegate::BoxError>(Response::builder().status(429).body(body).unwrap())
 //! });
 //! let classifier = ProviderClassifier::new(Provider::OpenAi);
-//! let service = ServiceBuilder::new().layer(ClassifyLayer::new(classifier)).service(broke);
+//! let service = ServiceBuilder::new().layer(ClassifyLayer::new(classifier)).service(provider);
 //!
-//! let answer = service.oneshot(Request::new(Payload::empty())).await?;
-//! assert_eq!(Outcome::of(&answer).failure().unwrap().code, ErrorCode::QuotaExhausted);
+//! let response = service.oneshot(Request::new(Payload::empty())).await?;
+//! assert_eq!(Outcome::of(&response).failure().unwrap().code, ErrorCode::QuotaExhausted);
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Defaults
-//! A failed answer's body is read to its end, to 64 KiB, or for 5 s, whichever comes first. A good answer in JSON is held
-//! until its beginning says that it is one, for 64 KiB at the most. A stream may be silent for
-//! 120 s by each of its clocks ([`StreamClocks`]), and is held back for 64 events or 256 KiB at the most.
+//! The body of a failed response is read to its end, up to 64 KiB, or for 5 s, whichever comes first. A successful JSON
+//! response is held back until its first bytes identify it as one, up to 64 KiB. Each idle timer of a stream
+//! ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events or 256 KiB.
 //!
-//! # When it says no
-//! Never. It writes its [`Outcome`](crate::Outcome) into the extensions of a failed response, and the attempt
-//! into the [`Trail`](crate::Trail) of the request, if it carries one.
+//! # Rejections
+//! None. The layer inserts its [`Outcome`](crate::Outcome) into the extensions of a failed response, and records the
+//! attempt in the [`Trail`](crate::Trail) of the request, if there is one.
 //!
 //! # Streams
-//! A stream in a dialect that the classifier reads is *held* until its first token: text, a tool call or
-//! reasoning; not `message_start`, a role, a ping. This is the commit point. What goes wrong before it is a failure
-//! like any other, so that breaker, retry and fallback act on it with no streaming code of their own: an error
-//! event is an outcome of the response, a cut or a silence is an error. After it the bytes are the caller's,
-//! every one, as they came.
+//! A stream in a dialect that the classifier can parse is *held back* until its first token: text, a tool call or
+//! reasoning, but not `message_start`, a role or a ping. This is the commit point. A failure before it is an ordinary
+//! failure, so that breaker, retry and fallback handle it without streaming code of their own: an error event becomes
+//! the outcome of the response, a truncation or an idle timeout becomes an error. After the commit point all bytes are
+//! passed to the caller unchanged.
 //!
-//! A stream that ends without its dialect's terminator (`[DONE]`, `message_stop`, ...) ends in a body error
-//! ([`FailureKind::Truncated`](crate::FailureKind::Truncated)), and so does one that falls silent
-//! ([`Elapsed`](crate::Elapsed)), and one that tells of an error of its own after the events that say so
-//! ([`FailureKind::InBand`](crate::FailureKind::InBand)): never a clean end.
+//! A stream ends in a body error, and never cleanly, in three cases: it ends without the terminator of its dialect
+//! (`[DONE]`, `message_stop`, ...; [`FailureKind::Truncated`](crate::FailureKind::Truncated)), it is idle for too long
+//! ([`Elapsed`](crate::Elapsed)), or it contains an error event
+//! ([`FailureKind::InBand`](crate::FailureKind::InBand)), in which case the error follows the events of the stream.
 //!
-//! Where somebody counts tokens (a [`UsageMeter`](crate::UsageMeter) among the extensions of the request, as a limit in tokens
-//! puts there), they are told as they come: seen, and counted by the provider.
+//! If the extensions of the request contain a [`UsageMeter`](crate::UsageMeter), as a limit in tokens inserts it, tokens
+//! are recorded in it as they arrive: the number of chunks, and the usage that the provider reports.
 //!
-//! # Answers in one piece
-//! A 200 may hold nothing but an error: OpenRouter and other proxies have given the status before they asked. So where
-//! the classifier [can tell](crate::Classifier::opening), and the request was a POST, an answer is *held* until its
-//! beginning says what it is: as a rule by its first frame, in which nothing is parsed and nothing copied. An error is
-//! then read like that of any failed answer, and handed on with its status, its bytes, and an outcome with its code
-//! ([`FailureKind::InBand`](crate::FailureKind::InBand)). One that breaks off before it has said anything is a failure, too. All other
-//! answers pass untouched, or as they came: the same frames, size hint and trailers.
+//! # Responses without streaming
+//! A 200 may contain nothing but an error: OpenRouter and other proxies send the status before the upstream responds. If
+//! the classifier [can probe bodies](crate::Classifier::probe_body), and the request is a POST, a response is *held back*
+//! until its first bytes identify it; usually the first frame does, without parsing or copying. The body of an error is then
+//! read like that of any failed response, and is passed on with its status, its bytes, and an outcome with its code
+//! ([`FailureKind::InBand`](crate::FailureKind::InBand)). A response that breaks off before it is identified is a failure,
+//! too. All other responses are passed on with the same frames, size hint and trailers.
 //!
-//! Blanks say nothing, and some send them for as long as the model thinks. Only the clock of the attempt
-//! ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, and that of the first token where a stream was asked for.
+//! Whitespace does not identify a response, and some providers send it for as long as the model computes. Only the
+//! attempt timeout ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, or the first-token timeout if the request is
+//! for a stream.
 //!
-//! A failed answer is passed on byte for byte after it has been read.
+//! A failed response is passed on byte for byte after it has been read.
 //!
-//! # Mistakes people make
-//! Trusting the status: a 200 can fail at its third event, or be an error from its first byte. Trusting the end: a stream that was cut ends like one
-//! that was not. Taking a ping for a sign that the model is at work. Waiting for an error body without a clock: put a
-//! [`TimeoutLayer`](crate::TimeoutLayer) outside.
+//! # Common mistakes
+//! - Relying on the status: a 200 can fail at its third event, or be an error from its first byte.
+//! - Relying on the end of the body: a truncated stream ends like a complete one.
+//! - Treating a ping as progress of the model.
+//! - Waiting for an error body without a timeout: add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
 
 mod body;
 mod buffered_body;
 mod clocks;
-
 mod future;
-
 mod layer;
 mod scanned_body;
 mod service;
@@ -87,7 +87,7 @@ pub use layer::ClassifyLayer;
 pub use scanned_body::ScannedBody;
 pub use service::Classify;
 
-/// The most of an error body that is read before it is judged.
+/// The most bytes of an error body that are read before it is classified.
 pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -13,59 +13,59 @@ use tokio::time::Sleep;
 use super::clocks::IdleTimers;
 use crate::{AttemptUsage, BoxError, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
 
-/// Held until then: so many events, or so many bytes, without a token among them.
+/// The most events and bytes without a token for which a stream is held back.
 const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
-/// A provider that has said its last word has this long to close, or to tell what was used.
+/// The time after the terminator or an error event in which the provider may still report its usage or close the stream.
 const TRAILING_GRACE: Duration = Duration::from_secs(1);
 
-/// A stream that is judged as it passes: held back until its first token, and told apart at its end.
+/// A stream that is scanned as it passes: held back until its first token, and classified at its end.
 ///
 /// ```text
-///               first token, good end, or the bound
-///   ┌─────────┐ ─────────────────────────────────▶ ┌─────────┐   good end    ┌───────┐
+///               first token, clean end, or the limit
+///   ┌─────────┐ ─────────────────────────────────▶ ┌─────────┐   clean end   ┌───────┐
 ///   │ holding │                                    │ flowing │ ────────────▶ │ ended │
-///   └─────────┘ ──▶ a failure like any other       └─────────┘ ────────────▶ └───────┘
-///       error event, cut, timers                      body error: cut, timers, error event
+///   └─────────┘ ──▶ an ordinary failure            └─────────┘ ────────────▶ └───────┘
+///       error event, truncation, timeout               body error: truncation, timeout, error event
 /// ```
 ///
-/// The bytes are the provider's, every one, in order. What lies below is boxed, so that it can be held in one
-/// place and move to another: one allocation per stream.
+/// All bytes of the provider are passed on unchanged, in order. The inner body is boxed, so that it can be held in the
+/// future and then move into the response: one allocation per stream.
 pub struct ScannedBody<B> {
     held: VecDeque<Frame<Bytes>>,
     held_bytes: usize,
     held_events: u32,
     scanner: Box<dyn Scan>,
-    /// Told what is used, if somebody wants to know.
+    /// Records the usage, if the request has a meter.
     attempt: Option<AttemptUsage>,
     timers: IdleTimers,
-    /// Told what it comes to, for those who only see it dropped.
+    /// Publishes the outcome of the stream to outer layers, which may see only that the body is dropped.
     outcome: StreamOutcome,
-    /// Runs once the provider has said its last word.
+    /// Runs after the terminator or an error event.
     trailing_grace: Option<Pin<Box<Sleep>>>,
     end: Option<StreamEnd>,
-    /// Gone once the end is known, and the connection with it.
+    /// Dropped together with its connection once the end is known.
     inner: Option<Pin<Box<B>>>,
 }
 
-/// How a stream ended.
+/// The end of a stream.
 #[derive(Debug)]
 enum StreamEnd {
-    /// As it should; and nothing more will come.
+    /// The stream has ended cleanly, or its error has been returned to the reader.
     Finished,
-    /// In an error, that the reader is yet to be told.
+    /// The stream has failed with an error that has not been returned to the reader yet.
     Failed(BoxError),
 }
 
-/// What came of holding a stream back.
+/// The result of holding a stream back.
 #[derive(Debug)]
 pub(super) enum HoldResult {
-    /// From here on the bytes are the caller's.
+    /// The stream is passed on to the caller.
     Commit,
-    /// The provider said that it failed, or that it will not answer: an answer, but not a good one.
+    /// The provider reported a failure or a content filter: a response, but not a successful one.
     Failed(Failure),
-    /// No answer came of it.
+    /// The stream broke off: there is no response.
     Broken(BoxError),
 }
 
@@ -94,7 +94,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         }
     }
 
-    /// Reads until it is known whether this is an answer.
+    /// Reads until the commit point or a failure.
     pub(super) fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<HoldResult> {
         loop {
             if let Some(hold_result) = self.hold_result() {
@@ -103,7 +103,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
             let (next, progress) = ready!(self.poll_next(cx));
             self.held_events = self.held_events.saturating_add(progress.events);
             match next {
-                // Bounded in bytes, and so in frames.
+                // Empty frames are dropped, so that the limit in bytes also limits the number of frames.
                 Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Ok(frame) => {
                     self.held_bytes += frame.data_ref().map_or(0, Bytes::len);
@@ -129,7 +129,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         }
         match self.end.take() {
             Some(StreamEnd::Failed(error)) => Some(HoldResult::Broken(error)),
-            // An answer without a word is an answer.
+            // A complete response without content is a success.
             Some(StreamEnd::Finished) => {
                 self.end = Some(StreamEnd::Finished);
                 Some(HoldResult::Commit)
@@ -141,7 +141,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         }
     }
 
-    /// The next frame and what it held, or how the stream ended.
+    /// The next frame and its progress, or the end of the stream.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<(Result<Frame<Bytes>, StreamEnd>, ScanProgress)> {
         let Some(inner) = &mut self.inner else {
             return Poll::Ready((Err(StreamEnd::Finished), ScanProgress::default()));
@@ -179,12 +179,12 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         })
     }
 
-    /// Where it is told what the stream has come to.
+    /// The shared outcome of the stream.
     pub(super) fn outcome(&self) -> StreamOutcome {
         self.outcome.clone()
     }
 
-    /// Tells what the stream has come to, if the provider has said so.
+    /// Publishes the outcome of the stream, once the provider has sent the terminator or an error event.
     fn publish_outcome(&self) {
         let state = self.scanner.state();
         match &state.failure {
@@ -196,7 +196,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         }
     }
 
-    /// Tells whoever wants to know what has been used so far: what came counts even if nobody will read it.
+    /// Records the usage so far; received tokens count even if the caller never reads them.
     fn record_usage(&mut self, progress: ScanProgress) {
         let Some(attempt) = &mut self.attempt else { return };
         if progress.tokens > 0 {
@@ -208,7 +208,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
         }
     }
 
-    /// Judges the end of the bytes: what the provider said before it counts for more than how it came.
+    /// Classifies the end of the body. The events before it take precedence over the way in which it ended.
     fn judge_end(&mut self, error: Option<BoxError>) -> StreamEnd {
         self.inner = None;
         let state = self.scanner.state();
@@ -252,7 +252,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ScannedBody<B> {
         })
     }
 
-    /// Only once its end is known: how it ends is not known before.
+    /// True only after the end has been classified.
     fn is_end_stream(&self) -> bool {
         self.held.is_empty() && matches!(self.end, Some(StreamEnd::Finished))
     }
@@ -264,7 +264,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ScannedBody<B> {
 
 impl<B> fmt::Debug for ScannedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judged")
+        f.debug_struct("ScannedBody")
             .field("held_bytes", &self.held_bytes)
             .field("held_events", &self.held_events)
             .field("state", self.scanner.state())

@@ -13,14 +13,14 @@ use super::future::ResponseJudge;
 use super::{ResponseBody, ResponseFuture, StreamClocks};
 use crate::{BoxError, Classifier, HttpService, Payload, Trail, UsageMeter, clock};
 
-/// Judges what came back; see the [module page](crate::classify).
+/// Classifies each response; see the [module page](crate::classify).
 #[derive(Clone)]
 pub struct Classify<S> {
     inner: S,
     config: Arc<ClassifyConfig>,
 }
 
-/// By which answers are judged.
+/// The settings shared by a service and its clones.
 pub(super) struct ClassifyConfig {
     pub(super) classifier: Arc<dyn Classifier>,
     pub(super) clocks: StreamClocks,
@@ -66,7 +66,7 @@ where
 
 impl<S: fmt::Debug> fmt::Debug for Classify<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Classified")
+        f.debug_struct("Classify")
             .field("inner", &self.inner)
             .field("clocks", &self.config.clocks)
             .finish_non_exhaustive()

@@ -6,7 +6,7 @@ use tidegate_core::Scan;
 
 use crate::{AttemptUsage, BoxError};
 
-/// Looks at an answer in one piece as it passes, for the tokens that the provider says it took.
+/// Scans a whole response body as it passes, for the usage that the provider reports.
 pub(super) struct UsageScanner {
     scanner: Box<dyn Scan>,
     attempt: AttemptUsage,
@@ -17,8 +17,8 @@ impl UsageScanner {
         Self { scanner, attempt }
     }
 
-    /// A frame passes, or the end. A writer may not ask again once it has all that was announced, so the last frame is
-    /// an end, too.
+    /// Scans a frame, or the end of the body. A server may not poll the body again once it has read the announced length, so
+    /// the last frame is treated as the end, too.
     pub(super) fn on_frame(&mut self, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_last: bool) {
         match frame {
             Some(Ok(frame)) => {

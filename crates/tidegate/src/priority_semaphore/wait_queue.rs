@@ -23,7 +23,7 @@ pub(super) struct WaitQueue<T> {
 }
 
 /// The order in which queued interactive calls are granted permits. Batch calls are always served first come, first
-/// served, because no user is waiting who could give up.
+/// served, because batch callers do not give up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Order {

@@ -7,34 +7,34 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: u64 = 100_000;
 
-/// A provider that works on so many calls at once and lets the others queue, asked by callers who always have
-/// another call ready. Plain discrete simulation: no clock, no runtime.
+/// A provider with a fixed number of workers and an unbounded queue, under callers that always have another call ready.
+/// A discrete-event simulation: no clock, no runtime.
 struct Simulation {
     now: Instant,
     limit: AdaptiveLimit,
-    /// When each of the provider's workers is free again.
+    /// The instants at which the provider's workers become free.
     workers: BinaryHeap<Reverse<Instant>>,
-    /// The call that is answered next comes first.
+    /// The calls in flight, ordered by the time of their response.
     calls: BinaryHeap<Reverse<SimulatedCall>>,
-    /// How long one call takes at ease, as a rule; the noise is the spread of its logarithm.
+    /// The median duration of a call without load; `noise` is the standard deviation of its logarithm.
     service_time: Duration,
     noise: f64,
-    /// The provider says 503 when so many calls more than it works on are there; it never does without.
+    /// The queue length at which the provider responds with 503; never if `None`.
     max_queue: Option<usize>,
-    /// How long prompts are; the longest takes eleven times as long as none.
+    /// The range of prompt sizes; a prompt of `LONG` bytes takes eleven times as long as an empty one.
     prompts: std::ops::RangeInclusive<u64>,
-    /// As many callers as there are.
+    /// The number of concurrent callers.
     callers: usize,
     random: fastrand::Rng,
 }
 
-/// A call under way.
+/// A call in flight.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct SimulatedCall {
     finished: Instant,
     started: Instant,
     in_flight: usize,
-    /// How long its prompt is; none of one that is refused.
+    /// The size of its prompt; `None` if it is rejected.
     bytes: Option<u64>,
 }
 
@@ -60,7 +60,7 @@ impl Simulation {
         }
     }
 
-    /// From now on the provider works on so many calls at once.
+    /// Changes the number of workers.
     fn capacity(&mut self, capacity: usize) {
         while self.workers.len() > capacity {
             self.workers.pop();
@@ -79,7 +79,7 @@ impl Simulation {
             } else {
                 let Reverse(free) = self.workers.pop().unwrap();
                 let bytes = self.random.u64(self.prompts.clone());
-                // The sum of twelve even ones is near enough to a normal one.
+                // The sum of twelve uniform values approximates a normal distribution.
                 let normal = (0..12).map(|_| self.random.f64()).sum::<f64>() - 6.0;
                 let service_time = self.service_time.mul_f64(1.0 + bytes as f64 / LONG as f64 * 10.0);
                 let done = free.max(self.now) + service_time.mul_f64((self.noise * normal).exp());
@@ -90,7 +90,7 @@ impl Simulation {
         }
     }
 
-    /// Runs for so long: the mean limit in force, by time.
+    /// Runs the simulation for `time` and returns the time-weighted mean of the limit in force.
     fn run(&mut self, time: Duration) -> f64 {
         let (started, mut sum) = (self.now, 0.0);
         while self.now < started + time {
@@ -140,9 +140,9 @@ fn gradient_finds_the_capacity_and_follows_it_down_and_up() {
     finds_the_capacity_and_follows_it("gradient", Gradient::new());
 }
 
-/// Times to the first token spread widely; that must not look like a provider in trouble, nor hide one.
+/// Times to the first token vary widely; the variance must neither look like an overloaded provider nor hide one.
 #[test]
-fn noise_neither_strangles_the_limit_nor_lets_it_run_away() {
+fn noise_neither_collapses_the_limit_nor_lets_it_grow_without_bound() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
         for noise in [0.3, 0.6, 0.9] {
             let of_seed = |seed| {
@@ -170,7 +170,7 @@ fn longer_prompts_do_not_look_like_a_slower_provider() {
         simulation.prompts = 0..=LONG / 10;
         simulation.run(400 * SECOND);
         assert_near(name, simulation.run(200 * SECOND), 40);
-        // From ten thousand bytes at most to a hundred thousand, and no dip on the way but for the rests.
+        // From at most ten thousand bytes to a hundred thousand, without a dip other than the min-RTT probes.
         simulation.prompts = LONG / 20..=LONG;
         for _ in 0..10 {
             let found = simulation.run(30 * SECOND) / 40.0;
@@ -183,7 +183,7 @@ fn longer_prompts_do_not_look_like_a_slower_provider() {
 }
 
 #[test]
-fn losses_alone_are_enough_for_a_provider_that_says_no() {
+fn losses_alone_are_enough_for_a_provider_that_rejects() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
         let mut simulation = Simulation::new(algorithm, 40);
         simulation.max_queue = Some(4);
@@ -196,7 +196,7 @@ fn losses_alone_are_enough_for_a_provider_that_says_no() {
 }
 
 #[test]
-fn a_provider_that_becomes_slower_for_good_is_not_taken_for_one_in_trouble() {
+fn a_provider_that_becomes_permanently_slower_is_not_treated_as_overloaded() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
         let mut simulation = Simulation::new(algorithm, 40);
         simulation.run(200 * SECOND);
@@ -210,7 +210,7 @@ fn a_provider_that_becomes_slower_for_good_is_not_taken_for_one_in_trouble() {
 }
 
 #[test]
-fn a_beginning_far_above_the_capacity_is_mended() {
+fn an_initial_limit_far_above_the_capacity_is_corrected() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {
         let mut simulation = Simulation::new(algorithm, 4);
         simulation.run(1_000 * SECOND);
@@ -223,7 +223,7 @@ fn a_beginning_far_above_the_capacity_is_mended() {
 }
 
 #[test]
-fn a_limit_that_nobody_uses_is_not_raised() {
+fn an_unused_limit_is_not_raised() {
     let mut simulation = Simulation::new(Aimd::new(), 40);
     simulation.callers = 5;
     simulation.run(200 * SECOND);
@@ -238,7 +238,7 @@ fn loss(started: Instant) -> Sample {
     Sample { started, in_flight: 20, outcome: SampleOutcome::Loss }
 }
 
-/// Twenty calls sent together and refused together are one message, not twenty.
+/// Twenty calls that are sent and rejected together are one signal, not twenty.
 #[test]
 fn losses_of_one_round_trip_lower_the_limit_once() {
     let start = Instant::now();
@@ -252,7 +252,7 @@ fn losses_of_one_round_trip_lower_the_limit_once() {
 }
 
 #[test]
-fn whatever_an_algorithm_says_stays_within_the_bounds() {
+fn the_result_of_an_algorithm_is_clamped_to_the_bounds() {
     #[derive(Clone)]
     struct Constant(f64);
     impl Limit for Constant {
@@ -266,7 +266,7 @@ fn whatever_an_algorithm_says_stays_within_the_bounds() {
     {
         let mut limit = adaptive(Constant(value));
         limit.record(loss(start), start + SECOND);
-        assert_eq!(limit.limit, expected, "a loss never raises");
+        assert_eq!(limit.limit, expected, "a loss never raises the limit");
     }
     let high = AdaptiveLimit::new(Box::new(Constant(1e300)), LimitRange { min: 9, max: 3, initial: 0 });
     assert_eq!(high.limit, 9.0);

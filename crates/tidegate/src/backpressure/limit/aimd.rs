@@ -1,11 +1,11 @@
 use super::{BACK_OFF, Limit, Round};
 
-/// One more a round while all is well, a tenth less when it is not: the limit saws along the capacity.
+/// Additive increase, multiplicative decrease: plus one per round without loss, minus a tenth per loss.
 ///
-/// Additive increase, multiplicative decrease: D.-M. Chiu and R. Jain, "Analysis of the Increase and Decrease
-/// Algorithms for Congestion Avoidance in Computer Networks", 1989. The plainest, and the one to begin with where the
-/// provider says 429 or 503 when it has had enough; a round that took [`tolerance`](Self::tolerance) times as long
-/// as at ease counts as a loss too, for those that only grow slow.
+/// The limit oscillates around the capacity. D.-M. Chiu and R. Jain, "Analysis of the Increase and Decrease Algorithms
+/// for Congestion Avoidance in Computer Networks", 1989. It is the simplest algorithm, and the one to start with if the
+/// provider responds with 429 or 503 under overload. For providers that only become slow, a round that takes more than
+/// [`tolerance`](Self::tolerance) times as long as the unloaded round trip counts as a loss, too.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aimd {
     tolerance: f64,
@@ -18,14 +18,14 @@ impl Default for Aimd {
 }
 
 impl Aimd {
-    /// Takes a round that is 1.1 times as slow as at ease for a loss.
+    /// A tolerance of 1.1 times the unloaded round trip.
     #[must_use]
     pub const fn new() -> Self {
         Self { tolerance: 1.1 }
     }
 
-    /// Takes a round that is so many times as slow as at ease for a loss; at least 1. `f64::INFINITY`: only real
-    /// losses count.
+    /// The slowdown, in multiples of the unloaded round trip, above which a round counts as a loss; at least 1. With
+    /// `f64::INFINITY` only real losses count.
     #[must_use]
     pub const fn tolerance(self, times: f64) -> Self {
         Self { tolerance: times.max(1.0) }

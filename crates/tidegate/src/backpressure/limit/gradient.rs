@@ -1,12 +1,12 @@
 use super::{BACK_OFF, Limit, Round};
 
-/// Scales the limit by how much slower than at ease the provider answers, and adds a little to find out if there is
-/// more.
+/// Scales the limit by the slowdown against the unloaded provider, and adds a headroom that tests for more capacity.
 ///
-/// `limit * tolerance * unloaded / round_trip + headroom`, never less than half at once. After the `Gradient2Limit`
-/// of Netflix's concurrency-limits (2018), with one difference: there a long average of the round trip stands for the
-/// provider at ease, and under load that lasts it rises until nothing seems slow any more. Ours is measured
-/// at half of the limit, as Envoy's adaptive concurrency filter and BBR do. The quickest to follow a fall.
+/// The new limit is `limit * tolerance * unloaded / round_trip + headroom`, and at least half of the old one. This is
+/// the `Gradient2Limit` of Netflix's concurrency-limits (2018) with one difference: there a long-term average of the
+/// round trip stands for the unloaded provider, and under sustained load it rises until nothing seems slow any more. Here
+/// the unloaded round trip is measured at half of the limit, as in Envoy's adaptive concurrency filter and BBR. It
+/// follows a decrease of the capacity fastest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gradient {
     tolerance: f64,
@@ -20,19 +20,19 @@ impl Default for Gradient {
 }
 
 impl Gradient {
-    /// 1.05 times as slow as at ease is still well; one more call to find out.
+    /// A tolerance of 1.05 times the unloaded round trip, and a headroom of one call.
     #[must_use]
     pub const fn new() -> Self {
         Self { tolerance: 1.05, headroom: 1.0 }
     }
 
-    /// So many times as slow as at ease is still well; at least 1.
+    /// The slowdown, in multiples of the unloaded round trip, that does not lower the limit; at least 1.
     #[must_use]
     pub const fn tolerance(self, times: f64) -> Self {
         Self { tolerance: times.max(1.0), ..self }
     }
 
-    /// How many more calls each round tries, to find out if the provider can take them.
+    /// The number of calls added to the limit in each round, to test whether the provider can take more.
     #[must_use]
     pub const fn headroom(self, calls: f64) -> Self {
         Self { headroom: calls.max(0.0), ..self }

@@ -1,13 +1,14 @@
 use super::{BACK_OFF, Limit, Round};
 
-/// Keeps between one and three calls waiting at the provider: enough to keep it busy, too few to make it slow.
+/// Keeps between one and three calls queued at the provider: enough to keep it busy, too few to slow it down.
 ///
-/// How many wait there follows from how much slower than at ease it answers: of `limit` calls in flight, the
-/// part `1 - unloaded / round_trip` is not being worked on. One more call when fewer than
-/// [`low`](Self::low) wait, one less when more than [`high`](Self::high) do.
+/// The length of the provider's queue is estimated from the slowdown: of `limit` calls in flight, the fraction
+/// `1 - unloaded / round_trip` is queued. The limit rises by one if fewer than [`low`](Self::low) are queued, and falls
+/// by one if more than [`high`](Self::high) are.
 ///
 /// L. S. Brakmo and L. L. Peterson, "TCP Vegas: End to End Congestion Avoidance on a Global Internet", 1995; one and
-/// three are its numbers. The steadiest of the three, and the slowest to follow: one call a round.
+/// three are the numbers of the paper. It is the most stable of the three algorithms, and adapts most slowly: one call
+/// per round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Vegas {
     low: f64,
@@ -21,19 +22,19 @@ impl Default for Vegas {
 }
 
 impl Vegas {
-    /// Between one and three calls waiting at the provider.
+    /// Between one and three calls queued at the provider.
     #[must_use]
     pub const fn new() -> Self {
         Self { low: 1.0, high: 3.0 }
     }
 
-    /// Raises the limit while fewer calls wait at the provider.
+    /// The limit rises while fewer calls than this are queued at the provider.
     #[must_use]
     pub const fn low(self, calls: f64) -> Self {
         Self { low: calls, ..self }
     }
 
-    /// Lowers the limit while more calls wait at the provider; at least [`low`](Self::low).
+    /// The limit falls while more calls than this are queued at the provider; at least [`low`](Self::low).
     #[must_use]
     pub const fn high(self, calls: f64) -> Self {
         Self { high: calls, ..self }

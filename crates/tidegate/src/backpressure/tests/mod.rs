@@ -15,16 +15,17 @@ use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Deadline, Elapsed, Gate, KeyBy, Payload, Priority, Rejection, Tenant, clock};
 
 #[tokio::test(start_paused = true)]
-async fn keeps_towers_contract() {
+async fn fulfils_the_tower_contract() {
     contract::check(|inner| BackpressureLayer::max_inflight(1).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::max_inflight(1).adaptive(Aimd::new()).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::max_inflight(1).key_by(KeyBy::path()).layer(inner)).await;
     contract::check(|inner| BackpressureLayer::disabled().layer(inner)).await;
 }
 
-/// P03: a permit that ends at the response head lets fifty live streams through a limit of one.
+/// Pitfall P03 (docs/pitfalls.md): a permit that ends at the response head lets fifty live streams through a limit of
+/// one.
 #[tokio::test(start_paused = true)]
-async fn p03_the_permit_lives_until_the_body_ends_or_is_dropped() {
+async fn the_permit_is_held_until_the_body_ends_or_is_dropped() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).max_queued(0);
     let (mut service, gate) = (layer.layer(inner), layer.handle());
@@ -48,9 +49,9 @@ async fn p03_the_permit_lives_until_the_body_ends_or_is_dropped() {
     assert_eq!(gate.in_flight(), 0);
 }
 
-/// P07: a call that hangs, is dropped or cancelled leaks its slot.
+/// Pitfall P07 (docs/pitfalls.md): a call that hangs, is dropped or cancelled leaks its permit.
 #[tokio::test(start_paused = true)]
-async fn p07_a_permit_is_given_back_wherever_its_call_is_dropped() {
+async fn a_permit_is_released_wherever_its_call_is_dropped() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1);
     let (service, gate) = (layer.layer(inner), layer.handle());
@@ -63,7 +64,7 @@ async fn p07_a_permit_is_given_back_wherever_its_call_is_dropped() {
     drop(streaming);
     assert_eq!((gate.in_flight(), gate.queued()), (1, 1));
     drop(granted);
-    assert!(waits.is_woken(), "what was granted to one who left goes on to the next");
+    assert!(waits.is_woken(), "a permit granted to a cancelled call goes to the next one");
     drop(waits);
     assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
 
@@ -84,9 +85,9 @@ async fn p07_a_permit_is_given_back_wherever_its_call_is_dropped() {
     assert_eq!(gate.in_flight(), 0);
 }
 
-/// P14: ten thousand callers behind one slot, all told "ready".
+/// Pitfall P14 (docs/pitfalls.md): ten thousand callers behind one permit, with `poll_ready` ready for each of them.
 #[tokio::test(start_paused = true)]
-async fn p14_the_queue_is_bounded_in_number() {
+async fn the_queue_is_bounded_in_number() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).max_queued(2);
     let (service, gate) = (layer.layer(inner), layer.handle());
@@ -99,19 +100,20 @@ async fn p14_the_queue_is_bounded_in_number() {
     assert_eq!((gate.in_flight(), gate.queued()), (1, 2));
     assert!(gate.peek_for(&request()).is_some());
     assert_eq!((gate.peek_for(&from("batch", Priority::Batch)), gate.peek()), (None, None));
-    let refused = rejection(service.clone().oneshot(request()).await);
-    assert_eq!(refused.to_string(), "too many calls in flight, and the queue is full");
+    let rejected = rejection(service.clone().oneshot(request()).await);
+    assert_eq!(rejected.to_string(), "too many calls in flight, and the queue is full");
 
     held.release();
-    while let Some(answer) = calls.join_next().await {
-        drop(answer.unwrap().unwrap());
+    while let Some(response) = calls.join_next().await {
+        drop(response.unwrap().unwrap());
     }
     assert_eq!((gate.in_flight(), gate.queued(), provider.calls()), (0, 0, 3));
     assert_eq!(gate.peek(), None);
 }
 
+// Pitfall P14 (docs/pitfalls.md).
 #[tokio::test(start_paused = true)]
-async fn p14_the_queue_is_bounded_in_time() {
+async fn the_queue_is_bounded_in_time() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).queue_timeout(Duration::from_secs(2));
     let mut service = layer.layer(inner);
@@ -121,28 +123,28 @@ async fn p14_the_queue_is_bounded_in_time() {
     assert_eq!(rejection(call(&mut service).await).gate(), Gate::Backpressure);
     assert_eq!(clock::now() - start, Duration::from_secs(2));
 
-    let mut hurried = request();
-    Deadline::after(Duration::from_millis(500), clock::now()).tighten(hurried.extensions_mut());
+    let mut urgent = request();
+    Deadline::after(Duration::from_millis(500), clock::now()).tighten(urgent.extensions_mut());
     let start = clock::now();
-    assert_eq!(rejection(send(&mut service, hurried).await).gate(), Gate::Deadline);
+    assert_eq!(rejection(send(&mut service, urgent).await).gate(), Gate::Deadline);
     assert_eq!((clock::now() - start, layer.handle().queued()), (Duration::from_millis(500), 0));
 }
 
-/// P15: "reject when full" that takes a millisecond, because it is a time-out of zero.
+/// Pitfall P15 (docs/pitfalls.md): "reject when full" takes a millisecond, because it is a timeout of zero.
 #[tokio::test(start_paused = true)]
-async fn p15_a_full_gate_without_a_queue_refuses_at_the_first_poll() {
+async fn a_full_gate_without_a_queue_rejects_at_the_first_poll() {
     let (inner, provider) = strict();
     let service = BackpressureLayer::max_inflight(1).max_queued(0).layer(inner);
     provider.answer(200).stall();
     let _streaming = service.clone().oneshot(request()).await.unwrap();
     let start = clock::now();
-    let mut refused = tokio_test::task::spawn(service.oneshot(request()));
-    assert!(refused.poll().is_ready());
+    let mut rejected = tokio_test::task::spawn(service.oneshot(request()));
+    assert!(rejected.poll().is_ready());
     assert_eq!(clock::now(), start);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_is_first_come_first_served_and_survives_those_who_leave() {
+async fn the_queue_is_first_come_first_served_and_skips_cancelled_calls() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1);
     let service = layer.layer(inner);
@@ -176,9 +178,9 @@ fn callers(provider: &Handle) -> Vec<String> {
     provider.requests().into_iter().map(name).collect()
 }
 
-/// One slot, an endless backlog of batch and one person at a time: who comes first in the line is served next.
+/// One permit, an endless backlog of batch calls and one interactive call at a time, which is always served next.
 #[tokio::test(start_paused = true)]
-async fn batch_delays_a_person_by_at_most_one_service_time() {
+async fn batch_delays_an_interactive_call_by_at_most_one_service_time() {
     const SERVICE: Duration = Duration::from_secs(1);
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(200).after(SERVICE));
@@ -191,32 +193,32 @@ async fn batch_delays_a_person_by_at_most_one_service_time() {
     let mut start = clock::now();
     for _ in 0..40 {
         service.clone().oneshot(from("person", Priority::Interactive)).await.unwrap();
-        // Its own service, and the one of batch that is under way.
+        // Its own service time, and that of the batch call in flight.
         assert!(clock::now() - start <= 2 * SERVICE, "{:?}", clock::now() - start);
         start = clock::now();
     }
     let served = batch.join_next().await.is_some();
-    assert!(served, "and batch goes on");
+    assert!(served, "batch makes progress");
 }
 
-/// A line of people that never ends: batch has every fifth turn all the same.
+/// Under an endless queue of interactive calls, batch gets every fifth permit.
 #[tokio::test(start_paused = true)]
 async fn batch_is_never_starved() {
     let (inner, provider) = strict();
     provider.otherwise(Answer::status(200).after(Duration::from_secs(1)));
     let service = BackpressureLayer::max_inflight(1).queue_timeout(Duration::from_secs(100)).layer(inner);
     let mut calls = JoinSet::new();
-    let person = |calls: &mut JoinSet<_>| {
+    let interactive = |calls: &mut JoinSet<_>| {
         calls.spawn(service.clone().oneshot(from("person", Priority::Interactive)));
     };
-    (0..10).for_each(|_| person(&mut calls));
+    (0..10).for_each(|_| interactive(&mut calls));
     tokio::task::yield_now().await;
     for _ in 0..3 {
         calls.spawn(service.clone().oneshot(from("batch", Priority::Batch)));
     }
     while provider.calls() < 20 {
         calls.join_next().await.unwrap().unwrap().unwrap();
-        person(&mut calls);
+        interactive(&mut calls);
     }
     let callers = callers(&provider);
     let batch: Vec<_> = (0..20).filter(|&call| callers[call] == "batch").collect();
@@ -224,7 +226,7 @@ async fn batch_is_never_starved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_limit_can_change_while_calls_wait() {
+async fn the_limit_can_change_while_calls_are_queued() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1);
     let (service, gate) = (layer.layer(inner), layer.handle());
@@ -245,50 +247,50 @@ async fn the_limit_can_change_while_calls_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn newest_first_under_overload_serves_those_who_have_not_given_up_yet() {
+async fn newest_first_under_overload_reverses_the_queue() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).max_queued(4).order(Order::NewestFirstUnderOverload);
     let service = layer.layer(inner);
     provider.otherwise(Answer::status(200).after(Duration::from_secs(1)));
     let mut calls = JoinSet::new();
-    for caller in ["at work", "first", "second", "third", "fourth"] {
+    for caller in ["in flight", "first", "second", "third", "fourth"] {
         calls.spawn(service.clone().oneshot(from(caller, Priority::Interactive)));
         tokio::task::yield_now().await;
     }
-    while let Some(answer) = calls.join_next().await {
-        drop(answer.unwrap().unwrap());
+    while let Some(response) = calls.join_next().await {
+        drop(response.unwrap().unwrap());
     }
-    assert_eq!(callers(&provider), ["at work", "fourth", "third", "first", "second"]);
+    assert_eq!(callers(&provider), ["in flight", "fourth", "third", "first", "second"]);
 }
 
-/// P04: waiting for a refusal that is certain at once.
+/// Pitfall P04 (docs/pitfalls.md): waiting for a rejection that is certain from the start.
 #[tokio::test(start_paused = true)]
-async fn p04_a_wait_that_is_in_vain_is_refused_at_time_zero() {
+async fn a_call_without_time_to_wait_is_rejected_at_once() {
     let (inner, provider) = strict();
-    let no_patience = BackpressureLayer::max_inflight(1).queue_timeout(Duration::ZERO);
-    let mut service = no_patience.layer(inner);
+    let zero_timeout = BackpressureLayer::max_inflight(1).queue_timeout(Duration::ZERO);
+    let mut service = zero_timeout.layer(inner);
     provider.answer(200).stall();
     let _streaming = call(&mut service).await.unwrap();
     let start = clock::now();
-    let refused = rejection(call(&mut service).await);
-    assert_eq!(refused.to_string(), "no permit within the queue time-out");
+    let rejected = rejection(call(&mut service).await);
+    assert_eq!(rejected.to_string(), "no permit within the queue time-out");
     let mut late = request();
     Deadline::after(Duration::ZERO, clock::now()).tighten(late.extensions_mut());
-    assert_eq!(no_patience.handle().peek_for(&late), Some(refused));
+    assert_eq!(zero_timeout.handle().peek_for(&late), Some(rejected));
     assert_eq!(rejection(send(&mut service, late).await).gate(), Gate::Backpressure);
-    assert_eq!((clock::now(), no_patience.handle().queued()), (start, 0));
+    assert_eq!((clock::now(), zero_timeout.handle().queued()), (start, 0));
 }
 
-/// P17: one layer value is one limit, however often it is applied.
+/// Pitfall P17 (docs/pitfalls.md): one layer value is one limit, however often it is applied.
 #[tokio::test(start_paused = true)]
-async fn p17_one_layer_is_one_limit_unless_told_otherwise() {
+async fn one_layer_is_one_limit_unless_it_is_per_service() {
     let shared = BackpressureLayer::max_inflight(1).max_queued(0);
     let apart = shared.clone().per_service();
-    for (layer, refused) in [(shared, true), (apart, false)] {
+    for (layer, rejected) in [(shared, true), (apart, false)] {
         let (inner, provider) = strict();
         provider.answer(200).stall();
         let _streaming = call(&mut layer.layer(inner.clone())).await.unwrap();
-        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), refused);
+        assert_eq!(call(&mut layer.layer(inner)).await.is_err(), rejected);
     }
 }
 
@@ -298,7 +300,7 @@ fn of_tenant(name: &str) -> Request<Payload> {
     request
 }
 
-/// Bulkheads: who fills the own fills no other's.
+/// Bulkheads: a key that uses up its limit does not affect the others.
 #[tokio::test(start_paused = true)]
 async fn each_key_has_a_limit_and_a_queue_of_its_own() {
     let (inner, provider) = strict();
@@ -320,7 +322,7 @@ async fn each_key_has_a_limit_and_a_queue_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_changes_changes_for_every_key_of_now_and_later() {
+async fn a_changed_limit_applies_to_present_and_future_keys() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(1).key_by(KeyBy::tenant());
     let (mut service, gate) = (layer.layer(inner), layer.handle());
@@ -335,7 +337,7 @@ async fn a_limit_that_changes_changes_for_every_key_of_now_and_later() {
     assert_eq!((gate.in_flight(), gate.limit()), (4, Some(2)));
 }
 
-/// A key that nobody uses is as good as new and goes; one with a call under way stays, whatever else comes.
+/// The state of an unused key is dropped; the state of a key with a call in flight stays.
 #[tokio::test(start_paused = true)]
 async fn keys_are_bounded_and_those_in_use_stay() {
     let (inner, provider) = strict();
@@ -354,7 +356,7 @@ async fn keys_are_bounded_and_those_in_use_stay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn disabled_it_counts_nothing_and_refuses_nobody() {
+async fn a_disabled_layer_counts_nothing_and_rejects_nothing() {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::disabled();
     let mut service = layer.layer(inner);
@@ -363,28 +365,29 @@ async fn disabled_it_counts_nothing_and_refuses_nobody() {
     assert_eq!((layer.handle().in_flight(), layer.handle().limit(), layer.handle().peek()), (0, None, None));
 }
 
-/// Half of the limit at each loss, else as it is: what was counted can be read from the limit.
+/// Halves the limit at each loss and keeps it otherwise, so that the number of losses can be read from the limit.
 #[derive(Clone)]
-struct Halves;
+struct HalveOnLoss;
 
-impl Limit for Halves {
+impl Limit for HalveOnLoss {
     fn update(&mut self, limit: f64, round: &Round) -> f64 {
         if round.lost { limit / 2.0 } else { limit }
     }
 }
 
-/// What one call does to an adaptive limit of 16, of which half is in force until the provider was seen at ease.
-async fn limit_after(answer: impl FnOnce(&Handle)) -> usize {
+/// The adaptive limit after one call. It starts at 16, of which half is in force until the unloaded provider has been
+/// measured.
+async fn limit_after(respond: impl FnOnce(&Handle)) -> usize {
     let (inner, provider) = strict();
-    let layer = BackpressureLayer::max_inflight(16).adaptive(Halves);
-    answer(&provider);
+    let layer = BackpressureLayer::max_inflight(16).adaptive(HalveOnLoss);
+    respond(&provider);
     let _ = complete(&mut layer.layer(inner)).await;
     assert_eq!(layer.handle().in_flight(), 0);
     layer.handle().limit().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_says_that_it_was_too_much_counts_as_a_loss_and_once() {
+async fn overload_counts_as_one_loss_per_call() {
     for status in [429, 503, 529, 504] {
         assert_eq!(limit_after(|provider| drop(provider.answer(status))).await, 4, "{status}");
     }
@@ -393,13 +396,13 @@ async fn what_says_that_it_was_too_much_counts_as_a_loss_and_once() {
     let broken_off =
         |provider: &Handle| drop(provider.answer(200).frame("half").break_off("connection reset"));
     assert_eq!(limit_after(broken_off).await, 4);
-    let refused_and_broken_off =
+    let rejected_and_broken_off =
         |provider: &Handle| drop(provider.answer(503).frame("half").break_off("connection reset"));
-    assert_eq!(limit_after(refused_and_broken_off).await, 4, "one call is one loss");
+    assert_eq!(limit_after(rejected_and_broken_off).await, 4, "one call is one loss");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_says_nothing_about_the_load_moves_nothing() {
+async fn outcomes_that_do_not_indicate_overload_do_not_change_the_limit() {
     for status in [200, 400, 401, 404, 500] {
         assert_eq!(limit_after(|provider| drop(provider.answer(status))).await, 8, "{status}");
     }
@@ -408,18 +411,19 @@ async fn what_says_nothing_about_the_load_moves_nothing() {
     assert_eq!(limit_after(|provider| drop(provider.fail("connection refused"))).await, 8);
 
     let (inner, provider) = strict();
-    let layer = BackpressureLayer::max_inflight(16).adaptive(Halves);
+    let layer = BackpressureLayer::max_inflight(16).adaptive(HalveOnLoss);
     let mut service = layer.layer(inner);
     provider.hang();
     drop(tokio_test::task::spawn(call(&mut service)).poll());
     provider.answer(200).frame("tok").stall();
     drop(call(&mut service).await.unwrap());
-    assert_eq!((layer.handle().limit(), layer.handle().in_flight()), (Some(8), 0), "the caller left");
+    assert_eq!((layer.handle().limit(), layer.handle().in_flight()), (Some(8), 0), "the caller cancelled");
 }
 
-/// A provider that answers in about a second up to thirty at once, and slower beyond, behind the real service.
+/// A provider that responds in about a second for up to thirty concurrent calls and more slowly beyond, behind the real
+/// service.
 #[tokio::test(start_paused = true)]
-async fn an_adaptive_limit_settles_near_what_the_provider_can_do() {
+async fn an_adaptive_limit_settles_near_the_capacity_of_the_provider() {
     use std::sync::{Arc, Mutex};
     let workers = Arc::new(tokio::sync::Semaphore::new(30));
     let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(7)));

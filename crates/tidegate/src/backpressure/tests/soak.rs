@@ -1,4 +1,4 @@
-//! Two threads, each in a time of its own, and all that can go wrong at once: at the end nothing is held.
+//! Two threads, each with a paused clock of its own, and all failure modes at once: at the end no permit is in use.
 
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use crate::{BoxError, KeyBy, Payload, Priority, Tenant};
 
 const CALLS: usize = 2_000;
 
-/// Answers at once, later or never; with an error, a refusal or a panic, in `call` or in its future.
+/// Responds at once, later or never, with success, an error, a rejection or a panic, in `call` or in its future.
 async fn provider(request: Request<Payload>) -> Result<Response<Payload>, BoxError> {
-    let fate = *request.extensions().get::<u64>().unwrap();
-    tokio::time::sleep(Duration::from_millis(fate % 50)).await;
-    match fate % 7 {
+    let seed = *request.extensions().get::<u64>().unwrap();
+    tokio::time::sleep(Duration::from_millis(seed % 50)).await;
+    match seed % 7 {
         0 => Err("connection reset".into()),
         1 => Ok(Response::builder().status(429).body(Payload::empty()).unwrap()),
-        // A panic without its message on the screen.
+        // A panic that does not run the panic hook, so that it prints nothing.
         2 => resume_unwind(Box::new("the provider's client panicked")),
         3 => std::future::pending().await,
         _ => Ok(Response::new(Payload::from("a few bytes"))),
     }
 }
 
-/// One caller: asks, waits for as long as it likes, and reads the answer or drops it.
+/// One caller: sends a request, waits for a random time, and reads the response or drops it.
 async fn call(layer: BackpressureLayer, mut random: Rng) {
     let service = layer.layer(tower::service_fn(|request: Request<Payload>| {
         if request.extensions().get::<u64>().unwrap().is_multiple_of(11) {
@@ -41,16 +41,16 @@ async fn call(layer: BackpressureLayer, mut random: Rng) {
     request.extensions_mut().insert(random.u64(..));
     request.extensions_mut().insert(Tenant(random.u8(0..3).to_string().into()));
     request.extensions_mut().insert(if random.bool() { Priority::Interactive } else { Priority::Batch });
-    let patience = Duration::from_millis(random.u64(0..100));
-    if let Ok(Ok(answer)) = tokio::time::timeout(patience, service.oneshot(request)).await {
+    let timeout = Duration::from_millis(random.u64(0..100));
+    if let Ok(Ok(response)) = tokio::time::timeout(timeout, service.oneshot(request)).await {
         tokio::time::sleep(Duration::from_millis(random.u64(0..20))).await;
         if random.bool() {
-            answer.into_body().collect().await.unwrap();
+            response.into_body().collect().await.unwrap();
         }
     }
 }
 
-/// What one of the threads does.
+/// The work of one thread.
 fn thread(layer: &BackpressureLayer, seed: u64) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -81,7 +81,7 @@ fn soak(name: &str, layer: &BackpressureLayer) {
 }
 
 #[test]
-fn after_two_threads_random_drops_and_panics_nothing_is_held() {
+fn after_random_drops_and_panics_on_two_threads_no_permit_is_in_use() {
     let layer = BackpressureLayer::max_inflight(3).max_queued(8).queue_timeout(Duration::from_millis(40));
     soak("fixed", &layer);
     soak("newest first", &layer.clone().order(Order::NewestFirstUnderOverload));

@@ -14,10 +14,10 @@ use super::{ClassifyLayer, ERROR_BODY_LIMIT};
 use crate::testing::{call, request, send, strict};
 use crate::{Classifier, ErrorCode, Failure, Outcome, StatusClassifier, Trail, Verdict};
 
-/// Tells the length of what it was given to read, in the provider's code.
-struct Length;
+/// Returns a failure with the length of the body as the provider code.
+struct LengthClassifier;
 
-impl Classifier for Length {
+impl Classifier for LengthClassifier {
     fn needs_body(&self, _: &Parts) -> bool {
         true
     }
@@ -34,47 +34,47 @@ fn code<B>(response: &http::Response<B>) -> (ErrorCode, Option<Box<str>>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keeps_towers_contract() {
-    contract::readiness(&|inner| ClassifyLayer::new(Length).layer(inner)).await;
-    contract::drops(&|inner| ClassifyLayer::new(Length).layer(inner)).await;
+async fn fulfils_the_tower_contract() {
+    contract::readiness(&|inner| ClassifyLayer::new(LengthClassifier).layer(inner)).await;
+    contract::drops(&|inner| ClassifyLayer::new(LengthClassifier).layer(inner)).await;
     contract::check(|inner| ClassifyLayer::new(StatusClassifier).layer(inner)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_answer_is_passed_untouched_and_unread() {
+async fn a_successful_response_is_passed_on_unread() {
     let (inner, provider) = strict();
     provider.answer(200).frame("tok").stall();
-    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    let response = call(&mut ClassifyLayer::new(LengthClassifier).layer(inner)).await.unwrap();
     assert!(response.extensions().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_answer_is_judged_by_its_body_and_passed_on_byte_for_byte() {
+async fn a_failed_response_is_classified_by_its_body_and_passed_on_byte_for_byte() {
     let (inner, provider) = strict();
     provider.answer(429).frame("ins").frame("ufficient").frame("_quota");
-    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    let response = call(&mut ClassifyLayer::new(LengthClassifier).layer(inner)).await.unwrap();
     assert_eq!(code(&response), (ErrorCode::QuotaExhausted, Some("18".into())));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "insufficient_quota");
     assert_eq!(provider.live_bodies(), 0);
 }
 
-/// A gigabyte of error is read up to a bound; the rest is the caller's.
+/// A large error body is read up to a limit; the rest is left to the caller.
 #[tokio::test(start_paused = true)]
-async fn no_more_of_an_error_body_is_read_than_the_limit() {
+async fn an_error_body_is_not_read_beyond_the_limit() {
     let (inner, provider) = strict();
     let chunk = Bytes::from(vec![b'x'; 50_000]);
     let answer = (0..20).fold(Answer::status(500), |answer, _| answer.frame(chunk.clone()));
     provider.then(answer);
-    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    let response = call(&mut ClassifyLayer::new(LengthClassifier).layer(inner)).await.unwrap();
     assert_eq!(code(&response).1.unwrap().parse(), Ok(ERROR_BODY_LIMIT));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 1_000_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_body_that_breaks_off_is_judged_by_what_came() {
+async fn an_error_body_that_breaks_off_is_classified_by_the_bytes_received() {
     let (inner, provider) = strict();
     provider.answer(500).frame("half").break_off("connection reset");
-    let response = call(&mut ClassifyLayer::new(Length).layer(inner)).await.unwrap();
+    let response = call(&mut ClassifyLayer::new(LengthClassifier).layer(inner)).await.unwrap();
     assert_eq!(code(&response).1.as_deref(), Some("4"));
     let mut body = response.into_body();
     assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "half");
@@ -83,7 +83,7 @@ async fn an_error_body_that_breaks_off_is_judged_by_what_came() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_attempt_is_written_to_the_trail_if_there_is_one() {
+async fn every_attempt_is_recorded_in_the_trail_if_there_is_one() {
     let (inner, provider) = strict();
     provider.answer(200);
     provider.answer(503);

@@ -1,4 +1,4 @@
-//! A status of 200 in front of an error, in one piece.
+//! Errors behind a status of 200, in responses that are not streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,21 +40,22 @@ fn failure(outcome: Outcome) -> Option<(ErrorCode, FailureKind)> {
 
 const RATE_LIMITED: Option<(ErrorCode, FailureKind)> = Some((ErrorCode::RateLimited, FailureKind::InBand));
 
-/// Each byte a frame of its own: some hundred bytes of memory for one, and all looked at again at each.
+/// If each byte is a frame of its own, every byte uses some hundred bytes of memory, and each frame could cause another
+/// probe.
 #[tokio::test(start_paused = true)]
-async fn a_body_in_crumbs_is_held_for_so_many_of_them_only() {
-    for (blanks, is_found) in [(1_000, true), (1_100, false)] {
+async fn the_number_of_buffered_frames_is_limited() {
+    for (blanks, is_detected) in [(1_000, true), (1_100, false)] {
         let (inner, provider) = strict();
         let answer = (0..blanks).fold(json(&[]), |answer, _| answer.frame(" ").pause(SECOND / 1_000));
         provider.then(answer.frame(ERROR));
         let response = call(&mut wire(inner)).await.unwrap();
-        assert_eq!(failure(Outcome::of(&response)).is_some(), is_found, "{blanks}");
+        assert_eq!(failure(Outcome::of(&response)).is_some(), is_detected, "{blanks}");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body.len(), blanks + ERROR.len());
     }
 }
 
-/// OpenRouter had said 200 before the provider behind it refused.
+/// OpenRouter had sent a 200 before the provider behind it rejected the request.
 #[tokio::test(start_paused = true)]
 async fn an_error_behind_a_200_is_a_failure_with_its_code_and_its_bytes() {
     let (inner, provider) = strict();
@@ -69,23 +70,23 @@ async fn an_error_behind_a_200_is_a_failure_with_its_code_and_its_bytes() {
     assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
 }
 
-/// Answers repeat what was asked, and errors do.
+/// Responses and errors may repeat parts of the prompt.
 #[tokio::test(start_paused = true)]
-async fn nothing_of_what_is_held_shows() {
+async fn debug_output_does_not_contain_the_buffered_body() {
     for frames in [&[ERROR][..], &[ANSWER], &["{", "\"choices\":[{\"text\":\"tok\""]] {
         let (inner, provider) = strict();
         provider.then(json(frames));
         let inner = inner.map_response(|response| response.map(UnsyncBoxBody::new));
         let mut service = ClassifyLayer::new(ProviderClassifier::new(Provider::Other)).layer(inner);
         let shown = format!("{:?}", call(&mut service).await.unwrap().into_body());
-        assert!(shown.contains("Held"), "{shown}");
+        assert!(shown.contains("BufferedBody"), "{shown}");
         assert!(!shown.contains("slow down") && !shown.contains("tok\\\""), "{shown}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_it_means_is_read_from_the_error_as_with_any_status() {
-    for (body, code, word) in [
+async fn the_code_is_read_from_the_error_as_with_any_status() {
+    for (body, code, provider_code) in [
         (
             r#"{"error":{"message":"no credit","type":"insufficient_quota"}}"#,
             "E2002",
@@ -106,13 +107,13 @@ async fn what_it_means_is_read_from_the_error_as_with_any_status() {
         provider.then(json(&[body]));
         let outcome = Outcome::of(&call(&mut wire(inner)).await.unwrap());
         let failure = outcome.failure().unwrap_or_else(|| panic!("{body}"));
-        assert_eq!((failure.code.code(), failure.provider_code.as_deref()), (code, word), "{body}");
+        assert_eq!((failure.code.code(), failure.provider_code.as_deref()), (code, provider_code), "{body}");
     }
 }
 
-/// Retry, breaker and fallback have no code for it.
+/// Retry, breaker and fallback have no special code for it.
 #[tokio::test(start_paused = true)]
-async fn the_layers_act_on_it_as_on_any_failure() {
+async fn the_layers_handle_it_like_any_failure() {
     let overloaded = || json(&[r#"{"error":{"code":503,"message":"try later"}}"#]);
     let (inner, provider) = strict();
     provider.then(overloaded());
@@ -139,7 +140,7 @@ async fn the_layers_act_on_it_as_on_any_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_answer_goes_on_as_it_came() {
+async fn a_successful_response_is_passed_on_unchanged() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-took", HeaderValue::from_static("1s"));
     let (inner, provider) = strict();
@@ -162,9 +163,9 @@ async fn a_good_answer_goes_on_as_it_came() {
     assert_eq!(provider.violations(), Vec::<String>::new());
 }
 
-/// It is not waited for longer than it takes to know.
+/// The response is passed on as soon as it is identified.
 #[tokio::test(start_paused = true)]
-async fn the_rest_of_an_answer_is_not_waited_for() {
+async fn the_head_does_not_wait_for_the_rest_of_the_body() {
     let (inner, provider) = strict();
     provider.then(json(&[r#"{"choices":[{"message":{"content":"t"#]).stall());
     let start = clock::now();
@@ -173,7 +174,7 @@ async fn the_rest_of_an_answer_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_held_that_cannot_be_such_an_error() {
+async fn responses_that_cannot_be_such_an_error_are_not_held() {
     let stalled = |media: &str| Answer::status(200).header("content-type", media).stall();
     let (inner, provider) = strict();
     let mut service = wire(inner);
@@ -186,16 +187,16 @@ async fn nothing_is_held_that_cannot_be_such_an_error() {
     call(&mut service).await.unwrap();
     provider.then(Answer::status(202).stall());
     call(&mut service).await.unwrap();
-    // What is no answer of a model's: a thing that failed, and the question how it fares was answered.
+    // Not a response of a model: the status request for an object that failed is itself a success.
     provider.then(json(&[r#"{"object":"response","status":"failed","error":{"code":"server_error"}}"#]));
-    let fares = Request::get("http://provider/v1/responses/1").body(Payload::empty()).unwrap();
-    assert_eq!(Outcome::of(&send(&mut service, fares).await.unwrap()), Outcome::Success);
+    let status_request = Request::get("http://provider/v1/responses/1").body(Payload::empty()).unwrap();
+    assert_eq!(Outcome::of(&send(&mut service, status_request).await.unwrap()), Outcome::Success);
     assert_eq!(clock::now(), start);
 }
 
-/// Some keep the connection alive with blanks for as long as the model thinks.
+/// Some providers keep the connection alive with whitespace for as long as the model computes.
 #[tokio::test(start_paused = true)]
-async fn blanks_say_nothing_and_are_waited_through() {
+async fn leading_whitespace_does_not_end_the_probe() {
     let (inner, provider) = strict();
     let blanks = (0..30).fold(json(&[]), |answer, _| answer.frame("\n").pause(10 * SECOND));
     provider.then(blanks.frame(ERROR));
@@ -206,7 +207,7 @@ async fn blanks_say_nothing_and_are_waited_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_is_held_than_the_bound() {
+async fn no_more_is_buffered_than_the_limit() {
     let (inner, provider) = strict();
     let blanks = "\n".repeat(1_000);
     let blanks = (0..70).fold(json(&[]), |answer, _| answer.frame(blanks.clone()));
@@ -216,16 +217,16 @@ async fn no_more_is_held_than_the_bound() {
     assert_eq!((Outcome::of(&response), clock::now()), (Outcome::Success, start));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 70_000 + ERROR.len());
 
-    // Nor is one looked at that is told to be larger: the head does not wait for it.
+    // A body that is announced as larger is not probed: the head does not wait for it.
     let large = format!("{ERROR}{}", " ".repeat(70_000));
     let (inner, provider) = strict();
     provider.answer(200).header("content-type", "application/json").body(large);
     assert_eq!(Outcome::of(&call(&mut wire(inner)).await.unwrap()), Outcome::Success);
 }
 
-/// By the clock of the attempt, as if the head had not come; and by that of the first token where a stream was asked for.
+/// By the attempt timeout, as if the head had not arrived; or by the first-token timeout if the request is for a stream.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_stalls_before_it_has_said_anything_is_a_time_out() {
+async fn a_response_that_stalls_before_it_is_identified_times_out() {
     let (inner, provider) = strict();
     provider.otherwise(json(&["{\"id\":"]).stall());
     let clocks = StreamClocks::new().first_token(3 * SECOND);
@@ -235,7 +236,7 @@ async fn an_answer_that_stalls_before_it_has_said_anything_is_a_time_out() {
     *stream.body_mut() = Payload::from(r#"{"stream":true}"#);
     for (request, clock, after) in [(request(), Clock::Attempt, 5), (stream, Clock::FirstToken, 3)] {
         let start = clock::now();
-        let error = send(&mut service, request).await.err().expect("no answer");
+        let error = send(&mut service, request).await.err().expect("a timeout");
         assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), clock);
         assert_eq!(clock::now() - start, after * SECOND);
     }
@@ -243,7 +244,7 @@ async fn an_answer_that_stalls_before_it_has_said_anything_is_a_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_does_not_end_is_judged_by_what_came() {
+async fn an_error_that_does_not_end_is_classified_by_the_bytes_received() {
     let (inner, provider) = strict();
     provider.then(json(&[r#"{"error":{"code":429,"message":"#]).stall());
     provider.then(json(&[r#"{"error":{"code":429,"message":"#]).break_off("reset"));
@@ -254,34 +255,34 @@ async fn an_error_that_does_not_end_is_judged_by_what_came() {
     assert_eq!(failure(Outcome::of(&call(&mut service).await.unwrap())), RATE_LIMITED);
 }
 
-/// Nothing has been handed on, so that it can be asked again.
+/// Nothing has been passed on, so that the request can be retried.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_breaks_off_before_it_has_said_anything_is_none() {
+async fn a_response_that_breaks_off_before_it_is_identified_is_retried() {
     let (inner, provider) = strict();
     provider.then(json(&["{\"id\":"]).break_off("reset"));
     provider.then(json(&[ANSWER]));
     let mut retried = RetryLayer::exponential().layer(wire(inner));
     assert_eq!((complete(&mut retried).await.unwrap(), provider.calls()), (200, 2));
-    // After that the break is the caller's, as it was.
+    // After that the error is passed on to the caller.
     provider.then(json(&[ANSWER]).break_off("reset"));
     complete(&mut retried).await.unwrap_err();
     assert_eq!(provider.calls(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_while_it_is_held_says_nothing_of_the_provider() {
+async fn a_call_cancelled_during_the_probe_is_neutral() {
     let (inner, provider) = strict();
     provider.otherwise(json(&[" "]).stall());
     let layer = CircuitBreakerLayer::new().failure_threshold(1);
     let mut service = layer.layer(wire(inner));
-    let left = tokio::time::timeout(SECOND, call(&mut service)).await;
-    assert!(left.is_err());
+    let cancelled = tokio::time::timeout(SECOND, call(&mut service)).await;
+    assert!(cancelled.is_err());
     assert_eq!((layer.handle().state(), provider.live_bodies()), (State::Closed, 0));
 }
 
-/// An error costs no tokens, and one of the provider's own its prompt; an answer is counted though it was held.
+/// A client error uses no tokens, and a server error those of the prompt; a success is counted although it was held.
 #[tokio::test(start_paused = true)]
-async fn the_meter_is_told_what_it_came_to() {
+async fn the_meter_records_the_usage() {
     for (frames, input, output) in [
         (vec![ERROR], 0, 0),
         (vec![r#"{"error":{"code":503}}"#], 70, 0),
@@ -294,19 +295,19 @@ async fn the_meter_is_told_what_it_came_to() {
         let mut request = request();
         request.extensions_mut().insert(meter.clone());
         send(&mut wire(inner), request).await.unwrap().into_body().collect().await.unwrap();
-        let metered = meter.read();
-        assert_eq!((metered.input, metered.output, metered.unknown), (input, output, 0), "{frames:?}");
+        let totals = meter.read();
+        assert_eq!((totals.input, totals.output, totals.unknown), (input, output, 0), "{frames:?}");
     }
 }
 
-/// What comes of these bytes in these pieces: the failure, and the bytes that were handed on.
-fn judged(pieces: Vec<Vec<u8>>, pauses: bool) -> (Option<Failure>, Vec<u8>) {
+/// The result of a body in these pieces: the failure, and the bytes that were passed on.
+fn classified(pieces: Vec<Vec<u8>>, pauses: bool) -> (Option<Failure>, Vec<u8>) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let (inner, provider): (_, Handle) = strict();
         let answer = pieces.into_iter().fold(json(&[]), |answer, piece| match pauses {
-            // All of them together are within the patience for the rest of an error.
+            // All pauses together are within the time limit for reading an error body.
             true => answer.frame(piece).pause(SECOND / 10),
             false => answer.frame(piece),
         });
@@ -320,7 +321,7 @@ fn judged(pieces: Vec<Vec<u8>>, pauses: bool) -> (Option<Failure>, Vec<u8>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
     #[test]
-    fn any_chunking_of_the_same_bytes_comes_to_the_same(
+    fn the_chunking_of_the_bytes_does_not_affect_the_result(
         body in prop::sample::select(vec![
             ERROR, ANSWER, "  \n ", "{}", r#"[{"error":{"code":503,"status":"UNAVAILABLE"}}]"#,
             r#"{"id":"g","error":null,"choices":[{"finish_reason":"error","error":{"code":502}}]}"#,
@@ -336,8 +337,8 @@ proptest! {
         let starts = std::iter::once(0).chain(cuts.iter().copied());
         let ends = cuts.iter().copied().chain([bytes.len()]);
         let pieces = starts.zip(ends).map(|(start, end)| bytes[start..end].to_vec()).collect();
-        let expected = judged(vec![bytes.to_vec()], false);
+        let expected = classified(vec![bytes.to_vec()], false);
         prop_assert_eq!(&expected.1[..], &bytes[..]);
-        prop_assert_eq!(judged(pieces, pauses), expected);
+        prop_assert_eq!(classified(pieces, pauses), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! Streams in a dialect of one word an event: `open`, `ping`, `tok`, `err`, `filter`, `done`.
+//! Streams in a test dialect with one word per event: `open`, `ping`, `tok`, `err`, `filter`, `done`.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,9 +18,9 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-struct Words;
+struct WordClassifier;
 
-impl Classifier for Words {
+impl Classifier for WordClassifier {
     fn needs_body(&self, _: &Parts) -> bool {
         false
     }
@@ -34,20 +34,20 @@ impl Classifier for Words {
     }
 
     fn scan(&self, _: &Parts) -> Option<Box<dyn Scan>> {
-        Some(Box::new(Reader(StreamState::default())))
+        Some(Box::new(WordScanner(StreamState::default())))
     }
 }
 
-struct Reader(StreamState);
+struct WordScanner(StreamState);
 
-impl Scan for Reader {
+impl Scan for WordScanner {
     fn push(&mut self, bytes: &[u8]) -> ScanProgress {
-        let mut pulse = ScanProgress::default();
+        let mut progress = ScanProgress::default();
         for word in std::str::from_utf8(bytes).unwrap().split_whitespace() {
-            pulse.events += 1;
+            progress.events += 1;
             match word {
                 "tok" => {
-                    pulse.tokens += 1;
+                    progress.tokens += 1;
                     self.0.has_started = true;
                 }
                 "err" => self.0.failure = Some(Failure::new(ErrorCode::Overloaded)),
@@ -56,7 +56,7 @@ impl Scan for Reader {
                 _ => {}
             }
         }
-        pulse
+        progress
     }
 
     fn finish(&mut self) -> ScanProgress {
@@ -69,14 +69,14 @@ impl Scan for Reader {
 }
 
 fn wire(inner: Strict<Payload>, clocks: StreamClocks) -> super::super::Classify<Strict<Payload>> {
-    ClassifyLayer::new(Words).clocks(clocks).layer(inner)
+    ClassifyLayer::new(WordClassifier).clocks(clocks).layer(inner)
 }
 
 fn words(words: &[&'static str]) -> Answer {
     words.iter().fold(Answer::status(200), |answer, word| answer.frame(*word))
 }
 
-/// What a reader of the body gets: the words, and how they end.
+/// Reads a body to its end: the words, and the result of the end.
 async fn read<B>(body: B) -> (String, Result<(), BoxError>)
 where
     B: http_body::Body<Data = bytes::Bytes, Error = BoxError>,
@@ -92,12 +92,12 @@ where
     (text.trim().to_owned(), Ok(()))
 }
 
-fn cause(result: Result<(), BoxError>) -> FailureKind {
+fn failure_kind(result: Result<(), BoxError>) -> FailureKind {
     Outcome::of_error(&*result.unwrap_err()).failure().unwrap().kind
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_head_waits_for_the_first_token_and_every_byte_is_delivered_once_in_order() {
+async fn the_head_is_held_until_the_first_token_and_all_bytes_are_delivered_once_in_order() {
     let (inner, provider) = strict();
     provider.then(words(&["open", "ping"]).pause(SECOND).frame("tok").frame("tok tok").frame("done"));
     let start = clock::now();
@@ -107,9 +107,10 @@ async fn the_head_waits_for_the_first_token_and_every_byte_is_delivered_once_in_
     assert_eq!((text.as_str(), end.is_ok()), ("open ping tok tok tok done", true));
 }
 
-/// P22: an error event after the first event gets no fallback; the preamble is sent twice after a retry.
+/// Pitfall P22 (docs/pitfalls.md): an error event after the first event gets no fallback; the preamble is sent twice after
+/// a retry.
 #[tokio::test(start_paused = true)]
-async fn p22_an_error_before_the_first_token_is_an_ordinary_failure() {
+async fn an_error_before_the_first_token_is_an_ordinary_failure() {
     let (inner, provider) = strict();
     provider.then(words(&["open", "ping", "err"]));
     let response = call(&mut wire(inner.clone(), StreamClocks::new())).await.unwrap();
@@ -124,29 +125,29 @@ async fn p22_an_error_before_the_first_token_is_an_ordinary_failure() {
     assert_eq!(read(retried.into_body()).await.0, "open tok done");
 }
 
-/// P21: a stream cut without its terminator ended as a clean 200.
+/// Pitfall P21 (docs/pitfalls.md): a stream that was truncated before its terminator ended as a clean 200.
 #[tokio::test(start_paused = true)]
-async fn p21_an_end_without_the_terminator_is_never_a_clean_one() {
+async fn an_end_without_the_terminator_is_never_clean() {
     let (inner, provider) = strict();
     let mut service = wire(inner, StreamClocks::new());
     provider.then(words(&["open"]));
-    assert_eq!(cause(call(&mut service).await.map(drop)), FailureKind::Truncated);
+    assert_eq!(failure_kind(call(&mut service).await.map(drop)), FailureKind::Truncated);
 
     provider.then(words(&["open", "tok", "tok"]));
     let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
-    assert_eq!((text.as_str(), cause(end)), ("open tok tok", FailureKind::Truncated));
+    assert_eq!((text.as_str(), failure_kind(end)), ("open tok tok", FailureKind::Truncated));
 
     provider.then(words(&["tok", "err"]));
     let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
-    assert_eq!((text.as_str(), cause(end)), ("tok err", FailureKind::InBand));
+    assert_eq!((text.as_str(), failure_kind(end)), ("tok err", FailureKind::InBand));
 
     provider.then(words(&["tok"]).break_off("connection reset"));
     let (text, end) = read(call(&mut service).await.unwrap().into_body()).await;
-    assert_eq!((text.as_str(), cause(end)), ("tok", FailureKind::Transport));
+    assert_eq!((text.as_str(), failure_kind(end)), ("tok", FailureKind::Transport));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_happens_after_the_terminator_is_of_no_interest() {
+async fn errors_and_stalls_after_the_terminator_are_ignored() {
     let (inner, provider) = strict();
     let mut service = wire(inner, StreamClocks::new());
     for answer in [words(&["tok", "done"]).break_off("connection reset"), words(&["tok", "done"]).stall()] {
@@ -155,19 +156,23 @@ async fn what_happens_after_the_terminator_is_of_no_interest() {
         assert_eq!((text.as_str(), end.is_ok()), ("tok done", true));
     }
     provider.then(words(&["open", "done"]));
-    assert_eq!(complete(&mut service).await.unwrap(), 200, "an answer without a word is an answer");
+    assert_eq!(
+        complete(&mut service).await.unwrap(),
+        200,
+        "a complete response without content is a success"
+    );
 }
 
-/// P23: pings reset the stall timer, or plain idle timers kill legitimate thinking.
+/// Pitfall P23 (docs/pitfalls.md): pings reset the stall timer, or plain idle timers end legitimate reasoning.
 #[tokio::test(start_paused = true)]
-async fn p23_pings_break_the_silence_of_frames_and_not_that_of_tokens() {
+async fn pings_reset_the_frame_gap_and_not_the_token_gap() {
     let pinged = || (0..30).fold(words(&["tok"]), |answer, _| answer.pause(SECOND).frame("ping"));
-    let patient = StreamClocks::new().frame_gap(3 * SECOND).byte_gap(3 * SECOND);
+    let clocks = StreamClocks::new().frame_gap(3 * SECOND).byte_gap(3 * SECOND);
     for (token_gap, lives) in [(10 * SECOND, false), (60 * SECOND, true)] {
         let (inner, provider) = strict();
         provider.then(pinged().frame("tok").frame("done"));
         let start = clock::now();
-        let response = call(&mut wire(inner, patient.token_gap(token_gap))).await.unwrap();
+        let response = call(&mut wire(inner, clocks.token_gap(token_gap))).await.unwrap();
         let (_, end) = read(response.into_body()).await;
         assert_eq!(end.is_ok(), lives);
         if let Err(error) = end {
@@ -178,7 +183,7 @@ async fn p23_pings_break_the_silence_of_frames_and_not_that_of_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_clock_runs_out_by_itself() {
+async fn each_timer_runs_out_independently() {
     let clocks = StreamClocks::new();
     for (clocks, answer, expected) in [
         (clocks.frame_gap(SECOND), words(&["tok"]).pause(5 * SECOND).frame("done"), Clock::FrameGap),
@@ -194,9 +199,9 @@ async fn each_clock_runs_out_by_itself() {
     }
 }
 
-/// The clock of the first token runs from the call, through a slow head and a slow preamble.
+/// The first-token timer starts at the call and covers a slow head and a slow preamble.
 #[tokio::test(start_paused = true)]
-async fn the_first_token_has_its_time_from_the_call_on() {
+async fn the_first_token_timer_starts_at_the_call() {
     for answer in [Answer::hang(), words(&["tok"]).after(5 * SECOND), words(&["open"]).after(SECOND).stall()]
     {
         let (inner, provider) = strict();
@@ -212,7 +217,7 @@ async fn the_first_token_has_its_time_from_the_call_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_is_not_held_past_the_bound() {
+async fn a_stream_is_not_held_beyond_the_limits() {
     let (inner, provider) = strict();
     let opens = (0..100).fold(Answer::status(200), |answer, _| answer.frame("open"));
     provider.then(opens.stall());
@@ -223,7 +228,7 @@ async fn a_stream_is_not_held_past_the_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_filter_before_the_first_token_may_fall_over() {
+async fn a_content_filter_before_the_first_token_may_trigger_a_fallback() {
     for act in [true, false] {
         let ((first, primary), (second, other)) = (strict(), strict());
         primary.then(words(&["open", "filter", "done"]));
@@ -237,9 +242,9 @@ async fn a_content_filter_before_the_first_token_may_fall_over() {
     }
 }
 
-/// Three streams that are cut open a circuit of threshold 3; fifty callers that leave do not.
+/// Three truncated streams open a circuit with a threshold of 3; fifty cancelled calls do not.
 #[tokio::test(start_paused = true)]
-async fn streams_that_break_open_the_circuit_and_callers_that_leave_do_not() {
+async fn broken_streams_open_the_circuit_and_cancelled_calls_do_not() {
     let broken: [fn(&Handle); 4] = [
         |provider| drop(provider.then(words(&["open", "tok"]))),
         |provider| drop(provider.then(words(&["open", "tok", "err"]))),
@@ -265,18 +270,18 @@ async fn streams_that_break_open_the_circuit_and_callers_that_leave_do_not() {
 
 /// Neither retry nor fallback acts once the first token has been delivered.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_asked_again_after_the_commit_point() {
+async fn no_request_is_repeated_after_the_commit_point() {
     let ((first, primary), (second, other)) = (strict(), strict());
     primary.then(words(&["open", "tok", "err"]));
     let retried = RetryLayer::exponential().layer(wire(first, StreamClocks::new()));
     let mut chain = FallbackLayer::new().then("other", wire(second, StreamClocks::new())).layer(retried);
     let response = call(&mut chain).await.unwrap();
-    assert_eq!(cause(read(response.into_body()).await.1), FailureKind::InBand);
+    assert_eq!(failure_kind(read(response.into_body()).await.1), FailureKind::InBand);
     assert_eq!((primary.calls(), other.calls()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_fails_before_its_first_token_is_written_down_as_failed() {
+async fn an_attempt_that_fails_before_its_first_token_is_recorded_as_failed() {
     let (inner, provider) = strict();
     provider.then(words(&["open", "err"]));
     provider.then(words(&["open"]));
@@ -292,10 +297,10 @@ async fn an_attempt_that_fails_before_its_first_token_is_written_down_as_failed(
     assert_eq!(failed, 2);
 }
 
-/// A stream left open after its terminator was ended in an error by the attempt's clock; after an error event, caller
-/// and permit waited for the whole token gap.
+/// Regression: the attempt timeout ended a stream with an error if the provider left it open after the terminator; after
+/// an error event, the caller and the permit waited for the whole token gap.
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_has_said_its_last_word_is_not_waited_for() {
+async fn a_stream_left_open_after_its_last_event_ends_after_a_grace_period() {
     for (last, is_good) in [("done", true), ("err", false)] {
         let (inner, provider) = strict();
         provider.then(words(&["tok"]).frame(last).stall());
@@ -307,9 +312,9 @@ async fn a_provider_that_has_said_its_last_word_is_not_waited_for() {
     }
 }
 
-/// A reader was away for longer than the token gap; what it came back to was taken for a silent provider.
+/// Pitfall P23 (docs/pitfalls.md): a reader paused for longer than the token gap, and the provider was taken for idle.
 #[tokio::test(start_paused = true)]
-async fn p23_the_readers_own_silence_is_not_the_providers() {
+async fn a_slow_reader_does_not_make_the_stream_idle() {
     let clocks = StreamClocks::new().token_gap(SECOND);
     for is_silent in [false, true] {
         let (inner, provider) = strict();
@@ -320,20 +325,20 @@ async fn p23_the_readers_own_silence_is_not_the_providers() {
         });
         let mut body = call(&mut wire(inner, clocks)).await.unwrap().into_body();
         body.frame().await.unwrap().unwrap();
-        // The reader waits, and then has other things to do for half a minute.
+        // The reader polls once, and then does not poll for half a minute.
         assert!(tokio_test::task::spawn(body.frame()).poll().is_pending());
         tokio::time::advance(30 * SECOND).await;
         let back = clock::now();
         let (text, end) = read(body).await;
         assert_eq!((text.starts_with("ping"), end.is_err()), (true, is_silent), "{text}");
-        // A provider that really is silent is found out all the same, a little later.
+        // A provider that is really idle is still detected, a little later.
         assert!(clock::now() - back <= SECOND + Duration::from_millis(2));
     }
 }
 
-/// A short gap between events cut the wait for the head, which has a clock of its own.
+/// Regression: a short gap between events ended the wait for the head, which has a timer of its own.
 #[tokio::test(start_paused = true)]
-async fn events_and_bytes_are_waited_for_from_the_head_on() {
+async fn the_timers_of_events_and_bytes_start_at_the_head() {
     let (inner, provider) = strict();
     provider.then(words(&["tok", "done"]).after(5 * SECOND));
     let mut request = request();
