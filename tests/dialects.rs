@@ -500,7 +500,7 @@ async fn the_scanner_reports_tokens_usage_and_the_stop_reason() {
             (Reply::ok().tokens(7).malformed_event_at(row.preamble + 1), 7, 7, StopReason::Natural),
         ] {
             let case = format!("{} {reply:?}", row.name);
-            let (scanner, response) = row.scanned(reply).await;
+            let (scanner, scanned_tokens) = row.scanned(reply).await;
             let state = scanner.state();
             assert!(state.has_started && state.has_finished && state.failure.is_none(), "{case}");
             let input = (BODY.len() as u64).div_ceil(4);
@@ -508,7 +508,10 @@ async fn the_scanner_reports_tokens_usage_and_the_stop_reason() {
             assert_eq!((state.stop, state.usage), (Some(stop), Some(usage)), "{case}");
             // The name of a tool may be an event of its own, before the arguments.
             let is_call = case.contains("Call {");
-            assert!(response == tokens || (is_call && response == tokens + 1), "{response} tokens: {case}");
+            assert!(
+                scanned_tokens == tokens || (is_call && scanned_tokens == tokens + 1),
+                "{scanned_tokens} tokens: {case}"
+            );
         }
     }
 }
@@ -538,9 +541,9 @@ async fn a_plain_response_passes_unchanged_and_a_rejection_has_its_code() {
         }
         let response = row.stack().oneshot(request()).await.unwrap();
         let outcome = Outcome::of(&response);
-        let refused = outcome.failure().unwrap();
-        assert_eq!((response.status().as_u16(), refused.code.code()), (429, "E2001"), "{}", row.name);
-        let wait = refused.retry_hint.as_ref().and_then(|hint| hint.wait);
+        let rejected = outcome.failure().unwrap();
+        assert_eq!((response.status().as_u16(), rejected.code.code()), (429, "E2001"), "{}", row.name);
+        let wait = rejected.retry_hint.as_ref().and_then(|hint| hint.wait);
         assert_eq!(wait.is_some(), row.has_wait, "{}: {wait:?}", row.name);
         assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(9)), "{}: {wait:?}", row.name);
     }
@@ -563,8 +566,8 @@ async fn three_broken_streams_open_a_circuit_of_threshold_three_and_disconnects_
             let response = stack.clone().oneshot(row.request(&server)).await.unwrap();
             assert!(read(response).await.1.is_some(), "{}", row.name);
         }
-        let refused = stack.clone().oneshot(row.request(&server)).await.err().unwrap();
-        assert!(Rejection::find(&*refused).is_some(), "{}: {refused}", row.name);
+        let rejected = stack.clone().oneshot(row.request(&server)).await.err().unwrap();
+        assert!(Rejection::find(&*rejected).is_some(), "{}: {rejected}", row.name);
         assert_eq!((server.log().calls(), server.log().abandoned()), (8, 5), "{}", row.name);
     }
 }

@@ -65,8 +65,7 @@ const SCENARIOS: [DropScenario; 4] = [
     },
 ];
 
-/// Polls the future `polls` times and drops it. Time advances between polls, so that the layer's own timers
-/// fire.
+/// Polls the future `polls` times and drops it. Time advances between polls, so that the layer's timers fire.
 async fn the_future_is_dropped<S: Subject>(
     layer: impl Fn(Strict<Payload>) -> S,
     scenario: &DropScenario,

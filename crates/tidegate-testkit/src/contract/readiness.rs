@@ -74,7 +74,8 @@ async fn the_ready_instance_is_called<S: Subject>(layer: impl Fn(Strict<Payload>
         let _ = send_request(promise, &mut service).await;
         assert_eq!(handle.calls(), calls, "contract: {promise}");
     }
-    // The inner service becomes ready once, so a layer that calls another instance than the ready one never completes.
+    // The inner service becomes ready once, so a layer that calls another instance than the ready one never
+    // completes.
     ready(promise, &mut service).await;
     handle.block();
     let _ = respond(promise, service.call(request())).await;

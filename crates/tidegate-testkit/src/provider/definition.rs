@@ -11,8 +11,8 @@ use super::dialect::{
 use super::limit::LimitBucket;
 use super::{InMemory, Reply, RequestLog, Script, Server};
 
-/// The definition of a scripted provider: its dialect, its limits and its script. See [the
-/// module](crate::provider).
+/// The definition of a scripted provider: its dialect, its limits and its script. See
+/// [the module](crate::provider).
 pub struct Provider {
     pub(super) dialect: &'static dyn TestDialect,
     pub(super) script: Script,
