@@ -39,7 +39,7 @@
 //! # use tidegate::{CircuitBreakerLayer, KeyBy};
 //! let secs = Duration::from_secs;
 //! let layer = CircuitBreakerLayer::new()
-//!     // Opens if half of the calls of the last minute failed and there were at least 20, for intermittent faults.
+//!     // Opens if half of at least 20 calls of the last minute failed, for intermittent faults.
 //!     .failure_rate_threshold(0.5)
 //!     .sliding_window(secs(60))
 //!     .minimum_throughput(20)

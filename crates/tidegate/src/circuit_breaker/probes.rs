@@ -18,7 +18,8 @@ struct Probe {
 }
 
 impl Probes {
-    /// Returns how long until the lease of one probe ends, if `max` probes are in flight. A probe with an expired lease is not waited for.
+    /// Returns how long until the lease of one probe ends, if `max` probes are in flight. A probe with an
+    /// expired lease is not waited for.
     pub(super) fn full_for(&self, max: u32, now: Instant) -> Option<Duration> {
         let live = self.in_flight.iter().filter(|probe| now < probe.lease_ends);
         let soonest = live.clone().map(|probe| probe.lease_ends - now).min();

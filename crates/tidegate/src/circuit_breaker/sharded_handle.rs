@@ -12,8 +12,8 @@ use crate::Rejection;
 /// count.
 ///
 /// Every call in flight owns a reference to its circuit, because its response may outlive the service. With
-/// one reference count for all, the threads would write to it alternately, twice a call, and two threads would do
-/// no more calls than one (0.9 x, measured). Each thread therefore counts on its own shard.
+/// one reference count for all, the threads would write to it alternately, twice a call, and two threads
+/// would do no more calls than one (0.9 x, measured). Each thread therefore counts on its own shard.
 pub(super) struct ShardedHandle {
     handle: Handle,
     by_thread: [OnceLock<Arc<HandleShard>>; THREADS],

@@ -100,7 +100,8 @@ impl Circuit {
         is_closed && self.cooldown.has_decayed(now) && self.statistics.is_clean(now)
     }
 
-    /// Returns the state at `now`. An open circuit is half-open once its cooldown has passed, even before the first call arrives.
+    /// Returns the state at `now`. An open circuit is half-open once its cooldown has passed, even before the
+    /// first call arrives.
     pub(super) fn state(&self, now: Instant) -> State {
         match self.phase {
             Phase::Open { until, .. } if now >= until => State::HalfOpen,

@@ -1,7 +1,8 @@
 //! The share of bad calls among the recent ones: a sliding window over good and bad calls, by count or by
 //! time.
 //!
-//! Both forms are those of Resilience4j (`FixedSizeSlidingWindowMetrics` and `SlidingTimeWindowMetrics`): a ring with sums that are updated as samples come and go, so that a sample costs the same however long the
+//! Both forms are those of Resilience4j (`FixedSizeSlidingWindowMetrics` and `SlidingTimeWindowMetrics`): a
+//! ring with sums that are updated as samples come and go, so that a sample costs the same however long the
 //! window is. They differ from it in size: a call is one bit here, and a time window always has ten slices.
 
 use std::time::{Duration, Instant};

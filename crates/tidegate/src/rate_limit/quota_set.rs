@@ -204,7 +204,8 @@ impl QuotaSet {
             .any(|configured| configured.quota.unit == unit && configured.quota.period == period)
     }
 
-    /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from later ones.
+    /// Resets the quotas and drops the reports. `total_spent` stays: it distinguishes calls in flight from
+    /// later ones.
     pub(super) fn reset(&mut self, fresh: Self) {
         *self = Self { total_spent: self.total_spent, ..fresh };
     }

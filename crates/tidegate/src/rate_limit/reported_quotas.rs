@@ -16,8 +16,8 @@ pub(super) struct ReportedQuotas {
     quotas: Vec<ReportedQuota>,
     /// For each unit, the sequence number of the call that got the last report.
     latest_call: [u64; 4],
-    /// For each unit, a limit with a period that was inferred once. It is adopted when the same period is inferred
-    /// again.
+    /// For each unit, a limit with a period that was inferred once. It is adopted when the same period is
+    /// inferred again.
     inferred: [Option<(u64, Duration)>; 4],
 }
 
