@@ -22,7 +22,7 @@ use crate::stream::json_walk::{Leaf, walk_while};
 /// What the first bytes of a response body show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProbeResult {
-    Answer,
+    Success,
     Unclear,
     Error(StreamError),
 }
@@ -30,7 +30,7 @@ pub(crate) enum ProbeResult {
 impl From<ProbeResult> for BodyProbe {
     fn from(beginning: ProbeResult) -> Self {
         match beginning {
-            ProbeResult::Answer => Self::Success,
+            ProbeResult::Success => Self::Success,
             ProbeResult::Unclear => Self::Unclear,
             ProbeResult::Error(_) => Self::Error,
         }
@@ -43,17 +43,17 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
     match json.trim_ascii_start().first() {
         None => return ProbeResult::Unclear,
         Some(b'{' | b'[') => {}
-        Some(_) => return ProbeResult::Answer,
+        Some(_) => return ProbeResult::Success,
     }
     if KEYS.has_content_first(json) {
-        return ProbeResult::Answer;
+        return ProbeResult::Success;
     }
     let (mut result, mut is_array) = (ProbeResult::Unclear, false);
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
     let read = json.as_ptr_range();
     let is_complete =
-        |word: &str| read.contains(&word.as_ptr()) && word.as_bytes().as_ptr_range().end < read.end;
+        |text: &str| read.contains(&text.as_ptr()) && text.as_bytes().as_ptr_range().end < read.end;
     walk_while(json, |path, leaf| {
         result = match (path, leaf) {
             // Google wraps its errors in an array with one element. Nested arrays and arrays of numbers are
@@ -63,8 +63,8 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
                 ProbeResult::Unclear
             }
             ([], Leaf::Object) => ProbeResult::Unclear,
-            ([], _) => ProbeResult::Answer,
-            (path, Leaf::Text(word)) if is_complete(word) => probe_text(path, word),
+            ([], _) => ProbeResult::Success,
+            (path, Leaf::Text(text)) if is_complete(text) => probe_text(path, text),
             (path, leaf) => probe_leaf(path, leaf),
         };
         result == ProbeResult::Unclear
@@ -94,26 +94,26 @@ impl ContentKeys {
         content.len() > 1
             && content[0] == b'"'
             && content[1] != b'"'
-            && self.error_keywords.iter().all(|word| word.find(before).is_none())
+            && self.error_keywords.iter().all(|text| text.find(before).is_none())
     }
 }
 
 /// The result for a complete string.
-fn probe_text(path: &[&str], word: &str) -> ProbeResult {
+fn probe_text(path: &[&str], text: &str) -> ProbeResult {
     const FAILED: ProbeResult = ProbeResult::Error(StreamError::Event);
-    match (path, word) {
+    match (path, text) {
         (["type" | "object"], "error") => FAILED,
-        (["type"], "message") => ProbeResult::Answer,
+        (["type"], "message") => ProbeResult::Success,
         // A resource, such as a job, rather than a model response: its status is in its own fields.
-        (["object"], word) if !may_carry_error(word) => ProbeResult::Answer,
+        (["object"], text) if !may_carry_error(text) => ProbeResult::Success,
         (["status"], "failed") => FAILED,
-        (["status"], "completed") => ProbeResult::Answer,
+        (["status"], "completed") => ProbeResult::Success,
         (["choices", "finish_reason"], "") => ProbeResult::Unclear,
         (["choices", "finish_reason"], reason) => {
-            failure_reason(reason).map_or(ProbeResult::Answer, ProbeResult::Error)
+            failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
         }
-        (["candidates", "finishReason"], reason) if !reason.is_empty() => ProbeResult::Answer,
-        (path, word) => probe_leaf(path, Leaf::Text(word)),
+        (["candidates", "finishReason"], reason) if !reason.is_empty() => ProbeResult::Success,
+        (path, text) => probe_leaf(path, Leaf::Text(text)),
     }
 }
 
@@ -140,12 +140,12 @@ fn probe_leaf(path: &[&str], leaf: Leaf<'_>) -> ProbeResult {
         | ["response" | "text" | "generated_text" | "completion"]
             if is_set =>
         {
-            ProbeResult::Answer
+            ProbeResult::Success
         }
         // Embeddings: their numbers are not visited.
-        ["data"] if leaf == Leaf::Object => ProbeResult::Answer,
+        ["data"] if leaf == Leaf::Object => ProbeResult::Success,
         ["embedding" | "embeddings" | "predictions" | "results", ..] if leaf == Leaf::Array => {
-            ProbeResult::Answer
+            ProbeResult::Success
         }
         _ => ProbeResult::Unclear,
     }
@@ -173,7 +173,7 @@ mod tests {
         r#"{"choices":[{"index":0,"error":{"message":"upstream"},"message":{"content":"so far"}}]}"#,
     ];
 
-    const ANSWERS: &[&str] = &[
+    const SUCCESSES: &[&str] = &[
         r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}],"error":{"code":1}}"#,
         r#"{"error":null,"choices":[{"message":{"content":"\"error\":1"}}]}"#,
         r#"{"choices":[{"finish_reason":"content_filter","message":{"content":""}}]}"#,
@@ -223,7 +223,7 @@ mod tests {
     fn all() -> impl Iterator<Item = (&'static str, BodyProbe)> {
         let of = |bodies: &'static [&'static str], probe| bodies.iter().map(move |body| (*body, probe));
         of(ERRORS, BodyProbe::Error)
-            .chain(of(ANSWERS, BodyProbe::Success))
+            .chain(of(SUCCESSES, BodyProbe::Success))
             .chain(of(UNDECIDED, BodyProbe::Unclear))
     }
 

@@ -65,8 +65,8 @@ impl ProviderClassifier {
     ) -> Failure {
         let failure = ErrorResponse::read(self.provider, None, headers, body, now).failure(now);
         match error {
-            StreamError::StopReason(word, code) if failure.code == ErrorCode::Unknown => {
-                Failure { provider_code: Some(word.into()), ..Failure::new(code) }
+            StreamError::StopReason(reason, code) if failure.code == ErrorCode::Unknown => {
+                Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
             }
             StreamError::StopReason(..) | StreamError::Event => failure,
         }

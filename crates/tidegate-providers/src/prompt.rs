@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn finds_the_output_limit_and_the_number_of_choices() {
-        for (body, most, answers) in [
+        for (body, max_output, answers) in [
             (r#"{"max_tokens":7}"#, Some(7), 1),
             (r#"{"max_completion_tokens":7,"max_tokens":3}"#, Some(7), 1),
             (r#"{"max_output_tokens":7}"#, Some(7), 1),
@@ -188,23 +188,22 @@ mod tests {
             (r#"{"messages":[{"content":"max_tokens","max_tokens":9}],"n":999999}"#, None, 128),
         ] {
             let estimated = of(body);
-            assert_eq!((estimated.max_output, estimated.answers), (most, answers), "{body}");
+            assert_eq!((estimated.max_output, estimated.answers), (max_output, answers), "{body}");
         }
     }
 
     #[test]
     fn an_image_is_not_counted_as_text() {
-        let picture = "iVBORw0KGgo/".repeat(20_000);
+        let image = "iVBORw0KGgo/".repeat(20_000);
         for body in [
-            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{picture}"}}}}]}}]}}"#),
-            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{picture}"}}}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{image}"}}}}]}}]}}"#),
+            format!(r#"{{"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{image}"}}}}]}}]}}"#),
             r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://example.com/a.png"}}]}]}"#.to_owned(),
         ] {
             assert_eq!(of(&body).input, TOKENS_PER_MEDIUM + TOKENS_PER_MESSAGE, "{}", &body[..80]);
         }
-        let inline = format!(
-            r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"","data":"{picture}"}}}}]}}]}}"#
-        );
+        let inline =
+            format!(r#"{{"contents":[{{"parts":[{{"inlineData":{{"mimeType":"","data":"{image}"}}}}]}}]}}"#);
         assert_eq!(of(&inline).input, TOKENS_PER_MEDIUM);
     }
 

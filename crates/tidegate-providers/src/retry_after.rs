@@ -55,8 +55,8 @@ mod tests {
 
     const RETRY_AFTER: HintSource = HintSource::Header("retry-after");
 
-    fn google(delay: &str, words: &str) -> String {
-        format!(r#"{{"error":{{"message":"retry in {words}","details":[{{"retryDelay":"{delay}"}}]}}}}"#)
+    fn google(delay: &str, message: &str) -> String {
+        format!(r#"{{"error":{{"message":"retry in {message}","details":[{{"retryDelay":"{delay}"}}]}}}}"#)
     }
 
     // Pitfall P25 (docs/pitfalls.md).

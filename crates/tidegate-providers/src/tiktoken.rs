@@ -17,10 +17,10 @@ pub struct Tiktoken(&'static CoreBPE);
 
 /// Longer words are estimated: tokenizing takes time quadratic in their length, and a single one of a
 /// megabyte would block the thread.
-const LONGEST_WORD: usize = 1024;
+const MAX_WORD: usize = 1024;
 
 /// Longer texts are estimated: their length is a good enough estimate.
-const LONGEST_TEXT: usize = 256 * 1024;
+const MAX_TEXT: usize = 256 * 1024;
 
 impl Tiktoken {
     /// An estimator with the vocabulary of `model`, such as `gpt-4o`. `None` for an unknown model.
@@ -30,8 +30,8 @@ impl Tiktoken {
     }
 
     fn count(&self, written: &str) -> u64 {
-        let is_word = |word: &str| word.len() <= LONGEST_WORD;
-        if written.len() <= LONGEST_TEXT && written.split_ascii_whitespace().all(is_word) {
+        let is_word = |word: &str| word.len() <= MAX_WORD;
+        if written.len() <= MAX_TEXT && written.split_ascii_whitespace().all(is_word) {
             // The text is a JSON string with escapes, which are decoded first.
             let text = match written.contains('\\') {
                 true => {

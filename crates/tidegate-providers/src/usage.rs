@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn finds_the_usage_of_every_dialect() {
-        for (answer, input, output) in [
+        for (body, input, output) in [
             (
                 r#"{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":4}}}"#,
                 9,
@@ -220,13 +220,13 @@ mod tests {
                 3,
             ),
         ] {
-            assert_eq!(usage_of([answer.as_bytes()]), Some((Some(input), Some(output))), "{answer}");
+            assert_eq!(usage_of([body.as_bytes()]), Some((Some(input), Some(output))), "{body}");
         }
     }
 
     #[test]
     fn a_usage_inside_content_or_arguments_is_ignored() {
-        for answer in [
+        for body in [
             r#"{"content":"{\"usage\":{\"prompt_tokens\":9}}"}"#,
             r#"{"content":"usage","x":{"prompt_tokens":9}}"#,
             r#"{"usage":null}"#,
@@ -243,23 +243,23 @@ mod tests {
             r#""usage":{"prompt_tokens":9}"#,
             "",
         ] {
-            assert_eq!(usage_of([answer.as_bytes()]), None, "{answer}");
+            assert_eq!(usage_of([body.as_bytes()]), None, "{body}");
         }
     }
 
     /// Regression: an argument of a tool was used as the usage, since it came last.
     #[test]
     fn the_top_level_usage_counts_wherever_another_one_is() {
-        for answer in [
+        for body in [
             r#"{"usage":{"prompt_tokens":1},"choices":[{"message":{"arguments":{"usage":{"prompt_tokens":9}}}}]}"#,
             r#"{"a":{"usage":{"prompt_tokens":9}},"usage":{"prompt_tokens":1},"b":{"usage":{"prompt_tokens":9}}}"#,
             r#"[{"a":"\"{","usageMetadata":{"promptTokenCount":1}},{"b":{"usage":{"prompt_tokens":9}}}]"#,
             r#"{"usage":null,"x":"usage","y":{},"usage":{"prompt_tokens":1}}"#,
             r#"{"us\"age":"usage","usage"  :{"prompt_tokens":1}}"#,
         ] {
-            for cut in 0..answer.len() {
-                let (head, tail) = answer.as_bytes().split_at(cut);
-                assert_eq!(usage_of([head, tail]), Some((Some(1), None)), "{cut} of {answer}");
+            for cut in 0..body.len() {
+                let (head, tail) = body.as_bytes().split_at(cut);
+                assert_eq!(usage_of([head, tail]), Some((Some(1), None)), "{cut} of {body}");
             }
         }
     }
@@ -279,12 +279,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_chunking_finds_the_same(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6)) {
-            let answer = br#"{"usages":"usage","x":"\"usage\"","usage" : {"prompt_tokens":9,"completion_tokens":12,"n":{"a":"}"}},"id":1}"#;
-            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(answer.len())).collect();
+            let body = br#"{"usages":"usage","x":"\"usage\"","usage" : {"prompt_tokens":9,"completion_tokens":12,"n":{"a":"}"}},"id":1}"#;
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(body.len())).collect();
             cuts.sort_unstable();
             let starts = std::iter::once(0).chain(cuts.iter().copied());
-            let ends = cuts.iter().copied().chain([answer.len()]);
-            let pieces = starts.zip(ends).map(|(start, end)| &answer[start..end]);
+            let ends = cuts.iter().copied().chain([body.len()]);
+            let pieces = starts.zip(ends).map(|(start, end)| &body[start..end]);
             prop_assert_eq!(usage_of(pieces), Some((Some(9), Some(12))));
         }
 

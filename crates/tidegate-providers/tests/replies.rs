@@ -201,12 +201,12 @@ fn classify_plain(status: u16, body: &str) -> Failure {
 
 #[test]
 fn every_reply_is_classified_as_in_the_table() {
-    for &(fixture, status, headers, code, cause, scope, wait, word) in REPLIES {
+    for &(fixture, status, headers, code, cause, scope, wait, provider_code) in REPLIES {
         let failure = classify(provider(fixture), &head(status, headers), &body(fixture));
         let got_wait = failure.wait().map(|wait| wait.as_millis());
         let got_scope = failure.retry_hint.map(|hint| hint.scope).unwrap_or_default();
         let got = (failure.code.code(), failure.kind, got_scope, got_wait, failure.provider_code.as_deref());
-        assert_eq!(got, (code, cause, scope, wait, word), "{fixture}");
+        assert_eq!(got, (code, cause, scope, wait, provider_code), "{fixture}");
     }
 }
 
@@ -398,25 +398,26 @@ fn an_error_without_a_status_is_classified_by_its_body() {
     ] {
         assert_eq!(code(body), Some(expected), "{body}");
     }
-    for answer in [
+    for body in [
         r#"{"choices":[{"delta":{"content":"error"}}]}"#,
         r#"{"id":"resp_1","error":null,"status":"completed"}"#,
         r#"{"type":"content_block_delta","delta":{"text":"{\"error\":1}"}}"#,
         "[DONE]",
         "",
     ] {
-        assert_eq!(code(answer), None, "{answer}");
+        assert_eq!(code(body), None, "{body}");
     }
 }
 
 #[test]
 fn only_a_plain_code_of_the_provider_is_passed_on() {
-    let word = |code: &str| classify_plain(400, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).provider_code;
-    assert_eq!(word("some_code-1.2").as_deref(), Some("some_code-1.2"));
-    assert_eq!(word(&"x".repeat(64)).map(|word| word.len()), Some(64));
+    let provider_code =
+        |code: &str| classify_plain(400, &format!(r#"{{"error":{{"code":"{code}"}}}}"#)).provider_code;
+    assert_eq!(provider_code("some_code-1.2").as_deref(), Some("some_code-1.2"));
+    assert_eq!(provider_code(&"x".repeat(64)).map(|provider_code| provider_code.len()), Some(64));
     let too_long = "x".repeat(65);
     for odd in ["", "two words", "é", "line\\nbreak", "<b>", "key=1", &too_long] {
-        assert_eq!(word(odd), None, "{odd}");
+        assert_eq!(provider_code(odd), None, "{odd}");
     }
 }
 
@@ -523,8 +524,8 @@ proptest! {
         head.headers = headers;
         let failure = classify(provider, &head, &body);
         prop_assert!(failure.wait().is_none_or(|wait| wait <= RetryHint::MAX_WAIT));
-        if let Some(word) = &failure.provider_code {
-            prop_assert!(word.len() <= 64 && word.bytes().all(|b| b.is_ascii_graphic()));
+        if let Some(provider_code) = &failure.provider_code {
+            prop_assert!(provider_code.len() <= 64 && provider_code.bytes().all(|b| b.is_ascii_graphic()));
         }
         let _ = ProviderClassifier::new(provider).failure_in(&body);
     }

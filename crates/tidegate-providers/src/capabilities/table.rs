@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn no_row_is_duplicated_or_has_a_maximum_output_above_its_context() {
-        for (place, row) in KNOWN.iter().enumerate() {
-            assert!(KNOWN[..place].iter().all(|other| other.0 != row.0), "{}", row.0);
+        for (index, row) in KNOWN.iter().enumerate() {
+            assert!(KNOWN[..index].iter().all(|other| other.0 != row.0), "{}", row.0);
             assert!(row.1.is_none() || row.2 <= row.1, "{}", row.0);
         }
     }

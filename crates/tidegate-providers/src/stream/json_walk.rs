@@ -203,7 +203,7 @@ mod tests {
         for (json, is_whole) in [
             ("", false),
             ("  ", false),
-            ("[DONE]", true), // Not JSON, and never asked.
+            ("[DONE]", true), // Not JSON, and never passed to `walk`.
             ("7", true),
             (r#""x""#, true),
             ("{}", true),

@@ -18,9 +18,9 @@
 //! scanner.push(b"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n");
 //! assert!(!scanner.state().has_started);
 //!
-//! let pulse = scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: {\"cho");
+//! let progress = scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: {\"cho");
 //! assert!(scanner.state().has_started);
-//! assert_eq!((pulse.events, pulse.tokens), (1, 1));
+//! assert_eq!((progress.events, progress.tokens), (1, 1));
 //!
 //! scanner.push(b"ices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n");
 //! assert_eq!(scanner.state().stop, Some(StopReason::Natural));

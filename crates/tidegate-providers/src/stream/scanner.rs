@@ -183,7 +183,7 @@ impl StreamReader {
                 // The rest is read as well: the error code may be in any part of it.
                 ProbeResult::Error(_) => return,
                 ProbeResult::Unclear if beginning.len() < MAX_BEGINNING => return,
-                ProbeResult::Answer | ProbeResult::Unclear => {}
+                ProbeResult::Success | ProbeResult::Unclear => {}
             }
         }
         *beginning = None;
@@ -198,7 +198,7 @@ impl StreamReader {
                 let failure = self.classifier.failure_of_response(error, &headers, beginning, now);
                 self.state.failure = Some(failure);
             }
-            ProbeResult::Answer | ProbeResult::Unclear => self.pass_through(),
+            ProbeResult::Success | ProbeResult::Unclear => self.pass_through(),
         }
     }
 
@@ -276,8 +276,8 @@ impl StreamReader {
                 let name = Some(event.name).filter(|&name| event.is_error && name != "error");
                 self.classifier.failure_of_event(name, event.data)
             }
-            StreamError::StopReason(word, code) => {
-                Failure { provider_code: Some(word.into()), ..Failure::new(code) }
+            StreamError::StopReason(reason, code) => {
+                Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
             }
         });
     }

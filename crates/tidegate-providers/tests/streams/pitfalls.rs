@@ -182,7 +182,7 @@ fn the_dialect_is_recognised_from_the_stream() {
 /// The handling of an account depends on the error code in an event, as it does on that of a response.
 #[test]
 fn a_failure_carries_the_code_of_the_provider() {
-    let word = |fixture: &str| {
+    let code = |fixture: &str| {
         let (scanner, _) = play(scanner(fixture), &bytes(fixture), &[]);
         scanner
             .state()
@@ -199,7 +199,7 @@ fn a_failure_carries_the_code_of_the_provider() {
         ("bedrock_error_midway.events", "modelStreamErrorException"),
         ("cohere_error_midway.sse", "TIMEOUT"),
     ] {
-        assert_eq!(word(fixture).as_deref(), Some(expected), "{fixture}");
+        assert_eq!(code(fixture).as_deref(), Some(expected), "{fixture}");
     }
 }
 
