@@ -41,7 +41,7 @@ pub(super) enum BodySource<B> {
 /// A stream that another target continues if it breaks.
 ///
 /// ```text
-///              break_error, and there is a target
+///          broken, and there is a next target
 ///   ┌─────────┐ ─────────────────────▶ ┌──────────┐ ─▶ ┌─────────┐ ──▶ failed: the next target, or
 ///   │ passing │                        │ readying │    │ calling │     the error of the stream that broke
 ///   └─────────┘ ◀────────────────────────────────────── └─────────┘

@@ -59,7 +59,7 @@ enum State<S, F, B> {
     Waiting(Pin<Box<Sleep>>, Option<NextTarget>),
 }
 
-/// A request whose body is being read.
+/// A request while its body is being read.
 struct CollectingRequest<S, B> {
     head: Option<http::request::Parts>,
     body: Collect<B>,
@@ -96,7 +96,7 @@ where
     S: Service<Request<Payload>> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// Creates the future for a request whose body is complete: the first target is called at once.
+    /// Creates the future for a request with a complete body: the first target is called at once.
     pub(super) fn calling(
         first: &mut S,
         mut request: Request<Payload>,
@@ -113,7 +113,7 @@ where
         Self { state: call.call_first(first, request), call: Some(call) }
     }
 
-    /// Creates the future for a request whose body has to be read before the first target is called.
+    /// Creates the future for a request with a body that has to be read before the first target is called.
     pub(super) fn collecting(
         first: S,
         mut request: Request<B>,

@@ -131,8 +131,8 @@ impl FallbackLayer {
         self.set(|settings| settings.cache_scope = CacheScope::By(key))
     }
 
-    /// Also falls back when the prompt does not fit the model, to a target with a larger context, or one
-    /// whose context is unknown to [`models`](Self::models). Off by default.
+    /// Also falls back when the prompt does not fit the model, to a target with a larger context, or with a
+    /// context that is unknown to [`models`](Self::models). Off by default.
     #[must_use]
     pub fn on_context_length(self, enabled: bool) -> Self {
         self.set(|settings| settings.policy.on_context_length = enabled)

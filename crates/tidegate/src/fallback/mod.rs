@@ -27,8 +27,8 @@
 //!
 //! # Defaults
 //! A new layer has no further targets and no last resorts. The error code decides; context length and content
-//! filter do not cause a fallback. Targets whose models are in the built-in model table are skipped if they
-//! cannot take the request.
+//! filter do not cause a fallback. Targets with a model that is in the built-in model table are skipped if
+//! they cannot take the request.
 //!
 //! # When it acts
 //! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded,
@@ -54,7 +54,7 @@
 //! The capabilities of models come from [`models`](FallbackLayer::models). They are looked up by the name of
 //! the target (its model is what follows the first slash) and only when a call falls back. A target is called
 //! if its model is unknown or if the prompt may just fit: the provider decides more reliably. Once a target
-//! rejects the prompt as too long, all targets whose context is known to be no larger are skipped too,
+//! rejects the prompt as too long, all targets with a context that is known to be no larger are skipped too,
 //! whatever the estimate was.
 //!
 //! Every response that does not come from the first target carries [`FallbackInfo`]. The call's
@@ -64,15 +64,14 @@
 //! # Rejections
 //! The layer itself rejects a call only when the deadline passes while the body of the request is still
 //! arriving. When all targets have failed, the caller gets the response or error of the last target that
-//! received the caller's own request, unchanged. These failures do not replace it, because they are less
-//! informative: the skipping of targets without the capability, rejections by tidegate's gates, requests that
-//! cannot be translated into the dialect of the target, failures of a simplified prompt, and errors of a
-//! target that never became ready.
+//! received the caller's own request, unchanged. Less informative failures do not replace it: skipped
+//! targets, rejections by tidegate's gates, requests that cannot be translated into the dialect of the
+//! target, failures of a simplified prompt, and errors of a target that never became ready.
 //!
 //! No target is called once the deadline has passed; a last resort that calls no target still responds. A
 //! target that does not enforce the deadline itself is cancelled one millisecond later, and so is its stream;
-//! frames that such a stream has already delivered still reach a slow reader. The first target is not called
-//! before it is ready: [`poll_ready`](tower_service::Service::poll_ready) reflects the first target.
+//! frames that the stream has already sent still reach a slow reader. The first target is not called before
+//! it is ready: [`poll_ready`](tower_service::Service::poll_ready) reflects the first target.
 //!
 //! # Idempotency keys
 //! An `Idempotency-Key` identifies one request. The key that the [retry](crate::RetryLayer::idempotency_key)

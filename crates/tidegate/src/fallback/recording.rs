@@ -12,9 +12,9 @@ pub(super) struct Recording {
     recorder: Box<dyn AnswerRecorder>,
 }
 
-/// The longest request whose answer is cached: 512 KiB. Parsing a longer one for its prompt would occupy a
-/// thread for longer than the cached answer is worth. Most such requests hold images, or a conversation that
-/// is not repeated word by word.
+/// The longest request for which the answer is cached: 512 KiB. Parsing a longer one for its prompt would
+/// occupy a thread for longer than the cached answer is worth. Most such requests hold images, or a
+/// conversation that is not repeated word by word.
 const MAX_REQUEST: usize = 512 * 1024;
 
 impl Recording {

@@ -165,7 +165,7 @@ mod tests {
     }
 
     /// Pitfalls P24 and P25 (docs/pitfalls.md): a target that gave a delay is not called before it has
-    /// passed, whatever the request, and a target whose account is the cause is not called at all.
+    /// passed, whatever the request, and a target that failed because of its account is not called at all.
     #[test]
     fn allows_another_request_only_to_a_target_that_may_succeed() {
         let (now, second) = (Instant::now(), Duration::from_secs(1));

@@ -44,12 +44,12 @@ where
     S: HttpService<Payload>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    /// Creates the future for a request whose body is complete: the target is called at once.
+    /// Creates the future for a request with a complete body: the target is called at once.
     pub(super) fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
         Self { state: State::calling(inner, request, settings), answer_cap: settings.answer_cap }
     }
 
-    /// Creates the future for a request whose body has to be read first.
+    /// Creates the future for a request with a body that has to be read first.
     pub(super) fn collecting(inner: S, request: Request<B>, settings: Settings) -> Self {
         let (head, body) = request.into_parts();
         let (body, answer_cap) = (Payload::collect(body, settings.cap()), settings.answer_cap);

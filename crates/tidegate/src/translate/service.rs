@@ -27,7 +27,7 @@ impl<S> Translate<S> {
 }
 
 /// The request for the target, and the translator of the response; `None` if the request was not translated.
-type TranslatedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
+type PreparedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
 
 impl Settings {
     /// The longest body that is read; a request that is not translated need not be read.
@@ -36,7 +36,7 @@ impl Settings {
     }
 
     /// Translates the request into the target's dialect.
-    pub(super) fn translate(&self, request: Request<Payload>) -> Result<TranslatedRequest, BoxError> {
+    pub(super) fn translate(&self, request: Request<Payload>) -> Result<PreparedRequest, BoxError> {
         let Some(translator) = &self.translator else { return Ok((request, None)) };
         let (mut head, body) = request.into_parts();
         let target = Trail::of(&head.extensions).and_then(Trail::target);

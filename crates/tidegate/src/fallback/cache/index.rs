@@ -12,7 +12,8 @@ use super::signature::BANDS;
 /// How many entries of a bucket are compared, the latest first.
 pub(super) const BUCKET_SCAN_LIMIT: usize = 8;
 
-/// The bytes of one entry in one bucket: a pair of numbers in a tree whose nodes are filled to two thirds.
+/// The bytes of one entry in one bucket: a pair of numbers in a tree with nodes that are filled to two
+/// thirds.
 pub(super) const INDEX_ENTRY_BYTES: usize = 16;
 
 /// The buckets of an entry: first the one of its exact prompt, then those of similar prompts.

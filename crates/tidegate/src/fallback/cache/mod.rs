@@ -1,11 +1,11 @@
 //! Stored answers, used when no target responds.
 //!
 //! # How it works
-//! A prompt is reduced to a set of words ([`word_set`]), the set to a short [`signature`], and prompts whose
-//! signatures share a band share a bucket of the [`index`]. Only prompts of the same bucket are compared word
-//! by word. Each exact prompt has a bucket of its own. All entries are in one [`store`] behind one lock. The
-//! lock is held while entries are inserted, removed and looked up, and not while prompts are parsed, compared
-//! or dropped.
+//! A prompt is reduced to a set of words ([`word_set`]), the set to a short [`signature`], and prompts with a
+//! common band of their signatures share a bucket of the [`index`]. Only prompts of the same bucket are
+//! compared word by word. Each exact prompt has a bucket of its own. All entries are in one [`store`] behind
+//! one lock. The lock is held while entries are inserted, removed and looked up, and not while prompts are
+//! parsed, compared or dropped.
 //!
 //! # Memory
 //! `max_bytes` covers everything: prompts, answers, word sets, and index entries, which are about 500 bytes
@@ -114,8 +114,8 @@ impl Default for AnswerCache {
 }
 
 impl AnswerCache {
-    /// Creates a cache of 64 MiB whose answers are valid for an hour; prompts are similar from a similarity
-    /// of 0.8.
+    /// Creates a cache of 64 MiB, with answers that are valid for an hour; prompts are similar from a
+    /// similarity of 0.8.
     #[must_use]
     pub fn new() -> Self {
         Self::with_settings(Settings {

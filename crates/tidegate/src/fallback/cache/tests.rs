@@ -273,7 +273,7 @@ fn debug_output_shows_no_prompt_or_answer() {
     assert!(!output.contains("secret"), "{output}");
 }
 
-/// A word that represents a number.
+/// Letters that represent a number.
 fn letters(mut number: u32) -> String {
     let mut word = String::new();
     while number > 0 || word.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-/// Characters around a word that are not part of it.
+/// Characters around words that are not part of them.
 const PUNCTUATION: &[char] =
     &['.', ',', ';', ':', '!', '?', '"', '\'', '(', ')', '[', ']', '…', '–', '—', '。', '、', '？'];
 

@@ -25,7 +25,7 @@ const MAX_BODY: usize = 64 * 1024;
 const MAX_FRAMES: usize = 1024;
 
 impl KeptFailure {
-    /// Keeps the result. A response whose body is not complete yet is kept as its failure.
+    /// Keeps the result. A response with a body that is not complete yet is kept as its failure.
     pub(super) fn new<B>(result: TargetResult<B>, target: Option<Arc<str>>) -> Self
     where
         B: Body<Data = Bytes, Error: Into<BoxError>>,

@@ -75,8 +75,9 @@ impl ChainState {
         self.failures.as_ref()?.simplified.as_ref()
     }
 
-    /// The next target for the simplified prompt: the first target, and then the others in their order,
-    /// without those that gave a delay that has not passed, or whose account is the cause of their failure.
+    /// The next target for the simplified prompt: the first target, and then the others in their order.
+    /// Targets that gave a delay that has not passed are skipped, and so are targets that failed because of
+    /// their account.
     fn next_simplified_target(&mut self, parsed: &ParsedRequest) -> Option<NextTarget> {
         let (body, target_index) = match self.simplified() {
             Some((body, target_index)) => (body.clone(), *target_index),

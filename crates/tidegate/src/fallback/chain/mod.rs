@@ -58,8 +58,7 @@ pub(in crate::fallback) struct ChainState {
     first_position: ChainPosition,
 }
 
-/// State that only a call needs whose first target has failed. Boxed, so that a call without failures stays
-/// small.
+/// State of a call after its first target has failed. Boxed, so that a call without failures stays small.
 #[derive(Default)]
 struct FailureState {
     /// The name of the first target, if it has one.

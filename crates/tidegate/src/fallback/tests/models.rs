@@ -20,7 +20,7 @@ fn long_prompt(tokens: usize) -> Request<Payload> {
     chat_request(json!({"model": "m", "messages": [{"role": "user", "content": "word ".repeat(tokens)}]}))
 }
 
-/// The result of a call whose first target fails.
+/// The result of a call after a failure of its first target.
 struct CallResult {
     status: u16,
     by: Option<String>,
@@ -84,7 +84,7 @@ async fn a_target_with_too_small_a_context_is_skipped() {
     let missing = MissingCapability::Context { needed: 9_000, limit: 8_192 };
     let because = Some(ErrorCode::Overloaded);
     let [_, passed, fell_back, ..] = &result.verdicts[..] else { panic!("{:?}", result.verdicts) };
-    assert_eq!(passed, &Verdict::Skipped { target: "openai/gpt-4".into(), missing: missing });
+    assert_eq!(passed, &Verdict::Skipped { target: "openai/gpt-4".into(), missing });
     assert_eq!(fell_back, &Verdict::FellBack { to: "azure/unheard-of".into(), because });
     let counts =
         result.statistics.iter().map(|target| (target.asked, target.passed_over)).collect::<Vec<_>>();
@@ -114,7 +114,7 @@ async fn a_target_without_tools_images_or_schemas_is_skipped() {
         let result = run(&["first", name, "third"], unavailable, unchanged, chat_request(body)).await;
         assert_eq!(result.calls, [0, 1], "{name}");
         assert!(
-            result.verdicts.contains(&Verdict::Skipped { target: name.into(), missing: missing }),
+            result.verdicts.contains(&Verdict::Skipped { target: name.into(), missing }),
             "{:?}",
             result.verdicts
         );
@@ -134,9 +134,7 @@ async fn after_a_context_length_error_only_larger_models_are_called() {
     let result = run(&names, too_long, larger, long_prompt(10)).await;
     assert_eq!((result.status, result.calls), (200, vec![0, 1]));
     let missing = MissingCapability::Context { needed: 128_001, limit: 128_000 };
-    assert!(
-        result.verdicts.contains(&Verdict::Skipped { target: "azure/gpt-4o-mini".into(), missing: missing })
-    );
+    assert!(result.verdicts.contains(&Verdict::Skipped { target: "azure/gpt-4o-mini".into(), missing }));
     // Without the setting there is no fallback, whatever the targets are.
     assert_eq!(run(&names, too_long, unchanged, long_prompt(10)).await.calls, [0, 0]);
 }
