@@ -1,4 +1,5 @@
-//! The examples are the files beside the manifest. This library compiles the program in the README as a doctest.
+//! The examples are the files beside the manifest.
+//! This library compiles the program in the README as a doctest.
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
