@@ -241,25 +241,26 @@ fn a_composed_stream_reports_zero_usage() {
 // Seed item 46.
 /// The prompt is replaced, and the tokens and the temperature are limited.
 #[test]
-fn a_rephrased_request_keeps_within_the_limits() {
+fn a_rewritten_request_keeps_within_the_limits() {
     let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
-    let rephrase = |body: Value, prompt| -> Value {
+    let rewrite = |body: Value, prompt| -> Value {
         let body = Composer.rewrite_request(body.to_string().as_bytes(), prompt, bounds).unwrap();
         serde_json::from_slice(&body).unwrap()
     };
-    let body = rephrase(request(|body| body["temperature"] = 0.9.into()), Some("Who?"));
+    let body = rewrite(request(|body| body["temperature"] = 0.9.into()), Some("Who?"));
     assert_eq!(body["messages"][1], json!({"role": "user", "content": "Who?"}));
     assert_eq!((&body["messages"][0]["content"], &body["max_tokens"]), (&json!("Be kind."), &json!(50)));
     assert_eq!(body["temperature"], 0.3);
-    let body = rephrase(request(|body| body["max_completion_tokens"] = 20.into()), None);
+    let body = rewrite(request(|body| body["max_completion_tokens"] = 20.into()), None);
     assert_eq!((&body["max_completion_tokens"], &body["max_tokens"]), (&json!(20), &Value::Null));
     assert_eq!(body["temperature"], Value::Null);
     assert_eq!(Composer.rewrite_request(b"[]", None, bounds), None);
 }
 
-/// Regression: the caller received a 400 for a request that it had not sent: 50 tokens with a thinking budget of 2048.
+/// Regression: the caller received a 400 for a request that it had not sent: 50 tokens with a thinking budget
+/// of 2048.
 #[test]
-fn a_rephrased_request_is_valid_for_its_model() {
+fn a_rewritten_request_is_valid_for_its_model() {
     let bounds = CompletionLimits { max_tokens: 50, temperature: 0.3 };
     let messages = json!([{"role": "user", "content": "Who?"}]);
     for (fields, expected) in [

@@ -1,10 +1,10 @@
-//! Responses without a provider: reads the question of a request, records the text of a response, and builds a response
-//! from a text.
+//! Responses without a provider: reads the question of a request, records the text of a response, and builds
+//! a response from a text.
 //!
 //! # When to use it
 //!
-//! When all providers are unavailable, a cached response or a static text is better than an error. The last resorts of a
-//! fallback chain use [`Composer`] and contain no dialect code themselves.
+//! When all providers are unavailable, a cached response or a static text is better than an error. The last
+//! resorts of a fallback chain use [`Composer`] and contain no dialect code themselves.
 //!
 //! # Example
 //!
@@ -26,20 +26,22 @@
 //!
 //! # Dialects
 //!
-//! OpenAI's chat completions (a path that ends in `/chat/completions`) and Anthropic's messages (`/messages`), plain and
-//! streamed. A request is not read as a question if its last message is not the user's or holds more than text: a text
-//! from elsewhere cannot answer a tool result or an image. A request for several choices is not read either.
+//! OpenAI's chat completions (a path that ends in `/chat/completions`) and Anthropic's messages
+//! (`/messages`), plain and streamed. A request is not read as a question if its last message is not the
+//! user's or holds more than text: a text from elsewhere cannot answer a tool result or an image. A request
+//! for several choices is not read either.
 //!
-//! A composed response reports zero usage, since no model was called. The zeros stand where the dialect reports usage; in a
-//! chat stream only if `stream_options.include_usage` is set. A response that ended in an error, or after one, is not
-//! recorded.
+//! A composed response reports zero usage, since no model was called. The zeros stand where the dialect
+//! reports usage; in a chat stream only if `stream_options.include_usage` is set. A response that ended in an
+//! error, or after one, is not recorded.
 //!
 //! # Simplified requests
 //!
-//! [`rephrase`](AnswerSynthesizer::rephrase) also changes the fields that prevent a short response. `thinking` is removed,
-//! because a budget above the token limit is rejected, and `context_management` is removed with it. `reasoning_effort` is
-//! lowered. The token limit is set in the field that the model accepts. A reasoning model may still use up a small limit
-//! before the first word of its answer.
+//! [`rewrite_request`](AnswerSynthesizer::rewrite_request) also changes the fields that prevent a short
+//! response. `thinking` is removed, because a budget above the token limit is rejected, and
+//! `context_management` is removed with it. `reasoning_effort` is lowered. The token limit is set in the
+//! field that the model accepts. A reasoning model may still use up a small limit before it generates any
+//! text.
 //!
 //! # Common mistakes
 //!
@@ -48,7 +50,7 @@
 mod answer;
 mod question;
 mod recorder;
-mod rephrase;
+mod rewrite;
 
 use std::time::SystemTime;
 
@@ -78,6 +80,6 @@ impl AnswerSynthesizer for Composer {
     }
 
     fn rewrite_request(&self, body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
-        rephrase::write(body, prompt, bounds)
+        rewrite::write(body, prompt, bounds)
     }
 }

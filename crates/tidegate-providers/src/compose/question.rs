@@ -7,8 +7,8 @@ use tidegate_core::ChatQuestion;
 use super::{CHAT, MESSAGES};
 use crate::json_fields::JsonFields;
 
-/// Fields that affect the wording of the response but not the question or the identity of the user. They are not part of
-/// the context digest. All other fields are, known or unknown.
+/// Fields that affect the wording of the response but not the question or the identity of the user. They are
+/// not part of the context digest. All other fields are, known or unknown.
 const IGNORED_FIELDS: [&str; 14] = [
     "frequency_penalty",
     "max_completion_tokens",
@@ -72,8 +72,8 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
     })
 }
 
-/// The lower of the two limits, if both are set. A limit that is not a valid number counts as 0, because its meaning is
-/// unknown.
+/// The lower of the two limits, if both are set. A limit that is not a valid number counts as 0, because its
+/// meaning is unknown.
 fn max_tokens(request: &JsonFields) -> Option<u64> {
     let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.get(limit));
     limits.filter(|limit| !limit.is_null()).map(|limit| limit.as_u64().unwrap_or(0)).min()

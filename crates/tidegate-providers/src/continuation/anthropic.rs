@@ -13,8 +13,8 @@ pub(super) struct MessagesState {
     open: Option<StreamBlock>,
     /// The index of the next block.
     next: u64,
-    /// The latest block of the continuing stream: its index there and its index in this stream, which is `None` if the block
-    /// is omitted.
+    /// The latest block of the continuing stream: its index there and its index in this stream, which is
+    /// `None` if the block is omitted.
     block_mapping: Option<(u64, Option<u64>)>,
 }
 
@@ -45,7 +45,8 @@ impl MessagesState {
             (Some("content_block_delta"), delta) if delta["type"] == "text_delta" => {
                 self.delivered.add(delta["text"].as_str().unwrap_or_default());
             }
-            // Citations belong to the text before them and signatures to the thinking. Neither needs to be continued.
+            // Citations belong to the text before them and signatures to the thinking. Neither needs to be
+            // continued.
             (Some("content_block_delta"), _) => {}
             (Some("content_block_stop"), _) => self.open = None,
             (Some("message_delta"), delta) => {
@@ -55,7 +56,8 @@ impl MessagesState {
         }
     }
 
-    /// Prepares for the continuing stream: stops an open block that is not text, which no other model can continue.
+    /// Prepares for the continuing stream: stops an open block that is not text, which no other model can
+    /// continue.
     pub(super) fn begin_continuation(&mut self, out: &mut BytesMut) {
         self.block_mapping = None;
         self.delivered.trimmed_whitespace =
@@ -65,7 +67,8 @@ impl MessagesState {
         }
     }
 
-    /// Writes an event of the continuing stream as an event of this stream. Returns `false` if the event may pass unchanged.
+    /// Writes an event of the continuing stream as an event of this stream. Returns `false` if the event may
+    /// pass unchanged.
     pub(super) fn rewrite(&mut self, data: &[u8], out: &mut BytesMut) -> bool {
         let Ok(mut event) = serde_json::from_slice::<Value>(data) else { return false };
         let Some(kind) = event["type"].as_str().map(str::to_owned) else { return false };
@@ -79,7 +82,8 @@ impl MessagesState {
                 match target {
                     Some((own_index, true)) => event["index"] = own_index.into(),
                     Some((_, false)) => {
-                        // The text block is open already; the text at the start of the new block becomes a delta.
+                        // The text block is open already; the text at the start of the new block becomes a
+                        // delta.
                         let text = event["content_block"]["text"].as_str().unwrap_or_default();
                         let piece = json!({
                             "type": "content_block_delta",
@@ -121,8 +125,8 @@ impl MessagesState {
         true
     }
 
-    /// The index in this stream for a block of the continuing stream, and whether its start event is to be written. Thinking
-    /// is omitted (`None`); text continues in an open text block.
+    /// The index in this stream for a block of the continuing stream, and whether its start event is to be
+    /// written. Thinking is omitted (`None`); text continues in an open text block.
     fn open_block(&mut self, block: &Value, out: &mut BytesMut) -> Option<(u64, bool)> {
         if is_thinking(block) {
             return None;

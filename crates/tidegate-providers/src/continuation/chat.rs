@@ -16,7 +16,8 @@ pub(super) struct ChatState {
 /// Top-level fields with the same value in every chunk of a stream.
 const SHARED_FIELDS: [&str; 6] = ["id", "created", "model", "system_fingerprint", "service_tier", "provider"];
 
-/// Fields of a delta besides the text that do not prevent a continuation. They are not passed on from the continuing stream.
+/// Fields of a delta besides the text that do not prevent a continuation. They are not passed on from the
+/// continuing stream.
 const IGNORED_DELTA_FIELDS: [&str; 6] =
     ["role", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details", "thinking"];
 
@@ -64,8 +65,8 @@ impl ChatState {
         }
     }
 
-    /// Writes a chunk of the continuing stream as a chunk of this stream. Returns `false` if `data` is not a chunk and may
-    /// pass unchanged.
+    /// Writes a chunk of the continuing stream as a chunk of this stream. Returns `false` if `data` is not a
+    /// chunk and may pass unchanged.
     pub(super) fn rewrite(&mut self, data: &[u8], out: &mut BytesMut) -> bool {
         let Ok(Value::Object(mut chunk)) = serde_json::from_slice(data) else { return false };
         let Some(choices) = chunk.get_mut("choices").and_then(Value::as_array_mut) else { return false };

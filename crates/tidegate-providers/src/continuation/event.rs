@@ -12,11 +12,12 @@ pub(super) struct EventSplitter {
 }
 
 impl EventSplitter {
-    /// The length of the first event in `bytes`, including its terminating empty line. `None` while the event is
-    /// incomplete; the next call must pass the same bytes with more appended.
+    /// The length of the first event in `bytes`, including its terminating empty line. `None` while the event
+    /// is incomplete; the next call must pass the same bytes with more appended.
     ///
-    /// A comment line between events is complete by itself: it is a keep-alive and must not be delayed. A CR at the very end
-    /// may be the first half of a CRLF, so the event is incomplete until the next byte arrives.
+    /// A comment line between events is complete by itself: it is a keep-alive and must not be delayed. A CR
+    /// at the very end may be the first half of a CRLF, so the event is incomplete until the next byte
+    /// arrives.
     pub(super) fn length(&mut self, bytes: &[u8]) -> Option<usize> {
         loop {
             let end = self.line_start + memchr2(b'\n', b'\r', bytes.get(self.line_start..)?)?;
@@ -36,8 +37,8 @@ impl EventSplitter {
     }
 }
 
-/// Parses a complete event and passes it to `take`. An event without content (a comment, an empty line) has no name and no
-/// data.
+/// Parses a complete event and passes it to `take`. An event without content (a comment, an empty line) has
+/// no name and no data.
 pub(super) fn parse<T>(whole: &[u8], take: impl FnOnce(Event<'_>) -> T) -> T {
     let (mut name, mut data, mut is_error) = (String::new(), Vec::new(), false);
     SseFramer::new().push(whole, |event| {

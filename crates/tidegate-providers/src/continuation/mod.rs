@@ -2,10 +2,10 @@
 //!
 //! # When to use it
 //!
-//! A long streaming response breaks in the middle, after a part of it was delivered. A retry from the start would pay for
-//! the whole response twice and deliver a different text. [`StreamContinuation`] sends the delivered text to the next
-//! target and joins the two streams into one. Set it with `FallbackLayer::continue_streams`; without it, streams are not
-//! continued.
+//! A long streaming response breaks in the middle, after a part of it was delivered. A retry from the start
+//! would pay for the whole response twice and deliver a different text. [`StreamContinuation`] sends the
+//! delivered text to the next target and joins the two streams into one. Set it with
+//! `FallbackLayer::continue_streams`; without it, streams are not continued.
 //!
 //! # Example
 //!
@@ -32,8 +32,8 @@
 //!
 //! # What is continued
 //!
-//! Text, in the dialects of [chat](crate::stream::Dialect::Chat) and [Anthropic](crate::stream::Dialect::Anthropic).
-//! These are not continued:
+//! Text, in the dialects of [chat](crate::stream::Dialect::Chat) and
+//! [Anthropic](crate::stream::Dialect::Anthropic). These are not continued:
 //!
 //! - a tool call: an incomplete call cannot be continued, and a complete one may already have been executed;
 //! - several choices, a refusal, or audio;
@@ -44,21 +44,22 @@
 //!
 //! # The continuation request
 //!
-//! Where the model accepts a prefilled assistant message (Mistral's `prefix`; Claude up to 4.5, without thinking), the
-//! delivered text becomes the start of that message and the model continues it exactly. All other models get the delivered
-//! text as an assistant message, followed by a user message with the instruction to continue. This usually works, but a
-//! model may repeat some text or comment on the interruption. The token limit is lowered by what was delivered.
+//! Where the model accepts a prefilled assistant message (Mistral's `prefix`; Claude up to 4.5, without
+//! thinking), the delivered text becomes the start of that message and the model continues it exactly. All
+//! other models get the delivered text as an assistant message, followed by a user message with the
+//! instruction to continue. This usually works, but a model may repeat some text or comment on the
+//! interruption. The token limit is lowered by what was delivered.
 //!
 //! # The joined stream
 //!
-//! The caller receives one stream with one start. The preamble of the second stream is omitted. Its reasoning is omitted as
-//! well, because the caller has already received the reasoning of the first model. `id`, `created`, `model` and the block
-//! indexes are those of the first stream. The continuation is marked with a comment line `: continued by provider/model` and
-//! with `x_tidegate.continued_by` in the first event that follows. The usage at the end is that of the last model only; its
-//! prompt includes the delivered text.
+//! The caller receives one stream with one start. The preamble of the second stream is omitted. Its reasoning
+//! is omitted as well, because the caller has already received the reasoning of the first model. `id`,
+//! `created`, `model` and the block indexes are those of the first stream. The continuation is marked with a
+//! comment line `: continued by provider/model` and with `x_tidegate.continued_by` in the first event that
+//! follows. The usage at the end is that of the last model only; its prompt includes the delivered text.
 //!
-//! A second stream in another dialect, or with an event larger than 256 KiB, cannot be joined to the first. It is abandoned
-//! like a stream that breaks.
+//! A second stream in another dialect, or with an event larger than 256 KiB, cannot be joined to the first.
+//! It is abandoned like a stream that breaks.
 //!
 //! # Common mistakes
 //!

@@ -61,7 +61,8 @@ fn read(request: &[u8], delivered: &Delivered) -> Option<JsonFields> {
     (is_one && !has_schema(&fields)).then_some(fields)
 }
 
-/// Whether the request sets a response format. Two halves of JSON from two models rarely form one valid document.
+/// Whether the request sets a response format. Two halves of JSON from two models rarely form one valid
+/// document.
 fn has_schema(fields: &JsonFields) -> bool {
     let of_chat =
         fields.get("response_format").is_some_and(|format| !format.is_null() && format["type"] != "text");

@@ -7,14 +7,15 @@ use super::event::EventSplitter;
 use super::{event, request};
 use crate::stream::{Dialect, DialectGuess, Event};
 
-/// Splits a stream into events and records the delivered text; after a switch of target, rewrites the events of the
-/// continuing stream as events of the first one.
+/// Splits a stream into events and records the delivered text; after a switch of target, rewrites the events
+/// of the continuing stream as events of the first one.
 #[derive(Default)]
 pub(crate) struct Splicer {
     /// The incomplete event at the end of the received bytes.
     partial: BytesMut,
     splitter: EventSplitter,
-    /// Complete events from the first failure event on. They are discarded if another target continues the stream.
+    /// Complete events from the first failure event on. They are discarded if another target continues the
+    /// stream.
     withheld: BytesMut,
     state: DialectState,
     /// Whether the received events come from the continuing target.
@@ -43,14 +44,15 @@ pub(crate) struct Delivered {
     pub(crate) blocks_continuation: bool,
     /// The stop reason, once an event carried one.
     pub(crate) stop: Option<StopReason>,
-    /// Delivered white space that the continuation request omits. The continuing model may repeat it, and the repetition is
-    /// removed.
+    /// Delivered white space that the continuation request omits. The continuing model may repeat it, and the
+    /// repetition is removed.
     pub(super) trimmed_whitespace: String,
     /// The continuing target, until an event has been marked with it.
     pub(super) pending_marker: Option<String>,
 }
 
-/// The maximum size of a buffered event. A larger event passes in pieces, and the stream can no longer be continued.
+/// The maximum size of a buffered event. A larger event passes in pieces, and the stream can no longer be
+/// continued.
 const MAX_EVENT: usize = 256 * 1024;
 
 /// The maximum length of the delivered text. A stream with a longer text is not continued.
@@ -66,8 +68,8 @@ impl Delivered {
         self.tokens += 1;
     }
 
-    /// Adds a piece of text of the continuing stream. White space that repeats the omitted one is removed from `text`; the
-    /// remainder is to be delivered.
+    /// Adds a piece of text of the continuing stream. White space that repeats the omitted one is removed
+    /// from `text`; the remainder is to be delivered.
     pub(super) fn add_continuation(&mut self, text: &mut String) {
         let repeated = self
             .trimmed_whitespace
@@ -157,8 +159,8 @@ impl DialectState {
 }
 
 impl Splicer {
-    /// Records bytes without withholding any. After a failure event, or an event above the size limit, the stream counts as
-    /// unsupported.
+    /// Records bytes without withholding any. After a failure event, or an event above the size limit, the
+    /// stream counts as unsupported.
     pub(crate) fn observe(&mut self, bytes: &Bytes) {
         if matches!(self.state, DialectState::Unsupported) {
             return;

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 /// Assigns each tool call of a request a unique id that the target accepts.
 ///
-/// A valid id is kept. Any other id is replaced by a numbered one, which depends only on the preceding messages: the start of
-/// a conversation is translated the same way in each of its requests, so that prompt caching keeps working.
+/// A valid id is kept. Any other id is replaced by a numbered one, which depends only on the preceding
+/// messages: the start of a conversation is translated the same way in each of its requests, so that prompt
+/// caching keeps working.
 pub(super) struct RequestCallIds {
     is_valid: fn(&str) -> bool,
     numbered: fn(u64) -> String,
@@ -16,15 +17,15 @@ pub(super) struct RequestCallIds {
 }
 
 impl RequestCallIds {
-    /// Ids for Anthropic: letters, digits, `_` and `-`, each id once. Anthropic rejects any other `tool_use` id and duplicates.
-    /// Hosts of open models use ids such as `functions.f:0`, or start with `call_0` in every response
-    /// (maximhq/bifrost#5097).
+    /// Ids for Anthropic: letters, digits, `_` and `-`, each id once. Anthropic rejects any other `tool_use`
+    /// id and duplicates. Hosts of open models use ids such as `functions.f:0`, or start with `call_0` in
+    /// every response (maximhq/bifrost#5097).
     pub(super) fn for_messages() -> Self {
         Self::new(|id| is_valid_id(id, MAX_LEN), |number| format!("call_{number}"))
     }
 
-    /// Ids for OpenAI's dialect: at most 40 characters. Mistral requires exactly nine letters and digits. Both limits are
-    /// from the error messages of the providers.
+    /// Ids for OpenAI's dialect: at most 40 characters. Mistral requires exactly nine letters and digits.
+    /// Both limits are from the error messages of the providers.
     pub(super) fn for_chat(is_mistral: bool) -> Self {
         match is_mistral {
             true => Self::new(
@@ -54,10 +55,10 @@ impl RequestCallIds {
 
 /// Assigns each tool call of a chat response an id that is unique across responses.
 ///
-/// An id that looks globally unique is kept. Hosts of open models use ids such as `functions.f:0`, or start with `call_0` in
-/// every response. A caller that matches the calls and results of a conversation by id would confuse such calls, and
-/// Anthropic rejects duplicate ids when the conversation is sent there. Such an id is placed between the id of the response,
-/// which is unique, and the number of the call:
+/// An id that looks globally unique is kept. Hosts of open models use ids such as `functions.f:0`, or start
+/// with `call_0` in every response. A caller that matches the calls and results of a conversation by id would
+/// confuse such calls, and Anthropic rejects duplicate ids when the conversation is sent there. Such an id is
+/// placed between the id of the response, which is unique, and the number of the call:
 ///
 /// ```text
 /// chatcmpl-9f2c_functions_f_0_0
@@ -71,8 +72,8 @@ pub(super) struct ResponseCallIds {
     next: u64,
 }
 
-/// The minimum length of an id that counts as globally unique. Shorter ids may be counters. OpenAI's ids have 29 characters,
-/// Anthropic's 30; other providers use UUIDs.
+/// The minimum length of an id that counts as globally unique. Shorter ids may be counters. OpenAI's ids have
+/// 29 characters, Anthropic's 30; other providers use UUIDs.
 const MIN_GLOBAL_LEN: usize = 20;
 
 /// The maximum length of an id. This is the limit of tool names; no limit for ids is documented.
@@ -82,8 +83,8 @@ const MAX_LEN: usize = 64;
 const MAX_RESPONSE_ID_LEN: usize = 32;
 
 impl ResponseCallIds {
-    /// The ids for a response, or for the stream that starts with this chunk. Without a response id, the `created` time is
-    /// used if there is one.
+    /// The ids for a response, or for the stream that starts with this chunk. Without a response id, the
+    /// `created` time is used if there is one.
     pub(super) fn for_response(response: &Value) -> Self {
         let id = response["id"]
             .as_str()
@@ -121,14 +122,15 @@ impl ResponseCallIds {
             if !self.issued.contains(&unique) {
                 return unique;
             }
-            // The target has used this id itself. The number only grows, so the total cost is linear in the number of ids.
+            // The target has used this id itself. The number only grows, so the total cost is linear in the
+            // number of ids.
             self.next += 1;
         }
     }
 }
 
-/// The last `max_len` characters, since ids with a common prefix differ at the end. Any character that is not an ASCII
-/// letter, digit or `-` is replaced by `_`.
+/// The last `max_len` characters, since ids with a common prefix differ at the end. Any character that is not
+/// an ASCII letter, digit or `-` is replaced by `_`.
 fn sanitized_suffix(id: &str, max_len: usize) -> String {
     let start = id.char_indices().rev().take(max_len).last().map_or(0, |(at, _)| at);
     let clean = |char: char| if char.is_ascii_alphanumeric() || char == '-' { char } else { '_' };

@@ -17,8 +17,8 @@ pub(super) struct TranslatedError {
 }
 
 impl TranslatedError {
-    /// Reads the body of an error response or of an error event. Without a message in the body, the failure's own text is
-    /// used.
+    /// Reads the body of an error response or of an error event. Without a message in the body, the failure's
+    /// own text is used.
     pub(super) fn read(provider: Provider, status: Option<StatusCode>, body: &[u8]) -> Self {
         // Only headers can hold a date, so no clock is needed without them.
         let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);

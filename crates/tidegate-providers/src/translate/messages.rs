@@ -35,8 +35,8 @@ pub(super) struct ContentBlock {
     pub(super) tool_use_id: Option<String>,
     #[serde(skip_serializing)]
     pub(super) is_error: Option<bool>,
-    /// The citation settings of a document, or the citations of a response. Raw, so that an unexpected value does not fail the
-    /// whole block.
+    /// The citation settings of a document, or the citations of a response. Raw, so that an unexpected value
+    /// does not fail the whole block.
     #[serde(skip_serializing)]
     pub(super) citations: Option<RawJson>,
     /// The content of a tool result. It has a type of its own, so that nesting is bounded.

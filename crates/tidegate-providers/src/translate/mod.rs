@@ -2,9 +2,9 @@
 //!
 //! # When to use it
 //!
-//! The requests of a fallback chain are in the caller's dialect. Nearly all providers accept that dialect at some URL; for
-//! these, nothing needs to be translated, and nothing should be. [`ChatToMessages`] and [`MessagesToChat`] are for a target
-//! that is called at its native API. Pass them to `TranslateLayer`.
+//! The requests of a fallback chain are in the caller's dialect. Nearly all providers accept that dialect at
+//! some URL; for these, nothing needs to be translated, and nothing should be. [`ChatToMessages`] and
+//! [`MessagesToChat`] are for a target that is called at its native API. Pass them to `TranslateLayer`.
 //!
 //! # Example
 //!
@@ -52,32 +52,36 @@
 //!
 //! # Rejections
 //!
-//! A field that cannot be translated without a change of meaning is an [`Untranslatable`] error that names the field:
+//! A field that cannot be translated without a change of meaning is an [`Untranslatable`] error that names
+//! the field:
 //!
-//! - from a chat: `n` above 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`, `response_format` without a
-//!   schema, the old `functions`, and the provider's own tools and files;
-//! - from messages: `top_k`, `container`, `mcp_servers`, server tools, and documents in tool results or with `citations`.
+//! - from a chat: `n` above 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`,
+//!   `response_format` without a schema, the old `functions`, and the provider's own tools and files;
+//! - from messages: `top_k`, `container`, `mcp_servers`, server tools, and documents in tool results or with
+//!   `citations`.
 //!
-//! A request that the target would reject, although the caller's provider may accept it, is an error as well: no user
-//! message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, and stop sequences for a reasoning
-//! model.
+//! A request that the target would reject, although the caller's provider may accept it, is an error as well:
+//! no user message, a call without its result, a prefill for a Claude from 4.6 on or for OpenAI, and stop
+//! sequences for a reasoning model.
 //!
-//! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`, `cache_control`,
-//! `is_error`, names of participants) are dropped. Unknown fields are dropped as well.
+//! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
+//! `cache_control`, `is_error`, names of participants) are dropped. Unknown fields are dropped as well.
 //!
 //! # Streams
 //!
-//! Streams are translated event by event; the result does not depend on how the bytes are split into chunks. An event that
-//! cannot be parsed is dropped. An error event is the last one. An event above 256 KiB breaks the stream, since a part of it
-//! would be worse than nothing; more than 1024 tool calls break it as well. Of several choices only the first is translated.
-//! The end of the stream is written once if the original stream was complete, and not at all if it was truncated.
+//! Streams are translated event by event; the result does not depend on how the bytes are split into chunks.
+//! An event that cannot be parsed is dropped. An error event is the last one. An event above 256 KiB breaks
+//! the stream, since a part of it would be worse than nothing; more than 1024 tool calls break it as well. Of
+//! several choices only the first is translated. The end of the stream is written once if the original stream
+//! was complete, and not at all if it was truncated.
 //!
 //! # Common mistakes
 //!
 //! - Translating for a provider that offers OpenAI's dialect itself at another URL.
 //! - Delivering the reasoning of one provider to a caller that sends it to another provider: see
 //!   [`omit_reasoning`](MessagesToChat::omit_reasoning).
-//! - Expecting prompt caching and signed thinking to survive a change of provider: they are valid for one provider only.
+//! - Expecting prompt caching and signed thinking to survive a change of provider: they are valid for one
+//!   provider only.
 
 mod call_ids;
 mod chat;
@@ -104,14 +108,16 @@ use self::messages_events::MessagesEvents;
 use self::response::{ResponseConverter, ResponseEncoder};
 use crate::Provider;
 
-/// Translates chat completion requests into Anthropic's messages, and the responses back; see the [module page](self).
+/// Translates chat completion requests into Anthropic's messages, and the responses back; see the [module
+/// page](self).
 #[derive(Clone, Debug)]
 pub struct ChatToMessages {
     target: Box<str>,
     default_max_tokens: u64,
 }
 
-/// Translates Anthropic's messages requests into chat completions, and the responses back; see the [module page](self).
+/// Translates Anthropic's messages requests into chat completions, and the responses back; see the [module
+/// page](self).
 #[derive(Clone, Debug)]
 pub struct MessagesToChat {
     target: Box<str>,
@@ -121,18 +127,19 @@ pub struct MessagesToChat {
 impl ChatToMessages {
     /// The token limit for requests without one: the maximum that every model since Claude 3 supports.
     ///
-    /// Chat completions need no limit, but messages do. A higher limit than needed has a cost: Anthropic counts it against
-    /// the limit of output tokens per minute until the response has ended.
+    /// Chat completions need no limit, but messages do. A higher limit than needed has a cost: Anthropic
+    /// counts it against the limit of output tokens per minute until the response has ended.
     pub const DEFAULT_MAX_TOKENS: u64 = 4096;
 
-    /// Creates a translator for requests to `target` (`provider/model`). The model determines how thinking is requested.
+    /// Creates a translator for requests to `target` (`provider/model`). The model determines how thinking is
+    /// requested.
     #[must_use]
     pub fn new(target: &str) -> Self {
         Self { target: target.into(), default_max_tokens: Self::DEFAULT_MAX_TOKENS }
     }
 
-    /// The token limit for requests without one; [4096](Self::DEFAULT_MAX_TOKENS) by default. At least 1. It is capped at the
-    /// maximum of the model, if known.
+    /// The token limit for requests without one; [4096](Self::DEFAULT_MAX_TOKENS) by default. At least 1. It
+    /// is capped at the maximum of the model, if known.
     #[must_use]
     pub fn default_max_tokens(self, tokens: u64) -> Self {
         Self { default_max_tokens: tokens.max(1), ..self }
@@ -140,8 +147,8 @@ impl ChatToMessages {
 }
 
 impl MessagesToChat {
-    /// Creates a translator for requests to `target` (`provider/model`). The target determines the name of the token limit
-    /// field and whether `reasoning_effort` is sent.
+    /// Creates a translator for requests to `target` (`provider/model`). The target determines the name of
+    /// the token limit field and whether `reasoning_effort` is sent.
     #[must_use]
     pub fn new(target: &str) -> Self {
         Self { target: target.into(), omits_reasoning: false }
@@ -149,8 +156,8 @@ impl MessagesToChat {
 
     /// Omits the model's reasoning from responses; streams carry pings instead. Off by default.
     ///
-    /// This is for a chain that also calls Anthropic natively: the caller sends thinking back with its next request, and
-    /// Anthropic rejects thinking that it has not signed.
+    /// This is for a chain that also calls Anthropic natively: the caller sends thinking back with its next
+    /// request, and Anthropic rejects thinking that it has not signed.
     #[must_use]
     pub fn omit_reasoning(self, omit: bool) -> Self {
         Self { omits_reasoning: omit, ..self }

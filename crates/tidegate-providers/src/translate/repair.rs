@@ -1,8 +1,9 @@
 //! Repairs JSON strings that contain lone surrogates.
 //!
-//! JSON escapes a character above U+FFFF as two surrogates. Software that counts UTF-16 code units may cut between them, so
-//! that a stream event or a truncated prompt ends in a lone surrogate. Parsers reject this, Anthropic's as well ("no low
-//! surrogate in string"). One replacement character is better than a lost event or prompt.
+//! JSON escapes a character above U+FFFF as two surrogates. Software that counts UTF-16 code units may cut
+//! between them, so that a stream event or a truncated prompt ends in a lone surrogate. Parsers reject this,
+//! Anthropic's as well ("no low surrogate in string"). One replacement character is better than a lost event
+//! or prompt.
 
 use std::borrow::Cow;
 

@@ -133,7 +133,8 @@ impl ResponseTranslator for ResponseConverter {
         if !is_plain && head.status.is_success() {
             return Err(Failure { provider_code: Some("content_encoding".into()), ..unreadable() });
         }
-        // The compressed body of an error response is not read: the status is enough, and the translated body replaces it.
+        // The compressed body of an error response is not read: the status is enough, and the translated body
+        // replaces it.
         self.is_compressed = !is_plain;
         // These headers describe the original body, which is replaced.
         for stale in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
@@ -176,8 +177,8 @@ impl ResponseTranslator for ResponseConverter {
 
     fn end(&mut self, out: &mut BytesMut) {
         std::mem::take(&mut self.framer).finish(|event| {
-            // An incomplete event is ignored. A failure because of an oversized event can no longer be returned here, but the
-            // event does not count as the end of the stream either.
+            // An incomplete event is ignored. The failure of an oversized event can no longer be returned
+            // here. It sets `has_ended`, so that no end of the stream is written.
             if is_whole(event.data) || is_cut(event.data) {
                 self.has_ended |= self.convert_event(event, out).is_err();
             }
@@ -214,7 +215,8 @@ impl ResponseConverter {
             return Ok(());
         }
         self.encoder.events().encode(event, out)?;
-        // The end is detected as the stream scanner detects it, so that both agree and the end is written once.
+        // The end is detected as the stream scanner detects it, so that both agree and the end is written
+        // once.
         if parsed.end == EndSignal::Final {
             self.has_ended = true;
             self.encoder.events().finish(out);

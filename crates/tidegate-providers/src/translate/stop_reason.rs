@@ -1,6 +1,7 @@
 //! Stop reasons in both dialects.
 
-/// Anthropic's `stop_reason` for OpenAI's `finish_reason`. Some providers send "stop" for a response with tool calls.
+/// Anthropic's `stop_reason` for OpenAI's `finish_reason`. Some providers send "stop" for a response with
+/// tool calls.
 pub(super) fn stop_reason(finish_reason: &str, has_tool_calls: bool) -> &'static str {
     match finish_reason {
         "length" | "model_length" => "max_tokens",

@@ -362,8 +362,8 @@ fn assert_well_formed(text: &str) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Any stream is translated into a well-formed one. It has an end exactly if the original has one, and the result does not
-    /// depend on the chunks.
+    /// Any stream is translated into a well-formed one. It has an end exactly if the original has one, and
+    /// the result does not depend on the chunks.
     #[test]
     fn any_stream_is_translated_well_formed_and_ends_once_or_not_at_all(
         bytes in events().prop_map(Shown),

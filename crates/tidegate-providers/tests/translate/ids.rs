@@ -57,8 +57,8 @@ fn ids_of_both(about: &Value, ids: &[Value]) -> Vec<String> {
     issued
 }
 
-/// Hosts of open models start with `call_0` in every response, and a messages caller identifies calls by their ids over a whole
-/// conversation.
+/// Hosts of open models start with `call_0` in every response, and a messages caller identifies calls by
+/// their ids over a whole conversation.
 #[test]
 fn an_id_that_may_repeat_across_responses_is_prefixed_with_the_response_id() {
     let ids = [json!(LONG), json!("call_0"), json!("functions.f:0"), Value::Null, json!(""), json!(LONG)];

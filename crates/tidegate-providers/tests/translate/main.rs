@@ -3,7 +3,7 @@
 mod errors;
 mod hostile;
 mod ids;
-mod refused;
+mod rejected;
 mod requests;
 mod responses;
 mod round_trip;

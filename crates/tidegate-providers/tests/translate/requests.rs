@@ -308,8 +308,8 @@ fn messages_fields_without_a_counterpart_are_rejected_by_name() {
     }
 }
 
-/// A caller that enables citations displays them. A chat has none, and a response without citations looks as if no source
-/// was found.
+/// A caller that enables citations displays them. A chat has none, and a response without citations looks as
+/// if no source was found.
 #[test]
 fn enabled_citations_are_rejected_and_citations_in_earlier_responses_are_dropped() {
     let source = json!({"type": "text", "media_type": "text/plain", "data": "secret"});

@@ -125,7 +125,8 @@ fn request() -> impl Strategy<Value = Value> {
     )
 }
 
-/// All texts with their roles, all calls, and the call of each result, in order and independent of message boundaries.
+/// All texts with their roles, all calls, and the call of each result, in order and independent of message
+/// boundaries.
 fn content_summary(chat: &Value) -> Vec<String> {
     let (mut summary, mut open, mut calls) = (Vec::new(), Vec::new(), 0);
     for message in chat["messages"].as_array().unwrap() {
@@ -181,7 +182,7 @@ proptest! {
 
     /// For messages in any order, with blank messages and duplicate call ids.
     #[test]
-    fn no_text_or_call_is_lost_by_translation_and_back(conversation in super::refused::messages_in_turns()) {
+    fn no_text_or_call_is_lost_by_translation_and_back(conversation in super::rejected::messages_in_turns()) {
         let chat = json!({"messages": conversation});
         let mut head = http::Request::new(()).into_parts().0;
         if let Ok(there) = ChatToMessages::new(UNKNOWN_TARGET).request(&mut head, chat.to_string().as_bytes()) {

@@ -79,8 +79,9 @@ impl CallIdMap {
     }
 }
 
-/// Translates a user message. Each tool result becomes a message of its own and is placed first, because it must follow the
-/// message with the call. Images in tool results follow after all of them, since a tool message can hold only text.
+/// Translates a user message. Each tool result becomes a message of its own and is placed first, because it
+/// must follow the message with the call. Images in tool results follow after all of them, since a tool
+/// message can hold only text.
 fn user(
     blocks: Vec<ContentBlock>,
     id_map: &mut CallIdMap,
@@ -185,7 +186,8 @@ fn tool_result(
     Ok(ChatMessage { content: Some(content), tool_call_id: Some(id), ..ChatMessage::of("tool") })
 }
 
-/// Translates an assistant message. Thinking is dropped, because its signature is valid only for the provider that issued it.
+/// Translates an assistant message. Thinking is dropped, because its signature is valid only for the provider
+/// that issued it.
 fn assistant(
     blocks: Vec<ContentBlock>,
     id_map: &mut CallIdMap,

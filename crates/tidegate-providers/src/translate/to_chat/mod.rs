@@ -1,7 +1,7 @@
 //! Translates a request for Anthropic's messages into one for a chat completion.
 //!
-//! Values that Anthropic accepts and the target answers with a 400 are corrected or dropped if they are only advisory. They
-//! are rejected if a change would alter the meaning of the request:
+//! Values that Anthropic accepts and the target answers with a 400 are corrected or dropped if they are only
+//! advisory. They are rejected if a change would alter the meaning of the request:
 //!
 //! | in messages | here | source |
 //! |--|--|--|
@@ -75,9 +75,9 @@ const REJECTED_FIELDS: [RejectedField; 5] = [
     ("inference_geo", |region| region == "global"),
 ];
 
-/// Whether the edits only clear thinking and tool results from the context to save tokens. They can be ignored, because a
-/// target that receives the complete context lacks nothing, and thinking is dropped anyway. Claude Code sends such edits
-/// whenever thinking is on.
+/// Whether the edits only clear thinking and tool results from the context to save tokens. They can be
+/// ignored, because a target that receives the complete context lacks nothing, and thinking is dropped
+/// anyway. Claude Code sends such edits whenever thinking is on.
 fn only_clears_context(management: &Value) -> bool {
     let edits = management["edits"].as_array().map_or(&[][..], |edits| edits);
     edits.iter().all(|edit| edit["type"].as_str().is_some_and(|kind| kind.starts_with("clear_")))

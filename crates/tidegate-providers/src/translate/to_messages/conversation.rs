@@ -20,9 +20,9 @@ impl AnthropicMessage {
     }
 }
 
-/// Translates the messages into the `system` blocks and the turns. Anthropic has one place for system messages, so all of
-/// them are collected there. System messages after a final assistant message become a user message, because the model has to
-/// respond to them: without a user message it would continue its own.
+/// Translates the messages into the `system` blocks and the turns. Anthropic has one place for system
+/// messages, so all of them are collected there. System messages after a final assistant message become a
+/// user message, because the model has to respond to them: without a user message it would continue its own.
 pub(super) fn conversation(
     incoming: Vec<chat::ChatMessage>,
 ) -> Result<(Vec<ContentBlock>, Vec<AnthropicMessage>), Untranslatable> {
@@ -47,8 +47,8 @@ pub(super) fn conversation(
     Ok((system, turns.finish()?))
 }
 
-/// The texts of a content that can hold only text. Blank texts are dropped: Anthropic rejects them ("text content blocks must
-/// contain non-whitespace text").
+/// The texts of a content that can hold only text. Blank texts are dropped: Anthropic rejects them ("text
+/// content blocks must contain non-whitespace text").
 fn texts(content: Option<Content<ContentPart>>) -> Result<Vec<String>, Untranslatable> {
     let texts = match content {
         None => Vec::new(),

@@ -1,8 +1,8 @@
 //! Translates a request for a chat completion into one for Anthropic's messages.
 //!
-//! Values that OpenAI accepts and Anthropic answers with a 400 are corrected or dropped if they are only advisory. They are
-//! rejected if a change would alter the meaning of the request. Texts in quotation marks are from Anthropic's documentation
-//! or error messages.
+//! Values that OpenAI accepts and Anthropic answers with a 400 are corrected or dropped if they are only
+//! advisory. They are rejected if a change would alter the meaning of the request. Texts in quotation marks
+//! are from Anthropic's documentation or error messages.
 //!
 //! | in a chat | here | Anthropic |
 //! |--|--|--|
@@ -48,7 +48,7 @@ use crate::models::{
 };
 
 /// The translated request, and what the response must contain.
-pub(super) struct TranslatedRequest {
+pub(super) struct MessagesRequest {
     pub(super) body: Bytes,
     /// Whether a stream ends with a usage chunk.
     pub(super) wants_usage: bool,
@@ -105,7 +105,7 @@ pub(super) fn request(
     body: &[u8],
     target: &str,
     default_max_tokens: u64,
-) -> Result<TranslatedRequest, Untranslatable> {
+) -> Result<MessagesRequest, Untranslatable> {
     let mut fields = RequestFields::read(body)?;
     for (name, is_noop) in REJECTED_FIELDS {
         fields.reject(name, is_noop)?;
@@ -126,7 +126,8 @@ pub(super) fn request(
         limit: limit(&mut fields)?,
         default_max_tokens,
         max_output_tokens: max_output_tokens(target),
-        // With thinking on, a tool call must be sent back with its thinking, which the chat dialect does not preserve.
+        // With thinking on, a tool call must be sent back with its thinking, which the chat dialect does not
+        // preserve.
         is_mid_turn: has_prefill || messages.last().is_some_and(AnthropicMessage::has_tool_results),
         is_tool_forced: tool_choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")),
     };
@@ -158,7 +159,7 @@ pub(super) fn request(
         output_config: has_config.then_some(OutputConfig { effort, format }),
     };
     let body = serde_json::to_vec(&request).map_err(|_| malformed("body"))?;
-    Ok(TranslatedRequest {
+    Ok(MessagesRequest {
         body: body.into(),
         wants_usage: options.is_some_and(|options| options.include_usage),
     })

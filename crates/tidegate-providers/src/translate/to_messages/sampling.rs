@@ -5,9 +5,10 @@ use crate::models::Sampling;
 
 /// The `temperature` and `top_p` that the model accepts.
 ///
-/// Both are advisory, so a value that would be rejected is dropped. With thinking, a model accepts only the temperature 1,
-/// and some models accept no `top_p` (Anthropic, "Extended thinking"; the same holds for adaptive thinking). If the model
-/// accepts only one of the two, the temperature is kept, since it is the one that callers usually mean.
+/// Both are advisory, so a value that would be rejected is dropped. With thinking, a model accepts only the
+/// temperature 1, and some models accept no `top_p` (Anthropic, "Extended thinking"; the same holds for
+/// adaptive thinking). If the model accepts only one of the two, the temperature is kept, since it is the one
+/// that callers usually mean.
 pub(super) fn sampling(
     fields: &mut RequestFields,
     supported: Sampling,

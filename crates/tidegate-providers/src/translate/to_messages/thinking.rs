@@ -10,7 +10,8 @@ pub(super) struct ThinkingRequest {
     pub(super) default_max_tokens: u64,
     /// The maximum number of output tokens of the model, if known.
     pub(super) max_output_tokens: Option<u64>,
-    /// The response continues a turn that started without thinking: the request ends with tool results or with a prefill.
+    /// The response continues a turn that started without thinking: the request ends with tool results or
+    /// with a prefill.
     pub(super) is_mid_turn: bool,
     /// A tool call is required, which excludes thinking.
     pub(super) is_tool_forced: bool,
@@ -53,7 +54,8 @@ impl ThinkingRequest {
                     "medium" => 4 * MIN_BUDGET,
                     _ => 16 * MIN_BUDGET,
                 };
-                // The limit covers thinking and text together. Half of a limit set by the caller is left for text.
+                // The limit covers thinking and text together. Half of a limit set by the caller is left for
+                // text.
                 let (limit, room) = match self.limit {
                     None => (capped(budget.saturating_add(limit)), budget),
                     Some(_) => (limit, limit / 2),

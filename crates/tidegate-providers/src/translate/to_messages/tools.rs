@@ -9,8 +9,8 @@ use super::super::chat;
 use super::super::fields::{RequestFields, malformed, raw, unsupported};
 use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
 
-/// The maximum number of strict tools: more are rejected ("Too many strict tools", camel-ai/camel#4171). OpenAI has no such
-/// limit, and its agents SDK makes every tool strict.
+/// The maximum number of strict tools: more are rejected ("Too many strict tools", camel-ai/camel#4171).
+/// OpenAI has no such limit, and its agents SDK makes every tool strict.
 const MAX_STRICT: usize = 20;
 
 pub(super) fn tools(

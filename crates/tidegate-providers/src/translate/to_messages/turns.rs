@@ -8,16 +8,18 @@ use super::super::call_ids::RequestCallIds;
 use super::super::fields::Content;
 use super::super::messages::{AnthropicMessage, ContentBlock};
 
-/// The text of the user turn that is inserted before a leading assistant message. Anthropic rejected a leading assistant
-/// message for a long time, and other providers of its dialect still do ("first message must use the user role"; for
-/// Anthropic's change see anthropics/courses#79). An empty user message is rejected as well.
+/// The text of the user turn that is inserted before a leading assistant message. Anthropic rejected a
+/// leading assistant message for a long time, and other providers of its dialect still do ("first message
+/// must use the user role"; for Anthropic's change see anthropics/courses#79). An empty user message is
+/// rejected as well.
 const FIRST_USER_TEXT: &str = "(The assistant speaks first.)";
 
-/// Groups messages into alternating turns of the user and the assistant. Tool results come first in a user turn.
+/// Groups messages into alternating turns of the user and the assistant. Tool results come first in a user
+/// turn.
 ///
-/// Anthropic combines consecutive messages of one role ("Messages": consecutive turns are combined); other providers of its
-/// dialect reject them. Anthropic rejects a call without a result in the next turn, and a result without a call in the
-/// previous turn.
+/// Anthropic combines consecutive messages of one role ("Messages": consecutive turns are combined); other
+/// providers of its dialect reject them. Anthropic rejects a call without a result in the next turn, and a
+/// result without a call in the previous turn.
 pub(super) struct Turns {
     done: Vec<AnthropicMessage>,
     /// The role of the current turn.
@@ -28,8 +30,8 @@ pub(super) struct Turns {
     blocks: Vec<ContentBlock>,
     /// The last user message was blank and followed an assistant turn.
     ends_with_blank_user: bool,
-    /// The calls of the last turn without a result: the assigned ids by original id. Several calls may have the same original
-    /// id.
+    /// The calls of the last turn without a result: the assigned ids by original id. Several calls may have
+    /// the same original id.
     open_calls: BTreeMap<String, VecDeque<String>>,
     call_ids: RequestCallIds,
 }
@@ -89,8 +91,8 @@ impl Turns {
         Ok(())
     }
 
-    /// Returns all turns. A blank last user message is an error and is not dropped like other blank messages, because the
-    /// model would respond to a different message.
+    /// Returns all turns. A blank last user message is an error and is not dropped like other blank messages,
+    /// because the model would respond to a different message.
     pub(super) fn finish(mut self) -> Result<Vec<AnthropicMessage>, Untranslatable> {
         self.check_no_open_calls()?;
         self.switch_to("");

@@ -9,16 +9,17 @@ use crate::models::{Sampling, is_reasoning_model, sampling};
 /// The token limit fields of a chat request. A messages request has only the second, and always has it.
 const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
-/// Efforts that are not lowered. All OpenAI reasoning models accept `low`; which of the others they accept differs by
-/// model.
+/// Efforts that are not lowered. All OpenAI reasoning models accept `low`; which of the others they accept
+/// differs by model.
 const LOW: [&str; 3] = ["none", "minimal", "low"];
 
 /// Replaces the prompt of the request and limits its cost.
 ///
-/// Thinking counts against the token limit, and under a small limit it leaves no room for text; a thinking budget above the
-/// limit is rejected. `thinking` is therefore removed from a messages request, together with `context_management`. A chat
-/// request keeps a low `reasoning_effort`, since without the field the effort would be medium. A temperature is lowered if
-/// the request sets one, but not added, and not changed for a model that accepts only the default.
+/// Thinking counts against the token limit, and under a small limit it leaves no room for text; a thinking
+/// budget above the limit is rejected. `thinking` is therefore removed from a messages request, together with
+/// `context_management`. A chat request keeps a low `reasoning_effort`, since without the field the effort
+/// would be medium. A temperature is lowered if the request sets one, but not added, and not changed for a
+/// model that accepts only the default.
 pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
     let mut fields = JsonFields::read(body)?;
     let mut messages = fields.messages()?;

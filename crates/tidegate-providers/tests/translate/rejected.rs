@@ -1,4 +1,5 @@
-//! Values that one provider accepts and the other answers with a 400: corrected, dropped, or rejected by name.
+//! Values that one provider accepts and the other answers with a 400: corrected, dropped, or rejected by
+//! name.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -31,7 +32,8 @@ fn translate_to_json(translator: &dyn Translator, request: &Value) -> Result<Val
     }
 }
 
-/// The shortest chat request with the given fields is translated into the expected fields, or fails with the message.
+/// The shortest chat request with the given fields is translated into the expected fields, or fails with the
+/// message.
 fn chat_becomes(cases: &[(&str, Value, Result<Value, &str>)]) {
     for (target, fields, expected) in cases {
         let actual =
@@ -292,8 +294,8 @@ fn turns_are_translated_to_valid_ones_or_rejected_with_a_message() {
     }
 }
 
-/// Regression: a system message at the end of a conversation was moved to its start, and the model continued its own last
-/// message.
+/// Regression: a system message at the end of a conversation was moved to its start, and the model continued
+/// its own last message.
 #[test]
 fn system_messages_after_the_last_assistant_message_become_a_user_message() {
     let conversation = json!([
@@ -427,15 +429,15 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
 #[test]
 fn a_prefill_is_sent_only_to_providers_that_continue_it() {
     let begun = json!({"messages": [message("user", "JSON, please."), message("assistant", "{")]});
-    const REFUSED: &str = "`messages` has to end with the user for the target";
+    const REJECTED: &str = "`messages` has to end with the user for the target";
     messages_become(&[
-        ("openai/gpt-4o", begun.clone(), Err(REFUSED)),
+        ("openai/gpt-4o", begun.clone(), Err(REJECTED)),
         ("deepseek/deepseek-chat", begun.clone(), Ok(begun)),
     ]);
 }
 
-/// Regression: a schema under its former field name was dropped, and a system message in the middle was rejected if it had
-/// blocks.
+/// Regression: a schema under its former field name was dropped, and a system message in the middle was
+/// rejected if it had blocks.
 #[test]
 fn former_and_newer_forms_of_messages_are_supported() {
     let format = json!({"type": "json_schema", "schema": {"type": "object"}});
@@ -483,20 +485,20 @@ fn an_effort_together_with_tools_is_sent_only_to_models_that_accept_both() {
     ]);
 }
 
-/// Regression: the context edits that Claude Code sends whenever thinking is on were rejected, and with them all its
-/// requests.
+/// Regression: the context edits that Claude Code sends whenever thinking is on were rejected, and with them
+/// all its requests.
 #[test]
 fn context_edits_that_only_clear_are_dropped_and_compaction_is_rejected() {
     let manage = |edits: Value| json!({"context_management": {"edits": edits}});
-    let thoughts = json!({"type": "clear_thinking_20251015", "keep": "all"});
-    let results = json!({"type": "clear_tool_uses_20250919"});
-    const REFUSED: &str = "`context_management` has no counterpart in the dialect of the target";
+    let clear_thinking = json!({"type": "clear_thinking_20251015", "keep": "all"});
+    let clear_results = json!({"type": "clear_tool_uses_20250919"});
+    const REJECTED: &str = "`context_management` has no counterpart in the dialect of the target";
     messages_become(&[
-        ("openai/gpt-4o", manage(json!([thoughts])), Ok(json!({}))),
-        ("openai/gpt-4o", manage(json!([thoughts, results])), Ok(json!({}))),
+        ("openai/gpt-4o", manage(json!([clear_thinking])), Ok(json!({}))),
+        ("openai/gpt-4o", manage(json!([clear_thinking, clear_results])), Ok(json!({}))),
         ("openai/gpt-4o", json!({"context_management": {}}), Ok(json!({}))),
-        ("openai/gpt-4o", manage(json!([thoughts, {"type": "compact_20260112"}])), Err(REFUSED)),
-        ("openai/gpt-4o", manage(json!([7])), Err(REFUSED)),
+        ("openai/gpt-4o", manage(json!([clear_thinking, {"type": "compact_20260112"}])), Err(REJECTED)),
+        ("openai/gpt-4o", manage(json!([7])), Err(REJECTED)),
     ]);
 }
 
