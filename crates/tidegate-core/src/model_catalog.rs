@@ -20,9 +20,10 @@ pub trait ModelCatalog: Send + Sync + 'static {
 /// use tidegate_core::{MissingCapability, ModelCapabilities, Requirements};
 ///
 /// let model = ModelCapabilities { context_tokens: Some(8_192), ..ModelCapabilities::default() };
-/// assert_eq!(model.first_missing(&Requirements { tokens: 8_000, tools: true, ..Requirements::default() }), None);
-/// let missing = model.first_missing(&Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() });
-/// assert_eq!(missing, Some(MissingCapability::Context { needed: 8_500, limit: 8_192 }));
+/// let short = Requirements { tokens: 8_000, tools: true, ..Requirements::default() };
+/// assert_eq!(model.first_missing(&short), None);
+/// let long = Requirements { tokens: 8_000, max_output: Some(500), ..Requirements::default() };
+/// assert_eq!(model.first_missing(&long), Some(MissingCapability::Context { needed: 8_500, limit: 8_192 }));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelCapabilities {

@@ -83,7 +83,7 @@ impl Payload {
         if request.body().is_replayable() {
             Ok(request)
         } else {
-            Err(downcast(request).expect("the value had this type before"))
+            Err(downcast(request).expect("it had this type"))
         }
     }
 
@@ -99,7 +99,7 @@ impl Payload {
             Ok(payload) if payload.is_replayable() || cap == 0 => CollectSource::Payload(Some(payload)),
             // An outer layer did not buffer the whole body, but this one may have a larger cap.
             Ok(payload) => CollectSource::Body(Some(Box::pin(
-                downcast(payload).expect("the value had this type before"),
+                downcast(payload).expect("it had this type"),
             ))),
             Err(body) if body.is_end_stream() => CollectSource::Payload(Some(Self::empty())),
             Err(body) if cap == 0 => CollectSource::Payload(Some(Self::streamed(body))),

@@ -22,7 +22,7 @@ pub enum LimitUnit {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReportedLimits {
     limits: [Option<LimitStatus>; 4],
-    /// A header could not be parsed. It is ignored otherwise.
+    /// Whether a header could not be parsed. Such a header is ignored.
     pub has_invalid: bool,
 }
 

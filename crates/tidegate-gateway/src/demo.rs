@@ -1,4 +1,4 @@
-//! Somebody to talk to where there is no provider and no key.
+//! Scripted providers, for trying the gateway without a provider and an API key.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use tidegate_testkit::{Provider, Reply, Server};
 
-/// Two scripted providers on the loopback interface: one that fails every other time, and a steady one behind it.
+/// Two scripted providers on the loopback interface: one that fails half of its requests, and a reliable one
+/// as its fallback.
 #[derive(Debug)]
 pub struct Demo {
     flaky: Server,
     steady: Server,
 }
 
-/// With it a retry shows in the first call and a fallback in the third.
+/// The seed of the failures. With this seed the first call shows a retry, and the third a fallback.
 const SEED: u64 = 2073;
 
 impl Demo {
-    /// Starts both.
+    /// Starts both providers.
     ///
     /// # Errors
     ///
-    /// If no socket can be had.
+    /// No socket can be bound.
     pub async fn start() -> io::Result<Self> {
         let pace = Duration::from_millis(40);
         let flaky = Reply::text("hello from the flaky provider, today it was in the mood").pace(pace);
@@ -36,9 +37,9 @@ impl Demo {
         })
     }
 
-    /// The file that leads to them.
+    /// A configuration file that routes to these providers.
     #[must_use]
-    pub fn file(&self) -> String {
+    pub fn config_text(&self) -> String {
         let (flaky, steady) = (self.flaky.base_url(), self.steady.base_url());
         format!(
             r#"
@@ -69,9 +70,9 @@ chain = ["flaky/any", "steady/any"]
         )
     }
 
-    /// What to try, for a gateway at `addr`; each line of it that begins with `curl` works as it is.
+    /// Instructions for a gateway at `addr`. Each line that begins with `curl` is a complete command.
     #[must_use]
-    pub fn invitation(&self, mut addr: SocketAddr) -> String {
+    pub fn instructions(&self, mut addr: SocketAddr) -> String {
         if addr.ip().is_unspecified() {
             addr.set_ip(match addr {
                 SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),

@@ -2,37 +2,37 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// What callers can ask for, each at the path that the official clients use.
+/// An API endpoint that the gateway serves, at the path that the official clients use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Endpoint {
-    /// OpenAI's chat completions.
+    /// Chat completions of OpenAI.
     ChatCompletions,
-    /// OpenAI's embeddings.
+    /// Embeddings of OpenAI.
     Embeddings,
-    /// OpenAI's responses.
+    /// Responses of OpenAI.
     Responses,
-    /// Anthropic's messages.
+    /// Messages of Anthropic.
     Messages,
 }
 
-/// Whose HTTP a provider speaks.
+/// The HTTP API of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Dialect {
-    /// OpenAI's, which most providers speak at some URL.
+pub(crate) enum ApiDialect {
+    /// The API of OpenAI, which most providers offer under some URL.
     OpenAi,
-    /// Anthropic's.
+    /// The API of Anthropic.
     Anthropic,
-    /// Gemini's own. No endpoint asks in it yet.
+    /// The API of Gemini. No endpoint uses it yet.
     Gemini,
 }
 
 impl Endpoint {
-    /// All of them.
+    /// All endpoints.
     pub(crate) const ALL: [Self; 4] =
         [Self::ChatCompletions, Self::Embeddings, Self::Responses, Self::Messages];
 
-    /// Where callers ask.
+    /// The path of the endpoint at the gateway.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/v1/chat/completions",
@@ -42,7 +42,7 @@ impl Endpoint {
         }
     }
 
-    /// What follows the base URL of a provider, which ends in the version.
+    /// The path below the base URL of a provider, which ends in the version.
     pub(crate) const fn suffix(self) -> &'static str {
         match self {
             Self::ChatCompletions => "/chat/completions",
@@ -52,27 +52,28 @@ impl Endpoint {
         }
     }
 
-    /// Where to ask a provider that speaks `spoken`: here, or where its own dialect has the same. `None` if it has not.
-    pub(crate) fn asked_in(self, spoken: Dialect) -> Option<Self> {
-        match (self, spoken) {
-            _ if self.dialect() == spoken => Some(self),
-            (Self::ChatCompletions, Dialect::Anthropic) => Some(Self::Messages),
-            (Self::Messages, Dialect::OpenAi) => Some(Self::ChatCompletions),
+    /// The endpoint to call at a provider with `dialect`: this one, or its equivalent in that dialect. `None`
+    /// if there is no equivalent.
+    pub(crate) fn at_provider(self, dialect: ApiDialect) -> Option<Self> {
+        match (self, dialect) {
+            _ if self.dialect() == dialect => Some(self),
+            (Self::ChatCompletions, ApiDialect::Anthropic) => Some(Self::Messages),
+            (Self::Messages, ApiDialect::OpenAi) => Some(Self::ChatCompletions),
             _ => None,
         }
     }
 
-    /// What callers speak here.
-    pub(crate) const fn dialect(self) -> Dialect {
+    /// The dialect of callers at this endpoint.
+    pub(crate) const fn dialect(self) -> ApiDialect {
         match self {
-            Self::ChatCompletions | Self::Embeddings | Self::Responses => Dialect::OpenAi,
-            Self::Messages => Dialect::Anthropic,
+            Self::ChatCompletions | Self::Embeddings | Self::Responses => ApiDialect::OpenAi,
+            Self::Messages => ApiDialect::Anthropic,
         }
     }
 }
 
-impl Dialect {
-    /// The name in the file.
+impl ApiDialect {
+    /// The name in the configuration file.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
@@ -88,7 +89,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl fmt::Display for Dialect {
+impl fmt::Display for ApiDialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

@@ -10,10 +10,10 @@ use reqwest::redirect::Policy;
 use tidegate::fallback::AnswerCache;
 use tidegate::{ReqwestService, ResilienceBuilder, ResilienceConfig};
 
-use crate::config::{ANY, Config, ConfigError, LastResort, Provider, Route, TargetName};
-use crate::pages::{self, Board, Gates};
-use crate::proxy::{Chain, Proxy, Stack, Table, Target, target};
-use crate::server::{self, Running};
+use crate::config::{ANY, Config, GatewayConfigError, LastResortName, ProviderConfig, Route, TargetName};
+use crate::pages::{self, AppState, TargetGates};
+use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, target};
+use crate::server::{self, RunningGateway};
 
 /// A gateway that is ready to listen.
 ///
@@ -35,8 +35,8 @@ use crate::server::{self, Running};
 /// let gateway = Gateway::new(Config::parse(&config, |_| None)?)?.bind().await?;
 ///
 /// let url = format!("http://{}/v1/chat/completions", gateway.addr());
-/// let answer = reqwest::Client::new().post(url).body(r#"{"model":"any"}"#).send().await?;
-/// assert_eq!(answer.headers()["x-tidegate-target"], "scripted/llama");
+/// let response = reqwest::Client::new().post(url).body(r#"{"model":"any"}"#).send().await?;
+/// assert_eq!(response.headers()["x-tidegate-target"], "scripted/llama");
 /// gateway.stop().await;
 /// # Ok(())
 /// # }
@@ -44,89 +44,94 @@ use crate::server::{self, Running};
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
-    board: Arc<Board>,
+    state: Arc<AppState>,
 }
 
-/// Makes the stacks: one for each target and policy, so that routes that share both share the state.
-struct Stacks<'a> {
+/// Builds the stacks: one per target and policy, so that routes with the same target and policy share its
+/// state.
+struct StackFactory<'a> {
     config: &'a Config,
     client: Client,
-    /// What was answered to whom; one for all routes, since the question names its model.
+    /// The cache of responses. All routes share it, since its keys contain the tenant and the model.
     cache: AnswerCache,
-    made: BTreeMap<(Arc<str>, String), Stack>,
+    stacks: BTreeMap<(Arc<str>, String), TargetStack>,
 }
 
 impl Gateway {
-    /// A gateway made of `config`.
+    /// Builds a gateway from `config`.
     ///
     /// # Errors
     ///
-    /// A number in a policy is out of its range, or no TLS can be had.
-    pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let mut stacks =
-            Stacks { config: &config, client: client()?, cache: config.cache.cache(), made: BTreeMap::new() };
-        let mut table = Table::default();
+    /// A number in a policy is out of range, or the TLS backend cannot be initialized.
+    pub fn new(config: Config) -> Result<Self, GatewayConfigError> {
+        let mut stacks = StackFactory {
+            config: &config,
+            client: client()?,
+            cache: config.cache.cache(),
+            stacks: BTreeMap::new(),
+        };
+        let mut routes = RouteTable::default();
         let mut chains = Vec::with_capacity(config.routes.len());
         for route in &config.routes {
             let chain = Arc::new(stacks.chain(route)?);
-            table.insert(route.endpoint, &route.model, Arc::clone(&chain));
+            routes.insert(route.endpoint, &route.model, Arc::clone(&chain));
             chains.push((&route.policy, chain));
         }
-        let gates = stacks.made.iter().map(|((target, policy), stack)| {
-            let begin_here =
-                chains.iter().filter(|(under, chain)| *under == policy && chain.first() == target);
-            let chains = begin_here.map(|(_, chain)| chain.handle()).collect();
-            Gates { policy: policy.clone(), signals: stack.signals(), chains }
+        let targets = stacks.stacks.iter().map(|((target, policy), stack)| {
+            let starting_here =
+                chains.iter().filter(|(of_route, chain)| *of_route == policy && chain.first() == target);
+            let chains = starting_here.map(|(_, chain)| chain.handle()).collect();
+            TargetGates { policy: policy.clone(), signals: stack.signals(), chains }
         });
-        let board = Board {
-            gates: gates.collect(),
+        let state = AppState {
+            targets: targets.collect(),
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
-            proxy: Proxy { table, body_limit: config.body_limit },
+            proxy: Proxy { routes, body_limit: config.body_limit },
         };
-        Ok(Self { config, board: Arc::new(board) })
+        Ok(Self { config, state: Arc::new(state) })
     }
 
-    /// Listens, and answers from now on.
+    /// Binds the listener and serves requests from then on.
     ///
     /// # Errors
     ///
-    /// If the address cannot be had.
-    pub async fn bind(self) -> io::Result<Running> {
-        let router = pages::router(Arc::clone(&self.board));
-        server::bind(self.config.listen, self.config.drain, router, self.board).await
+    /// The address cannot be bound.
+    pub async fn bind(self) -> io::Result<RunningGateway> {
+        let router = pages::router(Arc::clone(&self.state));
+        server::bind(self.config.listen, self.config.drain, router, self.state).await
     }
 }
 
-/// One for all providers; all it does is to send.
-fn client() -> Result<Client, ConfigError> {
+/// The HTTP client for all providers. It sends requests and does nothing else.
+fn client() -> Result<Client, GatewayConfigError> {
     Client::builder()
-        // A redirect would take the key to who knows where.
+        // A redirect would send the API key to another host.
         .redirect(Policy::none())
-        // The layers count attempts; there are to be none that they do not see.
+        // The layers count attempts, so the client must not retry on its own.
         .retry(reqwest::retry::never())
-        // Who is asked is what the file says, whatever `HTTP_PROXY` says.
+        // The configuration file determines the hosts. `HTTP_PROXY` is ignored.
         .no_proxy()
-        // Nobody takes that long to say that he is there; the next target may be quicker.
+        // A reachable provider accepts a connection sooner than this, and the next target may be faster.
         .connect_timeout(Duration::from_secs(10))
         .build()
-        .map_err(|_| ConfigError::new("", "no TLS can be had for talking to providers"))
+        .map_err(|_| GatewayConfigError::new("", "no TLS can be had for talking to providers"))
 }
 
-impl Stacks<'_> {
-    fn chain(&mut self, route: &Route) -> Result<Chain, ConfigError> {
+impl StackFactory<'_> {
+    fn chain(&mut self, route: &Route) -> Result<RouteChain, GatewayConfigError> {
         let policy = self.config.policies.get(&route.policy).cloned().unwrap_or_default();
         let targets = route.chain.iter().map(|name| self.target(name, route, &policy));
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
-        let first = targets.next().ok_or_else(|| ConfigError::new("routes", "a chain is empty"))?;
+        let first = targets.next().ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?;
         let fallback = policy.fallback.layer().map_err(|error| error.within("fallback"))?;
         let fallback = fallback.models(self.config.models.clone());
         let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
-            LastResort::Cached => chain.then_cached(self.cache.clone()),
-            LastResort::Simplified => chain.then_simplified(),
-            LastResort::Static => chain.then_static(),
+            LastResortName::Cached => chain.then_cached(self.cache.clone()),
+            LastResortName::Simplified => chain.then_simplified(),
+            LastResortName::Static => chain.then_static(),
         });
-        Ok(Chain::new(route.endpoint, first, targets, fallback, policy.bounds()?))
+        Ok(RouteChain::new(route.endpoint, first, targets, fallback, policy.bounds()?))
     }
 
     fn target(
@@ -134,25 +139,26 @@ impl Stacks<'_> {
         name: &TargetName,
         route: &Route,
         policy: &ResilienceConfig,
-    ) -> Result<(Arc<str>, Target), ConfigError> {
-        let stack = match self.made.entry((Arc::clone(&name.name), route.policy.clone())) {
-            Entry::Occupied(made) => made.get().clone(),
+    ) -> Result<(Arc<str>, AddressedTarget), GatewayConfigError> {
+        let stack = match self.stacks.entry((Arc::clone(&name.name), route.policy.clone())) {
+            Entry::Occupied(stack) => stack.get().clone(),
             Entry::Vacant(vacant) => {
                 let builder = ResilienceBuilder::from_config(policy)?.name(&name.name);
                 vacant.insert(builder.service(ReqwestService::new(self.client.clone()))).clone()
             }
         };
-        let missing = || ConfigError::new("providers", format!("`{}` is missing", name.provider));
+        let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));
         let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
         let is_mixed = route.chain.iter().any(|other| {
-            let speaks = self.config.providers.get(&other.provider).map(Provider::dialect);
-            speaks == Some(route.endpoint.dialect())
+            let dialect = self.config.providers.get(&other.provider).map(ProviderConfig::dialect);
+            dialect == Some(route.endpoint.dialect())
         });
         Ok((Arc::clone(&name.name), target(name, route.endpoint, provider, is_mixed, stack)?))
     }
 }
 
-/// What callers can ask for: the models of the routes; where any will do, those of the chain.
+/// The models that `/v1/models` lists: those of the routes, and for a route that accepts any model the
+/// targets of its chain.
 fn models(routes: &[Route]) -> Vec<String> {
     let mut models: Vec<String> = Vec::new();
     for route in routes {

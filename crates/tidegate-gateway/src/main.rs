@@ -1,4 +1,4 @@
-//! The gateway as a program.
+//! The gateway as an executable.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tidegate_gateway::{Config, Demo, Gateway, Running};
+use tidegate_gateway::{Config, Demo, Gateway, RunningGateway};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -22,16 +22,16 @@ struct Args {
     /// Only checks the file
     #[arg(long, requires = "config")]
     check: bool,
-    /// Listens here, whatever the file says [default: 127.0.0.1:8787]
+    /// Listens on this address instead of that in the file [default: 127.0.0.1:8787]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// How long calls may go on after it is told to stop [default: 10s]
+    /// How long calls may continue after a stop signal [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     drain: Option<Duration>,
 }
 
-/// Why it ends, and with what status.
-struct Failure {
+/// The error message and the exit status of the process.
+struct ExitFailure {
     status: u8,
     message: String,
 }
@@ -51,23 +51,23 @@ async fn main() -> ExitCode {
         .init();
     match run(args).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { status, message }) => {
+        Err(ExitFailure { status, message }) => {
             let _ = writeln!(io::stderr(), "tidegate-gateway: {message}");
             ExitCode::from(status)
         }
     }
 }
 
-async fn run(args: Args) -> Result<(), Failure> {
+async fn run(args: Args) -> Result<(), ExitFailure> {
     let Some(path) = &args.config else {
-        // Held to the end: the providers stop when it is dropped.
-        let demo = Demo::start().await.map_err(Failure::cannot_serve)?;
-        let config = Config::parse(&demo.file(), |variable| std::env::var_os(variable));
-        let running = start(&args, config.map_err(Failure::bad_config)?).await?;
-        let _ = writeln!(io::stdout(), "{}", demo.invitation(running.addr()));
-        return until_told(running).await;
+        // Kept until the end, because the providers stop when the demo is dropped.
+        let demo = Demo::start().await.map_err(ExitFailure::cannot_serve)?;
+        let config = Config::parse(&demo.config_text(), |variable| std::env::var_os(variable));
+        let running = start(&args, config.map_err(ExitFailure::bad_config)?).await?;
+        let _ = writeln!(io::stdout(), "{}", demo.instructions(running.addr()));
+        return serve_until_signal(running).await;
     };
-    let in_file = |error| Failure::bad_config(format!("{}: {error}", path.display()));
+    let in_file = |error| ExitFailure::bad_config(format!("{}: {error}", path.display()));
     let config = Config::read(path).map_err(in_file)?;
     if args.check {
         Gateway::new(config).map_err(in_file)?;
@@ -76,24 +76,24 @@ async fn run(args: Args) -> Result<(), Failure> {
     }
     let running = start(&args, config).await?;
     let _ = writeln!(io::stdout(), "tidegate listens on http://{}", running.addr());
-    until_told(running).await
+    serve_until_signal(running).await
 }
 
-async fn start(args: &Args, mut config: Config) -> Result<Running, Failure> {
+async fn start(args: &Args, mut config: Config) -> Result<RunningGateway, ExitFailure> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.drain = args.drain.unwrap_or(config.drain);
     let listen = config.listen;
-    let gateway = Gateway::new(config).map_err(Failure::bad_config)?;
+    let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?;
     gateway.bind().await.map_err(|error| {
-        Failure::cannot_serve(format!(
+        ExitFailure::cannot_serve(format!(
             "cannot listen on {listen}: {error}; choose another with --listen ADDR"
         ))
     })
 }
 
-/// Serves until SIGTERM or Ctrl-C; a second one does not wait for calls in flight.
-async fn until_told(running: Running) -> Result<(), Failure> {
-    let mut signals = Signals::new().map_err(Failure::cannot_serve)?;
+/// Serves until SIGTERM or Ctrl-C. A second signal aborts the calls in flight.
+async fn serve_until_signal(running: RunningGateway) -> Result<(), ExitFailure> {
+    let mut signals = StopSignals::new().map_err(ExitFailure::cannot_serve)?;
     signals.next().await;
     tracing::info!(layer = "gateway", "stopping");
     tokio::select! {
@@ -103,7 +103,7 @@ async fn until_told(running: Running) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Failure {
+impl ExitFailure {
     fn bad_config(message: impl fmt::Display) -> Self {
         Self { status: BAD_CONFIG, message: message.to_string() }
     }
@@ -113,15 +113,15 @@ impl Failure {
     }
 }
 
-/// What tells a program to stop.
+/// The signals that stop the process: SIGTERM and SIGINT.
 #[cfg(unix)]
-struct Signals {
+struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-impl Signals {
+impl StopSignals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
@@ -135,12 +135,12 @@ impl Signals {
     }
 }
 
-/// What tells a program to stop.
+/// The signal that stops the process: Ctrl-C.
 #[cfg(not(unix))]
-struct Signals;
+struct StopSignals;
 
 #[cfg(not(unix))]
-impl Signals {
+impl StopSignals {
     fn new() -> io::Result<Self> {
         Ok(Self)
     }

@@ -1,4 +1,5 @@
-//! What the gateway says for itself: is it well, what does it know, what can be asked.
+//! The router, and the pages that the gateway serves itself: health, readiness, state of the targets, list of
+//! models.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,39 +15,40 @@ use tidegate::fallback::Handle;
 use tidegate::{ErrorCode, Signals, SignalsSnapshot};
 
 use crate::endpoint::Endpoint;
-use crate::proxy::{Proxy, Refusal};
+use crate::proxy::{GatewayError, Proxy};
 
-/// All that the pages read.
+/// The state that all handlers share.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct AppState {
     pub(crate) proxy: Proxy,
-    pub(crate) gates: Vec<Gates>,
+    pub(crate) targets: Vec<TargetGates>,
     pub(crate) models: Vec<String>,
     pub(crate) is_draining: AtomicBool,
 }
 
-/// The gates of one target under one policy, and the chains that begin with it.
+/// The gates of one target under one policy, and the chains that start with that target.
 #[derive(Debug)]
-pub(crate) struct Gates {
+pub(crate) struct TargetGates {
     pub(crate) policy: String,
     pub(crate) signals: Signals,
     pub(crate) chains: Vec<Handle>,
 }
 
 #[derive(Serialize)]
-struct Standing<'a> {
+struct TargetReport<'a> {
     policy: &'a str,
     #[serde(flatten)]
     snapshot: SignalsSnapshot,
 }
 
-type Shared = State<Arc<Board>>;
+type SharedState = State<Arc<AppState>>;
 
-pub(crate) fn router(board: Arc<Board>) -> Router {
+pub(crate) fn router(state: Arc<AppState>) -> Router {
     let proxied = Endpoint::ALL.into_iter().fold(Router::new(), |router, endpoint| {
-        let answer =
-            async move |State(board): Shared, request: Request| board.proxy.answer(endpoint, request).await;
-        router.route(endpoint.path(), post(answer))
+        let handler = async move |State(state): SharedState, request: Request| {
+            state.proxy.handle(endpoint, request).await
+        };
+        router.route(endpoint.path(), post(handler))
     });
     proxied
         .route("/", get(index))
@@ -56,7 +58,7 @@ pub(crate) fn router(board: Arc<Board>) -> Router {
         .route("/readyz", get(readyz))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(board)
+        .with_state(state)
 }
 
 async fn index() -> &'static str {
@@ -72,42 +74,42 @@ async fn index() -> &'static str {
      GET  /readyz                does it take calls\n"
 }
 
-async fn models(State(board): Shared) -> Json<Value> {
+async fn models(State(state): SharedState) -> Json<Value> {
     let model = |id: &String| json!({"id": id, "object": "model", "created": 0, "owned_by": "tidegate"});
-    let data: Vec<_> = board.models.iter().map(model).collect();
+    let data: Vec<_> = state.models.iter().map(model).collect();
     Json(json!({"object": "list", "data": data}))
 }
 
-async fn signals(State(board): Shared) -> Response<Body> {
-    let standings: Vec<_> = board.gates.iter().map(Gates::standing).collect();
-    axum::response::IntoResponse::into_response(Json(standings))
+async fn signals(State(state): SharedState) -> Response<Body> {
+    let reports: Vec<_> = state.targets.iter().map(TargetGates::report).collect();
+    axum::response::IntoResponse::into_response(Json(reports))
 }
 
 async fn healthz() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-async fn readyz(State(board): Shared) -> (StatusCode, Json<Value>) {
-    match board.is_draining.load(Ordering::Relaxed) {
+async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
+    match state.is_draining.load(Ordering::Relaxed) {
         false => (StatusCode::OK, Json(json!({"status": "ready"}))),
         true => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "draining"}))),
     }
 }
 
 async fn unknown_path() -> Response<Body> {
-    Refusal::new(ErrorCode::NotFound, "nothing is served at this path, see /").into_response()
+    GatewayError::new(ErrorCode::NotFound, "nothing is served at this path, see /").into_response()
 }
 
 async fn wrong_method() -> Response<Body> {
-    Refusal::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
+    GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
         .status(StatusCode::METHOD_NOT_ALLOWED)
         .into_response()
 }
 
-impl Gates {
-    fn standing(&self) -> Standing<'_> {
+impl TargetGates {
+    fn report(&self) -> TargetReport<'_> {
         let mut snapshot = self.signals.snapshot();
-        // The fallback stands outside of the stack here, once per chain; chains may have targets in common.
+        // In the gateway the fallback is outside of the stack, once per chain, and chains may share targets.
         for more in self.chains.iter().flat_map(Handle::statistics) {
             match snapshot.fallback.iter_mut().find(|known| known.target == more.target) {
                 Some(known) => {
@@ -117,6 +119,6 @@ impl Gates {
                 None => snapshot.fallback.push(more),
             }
         }
-        Standing { policy: &self.policy, snapshot }
+        TargetReport { policy: &self.policy, snapshot }
     }
 }

@@ -1,4 +1,4 @@
-//! The socket: who may connect, for how long, and how it ends.
+//! The listener: the limits of connections, their timeouts, and the graceful shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,41 +16,43 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
-use crate::pages::Board;
-use crate::patient::Patient;
+use crate::pages::AppState;
+use crate::slow_reader::WriteTimeout;
 
-/// More connections than this wait in the backlog of the socket.
+/// The largest number of open connections. Further ones wait in the backlog of the socket.
 const MAX_CONNECTIONS: usize = 4096;
 
-/// A head may take this long, and so may a connection without one.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// The time for receiving the head of a request, which is also the idle time of a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A caller may leave an answer unread for this long; then it holds a place that others wait for.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+/// The time for which a caller may leave a response unread. Then the connection is closed, because its call
+/// holds a permit that other calls wait for.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest head of a request. hyper takes at most a hundred headers.
+/// The largest head of a request, in bytes. hyper accepts at most a hundred headers.
 const HEAD_LIMIT: usize = 64 * 1024;
 
-/// A gateway that listens. It stops at once when this is dropped.
+/// A handle to a running gateway. Dropping it stops the gateway at once.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningGateway {
     addr: SocketAddr,
     stop: oneshot::Sender<()>,
-    task: Task,
+    task: ServerTask,
 }
 
-/// Ends with its handle, and the connections with it.
+/// The task that serves all connections. It is aborted when this is dropped.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+struct ServerTask(JoinHandle<()>);
 
-impl Running {
-    /// Where it listens.
+impl RunningGateway {
+    /// The address on which the gateway listens.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Takes no more calls, and waits for those in flight; those that take longer than the drain time are cut.
+    /// Accepts no more calls, and waits for the calls in flight. Calls that take longer than the drain time
+    /// are aborted.
     pub async fn stop(self) {
         let Self { stop, mut task, .. } = self;
         drop(stop);
@@ -58,7 +60,7 @@ impl Running {
     }
 }
 
-impl Drop for Task {
+impl Drop for ServerTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -68,20 +70,20 @@ pub(crate) async fn bind(
     addr: SocketAddr,
     drain: Duration,
     router: Router,
-    board: Arc<Board>,
-) -> io::Result<Running> {
+    state: Arc<AppState>,
+) -> io::Result<RunningGateway> {
     let listener = TcpListener::bind(addr).await?;
     let addr = listener.local_addr()?;
     let (stop, stopped) = oneshot::channel();
-    let task = Task(tokio::spawn(async move {
+    let task = ServerTask(tokio::spawn(async move {
         let (connections, graceful) = listen(listener, router, stopped).await;
-        board.is_draining.store(true, Ordering::Relaxed);
-        end(connections, graceful, drain).await;
+        state.is_draining.store(true, Ordering::Relaxed);
+        drain_connections(connections, graceful, drain).await;
     }));
-    Ok(Running { addr, stop, task })
+    Ok(RunningGateway { addr, stop, task })
 }
 
-/// Accepts until told to stop. The listener is closed then.
+/// Accepts connections until the stop signal, and then closes the listener.
 async fn listen(
     listener: TcpListener,
     router: Router,
@@ -97,7 +99,8 @@ async fn listen(
                 Ok((stream, _)) => {
                     connections.spawn(serve(stream, router.clone(), &graceful));
                 }
-                // What failed is the connection, or we are out of files for a while; never the listener.
+                // The connection failed, or the process is out of file descriptors for a while. The listener
+                // is not affected.
                 Err(error) => {
                     tracing::warn!(layer = "gateway", %error, "cannot accept a connection");
                     sleep(Duration::from_millis(10)).await;
@@ -112,14 +115,14 @@ fn serve(
     router: Router,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + 'static {
-    // Frames of a stream are small and must not wait for each other.
+    // Frames of a stream are small and must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_LIMIT)
         .serve_connection(
-            TokioIo::new(Patient::new(stream, WRITE_PATIENCE)),
+            TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)),
             TowerToHyperService::new(router),
         );
     let connection = graceful.watch(connection);
@@ -130,7 +133,7 @@ fn serve(
     }
 }
 
-async fn end(mut connections: JoinSet<()>, graceful: GracefulShutdown, drain: Duration) {
+async fn drain_connections(mut connections: JoinSet<()>, graceful: GracefulShutdown, drain: Duration) {
     tokio::select! {
         () = graceful.shutdown() => {}
         () = sleep(drain) => {

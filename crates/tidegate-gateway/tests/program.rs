@@ -1,4 +1,4 @@
-//! The program: its exit codes, what it prints, and how it is stopped.
+//! The executable: its exit codes, its output, and its shutdown.
 #![cfg(unix)]
 
 mod support;
@@ -16,10 +16,10 @@ fn program(args: &[&str]) -> Command {
     program
 }
 
-/// A file of this test alone.
-struct File(PathBuf);
+/// A temporary file that is removed when it is dropped.
+struct TempFile(PathBuf);
 
-impl File {
+impl TempFile {
     fn new(name: &str, text: &str) -> Self {
         let name = format!("tidegate-{}-{name}.toml", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -32,60 +32,66 @@ impl File {
     }
 }
 
-impl Drop for File {
+impl Drop for TempFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Ends with the test, however that ends.
-struct Running(Child);
+/// A child process that is killed when it is dropped.
+struct ChildGuard(Child);
 
-impl Drop for Running {
+impl Drop for ChildGuard {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn said(output: &Output) -> (Option<i32>, String) {
+fn status_and_stderr(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr.clone()).unwrap())
 }
 
-const GOOD: &str = r#"
+const VALID: &str = r#"
     providers.p = { base_url = "http://127.0.0.1:1/v1", dialect = "openai", api_key_env = "PROVIDER_KEY" }
     routes = [{ path = "/v1/chat/completions", chain = ["p/m"] }]
 "#;
 
 #[test]
-fn a_bad_file_ends_in_status_2_and_one_line() {
-    let file = File::new("bad", "[policies.default.retry]\nmax_retrys = 3");
+fn an_invalid_file_exits_with_status_2_and_one_line() {
+    let file = TempFile::new("bad", "[policies.default.retry]\nmax_retrys = 3");
     let path = file.path();
     let unknown_key = format!(
         "tidegate-gateway: {path}: policies.default.retry: unknown key `max_retrys`, did you mean `max_retries`?\n"
     );
-    assert_eq!(said(&program(&["--config", path]).output().unwrap()), (Some(2), unknown_key.clone()));
-    assert_eq!(said(&program(&["--check", "--config", path]).output().unwrap()), (Some(2), unknown_key));
+    assert_eq!(
+        status_and_stderr(&program(&["--config", path]).output().unwrap()),
+        (Some(2), unknown_key.clone())
+    );
+    assert_eq!(
+        status_and_stderr(&program(&["--check", "--config", path]).output().unwrap()),
+        (Some(2), unknown_key)
+    );
 
     let missing = program(&["--config", "/nowhere/tidegate.toml"]).output().unwrap();
-    let (status, line) = said(&missing);
+    let (status, line) = status_and_stderr(&missing);
     assert_eq!((status, line.lines().count()), (Some(2), 1));
     assert!(line.starts_with("tidegate-gateway: /nowhere/tidegate.toml: cannot be read: "), "{line}");
 }
 
 #[test]
-fn checking_a_file_serves_nobody() {
-    let file = File::new("good", GOOD);
+fn check_validates_the_file_without_serving() {
+    let file = TempFile::new("good", VALID);
     let args = ["--check", "--config", file.path()];
     let checked = program(&args).env("PROVIDER_KEY", "sk-secret").output().unwrap();
-    assert_eq!(said(&checked), (Some(0), String::new()));
+    assert_eq!(status_and_stderr(&checked), (Some(0), String::new()));
     assert_eq!(String::from_utf8(checked.stdout).unwrap(), format!("{}: ok\n", file.path()));
 
-    let (status, line) = said(&program(&args).output().unwrap());
+    let (status, line) = status_and_stderr(&program(&args).output().unwrap());
     assert_eq!(status, Some(2));
     assert!(line.ends_with("providers.p.api_key_env: PROVIDER_KEY is not set\n"), "{line}");
 
-    let (status, line) = said(&program(&[]).env("AI_LIB_RPS", "fast").output().unwrap());
+    let (status, line) = status_and_stderr(&program(&[]).env("AI_LIB_RPS", "fast").output().unwrap());
     assert_eq!(status, Some(2));
     assert_eq!(
         line,
@@ -94,16 +100,16 @@ fn checking_a_file_serves_nobody() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_the_way_out() {
+fn the_error_for_a_port_in_use_contains_a_workaround() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let (status, line) = said(&program(&["--listen", &addr]).output().unwrap());
+    let (status, line) = status_and_stderr(&program(&["--listen", &addr]).output().unwrap());
     assert_eq!(status, Some(1));
     assert!(line.starts_with(&format!("tidegate-gateway: cannot listen on {addr}: ")), "{line}");
     assert!(line.ends_with("; choose another with --listen ADDR\n"), "{line}");
 }
 
-/// The URL and the body of a printed curl line.
+/// Parses the URL and the body of a printed curl command.
 fn parse(line: &str) -> (String, String) {
     let url = line.split(' ').find(|word| word.starts_with("http://")).unwrap();
     let (_, body) = line.split_once("-d '").unwrap();
@@ -111,31 +117,31 @@ fn parse(line: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn without_arguments_it_shows_what_it_does_within_a_few_calls() {
+async fn without_arguments_a_few_calls_show_a_retry_and_a_fallback() {
     let mut child =
         program(&["--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut running = Running(child);
+    let mut running = ChildGuard(child);
     let curls: Vec<String> = lines.filter(|line| line.starts_with("curl ")).take(2).collect();
     let [plain, stream] = &*curls else { panic!("{curls:?}") };
 
     let (mut retried, mut fell_back) = (0, 0);
     for curl in [plain, stream, plain, stream, plain, stream] {
         let (url, body) = parse(curl);
-        let answer =
+        let response =
             client().post(url).header("content-type", "application/json").body(body).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        let header = |name| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(response.status(), 200);
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         let target = header("x-tidegate-target").unwrap();
         retried += usize::from(target == "flaky/demo" && header("x-tidegate-attempts").unwrap() == "2");
         fell_back += usize::from(header("x-tidegate-fallback").is_some());
         assert_eq!(header("x-tidegate-fallback").is_some(), target == "steady/demo");
-        assert_eq!(answer.text().await.unwrap().ends_with("data: [DONE]\n\n"), curl == stream);
+        assert_eq!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"), curl == stream);
     }
     assert!(retried > 0 && fell_back > 0, "{retried} {fell_back}");
 
-    let told = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
-    assert!(told.success());
+    let killed = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
+    assert!(killed.success());
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
     let mut log = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();

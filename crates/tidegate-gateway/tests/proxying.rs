@@ -1,4 +1,4 @@
-//! What passes through the gateway, and what it says for itself.
+//! Forwarding of requests and responses, and the responses of the gateway itself.
 
 mod support;
 
@@ -8,106 +8,107 @@ use serde_json::Value;
 use support::*;
 use tidegate_testkit::{Provider, Reply, closed_port};
 
-const ASK: &str = r#"{"model":"any","messages":[]}"#;
-const ASK_STREAM: &str = r#"{"model":"any","stream":true,"messages":[]}"#;
+const REQUEST: &str = r#"{"model":"any","messages":[]}"#;
+const STREAM_REQUEST: &str = r#"{"model":"any","stream":true,"messages":[]}"#;
 
 #[tokio::test]
-async fn bodies_pass_byte_for_byte_but_for_the_model() {
+async fn bodies_are_forwarded_byte_for_byte_except_for_the_model() {
     let odd = "{ \"a\" : 1.0e+1,\r\n \"b\":\"\\u00e9\u{e9}\" }\n";
     let provider = Provider::openai().then(Reply::raw(odd)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/org/model-7"]))).await;
 
     let body = "{ \"messages\" : [ {\"model\":\"not me\"} ],\n \"model\" :\t\"g\\u0070t\" , \"x\":1.50 }";
-    let answer = chat(&gateway, body).header("x-end-to-end", "1").send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["x-tidegate-target"], "p/org/model-7");
-    assert_eq!(answer.headers()["x-tidegate-attempts"], "1");
-    assert!(!answer.headers().contains_key("x-tidegate-fallback"));
-    assert!(!answer.headers().contains_key("x-tidegate-code"));
-    assert_eq!(answer.text().await.unwrap(), odd);
+    let response = chat(&gateway, body).header("x-end-to-end", "1").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-tidegate-target"], "p/org/model-7");
+    assert_eq!(response.headers()["x-tidegate-attempts"], "1");
+    assert!(!response.headers().contains_key("x-tidegate-fallback"));
+    assert!(!response.headers().contains_key("x-tidegate-code"));
+    assert_eq!(response.text().await.unwrap(), odd);
 
-    let asked = provider.log().last().unwrap();
-    assert_eq!(asked.path, "/v1/chat/completions");
-    assert_eq!(asked.headers["x-end-to-end"], "1");
-    assert_eq!(asked.headers["host"], provider.addr().to_string());
-    assert_eq!(asked.body, body.replace("\"g\\u0070t\"", "\"org/model-7\""));
-    assert_eq!(asked.headers["content-length"], asked.body.len().to_string());
+    let request = provider.log().last().unwrap();
+    assert_eq!(request.path, "/v1/chat/completions");
+    assert_eq!(request.headers["x-end-to-end"], "1");
+    assert_eq!(request.headers["host"], provider.addr().to_string());
+    assert_eq!(request.body, body.replace("\"g\\u0070t\"", "\"org/model-7\""));
+    assert_eq!(request.headers["content-length"], request.body.len().to_string());
 }
 
 #[tokio::test]
-async fn a_stream_passes_frame_by_frame() {
+async fn a_stream_is_forwarded_frame_by_frame() {
     let reply = Reply::raw("data: 1\n\n").frame(": ping\r\n").frame("data: broken \u{e9}").stall_after(2);
     let provider = Provider::openai().then(reply.header("content-type", "text/event-stream"));
     let provider = provider.start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
 
-    let mut answer = chat(&gateway, ASK_STREAM).send().await.unwrap();
-    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut seen = Vec::new();
-    // The provider stalls after that: what is here by now has not waited for the end.
+    // The provider stalls after this, so these bytes were forwarded before the end of the stream.
     while seen.len() < 17 {
-        seen.extend_from_slice(&answer.chunk().await.unwrap().unwrap());
+        seen.extend_from_slice(&response.chunk().await.unwrap().unwrap());
     }
     assert_eq!(seen, b"data: 1\n\n: ping\r\n");
 
-    drop(answer);
+    drop(response);
     provider.log().in_flight_is(0).await;
     assert_eq!(provider.log().abandoned(), 1);
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_ends_in_an_error_event() {
+async fn a_stream_that_breaks_off_ends_in_an_error_event() {
     let provider = Provider::openai().then(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
-    let answer = raw(gateway.addr(), &on_the_wire(ASK_STREAM)).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    assert!(answer.contains("t3 ") && !answer.contains("t4 "), "{answer}");
-    assert!(answer.contains("data: {\"error\":") && !answer.contains("[DONE]"), "{answer}");
+    let response = raw(gateway.addr(), &request_bytes(STREAM_REQUEST)).await;
+    assert!(response.starts_with("HTTP/1.1 200 OK"), "{response}");
+    assert!(response.contains("t3 ") && !response.contains("t4 "), "{response}");
+    assert!(response.contains("data: {\"error\":") && !response.contains("[DONE]"), "{response}");
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_breaks_the_connection() {
+async fn a_response_that_breaks_off_closes_the_connection() {
     let provider = Provider::openai().then(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
-    assert!(chat(&gateway, ASK).send().await.unwrap().bytes().await.is_err());
+    assert!(chat(&gateway, REQUEST).send().await.unwrap().bytes().await.is_err());
 }
 
 #[tokio::test]
-async fn a_provider_keeps_its_own_words_when_it_fails() {
+async fn an_error_response_of_a_provider_is_forwarded_unchanged() {
     let reply = Reply::error(429, "insufficient_quota").retry_after(7).header("x-odd", "kept");
     let provider = Provider::openai().otherwise(reply).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
 
-    let direct = client().post(provider.base_url() + "/chat/completions").body(ASK).send().await.unwrap();
-    let answer = chat(&gateway, ASK).send().await.unwrap();
-    assert_eq!(answer.status(), 429);
-    assert_eq!(answer.headers()["retry-after"], "7");
-    assert_eq!(answer.headers()["x-odd"], "kept");
-    assert_eq!(answer.headers()["x-tidegate-code"], "E2002");
-    assert_eq!(answer.headers()["x-tidegate-target"], "p/m");
-    assert_eq!(answer.bytes().await.unwrap(), direct.bytes().await.unwrap());
+    let direct = client().post(provider.base_url() + "/chat/completions").body(REQUEST).send().await.unwrap();
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
+    assert_eq!(response.status(), 429);
+    assert_eq!(response.headers()["retry-after"], "7");
+    assert_eq!(response.headers()["x-odd"], "kept");
+    assert_eq!(response.headers()["x-tidegate-code"], "E2002");
+    assert_eq!(response.headers()["x-tidegate-target"], "p/m");
+    assert_eq!(response.bytes().await.unwrap(), direct.bytes().await.unwrap());
 }
 
 #[tokio::test]
-async fn each_target_of_a_chain_gets_the_original_with_its_own_model() {
+async fn each_target_of_a_chain_receives_the_original_body_with_its_own_model() {
     let down = Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
     let up = Provider::openai().start().await.unwrap();
     let file = openai("down", &down.base_url()) + &openai("up", &up.base_url());
     let gateway = gateway(&(file + &route("gpt-4o", &["down/first", "up/second"]))).await;
 
     let body = r#"{"n":1,"model":"gpt-4o","messages":["original"]}"#;
-    let answer = chat(&gateway, body).send().await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["x-tidegate-target"], "up/second");
-    assert_eq!(answer.headers()["x-tidegate-attempts"], "2");
-    assert_eq!(answer.headers()["x-tidegate-fallback"], "alternative_model");
+    let response = chat(&gateway, body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["x-tidegate-target"], "up/second");
+    assert_eq!(response.headers()["x-tidegate-attempts"], "2");
+    assert_eq!(response.headers()["x-tidegate-fallback"], "alternative_model");
     assert_eq!(down.log().last().unwrap().body, body.replace("gpt-4o", "first"));
     assert_eq!(up.log().last().unwrap().body, body.replace("gpt-4o", "second"));
 }
 
-/// P31: a fallback was chosen though its context was too small for the prompt (litellm 31557).
+// Pitfall P31 (docs/pitfalls.md): a fallback was chosen although its context was too small for the prompt
+// (litellm 31557).
 #[tokio::test]
-async fn p31_a_target_that_the_file_says_is_too_small_is_passed_over() {
+async fn a_target_that_is_configured_as_too_small_is_skipped() {
     let down = Provider::openai().then(Reply::status(503)).start().await.unwrap();
     let small = Provider::openai().start().await.unwrap();
     let large = Provider::openai().then(Reply::ok()).start().await.unwrap();
@@ -117,16 +118,16 @@ async fn p31_a_target_that_the_file_says_is_too_small_is_passed_over() {
     let gateway = gateway(&(providers + models + &route("*", &["p/m", "q/m", "r/m"]))).await;
     let long =
         format!(r#"{{"model":"any","messages":[{{"role":"user","content":"{}"}}]}}"#, "word ".repeat(11));
-    let answer = chat(&gateway, long).send().await.unwrap();
+    let response = chat(&gateway, long).send().await.unwrap();
     assert_eq!(
-        (answer.status().as_u16(), &answer.headers()["x-tidegate-target"]),
+        (response.status().as_u16(), &response.headers()["x-tidegate-target"]),
         (200, &"r/m".parse().unwrap())
     );
     assert!(small.log().last().is_none() && large.log().last().is_some());
 }
 
 #[tokio::test]
-async fn no_answer_is_told_apart_from_no_answer_in_time() {
+async fn a_transport_error_is_502_and_a_timeout_is_504() {
     let (closed, slow) = (closed_port().unwrap(), Provider::openai().otherwise(Reply::hang()));
     let slow = slow.start().await.unwrap();
     let file = openai("closed", &closed.base_url())
@@ -141,20 +142,20 @@ async fn no_answer_is_told_apart_from_no_answer_in_time() {
         ("slow", 504, "E3003", "slow/m", 1),
         ("both", 502, "E3001", "closed/m", 2),
     ] {
-        let answer = chat(&gateway, ASK.replace("any", model)).send().await.unwrap();
-        assert_eq!(answer.status(), status, "{model}");
-        assert_eq!(answer.headers()["x-tidegate-code"], code);
-        assert_eq!(answer.headers()["x-tidegate-target"], target);
-        assert_eq!(answer.headers()["x-tidegate-attempts"], attempts.to_string());
-        assert_eq!(answer.headers().contains_key("x-tidegate-fallback"), model == "both");
-        let body: Value = json(answer).await;
+        let response = chat(&gateway, REQUEST.replace("any", model)).send().await.unwrap();
+        assert_eq!(response.status(), status, "{model}");
+        assert_eq!(response.headers()["x-tidegate-code"], code);
+        assert_eq!(response.headers()["x-tidegate-target"], target);
+        assert_eq!(response.headers()["x-tidegate-attempts"], attempts.to_string());
+        assert_eq!(response.headers().contains_key("x-tidegate-fallback"), model == "both");
+        let body: Value = json(response).await;
         assert_eq!(body["error"]["code"], code);
         assert!(!body.to_string().contains("127.0.0.1"), "{body}");
     }
 }
 
 #[tokio::test]
-async fn the_total_time_is_for_the_whole_chain() {
+async fn the_total_timeout_applies_to_the_whole_chain() {
     let slow = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
     let file = openai("one", &slow.base_url())
         + &openai("two", &slow.base_url())
@@ -163,9 +164,9 @@ async fn the_total_time_is_for_the_whole_chain() {
         + &route("*", &["one/m", "two/m", "three/m"]);
     let gateway = gateway(&file).await;
     let started = Instant::now();
-    let answer = chat(&gateway, ASK).send().await.unwrap();
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
     assert_eq!(
-        (answer.status().as_u16(), &answer.headers()["x-tidegate-code"]),
+        (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
         (504, &"E3003".parse().unwrap())
     );
     let took = started.elapsed();
@@ -174,7 +175,7 @@ async fn the_total_time_is_for_the_whole_chain() {
 }
 
 #[tokio::test]
-async fn routes_with_target_and_policy_in_common_share_the_gates() {
+async fn routes_with_the_same_target_and_policy_share_the_gates() {
     let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();
     let file = openai("p", &provider.base_url())
         + "policies.default.circuit_breaker = { failure_threshold = 1, cooldown_seconds = 60 }\n"
@@ -184,12 +185,12 @@ async fn routes_with_target_and_policy_in_common_share_the_gates() {
         + &route("three", &["p/m"])
         + "policy = \"other\"\n";
     let gateway = gateway(&file).await;
-    let ask = async |model: &str| chat(&gateway, ASK.replace("any", model)).send().await.unwrap();
+    let send = async |model: &str| chat(&gateway, REQUEST.replace("any", model)).send().await.unwrap();
 
-    assert_eq!(ask("one").await.status(), 500);
-    let refused = ask("two").await;
-    assert_eq!(refused.status(), 503);
-    let headers = refused.headers();
+    assert_eq!(send("one").await.status(), 500);
+    let rejected = send("two").await;
+    assert_eq!(rejected.status(), 503);
+    let headers = rejected.headers();
     assert_eq!(
         (&headers["x-tidegate-code"], &headers["x-tidegate-attempts"]),
         (&"E3002".parse().unwrap(), &"0".parse().unwrap())
@@ -197,7 +198,7 @@ async fn routes_with_target_and_policy_in_common_share_the_gates() {
     assert_eq!(headers["x-tidegate-target"], "p/m");
     let wait: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((55..=66).contains(&wait), "{wait}");
-    assert_eq!(ask("three").await.status(), 500);
+    assert_eq!(send("three").await.status(), 500);
     assert_eq!(provider.log().calls(), 2);
 
     let signals = client().get(url(&gateway, "/signals")).send().await.unwrap();
@@ -215,7 +216,7 @@ async fn routes_with_target_and_policy_in_common_share_the_gates() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_refused_in_the_envelope() {
+async fn an_invalid_request_is_rejected_with_an_error_body() {
     let provider = Provider::openai().start().await.unwrap();
     let file = "body_limit = 1000\n".to_owned()
         + &openai("p", &provider.base_url())
@@ -226,65 +227,66 @@ async fn what_cannot_be_asked_is_refused_in_the_envelope() {
     let long = format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", "x".repeat(1000));
     let served = "is not served at /v1/chat/completions, which serves `gpt-4o`, `gpt-4o-mini`";
     for (method, path, body, status, code, message) in [
-        ("POST", chats, ASK, 404, "E1004", &*format!("model `any` {served}")),
+        ("POST", chats, REQUEST, 404, "E1004", &*format!("model `any` {served}")),
         ("POST", chats, "{", 400, "E1001", "body is not JSON, see line 1 column 1"),
         ("POST", chats, "{}", 400, "E1001", "body has no `model`"),
         ("POST", chats, "{\"model\":[]}", 400, "E1001", "`model` is not a string"),
         ("POST", chats, &long, 413, "E1005", "body is larger than 1000 bytes"),
-        ("POST", "/v1/messages", ASK, 404, "E1004", "no model is served at /v1/messages"),
-        ("POST", "/v1/completions", ASK, 404, "E1004", "nothing is served at this path, see /"),
+        ("POST", "/v1/messages", REQUEST, 404, "E1004", "no model is served at /v1/messages"),
+        ("POST", "/v1/completions", REQUEST, 404, "E1004", "nothing is served at this path, see /"),
         ("GET", chats, "", 405, "E1001", "wrong method for this path, see /"),
         ("DELETE", "/signals", "", 405, "E1001", "wrong method for this path, see /"),
     ] {
         let request = client().request(method.parse().unwrap(), url(&gateway, path)).body(body.to_owned());
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), status, "{method} {path} {message}");
-        assert_eq!(answer.headers()["x-tidegate-code"], code);
-        assert_eq!(answer.headers()["content-type"], "application/json");
-        let body: Value = json(answer).await;
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path} {message}");
+        assert_eq!(response.headers()["x-tidegate-code"], code);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        let body: Value = json(response).await;
         assert_eq!((&body["error"]["code"], &body["error"]["message"]), (&code.into(), &message.into()));
     }
-    // A body that does not say how long it is.
+    // A body without a length.
     let chunks =
         "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
-    let answer = raw(gateway.addr(), &(chunks + &format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len()))).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    // A caller that asks first does not send it, and one that listens only at the end has its answer then.
+    let response = raw(gateway.addr(), &(chunks + &format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len()))).await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    // A caller with `Expect` does not send the body. A caller that reads only after sending receives the
+    // response as well.
     let head =
         "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nconnection: close\r\ncontent-length: 2000000\r\n";
-    let answer = raw(gateway.addr(), &format!("{head}expect: 100-continue\r\n\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    let answer = raw(gateway.addr(), &format!("{head}\r\n{}", "x".repeat(2_000_000))).await;
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    // A model with a name like a novel is not repeated in full.
-    let novel = ASK.replace("any", &"n\u{e9}".repeat(300));
-    let answer = chat(&gateway, novel).send().await.unwrap();
-    assert_eq!(answer.status(), 404);
-    assert!(answer.text().await.unwrap().len() < 500);
+    let response = raw(gateway.addr(), &format!("{head}expect: 100-continue\r\n\r\n")).await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    let response = raw(gateway.addr(), &format!("{head}\r\n{}", "x".repeat(2_000_000))).await;
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
+    // A very long model name is truncated in the message.
+    let long_name = REQUEST.replace("any", &"n\u{e9}".repeat(300));
+    let response = chat(&gateway, long_name).send().await.unwrap();
+    assert_eq!(response.status(), 404);
+    assert!(response.text().await.unwrap().len() < 500);
     assert_eq!(provider.log().calls(), 0);
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_refused() {
+async fn a_head_that_is_too_large_is_rejected() {
     let provider = Provider::openai().start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
     let many: String = (0..500).map(|number| format!("x-{number}: 1\r\n")).collect();
-    let answer = raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: g\r\n{many}\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    let response = raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: g\r\n{many}\r\n")).await;
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
     let large = "x".repeat(100_000);
-    let answer =
+    let response =
         raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: g\r\nx: {large}\r\n\r\n")).await;
-    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
 }
 
 #[tokio::test]
-async fn the_pages_say_how_things_are() {
+async fn the_pages_are_served() {
     let file =
         openai("p", "http://127.0.0.1:1/v1") + &route("gpt-4o", &["p/m"]) + &route("*", &["p/m", "p/n"]);
     let gateway = gateway(&file).await;
     let get = async |path: &str| {
-        let answer = client().get(url(&gateway, path)).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        let response = client().get(url(&gateway, path)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     };
     assert_eq!(get("/healthz").await, (200, r#"{"status":"ok"}"#.to_owned()));
     assert_eq!(get("/readyz").await, (200, r#"{"status":"ready"}"#.to_owned()));

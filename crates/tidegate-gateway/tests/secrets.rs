@@ -1,4 +1,5 @@
-//! The key reaches the provider and nothing else; the caller's own goes nowhere. Nor do logs hold words.
+//! The API key is sent to the provider only, and the caller's credentials are not forwarded. Neither these
+//! nor the text of prompts and responses is logged.
 
 mod support;
 
@@ -8,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use support::*;
 use tidegate_testkit::{Provider, Reply};
 
-/// All that was logged, by anybody, at the most talkative level.
+/// The log of all crates at the level TRACE.
 #[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Logged {
+impl io::Write for LogBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -24,8 +25,8 @@ impl io::Write for Logged {
 }
 
 #[tokio::test]
-async fn what_is_secret_stays_where_it_belongs() {
-    let logged = Logged::default();
+async fn secrets_are_neither_forwarded_nor_returned_nor_logged() {
+    let logged = LogBuffer::default();
     let writer = logged.clone();
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
@@ -52,9 +53,9 @@ async fn what_is_secret_stays_where_it_belongs() {
     let gateway = gateway(&file).await;
 
     let body = r#"{"model":"any","max_tokens":9,"messages":[{"role":"user","content":"the-prompt"}]}"#;
-    let mut told = String::new();
+    let mut returned = String::new();
     for path in ["/v1/chat/completions", "/v1/messages", "/v1/embeddings"] {
-        let answer = client()
+        let response = client()
             .post(url(&gateway, path) + "?key=the-callers-key")
             .bearer_auth("the-callers-key")
             .header("x-api-key", "the-callers-key")
@@ -65,14 +66,14 @@ async fn what_is_secret_stays_where_it_belongs() {
             .await
             .unwrap();
         let is_served = path != "/v1/embeddings";
-        assert_eq!(answer.status(), if is_served { 200 } else { 404 }, "{path}");
-        told += &format!("{:?}", answer.headers());
-        let text = answer.text().await.unwrap();
+        assert_eq!(response.status(), if is_served { 200 } else { 404 }, "{path}");
+        returned += &format!("{:?}", response.headers());
+        let text = response.text().await.unwrap();
         assert_eq!(text.contains("the-answer"), is_served);
-        told += &text;
+        returned += &text;
     }
     for path in ["/", "/signals", "/v1/models", "/healthz"] {
-        told += &client().get(url(&gateway, path)).send().await.unwrap().text().await.unwrap();
+        returned += &client().get(url(&gateway, path)).send().await.unwrap().text().await.unwrap();
     }
     gateway.stop().await;
 
@@ -80,17 +81,17 @@ async fn what_is_secret_stays_where_it_belongs() {
         (&openai, ("authorization", format!("Bearer {KEY}")), "x-api-key"),
         (&anthropic, ("x-api-key", KEY.into()), "authorization"),
     ] {
-        for asked in provider.log().requests() {
-            assert_eq!(asked.headers[ours.0], *ours.1);
-            assert!(!asked.headers.contains_key(theirs));
-            assert!(!asked.headers.contains_key("accept-encoding"));
-            assert!(!format!("{:?} {}", asked.headers, asked.path).contains("the-callers-key"));
+        for request in provider.log().requests() {
+            assert_eq!(request.headers[ours.0], *ours.1);
+            assert!(!request.headers.contains_key(theirs));
+            assert!(!request.headers.contains_key("accept-encoding"));
+            assert!(!format!("{:?} {}", request.headers, request.path).contains("the-callers-key"));
         }
         assert_eq!(provider.log().calls(), 2);
     }
     assert_eq!(anthropic.log().last().unwrap().headers["anthropic-version"], "2023-06-01");
 
-    assert!(!told.contains(KEY) && !told.contains("the-callers-key"));
+    assert!(!returned.contains(KEY) && !returned.contains("the-callers-key"));
     let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     assert!(logged.contains("answered"));
     for secret in [KEY, "the-callers-key", "the-prompt", "the-answer"] {

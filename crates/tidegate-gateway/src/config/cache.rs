@@ -3,22 +3,23 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate::fallback::AnswerCache;
 
-use super::ConfigError;
+use super::GatewayConfigError;
 
-/// What `@cached` remembers, for all chains that end in it together.
+/// The settings of the cache that all chains ending in `@cached` share.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table with max_bytes, max_age or similarity")]
-pub(crate) struct CacheEntry {
+pub(crate) struct CacheSettings {
     max_bytes: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     max_age: Option<Duration>,
     similarity: Option<f64>,
 }
 
-impl CacheEntry {
-    /// Checked whether a chain ends in it or not, as providers and policies are.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key: &str, problem: String| Err(ConfigError::new(format!("cache.{key}"), problem));
+impl CacheSettings {
+    /// Checks the values. They are checked even if no chain ends in `@cached`, as providers and policies are.
+    pub(super) fn check(&self) -> Result<(), GatewayConfigError> {
+        let refuse =
+            |key: &str, problem: String| Err(GatewayConfigError::new(format!("cache.{key}"), problem));
         if self.max_bytes == Some(0) {
             return refuse("max_bytes", "expected at least 1, found 0".to_owned());
         }
@@ -26,7 +27,8 @@ impl CacheEntry {
             return refuse("max_age", "expected more than 0s, found 0s".to_owned());
         }
         match self.similarity {
-            // At 0 all would be alike. Above 1 it makes no difference by how much; 80 was meant to be a percentage.
+            // At 0 all prompts would be similar. All values above 1 have the same effect, and 80 is probably
+            // a percentage.
             Some(similarity) if !(similarity > 0.0 && similarity <= 2.0) => {
                 let problem = format!("expected a number above 0, and at most 2, found {similarity}");
                 refuse("similarity", problem)
@@ -35,7 +37,7 @@ impl CacheEntry {
         }
     }
 
-    /// An empty one.
+    /// An empty cache with these settings.
     pub(crate) fn cache(&self) -> AnswerCache {
         let cache = AnswerCache::new();
         let cache = self.max_bytes.into_iter().fold(cache, AnswerCache::max_bytes);

@@ -1,14 +1,15 @@
 use std::fmt;
 
-/// A configuration that cannot be used; names the key, and what was expected. One line, and no secret in it.
+/// The configuration is invalid. The message is one line that names the key and the expected value, and it
+/// contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct GatewayConfigError {
     key: String,
     problem: String,
 }
 
-impl ConfigError {
-    /// `problem` with `key`, such as `routes[0].chain`; with an empty key it is about the whole.
+impl GatewayConfigError {
+    /// An error with `problem` at `key`, such as `routes[0].chain`. An empty key stands for the whole file.
     pub(crate) fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { key: key.into(), problem: problem.into() }
     }
@@ -20,7 +21,7 @@ impl ConfigError {
     }
 }
 
-impl From<tidegate::config::ConfigError> for ConfigError {
+impl From<tidegate::config::ConfigError> for GatewayConfigError {
     fn from(error: tidegate::config::ConfigError) -> Self {
         let text = error.to_string();
         let problem = text.strip_prefix(error.key()).and_then(|rest| rest.strip_prefix(": "));
@@ -28,7 +29,7 @@ impl From<tidegate::config::ConfigError> for ConfigError {
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for GatewayConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.key {
             "" => f.write_str(&self.problem),
@@ -37,4 +38,4 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl std::error::Error for GatewayConfigError {}

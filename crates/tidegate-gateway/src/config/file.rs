@@ -1,4 +1,4 @@
-//! The file as it is written, before anything in it is checked against anything else.
+//! The configuration file as it is deserialized, before cross-references are checked.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate::{ModelCapabilities, ResilienceConfig};
 
-use super::ConfigError;
-use super::cache::CacheEntry;
-use super::wording::reworded;
-use crate::endpoint::Dialect;
+use super::GatewayConfigError;
+use super::cache::CacheSettings;
+use super::serde_error::from_serde;
+use crate::endpoint::ApiDialect;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct File {
+pub(super) struct ConfigFile {
     pub(super) listen: Option<String>,
     pub(super) body_limit: Option<usize>,
     #[serde(default, with = "humantime_serde")]
@@ -24,7 +24,7 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) policies: BTreeMap<String, ResilienceConfig>,
     #[serde(default)]
-    pub(super) cache: CacheEntry,
+    pub(super) cache: CacheSettings,
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,
     #[serde(default)]
@@ -35,11 +35,11 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, expecting = "a table with base_url and dialect")]
 pub(super) struct ProviderEntry {
     pub(super) base_url: String,
-    pub(super) dialect: Dialect,
+    pub(super) dialect: ApiDialect,
     pub(super) api_key_env: Option<String>,
 }
 
-/// What a model can take; what is not said does not count against it.
+/// The capabilities of a model. A missing field is unknown and excludes no request.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table with what the model can take")]
 pub(super) struct ModelEntry {
@@ -81,19 +81,19 @@ fn default_policy() -> String {
     super::policy::DEFAULT.to_owned()
 }
 
-impl File {
-    pub(super) fn read(text: &str) -> Result<Self, ConfigError> {
+impl ConfigFile {
+    pub(super) fn read(text: &str) -> Result<Self, GatewayConfigError> {
         let tables = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
         serde_path_to_error::deserialize(tables)
-            .map_err(|error| reworded(&error.path().to_string(), error.inner().message()))
+            .map_err(|error| from_serde(&error.path().to_string(), error.inner().message()))
     }
 }
 
-/// Not TOML at all: there is no key to name, so the place is named.
-fn syntax(text: &str, error: &toml::de::Error) -> ConfigError {
+/// The error for text that is not TOML. It names the line, since there is no key.
+fn syntax(text: &str, error: &toml::de::Error) -> GatewayConfigError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or(text);
     let line = before.split('\n').count();
-    // The first line says it; toml may add a drawing, or a list.
+    // The first line is the message. The `toml` crate may append an excerpt or a list.
     let problem = error.message().lines().next().unwrap_or("not TOML");
-    ConfigError::new(format!("line {line}"), problem)
+    GatewayConfigError::new(format!("line {line}"), problem)
 }

@@ -1,10 +1,10 @@
-//! The file: who is there, what to do for them, and which requests go where.
+//! The configuration file: providers, policies, and the routes of requests.
 //!
 //! # Example
 //! ```
 //! use tidegate_gateway::Config;
 //!
-//! # fn main() -> Result<(), tidegate_gateway::ConfigError> {
+//! # fn main() -> Result<(), tidegate_gateway::GatewayConfigError> {
 //! let config = Config::parse(
 //!     r#"
 //!     listen = "127.0.0.1:8787"
@@ -30,46 +30,51 @@
 //! # }
 //! ```
 //!
-//! Every key there is stands in `example.toml` beside the source.
+//! `example.toml`, in the directory of the crate, contains every key.
 //!
 //! # Defaults
-//! It listens on `127.0.0.1:8787`, takes bodies of 32 MiB, and gives calls 10 s to end when it is stopped. A
-//! route takes any model under the policy `default`; in a policy a part that is not named is off, and so is all of
-//! `default` if there is none. The `AI_LIB_*` variables of [`tidegate::config`] overrule every policy.
+//! The gateway listens on `127.0.0.1:8787`, accepts bodies of up to 32 MiB, and gives calls in flight 10 s to
+//! end after a stop signal. A route accepts any model and uses the policy `default`. A part that is missing
+//! in a policy is disabled. If there is no policy `default`, all of its parts are disabled. The `AI_LIB_*`
+//! variables of [`tidegate::config`] override every policy.
 //!
 //! # Dialects
-//! A chain under `/v1/chat/completions` or `/v1/messages` may mix providers of the dialects `openai` and `anthropic`:
-//! where a provider speaks the other one, requests and answers are translated (see [`tidegate::translate`]). What a
-//! translated model thought is not told under `/v1/messages` if the chain asks Anthropic natively, too: the caller would
-//! send it back, and Anthropic refuses thoughts that are not its own. A provider of the dialect `gemini` cannot be asked
-//! yet; its OpenAI-compatible URL can.
+//! A chain under `/v1/chat/completions` or `/v1/messages` may mix providers with the dialects `openai` and
+//! `anthropic`. If a provider has the other dialect, requests and responses are translated (see
+//! [`tidegate::translate`]). Under `/v1/messages` the reasoning of a translated model is omitted if the chain
+//! also contains a native Anthropic target: the caller would send the reasoning back, and Anthropic rejects
+//! reasoning that it has not signed. The dialect `gemini` is not supported yet; use the OpenAI-compatible URL
+//! of the provider.
 //!
 //! # Models
-//! A target after the first is passed over if its model is known to be too small for the request, or to take no tools,
-//! pictures or JSON schemas that are in it. Well-known models are known; `[models.<beginning of a name>]` adds others and
-//! corrects what is wrong, with or without the provider in front (see [`ModelTable`]).
+//! A target after the first is skipped if its model is known to be too small for the request, or not to
+//! support the tools, images or JSON schemas in it. The capabilities of well-known models are built in.
+//! `[models.<beginning of a name>]` adds or corrects entries, with or without the provider as a prefix (see
+//! [`ModelTable`]).
 //!
-//! # Answers given before
-//! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age` (`"1h"`).
-//! It answers like questions, too: those with as large a share of words in common as `cache.similarity` (0.8) says; 1
-//! asks for the same words, and above that only the same prompt will do (see [`AnswerCache`](tidegate::fallback::AnswerCache)).
+//! # Cached responses
+//! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age`
+//! (`"1h"`). The cache also serves similar prompts: prompts with a share of common words of at least
+//! `cache.similarity` (0.8). At 1 the words must be the same, and above 1 the prompt must be identical (see
+//! [`AnswerCache`](tidegate::fallback::AnswerCache)).
 //!
-//! # When it says no
-//! An unknown key, an unknown name, a number out of range, a provider that cannot be asked what a route asks: in
-//! one line with the key at fault and, where something is like it, what may have been meant. Keys are read from
-//! the environment only, and no message repeats one.
+//! # Rejections
+//! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
+//! that does not support the endpoint of its route. The message is one line with the key at fault and, if
+//! there is a similar name, a suggestion. API keys are read from the environment only, and no message
+//! contains one.
 //!
-//! # Mistakes people make
+//! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
 
 mod cache;
 mod error;
 mod file;
-mod nearest;
 mod policy;
 mod provider;
 mod route;
-mod wording;
+mod serde_error;
+mod suggestion;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -80,26 +85,26 @@ use std::time::Duration;
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
-pub(crate) use self::cache::CacheEntry;
-pub use self::error::ConfigError;
-use self::file::File;
-pub(crate) use self::provider::Provider;
-pub(crate) use self::route::{ANY, LastResort, Route, TargetName};
-use self::route::{Known, check_distinct};
+pub(crate) use self::cache::CacheSettings;
+pub use self::error::GatewayConfigError;
+use self::file::ConfigFile;
+pub(crate) use self::provider::ProviderConfig;
+pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
+use self::route::{KnownNames, check_distinct};
 
-/// What a gateway is made from; see the [module page](self).
+/// The configuration of a gateway; see the [module page](self).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where it listens.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// The largest request body that is taken, in bytes.
+    /// The largest request body that is accepted, in bytes.
     pub body_limit: usize,
-    /// How long calls may go on once it is told to stop.
+    /// How long calls may continue after a stop signal.
     pub drain: Duration,
-    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) providers: BTreeMap<String, ProviderConfig>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
-    /// What `@cached` remembers.
-    pub(crate) cache: CacheEntry,
+    /// The settings of the cache for `@cached`.
+    pub(crate) cache: CacheSettings,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
 }
@@ -112,24 +117,24 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// It is not there, or as [`parse`](Self::parse).
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    /// The file cannot be read, or as [`parse`](Self::parse).
+    pub fn read(path: &Path) -> Result<Self, GatewayConfigError> {
         let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError::new("", format!("cannot be read: {error}")))?;
+            .map_err(|error| GatewayConfigError::new("", format!("cannot be read: {error}")))?;
         Self::parse(&text, |variable| std::env::var_os(variable))
     }
 
-    /// Reads `text`, with the variables that `env` knows.
+    /// Parses `text`. `env` returns the value of an environment variable.
     ///
     /// # Errors
     ///
-    /// Something cannot be used; the message names the key, and what was expected.
-    pub fn parse(text: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        let file = File::read(text)?;
+    /// A value is invalid. The message names the key and the expected value.
+    pub fn parse(text: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, GatewayConfigError> {
+        let file = ConfigFile::read(text)?;
         let listen = match &file.listen {
             None => DEFAULT_LISTEN,
             Some(text) => text.parse().map_err(|_| {
-                ConfigError::new(
+                GatewayConfigError::new(
                     "listen",
                     format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}"),
                 )
@@ -137,22 +142,22 @@ impl Config {
         };
         let body_limit = file.body_limit.unwrap_or(Payload::DEFAULT_CAP);
         if body_limit == 0 {
-            return Err(ConfigError::new("body_limit", "expected at least 1, found 0"));
+            return Err(GatewayConfigError::new("body_limit", "expected at least 1, found 0"));
         }
         let mut providers = BTreeMap::new();
         for (name, entry) in file.providers {
-            let provider = Provider::check(&name, entry, &env)?;
+            let provider = ProviderConfig::check(&name, entry, &env)?;
             providers.insert(name, provider);
         }
         let policies = policy::check(file.policies, &env)?;
-        let known = Known { providers: &providers, policies: &policies };
+        let known = KnownNames { providers: &providers, policies: &policies };
         file.cache.check()?;
         let cache = file.cache;
         let entries = file.routes.into_iter().enumerate();
         let routes = entries.map(|(index, entry)| Route::check(index, entry, &known));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
         if routes.is_empty() {
-            return Err(ConfigError::new("routes", "expected at least one"));
+            return Err(GatewayConfigError::new("routes", "expected at least one"));
         }
         check_distinct(&routes)?;
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);

@@ -3,16 +3,16 @@ use std::ffi::OsString;
 
 use tidegate::{ResilienceBuilder, ResilienceConfig};
 
-use super::ConfigError;
+use super::GatewayConfigError;
 
-/// The policy of a route that names none. It is always there.
+/// The policy of a route that names none. It always exists.
 pub(super) const DEFAULT: &str = "default";
 
-/// The policies, each checked as it is written, and then with the environment on top.
+/// Checks each policy as it is written, and again after the environment variables are applied.
 pub(super) fn check(
     mut policies: BTreeMap<String, ResilienceConfig>,
     env: impl Fn(&str) -> Option<OsString>,
-) -> Result<BTreeMap<String, ResilienceConfig>, ConfigError> {
+) -> Result<BTreeMap<String, ResilienceConfig>, GatewayConfigError> {
     policies.entry(DEFAULT.to_owned()).or_default();
     let checked = policies.into_iter().map(|(name, policy)| {
         check_numbers(&name, &policy)?;
@@ -23,7 +23,7 @@ pub(super) fn check(
     checked.collect()
 }
 
-fn check_numbers(name: &str, policy: &ResilienceConfig) -> Result<(), ConfigError> {
+fn check_numbers(name: &str, policy: &ResilienceConfig) -> Result<(), GatewayConfigError> {
     let built = ResilienceBuilder::from_config(policy);
     built.map(drop).map_err(|error| error.within(&format!("policies.{name}")).into())
 }

@@ -4,63 +4,63 @@ use http::header::AUTHORIZATION;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::ConfigError;
+use super::GatewayConfigError;
 use super::file::ProviderEntry;
-use crate::endpoint::{Dialect, Endpoint};
+use crate::endpoint::{ApiDialect, Endpoint};
 
-/// One provider: where it is, what it speaks, and what we show it to be let in.
+/// One provider: its base URL, its dialect and its credentials.
 #[derive(Clone, Debug)]
-pub(crate) struct Provider {
+pub(crate) struct ProviderConfig {
     base_url: String,
-    dialect: Dialect,
-    /// Marked as sensitive, so that nothing that prints headers prints it.
+    dialect: ApiDialect,
+    /// Marked as sensitive, so that it is never printed with the headers.
     credentials: Option<HeaderValue>,
 }
 
-impl Provider {
+impl ProviderConfig {
     pub(super) fn check(
         name: &str,
         entry: ProviderEntry,
         env: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, GatewayConfigError> {
         let key = |key: &str| format!("providers.{name}.{key}");
         if !is_visible(name) || name.contains('/') || name.starts_with('@') {
             let problem = "expected a name of visible ASCII, without `/`, that does not begin with `@`";
-            return Err(ConfigError::new(format!("providers.{name}"), problem));
+            return Err(GatewayConfigError::new(format!("providers.{name}"), problem));
         }
         let base_url = entry.base_url.trim_end_matches('/').to_owned();
-        check_url(&base_url).map_err(|problem| ConfigError::new(key("base_url"), problem))?;
+        check_url(&base_url).map_err(|problem| GatewayConfigError::new(key("base_url"), problem))?;
         let credentials = match &entry.api_key_env {
             Some(variable) => {
                 let found = credentials(variable, entry.dialect, env);
-                Some(found.map_err(|problem| ConfigError::new(key("api_key_env"), problem))?)
+                Some(found.map_err(|problem| GatewayConfigError::new(key("api_key_env"), problem))?)
             }
             None => None,
         };
         Ok(Self { base_url, dialect: entry.dialect, credentials })
     }
 
-    pub(crate) fn dialect(&self) -> Dialect {
+    pub(crate) fn dialect(&self) -> ApiDialect {
         self.dialect
     }
 
-    /// Where `endpoint` is.
+    /// The URI of `endpoint`.
     pub(crate) fn uri(&self, endpoint: Endpoint) -> Result<Uri, http::uri::InvalidUri> {
         format!("{}{}", self.base_url, endpoint.suffix()).parse()
     }
 
-    /// The header that lets us in.
+    /// The header with the API key.
     pub(crate) fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
         let name = match self.dialect {
-            Dialect::OpenAi => AUTHORIZATION,
-            Dialect::Anthropic => HeaderName::from_static("x-api-key"),
-            Dialect::Gemini => HeaderName::from_static("x-goog-api-key"),
+            ApiDialect::OpenAi => AUTHORIZATION,
+            ApiDialect::Anthropic => HeaderName::from_static("x-api-key"),
+            ApiDialect::Gemini => HeaderName::from_static("x-goog-api-key"),
         };
         self.credentials.clone().map(|value| (name, value))
     }
 }
 
-/// The URL itself is not repeated: it may hold a key.
+/// Checks a base URL. The message does not contain the URL, because it may contain a key.
 fn check_url(url: &str) -> Result<(), &'static str> {
     const EXPECTED: &str = "expected a URL such as https://api.openai.com/v1";
     let uri: Uri = url.parse().map_err(|_| EXPECTED)?;
@@ -84,10 +84,11 @@ fn check_url(url: &str) -> Result<(), &'static str> {
 
 fn credentials(
     variable: &str,
-    dialect: Dialect,
+    dialect: ApiDialect,
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Result<HeaderValue, String> {
-    // What does not look like the name of a variable may be the key itself, so it is not repeated.
+    // A value that does not look like the name of a variable may be the key itself, so the message does not
+    // contain it.
     let looks_like_a_name =
         variable.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
     let named = if looks_like_a_name { variable } else { "the variable it names" };
@@ -100,15 +101,15 @@ fn credentials(
         return Err(format!("expected visible ASCII in {named}, found a space or another character"));
     }
     let value = match dialect {
-        Dialect::OpenAi => format!("Bearer {key}"),
-        Dialect::Anthropic | Dialect::Gemini => key.to_owned(),
+        ApiDialect::OpenAi => format!("Bearer {key}"),
+        ApiDialect::Anthropic | ApiDialect::Gemini => key.to_owned(),
     };
     let mut value = HeaderValue::try_from(value).map_err(|_| format!("{named} cannot stand in a header"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// Fit for a header, and for the eye.
+/// Whether `text` is not empty and consists of visible ASCII, so that it is valid in a header.
 pub(super) fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -3,35 +3,35 @@ use std::sync::Arc;
 
 use tidegate::ResilienceConfig;
 
-use super::ConfigError;
+use super::GatewayConfigError;
 use super::file::RouteEntry;
-use super::nearest::instead;
-use super::provider::{Provider, is_visible};
-use crate::endpoint::{Dialect, Endpoint};
+use super::provider::{ProviderConfig, is_visible};
+use super::suggestion::suggest;
+use crate::endpoint::{ApiDialect, Endpoint};
 
-/// The model of a route that takes what no other takes.
+/// The model of a route that accepts every model without a route of its own.
 pub(crate) const ANY: &str = "*";
 
-/// Which requests go to which chain of targets, under which policy.
+/// Maps requests for an endpoint and a model to a chain of targets under a policy.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) endpoint: Endpoint,
-    /// The model asked for, or [`ANY`].
+    /// The requested model, or [`ANY`].
     pub(crate) model: String,
     pub(crate) chain: Vec<TargetName>,
-    /// What is left when no target has answered, in this order.
-    pub(crate) resorts: Vec<LastResort>,
+    /// The last resorts, tried in this order after all targets have failed.
+    pub(crate) resorts: Vec<LastResortName>,
     pub(crate) policy: String,
 }
 
-/// The end of a chain.
+/// A last resort at the end of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LastResort {
-    /// An answer that was given before.
+pub(crate) enum LastResortName {
+    /// A cached response.
     Cached,
-    /// A shorter prompt.
+    /// A request with a shorter prompt.
     Simplified,
-    /// A text by the kind of the prompt.
+    /// A fixed text, selected by the kind of the prompt.
     Static,
 }
 
@@ -40,37 +40,42 @@ pub(crate) enum LastResort {
 pub(crate) struct TargetName {
     pub(crate) name: Arc<str>,
     pub(crate) provider: String,
-    /// What follows the first slash; it may have slashes of its own.
+    /// The part after the first slash. It may contain further slashes.
     pub(crate) model: String,
 }
 
-/// What a route may refer to.
-pub(super) struct Known<'a> {
-    pub(super) providers: &'a BTreeMap<String, Provider>,
+/// The names that a route may refer to.
+pub(super) struct KnownNames<'a> {
+    pub(super) providers: &'a BTreeMap<String, ProviderConfig>,
     pub(super) policies: &'a BTreeMap<String, ResilienceConfig>,
 }
 
 impl Route {
-    pub(super) fn check(index: usize, entry: RouteEntry, known: &Known<'_>) -> Result<Self, ConfigError> {
+    pub(super) fn check(
+        index: usize,
+        entry: RouteEntry,
+        known: &KnownNames<'_>,
+    ) -> Result<Self, GatewayConfigError> {
         let key = |key: &str| format!("routes[{index}].{key}");
-        let endpoint = endpoint(&entry.path).map_err(|problem| ConfigError::new(key("path"), problem))?;
+        let endpoint =
+            endpoint(&entry.path).map_err(|problem| GatewayConfigError::new(key("path"), problem))?;
         if entry.model.is_empty() {
-            return Err(ConfigError::new(key("model"), "expected a model, or \"*\" for any"));
+            return Err(GatewayConfigError::new(key("model"), "expected a model, or \"*\" for any"));
         }
         if !known.policies.contains_key(&entry.policy) {
-            let others = instead(&entry.policy, known.policies.keys().map(String::as_str));
+            let others = suggest(&entry.policy, known.policies.keys().map(String::as_str));
             let problem = format!("unknown policy `{}`{others}", entry.policy);
-            return Err(ConfigError::new(key("policy"), problem));
+            return Err(GatewayConfigError::new(key("policy"), problem));
         }
         if entry.chain.is_empty() {
-            return Err(ConfigError::new(key("chain"), "expected at least one \"provider/model\""));
+            return Err(GatewayConfigError::new(key("chain"), "expected at least one \"provider/model\""));
         }
         let mut chain: Vec<TargetName> = Vec::with_capacity(entry.chain.len());
-        let mut resorts: Vec<LastResort> = Vec::new();
-        for (place, target) in entry.chain.iter().enumerate() {
-            let refuse = |problem| ConfigError::new(key(&format!("chain[{place}]")), problem);
+        let mut resorts: Vec<LastResortName> = Vec::new();
+        for (position, target) in entry.chain.iter().enumerate() {
+            let refuse = |problem| GatewayConfigError::new(key(&format!("chain[{position}]")), problem);
             if target.starts_with('@') {
-                let resort = LastResort::check(target, endpoint, &resorts).map_err(refuse)?;
+                let resort = LastResortName::check(target, endpoint, &resorts).map_err(refuse)?;
                 if chain.is_empty() {
                     return Err(refuse(format!("expected a \"provider/model\" before `{target}`")));
                 }
@@ -92,13 +97,13 @@ impl Route {
 
 fn endpoint(path: &str) -> Result<Endpoint, String> {
     let found = Endpoint::ALL.into_iter().find(|endpoint| endpoint.path() == path);
-    found.ok_or_else(|| format!("unknown path `{path}`{}", instead(path, Endpoint::ALL.map(Endpoint::path))))
+    found.ok_or_else(|| format!("unknown path `{path}`{}", suggest(path, Endpoint::ALL.map(Endpoint::path))))
 }
 
-impl LastResort {
+impl LastResortName {
     const ALL: [Self; 3] = [Self::Cached, Self::Simplified, Self::Static];
 
-    /// The name in the file.
+    /// The name in the configuration file.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Cached => "@cached",
@@ -109,7 +114,7 @@ impl LastResort {
 
     fn check(text: &str, endpoint: Endpoint, before: &[Self]) -> Result<Self, String> {
         let Some(resort) = Self::ALL.into_iter().find(|resort| resort.name() == text) else {
-            return Err(format!("unknown last resort `{text}`{}", instead(text, Self::ALL.map(Self::name))));
+            return Err(format!("unknown last resort `{text}`{}", suggest(text, Self::ALL.map(Self::name))));
         };
         if matches!(endpoint, Endpoint::Embeddings | Endpoint::Responses) {
             return Err(format!("`{text}` has no answer for {endpoint}"));
@@ -122,38 +127,43 @@ impl LastResort {
 }
 
 impl TargetName {
-    fn check(text: &str, endpoint: Endpoint, providers: &BTreeMap<String, Provider>) -> Result<Self, String> {
+    fn check(
+        text: &str,
+        endpoint: Endpoint,
+        providers: &BTreeMap<String, ProviderConfig>,
+    ) -> Result<Self, String> {
         let named =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && is_visible(model));
         let Some((provider, model)) = named else {
             return Err(format!("expected \"provider/model\" in visible ASCII, found {text:?}"));
         };
-        let Some(spoken) = providers.get(provider).map(Provider::dialect) else {
-            let others = instead(provider, providers.keys().map(String::as_str));
+        let Some(dialect) = providers.get(provider).map(ProviderConfig::dialect) else {
+            let others = suggest(provider, providers.keys().map(String::as_str));
             return Err(format!("unknown provider `{provider}`{others}"));
         };
-        if endpoint.asked_in(spoken).is_none() {
-            return Err(foreign(provider, spoken, endpoint));
+        if endpoint.at_provider(dialect).is_none() {
+            return Err(unsupported_dialect(provider, dialect, endpoint));
         }
         Ok(Self { name: text.into(), provider: provider.to_owned(), model: model.to_owned() })
     }
 }
 
-/// The provider does not speak what the endpoint asks in, nor anything it could be translated to; with the way out.
-fn foreign(provider: &str, spoken: Dialect, endpoint: Endpoint) -> String {
-    let asked = endpoint.dialect();
-    let way_out = "use the provider's OpenAI-compatible base_url with dialect = \"openai\"";
-    format!("provider `{provider}` speaks {spoken} and {endpoint} needs {asked}, {way_out}")
+/// The message for a provider with a dialect that is neither that of the endpoint nor a supported translation
+/// of it. It contains a workaround.
+fn unsupported_dialect(provider: &str, dialect: ApiDialect, endpoint: Endpoint) -> String {
+    let needed = endpoint.dialect();
+    let workaround = "use the provider's OpenAI-compatible base_url with dialect = \"openai\"";
+    format!("provider `{provider}` speaks {dialect} and {endpoint} needs {needed}, {workaround}")
 }
 
-/// Two routes for the same requests: one of them would never be asked.
-pub(super) fn check_distinct(routes: &[Route]) -> Result<(), ConfigError> {
+/// Rejects two routes for the same requests, because one of them would never be used.
+pub(super) fn check_distinct(routes: &[Route]) -> Result<(), GatewayConfigError> {
     for (index, route) in routes.iter().enumerate() {
         let same = |other: &Route| other.endpoint == route.endpoint && other.model == route.model;
         if let Some(first) = routes[..index].iter().position(same) {
             let problem =
                 format!("routes[{first}] takes {} for model `{}` already", route.endpoint, route.model);
-            return Err(ConfigError::new(format!("routes[{index}]"), problem));
+            return Err(GatewayConfigError::new(format!("routes[{index}]"), problem));
         }
     }
     Ok(())

@@ -2,7 +2,7 @@ use tidegate::{ModelCapabilities, ModelCatalog};
 
 use super::*;
 
-/// Providers for the routes of a test.
+/// The providers for the routes of the tests.
 const PROVIDERS: &str = r#"
     [providers.openai]
     base_url = "https://api.openai.com/v1/"
@@ -33,12 +33,12 @@ fn env(variable: &str) -> Option<OsString> {
     Some(value.into())
 }
 
-fn refusal(text: &str) -> String {
+fn parse_error(text: &str) -> String {
     Config::parse(text, env).expect_err(text).to_string()
 }
 
 #[test]
-fn a_file_is_read_with_its_defaults() {
+fn a_file_is_parsed_with_its_defaults() {
     let config = Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap();
     assert_eq!(config.listen, "127.0.0.1:8787".parse().unwrap());
     assert_eq!((config.body_limit, config.drain), (32 * 1024 * 1024, Duration::from_secs(10)));
@@ -50,7 +50,7 @@ fn a_file_is_read_with_its_defaults() {
 }
 
 #[test]
-fn the_example_is_good() {
+fn the_example_file_is_valid() {
     let config = Config::parse(include_str!("../../example.toml"), |_| Some("7".into())).unwrap();
     assert_eq!((config.routes.len(), config.providers.len()), (4, 4));
 }
@@ -67,7 +67,7 @@ fn a_chain_may_mix_the_dialects_that_can_be_translated() {
 }
 
 #[test]
-fn what_models_can_take_is_added_and_corrected() {
+fn model_capabilities_are_added_and_corrected() {
     let models = r#"
         [models."openai/gpt-4"]
         context_tokens = 32_000
@@ -76,31 +76,31 @@ fn what_models_can_take_is_added_and_corrected() {
         tools = false
     "#;
     let config = Config::parse(&format!("{PROVIDERS}{models}{ROUTE}"), env).unwrap();
-    let card = |target| config.models.card(target).unwrap();
+    let capabilities = |target| config.models.capabilities(target).unwrap();
     let expected = ModelCapabilities { context_tokens: Some(32_000), ..ModelCapabilities::default() };
-    assert_eq!(card("openai/gpt-4"), expected);
+    assert_eq!(capabilities("openai/gpt-4"), expected);
     assert_eq!(
-        (card("local/llama3.2").tools, card("local/llama3.2").max_output_tokens),
+        (capabilities("local/llama3.2").tools, capabilities("local/llama3.2").max_output_tokens),
         (Some(false), Some(2_000))
     );
-    assert_eq!(card("anthropic/claude-3-haiku-20240307").context_tokens, Some(200_000));
+    assert_eq!(capabilities("anthropic/claude-3-haiku-20240307").context_tokens, Some(200_000));
     for (entry, message) in [
         ("context_tokens = 0", "models.llama3.context_tokens: expected at least 1, found integer `0`"),
         ("tool = true", "models.llama3: unknown key `tool`, did you mean `tools`?"),
     ] {
-        assert_eq!(refusal(&format!("{PROVIDERS}[models.llama3]\n{entry}\n{ROUTE}")), message);
+        assert_eq!(parse_error(&format!("{PROVIDERS}[models.llama3]\n{entry}\n{ROUTE}")), message);
     }
 }
 
 #[test]
-fn only_the_first_slash_of_a_target_divides() {
+fn a_target_is_split_at_its_first_slash() {
     let text = format!("{PROVIDERS}{}", ROUTE.replace("openai/gpt-4o", "openai/meta/llama/3"));
     let config = Config::parse(&text, env).unwrap();
     assert_eq!(config.routes[0].chain[0].model, "meta/llama/3");
 }
 
 #[test]
-fn every_unknown_key_is_refused_with_the_nearest_known_one() {
+fn an_unknown_key_is_rejected_with_a_suggestion() {
     for (wrong, message) in [
         ("listn = \"127.0.0.1:1\"", "unknown key `listn`, did you mean `listen`?"),
         ("[polices.default]", "unknown key `polices`, did you mean `policies`?"),
@@ -125,12 +125,12 @@ fn every_unknown_key_is_refused_with_the_nearest_known_one() {
         ("[cache]\nmax_size = 1", "cache: unknown key `max_size`, did you mean `max_age`?"),
         ("[cash]", "unknown key `cash`, did you mean `cache`?"),
     ] {
-        assert_eq!(refusal(wrong), message);
+        assert_eq!(parse_error(wrong), message);
     }
 }
 
 #[test]
-fn every_wrong_value_is_refused_with_its_key_and_what_was_expected() {
+fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
     for (wrong, message) in [
         ("listen = \"localhost\"", "listen: expected an address such as 127.0.0.1:8787, found \"localhost\""),
         ("listen = 8787", "listen: expected a string, found integer `8787`"),
@@ -172,12 +172,12 @@ fn every_wrong_value_is_refused_with_its_key_and_what_was_expected() {
         ("\n\n[providers\nx = 1", "line 3: unclosed table, expected `]`"),
         ("body_limit = 1\nbody_limit = 2", "line 2: duplicate key"),
     ] {
-        assert_eq!(refusal(wrong), message);
+        assert_eq!(parse_error(wrong), message);
     }
 }
 
 #[test]
-fn a_route_must_lead_somewhere() {
+fn an_invalid_route_is_rejected() {
     for (from, to, message) in [
         (
             "/v1/chat/completions",
@@ -255,16 +255,16 @@ fn a_route_must_lead_somewhere() {
         ),
         ("path ", "model = \"\"\npath ", "routes[0].model: expected a model, or \"*\" for any"),
     ] {
-        assert_eq!(refusal(&format!("{PROVIDERS}{}", ROUTE.replace(from, to))), message);
+        assert_eq!(parse_error(&format!("{PROVIDERS}{}", ROUTE.replace(from, to))), message);
     }
     assert_eq!(
-        refusal(&format!("{PROVIDERS}{ROUTE}{ROUTE}")),
+        parse_error(&format!("{PROVIDERS}{ROUTE}{ROUTE}")),
         "routes[1]: routes[0] takes /v1/chat/completions for model `*` already"
     );
 }
 
 #[test]
-fn a_provider_must_be_reachable_and_its_key_usable() {
+fn an_invalid_base_url_or_api_key_is_rejected() {
     for (from, to, message) in [
         ("https://api", "ftp://api", "base_url: expected a URL that begins with http:// or https://"),
         ("https://api", "api", "base_url: expected a URL such as https://api.openai.com/v1"),
@@ -295,21 +295,21 @@ fn a_provider_must_be_reachable_and_its_key_usable() {
     ] {
         let (openai, anthropic) = PROVIDERS.split_once("[providers.anthropic]").unwrap();
         let text = format!("{openai}[providers.anthropic]{}{ROUTE}", anthropic.replace(from, to));
-        assert_eq!(refusal(&text), format!("providers.anthropic.{message}"));
+        assert_eq!(parse_error(&text), format!("providers.anthropic.{message}"));
     }
     let key_in_the_wrong_place = "providers = { openai = \"sk-secret\" }";
     assert_eq!(
-        refusal(key_in_the_wrong_place),
+        parse_error(key_in_the_wrong_place),
         "providers.openai: expected a table with base_url and dialect, found string"
     );
     assert_eq!(
-        refusal("[providers.\"a/b\"]\nbase_url = \"http://x\"\ndialect = \"openai\""),
+        parse_error("[providers.\"a/b\"]\nbase_url = \"http://x\"\ndialect = \"openai\""),
         "providers.a/b: expected a name of visible ASCII, without `/`, that does not begin with `@`"
     );
 }
 
 #[test]
-fn the_environment_overrules_every_policy() {
+fn the_environment_overrides_every_policy() {
     let text = format!("{PROVIDERS}{ROUTE}[policies.slow]\nbackpressure = {{ max_inflight = 7 }}");
     let with = |value: &'static str| {
         Config::parse(&text, move |variable| match variable {
@@ -327,7 +327,7 @@ fn the_environment_overrules_every_policy() {
 }
 
 #[test]
-fn no_key_is_shown() {
+fn debug_does_not_show_the_api_key() {
     let config = Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap();
     assert!(!format!("{config:?}").contains("secret"));
 }

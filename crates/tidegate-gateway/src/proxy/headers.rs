@@ -1,4 +1,4 @@
-//! Which headers pass, and which stay.
+//! The headers that are forwarded, and those that are removed.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -8,7 +8,7 @@ use http::header::{self, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::Tenant;
 
-/// About the connection between two neighbours, and of no meaning beyond it.
+/// Headers of a single connection, which are never forwarded.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -20,15 +20,15 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// What callers tell us and no provider: who they are, what lets them in, and how they came here.
-const OURS: [HeaderName; 17] = [
+/// Request headers that are not forwarded to providers: identity, credentials and path of the caller.
+const NOT_FORWARDED: [HeaderName; 17] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
-    // They choose the account that the key belongs to, and the key is ours.
+    // They select the account of an API key, and the key is that of the gateway.
     HeaderName::from_static("openai-organization"),
     HeaderName::from_static("openai-project"),
     header::HOST,
@@ -36,18 +36,18 @@ const OURS: [HeaderName; 17] = [
     header::VIA,
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("true-client-ip"),
-    // The body has its own length once the model is another.
+    // The length of the body changes with the model.
     header::CONTENT_LENGTH,
     header::EXPECT,
-    // Nobody here unpacks what the caller cannot read.
+    // The gateway does not decompress responses.
     header::ACCEPT_ENCODING,
     header::PROXY_AUTHENTICATE,
 ];
 
-/// And all that begin so.
-const OUR_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-", "x-tidegate-"];
+/// Prefixes of further request headers that are not forwarded.
+const NOT_FORWARDED_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-", "x-tidegate-"];
 
-/// What tells callers apart, before it is taken off.
+/// The headers that identify a caller. They are read before they are removed.
 const CREDENTIALS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
@@ -55,26 +55,29 @@ const CREDENTIALS: [HeaderName; 4] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// Nobody can make up a credential that passes for another's, and none is kept.
-static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+/// Hashes credentials with random keys, so that no caller can construct a collision and no credential is
+/// stored.
+static TENANT_HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// The caller, by the credentials that it brings, if any: a digest of them.
+/// The tenant of a request: a digest of the caller's credentials, if it sent any.
 pub(super) fn tenant(headers: &HeaderMap) -> Option<Tenant> {
-    let given = CREDENTIALS.iter().any(|name| headers.contains_key(name));
+    let has_credentials = CREDENTIALS.iter().any(|name| headers.contains_key(name));
     let values = CREDENTIALS.each_ref().map(|name| headers.get(name).map(HeaderValue::as_bytes));
-    given.then(|| Tenant(format!("{:016x}", SECRET.hash_one(values)).into()))
+    has_credentials.then(|| Tenant(format!("{:016x}", TENANT_HASHER.hash_one(values)).into()))
 }
 
-/// What a provider may see of the headers of a caller.
+/// The request headers that are forwarded to the provider.
 pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
     strip(&mut headers, |name| {
-        OURS.contains(name) || OUR_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
+        NOT_FORWARDED.contains(name)
+            || NOT_FORWARDED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
     });
     headers
 }
 
-/// What a caller may see of the headers of a provider: all but those of the connection, and those that we set.
+/// The response headers that are forwarded to the caller: all but those of the connection, and those that the
+/// gateway sets itself.
 pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
     strip(&mut headers, |name| name.as_str().starts_with("x-tidegate-"));
@@ -92,9 +95,9 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
     strip(headers, |name| HOP_BY_HOP.contains(name) || named.contains(name));
 }
 
-fn strip(headers: &mut HeaderMap, is_meant: impl Fn(&HeaderName) -> bool) {
-    let meant: Vec<HeaderName> = headers.keys().filter(|name| is_meant(name)).cloned().collect();
-    for name in meant {
+fn strip(headers: &mut HeaderMap, is_match: impl Fn(&HeaderName) -> bool) {
+    let matching: Vec<HeaderName> = headers.keys().filter(|name| is_match(name)).cloned().collect();
+    for name in matching {
         if let Entry::Occupied(entry) = headers.entry(name) {
             entry.remove_entry_mult();
         }
@@ -111,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant_for_the_provider_passes() {
-        let meant = headers(&[
+    fn headers_for_the_provider_are_forwarded() {
+        let matching = headers(&[
             ("content-type", "application/json"),
             ("accept", "text/event-stream"),
             ("user-agent", "OpenAI/Python"),
@@ -123,11 +126,11 @@ mod tests {
             ("idempotency-key", "once"),
             ("x-stainless-retry-count", "0"),
         ]);
-        assert_eq!(forwarded(meant.clone()), meant);
+        assert_eq!(forwarded(matching.clone()), matching);
     }
 
     #[test]
-    fn credentials_and_the_way_here_stay() {
+    fn credentials_and_forwarding_headers_are_not_forwarded() {
         let ours = headers(&[
             ("authorization", "Bearer callers"),
             ("authorization", "Bearer another"),
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_is_nobody_elses_business() {
+    fn headers_of_the_connection_are_removed_in_both_directions() {
         let lines = [
             ("connection", "keep-alive, X-Hop"),
             ("connection", "close"),
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_keeps_its_headers_and_loses_those_we_set() {
+    fn response_headers_are_forwarded_except_those_that_the_gateway_sets() {
         let kept =
             [("retry-after", "2"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("content-length", "7")];
         let all = [&kept[..], &[("x-tidegate-code", "E2001")]].concat();

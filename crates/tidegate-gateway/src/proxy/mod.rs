@@ -1,20 +1,21 @@
-//! From a caller's request to somebody's answer.
+//! Handling of one call: from the caller's request to the response.
 //!
 //! ```text
-//! caller ─▶ read the body, up to the limit ─▶ which model? ─▶ which chain? ─▶ Fallback ─▶ target ─▶ its stack ─▶ provider
-//!                                                                                        │
-//!                             dialect, address, model and credentials are exchanged ───┘
+//! caller ─▶ read the body, up to the limit ─▶ find model and chain ─▶ Fallback ─▶ target ─▶ its stack ─▶ provider
+//!                                                                                   │
+//!                           dialect, address, model and credentials are replaced ───┘
 //! ```
 //!
-//! The body of a request is read whole, since it may have to be sent again; that of an answer passes frame by frame.
+//! The body of a request is buffered, since it may have to be sent again. The body of a response is forwarded
+//! frame by frame.
 
-mod asked;
-mod chain;
-mod ending;
+mod error_event_body;
+mod gateway_error;
 mod headers;
-mod reading;
-mod refusal;
-mod table;
+mod model_field;
+mod request_body;
+mod route_chain;
+mod route_table;
 mod target;
 
 use std::time::Instant;
@@ -25,37 +26,39 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, St
 use tidegate::fallback::{FallbackInfo, FallbackKind};
 use tidegate::{ErrorCode, FailureKind, Model, Outcome, Trail};
 
-use self::asked::Asked;
-pub(crate) use self::chain::Chain;
-use self::ending::Ending;
-use self::refusal::CODE;
-pub(crate) use self::refusal::Refusal;
-pub(crate) use self::table::Table;
-pub(crate) use self::target::{Stack, Target, target};
+use self::error_event_body::ErrorEventBody;
+use self::gateway_error::CODE;
+pub(crate) use self::gateway_error::GatewayError;
+use self::model_field::ModelField;
+pub(crate) use self::route_chain::RouteChain;
+pub(crate) use self::route_table::RouteTable;
+pub(crate) use self::target::{AddressedTarget, TargetStack, target};
 use crate::endpoint::Endpoint;
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
 const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 
-/// No more of a model's name, or names of models, is repeated in an error.
+/// The longest part of a model name, in characters, that an error message repeats.
 const MAX_NAME: usize = 80;
+
+/// The most model names that an error message lists.
 const MAX_NAMES: usize = 20;
 
-/// Answers calls by the routes of the file.
+/// Forwards calls along the routes of the configuration.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    pub(crate) table: Table,
+    pub(crate) routes: RouteTable,
     pub(crate) body_limit: usize,
 }
 
 impl Proxy {
-    pub(crate) async fn answer(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn handle(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let trail = Trail::new();
         let mut response = match self.call(endpoint, request, &trail).await {
             Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
+            Err(error) => error.into_response(),
         };
         let headers = response.headers_mut();
         headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts()));
@@ -81,29 +84,29 @@ impl Proxy {
         endpoint: Endpoint,
         request: Request<Body>,
         trail: &Trail,
-    ) -> Result<Response<Body>, Refusal> {
-        let models = self.table.models(endpoint).ok_or_else(|| {
-            Refusal::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
+    ) -> Result<Response<Body>, GatewayError> {
+        let models = self.routes.models(endpoint).ok_or_else(|| {
+            GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
         })?;
         let (head, body) = request.into_parts();
-        let body = reading::read(&head.headers, body, self.body_limit).await?;
-        let Asked { model, place } =
-            Asked::read(&body).map_err(|mistake| Refusal::new(ErrorCode::InvalidRequest, mistake))?;
-        let chain = models.pick(&model).ok_or_else(|| unknown(endpoint, &model, &models.names()))?;
+        let body = request_body::read(&head.headers, body, self.body_limit).await?;
+        let ModelField { model, span } =
+            ModelField::read(&body).map_err(|error| GatewayError::new(ErrorCode::InvalidRequest, error))?;
+        let chain = models.pick(&model).ok_or_else(|| unknown_model(endpoint, &model, &models.names()))?;
         let mut extensions = Extensions::new();
-        extensions.insert(place);
+        extensions.insert(span);
         extensions.insert(trail.clone());
         extensions.insert(Model(model.into()));
         if let Some(tenant) = headers::tenant(&head.headers) {
             extensions.insert(tenant);
         }
         let headers = headers::forwarded(head.headers);
-        Ok(match chain.ask(headers, body.into(), extensions).await {
-            Ok(answer) => pass(answer, endpoint),
+        Ok(match chain.send(headers, body.into(), extensions).await {
+            Ok(response) => forward(response, endpoint),
             Err(error) => {
-                let mut response = refusal::of_error(&error);
+                let mut response = gateway_error::of_error(&error);
                 if trail.target().is_some_and(|target| target != *chain.first()) {
-                    mark(&mut response, FallbackKind::AlternativeModel);
+                    set_fallback_header(&mut response, FallbackKind::AlternativeModel);
                 }
                 response
             }
@@ -111,29 +114,33 @@ impl Proxy {
     }
 }
 
-/// The provider's answer as it came, except for what belongs to the connection.
-fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
-    let outcome = Outcome::of(&answer);
-    let strategy = answer.extensions().get().map(FallbackInfo::strategy);
-    let (mut head, body) = answer.into_parts();
+/// Forwards the provider's response unchanged, except for headers of the connection.
+fn forward(response: route_chain::ChainResponse, endpoint: Endpoint) -> Response<Body> {
+    let outcome = Outcome::of(&response);
+    let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
+    let (mut head, body) = response.into_parts();
     let mut response = match outcome.failure() {
-        // An error event where a stream should have been: it has not begun, so its status can still tell.
-        Some(failure) if failure.cause == FailureKind::InBand => refusal::of_error(&failure.clone().into()),
-        // Nobody is sent elsewhere with a prompt: a base URL is at fault, or worse.
+        // An error event instead of a stream. The response has not begun, so its status can still report the
+        // error.
+        Some(failure) if failure.kind == FailureKind::InBand => {
+            gateway_error::of_error(&failure.clone().into())
+        }
+        // A redirect is not forwarded, since it would send the prompt to another host. The base URL is
+        // probably wrong.
         _ if head.status.is_redirection() => {
             let message = "provider redirects, which its base_url should not";
-            Refusal::new(ErrorCode::ServerError, message).status(StatusCode::BAD_GATEWAY).into_response()
+            GatewayError::new(ErrorCode::ServerError, message).status(StatusCode::BAD_GATEWAY).into_response()
         }
         _ => {
             let body = match is_readable_stream(&head.headers) && head.status.is_success() {
                 true => {
-                    // What is added at a broken end must not be cut off by a length told before.
+                    // Without a length, an error event can be appended if the stream breaks off.
                     head.headers.remove(CONTENT_LENGTH);
-                    Body::new(Ending::new(body, endpoint))
+                    Body::new(ErrorEventBody::new(body, endpoint))
                 }
                 false => Body::new(body),
             };
-            // A new head: version and extensions are of the connection to the provider.
+            // The head is new, because version and extensions belong to the connection to the provider.
             let mut response = Response::new(body);
             *response.status_mut() = head.status;
             *response.headers_mut() = headers::returned(head.headers);
@@ -143,13 +150,13 @@ fn pass(answer: chain::Answer, endpoint: Endpoint) -> Response<Body> {
     if let Some(failure) = outcome.failure() {
         response.headers_mut().insert(CODE, HeaderValue::from_static(failure.code.code()));
     }
-    if let Some(strategy) = strategy {
-        mark(&mut response, strategy);
+    if let Some(fallback_kind) = fallback_kind {
+        set_fallback_header(&mut response, fallback_kind);
     }
     response
 }
 
-/// Events, and not compressed ones: nothing can be added to those.
+/// Whether the body is an event stream without compression. Nothing can be appended to a compressed one.
 fn is_readable_stream(headers: &HeaderMap) -> bool {
     let is = |name: HeaderName, wanted: &str| {
         let value = headers.get(name)?.to_str().ok()?.split(';').next()?.trim();
@@ -158,14 +165,14 @@ fn is_readable_stream(headers: &HeaderMap) -> bool {
     is(CONTENT_TYPE, "text/event-stream") == Some(true) && is(CONTENT_ENCODING, "identity") != Some(false)
 }
 
-fn mark(response: &mut Response<Body>, strategy: FallbackKind) {
-    response.headers_mut().insert(FALLBACK, HeaderValue::from_static(strategy.name()));
+fn set_fallback_header(response: &mut Response<Body>, fallback_kind: FallbackKind) {
+    response.headers_mut().insert(FALLBACK, HeaderValue::from_static(fallback_kind.name()));
 }
 
-fn unknown(endpoint: Endpoint, model: &str, served: &[&str]) -> Refusal {
+fn unknown_model(endpoint: Endpoint, model: &str, served: &[&str]) -> GatewayError {
     let model: String = model.chars().take(MAX_NAME).collect();
     let more = if served.len() > MAX_NAMES { ", ..." } else { "" };
     let served = served.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let message = format!("model `{model}` is not served at {endpoint}, which serves {served}{more}");
-    Refusal::new(ErrorCode::NotFound, message)
+    GatewayError::new(ErrorCode::NotFound, message)
 }

@@ -9,72 +9,75 @@ use tidegate::translate::Translate;
 use tidegate::{BodyRewritten, BoxError, Payload, ReqwestService, Resilience, TranslateLayer};
 use tower::{Layer, Service};
 
-use super::asked::{Asked, Place};
-use crate::config::{ConfigError, Provider, TargetName};
-use crate::endpoint::{Dialect, Endpoint};
+use super::model_field::{ModelField, ModelSpan};
+use crate::config::{GatewayConfigError, ProviderConfig, TargetName};
+use crate::endpoint::{ApiDialect, Endpoint};
 
 /// The gates of one `provider/model` under one policy.
-pub(crate) type Stack = Resilience<ReqwestService>;
+pub(crate) type TargetStack = Resilience<ReqwestService>;
 
-/// A target of a chain: what a caller asks it is put into its dialect first, if that is another one.
+/// A target of a chain. Requests are translated into its dialect first, if that differs from the caller's.
 ///
-/// Outside of the stack, which judges the provider's own dialect; inside of the fallback, so that each target begins
-/// with what the caller sent.
-pub(crate) type Target = Translate<Addressed>;
+/// The translation is outside of the stack, because the stack classifies responses in the provider's own
+/// dialect. It is inside of the fallback, so that each target starts from the original request.
+pub(crate) type AddressedTarget = Translate<Readdress>;
 
-/// Readdresses a request and sends it through the stack of its target. All attempts of a call share one body.
+/// Rewrites the address of a request and sends it through the stack of its target. All attempts of a call
+/// share one body.
 #[derive(Clone, Debug)]
-pub(crate) struct Addressed {
-    address: Arc<Address>,
-    stack: Stack,
+pub(crate) struct Readdress {
+    address: Arc<TargetAddress>,
+    stack: TargetStack,
 }
 
-/// What makes a request one for this target.
+/// The parts of a request that are replaced for this target.
 #[derive(Debug)]
-struct Address {
+struct TargetAddress {
     uri: Uri,
-    /// As it is written in JSON, quotes included.
+    /// The model as a JSON string, quotes included.
     model: String,
-    /// Replaces what the caller sent, which has been stripped already.
+    /// The credentials of the provider. Those of the caller have been removed already.
     credentials: Option<(HeaderName, HeaderValue)>,
-    /// Added unless the caller sent them.
+    /// Headers that are added unless the caller sent them.
     defaults: HeaderMap,
-    /// The body is not the caller's own, so the model stands elsewhere in it.
+    /// Whether the body was translated, so that its model is at another position than in the caller's body.
     is_translated: bool,
 }
 
-/// Who is asked for `name` on behalf of the callers of `endpoint`. In a mixed chain somebody speaks their dialect.
+/// Builds the service for target `name` of a route at `endpoint`. `is_mixed`: some target of the chain uses
+/// the caller's dialect natively.
 pub(crate) fn target(
     name: &TargetName,
     endpoint: Endpoint,
-    provider: &Provider,
+    provider: &ProviderConfig,
     is_mixed: bool,
-    stack: Stack,
-) -> Result<Target, ConfigError> {
-    let spoken = provider.dialect();
-    let asked = endpoint.asked_in(spoken).unwrap_or(endpoint);
-    let uri = provider.uri(asked).map_err(|_| {
-        ConfigError::new(format!("providers.{}.base_url", name.provider), "does not lead to a URL")
+    stack: TargetStack,
+) -> Result<AddressedTarget, GatewayConfigError> {
+    let dialect = provider.dialect();
+    let provider_endpoint = endpoint.at_provider(dialect).unwrap_or(endpoint);
+    let uri = provider.uri(provider_endpoint).map_err(|_| {
+        GatewayConfigError::new(format!("providers.{}.base_url", name.provider), "does not lead to a URL")
     })?;
     let mut defaults = HeaderMap::new();
-    if spoken == Dialect::Anthropic {
+    if dialect == ApiDialect::Anthropic {
         defaults.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
     }
-    let translate = match (endpoint.dialect(), spoken) {
-        (Dialect::OpenAi, Dialect::Anthropic) => TranslateLayer::new(ChatToMessages::new(&name.name)),
-        // Thoughts that are not signed would make the native target refuse the next question.
-        (Dialect::Anthropic, Dialect::OpenAi) => {
+    let translate = match (endpoint.dialect(), dialect) {
+        (ApiDialect::OpenAi, ApiDialect::Anthropic) => TranslateLayer::new(ChatToMessages::new(&name.name)),
+        // The caller would send unsigned reasoning back with its next request, and the native target would
+        // reject that.
+        (ApiDialect::Anthropic, ApiDialect::OpenAi) => {
             TranslateLayer::new(MessagesToChat::new(&name.name).omit_reasoning(is_mixed))
         }
         _ => TranslateLayer::disabled(),
     };
     let model = serde_json::Value::from(&*name.model).to_string();
-    let is_translated = asked != endpoint;
-    let address = Address { uri, model, credentials: provider.credentials(), defaults, is_translated };
-    Ok(translate.layer(Addressed { address: Arc::new(address), stack }))
+    let is_translated = provider_endpoint != endpoint;
+    let address = TargetAddress { uri, model, credentials: provider.credentials(), defaults, is_translated };
+    Ok(translate.layer(Readdress { address: Arc::new(address), stack }))
 }
 
-impl Address {
+impl TargetAddress {
     fn readdress(&self, mut request: Request<Payload>) -> Request<Payload> {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
@@ -90,18 +93,19 @@ impl Address {
         request
     }
 
-    /// The body with the target's own name for the model.
+    /// The body with the model name of the target.
     fn rename(&self, body: &Bytes, extensions: &Extensions) -> Option<Bytes> {
-        // What asks for the rest of an answer, or for a simpler one, is another body than the caller's, too.
+        // A request that continues a response, or requests a simpler one, has another body than the caller's
+        // as well.
         if self.is_translated || extensions.get::<BodyRewritten>().is_some() {
-            return Some(Asked::read(body).ok()?.place.splice(body, &self.model));
+            return Some(ModelField::read(body).ok()?.span.splice(body, &self.model));
         }
-        Some(extensions.get::<Place>()?.splice(body, &self.model))
+        Some(extensions.get::<ModelSpan>()?.splice(body, &self.model))
     }
 }
 
-impl Service<Request<Payload>> for Addressed {
-    type Response = <Stack as Service<Request<Payload>>>::Response;
+impl Service<Request<Payload>> for Readdress {
+    type Response = <TargetStack as Service<Request<Payload>>>::Response;
     type Error = BoxError;
     type Future = ResponseFuture<ReqwestService, Payload>;
 

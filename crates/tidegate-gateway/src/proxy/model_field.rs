@@ -1,4 +1,4 @@
-//! What a request body asks for, as far as a gateway has to know: the model, and where it stands.
+//! The `model` field of a request body, and its position. The gateway parses nothing else.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,20 +8,21 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A request body, read no further than needed.
+/// The model of a request body and its position.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ModelField {
     pub(super) model: String,
-    pub(super) place: Place,
+    pub(super) span: ModelSpan,
 }
 
-/// Where the model stands in the body, quotes included. Travels with the request, to each target in turn.
+/// The position of the model in the body, quotes included. It is an extension of the request, which each
+/// target reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place(Range<usize>);
+pub(super) struct ModelSpan(Range<usize>);
 
-/// Why a body asks for nothing.
+/// Why a body has no usable model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mistake {
+pub(super) enum ModelFieldError {
     NotJson { line: usize, column: usize },
     NotAnObject,
     NoModel,
@@ -29,26 +30,27 @@ pub(super) enum Mistake {
     ModelNotText,
 }
 
-impl Asked {
-    pub(super) fn read(body: &[u8]) -> Result<Self, Mistake> {
-        let fields: Fields<'_> = serde_json::from_slice(body).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => Mistake::NotAnObject,
-            _ => Mistake::NotJson { line: error.line(), column: error.column() },
-        })?;
+impl ModelField {
+    pub(super) fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
+        let fields: TopLevelFields<'_> =
+            serde_json::from_slice(body).map_err(|error| match error.classify() {
+                serde_json::error::Category::Data => ModelFieldError::NotAnObject,
+                _ => ModelFieldError::NotJson { line: error.line(), column: error.column() },
+            })?;
         let raw = match fields.model {
-            Found::Nowhere => return Err(Mistake::NoModel),
-            Found::Twice => return Err(Mistake::ModelTwice),
-            Found::Once(raw) => raw.get(),
+            ModelOccurrence::Missing => return Err(ModelFieldError::NoModel),
+            ModelOccurrence::Twice => return Err(ModelFieldError::ModelTwice),
+            ModelOccurrence::Once(raw) => raw.get(),
         };
-        let model = serde_json::from_str(raw).map_err(|_| Mistake::ModelNotText)?;
-        // `raw` borrows from `body`, so the distance between the two is its place.
+        let model = serde_json::from_str(raw).map_err(|_| ModelFieldError::ModelNotText)?;
+        // `raw` borrows from `body`, so the distance between the two is its offset.
         let start = raw.as_ptr().addr() - body.as_ptr().addr();
-        Ok(Self { model, place: Place(start..start + raw.len()) })
+        Ok(Self { model, span: ModelSpan(start..start + raw.len()) })
     }
 }
 
-impl Place {
-    /// `body` with the JSON text `model` here, and every other byte as it was.
+impl ModelSpan {
+    /// Replaces the model in `body` by the JSON string `model`. All other bytes are unchanged.
     pub(super) fn splice(&self, body: &Bytes, model: &str) -> Bytes {
         let Range { start, end } = self.0;
         if &body[start..end] == model.as_bytes() {
@@ -58,7 +60,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ModelFieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotJson { line, column } => {
@@ -66,73 +68,75 @@ impl fmt::Display for Mistake {
             }
             Self::NotAnObject => f.write_str("body is not a JSON object"),
             Self::NoModel => f.write_str("body has no `model`"),
-            // Which of them counts is anybody's guess, and the provider's may differ from ours.
+            // JSON does not define which of two equal keys is used, and the provider may use another one than
+            // the gateway.
             Self::ModelTwice => f.write_str("body has more than one `model`"),
             Self::ModelNotText => f.write_str("`model` is not a string"),
         }
     }
 }
 
-/// The top level of a JSON object. By hand, because a derived one would take an array as well.
-struct Fields<'a> {
-    model: Found<'a>,
+/// The top level of a JSON object. `Deserialize` is implemented by hand, because a derived one would accept
+/// an array as well.
+struct TopLevelFields<'a> {
+    model: ModelOccurrence<'a>,
 }
 
-enum Found<'a> {
-    Nowhere,
+enum ModelOccurrence<'a> {
+    Missing,
     Once(&'a RawValue),
     Twice,
 }
 
-impl<'de> Deserialize<'de> for Fields<'de> {
+impl<'de> Deserialize<'de> for TopLevelFields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TopLevel)
+        deserializer.deserialize_map(TopLevelVisitor)
     }
 }
 
-struct TopLevel;
+struct TopLevelVisitor;
 
-impl<'de> Visitor<'de> for TopLevel {
-    type Value = Fields<'de>;
+impl<'de> Visitor<'de> for TopLevelVisitor {
+    type Value = TopLevelFields<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut model = Found::Nowhere;
-        while let Some(Key { is_model }) = map.next_key()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopLevelFields<'de>, A::Error> {
+        let mut model = ModelOccurrence::Missing;
+        while let Some(FieldName { is_model }) = map.next_key()? {
             if !is_model {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
             let value = map.next_value()?;
             model = match model {
-                Found::Nowhere => Found::Once(value),
-                Found::Once(_) | Found::Twice => Found::Twice,
+                ModelOccurrence::Missing => ModelOccurrence::Once(value),
+                ModelOccurrence::Once(_) | ModelOccurrence::Twice => ModelOccurrence::Twice,
             };
         }
-        Ok(Fields { model })
+        Ok(TopLevelFields { model })
     }
 }
 
-/// A key, of which only one thing matters.
-struct Key {
+/// A key, reduced to whether it is `model`.
+struct FieldName {
     is_model: bool,
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct IsModel;
         impl Visitor<'_> for IsModel {
-            type Value = Key;
+            type Value = FieldName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
 
-            fn visit_str<E>(self, key: &str) -> Result<Key, E> {
-                Ok(Key { is_model: key == "model" })
+            fn visit_str<E>(self, key: &str) -> Result<FieldName, E> {
+                Ok(FieldName { is_model: key == "model" })
             }
         }
         deserializer.deserialize_str(IsModel)
@@ -146,8 +150,8 @@ mod tests {
     use super::*;
 
     fn spliced(body: &str, model: &str) -> String {
-        let asked = Asked::read(body.as_bytes()).unwrap();
-        let body = asked.place.splice(&Bytes::copy_from_slice(body.as_bytes()), model);
+        let field = ModelField::read(body.as_bytes()).unwrap();
+        let body = field.span.splice(&Bytes::copy_from_slice(body.as_bytes()), model);
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -157,22 +161,22 @@ mod tests {
             "{ \"x\" : [1.0e+1, {\"model\":\"inner\"}],\n\t\"model\" :  \"gpt-4o\"  ,\"u\":\"\\u00e9\" }\n";
         let expected = body.replace("\"gpt-4o\"", "\"llama\"");
         assert_eq!(spliced(body, "\"llama\""), expected);
-        assert_eq!(Asked::read(body.as_bytes()).unwrap().model, "gpt-4o");
-        // Written with escapes, it is the same key and the same model.
+        assert_eq!(ModelField::read(body.as_bytes()).unwrap().model, "gpt-4o");
+        // The key and the model may be written with escapes.
         assert_eq!(spliced(r#"{"mod\u0065l":"gpt\u002d4o"}"#, "\"m\""), r#"{"mod\u0065l":"m"}"#);
-        assert_eq!(Asked::read(br#"{"mod\u0065l":"gpt\u002d4o"}"#).unwrap().model, "gpt-4o");
+        assert_eq!(ModelField::read(br#"{"mod\u0065l":"gpt\u002d4o"}"#).unwrap().model, "gpt-4o");
     }
 
     #[test]
-    fn a_body_that_names_the_model_already_is_not_copied() {
+    fn a_body_that_has_the_model_already_is_not_copied() {
         let body = Bytes::from_static(b"{\"model\":\"m\"}");
-        let asked = Asked::read(&body).unwrap();
-        assert_eq!(asked.place.splice(&body, "\"m\"").as_ptr(), body.as_ptr());
+        let field = ModelField::read(&body).unwrap();
+        assert_eq!(field.span.splice(&body, "\"m\"").as_ptr(), body.as_ptr());
     }
 
     #[test]
-    fn says_what_is_wrong_with_a_body() {
-        for (body, mistake) in [
+    fn an_invalid_body_is_rejected_with_its_reason() {
+        for (body, message) in [
             ("", "body is not JSON, see line 1 column 0"),
             ("{\"model\":\"m\"", "body is not JSON, see line 1 column 12"),
             ("{\"model\":\"m\"} x", "body is not JSON, see line 1 column 15"),
@@ -183,7 +187,7 @@ mod tests {
             ("{\"model\":7}", "`model` is not a string"),
             ("{\"model\":null}", "`model` is not a string"),
         ] {
-            assert_eq!(Asked::read(body.as_bytes()).unwrap_err().to_string(), mistake, "{body}");
+            assert_eq!(ModelField::read(body.as_bytes()).unwrap_err().to_string(), message, "{body}");
         }
     }
 
@@ -204,7 +208,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_stands_around_the_model_stays(
+        fn everything_around_the_model_is_unchanged(
             before in prop::collection::btree_map("[a-l]{1,3}", value(), 0..4),
             after in prop::collection::btree_map("[n-z]{1,3}", value(), 0..4),
             (was, is) in (".*", ".*"),
@@ -222,13 +226,13 @@ mod tests {
                     .collect::<Vec<_>>();
                 format!("{{{}}}", fields.join(" ,"))
             };
-            prop_assert_eq!(&Asked::read(body(&was).as_bytes()).unwrap().model, &was);
+            prop_assert_eq!(&ModelField::read(body(&was).as_bytes()).unwrap().model, &was);
             prop_assert_eq!(spliced(&body(&was), &write(&is.clone().into())), body(&is));
         }
 
         #[test]
-        fn no_body_is_too_strange(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Asked::read(&body);
+        fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = ModelField::read(&body);
         }
     }
 }

@@ -8,31 +8,31 @@ use tidegate::{BoxError, ErrorBody, FailureKind, Outcome};
 
 use crate::endpoint::Endpoint;
 
-/// A stream that never ends without a word: when it breaks, an error event of the caller's dialect is its last.
+/// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
-/// The bytes pass as they come, but only whole lines: half a line followed by an error would be read as one. A
-/// clean end passes on whatever there is.
+/// The bytes are forwarded unchanged, but in whole lines: an incomplete line would run into the error event.
+/// When the inner body ends without an error, an incomplete last line is forwarded as well.
 #[pin_project]
 #[derive(Debug)]
-pub(super) struct Ending<B> {
+pub(super) struct ErrorEventBody<B> {
     #[pin]
     inner: B,
     endpoint: Endpoint,
-    /// The beginning of a line whose end has not come.
-    half: BytesMut,
+    /// The beginning of an incomplete line.
+    partial_line: BytesMut,
     has_ended: bool,
 }
 
-/// A longer line passes in pieces.
-const MAX_HALF: usize = 256 * 1024;
+/// The most bytes of a line that are buffered. A longer line is forwarded in parts.
+const MAX_PARTIAL_LINE: usize = 256 * 1024;
 
-impl<B> Ending<B> {
+impl<B> ErrorEventBody<B> {
     pub(super) fn new(inner: B, endpoint: Endpoint) -> Self {
-        Self { inner, endpoint, half: BytesMut::new(), has_ended: false }
+        Self { inner, endpoint, partial_line: BytesMut::new(), has_ended: false }
     }
 }
 
-impl<B: Body<Data = Bytes, Error = BoxError>> Body for Ending<B> {
+impl<B: Body<Data = Bytes, Error = BoxError>> Body for ErrorEventBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -44,16 +44,16 @@ impl<B: Body<Data = Bytes, Error = BoxError>> Body for Ending<B> {
         while !*this.has_ended {
             let last = match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => match whole_lines(this.half, data) {
+                    Ok(data) => match whole_lines(this.partial_line, data) {
                         Some(lines) => return Poll::Ready(Some(Ok(Frame::data(lines)))),
                         None => continue,
                     },
-                    // Trailers are of no use to those who read events.
+                    // Trailers have no meaning for readers of events.
                     Err(_) => continue,
                 },
-                Some(Err(error)) if is_told(&error) => Some(last_word(this.half)),
-                Some(Err(error)) => Some(event_of(&error, *this.endpoint)),
-                None => Some(this.half.split().freeze()),
+                Some(Err(error)) if is_in_band(&error) => Some(end_of_error_event(this.partial_line)),
+                Some(Err(error)) => Some(error_event(&error, *this.endpoint)),
+                None => Some(this.partial_line.split().freeze()),
             };
             *this.has_ended = true;
             return Poll::Ready(last.filter(|last| !last.is_empty()).map(|last| Ok(Frame::data(last))));
@@ -70,38 +70,39 @@ impl<B: Body<Data = Bytes, Error = BoxError>> Body for Ending<B> {
     }
 }
 
-/// What has come up to the end of a line; the rest waits for its own.
-fn whole_lines(half: &mut BytesMut, data: Bytes) -> Option<Bytes> {
+/// Returns all complete lines that were received, and keeps the incomplete last one in `partial_line`.
+fn whole_lines(partial_line: &mut BytesMut, data: Bytes) -> Option<Bytes> {
     let end = data.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
-    // Nearly always a piece is whole lines, and passes without a copy.
-    if half.is_empty() && end == data.len() {
+    // Most frames consist of whole lines, and are forwarded without a copy.
+    if partial_line.is_empty() && end == data.len() {
         return Some(data);
     }
-    let waiting = half.len();
-    half.extend_from_slice(&data);
-    match (end, half.len() > MAX_HALF) {
-        (_, true) => Some(half.split().freeze()),
+    let buffered = partial_line.len();
+    partial_line.extend_from_slice(&data);
+    match (end, partial_line.len() > MAX_PARTIAL_LINE) {
+        (_, true) => Some(partial_line.split().freeze()),
         (0, false) => None,
-        (end, false) => Some(half.split_to(waiting + end).freeze()),
+        (end, false) => Some(partial_line.split_to(buffered + end).freeze()),
     }
 }
 
-/// Whether the provider has told its error in the stream itself.
-fn is_told(error: &BoxError) -> bool {
+/// Whether the provider reported the error in the stream itself.
+fn is_in_band(error: &BoxError) -> bool {
     let outcome = Outcome::of_error(&**error);
-    outcome.failure().is_some_and(|failure| failure.cause == FailureKind::InBand)
+    outcome.failure().is_some_and(|failure| failure.kind == FailureKind::InBand)
 }
 
-/// What is left of the provider's own error event, and the empty line without which nobody would read it.
-fn last_word(half: &mut BytesMut) -> Bytes {
-    half.extend_from_slice(b"\n\n");
-    half.split().freeze()
+/// The rest of the provider's own error event, and the empty line that ends it. Without that line clients
+/// ignore the event.
+fn end_of_error_event(partial_line: &mut BytesMut) -> Bytes {
+    partial_line.extend_from_slice(b"\n\n");
+    partial_line.split().freeze()
 }
 
-/// The error event for a stream that broke. It begins with an empty line, which ends the event before it.
-fn event_of(error: &BoxError, endpoint: Endpoint) -> Bytes {
-    let envelope = ErrorBody::of_error(&**error);
-    let (code, message) = (envelope.code(), envelope.message());
+/// The error event for a stream that broke off. It begins with an empty line, which ends the previous event.
+fn error_event(error: &BoxError, endpoint: Endpoint) -> Bytes {
+    let body = ErrorBody::of_error(&**error);
+    let (code, message) = (body.code(), body.message());
     let event = match endpoint {
         Endpoint::Messages => {
             let error = serde_json::json!({
@@ -124,7 +125,7 @@ fn event_of(error: &BoxError, endpoint: Endpoint) -> Bytes {
     event.into()
 }
 
-/// Anthropic's own word for what the code says.
+/// The error type of Anthropic's API for `code`.
 fn anthropic_type(code: tidegate::ErrorCode) -> &'static str {
     match code {
         tidegate::ErrorCode::Timeout => "timeout_error",
@@ -140,46 +141,48 @@ mod tests {
 
     use super::*;
 
-    type Piece = Result<&'static str, FailureKind>;
+    type Chunk = Result<&'static str, FailureKind>;
 
-    async fn told(pieces: &[Piece], endpoint: Endpoint) -> String {
-        let frames = pieces.iter().map(|piece| match piece {
+    async fn forwarded(chunks: &[Chunk], endpoint: Endpoint) -> String {
+        let frames = chunks.iter().map(|chunk| match chunk {
             Ok(text) => Ok(Frame::data(Bytes::from(*text))),
-            Err(cause) => Err(Failure { cause: *cause, ..Failure::new(ErrorCode::ServerError) }.into()),
+            Err(kind) => Err(Failure { kind: *kind, ..Failure::new(ErrorCode::ServerError) }.into()),
         });
         let frames: Vec<Result<Frame<Bytes>, BoxError>> = frames.collect();
-        let body = Ending::new(StreamBody::new(futures_util::stream::iter(frames)), endpoint);
+        let body = ErrorEventBody::new(StreamBody::new(futures_util::stream::iter(frames)), endpoint);
         String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
     }
 
     #[tokio::test]
-    async fn a_good_stream_passes_byte_for_byte_however_it_is_cut() {
+    async fn a_complete_stream_is_forwarded_byte_for_byte_however_it_is_split() {
         let cut = [Ok("data: a\n"), Ok("\nda"), Ok("ta: b\r\n\r\ndata: c"), Ok("\n\ndata: [DONE]")];
         assert_eq!(
-            told(&cut, Endpoint::ChatCompletions).await,
+            forwarded(&cut, Endpoint::ChatCompletions).await,
             "data: a\n\ndata: b\r\n\r\ndata: c\n\ndata: [DONE]"
         );
     }
 
     #[tokio::test]
     async fn a_broken_stream_ends_in_an_error_event_after_its_last_whole_line() {
-        let pieces = [Ok("data: a\n\nda"), Ok("ta: {\"half"), Err(FailureKind::Truncated)];
-        let openai = told(&pieces, Endpoint::ChatCompletions).await;
+        let chunks = [Ok("data: a\n\nda"), Ok("ta: {\"half"), Err(FailureKind::Truncated)];
+        let openai = forwarded(&chunks, Endpoint::ChatCompletions).await;
         let (whole, error) = openai.split_once("data: {").unwrap();
         assert_eq!(whole.trim_end(), "data: a");
         assert!(error.contains("E3001") && error.ends_with("}\n\n"), "{error}");
-        let anthropic = told(&pieces, Endpoint::Messages).await;
+        let anthropic = forwarded(&chunks, Endpoint::Messages).await;
         assert!(anthropic.starts_with("data: a\n\n\n\nevent: error\ndata: {"), "{anthropic}");
     }
 
     #[tokio::test]
-    async fn a_provider_that_told_its_error_is_not_repeated() {
+    async fn an_error_that_the_provider_reported_in_the_stream_is_not_repeated() {
         for last in ["data: {\"error\":{}}\n\n", "data: {\"error\":{}}\n", "data: {\"error\":{}}"] {
-            let told =
-                told(&[Ok("data: a\n\n"), Ok(last), Err(FailureKind::InBand)], Endpoint::ChatCompletions)
-                    .await;
-            assert_eq!(told.trim_end(), "data: a\n\ndata: {\"error\":{}}");
-            assert!(told.ends_with("\n\n"), "an event without an empty line is read by nobody: {told:?}");
+            let text = forwarded(
+                &[Ok("data: a\n\n"), Ok(last), Err(FailureKind::InBand)],
+                Endpoint::ChatCompletions,
+            )
+            .await;
+            assert_eq!(text.trim_end(), "data: a\n\ndata: {\"error\":{}}");
+            assert!(text.ends_with("\n\n"), "an event without an empty line is ignored: {text:?}");
         }
     }
 }

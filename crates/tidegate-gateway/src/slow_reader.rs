@@ -7,36 +7,37 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection whose peer has to read: when nothing can be written for a while, it is broken.
+/// A connection with a timeout for writes: it fails when the peer reads nothing for the time of the limit.
 ///
-/// A caller that stops reading an answer would otherwise hold what the call holds (a permit, a connection to
-/// the provider) for as long as it likes, and no clock of the answer would run: nobody asks for its next byte.
+/// A caller that stops reading a response would otherwise hold the resources of its call (a permit, a
+/// connection to the provider) without a bound. The timers of the response do not help, since its body is not
+/// polled while a write blocks.
 #[derive(Debug)]
-pub(crate) struct Patient<T> {
+pub(crate) struct WriteTimeout<T> {
     inner: T,
-    patience: Duration,
-    /// Runs while the peer does not read.
-    waiting: Option<Pin<Box<Sleep>>>,
+    limit: Duration,
+    /// Runs while a write is blocked.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<T> Patient<T> {
-    /// `inner`, whose peer may let us wait for `patience`.
-    pub(crate) fn new(inner: T, patience: Duration) -> Self {
-        Self { inner, patience, waiting: None }
+impl<T> WriteTimeout<T> {
+    /// Wraps `inner`. A blocked write fails after `limit`.
+    pub(crate) fn new(inner: T, limit: Duration) -> Self {
+        Self { inner, limit, timer: None }
     }
 
     fn wait<R>(&mut self, written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
         if written.is_ready() {
-            self.waiting = None;
+            self.timer = None;
             return written;
         }
-        let patience = self.patience;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        waiting.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "peer does not read")))
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        timer.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "peer does not read")))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -46,7 +47,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Patient<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, data);
         self.wait(written, cx)
@@ -83,9 +84,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_does_not_read_is_given_up_and_one_that_reads_slowly_is_not() {
+    async fn a_peer_that_stops_reading_is_disconnected_and_one_that_reads_slowly_is_not() {
         let (near, mut far) = tokio::io::duplex(4);
-        let mut near = Patient::new(near, Duration::from_secs(30));
+        let mut near = WriteTimeout::new(near, Duration::from_secs(30));
         near.write_all(b"full").await.unwrap();
         let slow = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(29)).await;

@@ -1,24 +1,24 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::chain::Chain;
+use super::route_chain::RouteChain;
 use crate::config::ANY;
 use crate::endpoint::Endpoint;
 
-/// Which requests go to which chain: by endpoint, then by the model they ask for.
+/// Maps requests to chains, by endpoint and requested model.
 #[derive(Debug, Default)]
-pub(crate) struct Table(HashMap<Endpoint, Models>);
+pub(crate) struct RouteTable(HashMap<Endpoint, EndpointRoutes>);
 
 /// The routes of one endpoint.
 #[derive(Debug, Default)]
-pub(super) struct Models {
-    named: HashMap<String, Arc<Chain>>,
-    any: Option<Arc<Chain>>,
+pub(super) struct EndpointRoutes {
+    named: HashMap<String, Arc<RouteChain>>,
+    any: Option<Arc<RouteChain>>,
 }
 
-impl Table {
+impl RouteTable {
     /// Adds a route; `model` may be [`ANY`].
-    pub(crate) fn insert(&mut self, endpoint: Endpoint, model: &str, chain: Arc<Chain>) {
+    pub(crate) fn insert(&mut self, endpoint: Endpoint, model: &str, chain: Arc<RouteChain>) {
         let models = self.0.entry(endpoint).or_default();
         if model == ANY {
             models.any = Some(chain);
@@ -28,18 +28,18 @@ impl Table {
     }
 
     /// The routes of `endpoint`, if it has any.
-    pub(super) fn models(&self, endpoint: Endpoint) -> Option<&Models> {
+    pub(super) fn models(&self, endpoint: Endpoint) -> Option<&EndpointRoutes> {
         self.0.get(&endpoint)
     }
 }
 
-impl Models {
-    /// The chain for `model`: its own, else the one for any.
-    pub(super) fn pick(&self, model: &str) -> Option<&Arc<Chain>> {
+impl EndpointRoutes {
+    /// The chain for `model`, else the chain for any model.
+    pub(super) fn pick(&self, model: &str) -> Option<&Arc<RouteChain>> {
         self.named.get(model).or(self.any.as_ref())
     }
 
-    /// The models that have a route, sorted.
+    /// The models with a route of their own, sorted.
     pub(super) fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.named.keys().map(String::as_str).collect();
         names.sort_unstable();

@@ -6,21 +6,21 @@ use tidegate::{BoxError, ErrorBody, ErrorCode};
 
 pub(crate) const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
 
-/// A request that the gateway answers itself, because it cannot be asked of anybody.
+/// An error response of the gateway itself, for a request that cannot be forwarded.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct GatewayError {
     status: StatusCode,
     code: ErrorCode,
     message: String,
 }
 
-impl Refusal {
-    /// A refusal with the status that usually stands for `code`.
+impl GatewayError {
+    /// An error with the default status of `code`.
     pub(crate) fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
         Self { status: code.http_status(), code, message: message.to_string() }
     }
 
-    /// The same with a status that says it better.
+    /// Replaces the status by a more specific one.
     pub(crate) fn status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
@@ -30,20 +30,20 @@ impl Refusal {
     }
 }
 
-/// The answer to a call that ended in an error: a refusal of a gate, a time-out, or no connection.
+/// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
 pub(super) fn of_error(error: &BoxError) -> Response<Body> {
-    let envelope = ErrorBody::of_error(&**error);
-    let status = match envelope.code() {
-        // It is the provider who failed, or the way there.
+    let body = ErrorBody::of_error(&**error);
+    let status = match body.code() {
+        // The provider failed, or the connection to it, and not the gateway.
         ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
         code => code.http_status(),
     };
-    respond(envelope, status)
+    respond(body, status)
 }
 
-fn respond(envelope: ErrorBody, status: StatusCode) -> Response<Body> {
-    let code = HeaderValue::from_static(envelope.code().code());
-    let mut response = envelope.into_response(status);
+fn respond(body: ErrorBody, status: StatusCode) -> Response<Body> {
+    let code = HeaderValue::from_static(body.code().code());
+    let mut response = body.into_response(status);
     response.headers_mut().insert(CODE, code);
     response
 }

@@ -6,33 +6,33 @@ use tidegate::stack::CallLimits;
 use tidegate::{BoxError, FallbackLayer, Payload};
 use tower::{Layer, ServiceExt};
 
-use super::target::Target;
+use super::target::AddressedTarget;
 use crate::endpoint::Endpoint;
 
-/// Whom to ask for the requests of one route, in order.
+/// The fallback chain of one route.
 #[derive(Clone, Debug)]
-pub(crate) struct Chain {
+pub(crate) struct RouteChain {
     endpoint: Endpoint,
     first: Arc<str>,
-    service: Fallback<Target>,
-    /// For the chain as a whole, whoever of it is asked.
-    bounds: CallLimits,
+    service: Fallback<AddressedTarget>,
+    /// The limits of the call as a whole, over all targets.
+    limits: CallLimits,
 }
 
-pub(super) type Answer = Response<AnswerBody>;
-type AnswerBody = <Fallback<Target> as tidegate::HttpService<Payload>>::Body;
+pub(super) type ChainResponse = Response<ChainResponseBody>;
+type ChainResponseBody = <Fallback<AddressedTarget> as tidegate::HttpService<Payload>>::Body;
 
-impl Chain {
-    /// `targets` after `first`, each with its name.
+impl RouteChain {
+    /// A chain of `first`, then `targets`, each with its name.
     pub(crate) fn new(
         endpoint: Endpoint,
-        (name, first): (Arc<str>, Target),
-        targets: impl IntoIterator<Item = (Arc<str>, Target)>,
+        (name, first): (Arc<str>, AddressedTarget),
+        targets: impl IntoIterator<Item = (Arc<str>, AddressedTarget)>,
         fallback: FallbackLayer,
-        bounds: CallLimits,
+        limits: CallLimits,
     ) -> Self {
         let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
-        Self { endpoint, first: name, service: fallback.layer(first), bounds }
+        Self { endpoint, first: name, service: fallback.layer(first), limits }
     }
 
     /// The name of the first target.
@@ -40,25 +40,25 @@ impl Chain {
         &self.first
     }
 
-    /// What the other targets were good for.
+    /// The handle with the statistics of the fallback targets.
     pub(crate) fn handle(&self) -> Handle {
         self.service.handle()
     }
 
-    /// Asks down the chain; what happened on the way is written to the trail in `extensions`.
-    pub(super) async fn ask(
+    /// Sends a request along the chain. Its decisions are recorded in the trail in `extensions`.
+    pub(super) async fn send(
         &self,
         headers: HeaderMap,
         body: Payload,
         extensions: Extensions,
-    ) -> Result<Answer, BoxError> {
+    ) -> Result<ChainResponse, BoxError> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        // The caller's own path, by which the dialect is known; each target has its own address.
+        // The path of the caller identifies the dialect. Each target replaces it by its own address.
         *request.uri_mut() = Uri::from_static(self.endpoint.path());
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
-        self.bounds.apply_to(&mut request)?;
+        self.limits.apply_to(&mut request)?;
         self.service.clone().oneshot(request).await
     }
 }

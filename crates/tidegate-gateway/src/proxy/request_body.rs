@@ -1,0 +1,48 @@
+//! Reading of the request body, up to the limit.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tidegate::ErrorCode;
+use tokio::time::timeout;
+
+use super::GatewayError;
+
+/// The time for a caller to send its request body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The time for which a body that is too large is still read and discarded. Many clients read the response
+/// only after they have sent the whole body, and would otherwise see a closed connection.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, GatewayError> {
+    let is_long = body.size_hint().lower() > limit as u64;
+    // A caller that sent `Expect` has not sent the body yet, so nothing has to be discarded.
+    if is_long && headers.contains_key(EXPECT) {
+        return Err(too_long(limit));
+    }
+    if !is_long {
+        let read = timeout(BODY_TIMEOUT, Limited::new(&mut body, limit).collect()).await;
+        match read.map_err(|_| too_slow())? {
+            Ok(body) => return Ok(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => {}
+            Err(_) => return Err(GatewayError::new(ErrorCode::InvalidRequest, "body broke off")),
+        }
+    }
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = timeout(DISCARD_TIMEOUT, rest).await;
+    Err(too_long(limit))
+}
+
+fn too_long(limit: usize) -> GatewayError {
+    GatewayError::new(ErrorCode::RequestTooLarge, format_args!("body is larger than {limit} bytes"))
+}
+
+fn too_slow() -> GatewayError {
+    GatewayError::new(ErrorCode::Timeout, "body did not arrive in time").status(StatusCode::REQUEST_TIMEOUT)
+}
