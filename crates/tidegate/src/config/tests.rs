@@ -187,7 +187,7 @@ fn strategies_and_jitters_are_strings() {
 }
 
 #[test]
-fn unknown_keys_are_refused() {
+fn unknown_keys_are_errors() {
     let error = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
     assert!(
         error.to_string().contains("unknown field `max_retrys`, expected one of `max_retries`"),

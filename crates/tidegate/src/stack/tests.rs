@@ -102,10 +102,10 @@ async fn an_invalid_timeout_header_is_rejected_before_any_attempt() {
     let mut service = full("").timeout_header(timeout).service(inner);
     let mut request = request();
     request.headers_mut().insert("x-request-timeout-ms", "30s".parse().unwrap());
-    let refused = rejection(send(&mut service, request).await);
-    assert_eq!((refused.code(), refused.gate()), (ErrorCode::InvalidRequest, Gate::Deadline));
-    assert_eq!(refused.to_string(), "timeout header is not a whole number of milliseconds above 0");
-    assert_eq!((refused.into_response::<String>().status().as_u16(), provider.calls()), (400, 0));
+    let rejected = rejection(send(&mut service, request).await);
+    assert_eq!((rejected.code(), rejected.gate()), (ErrorCode::InvalidRequest, Gate::Deadline));
+    assert_eq!(rejected.to_string(), "timeout header is not a whole number of milliseconds above 0");
+    assert_eq!((rejected.into_response::<String>().status().as_u16(), provider.calls()), (400, 0));
 }
 
 /// Pitfall P33 (docs/pitfalls.md): a preflight that is inverted, that acquires a permit or a probe, or that
@@ -131,8 +131,8 @@ async fn preflight_acquires_nothing_and_checks_the_gates_in_order() {
     drop(streaming);
     provider.answer(500);
     complete(&mut service).await.unwrap();
-    let refused = signals.preflight(None).unwrap_err();
-    assert_eq!((refused.gate(), refused.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
+    let rejected = signals.preflight(None).unwrap_err();
+    assert_eq!((rejected.gate(), rejected.retry_after()), (Gate::CircuitBreaker, Some(30 * SECOND)));
     assert!(!signals.is_healthy());
 
     tokio::time::advance(30 * SECOND).await;
@@ -251,8 +251,8 @@ async fn an_exhausted_quota_is_not_retried_and_closes_the_target() {
     provider.otherwise(Answer::status(429).body(body));
     let mut service = full("openai/gpt-4o").service(inner);
     assert_eq!(complete(&mut service).await.unwrap(), 429);
-    let refused = rejection(call(&mut service).await);
-    assert_eq!((refused.code(), refused.gate()), (ErrorCode::QuotaExhausted, Gate::CircuitBreaker));
+    let rejected = rejection(call(&mut service).await);
+    assert_eq!((rejected.code(), rejected.gate()), (ErrorCode::QuotaExhausted, Gate::CircuitBreaker));
     assert_eq!(provider.calls(), 1);
 }
 

@@ -39,12 +39,12 @@ async fn a_late_refund_does_not_exceed_the_quota() {
     let mut service = RateLimitLayer::per_second(1).on_limit(OnLimit::Reject).layer(inner);
     let reject = || Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).into();
     provider.fail_with(reject).after(5 * SECOND);
-    let mut refused = tokio_test::task::spawn(service.clone().oneshot(request()));
-    assert!(refused.poll().is_pending());
+    let mut rejected = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(rejected.poll().is_pending());
     tokio::time::advance(Duration::from_millis(5_001)).await;
 
     complete(&mut service).await.unwrap();
-    rejection(refused.await);
+    rejection(rejected.await);
     assert_eq!(rejection(complete(&mut service).await).gate(), Gate::RateLimit);
     assert_eq!(provider.calls(), 2);
 }
