@@ -14,10 +14,10 @@ pub(crate) struct Rate {
 
 /// A token bucket with the refill rate of a [`Rate`].
 ///
-/// The bucket stores its debt (capacity minus tokens) at an instant; the debt decreases with time. There is no background
-/// task, so an unused bucket costs nothing. The debt is an integer in units of which one token is `period` and one
-/// nanosecond refills `count`. Nothing is lost or gained by rounding, whether the rate is one token a day or ten thousand
-/// million a second.
+/// The bucket stores its debt (capacity minus tokens) at an instant; the debt decreases with time. There is
+/// no background task, so an unused bucket costs nothing. The debt is an integer in units of which one token
+/// is `period` and one nanosecond refills `count`. Nothing is lost or gained by rounding, whether the rate is
+/// one token a day or ten thousand million a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     rate: Rate,
@@ -28,9 +28,10 @@ pub(crate) struct Bucket {
 
 /// The minima of the debt over time, from which the amount that has refilled since a given instant is known.
 ///
-/// The minima are in ascending order of time and debt; an earlier minimum above a later one has no effect and is
-/// removed. A minimum only limits refunds of calls that cost more than the debt at that instant. If there are too many
-/// minima, the two highest are merged into one; a call that costs more than that may get a smaller refund.
+/// The minima are in ascending order of time and debt; an earlier minimum above a later one has no effect and
+/// is removed. A minimum only limits refunds of calls that cost more than the debt at that instant. If there
+/// are too many minima, the two highest are merged into one; a call that costs more than that may get a
+/// smaller refund.
 #[derive(Clone, Debug)]
 struct DebtMinima {
     minima: [(Instant, u128); MAX_MINIMA],
@@ -55,8 +56,8 @@ impl Rate {
         time.as_nanos().saturating_mul(u128::from(self.count))
     }
 
-    /// The time in which `debt` is refilled, rounded up: a nanosecond too late is within the quota, a nanosecond too
-    /// early is not.
+    /// The time in which `debt` is refilled, rounded up: a nanosecond too late is within the quota, a
+    /// nanosecond too early is not.
     fn time_to_refill(&self, debt: u128) -> Duration {
         let nanos = debt.div_ceil(u128::from(self.count));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -70,7 +71,6 @@ impl Bucket {
     }
 
     /// Spends `cost`, or returns the time until it can be spent.
-    #[cfg_attr(not(feature = "retry"), allow(dead_code, reason = "limits look at all their buckets first"))]
     pub(crate) fn spend(&mut self, cost: u64, now: Instant) -> Result<(), Duration> {
         match self.wait(0, cost, now) {
             Duration::ZERO => {
@@ -83,8 +83,8 @@ impl Bucket {
 
     /// The time until a call of `cost` fits, after queued calls of a total cost of `ahead`.
     ///
-    /// A call that costs more than the capacity is admitted when the bucket is full, and later calls wait for the excess.
-    /// Otherwise it would never be admitted.
+    /// A call that costs more than the capacity is admitted when the bucket is full, and later calls wait for
+    /// the excess. Otherwise it would never be admitted.
     pub(crate) fn wait(&self, ahead: u64, cost: u64, now: Instant) -> Duration {
         if cost == 0 && ahead == 0 {
             return Duration::ZERO;
@@ -94,18 +94,19 @@ impl Bucket {
         if due <= room { Duration::ZERO } else { self.rate.time_to_refill(due - room) }
     }
 
-    /// Spends `cost` unconditionally. Missing tokens become debt beyond the capacity, for which later calls wait.
+    /// Spends `cost` unconditionally. Missing tokens become debt beyond the capacity, for which later calls
+    /// wait.
     pub(crate) fn take(&mut self, cost: u64, now: Instant) {
         let debt = self.debt(now);
         self.minima.record(debt, now);
         self.set_debt(debt.saturating_add(self.rate.debt_for(cost)), now);
     }
 
-    /// Refunds `cost` that was spent at `spent` and not used, less the part that has refilled since then, which would
-    /// otherwise be counted twice.
+    /// Refunds `cost` that was spent at `spent` and not used, less the part that has refilled since then,
+    /// which would otherwise be counted twice.
     ///
-    /// Without that spending, the bucket would have been full at every instant at which the debt was below `cost`. The
-    /// refund is therefore limited to the minimum of the debt since `spent`.
+    /// Without that spending, the bucket would have been full at every instant at which the debt was below
+    /// `cost`. The refund is therefore limited to the minimum of the debt since `spent`.
     pub(crate) fn refund(&mut self, cost: u64, spent: Instant, now: Instant) {
         let debt = self.debt(now);
         let min_debt = self.minima.min_since(spent).map_or(debt, |min_debt| min_debt.min(debt));
@@ -124,8 +125,8 @@ impl Bucket {
         }
     }
 
-    /// Sets the state from an external report: at `then` a full bucket less `spent`. Earlier spendings are part of the
-    /// report and are not refunded.
+    /// Sets the state from an external report: at `then` a full bucket less `spent`. Earlier spendings are
+    /// part of the report and are not refunded.
     pub(crate) fn set_spent(&mut self, spent: u64, then: Instant) {
         (self.at, self.debt) = (then, self.rate.debt_for(spent));
         self.forget_before(then);
@@ -150,7 +151,8 @@ impl Bucket {
         (self.minima.minima[0], self.minima.count) = ((then, 0), 1);
     }
 
-    /// The debt at `now`. A `now` before the last update, read by a concurrent call, is treated as the last update.
+    /// The debt at `now`. A `now` before the last update, read by a concurrent call, is treated as the last
+    /// update.
     fn debt(&self, now: Instant) -> u128 {
         self.debt.saturating_sub(self.rate.refilled_in(now.saturating_duration_since(self.at)))
     }

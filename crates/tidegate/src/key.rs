@@ -6,13 +6,13 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HOST};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 
-/// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per host, a limit
-/// per tenant, a bulkhead per model.
+/// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per
+/// host, a limit per tenant, a bulkhead per model.
 ///
-/// Only a hash of the key is kept. Keys of any length cost the same, and a credential that is used as a key appears
-/// neither in memory nor in logs or metrics. The hash is SipHash with a random secret per process, so a header cannot be
-/// crafted to collide with the state of another caller. Requests without the header (or other source of the key) share
-/// one state.
+/// Only a hash of the key is kept. Keys of any length cost the same, and a credential that is used as a key
+/// appears neither in memory nor in logs or metrics. The hash is SipHash with a random secret per process, so
+/// a header cannot be crafted to collide with the state of another caller. Requests without the header (or
+/// other source of the key) share one state.
 #[derive(Clone)]
 pub struct KeyBy {
     kind: &'static str,
@@ -79,8 +79,8 @@ impl KeyBy {
 
     /// Uses the credential of the caller: `authorization`, `x-api-key`, `api-key` and `x-goog-api-key`.
     ///
-    /// The state learned from a provider then belongs to one account: an exhausted balance or an invalid key does not
-    /// affect other callers.
+    /// The state learned from a provider then belongs to one account: an exhausted balance or an invalid key
+    /// does not affect other callers.
     #[must_use]
     pub fn credential() -> Self {
         const OTHERS: [HeaderName; 3] = [
@@ -124,7 +124,6 @@ impl KeyBy {
 
 impl Key {
     /// The hash as a number.
-    #[cfg(feature = "fallback")]
     pub(crate) fn number(self) -> u64 {
         self.0
     }

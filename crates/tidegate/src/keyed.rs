@@ -13,10 +13,11 @@ use crate::{Deadline, clock};
 
 /// A bounded map with one state per key, which is created at the first request with that key.
 ///
-/// A state that is [pristine](KeyedState::is_pristine) is dropped within about a minute, without any effect. Above
-/// `max_keys` the least used states are evicted with their counts, by the rules of S3-FIFO: a flood of keys that occur
-/// once does not evict those that occur often. A state that is [in use](KeyedState::is_in_use) is never evicted, so the
-/// map may exceed `max_keys` by the number of calls in flight.
+/// A state that is [pristine](KeyedState::is_pristine) is dropped within about a minute, without any effect.
+/// Above `max_keys` the least used states are evicted with their counts, by the rules of S3-FIFO: a flood of
+/// keys that occur once does not evict those that occur often. A state that is [in
+/// use](KeyedState::is_in_use) is never evicted, so the map may exceed `max_keys` by the number of calls in
+/// flight.
 pub(crate) struct Keyed<T: KeyedState>(Arc<KeyedInner<T>>);
 
 /// A state in a [`Keyed`] map: cheap to clone, and evictable when it is not in use.
@@ -43,7 +44,8 @@ struct PinInUse;
 /// The default of `max_keys`.
 pub(crate) const DEFAULT_MAX_KEYS: usize = 10_000;
 
-/// The interval between sweeps for pristine states; long enough that the cost of visiting all keys is negligible.
+/// The interval between sweeps for pristine states; long enough that the cost of visiting all keys is
+/// negligible.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The same while the map is full, so that pristine states are dropped before states with counts are evicted.

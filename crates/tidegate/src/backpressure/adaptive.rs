@@ -7,8 +7,8 @@ use super::limit::{Limit, Round};
 use super::prompt_size::PromptSizeModel;
 use super::trimmed_mean::TrimmedMean;
 
-/// Gathers responses into rounds, measures the round trip of the unloaded provider, runs the algorithm, and keeps the
-/// limit within its bounds.
+/// Gathers responses into rounds, measures the round trip of the unloaded provider, runs the algorithm, and
+/// keeps the limit within its bounds.
 pub(super) struct AdaptiveLimit {
     algorithm: Box<dyn Limit>,
     bounds: LimitRange,
@@ -47,9 +47,9 @@ pub(super) enum SampleOutcome {
 
 /// The round trips of the current round.
 ///
-/// The first responses, as many as there were calls in flight when the round started, are skipped: those calls started
-/// under another limit. Counting only the calls that started since would be worse: the fast ones among them are answered
-/// first, so that a provider with a queue would look unloaded.
+/// The first responses, as many as there were calls in flight when the round started, are skipped: those
+/// calls started under another limit. Counting only the calls that started since would be worse: the fast
+/// ones among them are answered first, so that a provider with a queue would look unloaded.
 #[derive(Default)]
 struct RoundSamples {
     to_skip: usize,
@@ -61,14 +61,15 @@ struct RoundSamples {
 /// meaningful mean, at most a number that arrives in reasonable time.
 const SAMPLES_PER_ROUND: (usize, usize) = (16, 64);
 
-/// After this many rounds follows a min-RTT probe: one round with half of the limit. The queue at the provider drains,
-/// and the remaining round trip is that of the unloaded provider. Without it, a provider that is always busy would be
-/// taken for an unloaded one. BBR version 2 also goes down to half; one round in 32 costs a sixty-fourth of the capacity.
+/// After this many rounds follows a min-RTT probe: one round with half of the limit. The queue at the
+/// provider drains, and the remaining round trip is that of the unloaded provider. Without it, a provider
+/// that is always busy would be taken for an unloaded one. BBR version 2 also goes down to half; one round in
+/// 32 costs a sixty-fourth of the capacity.
 const PROBE_EVERY: u32 = 32;
 const PROBE_FRACTION: f64 = 0.5;
 
-/// The fraction of the limit that must have been in use before the limit is raised; an unused limit would otherwise
-/// grow without bound (RFC 7661 has the same rule for TCP).
+/// The fraction of the limit that must have been in use before the limit is raised; an unused limit would
+/// otherwise grow without bound (RFC 7661 has the same rule for TCP).
 const MIN_UTILIZATION: f64 = 0.8;
 
 impl AdaptiveLimit {
@@ -112,8 +113,8 @@ impl AdaptiveLimit {
         }
     }
 
-    /// Lowers the limit at most once per round trip: losses of calls that started before the last decrease are due to
-    /// the previous limit, and must not lower it again (as in TCP's recovery, RFC 6582).
+    /// Lowers the limit at most once per round trip: losses of calls that started before the last decrease
+    /// are due to the previous limit, and must not lower it again (as in TCP's recovery, RFC 6582).
     fn record_loss(&mut self, sample: Sample, now: Instant) {
         if self.last_loss.is_some_and(|last| sample.started < last) {
             return;

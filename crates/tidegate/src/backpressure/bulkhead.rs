@@ -7,8 +7,8 @@ use crate::priority_semaphore::PrioritySemaphore;
 
 /// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
 ///
-/// Every call changes the reference count of the surrounding `Arc` and the state of the semaphore. In this field order
-/// the two are adjacent, so that one cache line moves between the cores instead of two.
+/// Every call changes the reference count of the surrounding `Arc` and the state of the semaphore. In this
+/// field order the two are adjacent, so that one cache line moves between the cores instead of two.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Bulkhead {
@@ -44,7 +44,8 @@ impl Bulkhead {
         if limit == before {
             return None;
         }
-        // Stored under the lock, so that two changes cannot be applied in reverse order; waiters are woken after it.
+        // Stored under the lock, so that two changes cannot be applied in reverse order; waiters are woken
+        // after it.
         self.semaphore.store_limit(limit);
         drop(adaptive);
         self.semaphore.grant_waiting();

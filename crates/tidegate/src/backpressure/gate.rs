@@ -73,8 +73,9 @@ impl Handle {
         }
     }
 
-    /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit admits queued
-    /// calls at once; a lower one takes effect as calls end. Does nothing if there is no limit or if it is adaptive.
+    /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit
+    /// admits queued calls at once; a lower one takes effect as calls end. Does nothing if there is no limit
+    /// or if it is adaptive.
     pub fn set_limit(&self, calls: usize) {
         let calls = calls.max(1);
         match &*self.0 {
@@ -116,8 +117,8 @@ impl Handle {
         }
     }
 
-    /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is always `None`;
-    /// see [`peek_for`](Self::peek_for).
+    /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is
+    /// always `None`; see [`peek_for`](Self::peek_for).
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
         let Limiters::Shared(bulkhead) = &*self.0 else { return None };

@@ -62,26 +62,28 @@ impl BackpressureLayer {
         Self { handle: Handle(LayerState::new(settings)), per_service: false }
     }
 
-    /// At most `calls` in flight, from the call to the end of its response body. Zero is treated as one. It is the upper
-    /// bound of an adaptive limit.
+    /// At most `calls` in flight, from the call to the end of its response body. Zero is treated as one. It
+    /// is the upper bound of an adaptive limit.
     #[must_use]
     pub fn max_inflight(calls: usize) -> Self {
         Self::new().set(|settings| settings.max_inflight = Some(calls.max(1)))
     }
 
-    /// Adjusts the limit between [`min_inflight`](Self::min_inflight) and [`max_inflight`](Self::max_inflight), based on
-    /// the provider's latency and overload responses. It starts at 20, clamped to these bounds; until the unloaded
-    /// provider has been measured once (16 responses), half of that is in force.
+    /// Adjusts the limit between [`min_inflight`](Self::min_inflight) and
+    /// [`max_inflight`](Self::max_inflight), based on the provider's latency and overload responses. It
+    /// starts at 20, clamped to these bounds; until the unloaded provider has been measured once (16
+    /// responses), half of that is in force.
     ///
-    /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own implementation of
-    /// [`Limit`]; every limit gets a clone of it.
+    /// [`Aimd`](super::Aimd), [`Gradient`](super::Gradient), [`Vegas`](super::Vegas), or your own
+    /// implementation of [`Limit`]; every limit gets a clone of it.
     #[must_use]
     pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
         let algorithm = LimitFactory(Arc::new(move || Box::new(algorithm.clone())));
         self.set(|settings| settings.adaptive = Some(algorithm))
     }
 
-    /// The lower bound of an adaptive limit; 1 by default. A value above the maximum is treated as the maximum.
+    /// The lower bound of an adaptive limit; 1 by default. A value above the maximum is treated as the
+    /// maximum.
     #[must_use]
     pub fn min_inflight(self, calls: usize) -> Self {
         self.set(|settings| settings.min_inflight = calls)
@@ -93,8 +95,8 @@ impl BackpressureLayer {
         Self::new().set(|settings| settings.max_inflight = None)
     }
 
-    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit; the next one is rejected at once.
-    /// Zero disables the queue.
+    /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit; the next one is
+    /// rejected at once. Zero disables the queue.
     ///
     /// Each priority has a queue of its own, so that neither can fill the queue of the other.
     #[must_use]
@@ -114,13 +116,15 @@ impl BackpressureLayer {
         self.set(|settings| settings.order = order)
     }
 
-    /// Bulkheads: a limit and a queue per key, so that one tenant, model or host cannot use up the limit of another.
+    /// Bulkheads: a limit and a queue per key, so that one tenant, model or host cannot use up the limit of
+    /// another.
     #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
     }
 
-    /// The most keys that are kept, 10 000 by default; keys in use are kept beyond that. Zero is treated as one.
+    /// The most keys that are kept, 10 000 by default; keys in use are kept beyond that. Zero is treated as
+    /// one.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|settings| settings.max_keys = keys)
@@ -139,7 +143,8 @@ impl BackpressureLayer {
         Self { per_service: true, ..self }
     }
 
-    /// The limit shared by the services of this layer (the template, after [`per_service`](Self::per_service)).
+    /// The limit shared by the services of this layer (the template, after
+    /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
@@ -151,7 +156,6 @@ impl BackpressureLayer {
     }
 
     /// This layer for a single stack; all parts of the stack share one handle.
-    #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
     }

@@ -1,8 +1,8 @@
 //! Limits the number of calls in flight, so that a slow provider does not exhaust memory.
 //!
 //! # When to use it
-//! In front of every service that can be slow. A response of a model takes seconds to minutes; without a limit every
-//! pending call holds a connection, a task and a prompt.
+//! In front of every service that can be slow. A response of a model takes seconds to minutes; without a
+//! limit every pending call holds a connection, a task and a prompt.
 //!
 //! # Example
 //! ```
@@ -27,26 +27,26 @@
 //! ```
 //!
 //! # Defaults
-//! A fixed limit of 50 calls in flight, shared by all calls. At most 64 calls of each priority are queued, first come,
-//! first served, for at most 10 s.
+//! A fixed limit of 50 calls in flight, shared by all calls. At most 64 calls of each priority are queued,
+//! first come, first served, for at most 10 s.
 //!
 //! # Rejections
-//! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue time-out has
-//! elapsed, or when the deadline of the call does not leave enough time. The error is a
-//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503; if the deadline
-//! comes first, of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. No request is sent to the provider, and
-//! nothing is counted against its health.
+//! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue time-out
+//! has elapsed, or when the deadline of the call does not leave enough time. The error is a
+//! [`Rejection`](crate::Rejection) of [`Gate::Backpressure`](crate::Gate::Backpressure) with E3002, 503; if
+//! the deadline comes first, of [`Gate::Deadline`](crate::Gate::Deadline) with E3003, 504. No request is sent
+//! to the provider, and nothing is counted against its health.
 //!
 //! # Priorities
-//! The [`Priority`](crate::Priority) in the extensions of a request marks it as interactive or batch. Each priority has
-//! a queue of its own, of the same length. While both queues are in use, permits are granted four to one: batch takes
-//! at most a fifth of the capacity, at most one batch call overtakes the first interactive call, and batch is never
-//! starved. A free permit goes to the next arrival of either priority; while any call is queued, new arrivals do not
-//! overtake the queue.
+//! The [`Priority`](crate::Priority) in the extensions of a request marks it as interactive or batch. Each
+//! priority has a queue of its own, of the same length. While both queues are in use, permits are granted
+//! four to one: batch takes at most a fifth of the capacity, at most one batch call overtakes the first
+//! interactive call, and batch is never starved. A free permit goes to the next arrival of either priority;
+//! while any call is queued, new arrivals do not overtake the queue.
 //!
-//! [`Order::NewestFirstUnderOverload`] reverses the interactive queue while it is more than half full: the callers of
-//! the oldest calls in a long queue have most likely given up, so that permits granted to them are wasted (adaptive
-//! LIFO: B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
+//! [`Order::NewestFirstUnderOverload`] reverses the interactive queue while it is more than half full: the
+//! callers of the oldest calls in a long queue have most likely given up, so that permits granted to them are
+//! wasted (adaptive LIFO: B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 //!
 //! # Adaptive limits
 //! The best limit changes with the provider's load, so an algorithm can adjust it:
@@ -60,30 +60,31 @@
 //!
 //! Any other algorithm implements [`Limit`], which is one function. The input is the same for all of them:
 //!
-//! - The round trip is the time to the response head; for a stream that the wire holds back, the time to its first
-//!   token. It is normalized by the size of the prompt, so that a prompt of a hundred thousand bytes does not look like a
-//!   slow provider.
-//! - A 429, 503 or 529, a timeout and a response that breaks off are losses: one per call, and at most one per round
-//!   trip. Other failures, our own rejections and cancelled calls are ignored.
-//! - A round is summarized by its trimmed mean, less a margin for chance, because times to the first token vary widely.
-//! - One round in 33 runs with half of the limit, to measure the unloaded provider (min-RTT probe). Without it, a
-//!   provider that is always busy would be taken for an unloaded one.
+//! - The round trip is the time to the response head; for a stream that the wire holds back, the time to its
+//!   first token. It is normalized by the size of the prompt, so that a prompt of a hundred thousand bytes
+//!   does not look like a slow provider.
+//! - A 429, 503 or 529, a timeout and a response that breaks off are losses: one per call, and at most one
+//!   per round trip. Other failures, our own rejections and cancelled calls are ignored.
+//! - A round is summarized by its trimmed mean, less a margin for chance, because times to the first token
+//!   vary widely.
+//! - One round in 33 runs with half of the limit, to measure the unloaded provider (min-RTT probe). Without
+//!   it, a provider that is always busy would be taken for an unloaded one.
 //! - The limit is raised only while it is used.
 //!
 //! # Bulkheads
-//! With [`key_by`](BackpressureLayer::key_by) each tenant, model, host or credential has a limit and a queue of its own,
-//! and a key that fills them does not affect the others. At most 10 000 keys are kept; keys with calls in flight are
-//! never dropped.
+//! With [`key_by`](BackpressureLayer::key_by) each tenant, model, host or credential has a limit and a queue
+//! of its own, and a key that fills them does not affect the others. At most 10 000 keys are kept; keys with
+//! calls in flight are never dropped.
 //!
 //! # Streams
-//! The permit moves into the response body and is released when the body ends, fails or is dropped. An adaptive limit
-//! records a stream at its head, and once more only if the stream breaks off.
+//! The permit moves into the response body and is released when the body ends, fails or is dropped. An
+//! adaptive limit records a stream at its head, and once more only if the stream breaks off.
 //!
 //! # Common mistakes
 //! - Releasing the permit at the response head: fifty live streams then pass through a limit of one.
 //! - Keeping a response without reading or dropping its body: its permit stays in use all that time.
-//! - A long queue with a long time-out: under overload every call waits for nearly all of it and is then rejected. A
-//!   short queue rejects early, while a fallback still has time.
+//! - A long queue with a long time-out: under overload every call waits for nearly all of it and is then
+//!   rejected. A short queue rejects early, while a fallback still has time.
 //! - An adaptive limit for five calls an hour: it needs rounds of sixteen responses or more.
 //! - Marking every call as interactive: the priority then has no effect.
 
@@ -100,7 +101,6 @@ mod service;
 mod trimmed_mean;
 
 pub use future::ResponseFuture;
-#[cfg(feature = "stack")]
 pub(crate) use gate::Availability;
 pub use gate::Handle;
 pub use layer::BackpressureLayer;
@@ -111,7 +111,7 @@ pub use service::Backpressure;
 pub use crate::priority_semaphore::Order;
 
 /// The response body, which holds the permit of its call.
-pub type ResponseBody<B> = crate::GuardedBody<B, Permit>;
+pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, Permit>;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,8 @@ use crate::{BoxError, ErrorCode, Outcome, clock};
 #[derive(Debug)]
 pub struct Permit {
     bulkhead: Option<Arc<Bulkhead>>,
-    /// The measurements for an adaptive limit; `None` under a fixed limit, or once the outcome is final. Boxed: calls
-    /// under an adaptive limit allocate once, and the bodies of all others grow by one pointer.
+    /// The measurements for an adaptive limit; `None` under a fixed limit, or once the outcome is final.
+    /// Boxed: calls under an adaptive limit allocate once, and the bodies of all others grow by one pointer.
     call: Option<Box<AdaptiveCall>>,
 }
 
@@ -37,7 +37,8 @@ impl Permit {
         Self { bulkhead: Some(bulkhead), call: None }
     }
 
-    /// Starts the measurement of a call with this request body. A fixed limit reads neither the clock nor the body.
+    /// Starts the measurement of a call with this request body. A fixed limit reads neither the clock nor the
+    /// body.
     #[inline]
     pub(super) fn begin(&mut self, handle: &Handle, body: &impl Body) {
         if let Some(bulkhead) = &self.bulkhead
@@ -99,7 +100,8 @@ impl BodyGuard for Permit {
     }
 }
 
-/// Whether a failure indicates overload by too many calls at once. A 500 does not, because it is independent of the load.
+/// Whether a failure indicates overload by too many calls at once. A 500 does not, because it is independent
+/// of the load.
 fn is_overload(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::RateLimited | ErrorCode::Overloaded | ErrorCode::Timeout)
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-/// A linear model of the round trip by prompt size, which scales round trips to a prompt of the reference size.
+/// A linear model of the round trip by prompt size, which scales round trips to a prompt of the reference
+/// size.
 ///
-/// A model processes the whole prompt before its first token, so the time to the first token has a fixed part and a
-/// part that grows with the prompt. Without normalization a few long prompts look like an overloaded provider. The line
-/// is fitted incrementally: least squares over the last few hundred responses with exponential decay (the running moments
-/// of T. Finch, "Incremental calculation of weighted mean and variance", 2009). Only the *ratio* of two points on the
-/// line is used, so that a slowdown of all sizes alike is not normalized away. The size is measured in bytes instead of
-/// tokens: the two are correlated, and the length of the body is known without reading it.
+/// A model processes the whole prompt before its first token, so the time to the first token has a fixed part
+/// and a part that grows with the prompt. Without normalization a few long prompts look like an overloaded
+/// provider. The line is fitted incrementally: least squares over the last few hundred responses with
+/// exponential decay (the running moments of T. Finch, "Incremental calculation of weighted mean and
+/// variance", 2009). Only the *ratio* of two points on the line is used, so that a slowdown of all sizes
+/// alike is not normalized away. The size is measured in bytes instead of tokens: the two are correlated, and
+/// the length of the body is known without reading it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PromptSizeModel {
     samples: f64,
@@ -41,8 +43,8 @@ impl PromptSizeModel {
         self.covariance = (1.0 - weight) * (self.covariance + weight * size * time);
     }
 
-    /// Fixes the reference size at the mean of the last few hundred responses. It stays fixed until the next call, because
-    /// otherwise a change of the prompts would look like a change of the provider.
+    /// Fixes the reference size at the mean of the last few hundred responses. It stays fixed until the next
+    /// call, because otherwise a change of the prompts would look like a change of the provider.
     pub(super) fn fix_reference(&mut self) {
         self.reference = Some(self.size);
     }

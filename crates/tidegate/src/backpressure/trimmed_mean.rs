@@ -4,11 +4,11 @@ use std::time::Duration;
 
 /// The trimmed mean of a round, and the interval around it that is due to chance.
 ///
-/// Times to the first token vary by half of their value or more, with a long tail. A plain mean is dominated by one
-/// response of a minute; a median does not show a queue in which less than half of the calls wait; and a limit that took
-/// each slow round for a slow provider would throttle a healthy one. The trimmed mean and its standard error avoid all
-/// three: J. W. Tukey and D. H. McLaughlin, "Less Vulnerable Confidence and Significance Procedures for Location Based on
-/// a Single Sample", 1963.
+/// Times to the first token vary by half of their value or more, with a long tail. A plain mean is dominated
+/// by one response of a minute; a median does not show a queue in which less than half of the calls wait; and
+/// a limit that took each slow round for a slow provider would throttle a healthy one. The trimmed mean and
+/// its standard error avoid all three: J. W. Tukey and D. H. McLaughlin, "Less Vulnerable Confidence and
+/// Significance Procedures for Location Based on a Single Sample", 1963.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct TrimmedMean {
     pub(super) low: Duration,
@@ -19,7 +19,8 @@ pub(super) struct TrimmedMean {
 /// One in this many values is trimmed at each end.
 const TRIM: usize = 8;
 
-/// The half width of the interval in standard errors; chance alone exceeds it in one round of fifteen, per side.
+/// The half width of the interval in standard errors; chance alone exceeds it in one round of fifteen, per
+/// side.
 const STANDARD_ERRORS: f64 = 1.5;
 
 impl TrimmedMean {

@@ -38,7 +38,8 @@ fn a_more_expensive_call_waits_longer_and_a_free_one_not_at_all() {
     assert_eq!((bucket.wait(0, 0, start), bucket.wait(0, 1, start)), (Duration::ZERO, ms(8_002)));
 }
 
-/// Pitfall P27 (docs/pitfalls.md): a reservation above the capacity rejected the first call for ever (litellm 18730).
+/// Pitfall P27 (docs/pitfalls.md): a reservation above the capacity rejected the first call for ever (litellm
+/// 18730).
 #[test]
 fn a_call_above_the_capacity_is_admitted_when_the_bucket_is_full_and_later_calls_wait_for_it() {
     let start = Instant::now();
@@ -75,8 +76,8 @@ fn a_late_refund_is_complete_if_the_bucket_was_never_full_since() {
     assert_eq!(bucket.remaining(now), 800);
 }
 
-/// Pitfall P11 (docs/pitfalls.md): a call that was rejected by an inner layer after five seconds refunded its token,
-/// although the token had refilled long before.
+/// Pitfall P11 (docs/pitfalls.md): a call that was rejected by an inner layer after five seconds refunded its
+/// token, although the token had refilled long before.
 #[test]
 fn tokens_that_have_refilled_are_not_refunded() {
     let start = Instant::now();
@@ -139,8 +140,9 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    /// Pitfall P11 (docs/pitfalls.md): in no window of any offset is the usage above burst + rate x time, whether calls
-    /// are settled at once, late or never. A call that costs more than the capacity counts as the whole capacity.
+    /// Pitfall P11 (docs/pitfalls.md): in no window of any offset is the usage above burst + rate x time,
+    /// whether calls are settled at once, late or never. A call that costs more than the capacity counts as
+    /// the whole capacity.
     #[test]
     fn no_window_admits_more_than_burst_and_rate(
         count in 1u64..200, burst in 1u64..120, actions in prop::collection::vec(action(), 1..200),

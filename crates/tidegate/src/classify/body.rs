@@ -9,8 +9,8 @@ use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::BoxError;
 
-/// The body of a classified response: a whole body, optionally scanned for its usage as it passes, or a stream that is
-/// scanned as it passes.
+/// The body of a classified response: a whole body, optionally scanned for its usage as it passes, or a
+/// stream that is scanned as it passes.
 #[pin_project]
 #[derive(Debug)]
 pub struct ResponseBody<B>(#[pin] BodyKind<B>);

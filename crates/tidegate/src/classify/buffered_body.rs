@@ -16,12 +16,12 @@ use crate::{BodyProbe, BoxError, ErrorCode, Failure, FailureKind};
 /// The time limit for reading an error body. The status has already determined that the response failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most frames that are buffered, because each frame uses memory of its own. A provider that sends one whitespace byte
-/// per second to keep the connection alive reaches it after seventeen minutes.
+/// The most frames that are buffered, because each frame uses memory of its own. A provider that sends one
+/// whitespace byte per second to keep the connection alive reaches it after seventeen minutes.
 const MAX_FRAMES: usize = 1024;
 
-/// A body of which the first part was read before it is passed on: up to its end, to [`ERROR_BODY_LIMIT`] or 1024 frames,
-/// or until it was identified. It yields the same frames again.
+/// A body of which the first part was read before it is passed on: up to its end, to [`ERROR_BODY_LIMIT`] or
+/// 1024 frames, or until it was identified. It yields the same frames again.
 ///
 /// The inner body is boxed, so that it can be read in the future and then move into the response.
 pub struct BufferedBody<B> {
@@ -61,10 +61,12 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         Poll::Ready(())
     }
 
-    /// Reads until `probe` identifies the body. A body that is not identified by its end or the limit counts as a success;
-    /// the result is `Unclear` only if the body [broke off](Self::into_error) before that. It may be polled again.
+    /// Reads until `probe` identifies the body. A body that is not identified by its end or the limit counts
+    /// as a success; the result is `Unclear` only if the body [broke off](Self::into_error) before that. It
+    /// may be polled again.
     ///
-    /// There is no time limit: some providers keep a connection alive with whitespace for as long as the model computes.
+    /// There is no time limit: some providers keep a connection alive with whitespace for as long as the
+    /// model computes.
     pub(super) fn poll_probe(
         &mut self,
         cx: &mut Context<'_>,
@@ -74,8 +76,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         loop {
             let is_pending = !self.is_enough() && self.poll_more(cx).is_pending();
             let is_enough = self.is_enough();
-            // Probed again only when the body is pending or has doubled in size, so that a body in many small frames costs
-            // no more than one in a single frame.
+            // Probed again only when the body is pending or has doubled in size, so that a body in many small
+            // frames costs no more than one in a single frame.
             if self.buffered_len > probed && (is_pending || is_enough || self.buffered_len >= 2 * probed) {
                 probed = self.buffered_len;
                 match probe(&self.bytes()) {

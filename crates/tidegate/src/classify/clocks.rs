@@ -8,8 +8,8 @@ use tokio::time::Sleep;
 use crate::{Clock, Deadline, Elapsed, clock};
 use tidegate_core::ScanProgress;
 
-/// The idle timeouts of a stream. The default of each is 120 s: reasoning models compute for minutes without sending a
-/// token, and some without sending a byte.
+/// The idle timeouts of a stream. The default of each is 120 s: reasoning models compute for minutes without
+/// sending a token, and some without sending a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamClocks {
     pub(super) first_token: Duration,
@@ -67,12 +67,13 @@ pub(super) struct IdleTimers {
     unseen_bytes: bool,
     /// The end of the grace period after a timer was found to have run out long ago.
     grace_until: Option<Instant>,
-    // Boxed, so that it can move from the future into the body: one allocation per stream that is ever pending.
+    // Boxed, so that it can move from the future into the body: one allocation per stream that is ever
+    // pending.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// A poll that is later than this after a timer ran out was delayed by the reader, so that the stream may not have been
-/// idle.
+/// A poll that is later than this after a timer ran out was delayed by the reader, so that the stream may not
+/// have been idle.
 const LATE: Duration = Duration::from_millis(100);
 
 /// After such a delayed poll, data that is waiting to be read arrives within this time.

@@ -18,8 +18,8 @@ use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody};
 use crate::{AttemptUsage, BodyProbe, BoxError, Failure, Outcome, Rejection, Trail, clock};
 
-/// Response future of [`Classify`](super::Classify): waits for the response head, and then for the first bytes of a
-/// successful response, the body of a failed one, or the first token of a stream.
+/// Response future of [`Classify`](super::Classify): waits for the response head, and then for the first
+/// bytes of a successful response, the body of a failed one, or the first token of a stream.
 #[pin_project]
 pub struct ResponseFuture<F, B> {
     #[pin]
@@ -31,8 +31,8 @@ pub struct ResponseFuture<F, B> {
 enum State<F, B> {
     /// Waiting for the response head.
     Calling(#[pin] F),
-    /// The response may be an error in spite of its status: its first bytes are probed. Boxed like the states below, so
-    /// that responses that are classified by their head keep the future small.
+    /// The response may be an error in spite of its status: its first bytes are probed. Boxed like the states
+    /// below, so that responses that are classified by their head keep the future small.
     Probing(Option<Box<(Parts, BufferedBody<B>)>>),
     /// The response failed: its body is read to classify it.
     Reading(Option<Box<(Parts, BufferedBody<B>)>>),
@@ -81,7 +81,8 @@ impl ResponseJudge {
         }
     }
 
-    /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens either.
+    /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens
+    /// either.
     fn record_failed_status(&mut self, status: StatusCode) {
         match &mut self.attempt {
             Some(attempt) if status.is_client_error() => attempt.mark_unprocessed(),
@@ -90,8 +91,8 @@ impl ResponseJudge {
         }
     }
 
-    /// Whether the body must be probed before the response counts as a success. A body that is larger than the part that
-    /// would be read is not an error body.
+    /// Whether the body must be probed before the response counts as a success. A body that is larger than
+    /// the part that would be read is not an error body.
     fn needs_probe<B: Body>(&self, head: &Parts, body: &B) -> bool {
         self.is_generation
             && head.status.is_success()

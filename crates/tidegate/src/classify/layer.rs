@@ -27,7 +27,6 @@ impl ClassifyLayer {
     }
 
     /// The classifier of this layer.
-    #[cfg(feature = "stack")]
     pub(crate) fn classifier(&self) -> &Arc<dyn Classifier> {
         &self.classifier
     }

@@ -1,9 +1,9 @@
 //! Classifies each response once, at the innermost layer.
 //!
 //! # When to use it
-//! Innermost, around the client. The outer layers then decide on the meaning of a response instead of its status:
-//! OpenAI's `insufficient_quota` is a 429 that a retry cannot fix, and Anthropic's "prompt is too long" is a 400 that
-//! another model may accept.
+//! Innermost, around the client. The outer layers then decide on the meaning of a response instead of its
+//! status: OpenAI's `insufficient_quota` is a 429 that a retry cannot fix, and Anthropic's "prompt is too
+//! long" is a 400 that another model may accept.
 //!
 //! # Example
 //! ```
@@ -27,40 +27,43 @@
 //! ```
 //!
 //! # Defaults
-//! The body of a failed response is read to its end, up to 64 KiB, or for 5 s, whichever comes first. A successful JSON
-//! response is held back until its first bytes identify it as one, up to 64 KiB. Each idle timer of a stream
-//! ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events or 256 KiB.
+//! The body of a failed response is read to its end, up to 64 KiB, or for 5 s, whichever comes first. A
+//! successful JSON response is held back until its first bytes identify it as one, up to 64 KiB. Each idle
+//! timer of a stream ([`StreamClocks`]) is 120 s, and a stream is held back for at most 64 events or 256 KiB.
 //!
 //! # Rejections
-//! None. The layer inserts its [`Outcome`](crate::Outcome) into the extensions of a failed response, and records the
-//! attempt in the [`Trail`](crate::Trail) of the request, if there is one.
+//! None. The layer inserts its [`Outcome`](crate::Outcome) into the extensions of a failed response, and
+//! records the attempt in the [`Trail`](crate::Trail) of the request, if there is one.
 //!
 //! # Streams
-//! A stream in a dialect that the classifier can parse is *held back* until its first token: text, a tool call or
-//! reasoning, but not `message_start`, a role or a ping. This is the commit point. A failure before it is an ordinary
-//! failure, so that breaker, retry and fallback handle it without streaming code of their own: an error event becomes
-//! the outcome of the response, a truncation or an idle timeout becomes an error. After the commit point all bytes are
-//! passed to the caller unchanged.
+//! A stream in a dialect that the classifier can parse is *held back* until its first token: text, a tool
+//! call or reasoning, but not `message_start`, a role or a ping. This is the commit point. A failure before
+//! it is an ordinary failure, so that breaker, retry and fallback handle it without streaming code of their
+//! own: an error event becomes the outcome of the response, a truncation or an idle timeout becomes an error.
+//! After the commit point all bytes are passed to the caller unchanged.
 //!
-//! A stream ends in a body error, and never cleanly, in three cases: it ends without the terminator of its dialect
-//! (`[DONE]`, `message_stop`, ...; [`FailureKind::Truncated`](crate::FailureKind::Truncated)), it is idle for too long
-//! ([`Elapsed`](crate::Elapsed)), or it contains an error event
-//! ([`FailureKind::InBand`](crate::FailureKind::InBand)), in which case the error follows the events of the stream.
+//! A stream ends in a body error, and never cleanly, in three cases: it ends without the terminator of its
+//! dialect (`[DONE]`, `message_stop`, ...; [`FailureKind::Truncated`](crate::FailureKind::Truncated)), it is
+//! idle for too long ([`Elapsed`](crate::Elapsed)), or it contains an error event
+//! ([`FailureKind::InBand`](crate::FailureKind::InBand)), in which case the error follows the events of the
+//! stream.
 //!
-//! If the extensions of the request contain a [`UsageMeter`](crate::UsageMeter), as a limit in tokens inserts it, tokens
-//! are recorded in it as they arrive: the number of chunks, and the usage that the provider reports.
+//! If the extensions of the request contain a [`UsageMeter`](crate::UsageMeter), as a limit in tokens inserts
+//! it, tokens are recorded in it as they arrive: the number of chunks, and the usage that the provider
+//! reports.
 //!
 //! # Responses without streaming
-//! A 200 may contain nothing but an error: OpenRouter and other proxies send the status before the upstream responds. If
-//! the classifier [can probe bodies](crate::Classifier::probe_body), and the request is a POST, a response is *held back*
-//! until its first bytes identify it; usually the first frame does, without parsing or copying. The body of an error is then
-//! read like that of any failed response, and is passed on with its status, its bytes, and an outcome with its code
-//! ([`FailureKind::InBand`](crate::FailureKind::InBand)). A response that breaks off before it is identified is a failure,
-//! too. All other responses are passed on with the same frames, size hint and trailers.
+//! A 200 may contain nothing but an error: OpenRouter and other proxies send the status before the upstream
+//! responds. If the classifier [can probe bodies](crate::Classifier::probe_body), and the request is a POST,
+//! a response is *held back* until its first bytes identify it; usually the first frame does, without parsing
+//! or copying. The body of an error is then read like that of any failed response, and is passed on with its
+//! status, its bytes, and an outcome with its code ([`FailureKind::InBand`](crate::FailureKind::InBand)). A
+//! response that breaks off before it is identified is a failure, too. All other responses are passed on with
+//! the same frames, size hint and trailers.
 //!
-//! Whitespace does not identify a response, and some providers send it for as long as the model computes. Only the
-//! attempt timeout ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, or the first-token timeout if the request is
-//! for a stream.
+//! Whitespace does not identify a response, and some providers send it for as long as the model computes.
+//! Only the attempt timeout ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, or the first-token
+//! timeout if the request is for a stream.
 //!
 //! A failed response is passed on byte for byte after it has been read.
 //!

@@ -17,7 +17,8 @@ use crate::{AttemptUsage, BoxError, ErrorCode, Failure, FailureKind, Outcome, St
 const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
-/// The time after the terminator or an error event in which the provider may still report its usage or close the stream.
+/// The time after the terminator or an error event in which the provider may still report its usage or close
+/// the stream.
 const TRAILING_GRACE: Duration = Duration::from_secs(1);
 
 /// A stream that is scanned as it passes: held back until its first token, and classified at its end.
@@ -30,8 +31,8 @@ const TRAILING_GRACE: Duration = Duration::from_secs(1);
 ///       error event, truncation, timeout               body error: truncation, timeout, error event
 /// ```
 ///
-/// All bytes of the provider are passed on unchanged, in order. The inner body is boxed, so that it can be held in the
-/// future and then move into the response: one allocation per stream.
+/// All bytes of the provider are passed on unchanged, in order. The inner body is boxed, so that it can be
+/// held in the future and then move into the response: one allocation per stream.
 pub struct ScannedBody<B> {
     held: VecDeque<Frame<Bytes>>,
     held_bytes: usize,

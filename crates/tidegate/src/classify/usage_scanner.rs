@@ -17,8 +17,8 @@ impl UsageScanner {
         Self { scanner, attempt }
     }
 
-    /// Scans a frame, or the end of the body. A server may not poll the body again once it has read the announced length, so
-    /// the last frame is treated as the end, too.
+    /// Scans a frame, or the end of the body. A server may not poll the body again once it has read the
+    /// announced length, so the last frame is treated as the end, too.
     pub(super) fn on_frame(&mut self, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_last: bool) {
         match frame {
             Some(Ok(frame)) => {

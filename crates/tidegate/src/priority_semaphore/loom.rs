@@ -1,8 +1,9 @@
 //! Model checking with loom: every interleaving of two threads, and of three threads those with at most three
 //! preemptions (`LOOM_MAX_PREEMPTIONS` overrides this).
 //!
-//! Run with `RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib --release priority_semaphore::loom`. Loom
-//! panics on a deadlock, so that each test also proves that no thread waits for ever while a permit is free.
+//! Run with `RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib --release
+//! priority_semaphore::loom`. Loom panics on a deadlock, so that each test also proves that no thread waits
+//! for ever while a permit is free.
 
 use std::sync::Arc as StdArc;
 use std::task::{Poll, Wake, Waker};
@@ -35,8 +36,8 @@ impl CheckedSemaphore {
         Arc::new(Self { semaphore, inside: AtomicUsize::new(0) })
     }
 
-    /// Acquires and releases a permit, waiting if necessary; asserts that at most `max` threads hold one, this one
-    /// included.
+    /// Acquires and releases a permit, waiting if necessary; asserts that at most `max` threads hold one,
+    /// this one included.
     fn acquire_and_release(&self, priority: Priority, max: usize) {
         match self.semaphore.try_acquire_or_enqueue(priority) {
             TryAcquire::Acquired => {}

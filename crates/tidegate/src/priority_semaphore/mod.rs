@@ -1,13 +1,15 @@
-//! A semaphore with a bounded queue per [`Priority`]: the concurrent core of backpressure, and of every other place
-//! that limits concurrency.
+//! A semaphore with a bounded queue per [`Priority`]: the concurrent core of backpressure, and of every other
+//! place that limits concurrency.
 //!
-//! [`packed_state`](self::packed_state) holds the counters in one integer, and [`wait_queue`](self::wait_queue)
-//! selects the next waiter. Both are plain code without synchronization; all synchronization is in this file.
+//! [`packed_state`](self::packed_state) holds the counters in one integer, and
+//! [`wait_queue`](self::wait_queue) selects the next waiter. Both are plain code without synchronization; all
+//! synchronization is in this file.
 //!
-//! The invariant: *while the waiter bit is set, a permit is acquired only under the lock.* An uncontended acquire is
-//! therefore one compare-and-swap, and a new arrival cannot barge past the queue. A waiter sets the bit under the
-//! lock before it checks for a free permit again, and every release or limit change reads the bit after it frees a
-//! permit. Bit and count are in one atomic integer, so that at least one of the two sides observes the other.
+//! The invariant: *while the waiter bit is set, a permit is acquired only under the lock.* An uncontended
+//! acquire is therefore one compare-and-swap, and a new arrival cannot barge past the queue. A waiter sets
+//! the bit under the lock before it checks for a free permit again, and every release or limit change reads
+//! the bit after it frees a permit. Bit and count are in one atomic integer, so that at least one of the two
+//! sides observes the other.
 
 use std::sync::PoisonError;
 use std::task::{Poll, Waker};
@@ -87,8 +89,8 @@ impl PrioritySemaphore {
         self.state().with_acquired().is_some()
     }
 
-    /// Whether [`try_acquire_or_enqueue`](Self::try_acquire_or_enqueue) would return [`TryAcquire::QueueFull`] now.
-    /// Acquires nothing.
+    /// Whether [`try_acquire_or_enqueue`](Self::try_acquire_or_enqueue) would return
+    /// [`TryAcquire::QueueFull`] now. Acquires nothing.
     pub(crate) fn would_reject(&self, priority: Priority) -> bool {
         !self.can_acquire() && (self.max_queued == 0 || self.queue().is_full(priority))
     }
@@ -131,8 +133,8 @@ impl PrioritySemaphore {
             Some(stored) if stored.will_wake(waker) => None,
             _ => waiter.waker.replace(waker.clone()),
         };
-        // Dropping the last waker of a task may drop the task, which may cancel a ticket and so take the lock:
-        // release the lock first.
+        // Dropping the last waker of a task may drop the task, which may cancel a ticket and so take the
+        // lock: release the lock first.
         drop(queue);
         drop(stale);
         Poll::Pending
@@ -166,7 +168,8 @@ impl PrioritySemaphore {
         }
     }
 
-    /// Changes the limit. New permits are granted at once; a lower limit takes effect as permits are released.
+    /// Changes the limit. New permits are granted at once; a lower limit takes effect as permits are
+    /// released.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.store_limit(limit);
         self.grant_waiting();
@@ -190,8 +193,8 @@ impl PrioritySemaphore {
         }
     }
 
-    /// Grants a free permit to the next waiter. `None` if there is no waiter or no free permit; `Some(None)` if the
-    /// waiter has no waker because it has not been polled yet.
+    /// Grants a free permit to the next waiter. `None` if there is no waiter or no free permit; `Some(None)`
+    /// if the waiter has no waker because it has not been polled yet.
     fn grant_next(&self) -> Option<Option<Waker>> {
         let mut queue = self.queue();
         if queue.is_empty() || self.update(PackedState::with_granted).is_err() {
@@ -215,7 +218,8 @@ impl PrioritySemaphore {
         }
     }
 
-    /// Applies `change` atomically. `Ok` holds the previous state; `Err` the current one, if `change` returned `None`.
+    /// Applies `change` atomically. `Ok` holds the previous state; `Err` the current one, if `change`
+    /// returned `None`.
     fn update(
         &self,
         change: impl Fn(PackedState) -> Option<PackedState>,

@@ -1,5 +1,5 @@
-/// The limit, the waiter bit and the count of permits in use, packed into one integer that is read and changed
-/// atomically.
+/// The limit, the waiter bit and the count of permits in use, packed into one integer that is read and
+/// changed atomically.
 ///
 /// ```text
 /// 63        32 31           30       0
@@ -49,7 +49,8 @@ impl PackedState {
         Self(self.0 & (COUNT_MASK | Self::HAS_WAITERS) | limit << LIMIT_SHIFT)
     }
 
-    /// The state after a new arrival acquires a permit; `None` if no permit is free or the queue is not empty.
+    /// The state after a new arrival acquires a permit; `None` if no permit is free or the queue is not
+    /// empty.
     pub(super) fn with_acquired(self) -> Option<Self> {
         if self.has_waiters() { None } else { self.with_granted() }
     }

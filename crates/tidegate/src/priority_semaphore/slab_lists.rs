@@ -1,7 +1,8 @@
-/// Doubly linked lists that share one slab: pushing, removing from any position and taking from either end are
-/// O(1).
+/// Doubly linked lists that share one slab: pushing, removing from any position and taking from either end
+/// are O(1).
 ///
-/// Links are indices into the slab. A push allocates only when the slab has never held so many entries before.
+/// Links are indices into the slab. A push allocates only when the slab has never held so many entries
+/// before.
 #[derive(Debug)]
 pub(super) struct SlabLists<T, const LISTS: usize> {
     entries: Vec<SlabEntry<T>>,
@@ -76,7 +77,8 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         index
     }
 
-    /// Unlinks the entry at one end of a list. The index stays valid until the entry is [removed](Self::remove).
+    /// Unlinks the entry at one end of a list. The index stays valid until the entry is
+    /// [removed](Self::remove).
     pub(super) fn detach(&mut self, list: usize, end: ListEnd) -> Option<u32> {
         let index = match end {
             ListEnd::First => self.ends[list].first,

@@ -5,14 +5,14 @@ use crate::Priority;
 
 /// While both priorities wait, at least one of every five permits is granted to batch.
 ///
-/// With five, batch takes at most a fifth of the provider's capacity. The interactive queue drains at worst a quarter
-/// slower, and the first batch call waits for at most four interactive calls. Four interactive grants lie between two
-/// batch grants, so at most one batch call overtakes the first interactive call: batch delays the head of the
-/// interactive queue by one service time and never by two.
+/// With five, batch takes at most a fifth of the provider's capacity. The interactive queue drains at worst a
+/// quarter slower, and the first batch call waits for at most four interactive calls. Four interactive grants
+/// lie between two batch grants, so at most one batch call overtakes the first interactive call: batch delays
+/// the head of the interactive queue by one service time and never by two.
 const BATCH_PERIOD: u8 = 5;
 
-/// The waiters, in one FIFO list per priority. Each list has the same capacity, so that neither priority can fill
-/// the queue of the other.
+/// The waiters, in one FIFO list per priority. Each list has the same capacity, so that neither priority can
+/// fill the queue of the other.
 #[derive(Debug)]
 pub(super) struct WaitQueue<T> {
     lists: SlabLists<T, 2>,
@@ -22,16 +22,16 @@ pub(super) struct WaitQueue<T> {
     since_batch: u8,
 }
 
-/// The order in which queued interactive calls are granted permits. Batch calls are always served first come, first
-/// served, because batch callers do not give up.
+/// The order in which queued interactive calls are granted permits. Batch calls are always served first come,
+/// first served, because batch callers do not give up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Order {
     /// First come, first served. The default.
     #[default]
     Fifo,
-    /// First come, first served until the queue is more than half full, then newest first. Under overload the callers
-    /// of the oldest calls have most likely given up, so that a permit granted to them is wasted.
+    /// First come, first served until the queue is more than half full, then newest first. Under overload the
+    /// callers of the oldest calls have most likely given up, so that a permit granted to them is wasted.
     ///
     /// Adaptive LIFO: Ben Maurer, "Fail at Scale", ACM Queue 13(8), 2015.
     NewestFirstUnderOverload,

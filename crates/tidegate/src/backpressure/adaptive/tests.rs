@@ -7,8 +7,8 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const LONG: u64 = 100_000;
 
-/// A provider with a fixed number of workers and an unbounded queue, under callers that always have another call ready.
-/// A discrete-event simulation: no clock, no runtime.
+/// A provider with a fixed number of workers and an unbounded queue, under callers that always have another
+/// call ready. A discrete-event simulation: no clock, no runtime.
 struct Simulation {
     now: Instant,
     limit: AdaptiveLimit,
@@ -140,7 +140,8 @@ fn gradient_finds_the_capacity_and_follows_it_down_and_up() {
     finds_the_capacity_and_follows_it("gradient", Gradient::new());
 }
 
-/// Times to the first token vary widely; the variance must neither look like an overloaded provider nor hide one.
+/// Times to the first token vary widely; the variance must neither look like an overloaded provider nor hide
+/// one.
 #[test]
 fn noise_neither_collapses_the_limit_nor_lets_it_grow_without_bound() {
     fn check<L: Limit + Clone>(name: &str, algorithm: L) {

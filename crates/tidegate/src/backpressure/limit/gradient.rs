@@ -1,12 +1,13 @@
 use super::{BACK_OFF, Limit, Round};
 
-/// Scales the limit by the slowdown against the unloaded provider, and adds a headroom that tests for more capacity.
+/// Scales the limit by the slowdown against the unloaded provider, and adds a headroom that tests for more
+/// capacity.
 ///
-/// The new limit is `limit * tolerance * unloaded / round_trip + headroom`, and at least half of the old one. This is
-/// the `Gradient2Limit` of Netflix's concurrency-limits (2018) with one difference: there a long-term average of the
-/// round trip stands for the unloaded provider, and under sustained load it rises until nothing seems slow any more. Here
-/// the unloaded round trip is measured at half of the limit, as in Envoy's adaptive concurrency filter and BBR. It
-/// follows a decrease of the capacity fastest.
+/// The new limit is `limit * tolerance * unloaded / round_trip + headroom`, and at least half of the old one.
+/// This is the `Gradient2Limit` of Netflix's concurrency-limits (2018) with one difference: there a long-term
+/// average of the round trip stands for the unloaded provider, and under sustained load it rises until
+/// nothing seems slow any more. Here the unloaded round trip is measured at half of the limit, as in Envoy's
+/// adaptive concurrency filter and BBR. It follows a decrease of the capacity fastest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gradient {
     tolerance: f64,

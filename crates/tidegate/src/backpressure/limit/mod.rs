@@ -1,7 +1,7 @@
 //! The algorithms of adaptive limits, as plain code.
 //!
-//! The common parts are outside of the algorithms: gathering calls into rounds, measuring the round trip of the unloaded
-//! provider, and keeping the result within its bounds.
+//! The common parts are outside of the algorithms: gathering calls into rounds, measuring the round trip of
+//! the unloaded provider, and keeping the result within its bounds.
 
 use std::time::Duration;
 
@@ -37,20 +37,22 @@ pub use vegas::Vegas;
 pub trait Limit: Send + 'static {
     /// Computes the next limit from the current limit and its round.
     ///
-    /// The result may be a fraction, which is rounded down when it is applied. It is clamped to the bounds that the user
-    /// set, and the limit is raised only if the current one was in use. A result of NaN leaves the limit unchanged.
+    /// The result may be a fraction, which is rounded down when it is applied. It is clamped to the bounds
+    /// that the user set, and the limit is raised only if the current one was in use. A result of NaN leaves
+    /// the limit unchanged.
     fn update(&mut self, limit: f64, round: &Round) -> f64;
 }
 
 /// The measurements of one round of calls.
 ///
-/// A round has as many responses as the limit allows in flight, at least 16 and at most 64, to calls that started under
-/// that limit; TCP decides once per round trip, too. A loss ends it early.
+/// A round has as many responses as the limit allows in flight, at least 16 and at most 64, to calls that
+/// started under that limit; TCP decides once per round trip, too. A loss ends it early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Round {
-    /// The time from the call to the response head (for a stream that the wire holds back: to its first token),
-    /// normalized to a prompt of the reference size. The trimmed mean of the round, less a margin for chance.
+    /// The time from the call to the response head (for a stream that the wire holds back: to its first
+    /// token), normalized to a prompt of the reference size. The trimmed mean of the round, less a margin for
+    /// chance.
     pub round_trip: Duration,
     /// The same of the unloaded provider, as measured recently with half of the limit in flight.
     pub unloaded: Duration,
@@ -74,7 +76,7 @@ impl Round {
     }
 }
 
-/// The factor of the limit after a loss: minus a tenth. TCP halves, but its limit counts packets queued in routers; this
-/// limit counts responses that users wait for. The value is that of Netflix's concurrency-limits, and near CUBIC's 0.7
-/// (RFC 9438).
+/// The factor of the limit after a loss: minus a tenth. TCP halves, but its limit counts packets queued in
+/// routers; this limit counts responses that users wait for. The value is that of Netflix's
+/// concurrency-limits, and near CUBIC's 0.7 (RFC 9438).
 const BACK_OFF: f64 = 0.9;

@@ -2,13 +2,13 @@ use super::{BACK_OFF, Limit, Round};
 
 /// Keeps between one and three calls queued at the provider: enough to keep it busy, too few to slow it down.
 ///
-/// The length of the provider's queue is estimated from the slowdown: of `limit` calls in flight, the fraction
-/// `1 - unloaded / round_trip` is queued. The limit rises by one if fewer than [`low`](Self::low) are queued, and falls
-/// by one if more than [`high`](Self::high) are.
+/// The length of the provider's queue is estimated from the slowdown: of `limit` calls in flight, the
+/// fraction `1 - unloaded / round_trip` is queued. The limit rises by one if fewer than [`low`](Self::low)
+/// are queued, and falls by one if more than [`high`](Self::high) are.
 ///
-/// L. S. Brakmo and L. L. Peterson, "TCP Vegas: End to End Congestion Avoidance on a Global Internet", 1995; one and
-/// three are the numbers of the paper. It is the most stable of the three algorithms, and adapts most slowly: one call
-/// per round.
+/// L. S. Brakmo and L. L. Peterson, "TCP Vegas: End to End Congestion Avoidance on a Global Internet", 1995;
+/// one and three are the numbers of the paper. It is the most stable of the three algorithms, and adapts most
+/// slowly: one call per round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Vegas {
     low: f64,

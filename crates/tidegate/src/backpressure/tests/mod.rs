@@ -22,8 +22,8 @@ async fn fulfils_the_tower_contract() {
     contract::check(|inner| BackpressureLayer::disabled().layer(inner)).await;
 }
 
-/// Pitfall P03 (docs/pitfalls.md): a permit that ends at the response head lets fifty live streams through a limit of
-/// one.
+/// Pitfall P03 (docs/pitfalls.md): a permit that ends at the response head lets fifty live streams through a
+/// limit of one.
 #[tokio::test(start_paused = true)]
 async fn the_permit_is_held_until_the_body_ends_or_is_dropped() {
     let (inner, provider) = strict();
@@ -85,7 +85,8 @@ async fn a_permit_is_released_wherever_its_call_is_dropped() {
     assert_eq!(gate.in_flight(), 0);
 }
 
-/// Pitfall P14 (docs/pitfalls.md): ten thousand callers behind one permit, with `poll_ready` ready for each of them.
+/// Pitfall P14 (docs/pitfalls.md): ten thousand callers behind one permit, with `poll_ready` ready for each
+/// of them.
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded_in_number() {
     let (inner, provider) = strict();
@@ -178,7 +179,8 @@ fn callers(provider: &Handle) -> Vec<String> {
     provider.requests().into_iter().map(name).collect()
 }
 
-/// One permit, an endless backlog of batch calls and one interactive call at a time, which is always served next.
+/// One permit, an endless backlog of batch calls and one interactive call at a time, which is always served
+/// next.
 #[tokio::test(start_paused = true)]
 async fn batch_delays_an_interactive_call_by_at_most_one_service_time() {
     const SERVICE: Duration = Duration::from_secs(1);
@@ -365,7 +367,8 @@ async fn a_disabled_layer_counts_nothing_and_rejects_nothing() {
     assert_eq!((layer.handle().in_flight(), layer.handle().limit(), layer.handle().peek()), (0, None, None));
 }
 
-/// Halves the limit at each loss and keeps it otherwise, so that the number of losses can be read from the limit.
+/// Halves the limit at each loss and keeps it otherwise, so that the number of losses can be read from the
+/// limit.
 #[derive(Clone)]
 struct HalveOnLoss;
 
@@ -375,8 +378,8 @@ impl Limit for HalveOnLoss {
     }
 }
 
-/// The adaptive limit after one call. It starts at 16, of which half is in force until the unloaded provider has been
-/// measured.
+/// The adaptive limit after one call. It starts at 16, of which half is in force until the unloaded provider
+/// has been measured.
 async fn limit_after(respond: impl FnOnce(&Handle)) -> usize {
     let (inner, provider) = strict();
     let layer = BackpressureLayer::max_inflight(16).adaptive(HalveOnLoss);
@@ -420,8 +423,8 @@ async fn outcomes_that_do_not_indicate_overload_do_not_change_the_limit() {
     assert_eq!((layer.handle().limit(), layer.handle().in_flight()), (Some(8), 0), "the caller cancelled");
 }
 
-/// A provider that responds in about a second for up to thirty concurrent calls and more slowly beyond, behind the real
-/// service.
+/// A provider that responds in about a second for up to thirty concurrent calls and more slowly beyond,
+/// behind the real service.
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_settles_near_the_capacity_of_the_provider() {
     use std::sync::{Arc, Mutex};

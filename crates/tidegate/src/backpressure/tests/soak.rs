@@ -1,4 +1,5 @@
-//! Two threads, each with a paused clock of its own, and all failure modes at once: at the end no permit is in use.
+//! Two threads, each with a paused clock of its own, and all failure modes at once: at the end no permit is
+//! in use.
 
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use crate::{BoxError, KeyBy, Payload, Priority, Tenant};
 
 const CALLS: usize = 2_000;
 
-/// Responds at once, later or never, with success, an error, a rejection or a panic, in `call` or in its future.
+/// Responds at once, later or never, with success, an error, a rejection or a panic, in `call` or in its
+/// future.
 async fn provider(request: Request<Payload>) -> Result<Response<Payload>, BoxError> {
     let seed = *request.extensions().get::<u64>().unwrap();
     tokio::time::sleep(Duration::from_millis(seed % 50)).await;

@@ -40,8 +40,8 @@ fn failure(outcome: Outcome) -> Option<(ErrorCode, FailureKind)> {
 
 const RATE_LIMITED: Option<(ErrorCode, FailureKind)> = Some((ErrorCode::RateLimited, FailureKind::InBand));
 
-/// If each byte is a frame of its own, every byte uses some hundred bytes of memory, and each frame could cause another
-/// probe.
+/// If each byte is a frame of its own, every byte uses some hundred bytes of memory, and each frame could
+/// cause another probe.
 #[tokio::test(start_paused = true)]
 async fn the_number_of_buffered_frames_is_limited() {
     for (blanks, is_detected) in [(1_000, true), (1_100, false)] {
@@ -224,7 +224,8 @@ async fn no_more_is_buffered_than_the_limit() {
     assert_eq!(Outcome::of(&call(&mut wire(inner)).await.unwrap()), Outcome::Success);
 }
 
-/// By the attempt timeout, as if the head had not arrived; or by the first-token timeout if the request is for a stream.
+/// By the attempt timeout, as if the head had not arrived; or by the first-token timeout if the request is
+/// for a stream.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_stalls_before_it_is_identified_times_out() {
     let (inner, provider) = strict();
@@ -280,7 +281,8 @@ async fn a_call_cancelled_during_the_probe_is_neutral() {
     assert_eq!((layer.handle().state(), provider.live_bodies()), (State::Closed, 0));
 }
 
-/// A client error uses no tokens, and a server error those of the prompt; a success is counted although it was held.
+/// A client error uses no tokens, and a server error those of the prompt; a success is counted although it
+/// was held.
 #[tokio::test(start_paused = true)]
 async fn the_meter_records_the_usage() {
     for (frames, input, output) in [

@@ -107,8 +107,8 @@ async fn the_head_is_held_until_the_first_token_and_all_bytes_are_delivered_once
     assert_eq!((text.as_str(), end.is_ok()), ("open ping tok tok tok done", true));
 }
 
-/// Pitfall P22 (docs/pitfalls.md): an error event after the first event gets no fallback; the preamble is sent twice after
-/// a retry.
+/// Pitfall P22 (docs/pitfalls.md): an error event after the first event gets no fallback; the preamble is
+/// sent twice after a retry.
 #[tokio::test(start_paused = true)]
 async fn an_error_before_the_first_token_is_an_ordinary_failure() {
     let (inner, provider) = strict();
@@ -163,7 +163,8 @@ async fn errors_and_stalls_after_the_terminator_are_ignored() {
     );
 }
 
-/// Pitfall P23 (docs/pitfalls.md): pings reset the stall timer, or plain idle timers end legitimate reasoning.
+/// Pitfall P23 (docs/pitfalls.md): pings reset the stall timer, or plain idle timers end legitimate
+/// reasoning.
 #[tokio::test(start_paused = true)]
 async fn pings_reset_the_frame_gap_and_not_the_token_gap() {
     let pinged = || (0..30).fold(words(&["tok"]), |answer, _| answer.pause(SECOND).frame("ping"));
@@ -297,8 +298,8 @@ async fn an_attempt_that_fails_before_its_first_token_is_recorded_as_failed() {
     assert_eq!(failed, 2);
 }
 
-/// Regression: the attempt timeout ended a stream with an error if the provider left it open after the terminator; after
-/// an error event, the caller and the permit waited for the whole token gap.
+/// Regression: the attempt timeout ended a stream with an error if the provider left it open after the
+/// terminator; after an error event, the caller and the permit waited for the whole token gap.
 #[tokio::test(start_paused = true)]
 async fn a_stream_left_open_after_its_last_event_ends_after_a_grace_period() {
     for (last, is_good) in [("done", true), ("err", false)] {
@@ -312,7 +313,8 @@ async fn a_stream_left_open_after_its_last_event_ends_after_a_grace_period() {
     }
 }
 
-/// Pitfall P23 (docs/pitfalls.md): a reader paused for longer than the token gap, and the provider was taken for idle.
+/// Pitfall P23 (docs/pitfalls.md): a reader paused for longer than the token gap, and the provider was taken
+/// for idle.
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_does_not_make_the_stream_idle() {
     let clocks = StreamClocks::new().token_gap(SECOND);

@@ -99,8 +99,8 @@ proptest! {
         prop_assert!(queue.lists.peak_len() <= 2 * max + model.granted.len());
     }
 
-    /// For any sequence of arrivals, batch gets one of any five grants, and never two in a row while an interactive
-    /// call waits.
+    /// For any sequence of arrivals, batch gets one of any five grants, and never two in a row while an
+    /// interactive call waits.
     #[test]
     fn batch_gets_one_grant_in_five_and_never_two_in_a_row(
         arrivals in prop::collection::vec((0u8..3, 0u8..3), 1..100),
