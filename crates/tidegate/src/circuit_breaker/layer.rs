@@ -225,7 +225,6 @@ impl CircuitBreakerLayer {
     }
 
     /// Returns this layer for one stack, all parts of which share one handle.
-    #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false }
     }

@@ -134,7 +134,7 @@ pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 
 /// The body of a response. Its end decides the outcome.
-pub type ResponseBody<B> = crate::GuardedBody<B, CallGuard>;
+pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, CallGuard>;
 
 #[cfg(test)]
 mod tests;

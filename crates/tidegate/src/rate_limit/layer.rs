@@ -282,14 +282,12 @@ impl RateLimitLayer {
     }
 
     /// Returns this layer for one stack, all parts of which share one handle.
-    #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         let (handle, keys) = self.share();
         Self { handle, keys, per_service: false }
     }
 
     /// Lets `classifier` read the limits in response headers, unless the layer has its own classifier.
-    #[cfg(feature = "stack")]
     pub(crate) fn with_default_classifier(self, classifier: &Arc<dyn Classifier>) -> Self {
         self.handle.set_default_classifier(classifier);
         self

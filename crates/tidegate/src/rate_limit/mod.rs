@@ -148,7 +148,7 @@ pub use service::RateLimit;
 pub use settings::OnLimit;
 
 /// The body of a response. It settles the reservation when it ends.
-pub type ResponseBody<B> = crate::GuardedBody<B, Box<Reservation>>;
+pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, Box<Reservation>>;
 
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,6 @@ pub(crate) trait GatePeek: Send + Sync {
 pub(crate) struct GatesBelow(Option<Arc<dyn GatePeek>>);
 
 impl GatesBelow {
-    #[cfg(feature = "stack")]
     pub(crate) fn new(gates: impl GatePeek + 'static) -> Self {
         Self(Some(Arc::new(gates)))
     }

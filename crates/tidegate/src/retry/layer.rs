@@ -237,13 +237,11 @@ impl RetryLayer {
     }
 
     /// This layer for one stack; all parts of the stack use the same handle.
-    #[cfg(feature = "stack")]
     pub(crate) fn for_stack(self) -> Self {
         Self { handle: self.share(), per_service: false, ..self }
     }
 
     /// Checks these gates before a wait.
-    #[cfg(feature = "stack")]
     pub(crate) fn gates_below(self, gates_below: GatesBelow) -> Self {
         Self { gates_below, ..self }
     }

@@ -96,7 +96,6 @@ mod statistics;
 pub use backoff::Strategy;
 pub use errors::{NonRetryableError, RetryableError};
 pub use future::ResponseFuture;
-#[cfg(feature = "stack")]
 pub(crate) use gate_peek::GatePeek;
 pub(crate) use gate_peek::GatesBelow;
 pub use handle::Handle;

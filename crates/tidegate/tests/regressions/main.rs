@@ -1,6 +1,5 @@
 //! Regression tests. The comment of each test describes the defect.
 
-#![cfg(feature = "stack")]
 
 mod answers;
 mod chain;
