@@ -55,10 +55,10 @@ async fn main() -> Result<(), BoxError> {
 
     println!("in total:");
     for target in statistics.statistics() {
-        println!("  {:24} {} requests, {} answered", target.target, target.asked, target.answered);
+        println!("  {:24} tried {}, answered {}", target.target, target.asked, target.answered);
     }
     println!(
-        "  openai/gpt-4o            {} requests: an exhausted quota puts the target in cooldown",
+        "  openai/gpt-4o            {} requests: an exhausted quota opens the circuit",
         exhausted.log().calls()
     );
     Ok(())
