@@ -98,9 +98,7 @@ impl Payload {
         let source = match downcast::<B, Self>(body) {
             Ok(payload) if payload.is_replayable() || cap == 0 => CollectSource::Payload(Some(payload)),
             // An outer layer did not buffer the whole body, but this one may have a larger cap.
-            Ok(payload) => CollectSource::Body(Some(Box::pin(
-                downcast(payload).expect("it had this type"),
-            ))),
+            Ok(payload) => CollectSource::Body(Some(Box::pin(downcast(payload).expect("it had this type")))),
             Err(body) if body.is_end_stream() => CollectSource::Payload(Some(Self::empty())),
             Err(body) if cap == 0 => CollectSource::Payload(Some(Self::streamed(body))),
             Err(body) => CollectSource::Body(Some(Box::pin(body))),

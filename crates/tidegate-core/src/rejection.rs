@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Response;
 
-use crate::{ErrorBody, ErrorCode, chain};
+use crate::{ErrorBody, ErrorCode, RejectionReason, chain};
 
 /// A request was rejected by one of tidegate's own layers. It was not sent to the provider, and nothing is
 /// counted against the provider.
@@ -15,7 +15,7 @@ use crate::{ErrorBody, ErrorCode, chain};
 pub struct Rejection {
     gate: Gate,
     code: ErrorCode,
-    reason: &'static str,
+    reason: RejectionReason,
     quota: Option<&'static str>,
     retry_after: Option<Duration>,
     follows_attempt: bool,
@@ -44,9 +44,9 @@ impl Rejection {
         Self { gate, code, reason, quota: None, retry_after: None, follows_attempt: false }
     }
 
-    /// Replaces the default reason of the gate. The text is lower case, and one clause.
+    /// Replaces the default reason of the gate.
     #[must_use]
-    pub const fn because(self, reason: &'static str) -> Self {
+    pub const fn because(self, reason: RejectionReason) -> Self {
         Self { reason, ..self }
     }
 
@@ -87,9 +87,9 @@ impl Rejection {
         self.code
     }
 
-    /// The reason, one clause in lower case.
+    /// The reason, which can be matched.
     #[must_use]
-    pub const fn reason(&self) -> &'static str {
+    pub const fn reason(&self) -> RejectionReason {
         self.reason
     }
 
@@ -132,20 +132,20 @@ impl Gate {
         }
     }
 
-    const fn default_reason(self) -> &'static str {
+    const fn default_reason(self) -> RejectionReason {
         match self {
-            Self::CircuitBreaker => "circuit open",
-            Self::RateLimit => "rate limit reached",
-            Self::Backpressure => "too many calls in flight",
-            Self::Deadline => "deadline leaves no time to ask",
-            Self::Translate => "request cannot be translated",
+            Self::CircuitBreaker => RejectionReason::CircuitOpen,
+            Self::RateLimit => RejectionReason::RateLimitReached,
+            Self::Backpressure => RejectionReason::TooManyInFlight,
+            Self::Deadline => RejectionReason::DeadlineExceeded,
+            Self::Translate => RejectionReason::Untranslatable,
         }
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.reason)?;
+        f.write_str(self.reason.as_str())?;
         if let Some(quota) = self.quota {
             write!(f, " ({quota})")?;
         }

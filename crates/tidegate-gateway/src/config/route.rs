@@ -73,21 +73,21 @@ impl Route {
         let mut chain: Vec<TargetName> = Vec::with_capacity(entry.chain.len());
         let mut resorts: Vec<LastResortName> = Vec::new();
         for (position, target) in entry.chain.iter().enumerate() {
-            let refuse = |problem| GatewayConfigError::new(key(&format!("chain[{position}]")), problem);
+            let invalid = |problem| GatewayConfigError::new(key(&format!("chain[{position}]")), problem);
             if target.starts_with('@') {
-                let resort = LastResortName::check(target, endpoint, &resorts).map_err(refuse)?;
+                let resort = LastResortName::check(target, endpoint, &resorts).map_err(invalid)?;
                 if chain.is_empty() {
-                    return Err(refuse(format!("expected a \"provider/model\" before `{target}`")));
+                    return Err(invalid(format!("expected a \"provider/model\" before `{target}`")));
                 }
                 resorts.push(resort);
                 continue;
             }
             if let Some(resort) = resorts.last() {
-                return Err(refuse(format!("`{target}` comes after the last resort `{}`", resort.name())));
+                return Err(invalid(format!("`{target}` comes after the last resort `{}`", resort.name())));
             }
-            let target = TargetName::check(target, endpoint, known.providers).map_err(refuse)?;
+            let target = TargetName::check(target, endpoint, known.providers).map_err(invalid)?;
             if chain.contains(&target) {
-                return Err(refuse(format!("`{}` is in the chain already", target.name)));
+                return Err(invalid(format!("`{}` is in the chain already", target.name)));
             }
             chain.push(target);
         }
