@@ -48,13 +48,13 @@ impl AttemptBudget {
     /// Takes one attempt. Returns `false` if none is left.
     #[must_use]
     pub fn take(&self) -> bool {
-        self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// Gives back one attempt that never reached a provider.
     pub fn give_back(&self) {
         // The update fails only at `u32::MAX`, where one attempt makes no difference.
-        let _ = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_add(1));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_add(1));
     }
 
     /// The number of attempts that are left.

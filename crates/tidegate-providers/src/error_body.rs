@@ -136,7 +136,7 @@ impl<'a> ParsedErrorBody<'a> {
 
 /// At most [`MAX_MESSAGE`] bytes of `text`.
 fn clip(text: Cow<'_, str>) -> Cow<'_, str> {
-    let end = text.floor_char_boundary(MAX_MESSAGE);
+    let end = (0..=MAX_MESSAGE).rev().find(|&end| text.is_char_boundary(end)).unwrap_or_default();
     match text {
         Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
         Cow::Owned(mut text) => {

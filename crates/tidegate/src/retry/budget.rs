@@ -45,7 +45,7 @@ impl Budget {
     pub(super) fn withdraw(&self, now: Instant) -> bool {
         let spent = self
             .balance
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |balance| balance.checked_sub(RETRY));
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |balance| balance.checked_sub(RETRY));
         spent.is_ok()
             || self.floor.as_ref().is_some_and(|floor| {
                 floor.lock().unwrap_or_else(PoisonError::into_inner).spend(1, now).is_ok()
