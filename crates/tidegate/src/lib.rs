@@ -65,9 +65,9 @@ pub use tidegate_core::{
     AttemptBudget, AttemptUsage, BodyMode, BodyProbe, BodyRewritten, BoxError, ByLength, Category,
     Classifier, Clock, Deadline, Elapsed, ErrorBody, ErrorCode, Estimate, Estimated, Failure, FailureKind,
     Gate, HintSource, LimitScope, LimitStatus, LimitUnit, MissingCapability, ModelCapabilities, ModelCatalog,
-    NotContinuable, Outcome, Payload, Priority, Rejection, ReportedLimits, Requirements, Reset,
-    ResponseTranslator, RetryHint, StatusClassifier, Step, StreamContinuator, StreamOutcome, StreamSplicer,
-    Trail, Translation, Translator, Untranslatable, UsageMeter, UsageTotals, Verdict,
+    NotContinuable, Outcome, Payload, Priority, Rejection, RejectionReason, ReportedLimits, Requirements,
+    Reset, ResponseTranslator, RetryHint, StatusClassifier, Step, StreamContinuator, StreamOutcome,
+    StreamSplicer, Trail, Translation, Translator, Untranslatable, UsageMeter, UsageTotals, Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

@@ -12,7 +12,7 @@ use super::permit_future::PermitFuture;
 use crate::keyed::{Keyed, KeyedState};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::TryAcquire;
-use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
+use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, clock};
 
 /// Shared by a layer, its services and their clones: the limit, or with keys the limits of all keys.
 #[derive(Clone)]
@@ -253,7 +253,7 @@ impl WaitDeadline {
         }
         Some(match self.call {
             Some(call) if call < self.queue => Rejection::new(Gate::Deadline, ErrorCode::Timeout),
-            _ => rejection("no permit within the queue time-out"),
+            _ => rejection(RejectionReason::QueueTimeout),
         })
     }
 }
@@ -271,9 +271,9 @@ impl fmt::Debug for Handle {
 }
 
 fn queue_is_full() -> Rejection {
-    rejection("too many calls in flight, and the queue is full")
+    rejection(RejectionReason::QueueFull)
 }
 
-fn rejection(reason: &'static str) -> Rejection {
+fn rejection(reason: RejectionReason) -> Rejection {
     Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).because(reason)
 }

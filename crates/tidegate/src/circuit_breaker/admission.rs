@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{ErrorCode, Gate, Rejection};
+use crate::{ErrorCode, Gate, Rejection, RejectionReason};
 
 /// The admission of one attempt by the circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,11 @@ impl From<CircuitRejection> for Rejection {
     fn from(rejection: CircuitRejection) -> Self {
         let CircuitRejection { cause, retry_after } = rejection;
         let (code, reason) = match cause {
-            RejectionCause::Failing => (ErrorCode::Overloaded, "circuit open"),
-            RejectionCause::Quota => (ErrorCode::QuotaExhausted, "quota exhausted, circuit open"),
-            RejectionCause::ForcedOpen => (ErrorCode::Overloaded, "circuit held open"),
-            RejectionCause::Probing => (ErrorCode::Overloaded, "circuit half-open, probes under way"),
-            RejectionCause::Ramping => (ErrorCode::Overloaded, "circuit just closed, traffic held back"),
+            RejectionCause::Failing => (ErrorCode::Overloaded, RejectionReason::CircuitOpen),
+            RejectionCause::Quota => (ErrorCode::QuotaExhausted, RejectionReason::QuotaExhausted),
+            RejectionCause::ForcedOpen => (ErrorCode::Overloaded, RejectionReason::CircuitForcedOpen),
+            RejectionCause::Probing => (ErrorCode::Overloaded, RejectionReason::ProbesInFlight),
+            RejectionCause::Ramping => (ErrorCode::Overloaded, RejectionReason::RampUp),
         };
         let rejection = Self::new(Gate::CircuitBreaker, code).because(reason);
         match retry_after {

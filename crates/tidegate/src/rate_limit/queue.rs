@@ -16,7 +16,7 @@ use super::queue_head::QueueHead;
 use super::quota::CallCost;
 use super::quota_set::{QuotaSet, Reserved, Shortfall};
 use super::settings::{HeaderClassifier, OnLimit, Settings};
-use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, clock};
+use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, clock};
 
 /// The quotas of one gate and the queue of calls that wait for them.
 #[derive(Debug)]
@@ -117,9 +117,9 @@ impl Settings {
         now: Instant,
     ) -> Option<Rejection> {
         let rejection = if self.on_limit == OnLimit::Reject {
-            rejected_because("rate limit reached")
+            rejected_because(RejectionReason::RateLimitReached)
         } else if shortfall.wait > self.max_wait {
-            rejected_because("rate limit reached and max_wait exceeded")
+            rejected_because(RejectionReason::MaxWaitExceeded)
         } else if waiting >= self.max_waiting {
             too_many_waiting()
         } else if deadline.is_some_and(|deadline| !deadline.allows(shortfall.wait, now)) {
@@ -152,7 +152,7 @@ impl QueueEntry {
         let until = deadline.map_or(max_wait_deadline, |deadline| deadline.min(max_wait_deadline));
         let timed_out = || match until < max_wait_deadline {
             true => past_deadline(),
-            false => rejected_because("rate limit reached and max_wait exceeded"),
+            false => rejected_because(RejectionReason::MaxWaitExceeded),
         };
         let head = tokio::time::timeout_at(until.instant().into(), queue.head.acquire(self.priority)).await;
         let reject = |rejection| self.shortfall(quota).annotate(rejection);
@@ -202,13 +202,13 @@ impl Drop for QueueEntry {
 }
 
 fn past_deadline() -> Rejection {
-    Rejection::new(Gate::Deadline, ErrorCode::Timeout).because("rate limit reached past the deadline")
+    Rejection::new(Gate::Deadline, ErrorCode::Timeout).because(RejectionReason::RateLimitPastDeadline)
 }
 
 fn too_many_waiting() -> Rejection {
-    rejected_because("rate limit reached and too many waiting")
+    rejected_because(RejectionReason::RateQueueFull)
 }
 
-fn rejected_because(reason: &'static str) -> Rejection {
+fn rejected_because(reason: RejectionReason) -> Rejection {
     Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).because(reason)
 }

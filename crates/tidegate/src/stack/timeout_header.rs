@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use crate::{ErrorCode, Gate, Rejection};
+use crate::{ErrorCode, Gate, Rejection, RejectionReason};
 
 /// A request header with the time that the caller will wait for the response.
 ///
@@ -93,9 +93,9 @@ impl TimeoutFormat {
 
     fn rejection(self) -> Rejection {
         Rejection::new(Gate::Deadline, ErrorCode::InvalidRequest).because(match self {
-            Self::Seconds => "timeout header is not a number of seconds above 0",
-            Self::Millis => "timeout header is not a whole number of milliseconds above 0",
-            Self::Grpc => "timeout header is not up to 8 digits above 0 and one of H, M, S, m, u, n",
+            Self::Seconds => RejectionReason::InvalidTimeoutSeconds,
+            Self::Millis => RejectionReason::InvalidTimeoutMillis,
+            Self::Grpc => RejectionReason::InvalidGrpcTimeout,
         })
     }
 }
@@ -149,7 +149,7 @@ mod tests {
         for value in values {
             headers.append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        let time = header(name).take(&mut headers).map_err(|rejection| rejection.reason())?;
+        let time = header(name).take(&mut headers).map_err(|rejection| rejection.reason().as_str())?;
         assert!(headers.is_empty(), "the header is removed");
         Ok(time.map(|time| time.as_millis()))
     }

@@ -11,7 +11,7 @@ use tower_service::Service;
 use super::layer::Settings;
 use super::{ResponseBody, ResponseFuture};
 use crate::rejected::record_rejection;
-use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection, Trail};
+use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection, RejectionReason, Trail};
 
 /// Calls a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ impl Settings {
         let target = target.as_deref().unwrap_or_default();
         let Some(bytes) = body.bytes().filter(|bytes| bytes.len() <= self.body_cap) else {
             let rejection = Rejection::new(Gate::Translate, ErrorCode::RequestTooLarge)
-                .because("request body is too long to be translated");
+                .because(RejectionReason::BodyTooLong);
             return Err(record_rejection(rejection, target, &head.extensions).into());
         };
         let Translation { body, response } =

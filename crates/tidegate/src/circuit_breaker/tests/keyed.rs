@@ -7,7 +7,7 @@ use tower::Layer;
 use super::SECOND;
 use crate::circuit_breaker::{CircuitBreaker, CircuitBreakerLayer, State};
 use crate::testing::{rejection, send, strict};
-use crate::{HttpService, KeyBy, Payload};
+use crate::{HttpService, KeyBy, Payload, RejectionReason};
 
 fn request_as(caller: &str) -> Request<Payload> {
     Request::post("http://provider/").header(header::AUTHORIZATION, caller).body(Payload::empty()).unwrap()
@@ -54,8 +54,14 @@ async fn forced_states_apply_to_every_key_and_to_new_keys() {
     let mut changes = circuit.subscribe();
     assert_eq!(send_as(&mut service, "a").await, Some(200));
     circuit.force_open();
-    assert_eq!(rejection(send(&mut service, request_as("a")).await).reason(), "circuit held open");
-    assert_eq!(rejection(send(&mut service, request_as("b")).await).reason(), "circuit held open");
+    assert_eq!(
+        rejection(send(&mut service, request_as("a")).await).reason(),
+        RejectionReason::CircuitForcedOpen
+    );
+    assert_eq!(
+        rejection(send(&mut service, request_as("b")).await).reason(),
+        RejectionReason::CircuitForcedOpen
+    );
     circuit.reset();
     assert_eq!((send_as(&mut service, "a").await, send_as(&mut service, "b").await), (Some(200), Some(200)));
     while changes.try_next().is_some() {}

@@ -18,7 +18,7 @@ use tower::{Layer, ServiceExt};
 
 use super::{CircuitBreakerLayer, Handle, State};
 use crate::testing::{call, complete, rejection, request, strict};
-use crate::{Gate, TimeoutLayer, clock};
+use crate::{Gate, RejectionReason, TimeoutLayer, clock};
 
 const SECOND: Duration = Duration::from_secs(1);
 fn opened(handle: &Handle) -> bool {
@@ -97,7 +97,7 @@ async fn a_dropped_probe_releases_its_slot() {
     provider.hang();
     let mut probe = tokio_test::task::spawn(service.clone().oneshot(request()));
     assert!(probe.poll().is_pending());
-    assert_eq!(rejection(call(&mut service).await).reason(), "circuit half-open, probes under way");
+    assert_eq!(rejection(call(&mut service).await).reason(), RejectionReason::ProbesInFlight);
     drop(probe);
 
     // The probe succeeds with its head. Another probe may start although the body has not ended.
