@@ -1,7 +1,9 @@
 //! The windows, compared with windows that keep every call.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use allocation_counter::measure;
 use proptest::prelude::*;
 
 use crate::circuit_breaker::window::{MAX_CALLS, Span, Window, WindowTotals};
@@ -71,24 +73,81 @@ fn a_clock_read_out_of_order_counts_for_the_latest_slice() {
     assert_eq!(window.push(false, origin), WindowTotals { bad: 2, calls: 3 });
 }
 
-/// Pitfall P02 (docs/pitfalls.md): a window scanned all its calls, and grew without bound.
 #[test]
-fn absurd_spans_are_bounded_and_no_call_costs_more_than_another() {
+fn spans_out_of_range_are_clamped() {
     let now = Instant::now();
-    for span in [
-        Span::Calls(0),
-        Span::Calls(u32::MAX),
-        Span::Time(Duration::ZERO),
-        Span::Time(Duration::MAX),
-        Span::Time(Duration::from_secs(3_600)),
+    let long_after = now + Duration::from_secs(1 << 33);
+    for (span, calls) in [
+        (Span::Calls(0), [1, 1]),
+        (Span::Calls(u32::MAX), [2, 2]),
+        (Span::Time(Duration::ZERO), [2, 0]),
+        (Span::Time(Duration::MAX), [2, 2]),
     ] {
         let mut window = Window::new(span);
-        for second in 0..100_000 {
-            window.push(second % 2 == 0, now + Duration::from_secs(second));
+        window.push(false, now);
+        window.push(true, now);
+        let seen = [now + 9 * MILLI, long_after].map(|at| window.totals(at).calls);
+        assert_eq!(seen, calls, "{span:?}");
+    }
+}
+
+/// Pitfall P02 (docs/pitfalls.md): a window kept and scanned all its calls. Memory is a bit per call, or ten
+/// slices, and is allocated once.
+#[test]
+fn a_window_allocates_its_fixed_size_once() {
+    let now = Instant::now();
+    for (span, bytes) in [
+        (Span::Calls(64), 8),
+        (Span::Calls(u32::MAX), u64::from(MAX_CALLS / 8)),
+        (Span::Time(MILLI), 0),
+        (Span::Time(Duration::from_secs(3_600)), 0),
+    ] {
+        let mut window = None;
+        assert_eq!(measure(|| window = Some(Window::new(span))).bytes_total, bytes, "{span:?}");
+        let mut window = window.unwrap();
+        let of_calls = measure(|| {
+            for second in 0..100_000 {
+                window.push(second % 2 == 0, now + Duration::from_secs(second));
+            }
+        });
+        assert_eq!(of_calls.count_total, 0, "{span:?}");
+    }
+    assert!(size_of::<Window>() <= 256, "{}", size_of::<Window>());
+}
+
+/// Pitfall P02 (docs/pitfalls.md). A scan of the long window reads 2 048 words for each word of the short
+/// window, so a limit of 20 is far from both results, on a busy machine too.
+#[test]
+fn a_call_costs_the_same_in_a_full_window_of_any_length() {
+    const SHORT: u32 = u64::BITS;
+    const LONG: u32 = 2_048 * SHORT;
+    let now = Instant::now();
+    // The time of a hundred calls, each `gap` after the one before, at its best of ten rounds.
+    let cost = |span: Span, gap: Duration| {
+        let mut window = Window::new(span);
+        for number in 0..LONG {
+            window.push(number % 2 == 0, now);
         }
-        if let Window::Calls(_) = window {
-            assert!(window.totals(now).calls <= u64::from(MAX_CALLS));
-        }
-        window.totals(now + Duration::from_secs(1 << 33));
+        let mut at = now;
+        let rounds = (0..10).map(|_| {
+            let start = Instant::now();
+            for number in 0..100 {
+                at += gap;
+                black_box(window.push(number % 2 == 0, at));
+                black_box(window.totals(at));
+            }
+            start.elapsed()
+        });
+        rounds.min().unwrap()
+    };
+    let short = cost(Span::Calls(SHORT), Duration::ZERO);
+    for (span, gap) in [
+        (Span::Calls(LONG), Duration::ZERO),
+        (Span::Time(Duration::from_secs(3_600)), Duration::ZERO),
+        // The window advances by as many slices as the long window has calls.
+        (Span::Time(10 * MILLI), LONG * MILLI),
+    ] {
+        let long = cost(span, gap);
+        assert!(long < 20 * short, "{span:?} with a gap of {gap:?}: {long:?}; a short window: {short:?}");
     }
 }
