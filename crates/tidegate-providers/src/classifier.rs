@@ -1,16 +1,17 @@
 use std::time::SystemTime;
 
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, Outcome, ReportedLimits, Scan};
 
 use crate::body_probe::{self, ProbeResult};
+use crate::error_body::ParsedErrorBody;
 use crate::error_response::ErrorResponse;
 use crate::stream::{Scanner, StreamError};
 use crate::stream_flag::requests_stream;
 use crate::usage::UsageScan;
-use crate::{Provider, reported_limits};
+use crate::{BodyFormat, Provider, reported_limits};
 
 /// Classifies the responses of one provider by status, headers and error body.
 ///
@@ -42,6 +43,23 @@ impl ProviderClassifier {
         let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
         let response = ErrorResponse::read(self.provider, None, &headers, body, now);
         response.is_error().then(|| response.failure(now))
+    }
+
+    /// The failure in a `body` that is known to be an error: that of a response with an error status, or,
+    /// without a `status`, that of an event.
+    #[must_use]
+    pub fn failure_of(&self, status: Option<StatusCode>, body: &[u8]) -> Failure {
+        let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+        ErrorResponse::read(self.provider, status, &headers, body, now).failure(now)
+    }
+
+    /// The message in the `body` of an error, if there is one. It may quote the prompt or a key, so it is for
+    /// the caller of the provider and not for logs.
+    #[must_use]
+    pub fn error_message(body: &[u8]) -> Option<String> {
+        let is_page = body.trim_ascii_start().starts_with(b"<");
+        let message = ParsedErrorBody::read(body).message.filter(|text| !is_page && !text.trim().is_empty());
+        message.map(|text| text.into_owned())
     }
 
     /// The failure in the `body` of an event that is known to be an error. `exception` is the exception name
@@ -117,16 +135,13 @@ impl Classifier for ProviderClassifier {
     /// a JSON response without a content-length, and the first byte of the body shows whether it is an array.
     /// Until then such a response of Google's is held.
     fn scan(&self, head: &Parts) -> Option<Box<dyn Scan>> {
-        match self.media_type(head)? {
-            media if media.eq_ignore_ascii_case("text/event-stream") => {
-                Some(Box::new(Scanner::sse(self.provider)))
-            }
-            media if media.eq_ignore_ascii_case("application/vnd.amazon.eventstream") => {
-                Some(Box::new(Scanner::amazon(self.provider)))
-            }
-            media if media.eq_ignore_ascii_case("application/json") && self.may_stream_json(head) => {
-                Some(Box::new(Scanner::json(self.provider)))
-            }
+        if self.needs_body(head) {
+            return None;
+        }
+        match BodyFormat::of(&head.headers) {
+            BodyFormat::Events => Some(Box::new(Scanner::sse(self.provider))),
+            BodyFormat::AmazonEvents => Some(Box::new(Scanner::amazon(self.provider))),
+            BodyFormat::Json if self.may_stream_json(head) => Some(Box::new(Scanner::json(self.provider))),
             _ => None,
         }
     }
@@ -152,25 +167,16 @@ impl Classifier for ProviderClassifier {
 }
 
 impl ProviderClassifier {
+    /// Whether a response without an error status is uncompressed JSON.
     fn is_json(&self, head: &Parts) -> bool {
-        self.media_type(head).is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
-    }
-
-    /// The media type of a response without an error status, if its body is not compressed.
-    fn media_type<'a>(&self, head: &'a Parts) -> Option<&'a str> {
-        if self.needs_body(head) {
-            return None;
-        }
-        let value = |name: &HeaderName| head.headers.get(name)?.to_str().ok();
-        let media = value(&CONTENT_TYPE)?.split(';').next()?.trim();
-        let is_uncompressed =
-            value(&CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-        is_uncompressed.then_some(media)
+        !self.needs_body(head) && BodyFormat::of(&head.headers) == BodyFormat::Json
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+
     use super::*;
 
     fn is_scanned(provider: Provider, headers: &[(HeaderName, &'static str)]) -> bool {

@@ -70,6 +70,7 @@
 //! Everything is a function of bytes, headers and a `now`: no clock, no I/O. Any bytes can be classified. If
 //! the body cannot be read, the status decides.
 
+mod body_format;
 mod body_probe;
 mod capabilities;
 mod classifier;
@@ -98,6 +99,7 @@ pub mod translate;
 mod usage;
 mod word_match;
 
+pub use body_format::BodyFormat;
 pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;
 pub use prompt::PromptEstimate;

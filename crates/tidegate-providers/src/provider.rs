@@ -57,7 +57,8 @@ impl Provider {
     }
 
     /// Whether its chat streams are known to end with `[DONE]`. Many servers with OpenAI's dialect omit it.
-    pub(crate) const fn sends_done(self) -> bool {
+    #[must_use]
+    pub const fn sends_done(self) -> bool {
         matches!(
             self,
             Self::OpenAi

@@ -1,28 +1,21 @@
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use serde_json::Value;
 use tidegate_core::{AnswerRecorder, StopReason};
 
+use crate::BodyFormat;
 use crate::continuation::{Delivered, Splicer};
-use crate::stream::{anthropic, chat};
+use crate::stream::Dialect;
 
 /// The maximum length of a JSON body. A longer response is not recorded.
 const MAX_JSON: usize = 512 * 1024;
 
 pub(super) fn for_response(head: &Parts) -> Option<Box<dyn AnswerRecorder>> {
-    let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-    let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-    if !is_plain || !head.status.is_success() {
-        return None;
-    }
-    let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
-    if media.eq_ignore_ascii_case("text/event-stream") {
-        Some(Box::<StreamRecorder>::default())
-    } else if media.eq_ignore_ascii_case("application/json") {
-        Some(Box::<JsonRecorder>::default())
-    } else {
-        None
+    match BodyFormat::of(&head.headers) {
+        _ if !head.status.is_success() => None,
+        BodyFormat::Events => Some(Box::<StreamRecorder>::default()),
+        BodyFormat::Json => Some(Box::<JsonRecorder>::default()),
+        _ => None,
     }
 }
 
@@ -66,11 +59,15 @@ impl AnswerRecorder for JsonRecorder {
             return None;
         }
         let (text, stop) = match answer["choices"].as_array().map(Vec::as_slice) {
-            Some([choice]) => (message(&choice["message"])?, chat::stop(choice["finish_reason"].as_str()?)?),
+            Some([choice]) => {
+                (message(&choice["message"])?, Dialect::Chat.stop_reason(choice["finish_reason"].as_str()?))
+            }
             Some(_) => return None,
-            None => (blocks(&answer["content"])?, anthropic::stop(answer["stop_reason"].as_str()?)),
+            None => {
+                (blocks(&answer["content"])?, Dialect::Anthropic.stop_reason(answer["stop_reason"].as_str()?))
+            }
         };
-        (stop == StopReason::Natural && !text.is_empty()).then_some(text)
+        (stop == Some(StopReason::Natural) && !text.is_empty()).then_some(text)
     }
 }
 

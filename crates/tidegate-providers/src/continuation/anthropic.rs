@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tidegate_core::StopReason;
 
 use super::splicer::Delivered;
-use crate::stream::anthropic;
+use crate::stream::Dialect;
 
 /// The state of a stream of Anthropic message events.
 #[derive(Default)]
@@ -154,7 +154,7 @@ impl MessagesState {
 }
 
 fn stop(reason: &Value) -> Option<StopReason> {
-    reason.as_str().map(anthropic::stop)
+    Dialect::Anthropic.stop_reason(reason.as_str()?)
 }
 
 fn is_thinking(block: &Value) -> bool {

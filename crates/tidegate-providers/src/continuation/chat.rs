@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 use tidegate_core::StopReason;
 
 use super::splicer::Delivered;
-use crate::stream::chat;
+use crate::stream::Dialect;
 
 /// The state of a stream of OpenAI chat chunks.
 #[derive(Default)]
@@ -109,7 +109,7 @@ impl ChatState {
 }
 
 fn stop(reason: &Value) -> Option<StopReason> {
-    reason.as_str().and_then(chat::stop)
+    Dialect::Chat.stop_reason(reason.as_str()?)
 }
 
 /// The text of a content string or of its parts. Mistral's `thinking` parts are skipped.

@@ -71,11 +71,11 @@ mod event;
 mod request;
 mod splicer;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use tidegate_core::{StreamContinuator, StreamSplicer};
 
 pub(crate) use self::splicer::{Delivered, Splicer};
+use crate::BodyFormat;
 
 /// Continues text streams in OpenAI's chat dialect and in Anthropic's dialect; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,11 +84,7 @@ pub struct StreamContinuation;
 impl StreamContinuator for StreamContinuation {
     /// Accepts successful responses with uncompressed server-sent events.
     fn splicer(&self, head: &Parts) -> Option<Box<dyn StreamSplicer>> {
-        let value = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let media = value(CONTENT_TYPE)?.split(';').next()?.trim();
-        let is_plain = value(CONTENT_ENCODING).is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
-        let is_readable =
-            head.status.is_success() && is_plain && media.eq_ignore_ascii_case("text/event-stream");
+        let is_readable = head.status.is_success() && BodyFormat::of(&head.headers) == BodyFormat::Events;
         is_readable.then(|| Box::new(Splicer::default()) as _)
     }
 }

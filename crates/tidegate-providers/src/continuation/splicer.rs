@@ -116,7 +116,7 @@ impl DialectState {
                 DialectGuess::Undecided => return !event.is_error,
             };
         }
-        if event.is_error || self.dialect().is_some_and(|dialect| dialect.is_failure(event)) {
+        if event.is_error || self.dialect().is_some_and(|dialect| dialect.read(event).error.is_some()) {
             return false;
         }
         match self {
@@ -138,7 +138,7 @@ impl DialectState {
             out.extend_from_slice(whole);
             return Ok(true);
         }
-        if event.is_error || self.dialect().is_some_and(|dialect| dialect.is_failure(event)) {
+        if event.is_error || self.dialect().is_some_and(|dialect| dialect.read(event).error.is_some()) {
             return Ok(false);
         }
         match (DialectGuess::of(event), self.dialect()) {

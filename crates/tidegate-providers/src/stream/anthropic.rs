@@ -21,7 +21,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         | (["content_block", "text" | "thinking" | "name" | "data"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
-        (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = Some(stop(reason)),
+        (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = stop(reason),
         (["usage", count] | ["message", "usage", count], Leaf::Number(number)) => match *count {
             "input_tokens" => parsed.usage.input = Some(number),
             "cache_creation_input_tokens" => cache = Some(number),
@@ -42,13 +42,13 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
 }
 
 /// Maps a stop reason.
-pub(crate) fn stop(reason: &str) -> StopReason {
-    match reason {
+pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+    Some(match reason {
         "end_turn" | "stop_sequence" | "tool_use" => StopReason::Natural,
         "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
         "refusal" => StopReason::ContentFilter,
         _ => StopReason::Other,
-    }
+    })
 }
 
 /// Whether the event contains text and nothing else.

@@ -4,17 +4,15 @@ use std::sync::LazyLock;
 
 use tidegate_core::{ErrorCode, StopReason};
 
-use super::event::Event;
+use super::event::{DONE, Event};
 use super::fast_path::JsonKey;
 use super::json_walk::{Leaf, walk};
 use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 
-/// The terminator of the providers that define this dialect. Other servers omit it. Where a provider is not
-/// known to send it, a body that ends cleanly after a finish reason is complete.
-pub(crate) const DONE: &[u8] = b"[DONE]";
-
 pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
+    // The terminator of the providers that define this dialect. Other servers omit it. Where a provider is not
+    // known to send it, a body that ends cleanly after a finish reason is complete.
     if event.data.trim_ascii() == DONE {
         parsed.end = EndSignal::Final;
         return parsed;

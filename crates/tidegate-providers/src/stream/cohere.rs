@@ -33,7 +33,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     });
     if kind == "message-end" {
         parsed.end = EndSignal::Final;
-        parsed.stop = reason.map(stop);
+        parsed.stop = reason.and_then(stop);
         parsed.error = match reason {
             Some("ERROR") => Some(StreamError::StopReason("ERROR", ErrorCode::ServerError)),
             Some("TIMEOUT") => Some(StreamError::StopReason("TIMEOUT", ErrorCode::Timeout)),
@@ -43,13 +43,13 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-fn stop(reason: &str) -> StopReason {
-    match reason {
+pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+    Some(match reason {
         "COMPLETE" | "STOP_SEQUENCE" | "TOOL_CALL" => StopReason::Natural,
         "MAX_TOKENS" => StopReason::Length,
         "ERROR_TOXIC" => StopReason::ContentFilter,
         _ => StopReason::Other,
-    }
+    })
 }
 
 /// Whether the event contains text and nothing else.

@@ -13,7 +13,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         | (["delta", "reasoningContent", "text" | "redactedContent"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
-        (["stopReason"], Leaf::Text(reason)) => parsed.stop = Some(stop(reason)),
+        (["stopReason"], Leaf::Text(reason)) => parsed.stop = stop(reason),
         (["usage", "inputTokens"], Leaf::Number(number)) => parsed.usage.input = Some(number),
         (["usage", "outputTokens"], Leaf::Number(number)) => parsed.usage.output = Some(number),
         _ => {}
@@ -25,11 +25,11 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-fn stop(reason: &str) -> StopReason {
-    match reason {
+pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+    Some(match reason {
         "end_turn" | "tool_use" | "stop_sequence" => StopReason::Natural,
         "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
         "content_filtered" | "guardrail_intervened" => StopReason::ContentFilter,
         _ => StopReason::Other,
-    }
+    })
 }

@@ -1,4 +1,6 @@
-use super::event::Event;
+use tidegate_core::StopReason;
+
+use super::event::{DONE, Event};
 use super::json_walk::{Leaf, walk};
 use super::parsed_event::ParsedEvent;
 use super::{anthropic, chat, cohere, converse, gemini, responses};
@@ -24,9 +26,10 @@ pub enum Dialect {
     Converse,
 }
 
-/// The dialect, as far as the first events show it.
+/// The dialect of a stream, as far as one of its events shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DialectGuess {
+#[non_exhaustive]
+pub enum DialectGuess {
     /// The event belongs to this dialect.
     Known(Dialect),
     /// The event may belong to any dialect: a ping, or an event that cannot be parsed.
@@ -37,7 +40,8 @@ pub(crate) enum DialectGuess {
 
 impl Dialect {
     /// Parses an event.
-    pub(crate) fn read(self, event: Event<'_>) -> ParsedEvent {
+    #[must_use]
+    pub fn read(self, event: Event<'_>) -> ParsedEvent {
         match self {
             Self::Chat => chat::read(event),
             Self::Responses => responses::read(event),
@@ -48,9 +52,17 @@ impl Dialect {
         }
     }
 
-    /// Whether an event reports a failure.
-    pub(crate) fn is_failure(self, event: Event<'_>) -> bool {
-        self.read(event).error.is_some()
+    /// The meaning of a stop reason; `None` if the dialect does not use `reason` as one.
+    #[must_use]
+    pub fn stop_reason(self, reason: &str) -> Option<StopReason> {
+        match self {
+            Self::Chat => chat::stop(reason),
+            Self::Responses => responses::stop(reason),
+            Self::Anthropic => anthropic::stop(reason),
+            Self::Gemini => gemini::stop(reason),
+            Self::Cohere => cohere::stop(reason),
+            Self::Converse => converse::stop(reason),
+        }
     }
 
     /// Whether an event with `data` contains generated content and nothing else. False if in doubt.
@@ -67,9 +79,11 @@ impl Dialect {
 }
 
 impl DialectGuess {
-    pub(crate) fn of(event: Event<'_>) -> Self {
+    /// The dialect that the name and the keys of `event` show.
+    #[must_use]
+    pub fn of(event: Event<'_>) -> Self {
         let data = event.data.trim_ascii();
-        if data == chat::DONE {
+        if data == DONE {
             return Self::Known(Dialect::Chat);
         }
         let mut kind = event.name;

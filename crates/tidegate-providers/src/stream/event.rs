@@ -1,3 +1,5 @@
+use super::json_walk::walk;
+
 /// One event of a stream, in any framing.
 #[derive(Clone, Copy, Default)]
 pub struct Event<'a> {
@@ -9,6 +11,25 @@ pub struct Event<'a> {
     pub is_error: bool,
 }
 
+/// The data of the last event in streams of OpenAI's chat dialect. It is not JSON.
+pub(crate) const DONE: &[u8] = b"[DONE]";
+
+impl Event<'_> {
+    /// Whether the data is complete JSON, or the `[DONE]` of a chat stream. The last event of a body may be
+    /// incomplete if no empty line follows it.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.data.trim_ascii() == DONE || walk(self.data, |_, _| {})
+    }
+
+    /// Whether the event may be larger than 256 KiB, so that the data is only its beginning.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        // The framing takes a few bytes of the limit as well.
+        self.data.len() + 16 >= MAX_EVENT
+    }
+}
+
 /// Maximum number of bytes that are kept of an event; of a larger one the beginning is kept. The longest
 /// events that were seen echo a whole prompt, and begin with their type.
 pub(crate) const MAX_EVENT: usize = 256 * 1024;
@@ -17,11 +38,6 @@ pub(crate) const MAX_EVENT: usize = 256 * 1024;
 pub(crate) fn append_capped(buffered: &mut Vec<u8>, bytes: &[u8]) {
     let room = MAX_EVENT.saturating_sub(buffered.len());
     buffered.extend_from_slice(prefix(bytes, room));
-}
-
-/// Whether `data` may be only the beginning of an event. The framing takes a few bytes of the limit as well.
-pub(crate) fn is_cut(data: &[u8]) -> bool {
-    data.len() + 16 >= MAX_EVENT
 }
 
 /// The first `limit` bytes.

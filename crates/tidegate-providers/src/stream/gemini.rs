@@ -21,7 +21,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["candidates", "finishReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             // There is no terminator: the response ends with the body after a finish reason.
             parsed.end = EndSignal::Allowed;
-            parsed.stop = Some(stop(reason));
+            parsed.stop = stop(reason);
         }
         (["promptFeedback", "blockReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             parsed.end = EndSignal::Allowed;
@@ -42,13 +42,13 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-fn stop(reason: &str) -> StopReason {
-    match reason {
+pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+    Some(match reason {
         "STOP" => StopReason::Natural,
         "MAX_TOKENS" => StopReason::Length,
         "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY" => {
             StopReason::ContentFilter
         }
         _ => StopReason::Other,
-    }
+    })
 }

@@ -78,11 +78,8 @@ mod responses;
 mod scanner;
 mod sse;
 
-pub use dialect::Dialect;
-pub(crate) use dialect::DialectGuess;
+pub use dialect::{Dialect, DialectGuess};
 pub use event::Event;
-pub(crate) use event::is_cut;
-pub(crate) use parsed_event::{EndSignal, StreamError};
+pub use parsed_event::{EndSignal, ParsedEvent, StreamError};
 pub use scanner::Scanner;
-pub(crate) use scanner::is_whole;
 pub use sse::SseFramer;

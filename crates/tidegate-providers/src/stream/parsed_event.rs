@@ -2,18 +2,24 @@ use tidegate_core::{ErrorCode, StopReason, Usage};
 
 /// The content of one event, independent of its dialect.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct ParsedEvent {
+#[non_exhaustive]
+pub struct ParsedEvent {
     /// The event contains generated content.
-    pub(crate) is_token: bool,
-    pub(crate) end: EndSignal,
-    pub(crate) error: Option<StreamError>,
-    pub(crate) stop: Option<StopReason>,
-    pub(crate) usage: Usage,
+    pub is_token: bool,
+    /// Whether the stream may end after the event.
+    pub end: EndSignal,
+    /// The failure that the event reports.
+    pub error: Option<StreamError>,
+    /// Why the model stopped.
+    pub stop: Option<StopReason>,
+    /// The numbers of tokens in the event.
+    pub usage: Usage,
 }
 
 /// Whether the stream may end after this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum EndSignal {
+#[non_exhaustive]
+pub enum EndSignal {
     /// The event does not affect the end.
     #[default]
     None,
@@ -25,7 +31,8 @@ pub(crate) enum EndSignal {
 
 /// How an event reports a failure of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StreamError {
+#[non_exhaustive]
+pub enum StreamError {
     /// The event is an error, which is classified by its body.
     Event,
     /// The stop reason, given here, reports the failure.

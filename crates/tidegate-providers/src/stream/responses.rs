@@ -19,7 +19,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["delta" | "partial_image_b64"] | ["delta", "text"] | ["item", "name"], leaf) => {
             has_content |= leaf.is_text()
         }
-        (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = Some(stop(reason)),
+        (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = stop(reason),
         (["response", "usage", "input_tokens"], Leaf::Number(number)) => parsed.usage.input = Some(number),
         (["response", "usage", "output_tokens"], Leaf::Number(number)) => parsed.usage.output = Some(number),
         (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
@@ -40,12 +40,12 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-fn stop(reason: &str) -> StopReason {
-    match reason {
+pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+    Some(match reason {
         "max_output_tokens" => StopReason::Length,
         "content_filter" => StopReason::ContentFilter,
         _ => StopReason::Other,
-    }
+    })
 }
 
 /// Whether the event contains text and nothing else.

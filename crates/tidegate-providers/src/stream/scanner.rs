@@ -6,10 +6,8 @@ use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
 
 use super::amazon::AmazonFramer;
 use super::array::ArrayFramer;
-use super::chat::DONE;
 use super::dialect::{Dialect, DialectGuess};
 use super::event::{Event, prefix};
-use super::json_walk::walk;
 use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use super::sse::SseFramer;
 use crate::body_probe::{self, ProbeResult};
@@ -150,7 +148,7 @@ impl Scan for Scanner {
         if let BodyFramer::Sse(framer) = &mut self.framer {
             // The empty line after the last event may be missing. A truncated event is not an event.
             framer.finish(|event| {
-                if is_whole(event.data) {
+                if event.is_complete() {
                     reader.handle_event(event);
                 }
             });
@@ -167,11 +165,6 @@ impl Scan for Scanner {
     fn state(&self) -> &StreamState {
         &self.reader.state
     }
-}
-
-/// Whether the data of an event without an empty line after it is complete.
-pub(crate) fn is_whole(data: &[u8]) -> bool {
-    data.trim_ascii() == DONE || walk(data, |_, _| {})
 }
 
 impl StreamReader {

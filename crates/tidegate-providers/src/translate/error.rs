@@ -1,14 +1,10 @@
 //! Errors in the format and with the error types of the other dialect.
 
-use std::time::SystemTime;
-
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use tidegate_core::{ErrorCode, Failure, FailureKind};
 
-use crate::Provider;
-use crate::error_body::ParsedErrorBody;
-use crate::error_response::ErrorResponse;
+use crate::{Provider, ProviderClassifier};
 
 /// A classified error with its message.
 pub(super) struct TranslatedError {
@@ -20,12 +16,8 @@ impl TranslatedError {
     /// Reads the body of an error response or of an error event. Without a message in the body, the failure's
     /// own text is used.
     pub(super) fn read(provider: Provider, status: Option<StatusCode>, body: &[u8]) -> Self {
-        // Only headers can hold a date, so no clock is needed without them.
-        let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        let failure = ErrorResponse::read(provider, status, &headers, body, now).failure(now);
-        let is_page = body.trim_ascii_start().starts_with(b"<");
-        let message = ParsedErrorBody::read(body).message.filter(|text| !is_page && !text.trim().is_empty());
-        let message = message.map_or_else(|| failure.to_string(), |text| text.into_owned());
+        let failure = ProviderClassifier::new(provider).failure_of(status, body);
+        let message = ProviderClassifier::error_message(body).unwrap_or_else(|| failure.to_string());
         Self { failure, message }
     }
 
@@ -38,7 +30,7 @@ impl TranslatedError {
     pub(super) fn failure_in_success(provider: Provider, body: &[u8]) -> Option<Failure> {
         let value: Value = serde_json::from_slice(body).ok()?;
         let is_error = !value["error"].is_null() || value["type"] == "error" || value["object"] == "error";
-        crate::ProviderClassifier::new(provider).failure_in(body).filter(|_| is_error)
+        ProviderClassifier::new(provider).failure_in(body).filter(|_| is_error)
     }
 
     /// `{"error":{"message":...,"type":...,"param":null,"code":...}}`

@@ -4,9 +4,7 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::response::Parts;
 use serde_json::Value;
 use tidegate_core::{BodyMode, ErrorCode, Failure, ResponseTranslator};
@@ -15,8 +13,8 @@ use super::chat_events::ChatEvents;
 use super::error::TranslatedError;
 use super::messages_events::MessagesEvents;
 use super::{chat_response, messages_response};
-use crate::Provider;
-use crate::stream::{Dialect, EndSignal, Event, SseFramer, StreamError, is_cut, is_whole};
+use crate::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
+use crate::{BodyFormat, Provider};
 
 /// Encodes the events of a stream of one dialect in the other.
 pub(super) trait EncodeEvents: Send {
@@ -127,15 +125,13 @@ impl ResponseTranslator for ResponseConverter {
         self.created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.encoder.events().begin(self.created);
         let headers = &mut head.headers;
-        let is_plain = text(headers, CONTENT_ENCODING).is_none_or(|it| it.eq_ignore_ascii_case("identity"));
-        let media = text(headers, CONTENT_TYPE).and_then(|media| media.split(';').next()).unwrap_or_default();
-        let is_stream = media.trim().eq_ignore_ascii_case("text/event-stream");
-        if !is_plain && head.status.is_success() {
-            return Err(Failure { provider_code: Some("content_encoding".into()), ..unreadable() });
-        }
+        let format = BodyFormat::of(headers);
         // The compressed body of an error response is not read: the status is enough, and the translated body
         // replaces it.
-        self.is_compressed = !is_plain;
+        self.is_compressed = format == BodyFormat::Compressed;
+        if self.is_compressed && head.status.is_success() {
+            return Err(Failure { provider_code: Some("content_encoding".into()), ..unreadable() });
+        }
         // These headers describe the original body, which is replaced.
         for stale in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
             headers.remove(stale);
@@ -144,7 +140,7 @@ impl ResponseTranslator for ResponseConverter {
         if let Some(id) = headers.get(source_name).cloned() {
             headers.entry(target_name).or_insert(id);
         }
-        if is_stream && head.status.is_success() {
+        if format == BodyFormat::Events && head.status.is_success() {
             return Ok(BodyMode::Events);
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -179,7 +175,7 @@ impl ResponseTranslator for ResponseConverter {
         std::mem::take(&mut self.framer).finish(|event| {
             // An incomplete event is ignored. The failure of an oversized event can no longer be returned
             // here. It sets `has_ended`, so that no end of the stream is written.
-            if is_whole(event.data) || is_cut(event.data) {
+            if event.is_complete() || event.is_cut() {
                 self.has_ended |= self.convert_event(event, out).is_err();
             }
         });
@@ -199,7 +195,7 @@ impl ResponseConverter {
             self.encoder.events().ping(out);
             return Ok(());
         }
-        if is_cut(event.data) {
+        if event.is_cut() {
             return Err(too_many("bytes"));
         }
         let parsed = self.encoder.source_dialect().read(event);
@@ -223,8 +219,4 @@ impl ResponseConverter {
         }
         Ok(())
     }
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name)?.to_str().ok()
 }
