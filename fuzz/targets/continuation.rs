@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use tidegate_core::{StreamContinuator, StreamSplicer};
-use tidegate_providers::continuation::StreamContinuation;
+use tidegate_translate::StreamContinuation;
 
 const REQUEST: &[u8] = br#"{"max_tokens":9,"stream":true,"messages":[{"role":"user","content":"q"}]}"#;
 

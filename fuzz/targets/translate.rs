@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use tidegate_core::{BodyMode, Failure, ResponseTranslator, Translator};
 use tidegate_fuzz::check;
-use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
+use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 /// The shortest valid request, in both dialects.
 const REQUESTS: [&[u8]; 2] = [

@@ -74,17 +74,13 @@ mod body_format;
 mod body_probe;
 mod capabilities;
 mod classifier;
-pub mod compose;
-pub mod continuation;
 mod error_body;
 mod error_codes;
 mod error_response;
 mod failure_class;
 mod go_duration;
-mod json_fields;
 mod limit_kind;
 mod message_wait;
-mod models;
 mod phrases;
 mod prompt;
 mod provider;
@@ -95,7 +91,6 @@ pub mod stream;
 mod stream_flag;
 #[cfg(feature = "tiktoken")]
 mod tiktoken;
-pub mod translate;
 mod usage;
 mod word_match;
 

@@ -71,6 +71,8 @@ pub use tidegate_core::{
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
+#[cfg(feature = "translate")]
+pub use tidegate_translate as translators;
 
 pub use backpressure::BackpressureLayer;
 pub use circuit_breaker::CircuitBreakerLayer;

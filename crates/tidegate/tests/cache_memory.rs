@@ -1,6 +1,6 @@
 //! Memory is bounded: the answers in a cache and all of its indexes stay within the configured size.
 
-#![cfg(feature = "providers")]
+#![cfg(feature = "translate")]
 
 use std::future::{Future, ready};
 use std::pin::pin;

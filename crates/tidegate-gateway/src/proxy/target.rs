@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use tidegate::providers::translate::{ChatToMessages, MessagesToChat};
+use tidegate::translators::{ChatToMessages, MessagesToChat};
 use tidegate::stack::ResponseFuture;
 use tidegate::translate::Translate;
 use tidegate::{BodyRewritten, BoxError, Payload, ReqwestService, Resilience, TranslateLayer};

@@ -28,7 +28,6 @@ pub enum Dialect {
 
 /// The dialect of a stream, as far as one of its events shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum DialectGuess {
     /// The event belongs to this dialect.
     Known(Dialect),

@@ -18,7 +18,6 @@ pub struct ParsedEvent {
 
 /// Whether the stream may end after this event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum EndSignal {
     /// The event does not affect the end.
     #[default]
@@ -31,7 +30,6 @@ pub enum EndSignal {
 
 /// How an event reports a failure of the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum StreamError {
     /// The event is an error, which is classified by its body.
     Event,

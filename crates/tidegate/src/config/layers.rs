@@ -309,7 +309,7 @@ impl FallbackConfig {
     ///
     /// # Errors
     ///
-    /// `continue_streams` is set and the `providers` feature is off.
+    /// `continue_streams` is set and the `translate` feature is off.
     pub fn layer(&self) -> Result<FallbackLayer, ConfigError> {
         let layer = FallbackLayer::new()
             .on_context_length(self.on_context_length)
@@ -318,14 +318,14 @@ impl FallbackConfig {
     }
 }
 
-#[cfg(feature = "providers")]
+#[cfg(feature = "translate")]
 fn continue_streams(layer: FallbackLayer) -> Result<FallbackLayer, ConfigError> {
-    Ok(layer.continue_streams(tidegate_providers::continuation::StreamContinuation))
+    Ok(layer.continue_streams(tidegate_translate::StreamContinuation))
 }
 
-#[cfg(not(feature = "providers"))]
+#[cfg(not(feature = "translate"))]
 fn continue_streams(_: FallbackLayer) -> Result<FallbackLayer, ConfigError> {
-    Err(ConfigError::new("continue_streams", "the feature `providers` for it", true))
+    Err(ConfigError::new("continue_streams", "the feature `translate` for it", true))
 }
 
 /// A fractional quota as a whole number of requests in a longer period: 0.5 a second is 1 in 2 s.

@@ -106,7 +106,7 @@ impl FallbackLayer {
     }
 
     /// Parses requests and composes the responses of the last resorts. The default is the `Composer` of the
-    /// providers. A request that the composer cannot parse ends as if there were no last resort.
+    /// translators. A request that the composer cannot parse ends as if there were no last resort.
     #[must_use]
     pub fn composer(self, composer: impl AnswerSynthesizer) -> Self {
         self.set(|settings| settings.composer = Some(Arc::new(composer)))
@@ -147,8 +147,8 @@ impl FallbackLayer {
     /// When a stream breaks after its first token, calls the next target to continue from the text that was
     /// delivered, and splices both into one stream. Off by default.
     ///
-    /// A stream is never continued across a tool call; `StreamContinuation` of the providers describes what
-    /// is continued, and how. Such a stream passes event by event: part of an event is held back until the
+    /// A stream is never continued across a tool call; `StreamContinuation` of the translators describes
+    /// what is continued, and how. Such a stream passes event by event: part of an event is held back until the
     /// rest of it arrives.
     #[must_use]
     pub fn continue_streams(self, continuator: impl StreamContinuator) -> Self {
@@ -205,12 +205,12 @@ impl fmt::Debug for Settings {
     }
 }
 
-#[cfg(feature = "providers")]
+#[cfg(feature = "translate")]
 fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
-    Some(Arc::new(tidegate_providers::compose::Composer))
+    Some(Arc::new(tidegate_translate::Composer))
 }
 
-#[cfg(not(feature = "providers"))]
+#[cfg(not(feature = "translate"))]
 fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
     None
 }

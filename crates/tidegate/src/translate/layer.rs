@@ -22,7 +22,7 @@ pub(super) struct Settings {
 }
 
 impl TranslateLayer {
-    /// Translates with `translator`, such as `ChatToMessages` of the providers.
+    /// Translates with `translator`, such as `ChatToMessages` of the translators.
     #[must_use]
     pub fn new(translator: impl Translator) -> Self {
         let translator: Arc<dyn Translator> = Arc::new(translator);

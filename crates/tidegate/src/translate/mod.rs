@@ -8,7 +8,7 @@
 //! ```
 //! use http::{Request, Response};
 //! use http_body_util::BodyExt;
-//! use tidegate::providers::translate::ChatToMessages;
+//! use tidegate::translators::ChatToMessages;
 //! use tidegate::{BoxError, Payload, TranslateLayer};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!

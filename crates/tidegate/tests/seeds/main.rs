@@ -3,7 +3,7 @@
 //! are here. Where the behaviour differs from the seed on purpose, the comment of the test has the
 //! difference.
 
-#![cfg(all(feature = "config", feature = "providers"))]
+#![cfg(all(feature = "config", feature = "providers", feature = "translate"))]
 
 mod chain;
 mod client;

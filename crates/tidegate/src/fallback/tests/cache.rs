@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Response, request, response};
 use serde_json::json;
 use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
-use tidegate_providers::compose::Composer;
+use tidegate_translate::Composer;
 
 use super::last_resorts::{chain, chat_request, content, json_answer, question, read, strategy};
 use crate::fallback::{AnswerCache, FallbackKind};

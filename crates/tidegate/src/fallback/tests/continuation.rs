@@ -9,8 +9,8 @@ use tower::Layer;
 
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{AnswerCache, FallbackLayer, TargetStatistics};
-use crate::providers::continuation::StreamContinuation;
 use crate::testing::{send, strict};
+use crate::translators::StreamContinuation;
 use crate::{
     AttemptBudget, ClassifyLayer, Deadline, ErrorCode, FailureKind, HttpService, Outcome, Payload, Rejection,
     Trail, Verdict, clock,

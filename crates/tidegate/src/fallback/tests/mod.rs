@@ -1,6 +1,7 @@
 mod attempts;
-#[cfg(feature = "providers")]
+#[cfg(feature = "translate")]
 mod cache;
+#[cfg(all(feature = "providers", feature = "translate"))]
 mod continuation;
 mod last_resorts;
 #[cfg(feature = "providers")]

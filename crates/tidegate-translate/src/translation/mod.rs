@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use tidegate_core::{BodyMode, Translator};
-//! use tidegate_providers::translate::ChatToMessages;
+//! use tidegate_translate::ChatToMessages;
 //!
 //! let mut head = http::Request::new(()).into_parts().0;
 //! let chat = br#"{"model":"any","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Ebb?"}]}"#;
@@ -106,7 +106,7 @@ use tidegate_core::{Translation, Translator, Untranslatable};
 use self::chat_events::ChatEvents;
 use self::messages_events::MessagesEvents;
 use self::response::{ResponseConverter, ResponseEncoder};
-use crate::Provider;
+use tidegate_providers::Provider;
 
 /// Translates chat completion requests into Anthropic's messages, and the responses back; see the [module
 /// page](self).

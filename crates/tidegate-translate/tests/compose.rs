@@ -7,8 +7,8 @@ use http::{Request, Response};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_core::{AnswerSynthesizer, ChatQuestion, CompletionLimits, Scan};
-use tidegate_providers::compose::Composer;
 use tidegate_providers::{Provider, stream::Scanner};
+use tidegate_translate::Composer;
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/anthropic/v1/messages";

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tidegate_core::StopReason;
 
 use super::splicer::Delivered;
-use crate::stream::Dialect;
+use tidegate_providers::stream::Dialect;
 
 /// The state of a stream of Anthropic message events.
 #[derive(Default)]

@@ -18,7 +18,7 @@ use super::repair;
 use super::response::{EncodeEvents, too_many};
 use super::stop_reason::stop_reason;
 use super::usage::TokenUsage;
-use crate::stream::Event;
+use tidegate_providers::stream::Event;
 
 /// Encodes Anthropic message events.
 #[derive(Default)]

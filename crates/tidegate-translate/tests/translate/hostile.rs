@@ -155,7 +155,7 @@ fn a_lone_surrogate_is_replaced_and_the_rest_of_the_text_is_kept() {
 #[test]
 fn a_lone_surrogate_in_a_request_is_replaced() {
     let translated_messages = |body: &str| {
-        let translator = tidegate_providers::translate::ChatToMessages::new(super::UNKNOWN_TARGET);
+        let translator = tidegate_translate::ChatToMessages::new(super::UNKNOWN_TARGET);
         let mut head = http::Request::new(()).into_parts().0;
         let messages = tidegate_core::Translator::request(&translator, &mut head, body.as_bytes()).unwrap();
         serde_json::from_slice::<Value>(&messages.body).unwrap()["messages"].clone()

@@ -5,9 +5,9 @@ use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
 use super::splicer::Delivered;
-use crate::Provider;
 use crate::json_fields::JsonFields;
 use crate::models::is_before_claude_4_6;
+use tidegate_providers::Provider;
 
 /// The instruction for a model that accepts no prefilled assistant message.
 const INSTRUCTION: &str = "Your last message was cut off in the middle by a lost connection. Go on exactly where it \

@@ -10,7 +10,7 @@ use super::repair;
 use super::response::{EncodeEvents, too_many};
 use super::stop_reason::finish_reason;
 use super::usage::TokenUsage;
-use crate::stream::Event;
+use tidegate_providers::stream::Event;
 
 /// Encodes chat chunks.
 #[derive(Default)]

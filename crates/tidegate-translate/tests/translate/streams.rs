@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidegate_core::{ResponseTranslator, Scan, StopReason, StreamState};
 use tidegate_providers::Provider;
 use tidegate_providers::stream::Scanner;
-use tidegate_providers::translate::MessagesToChat;
+use tidegate_translate::MessagesToChat;
 
 use super::{fixture, for_chat, for_messages, for_messages_from, hello, json_events, stream, translate};
 
@@ -31,7 +31,7 @@ impl Case {
 
 /// All recorded streams of the two dialects.
 fn streams() -> Vec<Case> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/streams");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tidegate-providers/fixtures/streams");
     let names =
         std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     let is_included = |name: &String| {
@@ -247,7 +247,7 @@ fn a_truncated_stream_gets_no_end() {
 fn usage_is_sent_to_a_chat_only_if_requested() {
     let request = json!({"messages": hello(), "stream": true});
     let mut head = http::Request::new(()).into_parts().0;
-    let translator = tidegate_providers::translate::ChatToMessages::new("anthropic/claude");
+    let translator = tidegate_translate::ChatToMessages::new("anthropic/claude");
     let answer = tidegate_core::Translator::request(&translator, &mut head, request.to_string().as_bytes())
         .unwrap()
         .response;

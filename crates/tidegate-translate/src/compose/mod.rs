@@ -12,7 +12,7 @@
 //! use std::time::SystemTime;
 //! use http::Request;
 //! use tidegate_core::AnswerSynthesizer;
-//! use tidegate_providers::compose::Composer;
+//! use tidegate_translate::Composer;
 //!
 //! let head = Request::post("/v1/chat/completions").body(()).unwrap().into_parts().0;
 //! let body = br#"{"model":"gpt-4o","messages":[{"role":"user","content":"When is low tide?"}]}"#;

@@ -3,9 +3,9 @@ use http::response::Parts;
 use serde_json::Value;
 use tidegate_core::{AnswerRecorder, StopReason};
 
-use crate::BodyFormat;
 use crate::continuation::{Delivered, Splicer};
-use crate::stream::Dialect;
+use tidegate_providers::BodyFormat;
+use tidegate_providers::stream::Dialect;
 
 /// The maximum length of a JSON body. A longer response is not recorded.
 const MAX_JSON: usize = 512 * 1024;

@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 use tidegate_core::StopReason;
 
 use super::splicer::Delivered;
-use crate::stream::Dialect;
+use tidegate_providers::stream::Dialect;
 
 /// The state of a stream of OpenAI chat chunks.
 #[derive(Default)]

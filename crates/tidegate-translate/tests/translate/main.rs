@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use http::{Response, StatusCode};
 use serde_json::Value;
 use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
-use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
+use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 /// A target with an unknown provider and model.
 const UNKNOWN_TARGET: &str = "unknown/some-model";
@@ -79,7 +79,7 @@ fn stream(mut answer: Box<dyn ResponseTranslator>, bytes: &[u8], cuts: &[usize])
 }
 
 fn fixture(name: &str) -> Vec<u8> {
-    let path = format!("{}/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../tidegate-providers/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

@@ -2,7 +2,7 @@
 
 use tidegate_core::ModelCatalog;
 
-use crate::{ModelTable, Provider};
+use tidegate_providers::{ModelTable, Provider};
 
 /// How extended thinking of an Anthropic model is controlled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

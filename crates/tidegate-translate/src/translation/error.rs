@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tidegate_core::{ErrorCode, Failure, FailureKind};
 
-use crate::{Provider, ProviderClassifier};
+use tidegate_providers::{Provider, ProviderClassifier};
 
 /// A classified error with its message.
 pub(super) struct TranslatedError {

@@ -2,7 +2,7 @@
 
 use memchr::memchr2;
 
-use crate::stream::{Event, SseFramer};
+use tidegate_providers::stream::{Event, SseFramer};
 
 /// Finds the end of the first event. Each line is scanned once, whatever the number of chunks.
 #[derive(Default)]

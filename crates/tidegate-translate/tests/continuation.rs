@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_core::{NotContinuable, StreamContinuator, StreamSplicer};
-use tidegate_providers::continuation::StreamContinuation;
+use tidegate_translate::StreamContinuation;
 
 const REQUEST: &str =
     r#"{"temperature":0.10,"model":"m","max_tokens":100,"messages":[{"role":"user","content":"A tale."}]}"#;

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidegate_providers::translate::MessagesToChat;
+use tidegate_translate::MessagesToChat;
 
 use super::{body, for_messages, json_events, stream, translate};
 

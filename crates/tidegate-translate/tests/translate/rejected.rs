@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidegate_core::Translator;
-use tidegate_providers::translate::{ChatToMessages, MessagesToChat};
+use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 use super::{UNKNOWN_TARGET, body, hello, translate};
 

@@ -12,7 +12,7 @@
 //! ```
 //! use bytes::Bytes;
 //! use tidegate_core::{StreamContinuator, StreamSplicer};
-//! use tidegate_providers::continuation::StreamContinuation;
+//! use tidegate_translate::StreamContinuation;
 //!
 //! let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap().into_parts().0;
 //! let mut splicer = StreamContinuation.splicer(&head).unwrap();
@@ -32,8 +32,8 @@
 //!
 //! # What is continued
 //!
-//! Text, in the dialects of [chat](crate::stream::Dialect::Chat) and
-//! [Anthropic](crate::stream::Dialect::Anthropic). These are not continued:
+//! Text, in the dialects of [chat](tidegate_providers::stream::Dialect::Chat) and
+//! [Anthropic](tidegate_providers::stream::Dialect::Anthropic). These are not continued:
 //!
 //! - a tool call: an incomplete call cannot be continued, and a complete one may already have been executed;
 //! - several choices, a refusal, or audio;
@@ -75,7 +75,7 @@ use http::response::Parts;
 use tidegate_core::{StreamContinuator, StreamSplicer};
 
 pub(crate) use self::splicer::{Delivered, Splicer};
-use crate::BodyFormat;
+use tidegate_providers::BodyFormat;
 
 /// Continues text streams in OpenAI's chat dialect and in Anthropic's dialect; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,11 +27,11 @@ use super::call_ids::RequestCallIds;
 use super::chat::{ChatMessage, Function, FunctionTool, JsonSchema, ResponseFormat, StreamOptions};
 use super::fields::{Content, RawJson, RejectedField, RequestFields, malformed, unsupported};
 use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig, ToolChoice};
-use crate::Provider;
 use crate::models::{
     EffortWithTools, accepts_reasoning_effort, effort_with_tools, is_reasoning_model, max_output_tokens,
     max_stop_sequences, may_continue_assistant_message, needs_include_usage, uses_max_completion_tokens,
 };
+use tidegate_providers::Provider;
 
 #[derive(Serialize)]
 struct ChatRequestBody {

@@ -5,7 +5,7 @@ use super::anthropic::MessagesState;
 use super::chat::ChatState;
 use super::event::EventSplitter;
 use super::{event, request};
-use crate::stream::{Dialect, DialectGuess, Event};
+use tidegate_providers::stream::{Dialect, DialectGuess, Event};
 
 /// Splits a stream into events and records the delivered text; after a switch of target, rewrites the events
 /// of the continuing stream as events of the first one.

@@ -13,8 +13,8 @@ use super::chat_events::ChatEvents;
 use super::error::TranslatedError;
 use super::messages_events::MessagesEvents;
 use super::{chat_response, messages_response};
-use crate::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
-use crate::{BodyFormat, Provider};
+use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
+use tidegate_providers::{BodyFormat, Provider};
 
 /// Encodes the events of a stream of one dialect in the other.
 pub(super) trait EncodeEvents: Send {
