@@ -5,13 +5,16 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, Outcome, ReportedLimits, Scan};
 
-use crate::body_probe::{self, ProbeResult};
-use crate::error_body::ParsedErrorBody;
-use crate::error_response::ErrorResponse;
-use crate::stream::{Scanner, StreamError};
+use crate::body::format::BodyFormat;
+use crate::body::probe::{self, ProbeResult};
+use crate::body::usage::UsageScan;
+use crate::dialect::parsed_event::StreamError;
+use crate::error::body::ParsedErrorBody;
+use crate::error::response::ErrorResponse;
+use crate::limits::reported;
+use crate::provider::Provider;
+use crate::stream::scanner::Scanner;
 use crate::stream_flag::requests_stream;
-use crate::usage::UsageScan;
-use crate::{BodyFormat, Provider, reported_limits};
 
 /// Classifies the responses of one provider by status, headers and error body.
 ///
@@ -115,7 +118,7 @@ impl Classifier for ProviderClassifier {
             let response = ErrorResponse::read(self.provider, Some(head.status), &head.headers, body, now);
             return response.failure(now).into();
         }
-        match body_probe::read(body) {
+        match probe::read(body) {
             ProbeResult::Error(error) if head.status.is_success() => {
                 self.failure_of_response(error, &head.headers, body, now).into()
             }
@@ -152,7 +155,7 @@ impl Classifier for ProviderClassifier {
         match beginning {
             [] if self.is_json(head) => BodyProbe::Unclear,
             [] => BodyProbe::Success,
-            beginning => body_probe::read(beginning).into(),
+            beginning => probe::read(beginning).into(),
         }
     }
 
@@ -162,7 +165,7 @@ impl Classifier for ProviderClassifier {
     }
 
     fn reported_limits(&self, headers: &HeaderMap) -> ReportedLimits {
-        reported_limits::read(self.provider, headers)
+        reported::read(self.provider, headers)
     }
 }
 

@@ -70,31 +70,23 @@
 //! Everything is a function of bytes, headers and a `now`: no clock, no I/O. Any bytes can be classified. If
 //! the body cannot be read, the status decides.
 
-mod body_format;
-mod body_probe;
+mod body;
 mod capabilities;
 mod classifier;
-mod error_body;
-mod error_codes;
-mod error_response;
-mod failure_class;
-mod go_duration;
-mod limit_kind;
-mod message_wait;
-mod phrases;
+mod dialect;
+mod error;
+mod event;
+mod json;
+mod limits;
 mod prompt;
 mod provider;
-mod reported_limits;
-mod reset_headers;
-mod retry_after;
 pub mod stream;
 mod stream_flag;
+mod text;
 #[cfg(feature = "tiktoken")]
 mod tiktoken;
-mod usage;
-mod word_match;
 
-pub use body_format::BodyFormat;
+pub use body::format::BodyFormat;
 pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;
 pub use prompt::PromptEstimate;

@@ -1,7 +1,7 @@
 use http::HeaderMap;
 use tidegate_core::{ByLength, Estimate, Estimated};
 
-use crate::stream::json_walk::{Leaf, walk};
+use crate::json::walk::{Leaf, walk};
 
 /// Estimates the tokens of a request from its JSON, in any dialect.
 ///

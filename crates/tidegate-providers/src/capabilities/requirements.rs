@@ -1,7 +1,7 @@
 use tidegate_core::Requirements;
 
+use crate::json::walk::{Leaf, walk};
 use crate::prompt;
-use crate::stream::json_walk::{Leaf, walk};
 
 /// Bytes per token in prose that is easy to read. Code and numbers have fewer bytes per token, and some
 /// models count a few more tokens than others. So a request that just fits is sent, and the provider decides.

@@ -61,25 +61,11 @@
 //! - Treating the first event as the first token.
 //! - Treating a finish reason as the end, which loses the usage after it.
 
-mod amazon;
-pub(crate) mod anthropic;
-mod array;
-mod base64;
-pub(crate) mod chat;
-mod cohere;
-mod converse;
-mod dialect;
-mod event;
-pub(crate) mod fast_path;
-mod gemini;
-pub(crate) mod json_walk;
-mod parsed_event;
-mod responses;
-mod scanner;
-mod sse;
+pub(crate) mod scanner;
+pub(crate) mod sse;
 
-pub use dialect::{Dialect, DialectGuess};
-pub use event::Event;
-pub use parsed_event::{EndSignal, ParsedEvent, StreamError};
-pub use scanner::Scanner;
-pub use sse::SseFramer;
+pub use self::scanner::Scanner;
+pub use self::sse::SseFramer;
+pub use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+pub use crate::dialect::{Dialect, DialectGuess};
+pub use crate::event::Event;

@@ -4,14 +4,15 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
 
-use super::amazon::AmazonFramer;
-use super::array::ArrayFramer;
-use super::dialect::{Dialect, DialectGuess};
-use super::event::{Event, prefix};
-use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use super::sse::SseFramer;
-use crate::body_probe::{self, ProbeResult};
-use crate::{Provider, ProviderClassifier};
+use crate::body::probe::{self, ProbeResult};
+use crate::classifier::ProviderClassifier;
+use crate::dialect::bedrock::framing::AmazonFramer;
+use crate::dialect::gemini::framing::ArrayFramer;
+use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::{Dialect, DialectGuess};
+use crate::event::{Event, prefix};
+use crate::provider::Provider;
 
 /// Scans the stream of one response: splits it into events and tracks its state.
 ///
@@ -172,7 +173,7 @@ impl StreamReader {
     fn push_json(&mut self, beginning: &mut Option<Vec<u8>>, bytes: &[u8]) {
         if let Some(beginning) = beginning {
             beginning.extend_from_slice(prefix(bytes, MAX_BEGINNING - beginning.len()));
-            match body_probe::read(beginning) {
+            match probe::read(beginning) {
                 // The rest is read as well: the error code may be in any part of it.
                 ProbeResult::Error(_) => return,
                 ProbeResult::Unclear if beginning.len() < MAX_BEGINNING => return,
@@ -185,7 +186,7 @@ impl StreamReader {
 
     /// Handles the end of a JSON document that the probe had not recognised as a success.
     fn finish_json(&mut self, beginning: &[u8]) {
-        match body_probe::read(beginning) {
+        match probe::read(beginning) {
             ProbeResult::Error(error) => {
                 let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
                 let failure = self.classifier.failure_of_response(error, &headers, beginning, now);

@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr2};
 
-use super::event::{Event, MAX_EVENT, append_capped, prefix};
+use crate::event::{Event, MAX_EVENT, append_capped, prefix};
 
 /// Splits bytes into server-sent events.
 ///

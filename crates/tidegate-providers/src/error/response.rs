@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode};
 use tidegate_core::{Category, ErrorCode, Failure, LimitScope, RetryHint};
 
-use crate::error_body::ParsedErrorBody;
-use crate::error_codes::{Specificity, look_up};
-use crate::failure_class::FailureClass;
-use crate::{Provider, limit_kind, phrases, reset_headers, retry_after};
+use crate::error::body::ParsedErrorBody;
+use crate::error::class::FailureClass;
+use crate::error::codes::{Specificity, look_up};
+use crate::error::{limit_kind, phrases, retry_after};
+use crate::limits::reset_headers;
+use crate::provider::Provider;
 
 /// An error response and everything that was read from it.
 pub(crate) struct ErrorResponse<'a> {

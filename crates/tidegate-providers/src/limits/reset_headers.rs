@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tidegate_core::{HintSource, LimitScope, RetryHint};
 
-use crate::limit_kind::SHORT_WAIT;
-use crate::{Provider, go_duration};
+use crate::error::limit_kind::SHORT_WAIT;
+use crate::provider::Provider;
+use crate::text::go_duration;
 
 /// The headers of one limit: `state` shows whether it is exhausted, `reset` when it refills.
 struct ResetHeaders {

@@ -5,7 +5,7 @@
 
 use tidegate_core::ErrorCode;
 
-use crate::failure_class::FailureClass;
+use crate::error::class::FailureClass;
 
 /// The class of an error code, and how specific the code is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use tidegate_core::StopReason;
 
-use super::event::Event;
-use super::json_walk::{Leaf, walk};
-use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::event::Event;
+use crate::json::walk::{Leaf, walk};
 
 pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();

@@ -1,7 +1,7 @@
 //! Phrases in error messages, for errors without a specific code. They are matched by whole words; see
-//! [`crate::word_match`].
+//! [`crate::text::word_match`].
 
-use crate::word_match::{contains_any_phrase, contains_phrase};
+use crate::text::word_match::{contains_any_phrase, contains_phrase};
 
 /// The prompt does not fit the model.
 pub(crate) fn is_too_long(text: &str) -> bool {

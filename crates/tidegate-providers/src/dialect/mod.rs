@@ -1,9 +1,16 @@
+pub(crate) mod anthropic;
+pub(crate) mod bedrock;
+pub(crate) mod cohere;
+pub(crate) mod gemini;
+pub(crate) mod openai_chat;
+pub(crate) mod openai_responses;
+pub(crate) mod parsed_event;
+
 use tidegate_core::StopReason;
 
-use super::event::{DONE, Event};
-use super::json_walk::{Leaf, walk};
-use super::parsed_event::ParsedEvent;
-use super::{anthropic, chat, cohere, converse, gemini, responses};
+use self::parsed_event::ParsedEvent;
+use crate::event::{DONE, Event};
+use crate::json::walk::{Leaf, walk};
 
 /// The API format of a stream.
 ///
@@ -42,12 +49,12 @@ impl Dialect {
     #[must_use]
     pub fn read(self, event: Event<'_>) -> ParsedEvent {
         match self {
-            Self::Chat => chat::read(event),
-            Self::Responses => responses::read(event),
-            Self::Anthropic => anthropic::read(event),
-            Self::Gemini => gemini::read(event),
-            Self::Cohere => cohere::read(event),
-            Self::Converse => converse::read(event),
+            Self::Chat => openai_chat::events::read(event),
+            Self::Responses => openai_responses::events::read(event),
+            Self::Anthropic => anthropic::events::read(event),
+            Self::Gemini => gemini::events::read(event),
+            Self::Cohere => cohere::events::read(event),
+            Self::Converse => bedrock::events::read(event),
         }
     }
 
@@ -55,22 +62,22 @@ impl Dialect {
     #[must_use]
     pub fn stop_reason(self, reason: &str) -> Option<StopReason> {
         match self {
-            Self::Chat => chat::stop(reason),
-            Self::Responses => responses::stop(reason),
-            Self::Anthropic => anthropic::stop(reason),
-            Self::Gemini => gemini::stop(reason),
-            Self::Cohere => cohere::stop(reason),
-            Self::Converse => converse::stop(reason),
+            Self::Chat => openai_chat::events::stop(reason),
+            Self::Responses => openai_responses::events::stop(reason),
+            Self::Anthropic => anthropic::events::stop(reason),
+            Self::Gemini => gemini::events::stop(reason),
+            Self::Cohere => cohere::events::stop(reason),
+            Self::Converse => bedrock::events::stop(reason),
         }
     }
 
     /// Whether an event with `data` contains generated content and nothing else. False if in doubt.
     pub(crate) fn is_content_only(self, data: &[u8]) -> bool {
         match self {
-            Self::Chat => chat::is_content_only(data),
-            Self::Responses => responses::is_content_only(data),
-            Self::Anthropic => anthropic::is_content_only(data),
-            Self::Cohere => cohere::is_content_only(data),
+            Self::Chat => openai_chat::events::is_content_only(data),
+            Self::Responses => openai_responses::events::is_content_only(data),
+            Self::Anthropic => anthropic::events::is_content_only(data),
+            Self::Cohere => cohere::events::is_content_only(data),
             // Every Gemini chunk contains a usage, and Bedrock's events are short.
             Self::Gemini | Self::Converse => false,
         }

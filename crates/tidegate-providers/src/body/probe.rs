@@ -14,10 +14,10 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 use tidegate_core::BodyProbe;
 
-use crate::stream::StreamError;
-use crate::stream::chat::failure_reason;
-use crate::stream::fast_path::JsonKey;
-use crate::stream::json_walk::{Leaf, walk_while};
+use crate::dialect::openai_chat::events::failure_reason;
+use crate::dialect::parsed_event::StreamError;
+use crate::json::fast_path::JsonKey;
+use crate::json::walk::{Leaf, walk_while};
 
 /// What the first bytes of a response body show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
-use crate::stream::json_walk::{Leaf, walk};
+use crate::json::walk::{Leaf, walk};
 
 /// Searches the top level of a JSON response for `usage` (`usageMetadata` at Google) as its bytes pass, and
 /// parses nothing else.

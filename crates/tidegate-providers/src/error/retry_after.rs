@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tidegate_core::{HintSource, RetryHint};
 
-use crate::error_body::ParsedErrorBody;
-use crate::{go_duration, message_wait};
+use crate::error::body::ParsedErrorBody;
+use crate::text::{go_duration, message_wait};
 
 /// The hint in the usual headers, else in the body, else in the message.
 ///

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tidegate_core::{ErrorCode, LimitScope};
 
-use crate::error_body::ParsedErrorBody;
-use crate::error_codes::Specificity;
-use crate::failure_class::FailureClass;
-use crate::phrases;
-use crate::word_match::contains_phrase;
+use crate::error::body::ParsedErrorBody;
+use crate::error::class::FailureClass;
+use crate::error::codes::Specificity;
+use crate::error::phrases;
+use crate::text::word_match::contains_phrase;
 
 /// The longest wait that is retried even for a daily limit: such limits often have a rolling window.
 pub(crate) const SHORT_WAIT: Duration = Duration::from_secs(5 * 60);

@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use tidegate_core::{ErrorCode, StopReason};
 
-use super::event::Event;
-use super::fast_path::JsonKey;
-use super::json_walk::{Leaf, walk};
-use super::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::event::Event;
+use crate::json::fast_path::JsonKey;
+use crate::json::walk::{Leaf, walk};
 
 pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();

@@ -1,4 +1,4 @@
-use super::json_walk::walk;
+use crate::json::walk::walk;
 
 /// One event of a stream, in any framing.
 #[derive(Clone, Copy, Default)]
@@ -48,8 +48,8 @@ pub(crate) fn prefix(bytes: &[u8], limit: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::amazon::AmazonFramer;
-    use crate::stream::array::ArrayFramer;
+    use crate::dialect::bedrock::framing::AmazonFramer;
+    use crate::dialect::gemini::framing::ArrayFramer;
     use crate::stream::sse::SseFramer;
 
     /// Without the limit a gigabyte without an end would be buffered.

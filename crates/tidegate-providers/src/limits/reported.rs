@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tidegate_core::{LimitStatus, LimitUnit, ReportedLimits, Reset, RetryHint};
 
-use crate::{Provider, go_duration};
+use crate::provider::Provider;
+use crate::text::go_duration;
 
 /// Reads the limits of `provider` from `headers`.
 ///

@@ -9,8 +9,8 @@
 //! detected without them.
 
 use super::base64;
-use super::event::{Event, MAX_EVENT, append_capped, prefix};
-use super::json_walk::{Leaf, walk};
+use crate::event::{Event, MAX_EVENT, append_capped, prefix};
+use crate::json::walk::{Leaf, walk};
 
 /// Splits bytes into Amazon's binary events.
 ///

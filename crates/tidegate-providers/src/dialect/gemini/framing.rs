@@ -2,7 +2,7 @@
 
 use memchr::{memchr2, memchr3};
 
-use super::event::{Event, MAX_EVENT, append_capped, prefix};
+use crate::event::{Event, MAX_EVENT, append_capped, prefix};
 
 /// Splits a streamed JSON array of objects into its elements.
 ///

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::go_duration::{decimal, from_units, prefix};
-use crate::word_match::after_phrase;
+use crate::text::go_duration::{decimal, from_units, prefix};
+use crate::text::word_match::after_phrase;
 
 /// The phrases that precede a wait.
 const LEAD_PHRASES: [&str; 7] =

@@ -1,0 +1,3 @@
+//! Cohere's Chat API, version 2.
+
+pub(crate) mod events;

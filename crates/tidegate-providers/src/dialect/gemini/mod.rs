@@ -1,0 +1,4 @@
+//! Google's `generateContent`, at Gemini and Vertex.
+
+pub(crate) mod events;
+pub(crate) mod framing;

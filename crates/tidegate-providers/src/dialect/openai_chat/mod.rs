@@ -1,0 +1,3 @@
+//! OpenAI's chat completions, also used by Azure, Mistral, Groq, DeepSeek, OpenRouter, xAI and others.
+
+pub(crate) mod events;

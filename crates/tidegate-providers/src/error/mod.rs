@@ -1,0 +1,9 @@
+//! Classification of error responses.
+
+pub(crate) mod body;
+mod class;
+mod codes;
+pub(crate) mod limit_kind;
+mod phrases;
+pub(crate) mod response;
+mod retry_after;

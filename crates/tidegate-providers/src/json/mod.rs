@@ -1,0 +1,4 @@
+//! Reading of JSON without building it.
+
+pub(crate) mod fast_path;
+pub(crate) mod walk;
