@@ -1,12 +1,14 @@
 use std::time::Duration;
 
-/// The range of the jitter is a tenth of the wait, and at least this, so that not all callers retry at once.
-const MIN_SPREAD: Duration = Duration::from_millis(50);
+/// The time over which the calls that were given the same `wait` are spread, so that they do not all come
+/// back at once: a tenth of the wait, and at least 50 ms.
+pub(crate) fn spread(wait: Duration) -> Duration {
+    (wait / 10).max(Duration::from_millis(50))
+}
 
-/// The wait given by the provider, lengthened by `random` in 0..1 times the range of the jitter, and never
-/// shortened.
-pub(crate) fn with_positive_jitter(hint: Duration, random: f64) -> Duration {
-    hint.saturating_add((hint / 10).max(MIN_SPREAD).mul_f64(random))
+/// The wait given by the provider, lengthened by `random` in 0..1 times its spread, and never shortened.
+pub(crate) fn with_positive_jitter(wait: Duration, random: f64) -> Duration {
+    wait.saturating_add(spread(wait).mul_f64(random))
 }
 
 #[cfg(test)]
@@ -22,7 +24,7 @@ mod tests {
             let hint = Duration::from_millis(ms);
             let wait = with_positive_jitter(hint, random);
             prop_assert!(wait >= hint);
-            prop_assert!(wait <= hint + (hint / 10).max(MIN_SPREAD));
+            prop_assert!(wait <= hint + spread(hint));
         }
     }
 }

@@ -23,9 +23,11 @@ use crate::sync::{Mutex, MutexGuard};
 #[cfg(all(test, tidegate_loom))]
 mod loom;
 mod packed_state;
+mod priority_shares;
 mod slab_lists;
 mod wait_queue;
 
+pub(crate) use self::priority_shares::granted_before;
 pub use self::wait_queue::Order;
 pub(crate) use self::wait_queue::Ticket;
 

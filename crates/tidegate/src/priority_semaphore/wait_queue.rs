@@ -1,15 +1,8 @@
 //! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1).
 
+use super::priority_shares::PriorityShares;
 use super::slab_lists::{ListEnd, SlabLists};
 use crate::Priority;
-
-/// While both priorities wait, at least one of every five permits is granted to batch.
-///
-/// With five, batch takes at most a fifth of the provider's capacity. The interactive queue drains at worst a
-/// quarter slower, and the first batch call waits for at most four interactive calls. Four interactive grants
-/// lie between two batch grants, so at most one batch call overtakes the first interactive call: batch delays
-/// the head of the interactive queue by one service time and never by two.
-const BATCH_PERIOD: u8 = 5;
 
 /// The waiters, in one FIFO list per priority. Each list has the same capacity, so that neither priority can
 /// fill the queue of the other.
@@ -18,8 +11,7 @@ pub(super) struct WaitQueue<T> {
     lists: SlabLists<T, 2>,
     max: usize,
     order: Order,
-    /// The number of interactive waiters granted ahead of a waiting batch call since the last batch grant.
-    since_batch: u8,
+    shares: PriorityShares,
 }
 
 /// The order in which queued interactive calls are granted permits. Batch calls are always served first come,
@@ -44,7 +36,7 @@ pub(crate) struct Ticket(u32);
 impl<T> WaitQueue<T> {
     /// An empty queue with a capacity of `max` waiters per priority.
     pub(super) const fn new(max: usize, order: Order) -> Self {
-        Self { lists: SlabLists::new(), max, order, since_batch: 0 }
+        Self { lists: SlabLists::new(), max, order, shares: PriorityShares::new() }
     }
 
     pub(super) const fn len(&self, priority: Priority) -> usize {
@@ -67,10 +59,7 @@ impl<T> WaitQueue<T> {
     /// Takes the next waiter out of its list. Its ticket stays valid until it is removed.
     pub(super) fn pop(&mut self) -> Option<&mut T> {
         let priority = self.next_priority()?;
-        self.since_batch = match priority {
-            Priority::Batch => 0,
-            Priority::Interactive => self.since_batch + u8::from(self.len(Priority::Batch) > 0),
-        };
+        self.shares.record(priority, self.len(Priority::Batch));
         let index = self.lists.detach(priority as usize, self.end(priority))?;
         Some(self.lists.get_mut(index))
     }
@@ -85,13 +74,7 @@ impl<T> WaitQueue<T> {
     }
 
     fn next_priority(&self) -> Option<Priority> {
-        match (self.len(Priority::Interactive), self.len(Priority::Batch)) {
-            (0, 0) => None,
-            (0, _) => Some(Priority::Batch),
-            (_, 0) => Some(Priority::Interactive),
-            _ if self.since_batch + 1 >= BATCH_PERIOD => Some(Priority::Batch),
-            _ => Some(Priority::Interactive),
-        }
+        self.shares.next(self.len(Priority::Interactive), self.len(Priority::Batch))
     }
 
     fn end(&self, priority: Priority) -> ListEnd {

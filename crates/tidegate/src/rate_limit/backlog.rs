@@ -1,5 +1,6 @@
 use super::quota::CallCost;
 use crate::Priority;
+use crate::priority_semaphore::granted_before;
 
 /// The calls that wait: their number and their total cost, per priority.
 #[derive(Clone, Copy, Debug, Default)]
@@ -7,9 +8,6 @@ pub(super) struct Backlog {
     counts: [usize; 2],
     costs: [CallCost; 2],
 }
-
-/// While calls of both priorities wait, one of this many grants goes to batch.
-const BATCH_INTERVAL: u64 = 5;
 
 impl Backlog {
     pub(super) fn push(&mut self, priority: Priority, cost: &CallCost) {
@@ -40,12 +38,8 @@ impl Backlog {
             Priority::Batch => Priority::Interactive,
         };
         let own = self.count(priority) as u64 + 1;
-        let served_before = match priority {
-            Priority::Interactive => own / BATCH_INTERVAL,
-            Priority::Batch => own.saturating_mul(BATCH_INTERVAL - 1),
-        };
         let mut cost = self.costs[priority as usize];
-        cost.add(&self.costs[other as usize].part(served_before, self.count(other) as u64));
+        cost.add(&self.costs[other as usize].part(granted_before(priority, own), self.count(other) as u64));
         cost
     }
 }

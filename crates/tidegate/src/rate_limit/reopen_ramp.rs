@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use crate::retry_after::spread;
+
 /// Spreads the calls after a closed gate reopens, so that they do not all pass at once.
 ///
 /// Other clients got the same `Retry-After` and wake at the same time. The first call is therefore delayed by
@@ -11,13 +13,11 @@ pub(super) struct ReopenRamp {
 }
 
 impl ReopenRamp {
-    /// Creates the ramp of a gate that is closed for `wait`, until `until`. The spread is a tenth of the
-    /// wait, or 50 ms if that is more, and only adds to the wait, as jitter does for retries. `random` is in
-    /// 0..1.
+    /// Creates the ramp of a gate that is closed for `wait`, until `until`. The spread only adds to
+    /// the wait, as jitter does for retries. `random` is in 0..1.
     pub(super) fn new(wait: Duration, until: Instant, random: f64) -> Self {
-        const LEAST: Duration = Duration::from_millis(50);
-        const MOST: Duration = Duration::from_secs(10);
-        let spread = (wait / 10).clamp(LEAST, MOST);
+        const MAX_SPREAD: Duration = Duration::from_secs(10);
+        let spread = spread(wait).min(MAX_SPREAD);
         let later = |time| until.checked_add(time).unwrap_or(until);
         Self { next: later(spread.mul_f64(random.clamp(0.0, 1.0) / 2.0)), ends: later(spread) }
     }
