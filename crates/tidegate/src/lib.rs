@@ -52,6 +52,7 @@ mod http_service;
 mod key;
 mod keyed;
 mod layer_state;
+mod lazy_sleep;
 mod priority_semaphore;
 mod rejected;
 mod retry_after;

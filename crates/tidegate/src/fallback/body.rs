@@ -139,22 +139,15 @@ impl ContinuedStream {
         loop {
             let result = match &mut self.state {
                 SpliceState::Passing | SpliceState::Ended => return Poll::Ready(None),
-                SpliceState::Readying(service, request) => match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) if !self.chain.is_past_deadline() => {
+                SpliceState::Readying(service, request) => match ready!(self.chain.poll_ready(service, cx)) {
+                    Ok(()) => {
                         let request = request.take().expect("sent once");
-                        self.chain.start_attempt();
                         self.state = SpliceState::Calling(service.call(request));
                         continue;
                     }
-                    Poll::Ready(Err(error)) => Err(error),
-                    Poll::Ready(Ok(())) | Poll::Pending => {
-                        Err(ready!(self.chain.deadline_timer.poll_expired(cx)).into())
-                    }
+                    Err(error) => Err(error),
                 },
-                SpliceState::Calling(future) => match future.as_mut().poll(cx) {
-                    Poll::Ready(result) => result,
-                    Poll::Pending => Err(ready!(self.chain.deadline_guard.poll(cx)).into()),
-                },
+                SpliceState::Calling(future) => ready!(self.chain.poll_response(future.as_mut(), cx)),
             };
             match self.chain.accept_continuation(result) {
                 Ok(body) => {
@@ -198,7 +191,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
             return Poll::Ready(frame);
         }
         let mut this = self.project();
-        let elapsed = ready!(this.deadline_guard.poll(cx));
+        let elapsed = ready!(this.deadline_guard.poll_expired(cx));
         this.source.set(BodySource::Closed);
         *this.continued = None;
         Poll::Ready(Some(Err(elapsed.into())))

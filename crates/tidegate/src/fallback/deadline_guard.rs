@@ -1,10 +1,7 @@
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::Sleep;
-
+use crate::lazy_sleep::LazySleep;
 use crate::{Clock, Deadline, Elapsed};
 
 /// Cancels a target that does not enforce the deadline of the call by itself.
@@ -16,8 +13,7 @@ pub(super) struct DeadlineGuard {
     deadline: Option<Deadline>,
     /// When the target was called.
     started: Option<Instant>,
-    // Boxed: one allocation for a call that has to wait, and nothing to pin for the others.
-    sleep: Option<Pin<Box<Sleep>>>,
+    sleep: LazySleep,
 }
 
 /// The resolution of the timer.
@@ -25,7 +21,7 @@ pub(super) const TICK: Duration = Duration::from_millis(1);
 
 impl DeadlineGuard {
     pub(super) fn new(deadline: Option<Deadline>) -> Self {
-        Self { deadline, started: None, sleep: None }
+        Self { deadline, started: None, sleep: LazySleep::default() }
     }
 
     /// Starts the attempt at `now`.
@@ -38,15 +34,11 @@ impl DeadlineGuard {
         Self { deadline, ..self }
     }
 
-    /// Completes once the deadline has passed; to be polled when nothing else is ready.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
+    /// Completes once the deadline has passed. Starts the timer, so it is only polled when nothing else is
+    /// ready.
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
-        let at = Deadline::after(TICK, deadline.instant()).instant().into();
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if sleep.deadline() != at {
-            sleep.as_mut().reset(at);
-        }
-        ready!(sleep.as_mut().poll(cx));
+        ready!(self.sleep.poll_until(Deadline::after(TICK, deadline.instant()).instant(), cx));
         let limit = self.started.map(|started| deadline.remaining(started)).unwrap_or_default();
         Poll::Ready(Elapsed::new(Clock::Deadline, limit))
     }

@@ -175,43 +175,30 @@ where
                     continue;
                 }
                 StateProj::PastDeadline => Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()),
-                // A target may not enforce the deadline by itself.
-                StateProj::CallingFirst(future) => match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => Ok(response.map(BodySource::First)),
-                    Poll::Ready(Err(error)) => Err(error.into()),
-                    Poll::Pending => Err(ready!(chain.deadline_guard.poll(cx)).into()),
-                },
+                StateProj::CallingFirst(future) => {
+                    ready!(chain.poll_response(future, cx)).map(|response| response.map(BodySource::First))
+                }
                 StateProj::ReadyingFirst => {
                     let first = first_retry.as_mut().expect("set in `ReadyingFirst`");
-                    Err(match first.poll_ready(cx) {
-                        Poll::Ready(Ok(())) if !chain.is_past_deadline() => {
-                            chain.start_attempt();
+                    match ready!(chain.poll_ready(first, cx)) {
+                        Ok(()) => {
                             let future = first.call(chain.request());
                             this.state.set(State::CallingFirst(future));
                             continue;
                         }
-                        Poll::Ready(Err(error)) => error.into(),
-                        Poll::Ready(Ok(())) | Poll::Pending => {
-                            ready!(chain.deadline_timer.poll_expired(cx)).into()
-                        }
-                    })
+                        Err(error) => Err(error),
+                    }
                 }
-                StateProj::Readying(service) => Err(match service.poll_ready(cx) {
-                    Poll::Ready(Ok(())) if !chain.is_past_deadline() => {
-                        chain.start_attempt();
+                StateProj::Readying(service) => match ready!(chain.poll_ready(service, cx)) {
+                    Ok(()) => {
                         let future = service.call(chain.request());
                         this.state.set(State::CallingNext(future));
                         continue;
                     }
-                    Poll::Ready(Err(error)) => error,
-                    Poll::Ready(Ok(())) | Poll::Pending => {
-                        ready!(chain.deadline_timer.poll_expired(cx)).into()
-                    }
-                }),
-                StateProj::CallingNext(future) => match future.as_mut().poll(cx) {
-                    Poll::Ready(result) => result.map(|response| response.map(BodySource::Other)),
-                    Poll::Pending => Err(ready!(chain.deadline_guard.poll(cx)).into()),
+                    Err(error) => Err(error),
                 },
+                StateProj::CallingNext(future) => ready!(chain.poll_response(future.as_mut(), cx))
+                    .map(|response| response.map(BodySource::Other)),
                 StateProj::Waiting(sleep, target) => {
                     ready!(sleep.as_mut().poll(cx));
                     let target = target.take().expect("set until the wait ends");

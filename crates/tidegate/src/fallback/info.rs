@@ -8,8 +8,8 @@ use super::static_answers::PromptKind;
 pub struct FallbackInfo {
     target: Arc<str>,
     strategy: FallbackKind,
-    pub(super) similarity: Option<f64>,
-    pub(super) prompt_kind: Option<PromptKind>,
+    similarity: Option<f64>,
+    prompt_kind: Option<PromptKind>,
 }
 
 /// How a fallback obtained its response.
@@ -31,6 +31,14 @@ pub enum FallbackKind {
 impl FallbackInfo {
     pub(super) fn new(target: &Arc<str>, strategy: FallbackKind) -> Self {
         Self { target: Arc::clone(target), strategy, similarity: None, prompt_kind: None }
+    }
+
+    pub(super) fn with_similarity(self, similarity: f64) -> Self {
+        Self { similarity: Some(similarity), ..self }
+    }
+
+    pub(super) fn with_prompt_kind(self, prompt_kind: PromptKind) -> Self {
+        Self { prompt_kind: Some(prompt_kind), ..self }
     }
 
     /// Whether a target responded to the caller's own request.

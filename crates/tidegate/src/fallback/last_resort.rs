@@ -98,28 +98,20 @@ impl ParsedRequest {
 
     /// The response of a last resort, if it has one.
     pub(super) fn response_from(&self, last_resort: &LastResort) -> Option<Response<Bytes>> {
-        let strategy = match &last_resort.kind {
-            LastResortKind::Cached(_) => FallbackKind::CachedResponse,
-            LastResortKind::Static(_) => FallbackKind::StaticResponse,
-            LastResortKind::Emergency(_) => FallbackKind::Emergency,
-            LastResortKind::Simplified => return None,
-        };
-        let mut info = FallbackInfo::new(&last_resort.name, strategy);
+        let info = |strategy| FallbackInfo::new(&last_resort.name, strategy);
         let respond = |text: &str| self.composer.synthesize(&self.question, text, SystemTime::now());
-        let mut response = match &last_resort.kind {
+        let (mut response, info) = match &last_resort.kind {
             LastResortKind::Cached(cache) => {
                 let hit = cache.find(self.key(), clock::now())?;
-                info.similarity = Some(hit.similarity);
                 let mut response = respond(hit.text());
                 response.headers_mut().insert(AGE, hit.age.as_secs().into());
-                response
+                (response, info(FallbackKind::CachedResponse).with_similarity(hit.similarity))
             }
             LastResortKind::Static(answers) => {
                 let kind = PromptKind::of(&self.question.prompt);
-                info.prompt_kind = Some(kind);
-                respond(answers.text(kind))
+                (respond(answers.text(kind)), info(FallbackKind::StaticResponse).with_prompt_kind(kind))
             }
-            LastResortKind::Emergency(text) => respond(text),
+            LastResortKind::Emergency(text) => (respond(text), info(FallbackKind::Emergency)),
             LastResortKind::Simplified => return None,
         };
         response.extensions_mut().insert(info);

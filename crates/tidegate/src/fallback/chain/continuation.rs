@@ -10,7 +10,7 @@ use super::{ChainState, code};
 use crate::fallback::body::ContinuationCause;
 use crate::fallback::info::FallbackInfo;
 use crate::fallback::target::{TargetBody, TargetService};
-use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Rejection, Verdict};
+use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Verdict};
 
 impl ChainState {
     /// The target that may continue a broken stream, and the request for the continuation.
@@ -44,8 +44,7 @@ impl ChainState {
         &mut self,
         result: Result<Response<TargetBody>, BoxError>,
     ) -> Result<TargetBody, BoxError> {
-        let rejection = result.as_ref().err().and_then(|error| Rejection::find(&**error));
-        self.finish_attempt(rejection.is_some_and(|rejection| !rejection.follows_attempt()));
+        self.finish_attempt(result.as_ref().err());
         let stream = self.continuation_body(result);
         self.record_outcome(stream.is_ok());
         stream

@@ -1,6 +1,8 @@
 //! The state of one call in a fallback chain.
 
+mod attempt;
 mod continuation;
+mod disposition;
 mod kept_failure;
 mod last_resorts;
 mod request;
@@ -16,6 +18,7 @@ use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::Body;
 
+use self::disposition::{AttemptFacts, Disposition, PolicyVerdict, Reach, SentRequest};
 use self::kept_failure::KeptFailure;
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
@@ -27,7 +30,7 @@ use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::layer::Settings;
 use crate::fallback::target::{Target, TargetService};
 use crate::fallback::target_cooldowns::TargetCooldowns;
-use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Gate, Outcome, Payload, Rejection, Trail, clock};
+use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
 
 /// One call in a fallback chain: the targets in their order, then the target that is available first if all
 /// of them are only cooling down, then the last resorts.
@@ -132,14 +135,6 @@ impl ChainState {
         self.handle.is_empty()
     }
 
-    /// The current target is called now.
-    pub(in crate::fallback) fn start_attempt(&mut self) {
-        self.is_in_flight = true;
-        if self.deadline_timer.deadline().is_some() {
-            self.deadline_guard.start_attempt(clock::now());
-        }
-    }
-
     /// Decides what follows the result of the current target: return it to the caller, or another step.
     pub(in crate::fallback) fn step<B>(
         &mut self,
@@ -149,59 +144,64 @@ impl ChainState {
         B: Body<Data = Bytes, Error: Into<BoxError>>,
     {
         let outcome = outcome(&result);
-        let rejection = rejection(&result);
-        let is_untranslatable = rejection.is_some_and(|rejection| rejection.gate() == Gate::Translate);
-        let is_rejected = rejection.is_some_and(|rejection| !rejection.follows_attempt());
-        let had_reached_provider = self.has_reached_provider;
-        let was_sent = self.finish_attempt(is_rejected);
+        let follows_sent_attempt = self.has_reached_provider;
+        let reach = self.finish_attempt(result.as_ref().err());
+        let verdict = self.policy_verdict(&outcome, result.as_ref().err());
+        let request = self.sent_request();
+        let disposition = AttemptFacts { verdict, request, reach, follows_sent_attempt }.disposition();
         self.record_outcome(outcome == Outcome::Success);
-        // A failure of the simplified request does not concern the caller's own request.
-        let is_callers_request = self.simplified().is_none();
-        let falls_back = match &result {
-            Ok(_) => self.settings.policy.falls_back(&outcome),
-            Err(error) => self.settings.policy.falls_back_from(error),
-        };
-        if !falls_back && (is_callers_request || outcome == Outcome::Success) {
+        if disposition == Disposition::Return {
             return ControlFlow::Break(self.mark_after_attempt(result));
         }
-        // A failure is not reported either if the request could not be translated for the target, or if the
-        // target was not called, or a gate rejected it, after an earlier attempt reached a provider.
-        let is_informative =
-            is_callers_request && !is_untranslatable && (!had_reached_provider || (was_sent && !is_rejected));
         let target = self.target_name();
-        if is_informative && let Ok(response) = &mut result {
+        if disposition == Disposition::Keep
+            && let Ok(response) = &mut result
+        {
             self.mark_response(response.extensions_mut());
         }
-        match self.next(&outcome, result.as_ref().err(), is_untranslatable) {
-            Some(NextStep::Respond(response)) => ControlFlow::Continue(NextStep::Respond(response)),
-            Some(step) => {
+        match (self.next(&outcome, result.as_ref().err(), reach), disposition) {
+            (Some(step @ (NextStep::Call(_) | NextStep::Wait(..))), Disposition::Keep) => {
                 // The body of the failed response is dropped before the next target is called: it may hold a
                 // connection or a permit.
-                if is_informative {
-                    let kept = KeptFailure::new(result, target);
-                    self.failures.get_or_insert_default().kept = Some(kept);
-                }
+                let kept = KeptFailure::new(result, target);
+                self.failures.get_or_insert_default().kept = Some(kept);
                 ControlFlow::Continue(step)
             }
-            None if is_informative => ControlFlow::Break(self.mark_after_attempt(result)),
-            None => match self.take_kept_failure() {
+            (Some(step), _) => ControlFlow::Continue(step),
+            (None, Disposition::Discard) => match self.take_kept_failure() {
                 Some(kept) => ControlFlow::Continue(NextStep::Respond(kept)),
                 None => ControlFlow::Break(self.mark_after_attempt(result)),
             },
+            (None, _) => ControlFlow::Break(self.mark_after_attempt(result)),
+        }
+    }
+
+    fn policy_verdict(&self, outcome: &Outcome, error: Option<&BoxError>) -> PolicyVerdict {
+        let falls_back = match error {
+            None => self.settings.policy.falls_back(outcome),
+            Some(error) => self.settings.policy.falls_back_from(error),
+        };
+        match outcome {
+            _ if falls_back => PolicyVerdict::FallBack,
+            Outcome::Success => PolicyVerdict::Success,
+            Outcome::Failure(_) | Outcome::Neutral => PolicyVerdict::Final,
+        }
+    }
+
+    /// The request that the current target was sent.
+    fn sent_request(&self) -> SentRequest {
+        match self.simplified() {
+            None => SentRequest::Original,
+            Some(_) => SentRequest::Simplified,
         }
     }
 
     /// The step that follows a failure, if there is one.
-    fn next(
-        &mut self,
-        outcome: &Outcome,
-        error: Option<&BoxError>,
-        is_untranslatable: bool,
-    ) -> Option<NextStep> {
+    fn next(&mut self, outcome: &Outcome, error: Option<&BoxError>, reach: Reach) -> Option<NextStep> {
         self.template.as_ref()?;
         let because = code(outcome, error);
         if self.simplified().is_none() {
-            self.record_failure(outcome, error, is_untranslatable);
+            self.record_failure(outcome, error, reach);
             if let Some(target) = self.take_next_target() {
                 self.target_index = self.visited;
                 target.counters.record_use();
@@ -213,17 +213,6 @@ impl ChainState {
             }
         }
         self.next_last_resort(because)
-    }
-
-    /// Ends the attempt at the current target. If the target was not called, the attempt is returned to the
-    /// budget. Returns whether it was called.
-    fn finish_attempt(&mut self, is_rejected: bool) -> bool {
-        let was_sent = std::mem::take(&mut self.is_in_flight);
-        self.has_reached_provider |= was_sent && !is_rejected;
-        if !was_sent && let Some(attempts) = &self.attempts {
-            attempts.give_back();
-        }
-        was_sent
     }
 
     /// Marks a rejection of a call that has reached a provider before.
@@ -238,10 +227,10 @@ impl ChainState {
     }
 
     /// Records the failure of the current target.
-    fn record_failure(&mut self, outcome: &Outcome, error: Option<&BoxError>, is_untranslatable: bool) {
+    fn record_failure(&mut self, outcome: &Outcome, error: Option<&BoxError>, reach: Reach) {
         let name = self.target_name();
         let failures = self.failures.get_or_insert_default();
-        if !is_untranslatable {
+        if reach != Reach::Untranslatable {
             failures.cooldowns.record_failure(self.target_index, outcome, error, clock::now());
         }
         if let Some(name) = &name {
@@ -303,11 +292,11 @@ fn outcome<B>(result: &TargetResult<B>) -> Outcome {
 }
 
 /// The rejection by one of tidegate's gates, if the error is one.
-fn rejection<B>(result: &TargetResult<B>) -> Option<&Rejection> {
-    result.as_ref().err().and_then(|error| Rejection::find(&**error))
+fn rejection(error: &BoxError) -> Option<&Rejection> {
+    Rejection::find(&**error)
 }
 
 fn code(outcome: &Outcome, error: Option<&BoxError>) -> Option<ErrorCode> {
-    let rejected = error.and_then(|error| Rejection::find(&**error)).map(Rejection::code);
+    let rejected = error.and_then(rejection).map(Rejection::code);
     rejected.or(outcome.failure().map(|failure| failure.code))
 }

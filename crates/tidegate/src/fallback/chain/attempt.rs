@@ -1,0 +1,74 @@
+//! One attempt at a target: made ready, called and ended, within the deadline of the call.
+
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::ChainState;
+use super::disposition::Reach;
+use crate::{BoxError, Payload, Rejection, clock};
+
+impl ChainState {
+    /// Completes as soon as `service`, the current target, is ready and has to be called. It fails if the
+    /// service does, or if the deadline passes before.
+    pub(in crate::fallback) fn poll_ready<S>(
+        &mut self,
+        service: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), BoxError>>
+    where
+        S: Service<Request<Payload>, Error: Into<BoxError>>,
+    {
+        match service.poll_ready(cx) {
+            Poll::Ready(Ok(())) if !self.is_past_deadline() => {
+                self.start_attempt();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Ok(())) | Poll::Pending => {
+                self.deadline_timer.poll_expired(cx).map(|rejection| Err(rejection.into()))
+            }
+        }
+    }
+
+    /// The current target is called now.
+    pub(in crate::fallback) fn start_attempt(&mut self) {
+        self.is_in_flight = true;
+        if self.deadline_timer.deadline().is_some() {
+            self.deadline_guard.start_attempt(clock::now());
+        }
+    }
+
+    /// The result of the call to the current target. It fails once the deadline has passed, since a target
+    /// may not enforce the deadline by itself.
+    pub(in crate::fallback) fn poll_response<F, B, E>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<B>, BoxError>>
+    where
+        F: Future<Output = Result<Response<B>, E>> + ?Sized,
+        E: Into<BoxError>,
+    {
+        match future.poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result.map_err(Into::into)),
+            Poll::Pending => self.deadline_guard.poll_expired(cx).map(|elapsed| Err(elapsed.into())),
+        }
+    }
+
+    /// Ends the attempt at the current target. If the target was not called, the attempt is returned to the
+    /// budget.
+    pub(super) fn finish_attempt(&mut self, error: Option<&BoxError>) -> Reach {
+        let rejection = error.and_then(super::rejection);
+        let was_called = mem::take(&mut self.is_in_flight);
+        self.has_reached_provider |= was_called && rejection.is_none_or(Rejection::follows_attempt);
+        if !was_called && let Some(attempts) = &self.attempts {
+            attempts.give_back();
+        }
+        Reach::of(rejection, was_called)
+    }
+}
