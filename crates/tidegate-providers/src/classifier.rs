@@ -2,14 +2,15 @@ use std::time::SystemTime;
 
 use http::header::{ACCEPT, CONTENT_LENGTH};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use tidegate_core::{BodyProbe, Classifier, ErrorCode, Failure, Outcome, ReportedLimits, Scan};
+use http::{HeaderMap, StatusCode};
+use tidegate_core::{BodyProbe, Classifier, Failure, Outcome, ReportedLimits, Scan};
 
 use crate::body::format::BodyFormat;
-use crate::body::probe::{self, ProbeResult};
+use crate::body::probe;
 use crate::body::usage::UsageScan;
-use crate::dialect::parsed_event::StreamError;
+use crate::dialect::probe_result::ProbeResult;
 use crate::error::body::ParsedErrorBody;
+use crate::error::in_band;
 use crate::error::response::ErrorResponse;
 use crate::limits::reported;
 use crate::provider::Provider;
@@ -42,18 +43,14 @@ impl ProviderClassifier {
     /// response of 200 that contains only an error. `None` if the body is not an error.
     #[must_use]
     pub fn failure_in(&self, body: &[u8]) -> Option<Failure> {
-        // Only headers contain points in time, so no clock is needed without them.
-        let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        let response = ErrorResponse::read(self.provider, None, &headers, body, now);
-        response.is_error().then(|| response.failure(now))
+        in_band::failure_in(self.provider, body)
     }
 
     /// The failure in a `body` that is known to be an error: that of a response with an error status, or,
     /// without a `status`, that of an event.
     #[must_use]
     pub fn failure_of(&self, status: Option<StatusCode>, body: &[u8]) -> Failure {
-        let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        ErrorResponse::read(self.provider, status, &headers, body, now).failure(now)
+        in_band::failure_of(self.provider, status, body)
     }
 
     /// The message in the `body` of an error, if there is one. It may quote the prompt or a key, so it is for
@@ -63,34 +60,6 @@ impl ProviderClassifier {
         let is_page = body.trim_ascii_start().starts_with(b"<");
         let message = ParsedErrorBody::read(body).message.filter(|text| !is_page && !text.trim().is_empty());
         message.map(|text| text.into_owned())
-    }
-
-    /// The failure in the `body` of an event that is known to be an error. `exception` is the exception name
-    /// from the framing, as in Amazon's header.
-    pub(crate) fn failure_of_event(&self, exception: Option<&str>, body: &[u8]) -> Failure {
-        let (mut headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-        if let Some(exception) = exception.and_then(|name| HeaderValue::from_str(name).ok()) {
-            headers.insert("x-amzn-errortype", exception);
-        }
-        ErrorResponse::read(self.provider, None, &headers, body, now).failure(now)
-    }
-
-    /// The failure in the `body` of a response that was detected as an error. Its status is ignored, since it
-    /// was sent before the error occurred.
-    pub(crate) fn failure_of_response(
-        &self,
-        error: StreamError,
-        headers: &HeaderMap,
-        body: &[u8],
-        now: SystemTime,
-    ) -> Failure {
-        let failure = ErrorResponse::read(self.provider, None, headers, body, now).failure(now);
-        match error {
-            StreamError::StopReason(reason, code) if failure.code == ErrorCode::Unknown => {
-                Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
-            }
-            StreamError::StopReason(..) | StreamError::Event => failure,
-        }
     }
 
     /// Whether a JSON response may be an array that is streamed element by element. Only Google streams such
@@ -120,7 +89,7 @@ impl Classifier for ProviderClassifier {
         }
         match probe::read(body) {
             ProbeResult::Error(error) if head.status.is_success() => {
-                self.failure_of_response(error, &head.headers, body, now).into()
+                in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
             _ => Outcome::Success,
         }
@@ -178,6 +147,7 @@ impl ProviderClassifier {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
 
     use super::*;

@@ -44,33 +44,3 @@ pub(crate) fn append_capped(buffered: &mut Vec<u8>, bytes: &[u8]) {
 pub(crate) fn prefix(bytes: &[u8], limit: usize) -> &[u8] {
     &bytes[..bytes.len().min(limit)]
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dialect::bedrock::framing::AmazonFramer;
-    use crate::dialect::gemini::framing::ArrayFramer;
-    use crate::stream::sse::SseFramer;
-
-    /// Without the limit a gigabyte without an end would be buffered.
-    #[test]
-    fn no_framer_buffers_more_than_the_limit() {
-        let (mut sse, mut array, mut amazon) =
-            (SseFramer::new(), ArrayFramer::default(), AmazonFramer::default());
-        sse.push(b"event: x\n", |_| {});
-        array.push(b"[{\"a\":\"", |_| {});
-        amazon.push(b"\x02\0\0\0\0\0\0\0\0\0\0\0", |_| {});
-        for _ in 0..64 {
-            for _ in 0..16 {
-                sse.push(&[b'x'; 16 * 1024], |_| {});
-                array.push(&[b'x'; 16 * 1024], |_| {});
-                amazon.push(&[b'x'; 16 * 1024], |_| {});
-            }
-            sse.push(b"\ndata: ", |_| {});
-        }
-        // A buffer grows by doubling.
-        assert!(sse.buffered() <= 4 * MAX_EVENT, "{}", sse.buffered());
-        assert!(array.buffered() <= 2 * MAX_EVENT, "{}", array.buffered());
-        assert!(amazon.buffered() <= 2 * MAX_EVENT, "{}", amazon.buffered());
-    }
-}

@@ -64,7 +64,7 @@ impl fmt::Debug for Tiktoken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::PromptEstimate;
+    use crate::prompt::PromptEstimate;
 
     #[test]
     fn counts_as_the_model_does() {

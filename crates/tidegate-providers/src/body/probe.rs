@@ -9,33 +9,10 @@
 //! is content, the response is a success, whatever follows. So a decided result for a prefix holds for the
 //! whole body.
 
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
-use tidegate_core::BodyProbe;
-
-use crate::dialect::openai_chat::events::failure_reason;
+use crate::dialect::all_rules;
 use crate::dialect::parsed_event::StreamError;
-use crate::json::fast_path::JsonKey;
+use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::json::walk::{Leaf, walk_while};
-
-/// What the first bytes of a response body show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProbeResult {
-    Success,
-    Unclear,
-    Error(StreamError),
-}
-
-impl From<ProbeResult> for BodyProbe {
-    fn from(beginning: ProbeResult) -> Self {
-        match beginning {
-            ProbeResult::Success => Self::Success,
-            ProbeResult::Unclear => Self::Unclear,
-            ProbeResult::Error(_) => Self::Error,
-        }
-    }
-}
 
 /// Probes the beginning of a JSON body and stops at the first significant field. Any body but an object, or
 /// an array of objects, is a success.
@@ -45,7 +22,7 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
         Some(b'{' | b'[') => {}
         Some(_) => return ProbeResult::Success,
     }
-    if KEYS.has_content_first(json) {
+    if is_success(json) {
         return ProbeResult::Success;
     }
     let (mut result, mut is_array) = (ProbeResult::Unclear, false);
@@ -64,56 +41,48 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
             }
             ([], Leaf::Object) => ProbeResult::Unclear,
             ([], _) => ProbeResult::Success,
-            (path, Leaf::Text(text)) if is_complete(text) => probe_text(path, text),
-            (path, leaf) => probe_leaf(path, leaf),
+            (path, Leaf::Text(text)) if is_complete(text) => {
+                probe_leaf(path, ProbedLeaf { leaf, text: Some(text) })
+            }
+            (path, leaf) => probe_leaf(path, ProbedLeaf { leaf, text: None }),
         };
         result == ProbeResult::Unclear
     });
     result
 }
 
-/// The fast path for most responses: a choice with content, and before it none of the strings without which
-/// there is no error.
-struct ContentKeys {
-    choices: Finder<'static>,
-    content: JsonKey,
-    error_keywords: [Finder<'static>; 3],
+/// Whether a dialect recognises a success without a look at every leaf.
+fn is_success(json: &[u8]) -> bool {
+    all_rules().any(|rules| (rules.is_success)(json))
 }
 
-static KEYS: LazyLock<ContentKeys> = LazyLock::new(|| ContentKeys {
-    choices: Finder::new(r#""choices""#),
-    content: JsonKey::new(r#""content""#),
-    error_keywords: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
-});
-
-impl ContentKeys {
-    fn has_content_first(&self, json: &[u8]) -> bool {
-        let Some(choices) = self.choices.find(json) else { return false };
-        let Some(content) = self.content.after(&json[choices..]) else { return false };
-        let before = &json[..json.len() - content.len()];
-        content.len() > 1
-            && content[0] == b'"'
-            && content[1] != b'"'
-            && self.error_keywords.iter().all(|text| text.find(before).is_none())
+/// The result for one leaf: of a field that all dialects share, or else of the dialect that has the field.
+fn probe_leaf(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match probe_shared(path, leaf) {
+        ProbeResult::Unclear => all_rules()
+            .map(|rules| (rules.probe)(path, leaf))
+            .find(|result| *result != ProbeResult::Unclear)
+            .unwrap_or(ProbeResult::Unclear),
+        result => result,
     }
 }
 
-/// The result for a complete string.
-fn probe_text(path: &[&str], text: &str) -> ProbeResult {
-    const FAILED: ProbeResult = ProbeResult::Error(StreamError::Event);
-    match (path, text) {
-        (["type" | "object"], "error") => FAILED,
-        (["type"], "message") => ProbeResult::Success,
+fn probe_shared(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match (path, leaf.text) {
+        (["type" | "object"], Some("error")) => ProbeResult::Error(StreamError::Event),
         // A resource, such as a job, rather than a model response: its status is in its own fields.
-        (["object"], text) if !may_carry_error(text) => ProbeResult::Success,
-        (["status"], "failed") => FAILED,
-        (["status"], "completed") => ProbeResult::Success,
-        (["choices", "finish_reason"], "") => ProbeResult::Unclear,
-        (["choices", "finish_reason"], reason) => {
-            failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
+        (["object"], Some(text)) if !may_carry_error(text) => ProbeResult::Success,
+        // Some providers send an `error` object in which all fields are `null`.
+        (["error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
+        // The older completions of several providers.
+        (["response" | "text" | "generated_text" | "completion"], _) if leaf.is_set() => ProbeResult::Success,
+        // Embeddings: their numbers are not visited.
+        (["data"], _) if leaf.leaf == Leaf::Object => ProbeResult::Success,
+        (["data", ..], _) if leaf.is_set() => ProbeResult::Success,
+        (["embedding" | "embeddings" | "predictions" | "results", ..], _) if leaf.leaf == Leaf::Array => {
+            ProbeResult::Success
         }
-        (["candidates", "finishReason"], reason) if !reason.is_empty() => ProbeResult::Success,
-        (path, text) => probe_leaf(path, Leaf::Text(text)),
+        _ => ProbeResult::Unclear,
     }
 }
 
@@ -123,37 +92,10 @@ fn may_carry_error(object: &str) -> bool {
     matches!(object, "" | "response" | "text_completion") || object.starts_with("chat")
 }
 
-/// The result for a leaf of which only its presence matters.
-fn probe_leaf(path: &[&str], leaf: Leaf<'_>) -> ProbeResult {
-    let is_set = leaf.is_text() || matches!(leaf, Leaf::Number(1..));
-    match path {
-        // Some providers send an `error` object in which all fields are `null`.
-        ["error", ..] | ["choices", "error", ..] if is_set => ProbeResult::Error(StreamError::Event),
-        ["choices", "message" | "delta", "role"] => ProbeResult::Unclear,
-        ["choices", "message" | "delta", "content" | "tool_calls", ..]
-        | ["choices", "message" | "delta", _]
-        | ["choices", "text"]
-        | ["candidates", "content", "parts", ..]
-        | ["content" | "output" | "data", ..]
-        // Cohere and Ollama send `message` as an object. As a string, `message` is an error text.
-        | ["message", _, ..]
-        | ["response" | "text" | "generated_text" | "completion"]
-            if is_set =>
-        {
-            ProbeResult::Success
-        }
-        // Embeddings: their numbers are not visited.
-        ["data"] if leaf == Leaf::Object => ProbeResult::Success,
-        ["embedding" | "embeddings" | "predictions" | "results", ..] if leaf == Leaf::Array => {
-            ProbeResult::Success
-        }
-        _ => ProbeResult::Unclear,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tidegate_core::BodyProbe;
 
     use super::*;
 
@@ -253,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_fast_path_agrees_with_the_full_walk() {
-        let is_short = |body: &str| KEYS.has_content_first(body.as_bytes());
+        let is_short = |body: &str| is_success(body.as_bytes());
         for body in ERRORS.iter().chain(UNDECIDED) {
             assert!(!is_short(body), "{body}");
         }

@@ -2,6 +2,8 @@
 
 use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
+use crate::dialect::all_rules;
+use crate::dialect::usage_field::UsageField;
 use crate::json::walk::{Leaf, walk};
 
 /// Searches the top level of a JSON response for `usage` (`usageMetadata` at Google) as its bytes pass, and
@@ -144,17 +146,12 @@ impl UsageScan {
         let (mut cache_written, mut thoughts) = (0, 0);
         walk(&self.buffer, |path, leaf| {
             let Leaf::Number(number) = leaf else { return };
-            match path {
-                ["prompt_tokens" | "input_tokens" | "promptTokenCount" | "inputTokens"]
-                | ["tokens", "input_tokens"] => usage.input = Some(number),
-                ["completion_tokens" | "output_tokens" | "candidatesTokenCount" | "outputTokens"]
-                | ["tokens", "output_tokens"] => usage.output = Some(number),
-                // Tokens written to the cache count against the limits like input; tokens read from it do
-                // not.
-                ["cache_creation_input_tokens" | "cacheWriteInputTokens"] => cache_written = number,
-                ["thoughtsTokenCount"] => thoughts = number,
-                ["total_tokens" | "totalTokenCount" | "totalTokens"] => total = Some(number),
-                _ => {}
+            match all_rules().find_map(|rules| (rules.usage_field)(path)) {
+                Some(UsageField::CacheWritten) => cache_written = number,
+                Some(UsageField::Thoughts) => thoughts = number,
+                Some(UsageField::Total) => total = Some(number),
+                Some(field) => field.store(number, &mut usage),
+                None => {}
             }
         });
         if usage.output.is_none() {

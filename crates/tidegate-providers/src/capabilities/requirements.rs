@@ -110,7 +110,7 @@ mod tests {
         #[test]
         fn no_body_panics_or_requires_more_than_its_estimate(text in "[{}\\[\\]\":,\\\\ a-zé0-9]{0,200}", body: Vec<u8>) {
             for body in [text.as_bytes(), &body] {
-                let estimated = crate::PromptEstimate.estimate(&http::HeaderMap::new(), body);
+                let estimated = crate::prompt::PromptEstimate.estimate(&http::HeaderMap::new(), body);
                 prop_assert!(read(body).tokens <= estimated.input);
             }
         }

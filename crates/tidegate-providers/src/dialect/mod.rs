@@ -1,14 +1,32 @@
-pub(crate) mod anthropic;
+//! The dialects: the API formats of the providers.
+//!
+//! Each dialect is a folder. Its `RULES` ([`rules::DialectRules`]) are what the parsers outside of this
+//! folder use, and its files hold what differs from the other dialects:
+//!
+//! - `events.rs`: the events of its streams, and `framing.rs` if they are not server-sent events;
+//! - `response.rs`: its JSON responses, and the names of the numbers in its usage;
+//! - `limits.rs`: its headers about limits;
+//! - `error.rs`: an error code outside of the body.
+//!
+//! Error bodies are not divided by dialect: the providers copied their fields and codes from each other, so
+//! that one parser and one table of codes ([`crate::error`]) read all of them.
+
+mod anthropic;
 pub(crate) mod bedrock;
-pub(crate) mod cohere;
+mod cohere;
 pub(crate) mod gemini;
-pub(crate) mod openai_chat;
-pub(crate) mod openai_responses;
+pub(crate) mod limit_header;
+mod openai_chat;
+mod openai_responses;
 pub(crate) mod parsed_event;
+pub(crate) mod probe_result;
+pub(crate) mod rules;
+pub(crate) mod usage_field;
 
 use tidegate_core::StopReason;
 
 use self::parsed_event::ParsedEvent;
+use self::rules::DialectRules;
 use crate::event::{DONE, Event};
 use crate::json::walk::{Leaf, walk};
 
@@ -44,43 +62,42 @@ pub enum DialectGuess {
     Unknown,
 }
 
+/// The dialects and their rules. A new dialect is a folder with its rules, a variant of [`Dialect`], and a
+/// line here.
+static DIALECTS: [(Dialect, DialectRules); 6] = [
+    (Dialect::Chat, openai_chat::RULES),
+    (Dialect::Responses, openai_responses::RULES),
+    (Dialect::Anthropic, anthropic::RULES),
+    (Dialect::Gemini, gemini::RULES),
+    (Dialect::Cohere, cohere::RULES),
+    (Dialect::Converse, bedrock::RULES),
+];
+
+/// The rules of all dialects.
+pub(crate) fn all_rules() -> impl Iterator<Item = &'static DialectRules> {
+    DIALECTS.iter().map(|(_, rules)| rules)
+}
+
 impl Dialect {
     /// Parses an event.
     #[must_use]
     pub fn read(self, event: Event<'_>) -> ParsedEvent {
-        match self {
-            Self::Chat => openai_chat::events::read(event),
-            Self::Responses => openai_responses::events::read(event),
-            Self::Anthropic => anthropic::events::read(event),
-            Self::Gemini => gemini::events::read(event),
-            Self::Cohere => cohere::events::read(event),
-            Self::Converse => bedrock::events::read(event),
-        }
+        (self.rules().read)(event)
     }
 
     /// The meaning of a stop reason; `None` if the dialect does not use `reason` as one.
     #[must_use]
     pub fn stop_reason(self, reason: &str) -> Option<StopReason> {
-        match self {
-            Self::Chat => openai_chat::events::stop(reason),
-            Self::Responses => openai_responses::events::stop(reason),
-            Self::Anthropic => anthropic::events::stop(reason),
-            Self::Gemini => gemini::events::stop(reason),
-            Self::Cohere => cohere::events::stop(reason),
-            Self::Converse => bedrock::events::stop(reason),
-        }
+        (self.rules().stop_reason)(reason)
     }
 
-    /// Whether an event with `data` contains generated content and nothing else. False if in doubt.
-    pub(crate) fn is_content_only(self, data: &[u8]) -> bool {
-        match self {
-            Self::Chat => openai_chat::events::is_content_only(data),
-            Self::Responses => openai_responses::events::is_content_only(data),
-            Self::Anthropic => anthropic::events::is_content_only(data),
-            Self::Cohere => cohere::events::is_content_only(data),
-            // Every Gemini chunk contains a usage, and Bedrock's events are short.
-            Self::Gemini | Self::Converse => false,
-        }
+    pub(crate) fn rules(self) -> &'static DialectRules {
+        let known = DIALECTS.iter().find(|(dialect, _)| *dialect == self);
+        known.map_or(&DialectRules::UNKNOWN, |(_, rules)| rules)
+    }
+
+    fn find(has_rule: impl Fn(&DialectRules) -> bool) -> Option<Self> {
+        DIALECTS.iter().find(|(_, rules)| has_rule(rules)).map(|&(dialect, _)| dialect)
     }
 }
 
@@ -93,21 +110,15 @@ impl DialectGuess {
             return Self::Known(Dialect::Chat);
         }
         let mut kind = event.name;
-        let (mut by_key, mut is_empty) = (None, true);
+        let (mut by_leaf, mut is_empty) = (None, true);
         let is_whole = walk(data, |path, leaf| {
             is_empty &= path.is_empty() && leaf == Leaf::Object;
             match (path, leaf) {
                 (["type"], Leaf::Text(text)) => kind = text,
-                (["choices"], Leaf::Array) | (["object"], Leaf::Text("error")) => {
-                    by_key = Some(Dialect::Chat)
-                }
-                (["candidates"], Leaf::Array) | (["usageMetadata" | "promptFeedback"], Leaf::Object) => {
-                    by_key = Some(Dialect::Gemini);
-                }
-                _ => {}
+                _ => by_leaf = Dialect::find(|rules| (rules.is_own_leaf)(path, leaf)).or(by_leaf),
             }
         });
-        match of_kind(kind).or(by_key) {
+        match Dialect::find(|rules| (rules.is_own_type)(kind)).or(by_leaf) {
             Some(dialect) => Self::Known(dialect),
             None if matches!(kind, "ping" | "keepalive") => Self::Undecided,
             None => match data.first() {
@@ -119,28 +130,10 @@ impl DialectGuess {
     }
 }
 
-fn of_kind(kind: &str) -> Option<Dialect> {
-    Some(match kind {
-        kind if kind.starts_with("response.") => Dialect::Responses,
-        "message_start"
-        | "message_delta"
-        | "message_stop"
-        | "content_block_start"
-        | "content_block_delta"
-        | "content_block_stop" => Dialect::Anthropic,
-        "message-start" | "message-end" | "content-start" | "content-delta" | "content-end"
-        | "tool-plan-delta" | "tool-call-start" | "tool-call-delta" | "tool-call-end" => Dialect::Cohere,
-        "messageStart" | "messageStop" | "contentBlockStart" | "contentBlockDelta" | "contentBlockStop" => {
-            Dialect::Converse
-        }
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::SseFramer;
+    use crate::stream::sse::SseFramer;
 
     /// Covers every event of every fixture.
     #[test]
@@ -151,7 +144,7 @@ mod tests {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
             SseFramer::new().push(&bytes, |event| {
                 let DialectGuess::Known(dialect) = DialectGuess::of(event) else { return };
-                if dialect.is_content_only(event.data) {
+                if (dialect.rules().is_content_only)(event.data) {
                     let text = String::from_utf8_lossy(event.data);
                     assert_eq!(dialect.read(event), ParsedEvent::token(), "{dialect:?}: {text}");
                     seen += 1;
@@ -176,7 +169,7 @@ mod tests {
             (Dialect::Cohere, r#"{"type":"content-delta","delta":{"message":{"content":{"text":"x"}}}}"#),
         ];
         for (dialect, data) in plain {
-            assert!(dialect.is_content_only(data.as_bytes()), "{data}");
+            assert!((dialect.rules().is_content_only)(data.as_bytes()), "{data}");
             let event = Event { data: data.as_bytes(), ..Event::default() };
             assert_eq!(dialect.read(event), ParsedEvent::token(), "{data}");
         }
@@ -188,7 +181,25 @@ mod tests {
             r#"{"choices":[{"delta":{"content":"x"}}],"x_groq":{"usage":{"prompt_tokens":1}}}"#,
             r#"{"choices":[{"delta":{"content":"x"}}],"error":{}}"#,
         ] {
-            assert!(!Dialect::Chat.is_content_only(data.as_bytes()), "{data}");
+            assert!(!(Dialect::Chat.rules().is_content_only)(data.as_bytes()), "{data}");
+        }
+    }
+
+    #[test]
+    fn every_dialect_has_rules_that_recognise_its_events() {
+        let events = [
+            (Dialect::Chat, r#"{"choices":[]}"#),
+            (Dialect::Responses, r#"{"type":"response.created"}"#),
+            (Dialect::Anthropic, r#"{"type":"content_block_stop"}"#),
+            (Dialect::Gemini, r#"{"candidates":[]}"#),
+            (Dialect::Cohere, r#"{"type":"content-end"}"#),
+            (Dialect::Converse, r#"{"type":"contentBlockStop"}"#),
+        ];
+        assert_eq!(events.len(), DIALECTS.len());
+        for (dialect, data) in events {
+            let event = Event { data: data.as_bytes(), ..Event::default() };
+            assert_eq!(DialectGuess::of(event), DialectGuess::Known(dialect), "{data}");
+            assert_ne!(dialect.read(event), (DialectRules::UNKNOWN.read)(event), "{data}");
         }
     }
 

@@ -10,10 +10,8 @@ use crate::error::body::ParsedErrorBody;
 use crate::error::class::FailureClass;
 use crate::error::codes::Specificity;
 use crate::error::phrases;
+use crate::limits::SHORT_WAIT;
 use crate::text::word_match::contains_phrase;
-
-/// The longest wait that is retried even for a daily limit: such limits often have a rolling window.
-pub(crate) const SHORT_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// Narrows the class `first` of a limit. `specificity` is that of the source of `first`, and `wait` is the
 /// wait that the response reports.

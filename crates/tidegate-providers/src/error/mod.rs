@@ -3,7 +3,8 @@
 pub(crate) mod body;
 mod class;
 mod codes;
-pub(crate) mod limit_kind;
+pub(crate) mod in_band;
+mod limit_kind;
 mod phrases;
 pub(crate) mod response;
 mod retry_after;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode};
 use tidegate_core::{Category, ErrorCode, Failure, LimitScope, RetryHint};
 
+use crate::dialect::all_rules;
 use crate::error::body::ParsedErrorBody;
 use crate::error::class::FailureClass;
 use crate::error::codes::{Specificity, look_up};
@@ -18,6 +19,8 @@ pub(crate) struct ErrorResponse<'a> {
     status: Option<StatusCode>,
     headers: &'a HeaderMap,
     body: ParsedErrorBody<'a>,
+    /// The error code beside the body: in the headers, or in the frame of an event.
+    outer_code: Option<&'a str>,
     /// The wait in its headers, body or message, read before it is known whether the failure is worth a wait.
     reported_hint: Option<RetryHint>,
 }
@@ -39,7 +42,13 @@ impl<'a> ErrorResponse<'a> {
     ) -> Self {
         let body = ParsedErrorBody::read(body);
         let reported_hint = retry_after::hint(headers, &body, now);
-        Self { provider, status, headers, body, reported_hint }
+        let outer_code = all_rules().find_map(|rules| (rules.error_code)(headers));
+        Self { provider, status, headers, body, outer_code, reported_hint }
+    }
+
+    /// With an error code from the frame of an event.
+    pub(crate) fn with_code(self, code: Option<&'a str>) -> Self {
+        Self { outer_code: code.or(self.outer_code), ..self }
     }
 
     /// Whether the body has the shape of an error.
@@ -176,15 +185,9 @@ impl<'a> ErrorResponse<'a> {
         let body = &self.body;
         let code = body.code.as_deref().into_iter();
         code.chain(body.reasons.iter().map(|reason| &**reason))
-            .chain(self.exception())
+            .chain(self.outer_code)
             .chain(body.kind.as_deref())
             .chain(body.status.as_deref())
-    }
-
-    /// The exception in Bedrock's header: `ThrottlingException:http://...`.
-    fn exception(&self) -> Option<&str> {
-        let value = self.headers.get("x-amzn-errortype")?.to_str().ok()?;
-        value.split(':').next()?.rsplit('#').next()
     }
 
     /// The code that decided, else the first code, else the number. Only values that look like a code are

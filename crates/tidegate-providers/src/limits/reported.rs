@@ -1,11 +1,13 @@
 //! The headers in which providers report the status of their limits, on successful responses as well as on
 //! errors.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::HeaderMap;
-use tidegate_core::{LimitStatus, LimitUnit, ReportedLimits, Reset, RetryHint};
+use tidegate_core::{LimitStatus, LimitUnit, ReportedLimits, Reset};
 
+use crate::dialect::all_rules;
+use crate::dialect::limit_header::{LimitHeader, LimitHeaderKind};
 use crate::provider::Provider;
 use crate::text::go_duration;
 
@@ -17,12 +19,14 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
     let mut limits = ParsedLimits::default();
     let mut is_plain = false;
     for (name, value) in headers {
-        let Some(field) = LimitHeader::named(name.as_str()) else {
-            is_plain |= name.as_str().starts_with("ratelimit") || name.as_str().starts_with("x-ratelimit");
+        let name = name.as_str();
+        let mut readers = all_rules().filter_map(|rules| rules.limit_header);
+        let Some(header) = readers.find_map(|read| read(provider, name)) else {
+            is_plain |= name.starts_with("ratelimit") || name.starts_with("x-ratelimit");
             continue;
         };
         let value = value.to_str().map_or("", str::trim);
-        if !limits.entry(field.limit, provider).is_some_and(|status| field.kind.set(status, value)) {
+        if !limits.status(&header).is_some_and(|status| set(status, header.kind, value)) {
             limits.has_invalid = true;
         }
     }
@@ -33,109 +37,30 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
     }
 }
 
-/// A header about a limit.
-struct LimitHeader<'a> {
-    limit: LimitName<'a>,
-    kind: LimitHeaderKind,
-}
-
-/// The limit that a header is about, by the provider's own name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct LimitName<'a> {
-    is_anthropic: bool,
-    name: &'a str,
-}
-
-#[derive(Clone, Copy)]
-enum LimitHeaderKind {
-    Limit,
-    Remaining,
-    Reset,
-}
-
-impl<'a> LimitHeader<'a> {
-    fn named(name: &'a str) -> Option<Self> {
-        if let Some(rest) = name.strip_prefix("anthropic-ratelimit-") {
-            let (name, kind) = rest.rsplit_once('-')?;
-            let limit = LimitName { is_anthropic: true, name };
-            return Some(Self { limit, kind: LimitHeaderKind::named(kind)? })
-                .filter(|field| field.limit.unit().is_some());
+/// Stores the value of a header, and returns whether it is valid.
+fn set(status: &mut LimitStatus, kind: LimitHeaderKind, value: &str) -> bool {
+    match kind {
+        LimitHeaderKind::Limit => status.limit = number(value),
+        LimitHeaderKind::Remaining => status.remaining = number(value),
+        LimitHeaderKind::Reset => {
+            status.reset = reset(value);
+            return status.reset.is_some();
         }
-        // Together sends `x-tokenlimit-remaining`.
-        if let Some(kind) = name.strip_prefix("x-tokenlimit-") {
-            let limit = LimitName { is_anthropic: false, name: "tokens" };
-            return Some(Self { limit, kind: LimitHeaderKind::named(kind)? });
-        }
-        let (kind, name) = name.strip_prefix("x-ratelimit-")?.split_once('-')?;
-        let limit = LimitName { is_anthropic: false, name };
-        Some(Self { limit, kind: LimitHeaderKind::named(kind)? }).filter(|field| field.limit.unit().is_some())
     }
-}
-
-impl LimitHeaderKind {
-    fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "limit" => Self::Limit,
-            "remaining" => Self::Remaining,
-            "reset" => Self::Reset,
-            _ => return None,
-        })
-    }
-
-    /// Stores a value, and returns whether it is valid.
-    fn set(self, status: &mut LimitStatus, value: &str) -> bool {
-        match self {
-            Self::Limit => status.limit = number(value),
-            Self::Remaining => status.remaining = number(value),
-            Self::Reset => {
-                status.reset = reset(value);
-                return status.reset.is_some();
-            }
-        }
-        number(value).is_some()
-    }
-}
-
-impl LimitName<'_> {
-    fn unit(&self) -> Option<LimitUnit> {
-        let name = self.name.strip_suffix("_usage_based").unwrap_or(self.name);
-        Some(match name {
-            "requests" | "requests-day" | "requests-hour" | "requests-minute" | "requests-second"
-            | "req-minute" | "req-day" => LimitUnit::Requests,
-            "tokens" | "tokens-day" | "tokens-hour" | "tokens-minute" | "tokens-second" => LimitUnit::Tokens,
-            "input-tokens" if self.is_anthropic => LimitUnit::InputTokens,
-            "output-tokens" if self.is_anthropic => LimitUnit::OutputTokens,
-            _ => return None,
-        })
-    }
-
-    /// The period from the name of the limit, or from the provider's documentation.
-    fn period(&self, provider: Provider) -> Option<Duration> {
-        let seconds = match self.name.rsplit_once('-') {
-            _ if self.is_anthropic => 60,
-            Some((_, "second")) => 1,
-            Some((_, "minute")) => 60,
-            Some((_, "hour")) => 60 * 60,
-            Some((_, "day")) => 24 * 60 * 60,
-            _ if provider == Provider::Groq && self.name == "requests" => 24 * 60 * 60,
-            _ if provider == Provider::Groq => 60,
-            _ => return None,
-        };
-        Some(Duration::from_secs(seconds))
-    }
-
-    /// OpenAI, Groq and Anthropic document the reset as the time until the whole limit is restored. For the
-    /// other providers this is unknown.
-    fn refills_evenly(&self, provider: Provider) -> bool {
-        self.is_anthropic || matches!(provider, Provider::OpenAi | Provider::Groq)
-    }
+    number(value).is_some()
 }
 
 /// The limits in one response. No provider reports more than eight.
 #[derive(Default)]
 struct ParsedLimits<'a> {
-    limits: [Option<(LimitName<'a>, LimitStatus)>; 8],
+    limits: [Option<ParsedLimit<'a>>; 8],
     has_invalid: bool,
+}
+
+struct ParsedLimit<'a> {
+    name: &'a str,
+    unit: LimitUnit,
+    status: LimitStatus,
 }
 
 impl<'a> ParsedLimits<'a> {
@@ -143,30 +68,35 @@ impl<'a> ParsedLimits<'a> {
         self.limits[0].is_none()
     }
 
-    fn entry(&mut self, limit: LimitName<'a>, provider: Provider) -> Option<&mut LimitStatus> {
-        let matches = |it: &Option<(LimitName<'_>, _)>| it.as_ref().is_none_or(|(other, _)| *other == limit);
-        let slot = self.limits.iter_mut().find(|it| matches(it))?;
-        let fresh = || LimitStatus {
-            period: limit.period(provider),
-            refills_evenly: limit.refills_evenly(provider),
-            ..LimitStatus::default()
+    /// The status of the limit that `header` is about.
+    fn status(&mut self, header: &LimitHeader<'a>) -> Option<&mut LimitStatus> {
+        let is_slot =
+            |it: &Option<ParsedLimit<'_>>| it.as_ref().is_none_or(|limit| limit.name == header.name);
+        let slot = self.limits.iter_mut().find(|it| is_slot(it))?;
+        let fresh = || ParsedLimit {
+            name: header.name,
+            unit: header.unit,
+            status: LimitStatus {
+                period: header.period,
+                refills_evenly: header.refills_evenly,
+                ..LimitStatus::default()
+            },
         };
-        Some(&mut slot.get_or_insert_with(|| (limit, fresh())).1)
+        Some(&mut slot.get_or_insert_with(fresh).status)
     }
 
     fn reported(&self) -> ReportedLimits {
         let mut reported = ReportedLimits::default();
         reported.has_invalid = self.has_invalid;
-        for (limit, status) in self.limits.iter().flatten() {
-            let Some(unit) = limit.unit() else { continue };
+        for ParsedLimit { unit, status, .. } in self.limits.iter().flatten() {
             // The limit with the least remaining wins; of equal ones, the one with the latest reset.
             let left = |status: &LimitStatus| status.remaining.unwrap_or(u64::MAX);
             let is_tighter = |other: &LimitStatus| {
                 left(status) < left(other)
                     || (left(status) == left(other) && is_later(status.reset, other.reset))
             };
-            if reported.get(unit).is_none_or(is_tighter) {
-                *reported.entry(unit) = *status;
+            if reported.get(*unit).is_none_or(is_tighter) {
+                *reported.entry(*unit) = *status;
             }
         }
         reported
@@ -189,22 +119,16 @@ fn number(value: &str) -> Option<u64> {
     is_number.then(|| value.parse().ok())?
 }
 
-/// Parses a duration in Go's format, bare seconds, or a time in RFC 3339. Seconds that exceed a day are a
-/// timestamp rather than a duration, and are rejected.
+/// Parses a duration in Go's format, bare seconds, or a time in RFC 3339.
 fn reset(value: &str) -> Option<Reset> {
-    if let Some(wait) = go_duration::parse(value) {
-        return Some(Reset::In(wait));
-    }
-    if let Some((seconds, "")) = go_duration::decimal(value) {
-        let wait = go_duration::from_units(seconds, 1.0);
-        return Some(Reset::In(wait)).filter(|_| wait <= RetryHint::MAX_WAIT);
-    }
-    let moment: jiff::Timestamp = value.parse().ok()?;
-    Some(Reset::At(SystemTime::from(moment)))
+    let moment = || Some(Reset::At(SystemTime::from(value.parse::<jiff::Timestamp>().ok()?)));
+    go_duration::parse_or_seconds(value).map(Reset::In).or_else(moment)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 

@@ -5,106 +5,43 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tidegate_core::{HintSource, LimitScope, RetryHint};
 
-use crate::error::limit_kind::SHORT_WAIT;
+use super::SHORT_WAIT;
+use crate::dialect::all_rules;
+use crate::dialect::limit_header::{ResetFormat, ResetHeaders};
 use crate::provider::Provider;
 use crate::text::go_duration;
-
-/// The headers of one limit: `state` shows whether it is exhausted, `reset` when it refills.
-struct ResetHeaders {
-    state: &'static str,
-    reset: &'static str,
-    format: ResetFormat,
-}
-
-#[derive(Clone, Copy)]
-enum ResetFormat {
-    /// A duration from now: in Go's format (OpenAI, Groq), or in bare seconds (Azure, Cerebras).
-    Delay,
-    /// A time in RFC 3339.
-    Moment,
-    /// A time in seconds since 1970.
-    Epoch,
-}
-
-const fn limit(state: &'static str, reset: &'static str, format: ResetFormat) -> ResetHeaders {
-    ResetHeaders { state, reset, format }
-}
-
-#[rustfmt::skip]
-const LIMITS: [ResetHeaders; 12] = [
-    limit("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests", ResetFormat::Delay),
-    limit("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", ResetFormat::Delay),
-    limit("x-ratelimit-remaining-requests_usage_based", "x-ratelimit-reset-requests_usage_based", ResetFormat::Delay),
-    limit("x-ratelimit-remaining-tokens_usage_based", "x-ratelimit-reset-tokens_usage_based", ResetFormat::Delay),
-    limit("x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day", ResetFormat::Delay),
-    limit("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", ResetFormat::Delay),
-    limit("anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset", ResetFormat::Moment),
-    limit("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset", ResetFormat::Moment),
-    limit("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset", ResetFormat::Moment),
-    limit("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset", ResetFormat::Moment),
-    limit("anthropic-ratelimit-unified-5h-status", "anthropic-ratelimit-unified-5h-reset", ResetFormat::Epoch),
-    limit("anthropic-ratelimit-unified-7d-status", "anthropic-ratelimit-unified-7d-reset", ResetFormat::Epoch),
-];
 
 /// The time until the exhausted limit refills; of several, the latest. A limit with something remaining did
 /// not cause this rejection, and neither did a limit that has refilled already.
 pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
-    let (wait, limit) = LIMITS
-        .iter()
-        .filter(|limit| limit.is_used_up(headers))
-        .filter_map(|limit| Some((limit.refill(headers, now)?, limit)))
+    let (wait, limit) = all_rules()
+        .flat_map(|rules| rules.reset_headers)
+        .filter(|limit| is_used_up(limit, headers))
+        .filter_map(|limit| Some((time_to_refill(limit, headers, now)?, limit)))
         .filter(|(wait, _)| !wait.is_zero())
         .max_by_key(|&(wait, _)| wait)?;
-    let is_daily = limit.is_daily(provider) && wait > SHORT_WAIT;
+    let is_daily = (limit.is_daily)(provider) && wait > SHORT_WAIT;
     let scope = if is_daily { LimitScope::Daily } else { LimitScope::Momentary };
     Some(RetryHint::after(wait, HintSource::Header(limit.reset)).with_scope(scope))
 }
 
-impl ResetHeaders {
-    fn is_used_up(&self, headers: &HeaderMap) -> bool {
-        text(headers, self.state).is_some_and(|state| state == "0" || state == "rejected")
-    }
+fn is_used_up(limit: &ResetHeaders, headers: &HeaderMap) -> bool {
+    text(headers, limit.state).is_some_and(|state| state == "0" || state == "rejected")
+}
 
-    fn refill(&self, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-        let value = text(headers, self.reset)?;
-        match self.format {
-            ResetFormat::Delay => go_duration::parse(value).or_else(|| seconds(value)),
-            ResetFormat::Moment => {
-                let moment: jiff::Timestamp = value.parse().ok()?;
-                Some(until(moment, now))
-            }
-            ResetFormat::Epoch => {
-                let moment = jiff::Timestamp::from_second(value.parse().ok()?).ok()?;
-                Some(until(moment, now))
-            }
-        }
-    }
-
-    /// Whether it refills daily or slower. Groq counts requests per day, which the header name does not show.
-    fn is_daily(&self, provider: Provider) -> bool {
-        match self.reset {
-            "x-ratelimit-reset-requests" => provider == Provider::Groq,
-            "x-ratelimit-reset-requests-day" | "anthropic-ratelimit-unified-7d-reset" => true,
-            _ => false,
-        }
-    }
+fn time_to_refill(limit: &ResetHeaders, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let value = text(headers, limit.reset)?;
+    let moment = match limit.format {
+        ResetFormat::Delay => return go_duration::parse_or_seconds(value),
+        ResetFormat::Moment => value.parse().ok()?,
+        ResetFormat::Epoch => jiff::Timestamp::from_second(value.parse().ok()?).ok()?,
+    };
+    // Zero if it has passed.
+    Some(SystemTime::from(moment).duration_since(now).unwrap_or_default())
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
-}
-
-/// Parses bare seconds. More than a day of them is a timestamp rather than a wait, and is rejected.
-fn seconds(value: &str) -> Option<Duration> {
-    match go_duration::decimal(value)? {
-        (amount, "") => Some(go_duration::from_units(amount, 1.0)).filter(|&wait| wait < RetryHint::MAX_WAIT),
-        _ => None,
-    }
-}
-
-/// The time from `now` to `moment`, or zero if it has passed.
-fn until(moment: jiff::Timestamp, now: SystemTime) -> Duration {
-    SystemTime::from(moment).duration_since(now).unwrap_or_default()
 }
 
 #[cfg(test)]

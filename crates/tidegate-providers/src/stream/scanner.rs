@@ -5,12 +5,14 @@ use http::HeaderMap;
 use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
 
 use super::sse::SseFramer;
-use crate::body::probe::{self, ProbeResult};
-use crate::classifier::ProviderClassifier;
+use crate::body::probe;
 use crate::dialect::bedrock::framing::AmazonFramer;
 use crate::dialect::gemini::framing::ArrayFramer;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::probe_result::ProbeResult;
+use crate::dialect::rules::DialectRules;
 use crate::dialect::{Dialect, DialectGuess};
+use crate::error::in_band;
 use crate::event::{Event, prefix};
 use crate::provider::Provider;
 
@@ -41,7 +43,7 @@ const MAX_BEGINNING: usize = 64 * 1024;
 
 /// The state of the stream so far.
 struct StreamReader {
-    classifier: ProviderClassifier,
+    provider: Provider,
     dialect: Option<Dialect>,
     /// The body may end here.
     may_end: bool,
@@ -94,7 +96,7 @@ impl Scanner {
 
     fn new(provider: Provider, framer: BodyFramer) -> Self {
         let reader = StreamReader {
-            classifier: ProviderClassifier::new(provider),
+            provider,
             dialect: None,
             may_end: false,
             state: StreamState::default(),
@@ -189,7 +191,7 @@ impl StreamReader {
         match probe::read(beginning) {
             ProbeResult::Error(error) => {
                 let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
-                let failure = self.classifier.failure_of_response(error, &headers, beginning, now);
+                let failure = in_band::failure_of_body(self.provider, error, &headers, beginning, now);
                 self.state.failure = Some(failure);
             }
             ProbeResult::Success | ProbeResult::Unclear => self.pass_through(),
@@ -214,7 +216,7 @@ impl StreamReader {
         }
         let parsed = match self.dialect {
             // Before the first token every event is parsed in full.
-            Some(dialect) if self.state.has_started && dialect.is_content_only(event.data) => {
+            Some(dialect) if self.state.has_started && (dialect.rules().is_content_only)(event.data) => {
                 ParsedEvent::token()
             }
             Some(dialect) => dialect.read(event),
@@ -223,11 +225,11 @@ impl StreamReader {
                     (self.dialect, self.may_end) = (Some(dialect), false);
                     dialect.read(event)
                 }
-                _ if self.classifier.failure_in(event.data).is_some() => {
+                _ if in_band::failure_in(self.provider, event.data).is_some() => {
                     return self.fail(event, StreamError::Event);
                 }
                 DialectGuess::Undecided => return,
-                DialectGuess::Unknown => ParsedEvent { end: EndSignal::Allowed, ..ParsedEvent::token() },
+                DialectGuess::Unknown => (DialectRules::UNKNOWN.read)(event),
             },
         };
         self.apply(event, parsed);
@@ -250,11 +252,10 @@ impl StreamReader {
         }
         match parsed.end {
             EndSignal::None => {}
-            // A provider that is known to send a terminator must send it.
-            EndSignal::Allowed if self.dialect == Some(Dialect::Chat) => {
-                self.may_end = !self.classifier.provider().sends_done();
+            EndSignal::Allowed => {
+                let rules = self.dialect.map_or(&DialectRules::UNKNOWN, Dialect::rules);
+                self.may_end = !(rules.needs_terminator)(self.provider);
             }
-            EndSignal::Allowed => self.may_end = true,
             EndSignal::Final => self.state.has_finished = true,
         }
     }
@@ -268,7 +269,7 @@ impl StreamReader {
             StreamError::Event => {
                 // Server-sent events name an error just `error`; Amazon names the exception.
                 let name = Some(event.name).filter(|&name| event.is_error && name != "error");
-                self.classifier.failure_of_event(name, event.data)
+                in_band::failure_of_event(self.provider, name, event.data)
             }
             StreamError::StopReason(reason, code) => {
                 Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
@@ -280,6 +281,7 @@ impl StreamReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::MAX_EVENT;
 
     fn play(pieces: &[&[u8]]) -> (Scanner, Vec<ScanProgress>) {
         let mut scanner = Scanner::json(Provider::Gemini);
@@ -355,5 +357,27 @@ mod tests {
         assert!(!play(&[b" [", b" "]).0.state().has_finished);
         assert!(!play(&[br#"[{"a":1},{"b":"#]).0.state().has_finished);
         assert!(play(&[br#"[{"a":1},{"b":2}]"#]).0.state().has_finished);
+    }
+
+    /// Without the limit a gigabyte without an end would be buffered.
+    #[test]
+    fn no_framer_buffers_more_than_the_limit() {
+        let (mut sse, mut array, mut amazon) =
+            (SseFramer::new(), ArrayFramer::default(), AmazonFramer::default());
+        sse.push(b"event: x\n", |_| {});
+        array.push(b"[{\"a\":\"", |_| {});
+        amazon.push(b"\x02\0\0\0\0\0\0\0\0\0\0\0", |_| {});
+        for _ in 0..64 {
+            for _ in 0..16 {
+                sse.push(&[b'x'; 16 * 1024], |_| {});
+                array.push(&[b'x'; 16 * 1024], |_| {});
+                amazon.push(&[b'x'; 16 * 1024], |_| {});
+            }
+            sse.push(b"\ndata: ", |_| {});
+        }
+        // A buffer grows by doubling.
+        assert!(sse.buffered() <= 4 * MAX_EVENT, "{}", sse.buffered());
+        assert!(array.buffered() <= 2 * MAX_EVENT, "{}", array.buffered());
+        assert!(amazon.buffered() <= 2 * MAX_EVENT, "{}", amazon.buffered());
     }
 }

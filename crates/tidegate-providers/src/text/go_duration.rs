@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tidegate_core::RetryHint;
+
 /// Units, longest first, so that `ms` is not parsed as a minute and an `s`.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1e-9),
@@ -20,6 +22,15 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
         (duration, "") => Some(duration),
         _ => None,
     }
+}
+
+/// Parses the whole of `text` as a duration, or as a number of seconds. More seconds than those of a day are
+/// a timestamp rather than a duration, and are rejected.
+pub(crate) fn parse_or_seconds(text: &str) -> Option<Duration> {
+    parse(text).or_else(|| match decimal(text)? {
+        (seconds, "") => Some(from_units(seconds, 1.0)).filter(|&wait| wait <= RetryHint::MAX_WAIT),
+        _ => None,
+    })
 }
 
 /// Parses the duration at the start of `text`, and returns the rest as well.
@@ -95,5 +106,24 @@ mod tests {
         let absurd = format!("{}h", "9".repeat(400));
         assert_eq!(parse(&absurd), Some(MAX));
         assert!(parse(&"99999999999h".repeat(50)).is_some());
+    }
+
+    #[test]
+    fn bare_seconds_of_at_most_a_day_are_a_duration() {
+        let day = Duration::from_secs(86_400);
+        for (text, expected) in [
+            ("12", Some(Duration::from_secs(12))),
+            ("11.38", Some(Duration::from_millis(11_380))),
+            ("1m", Some(Duration::from_secs(60))),
+            ("86400", Some(day)),
+            ("86401", None),
+            ("1793880090", None),
+            ("12 ", None),
+            ("-1", None),
+            ("1e3", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_or_seconds(text), expected, "{text}");
+        }
     }
 }

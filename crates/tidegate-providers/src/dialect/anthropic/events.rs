@@ -4,15 +4,17 @@ use std::sync::LazyLock;
 
 use tidegate_core::StopReason;
 
+use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::usage_field::UsageField;
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
 
-pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
-    let mut cache = None;
+    let mut cache_written = 0;
     walk(event.data, |path, leaf| match (path, leaf) {
         (["type"], Leaf::Text(text)) => kind = text,
         // A signature authenticates the thinking; it is not content.
@@ -21,18 +23,18 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         | (["content_block", "text" | "thinking" | "name" | "data"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
-        (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = stop(reason),
-        (["usage", count] | ["message", "usage", count], Leaf::Number(number)) => match *count {
-            "input_tokens" => parsed.usage.input = Some(number),
-            "cache_creation_input_tokens" => cache = Some(number),
-            "output_tokens" => parsed.usage.output = Some(number),
-            _ => {}
-        },
+        (["delta", "stop_reason"], Leaf::Text(reason)) => parsed.stop = stop_reason(reason),
+        (["usage", count @ ..] | ["message", "usage", count @ ..], Leaf::Number(number)) => {
+            match usage_field(count) {
+                Some(UsageField::CacheWritten) => cache_written = number,
+                Some(field) => field.store(number, &mut parsed.usage),
+                None => {}
+            }
+        }
         (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
-    // Tokens written to the cache count against the limits like input; tokens read from it do not.
-    parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache.unwrap_or_default()));
+    parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache_written));
     match kind {
         "message_stop" => parsed.end = EndSignal::Final,
         "error" => parsed.error = Some(StreamError::Event),
@@ -42,7 +44,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
 }
 
 /// Maps a stop reason.
-pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "end_turn" | "stop_sequence" | "tool_use" => StopReason::Natural,
         "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
@@ -52,7 +54,20 @@ pub(crate) fn stop(reason: &str) -> Option<StopReason> {
 }
 
 /// Whether the event contains text and nothing else.
-pub(crate) fn is_content_only(data: &[u8]) -> bool {
+pub(super) fn is_content_only(data: &[u8]) -> bool {
     static TEXT: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""text""#));
     data.starts_with(br#"{"type":"content_block_delta""#) && TEXT.holds_text(data)
+}
+
+/// Whether events of this type exist in this dialect only.
+pub(super) fn is_own_type(kind: &str) -> bool {
+    matches!(
+        kind,
+        "message_start"
+            | "message_delta"
+            | "message_stop"
+            | "content_block_start"
+            | "content_block_delta"
+            | "content_block_stop"
+    )
 }

@@ -1,3 +1,19 @@
 //! Anthropic's Messages API.
 
-pub(crate) mod events;
+mod events;
+mod limits;
+mod response;
+
+use super::rules::DialectRules;
+
+pub(crate) const RULES: DialectRules = DialectRules {
+    read: events::read,
+    is_content_only: events::is_content_only,
+    stop_reason: events::stop_reason,
+    is_own_type: events::is_own_type,
+    probe: response::probe,
+    usage_field: response::usage_field,
+    limit_header: Some(limits::limit_header),
+    reset_headers: &limits::RESET_HEADERS,
+    ..DialectRules::UNKNOWN
+};

@@ -2,20 +2,24 @@
 
 use tidegate_core::StopReason;
 
+use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent};
 use crate::event::Event;
 use crate::json::walk::{Leaf, walk};
 
-pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     walk(event.data, |path, leaf| match (path, leaf) {
         (["delta", "text"] | ["delta", "toolUse", "input"] | ["start", "toolUse", "name"], leaf)
         | (["delta", "reasoningContent", "text" | "redactedContent"], leaf) => {
             parsed.is_token |= leaf.is_text();
         }
-        (["stopReason"], Leaf::Text(reason)) => parsed.stop = stop(reason),
-        (["usage", "inputTokens"], Leaf::Number(number)) => parsed.usage.input = Some(number),
-        (["usage", "outputTokens"], Leaf::Number(number)) => parsed.usage.output = Some(number),
+        (["stopReason"], Leaf::Text(reason)) => parsed.stop = stop_reason(reason),
+        (["usage", count @ ..], Leaf::Number(number)) => {
+            if let Some(field) = usage_field(count) {
+                field.store(number, &mut parsed.usage);
+            }
+        }
         _ => {}
     });
     // The usage comes after the stop reason, so either event ends the response.
@@ -25,11 +29,19 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "end_turn" | "tool_use" | "stop_sequence" => StopReason::Natural,
         "max_tokens" | "model_context_window_exceeded" => StopReason::Length,
         "content_filtered" | "guardrail_intervened" => StopReason::ContentFilter,
         _ => StopReason::Other,
     })
+}
+
+/// Whether events of this type exist in this dialect only.
+pub(super) fn is_own_type(kind: &str) -> bool {
+    matches!(
+        kind,
+        "messageStart" | "messageStop" | "contentBlockStart" | "contentBlockDelta" | "contentBlockStop"
+    )
 }

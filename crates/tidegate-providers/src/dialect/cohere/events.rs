@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use tidegate_core::{ErrorCode, StopReason};
 
+use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
 
-pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut reason = None;
@@ -22,18 +23,17 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
             leaf,
         ) => parsed.is_token |= leaf.is_text(),
         (["delta", "finish_reason"], Leaf::Text(text)) => reason = Some(text),
-        (["delta", "usage", "tokens", "input_tokens"], Leaf::Number(number)) => {
-            parsed.usage.input = Some(number);
-        }
-        (["delta", "usage", "tokens", "output_tokens"], Leaf::Number(number)) => {
-            parsed.usage.output = Some(number);
+        (["delta", "usage", count @ ..], Leaf::Number(number)) => {
+            if let Some(field) = usage_field(count) {
+                field.store(number, &mut parsed.usage);
+            }
         }
         (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     if kind == "message-end" {
         parsed.end = EndSignal::Final;
-        parsed.stop = reason.and_then(stop);
+        parsed.stop = reason.and_then(stop_reason);
         parsed.error = match reason {
             Some("ERROR") => Some(StreamError::StopReason("ERROR", ErrorCode::ServerError)),
             Some("TIMEOUT") => Some(StreamError::StopReason("TIMEOUT", ErrorCode::Timeout)),
@@ -43,7 +43,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "COMPLETE" | "STOP_SEQUENCE" | "TOOL_CALL" => StopReason::Natural,
         "MAX_TOKENS" => StopReason::Length,
@@ -53,7 +53,23 @@ pub(crate) fn stop(reason: &str) -> Option<StopReason> {
 }
 
 /// Whether the event contains text and nothing else.
-pub(crate) fn is_content_only(data: &[u8]) -> bool {
+pub(super) fn is_content_only(data: &[u8]) -> bool {
     static TEXT: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""text""#));
     data.starts_with(br#"{"type":"content-delta""#) && TEXT.holds_text(data)
+}
+
+/// Whether events of this type exist in this dialect only.
+pub(super) fn is_own_type(kind: &str) -> bool {
+    matches!(
+        kind,
+        "message-start"
+            | "message-end"
+            | "content-start"
+            | "content-delta"
+            | "content-end"
+            | "tool-plan-delta"
+            | "tool-call-start"
+            | "tool-call-delta"
+            | "tool-call-end"
+    )
 }

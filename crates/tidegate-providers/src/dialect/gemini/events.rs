@@ -2,11 +2,13 @@
 
 use tidegate_core::StopReason;
 
+use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
+use crate::dialect::usage_field::UsageField;
 use crate::event::Event;
 use crate::json::walk::{Leaf, walk};
 
-pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut thoughts = None;
     walk(event.data, |path, leaf| match (path, leaf) {
@@ -21,17 +23,16 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["candidates", "finishReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             // There is no terminator: the response ends with the body after a finish reason.
             parsed.end = EndSignal::Allowed;
-            parsed.stop = stop(reason);
+            parsed.stop = stop_reason(reason);
         }
         (["promptFeedback", "blockReason"], Leaf::Text(reason)) if !reason.is_empty() => {
             parsed.end = EndSignal::Allowed;
             parsed.stop = Some(StopReason::ContentFilter);
         }
-        (["usageMetadata", count], Leaf::Number(number)) => match *count {
-            "promptTokenCount" => parsed.usage.input = Some(number),
-            "candidatesTokenCount" => parsed.usage.output = Some(number),
-            "thoughtsTokenCount" => thoughts = Some(number),
-            _ => {}
+        (["usageMetadata", count @ ..], Leaf::Number(number)) => match usage_field(count) {
+            Some(UsageField::Thoughts) => thoughts = Some(number),
+            Some(field) => field.store(number, &mut parsed.usage),
+            None => {}
         },
         (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
@@ -42,7 +43,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "STOP" => StopReason::Natural,
         "MAX_TOKENS" => StopReason::Length,
@@ -51,4 +52,12 @@ pub(crate) fn stop(reason: &str) -> Option<StopReason> {
         }
         _ => StopReason::Other,
     })
+}
+
+/// Whether events with this leaf exist in this dialect only.
+pub(super) fn is_own_leaf(path: &[&str], leaf: Leaf<'_>) -> bool {
+    matches!(
+        (path, leaf),
+        (["candidates"], Leaf::Array) | (["usageMetadata" | "promptFeedback"], Leaf::Object)
+    )
 }

@@ -1,4 +1,17 @@
 //! Google's `generateContent`, at Gemini and Vertex.
 
-pub(crate) mod events;
+mod events;
 pub(crate) mod framing;
+mod response;
+
+use super::rules::DialectRules;
+
+/// No event contains content only, since each has a usage.
+pub(crate) const RULES: DialectRules = DialectRules {
+    read: events::read,
+    stop_reason: events::stop_reason,
+    is_own_leaf: events::is_own_leaf,
+    probe: response::probe,
+    usage_field: response::usage_field,
+    ..DialectRules::UNKNOWN
+};

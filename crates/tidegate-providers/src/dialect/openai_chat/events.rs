@@ -2,17 +2,17 @@
 
 use std::sync::LazyLock;
 
-use tidegate_core::{ErrorCode, StopReason};
-
+use super::response::usage_field;
+use super::stop_reason::{failure_reason, stop_reason};
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::event::{DONE, Event};
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
 
-pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
-    // The terminator of the providers that define this dialect. Other servers omit it. Where a provider is not
-    // known to send it, a body that ends cleanly after a finish reason is complete.
+    // The terminator of the providers that define this dialect. Other servers omit it. Where a provider is
+    // not known to send it, a body that ends cleanly after a finish reason is complete.
     if event.data.trim_ascii() == DONE {
         parsed.end = EndSignal::Final;
         return parsed;
@@ -24,11 +24,11 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         // The older completions API.
         (["choices", "text"], leaf) => parsed.is_token |= leaf.is_text(),
         (["choices", "finish_reason"], Leaf::Text(reason)) => apply_finish_reason(&mut parsed, reason),
-        (["usage", count] | ["x_groq", "usage", count], Leaf::Number(number)) => match *count {
-            "prompt_tokens" => parsed.usage.input = Some(number),
-            "completion_tokens" => parsed.usage.output = Some(number),
-            _ => {}
-        },
+        (["usage", count @ ..] | ["x_groq", "usage", count @ ..], Leaf::Number(number)) => {
+            if let Some(field) = usage_field(count) {
+                field.store(number, &mut parsed.usage);
+            }
+        }
         (["error"] | ["x_groq", "error"] | ["choices", "error"], leaf) if leaf.is_error() => {
             parsed.error = Some(StreamError::Event);
         }
@@ -36,6 +36,11 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         _ => {}
     });
     parsed
+}
+
+/// Whether events with this leaf exist in this dialect only.
+pub(super) fn is_own_leaf(path: &[&str], leaf: Leaf<'_>) -> bool {
+    matches!((path, leaf), (["choices"], Leaf::Array) | (["object"], Leaf::Text("error")))
 }
 
 /// Whether a leaf of a delta at `path` is generated content. A role and the type of a part are not.
@@ -51,19 +56,8 @@ fn is_content(path: &[&str]) -> bool {
     )
 }
 
-/// Maps a finish reason; `None` if it is empty.
-pub(crate) fn stop(reason: &str) -> Option<StopReason> {
-    Some(match reason {
-        "" => return None,
-        "stop" | "eos" | "tool_calls" | "function_call" => StopReason::Natural,
-        "length" | "model_length" => StopReason::Length,
-        "content_filter" => StopReason::ContentFilter,
-        _ => StopReason::Other,
-    })
-}
-
 fn apply_finish_reason(parsed: &mut ParsedEvent, reason: &str) {
-    let Some(stop) = stop(reason) else { return };
+    let Some(stop) = stop_reason(reason) else { return };
     parsed.stop = Some(stop);
     match failure_reason(reason) {
         // The `error` field is more specific than the finish reason, whichever comes first.
@@ -72,19 +66,8 @@ fn apply_finish_reason(parsed: &mut ParsedEvent, reason: &str) {
     }
 }
 
-/// The finish reasons that report a failure of the provider.
-pub(crate) fn failure_reason(reason: &str) -> Option<StreamError> {
-    match reason {
-        "error" => Some(StreamError::StopReason("error", ErrorCode::ServerError)),
-        "insufficient_system_resource" => {
-            Some(StreamError::StopReason("insufficient_system_resource", ErrorCode::Overloaded))
-        }
-        _ => None,
-    }
-}
-
 /// Whether the chunk contains text, reasoning or a part of a tool call, and nothing else.
-pub(crate) fn is_content_only(data: &[u8]) -> bool {
+pub(super) fn is_content_only(data: &[u8]) -> bool {
     let keys = &*KEYS;
     let is_content =
         |delta| [&keys.content, &keys.reasoning, &keys.arguments].iter().any(|key| key.holds_text(delta));

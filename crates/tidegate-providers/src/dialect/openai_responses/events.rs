@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 
 use tidegate_core::StopReason;
 
+use super::response::usage_field;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
 use crate::json::walk::{Leaf, walk};
 
-pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
+pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut has_content = false;
@@ -19,9 +20,12 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
         (["delta" | "partial_image_b64"] | ["delta", "text"] | ["item", "name"], leaf) => {
             has_content |= leaf.is_text()
         }
-        (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = stop(reason),
-        (["response", "usage", "input_tokens"], Leaf::Number(number)) => parsed.usage.input = Some(number),
-        (["response", "usage", "output_tokens"], Leaf::Number(number)) => parsed.usage.output = Some(number),
+        (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = stop_reason(reason),
+        (["response", "usage", count @ ..], Leaf::Number(number)) => {
+            if let Some(field) = usage_field(count) {
+                field.store(number, &mut parsed.usage);
+            }
+        }
         (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
@@ -40,7 +44,7 @@ pub(crate) fn read(event: Event<'_>) -> ParsedEvent {
     parsed
 }
 
-pub(crate) fn stop(reason: &str) -> Option<StopReason> {
+pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
     Some(match reason {
         "max_output_tokens" => StopReason::Length,
         "content_filter" => StopReason::ContentFilter,
@@ -49,7 +53,12 @@ pub(crate) fn stop(reason: &str) -> Option<StopReason> {
 }
 
 /// Whether the event contains text and nothing else.
-pub(crate) fn is_content_only(data: &[u8]) -> bool {
+pub(super) fn is_content_only(data: &[u8]) -> bool {
     static DELTA: LazyLock<JsonKey> = LazyLock::new(|| JsonKey::new(r#""delta""#));
     data.starts_with(br#"{"type":"response.output_text.delta""#) && DELTA.holds_text(data)
+}
+
+/// Whether events of this type exist in this dialect only.
+pub(super) fn is_own_type(kind: &str) -> bool {
+    kind.starts_with("response.")
 }

@@ -1,3 +1,16 @@
 //! OpenAI's Responses API.
 
-pub(crate) mod events;
+mod events;
+mod response;
+
+use super::rules::DialectRules;
+
+pub(crate) const RULES: DialectRules = DialectRules {
+    read: events::read,
+    is_content_only: events::is_content_only,
+    stop_reason: events::stop_reason,
+    is_own_type: events::is_own_type,
+    probe: response::probe,
+    usage_field: response::usage_field,
+    ..DialectRules::UNKNOWN
+};

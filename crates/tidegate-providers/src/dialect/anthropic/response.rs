@@ -1,0 +1,21 @@
+//! Responses that are not streams.
+
+use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
+use crate::dialect::usage_field::UsageField;
+
+pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match (path, leaf.text) {
+        (["type"], Some("message")) => ProbeResult::Success,
+        (["content", ..], _) if leaf.is_set() => ProbeResult::Success,
+        _ => ProbeResult::Unclear,
+    }
+}
+
+pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
+    Some(match path {
+        ["input_tokens"] => UsageField::Input,
+        ["output_tokens"] => UsageField::Output,
+        ["cache_creation_input_tokens"] => UsageField::CacheWritten,
+        _ => return None,
+    })
+}

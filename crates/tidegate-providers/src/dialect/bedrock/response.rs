@@ -1,0 +1,21 @@
+//! Responses that are not streams.
+
+use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
+use crate::dialect::usage_field::UsageField;
+
+pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match path {
+        ["output", ..] if leaf.is_set() => ProbeResult::Success,
+        _ => ProbeResult::Unclear,
+    }
+}
+
+pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
+    Some(match path {
+        ["inputTokens"] => UsageField::Input,
+        ["outputTokens"] => UsageField::Output,
+        ["cacheWriteInputTokens"] => UsageField::CacheWritten,
+        ["totalTokens"] => UsageField::Total,
+        _ => return None,
+    })
+}

@@ -1,0 +1,22 @@
+//! Responses that are not streams.
+
+use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
+use crate::dialect::usage_field::UsageField;
+
+pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match (path, leaf.text) {
+        (["candidates", "finishReason"], Some(reason)) if !reason.is_empty() => ProbeResult::Success,
+        (["candidates", "content", "parts", ..], _) if leaf.is_set() => ProbeResult::Success,
+        _ => ProbeResult::Unclear,
+    }
+}
+
+pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
+    Some(match path {
+        ["promptTokenCount"] => UsageField::Input,
+        ["candidatesTokenCount"] => UsageField::Output,
+        ["thoughtsTokenCount"] => UsageField::Thoughts,
+        ["totalTokenCount"] => UsageField::Total,
+        _ => return None,
+    })
+}

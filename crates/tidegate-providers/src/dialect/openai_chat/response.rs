@@ -1,0 +1,65 @@
+//! Responses that are not streams.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::stop_reason::failure_reason;
+use crate::dialect::parsed_event::StreamError;
+use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
+use crate::dialect::usage_field::UsageField;
+use crate::json::fast_path::JsonKey;
+
+pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match (path, leaf.text) {
+        (["choices", "finish_reason"], Some("")) => ProbeResult::Unclear,
+        (["choices", "finish_reason"], Some(reason)) => {
+            failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
+        }
+        (["choices", "error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
+        (["choices", "message" | "delta", "role"], _) => ProbeResult::Unclear,
+        (["choices", "message" | "delta", "content" | "tool_calls", ..], _)
+        | (["choices", "message" | "delta", _], _)
+        | (["choices", "text"], _)
+            if leaf.is_set() =>
+        {
+            ProbeResult::Success
+        }
+        _ => ProbeResult::Unclear,
+    }
+}
+
+/// The keys of most responses: a choice with content, and before it none of the strings without which there
+/// is no error.
+struct ContentKeys {
+    choices: Finder<'static>,
+    content: JsonKey,
+    error_keywords: [Finder<'static>; 3],
+}
+
+static KEYS: LazyLock<ContentKeys> = LazyLock::new(|| ContentKeys {
+    choices: Finder::new(r#""choices""#),
+    content: JsonKey::new(r#""content""#),
+    error_keywords: [r#""error""#, r#""failed""#, r#""insufficient_system_resource""#].map(Finder::new),
+});
+
+/// Whether the response has content and no error before it.
+pub(super) fn has_content_first(json: &[u8]) -> bool {
+    let keys = &*KEYS;
+    let Some(choices) = keys.choices.find(json) else { return false };
+    let Some(content) = keys.content.after(&json[choices..]) else { return false };
+    let before = &json[..json.len() - content.len()];
+    content.len() > 1
+        && content[0] == b'"'
+        && content[1] != b'"'
+        && keys.error_keywords.iter().all(|text| text.find(before).is_none())
+}
+
+pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
+    Some(match path {
+        ["prompt_tokens"] => UsageField::Input,
+        ["completion_tokens"] => UsageField::Output,
+        ["total_tokens"] => UsageField::Total,
+        _ => return None,
+    })
+}

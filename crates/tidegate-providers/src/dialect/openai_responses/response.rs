@@ -1,0 +1,23 @@
+//! Responses that are not streams.
+
+use crate::dialect::parsed_event::StreamError;
+use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
+use crate::dialect::usage_field::UsageField;
+
+pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+    match (path, leaf.text) {
+        (["status"], Some("failed")) => ProbeResult::Error(StreamError::Event),
+        (["status"], Some("completed")) => ProbeResult::Success,
+        (["output", ..], _) if leaf.is_set() => ProbeResult::Success,
+        _ => ProbeResult::Unclear,
+    }
+}
+
+pub(super) fn usage_field(path: &[&str]) -> Option<UsageField> {
+    Some(match path {
+        ["input_tokens"] => UsageField::Input,
+        ["output_tokens"] => UsageField::Output,
+        ["total_tokens"] => UsageField::Total,
+        _ => return None,
+    })
+}

@@ -1,0 +1,37 @@
+use tidegate_core::BodyProbe;
+
+use super::parsed_event::StreamError;
+use crate::json::walk::Leaf;
+
+/// What the first bytes of a response body, or one of its leaves, show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProbeResult {
+    Success,
+    Unclear,
+    Error(StreamError),
+}
+
+impl From<ProbeResult> for BodyProbe {
+    fn from(beginning: ProbeResult) -> Self {
+        match beginning {
+            ProbeResult::Success => Self::Success,
+            ProbeResult::Unclear => Self::Unclear,
+            ProbeResult::Error(_) => Self::Error,
+        }
+    }
+}
+
+/// A leaf at the beginning of a response body, which may be cut off.
+#[derive(Clone, Copy)]
+pub(crate) struct ProbedLeaf<'a> {
+    pub(crate) leaf: Leaf<'a>,
+    /// The leaf, if it is a string that is complete. A truncated string may be the prefix of another one.
+    pub(crate) text: Option<&'a str>,
+}
+
+impl ProbedLeaf<'_> {
+    /// Whether it is a string that is not empty, or a number above zero.
+    pub(crate) fn is_set(self) -> bool {
+        self.leaf.is_text() || matches!(self.leaf, Leaf::Number(1..))
+    }
+}
