@@ -5,6 +5,12 @@
 //! through every back-off. Both orders use the same layers, so you can choose.
 //!
 //!     cargo run --example executor_order
+//!
+//! Three lines change for a real provider:
+//!
+//!     const URL: &str = "https://api.openai.com/v1/chat/completions";
+//!         .header("authorization", format!("Bearer {}", std::env::var("OPENAI_API_KEY")?))
+//!         .service(ReqwestService::new(reqwest::Client::new()));
 
 use std::time::Duration;
 
@@ -16,10 +22,12 @@ use tidegate::{
 use tidegate_testkit::{Provider, Reply};
 use tower::{ServiceBuilder, ServiceExt};
 
+const URL: &str = "http://provider.test/v1/chat/completions";
 const CALLS: u32 = 4;
 const QUOTA: u32 = 20;
 
-#[tokio::main]
+// The clock is paused: it moves on whenever the program waits, so that no time passes for real.
+#[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), BoxError> {
     println!(
         "A provider that is down, {CALLS} calls of up to 3 attempts, a breaker that opens after 3 failures:"
@@ -35,7 +43,10 @@ async fn main() -> Result<(), BoxError> {
         .layer(CircuitBreakerLayer::new().failure_threshold(3))
         .layer(retry())
         .service(provider.clone());
-    report("executor's order", send_calls(executor).await?, provider.log().calls(), &quota);
+    let rejected = send_calls(executor).await?;
+    report("executor's order", provider.log().calls(), counted(&quota), rejected);
+    // Three attempts for each of three calls, before the breaker has counted three failures.
+    assert_eq!((provider.log().calls(), counted(&quota), rejected), (9, 3, 1));
 
     let provider = Provider::openai().otherwise(Reply::status(503)).service();
     let limit = RateLimitLayer::per_minute(QUOTA);
@@ -46,7 +57,10 @@ async fn main() -> Result<(), BoxError> {
         .layer(limit)
         .layer(CircuitBreakerLayer::new().failure_threshold(3))
         .service(provider.clone());
-    report("protocol's order", send_calls(protocol).await?, provider.log().calls(), &quota);
+    let rejected = send_calls(protocol).await?;
+    report("protocol's order", provider.log().calls(), counted(&quota), rejected);
+    // The breaker opens with the last attempt of the first call.
+    assert_eq!((provider.log().calls(), counted(&quota), rejected), (3, 3, 3));
     Ok(())
 }
 
@@ -59,13 +73,17 @@ async fn send_calls(service: impl HttpService<Payload> + Clone) -> Result<u32, B
     let mut rejected = 0;
     for _ in 0..CALLS {
         let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
-        let request = Request::post("http://provider.test/v1/chat/completions").body(Payload::from(body))?;
+        let request = Request::post(URL).body(Payload::from(body))?;
         rejected += u32::from(service.clone().oneshot(request).await.is_err());
     }
     Ok(rejected)
 }
 
-fn report(order: &str, rejected: u32, sent: usize, quota: &rate_limit::Handle) {
-    let counted = QUOTA - quota.remaining().unwrap_or(QUOTA);
-    println!("  {order}: {sent} requests sent, {counted} counted by the limiter, {rejected} calls rejected");
+/// The number of requests that the limiter has counted.
+fn counted(quota: &rate_limit::Handle) -> u32 {
+    QUOTA - quota.remaining().unwrap_or(QUOTA)
+}
+
+fn report(order: &str, sent: usize, counted: u32, rejected: u32) {
+    println!("  {order}: {sent} requests sent, {counted} counted by the limiter, calls rejected: {rejected}");
 }

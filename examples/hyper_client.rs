@@ -2,6 +2,12 @@
 //! types.
 //!
 //!     cargo run --example hyper_client
+//!
+//! Three lines change for a real provider, whose connector is one with TLS, such as that of `hyper-rustls`:
+//!
+//!     type Connector = HttpsConnector<HttpConnector>;
+//!     let base_url = "https://api.openai.com/v1";
+//!     let api_key = std::env::var("OPENAI_API_KEY")?;
 
 use std::time::Duration;
 
@@ -14,42 +20,48 @@ use tidegate::{
     BackpressureLayer, BoxError, CircuitBreakerLayer, Payload, Resilience, ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::{Provider, Reply};
-use tower::ServiceExt;
 
-/// The type can be named, so it can be a field or a return type. With TLS, replace `HttpConnector` with your
-/// TLS connector.
-type OpenAi = Resilience<Client<HttpConnector, Payload>>;
+/// The type can be named, so it can be a field or a return type.
+type OpenAi = Resilience<Client<Connector, Payload>>;
+type Connector = HttpConnector;
 
-fn openai() -> OpenAi {
+const COOLDOWN: Duration = Duration::from_millis(400);
+
+fn openai(connector: Connector) -> OpenAi {
     ResilienceBuilder::new("openai/gpt-4o")
-        .retry(RetryLayer::exponential().initial_delay(Duration::from_millis(100)))
+        .retry(RetryLayer::exponential().initial_delay(Duration::from_millis(20)))
         .backpressure(BackpressureLayer::max_inflight(50))
-        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2).cooldown(Duration::from_millis(500)))
-        .service(Client::builder(TokioExecutor::new()).build_http())
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2).cooldown(COOLDOWN))
+        .service(Client::builder(TokioExecutor::new()).build(connector))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     // Resets the first connection, fails for two calls, and then recovers.
     let provider = Provider::openai()
+        .api_key("provider-key")
         .then(Reply::reset())
         .then(Reply::text("second time lucky"))
         .then(Reply::status(500).header("x-should-retry", "false"))
         .then(Reply::status(500).header("x-should-retry", "false"))
         .start()
         .await?;
-    let openai = openai();
+    let base_url = provider.base_url();
+    let api_key = "provider-key";
+    let openai = openai(Connector::new());
     let signals = openai.signals();
 
+    let mut results = Vec::new();
     for call in 1..=5 {
         if call == 5 {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::time::sleep(COOLDOWN).await;
         }
         let body = r#"{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}"#;
-        let request = Request::post(format!("{}/chat/completions", provider.base_url()))
+        let request = Request::post(format!("{base_url}/chat/completions"))
+            .header("authorization", format!("Bearer {api_key}"))
             .header("content-type", "application/json")
             .body(Payload::from(body))?;
-        let result = match openai.clone().oneshot(request).await {
+        let result = match openai.send(request).await {
             Ok(response) => {
                 let status = response.status();
                 let bytes = response.into_body().collect().await?.to_bytes();
@@ -59,6 +71,8 @@ async fn main() -> Result<(), BoxError> {
         };
         let (circuit, received) = (signals.snapshot().circuit_state, provider.log().calls());
         println!("call {call}: {result}; circuit {circuit}, the provider received {received} requests");
+        results.push((circuit.name(), received));
     }
+    assert_eq!(results, [("closed", 2), ("closed", 3), ("open", 4), ("open", 4), ("closed", 5)]);
     Ok(())
 }

@@ -2,6 +2,12 @@
 //! pass frame by frame.
 //!
 //!     cargo run --example reqwest_client
+//!
+//! Three lines change for a real provider:
+//!
+//!     let base_url = "https://api.openai.com/v1";
+//!     let api_key = std::env::var("OPENAI_API_KEY")?;
+//!         .header("authorization", format!("Bearer {api_key}"))
 
 use std::time::Duration;
 
@@ -12,20 +18,20 @@ use tidegate::{
     ResilienceBuilder, RetryLayer, Trail,
 };
 use tidegate_testkit::{Provider, Reply};
-use tower::ServiceExt;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // In place of https://api.openai.com/v1. It fails twice and then responds with one word every 50 ms.
+    // Fails twice, and then responds with one word every 10 ms.
     let provider = Provider::openai()
         .then(Reply::status(503))
         .then(Reply::status(503))
-        .otherwise(Reply::text("the tide comes in and goes out").pace(Duration::from_millis(50)))
+        .otherwise(Reply::text("the tide comes in and goes out").pace(Duration::from_millis(10)))
         .start()
         .await?;
+    let base_url = provider.base_url();
 
     let openai = ResilienceBuilder::new("openai/gpt-4o")
-        .retry(RetryLayer::exponential().max_retries(3).initial_delay(Duration::from_millis(100)))
+        .retry(RetryLayer::exponential().max_retries(3).initial_delay(Duration::from_millis(50)))
         .backpressure(BackpressureLayer::max_inflight(50))
         .rate_limit(RateLimitLayer::per_second(10).burst_size(20))
         .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(5).cooldown(Duration::from_secs(30)))
@@ -39,7 +45,7 @@ async fn main() -> Result<(), BoxError> {
             "stream": stream,
             "messages": [{"role": "user", "content": "what does the tide do?"}],
         });
-        Request::post(format!("{}/chat/completions", provider.base_url()))
+        Request::post(format!("{base_url}/chat/completions"))
             .header("content-type", "application/json")
             .body(Payload::from(body.to_string()))
     };
@@ -48,25 +54,29 @@ async fn main() -> Result<(), BoxError> {
     let mut request = chat_request(false)?;
     let trail = Trail::new();
     request.extensions_mut().insert(trail.clone());
-    let response = openai.clone().oneshot(request).await?;
+    let response = openai.send(request).await?;
     println!("  {} after {} attempts", response.status(), trail.attempts());
     for step in trail.steps() {
         println!("  - {:?}", step.verdict);
     }
     let answer: serde_json::Value =
         serde_json::from_slice(&response.into_body().collect().await?.to_bytes())?;
-    println!("  {}", answer["choices"][0]["message"]["content"]);
+    let text = &answer["choices"][0]["message"]["content"];
+    println!("  {text}");
+    assert_eq!((text.as_str(), trail.attempts()), (Some("the tide comes in and goes out"), 3));
 
     println!("A stream, frame by frame; its permit is held until the last frame:");
-    let response = openai.clone().oneshot(chat_request(true)?).await?;
+    let response = openai.send(chat_request(true)?).await?;
     let mut body = response.into_body();
-    let (mut frames, mut bytes) = (0, 0);
+    let (mut frames, mut bytes, mut in_flight) = (0, 0, 0);
     while let Some(frame) = body.frame().await {
         frames += 1;
         bytes += frame?.data_ref().map_or(0, |data| data.len());
-        assert!(signals.snapshot().current_inflight <= 1);
+        in_flight = in_flight.max(signals.snapshot().current_inflight);
     }
     println!("  {bytes} bytes in {frames} frames; {} in flight now", signals.snapshot().current_inflight);
+    assert!(frames > 1);
+    assert_eq!((in_flight, signals.snapshot().current_inflight), (1, 0));
 
     println!("The signals of the stack: {}", serde_json::to_string_pretty(&signals.snapshot())?);
     Ok(())

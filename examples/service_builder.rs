@@ -4,6 +4,12 @@
 //! layers below it run once per attempt. Each layer works without the others.
 //!
 //!     cargo run --example service_builder
+//!
+//! Three lines change for a real provider:
+//!
+//!     let url = "https://api.openai.com/v1/chat/completions";
+//!         .header("authorization", format!("Bearer {}", std::env::var("OPENAI_API_KEY")?))
+//!         .service(ReqwestService::new(reqwest::Client::new()));
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,8 +24,10 @@ use tidegate::{
 };
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-#[tokio::main]
+// The clock is paused: it moves on whenever the program waits, so that no time passes for real.
+#[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), BoxError> {
+    let url = "http://provider.test/v1/chat/completions";
     let breaker = CircuitBreakerLayer::new().failure_threshold(3).cooldown(Duration::from_secs(30));
     let (circuit, calls) = (breaker.handle(), Arc::new(AtomicU32::new(0)));
 
@@ -40,9 +48,10 @@ async fn main() -> Result<(), BoxError> {
             move |request| provider(calls.fetch_add(1, Ordering::Relaxed), request)
         }));
 
+    let mut results = Vec::new();
     for call in 1..=4 {
         let before = calls.load(Ordering::Relaxed);
-        let request = Request::post("/v1/chat/completions").body(Payload::from("{}"))?;
+        let request = Request::post(url).body(Payload::from("{}"))?;
         let result = match openai.clone().oneshot(request).await {
             Ok(response) => match Outcome::of(&response).failure() {
                 // The circuit counts a success at the end of the body.
@@ -60,12 +69,14 @@ async fn main() -> Result<(), BoxError> {
         };
         let attempts = calls.load(Ordering::Relaxed) - before;
         println!("call {call}: attempts {attempts}, circuit {}: {result}", circuit.state());
+        results.push((attempts, circuit.state().name()));
     }
+    assert_eq!(results, [(2, "closed"), (1, "closed"), (3, "open"), (0, "open")]);
     Ok(())
 }
 
-/// Stands in for the HTTP client. It is overloaded once, then rejects a prompt that is too long, and then
-/// hangs.
+/// A service in place of the HTTP client. It is overloaded once, then rejects a prompt that is too long, and
+/// then hangs.
 async fn provider(call: u32, _: Request<Payload>) -> Result<Response<Payload>, BoxError> {
     let (status, body) = match call {
         0 => (503, "{}"),
