@@ -1,6 +1,10 @@
 //! The examples are the files beside the manifest.
-//! This library compiles the program in the README as a doctest.
+//! This library compiles the programs in the pages of `docs/` as doctests, and runs them.
 
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+#[doc = include_str!("../../docs/guide.md")]
+struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/extensions.md")]
+struct Extensions;

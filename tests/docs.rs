@@ -1,0 +1,197 @@
+//! Checks the pages in `docs/` against the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// All Rust files below these directories, by their path from the root of the workspace.
+fn sources(directories: &[&str]) -> BTreeMap<String, String> {
+    fn collect(directory: &Path, files: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                collect(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name =
+                    path.strip_prefix(root()).expect("below the root").to_string_lossy().replace('\\', "/");
+                files.insert(name, fs::read_to_string(&path).expect("UTF-8"));
+            }
+        }
+    }
+    let mut files = BTreeMap::new();
+    directories.iter().for_each(|directory| collect(&root().join(directory), &mut files));
+    files
+}
+
+/// The texts between backticks.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The numbers of pitfalls in a text, such as `P07`.
+fn pitfall_numbers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| !character.is_ascii_alphanumeric()).filter(|word| {
+        word.len() == 3 && word.starts_with('P') && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn cited_pitfalls(source: &str) -> BTreeSet<&str> {
+    source.lines().filter(|line| line.trim_start().starts_with("//")).flat_map(pitfall_numbers).collect()
+}
+
+#[test]
+fn every_pitfall_is_kept_by_a_test_and_every_citation_is_listed() {
+    let page = page("docs/pitfalls.md");
+    let entries: Vec<_> = page.split("\n- **").skip(1).collect();
+    let listed: Vec<_> = entries.iter().map(|entry| &entry[..3]).collect();
+    let expected: Vec<_> = (1..=listed.len()).map(|number| format!("P{number:02}")).collect();
+    assert_eq!(listed, expected, "the entries are numbered without a gap");
+
+    let sources = sources(&["crates", "tests"]);
+    for (name, source) in &sources {
+        for number in cited_pitfalls(source) {
+            assert!(listed.contains(&number), "{name} cites {number}, which docs/pitfalls.md does not list");
+        }
+    }
+    for (number, entry) in listed.iter().zip(&entries) {
+        let tests: Vec<_> = code_spans(entry).filter(|span| span.ends_with(".rs")).collect();
+        assert!(!tests.is_empty(), "{number} names no test");
+        for test in tests {
+            let source =
+                sources.get(test).unwrap_or_else(|| panic!("{number} names {test}, which is missing"));
+            assert!(cited_pitfalls(source).contains(number), "{test} does not cite {number}");
+            assert!(source.contains("#[test]") || source.contains("::test") || source.contains("proptest!"));
+        }
+    }
+}
+
+/// One `tracing` event in the source.
+#[derive(Debug)]
+struct EventCall<'a> {
+    level: String,
+    fields: Vec<&'a str>,
+    message: &'a str,
+}
+
+/// The events of a file. Their arguments are split at the commas outside of strings and brackets.
+fn event_calls(source: &str) -> Vec<EventCall<'_>> {
+    let mut calls = Vec::new();
+    for after in source.split("tracing::").skip(1) {
+        let Some((level, arguments)) = after.split_once("!(") else { continue };
+        if !["error", "warn", "info", "debug", "trace"].contains(&level) {
+            continue;
+        }
+        let arguments = top_level_arguments(arguments);
+        let at =
+            arguments.iter().position(|argument| argument.starts_with('"')).expect("an event has a message");
+        let name = |field: &&str| field.trim_start_matches(['%', '?']).len();
+        let fields = arguments[..at].iter().map(|field| &field[field.len() - name(field)..]);
+        calls.push(EventCall {
+            level: level.to_uppercase(),
+            fields: fields.map(|field| field.split('=').next().expect("a part").trim()).collect(),
+            message: arguments[at].trim_matches('"'),
+        });
+    }
+    calls
+}
+
+/// The arguments of a macro call, from behind its opening bracket to the closing one.
+fn top_level_arguments(text: &str) -> Vec<&str> {
+    let (mut arguments, mut begin, mut depth, mut in_string) = (Vec::new(), 0, 0_u32, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' if depth > 0 => depth -= 1,
+            b',' if depth == 0 => {
+                arguments.push(text[begin..at].trim());
+                begin = at + 1;
+            }
+            b')' => {
+                arguments.push(text[begin..at].trim());
+                break;
+            }
+            _ => {}
+        }
+    }
+    arguments.retain(|argument| !argument.is_empty());
+    arguments
+}
+
+#[test]
+fn every_event_is_listed_with_its_level_and_fields() {
+    let page = page("docs/events.md");
+    let table = page.split("\n## ").next().expect("a part");
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let mut undocumented: BTreeSet<_> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
+
+    for (name, source) in sources(&["crates"]).iter().filter(|(name, _)| name.contains("/src/")) {
+        for EventCall { level, fields, message } in event_calls(source) {
+            let row = rows.iter().find(|row| row[1].trim_matches('`') == message);
+            let row = row.unwrap_or_else(|| panic!("{name}: docs/events.md does not list `{message}`"));
+            assert_eq!(row[2], level, "{name}: the level of `{message}`");
+            assert_eq!(code_spans(row[3]).collect::<Vec<_>>(), fields, "{name}: the fields of `{message}`");
+            undocumented.remove(message);
+        }
+    }
+    assert!(undocumented.is_empty(), "docs/events.md lists events that are not emitted: {undocumented:?}");
+}
+
+/// The message of the event of a rejection is its reason.
+#[test]
+fn every_reason_of_a_rejection_is_listed() {
+    let source = page("crates/tidegate-core/src/rejection_reason.rs");
+    let texts = source.split("fn as_str").nth(1).expect("as_str").split("\n    }").next().expect("its body");
+    let reasons: Vec<_> = texts.split('"').skip(1).step_by(2).collect();
+    assert!(reasons.len() > 10, "{reasons:?}");
+    let page = page("docs/events.md");
+    for reason in reasons {
+        assert!(page.contains(&format!("`{reason}`")), "docs/events.md does not list `{reason}`");
+    }
+}
+
+/// The paths in the pages exist: `crates/tidegate/src/lib.rs` and the like.
+#[test]
+fn every_path_in_the_pages_exists() {
+    const TOP: [&str; 7] = ["crates/", "tests/", "examples/", "benches/", "fuzz/", "docs/", ".ci/"];
+    let names = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_owned);
+    let docs = fs::read_dir(root().join("docs")).expect("docs/");
+    let docs = docs.map(|entry| format!("docs/{}", entry.expect("an entry").file_name().display()));
+    for name in names.into_iter().chain(docs) {
+        let page = page(&name);
+        let links = page.split("](").skip(1).filter_map(|link| link.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
+        for link in links {
+            let target = root().join(&name).with_file_name(link);
+            assert!(target.exists(), "{name}: the link to {link} is broken");
+        }
+        for span in code_spans(&page.replace("```", "")) {
+            if TOP.iter().any(|top| span.starts_with(top)) && !span.contains(['*', ' ', '<', '\n']) {
+                assert!(root().join(span).exists(), "{name}: {span} does not exist");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pages_state_the_rust_version_of_the_manifest() {
+    let manifest = page("Cargo.toml");
+    let version = manifest.split("rust-version = \"").nth(1).and_then(|rest| rest.split('"').next());
+    let stated = format!("Rust {} or newer", version.expect("rust-version"));
+    for name in ["README.md", "crates/tidegate/src/lib.rs"] {
+        assert!(page(name).contains(&stated), "{name} does not state: {stated}");
+    }
+}
