@@ -1,9 +1,57 @@
-//! Tower layers that make calls to model providers resilient.
+//! Tower layers for calls to model providers: retry, rate limit, circuit breaker, backpressure and fallback.
 //!
-//! Five layers, each usable alone in a `tower::ServiceBuilder`: they retry failed attempts ([`retry`]), keep to the
-//! rate limits of the provider ([`rate_limit`]), stop sending to a provider that is down ([`circuit_breaker`]), limit
-//! the calls in flight ([`backpressure`]) and fall back to another target ([`fallback`]). [`ResilienceBuilder`] stacks
-//! them in protocol order around an HTTP service:
+//! Each layer works alone in a `tower::ServiceBuilder`, and [`ResilienceBuilder`] stacks them around any
+//! service of `http` types:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use http::{Request, Response};
+//! use tidegate::{
+//!     BackpressureLayer, BoxError, CircuitBreakerLayer, Payload, RateLimitLayer, Rejection,
+//!     ResilienceBuilder, RetryLayer,
+//! };
+//! use tower::service_fn;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! // In its place: hyper-util's client, `ReqwestService`, or any other client.
+//! let client = service_fn(async |_: Request<Payload>| {
+//!     Ok::<_, BoxError>(Response::new(Payload::from("hello")))
+//! });
+//!
+//! let openai = ResilienceBuilder::new("openai/gpt-4o")
+//!     .retry(RetryLayer::exponential().max_retries(3).initial_delay(Duration::from_secs(1)))
+//!     .backpressure(BackpressureLayer::max_inflight(50))
+//!     .rate_limit(RateLimitLayer::per_second(10).burst_size(20))
+//!     .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(5).cooldown(Duration::from_secs(30)))
+//!     .service(client);
+//!
+//! let request = Request::post("https://api.openai.com/v1/chat/completions").body(Payload::from("{}"))?;
+//! match openai.send(request).await {
+//!     Ok(response) => println!("{}", response.status()),
+//!     Err(error) => match Rejection::find(&*error) {
+//!         Some(rejection) => println!("rejected: {rejection}"),
+//!         None => println!("failed: {error}"),
+//!     },
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The layers
+//!
+//! | layer | | runs |
+//! |---|---|---|
+//! | [`FallbackLayer`] | calls the next target when one fails: [`fallback`] | per call |
+//! | [`RetryLayer`] | repeats a failed attempt, if that is useful, affordable and in time: [`retry`] | per call |
+//! | [`BackpressureLayer`] | limits the calls in flight: [`backpressure`] | per attempt |
+//! | [`RateLimitLayer`] | keeps to the provider's quotas, in requests and tokens: [`rate_limit`] | per attempt |
+//! | [`CircuitBreakerLayer`] | rejects calls to a provider that is down: [`circuit_breaker`] | per attempt |
+//! | [`TimeoutLayer`], [`ClassifyLayer`] | the wire: timeouts, and the meaning of a response: [`timeout`], [`classify`] | per attempt |
+//! | [`TranslateLayer`] | calls a target in its own dialect: [`translate`] | per target |
+//!
+//! [`stack`] has the order and the limits of a call as a whole.
 //!
 //! ```text
 //! request                                                                response head, then body frames
@@ -18,14 +66,27 @@
 //! ```
 //!
 //! Two ideas carry the design. *Classify once, at the wire*: the innermost layer turns every result into one
-//! [`Outcome`], and the other layers decide on that alone. *A response is not over at its head*: permits, reservations
-//! and circuit admissions are held until the last byte of the response body, or until the body is dropped.
+//! [`Outcome`], and the other layers decide on that alone. *A response is not over at its head*: permits,
+//! reservations and circuit admissions are held until the last byte of the response body, or until the body
+//! is dropped.
 //!
-//! `TranslateLayer`, between the fallback and the stack of a target, translates requests and responses if the API
-//! dialect of the target differs from that of the callers.
+//! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`. If a layer rejects
+//! a call, the error is a [`Rejection`], found with [`Rejection::find`].
 //!
-//! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is
-//! [`BoxError`]. If a layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `config` | yes | the stack from a file, or from `AI_LIB_*` variables |
+//! | `providers` | yes | `providers`: what status, headers, error body and stream of each provider mean |
+//! | `translate` | yes | `translators`: translation between dialects, continued streams, composed answers |
+//! | `reqwest` | no | `ReqwestService` |
+//! | `tiktoken` | no | `providers::Tiktoken`: exact prompt token counts for OpenAI's models |
+//!
+//! The layers themselves are always there. Rust 1.88 or newer.
+//!
+//! In the repository: `docs/guide.md` (one section per task), `docs/extensions.md`, `docs/events.md`, and
+//! `examples/`.
 
 pub mod backpressure;
 pub mod circuit_breaker;
