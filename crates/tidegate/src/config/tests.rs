@@ -210,6 +210,7 @@ fn a_configuration_survives_a_round_trip() {
     assert_eq!(serde_json::from_str::<ResilienceConfig>(&json).unwrap(), config);
 }
 
+/// Seed item 14.
 #[test]
 fn every_variable_turns_its_part_on_and_overrides_the_file() {
     let file = read("rate_limiter = { requests_per_second = 1, burst_size = 20 }");

@@ -36,6 +36,7 @@ mod tests {
     use super::*;
     use crate::Failure;
 
+    /// Seed item 17.
     #[test]
     fn the_code_decides_and_two_failure_kinds_can_be_added() {
         let strict = FallbackPolicy::default();

@@ -39,6 +39,7 @@ async fn an_upload_that_breaks_off_is_not_a_failure_of_the_provider() {
 
 /// The `source` of an `io::Error` skips the error that it was made of. Rejections that had passed through a
 /// client were counted as failures of the provider.
+/// Seed item 40.
 #[test]
 fn a_rejection_is_found_at_any_depth() {
     let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);

@@ -8,8 +8,8 @@ use tower::{Layer, ServiceExt};
 
 use crate::{chat_request, completion, text};
 
-/// Seed item 42. Here, the order in which targets are added is the priority, and last resorts come after the
-/// other targets.
+/// Seed items 42 and 77. Here, the order in which targets are added is the priority, and last resorts come
+/// after the other targets.
 #[tokio::test(start_paused = true)]
 async fn targets_are_tried_in_the_order_of_their_priority() {
     let [(first, primary), (second, two), (third, three)] =
@@ -59,7 +59,7 @@ async fn another_model_gets_the_same_request_and_is_named() {
     assert_eq!(three.requests()[0].body, sent);
 }
 
-/// Seed item 48.
+/// Seed items 48 and 89.
 #[tokio::test(start_paused = true)]
 async fn an_empty_cache_is_skipped_and_failures_are_counted() {
     let [(first, primary), (second, two)] = [strict::service(), strict::service()];

@@ -9,20 +9,13 @@ use http_body_util::BodyExt;
 use tidegate::circuit_breaker::State;
 use tidegate::fallback::FallbackInfo;
 use tidegate::{
-    BoxError, CircuitBreakerLayer, FallbackLayer, Gate, Payload, Rejection, Resilience, ResilienceBuilder,
-    RetryLayer, Trail, Verdict,
+    BoxError, CircuitBreakerLayer, FallbackLayer, Gate, Payload, Rejection, ResilienceBuilder, RetryLayer,
+    Trail, Verdict,
 };
-use tidegate_testkit::strict::{self, Answer, Handle, Strict};
+use tidegate_testkit::strict::{self, Answer};
 use tower::service_fn;
 
-use crate::{chat_request, completion};
-
-/// A stack with this configuration, and the provider behind it.
-fn configured(text: &str) -> (Resilience<Strict<Payload>>, Handle) {
-    let (service, provider) = strict::service();
-    let builder = ResilienceBuilder::from_config(&toml::from_str(text).unwrap()).unwrap();
-    (builder.name("openai/gpt-4o").service(service), provider)
-}
+use crate::{chat_request, completion, configured};
 
 fn opens_at_once() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new().failure_threshold(1)
@@ -121,8 +114,8 @@ async fn a_response_carries_its_trail_and_fallback_info() {
     assert_eq!(took().await, (false, true, 1), "the circuit is open now");
 }
 
-/// Seed item 66. Here, the last response is returned, since it has the current state; the first failure is in
-/// the trail. (With a last resort, its answer is returned:
+/// Seed items 30 and 66. Here, the last response is returned, since it has the current state; the first
+/// failure is in the trail. (With a last resort, its answer is returned:
 /// `the_emergency_answer_is_last_and_works_past_the_deadline`.)
 #[tokio::test(start_paused = true)]
 async fn without_a_last_resort_the_last_response_or_error_is_returned() {

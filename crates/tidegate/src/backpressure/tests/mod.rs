@@ -303,6 +303,7 @@ fn of_tenant(name: &str) -> Request<Payload> {
 }
 
 /// Bulkheads: a key that uses up its limit does not affect the others.
+/// Seed item 20.
 #[tokio::test(start_paused = true)]
 async fn each_key_has_a_limit_and_a_queue_of_its_own() {
     let (inner, provider) = strict();

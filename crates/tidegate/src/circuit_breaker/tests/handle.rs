@@ -123,6 +123,7 @@ async fn a_slow_listener_misses_the_oldest_changes_and_delays_no_call() {
     assert_eq!(changes.next().await.unwrap().reason, Reason::Forced);
 }
 
+/// Seed item 87.
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_contains_the_rates_and_the_last_failure() {
     let (inner, provider) = strict();

@@ -132,6 +132,7 @@ async fn the_body_of_a_successful_probe_that_breaks_off_is_a_failure() {
 }
 
 /// Pitfall P09 (docs/pitfalls.md): a thousand of a thousand calls were admitted.
+/// Seed item 33.
 #[tokio::test(start_paused = true)]
 async fn half_open_admits_only_its_probes_of_a_thousand_callers() {
     let (inner, provider) = strict();
@@ -191,6 +192,7 @@ async fn the_latency_of_a_stream_is_recorded_at_its_first_token() {
     assert!(opened(&layer.handle()));
 }
 
+/// Seed item 35.
 #[tokio::test(start_paused = true)]
 async fn opens_on_slow_calls_alone_and_recovers() {
     let (inner, provider) = strict();
@@ -247,6 +249,7 @@ async fn one_layer_is_one_circuit_unless_it_is_per_service() {
     }
 }
 
+/// Seed item 39.
 #[tokio::test(start_paused = true)]
 async fn reset_closes_the_circuit_and_clears_its_statistics() {
     let (inner, provider) = strict();

@@ -25,6 +25,7 @@ fn admitted(circuit: &mut Circuit, now: Instant, calls: u32) -> usize {
     (0..calls).filter(|_| circuit.admit(now).is_ok()).count()
 }
 
+/// Seed item 72.
 #[test]
 fn begins_with_a_tenth_and_ends_with_all_calls() {
     let (mut circuit, now) = closed();

@@ -16,6 +16,7 @@ fn by_rate(settings: &mut Settings) {
     settings.window = Span::Calls(20);
 }
 
+/// Seed item 70.
 #[test]
 fn opens_at_the_failure_rate_but_not_on_a_handful_of_calls() {
     let (mut circuit, now) = (circuit(by_rate), Instant::now());

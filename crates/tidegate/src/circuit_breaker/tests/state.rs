@@ -57,6 +57,7 @@ pub(super) fn half_open(circuit: &mut Circuit, now: Instant) -> Instant {
     now + 10 * SECOND
 }
 
+/// Seed item 32.
 #[test]
 fn opens_at_the_threshold_and_returns_for_how_long() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
@@ -102,6 +103,7 @@ fn a_long_healthy_past_does_not_delay_the_opening() {
     }
 }
 
+/// Seed item 31.
 #[test]
 fn a_success_resets_the_count_and_neutral_changes_nothing() {
     let (mut circuit, now) = (circuit(|_| ()), Instant::now());
@@ -148,6 +150,7 @@ fn a_hung_probe_is_replaced_when_its_lease_ends() {
     assert_eq!(circuit.state(later), State::Closed);
 }
 
+/// Seed items 22 and 34.
 #[test]
 fn closes_after_enough_probes_in_a_row_and_any_failure_opens_again() {
     let (mut circuit, start) = (circuit(|settings| settings.success_threshold = 2), Instant::now());

@@ -36,6 +36,7 @@ fn spans() -> impl Strategy<Value = Span> {
 }
 
 proptest! {
+    /// Seed items 36 and 71.
     #[test]
     fn a_window_equals_one_that_keeps_every_call(
         span in spans(), steps in prop::collection::vec((0u32..40, any::<bool>(), 0u8..40), 1..400),

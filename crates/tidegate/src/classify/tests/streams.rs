@@ -244,6 +244,7 @@ async fn a_content_filter_before_the_first_token_may_trigger_a_fallback() {
 }
 
 /// Three truncated streams open a circuit with a threshold of 3; fifty cancelled calls do not.
+/// Seed item 16.
 #[tokio::test(start_paused = true)]
 async fn broken_streams_open_the_circuit_and_cancelled_calls_do_not() {
     let broken: [fn(&Handle); 4] = [

@@ -82,7 +82,7 @@ async fn keeps_towers_contract() {
     .await;
 }
 
-/// Seed items 47 and 49: by the kind of prompt, tagged.
+/// Seed items 47, 49 and 75: by the kind of prompt, tagged.
 #[tokio::test(start_paused = true)]
 async fn a_static_answer_is_in_the_callers_dialect_buffered_or_streamed_and_marked() {
     let answers = StaticAnswers::new().with(PromptKind::Code, "no code today");
@@ -119,8 +119,8 @@ async fn an_unsupported_or_not_fallbackable_call_is_returned_unchanged() {
     assert!(layer.handle().statistics().iter().all(|statistics| statistics.asked == 0));
 }
 
-/// Seed items 44 and 52: the same or a similar prompt of the same caller. A cache without a matching answer
-/// does not count as used.
+/// Seed items 44, 52 and 76: the same or a similar prompt of the same caller. A cache without a matching
+/// answer does not count as used.
 #[tokio::test(start_paused = true)]
 async fn a_cached_answer_is_returned_when_all_targets_fail() {
     let (first, layer, mut service) = chain(|layer| layer.then_cached(AnswerCache::new()));

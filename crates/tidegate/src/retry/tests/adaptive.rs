@@ -24,7 +24,7 @@ async fn waits<S: HttpService<Payload>>(service: &mut S) -> u128 {
     (clock::now() - start).as_millis()
 }
 
-/// Seed item 54.
+/// Seed items 54 and 81.
 #[tokio::test(start_paused = true)]
 async fn the_error_rate_is_measured_and_expires() {
     let (inner, provider) = down();

@@ -40,6 +40,7 @@ fn failure_with_hint(code: ErrorCode, wait: Duration) -> Failure {
     Failure { retry_hint: Some(RetryHint::after(wait, HintSource::Body)), ..Failure::new(code) }
 }
 
+/// Seed item 80.
 #[test]
 fn an_error_code_is_retried_if_it_is_retryable() {
     let now = Instant::now();

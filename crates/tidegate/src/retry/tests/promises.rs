@@ -223,6 +223,7 @@ proptest! {
 
     /// No call exceeds its deadline by more than a tick of the timer or makes more attempts than its budget, and each
     /// ends in one response or error.
+    /// Seed item 79.
     #[test]
     fn every_call_ends_once_in_time_and_within_its_attempts(
         settings in prop::collection::vec(setting(), 1..4),

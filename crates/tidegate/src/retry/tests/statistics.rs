@@ -6,7 +6,8 @@ use tower::Layer;
 
 use super::*;
 
-/// Seed item 60. The average of the lesson divided the attempts of all calls by the number of retried calls.
+/// Seed items 60 and 90. The average of the lesson divided the attempts of all calls by the number of retried
+/// calls.
 #[tokio::test(start_paused = true)]
 async fn calls_with_one_attempt_are_not_operations() {
     let (inner, provider) = strict();
