@@ -21,9 +21,21 @@ pub struct SseFramer {
     /// The data of the open event, from earlier chunks or from several lines.
     data: Vec<u8>,
     has_data: bool,
+    /// The open event has a line, of whatever field.
+    has_lines: bool,
     /// The last line ended with a CR, so an LF right after it is part of the same line end.
     is_after_cr: bool,
     is_past_first_line: bool,
+}
+
+/// What ends at the end of a line.
+enum SsePart<'a> {
+    Event(Event<'a>),
+    Comment {
+        is_within_event: bool,
+    },
+    /// An empty line without an event before it.
+    Nothing,
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -39,46 +51,84 @@ impl SseFramer {
     }
 
     /// Parses the next bytes, and passes on each event that they complete.
-    pub fn push(&mut self, mut bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
+    pub fn push(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
+        self.read(bytes, &mut |part, _| match part {
+            SsePart::Event(event) => each(event),
+            SsePart::Comment { .. } => each(Event::default()),
+            SsePart::Nothing => {}
+        });
+    }
+
+    /// Like [`push`](Self::push), for a stream whose bytes are forwarded event by event: `each` is also
+    /// passed the position in `bytes` where the event ends.
+    ///
+    /// A comment between events, or an empty line, is passed on as an event without data. A comment within an
+    /// event is a part of it. Returns the number of bytes that were read: all but a CR at the very end, which
+    /// may be the first half of a CRLF, and has to be passed again with the bytes that follow.
+    pub fn split(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>, usize)) -> usize {
+        let whole = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        self.read(whole, &mut |part, end| match part {
+            SsePart::Event(event) => each(event, end),
+            SsePart::Comment { is_within_event: true } => {}
+            SsePart::Comment { is_within_event: false } | SsePart::Nothing => each(Event::default(), end),
+        });
+        whole.len()
+    }
+
+    /// Handles the end of the body: passes on an event that was not terminated, as far as it was received.
+    pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) {
+        let mut each = |part: SsePart<'_>, _| match part {
+            SsePart::Event(event) => each(event),
+            SsePart::Comment { .. } => each(Event::default()),
+            SsePart::Nothing => {}
+        };
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.take_buffered(line, 0, &mut each);
+        }
+        self.dispatch(None, 0, &mut each);
+    }
+
+    /// Passes on each part that `bytes` complete, with the position after it.
+    fn read(&mut self, bytes: &[u8], each: &mut impl FnMut(SsePart<'_>, usize)) {
         // The data of the open event, if it is one line of this chunk.
         let mut here = None;
-        while !bytes.is_empty() {
-            if std::mem::take(&mut self.is_after_cr) && bytes[0] == b'\n' {
-                bytes = &bytes[1..];
+        let mut at = 0;
+        while at < bytes.len() {
+            if std::mem::take(&mut self.is_after_cr) && bytes[at] == b'\n' {
+                at += 1;
                 continue;
             }
-            let Some(end) = memchr2(b'\n', b'\r', bytes) else {
-                append_capped(&mut self.line, bytes);
+            let Some(length) = memchr2(b'\n', b'\r', &bytes[at..]) else {
+                append_capped(&mut self.line, &bytes[at..]);
                 break;
             };
-            self.is_after_cr = bytes[end] == b'\r';
-            if self.line.is_empty() {
-                self.take(&bytes[..end], &mut here, &mut each);
-            } else {
-                let mut line = std::mem::take(&mut self.line);
-                append_capped(&mut line, &bytes[..end]);
-                self.take_buffered(line, &mut each);
+            let line = &bytes[at..at + length];
+            at += length + 1;
+            if bytes[at - 1] == b'\r' {
+                match bytes.get(at) {
+                    Some(b'\n') => at += 1,
+                    Some(_) => {}
+                    None => self.is_after_cr = true,
+                }
             }
-            bytes = &bytes[end + 1..];
+            if self.line.is_empty() {
+                self.take(line, at, &mut here, each);
+            } else {
+                let mut buffered = std::mem::take(&mut self.line);
+                append_capped(&mut buffered, line);
+                self.take_buffered(buffered, at, each);
+            }
         }
         if let Some(data) = here {
             append_capped(&mut self.data, data);
         }
     }
 
-    /// Handles the end of the body: passes on an event that was not terminated, as far as it was received.
-    pub fn finish(&mut self, mut each: impl FnMut(Event<'_>)) {
-        let line = std::mem::take(&mut self.line);
-        if !line.is_empty() {
-            self.take_buffered(line, &mut each);
-        }
-        self.dispatch(None, &mut each);
-    }
-
     /// Parses a line that was assembled from several chunks, and keeps its buffer for the next line.
-    fn take_buffered(&mut self, mut line: Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
+    fn take_buffered(&mut self, mut line: Vec<u8>, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) {
         let mut data = None;
-        self.take(&line, &mut data, each);
+        self.take(&line, end, &mut data, each);
         if let Some(data) = data {
             append_capped(&mut self.data, data);
         }
@@ -86,17 +136,25 @@ impl SseFramer {
         self.line = line;
     }
 
-    fn take<'a>(&mut self, line: &'a [u8], here: &mut Option<&'a [u8]>, each: &mut impl FnMut(Event<'_>)) {
+    /// Parses a line that ends at `end`.
+    fn take<'a>(
+        &mut self,
+        line: &'a [u8],
+        end: usize,
+        here: &mut Option<&'a [u8]>,
+        each: &mut impl FnMut(SsePart<'_>, usize),
+    ) {
         let mut line = prefix(line, MAX_EVENT);
         if !std::mem::replace(&mut self.is_past_first_line, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
         let (field, value) = match memchr(b':', line) {
-            Some(0) => return each(Event::default()),
+            Some(0) => return each(SsePart::Comment { is_within_event: self.has_lines }, end),
             Some(colon) => (&line[..colon], &line[colon + 1..]),
-            None if line.is_empty() => return self.dispatch(here.take(), each),
+            None if line.is_empty() => return self.dispatch(here.take(), end, each),
             None => (line, &[][..]),
         };
+        self.has_lines = true;
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" if self.has_data => {
@@ -119,19 +177,87 @@ impl SseFramer {
     }
 
     /// Ends the open event, if there is one, at an empty line.
-    fn dispatch(&mut self, here: Option<&[u8]>, each: &mut impl FnMut(Event<'_>)) {
+    fn dispatch(&mut self, here: Option<&[u8]>, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) {
         if self.has_data || !self.name.is_empty() {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
-            each(Event { name, data: here.unwrap_or(&self.data), is_error: name == "error" });
+            let data = here.unwrap_or(&self.data);
+            each(SsePart::Event(Event { name, data, is_error: name == "error" }), end);
+        } else {
+            each(SsePart::Nothing, end);
         }
         self.name.clear();
         self.data.clear();
-        self.has_data = false;
+        (self.has_data, self.has_lines) = (false, false);
     }
 
     /// The capacity of the buffers.
     #[cfg(test)]
     pub(crate) fn buffered(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name and the data of each event, with the position after it.
+    fn split(bytes: &[u8]) -> Vec<(String, Vec<u8>, usize)> {
+        let mut events = Vec::new();
+        SseFramer::new()
+            .split(bytes, |event, end| events.push((event.name.to_owned(), event.data.to_vec(), end)));
+        events
+    }
+
+    #[test]
+    fn an_event_ends_with_its_empty_line_for_every_kind_of_line_end() {
+        for (bytes, expected) in [
+            ("", None),
+            ("data: a", None),
+            ("data: a\n", None),
+            ("data: a\n\ndata: b", Some(9)),
+            ("data: a\r\n\r\nx", Some(11)),
+            ("data: a\r\rx", Some(9)),
+            ("data: a\r\n\r", None),
+            ("data: a\r", None),
+            ("\nx", Some(1)),
+            (": ping\n\n", Some(7)),
+            ("data: a\n: ping\n\n", Some(16)),
+            ("id: 1\n: ping\n\n", Some(14)),
+        ] {
+            assert_eq!(split(bytes.as_bytes()).first().map(|event| event.2), expected, "{bytes:?}");
+        }
+    }
+
+    /// Regression: 100 KiB of short lines, received byte by byte, took 40 s.
+    #[test]
+    fn each_line_is_scanned_once() {
+        let mut framer = SseFramer::new();
+        for byte in "x\n".repeat(50 * 1024).as_bytes() {
+            assert_eq!(framer.split(&[*byte], |_, _| panic!("no event ends here")), 1);
+            assert!(framer.line.len() <= 1, "only the incomplete line is kept");
+        }
+    }
+
+    #[test]
+    fn several_data_lines_are_parsed_as_one_event() {
+        let parsed = |whole: &str| {
+            let (name, data, _) = split(whole.as_bytes()).remove(0);
+            (name, data)
+        };
+        assert_eq!(parsed("event: e\ndata: a\ndata: b\n\n"), ("e".into(), b"a\nb".to_vec()));
+        assert_eq!(parsed(": ping\n\n"), (String::new(), Vec::new()));
+        assert_eq!(parsed("data: a\n: ping\n\n"), (String::new(), b"a".to_vec()));
+    }
+
+    #[test]
+    fn a_cr_at_the_end_is_read_with_the_bytes_that_follow() {
+        let mut framer = SseFramer::new();
+        let mut ends = Vec::new();
+        let bytes = b"data: a\r\n\r\ndata: b\r\n\r\n";
+        let first = framer.split(&bytes[..10], |_, end| ends.push(end));
+        assert_eq!((first, ends.len()), (9, 0));
+        framer.split(&bytes[first..], |_, end| ends.push(first + end));
+        assert_eq!(ends, [11, 22]);
     }
 }
