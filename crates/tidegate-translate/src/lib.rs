@@ -23,10 +23,13 @@
 //! request that cannot be translated is an error that names the field.
 
 pub mod compose;
+mod content_text;
 pub mod continuation;
-mod json_fields;
 mod models;
+mod request_fields;
+mod sse;
 pub mod translation;
+mod untranslatable;
 
 pub use compose::Composer;
 pub use continuation::StreamContinuation;

@@ -1,7 +1,6 @@
 //! Parameter support of the models behind a target, for settings that models express in different ways.
 
 use tidegate_core::ModelCatalog;
-
 use tidegate_providers::{ModelTable, Provider};
 
 /// How extended thinking of an Anthropic model is controlled.

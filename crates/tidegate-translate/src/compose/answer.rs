@@ -1,12 +1,13 @@
 use std::time::SystemTime;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use tidegate_core::ChatQuestion;
 
-use super::MESSAGES;
+use super::question::MESSAGES;
+use crate::sse::{self, write_data, write_event};
 
 /// The id of every composed response. The response headers and extensions identify its source.
 const ID: &str = "tidegate";
@@ -14,12 +15,12 @@ const ID: &str = "tidegate";
 pub(super) fn write(question: &ChatQuestion, text: &str, now: SystemTime) -> Response<Bytes> {
     let created = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (media, body) = match (question.dialect, question.streams) {
-        (MESSAGES, false) => (JSON, message(question, text).to_string()),
+        (MESSAGES, false) => (JSON, message(question, text).to_string().into()),
         (MESSAGES, true) => (EVENTS, message_events(question, text)),
-        (_, false) => (JSON, completion(question, text, created).to_string()),
+        (_, false) => (JSON, completion(question, text, created).to_string().into()),
         (_, true) => (EVENTS, chunks(question, text, created)),
     };
-    let mut response = Response::new(Bytes::from(body));
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
     response
 }
@@ -43,8 +44,9 @@ fn completion(question: &ChatQuestion, text: &str, created: u64) -> Value {
     })
 }
 
-fn chunks(question: &ChatQuestion, text: &str, created: u64) -> String {
-    let chunk = |choices: Value, usage: Value| {
+fn chunks(question: &ChatQuestion, text: &str, created: u64) -> Bytes {
+    let mut events = BytesMut::new();
+    let mut write_chunk = |choices: Value, usage: Value| {
         let mut chunk = json!({
             "id": ID,
             "object": "chat.completion.chunk",
@@ -55,19 +57,21 @@ fn chunks(question: &ChatQuestion, text: &str, created: u64) -> String {
         if question.include_usage {
             chunk["usage"] = usage;
         }
-        format!("data: {chunk}\n\n")
+        write_data(&chunk, &mut events);
     };
-    let piece = |delta: Value, reason: Option<&str>| {
+    for (delta, reason) in [
+        (json!({"role": "assistant", "content": ""}), None),
+        (json!({"content": text}), None),
+        (json!({}), Some("stop")),
+    ] {
         let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason});
-        chunk(json!([choice]), Value::Null)
-    };
-    let mut events = piece(json!({"role": "assistant", "content": ""}), None);
-    events += &piece(json!({"content": text}), None);
-    events += &piece(json!({}), Some("stop"));
-    if question.include_usage {
-        events += &chunk(json!([]), nothing_used());
+        write_chunk(json!([choice]), Value::Null);
     }
-    events + "data: [DONE]\n\n"
+    if question.include_usage {
+        write_chunk(json!([]), nothing_used());
+    }
+    events.extend_from_slice(sse::DONE);
+    events.freeze()
 }
 
 /// The usage of a composed response: no model was called, so there is nothing to bill.
@@ -88,21 +92,22 @@ fn message(question: &ChatQuestion, text: &str) -> Value {
     })
 }
 
-fn message_events(question: &ChatQuestion, text: &str) -> String {
+fn message_events(question: &ChatQuestion, text: &str) -> Bytes {
     let mut start = message(question, "");
     start["content"] = json!([]);
     start["stop_reason"] = Value::Null;
     let delta = json!({"type": "text_delta", "text": text});
     let stop = json!({"stop_reason": "end_turn", "stop_sequence": null});
-    [
+    let mut events = BytesMut::new();
+    for event in [
         json!({"type": "message_start", "message": start}),
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         json!({"type": "content_block_delta", "index": 0, "delta": delta}),
         json!({"type": "content_block_stop", "index": 0}),
         json!({"type": "message_delta", "delta": stop, "usage": {"output_tokens": 0}}),
         json!({"type": "message_stop"}),
-    ]
-    .iter()
-    .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default()))
-    .collect()
+    ] {
+        write_event(&event, &mut events);
+    }
+    events.freeze()
 }

@@ -62,10 +62,6 @@ use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionL
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Composer;
 
-/// Values of [`ChatQuestion::dialect`].
-const CHAT: &str = "chat";
-const MESSAGES: &str = "messages";
-
 impl AnswerSynthesizer for Composer {
     fn question(&self, head: &request::Parts, body: &[u8]) -> Option<ChatQuestion> {
         question::read(head.uri.path(), body)

@@ -4,8 +4,12 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tidegate_core::ChatQuestion;
 
-use super::{CHAT, MESSAGES};
-use crate::json_fields::JsonFields;
+use crate::content_text::{ContentPiece, pieces};
+use crate::request_fields::RequestFields;
+
+/// Values of [`ChatQuestion::dialect`].
+const CHAT: &str = "chat";
+pub(super) const MESSAGES: &str = "messages";
 
 /// Fields that affect the wording of the response but not the question or the identity of the user. They are
 /// not part of the context digest. All other fields are, known or unknown.
@@ -35,7 +39,7 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
         path if path.ends_with("/messages") => MESSAGES,
         _ => return None,
     };
-    let request = JsonFields::read(body)?;
+    let request = RequestFields::read(body)?;
     if request.get("n").is_some_and(|n| !n.is_null() && n != 1) || requires_more_than_text(&request) {
         return None;
     }
@@ -74,13 +78,13 @@ pub(super) fn read(path: &str, body: &[u8]) -> Option<ChatQuestion> {
 
 /// The lower of the two limits, if both are set. A limit that is not a valid number counts as 0, because its
 /// meaning is unknown.
-fn max_tokens(request: &JsonFields) -> Option<u64> {
+fn max_tokens(request: &RequestFields) -> Option<u64> {
     let limits = ["max_completion_tokens", "max_tokens"].into_iter().filter_map(|limit| request.get(limit));
     limits.filter(|limit| !limit.is_null()).map(|limit| limit.as_u64().unwrap_or(0)).min()
 }
 
 /// Whether the request requires a response format, a tool call, audio or log probabilities.
-fn requires_more_than_text(request: &JsonFields) -> bool {
+fn requires_more_than_text(request: &RequestFields) -> bool {
     let get = |name: &str| request.get(name).unwrap_or_default();
     let has_form = |format: &Value| !format.is_null() && format["type"] != "text";
     let must_call = |choice: &Value| match choice {
@@ -98,14 +102,8 @@ fn requires_more_than_text(request: &JsonFields) -> bool {
         || get("logprobs") == true
 }
 
-/// The text of a message content; `None` if it holds anything but text.
+/// The texts of a message content; `None` if it holds anything but text.
 fn text(content: &Value) -> Option<String> {
-    match content {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            let texts = parts.iter().map(|part| part["text"].as_str().filter(|_| part["type"] == "text"));
-            texts.collect::<Option<Vec<_>>>().map(|texts| texts.join("\n"))
-        }
-        _ => None,
-    }
+    let text = |piece| if let ContentPiece::Text(text) = piece { Some(text) } else { None };
+    Some(pieces(content).map(text).collect::<Option<Vec<_>>>()?.join("\n"))
 }

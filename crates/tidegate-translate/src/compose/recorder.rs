@@ -2,10 +2,12 @@ use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use serde_json::Value;
 use tidegate_core::{AnswerRecorder, StopReason};
-
-use crate::continuation::{Delivered, Splicer};
 use tidegate_providers::BodyFormat;
 use tidegate_providers::stream::Dialect;
+
+use crate::content_text::text_only;
+use crate::continuation::delivered::Delivered;
+use crate::continuation::splicer::Splicer;
 
 /// The maximum length of a JSON body. A longer response is not recorded.
 const MAX_JSON: usize = 512 * 1024;
@@ -63,9 +65,10 @@ impl AnswerRecorder for JsonRecorder {
                 (message(&choice["message"])?, Dialect::Chat.stop_reason(choice["finish_reason"].as_str()?))
             }
             Some(_) => return None,
-            None => {
-                (blocks(&answer["content"])?, Dialect::Anthropic.stop_reason(answer["stop_reason"].as_str()?))
-            }
+            None => (
+                text_only(&answer["content"]).filter(|_| answer["content"].is_array())?,
+                Dialect::Anthropic.stop_reason(answer["stop_reason"].as_str()?),
+            ),
         };
         (stop == Some(StopReason::Natural) && !text.is_empty()).then_some(text)
     }
@@ -79,17 +82,4 @@ fn message(message: &Value) -> Option<String> {
     };
     let is_text = ["tool_calls", "function_call", "refusal", "audio"].into_iter().all(is_empty);
     message["content"].as_str().filter(|_| is_text).map(str::to_owned)
-}
-
-/// The text of Anthropic content blocks, without thinking. `None` if there is a block of another type.
-fn blocks(content: &Value) -> Option<String> {
-    let mut text = String::new();
-    for block in content.as_array()? {
-        match block["type"].as_str()? {
-            "text" => text += block["text"].as_str()?,
-            "thinking" | "redacted_thinking" => {}
-            _ => return None,
-        }
-    }
-    Some(text)
 }

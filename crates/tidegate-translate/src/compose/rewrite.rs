@@ -3,8 +3,8 @@ use serde_json::Value;
 use serde_json::value::to_raw_value;
 use tidegate_core::CompletionLimits;
 
-use crate::json_fields::JsonFields;
 use crate::models::{Sampling, is_reasoning_model, sampling};
+use crate::request_fields::RequestFields;
 
 /// The token limit fields of a chat request. A messages request has only the second, and always has it.
 const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
@@ -21,7 +21,7 @@ const LOW: [&str; 3] = ["none", "minimal", "low"];
 /// would be medium. A temperature is lowered if the request sets one, but not added, and not changed for a
 /// model that accepts only the default.
 pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits) -> Option<Bytes> {
-    let mut fields = JsonFields::read(body)?;
+    let mut fields = RequestFields::read(body)?;
     let mut messages = fields.messages()?;
     if let Some(prompt) = prompt {
         let mut last: Value = serde_json::from_str(messages.pop()?.get()).ok()?;
@@ -36,11 +36,11 @@ pub(super) fn write(body: &[u8], prompt: Option<&str>, bounds: CompletionLimits)
         fields.set("reasoning_effort", "low")?;
     }
     if fields.get("thinking").is_some_and(|thinking| thinking["type"] != "disabled") {
-        fields.remove("thinking");
-        fields.remove("context_management");
+        fields.take_raw("thinking");
+        fields.take_raw("context_management");
     }
     // A null counts as absent.
-    let count = |fields: &JsonFields, limit: &str| fields.get(limit).as_ref().and_then(Value::as_u64);
+    let count = |fields: &RequestFields, limit: &str| fields.get(limit).as_ref().and_then(Value::as_u64);
     let mut is_bounded = false;
     for limit in LIMITS {
         if let Some(tokens) = count(&fields, limit) {

@@ -1,9 +1,10 @@
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use serde_json::{Value, json};
 use tidegate_core::StopReason;
-
-use super::splicer::Delivered;
 use tidegate_providers::stream::Dialect;
+
+use super::delivered::Delivered;
+use crate::sse::write_event;
 
 /// The state of a stream of Anthropic message events.
 #[derive(Default)]
@@ -121,7 +122,7 @@ impl MessagesState {
         if let (Some(target), Some(event)) = (self.delivered.pending_marker.take(), event.as_object_mut()) {
             event.insert("x_tidegate".to_owned(), json!({ "continued_by": target }));
         }
-        write(&kind, &event, out);
+        write_event(&event, out);
         true
     }
 
@@ -147,8 +148,7 @@ impl MessagesState {
 
     fn close_block(&mut self, out: &mut BytesMut) {
         if let Some(StreamBlock { index, .. }) = self.open.take() {
-            let kind = "content_block_stop";
-            write(kind, &json!({ "type": kind, "index": index }), out);
+            write_event(&json!({ "type": "content_block_stop", "index": index }), out);
         }
     }
 }
@@ -159,8 +159,4 @@ fn stop(reason: &Value) -> Option<StopReason> {
 
 fn is_thinking(block: &Value) -> bool {
     matches!(block["type"].as_str(), Some("thinking" | "redacted_thinking"))
-}
-
-fn write(kind: &str, event: &Value, out: &mut BytesMut) {
-    out.put_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
 }

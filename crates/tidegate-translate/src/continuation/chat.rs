@@ -1,9 +1,11 @@
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use serde_json::{Map, Value};
 use tidegate_core::StopReason;
-
-use super::splicer::Delivered;
 use tidegate_providers::stream::Dialect;
+
+use super::delivered::Delivered;
+use crate::content_text::text_only;
+use crate::sse::write_data;
 
 /// The state of a stream of OpenAI chat chunks.
 #[derive(Default)]
@@ -52,7 +54,7 @@ impl ChatState {
     fn observe_delta(&mut self, delta: &Map<String, Value>) {
         for (key, value) in delta {
             match (&**key, value) {
-                ("content", value) => match text(value) {
+                ("content", value) => match text_only(value) {
                     Some(text) if text.is_empty() => {}
                     Some(text) => self.delivered.add(&text),
                     None => self.delivered.blocks_continuation |= !is_empty(value),
@@ -89,7 +91,7 @@ impl ChatState {
             if let Some(target) = self.delivered.pending_marker.take() {
                 chunk.insert("x_tidegate".to_owned(), serde_json::json!({ "continued_by": target }));
             }
-            out.put_slice(format!("data: {}\n\n", Value::Object(chunk)).as_bytes());
+            write_data(&Value::Object(chunk), out);
         }
         true
     }
@@ -97,7 +99,7 @@ impl ChatState {
     fn rewrite_delta(&mut self, delta: &mut Map<String, Value>) {
         delta.retain(|key, _| !IGNORED_DELTA_FIELDS.contains(&&**key));
         for (key, value) in delta.iter_mut() {
-            match (&**key, text(value)) {
+            match (&**key, text_only(value)) {
                 ("content", Some(mut text)) => {
                     self.delivered.add_continuation(&mut text);
                     *value = text.into();
@@ -110,21 +112,6 @@ impl ChatState {
 
 fn stop(reason: &Value) -> Option<StopReason> {
     Dialect::Chat.stop_reason(reason.as_str()?)
-}
-
-/// The text of a content string or of its parts. Mistral's `thinking` parts are skipped.
-fn text(content: &Value) -> Option<String> {
-    match content {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(parts) => {
-            parts.iter().filter(|part| part["type"] != "thinking").map(part_text).collect()
-        }
-        _ => None,
-    }
-}
-
-fn part_text(part: &Value) -> Option<&str> {
-    part["text"].as_str().filter(|_| part["type"] == "text")
 }
 
 fn is_blank(value: &Value) -> bool {

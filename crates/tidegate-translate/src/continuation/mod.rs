@@ -67,15 +67,15 @@
 
 mod anthropic;
 mod chat;
-mod event;
+pub(crate) mod delivered;
 mod request;
-mod splicer;
+pub(crate) mod splicer;
 
 use http::response::Parts;
 use tidegate_core::{StreamContinuator, StreamSplicer};
-
-pub(crate) use self::splicer::{Delivered, Splicer};
 use tidegate_providers::BodyFormat;
+
+use self::splicer::Splicer;
 
 /// Continues text streams in OpenAI's chat dialect and in Anthropic's dialect; see the [module page](self).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

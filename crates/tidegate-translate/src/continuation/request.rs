@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
-
-use super::splicer::Delivered;
-use crate::json_fields::JsonFields;
-use crate::models::is_before_claude_4_6;
 use tidegate_providers::Provider;
+
+use super::delivered::Delivered;
+use crate::models::is_before_claude_4_6;
+use crate::request_fields::RequestFields;
 
 /// The instruction for a model that accepts no prefilled assistant message.
 const INSTRUCTION: &str = "Your last message was cut off in the middle by a lost connection. Go on exactly where it \
@@ -52,18 +52,18 @@ enum ResumeMode {
     Instruction,
 }
 
-fn read(request: &[u8], delivered: &Delivered) -> Option<JsonFields> {
+fn read(request: &[u8], delivered: &Delivered) -> Option<RequestFields> {
     if delivered.blocks_continuation || delivered.stop.is_some() {
         return None;
     }
-    let fields = JsonFields::read(request)?;
+    let fields = RequestFields::read(request)?;
     let is_one = fields.get("n").is_none_or(|n| n.is_null() || n == 1);
     (is_one && !has_schema(&fields)).then_some(fields)
 }
 
 /// Whether the request sets a response format. Two halves of JSON from two models rarely form one valid
 /// document.
-fn has_schema(fields: &JsonFields) -> bool {
+fn has_schema(fields: &RequestFields) -> bool {
     let of_chat =
         fields.get("response_format").is_some_and(|format| !format.is_null() && format["type"] != "text");
     let of_messages = fields.get("output_config").is_some_and(|config| !config["format"].is_null());
@@ -71,12 +71,12 @@ fn has_schema(fields: &JsonFields) -> bool {
 }
 
 /// Lowers a token limit by the number of delivered tokens. `None` if none are left.
-fn lower(fields: &mut JsonFields, limit: &str, delivered: u64) -> Option<()> {
+fn lower(fields: &mut RequestFields, limit: &str, delivered: u64) -> Option<()> {
     let Some(tokens) = fields.get(limit).as_ref().and_then(Value::as_u64) else { return Some(()) };
     fields.set(limit, tokens.checked_sub(delivered).filter(|left| *left > 0)?)
 }
 
-fn extend(fields: &mut JsonFields, text: &str, mode: ResumeMode) -> Option<Bytes> {
+fn extend(fields: &mut RequestFields, text: &str, mode: ResumeMode) -> Option<Bytes> {
     if !text.is_empty() {
         let mut messages = fields.messages()?;
         let last: Value = serde_json::from_str(messages.last()?.get()).ok()?;

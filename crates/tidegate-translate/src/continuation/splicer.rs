@@ -1,11 +1,11 @@
-use bytes::{Bytes, BytesMut};
-use tidegate_core::{NotContinuable, StopReason, StreamSplicer};
+use bytes::{Buf, Bytes, BytesMut};
+use tidegate_core::{NotContinuable, StreamSplicer};
+use tidegate_providers::stream::{Dialect, DialectGuess, Event, SseFramer};
 
 use super::anthropic::MessagesState;
 use super::chat::ChatState;
-use super::event::EventSplitter;
-use super::{event, request};
-use tidegate_providers::stream::{Dialect, DialectGuess, Event};
+use super::delivered::Delivered;
+use super::request;
 
 /// Splits a stream into events and records the delivered text; after a switch of target, rewrites the events
 /// of the continuing stream as events of the first one.
@@ -13,7 +13,9 @@ use tidegate_providers::stream::{Dialect, DialectGuess, Event};
 pub(crate) struct Splicer {
     /// The incomplete event at the end of the received bytes.
     partial: BytesMut,
-    splitter: EventSplitter,
+    /// The number of bytes of `partial` that the framer has read.
+    framed: usize,
+    framer: SseFramer,
     /// Complete events from the first failure event on. They are discarded if another target continues the
     /// stream.
     withheld: BytesMut,
@@ -34,57 +36,9 @@ enum DialectState {
     Unsupported,
 }
 
-/// What was delivered to the caller so far, as far as a continuation needs it.
-#[derive(Default)]
-pub(crate) struct Delivered {
-    pub(crate) text: String,
-    /// The number of events that carried text, which approximates the number of tokens.
-    pub(super) tokens: u64,
-    /// The stream holds something besides text and its annotations, which no other model can continue.
-    pub(crate) blocks_continuation: bool,
-    /// The stop reason, once an event carried one.
-    pub(crate) stop: Option<StopReason>,
-    /// Delivered white space that the continuation request omits. The continuing model may repeat it, and the
-    /// repetition is removed.
-    pub(super) trimmed_whitespace: String,
-    /// The continuing target, until an event has been marked with it.
-    pub(super) pending_marker: Option<String>,
-}
-
 /// The maximum size of a buffered event. A larger event passes in pieces, and the stream can no longer be
 /// continued.
 const MAX_EVENT: usize = 256 * 1024;
-
-/// The maximum length of the delivered text. A stream with a longer text is not continued.
-const MAX_TEXT: usize = 1024 * 1024;
-
-impl Delivered {
-    pub(super) fn add(&mut self, text: &str) {
-        if self.text.len() + text.len() > MAX_TEXT {
-            self.blocks_continuation = true;
-        } else {
-            self.text.push_str(text);
-        }
-        self.tokens += 1;
-    }
-
-    /// Adds a piece of text of the continuing stream. White space that repeats the omitted one is removed
-    /// from `text`; the remainder is to be delivered.
-    pub(super) fn add_continuation(&mut self, text: &mut String) {
-        let repeated = self
-            .trimmed_whitespace
-            .chars()
-            .zip(text.chars())
-            .take_while(|(expected, actual)| expected == actual);
-        let length: usize = repeated.map(|(char, _)| char.len_utf8()).sum();
-        text.drain(..length);
-        self.trimmed_whitespace.drain(..length);
-        if !text.is_empty() {
-            self.trimmed_whitespace.clear();
-            self.add(text);
-        }
-    }
-}
 
 impl DialectState {
     fn delivered(&mut self) -> Option<&mut Delivered> {
@@ -183,20 +137,18 @@ impl Splicer {
         if !was_empty {
             self.partial.extend_from_slice(bytes);
         }
-        let (mut passed, mut read) = (0, 0);
-        {
-            let source: &[u8] = if was_empty { bytes } else { &self.partial };
-            while let Some(length) = self.splitter.length(&source[read..]) {
-                let whole = &source[read..read + length];
-                read += length;
-                let is_forwardable = event::parse(whole, |event| self.state.observe(event));
-                if is_forwardable && self.withheld.is_empty() {
-                    passed = read;
-                } else {
-                    self.withheld.extend_from_slice(whole);
-                }
+        let source: &[u8] = if was_empty { bytes } else { &self.partial };
+        let (start, mut passed, mut read) = (self.framed, 0, 0);
+        let framed = self.framer.split(&source[start..], |event, end| {
+            let whole = &source[read..start + end];
+            read = start + end;
+            if self.state.observe(event) && self.withheld.is_empty() {
+                passed = read;
+            } else {
+                self.withheld.extend_from_slice(whole);
             }
-        }
+        });
+        self.framed = start + framed - read;
         if was_empty {
             self.partial.extend_from_slice(&bytes[read..]);
             return bytes.slice(..passed);
@@ -208,16 +160,23 @@ impl Splicer {
     /// Rewrites bytes of the continuing stream as events of the first stream.
     fn rewrite(&mut self, bytes: &[u8]) -> Result<Bytes, NotContinuable> {
         self.partial.extend_from_slice(bytes);
-        let mut out = BytesMut::new();
-        while let Some(length) = self.splitter.length(&self.partial) {
-            let whole = self.partial.split_to(length);
-            let is_forwardable = self.withheld.is_empty()
-                && event::parse(&whole, |event| self.state.rewrite(event, &whole, &mut out))?;
-            if !is_forwardable {
-                self.withheld.extend_from_slice(&whole);
+        let (mut out, mut result) = (BytesMut::new(), Ok(()));
+        let (start, mut read) = (self.framed, 0);
+        let framed = self.framer.split(&self.partial[start..], |event, end| {
+            let whole = &self.partial[read..start + end];
+            read = start + end;
+            if result.is_err() {
+                return;
             }
-        }
-        Ok(out.freeze())
+            match self.withheld.is_empty().then(|| self.state.rewrite(event, whole, &mut out)) {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) | None => self.withheld.extend_from_slice(whole),
+                Some(Err(not_continuable)) => result = Err(not_continuable),
+            }
+        });
+        self.framed = start + framed - read;
+        self.partial.advance(read);
+        result.map(|()| out.freeze())
     }
 
     fn is_too_large(&self) -> bool {
@@ -225,7 +184,7 @@ impl Splicer {
     }
 
     fn take_partial(&mut self) -> BytesMut {
-        self.splitter = EventSplitter::default();
+        (self.framer, self.framed) = (SseFramer::new(), 0);
         std::mem::take(&mut self.partial)
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Content, RawJson};
+use super::content::Content;
+use crate::request_fields::RawJson;
 
 /// A message of a request.
 #[derive(Default, Deserialize, Serialize)]

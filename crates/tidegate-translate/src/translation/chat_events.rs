@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, BytesMut};
 use serde_json::{Value, json};
 use tidegate_core::Failure;
+use tidegate_providers::stream::Event;
 
+use super::encode_events::{EncodeEvents, too_many};
 use super::repair;
-use super::response::{EncodeEvents, too_many};
 use super::stop_reason::finish_reason;
 use super::usage::TokenUsage;
-use tidegate_providers::stream::Event;
+use crate::sse::{self, write_data};
 
 /// Encodes chat chunks.
 #[derive(Default)]
@@ -53,7 +54,7 @@ impl ChatEvents {
 
     fn choice(&self, delta: Value, finish_reason: Option<&str>, out: &mut BytesMut) {
         let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
-        write(&self.chunk(json!([choice])), out);
+        write_data(&self.chunk(json!([choice])), out);
     }
 
     fn write_text(&self, key: &str, text: &Value, out: &mut BytesMut) {
@@ -138,7 +139,7 @@ impl EncodeEvents for ChatEvents {
     }
 
     fn fail(&mut self, error: Value, out: &mut BytesMut) {
-        write(&error, out);
+        write_data(&error, out);
     }
 
     fn encode(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure> {
@@ -171,9 +172,9 @@ impl EncodeEvents for ChatEvents {
         if self.wants_usage {
             let mut last = self.chunk(json!([]));
             last["usage"] = self.token_usage.as_chat();
-            write(&last, out);
+            write_data(&last, out);
         }
-        out.put_slice(b"data: [DONE]\n\n");
+        out.put_slice(sse::DONE);
     }
 
     /// Anthropic's dialect has a terminator, so a stream without one is truncated and is not completed here.
@@ -193,8 +194,4 @@ fn string(value: &Value) -> &str {
 
 fn index(event: &Value) -> u64 {
     event["index"].as_u64().unwrap_or_default()
-}
-
-fn write(chunk: &Value, out: &mut BytesMut) {
-    out.put_slice(format!("data: {chunk}\n\n").as_bytes());
 }

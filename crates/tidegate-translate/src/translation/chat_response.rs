@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::fields::RawJson;
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::finish_reason;
 use super::usage::TokenUsage;
+use crate::request_fields::RawJson;
 
 #[derive(Deserialize)]
 struct IncomingMessage {

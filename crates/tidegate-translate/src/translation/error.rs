@@ -3,7 +3,6 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 use tidegate_core::{ErrorCode, Failure, FailureKind};
-
 use tidegate_providers::{Provider, ProviderClassifier};
 
 /// A classified error with its message.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::{Content, RawJson};
+use super::content::Content;
+use crate::request_fields::RawJson;
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct AnthropicMessage {

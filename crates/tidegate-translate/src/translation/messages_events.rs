@@ -8,17 +8,19 @@
 //!                                              stop reason   [DONE], or end of stream after a stop reason
 //! ```
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use serde_json::{Value, json};
 use tidegate_core::Failure;
+use tidegate_providers::stream::Event;
 
 use super::call_ids::ResponseCallIds;
-use super::messages_response::{first_choice, message_start, reasoning, texts};
+use super::encode_events::{EncodeEvents, too_many};
+use super::messages_response::{first_choice, message_start, reasoning};
 use super::repair;
-use super::response::{EncodeEvents, too_many};
 use super::stop_reason::stop_reason;
 use super::usage::TokenUsage;
-use tidegate_providers::stream::Event;
+use crate::content_text::texts;
+use crate::sse::write_event;
 
 /// Encodes Anthropic message events.
 #[derive(Default)]
@@ -66,21 +68,21 @@ impl MessagesEvents {
     fn begin_message(&mut self, chunk: &Value, out: &mut BytesMut) {
         if !std::mem::replace(&mut self.has_begun, true) {
             self.call_ids = ResponseCallIds::for_response(chunk);
-            write(&message_start(&chunk["id"], &chunk["model"]), out);
+            write_event(&message_start(&chunk["id"], &chunk["model"]), out);
         }
     }
 
     /// Stops the open block and starts a block of this kind.
     fn open_block(&mut self, kind: OpenBlockKind, block: Value, out: &mut BytesMut) {
         self.close_block(out);
-        write(&json!({"type": "content_block_start", "index": self.next, "content_block": block}), out);
+        write_event(&json!({"type": "content_block_start", "index": self.next, "content_block": block}), out);
         self.open = Some(kind);
         self.next += 1;
     }
 
     fn close_block(&mut self, out: &mut BytesMut) {
         if self.open.take().is_some() {
-            write(&json!({"type": "content_block_stop", "index": self.next - 1}), out);
+            write_event(&json!({"type": "content_block_stop", "index": self.next - 1}), out);
         }
     }
 
@@ -140,11 +142,11 @@ impl EncodeEvents for MessagesEvents {
     fn begin(&mut self, _: u64) {}
 
     fn ping(&mut self, out: &mut BytesMut) {
-        write(&json!({"type": "ping"}), out);
+        write_event(&json!({"type": "ping"}), out);
     }
 
     fn fail(&mut self, error: Value, out: &mut BytesMut) {
-        write(&error, out);
+        write_event(&error, out);
     }
 
     fn encode(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure> {
@@ -162,9 +164,7 @@ impl EncodeEvents for MessagesEvents {
         }
         // A refusal by the model is translated as text.
         let refusal = choice_delta["refusal"].as_str().unwrap_or_default();
-        for text in
-            texts(&choice_delta["content"]).into_iter().chain([refusal]).filter(|text| !text.is_empty())
-        {
+        for text in texts(&choice_delta["content"]).chain([refusal]).filter(|text| !text.is_empty()) {
             self.write_text(text, out);
         }
         for call in choice_delta["tool_calls"].as_array().map_or(&[][..], |calls| calls) {
@@ -183,11 +183,11 @@ impl EncodeEvents for MessagesEvents {
         let reason = self.reason.as_deref().unwrap_or_default();
         let reason = stop_reason(reason, !self.calls.is_empty());
         let delta = json!({"stop_reason": reason, "stop_sequence": null});
-        write(
+        write_event(
             &json!({"type": "message_delta", "delta": delta, "usage": self.token_usage.as_messages()}),
             out,
         );
-        write(&json!({"type": "message_stop"}), out);
+        write_event(&json!({"type": "message_stop"}), out);
     }
 
     fn end_of_stream(&mut self, out: &mut BytesMut) {
@@ -198,10 +198,5 @@ impl EncodeEvents for MessagesEvents {
 }
 
 fn delta(index: u64, delta: Value, out: &mut BytesMut) {
-    write(&json!({"type": "content_block_delta", "index": index, "delta": delta}), out);
-}
-
-fn write(event: &Value, out: &mut BytesMut) {
-    let kind = event["type"].as_str().unwrap_or_default();
-    out.put_slice(format!("event: {kind}\ndata: {event}\n\n").as_bytes());
+    write_event(&json!({"type": "content_block_delta", "index": index, "delta": delta}), out);
 }

@@ -4,11 +4,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::call_ids::ResponseCallIds;
-use super::fields::{RawJson, raw};
+use super::content::raw;
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::stop_reason;
 use super::usage::TokenUsage;
+use crate::content_text::texts;
+use crate::request_fields::RawJson;
 
 #[derive(Serialize)]
 struct OutgoingMessage<'a> {
@@ -39,7 +41,7 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool) -> Option<Vec<u8>> {
     }
     // A refusal by the model is translated as text.
     let refusal = message["refusal"].as_str().unwrap_or_default();
-    let texts = texts(&message["content"]).into_iter().chain([refusal]);
+    let texts = texts(&message["content"]).chain([refusal]);
     content.extend(texts.filter(|text| !text.is_empty()).map(|text| ContentBlock::text(text.to_owned())));
     let calls = message["tool_calls"].as_array().map_or(&[][..], |calls| calls);
     let mut call_ids = ResponseCallIds::for_response(&completion);
@@ -76,18 +78,6 @@ pub(super) fn first_choice(completion: &Value) -> Option<&Value> {
 pub(super) fn reasoning(message: &Value) -> Option<&str> {
     let names = ["reasoning_content", "reasoning", "reasoning_text"];
     names.into_iter().find_map(|name| message[name].as_str().filter(|text| !text.is_empty()))
-}
-
-/// The content string, or the texts of all its parts. Mistral's thinking parts are omitted.
-pub(super) fn texts(content: &Value) -> Vec<&str> {
-    match content {
-        Value::String(text) => vec![text],
-        Value::Array(parts) => {
-            let texts = parts.iter().filter(|part| part["type"] == "text");
-            texts.filter_map(|part| part["text"].as_str()).collect()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// The arguments as a JSON object, the only form that Anthropic's `input` allows.

@@ -87,6 +87,8 @@ mod call_ids;
 mod chat;
 mod chat_events;
 mod chat_response;
+mod content;
+mod encode_events;
 mod error;
 mod fields;
 mod messages;
@@ -102,11 +104,11 @@ mod usage;
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use tidegate_core::{Translation, Translator, Untranslatable};
+use tidegate_providers::Provider;
 
 use self::chat_events::ChatEvents;
 use self::messages_events::MessagesEvents;
 use self::response::{ResponseConverter, ResponseEncoder};
-use tidegate_providers::Provider;
 
 /// Translates chat completion requests into Anthropic's messages, and the responses back; see the [module
 /// page](self).

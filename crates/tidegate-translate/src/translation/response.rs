@@ -7,30 +7,15 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::response::Parts;
 use serde_json::Value;
-use tidegate_core::{BodyMode, ErrorCode, Failure, ResponseTranslator};
-
-use super::chat_events::ChatEvents;
-use super::error::TranslatedError;
-use super::messages_events::MessagesEvents;
-use super::{chat_response, messages_response};
+use tidegate_core::{BodyMode, Failure, ResponseTranslator};
 use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamError};
 use tidegate_providers::{BodyFormat, Provider};
 
-/// Encodes the events of a stream of one dialect in the other.
-pub(super) trait EncodeEvents: Send {
-    /// Starts the response. `created` is in seconds since 1970.
-    fn begin(&mut self, created: u64);
-    /// Writes a keep-alive.
-    fn ping(&mut self, out: &mut BytesMut);
-    /// Writes the error event that ends a failed stream.
-    fn fail(&mut self, error: Value, out: &mut BytesMut);
-    /// Encodes any other event.
-    fn encode(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure>;
-    /// Ends a stream after its terminator was received.
-    fn finish(&mut self, out: &mut BytesMut);
-    /// Ends a stream that ended without a terminator.
-    fn end_of_stream(&mut self, out: &mut BytesMut);
-}
+use super::chat_events::ChatEvents;
+use super::encode_events::{EncodeEvents, too_many, unreadable};
+use super::error::TranslatedError;
+use super::messages_events::MessagesEvents;
+use super::{chat_response, messages_response};
 
 /// The encoder for the dialect of the caller.
 pub(super) enum ResponseEncoder {
@@ -48,17 +33,6 @@ pub(super) struct ResponseConverter {
     is_compressed: bool,
     /// The last event was written. Later events are ignored.
     has_ended: bool,
-}
-
-/// The failure of an event or a stream that exceeds a limit.
-pub(super) fn too_many(what: &str) -> Failure {
-    Failure { provider_code: Some(format!("too_many_{what}").into()), ..unreadable() }
-}
-
-/// The failure of a response that is not in the target's dialect or cannot be translated.
-fn unreadable() -> Failure {
-    // The provider sent no error code. This one names the problem.
-    Failure { provider_code: Some("unreadable_answer".into()), ..Failure::new(ErrorCode::ServerError) }
 }
 
 impl ResponseEncoder {

@@ -7,8 +7,9 @@ use tidegate_core::Untranslatable;
 
 use super::super::call_ids::RequestCallIds;
 use super::super::chat::{ChatMessage, ContentPart, FilePart, ImageUrl, ToolCall};
-use super::super::fields::{Content, malformed, unsupported};
+use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
+use crate::untranslatable::{malformed, unsupported};
 
 pub(super) fn conversation(
     system: Option<Content<ContentBlock>>,

@@ -21,17 +21,20 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate_core::Untranslatable;
+use tidegate_providers::Provider;
 
 use self::conversation::conversation;
 use super::call_ids::RequestCallIds;
 use super::chat::{ChatMessage, Function, FunctionTool, JsonSchema, ResponseFormat, StreamOptions};
-use super::fields::{Content, RawJson, RejectedField, RequestFields, malformed, unsupported};
+use super::content::Content;
+use super::fields::{RejectedField, read_fields};
 use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig, ToolChoice};
 use crate::models::{
     EffortWithTools, accepts_reasoning_effort, effort_with_tools, is_reasoning_model, max_output_tokens,
     max_stop_sequences, may_continue_assistant_message, needs_include_usage, uses_max_completion_tokens,
 };
-use tidegate_providers::Provider;
+use crate::request_fields::RawJson;
+use crate::untranslatable::{malformed, unsupported};
 
 #[derive(Serialize)]
 struct ChatRequestBody {
@@ -84,7 +87,7 @@ fn only_clears_context(management: &Value) -> bool {
 }
 
 pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable> {
-    let mut fields = RequestFields::read(body)?;
+    let mut fields = read_fields(body)?;
     for (name, is_noop) in REJECTED_FIELDS {
         fields.reject(name, is_noop)?;
     }
@@ -119,7 +122,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         return Err(Untranslatable::new("messages", "has to end with the user for the target"));
     }
     let request = ChatRequestBody {
-        model: fields.raw("model"),
+        model: fields.take_raw("model"),
         max_tokens,
         max_completion_tokens,
         messages,
@@ -127,8 +130,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         tool_choice: choice.map(tool_choice).transpose()?,
         parallel_tool_calls: is_single.then_some(false),
         stop: stop(fields.take("stop_sequences")?, target)?,
-        temperature: fields.raw("temperature").filter(|_| !is_reasoning_model(target)),
-        top_p: fields.raw("top_p").filter(|_| !is_reasoning_model(target)),
+        temperature: fields.take_raw("temperature").filter(|_| !is_reasoning_model(target)),
+        top_p: fields.take_raw("top_p").filter(|_| !is_reasoning_model(target)),
         user: user.filter(|user| !is_mistral && user.chars().count() <= 64),
         stream,
         // Anthropic streams always report usage, so it is requested here.

@@ -3,9 +3,10 @@
 use tidegate_core::Untranslatable;
 
 use super::super::chat::{self, ContentPart};
-use super::super::fields::{Content, malformed, raw, unsupported};
+use super::super::content::{Content, raw};
 use super::super::messages::{AnthropicMessage, ContentBlock, MediaSource, ToolResultContent};
 use super::turns::Turns;
+use crate::untranslatable::{malformed, unsupported};
 
 impl AnthropicMessage {
     /// Whether the message contains tool results.

@@ -38,7 +38,8 @@ use self::sampling::sampling;
 use self::thinking::ThinkingRequest;
 use self::tools::{declare_called_tools, tool_choice, tools, unnamed_choice};
 use super::chat::{self, ResponseFormat, StopSequences, StreamOptions};
-use super::fields::{Content, RawJson, RejectedField, RequestFields, malformed, unsupported};
+use super::content::Content;
+use super::fields::{RejectedField, read_fields};
 use super::messages::{
     AnthropicMessage, AnthropicTool, ContentBlock, Metadata, OutputConfig, OutputFormat, ThinkingConfig,
     ToolChoice,
@@ -46,6 +47,8 @@ use super::messages::{
 use crate::models::{
     accepts_prefill, accepts_schema, max_output_tokens, sampling as supported_sampling, thinking_control,
 };
+use crate::request_fields::{RawJson, RequestFields};
+use crate::untranslatable::{malformed, unsupported};
 
 /// The translated request, and what the response must contain.
 pub(super) struct MessagesRequest {
@@ -106,7 +109,7 @@ pub(super) fn request(
     target: &str,
     default_max_tokens: u64,
 ) -> Result<MessagesRequest, Untranslatable> {
-    let mut fields = RequestFields::read(body)?;
+    let mut fields = read_fields(body)?;
     for (name, is_noop) in REJECTED_FIELDS {
         fields.reject(name, is_noop)?;
     }
@@ -144,7 +147,7 @@ pub(super) fn request(
     };
     let options: Option<StreamOptions> = fields.take("stream_options")?;
     let request = MessagesRequestBody {
-        model: fields.raw("model"),
+        model: fields.take_raw("model"),
         max_tokens,
         system,
         messages,
@@ -154,7 +157,7 @@ pub(super) fn request(
         temperature,
         top_p,
         metadata: user.filter(|user| is_opaque(user)).map(|user| Metadata { user_id: Some(user) }),
-        stream: fields.raw("stream"),
+        stream: fields.take_raw("stream"),
         thinking,
         output_config: has_config.then_some(OutputConfig { effort, format }),
     };

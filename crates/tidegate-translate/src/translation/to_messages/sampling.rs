@@ -1,7 +1,9 @@
 use tidegate_core::Untranslatable;
 
-use super::super::fields::{RawJson, RequestFields, malformed, raw};
+use super::super::content::raw;
 use crate::models::Sampling;
+use crate::request_fields::{RawJson, RequestFields};
+use crate::untranslatable::malformed;
 
 /// The `temperature` and `top_p` that the model accepts.
 ///
@@ -25,7 +27,7 @@ pub(super) fn sampling(
 
 /// Reads a number and clamps it to 0 to 1. OpenAI's dialect allows up to 2.
 fn number(fields: &mut RequestFields, name: &'static str) -> Result<Option<RawJson>, Untranslatable> {
-    let Some(written) = fields.raw(name) else { return Ok(None) };
+    let Some(written) = fields.take_raw(name) else { return Ok(None) };
     let number: f64 = serde_json::from_str(written.get()).map_err(|_| malformed(name))?;
     Ok(match number {
         ..0.0 => raw("0"),

@@ -6,8 +6,10 @@ use serde_json::Value;
 use tidegate_core::Untranslatable;
 
 use super::super::chat;
-use super::super::fields::{RequestFields, malformed, raw, unsupported};
+use super::super::content::raw;
 use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
+use crate::request_fields::RequestFields;
+use crate::untranslatable::{malformed, unsupported};
 
 /// The maximum number of strict tools: more are rejected ("Too many strict tools", camel-ai/camel#4171).
 /// OpenAI has no such limit, and its agents SDK makes every tool strict.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use tidegate_core::Untranslatable;
 
 use super::super::call_ids::RequestCallIds;
-use super::super::fields::Content;
+use super::super::content::Content;
 use super::super::messages::{AnthropicMessage, ContentBlock};
 
 /// The text of the user turn that is inserted before a leading assistant message. Anthropic rejected a
