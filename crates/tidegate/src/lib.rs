@@ -104,6 +104,7 @@ pub mod translate;
 
 mod body;
 mod bucket;
+mod buffered_body;
 mod chain_position;
 mod clock;
 mod clone_request;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use tidegate::ErrorCode;
+use http_body_util::BodyExt;
+use tidegate::{ErrorCode, Payload};
 use tokio::time::timeout;
 
 use super::GatewayError;
@@ -20,19 +20,17 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 /// only after they have sent the whole body, and would otherwise see a closed connection.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub(super) async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, GatewayError> {
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, GatewayError> {
     let is_long = body.size_hint().lower() > limit as u64;
     // A caller that sent `Expect` has not sent the body yet, so nothing has to be discarded.
     if is_long && headers.contains_key(EXPECT) {
         return Err(too_long(limit));
     }
-    if !is_long {
-        let read = timeout(BODY_TIMEOUT, Limited::new(&mut body, limit).collect()).await;
-        match read.map_err(|_| too_slow())? {
-            Ok(body) => return Ok(body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {}
-            Err(_) => return Err(GatewayError::new(ErrorCode::InvalidRequest, "body broke off")),
-        }
+    let cap = if is_long { 0 } else { limit };
+    let read = timeout(BODY_TIMEOUT, Payload::collect(body, cap)).await.map_err(|_| too_slow())?;
+    let mut body = read.map_err(|_| GatewayError::new(ErrorCode::InvalidRequest, "body broke off"))?;
+    if let Some(bytes) = body.bytes() {
+        return Ok(bytes.clone());
     }
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(DISCARD_TIMEOUT, rest).await;

@@ -221,7 +221,7 @@ where
                 }
                 StateProj::Reading(response) => {
                     let (_, buffered) = &mut **response.as_mut().expect("polled after completion");
-                    ready!(buffered.poll_read(cx));
+                    ready!(buffered.poll_read_error_body(cx));
                     let (mut head, buffered) = *response.take().expect("just read");
                     judge.classify_failure(&mut head, &buffered.bytes());
                     let body = ResponseBody::whole(WholeBody::Buffered(Box::new(buffered)));

@@ -74,7 +74,6 @@
 //! - Waiting for an error body without a timeout: add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
 
 mod body;
-mod buffered_body;
 mod clocks;
 mod future;
 mod layer;
@@ -83,15 +82,13 @@ mod service;
 mod usage_scanner;
 
 pub use body::ResponseBody;
-pub use buffered_body::BufferedBody;
 pub use clocks::StreamClocks;
 pub use future::ResponseFuture;
 pub use layer::ClassifyLayer;
 pub use scanned_body::ScannedBody;
 pub use service::Classify;
 
-/// The most bytes of an error body that are read before it is classified.
-pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
+pub use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
 
 #[cfg(test)]
 mod tests;

@@ -166,8 +166,11 @@ impl ContinuedStream {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BodySource<B> {
-    pub(super) fn poll_frame(
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BodySource<B> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -177,6 +180,22 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BodySource<B> {
             }
             BodySourceProj::Other(body) => Pin::new(body).poll_frame(cx),
             BodySourceProj::Closed => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::First(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+            Self::Closed => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::First(body) => body.size_hint(),
+            Self::Other(body) => body.size_hint(),
+            Self::Closed => SizeHint::new(),
         }
     }
 }
@@ -272,21 +291,18 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match (&self.continued, &self.source) {
-            (Some(continued), _) => {
+        match &self.continued {
+            Some(continued) => {
                 matches!(continued.state, SpliceState::Ended) && continued.final_frame.is_none()
             }
-            (None, BodySource::First(body)) => body.is_end_stream(),
-            (None, BodySource::Other(body)) => body.is_end_stream(),
-            (None, BodySource::Closed) => true,
+            None => self.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.continued, &self.source) {
-            (None, BodySource::First(body)) => body.size_hint(),
-            (None, BodySource::Other(body)) => body.size_hint(),
-            (Some(_), _) | (None, BodySource::Closed) => SizeHint::new(),
+        match &self.continued {
+            Some(_) => SizeHint::new(),
+            None => self.source.size_hint(),
         }
     }
 }

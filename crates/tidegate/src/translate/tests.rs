@@ -5,6 +5,7 @@ use http::{HeaderValue, Request, StatusCode, request, response};
 use http_body_util::{BodyExt, Full};
 use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_testkit::contract;
+use tidegate_testkit::strict::Answer;
 use tower::{Layer, ServiceExt};
 
 use super::TranslateLayer;
@@ -199,8 +200,12 @@ async fn an_untranslatable_request_falls_back_to_the_next_target() {
 #[tokio::test(start_paused = true)]
 async fn a_buffered_response_is_read_up_to_a_limit() {
     let (inner, provider) = strict();
+    let mut service = whole().answer_cap(10).layer(inner);
+    provider.answer(200).frame("TEN ").frame("BYTES.");
+    let answer = call(&mut service).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "(ten bytes.)");
     provider.answer(200).frame("TEN BYTES.").frame("AND MORE").stall();
-    let error = call(&mut whole().answer_cap(10).layer(inner)).await.unwrap_err();
+    let error = call(&mut service).await.unwrap_err();
     assert_eq!(error.to_string(), "answer of more than 10 bytes cannot be translated");
     assert_eq!(Outcome::of_error(&*error).failure().unwrap().code, ErrorCode::ServerError);
 }
@@ -226,6 +231,10 @@ async fn the_part_of_a_failed_response_that_arrives_in_time_is_translated() {
         assert_eq!((answer.status().as_u16(), clock::now() - start), (503, expected));
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "(full)");
     }
+    // Many small frames count as a long body.
+    provider.then((0..5_000).fold(Answer::status(500), |answer, _| answer.frame("X")));
+    let answer = call(&mut service).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 1_024 + 2);
     provider.answer(500).frame("X".repeat(100 * 1024));
     let answer = call(&mut service).await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 64 * 1024 + 2);

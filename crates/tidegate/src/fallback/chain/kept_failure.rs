@@ -1,12 +1,12 @@
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 
 use super::TargetResult;
+use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
 use crate::fallback::body::BodySource;
 use crate::{BoxError, Outcome};
 
@@ -18,12 +18,6 @@ pub(super) struct KeptFailure {
     pub(super) target: Option<Arc<str>>,
 }
 
-/// The longest body that is kept: 64 KiB, which is as much as the wire reads to classify a failure.
-const MAX_BODY: usize = 64 * 1024;
-
-/// The most frames that are read, since frames may be empty.
-const MAX_FRAMES: usize = 1024;
-
 impl KeptFailure {
     /// Keeps the result. A response with a body that is not complete yet is kept as its failure.
     pub(super) fn new<B>(result: TargetResult<B>, target: Option<Arc<str>>) -> Self
@@ -33,7 +27,7 @@ impl KeptFailure {
         let result = result.and_then(|response| {
             let outcome = Outcome::of(&response);
             let (head, body) = response.into_parts();
-            match (buffered_body(body), outcome) {
+            match (available_body(body), outcome) {
                 (None, Outcome::Failure(failure)) => Err(failure.into()),
                 (bytes, _) => Ok(Response::from_parts(head, bytes.unwrap_or_default())),
             }
@@ -43,25 +37,12 @@ impl KeptFailure {
 }
 
 /// The whole body, if it is available without waiting: the wire has already read that of a failure.
-fn buffered_body<B>(body: BodySource<B>) -> Option<Bytes>
+fn available_body<B>(body: BodySource<B>) -> Option<Bytes>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>>,
 {
-    let mut body = pin!(body);
-    let mut bytes = BytesMut::new();
+    let mut body = BufferedBody::up_to(body, ERROR_BODY_LIMIT);
     // No task is woken: frames that are not available yet are not read.
-    let mut context = Context::from_waker(Waker::noop());
-    for _ in 0..MAX_FRAMES {
-        match body.as_mut().poll_frame(&mut context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-            }
-            Poll::Ready(None) => return Some(bytes.freeze()),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => return None,
-        }
-        if bytes.len() > MAX_BODY {
-            return None;
-        }
-    }
-    None
+    let _ = body.poll_read(&mut Context::from_waker(Waker::noop()));
+    body.is_whole().then(|| body.bytes().into_owned().into())
 }

@@ -10,18 +10,24 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::ERROR_BODY_LIMIT;
 use crate::{BodyProbe, BoxError, ErrorCode, Failure, FailureKind};
+
+/// The most bytes of an error body that are read before it is classified.
+pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
 
 /// The time limit for reading an error body. The status has already determined that the response failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most frames that are buffered, because each frame uses memory of its own. A provider that sends one
-/// whitespace byte per second to keep the connection alive reaches it after seventeen minutes.
-const MAX_FRAMES: usize = 1024;
+/// The number of frames is limited as well, because each frame uses memory of its own: to one for every so
+/// many bytes of the limit, and to 1024 for an error body. A provider that sends one whitespace byte per second
+/// to keep the connection alive reaches that after seventeen minutes.
+const BYTES_PER_FRAME: usize = 64;
 
-/// A body of which the first part was read before it is passed on: up to its end, to [`ERROR_BODY_LIMIT`] or
-/// 1024 frames, or until it was identified. It yields the same frames again.
+/// The limit on the number of frames is no lower than this.
+const MIN_FRAME_LIMIT: usize = 1024;
+
+/// A body of which the first part was read before it is passed on: up to its end or a limit, or until it was
+/// identified. It yields the same frames again.
 ///
 /// The inner body is boxed, so that it can be read in the future and then move into the response.
 pub struct BufferedBody<B> {
@@ -29,6 +35,10 @@ pub struct BufferedBody<B> {
     first: Bytes,
     frames: VecDeque<Frame<Bytes>>,
     buffered_len: usize,
+    /// The number of frames that were read, empty ones included.
+    frames_read: usize,
+    /// Reading stops once so many bytes are buffered.
+    limit: usize,
     error: Option<BoxError>,
     has_ended: bool,
     read_timeout: Option<Pin<Box<Sleep>>>,
@@ -36,12 +46,24 @@ pub struct BufferedBody<B> {
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
-    /// Wraps a body of which nothing has been read.
-    pub(super) fn new(inner: B) -> Self {
+    /// Wraps a body of which nothing has been read. It is read up to [`ERROR_BODY_LIMIT`].
+    pub(crate) fn new(inner: B) -> Self {
+        Self::with_limit(inner, ERROR_BODY_LIMIT)
+    }
+
+    /// Wraps a body of which nothing has been read. It is read to its end if it has at most `max_len` bytes;
+    /// then it [is whole](Self::is_whole).
+    pub(crate) fn up_to(inner: B, max_len: usize) -> Self {
+        Self::with_limit(inner, max_len.saturating_add(1))
+    }
+
+    fn with_limit(inner: B, limit: usize) -> Self {
         Self {
             first: Bytes::new(),
             frames: VecDeque::new(),
             buffered_len: 0,
+            frames_read: 0,
+            limit,
             error: None,
             has_ended: false,
             read_timeout: None,
@@ -49,16 +71,22 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         }
     }
 
-    /// Reads until there is enough to classify the response: the end, an error, the limit, or the time limit.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads until the end, an error or the limit.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_enough() {
-            if self.poll_more(cx).is_pending() {
-                let read_timeout =
-                    self.read_timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(READ_TIMEOUT)));
-                return read_timeout.as_mut().poll(cx);
-            }
+            ready!(self.poll_more(cx));
         }
         Poll::Ready(())
+    }
+
+    /// Reads until the end, an error or the limit, and no longer than an error body is waited for.
+    pub(crate) fn poll_read_error_body(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.poll_read(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let read_timeout =
+            self.read_timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(READ_TIMEOUT)));
+        read_timeout.as_mut().poll(cx)
     }
 
     /// Reads until `probe` identifies the body. A body that is not identified by its end or the limit counts
@@ -67,7 +95,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
     ///
     /// There is no time limit: some providers keep a connection alive with whitespace for as long as the
     /// model computes.
-    pub(super) fn poll_probe(
+    pub(crate) fn poll_probe(
         &mut self,
         cx: &mut Context<'_>,
         probe: impl Fn(&[u8]) -> BodyProbe,
@@ -97,15 +125,26 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         }
     }
 
+    /// Whether the whole body is buffered.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.has_ended && self.error.is_none() && self.buffered_len < self.limit
+    }
+
+    /// Takes the error with which the body broke off, if it did.
+    pub(crate) fn take_error(&mut self) -> Option<BoxError> {
+        self.error.take()
+    }
+
     /// The error with which the body broke off.
-    pub(super) fn into_error(self) -> BoxError {
+    pub(crate) fn into_error(self) -> BoxError {
         self.error.unwrap_or_else(|| {
             Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
         })
     }
 
     fn is_enough(&self) -> bool {
-        let is_full = self.buffered_len >= ERROR_BODY_LIMIT || self.frames.len() >= MAX_FRAMES;
+        let is_full = self.buffered_len >= self.limit
+            || self.frames_read >= (self.limit / BYTES_PER_FRAME).max(MIN_FRAME_LIMIT);
         is_full || self.error.is_some() || self.has_ended
     }
 
@@ -113,6 +152,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.inner.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => {
+                self.frames_read += 1;
                 self.buffer(frame);
                 self.has_ended = self.inner.is_end_stream();
             }
@@ -124,7 +164,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
 
     fn buffer(&mut self, frame: Frame<Bytes>) {
         match frame.into_data() {
-            // Empty frames are dropped, so that the limit in bytes also limits the number of frames.
+            // Empty frames are dropped: they carry nothing.
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 self.buffered_len += data.len();
@@ -137,9 +177,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
         }
     }
 
-    /// The bytes that have been read, at most [`ERROR_BODY_LIMIT`] of them. A single frame is not copied.
-    pub(super) fn bytes(&self) -> Cow<'_, [u8]> {
-        let limit = |bytes: &[u8]| bytes.len().min(ERROR_BODY_LIMIT);
+    /// The bytes that have been read, at most as many as the limit. A single frame is not copied.
+    pub(crate) fn bytes(&self) -> Cow<'_, [u8]> {
+        let limit = |bytes: &[u8]| bytes.len().min(self.limit);
         if self.buffered_len == self.first.len() {
             return Cow::Borrowed(&self.first[..limit(&self.first)]);
         }
