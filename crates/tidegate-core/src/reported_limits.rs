@@ -1,11 +1,13 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 
 use crate::RetryHint;
 
 /// The unit in which a limit is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LimitUnit {
     /// Requests.
     Requests,
