@@ -8,7 +8,7 @@ use std::time::Duration;
 use reqwest::Client;
 use reqwest::redirect::Policy;
 use tidegate::fallback::AnswerCache;
-use tidegate::{ReqwestService, ResilienceBuilder, ResilienceConfig};
+use tidegate::{FallbackLayer, ReqwestService, ResilienceBuilder, ResilienceConfig};
 
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, ProviderConfig, Route, TargetName};
 use crate::pages::{self, AppState, TargetGates};
@@ -124,7 +124,8 @@ impl StackFactory<'_> {
         let targets = route.chain.iter().map(|name| self.target(name, route, &policy));
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = targets.next().ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?;
-        let fallback = policy.fallback.layer().map_err(|error| error.within("fallback"))?;
+        let fallback = FallbackLayer::from_settings(policy.fallback.clone());
+        let fallback = fallback.map_err(|error| error.within("fallback"))?;
         let fallback = fallback.models(self.config.models.clone());
         let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
             LastResortName::Cached => chain.then_cached(self.cache.clone()),

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -5,6 +6,8 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HOST};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
+use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
+use serde::ser::{Error, Serialize, Serializer};
 
 /// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per
 /// host, a limit per tenant, a bulkhead per model.
@@ -13,10 +16,23 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 /// appears neither in memory nor in logs or metrics. The hash is SipHash with a random secret per process, so
 /// a header cannot be crafted to collide with the state of another caller. Requests without the header (or
 /// other source of the key) share one state.
+///
+/// In a configuration it is a string: `"tenant"`, `"credential"`, `"model"`, `"header:<name>"`, `"path"` or
+/// `"host"`. Two values are equal if they use the same part of the head; a closure is equal to its clones
+/// only.
 #[derive(Clone)]
-pub struct KeyBy {
-    kind: &'static str,
-    write: Arc<WriteKey>,
+pub struct KeyBy(KeySource);
+
+/// The part of the head that the key is derived from.
+#[derive(Clone)]
+enum KeySource {
+    Tenant,
+    Credential,
+    Model,
+    Header(HeaderName),
+    Path,
+    Host,
+    Custom(Arc<WriteKey>),
 }
 
 /// Writes the parts of the key into the hasher.
@@ -44,6 +60,13 @@ pub struct Tenant(pub Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Model(pub Arc<str>);
 
+/// The headers with the credential of a caller, beside `authorization`.
+const API_KEYS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
 /// The hash of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
@@ -51,30 +74,25 @@ pub(crate) struct Key(u64);
 impl KeyBy {
     /// Uses the return value of `key` for the head of the request.
     pub fn new<K: Hash>(key: impl Fn(&RequestHead<'_>) -> K + Send + Sync + 'static) -> Self {
-        Self::from_writer("custom", move |head, hasher| key(head).hash(hasher))
+        Self(KeySource::Custom(Arc::new(move |head, hasher| key(head).hash(hasher))))
     }
 
     /// Uses all values of a header.
     #[must_use]
-    pub fn header(name: HeaderName) -> Self {
-        Self::from_writer("header", move |head, hasher| write_header(head.headers, &name, hasher))
+    pub const fn header(name: HeaderName) -> Self {
+        Self(KeySource::Header(name))
     }
 
     /// Uses the path, without the query.
     #[must_use]
-    pub fn path() -> Self {
-        Self::from_writer("path", |head, hasher| head.uri.path().hash(hasher))
+    pub const fn path() -> Self {
+        Self(KeySource::Path)
     }
 
     /// Uses the host and port of the URI, or else of the `Host` header.
     #[must_use]
-    pub fn host() -> Self {
-        Self::from_writer("host", |head, hasher| match head.uri.authority() {
-            Some(authority) => {
-                (authority.host(), authority.port_u16().or(default_port(head.uri))).hash(hasher);
-            }
-            None => write_header(head.headers, &HOST, hasher),
-        })
+    pub const fn host() -> Self {
+        Self(KeySource::Host)
     }
 
     /// Uses the credential of the caller: `authorization`, `x-api-key`, `api-key` and `x-goog-api-key`.
@@ -82,43 +100,74 @@ impl KeyBy {
     /// The state learned from a provider then belongs to one account: an exhausted balance or an invalid key
     /// does not affect other callers.
     #[must_use]
-    pub fn credential() -> Self {
-        const OTHERS: [HeaderName; 3] = [
-            HeaderName::from_static("x-api-key"),
-            HeaderName::from_static("api-key"),
-            HeaderName::from_static("x-goog-api-key"),
-        ];
-        Self::from_writer("credential", |head, hasher| {
-            write_header(head.headers, &AUTHORIZATION, hasher);
-            for name in &OTHERS {
-                write_header(head.headers, name, hasher);
-            }
-        })
+    pub const fn credential() -> Self {
+        Self(KeySource::Credential)
     }
 
     /// Uses the [`Tenant`] in the extensions.
     #[must_use]
-    pub fn tenant() -> Self {
-        Self::from_writer("tenant", |head, hasher| head.extensions.get::<Tenant>().hash(hasher))
+    pub const fn tenant() -> Self {
+        Self(KeySource::Tenant)
     }
 
     /// Uses the [`Model`] in the extensions.
     #[must_use]
-    pub fn model() -> Self {
-        Self::from_writer("model", |head, hasher| head.extensions.get::<Model>().hash(hasher))
-    }
-
-    fn from_writer(
-        kind: &'static str,
-        write: impl Fn(&RequestHead<'_>, &mut DefaultHasher) + Send + Sync + 'static,
-    ) -> Self {
-        Self { kind, write: Arc::new(write) }
+    pub const fn model() -> Self {
+        Self(KeySource::Model)
     }
 
     /// The key of a request; `hasher` carries the secret.
     pub(crate) fn key<B>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Key {
-        (self.write)(&RequestHead::of(request), &mut hasher);
+        self.0.write(&RequestHead::of(request), &mut hasher);
         Key(hasher.finish())
+    }
+}
+
+impl KeySource {
+    fn write(&self, head: &RequestHead<'_>, hasher: &mut DefaultHasher) {
+        match self {
+            Self::Tenant => head.extensions.get::<Tenant>().hash(hasher),
+            Self::Credential => {
+                write_header(head.headers, &AUTHORIZATION, hasher);
+                for name in &API_KEYS {
+                    write_header(head.headers, name, hasher);
+                }
+            }
+            Self::Model => head.extensions.get::<Model>().hash(hasher),
+            Self::Header(name) => write_header(head.headers, name, hasher),
+            Self::Path => head.uri.path().hash(hasher),
+            Self::Host => match head.uri.authority() {
+                Some(authority) => {
+                    (authority.host(), authority.port_u16().or(default_port(head.uri))).hash(hasher);
+                }
+                None => write_header(head.headers, &HOST, hasher),
+            },
+            Self::Custom(write) => write(head, hasher),
+        }
+    }
+
+    /// The name in a configuration; `None` for a closure, which has none.
+    fn name(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Tenant => "tenant".into(),
+            Self::Credential => "credential".into(),
+            Self::Model => "model".into(),
+            Self::Header(name) => format!("header:{name}").into(),
+            Self::Path => "path".into(),
+            Self::Host => "host".into(),
+            Self::Custom(_) => return None,
+        })
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "tenant" => Self::Tenant,
+            "credential" => Self::Credential,
+            "model" => Self::Model,
+            "path" => Self::Path,
+            "host" => Self::Host,
+            _ => Self::Header(name.strip_prefix("header:")?.parse().ok()?),
+        })
     }
 }
 
@@ -156,7 +205,46 @@ fn write_header(headers: &HeaderMap, name: &HeaderName, hasher: &mut DefaultHash
 
 impl fmt::Debug for KeyBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeyBy").field(&self.kind).finish()
+        f.debug_tuple("KeyBy").field(&self.0.name().as_deref().unwrap_or("custom")).finish()
+    }
+}
+
+impl PartialEq for KeyBy {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (KeySource::Custom(one), KeySource::Custom(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.name() == other.name(),
+        }
+    }
+}
+
+impl Serialize for KeyBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.name() {
+            Some(name) => serializer.serialize_str(&name),
+            None => Err(S::Error::custom("a key that is a closure cannot be serialized")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyBy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = KeyBy;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"tenant\", \"credential\", \"model\", \"header:<name>\", \"path\" or \"host\"")
+            }
+
+            fn visit_str<E: de::Error>(self, name: &str) -> Result<KeyBy, E> {
+                let source = KeySource::named(name);
+                source.map(KeyBy).ok_or_else(|| E::invalid_value(Unexpected::Str(name), &self))
+            }
+        }
+
+        deserializer.deserialize_str(Name)
     }
 }
 
@@ -213,6 +301,27 @@ mod tests {
     #[test]
     fn debug_output_does_not_contain_the_key() {
         let by = KeyBy::header(HeaderName::from_static("x-api-key"));
-        assert_eq!(format!("{by:?}"), "KeyBy(\"header\")");
+        assert_eq!(format!("{by:?}"), "KeyBy(\"header:x-api-key\")");
+        assert_eq!(format!("{:?}", KeyBy::new(|head| head.method.clone())), "KeyBy(\"custom\")");
+    }
+
+    #[test]
+    fn a_key_is_a_string_in_a_configuration() {
+        let parse = |text: &str| serde_json::from_value::<KeyBy>(text.into());
+        for name in ["tenant", "credential", "model", "header:x-user", "path", "host"] {
+            let key = parse(name).unwrap();
+            assert_eq!(serde_json::to_value(&key).unwrap(), name);
+            assert_eq!(key, parse(name).unwrap());
+        }
+        assert_ne!(parse("header:a").unwrap(), parse("header:b").unwrap());
+        for bad in ["", "header:", "header:a b", "Tenant", "ip", "custom"] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains("expected \"tenant\", \"credential\", \"model\""), "{bad}: {error}");
+        }
+        let custom = KeyBy::new(|head| head.method.clone());
+        assert_eq!(custom, custom.clone());
+        assert_ne!(custom, KeyBy::new(|head| head.method.clone()));
+        let error = serde_json::to_value(&custom).unwrap_err();
+        assert_eq!(error.to_string(), "a key that is a closure cannot be serialized");
     }
 }

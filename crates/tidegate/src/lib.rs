@@ -118,6 +118,7 @@ mod lazy_sleep;
 mod priority_semaphore;
 mod rejected;
 mod retry_after;
+mod settings;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -147,6 +148,7 @@ pub use rate_limit::RateLimitLayer;
 #[cfg(feature = "reqwest")]
 pub use reqwest::ReqwestService;
 pub use retry::{RetryLayer, RetryOverride};
+pub use settings::ConfigError;
 pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
 pub use timeout::TimeoutLayer;
 pub use translate::TranslateLayer;

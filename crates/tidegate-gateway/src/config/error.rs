@@ -23,9 +23,7 @@ impl GatewayConfigError {
 
 impl From<tidegate::config::ConfigError> for GatewayConfigError {
     fn from(error: tidegate::config::ConfigError) -> Self {
-        let text = error.to_string();
-        let problem = text.strip_prefix(error.key()).and_then(|rest| rest.strip_prefix(": "));
-        Self::new(error.key(), problem.unwrap_or(&text))
+        Self::new(error.key(), error.problem())
     }
 }
 

@@ -5,7 +5,8 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidegate::{ModelCapabilities, ResilienceConfig};
+use tidegate::ModelCapabilities;
+use tidegate::config::PolicyFile;
 
 use super::GatewayConfigError;
 use super::cache::CacheSettings;
@@ -22,7 +23,7 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     pub(super) providers: BTreeMap<String, ProviderEntry>,
     #[serde(default)]
-    pub(super) policies: BTreeMap<String, ResilienceConfig>,
+    pub(super) policies: BTreeMap<String, PolicyFile>,
     #[serde(default)]
     pub(super) cache: CacheSettings,
     #[serde(default)]

@@ -30,7 +30,8 @@
 //! # }
 //! ```
 //!
-//! `example.toml`, in the directory of the crate, contains every key.
+//! `example.toml`, in the directory of the crate, contains every key of the gateway. A policy has the keys of
+//! [`tidegate::config`], presets included.
 //!
 //! # Defaults
 //! The gateway listens on `127.0.0.1:8787`, accepts bodies of up to 32 MiB, and gives calls in flight 10 s to
@@ -74,7 +75,6 @@ mod policy;
 mod provider;
 mod route;
 mod serde_error;
-mod suggestion;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidegate::ResilienceConfig;
+use tidegate::config::suggest;
 
 use super::GatewayConfigError;
 use super::file::RouteEntry;
 use super::provider::{ProviderConfig, is_visible};
-use super::suggestion::suggest;
 use crate::endpoint::{ApiDialect, Endpoint};
 
 /// The model of a route that accepts every model without a route of its own.

@@ -115,7 +115,15 @@ fn an_unknown_key_is_rejected_with_a_suggestion() {
         ),
         (
             "[policies.default.backpressure]\nrps = 3",
-            "policies.default.backpressure: unknown key `rps`, expected one of `max_inflight`, `max_queued`, `queue_timeout`, `order`, `adaptive`, `min_inflight`",
+            "policies.default.backpressure: unknown key `rps`, expected one of `enabled`, `max_inflight`, `max_queued`, `queue_timeout`, `order`, `adaptive`, `min_inflight`, `key_by`, `max_keys`",
+        ),
+        (
+            "[policies.default]\ntimeout_seconds = 30",
+            "policies.default: unknown key `timeout_seconds`, the setting is `timeout.total`",
+        ),
+        (
+            "[policies.default]\npreset = \"prod\"",
+            "policies.default.preset: unknown value `prod`, did you mean `production`?",
         ),
         (
             "[providers.x]\nbase_url = \"http://x\"\ndialect = \"openai\"\napi_key = \"sk-secret\"",
@@ -324,6 +332,18 @@ fn the_environment_overrides_every_policy() {
         with("many").unwrap_err().to_string(),
         "AI_LIB_MAX_INFLIGHT: expected a whole number of at least 1, found \"many\""
     );
+}
+
+#[test]
+fn a_policy_may_start_from_a_preset() {
+    let policy = "[policies.default]\npreset = \"lesson\"\nretry = { base_delay = \"2s\" }\n\
+                  backpressure = { key_by = \"tenant\" }";
+    let config = Config::parse(&format!("{PROVIDERS}{ROUTE}{policy}"), env).unwrap();
+    let policy = &config.policies["default"];
+    let retry = policy.retry.as_ref().unwrap();
+    assert_eq!((retry.initial_delay, retry.max_delay), (Duration::from_secs(2), Duration::from_secs(60)));
+    assert_eq!(policy.circuit_breaker, ResilienceConfig::lesson().circuit_breaker);
+    assert_eq!(policy.backpressure.as_ref().unwrap().key_by, Some(tidegate::KeyBy::tenant()));
 }
 
 #[test]

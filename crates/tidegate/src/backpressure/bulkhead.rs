@@ -2,7 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
-use super::layer::Settings;
+use super::settings::BackpressureSettings;
 use crate::priority_semaphore::PrioritySemaphore;
 
 /// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
@@ -20,10 +20,9 @@ pub(super) struct Bulkhead {
 const INITIAL_LIMIT: usize = 20;
 
 impl Bulkhead {
-    pub(super) fn new(limit: usize, settings: &Settings) -> Self {
+    pub(super) fn new(limit: usize, settings: &BackpressureSettings) -> Self {
         let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL_LIMIT };
-        let adaptive =
-            settings.adaptive.as_ref().map(|algorithm| AdaptiveLimit::new(algorithm.build(), bounds));
+        let adaptive = settings.algorithm().map(|algorithm| AdaptiveLimit::new(algorithm, bounds));
         let limit = adaptive.as_ref().map_or(limit, AdaptiveLimit::in_force);
         Self {
             semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order),

@@ -6,9 +6,9 @@ use std::time::Instant;
 use http::Request;
 
 use super::bulkhead::Bulkhead;
-use super::layer::Settings;
 use super::permit::Permit;
 use super::permit_future::PermitFuture;
+use super::settings::BackpressureSettings;
 use crate::keyed::{Keyed, KeyedState};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::TryAcquire;
@@ -16,7 +16,7 @@ use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, clo
 
 /// Shared by a layer, its services and their clones: the limit, or with keys the limits of all keys.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<Settings, Limiters>);
+pub struct Handle(pub(super) LayerState<BackpressureSettings, Limiters>);
 
 pub(super) enum Limiters {
     Disabled,
@@ -39,14 +39,13 @@ pub(super) enum AcquireResult {
     Rejected(Rejection),
 }
 
-impl From<&Settings> for Limiters {
-    fn from(settings: &Settings) -> Self {
-        match (settings.max_inflight, &settings.key_by) {
-            (None, _) => Self::Disabled,
-            (Some(limit), None) => Self::Shared(Arc::new(Bulkhead::new(limit, settings))),
-            (Some(limit), Some(by)) => {
-                Self::PerKey(Keyed::new(by.clone(), settings.max_keys), AtomicUsize::new(limit))
-            }
+impl From<&BackpressureSettings> for Limiters {
+    fn from(settings: &BackpressureSettings) -> Self {
+        let limit = settings.max_inflight;
+        match &settings.key_by {
+            _ if !settings.enabled => Self::Disabled,
+            None => Self::Shared(Arc::new(Bulkhead::new(limit, settings))),
+            Some(by) => Self::PerKey(Keyed::new(by.clone(), settings.max_keys), AtomicUsize::new(limit)),
         }
     }
 }
@@ -80,7 +79,7 @@ impl Handle {
         let calls = calls.max(1);
         match &*self.0 {
             Limiters::Shared(bulkhead) => bulkhead.set_limit(calls),
-            Limiters::PerKey(bulkheads, limit) if self.0.settings().adaptive.is_none() => {
+            Limiters::PerKey(bulkheads, limit) if !self.0.settings().is_adaptive() => {
                 limit.store(calls, Ordering::Relaxed);
                 // Collected first, so that wakers do not run under the locks of the map.
                 let bulkheads: Vec<_> = bulkheads.states().collect();

@@ -1,13 +1,12 @@
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
+use super::settings::{BackpressureSettings, LimitFactory, Settings};
 use super::{Backpressure, Handle, Limit, Order};
 use crate::KeyBy;
-use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::layer_state::LayerState;
+use crate::settings::ConfigError;
 
 /// Limits the number of calls in flight; see the [module page](crate::backpressure).
 ///
@@ -19,26 +18,6 @@ pub struct BackpressureLayer {
     per_service: bool,
 }
 
-/// The settings of the layer.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    /// `None`: no limit, no queue.
-    pub(super) max_inflight: Option<usize>,
-    pub(super) max_queued: usize,
-    pub(super) queue_timeout: Duration,
-    pub(super) order: Order,
-    /// `None`: the limit is fixed.
-    pub(super) adaptive: Option<LimitFactory>,
-    pub(super) min_inflight: usize,
-    /// `None`: all calls share one limit.
-    pub(super) key_by: Option<KeyBy>,
-    pub(super) max_keys: usize,
-}
-
-/// Creates the algorithm of each limit, without history.
-#[derive(Clone)]
-pub(super) struct LimitFactory(Arc<dyn Fn() -> Box<dyn Limit> + Send + Sync>);
-
 impl Default for BackpressureLayer {
     fn default() -> Self {
         Self::new()
@@ -49,24 +28,28 @@ impl BackpressureLayer {
     /// At most 50 calls in flight; 64 queued per priority, each for at most 10 s.
     #[must_use]
     pub fn new() -> Self {
-        let settings = Settings {
-            max_inflight: Some(50),
-            max_queued: 64,
-            queue_timeout: Duration::from_secs(10),
-            order: Order::Fifo,
-            adaptive: None,
-            min_inflight: 1,
-            key_by: None,
-            max_keys: DEFAULT_MAX_KEYS,
-        };
-        Self { handle: Handle(LayerState::new(settings)), per_service: false }
+        Self::of(Settings::default())
+    }
+
+    /// Creates a layer with these settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        settings.check()?;
+        Ok(Self::of(settings))
+    }
+
+    fn of(settings: Settings) -> Self {
+        Self { handle: Handle(LayerState::new(settings.into())), per_service: false }
     }
 
     /// At most `calls` in flight, from the call to the end of its response body. Zero is treated as one. It
     /// is the upper bound of an adaptive limit.
     #[must_use]
     pub fn max_inflight(calls: usize) -> Self {
-        Self::new().set(|settings| settings.max_inflight = Some(calls.max(1)))
+        Self::new().set(|settings| settings.max_inflight = calls.max(1))
     }
 
     /// Adjusts the limit between [`min_inflight`](Self::min_inflight) and
@@ -78,8 +61,7 @@ impl BackpressureLayer {
     /// implementation of [`Limit`]; every limit gets a clone of it.
     #[must_use]
     pub fn adaptive(self, algorithm: impl Limit + Clone + Sync) -> Self {
-        let algorithm = LimitFactory(Arc::new(move || Box::new(algorithm.clone())));
-        self.set(|settings| settings.adaptive = Some(algorithm))
+        self.set(|settings| settings.hooks.adaptive = Some(LimitFactory::new(algorithm)))
     }
 
     /// The lower bound of an adaptive limit; 1 by default. A value above the maximum is treated as the
@@ -92,7 +74,7 @@ impl BackpressureLayer {
     /// No limit and no queue; the cost is one branch.
     #[must_use]
     pub fn disabled() -> Self {
-        Self::new().set(|settings| settings.max_inflight = None)
+        Self::new().set(|settings| settings.enabled = false)
     }
 
     /// At most `calls` of each [`Priority`](crate::Priority) are queued for a permit; the next one is
@@ -160,7 +142,7 @@ impl BackpressureLayer {
         Self { handle: self.share(), per_service: false }
     }
 
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, change: impl FnOnce(&mut BackpressureSettings)) -> Self {
         Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
 }
@@ -170,17 +152,5 @@ impl<S> Layer<S> for BackpressureLayer {
 
     fn layer(&self, inner: S) -> Backpressure<S> {
         Backpressure::new(inner, self.share())
-    }
-}
-
-impl LimitFactory {
-    pub(super) fn build(&self) -> Box<dyn Limit> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for LimitFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LimitFactory")
     }
 }

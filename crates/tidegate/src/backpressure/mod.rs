@@ -27,8 +27,20 @@
 //! ```
 //!
 //! # Defaults
-//! A fixed limit of 50 calls in flight, shared by all calls. At most 64 calls of each priority are queued,
-//! first come, first served, for at most 10 s.
+//! [`Settings`] is the part `backpressure` of a [configuration](crate::ResilienceConfig); most settings have
+//! a setter of the same name.
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `enabled` | `true` | `false`: no limit and no queue |
+//! | `max_inflight` | `50` | calls in flight; the upper bound of an adaptive limit |
+//! | `max_queued` | `64` | calls of each priority that may be queued |
+//! | `queue_timeout` | `"10s"` | the longest time in the queue |
+//! | `order` | `"fifo"` | the order of the queue |
+//! | `adaptive` | `none` | the algorithm of an adaptive limit; none: the limit is fixed |
+//! | `min_inflight` | `1` | the lower bound of an adaptive limit |
+//! | `key_by` | `none` | a limit and a queue for each key |
+//! | `max_keys` | `10_000` | keys that are kept |
 //!
 //! # Rejections
 //! A call is rejected when the queue is full or disabled (at once, in nanoseconds), when the queue time-out
@@ -98,6 +110,7 @@ mod permit;
 mod permit_future;
 mod prompt_size;
 mod service;
+mod settings;
 mod trimmed_mean;
 
 pub use future::ResponseFuture;
@@ -107,6 +120,7 @@ pub use layer::BackpressureLayer;
 pub use limit::{Aimd, Gradient, Limit, Round, Vegas};
 pub use permit::Permit;
 pub use service::Backpressure;
+pub use settings::{Algorithm, Settings};
 
 pub use crate::priority_semaphore::Order;
 

@@ -33,7 +33,7 @@ impl Cooldown {
         }
         let growth =
             settings.cooldown_growth.powi(i32::try_from(self.consecutive_openings).unwrap_or(i32::MAX));
-        self.last_base = scale(settings.cooldown, growth).min(settings.max_cooldown.max(settings.cooldown));
+        self.last_base = scale(settings.cooldown, growth).min(settings.longest_cooldown());
         self.consecutive_openings = self.consecutive_openings.saturating_add(1);
         self.closed_at = None;
         jittered(self.last_base.max(retry_after.unwrap_or_default()), settings, random)

@@ -7,7 +7,7 @@ use http::Request;
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::listeners::Transitions;
-use super::settings::Settings;
+use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::{Snapshot, State, Transition};
@@ -22,7 +22,7 @@ use crate::{Gate, Rejection, clock};
 /// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe)
 /// apply to all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<Settings, Circuits>);
+pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, Circuits>);
 
 pub(super) struct Circuits {
     circuit: SharedCircuit,
@@ -34,8 +34,8 @@ pub(super) struct Circuits {
     forced_changes: AtomicU64,
 }
 
-impl From<&Settings> for Circuits {
-    fn from(settings: &Settings) -> Self {
+impl From<&CircuitBreakerSettings> for Circuits {
+    fn from(settings: &CircuitBreakerSettings) -> Self {
         Self {
             circuit: SharedCircuit::new(settings, clock::now()),
             keyed: settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys)),
@@ -100,7 +100,7 @@ impl Handle {
     /// With keys, the changes of all keys are returned without the key: only a hash of a key is stored.
     #[must_use]
     pub fn subscribe(&self) -> Transitions {
-        self.settings().listeners.subscribe()
+        self.0.settings().hooks.listeners.subscribe()
     }
 
     /// Returns the rejection that a call would get if it arrived now. Acquires nothing.

@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::settings::{Settings, share};
+use super::settings::{CircuitBreakerSettings, Settings, share};
 use super::window::{MAX_CALLS, MIN_SPAN, Span};
 use super::{CircuitBreaker, Handle};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
+use crate::settings::ConfigError;
 
 /// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
@@ -38,7 +39,17 @@ impl CircuitBreakerLayer {
     /// probe.
     #[must_use]
     pub fn new() -> Self {
-        Self { handle: Handle(LayerState::new(Settings::default())), per_service: false }
+        Self { handle: Handle(LayerState::new(CircuitBreakerSettings::default())), per_service: false }
+    }
+
+    /// Creates a layer with these settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        settings.check()?;
+        Ok(Self { handle: Handle(LayerState::new(settings.into())), per_service: false })
     }
 
     /// Creates a layer that never opens, at the cost of a branch.
@@ -77,7 +88,7 @@ impl CircuitBreakerLayer {
     /// effect without [`slow_call_threshold`](Self::slow_call_threshold).
     #[must_use]
     pub fn slow_call_rate_threshold(self, rate: f64) -> Self {
-        self.set(|settings| settings.slow_call_rate_threshold = share(rate))
+        self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
     }
 
     /// The number of calls below which no rate is evaluated. The default is 20. A window that holds fewer
@@ -91,7 +102,7 @@ impl CircuitBreakerLayer {
     /// [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE).
     #[must_use]
     pub fn sliding_window_size(self, calls: u32) -> Self {
-        self.set(|settings| settings.window = Span::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE)))
+        self.set(|settings| settings.set_window(Span::Calls(calls.clamp(1, Self::MAX_WINDOW_SIZE))))
     }
 
     /// Computes the rates over this time instead of a number of calls; at least
@@ -99,7 +110,7 @@ impl CircuitBreakerLayer {
     /// the number of calls.
     #[must_use]
     pub fn sliding_window(self, time: Duration) -> Self {
-        self.set(|settings| settings.window = Span::Time(time))
+        self.set(|settings| settings.set_window(Span::Time(time)))
     }
 
     /// The number of consecutive successful probes that closes the circuit. Zero is raised to one.
@@ -126,7 +137,7 @@ impl CircuitBreakerLayer {
     /// The upper limit of the growth; the default is 5 minutes. A wait that the provider sent may be longer.
     #[must_use]
     pub fn max_cooldown(self, cooldown: Duration) -> Self {
-        self.set(|settings| settings.max_cooldown = cooldown)
+        self.set(|settings| settings.max_cooldown = Some(cooldown))
     }
 
     /// Adds a random part of the cooldown, up to this share of it, from 0 to 1, so that not all processes
@@ -196,7 +207,7 @@ impl CircuitBreakerLayer {
     /// Draws the jitter from this seed, so that a run can be repeated.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.set(|settings| settings.seed = Some(seed))
+        self.set(|settings| settings.hooks.seed = Some(seed))
     }
 
     /// The name in events, usually `provider/model`. Only the first name that is set counts.
@@ -229,7 +240,7 @@ impl CircuitBreakerLayer {
         Self { handle: self.share(), per_service: false }
     }
 
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, change: impl FnOnce(&mut CircuitBreakerSettings)) -> Self {
         Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
 }

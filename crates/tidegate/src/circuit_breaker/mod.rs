@@ -31,8 +31,35 @@
 //! ```
 //!
 //! # Defaults
-//! Opens after 5 consecutive failures, for 30 s. After that it admits one probe at a time, and one successful
-//! probe closes it. Everything else is off by default:
+//! [`Settings`] is the part `circuit_breaker` of a [configuration](crate::ResilienceConfig); most settings
+//! have a setter of the same name. The cooldown is `cooldown_seconds` in a file and
+//! [`cooldown`](CircuitBreakerLayer::cooldown) in a program.
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `enabled` | `true` | `false`: the circuit never opens |
+//! | `failure_threshold` | `5` | consecutive failures that open the circuit |
+//! | `success_threshold` | `1` | consecutive successful probes that close it |
+//! | `cooldown_seconds` | `"30s"` | how long it stays open |
+//! | `half_open_max` | `1` | concurrent probes |
+//! | `failure_rate_threshold` | `none` | share of failed calls that opens it |
+//! | `slow_call_threshold` | `none` | time to the first token from which a call is slow |
+//! | `slow_call_rate_threshold` | `none` | share of slow calls that opens it; none: 0.5 |
+//! | `minimum_throughput` | `20` | calls below which no rate is evaluated |
+//! | `sliding_window_size` | `none` | calls over which the rates are computed; none: 100 |
+//! | `sliding_window` | `none` | a time over which they are computed instead |
+//! | `cooldown_growth` | `1.0` | factor of the cooldown each time the circuit opens again |
+//! | `max_cooldown` | `none` | the longest cooldown; none: 5 minutes |
+//! | `cooldown_jitter` | `0.0` | random share that is added to the cooldown |
+//! | `quota_cooldown` | `"1m"` | cooldown after an exhausted quota, if the provider sent no time |
+//! | `probe_lease` | `"1m"` | time after which a probe without a response is given up |
+//! | `ramp_up` | `none` | time over which the traffic is restored |
+//! | `count_rate_limited` | `false` | whether a 429 is a failure |
+//! | `shadow` | `false` | reports rejections instead of rejecting |
+//! | `key_by` | `none` | a circuit for each key |
+//! | `max_keys` | `10_000` | keys that are kept |
+//!
+//! What is off by default:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -130,6 +157,7 @@ pub use layer::CircuitBreakerLayer;
 pub use listeners::Transitions;
 pub use reason::Reason;
 pub use service::CircuitBreaker;
+pub use settings::Settings;
 pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 

@@ -1,75 +1,212 @@
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::CircuitBreakerLayer;
 use super::listeners::Listeners;
 use super::window::Span;
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
+use crate::settings::{
+    ConfigError, LayerSettings, at_least_one, duration, factor, from_zero_to_one, more_than_no_time,
+};
 
-/// What the user sets.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) enabled: bool,
-    pub(super) failure_threshold: u32,
-    pub(super) failure_rate_threshold: Option<f64>,
-    pub(super) slow_call_threshold: Option<Duration>,
-    pub(super) slow_call_rate_threshold: f64,
-    pub(super) minimum_throughput: u32,
-    pub(super) window: Span,
-    pub(super) success_threshold: u32,
-    pub(super) cooldown: Duration,
-    pub(super) cooldown_growth: f64,
-    pub(super) max_cooldown: Duration,
-    pub(super) cooldown_jitter: f64,
-    pub(super) quota_cooldown: Duration,
-    pub(super) ramp_up: Option<Duration>,
-    pub(super) half_open_max: u32,
-    pub(super) probe_lease: Duration,
-    pub(super) count_rate_limited: bool,
-    pub(super) shadow: bool,
+/// The settings of a [`CircuitBreakerLayer`], and their defaults; the part `circuit_breaker` of a
+/// configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether the circuit may open; `true` by default.
+    pub enabled: bool,
+    /// Opens after this many consecutive failures; 5 by default.
+    pub failure_threshold: u32,
+    /// Closes after this many consecutive successful probes; 1 by default.
+    pub success_threshold: u32,
+    /// The time that the circuit stays open; 30 s by default. `cooldown_seconds` in a file.
+    #[serde(rename = "cooldown_seconds", with = "duration")]
+    pub cooldown: Duration,
+    /// The number of concurrent probes while half-open; 1 by default.
+    pub half_open_max: u32,
+    /// Opens when this share of the calls in the window has failed, above 0 and at most 1. Off by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_rate_threshold: Option<f64>,
+    /// A call that takes this long to its first token is slow. Off by default.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    pub slow_call_threshold: Option<Duration>,
+    /// Opens when this share of the calls in the window is slow, above 0 and at most 1; 0.5 if there is a
+    /// `slow_call_threshold`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_call_rate_threshold: Option<f64>,
+    /// The fewest calls in the window for which a rate is evaluated; 20 by default.
+    pub minimum_throughput: u32,
+    /// The window is this many of the latest calls; 100 if there is no `sliding_window`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sliding_window_size: Option<u32>,
+    /// The window is the calls of this latest period, instead of a number of calls.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<Duration>,
+    /// The factor by which the cooldown grows each time the circuit opens again; at least 1; 1 by default.
+    pub cooldown_growth: f64,
+    /// The longest cooldown; by default 5 m, or `cooldown_seconds` if that is more.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    pub max_cooldown: Option<Duration>,
+    /// Up to this share of the cooldown is added at random, from 0 to 1; 0 by default.
+    pub cooldown_jitter: f64,
+    /// The time that the circuit stays open when the account's quota is exhausted and the provider sent no
+    /// time; 60 s by default.
+    #[serde(with = "duration")]
+    pub quota_cooldown: Duration,
+    /// The time after which a probe without a response is given up, so that another may take its slot; at
+    /// least 1 ms; 60 s by default.
+    #[serde(with = "duration")]
+    pub probe_lease: Duration,
+    /// After closing, the traffic is restored gradually over this time; at once by default.
+    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    pub ramp_up: Option<Duration>,
+    /// Whether a 429 counts as a failure; `false` by default.
+    pub count_rate_limited: bool,
+    /// Admits every call, and only reports which calls it would have rejected; `false` by default.
+    pub shadow: bool,
+    /// Keeps a circuit for each key: `"tenant"`, `"credential"`, `"model"`, `"header:<name>"`, `"path"` or
+    /// `"host"`. By default all calls share one circuit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_by: Option<KeyBy>,
+    /// The most keys that are kept; 10 000 by default.
+    pub max_keys: usize,
+}
+
+/// What only a program can set.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CircuitBreakerHooks {
     pub(super) seed: Option<u64>,
-    pub(super) key_by: Option<KeyBy>,
-    pub(super) max_keys: usize,
     pub(super) listeners: Listeners,
 }
+
+pub(super) type CircuitBreakerSettings = LayerSettings<Settings, CircuitBreakerHooks>;
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: true,
             failure_threshold: 5,
-            failure_rate_threshold: None,
-            slow_call_threshold: None,
-            slow_call_rate_threshold: 0.5,
-            // Hystrix's `requestVolumeThreshold`; the window is that of Resilience4j.
-            minimum_throughput: 20,
-            window: Span::Calls(100),
             success_threshold: 1,
             cooldown: Duration::from_secs(30),
+            half_open_max: 1,
+            failure_rate_threshold: None,
+            slow_call_threshold: None,
+            slow_call_rate_threshold: None,
+            // Hystrix's `requestVolumeThreshold`; the window is that of Resilience4j.
+            minimum_throughput: 20,
+            sliding_window_size: None,
+            sliding_window: None,
             cooldown_growth: 1.0,
-            max_cooldown: Duration::from_secs(300),
+            max_cooldown: None,
             cooldown_jitter: 0.0,
             quota_cooldown: Duration::from_secs(60),
-            ramp_up: None,
-            half_open_max: 1,
             probe_lease: Duration::from_secs(60),
+            ramp_up: None,
             count_rate_limited: false,
             shadow: false,
-            seed: None,
             key_by: None,
             max_keys: DEFAULT_MAX_KEYS,
-            listeners: Listeners::default(),
         }
     }
 }
 
 impl Settings {
+    /// The window over which rates are computed.
+    pub(super) fn window(&self) -> Span {
+        match (self.sliding_window, self.sliding_window_size) {
+            (Some(time), _) => Span::Time(time),
+            (None, calls) => Span::Calls(calls.unwrap_or(100)),
+        }
+    }
+
+    pub(super) fn set_window(&mut self, window: Span) {
+        (self.sliding_window_size, self.sliding_window) = match window {
+            Span::Calls(calls) => (Some(calls), None),
+            Span::Time(time) => (None, Some(time)),
+        };
+    }
+
+    /// The share of slow calls that opens the circuit.
+    pub(super) fn slow_call_rate(&self) -> f64 {
+        self.slow_call_rate_threshold.unwrap_or(0.5)
+    }
+
+    /// The upper limit of the growth of the cooldown.
+    pub(super) fn longest_cooldown(&self) -> Duration {
+        self.max_cooldown.unwrap_or(Duration::from_secs(300)).max(self.cooldown)
+    }
+
     /// Returns the number of calls from which a rate is evaluated: at most as many as a window by count can
     /// hold.
     pub(super) fn enough_calls(&self) -> u64 {
-        match self.window {
+        match self.window() {
             Span::Calls(size) => self.minimum_throughput.min(size).into(),
             Span::Time(_) => self.minimum_throughput.into(),
         }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        at_least_one("failure_threshold", self.failure_threshold)?;
+        at_least_one("success_threshold", self.success_threshold)?;
+        at_least_one("half_open_max", self.half_open_max)?;
+        at_least_one("minimum_throughput", self.minimum_throughput)?;
+        at_least_one("max_keys", self.max_keys)?;
+        self.check_rates()?;
+        self.check_window()?;
+        self.check_cooldown()?;
+        if self.probe_lease < CircuitBreakerLayer::MIN_LEASE {
+            let found = humantime::format_duration(self.probe_lease);
+            return Err(ConfigError::new("probe_lease", "at least 1ms", found));
+        }
+        Ok(())
+    }
+
+    fn check_rates(&self) -> Result<(), ConfigError> {
+        for (key, rate) in [
+            ("failure_rate_threshold", self.failure_rate_threshold),
+            ("slow_call_rate_threshold", self.slow_call_rate_threshold),
+        ] {
+            if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && *rate <= 1.0)) {
+                return Err(ConfigError::new(key, "a number above 0 and at most 1", rate));
+            }
+        }
+        match (self.slow_call_rate_threshold, self.slow_call_threshold) {
+            (Some(rate), None) => {
+                Err(ConfigError::new("slow_call_rate_threshold", "slow_call_threshold beside it", rate))
+            }
+            (_, Some(slow)) => more_than_no_time("slow_call_threshold", slow),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn check_window(&self) -> Result<(), ConfigError> {
+        let most = CircuitBreakerLayer::MAX_WINDOW_SIZE;
+        if let Some(calls) = self.sliding_window_size.filter(|calls| !(1..=most).contains(calls)) {
+            let expected = format!("a whole number from 1 to {most}");
+            return Err(ConfigError::new("sliding_window_size", &expected, calls));
+        }
+        let Some(time) = self.sliding_window else { return Ok(()) };
+        let found = humantime::format_duration(time);
+        if self.sliding_window_size.is_some() {
+            return Err(ConfigError::new("sliding_window", "no sliding_window_size beside it", found));
+        }
+        if time < CircuitBreakerLayer::MIN_WINDOW {
+            return Err(ConfigError::new("sliding_window", "at least 10ms", found));
+        }
+        Ok(())
+    }
+
+    fn check_cooldown(&self) -> Result<(), ConfigError> {
+        factor("cooldown_growth", self.cooldown_growth)?;
+        if let Some(most) = self.max_cooldown.filter(|most| *most < self.cooldown) {
+            let expected =
+                format!("at least cooldown_seconds, {}", humantime::format_duration(self.cooldown));
+            return Err(ConfigError::new("max_cooldown", &expected, humantime::format_duration(most)));
+        }
+        from_zero_to_one("cooldown_jitter", self.cooldown_jitter)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::listeners::Listeners;
-use super::settings::Settings;
+use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::transition::Transition;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -46,17 +46,17 @@ pub(super) type WithTransition<T> = (T, Option<Transition>);
 
 impl SharedCircuit {
     /// Creates a closed circuit that begins at `origin`.
-    pub(super) fn new(settings: &Settings, origin: Instant) -> Self {
-        let circuit = Circuit::new(settings.clone());
+    pub(super) fn new(settings: &CircuitBreakerSettings, origin: Instant) -> Self {
+        let circuit = Circuit::new(settings.settings.clone());
         Self {
             fast_state: AtomicU64::new(FastState::of(&circuit).0),
             locked: Mutex::new(LockedCircuit {
                 circuit,
-                random: settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
+                random: settings.hooks.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed),
             }),
             until: AtomicU64::new(0),
             origin,
-            listeners: settings.listeners.clone(),
+            listeners: settings.hooks.listeners.clone(),
         }
     }
 

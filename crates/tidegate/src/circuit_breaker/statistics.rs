@@ -27,7 +27,7 @@ struct Streak {
 
 impl CircuitStatistics {
     pub(super) fn new(settings: &Settings) -> Self {
-        let window = || Window::new(settings.window);
+        let window = || Window::new(settings.window());
         Self {
             streak: None,
             outcomes: settings.failure_rate_threshold.map(|_| window()),
@@ -80,8 +80,7 @@ impl CircuitStatistics {
     /// calls.
     pub(super) fn record_latency(&mut self, slow: bool, settings: &Settings, now: Instant) -> Option<Reason> {
         let totals = self.latencies.as_mut()?.push(slow, now);
-        let is_too_many =
-            slow && reaches_threshold(&totals, Some(settings.slow_call_rate_threshold), settings);
+        let is_too_many = slow && reaches_threshold(&totals, Some(settings.slow_call_rate()), settings);
         is_too_many.then_some(Reason::SlowCallRate { slow: totals.bad, calls: totals.calls })
     }
 

@@ -28,7 +28,7 @@ impl StreamClocks {
     /// 120 s for each timeout.
     #[must_use]
     pub const fn new() -> Self {
-        let default = Duration::from_secs(120);
+        let default = crate::timeout::Settings::SILENCE;
         Self { first_token: default, token_gap: default, frame_gap: default, byte_gap: default }
     }
 

@@ -3,8 +3,9 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::layers::whole;
-use super::{ConfigError, ResilienceConfig, seconds};
+use super::{ConfigError, ResilienceConfig};
+use crate::rate_limit::Quota;
+use crate::settings::duration;
 
 impl ResilienceConfig {
     /// The configuration by the `AI_LIB_*` variables; the [module page](crate::config) lists them.
@@ -32,11 +33,11 @@ impl ResilienceConfig {
     /// As [`from_env`](Self::from_env).
     pub fn overlay(mut self, lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
         let vars = Variables(lookup);
-        let rate = "a number above 0 and below 4294967296";
-        if let Some(rps) = vars.number("AI_LIB_RPS", rate, |rps| whole(*rps, 1.0).is_some())? {
+        let is_rate = |count: &f64| Quota::of_requests(*count, Duration::from_secs(1)).is_some();
+        if let Some(rps) = vars.number("AI_LIB_RPS", Quota::EXPECTED_REQUESTS, is_rate)? {
             self.rate_limiter.get_or_insert_default().requests_per_second = Some(rps);
         }
-        if let Some(rpm) = vars.number("AI_LIB_RPM", rate, |rpm| whole(*rpm, 60.0).is_some())? {
+        if let Some(rpm) = vars.number("AI_LIB_RPM", Quota::EXPECTED_REQUESTS, is_rate)? {
             self.rate_limiter.get_or_insert_default().requests_per_minute = Some(rpm);
         }
         let count = "a whole number of at least 1";
@@ -44,7 +45,7 @@ impl ResilienceConfig {
             self.circuit_breaker.get_or_insert_default().failure_threshold = failures;
         }
         if let Some(cooldown) = vars.duration("AI_LIB_BREAKER_COOLDOWN_SECS", "a number of seconds")? {
-            self.circuit_breaker.get_or_insert_default().cooldown_seconds = cooldown;
+            self.circuit_breaker.get_or_insert_default().cooldown = cooldown;
         }
         if let Some(calls) = vars.number("AI_LIB_MAX_INFLIGHT", count, |n| *n > 0)? {
             self.backpressure.get_or_insert_default().max_inflight = calls;
@@ -74,7 +75,7 @@ impl<F: Fn(&str) -> Option<OsString>> Variables<F> {
     }
 
     fn duration(&self, name: &str, expected: &str) -> Result<Option<Duration>, ConfigError> {
-        self.read(name, expected, seconds::parse)
+        self.read(name, expected, duration::parse)
     }
 
     fn read<T>(

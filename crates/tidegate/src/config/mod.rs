@@ -24,12 +24,62 @@
 //! ```
 //!
 //! # Defaults
-//! A part that is absent is off. A key that is absent has the default of its layer. Timeouts are on even if absent,
-//! with defaults of their own. Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds.
+//! A part that is absent, or has `enabled = false`, is off. Timeouts are on even if absent. A key that is absent has
+//! the default of its layer:
+//!
+//! | part | keys and defaults |
+//! |---|---|
+//! | `preset` | none; [`minimal`](ResilienceConfig::minimal), [`production`](ResilienceConfig::production) or [`lesson`](ResilienceConfig::lesson) |
+//! | `retry` | [`retry`](crate::retry#defaults) |
+//! | `rate_limiter` | [`rate_limit`](crate::rate_limit#defaults) |
+//! | `circuit_breaker` | [`circuit_breaker`](crate::circuit_breaker#defaults) |
+//! | `backpressure` | [`backpressure`](crate::backpressure#defaults) |
+//! | `timeout` | [`timeout`](crate::timeout#defaults) |
+//! | `fallback` | [`fallback`](crate::fallback#defaults) |
+//!
+//! Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds. A duration that is optional, and the retry
+//! budget, can be `"none"`, which turns off what a preset has turned on.
+//!
+//! # Presets
+//! A preset has the settings that the file does not set:
+//!
+//! ```
+//! use tidegate::ResilienceConfig;
+//!
+//! let config: ResilienceConfig = toml::from_str(r#"
+//!     preset = "lesson"
+//!     retry  = { max_retries = 1 }
+//! "#)?;
+//! let mut expected = ResilienceConfig::lesson();
+//! expected.retry.as_mut().unwrap().max_retries = 1;
+//! assert_eq!(config, expected);
+//! # Ok::<(), toml::de::Error>(())
+//! ```
+//!
+//! # Other names
+//! | part | also accepted | setting |
+//! |---|---|---|
+//! | `retry` | `reserve` | `reserve_for_fallback` |
+//! | `retry` | `base_delay` | `initial_delay` |
+//! | `retry` | `multiplier` | `backoff_multiplier` |
+//! | `rate_limiter` | `learn` | `follow_headers` |
+//! | `rate_limiter` | `adopt` | `adopt_reported_quotas` |
+//! | `rate_limiter` | `pause` | `default_retry_after` |
+//! | `circuit_breaker` | `cooldown`, `timeout_seconds` | `cooldown_seconds` |
+//!
+//! The parts `retry` and `circuit_breaker` can be called `retry_config` and `circuit_breaker_config`. Serialization
+//! uses the names in the right column.
 //!
 //! # Errors
 //! An unknown key is an error when the file is read, and a number out of range when the stack is built. The message
-//! names the key and the expected value.
+//! names the key, the value and what is expected, and for an unknown key the nearest known one:
+//!
+//! ```
+//! use tidegate::ResilienceConfig;
+//!
+//! let error = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
+//! assert_eq!(error.message(), "retry: unknown key `max_retrys`, did you mean `max_retries`?");
+//! ```
 //!
 //! # The environment
 //! | variable | sets | unit |
@@ -42,21 +92,23 @@
 //! | `AI_LIB_QUEUE_TIMEOUT` | `backpressure.queue_timeout` | seconds, or a duration |
 //! | `AI_LIB_ATTEMPT_TIMEOUT_MS` | `timeout.attempt` | milliseconds |
 //!
-//! A variable turns its part on. The program takes precedence over the environment, the environment over the file, and
-//! the file over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
+//! A variable turns its part on. The program takes precedence over the environment, the environment over the file, the
+//! file over its preset, and the preset over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
 //! setting fields in the program.
 
 mod env;
-mod error;
-mod layers;
-mod parts;
-mod seconds;
+mod file;
+mod names;
+mod policy;
+mod preset;
+mod serde_error;
+mod suggestion;
 
-pub use error::ConfigError;
-pub use parts::{
-    AdaptiveConfig, BackpressureConfig, CircuitBreakerConfig, FallbackConfig, OnLimitConfig, OrderConfig,
-    RateLimiterConfig, ResilienceConfig, RetryConfig, TimeoutConfig,
-};
+pub use self::file::PolicyFile;
+pub use self::policy::ResilienceConfig;
+pub use self::preset::Preset;
+pub use self::suggestion::suggest;
+pub use crate::settings::ConfigError;
 
 #[cfg(test)]
 mod tests;

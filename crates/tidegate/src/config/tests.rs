@@ -1,12 +1,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ConfigError, ResilienceConfig};
-use crate::ResilienceBuilder;
+use super::{ConfigError, Preset, ResilienceConfig};
 use crate::retry::{Jitter, Strategy};
+use crate::settings::defaults_tables::names;
+use crate::{CircuitBreakerLayer, ResilienceBuilder, circuit_breaker, retry};
 
 fn read(text: &str) -> ResilienceConfig {
     toml::from_str(text).unwrap()
+}
+
+/// The message of the error when `text` is read, without the excerpt of the `toml` crate.
+fn read_error(text: &str) -> String {
+    toml::from_str::<ResilienceConfig>(text).expect_err(text).message().to_owned()
 }
 
 fn build_error(text: &str) -> String {
@@ -24,7 +30,7 @@ fn the_defaults_are_those_of_the_reference() {
     let (retry, breaker) = (config.retry.unwrap(), config.circuit_breaker.unwrap());
     assert_eq!((retry.max_retries, retry.initial_delay, retry.max_delay), (3, secs(1), secs(30)));
     assert_eq!((retry.backoff_multiplier, breaker.failure_threshold), (2.0, 5));
-    assert_eq!((breaker.cooldown_seconds, config.backpressure.unwrap().max_inflight), (secs(30), 50));
+    assert_eq!((breaker.cooldown, config.backpressure.unwrap().max_inflight), (secs(30), 50));
     assert!(config.rate_limiter.is_none() && config.timeout.total.is_none());
 }
 
@@ -148,6 +154,21 @@ fn every_number_is_checked_and_the_message_names_the_key() {
             "backpressure = { max_inflight = 8, min_inflight = 9 }",
             "backpressure.min_inflight: expected at most max_inflight, 8, found 9",
         ),
+        (
+            "retry = { budget = { ratio = 1.5 } }",
+            "retry.budget.ratio: expected a number from 0 to 1, found 1.5",
+        ),
+        (
+            "rate_limiter = { quotas = [{ unit = \"tokens\", amount = 1, period = 0 }] }",
+            "rate_limiter.quotas[0].period: expected more than no time, found 0s",
+        ),
+        ("rate_limiter = { max_keys = 0 }", "rate_limiter.max_keys: expected at least 1, found 0"),
+        ("circuit_breaker = { max_keys = 0 }", "circuit_breaker.max_keys: expected at least 1, found 0"),
+        ("backpressure = { max_keys = 0 }", "backpressure.max_keys: expected at least 1, found 0"),
+        (
+            "circuit_breaker = { probe_lease = 0 }",
+            "circuit_breaker.probe_lease: expected at least 1ms, found 0s",
+        ),
         ("timeout = { attempt = 0 }", "timeout.attempt: expected more than no time, found 0s"),
         ("timeout = { token_gap = 0 }", "timeout.token_gap: expected more than no time, found 0s"),
         ("timeout = { total = \"0s\" }", "timeout.total: expected more than no time, found 0s"),
@@ -170,7 +191,12 @@ async fn an_adaptive_limit_is_one_key() {
     }
     let text = "backpressure = { adaptive = \"reno\" }";
     let error = toml::from_str::<ResilienceConfig>(text).unwrap_err().to_string();
-    assert!(error.contains("unknown variant `reno`, expected one of `aimd`, `gradient`, `vegas`"), "{error}");
+    assert!(
+        error.contains(
+            "backpressure.adaptive: unknown value `reno`, expected one of `aimd`, `gradient`, `vegas`"
+        ),
+        "{error}"
+    );
     let text = "backpressure = { order = \"newest_first_under_overload\" }";
     assert!(ResilienceBuilder::from_config(&read(text)).is_ok());
 }
@@ -182,18 +208,59 @@ fn strategies_and_jitters_are_strings() {
     assert_eq!((read.strategy, read.jitter), (Strategy::Fibonacci, Jitter::Ratio(0.1)));
     assert_eq!(retry("retry = { strategy = \"fixed_delay\" }").strategy, Strategy::Fixed, "as in the lesson");
     assert_eq!(retry("retry = { jitter = \"none\" }").jitter, Jitter::None);
-    let error = toml::from_str::<ResilienceConfig>("retry = { strategy = \"often\" }").unwrap_err();
-    assert!(error.to_string().contains("unknown variant `often`, expected one of `fixed`"), "{error}");
+    assert_eq!(
+        read_error("retry = { strategy = \"expnential\" }"),
+        "retry.strategy: unknown value `expnential`, did you mean `exponential`?"
+    );
 }
 
 #[test]
-fn unknown_keys_are_errors() {
-    let error = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
-    assert!(
-        error.to_string().contains("unknown field `max_retrys`, expected one of `max_retries`"),
-        "{error}"
-    );
-    assert!(toml::from_str::<ResilienceConfig>("breaker = {}").is_err());
+fn an_unknown_key_is_an_error_with_the_nearest_known_key() {
+    for (text, message) in [
+        ("retry = { max_retrys = 3 }", "retry: unknown key `max_retrys`, did you mean `max_retries`?"),
+        ("retry = { budget = { ration = 1 } }", "retry.budget: unknown key `ration`, did you mean `ratio`?"),
+        ("breaker = {}", "unknown key `breaker`, did you mean `circuit_breaker`?"),
+        (
+            "zzz = {}",
+            "unknown key `zzz`, expected one of `preset`, `retry`, `rate_limiter`, `circuit_breaker`, \
+             `backpressure`, `timeout`, `fallback`",
+        ),
+        ("preset = \"lessons\"", "preset: unknown value `lessons`, did you mean `lesson`?"),
+    ] {
+        assert_eq!(read_error(text), message);
+    }
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_an_error_with_its_key() {
+    for (text, message) in [
+        ("retry = { max_retries = \"3\" }", "retry.max_retries: expected a whole number, found string \"3\""),
+        ("retry = { max_retries = -1 }", "retry.max_retries: expected a whole number, found integer `-1`"),
+        ("retry = 3", "retry: expected a table, found integer `3`"),
+        (
+            "circuit_breaker = { key_by = \"ip\" }",
+            "circuit_breaker.key_by: expected \"tenant\", \"credential\", \"model\", \"header:<name>\", \
+             \"path\" or \"host\", found string \"ip\"",
+        ),
+        (
+            "retry = { budget = 0.2 }",
+            "retry.budget: expected a table or \"none\", found floating point `0.2`",
+        ),
+        (
+            "retry = { retry_on = [\"E2001\", \"E9\"] }",
+            "retry.retry_on[1]: expected a standard error code such as E2001 or rate_limited, found string \"E9\"",
+        ),
+        (
+            "rate_limiter = { quotas = [{ unit = \"requests\", amount = 0, period = \"10s\" }] }",
+            "rate_limiter.quotas[0].amount: expected at least 1, found integer `0`",
+        ),
+        (
+            "rate_limiter = { quotas = [{ unit = \"requests\", amount = 1 }] }",
+            "rate_limiter.quotas[0]: missing key `period`",
+        ),
+    ] {
+        assert_eq!(read_error(text), message);
+    }
 }
 
 #[test]
@@ -231,7 +298,7 @@ fn every_variable_turns_its_part_on_and_overrides_the_file() {
     assert_eq!((limiter.requests_per_second, limiter.requests_per_minute), (Some(2.5), Some(90.0)));
     assert_eq!(limiter.burst_size, Some(20));
     let breaker = config.circuit_breaker.as_ref().unwrap();
-    assert_eq!((breaker.failure_threshold, breaker.cooldown_seconds), (7, Duration::from_millis(12_500)));
+    assert_eq!((breaker.failure_threshold, breaker.cooldown), (7, Duration::from_millis(12_500)));
     let backpressure = config.backpressure.as_ref().unwrap();
     assert_eq!((backpressure.max_inflight, backpressure.queue_timeout), (9, Duration::from_millis(1_500)));
     assert_eq!(config.timeout.attempt, Duration::from_millis(250));
@@ -305,7 +372,10 @@ async fn token_quotas_are_read_and_header_following_can_be_turned_off() {
     let _response = crate::testing::call(&mut layer.layer(inner)).await.unwrap();
     assert_eq!(remaining(&layer), Some(800));
     let default = read("rate_limiter = {}").rate_limiter.unwrap();
-    assert_eq!((default.default_output_tokens, default.learn, default.adopt), (500, true, true));
+    assert_eq!(
+        (default.default_output_tokens, default.follow_headers, default.adopt_reported_quotas),
+        (500, true, true)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -334,7 +404,7 @@ async fn a_circuit_has_the_configured_settings() {
          cooldown_growth = 2\nmax_cooldown = \"45s\"\ncooldown_jitter = 0\nramp_up = \"10s\"",
     );
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
-    let layer = config.circuit_breaker.unwrap().layer().unwrap();
+    let layer = CircuitBreakerLayer::from_settings(config.circuit_breaker.unwrap()).unwrap();
     let (circuit, mut service) = (layer.handle(), layer.layer(inner));
     for status in [200, 503, 200, 503] {
         provider.answer(status);
@@ -351,4 +421,306 @@ async fn a_circuit_has_the_configured_settings() {
         passed += u32::from(crate::testing::complete(&mut service).await.is_ok());
     }
     assert_eq!(passed, 2, "the probe, and the first call of the ramp");
+}
+
+#[test]
+fn every_setting_of_every_layer_can_be_set_in_a_file() {
+    let text = r#"
+        [retry]
+        enabled = false
+        max_retries = 7
+        max_attempts = 9
+        strategy = "fibonacci"
+        jitter = "equal"
+        initial_delay = "2s"
+        max_delay = "40s"
+        backoff_multiplier = 3.0
+        retry_on = ["E2001"]
+        retry_rejections = true
+        budget = { ratio = 0.5, floor = 3 }
+        reserve_for_fallback = "4s"
+        idempotency_key = true
+        attempt_header = true
+        body_cap = 1024
+
+        [rate_limiter]
+        enabled = false
+        requests_per_second = 1.5
+        requests_per_minute = 60.0
+        requests_per_day = 900.0
+        tokens_per_second = 10
+        tokens_per_minute = 100
+        tokens_per_day = 1000
+        input_tokens_per_minute = 80
+        output_tokens_per_minute = 20
+        quotas = [{ unit = "output_tokens", amount = 50, period = "10s" }]
+        burst_size = 4
+        default_output_tokens = 100
+        follow_headers = false
+        adopt_reported_quotas = false
+        default_retry_after = "3s"
+        max_wait = "5s"
+        max_waiting = 6
+        on_limit = "reject"
+        key_by = "tenant"
+        max_keys = 100
+
+        [circuit_breaker]
+        enabled = false
+        failure_threshold = 2
+        success_threshold = 3
+        cooldown_seconds = "7s"
+        half_open_max = 4
+        failure_rate_threshold = 0.25
+        slow_call_threshold = "9s"
+        slow_call_rate_threshold = 0.75
+        minimum_throughput = 5
+        sliding_window_size = 50
+        cooldown_growth = 1.5
+        max_cooldown = "1m"
+        cooldown_jitter = 0.1
+        quota_cooldown = "2m"
+        probe_lease = "20s"
+        ramp_up = "30s"
+        count_rate_limited = true
+        shadow = true
+        key_by = "header:x-user"
+        max_keys = 100
+
+        [backpressure]
+        enabled = false
+        max_inflight = 8
+        max_queued = 9
+        queue_timeout = "3s"
+        order = "newest_first_under_overload"
+        adaptive = "vegas"
+        min_inflight = 2
+        key_by = "host"
+        max_keys = 100
+
+        [timeout]
+        total = "9m"
+        header = "grpc-timeout"
+        attempt = "8m"
+        first_token = "7s"
+        token_gap = "6s"
+        frame_gap = "5s"
+        byte_gap = "4s"
+
+        [fallback]
+        enabled = false
+        on_context_length = true
+        on_content_filter = true
+        continue_streams = true
+        body_cap = 2048
+        cache_by = "credential"
+    "#;
+    let config = read(text);
+    let written: toml::Table = toml::from_str(text).unwrap();
+    assert_eq!(toml::Table::try_from(&config).unwrap(), written);
+    assert!(ResilienceBuilder::from_config(&config).is_ok());
+    let unwritten = |part: &str, names: Vec<String>| {
+        names.into_iter().filter(|name| written[part].get(name).is_none()).collect::<Vec<_>>()
+    };
+    assert!(unwritten("retry", names::<crate::retry::Settings>()).is_empty());
+    assert!(unwritten("rate_limiter", names::<crate::rate_limit::Settings>()).is_empty());
+    // A window of time excludes a window of a number of calls.
+    let breaker = unwritten("circuit_breaker", names::<crate::circuit_breaker::Settings>());
+    assert_eq!(breaker, ["sliding_window"]);
+    assert!(unwritten("backpressure", names::<crate::backpressure::Settings>()).is_empty());
+    assert!(unwritten("timeout", names::<crate::timeout::Settings>()).is_empty());
+    assert!(unwritten("fallback", names::<crate::fallback::Settings>()).is_empty());
+}
+
+#[test]
+fn other_names_of_settings_are_accepted() {
+    for (other, own) in [
+        ("retry = { base_delay = 2 }", "retry = { initial_delay = 2 }"),
+        ("retry = { multiplier = 3 }", "retry = { backoff_multiplier = 3 }"),
+        ("retry = { reserve = \"5s\" }", "retry = { reserve_for_fallback = \"5s\" }"),
+        ("retry_config = { max_delay = 60.0 }", "retry = { max_delay = \"1m\" }"),
+        ("rate_limiter = { learn = false }", "rate_limiter = { follow_headers = false }"),
+        ("rate_limiter = { adopt = false }", "rate_limiter = { adopt_reported_quotas = false }"),
+        ("rate_limiter = { pause = 5 }", "rate_limiter = { default_retry_after = 5 }"),
+        ("circuit_breaker = { cooldown = \"40s\" }", "circuit_breaker = { cooldown_seconds = 40 }"),
+        ("circuit_breaker_config = { timeout_seconds = 60 }", "circuit_breaker = { cooldown_seconds = 60 }"),
+    ] {
+        let config = read(other);
+        assert_eq!(config, read(own), "{other}");
+        assert_ne!(config, read("retry = {}"), "{other}");
+        assert_ne!(config, read("rate_limiter = {}"), "{other}");
+        assert_ne!(config, read("circuit_breaker = {}"), "{other}");
+    }
+}
+
+/// A key of another library that does not mean the setting of its part that it resembles most.
+#[test]
+fn a_name_with_the_meaning_of_another_setting_is_an_error_that_names_it() {
+    for (text, message) in [
+        ("timeout_seconds = 30", "unknown key `timeout_seconds`, the setting is `timeout.total`"),
+        ("enable_retries = true", "unknown key `enable_retries`, the setting is `retry.enabled`"),
+        (
+            "enable_circuit_breaker = true",
+            "unknown key `enable_circuit_breaker`, the setting is `circuit_breaker.enabled`",
+        ),
+        ("enable_fallbacks = true", "unknown key `enable_fallbacks`, the setting is `fallback.enabled`"),
+        (
+            "circuit_breaker = { max_wait_duration = 60 }",
+            "circuit_breaker: unknown key `max_wait_duration`, the setting is `timeout.attempt`",
+        ),
+        (
+            "retry = { jitter_range = 0.1 }",
+            "retry: unknown key `jitter_range`, the setting is `jitter = { ratio = ... }`",
+        ),
+        (
+            "retry = { retryable_exceptions = [] }",
+            "retry: unknown key `retryable_exceptions`, the setting is `retry_on`",
+        ),
+    ] {
+        assert_eq!(read_error(text), message);
+    }
+}
+
+#[test]
+fn a_setting_has_one_value_only() {
+    for (text, message) in [
+        (
+            "rate_limiter = { follow_headers = true, learn = false }",
+            "rate_limiter.learn: the same setting as `follow_headers`, set only one of them",
+        ),
+        ("retry = {}\nretry_config = {}", "retry: has two names in this policy, use one of them"),
+    ] {
+        assert_eq!(read_error(text), message);
+    }
+}
+
+#[test]
+fn null_in_json_is_the_default_and_none_turns_a_setting_off() {
+    let json = r#"{ "preset": null, "retry": null, "circuit_breaker": { "ramp_up": null, "failure_threshold": null } }"#;
+    assert_eq!(serde_json::from_str::<ResilienceConfig>(json).unwrap(), read("circuit_breaker = {}"));
+    let config = read(
+        "preset = \"lesson\"\nretry = { budget = \"none\" }\n\
+                       timeout = { total = \"none\" }\ncircuit_breaker = { slow_call_threshold = \"none\" }",
+    );
+    assert_eq!(config.retry.as_ref().unwrap().budget, None);
+    assert_eq!(
+        (config.timeout.total, config.circuit_breaker.as_ref().unwrap().slow_call_threshold),
+        (None, None)
+    );
+    assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+    assert!(ResilienceBuilder::from_config(&config).is_ok());
+}
+
+/// Seed items 23, 55 and 62.
+#[test]
+fn the_lesson_has_the_numbers_of_the_course() {
+    let config = read("preset = \"lesson\"");
+    assert_eq!(config, ResilienceConfig::lesson());
+    let retry = config.retry.unwrap();
+    assert_eq!(
+        (retry.max_retries + 1, retry.strategy, retry.jitter),
+        (3, Strategy::Exponential, Jitter::Ratio(0.1))
+    );
+    assert_eq!((retry.initial_delay, retry.max_delay, retry.backoff_multiplier), (secs(1), secs(60), 2.0));
+    let layer = CircuitBreakerLayer::from_settings(config.circuit_breaker.clone().unwrap());
+    assert!(layer.is_ok());
+    let breaker = config.circuit_breaker.unwrap();
+    assert_eq!((breaker.failure_threshold, breaker.success_threshold, breaker.cooldown), (5, 3, secs(60)));
+    assert_eq!((breaker.slow_call_threshold, breaker.minimum_throughput), (Some(secs(5)), 10));
+    assert_eq!((breaker.slow_call_rate_threshold, breaker.sliding_window_size), (None, None), "0.5 and 100");
+    assert_eq!((config.timeout.total, config.timeout.attempt), (Some(secs(30)), secs(60)));
+    assert!(config.rate_limiter.is_none() && config.backpressure.is_none());
+}
+
+#[test]
+fn every_preset_builds_a_stack_and_survives_a_round_trip() {
+    for preset in [Preset::Minimal, Preset::Production, Preset::Lesson] {
+        let config = preset.config();
+        assert!(ResilienceBuilder::from_config(&config).is_ok(), "{preset:?}");
+        assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+        let name = serde_json::to_string(&preset).unwrap();
+        assert_eq!(read(&format!("preset = {name}")), config);
+    }
+    assert_eq!(ResilienceConfig::minimal(), read("retry = {}"));
+    assert!(ResilienceConfig::production().backpressure.is_some());
+}
+
+#[test]
+fn program_over_environment_over_file_over_preset_over_defaults() {
+    let file = "[retry]\nmax_retries = 5\n[circuit_breaker]\nsuccess_threshold = 1\ncooldown = 20\n\
+                [backpressure]\nmax_queued = 7";
+    let config = read(&format!("preset = \"lesson\"\n{file}"));
+    let vars = [("AI_LIB_BREAKER_COOLDOWN_SECS", "15"), ("AI_LIB_MAX_INFLIGHT", "9")];
+    let mut config = overlay(config, &vars).unwrap();
+    config.backpressure.get_or_insert_default().max_inflight = 3;
+    let (retry, breaker) = (config.retry.unwrap(), config.circuit_breaker.unwrap());
+    assert_eq!(
+        retry,
+        retry::Settings { max_retries: 5, ..ResilienceConfig::lesson().retry.unwrap() },
+        "the file over the preset"
+    );
+    assert_eq!(
+        breaker,
+        circuit_breaker::Settings {
+            success_threshold: 1,
+            cooldown: secs(15),
+            ..ResilienceConfig::lesson().circuit_breaker.unwrap()
+        },
+        "a default value in the file too, and the environment over the file"
+    );
+    let backpressure = config.backpressure.unwrap();
+    assert_eq!(
+        (backpressure.max_inflight, backpressure.max_queued),
+        (3, 7),
+        "the program over the environment"
+    );
+    assert_eq!(backpressure.queue_timeout, secs(10), "the default");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_can_be_turned_off() {
+    let config = read(
+        "preset = \"production\"\nretry = { enabled = false }\nrate_limiter = { enabled = false, requests_per_day = 1, on_limit = \"reject\" }\n\
+         circuit_breaker = { enabled = false, failure_threshold = 1 }\nbackpressure = { enabled = false, max_inflight = 1 }",
+    );
+    let (inner, provider) = crate::testing::strict();
+    let layer = ResilienceBuilder::from_config(&config).unwrap().build();
+    let signals = layer.signals();
+    let mut service = tower::Layer::layer(&layer, inner);
+    for _ in 0..3 {
+        provider.answer(503);
+        crate::testing::complete(&mut service).await.unwrap();
+    }
+    assert_eq!(provider.requests().len(), 3, "no retry, no open circuit, no quota");
+    assert_eq!(signals.snapshot().max_inflight, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_key_of_a_layer_is_configured() {
+    use tower::{Layer, ServiceExt};
+    let config =
+        read("rate_limiter = { requests_per_minute = 1, on_limit = \"reject\", key_by = \"header:x-user\" }");
+    let (inner, provider) = crate::testing::strict();
+    let mut service = ResilienceBuilder::from_config(&config).unwrap().build().layer(inner);
+    let mut passes = async |user: &str| {
+        let request = http::Request::builder().header("x-user", user);
+        let request = request.body(crate::Payload::from("{}")).unwrap();
+        (&mut service).oneshot(request).await.is_ok()
+    };
+    assert!(passes("a").await && !passes("a").await && passes("b").await);
+    assert_eq!(provider.requests().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_any_period_is_configured() {
+    use tower::Layer;
+    let config = read("rate_limiter = { quotas = [{ unit = \"requests\", amount = 2, period = \"10s\" }] }");
+    let (inner, provider) = crate::testing::strict();
+    let mut service = ResilienceBuilder::from_config(&config).unwrap().build().layer(inner);
+    for _ in 0..3 {
+        crate::testing::complete(&mut service).await.unwrap();
+    }
+    let seen = provider.requests();
+    let gap = seen[2].at - seen[1].at;
+    assert!(gap >= secs(5) && gap <= Duration::from_millis(5_002), "{gap:?}");
 }

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::body::BodySource;
 use super::chain::{ChainState, NextStep, NextTarget};
-use super::layer::Settings;
+use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{Handle, ResponseBody};
 use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection};
@@ -101,7 +101,7 @@ where
         first: &mut S,
         mut request: Request<Payload>,
         handle: &Handle,
-        settings: &Arc<Settings>,
+        settings: &Arc<FallbackSettings>,
     ) -> Self {
         if handle.is_empty() {
             return Self { state: State::CallingFirst(first.call(request)), call: None };
@@ -118,7 +118,7 @@ where
         first: S,
         mut request: Request<B>,
         handle: Handle,
-        settings: &Arc<Settings>,
+        settings: &Arc<FallbackSettings>,
     ) -> Self {
         // Without further targets the body need not be kept.
         let body_cap = if handle.is_empty() { 0 } else { settings.body_cap };

@@ -7,8 +7,9 @@ use http::{Request, Response, Uri};
 use tidegate_core::{AnswerSynthesizer, ChatQuestion};
 
 use super::cache::{AnswerCache, CacheKey};
+use super::cache_scope;
 use super::info::{FallbackInfo, FallbackKind};
-use super::layer::Settings;
+use super::settings::FallbackSettings;
 use super::simplified;
 use super::static_answers::{PromptKind, StaticAnswers};
 use super::statistics::TargetCounters;
@@ -61,12 +62,12 @@ pub(super) struct ParsedRequest {
 
 impl RawRequest {
     /// `None` without a composer, or if the body is not complete.
-    pub(super) fn new(request: &Request<Payload>, settings: &Settings) -> Option<Self> {
+    pub(super) fn new(request: &Request<Payload>, settings: &FallbackSettings) -> Option<Self> {
         Some(Self {
-            composer: Arc::clone(settings.composer.as_ref()?),
+            composer: Arc::clone(settings.hooks.composer.as_ref()?),
             uri: request.uri().clone(),
             body: request.body().bytes()?.clone(),
-            scope: settings.cache_scope.digest(request),
+            scope: cache_scope::digest(settings.cache_by.as_ref(), request),
         })
     }
 
@@ -82,7 +83,7 @@ impl RawRequest {
 
 impl ParsedRequest {
     /// `None` without a composer, or if the composer cannot parse the request.
-    pub(super) fn new(request: &Request<Payload>, settings: &Settings) -> Option<Self> {
+    pub(super) fn new(request: &Request<Payload>, settings: &FallbackSettings) -> Option<Self> {
         RawRequest::new(request, settings)?.parse()
     }
 

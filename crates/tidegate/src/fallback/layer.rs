@@ -1,35 +1,22 @@
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 use tower_layer::Layer;
 
 use super::cache::AnswerCache;
-use super::cache_scope::CacheScope;
 use super::last_resort::{LastResort, LastResortKind};
-use super::policy::FallbackPolicy;
+use super::settings::{FallbackSettings, Settings, default_continuator};
 use super::static_answers::StaticAnswers;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
-use crate::{KeyBy, Payload};
+use crate::KeyBy;
+use crate::settings::ConfigError;
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
 pub struct FallbackLayer {
     handle: Handle,
-    settings: Arc<Settings>,
-}
-
-/// The settings of the layer, without the targets.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) policy: FallbackPolicy,
-    pub(super) body_cap: usize,
-    pub(super) continuator: Option<Arc<dyn StreamContinuator>>,
-    pub(super) composer: Option<Arc<dyn AnswerSynthesizer>>,
-    pub(super) models: Option<Arc<dyn ModelCatalog>>,
-    pub(super) cache_scope: CacheScope,
-    pub(super) random: Arc<Mutex<fastrand::Rng>>,
+    settings: Arc<FallbackSettings>,
 }
 
 impl Default for FallbackLayer {
@@ -42,16 +29,22 @@ impl FallbackLayer {
     /// A chain without further targets: only the wrapped service is called.
     #[must_use]
     pub fn new() -> Self {
-        let settings = Settings {
-            policy: FallbackPolicy::default(),
-            body_cap: Payload::DEFAULT_CAP,
-            continuator: None,
-            composer: default_composer(),
-            models: default_models(),
-            cache_scope: CacheScope::default(),
-            random: Arc::default(),
-        };
-        Self { handle: Handle::default(), settings: Arc::new(settings) }
+        Self::of(Settings::default())
+    }
+
+    /// A chain without further targets, with these settings.
+    ///
+    /// # Errors
+    ///
+    /// `continue_streams` is set and the feature `translate` is off.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        settings.check()?;
+        let continuator = if settings.continue_streams { default_continuator() } else { None };
+        Ok(Self::of(settings).set(|settings| settings.hooks.continuator = continuator))
+    }
+
+    fn of(settings: Settings) -> Self {
+        Self { handle: Handle::default(), settings: Arc::new(settings.into()) }
     }
 
     /// Adds `service` as the next target, named `target`: usually another
@@ -109,7 +102,7 @@ impl FallbackLayer {
     /// translators. A request that the composer cannot parse ends as if there were no last resort.
     #[must_use]
     pub fn composer(self, composer: impl AnswerSynthesizer) -> Self {
-        self.set(|settings| settings.composer = Some(Arc::new(composer)))
+        self.set(|settings| settings.hooks.composer = Some(Arc::new(composer)))
     }
 
     /// The capabilities of the models behind the targets. The default is the `ModelTable` of the providers,
@@ -121,27 +114,27 @@ impl FallbackLayer {
     /// skipped targets could only reject the request, and their rejections would be less informative.
     #[must_use]
     pub fn models(self, models: impl ModelCatalog) -> Self {
-        self.set(|settings| settings.models = Some(Arc::new(models)))
+        self.set(|settings| settings.hooks.models = Some(Arc::new(models)))
     }
 
     /// Requests with the same key share cached answers. By default the key is the credential together with
     /// the [`Tenant`](crate::Tenant).
     #[must_use]
     pub fn cache_by(self, key: KeyBy) -> Self {
-        self.set(|settings| settings.cache_scope = CacheScope::By(key))
+        self.set(|settings| settings.cache_by = Some(key))
     }
 
     /// Also falls back when the prompt does not fit the model, to a target with a larger context, or with a
     /// context that is unknown to [`models`](Self::models). Off by default.
     #[must_use]
     pub fn on_context_length(self, enabled: bool) -> Self {
-        self.set(|settings| settings.policy.on_context_length = enabled)
+        self.set(|settings| settings.on_context_length = enabled)
     }
 
     /// Also falls back when the provider's content filter rejects the request. Off by default.
     #[must_use]
     pub fn on_content_filter(self, enabled: bool) -> Self {
-        self.set(|settings| settings.policy.on_content_filter = enabled)
+        self.set(|settings| settings.on_content_filter = enabled)
     }
 
     /// When a stream breaks after its first token, calls the next target to continue from the text that was
@@ -152,7 +145,10 @@ impl FallbackLayer {
     /// rest of it arrives.
     #[must_use]
     pub fn continue_streams(self, continuator: impl StreamContinuator) -> Self {
-        self.set(|settings| settings.continuator = Some(Arc::new(continuator)))
+        self.set(|settings| {
+            settings.continue_streams = true;
+            settings.hooks.continuator = Some(Arc::new(continuator));
+        })
     }
 
     /// Request bodies of up to this many bytes are kept for the other targets; 32 MiB by default.
@@ -164,7 +160,7 @@ impl FallbackLayer {
     /// Seeds the jitter of the wait for a target, so that a run can be repeated.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.set(|settings| settings.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
+        self.set(|settings| settings.hooks.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
     /// The handle of the chain that the services of this layer share.
@@ -173,16 +169,9 @@ impl FallbackLayer {
         self.handle.clone()
     }
 
-    fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(mut self, change: impl FnOnce(&mut FallbackSettings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
-    }
-}
-
-impl Settings {
-    /// A random number, uniform in 0..1.
-    pub(super) fn random(&self) -> f64 {
-        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 }
 
@@ -190,37 +179,7 @@ impl<S> Layer<S> for FallbackLayer {
     type Service = Fallback<S>;
 
     fn layer(&self, inner: S) -> Fallback<S> {
-        Fallback::new(inner, self.handle.clone(), Arc::clone(&self.settings))
+        let chain = if self.settings.enabled { self.handle.clone() } else { Handle::default() };
+        Fallback::new(inner, chain, Arc::clone(&self.settings))
     }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
-            .field("policy", &self.policy)
-            .field("body_cap", &self.body_cap)
-            .field("continues", &self.continuator.is_some())
-            .field("scope", &self.cache_scope)
-            .finish()
-    }
-}
-
-#[cfg(feature = "translate")]
-fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
-    Some(Arc::new(tidegate_translate::Composer))
-}
-
-#[cfg(not(feature = "translate"))]
-fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
-    None
-}
-
-#[cfg(feature = "providers")]
-fn default_models() -> Option<Arc<dyn ModelCatalog>> {
-    Some(Arc::new(tidegate_providers::ModelTable::new()))
-}
-
-#[cfg(not(feature = "providers"))]
-fn default_models() -> Option<Arc<dyn ModelCatalog>> {
-    None
 }

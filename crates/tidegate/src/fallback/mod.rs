@@ -26,9 +26,18 @@
 //! ```
 //!
 //! # Defaults
-//! A new layer has no further targets and no last resorts. The error code decides; context length and content
-//! filter do not cause a fallback. Targets with a model that is in the built-in model table are skipped if
-//! they cannot take the request.
+//! A new layer has no further targets and no last resorts. Targets with a model that is in the built-in model
+//! table are skipped if they cannot take the request. [`Settings`] is the part `fallback` of a
+//! [configuration](crate::ResilienceConfig); most settings have a setter of the same name.
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `enabled` | `true` | `false`: only the first target is called |
+//! | `on_context_length` | `false` | whether a prompt that is too long causes a fallback |
+//! | `on_content_filter` | `false` | whether a content filter causes a fallback |
+//! | `continue_streams` | `false` | whether the next target continues a stream that broke off |
+//! | `body_cap` | `33_554_432` | bytes of a request body that are kept for the other targets |
+//! | `cache_by` | `none` | callers that share cached answers; none: those with the same credential and tenant |
 //!
 //! # When it acts
 //! The code is fallbackable (authentication, rate limited, quota exhausted, server error, overloaded,
@@ -106,6 +115,7 @@ mod layer;
 mod policy;
 mod recording;
 mod service;
+mod settings;
 mod simplified;
 mod static_answers;
 mod statistics;
@@ -119,6 +129,7 @@ pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};
 pub use layer::FallbackLayer;
 pub use service::Fallback;
+pub use settings::Settings;
 pub use static_answers::{PromptKind, StaticAnswers};
 pub use statistics::TargetStatistics;
 pub use target::{AsTarget, TargetBody};

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::layer::Settings;
+use super::settings::FallbackSettings;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::{BoxError, HttpService, Payload};
 
@@ -16,11 +16,11 @@ use crate::{BoxError, HttpService, Payload};
 pub struct Fallback<S> {
     inner: S,
     handle: Handle,
-    settings: Arc<Settings>,
+    settings: Arc<FallbackSettings>,
 }
 
 impl<S> Fallback<S> {
-    pub(super) fn new(inner: S, handle: Handle, settings: Arc<Settings>) -> Self {
+    pub(super) fn new(inner: S, handle: Handle, settings: Arc<FallbackSettings>) -> Self {
         Self { inner, handle, settings }
     }
 

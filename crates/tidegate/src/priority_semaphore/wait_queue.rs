@@ -16,7 +16,8 @@ pub(super) struct WaitQueue<T> {
 
 /// The order in which queued interactive calls are granted permits. Batch calls are always served first come,
 /// first served, because batch callers do not give up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Order {
     /// First come, first served. The default.

@@ -10,7 +10,7 @@ use super::queue::RateQueue;
 use super::quota::CallCost;
 use super::quota_set::{Reserved, Shortfall};
 use super::reopen_ramp::ReopenRamp;
-use super::settings::{HeaderClassifier, Settings};
+use super::settings::{HeaderClassifier, RateLimitSettings};
 use crate::key::RequestHead;
 use crate::keyed::KeyedState;
 use crate::layer_state::LayerState;
@@ -21,7 +21,7 @@ use crate::{
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<Settings, RateQueue>);
+pub struct Handle(pub(super) LayerState<RateLimitSettings, RateQueue>);
 
 /// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
@@ -101,11 +101,11 @@ impl Handle {
         let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);
         let settings = self.0.settings();
         let estimated: Estimated =
-            settings.estimate.0.estimate(request.headers(), body.map_or(&[], |body| body));
+            settings.hooks.estimate.0.estimate(request.headers(), body.map_or(&[], |body| body));
         // The output limit of a body that is not in memory is unknown, and `content-length` is only the
         // caller's claim.
         let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
-        let output = estimated.output(settings.default_output);
+        let output = estimated.output(settings.default_output_tokens);
         CallCost { calls: 1, input: estimated.input.min(MAX_INPUT_TOKENS), output }
     }
 
@@ -132,7 +132,7 @@ impl Handle {
         if !settings.follow_headers || (headers.is_empty() && !has_reported_quotas) {
             return;
         }
-        let report = match settings.classifier.as_ref().or_else(|| self.0.classifier.get()) {
+        let report = match settings.hooks.classifier.as_ref().or_else(|| self.0.classifier.get()) {
             Some(classifier) => classifier.0.reported_limits(headers),
             None => ReportedLimits::from_headers(headers),
         };
@@ -195,7 +195,7 @@ impl Handle {
     /// Creates the state of a new key, with the settings of that key.
     pub(super) fn for_key<B>(&self, request: &Request<B>) -> Self {
         let settings = self.0.settings();
-        let fresh = match &settings.per_key {
+        let fresh = match &settings.hooks.per_key {
             Some(per_key) => per_key.0(&RequestHead::of(request), RateLimitLayer::of(self.clone())).fresh(),
             None => Self(self.0.fresh(|_| ())),
         };

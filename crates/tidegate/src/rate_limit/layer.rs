@@ -1,14 +1,14 @@
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
 use super::quota::{DAY, MINUTE, Quota, SECOND};
-use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, Settings};
+use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, RateLimitSettings, Settings};
 use super::{Handle, RateLimit};
-use crate::keyed::{DEFAULT_MAX_KEYS, Keyed};
+use crate::keyed::Keyed;
 use crate::layer_state::LayerState;
+use crate::settings::ConfigError;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
@@ -18,27 +18,9 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     handle: Handle,
-    keys: Option<KeyedLimits>,
+    /// The limit of each key, if calls are keyed.
+    keys: Option<Keyed<Handle>>,
     per_service: bool,
-}
-
-/// How calls are keyed, the most keys that are kept, and the limit of each key.
-#[derive(Clone, Debug)]
-struct KeyedLimits {
-    by: KeyBy,
-    max: usize,
-    states: Keyed<Handle>,
-}
-
-impl KeyedLimits {
-    fn new(by: KeyBy, max: usize) -> Self {
-        Self { states: Keyed::new(by.clone(), max), by, max }
-    }
-
-    /// Creates the same without any key.
-    fn fresh(&self) -> Self {
-        Self::new(self.by.clone(), self.max)
-    }
 }
 
 impl Default for RateLimitLayer {
@@ -53,7 +35,18 @@ impl RateLimitLayer {
     /// closes after a 429.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(Handle(LayerState::new(Settings::default())))
+        Self::of(Handle(LayerState::new(RateLimitSettings::default())))
+    }
+
+    /// Creates a layer with these settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        settings.check()?;
+        let handle = Handle(LayerState::new(settings.into()));
+        Ok(Self { keys: limits_by_key(&handle), handle, per_service: false })
     }
 
     /// At most `requests` a second. Zero is raised to one.
@@ -120,17 +113,14 @@ impl RateLimitLayer {
     /// quota passes when that quota is full. Zero is raised to one.
     #[must_use]
     pub fn quota_of(self, unit: LimitUnit, amount: u64, period: Duration) -> Self {
-        self.set(|settings| {
-            settings.quotas.push(Quota::new(unit, amount, period));
-            settings.quotas.sort_by_key(|quota| quota.period);
-        })
+        self.set(|settings| settings.quotas.push(Quota::new(unit, amount, period)))
     }
 
     /// The number of requests that may pass at once under the request quota with the shortest period. The
     /// default is the whole quota. Zero is raised to one.
     #[must_use]
     pub fn burst_size(self, requests: u32) -> Self {
-        self.set(|settings| settings.burst = NonZeroU64::new(requests.into()).or(Some(NonZeroU64::MIN)))
+        self.set(|settings| settings.burst_size = Some(requests.max(1)))
     }
 }
 
@@ -144,7 +134,7 @@ impl RateLimitLayer {
     /// times too low admits a burst that the provider rejects.
     #[must_use]
     pub fn default_output_tokens(self, tokens: u64) -> Self {
-        self.set(|settings| settings.default_output = tokens)
+        self.set(|settings| settings.default_output_tokens = tokens)
     }
 
     /// Sets the estimate of the tokens that a request will take. The default scans the JSON quickly (with the
@@ -152,7 +142,7 @@ impl RateLimitLayer {
     /// counts tokens.
     #[must_use]
     pub fn estimate(self, estimate: impl Estimate) -> Self {
-        self.set(|settings| settings.estimate = Estimator(Arc::new(estimate)))
+        self.set(|settings| settings.hooks.estimate = Estimator(Arc::new(estimate)))
     }
 }
 
@@ -176,7 +166,7 @@ impl RateLimitLayer {
     /// provider](crate::ReportedLimits::from_headers).
     #[must_use]
     pub fn classifier(self, classifier: impl Classifier) -> Self {
-        self.set(|settings| settings.classifier = Some(HeaderClassifier(Arc::new(classifier))))
+        self.set(|settings| settings.hooks.classifier = Some(HeaderClassifier(Arc::new(classifier))))
     }
 
     /// How long a 429 without a wait closes the gate.
@@ -216,19 +206,15 @@ impl RateLimitLayer {
     /// A key that has been idle until its quotas are full again is dropped. [`handle`](Self::handle) then
     /// returns a limit that applies to no key.
     #[must_use]
-    pub fn key_by(mut self, key: KeyBy) -> Self {
-        let max = self.keys.as_ref().map_or(DEFAULT_MAX_KEYS, |keys| keys.max);
-        self.keys = Some(KeyedLimits::new(key, max));
-        self
+    pub fn key_by(self, key: KeyBy) -> Self {
+        self.set(|settings| settings.key_by = Some(key))
     }
 
     /// The most keys that are kept; the default is 10 000. Beyond that the least used keys are dropped
-    /// together with their counts. Zero is raised to one. Has no effect without [`key_by`](Self::key_by),
-    /// which has to be called first.
+    /// together with their counts. Zero is raised to one. Has no effect without [`key_by`](Self::key_by).
     #[must_use]
-    pub fn max_keys(mut self, keys: usize) -> Self {
-        self.keys = self.keys.map(|it| KeyedLimits::new(it.by, keys));
-        self
+    pub fn max_keys(self, keys: usize) -> Self {
+        self.set(|settings| settings.max_keys = keys.max(1))
     }
 
     /// Sets other settings for some keys. The closure runs at the first call with a key, and again after the
@@ -242,7 +228,7 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn per_key(self, settings: impl Fn(&RequestHead<'_>, Self) -> Self + Send + Sync + 'static) -> Self {
-        self.set(|it| it.per_key = Some(PerKey(Arc::new(settings))))
+        self.set(|it| it.hooks.per_key = Some(PerKey(Arc::new(settings))))
     }
 
     /// The name in events, usually `provider/model`. Only the first name that is set counts.
@@ -268,7 +254,7 @@ impl RateLimitLayer {
     /// Returns how many keys are kept.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.keys.as_ref().map_or(0, |keys| keys.states.len())
+        self.keys.as_ref().map_or(0, Keyed::len)
     }
 
     /// Creates a layer that shares this limit.
@@ -294,18 +280,23 @@ impl RateLimitLayer {
     }
 
     /// Returns the limit and the keys for one more service or stack.
-    fn share(&self) -> (Handle, Option<KeyedLimits>) {
+    fn share(&self) -> (Handle, Option<Keyed<Handle>>) {
         match self.per_service {
-            true => (self.fresh(), self.keys.as_ref().map(KeyedLimits::fresh)),
+            true => (self.fresh(), limits_by_key(&self.handle)),
             false => (self.handle.clone(), self.keys.clone()),
         }
     }
 
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
-        let (handle, keys) =
-            (Handle(self.handle.0.fresh(change)), self.keys.as_ref().map(KeyedLimits::fresh));
-        Self { handle, keys, ..self }
+    fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {
+        let handle = Handle(self.handle.0.fresh(change));
+        Self { keys: limits_by_key(&handle), handle, ..self }
     }
+}
+
+/// The limits by key, without any key yet; `None` if the settings have no `key_by`.
+fn limits_by_key(handle: &Handle) -> Option<Keyed<Handle>> {
+    let settings = handle.0.settings();
+    settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys))
 }
 
 impl<S> Layer<S> for RateLimitLayer {
@@ -313,6 +304,6 @@ impl<S> Layer<S> for RateLimitLayer {
 
     fn layer(&self, inner: S) -> RateLimit<S> {
         let (handle, keys) = self.share();
-        RateLimit::new(inner, handle, keys.map(|keys| keys.states))
+        RateLimit::new(inner, handle, keys)
     }
 }

@@ -35,9 +35,31 @@
 //! ```
 //!
 //! # Defaults
-//! The burst is the quota itself. A call waits at most 10 s, and at most 1024 calls of each priority wait.
-//! 500 tokens are reserved for a response if the request sets no maximum. A 429 without a wait closes the
-//! gate for 1 s. Reported limits are read and followed.
+//! [`Settings`] is the part `rate_limiter` of a [configuration](crate::ResilienceConfig); most settings have
+//! a setter of the same name.
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `enabled` | `true` | `false`: every call is admitted, and reports are ignored |
+//! | `requests_per_second` | `none` | a quota, fractions allowed |
+//! | `requests_per_minute` | `none` | a quota, fractions allowed |
+//! | `requests_per_day` | `none` | a quota, fractions allowed |
+//! | `tokens_per_second` | `none` | a quota of prompt and response together |
+//! | `tokens_per_minute` | `none` | a quota of prompt and response together |
+//! | `tokens_per_day` | `none` | a quota of prompt and response together |
+//! | `input_tokens_per_minute` | `none` | a quota of the prompts |
+//! | `output_tokens_per_minute` | `none` | a quota of the responses |
+//! | `quotas` | `[]` | further quotas, each with `unit`, `amount` and `period` |
+//! | `burst_size` | `none` | requests that may pass at once; none: the whole quota |
+//! | `default_output_tokens` | `500` | reserved for a response if the request sets no maximum |
+//! | `follow_headers` | `true` | whether the limits in response headers are read |
+//! | `adopt_reported_quotas` | `true` | whether a reported quota that is not configured is enforced |
+//! | `default_retry_after` | `"1s"` | how long a 429 without a wait closes the gate |
+//! | `max_wait` | `"10s"` | the longest wait of a call |
+//! | `max_waiting` | `1024` | calls of each priority that may wait |
+//! | `on_limit` | `"wait"` | `"wait"` or `"reject"` |
+//! | `key_by` | `none` | a limit for each key |
+//! | `max_keys` | `10_000` | keys that are kept |
 //!
 //! # Rejections
 //! A call is rejected in these cases:
@@ -143,9 +165,10 @@ mod settings;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
+pub use quota::Quota;
 pub use reservation::Reservation;
 pub use service::RateLimit;
-pub use settings::OnLimit;
+pub use settings::{OnLimit, Settings};
 
 /// The body of a response. It settles the reservation when it ends.
 pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, Box<Reservation>>;

@@ -15,7 +15,7 @@ use super::backlog::Backlog;
 use super::queue_head::QueueHead;
 use super::quota::CallCost;
 use super::quota_set::{QuotaSet, Reserved, Shortfall};
-use super::settings::{HeaderClassifier, OnLimit, Settings};
+use super::settings::{HeaderClassifier, OnLimit, RateLimitSettings, Settings};
 use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, clock};
 
 /// The quotas of one gate and the queue of calls that wait for them.
@@ -57,8 +57,8 @@ pub(super) enum RateDecision {
 /// allocation per waiting call.
 pub(super) type ReserveFuture = Pin<Box<dyn Future<Output = Result<Reserved, Rejection>> + Send>>;
 
-impl From<&Settings> for RateQueue {
-    fn from(settings: &Settings) -> Self {
+impl From<&RateLimitSettings> for RateQueue {
+    fn from(settings: &RateLimitSettings) -> Self {
         let limits = settings.quota_set(clock::now());
         Self {
             has_token_quota: AtomicBool::new(limits.has_token_quota()),

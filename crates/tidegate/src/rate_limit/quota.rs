@@ -3,15 +3,23 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::LimitUnit;
 use crate::bucket::Rate;
+use crate::settings::duration;
 
 /// An amount of a unit in every period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Quota {
-    pub(super) unit: LimitUnit,
-    pub(super) amount: NonZeroU64,
-    pub(super) period: Duration,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// What is counted: `"requests"`, `"tokens"`, `"input_tokens"` or `"output_tokens"`.
+    pub unit: LimitUnit,
+    /// The amount in each period.
+    pub amount: NonZeroU64,
+    /// The period.
+    #[serde(with = "duration")]
+    pub period: Duration,
 }
 
 /// The cost of one call, or of several calls together.
@@ -27,9 +35,23 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Quota {
+    /// The request rates for which [`of_requests`](Self::of_requests) returns a quota.
+    pub(crate) const EXPECTED_REQUESTS: &str = "a number above 0 and below 4294967296";
+
     /// Creates a quota. An amount of zero is raised to one.
-    pub(super) fn new(unit: LimitUnit, amount: u64, period: Duration) -> Self {
+    #[must_use]
+    pub fn new(unit: LimitUnit, amount: u64, period: Duration) -> Self {
         Self { unit, amount: NonZeroU64::new(amount).unwrap_or(NonZeroU64::MIN), period }
+    }
+
+    /// A fractional request rate as a whole number of requests in a longer period: 0.5 a second is 1 in 2 s.
+    pub(crate) fn of_requests(count: f64, period: Duration) -> Option<Self> {
+        if !(count > 0.0 && count < f64::from(u32::MAX) + 1.0) {
+            return None;
+        }
+        let requests = count.floor().max(1.0);
+        let period = Duration::try_from_secs_f64(period.as_secs_f64() * requests / count).ok()?;
+        Some(Self::new(LimitUnit::Requests, requests as u64, period))
     }
 
     pub(super) fn rate(&self, burst: Option<NonZeroU64>) -> Rate {

@@ -47,7 +47,7 @@ impl<S> RetryCall<S> {
         let handle = &shared.handle;
         let position = ChainPosition::of(extensions);
         let is_resend = position.is_some_and(|position| position.is_resend);
-        let reserve = handle.0.settings().reserve;
+        let reserve = handle.0.settings().reserve_for_fallback;
         if !reserve.is_zero() && position.is_none_or(|position| !position.is_last) {
             Deadline::reserve(reserve, extensions, clock::now());
         }
@@ -55,7 +55,7 @@ impl<S> RetryCall<S> {
         let deadline_timer = DeadlineTimer::new(Deadline::of(extensions));
         let attempts = AttemptBudget::of(extensions).cloned();
         let override_policy = RetryOverride::of(extensions)
-            .map(|retry_override| Box::new(retry_override.apply(handle.0.settings().policy)));
+            .map(|retry_override| Box::new(retry_override.apply(handle.0.policy)));
         Self {
             override_policy,
             attempt: 0,
@@ -72,7 +72,7 @@ impl<S> RetryCall<S> {
     }
 
     fn policy(&self) -> &RetryPolicy {
-        self.override_policy.as_ref().map_or(&self.shared.handle.0.settings().policy, |own| &own.policy)
+        self.override_policy.as_ref().map_or(&self.shared.handle.0.policy, |own| &own.policy)
     }
 
     /// The signals that an adaptive wait scales with; empty for the other strategies.

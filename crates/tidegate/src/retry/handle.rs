@@ -2,8 +2,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::budget::Budget;
-use super::layer::Settings;
 use super::load_signals::RecentAttempts;
+use super::policy::RetryPolicy;
+use super::settings::RetrySettings;
 use super::statistics::Counters;
 use super::{GatesBelow, LoadSignals, Statistics, Strategy};
 use crate::layer_state::LayerState;
@@ -11,10 +12,11 @@ use crate::{Outcome, clock};
 
 /// The retry budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
-pub struct Handle(pub(super) LayerState<Settings, RetryState>);
+pub struct Handle(pub(super) LayerState<RetrySettings, RetryState>);
 
 #[derive(Debug)]
 pub(super) struct RetryState {
+    pub(super) policy: RetryPolicy,
     budget: Option<Budget>,
     random: Mutex<fastrand::Rng>,
     /// Measured only where the waits adapt to it.
@@ -22,12 +24,13 @@ pub(super) struct RetryState {
     pub(super) counters: Counters,
 }
 
-impl From<&Settings> for RetryState {
-    fn from(settings: &Settings) -> Self {
+impl From<&RetrySettings> for RetryState {
+    fn from(settings: &RetrySettings) -> Self {
         Self {
-            budget: settings.budget.map(|(ratio, floor)| Budget::new(ratio, floor, clock::now())),
-            random: Mutex::new(settings.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
-            recent: (settings.policy.backoff.strategy == Strategy::Adaptive)
+            policy: settings.policy(),
+            budget: settings.budget.map(|budget| Budget::new(budget.ratio, budget.floor, clock::now())),
+            random: Mutex::new(settings.hooks.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed)),
+            recent: (settings.strategy == Strategy::Adaptive)
                 .then(|| Mutex::new(RecentAttempts::new(clock::now()))),
             counters: Counters::default(),
         }
@@ -38,7 +41,7 @@ impl Handle {
     /// The retries since the start, in numbers.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.0.counters.read(&self.0.settings().policy)
+        self.0.counters.read(&self.0.policy)
     }
 
     /// Deposits into the budget for one call.
@@ -73,7 +76,7 @@ impl Handle {
 
     /// The measured signals, and the load by the user's gauge, else by the gates below.
     pub(super) fn load_signals(&self, gates_below: &GatesBelow) -> LoadSignals {
-        let load = match &self.0.settings().load {
+        let load = match &self.0.settings().hooks.load {
             Some(load) => load.read(),
             None => gates_below.load(),
         };

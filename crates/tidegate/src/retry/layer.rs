@@ -1,15 +1,12 @@
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::backoff::Backoff;
-use super::codes::CodeSet;
-use super::policy::RetryPolicy;
+use super::settings::{LoadGauge, RetryBudget, RetrySettings, Settings};
 use super::{GatesBelow, Handle, Jitter, Retry, Strategy};
+use crate::ErrorCode;
 use crate::layer_state::LayerState;
-use crate::{ErrorCode, Payload};
+use crate::settings::ConfigError;
 
 /// Retries failed attempts; see the [module page](crate::retry).
 ///
@@ -22,24 +19,6 @@ pub struct RetryLayer {
     per_service: bool,
     pub(super) gates_below: GatesBelow,
 }
-
-/// The values that the setters of [`RetryLayer`] change.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) policy: RetryPolicy,
-    /// Ratio of retries to calls, and retries a second on top.
-    pub(super) budget: Option<(f64, u32)>,
-    pub(super) body_cap: usize,
-    pub(super) seed: Option<u64>,
-    pub(super) reserve: Duration,
-    pub(super) load: Option<LoadGauge>,
-    pub(super) idempotency_key: bool,
-    pub(super) attempt_header: bool,
-}
-
-/// Reads the current load: the used part of the available capacity.
-#[derive(Clone)]
-pub(super) struct LoadGauge(Arc<dyn Fn() -> Option<f64> + Send + Sync>);
 
 impl Default for RetryLayer {
     fn default() -> Self {
@@ -57,29 +36,22 @@ impl RetryLayer {
     /// 3 retries with full jitter. The waits begin with 1 s and grow by `strategy` up to 30 s.
     #[must_use]
     pub fn new(strategy: Strategy) -> Self {
-        let settings = Settings {
-            policy: RetryPolicy {
-                max_retries: 3,
-                backoff: Backoff {
-                    strategy,
-                    jitter: Jitter::Full,
-                    initial: Duration::from_secs(1),
-                    max: Duration::from_secs(30),
-                    multiplier: 2.0,
-                },
-                codes: CodeSet::ALL,
-                retry_rejections: false,
-            },
-            budget: Some((0.2, 10)),
-            body_cap: Payload::DEFAULT_CAP,
-            seed: None,
-            reserve: Duration::ZERO,
-            load: None,
-            idempotency_key: false,
-            attempt_header: false,
-        };
+        Self::of(Settings { strategy, ..Settings::default() })
+    }
+
+    /// Creates a layer with these settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range.
+    pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        settings.check()?;
+        Ok(Self::of(settings))
+    }
+
+    fn of(settings: Settings) -> Self {
         Self {
-            handle: Handle(LayerState::new(settings)),
+            handle: Handle(LayerState::new(settings.into())),
             per_service: false,
             gates_below: GatesBelow::default(),
         }
@@ -94,19 +66,19 @@ impl RetryLayer {
     /// Attempts after the first, at most.
     #[must_use]
     pub fn max_retries(self, retries: u32) -> Self {
-        self.set(|settings| settings.policy.max_retries = retries)
+        self.set(|settings| settings.max_retries = retries)
     }
 
     /// How the waits grow. Exponential by default.
     #[must_use]
     pub fn strategy(self, strategy: Strategy) -> Self {
-        self.set(|settings| settings.policy.backoff.strategy = strategy)
+        self.set(|settings| settings.strategy = strategy)
     }
 
     /// The random part of the waits. [`Jitter::Full`] by default.
     #[must_use]
     pub fn jitter(self, jitter: Jitter) -> Self {
-        self.set(|settings| settings.policy.backoff.jitter = jitter)
+        self.set(|settings| settings.jitter = jitter)
     }
 
     /// Sets a gauge of the load for [`Strategy::Adaptive`]: the used part of the capacity, 1 being all of it;
@@ -116,33 +88,33 @@ impl RetryLayer {
     /// before each wait, so it should be cheap.
     #[must_use]
     pub fn load(self, load: impl Fn() -> Option<f64> + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.load = Some(LoadGauge(Arc::new(load))))
+        self.set(|settings| settings.hooks.load = Some(LoadGauge::new(load)))
     }
 
     /// The wait after the first attempt, before its jitter; later waits grow from it. 1 s by default.
     #[must_use]
     pub fn initial_delay(self, delay: Duration) -> Self {
-        self.set(|settings| settings.policy.backoff.initial = delay)
+        self.set(|settings| settings.initial_delay = delay)
     }
 
     /// The longest wait of the back-off, jitter included. A longer wait given by the provider ends the
     /// retries. 30 s by default.
     #[must_use]
     pub fn max_delay(self, delay: Duration) -> Self {
-        self.set(|settings| settings.policy.backoff.max = delay)
+        self.set(|settings| settings.max_delay = delay)
     }
 
     /// Each wait is this many times the one before. Values below 1, and NaN, are taken as 1.
     #[must_use]
     pub fn backoff_multiplier(self, multiplier: f64) -> Self {
         // `max` returns 1 for a NaN.
-        self.set(|settings| settings.policy.backoff.multiplier = multiplier.max(1.0))
+        self.set(|settings| settings.backoff_multiplier = multiplier.max(1.0))
     }
 
     /// Retries add at most `ratio` (0 to 1) to the traffic, and `floor` a second on top.
     #[must_use]
     pub fn budget(self, ratio: f64, floor: u32) -> Self {
-        self.set(|settings| settings.budget = Some((ratio, floor)))
+        self.set(|settings| settings.budget = Some(RetryBudget { ratio, floor }))
     }
 
     /// Removes the retry budget: only the number of retries per call is bounded.
@@ -157,14 +129,14 @@ impl RetryLayer {
     /// Off by default: an open circuit is meant to fail at once, and a fallback can do better than wait.
     #[must_use]
     pub fn retry_rejections(self, retry: bool) -> Self {
-        self.set(|settings| settings.policy.retry_rejections = retry)
+        self.set(|settings| settings.retry_rejections = retry)
     }
 
     /// Restricts retries to these codes, even where the provider demands a retry for another. All retryable
     /// codes by default.
     #[must_use]
     pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
-        self.set(|settings| settings.policy.codes = codes.into_iter().collect())
+        self.set(|settings| settings.retry_on = Some(codes.into_iter().collect()))
     }
 
     /// Reserves the last part of a call's time for a fallback. An attempt that has no response by then is cut
@@ -175,7 +147,7 @@ impl RetryLayer {
     /// The last target of a chain may use it as well.
     #[must_use]
     pub fn reserve_for_fallback(self, reserve: Duration) -> Self {
-        self.set(|settings| settings.reserve = reserve)
+        self.set(|settings| settings.reserve_for_fallback = reserve)
     }
 
     /// Sends an `Idempotency-Key`, the same with every attempt of a call, unless the request already has one
@@ -208,7 +180,7 @@ impl RetryLayer {
     /// Seeds the random numbers of the jitter, so that a run can be repeated.
     #[must_use]
     pub fn seed(self, seed: u64) -> Self {
-        self.set(|settings| settings.seed = Some(seed))
+        self.set(|settings| settings.hooks.seed = Some(seed))
     }
 
     /// The name in events, usually `provider/model`. The first name set is kept.
@@ -246,20 +218,8 @@ impl RetryLayer {
         Self { gates_below, ..self }
     }
 
-    fn set(self, change: impl FnOnce(&mut Settings)) -> Self {
+    fn set(self, change: impl FnOnce(&mut RetrySettings)) -> Self {
         Self { handle: Handle(self.handle.0.fresh(change)), ..self }
-    }
-}
-
-impl LoadGauge {
-    pub(super) fn read(&self) -> Option<f64> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for LoadGauge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Load")
     }
 }
 

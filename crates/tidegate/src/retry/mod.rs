@@ -27,8 +27,26 @@
 //! ```
 //!
 //! # Defaults
-//! 3 retries. The first wait is 1 s; each wait is twice the one before, up to 30 s, with full jitter. The retry budget
-//! is 20 % of the calls plus 10 a second. No time is reserved for a fallback, and no header is added.
+//! [`Settings`] is the part `retry` of a [configuration](crate::ResilienceConfig); most settings have a
+//! setter of the same name.
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `enabled` | `true` | `false`: no retries |
+//! | `max_retries` | `3` | attempts after the first |
+//! | `max_attempts` | `none` | attempts of the whole call, at all targets |
+//! | `strategy` | `"exponential"` | how the waits grow |
+//! | `jitter` | `"full"` | the random part of the waits |
+//! | `initial_delay` | `"1s"` | the wait that the waits grow from |
+//! | `max_delay` | `"30s"` | the longest wait |
+//! | `backoff_multiplier` | `2.0` | each wait in multiples of the one before |
+//! | `retry_on` | `none` | the codes that are retried; none: all retryable codes |
+//! | `retry_rejections` | `false` | retries rejections by the gates |
+//! | `budget` | `{ ratio = 0.2, floor = 10 }` | retries as a share of the calls, and retries a second on top |
+//! | `reserve_for_fallback` | `"0s"` | time that is left to the other targets |
+//! | `idempotency_key` | `false` | sends an `Idempotency-Key` |
+//! | `attempt_header` | `false` | sends the number of the attempt |
+//! | `body_cap` | `33_554_432` | bytes of a request body that are buffered |
 //!
 //! # What is retried
 //! A failure is retried if its code is retryable (rate limited, server error, overloaded, timeout, conflict) and the
@@ -90,6 +108,7 @@ mod override_policy;
 mod policy;
 mod run;
 mod service;
+mod settings;
 mod shared;
 mod statistics;
 
@@ -104,6 +123,7 @@ pub use layer::RetryLayer;
 pub use load_signals::LoadSignals;
 pub use override_policy::RetryOverride;
 pub use service::Retry;
+pub use settings::{RetryBudget, Settings};
 pub use statistics::{Configured, Statistics};
 
 #[cfg(test)]

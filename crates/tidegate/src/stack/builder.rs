@@ -11,7 +11,7 @@ use crate::classify::StreamClocks;
 use crate::retry::{GatePeek, GatesBelow};
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, Payload,
-    RateLimitLayer, RetryLayer, TimeoutLayer, backpressure, circuit_breaker,
+    RateLimitLayer, RetryLayer, TimeoutLayer, backpressure, circuit_breaker, timeout,
 };
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
@@ -59,7 +59,7 @@ impl ResilienceBuilder {
             backpressure: BackpressureLayer::disabled(),
             rate_limit: RateLimitLayer::disabled(),
             circuit_breaker: CircuitBreakerLayer::disabled(),
-            attempt_timeout: Duration::from_secs(600),
+            attempt_timeout: timeout::Settings::ATTEMPT,
             call_limits: CallLimits::default(),
             stream_clocks: StreamClocks::new(),
             classify: None,

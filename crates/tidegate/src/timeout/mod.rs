@@ -25,7 +25,19 @@
 //! ```
 //!
 //! # Defaults
-//! None: the limit is a parameter. In the stack an attempt has 600 s, since a reasoning model may take minutes.
+//! The limit of a [`TimeoutLayer`] is a parameter. [`Settings`] is the part `timeout` of a
+//! [configuration](crate::ResilienceConfig), and has the defaults of the stack. They are patient, since a
+//! reasoning model may take minutes.
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `total` | `none` | the whole call |
+//! | `header` | `none` | the header with which a caller can shorten `total` |
+//! | `attempt` | `"10m"` | one attempt, to the last byte of its response |
+//! | `first_token` | `"2m"` | to the first token of a stream |
+//! | `token_gap` | `"2m"` | between two tokens |
+//! | `frame_gap` | `"2m"` | between two events |
+//! | `byte_gap` | `"2m"` | between two chunks |
 //!
 //! # Rejections
 //! None. The error is [`Elapsed`](crate::Elapsed), a failure of the provider with E3003.
@@ -43,12 +55,14 @@ mod body;
 mod future;
 mod layer;
 mod service;
+mod settings;
 mod timer;
 
 pub use body::ResponseBody;
 pub use future::ResponseFuture;
 pub use layer::TimeoutLayer;
 pub use service::Timeout;
+pub use settings::Settings;
 
 #[cfg(test)]
 mod tests;

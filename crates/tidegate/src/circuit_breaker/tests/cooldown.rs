@@ -14,7 +14,7 @@ use crate::circuit_breaker::settings::Settings;
 fn growing(settings: &mut Settings) {
     settings.failure_threshold = 1;
     settings.cooldown_growth = 2.0;
-    settings.max_cooldown = 60 * SECOND;
+    settings.max_cooldown = Some(60 * SECOND);
 }
 
 fn failure_with_hint(wait: Duration) -> AttemptResult {
@@ -70,7 +70,8 @@ fn absurd_numbers_do_not_overflow() {
     ] {
         let mut circuit = circuit(|settings| {
             growing(settings);
-            (settings.cooldown, settings.cooldown_growth, settings.max_cooldown) = (cooldown, factor, max);
+            (settings.cooldown, settings.cooldown_growth, settings.max_cooldown) =
+                (cooldown, factor, Some(max));
             settings.cooldown_jitter = 1.0;
         });
         let mut now = Instant::now();

@@ -101,9 +101,9 @@ fn nothing_is_allocated_without_a_listener() {
     let circuit = CircuitBreakerLayer::new().handle();
     circuit.force_open();
     circuit.reset();
-    assert!(!circuit.settings().listeners.is_ready());
+    assert!(!circuit.0.settings().hooks.listeners.is_ready());
     let _changes = circuit.subscribe();
-    assert!(circuit.settings().listeners.is_ready());
+    assert!(circuit.0.settings().hooks.listeners.is_ready());
 }
 
 #[tokio::test(start_paused = true)]

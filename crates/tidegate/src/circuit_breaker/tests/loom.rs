@@ -18,7 +18,7 @@ use crate::ErrorCode;
 use crate::circuit_breaker::State;
 use crate::circuit_breaker::admission::{Admission, RejectionCause};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
-use crate::circuit_breaker::settings::Settings;
+use crate::circuit_breaker::settings::{CircuitBreakerSettings, Settings};
 use crate::circuit_breaker::shared_circuit::SharedCircuit;
 
 const FAILURE: AttemptResult = AttemptResult::Failure(ErrorCode::Overloaded, None);
@@ -42,8 +42,9 @@ fn explore_some(
     let mut model = ::loom::model::Builder::new();
     model.preemption_bound = preemptions;
     model.check(move || {
-        let mut settings =
-            Settings { failure_threshold: 1, cooldown: COOLDOWN, seed: Some(0), ..Settings::default() };
+        let settings = Settings { failure_threshold: 1, cooldown: COOLDOWN, ..Settings::default() };
+        let mut settings = CircuitBreakerSettings::from(settings);
+        settings.hooks.seed = Some(0);
         update(&mut settings);
         run(Arc::new(SharedCircuit::new(&settings, now)), now);
     });

@@ -6,14 +6,13 @@ use super::SECOND;
 use super::state::{FAILURE, RecordExt, circuit};
 use crate::circuit_breaker::attempt_result::{AttemptResult, Latency};
 use crate::circuit_breaker::settings::Settings;
-use crate::circuit_breaker::window::Span;
 use crate::circuit_breaker::{Reason, State};
 
 fn by_rate(settings: &mut Settings) {
     settings.failure_threshold = u32::MAX;
     settings.failure_rate_threshold = Some(0.5);
     settings.minimum_throughput = 10;
-    settings.window = Span::Calls(20);
+    settings.sliding_window_size = Some(20);
 }
 
 /// Seed item 70.
@@ -40,7 +39,7 @@ fn a_window_smaller_than_the_minimum_is_evaluated_when_full() {
     let now = Instant::now();
     let mut circuit = circuit(|settings| {
         by_rate(settings);
-        settings.window = Span::Calls(4);
+        settings.sliding_window_size = Some(4);
     });
     (0..3).for_each(|_| circuit.call(FAILURE, Latency::Unknown, now));
     assert_eq!(circuit.state(now), State::Closed);

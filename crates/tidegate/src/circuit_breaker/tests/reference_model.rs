@@ -236,7 +236,7 @@ impl Model {
         let streak = results.take_while(|code| code.is_some()).count();
         let failed = matches!(result, AttemptResult::Failure(..));
         let too_many = |[bad, calls]: [u64; 2], threshold: f64| {
-            let enough = match self.settings.window {
+            let enough = match self.settings.window() {
                 Span::Calls(size) => size.min(self.settings.minimum_throughput),
                 Span::Time(_) => self.settings.minimum_throughput,
             };
@@ -247,7 +247,7 @@ impl Model {
         let failing = streak >= self.settings.failure_threshold as usize
             || rate.is_some_and(|rate| too_many(failures, rate));
         let slow = self.settings.slow_call_threshold.is_some()
-            && too_many(slow_calls, self.settings.slow_call_rate_threshold);
+            && too_many(slow_calls, self.settings.slow_call_rate());
         failed && failing || latency == Latency::Slow && slow
     }
 
@@ -257,7 +257,7 @@ impl Model {
             |generation: &&Vec<(Instant, LogEntry)>| matches!(generation[0].1, LogEntry::Closed { .. });
         let generation = self.generations.iter().rev().find(is_closed).unwrap();
         let totals = |samples: Vec<(Instant, bool)>| {
-            let seen: Vec<_> = match self.settings.window {
+            let seen: Vec<_> = match self.settings.window() {
                 Span::Calls(size) => samples.into_iter().rev().take(size as usize).collect(),
                 Span::Time(span) => {
                     let slice = |at: Instant| (at - self.origin).as_nanos() / (span / 10).as_nanos();
@@ -307,7 +307,7 @@ impl Model {
         }
         let grown =
             self.settings.cooldown.mul_f64(self.settings.cooldown_growth.powi(cooldowns.len() as i32 - 1));
-        grown.min(self.settings.max_cooldown)
+        grown.min(self.settings.longest_cooldown())
     }
 
     fn reset(&mut self, now: Instant) {
@@ -362,7 +362,7 @@ prop_compose! {
         failure_threshold in prop_oneof![1u32..5, Just(u32::MAX)],
         failure_rate_threshold in prop::option::of(0.0f64..=1.0),
         slow_call_threshold in prop::option::of(Just(1_000 * MILLI)),
-        slow_call_rate_threshold in 0.0f64..=1.0,
+        slow_call_rate_threshold in prop::option::of(0.0f64..=1.0),
         minimum_throughput in 0u32..6,
         window in prop_oneof![
             (1u32..8).prop_map(Span::Calls),
@@ -373,12 +373,14 @@ prop_compose! {
         ramp_up in prop::option::of((1u32..3_000).prop_map(|over| over * MILLI)),
         half_open_max in 1u32..4,
     ) -> Settings {
-        Settings {
+        let mut settings = Settings {
             failure_threshold, failure_rate_threshold, slow_call_threshold, slow_call_rate_threshold,
-            minimum_throughput, window, success_threshold, cooldown_growth, ramp_up, half_open_max,
-            cooldown: 1_000 * MILLI, max_cooldown: 3_000 * MILLI, quota_cooldown: 1_500 * MILLI,
+            minimum_throughput, success_threshold, cooldown_growth, ramp_up, half_open_max,
+            cooldown: 1_000 * MILLI, max_cooldown: Some(3_000 * MILLI), quota_cooldown: 1_500 * MILLI,
             probe_lease: 800 * MILLI, ..Settings::default()
-        }
+        };
+        settings.set_window(window);
+        settings
     }
 }
 

@@ -21,6 +21,16 @@ pub(super) fn circuit(change: impl FnOnce(&mut Settings)) -> Circuit {
     Circuit::new(settings)
 }
 
+/// The numbers that the module page gives for settings that are absent.
+#[test]
+fn absent_settings_have_the_documented_values() {
+    let settings = Settings::default();
+    assert_eq!((settings.window(), settings.slow_call_rate()), (Span::Calls(100), 0.5));
+    assert_eq!(settings.longest_cooldown(), 300 * SECOND);
+    let settings = Settings { cooldown: 400 * SECOND, ..settings };
+    assert_eq!(settings.longest_cooldown(), 400 * SECOND);
+}
+
 /// Short forms for tests without latency and jitter.
 pub(super) trait RecordExt {
     fn record_result(&mut self, admission: Admission, result: AttemptResult, now: Instant);
@@ -88,7 +98,7 @@ fn a_long_healthy_past_does_not_delay_the_opening() {
             if let Some(window) = window {
                 settings.failure_threshold = u32::MAX;
                 settings.failure_rate_threshold = Some(0.5);
-                settings.window = window;
+                settings.set_window(window);
             }
         });
         for call in 0..100_000 {

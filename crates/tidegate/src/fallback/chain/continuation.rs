@@ -20,7 +20,7 @@ impl ChainState {
         cause: ContinuationCause,
         splicer: &dyn StreamSplicer,
     ) -> Option<(TargetService, Request<Payload>)> {
-        if cause == ContinuationCause::StreamBroke && !self.settings.policy.falls_back_from(error) {
+        if cause == ContinuationCause::StreamBroke && !self.settings.policy().falls_back_from(error) {
             return None;
         }
         let target = self.next_capable_target()?;
@@ -63,7 +63,7 @@ impl ChainState {
             return Err(Failure::new(ErrorCode::ServerError).into());
         }
         let (head, body) = response.into_parts();
-        match &self.settings.continuator {
+        match &self.settings.hooks.continuator {
             Some(continuator) if continuator.splicer(&head).is_some() => Ok(body),
             _ => Err(Failure::new(ErrorCode::ServerError).into()),
         }

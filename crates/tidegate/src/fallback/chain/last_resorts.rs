@@ -83,7 +83,7 @@ impl ChainState {
             Some((body, target_index)) => (body.clone(), *target_index),
             None => (parsed.with_simplified_prompt(self.template.as_ref()?.body().bytes()?)?, 0),
         };
-        let models = self.settings.models.as_deref();
+        let models = self.settings.hooks.models.as_deref();
         // The simplified prompt has requirements of its own.
         let mut filter = CapabilityFilter::default();
         let (failures, now) = (self.failures.as_ref(), clock::now());

@@ -27,7 +27,7 @@ use crate::fallback::body::BodySource;
 use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::last_resort::ParsedRequest;
-use crate::fallback::layer::Settings;
+use crate::fallback::settings::FallbackSettings;
 use crate::fallback::target::{Target, TargetService};
 use crate::fallback::target_cooldowns::TargetCooldowns;
 use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
@@ -36,7 +36,7 @@ use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Outcome, Payload, Reje
 /// of them are only cooling down, then the last resorts.
 pub(in crate::fallback) struct ChainState {
     handle: Handle,
-    settings: Arc<Settings>,
+    settings: Arc<FallbackSettings>,
     /// The target that was called last; 0 is the first.
     target_index: usize,
     /// How many targets after the first were called or skipped.
@@ -98,7 +98,7 @@ impl ChainState {
     pub(in crate::fallback) fn new(
         extensions: &mut Extensions,
         handle: Handle,
-        settings: Arc<Settings>,
+        settings: Arc<FallbackSettings>,
     ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
         let first_position = ChainPosition::first(extensions);
@@ -178,8 +178,8 @@ impl ChainState {
 
     fn policy_verdict(&self, outcome: &Outcome, error: Option<&BoxError>) -> PolicyVerdict {
         let falls_back = match error {
-            None => self.settings.policy.falls_back(outcome),
-            Some(error) => self.settings.policy.falls_back_from(error),
+            None => self.settings.policy().falls_back(outcome),
+            Some(error) => self.settings.policy().falls_back_from(error),
         };
         match outcome {
             _ if falls_back => PolicyVerdict::FallBack,
@@ -234,7 +234,7 @@ impl ChainState {
             failures.cooldowns.record_failure(self.target_index, outcome, error, clock::now());
         }
         if let Some(name) = &name {
-            failures.filter.record_failure(self.settings.models.as_deref(), name, outcome);
+            failures.filter.record_failure(self.settings.hooks.models.as_deref(), name, outcome);
         }
         if self.target_index == 0 {
             failures.first_name = name;

@@ -33,7 +33,7 @@ impl ChainState {
         let (mut head, body) = response.into_parts();
         let recording = self.new_recording(&head);
         // The response to a simplified prompt is not continued: all targets were called before.
-        let continuator = self.settings.continuator.as_ref().filter(|_| self.simplified().is_none());
+        let continuator = self.settings.hooks.continuator.as_ref().filter(|_| self.simplified().is_none());
         let splicer = continuator.and_then(|continuator| continuator.splicer(&head));
         let continued = splicer.map(|splicer| {
             // The continuation is not part of the original content length, and appears in the trail.
@@ -76,7 +76,7 @@ impl ChainState {
             LastResortKind::Cached(cache) => Some(cache.clone()),
             _ => None,
         })?;
-        let recorder = self.settings.composer.as_ref()?.recorder(head)?;
+        let recorder = self.settings.hooks.composer.as_ref()?.recorder(head)?;
         let request = RawRequest::new(self.template.as_ref()?, &self.settings)?;
         Recording::new(cache, request, recorder).map(Box::new)
     }

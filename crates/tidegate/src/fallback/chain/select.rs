@@ -44,7 +44,7 @@ impl ChainState {
         if self.first_position.depth > 0 {
             return None;
         }
-        let (deadline, random) = (self.deadline_timer.deadline(), self.settings.random());
+        let (deadline, random) = (self.deadline_timer.deadline(), self.settings.hooks.random());
         let cooldowns = &mut self.failures.get_or_insert_default().cooldowns;
         let (target_index, wait) = cooldowns.soonest(deadline, clock::now(), random)?;
         if !self.try_take_attempt() {
@@ -73,7 +73,11 @@ impl ChainState {
     fn missing_capability(&mut self, target: &Target) -> Option<MissingCapability> {
         let body = self.template.as_ref()?.body().bytes();
         let filter = &mut self.failures.get_or_insert_default().filter;
-        filter.missing_capability(self.settings.models.as_deref(), &target.name, body.map(|body| &**body))
+        filter.missing_capability(
+            self.settings.hooks.models.as_deref(),
+            &target.name,
+            body.map(|body| &**body),
+        )
     }
 
     fn skip_target(&self, target: &Target, missing: MissingCapability) {

@@ -29,7 +29,7 @@ mod statistics;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn policy() -> RetryPolicy {
-    RetryLayer::exponential().handle().0.settings().policy
+    RetryLayer::exponential().handle().0.policy
 }
 
 fn attempt(number: u32, now: Instant) -> RetryContext {

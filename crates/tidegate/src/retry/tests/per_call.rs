@@ -48,7 +48,7 @@ async fn a_call_may_override_the_load_signals() {
 #[test]
 fn retry_on_restricts_even_what_the_provider_demands() {
     let only = RetryLayer::exponential().retry_on([ErrorCode::RateLimited, ErrorCode::QuotaExhausted]);
-    let policy = only.handle().0.settings().policy;
+    let policy = only.handle().0.policy;
     let now = Instant::now();
     for code in ErrorCode::ALL {
         let again = policy.decide(&Failure::new(code).into(), attempt(1, now)) != RetryDecision::Return;

@@ -4,7 +4,13 @@
 const MIN_SIMILARITY: f64 = 0.4;
 
 /// The end of a message about an unknown `name`: the most similar known name, else all known names.
-pub(super) fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+///
+/// ```
+/// use tidegate::config::suggest;
+/// assert_eq!(suggest("opnai", ["openai", "anthropic"]), ", did you mean `openai`?");
+/// ```
+#[must_use]
+pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     if let Some(suggestion) = closest(name, &known) {
         return format!(", did you mean `{suggestion}`?");

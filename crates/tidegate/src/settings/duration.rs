@@ -1,4 +1,4 @@
-//! Durations in files: `"30s"`, or a number of seconds.
+//! Durations in files: `"30s"`, or a number of seconds; `"none"` for a duration that is optional.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use serde::ser::Serializer;
 
 const EXPECTED: &str = "a duration such as \"30s\" or \"250ms\", or a number of seconds";
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer.deserialize_any(Seconds)
 }
 
-pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&humantime::format_duration(*duration))
 }
 
 /// Parses a duration; a number is in seconds.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub(crate) fn parse(text: &str) -> Option<Duration> {
     match text.trim().parse() {
         Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
         Err(_) => humantime::parse_duration(text.trim()).ok(),
@@ -53,22 +53,52 @@ impl Visitor<'_> for Seconds {
 }
 
 /// The same for an optional duration.
-pub(super) mod optional {
-    use super::{Deserializer, Duration, Seconds, Serializer};
+pub(crate) mod optional {
+    use super::{Deserializer, Duration, Error, Seconds, Serializer, Visitor, fmt};
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
-        deserializer.deserialize_any(Seconds).map(Some)
+        deserializer.deserialize_any(SecondsOrNone)
     }
 
-    pub(in super::super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => super::serialize(duration, serializer),
             None => serializer.serialize_none(),
+        }
+    }
+
+    struct SecondsOrNone;
+
+    impl Visitor<'_> for SecondsOrNone {
+        type Value = Option<Duration>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}, or \"none\"", super::EXPECTED)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            if text == "none" { Ok(None) } else { Seconds.visit_str(text).map(Some) }
+        }
+
+        fn visit_f64<E: Error>(self, seconds: f64) -> Result<Self::Value, E> {
+            Seconds.visit_f64(seconds).map(Some)
+        }
+
+        fn visit_u64<E: Error>(self, seconds: u64) -> Result<Self::Value, E> {
+            Seconds.visit_u64(seconds).map(Some)
+        }
+
+        fn visit_i64<E: Error>(self, seconds: i64) -> Result<Self::Value, E> {
+            Seconds.visit_i64(seconds).map(Some)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
         }
     }
 }

@@ -1,0 +1,64 @@
+//! The names of parts and settings in a file: their own, other names that are accepted, and names of other
+//! libraries for which there is a setting of another kind.
+
+use super::ConfigError;
+
+/// The keys of a policy.
+pub(super) const PARTS: [&str; 7] =
+    ["preset", "retry", "rate_limiter", "circuit_breaker", "backpressure", "timeout", "fallback"];
+
+/// Other names of settings with the same meaning: part, name and setting.
+const ALIASES: [(&str, &str, &str); 8] = [
+    ("retry", "reserve", "reserve_for_fallback"),
+    ("retry", "base_delay", "initial_delay"),
+    ("retry", "multiplier", "backoff_multiplier"),
+    ("rate_limiter", "learn", "follow_headers"),
+    ("rate_limiter", "adopt", "adopt_reported_quotas"),
+    ("rate_limiter", "pause", "default_retry_after"),
+    ("circuit_breaker", "cooldown", "cooldown_seconds"),
+    ("circuit_breaker", "timeout_seconds", "cooldown_seconds"),
+];
+
+/// Names that mean something else than a setting of their part, and the setting with that meaning. The part
+/// of a key of the policy itself is empty.
+const MOVED: [(&str, &str, &str); 7] = [
+    ("", "timeout_seconds", "timeout.total"),
+    ("", "enable_retries", "retry.enabled"),
+    ("", "enable_circuit_breaker", "circuit_breaker.enabled"),
+    ("", "enable_fallbacks", "fallback.enabled"),
+    ("retry", "jitter_range", "jitter = { ratio = ... }"),
+    ("retry", "retryable_exceptions", "retry_on"),
+    ("circuit_breaker", "max_wait_duration", "timeout.attempt"),
+];
+
+/// The part with this name.
+pub(super) fn part_named(name: &str) -> Option<&'static str> {
+    match name {
+        "retry_config" => Some("retry"),
+        "circuit_breaker_config" => Some("circuit_breaker"),
+        name => PARTS[1..].iter().copied().find(|part| *part == name),
+    }
+}
+
+/// The setting with the meaning of a key that is not a part.
+pub(super) fn setting_of_unknown_part(name: &str) -> Option<&'static str> {
+    moved("", name)
+}
+
+/// The own name of a setting.
+///
+/// # Errors
+///
+/// A setting of another part or kind has this meaning.
+pub(super) fn setting_named(part: &str, name: &str) -> Result<String, ConfigError> {
+    if let Some(setting) = moved(part, name) {
+        let problem = format!("unknown key `{name}`, the setting is `{setting}`");
+        return Err(ConfigError::with_problem("", problem));
+    }
+    let alias = ALIASES.iter().find(|(of, alias, _)| *of == part && *alias == name);
+    Ok(alias.map_or(name, |(_, _, setting)| setting).to_owned())
+}
+
+fn moved(part: &str, name: &str) -> Option<&'static str> {
+    MOVED.iter().find(|(of, moved, _)| *of == part && *moved == name).map(|(_, _, setting)| *setting)
+}

@@ -1,0 +1,87 @@
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, PolicyFile};
+use crate::stack::CallLimits;
+use crate::{
+    BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
+    backpressure, circuit_breaker, fallback, rate_limit, retry, timeout,
+};
+
+/// One policy: which parts are on, and their settings. See the [module page](crate::config).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "PolicyFile")]
+pub struct ResilienceConfig {
+    /// Retries of failed attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<retry::Settings>,
+    /// The rate limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limiter: Option<rate_limit::Settings>,
+    /// The circuit breaker.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<circuit_breaker::Settings>,
+    /// The limit of calls in flight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backpressure: Option<backpressure::Settings>,
+    /// Timeouts; they are on even if absent.
+    pub timeout: timeout::Settings,
+    /// The failures that a fallback acts on. The targets are set in the program.
+    pub fallback: fallback::Settings,
+}
+
+impl ResilienceConfig {
+    /// The limits of a call as a whole. For a chain of stacks with this configuration, apply them in front of
+    /// the chain.
+    ///
+    /// # Errors
+    ///
+    /// A number is out of its range, or the name is not a valid header name.
+    pub fn bounds(&self) -> Result<CallLimits, ConfigError> {
+        let limits = self.timeout.call_limits().map_err(|error| error.within("timeout"))?;
+        let Some(retry) = &self.retry else { return Ok(limits) };
+        retry.check().map_err(|error| error.within("retry"))?;
+        Ok(retry.max_attempts.into_iter().fold(limits, CallLimits::max_attempts))
+    }
+}
+
+impl ResilienceBuilder {
+    /// The stack that `config` describes. It has no [`name`](Self::name) yet.
+    ///
+    /// # Errors
+    ///
+    /// A number is out of its range.
+    pub fn from_config(config: &ResilienceConfig) -> Result<Self, ConfigError> {
+        let within = |part| move |error: ConfigError| error.within(part);
+        let fallback = FallbackLayer::from_settings(config.fallback.clone()).map_err(within("fallback"))?;
+        let mut builder = Self::new("")
+            .bounds(config.bounds()?)
+            .fallback(fallback)
+            .attempt_timeout(config.timeout.attempt)
+            .stream_clocks(config.timeout.stream_clocks());
+        if let Some(retry) = &config.retry {
+            builder = builder.retry(RetryLayer::from_settings(retry.clone()).map_err(within("retry"))?);
+        }
+        if let Some(settings) = &config.backpressure {
+            let layer = BackpressureLayer::from_settings(settings.clone());
+            builder = builder.backpressure(layer.map_err(within("backpressure"))?);
+        }
+        if let Some(settings) = &config.rate_limiter {
+            let layer = RateLimitLayer::from_settings(settings.clone());
+            builder = builder.rate_limit(layer.map_err(within("rate_limiter"))?);
+        }
+        if let Some(settings) = &config.circuit_breaker {
+            let layer = CircuitBreakerLayer::from_settings(settings.clone());
+            builder = builder.circuit_breaker(layer.map_err(within("circuit_breaker"))?);
+        }
+        Ok(builder)
+    }
+
+    /// The stack that the `AI_LIB_*` variables describe. A part without a variable is off.
+    ///
+    /// # Errors
+    ///
+    /// A variable cannot be parsed or is out of its range; the message has its name.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_config(&ResilienceConfig::from_env()?)
+    }
+}

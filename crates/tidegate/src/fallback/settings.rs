@@ -1,0 +1,127 @@
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
+
+use super::policy::FallbackPolicy;
+use crate::settings::{ConfigError, LayerSettings};
+use crate::{KeyBy, Payload};
+
+/// The settings of a [`FallbackLayer`](crate::FallbackLayer), and their defaults; the part `fallback` of a
+/// configuration. The targets are set in the program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether other targets and last resorts are used; `true` by default.
+    pub enabled: bool,
+    /// Falls back when the prompt exceeds the context of the model; `false` by default.
+    pub on_context_length: bool,
+    /// Falls back when the content filter rejects; `false` by default.
+    pub on_content_filter: bool,
+    /// The next target continues a text stream that broke off; `false` by default.
+    pub continue_streams: bool,
+    /// Request bodies up to this many bytes are kept for the other targets; 32 MiB by default.
+    pub body_cap: usize,
+    /// Callers with the same key share cached answers: `"tenant"`, `"credential"`, `"model"`,
+    /// `"header:<name>"`, `"path"` or `"host"`. By default the key is the credential together with the
+    /// tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_by: Option<KeyBy>,
+}
+
+/// What only a program can set.
+#[derive(Clone)]
+pub(super) struct FallbackHooks {
+    pub(super) continuator: Option<Arc<dyn StreamContinuator>>,
+    pub(super) composer: Option<Arc<dyn AnswerSynthesizer>>,
+    pub(super) models: Option<Arc<dyn ModelCatalog>>,
+    pub(super) random: Arc<Mutex<fastrand::Rng>>,
+}
+
+pub(super) type FallbackSettings = LayerSettings<Settings, FallbackHooks>;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            on_context_length: false,
+            on_content_filter: false,
+            continue_streams: false,
+            body_cap: Payload::DEFAULT_CAP,
+            cache_by: None,
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.continue_streams && !cfg!(feature = "translate") {
+            return Err(ConfigError::new("continue_streams", "the feature `translate` for it", true));
+        }
+        Ok(())
+    }
+
+    pub(super) fn policy(&self) -> FallbackPolicy {
+        FallbackPolicy {
+            on_context_length: self.on_context_length,
+            on_content_filter: self.on_content_filter,
+        }
+    }
+}
+
+impl Default for FallbackHooks {
+    fn default() -> Self {
+        Self {
+            continuator: None,
+            composer: default_composer(),
+            models: default_models(),
+            random: Arc::default(),
+        }
+    }
+}
+
+impl FallbackHooks {
+    /// A random number, uniform in 0..1.
+    pub(super) fn random(&self) -> f64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+}
+
+impl fmt::Debug for FallbackHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackHooks")
+            .field("continues", &self.continuator.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "translate")]
+pub(super) fn default_continuator() -> Option<Arc<dyn StreamContinuator>> {
+    Some(Arc::new(tidegate_translate::StreamContinuation))
+}
+
+#[cfg(not(feature = "translate"))]
+pub(super) fn default_continuator() -> Option<Arc<dyn StreamContinuator>> {
+    None
+}
+
+#[cfg(feature = "translate")]
+fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
+    Some(Arc::new(tidegate_translate::Composer))
+}
+
+#[cfg(not(feature = "translate"))]
+fn default_composer() -> Option<Arc<dyn AnswerSynthesizer>> {
+    None
+}
+
+#[cfg(feature = "providers")]
+fn default_models() -> Option<Arc<dyn ModelCatalog>> {
+    Some(Arc::new(tidegate_providers::ModelTable::new()))
+}
+
+#[cfg(not(feature = "providers"))]
+fn default_models() -> Option<Arc<dyn ModelCatalog>> {
+    None
+}
