@@ -217,11 +217,15 @@ impl Row {
     }
 }
 
+/// No response may take longer: a test that would hang fails instead.
+const BOUND: Duration = Duration::from_secs(30);
+
 /// One client for all tests, since it is slow to build. It keeps no connections, since each test has a
 /// runtime of its own.
 fn reqwest() -> ReqwestService {
-    static CLIENT: LazyLock<reqwest::Client> =
-        LazyLock::new(|| reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap());
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(BOUND).build().unwrap()
+    });
     ReqwestService::new(CLIENT.clone())
 }
 

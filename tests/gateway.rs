@@ -223,7 +223,7 @@ async fn every_caller_observes_retry_after() {
     let setup = Setup::in_front_of(&provider, &policy).await;
     let first = tokio::spawn(ClientResponse::of(setup.chat_request(false)));
     provider.log().calls_reach(1).await;
-    while setup.signals().await["rate_closed_ms"].is_null() {}
+    setup.signal_reaches("rate_closed_ms", |closed| !closed.is_null()).await;
     let mut callers = JoinSet::new();
     for _ in 0..5 {
         callers.spawn(ClientResponse::of(setup.chat_request(false)));

@@ -1,5 +1,7 @@
 //! A gateway between a caller and scripted providers, all on loopback.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
@@ -22,6 +24,9 @@ pub struct ClientResponse {
     /// The whole body.
     pub body: Bytes,
 }
+
+/// No request, response or wait over a socket may take longer: a test that would hang fails instead.
+const BOUND: Duration = Duration::from_secs(30);
 
 /// The names of the providers of [`Setup::new`], in the order of the chain.
 const NAMES: [&str; 3] = ["first", "second", "third"];
@@ -59,7 +64,8 @@ impl Setup {
     pub async fn of_file(file: &str, env: impl Fn(&str) -> Option<std::ffi::OsString>) -> Self {
         let config = Config::parse(file, env).unwrap_or_else(|error| panic!("{error}\n{file}"));
         let gateway = Gateway::new(config).expect("a valid policy").bind().await.expect("a free port");
-        Self { gateway, client: reqwest::Client::builder().no_proxy().build().expect("a client") }
+        let client = reqwest::Client::builder().no_proxy().timeout(BOUND).build().expect("a client");
+        Self { gateway, client }
     }
 
     /// The URL of a path of the gateway.
@@ -88,6 +94,18 @@ impl Setup {
     /// If the gateway sends no response.
     pub async fn send(&self) -> ClientResponse {
         ClientResponse::of(self.chat_request(false)).await
+    }
+
+    /// Waits until a signal of the first target satisfies `condition`. The gateway handles an event at a
+    /// socket, such as a disconnect, a moment after the test has caused it.
+    ///
+    /// # Panics
+    ///
+    /// If that takes more than 30 s.
+    pub async fn signal_reaches(&self, name: &str, condition: impl Fn(&serde_json::Value) -> bool) {
+        let polling = async { while !condition(&self.signals().await[name]) {} };
+        let result = tokio::time::timeout(BOUND, polling).await;
+        assert!(result.is_ok(), "`{name}` after {BOUND:?}: {}", self.signals().await);
     }
 
     /// The signals of the first target, from `/signals`.

@@ -167,7 +167,7 @@ async fn the_permit_and_the_connection_end_when_the_caller_disconnects() {
         let disconnected = Instant::now();
         drop(streaming);
         provider.log().in_flight_is(0).await;
-        while setup.signals().await["current_inflight"] != 0 {}
+        setup.signal_reaches("current_inflight", |calls| *calls == 0).await;
         soonest = soonest.min(disconnected.elapsed());
         assert_eq!((provider.log().max_in_flight(), provider.log().abandoned()), (1, calls));
     }

@@ -3,14 +3,19 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// The API key in the variable `PROVIDER_KEY`.
 pub const KEY: &str = "sk-the-key-of-the-provider";
+
+/// No response may take longer: a test that would hang fails instead.
+const BOUND: Duration = Duration::from_secs(30);
 
 fn env(variable: &str) -> Option<OsString> {
     (variable == "PROVIDER_KEY").then(|| KEY.into())
@@ -34,7 +39,7 @@ pub fn route(model: &str, chain: &[&str]) -> String {
 }
 
 pub fn client() -> Client {
-    Client::builder().no_proxy().build().unwrap()
+    Client::builder().no_proxy().timeout(BOUND).build().unwrap()
 }
 
 pub fn url(gateway: &RunningGateway, path: &str) -> String {
@@ -55,7 +60,7 @@ pub async fn raw(addr: SocketAddr, request: &str) -> String {
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut response = Vec::new();
     // A reset ends the response as well. The bytes before it are kept.
-    let _ = socket.read_to_end(&mut response).await;
+    let _ = timeout(BOUND, socket.read_to_end(&mut response)).await.expect("an end of the response");
     String::from_utf8(response).unwrap()
 }
 

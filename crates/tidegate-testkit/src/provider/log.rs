@@ -58,6 +58,8 @@ pub struct LoggedRequest {
 }
 
 impl RequestLog {
+    /// A test that would wait forever fails instead.
+    const BOUND: Duration = Duration::from_secs(60);
     const MAX_REQUESTS: usize = 4096;
     const MAX_SIZE: usize = 64 * 1024 * 1024;
     const MAX_ARRIVALS: usize = 65_536;
@@ -139,18 +141,27 @@ impl RequestLog {
     }
 
     /// Waits until `calls` requests have arrived.
+    ///
+    /// # Panics
+    ///
+    /// If they have not after a minute.
     pub async fn calls_reach(&self, calls: usize) {
         self.wait_for(|counts| counts.calls >= calls).await;
     }
 
     /// Waits until exactly `requests` are in flight.
+    ///
+    /// # Panics
+    ///
+    /// If that is not the case after a minute.
     pub async fn in_flight_is(&self, requests: usize) {
         self.wait_for(|counts| counts.in_flight == requests).await;
     }
 
     async fn wait_for(&self, condition: impl FnMut(&LogCounts) -> bool) {
         let mut counts = self.0.counts.subscribe();
-        let _ = counts.wait_for(condition).await.expect("the log holds the sender");
+        let reached = tokio::time::timeout(Self::BOUND, counts.wait_for(condition)).await;
+        assert!(reached.is_ok(), "the expected requests are not there after {:?}: {self:?}", Self::BOUND);
     }
 
     fn counts(&self) -> LogCounts {
