@@ -32,7 +32,7 @@ async fn main() -> Result<(), BoxError> {
         .fallback(FallbackLayer::new().then_cached(cache.clone()).then_emergency("Please try again later."))
         .service(provider.clone());
 
-    let ask = async |tenant: &str, prompt: &str| {
+    let send = async |tenant: &str, prompt: &str| {
         let body = json!({"model": "gpt-4o", "messages": [{"role": "user", "content": prompt}]});
         let request = Request::post(url)
             .header("content-type", "application/json")
@@ -49,17 +49,17 @@ async fn main() -> Result<(), BoxError> {
         Ok::<_, BoxError>((info.map(|info| info.strategy()), similarity))
     };
 
-    let from_provider = ask("acme", "Why does the tide come in twice a day?").await?;
+    let from_provider = send("acme", "Why does the tide come in twice a day?").await?;
     assert_eq!((from_provider, cache.len()), ((None, None), 1));
 
     println!("-- the provider goes down");
     provider.script().otherwise(Reply::status(503));
     tokio::time::sleep(Duration::from_secs(60)).await;
 
-    let exact = ask("acme", "Why does the tide come in twice a day?").await?;
+    let exact = send("acme", "Why does the tide come in twice a day?").await?;
     assert_eq!(exact, (Some(FallbackKind::CachedResponse), Some(1.0)));
 
-    let similar = ask("acme", "why does the tide come in twice each day").await?;
+    let similar = send("acme", "why does the tide come in twice each day").await?;
     assert_eq!(similar.0, Some(FallbackKind::CachedResponse));
     assert!(similar.1.is_some_and(|similarity| (0.8..1.0).contains(&similarity)));
 
@@ -67,7 +67,7 @@ async fn main() -> Result<(), BoxError> {
     for (tenant, prompt) in
         [("acme", "How deep is the sea?"), ("globex", "Why does the tide come in twice a day?")]
     {
-        assert_eq!(ask(tenant, prompt).await?, (Some(FallbackKind::Emergency), None));
+        assert_eq!(send(tenant, prompt).await?, (Some(FallbackKind::Emergency), None));
     }
     Ok(())
 }

@@ -59,9 +59,9 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(async { axum::serve(listener, router).await });
 
     let client = reqwest::Client::new();
-    let ask = || client.post(format!("{base_url}/chat")).body("count to four").send();
+    let send = || client.post(format!("{base_url}/chat")).body("count to four").send();
 
-    let mut response = ask().await?;
+    let mut response = send().await?;
     let (mut chunks, mut text) = (0, String::new());
     while let Some(chunk) = response.chunk().await? {
         chunks += 1;
@@ -72,7 +72,7 @@ async fn main() -> Result<(), BoxError> {
     assert_eq!(provider.log().calls(), 2);
 
     // A broken stream breaks for the caller as well: the server closes the connection without the last chunk.
-    let error = ask().await?.bytes().await.expect_err("a stream that was cut");
+    let error = send().await?.bytes().await.expect_err("a stream that was cut");
     println!("a broken stream: {error}");
 
     let health = client.get(format!("{base_url}/health")).send().await?.bytes().await?;

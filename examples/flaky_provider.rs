@@ -71,7 +71,7 @@ async fn main() -> Result<(), BoxError> {
     println!("breaker:  opened {opened} times and rejected {rejected} attempts without sending them");
     println!("fallback: {fell_back} calls were answered by deepseek/deepseek-chat");
 
-    assert_eq!(answered, CALLS, "no caller noticed");
+    assert_eq!(answered, CALLS, "no failure reaches a caller");
     assert!(retry.successful_retries > 0 && opened > 0 && rejected > 0);
     // Without retries each of the failed requests would have been a failed call.
     assert!(fell_back < failed && fell_back == healthy.log().calls());

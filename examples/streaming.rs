@@ -54,8 +54,8 @@ async fn main() -> Result<(), BoxError> {
     let error = ended.expect_err("the connection is cut");
     assert_eq!((text.as_str(), provider.log().calls()), ("the tide goes ", 3));
 
-    // Show the part, say that it is incomplete, and let the reader decide whether to ask again: the tokens so
-    // far are billed. `FallbackLayer::continue_streams` lets another target finish the sentence.
+    // Show the part, and mark it as incomplete. A new request generates, and bills, the whole answer again.
+    // With `FallbackLayer::continue_streams` another target continues the text in the same stream.
     let outcome = Outcome::of_error(&*error);
     let failure = outcome.failure().expect("a failure of the provider");
     println!("... {failure}");

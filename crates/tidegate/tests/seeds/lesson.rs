@@ -50,23 +50,23 @@ async fn service_degrades_step_by_step() {
     other.then(json());
     let layer = FallbackLayer::new().then("b/two", second).then_cached(AnswerCache::new()).then_simplified();
     let chain = layer.then_emergency("try again later").layer(first);
-    let ask = async |prompt: &str| {
+    let send = async |prompt: &str| {
         let response = chain.clone().oneshot(chat_request(prompt)).await.unwrap();
         let strategy = response.extensions().get().map(FallbackInfo::strategy);
         response.into_body().collect().await.unwrap();
         strategy
     };
     let long = "Who are they?\nWhere from?\nWhat for?\nAnd what will become of them?";
-    assert_eq!(ask("Who?").await, None);
+    assert_eq!(send("Who?").await, None);
     primary.answer(503);
-    assert_eq!(ask("Who?").await, Some(FallbackKind::AlternativeModel));
+    assert_eq!(send("Who?").await, Some(FallbackKind::AlternativeModel));
     primary.otherwise(Answer::status(503));
     other.otherwise(Answer::status(503));
-    assert_eq!(ask("Who?").await, Some(FallbackKind::CachedResponse));
+    assert_eq!(send("Who?").await, Some(FallbackKind::CachedResponse));
     primary.answer(503);
     primary.then(json());
-    assert_eq!(ask(long).await, Some(FallbackKind::SimplifiedPrompt));
-    assert_eq!(ask("And why?").await, Some(FallbackKind::Emergency));
+    assert_eq!(send(long).await, Some(FallbackKind::SimplifiedPrompt));
+    assert_eq!(send("And why?").await, Some(FallbackKind::Emergency));
 }
 
 /// The breaker of the lesson. Its `timeout_seconds` is the cooldown, and its `max_wait_duration` the
