@@ -59,8 +59,8 @@ impl SseFramer {
         });
     }
 
-    /// Like [`push`](Self::push), for a stream whose bytes are forwarded event by event: `each` is also
-    /// passed the position in `bytes` where the event ends.
+    /// Like [`push`](Self::push), for a stream that is forwarded event by event: `each` is also passed the
+    /// position in `bytes` where the event ends.
     ///
     /// A comment between events, or an empty line, is passed on as an event without data. A comment within an
     /// event is a part of it. Returns the number of bytes that were read: all but a CR at the very end, which
