@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::dialect::{Completion, EventFramer, Framing, StopKind, StreamEvents, TestDialect, WireEvent};
+use super::dialect::{Completion, EventFramer, StreamEvents, TestDialect, WireEvent};
+use super::framing::Framing;
 use super::reply::{Reply, ReplyEnding};
+use super::stop_kind::StopKind;
 use crate::Fault;
 
 /// A body as a sequence of steps, planned before the body is read.

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use super::Reply;
-use super::reply::{ErrorSpec, ReplyEnding};
+use super::error_spec::ErrorSpec;
+use super::reply::ReplyEnding;
 
 /// Timing and faults.
 impl Reply {

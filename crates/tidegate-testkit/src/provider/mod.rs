@@ -71,7 +71,9 @@ mod body_plan;
 mod closed;
 mod definition;
 mod dialect;
+mod error_spec;
 mod faults;
+mod framing;
 mod limit;
 mod log;
 mod memory;
@@ -80,6 +82,7 @@ mod request_info;
 mod respond;
 mod script;
 mod server;
+mod stop_kind;
 
 pub use body::ProviderBody;
 pub use closed::{ClosedPort, closed_port};

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::dialect::StopKind;
+use super::error_spec::ErrorSpec;
+use super::stop_kind::StopKind;
 
 /// The response of a scripted provider to one request.
 ///
@@ -46,16 +47,6 @@ pub(super) enum ReplyContent {
     Text(String),
     Count(usize),
     Call { tool: String, arguments: String },
-}
-
-/// The fields of an error body. The dialect fills in what is not set.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ErrorSpec {
-    pub(super) code: Option<String>,
-    pub(super) kind: Option<String>,
-    pub(super) message: Option<String>,
-    /// The retry delay, for dialects that report it in the body.
-    pub(super) wait: Option<Duration>,
 }
 
 /// How the body ends.

@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::dialect::Framing;
+use super::framing::Framing;
 
 /// The properties of a request that the response depends on, from its body and its path.
 #[derive(Debug)]

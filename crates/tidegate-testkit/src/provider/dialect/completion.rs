@@ -1,5 +1,6 @@
 use super::WireEvent;
 use crate::provider::request_info::RequestInfo;
+use crate::provider::stop_kind::StopKind;
 
 /// A successful response, independent of the dialect.
 pub(in crate::provider) struct Completion<'a> {
@@ -12,18 +13,6 @@ pub(in crate::provider) struct Completion<'a> {
     /// The tool that is called instead of a text.
     pub(in crate::provider) tool: Option<&'a str>,
     pub(in crate::provider) stop: &'a StopKind,
-}
-
-/// The reason why a response ends.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::provider) enum StopKind {
-    /// The text is complete, or a tool is called.
-    #[default]
-    Natural,
-    Length,
-    Filter,
-    /// A reason as the dialect spells it.
-    Custom(String),
 }
 
 /// The finish reasons of a dialect.

@@ -1,17 +1,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-/// The framing of the events of a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::provider) enum Framing {
-    /// Server-sent events.
-    #[default]
-    Sse,
-    /// A JSON array that is sent element by element: Gemini's, without `alt=sse`.
-    Array,
-    /// Amazon's binary event stream.
-    Amazon,
-}
+use crate::provider::framing::Framing;
 
 /// One event of a stream, before framing. Names and data may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,13 +23,15 @@ pub(super) use self::bedrock::Bedrock;
 pub(super) use self::chat_variants::{AZURE, DEEPSEEK, GROQ, MISTRAL, OPENAI, OPENROUTER};
 pub(super) use self::cohere::Cohere;
 use self::completion::StopReasons;
-pub(super) use self::completion::{Completion, StopKind, StreamEvents};
-pub(super) use self::framing::{EventFramer, Framing, WireEvent};
+pub(super) use self::completion::{Completion, StreamEvents};
+pub(super) use self::framing::{EventFramer, WireEvent};
 pub(super) use self::gemini::Gemini;
 pub(super) use self::responses::Responses;
+use super::error_spec::ErrorSpec;
+use super::framing::Framing;
 use super::limit::LimitState;
-use super::reply::ErrorSpec;
 use super::request_info::{ApiEndpoint, RequestInfo};
+use super::stop_kind::StopKind;
 
 /// The HTTP interface of one provider.
 pub(super) trait TestDialect: Send + Sync + 'static {
