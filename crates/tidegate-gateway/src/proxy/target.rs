@@ -3,9 +3,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use tidegate::translators::{ChatToMessages, MessagesToChat};
 use tidegate::stack::ResponseFuture;
 use tidegate::translate::Translate;
+use tidegate::translators::{ChatToMessages, MessagesToChat};
 use tidegate::{BodyRewritten, BoxError, Payload, ReqwestService, Resilience, TranslateLayer};
 use tower::{Layer, Service};
 
