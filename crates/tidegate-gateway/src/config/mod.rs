@@ -71,6 +71,7 @@
 mod cache;
 mod error;
 mod file;
+mod model;
 mod policy;
 mod provider;
 mod route;

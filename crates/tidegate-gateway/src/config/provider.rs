@@ -3,10 +3,19 @@ use std::ffi::OsString;
 use http::header::AUTHORIZATION;
 use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Uri};
+use serde::Deserialize;
 
 use super::GatewayConfigError;
-use super::file::ProviderEntry;
 use crate::endpoint::{ApiDialect, Endpoint};
+
+/// The table of a provider in the configuration file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with base_url and dialect")]
+pub(super) struct ProviderEntry {
+    pub(super) base_url: String,
+    pub(super) dialect: ApiDialect,
+    pub(super) api_key_env: Option<String>,
+}
 
 /// One provider: its base URL, its dialect and its credentials.
 #[derive(Clone, Debug)]

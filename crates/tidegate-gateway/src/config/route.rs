@@ -1,16 +1,28 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use tidegate::ResilienceConfig;
 use tidegate::config::suggest;
 
 use super::GatewayConfigError;
-use super::file::RouteEntry;
 use super::provider::{ProviderConfig, is_visible};
 use crate::endpoint::{ApiDialect, Endpoint};
 
 /// The model of a route that accepts every model without a route of its own.
 pub(crate) const ANY: &str = "*";
+
+/// The table of a route in the configuration file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with path and chain")]
+pub(super) struct RouteEntry {
+    pub(super) path: String,
+    #[serde(default = "any_model")]
+    pub(super) model: String,
+    pub(super) chain: Vec<String>,
+    #[serde(default = "default_policy")]
+    pub(super) policy: String,
+}
 
 /// Maps requests for an endpoint and a model to a chain of targets under a policy.
 #[derive(Clone, Debug)]
@@ -48,6 +60,14 @@ pub(crate) struct TargetName {
 pub(super) struct KnownNames<'a> {
     pub(super) providers: &'a BTreeMap<String, ProviderConfig>,
     pub(super) policies: &'a BTreeMap<String, ResilienceConfig>,
+}
+
+fn any_model() -> String {
+    ANY.to_owned()
+}
+
+fn default_policy() -> String {
+    super::policy::DEFAULT.to_owned()
 }
 
 impl Route {
