@@ -118,6 +118,7 @@ mod lazy_sleep;
 mod priority_semaphore;
 mod rejected;
 mod retry_after;
+mod scaled;
 mod settings;
 mod sync;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::settings::Settings;
+use crate::scaled::scaled;
 
 /// Computes how long a circuit stays open. The cooldown may grow each time that the circuit opens again.
 ///
@@ -33,7 +34,7 @@ impl Cooldown {
         }
         let growth =
             settings.cooldown_growth.powi(i32::try_from(self.consecutive_openings).unwrap_or(i32::MAX));
-        self.last_base = scale(settings.cooldown, growth).min(settings.longest_cooldown());
+        self.last_base = scaled(settings.cooldown, growth).min(settings.longest_cooldown());
         self.consecutive_openings = self.consecutive_openings.saturating_add(1);
         self.closed_at = None;
         jittered(self.last_base.max(retry_after.unwrap_or_default()), settings, random)
@@ -64,15 +65,7 @@ impl Cooldown {
 /// Adds a random part of `wait` to it, up to the configured share.
 pub(super) fn jittered(wait: Duration, settings: &Settings, random: f64) -> Duration {
     match settings.cooldown_jitter * random {
-        more if more > 0.0 => wait.saturating_add(scale(wait, more)),
+        more if more > 0.0 => wait.saturating_add(scaled(wait, more)),
         _ => wait,
-    }
-}
-
-/// Multiplies exactly if the factor is 1, and saturates at the longest duration.
-fn scale(duration: Duration, factor: f64) -> Duration {
-    match factor {
-        1.0 => duration,
-        _ => Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX),
     }
 }

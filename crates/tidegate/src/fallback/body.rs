@@ -11,6 +11,7 @@ use pin_project::pin_project;
 use tidegate_core::{NotContinuable, StreamSplicer};
 use tower_service::Service;
 
+use super::body_source::BodySource;
 use super::chain::ChainState;
 use super::deadline_guard::DeadlineGuard;
 use super::recording::Recording;
@@ -27,15 +28,6 @@ pub struct ResponseBody<B> {
     pub(super) continued: Option<Box<ContinuedStream>>,
     pub(super) recording: Option<Box<Recording>>,
     pub(super) deadline_guard: DeadlineGuard,
-}
-
-/// The body that the frames come from.
-#[pin_project(project = BodySourceProj)]
-pub(super) enum BodySource<B> {
-    First(#[pin] B),
-    Other(TargetBody),
-    /// The stream ended or broke.
-    Closed,
 }
 
 /// A stream that another target continues if it breaks.
@@ -163,40 +155,6 @@ impl ContinuedStream {
     fn switch_to_current_target(&mut self) -> Bytes {
         let target = self.chain.current_target().map_or("", |target| &*target.name);
         self.splicer.switch_to(target)
-    }
-}
-
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BodySource<B> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project() {
-            BodySourceProj::First(body) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-            }
-            BodySourceProj::Other(body) => Pin::new(body).poll_frame(cx),
-            BodySourceProj::Closed => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::First(body) => body.is_end_stream(),
-            Self::Other(body) => body.is_end_stream(),
-            Self::Closed => true,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::First(body) => body.size_hint(),
-            Self::Other(body) => body.size_hint(),
-            Self::Closed => SizeHint::new(),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use tidegate_core::Collect;
 use tokio::time::Sleep;
 use tower_service::Service;
 
-use super::body::BodySource;
+use super::body_source::BodySource;
 use super::chain::{ChainState, NextStep, NextTarget};
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};

@@ -102,6 +102,7 @@
 //! [`Tenant`](crate::Tenant).
 
 mod body;
+mod body_source;
 mod cache;
 mod cache_scope;
 mod capability_filter;

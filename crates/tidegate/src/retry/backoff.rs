@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LoadSignals;
 use super::jitter::Jitter;
+use crate::scaled::scaled;
 
 /// How the wait grows from one attempt to the next.
 ///
@@ -59,8 +60,8 @@ impl Backoff {
     pub(super) fn wait(&self, history: AttemptHistory, random: f64) -> Duration {
         if self.strategy == Strategy::DecorrelatedJitter {
             let least = self.initial.min(self.max);
-            let most = times(history.previous.max(self.initial), 3.0).min(self.max);
-            return least + times(most.saturating_sub(least), random);
+            let most = scaled(history.previous.max(self.initial), 3.0).min(self.max);
+            return least + scaled(most.saturating_sub(least), random);
         }
         // Capped again, since jitter may lengthen a wait, and must not exceed `max_delay`.
         self.jitter.spread(self.base(history), random).min(self.max)
@@ -76,16 +77,8 @@ impl Backoff {
             Strategy::Fibonacci => fibonacci(history.number),
             Strategy::Adaptive => history.load_signals.scale() * self.multiplier.powi(exponent),
         };
-        times(self.initial, factor).min(self.max)
+        scaled(self.initial, factor).min(self.max)
     }
-}
-
-/// `wait` times `factor`, saturating at `Duration::MAX`; zero stays zero.
-pub(super) fn times(wait: Duration, factor: f64) -> Duration {
-    if wait.is_zero() {
-        return wait;
-    }
-    Duration::try_from_secs_f64(wait.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 /// 1, 1, 2, 3, 5, ...; constant from the 93rd on, since no wait is that long.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backoff::times;
+use crate::scaled::scaled;
 
 /// The random part of a wait.
 ///
@@ -28,7 +28,7 @@ pub enum Jitter {
 impl Jitter {
     /// The wait made from `base`; `random` is uniform in 0..1.
     pub(super) fn spread(self, base: Duration, random: f64) -> Duration {
-        times(
+        scaled(
             base,
             match self {
                 Self::Full => random,

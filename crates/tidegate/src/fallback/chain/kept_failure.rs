@@ -7,7 +7,7 @@ use http_body::Body;
 
 use super::TargetResult;
 use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
-use crate::fallback::body::BodySource;
+use crate::fallback::body_source::BodySource;
 use crate::{BoxError, Outcome};
 
 /// The failed response of a target, kept for the caller without its body stream: it holds neither a

@@ -23,7 +23,7 @@ use self::kept_failure::KeptFailure;
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
 use crate::fallback::Handle;
-use crate::fallback::body::BodySource;
+use crate::fallback::body_source::BodySource;
 use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::last_resort::ParsedRequest;
