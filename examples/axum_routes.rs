@@ -83,7 +83,7 @@ async fn main() -> Result<(), BoxError> {
 }
 
 /// Maps a rejection, a timeout or a connection error to a response for the caller.
-async fn into_response(error: BoxError) -> Response {
+async fn into_response(error: tidegate::Error) -> Response {
     let error_body = ErrorBody::of_error(&*error);
     let status = error_body.code().http_status();
     let response: http::Response<String> = error_body.into_response(status);

@@ -26,7 +26,7 @@ use tidegate_testkit::{Provider, Reply};
 use tokio::net::TcpListener;
 
 /// The body of a provider's response, or of an error.
-type ProxyBody = UnsyncBoxBody<Bytes, BoxError>;
+type ProxyBody = UnsyncBoxBody<Bytes, tidegate::Error>;
 
 /// The state that all connections share.
 #[derive(Clone)]

@@ -66,7 +66,7 @@ async fn main() -> Result<(), BoxError> {
 
 /// Prints the words of a stream as they arrive, and appends them to `text`. Fails where the stream fails.
 async fn print_words(
-    mut body: impl Body<Data = Bytes, Error = BoxError> + Unpin,
+    mut body: impl Body<Data = Bytes, Error = tidegate::Error> + Unpin,
     text: &mut String,
 ) -> Result<(), BoxError> {
     print!("  ");

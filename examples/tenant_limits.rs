@@ -59,7 +59,8 @@ async fn main() -> Result<(), BoxError> {
     for (tenant, admitted) in [("acme", 3), ("globex", 5)] {
         let start = tokio::time::Instant::now();
         let results = join_all((0..5).map(|_| send(tenant))).await;
-        let results: Vec<Result<(), Rejection>> = results.into_iter().collect::<Result<_, BoxError>>()?;
+        let results: Vec<Result<(), Rejection>> =
+            results.into_iter().collect::<Result<_, tidegate::Error>>()?;
         let answered = results.iter().filter(|result| result.is_ok()).count();
         println!("{tenant}: {answered} of 5 calls answered, the last after {:?}", start.elapsed());
         assert_eq!(answered, admitted);

@@ -153,7 +153,7 @@ const ARRAY: Row = Row {
 const BODY: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"max_tokens":9}"#;
 
 /// The bytes of a body, and the error that ended it.
-type Read = (Bytes, Option<BoxError>);
+type Read = (Bytes, Option<tidegate::Error>);
 
 impl Row {
     async fn server(&self, reply: Reply) -> Server {
@@ -235,7 +235,7 @@ where
 {
     let (mut body, mut read) = (Box::pin(response.into_body()), BytesMut::new());
     while let Some(frame) = body.frame().await {
-        match frame.map_err(Into::into) {
+        match frame.map_err(tidegate::Error::boxed) {
             Ok(frame) => read.extend(frame.into_data().unwrap()),
             Err(error) => return (read.freeze(), Some(error)),
         }
@@ -243,7 +243,7 @@ where
     (read.freeze(), None)
 }
 
-fn failure(error: &BoxError) -> Failure {
+fn failure(error: &tidegate::Error) -> Failure {
     Outcome::of_error(&**error).failure().expect("a failure").clone()
 }
 

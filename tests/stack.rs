@@ -7,8 +7,8 @@ use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, FailureKind, HttpService, Outcome, Payload,
-    RateLimitLayer, ReqwestService, Resilience, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, FailureKind, HttpService, Outcome, Payload, RateLimitLayer,
+    ReqwestService, Resilience, ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::{Provider, Reply, Server, closed_port};
 use tower::ServiceExt;
@@ -84,6 +84,6 @@ async fn connection_errors_of_both_clients_are_failures_with_a_code() {
 async fn a_request_that_cannot_be_built_is_the_callers_mistake() {
     let service = policy().service(ReqwestService::new(reqwest::Client::new()));
     let request = Request::post("/no-host").body(Payload::empty()).unwrap();
-    let error: BoxError = service.oneshot(request).await.err().unwrap();
+    let error = service.oneshot(request).await.err().unwrap();
     assert_eq!(Outcome::of_error(&*error).failure().unwrap().code.code(), "E1001");
 }

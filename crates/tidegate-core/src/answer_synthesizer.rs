@@ -26,7 +26,7 @@ pub trait AnswerSynthesizer: Send + Sync + 'static {
 }
 
 /// Records the text of one response. It does no I/O, and its memory is bounded.
-pub trait AnswerRecorder: Send {
+pub trait AnswerRecorder: Send + Sync {
     /// Records the next bytes of the body.
     fn push(&mut self, bytes: &Bytes);
 

@@ -8,11 +8,14 @@
 //!
 //! This crate depends on the `http` types only: it names no vendor, needs no runtime and runs no timers.
 
+use std::error::Error as StdError;
+
 mod answer_synthesizer;
 mod attempt_budget;
 mod classifier;
 mod deadline;
 mod elapsed;
+mod error;
 mod error_body;
 mod error_code;
 mod estimate;
@@ -37,6 +40,7 @@ pub use attempt_budget::AttemptBudget;
 pub use classifier::{BodyProbe, Classifier, StatusClassifier};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
+pub use error::Error;
 pub use error_body::ErrorBody;
 pub use error_code::{Category, ErrorCode, UnknownErrorCode};
 pub use estimate::{ByLength, Estimate, Estimated};
@@ -57,16 +61,13 @@ pub use upload_error::UploadError;
 pub use usage_meter::{AttemptUsage, UsageMeter, UsageTotals};
 
 /// Any error that can travel between services.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is
-/// included.
-pub fn chain<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| match error.downcast_ref::<std::io::Error>() {
+/// Iterates over `error` and its sources, outermost first. The error inside an [`std::io::Error`] is included.
+pub fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| match error.downcast_ref::<std::io::Error>() {
         // The `source` of an I/O error skips the error that it was made from.
-        Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        Some(io) => io.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
         None => error.source(),
     })
 }

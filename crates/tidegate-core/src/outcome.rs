@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::error::Error;
 use std::time::SystemTime;
 use std::{fmt, io};
@@ -62,10 +63,16 @@ impl Outcome {
     /// may be a date.
     #[must_use]
     pub fn of<B>(response: &Response<B>) -> Self {
-        match response.extensions().get::<Self>() {
-            Some(outcome) => outcome.clone(),
-            None if !is_failure(response.status()) => Self::Success,
-            None => Self::of_head(response.status(), response.headers(), SystemTime::now()),
+        Self::borrow(response).into_owned()
+    }
+
+    /// The outcome of a response like [`of`](Self::of), borrowed where the wire has classified it.
+    #[must_use]
+    pub fn borrow<B>(response: &Response<B>) -> Cow<'_, Self> {
+        match response.extensions().get() {
+            Some(outcome) => Cow::Borrowed(outcome),
+            None if !is_failure(response.status()) => Cow::Owned(Self::Success),
+            None => Cow::Owned(Self::of_head(response.status(), response.headers(), SystemTime::now())),
         }
     }
 

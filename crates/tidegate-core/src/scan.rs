@@ -4,7 +4,7 @@ use crate::Failure;
 ///
 /// Implementations do no I/O: they take bytes in chunks of any size, and the same bytes give the same state
 /// however they are split. Scanning never fails: an event that cannot be parsed has no effect on the state.
-pub trait Scan: Send {
+pub trait Scan: Send + Sync {
     /// Scans the next bytes of the body.
     fn push(&mut self, bytes: &[u8]) -> ScanProgress;
 

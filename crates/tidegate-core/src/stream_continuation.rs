@@ -15,7 +15,7 @@ pub trait StreamContinuator: Send + Sync + 'static {
 /// Implementations do no I/O, like [`Scan`](crate::Scan): they take bytes in chunks of any size and return
 /// bytes. They return whole events only, so that an event of the next stream is never appended to a truncated
 /// event.
-pub trait StreamSplicer: Send {
+pub trait StreamSplicer: Send + Sync {
     /// Takes the next bytes, and returns the bytes that may be forwarded. They are unchanged, or after
     /// [`switch_to`](Self::switch_to) in the format of the first stream.
     ///

@@ -34,7 +34,7 @@ pub struct Translation {
 /// Translates the response to one request into the dialect of the caller.
 ///
 /// The output depends on the bytes only, not on how they are split into chunks. Memory is bounded.
-pub trait ResponseTranslator: Send {
+pub trait ResponseTranslator: Send + Sync {
     /// Translates the head of the response, and returns how its body is to be translated. `now` is used by
     /// dialects in which a response carries its creation time.
     ///

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use crate::{BodyProbe, BoxError, ErrorCode, Failure, FailureKind};
+use crate::{BodyProbe, BoxError, Error, ErrorCode, Failure, FailureKind};
 
 /// The most bytes of an error body that are read before it is classified.
 pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
@@ -18,7 +18,7 @@ pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// The time limit for reading an error body. The status has already determined that the response failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The number of frames is limited as well, because each frame uses memory of its own: to one for every so
+/// The number of buffered frames is limited as well, because each frame uses memory of its own: to one for every so
 /// many bytes of the limit, and to 1024 for an error body. A provider that sends one whitespace byte per second
 /// to keep the connection alive reaches that after seventeen minutes.
 const BYTES_PER_FRAME: usize = 64;
@@ -30,19 +30,18 @@ const MIN_FRAME_LIMIT: usize = 1024;
 /// identified. It yields the same frames again.
 ///
 /// The inner body is boxed, so that it can be read in the future and then move into the response.
-pub struct BufferedBody<B> {
+pub struct BufferedBody<B: Body> {
     /// The first data frame; most bodies have only one.
     first: Bytes,
     frames: VecDeque<Frame<Bytes>>,
     buffered_len: usize,
-    /// The number of frames that were read, empty ones included.
-    frames_read: usize,
     /// Reading stops once so many bytes are buffered.
     limit: usize,
-    error: Option<BoxError>,
+    error: Option<Error>,
     has_ended: bool,
     read_timeout: Option<Pin<Box<Sleep>>>,
     inner: Pin<Box<B>>,
+    into_error: fn(B::Error) -> Error,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
@@ -62,15 +61,17 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
             first: Bytes::new(),
             frames: VecDeque::new(),
             buffered_len: 0,
-            frames_read: 0,
             limit,
             error: None,
             has_ended: false,
             read_timeout: None,
             inner: Box::pin(inner),
+            into_error: Error::boxed,
         }
     }
+}
 
+impl<B: Body<Data = Bytes>> BufferedBody<B> {
     /// Reads until the end, an error or the limit.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_enough() {
@@ -131,12 +132,12 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
     }
 
     /// Takes the error with which the body broke off, if it did.
-    pub(crate) fn take_error(&mut self) -> Option<BoxError> {
+    pub(crate) fn take_error(&mut self) -> Option<Error> {
         self.error.take()
     }
 
     /// The error with which the body broke off.
-    pub(crate) fn into_error(self) -> BoxError {
+    pub(crate) fn into_error(self) -> Error {
         self.error.unwrap_or_else(|| {
             Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
         })
@@ -144,7 +145,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
 
     fn is_enough(&self) -> bool {
         let is_full = self.buffered_len >= self.limit
-            || self.frames_read >= (self.limit / BYTES_PER_FRAME).max(MIN_FRAME_LIMIT);
+            || self.frames.len() >= (self.limit / BYTES_PER_FRAME).max(MIN_FRAME_LIMIT);
         is_full || self.error.is_some() || self.has_ended
     }
 
@@ -152,11 +153,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.inner.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => {
-                self.frames_read += 1;
                 self.buffer(frame);
                 self.has_ended = self.inner.is_end_stream();
             }
-            Some(Err(error)) => self.error = Some(error.into()),
+            Some(Err(error)) => self.error = Some((self.into_error)(error)),
             None => self.has_ended = true,
         }
         Poll::Ready(())
@@ -191,14 +191,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BufferedBody<B> {
+impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if !self.first.is_empty() {
             self.buffered_len -= self.first.len();
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
@@ -215,7 +215,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BufferedBody<B> {
             return Poll::Ready(None);
         }
         let frame = ready!(self.inner.as_mut().poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame.map(|frame| frame.map_err(self.into_error)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -240,7 +240,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for BufferedBody<B> {
     }
 }
 
-impl<B> fmt::Debug for BufferedBody<B> {
+impl<B: Body> fmt::Debug for BufferedBody<B> {
     /// Omits the buffered bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferedBody")

@@ -8,7 +8,7 @@ use crate::BoxError;
 ///
 /// Implemented for every such [`Service`]; do not implement it yourself.
 pub trait HttpService<B>:
-    Service<Request<B>, Response = Response<<Self as HttpService<B>>::Body>, Error: Into<BoxError>>
+    Service<Request<B>, Response = Response<<Self as HttpService<B>>::Body>, Error: Into<BoxError> + 'static>
 {
     /// The response body.
     type Body: Body<Error: Into<BoxError>>;
@@ -16,7 +16,7 @@ pub trait HttpService<B>:
 
 impl<S, B, R> HttpService<B> for S
 where
-    S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>>,
+    S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError> + 'static>,
     R: Body<Error: Into<BoxError>>,
 {
     type Body = R;

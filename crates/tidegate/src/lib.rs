@@ -70,8 +70,8 @@
 //! reservations and circuit admissions are held until the last byte of the response body, or until the body
 //! is dropped.
 //!
-//! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`. If a layer rejects
-//! a call, the error is a [`Rejection`], found with [`Rejection::find`].
+//! Every layer is a `Service<http::Request<_>>` that returns `http::Response<impl Body>`; its error is [`Error`]. If a
+//! layer rejects a call, the error is a [`Rejection`], found with [`Rejection::find`].
 //!
 //! # Features
 //!
@@ -88,6 +88,7 @@
 //! In the repository: `docs/guide.md` (one section per task), `docs/extensions.md`, `docs/events.md`, and
 //! `examples/`.
 
+pub mod attempt;
 pub mod backpressure;
 pub mod circuit_breaker;
 pub mod classify;
@@ -109,7 +110,6 @@ mod chain_position;
 mod clock;
 mod clone_request;
 mod deadline_timer;
-mod guarded_body;
 mod http_service;
 mod key;
 mod keyed;
@@ -119,6 +119,7 @@ mod priority_semaphore;
 mod rejected;
 mod retry_after;
 mod scaled;
+mod send;
 mod settings;
 mod sync;
 #[cfg(test)]
@@ -128,11 +129,12 @@ pub use http_service::HttpService;
 pub use key::{KeyBy, Model, RequestHead, Tenant};
 pub use tidegate_core::{
     AttemptBudget, AttemptUsage, BodyMode, BodyProbe, BodyRewritten, BoxError, ByLength, Category,
-    Classifier, Clock, Deadline, Elapsed, ErrorBody, ErrorCode, Estimate, Estimated, Failure, FailureKind,
-    Gate, HintSource, LimitScope, LimitStatus, LimitUnit, MissingCapability, ModelCapabilities, ModelCatalog,
-    NotContinuable, Outcome, Payload, Priority, Rejection, RejectionReason, ReportedLimits, Requirements,
-    Reset, ResponseTranslator, RetryHint, StatusClassifier, Step, StreamContinuator, StreamOutcome,
-    StreamSplicer, Trail, Translation, Translator, Untranslatable, UsageMeter, UsageTotals, Verdict,
+    Classifier, Clock, Deadline, Elapsed, Error, ErrorBody, ErrorCode, Estimate, Estimated, Failure,
+    FailureKind, Gate, HintSource, LimitScope, LimitStatus, LimitUnit, MissingCapability, ModelCapabilities,
+    ModelCatalog, NotContinuable, Outcome, Payload, Priority, Rejection, RejectionReason, ReportedLimits,
+    Requirements, Reset, ResponseTranslator, RetryHint, StatusClassifier, Step, StreamContinuator,
+    StreamOutcome, StreamSplicer, Trail, Translation, Translator, Untranslatable, UsageMeter, UsageTotals,
+    Verdict,
 };
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;

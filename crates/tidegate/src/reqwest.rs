@@ -6,13 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use http_body_util::combinators::MapErr;
+use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use reqwest::{Body, Client};
+use reqwest::Client;
 use tower_service::Service;
 
-use crate::{BoxError, ErrorCode, Failure, FailureKind, Payload};
+use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 
 /// A [`reqwest::Client`] as a service of `http` requests and `http` responses.
 ///
@@ -39,10 +38,10 @@ impl ReqwestService {
 
 impl Service<Request<Payload>> for ReqwestService {
     type Response = Response<ResponseBody>;
-    type Error = BoxError;
+    type Error = Error;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.client.poll_ready(cx).map_err(convert_error)
     }
 
@@ -54,17 +53,17 @@ impl Service<Request<Payload>> for ReqwestService {
     }
 }
 
-fn into_body(payload: Payload) -> Body {
-    Bytes::try_from(payload).map_or_else(Body::wrap, Body::from)
+fn into_body(payload: Payload) -> reqwest::Body {
+    Bytes::try_from(payload).map_or_else(reqwest::Body::wrap, reqwest::Body::from)
 }
 
 fn convert_response(response: reqwest::Response) -> Response<ResponseBody> {
-    Response::from(response).map(|body| body.map_err(convert_error as fn(_) -> _))
+    Response::from(response).map(ResponseBody)
 }
 
 /// Converts the error to a [`Failure`] where its kind is known, and removes the URL, which may contain a
 /// secret.
-fn convert_error(error: reqwest::Error) -> BoxError {
+fn convert_error(error: reqwest::Error) -> Error {
     let error = error.without_url();
     if error.is_builder() {
         return Failure { kind: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }.into();
@@ -72,24 +71,45 @@ fn convert_error(error: reqwest::Error) -> BoxError {
     if error.is_timeout() {
         return Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
     }
-    error.into()
+    Error::new(error)
 }
 
 /// The response body; its errors are converted like those of the head.
-pub type ResponseBody = MapErr<Body, fn(reqwest::Error) -> BoxError>;
+#[pin_project]
+#[derive(Debug)]
+pub struct ResponseBody(#[pin] reqwest::Body);
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.project().0.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(convert_error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
 
 /// Waits for the response head.
 #[pin_project]
+#[derive(Debug)]
 pub struct ResponseFuture(#[pin] State);
 
 #[pin_project(project = StateProj)]
+#[derive(Debug)]
 enum State {
     Calling(#[pin] <Client as Service<reqwest::Request>>::Future),
-    Invalid(Option<BoxError>),
+    Invalid(Option<Error>),
 }
 
 impl Future for ResponseFuture {
-    type Output = Result<Response<ResponseBody>, BoxError>;
+    type Output = Result<Response<ResponseBody>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().0.project() {

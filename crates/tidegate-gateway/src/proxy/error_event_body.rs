@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tidegate::{BoxError, ErrorBody, FailureKind, Outcome};
+use tidegate::{Error, ErrorBody, FailureKind, Outcome};
 
 use crate::endpoint::Endpoint;
 
@@ -32,14 +32,11 @@ impl<B> ErrorEventBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error = BoxError>> Body for ErrorEventBody<B> {
+impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
         while !*this.has_ended {
             let last = match ready!(this.inner.as_mut().poll_frame(cx)) {
@@ -87,7 +84,7 @@ fn whole_lines(partial_line: &mut BytesMut, data: Bytes) -> Option<Bytes> {
 }
 
 /// Whether the provider reported the error in the stream itself.
-fn is_in_band(error: &BoxError) -> bool {
+fn is_in_band(error: &Error) -> bool {
     let outcome = Outcome::of_error(&**error);
     outcome.failure().is_some_and(|failure| failure.kind == FailureKind::InBand)
 }
@@ -100,7 +97,7 @@ fn end_of_error_event(partial_line: &mut BytesMut) -> Bytes {
 }
 
 /// The error event for a stream that broke off. It begins with an empty line, which ends the previous event.
-fn error_event(error: &BoxError, endpoint: Endpoint) -> Bytes {
+fn error_event(error: &Error, endpoint: Endpoint) -> Bytes {
     let body = ErrorBody::of_error(&**error);
     let (code, message) = (body.code(), body.message());
     let event = match endpoint {
@@ -148,7 +145,7 @@ mod tests {
             Ok(text) => Ok(Frame::data(Bytes::from(*text))),
             Err(kind) => Err(Failure { kind: *kind, ..Failure::new(ErrorCode::ServerError) }.into()),
         });
-        let frames: Vec<Result<Frame<Bytes>, BoxError>> = frames.collect();
+        let frames: Vec<Result<Frame<Bytes>, Error>> = frames.collect();
         let body = ErrorEventBody::new(StreamBody::new(futures_util::stream::iter(frames)), endpoint);
         String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
     }

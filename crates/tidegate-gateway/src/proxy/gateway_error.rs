@@ -2,7 +2,7 @@ use std::fmt;
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tidegate::{BoxError, ErrorBody, ErrorCode};
+use tidegate::{Error, ErrorBody, ErrorCode};
 
 pub(crate) const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
 
@@ -31,7 +31,7 @@ impl GatewayError {
 }
 
 /// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
-pub(super) fn of_error(error: &BoxError) -> Response<Body> {
+pub(super) fn of_error(error: &Error) -> Response<Body> {
     let body = ErrorBody::of_error(&**error);
     let status = match body.code() {
         // The provider failed, or the connection to it, and not the gateway.

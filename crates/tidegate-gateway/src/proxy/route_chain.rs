@@ -3,7 +3,7 @@ use std::sync::Arc;
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
 use tidegate::stack::CallLimits;
-use tidegate::{BoxError, FallbackLayer, Payload};
+use tidegate::{Error, FallbackLayer, Payload};
 use tower::{Layer, ServiceExt};
 
 use super::target::AddressedTarget;
@@ -51,7 +51,7 @@ impl RouteChain {
         headers: HeaderMap,
         body: Payload,
         extensions: Extensions,
-    ) -> Result<ChainResponse, BoxError> {
+    ) -> Result<ChainResponse, Error> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         // The path of the caller identifies the dialect. Each target replaces it by its own address.

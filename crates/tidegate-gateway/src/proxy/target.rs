@@ -3,10 +3,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use tidegate::stack::ResponseFuture;
 use tidegate::translate::Translate;
 use tidegate::translators::{ChatToMessages, MessagesToChat};
-use tidegate::{BodyRewritten, BoxError, Payload, ReqwestService, Resilience, TranslateLayer};
+use tidegate::{BodyRewritten, Error, Payload, ReqwestService, Resilience, TranslateLayer};
 use tower::{Layer, Service};
 
 use super::model_field::{ModelField, ModelSpan};
@@ -106,10 +105,10 @@ impl TargetAddress {
 
 impl Service<Request<Payload>> for Readdress {
     type Response = <TargetStack as Service<Request<Payload>>>::Response;
-    type Error = BoxError;
-    type Future = ResponseFuture<ReqwestService, Payload>;
+    type Error = Error;
+    type Future = <TargetStack as Service<Request<Payload>>>::Future;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Service::<Request<Payload>>::poll_ready(&mut self.stack, cx)
     }
 

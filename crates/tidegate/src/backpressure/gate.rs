@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http::Request;
+use http_body::Body;
 
 use super::bulkhead::Bulkhead;
 use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::settings::BackpressureSettings;
+use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::keyed::{Keyed, KeyedState};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::TryAcquire;
@@ -23,20 +25,6 @@ pub(super) enum Limiters {
     Shared(Arc<Bulkhead>),
     /// One bulkhead per key, and the limit of each.
     PerKey(Keyed<Arc<Bulkhead>>, AtomicUsize),
-}
-
-/// The result that an acquire would have now.
-pub(crate) enum Availability {
-    Available,
-    Queueing,
-    Rejected(Rejection),
-}
-
-/// The result of [`Handle::acquire`].
-pub(super) enum AcquireResult {
-    Admitted(Permit),
-    Queued(PermitFuture),
-    Rejected(Rejection),
 }
 
 impl From<&BackpressureSettings> for Limiters {
@@ -129,30 +117,17 @@ impl Handle {
     /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
     #[must_use]
     pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        match self.availability(request) {
-            Availability::Rejected(rejection) => Some(rejection),
-            Availability::Available | Availability::Queueing => None,
-        }
-    }
-
-    /// The result that an acquire for this request would have now. Acquires nothing.
-    pub(crate) fn availability<B>(&self, request: &Request<B>) -> Availability {
         let found;
         let bulkhead = match &*self.0 {
-            Limiters::Disabled => return Availability::Available,
+            Limiters::Disabled => return None,
             Limiters::Shared(bulkhead) => bulkhead,
             Limiters::PerKey(bulkheads, _) => {
-                let Some(bulkhead) = bulkheads.find(request) else { return Availability::Available };
-                found = bulkhead;
+                found = bulkheads.find(request)?;
                 &found
             }
         };
-        if bulkhead.semaphore.can_acquire() {
-            return Availability::Available;
-        }
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
         self.peek_rejection(bulkhead, priority, deadline)
-            .map_or(Availability::Queueing, Availability::Rejected)
     }
 
     fn peek_rejection(
@@ -172,9 +147,9 @@ impl Handle {
     }
 
     #[inline]
-    pub(super) fn acquire<B>(&self, request: &Request<B>) -> AcquireResult {
+    fn acquire<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
         match &*self.0 {
-            Limiters::Disabled => AcquireResult::Admitted(Permit::unlimited()),
+            Limiters::Disabled => Admission::Admitted(Permit::unlimited()),
             Limiters::Shared(bulkhead) => self.acquire_from(bulkhead, request),
             Limiters::PerKey(bulkheads, limit) => {
                 let limit = || limit.load(Ordering::Relaxed);
@@ -187,32 +162,50 @@ impl Handle {
     }
 
     #[inline]
-    fn acquire_from<B>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> AcquireResult {
+    fn acquire_from<B: Body>(
+        &self,
+        bulkhead: &Arc<Bulkhead>,
+        request: &Request<B>,
+    ) -> Admission<Permit, PermitFuture> {
         if bulkhead.semaphore.try_acquire() {
-            return AcquireResult::Admitted(Permit::holding(Arc::clone(bulkhead)));
+            return Admission::Admitted(self.permit(bulkhead, request));
         }
         self.enqueue(bulkhead, request)
     }
 
     #[cold]
-    fn enqueue<B>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> AcquireResult {
+    fn enqueue<B: Body>(
+        &self,
+        bulkhead: &Arc<Bulkhead>,
+        request: &Request<B>,
+    ) -> Admission<Permit, PermitFuture> {
         // Without a queue a rejection does not read the clock.
         if self.0.settings().max_queued == 0 {
-            return AcquireResult::Rejected(queue_is_full());
+            return Admission::Rejected(queue_is_full());
         }
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
         let now = clock::now();
         let wait_deadline = self.wait_deadline(deadline, now);
         if let Some(rejection) = wait_deadline.rejection_at(now) {
-            return AcquireResult::Rejected(rejection);
+            return Admission::Rejected(rejection);
         }
         match bulkhead.semaphore.try_acquire_or_enqueue(priority) {
-            TryAcquire::Acquired => AcquireResult::Admitted(Permit::holding(Arc::clone(bulkhead))),
-            TryAcquire::Queued(ticket) => {
-                AcquireResult::Queued(PermitFuture::new(Arc::clone(bulkhead), ticket, wait_deadline))
-            }
-            TryAcquire::QueueFull => AcquireResult::Rejected(queue_is_full()),
+            TryAcquire::Acquired => Admission::Admitted(self.permit(bulkhead, request)),
+            TryAcquire::Queued(ticket) => Admission::Queued(PermitFuture::new(
+                self.clone(),
+                Arc::clone(bulkhead),
+                ticket,
+                wait_deadline,
+            )),
+            TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
         }
+    }
+
+    #[inline]
+    fn permit<B: Body>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> Permit {
+        let mut permit = Permit::holding(Arc::clone(bulkhead));
+        permit.start(self, request.body());
+        permit
     }
 
     fn sum(&self, count: impl Fn(&Bulkhead) -> usize) -> usize {
@@ -230,6 +223,26 @@ impl Handle {
 
     fn wait_deadline(&self, deadline: Option<Deadline>, now: Instant) -> WaitDeadline {
         WaitDeadline { queue: Deadline::after(self.0.settings().queue_timeout, now), call: deadline }
+    }
+}
+
+impl AdmissionGate for Handle {
+    type Guard = Permit;
+    type Queued = PermitFuture;
+
+    #[inline]
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
+        self.acquire(request)
+    }
+
+    fn target(&self) -> &str {
+        self.0.target()
+    }
+}
+
+impl<S: Clone> TakeReady<S> for Handle {
+    fn take_ready(inner: &mut S, _: &PermitFuture) -> S {
+        swap_in_clone(inner)
     }
 }
 

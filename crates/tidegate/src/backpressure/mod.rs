@@ -102,30 +102,42 @@
 
 mod adaptive;
 mod bulkhead;
-mod future;
 mod gate;
 mod layer;
 mod limit;
 mod permit;
 mod permit_future;
 mod prompt_size;
-mod service;
 mod settings;
 mod trimmed_mean;
 
-pub use future::ResponseFuture;
-pub(crate) use gate::Availability;
 pub use gate::Handle;
 pub use layer::BackpressureLayer;
 pub use limit::{Aimd, Gradient, Limit, Round, Vegas};
 pub use permit::Permit;
-pub use service::Backpressure;
+pub use permit_future::PermitFuture;
 pub use settings::{Algorithm, Settings};
 
 pub use crate::priority_semaphore::Order;
 
+use crate::attempt::{self, Gated};
+
+/// Limits the calls of `S` in flight; see the [module page](self).
+pub type Backpressure<S> = Gated<S, Handle>;
+
+/// Waits for a permit, then for the response.
+pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, Handle, B>;
+
 /// The response body, which holds the permit of its call.
-pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, Permit>;
+pub type ResponseBody<B> = attempt::GuardedBody<B, Permit>;
+
+impl<S> Backpressure<S> {
+    /// The limit that this service shares with its clones.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.gate().clone()
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use http_body::Body;
 use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
 use super::bulkhead::Bulkhead;
-use crate::guarded_body::BodyGuard;
-use crate::{BoxError, ErrorCode, Outcome, clock};
+use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
+use crate::{Error, ErrorCode, Outcome, clock};
 
 /// A permit for one call in flight, which is released on drop.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Permit {
     /// Starts the measurement of a call with this request body. A fixed limit reads neither the clock nor the
     /// body.
     #[inline]
-    pub(super) fn begin(&mut self, handle: &Handle, body: &impl Body) {
+    pub(super) fn start(&mut self, handle: &Handle, body: &impl Body) {
         if let Some(bulkhead) = &self.bulkhead
             && bulkhead.is_adaptive()
         {
@@ -54,10 +54,9 @@ impl Permit {
     }
 
     /// Records the outcome at the response head, or of the error in its place.
-    #[inline]
-    pub(super) fn on_head(&mut self, outcome: impl FnOnce() -> Outcome) {
+    fn record_head(&mut self, outcome: &Outcome) {
         let Some(call) = &self.call else { return };
-        match outcome() {
+        match outcome {
             // The body may still fail, so the measurements are kept.
             Outcome::Success => self.record(SampleOutcome::Success { bytes: call.bytes }),
             Outcome::Failure(failure) => {
@@ -87,12 +86,24 @@ impl Drop for Permit {
     }
 }
 
+impl AttemptGuard for Permit {
+    type Body = Self;
+
+    fn on_head(mut self, _: ResponseHead<'_>, outcome: &Outcome) -> Self {
+        self.record_head(outcome);
+        self
+    }
+
+    fn on_error(mut self, _: &Error, outcome: &Outcome) {
+        self.record_head(outcome);
+    }
+}
+
 /// Dropping the permit releases it; a response that breaks off is recorded as a loss as well.
 impl BodyGuard for Permit {
-    fn on_end(self, end: Result<(), &BoxError>) {
-        if let Err(error) = end
-            && self.call.is_some()
-            && let Outcome::Failure(failure) = Outcome::of_error(&**error)
+    fn on_end(self, failure: Option<&Outcome>) {
+        if self.call.is_some()
+            && let Some(Outcome::Failure(failure)) = failure
             && (is_overload(failure.code) || failure.code.counts_against_health())
         {
             self.record(SampleOutcome::Loss);

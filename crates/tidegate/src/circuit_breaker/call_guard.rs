@@ -3,8 +3,8 @@ use std::time::Instant;
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::sharded_handle::HandleRef;
-use crate::guarded_body::BodyGuard;
-use crate::{BoxError, Outcome, StreamOutcome, clock};
+use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
+use crate::{Error, Outcome, StreamOutcome, clock};
 
 /// Guards one admitted attempt, and records its result in the circuit. Dropped without a result, it records
 /// nothing, because the caller dropped the call. There are two exceptions: the stream had reached its final
@@ -28,7 +28,7 @@ impl CallGuard {
     }
 
     /// Records the outcome of the attempt.
-    pub(super) fn settle(mut self, outcome: &Outcome) {
+    fn settle(&mut self, outcome: &Outcome) {
         if let Some(admission) = self.admission.take() {
             let result = AttemptResult::of(outcome, self.circuit.settings());
             // The latency of a neutral outcome carries no information.
@@ -39,7 +39,7 @@ impl CallGuard {
 
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
     /// success, for other calls the body decides.
-    pub(super) fn commit(&mut self, stream_outcome: Option<StreamOutcome>) {
+    fn commit(&mut self, stream_outcome: Option<StreamOutcome>) {
         self.stream_outcome = stream_outcome;
         let latency = self.latency();
         if let Some(admission) = self.admission {
@@ -73,11 +73,25 @@ impl Drop for CallGuard {
     }
 }
 
-impl BodyGuard for CallGuard {
-    fn on_end(self, end: Result<(), &BoxError>) {
-        match end {
-            Ok(()) => self.settle(&Outcome::Success),
-            Err(error) => self.settle(&Outcome::of_error(&**error)),
+impl AttemptGuard for CallGuard {
+    type Body = Self;
+
+    fn on_head(mut self, head: ResponseHead<'_>, outcome: &Outcome) -> Self {
+        match outcome {
+            // The body may still fail.
+            Outcome::Success => self.commit(head.stream_outcome.cloned()),
+            outcome => self.settle(outcome),
         }
+        self
+    }
+
+    fn on_error(mut self, _: &Error, outcome: &Outcome) {
+        self.settle(outcome);
+    }
+}
+
+impl BodyGuard for CallGuard {
+    fn on_end(mut self, failure: Option<&Outcome>) {
+        self.settle(failure.unwrap_or(&Outcome::Success));
     }
 }

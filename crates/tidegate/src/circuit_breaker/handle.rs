@@ -146,6 +146,10 @@ impl Handle {
         self.0.shadow_admitted.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.0.keyed.is_some()
+    }
+
     /// Returns the circuits of the keys, if there are keys.
     pub(super) fn keyed(&self) -> Option<&Keyed<Self>> {
         self.0.keyed.as_ref()

@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use super::settings::{CircuitBreakerSettings, Settings, share};
 use super::window::{MAX_CALLS, MIN_SPAN, Span};
-use super::{CircuitBreaker, Handle};
+use super::{CircuitBreaker, CircuitGate, Handle};
 use crate::KeyBy;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
@@ -240,6 +240,10 @@ impl CircuitBreakerLayer {
         Self { handle: self.share(), per_service: false }
     }
 
+    pub(crate) fn gate(&self) -> CircuitGate {
+        CircuitGate::new(self.share())
+    }
+
     fn set(self, change: impl FnOnce(&mut CircuitBreakerSettings)) -> Self {
         Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
@@ -249,6 +253,6 @@ impl<S> Layer<S> for CircuitBreakerLayer {
     type Service = CircuitBreaker<S>;
 
     fn layer(&self, inner: S) -> CircuitBreaker<S> {
-        CircuitBreaker::new(inner, self.share())
+        CircuitBreaker::new(inner, self.gate())
     }
 }

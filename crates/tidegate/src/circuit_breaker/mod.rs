@@ -133,14 +133,12 @@ mod admission;
 mod attempt_result;
 mod call_guard;
 mod cooldown;
-mod future;
 mod handle;
 mod layer;
 mod listeners;
 mod probes;
 mod ramp_up;
 mod reason;
-mod service;
 mod settings;
 mod sharded_handle;
 mod shared_circuit;
@@ -151,18 +149,33 @@ mod transition;
 mod window;
 
 pub use call_guard::CallGuard;
-pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use layer::CircuitBreakerLayer;
 pub use listeners::Transitions;
 pub use reason::Reason;
-pub use service::CircuitBreaker;
 pub use settings::Settings;
+pub use sharded_handle::CircuitGate;
 pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 
+use crate::attempt::{self, Gated};
+
+/// Stops calling `S` while it keeps failing; see the [module page](self).
+pub type CircuitBreaker<S> = Gated<S, CircuitGate>;
+
+/// Waits for the response, or rejects the call.
+pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, CircuitGate, B>;
+
 /// The body of a response. Its end decides the outcome.
-pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, CallGuard>;
+pub type ResponseBody<B> = attempt::GuardedBody<B, CallGuard>;
+
+impl<S> CircuitBreaker<S> {
+    /// The circuit that this service shares with its clones.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.gate().handle().clone()
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Request;
+use http_body::Body;
 
 use super::{CallGuard, Handle};
 use crate::Rejection;
+use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 
 /// The handle of a circuit as its services hold it, sharded by thread to avoid contention on one reference
 /// count.
@@ -61,6 +63,43 @@ impl ShardedHandle {
     fn shard(&self) -> HandleRef {
         let shard = self.by_thread[thread()].get_or_init(|| Arc::new(HandleShard(self.handle.clone())));
         HandleRef::Shard(Arc::clone(shard))
+    }
+}
+
+/// The gate of a service: the circuit, or with keys the circuit of each key.
+#[derive(Clone, Debug)]
+pub struct CircuitGate(Arc<ShardedHandle>);
+
+impl CircuitGate {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self(Arc::new(ShardedHandle::new(handle)))
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        self.0.handle()
+    }
+}
+
+impl AdmissionGate for CircuitGate {
+    type Guard = CallGuard;
+    type Queued = NoQueue<CallGuard>;
+
+    #[inline]
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, Self::Queued> {
+        match self.0.admit(request) {
+            Ok(guard) => Admission::Admitted(guard),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+
+    fn target(&self) -> &str {
+        self.handle().0.target()
+    }
+}
+
+impl<S> TakeReady<S> for CircuitGate {
+    fn take_ready(_: &mut S, queued: &Self::Queued) -> S {
+        queued.never()
     }
 }
 

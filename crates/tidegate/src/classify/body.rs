@@ -1,3 +1,4 @@
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,64 +8,82 @@ use pin_project::pin_project;
 
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
-use crate::BoxError;
+use crate::timeout::AttemptTimer;
+use crate::{BoxError, Error};
 
-/// The body of a classified response: a whole body, optionally scanned for its usage as it passes, or a
-/// stream that is scanned as it passes.
+/// A response body that can be classified.
+pub trait ClassifiableBody: Body<Data = Bytes, Error: Into<BoxError>> {}
+
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ClassifiableBody for B {}
+
+/// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a stream that is
+/// classified as it passes. In a stack it ends with the time of its attempt.
 #[pin_project]
-#[derive(Debug)]
-pub struct ResponseBody<B>(#[pin] BodyKind<B>);
+pub struct ResponseBody<B: Body>(#[pin] BodyKind<B>);
 
 #[pin_project(project = BodyKindProj)]
-#[derive(Debug)]
-enum BodyKind<B> {
-    Whole(#[pin] WholeBody<B>),
-    Metered {
+enum BodyKind<B: Body> {
+    Whole {
+        /// `None` once the body was cut off, so that the connection is closed.
         #[pin]
-        body: WholeBody<B>,
-        scanner: Box<UsageScanner>,
+        body: Option<WholeBody<B>>,
+        scanner: Option<Box<UsageScanner>>,
+        timer: AttemptTimer,
     },
     Stream(Box<ScannedBody<B>>),
 }
 
-/// The body of a response that is not a stream.
+/// A response body in one piece.
 #[pin_project(project = WholeBodyProj)]
-#[derive(Debug)]
-pub(super) enum WholeBody<B> {
-    /// Passed on as received.
-    Untouched(#[pin] B),
-    /// Read until the response was classified, then passed on.
+pub(super) enum WholeBody<B: Body> {
+    /// The unchanged body.
+    Untouched(#[pin] B, fn(B::Error) -> Error),
+    /// A body that was held back until it was classified.
     Buffered(Box<BufferedBody<B>>),
 }
 
-impl<B> ResponseBody<B> {
-    pub(super) fn whole(body: WholeBody<B>) -> Self {
-        Self(BodyKind::Whole(body))
+impl<B: ClassifiableBody> WholeBody<B> {
+    pub(super) fn untouched(body: B) -> Self {
+        Self::Untouched(body, Error::boxed)
     }
+}
 
-    pub(super) fn metered(body: WholeBody<B>, scanner: UsageScanner) -> Self {
-        Self(BodyKind::Metered { body, scanner: Box::new(scanner) })
+impl<B: Body> ResponseBody<B> {
+    pub(super) fn whole(body: WholeBody<B>, timer: AttemptTimer) -> Self {
+        Self(BodyKind::Whole { body: Some(body), scanner: None, timer })
     }
 
     pub(super) fn stream(stream: Box<ScannedBody<B>>) -> Self {
         Self(BodyKind::Stream(stream))
     }
+
+    /// Scans the usage that the body reports, unless it is a stream.
+    pub(super) fn meter(&mut self, usage_scanner: UsageScanner) {
+        if let BodyKind::Whole { scanner, .. } = &mut self.0 {
+            *scanner = Some(Box::new(usage_scanner));
+        }
+    }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project().0.project() {
-            BodyKindProj::Whole(body) => body.poll_frame(cx),
-            BodyKindProj::Metered { mut body, scanner } => {
-                let frame = ready!(body.as_mut().poll_frame(cx));
-                scanner.on_frame(frame.as_ref(), body.is_end_stream());
-                Poll::Ready(frame)
+            BodyKindProj::Whole { mut body, scanner, timer } => {
+                let Some(mut whole) = body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+                // The timer is polled first, so that a body that is always ready is cut off as well.
+                let is_late = timer.is_running() && timer.poll_elapsed(cx).is_ready();
+                if !is_late && let Poll::Ready(frame) = whole.as_mut().poll_frame(cx) {
+                    if let Some(scanner) = scanner {
+                        scanner.on_frame(frame.as_ref(), whole.is_end_stream());
+                    }
+                    return Poll::Ready(frame);
+                }
+                let elapsed = ready!(timer.poll_elapsed(cx));
+                body.set(None);
+                Poll::Ready(Some(Err(elapsed.into())))
             }
             BodyKindProj::Stream(stream) => Pin::new(stream).poll_frame(cx),
         }
@@ -72,30 +91,28 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            BodyKind::Whole(body) | BodyKind::Metered { body, .. } => body.is_end_stream(),
+            BodyKind::Whole { body, .. } => body.as_ref().is_none_or(Body::is_end_stream),
             BodyKind::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            BodyKind::Whole(body) | BodyKind::Metered { body, .. } => body.size_hint(),
+            BodyKind::Whole { body: Some(body), .. } => body.size_hint(),
+            BodyKind::Whole { body: None, .. } => SizeHint::with_exact(0),
             BodyKind::Stream(stream) => stream.size_hint(),
         }
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for WholeBody<B> {
+impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project() {
-            WholeBodyProj::Untouched(body) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            WholeBodyProj::Untouched(body, into_error) => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*into_error)))
             }
             WholeBodyProj::Buffered(buffered) => Pin::new(&mut **buffered).poll_frame(cx),
         }
@@ -103,15 +120,25 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for WholeBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Untouched(body) => body.is_end_stream(),
+            Self::Untouched(body, _) => body.is_end_stream(),
             Self::Buffered(buffered) => buffered.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Untouched(body) => body.size_hint(),
+            Self::Untouched(body, _) => body.size_hint(),
             Self::Buffered(buffered) => buffered.size_hint(),
         }
+    }
+}
+
+impl<B: Body> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0 {
+            BodyKind::Whole { .. } => "whole",
+            BodyKind::Stream(_) => "stream",
+        };
+        f.debug_struct("ResponseBody").field("kind", &kind).finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use crate::timeout::AttemptTimer;
 use crate::{Clock, Deadline, Elapsed, clock};
 use tidegate_core::ScanProgress;
 
@@ -61,6 +62,7 @@ impl StreamClocks {
 #[derive(Debug)]
 pub(super) struct IdleTimers {
     limits: StreamClocks,
+    call: Instant,
     last: LastActivity,
     /// The progress since the timers were last read.
     unseen: ScanProgress,
@@ -97,6 +99,7 @@ impl IdleTimers {
         let last = LastActivity { has_head: false, has_started: false, token: call, event: call, byte: call };
         Self {
             limits,
+            call,
             last,
             unseen: ScanProgress::default(),
             unseen_bytes: false,
@@ -118,16 +121,21 @@ impl IdleTimers {
         self.unseen.tokens = self.unseen.tokens.saturating_add(progress.tokens);
     }
 
-    /// Ready once a timer has run out. To be polled only while the body is pending.
-    pub(super) fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
+    /// Ready once a timer has run out, or the time of the attempt. To be polled only while the body is pending.
+    pub(super) fn poll_elapsed(&mut self, attempt: &mut AttemptTimer, cx: &mut Context<'_>) -> Poll<Elapsed> {
         let now = clock::now();
         self.last.update(self.unseen, self.unseen_bytes, now);
         (self.unseen, self.unseen_bytes) = (ScanProgress::default(), false);
-        let (mut end, elapsed) = self.last.first_to_end(&self.limits);
+        let (mut end, mut elapsed) = self.last.first_to_end(&self.limits);
         if end + LATE < now {
             end = *self.grace_until.get_or_insert(now + GRACE);
         } else {
             self.grace_until = None;
+        }
+        if let Some(attempt) = attempt.end(self.call)
+            && attempt.0 <= end
+        {
+            (end, elapsed) = attempt;
         }
         if end <= now {
             return Poll::Ready(elapsed);

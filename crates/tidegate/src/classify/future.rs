@@ -1,34 +1,36 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::Body;
 use pin_project::pin_project;
 
+use super::ClassifiableBody;
 use super::body::WholeBody;
 use super::clocks::IdleTimers;
 use super::scanned_body::HoldResult;
 use super::service::ClassifyConfig;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody};
-use crate::{AttemptUsage, BodyProbe, BoxError, Failure, Outcome, Rejection, Trail, clock};
+use crate::timeout::AttemptTimer;
+use crate::{AttemptUsage, BodyProbe, BoxError, Elapsed, Error, Failure, Outcome, Trail, clock};
 
 /// Response future of [`Classify`](super::Classify): waits for the response head, and then for the first
 /// bytes of a successful response, the body of a failed one, or the first token of a stream.
 #[pin_project]
-pub struct ResponseFuture<F, B> {
+pub struct ResponseFuture<F, B: Body> {
     #[pin]
     state: State<F, B>,
     judge: ResponseJudge,
 }
 
 #[pin_project(project = StateProj)]
-enum State<F, B> {
+enum State<F, B: Body> {
     /// Waiting for the response head.
     Calling(#[pin] F),
     /// The response may be an error in spite of its status: its first bytes are probed. Boxed like the states
@@ -45,6 +47,8 @@ pub(super) struct ResponseJudge {
     pub(super) config: Arc<ClassifyConfig>,
     /// Whether the request is a POST, to which a model responds; a GET reads the state of another object.
     pub(super) is_generation: bool,
+    /// Bounds the attempt, if the service is the wire of a stack.
+    pub(super) timer: AttemptTimer,
     /// The idle timers since the call, if the request is for a stream.
     pub(super) timers: Option<Box<IdleTimers>>,
     pub(super) trail: Option<Trail>,
@@ -52,7 +56,7 @@ pub(super) struct ResponseJudge {
     pub(super) attempt: Option<AttemptUsage>,
 }
 
-impl<F, B> ResponseFuture<F, B> {
+impl<F, B: Body> ResponseFuture<F, B> {
     pub(super) fn new(future: F, judge: ResponseJudge) -> Self {
         Self { state: State::Calling(future), judge }
     }
@@ -102,16 +106,20 @@ impl ResponseJudge {
     }
 
     /// Completes a successful response that is not a stream.
-    fn complete<B>(&mut self, head: Parts, body: WholeBody<B>) -> Response<ResponseBody<B>> {
+    fn complete<B: ClassifiableBody>(
+        &mut self,
+        head: Parts,
+        body: WholeBody<B>,
+    ) -> Response<ResponseBody<B>> {
         self.record_attempt(&Outcome::Success);
         let usage_scanner = self.attempt.take().and_then(|attempt| {
             let scanner = self.config.classifier.usage_scanner(&head)?;
             Some(UsageScanner::new(scanner, attempt))
         });
-        let body = match usage_scanner {
-            Some(usage_scanner) => ResponseBody::metered(body, usage_scanner),
-            None => ResponseBody::whole(body),
-        };
+        let mut body = self.whole(body);
+        if let Some(usage_scanner) = usage_scanner {
+            body.meter(usage_scanner);
+        }
         Response::from_parts(head, body)
     }
 
@@ -122,9 +130,22 @@ impl ResponseJudge {
         cx: &mut Context<'_>,
     ) -> Poll<BodyProbe>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
+        B: ClassifiableBody,
     {
         buffered.poll_probe(cx, |bytes| self.config.classifier.probe_body(head, bytes))
+    }
+
+    /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too long.
+    fn poll_elapsed(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {
+        match &mut self.timers {
+            Some(timers) => timers.poll_elapsed(&mut self.timer, cx),
+            None => self.timer.poll_elapsed(cx),
+        }
+    }
+
+    /// A response body that is not a stream.
+    fn whole<B: ClassifiableBody>(&mut self, body: WholeBody<B>) -> ResponseBody<B> {
+        ResponseBody::whole(body, std::mem::take(&mut self.timer).for_body())
     }
 
     fn record_attempt(&self, outcome: &Outcome) {
@@ -133,14 +154,14 @@ impl ResponseJudge {
         }
     }
 
-    fn fail<T>(&mut self, error: BoxError) -> Poll<Result<T, BoxError>> {
+    fn fail<T>(&mut self, error: Error) -> Poll<Result<T, Error>> {
         // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
         if let Some(attempt) = self.attempt.take()
-            && Rejection::find(&*error).is_some()
+            && error.rejection().is_some()
         {
             attempt.withdraw();
         }
-        self.record_attempt(&Outcome::of_error(&*error));
+        self.record_attempt(&Outcome::of_error(&error));
         Poll::Ready(Err(error))
     }
 }
@@ -148,10 +169,10 @@ impl ResponseJudge {
 impl<F, B, E> Future for ResponseFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
-    E: Into<BoxError>,
+    B: ClassifiableBody,
+    E: Into<BoxError> + 'static,
 {
-    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+    type Output = Result<Response<ResponseBody<B>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -160,13 +181,12 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling(future) => {
                     let Poll::Ready(result) = future.poll(cx) else {
-                        let Some(timers) = &mut judge.timers else { return Poll::Pending };
-                        let elapsed = ready!(timers.poll_elapsed(cx));
+                        let elapsed = ready!(judge.poll_elapsed(cx));
                         return judge.fail(elapsed.into());
                     };
                     let (mut head, body) = match result {
                         Ok(response) => response.into_parts(),
-                        Err(error) => return judge.fail(error.into()),
+                        Err(error) => return judge.fail(Error::new(error)),
                     };
                     if head.status.as_u16() >= 400 {
                         judge.record_failed_status(head.status);
@@ -181,7 +201,13 @@ where
                         let new_timers = || IdleTimers::since(now, judge.config.clocks);
                         let mut timers = timers.map_or_else(new_timers, |timers| *timers);
                         timers.on_head(now);
-                        let stream = Box::new(ScannedBody::new(body, scanner, timers, judge.attempt.take()));
+                        let stream = Box::new(ScannedBody::new(
+                            body,
+                            scanner,
+                            timers,
+                            std::mem::take(&mut judge.timer),
+                            judge.attempt.take(),
+                        ));
                         this.state.set(State::Holding(Some(Box::new((head, stream)))));
                         continue;
                     } else if judge.needs_probe(&head, &body) {
@@ -195,17 +221,16 @@ where
                         this.state.set(State::Probing(Some(Box::new((head, buffered)))));
                         continue;
                     } else {
-                        return Poll::Ready(Ok(judge.complete(head, WholeBody::Untouched(body))));
+                        return Poll::Ready(Ok(judge.complete(head, WholeBody::untouched(body))));
                     }
-                    let body = ResponseBody::whole(WholeBody::Untouched(body));
+                    let body = judge.whole(WholeBody::untouched(body));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
                 StateProj::Probing(response) => {
                     let (head, buffered) = &mut **response.as_mut().expect("polled after completion");
                     let Poll::Ready(probe) = judge.poll_probe(head, buffered, cx) else {
                         // If the request is for a stream, its timers run until the response is identified.
-                        let Some(timers) = &mut judge.timers else { return Poll::Pending };
-                        let elapsed = ready!(timers.poll_elapsed(cx));
+                        let elapsed = ready!(judge.poll_elapsed(cx));
                         return judge.fail(elapsed.into());
                     };
                     let response = response.take().expect("checked above");
@@ -221,16 +246,19 @@ where
                 }
                 StateProj::Reading(response) => {
                     let (_, buffered) = &mut **response.as_mut().expect("polled after completion");
-                    ready!(buffered.poll_read_error_body(cx));
+                    if buffered.poll_read_error_body(cx).is_pending() {
+                        let elapsed = ready!(judge.timer.poll_elapsed(cx));
+                        return judge.fail(elapsed.into());
+                    }
                     let (mut head, buffered) = *response.take().expect("just read");
                     judge.classify_failure(&mut head, &buffered.bytes());
-                    let body = ResponseBody::whole(WholeBody::Buffered(Box::new(buffered)));
+                    let body = judge.whole(WholeBody::Buffered(Box::new(buffered)));
                     return Poll::Ready(Ok(Response::from_parts(head, body)));
                 }
                 StateProj::Holding(response) => {
                     let (_, stream) = &mut **response.as_mut().expect("polled after completion");
                     let result = ready!(stream.poll_hold(cx));
-                    let (mut head, stream) = *response.take().expect("just held");
+                    let (mut head, mut stream) = *response.take().expect("just held");
                     match result {
                         HoldResult::Commit => {
                             judge.record_outcome(&mut head, Outcome::Success);
@@ -239,6 +267,7 @@ where
                         HoldResult::Failed(failure) => judge.record_outcome(&mut head, in_band(failure)),
                         HoldResult::Broken(error) => return judge.fail(error),
                     }
+                    stream.commit();
                     return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::stream(stream))));
                 }
             }
@@ -251,5 +280,17 @@ fn in_band(failure: Failure) -> Outcome {
     match failure.kind {
         crate::FailureKind::Response => Failure { kind: crate::FailureKind::InBand, ..failure }.into(),
         _ => failure.into(),
+    }
+}
+
+impl<F, B: Body> fmt::Debug for ResponseFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Calling(_) => "calling",
+            State::Probing(_) => "probing",
+            State::Reading(_) => "reading",
+            State::Holding(_) => "holding",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }

@@ -81,7 +81,7 @@ mod scanned_body;
 mod service;
 mod usage_scanner;
 
-pub use body::ResponseBody;
+pub use body::{ClassifiableBody, ResponseBody};
 pub use clocks::StreamClocks;
 pub use future::ResponseFuture;
 pub use layer::ClassifyLayer;

@@ -10,8 +10,10 @@ use http_body::{Body, Frame, SizeHint};
 use tidegate_core::{Scan, ScanProgress};
 use tokio::time::Sleep;
 
+use super::body::ClassifiableBody;
 use super::clocks::IdleTimers;
-use crate::{AttemptUsage, BoxError, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
+use crate::timeout::AttemptTimer;
+use crate::{AttemptUsage, Error, ErrorCode, Failure, FailureKind, Outcome, StreamOutcome};
 
 /// The most events and bytes without a token for which a stream is held back.
 const MAX_HELD_EVENTS: u32 = 64;
@@ -33,7 +35,7 @@ const TRAILING_GRACE: Duration = Duration::from_secs(1);
 ///
 /// All bytes of the provider are passed on unchanged, in order. The inner body is boxed, so that it can be
 /// held in the future and then move into the response: one allocation per stream.
-pub struct ScannedBody<B> {
+pub struct ScannedBody<B: Body> {
     held: VecDeque<Frame<Bytes>>,
     held_bytes: usize,
     held_events: u32,
@@ -41,6 +43,8 @@ pub struct ScannedBody<B> {
     /// Records the usage, if the request has a meter.
     attempt: Option<AttemptUsage>,
     timers: IdleTimers,
+    /// Bounds the attempt, if the stream passes the wire of a stack.
+    attempt_timer: AttemptTimer,
     /// Publishes the outcome of the stream to outer layers, which may see only that the body is dropped.
     outcome: StreamOutcome,
     /// Runs after the terminator or an error event.
@@ -48,6 +52,7 @@ pub struct ScannedBody<B> {
     end: Option<StreamEnd>,
     /// Dropped together with its connection once the end is known.
     inner: Option<Pin<Box<B>>>,
+    into_error: fn(B::Error) -> Error,
 }
 
 /// The end of a stream.
@@ -56,7 +61,7 @@ enum StreamEnd {
     /// The stream has ended cleanly, or its error has been returned to the reader.
     Finished,
     /// The stream has failed with an error that has not been returned to the reader yet.
-    Failed(BoxError),
+    Failed(Error),
 }
 
 /// The result of holding a stream back.
@@ -67,14 +72,15 @@ pub(super) enum HoldResult {
     /// The provider reported a failure or a content filter: a response, but not a successful one.
     Failed(Failure),
     /// The stream broke off: there is no response.
-    Broken(BoxError),
+    Broken(Error),
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
+impl<B: ClassifiableBody> ScannedBody<B> {
     pub(super) fn new(
         inner: B,
         scanner: Box<dyn Scan>,
         timers: IdleTimers,
+        attempt_timer: AttemptTimer,
         mut attempt: Option<AttemptUsage>,
     ) -> Self {
         if let Some(attempt) = &mut attempt {
@@ -88,13 +94,17 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
             scanner,
             attempt,
             timers,
+            attempt_timer,
             outcome: StreamOutcome::new(),
             trailing_grace: None,
             end: None,
             inner,
+            into_error: Error::boxed,
         }
     }
+}
 
+impl<B: Body<Data = Bytes>> ScannedBody<B> {
     /// Reads until the commit point or a failure.
     pub(super) fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<HoldResult> {
         loop {
@@ -152,11 +162,13 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
             Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
                 let trailing_grace =
                     self.trailing_grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(TRAILING_GRACE)));
-                ready!(trailing_grace.as_mut().poll(cx));
+                if trailing_grace.as_mut().poll(cx).is_pending() {
+                    ready!(self.attempt_timer.poll_elapsed(cx));
+                }
                 return Poll::Ready((Err(self.judge_end(None)), ScanProgress::default()));
             }
             Poll::Pending => {
-                let elapsed = ready!(self.timers.poll_elapsed(cx));
+                let elapsed = ready!(self.timers.poll_elapsed(&mut self.attempt_timer, cx));
                 return Poll::Ready((Err(self.judge_end(Some(elapsed.into()))), ScanProgress::default()));
             }
         };
@@ -171,13 +183,20 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
                 }
                 (Ok(frame), progress)
             }
-            Some(Err(error)) => (Err(self.judge_end(Some(error.into()))), ScanProgress::default()),
+            Some(Err(error)) => {
+                (Err(self.judge_end(Some((self.into_error)(error)))), ScanProgress::default())
+            }
             None => {
                 let progress = self.scanner.finish();
                 self.record_usage(progress);
                 (Err(self.judge_end(None)), progress)
             }
         })
+    }
+
+    /// The stream is committed to the caller: no other target will be tried, and no time has to be reserved.
+    pub(super) fn commit(&mut self) {
+        self.attempt_timer = std::mem::take(&mut self.attempt_timer).for_body();
     }
 
     /// The shared outcome of the stream.
@@ -210,7 +229,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
     }
 
     /// Classifies the end of the body. The events before it take precedence over the way in which it ended.
-    fn judge_end(&mut self, error: Option<BoxError>) -> StreamEnd {
+    fn judge_end(&mut self, error: Option<Error>) -> StreamEnd {
         self.inner = None;
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
@@ -228,14 +247,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ScannedBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ScannedBody<B> {
+impl<B: Body<Data = Bytes>> Body for ScannedBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Some(frame) = self.held.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
@@ -263,7 +282,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ScannedBody<B> {
     }
 }
 
-impl<B> fmt::Debug for ScannedBody<B> {
+impl<B: Body> fmt::Debug for ScannedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ScannedBody")
             .field("held_bytes", &self.held_bytes)

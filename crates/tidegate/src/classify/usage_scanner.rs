@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tidegate_core::Scan;
 
-use crate::{AttemptUsage, BoxError};
+use crate::{AttemptUsage, Error};
 
 /// Scans a whole response body as it passes, for the usage that the provider reports.
 pub(super) struct UsageScanner {
@@ -19,7 +19,7 @@ impl UsageScanner {
 
     /// Scans a frame, or the end of the body. A server may not poll the body again once it has read the
     /// announced length, so the last frame is treated as the end, too.
-    pub(super) fn on_frame(&mut self, frame: Option<&Result<Frame<Bytes>, BoxError>>, is_last: bool) {
+    pub(super) fn on_frame(&mut self, frame: Option<&Result<Frame<Bytes>, Error>>, is_last: bool) {
         match frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

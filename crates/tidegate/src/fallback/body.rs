@@ -5,9 +5,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use pin_project::pin_project;
+use sync_wrapper::SyncWrapper;
 use tidegate_core::{NotContinuable, StreamSplicer};
 use tower_service::Service;
 
@@ -17,12 +17,12 @@ use super::deadline_guard::DeadlineGuard;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
 use crate::body::has_ended;
-use crate::{BoxError, ErrorCode, Failure, Payload};
+use crate::{Error, ErrorCode, Failure, Payload};
 
 /// The body of a response: of the first target, of another target, or of a stream that another target
 /// continues.
 #[pin_project]
-pub struct ResponseBody<B> {
+pub struct ResponseBody<B: Body> {
     #[pin]
     pub(super) source: BodySource<B>,
     pub(super) continued: Option<Box<ContinuedStream>>,
@@ -44,9 +44,9 @@ pub(super) struct ContinuedStream {
     splicer: Box<dyn StreamSplicer>,
     state: SpliceState,
     /// The error that broke the stream, while other targets are called to continue it.
-    break_error: Option<BoxError>,
+    break_error: Option<Error>,
     /// Trailers, or an error, to deliver after all data.
-    final_frame: Option<Result<HeaderMap, BoxError>>,
+    final_frame: Option<Result<HeaderMap, Error>>,
 }
 
 /// Why another target is called for the rest of the stream.
@@ -66,14 +66,14 @@ enum SpliceState {
     Ended,
 }
 
-impl<B> ResponseBody<B> {
+impl<B: Body> ResponseBody<B> {
     pub(super) fn new(source: BodySource<B>) -> Self {
         Self { source, continued: None, recording: None, deadline_guard: DeadlineGuard::new(None) }
     }
 
     /// A body that no target sent, from a last resort or a kept failure.
     pub(super) fn from_bytes(bytes: Bytes) -> Self {
-        Self::new(BodySource::Other(UnsyncBoxBody::new(Full::new(bytes).map_err(|never| match never {}))))
+        Self::new(BodySource::Other(TargetBody::new(Full::new(bytes))))
     }
 }
 
@@ -83,7 +83,7 @@ impl ContinuedStream {
     }
 
     /// Processes the next frame of the source, and returns the bytes to deliver.
-    fn on_frame(&mut self, frame: Option<Result<Frame<Bytes>, BoxError>>) -> Bytes {
+    fn on_frame(&mut self, frame: Option<Result<Frame<Bytes>, Error>>) -> Bytes {
         let error = match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => match self.splicer.push(&data) {
                 Ok(bytes) => return bytes,
@@ -113,7 +113,7 @@ impl ContinuedStream {
     }
 
     /// Selects the next target that may continue the stream, if there is one.
-    fn request_continuation(&mut self, error: &BoxError, cause: ContinuationCause) {
+    fn request_continuation(&mut self, error: &Error, cause: ContinuationCause) {
         self.state = match self.chain.continuation_target(error, cause, &*self.splicer) {
             Some((service, request)) => SpliceState::Readying(service, Some(request)),
             None => SpliceState::Ended,
@@ -121,7 +121,7 @@ impl ContinuedStream {
     }
 
     /// Ends the stream with `error`, and returns the bytes that were held back.
-    fn abandon(&mut self, error: BoxError) -> Bytes {
+    fn abandon(&mut self, error: Error) -> Bytes {
         self.final_frame = Some(Err(error));
         self.splicer.abandon()
     }
@@ -134,12 +134,14 @@ impl ContinuedStream {
                 SpliceState::Readying(service, request) => match ready!(self.chain.poll_ready(service, cx)) {
                     Ok(()) => {
                         let request = request.take().expect("sent once");
-                        self.state = SpliceState::Calling(service.call(request));
+                        self.state = SpliceState::Calling(SyncWrapper::new(service.call(request)));
                         continue;
                     }
                     Err(error) => Err(error),
                 },
-                SpliceState::Calling(future) => ready!(self.chain.poll_response(future.as_mut(), cx)),
+                SpliceState::Calling(future) => {
+                    ready!(self.chain.poll_response(future.get_mut().as_mut(), cx))
+                }
             };
             match self.chain.accept_continuation(result) {
                 Ok(body) => {
@@ -158,12 +160,12 @@ impl ContinuedStream {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
+impl<B: Body<Data = Bytes>> ResponseBody<B> {
     /// The next frame, or an error once the deadline has passed.
     fn poll_before_deadline(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         if let Poll::Ready(frame) = self.as_mut().poll_next(cx) {
             return Poll::Ready(frame);
         }
@@ -175,7 +177,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
     }
 
     /// The next frame, from whichever target is the current source.
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
         let Some(continued) = this.continued else { return this.source.poll_frame(cx) };
         loop {
@@ -219,14 +221,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ResponseBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(self.as_mut().poll_before_deadline(cx));
         if self.recording.is_some() {
             let has_ended = frame.is_none() || has_ended(&*self);
@@ -265,7 +267,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     }
 }
 
-impl<B> fmt::Debug for ResponseBody<B> {
+impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").field("may_go_on", &self.continued.is_some()).finish_non_exhaustive()
     }

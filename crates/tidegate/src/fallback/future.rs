@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
+use sync_wrapper::SyncWrapper;
 use tidegate_core::Collect;
 use tokio::time::Sleep;
 use tower_service::Service;
@@ -17,13 +19,13 @@ use super::chain::{ChainState, NextStep, NextTarget};
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{Handle, ResponseBody};
-use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection};
+use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection};
 
 /// Calls the first target, and falls back along the chain when it fails.
 #[pin_project]
-pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
+pub struct ResponseFuture<S, F, B> {
     #[pin]
-    state: State<S, S::Future, B>,
+    state: State<S, F, B>,
     /// `None` without further targets and last resorts. Boxed: it holds a copy of the request, and one
     /// allocation costs less than moving the copy with every move of the future.
     call: Option<Box<FallbackCall<S>>>,
@@ -91,9 +93,9 @@ where
     }
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, F, B> ResponseFuture<S, F, B>
 where
-    S: Service<Request<Payload>> + Clone,
+    S: Service<Request<Payload>, Future = F> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// Creates the future for a request with a complete body: the first target is called at once.
@@ -131,12 +133,13 @@ where
     }
 }
 
-impl<S, B> Future for ResponseFuture<S, B>
+impl<S, F, B> Future for ResponseFuture<S, F, B>
 where
-    S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+    S: HttpService<Payload, Body: Body<Data = Bytes>> + Service<Request<Payload>, Future = F> + Clone,
+    F: Future<Output = Result<Response<S::Body>, S::Error>>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    type Output = Result<Response<ResponseBody<S::Body>>, BoxError>;
+    type Output = Result<Response<ResponseBody<S::Body>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -145,9 +148,9 @@ where
                 let StateProj::CallingFirst(future) = this.state.project() else {
                     unreachable!("polled after completion")
                 };
-                let result = ready!(future.poll(cx)).map_err(Into::into);
+                let result = ready!(future.poll(cx)).map_err(Error::new);
                 return Poll::Ready(
-                    result.map(|response| response.map(|body| ResponseBody::new(BodySource::First(body)))),
+                    result.map(|response| response.map(|body| ResponseBody::new(BodySource::first(body)))),
                 );
             };
             let FallbackCall { chain, first_clone, first_retry } = call;
@@ -176,7 +179,7 @@ where
                 }
                 StateProj::PastDeadline => Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()),
                 StateProj::CallingFirst(future) => {
-                    ready!(chain.poll_response(future, cx)).map(|response| response.map(BodySource::First))
+                    ready!(chain.poll_response(future, cx)).map(|response| response.map(BodySource::first))
                 }
                 StateProj::ReadyingFirst => {
                     let first = first_retry.as_mut().expect("set in `ReadyingFirst`");
@@ -192,12 +195,12 @@ where
                 StateProj::Readying(service) => match ready!(chain.poll_ready(service, cx)) {
                     Ok(()) => {
                         let future = service.call(chain.request());
-                        this.state.set(State::CallingNext(future));
+                        this.state.set(State::CallingNext(SyncWrapper::new(future)));
                         continue;
                     }
                     Err(error) => Err(error),
                 },
-                StateProj::CallingNext(future) => ready!(chain.poll_response(future.as_mut(), cx))
+                StateProj::CallingNext(future) => ready!(chain.poll_response(future.get_mut().as_mut(), cx))
                     .map(|response| response.map(BodySource::Other)),
                 StateProj::Waiting(sleep, target) => {
                     ready!(sleep.as_mut().poll(cx));
@@ -227,5 +230,20 @@ where
         let call = this.call.take().expect("the state is set until the response is returned");
         this.state.set(State::Done);
         Poll::Ready(result.map(|response| call.chain.into_response(response)))
+    }
+}
+
+impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Collecting(_) => "collecting",
+            State::CallingFirst(_) => "calling the first target",
+            State::PastDeadline => "past the deadline",
+            State::ReadyingFirst | State::Readying(_) => "readying a target",
+            State::CallingNext(_) => "calling another target",
+            State::Done => "done",
+            State::Waiting(..) => "waiting for a cooldown",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }

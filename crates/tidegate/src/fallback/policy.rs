@@ -1,6 +1,6 @@
 //! Decides, as plain code, whether another target may succeed.
 
-use crate::{BoxError, ErrorCode, FailureKind, Gate, Outcome, Rejection};
+use crate::{Error, ErrorCode, FailureKind, Gate, Outcome, Rejection};
 
 /// The failures that cause a fallback.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +21,7 @@ impl FallbackPolicy {
 
     /// Whether an error causes a fallback. Rejections by tidegate's gates do, because another target may have
     /// the time or capacity, or understand the request; rejections for a mistake of the caller do not.
-    pub(super) fn falls_back_from(self, error: &BoxError) -> bool {
+    pub(super) fn falls_back_from(self, error: &Error) -> bool {
         match Rejection::find(&**error) {
             Some(rejection) => {
                 rejection.gate() == Gate::Translate || rejection.code() != ErrorCode::InvalidRequest
@@ -54,12 +54,12 @@ mod tests {
 
     #[test]
     fn rejections_and_broken_connections_fall_back() {
-        let rejected = |gate| BoxError::from(Rejection::new(gate, ErrorCode::Overloaded));
+        let rejected = |gate| Error::from(Rejection::new(gate, ErrorCode::Overloaded));
         assert!(FallbackPolicy::default().falls_back_from(&rejected(Gate::CircuitBreaker)));
         assert!(FallbackPolicy::default().falls_back_from(&rejected(Gate::Deadline)));
-        assert!(FallbackPolicy::default().falls_back_from(&"connection reset".into()));
+        assert!(FallbackPolicy::default().falls_back_from(&Error::boxed("connection reset")));
         // An invalid header does not fall back; a request that cannot be expressed in one dialect does.
-        let invalid = |gate| BoxError::from(Rejection::new(gate, ErrorCode::InvalidRequest));
+        let invalid = |gate| Error::from(Rejection::new(gate, ErrorCode::InvalidRequest));
         assert!(!FallbackPolicy::default().falls_back_from(&invalid(Gate::Deadline)));
         assert!(FallbackPolicy::default().falls_back_from(&invalid(Gate::Translate)));
     }

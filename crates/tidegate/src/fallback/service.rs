@@ -9,7 +9,8 @@ use tower_service::Service;
 
 use super::settings::FallbackSettings;
 use super::{Handle, ResponseBody, ResponseFuture};
-use crate::{BoxError, HttpService, Payload};
+use crate::send::{SendFuture, send};
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
@@ -22,6 +23,32 @@ pub struct Fallback<S> {
 impl<S> Fallback<S> {
     pub(super) fn new(inner: S, handle: Handle, settings: Arc<FallbackSettings>) -> Self {
         Self { inner, handle, settings }
+    }
+
+    /// The wrapped service: the first target.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service, without the fallbacks.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Sends one request through a clone of this service, which is made ready first.
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        send(self, request)
     }
 
     /// The handle of the chain that this service shares with its clones.
@@ -37,14 +64,14 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<ResponseBody<S::Body>>;
-    type Error = BoxError;
-    type Future = ResponseFuture<S, B>;
+    type Error = Error;
+    type Future = ResponseFuture<S, S::Future, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Error::new)
     }
 
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, S::Future, B> {
         match Payload::in_request(request) {
             Ok(request) => ResponseFuture::calling(&mut self.inner, request, &self.handle, &self.settings),
             Err(request) => {

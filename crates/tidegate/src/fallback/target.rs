@@ -1,27 +1,63 @@
 use std::fmt;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use sync_wrapper::SyncWrapper;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
 use super::statistics::TargetCounters;
-use crate::{BoxError, HttpService, Payload};
+use crate::{BoxError, Error, HttpService, Payload};
 
-/// The body of a response from another target. Boxed, since targets differ in type: one allocation per
-/// fallback.
-pub type TargetBody = UnsyncBoxBody<Bytes, BoxError>;
+/// The body of a response from another target. Boxed, since targets differ in type: one allocation per fallback.
+///
+/// The lock makes it `Sync` for bodies that are not. It is taken only to read the size of the body.
+#[derive(Debug)]
+pub struct TargetBody(Mutex<UnsyncBoxBody<Bytes, Error>>);
 
 /// The service of another target, with its type erased.
-pub(super) type TargetService = BoxCloneSyncService<Request<Payload>, Response<TargetBody>, BoxError>;
+pub(super) type TargetService = BoxCloneSyncService<Request<Payload>, Response<TargetBody>, Error>;
 
-/// The future of a call to another target.
-pub(super) type TargetFuture = <TargetService as Service<Request<Payload>>>::Future;
+/// The future of a call to another target. It is only polled, so that it can be shared.
+pub(super) type TargetFuture = SyncWrapper<<TargetService as Service<Request<Payload>>>::Future>;
+
+impl TargetBody {
+    pub(super) fn new(body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static) -> Self {
+        Self(Mutex::new(UnsyncBoxBody::new(body.map_err(Error::boxed))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, UnsyncBoxBody<Bytes, Error>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Body for TargetBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let body = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.lock().size_hint()
+    }
+}
 
 /// A service that can be a target of a chain: any stack, or any client.
 ///
@@ -55,10 +91,8 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn new<S: AsTarget>(name: &str, service: S) -> Self {
         let erased = service
-            .map_response(|response: Response<S::Body>| {
-                response.map(|body| UnsyncBoxBody::new(body.map_err(Into::into)))
-            })
-            .map_err(Into::into);
+            .map_response(|response: Response<S::Body>| response.map(TargetBody::new))
+            .map_err(Error::new);
         Self { name: name.into(), service: BoxCloneSyncService::new(erased), counters: Arc::default() }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::retry_after::with_positive_jitter;
-use crate::{BoxError, Deadline, ErrorCode, Failure, FailureKind, Outcome, Rejection};
+use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Outcome, Rejection};
 
 /// The targets that failed, and when each may be called again.
 #[derive(Debug, Default)]
@@ -36,7 +36,7 @@ impl TargetCooldowns {
         &mut self,
         target_index: usize,
         outcome: &Outcome,
-        error: Option<&BoxError>,
+        error: Option<&Error>,
         now: Instant,
     ) {
         self.targets.retain(|failed| failed.target_index != target_index);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::{Gate, HintSource, RetryHint};
 
-    fn rejected_with(wait: Option<Duration>) -> BoxError {
+    fn rejected_with(wait: Option<Duration>) -> Error {
         let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
         wait.map_or(rejection.clone(), |wait| rejection.with_retry_after(wait)).into()
     }

@@ -15,7 +15,6 @@ use std::sync::PoisonError;
 use std::task::{Poll, Waker};
 
 use self::packed_state::PackedState;
-use self::wait_queue::WaitQueue;
 use crate::Priority;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -29,7 +28,7 @@ mod wait_queue;
 
 pub(crate) use self::priority_shares::granted_before;
 pub use self::wait_queue::Order;
-pub(crate) use self::wait_queue::Ticket;
+pub(crate) use self::wait_queue::{Ticket, WaitQueue};
 
 /// A limited number of permits and the queue of waiters. Every acquired permit must be
 /// [released](Self::release).

@@ -77,15 +77,25 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         index
     }
 
+    /// The value at one end of a list.
+    pub(super) fn peek_mut(&mut self, list: usize, end: ListEnd) -> Option<&mut T> {
+        let index = self.at(list, end)?;
+        self.entries[index as usize].value.as_mut()
+    }
+
     /// Unlinks the entry at one end of a list. The index stays valid until the entry is
     /// [removed](Self::remove).
     pub(super) fn detach(&mut self, list: usize, end: ListEnd) -> Option<u32> {
-        let index = match end {
-            ListEnd::First => self.ends[list].first,
-            ListEnd::Last => self.ends[list].last,
-        }?;
+        let index = self.at(list, end)?;
         self.unlink(index);
         Some(index)
+    }
+
+    fn at(&self, list: usize, end: ListEnd) -> Option<u32> {
+        match end {
+            ListEnd::First => self.ends[list].first,
+            ListEnd::Last => self.ends[list].last,
+        }
     }
 
     pub(super) fn get_mut(&mut self, index: u32) -> &mut T {

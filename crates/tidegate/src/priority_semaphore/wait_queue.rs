@@ -7,7 +7,7 @@ use crate::Priority;
 /// The waiters, in one FIFO list per priority. Each list has the same capacity, so that neither priority can
 /// fill the queue of the other.
 #[derive(Debug)]
-pub(super) struct WaitQueue<T> {
+pub(crate) struct WaitQueue<T> {
     lists: SlabLists<T, 2>,
     max: usize,
     order: Order,
@@ -36,41 +36,47 @@ pub(crate) struct Ticket(u32);
 
 impl<T> WaitQueue<T> {
     /// An empty queue with a capacity of `max` waiters per priority.
-    pub(super) const fn new(max: usize, order: Order) -> Self {
+    pub(crate) const fn new(max: usize, order: Order) -> Self {
         Self { lists: SlabLists::new(), max, order, shares: PriorityShares::new() }
     }
 
-    pub(super) const fn len(&self, priority: Priority) -> usize {
+    pub(crate) const fn len(&self, priority: Priority) -> usize {
         self.lists.len(priority as usize)
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len(Priority::Interactive) == 0 && self.len(Priority::Batch) == 0
     }
 
-    pub(super) const fn is_full(&self, priority: Priority) -> bool {
+    pub(crate) const fn is_full(&self, priority: Priority) -> bool {
         self.len(priority) >= self.max
     }
 
     /// Appends a waiter to the list of its priority; `None` if that list is full.
-    pub(super) fn enqueue(&mut self, priority: Priority, waiter: T) -> Option<Ticket> {
+    pub(crate) fn enqueue(&mut self, priority: Priority, waiter: T) -> Option<Ticket> {
         (!self.is_full(priority)).then(|| Ticket(self.lists.push(priority as usize, waiter)))
     }
 
+    /// The next waiter, which stays in its list.
+    pub(crate) fn peek_mut(&mut self) -> Option<&mut T> {
+        let priority = self.next_priority()?;
+        self.lists.peek_mut(priority as usize, self.end(priority))
+    }
+
     /// Takes the next waiter out of its list. Its ticket stays valid until it is removed.
-    pub(super) fn pop(&mut self) -> Option<&mut T> {
+    pub(crate) fn pop(&mut self) -> Option<&mut T> {
         let priority = self.next_priority()?;
         self.shares.record(priority, self.len(Priority::Batch));
         let index = self.lists.detach(priority as usize, self.end(priority))?;
         Some(self.lists.get_mut(index))
     }
 
-    pub(super) fn get_mut(&mut self, ticket: &Ticket) -> &mut T {
+    pub(crate) fn get_mut(&mut self, ticket: &Ticket) -> &mut T {
         self.lists.get_mut(ticket.0)
     }
 
     /// Removes the waiter of a ticket, whether it is still queued or already popped.
-    pub(super) fn remove(&mut self, ticket: Ticket) -> T {
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> T {
         self.lists.remove(ticket.0)
     }
 

@@ -1,18 +1,21 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Request};
+use http_body::Body;
 
 use super::RateLimitLayer;
-use super::queue::RateQueue;
+use super::queue::{QueuedCall, RateDecision, RateQueue, Wakers};
 use super::quota::CallCost;
 use super::quota_set::{Reserved, Shortfall};
 use super::reopen_ramp::ReopenRamp;
+use super::reservation::Reservation;
 use super::settings::{HeaderClassifier, RateLimitSettings};
+use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::key::RequestHead;
-use crate::keyed::KeyedState;
+use crate::keyed::{Keyed, KeyedState};
 use crate::layer_state::LayerState;
 use crate::{
     Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
@@ -21,7 +24,38 @@ use crate::{
 
 /// The limit that a layer, its services and their clones share.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<RateLimitSettings, RateQueue>);
+pub struct Handle(pub(super) LayerState<RateLimitSettings, RateState>);
+
+/// What has become of the settings.
+#[derive(Debug)]
+pub(super) struct RateState {
+    queue: Mutex<RateQueue>,
+    /// Some quota counts tokens, so calls have to be estimated and metered.
+    pub(super) has_token_quota: AtomicBool,
+    /// The provider has reported a limit.
+    pub(super) has_reported_quotas: AtomicBool,
+    /// The wire below records every attempt that it sends. An attempt that is not recorded was not sent.
+    pub(super) wire_reports: AtomicBool,
+    /// The number of reported limits that were ignored.
+    pub(super) ignored: AtomicU64,
+    /// Reads the limits in response headers when the layer has no classifier of its own.
+    pub(super) classifier: OnceLock<HeaderClassifier>,
+}
+
+impl From<&RateLimitSettings> for RateState {
+    fn from(settings: &RateLimitSettings) -> Self {
+        let now = clock::now();
+        let limits = settings.quota_set(now);
+        Self {
+            has_token_quota: AtomicBool::new(limits.has_token_quota()),
+            queue: Mutex::new(RateQueue::new(limits, settings.max_waiting, now)),
+            has_reported_quotas: AtomicBool::new(false),
+            wire_reports: AtomicBool::new(false),
+            ignored: AtomicU64::new(0),
+            classifier: OnceLock::new(),
+        }
+    }
+}
 
 /// The longest prompt that an estimate may report: ten times the context of the largest models.
 const MAX_INPUT_TOKENS: u64 = 10_000_000;
@@ -30,7 +64,7 @@ impl Handle {
     /// Returns how many requests could be sent at once now, or `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
-        let left = self.0.lock().limits.remaining(|unit| unit == LimitUnit::Requests, clock::now());
+        let left = self.lock().limits.remaining(|unit| unit == LimitUnit::Requests, clock::now());
         left.map(|left| u32::try_from(left).unwrap_or(u32::MAX))
     }
 
@@ -38,20 +72,20 @@ impl Handle {
     /// output are counted separately, this is the lesser of the two.
     #[must_use]
     pub fn tokens_remaining(&self) -> Option<u64> {
-        let state = self.0.lock();
+        let state = self.lock();
         state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
     }
 
     /// Returns how much longer the provider keeps the gate closed, if it does.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {
-        self.0.lock().limits.closed_for(clock::now())
+        self.lock().limits.closed_for(clock::now())
     }
 
     /// Returns how many calls wait in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.0.lock().backlog.total()
+        self.lock().backlog.total()
     }
 
     /// Returns how many of the provider's reports about its limits were ignored: stale, contradictory or
@@ -65,23 +99,25 @@ impl Handle {
     pub fn reset(&self) {
         let fresh = self.0.settings().quota_set(clock::now());
         self.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
-        self.0.lock().limits.reset(fresh);
         self.0.has_reported_quotas.store(false, Ordering::Relaxed);
-        self.0.room_changed.notify_one();
+        self.change(|queue, _| queue.limits.reset(fresh));
     }
 
     /// Returns the rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
     /// is not known here: an interactive call without tokens is assumed.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
+        self.peek_as(Priority::Interactive, deadline)
+    }
+
+    fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
         if !self.0.settings().enabled {
             return None;
         }
         let now = clock::now();
-        let state = self.0.lock();
-        let waiting = state.backlog.count(Priority::Interactive);
-        let shortfall =
-            state.limits.shortfall(&state.backlog.ahead_of(Priority::Interactive), &CallCost::ONE_CALL, now);
+        let state = self.lock();
+        let waiting = state.backlog.count(priority);
+        let shortfall = state.limits.shortfall(&state.backlog.ahead_of(priority), &CallCost::ONE_CALL, now);
         if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;
         }
@@ -141,7 +177,8 @@ impl Handle {
         }
         let (now, wall) = (clock::now(), SystemTime::now());
         let effect = {
-            let mut state = self.0.lock();
+            let mut state = self.lock();
+            let granted = state.grant_ready(now);
             let effect =
                 state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
@@ -149,6 +186,8 @@ impl Handle {
             }
             self.0.has_token_quota.store(state.limits.has_token_quota(), Ordering::Relaxed);
             self.0.has_reported_quotas.store(state.limits.has_reported_quotas(), Ordering::Relaxed);
+            drop(state);
+            granted.wake();
             effect
         };
         if effect.ignored > 0 {
@@ -162,28 +201,38 @@ impl Handle {
     fn close(&self, wait: Duration) {
         let now = clock::now();
         let until = Deadline::after(wait, now).instant();
-        self.0.lock().limits.close(until, ReopenRamp::new(wait, until, fastrand::f64()), now);
+        let ramp = ReopenRamp::new(wait, until, fastrand::f64());
+        let mut queue = self.lock();
+        let granted = queue.grant_ready(now);
+        queue.limits.close(until, ramp, now);
+        drop(queue);
+        granted.wake();
     }
 
-    /// Replaces what a call reserved by what it used. This may make room earlier than the first call in the
-    /// queue computed.
+    /// Replaces what a call reserved by what it used.
     pub(super) fn settle(&self, reserved: &Reserved, used: &CallCost) {
-        let mut state = self.0.lock();
-        state.limits.settle(reserved, used, clock::now());
-        self.notify_queue(state.backlog.total());
+        self.change(|queue, now| queue.limits.settle(reserved, used, now));
     }
 
     /// Returns the whole reservation of a call that never reached the wire.
     pub(super) fn refund(&self, reserved: &Reserved) {
-        let mut state = self.0.lock();
-        state.limits.refund(reserved, clock::now());
-        self.notify_queue(state.backlog.total());
+        self.change(|queue, now| queue.limits.refund(reserved, now));
     }
 
-    fn notify_queue(&self, waiting: usize) {
-        if waiting > 0 {
-            self.0.room_changed.notify_one();
-        }
+    /// Changes the quotas, and grants the room that this makes.
+    fn change(&self, change: impl FnOnce(&mut RateQueue, Instant)) {
+        let now = clock::now();
+        let mut queue = self.lock();
+        let has_waiters = queue.backlog.total() > 0;
+        let before = has_waiters.then(|| queue.grant_ready(now));
+        change(&mut queue, now);
+        let after = has_waiters.then(|| queue.grant_returned(now));
+        drop(queue);
+        before.into_iter().chain(after).for_each(Wakers::wake);
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the classifier that reads limits in response headers, unless the layer has one. Only the first
@@ -206,6 +255,80 @@ impl Handle {
     }
 }
 
+/// The gate of a service: the limit, or with keys the limit of each key.
+#[derive(Clone, Debug)]
+pub struct RateLimitGate {
+    handle: Handle,
+    keys: Option<Keyed<Handle>>,
+}
+
+impl RateLimitGate {
+    pub(super) const fn new(handle: Handle, keys: Option<Keyed<Handle>>) -> Self {
+        Self { handle, keys }
+    }
+
+    pub(crate) const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    pub(crate) const fn is_keyed(&self) -> bool {
+        self.keys.is_some()
+    }
+
+    /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
+    pub(crate) fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        let (deadline, priority) = (Deadline::of(request.extensions()), Priority::of(request.extensions()));
+        match &self.keys {
+            None => self.handle.peek_as(priority, deadline),
+            Some(keys) => keys.find(request)?.peek_as(priority, deadline),
+        }
+    }
+}
+
+impl AdmissionGate for RateLimitGate {
+    type Guard = Option<Reservation>;
+    type Queued = QueuedCall;
+
+    #[inline]
+    fn admit<B: Body + 'static>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
+        match &self.keys {
+            None => self.handle.admit(request),
+            Some(keys) => keys.of(request, || self.handle.for_key(request)).admit(request),
+        }
+    }
+
+    fn target(&self) -> &str {
+        self.handle.0.target()
+    }
+}
+
+impl<S: Clone> TakeReady<S> for RateLimitGate {
+    fn take_ready(inner: &mut S, _: &QueuedCall) -> S {
+        swap_in_clone(inner)
+    }
+}
+
+impl Handle {
+    fn admit<B: Body + 'static>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
+        if !self.0.settings().enabled {
+            return Admission::Admitted(None);
+        }
+        match self.reserve(self.cost(request), request.extensions()) {
+            RateDecision::Admitted(reserved) => {
+                Admission::Admitted(Some(Reservation::new(self.clone(), reserved, request)))
+            }
+            RateDecision::Queued(queued) => Admission::Queued(queued),
+            RateDecision::Rejected(rejection) => Admission::Rejected(rejection),
+        }
+    }
+}
+
 /// A key is dropped once its quotas are full again.
 impl KeyedState for Handle {
     fn is_in_use(&self) -> bool {
@@ -213,7 +336,7 @@ impl KeyedState for Handle {
     }
 
     fn is_pristine(&self, now: Instant) -> bool {
-        let state = self.0.lock();
+        let state = self.lock();
         state.backlog.total() == 0 && state.limits.is_pristine(now)
     }
 }

@@ -5,7 +5,7 @@ use tower_layer::Layer;
 
 use super::quota::{DAY, MINUTE, Quota, SECOND};
 use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, RateLimitSettings, Settings};
-use super::{Handle, RateLimit};
+use super::{Handle, RateLimit, RateLimitGate};
 use crate::keyed::Keyed;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
@@ -287,6 +287,11 @@ impl RateLimitLayer {
         }
     }
 
+    pub(crate) fn gate(&self) -> RateLimitGate {
+        let (handle, keys) = self.share();
+        RateLimitGate::new(handle, keys)
+    }
+
     fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {
         let handle = Handle(self.handle.0.fresh(change));
         Self { keys: limits_by_key(&handle), handle, ..self }
@@ -303,7 +308,6 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        let (handle, keys) = self.share();
-        RateLimit::new(inner, handle, keys)
+        RateLimit::new(inner, self.gate())
     }
 }

@@ -149,29 +149,41 @@
 //!   credential.
 
 mod backlog;
-mod future;
 mod handle;
 mod layer;
 mod queue;
-mod queue_head;
 mod quota;
 mod quota_set;
 mod reopen_ramp;
 mod reported_quotas;
 mod reservation;
-mod service;
 mod settings;
 
-pub use future::ResponseFuture;
-pub use handle::Handle;
+pub use handle::{Handle, RateLimitGate};
 pub use layer::RateLimitLayer;
+pub use queue::QueuedCall;
 pub use quota::Quota;
 pub use reservation::Reservation;
-pub use service::RateLimit;
 pub use settings::{OnLimit, Settings};
 
+use crate::attempt::{self, Gated};
+
+/// Limits the rate of the calls of `S`; see the [module page](self).
+pub type RateLimit<S> = Gated<S, RateLimitGate>;
+
+/// Waits for room, then for the response.
+pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, RateLimitGate, B>;
+
 /// The body of a response. It settles the reservation when it ends.
-pub type ResponseBody<B> = crate::guarded_body::GuardedBody<B, Box<Reservation>>;
+pub type ResponseBody<B> = attempt::GuardedBody<B, Option<Box<Reservation>>>;
+
+impl<S> RateLimit<S> {
+    /// The limit that this service shares with its clones; not one of those that are kept by key.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.gate().handle().clone()
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,12 @@
 use std::sync::atomic::Ordering;
 
-use http::{HeaderMap, Request};
+use http::Request;
 
 use super::Handle;
 use super::quota::CallCost;
 use super::quota_set::Reserved;
-use crate::guarded_body::BodyGuard;
-use crate::{BoxError, Outcome, Rejection, UsageMeter, UsageTotals};
+use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
+use crate::{Error, Outcome, UsageMeter, UsageTotals};
 
 /// What an attempt reserved from the quotas before it was sent. It is settled when the response ends or is
 /// dropped.
@@ -30,41 +30,17 @@ pub struct Reservation {
 
 impl Reservation {
     /// Creates the reservation, and adds a meter to `request` if tokens were reserved for it.
-    pub(super) fn new<B>(handle: Handle, reserved: Option<Reserved>, request: &mut Request<B>) -> Self {
-        let meter = match &reserved {
-            Some(reserved) if handle.has_token_quota() => {
-                Some(UsageMeter::nested(reserved.cost.input, request.extensions_mut()))
-            }
-            _ => None,
-        };
-        Self { handle, reserved, meter, has_head: false }
+    pub(super) fn new<B>(handle: Handle, reserved: Reserved, request: &mut Request<B>) -> Self {
+        let new_meter = || UsageMeter::nested(reserved.cost.input, request.extensions_mut());
+        let meter = handle.has_token_quota().then(new_meter);
+        Self { handle, reserved: Some(reserved), meter, has_head: false }
     }
 
-    /// Handles the response head. Returns whether the body has to be watched.
-    pub(super) fn on_head(&mut self, headers: &HeaderMap, outcome: &Outcome) -> bool {
-        self.has_head = true;
-        if let Some(reserved) = &self.reserved {
-            self.handle.on_outcome(outcome);
-            self.handle.on_headers(headers, *outcome == Outcome::Success, reserved);
+    /// Returns the whole reservation: the attempt was not sent.
+    pub(crate) fn cancel(mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            self.handle.refund(&reserved);
         }
-        self.meter.is_some()
-    }
-
-    /// Handles an error in place of a response; no body follows. If a gate below rejected the request,
-    /// nothing was sent, unless an earlier attempt was.
-    pub(super) fn on_error(&mut self, error: &BoxError) -> bool {
-        let was_sent = || self.meter.as_ref().is_some_and(|meter| meter.read().attempts > 0);
-        match (Rejection::find(&**error), &self.reserved) {
-            (_, None) => {}
-            (Some(rejection), Some(reserved)) => {
-                if !rejection.follows_attempt() && !was_sent() {
-                    self.handle.refund(reserved);
-                    self.reserved = None;
-                }
-            }
-            (None, Some(_)) => self.handle.on_outcome(&Outcome::of_error(&**error)),
-        }
-        false
     }
 
     fn settle(&mut self) {
@@ -103,10 +79,37 @@ fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
 /// every caller.
 const MAX_TOKENS: u64 = 10_000_000;
 
-/// Boxed, so that an unmetered response body is hardly larger for it.
-impl BodyGuard for Box<Reservation> {
+/// `None` if the layer is disabled.
+impl AttemptGuard for Option<Reservation> {
+    // Boxed, so that the body of a response without a meter is hardly larger for it.
+    type Body = Option<Box<Reservation>>;
+
+    #[inline]
+    fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> Option<Box<Reservation>> {
+        let mut reservation = self?;
+        reservation.has_head = true;
+        if let Some(reserved) = &reservation.reserved {
+            reservation.handle.on_outcome(outcome);
+            reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
+        }
+        reservation.meter.is_some().then(|| Box::new(reservation))
+    }
+
+    /// If a gate below rejected the request, nothing was sent, unless an earlier attempt was.
+    fn on_error(self, error: &Error, outcome: &Outcome) {
+        let Some(reservation) = self else { return };
+        let was_sent = || reservation.meter.as_ref().is_some_and(|meter| meter.read().attempts > 0);
+        match error.rejection() {
+            Some(rejection) if !rejection.follows_attempt() && !was_sent() => reservation.cancel(),
+            Some(_) => {}
+            None => reservation.handle.on_outcome(outcome),
+        }
+    }
+}
+
+impl BodyGuard for Option<Box<Reservation>> {
     /// The meter holds the use, however the body ended. [`Drop`] settles it.
-    fn on_end(self, _: Result<(), &BoxError>) {}
+    fn on_end(self, _: Option<&Outcome>) {}
 }
 
 impl Drop for Reservation {

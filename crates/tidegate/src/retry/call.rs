@@ -12,7 +12,7 @@ use super::shared::RetryShared;
 use super::{LoadSignals, RetryOverride, Strategy, headers};
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
-use crate::{AttemptBudget, BoxError, Deadline, Outcome, Payload, Rejection, Trail, clock};
+use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct RetryCall<S> {
     pub(super) shared: Arc<RetryShared<S>>,
@@ -81,7 +81,7 @@ impl<S> RetryCall<S> {
             return LoadSignals::default();
         }
         let own = self.override_policy.as_ref().and_then(|own| own.load_signals);
-        own.unwrap_or_else(|| self.shared.handle.load_signals(&self.shared.gates_below))
+        own.unwrap_or_else(|| self.shared.handle.load_signals(self.shared.gates_below.as_ref()))
     }
 
     /// The size up to which a request body is buffered: 0 if it will not be sent again.
@@ -111,8 +111,8 @@ impl<S> RetryCall<S> {
 
     /// Records whether the call was sent to a provider. A rejection after an earlier attempt was sent is
     /// marked so.
-    pub(super) fn note_error(&mut self, error: &mut BoxError) {
-        match error.downcast_mut::<Rejection>() {
+    pub(super) fn note_error(&mut self, error: &mut Error) {
+        match error.rejection_mut() {
             Some(rejection) if self.was_sent => *rejection = rejection.clone().after_attempt(),
             Some(rejection) => self.was_sent = rejection.follows_attempt(),
             None => self.was_sent = true,
@@ -120,7 +120,7 @@ impl<S> RetryCall<S> {
     }
 
     /// No service became ready for the next attempt, which is returned to the attempt budget.
-    pub(super) fn fail_readiness(&mut self, mut error: BoxError) -> BoxError {
+    pub(super) fn fail_readiness(&mut self, mut error: Error) -> Error {
         self.note_error(&mut error);
         if let Some(attempts) = &self.attempts {
             attempts.give_back();
@@ -166,15 +166,19 @@ impl<S> RetryCall<S> {
             None => self.policy().decide(outcome, context),
         };
         match verdict {
-            RetryDecision::RetryAfter(wait)
-                if !self.shared.gates_below.would_reject(wait, next) && self.can_afford_another() =>
-            {
+            RetryDecision::RetryAfter(wait) if !self.stays_open(wait, next) && self.can_afford_another() => {
                 self.previous = wait;
                 self.record_retry(outcome, rejection, wait);
                 verdict
             }
             RetryDecision::RetryAfter(_) | RetryDecision::Return => self.finish(outcome),
         }
+    }
+
+    /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth more than a later
+    /// rejection.
+    fn stays_open(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
+        self.shared.gates_below.as_ref().is_some_and(|gates| gates.stays_open(wait, next))
     }
 
     /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither.

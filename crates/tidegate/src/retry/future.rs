@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,16 +15,17 @@ use super::errors;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
 use crate::clone_request::clone_request;
-use crate::{BoxError, HttpService, Outcome, Payload, Rejection};
+use crate::{BoxError, Error, HttpService, Outcome, Payload};
 use tidegate_core::Collect;
 
 /// Sends an attempt, decides about its result, waits and retries.
 #[pin_project]
-pub struct ResponseFuture<S: Service<Request<Payload>>, B> {
+pub struct ResponseFuture<S, F, B> {
     #[pin]
-    state: State<S, S::Future, B>,
+    state: State<S, F, B>,
     /// The request of the next attempt, if one may follow.
-    next: Option<Request<Payload>>,
+    // Boxed: every outer layer moves this future.
+    next: Option<Box<Request<Payload>>>,
     call: RetryCall<S>,
 }
 
@@ -48,9 +50,9 @@ struct CollectingBody<S, B> {
     ready: S,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, F, B> ResponseFuture<S, F, B>
 where
-    S: Service<Request<Payload>> + Clone,
+    S: Service<Request<Payload>, Future = F> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// Sends the first attempt of a request with a buffered body. `ready` is called at once, and the request
@@ -73,9 +75,31 @@ where
 }
 
 impl<S: Clone> RetryCall<S> {
+    /// The decision about a response. One that is returned carries the trail of its call, if there was more than one
+    /// attempt.
+    #[inline]
+    fn on_response<R>(
+        &mut self,
+        response: &mut Response<R>,
+        next: Option<&Request<Payload>>,
+    ) -> RetryDecision {
+        self.was_sent = true;
+        let decision = self.decide(&Outcome::borrow(response), None, next.is_some(), next);
+        if let (RetryDecision::Return, Some(trail)) = (&decision, self.trail()) {
+            response.extensions_mut().insert(trail);
+        }
+        decision
+    }
+
+    #[cold]
+    fn on_error(&mut self, error: &mut Error, next: Option<&Request<Payload>>) -> RetryDecision {
+        self.note_error(error);
+        self.decide(&errors::outcome_of(&**error), error.rejection(), next.is_some(), next)
+    }
+
     /// Prepares the request for the attempt that begins. Returns a clone for the next attempt, unless none
     /// may follow.
-    fn prepare(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Request<Payload>> {
+    fn prepare(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Box<Request<Payload>>> {
         let may_follow = self.begin_attempt();
         self.set_headers(request);
         if !may_follow {
@@ -85,16 +109,17 @@ impl<S: Clone> RetryCall<S> {
         if next.is_some() {
             self.shared.keep_service(service);
         }
-        next
+        next.map(Box::new)
     }
 }
 
-impl<S, B> Future for ResponseFuture<S, B>
+impl<S, F, B> Future for ResponseFuture<S, F, B>
 where
-    S: HttpService<Payload> + Clone,
+    S: HttpService<Payload> + Service<Request<Payload>, Future = F> + Clone,
+    F: Future<Output = Result<Response<S::Body>, S::Error>>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    type Output = Result<Response<S::Body>, BoxError>;
+    type Output = Result<Response<S::Body>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -114,36 +139,15 @@ where
                     this.state.set(State::Calling(future));
                 }
                 StateProj::Calling(future) => {
-                    let mut result = future.poll(cx).map_err(Into::into);
-                    let outcome = match &mut result {
-                        Poll::Ready(Ok(response)) => {
-                            this.call.was_sent = true;
-                            Outcome::of(response)
-                        }
-                        Poll::Ready(Err(error)) => {
-                            this.call.note_error(error);
-                            errors::outcome_of(&**error)
-                        }
-                        Poll::Pending => return Poll::Pending,
+                    let mut result = ready!(future.poll(cx)).map_err(Error::new);
+                    let decision = match &mut result {
+                        Ok(response) => this.call.on_response(response, this.next.as_deref()),
+                        Err(error) => this.call.on_error(error, this.next.as_deref()),
                     };
-                    let rejection = match &result {
-                        Poll::Ready(Err(error)) => Rejection::find(&**error),
-                        Poll::Ready(Ok(_)) | Poll::Pending => None,
-                    };
-                    match this.call.decide(&outcome, rejection, this.next.is_some(), this.next.as_ref()) {
-                        RetryDecision::Return => {
-                            if let (Poll::Ready(Ok(response)), Some(trail)) = (&mut result, this.call.trail())
-                            {
-                                response.extensions_mut().insert(trail);
-                            }
-                            return result;
-                        }
-                        RetryDecision::RetryAfter(wait) => {
-                            // Dropped before the wait, since it may hold a connection or a permit.
-                            drop(result);
-                            this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
-                        }
-                    }
+                    let RetryDecision::RetryAfter(wait) = decision else { return Poll::Ready(result) };
+                    // Dropped before the wait, because it may hold a connection or a permit.
+                    drop(result);
+                    this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                 }
                 StateProj::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
@@ -152,18 +156,30 @@ where
                 }
                 StateProj::Readying(service) => {
                     let ready = match service.poll_ready(cx) {
-                        Poll::Ready(ready) => ready.map_err(Into::into),
+                        Poll::Ready(ready) => ready.map_err(Error::new),
                         Poll::Pending => Err(ready!(this.call.deadline_timer.poll_expired(cx)).into()),
                     };
                     if let Err(error) = ready {
                         return Poll::Ready(Err(this.call.fail_readiness(error)));
                     }
-                    let mut request = this.next.take().expect("kept for this attempt");
+                    let mut request = *this.next.take().expect("kept for this attempt");
                     *this.next = this.call.prepare(&mut request, service);
                     let future = service.call(request);
                     this.state.set(State::Calling(future));
                 }
             }
         }
+    }
+}
+
+impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Collecting(_) => "collecting",
+            State::Calling(_) => "calling",
+            State::Waiting(_) => "waiting",
+            State::Readying(_) => "readying",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,8 @@ use super::load_signals::RecentAttempts;
 use super::policy::RetryPolicy;
 use super::settings::RetrySettings;
 use super::statistics::Counters;
-use super::{GatesBelow, LoadSignals, Statistics, Strategy};
+use super::{LoadSignals, Statistics, Strategy};
+use crate::attempt::AttemptGates;
 use crate::layer_state::LayerState;
 use crate::{Outcome, clock};
 
@@ -75,10 +76,10 @@ impl Handle {
     }
 
     /// The measured signals, and the load by the user's gauge, else by the gates below.
-    pub(super) fn load_signals(&self, gates_below: &GatesBelow) -> LoadSignals {
+    pub(super) fn load_signals(&self, gates_below: Option<&AttemptGates>) -> LoadSignals {
         let load = match &self.0.settings().hooks.load {
             Some(load) => load.read(),
-            None => gates_below.load(),
+            None => gates_below.and_then(AttemptGates::load),
         };
         let Some(recent) = &self.0.recent else { return LoadSignals { load, ..LoadSignals::default() } };
         let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).load_signals(clock::now());

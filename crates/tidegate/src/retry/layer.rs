@@ -3,8 +3,9 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::settings::{LoadGauge, RetryBudget, RetrySettings, Settings};
-use super::{GatesBelow, Handle, Jitter, Retry, Strategy};
+use super::{Handle, Jitter, Retry, Strategy};
 use crate::ErrorCode;
+use crate::attempt::AttemptGates;
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
 
@@ -17,7 +18,7 @@ use crate::settings::ConfigError;
 pub struct RetryLayer {
     handle: Handle,
     per_service: bool,
-    pub(super) gates_below: GatesBelow,
+    pub(super) gates_below: Option<AttemptGates>,
 }
 
 impl Default for RetryLayer {
@@ -50,11 +51,7 @@ impl RetryLayer {
     }
 
     fn of(settings: Settings) -> Self {
-        Self {
-            handle: Handle(LayerState::new(settings.into())),
-            per_service: false,
-            gates_below: GatesBelow::default(),
-        }
+        Self { handle: Handle(LayerState::new(settings.into())), per_service: false, gates_below: None }
     }
 
     /// Never retries, and keeps nothing for a retry.
@@ -214,8 +211,8 @@ impl RetryLayer {
     }
 
     /// Checks these gates before a wait.
-    pub(crate) fn gates_below(self, gates_below: GatesBelow) -> Self {
-        Self { gates_below, ..self }
+    pub(crate) fn gates_below(self, gates: AttemptGates) -> Self {
+        Self { gates_below: Some(gates), ..self }
     }
 
     fn set(self, change: impl FnOnce(&mut RetrySettings)) -> Self {

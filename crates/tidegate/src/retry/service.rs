@@ -7,8 +7,10 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::shared::RetryShared;
-use super::{GatesBelow, Handle, ResponseFuture};
-use crate::{BoxError, HttpService, Payload};
+use super::{Handle, ResponseFuture};
+use crate::attempt::AttemptGates;
+use crate::send::{SendFuture, send};
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// Retries failed attempts; see the [module page](crate::retry).
 #[derive(Clone, Debug)]
@@ -18,8 +20,34 @@ pub struct Retry<S> {
 }
 
 impl<S> Retry<S> {
-    pub(super) fn new(inner: S, handle: Handle, gates_below: GatesBelow) -> Self {
+    pub(super) fn new(inner: S, handle: Handle, gates_below: Option<AttemptGates>) -> Self {
         Self { inner, shared: Arc::new(RetryShared::new(handle, gates_below)) }
+    }
+
+    /// The wrapped service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service, without retries.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Sends one request through a clone of this service, which is made ready first.
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        send(self, request)
     }
 
     /// The handle of the statistics that this service shares with its clones.
@@ -35,15 +63,15 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<S::Body>;
-    type Error = BoxError;
-    type Future = ResponseFuture<S, B>;
+    type Error = Error;
+    type Future = ResponseFuture<S, S::Future, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Error::new)
     }
 
     #[inline]
-    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, B> {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture<S, S::Future, B> {
         let shared = Arc::clone(&self.shared);
         match Payload::in_request(request) {
             Ok(request) => ResponseFuture::calling(&mut self.inner, request, shared),

@@ -1,7 +1,8 @@
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use super::{GatesBelow, Handle};
+use super::Handle;
+use crate::attempt::AttemptGates;
 
 /// State that a service, its clones and their calls in progress share.
 ///
@@ -10,13 +11,13 @@ use super::{GatesBelow, Handle};
 /// rarely made, updated the reference counts of all of them twice.
 pub(super) struct RetryShared<S> {
     pub(super) handle: Handle,
-    pub(super) gates_below: GatesBelow,
+    pub(super) gates_below: Option<AttemptGates>,
     /// Cloned for second attempts; empty before the first call that may need one.
     spare: OnceLock<Mutex<S>>,
 }
 
 impl<S> RetryShared<S> {
-    pub(super) fn new(handle: Handle, gates_below: GatesBelow) -> Self {
+    pub(super) fn new(handle: Handle, gates_below: Option<AttemptGates>) -> Self {
         Self { handle, gates_below, spare: OnceLock::new() }
     }
 }

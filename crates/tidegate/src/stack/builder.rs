@@ -1,17 +1,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use tower_layer::Layer;
 
-use super::preflight::PreflightLayer;
 use super::service::Stack;
 use super::{CallLimits, Resilience, Signals, TimeoutHeader};
+use crate::attempt::{AttemptGates, Gated};
 use crate::classify::StreamClocks;
-use crate::retry::{GatePeek, GatesBelow};
 use crate::{
-    BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, Payload,
-    RateLimitLayer, RetryLayer, TimeoutLayer, backpressure, circuit_breaker, timeout,
+    BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, RateLimitLayer,
+    RetryLayer, timeout,
 };
 
 /// Stacks the layers in protocol order; see the [module page](crate::stack).
@@ -40,13 +38,11 @@ pub struct ResilienceBuilder {
 pub struct ResilienceLayer {
     fallback: FallbackLayer,
     retry: RetryLayer,
-    preflight: PreflightLayer,
-    backpressure: BackpressureLayer,
-    rate_limit: RateLimitLayer,
-    circuit_breaker: CircuitBreakerLayer,
-    timeout: TimeoutLayer,
+    gates: AttemptGates,
+    attempt_timeout: Duration,
     classify: ClassifyLayer,
     call_limits: CallLimits,
+    signals: Signals,
 }
 
 impl ResilienceBuilder {
@@ -149,26 +145,22 @@ impl ResilienceBuilder {
             (self.rate_limit.for_stack().name(name), self.circuit_breaker.for_stack().name(name));
         let classify = self.classify.unwrap_or_else(|| default_classifier(name)).clocks(self.stream_clocks);
         let rate_limit = rate_limit.with_default_classifier(classify.classifier());
-        let gates = StackGates { circuit: circuit_breaker.handle(), slots: backpressure.handle() };
-        let retry = retry.gates_below(GatesBelow::new(gates));
-        let signals = Signals::new(
+        let gates = AttemptGates::new(
             Arc::clone(&self.name),
-            circuit_breaker.handle(),
-            rate_limit.handle(),
             backpressure.handle(),
-            retry.handle(),
-            self.fallback.handle(),
+            rate_limit.gate(),
+            circuit_breaker.gate(),
         );
+        let retry = retry.gates_below(gates.clone());
+        let signals = Signals::new(gates.clone(), retry.handle(), self.fallback.handle());
         ResilienceLayer {
             fallback: self.fallback,
             retry,
-            preflight: PreflightLayer::new(signals),
-            backpressure,
-            rate_limit,
-            circuit_breaker,
-            timeout: TimeoutLayer::new(self.attempt_timeout),
+            gates,
+            attempt_timeout: self.attempt_timeout,
             classify,
             call_limits: self.call_limits,
+            signals,
         }
     }
 
@@ -179,54 +171,24 @@ impl ResilienceBuilder {
     }
 }
 
-/// The gates that a retry peeks at before it waits.
-struct StackGates {
-    circuit: circuit_breaker::Handle,
-    slots: backpressure::Handle,
-}
-
-impl GatePeek for StackGates {
-    /// Only the circuit is checked: it may stay open for longer than the wait, while the other gates can be
-    /// waited for.
-    fn would_reject(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
-        let circuit = next.map_or_else(|| Some(self.circuit.clone()), |next| self.circuit.of(next));
-        circuit.and_then(|circuit| circuit.cooldown_remaining()).is_some_and(|open| open > wait)
-    }
-
-    fn load(&self) -> Option<f64> {
-        Some(self.slots.in_flight() as f64 / self.slots.limit()? as f64)
-    }
-}
-
 impl ResilienceLayer {
     /// The state that all services of this layer share.
     #[must_use]
     pub fn signals(&self) -> Signals {
-        self.preflight.signals()
+        self.signals.clone()
     }
 
     /// Protocol order, outermost first.
     fn stack<S>(&self, inner: S) -> Stack<S> {
+        // Per attempt: clocks and classification. One future and one body, which arm one timer.
+        let wire = self.classify.layer(inner).within(Some(self.attempt_timeout));
+        // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a request and its
+        // tokens, refunded if the circuit rejects; the circuit last, so that it counts exactly the attempts that are sent.
+        let attempt = Gated::new(wire, self.gates.clone());
+        // Per call: outside of the gates, so that every attempt passes them all and no permit is held in a wait.
+        let retry = self.retry.layer(attempt);
         // Per call: the next target, once the stack of the first target has failed.
-        self.fallback.layer(
-            // Per call: outside of the gates, so that every attempt passes them all and no permit is held in a wait.
-            self.retry.layer(
-                // Per attempt: rejects before the queue what is certain to be rejected.
-                self.preflight.layer(
-                    // Per attempt: a permit first, so that the number of waits for the rate is bounded too.
-                    self.backpressure.layer(
-                        // Per attempt: a request and its tokens, refunded if the circuit below rejects.
-                        self.rate_limit.layer(
-                            // Per attempt: the last gate, so that it counts exactly the attempts that are sent.
-                            self.circuit_breaker.layer(
-                                // The wire: the timeout is outside of the classifier, which may read a slow error body.
-                                self.timeout.layer(self.classify.layer(inner)),
-                            ),
-                        ),
-                    ),
-                ),
-            ),
-        )
+        self.fallback.layer(retry)
     }
 }
 

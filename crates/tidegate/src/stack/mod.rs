@@ -58,14 +58,12 @@
 
 mod builder;
 mod call_limits;
-mod preflight;
 mod service;
 mod signals;
 mod timeout_header;
 
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use call_limits::CallLimits;
-pub use preflight::Preflight;
 pub use service::{Resilience, ResponseBody, ResponseFuture};
 pub use signals::{Signals, SignalsSnapshot};
 pub use timeout_header::TimeoutHeader;

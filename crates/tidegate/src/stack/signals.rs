@@ -4,11 +4,11 @@ use std::time::Duration;
 use http::Request;
 use serde::Serialize;
 
-use crate::backpressure::Availability;
+use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, State};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
-use crate::{Deadline, Gate, Rejection, backpressure, circuit_breaker, clock, fallback, rate_limit, retry};
+use crate::{Deadline, Gate, Rejection, clock, fallback, retry};
 
 /// The state of a stack, for programs and operators. Cheap to clone; reading it acquires nothing.
 #[derive(Clone, Debug)]
@@ -16,10 +16,7 @@ pub struct Signals(Arc<GateHandles>);
 
 #[derive(Debug)]
 struct GateHandles {
-    target: Arc<str>,
-    circuit_breaker: circuit_breaker::Handle,
-    rate_limit: rate_limit::Handle,
-    backpressure: backpressure::Handle,
+    gates: AttemptGates,
     retry: retry::Handle,
     fallback: fallback::Handle,
 }
@@ -61,21 +58,14 @@ pub struct SignalsSnapshot {
 }
 
 impl Signals {
-    pub(super) fn new(
-        target: Arc<str>,
-        circuit_breaker: circuit_breaker::Handle,
-        rate_limit: rate_limit::Handle,
-        backpressure: backpressure::Handle,
-        retry: retry::Handle,
-        fallback: fallback::Handle,
-    ) -> Self {
-        Self(Arc::new(GateHandles { target, circuit_breaker, rate_limit, backpressure, retry, fallback }))
+    pub(super) fn new(gates: AttemptGates, retry: retry::Handle, fallback: fallback::Handle) -> Self {
+        Self(Arc::new(GateHandles { gates, retry, fallback }))
     }
 
     /// The name of the stack, usually `provider/model`.
     #[must_use]
     pub fn target(&self) -> &Arc<str> {
-        &self.0.target
+        self.0.gates.target()
     }
 
     /// Whether a call with this deadline would now pass the gates: circuit, rate, in-flight. Acquires
@@ -85,11 +75,11 @@ impl Signals {
     ///
     /// The rejection of the first gate that is certain to reject, with the time after which it may not.
     pub fn preflight(&self, deadline: Option<Deadline>) -> Result<(), Rejection> {
-        let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
+        let gates = &self.0.gates;
         let rejection = rejection_if_past(deadline)
-            .or_else(|| circuit_breaker.peek())
-            .or_else(|| rate_limit.peek(deadline))
-            .or_else(|| backpressure.peek());
+            .or_else(|| gates.circuit_breaker().peek())
+            .or_else(|| gates.rate_limit().handle().peek(deadline))
+            .or_else(|| gates.backpressure().peek());
         rejection.map_or(Ok(()), Err)
     }
 
@@ -99,35 +89,15 @@ impl Signals {
     ///
     /// As [`preflight`](Self::preflight).
     pub fn preflight_for<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
-        let deadline = Deadline::of(request.extensions());
-        let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
-        let rejection = rejection_if_past(deadline)
-            .or_else(|| circuit_breaker.peek_for(request))
-            .or_else(|| rate_limit.peek(deadline))
-            .or_else(|| backpressure.peek_for(request));
-        rejection.map_or(Ok(()), Err)
-    }
-
-    /// The rejection of a call before it queues for a permit, if there is one.
-    ///
-    /// If a permit is free, the call does not queue: the rate limit comes next, and rejects by itself.
-    /// Checking it here as well would cost another lock and another read of the clock, 350 instructions.
-    pub(super) fn rejection_before_queue<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        let deadline = Deadline::of(request.extensions());
-        let GateHandles { circuit_breaker, rate_limit, backpressure, .. } = &*self.0;
-        rejection_if_past(deadline).or_else(|| circuit_breaker.peek_for(request)).or_else(|| {
-            match backpressure.availability(request) {
-                Availability::Available => None,
-                Availability::Queueing => rate_limit.peek(deadline),
-                Availability::Rejected(rejection) => rate_limit.peek(deadline).or(Some(rejection)),
-            }
-        })
+        self.0.gates.peek(request).map_or(Ok(()), Err)
     }
 
     /// The state at this moment.
     #[must_use]
     pub fn snapshot(&self) -> SignalsSnapshot {
-        let GateHandles { target, circuit_breaker, rate_limit, backpressure, retry, fallback } = &*self.0;
+        let GateHandles { gates, retry, fallback } = &*self.0;
+        let (target, circuit_breaker) = (gates.target(), gates.circuit_breaker());
+        let (rate_limit, backpressure) = (gates.rate_limit().handle(), gates.backpressure());
         let circuit = circuit_breaker.snapshot();
         let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         SignalsSnapshot {
@@ -153,7 +123,8 @@ impl Signals {
     /// this covers no key: use [`preflight_for`](Self::preflight_for).
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.0.circuit_breaker.state() == State::Closed && self.0.rate_limit.closed_for().is_none()
+        self.0.gates.circuit_breaker().state() == State::Closed
+            && self.0.gates.rate_limit().handle().closed_for().is_none()
     }
 
     /// The health of the provider, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share
@@ -161,8 +132,8 @@ impl Signals {
     /// the provider has closed the rate limit.
     #[must_use]
     pub fn health_score(&self) -> f64 {
-        let circuit = self.0.circuit_breaker.snapshot();
-        let is_rate_closed = self.0.rate_limit.closed_for().is_some();
+        let circuit = self.0.gates.circuit_breaker().snapshot();
+        let is_rate_closed = self.0.gates.rate_limit().handle().closed_for().is_some();
         let success_rate = 1.0 - circuit.failure_rate.unwrap_or(0.0);
         match circuit.state {
             State::Open => 0.0,
@@ -175,8 +146,8 @@ impl Signals {
     /// Closes the circuit, refills the quotas and discards the limits that the provider reported. Calls in
     /// flight remain counted.
     pub fn reset(&self) {
-        self.0.circuit_breaker.reset();
-        self.0.rate_limit.reset();
+        self.0.gates.circuit_breaker().reset();
+        self.0.gates.rate_limit().handle().reset();
     }
 }
 

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -5,43 +6,37 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::timer::AttemptTimer;
-use crate::BoxError;
+use crate::{BoxError, Error};
 
 /// A response body that is bounded by the time of its attempt.
 ///
 /// Frames pass unchanged. When the time has elapsed, the body ends in [`Elapsed`](crate::Elapsed).
 #[pin_project]
-#[derive(Debug)]
-pub struct ResponseBody<B> {
+pub struct ResponseBody<B: Body> {
     /// `None` once the body was cut off, so that the connection is closed.
     #[pin]
     inner: Option<B>,
     timer: AttemptTimer,
+    into_error: fn(B::Error) -> Error,
 }
 
-impl<B> ResponseBody<B> {
+impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {
     pub(super) fn new(inner: B, timer: AttemptTimer) -> Self {
-        Self { inner: Some(inner), timer }
+        Self { inner: Some(inner), timer, into_error: Error::boxed }
     }
 }
 
-impl<B> Body for ResponseBody<B>
-where
-    B: Body<Error: Into<BoxError>>,
-{
+impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
-    type Error = BoxError;
+    type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         // The timer is polled first, so that a body that is always ready is cut off as well.
         let is_late = this.timer.is_running() && this.timer.poll_elapsed(cx).is_ready();
         if !is_late && let Poll::Ready(frame) = inner.poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(*this.into_error)));
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
         this.inner.set(None);
@@ -54,5 +49,11 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl<B: Body + fmt::Debug> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("inner", &self.inner).field("timer", &self.timer).finish()
     }
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
@@ -9,7 +10,7 @@ use pin_project::pin_project;
 
 use super::ResponseBody;
 use super::timer::AttemptTimer;
-use crate::{BoxError, Outcome, Trail};
+use crate::{BoxError, Error, Outcome, Trail};
 
 /// Waits for the head of the response, until the time of the attempt has elapsed.
 #[pin_project]
@@ -29,10 +30,10 @@ impl<F> ResponseFuture<F> {
 impl<F, B, E> Future for ResponseFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    B: Body,
-    E: Into<BoxError>,
+    B: Body<Error: Into<BoxError>>,
+    E: Into<BoxError> + 'static,
 {
-    type Output = Result<Response<ResponseBody<B>>, BoxError>;
+    type Output = Result<Response<ResponseBody<B>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -42,7 +43,7 @@ where
                 let (head, body) = response.into_parts();
                 return Poll::Ready(Ok(Response::from_parts(head, ResponseBody::new(body, timer))));
             }
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Error::new(error))),
             Poll::Pending => {}
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
@@ -51,5 +52,11 @@ where
             trail.attempt(&Outcome::of_error(&elapsed));
         }
         Poll::Ready(Err(elapsed.into()))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").field("timer", &self.timer).finish_non_exhaustive()
     }
 }

@@ -63,6 +63,7 @@ pub use future::ResponseFuture;
 pub use layer::TimeoutLayer;
 pub use service::Timeout;
 pub use settings::Settings;
+pub(crate) use timer::AttemptTimer;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,8 @@ use tower_service::Service;
 
 use super::timer::AttemptTimer;
 use super::{ResponseBody, ResponseFuture};
-use crate::{BoxError, Deadline, HttpService, Trail};
+use crate::send::{SendFuture, send};
+use crate::{Error, HttpService, Trail};
 
 /// Bounds the time of every attempt; see the [module page](crate::timeout).
 #[derive(Clone, Debug)]
@@ -19,6 +20,32 @@ impl<S> Timeout<S> {
     pub(super) fn new(inner: S, attempt: Option<Duration>) -> Self {
         Self { inner, attempt }
     }
+
+    /// The wrapped service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service, without this layer.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Sends one request through a clone of this service, which is made ready first.
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        send(self, request)
+    }
 }
 
 impl<S, B> Service<Request<B>> for Timeout<S>
@@ -26,20 +53,16 @@ where
     S: HttpService<B>,
 {
     type Response = Response<ResponseBody<S::Body>>;
-    type Error = BoxError;
+    type Error = Error;
     type Future = ResponseFuture<S::Future>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Error::new)
     }
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S::Future> {
-        let deadline = Deadline::of(request.extensions());
-        let body_deadline = deadline.and_then(|earlier| {
-            Deadline::of_body(request.extensions()).filter(|body_deadline| *body_deadline != earlier)
-        });
-        let timer = AttemptTimer::new(self.attempt, deadline, body_deadline);
+        let timer = AttemptTimer::new(self.attempt, request.extensions());
         let trail = Trail::of(request.extensions()).cloned();
         ResponseFuture::new(self.inner.call(request), timer, trail)
     }

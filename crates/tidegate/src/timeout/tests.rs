@@ -11,7 +11,7 @@ use crate::{Clock, Deadline, Elapsed, ErrorCode, FailureKind, Outcome, clock};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn elapsed<T>(result: Result<T, crate::BoxError>) -> Clock {
+fn elapsed<T>(result: Result<T, crate::Error>) -> Clock {
     let error = result.err().expect("no response");
     let failure = Outcome::of_error(&*error).failure().cloned().unwrap();
     assert_eq!((failure.code, failure.kind), (ErrorCode::Timeout, FailureKind::Timeout));

@@ -9,11 +9,15 @@ use http_body_util::Full;
 use pin_project::pin_project;
 use tidegate_core::ResponseTranslator;
 
-use crate::BoxError;
+use crate::{BoxError, Error};
 
 /// The body of a response: untouched, translated as a whole, or translated event by event.
 #[pin_project]
-pub struct ResponseBody<B>(#[pin] TranslatedKind<B>);
+pub struct ResponseBody<B: Body> {
+    #[pin]
+    kind: TranslatedKind<B>,
+    into_error: fn(B::Error) -> Error,
+}
 
 #[pin_project(project = TranslatedKindProj)]
 enum TranslatedKind<B> {
@@ -30,28 +34,37 @@ struct TranslatedEvents<B> {
     inner: Option<B>,
     translator: Box<dyn ResponseTranslator>,
     /// Delivered after the last bytes: trailers, or the error that broke the stream.
-    final_frame: Option<Result<HeaderMap, BoxError>>,
+    final_frame: Option<Result<HeaderMap, Error>>,
 }
 
-impl<B> ResponseBody<B> {
+impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {
     pub(super) fn untouched(body: B) -> Self {
-        Self(TranslatedKind::Untouched(body))
+        Self::new(TranslatedKind::Untouched(body))
     }
 
     pub(super) fn whole(body: Bytes) -> Self {
-        Self(TranslatedKind::Whole(Full::new(body)))
+        Self::new(TranslatedKind::Whole(Full::new(body)))
     }
 
     pub(super) fn events(body: B, translator: Box<dyn ResponseTranslator>) -> Self {
-        Self(TranslatedKind::Events(TranslatedEvents { inner: Some(body), translator, final_frame: None }))
+        Self::new(TranslatedKind::Events(TranslatedEvents {
+            inner: Some(body),
+            translator,
+            final_frame: None,
+        }))
+    }
+
+    fn new(kind: TranslatedKind<B>) -> Self {
+        Self { kind, into_error: Error::boxed }
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> TranslatedEvents<B> {
+impl<B: Body<Data = Bytes>> TranslatedEvents<B> {
     fn poll_frame(
         self: Pin<&mut Self>,
+        into_error: fn(B::Error) -> Error,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
         while let Some(inner) = this.inner.as_mut().as_pin_mut() {
             let mut out = BytesMut::new();
@@ -72,7 +85,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> TranslatedEvents<B> {
                 },
                 // No end is synthesized for a broken stream.
                 Some(Err(error)) => {
-                    *this.final_frame = Some(Err(error.into()));
+                    *this.final_frame = Some(Err(into_error(error)));
                     true
                 }
                 None => {
@@ -91,27 +104,25 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> TranslatedEvents<B> {
     }
 }
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project().0.project() {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = self.project();
+        match this.kind.project() {
             TranslatedKindProj::Untouched(body) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*this.into_error)))
             }
-            TranslatedKindProj::Whole(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-            }
-            TranslatedKindProj::Events(events) => events.poll_frame(cx),
+            TranslatedKindProj::Whole(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            TranslatedKindProj::Events(events) => events.poll_frame(*this.into_error, cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             TranslatedKind::Untouched(body) => body.is_end_stream(),
             TranslatedKind::Whole(body) => body.is_end_stream(),
             TranslatedKind::Events(events) => events.inner.is_none() && events.final_frame.is_none(),
@@ -119,7 +130,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             TranslatedKind::Untouched(body) => body.size_hint(),
             TranslatedKind::Whole(body) => body.size_hint(),
             TranslatedKind::Events(_) => SizeHint::new(),
@@ -127,9 +138,9 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     }
 }
 
-impl<B> fmt::Debug for ResponseBody<B> {
+impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
+        let kind = match &self.kind {
             TranslatedKind::Untouched(_) => "untouched",
             TranslatedKind::Whole(_) => "whole",
             TranslatedKind::Events(_) => "events",

@@ -8,11 +8,11 @@ use http_body::Body;
 use tidegate_core::ResponseTranslator;
 
 use super::TooLong;
-use crate::BoxError;
 use crate::buffered_body::BufferedBody;
+use crate::{BoxError, Error};
 
 /// A response that has to be complete before it is translated.
-pub(super) struct BufferedResponse<B> {
+pub(super) struct BufferedResponse<B: Body> {
     head: Parts,
     body: BufferedBody<B>,
     translator: Box<dyn ResponseTranslator>,
@@ -31,20 +31,20 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedResponse<B> {
     }
 
     /// Reads a successful response to its end, and a failed one within the limits for error bodies.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         if !self.head.status.is_success() {
             return self.body.poll_read_error_body(cx).map(Ok);
         }
         ready!(self.body.poll_read(cx));
         Poll::Ready(match self.body.take_error() {
             Some(error) => Err(error),
-            None if !self.body.is_whole() => Err(TooLong::new(self.limit).into()),
+            None if !self.body.is_whole() => Err(Error::new(TooLong::new(self.limit))),
             None => Ok(()),
         })
     }
 
     /// The bytes that were read, translated into the caller's dialect.
-    pub(super) fn translate(self) -> Result<Response<Bytes>, BoxError> {
+    pub(super) fn translate(self) -> Result<Response<Bytes>, Error> {
         let Self { mut head, body, mut translator, .. } = self;
         // Trailers describe the original bytes, which are replaced.
         let body = translator.whole(head.status, &body.bytes())?;

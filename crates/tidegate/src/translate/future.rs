@@ -1,3 +1,4 @@
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,21 +11,23 @@ use http_body::Body;
 use pin_project::pin_project;
 use tidegate_core::{BodyMode, Collect, ResponseTranslator};
 
+use tower_service::Service;
+
 use super::ResponseBody;
 use super::buffered_response::BufferedResponse;
 use super::layer::Settings;
-use crate::{BoxError, HttpService, Payload};
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// Calls the target in its dialect, and reads a buffered response to its end.
 #[pin_project]
-pub struct ResponseFuture<S, F, A, B> {
+pub struct ResponseFuture<S, F, A: Body, B> {
     #[pin]
     state: State<S, F, A, B>,
     answer_cap: usize,
 }
 
 #[pin_project(project = StateProj)]
-enum State<S, F, A, B> {
+enum State<S, F, A: Body, B> {
     /// The request body is read.
     Collecting { head: Option<http::request::Parts>, body: Collect<B>, inner: S, settings: Settings },
     /// The target is called.
@@ -36,12 +39,12 @@ enum State<S, F, A, B> {
     /// The response body is read to its end.
     Reading(Option<BufferedResponse<A>>),
     /// The request cannot be expressed in the target's dialect.
-    Rejected(Option<BoxError>),
+    Rejected(Option<Error>),
 }
 
-impl<S, B> ResponseFuture<S, S::Future, S::Body, B>
+impl<S, F, A: Body, B> ResponseFuture<S, F, A, B>
 where
-    S: HttpService<Payload>,
+    S: HttpService<Payload, Body = A> + Service<Request<Payload>, Future = F>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     /// Creates the future for a request with a complete body: the target is called at once.
@@ -57,7 +60,10 @@ where
     }
 }
 
-impl<S: HttpService<Payload>, B> State<S, S::Future, S::Body, B> {
+impl<S, F, A: Body, B> State<S, F, A, B>
+where
+    S: HttpService<Payload, Body = A> + Service<Request<Payload>, Future = F>,
+{
     fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
         match settings.translate(request) {
             Ok((request, translator)) => Self::Calling { future: inner.call(request), translator },
@@ -66,12 +72,14 @@ impl<S: HttpService<Payload>, B> State<S, S::Future, S::Body, B> {
     }
 }
 
-impl<S, B> Future for ResponseFuture<S, S::Future, S::Body, B>
+impl<S, F, A: Body, B> Future for ResponseFuture<S, F, A, B>
 where
-    S: HttpService<Payload, Body: Body<Data = Bytes>>,
+    S: HttpService<Payload, Body = A> + Service<Request<Payload>, Future = F>,
+    F: Future<Output = Result<Response<A>, S::Error>>,
+    A: Body<Data = Bytes, Error: Into<BoxError>>,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
-    type Output = Result<Response<ResponseBody<S::Body>>, BoxError>;
+    type Output = Result<Response<ResponseBody<A>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -84,7 +92,7 @@ where
                     this.state.set(next);
                 }
                 StateProj::Calling { future, translator } => {
-                    let response = ready!(future.poll(cx)).map_err(Into::into)?;
+                    let response = ready!(future.poll(cx)).map_err(Error::new)?;
                     let Some(mut translator) = translator.take() else {
                         return Poll::Ready(Ok(response.map(ResponseBody::untouched)));
                     };
@@ -114,5 +122,17 @@ where
                 }
             }
         }
+    }
+}
+
+impl<S, F, A: Body, B> fmt::Debug for ResponseFuture<S, F, A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Collecting { .. } => "collecting",
+            State::Calling { .. } => "calling",
+            State::Reading(_) => "reading",
+            State::Rejected(_) => "rejected",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,8 @@ use tower_service::Service;
 use super::layer::Settings;
 use super::{ResponseBody, ResponseFuture};
 use crate::rejected::record_rejection;
-use crate::{BoxError, ErrorCode, Gate, HttpService, Payload, Rejection, RejectionReason, Trail};
+use crate::send::{SendFuture, send};
+use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection, RejectionReason, Trail};
 
 /// Calls a target in its own dialect; see the [module page](crate::translate).
 #[derive(Clone, Debug)]
@@ -23,6 +24,32 @@ pub struct Translate<S> {
 impl<S> Translate<S> {
     pub(super) fn new(inner: S, settings: Settings) -> Self {
         Self { inner, settings }
+    }
+
+    /// The wrapped service.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The wrapped service, to be changed.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The wrapped service, without this layer.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Sends one request through a clone of this service, which is made ready first.
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        send(self, request)
     }
 }
 
@@ -36,7 +63,7 @@ impl Settings {
     }
 
     /// Translates the request into the target's dialect.
-    pub(super) fn translate(&self, request: Request<Payload>) -> Result<PreparedRequest, BoxError> {
+    pub(super) fn translate(&self, request: Request<Payload>) -> Result<PreparedRequest, Error> {
         let Some(translator) = &self.translator else { return Ok((request, None)) };
         let (mut head, body) = request.into_parts();
         let target = Trail::of(&head.extensions).and_then(Trail::target);
@@ -46,10 +73,12 @@ impl Settings {
                 .because(RejectionReason::BodyTooLong);
             return Err(record_rejection(rejection, target, &head.extensions).into());
         };
-        let Translation { body, response } =
-            translator.request(&mut head, bytes).inspect_err(|untranslatable: &Untranslatable| {
+        let Translation { body, response } = translator
+            .request(&mut head, bytes)
+            .inspect_err(|untranslatable: &Untranslatable| {
                 record_rejection(untranslatable.rejection().clone(), target, &head.extensions);
-            })?;
+            })
+            .map_err(Error::new)?;
         if head.headers.contains_key(CONTENT_LENGTH) {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
         }
@@ -63,11 +92,11 @@ where
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response<ResponseBody<S::Body>>;
-    type Error = BoxError;
+    type Error = Error;
     type Future = ResponseFuture<S, S::Future, S::Body, B>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx).map_err(Into::into)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Error::new)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {

@@ -11,8 +11,7 @@ use tower::{Layer, ServiceExt};
 use super::TranslateLayer;
 use crate::testing::{call, send, strict};
 use crate::{
-    BoxError, ErrorCode, Failure, FailureKind, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail,
-    Verdict, clock,
+    ErrorCode, Failure, FailureKind, FallbackLayer, Gate, Outcome, Payload, Rejection, Trail, Verdict, clock,
 };
 
 /// Translates requests to upper case, and responses to lower case. The body of a request must not be
@@ -258,7 +257,7 @@ async fn a_streaming_request_body_is_read_first_and_rejected_if_too_long() {
     };
     send_streamed("eight...").await.unwrap();
     assert_eq!(provider.requests()[0].body.as_deref(), Some(&b"EIGHT..."[..]));
-    let error: BoxError = send_streamed("nine.....").await.unwrap_err();
+    let error = send_streamed("nine.....").await.unwrap_err();
     assert_eq!(Rejection::find(&*error).unwrap().code(), ErrorCode::RequestTooLarge);
     let kept = send(&mut service.clone(), request_with("nine.....")).await.unwrap_err();
     assert_eq!(Rejection::find(&*kept).unwrap().gate(), Gate::Translate);

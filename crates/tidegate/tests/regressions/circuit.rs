@@ -41,7 +41,7 @@ impl Body for FromHttp2 {
 async fn call_over_http1<S>(service: &S) -> String
 where
     S: HttpService<Payload, Body: Send + 'static> + Clone + 'static,
-    S: Service<Request<Payload>, Error = BoxError>,
+    S: Service<Request<Payload>, Error = tidegate::Error>,
     <S::Body as Body>::Data: Send,
 {
     let (mut client, server) = tokio::io::duplex(1024);

@@ -1,6 +1,5 @@
 //! Regression tests. The comment of each test describes the defect.
 
-
 mod answers;
 mod chain;
 mod circuit;

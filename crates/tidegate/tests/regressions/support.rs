@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use tidegate::{BoxError, HttpService, Payload, Rejection};
+use tidegate::{Error, HttpService, Payload, Rejection};
 use tidegate_testkit::strict::{self, Handle, Strict};
 use tower::ServiceExt;
 
@@ -24,21 +24,21 @@ pub(crate) fn request() -> Request<Payload> {
 }
 
 /// Makes one call, to the head of its response.
-pub(crate) async fn call<S>(service: &mut S) -> Result<Response<S::Body>, BoxError>
+pub(crate) async fn call<S>(service: &mut S) -> Result<Response<S::Body>, Error>
 where
     S: HttpService<Payload>,
 {
-    service.ready().await.map_err(Into::into)?.call(request()).await.map_err(Into::into)
+    service.ready().await.map_err(Error::boxed)?.call(request()).await.map_err(Error::boxed)
 }
 
 /// Makes one call, to the last byte of its response. Returns the status.
-pub(crate) async fn complete<S>(service: &mut S) -> Result<u16, BoxError>
+pub(crate) async fn complete<S>(service: &mut S) -> Result<u16, Error>
 where
     S: HttpService<Payload>,
 {
     let response = call(service).await?;
     let status = response.status().as_u16();
-    response.into_body().collect().await.map_err(Into::into)?;
+    response.into_body().collect().await.map_err(Error::boxed)?;
     Ok(status)
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn in_time<F: Future>(call: F) -> (F::Output, Duration) {
 }
 
 /// The rejection that the call must have ended in.
-pub(crate) fn rejection<T>(result: Result<T, BoxError>) -> Rejection {
+pub(crate) fn rejection<T>(result: Result<T, Error>) -> Rejection {
     let error = result.err().expect("a rejection");
     Rejection::find(&*error).unwrap_or_else(|| panic!("not a rejection: {error}")).clone()
 }

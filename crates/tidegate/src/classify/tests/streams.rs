@@ -12,8 +12,8 @@ use tower::Layer;
 use crate::circuit_breaker::State;
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    BoxError, CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, ErrorCode, Failure,
-    FailureKind, FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
+    CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, Error, ErrorCode, Failure, FailureKind,
+    FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,9 +77,9 @@ fn words(words: &[&'static str]) -> Answer {
 }
 
 /// Reads a body to its end: the words, and the result of the end.
-async fn read<B>(body: B) -> (String, Result<(), BoxError>)
+async fn read<B>(body: B) -> (String, Result<(), Error>)
 where
-    B: http_body::Body<Data = bytes::Bytes, Error = BoxError>,
+    B: http_body::Body<Data = bytes::Bytes, Error = Error>,
 {
     let mut body = Box::pin(body);
     let mut text = String::new();
@@ -92,7 +92,7 @@ where
     (text.trim().to_owned(), Ok(()))
 }
 
-fn failure_kind(result: Result<(), BoxError>) -> FailureKind {
+fn failure_kind(result: Result<(), Error>) -> FailureKind {
     Outcome::of_error(&*result.unwrap_err()).failure().unwrap().kind
 }
 

@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use super::ChainState;
 use super::disposition::Reach;
-use crate::{BoxError, Payload, Rejection, clock};
+use crate::{BoxError, Error, Payload, Rejection, clock};
 
 impl ChainState {
     /// Completes as soon as `service`, the current target, is ready and has to be called. It fails if the
@@ -19,16 +19,16 @@ impl ChainState {
         &mut self,
         service: &mut S,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), BoxError>>
+    ) -> Poll<Result<(), Error>>
     where
-        S: Service<Request<Payload>, Error: Into<BoxError>>,
+        S: Service<Request<Payload>, Error: Into<BoxError> + 'static>,
     {
         match service.poll_ready(cx) {
             Poll::Ready(Ok(())) if !self.is_past_deadline() => {
                 self.start_attempt();
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(Error::new(error))),
             Poll::Ready(Ok(())) | Poll::Pending => {
                 self.deadline_timer.poll_expired(cx).map(|rejection| Err(rejection.into()))
             }
@@ -49,20 +49,20 @@ impl ChainState {
         &mut self,
         future: Pin<&mut F>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<B>, BoxError>>
+    ) -> Poll<Result<Response<B>, Error>>
     where
         F: Future<Output = Result<Response<B>, E>> + ?Sized,
-        E: Into<BoxError>,
+        E: Into<BoxError> + 'static,
     {
         match future.poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(Into::into)),
+            Poll::Ready(result) => Poll::Ready(result.map_err(Error::new)),
             Poll::Pending => self.deadline_guard.poll_expired(cx).map(|elapsed| Err(elapsed.into())),
         }
     }
 
     /// Ends the attempt at the current target. If the target was not called, the attempt is returned to the
     /// budget.
-    pub(super) fn finish_attempt(&mut self, error: Option<&BoxError>) -> Reach {
+    pub(super) fn finish_attempt(&mut self, error: Option<&Error>) -> Reach {
         let rejection = error.and_then(super::rejection);
         let was_called = mem::take(&mut self.is_in_flight);
         self.has_reached_provider |= was_called && rejection.is_none_or(Rejection::follows_attempt);

@@ -10,13 +10,13 @@ use super::{ChainState, code};
 use crate::fallback::body::ContinuationCause;
 use crate::fallback::info::FallbackInfo;
 use crate::fallback::target::{TargetBody, TargetService};
-use crate::{BoxError, ErrorCode, Failure, Outcome, Payload, Verdict};
+use crate::{Error, ErrorCode, Failure, Outcome, Payload, Verdict};
 
 impl ChainState {
     /// The target that may continue a broken stream, and the request for the continuation.
     pub(in crate::fallback) fn continuation_target(
         &mut self,
-        error: &BoxError,
+        error: &Error,
         cause: ContinuationCause,
         splicer: &dyn StreamSplicer,
     ) -> Option<(TargetService, Request<Payload>)> {
@@ -42,18 +42,15 @@ impl ChainState {
     /// The stream of the target that was called for the continuation, or why there is none.
     pub(in crate::fallback) fn accept_continuation(
         &mut self,
-        result: Result<Response<TargetBody>, BoxError>,
-    ) -> Result<TargetBody, BoxError> {
+        result: Result<Response<TargetBody>, Error>,
+    ) -> Result<TargetBody, Error> {
         self.finish_attempt(result.as_ref().err());
         let stream = self.continuation_body(result);
         self.record_outcome(stream.is_ok());
         stream
     }
 
-    fn continuation_body(
-        &self,
-        result: Result<Response<TargetBody>, BoxError>,
-    ) -> Result<TargetBody, BoxError> {
+    fn continuation_body(&self, result: Result<Response<TargetBody>, Error>) -> Result<TargetBody, Error> {
         let response = result?;
         if let Outcome::Failure(failure) = Outcome::of(&response) {
             return Err(failure.into());

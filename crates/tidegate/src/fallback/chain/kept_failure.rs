@@ -8,12 +8,12 @@ use http_body::Body;
 use super::TargetResult;
 use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
 use crate::fallback::body_source::BodySource;
-use crate::{BoxError, Outcome};
+use crate::{Error, Outcome};
 
 /// The failed response of a target, kept for the caller without its body stream: it holds neither a
 /// connection nor a permit.
 pub(super) struct KeptFailure {
-    pub(super) result: Result<Response<Bytes>, BoxError>,
+    pub(super) result: Result<Response<Bytes>, Error>,
     /// The target that failed.
     pub(super) target: Option<Arc<str>>,
 }
@@ -22,7 +22,7 @@ impl KeptFailure {
     /// Keeps the result. A response with a body that is not complete yet is kept as its failure.
     pub(super) fn new<B>(result: TargetResult<B>, target: Option<Arc<str>>) -> Self
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
+        B: Body<Data = Bytes>,
     {
         let result = result.and_then(|response| {
             let outcome = Outcome::of(&response);
@@ -39,7 +39,7 @@ impl KeptFailure {
 /// The whole body, if it is available without waiting: the wire has already read that of a failure.
 fn available_body<B>(body: BodySource<B>) -> Option<Bytes>
 where
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
+    B: Body<Data = Bytes>,
 {
     let mut body = BufferedBody::up_to(body, ERROR_BODY_LIMIT);
     // No task is woken: frames that are not available yet are not read.

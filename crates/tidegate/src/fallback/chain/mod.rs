@@ -30,7 +30,7 @@ use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::settings::FallbackSettings;
 use crate::fallback::target::{Target, TargetService};
 use crate::fallback::target_cooldowns::TargetCooldowns;
-use crate::{AttemptBudget, BoxError, Deadline, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
+use crate::{AttemptBudget, Deadline, Error, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
 
 /// One call in a fallback chain: the targets in their order, then the target that is available first if all
 /// of them are only cooling down, then the last resorts.
@@ -79,14 +79,14 @@ struct FailureState {
 }
 
 /// The response or error of a target.
-pub(in crate::fallback) type TargetResult<B> = Result<Response<BodySource<B>>, BoxError>;
+pub(in crate::fallback) type TargetResult<B> = Result<Response<BodySource<B>>, Error>;
 
 /// The step that follows a failure.
 pub(in crate::fallback) enum NextStep {
     Call(NextTarget),
     Wait(Duration, NextTarget),
     /// Return this to the caller.
-    Respond(Result<Response<Bytes>, BoxError>),
+    Respond(Result<Response<Bytes>, Error>),
 }
 
 pub(in crate::fallback) enum NextTarget {
@@ -141,7 +141,7 @@ impl ChainState {
         mut result: TargetResult<B>,
     ) -> ControlFlow<TargetResult<B>, NextStep>
     where
-        B: Body<Data = Bytes, Error: Into<BoxError>>,
+        B: Body<Data = Bytes>,
     {
         let outcome = outcome(&result);
         let follows_sent_attempt = self.has_reached_provider;
@@ -176,7 +176,7 @@ impl ChainState {
         }
     }
 
-    fn policy_verdict(&self, outcome: &Outcome, error: Option<&BoxError>) -> PolicyVerdict {
+    fn policy_verdict(&self, outcome: &Outcome, error: Option<&Error>) -> PolicyVerdict {
         let falls_back = match error {
             None => self.settings.policy().falls_back(outcome),
             Some(error) => self.settings.policy().falls_back_from(error),
@@ -197,7 +197,7 @@ impl ChainState {
     }
 
     /// The step that follows a failure, if there is one.
-    fn next(&mut self, outcome: &Outcome, error: Option<&BoxError>, reach: Reach) -> Option<NextStep> {
+    fn next(&mut self, outcome: &Outcome, error: Option<&Error>, reach: Reach) -> Option<NextStep> {
         self.template.as_ref()?;
         let because = code(outcome, error);
         if self.simplified().is_none() {
@@ -216,10 +216,10 @@ impl ChainState {
     }
 
     /// Marks a rejection of a call that has reached a provider before.
-    fn mark_after_attempt<T>(&self, mut result: Result<T, BoxError>) -> Result<T, BoxError> {
+    fn mark_after_attempt<T>(&self, mut result: Result<T, Error>) -> Result<T, Error> {
         if self.has_reached_provider
             && let Err(error) = &mut result
-            && let Some(rejection) = error.downcast_mut::<Rejection>()
+            && let Some(rejection) = error.rejection_mut()
         {
             *rejection = rejection.clone().after_attempt();
         }
@@ -227,7 +227,7 @@ impl ChainState {
     }
 
     /// Records the failure of the current target.
-    fn record_failure(&mut self, outcome: &Outcome, error: Option<&BoxError>, reach: Reach) {
+    fn record_failure(&mut self, outcome: &Outcome, error: Option<&Error>, reach: Reach) {
         let name = self.target_name();
         let failures = self.failures.get_or_insert_default();
         if reach != Reach::Untranslatable {
@@ -242,7 +242,7 @@ impl ChainState {
     }
 
     /// The kept failure, in place of a less informative one.
-    fn take_kept_failure(&mut self) -> Option<Result<Response<Bytes>, BoxError>> {
+    fn take_kept_failure(&mut self) -> Option<Result<Response<Bytes>, Error>> {
         let kept = self.failures.as_mut()?.kept.take()?;
         if let Some(target) = &kept.target {
             self.enter_target(target);
@@ -284,7 +284,7 @@ impl ChainState {
     }
 }
 
-fn outcome<B>(result: &TargetResult<B>) -> Outcome {
+fn outcome<B: Body>(result: &TargetResult<B>) -> Outcome {
     match result {
         Ok(response) => Outcome::of(response),
         Err(error) => Outcome::of_error(&**error),
@@ -292,11 +292,11 @@ fn outcome<B>(result: &TargetResult<B>) -> Outcome {
 }
 
 /// The rejection by one of tidegate's gates, if the error is one.
-fn rejection(error: &BoxError) -> Option<&Rejection> {
-    Rejection::find(&**error)
+fn rejection(error: &Error) -> Option<&Rejection> {
+    error.rejection()
 }
 
-fn code(outcome: &Outcome, error: Option<&BoxError>) -> Option<ErrorCode> {
+fn code(outcome: &Outcome, error: Option<&Error>) -> Option<ErrorCode> {
     let rejected = error.and_then(rejection).map(Rejection::code);
     rejected.or(outcome.failure().map(|failure| failure.code))
 }

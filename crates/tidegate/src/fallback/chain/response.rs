@@ -3,6 +3,7 @@
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{Extensions, Response};
+use http_body::Body;
 
 use super::ChainState;
 use crate::Outcome;
@@ -17,7 +18,7 @@ use crate::fallback::recording::Recording;
 impl ChainState {
     /// Builds the response for the caller. It is marked if it is not from the first target, can be continued
     /// if it is a stream that another target could continue, and is recorded if there is a cache.
-    pub(in crate::fallback) fn into_response<B>(
+    pub(in crate::fallback) fn into_response<B: Body>(
         mut self,
         mut response: Response<BodySource<B>>,
     ) -> Response<ResponseBody<B>> {

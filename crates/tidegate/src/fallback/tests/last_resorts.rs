@@ -13,7 +13,7 @@ use crate::fallback::{
 };
 use crate::testing::{send, strict};
 use crate::{
-    BoxError, Deadline, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, Tenant, Trail, Verdict,
+    Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, Tenant, Trail, Verdict,
     clock,
 };
 
@@ -53,9 +53,9 @@ pub(super) fn json_answer(provider: &Handle, text: &str) -> Answer {
 pub(super) type Head = (u16, Option<FallbackInfo>, Option<HeaderValue>);
 
 /// The head, and the text of the body.
-pub(super) async fn read<B>(response: Result<Response<ResponseBody<B>>, BoxError>) -> (Head, String)
+pub(super) async fn read<B>(response: Result<Response<ResponseBody<B>>, Error>) -> (Head, String)
 where
-    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>>,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<crate::BoxError>>,
 {
     let response = response.unwrap();
     let info = response.extensions().get().cloned();

@@ -12,7 +12,7 @@ use crate::fallback::{AnswerCache, FallbackInfo, FallbackKind, FallbackLayer};
 use crate::rate_limit::OnLimit;
 use crate::testing::{rejection, request, send, strict};
 use crate::{
-    BoxError, Deadline, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, RateLimitLayer, Rejection,
+    Deadline, Error, ErrorCode, Failure, Gate, HttpService, Outcome, Payload, RateLimitLayer, Rejection,
     Trail, clock,
 };
 
@@ -32,7 +32,7 @@ async fn run(
     chain: FallbackLayer,
     first: impl HttpService<Payload, Body: http_body::Body<Data = bytes::Bytes>> + Clone,
     request: Request<Payload>,
-) -> Result<(u16, Option<String>, Option<Trail>, String), BoxError> {
+) -> Result<(u16, Option<String>, Option<Trail>, String), Error> {
     let response = send(&mut chain.layer(first), request).await?;
     let by = response.extensions().get::<FallbackInfo>().map(|info| info.target().to_owned());
     let trail = Trail::of(response.extensions()).cloned();

@@ -116,11 +116,11 @@ async fn a_queued_call_that_times_out_names_the_quota_it_waited_for() {
     let spent = Reserved { cost: CallCost::default(), at: now, total_spent: CallCost::default() };
     layer.handle().settle(&spent, &CallCost { calls: 30, ..CallCost::default() });
     let rejection = rejection(with_deadline.await.unwrap());
-    assert_eq!(clock::now() - now, secs(3));
+    // It is rejected at its slot, when it is certain that there will be no room before its deadline.
+    assert_eq!(clock::now() - now, secs(2));
     assert_eq!((rejection.gate(), rejection.quota()), (Gate::Deadline, Some("requests per minute")));
-    // The wait covers the 30 calls, the first call in the queue and this call, less the three seconds that
-    // have passed.
-    assert_eq!(rejection.retry_after(), Some(secs(29)));
+    // The wait covers the 30 calls, the first call in the queue and this call, less the two seconds that have passed.
+    assert_eq!(rejection.retry_after(), Some(secs(30)));
     assert!(rejection.to_string().contains("requests per minute"), "{rejection}");
 }
 
@@ -282,8 +282,7 @@ async fn interactive_calls_go_first_and_batch_calls_get_every_fifth_grant() {
         .map(|received| &received.headers["priority"] == "batch")
         .map(|batch| if batch { 'b' } else { 'i' })
         .collect();
-    // The first batch call held the queue head before the interactive calls arrived.
-    assert_eq!(order, "biiiibiiiibiiiib");
+    assert_eq!(order, "iiiibiiiibiiiibb");
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,4 +357,51 @@ async fn keys_are_bounded_and_idle_ones_are_dropped() {
     tokio::time::advance(secs(120)).await;
     service.oneshot(request()).await.unwrap();
     assert_eq!(layer.keys(), 1);
+}
+
+/// Regression: a call at the head of the queue that was not polled, such as a `select!` arm that is kept for later, blocked
+/// every call behind it until `max_wait`.
+#[tokio::test(start_paused = true)]
+async fn a_queued_call_that_is_not_polled_delays_no_other_call() {
+    let (inner, provider) = strict();
+    let layer = RateLimitLayer::per_second(1).max_wait(secs(60));
+    let service = layer.layer(inner);
+    service.clone().oneshot(request()).await.unwrap();
+    let began = clock::now();
+    let mut kept = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(kept.poll().is_pending());
+    let never_polled = service.clone().oneshot(request());
+    for _ in 0..3 {
+        service.clone().oneshot(request()).await.unwrap();
+    }
+    // The kept call has its own slot, so that the three others are sent at two, three and four seconds.
+    assert_eq!(clock::now() - began, secs(4));
+    // It comes three seconds late, so that it reserves again: no window gets more than its rate.
+    assert!(kept.is_woken() && kept.poll().is_pending());
+    tokio::time::sleep(secs(1)).await;
+    assert!(kept.poll().is_ready());
+    drop(never_polled);
+    assert_eq!((layer.handle().waiting(), provider.requests().len()), (0, 5));
+}
+
+/// The slot of a call that leaves the queue goes to the next one, and so does a reservation that was granted to a call
+/// that is dropped without being polled again.
+#[tokio::test(start_paused = true)]
+async fn the_room_of_a_dropped_call_goes_to_the_next() {
+    let (inner, _provider) = strict();
+    let layer = RateLimitLayer::per_second(1).max_wait(secs(60));
+    let service = layer.layer(inner);
+    service.clone().oneshot(request()).await.unwrap();
+    let began = clock::now();
+    let mut first = tokio_test::task::spawn(service.clone().oneshot(request()));
+    let mut second = tokio_test::task::spawn(service.clone().oneshot(request()));
+    let third = tokio::spawn(service.clone().oneshot(request()));
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    tokio::task::yield_now().await;
+    drop(first);
+    tokio::time::sleep(secs(1)).await;
+    assert!(second.is_woken());
+    drop(second);
+    third.await.unwrap().unwrap();
+    assert_eq!((clock::now() - began, layer.handle().waiting()), (secs(1), 0));
 }

@@ -1,0 +1,122 @@
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::mem;
+use std::task::{Context, Poll};
+
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+
+use crate::{Error, Outcome, Rejection};
+use tidegate_core::StreamOutcome;
+
+/// Decides whether an attempt may start now.
+pub trait AdmissionGate {
+    /// What an admitted attempt holds until its response body has ended.
+    type Guard: AttemptGuard;
+    /// The place of an attempt in the queue of the gate.
+    type Queued: QueuedAttempt<Guard = Self::Guard>;
+
+    /// Admits the attempt, queues it, or rejects it.
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Self::Guard, Self::Queued>;
+
+    /// The name in events, usually `provider/model`.
+    fn target(&self) -> &str;
+}
+
+/// The decision of a gate.
+#[derive(Debug)]
+pub enum Admission<G, Q> {
+    /// The attempt may start.
+    Admitted(G),
+    /// The attempt waits.
+    Queued(Q),
+    /// The attempt may not start.
+    Rejected(Rejection),
+}
+
+/// An attempt in the queue of a gate. Dropping it leaves the queue.
+pub trait QueuedAttempt {
+    /// What the attempt holds once it is admitted.
+    type Guard;
+
+    /// Ready with the guard, or with the rejection when the wait is over.
+    fn poll_admitted<B: Body + 'static>(
+        &mut self,
+        request: &mut Request<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Self::Guard, Rejection>>;
+}
+
+/// What an admitted attempt holds until its response arrives: a permit, a reservation, the admission of a circuit.
+///
+/// `Drop` releases it, wherever the future or the body of the attempt is dropped. Dropped without another call, the
+/// attempt was cancelled by the caller.
+pub trait AttemptGuard {
+    /// What the attempt holds from there until its body has ended.
+    type Body: BodyGuard;
+
+    /// The head of the response has arrived.
+    fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> Self::Body;
+
+    /// The attempt has ended in an error instead of a response.
+    fn on_error(self, error: &Error, outcome: &Outcome);
+}
+
+/// What an attempt holds while its response body is read. `Drop` releases it.
+pub trait BodyGuard {
+    /// The body has ended: with its last frame (`None`), or with an error of this outcome.
+    fn on_end(self, failure: Option<&Outcome>);
+}
+
+/// The guard of the bodies behind gate `G`.
+pub type BodyGuardOf<G> = <<G as AdmissionGate>::Guard as AttemptGuard>::Body;
+
+/// The part of a response head that guards read.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The outcome of the stream, shared with the wire, if the response is a stream.
+    pub stream_outcome: Option<&'a StreamOutcome>,
+}
+
+impl<'a> ResponseHead<'a> {
+    pub(super) fn of<B>(response: &'a Response<B>) -> Self {
+        Self { headers: response.headers(), stream_outcome: response.extensions().get() }
+    }
+}
+
+/// How the service that was made ready is taken for a queued attempt.
+pub trait TakeReady<S>: AdmissionGate {
+    /// Takes the ready service, and leaves a clone in its place. Only called for a queued attempt.
+    fn take_ready(inner: &mut S, queued: &Self::Queued) -> S;
+}
+
+/// The implementation of [`TakeReady`] for gates with a queue.
+pub(crate) fn swap_in_clone<S: Clone>(inner: &mut S) -> S {
+    let clone = inner.clone();
+    mem::replace(inner, clone)
+}
+
+/// The queue of a gate that has none.
+#[derive(Debug)]
+pub struct NoQueue<G>(Infallible, PhantomData<G>);
+
+impl<G> NoQueue<G> {
+    /// Cannot be called.
+    pub(crate) fn never<T>(&self) -> T {
+        match self.0 {}
+    }
+}
+
+impl<G> QueuedAttempt for NoQueue<G> {
+    type Guard = G;
+
+    fn poll_admitted<B: Body + 'static>(
+        &mut self,
+        _: &mut Request<B>,
+        _: &mut Context<'_>,
+    ) -> Poll<Result<G, Rejection>> {
+        self.never()
+    }
+}

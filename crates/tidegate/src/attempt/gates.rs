@@ -1,0 +1,282 @@
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::Request;
+use http_body::Body;
+
+use super::gate::{
+    Admission, AdmissionGate, AttemptGuard, BodyGuard, QueuedAttempt, ResponseHead, TakeReady, swap_in_clone,
+};
+use crate::backpressure::{self, Permit, PermitFuture};
+use crate::circuit_breaker::{self, CallGuard, CircuitGate};
+use crate::rate_limit::{QueuedCall, RateLimitGate, Reservation};
+use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
+
+/// The gates of a stack in protocol order: Backpressure, RateLimit, CircuitBreaker.
+///
+/// An attempt that is certain to be rejected further on does not queue. A rate limit with keys comes before the permit,
+/// so that a caller that waits for its own rate holds no permit that others need.
+#[derive(Clone, Debug)]
+pub struct AttemptGates(Arc<GateSet>);
+
+#[derive(Debug)]
+struct GateSet {
+    target: Arc<str>,
+    backpressure: backpressure::Handle,
+    rate_limit: RateLimitGate,
+    circuit_breaker: CircuitGate,
+}
+
+/// What an admitted attempt holds. The fields are dropped in this order, the reverse of admission.
+#[derive(Debug)]
+pub struct AttemptGuards {
+    circuit_breaker: CallGuard,
+    reservation: Option<Reservation>,
+    permit: Permit,
+}
+
+/// What an attempt holds while its response body is read.
+#[derive(Debug)]
+pub struct AttemptBodyGuards {
+    circuit_breaker: CallGuard,
+    reservation: Option<Box<Reservation>>,
+    permit: Permit,
+}
+
+/// An attempt in the queue of one of the gates, with what the gates before it have admitted.
+#[derive(Debug)]
+pub struct QueuedAtGates {
+    waiting: Waiting,
+    admitted: Admitted,
+    gates: AttemptGates,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Permit(PermitFuture),
+    Reservation(Box<QueuedCall>),
+}
+
+/// What the gates have admitted so far. Dropped before the attempt starts, it is returned in full.
+#[derive(Debug, Default)]
+struct Admitted {
+    reservation: Option<Option<Reservation>>,
+    permit: Option<Permit>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(reservation) = self.reservation.take().flatten() {
+            reservation.cancel();
+        }
+    }
+}
+
+impl AttemptGates {
+    pub(crate) fn new(
+        target: Arc<str>,
+        backpressure: backpressure::Handle,
+        rate_limit: RateLimitGate,
+        circuit_breaker: CircuitGate,
+    ) -> Self {
+        Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker }))
+    }
+
+    pub(crate) fn backpressure(&self) -> &backpressure::Handle {
+        &self.0.backpressure
+    }
+
+    pub(crate) fn rate_limit(&self) -> &RateLimitGate {
+        &self.0.rate_limit
+    }
+
+    pub(crate) fn circuit_breaker(&self) -> &circuit_breaker::Handle {
+        self.0.circuit_breaker.handle()
+    }
+
+    pub(crate) fn target(&self) -> &Arc<str> {
+        &self.0.target
+    }
+
+    /// The rejection that an attempt with this request would get now, by the states of its own keys. Acquires nothing.
+    pub(crate) fn peek<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        past_deadline(request)
+            .or_else(|| self.circuit_breaker().peek_for(request))
+            .or_else(|| self.0.rate_limit.peek_for(request))
+            .or_else(|| self.0.backpressure.peek_for(request))
+    }
+
+    /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can be waited
+    /// for. Acquires nothing.
+    pub(crate) fn stays_open<B>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
+        let all = self.circuit_breaker();
+        let circuit = request.map_or_else(|| Some(all.clone()), |request| all.of(request));
+        circuit.and_then(|circuit| circuit.cooldown_remaining()).is_some_and(|open| open > wait)
+    }
+
+    /// The share of the in-flight limit that is in use, if there is a limit.
+    pub(crate) fn load(&self) -> Option<f64> {
+        Some(self.0.backpressure.in_flight() as f64 / self.0.backpressure.limit()? as f64)
+    }
+
+    /// Passes the remaining gates.
+    #[inline]
+    fn advance<B: Body + 'static>(
+        &self,
+        mut admitted: Admitted,
+        request: &mut Request<B>,
+    ) -> Admission<AttemptGuards, QueuedAtGates> {
+        let GateSet { backpressure, rate_limit, circuit_breaker, .. } = &*self.0;
+        let rate_first = rate_limit.is_keyed();
+        loop {
+            if admitted.permit.is_none() && (!rate_first || admitted.reservation.is_some()) {
+                match backpressure.admit(request) {
+                    Admission::Admitted(permit) => admitted.permit = Some(permit),
+                    Admission::Queued(queued) => {
+                        return self.queue(Waiting::Permit(queued), admitted, request);
+                    }
+                    Admission::Rejected(rejection) => {
+                        let later =
+                            admitted.reservation.is_none().then(|| rate_limit.peek_for(request)).flatten();
+                        return Admission::Rejected(later.unwrap_or(rejection));
+                    }
+                }
+            } else if admitted.reservation.is_none() {
+                match rate_limit.admit(request) {
+                    Admission::Admitted(reservation) => admitted.reservation = Some(reservation),
+                    Admission::Queued(queued) => {
+                        return self.queue(Waiting::Reservation(Box::new(queued)), admitted, request);
+                    }
+                    Admission::Rejected(rejection) => return Admission::Rejected(rejection),
+                }
+            } else {
+                let circuit_breaker = match circuit_breaker.admit(request) {
+                    Admission::Admitted(guard) => guard,
+                    Admission::Queued(queued) => queued.never(),
+                    Admission::Rejected(rejection) => return Admission::Rejected(rejection),
+                };
+                let reservation = admitted.reservation.take().flatten();
+                let permit = admitted.permit.take().expect("admitted above");
+                return Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit });
+            }
+        }
+    }
+
+    /// Queues the attempt, unless a later gate is certain to reject it.
+    #[cold]
+    fn queue<B: Body + 'static>(
+        &self,
+        waiting: Waiting,
+        admitted: Admitted,
+        request: &Request<B>,
+    ) -> Admission<AttemptGuards, QueuedAtGates> {
+        let later = match (&waiting, &admitted.reservation) {
+            (Waiting::Permit(_), None) => self.0.rate_limit.peek_for(request),
+            (Waiting::Permit(_), Some(_)) => None,
+            // The rate comes before the permit: a full queue for a permit rejects now.
+            (Waiting::Reservation(_), _) if admitted.permit.is_none() => {
+                self.0.backpressure.peek_for(request)
+            }
+            (Waiting::Reservation(_), _) => None,
+        };
+        match self.circuit_breaker().peek_for(request).or(later) {
+            Some(rejection) => Admission::Rejected(rejection),
+            None => Admission::Queued(QueuedAtGates { waiting, admitted, gates: self.clone() }),
+        }
+    }
+}
+
+/// The rejection of a call whose deadline has passed.
+fn past_deadline<B>(request: &Request<B>) -> Option<Rejection> {
+    let is_past = Deadline::of(request.extensions()).is_some_and(|deadline| deadline.is_past(clock::now()));
+    is_past.then(|| Rejection::new(Gate::Deadline, ErrorCode::Timeout))
+}
+
+impl AdmissionGate for AttemptGates {
+    type Guard = AttemptGuards;
+    type Queued = QueuedAtGates;
+
+    #[inline]
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<AttemptGuards, QueuedAtGates> {
+        if !request.extensions().is_empty() {
+            if let Some(trail) = Trail::of(request.extensions()) {
+                trail.enter(&self.0.target);
+            }
+            if let Some(rejection) = past_deadline(request) {
+                return Admission::Rejected(rejection);
+            }
+        }
+        // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
+        if !self.circuit_breaker().is_keyed()
+            && let Some(rejection) = self.circuit_breaker().peek()
+        {
+            return Admission::Rejected(rejection);
+        }
+        self.advance(Admitted::default(), request)
+    }
+
+    fn target(&self) -> &str {
+        &self.0.target
+    }
+}
+
+impl<S: Clone> TakeReady<S> for AttemptGates {
+    fn take_ready(inner: &mut S, _: &QueuedAtGates) -> S {
+        swap_in_clone(inner)
+    }
+}
+
+impl QueuedAttempt for QueuedAtGates {
+    type Guard = AttemptGuards;
+
+    fn poll_admitted<B: Body + 'static>(
+        &mut self,
+        request: &mut Request<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<AttemptGuards, Rejection>> {
+        loop {
+            match &mut self.waiting {
+                Waiting::Permit(queued) => {
+                    self.admitted.permit = Some(ready!(queued.poll_admitted(request, cx))?);
+                }
+                Waiting::Reservation(queued) => {
+                    self.admitted.reservation = Some(ready!(queued.poll_admitted(request, cx))?);
+                }
+            }
+            let admitted = std::mem::take(&mut self.admitted);
+            match self.gates.advance(admitted, request) {
+                Admission::Admitted(guards) => return Poll::Ready(Ok(guards)),
+                Admission::Rejected(rejection) => return Poll::Ready(Err(rejection)),
+                Admission::Queued(queued) => *self = queued,
+            }
+        }
+    }
+}
+
+impl AttemptGuard for AttemptGuards {
+    type Body = AttemptBodyGuards;
+
+    #[inline]
+    fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> AttemptBodyGuards {
+        AttemptBodyGuards {
+            circuit_breaker: self.circuit_breaker.on_head(head, outcome),
+            reservation: self.reservation.on_head(head, outcome),
+            permit: self.permit.on_head(head, outcome),
+        }
+    }
+
+    fn on_error(self, error: &Error, outcome: &Outcome) {
+        self.circuit_breaker.on_error(error, outcome);
+        self.reservation.on_error(error, outcome);
+        self.permit.on_error(error, outcome);
+    }
+}
+
+impl BodyGuard for AttemptBodyGuards {
+    fn on_end(self, failure: Option<&Outcome>) {
+        self.circuit_breaker.on_end(failure);
+        self.reservation.on_end(failure);
+        self.permit.on_end(failure);
+    }
+}
