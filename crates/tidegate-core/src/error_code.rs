@@ -245,16 +245,9 @@ impl<'de> Deserialize<'de> for ErrorCode {
 }
 
 /// The text is neither the number nor the name of a standard error code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a standard error code such as E2001 or rate_limited")]
 pub struct UnknownErrorCode;
-
-impl fmt::Display for UnknownErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a standard error code such as E2001 or rate_limited")
-    }
-}
-
-impl std::error::Error for UnknownErrorCode {}
 
 /// Parses a code by number (`E2001`) or by name (`rate_limited`), with the aliases of the protocol.
 impl FromStr for ErrorCode {

@@ -1,4 +1,3 @@
-use std::error::Error;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -78,10 +77,13 @@ pub enum BodyMode {
 /// it.
 ///
 /// The error names the field and never contains its value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` {problem}")]
 pub struct Untranslatable {
     field: &'static str,
     problem: &'static str,
+    /// Distinguishes the error from a failure of the provider.
+    #[source]
     rejection: Rejection,
 }
 
@@ -102,19 +104,6 @@ impl Untranslatable {
     #[must_use]
     pub const fn rejection(&self) -> &Rejection {
         &self.rejection
-    }
-}
-
-impl fmt::Display for Untranslatable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` {}", self.field, self.problem)
-    }
-}
-
-/// The source is a [`Rejection`], which distinguishes the error from a failure of the provider.
-impl Error for Untranslatable {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.rejection)
     }
 }
 

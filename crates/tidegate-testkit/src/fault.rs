@@ -1,6 +1,5 @@
 use std::borrow::Cow;
 use std::error::Error;
-use std::fmt;
 
 /// A fault that a script injects. It is the error of a call or of a body.
 ///
@@ -10,7 +9,8 @@ use std::fmt;
 /// let error: Box<dyn std::error::Error + Send + Sync> = Fault::reset().into();
 /// assert_eq!(Fault::find(&*error), Some(&Fault::reset()));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct Fault {
     kind: FaultKind,
     message: Cow<'static, str>,
@@ -48,11 +48,3 @@ impl Fault {
         std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
     }
 }
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl Error for Fault {}

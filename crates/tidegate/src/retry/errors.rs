@@ -8,15 +8,15 @@ use crate::{BoxError, Failure, Outcome};
 /// Marks an error as retryable, whatever the error inside is.
 ///
 /// It is found anywhere in the chain of an error. It displays as the error inside.
-#[derive(Debug)]
-pub struct RetryableError(BoxError);
+#[derive(Debug, thiserror::Error)]
+pub struct RetryableError(#[source] BoxError);
 
 /// Marks an error as not retryable, whatever the error inside is. It takes precedence over a
 /// [`RetryableError`] in the same chain.
 ///
 /// It is found anywhere in the chain of an error. It displays as the error inside.
-#[derive(Debug)]
-pub struct NonRetryableError(BoxError);
+#[derive(Debug, thiserror::Error)]
+pub struct NonRetryableError(#[source] BoxError);
 
 impl RetryableError {
     /// Marks `error` as retryable.
@@ -69,14 +69,17 @@ impl fmt::Display for NonRetryableError {
     }
 }
 
-impl Error for RetryableError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Error for NonRetryableError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
+    #[test]
+    fn a_mark_displays_as_the_error_inside_and_has_it_as_its_source() {
+        let marks: [BoxError; 2] =
+            [RetryableError::new("reset").into(), NonRetryableError::new("reset").into()];
+        for mark in marks {
+            assert_eq!((mark.to_string(), format!("{mark:>7}")), ("reset".to_owned(), "  reset".to_owned()));
+            assert_eq!(mark.source().map(ToString::to_string).as_deref(), Some("reset"));
+        }
     }
 }
