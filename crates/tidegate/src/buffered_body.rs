@@ -18,8 +18,8 @@ pub const ERROR_BODY_LIMIT: usize = 64 * 1024;
 /// The time limit for reading an error body. The status has already determined that the response failed.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The number of buffered frames is limited as well, because each frame uses memory of its own: to one for every so
-/// many bytes of the limit, and to 1024 for an error body. A provider that sends one whitespace byte per second
+/// The number of buffered frames is limited as well, because each frame uses memory of its own: to one for every
+/// so many bytes of the limit, and to 1024 for an error body. A provider that sends one whitespace byte per second
 /// to keep the connection alive reaches that after seventeen minutes.
 const BYTES_PER_FRAME: usize = 64;
 
@@ -35,6 +35,9 @@ pub struct BufferedBody<B: Body> {
     first: Bytes,
     frames: VecDeque<Frame<Bytes>>,
     buffered_len: usize,
+    /// The number of frames that were read. It is limited too, so that reading ends even if all frames are
+    /// empty.
+    frames_read: usize,
     /// Reading stops once so many bytes are buffered.
     limit: usize,
     error: Option<Error>,
@@ -61,6 +64,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
             first: Bytes::new(),
             frames: VecDeque::new(),
             buffered_len: 0,
+            frames_read: 0,
             limit,
             error: None,
             has_ended: false,
@@ -145,7 +149,8 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
 
     fn is_enough(&self) -> bool {
         let is_full = self.buffered_len >= self.limit
-            || self.frames.len() >= (self.limit / BYTES_PER_FRAME).max(MIN_FRAME_LIMIT);
+            || self.frames.len() >= (self.limit / BYTES_PER_FRAME).max(MIN_FRAME_LIMIT)
+            || self.frames_read >= self.limit.max(ERROR_BODY_LIMIT);
         is_full || self.error.is_some() || self.has_ended
     }
 
@@ -153,6 +158,7 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match ready!(self.inner.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => {
+                self.frames_read += 1;
                 self.buffer(frame);
                 self.has_ended = self.inner.is_end_stream();
             }

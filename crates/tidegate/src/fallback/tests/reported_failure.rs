@@ -196,7 +196,7 @@ async fn a_failure_of_the_simplified_request_does_not_replace_the_kept_one() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_response_is_not_held_open() {
     let too_long = "x".repeat(70 * 1024);
-    let in_pieces = (0..2000).fold(Answer::status(429), |answer, _| answer.frame(""));
+    let in_pieces = (0..70_000).fold(Answer::status(429), |answer, _| answer.frame(""));
     for answer in [Answer::status(429).stall(), Answer::status(429).body(too_long), in_pieces] {
         let ((first, primary), (second, other)) = (strict(), strict());
         primary.then(answer.header("retry-after", "7"));
