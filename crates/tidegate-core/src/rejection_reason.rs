@@ -76,3 +76,32 @@ impl fmt::Display for RejectionReason {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Logs and error messages contain these texts, and alerts may search for them.
+    #[test]
+    fn the_texts_do_not_change() {
+        for (reason, text) in [
+            (RejectionReason::CircuitOpen, "circuit open"),
+            (RejectionReason::QuotaExhausted, "quota exhausted, circuit open"),
+            (RejectionReason::CircuitForcedOpen, "circuit held open"),
+            (RejectionReason::ProbesInFlight, "circuit half-open, probes under way"),
+            (RejectionReason::RampUp, "circuit just closed, traffic held back"),
+            (RejectionReason::RateLimitReached, "rate limit reached"),
+            (RejectionReason::MaxWaitExceeded, "rate limit reached and max_wait exceeded"),
+            (RejectionReason::RateQueueFull, "rate limit reached and too many waiting"),
+            (RejectionReason::RateLimitPastDeadline, "rate limit reached past the deadline"),
+            (RejectionReason::TooManyInFlight, "too many calls in flight"),
+            (RejectionReason::QueueFull, "too many calls in flight, and the queue is full"),
+            (RejectionReason::QueueTimeout, "no permit within the queue time-out"),
+            (RejectionReason::DeadlineExceeded, "deadline leaves no time to ask"),
+            (RejectionReason::Untranslatable, "request cannot be translated"),
+            (RejectionReason::BodyTooLong, "request body is too long to be translated"),
+        ] {
+            assert_eq!((reason.as_str(), reason.to_string().as_str()), (text, text));
+        }
+    }
+}

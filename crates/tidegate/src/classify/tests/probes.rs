@@ -237,7 +237,7 @@ async fn a_response_that_stalls_before_it_is_identified_times_out() {
     *stream.body_mut() = Payload::from(r#"{"stream":true}"#);
     for (request, clock, after) in [(request(), Clock::Attempt, 5), (stream, Clock::FirstToken, 3)] {
         let start = clock::now();
-        let error = send(&mut service, request).await.err().expect("a timeout");
+        let error = send(&mut service, request).await.expect_err("a timeout");
         assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), clock);
         assert_eq!(clock::now() - start, after * SECOND);
     }
