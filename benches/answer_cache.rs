@@ -25,7 +25,8 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tidegate::fallback::{AnswerCache, FallbackInfo};
-use tidegate::{BoxError, FallbackLayer, HttpService, Payload};
+use tidegate::provider::HttpService;
+use tidegate::{BoxError, FallbackLayer, Payload};
 use tidegate_benches::ProviderResult;
 use tower::Layer;
 

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use governor::{Quota, RateLimiter};
 use http::{HeaderName, Request};
-use tidegate::{HttpService, KeyBy, Payload, RateLimitLayer};
+use tidegate::provider::HttpService;
+use tidegate::{KeyBy, Payload, RateLimitLayer};
 use tidegate_benches::{bare_request, provider, usual_request};
 use tower::Layer;
 

@@ -15,9 +15,9 @@
 use std::time::Duration;
 
 use http::Request;
+use tidegate::provider::HttpService;
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, HttpService, Payload, RateLimitLayer, RetryLayer,
-    rate_limit,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, Payload, RateLimitLayer, RetryLayer, rate_limit,
 };
 use tidegate_testkit::{Provider, Reply};
 use tower::{ServiceBuilder, ServiceExt};

@@ -15,9 +15,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use tidegate::circuit_breaker::State;
 use tidegate::fallback::FallbackInfo;
-use tidegate::{
-    BoxError, CircuitBreakerLayer, FallbackLayer, Payload, ResilienceBuilder, RetryLayer, Trail, Verdict,
-};
+use tidegate::provider::Verdict;
+use tidegate::{BoxError, CircuitBreakerLayer, FallbackLayer, Payload, ResilienceBuilder, RetryLayer, Trail};
 use tidegate_testkit::{Provider, Reply};
 
 const CALLS: usize = 200;

@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use tidegate::classify::StreamClocks;
+use tidegate::provider::{Classifier, Clock, Elapsed, Failure, FailureKind};
 use tidegate::providers::ProviderClassifier;
 use tidegate::{
-    BoxError, CircuitBreakerLayer, Classifier, Clock, Elapsed, Failure, FailureKind, FallbackLayer, Outcome,
-    Payload, Rejection, ReqwestService, Resilience, ResilienceBuilder,
+    BoxError, CircuitBreakerLayer, FallbackLayer, Outcome, Payload, Rejection, ReqwestService, Resilience,
+    ResilienceBuilder,
 };
 use tidegate_core::{Scan, StopReason, Usage};
 use tidegate_testkit::{Fault, Provider, Reply, Server};

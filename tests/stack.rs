@@ -6,9 +6,10 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tidegate::provider::{FailureKind, HttpService};
 use tidegate::{
-    BackpressureLayer, CircuitBreakerLayer, FailureKind, HttpService, Outcome, Payload, RateLimitLayer,
-    ReqwestService, Resilience, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, Outcome, Payload, RateLimitLayer, ReqwestService, Resilience,
+    ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::{Provider, Reply, Server, closed_port};
 use tower::ServiceExt;

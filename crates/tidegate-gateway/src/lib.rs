@@ -20,7 +20,7 @@
 //! | `x-tidegate-code` | the standard code, if the call failed |
 //!
 //! An error response of a provider is forwarded unchanged. An error of the gateway itself is an
-//! [`ErrorBody`](tidegate::ErrorBody): 429, 503 or 504 for a rejection by a gate, 502 if no response was
+//! [`ErrorBody`](tidegate::provider::ErrorBody): 429, 503 or 504 for a rejection by a gate, 502 if no response was
 //! received, 504 if none was received in time, 404 for a model without a route, 400 and 413 for a body that
 //! cannot be forwarded.
 //!

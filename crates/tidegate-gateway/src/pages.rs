@@ -12,7 +12,8 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate::fallback::Handle;
-use tidegate::{ErrorCode, Signals, SignalsSnapshot};
+use tidegate::stack::SignalsSnapshot;
+use tidegate::{ErrorCode, Signals};
 
 use crate::endpoint::Endpoint;
 use crate::proxy::{GatewayError, Proxy};

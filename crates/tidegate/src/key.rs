@@ -1,8 +1,10 @@
+//! Keys: what a layer keeps a separate state for.
+
 use std::borrow::Cow;
-use std::collections::hash_map::DefaultHasher;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::collections::hash_map::{DefaultHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+use std::{fmt, mem};
 
 use http::header::{AUTHORIZATION, HOST};
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
@@ -67,9 +69,19 @@ const API_KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// The hash of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key(u64);
+/// Names one key, opaquely: the hash of the key with the secret of this process. It is printed as 16 hexadecimal digits.
+///
+/// The same key has the same id in every layer of the process, and another one in the next process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u64);
+
+/// The secret of the hashes. It is drawn once per process, so that the layers of a stack have the same ids.
+static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// A hasher that carries the secret.
+pub(crate) fn hasher() -> DefaultHasher {
+    SECRET.build_hasher()
+}
 
 impl KeyBy {
     /// Uses the return value of `key` for the head of the request.
@@ -117,9 +129,10 @@ impl KeyBy {
     }
 
     /// The key of a request; `hasher` carries the secret.
-    pub(crate) fn key<B>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Key {
+    pub(crate) fn key<B>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> KeyId {
+        mem::discriminant(&self.0).hash(&mut hasher);
         self.0.write(&RequestHead::of(request), &mut hasher);
-        Key(hasher.finish())
+        KeyId(hasher.finish())
     }
 }
 
@@ -134,7 +147,10 @@ impl KeySource {
                 }
             }
             Self::Model => head.extensions.get::<Model>().hash(hasher),
-            Self::Header(name) => write_header(head.headers, name, hasher),
+            Self::Header(name) => {
+                name.hash(hasher);
+                write_header(head.headers, name, hasher);
+            }
             Self::Path => head.uri.path().hash(hasher),
             Self::Host => match head.uri.authority() {
                 Some(authority) => {
@@ -171,10 +187,28 @@ impl KeySource {
     }
 }
 
-impl Key {
+impl KeyId {
     /// The hash as a number.
     pub(crate) fn number(self) -> u64 {
         self.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyId({self})")
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -252,7 +286,7 @@ impl<'de> Deserialize<'de> for KeyBy {
 mod tests {
     use super::*;
 
-    fn key(by: &KeyBy, change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> Key {
+    fn key(by: &KeyBy, change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> KeyId {
         by.key(&change(Request::builder()).body(()).unwrap(), DefaultHasher::new())
     }
 

@@ -95,9 +95,11 @@ pub mod classify;
 #[cfg(feature = "config")]
 pub mod config;
 pub mod fallback;
+pub mod key;
+pub mod provider;
 pub mod rate_limit;
 #[cfg(feature = "reqwest")]
-pub mod reqwest;
+pub mod reqwest_service;
 pub mod retry;
 pub mod stack;
 pub mod timeout;
@@ -111,7 +113,6 @@ mod clock;
 mod clone_request;
 mod deadline_timer;
 mod http_service;
-mod key;
 mod keyed;
 mod layer_state;
 mod lazy_sleep;
@@ -125,17 +126,10 @@ mod sync;
 #[cfg(test)]
 mod testing;
 
-pub use http_service::HttpService;
-pub use key::{KeyBy, Model, RequestHead, Tenant};
-pub use tidegate_core::{
-    AttemptBudget, AttemptUsage, BodyMode, BodyProbe, BodyRewritten, BoxError, ByLength, Category,
-    Classifier, Clock, Deadline, Elapsed, Error, ErrorBody, ErrorCode, Estimate, Estimated, Failure,
-    FailureKind, Gate, HintSource, LimitScope, LimitStatus, LimitUnit, MissingCapability, ModelCapabilities,
-    ModelCatalog, NotContinuable, Outcome, Payload, Priority, Rejection, RejectionReason, ReportedLimits,
-    Requirements, Reset, ResponseTranslator, RetryHint, StatusClassifier, Step, StreamContinuator,
-    StreamOutcome, StreamSplicer, Trail, Translation, Translator, Untranslatable, UsageMeter, UsageTotals,
-    Verdict,
-};
+// Names that the modules take from the root. Users have the names that are exported below.
+use key::RequestHead;
+use provider::*;
+
 #[cfg(feature = "providers")]
 pub use tidegate_providers as providers;
 #[cfg(feature = "translate")]
@@ -147,11 +141,14 @@ pub use classify::ClassifyLayer;
 #[cfg(feature = "config")]
 pub use config::ResilienceConfig;
 pub use fallback::FallbackLayer;
+pub use key::{KeyBy, KeyId, Tenant};
+pub use provider::{
+    BoxError, Deadline, Error, ErrorCode, Outcome, Payload, Priority, Rejection, RejectionReason, Trail,
+};
 pub use rate_limit::RateLimitLayer;
 #[cfg(feature = "reqwest")]
-pub use reqwest::ReqwestService;
-pub use retry::{RetryLayer, RetryOverride};
-pub use settings::ConfigError;
-pub use stack::{Resilience, ResilienceBuilder, ResilienceLayer, Signals, SignalsSnapshot};
+pub use reqwest_service::ReqwestService;
+pub use retry::RetryLayer;
+pub use stack::{Resilience, ResilienceBuilder, Signals};
 pub use timeout::TimeoutLayer;
 pub use translate::TranslateLayer;

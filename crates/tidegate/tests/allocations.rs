@@ -8,10 +8,11 @@ use std::task::{Context, Poll, Waker};
 use allocation_counter::measure;
 use http::{Request, Response};
 use http_body_util::Full;
+use tidegate::provider::HttpService;
 use tidegate::providers::{Provider, ProviderClassifier};
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, ClassifyLayer, HttpService, KeyBy, Payload,
-    RateLimitLayer, ResilienceBuilder, RetryLayer, Tenant,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, ClassifyLayer, KeyBy, Payload, RateLimitLayer,
+    ResilienceBuilder, RetryLayer, Tenant,
 };
 use tower::util::ServiceFn;
 use tower::{Layer, Service};

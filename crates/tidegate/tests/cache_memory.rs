@@ -12,7 +12,8 @@ use http::{Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 use tidegate::fallback::AnswerCache;
-use tidegate::{BoxError, FallbackLayer, HttpService, Payload};
+use tidegate::provider::HttpService;
+use tidegate::{BoxError, FallbackLayer, Payload};
 use tower::Layer;
 
 /// Makes a call and reads its response to the end, so that it is cached.

@@ -1,7 +1,7 @@
 use std::num::NonZeroU64;
 
 use serde::Deserialize;
-use tidegate::ModelCapabilities;
+use tidegate::provider::ModelCapabilities;
 
 /// The capabilities of a model. A missing field is unknown and excludes no request.
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-use tidegate::{ModelCapabilities, ModelCatalog};
+use tidegate::provider::{ModelCapabilities, ModelCatalog};
 
 use super::*;
 

@@ -4,7 +4,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tidegate::{Error, ErrorBody, FailureKind, Outcome};
+use tidegate::provider::{ErrorBody, FailureKind};
+use tidegate::{Error, Outcome};
 
 use crate::endpoint::Endpoint;
 
@@ -134,7 +135,8 @@ fn anthropic_type(code: tidegate::ErrorCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use http_body_util::{BodyExt, StreamBody};
-    use tidegate::{ErrorCode, Failure};
+    use tidegate::ErrorCode;
+    use tidegate::provider::Failure;
 
     use super::*;
 

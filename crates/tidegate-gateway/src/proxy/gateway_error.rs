@@ -2,7 +2,8 @@ use std::fmt;
 
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use tidegate::{Error, ErrorBody, ErrorCode};
+use tidegate::provider::ErrorBody;
+use tidegate::{Error, ErrorCode};
 
 pub(crate) const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
 

@@ -24,7 +24,9 @@ use axum::body::Body;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use tidegate::fallback::{FallbackInfo, FallbackKind};
-use tidegate::{ErrorCode, FailureKind, Model, Outcome, Trail};
+use tidegate::key::Model;
+use tidegate::provider::FailureKind;
+use tidegate::{ErrorCode, Outcome, Trail};
 
 use self::error_event_body::ErrorEventBody;
 use self::gateway_error::CODE;

@@ -20,7 +20,7 @@ pub(crate) struct RouteChain {
 }
 
 pub(super) type ChainResponse = Response<ChainResponseBody>;
-type ChainResponseBody = <Fallback<AddressedTarget> as tidegate::HttpService<Payload>>::Body;
+type ChainResponseBody = <Fallback<AddressedTarget> as tidegate::provider::HttpService<Payload>>::Body;
 
 impl RouteChain {
     /// A chain of `first`, then `targets`, each with its name.

@@ -3,9 +3,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use tidegate::provider::BodyRewritten;
 use tidegate::translate::Translate;
 use tidegate::translators::{ChatToMessages, MessagesToChat};
-use tidegate::{BodyRewritten, Error, Payload, ReqwestService, Resilience, TranslateLayer};
+use tidegate::{Error, Payload, ReqwestService, Resilience, TranslateLayer};
 use tower::{Layer, Service};
 
 use super::model_field::{ModelField, ModelSpan};

@@ -7,6 +7,8 @@ use tidegate_providers::stream::Event;
 pub(super) trait EncodeEvents: Send {
     /// Starts the response. `created` is in seconds since 1970.
     fn begin(&mut self, created: u64);
+    /// Bounds the content that is kept for later: to the size that one event may have.
+    fn set_event_cap(&mut self, bytes: usize);
     /// Writes a keep-alive.
     fn ping(&mut self, out: &mut BytesMut);
     /// Writes the error event that ends a failed stream.
@@ -18,6 +20,9 @@ pub(super) trait EncodeEvents: Send {
     /// Ends a stream that ended without a terminator.
     fn end_of_stream(&mut self, out: &mut BytesMut);
 }
+
+/// The maximum size of one event, unless it is set.
+pub(super) const DEFAULT_EVENT_CAP: usize = 32 * 1024 * 1024;
 
 /// The failure of an event or a stream that exceeds a limit.
 pub(super) fn too_many(what: &str) -> Failure {

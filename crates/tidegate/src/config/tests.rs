@@ -365,7 +365,7 @@ async fn token_quotas_are_read_and_header_following_can_be_turned_off() {
     assert_eq!(toml::from_str::<ResilienceConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
     let (inner, provider) = crate::testing::strict();
     let layer = ResilienceBuilder::from_config(&config).unwrap().name("openai/gpt-4o").build();
-    let remaining = |layer: &crate::ResilienceLayer| layer.signals().snapshot().tokens_remaining;
+    let remaining = |layer: &crate::stack::ResilienceLayer| layer.signals().snapshot().tokens_remaining;
     assert_eq!(remaining(&layer), Some(900));
     provider.answer(200).header("x-ratelimit-remaining-tokens", "0").header("x-ratelimit-reset-tokens", "9s");
     // `{}` has no prompt, and the output is estimated at 100 tokens.

@@ -12,7 +12,7 @@ use super::{Jitter, LoadSignals, Strategy};
 ///
 /// ```
 /// use http::Request;
-/// use tidegate::RetryOverride;
+/// use tidegate::retry::RetryOverride;
 ///
 /// let mut request = Request::new("an embedding that can wait for tomorrow");
 /// request.extensions_mut().insert(RetryOverride::off());

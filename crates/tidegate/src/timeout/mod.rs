@@ -9,7 +9,8 @@
 //! ```
 //! use std::time::Duration;
 //! use http::{Request, Response};
-//! use tidegate::{Elapsed, Payload, TimeoutLayer};
+//! use tidegate::provider::Elapsed;
+//! use tidegate::{Payload, TimeoutLayer};
 //! use tower::{ServiceBuilder, ServiceExt, service_fn};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]

@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use http::response::Parts;
 use http_body_util::BodyExt;
+use tidegate::provider::Classifier;
 use tidegate::{
-    BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, Outcome, ResilienceBuilder, RetryLayer,
+    BackpressureLayer, CircuitBreakerLayer, ClassifyLayer, Outcome, ResilienceBuilder, RetryLayer,
 };
 use tidegate_testkit::strict::Answer;
 use tower::Layer;

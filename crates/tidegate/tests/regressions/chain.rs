@@ -1,8 +1,8 @@
 //! Fallback chains that ended early, or lost part of their trail.
 
+use tidegate::provider::StatusClassifier;
 use tidegate::{
-    BackpressureLayer, ClassifyLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
-    StatusClassifier, Trail,
+    BackpressureLayer, ClassifyLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer, Trail,
 };
 use tidegate_testkit::strict::Answer;
 use tower::{Layer, ServiceExt};

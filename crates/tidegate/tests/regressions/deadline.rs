@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tidegate::{
-    BoxError, Clock, Deadline, Elapsed, FallbackLayer, Gate, ResilienceBuilder, RetryLayer, TimeoutLayer,
-};
+use tidegate::provider::{Clock, Elapsed, Gate};
+use tidegate::{BoxError, Deadline, FallbackLayer, ResilienceBuilder, RetryLayer, TimeoutLayer};
 use tidegate_testkit::strict::Answer;
 use tower::{Layer, ServiceExt};
 

@@ -5,9 +5,9 @@ use std::io;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use tidegate::provider::Gate;
 use tidegate::{
-    BoxError, CircuitBreakerLayer, ErrorCode, Gate, Outcome, Payload, Rejection, ResilienceBuilder,
-    RetryLayer,
+    BoxError, CircuitBreakerLayer, ErrorCode, Outcome, Payload, Rejection, ResilienceBuilder, RetryLayer,
 };
 use tower::{ServiceExt, service_fn};
 

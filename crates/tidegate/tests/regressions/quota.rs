@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use http::{Request, Response};
+use tidegate::provider::Gate;
 use tidegate::rate_limit::OnLimit;
-use tidegate::{BoxError, ErrorCode, Gate, Payload, RateLimitLayer, Rejection};
+use tidegate::{BoxError, ErrorCode, Payload, RateLimitLayer, Rejection};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use crate::support::{SECOND, complete, now, rejection, request, strict};

@@ -4,9 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::response::Parts;
 use http_body_util::BodyExt;
-use tidegate::{
-    CircuitBreakerLayer, Classifier, ErrorCode, Gate, Outcome, Rejection, ResilienceBuilder, RetryLayer,
-};
+use tidegate::provider::{Classifier, Gate};
+use tidegate::{CircuitBreakerLayer, ErrorCode, Outcome, Rejection, ResilienceBuilder, RetryLayer};
 use tidegate_testkit::strict::Answer;
 use tower::Layer;
 

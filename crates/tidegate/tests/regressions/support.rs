@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use tidegate::{Error, HttpService, Payload, Rejection};
+use tidegate::provider::HttpService;
+use tidegate::{Error, Payload, Rejection};
 use tidegate_testkit::strict::{self, Handle, Strict};
 use tower::ServiceExt;
 

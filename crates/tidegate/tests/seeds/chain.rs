@@ -2,7 +2,8 @@
 
 use http_body_util::BodyExt;
 use tidegate::fallback::{AnswerCache, FallbackInfo, FallbackKind};
-use tidegate::{ErrorCode, FallbackLayer, Trail, Verdict};
+use tidegate::provider::Verdict;
+use tidegate::{ErrorCode, FallbackLayer, Trail};
 use tidegate_testkit::strict::{self, Answer};
 use tower::{Layer, ServiceExt};
 

@@ -8,9 +8,9 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use tidegate::circuit_breaker::State;
 use tidegate::fallback::FallbackInfo;
+use tidegate::provider::{Gate, Verdict};
 use tidegate::{
-    BoxError, CircuitBreakerLayer, FallbackLayer, Gate, Payload, Rejection, ResilienceBuilder, RetryLayer,
-    Trail, Verdict,
+    BoxError, CircuitBreakerLayer, FallbackLayer, Payload, Rejection, ResilienceBuilder, RetryLayer, Trail,
 };
 use tidegate_testkit::strict::{self, Answer};
 use tower::service_fn;

@@ -5,10 +5,11 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tidegate::circuit_breaker::State;
 use tidegate::fallback::FallbackInfo;
+use tidegate::provider::{Gate, HttpService};
 use tidegate::rate_limit::OnLimit;
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, FallbackLayer, Gate, HttpService, Payload,
-    RateLimitLayer, Rejection, RetryLayer, Signals,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, FallbackLayer, Payload, RateLimitLayer, Rejection,
+    RetryLayer, Signals,
 };
 use tidegate_testkit::strict::{self, Answer};
 use tokio::time::Instant;

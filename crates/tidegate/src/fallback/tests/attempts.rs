@@ -12,10 +12,11 @@ use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{FallbackInfo, FallbackKind, FallbackLayer};
 #[cfg(feature = "providers")]
 use crate::providers::ModelTable;
+use crate::retry::RetryOverride;
 use crate::testing::{complete, rejection, request, send, strict};
 use crate::{
     AttemptBudget, CircuitBreakerLayer, Deadline, ErrorCode, Failure, Gate, Outcome, Payload,
-    ResilienceBuilder, RetryLayer, RetryOverride, Trail, clock,
+    ResilienceBuilder, RetryLayer, Trail, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

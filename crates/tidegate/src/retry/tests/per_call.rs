@@ -4,8 +4,9 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use super::*;
+use crate::BoxError;
+use crate::retry::RetryOverride;
 use crate::retry::{Jitter, LoadSignals, NonRetryableError, RetryableError, Strategy};
-use crate::{BoxError, RetryOverride};
 
 /// The attempts of a call to a provider that is down, and the time that they take.
 async fn down(layer: &RetryLayer, retry_override: RetryOverride) -> (usize, u128) {

@@ -6,8 +6,9 @@ use std::io;
 use http::Extensions;
 
 use super::*;
+use crate::retry::RetryOverride;
 use crate::retry::{Jitter, NonRetryableError, RetryableError};
-use crate::{AttemptBudget, BoxError, Clock, Elapsed, RetryOverride};
+use crate::{AttemptBudget, BoxError, Clock, Elapsed};
 
 fn retry() -> RetryLayer {
     RetryLayer::exponential().jitter(Jitter::None)
