@@ -58,6 +58,10 @@ pub trait ResponseTranslator: Send + Sync {
     /// An event can be neither translated nor dropped. The events before it are in `out`.
     fn events(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<(), Failure>;
 
+    /// Sets the maximum size of one event of a stream. A larger one is an error. It is called before the
+    /// first event, and has no effect by default.
+    fn set_event_cap(&mut self, _bytes: usize) {}
+
     /// Appends the last events after the stream has ended without an error.
     fn end(&mut self, out: &mut BytesMut);
 }

@@ -9,6 +9,8 @@ pub struct Event<'a> {
     pub data: &'a [u8],
     /// Whether the frame marks the event as an error: `event: error`, or Amazon's `:exception-type`.
     pub is_error: bool,
+    /// Whether the event is larger than its framer keeps, so that the data is only its beginning.
+    pub is_cut: bool,
 }
 
 /// The data of the last event in streams of OpenAI's chat dialect. It is not JSON.
@@ -20,13 +22,6 @@ impl Event<'_> {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.data.trim_ascii() == DONE || walk(self.data, |_, _| {})
-    }
-
-    /// Whether the event may be larger than 256 KiB, so that the data is only its beginning.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        // The framing takes a few bytes of the limit as well.
-        self.data.len() + 16 >= MAX_EVENT
     }
 }
 

@@ -4,6 +4,7 @@
 //! folder use, and its files hold what differs from the other dialects:
 //!
 //! - `events.rs`: the events of its streams, and `framing.rs` if they are not server-sent events;
+//! - `convert.rs`: the conversion between a stream and one JSON document;
 //! - `response.rs`: its JSON responses, and the names of the numbers in its usage;
 //! - `limits.rs`: its headers about limits;
 //! - `error.rs`: an error code outside of the body.
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn only_an_event_that_belongs_to_a_dialect_determines_it() {
         let guess =
-            |name, data: &str| DialectGuess::of(Event { name, data: data.as_bytes(), is_error: false });
+            |name, data: &str| DialectGuess::of(Event { name, data: data.as_bytes(), ..Event::default() });
         for (data, expected) in [
             ("[DONE]", DialectGuess::Known(Dialect::Chat)),
             (r#"{"choices":[]}"#, DialectGuess::Known(Dialect::Chat)),

@@ -5,15 +5,17 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::event::{Event, MAX_EVENT, append_capped, prefix};
+use crate::event::{Event, MAX_EVENT, prefix};
 
 /// Splits bytes into server-sent events.
 ///
-/// Lines end with LF, CR or CRLF. A byte order mark is skipped. The fields `id` and `retry` are ignored. A
-/// comment is emitted as an event of its own, because it shows that the connection is alive. Memory is
-/// bounded: of an event larger than 256 KiB only the beginning is kept, as if the event had ended there.
-#[derive(Default)]
+/// Lines end with LF, CR or CRLF. A byte order mark is skipped. The fields `id` and `retry` are ignored; a
+/// field `error`, as llama.cpp sends it, is read as the data of an error event. A comment is emitted as an event of its own, because it shows that the connection is alive. Memory is
+/// bounded: of an event larger than 256 KiB only the beginning is kept, as if the event had ended there. A
+/// reader that needs whole events sets another [cap](Self::with_cap).
 pub struct SseFramer {
+    /// The most bytes that are kept of a line, and of the data of an event.
+    cap: usize,
     /// The beginning of an incomplete line.
     line: Vec<u8>,
     /// The name of the open event.
@@ -21,6 +23,8 @@ pub struct SseFramer {
     /// The data of the open event, from earlier chunks or from several lines.
     data: Vec<u8>,
     has_data: bool,
+    /// The open event is larger than the cap.
+    is_cut: bool,
     /// The open event has a line, of whatever field.
     has_lines: bool,
     /// The last line ended with a CR, so an LF right after it is part of the same line end.
@@ -47,7 +51,23 @@ impl SseFramer {
     /// A framer at the beginning of a stream.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self::with_cap(MAX_EVENT)
+    }
+
+    /// A framer that keeps up to `cap` bytes of an event.
+    #[must_use]
+    pub fn with_cap(cap: usize) -> Self {
+        Self {
+            cap,
+            line: Vec::new(),
+            name: Vec::new(),
+            data: Vec::new(),
+            has_data: false,
+            is_cut: false,
+            has_lines: false,
+            is_after_cr: false,
+            is_past_first_line: false,
+        }
     }
 
     /// Parses the next bytes, and passes on each event that they complete.
@@ -100,7 +120,7 @@ impl SseFramer {
                 continue;
             }
             let Some(length) = memchr2(b'\n', b'\r', &bytes[at..]) else {
-                append_capped(&mut self.line, &bytes[at..]);
+                self.is_cut |= append(&mut self.line, &bytes[at..], self.cap);
                 break;
             };
             let line = &bytes[at..at + length];
@@ -116,13 +136,17 @@ impl SseFramer {
                 self.take(line, at, &mut here, each);
             } else {
                 let mut buffered = std::mem::take(&mut self.line);
-                append_capped(&mut buffered, line);
+                self.is_cut |= append(&mut buffered, line, self.cap);
                 self.take_buffered(buffered, at, each);
             }
         }
         if let Some(data) = here {
-            append_capped(&mut self.data, data);
+            self.append_data(data);
         }
+    }
+
+    fn append_data(&mut self, data: &[u8]) {
+        self.is_cut |= append(&mut self.data, data, self.cap);
     }
 
     /// Parses a line that was assembled from several chunks, and keeps its buffer for the next line.
@@ -130,7 +154,7 @@ impl SseFramer {
         let mut data = None;
         self.take(&line, end, &mut data, each);
         if let Some(data) = data {
-            append_capped(&mut self.data, data);
+            self.append_data(data);
         }
         line.clear();
         self.line = line;
@@ -144,7 +168,8 @@ impl SseFramer {
         here: &mut Option<&'a [u8]>,
         each: &mut impl FnMut(SsePart<'_>, usize),
     ) {
-        let mut line = prefix(line, MAX_EVENT);
+        self.is_cut |= line.len() > self.cap;
+        let mut line = prefix(line, self.cap);
         if !std::mem::replace(&mut self.is_past_first_line, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
@@ -159,12 +184,19 @@ impl SseFramer {
         match field {
             b"data" if self.has_data => {
                 if let Some(first) = here.take() {
-                    append_capped(&mut self.data, first);
+                    self.append_data(first);
                 }
-                append_capped(&mut self.data, b"\n");
-                append_capped(&mut self.data, value);
+                self.append_data(b"\n");
+                self.append_data(value);
             }
             b"data" => {
+                self.has_data = true;
+                *here = Some(value);
+            }
+            // Some servers report a failure in a field of its own.
+            b"error" if !self.has_data => {
+                self.name.clear();
+                self.name.extend_from_slice(b"error");
                 self.has_data = true;
                 *here = Some(value);
             }
@@ -181,13 +213,14 @@ impl SseFramer {
         if self.has_data || !self.name.is_empty() {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
             let data = here.unwrap_or(&self.data);
-            each(SsePart::Event(Event { name, data, is_error: name == "error" }), end);
+            let (is_error, is_cut) = (name == "error", self.is_cut);
+            each(SsePart::Event(Event { name, data, is_error, is_cut }), end);
         } else {
             each(SsePart::Nothing, end);
         }
         self.name.clear();
         self.data.clear();
-        (self.has_data, self.has_lines) = (false, false);
+        (self.has_data, self.has_lines, self.is_cut) = (false, false, false);
     }
 
     /// The capacity of the buffers.
@@ -195,6 +228,19 @@ impl SseFramer {
     pub(crate) fn buffered(&self) -> usize {
         self.line.capacity() + self.name.capacity() + self.data.capacity()
     }
+}
+
+impl Default for SseFramer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Appends as much of `bytes` as fits below the cap, and returns whether a part did not fit.
+fn append(buffered: &mut Vec<u8>, bytes: &[u8], cap: usize) -> bool {
+    let room = cap.saturating_sub(buffered.len());
+    buffered.extend_from_slice(prefix(bytes, room));
+    bytes.len() > room
 }
 
 #[cfg(test)]

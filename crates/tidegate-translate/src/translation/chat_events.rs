@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 use tidegate_core::Failure;
 use tidegate_providers::stream::Event;
 
-use super::encode_events::{EncodeEvents, too_many};
+use super::call_pieces::arguments;
+use super::encode_events::{EncodeEvents, too_many, unreadable};
 use super::repair;
 use super::stop_reason::finish_reason;
+use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 use crate::sse::{self, write_data};
 
 /// Encodes chat chunks.
-#[derive(Default)]
 pub(super) struct ChatEvents {
     pub(super) wants_usage: bool,
     /// Seconds since 1970. Anthropic's dialect has no such field.
@@ -23,6 +24,7 @@ pub(super) struct ChatEvents {
     model: Value,
     has_begun: bool,
     token_usage: TokenUsage,
+    tool_names: ToolNames,
     /// The open tool calls by block index.
     calls: BTreeMap<u64, OpenToolCall>,
     /// The index of the next call.
@@ -41,8 +43,22 @@ const MAX_CALLS: u64 = 1024;
 const MAX_NAME: usize = 256;
 
 impl ChatEvents {
-    pub(super) fn new(wants_usage: bool) -> Self {
-        Self { wants_usage, ..Self::default() }
+    pub(super) fn new(wants_usage: bool, tool_names: ToolNames) -> Self {
+        Self {
+            wants_usage,
+            created: 0,
+            id: Value::Null,
+            model: Value::Null,
+            has_begun: false,
+            token_usage: TokenUsage::default(),
+            tool_names,
+            calls: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn tool_names(&self) -> &ToolNames {
+        &self.tool_names
     }
 
     fn chunk(&self, choices: Value) -> Value {
@@ -75,15 +91,17 @@ impl ChatEvents {
                 self.end_block(index(event), out);
                 let number = self.next;
                 self.next += 1;
-                let function = json!({"name": string(&block["name"]), "arguments": ""});
+                let name = self.tool_names.original(string(&block["name"]));
+                let function = json!({"name": name, "arguments": ""});
                 let call = json!({"index": number, "id": string(&block["id"]), "type": "function", "function": function});
                 self.choice(json!({"tool_calls": [call]}), None, out);
                 // `input` is usually empty and followed by deltas, but it may hold the complete arguments.
-                let whole = block["input"].as_object().filter(|input| !input.is_empty());
-                if whole.is_some() {
-                    self.write_arguments(number, &block["input"].to_string(), out);
+                let whole = arguments(block).ok_or_else(unreadable)?;
+                let has_arguments = !matches!(&*whole, "" | "{}");
+                if has_arguments {
+                    self.write_arguments(number, &whole, out);
                 }
-                self.calls.insert(index(event), OpenToolCall { number, has_arguments: whole.is_some() });
+                self.calls.insert(index(event), OpenToolCall { number, has_arguments });
             }
             _ => {}
         }
@@ -133,6 +151,9 @@ impl EncodeEvents for ChatEvents {
     fn begin(&mut self, created: u64) {
         self.created = created;
     }
+
+    /// Nothing is kept.
+    fn set_event_cap(&mut self, _: usize) {}
 
     fn ping(&mut self, out: &mut BytesMut) {
         out.put_slice(b": ping\n\n");

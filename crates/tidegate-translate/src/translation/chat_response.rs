@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::finish_reason;
+use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 use crate::request_fields::RawJson;
 
@@ -23,7 +24,7 @@ struct IncomingMessage {
 }
 
 /// Returns `None` if `body` is not a message response. `created` is in seconds since 1970.
-pub(super) fn read(body: &[u8], created: u64) -> Option<Value> {
+pub(super) fn read(body: &[u8], created: u64, tool_names: &ToolNames) -> Option<Value> {
     let response: IncomingMessage = serde_json::from_str(&repair::decode(body)).ok()?;
     let (mut text, mut reasoning, mut calls) = (None::<String>, None::<String>, Vec::new());
     for raw in response.content {
@@ -32,8 +33,8 @@ pub(super) fn read(body: &[u8], created: u64) -> Option<Value> {
             ("text", Some(more), _) => text.get_or_insert_default().push_str(&more),
             ("thinking", _, Some(more)) => reasoning.get_or_insert_default().push_str(&more),
             ("tool_use", ..) => {
-                let arguments = block.input.as_ref().map_or("{}", |input| input.get());
-                let function = json!({"name": block.name, "arguments": arguments});
+                let name = block.name.as_deref().map(|name| tool_names.original(name));
+                let function = json!({"name": name, "arguments": arguments(block.input)?});
                 calls.push(json!({"id": block.id, "type": "function", "function": function}));
             }
             _ => {}
@@ -57,4 +58,14 @@ pub(super) fn read(body: &[u8], created: u64) -> Option<Value> {
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason}],
         "usage": token_usage.as_chat(),
     }))
+}
+
+/// The arguments as JSON text. `None` if the input is neither an object nor a string with one.
+fn arguments(input: Option<RawJson>) -> Option<String> {
+    let Some(input) = input else { return Some("{}".to_owned()) };
+    match input.get().as_bytes().first() {
+        Some(b'{') => Some(input.get().to_owned()),
+        Some(b'"') => serde_json::from_str(input.get()).ok(),
+        _ => None,
+    }
 }

@@ -4,10 +4,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::call_ids::ResponseCallIds;
+use super::call_pieces::arguments;
 use super::content::raw;
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::stop_reason;
+use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 use crate::content_text::texts;
 use crate::request_fields::RawJson;
@@ -26,7 +28,7 @@ struct OutgoingMessage<'a> {
 }
 
 /// Returns `None` if `body` is not a completion, or contains a tool call that cannot be translated.
-pub(super) fn read(body: &[u8], omits_reasoning: bool) -> Option<Vec<u8>> {
+pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&repair::decode(body)).ok()?;
     let choice = first_choice(&completion)?;
     // These finish reasons report a failure.
@@ -48,8 +50,8 @@ pub(super) fn read(body: &[u8], omits_reasoning: bool) -> Option<Vec<u8>> {
     for call in calls {
         content.push(ContentBlock {
             id: Some(call_ids.assign(call["id"].as_str().unwrap_or_default())),
-            name: Some(call["function"]["name"].as_str()?.to_owned()),
-            input: Some(input(call["function"]["arguments"].as_str().unwrap_or_default())?),
+            name: Some(tool_names.original(call["function"]["name"].as_str()?).to_owned()),
+            input: Some(input(&arguments(&call["function"])?)?),
             ..ContentBlock::of("tool_use")
         });
     }

@@ -83,7 +83,9 @@
 //! - Expecting prompt caching and signed thinking to survive a change of provider: they are valid for one
 //!   provider only.
 
+mod block_queue;
 mod call_ids;
+mod call_pieces;
 mod chat;
 mod chat_events;
 mod chat_response;
@@ -99,6 +101,7 @@ mod response;
 mod stop_reason;
 mod to_chat;
 mod to_messages;
+mod tool_names;
 mod usage;
 
 use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
@@ -172,7 +175,7 @@ impl Translator for ChatToMessages {
         strip_dialect_headers("openai-", &mut head.headers);
         let version = HeaderName::from_static("anthropic-version");
         head.headers.entry(version).or_insert(HeaderValue::from_static("2023-06-01"));
-        let encoder = ResponseEncoder::Chat(ChatEvents::new(request.wants_usage));
+        let encoder = ResponseEncoder::Chat(ChatEvents::new(request.wants_usage, request.tool_names));
         Ok(Translation {
             body: request.body,
             response: Box::new(ResponseConverter::new(encoder, Provider::named(&self.target))),
@@ -182,12 +185,12 @@ impl Translator for ChatToMessages {
 
 impl Translator for MessagesToChat {
     fn request(&self, head: &mut Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
-        let body = to_chat::request(body, &self.target)?;
+        let request = to_chat::request(body, &self.target)?;
         strip_dialect_headers("anthropic-", &mut head.headers);
         let provider = Provider::named(&self.target);
-        let encoder =
-            ResponseEncoder::Messages(MessagesEvents::new(provider.sends_done(), self.omits_reasoning));
-        Ok(Translation { body, response: Box::new(ResponseConverter::new(encoder, provider)) })
+        let events = MessagesEvents::new(provider.sends_done(), self.omits_reasoning, request.tool_names);
+        let response = Box::new(ResponseConverter::new(ResponseEncoder::Messages(events), provider));
+        Ok(Translation { body: request.body, response })
     }
 }
 

@@ -12,7 +12,7 @@ use tidegate_providers::stream::{Dialect, EndSignal, Event, SseFramer, StreamErr
 use tidegate_providers::{BodyFormat, Provider};
 
 use super::chat_events::ChatEvents;
-use super::encode_events::{EncodeEvents, too_many, unreadable};
+use super::encode_events::{DEFAULT_EVENT_CAP, EncodeEvents, too_many, unreadable};
 use super::error::TranslatedError;
 use super::messages_events::MessagesEvents;
 use super::{chat_response, messages_response};
@@ -53,10 +53,12 @@ impl ResponseEncoder {
 
     fn response(&self, body: &[u8], created: u64) -> Option<Bytes> {
         match self {
-            Self::Chat(_) => {
-                chat_response::read(body, created).map(|completion| completion.to_string().into())
+            Self::Chat(events) => chat_response::read(body, created, events.tool_names())
+                .map(|completion| completion.to_string().into()),
+            Self::Messages(events) => {
+                messages_response::read(body, events.omits_reasoning, events.blocks.tool_names())
+                    .map(Bytes::from)
             }
-            Self::Messages(events) => messages_response::read(body, events.omits_reasoning).map(Bytes::from),
         }
     }
 
@@ -83,7 +85,7 @@ impl ResponseConverter {
         Self {
             encoder,
             provider,
-            framer: SseFramer::new(),
+            framer: SseFramer::with_cap(DEFAULT_EVENT_CAP),
             created: 0,
             is_compressed: false,
             has_ended: false,
@@ -145,11 +147,16 @@ impl ResponseTranslator for ResponseConverter {
         result
     }
 
+    fn set_event_cap(&mut self, bytes: usize) {
+        self.framer = SseFramer::with_cap(bytes);
+        self.encoder.events().set_event_cap(bytes);
+    }
+
     fn end(&mut self, out: &mut BytesMut) {
         std::mem::take(&mut self.framer).finish(|event| {
             // An incomplete event is ignored. The failure of an oversized event can no longer be returned
             // here. It sets `has_ended`, so that no end of the stream is written.
-            if event.is_complete() || event.is_cut() {
+            if event.is_complete() || event.is_cut {
                 self.has_ended |= self.convert_event(event, out).is_err();
             }
         });
@@ -169,7 +176,7 @@ impl ResponseConverter {
             self.encoder.events().ping(out);
             return Ok(());
         }
-        if event.is_cut() {
+        if event.is_cut {
             return Err(too_many("bytes"));
         }
         let parsed = self.encoder.source_dialect().read(event);

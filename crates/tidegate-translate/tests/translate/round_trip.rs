@@ -42,7 +42,7 @@ fn user() -> impl Strategy<Value = Value> {
 
 /// An assistant message with the tool results that follow it.
 fn assistant() -> impl Strategy<Value = Value> {
-    let call = (text(), prop_oneof![Just("{}"), Just("{\"b\": 1, \"a\":[2.50]}")], text());
+    let call = ("[a-z_]{1,6}", prop_oneof![Just("{}"), Just("{\"b\": 1, \"a\":[2.50]}")], text());
     (prop::option::of(text()), prop::collection::vec(call, 0..3)).prop_filter_map(
         "empty message",
         |(text, calls)| {

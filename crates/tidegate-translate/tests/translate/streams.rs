@@ -262,6 +262,7 @@ fn an_event_above_the_size_limit_breaks_the_stream() {
         let mut answer: Box<dyn ResponseTranslator> = new_translator();
         let mut out = BytesMut::new();
         let piece = vec![b'x'; 64 * 1024];
+        answer.set_event_cap(1024 * 1024);
         answer.events(b"data: {\"choices\":[{\"delta\":{\"content\":\"", &mut out).unwrap();
         for _ in 0..256 {
             answer.events(&piece, &mut out).unwrap();

@@ -44,7 +44,7 @@ impl TranslateLayer {
     }
 
     /// Buffered responses of up to this many bytes are translated, longer ones are errors; 32 MiB by default.
-    /// Streams may be of any length.
+    /// Streams may be of any length, and each of their events as long as this.
     #[must_use]
     pub fn answer_cap(mut self, bytes: usize) -> Self {
         self.settings.answer_cap = bytes;

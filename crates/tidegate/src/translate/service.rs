@@ -73,12 +73,13 @@ impl Settings {
                 .because(RejectionReason::BodyTooLong);
             return Err(record_rejection(rejection, target, &head.extensions).into());
         };
-        let Translation { body, response } = translator
+        let Translation { body, mut response } = translator
             .request(&mut head, bytes)
             .inspect_err(|untranslatable: &Untranslatable| {
                 record_rejection(untranslatable.rejection().clone(), target, &head.extensions);
             })
             .map_err(Error::new)?;
+        response.set_event_cap(self.answer_cap);
         if head.headers.contains_key(CONTENT_LENGTH) {
             head.headers.insert(CONTENT_LENGTH, body.len().into());
         }

@@ -9,12 +9,14 @@ use super::super::call_ids::RequestCallIds;
 use super::super::chat::{ChatMessage, ContentPart, FilePart, ImageUrl, ToolCall};
 use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
+use super::super::tool_names::ToolNames;
 use crate::untranslatable::{malformed, unsupported};
 
 pub(super) fn conversation(
     system: Option<Content<ContentBlock>>,
     incoming: Vec<messages::AnthropicMessage>,
     call_ids: RequestCallIds,
+    tool_names: &mut ToolNames,
 ) -> Result<Vec<ChatMessage>, Untranslatable> {
     let mut messages = Vec::new();
     let texts = match system {
@@ -56,7 +58,9 @@ pub(super) fn conversation(
                         .push(system_message(text.ok_or_else(|| unsupported("messages[].content[].type"))?));
                 }
             }
-            ("assistant", Content::Parts(blocks)) => messages.extend(assistant(blocks, &mut id_map)?),
+            ("assistant", Content::Parts(blocks)) => {
+                messages.extend(assistant(blocks, &mut id_map, tool_names)?)
+            }
             _ => return Err(unsupported("messages[].role")),
         }
     }
@@ -192,6 +196,7 @@ fn tool_result(
 fn assistant(
     blocks: Vec<ContentBlock>,
     id_map: &mut CallIdMap,
+    tool_names: &mut ToolNames,
 ) -> Result<Option<ChatMessage>, Untranslatable> {
     let (mut texts, mut calls) = (Vec::new(), Vec::new());
     for block in blocks {
@@ -199,7 +204,8 @@ fn assistant(
             "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
             "tool_use" => match (block.id, block.name, block.input) {
                 (Some(id), Some(name), Some(input)) => {
-                    calls.push(ToolCall::new(id_map.target_id(id), name, input.get().to_owned()));
+                    let (id, name) = (id_map.target_id(id), tool_names.assign(name)?);
+                    calls.push(ToolCall::new(id, name, input.get().to_owned()));
                 }
                 _ => return Err(malformed("messages[].content[].input")),
             },

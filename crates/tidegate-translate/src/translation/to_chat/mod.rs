@@ -29,6 +29,7 @@ use super::chat::{ChatMessage, Function, FunctionTool, JsonSchema, ResponseForma
 use super::content::Content;
 use super::fields::{RejectedField, read_fields};
 use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig, ToolChoice};
+use super::tool_names::ToolNames;
 use crate::models::{
     EffortWithTools, accepts_reasoning_effort, effort_with_tools, is_reasoning_model, max_output_tokens,
     max_stop_sequences, may_continue_assistant_message, needs_include_usage, uses_max_completion_tokens,
@@ -86,15 +87,22 @@ fn only_clears_context(management: &Value) -> bool {
     edits.iter().all(|edit| edit["type"].as_str().is_some_and(|kind| kind.starts_with("clear_")))
 }
 
-pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable> {
+/// The translated request, and what the response must be translated with.
+pub(super) struct ChatRequest {
+    pub(super) body: Bytes,
+    pub(super) tool_names: ToolNames,
+}
+
+pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untranslatable> {
     let mut fields = read_fields(body)?;
+    let mut tool_names = ToolNames::for_chat();
     for (name, is_noop) in REJECTED_FIELDS {
         fields.reject(name, is_noop)?;
     }
     let system: Option<Content<ContentBlock>> = fields.take("system")?;
     let incoming: Vec<messages::AnthropicMessage> =
         fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
-    let tools = tools(fields.take("tools")?.unwrap_or_default())?;
+    let tools = tools(fields.take("tools")?.unwrap_or_default(), &mut tool_names)?;
     let choice: Option<ToolChoice> = fields.take("tool_choice")?;
     let choice = choice.filter(|_| !tools.is_empty());
     let config: OutputConfig = fields.take("output_config")?.unwrap_or_default();
@@ -116,7 +124,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
     let is_mistral = Provider::named(target) == Provider::Mistral;
     let user = metadata.and_then(|metadata| metadata.user_id);
-    let messages = conversation(system, incoming, RequestCallIds::for_chat(is_mistral))?;
+    let call_ids = RequestCallIds::for_chat(is_mistral);
+    let messages = conversation(system, incoming, call_ids, &mut tool_names)?;
     if messages.last().is_some_and(|last| last.role == "assistant") && !may_continue_assistant_message(target)
     {
         return Err(Untranslatable::new("messages", "has to end with the user for the target"));
@@ -127,7 +136,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         max_completion_tokens,
         messages,
         tools,
-        tool_choice: choice.map(tool_choice).transpose()?,
+        tool_choice: choice.map(|choice| tool_choice(choice, &mut tool_names)).transpose()?,
         parallel_tool_calls: is_single.then_some(false),
         stop: stop(fields.take("stop_sequences")?, target)?,
         temperature: fields.take_raw("temperature").filter(|_| !is_reasoning_model(target)),
@@ -140,7 +149,8 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<Bytes, Untranslatable
         reasoning_effort: effort,
         response_format: format.map(response_format).transpose()?,
     };
-    serde_json::to_vec(&request).map(Bytes::from).map_err(|_| malformed("body"))
+    let body = serde_json::to_vec(&request).map_err(|_| malformed("body"))?;
+    Ok(ChatRequest { body: body.into(), tool_names })
 }
 
 fn stop(stops: Option<Vec<String>>, target: &str) -> Result<Option<Vec<String>>, Untranslatable> {
@@ -155,13 +165,16 @@ fn stop(stops: Option<Vec<String>>, target: &str) -> Result<Option<Vec<String>>,
     }
 }
 
-fn tools(tools: Vec<messages::AnthropicTool>) -> Result<Vec<FunctionTool>, Untranslatable> {
+fn tools(
+    tools: Vec<messages::AnthropicTool>,
+    tool_names: &mut ToolNames,
+) -> Result<Vec<FunctionTool>, Untranslatable> {
     let tool = |tool: messages::AnthropicTool| {
         if tool.kind.is_some_and(|kind| kind != "custom") {
             return Err(unsupported("tools[].type"));
         }
         let function = Function {
-            name: tool.name,
+            name: tool_names.assign(tool.name)?,
             description: tool.description,
             parameters: tool.input_schema,
             strict: tool.strict,
@@ -171,12 +184,15 @@ fn tools(tools: Vec<messages::AnthropicTool>) -> Result<Vec<FunctionTool>, Untra
     tools.into_iter().map(tool).collect()
 }
 
-fn tool_choice(choice: ToolChoice) -> Result<Value, Untranslatable> {
+fn tool_choice(choice: ToolChoice, tool_names: &mut ToolNames) -> Result<Value, Untranslatable> {
     Ok(match (&*choice.kind, choice.name) {
         ("auto", _) => json!("auto"),
         ("none", _) => json!("none"),
         ("any", _) => json!("required"),
-        ("tool", Some(name)) => json!({"type": "function", "function": {"name": name}}),
+        ("tool", Some(name)) => {
+            let name = tool_names.assign(name)?;
+            json!({"type": "function", "function": {"name": name}})
+        }
         _ => return Err(unsupported("tool_choice.type")),
     })
 }

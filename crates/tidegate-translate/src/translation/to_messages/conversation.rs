@@ -5,6 +5,7 @@ use tidegate_core::Untranslatable;
 use super::super::chat::{self, ContentPart};
 use super::super::content::{Content, raw};
 use super::super::messages::{AnthropicMessage, ContentBlock, MediaSource, ToolResultContent};
+use super::super::tool_names::ToolNames;
 use super::turns::Turns;
 use crate::untranslatable::{malformed, unsupported};
 
@@ -26,6 +27,7 @@ impl AnthropicMessage {
 /// user message, because the model has to respond to them: without a user message it would continue its own.
 pub(super) fn conversation(
     incoming: Vec<chat::ChatMessage>,
+    tool_names: &mut ToolNames,
 ) -> Result<(Vec<ContentBlock>, Vec<AnthropicMessage>), Untranslatable> {
     let (mut system, mut trailing, mut turns) = (Vec::new(), Vec::new(), Turns::new());
     for message in incoming {
@@ -36,7 +38,7 @@ pub(super) fn conversation(
         system.append(&mut trailing);
         match &*message.role {
             "user" => turns.push_user(user(message.content)?),
-            "assistant" => turns.push_assistant(assistant(message)?)?,
+            "assistant" => turns.push_assistant(assistant(message, tool_names)?)?,
             "tool" => turns.push_tool_result(tool_result(message)?)?,
             _ => return Err(unsupported("messages[].role")),
         }
@@ -120,7 +122,10 @@ fn document(file: chat::FilePart) -> Result<ContentBlock, Untranslatable> {
     Ok(ContentBlock { source: Some(source), title: file.filename, ..ContentBlock::of("document") })
 }
 
-fn assistant(message: chat::ChatMessage) -> Result<Vec<ContentBlock>, Untranslatable> {
+fn assistant(
+    message: chat::ChatMessage,
+    tool_names: &mut ToolNames,
+) -> Result<Vec<ContentBlock>, Untranslatable> {
     if message.function_call.is_some() {
         return Err(unsupported("messages[].function_call"));
     }
@@ -140,7 +145,7 @@ fn assistant(message: chat::ChatMessage) -> Result<Vec<ContentBlock>, Untranslat
         let input = raw(input).filter(|input| input.get().starts_with('{'));
         blocks.push(ContentBlock {
             id: Some(call.id),
-            name: Some(function.name),
+            name: Some(tool_names.assign(function.name)?),
             input: Some(input.ok_or_else(|| unsupported("messages[].tool_calls[].function.arguments"))?),
             ..ContentBlock::of("tool_use")
         });

@@ -44,6 +44,7 @@ use super::messages::{
     AnthropicMessage, AnthropicTool, ContentBlock, Metadata, OutputConfig, OutputFormat, ThinkingConfig,
     ToolChoice,
 };
+use super::tool_names::ToolNames;
 use crate::models::{
     accepts_prefill, accepts_schema, max_output_tokens, sampling as supported_sampling, thinking_control,
 };
@@ -55,6 +56,7 @@ pub(super) struct MessagesRequest {
     pub(super) body: Bytes,
     /// Whether a stream ends with a usage chunk.
     pub(super) wants_usage: bool,
+    pub(super) tool_names: ToolNames,
 }
 
 #[derive(Serialize)]
@@ -114,11 +116,12 @@ pub(super) fn request(
         fields.reject(name, is_noop)?;
     }
     let incoming: Vec<chat::ChatMessage> = fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
-    let (system, mut messages) = conversation(incoming)?;
+    let mut tool_names = ToolNames::for_messages();
+    let (system, mut messages) = conversation(incoming, &mut tool_names)?;
     let has_prefill = prefill(&mut messages, target)?;
     let accepts_schema = accepts_schema(target);
-    let mut tools = tools(fields.take("tools")?.unwrap_or_default(), accepts_schema)?;
-    let mut tool_choice = tool_choice(&mut fields, !tools.is_empty())?;
+    let mut tools = tools(fields.take("tools")?.unwrap_or_default(), accepts_schema, &mut tool_names)?;
+    let mut tool_choice = tool_choice(&mut fields, !tools.is_empty(), &mut tool_names)?;
     if tools.is_empty() {
         tools = declare_called_tools(&messages);
         // The caller declared no tools, so it cannot handle a call.
@@ -165,6 +168,7 @@ pub(super) fn request(
     Ok(MessagesRequest {
         body: body.into(),
         wants_usage: options.is_some_and(|options| options.include_usage),
+        tool_names,
     })
 }
 

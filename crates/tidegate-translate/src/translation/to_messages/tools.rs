@@ -8,6 +8,7 @@ use tidegate_core::Untranslatable;
 use super::super::chat;
 use super::super::content::raw;
 use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
+use super::super::tool_names::ToolNames;
 use crate::request_fields::RequestFields;
 use crate::untranslatable::{malformed, unsupported};
 
@@ -18,6 +19,7 @@ const MAX_STRICT: usize = 20;
 pub(super) fn tools(
     tools: Vec<chat::FunctionTool>,
     accepts_schema: bool,
+    tool_names: &mut ToolNames,
 ) -> Result<Vec<AnthropicTool>, Untranslatable> {
     let is_strict =
         |tool: &&chat::FunctionTool| tool.function.as_ref().is_some_and(|it| it.strict == Some(true));
@@ -27,7 +29,7 @@ pub(super) fn tools(
         let function = function.ok_or_else(|| unsupported("tools[].type"))?;
         Ok(AnthropicTool {
             kind: None,
-            name: function.name,
+            name: tool_names.assign(function.name)?,
             description: function.description,
             // Anthropic requires a schema. A function without parameters gets a schema without properties.
             input_schema: function.parameters.or_else(|| raw(r#"{"type":"object","properties":{}}"#)),
@@ -45,6 +47,7 @@ pub(super) fn unnamed_choice(kind: &str) -> ToolChoice {
 pub(super) fn tool_choice(
     fields: &mut RequestFields,
     has_tools: bool,
+    tool_names: &mut ToolNames,
 ) -> Result<Option<ToolChoice>, Untranslatable> {
     let wanted: Option<Value> = fields.take("tool_choice")?;
     let is_parallel: Option<bool> = fields.take("parallel_tool_calls")?;
@@ -58,8 +61,9 @@ pub(super) fn tool_choice(
         }),
         Some(choice) if choice["type"] == "function" => {
             let name = choice["function"]["name"].as_str();
+            let missing = || malformed("tool_choice.function.name");
             Some(ToolChoice {
-                name: Some(name.ok_or_else(|| malformed("tool_choice.function.name"))?.to_owned()),
+                name: Some(tool_names.assign(name.ok_or_else(missing)?.to_owned())?),
                 ..unnamed_choice("tool")
             })
         }

@@ -1,0 +1,258 @@
+//! Tool calls in the forms in which hosts of OpenAI's dialect send them.
+
+use http::StatusCode;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::hostile::assert_well_formed;
+use super::{for_chat, for_messages, json_events, stream};
+
+const ID_A: &str = "call_AAAAAAAAAAAAAAAAAAAAAAAA";
+
+fn chunk(delta: &Value, reason: Option<&str>) -> String {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
+    format!("data: {}\n\n", json!({"id": "c", "model": "m", "choices": [choice]}))
+}
+
+fn pieces(calls: &[Value]) -> String {
+    chunk(&json!({"tool_calls": calls}), None)
+}
+
+/// The blocks of a stream: the type or the name of the tool, and the joined content.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    assert_well_formed(text);
+    let mut blocks = Vec::new();
+    for event in json_events(text) {
+        let block = &event["content_block"];
+        if let Some(name) = block["name"].as_str().or(block["type"].as_str()) {
+            blocks.push((name.to_owned(), String::new()));
+        }
+        let delta = &event["delta"];
+        let content = ["partial_json", "text", "thinking"].into_iter().find_map(|name| delta[name].as_str());
+        if let Some(content) = content {
+            blocks.last_mut().unwrap().1 += content;
+        }
+    }
+    blocks
+}
+
+fn translated(chunks: &[String]) -> Vec<(String, String)> {
+    let bytes = chunks.concat() + &chunk(&json!({}), Some("tool_calls")) + "data: [DONE]\n\n";
+    blocks(&stream(for_messages(), bytes.as_bytes(), &[]))
+}
+
+fn expect(chunks: &[String], expected: &[(&str, &str)]) {
+    let expected: Vec<_> =
+        expected.iter().map(|(name, content)| ((*name).into(), (*content).into())).collect();
+    assert_eq!(translated(chunks), expected, "{chunks:?}");
+}
+
+#[test]
+fn a_call_begins_when_its_name_is_complete() {
+    let id = json!({"index": 0, "id": ID_A, "function": {"name": "", "arguments": ""}});
+    let name = |name: &str| pieces(&[json!({"index": 0, "function": {"name": name}})]);
+    let arguments = pieces(&[json!({"index": 0, "function": {"arguments": "{\"city\":\"Rome\"}"}})]);
+    let named = [("weather", "{\"city\":\"Rome\"}")];
+    expect(&[pieces(&[id.clone()]), name("wea"), name("ther"), arguments.clone()], &named);
+    expect(&[pieces(&[id.clone()]), name("weather"), name("weather"), arguments.clone()], &named);
+    expect(&[name("weather"), pieces(&[id.clone()]), arguments], &named);
+    expect(&[pieces(&[id]), name("now")], &[("now", "")]);
+}
+
+#[test]
+fn pieces_that_repeat_the_id_or_the_name_are_of_one_call() {
+    let piece = |id: &str, name: &str, arguments: &str| {
+        pieces(&[json!({"index": 0, "id": id, "function": {"name": name, "arguments": arguments}})])
+    };
+    let whole = [("weather", "{\"city\":\"Bonn\"}")];
+    for (id, name) in [(ID_A, ""), (ID_A, "weather"), ("", "weather"), ("another", "")] {
+        expect(&[piece(ID_A, "weather", "{\"ci"), piece(id, name, "ty\":\"Bonn\"}")], &whole);
+    }
+}
+
+#[test]
+fn calls_without_an_index_or_with_the_same_one_are_kept_apart() {
+    let call = |index: Value, id: &str, name: &str| json!({"index": index, "id": id, "function": {"name": name, "arguments": "{}"}});
+    for index in [Value::Null, json!(0)] {
+        for ids in [["a", "b"], ["", ""]] {
+            let [first, second] = [call(index.clone(), ids[0], "f"), call(index.clone(), ids[1], "g")];
+            let both = [("f", "{}"), ("g", "{}")];
+            expect(&[pieces(&[first.clone(), second.clone()])], &both);
+            expect(&[pieces(&[first]), pieces(&[second])], &both);
+        }
+    }
+}
+
+/// Regression: a call ran with an empty input.
+#[test]
+fn arguments_that_are_an_object_are_kept() {
+    let call =
+        |arguments: Value| json!({"index": 0, "id": ID_A, "function": {"name": "f", "arguments": arguments}});
+    let whole = |arguments: Value| {
+        let body = json!({"choices": [{"message": {"tool_calls": [call(arguments)]}}]}).to_string();
+        let message = for_messages().whole(StatusCode::OK, body.as_bytes())?;
+        Ok::<Value, tidegate_core::Failure>(
+            serde_json::from_slice::<Value>(&message).unwrap()["content"][0]["input"].clone(),
+        )
+    };
+    for (arguments, input) in [
+        (json!({"city": "Oslo"}), json!({"city": "Oslo"})),
+        (json!("{\"city\":\"Oslo\"}"), json!({"city": "Oslo"})),
+        (json!({}), json!({})),
+        (json!(""), json!({})),
+        (Value::Null, json!({})),
+    ] {
+        assert_eq!(whole(arguments.clone()).unwrap(), input);
+        let blocks = translated(&[pieces(&[call(arguments)])]);
+        let streamed = if blocks[0].1.is_empty() { "{}" } else { &*blocks[0].1 };
+        assert_eq!(serde_json::from_str::<Value>(streamed).unwrap(), input);
+    }
+    for other in [json!([1]), json!(7), json!(true)] {
+        assert_eq!(whole(other.clone()).unwrap_err().code.code(), "E3001", "{other}");
+        let mut out = bytes::BytesMut::new();
+        let failure = for_messages().events(pieces(&[call(other)]).as_bytes(), &mut out).unwrap_err();
+        assert_eq!(failure.provider_code.as_deref(), Some("unreadable_answer"));
+    }
+}
+
+#[test]
+fn an_input_that_is_a_string_is_not_encoded_twice() {
+    let block = |input: Value| json!({"type": "tool_use", "id": "t", "name": "f", "input": input});
+    for input in [json!({"a": 1}), json!("{\"a\":1}")] {
+        let body = json!({"content": [block(input.clone())]}).to_string();
+        let whole = for_chat().whole(StatusCode::OK, body.as_bytes()).unwrap();
+        let whole: Value = serde_json::from_slice(&whole).unwrap();
+        let call = &whole["choices"][0]["message"]["tool_calls"][0];
+        assert_eq!(call["function"]["arguments"], "{\"a\":1}");
+        let start = json!({"type": "content_block_start", "index": 0, "content_block": block(input)});
+        let text = stream(for_chat(), format!("data: {start}\n\n").as_bytes(), &[]);
+        assert!(text.contains(r#""arguments":"{\"a\":1}""#), "{text}");
+    }
+}
+
+/// A host sends a file in the arguments of one call, in one event.
+#[test]
+fn an_event_may_be_as_large_as_the_cap() {
+    let arguments = json!({"content": "x".repeat(600_000)}).to_string();
+    let call = json!({"index": 0, "id": ID_A, "function": {"name": "write", "arguments": arguments}});
+    expect(&[pieces(&[call])], &[("write", &arguments)]);
+    let delta = json!({"type": "text_delta", "text": "x".repeat(600_000)});
+    let event = json!({"type": "content_block_delta", "index": 0, "delta": delta});
+    let text = stream(for_chat(), format!("data: {event}\n\n").as_bytes(), &[]);
+    assert_eq!(json_events(&text)[0]["choices"][0]["delta"]["content"].as_str().unwrap().len(), 600_000);
+}
+
+/// The content that waits for an earlier call is bounded.
+#[test]
+fn more_than_the_cap_does_not_wait() {
+    let mut answer = for_messages();
+    answer.set_event_cap(64 * 1024);
+    let mut out = bytes::BytesMut::new();
+    let open = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}});
+    answer.events(pieces(&[open]).as_bytes(), &mut out).unwrap();
+    let piece =
+        pieces(&[json!({"index": 1, "id": "b", "function": {"name": "g", "arguments": "x".repeat(1024)}})]);
+    let failure = (0..65).find_map(|_| answer.events(piece.as_bytes(), &mut out).err()).unwrap();
+    assert_eq!(failure.provider_code.as_deref(), Some("too_many_bytes"));
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    name: String,
+    arguments: Value,
+    name_cut: prop::sample::Index,
+    cuts: Vec<prop::sample::Index>,
+    repeats_id: bool,
+    as_object: bool,
+}
+
+impl Call {
+    /// The pieces of the call, in their order.
+    fn pieces(&self, index: usize) -> Vec<Value> {
+        let id = format!("call_{index}_abcdefghijklmnopqrstuvwxyz");
+        let piece = |name: &str, arguments: Value| {
+            let id = if self.repeats_id { json!(id) } else { Value::Null };
+            json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}})
+        };
+        let (first, rest) = self.name.split_at(self.name_cut.index(self.name.len()));
+        let mut pieces = vec![piece(first, json!("")), piece(rest, Value::Null)];
+        pieces[0]["id"] = json!(id);
+        if self.as_object {
+            pieces.push(piece("", self.arguments.clone()));
+            return pieces;
+        }
+        let text = self.arguments.to_string();
+        let mut ends: Vec<_> = self.cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        ends.push(text.len());
+        ends.sort_unstable();
+        let mut from = 0;
+        for end in ends {
+            pieces.push(piece("", json!(text[from..end])));
+            from = end;
+        }
+        pieces
+    }
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let arguments = prop_oneof![
+        Just(json!({})),
+        "[a-z{}\\[\\]\"\\\\]{0,8}".prop_map(|text| json!({"a": {"b": [text]}})),
+        any::<i32>().prop_map(|number| json!({"n": number})),
+    ];
+    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    ("W[a-z_]{1,8}", arguments, any::<prop::sample::Index>(), cuts, any::<bool>(), any::<bool>()).prop_map(
+        |(name, arguments, name_cut, cuts, repeats_id, as_object)| Call {
+            name,
+            arguments,
+            name_cut,
+            cuts,
+            repeats_id,
+            as_object,
+        },
+    )
+}
+
+proptest! {
+    /// Pieces of several calls, with text between them, in any order that keeps the order of each call.
+    #[test]
+    fn calls_are_whole_and_in_order_for_any_interleaving_and_chunks(
+        calls in prop::collection::vec(call(), 1..5),
+        order in prop::collection::vec(0..5usize, 0..80),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let mut waiting: Vec<_> = calls.iter().enumerate().map(|(index, call)| call.pieces(index).into_iter()).collect();
+        let (mut bytes, mut text, mut began) = (String::new(), String::new(), Vec::new());
+        let all = order.into_iter().chain((0..calls.len()).flat_map(|at| std::iter::repeat_n(at, 16)));
+        for (step, at) in all.enumerate() {
+            let next = waiting.get_mut(at).map(|pieces| pieces.next());
+            match next {
+                Some(Some(piece)) => {
+                    if !began.contains(&at) {
+                        began.push(at);
+                    }
+                    bytes += &pieces(&[piece]);
+                }
+                Some(None) => {}
+                None => {
+                    let word = format!("{step} ");
+                    bytes += &chunk(&json!({"content": word}), None);
+                    text += &word;
+                }
+            }
+        }
+        bytes += &chunk(&json!({}), Some("stop"));
+        bytes += "data: [DONE]\n\n";
+        let mut ends: Vec<_> = cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        ends.sort_unstable();
+        let translated = stream(for_messages(), bytes.as_bytes(), &ends);
+        let blocks = blocks(&translated);
+        let texts: String = blocks.iter().filter(|(kind, _)| kind == "text").map(|(_, text)| &**text).collect();
+        prop_assert_eq!(texts, text);
+        let received: Vec<_> = blocks.into_iter().filter(|(kind, _)| kind != "text").collect();
+        let sent: Vec<_> =
+            began.iter().map(|&at| (calls[at].name.clone(), calls[at].arguments.to_string())).collect();
+        prop_assert_eq!(received, sent, "{}", bytes);
+        prop_assert!(translated.contains(r#""stop_reason":"tool_use""#));
+    }
+}
