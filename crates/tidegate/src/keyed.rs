@@ -1,40 +1,102 @@
-use std::collections::hash_map::RandomState;
+use std::borrow::Cow;
 use std::fmt;
-use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::iter::Sum;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Request;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Lifecycle, UnitWeighter};
 
-use crate::key::{Key, KeyBy};
+use crate::key::{KeyBy, KeyId, RequestHead, hasher};
 use crate::{Deadline, clock};
 
-/// A bounded map with one state per key, which is created at the first request with that key.
+/// A handle to the state of a gate: one state that all requests share, or with `key_by` one state per key.
 ///
-/// A state that is [pristine](KeyedState::is_pristine) is dropped within about a minute, without any effect.
-/// Above `max_keys` the least used states are evicted with their counts, by the rules of S3-FIFO: a flood of
-/// keys that occur once does not evict those that occur often. A state that is [in
-/// use](KeyedState::is_in_use) is never evicted, so the map may exceed `max_keys` by the number of calls in
-/// flight.
-pub(crate) struct Keyed<T: KeyedState>(Arc<KeyedInner<T>>);
+/// With keys the handle of the layer is a template. It is used by no request; it holds what is the same for all keys.
+/// Every look at a gate, whether it admits, peeks, reads or resets, finds the state of a request here.
+pub(crate) trait KeyedHandle: Clone {
+    /// The states by key; `None` if all requests share this state.
+    fn by_key(&self) -> Option<&Keyed<Self>>;
 
-/// A state in a [`Keyed`] map: cheap to clone, and evictable when it is not in use.
-pub(crate) trait KeyedState: Clone {
+    /// The state of a new key, with everything that was [changed](Self::change_all) in this template.
+    fn for_key(&self, head: &RequestHead<'_>) -> Self;
+
+    /// Applies what was [changed](Self::change_all) in the template. A key may be created during such a change.
+    fn follow(&self, _template: &Self) {}
+
     /// Whether a call in flight holds the state or waits for it.
     fn is_in_use(&self) -> bool;
 
     /// Whether the state behaves like a new one, so that it can be dropped.
     fn is_pristine(&self, now: Instant) -> bool;
+
+    /// The state of the request's key, which is created if there is none; `None` without keys.
+    #[inline]
+    fn of_key<B>(&self, request: &Request<B>) -> Option<Self> {
+        self.by_key().map(|keys| keys.of(request, self))
+    }
+
+    /// The state of the request's key, if there is one; without keys this one. Does not count as a use of the key.
+    fn find<B>(&self, request: &Request<B>) -> Option<Self> {
+        match self.by_key() {
+            None => Some(self.clone()),
+            Some(keys) => keys.states.peek(&self.key_of(request)?),
+        }
+    }
+
+    /// The state that the request would meet now: that of its key, or else this one. Creates nothing, and does not count
+    /// as a use of the key.
+    fn met_by<B>(&self, request: &Request<B>) -> Cow<'_, Self> {
+        self.at(self.key_of(request))
+    }
+
+    /// The key of the request; `None` without keys.
+    fn key_of<B>(&self, request: &Request<B>) -> Option<KeyId> {
+        Some(self.by_key()?.key_by.key(request, hasher()))
+    }
+
+    /// The state of a key, or else this one.
+    fn at(&self, key: Option<KeyId>) -> Cow<'_, Self> {
+        let found = self.by_key().zip(key).and_then(|(keys, key)| keys.states.peek(&key));
+        found.map_or(Cow::Borrowed(self), Cow::Owned)
+    }
+
+    /// The sum of `count` over all states.
+    fn sum<N: Sum>(&self, count: impl Fn(&Self) -> N) -> N {
+        match self.by_key() {
+            None => count(self),
+            Some(keys) => keys.iter().map(|(_, state)| count(&state)).sum(),
+        }
+    }
+
+    /// Changes the template and the states of all keys, present and future.
+    fn change_all(&self, change: impl Fn(&Self)) {
+        change(self);
+        if let Some(keys) = self.by_key() {
+            keys.changes.fetch_add(1, Ordering::AcqRel);
+            // Collected first, so that no waker runs under a lock of the map.
+            let states: Vec<_> = keys.iter().collect();
+            states.iter().for_each(|(_, state)| change(state));
+        }
+    }
 }
 
-struct KeyedInner<T: KeyedState> {
+/// A bounded map with one state per key, which is created at the first request with that key.
+///
+/// A state that is [pristine](KeyedHandle::is_pristine) is dropped within about a minute, without any effect.
+/// Above `max_keys` the least used states are evicted with their counts, by the rules of S3-FIFO: a flood of
+/// keys that occur once does not evict those that occur often. A state that is [in
+/// use](KeyedHandle::is_in_use) is never evicted, so the map may exceed `max_keys` by the number of calls in
+/// flight.
+pub(crate) struct Keyed<T> {
     key_by: KeyBy,
-    hash_secret: RandomState,
-    states: Cache<Key, T, UnitWeighter, quick_cache::DefaultHashBuilder, PinInUse>,
+    states: Cache<KeyId, T, UnitWeighter, quick_cache::DefaultHashBuilder, PinInUse>,
     max_keys: usize,
     next_sweep: Mutex<Instant>,
+    /// How often all states have been changed together.
+    changes: AtomicU64,
 }
 
 /// Pins the states that are in use, so that they are not evicted.
@@ -51,45 +113,46 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// The same while the map is full, so that pristine states are dropped before states with counts are evicted.
 const SWEEP_INTERVAL_WHEN_FULL: Duration = Duration::from_secs(1);
 
-impl<T: KeyedState> Keyed<T> {
-    pub(crate) fn new(key_by: KeyBy, max_keys: usize) -> Self {
-        let max_keys = max_keys.max(1);
+impl<T: KeyedHandle> Keyed<T> {
+    /// The map of a layer with these settings; `None` without a key.
+    pub(crate) fn new(key_by: Option<&KeyBy>, max_keys: usize) -> Option<Self> {
+        let (key_by, max_keys) = (key_by?.clone(), max_keys.max(1));
         let states =
             Cache::with(max_keys.min(1024), max_keys as u64, UnitWeighter, Default::default(), PinInUse);
         let next_sweep = Mutex::new(next_sweep(clock::now()));
-        Self(Arc::new(KeyedInner { key_by, hash_secret: RandomState::new(), states, max_keys, next_sweep }))
+        Some(Self { key_by, states, max_keys, next_sweep, changes: AtomicU64::new(0) })
     }
 
-    /// The state of the request's key, which is created if there is none.
-    pub(crate) fn of<B>(&self, request: &Request<B>, fresh: impl FnOnce() -> T) -> T {
-        let map = &*self.0;
-        let key = map.key_by.key(request, map.hash_secret.build_hasher());
-        if let Some(state) = map.states.get(&key) {
+    fn of<B>(&self, request: &Request<B>, template: &T) -> T {
+        let key = self.key_by.key(request, hasher());
+        if let Some(state) = self.states.get(&key) {
             return state;
         }
-        map.sweep(clock::now());
-        match map.states.get_or_insert_with(&key, || Ok::<_, std::convert::Infallible>(fresh())) {
-            Ok(state) => state,
+        self.sweep(clock::now());
+        let mut changes = self.changes.load(Ordering::Acquire);
+        let fresh = || Ok::<_, std::convert::Infallible>(template.for_key(&RequestHead::of(request)));
+        let Ok(state) = self.states.get_or_insert_with(&key, fresh);
+        // A change of all states either sees the new one in the map, or is seen here.
+        loop {
+            let latest = self.changes.load(Ordering::Acquire);
+            if latest == changes {
+                return state;
+            }
+            state.follow(template);
+            changes = latest;
         }
     }
 
-    /// The state of the request's key, if there is one. Does not count as a use.
-    pub(crate) fn find<B>(&self, request: &Request<B>) -> Option<T> {
-        self.0.states.peek(&self.0.key_by.key(request, self.0.hash_secret.build_hasher()))
-    }
-
-    /// All states.
-    pub(crate) fn states(&self) -> impl Iterator<Item = T> {
-        self.0.states.iter().map(|(_, state)| state)
+    /// All keys with their states.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (KeyId, T)> {
+        self.states.iter()
     }
 
     /// The number of keys that have a state.
     pub(crate) fn len(&self) -> usize {
-        self.0.states.len()
+        self.states.len()
     }
-}
 
-impl<T: KeyedState> KeyedInner<T> {
     fn sweep(&self, now: Instant) {
         {
             let mut next = self.next_sweep.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,36 +171,44 @@ fn next_sweep(now: Instant) -> Instant {
     Deadline::after(SWEEP_INTERVAL, now).instant()
 }
 
-impl<T: KeyedState> Lifecycle<Key, T> for PinInUse {
-    type RequestState = <DefaultLifecycle<Key, T> as Lifecycle<Key, T>>::RequestState;
+impl<T: KeyedHandle> Lifecycle<KeyId, T> for PinInUse {
+    type RequestState = <DefaultLifecycle<KeyId, T> as Lifecycle<KeyId, T>>::RequestState;
 
-    fn is_pinned(&self, _: &Key, state: &T) -> bool {
+    fn is_pinned(&self, _: &KeyId, state: &T) -> bool {
         state.is_in_use()
     }
 }
 
-impl<T: KeyedState> Clone for Keyed<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T: KeyedState> fmt::Debug for Keyed<T> {
+impl<T: KeyedHandle> fmt::Debug for Keyed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyed").field("by", &self.0.key_by).field("keys", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Keyed").field("by", &self.key_by).field("keys", &self.len()).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
 
     use super::*;
 
+    /// Used, if its flag is set.
     #[derive(Clone, Default)]
     struct Count(Arc<AtomicBool>);
 
-    impl KeyedState for Count {
+    impl KeyedHandle for Count {
+        fn by_key(&self) -> Option<&Keyed<Self>> {
+            None
+        }
+
+        fn for_key(&self, _: &RequestHead<'_>) -> Self {
+            Self::default()
+        }
+
+        fn follow(&self, template: &Self) {
+            self.0.store(template.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+
         fn is_in_use(&self) -> bool {
             Arc::strong_count(&self.0) > 1
         }
@@ -148,11 +219,11 @@ mod tests {
     }
 
     fn keyed(max_keys: usize) -> Keyed<Count> {
-        Keyed::new(KeyBy::path(), max_keys)
+        Keyed::new(Some(&KeyBy::path()), max_keys).unwrap()
     }
 
     fn call(keyed: &Keyed<Count>, key: usize) -> Count {
-        keyed.of(&Request::builder().uri(format!("/{key}")).body(()).unwrap(), Count::default)
+        keyed.of(&Request::builder().uri(format!("/{key}")).body(()).unwrap(), &Count::default())
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,18 +6,20 @@ use std::sync::{Arc, OnceLock};
 #[derive(Debug)]
 pub(crate) struct LayerState<S, T>(Arc<LayerStateInner<S, T>>);
 
+/// `state` is the first field, so that it is adjacent to the reference count: a gate changes both for every call.
 #[derive(Debug)]
+#[repr(C)]
 struct LayerStateInner<S, T> {
+    state: T,
     name: OnceLock<Box<str>>,
     settings: S,
-    state: T,
 }
 
 impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
     /// A new state for these settings.
     pub(crate) fn new(settings: S) -> Self {
         let state = T::from(&settings);
-        Self(Arc::new(LayerStateInner { name: OnceLock::new(), settings, state }))
+        Self(Arc::new(LayerStateInner { state, name: OnceLock::new(), settings }))
     }
 
     /// A new state of the same name, with changed settings.
@@ -39,7 +41,6 @@ impl<S, T> LayerState<S, T> {
     }
 
     /// Whether there is another reference to it.
-    #[allow(dead_code, reason = "only used for keyed state")]
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }

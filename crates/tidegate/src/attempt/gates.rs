@@ -10,7 +10,8 @@ use super::gate::{
 };
 use crate::backpressure::{self, Permit, PermitFuture};
 use crate::circuit_breaker::{self, CallGuard, CircuitGate};
-use crate::rate_limit::{QueuedCall, RateLimitGate, Reservation};
+use crate::keyed::KeyedHandle;
+use crate::rate_limit::{self, QueuedCall, Reservation};
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
 
 /// The gates of a stack in protocol order: Backpressure, RateLimit, CircuitBreaker.
@@ -24,7 +25,7 @@ pub struct AttemptGates(Arc<GateSet>);
 struct GateSet {
     target: Arc<str>,
     backpressure: backpressure::Handle,
-    rate_limit: RateLimitGate,
+    rate_limit: rate_limit::Handle,
     circuit_breaker: CircuitGate,
 }
 
@@ -77,7 +78,7 @@ impl AttemptGates {
     pub(crate) fn new(
         target: Arc<str>,
         backpressure: backpressure::Handle,
-        rate_limit: RateLimitGate,
+        rate_limit: rate_limit::Handle,
         circuit_breaker: CircuitGate,
     ) -> Self {
         Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker }))
@@ -87,7 +88,7 @@ impl AttemptGates {
         &self.0.backpressure
     }
 
-    pub(crate) fn rate_limit(&self) -> &RateLimitGate {
+    pub(crate) fn rate_limit(&self) -> &rate_limit::Handle {
         &self.0.rate_limit
     }
 
@@ -100,24 +101,35 @@ impl AttemptGates {
     }
 
     /// The rejection that an attempt with this request would get now, by the states of its own keys. Acquires nothing.
-    pub(crate) fn peek<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        past_deadline(request)
+    pub(crate) fn peek<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        past_deadline(Deadline::of(request.extensions()))
             .or_else(|| self.circuit_breaker().peek_for(request))
             .or_else(|| self.0.rate_limit.peek_for(request))
             .or_else(|| self.0.backpressure.peek_for(request))
     }
 
+    /// The same for any attempt with this deadline; with keys, for one with a new key.
+    pub(crate) fn peek_any(&self, deadline: Option<Deadline>) -> Option<Rejection> {
+        past_deadline(deadline)
+            .or_else(|| self.circuit_breaker().peek())
+            .or_else(|| self.0.rate_limit.peek(deadline))
+            .or_else(|| self.0.backpressure.peek())
+    }
+
     /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can be waited
     /// for. Acquires nothing.
     pub(crate) fn stays_open<B>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
-        let all = self.circuit_breaker();
-        let circuit = request.map_or_else(|| Some(all.clone()), |request| all.of(request));
-        circuit.and_then(|circuit| circuit.cooldown_remaining()).is_some_and(|open| open > wait)
+        let circuit = self.circuit_breaker();
+        let key = request.and_then(|request| circuit.key_of(request));
+        circuit.at(key).cooldown_remaining().is_some_and(|open| open > wait)
     }
 
-    /// The share of the in-flight limit that is in use, if there is a limit.
-    pub(crate) fn load(&self) -> Option<f64> {
-        Some(self.0.backpressure.in_flight() as f64 / self.0.backpressure.limit()? as f64)
+    /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
+    /// without a limit.
+    pub(crate) fn load<B>(&self, request: Option<&Request<B>>) -> Option<f64> {
+        let key = request.and_then(|request| self.0.backpressure.key_of(request));
+        let limit = self.0.backpressure.at(key);
+        Some(limit.in_flight() as f64 / limit.limit()? as f64)
     }
 
     /// Passes the remaining gates.
@@ -128,7 +140,7 @@ impl AttemptGates {
         request: &mut Request<B>,
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let GateSet { backpressure, rate_limit, circuit_breaker, .. } = &*self.0;
-        let rate_first = rate_limit.is_keyed();
+        let rate_first = rate_limit.by_key().is_some();
         loop {
             if admitted.permit.is_none() && (!rate_first || admitted.reservation.is_some()) {
                 match backpressure.admit(request) {
@@ -188,8 +200,8 @@ impl AttemptGates {
 }
 
 /// The rejection of a call whose deadline has passed.
-fn past_deadline<B>(request: &Request<B>) -> Option<Rejection> {
-    let is_past = Deadline::of(request.extensions()).is_some_and(|deadline| deadline.is_past(clock::now()));
+fn past_deadline(deadline: Option<Deadline>) -> Option<Rejection> {
+    let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
     is_past.then(|| Rejection::new(Gate::Deadline, ErrorCode::Timeout))
 }
 
@@ -203,12 +215,12 @@ impl AdmissionGate for AttemptGates {
             if let Some(trail) = Trail::of(request.extensions()) {
                 trail.enter(&self.0.target);
             }
-            if let Some(rejection) = past_deadline(request) {
+            if let Some(rejection) = past_deadline(Deadline::of(request.extensions())) {
                 return Admission::Rejected(rejection);
             }
         }
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
-        if !self.circuit_breaker().is_keyed()
+        if self.circuit_breaker().by_key().is_none()
             && let Some(rejection) = self.circuit_breaker().peek()
         {
             return Admission::Rejected(rejection);

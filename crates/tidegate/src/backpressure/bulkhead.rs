@@ -1,11 +1,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::Handle;
 use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
 use super::settings::BackpressureSettings;
+use crate::keyed::Keyed;
 use crate::priority_semaphore::PrioritySemaphore;
 
-/// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
+/// One limit: the semaphore, and the adaptive limit that adjusts it, if any. With keys, the template of their limits.
 ///
 /// Every call changes the reference count of the surrounding `Arc` and the state of the semaphore. In this
 /// field order the two are adjacent, so that one cache line moves between the cores instead of two.
@@ -14,22 +16,27 @@ use crate::priority_semaphore::PrioritySemaphore;
 pub(super) struct Bulkhead {
     pub(super) semaphore: PrioritySemaphore,
     adaptive: Option<Mutex<AdaptiveLimit>>,
+    pub(super) keys: Option<Keyed<Handle>>,
 }
 
 /// The initial value of an adaptive limit, as in Netflix's concurrency-limits. It doubles in twenty rounds.
 const INITIAL_LIMIT: usize = 20;
 
-impl Bulkhead {
-    pub(super) fn new(limit: usize, settings: &BackpressureSettings) -> Self {
+impl From<&BackpressureSettings> for Bulkhead {
+    fn from(settings: &BackpressureSettings) -> Self {
+        let limit = settings.max_inflight;
         let bounds = LimitRange { min: settings.min_inflight.min(limit), max: limit, initial: INITIAL_LIMIT };
         let adaptive = settings.algorithm().map(|algorithm| AdaptiveLimit::new(algorithm, bounds));
         let limit = adaptive.as_ref().map_or(limit, AdaptiveLimit::in_force);
         Self {
             semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order),
             adaptive: adaptive.map(Mutex::new),
+            keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
         }
     }
+}
 
+impl Bulkhead {
     pub(super) fn is_adaptive(&self) -> bool {
         self.adaptive.is_some()
     }
@@ -55,13 +62,6 @@ impl Bulkhead {
     pub(super) fn set_limit(&self, limit: usize) {
         if !self.is_adaptive() {
             self.semaphore.set_limit(limit);
-        }
-    }
-
-    /// Changes a fixed limit if it differs from `limit`; otherwise the cost is one load.
-    pub(super) fn sync_limit(&self, limit: usize) {
-        if self.semaphore.limit() != limit {
-            self.set_limit(limit);
         }
     }
 }

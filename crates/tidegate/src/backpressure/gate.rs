@@ -1,6 +1,4 @@
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use http::Request;
@@ -11,76 +9,62 @@ use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::settings::BackpressureSettings;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
-use crate::keyed::{Keyed, KeyedState};
+use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::TryAcquire;
-use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, clock};
+use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, RequestHead, clock};
 
-/// Shared by a layer, its services and their clones: the limit, or with keys the limits of all keys.
+/// Shared by a layer, its services and their clones: the limit and the queue.
+///
+/// If the layer has [keys](super::BackpressureLayer::key_by), [`of`](Self::of) finds the bulkhead of a key. This handle
+/// then shows the limit of a new key, and the counts of all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<BackpressureSettings, Limiters>);
+pub struct Handle(pub(super) LayerState<BackpressureSettings, Bulkhead>);
 
-pub(super) enum Limiters {
-    Disabled,
-    Shared(Arc<Bulkhead>),
-    /// One bulkhead per key, and the limit of each.
-    PerKey(Keyed<Arc<Bulkhead>>, AtomicUsize),
-}
-
-impl From<&BackpressureSettings> for Limiters {
-    fn from(settings: &BackpressureSettings) -> Self {
-        let limit = settings.max_inflight;
-        match &settings.key_by {
-            _ if !settings.enabled => Self::Disabled,
-            None => Self::Shared(Arc::new(Bulkhead::new(limit, settings))),
-            Some(by) => Self::PerKey(Keyed::new(by.clone(), settings.max_keys), AtomicUsize::new(limit)),
-        }
+impl KeyedHandle for Handle {
+    fn by_key(&self) -> Option<&Keyed<Self>> {
+        self.0.keys.as_ref()
     }
-}
 
-impl KeyedState for Arc<Bulkhead> {
-    /// Every call that holds or waits for a permit holds a reference to the bulkhead.
+    fn for_key(&self, _: &RequestHead<'_>) -> Self {
+        let fresh = Self(self.0.fresh(|settings| settings.key_by = None));
+        fresh.follow(self);
+        fresh
+    }
+
+    /// The limit of a key is changed with that of the template.
+    fn follow(&self, template: &Self) {
+        self.0.set_limit(template.0.semaphore.limit());
+    }
+
+    /// Every call that holds or waits for a permit holds a reference.
     fn is_in_use(&self) -> bool {
-        Arc::strong_count(self) > 1
+        self.0.is_in_use()
     }
 
     fn is_pristine(&self, _: Instant) -> bool {
-        !self.is_adaptive()
+        !self.0.is_adaptive()
     }
 }
 
 impl Handle {
-    /// The current limit of calls in flight; `None` if there is no limit. With keys, the limit of each key.
+    /// The current limit of calls in flight; `None` if there is no limit. With keys, the limit of a new key.
     #[must_use]
     pub fn limit(&self) -> Option<usize> {
-        match &*self.0 {
-            Limiters::Disabled => None,
-            Limiters::Shared(bulkhead) => Some(bulkhead.semaphore.limit()),
-            Limiters::PerKey(_, limit) => Some(limit.load(Ordering::Relaxed)),
-        }
+        self.0.settings().enabled.then(|| self.0.semaphore.limit())
     }
 
     /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit
     /// admits queued calls at once; a lower one takes effect as calls end. Does nothing if there is no limit
     /// or if it is adaptive.
     pub fn set_limit(&self, calls: usize) {
-        let calls = calls.max(1);
-        match &*self.0 {
-            Limiters::Shared(bulkhead) => bulkhead.set_limit(calls),
-            Limiters::PerKey(bulkheads, limit) if !self.0.settings().is_adaptive() => {
-                limit.store(calls, Ordering::Relaxed);
-                // Collected first, so that wakers do not run under the locks of the map.
-                let bulkheads: Vec<_> = bulkheads.states().collect();
-                bulkheads.iter().for_each(|bulkhead| bulkhead.set_limit(calls));
-            }
-            Limiters::Disabled | Limiters::PerKey(..) => {}
-        }
+        self.change_all(|it| it.0.set_limit(calls.max(1)));
     }
 
     /// The number of calls in flight, up to the end of their response bodies; zero if there is no limit.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.sum(|bulkhead| bulkhead.semaphore.in_use())
+        self.sum(|it| it.0.semaphore.in_use())
     }
 
     /// The number of queued calls.
@@ -92,93 +76,68 @@ impl Handle {
     /// The number of queued calls of this priority.
     #[must_use]
     pub fn queued_of(&self, priority: Priority) -> usize {
-        self.sum(|bulkhead| bulkhead.semaphore.queued(priority))
+        self.sum(|it| it.0.semaphore.queued(priority))
+    }
+
+    /// The numbers of calls in flight and of queued calls, without those of the keys.
+    pub(crate) fn own_calls(&self) -> (usize, usize) {
+        let Bulkhead { semaphore, .. } = &*self.0;
+        let queued = semaphore.queued(Priority::Interactive) + semaphore.queued(Priority::Batch);
+        (semaphore.in_use(), queued)
+    }
+
+    /// The bulkhead of the key of this request, if it exists already; without keys, this one. The key is not dropped as
+    /// long as the returned handle exists.
+    #[must_use]
+    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+        self.find(request)
     }
 
     /// The number of keys that currently have a state; zero without keys.
     #[must_use]
     pub fn keys(&self) -> usize {
-        match &*self.0 {
-            Limiters::PerKey(bulkheads, _) => bulkheads.len(),
-            Limiters::Disabled | Limiters::Shared(_) => 0,
-        }
+        self.by_key().map_or(0, Keyed::len)
     }
 
     /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is
     /// always `None`; see [`peek_for`](Self::peek_for).
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
-        let Limiters::Shared(bulkhead) = &*self.0 else { return None };
         // One full queue does not imply that the other is full.
-        let peek = |priority| self.peek_rejection(bulkhead, priority, None);
-        peek(Priority::Interactive).and(peek(Priority::Batch))
+        self.peek_as(Priority::Interactive, None).and(self.peek_as(Priority::Batch, None))
     }
 
     /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
     #[must_use]
     pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        let found;
-        let bulkhead = match &*self.0 {
-            Limiters::Disabled => return None,
-            Limiters::Shared(bulkhead) => bulkhead,
-            Limiters::PerKey(bulkheads, _) => {
-                found = bulkheads.find(request)?;
-                &found
-            }
-        };
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        self.peek_rejection(bulkhead, priority, deadline)
+        self.met_by(request).peek_as(priority, deadline)
     }
 
-    fn peek_rejection(
-        &self,
-        bulkhead: &Bulkhead,
-        priority: Priority,
-        deadline: Option<Deadline>,
-    ) -> Option<Rejection> {
-        if bulkhead.semaphore.can_acquire() {
+    fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
+        if !self.0.settings().enabled || self.0.semaphore.can_acquire() {
             return None;
         }
         let now = clock::now();
         match self.wait_deadline(deadline, now).rejection_at(now) {
-            None => bulkhead.semaphore.would_reject(priority).then(queue_is_full),
+            None => self.0.semaphore.would_reject(priority).then(queue_is_full),
             rejection => rejection,
         }
     }
 
     #[inline]
     fn acquire<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
-        match &*self.0 {
-            Limiters::Disabled => Admission::Admitted(Permit::unlimited()),
-            Limiters::Shared(bulkhead) => self.acquire_from(bulkhead, request),
-            Limiters::PerKey(bulkheads, limit) => {
-                let limit = || limit.load(Ordering::Relaxed);
-                let bulkhead = bulkheads.of(request, || Arc::new(Bulkhead::new(limit(), self.0.settings())));
-                // The bulkhead may have been created while the limit was being changed.
-                bulkhead.sync_limit(limit());
-                self.acquire_from(&bulkhead, request)
-            }
+        if !self.0.settings().enabled {
+            return Admission::Admitted(Permit::unlimited());
         }
-    }
-
-    #[inline]
-    fn acquire_from<B: Body>(
-        &self,
-        bulkhead: &Arc<Bulkhead>,
-        request: &Request<B>,
-    ) -> Admission<Permit, PermitFuture> {
-        if bulkhead.semaphore.try_acquire() {
-            return Admission::Admitted(self.permit(bulkhead, request));
+        if self.0.semaphore.try_acquire() {
+            return Admission::Admitted(Permit::start(self.clone(), request.body()));
         }
-        self.enqueue(bulkhead, request)
+        self.enqueue(request)
     }
 
     #[cold]
-    fn enqueue<B: Body>(
-        &self,
-        bulkhead: &Arc<Bulkhead>,
-        request: &Request<B>,
-    ) -> Admission<Permit, PermitFuture> {
+    fn enqueue<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
         // Without a queue a rejection does not read the clock.
         if self.0.settings().max_queued == 0 {
             return Admission::Rejected(queue_is_full());
@@ -189,30 +148,12 @@ impl Handle {
         if let Some(rejection) = wait_deadline.rejection_at(now) {
             return Admission::Rejected(rejection);
         }
-        match bulkhead.semaphore.try_acquire_or_enqueue(priority) {
-            TryAcquire::Acquired => Admission::Admitted(self.permit(bulkhead, request)),
-            TryAcquire::Queued(ticket) => Admission::Queued(PermitFuture::new(
-                self.clone(),
-                Arc::clone(bulkhead),
-                ticket,
-                wait_deadline,
-            )),
+        match self.0.semaphore.try_acquire_or_enqueue(priority) {
+            TryAcquire::Acquired => Admission::Admitted(Permit::start(self.clone(), request.body())),
+            TryAcquire::Queued(ticket) => {
+                Admission::Queued(PermitFuture::new(self.clone(), ticket, wait_deadline))
+            }
             TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
-        }
-    }
-
-    #[inline]
-    fn permit<B: Body>(&self, bulkhead: &Arc<Bulkhead>, request: &Request<B>) -> Permit {
-        let mut permit = Permit::holding(Arc::clone(bulkhead));
-        permit.start(self, request.body());
-        permit
-    }
-
-    fn sum(&self, count: impl Fn(&Bulkhead) -> usize) -> usize {
-        match &*self.0 {
-            Limiters::Disabled => 0,
-            Limiters::Shared(bulkhead) => count(bulkhead),
-            Limiters::PerKey(bulkheads, _) => bulkheads.states().map(|bulkhead| count(&bulkhead)).sum(),
         }
     }
 
@@ -232,7 +173,10 @@ impl AdmissionGate for Handle {
 
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
-        self.acquire(request)
+        match self.of_key(request) {
+            None => self.acquire(request),
+            Some(bulkhead) => bulkhead.acquire(request),
+        }
     }
 
     fn target(&self) -> &str {

@@ -1,18 +1,17 @@
-use std::sync::Arc;
 use std::time::Instant;
 
 use http_body::Body;
 
 use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
-use super::bulkhead::Bulkhead;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::{Error, ErrorCode, Outcome, clock};
 
 /// A permit for one call in flight, which is released on drop.
 #[derive(Debug)]
 pub struct Permit {
-    bulkhead: Option<Arc<Bulkhead>>,
+    /// The limit that the permit belongs to; `None` if there is no limit.
+    limit: Option<Handle>,
     /// The measurements for an adaptive limit; `None` under a fixed limit, or once the outcome is final.
     /// Boxed: calls under an adaptive limit allocate once, and the bodies of all others grow by one pointer.
     call: Option<Box<AdaptiveCall>>,
@@ -20,7 +19,6 @@ pub struct Permit {
 
 #[derive(Debug)]
 struct AdaptiveCall {
-    handle: Handle,
     started: Instant,
     bytes: Option<u64>,
     in_flight: usize,
@@ -29,28 +27,18 @@ struct AdaptiveCall {
 impl Permit {
     /// The permit of a disabled layer.
     pub(super) const fn unlimited() -> Self {
-        Self { bulkhead: None, call: None }
+        Self { limit: None, call: None }
     }
 
-    /// Wraps a permit that has been acquired from the bulkhead's semaphore.
-    pub(super) const fn holding(bulkhead: Arc<Bulkhead>) -> Self {
-        Self { bulkhead: Some(bulkhead), call: None }
-    }
-
-    /// Starts the measurement of a call with this request body. A fixed limit reads neither the clock nor the
-    /// body.
+    /// Wraps a permit that was acquired from the semaphore of `limit`, and starts the measurement of a call with this
+    /// request body. A fixed limit reads neither the clock nor the body.
     #[inline]
-    pub(super) fn start(&mut self, handle: &Handle, body: &impl Body) {
-        if let Some(bulkhead) = &self.bulkhead
-            && bulkhead.is_adaptive()
-        {
-            self.call = Some(Box::new(AdaptiveCall {
-                handle: handle.clone(),
-                started: clock::now(),
-                bytes: body.size_hint().exact(),
-                in_flight: bulkhead.semaphore.in_use(),
-            }));
-        }
+    pub(super) fn start(limit: Handle, body: &impl Body) -> Self {
+        let call = limit.0.is_adaptive().then(|| {
+            let (bytes, in_flight) = (body.size_hint().exact(), limit.0.semaphore.in_use());
+            Box::new(AdaptiveCall { started: clock::now(), bytes, in_flight })
+        });
+        Self { limit: Some(limit), call }
     }
 
     /// Records the outcome at the response head, or of the error in its place.
@@ -70,18 +58,18 @@ impl Permit {
     }
 
     fn record(&self, outcome: SampleOutcome) {
-        let (Some(bulkhead), Some(call)) = (&self.bulkhead, &self.call) else { return };
+        let (Some(handle), Some(call)) = (&self.limit, &self.call) else { return };
         let sample = Sample { started: call.started, in_flight: call.in_flight, outcome };
-        if let Some(limit) = bulkhead.record(sample, clock::now()) {
-            call.handle.log_limit(limit);
+        if let Some(limit) = handle.0.record(sample, clock::now()) {
+            handle.log_limit(limit);
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(bulkhead) = &self.bulkhead {
-            bulkhead.semaphore.release();
+        if let Some(limit) = &self.limit {
+            limit.0.semaphore.release();
         }
     }
 }
@@ -104,7 +92,7 @@ impl BodyGuard for Permit {
     fn on_end(self, failure: Option<&Outcome>) {
         if self.call.is_some()
             && let Some(Outcome::Failure(failure)) = failure
-            && (is_overload(failure.code) || failure.code.counts_against_health())
+            && (is_overload(failure.code) || failure.counts_against_health())
         {
             self.record(SampleOutcome::Loss);
         }

@@ -1,6 +1,5 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Request;
@@ -8,45 +7,34 @@ use http_body::Body;
 use tokio::time::Sleep;
 
 use super::Handle;
-use super::bulkhead::Bulkhead;
 use super::gate::WaitDeadline;
 use super::permit::Permit;
 use crate::attempt::QueuedAttempt;
 use crate::priority_semaphore::Ticket;
 use crate::{Rejection, clock};
 
-/// A queued call: waits for a permit until its wait deadline.
+/// A queued call: waits for a permit until its wait deadline. Dropping it leaves the queue.
 #[derive(Debug)]
 pub struct PermitFuture {
-    handle: Handle,
-    ticket: Option<TicketGuard>,
+    limit: Handle,
+    ticket: Option<Ticket>,
     deadline: WaitDeadline,
     // Created at the first poll, because a runtime is guaranteed only there.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-/// A place in the queue, which is cancelled on drop.
-#[derive(Debug)]
-struct TicketGuard {
-    bulkhead: Arc<Bulkhead>,
-    ticket: Option<Ticket>,
-}
-
 impl PermitFuture {
-    pub(super) fn new(
-        handle: Handle,
-        bulkhead: Arc<Bulkhead>,
-        ticket: Ticket,
-        deadline: WaitDeadline,
-    ) -> Self {
-        let ticket = Some(TicketGuard { bulkhead, ticket: Some(ticket) });
-        Self { handle, ticket, deadline, sleep: None }
+    pub(super) const fn new(limit: Handle, ticket: Ticket, deadline: WaitDeadline) -> Self {
+        Self { limit, ticket: Some(ticket), deadline, sleep: None }
     }
 
-    fn poll_permit(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, Rejection>> {
-        let ticket = self.ticket.as_mut().expect("polled after completion");
-        if let Poll::Ready(permit) = ticket.poll(cx) {
-            return Poll::Ready(Ok(permit));
+    /// Ready once the permit is acquired, or with the rejection when the wait is over.
+    fn poll_acquired(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        let semaphore = &self.limit.0.semaphore;
+        let ticket = self.ticket.as_ref().expect("polled after completion");
+        if semaphore.poll_granted(ticket, cx.waker()).is_ready() {
+            semaphore.accept(self.ticket.take().expect("checked above"));
+            return Poll::Ready(Ok(()));
         }
         let deadline = self.deadline;
         let new_sleep = || Box::pin(tokio::time::sleep_until(deadline.instant().into()));
@@ -55,7 +43,7 @@ impl PermitFuture {
             ready!(sleep.as_mut().poll(cx));
             // A timer may fire slightly early; it is then reset.
             if let Some(rejection) = deadline.rejection_at(clock::now()) {
-                self.ticket = None;
+                semaphore.cancel(self.ticket.take().expect("checked above"));
                 return Poll::Ready(Err(rejection));
             }
             sleep.set(tokio::time::sleep_until(deadline.instant().into()));
@@ -71,27 +59,15 @@ impl QueuedAttempt for PermitFuture {
         request: &mut Request<B>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Permit, Rejection>> {
-        let mut permit = ready!(self.poll_permit(cx));
-        if let Ok(permit) = &mut permit {
-            permit.start(&self.handle, request.body());
-        }
-        Poll::Ready(permit)
+        let acquired = ready!(self.poll_acquired(cx));
+        Poll::Ready(acquired.map(|()| Permit::start(self.limit.clone(), request.body())))
     }
 }
 
-impl TicketGuard {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Permit> {
-        let ticket = self.ticket.as_ref().expect("polled after completion");
-        ready!(self.bulkhead.semaphore.poll_granted(ticket, cx.waker()));
-        self.bulkhead.semaphore.accept(self.ticket.take().expect("checked above"));
-        Poll::Ready(Permit::holding(Arc::clone(&self.bulkhead)))
-    }
-}
-
-impl Drop for TicketGuard {
+impl Drop for PermitFuture {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.bulkhead.semaphore.cancel(ticket);
+            self.limit.0.semaphore.cancel(ticket);
         }
     }
 }

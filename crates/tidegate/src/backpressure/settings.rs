@@ -104,10 +104,6 @@ impl BackpressureSettings {
             (None, None) => None,
         }
     }
-
-    pub(super) fn is_adaptive(&self) -> bool {
-        self.hooks.adaptive.is_some() || self.adaptive.is_some()
-    }
 }
 
 impl LimitFactory {

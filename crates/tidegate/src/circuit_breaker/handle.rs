@@ -11,9 +11,9 @@ use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::{Snapshot, State, Transition};
-use crate::keyed::{Keyed, KeyedState};
+use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::{Gate, Rejection, clock};
+use crate::{Gate, Rejection, RequestHead, clock};
 
 /// The circuit that a layer, its services and their clones share.
 ///
@@ -22,30 +22,46 @@ use crate::{Gate, Rejection, clock};
 /// [`force_open`](Self::force_open), [`force_closed`](Self::force_closed) and [`subscribe`](Self::subscribe)
 /// apply to all keys together.
 #[derive(Clone)]
-pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, Circuits>);
+pub struct Handle(pub(super) LayerState<CircuitBreakerSettings, CircuitState>);
 
-pub(super) struct Circuits {
+pub(super) struct CircuitState {
     circuit: SharedCircuit,
-    keyed: Option<Keyed<Handle>>,
     /// The number of calls that shadow mode admitted.
     shadow_admitted: AtomicU64,
-    /// How often all circuits have been changed by hand. In the circuit of a key, the last count that was
-    /// applied to it.
-    forced_changes: AtomicU64,
+    keys: Option<Keyed<Handle>>,
 }
 
-impl From<&CircuitBreakerSettings> for Circuits {
+impl From<&CircuitBreakerSettings> for CircuitState {
     fn from(settings: &CircuitBreakerSettings) -> Self {
         Self {
             circuit: SharedCircuit::new(settings, clock::now()),
-            keyed: settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys)),
             shadow_admitted: AtomicU64::new(0),
-            forced_changes: AtomicU64::new(0),
+            keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
         }
     }
 }
 
-impl KeyedState for Handle {
+impl KeyedHandle for Handle {
+    fn by_key(&self) -> Option<&Keyed<Self>> {
+        self.0.keys.as_ref()
+    }
+
+    fn for_key(&self, _: &RequestHead<'_>) -> Self {
+        let fresh = Self(self.0.fresh(|settings| settings.key_by = None));
+        fresh.follow(self);
+        fresh
+    }
+
+    /// A key is forced open or closed with the template.
+    fn follow(&self, template: &Self) {
+        let forced = |handle: &Self| handle.0.circuit.with_circuit(|circuit| circuit.forced());
+        match forced(template) {
+            forced_now if forced_now == forced(self) => {}
+            Some(open) => self.update(|circuit, now| circuit.force(open, now)),
+            None => self.update(Circuit::reset),
+        }
+    }
+
     fn is_in_use(&self) -> bool {
         self.0.is_in_use()
     }
@@ -74,23 +90,25 @@ impl Handle {
     /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]
     pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
-        match &self.0.keyed {
-            Some(keyed) => keyed.find(request),
-            None => Some(self.clone()),
-        }
+        self.find(request)
     }
 
     /// Returns how many keys have a circuit, or zero if the layer has no keys.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.0.keyed.as_ref().map_or(0, Keyed::len)
+        self.by_key().map_or(0, Keyed::len)
     }
 
     /// Returns the state and the statistics of the circuit, all of the same moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let of_keys = |keyed: &Keyed<Self>| keyed.states().map(|circuit| circuit.shadow_admitted()).sum();
-        let shadow_admitted = self.shadow_admitted() + self.keyed().map_or(0, of_keys);
+        let would_have_refused = self.sum(|it| it.0.shadow_admitted.load(Ordering::Relaxed));
+        Snapshot { would_have_refused, ..self.own_snapshot() }
+    }
+
+    /// The same without the counts of the keys.
+    pub(crate) fn own_snapshot(&self) -> Snapshot {
+        let shadow_admitted = self.0.shadow_admitted.load(Ordering::Relaxed);
         self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, shadow_admitted, clock::now()))
     }
 
@@ -116,43 +134,24 @@ impl Handle {
     /// are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        match self.keyed().and_then(|keyed| keyed.find(request)) {
-            Some(circuit) => circuit.peek(),
-            // There are no keys, or this key has no circuit yet, so that only what applies to all keys
-            // applies.
-            None => self.peek(),
-        }
+        self.met_by(request).peek()
     }
 
     /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count. Ends
     /// [`force_open`](Self::force_open) and [`force_closed`](Self::force_closed).
     pub fn reset(&self) {
-        self.update_all(Circuit::reset);
+        self.change_all(|it| it.update(Circuit::reset));
     }
 
     /// Rejects every call until [`reset`](Self::reset), without a retry time. This takes a provider out by
     /// hand.
     pub fn force_open(&self) {
-        self.update_all(|circuit, now| circuit.force(true, now));
+        self.change_all(|it| it.update(|circuit, now| circuit.force(true, now)));
     }
 
     /// Admits every call until [`reset`](Self::reset), whatever the results. Nothing is counted meanwhile.
     pub fn force_closed(&self) {
-        self.update_all(|circuit, now| circuit.force(false, now));
-    }
-
-    /// Returns how many calls were admitted that would have been rejected.
-    fn shadow_admitted(&self) -> u64 {
-        self.0.shadow_admitted.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn is_keyed(&self) -> bool {
-        self.0.keyed.is_some()
-    }
-
-    /// Returns the circuits of the keys, if there are keys.
-    pub(super) fn keyed(&self) -> Option<&Keyed<Self>> {
-        self.0.keyed.as_ref()
+        self.change_all(|it| it.update(|circuit, now| circuit.force(false, now)));
     }
 
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
@@ -168,15 +167,6 @@ impl Handle {
             }
             Err(rejection) => Err(rejection.into()),
         }
-    }
-
-    /// Creates the circuit of a new key, forced open or closed if this circuit is.
-    pub(super) fn for_new_key(&self) -> Self {
-        let for_new_key = Self(self.0.fresh(|settings| settings.key_by = None));
-        if let Some(open) = self.0.circuit.with_circuit(|circuit| circuit.forced()) {
-            for_new_key.0.circuit.update(|circuit, _| circuit.force(open, clock::now()));
-        }
-        for_new_key
     }
 
     pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
@@ -204,34 +194,8 @@ impl Handle {
         tracing::debug!(layer, target, "would have refused: {}", Rejection::from(rejection));
     }
 
-    /// Changes this circuit and those of all keys. This one comes first: a key that is created meanwhile sees
-    /// by the count that it may have missed the change.
-    fn update_all(&self, update: impl Fn(&mut Circuit, Instant)) {
-        let update = |handle: &Self| {
-            handle.log_transition(handle.0.circuit.update(|circuit, _| update(circuit, clock::now())))
-        };
-        update(self);
-        self.0.forced_changes.fetch_add(1, Ordering::AcqRel);
-        for circuit in self.0.keyed.iter().flat_map(Keyed::states) {
-            update(&circuit);
-        }
-    }
-
-    /// Forces the circuit of a key as this circuit is forced, because the key may have been created while
-    /// that changed.
-    pub(super) fn sync_forced_state(&self, all: &Self) {
-        let forced_changes = all.0.forced_changes.load(Ordering::Acquire);
-        if self.0.forced_changes.swap(forced_changes, Ordering::AcqRel) == forced_changes {
-            return;
-        }
-        let forced = all.0.circuit.with_circuit(|circuit| circuit.forced());
-        if self.0.circuit.with_circuit(|circuit| circuit.forced()) != forced {
-            let force = |circuit: &mut Circuit, _| match forced {
-                Some(open) => circuit.force(open, clock::now()),
-                None => circuit.reset(clock::now()),
-            };
-            self.log_transition(self.0.circuit.update(force));
-        }
+    fn update(&self, update: impl FnOnce(&mut Circuit, Instant)) {
+        self.log_transition(self.0.circuit.update(|circuit, _| update(circuit, clock::now())));
     }
 
     /// Logs a change of state. The lock is not held, because a log subscriber may read the state.

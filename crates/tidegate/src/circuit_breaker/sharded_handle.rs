@@ -9,6 +9,7 @@ use http_body::Body;
 use super::{CallGuard, Handle};
 use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
+use crate::keyed::KeyedHandle;
 
 /// The handle of a circuit as its services hold it, sharded by thread to avoid contention on one reference
 /// count.
@@ -47,14 +48,7 @@ impl ShardedHandle {
 
     /// Admits an attempt or rejects it.
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
-        let circuit = match self.handle.keyed() {
-            None => self.shard(),
-            Some(keyed) => {
-                let circuit = keyed.of(request, || self.handle.for_new_key());
-                circuit.sync_forced_state(&self.handle);
-                HandleRef::Key(circuit)
-            }
-        };
+        let circuit = self.handle.of_key(request).map_or_else(|| self.shard(), HandleRef::Key);
         let admission = circuit.admit()?;
         Ok(CallGuard::new(circuit, admission))
     }

@@ -15,7 +15,7 @@ use super::reservation::Reservation;
 use super::settings::{HeaderClassifier, RateLimitSettings};
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::key::RequestHead;
-use crate::keyed::{Keyed, KeyedState};
+use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::{
     Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
@@ -23,6 +23,10 @@ use crate::{
 };
 
 /// The limit that a layer, its services and their clones share.
+///
+/// If the layer has [keys](super::RateLimitLayer::key_by), [`of`](Self::of) finds the limit of a key. This handle then
+/// shows what a new key has left; [`waiting`](Self::waiting), [`ignored`](Self::ignored) and [`reset`](Self::reset) apply
+/// to all keys together.
 #[derive(Clone)]
 pub struct Handle(pub(super) LayerState<RateLimitSettings, RateState>);
 
@@ -40,6 +44,7 @@ pub(super) struct RateState {
     pub(super) ignored: AtomicU64,
     /// Reads the limits in response headers when the layer has no classifier of its own.
     pub(super) classifier: OnceLock<HeaderClassifier>,
+    keys: Option<Keyed<Handle>>,
 }
 
 impl From<&RateLimitSettings> for RateState {
@@ -53,6 +58,7 @@ impl From<&RateLimitSettings> for RateState {
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
             classifier: OnceLock::new(),
+            keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
         }
     }
 }
@@ -85,39 +91,73 @@ impl Handle {
     /// Returns how many calls wait in the queue.
     #[must_use]
     pub fn waiting(&self) -> usize {
+        self.sum(Self::own_waiting)
+    }
+
+    /// The same without those of the keys.
+    pub(crate) fn own_waiting(&self) -> usize {
         self.lock().backlog.total()
+    }
+
+    /// Returns the limit of the key of this request, if it exists already. Without keys, returns this limit. The key is
+    /// not dropped as long as the returned handle exists.
+    #[must_use]
+    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+        self.find(request)
+    }
+
+    /// Returns how many keys have a limit, or zero if the layer has no keys.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.by_key().map_or(0, Keyed::len)
     }
 
     /// Returns how many of the provider's reports about its limits were ignored: stale, contradictory or
     /// implausible.
     #[must_use]
     pub fn ignored(&self) -> u64 {
-        self.0.ignored.load(Ordering::Relaxed)
+        self.sum(|it| it.0.ignored.load(Ordering::Relaxed))
     }
 
     /// Resets all quotas to full, and drops what the provider has reported.
     pub fn reset(&self) {
-        let fresh = self.0.settings().quota_set(clock::now());
-        self.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
-        self.0.has_reported_quotas.store(false, Ordering::Relaxed);
-        self.change(|queue, _| queue.limits.reset(fresh));
+        self.change_all(|it| {
+            let fresh = it.0.settings().quota_set(clock::now());
+            it.0.has_token_quota.store(fresh.has_token_quota(), Ordering::Relaxed);
+            it.0.has_reported_quotas.store(false, Ordering::Relaxed);
+            it.change(|queue, _| queue.limits.reset(fresh));
+        });
     }
 
     /// Returns the rejection that a call would get if it arrived now. Acquires nothing. The cost of the call
     /// is not known here: an interactive call without tokens is assumed.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
-        self.peek_as(Priority::Interactive, deadline)
+        self.peek_cost(&CallCost::ONE_CALL, Priority::Interactive, deadline)
     }
 
-    fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
+    /// Returns the rejection that this request would get if it arrived now, with its cost, priority and deadline, by the
+    /// limit of its key if there are keys. Acquires nothing.
+    #[must_use]
+    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        let limit = self.met_by(request);
+        let (deadline, priority) = (Deadline::of(request.extensions()), Priority::of(request.extensions()));
+        limit.peek_cost(&limit.cost(request), priority, deadline)
+    }
+
+    fn peek_cost(
+        &self,
+        cost: &CallCost,
+        priority: Priority,
+        deadline: Option<Deadline>,
+    ) -> Option<Rejection> {
         if !self.0.settings().enabled {
             return None;
         }
         let now = clock::now();
         let state = self.lock();
         let waiting = state.backlog.count(priority);
-        let shortfall = state.limits.shortfall(&state.backlog.ahead_of(priority), &CallCost::ONE_CALL, now);
+        let shortfall = state.limits.shortfall(&state.backlog.ahead_of(priority), cost, now);
         if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;
         }
@@ -240,52 +280,9 @@ impl Handle {
     pub(super) fn set_default_classifier(&self, classifier: &Arc<dyn Classifier>) {
         let _ = self.0.classifier.set(HeaderClassifier(Arc::clone(classifier)));
     }
-
-    /// Creates the state of a new key, with the settings of that key.
-    pub(super) fn for_key<B>(&self, request: &Request<B>) -> Self {
-        let settings = self.0.settings();
-        let fresh = match &settings.hooks.per_key {
-            Some(per_key) => per_key.0(&RequestHead::of(request), RateLimitLayer::of(self.clone())).fresh(),
-            None => Self(self.0.fresh(|_| ())),
-        };
-        if let Some(classifier) = self.0.classifier.get() {
-            fresh.set_default_classifier(&classifier.0);
-        }
-        fresh
-    }
 }
 
-/// The gate of a service: the limit, or with keys the limit of each key.
-#[derive(Clone, Debug)]
-pub struct RateLimitGate {
-    handle: Handle,
-    keys: Option<Keyed<Handle>>,
-}
-
-impl RateLimitGate {
-    pub(super) const fn new(handle: Handle, keys: Option<Keyed<Handle>>) -> Self {
-        Self { handle, keys }
-    }
-
-    pub(crate) const fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    pub(crate) const fn is_keyed(&self) -> bool {
-        self.keys.is_some()
-    }
-
-    /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
-    pub(crate) fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        let (deadline, priority) = (Deadline::of(request.extensions()), Priority::of(request.extensions()));
-        match &self.keys {
-            None => self.handle.peek_as(priority, deadline),
-            Some(keys) => keys.find(request)?.peek_as(priority, deadline),
-        }
-    }
-}
-
-impl AdmissionGate for RateLimitGate {
+impl AdmissionGate for Handle {
     type Guard = Option<Reservation>;
     type Queued = QueuedCall;
 
@@ -294,25 +291,25 @@ impl AdmissionGate for RateLimitGate {
         &self,
         request: &mut Request<B>,
     ) -> Admission<Option<Reservation>, QueuedCall> {
-        match &self.keys {
-            None => self.handle.admit(request),
-            Some(keys) => keys.of(request, || self.handle.for_key(request)).admit(request),
+        match self.of_key(request) {
+            None => self.admit_here(request),
+            Some(limit) => limit.admit_here(request),
         }
     }
 
     fn target(&self) -> &str {
-        self.handle.0.target()
+        self.0.target()
     }
 }
 
-impl<S: Clone> TakeReady<S> for RateLimitGate {
+impl<S: Clone> TakeReady<S> for Handle {
     fn take_ready(inner: &mut S, _: &QueuedCall) -> S {
         swap_in_clone(inner)
     }
 }
 
 impl Handle {
-    fn admit<B: Body + 'static>(
+    fn admit_here<B: Body + 'static>(
         &self,
         request: &mut Request<B>,
     ) -> Admission<Option<Reservation>, QueuedCall> {
@@ -329,12 +326,28 @@ impl Handle {
     }
 }
 
-/// A key is dropped once its quotas are full again.
-impl KeyedState for Handle {
+impl KeyedHandle for Handle {
+    fn by_key(&self) -> Option<&Keyed<Self>> {
+        self.0.keys.as_ref()
+    }
+
+    fn for_key(&self, head: &RequestHead<'_>) -> Self {
+        let fresh = |limit: &Self| Self(limit.0.fresh(|settings| settings.key_by = None));
+        let fresh = match &self.0.settings().hooks.per_key {
+            Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of(fresh(self))).handle()),
+            None => fresh(self),
+        };
+        if let Some(classifier) = self.0.classifier.get() {
+            fresh.set_default_classifier(&classifier.0);
+        }
+        fresh
+    }
+
     fn is_in_use(&self) -> bool {
         self.0.is_in_use()
     }
 
+    /// A key is dropped once its quotas are full again.
     fn is_pristine(&self, now: Instant) -> bool {
         let state = self.lock();
         state.backlog.total() == 0 && state.limits.is_pristine(now)

@@ -5,8 +5,7 @@ use tower_layer::Layer;
 
 use super::quota::{DAY, MINUTE, Quota, SECOND};
 use super::settings::{Estimator, HeaderClassifier, OnLimit, PerKey, RateLimitSettings, Settings};
-use super::{Handle, RateLimit, RateLimitGate};
-use crate::keyed::Keyed;
+use super::{Handle, RateLimit};
 use crate::layer_state::LayerState;
 use crate::settings::ConfigError;
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
@@ -18,8 +17,6 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     handle: Handle,
-    /// The limit of each key, if calls are keyed.
-    keys: Option<Keyed<Handle>>,
     per_service: bool,
 }
 
@@ -45,8 +42,7 @@ impl RateLimitLayer {
     /// A setting is out of its range.
     pub fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
         settings.check()?;
-        let handle = Handle(LayerState::new(settings.into()));
-        Ok(Self { keys: limits_by_key(&handle), handle, per_service: false })
+        Ok(Self::of(Handle(LayerState::new(settings.into()))))
     }
 
     /// At most `requests` a second. Zero is raised to one.
@@ -203,8 +199,7 @@ impl RateLimitLayer {
     /// Keeps a limit for each key: a tenant, a credential, a model, or any other part of a request. A report
     /// applies to the key of its request.
     ///
-    /// A key that has been idle until its quotas are full again is dropped. [`handle`](Self::handle) then
-    /// returns a limit that applies to no key.
+    /// A key that has been idle until its quotas are full again is dropped. See [`Handle::of`] for the limit of a key.
     #[must_use]
     pub fn key_by(self, key: KeyBy) -> Self {
         self.set(|settings| settings.key_by = Some(key))
@@ -254,23 +249,22 @@ impl RateLimitLayer {
     /// Returns how many keys are kept.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.keys.as_ref().map_or(0, Keyed::len)
+        self.handle.keys()
     }
 
     /// Creates a layer that shares this limit.
     pub(super) fn of(handle: Handle) -> Self {
-        Self { handle, keys: None, per_service: false }
+        Self { handle, per_service: false }
     }
 
-    /// Creates a limit with the same settings, and with nothing spent.
-    pub(super) fn fresh(&self) -> Handle {
-        Handle(self.handle.0.fresh(|_| ()))
+    /// Returns the handle for one more service or stack.
+    pub(crate) fn share(&self) -> Handle {
+        if self.per_service { Handle(self.handle.0.fresh(|_| ())) } else { self.handle.clone() }
     }
 
     /// Returns this layer for one stack, all parts of which share one handle.
     pub(crate) fn for_stack(self) -> Self {
-        let (handle, keys) = self.share();
-        Self { handle, keys, per_service: false }
+        Self { handle: self.share(), per_service: false }
     }
 
     /// Lets `classifier` read the limits in response headers, unless the layer has its own classifier.
@@ -279,35 +273,15 @@ impl RateLimitLayer {
         self
     }
 
-    /// Returns the limit and the keys for one more service or stack.
-    fn share(&self) -> (Handle, Option<Keyed<Handle>>) {
-        match self.per_service {
-            true => (self.fresh(), limits_by_key(&self.handle)),
-            false => (self.handle.clone(), self.keys.clone()),
-        }
-    }
-
-    pub(crate) fn gate(&self) -> RateLimitGate {
-        let (handle, keys) = self.share();
-        RateLimitGate::new(handle, keys)
-    }
-
     fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {
-        let handle = Handle(self.handle.0.fresh(change));
-        Self { keys: limits_by_key(&handle), handle, ..self }
+        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
     }
-}
-
-/// The limits by key, without any key yet; `None` if the settings have no `key_by`.
-fn limits_by_key(handle: &Handle) -> Option<Keyed<Handle>> {
-    let settings = handle.0.settings();
-    settings.key_by.clone().map(|key| Keyed::new(key, settings.max_keys))
 }
 
 impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimit<S>;
 
     fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit::new(inner, self.gate())
+        RateLimit::new(inner, self.share())
     }
 }

@@ -159,7 +159,7 @@ mod reported_quotas;
 mod reservation;
 mod settings;
 
-pub use handle::{Handle, RateLimitGate};
+pub use handle::Handle;
 pub use layer::RateLimitLayer;
 pub use queue::QueuedCall;
 pub use quota::Quota;
@@ -169,19 +169,19 @@ pub use settings::{OnLimit, Settings};
 use crate::attempt::{self, Gated};
 
 /// Limits the rate of the calls of `S`; see the [module page](self).
-pub type RateLimit<S> = Gated<S, RateLimitGate>;
+pub type RateLimit<S> = Gated<S, Handle>;
 
 /// Waits for room, then for the response.
-pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, RateLimitGate, B>;
+pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, Handle, B>;
 
 /// The body of a response. It settles the reservation when it ends.
 pub type ResponseBody<B> = attempt::GuardedBody<B, Option<Box<Reservation>>>;
 
 impl<S> RateLimit<S> {
-    /// The limit that this service shares with its clones; not one of those that are kept by key.
+    /// The limit that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.gate().handle().clone()
+        self.gate().clone()
     }
 }
 

@@ -76,12 +76,14 @@ impl<S> RetryCall<S> {
     }
 
     /// The signals that an adaptive wait scales with; empty for the other strategies.
-    fn load_signals(&self) -> LoadSignals {
+    /// The load is that of the limit which the `next` attempt meets.
+    fn load_signals(&self, next: Option<&Request<Payload>>) -> LoadSignals {
         if self.policy().backoff.strategy != Strategy::Adaptive {
             return LoadSignals::default();
         }
         let own = self.override_policy.as_ref().and_then(|own| own.load_signals);
-        own.unwrap_or_else(|| self.shared.handle.load_signals(self.shared.gates_below.as_ref()))
+        let load_below = || self.shared.gates_below.as_ref().and_then(|gates| gates.load(next));
+        own.unwrap_or_else(|| self.shared.handle.load_signals(load_below))
     }
 
     /// The size up to which a request body is buffered: 0 if it will not be sent again.
@@ -155,7 +157,7 @@ impl<S> RetryCall<S> {
             history: AttemptHistory {
                 number: self.attempt,
                 previous: self.previous,
-                load_signals: self.load_signals(),
+                load_signals: self.load_signals(next),
             },
             deadline: self.deadline_timer.deadline(),
             now: clock::now(),

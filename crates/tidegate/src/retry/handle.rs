@@ -7,7 +7,6 @@ use super::policy::RetryPolicy;
 use super::settings::RetrySettings;
 use super::statistics::Counters;
 use super::{LoadSignals, Statistics, Strategy};
-use crate::attempt::AttemptGates;
 use crate::layer_state::LayerState;
 use crate::{Outcome, clock};
 
@@ -76,10 +75,10 @@ impl Handle {
     }
 
     /// The measured signals, and the load by the user's gauge, else by the gates below.
-    pub(super) fn load_signals(&self, gates_below: Option<&AttemptGates>) -> LoadSignals {
+    pub(super) fn load_signals(&self, load_below: impl FnOnce() -> Option<f64>) -> LoadSignals {
         let load = match &self.0.settings().hooks.load {
             Some(load) => load.read(),
-            None => gates_below.and_then(AttemptGates::load),
+            None => load_below(),
         };
         let Some(recent) = &self.0.recent else { return LoadSignals { load, ..LoadSignals::default() } };
         let recent = recent.lock().unwrap_or_else(PoisonError::into_inner).load_signals(clock::now());

@@ -148,7 +148,7 @@ impl ResilienceBuilder {
         let gates = AttemptGates::new(
             Arc::clone(&self.name),
             backpressure.handle(),
-            rate_limit.gate(),
+            rate_limit.handle(),
             circuit_breaker.gate(),
         );
         let retry = retry.gates_below(gates.clone());

@@ -58,12 +58,14 @@
 
 mod builder;
 mod call_limits;
+mod key_signals;
 mod service;
 mod signals;
 mod timeout_header;
 
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use call_limits::CallLimits;
+pub use key_signals::KeySignals;
 pub use service::{Resilience, ResponseBody, ResponseFuture};
 pub use signals::{Signals, SignalsSnapshot};
 pub use timeout_header::TimeoutHeader;

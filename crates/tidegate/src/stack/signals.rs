@@ -1,14 +1,16 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Request;
 use serde::Serialize;
 
+use super::KeySignals;
+use super::key_signals::GateKeys;
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, State};
 use crate::fallback::TargetStatistics;
+use crate::keyed::KeyedHandle;
 use crate::retry::Statistics;
-use crate::{Deadline, Gate, Rejection, clock, fallback, retry};
+use crate::{Deadline, Rejection, fallback, retry};
 
 /// The state of a stack, for programs and operators. Cheap to clone; reading it acquires nothing.
 #[derive(Clone, Debug)]
@@ -22,6 +24,10 @@ struct GateHandles {
 }
 
 /// The state of a stack at one moment, ready to be serialised. Times are in milliseconds.
+///
+/// If gates have keys, the calls in flight, queued and waiting are the sums over all keys, and every other value of a
+/// gate is that of the key that is worst off in it: one open circuit shows as `open`. `keys` and `unhealthy_keys` tell
+/// how many keys there are and how many of them are affected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SignalsSnapshot {
     /// The name of the stack, usually `provider/model`.
@@ -51,6 +57,11 @@ pub struct SignalsSnapshot {
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
     pub rate_waiting: usize,
+    /// The keys that some gate has a state of; zero without keys. A state that is like new is dropped within about a
+    /// minute.
+    pub keys: usize,
+    /// The keys whose circuit is not closed, or whose rate limit the provider has closed.
+    pub unhealthy_keys: usize,
     /// The statistics of the retries.
     pub retry: Statistics,
     /// The statistics of the other targets.
@@ -69,90 +80,105 @@ impl Signals {
     }
 
     /// Whether a call with this deadline would now pass the gates: circuit, rate, in-flight. Acquires
-    /// nothing.
+    /// nothing. If gates have keys, the call is one with a new key.
     ///
     /// # Errors
     ///
     /// The rejection of the first gate that is certain to reject, with the time after which it may not.
     pub fn preflight(&self, deadline: Option<Deadline>) -> Result<(), Rejection> {
-        let gates = &self.0.gates;
-        let rejection = rejection_if_past(deadline)
-            .or_else(|| gates.circuit_breaker().peek())
-            .or_else(|| gates.rate_limit().handle().peek(deadline))
-            .or_else(|| gates.backpressure().peek());
-        rejection.map_or(Ok(()), Err)
+        self.0.gates.peek_any(deadline).map_or(Ok(()), Err)
     }
 
-    /// The same for one request, with its deadline, its priority, and its key where a gate is keyed.
+    /// The same for one request, with its deadline, its priority, its cost, and its key where a gate has keys.
     ///
     /// # Errors
     ///
     /// As [`preflight`](Self::preflight).
-    pub fn preflight_for<B>(&self, request: &Request<B>) -> Result<(), Rejection> {
+    pub fn preflight_for<B: 'static>(&self, request: &Request<B>) -> Result<(), Rejection> {
         self.0.gates.peek(request).map_or(Ok(()), Err)
     }
 
-    /// The state at this moment.
+    /// The state at this moment. Its cost grows with the number of keys.
     #[must_use]
     pub fn snapshot(&self) -> SignalsSnapshot {
         let GateHandles { gates, retry, fallback } = &*self.0;
-        let (target, circuit_breaker) = (gates.target(), gates.circuit_breaker());
-        let (rate_limit, backpressure) = (gates.rate_limit().handle(), gates.backpressure());
-        let circuit = circuit_breaker.snapshot();
-        let millis = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let of_keys = KeySignals::of_all_keys(gates);
+        let (keys, unhealthy_keys) = (of_keys.len(), of_keys.iter().filter(|key| !key.is_healthy()).count());
+        let worst = of_keys.into_iter().reduce(|worst, key| worst.worst_of(&key));
+        let worst = worst.unwrap_or_else(|| self.without_key());
         SignalsSnapshot {
-            target: Arc::clone(target),
-            circuit_state: circuit.state,
-            cooldown_remaining_ms: circuit.cooldown_remaining_ms,
-            failure_rate: circuit.failure_rate,
-            slow_call_rate: circuit.slow_call_rate,
-            last_failure: circuit.last_failure,
-            current_inflight: backpressure.in_flight(),
-            max_inflight: backpressure.limit(),
-            queued: backpressure.queued(),
-            rate_remaining: rate_limit.remaining(),
-            tokens_remaining: rate_limit.tokens_remaining(),
-            rate_closed_ms: rate_limit.closed_for().map(millis),
-            rate_waiting: rate_limit.waiting(),
+            target: Arc::clone(gates.target()),
+            circuit_state: worst.circuit_state,
+            cooldown_remaining_ms: worst.cooldown_remaining_ms,
+            failure_rate: worst.failure_rate,
+            slow_call_rate: worst.slow_call_rate,
+            last_failure: worst.last_failure,
+            current_inflight: gates.backpressure().in_flight(),
+            max_inflight: gates.backpressure().limit(),
+            queued: gates.backpressure().queued(),
+            rate_remaining: worst.rate_remaining,
+            tokens_remaining: worst.tokens_remaining,
+            rate_closed_ms: worst.rate_closed_ms,
+            rate_waiting: gates.rate_limit().waiting(),
+            keys,
+            unhealthy_keys,
             retry: retry.statistics(),
             fallback: fallback.statistics(),
         }
     }
 
-    /// Whether the circuit is closed and the provider has not closed the rate limit. If the gates are keyed,
-    /// this covers no key: use [`preflight_for`](Self::preflight_for).
+    /// The state of each key, of at most `limit` keys: those with the most calls in flight and waiting come first, and
+    /// among equals those that are not healthy. Empty if no gate has keys. Its cost grows with the number of keys.
+    #[must_use]
+    pub fn keys(&self, limit: usize) -> Vec<KeySignals> {
+        let mut signals = KeySignals::of_all_keys(&self.0.gates);
+        KeySignals::sort_by_calls(&mut signals);
+        signals.truncate(limit);
+        signals
+    }
+
+    /// The state that this request would meet: that of its key, where a gate has keys.
+    #[must_use]
+    pub fn of<B>(&self, request: &Request<B>) -> KeySignals {
+        let gates = &self.0.gates;
+        let keys = GateKeys {
+            backpressure: gates.backpressure().key_of(request),
+            rate_limit: gates.rate_limit().key_of(request),
+            circuit_breaker: gates.circuit_breaker().key_of(request),
+        };
+        KeySignals::read(gates, keys)
+    }
+
+    /// Whether the circuit is closed and the provider has not closed the rate limit; if gates have keys, for every key. For
+    /// one caller see [`of`](Self::of), and for the share of the keys [`health_score`](Self::health_score).
     #[must_use]
     pub fn is_healthy(&self) -> bool {
-        self.0.gates.circuit_breaker().state() == State::Closed
-            && self.0.gates.rate_limit().handle().closed_for().is_none()
+        self.per_key().iter().all(KeySignals::is_healthy)
     }
 
     /// The health of the provider, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share
     /// of calls that did not fail, as far as that is measured; half of that while the circuit is half-open or
-    /// the provider has closed the rate limit.
+    /// the provider has closed the rate limit. If gates have keys, it is the mean over the keys.
     #[must_use]
     pub fn health_score(&self) -> f64 {
-        let circuit = self.0.gates.circuit_breaker().snapshot();
-        let is_rate_closed = self.0.gates.rate_limit().handle().closed_for().is_some();
-        let success_rate = 1.0 - circuit.failure_rate.unwrap_or(0.0);
-        match circuit.state {
-            State::Open => 0.0,
-            State::HalfOpen => success_rate / 2.0,
-            State::Closed if is_rate_closed => success_rate / 2.0,
-            State::Closed => success_rate,
-        }
+        let signals = self.per_key();
+        signals.iter().map(KeySignals::health_score).sum::<f64>() / signals.len() as f64
     }
 
-    /// Closes the circuit, refills the quotas and discards the limits that the provider reported. Calls in
-    /// flight remain counted.
+    /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every key. Calls
+    /// in flight remain counted.
     pub fn reset(&self) {
         self.0.gates.circuit_breaker().reset();
-        self.0.gates.rate_limit().handle().reset();
+        self.0.gates.rate_limit().reset();
     }
-}
 
-/// The rejection of a call after its deadline.
-fn rejection_if_past(deadline: Option<Deadline>) -> Option<Rejection> {
-    let is_past = deadline.is_some_and(|deadline| deadline.is_past(clock::now()));
-    is_past.then(|| Rejection::new(Gate::Deadline, crate::ErrorCode::Timeout))
+    /// The state of each key, or that of a new key if there are none yet; without keys the one state. Never empty.
+    fn per_key(&self) -> Vec<KeySignals> {
+        let of_keys = KeySignals::of_all_keys(&self.0.gates);
+        if of_keys.is_empty() { vec![self.without_key()] } else { of_keys }
+    }
+
+    fn without_key(&self) -> KeySignals {
+        KeySignals::read(&self.0.gates, GateKeys::default())
+    }
 }

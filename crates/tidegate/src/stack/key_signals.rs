@@ -1,0 +1,172 @@
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::attempt::AttemptGates;
+use crate::circuit_breaker;
+use crate::circuit_breaker::{LastFailure, State};
+use crate::key::KeyId;
+use crate::keyed::{Keyed, KeyedHandle};
+
+/// The state that the gates have for one key at one moment, ready to be serialised. Times are in milliseconds.
+///
+/// A gate without keys shows the state that all keys share. A gate that has no state of the key, because there was no
+/// request yet or because the state was like new and was dropped, shows that of a new key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct KeySignals {
+    /// The id of the key; `None` if no gate has keys. If the gates have different keys, that of the outermost gate that
+    /// has a state.
+    pub key: Option<KeyId>,
+    /// `closed`, `open` or `half_open`.
+    pub circuit_state: State,
+    /// The time until an open circuit admits a probe.
+    pub cooldown_remaining_ms: Option<u64>,
+    /// The share of the latest calls that failed, from 0 to 1; `None` if no failure rate is configured.
+    pub failure_rate: Option<f64>,
+    /// The share of the latest calls that were slow, from 0 to 1; `None` if no slow-call threshold is configured.
+    pub slow_call_rate: Option<f64>,
+    /// The latest failure that counted against the provider.
+    pub last_failure: Option<LastFailure>,
+    /// Calls in flight, bodies included; zero if there is no limit.
+    pub current_inflight: usize,
+    /// The limit of calls in flight.
+    pub max_inflight: Option<usize>,
+    /// Calls that wait for a permit.
+    pub queued: usize,
+    /// Requests that could be sent now; `None` without a quota.
+    pub rate_remaining: Option<u32>,
+    /// Tokens that could be used now; `None` without a token quota.
+    pub tokens_remaining: Option<u64>,
+    /// The rest of the time for which the provider closed the rate limit.
+    pub rate_closed_ms: Option<u64>,
+    /// Calls that wait in the queue of the rate limit.
+    pub rate_waiting: usize,
+}
+
+/// The key of a request at each of the gates; `None` at a gate without keys.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct GateKeys {
+    pub(super) backpressure: Option<KeyId>,
+    pub(super) rate_limit: Option<KeyId>,
+    pub(super) circuit_breaker: Option<KeyId>,
+}
+
+impl GateKeys {
+    /// The same key at every gate.
+    fn all(key: KeyId) -> Self {
+        Self { backpressure: Some(key), rate_limit: Some(key), circuit_breaker: Some(key) }
+    }
+}
+
+impl KeySignals {
+    pub(super) fn read(gates: &AttemptGates, keys: GateKeys) -> Self {
+        let backpressure = gates.backpressure().at(keys.backpressure);
+        let rate_limit = gates.rate_limit().at(keys.rate_limit);
+        let circuit_breaker::Snapshot {
+            state,
+            cooldown_remaining_ms,
+            failure_rate,
+            slow_call_rate,
+            last_failure,
+            ..
+        } = gates.circuit_breaker().at(keys.circuit_breaker).own_snapshot();
+        let (current_inflight, queued) = backpressure.own_calls();
+        Self {
+            key: keys.backpressure.or(keys.rate_limit).or(keys.circuit_breaker),
+            circuit_state: state,
+            cooldown_remaining_ms,
+            failure_rate,
+            slow_call_rate,
+            last_failure,
+            current_inflight,
+            max_inflight: backpressure.limit(),
+            queued,
+            rate_remaining: rate_limit.remaining(),
+            tokens_remaining: rate_limit.tokens_remaining(),
+            rate_closed_ms: rate_limit.closed_for().map(millis),
+            rate_waiting: rate_limit.own_waiting(),
+        }
+    }
+
+    /// The signals of every key that some gate has a state of; none without keys.
+    pub(super) fn of_all_keys(gates: &AttemptGates) -> Vec<Self> {
+        let mut keys: Vec<_> = keys(gates.backpressure().by_key())
+            .chain(keys(gates.rate_limit().by_key()))
+            .chain(keys(gates.circuit_breaker().by_key()))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter().map(|key| Self::read(gates, GateKeys::all(key))).collect()
+    }
+
+    /// Sorts by the number of calls in flight and waiting, most first; among equals those that are not healthy come first.
+    pub(super) fn sort_by_calls(signals: &mut [Self]) {
+        signals.sort_by_cached_key(|it| {
+            let calls = it.current_inflight + it.queued + it.rate_waiting;
+            (Reverse(calls), it.is_healthy(), it.key)
+        });
+    }
+
+    /// Whether the circuit is closed and the provider has not closed the rate limit.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.circuit_state == State::Closed && self.rate_closed_ms.is_none()
+    }
+
+    /// The health, from 0 to 1. It is 0 while the circuit is open. Otherwise it is the share of calls that did not fail, as
+    /// far as that is measured; half of that while the circuit is half-open or the provider has closed the rate limit.
+    #[must_use]
+    pub fn health_score(&self) -> f64 {
+        let success_rate = 1.0 - self.failure_rate.unwrap_or(0.0);
+        match self.circuit_state {
+            State::Open => 0.0,
+            State::HalfOpen => success_rate / 2.0,
+            State::Closed if self.rate_closed_ms.is_some() => success_rate / 2.0,
+            State::Closed => success_rate,
+        }
+    }
+
+    /// Replaces every value that is better than that of `other` by it. The counts of calls stay.
+    pub(super) fn worst_of(self, other: &Self) -> Self {
+        let severity = |state: &State| match state {
+            State::Closed => 0,
+            State::HalfOpen => 1,
+            State::Open => 2,
+        };
+        Self {
+            circuit_state: [self.circuit_state, other.circuit_state]
+                .into_iter()
+                .max_by_key(severity)
+                .unwrap_or(self.circuit_state),
+            cooldown_remaining_ms: self.cooldown_remaining_ms.max(other.cooldown_remaining_ms),
+            failure_rate: highest(self.failure_rate, other.failure_rate),
+            slow_call_rate: highest(self.slow_call_rate, other.slow_call_rate),
+            last_failure: [self.last_failure, other.last_failure]
+                .into_iter()
+                .flatten()
+                .min_by_key(|failure| failure.ago_ms),
+            rate_remaining: least(self.rate_remaining, other.rate_remaining),
+            tokens_remaining: least(self.tokens_remaining, other.tokens_remaining),
+            rate_closed_ms: self.rate_closed_ms.max(other.rate_closed_ms),
+            ..self
+        }
+    }
+}
+
+fn keys<T: KeyedHandle>(keyed: Option<&Keyed<T>>) -> impl Iterator<Item = KeyId> {
+    keyed.into_iter().flat_map(Keyed::iter).map(|(key, _)| key)
+}
+
+fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    [one, other].into_iter().flatten().max_by(f64::total_cmp)
+}
+
+fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    [one, other].into_iter().flatten().min()
+}
+
+fn millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
