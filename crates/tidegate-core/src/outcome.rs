@@ -5,7 +5,7 @@ use std::{fmt, io};
 
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::{Elapsed, ErrorCode, Rejection, RetryHint, UploadError, chain};
+use crate::{Elapsed, ErrorCode, NotProcessed, Rejection, RetryHint, UploadError, chain};
 
 /// The result of one attempt. The layers base their decisions on it alone.
 ///
@@ -46,6 +46,9 @@ pub enum FailureKind {
     ContentFilter,
     /// No response was received: the connection was refused, reset or cut off.
     Transport,
+    /// The provider did not process the request ([`NotProcessed`]). Such a failure is neutral for the health of
+    /// the provider: another target may be tried, but no circuit or limit counts it.
+    NotProcessed,
     /// The request could not be sent: it is malformed, or its body ended in an error.
     Request,
     /// One of tidegate's timers expired.
@@ -54,6 +57,8 @@ pub enum FailureKind {
     Truncated,
     /// The provider reported a failure inside the body of a response that had begun.
     InBand,
+    /// The status was a success, but the body contains no answer: it is empty, a web page, or lacks a choice.
+    NoAnswer,
 }
 
 impl Outcome {
@@ -91,7 +96,7 @@ impl Outcome {
     ///
     /// The first match in the chain of sources decides. A [`Rejection`] is neutral. A [`Failure`] is used as
     /// it is. An [`Elapsed`] and an I/O timeout are E3003. An [`UploadError`] is attributed to the caller,
-    /// E1001. All other errors are transport errors, E3001.
+    /// E1001. A [`NotProcessed`] and all other errors, which are transport errors, are E3001.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
@@ -101,6 +106,10 @@ impl Outcome {
             if error.is::<UploadError>() {
                 return Failure { kind: FailureKind::Request, ..Failure::new(ErrorCode::InvalidRequest) }
                     .into();
+            }
+            if error.is::<NotProcessed>() {
+                let kind = FailureKind::NotProcessed;
+                return Failure { kind, ..Failure::new(ErrorCode::ServerError) }.into();
             }
             if let Some(failure) = error.downcast_ref::<Failure>() {
                 return failure.clone().into();
@@ -129,6 +138,19 @@ impl Failure {
         Self { code, kind: FailureKind::Response, retry_hint: None, provider_code: None }
     }
 
+    /// Whether the failure counts against the health of the provider: by its code, unless the provider did not
+    /// process the request.
+    #[must_use]
+    pub fn counts_against_health(&self) -> bool {
+        self.kind != FailureKind::NotProcessed && self.code.counts_against_health()
+    }
+
+    /// The failure of a response that has the status of a success and contains no answer.
+    #[must_use]
+    pub fn no_answer() -> Self {
+        Self { kind: FailureKind::NoAnswer, ..Self::new(ErrorCode::ServerError) }
+    }
+
     /// The time to wait that the provider reported.
     #[must_use]
     pub fn wait(&self) -> Option<std::time::Duration> {
@@ -149,10 +171,12 @@ impl fmt::Display for Failure {
             FailureKind::ContextLength => write!(f, "prompt does not fit the model: {}", self.code),
             FailureKind::ContentFilter => write!(f, "refused by the content policy: {}", self.code),
             FailureKind::Transport => write!(f, "no answer from the provider: {}", self.code),
+            FailureKind::NotProcessed => write!(f, "request was not processed: {}", self.code),
             FailureKind::Request => write!(f, "request could not be sent: {}", self.code),
             FailureKind::Timeout => write!(f, "no answer in time: {}", self.code),
             FailureKind::Truncated => write!(f, "answer broke off: {}", self.code),
             FailureKind::InBand => write!(f, "provider failed in the middle of its answer: {}", self.code),
+            FailureKind::NoAnswer => write!(f, "provider sent a success without an answer: {}", self.code),
         }
     }
 }
@@ -172,7 +196,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{BoxError, Clock, Gate};
+    use crate::{BoxError, Clock, Gate, NotProcessedReason};
 
     #[test]
     fn a_response_without_a_recorded_outcome_is_a_success() {
@@ -213,6 +237,8 @@ mod tests {
         let elapsed = Elapsed::new(Clock::Attempt, Duration::from_secs(1));
         assert_eq!(code(Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).into()), None);
         assert_eq!(code(elapsed.into()), Some((ErrorCode::Timeout, FailureKind::Timeout)));
+        let refused = NotProcessed::new(NotProcessedReason::StreamRefused, io::Error::other("refused"));
+        assert_eq!(code(refused.into()), Some((ErrorCode::ServerError, FailureKind::NotProcessed)));
         assert_eq!(
             code(Failure::new(ErrorCode::Conflict).into()),
             Some((ErrorCode::Conflict, FailureKind::Response))
@@ -225,5 +251,13 @@ mod tests {
             code(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
             Some((ErrorCode::ServerError, FailureKind::Transport))
         );
+    }
+
+    #[test]
+    fn a_request_that_was_not_processed_does_not_count_against_health() {
+        let failed = |kind| Failure { kind, ..Failure::new(ErrorCode::ServerError) };
+        assert!(failed(FailureKind::Transport).counts_against_health());
+        assert!(!failed(FailureKind::NotProcessed).counts_against_health());
+        assert!(!Failure::new(ErrorCode::RateLimited).counts_against_health());
     }
 }

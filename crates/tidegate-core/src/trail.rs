@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::Extensions;
 
-use crate::{ErrorCode, Failure, Gate, MissingCapability, Outcome, Rejection};
+use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Outcome, Rejection};
 
 /// The decisions that were made during one call, in order.
 ///
@@ -39,6 +39,9 @@ pub enum Verdict {
     Succeeded,
     /// An attempt reached the wire and failed.
     Failed(ErrorCode),
+    /// The provider did not process the request, which is sent once more over a fresh connection. Not counted
+    /// as an attempt.
+    SentAgain(NotProcessedReason),
     /// A gate rejected the attempt.
     Rejected {
         /// The gate.
@@ -155,6 +158,7 @@ mod tests {
         trail.enter(&"openai/gpt-4o".into());
         trail.rejected(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
         trail.attempt(&Outcome::Neutral);
+        trail.push(Verdict::SentAgain(NotProcessedReason::StreamRefused));
         trail.attempt(&Failure::new(ErrorCode::Overloaded).into());
         let because = Some(ErrorCode::Overloaded);
         trail.push(Verdict::FellBack { to: "deepseek/deepseek-chat".into(), because });
@@ -163,7 +167,7 @@ mod tests {
         assert_eq!(trail.attempts(), 2);
         assert_eq!(trail.target().as_deref(), Some("deepseek/deepseek-chat"));
         let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
-        assert_eq!(verdicts[1], Verdict::Failed(ErrorCode::Overloaded));
+        assert_eq!(verdicts[2], Verdict::Failed(ErrorCode::Overloaded));
         assert_eq!(verdicts.last(), Some(&Verdict::Succeeded));
     }
 

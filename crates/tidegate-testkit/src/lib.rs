@@ -3,6 +3,7 @@
 //! - [`strict`]: an inner service that panics when a layer breaks Tower's contract.
 //! - [`contract`]: a suite that checks the contract that every layer keeps, as one call.
 //! - [`provider`]: a model provider that follows a script, over TCP or in memory.
+//! - [`ConnectionServer`]: a server whose connections fail between requests.
 //!
 //! ```
 //! use tidegate_testkit::{Provider, Reply};
@@ -25,10 +26,12 @@
 //! # }
 //! ```
 
+mod connection_server;
 pub mod contract;
 mod fault;
 pub mod provider;
 pub mod strict;
 
+pub use connection_server::{ConnectionServer, Reaction};
 pub use fault::Fault;
 pub use provider::{Provider, Reply, Server, closed_port};

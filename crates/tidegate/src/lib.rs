@@ -98,6 +98,8 @@ pub mod fallback;
 pub mod key;
 pub mod provider;
 pub mod rate_limit;
+#[cfg(feature = "hyper-util")]
+pub mod reconnect;
 #[cfg(feature = "reqwest")]
 pub mod reqwest_service;
 pub mod retry;

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use reqwest::Client;
+use reqwest::{Client, ClientBuilder};
 use tower_service::Service;
 
+use crate::reconnect::{self, Reconnect};
 use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 
 /// A [`reqwest::Client`] as a service of `http` requests and `http` responses.
@@ -18,21 +19,43 @@ use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 /// The timeout and the redirect policy of the client apply. The URL is removed from errors, since it may contain a
 /// key. A request that cannot be built is E1001, an error of the caller; a timeout of the client is E3003.
 ///
+/// A request that the provider did not process is sent once more, within the same attempt; see
+/// [`reconnect`](crate::reconnect). [`from_builder`](Self::from_builder) sends it over a fresh connection.
+///
 /// ```
 /// use tidegate::{ReqwestService, ResilienceBuilder};
 ///
 /// let openai = ResilienceBuilder::new("openai/gpt-4o").service(ReqwestService::new(reqwest::Client::new()));
 /// ```
 #[derive(Clone, Debug)]
-pub struct ReqwestService {
-    client: Client,
-}
+pub struct ReqwestService(Reconnect<PlainClient>);
+
+/// The client as a service, without [`Reconnect`].
+#[derive(Clone, Debug)]
+struct PlainClient(Client);
 
 impl ReqwestService {
     /// Sends requests with `client`.
+    ///
+    /// A request that was not processed is sent again with the same client, which may choose another kept connection that
+    /// is closed. By default reqwest itself repeats a request up to twice if an HTTP/2 connection refuses it.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        let client = PlainClient(client);
+        Self(Reconnect::without_report(client.clone(), client))
+    }
+
+    /// Sends requests with the client that `builder` returns, and those that were not processed once more with a second
+    /// client that keeps no connections. The retries of reqwest are disabled.
+    ///
+    /// # Errors
+    ///
+    /// A client cannot be built.
+    pub fn from_builder(builder: impl Fn() -> ClientBuilder) -> reqwest::Result<Self> {
+        let builder = || builder().retry(reqwest::retry::never());
+        let client = PlainClient(builder().build()?);
+        let fresh = PlainClient(builder().pool_max_idle_per_host(0).build()?);
+        Ok(Self(Reconnect::without_report(client, fresh)))
     }
 }
 
@@ -42,12 +65,26 @@ impl Service<Request<Payload>> for ReqwestService {
     type Future = ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.client.poll_ready(cx).map_err(convert_error)
+        self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<Payload>) -> ResponseFuture {
-        ResponseFuture(match request.map(into_body).try_into() {
-            Ok(request) => State::Calling(self.client.call(request)),
+        ResponseFuture(self.0.call(request))
+    }
+}
+
+impl Service<Request<Payload>> for PlainClient {
+    type Response = Response<ResponseBody>;
+    type Error = Error;
+    type Future = PlainFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.poll_ready(cx).map_err(convert_error)
+    }
+
+    fn call(&mut self, request: Request<Payload>) -> PlainFuture {
+        PlainFuture(match request.map(into_body).try_into() {
+            Ok(request) => State::Calling(self.0.call(request)),
             Err(error) => State::Invalid(Some(convert_error(error))),
         })
     }
@@ -99,7 +136,19 @@ impl Body for ResponseBody {
 /// Waits for the response head.
 #[pin_project]
 #[derive(Debug)]
-pub struct ResponseFuture(#[pin] State);
+pub struct ResponseFuture(#[pin] reconnect::ResponseFuture<PlainClient, PlainFuture>);
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<ResponseBody>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+#[pin_project]
+#[derive(Debug)]
+struct PlainFuture(#[pin] State);
 
 #[pin_project(project = StateProj)]
 #[derive(Debug)]
@@ -108,7 +157,7 @@ enum State {
     Invalid(Option<Error>),
 }
 
-impl Future for ResponseFuture {
+impl Future for PlainFuture {
     type Output = Result<Response<ResponseBody>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -38,7 +38,7 @@ impl AttemptResult {
             ErrorCode::RateLimited if settings.count_rate_limited => {
                 Self::Failure(failure.code, failure.wait())
             }
-            code if code.counts_against_health() => Self::Failure(code, failure.wait()),
+            code if failure.counts_against_health() => Self::Failure(code, failure.wait()),
             _ => Self::Neutral,
         }
     }

@@ -155,13 +155,16 @@ impl ResponseJudge {
     }
 
     fn fail<T>(&mut self, error: Error) -> Poll<Result<T, Error>> {
+        let outcome = Outcome::of_error(&error);
+        let is_not_processed =
+            outcome.failure().is_some_and(|failure| failure.kind == crate::FailureKind::NotProcessed);
         // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
         if let Some(attempt) = self.attempt.take()
-            && error.rejection().is_some()
+            && (is_not_processed || error.rejection().is_some())
         {
             attempt.withdraw();
         }
-        self.record_attempt(&Outcome::of_error(&error));
+        self.record_attempt(&outcome);
         Poll::Ready(Err(error))
     }
 }

@@ -1,0 +1,98 @@
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Request;
+use hyper_util::client::legacy::connect::capture_connection;
+use tower_service::Service;
+
+use super::ResponseFuture;
+use super::connections::{BusyConnection, UsedConnections};
+use crate::clone_request::clone_request;
+use crate::{Error, HttpService, Payload};
+
+/// Sends a request that was not processed again, over a fresh connection; see the [module page](super).
+///
+/// `S` is a client that is built on hyper-util's, with connections that are kept.
+#[derive(Clone)]
+pub struct Reconnect<S> {
+    inner: S,
+    shared: Arc<Shared<S>>,
+}
+
+/// State that a service and its clones share.
+pub(super) struct Shared<S> {
+    /// Sends a request for the second time; never ready.
+    pub(super) fresh: S,
+    pub(super) used: UsedConnections,
+    /// Whether `S` reports the connection of a request.
+    reports_connection: bool,
+}
+
+impl<S> Reconnect<S> {
+    /// Sends requests with `inner`, and those that were not processed once more with `fresh`.
+    ///
+    /// `fresh` is a client like `inner` that keeps no connections (`pool_max_idle_per_host(0)`). It may be a clone of
+    /// `inner`; then the second request, too, may be sent over a kept connection that is closed.
+    #[must_use]
+    pub fn new(inner: S, fresh: S) -> Self {
+        Self::with(inner, fresh, true)
+    }
+
+    /// The same for a client that does not report the connection of a request.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn without_report(inner: S, fresh: S) -> Self {
+        Self::with(inner, fresh, false)
+    }
+
+    fn with(inner: S, fresh: S, reports_connection: bool) -> Self {
+        Self { inner, shared: Arc::new(Shared { fresh, used: UsedConnections::new(), reports_connection }) }
+    }
+
+    /// The client.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The client, to be changed.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The client, without this service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S> Shared<S> {
+    /// Asks the client to report the connection of this request.
+    pub(super) fn capture(&self, request: &mut Request<Payload>) -> BusyConnection {
+        BusyConnection::new(self.reports_connection.then(|| capture_connection(request)))
+    }
+}
+
+impl<S> Service<Request<Payload>> for Reconnect<S>
+where
+    S: HttpService<Payload> + Clone,
+{
+    type Response = S::Response;
+    type Error = Error;
+    type Future = ResponseFuture<S, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(cx).map_err(Error::new)
+    }
+
+    fn call(&mut self, mut request: Request<Payload>) -> Self::Future {
+        let again = clone_request(&request).map(Box::new);
+        let connection = self.shared.capture(&mut request);
+        ResponseFuture::new(self.inner.call(request), connection, again, Arc::clone(&self.shared))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Reconnect<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnect").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
