@@ -3,13 +3,11 @@ use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use reqwest::Client;
-use reqwest::redirect::Policy;
 use tidegate::fallback::AnswerCache;
-use tidegate::{FallbackLayer, ReqwestService, ResilienceBuilder, ResilienceConfig};
+use tidegate::{FallbackLayer, ResilienceBuilder, ResilienceConfig};
 
+use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, ProviderConfig, Route, TargetName};
 use crate::pages::{self, AppState, TargetGates};
 use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, target};
@@ -51,7 +49,7 @@ pub struct Gateway {
 /// state.
 struct StackFactory<'a> {
     config: &'a Config,
-    client: Client,
+    client: ProviderClient,
     /// The cache of responses. All routes share it, since its keys contain the tenant and the model.
     cache: AnswerCache,
     stacks: BTreeMap<(Arc<str>, String), TargetStack>,
@@ -66,7 +64,7 @@ impl Gateway {
     pub fn new(config: Config) -> Result<Self, GatewayConfigError> {
         let mut stacks = StackFactory {
             config: &config,
-            client: client()?,
+            client: client(&config.connections)?,
             cache: config.cache.cache(),
             stacks: BTreeMap::new(),
         };
@@ -103,21 +101,6 @@ impl Gateway {
     }
 }
 
-/// The HTTP client for all providers. It sends requests and does nothing else.
-fn client() -> Result<Client, GatewayConfigError> {
-    Client::builder()
-        // A redirect would send the API key to another host.
-        .redirect(Policy::none())
-        // The layers count attempts, so the client must not retry on its own.
-        .retry(reqwest::retry::never())
-        // The configuration file determines the hosts. `HTTP_PROXY` is ignored.
-        .no_proxy()
-        // A reachable provider accepts a connection sooner than this, and the next target may be faster.
-        .connect_timeout(Duration::from_secs(10))
-        .build()
-        .map_err(|_| GatewayConfigError::new("", "no TLS can be had for talking to providers"))
-}
-
 impl StackFactory<'_> {
     fn chain(&mut self, route: &Route) -> Result<RouteChain, GatewayConfigError> {
         let policy = self.config.policies.get(&route.policy).cloned().unwrap_or_default();
@@ -145,7 +128,7 @@ impl StackFactory<'_> {
             Entry::Occupied(stack) => stack.get().clone(),
             Entry::Vacant(vacant) => {
                 let builder = ResilienceBuilder::from_config(policy)?.name(&name.name);
-                vacant.insert(builder.service(ReqwestService::new(self.client.clone()))).clone()
+                vacant.insert(builder.service(self.client.clone())).clone()
             }
         };
         let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));

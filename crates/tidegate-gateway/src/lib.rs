@@ -30,6 +30,7 @@
 //! a response breaks off, the connection to the caller is closed as well, so that an incomplete body is not
 //! taken for a complete one.
 
+mod client;
 pub mod config;
 mod demo;
 mod endpoint;

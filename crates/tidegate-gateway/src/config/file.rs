@@ -8,6 +8,7 @@ use tidegate::config::PolicyFile;
 
 use super::GatewayConfigError;
 use super::cache::CacheSettings;
+use super::connections::ConnectionSettings;
 use super::model::ModelEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
@@ -26,6 +27,8 @@ pub(super) struct ConfigFile {
     pub(super) policies: BTreeMap<String, PolicyFile>,
     #[serde(default)]
     pub(super) cache: CacheSettings,
+    pub(super) connections: ConnectionSettings,
+    #[serde(default)]
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,
     #[serde(default)]

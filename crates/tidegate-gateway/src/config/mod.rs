@@ -53,6 +53,14 @@
 //! `[models.<beginning of a name>]` adds or corrects entries, with or without the provider as a prefix (see
 //! [`ModelTable`]).
 //!
+//! # Connections
+//! `[connections]` sets how connections to providers are kept. An idle connection is closed after `idle_timeout`
+//! (`"4s"`): servers close idle connections too, common ones after 5 s or 60 s, and a request should not meet that moment.
+//! If one does, or if an HTTP/2 connection refuses a request, the request is sent once more over a fresh connection
+//! (see [`tidegate::reconnect`]). On an HTTP/2 connection on which nothing has arrived for `ping_interval` (`"10s"`) a
+//! ping is sent, and without an answer within `ping_timeout` (`"5s"`) the connection is closed. After an attempt has
+//! timed out, its connection takes no further calls. `connect_timeout` is `"10s"`.
+//!
 //! # Cached responses
 //! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age`
 //! (`"1h"`). The cache also serves similar prompts: prompts with a share of common words of at least
@@ -69,6 +77,7 @@
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
 
 mod cache;
+mod connections;
 mod error;
 mod file;
 mod model;
@@ -87,6 +96,7 @@ use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
 pub(crate) use self::cache::CacheSettings;
+pub(crate) use self::connections::ConnectionSettings;
 pub use self::error::GatewayConfigError;
 use self::file::ConfigFile;
 pub(crate) use self::provider::ProviderConfig;
@@ -104,6 +114,8 @@ pub struct Config {
     pub drain: Duration,
     pub(crate) providers: BTreeMap<String, ProviderConfig>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
+    /// The settings of the connections to providers.
+    pub(crate) connections: ConnectionSettings,
     /// The settings of the cache for `@cached`.
     pub(crate) cache: CacheSettings,
     pub(crate) models: ModelTable,
@@ -152,6 +164,8 @@ impl Config {
         }
         let policies = policy::check(file.policies, &env)?;
         let known = KnownNames { providers: &providers, policies: &policies };
+        file.connections.check()?;
+        let connections = file.connections;
         file.cache.check()?;
         let cache = file.cache;
         let entries = file.routes.into_iter().enumerate();
@@ -166,7 +180,7 @@ impl Config {
             .models
             .into_iter()
             .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
-        Ok(Self { listen, body_limit, drain, providers, policies, cache, models, routes })
+        Ok(Self { listen, body_limit, drain, providers, policies, connections, cache, models, routes })
     }
 }
 

@@ -6,15 +6,16 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri}
 use tidegate::provider::BodyRewritten;
 use tidegate::translate::Translate;
 use tidegate::translators::{ChatToMessages, MessagesToChat};
-use tidegate::{Error, Payload, ReqwestService, Resilience, TranslateLayer};
+use tidegate::{Error, Payload, Resilience, TranslateLayer};
 use tower::{Layer, Service};
 
 use super::model_field::{ModelField, ModelSpan};
+use crate::client::ProviderClient;
 use crate::config::{GatewayConfigError, ProviderConfig, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
 
 /// The gates of one `provider/model` under one policy.
-pub(crate) type TargetStack = Resilience<ReqwestService>;
+pub(crate) type TargetStack = Resilience<ProviderClient>;
 
 /// A target of a chain. Requests are translated into its dialect first, if that differs from the caller's.
 ///

@@ -1,0 +1,56 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::GatewayConfigError;
+
+/// The settings of the connections to providers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table with connect_timeout, idle_timeout, ping_interval or ping_timeout"
+)]
+pub(crate) struct ConnectionSettings {
+    /// The time to connect. A reachable provider accepts a connection sooner, and the next target may be faster.
+    #[serde(with = "humantime_serde")]
+    pub(crate) connect_timeout: Duration,
+    /// How long an idle connection is kept. Servers close idle connections themselves, common ones after 5 s or 60 s, and
+    /// a request that meets such a moment has to be sent again.
+    #[serde(with = "humantime_serde")]
+    pub(crate) idle_timeout: Duration,
+    /// A ping is sent on an HTTP/2 connection on which nothing has arrived for this time.
+    #[serde(with = "humantime_serde")]
+    pub(crate) ping_interval: Duration,
+    /// An HTTP/2 connection whose ping is not answered within this time is closed, and its calls fail.
+    #[serde(with = "humantime_serde")]
+    pub(crate) ping_timeout: Duration,
+}
+
+impl ConnectionSettings {
+    pub(super) fn check(&self) -> Result<(), GatewayConfigError> {
+        for (key, time) in [
+            ("connect_timeout", self.connect_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+        ] {
+            if time.is_zero() {
+                let problem = "expected more than 0s, found 0s";
+                return Err(GatewayConfigError::new(format!("connections.{key}"), problem));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(4),
+            ping_interval: Duration::from_secs(10),
+            ping_timeout: Duration::from_secs(5),
+        }
+    }
+}
