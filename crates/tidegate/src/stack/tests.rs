@@ -1,3 +1,5 @@
+mod keys;
+
 use std::future::Future;
 use std::time::Duration;
 
@@ -351,34 +353,6 @@ async fn act(stack: Resilience<Strict<Payload>>, caller: Caller) {
             break;
         }
     }
-}
-
-/// Pitfall P33 (docs/pitfalls.md): preflight checked the circuit without a key where each key has its own.
-#[tokio::test(start_paused = true)]
-async fn preflight_checks_the_gates_of_the_calls_key() {
-    use crate::{KeyBy, Tenant};
-    let (inner, provider) = strict();
-    let mut service = full("")
-        .backpressure(BackpressureLayer::max_inflight(1).max_queued(0).key_by(KeyBy::tenant()))
-        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant()))
-        .retry(RetryLayer::disabled())
-        .service(inner);
-    let signals = service.signals();
-    let of = |tenant: &str| {
-        let mut request = request();
-        request.extensions_mut().insert(Tenant(tenant.into()));
-        request
-    };
-    provider.answer(500);
-    send(&mut service, of("a")).await.unwrap();
-    assert_eq!(signals.preflight_for(&of("a")).unwrap_err().gate(), Gate::CircuitBreaker);
-    assert_eq!(signals.preflight_for(&of("b")), Ok(()));
-    provider.answer(200).stall();
-    let streaming = send(&mut service, of("b")).await.unwrap();
-    assert_eq!(signals.preflight_for(&of("b")).unwrap_err().gate(), Gate::Backpressure);
-    assert_eq!(signals.preflight_for(&of("c")), Ok(()));
-    drop(streaming);
-    assert_eq!(signals.preflight_for(&of("b")), Ok(()));
 }
 
 /// Seed item 67: healthy, degraded, down.

@@ -1,0 +1,281 @@
+//! Gates with keys in one stack: whatever looks at a gate looks at the state of the same key.
+
+use http::{HeaderName, Request};
+use tidegate_testkit::strict::{Answer, Handle, Strict};
+use tokio_test::task::spawn;
+
+use super::{SECOND, full};
+use crate::circuit_breaker::State;
+use crate::rate_limit::OnLimit;
+use crate::stack::{KeySignals, Resilience, Signals};
+use crate::testing::{rejection, request, send, strict};
+use crate::{
+    BackpressureLayer, CircuitBreakerLayer, Deadline, Gate, KeyBy, Payload, Priority, RateLimitLayer,
+    RejectionReason, RetryLayer, Tenant, clock,
+};
+
+fn of(tenant: &str) -> Request<Payload> {
+    let mut request = request();
+    request.extensions_mut().insert(Tenant(tenant.into()));
+    request
+}
+
+fn service(
+    backpressure: BackpressureLayer,
+    rate_limit: RateLimitLayer,
+) -> (Resilience<Strict<Payload>>, Handle, Signals) {
+    let (inner, provider) = strict();
+    let stack = full("")
+        .backpressure(backpressure)
+        .rate_limit(rate_limit)
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant()))
+        .retry(RetryLayer::disabled())
+        .service(inner);
+    let signals = stack.signals();
+    (stack, provider, signals)
+}
+
+/// A limit of 1 call in flight and 3 requests a minute, for each tenant.
+fn keyed() -> (Resilience<Strict<Payload>>, Handle, Signals) {
+    service(
+        BackpressureLayer::max_inflight(1).max_queued(0).key_by(KeyBy::tenant()),
+        RateLimitLayer::per_minute(3).on_limit(OnLimit::Reject).key_by(KeyBy::tenant()),
+    )
+}
+
+/// Pitfall P33 (docs/pitfalls.md), and field case M12: preflight passed a call that was rejected at once, because it looked at a limit that no call uses.
+#[tokio::test(start_paused = true)]
+async fn preflight_looks_at_the_gates_of_the_key_and_acquires_nothing() {
+    let (mut stack, provider, signals) = keyed();
+    let gate = |tenant: &str| signals.preflight_for(&of(tenant)).map_err(|rejection| rejection.gate());
+    provider.answer(503);
+    send(&mut stack, of("failing")).await.unwrap();
+    provider.otherwise(Answer::status(200).stall());
+    let _in_flight = send(&mut stack, of("busy")).await.unwrap();
+    for _ in 0..3 {
+        drop(send(&mut stack, of("fast")).await.unwrap());
+    }
+    for _ in 0..10 {
+        assert_eq!(gate("failing"), Err(Gate::CircuitBreaker));
+        assert_eq!(gate("busy"), Err(Gate::Backpressure));
+        assert_eq!(gate("fast"), Err(Gate::RateLimit));
+        assert_eq!((gate("new"), signals.preflight(None)), (Ok(()), Ok(())));
+    }
+    for tenant in ["failing", "busy", "fast"] {
+        assert_eq!(rejection(send(&mut stack, of(tenant)).await).gate(), gate(tenant).unwrap_err());
+    }
+    assert!(send(&mut stack, of("new")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn signals_of_a_request_are_those_of_its_key() {
+    let (mut stack, provider, signals) = keyed();
+    provider.answer(503);
+    send(&mut stack, of("failing")).await.unwrap();
+    provider.otherwise(Answer::status(200).stall());
+    let _in_flight = send(&mut stack, of("busy")).await.unwrap();
+    let read = |tenant: &str| {
+        let KeySignals { circuit_state, cooldown_remaining_ms, current_inflight, rate_remaining, .. } =
+            signals.of(&of(tenant));
+        (circuit_state, cooldown_remaining_ms, current_inflight, rate_remaining)
+    };
+    assert_eq!(read("failing"), (State::Open, Some(30_000), 0, Some(2)));
+    assert_eq!(read("busy"), (State::Closed, None, 1, Some(2)));
+    assert_eq!(read("new"), (State::Closed, None, 0, Some(3)));
+    assert_eq!(signals.keys(10).len(), 2, "reading creates no key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_listed_once_each_with_the_busiest_first() {
+    let (inner, provider) = strict();
+    let mut stack = full("")
+        .backpressure(BackpressureLayer::max_inflight(9).key_by(KeyBy::tenant()))
+        .rate_limit(RateLimitLayer::per_minute(60).key_by(KeyBy::tenant()))
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant()))
+        .retry(RetryLayer::disabled())
+        .service(inner);
+    let signals = stack.signals();
+    let id = |tenant: &str| signals.of(&of(tenant)).key.unwrap();
+    provider.answer(503);
+    send(&mut stack, of("failing")).await.unwrap();
+    send(&mut stack, of("idle")).await.unwrap();
+    provider.otherwise(Answer::status(200).stall());
+    let mut in_flight = Vec::new();
+    for tenant in ["one", "two", "two"] {
+        in_flight.push(send(&mut stack, of(tenant)).await.unwrap());
+    }
+    let listed = |limit| signals.keys(limit).into_iter().map(|key| key.key.unwrap()).collect::<Vec<_>>();
+    assert_eq!(listed(10), [id("two"), id("one"), id("failing"), id("idle")]);
+    assert_eq!((listed(2), listed(0)), (vec![id("two"), id("one")], vec![]));
+
+    let printed = serde_json::to_string(&signals.keys(10)).unwrap();
+    assert!(printed.contains(&format!("\"key\":\"{}\"", id("two"))), "{printed}");
+    for tenant in ["one", "two", "failing", "idle"] {
+        assert!(!format!("{printed}{:?}", signals.keys(10)).contains(&format!("\"{tenant}")), "{printed}");
+    }
+}
+
+/// The same value in another part of the head is another key.
+#[test]
+fn the_id_of_a_key_depends_on_the_part_of_the_head() {
+    let header = |name: &'static str| KeyBy::header(HeaderName::from_static(name));
+    let mut request = of("a");
+    for name in ["x-user", "x-team"] {
+        request.headers_mut().insert(name, "a".parse().unwrap());
+    }
+    let id = |by: KeyBy| by.key(&request, crate::key::hasher());
+    let mut ids = vec![id(KeyBy::tenant()), id(header("x-user")), id(header("x-team"))];
+    assert_eq!(id(KeyBy::tenant()), ids[0]);
+    ids.dedup();
+    assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_snapshot_sums_calls_and_shows_the_key_that_is_worst_off() {
+    let (mut stack, provider, signals) = keyed();
+    let snapshot = signals.snapshot();
+    assert_eq!((snapshot.keys, snapshot.unhealthy_keys, snapshot.rate_remaining), (0, 0, Some(3)));
+    provider.answer(503);
+    send(&mut stack, of("failing")).await.unwrap();
+    provider.otherwise(Answer::status(200).stall());
+    let _in_flight = [send(&mut stack, of("a")).await.unwrap(), send(&mut stack, of("b")).await.unwrap()];
+    drop(send(&mut stack, of("c")).await.unwrap());
+    drop(send(&mut stack, of("c")).await.unwrap());
+    let snapshot = signals.snapshot();
+    assert_eq!((snapshot.keys, snapshot.unhealthy_keys), (4, 1));
+    assert_eq!((snapshot.circuit_state, snapshot.cooldown_remaining_ms), (State::Open, Some(30_000)));
+    assert_eq!((snapshot.current_inflight, snapshot.max_inflight), (2, Some(1)));
+    assert_eq!(snapshot.rate_remaining, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_covers_every_key_and_its_score_is_the_mean() {
+    let (mut stack, provider, signals) = keyed();
+    assert!(signals.is_healthy() && signals.health_score() > 0.999);
+    for tenant in ["a", "b", "c"] {
+        send(&mut stack, of(tenant)).await.unwrap();
+    }
+    assert!(signals.is_healthy());
+    provider.answer(503);
+    send(&mut stack, of("failing")).await.unwrap();
+    assert!(!signals.is_healthy() && (signals.health_score() - 0.75).abs() < 1e-9);
+    assert!(signals.of(&of("a")).is_healthy() && !signals.of(&of("failing")).is_healthy());
+    // A 429 closes the rate limit of its key.
+    provider.answer(429).header("retry-after", "7");
+    send(&mut stack, of("a")).await.unwrap();
+    assert_eq!(signals.of(&of("a")).rate_closed_ms, Some(7_000));
+    assert_eq!((signals.of(&of("b")).rate_closed_ms, signals.snapshot().rate_closed_ms), (None, Some(7_000)));
+    assert!((signals.health_score() - 0.625).abs() < 1e-9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reset_applies_to_every_key() {
+    let (mut stack, provider, signals) = keyed();
+    provider.answer(503);
+    send(&mut stack, of("failing")).await.unwrap();
+    for _ in 0..3 {
+        send(&mut stack, of("fast")).await.unwrap();
+    }
+    provider.answer(429).header("retry-after", "30");
+    send(&mut stack, of("limited")).await.unwrap();
+    for tenant in ["failing", "fast", "limited"] {
+        assert!(signals.preflight_for(&of(tenant)).is_err(), "{tenant}");
+    }
+    signals.reset();
+    assert!(signals.is_healthy() && signals.snapshot().rate_remaining == Some(3));
+    for tenant in ["failing", "fast", "limited"] {
+        assert_eq!(signals.preflight_for(&of(tenant)), Ok(()), "{tenant}");
+        send(&mut stack, of(tenant)).await.unwrap();
+    }
+}
+
+/// Field case M13: a caller that waited for its own rate held a shared permit, so that other keys starved.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_for_its_own_rate_holds_no_permit() {
+    let (mut stack, provider, signals) = service(
+        BackpressureLayer::max_inflight(1).max_queued(0),
+        RateLimitLayer::per_second(1).key_by(KeyBy::tenant()),
+    );
+    send(&mut stack, of("a")).await.unwrap();
+    let mut waiting = spawn(stack.send(of("a")));
+    assert!(waiting.poll().is_pending());
+    let snapshot = signals.snapshot();
+    assert_eq!((snapshot.current_inflight, snapshot.rate_waiting), (0, 1));
+    assert_eq!((signals.of(&of("a")).rate_waiting, signals.of(&of("b")).rate_waiting), (1, 0));
+    send(&mut stack, of("b")).await.unwrap();
+    tokio::time::advance(SECOND).await;
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(provider.calls(), 3);
+}
+
+/// Field case M12: a call that its own rate was certain to reject waited for a permit first.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_its_own_rate_rejects_does_not_wait_for_a_permit() {
+    let (mut stack, provider, signals) = service(
+        BackpressureLayer::max_inflight(1).queue_timeout(30 * SECOND),
+        RateLimitLayer::per_minute(1).key_by(KeyBy::tenant()),
+    );
+    send(&mut stack, of("a")).await.unwrap();
+    provider.answer(200).stall();
+    let _streaming = send(&mut stack, of("b")).await.unwrap();
+    let start = clock::now();
+    assert_eq!(signals.preflight_for(&of("a")).unwrap_err().gate(), Gate::RateLimit);
+    let rejected = rejection(send(&mut stack, of("a")).await);
+    assert_eq!((rejected.gate(), rejected.retry_after()), (Gate::RateLimit, Some(60 * SECOND)));
+    assert_eq!((clock::now(), signals.snapshot().queued), (start, 0));
+}
+
+/// A keyed rate comes before the permit. A call that the permit rejects afterwards has used nothing of its quotas.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_another_gate_rejects_returns_what_its_key_reserved() {
+    let (mut stack, provider, signals) = service(
+        BackpressureLayer::max_inflight(1).max_queued(1),
+        RateLimitLayer::per_minute(3).tokens_per_minute(10_000).key_by(KeyBy::tenant()),
+    );
+    provider.otherwise(Answer::status(200).stall());
+    let streaming = send(&mut stack, of("a")).await.unwrap();
+    let mut queued = spawn(stack.send(of("b")));
+    assert!(queued.poll().is_pending());
+    assert_eq!(signals.of(&of("b")).rate_remaining, Some(2));
+    assert_eq!(rejection(send(&mut stack, of("c")).await).reason(), RejectionReason::QueueFull);
+    drop(queued);
+    for tenant in ["b", "c"] {
+        let of_key = signals.of(&of(tenant));
+        assert_eq!((of_key.rate_remaining, of_key.tokens_remaining), (Some(3), Some(10_000)), "{tenant}");
+    }
+    drop(streaming);
+}
+
+#[tokio::test(start_paused = true)]
+async fn preflight_knows_the_cost_the_priority_and_the_deadline_of_a_request() {
+    let (mut stack, _, signals) = service(
+        BackpressureLayer::max_inflight(10),
+        RateLimitLayer::new()
+            .tokens_per_minute(6_000)
+            .max_wait(20 * SECOND)
+            .max_waiting(1)
+            .key_by(KeyBy::tenant()),
+    );
+    let costing = |tokens: u32| {
+        let body = format!(r#"{{"max_tokens":{tokens},"messages":[]}}"#);
+        of("a").map(|_| Payload::from(body))
+    };
+    send(&mut stack, costing(2_900)).await.unwrap();
+    send(&mut stack, costing(2_900)).await.unwrap();
+    // 2 900 tokens take about half a minute, 100 no time or about a second.
+    assert_eq!(signals.preflight_for(&costing(50)), Ok(()));
+    assert_eq!(signals.preflight_for(&costing(1_500)), Ok(()), "within max_wait");
+    assert_eq!(
+        signals.preflight_for(&costing(2_900)).unwrap_err().reason(),
+        RejectionReason::MaxWaitExceeded
+    );
+    let mut hurried = costing(1_500);
+    Deadline::after(SECOND, clock::now()).tighten(hurried.extensions_mut());
+    assert_eq!(signals.preflight_for(&hurried).unwrap_err().reason(), RejectionReason::RateLimitPastDeadline);
+    let mut waiting = spawn(stack.send(costing(1_500)));
+    assert!(waiting.poll().is_pending());
+    assert_eq!(signals.preflight_for(&costing(50)).unwrap_err().reason(), RejectionReason::RateQueueFull);
+    let mut batch = costing(50);
+    batch.extensions_mut().insert(Priority::Batch);
+    assert_eq!(signals.preflight_for(&batch), Ok(()), "the queue of batch calls is empty");
+}
