@@ -140,6 +140,18 @@ pub(crate) fn may_continue_assistant_message(target: &str) -> bool {
     !matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
 }
 
+/// Whether system messages are accepted after others. OpenAI documents it; chat templates of open models
+/// reject it.
+pub(crate) fn accepts_later_system(target: &str) -> bool {
+    matches!(Provider::named(target), Provider::OpenAi | Provider::Azure)
+}
+
+/// Whether the reasoning of earlier responses has to be sent back as `reasoning_content` (DeepSeek, "Thinking
+/// mode": required in turns with tool calls).
+pub(crate) fn wants_reasoning(target: &str) -> bool {
+    Provider::named(target) == Provider::DeepSeek
+}
+
 /// Whether a stream reports its usage only on request. Mistral reports it always, and rejects unknown fields.
 pub(crate) fn needs_include_usage(target: &str) -> bool {
     Provider::named(target) != Provider::Mistral

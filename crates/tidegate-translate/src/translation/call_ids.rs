@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tidegate_providers::Provider;
 
 /// Assigns each tool call of a request a unique id that the target accepts.
 ///
@@ -26,8 +27,8 @@ impl RequestCallIds {
 
     /// Ids for OpenAI's dialect: at most 40 characters. Mistral requires exactly nine letters and digits.
     /// Both limits are from the error messages of the providers.
-    pub(super) fn for_chat(is_mistral: bool) -> Self {
-        match is_mistral {
+    pub(super) fn for_target(target: &str) -> Self {
+        match Provider::named(target) == Provider::Mistral {
             true => Self::new(
                 |id| id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
                 |number| format!("{number:09}"),
@@ -181,7 +182,8 @@ mod tests {
     #[test]
     fn each_dialect_gets_ids_in_its_own_format() {
         let long = "toolu_".repeat(7);
-        let (mut chat, mut mistral) = (RequestCallIds::for_chat(false), RequestCallIds::for_chat(true));
+        let (mut chat, mut mistral) =
+            (RequestCallIds::for_target("openai/m"), RequestCallIds::for_target("mistral/m"));
         assert_eq!((&*chat.assign("call|1"), &*chat.assign(&long)), ("call|1", "call_0"));
         assert_eq!((&*mistral.assign("toolu_1"), &*mistral.assign("abcDEF123")), ("000000000", "abcDEF123"));
     }

@@ -13,6 +13,9 @@ pub(super) struct ChatMessage {
     pub(super) content: Option<Content<ContentPart>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) refusal: Option<String>,
+    /// Only sent: the reasoning in a caller's request is dropped.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(super) reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tool_calls: Option<Vec<ToolCall>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,6 +101,8 @@ pub(super) struct ResponseFormat {
 pub(super) struct JsonSchema {
     #[serde(default)]
     pub(super) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) description: Option<String>,
     pub(super) schema: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) strict: Option<bool>,

@@ -98,6 +98,7 @@ mod messages_events;
 mod messages_response;
 mod repair;
 mod response;
+mod schema;
 mod stop_reason;
 mod to_chat;
 mod to_messages;

@@ -4,6 +4,8 @@ use http::StatusCode;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use tidegate_translate::{ChatToMessages, MessagesToChat};
+
 use super::hostile::assert_well_formed;
 use super::{for_chat, for_messages, json_events, stream};
 
@@ -255,4 +257,57 @@ proptest! {
         prop_assert_eq!(received, sent, "{}", bytes);
         prop_assert!(translated.contains(r#""stop_reason":"tool_use""#));
     }
+}
+
+/// Names of up to 128 characters are valid for Anthropic, and of up to 64 for OpenAI.
+#[test]
+fn tool_names_that_the_target_rejects_are_shortened_and_restored_in_the_response() {
+    let long = format!("mcp__{}", "tide_table_".repeat(9));
+    let tool_use = json!({"type": "tool_use", "id": "t", "name": long, "input": {}});
+    let request = json!({
+        "max_tokens": 9,
+        "tools": [{"name": long, "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "tool", "name": long},
+        "messages": [
+            {"role": "user", "content": "?"},
+            {"role": "assistant", "content": [tool_use]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "six"}]},
+        ],
+    });
+    let translation =
+        |request: &Value| super::translate(&MessagesToChat::new("openai/gpt-4o"), request).unwrap();
+    let chat = super::body(Ok(translation(&request)));
+    let name = chat["tools"][0]["function"]["name"].as_str().unwrap();
+    assert!(name.len() <= 64 && name.starts_with("mcp__tide_table_"), "{name}");
+    assert_eq!(chat["tool_choice"]["function"]["name"], name);
+    assert_eq!(chat["messages"][1]["tool_calls"][0]["function"]["name"], name);
+    assert_eq!(super::body(Ok(translation(&request))), chat, "the same name in each request");
+
+    let call = json!({"index": 0, "id": ID_A, "function": {"name": name, "arguments": "{}"}});
+    let whole = json!({"choices": [{"message": {"tool_calls": [call]}}]}).to_string();
+    let message = translation(&request).response.whole(StatusCode::OK, whole.as_bytes()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&message).unwrap()["content"][0]["name"], *long);
+    let bytes = pieces(&[call]) + "data: [DONE]\n\n";
+    assert_eq!(
+        blocks(&stream(translation(&request).response, bytes.as_bytes(), &[])),
+        [(long, "{}".to_owned())]
+    );
+}
+
+#[test]
+fn tool_names_of_a_chat_are_restored_too() {
+    let function = json!({"name": "tide.at", "parameters": {"type": "object"}});
+    let request = json!({"messages": super::hello(), "tools": [{"type": "function", "function": function}]});
+    let translation = || super::translate(&ChatToMessages::new("anthropic/claude"), &request).unwrap();
+    let messages = super::body(Ok(translation()));
+    let name = messages["tools"][0]["name"].as_str().unwrap();
+    assert!(name.starts_with("tide_at_"), "{name}");
+    let block = json!({"type": "tool_use", "id": "t", "name": name, "input": {}});
+    let whole =
+        translation().response.whole(StatusCode::OK, json!({"content": [block]}).to_string().as_bytes());
+    let whole: Value = serde_json::from_slice(&whole.unwrap()).unwrap();
+    assert_eq!(whole["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "tide.at");
+    let start = json!({"type": "content_block_start", "index": 0, "content_block": block});
+    let text = stream(translation().response, format!("data: {start}\n\n").as_bytes(), &[]);
+    assert!(text.contains(r#""name":"tide.at""#), "{text}");
 }

@@ -8,6 +8,7 @@ mod rejected;
 mod requests;
 mod responses;
 mod round_trip;
+mod schemas;
 mod streams;
 
 use std::time::{Duration, SystemTime};

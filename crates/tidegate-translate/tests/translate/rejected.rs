@@ -146,8 +146,9 @@ fn thinking_is_off_if_a_tool_call_is_required() {
 #[test]
 fn a_schema_is_sent_only_to_models_that_support_it() {
     let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
+    let closed = json!({"type": "object", "additionalProperties": false});
     let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {}, "strict": true}}]);
-    let config = json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}});
+    let config = json!({"output_config": {"format": {"type": "json_schema", "schema": closed}}});
     chat_becomes(&[
         (ONE_OF_BOTH, json!({"response_format": format}), Ok(config)),
         (
@@ -155,11 +156,15 @@ fn a_schema_is_sent_only_to_models_that_support_it() {
             json!({"response_format": format}),
             Err("`response_format` has no counterpart in the dialect of the target"),
         ),
-        (OLD, json!({"tools": tools}), Ok(json!({"tools": [{"name": "f", "input_schema": {}}]}))),
+        (
+            OLD,
+            json!({"tools": tools}),
+            Ok(json!({"tools": [{"name": "f", "input_schema": {"type": "object"}}]})),
+        ),
         (
             NEWEST,
             json!({"tools": tools}),
-            Ok(json!({"tools": [{"name": "f", "input_schema": {}, "strict": true}]})),
+            Ok(json!({"tools": [{"name": "f", "input_schema": closed, "strict": true}]})),
         ),
     ]);
 }
@@ -418,11 +423,50 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
         (
             "openai/gpt-4o",
             json!({"messages": hello(), "system": [text("a"), text(""), text("b")]}),
-            Ok(
-                json!({"messages": [message("system", "a"), message("system", "b"), message("user", "Ebb?")]}),
-            ),
+            Ok(json!({"messages": [message("system", "a\n\nb"), message("user", "Ebb?")]})),
         ),
     ]);
+}
+
+/// Chat templates of open models reject a system message after others.
+#[test]
+fn later_system_messages_become_user_messages_unless_the_target_accepts_them() {
+    let (hi, yes) = (message("user", "hi"), message("assistant", "yes"));
+    let request = json!({
+        "system": [text("a"), text("b")],
+        "messages": [message("system", "c"), hi, yes, turn("system", &[text("d")]), hi],
+    });
+    let becomes = |role: &str| {
+        Ok(json!({"messages": [message("system", "a\n\nb\n\nc"), hi, yes, message(role, "d"), hi]}))
+    };
+    messages_become(&[
+        ("openai/gpt-4o", request.clone(), becomes("system")),
+        ("deepseek/deepseek-chat", request.clone(), becomes("user")),
+        (UNKNOWN_TARGET, request, becomes("user")),
+    ]);
+}
+
+/// DeepSeek requires the reasoning of a turn with tool calls. Thinking without a signature was translated
+/// from a chat; signed thinking is of another provider.
+#[test]
+fn unsigned_thinking_is_sent_back_to_targets_that_want_it() {
+    let thinking = |signature: Value| json!({"type": "thinking", "thinking": "hm", "signature": signature});
+    for (target, signature, reasoning) in [
+        ("deepseek/deepseek-chat", json!(""), json!("hm")),
+        ("deepseek/deepseek-chat", Value::Null, json!("hm")),
+        ("deepseek/deepseek-chat", json!("c2ln"), Value::Null),
+        ("openai/gpt-4o", json!(""), Value::Null),
+        (UNKNOWN_TARGET, json!(""), Value::Null),
+    ] {
+        let conversation = json!([
+            message("user", "hi"),
+            turn("assistant", &[thinking(signature.clone()), tool_use("a")]),
+            turn("user", &[tool_result("a")]),
+        ]);
+        let request = json!({"max_tokens": 9, "messages": conversation});
+        let chat = translate_to_json(&MessagesToChat::new(target), &request).unwrap();
+        assert_eq!(chat["messages"][1]["reasoning_content"], reasoning, "{target} {signature}");
+    }
 }
 
 /// Regression: a caller that appends the response to its prefill got the prefill twice.
@@ -441,7 +485,7 @@ fn a_prefill_is_sent_only_to_providers_that_continue_it() {
 #[test]
 fn former_and_newer_forms_of_messages_are_supported() {
     let format = json!({"type": "json_schema", "schema": {"type": "object"}});
-    let schema = json!({"name": "answer", "schema": {"type": "object"}, "strict": true});
+    let schema = json!({"name": "answer", "schema": {"type": "object", "properties": {}}});
     let request = json!({"response_format": {"type": "json_schema", "json_schema": schema}});
     let orders = turn("system", &[text("Be brief."), text("In English.")]);
     let (brief, english) = (message("system", "Be brief."), message("system", "In English."));
@@ -466,7 +510,8 @@ fn former_and_newer_forms_of_messages_are_supported() {
 #[test]
 fn an_effort_together_with_tools_is_sent_only_to_models_that_accept_both() {
     let tools = json!([{"name": "f", "input_schema": {}}]);
-    let translated = json!([{"type": "function", "function": {"name": "f", "parameters": {}}}]);
+    let translated = json!([{"type": "function", "function":
+        {"name": "f", "parameters": {"type": "object", "properties": {}}}}]);
     let thinks = json!({"thinking": {"type": "enabled", "budget_tokens": 5000}});
     let both = with(thinks.clone(), &json!({"tools": tools}));
     let becomes =

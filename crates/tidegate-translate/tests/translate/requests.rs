@@ -34,7 +34,6 @@ fn a_conversation_with_tools_is_translated_to_messages() {
             {"role": "user", "content": "So?"},
         ],
     });
-    let schema = json!({"type": "object", "properties": {"port": {"type": "string"}}});
     assert_eq!(
         to_messages(&chat),
         json!({
@@ -42,7 +41,8 @@ fn a_conversation_with_tools_is_translated_to_messages() {
             "stop_sequences": ["END"], "metadata": {"user_id": "u1"},
             "tool_choice": {"type": "auto", "disable_parallel_tool_use": true},
             "tools": [
-                {"name": "tide_at", "description": "when", "input_schema": schema, "strict": true},
+                {"name": "tide_at", "description": "when", "strict": true,
+                    "input_schema": {"type": "object", "properties": {"port": {"type": "string"}}, "additionalProperties": false}},
                 {"name": "now", "input_schema": {"type": "object", "properties": {}}},
             ],
             "system": [{"type": "text", "text": "Be brief."}, {"type": "text", "text": "In English."}],
@@ -98,7 +98,7 @@ fn a_conversation_with_tools_is_translated_to_a_chat() {
         json!({
             "model": "m", "max_tokens": 99, "stream": true, "stream_options": {"include_usage": true},
             "temperature": 0.5, "stop": ["END"], "user": "u1", "parallel_tool_calls": false,
-            "tools": [{"type": "function", "function": {"name": "tide_at", "parameters": {"type": "object"}}}],
+            "tools": [{"type": "function", "function": {"name": "tide_at", "parameters": {"type": "object", "properties": {}}}}],
             "tool_choice": "required",
             "messages": [
                 {"role": "system", "content": "Be brief."},
@@ -185,21 +185,24 @@ fn tool_results_come_before_all_user_messages_of_the_turn() {
 #[test]
 fn schemas_and_arguments_pass_unchanged() {
     let chat = r#"{"messages":[{"role":"user","content":"?"},{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{\"z\":1.0, \"a\":[]}"}}]},{"role":"tool","tool_call_id":"c","content":"7"}],
-        "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","b":1e2,"a":0}}}]}"#;
+        "tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","b":1e2,"properties":{},"a":0}}}]}"#;
     let mut head = http::Request::new(()).into_parts().0;
     let translation = ChatToMessages::new(UNKNOWN_TARGET).request(&mut head, chat.as_bytes()).unwrap();
     let messages = String::from_utf8(translation.body.to_vec()).unwrap();
-    assert!(messages.contains(r#""input_schema":{"type":"object","b":1e2,"a":0}"#), "{messages}");
+    assert!(
+        messages.contains(r#""input_schema":{"type":"object","b":1e2,"properties":{},"a":0}"#),
+        "{messages}"
+    );
     assert!(messages.contains(r#""input":{"z":1.0, "a":[]}"#), "{messages}");
     let back = MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, messages.as_bytes()).unwrap();
     let back = String::from_utf8(back.body.to_vec()).unwrap();
     assert!(back.contains(r#""arguments":"{\"z\":1.0, \"a\":[]}""#), "{back}");
-    assert!(back.contains(r#""parameters":{"type":"object","b":1e2,"a":0}"#), "{back}");
+    assert!(back.contains(r#""parameters":{"type":"object","b":1e2,"properties":{},"a":0}"#), "{back}");
 }
 
 #[test]
 fn each_tool_choice_has_a_counterpart_in_both_directions() {
-    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}});
     for (chat, messages) in [
         (json!("auto"), json!({"type": "auto"})),
         (json!("none"), json!({"type": "none"})),
@@ -384,7 +387,8 @@ fn thinking_is_requested_in_the_form_that_the_model_accepts() {
 
 #[test]
 fn a_response_schema_is_translated_in_both_directions() {
-    let schema = json!({"type": "object", "properties": {"at": {"type": "string"}}});
+    let schema = json!({"type": "object", "properties": {"at": {"type": "string"}},
+        "required": ["at"], "additionalProperties": false});
     let format =
         json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": true}});
     let request = json!({"messages": hello(), "max_tokens": 1, "response_format": format});

@@ -76,7 +76,7 @@ fn conversation() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
             for message in &mut turn {
                 for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
                     call["id"] = format!("{at}_{}", call["id"].as_str().unwrap()).into();
-                    let schema = json!({"type": "object"});
+                    let schema = json!({"type": "object", "properties": {}});
                     tools.push(json!({"type": "function", "function":
                         {"name": call["function"]["name"], "parameters": schema}}));
                 }
@@ -95,7 +95,8 @@ fn conversation() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
 
 fn request() -> impl Strategy<Value = Value> {
     let settings = (
-        prop::collection::vec(text(), 0..3),
+        // Several system messages become one.
+        prop::collection::vec(text(), 0..2),
         prop::option::of((0..=100u8).prop_map(|percent| f64::from(percent) / 100.0)),
         prop::option::of(prop::collection::vec(text(), 1..3)),
         any::<bool>(),
@@ -132,6 +133,8 @@ fn content_summary(chat: &Value) -> Vec<String> {
     for message in chat["messages"].as_array().unwrap() {
         let role = message["role"].as_str().unwrap();
         let texts = match &message["content"] {
+            // System messages at the beginning are joined.
+            Value::String(text) if role == "system" => text.split("\n\n").collect(),
             Value::String(text) => vec![text.as_str()],
             Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
             _ => Vec::new(),

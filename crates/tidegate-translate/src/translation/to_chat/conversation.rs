@@ -10,57 +10,56 @@ use super::super::chat::{ChatMessage, ContentPart, FilePart, ImageUrl, ToolCall}
 use super::super::content::Content;
 use super::super::messages::{self, ContentBlock, MediaSource};
 use super::super::tool_names::ToolNames;
+use crate::models::{accepts_later_system, wants_reasoning};
 use crate::untranslatable::{malformed, unsupported};
 
+/// Translates the system prompt and the messages.
+///
+/// The system messages at the beginning become one, because many chat templates reject a second one and a
+/// content with parts. Later ones become user messages, unless the target is known to accept them.
 pub(super) fn conversation(
     system: Option<Content<ContentBlock>>,
     incoming: Vec<messages::AnthropicMessage>,
-    call_ids: RequestCallIds,
+    target: &str,
     tool_names: &mut ToolNames,
 ) -> Result<Vec<ChatMessage>, Untranslatable> {
     let mut messages = Vec::new();
-    let texts = match system {
-        None => Vec::new(),
-        Some(Content::Text(text)) => vec![text],
-        Some(Content::Parts(blocks)) => blocks
-            .into_iter()
-            .map(|block| {
-                block.text.filter(|_| block.kind == "text").ok_or_else(|| unsupported("system[].type"))
-            })
-            .collect::<Result<_, _>>()?,
+    let mut incoming = incoming.into_iter().peekable();
+    let mut leading = texts(system, "system[].type")?;
+    while let Some(message) = incoming.next_if(|message| message.role == "system") {
+        leading.extend(texts(Some(message.content), "messages[].content[].type")?);
+    }
+    let leading = leading.join("\n\n");
+    if !leading.is_empty() {
+        messages.push(text_message("system", leading));
+    }
+    let later_role = if accepts_later_system(target) { "system" } else { "user" };
+    let mut assistants = AssistantMessages {
+        id_map: CallIdMap { call_ids: RequestCallIds::for_target(target), assigned: BTreeMap::new() },
+        tool_names,
+        wants_reasoning: wants_reasoning(target),
     };
-    // One message for each block: some providers do not accept a system message with parts.
-    let system_message =
-        |text| ChatMessage { content: Some(Content::Text(text)), ..ChatMessage::of("system") };
-    messages.extend(texts.into_iter().filter(|text| !text.is_empty()).map(system_message));
-    let mut id_map = CallIdMap { call_ids, assigned: BTreeMap::new() };
     let before = messages.len();
     // The user messages of the current turn. The tool results of the whole turn are placed before them.
     let mut user_messages = Vec::new();
     for message in incoming {
-        if message.role != "user" {
+        let role = if message.role == "system" { later_role } else { &*message.role };
+        if role != "user" {
             messages.append(&mut user_messages);
         }
         match (&*message.role, message.content) {
-            ("user", Content::Text(text)) => {
-                user_messages
-                    .push(ChatMessage { content: Some(Content::Text(text)), ..ChatMessage::of("user") });
+            ("user", Content::Text(text)) => user_messages.push(text_message("user", text)),
+            ("assistant", Content::Text(text)) => messages.push(text_message("assistant", text)),
+            ("user", Content::Parts(blocks)) => {
+                user(blocks, &mut assistants.id_map, &mut messages, &mut user_messages)?;
             }
-            (role @ ("assistant" | "system"), Content::Text(text)) => {
-                messages.push(ChatMessage { content: Some(Content::Text(text)), ..ChatMessage::of(role) });
-            }
-            ("user", Content::Parts(blocks)) => user(blocks, &mut id_map, &mut messages, &mut user_messages)?,
             // System messages in the middle ("Mid-conversation system messages").
-            ("system", Content::Parts(blocks)) => {
-                for block in blocks {
-                    let text = block.text.filter(|_| block.kind == "text");
-                    messages
-                        .push(system_message(text.ok_or_else(|| unsupported("messages[].content[].type"))?));
-                }
+            ("system", content) => {
+                let texts = texts(Some(content), "messages[].content[].type")?;
+                let later = if role == "user" { &mut user_messages } else { &mut messages };
+                later.extend(texts.into_iter().map(|text| text_message(role, text)));
             }
-            ("assistant", Content::Parts(blocks)) => {
-                messages.extend(assistant(blocks, &mut id_map, tool_names)?)
-            }
+            ("assistant", Content::Parts(blocks)) => messages.extend(assistants.translate(blocks)?),
             _ => return Err(unsupported("messages[].role")),
         }
     }
@@ -69,6 +68,23 @@ pub(super) fn conversation(
         true => Ok(messages),
         false => Err(Untranslatable::new("messages", "ends with nothing to answer")),
     }
+}
+
+fn text_message(role: &str, text: String) -> ChatMessage {
+    ChatMessage { content: Some(Content::Text(text)), ..ChatMessage::of(role) }
+}
+
+/// The texts of a system prompt that are not empty.
+fn texts(system: Option<Content<ContentBlock>>, field: &'static str) -> Result<Vec<String>, Untranslatable> {
+    let blocks = match system {
+        None => return Ok(Vec::new()),
+        Some(Content::Text(text)) => vec![ContentBlock::text(text)],
+        Some(Content::Parts(blocks)) => blocks,
+    };
+    let text =
+        |block: ContentBlock| block.text.filter(|_| block.kind == "text").ok_or_else(|| unsupported(field));
+    let texts = blocks.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
 }
 
 /// Maps the ids of calls and their results to ids that the target accepts.
@@ -191,36 +207,45 @@ fn tool_result(
     Ok(ChatMessage { content: Some(content), tool_call_id: Some(id), ..ChatMessage::of("tool") })
 }
 
-/// Translates an assistant message. Thinking is dropped, because its signature is valid only for the provider
-/// that issued it.
-fn assistant(
-    blocks: Vec<ContentBlock>,
-    id_map: &mut CallIdMap,
-    tool_names: &mut ToolNames,
-) -> Result<Option<ChatMessage>, Untranslatable> {
-    let (mut texts, mut calls) = (Vec::new(), Vec::new());
-    for block in blocks {
-        match &*block.kind {
-            "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
-            "tool_use" => match (block.id, block.name, block.input) {
-                (Some(id), Some(name), Some(input)) => {
-                    let (id, name) = (id_map.target_id(id), tool_names.assign(name)?);
-                    calls.push(ToolCall::new(id, name, input.get().to_owned()));
+/// Translates the messages of the assistant.
+struct AssistantMessages<'a> {
+    id_map: CallIdMap,
+    tool_names: &'a mut ToolNames,
+    wants_reasoning: bool,
+}
+
+impl AssistantMessages<'_> {
+    /// Thinking with a signature is dropped, because the signature is valid only for the provider that issued
+    /// it. Thinking without one was translated from a chat, and is sent back to targets that want it.
+    fn translate(&mut self, blocks: Vec<ContentBlock>) -> Result<Option<ChatMessage>, Untranslatable> {
+        let (mut texts, mut calls, mut reasoning) = (Vec::new(), Vec::new(), String::new());
+        for block in blocks {
+            match &*block.kind {
+                "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
+                "tool_use" => match (block.id, block.name, block.input) {
+                    (Some(id), Some(name), Some(input)) => {
+                        let (id, name) = (self.id_map.target_id(id), self.tool_names.assign(name)?);
+                        calls.push(ToolCall::new(id, name, input.get().to_owned()));
+                    }
+                    _ => return Err(malformed("messages[].content[].input")),
+                },
+                "thinking" if block.signature.is_none_or(|signature| signature.is_empty()) => {
+                    reasoning += block.thinking.as_deref().unwrap_or_default();
                 }
-                _ => return Err(malformed("messages[].content[].input")),
-            },
-            "thinking" | "redacted_thinking" => {}
-            _ => return Err(unsupported("messages[].content[].type")),
+                "thinking" | "redacted_thinking" => {}
+                _ => return Err(unsupported("messages[].content[].type")),
+            }
         }
+        let content = match <[String; 1]>::try_from(texts) {
+            Ok([text]) => Some(Content::Text(text)),
+            Err(texts) if texts.is_empty() => None,
+            Err(texts) => Some(Content::Parts(texts.into_iter().map(ContentPart::text).collect())),
+        };
+        if content.is_none() && calls.is_empty() {
+            return Ok(None);
+        }
+        let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
+        let reasoning_content = Some(reasoning).filter(|text| self.wants_reasoning && !text.is_empty());
+        Ok(Some(ChatMessage { content, tool_calls, reasoning_content, ..ChatMessage::of("assistant") }))
     }
-    let content = match <[String; 1]>::try_from(texts) {
-        Ok([text]) => Some(Content::Text(text)),
-        Err(texts) if texts.is_empty() => None,
-        Err(texts) => Some(Content::Parts(texts.into_iter().map(ContentPart::text).collect())),
-    };
-    if content.is_none() && calls.is_empty() {
-        return Ok(None);
-    }
-    let tool_calls = Some(calls).filter(|calls| !calls.is_empty());
-    Ok(Some(ChatMessage { content, tool_calls, ..ChatMessage::of("assistant") }))
 }

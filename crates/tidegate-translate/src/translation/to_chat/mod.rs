@@ -24,11 +24,11 @@ use tidegate_core::Untranslatable;
 use tidegate_providers::Provider;
 
 use self::conversation::conversation;
-use super::call_ids::RequestCallIds;
 use super::chat::{ChatMessage, Function, FunctionTool, JsonSchema, ResponseFormat, StreamOptions};
 use super::content::Content;
 use super::fields::{RejectedField, read_fields};
 use super::messages::{self, ContentBlock, Metadata, OutputConfig, ThinkingConfig, ToolChoice};
+use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
     EffortWithTools, accepts_reasoning_effort, effort_with_tools, is_reasoning_model, max_output_tokens,
@@ -124,8 +124,7 @@ pub(super) fn request(body: &[u8], target: &str) -> Result<ChatRequest, Untransl
     let is_single = choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use == Some(true));
     let is_mistral = Provider::named(target) == Provider::Mistral;
     let user = metadata.and_then(|metadata| metadata.user_id);
-    let call_ids = RequestCallIds::for_chat(is_mistral);
-    let messages = conversation(system, incoming, call_ids, &mut tool_names)?;
+    let messages = conversation(system, incoming, target, &mut tool_names)?;
     if messages.last().is_some_and(|last| last.role == "assistant") && !may_continue_assistant_message(target)
     {
         return Err(Untranslatable::new("messages", "has to end with the user for the target"));
@@ -173,11 +172,18 @@ fn tools(
         if tool.kind.is_some_and(|kind| kind != "custom") {
             return Err(unsupported("tools[].type"));
         }
+        let schema = tool
+            .input_schema
+            .as_deref()
+            .map(|raw| schema::parameters(raw).ok_or_else(|| malformed("tools[].input_schema")));
+        let schema = schema.transpose()?;
         let function = Function {
             name: tool_names.assign(tool.name)?,
             description: tool.description,
-            parameters: tool.input_schema,
-            strict: tool.strict,
+            parameters: schema.as_ref().and_then(SchemaObject::write),
+            strict: tool
+                .strict
+                .filter(|strict| *strict && schema.as_ref().is_some_and(schema::accepts_strict)),
         };
         Ok(FunctionTool { kind: "function".to_owned(), function: Some(function) })
     };
@@ -219,8 +225,21 @@ fn response_format(format: messages::OutputFormat) -> Result<ResponseFormat, Unt
     if format.kind != "json_schema" {
         return Err(unsupported("output_config.format.type"));
     }
-    // A chat schema needs a name. Anthropic's schemas are always enforced, hence `strict`.
-    let json_schema =
-        Some(JsonSchema { name: "answer".to_owned(), schema: format.schema, strict: Some(true) });
+    let read =
+        |raw: &RawJson| SchemaObject::read(raw).ok_or_else(|| malformed("output_config.format.schema"));
+    let mut schema = format.schema.as_ref().map(read).transpose()?;
+    if let Some(schema) = &mut schema {
+        schema::complete(schema);
+    }
+    // Anthropic enforces every schema, and OpenAI those that meet its rules.
+    let strict = schema.as_ref().is_some_and(schema::accepts_strict).then_some(true);
+    // A chat schema needs a name.
+    let name = "answer".to_owned();
+    let json_schema = Some(JsonSchema {
+        name,
+        description: None,
+        schema: schema.as_ref().and_then(SchemaObject::write),
+        strict,
+    });
     Ok(ResponseFormat { kind: format.kind, json_schema })
 }

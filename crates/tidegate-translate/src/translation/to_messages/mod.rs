@@ -37,13 +37,14 @@ use self::conversation::conversation;
 use self::sampling::sampling;
 use self::thinking::ThinkingRequest;
 use self::tools::{declare_called_tools, tool_choice, tools, unnamed_choice};
-use super::chat::{self, ResponseFormat, StopSequences, StreamOptions};
+use super::chat::{self, JsonSchema, ResponseFormat, StopSequences, StreamOptions};
 use super::content::Content;
 use super::fields::{RejectedField, read_fields};
 use super::messages::{
     AnthropicMessage, AnthropicTool, ContentBlock, Metadata, OutputConfig, OutputFormat, ThinkingConfig,
     ToolChoice,
 };
+use super::schema::{self, SchemaObject};
 use super::tool_names::ToolNames;
 use crate::models::{
     accepts_prefill, accepts_schema, max_output_tokens, sampling as supported_sampling, thinking_control,
@@ -222,8 +223,15 @@ fn format(format: Option<ResponseFormat>) -> Result<Option<OutputFormat>, Untran
     let Some(format) = format else { return Ok(None) };
     match (&*format.kind, format.json_schema) {
         ("text", _) => Ok(None),
-        ("json_schema", Some(schema)) if schema.schema.is_some() => {
-            Ok(Some(OutputFormat { kind: "json_schema".to_owned(), schema: schema.schema }))
+        ("json_schema", Some(JsonSchema { description, schema: Some(schema), .. })) => {
+            let malformed = || malformed("response_format.json_schema.schema");
+            let mut schema = SchemaObject::read(&schema).ok_or_else(malformed)?;
+            if let Some(description) = description {
+                schema.describe_as(&description);
+            }
+            let unenforced = |problem| Untranslatable::new("response_format.json_schema.schema", problem);
+            let schema = schema::enforced(schema).map_err(unenforced)?;
+            Ok(Some(OutputFormat { kind: "json_schema".to_owned(), schema: schema.write() }))
         }
         // `json_object` has no counterpart: Anthropic needs a schema.
         _ => Err(unsupported("response_format")),

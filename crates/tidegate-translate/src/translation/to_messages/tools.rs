@@ -8,6 +8,7 @@ use tidegate_core::Untranslatable;
 use super::super::chat;
 use super::super::content::raw;
 use super::super::messages::{AnthropicMessage, AnthropicTool, ToolChoice};
+use super::super::schema;
 use super::super::tool_names::ToolNames;
 use crate::request_fields::RequestFields;
 use crate::untranslatable::{malformed, unsupported};
@@ -27,13 +28,19 @@ pub(super) fn tools(
     let tool = |tool: chat::FunctionTool| {
         let function = tool.function.filter(|_| tool.kind == "function");
         let function = function.ok_or_else(|| unsupported("tools[].type"))?;
+        // Anthropic requires a schema. A function without parameters gets a schema without properties.
+        let parameters = function.parameters.or_else(|| raw(r#"{"type":"object","properties":{}}"#));
+        let schema = parameters.as_deref().and_then(schema::input_schema);
+        let schema = schema.ok_or_else(|| malformed("tools[].function.parameters"))?;
+        let is_strict = function.strict == Some(true) && takes_strict;
+        // A schema that cannot be enforced is sent as it is.
+        let enforced = is_strict.then(|| schema::enforced(schema.clone())).and_then(Result::ok);
         Ok(AnthropicTool {
             kind: None,
             name: tool_names.assign(function.name)?,
             description: function.description,
-            // Anthropic requires a schema. A function without parameters gets a schema without properties.
-            input_schema: function.parameters.or_else(|| raw(r#"{"type":"object","properties":{}}"#)),
-            strict: function.strict.filter(|strict| *strict && takes_strict),
+            strict: enforced.is_some().then_some(true),
+            input_schema: enforced.unwrap_or(schema).write(),
         })
     };
     tools.into_iter().map(tool).collect()

@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::tree::{Keyword, Schema, SchemaObject};
+
+/// The keywords of schemas that Anthropic can enforce.
+const ENFORCED_KEYWORDS: [&str; 16] = [
+    "$defs",
+    "definitions",
+    "$ref",
+    "type",
+    "title",
+    "description",
+    "default",
+    "properties",
+    "required",
+    "additionalProperties",
+    "items",
+    "anyOf",
+    "allOf",
+    "enum",
+    "const",
+    "format",
+];
+
+/// The formats of strings that Anthropic can enforce.
+const ENFORCED_FORMATS: [&str; 10] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"];
+
+/// Keywords about the schema and not about the value.
+const REMARKS: [&str; 3] = ["$schema", "$id", "$comment"];
+
+/// The schema for the input of a tool. `None` if `raw` is not a schema that can be sent.
+pub(in super::super) fn input_schema(raw: &RawValue) -> Option<SchemaObject> {
+    let mut schema = SchemaObject::read(raw)?;
+    if !schema.has("type") {
+        schema.set_object_type();
+    }
+    Some(schema)
+}
+
+/// Adapts a schema that Anthropic is asked to enforce, or returns why it cannot be enforced.
+pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObject, &'static str> {
+    if !schema.all(&mut |schema| !has_arbitrary_keys(schema)) {
+        return Err("has an object with arbitrary keys, which the target cannot enforce");
+    }
+    if is_recursive(&schema) {
+        return Err("contains itself, which the target cannot enforce");
+    }
+    schema.for_each(&mut |schema| {
+        schema.rename("oneOf", "anyOf");
+        let limits = schema.split_off(is_enforced);
+        describe(schema, limits);
+        if schema.is_type("object") || schema.has("properties") {
+            if let Some(closed) = Schema::bool(false) {
+                schema.set("additionalProperties", Keyword::One(closed));
+            }
+        }
+    });
+    Ok(schema)
+}
+
+/// Whether other keys than the declared ones have values of a certain form: a map. Without such keys, a map
+/// is always empty.
+fn has_arbitrary_keys(schema: &SchemaObject) -> bool {
+    match schema.get("additionalProperties") {
+        Some(Keyword::One(more)) => !more.is(true) && !more.is(false),
+        _ => false,
+    }
+}
+
+fn is_enforced(name: &str, keyword: &Keyword) -> bool {
+    match (name, keyword) {
+        ("format", Keyword::Data(raw)) => {
+            let format: Option<String> = serde_json::from_str(raw.get()).ok();
+            format.is_some_and(|format| ENFORCED_FORMATS.contains(&&*format))
+        }
+        ("minItems", Keyword::Data(raw)) => matches!(raw.get(), "0" | "1"),
+        // A list with a schema for each element.
+        ("items", Keyword::Several(_)) => false,
+        _ => ENFORCED_KEYWORDS.contains(&name),
+    }
+}
+
+/// Adds keywords that cannot be enforced to the description, which the model reads.
+fn describe(schema: &mut SchemaObject, limits: Vec<(String, Keyword)>) {
+    let limits = limits.into_iter().filter(|(name, _)| !REMARKS.contains(&&**name));
+    let limits: Vec<String> = limits
+        .filter_map(|(name, value)| Some(format!("{name}: {}", serde_json::to_string(&value).ok()?)))
+        .collect();
+    if limits.is_empty() {
+        return;
+    }
+    let limits = format!("{{{}}}", limits.join(", "));
+    let description = match schema.data("description") {
+        Some(Value::String(text)) if !text.is_empty() => format!("{text}\n\n{limits}"),
+        _ => limits,
+    };
+    schema.set("description", Keyword::data(&description));
+}
+
+/// Whether a definition contains a reference to itself, directly or through others.
+fn is_recursive(schema: &SchemaObject) -> bool {
+    let mut definitions = BTreeMap::new();
+    for group in ["$defs", "definitions"] {
+        let Some(Keyword::Named(named)) = schema.get(group) else { continue };
+        for (name, definition) in named {
+            if let Schema::Object(definition) = definition {
+                definitions.insert(format!("#/{group}/{name}"), definition);
+            }
+        }
+    }
+    let numbers: BTreeMap<&str, usize> =
+        definitions.keys().enumerate().map(|(number, name)| (&**name, number)).collect();
+    // A definition is flat if all that it refers to are flat. Those that are not are in a circle, or lead to
+    // one.
+    let mut referrers = vec![Vec::new(); numbers.len()];
+    let mut unknown = vec![0; numbers.len()];
+    for (number, definition) in definitions.values().enumerate() {
+        for target in references(definition).iter().filter_map(|target| numbers.get(&**target)) {
+            referrers[*target].push(number);
+            unknown[number] += 1;
+        }
+    }
+    let mut flat: Vec<usize> = (0..unknown.len()).filter(|&number| unknown[number] == 0).collect();
+    let mut seen = 0;
+    while let Some(number) = flat.pop() {
+        seen += 1;
+        for &referrer in &referrers[number] {
+            unknown[referrer] -= 1;
+            if unknown[referrer] == 0 {
+                flat.push(referrer);
+            }
+        }
+    }
+    seen < numbers.len() || references(schema).iter().any(|target| target == "#")
+}
+
+/// The references within a schema.
+fn references(schema: &SchemaObject) -> Vec<String> {
+    let mut found = Vec::new();
+    schema.all(&mut |schema| {
+        if let Some(Value::String(target)) = schema.data("$ref") {
+            found.push(target);
+        }
+        true
+    });
+    found
+}

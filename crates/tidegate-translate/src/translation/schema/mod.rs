@@ -1,0 +1,26 @@
+//! JSON schemas, adapted at every depth to what the target accepts.
+//!
+//! | target | a schema | becomes | source |
+//! |--|--|--|--|
+//! | OpenAI's dialect | an object without `properties` | `properties: {}` | OpenAI: "object schema missing properties" |
+//! | | an array without `items` | `items: {}` | OpenAI: "array schema missing items" |
+//! | | parameters without a `type` | an object | OpenAI: "schema must be a JSON Schema of 'type: \"object\"'" |
+//! | | that cannot be strict: open, with an optional property, or with other keywords | not `strict` | OpenAI, "Structured outputs": supported schemas |
+//! | Anthropic | an input schema without a `type` | an object | Anthropic: "input_schema.type: Field required" |
+//! | Anthropic, strict tools and response formats | an open object | closed: `additionalProperties: false` | Anthropic, "Structured outputs": JSON Schema limitations |
+//! | | limits and other keywords | a part of the description | the same |
+//! | | `oneOf` | `anyOf` | the same |
+//! | | an object with arbitrary keys, or that contains itself | a tool that is not strict; a response format is rejected | the same |
+//!
+//! Names, values and the order of the fields are kept.
+
+mod anthropic;
+mod openai;
+mod tree;
+
+pub(super) use self::anthropic::{enforced, input_schema};
+pub(super) use self::openai::{accepts_strict, complete, parameters};
+pub(super) use self::tree::SchemaObject;
+
+/// The most levels of a schema. Deeper ones are rejected.
+const MAX_DEPTH: usize = 64;

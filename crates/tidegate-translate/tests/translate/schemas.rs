@@ -1,0 +1,189 @@
+//! Schemas, as the target accepts them.
+
+use serde_json::{Value, json};
+use tidegate_translate::{ChatToMessages, MessagesToChat};
+
+use super::{body, hello, translate};
+
+const CLAUDE: &str = "anthropic/claude-sonnet-4-5";
+
+/// The parameters of a tool as OpenAI receives them, and whether they are strict.
+fn parameters(schema: &Value) -> (Value, bool) {
+    let tools = json!([{"name": "f", "input_schema": schema, "strict": true}]);
+    let chat = body(translate(
+        &MessagesToChat::new("openai/gpt-4o"),
+        &json!({"messages": hello(), "max_tokens": 9, "tools": tools}),
+    ));
+    let function = &chat["tools"][0]["function"];
+    (function["parameters"].clone(), function["strict"] == true)
+}
+
+/// A response schema as Anthropic receives it.
+fn enforced(schema: &Value) -> Result<Value, String> {
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": schema}});
+    let request = json!({"messages": hello(), "response_format": format});
+    let translation = translate(&ChatToMessages::new(CLAUDE), &request).map_err(|error| error.to_string())?;
+    Ok(body(Ok(translation))["output_config"]["format"]["schema"].clone())
+}
+
+#[test]
+fn objects_without_properties_and_arrays_without_items_are_completed_at_every_depth() {
+    let open = json!({"type": "object"});
+    let full = json!({"type": "object", "properties": {}});
+    for (schema, expected) in [
+        (json!({}), full.clone()),
+        (open.clone(), full.clone()),
+        (
+            json!({"type": "object", "properties": {"a": open, "b": {"type": "array"}, "properties": {"type": "array"}}}),
+            json!({"type": "object", "properties": {"a": full, "b": {"type": "array", "items": {}},
+                "properties": {"type": "array", "items": {}}}}),
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"anyOf": [open, {"type": ["array", "null"]}]}}, "$defs": {"d": open}}),
+            json!({"type": "object", "properties": {"a": {"anyOf": [full, {"type": ["array", "null"], "items": {}}]}},
+                "$defs": {"d": full}}),
+        ),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "array", "items": open}}, "additionalProperties": open}),
+            json!({"type": "object", "properties": {"a": {"type": "array", "items": full}}, "additionalProperties": full}),
+        ),
+        // Values are not schemas.
+        (
+            json!({"type": "object", "properties": {}, "default": open, "enum": [open], "examples": [{"type": "array"}]}),
+            json!({"type": "object", "properties": {}, "default": open, "enum": [open], "examples": [{"type": "array"}]}),
+        ),
+    ] {
+        assert_eq!(parameters(&schema).0, expected, "{schema}");
+    }
+}
+
+#[test]
+fn a_schema_is_strict_only_if_openai_can_enforce_it() {
+    let object = |property: Value, required: Value| json!({"type": "object", "properties": {"a": property}, "required": required, "additionalProperties": false});
+    let closed = object(json!({"type": "string"}), json!(["a"]));
+    for (schema, is_strict) in [
+        (closed.clone(), true),
+        (object(closed.clone(), json!(["a"])), true),
+        (json!({"type": "object", "properties": {}, "additionalProperties": false}), true),
+        (object(json!({"$ref": "#/$defs/d"}), json!(["a"])), true),
+        (object(json!({"type": "string", "format": "email"}), json!(["a"])), true),
+        (object(json!({"type": "string"}), json!([])), false),
+        (object(json!({"type": "string"}), Value::Null), false),
+        (json!({"type": "object", "properties": {}}), false),
+        (json!({"type": "object", "properties": {}, "additionalProperties": true}), false),
+        (object(json!({"type": "object"}), json!(["a"])), false),
+        (object(json!({"type": "array"}), json!(["a"])), false),
+        (object(json!({"anyOf": [closed, {"type": "object"}]}), json!(["a"])), false),
+        (object(json!({"type": "string", "minLength": 1}), json!(["a"])), false),
+        (object(json!({"type": "string", "format": "uri"}), json!(["a"])), false),
+        (object(json!({}), json!(["a"])), false),
+    ] {
+        assert_eq!(parameters(&schema).1, is_strict, "{schema}");
+        let request = json!({"messages": hello(), "max_tokens": 9,
+            "output_config": {"format": {"type": "json_schema", "schema": schema}}});
+        let chat = body(translate(&MessagesToChat::new("openai/gpt-4o"), &request));
+        assert_eq!(chat["response_format"]["json_schema"]["strict"] == true, is_strict, "{schema}");
+    }
+}
+
+#[test]
+fn enforced_objects_are_closed_and_limits_are_described() {
+    let schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "The port.", "minLength": 1, "pattern": "^[A-Z]"},
+            "depth": {"type": "number", "minimum": 0, "exclusiveMaximum": 100},
+            "site": {"type": "string", "format": "uri"},
+            "code": {"type": "string", "format": "regex"},
+            "tides": {"type": "array", "minItems": 1, "maxItems": 4, "items": {"type": "object", "additionalProperties": true}},
+            "one": {"oneOf": [{"type": "object", "properties": {}}, {"type": "null"}]},
+        },
+        "required": ["name"],
+        "$defs": {"d": {"type": "object"}},
+    });
+    assert_eq!(
+        enforced(&schema).unwrap(),
+        json!({
+            "type": "object",
+            "properties": {
+                "name": {"type": "string", "description": "The port.\n\n{minLength: 1, pattern: \"^[A-Z]\"}"},
+                "depth": {"type": "number", "description": "{exclusiveMaximum: 100, minimum: 0}"},
+                "site": {"type": "string", "format": "uri"},
+                "code": {"type": "string", "description": "{format: \"regex\"}"},
+                "tides": {"type": "array", "minItems": 1, "description": "{maxItems: 4}",
+                    "items": {"type": "object", "additionalProperties": false}},
+                "one": {"anyOf": [{"type": "object", "properties": {}, "additionalProperties": false}, {"type": "null"}]},
+            },
+            "required": ["name"],
+            "$defs": {"d": {"type": "object", "additionalProperties": false}},
+            "additionalProperties": false,
+        })
+    );
+}
+
+/// A strict tool is adapted in the same way, and one that is not strict is unchanged.
+#[test]
+fn only_strict_tools_are_adapted() {
+    let schema = json!({"type": "object", "properties": {"n": {"type": "number", "minimum": 0}}});
+    let map = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let tool = |schema: &Value, strict: bool| {
+        let tools =
+            json!([{"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}]);
+        let request = json!({"messages": hello(), "tools": tools});
+        body(translate(&ChatToMessages::new(CLAUDE), &request))["tools"][0].clone()
+    };
+    assert_eq!(tool(&schema, false), json!({"name": "f", "input_schema": schema}));
+    assert_eq!(tool(&map, true), json!({"name": "f", "input_schema": map}));
+    let adapted = json!({"type": "object", "additionalProperties": false,
+        "properties": {"n": {"type": "number", "description": "{minimum: 0}"}}});
+    assert_eq!(tool(&schema, true), json!({"name": "f", "input_schema": adapted, "strict": true}));
+}
+
+#[test]
+fn a_response_schema_that_cannot_be_enforced_is_rejected_by_name() {
+    let map = json!({"type": "object", "properties": {"a": {"type": "object", "additionalProperties": {"type": "string"}}}});
+    let tree = json!({"$ref": "#/$defs/a", "$defs": {
+        "a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/b"}}},
+        "b": {"type": "array", "items": {"$ref": "#/$defs/a"}},
+        "c": {"type": "null"},
+    }});
+    let own = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
+    for (schema, problem) in [
+        (map, "has an object with arbitrary keys"),
+        (tree, "contains itself"),
+        (own, "contains itself"),
+        (json!(true), "is not in the form of its dialect"),
+    ] {
+        let error = enforced(&schema).unwrap_err();
+        assert!(error.starts_with(&format!("`response_format.json_schema.schema` {problem}")), "{error}");
+    }
+    let shared = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/d"}, "b": {"$ref": "#/$defs/d"}},
+        "$defs": {"d": {"$ref": "#/$defs/e"}, "e": {"type": "null"}}});
+    assert!(enforced(&shared).is_ok());
+}
+
+/// The model reads the description of a response format.
+#[test]
+fn the_description_of_a_response_format_is_kept() {
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "description": "A tide.", "schema": {"type": "object"}}});
+    let request = json!({"messages": hello(), "response_format": format});
+    let messages = body(translate(&ChatToMessages::new(CLAUDE), &request));
+    assert_eq!(messages["output_config"]["format"]["schema"]["description"], "A tide.");
+}
+
+/// Neither a stack overflow nor a cost that grows faster than the schema.
+#[test]
+fn schemas_of_any_depth_and_size_are_read_or_rejected() {
+    let deep = format!("{}{{}}{}", "{\"items\":".repeat(10_000), "}".repeat(10_000));
+    let mut head = http::Request::new(()).into_parts().0;
+    let request = format!(
+        r#"{{"messages":[{{"role":"user","content":"q"}}],"max_tokens":9,"tools":[{{"name":"f","input_schema":{deep}}}]}}"#
+    );
+    let translator = MessagesToChat::new("openai/gpt-4o");
+    let error = tidegate_core::Translator::request(&translator, &mut head, request.as_bytes()).unwrap_err();
+    assert_eq!(error.field(), "tools[].input_schema");
+    let chain: serde_json::Map<String, Value> =
+        (0..20_000).map(|at| (format!("d{at}"), json!({"$ref": format!("#/$defs/d{}", at + 1)}))).collect();
+    assert!(enforced(&json!({"type": "object", "$defs": chain})).is_ok());
+}
