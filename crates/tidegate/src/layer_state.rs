@@ -1,36 +1,47 @@
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+
+use crate::shared::Shared;
 
 /// The state that a layer, its services and their clones share: a name, the settings, and the state that is
 /// made from them.
 #[derive(Debug)]
-pub(crate) struct LayerState<S, T>(Arc<LayerStateInner<S, T>>);
+pub(crate) struct LayerState<S, T>(Shared<LayerStateInner<S, T>>);
 
-/// `state` is the first field, so that it is adjacent to the reference count: a gate changes both for every call.
 #[derive(Debug)]
-#[repr(C)]
 struct LayerStateInner<S, T> {
-    state: T,
     name: OnceLock<Box<str>>,
     settings: S,
+    state: T,
 }
 
 impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
     /// A new state for these settings.
     pub(crate) fn new(settings: S) -> Self {
-        let state = T::from(&settings);
-        Self(Arc::new(LayerStateInner { state, name: OnceLock::new(), settings }))
+        Self(Shared::new(LayerStateInner::new(settings, OnceLock::new())))
     }
 
     /// A new state of the same name, with changed settings.
     pub(crate) fn fresh(&self, change: impl FnOnce(&mut S)) -> Self {
-        let mut settings = self.0.settings.clone();
+        Self(Shared::new(self.0.changed(change)))
+    }
+
+    /// The same, in the place of this state: the [handles](Self::to_hand_out) of the layer follow.
+    pub(crate) fn replace(&self, change: impl FnOnce(&mut S)) -> Self {
+        Self(self.0.replace(self.0.changed(change)))
+    }
+}
+
+impl<S: Clone, T: for<'a> From<&'a S>> LayerStateInner<S, T> {
+    fn new(settings: S, name: OnceLock<Box<str>>) -> Self {
+        let state = T::from(&settings);
+        Self { name, settings, state }
+    }
+
+    fn changed(&self, change: impl FnOnce(&mut S)) -> Self {
+        let mut settings = self.settings.clone();
         change(&mut settings);
-        let fresh = Self::new(settings);
-        if let Some(name) = self.0.name.get() {
-            fresh.name(name);
-        }
-        fresh
+        Self::new(settings, self.name.clone())
     }
 }
 
@@ -40,9 +51,19 @@ impl<S, T> LayerState<S, T> {
         &self.0.settings
     }
 
+    /// The state for a handle that is given out, which follows its layer through the setters.
+    pub(crate) fn to_hand_out(&self) -> Self {
+        Self(self.0.follower())
+    }
+
+    /// The state for a guard, which stays with it.
+    pub(crate) fn to_hold(&self) -> Self {
+        Self(self.0.resolved())
+    }
+
     /// Whether there is another reference to it.
     pub(crate) fn is_in_use(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
+        self.0.is_in_use()
     }
 
     /// Sets the name in events; the first name set is kept.
@@ -58,7 +79,7 @@ impl<S, T> LayerState<S, T> {
 
 impl<S, T> Clone for LayerState<S, T> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(self.0.clone())
     }
 }
 
@@ -66,6 +87,7 @@ impl<S, T> Clone for LayerState<S, T> {
 impl<S, T> Deref for LayerState<S, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         &self.0.state
     }

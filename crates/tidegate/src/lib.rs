@@ -124,7 +124,9 @@ mod retry_after;
 mod scaled;
 mod send;
 mod settings;
+mod shared;
 mod sync;
+mod thread_shard;
 #[cfg(test)]
 mod testing;
 

@@ -131,7 +131,7 @@ impl Handle {
             return Admission::Admitted(Permit::unlimited());
         }
         if self.0.semaphore.try_acquire() {
-            return Admission::Admitted(Permit::start(self.clone(), request.body()));
+            return Admission::Admitted(Permit::start(Self(self.0.to_hold()), request.body()));
         }
         self.enqueue(request)
     }
@@ -149,9 +149,11 @@ impl Handle {
             return Admission::Rejected(rejection);
         }
         match self.0.semaphore.try_acquire_or_enqueue(priority) {
-            TryAcquire::Acquired => Admission::Admitted(Permit::start(self.clone(), request.body())),
+            TryAcquire::Acquired => {
+                Admission::Admitted(Permit::start(Self(self.0.to_hold()), request.body()))
+            }
             TryAcquire::Queued(ticket) => {
-                Admission::Queued(PermitFuture::new(self.clone(), ticket, wait_deadline))
+                Admission::Queued(PermitFuture::new(Self(self.0.to_hold()), ticket, wait_deadline))
             }
             TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
         }

@@ -11,7 +11,8 @@ use crate::settings::ConfigError;
 /// Limits the number of calls in flight; see the [module page](crate::backpressure).
 ///
 /// One layer value is one limit: every service made from it, and every clone of those, shares it, unless
-/// [`per_service`](Self::per_service) is set. Every setter creates a new limit.
+/// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
+/// given out follow it; a clone of the layer and the services made before keep theirs.
 #[derive(Clone, Debug)]
 pub struct BackpressureLayer {
     handle: Handle,
@@ -129,7 +130,7 @@ impl BackpressureLayer {
     /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        Handle(self.handle.0.to_hand_out())
     }
 
     /// The handle for another service or stack.
@@ -143,7 +144,7 @@ impl BackpressureLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut BackpressureSettings)) -> Self {
-        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
+        Self { handle: Handle(self.handle.0.replace(change)), ..self }
     }
 }
 

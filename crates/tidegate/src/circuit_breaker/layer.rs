@@ -12,7 +12,8 @@ use crate::settings::ConfigError;
 /// Rejects calls to a provider that keeps failing; see the [module page](crate::circuit_breaker).
 ///
 /// One layer value is one circuit: every service it makes, and every clone of those, shares it, unless
-/// [`per_service`](Self::per_service) is set. A setter creates a new circuit.
+/// [`per_service`](Self::per_service) is set. A setter creates a new circuit, and the handles that were
+/// given out follow it; a clone of the layer and the services made before keep theirs.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerLayer {
     handle: Handle,
@@ -227,7 +228,7 @@ impl CircuitBreakerLayer {
     /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        Handle(self.handle.0.to_hand_out())
     }
 
     /// Returns the handle for one more service or stack.
@@ -245,7 +246,7 @@ impl CircuitBreakerLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut CircuitBreakerSettings)) -> Self {
-        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
+        Self { handle: Handle(self.handle.0.replace(change)), ..self }
     }
 }
 

@@ -1,18 +1,23 @@
-use std::sync::Arc;
-
 use super::TargetStatistics;
 use super::last_resort::LastResort;
 use super::target::Target;
+use crate::shared::Shared;
 
 /// The chain that a layer, its services and their clones share: the targets after the first, and the last
 /// resorts.
-#[derive(Clone, Debug, Default)]
-pub struct Handle(Arc<Links>);
+#[derive(Clone, Debug)]
+pub struct Handle(Shared<Links>);
 
 #[derive(Clone, Debug, Default)]
 struct Links {
     targets: Vec<Target>,
     last_resorts: Vec<LastResort>,
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        Self(Shared::new(Links::default()))
+    }
 }
 
 impl Handle {
@@ -38,6 +43,11 @@ impl Handle {
         &self.0.last_resorts
     }
 
+    /// The handle to give out, which follows the layer when targets are added.
+    pub(super) fn to_hand_out(&self) -> Self {
+        Self(self.0.follower())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.targets().is_empty() && self.last_resorts().is_empty()
     }
@@ -45,12 +55,12 @@ impl Handle {
     pub(super) fn with_target(&self, target: Target) -> Self {
         let mut links = Links::clone(&self.0);
         links.targets.push(target);
-        Self(Arc::new(links))
+        Self(self.0.replace(links))
     }
 
     pub(super) fn with_last_resort(&self, last_resort: LastResort) -> Self {
         let mut links = Links::clone(&self.0);
         links.last_resorts.push(last_resort);
-        Self(Arc::new(links))
+        Self(self.0.replace(links))
     }
 }

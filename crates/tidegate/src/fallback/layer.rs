@@ -166,7 +166,7 @@ impl FallbackLayer {
     /// The handle of the chain that the services of this layer share.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        self.handle.to_hand_out()
     }
 
     fn set(mut self, change: impl FnOnce(&mut FallbackSettings)) -> Self {

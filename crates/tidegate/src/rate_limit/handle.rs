@@ -19,7 +19,7 @@ use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::{
     Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
-    ReportedLimits, clock,
+    ReportedLimits, clock, server_time,
 };
 
 /// The limit that a layer, its services and their clones share.
@@ -215,7 +215,7 @@ impl Handle {
         if report.is_empty() && !has_reported_quotas {
             return;
         }
-        let (now, wall) = (clock::now(), SystemTime::now());
+        let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
             let mut state = self.lock();
             let granted = state.grant_ready(now);
@@ -318,7 +318,7 @@ impl Handle {
         }
         match self.reserve(self.cost(request), request.extensions()) {
             RateDecision::Admitted(reserved) => {
-                Admission::Admitted(Some(Reservation::new(self.clone(), reserved, request)))
+                Admission::Admitted(Some(Reservation::new(Self(self.0.to_hold()), reserved, request)))
             }
             RateDecision::Queued(queued) => Admission::Queued(queued),
             RateDecision::Rejected(rejection) => Admission::Rejected(rejection),

@@ -13,7 +13,8 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 /// Limits the rate of requests to a provider; see the [module page](crate::rate_limit).
 ///
 /// One layer value is one limit: every service it makes, and every clone of those, shares it, unless
-/// [`per_service`](Self::per_service) is set. A setter creates a new limit.
+/// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
+/// given out follow it; a clone of the layer and the services made before keep theirs.
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer {
     handle: Handle,
@@ -243,7 +244,7 @@ impl RateLimitLayer {
     /// [`per_service`](Self::per_service)).
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        Handle(self.handle.0.to_hand_out())
     }
 
     /// Returns how many keys are kept.
@@ -274,7 +275,7 @@ impl RateLimitLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut RateLimitSettings)) -> Self {
-        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
+        Self { handle: Handle(self.handle.0.replace(change)), ..self }
     }
 }
 

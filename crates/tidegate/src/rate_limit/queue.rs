@@ -172,7 +172,7 @@ impl Handle {
         granted.wake();
         match (ticket, rejection) {
             (Some(ticket), _) => RateDecision::Queued(QueuedCall {
-                handle: self.clone(),
+                handle: Self(self.0.to_hold()),
                 ticket: Some(ticket),
                 quota: shortfall.quota,
                 max_wait: Deadline::after(settings.max_wait, now),

@@ -197,7 +197,7 @@ impl RetryLayer {
     /// [`per_service`](Self::per_service) it is that of the template.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        self.handle.clone()
+        Handle(self.handle.0.to_hand_out())
     }
 
     /// The handle for one more service or stack.
@@ -216,7 +216,7 @@ impl RetryLayer {
     }
 
     fn set(self, change: impl FnOnce(&mut RetrySettings)) -> Self {
-        Self { handle: Handle(self.handle.0.fresh(change)), ..self }
+        Self { handle: Handle(self.handle.0.replace(change)), ..self }
     }
 }
 
