@@ -151,10 +151,10 @@ impl Failure {
         Self { kind: FailureKind::NoAnswer, ..Self::new(ErrorCode::ServerError) }
     }
 
-    /// The time to wait that the provider reported.
+    /// The time to wait that the provider reported. Zero is no report.
     #[must_use]
     pub fn wait(&self) -> Option<std::time::Duration> {
-        self.retry_hint.and_then(|hint| hint.wait)
+        self.retry_hint.and_then(|hint| hint.wait).filter(|wait| !wait.is_zero())
     }
 }
 

@@ -229,20 +229,33 @@ impl LimitStatus {
 }
 
 impl Reset {
-    /// Parses seconds, with or without a fraction. A value of 10^9 or more is a Unix time.
+    /// Parses seconds like [`of_number`](Self::of_number), with or without a fraction, or a date of HTTP or RFC 3339.
     #[must_use]
     pub fn read(value: &str) -> Option<Self> {
-        const EPOCH: f64 = 1e9;
-        // As seconds this would be the year 5138. Some providers send a Unix time in milliseconds.
-        const MILLISECONDS: f64 = 1e11;
-        let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let seconds: f64 = is_number.then(|| value.parse().ok())??;
-        let seconds = if seconds >= MILLISECONDS { seconds / 1000.0 } else { seconds };
-        let time = Duration::try_from_secs_f64(seconds).ok()?;
-        match seconds >= EPOCH {
-            true => Some(Self::At(SystemTime::UNIX_EPOCH.checked_add(time)?)),
-            false => Some(Self::In(time)),
+        match unsigned(value) {
+            Some(seconds) => Self::of_number(seconds, Duration::from_secs(1)),
+            None => Self::date(value),
         }
+    }
+
+    /// A number of `unit`s, or a Unix time: a number from 10^9 up is one, in seconds, and from 10^12 up in milliseconds,
+    /// whatever its unit would be. No wait is that long, and some providers send the time at which it ends.
+    #[must_use]
+    pub fn of_number(amount: f64, unit: Duration) -> Option<Self> {
+        // In seconds, up to the year 5138.
+        const UNIX_TIMES: std::ops::Range<f64> = 1e9..1e11;
+        let in_seconds = [1.0, 1e3, 1e6, 1e9].map(|per_second| amount / per_second);
+        match in_seconds.into_iter().find(|seconds| UNIX_TIMES.contains(seconds)) {
+            Some(seconds) => Some(Self::At(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))),
+            None => Duration::try_from_secs_f64(amount * unit.as_secs_f64()).ok().map(Self::In),
+        }
+    }
+
+    /// Parses a date of HTTP (`Wed, 21 Oct 2026 07:28:00 GMT`) or RFC 3339 (`2026-10-21T07:28:00Z`).
+    #[must_use]
+    pub fn date(value: &str) -> Option<Self> {
+        let rfc3339 = || Some(SystemTime::from(value.parse::<jiff::Timestamp>().ok()?));
+        httpdate::parse_http_date(value).ok().or_else(rfc3339).map(Self::At)
     }
 
     /// The time from `now` to the reset, at most [`RetryHint::MAX_WAIT`]. Zero once the reset has passed.
@@ -254,6 +267,12 @@ impl Reset {
         };
         wait.min(RetryHint::MAX_WAIT)
     }
+}
+
+/// Parses a decimal number. Only digits and a point are accepted: no sign, exponent or `inf`.
+pub(crate) fn unsigned(value: &str) -> Option<f64> {
+    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    is_number.then(|| value.parse().ok())?
 }
 
 /// Parses a number. Only digits are accepted, without sign or unit, and the number must fit into a `u64`.
@@ -346,6 +365,23 @@ mod tests {
             limits.get(LimitUnit::Requests).unwrap().reset.unwrap().wait(now),
             Duration::from_secs(90)
         );
+    }
+
+    #[test]
+    fn a_number_is_a_point_in_time_from_its_size_on_in_every_unit() {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_090);
+        for unit in [Duration::from_secs(1), Duration::from_millis(1)] {
+            for amount in [1_793_880_090.0, 1_793_880_090_000.0, 1_793_880_090_000_000.0, 1_793_880_090e9] {
+                assert_eq!(Reset::of_number(amount, unit), Some(Reset::At(moment)), "{amount}");
+            }
+            for amount in [0.0, 0.5, 86_401.0, 999_999_999.0] {
+                let wait = unit.mul_f64(amount);
+                assert_eq!(Reset::of_number(amount, unit), Some(Reset::In(wait)), "{amount}");
+            }
+        }
+        for date in ["Thu, 05 Nov 2026 12:01:30 GMT", "2026-11-05T12:01:30Z", "2026-11-05T14:01:30+02:00"] {
+            assert_eq!(Reset::read(date), Some(Reset::At(moment)), "{date}");
+        }
     }
 
     // Pitfall P32 (docs/pitfalls.md).

@@ -3,10 +3,14 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use crate::reported_limits::unsigned;
+use crate::{Reset, server_time};
+
 /// When a provider may be called again, as reported in its headers, error body or error message.
 ///
 /// Waits are never negative and never longer than [`RetryHint::MAX_WAIT`]. A value that cannot be parsed is
-/// ignored.
+/// ignored, and so is zero: it gives no information, and the own back-off is the better wait. A point in time is compared
+/// with the [`server_time`] of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RetryHint {
     /// The time to wait, counted from the moment at which the response was read.
@@ -72,8 +76,8 @@ impl RetryHint {
     }
 
     /// Parses the headers that are common to all providers: `retry-after-ms`, `x-ms-retry-after-ms`,
-    /// `retry-after` (seconds, with or without a fraction, or an HTTP date) and `x-should-retry`. The finest
-    /// unit wins.
+    /// `retry-after` (seconds, with or without a fraction, or a date) and `x-should-retry`. The finest unit wins. Numbers
+    /// from 10^9 up are points in time ([`Reset::of_number`]).
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
         let should_retry = match text(headers, "x-should-retry") {
@@ -82,12 +86,12 @@ impl RetryHint {
             _ => None,
         };
         let wait = ["retry-after-ms", "x-ms-retry-after-ms"]
+            .map(|name| (name, Duration::from_millis(1)))
             .into_iter()
-            .find_map(|name| Some((seconds(text(headers, name)?, 1e-3)?, name)))
-            .or_else(|| {
-                let value = text(headers, "retry-after")?;
-                let wait = seconds(value, 1.0).or_else(|| until(value, now))?;
-                Some((wait, "retry-after"))
+            .chain([("retry-after", Duration::from_secs(1))])
+            .find_map(|(name, unit)| {
+                let wait = wait(text(headers, name)?, unit, server_time(headers, now))?;
+                (!wait.is_zero()).then_some((wait, name))
             });
         match (wait, should_retry) {
             (None, None) => None,
@@ -114,20 +118,15 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok().map(str::trim)
 }
 
-/// Parses a decimal number of `unit` seconds. Only digits and a point are accepted: no sign, exponent or
-/// `inf`.
-fn seconds(value: &str, unit: f64) -> Option<Duration> {
-    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-        return None;
+/// Parses a number of `unit`s, a Unix time or a date. Zero if that time has passed.
+fn wait(value: &str, unit: Duration, now: SystemTime) -> Option<Duration> {
+    match unsigned(value) {
+        // A number that is too large for a duration is a long wait.
+        Some(amount) => {
+            Some(Reset::of_number(amount, unit).map_or(RetryHint::MAX_WAIT, |reset| reset.wait(now)))
+        }
+        None => Some(Reset::date(value)?.wait(now)),
     }
-    let amount: f64 = value.parse().ok()?;
-    Some(Duration::try_from_secs_f64(amount * unit).unwrap_or(RetryHint::MAX_WAIT))
-}
-
-/// The time from `now` to an HTTP date. Zero if the date has passed.
-fn until(value: &str, now: SystemTime) -> Option<Duration> {
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -155,11 +154,49 @@ mod tests {
         let ms = |ms| Some(Duration::from_millis(ms));
         assert_eq!(wait(&[("retry-after", "2")]), ms(2_000));
         assert_eq!(wait(&[("retry-after", "1.5")]), ms(1_500));
-        assert_eq!(wait(&[("retry-after", " 0 ")]), ms(0));
         assert_eq!(wait(&[("retry-after", "Wed, 21 Oct 2026 07:28:30 GMT")]), ms(30_000));
-        assert_eq!(wait(&[("retry-after", "Wed, 21 Oct 2026 07:27:30 GMT")]), ms(0));
+        assert_eq!(wait(&[("retry-after", "2026-10-21T07:28:30Z")]), ms(30_000));
         assert_eq!(wait(&[("retry-after-ms", "120"), ("retry-after", "1")]), ms(120));
         assert_eq!(wait(&[("x-ms-retry-after-ms", "80")]), ms(80));
+    }
+
+    #[test]
+    fn zero_and_a_time_that_has_passed_are_no_hint() {
+        for zero in ["0", " 0 ", "0.0", "Wed, 21 Oct 2026 07:27:30 GMT", "1792567679", "1792567679000"] {
+            assert_eq!(read(&[("retry-after", zero)]), None, "{zero}");
+            assert_eq!(
+                wait(&[("retry-after-ms", zero), ("retry-after", "3")]),
+                Some(Duration::from_secs(3)),
+                "{zero}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_large_number_is_a_point_in_time_in_every_header() {
+        for name in ["retry-after", "retry-after-ms", "x-ms-retry-after-ms"] {
+            for value in ["1792567710", "1792567710000"] {
+                assert_eq!(wait(&[(name, value)]), Some(Duration::from_secs(30)), "{name}: {value}");
+            }
+        }
+    }
+
+    /// The clock of the provider is an hour ahead of ours, or behind.
+    #[test]
+    fn a_point_in_time_is_compared_with_the_date_of_the_response() {
+        for (date, until, epoch) in [
+            ("Wed, 21 Oct 2026 08:28:00 GMT", "Wed, 21 Oct 2026 08:28:30 GMT", "1792571310"),
+            ("Wed, 21 Oct 2026 06:28:00 GMT", "Wed, 21 Oct 2026 06:28:30 GMT", "1792564110"),
+        ] {
+            for value in [until, epoch] {
+                let wait = wait(&[("date", date), ("retry-after", value)]);
+                assert_eq!(wait, Some(Duration::from_secs(30)), "{date}: {value}");
+            }
+        }
+        assert_eq!(
+            wait(&[("date", "Wed, 21 Oct 2026 06:28:00 GMT"), ("retry-after", "7")]),
+            Some(Duration::from_secs(7))
+        );
     }
 
     #[test]

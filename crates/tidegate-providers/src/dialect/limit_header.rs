@@ -48,10 +48,8 @@ pub(crate) struct ResetHeaders {
 pub(crate) enum ResetFormat {
     /// A duration from now: in Go's format (OpenAI, Groq), or in bare seconds (Azure, Cerebras).
     Delay,
-    /// A time in RFC 3339.
+    /// A point in time: in RFC 3339, or in seconds since 1970.
     Moment,
-    /// A time in seconds since 1970.
-    Epoch,
 }
 
 impl ResetHeaders {

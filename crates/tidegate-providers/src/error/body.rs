@@ -7,9 +7,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use tidegate_core::Reset;
+
+use crate::text::go_duration;
 
 /// The fields of an error body that matter for classification.
 #[derive(Default)]
@@ -30,8 +34,8 @@ pub(crate) struct ParsedErrorBody<'a> {
     pub(crate) limits: Vec<Cow<'a, str>>,
     /// One of these limits is zero.
     pub(crate) has_zero_limit: bool,
-    /// `RetryInfo.retryDelay`.
-    pub(crate) retry_delay: Option<Cow<'a, str>>,
+    /// When the provider may be called again: `RetryInfo.retryDelay`, `retry_after`, `resets_at` and the like.
+    pub(crate) reset: Option<Reset>,
     /// The error text of the provider behind OpenRouter.
     pub(crate) upstream: Option<Cow<'a, str>>,
     /// OpenRouter lists flagged input.
@@ -44,6 +48,8 @@ pub(crate) struct ParsedErrorBody<'a> {
 
 /// Maximum number of bytes that are read of a message. The rest is usually the prompt.
 const MAX_MESSAGE: usize = 8 * 1024;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Maximum number of reasons and of limits that are kept. A body usually has one or two.
 const MAX_ITEMS: usize = 16;
@@ -108,14 +114,38 @@ impl<'a> ParsedErrorBody<'a> {
             }
             (S::Details, F::Limit) if self.limits.len() < MAX_ITEMS => self.limits.push(text),
             (S::Details, F::LimitValue) => self.has_zero_limit |= text == "0",
-            (S::Details, F::RetryDelay) => _ = self.retry_delay.get_or_insert(text),
+            (S::Top | S::Error | S::Details | S::Metadata, F::RetryDelay) => {
+                self.reset = self.reset.or_else(|| go_duration::reset(&text));
+            }
+            (S::Top | S::Error | S::Details | S::Metadata, F::RetryDelayMs) => {
+                self.record_reset(text.parse().ok(), MILLISECOND);
+            }
             (S::Metadata, F::Raw) => _ = self.upstream.get_or_insert(clip(text)),
             (S::Metadata, F::Flagged) => self.is_flagged = true,
             _ => {}
         }
     }
 
+    fn record_reset(&mut self, amount: Option<f64>, unit: Duration) {
+        let amount = amount.filter(|amount| amount.is_finite() && *amount >= 0.0);
+        self.reset = self.reset.or_else(|| Reset::of_number(amount?, unit));
+    }
+
+    /// A wait or a point in time that is a number in JSON.
+    fn record_amount(&mut self, section: Section, field: ErrorField, amount: f64) {
+        use {ErrorField as F, Section as S};
+        let unit = match field {
+            F::RetryDelay => Duration::from_secs(1),
+            F::RetryDelayMs => MILLISECOND,
+            _ => return,
+        };
+        if matches!(section, S::Top | S::Error | S::Details | S::Metadata) {
+            self.record_reset(Some(amount), unit);
+        }
+    }
+
     fn record_number(&mut self, section: Section, field: ErrorField, number: u64) {
+        self.record_amount(section, field, number as f64);
         match (section, field) {
             (Section::Top | Section::Error, ErrorField::Code) => {
                 self.number = self.number.or_else(|| number.try_into().ok());
@@ -172,7 +202,7 @@ impl Section {
             (Self::Top, ErrorField::Error | ErrorField::Message) => Self::Error,
             (Self::Top | Self::Error, ErrorField::Inner) => Self::Inner,
             (Self::Top | Self::Error, ErrorField::Details) | (Self::Details, _) => Self::Details,
-            (Self::Error, ErrorField::Metadata) => Self::Metadata,
+            (Self::Error, ErrorField::Metadata) | (Self::Metadata, ErrorField::Headers) => Self::Metadata,
             _ => Self::Elsewhere,
         }
     }
@@ -204,8 +234,25 @@ enum ErrorField {
     Limit,
     #[serde(rename = "quotaValue", alias = "quota_limit_value")]
     LimitValue,
-    #[serde(rename = "retryDelay")]
+    #[serde(
+        rename = "retryDelay",
+        alias = "retry_delay",
+        alias = "retry_after",
+        alias = "retryAfter",
+        alias = "retry_after_seconds",
+        alias = "Retry-After",
+        alias = "resets_in_seconds",
+        alias = "resets_at",
+        alias = "reset_at",
+        alias = "resetsAt",
+        alias = "resetAt",
+        alias = "X-RateLimit-Reset"
+    )]
     RetryDelay,
+    #[serde(rename = "retry_after_ms", alias = "retryAfterMs", alias = "retry_delay_ms")]
+    RetryDelayMs,
+    /// The headers of the provider behind OpenRouter.
+    Headers,
     Raw,
     #[serde(rename = "flagged_input", alias = "reasons")]
     Flagged,
@@ -275,7 +322,8 @@ impl<'de> Visitor<'de> for ErrorBodyVisitor<'_, 'de> {
         Ok(())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.body.record_amount(self.section, self.field, number);
         Ok(())
     }
 

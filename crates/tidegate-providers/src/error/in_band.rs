@@ -6,26 +6,26 @@ use http::{HeaderMap, StatusCode};
 use tidegate_core::{ErrorCode, Failure};
 
 use super::response::ErrorResponse;
+use super::retry_after::NO_CLOCK;
 use crate::dialect::parsed_event::StreamError;
 use crate::provider::Provider;
 
 /// The failure in a `body` that may be an error. `None` if it is not one.
 pub(crate) fn failure_in(provider: Provider, body: &[u8]) -> Option<Failure> {
-    // Only headers contain points in time, so no clock is needed without them.
-    let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+    let (headers, now) = (HeaderMap::new(), NO_CLOCK);
     let response = ErrorResponse::read(provider, None, &headers, body, now);
     response.is_error().then(|| response.failure(now))
 }
 
 /// The failure in a `body` that is known to be an error.
 pub(crate) fn failure_of(provider: Provider, status: Option<StatusCode>, body: &[u8]) -> Failure {
-    let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+    let (headers, now) = (HeaderMap::new(), NO_CLOCK);
     ErrorResponse::read(provider, status, &headers, body, now).failure(now)
 }
 
 /// The failure in an event that is known to be an error. `code` is the error code in its frame.
 pub(crate) fn failure_of_event(provider: Provider, code: Option<&str>, data: &[u8]) -> Failure {
-    let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
+    let (headers, now) = (HeaderMap::new(), NO_CLOCK);
     ErrorResponse::read(provider, None, &headers, data, now).with_code(code).failure(now)
 }
 

@@ -3,21 +3,23 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tidegate_core::{HintSource, RetryHint};
+use tidegate_core::{HintSource, Reset, RetryHint, server_time};
 
 use crate::error::body::ParsedErrorBody;
-use crate::text::{go_duration, message_wait};
+use crate::text::message_wait;
 
-/// The hint in the usual headers, else in the body, else in the message.
-///
-/// A zero in the headers is used only if there is no other wait: some gateways add `retry-after: 0` to a
-/// response with a wait of a minute in its body.
+/// The time of a body whose response is not known, such as that of an event in a stream: points in time in it are
+/// ignored.
+pub(crate) const NO_CLOCK: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// The hint in the usual headers, else in the body, else in the message. Zero is no hint: some gateways add
+/// `retry-after: 0` to a response with a wait of a minute in its body.
 pub(crate) fn hint(headers: &HeaderMap, body: &ParsedErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
     let header = RetryHint::from_headers(headers, now);
-    if header.is_some_and(|hint| hint.wait.is_some_and(|wait| !wait.is_zero())) {
+    if header.is_some_and(|hint| hint.wait.is_some()) {
         return header;
     }
-    match from_body(body) {
+    match from_body(body, server_time(headers, now)) {
         Some(hint) => Some(RetryHint { should_retry: header.and_then(|header| header.should_retry), ..hint }),
         None => header,
     }
@@ -25,11 +27,16 @@ pub(crate) fn hint(headers: &HeaderMap, body: &ParsedErrorBody<'_>, now: SystemT
 
 /// The hint in the body. A field takes precedence over the message. Google rounds the field down: "53.4s" in
 /// the message is `53s` in the field. If the message is later by less than a second, its wait is used.
-fn from_body(body: &ParsedErrorBody<'_>) -> Option<RetryHint> {
+fn from_body(body: &ParsedErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
     const ROUNDING: Duration = Duration::from_secs(1);
-    let field = body.retry_delay.as_deref().and_then(go_duration::parse);
-    let texts = [&body.message, &body.upstream];
-    let message = texts.into_iter().flatten().find_map(|text| message_wait::wait(text));
+    let wait = |reset: Reset| match reset {
+        Reset::At(_) if now == NO_CLOCK => None,
+        reset => Some(reset.wait(now)).filter(|wait| !wait.is_zero()),
+    };
+    let field = body.reset.and_then(wait);
+    let texts = || [&body.message, &body.upstream].into_iter().flatten();
+    let message = texts().find_map(|text| message_wait::wait(text)).filter(|wait| !wait.is_zero());
+    let message = message.or_else(|| texts().find_map(|text| message_wait::moment(text)).and_then(wait));
     match (field, message) {
         (Some(field), Some(message)) if message > field && message - field < ROUNDING => {
             Some(RetryHint::after(message, HintSource::Message))
@@ -80,8 +87,48 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_is_used_only_without_another_wait() {
+    fn zero_is_no_hint() {
         assert_eq!(hint_of(Some("0"), &google("38s", "")), Some((Duration::from_secs(38), HintSource::Body)));
-        assert_eq!(hint_of(Some("0"), "{}"), Some((Duration::ZERO, RETRY_AFTER)));
+        assert_eq!(hint_of(Some("0"), &google("0s", "12s")).map(|hint| hint.1), Some(HintSource::Message));
+        for zero in ["{}", &google("0s", "0s"), r#"{"error":{"retry_after":0}}"#] {
+            assert_eq!(hint_of(Some("0"), zero), None, "{zero}");
+        }
+    }
+
+    #[test]
+    fn reads_waits_and_points_in_time_from_fields() {
+        let noon = Reset::read("2026-11-05T12:00:00Z").unwrap();
+        let Reset::At(noon) = noon else { panic!("a date is a point in time") };
+        let hour = Duration::from_secs(3600);
+        for (body, secs) in [
+            (r#"{"error":{"message":"no","retry_after":12}}"#, 12),
+            (r#"{"error":{"retry_after":"12"},"code":7}"#, 12),
+            (r#"{"retry_after":12.0}"#, 12),
+            (r#"{"error":{"retry_after_ms":12000}}"#, 12),
+            (r#"{"error":{"type":"usage_limit_reached","resets_in_seconds":12}}"#, 12),
+            (r#"{"error":{"retry_after":1793880012}}"#, 12),
+            (r#"{"error":{"retry_after_ms":1793880012}}"#, 12),
+            (r#"{"error":{"resets_at":1793880012}}"#, 12),
+            (r#"{"error":{"reset_at":"2026-11-05T12:00:12Z"}}"#, 12),
+            (r#"{"error":{"metadata":{"headers":{"X-RateLimit-Reset":"1793880012000"}}}}"#, 12),
+            (r#"{"error":{"message":"try again at 2026-11-05T12:00:12Z"}}"#, 12),
+        ] {
+            let wait = |headers: &HeaderMap, now| {
+                hint(headers, &ParsedErrorBody::read(body.as_bytes()), now).and_then(|hint| hint.wait)
+            };
+            let expected = Some(Duration::from_secs(secs));
+            assert_eq!(wait(&HeaderMap::new(), noon), expected, "{body}");
+            // The clock of the provider is right, and ours is an hour ahead.
+            let headers = HeaderMap::from_iter([(
+                http::header::DATE,
+                "Thu, 05 Nov 2026 12:00:00 GMT".parse().unwrap(),
+            )]);
+            assert_eq!(wait(&headers, noon + hour), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_point_in_time_is_ignored_without_a_clock() {
+        assert_eq!(hint_of(None, r#"{"error":{"resets_at":1793880012}}"#), None);
     }
 }

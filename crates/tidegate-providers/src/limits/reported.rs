@@ -1,8 +1,6 @@
 //! The headers in which providers report the status of their limits, on successful responses as well as on
 //! errors.
 
-use std::time::SystemTime;
-
 use http::HeaderMap;
 use tidegate_core::{LimitStatus, LimitUnit, ReportedLimits, Reset};
 
@@ -43,7 +41,7 @@ fn set(status: &mut LimitStatus, kind: LimitHeaderKind, value: &str) -> bool {
         LimitHeaderKind::Limit => status.limit = number(value),
         LimitHeaderKind::Remaining => status.remaining = number(value),
         LimitHeaderKind::Reset => {
-            status.reset = reset(value);
+            status.reset = go_duration::reset(value);
             return status.reset.is_some();
         }
     }
@@ -119,15 +117,9 @@ fn number(value: &str) -> Option<u64> {
     is_number.then(|| value.parse().ok())?
 }
 
-/// Parses a duration in Go's format, bare seconds, or a time in RFC 3339.
-fn reset(value: &str) -> Option<Reset> {
-    let moment = || Some(Reset::At(SystemTime::from(value.parse::<jiff::Timestamp>().ok()?)));
-    go_duration::parse_or_seconds(value).map(Reset::In).or_else(moment)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
@@ -238,7 +230,7 @@ mod tests {
         let azure = [("x-ratelimit-remaining-tokens", "-1"), ("x-ratelimit-reset-tokens", "0")];
         let limits = reported(Provider::Azure, &azure);
         assert_eq!((limits.get(LimitUnit::Tokens).unwrap().remaining, limits.has_invalid), (None, true));
-        for value in ["-1s", "soon", "", "1e3", "1793880090", "NaN", "1 s"] {
+        for value in ["-1s", "soon", "", "1e3", "86401", "NaN", "1 s"] {
             let limits = reported(Provider::OpenAi, &[("x-ratelimit-reset-tokens", value)]);
             assert_eq!(
                 (limits.get(LimitUnit::Tokens).unwrap().reset, limits.has_invalid),

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
-use tidegate_core::{HintSource, LimitScope, RetryHint};
+use tidegate_core::{HintSource, LimitScope, Reset, RetryHint, server_time};
 
 use super::SHORT_WAIT;
 use crate::dialect::all_rules;
@@ -14,6 +14,7 @@ use crate::text::go_duration;
 /// The time until the exhausted limit refills; of several, the latest. A limit with something remaining did
 /// not cause this rejection, and neither did a limit that has refilled already.
 pub(crate) fn hint(provider: Provider, headers: &HeaderMap, now: SystemTime) -> Option<RetryHint> {
+    let now = server_time(headers, now);
     let (wait, limit) = all_rules()
         .flat_map(|rules| rules.reset_headers)
         .filter(|limit| is_used_up(limit, headers))
@@ -31,13 +32,13 @@ fn is_used_up(limit: &ResetHeaders, headers: &HeaderMap) -> bool {
 
 fn time_to_refill(limit: &ResetHeaders, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = text(headers, limit.reset)?;
-    let moment = match limit.format {
-        ResetFormat::Delay => return go_duration::parse_or_seconds(value),
-        ResetFormat::Moment => value.parse().ok()?,
-        ResetFormat::Epoch => jiff::Timestamp::from_second(value.parse().ok()?).ok()?,
+    let reset = match limit.format {
+        ResetFormat::Delay => go_duration::reset(value),
+        // Where a date or a Unix time is expected, a small number is neither.
+        ResetFormat::Moment => Reset::read(value).filter(|reset| matches!(reset, Reset::At(_))),
     };
     // Zero if it has passed.
-    Some(SystemTime::from(moment).duration_since(now).unwrap_or_default())
+    Some(reset?.wait(now))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -107,10 +108,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_point_in_time_is_read_from_every_header_and_compared_with_the_date_of_the_response() {
+        for (state, reset) in [
+            ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+            ("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"),
+        ] {
+            for value in
+                ["1793880090", "1793880090000", "2026-11-05T12:01:30Z", "Thu, 05 Nov 2026 12:01:30 GMT"]
+            {
+                let pairs = [(state, "0"), (reset, value)];
+                assert_eq!(wait_ms(&pairs), Some(90_000), "{reset}: {value}");
+                let date = ("date", "Thu, 05 Nov 2026 12:01:00 GMT");
+                assert_eq!(wait_ms(&[pairs[0], pairs[1], date]), Some(30_000), "{reset}: {value}");
+            }
+        }
+    }
+
     // Pitfall P32 (docs/pitfalls.md).
     #[test]
     fn an_invalid_reset_gives_no_hint() {
-        let delay = ["0", "0s", "-1", "1793880090", "NaN", "1e3", "soon", "", "2026-11-05T12:00:30Z"];
+        let delay =
+            ["0", "0s", "-1", "86401", "1793879999", "NaN", "1e3", "soon", "", "2026-11-05T11:59:59Z"];
         for value in delay {
             let pairs = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", value)];
             assert_eq!(wait_ms(&pairs), None, "{value}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_core::RetryHint;
+use tidegate_core::{Reset, RetryHint};
 
 /// Units, longest first, so that `ms` is not parsed as a minute and an `s`.
 const UNITS: [(&str, f64); 8] = [
@@ -24,12 +24,12 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     }
 }
 
-/// Parses the whole of `text` as a duration, or as a number of seconds. More seconds than those of a day are
-/// a timestamp rather than a duration, and are rejected.
-pub(crate) fn parse_or_seconds(text: &str) -> Option<Duration> {
-    parse(text).or_else(|| match decimal(text)? {
-        (seconds, "") => Some(from_units(seconds, 1.0)).filter(|&wait| wait <= RetryHint::MAX_WAIT),
-        _ => None,
+/// Parses the whole of `text` as a duration, as a number of seconds, or as a point in time: a date or a Unix time. A
+/// number between, of more seconds than a day has, is neither, and is rejected.
+pub(crate) fn reset(text: &str) -> Option<Reset> {
+    parse(text).map(Reset::In).or_else(|| match Reset::read(text)? {
+        Reset::In(wait) if wait > RetryHint::MAX_WAIT => None,
+        reset => Some(reset),
     })
 }
 
@@ -69,6 +69,8 @@ fn part(text: &str) -> Option<(Duration, &str)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -110,20 +112,23 @@ mod tests {
 
     #[test]
     fn bare_seconds_of_at_most_a_day_are_a_duration() {
-        let day = Duration::from_secs(86_400);
+        let within = |millis| Some(Reset::In(Duration::from_millis(millis)));
+        let noon = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_880_000);
         for (text, expected) in [
-            ("12", Some(Duration::from_secs(12))),
-            ("11.38", Some(Duration::from_millis(11_380))),
-            ("1m", Some(Duration::from_secs(60))),
-            ("86400", Some(day)),
+            ("12", within(12_000)),
+            ("11.38", within(11_380)),
+            ("1m", within(60_000)),
+            ("86400", within(86_400_000)),
             ("86401", None),
-            ("1793880090", None),
+            ("1793880000", Some(Reset::At(noon))),
+            ("1793880000000", Some(Reset::At(noon))),
+            ("2026-11-05T12:00:00Z", Some(Reset::At(noon))),
             ("12 ", None),
             ("-1", None),
             ("1e3", None),
             ("", None),
         ] {
-            assert_eq!(parse_or_seconds(text), expected, "{text}");
+            assert_eq!(reset(text), expected, "{text}");
         }
     }
 }

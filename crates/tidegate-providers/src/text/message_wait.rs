@@ -2,12 +2,26 @@
 
 use std::time::Duration;
 
+use tidegate_core::Reset;
+
 use crate::text::go_duration::{decimal, from_units, prefix};
 use crate::text::word_match::after_phrase;
 
 /// The phrases that precede a wait.
 const LEAD_PHRASES: [&str; 7] =
     ["try again in", "try again after", "retry in", "retry after", "reset after", "reset in", "wait"];
+
+/// The phrases that precede a point in time.
+const MOMENT_PHRASES: [&str; 8] = [
+    "try again at",
+    "try again after",
+    "retry at",
+    "retry after",
+    "reset at",
+    "resets at",
+    "reset after",
+    "until",
+];
 
 const UNITS: [(&[&str], f64); 5] = [
     (&["millisecond", "milliseconds"], 1e-3),
@@ -27,6 +41,17 @@ pub(crate) fn wait(message: &str) -> Option<Duration> {
             }
             rest = after_phrase(rest, lead)?;
         }
+    })
+}
+
+/// The point in time in `message` at which a wait ends, if there is one: a date in RFC 3339, or a Unix time.
+pub(crate) fn moment(message: &str) -> Option<Reset> {
+    MOMENT_PHRASES.into_iter().find_map(|lead| {
+        let rest = after_phrase(message, lead)?.trim_start();
+        let end =
+            rest.find(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ')')).unwrap_or(rest.len());
+        let word = rest[..end].trim_matches(['"', '\'', '.']);
+        Reset::read(word).filter(|reset| matches!(reset, Reset::At(_)))
     })
 }
 
@@ -90,6 +115,24 @@ mod tests {
         assert_eq!(wait("try again in 1m."), Some(Duration::from_secs(60)));
         assert_eq!(wait("try again in 1min"), Some(Duration::from_secs(60)));
         assert_eq!(wait("try again in 1m30s"), Some(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn reads_the_point_in_time_from_a_sentence() {
+        let noon = Reset::read("2026-11-05T12:00:00Z");
+        for message in [
+            "Limit reached. Try again at 2026-11-05T12:00:00Z.",
+            "Your quota resets at 1793880000, sorry",
+            "blocked until \"2026-11-05T13:00:00+01:00\"",
+            "retry after 1793880000000",
+        ] {
+            assert_eq!(moment(message), noon, "{message}");
+        }
+        for message in
+            ["try again at 12", "until tomorrow", "retry after 2 hours", "until", "wait until noon"]
+        {
+            assert_eq!(moment(message), None, "{message}");
+        }
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub(super) const RESET_HEADERS: [ResetHeaders; 6] = [
     ResetHeaders::new("anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset", ResetFormat::Moment),
     ResetHeaders::new("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset", ResetFormat::Moment),
     ResetHeaders::new("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset", ResetFormat::Moment),
-    ResetHeaders::new("anthropic-ratelimit-unified-5h-status", "anthropic-ratelimit-unified-5h-reset", ResetFormat::Epoch),
-    ResetHeaders::daily("anthropic-ratelimit-unified-7d-status", "anthropic-ratelimit-unified-7d-reset", ResetFormat::Epoch),
+    ResetHeaders::new("anthropic-ratelimit-unified-5h-status", "anthropic-ratelimit-unified-5h-reset", ResetFormat::Moment),
+    ResetHeaders::daily("anthropic-ratelimit-unified-7d-status", "anthropic-ratelimit-unified-7d-reset", ResetFormat::Moment),
 ];
 
 /// All limits are per minute, and the reset is the time until the whole limit is restored.
