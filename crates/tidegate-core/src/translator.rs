@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -84,7 +85,7 @@ pub enum BodyMode {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{field}` {problem}")]
 pub struct Untranslatable {
-    field: &'static str,
+    field: Cow<'static, str>,
     problem: &'static str,
     /// Distinguishes the error from a failure of the provider.
     #[source]
@@ -95,13 +96,20 @@ impl Untranslatable {
     /// An error about `field`. `problem` is the reason, worded so that it follows the name of the field.
     #[must_use]
     pub const fn new(field: &'static str, problem: &'static str) -> Self {
-        Self { field, problem, rejection: Rejection::new(Gate::Translate, ErrorCode::InvalidRequest) }
+        Self { field: Cow::Borrowed(field), problem, rejection: Rejection::new(Gate::Translate, ErrorCode::InvalidRequest) }
+    }
+
+    /// An error about a field that the translator does not know. `field` must not contain anything else of the
+    /// request.
+    #[must_use]
+    pub fn unknown(field: String) -> Self {
+        Self { field: Cow::Owned(field), ..Self::new("", "is unknown, and cannot be dropped without knowing what it does") }
     }
 
     /// The field that cannot be translated, as a path without indices: `messages[].content[].type`.
     #[must_use]
-    pub const fn field(&self) -> &'static str {
-        self.field
+    pub fn field(&self) -> &str {
+        &self.field
     }
 
     /// The rejection that this error stands for.

@@ -99,6 +99,7 @@ mod messages_response;
 mod repair;
 mod response;
 mod schema;
+mod shape;
 mod stop_reason;
 mod to_chat;
 mod to_messages;
@@ -173,6 +174,7 @@ impl MessagesToChat {
 impl Translator for ChatToMessages {
     fn request(&self, head: &mut Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         let request = to_messages::request(body, &self.target, self.default_max_tokens)?;
+        shape::check_chat(body)?;
         strip_dialect_headers("openai-", &mut head.headers);
         let version = HeaderName::from_static("anthropic-version");
         head.headers.entry(version).or_insert(HeaderValue::from_static("2023-06-01"));
@@ -187,6 +189,7 @@ impl Translator for ChatToMessages {
 impl Translator for MessagesToChat {
     fn request(&self, head: &mut Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
         let request = to_chat::request(body, &self.target)?;
+        shape::check_messages(body)?;
         strip_dialect_headers("anthropic-", &mut head.headers);
         let provider = Provider::named(&self.target);
         let events = MessagesEvents::new(provider.sends_done(), self.omits_reasoning, request.tool_names);

@@ -63,7 +63,12 @@ fn only_the_sampling_parameters_that_the_model_accepts_are_sent() {
     let thinking = |fields: Value| with(json!({"reasoning_effort": "low"}), &fields);
     let thinks = json!({"max_tokens": 5120, "thinking": {"type": "enabled", "budget_tokens": 1024}});
     let adapts = json!({"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}});
+    let top_k = json!({"top_k": 5});
     chat_becomes(&[
+        (OLD, top_k.clone(), Ok(top_k.clone())),
+        (ONE_OF_BOTH, top_k.clone(), Ok(top_k.clone())),
+        (NEWEST, top_k.clone(), Ok(json!({}))),
+        (THINKS, thinking(top_k), Ok(thinks.clone())),
         (OLD, both.clone(), Ok(both.clone())),
         (UNKNOWN_TARGET, both.clone(), Ok(both.clone())),
         (ONE_OF_BOTH, both.clone(), Ok(json!({"temperature": 0.2}))),
@@ -409,11 +414,7 @@ fn messages_fields_are_adjusted_to_the_model_of_the_chat() {
         ("openai/gpt-4o", json!({"metadata": {"user_id": "u1"}}), Ok(json!({"user": "u1"}))),
         ("openai/gpt-4o", json!({"metadata": {"user_id": long}}), Ok(json!({}))),
         ("mistral/mistral-large", json!({"metadata": {"user_id": "u1"}}), Ok(json!({}))),
-        (
-            "openai/gpt-4o",
-            json!({"top_k": 5}),
-            Err("`top_k` has no counterpart in the dialect of the target"),
-        ),
+        ("openai/gpt-4o", json!({"top_k": 5}), Ok(json!({}))),
         ("openai/gpt-4o", json!({"messages": []}), Err("`messages` ends with nothing to answer")),
         (
             "openai/gpt-4o",

@@ -9,7 +9,7 @@ use super::{UNKNOWN_TARGET, body, hello, to_chat, to_messages, translate};
 fn a_conversation_with_tools_is_translated_to_messages() {
     let chat = json!({
         "model": "m", "max_tokens": 7, "max_completion_tokens": 99, "stream": true, "temperature": 1.7,
-        "top_p": 0.5, "stop": "END", "user": "u1", "seed": 4, "n": 1, "verbosity": "low", "logprobs": false, "unheard_of": {},
+        "top_p": 0.5, "stop": "END", "user": "u1", "seed": 4, "n": 1, "verbosity": "low", "logprobs": false,
         "stream_options": {"include_usage": true}, "parallel_tool_calls": false, "frequency_penalty": 0,
         "tools": [
             {"type": "function", "function": {"name": "tide_at", "description": "when",
@@ -235,6 +235,17 @@ fn chat_fields_without_a_counterpart_are_rejected_by_name() {
         ("web_search_options", with("web_search_options", json!({}))),
         ("functions", with("functions", json!([{"name": "secret"}]))),
         ("response_format", with("response_format", json!({"type": "json_object"}))),
+        ("unheard_of", with("unheard_of", json!({}))),
+        ("thinking", with("thinking", json!({"type": "enabled"}))),
+        ("messages[].weight", messages(json!({"role": "user", "content": "secret", "weight": 0}))),
+        (
+            "messages[].content[].image_url.crop",
+            part(json!({"type": "image_url", "image_url": {"url": "https://a", "crop": 1}})),
+        ),
+        (
+            "tools[].function.examples",
+            with("tools", json!([{"type": "function", "function": {"name": "f", "examples": ["secret"]}}])),
+        ),
         ("stop", with("stop", json!(7))),
         ("max_tokens", with("max_tokens", json!("secret"))),
         ("temperature", with("temperature", json!("secret"))),
@@ -279,7 +290,23 @@ fn messages_fields_without_a_counterpart_are_rejected_by_name() {
     let with = |name: &str, value: Value| json!({"messages": hello(), name: value});
     let with_source = |kind: &str| json!([{"type": kind, "source": {"type": "file", "file_id": "secret"}}]);
     for (field, body) in [
-        ("top_k", with("top_k", json!(5))),
+        ("thread", with("thread", json!({"id": "secret"}))),
+        ("unheard_of", with("unheard_of", json!({}))),
+        ("output_config.task_budget", with("output_config", json!({"task_budget": {"total": 1}}))),
+        ("messages[].pinned", messages(json!({"role": "user", "content": "secret", "pinned": true}))),
+        (
+            "messages[].content[].context",
+            block(json!({"type": "text", "text": "secret", "context": "secret"})),
+        ),
+        (
+            "messages[].content[].caller",
+            block(json!({"type": "text", "text": "x", "caller": {"type": "secret"}})),
+        ),
+        (
+            "tools[].defer_loading",
+            with("tools", json!([{"name": "f", "input_schema": {}, "defer_loading": true}])),
+        ),
+        ("?", with("a secret question?", json!(1))),
         ("container", with("container", json!("secret"))),
         ("mcp_servers", with("mcp_servers", json!([{"url": "secret"}]))),
         ("inference_geo", with("inference_geo", json!("us"))),
@@ -309,6 +336,46 @@ fn messages_fields_without_a_counterpart_are_rejected_by_name() {
         let error = MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, body).unwrap_err();
         assert_eq!(error.to_string(), "`body` is not a JSON object");
     }
+}
+
+/// A null counts as absent, and droppable fields are listed.
+#[test]
+fn fields_without_an_effect_are_dropped() {
+    let expected = to_messages(&json!({"messages": hello()}));
+    for (name, value) in [
+        ("unheard_of", Value::Null),
+        ("seed", json!(4)),
+        ("store", json!(true)),
+        ("metadata", json!({"a": "b"})),
+        ("prediction", json!({"type": "content", "content": "x"})),
+        ("prompt_cache_key", json!("k")),
+    ] {
+        assert_eq!(to_messages(&json!({"messages": hello(), name: value})), expected, "{name}");
+    }
+    let expected = to_chat(&json!({"messages": hello(), "max_tokens": 9}));
+    for (name, value) in [
+        ("unheard_of", Value::Null),
+        ("top_k", json!(5)),
+        ("service_tier", json!("auto")),
+        ("cache_control", json!({"type": "ephemeral"})),
+        ("mcp_servers", json!([])),
+    ] {
+        let request = json!({"messages": hello(), "max_tokens": 9, name: value});
+        assert_eq!(to_chat(&request), expected, "{name}");
+    }
+    let repeated = json!({"role": "assistant", "content": "a", "annotations": [], "parsed": {"a": 1},
+        "reasoning_content": "hm", "audio": null, "function_call": null});
+    let messages = json!([hello()[0], repeated, hello()[0]]);
+    assert_eq!(to_messages(&json!({"messages": messages}))["messages"][1]["content"][0]["text"], "a");
+}
+
+/// Unknown fields are found behind text that was repaired.
+#[test]
+fn a_lone_surrogate_does_not_hide_an_unknown_field() {
+    let body = br#"{"messages":[{"role":"user","content":"\ud83d"}],"max_tokens":9,"thread":{}}"#;
+    let mut head = http::Request::new(()).into_parts().0;
+    let error = MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, body).unwrap_err();
+    assert_eq!(error.field(), "thread");
 }
 
 /// A caller that enables citations displays them. A chat has none, and a response without citations looks as

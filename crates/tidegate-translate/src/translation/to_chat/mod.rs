@@ -71,8 +71,7 @@ struct ChatRequestBody {
 }
 
 /// Fields without a counterpart, which are rejected unless their value has no effect.
-const REJECTED_FIELDS: [RejectedField; 5] = [
-    ("top_k", |_| false),
+const REJECTED_FIELDS: [RejectedField; 4] = [
     ("container", |_| false),
     ("mcp_servers", |servers| servers.as_array().is_some_and(Vec::is_empty)),
     ("context_management", only_clears_context),

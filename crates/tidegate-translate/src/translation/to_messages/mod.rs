@@ -79,6 +79,8 @@ struct MessagesRequestBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<RawJson>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<RawJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Metadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<RawJson>,
@@ -139,7 +141,7 @@ pub(super) fn request(
         is_tool_forced: tool_choice.as_ref().is_some_and(|choice| matches!(&*choice.kind, "any" | "tool")),
     };
     let (max_tokens, thinking, effort) = thinking_request.resolve(thinking_control(target));
-    let (temperature, top_p) = sampling(&mut fields, supported_sampling(target), thinking.is_some())?;
+    let sampling = sampling(&mut fields, supported_sampling(target), thinking.is_some())?;
     let format = format(fields.take("response_format")?)?;
     if format.is_some() && !accepts_schema {
         return Err(unsupported("response_format"));
@@ -158,8 +160,9 @@ pub(super) fn request(
         tools,
         tool_choice,
         stop_sequences: fields.take("stop")?.map(stops).filter(|stops| !stops.is_empty()),
-        temperature,
-        top_p,
+        temperature: sampling.temperature,
+        top_p: sampling.top_p,
+        top_k: sampling.top_k,
         metadata: user.filter(|user| is_opaque(user)).map(|user| Metadata { user_id: Some(user) }),
         stream: fields.take_raw("stream"),
         thinking,

@@ -5,23 +5,36 @@ use crate::models::Sampling;
 use crate::request_fields::{RawJson, RequestFields};
 use crate::untranslatable::malformed;
 
-/// The `temperature` and `top_p` that the model accepts.
+/// The sampling parameters of a request.
+#[derive(Default)]
+pub(super) struct SamplingParameters {
+    pub(super) temperature: Option<RawJson>,
+    pub(super) top_p: Option<RawJson>,
+    /// Not a part of OpenAI's own dialect, but of that of many other hosts.
+    pub(super) top_k: Option<RawJson>,
+}
+
+/// The sampling parameters that the model accepts.
 ///
-/// Both are advisory, so a value that would be rejected is dropped. With thinking, a model accepts only the
-/// temperature 1, and some models accept no `top_p` (Anthropic, "Extended thinking"; the same holds for
+/// All are advisory, so a value that would be rejected is dropped. With thinking, a model accepts only the
+/// temperature 1, and some models accept none of the others (Anthropic, "Extended thinking"; the same holds for
 /// adaptive thinking). If the model accepts only one of the two, the temperature is kept, since it is the one
 /// that callers usually mean.
 pub(super) fn sampling(
     fields: &mut RequestFields,
     supported: Sampling,
     thinks: bool,
-) -> Result<(Option<RawJson>, Option<RawJson>), Untranslatable> {
-    let (temperature, top_p) = (number(fields, "temperature")?, number(fields, "top_p")?);
-    Ok(match (supported, temperature) {
-        _ if thinks => (None, None),
-        (Sampling::None, _) => (None, None),
-        (Sampling::One, Some(temperature)) => (Some(temperature), None),
-        (_, temperature) => (temperature, top_p),
+) -> Result<SamplingParameters, Untranslatable> {
+    let all = SamplingParameters {
+        temperature: number(fields, "temperature")?,
+        top_p: number(fields, "top_p")?,
+        top_k: fields.take::<u64>("top_k")?.and_then(|count| raw(&count.to_string())),
+    };
+    Ok(match supported {
+        _ if thinks => SamplingParameters::default(),
+        Sampling::None => SamplingParameters::default(),
+        Sampling::One if all.temperature.is_some() => SamplingParameters { top_p: None, ..all },
+        Sampling::One | Sampling::Both => all,
     })
 }
 
