@@ -1,5 +1,6 @@
 use std::fmt;
 
+use http::HeaderMap;
 use serde::Deserialize;
 
 /// An API endpoint that the gateway serves, at the path that the official clients use.
@@ -14,6 +15,9 @@ pub(crate) enum Endpoint {
     /// Messages of Anthropic.
     Messages,
 }
+
+/// The path at which callers of Anthropic's messages count tokens.
+pub(crate) const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
 
 /// The HTTP API of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -73,6 +77,14 @@ impl Endpoint {
 }
 
 impl ApiDialect {
+    /// The dialect of a caller, whatever it requests.
+    pub(crate) fn of_caller(path: &str, headers: &HeaderMap) -> Self {
+        match path.starts_with(Endpoint::Messages.path()) || headers.contains_key("anthropic-version") {
+            true => Self::Anthropic,
+            false => Self::OpenAi,
+        }
+    }
+
     /// The name in the configuration file.
     pub(crate) const fn name(self) -> &'static str {
         match self {

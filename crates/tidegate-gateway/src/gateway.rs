@@ -9,8 +9,9 @@ use tidegate::{FallbackLayer, ResilienceBuilder, ResilienceConfig};
 
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, ProviderConfig, Route, TargetName};
+use crate::endpoint::{ApiDialect, Endpoint};
 use crate::pages::{self, AppState, TargetGates};
-use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, target};
+use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter, target};
 use crate::server::{self, RunningGateway};
 
 /// A gateway that is ready to listen.
@@ -85,7 +86,11 @@ impl Gateway {
             targets: targets.collect(),
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
-            proxy: Proxy { routes, body_limit: config.body_limit },
+            proxy: Proxy {
+                routes,
+                body_limit: config.body_limit,
+                stop_client_retries: config.stop_client_retries,
+            },
         };
         Ok(Self { config, state: Arc::new(state) })
     }
@@ -115,7 +120,23 @@ impl StackFactory<'_> {
             LastResortName::Simplified => chain.then_simplified(),
             LastResortName::Static => chain.then_static(),
         });
-        Ok(RouteChain::new(route.endpoint, first, targets, fallback, policy.bounds()?))
+        let retries = policy.retry.as_ref().is_some_and(|retry| {
+            retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
+        });
+        Ok(RouteChain::new(first, targets, fallback, policy.bounds()?)
+            .with_token_counter(self.token_counter(route)?)
+            .with_repeated_attempts(retries || route.chain.len() > 1))
+    }
+
+    /// The first target of a route of messages whose provider counts tokens.
+    fn token_counter(&self, route: &Route) -> Result<Option<TokenCounter>, GatewayConfigError> {
+        let counting = route.chain.iter().find_map(|target| {
+            let provider = self.config.providers.get(&target.provider)?;
+            (route.endpoint == Endpoint::Messages && provider.dialect() == ApiDialect::Anthropic)
+                .then_some((target, provider))
+        });
+        let client = || self.client.clone();
+        counting.map(|(target, provider)| TokenCounter::new(target, provider, client())).transpose()
     }
 
     fn target(

@@ -18,24 +18,47 @@
 //! | `x-tidegate-attempts` | the number of requests that reached a provider |
 //! | `x-tidegate-fallback` | the kind of fallback, if the response is not from the first target |
 //! | `x-tidegate-code` | the standard code, if the call failed |
+//! | `x-tidegate-estimated` | `true`, if the gateway has estimated a token count |
+//! | `x-should-retry` | `false`, if the gateway has given up (see [retries of clients](config#retries-of-clients)) |
 //!
-//! An error response of a provider is forwarded unchanged. An error of the gateway itself is an
-//! [`ErrorBody`](tidegate::provider::ErrorBody): 429, 503 or 504 for a rejection by a gate, 502 if no response was
-//! received, 504 if none was received in time, 404 for a model without a route, 400 and 413 for a body that
-//! cannot be forwarded.
+//! An event stream has `x-accel-buffering: no` and `cache-control: no-cache` as well, unless the provider
+//! sent its own, so that no proxy in front of the gateway holds it back.
+//!
+//! # Errors
+//! An error response of a provider is forwarded unchanged. An error of the gateway itself has the fields of an
+//! [`ErrorBody`](tidegate::provider::ErrorBody) and those of the caller's API: `error.type` in both APIs,
+//! `error.code` as OpenAI has it, and the standard code in `error.standard_code`. Its status is 429, 503 or
+//! 504 for a rejection by a gate, 502 if no response was received, 504 if none was received in time, 404 for a
+//! model without a route, 400 and 413 for a body that cannot be forwarded.
+//!
+//! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it; a
+//! stream of responses ends in `error` and `response.failed`. Any other response that breaks off closes the
+//! connection to the caller as well, so that an incomplete body is not taken for a complete one.
 //!
 //! # What is forwarded
-//! The method, the query, the credentials, the cookies and the forwarding headers of a caller are not
-//! forwarded. Other headers are, and so is the body, in which the model is replaced by that of the target. If
-//! a response breaks off, the connection to the caller is closed as well, so that an incomplete body is not
-//! taken for a complete one.
+//! The method, the credentials, the cookies and the forwarding headers of a caller are not forwarded. Other
+//! headers are, and so is the body, in which the model is replaced by that of the target. The query is
+//! forwarded without credentials to targets of the caller's dialect. Cookies and headers that describe the
+//! account of a provider are not returned to callers.
+//!
+//! # Token counts
+//! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
+//! its gates. Without such a target, or if it does not count, the tokens are estimated.
+//!
+//! # Callers that leave
+//! A call is cancelled when its caller closes the connection. A caller that has announced its last request
+//! (`connection: close`, or HTTP/1.0) may close its sending side and still receives the response; if it leaves,
+//! that is noticed at the next write.
 
 mod client;
 pub mod config;
 mod demo;
 mod endpoint;
+mod error_format;
 mod gateway;
+mod half_close;
 mod pages;
+mod paths;
 mod proxy;
 mod server;
 mod slow_reader;

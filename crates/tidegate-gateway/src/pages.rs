@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidegate::fallback::Handle;
 use tidegate::stack::SignalsSnapshot;
 use tidegate::{ErrorCode, Signals};
 
-use crate::endpoint::Endpoint;
-use crate::proxy::{GatewayError, Proxy};
+use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
+use crate::proxy::{GatewayError, MAX_NAME, Proxy};
 
 /// The state that all handlers share.
 #[derive(Debug)]
@@ -53,8 +54,11 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
     });
     proxied
         .route("/", get(index))
+        .route(COUNT_TOKENS, post(count_tokens))
         .route("/v1/models", get(models))
+        .route("/v1/models/{*id}", get(model))
         .route("/signals", get(signals))
+        .route("/health", get(healthz))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(unknown_path)
@@ -68,22 +72,57 @@ async fn index() -> &'static str {
      POST /v1/chat/completions   OpenAI's chat completions\n\
      POST /v1/embeddings         OpenAI's embeddings\n\
      POST /v1/responses          OpenAI's responses\n\
-     POST /v1/messages           Anthropic's messages\n\
+     POST /v1/messages           Anthropic's messages, and /count_tokens below\n\
      GET  /v1/models             what can be asked for\n\
      GET  /signals               what is known about each target\n\
      GET  /healthz               is it alive\n\
      GET  /readyz                does it take calls\n"
 }
 
-async fn models(State(state): SharedState) -> Json<Value> {
-    let model = |id: &String| json!({"id": id, "object": "model", "created": 0, "owned_by": "tidegate"});
-    let data: Vec<_> = state.models.iter().map(model).collect();
-    Json(json!({"object": "list", "data": data}))
+async fn count_tokens(State(state): SharedState, request: Request) -> Response<Body> {
+    state.proxy.count_tokens(request).await
+}
+
+async fn models(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Json<Value> {
+    let dialect = ApiDialect::of_caller(uri.path(), &headers);
+    let data: Vec<_> = state.models.iter().map(|id| model_entry(id, dialect)).collect();
+    Json(match dialect {
+        ApiDialect::Anthropic => {
+            let (first, last) = (state.models.first(), state.models.last());
+            json!({"data": data, "has_more": false, "first_id": first, "last_id": last})
+        }
+        _ => json!({"object": "list", "data": data}),
+    })
+}
+
+async fn model(
+    State(state): SharedState,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let dialect = ApiDialect::of_caller(uri.path(), &headers);
+    if state.models.contains(&id) {
+        return Json(model_entry(&id, dialect)).into_response();
+    }
+    let id: String = id.chars().take(MAX_NAME).collect();
+    GatewayError::model_not_found(format_args!("model `{id}` is not served, see /v1/models"))
+        .into_response(dialect)
+}
+
+/// The entry of a model in the list of models. The gateway does not know when a model was created.
+fn model_entry(id: &str, dialect: ApiDialect) -> Value {
+    match dialect {
+        ApiDialect::Anthropic => {
+            json!({"type": "model", "id": id, "display_name": id, "created_at": "1970-01-01T00:00:00Z"})
+        }
+        _ => json!({"id": id, "object": "model", "created": 0, "owned_by": "tidegate"}),
+    }
 }
 
 async fn signals(State(state): SharedState) -> Response<Body> {
     let reports: Vec<_> = state.targets.iter().map(TargetGates::report).collect();
-    axum::response::IntoResponse::into_response(Json(reports))
+    Json(reports).into_response()
 }
 
 async fn healthz() -> Json<Value> {
@@ -97,14 +136,15 @@ async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
     }
 }
 
-async fn unknown_path() -> Response<Body> {
-    GatewayError::new(ErrorCode::NotFound, "nothing is served at this path, see /").into_response()
+async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    GatewayError::new(ErrorCode::NotFound, "nothing is served at this path, see /")
+        .into_response(ApiDialect::of_caller(uri.path(), &headers))
 }
 
-async fn wrong_method() -> Response<Body> {
+async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body> {
     GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
         .status(StatusCode::METHOD_NOT_ALLOWED)
-        .into_response()
+        .into_response(ApiDialect::of_caller(uri.path(), &headers))
 }
 
 impl TargetGates {

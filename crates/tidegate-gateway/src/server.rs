@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -15,8 +17,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
+use tower::ServiceExt;
 
+use crate::half_close::{AwaitsResponse, HalfClose};
 use crate::pages::AppState;
+use crate::paths;
 use crate::slow_reader::WriteTimeout;
 
 /// The largest number of open connections. Further ones wait in the backlog of the socket.
@@ -117,13 +122,17 @@ fn serve(
 ) -> impl Future<Output = ()> + Send + 'static {
     // Frames of a stream are small and must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
+    let caller = AwaitsResponse::default();
+    let marking = caller.clone();
+    let service =
+        router.map_request(move |request: Request<Incoming>| marking.mark(paths::normalize(request)));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(HEAD_LIMIT)
         .serve_connection(
-            TokioIo::new(WriteTimeout::new(stream, WRITE_TIMEOUT)),
-            TowerToHyperService::new(router),
+            TokioIo::new(HalfClose::new(WriteTimeout::new(stream, WRITE_TIMEOUT), caller)),
+            TowerToHyperService::new(service),
         );
     let connection = graceful.watch(connection);
     async move {

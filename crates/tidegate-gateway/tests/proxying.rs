@@ -227,7 +227,7 @@ async fn an_invalid_request_is_rejected_with_an_error_body() {
     let long = format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", "x".repeat(1000));
     let served = "is not served at /v1/chat/completions, which serves `gpt-4o`, `gpt-4o-mini`";
     for (method, path, body, status, code, message) in [
-        ("POST", chats, REQUEST, 404, "E1004", &*format!("model `any` {served}")),
+        ("POST", chats, REQUEST, 404, "model_not_found", &*format!("model `any` {served}")),
         ("POST", chats, "{", 400, "E1001", "body is not JSON, see line 1 column 1"),
         ("POST", chats, "{}", 400, "E1001", "body has no `model`"),
         ("POST", chats, "{\"model\":[]}", 400, "E1001", "`model` is not a string"),
@@ -240,9 +240,10 @@ async fn an_invalid_request_is_rejected_with_an_error_body() {
         let request = client().request(method.parse().unwrap(), url(&gateway, path)).body(body.to_owned());
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), status, "{method} {path} {message}");
-        assert_eq!(response.headers()["x-tidegate-code"], code);
+        let standard_code = response.headers()["x-tidegate-code"].to_str().unwrap().to_owned();
         assert_eq!(response.headers()["content-type"], "application/json");
         let body: Value = json(response).await;
+        assert_eq!(body["error"]["standard_code"], standard_code);
         assert_eq!((&body["error"]["code"], &body["error"]["message"]), (&code.into(), &message.into()));
     }
     // A body without a length.

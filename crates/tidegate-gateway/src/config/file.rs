@@ -21,14 +21,15 @@ pub(super) struct ConfigFile {
     pub(super) body_limit: Option<usize>,
     #[serde(default, with = "humantime_serde")]
     pub(super) drain: Option<Duration>,
+    pub(super) stop_client_retries: Option<bool>,
     #[serde(default)]
     pub(super) providers: BTreeMap<String, ProviderEntry>,
     #[serde(default)]
     pub(super) policies: BTreeMap<String, PolicyFile>,
     #[serde(default)]
-    pub(super) cache: CacheSettings,
     pub(super) connections: ConnectionSettings,
     #[serde(default)]
+    pub(super) cache: CacheSettings,
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,
     #[serde(default)]

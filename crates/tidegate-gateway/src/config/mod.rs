@@ -39,6 +39,12 @@
 //! in a policy is disabled. If there is no policy `default`, all of its parts are disabled. The `AI_LIB_*`
 //! variables of [`tidegate::config`] override every policy.
 //!
+//! # Retries of clients
+//! The official clients repeat failed calls themselves, which would multiply the attempts of a chain. A call
+//! that the gateway has given up therefore ends with `x-should-retry: false`, which they obey: a rejection by
+//! a gate, and a failure of a chain that repeats attempts. With `stop_client_retries = false` the header is
+//! that of the provider, or is missing.
+//!
 //! # Dialects
 //! A chain under `/v1/chat/completions` or `/v1/messages` may mix providers with the dialects `openai` and
 //! `anthropic`. If a provider has the other dialect, requests and responses are translated (see
@@ -112,6 +118,8 @@ pub struct Config {
     pub body_limit: usize,
     /// How long calls may continue after a stop signal.
     pub drain: Duration,
+    /// Whether clients are told not to repeat a call that the gateway has given up.
+    pub stop_client_retries: bool,
     pub(crate) providers: BTreeMap<String, ProviderConfig>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
     /// The settings of the connections to providers.
@@ -176,11 +184,23 @@ impl Config {
         }
         check_distinct(&routes)?;
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
+        let stop_client_retries = file.stop_client_retries.unwrap_or(true);
         let models = file
             .models
             .into_iter()
             .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
-        Ok(Self { listen, body_limit, drain, providers, policies, connections, cache, models, routes })
+        Ok(Self {
+            listen,
+            body_limit,
+            drain,
+            stop_client_retries,
+            providers,
+            policies,
+            connections,
+            cache,
+            models,
+            routes,
+        })
     }
 }
 

@@ -4,10 +4,12 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tidegate::provider::{ErrorBody, FailureKind};
+use tidegate::provider::{Elapsed, ErrorBody, FailureKind, UsageMeter};
 use tidegate::{Error, Outcome};
 
+use super::responses_progress::ResponsesProgress;
 use crate::endpoint::Endpoint;
+use crate::error_format::error_body;
 
 /// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
@@ -19,6 +21,9 @@ pub(super) struct ErrorEventBody<B> {
     #[pin]
     inner: B,
     endpoint: Endpoint,
+    /// Counts the tokens that were received.
+    meter: UsageMeter,
+    responses: ResponsesProgress,
     /// The beginning of an incomplete line.
     partial_line: BytesMut,
     has_ended: bool,
@@ -28,8 +33,15 @@ pub(super) struct ErrorEventBody<B> {
 const MAX_PARTIAL_LINE: usize = 256 * 1024;
 
 impl<B> ErrorEventBody<B> {
-    pub(super) fn new(inner: B, endpoint: Endpoint) -> Self {
-        Self { inner, endpoint, partial_line: BytesMut::new(), has_ended: false }
+    pub(super) fn new(inner: B, endpoint: Endpoint, meter: UsageMeter) -> Self {
+        Self {
+            inner,
+            endpoint,
+            meter,
+            responses: ResponsesProgress::default(),
+            partial_line: BytesMut::new(),
+            has_ended: false,
+        }
     }
 }
 
@@ -43,14 +55,25 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
             let last = match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => match whole_lines(this.partial_line, data) {
-                        Some(lines) => return Poll::Ready(Some(Ok(Frame::data(lines)))),
+                        Some(lines) => {
+                            if *this.endpoint == Endpoint::Responses {
+                                this.responses.observe(&lines);
+                            }
+                            return Poll::Ready(Some(Ok(Frame::data(lines))));
+                        }
                         None => continue,
                     },
                     // Trailers have no meaning for readers of events.
                     Err(_) => continue,
                 },
-                Some(Err(error)) if is_in_band(&error) => Some(end_of_error_event(this.partial_line)),
-                Some(Err(error)) => Some(error_event(&error, *this.endpoint)),
+                Some(Err(error)) => {
+                    let body = broken_stream(&error, this.meter.read().output);
+                    let responses = (*this.endpoint == Endpoint::Responses).then_some(this.responses);
+                    Some(match is_in_band(&error) {
+                        true => end_of_error_event(this.partial_line, responses, &body),
+                        false => error_event(&body, *this.endpoint, responses),
+                    })
+                }
                 None => Some(this.partial_line.split().freeze()),
             };
             *this.has_ended = true;
@@ -91,45 +114,55 @@ fn is_in_band(error: &Error) -> bool {
 }
 
 /// The rest of the provider's own error event, and the empty line that ends it. Without that line clients
-/// ignore the event.
-fn end_of_error_event(partial_line: &mut BytesMut) -> Bytes {
+/// ignore the event. A response of which the provider reported only the error is marked as failed as well.
+fn end_of_error_event(
+    partial_line: &mut BytesMut,
+    responses: Option<&mut ResponsesProgress>,
+    body: &ErrorBody,
+) -> Bytes {
     partial_line.extend_from_slice(b"\n\n");
+    if let Some(responses) = responses {
+        responses.observe(partial_line);
+        if let Some(event) = responses.failed_event(body.code(), body.message()) {
+            partial_line.extend_from_slice(event.as_bytes());
+        }
+    }
     partial_line.split().freeze()
 }
 
-/// The error event for a stream that broke off. It begins with an empty line, which ends the previous event.
-fn error_event(error: &Error, endpoint: Endpoint) -> Bytes {
+/// The error of a stream that broke after `tokens` tokens.
+fn broken_stream(error: &Error, tokens: u64) -> ErrorBody {
     let body = ErrorBody::of_error(&**error);
-    let (code, message) = (body.code(), body.message());
-    let event = match endpoint {
-        Endpoint::Messages => {
-            let error = serde_json::json!({
-                "type": "error", "error": {"type": anthropic_type(code), "message": message},
-            });
-            format!("\n\nevent: error\ndata: {error}\n\n")
-        }
-        Endpoint::Responses => {
-            let error =
-                serde_json::json!({"type": "error", "code": code.code(), "message": message, "param": null});
-            format!("\n\nevent: error\ndata: {error}\n\n")
-        }
-        Endpoint::ChatCompletions | Endpoint::Embeddings => {
-            let error = serde_json::json!({
-                "error": {"message": message, "type": "server_error", "param": null, "code": code.code()},
-            });
-            format!("\n\ndata: {error}\n\n")
-        }
+    let place = match tokens {
+        0 => "before the first token".to_owned(),
+        1 => "after 1 token".to_owned(),
+        tokens => format!("after {tokens} tokens"),
     };
-    event.into()
+    let message = match (error.downcast_ref::<Elapsed>(), Outcome::of_error(&**error).failure()) {
+        (Some(elapsed), _) => format!("the stream broke {place}: {elapsed}"),
+        (None, Some(failure)) if matches!(failure.kind, FailureKind::Transport | FailureKind::Truncated) => {
+            format!("the stream broke {place}")
+        }
+        _ => format!("the stream broke {place}: {}", body.message()),
+    };
+    ErrorBody::new(body.code(), message)
 }
 
-/// The error type of Anthropic's API for `code`.
-fn anthropic_type(code: tidegate::ErrorCode) -> &'static str {
-    match code {
-        tidegate::ErrorCode::Timeout => "timeout_error",
-        tidegate::ErrorCode::Overloaded => "overloaded_error",
-        _ => "api_error",
-    }
+/// The error event for a stream that broke off. It begins with an empty line, which ends the previous event.
+fn error_event(body: &ErrorBody, endpoint: Endpoint, responses: Option<&mut ResponsesProgress>) -> Bytes {
+    let mut error = error_body(body, endpoint.dialect(), None);
+    let event = match (endpoint, responses) {
+        (Endpoint::Messages, _) => format!("\n\nevent: error\ndata: {error}\n\n"),
+        (_, Some(responses)) => {
+            // An event of this API has its type and its fields at the top level.
+            let mut event = error["error"].take();
+            event["type"] = "error".into();
+            event["code"] = body.code().code().into();
+            format!("\n\n{}", responses.error_events(event, body.code(), body.message()))
+        }
+        _ => format!("\n\ndata: {error}\n\n"),
+    };
+    event.into()
 }
 
 #[cfg(test)]
@@ -148,7 +181,11 @@ mod tests {
             Err(kind) => Err(Failure { kind: *kind, ..Failure::new(ErrorCode::ServerError) }.into()),
         });
         let frames: Vec<Result<Frame<Bytes>, Error>> = frames.collect();
-        let body = ErrorEventBody::new(StreamBody::new(futures_util::stream::iter(frames)), endpoint);
+        let body = ErrorEventBody::new(
+            StreamBody::new(futures_util::stream::iter(frames)),
+            endpoint,
+            UsageMeter::new(0),
+        );
         String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
     }
 

@@ -5,20 +5,34 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tidegate::provider::ErrorBody;
 use tidegate::{Error, ErrorCode};
 
+use crate::endpoint::ApiDialect;
+use crate::error_format::{MODEL_NOT_FOUND, error_body};
+
 pub(crate) const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
 
 /// An error response of the gateway itself, for a request that cannot be forwarded.
 #[derive(Debug)]
 pub(crate) struct GatewayError {
     status: StatusCode,
-    code: ErrorCode,
-    message: String,
+    body: ErrorBody,
+    api_code: Option<&'static str>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl GatewayError {
     /// An error with the default status of `code`.
     pub(crate) fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
-        Self { status: code.http_status(), code, message: message.to_string() }
+        Self {
+            status: code.http_status(),
+            body: ErrorBody::new(code, message.to_string()),
+            api_code: None,
+            header: None,
+        }
+    }
+
+    /// A 404 for a model that is not served.
+    pub(crate) fn model_not_found(message: impl fmt::Display) -> Self {
+        Self { api_code: Some(MODEL_NOT_FOUND), ..Self::new(ErrorCode::NotFound, message) }
     }
 
     /// Replaces the status by a more specific one.
@@ -26,25 +40,32 @@ impl GatewayError {
         Self { status, ..self }
     }
 
-    pub(crate) fn into_response(self) -> Response<Body> {
-        respond(ErrorBody::new(self.code, self.message), self.status)
+    /// Adds a header to the response.
+    pub(crate) fn header(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    /// The response for callers of `dialect`.
+    pub(crate) fn into_response(self, dialect: ApiDialect) -> Response<Body> {
+        let text = error_body(&self.body, dialect, self.api_code).to_string();
+        let code = HeaderValue::from_static(self.body.code().code());
+        // The head has the headers of the protocol, such as `Retry-After`.
+        let mut response = self.body.into_response::<String>(self.status).map(|_| Body::from(text));
+        response.headers_mut().insert(CODE, code);
+        response.headers_mut().extend(self.header);
+        response
     }
 }
 
-/// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
-pub(super) fn of_error(error: &Error) -> Response<Body> {
-    let body = ErrorBody::of_error(&**error);
-    let status = match body.code() {
-        // The provider failed, or the connection to it, and not the gateway.
-        ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
-        code => code.http_status(),
-    };
-    respond(body, status)
-}
-
-fn respond(body: ErrorBody, status: StatusCode) -> Response<Body> {
-    let code = HeaderValue::from_static(body.code().code());
-    let mut response = body.into_response(status);
-    response.headers_mut().insert(CODE, code);
-    response
+impl From<&Error> for GatewayError {
+    /// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
+    fn from(error: &Error) -> Self {
+        let body = ErrorBody::of_error(&**error);
+        let status = match body.code() {
+            // The provider failed, or the connection to it, and not the gateway.
+            ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
+            code => code.http_status(),
+        };
+        Self { status, body, api_code: None, header: None }
+    }
 }

@@ -21,7 +21,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Request headers that are not forwarded to providers: identity, credentials and path of the caller.
-const NOT_FORWARDED: [HeaderName; 17] = [
+const NOT_FORWARDED: [HeaderName; 18] = [
     header::AUTHORIZATION,
     header::PROXY_AUTHORIZATION,
     header::COOKIE,
@@ -38,6 +38,8 @@ const NOT_FORWARDED: [HeaderName; 17] = [
     HeaderName::from_static("true-client-ip"),
     // The length of the body changes with the model.
     header::CONTENT_LENGTH,
+    // The gateway has unpacked the body.
+    header::CONTENT_ENCODING,
     header::EXPECT,
     // The gateway does not decompress responses.
     header::ACCEPT_ENCODING,
@@ -46,6 +48,29 @@ const NOT_FORWARDED: [HeaderName; 17] = [
 
 /// Prefixes of further request headers that are not forwarded.
 const NOT_FORWARDED_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-", "x-tidegate-"];
+
+/// Words in the names of response headers that describe the provider's account, which belongs to the operator
+/// of the gateway: `openai-organization`, `anthropic-workspace-id`, `x-goog-user-project`.
+const ACCOUNT_WORDS: [&str; 9] = [
+    "organization",
+    "organisation",
+    "org",
+    "project",
+    "workspace",
+    "account",
+    "tenant",
+    "subscription",
+    "team",
+];
+
+/// Response headers that configure a browser for the origin of the provider.
+const OF_THE_ORIGIN: [HeaderName; 5] = [
+    header::SET_COOKIE,
+    header::ALT_SVC,
+    header::STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+];
 
 /// The headers that identify a caller. They are read before they are removed.
 const CREDENTIALS: [HeaderName; 4] = [
@@ -76,12 +101,20 @@ pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The response headers that are forwarded to the caller: all but those of the connection, and those that the
-/// gateway sets itself.
+/// The response headers that are forwarded to the caller: all but those of the connection, of the provider's
+/// account and origin, and those that the gateway sets itself.
 pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
-    strip(&mut headers, |name| name.as_str().starts_with("x-tidegate-"));
+    strip(&mut headers, |name| {
+        name.as_str().starts_with("x-tidegate-") || OF_THE_ORIGIN.contains(name) || is_of_the_account(name)
+    });
     headers
+}
+
+/// Whether a response header describes the account. Rate limits are for the caller, whatever they count.
+fn is_of_the_account(name: &HeaderName) -> bool {
+    let mut words = name.as_str().split('-');
+    words.clone().all(|word| word != "ratelimit") && words.any(|word| ACCOUNT_WORDS.contains(&word))
 }
 
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -143,6 +176,7 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
             ("cf-connecting-ip", "10.0.0.1"),
             ("content-length", "7"),
+            ("content-encoding", "zstd"),
             ("accept-encoding", "gzip"),
             ("expect", "100-continue"),
         ]);
@@ -167,10 +201,26 @@ mod tests {
     }
 
     #[test]
-    fn response_headers_are_forwarded_except_those_that_the_gateway_sets() {
-        let kept =
-            [("retry-after", "2"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("content-length", "7")];
-        let all = [&kept[..], &[("x-tidegate-code", "E2001")]].concat();
+    fn response_headers_are_forwarded_except_those_of_the_gateway_the_account_and_the_origin() {
+        let kept = [
+            ("retry-after", "2"),
+            ("content-length", "7"),
+            ("x-request-id", "req_1"),
+            ("openai-processing-ms", "9"),
+            ("anthropic-ratelimit-requests-remaining", "9"),
+            ("x-ratelimit-limit-project-tokens", "9"),
+        ];
+        let removed = [
+            ("x-tidegate-code", "E2001"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("openai-organization", "acme"),
+            ("openai-project", "proj_1"),
+            ("anthropic-organization-id", "1"),
+            ("anthropic-workspace-id", "1"),
+            ("strict-transport-security", "max-age=1"),
+        ];
+        let all = [&kept[..], &removed].concat();
         assert_eq!(returned(headers(&all)), headers(&kept));
     }
 }

@@ -13,20 +13,25 @@ mod error_event_body;
 mod gateway_error;
 mod headers;
 mod model_field;
+mod query;
 mod request_body;
+mod responses_progress;
 mod route_chain;
 mod route_table;
 mod target;
+mod token_counter;
 
 use std::time::Instant;
 
 use axum::body::Body;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use tidegate::fallback::{FallbackInfo, FallbackKind};
 use tidegate::key::Model;
-use tidegate::provider::FailureKind;
-use tidegate::{ErrorCode, Outcome, Trail};
+use tidegate::provider::{Estimate, FailureKind, UsageMeter};
+use tidegate::providers::PromptEstimate;
+use tidegate::{ErrorCode, Outcome, Payload, Rejection, Trail};
 
 use self::error_event_body::ErrorEventBody;
 use self::gateway_error::CODE;
@@ -35,14 +40,22 @@ use self::model_field::ModelField;
 pub(crate) use self::route_chain::RouteChain;
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack, target};
-use crate::endpoint::Endpoint;
+pub(crate) use self::token_counter::TokenCounter;
+use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
+use crate::half_close::AwaitsResponse;
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
 const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 
+/// The official clients do not repeat a call whose response has this header with the value `false`.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Disables the response buffer of nginx, which would hold a stream back.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// The longest part of a model name, in characters, that an error message repeats.
-const MAX_NAME: usize = 80;
+pub(crate) const MAX_NAME: usize = 80;
 
 /// The most model names that an error message lists.
 const MAX_NAMES: usize = 20;
@@ -52,33 +65,75 @@ const MAX_NAMES: usize = 20;
 pub(crate) struct Proxy {
     pub(crate) routes: RouteTable,
     pub(crate) body_limit: usize,
+    /// Whether clients are told not to repeat a call that the gateway has given up.
+    pub(crate) stop_client_retries: bool,
+}
+
+/// A request whose body was read, and the chain for its model.
+struct RoutedRequest<'a> {
+    head: request::Parts,
+    body: Bytes,
+    model: ModelField,
+    chain: &'a RouteChain,
 }
 
 impl Proxy {
+    /// Forwards a call to the chain for its model.
     pub(crate) async fn handle(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let trail = Trail::new();
-        let mut response = match self.call(endpoint, request, &trail).await {
-            Ok(response) => response,
-            Err(error) => error.into_response(),
-        };
-        let headers = response.headers_mut();
-        headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts()));
-        let target = trail.target();
-        if let Some(name) = target.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
-            headers.insert(TARGET, name);
+        let response = self.call(endpoint, request, &trail).await;
+        let response = response.unwrap_or_else(|error| error.into_response(endpoint.dialect()));
+        with_trail(response, endpoint.path(), &trail, started)
+    }
+
+    /// Counts the tokens of a request for messages, at a provider if one of its chain counts.
+    pub(crate) async fn count_tokens(&self, request: Request<Body>) -> Response<Body> {
+        let started = Instant::now();
+        let trail = Trail::new();
+        let response = self.token_count(request, &trail).await;
+        let response = response.unwrap_or_else(|error| error.into_response(ApiDialect::Anthropic));
+        with_trail(response, COUNT_TOKENS, &trail, started)
+    }
+
+    async fn token_count(
+        &self,
+        request: Request<Body>,
+        trail: &Trail,
+    ) -> Result<Response<Body>, GatewayError> {
+        let RoutedRequest { head, body, model, chain } = self.route(Endpoint::Messages, request).await?;
+        let estimate = PromptEstimate.estimate(&head.headers, &body).input;
+        if let Some(counter) = chain.token_counter() {
+            let mut request = Request::new(Payload::from(body));
+            *request.uri_mut() = endpoint_uri(Endpoint::Messages, &head.uri);
+            *request.headers_mut() = headers::forwarded(head.headers);
+            request.extensions_mut().insert(model.span);
+            if let Some(response) = counter.count(request, trail).await {
+                return Ok(response);
+            }
         }
-        tracing::info!(
-            layer = "gateway",
-            path = endpoint.path(),
-            target = target.as_deref(),
-            attempts = trail.attempts(),
-            code = response.headers().get(CODE).and_then(|code| code.to_str().ok()),
-            status = response.status().as_u16(),
-            head_ms = started.elapsed().as_millis() as u64,
-            "answered",
-        );
-        response
+        Ok(token_counter::estimated(estimate))
+    }
+
+    /// Reads `request`, and selects the chain for its model.
+    async fn route(
+        &self,
+        endpoint: Endpoint,
+        request: Request<Body>,
+    ) -> Result<RoutedRequest<'_>, GatewayError> {
+        let models = self.routes.models(endpoint).ok_or_else(|| {
+            GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
+        })?;
+        let (head, body) = request.into_parts();
+        let body = request_body::read(&head.headers, body, self.body_limit).await?;
+        if let Some(caller) = head.extensions.get::<AwaitsResponse>() {
+            caller.set();
+        }
+        let model =
+            ModelField::read(&body).map_err(|error| GatewayError::new(ErrorCode::InvalidRequest, error))?;
+        let chain = models.pick(&model.model);
+        let chain = chain.ok_or_else(|| unknown_model(endpoint, &model.model, &models.names()))?;
+        Ok(RoutedRequest { head, body, model, chain })
     }
 
     async fn call(
@@ -87,37 +142,75 @@ impl Proxy {
         request: Request<Body>,
         trail: &Trail,
     ) -> Result<Response<Body>, GatewayError> {
-        let models = self.routes.models(endpoint).ok_or_else(|| {
-            GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
-        })?;
-        let (head, body) = request.into_parts();
-        let body = request_body::read(&head.headers, body, self.body_limit).await?;
-        let ModelField { model, span } =
-            ModelField::read(&body).map_err(|error| GatewayError::new(ErrorCode::InvalidRequest, error))?;
-        let chain = models.pick(&model).ok_or_else(|| unknown_model(endpoint, &model, &models.names()))?;
+        let RoutedRequest { head, body, model, chain } = self.route(endpoint, request).await?;
         let mut extensions = Extensions::new();
-        extensions.insert(span);
+        extensions.insert(model.span);
         extensions.insert(trail.clone());
-        extensions.insert(Model(model.into()));
+        extensions.insert(Model(model.model.into()));
+        let meter = UsageMeter::nested(0, &mut extensions);
         if let Some(tenant) = headers::tenant(&head.headers) {
             extensions.insert(tenant);
         }
+        let uri = endpoint_uri(endpoint, &head.uri);
         let headers = headers::forwarded(head.headers);
-        Ok(match chain.send(headers, body.into(), extensions).await {
-            Ok(response) => forward(response, endpoint),
+        let mut is_rejected = false;
+        let mut response = match chain.send(uri, headers, body.into(), extensions).await {
+            Ok(response) => forward(response, endpoint, meter),
             Err(error) => {
-                let mut response = gateway_error::of_error(&error);
+                is_rejected = Rejection::find(&*error).is_some();
+                let mut response = GatewayError::from(&error).into_response(endpoint.dialect());
                 if trail.target().is_some_and(|target| target != *chain.first()) {
                     set_fallback_header(&mut response, FallbackKind::AlternativeModel);
                 }
                 response
             }
-        })
+        };
+        // A client that repeats such a call multiplies the attempts of the chain.
+        let is_given_up = response.headers().contains_key(CODE) && (is_rejected || chain.repeats_attempts());
+        if is_given_up && self.stop_client_retries {
+            response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        Ok(response)
     }
 }
 
+/// Adds the headers about the attempts of a call, and logs the call.
+fn with_trail(
+    mut response: Response<Body>,
+    path: &'static str,
+    trail: &Trail,
+    started: Instant,
+) -> Response<Body> {
+    let headers = response.headers_mut();
+    headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts()));
+    let target = trail.target();
+    if let Some(name) = target.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
+        headers.insert(TARGET, name);
+    }
+    tracing::info!(
+        layer = "gateway",
+        path,
+        target = target.as_deref(),
+        attempts = trail.attempts(),
+        code = response.headers().get(CODE).and_then(|code| code.to_str().ok()),
+        status = response.status().as_u16(),
+        head_ms = started.elapsed().as_millis() as u64,
+        "answered",
+    );
+    response
+}
+
+/// The URI of a request below the gateway. Its path identifies the dialect of the caller, and each target
+/// replaces it by its own address.
+fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
+    let path = endpoint.path();
+    let with_query =
+        uri.query().and_then(query::forwarded).and_then(|query| format!("{path}?{query}").parse().ok());
+    with_query.unwrap_or_else(|| Uri::from_static(path))
+}
+
 /// Forwards the provider's response unchanged, except for headers of the connection.
-fn forward(response: route_chain::ChainResponse, endpoint: Endpoint) -> Response<Body> {
+fn forward(response: route_chain::ChainResponse, endpoint: Endpoint, meter: UsageMeter) -> Response<Body> {
     let outcome = Outcome::of(&response);
     let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
     let (mut head, body) = response.into_parts();
@@ -125,20 +218,22 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint) -> Response
         // An error event instead of a stream. The response has not begun, so its status can still report the
         // error.
         Some(failure) if failure.kind == FailureKind::InBand => {
-            gateway_error::of_error(&failure.clone().into())
+            GatewayError::from(&failure.clone().into()).into_response(endpoint.dialect())
         }
         // A redirect is not forwarded, since it would send the prompt to another host. The base URL is
         // probably wrong.
         _ if head.status.is_redirection() => {
             let message = "provider redirects, which its base_url should not";
-            GatewayError::new(ErrorCode::ServerError, message).status(StatusCode::BAD_GATEWAY).into_response()
+            GatewayError::new(ErrorCode::ServerError, message)
+                .status(StatusCode::BAD_GATEWAY)
+                .into_response(endpoint.dialect())
         }
         _ => {
             let body = match is_readable_stream(&head.headers) && head.status.is_success() {
                 true => {
                     // Without a length, an error event can be appended if the stream breaks off.
                     head.headers.remove(CONTENT_LENGTH);
-                    Body::new(ErrorEventBody::new(body, endpoint))
+                    Body::new(ErrorEventBody::new(body, endpoint, meter))
                 }
                 false => Body::new(body),
             };
@@ -146,6 +241,11 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint) -> Response
             let mut response = Response::new(body);
             *response.status_mut() = head.status;
             *response.headers_mut() = headers::returned(head.headers);
+            if is_event_stream(response.headers()) {
+                let headers = response.headers_mut();
+                headers.entry(ACCEL_BUFFERING).or_insert(HeaderValue::from_static("no"));
+                headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+            }
             response
         }
     };
@@ -160,11 +260,17 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint) -> Response
 
 /// Whether the body is an event stream without compression. Nothing can be appended to a compressed one.
 fn is_readable_stream(headers: &HeaderMap) -> bool {
-    let is = |name: HeaderName, wanted: &str| {
-        let value = headers.get(name)?.to_str().ok()?.split(';').next()?.trim();
-        Some(value.eq_ignore_ascii_case(wanted))
-    };
-    is(CONTENT_TYPE, "text/event-stream") == Some(true) && is(CONTENT_ENCODING, "identity") != Some(false)
+    is_event_stream(headers) && has_value(headers, CONTENT_ENCODING, "identity") != Some(false)
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    has_value(headers, CONTENT_TYPE, "text/event-stream") == Some(true)
+}
+
+/// Whether the value of a header, without its parameters, is `wanted`. `None` if the header is missing.
+fn has_value(headers: &HeaderMap, name: HeaderName, wanted: &str) -> Option<bool> {
+    let value = headers.get(name)?.to_str().ok()?.split(';').next()?.trim();
+    Some(value.eq_ignore_ascii_case(wanted))
 }
 
 fn set_fallback_header(response: &mut Response<Body>, fallback_kind: FallbackKind) {
@@ -176,5 +282,5 @@ fn unknown_model(endpoint: Endpoint, model: &str, served: &[&str]) -> GatewayErr
     let more = if served.len() > MAX_NAMES { ", ..." } else { "" };
     let served = served.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let message = format!("model `{model}` is not served at {endpoint}, which serves {served}{more}");
-    GatewayError::new(ErrorCode::NotFound, message)
+    GatewayError::model_not_found(message)
 }

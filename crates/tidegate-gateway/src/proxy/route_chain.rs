@@ -7,16 +7,17 @@ use tidegate::{Error, FallbackLayer, Payload};
 use tower::{Layer, ServiceExt};
 
 use super::target::AddressedTarget;
-use crate::endpoint::Endpoint;
+use super::token_counter::TokenCounter;
 
 /// The fallback chain of one route.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteChain {
-    endpoint: Endpoint,
     first: Arc<str>,
     service: Fallback<AddressedTarget>,
     /// The limits of the call as a whole, over all targets.
     limits: CallLimits,
+    token_counter: Option<TokenCounter>,
+    repeats_attempts: bool,
 }
 
 pub(super) type ChainResponse = Response<ChainResponseBody>;
@@ -25,14 +26,37 @@ type ChainResponseBody = <Fallback<AddressedTarget> as tidegate::provider::HttpS
 impl RouteChain {
     /// A chain of `first`, then `targets`, each with its name.
     pub(crate) fn new(
-        endpoint: Endpoint,
         (name, first): (Arc<str>, AddressedTarget),
         targets: impl IntoIterator<Item = (Arc<str>, AddressedTarget)>,
         fallback: FallbackLayer,
         limits: CallLimits,
     ) -> Self {
         let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
-        Self { endpoint, first: name, service: fallback.layer(first), limits }
+        Self {
+            first: name,
+            service: fallback.layer(first),
+            limits,
+            token_counter: None,
+            repeats_attempts: false,
+        }
+    }
+
+    /// Sets the provider that counts the tokens of prompts.
+    pub(crate) fn with_token_counter(self, token_counter: Option<TokenCounter>) -> Self {
+        Self { token_counter, ..self }
+    }
+
+    /// Sets whether a failed attempt is repeated, at the same target or at another one.
+    pub(crate) fn with_repeated_attempts(self, repeats_attempts: bool) -> Self {
+        Self { repeats_attempts, ..self }
+    }
+
+    pub(super) const fn token_counter(&self) -> Option<&TokenCounter> {
+        self.token_counter.as_ref()
+    }
+
+    pub(super) const fn repeats_attempts(&self) -> bool {
+        self.repeats_attempts
     }
 
     /// The name of the first target.
@@ -48,14 +72,14 @@ impl RouteChain {
     /// Sends a request along the chain. Its decisions are recorded in the trail in `extensions`.
     pub(super) async fn send(
         &self,
+        uri: Uri,
         headers: HeaderMap,
         body: Payload,
         extensions: Extensions,
     ) -> Result<ChainResponse, Error> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
-        // The path of the caller identifies the dialect. Each target replaces it by its own address.
-        *request.uri_mut() = Uri::from_static(self.endpoint.path());
+        *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
         self.limits.apply_to(&mut request)?;

@@ -33,7 +33,7 @@ pub(crate) struct Readdress {
 
 /// The parts of a request that are replaced for this target.
 #[derive(Debug)]
-struct TargetAddress {
+pub(super) struct TargetAddress {
     uri: Uri,
     /// The model as a JSON string, quotes included.
     model: String,
@@ -56,13 +56,6 @@ pub(crate) fn target(
 ) -> Result<AddressedTarget, GatewayConfigError> {
     let dialect = provider.dialect();
     let provider_endpoint = endpoint.at_provider(dialect).unwrap_or(endpoint);
-    let uri = provider.uri(provider_endpoint).map_err(|_| {
-        GatewayConfigError::new(format!("providers.{}.base_url", name.provider), "does not lead to a URL")
-    })?;
-    let mut defaults = HeaderMap::new();
-    if dialect == ApiDialect::Anthropic {
-        defaults.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
-    }
     let translate = match (endpoint.dialect(), dialect) {
         (ApiDialect::OpenAi, ApiDialect::Anthropic) => TranslateLayer::new(ChatToMessages::new(&name.name)),
         // The caller would send unsigned reasoning back with its next request, and the native target would
@@ -72,16 +65,49 @@ pub(crate) fn target(
         }
         _ => TranslateLayer::disabled(),
     };
-    let model = serde_json::Value::from(&*name.model).to_string();
-    let is_translated = provider_endpoint != endpoint;
-    let address = TargetAddress { uri, model, credentials: provider.credentials(), defaults, is_translated };
+    let address = TargetAddress {
+        is_translated: provider_endpoint != endpoint,
+        ..TargetAddress::new(name, provider, provider_endpoint, "")?
+    };
     Ok(translate.layer(Readdress { address: Arc::new(address), stack }))
 }
 
 impl TargetAddress {
-    fn readdress(&self, mut request: Request<Payload>) -> Request<Payload> {
+    /// The address of `target` at `endpoint`, or of the resource at `path` below it.
+    pub(super) fn new(
+        target: &TargetName,
+        provider: &ProviderConfig,
+        endpoint: Endpoint,
+        path: &str,
+    ) -> Result<Self, GatewayConfigError> {
+        let uri = provider.uri(endpoint).and_then(|uri| format!("{uri}{path}").parse());
+        let uri = uri.map_err(|_| {
+            let key = format!("providers.{}.base_url", target.provider);
+            GatewayConfigError::new(key, "does not lead to a URL")
+        })?;
+        let mut defaults = HeaderMap::new();
+        if provider.dialect() == ApiDialect::Anthropic {
+            defaults.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+        }
+        let model = serde_json::Value::from(&*target.model).to_string();
+        Ok(Self { uri, model, credentials: provider.credentials(), defaults, is_translated: false })
+    }
+
+    /// The URI for a request. The query of a caller is meant for its own dialect.
+    fn uri_for(&self, request: &Request<Payload>) -> Uri {
+        let query = request.uri().query().filter(|_| !self.is_translated);
+        let with_query = query.and_then(|query| {
+            let mut parts = self.uri.clone().into_parts();
+            parts.path_and_query = Some(format!("{}?{query}", self.uri.path()).parse().ok()?);
+            Uri::from_parts(parts).ok()
+        });
+        with_query.unwrap_or_else(|| self.uri.clone())
+    }
+
+    /// Replaces the address, the credentials and the model of `request`.
+    pub(super) fn readdress(&self, mut request: Request<Payload>) -> Request<Payload> {
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
+        *request.uri_mut() = self.uri_for(&request);
         for (name, value) in &self.defaults {
             request.headers_mut().entry(name).or_insert_with(|| value.clone());
         }

@@ -58,6 +58,18 @@ pub async fn json(response: reqwest::Response) -> serde_json::Value {
 pub async fn raw(addr: SocketAddr, request: &str) -> String {
     let mut socket = TcpStream::connect(addr).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
+    read_to_end(socket).await
+}
+
+/// Sends `request` unchanged, closes the sending side, and reads until the connection ends.
+pub async fn half_closed(addr: SocketAddr, request: &str) -> String {
+    let mut socket = TcpStream::connect(addr).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    socket.shutdown().await.unwrap();
+    read_to_end(socket).await
+}
+
+async fn read_to_end(mut socket: TcpStream) -> String {
     let mut response = Vec::new();
     // A reset ends the response as well. The bytes before it are kept.
     let _ = timeout(BOUND, socket.read_to_end(&mut response)).await.expect("an end of the response");

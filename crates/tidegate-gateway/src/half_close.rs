@@ -1,0 +1,128 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, HeaderValue, Request, Version, header};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A connection on which a caller may close its sending side while it waits for the response.
+///
+/// The end of the data of a caller has two meanings. A caller that has announced its last request
+/// (`Connection: close`, or HTTP/1.0) has nothing more to send and still reads. Any other caller has left, and
+/// its call is cancelled. A caller of the first kind that leaves is noticed at the next write.
+#[derive(Debug)]
+pub(crate) struct HalfClose<T> {
+    inner: T,
+    caller: AwaitsResponse,
+    /// Whether the end was reported as pending once, see [`poll_read`](Self::poll_read).
+    has_yielded: bool,
+}
+
+/// Whether a caller has sent its last request and waits for the response. It is an extension of such a
+/// request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AwaitsResponse(Arc<AtomicBool>);
+
+impl AwaitsResponse {
+    /// Records that the request was received completely.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Adds this to `request` if it is the last one on its connection.
+    pub(crate) fn mark<B>(&self, mut request: Request<B>) -> Request<B> {
+        if request.version() == Version::HTTP_10 || has_close(request.headers()) {
+            request.extensions_mut().insert(self.clone());
+        }
+        request
+    }
+}
+
+fn has_close(headers: &HeaderMap) -> bool {
+    let values =
+        headers.get_all(header::CONNECTION).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
+}
+
+impl<T> HalfClose<T> {
+    pub(crate) fn new(inner: T, caller: AwaitsResponse) -> Self {
+        Self { inner, caller, has_yielded: false }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for HalfClose<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let is_end = buf.filled().len() == before && buf.remaining() > 0;
+        if !is_end {
+            return Poll::Ready(Ok(()));
+        }
+        if self.caller.0.load(Ordering::Relaxed) {
+            // The response wakes the connection.
+            return Poll::Pending;
+        }
+        // hyper reads ahead before it polls the service, which may be about to receive the end of the body.
+        if !std::mem::replace(&mut self.has_yielded, true) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for HalfClose<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_request_of_a_connection_is_marked() {
+        for (version, connection, expected) in [
+            (Version::HTTP_11, None, false),
+            (Version::HTTP_11, Some("keep-alive"), false),
+            (Version::HTTP_11, Some("close"), true),
+            (Version::HTTP_11, Some("x, Close"), true),
+            (Version::HTTP_10, None, true),
+        ] {
+            let mut request = Request::builder().version(version);
+            if let Some(connection) = connection {
+                request = request.header("connection", connection);
+            }
+            let request = AwaitsResponse::default().mark(request.body(()).unwrap());
+            let is_marked = request.extensions().get::<AwaitsResponse>().is_some();
+            assert_eq!(is_marked, expected, "{version:?} {connection:?}");
+        }
+    }
+}
