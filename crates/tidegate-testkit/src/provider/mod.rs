@@ -34,7 +34,7 @@
 //! | [`openai`](Provider::openai) | `/v1/chat/completions` | usage in a stream only on request |
 //! | [`responses`](Provider::responses) | `/v1/responses` | typed events; `error` and `response.failed` |
 //! | [`azure`](Provider::azure) | `/openai/v1/chat/completions`, `/openai/deployments/{model}/...` | filter results first; `event: keepalive` |
-//! | [`anthropic`](Provider::anthropic) | `/v1/messages` | typed events; `event: ping`; 529 |
+//! | [`anthropic`](Provider::anthropic) | `/v1/messages`, `/v1/messages/count_tokens` | typed events; `event: ping`; 529 |
 //! | [`gemini`](Provider::gemini) | `/v1beta/models/{model}:...` | events or one JSON array; the retry delay only in the body |
 //! | [`mistral`](Provider::mistral) | `/v1/chat/completions` | flat errors; reasoning in parts of the content |
 //! | [`groq`](Provider::groq) | `/openai/v1/chat/completions` | `x_groq`; 498; daily limits |

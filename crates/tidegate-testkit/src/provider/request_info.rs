@@ -24,6 +24,7 @@ pub(super) struct RequestInfo {
 pub(super) enum ApiEndpoint {
     Chat,
     Embeddings,
+    TokenCount,
     Models,
 }
 

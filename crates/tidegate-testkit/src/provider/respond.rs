@@ -164,6 +164,7 @@ impl Provider {
                     let value = match endpoint {
                         ApiEndpoint::Chat => self.dialect.completion(&completion),
                         ApiEndpoint::Embeddings => embeddings(info),
+                        ApiEndpoint::TokenCount => json!({"input_tokens": info.prompt_tokens}),
                         ApiEndpoint::Models => self.dialect.models(&self.models),
                     };
                     BodyPlan::json(value.to_string(), reply)

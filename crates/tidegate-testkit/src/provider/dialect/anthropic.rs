@@ -27,6 +27,7 @@ impl TestDialect for Anthropic {
     fn endpoint(&self, request: &Request<()>) -> Option<ApiEndpoint> {
         match (request.method().as_str(), request.uri().path()) {
             ("POST", "/v1/messages") => Some(ApiEndpoint::Chat),
+            ("POST", "/v1/messages/count_tokens") => Some(ApiEndpoint::TokenCount),
             ("GET", "/v1/models") => Some(ApiEndpoint::Models),
             _ => None,
         }
