@@ -1,5 +1,6 @@
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::ACCEPT;
 use http::response::Parts;
@@ -26,6 +27,53 @@ pub trait Classifier: Send + Sync + 'static {
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let _ = body;
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
+    }
+
+    /// The form of the answer that a POST request is for, if a model answers at `path`.
+    ///
+    /// A successful response to such a request has to show an answer, and in this form:
+    /// [`probe_answer`](Self::probe_answer) reads it. The responses of all other requests are classified by
+    /// [`scan`](Self::scan) and [`probe_body`](Self::probe_body). `body` is `None` if it is not buffered. By
+    /// default no path is known.
+    fn expected_answer(&self, path: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
+        let _ = (path, headers, body);
+        None
+    }
+
+    /// What the beginning of a successful response shows, if the request is [for an
+    /// answer](Self::expected_answer) in this form. The bytes decide, and not the `content-type` alone.
+    ///
+    /// Called like [`probe_body`](Self::probe_body). [`BodyProbe::Events`] for an empty `beginning` only
+    /// means that the head announces events.
+    fn probe_answer(&self, head: &Parts, form: AnswerForm, beginning: &[u8]) -> BodyProbe {
+        let _ = form;
+        self.probe_body(head, beginning)
+    }
+
+    /// Whether a complete body that [`probe_answer`](Self::probe_answer) has left unclear contains an answer.
+    fn is_answer(&self, body: &[u8]) -> bool {
+        let _ = body;
+        true
+    }
+
+    /// A scanner for the events of an answer; `beginning` is as in [`probe_answer`](Self::probe_answer). A
+    /// stream that ends without an answer is a failure in its state. A `content-type` that is not that of the
+    /// events is corrected.
+    fn scan_answer(&self, head: &mut Parts, beginning: &[u8]) -> Option<Box<dyn Scan>> {
+        let _ = beginning;
+        self.scan(head)
+    }
+
+    /// The events of a complete stream as one JSON document, for a caller who did not request a stream.
+    fn events_to_document(&self, events: &[u8]) -> Option<Bytes> {
+        let _ = events;
+        None
+    }
+
+    /// One JSON document as the events of a complete stream, for a caller who requested a stream.
+    fn document_to_events(&self, document: &[u8]) -> Option<Bytes> {
+        let _ = document;
+        None
     }
 
     /// A scanner for the body of a successful response, if the body is a stream in a known format.
@@ -60,11 +108,24 @@ pub trait Classifier: Send + Sync + 'static {
     }
 }
 
+/// The form in which a request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// The request does not show it: its body is not buffered, or is not that of the endpoint.
+    Unknown,
+    /// One JSON document.
+    Document,
+    /// A stream of events.
+    Events,
+}
+
 /// What the beginning of a response body shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyProbe {
     /// The body is a real response.
     Success,
+    /// The body is a stream of events.
+    Events,
     /// More of the body is needed.
     Unclear,
     /// The body is an error, whatever the status.

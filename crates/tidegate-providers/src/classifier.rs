@@ -1,21 +1,25 @@
 use std::time::SystemTime;
 
-use http::header::{ACCEPT, CONTENT_LENGTH};
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
-use tidegate_core::{BodyProbe, Classifier, Failure, Outcome, ReportedLimits, Scan};
+use tidegate_core::{AnswerForm, BodyProbe, Classifier, Failure, Outcome, ReportedLimits, Scan};
 
+use crate::body::first_bytes::FirstBytes;
 use crate::body::format::BodyFormat;
-use crate::body::probe;
+use crate::body::probe::{self, Expected};
 use crate::body::usage::UsageScan;
+use crate::convert;
 use crate::dialect::probe_result::ProbeResult;
+use crate::endpoint;
 use crate::error::body::ParsedErrorBody;
 use crate::error::in_band;
 use crate::error::response::ErrorResponse;
 use crate::limits::reported;
 use crate::provider::Provider;
 use crate::stream::scanner::Scanner;
-use crate::stream_flag::requests_stream;
+use crate::stream_flag::{has_prompt, requests_stream};
 
 /// Classifies the responses of one provider by status, headers and error body.
 ///
@@ -65,8 +69,14 @@ impl ProviderClassifier {
     /// Whether a JSON response may be an array that is streamed element by element. Only Google streams such
     /// arrays, without a content-length. The first byte of the body decides.
     fn may_stream_json(&self, head: &Parts) -> bool {
+        self.streams_arrays() && !head.headers.contains_key(CONTENT_LENGTH)
+    }
+}
+
+impl ProviderClassifier {
+    /// Whether the provider may stream the elements of an array.
+    const fn streams_arrays(&self) -> bool {
         matches!(self.provider, Provider::Gemini | Provider::Vertex)
-            && !head.headers.contains_key(CONTENT_LENGTH)
     }
 }
 
@@ -87,7 +97,7 @@ impl Classifier for ProviderClassifier {
             let response = ErrorResponse::read(self.provider, Some(head.status), &head.headers, body, now);
             return response.failure(now).into();
         }
-        match probe::read(body) {
+        match probe::read(body, Expected::Resource) {
             ProbeResult::Error(error) if head.status.is_success() => {
                 in_band::failure_of_body(self.provider, error, &head.headers, body, now).into()
             }
@@ -98,6 +108,61 @@ impl Classifier for ProviderClassifier {
     fn expects_stream(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
             || requests_stream(body)
+    }
+
+    /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
+    /// a prompt shows no form.
+    fn expected_answer(&self, path: &str, _: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
+        let form = endpoint::answer_form(path)?;
+        Some(match body {
+            Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
+            Some(body) if form == AnswerForm::Unknown && has_prompt(body) => AnswerForm::Document,
+            _ => form,
+        })
+    }
+
+    /// By the first bytes that are not blank. Compressed bodies are not read.
+    fn probe_answer(&self, head: &Parts, form: AnswerForm, beginning: &[u8]) -> BodyProbe {
+        let format = BodyFormat::of(&head.headers);
+        match (format, FirstBytes::of(beginning)) {
+            (BodyFormat::Compressed, _) => BodyProbe::Success,
+            (BodyFormat::AmazonEvents, _) | (_, FirstBytes::Events) => BodyProbe::Events,
+            (_, FirstBytes::Json(json)) => match json.first() {
+                Some(b'[') if form != AnswerForm::Document && self.streams_arrays() => BodyProbe::Events,
+                _ => probe::read(json, Expected::Answer).into(),
+            },
+            // Keep-alive lines, and fields that no other server sends.
+            (BodyFormat::Events, _) => BodyProbe::Events,
+            (_, FirstBytes::Unclear) => BodyProbe::Unclear,
+            (_, FirstBytes::Other) => BodyProbe::Error,
+        }
+    }
+
+    fn is_answer(&self, body: &[u8]) -> bool {
+        probe::is_answer(body)
+    }
+
+    fn scan_answer(&self, head: &mut Parts, beginning: &[u8]) -> Option<Box<dyn Scan>> {
+        let format = BodyFormat::of(&head.headers);
+        let scanner = match (format, FirstBytes::of(beginning)) {
+            (BodyFormat::AmazonEvents, _) => Scanner::amazon(self.provider),
+            (_, FirstBytes::Json(_)) => Scanner::json_array(self.provider),
+            _ => {
+                if format != BodyFormat::Events {
+                    head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                }
+                Scanner::sse(self.provider)
+            }
+        };
+        Some(Box::new(scanner.for_answer()))
+    }
+
+    fn events_to_document(&self, events: &[u8]) -> Option<Bytes> {
+        convert::events_to_document(events)
+    }
+
+    fn document_to_events(&self, document: &[u8]) -> Option<Bytes> {
+        convert::document_to_events(document)
     }
 
     /// Scans server-sent events and Amazon's event streams. The dialect is recognised from the stream itself,
@@ -124,7 +189,7 @@ impl Classifier for ProviderClassifier {
         match beginning {
             [] if self.is_json(head) => BodyProbe::Unclear,
             [] => BodyProbe::Success,
-            beginning => probe::read(beginning).into(),
+            beginning => probe::read(beginning, Expected::Resource).into(),
         }
     }
 

@@ -73,7 +73,9 @@
 mod body;
 mod capabilities;
 mod classifier;
+mod convert;
 mod dialect;
+mod endpoint;
 mod error;
 mod event;
 mod json;

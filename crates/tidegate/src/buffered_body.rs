@@ -94,9 +94,8 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
         read_timeout.as_mut().poll(cx)
     }
 
-    /// Reads until `probe` identifies the body. A body that is not identified by its end or the limit counts
-    /// as a success; the result is `Unclear` only if the body [broke off](Self::into_error) before that. It
-    /// may be polled again.
+    /// Reads until `probe` identifies the body. The result is `Unclear` only if its end or the limit comes
+    /// first. It may be polled again.
     ///
     /// There is no time limit: some providers keep a connection alive with whitespace for as long as the
     /// model computes.
@@ -119,10 +118,7 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
                 }
             }
             if is_enough {
-                return Poll::Ready(match self.error {
-                    None => BodyProbe::Success,
-                    Some(_) => BodyProbe::Unclear,
-                });
+                return Poll::Ready(BodyProbe::Unclear);
             }
             if is_pending {
                 return Poll::Pending;
@@ -133,6 +129,21 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
     /// Whether the whole body is buffered.
     pub(crate) fn is_whole(&self) -> bool {
         self.has_ended && self.error.is_none() && self.buffered_len < self.limit
+    }
+
+    /// Whether the body ended or broke off, so that no more than the buffered bytes will arrive.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended || self.error.is_some()
+    }
+
+    /// Whether the body broke off.
+    pub(crate) fn broke_off(&self) -> bool {
+        self.error.is_some()
+    }
+
+    /// Reads up to `max_len` bytes from here on; then it [is whole](Self::is_whole).
+    pub(crate) fn extend_to(&mut self, max_len: usize) {
+        self.limit = max_len.saturating_add(1);
     }
 
     /// Takes the error with which the body broke off, if it did.

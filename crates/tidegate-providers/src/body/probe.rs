@@ -12,11 +12,19 @@
 use crate::dialect::all_rules;
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
-use crate::json::walk::{Leaf, walk_while};
+use crate::json::walk::{Leaf, walk, walk_while};
 
-/// Probes the beginning of a JSON body and stops at the first significant field. Any body but an object, or
-/// an array of objects, is a success.
-pub(crate) fn read(json: &[u8]) -> ProbeResult {
+/// What a response is, according to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// The answer of a model.
+    Answer,
+    /// Any resource: an object of another type, or any JSON but an object, is a success.
+    Resource,
+}
+
+/// Probes the beginning of a JSON body and stops at the first significant field.
+pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
     match json.trim_ascii_start().first() {
         None => return ProbeResult::Unclear,
         Some(b'{' | b'[') => {}
@@ -25,7 +33,7 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
     if is_success(json) {
         return ProbeResult::Success;
     }
-    let (mut result, mut is_array) = (ProbeResult::Unclear, false);
+    let (mut result, mut is_array, mut has_vectors) = (ProbeResult::Unclear, false, false);
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
     let read = json.as_ptr_range();
@@ -40,7 +48,19 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
                 ProbeResult::Unclear
             }
             ([], Leaf::Object) => ProbeResult::Unclear,
-            ([], _) => ProbeResult::Success,
+            ([], Leaf::Array) => ProbeResult::Success,
+            ([], _) if expected == Expected::Resource => ProbeResult::Success,
+            ([], _) => ProbeResult::Unclear,
+            // A resource, such as a job: its status is in its own fields.
+            (["object"], Leaf::Text(text)) if is_complete(text) && !may_carry_error(text) => match expected {
+                Expected::Resource => ProbeResult::Success,
+                Expected::Answer => ProbeResult::Unclear,
+            },
+            // The list of vectors may be empty.
+            (["embeddings" | "predictions" | "results", ..], Leaf::Array) if !has_vectors => {
+                has_vectors = true;
+                ProbeResult::Unclear
+            }
             (path, Leaf::Text(text)) if is_complete(text) => {
                 probe_leaf(path, ProbedLeaf { leaf, text: Some(text) })
             }
@@ -49,6 +69,22 @@ pub(crate) fn read(json: &[u8]) -> ProbeResult {
         result == ProbeResult::Unclear
     });
     result
+}
+
+/// Whether a complete JSON body that is unclear to the probe contains an answer: an item of the list that all
+/// answers of its dialect have, or the reason why there is none.
+pub(crate) fn is_answer(json: &[u8]) -> bool {
+    let mut has_item = false;
+    let is_complete = walk(json, |path, leaf| {
+        has_item |= match path {
+            ["choices" | "content" | "output" | "candidates" | "data"] => leaf == Leaf::Object,
+            ["stop_reason" | "stopReason" | "finish_reason"] | ["promptFeedback", "blockReason"] => {
+                leaf.is_text()
+            }
+            _ => false,
+        };
+    });
+    is_complete && has_item
 }
 
 /// Whether a dialect recognises a success without a look at every leaf.
@@ -70,8 +106,6 @@ fn probe_leaf(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
 fn probe_shared(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["type" | "object"], Some("error")) => ProbeResult::Error(StreamError::Event),
-        // A resource, such as a job, rather than a model response: its status is in its own fields.
-        (["object"], Some(text)) if !may_carry_error(text) => ProbeResult::Success,
         // Some providers send an `error` object in which all fields are `null`.
         (["error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
         // The older completions of several providers.
@@ -89,7 +123,7 @@ fn probe_shared(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
 /// OpenAI's object types that are model responses and may be errors. A response without a type may be one
 /// too.
 fn may_carry_error(object: &str) -> bool {
-    matches!(object, "" | "response" | "text_completion") || object.starts_with("chat")
+    matches!(object, "" | "error" | "response" | "text_completion") || object.starts_with("chat")
 }
 
 #[cfg(test)]
@@ -120,8 +154,10 @@ mod tests {
         r#"{"error":null,"choices":[{"message":{"content":"\"error\":1"}}]}"#,
         r#"{"choices":[{"finish_reason":"content_filter","message":{"content":""}}]}"#,
         r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a"}]}}]}"#,
-        r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[]}"#,
-        r#"{"type":"message","role":"assistant","content":[]}"#,
+        r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[{"id":"rs_1"}]}"#,
+        r#"{"id":"resp_1","object":"response","status":"queued","error":null,"output":[]}"#,
+        r#"{"object":"response","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"}}"#,
+        r#"{"type":"message","role":"assistant","content":[],"stop_reason":"end_turn"}"#,
         r#"{"id":"m","content":[{"type":"text","text":"error"}]}"#,
         r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
         r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#,
@@ -138,8 +174,11 @@ mod tests {
         "7",
     ];
 
-    /// Undecided to the end of the body. Such a body counts as a success.
+    /// Undecided to the end of the body.
     const UNDECIDED: &[&str] = &[
+        r#"{"id":"resp_1","object":"response","status":"completed","error":null,"output":[]}"#,
+        r#"{"type":"message","role":"assistant","content":[]}"#,
+        r#"{"embeddings":[]}"#,
         "",
         " \n",
         "{}",
@@ -159,7 +198,11 @@ mod tests {
     ];
 
     fn probe(json: &[u8]) -> BodyProbe {
-        read(json).into()
+        read(json, Expected::Resource).into()
+    }
+
+    fn probe_answer(json: &str) -> BodyProbe {
+        read(json.as_bytes(), Expected::Answer).into()
     }
 
     fn all() -> impl Iterator<Item = (&'static str, BodyProbe)> {
@@ -173,6 +216,32 @@ mod tests {
     fn errors_are_distinguished_from_successful_responses() {
         for (body, expected) in all() {
             assert_eq!(probe(body.as_bytes()), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_is_a_success_where_one_is_expected() {
+        let others = [
+            r#"{"object":"list","data":[]}"#,
+            r#"{"object":"fine_tuning.job","status":"running","error":null}"#,
+            r#"["busy"]"#,
+            "[1]",
+        ];
+        for body in others {
+            assert_eq!(probe_answer(body), BodyProbe::Unclear, "{body}");
+        }
+        for body in ERRORS {
+            assert_eq!(probe_answer(body), BodyProbe::Error, "{body}");
+        }
+        for body in others.iter().chain(UNDECIDED) {
+            let is_choice = body.contains(r#""choices":[{"#);
+            assert_eq!(is_answer(body.as_bytes()), is_choice, "{body}");
+        }
+        for body in SUCCESSES.iter().filter(|body| probe_answer(body) == BodyProbe::Success) {
+            for cut in 0..body.len() {
+                let result = probe_answer(&body[..cut]);
+                assert!(result == BodyProbe::Unclear || result == BodyProbe::Success, "{cut} of {body}");
+            }
         }
     }
 

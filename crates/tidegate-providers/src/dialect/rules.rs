@@ -1,10 +1,12 @@
 use http::HeaderMap;
+use serde_json::Value;
 use tidegate_core::StopReason;
 
 use super::limit_header::{LimitHeader, ResetHeaders};
 use super::parsed_event::{EndSignal, ParsedEvent};
 use super::probe_result::{ProbeResult, ProbedLeaf};
 use super::usage_field::UsageField;
+use crate::convert::NamedEvent;
 use crate::event::Event;
 use crate::json::walk::Leaf;
 use crate::provider::Provider;
@@ -24,6 +26,11 @@ pub(crate) struct DialectRules {
     pub(crate) is_own_type: fn(&str) -> bool,
     /// Whether events with this leaf exist in this dialect only.
     pub(crate) is_own_leaf: fn(&[&str], Leaf<'_>) -> bool,
+
+    /// Puts the events of a complete stream together. `None` if they are not complete.
+    pub(crate) document: fn(&[Value]) -> Option<Value>,
+    /// Splits a JSON response into the events of a stream. `None` for what is no answer in this dialect.
+    pub(crate) events: fn(&Value) -> Option<Vec<NamedEvent>>,
 
     /// Whether the beginning of a JSON response certainly shows a success. A search that is faster than
     /// `probe`.
@@ -53,6 +60,8 @@ impl DialectRules {
         needs_terminator: |_| false,
         is_own_type: |_| false,
         is_own_leaf: |_, _| false,
+        document: |_| None,
+        events: |_| None,
         is_success: |_| false,
         probe: |_, _| ProbeResult::Unclear,
         usage_field: |_| None,

@@ -1,6 +1,7 @@
 //! Classification of error responses.
 
 pub(crate) mod body;
+mod challenge;
 mod class;
 mod codes;
 pub(crate) mod in_band;

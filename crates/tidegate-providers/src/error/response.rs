@@ -9,7 +9,7 @@ use crate::dialect::all_rules;
 use crate::error::body::ParsedErrorBody;
 use crate::error::class::FailureClass;
 use crate::error::codes::{Specificity, look_up};
-use crate::error::{limit_kind, phrases, retry_after};
+use crate::error::{challenge, limit_kind, phrases, retry_after};
 use crate::limits::reset_headers;
 use crate::provider::Provider;
 
@@ -21,6 +21,8 @@ pub(crate) struct ErrorResponse<'a> {
     body: ParsedErrorBody<'a>,
     /// The error code beside the body: in the headers, or in the frame of an event.
     outer_code: Option<&'a str>,
+    /// The response is a web page of a network in front of the provider.
+    is_challenge: bool,
     /// The wait in its headers, body or message, read before it is known whether the failure is worth a wait.
     reported_hint: Option<RetryHint>,
 }
@@ -40,10 +42,11 @@ impl<'a> ErrorResponse<'a> {
         body: &'a [u8],
         now: SystemTime,
     ) -> Self {
+        let is_challenge = challenge::is_challenge(status, headers, body);
         let body = ParsedErrorBody::read(body);
         let reported_hint = retry_after::hint(headers, &body, now);
         let outer_code = all_rules().find_map(|rules| (rules.error_code)(headers));
-        Self { provider, status, headers, body, outer_code, reported_hint }
+        Self { provider, status, headers, body, outer_code, is_challenge, reported_hint }
     }
 
     /// With an error code from the frame of an event.
@@ -69,6 +72,10 @@ impl<'a> ErrorResponse<'a> {
 
     /// The precedence: error code, message, status, a vague code, unknown.
     fn classification(&self) -> Classification<'_> {
+        if self.is_challenge {
+            let class = FailureClass::of(ErrorCode::ServerError);
+            return Classification { class, specificity: Specificity::Exact, code: None };
+        }
         self.by_code().unwrap_or_else(|| Classification {
             class: self
                 .by_message()

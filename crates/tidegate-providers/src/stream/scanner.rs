@@ -5,7 +5,7 @@ use http::HeaderMap;
 use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
 
 use super::sse::SseFramer;
-use crate::body::probe;
+use crate::body::probe::{self, Expected};
 use crate::dialect::bedrock::framing::AmazonFramer;
 use crate::dialect::gemini::framing::ArrayFramer;
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
@@ -45,6 +45,8 @@ const MAX_BEGINNING: usize = 64 * 1024;
 struct StreamReader {
     provider: Provider,
     dialect: Option<Dialect>,
+    /// Whether the stream has to be the answer of a model, so that unknown events are not content.
+    is_answer: bool,
     /// The body may end here.
     may_end: bool,
     state: StreamState,
@@ -88,6 +90,14 @@ impl Scanner {
         self
     }
 
+    /// For the response to a request that a model answers: events of an unknown shape are not content, and
+    /// do not end the stream.
+    #[must_use]
+    pub fn for_answer(mut self) -> Self {
+        self.reader.is_answer = true;
+        self
+    }
+
     /// The dialect, once it is recognised.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
@@ -98,6 +108,7 @@ impl Scanner {
         let reader = StreamReader {
             provider,
             dialect: None,
+            is_answer: false,
             may_end: false,
             state: StreamState::default(),
             progress: ScanProgress::default(),
@@ -160,7 +171,7 @@ impl Scan for Scanner {
         // truncated.
         let is_cut = matches!(&self.framer, BodyFramer::Array(framer) if framer.is_within() && reader.dialect.is_none());
         if reader.may_end && !is_cut && reader.state.failure.is_none() {
-            reader.state.has_finished = true;
+            reader.end();
         }
         std::mem::take(&mut reader.progress)
     }
@@ -175,7 +186,7 @@ impl StreamReader {
     fn push_json(&mut self, beginning: &mut Option<Vec<u8>>, bytes: &[u8]) {
         if let Some(beginning) = beginning {
             beginning.extend_from_slice(prefix(bytes, MAX_BEGINNING - beginning.len()));
-            match probe::read(beginning) {
+            match probe::read(beginning, Expected::Resource) {
                 // The rest is read as well: the error code may be in any part of it.
                 ProbeResult::Error(_) => return,
                 ProbeResult::Unclear if beginning.len() < MAX_BEGINNING => return,
@@ -188,7 +199,7 @@ impl StreamReader {
 
     /// Handles the end of a JSON document that the probe had not recognised as a success.
     fn finish_json(&mut self, beginning: &[u8]) {
-        match probe::read(beginning) {
+        match probe::read(beginning, Expected::Resource) {
             ProbeResult::Error(error) => {
                 let (headers, now) = (HeaderMap::new(), SystemTime::UNIX_EPOCH);
                 let failure = in_band::failure_of_body(self.provider, error, &headers, beginning, now);
@@ -229,6 +240,7 @@ impl StreamReader {
                     return self.fail(event, StreamError::Event);
                 }
                 DialectGuess::Undecided => return,
+                DialectGuess::Unknown if self.is_answer => return,
                 DialectGuess::Unknown => (DialectRules::UNKNOWN.read)(event),
             },
         };
@@ -256,7 +268,16 @@ impl StreamReader {
                 let rules = self.dialect.map_or(&DialectRules::UNKNOWN, Dialect::rules);
                 self.may_end = !(rules.needs_terminator)(self.provider);
             }
-            EndSignal::Final => self.state.has_finished = true,
+            EndSignal::Final => self.end(),
+        }
+    }
+
+    /// Handles the end of the stream: without an answer before it, it is a failure.
+    fn end(&mut self) {
+        match self.state.shows_answer() {
+            true => self.state.has_finished = true,
+            false if self.state.has_finished => {}
+            false => self.state.failure = Some(Failure::no_answer()),
         }
     }
 

@@ -5,11 +5,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
+use tidegate_core::JsonDepth;
 
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::timeout::AttemptTimer;
-use crate::{BoxError, Error};
+use crate::{BoxError, Error, ErrorCode, Failure, FailureKind};
 
 /// A response body that can be classified.
 pub trait ClassifiableBody: Body<Data = Bytes, Error: Into<BoxError>> {}
@@ -28,6 +29,9 @@ enum BodyKind<B: Body> {
         #[pin]
         body: Option<WholeBody<B>>,
         scanner: Option<Box<UsageScanner>>,
+        /// The nesting of a JSON document that has to be closed at the end, if the connection does not count
+        /// its bytes.
+        open: Option<JsonDepth>,
         timer: AttemptTimer,
     },
     Stream(Box<ScannedBody<B>>),
@@ -40,6 +44,8 @@ pub(super) enum WholeBody<B: Body> {
     Untouched(#[pin] B, fn(B::Error) -> Error),
     /// A body that was held back until it was classified.
     Buffered(Box<BufferedBody<B>>),
+    /// A body that replaces that of the provider.
+    Own(Bytes),
 }
 
 impl<B: ClassifiableBody> WholeBody<B> {
@@ -50,11 +56,18 @@ impl<B: ClassifiableBody> WholeBody<B> {
 
 impl<B: Body> ResponseBody<B> {
     pub(super) fn whole(body: WholeBody<B>, timer: AttemptTimer) -> Self {
-        Self(BodyKind::Whole { body: Some(body), scanner: None, timer })
+        Self(BodyKind::Whole { body: Some(body), scanner: None, open: None, timer })
     }
 
     pub(super) fn stream(stream: Box<ScannedBody<B>>) -> Self {
         Self(BodyKind::Stream(stream))
+    }
+
+    /// Ends the body in an error if it is JSON that is not closed.
+    pub(super) fn expect_closed(&mut self) {
+        if let BodyKind::Whole { open, .. } = &mut self.0 {
+            *open = Some(JsonDepth::new());
+        }
     }
 
     /// Scans the usage that the body reports, unless it is a stream.
@@ -71,13 +84,27 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project().0.project() {
-            BodyKindProj::Whole { mut body, scanner, timer } => {
+            BodyKindProj::Whole { mut body, scanner, open, timer } => {
                 let Some(mut whole) = body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
                 // The timer is polled first, so that a body that is always ready is cut off as well.
                 let is_late = timer.is_running() && timer.poll_elapsed(cx).is_ready();
                 if !is_late && let Poll::Ready(frame) = whole.as_mut().poll_frame(cx) {
                     if let Some(scanner) = scanner {
                         scanner.on_frame(frame.as_ref(), whole.is_end_stream());
+                    }
+                    match (&frame, open.as_mut()) {
+                        (Some(Ok(frame)), Some(open)) => {
+                            if let Some(data) = frame.data_ref() {
+                                open.push(data);
+                            }
+                        }
+                        (None, Some(open)) if open.is_open() => {
+                            body.set(None);
+                            let kind = FailureKind::Truncated;
+                            let truncated = Failure { kind, ..Failure::new(ErrorCode::ServerError) };
+                            return Poll::Ready(Some(Err(truncated.into())));
+                        }
+                        _ => {}
                     }
                     return Poll::Ready(frame);
                 }
@@ -91,7 +118,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            BodyKind::Whole { body, .. } => body.as_ref().is_none_or(Body::is_end_stream),
+            // A document that is cut short still has to be reported.
+            BodyKind::Whole { body: Some(body), open, .. } => {
+                body.is_end_stream() && !open.is_some_and(|open| open.is_open())
+            }
+            BodyKind::Whole { body: None, .. } => true,
             BodyKind::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -115,6 +146,10 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*into_error)))
             }
             WholeBodyProj::Buffered(buffered) => Pin::new(&mut **buffered).poll_frame(cx),
+            WholeBodyProj::Own(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
         }
     }
 
@@ -122,6 +157,7 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
         match self {
             Self::Untouched(body, _) => body.is_end_stream(),
             Self::Buffered(buffered) => buffered.is_end_stream(),
+            Self::Own(bytes) => bytes.is_empty(),
         }
     }
 
@@ -129,6 +165,7 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
         match self {
             Self::Untouched(body, _) => body.size_hint(),
             Self::Buffered(buffered) => buffered.size_hint(),
+            Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

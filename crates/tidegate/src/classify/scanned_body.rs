@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tidegate_core::{Scan, ScanProgress};
 use tokio::time::Sleep;
 
+use super::BufferedBody;
 use super::body::ClassifiableBody;
 use super::clocks::IdleTimers;
 use crate::timeout::AttemptTimer;
@@ -51,8 +52,7 @@ pub struct ScannedBody<B: Body> {
     trailing_grace: Option<Pin<Box<Sleep>>>,
     end: Option<StreamEnd>,
     /// Dropped together with its connection once the end is known.
-    inner: Option<Pin<Box<B>>>,
-    into_error: fn(B::Error) -> Error,
+    inner: Option<BufferedBody<B>>,
 }
 
 /// The end of a stream.
@@ -77,7 +77,7 @@ pub(super) enum HoldResult {
 
 impl<B: ClassifiableBody> ScannedBody<B> {
     pub(super) fn new(
-        inner: B,
+        inner: BufferedBody<B>,
         scanner: Box<dyn Scan>,
         timers: IdleTimers,
         attempt_timer: AttemptTimer,
@@ -86,9 +86,8 @@ impl<B: ClassifiableBody> ScannedBody<B> {
         if let Some(attempt) = &mut attempt {
             attempt.start_response();
         }
-        let (held, inner) = (VecDeque::new(), Some(Box::pin(inner)));
         Self {
-            held,
+            held: VecDeque::new(),
             held_bytes: 0,
             held_events: 0,
             scanner,
@@ -98,8 +97,7 @@ impl<B: ClassifiableBody> ScannedBody<B> {
             outcome: StreamOutcome::new(),
             trailing_grace: None,
             end: None,
-            inner,
-            into_error: Error::boxed,
+            inner: Some(inner),
         }
     }
 }
@@ -157,7 +155,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         let Some(inner) = &mut self.inner else {
             return Poll::Ready((Err(StreamEnd::Finished), ScanProgress::default()));
         };
-        let frame = match inner.as_mut().poll_frame(cx) {
+        let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
                 let trailing_grace =
@@ -183,9 +181,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
                 }
                 (Ok(frame), progress)
             }
-            Some(Err(error)) => {
-                (Err(self.judge_end(Some((self.into_error)(error)))), ScanProgress::default())
-            }
+            Some(Err(error)) => (Err(self.judge_end(Some(error))), ScanProgress::default()),
             None => {
                 let progress = self.scanner.finish();
                 self.record_usage(progress);
@@ -208,9 +204,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
     fn publish_outcome(&self) {
         let state = self.scanner.state();
         match &state.failure {
-            Some(failure) => {
-                self.outcome.set(Failure { kind: FailureKind::InBand, ..failure.clone() }.into())
-            }
+            Some(failure) => self.outcome.set(in_band(failure).into()),
             None if state.has_finished => self.outcome.set(Outcome::Success),
             None => {}
         }
@@ -233,7 +227,7 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         self.inner = None;
         let state = self.scanner.state();
         if let Some(failure) = &state.failure {
-            return StreamEnd::Failed(Failure { kind: FailureKind::InBand, ..failure.clone() }.into());
+            return StreamEnd::Failed(in_band(failure).into());
         }
         match error {
             _ if state.has_finished => StreamEnd::Finished,
@@ -245,6 +239,15 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
             }
         }
     }
+}
+
+/// The failure of a stream that had begun. An end without an answer was not reported by the provider.
+fn in_band(failure: &Failure) -> Failure {
+    let kind = match failure.kind {
+        FailureKind::NoAnswer => FailureKind::NoAnswer,
+        _ => FailureKind::InBand,
+    };
+    Failure { kind, ..failure.clone() }
 }
 
 impl<B: Body<Data = Bytes>> Body for ScannedBody<B> {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body;
+use tidegate_core::AnswerForm;
 use tower_service::Service;
 
 use super::clocks::IdleTimers;
-use super::future::ResponseJudge;
+use super::future::{Expected, ResponseJudge};
 use super::{ResponseBody, ResponseFuture, StreamClocks};
 use crate::send::{SendFuture, send};
 use crate::timeout::AttemptTimer;
@@ -80,14 +81,27 @@ impl<S> Classify<S> {
     fn judge<B: 'static>(&self, request: &Request<B>) -> ResponseJudge {
         let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
         let ClassifyConfig { classifier, clocks } = &*self.config;
-        let expects_stream = classifier.expects_stream(request.headers(), body.map_or(&[], |body| body));
+        let body = body.map(|body| &body[..]);
+        let expected = match *request.method() {
+            Method::POST => classifier
+                .expected_answer(request.uri().path(), request.headers(), body)
+                .map_or(Expected::Created, Expected::Answer),
+            Method::HEAD => Expected::Head,
+            _ => Expected::Read,
+        };
+        let expects_stream = match expected {
+            Expected::Answer(AnswerForm::Events) => true,
+            Expected::Answer(AnswerForm::Document) => false,
+            _ => classifier.expects_stream(request.headers(), body.unwrap_or_default()),
+        };
         ResponseJudge {
             config: Arc::clone(&self.config),
             timer: match self.attempt {
                 AttemptLimit::None => AttemptTimer::default(),
                 AttemptLimit::Within(limit) => AttemptTimer::new(limit, request.extensions()),
             },
-            is_generation: request.method() == Method::POST,
+            expected,
+            is_counted: false,
             timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
             attempt: UsageMeter::of(request.extensions()).map(UsageMeter::attempt),

@@ -1,5 +1,6 @@
 //! Anthropic's Messages API.
 
+mod convert;
 mod events;
 mod limits;
 mod response;
@@ -8,6 +9,8 @@ use super::rules::DialectRules;
 
 pub(crate) const RULES: DialectRules = DialectRules {
     read: events::read,
+    document: convert::document,
+    events: convert::events,
     is_content_only: events::is_content_only,
     stop_reason: events::stop_reason,
     is_own_type: events::is_own_type,

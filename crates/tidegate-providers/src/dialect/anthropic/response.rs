@@ -5,8 +5,7 @@ use crate::dialect::usage_field::UsageField;
 
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
-        (["type"], Some("message")) => ProbeResult::Success,
-        (["content", ..], _) if leaf.is_set() => ProbeResult::Success,
+        (["content" | "stop_reason", ..], _) if leaf.is_set() => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }
 }

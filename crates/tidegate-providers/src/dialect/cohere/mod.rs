@@ -1,5 +1,6 @@
 //! Cohere's Chat API, version 2.
 
+mod convert;
 mod events;
 mod response;
 
@@ -7,6 +8,8 @@ use super::rules::DialectRules;
 
 pub(crate) const RULES: DialectRules = DialectRules {
     read: events::read,
+    document: convert::document,
+    events: convert::events,
     is_content_only: events::is_content_only,
     stop_reason: events::stop_reason,
     is_own_type: events::is_own_type,

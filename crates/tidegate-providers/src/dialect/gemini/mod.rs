@@ -1,5 +1,6 @@
 //! Google's `generateContent`, at Gemini and Vertex.
 
+mod convert;
 mod events;
 pub(crate) mod framing;
 mod response;
@@ -9,6 +10,8 @@ use super::rules::DialectRules;
 /// No event contains content only, since each has a usage.
 pub(crate) const RULES: DialectRules = DialectRules {
     read: events::read,
+    document: convert::document,
+    events: convert::events,
     stop_reason: events::stop_reason,
     is_own_leaf: events::is_own_leaf,
     probe: response::probe,

@@ -1,5 +1,6 @@
 //! OpenAI's chat completions, also used by Azure, Mistral, Groq, DeepSeek, OpenRouter, xAI and others.
 
+mod convert;
 mod events;
 mod limits;
 mod response;
@@ -10,6 +11,8 @@ use crate::provider::Provider;
 
 pub(crate) const RULES: DialectRules = DialectRules {
     read: events::read,
+    document: convert::document,
+    events: convert::events,
     is_content_only: events::is_content_only,
     stop_reason: stop_reason::stop_reason,
     needs_terminator: Provider::sends_done,

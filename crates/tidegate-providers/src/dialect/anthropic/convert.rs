@@ -1,0 +1,103 @@
+//! Between a message and its events.
+
+use serde_json::{Value, json};
+
+use crate::convert::{NamedEvent, append, item_at, items};
+
+pub(super) fn document(events: &[Value]) -> Option<Value> {
+    let start = events.iter().find(|event| event["type"] == "message_start")?;
+    let (mut message, mut blocks) = (start["message"].clone(), Vec::new());
+    if !message.is_object() {
+        return None;
+    }
+    for event in events {
+        match event["type"].as_str()? {
+            "content_block_start" => {
+                let block = item_at(&mut blocks, &event["index"]);
+                for (key, value) in event["content_block"].as_object()? {
+                    block[key] = value.clone();
+                }
+            }
+            "content_block_delta" => add_delta(item_at(&mut blocks, &event["index"]), &event["delta"]),
+            "message_delta" => {
+                for (part, into) in [("delta", None), ("usage", Some("usage"))] {
+                    for (key, value) in event[part].as_object().into_iter().flatten() {
+                        match into {
+                            None => message[key] = value.clone(),
+                            Some(into) => message[into][key] = value.clone(),
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    for block in &mut blocks {
+        let block = block.as_object_mut()?;
+        block.remove("index");
+        if let Some(json) = block.remove("partial_json") {
+            block.insert("input".into(), serde_json::from_str(json.as_str()?).ok()?);
+        }
+    }
+    message["content"] = blocks.into();
+    Some(message)
+}
+
+fn add_delta(block: &mut Value, delta: &Value) {
+    let (key, value) = match delta["type"].as_str() {
+        Some("text_delta") => ("text", &delta["text"]),
+        Some("thinking_delta") => ("thinking", &delta["thinking"]),
+        Some("signature_delta") => ("signature", &delta["signature"]),
+        // Empty for a call without arguments, whose block has them.
+        Some("input_json_delta") if delta["partial_json"] != "" => ("partial_json", &delta["partial_json"]),
+        Some("citations_delta") => return append(block, "citations", &json!([delta["citation"]])),
+        _ => return,
+    };
+    append(block, key, value);
+}
+
+pub(super) fn events(message: &Value) -> Option<Vec<NamedEvent>> {
+    if message["type"] != "message" {
+        return None;
+    }
+    let mut begin = message.clone();
+    (begin["content"], begin["stop_reason"], begin["stop_sequence"]) = (json!([]), Value::Null, Value::Null);
+    let mut events = vec![("message_start", json!({"message": begin}))];
+    for (index, block) in items(&message["content"]).iter().enumerate() {
+        let (begin, deltas) = split(block)?;
+        events.push(("content_block_start", json!({"index": index, "content_block": begin})));
+        for delta in deltas {
+            events.push(("content_block_delta", json!({"index": index, "delta": delta})));
+        }
+        events.push(("content_block_stop", json!({"index": index})));
+    }
+    let delta = json!({"stop_reason": message["stop_reason"], "stop_sequence": message["stop_sequence"]});
+    events.push(("message_delta", json!({"delta": delta, "usage": message["usage"]})));
+    events.push(("message_stop", json!({})));
+    for (name, data) in &mut events {
+        data["type"] = (*name).into();
+    }
+    Some(events)
+}
+
+/// The beginning of a block, and the deltas that complete it. Blocks of other types begin complete.
+fn split(block: &Value) -> Option<(Value, Vec<Value>)> {
+    let (mut begin, mut deltas) = (block.clone(), Vec::new());
+    match block["type"].as_str()? {
+        "text" => {
+            begin["text"] = "".into();
+            deltas.push(json!({"type": "text_delta", "text": block["text"]}));
+        }
+        "thinking" => {
+            (begin["thinking"], begin["signature"]) = ("".into(), "".into());
+            deltas.push(json!({"type": "thinking_delta", "thinking": block["thinking"]}));
+            deltas.push(json!({"type": "signature_delta", "signature": block["signature"]}));
+        }
+        "tool_use" | "server_tool_use" => {
+            begin["input"] = json!({});
+            deltas.push(json!({"type": "input_json_delta", "partial_json": block["input"].to_string()}));
+        }
+        _ => {}
+    }
+    Some((begin, deltas))
+}

@@ -1,0 +1,57 @@
+//! The endpoints at which a model answers.
+
+use tidegate_core::AnswerForm;
+
+/// The form that the answers at `path` have, [`Unknown`](AnswerForm::Unknown) if the body of the request
+/// determines it. `None` if no model is known to answer there: counts, files, batches and audio have responses
+/// of other shapes.
+pub(crate) fn answer_form(path: &str) -> Option<AnswerForm> {
+    let path = path.trim_end_matches('/');
+    let (parent, last) = path.rsplit_once('/').unwrap_or(("", path));
+    // Google's methods follow a colon: `models/gemini-2.5-pro:generateContent`.
+    let method = last.rsplit_once(':').map_or("", |(_, method)| method);
+    Some(match (parent.rsplit('/').next().unwrap_or_default(), last, method) {
+        (_, "completions" | "responses", _) => AnswerForm::Unknown,
+        ("v1" | "anthropic", "messages", _) | ("v1" | "v2", "chat", _) => AnswerForm::Unknown,
+        (_, "embeddings", _) | ("v1" | "v2", "embed", _) | (_, "converse", _) => AnswerForm::Document,
+        (_, "converse-stream", _) | (_, _, "streamGenerateContent" | "streamRawPredict") => {
+            AnswerForm::Events
+        }
+        (_, _, "generateContent" | "embedContent" | "batchEmbedContents" | "rawPredict") => {
+            AnswerForm::Document
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_shows_whether_a_model_answers_and_sometimes_in_which_form() {
+        for (path, form) in [
+            ("/v1/chat/completions", Some(AnswerForm::Unknown)),
+            ("/openai/deployments/d/chat/completions", Some(AnswerForm::Unknown)),
+            ("/v1/responses/", Some(AnswerForm::Unknown)),
+            ("/v1/messages", Some(AnswerForm::Unknown)),
+            ("/v2/chat", Some(AnswerForm::Unknown)),
+            ("/v1/embeddings", Some(AnswerForm::Document)),
+            ("/v1beta/models/gemini-2.5-pro:generateContent", Some(AnswerForm::Document)),
+            ("/v1beta/models/gemini-2.5-pro:streamGenerateContent", Some(AnswerForm::Events)),
+            ("/model/anthropic.claude-v2:1/converse", Some(AnswerForm::Document)),
+            ("/model/anthropic.claude-v2:1/converse-stream", Some(AnswerForm::Events)),
+            ("/", None),
+            ("", None),
+            ("/v1/messages/count_tokens", None),
+            ("/v1/messages/batches", None),
+            ("/v1/threads/t/messages", None),
+            ("/v1/audio/speech", None),
+            ("/v1/rerank", None),
+            ("/v1/models/gemini-2.5-pro:countTokens", None),
+            ("/model/anthropic.claude-v2:1/invoke", None),
+        ] {
+            assert_eq!(answer_form(path), form, "{path}");
+        }
+    }
+}
