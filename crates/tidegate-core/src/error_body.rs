@@ -24,6 +24,15 @@ struct ErrorObject {
     fallbackable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<ErrorDetails>,
+}
+
+/// The fields that the target does not support.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct ErrorDetails {
+    error_code: &'static str,
+    unsupported: Vec<String>,
 }
 
 impl ErrorBody {
@@ -40,6 +49,7 @@ impl ErrorBody {
                 retryable,
                 fallbackable,
                 retry_after_ms: None,
+                details: None,
             },
         }
     }
@@ -49,7 +59,8 @@ impl ErrorBody {
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         if let Some(untranslatable) = chain(error).find_map(<dyn Error>::downcast_ref::<Untranslatable>) {
-            return Self::new(untranslatable.rejection().code(), untranslatable.to_string());
+            let body = Self::new(untranslatable.rejection().code(), untranslatable.to_string());
+            return body.with_details(untranslatable);
         }
         if let Some(rejection) = Rejection::find(error) {
             return rejection.into();
@@ -60,6 +71,15 @@ impl ErrorBody {
             }
             Outcome::Success | Outcome::Neutral => Self::new(ErrorCode::Unknown, "call failed"),
         }
+    }
+
+    /// Adds what clients need to send the request in another form.
+    fn with_details(mut self, untranslatable: &Untranslatable) -> Self {
+        self.error.details = untranslatable.error_code().map(|error_code| ErrorDetails {
+            error_code,
+            unsupported: vec![untranslatable.field().to_owned()],
+        });
+        self
     }
 
     /// Sets the time after which a retry may succeed.

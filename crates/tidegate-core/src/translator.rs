@@ -87,6 +87,7 @@ pub enum BodyMode {
 pub struct Untranslatable {
     field: Cow<'static, str>,
     problem: &'static str,
+    error_code: Option<&'static str>,
     /// Distinguishes the error from a failure of the provider.
     #[source]
     rejection: Rejection,
@@ -96,14 +97,35 @@ impl Untranslatable {
     /// An error about `field`. `problem` is the reason, worded so that it follows the name of the field.
     #[must_use]
     pub const fn new(field: &'static str, problem: &'static str) -> Self {
-        Self { field: Cow::Borrowed(field), problem, rejection: Rejection::new(Gate::Translate, ErrorCode::InvalidRequest) }
+        Self {
+            field: Cow::Borrowed(field),
+            problem,
+            error_code: None,
+            rejection: Rejection::new(Gate::Translate, ErrorCode::InvalidRequest),
+        }
     }
 
     /// An error about a field that the translator does not know. `field` must not contain anything else of the
     /// request.
     #[must_use]
     pub fn unknown(field: String) -> Self {
-        Self { field: Cow::Owned(field), ..Self::new("", "is unknown, and cannot be dropped without knowing what it does") }
+        Self {
+            field: Cow::Owned(field),
+            ..Self::new("", "is unknown, and cannot be dropped without knowing what it does")
+        }
+    }
+
+    /// Sets the code by which clients of the caller's API recognize the error, and send the request in another
+    /// form.
+    #[must_use]
+    pub fn with_error_code(self, code: &'static str) -> Self {
+        Self { error_code: Some(code), ..self }
+    }
+
+    /// The code by which clients of the caller's API recognize the error, if there is one.
+    #[must_use]
+    pub const fn error_code(&self) -> Option<&'static str> {
+        self.error_code
     }
 
     /// The field that cannot be translated, as a path without indices: `messages[].content[].type`.
@@ -137,5 +159,16 @@ mod tests {
         assert_eq!(Rejection::find(&*error).unwrap().gate(), Gate::Translate);
         let body = ErrorBody::of_error(&*error);
         assert_eq!((body.code(), body.message()), (ErrorCode::InvalidRequest, "`n` is more than 1"));
+    }
+    #[test]
+    fn clients_recognize_the_error_by_its_details() {
+        let error =
+            Untranslatable::unknown("thread".to_owned()).with_error_code("thread_unsupported_request");
+        let body: serde_json::Value = serde_json::from_str(&ErrorBody::of_error(&error).to_json()).unwrap();
+        let details =
+            serde_json::json!({"error_code": "thread_unsupported_request", "unsupported": ["thread"]});
+        assert_eq!(body["error"]["details"], details);
+        let other = ErrorBody::of_error(&Untranslatable::unknown("n".to_owned())).to_json();
+        assert!(!other.contains("details"), "{other}");
     }
 }

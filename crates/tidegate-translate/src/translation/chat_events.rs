@@ -24,6 +24,8 @@ pub(super) struct ChatEvents {
     model: Value,
     has_begun: bool,
     token_usage: TokenUsage,
+    /// Whether the text of a response that is not streamed has to be a JSON object.
+    pub(super) wants_json: bool,
     tool_names: ToolNames,
     /// The open tool calls by block index.
     calls: BTreeMap<u64, OpenToolCall>,
@@ -43,9 +45,10 @@ const MAX_CALLS: u64 = 1024;
 const MAX_NAME: usize = 256;
 
 impl ChatEvents {
-    pub(super) fn new(wants_usage: bool, tool_names: ToolNames) -> Self {
+    pub(super) fn new(wants_usage: bool, wants_json: bool, tool_names: ToolNames) -> Self {
         Self {
             wants_usage,
+            wants_json,
             created: 0,
             id: Value::Null,
             model: Value::Null,

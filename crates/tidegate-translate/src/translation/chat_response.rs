@@ -1,6 +1,7 @@
 //! Translates an Anthropic message response into a chat completion.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::messages::ContentBlock;
@@ -23,8 +24,8 @@ struct IncomingMessage {
     usage: Value,
 }
 
-/// Returns `None` if `body` is not a message response. `created` is in seconds since 1970.
-pub(super) fn read(body: &[u8], created: u64, tool_names: &ToolNames) -> Option<Value> {
+/// Returns `None` if `body` is not a message response, or not the JSON object that was requested. `created` is in seconds since 1970.
+pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &ToolNames) -> Option<Value> {
     let response: IncomingMessage = serde_json::from_str(&repair::decode(body)).ok()?;
     let (mut text, mut reasoning, mut calls) = (None::<String>, None::<String>, Vec::new());
     for raw in response.content {
@@ -39,6 +40,10 @@ pub(super) fn read(body: &[u8], created: u64, tool_names: &ToolNames) -> Option<
             }
             _ => {}
         }
+    }
+    let has_finished = matches!(response.stop_reason.as_deref(), Some("end_turn" | "stop_sequence"));
+    if wants_json && has_finished && calls.is_empty() {
+        text = Some(json_object(&text.unwrap_or_default())?.to_owned());
     }
     let mut message = json!({"role": "assistant", "content": text, "refusal": null});
     if let Some(reasoning) = reasoning {
@@ -68,4 +73,12 @@ fn arguments(input: Option<RawJson>) -> Option<String> {
         Some(b'"') => serde_json::from_str(input.get()).ok(),
         _ => None,
     }
+}
+
+/// The JSON object in a text: the whole text, or the content of a code fence around it.
+fn json_object(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let fenced = text.strip_prefix("```").and_then(|text| text.strip_suffix("```"));
+    let json = fenced.map_or(text, |text| text.strip_prefix("json").unwrap_or(text).trim());
+    serde_json::from_str::<&RawValue>(json).ok().filter(|json| json.get().starts_with('{')).map(RawValue::get)
 }

@@ -178,7 +178,11 @@ impl Translator for ChatToMessages {
         strip_dialect_headers("openai-", &mut head.headers);
         let version = HeaderName::from_static("anthropic-version");
         head.headers.entry(version).or_insert(HeaderValue::from_static("2023-06-01"));
-        let encoder = ResponseEncoder::Chat(ChatEvents::new(request.wants_usage, request.tool_names));
+        let encoder = ResponseEncoder::Chat(ChatEvents::new(
+            request.wants_usage,
+            request.wants_json,
+            request.tool_names,
+        ));
         Ok(Translation {
             body: request.body,
             response: Box::new(ResponseConverter::new(encoder, Provider::named(&self.target))),

@@ -53,7 +53,7 @@ impl ResponseEncoder {
 
     fn response(&self, body: &[u8], created: u64) -> Option<Bytes> {
         match self {
-            Self::Chat(events) => chat_response::read(body, created, events.tool_names())
+            Self::Chat(events) => chat_response::read(body, created, events.wants_json, events.tool_names())
                 .map(|completion| completion.to_string().into()),
             Self::Messages(events) => {
                 messages_response::read(body, events.omits_reasoning, events.blocks.tool_names())

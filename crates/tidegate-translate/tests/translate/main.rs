@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use http::{Response, StatusCode};
 use serde_json::Value;
-use tidegate_core::{BodyMode, ResponseTranslator, Translation, Translator, Untranslatable};
+use tidegate_core::{BodyMode, Failure, ResponseTranslator, Translation, Translator, Untranslatable};
 use tidegate_translate::{ChatToMessages, MessagesToChat};
 
 /// A target with an unknown provider and model.
@@ -69,15 +69,28 @@ fn head(answer: &mut dyn ResponseTranslator, status: StatusCode, media: &str) ->
 }
 
 /// Translates a complete stream in chunks that end at `cuts`.
-fn stream(mut answer: Box<dyn ResponseTranslator>, bytes: &[u8], cuts: &[usize]) -> String {
+fn stream(answer: Box<dyn ResponseTranslator>, bytes: &[u8], cuts: &[usize]) -> String {
+    let (text, failure) = try_stream(answer, bytes, cuts);
+    assert_eq!(failure, None, "{text}");
+    text
+}
+
+/// The same for a stream that may break: the events before that, and the failure.
+fn try_stream(
+    mut answer: Box<dyn ResponseTranslator>,
+    bytes: &[u8],
+    cuts: &[usize],
+) -> (String, Option<Failure>) {
     assert_eq!(head(&mut *answer, StatusCode::OK, "text/event-stream"), BodyMode::Events);
     let (mut out, mut from) = (BytesMut::new(), 0);
     for &cut in cuts.iter().chain([&bytes.len()]) {
-        answer.events(&bytes[from..cut], &mut out).unwrap();
+        if let Err(failure) = answer.events(&bytes[from..cut], &mut out) {
+            return (String::from_utf8(out.to_vec()).unwrap(), Some(failure));
+        }
         from = cut;
     }
     answer.end(&mut out);
-    String::from_utf8(out.to_vec()).unwrap()
+    (String::from_utf8(out.to_vec()).unwrap(), None)
 }
 
 fn fixture(name: &str) -> Vec<u8> {

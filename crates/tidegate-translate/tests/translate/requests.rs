@@ -234,7 +234,7 @@ fn chat_fields_without_a_counterpart_are_rejected_by_name() {
         ("audio", with("audio", json!({"voice": "secret"}))),
         ("web_search_options", with("web_search_options", json!({}))),
         ("functions", with("functions", json!([{"name": "secret"}]))),
-        ("response_format", with("response_format", json!({"type": "json_object"}))),
+        ("response_format", with("response_format", json!({"type": "grammar"}))),
         ("unheard_of", with("unheard_of", json!({}))),
         ("thinking", with("thinking", json!({"type": "enabled"}))),
         ("messages[].weight", messages(json!({"role": "user", "content": "secret", "weight": 0}))),

@@ -147,3 +147,33 @@ fn response_headers_are_adjusted() {
         Some("content_encoding")
     );
 }
+
+/// Anthropic has no format for any JSON object, so the text of a response is checked.
+#[test]
+fn a_json_object_is_requested_by_an_instruction_and_checked() {
+    let request = json!({"messages": super::hello(), "response_format": {"type": "json_object"}});
+    for target in ["anthropic/claude-3-5-haiku", "anthropic/claude-opus-4-7"] {
+        let translation =
+            || super::translate(&tidegate_translate::ChatToMessages::new(target), &request).unwrap();
+        let messages = super::body(Ok(translation()));
+        assert!(messages["system"][0]["text"].as_str().unwrap().contains("JSON object"), "{messages}");
+        let answer = |text: &str, reason: &str| {
+            let body =
+                json!({"content": [{"type": "text", "text": text}], "stop_reason": reason}).to_string();
+            let whole: Value =
+                serde_json::from_slice(&translation().response.whole(StatusCode::OK, body.as_bytes())?)
+                    .unwrap();
+            Ok::<_, tidegate_core::Failure>(
+                whole["choices"][0]["message"]["content"].as_str().unwrap().to_owned(),
+            )
+        };
+        for text in ["{\"a\": 1}", " {\"a\": 1}\n", "```json\n{\"a\": 1}\n```", "```\n{\"a\": 1}\n```"] {
+            assert_eq!(answer(text, "end_turn").unwrap(), "{\"a\": 1}");
+        }
+        for text in ["", "Sure: {}", "[1]", "{\"a\": 1", "{} {}"] {
+            assert_eq!(answer(text, "end_turn").unwrap_err().code.code(), "E3001", "{text}");
+        }
+        // Cut off at the token limit, as with OpenAI.
+        assert_eq!(answer("{\"a\"", "max_tokens").unwrap(), "{\"a\"");
+    }
+}

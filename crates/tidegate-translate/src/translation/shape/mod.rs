@@ -79,7 +79,12 @@ impl ShapeSeed<'_> {
             true => name,
             false => "?",
         };
-        *self.unknown = Some(Untranslatable::unknown(format!("{}{name}", self.shape.path)));
+        let unknown = Untranslatable::unknown(format!("{}{name}", self.shape.path));
+        // With this code, Anthropic's clients send the whole conversation instead.
+        *self.unknown = Some(match unknown.field() {
+            "thread" => unknown.with_error_code("thread_unsupported_request"),
+            _ => unknown,
+        });
         E::custom("unknown field")
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct MessagesRequest {
     /// Whether a stream ends with a usage chunk.
     pub(super) wants_usage: bool,
     pub(super) tool_names: ToolNames,
+    /// Whether the text of a response has to be a JSON object.
+    pub(super) wants_json: bool,
 }
 
 #[derive(Serialize)]
@@ -105,6 +107,11 @@ const REJECTED_FIELDS: [RejectedField; 11] = [
     ("function_call", |choice| choice == "none"),
 ];
 
+/// The last system block of a request for a JSON object. Anthropic has no such response format; all its
+/// models follow the instruction.
+const JSON_INSTRUCTION: &str =
+    "Respond with a single JSON object and nothing else: no text before or after it, and no code fence.";
+
 fn is_zero(value: &Value) -> bool {
     value.as_f64() == Some(0.0)
 }
@@ -120,7 +127,7 @@ pub(super) fn request(
     }
     let incoming: Vec<chat::ChatMessage> = fields.take("messages")?.ok_or_else(|| malformed("messages"))?;
     let mut tool_names = ToolNames::for_messages();
-    let (system, mut messages) = conversation(incoming, &mut tool_names)?;
+    let (mut system, mut messages) = conversation(incoming, &mut tool_names)?;
     let has_prefill = prefill(&mut messages, target)?;
     let accepts_schema = accepts_schema(target);
     let mut tools = tools(fields.take("tools")?.unwrap_or_default(), accepts_schema, &mut tool_names)?;
@@ -142,7 +149,12 @@ pub(super) fn request(
     };
     let (max_tokens, thinking, effort) = thinking_request.resolve(thinking_control(target));
     let sampling = sampling(&mut fields, supported_sampling(target), thinking.is_some())?;
-    let format = format(fields.take("response_format")?)?;
+    let response_format: Option<ResponseFormat> = fields.take("response_format")?;
+    let wants_json = response_format.as_ref().is_some_and(|format| format.kind == "json_object");
+    if wants_json {
+        system.push(ContentBlock::text(JSON_INSTRUCTION.to_owned()));
+    }
+    let format = format(response_format)?;
     if format.is_some() && !accepts_schema {
         return Err(unsupported("response_format"));
     }
@@ -173,6 +185,7 @@ pub(super) fn request(
         body: body.into(),
         wants_usage: options.is_some_and(|options| options.include_usage),
         tool_names,
+        wants_json,
     })
 }
 
@@ -225,7 +238,8 @@ fn is_opaque(user: &str) -> bool {
 fn format(format: Option<ResponseFormat>) -> Result<Option<OutputFormat>, Untranslatable> {
     let Some(format) = format else { return Ok(None) };
     match (&*format.kind, format.json_schema) {
-        ("text", _) => Ok(None),
+        // Requested by an instruction.
+        ("text" | "json_object", _) => Ok(None),
         ("json_schema", Some(JsonSchema { description, schema: Some(schema), .. })) => {
             let malformed = || malformed("response_format.json_schema.schema");
             let mut schema = SchemaObject::read(&schema).ok_or_else(malformed)?;
@@ -236,7 +250,6 @@ fn format(format: Option<ResponseFormat>) -> Result<Option<OutputFormat>, Untran
             let schema = schema::enforced(schema).map_err(unenforced)?;
             Ok(Some(OutputFormat { kind: "json_schema".to_owned(), schema: schema.write() }))
         }
-        // `json_object` has no counterpart: Anthropic needs a schema.
         _ => Err(unsupported("response_format")),
     }
 }
