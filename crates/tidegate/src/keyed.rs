@@ -46,10 +46,16 @@ pub(crate) trait KeyedHandle: Clone {
         }
     }
 
-    /// The state that the request would meet now: that of its key, or else this one. Creates nothing, and does not count
-    /// as a use of the key.
+    /// The state that the request would meet now: that of its key, one like that of a new key, or without keys this one.
+    /// It is not kept, and does not count as a use of the key.
     fn met_by<B>(&self, request: &Request<B>) -> Cow<'_, Self> {
-        self.at(self.key_of(request))
+        match self.by_key() {
+            None => Cow::Borrowed(self),
+            Some(_) => {
+                let of_new_key = || self.for_key(&RequestHead::of(request));
+                Cow::Owned(self.find(request).unwrap_or_else(of_new_key))
+            }
+        }
     }
 
     /// The key of the request; `None` without keys.
@@ -58,8 +64,8 @@ pub(crate) trait KeyedHandle: Clone {
     }
 
     /// The state of a key, or else this one.
-    fn at(&self, key: Option<KeyId>) -> Cow<'_, Self> {
-        let found = self.by_key().zip(key).and_then(|(keys, key)| keys.states.peek(&key));
+    fn at(&self, key: KeyId) -> Cow<'_, Self> {
+        let found = self.by_key().and_then(|keys| keys.states.peek(&key));
         found.map_or(Cow::Borrowed(self), Cow::Owned)
     }
 

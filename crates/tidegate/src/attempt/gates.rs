@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -119,16 +120,16 @@ impl AttemptGates {
     /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can be waited
     /// for. Acquires nothing.
     pub(crate) fn stays_open<B>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
-        let circuit = self.circuit_breaker();
-        let key = request.and_then(|request| circuit.key_of(request));
-        circuit.at(key).cooldown_remaining().is_some_and(|open| open > wait)
+        let all = self.circuit_breaker();
+        let circuit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
+        circuit.cooldown_remaining().is_some_and(|open| open > wait)
     }
 
     /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
     /// without a limit.
     pub(crate) fn load<B>(&self, request: Option<&Request<B>>) -> Option<f64> {
-        let key = request.and_then(|request| self.0.backpressure.key_of(request));
-        let limit = self.0.backpressure.at(key);
+        let all = &self.0.backpressure;
+        let limit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
         Some(limit.in_flight() as f64 / limit.limit()? as f64)
     }
 

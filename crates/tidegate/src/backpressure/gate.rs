@@ -148,7 +148,8 @@ impl Handle {
         if let Some(rejection) = wait_deadline.rejection_at(now) {
             return Admission::Rejected(rejection);
         }
-        match self.0.semaphore.try_acquire_or_enqueue(priority) {
+        self.0.semaphore.sweep(now);
+        match self.0.semaphore.try_acquire_or_enqueue(priority, wait_deadline.instant()) {
             TryAcquire::Acquired => {
                 Admission::Admitted(Permit::start(Self(self.0.to_hold()), request.body()))
             }
@@ -228,7 +229,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-fn queue_is_full() -> Rejection {
+pub(super) fn queue_is_full() -> Rejection {
     rejection(RejectionReason::QueueFull)
 }
 

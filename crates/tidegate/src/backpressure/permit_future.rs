@@ -7,11 +7,11 @@ use http_body::Body;
 use tokio::time::Sleep;
 
 use super::Handle;
-use super::gate::WaitDeadline;
+use super::gate::{WaitDeadline, queue_is_full};
 use super::permit::Permit;
 use crate::attempt::QueuedAttempt;
-use crate::priority_semaphore::Ticket;
-use crate::{Rejection, clock};
+use crate::priority_semaphore::{SWEEP_INTERVAL, Ticket, TryAcquire};
+use crate::{Priority, Rejection, clock};
 
 /// A queued call: waits for a permit until its wait deadline. Dropping it leaves the queue.
 #[derive(Debug)]
@@ -29,24 +29,38 @@ impl PermitFuture {
     }
 
     /// Ready once the permit is acquired, or with the rejection when the wait is over.
-    fn poll_acquired(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+    fn poll_acquired(&mut self, priority: Priority, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         let semaphore = &self.limit.0.semaphore;
-        let ticket = self.ticket.as_ref().expect("polled after completion");
-        if semaphore.poll_granted(ticket, cx.waker()).is_ready() {
-            semaphore.accept(self.ticket.take().expect("checked above"));
-            return Poll::Ready(Ok(()));
-        }
-        let deadline = self.deadline;
-        let new_sleep = || Box::pin(tokio::time::sleep_until(deadline.instant().into()));
-        let sleep = self.sleep.get_or_insert_with(new_sleep);
+        let until = self.deadline.instant();
         loop {
-            ready!(sleep.as_mut().poll(cx));
-            // A timer may fire slightly early; it is then reset.
-            if let Some(rejection) = deadline.rejection_at(clock::now()) {
+            let now = clock::now();
+            let ticket = self.ticket.as_ref().expect("polled after completion");
+            if semaphore.poll_granted(ticket, cx.waker()).is_ready() {
+                if semaphore.accept(self.ticket.take().expect("checked above")) {
+                    return Poll::Ready(Ok(()));
+                }
+                // This call was polled too late, and joins the queue again.
+                if let Some(rejection) = self.deadline.rejection_at(now) {
+                    return Poll::Ready(Err(rejection));
+                }
+                match semaphore.try_acquire_or_enqueue(priority, until) {
+                    TryAcquire::Acquired => return Poll::Ready(Ok(())),
+                    TryAcquire::Queued(ticket) => self.ticket = Some(ticket),
+                    TryAcquire::QueueFull => return Poll::Ready(Err(queue_is_full())),
+                }
+                continue;
+            }
+            if let Some(rejection) = self.deadline.rejection_at(now) {
                 semaphore.cancel(self.ticket.take().expect("checked above"));
                 return Poll::Ready(Err(rejection));
             }
-            sleep.set(tokio::time::sleep_until(deadline.instant().into()));
+            semaphore.sweep(now);
+            let wake_at = until.min(now + SWEEP_INTERVAL).into();
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
+            if sleep.deadline() < wake_at {
+                sleep.as_mut().reset(wake_at);
+            }
+            ready!(sleep.as_mut().poll(cx));
         }
     }
 }
@@ -59,7 +73,7 @@ impl QueuedAttempt for PermitFuture {
         request: &mut Request<B>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Permit, Rejection>> {
-        let acquired = ready!(self.poll_acquired(cx));
+        let acquired = ready!(self.poll_acquired(Priority::of(request.extensions()), cx));
         Poll::Ready(acquired.map(|()| Permit::start(self.limit.clone(), request.body())))
     }
 }

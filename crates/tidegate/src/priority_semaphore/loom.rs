@@ -7,6 +7,7 @@
 
 use std::sync::Arc as StdArc;
 use std::task::{Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use ::loom::model::Builder;
 use ::loom::sync::Arc;
@@ -39,7 +40,7 @@ impl CheckedSemaphore {
     /// Acquires and releases a permit, waiting if necessary; asserts that at most `max` threads hold one,
     /// this one included.
     fn acquire_and_release(&self, priority: Priority, max: usize) {
-        match self.semaphore.try_acquire_or_enqueue(priority) {
+        match self.semaphore.try_acquire_or_enqueue(priority, far_future()) {
             TryAcquire::Acquired => {}
             TryAcquire::Queued(ticket) => self.wait(ticket),
             TryAcquire::QueueFull => panic!("the queue holds four"),
@@ -53,7 +54,7 @@ impl CheckedSemaphore {
         while self.semaphore.poll_granted(&ticket, &waker) == Poll::Pending {
             thread::park();
         }
-        self.semaphore.accept(ticket);
+        assert!(self.semaphore.accept(ticket));
     }
 
     fn enter(&self, max: usize) {
@@ -68,7 +69,7 @@ impl CheckedSemaphore {
 
     /// Acquires a permit or joins the queue, and gives up at once either way.
     fn acquire_and_cancel(&self) {
-        match self.semaphore.try_acquire_or_enqueue(Priority::Interactive) {
+        match self.semaphore.try_acquire_or_enqueue(Priority::Interactive, far_future()) {
             TryAcquire::Acquired => self.semaphore.release(),
             TryAcquire::Queued(ticket) => self.semaphore.cancel(ticket),
             TryAcquire::QueueFull => panic!("the queue holds four"),
@@ -81,6 +82,10 @@ impl CheckedSemaphore {
         assert_eq!((self.semaphore.in_use(), queued), (0, 0));
         assert!(self.semaphore.try_acquire(), "the queue is empty, but the waiter bit is set");
     }
+}
+
+fn far_future() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
 }
 
 fn explore(preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {

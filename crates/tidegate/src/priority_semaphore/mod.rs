@@ -10,9 +10,23 @@
 //! the bit under the lock before it checks for a free permit again, and every release or limit change reads
 //! the bit after it frees a permit. Bit and count are in one atomic integer, so that at least one of the two
 //! sides observes the other.
+//!
+//! A granted permit is in use from the grant on, also while its waiter is not polled. A [sweep](PrioritySemaphore::sweep)
+//! therefore revokes grants that no poll has accepted for a whole interval, and takes waiters whose time is up out of
+//! the queue. Every waiter sweeps when it is polled, so that a future that is kept without being polled delays the
+//! others by at most two intervals.
+//!
+//! ```text
+//!               a permit is free                poll
+//!   waiting ─────────────────────▶ granted ───────────▶ accepted
+//!      │                              │
+//!      │ sweep: time is up            │ sweep: not polled for an interval
+//!      └─────────────▶ removed ◀──────┘
+//! ```
 
 use std::sync::PoisonError;
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use self::packed_state::PackedState;
 use crate::Priority;
@@ -40,14 +54,31 @@ pub(crate) struct PrioritySemaphore {
     state: AtomicU64,
     max_queued: usize,
     queue: Mutex<WaitQueue<Waiter>>,
+    last_sweep: Mutex<Option<Instant>>,
 }
 
-/// A queued call, or one that was granted a permit and has not been polled since.
-#[derive(Debug, Default)]
+/// A queued call, or one that has left the queue and has not been polled since.
+#[derive(Debug)]
 struct Waiter {
-    granted: bool,
+    state: WaiterState,
+    /// The end of the wait. The waiter is not polled in time if it is still queued then.
+    until: Instant,
     waker: Option<Waker>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WaiterState {
+    Waiting,
+    /// The waiter owns a permit. `is_stale`: it did so at the last sweep already.
+    Granted {
+        is_stale: bool,
+    },
+    /// Taken out of the queue, or its permit was revoked.
+    Removed,
+}
+
+/// The least time between two sweeps.
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The result of [`PrioritySemaphore::try_acquire_or_enqueue`].
 #[derive(Debug)]
@@ -68,6 +99,7 @@ impl PrioritySemaphore {
             state: AtomicU64::new(PackedState::new(limit).bits()),
             max_queued,
             queue: Mutex::new(WaitQueue::new(max_queued, order)),
+            last_sweep: Mutex::new(None),
         }
     }
 
@@ -101,8 +133,8 @@ impl PrioritySemaphore {
         self.update(PackedState::with_acquired).is_ok()
     }
 
-    /// Acquires a permit, or joins the queue.
-    pub(crate) fn try_acquire_or_enqueue(&self, priority: Priority) -> TryAcquire {
+    /// Acquires a permit, or joins the queue until `until`.
+    pub(crate) fn try_acquire_or_enqueue(&self, priority: Priority, until: Instant) -> TryAcquire {
         if self.try_acquire() {
             return TryAcquire::Acquired;
         }
@@ -112,7 +144,8 @@ impl PrioritySemaphore {
         }
         let mut queue = self.queue();
         let is_first = queue.is_empty();
-        let Some(ticket) = queue.enqueue(priority, Waiter::default()) else { return TryAcquire::QueueFull };
+        let waiter = Waiter { state: WaiterState::Waiting, until, waker: None };
+        let Some(ticket) = queue.enqueue(priority, waiter) else { return TryAcquire::QueueFull };
         // From here on permits are acquired under the lock only, and every release takes the lock.
         self.set_has_waiters(true);
         if is_first && self.update(PackedState::with_granted).is_ok() {
@@ -123,11 +156,11 @@ impl PrioritySemaphore {
         TryAcquire::Queued(ticket)
     }
 
-    /// Ready once a permit has been granted to this ticket, which must then be [accepted](Self::accept).
+    /// Ready once this ticket has left the queue. It must then be [accepted](Self::accept).
     pub(crate) fn poll_granted(&self, ticket: &Ticket, waker: &Waker) -> Poll<()> {
         let mut queue = self.queue();
         let waiter = queue.get_mut(ticket);
-        if waiter.granted {
+        if waiter.state != WaiterState::Waiting {
             return Poll::Ready(());
         }
         let stale = match &waiter.waker {
@@ -141,10 +174,45 @@ impl PrioritySemaphore {
         Poll::Pending
     }
 
-    /// Consumes a granted ticket; the caller keeps the permit.
-    pub(crate) fn accept(&self, ticket: Ticket) {
+    /// Consumes a ticket that has left the queue. Returns whether the caller now owns its permit; otherwise a
+    /// [sweep](Self::sweep) has removed it.
+    pub(crate) fn accept(&self, ticket: Ticket) -> bool {
         let waiter = self.queue().remove(ticket);
-        debug_assert!(waiter.granted, "accepted a ticket that was not granted");
+        matches!(waiter.state, WaiterState::Granted { .. })
+    }
+
+    /// Takes the waiters whose time is up out of the queue, and revokes the permits that were granted before the last
+    /// sweep and not accepted since. At most one sweep is made in an interval; its cost grows with the queue.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut last_sweep = self.last_sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_sweep.is_some_and(|last| now.saturating_duration_since(last) < SWEEP_INTERVAL) {
+            return;
+        }
+        *last_sweep = Some(now);
+        drop(last_sweep);
+        let mut queue = self.queue();
+        let mut revoked = 0;
+        queue.retain(|waiter| match &mut waiter.state {
+            WaiterState::Waiting if waiter.until <= now => {
+                waiter.state = WaiterState::Removed;
+                false
+            }
+            WaiterState::Granted { is_stale: true } => {
+                waiter.state = WaiterState::Removed;
+                revoked += 1;
+                false
+            }
+            WaiterState::Granted { is_stale } => {
+                *is_stale = true;
+                true
+            }
+            WaiterState::Waiting | WaiterState::Removed => true,
+        });
+        if queue.is_empty() {
+            self.set_has_waiters(false);
+        }
+        drop(queue);
+        (0..revoked).for_each(|_| self.release());
     }
 
     /// Removes a ticket from the queue; a permit that was granted to it is released to the next waiter.
@@ -155,7 +223,7 @@ impl PrioritySemaphore {
             self.set_has_waiters(false);
         }
         drop(queue);
-        if waiter.granted {
+        if matches!(waiter.state, WaiterState::Granted { .. }) {
             self.release();
         }
     }
@@ -202,7 +270,7 @@ impl PrioritySemaphore {
             return None;
         }
         let waiter = queue.pop().expect("the queue is not empty");
-        waiter.granted = true;
+        waiter.state = WaiterState::Granted { is_stale: false };
         let waker = waiter.waker.take();
         if queue.is_empty() {
             self.set_has_waiters(false);

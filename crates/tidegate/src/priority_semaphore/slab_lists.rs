@@ -91,6 +91,16 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         Some(index)
     }
 
+    /// Visits every value, and unlinks the entries for which `keep` returns false. Their indices stay valid until they are
+    /// [removed](Self::remove).
+    pub(super) fn detach_unless(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        for index in 0..self.entries.len() {
+            if self.entries[index].value.as_mut().is_some_and(|value| !keep(value)) {
+                self.unlink(index as u32);
+            }
+        }
+    }
+
     fn at(&self, list: usize, end: ListEnd) -> Option<u32> {
         match end {
             ListEnd::First => self.ends[list].first,

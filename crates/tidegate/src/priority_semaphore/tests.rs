@@ -20,8 +20,12 @@ impl WakeCounter {
     }
 }
 
+fn far_future() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
 fn wait(semaphore: &PrioritySemaphore) -> Ticket {
-    match semaphore.try_acquire_or_enqueue(Priority::Interactive) {
+    match semaphore.try_acquire_or_enqueue(Priority::Interactive, far_future()) {
         TryAcquire::Queued(ticket) => ticket,
         other => panic!("expected a queued call, found {other:?}"),
     }
@@ -104,12 +108,104 @@ fn only_the_latest_waker_is_woken() {
 fn each_priority_has_its_own_queue_bound() {
     let semaphore = PrioritySemaphore::new(0, 1, Order::Fifo);
     let _interactive = wait(&semaphore);
-    assert!(matches!(semaphore.try_acquire_or_enqueue(Priority::Interactive), TryAcquire::QueueFull));
+    assert!(matches!(
+        semaphore.try_acquire_or_enqueue(Priority::Interactive, far_future()),
+        TryAcquire::QueueFull
+    ));
     assert!(semaphore.would_reject(Priority::Interactive) && !semaphore.would_reject(Priority::Batch));
-    assert!(matches!(semaphore.try_acquire_or_enqueue(Priority::Batch), TryAcquire::Queued(_)));
+    assert!(matches!(semaphore.try_acquire_or_enqueue(Priority::Batch, far_future()), TryAcquire::Queued(_)));
     assert_eq!((semaphore.queued(Priority::Interactive), semaphore.queued(Priority::Batch)), (1, 1));
     let without_queue = PrioritySemaphore::new(1, 0, Order::Fifo);
     assert!(!without_queue.would_reject(Priority::Batch));
     assert!(without_queue.try_acquire() && without_queue.would_reject(Priority::Batch));
-    assert!(matches!(without_queue.try_acquire_or_enqueue(Priority::Batch), TryAcquire::QueueFull));
+    assert!(matches!(
+        without_queue.try_acquire_or_enqueue(Priority::Batch, far_future()),
+        TryAcquire::QueueFull
+    ));
+}
+
+/// Regression: a call that was granted a permit and not polled held it without end.
+#[test]
+fn a_grant_that_is_not_accepted_for_an_interval_is_revoked() {
+    let semaphore = PrioritySemaphore::new(1, 8, Order::Fifo);
+    let start = Instant::now();
+    assert!(semaphore.try_acquire());
+    let (unpolled, second) = (wait(&semaphore), wait(&semaphore));
+    semaphore.release();
+    semaphore.sweep(start);
+    assert!(!is_granted(&semaphore, &second), "the first sweep only marks the grant");
+    semaphore.sweep(start + SWEEP_INTERVAL / 2);
+    assert!(!is_granted(&semaphore, &second), "too early for another sweep");
+    semaphore.sweep(start + SWEEP_INTERVAL);
+    assert!(is_granted(&semaphore, &second));
+    assert_eq!(semaphore.in_use(), 1);
+    assert!(!semaphore.accept(unpolled), "its permit belongs to the second");
+    assert!(semaphore.accept(second));
+    semaphore.release();
+    assert!(semaphore.in_use() == 0 && semaphore.try_acquire());
+}
+
+/// Regression: a call whose time was up and that was not polled was granted the next permit.
+#[test]
+fn a_waiter_whose_time_is_up_is_passed_over() {
+    let semaphore = PrioritySemaphore::new(1, 2, Order::Fifo);
+    let start = Instant::now();
+    assert!(semaphore.try_acquire());
+    let enqueue = |until| match semaphore.try_acquire_or_enqueue(Priority::Interactive, until) {
+        TryAcquire::Queued(ticket) => ticket,
+        other => panic!("expected a queued call, found {other:?}"),
+    };
+    let (late, second) = (enqueue(start + SWEEP_INTERVAL), enqueue(far_future()));
+    semaphore.sweep(start + SWEEP_INTERVAL);
+    assert_eq!(semaphore.queued(Priority::Interactive), 1, "its place in the queue is free as well");
+    semaphore.release();
+    assert!(is_granted(&semaphore, &second));
+    semaphore.cancel(late);
+    assert_eq!((semaphore.in_use(), semaphore.accept(second)), (1, true));
+}
+
+proptest::proptest! {
+    /// Whatever the interleaving: permits in use are those that were acquired, granted and accepted, the limit is kept, and
+    /// at the end everything is free.
+    #[test]
+    fn sweeps_lose_and_invent_no_permit(
+        steps in proptest::collection::vec((0u8..6, 0usize..8, 0u64..700), 1..200),
+        limit in 1usize..4,
+    ) {
+        let semaphore = PrioritySemaphore::new(limit, 4, Order::Fifo);
+        let mut now = Instant::now();
+        let (mut tickets, mut held) = (Vec::new(), 0usize);
+        for (step, index, millis) in steps {
+            now += Duration::from_millis(millis);
+            match step {
+                0 | 1 => {
+                    let priority = if index % 3 == 0 { Priority::Batch } else { Priority::Interactive };
+                    match semaphore.try_acquire_or_enqueue(priority, now + Duration::from_millis(100 * index as u64)) {
+                        TryAcquire::Acquired => held += 1,
+                        TryAcquire::Queued(ticket) => tickets.push(ticket),
+                        TryAcquire::QueueFull => {}
+                    }
+                }
+                2 if held > 0 => {
+                    held -= 1;
+                    semaphore.release();
+                }
+                3 => semaphore.sweep(now),
+                4 if !tickets.is_empty() => {
+                    let ticket = tickets.swap_remove(index % tickets.len());
+                    match is_granted(&semaphore, &ticket) {
+                        true => held += usize::from(semaphore.accept(ticket)),
+                        false => tickets.push(ticket),
+                    }
+                }
+                5 if !tickets.is_empty() => semaphore.cancel(tickets.swap_remove(index % tickets.len())),
+                _ => {}
+            }
+            proptest::prop_assert!(held <= semaphore.in_use() && semaphore.in_use() <= limit);
+        }
+        tickets.into_iter().for_each(|ticket| semaphore.cancel(ticket));
+        (0..held).for_each(|_| semaphore.release());
+        proptest::prop_assert_eq!(semaphore.in_use(), 0);
+        proptest::prop_assert!(semaphore.try_acquire(), "the queue is empty, so that the fast path works");
+    }
 }

@@ -80,6 +80,12 @@ impl<T> WaitQueue<T> {
         self.lists.remove(ticket.0)
     }
 
+    /// Visits every waiter, also those that were popped. One for which `keep` returns false leaves its list; its ticket
+    /// stays valid until it is removed.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.lists.detach_unless(keep);
+    }
+
     fn next_priority(&self) -> Option<Priority> {
         self.shares.next(self.len(Priority::Interactive), self.len(Priority::Batch))
     }

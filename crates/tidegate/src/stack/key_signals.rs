@@ -1,13 +1,14 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use http::Request;
 use serde::Serialize;
 
 use crate::attempt::AttemptGates;
-use crate::circuit_breaker;
 use crate::circuit_breaker::{LastFailure, State};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
+use crate::{backpressure, circuit_breaker, rate_limit};
 
 /// The state that the gates have for one key at one moment, ready to be serialised. Times are in milliseconds.
 ///
@@ -16,8 +17,8 @@ use crate::keyed::{Keyed, KeyedHandle};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KeySignals {
-    /// The id of the key; `None` if no gate has keys. If the gates have different keys, that of the outermost gate that
-    /// has a state.
+    /// The id of the key; `None` if no gate has keys. If the gates have different keys, that of the outermost gate
+    /// that has one.
     pub key: Option<KeyId>,
     /// `closed`, `open` or `half_open`.
     pub circuit_state: State,
@@ -45,25 +46,13 @@ pub struct KeySignals {
     pub rate_waiting: usize,
 }
 
-/// The key of a request at each of the gates; `None` at a gate without keys.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct GateKeys {
-    pub(super) backpressure: Option<KeyId>,
-    pub(super) rate_limit: Option<KeyId>,
-    pub(super) circuit_breaker: Option<KeyId>,
-}
-
-impl GateKeys {
-    /// The same key at every gate.
-    fn all(key: KeyId) -> Self {
-        Self { backpressure: Some(key), rate_limit: Some(key), circuit_breaker: Some(key) }
-    }
-}
-
 impl KeySignals {
-    pub(super) fn read(gates: &AttemptGates, keys: GateKeys) -> Self {
-        let backpressure = gates.backpressure().at(keys.backpressure);
-        let rate_limit = gates.rate_limit().at(keys.rate_limit);
+    pub(super) fn read(
+        key: Option<KeyId>,
+        backpressure: &backpressure::Handle,
+        rate_limit: &rate_limit::Handle,
+        circuit_breaker: &circuit_breaker::Handle,
+    ) -> Self {
         let circuit_breaker::Snapshot {
             state,
             cooldown_remaining_ms,
@@ -71,10 +60,10 @@ impl KeySignals {
             slow_call_rate,
             last_failure,
             ..
-        } = gates.circuit_breaker().at(keys.circuit_breaker).own_snapshot();
+        } = circuit_breaker.own_snapshot();
         let (current_inflight, queued) = backpressure.own_calls();
         Self {
-            key: keys.backpressure.or(keys.rate_limit).or(keys.circuit_breaker),
+            key,
             circuit_state: state,
             cooldown_remaining_ms,
             failure_rate,
@@ -90,15 +79,37 @@ impl KeySignals {
         }
     }
 
+    /// The signals that this request would meet.
+    pub(super) fn of<B>(gates: &AttemptGates, request: &Request<B>) -> Self {
+        let (backpressure, rate_limit) = (gates.backpressure(), gates.rate_limit());
+        let circuit_breaker = gates.circuit_breaker();
+        let key = backpressure.key_of(request).or_else(|| rate_limit.key_of(request));
+        Self::read(
+            key.or_else(|| circuit_breaker.key_of(request)),
+            &backpressure.met_by(request),
+            &rate_limit.met_by(request),
+            &circuit_breaker.met_by(request),
+        )
+    }
+
+    /// The signals without a key: of the states that all requests share, or of a new key.
+    pub(super) fn without_key(gates: &AttemptGates) -> Self {
+        Self::read(None, gates.backpressure(), gates.rate_limit(), gates.circuit_breaker())
+    }
+
     /// The signals of every key that some gate has a state of; none without keys.
     pub(super) fn of_all_keys(gates: &AttemptGates) -> Vec<Self> {
+        let of = |key| {
+            let (backpressure, rate_limit) = (gates.backpressure().at(key), gates.rate_limit().at(key));
+            Self::read(Some(key), &backpressure, &rate_limit, &gates.circuit_breaker().at(key))
+        };
         let mut keys: Vec<_> = keys(gates.backpressure().by_key())
             .chain(keys(gates.rate_limit().by_key()))
             .chain(keys(gates.circuit_breaker().by_key()))
             .collect();
         keys.sort_unstable();
         keys.dedup();
-        keys.into_iter().map(|key| Self::read(gates, GateKeys::all(key))).collect()
+        keys.into_iter().map(of).collect()
     }
 
     /// Sorts by the number of calls in flight and waiting, most first; among equals those that are not healthy come first.

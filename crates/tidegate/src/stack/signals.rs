@@ -4,11 +4,9 @@ use http::Request;
 use serde::Serialize;
 
 use super::KeySignals;
-use super::key_signals::GateKeys;
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, State};
 use crate::fallback::TargetStatistics;
-use crate::keyed::KeyedHandle;
 use crate::retry::Statistics;
 use crate::{Deadline, Rejection, fallback, retry};
 
@@ -105,7 +103,7 @@ impl Signals {
         let of_keys = KeySignals::of_all_keys(gates);
         let (keys, unhealthy_keys) = (of_keys.len(), of_keys.iter().filter(|key| !key.is_healthy()).count());
         let worst = of_keys.into_iter().reduce(|worst, key| worst.worst_of(&key));
-        let worst = worst.unwrap_or_else(|| self.without_key());
+        let worst = worst.unwrap_or_else(|| KeySignals::without_key(gates));
         SignalsSnapshot {
             target: Arc::clone(gates.target()),
             circuit_state: worst.circuit_state,
@@ -140,13 +138,7 @@ impl Signals {
     /// The state that this request would meet: that of its key, where a gate has keys.
     #[must_use]
     pub fn of<B>(&self, request: &Request<B>) -> KeySignals {
-        let gates = &self.0.gates;
-        let keys = GateKeys {
-            backpressure: gates.backpressure().key_of(request),
-            rate_limit: gates.rate_limit().key_of(request),
-            circuit_breaker: gates.circuit_breaker().key_of(request),
-        };
-        KeySignals::read(gates, keys)
+        KeySignals::of(&self.0.gates, request)
     }
 
     /// Whether the circuit is closed and the provider has not closed the rate limit; if gates have keys, for every key. For
@@ -175,10 +167,6 @@ impl Signals {
     /// The state of each key, or that of a new key if there are none yet; without keys the one state. Never empty.
     fn per_key(&self) -> Vec<KeySignals> {
         let of_keys = KeySignals::of_all_keys(&self.0.gates);
-        if of_keys.is_empty() { vec![self.without_key()] } else { of_keys }
-    }
-
-    fn without_key(&self) -> KeySignals {
-        KeySignals::read(&self.0.gates, GateKeys::default())
+        if of_keys.is_empty() { vec![KeySignals::without_key(&self.0.gates)] } else { of_keys }
     }
 }

@@ -11,6 +11,7 @@ use tokio_test::assert_ready;
 use tower::{Layer, ServiceExt};
 
 use super::{Aimd, BackpressureLayer, Gradient, Limit, Order, Round, Vegas};
+use crate::priority_semaphore::SWEEP_INTERVAL;
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Deadline, Elapsed, Gate, KeyBy, Payload, Priority, Rejection, Tenant, clock};
 
@@ -293,6 +294,54 @@ async fn one_layer_is_one_limit_unless_it_is_per_service() {
         provider.answer(200).stall();
         let _streaming = call(&mut layer.layer(inner.clone())).await.unwrap();
         assert_eq!(call(&mut layer.layer(inner)).await.is_err(), rejected);
+    }
+}
+
+/// Regression, field case M11: a queued call that was granted a permit and not polled, such as a `select!` arm that is kept
+/// for later, blocked every call behind it.
+#[tokio::test(start_paused = true)]
+async fn a_queued_call_that_is_not_polled_blocks_no_other_call() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1);
+    let (mut service, gate) = (layer.layer(inner), layer.handle());
+    provider.answer(200).stall();
+    let streaming = call(&mut service).await.unwrap();
+    let mut kept = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(kept.poll().is_pending());
+    drop(streaming);
+    assert!(kept.is_woken());
+    let start = clock::now();
+    for _ in 0..3 {
+        assert_eq!(complete(&mut service).await.unwrap(), 200);
+    }
+    assert!(clock::now() - start <= 2 * SWEEP_INTERVAL, "{:?}", clock::now() - start);
+    assert_eq!(kept.await.unwrap().status(), 200, "it queues again when it is polled");
+    assert_eq!((provider.calls(), gate.in_flight(), gate.queued()), (5, 0, 0));
+}
+
+/// Calls whose time is up are passed over, also when their futures are kept without being polled.
+#[tokio::test(start_paused = true)]
+async fn queued_calls_that_are_kept_beyond_their_time_are_passed_over() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).max_queued(8).queue_timeout(Duration::from_secs(2));
+    let (mut service, gate) = (layer.layer(inner), layer.handle());
+    provider.answer(200).stall();
+    let streaming = call(&mut service).await.unwrap();
+    let mut kept: Vec<_> =
+        (0..8).map(|_| tokio_test::task::spawn(service.clone().oneshot(request()))).collect();
+    assert!(kept.iter_mut().all(|call| call.poll().is_pending()));
+    assert_eq!((gate.queued(), rejection(call(&mut service).await).gate()), (8, Gate::Backpressure));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let mut waiting = tokio_test::task::spawn(service.clone().oneshot(request()));
+    assert!(waiting.poll().is_pending(), "there is room in the queue");
+    assert_eq!(gate.queued(), 1);
+    drop(streaming);
+    assert_ready!(waiting.poll()).unwrap();
+    for call in &mut kept {
+        assert_eq!(
+            rejection(assert_ready!(call.poll()).map_err(crate::Error::boxed)).gate(),
+            Gate::Backpressure
+        );
     }
 }
 
