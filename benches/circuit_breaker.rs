@@ -1,5 +1,4 @@
-//! Measures the cost of a closed and of an open circuit, and the throughput of two threads on one circuit
-//! compared with one.
+//! Measures the cost of a closed and of an open circuit. `speed` has two threads on one circuit.
 //!
 //!     cargo bench -p tidegate-benches --bench circuit_breaker
 //!
@@ -8,10 +7,7 @@
 //! recloser and failsafe are called by hand around the call and classify nothing. tower-resilience classifies
 //! the status.
 
-use std::future::{Future, Ready, ready};
-use std::hint::black_box;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::future::{Ready, ready};
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -19,34 +15,19 @@ use failsafe::CircuitBreaker as _;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use tidegate::{BoxError, CircuitBreakerLayer, Payload};
-use tidegate_benches::{bare_request, provider, scaling};
+use tidegate_benches::{bare_request, call_to_end, provider, runtime};
 use tower::util::ServiceFn;
 use tower::{Layer, Service};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Polls one call by hand to the end of its response. There is no runtime in the measurement. Returns whether
-/// it succeeded.
+/// Sends one call, to the end of its response. Returns whether it succeeded.
 fn run<S, B>(service: &mut S) -> bool
 where
     S: Service<Request<Payload>, Response = Response<B>>,
     B: Body,
 {
-    let mut cx = Context::from_waker(Waker::noop());
-    let _ = black_box(service.poll_ready(&mut cx));
-    let mut call = pin!(service.call(bare_request()));
-    let response = loop {
-        match call.as_mut().poll(&mut cx) {
-            Poll::Ready(Ok(response)) => break response,
-            Poll::Ready(Err(_)) => return false,
-            // A peer waits for its lock.
-            Poll::Pending => std::hint::spin_loop(),
-        }
-    };
-    let is_success = response.status().is_success();
-    let mut body = pin!(response.into_body());
-    let _ = black_box(body.as_mut().poll_frame(&mut cx));
-    is_success
+    call_to_end(service, bare_request()).is_some()
 }
 
 type FailingFn = fn(Request<Payload>) -> Ready<Result<Response<Payload>, BoxError>>;
@@ -149,47 +130,5 @@ fn open(c: &mut Criterion) {
     group.finish();
 }
 
-fn threads(_: &mut Criterion) {
-    scaling("no layer", || {
-        let mut bare = provider();
-        move || assert!(run(&mut bare))
-    });
-    let layer = consecutive();
-    scaling("tidegate", || {
-        let mut service = layer.layer(provider());
-        move || assert!(run(&mut service))
-    });
-    let layer = by_rates(100);
-    scaling("tidegate, failure rate", || {
-        let mut service = layer.layer(provider());
-        move || assert!(run(&mut service))
-    });
-    let layer = consecutive();
-    layer.handle().force_open();
-    scaling("tidegate, open", || {
-        let mut service = layer.layer(provider());
-        move || assert!(!run(&mut service))
-    });
-    let shared = tower_resilience(provider());
-    scaling("tower-resilience", || {
-        let mut service = shared.clone();
-        move || assert!(run(&mut service))
-    });
-    let circuit = recloser();
-    scaling("recloser by hand", || {
-        let (circuit, mut bare) = (&circuit, provider());
-        move || assert!(circuit.call(|| run(&mut bare).then_some(()).ok_or(())).is_ok())
-    });
-    let circuit = failsafe();
-    scaling("failsafe by hand", || {
-        let (circuit, mut bare) = (&circuit, provider());
-        move || assert!(circuit.call(|| run(&mut bare).then_some(()).ok_or(())).is_ok())
-    });
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime")
-}
-
-criterion_group!(benches, closed, open, threads);
+criterion_group!(benches, closed, open);
 criterion_main!(benches);
