@@ -47,7 +47,10 @@ impl KeyedHandle for Handle {
     }
 
     fn for_key(&self, _: &RequestHead<'_>) -> Self {
-        let fresh = Self(self.0.fresh(|settings| settings.key_by = None));
+        let fresh = Self(self.0.fresh(|settings| {
+            settings.key_by = None;
+            settings.hooks.is_of_key = true;
+        }));
         fresh.follow(self);
         fresh
     }

@@ -80,6 +80,8 @@ pub struct Settings {
 pub(super) struct CircuitBreakerHooks {
     pub(super) seed: Option<u64>,
     pub(super) listeners: Listeners,
+    /// Whether this is the circuit of a key. There may be many of them, each with few calls at once.
+    pub(super) is_of_key: bool,
 }
 
 pub(super) type CircuitBreakerSettings = LayerSettings<Settings, CircuitBreakerHooks>;

@@ -1,6 +1,5 @@
 use std::fmt;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Request;
@@ -10,6 +9,7 @@ use super::{CallGuard, Handle};
 use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
 use crate::keyed::KeyedHandle;
+use crate::thread_shard::{SHARDS, thread_shard};
 
 /// The handle of a circuit as its services hold it, sharded by thread to avoid contention on one reference
 /// count.
@@ -19,7 +19,7 @@ use crate::keyed::KeyedHandle;
 /// would do no more calls than one (0.9 x, measured). Each thread therefore counts on its own shard.
 pub(super) struct ShardedHandle {
     handle: Handle,
-    by_thread: [OnceLock<Arc<HandleShard>>; THREADS],
+    by_thread: [OnceLock<Arc<HandleShard>>; SHARDS],
 }
 
 /// Two cache lines, because processors prefetch them in pairs.
@@ -34,12 +34,9 @@ pub(super) enum HandleRef {
     Key(Handle),
 }
 
-/// Beyond this number of threads some share a shard.
-const THREADS: usize = 32;
-
 impl ShardedHandle {
     pub(super) fn new(handle: Handle) -> Self {
-        Self { handle, by_thread: [const { OnceLock::new() }; THREADS] }
+        Self { handle, by_thread: [const { OnceLock::new() }; SHARDS] }
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -55,7 +52,7 @@ impl ShardedHandle {
 
     /// Returns the shard of this thread, created at its first call.
     fn shard(&self) -> HandleRef {
-        let shard = self.by_thread[thread()].get_or_init(|| Arc::new(HandleShard(self.handle.clone())));
+        let shard = self.by_thread[thread_shard()].get_or_init(|| Arc::new(HandleShard(self.handle.clone())));
         HandleRef::Shard(Arc::clone(shard))
     }
 }
@@ -112,13 +109,4 @@ impl fmt::Debug for ShardedHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.handle.fmt(f)
     }
-}
-
-/// Returns the number of this thread, less than [`THREADS`].
-fn thread() -> usize {
-    static THREADS_SEEN: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static THREAD: usize = THREADS_SEEN.fetch_add(1, Ordering::Relaxed) % THREADS;
-    }
-    THREAD.try_with(|thread| *thread).unwrap_or_default()
 }

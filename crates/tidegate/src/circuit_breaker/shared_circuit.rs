@@ -6,12 +6,14 @@ use super::attempt_result::{AttemptResult, Latency};
 use super::listeners::Listeners;
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
+use super::success_counts::SuccessCounts;
 use super::transition::Transition;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
+use crate::thread_shard::{SHARDS, thread_shard};
 
 /// A circuit that many threads use at once. While the provider is healthy they take no lock, and do not write
-/// to shared memory.
+/// to shared memory. A circuit with a failure rate over a number of calls takes the lock once for many successes.
 pub(super) struct SharedCircuit {
     locked: Mutex<LockedCircuit>,
     /// The [`FastState`], read without the lock while all calls or none are admitted.
@@ -20,6 +22,8 @@ pub(super) struct SharedCircuit {
     until: AtomicU64,
     origin: Instant,
     listeners: Listeners,
+    /// Successes of the current generation that are not in the circuit yet.
+    successes: SuccessCounts,
 }
 
 struct LockedCircuit {
@@ -48,6 +52,9 @@ impl SharedCircuit {
     /// Creates a closed circuit that begins at `origin`.
     pub(super) fn new(settings: &CircuitBreakerSettings, origin: Instant) -> Self {
         let circuit = Circuit::new(settings.settings.clone());
+        let is_sharded = circuit.defers_success() && !settings.hooks.is_of_key;
+        let successes = SuccessCounts::new(if is_sharded { SHARDS } else { 0 });
+        successes.set_generation(is_sharded.then(|| circuit.generation()));
         Self {
             fast_state: AtomicU64::new(FastState::of(&circuit).0),
             locked: Mutex::new(LockedCircuit {
@@ -57,6 +64,7 @@ impl SharedCircuit {
             until: AtomicU64::new(0),
             origin,
             listeners: settings.hooks.listeners.clone(),
+            successes,
         }
     }
 
@@ -128,14 +136,27 @@ impl SharedCircuit {
         latency: Latency,
         now: impl FnOnce() -> Instant,
     ) -> WithTransition<()> {
-        let changes_nothing = match (result, latency) {
+        self.record_in(thread_shard(), admission, result, latency, now)
+    }
+
+    /// Records the result of an attempt, by the thread of this shard.
+    pub(super) fn record_in(
+        &self,
+        shard: usize,
+        admission: Admission,
+        result: AttemptResult,
+        latency: Latency,
+        now: impl FnOnce() -> Instant,
+    ) -> WithTransition<()> {
+        let needs_no_lock = match (result, latency) {
             (AttemptResult::Neutral, Latency::Unknown) => admission.probe.is_none(),
             (AttemptResult::Success, Latency::Unknown) => {
                 self.fast_state() == FastState::ignoring_success(admission.generation)
+                    || self.successes.try_add(shard, admission.generation)
             }
             _ => false,
         };
-        if changes_nothing {
+        if needs_no_lock {
             return ((), None);
         }
         self.update(|circuit, random| circuit.record(admission, result, latency, now(), random))
@@ -154,7 +175,11 @@ impl SharedCircuit {
             self.until.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Release);
         }
         self.fast_state.store(FastState::of(&locked.circuit).0, Ordering::Release);
-        let transition = locked.circuit.last_transition().filter(|_| locked.circuit.generation() != before);
+        let generation = locked.circuit.generation();
+        let transition = locked.circuit.last_transition().filter(|_| generation != before);
+        if transition.is_some() {
+            self.successes.set_generation(locked.circuit.defers_success().then_some(generation));
+        }
         drop(lock);
         if let Some(transition) = transition {
             self.listeners.notify(transition);
@@ -167,8 +192,11 @@ impl SharedCircuit {
         read(&mut self.lock().circuit)
     }
 
+    /// Locks the circuit, and records the successes that were counted without the lock.
     fn lock(&self) -> MutexGuard<'_, LockedCircuit> {
-        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut locked = self.locked.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.circuit.record_successes(self.successes.take());
+        locked
     }
 }
 

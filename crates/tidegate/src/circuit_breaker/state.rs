@@ -82,6 +82,16 @@ impl Circuit {
         }
     }
 
+    /// Returns whether a success of this generation can be [recorded](Self::record_successes) later than it ended.
+    pub(super) fn defers_success(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. }) && self.statistics.defers_success()
+    }
+
+    /// Records successes that were deferred in this generation.
+    pub(super) fn record_successes(&mut self, calls: u64) {
+        self.statistics.record_successes(calls);
+    }
+
     /// Returns why every call is rejected, and until when, if all are.
     pub(super) fn rejects_all(&self) -> Option<(RejectionCause, Option<Instant>)> {
         match self.phase {

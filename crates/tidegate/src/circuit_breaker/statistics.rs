@@ -40,6 +40,11 @@ impl CircuitStatistics {
         self.streak.is_none() && self.outcomes.is_none()
     }
 
+    /// Returns whether successes can be [recorded](Self::record_successes) later than they ended.
+    pub(super) fn defers_success(&self) -> bool {
+        self.outcomes.as_ref().is_some_and(Window::is_by_calls)
+    }
+
     /// Returns whether no failure and no slow call is recorded.
     pub(super) fn is_clean(&mut self, now: Instant) -> bool {
         self.streak.is_none() && self.failures(now).bad == 0 && self.slow_calls(now).bad == 0
@@ -49,6 +54,16 @@ impl CircuitStatistics {
         self.streak = None;
         if let Some(outcomes) = &mut self.outcomes {
             outcomes.push(false, now);
+        }
+    }
+
+    /// Records deferred successes.
+    pub(super) fn record_successes(&mut self, calls: u64) {
+        if calls > 0 {
+            self.streak = None;
+            if let Some(outcomes) = &mut self.outcomes {
+                outcomes.push_good(calls);
+            }
         }
     }
 

@@ -92,6 +92,21 @@ impl Window {
         }
     }
 
+    /// Returns whether good calls can be added later than they ended: the window does not depend on their time.
+    pub(super) fn is_by_calls(&self) -> bool {
+        matches!(self, Self::Calls(_))
+    }
+
+    /// Adds good calls to a window by count.
+    pub(super) fn push_good(&mut self, calls: u64) {
+        if let Self::Calls(window) = self {
+            // More good calls than the window holds leave nothing else in it.
+            for _ in 0..calls.min(window.size.into()) {
+                window.push(false);
+            }
+        }
+    }
+
     /// Returns the totals of the window at `now`.
     pub(super) fn totals(&mut self, now: Instant) -> WindowTotals {
         match self {

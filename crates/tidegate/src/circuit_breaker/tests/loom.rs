@@ -202,6 +202,58 @@ fn no_failure_is_lost() {
     );
 }
 
+/// Successes that threads count for themselves are in the window when a failure is recorded after them.
+#[test]
+fn a_failure_finds_every_success_that_was_recorded_before_it() {
+    explore(
+        |settings| {
+            settings.failure_threshold = 9;
+            settings.failure_rate_threshold = Some(1.0);
+        },
+        |circuit, now| {
+            let recorded = Arc::new(AtomicUsize::new(0));
+            let succeed = |shard: usize| {
+                let (circuit, recorded) = (Arc::clone(&circuit), Arc::clone(&recorded));
+                let admission = admit(&circuit, now).unwrap();
+                move || {
+                    circuit.record_in(shard, admission, AttemptResult::Success, Latency::Unknown, || now);
+                    recorded.fetch_add(1, Ordering::SeqCst);
+                }
+            };
+            let threads = [0, 1].map(|shard| thread::spawn(succeed(shard)));
+            let before = recorded.load(Ordering::SeqCst) as u64;
+            record(&circuit, admit(&circuit, now).unwrap(), FAILURE, now);
+            let totals = circuit.with_circuit(|circuit| circuit.window_totals(now)[0]);
+            assert!(totals.bad == 1 && (before + 1..=3).contains(&totals.calls), "{totals:?} after {before}");
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            assert_eq!(circuit.with_circuit(|circuit| circuit.window_totals(now)[0].calls), 3);
+        },
+    );
+}
+
+/// A success of a generation is in its window, or came too late; it is never in the window of a later generation.
+#[test]
+fn a_deferred_success_is_not_counted_in_a_later_generation() {
+    explore(
+        |settings| settings.failure_rate_threshold = Some(1.0),
+        |circuit, now| {
+            let [early, late] = [(); 2].map(|()| admit(&circuit, now).unwrap());
+            circuit.record_in(0, early, AttemptResult::Success, Latency::Unknown, || now);
+            let other = {
+                let circuit = Arc::clone(&circuit);
+                thread::spawn(move || {
+                    circuit.record_in(1, late, AttemptResult::Success, Latency::Unknown, || now);
+                })
+            };
+            circuit.update(|circuit, _| circuit.reset(now));
+            other.join().unwrap();
+            assert_eq!(circuit.with_circuit(|circuit| circuit.window_totals(now)[0].calls), 0);
+            record(&circuit, admit(&circuit, now).unwrap(), AttemptResult::Success, now);
+            assert_eq!(circuit.with_circuit(|circuit| circuit.window_totals(now)[0].calls), 1);
+        },
+    );
+}
+
 /// A fast rejection belongs to one opening: it never combines the cause of one with the time of another.
 #[test]
 fn a_fast_rejection_belongs_to_one_opening() {
