@@ -15,6 +15,9 @@ type Error = Box<dyn std::error::Error>;
 /// The API key of the providers. The callers do not have it.
 const KEY: &str = "key-of-the-gateway";
 
+/// The most conversations that a provider of the model `uses-a-tool` has.
+const MAX_CONVERSATIONS: usize = 32;
+
 /// One dialect, with a provider for each model.
 struct DialectCase {
     dialect: &'static str,
@@ -61,14 +64,18 @@ async fn main() -> Result<(), Error> {
     // Kept alive to the end, because a provider stops when it is dropped.
     let mut servers: Vec<Server> = Vec::new();
     let closed = closed_port()?;
-    let mut file = String::from("listen = \"127.0.0.1:0\"\n[policies.default]\n");
+    let mut file = String::from(
+        "listen = \"127.0.0.1:0\"\n[policies.default]\n[policies.retrying]\n\
+         retry = { max_retries = 1, initial_delay = \"1ms\", max_delay = \"1ms\" }\n",
+    );
     for case in &CASES {
-        for (model, reply) in case.replies() {
-            let server = (case.provider)().api_key(KEY).otherwise(reply).start().await?;
-            file += &case.configuration(model, &server.base_url());
+        for (model, provider) in case.providers() {
+            let server = provider.api_key(KEY).start().await?;
+            let policy = if model == "given-up" { "retrying" } else { "default" };
+            file += &case.configuration(model, &server.base_url(), policy);
             servers.push(server);
         }
-        file += &case.configuration("unreachable", &closed.base_url());
+        file += &case.configuration("unreachable", &closed.base_url(), "default");
     }
     let config = Config::parse(&file, |variable| (variable == "PROVIDER_KEY").then(|| KEY.into()))?;
     let gateway = Gateway::new(config)?.bind().await?;
@@ -79,29 +86,37 @@ async fn main() -> Result<(), Error> {
 }
 
 impl DialectCase {
-    /// The models and their replies.
-    fn replies(&self) -> [(&'static str, Reply); 8] {
+    /// The models and their providers.
+    fn providers(&self) -> Vec<(&'static str, Provider)> {
         let text = "high water at noon";
-        [
+        let replies = [
             ("plain-text", Reply::text(text)),
+            ("answers-in-json", Reply::text(r#"{"port":"Brest"}"#)),
             ("calls-a-tool", Reply::raw(self.tool_call)),
             ("streams-a-tool-call", event_stream(self.tool_call_stream)),
             ("limited", Reply::status(429).retry_after(7)),
             ("overloaded", Reply::error(503, self.overloaded)),
+            ("given-up", Reply::error(503, self.overloaded).header("x-should-retry", "true")),
             ("fails-at-once", Reply::text(text).error_event_at(self.first_events - 1, self.overloaded)),
             ("fails-midway", Reply::text(text).error_event_at(self.first_events, self.overloaded)),
             ("is-cut-off", Reply::text(text).cut_after(1)),
-        ]
+        ];
+        let providers = replies.map(|(model, reply)| (model, (self.provider)().otherwise(reply)));
+        // Each conversation is a tool call and a text.
+        let conversations = (0..MAX_CONVERSATIONS).fold((self.provider)(), |provider, _| {
+            provider.then(Reply::tool_call("tide_at", r#"{"port":"Brest"}"#)).then(Reply::text(text))
+        });
+        providers.into_iter().chain([("uses-a-tool", conversations)]).collect()
     }
 
     /// The configuration of `model`: a provider of its own, with a route in both dialects.
-    fn configuration(&self, model: &str, base_url: &str) -> String {
+    fn configuration(&self, model: &str, base_url: &str, policy: &str) -> String {
         let Self { dialect, path, other_path, .. } = self;
         let provider = format!("{dialect}-{model}");
         format!(
             "[providers.{provider}]\nbase_url = \"{base_url}\"\ndialect = \"{dialect}\"\napi_key_env = \"PROVIDER_KEY\"\n\
-             [[routes]]\npath = \"{path}\"\nmodel = \"{model}\"\nchain = [\"{provider}/{model}\"]\n\
-             [[routes]]\npath = \"{other_path}\"\nmodel = \"translated-{model}\"\nchain = [\"{provider}/{model}\"]\n"
+             [[routes]]\npath = \"{path}\"\nmodel = \"{model}\"\nchain = [\"{provider}/{model}\"]\npolicy = \"{policy}\"\n\
+             [[routes]]\npath = \"{other_path}\"\nmodel = \"translated-{model}\"\nchain = [\"{provider}/{model}\"]\npolicy = \"{policy}\"\n"
         )
     }
 }
