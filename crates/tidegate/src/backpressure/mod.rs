@@ -60,6 +60,10 @@
 //! callers of the oldest calls in a long queue have most likely given up, so that permits granted to them are
 //! wasted (adaptive LIFO: B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015).
 //!
+//! A queued call has to be polled to use the permit that it is granted. If it is not polled for half a second to
+//! a second after that, as a `select!` arm that is kept for later, the permit goes to the next call, and the first
+//! queues again when it is polled. A queued call whose time is up is passed over.
+//!
 //! # Adaptive limits
 //! The best limit changes with the provider's load, so an algorithm can adjust it:
 //! `BackpressureLayer::max_inflight(200).adaptive(Gradient::new())`.

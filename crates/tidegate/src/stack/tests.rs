@@ -20,7 +20,13 @@ use crate::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// All layers around a provider whose responses are classified by their status alone: most tests are not about bodies.
 fn full(name: &str) -> ResilienceBuilder {
+    of_provider(name).classify(StatusClassifier)
+}
+
+/// All layers, with the classification of the named provider.
+fn of_provider(name: &str) -> ResilienceBuilder {
     ResilienceBuilder::new(name)
         .retry(RetryLayer::exponential())
         .backpressure(BackpressureLayer::max_inflight(50))
@@ -45,7 +51,7 @@ fn the_stack_is_nameable_clone_send_and_sync() {
 async fn keeps_towers_contract() {
     contract::check(|inner| full("openai/gpt-4o").service(inner)).await;
     contract::check(|inner| full("openai/gpt-4o").total_timeout(60 * SECOND).service(inner)).await;
-    contract::check(|inner| ResilienceBuilder::new("").service(inner)).await;
+    contract::check(|inner| ResilienceBuilder::new("").classify(StatusClassifier).service(inner)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,7 +258,7 @@ async fn an_exhausted_quota_is_not_retried_and_closes_the_target() {
     let (inner, provider) = strict();
     let body = r#"{"error":{"type":"insufficient_quota","message":"add credit"}}"#;
     provider.otherwise(Answer::status(429).body(body));
-    let mut service = full("openai/gpt-4o").service(inner);
+    let mut service = of_provider("openai/gpt-4o").service(inner);
     assert_eq!(complete(&mut service).await.unwrap(), 429);
     let rejected = rejection(call(&mut service).await);
     assert_eq!((rejected.code(), rejected.gate()), (ErrorCode::QuotaExhausted, Gate::CircuitBreaker));
@@ -406,8 +412,10 @@ async fn no_retry_waits_for_an_open_circuit_of_the_same_key() {
 async fn a_stream_dropped_after_its_last_event_counts_as_finished() {
     let (inner, provider) = strict();
     let breaker = CircuitBreakerLayer::new().failure_threshold(2);
-    let mut service =
-        full("openai/gpt-4o").retry(RetryLayer::disabled()).circuit_breaker(breaker.clone()).service(inner);
+    let mut service = of_provider("openai/gpt-4o")
+        .retry(RetryLayer::disabled())
+        .circuit_breaker(breaker.clone())
+        .service(inner);
     let token = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n";
     let stream = |last: &'static str| {
         provider.answer(200).header("content-type", "text/event-stream").frame(token).frame(last).stall();
