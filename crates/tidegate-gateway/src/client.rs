@@ -2,17 +2,22 @@
 //! to another host; no proxy from the environment, since the configuration determines the hosts; no retries, since the
 //! layers count attempts.
 
+use http::HeaderValue;
+use http::header::ACCEPT_ENCODING;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tidegate::Payload;
 use tidegate::reconnect::Reconnect;
+use tower_http::decompression::Decompression;
+use tower_http::set_header::SetRequestHeader;
 
 use crate::config::{ConnectionSettings, GatewayConfigError};
 
-/// A client that sends a request again if the provider did not process it.
-pub(crate) type ProviderClient = Reconnect<PooledClient>;
+/// A client that sends a request again if the provider did not process it. It requests responses without
+/// compression, and unpacks those that are compressed anyway.
+pub(crate) type ProviderClient = SetRequestHeader<Decompression<Reconnect<PooledClient>>, HeaderValue>;
 
 type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
 
@@ -39,5 +44,7 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
         .http2_keep_alive_while_idle(true);
     let mut fresh = pooled.clone();
     fresh.pool_max_idle_per_host(0);
-    Ok(Reconnect::new(pooled.build(connector.clone()), fresh.build(connector)))
+    let client = Reconnect::new(pooled.build(connector.clone()), fresh.build(connector));
+    let identity = HeaderValue::from_static("identity");
+    Ok(SetRequestHeader::if_not_present(Decompression::new(client), ACCEPT_ENCODING, identity))
 }

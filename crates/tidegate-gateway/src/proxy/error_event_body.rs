@@ -13,8 +13,8 @@ use crate::error_format::error_body;
 
 /// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
-/// The bytes are forwarded unchanged, but in whole lines: an incomplete line would run into the error event.
-/// When the inner body ends without an error, an incomplete last line is forwarded as well.
+/// The bytes are forwarded unchanged, but in whole events: half an event would run into the error event. When
+/// the inner body ends without an error, an incomplete last event is forwarded as well.
 #[pin_project]
 #[derive(Debug)]
 pub(super) struct ErrorEventBody<B> {
@@ -24,13 +24,13 @@ pub(super) struct ErrorEventBody<B> {
     /// Counts the tokens that were received.
     meter: UsageMeter,
     responses: ResponsesProgress,
-    /// The beginning of an incomplete line.
-    partial_line: BytesMut,
+    /// The beginning of an incomplete event.
+    partial_event: BytesMut,
     has_ended: bool,
 }
 
-/// The most bytes of a line that are buffered. A longer line is forwarded in parts.
-const MAX_PARTIAL_LINE: usize = 256 * 1024;
+/// The most bytes of an event that are buffered. A longer event is forwarded in parts.
+const MAX_PARTIAL_EVENT: usize = 1024 * 1024;
 
 impl<B> ErrorEventBody<B> {
     pub(super) fn new(inner: B, endpoint: Endpoint, meter: UsageMeter) -> Self {
@@ -39,7 +39,7 @@ impl<B> ErrorEventBody<B> {
             endpoint,
             meter,
             responses: ResponsesProgress::default(),
-            partial_line: BytesMut::new(),
+            partial_event: BytesMut::new(),
             has_ended: false,
         }
     }
@@ -54,12 +54,12 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
         while !*this.has_ended {
             let last = match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => match whole_lines(this.partial_line, data) {
-                        Some(lines) => {
+                    Ok(data) => match whole_events(this.partial_event, data) {
+                        Some(events) => {
                             if *this.endpoint == Endpoint::Responses {
-                                this.responses.observe(&lines);
+                                this.responses.observe(&events);
                             }
-                            return Poll::Ready(Some(Ok(Frame::data(lines))));
+                            return Poll::Ready(Some(Ok(Frame::data(events))));
                         }
                         None => continue,
                     },
@@ -70,11 +70,11 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                     let body = broken_stream(&error, this.meter.read().output);
                     let responses = (*this.endpoint == Endpoint::Responses).then_some(this.responses);
                     Some(match is_in_band(&error) {
-                        true => end_of_error_event(this.partial_line, responses, &body),
+                        true => end_of_error_event(this.partial_event, responses, &body),
                         false => error_event(&body, *this.endpoint, responses),
                     })
                 }
-                None => Some(this.partial_line.split().freeze()),
+                None => Some(this.partial_event.split().freeze()),
             };
             *this.has_ended = true;
             return Poll::Ready(last.filter(|last| !last.is_empty()).map(|last| Ok(Frame::data(last))));
@@ -91,20 +91,39 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     }
 }
 
-/// Returns all complete lines that were received, and keeps the incomplete last one in `partial_line`.
-fn whole_lines(partial_line: &mut BytesMut, data: Bytes) -> Option<Bytes> {
-    let end = data.iter().rposition(|byte| matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
-    // Most frames consist of whole lines, and are forwarded without a copy.
-    if partial_line.is_empty() && end == data.len() {
+/// Returns all complete events that were received, and keeps the beginning of the next one in `partial_event`.
+fn whole_events(partial_event: &mut BytesMut, data: Bytes) -> Option<Bytes> {
+    // Most frames consist of whole events, and are forwarded without a copy.
+    if partial_event.is_empty() && end_of_events(&data, 0) == data.len() {
         return Some(data);
     }
-    let buffered = partial_line.len();
-    partial_line.extend_from_slice(&data);
-    match (end, partial_line.len() > MAX_PARTIAL_LINE) {
-        (_, true) => Some(partial_line.split().freeze()),
+    let buffered = partial_event.len();
+    partial_event.extend_from_slice(&data);
+    // An empty line ends within the new bytes, and may begin up to three bytes before.
+    let end = end_of_events(partial_event, buffered.saturating_sub(3));
+    match (end, partial_event.len() > MAX_PARTIAL_EVENT) {
+        (_, true) => Some(partial_event.split().freeze()),
         (0, false) => None,
-        (end, false) => Some(partial_line.split_to(buffered + end).freeze()),
+        (end, false) => Some(partial_event.split_to(end).freeze()),
     }
+}
+
+/// The position after the last empty line that ends after `from`; 0 if there is none. `bytes` begin at the
+/// beginning of a line.
+fn end_of_events(bytes: &[u8], from: usize) -> usize {
+    let is_line_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let mut before = bytes.len();
+    while let Some(last) = bytes[from..before].iter().rposition(is_line_end) {
+        let last = from + last;
+        before = last - usize::from(bytes[..=last].ends_with(b"\r\n"));
+        if bytes[..before].last().is_none_or(is_line_end) {
+            return last + 1;
+        }
+        if before <= from {
+            break;
+        }
+    }
+    0
 }
 
 /// Whether the provider reported the error in the stream itself.
@@ -116,18 +135,18 @@ fn is_in_band(error: &Error) -> bool {
 /// The rest of the provider's own error event, and the empty line that ends it. Without that line clients
 /// ignore the event. A response of which the provider reported only the error is marked as failed as well.
 fn end_of_error_event(
-    partial_line: &mut BytesMut,
+    partial_event: &mut BytesMut,
     responses: Option<&mut ResponsesProgress>,
     body: &ErrorBody,
 ) -> Bytes {
-    partial_line.extend_from_slice(b"\n\n");
+    partial_event.extend_from_slice(b"\n\n");
     if let Some(responses) = responses {
-        responses.observe(partial_line);
+        responses.observe(partial_event);
         if let Some(event) = responses.failed_event(body.code(), body.message()) {
-            partial_line.extend_from_slice(event.as_bytes());
+            partial_event.extend_from_slice(event.as_bytes());
         }
     }
-    partial_line.split().freeze()
+    partial_event.split().freeze()
 }
 
 /// The error of a stream that broke after `tokens` tokens.
@@ -199,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_broken_stream_ends_in_an_error_event_after_its_last_whole_line() {
+    async fn a_broken_stream_ends_in_an_error_event_after_its_last_whole_event() {
         let chunks = [Ok("data: a\n\nda"), Ok("ta: {\"half"), Err(FailureKind::Truncated)];
         let openai = forwarded(&chunks, Endpoint::ChatCompletions).await;
         let (whole, error) = openai.split_once("data: {").unwrap();
@@ -207,6 +226,42 @@ mod tests {
         assert!(error.contains("E3001") && error.ends_with("}\n\n"), "{error}");
         let anthropic = forwarded(&chunks, Endpoint::Messages).await;
         assert!(anthropic.starts_with("data: a\n\n\n\nevent: error\ndata: {"), "{anthropic}");
+    }
+
+    /// Wherever the stream breaks, and in whatever chunks it arrives, no part of an event is forwarded.
+    #[tokio::test]
+    async fn half_an_event_is_dropped_before_the_error_event() {
+        for line_end in ["\n", "\r\n", "\r"] {
+            let event = |text: &str| format!("event: e{line_end}data: {text}{line_end}{line_end}");
+            let events = [event("{\"a\":1}"), format!(": ping{line_end}{line_end}"), event("{\"b\":2}")];
+            let whole: &'static str = events.concat().leak();
+            let ends = [0, events[0].len(), events[0].len() + events[1].len(), whole.len()];
+            for cut in 0..=whole.len() {
+                // The first half of the last CRLF ends an event as well.
+                let end = *ends
+                    .iter()
+                    .rev()
+                    .find(|&&end| end <= cut || line_end == "\r\n" && end == cut + 1)
+                    .unwrap();
+                for split in 0..=cut {
+                    let chunks = [Ok(&whole[..split]), Ok(&whole[split..cut]), Err(FailureKind::Truncated)];
+                    let text = forwarded(&chunks, Endpoint::Messages).await;
+                    let (before, _) = text.split_once("\n\nevent: error\n").unwrap();
+                    assert_eq!(
+                        before,
+                        &whole[..end.min(cut)],
+                        "{line_end:?}, cut at {cut}, split at {split}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_above_the_limit_is_forwarded_in_parts() {
+        let long: &'static str = "x".repeat(MAX_PARTIAL_EVENT).leak();
+        let chunks = [Ok("data: "), Ok(long), Ok("\n"), Ok("\n")];
+        assert_eq!(forwarded(&chunks, Endpoint::Messages).await, format!("data: {long}\n\n"));
     }
 
     #[tokio::test]

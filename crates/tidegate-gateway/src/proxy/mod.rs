@@ -9,6 +9,7 @@
 //! The body of a request is buffered, since it may have to be sent again. The body of a response is forwarded
 //! frame by frame.
 
+mod content_coding;
 mod error_event_body;
 mod gateway_error;
 mod headers;
@@ -215,9 +216,9 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint, meter: Usag
     let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
     let (mut head, body) = response.into_parts();
     let mut response = match outcome.failure() {
-        // An error event instead of a stream. The response has not begun, so its status can still report the
-        // error.
-        Some(failure) if failure.kind == FailureKind::InBand => {
+        // An error event instead of a stream, or no answer. The response has not begun, so its status can
+        // still report the error.
+        Some(failure) if matches!(failure.kind, FailureKind::InBand | FailureKind::NoAnswer) => {
             GatewayError::from(&failure.clone().into()).into_response(endpoint.dialect())
         }
         // A redirect is not forwarded, since it would send the prompt to another host. The base URL is

@@ -9,9 +9,11 @@ use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tidegate::{ErrorCode, Payload};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::GatewayError;
+use super::content_coding::ContentCoding;
 
 /// The time for a caller to send its request body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -20,7 +22,21 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(120);
 /// only after they have sent the whole body, and would otherwise see a closed connection.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Reads a body and unpacks it.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, GatewayError> {
+    let codings = ContentCoding::all(headers)?;
+    let mut bytes = read_packed(headers, body, limit).await?;
+    // The last coding was applied to all others.
+    for coding in codings.into_iter().rev() {
+        // Unpacking may take a while, and is not done on a thread of the runtime.
+        let unpacked = spawn_blocking(move || coding.unpack(&bytes, limit)).await;
+        bytes =
+            unpacked.map_err(|_| GatewayError::new(ErrorCode::ServerError, "body was not unpacked"))??;
+    }
+    Ok(bytes)
+}
+
+async fn read_packed(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, GatewayError> {
     let is_long = body.size_hint().lower() > limit as u64;
     // A caller that sent `Expect` has not sent the body yet, so nothing has to be discarded.
     if is_long && headers.contains_key(EXPECT) {
