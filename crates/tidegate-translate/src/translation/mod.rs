@@ -28,25 +28,26 @@
 //!
 //! | chat | messages | |
 //! |--|--|--|
-//! | `system`, `developer` messages | `system` | collected from all positions; after a final assistant message they become a user message; back: one message for each block |
+//! | `system`, `developer` messages | `system` | collected from all positions; after a final assistant message they become a user message; back: the leading blocks are one message, and later ones are the user's unless the target is known to accept them |
 //! | text, `image_url` (URL, data URL), PDF `file` | `text`, `image`, `document` | blank text is dropped |
 //! | consecutive messages of one role | one message | back: unchanged |
 //! | `tool_calls` of an assistant | `tool_use` | ids are kept where the target accepts them; the text of arguments is unchanged; in responses, ids of fewer than 20 characters are prefixed with the response id |
 //! | `tool` messages | `tool_result`s, first in the turn | back: one message each, first in the turn; their images go into a user message after all of them |
-//! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are unchanged; tools that were called but not declared are declared, with `tool_choice` none |
+//! | `tools`, `parameters`, `strict` | `tools`, `input_schema`, `strict` | schemas are adapted at every depth, and `strict` is sent only where the target accepts it; names that the target rejects are shortened, and restored in the response; tools that were called but not declared are declared, with `tool_choice` none |
 //! | `tool_choice` auto, none, required, one | auto, none, any, tool | |
 //! | `parallel_tool_calls: false` | `disable_parallel_tool_use` | |
 //! | `max_completion_tokens`, `max_tokens` | `max_tokens` | [4096](ChatToMessages::DEFAULT_MAX_TOKENS) when absent; capped at the model's maximum |
 //! | `stop` | `stop_sequences` | Anthropic: more than white space; chat: at most four |
-//! | `temperature`, `top_p` | the same | Anthropic: 0 to 1; dropped where the model does not accept them |
+//! | `temperature`, `top_p`, `top_k` | the same; `top_k` is dropped for a chat | Anthropic: 0 to 1; dropped where the model does not accept them |
 //! | `stream`, `model` | the same | |
 //! | `safety_identifier`, `user` | `metadata.user_id` | dropped if it is too long or contains personal data |
 //! | `stream_options.include_usage` | | Anthropic always reports usage; from a chat it is requested, except from Mistral, which reports it unrequested |
-//! | `response_format` with a schema | `output_config.format` | |
+//! | `response_format` with a schema | `output_config.format` | Anthropic: closed, and limits are moved into descriptions |
+//! | `response_format: json_object` | an instruction | a response that is not streamed has to be a JSON object, or is a failure |
 //! | `reasoning_effort` | `thinking`, `output_config.effort` | in the form that the target's model accepts, else dropped |
 //! | `finish_reason` stop, length, tool_calls, content_filter | end_turn, max_tokens, tool_use, refusal | |
 //! | `prompt_tokens`, of which `cached_tokens` | `input_tokens` + cache tokens | |
-//! | `reasoning_content` | `thinking` blocks | in responses; dropped in requests, because thinking is signed |
+//! | `reasoning_content` | `thinking` blocks | in responses; in requests, thinking without a signature is sent back to DeepSeek, and all else is dropped, because thinking is signed |
 //! | a comment | `ping` | |
 //! | error `type` and `code` | error `type` | by the meaning of the error; status and message are kept |
 //!
@@ -56,8 +57,9 @@
 //! the field:
 //!
 //! - from a chat: `n` above 1, `logprobs`, `logit_bias`, penalties, audio, `web_search_options`,
-//!   `response_format` without a schema, the old `functions`, and the provider's own tools and files;
-//! - from messages: `top_k`, `container`, `mcp_servers`, server tools, and documents in tool results or with
+//!   response formats other than JSON, schemas that cannot be enforced, the old `functions`, and the
+//!   provider's own tools and files;
+//! - from messages: `thread`, `container`, `mcp_servers`, server tools, and documents in tool results or with
 //!   `citations`.
 //!
 //! A request that the target would reject, although the caller's provider may accept it, is an error as well:
@@ -65,13 +67,16 @@
 //! sequences for a reasoning model.
 //!
 //! Fields that are only advisory or for records (`seed`, `store`, `metadata`, `service_tier`, `verbosity`,
-//! `cache_control`, `is_error`, names of participants) are dropped. Unknown fields are dropped as well.
+//! `cache_control`, `is_error`, `top_k`, names of participants) are dropped. They are listed one by one; any
+//! other field is rejected by name, in every object of a request, because nothing is known about its effect.
 //!
 //! # Streams
 //!
 //! Streams are translated event by event; the result does not depend on how the bytes are split into chunks.
-//! An event that cannot be parsed is dropped. An error event is the last one. An event above 256 KiB breaks
-//! the stream, since a part of it would be worse than nothing; more than 1024 tool calls break it as well. Of
+//! An event that cannot be parsed is dropped. An error event is the last one. An event above the response cap of the
+//! layer breaks the stream, since a part of it would be worse than nothing; more than 1024 tool calls break it
+//! as well. Content blocks of messages come one after the other: what belongs to a later one waits until
+//! those before have ended. Of
 //! several choices only the first is translated. The end of the stream is written once if the original stream
 //! was complete, and not at all if it was truncated.
 //!

@@ -10,6 +10,7 @@ mod responses;
 mod round_trip;
 mod schemas;
 mod streams;
+mod validator;
 
 use std::time::{Duration, SystemTime};
 
@@ -27,9 +28,18 @@ fn hello() -> Value {
     serde_json::json!([{"role": "user", "content": "Ebb?"}])
 }
 
+/// Translates a request. What is sent has to satisfy the rules of the target.
 fn translate(translator: &dyn Translator, body: &Value) -> Result<Translation, Untranslatable> {
     let mut head = http::Request::new(()).into_parts().0;
-    translator.request(&mut head, body.to_string().as_bytes())
+    let translation = translator.request(&mut head, body.to_string().as_bytes())?;
+    let sent: Value = serde_json::from_slice(&translation.body).unwrap();
+    // The header tells the dialect of the target.
+    let checked = match head.headers.contains_key("anthropic-version") {
+        true => validator::messages(&sent),
+        false => validator::chat(&sent),
+    };
+    assert_eq!(checked, Ok(()), "{body}");
+    Ok(translation)
 }
 
 fn body(translation: Result<Translation, Untranslatable>) -> Value {
