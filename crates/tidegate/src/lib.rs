@@ -108,6 +108,7 @@ pub mod timeout;
 pub mod translate;
 
 mod body;
+mod attempt_number;
 mod bucket;
 mod buffered_body;
 mod chain_position;

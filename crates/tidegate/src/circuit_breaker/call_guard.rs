@@ -1,9 +1,12 @@
 use std::time::Instant;
 
+use http::Extensions;
+
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
 use super::sharded_handle::HandleRef;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
+use crate::attempt_number::AttemptNumber;
 use crate::{Error, Outcome, StreamOutcome, clock};
 
 /// Guards one admitted attempt, and records its result in the circuit. Dropped without a result, it records
@@ -14,6 +17,8 @@ use crate::{Error, Outcome, StreamOutcome, clock};
 pub struct CallGuard {
     circuit: HandleRef,
     admission: Option<Admission>,
+    /// A failure is not counted: the call has had its share of failures.
+    ignores_failure: bool,
     /// The time at which the wait for the response began, if its latency is measured and not recorded yet.
     waiting_since: Option<Instant>,
     /// The outcome of the response stream, shared with the wire.
@@ -21,16 +26,34 @@ pub struct CallGuard {
 }
 
 impl CallGuard {
-    /// Creates a guard. Without an admission it records nothing.
-    pub(super) fn new(circuit: HandleRef, admission: Option<Admission>) -> Self {
-        let is_timed = admission.is_some() && circuit.settings().slow_call_threshold.is_some();
-        Self { circuit, admission, waiting_since: is_timed.then(clock::now), stream_outcome: None }
+    /// Creates a guard for the attempt with these extensions. Without an admission it records nothing.
+    pub(super) fn new(circuit: HandleRef, admission: Option<Admission>, extensions: &Extensions) -> Self {
+        let settings = circuit.settings();
+        let is_timed = admission.is_some() && settings.slow_call_threshold.is_some();
+        let ignores_failure = settings
+            .max_attempts_counted_per_call
+            .is_some_and(|counted| AttemptNumber::of(extensions) > counted)
+            && admission.is_none_or(|admission| admission.probe.is_none());
+        Self {
+            circuit,
+            admission,
+            ignores_failure,
+            waiting_since: is_timed.then(clock::now),
+            stream_outcome: None,
+        }
+    }
+
+    fn result(&self, outcome: &Outcome) -> AttemptResult {
+        match AttemptResult::of(outcome, self.circuit.settings()) {
+            AttemptResult::Failure(..) if self.ignores_failure => AttemptResult::Neutral,
+            result => result,
+        }
     }
 
     /// Records the outcome of the attempt.
     fn settle(&mut self, outcome: &Outcome) {
         if let Some(admission) = self.admission.take() {
-            let result = AttemptResult::of(outcome, self.circuit.settings());
+            let result = self.result(outcome);
             // The latency of a neutral outcome carries no information.
             let latency = if result == AttemptResult::Neutral { Latency::Unknown } else { self.latency() };
             self.circuit.record(admission, result, latency);
@@ -65,9 +88,7 @@ impl Drop for CallGuard {
                 latency => latency,
             };
             let final_outcome = self.stream_outcome.as_ref().and_then(StreamOutcome::outcome);
-            let result = final_outcome.map_or(AttemptResult::Neutral, |outcome| {
-                AttemptResult::of(outcome, self.circuit.settings())
-            });
+            let result = final_outcome.map_or(AttemptResult::Neutral, |outcome| self.result(outcome));
             self.circuit.record(admission, result, latency);
         }
     }

@@ -182,6 +182,16 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.count_rate_limited = count)
     }
 
+    /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless they succeed or
+    /// are probes. By default all attempts of a call count. With 1, it takes as many calls as the
+    /// [`failure_threshold`](Self::failure_threshold) to open the circuit, however often each is retried.
+    ///
+    /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
+    #[must_use]
+    pub fn max_attempts_counted_per_call(self, attempts: u32) -> Self {
+        self.set(|settings| settings.max_attempts_counted_per_call = Some(attempts.max(1)))
+    }
+
     /// Admits every call, and reports which calls it would have rejected (as an event, and in the
     /// [snapshot](Handle::snapshot)). This tries settings out on real traffic. The results of those calls are
     /// not counted, because they would not have been made.

@@ -20,6 +20,10 @@ pub struct Settings {
     pub enabled: bool,
     /// Opens after this many consecutive failures; 5 by default.
     pub failure_threshold: u32,
+    /// Failures of a call are counted up to its attempt of this number, at least 1. By default all attempts of a call
+    /// count, so that one call with three attempts can open a circuit with a `failure_threshold` of 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts_counted_per_call: Option<u32>,
     /// Closes after this many consecutive successful probes; 1 by default.
     pub success_threshold: u32,
     /// The time that the circuit stays open; 30 s by default. `cooldown_seconds` in a file.
@@ -91,6 +95,7 @@ impl Default for Settings {
         Self {
             enabled: true,
             failure_threshold: 5,
+            max_attempts_counted_per_call: None,
             success_threshold: 1,
             cooldown: Duration::from_secs(30),
             half_open_max: 1,
@@ -152,6 +157,9 @@ impl Settings {
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         at_least_one("failure_threshold", self.failure_threshold)?;
+        if let Some(attempts) = self.max_attempts_counted_per_call {
+            at_least_one("max_attempts_counted_per_call", attempts)?;
+        }
         at_least_one("success_threshold", self.success_threshold)?;
         at_least_one("half_open_max", self.half_open_max)?;
         at_least_one("minimum_throughput", self.minimum_throughput)?;

@@ -47,7 +47,7 @@ impl ShardedHandle {
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
         let circuit = self.handle.of_key(request).map_or_else(|| self.shard(), HandleRef::Key);
         let admission = circuit.admit()?;
-        Ok(CallGuard::new(circuit, admission))
+        Ok(CallGuard::new(circuit, admission, request.extensions()))
     }
 
     /// Returns the shard of this thread, created at its first call.

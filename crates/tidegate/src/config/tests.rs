@@ -468,6 +468,7 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
         [circuit_breaker]
         enabled = false
         failure_threshold = 2
+        max_attempts_counted_per_call = 6
         success_threshold = 3
         cooldown_seconds = "7s"
         half_open_max = 4

@@ -10,6 +10,7 @@ use super::override_policy::OverriddenPolicy;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
 use super::shared::RetryShared;
 use super::{LoadSignals, RetryOverride, Strategy, headers};
+use crate::attempt_number::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
 use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, clock};
@@ -100,8 +101,11 @@ impl<S> RetryCall<S> {
         self.attempt <= self.policy().max_retries && !is_last && !self.is_resend
     }
 
-    /// Sets the attempt number and the idempotency key on the request of the current attempt.
-    pub(super) fn set_headers<B>(&self, request: &mut Request<B>) {
+    /// Marks the request of the current attempt with its number, and sets the headers that are enabled.
+    pub(super) fn mark_attempt<B>(&self, request: &mut Request<B>) {
+        if self.attempt > 1 {
+            request.extensions_mut().insert(AttemptNumber(self.attempt));
+        }
         let settings = self.shared.handle.0.settings();
         if settings.attempt_header {
             headers::set_attempt_number(request.headers_mut(), self.attempt);

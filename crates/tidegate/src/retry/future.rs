@@ -101,7 +101,7 @@ impl<S: Clone> RetryCall<S> {
     /// may follow.
     fn prepare(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Box<Request<Payload>>> {
         let may_follow = self.begin_attempt();
-        self.set_headers(request);
+        self.mark_attempt(request);
         if !may_follow {
             return None;
         }
