@@ -17,7 +17,8 @@
 //! # async fn main() -> Result<(), BoxError> {
 //! // In its place: hyper-util's client, `ReqwestService`, or any other client.
 //! let client = service_fn(async |_: Request<Payload>| {
-//!     Ok::<_, BoxError>(Response::new(Payload::from("hello")))
+//!     let answer = r#"{"choices":[{"message":{"role":"assistant","content":"hello"}}]}"#;
+//!     Ok::<_, BoxError>(Response::new(Payload::from(answer)))
 //! });
 //!
 //! let openai = ResilienceBuilder::new("openai/gpt-4o")
@@ -107,8 +108,8 @@ pub mod stack;
 pub mod timeout;
 pub mod translate;
 
-mod body;
 mod attempt_number;
+mod body;
 mod bucket;
 mod buffered_body;
 mod chain_position;
@@ -127,9 +128,9 @@ mod send;
 mod settings;
 mod shared;
 mod sync;
-mod thread_shard;
 #[cfg(test)]
 mod testing;
+mod thread_shard;
 
 // Names that the modules take from the root. Users have the names that are exported below.
 use key::RequestHead;
@@ -146,7 +147,7 @@ pub use classify::ClassifyLayer;
 #[cfg(feature = "config")]
 pub use config::ResilienceConfig;
 pub use fallback::FallbackLayer;
-pub use key::{KeyBy, KeyId, Tenant};
+pub use key::{KeyBy, Tenant};
 pub use provider::{
     BoxError, Deadline, Error, ErrorCode, Outcome, Payload, Priority, Rejection, RejectionReason, Trail,
 };

@@ -24,5 +24,5 @@ pub use gate::{
     Admission, AdmissionGate, AttemptGuard, BodyGuard, BodyGuardOf, NoQueue, QueuedAttempt, ResponseHead,
     TakeReady,
 };
-pub use gates::{AttemptBodyGuards, AttemptGates};
+pub use gates::{AttemptBodyGuards, AttemptGates, AttemptGuards, QueuedAtGates};
 pub use service::Gated;

@@ -70,6 +70,7 @@ pub use service::{Resilience, ResponseBody, ResponseFuture};
 pub use signals::{Signals, SignalsSnapshot};
 pub use timeout_header::TimeoutHeader;
 
+pub use crate::send::SendFuture;
 pub use crate::settings::ConfigError;
 
 #[cfg(test)]
