@@ -52,7 +52,23 @@
 //! it, tokens are recorded in it as they arrive: the number of chunks, and the usage that the provider
 //! reports.
 //!
-//! # Responses without streaming
+//! # What a success has to show
+//! Where the classifier knows that a model answers a POST
+//! ([`expected_answer`](crate::provider::Classifier::expected_answer): chat, Responses, messages, embeddings
+//! and the like), the status alone is no success. A JSON document has to contain a choice, a content block, an
+//! item, an embedding or a stop reason. A stream has to contain a token, a stop reason or the usage of one
+//! before its terminator; unknown events are not tokens. An empty body, a web page, `choices: []`, a lone
+//! `[DONE]` or a redirect is a failure of the provider with code E3001
+//! ([`FailureKind::NoAnswer`](crate::FailureKind::NoAnswer)), which is counted, retried and failed over.
+//!
+//! The first bytes decide what a body is, and not its `content-type`, which is corrected. Events for a request
+//! without `stream` are put together into one document, and a document for a request with `stream` is split
+//! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. A JSON document of
+//! which the connection does not count the bytes ends in an error unless its braces are closed, and a
+//! `content-length` that is not that of the body is removed. Compressed bodies are passed on unread. A 101 is
+//! an error for every request.
+//!
+//! # Other responses without streaming
 //! A 200 may contain nothing but an error: OpenRouter and other proxies send the status before the upstream
 //! responds. If the classifier [can probe bodies](crate::Classifier::probe_body), and the request is a POST,
 //! a response is *held back* until its first bytes identify it; usually the first frame does, without parsing
@@ -65,7 +81,8 @@
 //! Only the attempt timeout ([`TimeoutLayer`](crate::TimeoutLayer)) ends that wait, or the first-token
 //! timeout if the request is for a stream.
 //!
-//! A failed response is passed on byte for byte after it has been read.
+//! A failed response is passed on byte for byte after it has been read. If its body breaks off, an error body
+//! of our own takes its place, with the code, so that the caller gets the status.
 //!
 //! # Common mistakes
 //! - Relying on the status: a 200 can fail at its third event, or be an error from its first byte.

@@ -179,14 +179,15 @@ async fn responses_that_cannot_be_such_an_error_are_not_held() {
     let (inner, provider) = strict();
     let mut service = wire(inner);
     let start = clock::now();
+    let speech = || Request::post("http://provider/v1/audio/speech").body(Payload::from("{}")).unwrap();
     for media in ["text/plain", "audio/mpeg", "multipart/mixed", "application/json-seq"] {
         provider.then(stalled(media));
-        assert_eq!(Outcome::of(&call(&mut service).await.unwrap()), Outcome::Success);
+        assert_eq!(Outcome::of(&send(&mut service, speech()).await.unwrap()), Outcome::Success);
     }
     provider.then(stalled("application/json").header("content-encoding", "gzip"));
     call(&mut service).await.unwrap();
     provider.then(Answer::status(202).stall());
-    call(&mut service).await.unwrap();
+    send(&mut service, speech()).await.unwrap();
     // Not a response of a model: the status request for an object that failed is itself a success.
     provider.then(json(&[r#"{"object":"response","status":"failed","error":{"code":"server_error"}}"#]));
     let status_request = Request::get("http://provider/v1/responses/1").body(Payload::empty()).unwrap();
@@ -217,11 +218,12 @@ async fn no_more_is_buffered_than_the_limit() {
     assert_eq!((Outcome::of(&response), clock::now()), (Outcome::Success, start));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), 70_000 + ERROR.len());
 
-    // A body that is announced as larger is not probed: the head does not wait for it.
+    // Where no answer is expected, a body that is announced as larger is not probed.
     let large = format!("{ERROR}{}", " ".repeat(70_000));
     let (inner, provider) = strict();
     provider.answer(200).header("content-type", "application/json").body(large);
-    assert_eq!(Outcome::of(&call(&mut wire(inner)).await.unwrap()), Outcome::Success);
+    let rerank = Request::post("http://provider/v1/rerank").body(Payload::from("{}")).unwrap();
+    assert_eq!(Outcome::of(&send(&mut wire(inner), rerank).await.unwrap()), Outcome::Success);
 }
 
 /// By the attempt timeout, as if the head had not arrived; or by the first-token timeout if the request is
