@@ -23,13 +23,13 @@ timeout         = { total = "2m", attempt = "60s" }
 "#;
 
 /// The type of the stack can be named, so it can be a field.
-struct App {
+struct ChatClient {
     base_url: String,
     api_key: String,
     openai: Resilience<ReqwestService>,
 }
 
-impl App {
+impl ChatClient {
     fn new(file: &str, base_url: String, api_key: String) -> Result<Self, BoxError> {
         // The program overrides the environment, which overrides the file, which overrides the defaults.
         let mut config = toml::from_str::<ResilienceConfig>(file)?.overlay_env()?;
@@ -60,18 +60,18 @@ async fn main() -> Result<(), BoxError> {
     let file = FILE;
     let base_url = provider.base_url();
     let api_key = "provider-key".to_owned();
-    let app = match App::new(file, base_url, api_key) {
-        Ok(app) => app,
+    let client = match ChatClient::new(file, base_url, api_key) {
+        Ok(client) => client,
         // An invalid setting is reported by name here, and not at the first call.
         Err(error) => {
             eprintln!("error: {error}");
             std::process::exit(2);
         }
     };
-    let status = app.chat("hi").await?;
+    let status = client.chat("hi").await?;
     println!("{status} after {} requests", provider.log().calls());
     assert_eq!((status.as_u16(), provider.log().calls()), (200, 2));
-    println!("{}", serde_json::to_string_pretty(&app.openai.signals().snapshot())?);
+    println!("{}", serde_json::to_string_pretty(&client.openai.signals().snapshot())?);
 
     let typo = toml::from_str::<ResilienceConfig>("retry = { max_retrys = 3 }").unwrap_err();
     println!("An unknown key is rejected: {}", typo.message());

@@ -27,11 +27,11 @@ use tidegate_testkit::{Provider, Reply};
 use tokio::net::TcpListener;
 
 /// The body of a provider's response, or of an error.
-type ProxyBody = UnsyncBoxBody<Bytes, tidegate::Error>;
+type ForwardedBody = UnsyncBoxBody<Bytes, tidegate::Error>;
 
 /// The state that all connections share.
 #[derive(Clone)]
-struct Proxy {
+struct Forwarder {
     url: String,
     api_key: String,
     openai: Resilience<ReqwestService>,
@@ -52,10 +52,10 @@ async fn main() -> Result<(), BoxError> {
         .backpressure(BackpressureLayer::max_inflight(50))
         .circuit_breaker(breaker)
         .service(ReqwestService::new(reqwest::Client::new()));
-    let proxy = Proxy { url, api_key, openai };
+    let forwarder = Forwarder { url, api_key, openai };
 
     let addr = listener.local_addr()?;
-    tokio::spawn(serve(listener, proxy));
+    tokio::spawn(serve(listener, forwarder));
 
     let body = r#"{"model":"gpt-4o","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
     let client = reqwest::Client::new();
@@ -77,11 +77,11 @@ async fn main() -> Result<(), BoxError> {
 }
 
 /// Accepts connections, each in a task of its own.
-async fn serve(listener: TcpListener, proxy: Proxy) -> Result<(), BoxError> {
+async fn serve(listener: TcpListener, forwarder: Forwarder) -> Result<(), BoxError> {
     loop {
         let (stream, _) = listener.accept().await?;
-        let proxy = proxy.clone();
-        let handler = service_fn(move |request| proxy.clone().forward(request));
+        let forwarder = forwarder.clone();
+        let handler = service_fn(move |request| forwarder.clone().forward(request));
         let mut server = http1::Builder::new();
         // The timer bounds the time in which the head of a request has to arrive.
         server.timer(TokioTimer::new());
@@ -89,10 +89,10 @@ async fn serve(listener: TcpListener, proxy: Proxy) -> Result<(), BoxError> {
     }
 }
 
-impl Proxy {
+impl Forwarder {
     /// Sends the body of a request to the provider. A header of the caller, such as a cookie or a key, is not
     /// forwarded.
-    async fn forward(self, request: Request<Incoming>) -> Result<Response<ProxyBody>, BoxError> {
+    async fn forward(self, request: Request<Incoming>) -> Result<Response<ForwardedBody>, BoxError> {
         let request = Request::post(&self.url)
             .header(AUTHORIZATION, format!("Bearer {}", self.api_key))
             .header(CONTENT_TYPE, "application/json")
