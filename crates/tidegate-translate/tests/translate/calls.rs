@@ -51,14 +51,14 @@ fn expect(chunks: &[String], expected: &[(&str, &str)]) {
 
 #[test]
 fn a_call_begins_when_its_name_is_complete() {
-    let id = json!({"index": 0, "id": ID_A, "function": {"name": "", "arguments": ""}});
+    let id = pieces(&[json!({"index": 0, "id": ID_A, "function": {"name": "", "arguments": ""}})]);
     let name = |name: &str| pieces(&[json!({"index": 0, "function": {"name": name}})]);
     let arguments = pieces(&[json!({"index": 0, "function": {"arguments": "{\"city\":\"Rome\"}"}})]);
     let named = [("weather", "{\"city\":\"Rome\"}")];
-    expect(&[pieces(&[id.clone()]), name("wea"), name("ther"), arguments.clone()], &named);
-    expect(&[pieces(&[id.clone()]), name("weather"), name("weather"), arguments.clone()], &named);
-    expect(&[name("weather"), pieces(&[id.clone()]), arguments], &named);
-    expect(&[pieces(&[id]), name("now")], &[("now", "")]);
+    expect(&[id.clone(), name("wea"), name("ther"), arguments.clone()], &named);
+    expect(&[id.clone(), name("weather"), name("weather"), arguments.clone()], &named);
+    expect(&[name("weather"), id.clone(), arguments], &named);
+    expect(&[id, name("now")], &[("now", "")]);
 }
 
 #[test]

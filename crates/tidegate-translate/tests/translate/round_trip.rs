@@ -9,7 +9,13 @@ use super::UNKNOWN_TARGET;
 /// Translates bytes, so that unchanged parts can be compared byte for byte.
 fn translated(translator: &dyn Translator, body: &[u8]) -> Vec<u8> {
     let mut head = http::Request::new(()).into_parts().0;
-    translator.request(&mut head, body).unwrap().body.to_vec()
+    let sent = translator.request(&mut head, body).unwrap().body.to_vec();
+    let checked = match head.headers.contains_key("anthropic-version") {
+        true => super::validator::messages(&read(&sent)),
+        false => super::validator::chat(&read(&sent)),
+    };
+    assert_eq!(checked, Ok(()));
+    sent
 }
 
 fn to_messages(body: &[u8]) -> Vec<u8> {
@@ -77,8 +83,12 @@ fn conversation() -> impl Strategy<Value = (Vec<Value>, Vec<Value>)> {
                 for call in message["tool_calls"].as_array_mut().into_iter().flatten() {
                     call["id"] = format!("{at}_{}", call["id"].as_str().unwrap()).into();
                     let schema = json!({"type": "object", "properties": {}});
-                    tools.push(json!({"type": "function", "function":
-                        {"name": call["function"]["name"], "parameters": schema}}));
+                    let tool = json!({"type": "function", "function":
+                        {"name": call["function"]["name"], "parameters": schema}});
+                    // A tool is declared once.
+                    if !tools.contains(&tool) {
+                        tools.push(tool);
+                    }
                 }
                 if let Some(id) = message["tool_call_id"].as_str() {
                     message["tool_call_id"] = format!("{at}_{id}").into();

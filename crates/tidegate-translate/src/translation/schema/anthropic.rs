@@ -54,9 +54,7 @@ pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObjec
         let limits = schema.split_off(is_enforced);
         describe(schema, limits);
         if schema.is_type("object") || schema.has("properties") {
-            if let Some(closed) = Schema::bool(false) {
-                schema.set("additionalProperties", Keyword::One(closed));
-            }
+            schema.set("additionalProperties", Keyword::data(&false));
         }
     });
     Ok(schema)

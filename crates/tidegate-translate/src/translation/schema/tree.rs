@@ -166,10 +166,6 @@ impl Schema {
             Self::Object(object) => value && object.0.is_empty(),
         }
     }
-
-    pub(super) fn bool(value: bool) -> Option<Self> {
-        serde_json::value::to_raw_value(&value).ok().map(Self::Other)
-    }
 }
 
 impl Keyword {
@@ -193,7 +189,7 @@ impl Keyword {
 
     /// A value without schemas.
     pub(super) fn data(value: &impl Serialize) -> Self {
-        // A string or a list of strings is always JSON; a null is never written.
+        // A string or a boolean is always JSON, so that the default is never written.
         Self::Data(serde_json::value::to_raw_value(value).unwrap_or_default())
     }
 
