@@ -42,7 +42,7 @@ async fn the_circuit_opens_rejects_with_retry_after_and_a_probe_closes_it() {
     let rejected = setup.send().await;
     assert_eq!((rejected.status, rejected.header("retry-after")), (503, "1"));
     assert_eq!((rejected.header("x-tidegate-code"), rejected.header("x-tidegate-attempts")), ("E3002", "0"));
-    assert_eq!(rejected.json()["error"]["code"], "E3002");
+    assert_eq!(rejected.json()["error"]["standard_code"], "E3002");
     assert_eq!((provider.log().calls(), setup.signals().await["circuit_state"].as_str()), (3, Some("open")));
 
     // The circuit rejects until the cooldown has passed, and then admits the probe. No request waits in
@@ -287,7 +287,7 @@ async fn an_invalid_request_gets_an_error_body() {
     ] {
         let response = ClientResponse::of(setup.chat_request(false).body(body.to_owned())).await;
         assert_eq!((response.status, response.header("x-tidegate-code")), (status, code), "{body}");
-        assert_eq!(response.json()["error"]["code"], code, "{body}");
+        assert_eq!(response.json()["error"]["standard_code"], code, "{body}");
         assert_eq!(response.header("x-tidegate-attempts"), "0");
     }
     assert_eq!(provider.log().calls(), 0);
