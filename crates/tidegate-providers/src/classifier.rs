@@ -131,9 +131,10 @@ impl Classifier for ProviderClassifier {
                 Some(b'[') if form != AnswerForm::Document && self.streams_arrays() => BodyProbe::Events,
                 _ => probe::read(json, Expected::Answer).into(),
             },
-            // Keep-alive lines, and fields that no other server sends.
-            (BodyFormat::Events, _) => BodyProbe::Events,
+            (BodyFormat::Events, FirstBytes::Unclear) if beginning.is_empty() => BodyProbe::Events,
             (_, FirstBytes::Unclear) => BodyProbe::Unclear,
+            // Fields that no other server sends.
+            (BodyFormat::Events, FirstBytes::Other) => BodyProbe::Events,
             (_, FirstBytes::Other) => BodyProbe::Error,
         }
     }

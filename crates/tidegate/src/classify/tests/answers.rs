@@ -1,0 +1,300 @@
+//! A success has to show an answer, in the form that was requested.
+
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use tidegate_providers::{Provider, ProviderClassifier};
+use tidegate_testkit::strict::Answer;
+use tower::Layer;
+
+use crate::circuit_breaker::State;
+use crate::testing::{send, strict};
+use crate::{
+    CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload, RetryLayer,
+};
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+const RESPONSES: &str = "/v1/responses";
+const GEMINI: &str = "/v1beta/models/g:generateContent";
+const GEMINI_STREAM: &str = "/v1beta/models/g:streamGenerateContent";
+const COHERE: &str = "/v2/chat";
+const EMBEDDINGS: &str = "/v1/embeddings";
+
+const CHAT_ANSWER: &str = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"a b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+const CHAT_EVENTS: &str = "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"a\"}}]}\n\ndata: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" b\"}}]}\n\ndata: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+const MESSAGE: &str = r#"{"id":"m","type":"message","role":"assistant","content":[{"type":"text","text":"a b"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":2}}"#;
+const MESSAGE_EVENTS: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"content\":[],\"usage\":{\"input_tokens\":3}}}\n\nevent: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a b\"}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+const RESPONSE: &str = r#"{"id":"r","object":"response","status":"completed","output":[{"id":"i","type":"message","content":[{"type":"output_text","text":"a b"}]}]}"#;
+const RESPONSE_EVENTS: &str = "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"a b\"}\n\nevent: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"object\":\"response\",\"status\":\"completed\",\"output\":[{\"id\":\"i\",\"type\":\"message\",\"content\":[{\"type\":\"output_text\",\"text\":\"a b\"}]}]}}\n\n";
+const GEMINI_ANSWER: &str =
+    r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"a b"}]},"finishReason":"STOP"}]}"#;
+const GEMINI_EVENTS: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a b\"}]}}]}\n\ndata: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n";
+const COHERE_ANSWER: &str = r#"{"id":"k","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"a b"}]}}"#;
+const COHERE_EVENTS: &str = "data: {\"type\":\"message-start\",\"id\":\"k\"}\n\ndata: {\"type\":\"content-start\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"type\":\"text\",\"text\":\"\"}}}}\n\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"a b\"}}}}\n\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\"}}\n\n";
+const VECTORS: &str = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-0.2]}]}"#;
+
+/// The path, whether a stream was requested, and a good answer in that form.
+const GOOD: [(&str, bool, &str); 11] = [
+    (CHAT, false, CHAT_ANSWER),
+    (CHAT, true, CHAT_EVENTS),
+    (MESSAGES, false, MESSAGE),
+    (MESSAGES, true, MESSAGE_EVENTS),
+    (RESPONSES, false, RESPONSE),
+    (RESPONSES, true, RESPONSE_EVENTS),
+    (GEMINI, false, GEMINI_ANSWER),
+    (GEMINI_STREAM, true, GEMINI_EVENTS),
+    (COHERE, false, COHERE_ANSWER),
+    (COHERE, true, COHERE_EVENTS),
+    (EMBEDDINGS, false, VECTORS),
+];
+
+/// What no endpoint answers with.
+const NOTHING: [&str; 17] = [
+    "",
+    " \n",
+    "{}",
+    "[]",
+    "[1]",
+    "busy",
+    "\"busy\"",
+    "<!doctype html><html><body>Sign in</body></html>",
+    r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":0}}"#,
+    r#"{"type":"message","content":[]}"#,
+    r#"{"object":"list","data":[]}"#,
+    r#"{"detail":"upstream is busy"}"#,
+    "data: [DONE]\n\n",
+    "data: upstream is busy\n\ndata: [DONE]\n\n",
+    "error: {\"code\":400,\"message\":\"x\"}\n\ndata: [DONE]\n\n",
+    "data: {\"status\":\"warming up\"}\n\ndata: {\"status\":\"ready\"}\n\n",
+    ": ping\n\nevent: ping\ndata: {\"type\":\"ping\"}\n\n",
+];
+
+fn asked(path: &str, is_stream: bool) -> Request<Payload> {
+    let body =
+        format!(r#"{{"model":"m","messages":[{{"content":"hi"}}],"input":"hi","stream":{is_stream}}}"#);
+    Request::post(format!("http://provider{path}")).body(Payload::from(body)).unwrap()
+}
+
+/// The answer in these pieces, with a length that nothing counts. It ends in a reset or like a complete one.
+fn pieces(label: Option<&'static str>, pieces: &[&str], is_reset: bool) -> Answer {
+    let answer =
+        label.iter().fold(Answer::status(200), |answer, label| answer.header("content-type", *label));
+    let answer = pieces.iter().fold(answer, |answer, piece| answer.frame(piece.to_string()));
+    if is_reset { answer.break_off("reset") } else { answer }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Complete(String),
+    Broken,
+    Failed(ErrorCode, FailureKind),
+}
+
+/// What a caller sees of the answer, from its head to its end.
+async fn seen(request: Request<Payload>, answer: Answer) -> Seen {
+    let (inner, provider) = strict();
+    provider.then(answer);
+    let failed = |outcome: Outcome| {
+        let failure = outcome.failure().cloned()?;
+        Some(Seen::Failed(failure.code, failure.kind))
+    };
+    let classifier = ProviderClassifier::new(Provider::OpenAi);
+    let seen = match send(&mut ClassifyLayer::new(classifier).layer(inner), request).await {
+        Err(error) => failed(Outcome::of_error(&error)).expect("a failure"),
+        Ok(response) => match failed(Outcome::of(&response)) {
+            Some(failed) => failed,
+            None => match response.into_body().collect().await {
+                Ok(body) => Seen::Complete(String::from_utf8(body.to_bytes().into()).unwrap()),
+                Err(_) => Seen::Broken,
+            },
+        },
+    };
+    assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
+    seen
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_label() {
+    for body in NOTHING {
+        for label in [None, Some("application/json"), Some("text/event-stream"), Some("text/html")] {
+            for (path, is_stream, _) in GOOD {
+                let seen = seen(asked(path, is_stream), pieces(label, &[body], false)).await;
+                let is_failure = matches!(
+                    seen,
+                    Seen::Failed(_, FailureKind::NoAnswer | FailureKind::InBand | FailureKind::Truncated)
+                );
+                assert!(is_failure, "{seen:?} for {body:?} as {label:?} at {path}");
+            }
+        }
+    }
+    for status in [200, 201, 204, 301, 302, 307] {
+        let seen = seen(asked(CHAT, false), Answer::status(status)).await;
+        assert_eq!(seen, Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer), "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_protocol_is_not_passed_on() {
+    let (inner, provider) = strict();
+    provider.then(Answer::status(101));
+    let request = Request::builder().method(Method::GET).uri("http://provider/v1/models");
+    let request = request.body(Payload::empty()).unwrap();
+    let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+    let error = send(&mut service, request).await.err().expect("no response");
+    assert_eq!(Outcome::of_error(&error).failure().unwrap().code, ErrorCode::ServerError);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_counted_retried_and_failed_over() {
+    let wire = |inner| ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+    for (is_stream, nothing, good) in
+        [(false, r#"{"choices":[]}"#, CHAT_ANSWER), (true, "data: [DONE]\n\n", CHAT_EVENTS)]
+    {
+        let (inner, provider) = strict();
+        provider.then(pieces(None, &[nothing], false));
+        provider.then(pieces(None, &[good], false));
+        let mut retried = RetryLayer::exponential().layer(wire(inner));
+        let response = send(&mut retried, asked(CHAT, is_stream)).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), good);
+        assert_eq!(provider.calls(), 2);
+
+        let (inner, provider) = strict();
+        provider.otherwise(pieces(None, &[nothing], false));
+        let layer = CircuitBreakerLayer::new().failure_threshold(1);
+        let _ = send(&mut layer.layer(wire(inner)), asked(CHAT, is_stream)).await;
+        assert_eq!(layer.handle().state(), State::Open);
+
+        let ((inner, provider), (spare, second)) = (strict(), strict());
+        provider.otherwise(pieces(None, &[nothing], false));
+        second.otherwise(pieces(None, &[good], false));
+        let mut chain = FallbackLayer::new().then("spare/m", spare).layer(wire(inner));
+        let response = send(&mut chain, asked(CHAT, is_stream)).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), good);
+    }
+}
+
+/// The label is wrong, or missing.
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_is_passed_on_byte_for_byte_under_every_label() {
+    for (path, is_stream, body) in GOOD {
+        for label in [None, Some("application/json"), Some("text/event-stream"), Some("text/plain")] {
+            let seen = seen(asked(path, is_stream), pieces(label, &[" \n", body], false)).await;
+            assert_eq!(seen, Seen::Complete(format!(" \n{body}")), "{label:?} at {path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_the_other_form_is_converted() {
+    for pair in GOOD[..10].chunks(2) {
+        let [(path, _, document), (stream_path, _, events)] = pair else { unreachable!() };
+        let Seen::Complete(converted) = seen(asked(path, false), pieces(None, &[events], false)).await else {
+            panic!("{path}");
+        };
+        let converted: serde_json::Value = serde_json::from_str(&converted).unwrap();
+        assert!(converted.to_string().contains("\"a b\""), "{converted}");
+        let Seen::Complete(converted) =
+            seen(asked(stream_path, true), pieces(None, &[document], false)).await
+        else {
+            panic!("{stream_path}");
+        };
+        assert!(converted.contains("data: {") && converted.contains("\"a b\""), "{converted}");
+        // As a stream it is a good answer in turn.
+        let again = seen(asked(stream_path, true), pieces(None, &[&converted], false)).await;
+        assert_eq!(again, Seen::Complete(converted));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_label_and_the_length_of_a_converted_answer_are_its_own() {
+    let (inner, provider) = strict();
+    let wrong = Answer::status(200).header("content-type", "text/event-stream").header("content-length", "7");
+    provider.then(wrong.frame(CHAT_EVENTS));
+    let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+    let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert!(!response.headers().contains_key("content-length"));
+    // Nor is a length passed on that is not that of the body.
+    let wrong = Answer::status(200).header("content-type", "application/json").header("content-length", "20");
+    provider.then(wrong.frame(CHAT_ANSWER));
+    let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+    assert!(!response.headers().contains_key("content-length"));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), CHAT_ANSWER);
+}
+
+/// Each answer, in both forms that may be requested, cut at every byte: by a clean end, and by a reset.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_cut_at_any_byte_never_looks_complete() {
+    for (path, is_stream, body) in GOOD {
+        // All that may be missing is the empty line after the last event.
+        let end = body.trim_end().len();
+        for cut in 0..end {
+            for (is_reset, asks_stream) in [(false, is_stream), (true, is_stream), (false, !is_stream)] {
+                let seen = seen(asked(path, asks_stream), pieces(None, &[&body[..cut]], is_reset)).await;
+                // Without a terminator only its finish reason ends an answer of Google's.
+                let is_whole_event = body[..cut].contains("finishReason\":\"STOP\"}]}") && !is_reset;
+                let is_complete = matches!(seen, Seen::Complete(_));
+                assert!(!is_complete || is_whole_event, "{cut} of {body}: {seen:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_body_that_is_cut_at_any_byte_yields_its_status() {
+    let error =
+        r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"add credit"}}"#;
+    for cut in 0..error.len() {
+        for is_reset in [false, true] {
+            let (inner, provider) = strict();
+            let answer = Answer::status(429).header("content-length", "99").frame(&error[..cut]);
+            provider.then(if is_reset { answer.break_off("reset") } else { answer });
+            let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+            let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+            let code = Outcome::of(&response).failure().unwrap().code;
+            assert_eq!(
+                (response.status().as_u16(), code.category()),
+                (429, ErrorCode::RateLimited.category())
+            );
+            assert!(!response.headers().contains_key("content-length"));
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            if cut > 0 || is_reset {
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                assert_eq!(body["error"]["code"], code.code());
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn the_chunks_do_not_affect_the_verdict(
+        (path, is_stream, body) in prop_oneof![
+            prop::sample::select(GOOD.to_vec()),
+            (prop::sample::select(GOOD.to_vec()), prop::sample::select(NOTHING.to_vec()))
+                .prop_map(|((path, is_stream, _), body)| (path, is_stream, body)),
+        ],
+        label in prop::sample::select(vec![None, Some("application/json"), Some("text/event-stream")]),
+        asks_other: bool,
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+    ) {
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(body.len() + 1)).collect();
+        cuts.extend([0, body.len()]);
+        cuts.sort_unstable();
+        let parts: Vec<&str> = cuts.windows(2).map(|cut| &body[cut[0]..cut[1]]).collect();
+        let request = || asked(path, is_stream != asks_other);
+        let whole = block_on(seen(request(), pieces(label, &[body], false)));
+        prop_assert_eq!(block_on(seen(request(), pieces(label, &parts, false))), whole);
+    }
+}
