@@ -32,6 +32,8 @@ enum State<S, F, G: AdmissionGate, B> {
         guard: Option<G::Guard>,
     },
     Rejected(Option<Rejection>),
+    /// The result was returned.
+    Done,
     // Rare and large, so boxed: every outer layer moves this future.
     Queued(Box<Queued<S, G, B>>),
 }
@@ -85,6 +87,8 @@ where
                         }
                         Err(rejection) => {
                             let rejection = record_rejection(rejection, gate.target(), request.extensions());
+                            // What other gates have admitted is returned now, not when the caller drops this future.
+                            state.set(State::Done);
                             return Poll::Ready(Err(rejection.into()));
                         }
                     }
@@ -104,11 +108,14 @@ where
                         }
                         Err(error) => {
                             let error = Error::new(error);
+                            // What the inner future still holds is free before the guard is released.
+                            state.set(State::Done);
                             guard.on_error(&error, &Outcome::of_error(&error));
                             Err(error)
                         }
                     });
                 }
+                StateProj::Done => unreachable!("polled after completion"),
                 StateProj::Rejected(rejection) => {
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));
                 }
@@ -122,6 +129,7 @@ impl<S, F, G: AdmissionGate, B> fmt::Debug for ResponseFuture<S, F, G, B> {
         let state = match &self.state {
             State::Calling { .. } => "calling",
             State::Rejected(_) => "rejected",
+            State::Done => "done",
             State::Queued(_) => "queued",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()

@@ -67,6 +67,19 @@ struct Admitted {
     permit: Option<Permit>,
 }
 
+impl Admitted {
+    /// Returns a reservation that has become too old while the attempt waited for its permit: it would be sent on top of
+    /// the calls that are sent now, or into a gate that has closed since. The attempt reserves again.
+    fn drop_lapsed_reservation(&mut self) {
+        if let Some(Some(reservation)) = &self.reservation
+            && reservation.has_lapsed(clock::now())
+            && let Some(reservation) = self.reservation.take().flatten()
+        {
+            reservation.cancel();
+        }
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(reservation) = self.reservation.take().flatten() {
@@ -122,7 +135,7 @@ impl AttemptGates {
     pub(crate) fn stays_open<B>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
         let all = self.circuit_breaker();
         let circuit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
-        circuit.cooldown_remaining().is_some_and(|open| open > wait)
+        circuit.is_forced_open() || circuit.cooldown_remaining().is_some_and(|open| open > wait)
     }
 
     /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
@@ -152,16 +165,22 @@ impl AttemptGates {
                     Admission::Rejected(rejection) => {
                         let later =
                             admitted.reservation.is_none().then(|| rate_limit.peek_for(request)).flatten();
-                        return Admission::Rejected(later.unwrap_or(rejection));
+                        return Admission::Rejected(self.or_open(later.unwrap_or(rejection), request));
                     }
                 }
             } else if admitted.reservation.is_none() {
                 match rate_limit.admit(request) {
                     Admission::Admitted(reservation) => admitted.reservation = Some(reservation),
                     Admission::Queued(queued) => {
+                        // A caller that waits for its own rate holds no permit that others need.
+                        if rate_first {
+                            admitted.permit = None;
+                        }
                         return self.queue(Waiting::Reservation(Box::new(queued)), admitted, request);
                     }
-                    Admission::Rejected(rejection) => return Admission::Rejected(rejection),
+                    Admission::Rejected(rejection) => {
+                        return Admission::Rejected(self.or_open(rejection, request));
+                    }
                 }
             } else {
                 let circuit_breaker = match circuit_breaker.admit(request) {
@@ -174,6 +193,12 @@ impl AttemptGates {
                 return Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit });
             }
         }
+    }
+
+    /// The rejection of the circuit, if it rejects as well: it comes first, and names the time to come back.
+    #[cold]
+    fn or_open<B>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+        self.circuit_breaker().peek_for(request).unwrap_or(rejection)
     }
 
     /// Queues the attempt, unless a later gate is certain to reject it.
@@ -252,6 +277,7 @@ impl QueuedAttempt for QueuedAtGates {
             match &mut self.waiting {
                 Waiting::Permit(queued) => {
                     self.admitted.permit = Some(ready!(queued.poll_admitted(request, cx))?);
+                    self.admitted.drop_lapsed_reservation();
                 }
                 Waiting::Reservation(queued) => {
                     self.admitted.reservation = Some(ready!(queued.poll_admitted(request, cx))?);

@@ -89,6 +89,11 @@ impl Handle {
         rejection.retry_after.filter(|_| rejection.cause != RejectionCause::Probing)
     }
 
+    /// Whether the circuit rejects every call until it is reset.
+    pub(crate) fn is_forced_open(&self) -> bool {
+        self.current_rejection().is_some_and(|rejection| rejection.cause == RejectionCause::ForcedOpen)
+    }
+
     /// Returns the circuit of the key of this request, if it exists already. Without keys, returns this
     /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]

@@ -63,6 +63,11 @@ impl<T> WaitQueue<T> {
         self.lists.peek_mut(priority as usize, self.end(priority))
     }
 
+    /// The first waiter of this priority, which stays in its list.
+    pub(crate) fn first_of(&mut self, priority: Priority) -> Option<&mut T> {
+        self.lists.peek_mut(priority as usize, self.end(priority))
+    }
+
     /// Takes the next waiter out of its list. Its ticket stays valid until it is removed.
     pub(crate) fn pop(&mut self) -> Option<&mut T> {
         let priority = self.next_priority()?;

@@ -53,7 +53,7 @@ impl From<&RateLimitSettings> for RateState {
         let limits = settings.quota_set(now);
         Self {
             has_token_quota: AtomicBool::new(limits.has_token_quota()),
-            queue: Mutex::new(RateQueue::new(limits, settings.max_waiting, now)),
+            queue: Mutex::new(RateQueue::new(limits, settings.max_waiting)),
             has_reported_quotas: AtomicBool::new(false),
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
@@ -218,7 +218,6 @@ impl Handle {
         let (now, wall) = (clock::now(), server_time(headers, SystemTime::now()));
         let effect = {
             let mut state = self.lock();
-            let granted = state.grant_ready(now);
             let effect =
                 state.limits.apply_report(&report, reserved, settings.adopt_reported_quotas, now, wall);
             if is_success {
@@ -226,6 +225,7 @@ impl Handle {
             }
             self.0.has_token_quota.store(state.limits.has_token_quota(), Ordering::Relaxed);
             self.0.has_reported_quotas.store(state.limits.has_reported_quotas(), Ordering::Relaxed);
+            let granted = state.grant_returned(now);
             drop(state);
             granted.wake();
             effect
@@ -242,11 +242,7 @@ impl Handle {
         let now = clock::now();
         let until = Deadline::after(wait, now).instant();
         let ramp = ReopenRamp::new(wait, until, fastrand::f64());
-        let mut queue = self.lock();
-        let granted = queue.grant_ready(now);
-        queue.limits.close(until, ramp, now);
-        drop(queue);
-        granted.wake();
+        self.lock().limits.close(until, ramp, now);
     }
 
     /// Replaces what a call reserved by what it used.
@@ -263,12 +259,10 @@ impl Handle {
     fn change(&self, change: impl FnOnce(&mut RateQueue, Instant)) {
         let now = clock::now();
         let mut queue = self.lock();
-        let has_waiters = queue.backlog.total() > 0;
-        let before = has_waiters.then(|| queue.grant_ready(now));
         change(&mut queue, now);
-        let after = has_waiters.then(|| queue.grant_returned(now));
+        let granted = (queue.backlog.total() > 0).then(|| queue.grant_returned(now));
         drop(queue);
-        before.into_iter().chain(after).for_each(Wakers::wake);
+        granted.map(Wakers::wake);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {

@@ -37,8 +37,6 @@ pub(super) struct RateQueue {
     pub(super) limits: QuotaSet,
     pub(super) backlog: Backlog,
     waiters: WaitQueue<RateWaiter>,
-    /// Calls that had room by then have been granted it.
-    granted_until: Instant,
 }
 
 /// A call in the queue, or one that was granted its reservation and has not been polled since.
@@ -48,6 +46,8 @@ struct RateWaiter {
     priority: Priority,
     /// The instant at which there was going to be room when the call arrived.
     slot: Instant,
+    /// How late the queue was then. The slot takes it into account.
+    lateness: Duration,
     granted: Option<Reserved>,
     /// It has been woken as the first in the queue, to sleep until it has room.
     is_first: bool,
@@ -85,23 +85,17 @@ impl Wakers {
 
 impl RateQueue {
     /// A queue of at most `max_waiting` calls of each priority.
-    pub(super) fn new(limits: QuotaSet, max_waiting: usize, now: Instant) -> Self {
-        let waiters = WaitQueue::new(max_waiting, Order::Fifo);
-        Self { limits, backlog: Backlog::default(), waiters, granted_until: now }
+    pub(super) fn new(limits: QuotaSet, max_waiting: usize) -> Self {
+        Self { limits, backlog: Backlog::default(), waiters: WaitQueue::new(max_waiting, Order::Fifo) }
     }
 
-    /// Grants a reservation to every call in turn, until one has no room by now. Each is granted as of the instant at which
-    /// there was room, so that none of it is lost while nobody looked. Must be called before the quotas change.
+    /// Grants a reservation to every call in turn, until one has no room.
     pub(super) fn grant_ready(&mut self, now: Instant) -> Wakers {
         let mut wakers = Vec::new();
-        let mut at = self.granted_until.min(now);
         while let Some(first) = self.waiters.peek_mut() {
             let (cost, priority) = (first.cost, first.priority);
             let behind = self.backlog.total().saturating_sub(1);
-            let wait = self.limits.shortfall(&CallCost::default(), &cost, at).wait;
-            at = Deadline::after(wait, at).instant();
-            let reserved = if at <= now { self.limits.try_reserve(&cost, behind, at).ok() } else { None };
-            let Some(reserved) = reserved else {
+            let Ok(reserved) = self.limits.try_reserve(&cost, behind, now) else {
                 if !std::mem::replace(&mut first.is_first, true) {
                     wakers.extend(first.waker.take());
                 }
@@ -112,7 +106,6 @@ impl RateQueue {
             waiter.granted = Some(reserved);
             wakers.extend(waiter.waker.take());
         }
-        self.granted_until = now;
         Wakers(wakers)
     }
 
@@ -124,12 +117,35 @@ impl RateQueue {
         self.grant_ready(now)
     }
 
-    /// When the first call in the queue will have room, and how much later that is than it expected.
-    fn first_slot(&mut self, now: Instant) -> Option<(Instant, Duration)> {
+    /// When the first call in the queue will have room.
+    fn first_slot(&mut self, now: Instant) -> Option<Instant> {
         let first = self.waiters.peek_mut()?;
         let wait = self.limits.shortfall(&CallCost::default(), &first.cost, now).wait;
+        Some(Deadline::after(wait, now).instant())
+    }
+
+    /// How much later the first call of this priority will have room than it expected.
+    fn lateness(&mut self, priority: Priority, now: Instant) -> Duration {
+        let Some(first) = self.waiters.first_of(priority) else { return Duration::ZERO };
+        let wait = self.limits.shortfall(&CallCost::default(), &first.cost, now).wait;
+        Deadline::after(wait, now).instant().saturating_duration_since(first.slot)
+    }
+
+    /// Queues a call that expects room after `wait`; `None` if the queue of its priority is full.
+    fn enqueue(
+        &mut self,
+        cost: CallCost,
+        priority: Priority,
+        wait: Duration,
+        now: Instant,
+    ) -> Option<Ticket> {
+        let lateness = self.lateness(priority, now);
         let slot = Deadline::after(wait, now).instant();
-        Some((slot, slot.saturating_duration_since(first.slot)))
+        let waiter =
+            RateWaiter { cost, priority, slot, lateness, granted: None, is_first: false, waker: None };
+        let ticket = self.waiters.enqueue(priority, waiter)?;
+        self.backlog.push(priority, &cost);
+        Some(ticket)
     }
 }
 
@@ -158,16 +174,8 @@ impl Handle {
         let rejection = settings.reject_early(queue.backlog.count(priority), &shortfall, deadline, now);
         let ticket = match &rejection {
             Some(_) => None,
-            None => {
-                let slot = Deadline::after(shortfall.wait, now).instant();
-                let waiter = RateWaiter { cost, priority, slot, granted: None, is_first: false, waker: None };
-                queue.waiters.enqueue(priority, waiter)
-            }
+            None => queue.enqueue(cost, priority, shortfall.wait, now),
         };
-        if ticket.is_some() {
-            queue.backlog.push(priority, &cost);
-            queue.granted_until = now;
-        }
         drop(queue);
         granted.wake();
         match (ticket, rejection) {
@@ -195,33 +203,44 @@ impl QueuedCall {
             let granted = queue.grant_ready(now);
             let ticket = self.ticket.as_ref().expect("polled after completion");
             let (first_slot, until) = (queue.first_slot(now), self.until());
+            let priority = queue.waiters.get_mut(ticket).priority;
+            let lateness = queue.lateness(priority, now);
             let waiter = queue.waiters.get_mut(ticket);
-            if let Some(reserved) = waiter.granted.take() {
+            let late = lateness.saturating_sub(waiter.lateness);
+            let slot = match first_slot {
+                Some(slot) if waiter.is_first => slot,
+                // Grants wake the call; it need not look before the first one has room.
+                Some(first) => Deadline::after(late, waiter.slot).instant().max(first),
+                None => waiter.slot,
+            };
+            let granted_now = waiter.granted.take();
+            if granted_now.is_some() || now >= until || slot > until {
                 let ticket = self.ticket.take().expect("checked above");
+                // Its waker may be the last of a task that owns another call of this queue: it is dropped without the lock.
                 let waiter = queue.waiters.remove(ticket);
-                let result = match now <= reserved.at + GRANT_LIFETIME {
-                    true => Some(Ok(reserved)),
+                let result = match granted_now {
+                    Some(reserved) if now < until && now <= reserved.at + GRANT_LIFETIME => {
+                        Some(Ok(reserved))
+                    }
                     // The call comes so late that it would be sent on top of those that are sent now.
-                    false => self.reserve_again(&mut queue, waiter, &reserved, now),
+                    Some(lapsed) => {
+                        queue.limits.refund(&lapsed, now);
+                        self.reserve_again(&mut queue, &waiter, until, now)
+                    }
+                    None => {
+                        queue.backlog.remove(waiter.priority, &waiter.cost);
+                        Some(Err(self.rejection(&mut queue, &waiter, now)))
+                    }
                 };
+                let freed = queue.grant_returned(now);
                 drop(queue);
+                drop(waiter);
                 granted.wake();
+                freed.wake();
                 match result {
                     Some(result) => return Poll::Ready(result),
                     None => continue,
                 }
-            }
-            let slot = match first_slot {
-                Some((slot, _)) if waiter.is_first => slot,
-                Some((_, delay)) => Deadline::after(delay, waiter.slot).instant(),
-                None => waiter.slot,
-            };
-            if now >= until || slot > until {
-                let ticket = self.ticket.take().expect("checked above");
-                let rejection = self.reject(ticket, &mut queue, now);
-                drop(queue);
-                granted.wake();
-                return Poll::Ready(Err(rejection));
             }
             let stale = match &waiter.waker {
                 Some(stored) if stored.will_wake(cx.waker()) => None,
@@ -241,16 +260,18 @@ impl QueuedCall {
         }
     }
 
-    /// Replaces a reservation that lapsed: a new one if there is room now, else a new place in the queue.
+    /// Replaces a reservation that lapsed and was refunded: a new one if there is room now, else a new place in the queue.
     fn reserve_again(
         &mut self,
         queue: &mut RateQueue,
-        waiter: RateWaiter,
-        lapsed: &Reserved,
+        waiter: &RateWaiter,
+        until: Instant,
         now: Instant,
     ) -> Option<Result<Reserved, Rejection>> {
-        queue.limits.refund(lapsed, now);
-        let RateWaiter { cost, priority, .. } = waiter;
+        if now >= until {
+            return Some(Err(self.rejection(queue, waiter, now)));
+        }
+        let RateWaiter { cost, priority, .. } = *waiter;
         let shortfall = match queue.backlog.total() {
             0 => match queue.limits.try_reserve(&cost, 0, now) {
                 Ok(reserved) => return Some(Ok(reserved)),
@@ -258,27 +279,22 @@ impl QueuedCall {
             },
             _ => queue.limits.shortfall(&queue.backlog.ahead_of(priority), &cost, now),
         };
-        let slot = Deadline::after(shortfall.wait, now).instant();
-        let waiter = RateWaiter { cost, priority, slot, granted: None, is_first: false, waker: None };
-        self.ticket = queue.waiters.enqueue(priority, waiter);
-        if self.ticket.is_none() {
-            return Some(Err(shortfall.annotate(too_many_waiting())));
+        self.ticket = queue.enqueue(cost, priority, shortfall.wait, now);
+        match self.ticket {
+            Some(_) => None,
+            None => Some(Err(shortfall.annotate(too_many_waiting()))),
         }
-        queue.backlog.push(priority, &cost);
-        queue.granted_until = now;
-        None
     }
 
     fn until(&self) -> Instant {
         self.deadline.map_or(self.max_wait, |deadline| deadline.min(self.max_wait)).instant()
     }
 
-    /// Leaves the queue. The rejection names the wait that the call would have if it arrived now; if there is room by
-    /// now, it names the quota that the call waited for.
-    fn reject(&self, ticket: Ticket, queue: &mut RateQueue, now: Instant) -> Rejection {
-        let RateWaiter { cost, priority, .. } = queue.waiters.remove(ticket);
-        queue.backlog.remove(priority, &cost);
-        let shortfall = match queue.limits.shortfall(&queue.backlog.ahead_of(priority), &cost, now) {
+    /// The rejection of a call that has left the queue. It names the wait that the call would have if it arrived now; if
+    /// there is room by now, it names the quota that the call waited for.
+    fn rejection(&self, queue: &mut RateQueue, waiter: &RateWaiter, now: Instant) -> Rejection {
+        let RateWaiter { cost, priority, .. } = waiter;
+        let shortfall = match queue.limits.shortfall(&queue.backlog.ahead_of(*priority), cost, now) {
             shortfall if shortfall.wait.is_zero() => Shortfall { quota: self.quota, ..shortfall },
             shortfall => shortfall,
         };
@@ -291,7 +307,7 @@ impl QueuedCall {
 }
 
 /// How long a granted reservation waits for its call to be polled. A call that comes later reserves again.
-const GRANT_LIFETIME: Duration = Duration::from_millis(100);
+pub(super) const GRANT_LIFETIME: Duration = Duration::from_millis(100);
 
 /// The shortest sleep between two looks at the queue.
 const MIN_SLEEP: Duration = Duration::from_millis(1);
@@ -314,7 +330,6 @@ impl Drop for QueuedCall {
         let Some(ticket) = self.ticket.take() else { return };
         let now = clock::now();
         let mut queue = self.handle.lock();
-        let before = queue.grant_ready(now);
         let waiter = queue.waiters.remove(ticket);
         match &waiter.granted {
             Some(reserved) => queue.limits.refund(reserved, now),
@@ -322,7 +337,6 @@ impl Drop for QueuedCall {
         }
         let granted = queue.grant_returned(now);
         drop(queue);
-        before.wake();
         granted.wake();
     }
 }

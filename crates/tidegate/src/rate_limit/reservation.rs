@@ -1,8 +1,10 @@
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use http::Request;
 
 use super::Handle;
+use super::queue::GRANT_LIFETIME;
 use super::quota::CallCost;
 use super::quota_set::Reserved;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
@@ -34,6 +36,12 @@ impl Reservation {
         let new_meter = || UsageMeter::nested(reserved.cost.input, request.extensions_mut());
         let meter = handle.has_token_quota().then(new_meter);
         Self { handle, reserved: Some(reserved), meter, has_head: false }
+    }
+
+    /// Whether the attempt comes too late for its reservation.
+    pub(crate) fn has_lapsed(&self, now: Instant) -> bool {
+        let is_late = |reserved: &Reserved| now > reserved.at + GRANT_LIFETIME;
+        self.reserved.as_ref().is_some_and(is_late) || self.handle.closed_for().is_some()
     }
 
     /// Returns the whole reservation: the attempt was not sent.

@@ -118,10 +118,14 @@ impl<S> RetryCall<S> {
     /// Records whether the call was sent to a provider. A rejection after an earlier attempt was sent is
     /// marked so.
     pub(super) fn note_error(&mut self, error: &mut Error) {
-        match error.rejection_mut() {
-            Some(rejection) if self.was_sent => *rejection = rejection.clone().after_attempt(),
-            Some(rejection) => self.was_sent = rejection.follows_attempt(),
-            None => self.was_sent = true,
+        let Some(rejection) = error.rejection() else {
+            self.was_sent = true;
+            return;
+        };
+        if !self.was_sent {
+            self.was_sent = rejection.follows_attempt();
+        } else if let Some(rejection) = error.rejection_mut() {
+            *rejection = rejection.clone().after_attempt();
         }
     }
 

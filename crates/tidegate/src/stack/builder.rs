@@ -147,8 +147,8 @@ impl ResilienceBuilder {
         let rate_limit = rate_limit.with_default_classifier(classify.classifier());
         let gates = AttemptGates::new(
             Arc::clone(&self.name),
-            backpressure.handle(),
-            rate_limit.handle(),
+            backpressure.share(),
+            rate_limit.share(),
             circuit_breaker.gate(),
         );
         let retry = retry.gates_below(gates.clone());
