@@ -1,9 +1,9 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::ACCEPT;
 use http::response::Parts;
+use http::{HeaderMap, Uri};
 
 use crate::{Outcome, ReportedLimits, Scan};
 
@@ -29,14 +29,14 @@ pub trait Classifier: Send + Sync + 'static {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
     }
 
-    /// The form of the answer that a POST request is for, if a model answers at `path`.
+    /// The form of the answer that a POST request is for, if a model answers at this URI.
     ///
     /// A successful response to such a request has to show an answer, and in this form:
     /// [`probe_answer`](Self::probe_answer) reads it. The responses of all other requests are classified by
     /// [`scan`](Self::scan) and [`probe_body`](Self::probe_body). `body` is `None` if it is not buffered. By
     /// default no path is known.
-    fn expected_answer(&self, path: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
-        let _ = (path, headers, body);
+    fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
+        let _ = (uri, headers, body);
         None
     }
 
@@ -115,8 +115,11 @@ pub enum AnswerForm {
     Unknown,
     /// One JSON document.
     Document,
-    /// A stream of events.
+    /// A stream of server-sent events.
     Events,
+    /// A stream of events in another framing: Google's JSON array, or Amazon's messages. A document is not
+    /// converted into it.
+    OtherEvents,
 }
 
 /// What the beginning of a response body shows.

@@ -6,10 +6,10 @@ use http::{Request, Uri};
 /// base URL and a path.
 pub(crate) fn normalize<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path();
-    if path.contains("//") || (path.len() > 1 && path.ends_with('/')) {
-        if let Some(uri) = normalized(request.uri()) {
-            *request.uri_mut() = uri;
-        }
+    if (path.contains("//") || (path.len() > 1 && path.ends_with('/')))
+        && let Some(uri) = normalized(request.uri())
+    {
+        *request.uri_mut() = uri;
     }
     request
 }

@@ -13,7 +13,8 @@ const STREAM_REQUEST: &str = r#"{"model":"any","stream":true,"messages":[]}"#;
 
 #[tokio::test]
 async fn bodies_are_forwarded_byte_for_byte_except_for_the_model() {
-    let odd = "{ \"a\" : 1.0e+1,\r\n \"b\":\"\\u00e9\u{e9}\" }\n";
+    let odd =
+        "{ \"choices\" : [ {\"finish_reason\":\"stop\"} ],\r\n \"b\":\"\\u00e9\u{e9}\", \"a\" : 1.0e+1 }\n";
     let provider = Provider::openai().then(Reply::raw(odd)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/org/model-7"]))).await;
 
@@ -35,8 +36,9 @@ async fn bodies_are_forwarded_byte_for_byte_except_for_the_model() {
 }
 
 #[tokio::test]
-async fn a_stream_is_forwarded_frame_by_frame() {
-    let reply = Reply::raw("data: 1\n\n").frame(": ping\r\n").frame("data: broken \u{e9}").stall_after(2);
+async fn a_stream_is_forwarded_event_by_event() {
+    const TOKEN: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let reply = Reply::raw(TOKEN).frame(": ping\r\n\r\n").frame("data: broken \u{e9}").stall_after(2);
     let provider = Provider::openai().then(reply.header("content-type", "text/event-stream"));
     let provider = provider.start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
@@ -45,10 +47,10 @@ async fn a_stream_is_forwarded_frame_by_frame() {
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut seen = Vec::new();
     // The provider stalls after this, so these bytes were forwarded before the end of the stream.
-    while seen.len() < 17 {
+    while seen.len() < TOKEN.len() + 10 {
         seen.extend_from_slice(&response.chunk().await.unwrap().unwrap());
     }
-    assert_eq!(seen, b"data: 1\n\n: ping\r\n");
+    assert_eq!(seen, format!("{TOKEN}: ping\r\n\r\n").as_bytes());
 
     drop(response);
     provider.log().in_flight_is(0).await;

@@ -3,7 +3,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use tidegate_core::{AnswerForm, BodyProbe, Classifier, Failure, Outcome, ReportedLimits, Scan};
 
 use crate::body::first_bytes::FirstBytes;
@@ -112,8 +112,8 @@ impl Classifier for ProviderClassifier {
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
     /// a prompt shows no form.
-    fn expected_answer(&self, path: &str, _: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
-        let form = endpoint::answer_form(path)?;
+    fn expected_answer(&self, uri: &Uri, _: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
+        let form = endpoint::answer_form(uri.path(), uri.query().unwrap_or_default())?;
         Some(match body {
             Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
             Some(body) if form == AnswerForm::Unknown && has_prompt(body) => AnswerForm::Document,

@@ -2,10 +2,10 @@
 
 use tidegate_core::AnswerForm;
 
-/// The form that the answers at `path` have, [`Unknown`](AnswerForm::Unknown) if the body of the request
+/// The form that the answers at `path` with this `query` have, [`Unknown`](AnswerForm::Unknown) if the body of the request
 /// determines it. `None` if no model is known to answer there: counts, files, batches and audio have responses
 /// of other shapes.
-pub(crate) fn answer_form(path: &str) -> Option<AnswerForm> {
+pub(crate) fn answer_form(path: &str, query: &str) -> Option<AnswerForm> {
     let path = path.trim_end_matches('/');
     let (parent, last) = path.rsplit_once('/').unwrap_or(("", path));
     // Google's methods follow a colon: `models/gemini-2.5-pro:generateContent`.
@@ -14,9 +14,12 @@ pub(crate) fn answer_form(path: &str) -> Option<AnswerForm> {
         (_, "completions" | "responses", _) => AnswerForm::Unknown,
         ("v1" | "anthropic", "messages", _) | ("v1" | "v2", "chat", _) => AnswerForm::Unknown,
         (_, "embeddings", _) | ("v1" | "v2", "embed", _) | (_, "converse", _) => AnswerForm::Document,
-        (_, "converse-stream", _) | (_, _, "streamGenerateContent" | "streamRawPredict") => {
-            AnswerForm::Events
+        (_, "converse-stream", _) => AnswerForm::OtherEvents,
+        // Google answers with a JSON array unless server-sent events are requested.
+        (_, _, "streamGenerateContent") if !query.split('&').any(|field| field == "alt=sse") => {
+            AnswerForm::OtherEvents
         }
+        (_, _, "streamGenerateContent" | "streamRawPredict") => AnswerForm::Events,
         (_, _, "generateContent" | "embedContent" | "batchEmbedContents" | "rawPredict") => {
             AnswerForm::Document
         }
@@ -29,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_shows_whether_a_model_answers_and_sometimes_in_which_form() {
+    fn the_uri_shows_whether_a_model_answers_and_sometimes_in_which_form() {
         for (path, form) in [
             ("/v1/chat/completions", Some(AnswerForm::Unknown)),
             ("/openai/deployments/d/chat/completions", Some(AnswerForm::Unknown)),
@@ -38,9 +41,11 @@ mod tests {
             ("/v2/chat", Some(AnswerForm::Unknown)),
             ("/v1/embeddings", Some(AnswerForm::Document)),
             ("/v1beta/models/gemini-2.5-pro:generateContent", Some(AnswerForm::Document)),
-            ("/v1beta/models/gemini-2.5-pro:streamGenerateContent", Some(AnswerForm::Events)),
+            ("/v1beta/models/gemini-2.5-pro:streamGenerateContent?key=k&alt=sse", Some(AnswerForm::Events)),
+            ("/v1beta/models/gemini-2.5-pro:streamGenerateContent?key=k", Some(AnswerForm::OtherEvents)),
+            ("/v1beta/models/gemini-2.5-pro:streamGenerateContent", Some(AnswerForm::OtherEvents)),
             ("/model/anthropic.claude-v2:1/converse", Some(AnswerForm::Document)),
-            ("/model/anthropic.claude-v2:1/converse-stream", Some(AnswerForm::Events)),
+            ("/model/anthropic.claude-v2:1/converse-stream", Some(AnswerForm::OtherEvents)),
             ("/", None),
             ("", None),
             ("/v1/messages/count_tokens", None),
@@ -51,7 +56,8 @@ mod tests {
             ("/v1/models/gemini-2.5-pro:countTokens", None),
             ("/model/anthropic.claude-v2:1/invoke", None),
         ] {
-            assert_eq!(answer_form(path), form, "{path}");
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            assert_eq!(answer_form(path, query), form, "{path}?{query}");
         }
     }
 }

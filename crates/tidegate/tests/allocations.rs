@@ -124,7 +124,7 @@ fn the_whole_stack_allocates_only_a_copy_of_the_request() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _context = runtime.enter();
     let with_headers = || {
-        let request = Request::post("https://api.openai.com/v1/chat/completions");
+        let request = Request::post("https://api.openai.com/v1/any");
         let request =
             request.header("content-type", "application/json").header("authorization", "Bearer of-no-one");
         request.body(Payload::from("{}")).unwrap()

@@ -32,7 +32,7 @@ pub(super) enum ContentCoding {
 
 impl ContentCoding {
     /// The codings of a body, in the order in which they were applied.
-    pub(super) fn all(headers: &HeaderMap) -> Result<Vec<Self>, GatewayError> {
+    pub(super) fn all(headers: &HeaderMap) -> Result<Vec<Self>, Box<GatewayError>> {
         let mut codings = Vec::new();
         for value in headers.get_all(CONTENT_ENCODING) {
             for name in String::from_utf8_lossy(value.as_bytes()).split(',').map(str::trim) {
@@ -41,15 +41,15 @@ impl ContentCoding {
                     "gzip" | "x-gzip" => codings.push(Self::Gzip),
                     "zstd" => codings.push(Self::Zstd),
                     "br" => codings.push(Self::Brotli),
-                    _ => return Err(unsupported(name)),
+                    _ => return Err(Box::new(unsupported(name))),
                 }
             }
         }
         match codings.len() > MAX_CODINGS {
-            true => Err(GatewayError::new(
+            true => Err(Box::new(GatewayError::new(
                 ErrorCode::InvalidRequest,
                 format_args!("body has more than {MAX_CODINGS} content codings"),
-            )),
+            ))),
             false => Ok(codings),
         }
     }

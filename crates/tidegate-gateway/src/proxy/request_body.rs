@@ -24,7 +24,7 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads a body and unpacks it.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, GatewayError> {
-    let codings = ContentCoding::all(headers)?;
+    let codings = ContentCoding::all(headers).map_err(|error| *error)?;
     let mut bytes = read_packed(headers, body, limit).await?;
     // The last coding was applied to all others.
     for coding in codings.into_iter().rev() {

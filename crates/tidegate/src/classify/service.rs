@@ -84,13 +84,13 @@ impl<S> Classify<S> {
         let body = body.map(|body| &body[..]);
         let expected = match *request.method() {
             Method::POST => classifier
-                .expected_answer(request.uri().path(), request.headers(), body)
+                .expected_answer(request.uri(), request.headers(), body)
                 .map_or(Expected::Created, Expected::Answer),
             Method::HEAD => Expected::Head,
             _ => Expected::Read,
         };
         let expects_stream = match expected {
-            Expected::Answer(AnswerForm::Events) => true,
+            Expected::Answer(AnswerForm::Events | AnswerForm::OtherEvents) => true,
             Expected::Answer(AnswerForm::Document) => false,
             _ => classifier.expects_stream(request.headers(), body.unwrap_or_default()),
         };

@@ -7,7 +7,7 @@ use http::{HeaderMap, Request};
 use http_body::Body;
 
 use super::RateLimitLayer;
-use super::queue::{QueuedCall, RateDecision, RateQueue, Wakers};
+use super::queue::{QueuedCall, RateDecision, RateQueue};
 use super::quota::CallCost;
 use super::quota_set::{Reserved, Shortfall};
 use super::reopen_ramp::ReopenRamp;
@@ -262,7 +262,9 @@ impl Handle {
         change(&mut queue, now);
         let granted = (queue.backlog.total() > 0).then(|| queue.grant_returned(now));
         drop(queue);
-        granted.map(Wakers::wake);
+        if let Some(wakers) = granted {
+            wakers.wake();
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, RateQueue> {

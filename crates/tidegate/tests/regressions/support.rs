@@ -21,7 +21,7 @@ pub(crate) fn now() -> Instant {
 }
 
 pub(crate) fn request() -> Request<Payload> {
-    Request::post("http://provider/v1/chat/completions").body(Payload::from("{}")).unwrap()
+    Request::post("http://provider/v1/any").body(Payload::from("{}")).unwrap()
 }
 
 /// Makes one call, to the head of its response.

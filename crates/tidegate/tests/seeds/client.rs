@@ -15,7 +15,7 @@ use tidegate::{
 use tidegate_testkit::strict::{self, Answer};
 use tower::service_fn;
 
-use crate::{chat_request, completion, configured};
+use crate::{any_request, completion, configured};
 
 fn opens_at_once() -> CircuitBreakerLayer {
     CircuitBreakerLayer::new().failure_threshold(1)
@@ -32,7 +32,7 @@ async fn a_part_is_on_if_it_is_configured() {
     ] {
         let (stack, provider) = configured(text);
         provider.otherwise(Answer::status(503));
-        assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 503, "{text}");
+        assert_eq!(stack.send(any_request()).await.unwrap().status(), 503, "{text}");
         assert_eq!(provider.calls(), attempts, "{text}");
         assert_eq!(stack.signals().snapshot().circuit_state == State::Open, opens, "{text}");
     }
@@ -41,7 +41,7 @@ async fn a_part_is_on_if_it_is_configured() {
     primary.answer(503);
     let chain =
         ResilienceBuilder::new("a/one").fallback(FallbackLayer::new().then("b/two", second)).service(first);
-    assert_eq!(chain.send(chat_request("Who?")).await.unwrap().status(), 200);
+    assert_eq!(chain.send(any_request()).await.unwrap().status(), 200);
 }
 
 /// Seed item 62. Here, only if it is configured, since a response that takes five minutes may be a good one.
@@ -51,9 +51,9 @@ async fn a_total_timeout_of_thirty_seconds_is_opt_in() {
     provider.answer(200).after(Duration::from_secs(31));
     provider.answer(200).after(Duration::from_secs(29));
     let start = tokio::time::Instant::now();
-    assert!(stack.send(chat_request("Who?")).await.is_err());
+    assert!(stack.send(any_request()).await.is_err());
     assert_eq!(start.elapsed(), Duration::from_secs(30));
-    assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 200);
+    assert_eq!(stack.send(any_request()).await.unwrap().status(), 200);
 }
 
 /// Seed item 63. Here, no other target is tried either, unless the program adds it.
@@ -61,9 +61,9 @@ async fn a_total_timeout_of_thirty_seconds_is_opt_in() {
 async fn no_cache_or_fallback_is_used_by_default() {
     let (stack, provider) = configured("retry = {}\ncircuit_breaker = {}");
     provider.answer(200).header("content-type", "application/json").body(completion("we are"));
-    stack.send(chat_request("Who?")).await.unwrap().into_body().collect().await.unwrap();
+    stack.send(any_request()).await.unwrap().into_body().collect().await.unwrap();
     provider.otherwise(Answer::status(503));
-    let response = stack.send(chat_request("Who?")).await.unwrap();
+    let response = stack.send(any_request()).await.unwrap();
     assert_eq!(response.status(), 503);
     assert!(response.extensions().get::<FallbackInfo>().is_none());
     assert!(stack.signals().snapshot().fallback.is_empty());
@@ -76,7 +76,7 @@ async fn the_request_body_is_forwarded_unchanged() {
     let (stack, provider) = configured(
         "retry = {}\ncircuit_breaker = {}\nbackpressure = {}\nrate_limiter = { requests_per_second = 10 }",
     );
-    let request = chat_request("Who?");
+    let request = any_request();
     let sent = request.body().bytes().cloned();
     stack.send(request).await.unwrap();
     assert!(sent.is_some());
@@ -93,7 +93,7 @@ async fn a_response_carries_its_trail_and_fallback_info() {
         .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2))
         .fallback(FallbackLayer::new().then("b/two", other))
         .service(first);
-    let response = stack.send(chat_request("Who?")).await.unwrap();
+    let response = stack.send(any_request()).await.unwrap();
     assert!(
         response.extensions().get::<FallbackInfo>().is_none() && Trail::of(response.extensions()).is_none()
     );
@@ -101,7 +101,7 @@ async fn a_response_carries_its_trail_and_fallback_info() {
 
     primary.otherwise(Answer::status(503));
     let took = async || {
-        let response = stack.send(chat_request("Who?")).await.unwrap();
+        let response = stack.send(any_request()).await.unwrap();
         assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "b/two");
         let trail = Trail::of(response.extensions()).unwrap();
         let has = |is_it: fn(&Verdict) -> bool| trail.steps().iter().any(|step| is_it(&step.verdict));
@@ -124,7 +124,7 @@ async fn without_a_last_resort_the_last_response_or_error_is_returned() {
     other.answer(503).body("last");
     let layer = FallbackLayer::new().then("b/two", second);
     let stack = ResilienceBuilder::new("a/one").fallback(layer).service(first);
-    let response = stack.send(chat_request("Who?")).await.unwrap();
+    let response = stack.send(any_request()).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(
         Trail::of(response.extensions()).unwrap().attempts(),
@@ -136,7 +136,7 @@ async fn without_a_last_resort_the_last_response_or_error_is_returned() {
     // An error is returned unchanged as well.
     primary.answer(500);
     other.then(Answer::error("connection refused"));
-    assert_eq!(stack.send(chat_request("Who?")).await.unwrap_err().to_string(), "connection refused");
+    assert_eq!(stack.send(any_request()).await.unwrap_err().to_string(), "connection refused");
 }
 
 /// Seed item 67.
@@ -147,7 +147,7 @@ async fn a_stack_is_degraded_until_its_circuit_closes_and_reports_each_part() {
     let signals = stack.signals();
     assert!(signals.is_healthy());
     provider.answer(500);
-    stack.send(chat_request("Who?")).await.unwrap();
+    stack.send(any_request()).await.unwrap();
     assert!(!signals.is_healthy());
     let snapshot = serde_json::to_value(signals.snapshot()).unwrap();
     assert_eq!((&snapshot["target"], &snapshot["circuit_state"]), (&"a/one".into(), &"open".into()));
@@ -157,7 +157,7 @@ async fn a_stack_is_degraded_until_its_circuit_closes_and_reports_each_part() {
     // The circuit is half-open: one successful probe is required to close it.
     tokio::time::advance(Duration::from_secs(31)).await;
     assert!(!signals.is_healthy());
-    stack.send(chat_request("Who?")).await.unwrap().into_body().collect().await.unwrap();
+    stack.send(any_request()).await.unwrap().into_body().collect().await.unwrap();
     assert!(signals.is_healthy());
 }
 
@@ -167,12 +167,12 @@ async fn reset_closes_the_circuit() {
     let (service, provider) = strict::service();
     let stack = ResilienceBuilder::new("a/one").circuit_breaker(opens_at_once()).service(service);
     provider.answer(500);
-    stack.send(chat_request("Who?")).await.unwrap();
-    let error = stack.send(chat_request("Who?")).await.unwrap_err();
+    stack.send(any_request()).await.unwrap();
+    let error = stack.send(any_request()).await.unwrap_err();
     assert_eq!(Rejection::find(&*error).unwrap().gate(), Gate::CircuitBreaker);
     stack.signals().reset();
     assert!(stack.signals().is_healthy());
-    assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 200);
+    assert_eq!(stack.send(any_request()).await.unwrap().status(), 200);
     assert_eq!(provider.calls(), 2);
 }
 
@@ -193,7 +193,7 @@ async fn three_failures_of_ten_are_hidden_by_retries() {
         .circuit_breaker(CircuitBreakerLayer::new())
         .service(provider);
     for _ in 0..70 {
-        let response = stack.send(chat_request("Who?")).await.unwrap();
+        let response = stack.send(any_request()).await.unwrap();
         assert_eq!(response.status(), 200);
         response.into_body().collect().await.unwrap();
     }

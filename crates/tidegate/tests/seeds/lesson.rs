@@ -16,7 +16,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::{chat_request, completion};
+use crate::{any_request, chat_request, completion};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,14 +27,14 @@ async fn a_call_of_more_than_a_minute_times_out_and_falls_back() {
     primary.otherwise(Answer::status(200).after(61 * SECOND));
     let stack = ResilienceBuilder::new("a/one").attempt_timeout(60 * SECOND);
     let alone = stack.clone().service(first.clone());
-    let error = alone.send(chat_request("Who?")).await.unwrap_err();
+    let error = alone.send(any_request()).await.unwrap_err();
     assert_eq!(error.to_string(), "attempt timed out after 60s");
 
     let breaker = CircuitBreakerLayer::new().failure_threshold(1);
     let chain =
         stack.circuit_breaker(breaker).fallback(FallbackLayer::new().then("b/two", second)).service(first);
     let start = tokio::time::Instant::now();
-    let response = chain.send(chat_request("Who?")).await.unwrap();
+    let response = chain.send(any_request()).await.unwrap();
     assert_eq!((response.status().as_u16(), start.elapsed()), (200, 60 * SECOND));
     let because = Some(ErrorCode::Timeout);
     let steps = Trail::of(response.extensions()).unwrap().steps();
@@ -91,7 +91,7 @@ async fn the_breaker_of_the_lesson_can_be_configured() {
     let (circuit, service) = (layer.handle(), layer.layer(inner));
     let call = async |answer: Answer| {
         provider.then(answer);
-        let response = service.clone().oneshot(chat_request("Who?")).await.unwrap();
+        let response = service.clone().oneshot(any_request()).await.unwrap();
         response.into_body().collect().await.unwrap();
         circuit.state()
     };
@@ -118,9 +118,9 @@ async fn a_rejection_of_an_open_circuit_has_its_time_and_the_snapshot_the_last_f
     let layer = breaker().failure_threshold(1);
     let service = layer.layer(inner);
     provider.answer(503);
-    drop(service.clone().oneshot(chat_request("Who?")).await.unwrap());
+    drop(service.clone().oneshot(any_request()).await.unwrap());
     tokio::time::advance(20 * SECOND).await;
-    let error = service.oneshot(chat_request("Who?")).await.err().unwrap();
+    let error = service.oneshot(any_request()).await.err().unwrap();
     assert_eq!(Rejection::find(&*error).unwrap().retry_after(), Some(40 * SECOND));
     assert_eq!(error.to_string(), "circuit open for another 40s");
     let last_failure = layer.handle().snapshot().last_failure.unwrap();
@@ -137,8 +137,8 @@ async fn the_events_of_a_breaker_have_its_name_as_a_field() {
     let layer = breaker().failure_threshold(1).success_threshold(1).name("openai/gpt-4o");
     let (circuit, service): (Handle, _) = (layer.handle(), layer.layer(inner));
     provider.answer(503);
-    drop(service.clone().oneshot(chat_request("Who?")).await.unwrap());
-    assert!(service.clone().oneshot(chat_request("Who?")).await.is_err());
+    drop(service.clone().oneshot(any_request()).await.unwrap());
+    assert!(service.clone().oneshot(any_request()).await.is_err());
     circuit.reset();
     let breaker = "layer=circuit_breaker target=openai/gpt-4o";
     assert_eq!(

@@ -174,6 +174,15 @@ fn configured(text: &str) -> (Resilience<Strict<Payload>>, Handle) {
 
 /// A chat completion request in OpenAI's dialect, with the parameters of the lesson.
 fn chat_request(prompt: &str) -> Request<Payload> {
+    request_to("/v1/chat/completions", prompt)
+}
+
+/// The same request to an endpoint that is not known, so that an empty response is a success.
+fn any_request() -> Request<Payload> {
+    request_to("/v1/any", "Who?")
+}
+
+fn request_to(path: &str, prompt: &str) -> Request<Payload> {
     let body = json!({
         "model": "gpt-4o",
         "messages": [{"role": "user", "content": prompt}],
@@ -181,7 +190,7 @@ fn chat_request(prompt: &str) -> Request<Payload> {
         "temperature": 0.7,
         "user": "u-1",
     });
-    Request::post("http://provider/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
+    Request::post(format!("http://provider{path}")).body(Payload::from(body.to_string())).unwrap()
 }
 
 fn text(body: &Bytes) -> String {

@@ -15,7 +15,7 @@ use tidegate_testkit::strict::{self, Answer};
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 
-use crate::{chat_request, configured};
+use crate::{any_request, configured};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -31,10 +31,10 @@ async fn one_configuration_builds_the_client_of_a_model() {
     );
     let signals = stack.signals();
     provider.answer(400);
-    assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 400);
+    assert_eq!(stack.send(any_request()).await.unwrap().status(), 400);
     assert_eq!(provider.calls(), 1, "E1001 is not retryable");
     provider.otherwise(Answer::status(503));
-    assert_eq!(stack.send(chat_request("Who?")).await.unwrap().status(), 503);
+    assert_eq!(stack.send(any_request()).await.unwrap().status(), 503);
     assert_eq!(provider.calls(), 3, "E3002 is");
     let snapshot = signals.snapshot();
     assert_eq!((&*snapshot.target, snapshot.circuit_state), ("openai/gpt-4o", State::Open));
@@ -48,7 +48,7 @@ async fn by_default_three_retries_wait_one_two_and_four_seconds() {
     let (stack, provider) = configured("retry = { jitter = \"none\" }");
     provider.otherwise(Answer::status(503));
     let start = Instant::now();
-    stack.send(chat_request("Who?")).await.unwrap();
+    stack.send(any_request()).await.unwrap();
     assert_eq!((provider.calls(), start.elapsed()), (4, 7 * SECOND));
     let config = stack.signals().snapshot().retry.config;
     assert_eq!((config.initial_delay_ms, config.max_delay_ms), (1_000, 30_000));
@@ -56,7 +56,7 @@ async fn by_default_three_retries_wait_one_two_and_four_seconds() {
     let (stack, provider) = configured("retry = { jitter = \"none\", max_retries = 6 }");
     provider.otherwise(Answer::status(503));
     let start = Instant::now();
-    stack.send(chat_request("Who?")).await.unwrap();
+    stack.send(any_request()).await.unwrap();
     assert_eq!(start.elapsed(), (1 + 2 + 4 + 8 + 16 + 30) * SECOND);
 }
 
@@ -67,7 +67,7 @@ async fn a_burst_of_twenty_passes_at_once_and_then_ten_a_second() {
     let start = Instant::now();
     for (calls, elapsed) in [(20, Duration::ZERO), (1, SECOND / 10), (9, SECOND)] {
         for _ in 0..calls {
-            stack.send(chat_request("Who?")).await.unwrap();
+            stack.send(any_request()).await.unwrap();
         }
         assert_eq!(start.elapsed(), elapsed);
     }
@@ -81,13 +81,13 @@ async fn five_failures_open_the_circuit_for_thirty_seconds() {
     for _ in 0..5 {
         assert_eq!(state(), "closed");
         provider.answer(503);
-        stack.send(chat_request("Who?")).await.unwrap();
+        stack.send(any_request()).await.unwrap();
     }
     tokio::time::advance(30 * SECOND - Duration::from_millis(1)).await;
     assert_eq!(state(), "open");
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(state(), "half_open");
-    stack.send(chat_request("Who?")).await.unwrap().into_body().collect().await.unwrap();
+    stack.send(any_request()).await.unwrap().into_body().collect().await.unwrap();
     assert_eq!((state(), provider.calls()), ("closed".into(), 6));
 }
 
@@ -96,8 +96,7 @@ async fn five_failures_open_the_circuit_for_thirty_seconds() {
 async fn at_most_fifty_calls_are_in_flight() {
     let (stack, provider) = configured("backpressure = {}");
     provider.otherwise(Answer::hang());
-    let mut calls: Vec<_> =
-        (0..60).map(|_| tokio_test::task::spawn(stack.send(chat_request("Who?")))).collect();
+    let mut calls: Vec<_> = (0..60).map(|_| tokio_test::task::spawn(stack.send(any_request()))).collect();
     for expected in [(50, 10), (50, 9)] {
         calls.iter_mut().for_each(|call| assert!(call.poll().is_pending()));
         assert_eq!((provider.live_futures(), stack.signals().snapshot().queued), expected);
@@ -109,14 +108,14 @@ async fn at_most_fifty_calls_are_in_flight() {
 #[tokio::test(start_paused = true)]
 async fn each_layer_works_alone() {
     async fn rejected(service: impl HttpService<Payload>) -> Option<Gate> {
-        let error: BoxError = service.oneshot(chat_request("Who?")).await.err()?.into();
+        let error: BoxError = service.oneshot(any_request()).await.err()?.into();
         Rejection::find(&*error).map(Rejection::gate)
     }
 
     let (inner, provider) = strict::service();
     provider.answer(503);
     let retry = RetryLayer::exponential().layer(inner);
-    assert_eq!(retry.oneshot(chat_request("Who?")).await.unwrap().status(), 200);
+    assert_eq!(retry.oneshot(any_request()).await.unwrap().status(), 200);
 
     let (inner, _provider) = strict::service();
     let limit = RateLimitLayer::per_minute(1).on_limit(OnLimit::Reject).layer(inner);
@@ -132,7 +131,7 @@ async fn each_layer_works_alone() {
     let (inner, provider) = strict::service();
     provider.answer(200).stall();
     let bulkhead = BackpressureLayer::max_inflight(1).max_queued(0).layer(inner);
-    let response = bulkhead.clone().oneshot(chat_request("Who?")).await.unwrap();
+    let response = bulkhead.clone().oneshot(any_request()).await.unwrap();
     assert_eq!(rejected(bulkhead.clone()).await, Some(Gate::Backpressure));
     drop(response);
     assert_eq!(rejected(bulkhead).await, None);
@@ -140,7 +139,7 @@ async fn each_layer_works_alone() {
     let [(inner, provider), (other, _other)] = [strict::service(), strict::service()];
     provider.answer(503);
     let chain = FallbackLayer::new().then("b/two", other).layer(inner);
-    assert_eq!(chain.oneshot(chat_request("Who?")).await.unwrap().status(), 200);
+    assert_eq!(chain.oneshot(any_request()).await.unwrap().status(), 200);
 }
 
 /// Seed item 11. Here, each name comes with the service of its target. (The gateway has the list of names:
@@ -152,12 +151,12 @@ async fn a_chain_of_three_models_answers_while_one_of_them_does() {
         [strict::service(), strict::service(), strict::service()];
     let chain = FallbackLayer::new().then(NAMES[1], anthropic).then(NAMES[2], deepseek).layer(openai);
     for (number, provider) in [&first, &second, &third].into_iter().enumerate() {
-        let response = chain.clone().oneshot(chat_request("Who?")).await.unwrap();
+        let response = chain.clone().oneshot(any_request()).await.unwrap();
         let target = response.extensions().get().map_or(NAMES[0], FallbackInfo::target);
         assert_eq!((response.status().as_u16(), target), (200, NAMES[number]));
         provider.otherwise(Answer::status(503));
     }
-    assert_eq!(chain.oneshot(chat_request("Who?")).await.unwrap().status(), 503);
+    assert_eq!(chain.oneshot(any_request()).await.unwrap().status(), 503);
     assert_eq!([first.calls(), second.calls(), third.calls()], [4, 3, 2]);
 }
 
@@ -178,15 +177,15 @@ async fn preflight_and_snapshot_show_circuit_rate_and_calls_in_flight() {
     let rejected = || signals.preflight(None).map_err(|rejection| rejection.gate());
     assert_eq!((parts(&signals), rejected()), ((State::Closed, 0, Some(3)), Ok(())));
     provider.answer(200).stall();
-    let response = stack.send(chat_request("Who?")).await.unwrap();
+    let response = stack.send(any_request()).await.unwrap();
     assert_eq!((parts(&signals), rejected()), ((State::Closed, 1, Some(2)), Err(Gate::Backpressure)));
     drop(response);
     provider.answer(503);
-    drop(stack.send(chat_request("Who?")).await.unwrap());
+    drop(stack.send(any_request()).await.unwrap());
     assert_eq!((parts(&signals), rejected()), ((State::Open, 0, Some(1)), Err(Gate::CircuitBreaker)));
     signals.reset();
     for _ in 0..3 {
-        drop(stack.send(chat_request("Who?")).await.unwrap());
+        drop(stack.send(any_request()).await.unwrap());
     }
     assert_eq!((parts(&signals), rejected()), ((State::Closed, 0, Some(0)), Err(Gate::RateLimit)));
 }

@@ -17,7 +17,7 @@ const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
 const RESPONSES: &str = "/v1/responses";
 const GEMINI: &str = "/v1beta/models/g:generateContent";
-const GEMINI_STREAM: &str = "/v1beta/models/g:streamGenerateContent";
+const GEMINI_STREAM: &str = "/v1beta/models/g:streamGenerateContent?alt=sse";
 const COHERE: &str = "/v2/chat";
 const EMBEDDINGS: &str = "/v1/embeddings";
 
@@ -78,8 +78,7 @@ fn asked(path: &str, is_stream: bool) -> Request<Payload> {
 
 /// The answer in these pieces, with a length that nothing counts. It ends in a reset or like a complete one.
 fn pieces(label: Option<&'static str>, pieces: &[&str], is_reset: bool) -> Answer {
-    let answer =
-        label.iter().fold(Answer::status(200), |answer, label| answer.header("content-type", *label));
+    let answer = label.iter().fold(Answer::status(200), |answer, label| answer.header("content-type", label));
     let answer = pieces.iter().fold(answer, |answer, piece| answer.frame(piece.to_string()));
     if is_reset { answer.break_off("reset") } else { answer }
 }
@@ -150,7 +149,7 @@ async fn a_change_of_protocol_is_not_passed_on() {
     let request = Request::builder().method(Method::GET).uri("http://provider/v1/models");
     let request = request.body(Payload::empty()).unwrap();
     let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
-    let error = send(&mut service, request).await.err().expect("no response");
+    let error = send(&mut service, request).await.expect_err("no response");
     assert_eq!(Outcome::of_error(&error).failure().unwrap().code, ErrorCode::ServerError);
 }
 

@@ -19,6 +19,8 @@ use crate::{
     ResilienceBuilder, RetryLayer, Trail, clock,
 };
 
+const ANSWER: &str = r#"{"choices":[{"message":{"content":"hi"}}]}"#;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A prompt of more than three lines, so that it can be simplified.
@@ -75,7 +77,7 @@ async fn an_inner_chain_in_first_position_reserves_time_for_the_outer_target() {
 async fn the_last_capable_target_may_use_the_whole_deadline() {
     let ((first, primary), (second, other), (third, incapable)) = (strict(), strict(), strict());
     primary.answer(503);
-    other.answer(200).after(SECOND * 19 / 2);
+    other.answer(200).after(SECOND * 19 / 2).frame(ANSWER);
     let models = ModelTable::empty()
         .with("small", crate::ModelCapabilities { context_tokens: Some(0), ..Default::default() });
     let chain = FallbackLayer::new()
@@ -108,7 +110,7 @@ async fn a_hanging_simplified_prompt_leaves_time_for_the_next_target() {
         target.answer(500);
     }
     primary.hang();
-    other.answer(200).after(SECOND * 19 / 10);
+    other.answer(200).after(SECOND * 19 / 10).frame(ANSWER);
     let chain = FallbackLayer::new().then("", reserving_stack().service(second)).then_simplified();
     let mut chat = reserving_stack().fallback(chain).service(first);
     let started = clock::now();

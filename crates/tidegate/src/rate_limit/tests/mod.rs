@@ -374,8 +374,8 @@ async fn a_queued_call_that_is_not_polled_delays_no_other_call() {
     for _ in 0..3 {
         service.clone().oneshot(request()).await.unwrap();
     }
-    // The kept call has its own slot, so that the three others are sent at two, three and four seconds.
-    assert_eq!(clock::now() - began, secs(4));
+    // The kept call has its own slot, at two seconds, so that the others are sent at three, four and five.
+    assert_eq!(clock::now() - began, secs(5));
     // It comes three seconds late, so that it reserves again: no window gets more than its rate.
     assert!(kept.is_woken() && kept.poll().is_pending());
     tokio::time::sleep(secs(1)).await;

@@ -29,6 +29,14 @@ fn chat_request_with_max(max_tokens: u64) -> Request<Payload> {
     Request::post("http://provider/v1/chat/completions").body(Payload::from(body)).unwrap()
 }
 
+/// The same request for a stream. A stream that was not requested is converted.
+fn streamed_request() -> Request<Payload> {
+    chat_request().map(|body| {
+        let body = String::from_utf8(body.bytes().expect("a buffered body").to_vec()).expect("UTF-8");
+        Payload::from(body.replacen('{', r#"{"stream":true,"#, 1))
+    })
+}
+
 const RESERVED: u64 = 144;
 const PROMPT: u64 = 44;
 
@@ -102,7 +110,7 @@ async fn a_stream_that_breaks_or_is_dropped_is_settled_by_the_tokens_seen() {
         let layer = limit(1_000);
         let service = layer.layer(wire.layer(inner));
         provider.then(stream().frame(token()).frame(token()).frame(token()).break_off("connection reset"));
-        let mut body = service.oneshot(chat_request()).await.unwrap().into_body();
+        let mut body = service.oneshot(streamed_request()).await.unwrap().into_body();
         for _ in 0..4 {
             body.frame().await.unwrap().unwrap();
         }
