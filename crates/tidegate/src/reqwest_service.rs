@@ -20,7 +20,7 @@ use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 /// key. A request that cannot be built is E1001, an error of the caller; a timeout of the client is E3003.
 ///
 /// A request that the provider did not process is sent once more, within the same attempt; see
-/// [`reconnect`](crate::reconnect). [`from_builder`](Self::from_builder) sends it over a fresh connection.
+/// [`reconnect`](mod@crate::reconnect). [`from_builder`](Self::from_builder) sends it over a fresh connection.
 ///
 /// ```
 /// use tidegate::{ReqwestService, ResilienceBuilder};
