@@ -62,7 +62,10 @@ impl SuccessCounts {
     /// has changed. What is still counted belongs to an earlier generation, in which it came too late.
     pub(super) fn set_generation(&self, generation: Option<u64>) {
         let state = generation.map_or(NO_GENERATION, |generation| generation << COUNT_BITS);
-        self.shards.iter().for_each(|Shard(shard)| shard.store(state, Ordering::Release));
+        for Shard(shard) in &self.shards {
+            // A swap rather than a store, so that it is ordered after every success that it discards.
+            shard.swap(state, Ordering::AcqRel);
+        }
     }
 }
 
