@@ -80,7 +80,7 @@ async fn main() -> Result<(), BoxError> {
 async fn provider(call: u32, _: Request<Payload>) -> Result<Response<Payload>, BoxError> {
     let (status, body) = match call {
         0 => (503, "{}"),
-        1 => (200, r#"{"choices":[]}"#),
+        1 => (200, r#"{"choices":[{"message":{"content":"hello"},"finish_reason":"stop"}]}"#),
         2 => (400, r#"{"error":{"code":"context_length_exceeded","message":"too long"}}"#),
         _ => std::future::pending().await,
     };
