@@ -131,12 +131,17 @@ async fn a_rejection_of_an_open_circuit_has_its_time_and_the_snapshot_the_last_f
 /// in common, and one logger per name is a filter of the program.
 #[tokio::test(start_paused = true)]
 async fn the_events_of_a_breaker_have_its_name_as_a_field() {
+    // Registers the events first: tracing may miss a subscriber that another thread adds at the same time.
+    let (inner, provider) = strict::service();
+    provider.answer(503);
+    drop(breaker().failure_threshold(1).layer(inner).oneshot(any_request()).await.unwrap());
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(log.clone());
     let (inner, provider) = strict::service();
     let layer = breaker().failure_threshold(1).success_threshold(1).name("openai/gpt-4o");
     let (circuit, service): (Handle, _) = (layer.handle(), layer.layer(inner));
     provider.answer(503);
+    tracing::callsite::rebuild_interest_cache();
     drop(service.clone().oneshot(any_request()).await.unwrap());
     assert!(service.clone().oneshot(any_request()).await.is_err());
     circuit.reset();
