@@ -129,6 +129,8 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
+            // A length would be an end before it is certain that the document is closed.
+            BodyKind::Whole { open: Some(_), .. } => SizeHint::new(),
             BodyKind::Whole { body: Some(body), .. } => body.size_hint(),
             BodyKind::Whole { body: None, .. } => SizeHint::with_exact(0),
             BodyKind::Stream(stream) => stream.size_hint(),

@@ -143,7 +143,14 @@ impl IdleTimers {
         let end = end.into();
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         // A timer that would fire too early is not reset until it fires: most streams end before that.
-        while sleep.deadline() > end || sleep.as_mut().poll(cx).is_ready() {
+        if sleep.deadline() > end {
+            sleep.as_mut().reset(end);
+        }
+        while sleep.as_mut().poll(cx).is_ready() {
+            // The end may have passed since the clock was read.
+            if sleep.deadline() == end {
+                return Poll::Ready(elapsed);
+            }
             sleep.as_mut().reset(end);
         }
         Poll::Pending

@@ -20,6 +20,9 @@ use crate::{AttemptUsage, Error, ErrorCode, Failure, FailureKind, Outcome, Strea
 const MAX_HELD_EVENTS: u32 = 64;
 const MAX_HELD_BYTES: usize = 256 * 1024;
 
+/// The most frames of a body that is never pending before the timers are polled and the task yields.
+const MAX_READY_FRAMES: u8 = 64;
+
 /// The time after the terminator or an error event in which the provider may still report its usage or close
 /// the stream.
 const TRAILING_GRACE: Duration = Duration::from_secs(1);
@@ -40,6 +43,8 @@ pub struct ScannedBody<B: Body> {
     held: VecDeque<Frame<Bytes>>,
     held_bytes: usize,
     held_events: u32,
+    /// Frames since the body was last pending.
+    ready_frames: u8,
     scanner: Box<dyn Scan>,
     /// Records the usage, if the request has a meter.
     attempt: Option<AttemptUsage>,
@@ -90,6 +95,7 @@ impl<B: ClassifiableBody> ScannedBody<B> {
             held: VecDeque::new(),
             held_bytes: 0,
             held_events: 0,
+            ready_frames: 0,
             scanner,
             attempt,
             timers,
@@ -155,7 +161,14 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         let Some(inner) = &mut self.inner else {
             return Poll::Ready((Err(StreamEnd::Finished), ScanProgress::default()));
         };
-        let frame = match Pin::new(inner).poll_frame(cx) {
+        let polled = if self.ready_frames < MAX_READY_FRAMES {
+            Pin::new(inner).poll_frame(cx)
+        } else {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        };
+        self.ready_frames = if polled.is_ready() { self.ready_frames + 1 } else { 0 };
+        let frame = match polled {
             Poll::Ready(frame) => frame,
             Poll::Pending if self.scanner.state().has_finished || self.scanner.state().failure.is_some() => {
                 let trailing_grace =

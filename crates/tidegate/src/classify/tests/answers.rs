@@ -1,6 +1,7 @@
 //! A success has to show an answer, in the form that was requested.
 
 use http::{Method, Request};
+use http_body::Body;
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use tidegate_providers::{Provider, ProviderClassifier};
@@ -247,6 +248,20 @@ async fn an_answer_that_is_cut_at_any_byte_never_looks_complete() {
             }
         }
     }
+}
+
+/// Readers that stop at the length of a body do not reach the end that reports the cut.
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_bytes_nobody_counts_has_no_length_before_its_end() {
+    let (inner, provider) = strict();
+    let breaker = CircuitBreakerLayer::new().failure_threshold(1);
+    let mut service = breaker.layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
+    let cut = CHAT_ANSWER.trim_end().strip_suffix('}').unwrap();
+    provider.then(pieces(None, &[cut], false));
+    let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+    assert_eq!(response.body().size_hint().exact(), None);
+    assert!(response.into_body().collect().await.is_err());
+    assert_eq!(breaker.handle().state(), State::Open);
 }
 
 #[tokio::test(start_paused = true)]

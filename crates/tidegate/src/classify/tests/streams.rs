@@ -1,19 +1,25 @@
 //! Streams in a test dialect with one word per event: `open`, `ping`, `tok`, `err`, `filter`, `done`.
 
+use std::future::ready;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use bytes::Bytes;
 use http::response::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use tidegate_core::{Scan, ScanProgress, StopReason, StreamState};
 use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
+use tower_service::Service;
 
 use crate::circuit_breaker::State;
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
-    CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, Error, ErrorCode, Failure, FailureKind,
-    FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
+    BoxError, CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, Error, ErrorCode, Failure,
+    FailureKind, FallbackLayer, Outcome, Payload, RetryLayer, Trail, classify::StreamClocks, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -241,6 +247,52 @@ async fn a_content_filter_before_the_first_token_may_trigger_a_fallback() {
         let expected = if act { "tok done" } else { "open filter done" };
         assert_eq!(read(response.into_body()).await.0, expected);
     }
+}
+
+/// A body that is never pending, with the same frame again and again. It fails the test after 10 000 frames.
+struct NeverPending(&'static str, u32);
+
+impl Body for NeverPending {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.1 += 1;
+        assert!(self.1 < 10_000, "polled without a pause");
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(self.0.as_bytes())))))
+    }
+}
+
+/// The attempt ends with its time although the stream is never pending, before the first token and after it.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_never_pending_yields_and_ends_with_its_attempt() {
+    let send = |word| {
+        let inner = tower::service_fn(move |_: Request<Payload>| {
+            ready(Ok::<_, BoxError>(Response::new(NeverPending(word, 0))))
+        });
+        ClassifyLayer::new(WordClassifier).layer(inner).within(Some(3 * SECOND)).call(request())
+    };
+    let mut held = tokio_test::task::spawn(send(""));
+    assert!(held.poll().is_pending() && held.is_woken());
+    tokio::time::advance(4 * SECOND).await;
+    let error = match held.poll() {
+        Poll::Ready(Err(error)) => error,
+        _ => panic!("still held after the time of the attempt"),
+    };
+    assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), Clock::Attempt);
+
+    let mut body = Box::pin(send("tok").await.unwrap().into_body());
+    body.frame().await.unwrap().unwrap();
+    tokio::time::advance(4 * SECOND).await;
+    let error = loop {
+        if let Err(error) = body.frame().await.unwrap() {
+            break error;
+        }
+    };
+    assert_eq!(error.downcast_ref::<Elapsed>().unwrap().clock(), Clock::Attempt);
 }
 
 /// Three truncated streams open a circuit with a threshold of 3; fifty cancelled calls do not.
