@@ -19,7 +19,7 @@ use crate::error::response::ErrorResponse;
 use crate::limits::reported;
 use crate::provider::Provider;
 use crate::stream::scanner::Scanner;
-use crate::stream_flag::{has_prompt, requests_stream};
+use crate::stream_flag::{has_fields, requests_stream};
 
 /// Classifies the responses of one provider by status, headers and error body.
 ///
@@ -111,12 +111,12 @@ impl Classifier for ProviderClassifier {
     }
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
-    /// a prompt shows no form.
+    /// fields shows no form.
     fn expected_answer(&self, uri: &Uri, _: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
         let form = endpoint::answer_form(uri.path(), uri.query().unwrap_or_default())?;
         Some(match body {
             Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
-            Some(body) if form == AnswerForm::Unknown && has_prompt(body) => AnswerForm::Document,
+            Some(body) if form == AnswerForm::Unknown && has_fields(body) => AnswerForm::Document,
             _ => form,
         })
     }

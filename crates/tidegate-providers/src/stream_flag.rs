@@ -19,11 +19,11 @@ pub(crate) fn requests_stream(body: &[u8]) -> bool {
     })
 }
 
-/// Whether the JSON of a request has a prompt, so that the absence of the flag means something.
-pub(crate) fn has_prompt(body: &[u8]) -> bool {
-    static KEYS: LazyLock<[Finder<'static>; 3]> =
-        LazyLock::new(|| ["\"messages\"", "\"input\"", "\"prompt\""].map(Finder::new));
-    KEYS.iter().any(|key| key.find(body).is_some())
+/// Whether the body is a JSON object with a field, so that the absence of the flag means something. Every endpoint
+/// that has the flag answers with a document without it.
+pub(crate) fn has_fields(body: &[u8]) -> bool {
+    let fields = body.trim_ascii_start().strip_prefix(b"{");
+    fields.is_some_and(|fields| fields.trim_ascii_start().starts_with(b"\""))
 }
 
 #[cfg(test)]
@@ -49,6 +49,20 @@ mod tests {
             r#"{"tools":[{"stream":true}]}"#,
         ] {
             assert!(!requests_stream(body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_object_with_a_field_may_lack_the_flag() {
+        for (body, expected) in [
+            (r#" { "messages":[]}"#, true),
+            (r#"{"model":"m"}"#, true),
+            ("{}", false),
+            ("", false),
+            ("[\"a\"]", false),
+            ("xxxx", false),
+        ] {
+            assert_eq!(has_fields(body.as_bytes()), expected, "{body}");
         }
     }
 }
