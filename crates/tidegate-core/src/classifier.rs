@@ -64,13 +64,13 @@ pub trait Classifier: Send + Sync + 'static {
         self.scan(head)
     }
 
-    /// The events of a complete stream as one JSON document, for a caller who did not request a stream.
+    /// The events of a complete stream as one JSON document, for a request without a stream.
     fn events_to_document(&self, events: &[u8]) -> Option<Bytes> {
         let _ = events;
         None
     }
 
-    /// One JSON document as the events of a complete stream, for a caller who requested a stream.
+    /// One JSON document as the events of a complete stream, for a request of a stream.
     fn document_to_events(&self, document: &[u8]) -> Option<Bytes> {
         let _ = document;
         None

@@ -90,7 +90,7 @@ chain = ["flaky/any", "steady/any"]
              \n\
              curl -iN {url} {header} -d '{{\"model\":\"demo\",\"stream\":true,{messages}}}'\n\
              \n\
-             What it knows is at http://{addr}/signals. Your own providers: --config FILE\n"
+             The state of the gates is at http://{addr}/signals. Your own providers: --config FILE\n"
         )
     }
 }

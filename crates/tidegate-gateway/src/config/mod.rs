@@ -118,7 +118,7 @@ pub struct Config {
     pub body_limit: usize,
     /// How long calls may continue after a stop signal.
     pub drain: Duration,
-    /// Whether clients are told not to repeat a call that the gateway has given up.
+    /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
     pub(crate) providers: BTreeMap<String, ProviderConfig>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,

@@ -66,7 +66,7 @@ const MAX_NAMES: usize = 20;
 pub(crate) struct Proxy {
     pub(crate) routes: RouteTable,
     pub(crate) body_limit: usize,
-    /// Whether clients are told not to repeat a call that the gateway has given up.
+    /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
 }
 

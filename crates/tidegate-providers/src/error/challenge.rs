@@ -1,4 +1,4 @@
-//! Web pages of a network in front of a provider, which ask for proof that a browser is calling.
+//! Web pages of a network in front of a provider, which require proof that a browser is calling.
 
 use http::{HeaderMap, StatusCode};
 use memchr::memmem;

@@ -33,7 +33,7 @@ fn translate(translator: &dyn Translator, body: &Value) -> Result<Translation, U
     let mut head = http::Request::new(()).into_parts().0;
     let translation = translator.request(&mut head, body.to_string().as_bytes())?;
     let sent: Value = serde_json::from_slice(&translation.body).unwrap();
-    // The header tells the dialect of the target.
+    // The header contains the dialect of the target.
     let checked = match head.headers.contains_key("anthropic-version") {
         true => validator::messages(&sent),
         false => validator::chat(&sent),

@@ -3,8 +3,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// Successful calls that every thread counts for itself, until the circuit is locked the next time.
 ///
 /// A success never opens a circuit, so nothing is decided when one is recorded. A thread adds it to a shard of its own,
-/// and whoever locks the circuit next moves the counts of all shards into the window first. Every failure, and every
-/// reader, therefore finds all successes that were recorded before it.
+/// and the next thread that locks the circuit moves the counts of all shards into the window first. Every failure, and
+/// every reader, therefore finds all successes that were recorded before it.
 ///
 /// A shard holds the generation that it counts for together with the count. A success of an earlier generation is never
 /// counted for a later one.
@@ -24,7 +24,7 @@ const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// The generation of a shard that counts nothing.
 const NO_GENERATION: u64 = u64::MAX << COUNT_BITS;
 
-/// A thread takes the lock once for this many successes. It bounds the work of the next one who locks the circuit.
+/// A thread takes the lock once for this many successes. It bounds the work of the next thread that locks the circuit.
 pub(super) const MAX_COUNT: u64 = 64;
 
 impl SuccessCounts {

@@ -52,7 +52,7 @@ enum State<F, B: Body> {
 const MAX_CONVERTED: usize = 16 * 1024 * 1024;
 
 /// The next state, or the result of the call.
-type Step<F, B> = ControlFlow<Result<Response<ResponseBody<B>>, Error>, State<F, B>>;
+type NextState<F, B> = ControlFlow<Result<Response<ResponseBody<B>>, Error>, State<F, B>>;
 
 /// What the response to a request has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl ResponseJudge {
         mut head: Parts,
         mut body: BufferedBody<B>,
         probe: BodyProbe,
-    ) -> Step<F, B> {
+    ) -> NextState<F, B> {
         let form = self.answer_form();
         let classifier = Arc::clone(&self.config.classifier);
         let probe = match probe {
@@ -333,7 +333,7 @@ impl ResponseJudge {
         head: Parts,
         mut body: BufferedBody<B>,
         cx: &mut Context<'_>,
-    ) -> Step<F, B> {
+    ) -> NextState<F, B> {
         match self.poll_probe(&head, &mut body, cx) {
             Poll::Ready(probe) => self.on_probe(head, body, probe),
             Poll::Pending => ControlFlow::Continue(State::Probing(Some(Box::new((head, body))))),

@@ -1,6 +1,6 @@
 //! The queue of calls that wait for room in the quotas.
 //!
-//! Whoever looks at the queue grants in order: every waiting call that has room by now gets its reservation, also when
+//! Every access to the queue grants in order: every waiting call that has room by now gets its reservation, also when
 //! its future is not polled at that moment, and the next one is considered. A future that is kept without being polled
 //! therefore delays no other call. The first call in the queue sleeps until it has room; each of the others until its
 //! own slot, so that they wake one after the other.

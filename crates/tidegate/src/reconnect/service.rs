@@ -66,7 +66,7 @@ impl<S> Reconnect<S> {
 }
 
 impl<S> Shared<S> {
-    /// Asks the client to report the connection of this request.
+    /// Makes the client report the connection of this request.
     pub(super) fn capture(&self, request: &mut Request<Payload>) -> BusyConnection {
         BusyConnection::new(self.reports_connection.then(|| capture_connection(request)))
     }

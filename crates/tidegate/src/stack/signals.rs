@@ -24,8 +24,8 @@ struct GateHandles {
 /// The state of a stack at one moment, ready to be serialised. Times are in milliseconds.
 ///
 /// If gates have keys, the calls in flight, queued and waiting are the sums over all keys, and every other value of a
-/// gate is that of the key that is worst off in it: one open circuit shows as `open`. `keys` and `unhealthy_keys` tell
-/// how many keys there are and how many of them are affected.
+/// gate is that of the key that is worst off in it: one open circuit shows as `open`. `keys` and `unhealthy_keys`
+/// count all keys and those that are affected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SignalsSnapshot {
     /// The name of the stack, usually `provider/model`.

@@ -41,7 +41,7 @@ pub(in super::super) fn input_schema(raw: &RawValue) -> Option<SchemaObject> {
     Some(schema)
 }
 
-/// Adapts a schema that Anthropic is asked to enforce, or returns why it cannot be enforced.
+/// Adapts a schema for Anthropic to enforce, or returns why it cannot be enforced.
 pub(in super::super) fn enforced(mut schema: SchemaObject) -> Result<SchemaObject, &'static str> {
     if !schema.all(&mut |schema| !has_arbitrary_keys(schema)) {
         return Err("has an object with arbitrary keys, which the target cannot enforce");

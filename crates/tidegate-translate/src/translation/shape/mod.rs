@@ -1,7 +1,7 @@
 //! The fields of requests: translated, dropped, or rejected by name.
 //!
-//! A field that is neither translated nor listed as droppable is rejected, because nobody can tell what it
-//! changes. The lists are in [`chat`] and [`messages`], each droppable field with its reason.
+//! A field that is neither translated nor listed as droppable is rejected, because its effect is not
+//! known. The lists are in [`chat`] and [`messages`], each droppable field with its reason.
 
 mod chat;
 mod messages;
