@@ -7,9 +7,6 @@ use crate::dialect::{DialectGuess, all_rules};
 use crate::event::{DONE, Event};
 use crate::stream::sse::SseFramer;
 
-/// An event of a stream: its name, empty in a dialect without names, and its data.
-pub(crate) type NamedEvent = (&'static str, Value);
-
 /// The most events that are put together.
 const MAX_EVENTS: usize = 256 * 1024;
 
@@ -56,31 +53,6 @@ pub(crate) fn document_to_events(document: &[u8]) -> Option<Bytes> {
         out.extend_from_slice(b"\n\n");
     }
     Some(out.into())
-}
-
-/// Appends the text at `key` of `delta` to that of `message`. Other values that are not null replace it.
-pub(crate) fn append(message: &mut Value, key: &str, delta: &Value) {
-    match (message.get_mut(key), delta) {
-        (_, Value::Null) => {}
-        (Some(Value::String(text)), Value::String(more)) => text.push_str(more),
-        (Some(Value::Array(items)), Value::Array(more)) => items.extend_from_slice(more),
-        _ => message[key] = delta.clone(),
-    }
-}
-
-/// The items of an array; none for any other value.
-pub(crate) fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The item of `array` with this `index` field, which is added if there is none.
-pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> &'a mut Value {
-    let known = array.iter().position(|item| item["index"] == *index);
-    let at = known.unwrap_or_else(|| {
-        array.push(serde_json::json!({"index": index}));
-        array.len() - 1
-    });
-    &mut array[at]
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 mod anthropic;
 pub(crate) mod bedrock;
 mod cohere;
+mod event_merge;
 pub(crate) mod gemini;
 pub(crate) mod limit_header;
 mod openai_chat;

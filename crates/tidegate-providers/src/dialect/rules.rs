@@ -6,7 +6,7 @@ use super::limit_header::{LimitHeader, ResetHeaders};
 use super::parsed_event::{EndSignal, ParsedEvent};
 use super::probe_result::{ProbeResult, ProbedLeaf};
 use super::usage_field::UsageField;
-use crate::convert::NamedEvent;
+use crate::dialect::event_merge::NamedEvent;
 use crate::event::Event;
 use crate::json::walk::Leaf;
 use crate::provider::Provider;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::convert::{NamedEvent, append, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
 
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     let start = events.iter().find(|event| event["type"] == "message_start")?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::convert::{NamedEvent, append, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
 
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     let (mut response, mut content, mut calls) = (json!({"message": {"role": "assistant"}}), vec![], vec![]);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::convert::{NamedEvent, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
 
 pub(super) fn document(chunks: &[Value]) -> Option<Value> {
     let (mut response, mut candidates) = (json!({}), Vec::new());
@@ -44,7 +44,7 @@ fn add_content(candidate: &mut Value, content: &Value) {
     for part in items(&content["parts"]) {
         match parts.last_mut() {
             Some(last) if is_text(last) && is_text(part) && last["thought"] == part["thought"] => {
-                crate::convert::append(last, "text", &part["text"]);
+                append(last, "text", &part["text"]);
             }
             _ => parts.push(part.clone()),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::convert::{NamedEvent, append, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
 use crate::event::DONE;
 
 pub(super) fn document(chunks: &[Value]) -> Option<Value> {

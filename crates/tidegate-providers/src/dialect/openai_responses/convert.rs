@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::convert::{NamedEvent, items};
+use crate::dialect::event_merge::{NamedEvent, items};
 
 /// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
 /// the events that end them.
