@@ -73,6 +73,7 @@ const CODES: &[(Specificity, FailureClass, &[&str])] = &[
     // Too large for the model, or for the API.
     (Specificity::Exact, FailureClass::CONTEXT, &[
         "context_length_exceeded", "model_context_window_exceeded", "request_too_large",
+        "exceed_context_size_error", "context_overflow",
     ]),
 
     // Rejected by a content filter.

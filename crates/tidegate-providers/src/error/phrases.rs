@@ -10,16 +10,60 @@ pub(crate) fn is_too_long(text: &str) -> bool {
         &[
             "maximum context length",
             "maximum prompt length",
+            "maximum input length",
             "prompt is too long",
+            "prompt too long",
             "input is too long",
-            "context length exceeded",
-            "exceed context limit",
-            "exceeds the context window",
-            "context window exceeds",
             "exceeds the maximum number of tokens",
             "reduce the length of the messages",
             "reduce the length of the prompt",
             "too many tokens",
+        ],
+    ) || (names_context(text) && is_exceeded(text))
+}
+
+/// The context of a model. The word alone has other meanings: "context deadline exceeded" is a time-out.
+fn names_context(text: &str) -> bool {
+    contains_any_phrase(
+        text,
+        &[
+            "context length",
+            "context window",
+            "context size",
+            "context limit",
+            "context of",
+            "fit the context",
+            "fit in the context",
+            "fit into the context",
+            "token context",
+            "n ctx",
+        ],
+    )
+}
+
+fn is_exceeded(text: &str) -> bool {
+    contains_any_phrase(
+        text,
+        &[
+            "exceed",
+            "exceeds",
+            "exceeded",
+            "exceeding",
+            "does not fit",
+            "doesn t fit",
+            "not fit",
+            "cannot fit",
+            "too long",
+            "too large",
+            "too big",
+            "larger than",
+            "longer than",
+            "greater than",
+            "more than",
+            "overflow",
+            "overflows",
+            "not enough",
+            "beyond",
         ],
     )
 }
@@ -141,6 +185,29 @@ pub(crate) fn is_credit_reserved(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prompt_that_exceeds_the_context_is_recognised_in_any_words() {
+        for text in [
+            "the prompt does not fit the context of the server",
+            "the request exceeds the available context size, try increasing it",
+            "This model's maximum context length is 8192 tokens.",
+            "the prompt (5000 tokens) is larger than the context length of 4096 tokens, which is not enough",
+            "Requested tokens (9000) exceed context window of 4096",
+            "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+            "the input is longer than n_ctx",
+        ] {
+            assert!(is_too_long(text), "{text}");
+        }
+        for text in [
+            "context deadline exceeded",
+            "the context of this error is unknown",
+            "context length must be a number",
+            "rate limit exceeded",
+        ] {
+            assert!(!is_too_long(text), "{text}");
+        }
+    }
 
     #[test]
     fn billing_terms_are_matched_as_whole_words() {
