@@ -94,6 +94,7 @@ mod body;
 mod clocks;
 mod future;
 mod layer;
+mod response_judge;
 mod scanned_body;
 mod service;
 mod usage_scanner;

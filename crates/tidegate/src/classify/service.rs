@@ -11,7 +11,7 @@ use tidegate_core::AnswerForm;
 use tower_service::Service;
 
 use super::clocks::IdleTimers;
-use super::future::{Expected, ResponseJudge};
+use super::response_judge::{ClassifyConfig, Expected, ResponseJudge};
 use super::{ResponseBody, ResponseFuture, StreamClocks};
 use crate::send::{SendFuture, send};
 use crate::timeout::AttemptTimer;
@@ -32,12 +32,6 @@ enum AttemptLimit {
     None,
     /// The service is the wire of a stack: the attempt ends with the deadlines of its request, and after this time.
     Within(Option<Duration>),
-}
-
-/// The settings shared by a service and its clones.
-pub(super) struct ClassifyConfig {
-    pub(super) classifier: Arc<dyn Classifier>,
-    pub(super) clocks: StreamClocks,
 }
 
 impl<S> Classify<S> {

@@ -1,0 +1,511 @@
+//! The judgement of one response: the decisions at its head, and the stages that wait for its body.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::response::Parts;
+use http::{HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame};
+use tidegate_core::{AnswerForm, ErrorBody, JsonDepth, StreamState};
+
+use super::body::WholeBody;
+use super::clocks::IdleTimers;
+use super::scanned_body::HoldResult;
+use super::usage_scanner::UsageScanner;
+use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody, StreamClocks};
+use crate::timeout::AttemptTimer;
+use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, Trail, clock};
+
+/// The settings shared by a service and its clones.
+pub(super) struct ClassifyConfig {
+    pub(super) classifier: Arc<dyn Classifier>,
+    pub(super) clocks: StreamClocks,
+}
+
+/// The longest answer that is converted from one form to the other.
+const MAX_CONVERTED: usize = 16 * 1024 * 1024;
+
+/// A response whose head has arrived and whose outcome is not known yet. Boxed, so that responses that are classified
+/// by their head keep the future small.
+pub(super) enum Stage<B: Body> {
+    /// The response may be an error in spite of its status: its first bytes are probed.
+    Probing(Box<(Parts, BufferedBody<B>)>),
+    /// The answer is in the form that was not requested: it is read to its end and converted.
+    Converting(Box<(Parts, BufferedBody<B>, BodyProbe)>),
+    /// The response failed: its body is read to classify it.
+    Reading(Box<(Parts, BufferedBody<B>)>),
+    /// The response is a stream, which is held back until the commit point.
+    Holding(Box<(Parts, Box<ScannedBody<B>>)>),
+}
+
+impl<B: Body> Stage<B> {
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Probing(_) => "probing",
+            Self::Converting(_) => "converting",
+            Self::Reading(_) => "reading",
+            Self::Holding(_) => "holding",
+        }
+    }
+}
+
+/// The next stage, or the result of the call.
+pub(super) type NextStage<B> = ControlFlow<Result<Response<ResponseBody<B>>, Error>, Stage<B>>;
+
+/// What the response to a request has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// The answer of a model. A success has to show it.
+    Answer(AnswerForm),
+    /// Any response to a POST, which may be an error with the status of a success.
+    Created,
+    /// The state of another object: a GET.
+    Read,
+    /// A head without its body: the response to a HEAD.
+    Head,
+}
+
+/// Classifies the response of one attempt, and records its outcome and usage.
+pub(super) struct ResponseJudge {
+    pub(super) config: Arc<ClassifyConfig>,
+    pub(super) expected: Expected,
+    /// Whether the connection counts the bytes of the body, so that it reports one that is cut short.
+    pub(super) is_counted: bool,
+    /// Bounds the attempt, if the service is the wire of a stack.
+    pub(super) timer: AttemptTimer,
+    /// The idle timers since the call, if the request is for a stream.
+    pub(super) timers: Option<Box<IdleTimers>>,
+    pub(super) trail: Option<Trail>,
+    /// Records the usage, if the request has a meter.
+    pub(super) attempt: Option<AttemptUsage>,
+}
+
+impl ResponseJudge {
+    /// The result of a response that its head classifies, or the stage of any other.
+    pub(super) fn on_response<B: ClassifiableBody>(
+        &mut self,
+        response: Response<B>,
+        cx: &mut Context<'_>,
+    ) -> NextStage<B> {
+        let (mut head, body) = response.into_parts();
+        // A provider that changes the protocol of the connection does not answer.
+        if head.status.is_informational() {
+            return self.fail(Failure::no_answer().into());
+        }
+        self.read_length(&mut head, &body);
+        if head.status.as_u16() >= 400 {
+            self.record_failed_status(head.status);
+            if self.config.classifier.needs_body(&head) {
+                return ControlFlow::Continue(Stage::Reading(Box::new((head, BufferedBody::new(body)))));
+            }
+            self.classify_failure(&mut head, &[]);
+            return self.pass_on(head, body);
+        }
+        let Some(form) = self.answer_form() else {
+            return match self.config.classifier.scan(&head) {
+                Some(scanner) => ControlFlow::Continue(self.hold(head, BufferedBody::new(body), scanner)),
+                None if self.needs_probe(&head, &body) => self.start_probe(head, body, cx),
+                None => ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body)))),
+            };
+        };
+        if !head.status.is_success() {
+            self.record_outcome(&mut head, Failure::no_answer().into());
+            return self.pass_on(head, body);
+        }
+        match self.config.classifier.probe_answer(&head, form, &[]) {
+            BodyProbe::Success => {
+                return ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body))));
+            }
+            BodyProbe::Events => _ = self.start_timers(),
+            BodyProbe::Unclear | BodyProbe::Error => {}
+        }
+        self.start_probe(head, body, cx)
+    }
+
+    /// Ready with what follows a stage, once it is complete or its time has elapsed.
+    pub(super) fn poll_stage<B: ClassifiableBody>(
+        &mut self,
+        stage: &mut Option<Stage<B>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<NextStage<B>> {
+        match stage.take().expect("polled after completion") {
+            Stage::Probing(mut response) => {
+                let (head, body) = &mut *response;
+                let Poll::Ready(probe) = self.poll_probe(head, body, cx) else {
+                    *stage = Some(Stage::Probing(response));
+                    // If the request is for a stream, its timers run until the response is identified.
+                    return self.poll_out_of_time(cx);
+                };
+                let (head, body) = *response;
+                Poll::Ready(self.on_probe(head, body, probe))
+            }
+            Stage::Converting(mut response) => {
+                if response.1.poll_read(cx).is_pending() {
+                    *stage = Some(Stage::Converting(response));
+                    return self.poll_out_of_time(cx);
+                }
+                let (head, body, probe) = *response;
+                Poll::Ready(match self.convert(head, body, probe) {
+                    Ok(response) => ControlFlow::Break(Ok(response)),
+                    Err(error) => self.fail(error),
+                })
+            }
+            Stage::Reading(mut response) => {
+                if response.1.poll_read_error_body(cx).is_pending() {
+                    *stage = Some(Stage::Reading(response));
+                    let elapsed = ready!(self.timer.poll_elapsed(cx));
+                    return Poll::Ready(self.fail(elapsed.into()));
+                }
+                let (mut head, body) = *response;
+                self.classify_failure(&mut head, &body.bytes());
+                let body = self.error_body(&mut head, body);
+                Poll::Ready(ControlFlow::Break(Ok(Response::from_parts(head, body))))
+            }
+            Stage::Holding(mut response) => {
+                let Poll::Ready(result) = response.1.poll_hold(cx) else {
+                    *stage = Some(Stage::Holding(response));
+                    return Poll::Pending;
+                };
+                let (mut head, mut stream) = *response;
+                match result {
+                    HoldResult::Commit => {
+                        self.record_outcome(&mut head, Outcome::Success);
+                        head.extensions.insert(stream.outcome());
+                    }
+                    HoldResult::Failed(failure) => self.record_outcome(&mut head, in_band(failure)),
+                    HoldResult::Broken(error) => return Poll::Ready(self.fail(error)),
+                }
+                stream.commit();
+                let response = Response::from_parts(head, ResponseBody::stream(stream));
+                Poll::Ready(ControlFlow::Break(Ok(response)))
+            }
+        }
+    }
+
+    /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too long.
+    pub(super) fn poll_out_of_time<B: ClassifiableBody>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<NextStage<B>> {
+        let elapsed = ready!(match &mut self.timers {
+            Some(timers) => timers.poll_elapsed(&mut self.timer, cx),
+            None => self.timer.poll_elapsed(cx),
+        });
+        Poll::Ready(self.fail(elapsed.into()))
+    }
+
+    /// Records an attempt that ended in `error`.
+    pub(super) fn fail<B: Body>(&mut self, error: Error) -> NextStage<B> {
+        let outcome = Outcome::of_error(&error);
+        let is_not_processed =
+            outcome.failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed);
+        // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
+        if let Some(attempt) = self.attempt.take()
+            && (is_not_processed || error.rejection().is_some())
+        {
+            attempt.withdraw();
+        }
+        self.record_attempt(&outcome);
+        ControlFlow::Break(Err(error))
+    }
+
+    /// Passes on a failed response whose body is not needed.
+    fn pass_on<B: ClassifiableBody>(&mut self, head: Parts, body: B) -> NextStage<B> {
+        let body = self.whole(WholeBody::untouched(body));
+        ControlFlow::Break(Ok(Response::from_parts(head, body)))
+    }
+
+    /// Probes a body of which nothing was read. The first frame may be available already, and nearly always
+    /// identifies the body.
+    fn start_probe<B: ClassifiableBody>(
+        &mut self,
+        head: Parts,
+        body: B,
+        cx: &mut Context<'_>,
+    ) -> NextStage<B> {
+        let mut body = BufferedBody::new(body);
+        match self.poll_probe(&head, &mut body, cx) {
+            Poll::Ready(probe) => self.on_probe(head, body, probe),
+            Poll::Pending => ControlFlow::Continue(Stage::Probing(Box::new((head, body)))),
+        }
+    }
+
+    /// Classifies a failed response and records its outcome.
+    fn classify_failure(&mut self, head: &mut Parts, body: &[u8]) {
+        let mut outcome = self.config.classifier.classify(head, body, SystemTime::now());
+        // The provider sent the status before it knew the result.
+        if head.status.is_success() {
+            let failure = outcome.failure().cloned().unwrap_or_else(Failure::no_answer);
+            self.record_failed_status(failure.code.http_status());
+            outcome = in_band(failure);
+        }
+        self.record_outcome(head, outcome);
+    }
+
+    /// Records the outcome of the attempt in the trail, and a failure in the extensions of the response.
+    fn record_outcome(&self, head: &mut Parts, outcome: Outcome) {
+        self.record_attempt(&outcome);
+        // Without an outcome in the extensions, an error status is treated as a failure by the outer layers.
+        if outcome != Outcome::Success || head.status.as_u16() >= 400 {
+            head.extensions.insert(outcome);
+        }
+    }
+
+    /// Records the usage of a failed response: no output tokens, and for a client error no prompt tokens
+    /// either.
+    fn record_failed_status(&mut self, status: StatusCode) {
+        match &mut self.attempt {
+            Some(attempt) if status.is_client_error() => attempt.mark_unprocessed(),
+            Some(attempt) => attempt.start_response(),
+            None => {}
+        }
+    }
+
+    /// Whether the body must be probed before the response counts as a success. A body that is larger than
+    /// the part that would be read is not an error body.
+    fn needs_probe<B: Body>(&self, head: &Parts, body: &B) -> bool {
+        self.expected == Expected::Created
+            && head.status.is_success()
+            && self.config.classifier.probe_body(head, &[]) == BodyProbe::Unclear
+            && body.size_hint().lower() <= ERROR_BODY_LIMIT as u64
+            && !body.is_end_stream()
+    }
+
+    /// The form of the answer that the response has to show.
+    fn answer_form(&self) -> Option<AnswerForm> {
+        match self.expected {
+            Expected::Answer(form) => Some(form),
+            _ => None,
+        }
+    }
+
+    /// Reads how the length of the body is known. A `content-length` that is not that of the body is removed:
+    /// an answer in chunks would be cut off there.
+    fn read_length<B: Body>(&mut self, head: &mut Parts, body: &B) {
+        let exact = body.size_hint().exact();
+        self.is_counted = exact.is_some();
+        let is_of_another_body = self.expected == Expected::Head || head.status == StatusCode::NOT_MODIFIED;
+        if let Some(length) = head.headers.get(CONTENT_LENGTH)
+            && !is_of_another_body
+            && exact
+                .is_none_or(|exact| length.to_str().ok().and_then(|text| text.parse().ok()) != Some(exact))
+        {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+    }
+
+    /// The head announces a stream: its idle timers run.
+    fn start_timers(&mut self) -> &mut IdleTimers {
+        let now = clock::now();
+        let clocks = self.config.clocks;
+        let timers = self.timers.get_or_insert_with(|| Box::new(IdleTimers::since(now, clocks)));
+        timers.on_head(now);
+        timers
+    }
+
+    /// A stream that is held back until its first token.
+    fn hold<B: ClassifiableBody>(
+        &mut self,
+        head: Parts,
+        body: BufferedBody<B>,
+        scanner: Box<dyn tidegate_core::Scan>,
+    ) -> Stage<B> {
+        self.start_timers();
+        let timers =
+            self.timers.take().map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
+        let timer = std::mem::take(&mut self.timer);
+        let stream = Box::new(ScannedBody::new(body, scanner, timers, timer, self.attempt.take()));
+        Stage::Holding(Box::new((head, stream)))
+    }
+
+    /// The next state once the body is identified, or the response if it is a success.
+    fn on_probe<B: ClassifiableBody>(
+        &mut self,
+        mut head: Parts,
+        mut body: BufferedBody<B>,
+        probe: BodyProbe,
+    ) -> NextStage<B> {
+        let form = self.answer_form();
+        let classifier = Arc::clone(&self.config.classifier);
+        let probe = match probe {
+            BodyProbe::Unclear if body.broke_off() => {
+                return self.fail(body.into_error());
+            }
+            BodyProbe::Unclear
+                if form.is_some() && body.has_ended() && !classifier.is_answer(&body.bytes()) =>
+            {
+                BodyProbe::Error
+            }
+            BodyProbe::Unclear => BodyProbe::Success,
+            identified => identified,
+        };
+        match (probe, form) {
+            (BodyProbe::Error, _) => {
+                return ControlFlow::Continue(Stage::Reading(Box::new((head, body))));
+            }
+            (BodyProbe::Success, Some(AnswerForm::Events))
+            | (BodyProbe::Events, Some(AnswerForm::Document)) => {
+                body.extend_to(MAX_CONVERTED);
+                return ControlFlow::Continue(Stage::Converting(Box::new((head, body, probe))));
+            }
+            (BodyProbe::Events, _) => {
+                if let Some(scanner) = classifier.scan_answer(&mut head, &body.bytes()) {
+                    return ControlFlow::Continue(self.hold(head, body, scanner));
+                }
+            }
+            _ if form.is_some() => label_json(&mut head),
+            _ => {}
+        }
+        let mut response = self.complete(head, WholeBody::Buffered(Box::new(body)));
+        if !self.is_counted {
+            response.body_mut().expect_closed();
+        }
+        ControlFlow::Break(Ok(response))
+    }
+
+    /// An answer in the form that was requested, from a complete one in the other form.
+    fn convert<B: ClassifiableBody>(
+        &mut self,
+        mut head: Parts,
+        body: BufferedBody<B>,
+        probe: BodyProbe,
+    ) -> Result<Response<ResponseBody<B>>, Error> {
+        if body.broke_off() {
+            return Err(body.into_error());
+        }
+        if !body.is_whole() {
+            return Err(Failure::no_answer().into());
+        }
+        let classifier = &self.config.classifier;
+        let bytes = body.bytes();
+        let converted = if probe == BodyProbe::Events {
+            let mut scanner = classifier.scan_answer(&mut head, &bytes).ok_or_else(Failure::no_answer)?;
+            scanner.push(&bytes);
+            scanner.finish();
+            match scanner.state() {
+                StreamState { failure: Some(failure), .. } => {
+                    return Err(in_band_failure(failure.clone()).into());
+                }
+                StreamState { has_finished: false, .. } => return Err(body.into_error()),
+                _ => classifier.events_to_document(&bytes),
+            }
+        } else {
+            classifier.document_to_events(&bytes)
+        };
+        let converted = converted.ok_or_else(Failure::no_answer)?;
+        if probe == BodyProbe::Events {
+            head.headers.remove(CONTENT_TYPE);
+            label_json(&mut head);
+        } else {
+            // The usage is read from the document, while the head is still that of one.
+            label_json(&mut head);
+            if let Some(attempt) = self.attempt.take()
+                && let Some(scanner) = classifier.usage_scanner(&head)
+            {
+                UsageScanner::new(scanner, attempt)
+                    .on_frame(Some(&Ok(Frame::data(Bytes::copy_from_slice(&bytes)))), true);
+            }
+            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        }
+        remove_body_headers(&mut head);
+        Ok(self.complete(head, WholeBody::Own(converted)))
+    }
+
+    /// The body of a failed response. One that is cut short is replaced by an error body of our own, so that
+    /// the caller gets the status and the code, and not a broken connection.
+    fn error_body<B: ClassifiableBody>(
+        &mut self,
+        head: &mut Parts,
+        body: BufferedBody<B>,
+    ) -> ResponseBody<B> {
+        let is_open =
+            |bytes: &[u8]| matches!(bytes.first(), Some(b'{' | b'[')) && JsonDepth::of(bytes).is_open();
+        let is_cut = !self.is_counted && body.has_ended() && is_open(body.bytes().trim_ascii_start());
+        if !body.broke_off() && !is_cut {
+            return self.whole(WholeBody::Buffered(Box::new(body)));
+        }
+        let error = match head.extensions.get::<Outcome>().and_then(Outcome::failure) {
+            Some(failure) => ErrorBody::of_error(failure),
+            None => ErrorBody::of_error(&body.into_error()),
+        };
+        remove_body_headers(head);
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.whole(WholeBody::Own(error.to_json().into()))
+    }
+
+    /// Completes a successful response that is not a stream.
+    fn complete<B: ClassifiableBody>(
+        &mut self,
+        head: Parts,
+        body: WholeBody<B>,
+    ) -> Response<ResponseBody<B>> {
+        self.record_attempt(&Outcome::Success);
+        let usage_scanner = self.attempt.take().and_then(|attempt| {
+            let scanner = self.config.classifier.usage_scanner(&head)?;
+            Some(UsageScanner::new(scanner, attempt))
+        });
+        let mut body = self.whole(body);
+        if let Some(usage_scanner) = usage_scanner {
+            body.meter(usage_scanner);
+        }
+        Response::from_parts(head, body)
+    }
+
+    fn poll_probe<B>(
+        &self,
+        head: &Parts,
+        buffered: &mut BufferedBody<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<BodyProbe>
+    where
+        B: ClassifiableBody,
+    {
+        let classifier = &self.config.classifier;
+        buffered.poll_probe(cx, |bytes| match self.answer_form() {
+            Some(form) => classifier.probe_answer(head, form, bytes),
+            None => classifier.probe_body(head, bytes),
+        })
+    }
+
+    /// A response body that is not a stream.
+    fn whole<B: ClassifiableBody>(&mut self, body: WholeBody<B>) -> ResponseBody<B> {
+        ResponseBody::whole(body, std::mem::take(&mut self.timer).for_body())
+    }
+
+    fn record_attempt(&self, outcome: &Outcome) {
+        if let Some(trail) = &self.trail {
+            trail.attempt(outcome);
+        }
+    }
+}
+
+/// Marks a failure that arrived in the body of a successful status.
+fn in_band(failure: Failure) -> Outcome {
+    in_band_failure(failure).into()
+}
+
+fn in_band_failure(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Response => Failure { kind: FailureKind::InBand, ..failure },
+        _ => failure,
+    }
+}
+
+/// Labels a body that is JSON as such.
+fn label_json(head: &mut Parts) {
+    let is_json = |media: &HeaderValue| media.to_str().is_ok_and(|media| media.contains("json"));
+    if !head.headers.get(CONTENT_TYPE).is_some_and(is_json) {
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+}
+
+/// Removes the headers that describe a body which is replaced.
+fn remove_body_headers(head: &mut Parts) {
+    for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
+        head.headers.remove(name);
+    }
+}
