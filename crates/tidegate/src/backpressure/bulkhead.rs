@@ -1,13 +1,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::Handle;
 use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
 use super::settings::BackpressureSettings;
-use crate::keyed::Keyed;
 use crate::priority_semaphore::PrioritySemaphore;
 
-/// One limit: the semaphore, and the adaptive limit that adjusts it, if any. With keys, the template of their limits.
+/// One limit: the semaphore, and the adaptive limit that adjusts it, if any.
 ///
 /// Every call changes the reference count of the surrounding `Arc` and the state of the semaphore. In this
 /// field order the two are adjacent, so that one cache line moves between the cores instead of two.
@@ -16,7 +14,6 @@ use crate::priority_semaphore::PrioritySemaphore;
 pub(super) struct Bulkhead {
     pub(super) semaphore: PrioritySemaphore,
     adaptive: Option<Mutex<AdaptiveLimit>>,
-    pub(super) keys: Option<Keyed<Handle>>,
 }
 
 /// The initial value of an adaptive limit, as in Netflix's concurrency-limits. It doubles in twenty rounds.
@@ -31,7 +28,6 @@ impl From<&BackpressureSettings> for Bulkhead {
         Self {
             semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order),
             adaptive: adaptive.map(Mutex::new),
-            keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
         }
     }
 }

@@ -1,130 +1,41 @@
-use std::fmt;
-use std::time::Instant;
+//! The admission of calls: the permit, the place in the queue or the rejection of each.
 
 use http::Request;
 use http_body::Body;
 
-use super::bulkhead::Bulkhead;
+use super::handle::Handle;
 use super::permit::Permit;
 use super::permit_future::PermitFuture;
-use super::settings::BackpressureSettings;
+use super::wait_deadline::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
-use crate::keyed::{Keyed, KeyedHandle};
-use crate::layer_state::LayerState;
+use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::TryAcquire;
-use crate::{Deadline, ErrorCode, Gate, Priority, Rejection, RejectionReason, RequestHead, clock};
+use crate::{Deadline, Priority, clock};
 
-/// Shared by a layer, its services and their clones: the limit and the queue.
-///
-/// If the layer has [keys](super::BackpressureLayer::key_by), [`of`](Self::of) finds the bulkhead of a key. This handle
-/// then shows the limit of a new key, and the counts of all keys together.
-#[derive(Clone)]
-pub struct Handle(pub(super) LayerState<BackpressureSettings, Bulkhead>);
+impl AdmissionGate for Handle {
+    type Guard = Permit;
+    type Queued = PermitFuture;
 
-impl KeyedHandle for Handle {
-    fn by_key(&self) -> Option<&Keyed<Self>> {
-        self.0.keys.as_ref()
+    #[inline]
+    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
+        match self.of_key(request) {
+            None => self.acquire(request),
+            Some(bulkhead) => bulkhead.acquire(request),
+        }
     }
 
-    fn for_key(&self, _: &RequestHead<'_>) -> Self {
-        let fresh = Self(self.0.fresh(|settings| settings.key_by = None));
-        fresh.follow(self);
-        fresh
+    fn target(&self) -> &str {
+        self.0.target()
     }
+}
 
-    /// The limit of a key is changed with that of the template.
-    fn follow(&self, template: &Self) {
-        self.0.set_limit(template.0.semaphore.limit());
-    }
-
-    /// Every call that holds or waits for a permit holds a reference.
-    fn is_in_use(&self) -> bool {
-        self.0.is_in_use()
-    }
-
-    fn is_pristine(&self, _: Instant) -> bool {
-        !self.0.is_adaptive()
+impl<S: Clone> TakeReady<S> for Handle {
+    fn take_ready(inner: &mut S, _: &PermitFuture) -> S {
+        swap_in_clone(inner)
     }
 }
 
 impl Handle {
-    /// The current limit of calls in flight; `None` if there is no limit. With keys, the limit of a new key.
-    #[must_use]
-    pub fn limit(&self) -> Option<usize> {
-        self.0.settings().enabled.then(|| self.0.semaphore.limit())
-    }
-
-    /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit
-    /// admits queued calls at once; a lower one takes effect as calls end. Does nothing if there is no limit
-    /// or if it is adaptive.
-    pub fn set_limit(&self, calls: usize) {
-        self.change_all(|it| it.0.set_limit(calls.max(1)));
-    }
-
-    /// The number of calls in flight, up to the end of their response bodies; zero if there is no limit.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.sum(|it| it.0.semaphore.in_use())
-    }
-
-    /// The number of queued calls.
-    #[must_use]
-    pub fn queued(&self) -> usize {
-        self.queued_of(Priority::Interactive) + self.queued_of(Priority::Batch)
-    }
-
-    /// The number of queued calls of this priority.
-    #[must_use]
-    pub fn queued_of(&self, priority: Priority) -> usize {
-        self.sum(|it| it.0.semaphore.queued(priority))
-    }
-
-    /// The numbers of calls in flight and of queued calls, without those of the keys.
-    pub(crate) fn own_calls(&self) -> (usize, usize) {
-        let Bulkhead { semaphore, .. } = &*self.0;
-        let queued = semaphore.queued(Priority::Interactive) + semaphore.queued(Priority::Batch);
-        (semaphore.in_use(), queued)
-    }
-
-    /// The bulkhead of the key of this request, if it exists already; without keys, this one. The key is not dropped as
-    /// long as the returned handle exists.
-    #[must_use]
-    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
-        self.find(request)
-    }
-
-    /// The number of keys that currently have a state; zero without keys.
-    #[must_use]
-    pub fn keys(&self) -> usize {
-        self.by_key().map_or(0, Keyed::len)
-    }
-
-    /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is
-    /// always `None`; see [`peek_for`](Self::peek_for).
-    #[must_use]
-    pub fn peek(&self) -> Option<Rejection> {
-        // One full queue does not imply that the other is full.
-        self.peek_as(Priority::Interactive, None).and(self.peek_as(Priority::Batch, None))
-    }
-
-    /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
-    #[must_use]
-    pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        self.met_by(request).peek_as(priority, deadline)
-    }
-
-    fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
-        if !self.0.settings().enabled || self.0.semaphore.can_acquire() {
-            return None;
-        }
-        let now = clock::now();
-        match self.wait_deadline(deadline, now).rejection_at(now) {
-            None => self.0.semaphore.would_reject(priority).then(queue_is_full),
-            rejection => rejection,
-        }
-    }
-
     #[inline]
     fn acquire<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
         if !self.0.settings().enabled {
@@ -159,80 +70,4 @@ impl Handle {
             TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
         }
     }
-
-    /// Emits an event for a change of an adaptive limit.
-    pub(super) fn log_limit(&self, limit: usize) {
-        tracing::debug!(layer = Gate::Backpressure.name(), target = self.0.target(), limit, "limit moved");
-    }
-
-    fn wait_deadline(&self, deadline: Option<Deadline>, now: Instant) -> WaitDeadline {
-        WaitDeadline { queue: Deadline::after(self.0.settings().queue_timeout, now), call: deadline }
-    }
-}
-
-impl AdmissionGate for Handle {
-    type Guard = Permit;
-    type Queued = PermitFuture;
-
-    #[inline]
-    fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
-        match self.of_key(request) {
-            None => self.acquire(request),
-            Some(bulkhead) => bulkhead.acquire(request),
-        }
-    }
-
-    fn target(&self) -> &str {
-        self.0.target()
-    }
-}
-
-impl<S: Clone> TakeReady<S> for Handle {
-    fn take_ready(inner: &mut S, _: &PermitFuture) -> S {
-        swap_in_clone(inner)
-    }
-}
-
-/// The end of a queued call's wait: the queue time-out or the deadline of the call, whichever comes first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WaitDeadline {
-    queue: Deadline,
-    call: Option<Deadline>,
-}
-
-impl WaitDeadline {
-    pub(super) fn instant(self) -> Instant {
-        self.call.map_or(self.queue, |call| call.min(self.queue)).instant()
-    }
-
-    /// The rejection of a call that has waited until `now`, if its wait is over.
-    pub(super) fn rejection_at(self, now: Instant) -> Option<Rejection> {
-        if now < self.instant() {
-            return None;
-        }
-        Some(match self.call {
-            Some(call) if call < self.queue => Rejection::new(Gate::Deadline, ErrorCode::Timeout),
-            _ => rejection(RejectionReason::QueueTimeout),
-        })
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle")
-            .field("settings", self.0.settings())
-            .field("limit", &self.limit())
-            .field("in_flight", &self.in_flight())
-            .field("queued", &self.queued())
-            .field("keys", &self.keys())
-            .finish()
-    }
-}
-
-pub(super) fn queue_is_full() -> Rejection {
-    rejection(RejectionReason::QueueFull)
-}
-
-fn rejection(reason: RejectionReason) -> Rejection {
-    Rejection::new(Gate::Backpressure, ErrorCode::Overloaded).because(reason)
 }

@@ -107,6 +107,7 @@
 mod adaptive;
 mod bulkhead;
 mod gate;
+mod handle;
 mod layer;
 mod limit;
 mod permit;
@@ -114,8 +115,9 @@ mod permit_future;
 mod prompt_size;
 mod settings;
 mod trimmed_mean;
+mod wait_deadline;
 
-pub use gate::Handle;
+pub use handle::Handle;
 pub use layer::BackpressureLayer;
 pub use limit::{Aimd, Gradient, Limit, Round, Vegas};
 pub use permit::Permit;

@@ -7,8 +7,8 @@ use http_body::Body;
 use tokio::time::Sleep;
 
 use super::Handle;
-use super::gate::{WaitDeadline, queue_is_full};
 use super::permit::Permit;
+use super::wait_deadline::{WaitDeadline, queue_is_full};
 use crate::attempt::QueuedAttempt;
 use crate::priority_semaphore::{SWEEP_INTERVAL, Ticket, TryAcquire};
 use crate::{Priority, Rejection, clock};

@@ -4,7 +4,7 @@ use http::Extensions;
 
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
-use super::sharded_handle::HandleRef;
+use super::gate::HandleRef;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
 use crate::{Error, Outcome, StreamOutcome, clock};

@@ -1,4 +1,4 @@
-use super::quota::CallCost;
+use super::cost::CallCost;
 use crate::Priority;
 use crate::priority_semaphore::granted_before;
 

@@ -4,22 +4,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Request};
-use http_body::Body;
 
 use super::RateLimitLayer;
-use super::queue::{QueuedCall, RateDecision, RateQueue};
-use super::quota::CallCost;
-use super::quota_set::{Reserved, Shortfall};
+use super::cost::{CallCost, Reserved};
+use super::queue::RateQueue;
 use super::reopen_ramp::ReopenRamp;
-use super::reservation::Reservation;
 use super::settings::{HeaderClassifier, RateLimitSettings};
-use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::{
-    Classifier, Deadline, ErrorCode, Estimated, LimitScope, LimitUnit, Outcome, Payload, Priority, Rejection,
-    ReportedLimits, clock, server_time,
+    Classifier, Deadline, ErrorCode, LimitScope, LimitUnit, Outcome, Priority, Rejection, ReportedLimits,
+    clock, server_time,
 };
 
 /// The limit that a layer, its services and their clones share.
@@ -62,9 +58,6 @@ impl From<&RateLimitSettings> for RateState {
         }
     }
 }
-
-/// The longest prompt that an estimate may report: ten times the context of the largest models.
-const MAX_INPUT_TOKENS: u64 = 10_000_000;
 
 impl Handle {
     /// Returns how many requests could be sent at once now, or `None` without a quota.
@@ -169,22 +162,6 @@ impl Handle {
         self.0.has_token_quota.load(Ordering::Relaxed)
     }
 
-    /// Returns the cost of a request. Without a token quota nothing is read or counted.
-    pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> CallCost {
-        if !self.0.settings().enabled || !self.has_token_quota() {
-            return CallCost::ONE_CALL;
-        }
-        let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);
-        let settings = self.0.settings();
-        let estimated: Estimated =
-            settings.hooks.estimate.0.estimate(request.headers(), body.map_or(&[], |body| body));
-        // The output limit of a body that is not in memory is unknown, and `content-length` is only the
-        // caller's claim.
-        let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
-        let output = estimated.output(settings.default_output_tokens);
-        CallCost { calls: 1, input: estimated.input.min(MAX_INPUT_TOKENS), output }
-    }
-
     /// Closes the gate after a 429, and after a failure of the provider that carries a wait.
     pub(super) fn on_outcome(&self, outcome: &Outcome) {
         let Outcome::Failure(failure) = outcome else { return };
@@ -278,50 +255,6 @@ impl Handle {
     }
 }
 
-impl AdmissionGate for Handle {
-    type Guard = Option<Reservation>;
-    type Queued = QueuedCall;
-
-    #[inline]
-    fn admit<B: Body + 'static>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
-        match self.of_key(request) {
-            None => self.admit_here(request),
-            Some(limit) => limit.admit_here(request),
-        }
-    }
-
-    fn target(&self) -> &str {
-        self.0.target()
-    }
-}
-
-impl<S: Clone> TakeReady<S> for Handle {
-    fn take_ready(inner: &mut S, _: &QueuedCall) -> S {
-        swap_in_clone(inner)
-    }
-}
-
-impl Handle {
-    fn admit_here<B: Body + 'static>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Admission<Option<Reservation>, QueuedCall> {
-        if !self.0.settings().enabled {
-            return Admission::Admitted(None);
-        }
-        match self.reserve(self.cost(request), request.extensions()) {
-            RateDecision::Admitted(reserved) => {
-                Admission::Admitted(Some(Reservation::new(Self(self.0.to_hold()), reserved, request)))
-            }
-            RateDecision::Queued(queued) => Admission::Queued(queued),
-            RateDecision::Rejected(rejection) => Admission::Rejected(rejection),
-        }
-    }
-}
-
 impl KeyedHandle for Handle {
     fn by_key(&self) -> Option<&Keyed<Self>> {
         self.0.keys.as_ref()
@@ -347,17 +280,6 @@ impl KeyedHandle for Handle {
     fn is_pristine(&self, now: Instant) -> bool {
         let state = self.lock();
         state.backlog.total() == 0 && state.limits.is_pristine(now)
-    }
-}
-
-impl Shortfall {
-    /// Adds the wait and the quota to the rejection.
-    pub(super) fn annotate(&self, rejection: Rejection) -> Rejection {
-        let rejection = rejection.with_retry_after(self.wait);
-        match self.quota {
-            Some(quota) => rejection.with_quota(quota),
-            None => rejection,
-        }
     }
 }
 

@@ -149,19 +149,25 @@
 //!   credential.
 
 mod backlog;
+mod cost;
+mod gate;
 mod handle;
 mod layer;
 mod queue;
+mod queued_call;
 mod quota;
+mod quota_counter;
 mod quota_set;
+mod rejections;
 mod reopen_ramp;
+mod report;
 mod reported_quotas;
 mod reservation;
 mod settings;
 
 pub use handle::Handle;
 pub use layer::RateLimitLayer;
-pub use queue::QueuedCall;
+pub use queued_call::QueuedCall;
 pub use quota::Quota;
 pub use reservation::Reservation;
 pub use settings::{OnLimit, Settings};

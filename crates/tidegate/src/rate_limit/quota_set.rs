@@ -3,17 +3,18 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::quota::{CallCost, MINUTE, Quota};
+use super::cost::{CallCost, Reserved};
+use super::quota::{MINUTE, Quota};
+use super::quota_counter::QuotaCounter;
 use super::reopen_ramp::ReopenRamp;
 use super::reported_quotas::ReportedQuotas;
 use crate::LimitUnit;
-use crate::bucket::Bucket;
 
 /// All quotas of one gate, and the time until which the provider closed it.
 #[derive(Clone, Debug)]
 pub(super) struct QuotaSet {
     /// The configured quotas, shortest period first.
-    configured: Vec<Counter>,
+    configured: Vec<QuotaCounter>,
     /// The index of the request quota that paces calls after the gate was closed, if one has a short enough
     /// period.
     pacing_quota: Option<usize>,
@@ -22,23 +23,6 @@ pub(super) struct QuotaSet {
     ramp: Option<ReopenRamp>,
     /// The total cost reserved since the start.
     total_spent: CallCost,
-}
-
-/// A quota and the amount spent of it.
-#[derive(Clone, Debug)]
-pub(super) struct Counter {
-    pub(super) quota: Quota,
-    pub(super) bucket: Bucket,
-}
-
-/// What a call reserved from the quotas, and when.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reserved {
-    pub(super) cost: CallCost,
-    pub(super) at: Instant,
-    /// The total cost reserved since the start, this call included. The difference to a later total is what
-    /// was reserved after this call.
-    pub(super) total_spent: CallCost,
 }
 
 /// The room that a call lacks.
@@ -53,23 +37,13 @@ pub(super) struct Shortfall {
 /// rest of the day.
 const MAX_PACING_PERIOD: Duration = MINUTE;
 
-impl Counter {
-    pub(super) fn new(quota: Quota, burst: Option<NonZeroU64>, now: Instant) -> Self {
-        Self { quota, bucket: Bucket::new(quota.rate(burst), now) }
-    }
-
-    fn unit(&self) -> LimitUnit {
-        self.quota.unit
-    }
-}
-
 impl QuotaSet {
     /// Creates the set. `quotas` are ordered by period, shortest first. `burst` applies to the request quota
     /// with the shortest period.
     pub(super) fn new(quotas: &[Quota], burst: Option<NonZeroU64>, now: Instant) -> Self {
         let finest = quotas.iter().position(|quota| quota.unit == LimitUnit::Requests);
         let burst_of = |at| burst.filter(|_| Some(at) == finest);
-        let counter = |(at, quota): (usize, &Quota)| Counter::new(*quota, burst_of(at), now);
+        let counter = |(at, quota): (usize, &Quota)| QuotaCounter::new(*quota, burst_of(at), now);
         Self {
             configured: quotas.iter().enumerate().map(counter).collect(),
             pacing_quota: finest.filter(|&at| quotas[at].period <= MAX_PACING_PERIOD),

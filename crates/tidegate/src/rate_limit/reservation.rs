@@ -4,9 +4,8 @@ use std::time::Instant;
 use http::Request;
 
 use super::Handle;
+use super::cost::{CallCost, Reserved};
 use super::queue::GRANT_LIFETIME;
-use super::quota::CallCost;
-use super::quota_set::Reserved;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::{Error, Outcome, UsageMeter, UsageTotals};
 

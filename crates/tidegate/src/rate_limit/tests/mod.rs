@@ -9,8 +9,7 @@ use tidegate_testkit::contract;
 use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 
-use super::quota::CallCost;
-use super::quota_set::Reserved;
+use super::cost::{CallCost, Reserved};
 use super::{OnLimit, RateLimitLayer};
 use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Deadline, ErrorCode, Gate, KeyBy, Priority, Rejection, RejectionReason, clock};

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tower::{Layer, ServiceExt};
 
-use crate::rate_limit::quota::{CallCost, Quota};
-use crate::rate_limit::quota_set::{QuotaSet, Reserved};
+use crate::rate_limit::cost::{CallCost, Reserved};
+use crate::rate_limit::quota::Quota;
+use crate::rate_limit::quota_set::QuotaSet;
 use crate::rate_limit::{OnLimit, RateLimitLayer};
 use crate::testing::{request, strict};
 use crate::{LimitUnit, clock};

@@ -1,0 +1,168 @@
+use std::fmt;
+use std::ops::Deref;
+use std::time::Instant;
+
+use http::Request;
+
+use super::bulkhead::Bulkhead;
+use super::settings::BackpressureSettings;
+use super::wait_deadline::{WaitDeadline, queue_is_full};
+use crate::keyed::{Keyed, KeyedHandle};
+use crate::layer_state::LayerState;
+use crate::{Deadline, Gate, Priority, Rejection, RequestHead, clock};
+
+/// Shared by a layer, its services and their clones: the limit and the queue.
+///
+/// If the layer has [keys](super::BackpressureLayer::key_by), [`of`](Self::of) finds the bulkhead of a key. This handle
+/// then shows the limit of a new key, and the counts of all keys together.
+#[derive(Clone)]
+pub struct Handle(pub(super) LayerState<BackpressureSettings, BackpressureState>);
+
+/// What is made from the settings.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct BackpressureState {
+    /// First, because every call changes it together with the reference count before it.
+    bulkhead: Bulkhead,
+    keys: Option<Keyed<Handle>>,
+}
+
+impl From<&BackpressureSettings> for BackpressureState {
+    fn from(settings: &BackpressureSettings) -> Self {
+        Self { bulkhead: settings.into(), keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys) }
+    }
+}
+
+impl Deref for BackpressureState {
+    type Target = Bulkhead;
+
+    fn deref(&self) -> &Bulkhead {
+        &self.bulkhead
+    }
+}
+
+impl KeyedHandle for Handle {
+    fn by_key(&self) -> Option<&Keyed<Self>> {
+        self.0.keys.as_ref()
+    }
+
+    fn for_key(&self, _: &RequestHead<'_>) -> Self {
+        let fresh = Self(self.0.fresh(|settings| settings.key_by = None));
+        fresh.follow(self);
+        fresh
+    }
+
+    /// The limit of a key is changed with that of the template.
+    fn follow(&self, template: &Self) {
+        self.0.set_limit(template.0.semaphore.limit());
+    }
+
+    /// Every call that holds or waits for a permit holds a reference.
+    fn is_in_use(&self) -> bool {
+        self.0.is_in_use()
+    }
+
+    fn is_pristine(&self, _: Instant) -> bool {
+        !self.0.is_adaptive()
+    }
+}
+
+impl Handle {
+    /// The current limit of calls in flight; `None` if there is no limit. With keys, the limit of a new key.
+    #[must_use]
+    pub fn limit(&self) -> Option<usize> {
+        self.0.settings().enabled.then(|| self.0.semaphore.limit())
+    }
+
+    /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit
+    /// admits queued calls at once; a lower one takes effect as calls end. Does nothing if there is no limit
+    /// or if it is adaptive.
+    pub fn set_limit(&self, calls: usize) {
+        self.change_all(|it| it.0.set_limit(calls.max(1)));
+    }
+
+    /// The number of calls in flight, up to the end of their response bodies; zero if there is no limit.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.sum(|it| it.0.semaphore.in_use())
+    }
+
+    /// The number of queued calls.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued_of(Priority::Interactive) + self.queued_of(Priority::Batch)
+    }
+
+    /// The number of queued calls of this priority.
+    #[must_use]
+    pub fn queued_of(&self, priority: Priority) -> usize {
+        self.sum(|it| it.0.semaphore.queued(priority))
+    }
+
+    /// The numbers of calls in flight and of queued calls, without those of the keys.
+    pub(crate) fn own_calls(&self) -> (usize, usize) {
+        let Bulkhead { semaphore, .. } = &**self.0;
+        let queued = semaphore.queued(Priority::Interactive) + semaphore.queued(Priority::Batch);
+        (semaphore.in_use(), queued)
+    }
+
+    /// The bulkhead of the key of this request, if it exists already; without keys, this one. The key is not dropped as
+    /// long as the returned handle exists.
+    #[must_use]
+    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+        self.find(request)
+    }
+
+    /// The number of keys that currently have a state; zero without keys.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.by_key().map_or(0, Keyed::len)
+    }
+
+    /// The rejection that any call would get now, whatever its priority. Acquires nothing. With keys it is
+    /// always `None`; see [`peek_for`](Self::peek_for).
+    #[must_use]
+    pub fn peek(&self) -> Option<Rejection> {
+        // One full queue does not imply that the other is full.
+        self.peek_as(Priority::Interactive, None).and(self.peek_as(Priority::Batch, None))
+    }
+
+    /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
+    #[must_use]
+    pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
+        self.met_by(request).peek_as(priority, deadline)
+    }
+
+    fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
+        if !self.0.settings().enabled || self.0.semaphore.can_acquire() {
+            return None;
+        }
+        let now = clock::now();
+        match self.wait_deadline(deadline, now).rejection_at(now) {
+            None => self.0.semaphore.would_reject(priority).then(queue_is_full),
+            rejection => rejection,
+        }
+    }
+
+    /// Emits an event for a change of an adaptive limit.
+    pub(super) fn log_limit(&self, limit: usize) {
+        tracing::debug!(layer = Gate::Backpressure.name(), target = self.0.target(), limit, "limit moved");
+    }
+
+    pub(super) fn wait_deadline(&self, deadline: Option<Deadline>, now: Instant) -> WaitDeadline {
+        WaitDeadline { queue: Deadline::after(self.0.settings().queue_timeout, now), call: deadline }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("settings", self.0.settings())
+            .field("limit", &self.limit())
+            .field("in_flight", &self.in_flight())
+            .field("queued", &self.queued())
+            .field("keys", &self.keys())
+            .finish()
+    }
+}

@@ -1,0 +1,122 @@
+//! The admission of calls: their cost, and the reservation, the place in the queue or the rejection of each.
+
+use http::{Extensions, Request};
+use http_body::Body;
+
+use super::cost::{CallCost, Reserved};
+use super::handle::Handle;
+use super::queue::Wakers;
+use super::queued_call::QueuedCall;
+use super::rejections::too_many_waiting;
+use super::reservation::Reservation;
+use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::keyed::KeyedHandle;
+use crate::{Deadline, Estimated, Payload, Priority, Rejection, clock};
+
+/// The decision on a new call.
+enum RateDecision {
+    Admitted(Reserved),
+    Queued(QueuedCall),
+    Rejected(Rejection),
+}
+
+/// The longest prompt that an estimate may report: ten times the context of the largest models.
+const MAX_INPUT_TOKENS: u64 = 10_000_000;
+
+impl AdmissionGate for Handle {
+    type Guard = Option<Reservation>;
+    type Queued = QueuedCall;
+
+    #[inline]
+    fn admit<B: Body + 'static>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
+        match self.of_key(request) {
+            None => self.admit_here(request),
+            Some(limit) => limit.admit_here(request),
+        }
+    }
+
+    fn target(&self) -> &str {
+        self.0.target()
+    }
+}
+
+impl<S: Clone> TakeReady<S> for Handle {
+    fn take_ready(inner: &mut S, _: &QueuedCall) -> S {
+        swap_in_clone(inner)
+    }
+}
+
+impl Handle {
+    fn admit_here<B: Body + 'static>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
+        if !self.0.settings().enabled {
+            return Admission::Admitted(None);
+        }
+        match self.reserve(self.cost(request), request.extensions()) {
+            RateDecision::Admitted(reserved) => {
+                Admission::Admitted(Some(Reservation::new(Self(self.0.to_hold()), reserved, request)))
+            }
+            RateDecision::Queued(queued) => Admission::Queued(queued),
+            RateDecision::Rejected(rejection) => Admission::Rejected(rejection),
+        }
+    }
+
+    /// Reserves room for a call, queues it, or rejects it.
+    fn reserve(&self, cost: CallCost, extensions: &Extensions) -> RateDecision {
+        let (now, priority) = (clock::now(), Priority::of(extensions));
+        let mut queue = self.lock();
+        let granted = match queue.backlog.total() {
+            0 => Wakers::default(),
+            _ => queue.grant_ready(now),
+        };
+        let shortfall = match queue.backlog.total() {
+            0 => match queue.limits.try_reserve(&cost, 0, now) {
+                Ok(reserved) => {
+                    drop(queue);
+                    granted.wake();
+                    return RateDecision::Admitted(reserved);
+                }
+                Err(shortfall) => shortfall,
+            },
+            // Waiting calls come first, even if there is room for this one.
+            _ => queue.limits.shortfall(&queue.backlog.ahead_of(priority), &cost, now),
+        };
+        let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
+        let rejection = settings.reject_early(queue.backlog.count(priority), &shortfall, deadline, now);
+        let ticket = match &rejection {
+            Some(_) => None,
+            None => queue.enqueue(cost, priority, shortfall.wait, now),
+        };
+        drop(queue);
+        granted.wake();
+        match (ticket, rejection) {
+            (Some(ticket), _) => {
+                let handle = Self(self.0.to_hold());
+                RateDecision::Queued(QueuedCall::new(handle, ticket, shortfall.quota, deadline, now))
+            }
+            (None, Some(rejection)) => RateDecision::Rejected(rejection),
+            (None, None) => RateDecision::Rejected(shortfall.annotate(too_many_waiting())),
+        }
+    }
+
+    /// Returns the cost of a request. Without a token quota nothing is read or counted.
+    pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> CallCost {
+        if !self.0.settings().enabled || !self.has_token_quota() {
+            return CallCost::ONE_CALL;
+        }
+        let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);
+        let settings = self.0.settings();
+        let estimated: Estimated =
+            settings.hooks.estimate.0.estimate(request.headers(), body.map_or(&[], |body| body));
+        // The output limit of a body that is not in memory is unknown, and `content-length` is only the
+        // caller's claim.
+        let estimated = if body.is_some() { estimated } else { Estimated { max_output: None, ..estimated } };
+        let output = estimated.output(settings.default_output_tokens);
+        CallCost { calls: 1, input: estimated.input.min(MAX_INPUT_TOKENS), output }
+    }
+}

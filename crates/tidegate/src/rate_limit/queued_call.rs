@@ -1,0 +1,185 @@
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_body::Body;
+use tokio::time::Sleep;
+
+use super::cost::Reserved;
+use super::handle::Handle;
+use super::queue::{GRANT_LIFETIME, RateQueue, RateWaiter};
+use super::quota_set::Shortfall;
+use super::rejections::{past_deadline, rejected_because, too_many_waiting};
+use super::reservation::Reservation;
+use crate::attempt::QueuedAttempt;
+use crate::priority_semaphore::Ticket;
+use crate::{Deadline, Rejection, RejectionReason, clock};
+
+/// A call that waits for room. Dropping it leaves the queue, and refunds a reservation that was granted meanwhile.
+#[derive(Debug)]
+pub struct QueuedCall {
+    handle: Handle,
+    ticket: Option<Ticket>,
+    /// The quota that lacked room when the call arrived.
+    quota: Option<&'static str>,
+    max_wait: Deadline,
+    deadline: Option<Deadline>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+/// The shortest sleep between two looks at the queue.
+const MIN_SLEEP: Duration = Duration::from_millis(1);
+
+impl QueuedCall {
+    pub(super) fn new(
+        handle: Handle,
+        ticket: Ticket,
+        quota: Option<&'static str>,
+        deadline: Option<Deadline>,
+        now: Instant,
+    ) -> Self {
+        let max_wait = Deadline::after(handle.0.settings().max_wait, now);
+        Self { handle, ticket: Some(ticket), quota, max_wait, deadline, sleep: None }
+    }
+
+    /// Ready with the reservation, or with the rejection when the time is up.
+    fn poll_reserved(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reserved, Rejection>> {
+        loop {
+            let now = clock::now();
+            let handle = self.handle.clone();
+            let mut queue = handle.lock();
+            let granted = queue.grant_ready(now);
+            let ticket = self.ticket.as_ref().expect("polled after completion");
+            let (first_slot, until) = (queue.first_slot(now), self.until());
+            let priority = queue.waiters.get_mut(ticket).priority;
+            let lateness = queue.lateness(priority, now);
+            let waiter = queue.waiters.get_mut(ticket);
+            let late = lateness.saturating_sub(waiter.lateness);
+            let slot = match first_slot {
+                Some(slot) if waiter.is_first => slot,
+                // Grants wake the call; it need not look before the first one has room.
+                Some(first) => Deadline::after(late, waiter.slot).instant().max(first),
+                None => waiter.slot,
+            };
+            let granted_now = waiter.granted.take();
+            if granted_now.is_some() || now >= until || slot > until {
+                let ticket = self.ticket.take().expect("checked above");
+                // Its waker may be the last of a task that owns another call of this queue: it is dropped without the lock.
+                let waiter = queue.waiters.remove(ticket);
+                let result = match granted_now {
+                    Some(reserved) if now < until && now <= reserved.at + GRANT_LIFETIME => {
+                        Some(Ok(reserved))
+                    }
+                    // The call comes so late that it would be sent on top of those that are sent now.
+                    Some(lapsed) => {
+                        queue.limits.refund(&lapsed, now);
+                        self.reserve_again(&mut queue, &waiter, until, now)
+                    }
+                    None => {
+                        queue.backlog.remove(waiter.priority, &waiter.cost);
+                        Some(Err(self.rejection(&mut queue, &waiter, now)))
+                    }
+                };
+                let freed = queue.grant_returned(now);
+                drop(queue);
+                drop(waiter);
+                granted.wake();
+                freed.wake();
+                match result {
+                    Some(result) => return Poll::Ready(result),
+                    None => continue,
+                }
+            }
+            let stale = match &waiter.waker {
+                Some(stored) if stored.will_wake(cx.waker()) => None,
+                _ => waiter.waker.replace(cx.waker().clone()),
+            };
+            drop(queue);
+            // The last waker of a task may drop the task, and with it a call in this queue.
+            drop(stale);
+            granted.wake();
+            // A timer may fire a little early, and a slot may have passed while an earlier call waits.
+            let wake_at = slot.max(now + MIN_SLEEP).min(until).into();
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
+            if sleep.deadline() != wake_at {
+                sleep.as_mut().reset(wake_at);
+            }
+            ready!(sleep.as_mut().poll(cx));
+        }
+    }
+
+    /// Replaces a reservation that lapsed and was refunded: a new one if there is room now, else a new place in the queue.
+    fn reserve_again(
+        &mut self,
+        queue: &mut RateQueue,
+        waiter: &RateWaiter,
+        until: Instant,
+        now: Instant,
+    ) -> Option<Result<Reserved, Rejection>> {
+        if now >= until {
+            return Some(Err(self.rejection(queue, waiter, now)));
+        }
+        let RateWaiter { cost, priority, .. } = *waiter;
+        let shortfall = match queue.backlog.total() {
+            0 => match queue.limits.try_reserve(&cost, 0, now) {
+                Ok(reserved) => return Some(Ok(reserved)),
+                Err(shortfall) => shortfall,
+            },
+            _ => queue.limits.shortfall(&queue.backlog.ahead_of(priority), &cost, now),
+        };
+        self.ticket = queue.enqueue(cost, priority, shortfall.wait, now);
+        match self.ticket {
+            Some(_) => None,
+            None => Some(Err(shortfall.annotate(too_many_waiting()))),
+        }
+    }
+
+    fn until(&self) -> Instant {
+        self.deadline.map_or(self.max_wait, |deadline| deadline.min(self.max_wait)).instant()
+    }
+
+    /// The rejection of a call that has left the queue. It names the wait that the call would have if it arrived now; if
+    /// there is room by now, it names the quota that the call waited for.
+    fn rejection(&self, queue: &mut RateQueue, waiter: &RateWaiter, now: Instant) -> Rejection {
+        let RateWaiter { cost, priority, .. } = waiter;
+        let shortfall = match queue.limits.shortfall(&queue.backlog.ahead_of(*priority), cost, now) {
+            shortfall if shortfall.wait.is_zero() => Shortfall { quota: self.quota, ..shortfall },
+            shortfall => shortfall,
+        };
+        let rejection = match self.deadline {
+            Some(deadline) if deadline < self.max_wait => past_deadline(),
+            _ => rejected_because(RejectionReason::MaxWaitExceeded),
+        };
+        shortfall.annotate(rejection)
+    }
+}
+
+impl QueuedAttempt for QueuedCall {
+    type Guard = Option<Reservation>;
+
+    fn poll_admitted<B: Body + 'static>(
+        &mut self,
+        request: &mut Request<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Reservation>, Rejection>> {
+        let reserved = ready!(self.poll_reserved(cx));
+        Poll::Ready(reserved.map(|reserved| Some(Reservation::new(self.handle.clone(), reserved, request))))
+    }
+}
+
+impl Drop for QueuedCall {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let now = clock::now();
+        let mut queue = self.handle.lock();
+        let waiter = queue.waiters.remove(ticket);
+        match &waiter.granted {
+            Some(reserved) => queue.limits.refund(reserved, now),
+            None => queue.backlog.remove(waiter.priority, &waiter.cost),
+        }
+        let granted = queue.grant_returned(now);
+        drop(queue);
+        granted.wake();
+    }
+}
