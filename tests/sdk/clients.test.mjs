@@ -29,6 +29,15 @@ async function readUntilError(stream, textOf) {
   assert.fail(`the stream ended without an error after ${text}`);
 }
 
+test("a stream of a response that breaks off ends in an error", async () => {
+  const client = new OpenAI({ ...OPTIONS, baseURL: `${gateway.baseUrl}/v1` });
+  const stream = await client.responses.create({ model: "is-cut-off", input: "When?", stream: true });
+  const { text, error } = await readUntilError(stream, (event) => event.delta);
+  assert.equal(text, FIRST_WORD);
+  assert.ok(error instanceof OpenAI.APIError, error);
+  assert.match(error.message, /the stream broke after 1 token/);
+});
+
 for (const prefix of PREFIXES) {
   describe(`openai with ${prefix || "native"} models`, () => {
     const client = () => new OpenAI({ ...OPTIONS, baseURL: `${gateway.baseUrl}/v1` });

@@ -25,6 +25,14 @@ const CLIENTS = {
   anthropic: (model) => new ChatAnthropic({ ...OPTIONS, model, maxTokens: 100, anthropicApiUrl: gateway.baseUrl }),
 };
 
+test("a stream of a response that breaks off is an error", async () => {
+  const configuration = { baseURL: `${gateway.baseUrl}/v1` };
+  const chat = new ChatOpenAI({ ...OPTIONS, model: "is-cut-off", useResponsesApi: true, configuration });
+  await assert.rejects(async () => {
+    for await (const chunk of await chat.stream(QUESTION)) void chunk;
+  }, /the stream broke after 1 token/);
+});
+
 for (const [name, chat] of Object.entries(CLIENTS)) {
   for (const prefix of PREFIXES) {
     describe(`${name} with ${prefix || "native"} models`, () => {

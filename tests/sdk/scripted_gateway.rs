@@ -18,6 +18,9 @@ const KEY: &str = "key-of-the-gateway";
 /// The most conversations that a provider of the model `uses-a-tool` has.
 const MAX_CONVERSATIONS: usize = 32;
 
+/// The text of an answer.
+const TEXT: &str = "high water at noon";
+
 /// One dialect, with a provider for each model.
 struct DialectCase {
     dialect: &'static str,
@@ -77,6 +80,12 @@ async fn main() -> Result<(), Error> {
         }
         file += &case.configuration("unreachable", &closed.base_url(), "default");
     }
+    for (model, reply) in [("plain-text", Reply::text(TEXT)), ("is-cut-off", Reply::text(TEXT).cut_after(1))]
+    {
+        let server = Provider::responses().otherwise(reply).api_key(KEY).start().await?;
+        file += &responses_configuration(model, &server.base_url());
+        servers.push(server);
+    }
     let config = Config::parse(&file, |variable| (variable == "PROVIDER_KEY").then(|| KEY.into()))?;
     let gateway = Gateway::new(config)?.bind().await?;
     writeln!(io::stdout(), "{}", serde_json::json!({"base_url": format!("http://{}", gateway.addr())}))?;
@@ -88,7 +97,7 @@ async fn main() -> Result<(), Error> {
 impl DialectCase {
     /// The models and their providers.
     fn providers(&self) -> Vec<(&'static str, Provider)> {
-        let text = "high water at noon";
+        let text = TEXT;
         let replies = [
             ("plain-text", Reply::text(text)),
             ("answers-in-json", Reply::text(r#"{"port":"Brest"}"#)),
@@ -119,6 +128,15 @@ impl DialectCase {
              [[routes]]\npath = \"{other_path}\"\nmodel = \"translated-{model}\"\nchain = [\"{provider}/{model}\"]\npolicy = \"{policy}\"\n"
         )
     }
+}
+
+/// The configuration of `model` in the Responses API.
+fn responses_configuration(model: &str, base_url: &str) -> String {
+    let provider = format!("responses-{model}");
+    format!(
+        "[providers.{provider}]\nbase_url = \"{base_url}\"\ndialect = \"openai\"\napi_key_env = \"PROVIDER_KEY\"\n\
+         [[routes]]\npath = \"/v1/responses\"\nmodel = \"{model}\"\nchain = [\"{provider}/{model}\"]\npolicy = \"default\"\n"
+    )
 }
 
 /// The events of `text`, each in a frame of its own.

@@ -115,6 +115,14 @@ class OpenAi(unittest.TestCase):
         # The code is set by the gateway. A broken connection would have none.
         self.assertEqual(error.code, "E3001")
 
+    def test_a_response_stream_cut_after_the_first_token_is_an_api_error(self):
+        text = []
+        with self.assertRaises(openai.APIError) as caught:
+            for event in self.client.responses.create(model="is-cut-off", input="When?", stream=True):
+                text.append(getattr(event, "delta", ""))
+        self.assertEqual("".join(text), FIRST_WORD)
+        self.assertIn("the stream broke after 1 token", caught.exception.message)
+
     def test_an_unreachable_provider_is_an_internal_server_error(self):
         with self.assertRaises(openai.InternalServerError) as caught:
             self.create("unreachable")

@@ -47,6 +47,20 @@ class OpenAi(unittest.TestCase):
             list(self.chat("is-cut-off").stream(QUESTION))
 
 
+class Responses(unittest.TestCase):
+    def test_a_stream_that_breaks_off_is_an_error(self):
+        chat = ChatOpenAI(
+            model="is-cut-off",
+            base_url=f"{test_clients.base_url}/v1",
+            api_key="the-caller's",
+            use_responses_api=True,
+            max_retries=0,
+            timeout=10,
+        )
+        with self.assertRaisesRegex(Exception, "the stream broke after 1 token"):
+            list(chat.stream(QUESTION))
+
+
 class Anthropic(OpenAi):
     def chat(self, model):
         return ChatAnthropic(

@@ -31,8 +31,7 @@
 //! 504 for a rejection by a gate, 502 if no response was received, 504 if none was received in time, 404 for a
 //! model without a route, 400 and 413 for a body that cannot be forwarded.
 //!
-//! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it; a
-//! stream of responses ends in `error` and `response.failed`. Any other response that breaks off closes the
+//! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it. Any other response that breaks off closes the
 //! connection to the caller as well, so that an incomplete body is not taken for a complete one.
 //!
 //! # What is forwarded

@@ -169,15 +169,11 @@ fn broken_stream(error: &Error, tokens: u64) -> ErrorBody {
 
 /// The error event for a stream that broke off. It begins with an empty line, which ends the previous event.
 fn error_event(body: &ErrorBody, endpoint: Endpoint, responses: Option<&mut ResponsesProgress>) -> Bytes {
-    let mut error = error_body(body, endpoint.dialect(), None);
+    let error = error_body(body, endpoint.dialect(), None);
     let event = match (endpoint, responses) {
         (Endpoint::Messages, _) => format!("\n\nevent: error\ndata: {error}\n\n"),
         (_, Some(responses)) => {
-            // An event of this API has its type and its fields at the top level.
-            let mut event = error["error"].take();
-            event["type"] = "error".into();
-            event["code"] = body.code().code().into();
-            format!("\n\n{}", responses.error_events(event, body.code(), body.message()))
+            format!("\n\n{}", responses.error_event(&error["error"], body.code()))
         }
         _ => format!("\n\ndata: {error}\n\n"),
     };

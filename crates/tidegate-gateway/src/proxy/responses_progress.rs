@@ -60,12 +60,19 @@ impl ResponsesProgress {
         }
     }
 
-    /// The events that end a stream that broke off: the `error` that some clients read, and the failed
-    /// response that the others read.
-    pub(super) fn error_events(&mut self, mut error: Value, code: ErrorCode, message: &str) -> String {
-        error["sequence_number"] = self.next_number.into();
+    /// The event that ends a stream that broke off.
+    ///
+    /// It has the fields of the documented event at its top level, and the same as an object `error`: the official
+    /// clients raise an exception for an event with that object, and for no other.
+    pub(super) fn error_event(&mut self, error: &Value, code: ErrorCode) -> String {
+        let mut event = error.clone();
+        event["type"] = "error".into();
+        event["code"] = code.code().into();
+        event["sequence_number"] = self.next_number.into();
+        event["error"] = error.clone();
         self.next_number = self.next_number.saturating_add(1);
-        format!("event: error\ndata: {error}\n\n{}", self.failed_event(code, message).unwrap_or_default())
+        self.has_ended = true;
+        format!("event: error\ndata: {event}\n\n")
     }
 
     /// The event of a failed response. `None` if the response has ended already.
@@ -102,19 +109,33 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_response_continues_the_numbers_and_has_the_id_of_the_response() {
+    fn an_error_event_continues_the_numbers_and_ends_the_response() {
         let mut progress = ResponsesProgress::default();
         progress.observe(CREATED.as_bytes());
         progress.observe(b"data: {\"type\":\"response.output_text.delta\",\"sequence_number\":41,\"delta\":\"\\\"sequence_number\\\":9\"}\n\n");
-        let text = progress.error_events(json!({"type": "error"}), ErrorCode::ServerError, "why");
-        let [error, failed] = &events(&text)[..] else { panic!("two events: {text}") };
-        assert_eq!((&error["type"], &error["sequence_number"]), (&json!("error"), &json!(42)));
+        let error = json!({"type": "server_error", "code": null, "message": "why"});
+        let text = progress.error_event(&error, ErrorCode::ServerError);
         assert_eq!(
-            failed,
-            &json!({"type": "response.failed", "sequence_number": 43, "response": {
+            events(&text),
+            [
+                json!({"type": "error", "code": "E3001", "message": "why", "sequence_number": 42, "error": error})
+            ]
+        );
+        assert_eq!(progress.failed_event(ErrorCode::ServerError, "why"), None);
+    }
+
+    #[test]
+    fn a_failed_response_continues_the_numbers_and_has_the_id_of_the_response() {
+        let mut progress = ResponsesProgress::default();
+        progress.observe(CREATED.as_bytes());
+        progress.observe(b"data: {\"type\":\"error\",\"sequence_number\":41,\"message\":\"busy\"}\n\n");
+        let text = progress.failed_event(ErrorCode::ServerError, "why").unwrap();
+        assert_eq!(
+            events(&text),
+            [json!({"type": "response.failed", "sequence_number": 42, "response": {
                 "id": "resp_7", "model": "m", "object": "response", "status": "failed", "output": [],
                 "error": {"code": "server_error", "message": "why"},
-            }})
+            }})]
         );
     }
 
