@@ -20,10 +20,11 @@ use http_body_util::combinators::BoxBody;
 use hyper::server::conn::http1;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tidegate::chain::ProviderSettings;
 use tidegate::providers::ProviderClassifier;
 use tidegate::{
-    BackpressureLayer, BoxError, CircuitBreakerLayer, ClassifyLayer, FallbackLayer, Payload, RateLimitLayer,
-    ReqwestService, ResilienceBuilder, RetryLayer, TimeoutLayer, TranslateLayer,
+    BackpressureLayer, BoxError, CircuitBreakerLayer, ClassifyLayer, FallbackChain, FallbackLayer, Payload,
+    Providers, RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer, TimeoutLayer, TranslateLayer,
 };
 use tidegate_testkit::{Provider, Reply, Server, strict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,8 +134,14 @@ macro_rules! around {
         spawned!(fallback.clone().layer(client.clone()), url.clone());
         spawned!(fallback.clone().layer(stack().service(client.clone())), url.clone());
         let fallback = fallback.then("anthropic/claude", stack().service(translated));
-        let chain = stack().fallback(fallback).service(client);
+        let chain = stack().fallback(fallback).service(client.clone());
         spawned!(chain.clone(), url.clone());
+
+        let base_url = url.trim_end_matches("/chat/completions").to_owned();
+        let providers = Providers::empty().with("openai", ProviderSettings::openai(base_url));
+        let by_name = FallbackChain::new(["openai/gpt-4o", "openai/mini"]).providers(providers);
+        let by_name = by_name.service(client.clone()).unwrap();
+        spawned!(by_name.clone(), url.clone());
 
         // Without its type parameter.
         let body = tokio::spawn(async move {

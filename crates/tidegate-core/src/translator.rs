@@ -3,7 +3,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use http::{StatusCode, request, response};
+use http::{StatusCode, Uri, request, response};
 
 use crate::{ErrorCode, Failure, Gate, Rejection};
 
@@ -21,6 +21,13 @@ pub trait Translator: Send + Sync + 'static {
     ///
     /// The request uses a feature that the target's dialect cannot express.
     fn request(&self, head: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable>;
+
+    /// Whether requests to this URI are translated. The others pass unchanged, and so do their responses. By
+    /// default all are translated.
+    fn applies_to(&self, uri: &Uri) -> bool {
+        let _ = uri;
+        true
+    }
 }
 
 /// A translated request.

@@ -4,14 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use tidegate::chain::{ProviderSettings, TargetAddress, named_target};
 use tidegate::fallback::AnswerCache;
+use tidegate::providers::ProviderClassifier;
 use tidegate::{FallbackLayer, ResilienceBuilder, ResilienceConfig};
 
 use crate::client::{ProviderClient, client};
-use crate::config::{ANY, Config, GatewayConfigError, LastResortName, ProviderConfig, Route, TargetName};
+use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::pages::{self, AppState, TargetGates};
-use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter, target};
+use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter};
 use crate::server::{self, RunningGateway};
 
 /// A gateway that is ready to listen.
@@ -124,19 +126,18 @@ impl StackFactory<'_> {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
         });
         Ok(RouteChain::new(first, targets, fallback, policy.bounds()?)
-            .with_token_counter(self.token_counter(route)?)
+            .with_token_counter(self.token_counter(route))
             .with_repeated_attempts(retries || route.chain.len() > 1))
     }
 
     /// The first target of a route of messages whose provider counts tokens.
-    fn token_counter(&self, route: &Route) -> Result<Option<TokenCounter>, GatewayConfigError> {
+    fn token_counter(&self, route: &Route) -> Option<TokenCounter> {
         let counting = route.chain.iter().find_map(|target| {
             let provider = self.config.providers.get(&target.provider)?;
             (route.endpoint == Endpoint::Messages && provider.dialect() == ApiDialect::Anthropic)
                 .then_some((target, provider))
         });
-        let client = || self.client.clone();
-        counting.map(|(target, provider)| TokenCounter::new(target, provider, client())).transpose()
+        counting.map(|(target, provider)| TokenCounter::new(target, provider, self.client.clone()))
     }
 
     fn target(
@@ -145,20 +146,24 @@ impl StackFactory<'_> {
         route: &Route,
         policy: &ResilienceConfig,
     ) -> Result<(Arc<str>, AddressedTarget), GatewayConfigError> {
+        let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));
+        let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
+        let address = TargetAddress::new(&name.name, provider);
         let stack = match self.stacks.entry((Arc::clone(&name.name), route.policy.clone())) {
             Entry::Occupied(stack) => stack.get().clone(),
             Entry::Vacant(vacant) => {
-                let builder = ResilienceBuilder::from_config(policy)?.name(&name.name);
+                let builder = ResilienceBuilder::from_config(policy)?
+                    .name(&name.name)
+                    .classify(ProviderClassifier::new(address.kind()));
                 vacant.insert(builder.service(self.client.clone())).clone()
             }
         };
-        let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));
-        let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
+        // The caller would send unsigned reasoning back with its next request, and a native target would reject that.
         let is_mixed = route.chain.iter().any(|other| {
-            let dialect = self.config.providers.get(&other.provider).map(ProviderConfig::dialect);
+            let dialect = self.config.providers.get(&other.provider).map(ProviderSettings::dialect);
             dialect == Some(route.endpoint.dialect())
         });
-        Ok((Arc::clone(&name.name), target(name, route.endpoint, provider, is_mixed, stack)?))
+        Ok((Arc::clone(&name.name), named_target(stack, address, is_mixed)))
     }
 }
 

@@ -16,7 +16,7 @@ use tidegate::fallback::Handle;
 use tidegate::stack::SignalsSnapshot;
 use tidegate::{ErrorCode, Signals};
 
-use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
+use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::proxy::{GatewayError, MAX_NAME, Proxy};
 
 /// The state that all handlers share.
@@ -84,7 +84,7 @@ async fn count_tokens(State(state): SharedState, request: Request) -> Response<B
 }
 
 async fn models(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Json<Value> {
-    let dialect = ApiDialect::of_caller(uri.path(), &headers);
+    let dialect = dialect_of_caller(uri.path(), &headers);
     let data: Vec<_> = state.models.iter().map(|id| model_entry(id, dialect)).collect();
     Json(match dialect {
         ApiDialect::Anthropic => {
@@ -101,7 +101,7 @@ async fn model(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let dialect = ApiDialect::of_caller(uri.path(), &headers);
+    let dialect = dialect_of_caller(uri.path(), &headers);
     if state.models.contains(&id) {
         return Json(model_entry(&id, dialect)).into_response();
     }
@@ -138,13 +138,13 @@ async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
 
 async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response<Body> {
     GatewayError::new(ErrorCode::NotFound, "nothing is served at this path, see /")
-        .into_response(ApiDialect::of_caller(uri.path(), &headers))
+        .into_response(dialect_of_caller(uri.path(), &headers))
 }
 
 async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body> {
     GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
         .status(StatusCode::METHOD_NOT_ALLOWED)
-        .into_response(ApiDialect::of_caller(uri.path(), &headers))
+        .into_response(dialect_of_caller(uri.path(), &headers))
 }
 
 impl TargetGates {

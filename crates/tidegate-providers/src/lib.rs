@@ -80,6 +80,7 @@ mod error;
 mod event;
 mod json;
 mod limits;
+mod model_field;
 mod prompt;
 mod provider;
 pub mod stream;
@@ -91,6 +92,7 @@ mod tiktoken;
 pub use body::format::BodyFormat;
 pub use capabilities::ModelTable;
 pub use classifier::ProviderClassifier;
+pub use model_field::{ModelField, ModelFieldError, ModelSpan};
 pub use prompt::PromptEstimate;
 pub use provider::Provider;
 #[cfg(feature = "tiktoken")]

@@ -56,6 +56,38 @@ impl Provider {
             .map_or(Self::Other, |&(provider, _)| provider)
     }
 
+    /// The provider whose API is at this host, port excluded. Case is ignored.
+    ///
+    /// ```
+    /// use tidegate_providers::Provider;
+    ///
+    /// assert_eq!(Provider::at_host("api.openai.com"), Provider::OpenAi);
+    /// assert_eq!(Provider::at_host("my-resource.openai.azure.com"), Provider::Azure);
+    /// assert_eq!(Provider::at_host("localhost"), Provider::Other);
+    /// ```
+    #[must_use]
+    pub fn at_host(host: &str) -> Self {
+        let is_within = |domain: &str| {
+            let start = host.len().checked_sub(domain.len());
+            start.is_some_and(|start| {
+                host.is_char_boundary(start)
+                    && host[start..].eq_ignore_ascii_case(domain)
+                    && (start == 0 || host[..start].ends_with('.'))
+            })
+        };
+        // The region is part of the name.
+        if is_within("amazonaws.com") && host.starts_with("bedrock-runtime.") {
+            return Self::Bedrock;
+        }
+        if host.ends_with("-aiplatform.googleapis.com") {
+            return Self::Vertex;
+        }
+        DOMAINS
+            .iter()
+            .find(|(_, domains)| domains.iter().any(|domain| is_within(domain)))
+            .map_or(Self::Other, |&(provider, _)| provider)
+    }
+
     /// Whether its chat streams are known to end with `[DONE]`. Many servers with OpenAI's dialect omit it.
     #[must_use]
     pub const fn sends_done(self) -> bool {
@@ -98,6 +130,23 @@ const NAMES: [(Provider, &[&str]); 14] = [
     (Provider::XAi, &["xai", "x-ai"]),
 ];
 
+/// The domains of the API of each provider.
+const DOMAINS: [(Provider, &[&str]); 13] = [
+    (Provider::Azure, &["openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"]),
+    (Provider::OpenAi, &["api.openai.com"]),
+    (Provider::Anthropic, &["api.anthropic.com"]),
+    (Provider::Gemini, &["generativelanguage.googleapis.com"]),
+    (Provider::Vertex, &["aiplatform.googleapis.com"]),
+    (Provider::Mistral, &["api.mistral.ai"]),
+    (Provider::Groq, &["api.groq.com"]),
+    (Provider::DeepSeek, &["api.deepseek.com"]),
+    (Provider::Cohere, &["api.cohere.com", "api.cohere.ai"]),
+    (Provider::Together, &["api.together.xyz", "api.together.ai"]),
+    (Provider::OpenRouter, &["openrouter.ai"]),
+    (Provider::Cerebras, &["api.cerebras.ai"]),
+    (Provider::XAi, &["api.x.ai"]),
+];
+
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -121,5 +170,24 @@ mod tests {
             assert_eq!(Provider::named(unknown), Provider::Other, "{unknown}");
         }
         assert_eq!(Provider::Other.to_string(), "other");
+    }
+
+    #[test]
+    fn a_host_is_that_of_a_provider_or_one_below_it() {
+        for (host, provider) in [
+            ("API.OpenAI.com", Provider::OpenAi),
+            ("eu.api.openai.com", Provider::OpenAi),
+            ("west.openai.azure.com", Provider::Azure),
+            ("us-east1-aiplatform.googleapis.com", Provider::Vertex),
+            ("aiplatform.googleapis.com", Provider::Vertex),
+            ("bedrock-runtime.us-east-1.amazonaws.com", Provider::Bedrock),
+            ("s3.us-east-1.amazonaws.com", Provider::Other),
+            ("notapi.openai.com", Provider::Other),
+            ("api.openai.com.example.org", Provider::Other),
+            ("é", Provider::Other),
+            ("", Provider::Other),
+        ] {
+            assert_eq!(Provider::at_host(host), provider, "{host}");
+        }
     }
 }

@@ -91,6 +91,8 @@
 
 pub mod attempt;
 pub mod backpressure;
+#[cfg(all(feature = "config", feature = "translate"))]
+pub mod chain;
 pub mod circuit_breaker;
 pub mod classify;
 #[cfg(feature = "config")]
@@ -142,6 +144,8 @@ pub use tidegate_providers as providers;
 pub use tidegate_translate as translators;
 
 pub use backpressure::BackpressureLayer;
+#[cfg(all(feature = "config", feature = "translate"))]
+pub use chain::{FallbackChain, Providers};
 pub use circuit_breaker::CircuitBreakerLayer;
 pub use classify::ClassifyLayer;
 #[cfg(feature = "config")]

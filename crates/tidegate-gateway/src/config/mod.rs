@@ -98,6 +98,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use tidegate::chain::ProviderSettings;
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
@@ -105,7 +106,6 @@ pub(crate) use self::cache::CacheSettings;
 pub(crate) use self::connections::ConnectionSettings;
 pub use self::error::GatewayConfigError;
 use self::file::ConfigFile;
-pub(crate) use self::provider::ProviderConfig;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
 
@@ -120,7 +120,7 @@ pub struct Config {
     pub drain: Duration,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
-    pub(crate) providers: BTreeMap<String, ProviderConfig>,
+    pub(crate) providers: BTreeMap<String, ProviderSettings>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
     /// The settings of the connections to providers.
     pub(crate) connections: ConnectionSettings,
@@ -167,7 +167,7 @@ impl Config {
         }
         let mut providers = BTreeMap::new();
         for (name, entry) in file.providers {
-            let provider = ProviderConfig::check(&name, entry, &env)?;
+            let provider = entry.settings(&name, &env)?;
             providers.insert(name, provider);
         }
         let policies = policy::check(file.policies, &env)?;

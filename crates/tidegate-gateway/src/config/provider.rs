@@ -1,101 +1,131 @@
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use http::header::AUTHORIZATION;
-use http::uri::Scheme;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
+use tidegate::chain::ProviderSettings;
+use tidegate::config::suggest;
+use tidegate::providers::Provider;
 
 use super::GatewayConfigError;
-use crate::endpoint::{ApiDialect, Endpoint};
+use crate::endpoint::ApiDialect;
 
 /// The table of a provider in the configuration file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table with base_url and dialect")]
 pub(super) struct ProviderEntry {
-    pub(super) base_url: String,
-    pub(super) dialect: ApiDialect,
-    pub(super) api_key_env: Option<String>,
-}
-
-/// One provider: its base URL, its dialect and its credentials.
-#[derive(Clone, Debug)]
-pub(crate) struct ProviderConfig {
     base_url: String,
     dialect: ApiDialect,
-    /// Marked as sensitive, so that it is never printed with the headers.
-    credentials: Option<HeaderValue>,
+    kind: Option<String>,
+    api_key_env: Option<String>,
+    api_key_header: Option<String>,
+    query: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, HeaderEntry>,
 }
 
-impl ProviderConfig {
-    pub(super) fn check(
+/// The value of a header in the file: a text, or the variable that contains it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a text, or a table such as { env = \"NAME\" }")]
+enum HeaderEntry {
+    Text(String),
+    Variable(Variable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variable {
+    env: String,
+}
+
+/// The kinds that a file can name.
+const KINDS: [Provider; 15] = [
+    Provider::OpenAi,
+    Provider::Azure,
+    Provider::Anthropic,
+    Provider::Gemini,
+    Provider::Vertex,
+    Provider::Mistral,
+    Provider::Groq,
+    Provider::DeepSeek,
+    Provider::Cohere,
+    Provider::Together,
+    Provider::OpenRouter,
+    Provider::Bedrock,
+    Provider::Cerebras,
+    Provider::XAi,
+    Provider::Other,
+];
+
+impl ProviderEntry {
+    /// The settings of the provider called `name`, checked.
+    pub(super) fn settings(
+        self,
         name: &str,
-        entry: ProviderEntry,
         env: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, GatewayConfigError> {
-        let key = |key: &str| format!("providers.{name}.{key}");
+    ) -> Result<ProviderSettings, GatewayConfigError> {
+        let table = format!("providers.{name}");
         if !is_visible(name) || name.contains('/') || name.starts_with('@') {
             let problem = "expected a name of visible ASCII, without `/`, that does not begin with `@`";
-            return Err(GatewayConfigError::new(format!("providers.{name}"), problem));
+            return Err(GatewayConfigError::new(table, problem));
         }
-        let base_url = entry.base_url.trim_end_matches('/').to_owned();
-        check_url(&base_url).map_err(|problem| GatewayConfigError::new(key("base_url"), problem))?;
-        let credentials = match &entry.api_key_env {
-            Some(variable) => {
-                let found = credentials(variable, entry.dialect, env);
-                Some(found.map_err(|problem| GatewayConfigError::new(key("api_key_env"), problem))?)
+        let invalid = |key: &str, problem: String| GatewayConfigError::new(format!("{table}.{key}"), problem);
+        let mut settings = ProviderSettings::new(self.base_url, self.dialect);
+        if let Some(kind) = &self.kind {
+            settings = settings.kind(provider_kind(kind).map_err(|problem| invalid("kind", problem))?);
+        }
+        if let Some(header) = &self.api_key_header {
+            settings = settings
+                .key_header(header_name(header).map_err(|problem| invalid("api_key_header", problem))?);
+        }
+        if let Some(query) = self.query {
+            settings = settings.query(query);
+        }
+        for (header, entry) in self.headers {
+            let at = |problem| invalid(&format!("headers.{header}"), problem);
+            let name = header_name(&header).map_err(at)?;
+            settings = settings.header(name, entry.value(&env).map_err(at)?);
+        }
+        // Before the key, because that of a provider with an invalid URL need not be set.
+        settings.check().map_err(|error| error.within(&table))?;
+        if let Some(variable) = &self.api_key_env {
+            let key = secret(variable, &env).map_err(|problem| invalid("api_key_env", problem))?;
+            settings = settings.api_key(key);
+        }
+        Ok(settings)
+    }
+}
+
+impl HeaderEntry {
+    fn value(self, env: impl Fn(&str) -> Option<OsString>) -> Result<HeaderValue, String> {
+        match self {
+            Self::Text(text) => HeaderValue::try_from(text)
+                .map_err(|_| "expected a text without control characters".to_owned()),
+            Self::Variable(Variable { env: variable }) => {
+                let mut value = HeaderValue::try_from(secret(&variable, env)?)
+                    .map_err(|_| "expected visible ASCII".to_owned())?;
+                value.set_sensitive(true);
+                Ok(value)
             }
-            None => None,
-        };
-        Ok(Self { base_url, dialect: entry.dialect, credentials })
-    }
-
-    pub(crate) fn dialect(&self) -> ApiDialect {
-        self.dialect
-    }
-
-    /// The URI of `endpoint`.
-    pub(crate) fn uri(&self, endpoint: Endpoint) -> Result<Uri, http::uri::InvalidUri> {
-        format!("{}{}", self.base_url, endpoint.suffix()).parse()
-    }
-
-    /// The header with the API key.
-    pub(crate) fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
-        let name = match self.dialect {
-            ApiDialect::OpenAi => AUTHORIZATION,
-            ApiDialect::Anthropic => HeaderName::from_static("x-api-key"),
-            ApiDialect::Gemini => HeaderName::from_static("x-goog-api-key"),
-        };
-        self.credentials.clone().map(|value| (name, value))
+        }
     }
 }
 
-/// Checks a base URL. The message does not contain the URL, because it may contain a key.
-fn check_url(url: &str) -> Result<(), &'static str> {
-    const EXPECTED: &str = "expected a URL such as https://api.openai.com/v1";
-    let uri: Uri = url.parse().map_err(|_| EXPECTED)?;
-    let authority = uri.authority().ok_or(EXPECTED)?;
-    if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
-        return Err("expected a URL that begins with http:// or https://");
-    }
-    if authority.as_str().contains('@') {
-        return Err("expected a URL without credentials, they belong in api_key_env");
-    }
-    if url.contains(['?', '#']) {
-        return Err("expected a URL that ends with its path");
-    }
-    if Endpoint::ALL.iter().any(|endpoint| url.trim_end_matches('/').ends_with(endpoint.suffix())) {
-        return Err(
-            "expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
-        );
-    }
-    Ok(())
+fn provider_kind(text: &str) -> Result<Provider, String> {
+    let names = || KINDS.iter().map(|kind| kind.name());
+    let found = KINDS.into_iter().find(|kind| kind.name() == text);
+    found.ok_or_else(|| {
+        let known: Vec<_> = names().collect();
+        format!("expected one of {}, found `{text}`{}", known.join(", "), suggest(text, names()))
+    })
 }
 
-fn credentials(
-    variable: &str,
-    dialect: ApiDialect,
-    env: impl Fn(&str) -> Option<OsString>,
-) -> Result<HeaderValue, String> {
+fn header_name(text: &str) -> Result<HeaderName, String> {
+    text.parse().map_err(|_| "expected the name of a header".to_owned())
+}
+
+/// The secret in `variable`.
+fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
     // A value that does not look like the name of a variable may be the key itself, so the message does not
     // contain it.
     let looks_like_a_name =
@@ -109,13 +139,7 @@ fn credentials(
     if !is_visible(key) {
         return Err(format!("expected visible ASCII in {named}, found a space or another character"));
     }
-    let value = match dialect {
-        ApiDialect::OpenAi => format!("Bearer {key}"),
-        ApiDialect::Anthropic | ApiDialect::Gemini => key.to_owned(),
-    };
-    let mut value = HeaderValue::try_from(value).map_err(|_| format!("{named} cannot stand in a header"))?;
-    value.set_sensitive(true);
-    Ok(value)
+    Ok(key.to_owned())
 }
 
 /// Whether `text` is not empty and consists of visible ASCII, so that it is valid in a header.

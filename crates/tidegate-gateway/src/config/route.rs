@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tidegate::ResilienceConfig;
+use tidegate::chain::ProviderSettings;
 use tidegate::config::suggest;
 
 use super::GatewayConfigError;
-use super::provider::{ProviderConfig, is_visible};
+use super::provider::is_visible;
 use crate::endpoint::{ApiDialect, Endpoint};
 
 /// The model of a route that accepts every model without a route of its own.
@@ -58,7 +59,7 @@ pub(crate) struct TargetName {
 
 /// The names that a route may refer to.
 pub(super) struct KnownNames<'a> {
-    pub(super) providers: &'a BTreeMap<String, ProviderConfig>,
+    pub(super) providers: &'a BTreeMap<String, ProviderSettings>,
     pub(super) policies: &'a BTreeMap<String, ResilienceConfig>,
 }
 
@@ -150,14 +151,14 @@ impl TargetName {
     fn check(
         text: &str,
         endpoint: Endpoint,
-        providers: &BTreeMap<String, ProviderConfig>,
+        providers: &BTreeMap<String, ProviderSettings>,
     ) -> Result<Self, String> {
         let named =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && is_visible(model));
         let Some((provider, model)) = named else {
             return Err(format!("expected \"provider/model\" in visible ASCII, found {text:?}"));
         };
-        let Some(dialect) = providers.get(provider).map(ProviderConfig::dialect) else {
+        let Some(dialect) = providers.get(provider).map(ProviderSettings::dialect) else {
             let others = suggest(provider, providers.keys().map(String::as_str));
             return Err(format!("unknown provider `{provider}`{others}"));
         };

@@ -45,7 +45,7 @@ fn a_file_is_parsed_with_its_defaults() {
     assert_eq!(config.policies, BTreeMap::from([("default".to_owned(), ResilienceConfig::default())]));
     let [route] = &*config.routes else { panic!("{:?}", config.routes) };
     assert_eq!((&*route.model, &*route.policy), (ANY, "default"));
-    let uri = config.providers["openai"].uri(route.endpoint).unwrap();
+    let uri = config.providers["openai"].uri(route.endpoint, "m", "", None).unwrap();
     assert_eq!(uri, "https://api.openai.com/v1/chat/completions");
 }
 

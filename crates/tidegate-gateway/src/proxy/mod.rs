@@ -13,7 +13,6 @@ mod content_coding;
 mod error_event_body;
 mod gateway_error;
 mod headers;
-mod model_field;
 mod query;
 mod request_body;
 mod responses_progress;
@@ -31,16 +30,15 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, St
 use tidegate::fallback::{FallbackInfo, FallbackKind};
 use tidegate::key::Model;
 use tidegate::provider::{Estimate, FailureKind, UsageMeter};
-use tidegate::providers::PromptEstimate;
+use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{ErrorCode, Outcome, Payload, Rejection, Trail};
 
 use self::error_event_body::ErrorEventBody;
 use self::gateway_error::CODE;
 pub(crate) use self::gateway_error::GatewayError;
-use self::model_field::ModelField;
 pub(crate) use self::route_chain::RouteChain;
 pub(crate) use self::route_table::RouteTable;
-pub(crate) use self::target::{AddressedTarget, TargetStack, target};
+pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
@@ -108,7 +106,7 @@ impl Proxy {
             let mut request = Request::new(Payload::from(body));
             *request.uri_mut() = endpoint_uri(Endpoint::Messages, &head.uri);
             *request.headers_mut() = headers::forwarded(head.headers);
-            request.extensions_mut().insert(model.span);
+            request.extensions_mut().insert(model.span().clone());
             if let Some(response) = counter.count(request, trail).await {
                 return Ok(response);
             }
@@ -132,8 +130,8 @@ impl Proxy {
         }
         let model =
             ModelField::read(&body).map_err(|error| GatewayError::new(ErrorCode::InvalidRequest, error))?;
-        let chain = models.pick(&model.model);
-        let chain = chain.ok_or_else(|| unknown_model(endpoint, &model.model, &models.names()))?;
+        let chain = models.pick(model.model());
+        let chain = chain.ok_or_else(|| unknown_model(endpoint, model.model(), &models.names()))?;
         Ok(RoutedRequest { head, body, model, chain })
     }
 
@@ -145,9 +143,9 @@ impl Proxy {
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(endpoint, request).await?;
         let mut extensions = Extensions::new();
-        extensions.insert(model.span);
+        extensions.insert(model.span().clone());
         extensions.insert(trail.clone());
-        extensions.insert(Model(model.model.into()));
+        extensions.insert(Model(model.model().into()));
         let meter = UsageMeter::nested(0, &mut extensions);
         if let Some(tenant) = headers::tenant(&head.headers) {
             extensions.insert(tenant);

@@ -31,7 +31,8 @@ impl RouteChain {
         fallback: FallbackLayer,
         limits: CallLimits,
     ) -> Self {
-        let fallback = targets.into_iter().fold(fallback, |chain, (name, target)| chain.then(&name, target));
+        let fallback =
+            targets.into_iter().fold(fallback, |chain, (name, target)| chain.then_addressed(&name, target));
         Self {
             first: name,
             service: fallback.layer(first),

@@ -6,16 +6,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, response};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
+use tidegate::chain::{ProviderSettings, TargetAddress};
 use tidegate::provider::{Failure, FailureKind};
 use tidegate::{ErrorCode, Outcome, Payload, Trail};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
 use super::headers;
-use super::target::TargetAddress;
 use crate::client::ProviderClient;
-use crate::config::{GatewayConfigError, ProviderConfig, TargetName};
-use crate::endpoint::Endpoint;
+use crate::config::TargetName;
 
 /// Marks a count that the gateway has estimated.
 const ESTIMATED: HeaderName = HeaderName::from_static("x-tidegate-estimated");
@@ -33,7 +32,7 @@ const RESPONSE_LIMIT: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct TokenCounter {
     target: Arc<str>,
-    address: Arc<TargetAddress>,
+    address: TargetAddress,
     client: ProviderClient,
 }
 
@@ -45,20 +44,16 @@ struct TokenCount {
 
 impl TokenCounter {
     /// The token count of `provider` for the model of `target`.
-    pub(crate) fn new(
-        target: &TargetName,
-        provider: &ProviderConfig,
-        client: ProviderClient,
-    ) -> Result<Self, GatewayConfigError> {
-        let address = TargetAddress::new(target, provider, Endpoint::Messages, "/count_tokens")?;
-        Ok(Self { target: Arc::clone(&target.name), address: Arc::new(address), client })
+    pub(crate) fn new(target: &TargetName, provider: &ProviderSettings, client: ProviderClient) -> Self {
+        let address = TargetAddress::new(&target.name, provider).below("/count_tokens");
+        Self { target: Arc::clone(&target.name), address, client }
     }
 
     /// The count of the provider, or its reason for rejecting the request. `None` if the provider does not
     /// count, or not now.
-    pub(super) async fn count(&self, request: Request<Payload>, trail: &Trail) -> Option<Response<Body>> {
+    pub(super) async fn count(&self, mut request: Request<Payload>, trail: &Trail) -> Option<Response<Body>> {
         trail.enter(&self.target);
-        let request = self.address.readdress(request);
+        self.address.address(&mut request).ok()?;
         let Ok(Ok((head, body))) = timeout(COUNT_TIMEOUT, self.send(request)).await else {
             let failure = Failure { kind: FailureKind::Transport, ..Failure::new(ErrorCode::ServerError) };
             trail.attempt(&failure.into());

@@ -50,11 +50,28 @@ impl FallbackLayer {
     /// Adds `service` as the next target, named `target`: usually another
     /// [`Resilience`](crate::stack::Resilience).
     ///
+    /// All targets get the same request. If `target` is `provider/model` of a
+    /// [built-in provider](crate::Providers), a request to the host of another known provider is translated and addressed
+    /// to this one: with its URL, its key from the environment, and the model. Without that key the target rejects the
+    /// request with E1002. A request to any other host, or for a target of any other name, is not changed: `service` has
+    /// to address it itself.
+    ///
     /// The retry of a target reserves time for the targets after it
     /// ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback)). A target without such
     /// a reservation may use up all of the deadline.
     #[must_use]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
+        #[cfg(all(feature = "config", feature = "translate"))]
+        if let Some(address) = crate::chain::built_in_address(target) {
+            return self.then_addressed(target, crate::chain::named_target(service, address, false));
+        }
+        self.then_addressed(target, service)
+    }
+
+    /// Adds `service` as the next target, which addresses each request itself, whatever the name of the target: it sets
+    /// the URL, the key and the model.
+    #[must_use]
+    pub fn then_addressed(self, target: &str, service: impl AsTarget) -> Self {
         let target = Target::new(target, service);
         Self { handle: self.handle.with_target(target), ..self }
     }

@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use tidegate_core::{ResponseTranslator, Translation, Untranslatable};
 use tower_service::Service;
@@ -57,6 +57,12 @@ impl<S> Translate<S> {
 type PreparedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
 
 impl Settings {
+    /// The settings for a request to `uri`: without the translator, if it does not apply.
+    fn for_uri(&self, uri: &Uri) -> Self {
+        let translator = self.translator.clone().filter(|translator| translator.applies_to(uri));
+        Self { translator, ..*self }
+    }
+
     /// The longest body that is read; a request that is not translated need not be read.
     pub(super) fn cap(&self) -> usize {
         if self.translator.is_some() { self.body_cap } else { 0 }
@@ -101,12 +107,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let settings = self.settings.for_uri(request.uri());
         match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, &self.settings),
+            Ok(request) => ResponseFuture::calling(&mut self.inner, request, &settings),
             Err(request) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, self.settings.clone())
+                ResponseFuture::collecting(ready, request, settings)
             }
         }
     }

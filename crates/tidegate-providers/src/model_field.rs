@@ -1,4 +1,4 @@
-//! The `model` field of a request body, and its position. The gateway parses nothing else.
+//! The `model` field of a request body, and its position.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,32 +6,59 @@ use std::ops::Range;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The model of a request body and its position.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct ModelField {
-    pub(super) model: String,
-    pub(super) span: ModelSpan,
+///
+/// ```
+/// use bytes::Bytes;
+/// use tidegate_providers::ModelField;
+///
+/// let body = Bytes::from_static(br#"{"model": "gpt-4o", "input": "high water?"}"#);
+/// let field = ModelField::read(&body)?;
+/// assert_eq!(field.model(), "gpt-4o");
+/// assert_eq!(field.span().replace(&body, "llama").unwrap(), &br#"{"model": "llama", "input": "high water?"}"#[..]);
+/// # Ok::<(), tidegate_providers::ModelFieldError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelField {
+    model: String,
+    span: ModelSpan,
 }
 
-/// The position of the model in the body, quotes included. It is an extension of the request, which each
-/// target reads.
+/// The position of the model in the body, quotes included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ModelSpan(Range<usize>);
+pub struct ModelSpan(Range<usize>);
 
-/// Why a body has no usable model.
+/// A request body has no usable model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ModelFieldError {
-    NotJson { line: usize, column: usize },
+#[non_exhaustive]
+pub enum ModelFieldError {
+    /// The body is not JSON from this place on.
+    NotJson {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+    },
+    /// The body is JSON, and no object.
     NotAnObject,
+    /// The object has no `model`.
     NoModel,
+    /// The object has several fields `model`.
     ModelTwice,
+    /// The `model` is not a string.
     ModelNotText,
 }
 
 impl ModelField {
-    pub(super) fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
+    /// Reads the model of a body.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object with exactly one `model` that is a string.
+    pub fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
         let fields: TopLevelFields<'_> =
             serde_json::from_slice(body).map_err(|error| match error.classify() {
                 serde_json::error::Category::Data => ModelFieldError::NotAnObject,
@@ -47,18 +74,54 @@ impl ModelField {
         let start = raw.as_ptr().addr() - body.as_ptr().addr();
         Ok(Self { model, span: ModelSpan(start..start + raw.len()) })
     }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The position of the model.
+    #[must_use]
+    pub fn span(&self) -> &ModelSpan {
+        &self.span
+    }
+
+    /// The body with this model, which is added if there is none. All other bytes are unchanged.
+    ///
+    /// # Errors
+    ///
+    /// The body is no JSON object, or has another `model` than one string.
+    pub fn set(body: &Bytes, model: &str) -> Result<Bytes, ModelFieldError> {
+        match Self::read(body) {
+            Ok(field) => Ok(field.span.replace(body, model).expect("a position in this body")),
+            Err(ModelFieldError::NoModel) => {
+                // An object begins with its brace, after white space.
+                let (before, fields) =
+                    body.split_at(body.iter().position(|&byte| byte == b'{').map_or(0, |at| at + 1));
+                let comma = if fields.trim_ascii_start().starts_with(b"}") { "" } else { "," };
+                let model = Value::from(model);
+                Ok([before, format!("\"model\":{model}{comma}").as_bytes(), fields].concat().into())
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl ModelSpan {
-    /// Replaces the model in `body` by the JSON string `model`. All other bytes are unchanged.
-    pub(super) fn splice(&self, body: &Bytes, model: &str) -> Bytes {
-        let Range { start, end } = self.0;
-        if &body[start..end] == model.as_bytes() {
-            return body.clone();
+    /// The body with another model in this position; `None` if the position is outside of it. All other bytes are
+    /// unchanged.
+    #[must_use]
+    pub fn replace(&self, body: &Bytes, model: &str) -> Option<Bytes> {
+        let (Range { start, end }, model) = (self.0.clone(), Value::from(model).to_string());
+        if body.get(start..end)? == model.as_bytes() {
+            return Some(body.clone());
         }
-        [&body[..start], model.as_bytes(), &body[end..]].concat().into()
+        Some([&body[..start], model.as_bytes(), &body[end..]].concat().into())
     }
 }
+
+impl std::error::Error for ModelFieldError {}
 
 impl fmt::Display for ModelFieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,9 +212,9 @@ mod tests {
 
     use super::*;
 
-    fn spliced(body: &str, model: &str) -> String {
+    fn replaced(body: &str, model: &str) -> String {
         let field = ModelField::read(body.as_bytes()).unwrap();
-        let body = field.span.splice(&Bytes::copy_from_slice(body.as_bytes()), model);
+        let body = field.span.replace(&Bytes::copy_from_slice(body.as_bytes()), model).unwrap();
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -160,10 +223,10 @@ mod tests {
         let body =
             "{ \"x\" : [1.0e+1, {\"model\":\"inner\"}],\n\t\"model\" :  \"gpt-4o\"  ,\"u\":\"\\u00e9\" }\n";
         let expected = body.replace("\"gpt-4o\"", "\"llama\"");
-        assert_eq!(spliced(body, "\"llama\""), expected);
+        assert_eq!(replaced(body, "llama"), expected);
         assert_eq!(ModelField::read(body.as_bytes()).unwrap().model, "gpt-4o");
         // The key and the model may be written with escapes.
-        assert_eq!(spliced(r#"{"mod\u0065l":"gpt\u002d4o"}"#, "\"m\""), r#"{"mod\u0065l":"m"}"#);
+        assert_eq!(replaced(r#"{"mod\u0065l":"gpt\u002d4o"}"#, "m"), r#"{"mod\u0065l":"m"}"#);
         assert_eq!(ModelField::read(br#"{"mod\u0065l":"gpt\u002d4o"}"#).unwrap().model, "gpt-4o");
     }
 
@@ -171,7 +234,7 @@ mod tests {
     fn a_body_that_has_the_model_already_is_not_copied() {
         let body = Bytes::from_static(b"{\"model\":\"m\"}");
         let field = ModelField::read(&body).unwrap();
-        assert_eq!(field.span.splice(&body, "\"m\"").as_ptr(), body.as_ptr());
+        assert_eq!(field.span.replace(&body, "m").unwrap().as_ptr(), body.as_ptr());
     }
 
     #[test]
@@ -188,6 +251,21 @@ mod tests {
             ("{\"model\":null}", "`model` is not a string"),
         ] {
             assert_eq!(ModelField::read(body.as_bytes()).unwrap_err().to_string(), message, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_missing_model_is_added() {
+        for (body, expected) in [
+            ("{}", r#"{"model":"m"}"#),
+            (" \n{ }", " \n{\"model\":\"m\" }"),
+            (r#"{"input":"{"}"#, r#"{"model":"m","input":"{"}"#),
+            (r#"{"model":"n","a":1}"#, r#"{"model":"m","a":1}"#),
+        ] {
+            assert_eq!(ModelField::set(&Bytes::from(body), "m").unwrap(), expected, "{body}");
+        }
+        for body in ["", "[]", r#"{"model":7}"#, r#"{"model":"a","model":"b"}"#] {
+            assert!(ModelField::set(&Bytes::from(body), "m").is_err(), "{body}");
         }
     }
 
@@ -227,7 +305,7 @@ mod tests {
                 format!("{{{}}}", fields.join(" ,"))
             };
             prop_assert_eq!(&ModelField::read(body(&was).as_bytes()).unwrap().model, &was);
-            prop_assert_eq!(spliced(&body(&was), &write(&is.clone().into())), body(&is));
+            prop_assert_eq!(replaced(&body(&was), &is), body(&is));
         }
 
         #[test]

@@ -1,0 +1,250 @@
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderName};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
+use tidegate_core::{BodyRewritten, Untranslatable};
+use tidegate_providers::{ModelField, ModelFieldError, ModelSpan, Provider};
+
+use super::{Endpoint, ProviderSettings};
+use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
+
+/// What is replaced in a request for one target: the URL, the key and the model.
+#[derive(Clone)]
+pub struct TargetAddress(Arc<AddressInner>);
+
+struct AddressInner {
+    target: Box<str>,
+    /// The part of the target after the first slash.
+    model: Box<str>,
+    kind: Provider,
+    settings: ProviderSettings,
+    credentials: Option<(HeaderName, HeaderValue)>,
+    /// The path below the endpoint.
+    path: &'static str,
+    scope: Scope,
+}
+
+/// Which requests are addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    /// Those whose URI has the host of another known provider. Any other host may be one that the client has chosen.
+    Elsewhere,
+}
+
+/// What is replaced in a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    Nothing,
+    Model,
+    All,
+}
+
+/// The headers by which the account of a caller is known to a provider.
+const ACCOUNT_HEADERS: [HeaderName; 7] = [
+    AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+    HeaderName::from_static("openai-organization"),
+    HeaderName::from_static("openai-project"),
+];
+
+impl TargetAddress {
+    /// The address of `target`, such as `openai/gpt-4o`, at the provider with these settings.
+    #[must_use]
+    pub fn new(target: &str, settings: &ProviderSettings) -> Self {
+        let (provider, model) = target.split_once('/').unwrap_or(("", target));
+        Self(Arc::new(AddressInner {
+            target: target.into(),
+            model: model.into(),
+            kind: settings.kind_of(provider),
+            credentials: settings.credentials(),
+            settings: settings.clone(),
+            path: "",
+            scope: Scope::All,
+        }))
+    }
+
+    /// The address for requests that name the host of another known provider. A request that names the host of this one
+    /// gets the model alone, and any other is not changed.
+    pub(crate) fn of_requests_elsewhere(target: &str, settings: &ProviderSettings) -> Self {
+        let Self(mut inner) = Self::new(target, settings);
+        Arc::get_mut(&mut inner).expect("not shared yet").scope = Scope::Elsewhere;
+        Self(inner)
+    }
+
+    /// The address of a resource below the endpoints, such as `/count_tokens`.
+    #[must_use]
+    pub fn below(&self, path: &'static str) -> Self {
+        let AddressInner { target, model, kind, settings, credentials, scope, .. } = &*self.0;
+        Self(Arc::new(AddressInner {
+            target: target.clone(),
+            model: model.clone(),
+            kind: *kind,
+            settings: settings.clone(),
+            credentials: credentials.clone(),
+            path,
+            scope: *scope,
+        }))
+    }
+
+    /// The name of the target.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.0.target
+    }
+
+    /// The rules for the provider.
+    #[must_use]
+    pub fn kind(&self) -> Provider {
+        self.0.kind
+    }
+
+    /// How the provider is called.
+    pub(super) fn settings(&self) -> &ProviderSettings {
+        &self.0.settings
+    }
+
+    /// The model, behind the name of the provider whose rules apply to it.
+    pub(super) fn model_of_kind(&self) -> String {
+        format!("{}/{}", self.0.kind.name(), self.0.model)
+    }
+
+    /// What is replaced in a request to `uri`.
+    pub(super) fn replaced(&self, uri: &Uri) -> Replaced {
+        match (self.0.scope, uri.host()) {
+            (Scope::All, _) => Replaced::All,
+            (Scope::Elsewhere, None) => Replaced::Nothing,
+            (Scope::Elsewhere, Some(host)) if self.0.settings.has_host(host) => Replaced::Model,
+            (Scope::Elsewhere, Some(host)) if Provider::at_host(host) != Provider::Other => Replaced::All,
+            (Scope::Elsewhere, Some(_)) => Replaced::Nothing,
+        }
+    }
+
+    /// Replaces the URL, the key and the model of `request`, and removes the key and the account of the caller.
+    ///
+    /// The body is in the dialect of the provider already; the path of the request is still that of the caller.
+    ///
+    /// # Errors
+    ///
+    /// The path is that of no [`Endpoint`], or of one that the provider does not have in its dialect; the body is not in
+    /// memory, is no JSON object, or has several models; the key is in a variable that is not set.
+    pub fn address(&self, request: &mut Request<Payload>) -> Result<(), Error> {
+        match self.replaced(request.uri()) {
+            Replaced::Nothing => return Ok(()),
+            Replaced::Model => return self.set_model(request),
+            Replaced::All => {}
+        }
+        if let Some(variable) = self.0.settings.missing_variable() {
+            return Err(Error::new(MissingApiKey::new(variable)));
+        }
+        let AddressInner { settings, credentials, path, model, .. } = &*self.0;
+        let endpoint = Endpoint::of_path(request.uri().path()).ok_or_else(unknown_path)?;
+        let at_provider = endpoint.at_provider(settings.dialect()).ok_or_else(no_such_endpoint)?;
+        let is_translated = at_provider != endpoint;
+        let body = self.body(request.body(), request.extensions(), is_translated)?;
+        // The query of a caller is meant for its own dialect.
+        let query = request.uri().query().filter(|_| !is_translated);
+        *request.uri_mut() = settings.uri(at_provider, model, path, query).ok_or_else(unknown_path)?;
+        *request.method_mut() = Method::POST;
+        let headers = request.headers_mut();
+        headers.remove(HOST);
+        ACCOUNT_HEADERS.iter().for_each(|name| _ = headers.remove(name));
+        add_missing(headers, settings.default_headers());
+        if let Some((name, value)) = credentials {
+            headers.insert(name, value.clone());
+        }
+        set_body(request, body);
+        Ok(())
+    }
+
+    /// Replaces the model alone, of a request that is addressed to this provider already.
+    fn set_model(&self, request: &mut Request<Payload>) -> Result<(), Error> {
+        let body = self.body(request.body(), request.extensions(), false)?;
+        set_body(request, body);
+        Ok(())
+    }
+
+    /// The body with the model of this target.
+    fn body(&self, body: &Payload, extensions: &Extensions, is_translated: bool) -> Result<Bytes, Error> {
+        let Some(bytes) = body.bytes() else {
+            let rejection = Rejection::new(Gate::Translate, ErrorCode::RequestTooLarge);
+            return Err(rejection.because(RejectionReason::BodyTooLong).into());
+        };
+        // A position that was found before is that of the caller's own body.
+        let span = extensions
+            .get::<ModelSpan>()
+            .filter(|_| !is_translated && extensions.get::<BodyRewritten>().is_none());
+        match span.and_then(|span| span.replace(bytes, &self.0.model)) {
+            Some(body) => Ok(body),
+            None => ModelField::set(bytes, &self.0.model).map_err(|error| Error::new(no_model(error))),
+        }
+    }
+}
+
+/// The key of a provider is in a variable of the environment that is not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} is not set")]
+struct MissingApiKey {
+    variable: String,
+    /// The request was not sent, and another target may take it.
+    #[source]
+    rejection: Rejection,
+}
+
+impl MissingApiKey {
+    fn new(variable: &str) -> Self {
+        let rejection = Rejection::new(Gate::Translate, ErrorCode::Authentication);
+        Self { variable: variable.to_owned(), rejection }
+    }
+}
+
+fn set_body(request: &mut Request<Payload>, body: Bytes) {
+    if request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+    }
+    *request.body_mut() = body.into();
+}
+
+fn add_missing(headers: &mut HeaderMap, defaults: &HeaderMap) {
+    for (name, value) in defaults {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
+}
+
+fn unknown_path() -> Error {
+    Error::new(Untranslatable::new(
+        "path",
+        "does not end in /chat/completions, /embeddings, /responses or /messages",
+    ))
+}
+
+fn no_such_endpoint() -> Error {
+    Error::new(Untranslatable::new(
+        "path",
+        "is that of an endpoint without a counterpart in the dialect of the target",
+    ))
+}
+
+fn no_model(error: ModelFieldError) -> Untranslatable {
+    match error {
+        ModelFieldError::ModelTwice => Untranslatable::new("model", "is there more than once"),
+        ModelFieldError::ModelNotText => Untranslatable::new("model", "is not a string"),
+        _ => Untranslatable::new("body", "is not a JSON object"),
+    }
+}
+
+/// The key is not shown.
+impl fmt::Debug for TargetAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TargetAddress")
+            .field("target", &self.0.target)
+            .field("kind", &self.0.kind)
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+use std::ffi::OsString;
+
+use http::header::{AUTHORIZATION, HeaderName};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Uri};
+use tidegate_providers::Provider;
+
+use super::{ApiDialect, ApiKey, Endpoint};
+use crate::settings::ConfigError;
+
+/// How one provider is called: its base URL, its dialect, its key and its headers.
+///
+/// ```
+/// use tidegate::chain::{Providers, ProviderSettings};
+///
+/// let providers = Providers::new()
+///     .with("box", ProviderSettings::openai("http://gpu-box:8000/v1"))
+///     .with("work", ProviderSettings::azure("https://my-resource.openai.azure.com", "2024-10-21").api_key("..."));
+/// # let _ = providers;
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ProviderSettings {
+    base_url: String,
+    query: Option<String>,
+    dialect: ApiDialect,
+    kind: Option<Provider>,
+    key: KeySource,
+    key_header: Option<HeaderName>,
+    headers: HeaderMap,
+}
+
+/// Where the API key is.
+#[derive(Clone, Debug)]
+enum KeySource {
+    /// The provider needs none.
+    None,
+    Given(ApiKey),
+    /// In a variable of the environment, which has not been read.
+    Variable(String),
+}
+
+/// The part of a base URL in place of which the model is put.
+const MODEL: &str = "{model}";
+
+/// The version of Anthropic's API that the translation is made for.
+const ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+
+impl ProviderSettings {
+    /// A provider with OpenAI's API at `base_url`, which ends in the version: `https://api.groq.com/openai/v1`. Without
+    /// a key, none is sent.
+    pub fn openai(base_url: impl Into<String>) -> Self {
+        Self::new(base_url, ApiDialect::OpenAi)
+    }
+
+    /// A provider with Anthropic's API at `base_url`, which ends in the version: `https://api.anthropic.com/v1`.
+    pub fn anthropic(base_url: impl Into<String>) -> Self {
+        Self::new(base_url, ApiDialect::Anthropic)
+    }
+
+    /// The deployments of an Azure resource. The model of a target is the name of the deployment.
+    pub fn azure(resource_url: impl Into<String>, api_version: &str) -> Self {
+        let resource_url = resource_url.into();
+        let base_url = format!("{}/openai/deployments/{MODEL}", resource_url.trim_end_matches('/'));
+        Self::openai(base_url)
+            .query(format!("api-version={api_version}"))
+            .kind(Provider::Azure)
+            .key_header(HeaderName::from_static("api-key"))
+    }
+
+    /// A provider with this API at `base_url`. In the URL, `{model}` is replaced by the model of the target.
+    pub fn new(base_url: impl Into<String>, dialect: ApiDialect) -> Self {
+        let base_url: String = base_url.into();
+        let mut headers = HeaderMap::new();
+        if dialect == ApiDialect::Anthropic {
+            headers.insert("anthropic-version", ANTHROPIC_VERSION);
+        }
+        Self {
+            base_url: base_url.trim_end_matches('/').to_owned(),
+            query: None,
+            dialect,
+            kind: None,
+            key: KeySource::None,
+            key_header: None,
+            headers,
+        }
+    }
+
+    /// The rules by which requests are translated and responses are classified. By default those of the host of the
+    /// base URL, or else those of the name of the provider.
+    pub fn kind(self, kind: Provider) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    /// The API key.
+    pub fn api_key(self, key: impl Into<ApiKey>) -> Self {
+        Self { key: KeySource::Given(key.into()), ..self }
+    }
+
+    /// The variable of the environment that contains the API key. [`Providers::from_env`](super::Providers::from_env)
+    /// reads it.
+    pub fn api_key_env(self, variable: impl Into<String>) -> Self {
+        Self { key: KeySource::Variable(variable.into()), ..self }
+    }
+
+    /// The header that contains the key alone. By default `authorization` with `Bearer` in OpenAI's dialect, `x-api-key`
+    /// in Anthropic's.
+    pub fn key_header(self, name: HeaderName) -> Self {
+        Self { key_header: Some(name), ..self }
+    }
+
+    /// A header that is sent with every request, unless the caller's request has it.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The query of every request: `api-version=2024-10-21`. It comes before that of the caller.
+    pub fn query(self, query: impl Into<String>) -> Self {
+        Self { query: Some(query.into()), ..self }
+    }
+
+    /// The dialect of the API.
+    #[must_use]
+    pub const fn dialect(&self) -> ApiDialect {
+        self.dialect
+    }
+
+    /// The rules for the provider called `name`.
+    #[must_use]
+    pub fn kind_of(&self, name: &str) -> Provider {
+        let host = || self.base_url.replace(MODEL, "m").parse::<Uri>().ok()?.host().map(Provider::at_host);
+        self.kind
+            .or_else(|| host().filter(|&kind| kind != Provider::Other))
+            .unwrap_or_else(|| Provider::named(name))
+    }
+
+    /// The same with its key, if that is in a variable which `env` has.
+    pub(super) fn with_key_from(
+        mut self,
+        env: &impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        if let KeySource::Variable(variable) = &self.key
+            && let Some(value) = env(variable).filter(|value| !value.is_empty())
+        {
+            let key = ApiKey::from(value.to_str().unwrap_or("\u{fffd}"));
+            if key.header("").is_none() {
+                let problem = "expected visible ASCII, found a space or another character";
+                return Err(ConfigError::with_problem(variable.clone(), problem));
+            }
+            self.key = KeySource::Given(key);
+        }
+        Ok(self)
+    }
+
+    /// Checks the URL, the query and the key.
+    ///
+    /// # Errors
+    ///
+    /// The setting that is invalid, and what is expected. Neither the URL nor the key is in the message, since the URL
+    /// may contain a key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |key: &str, problem: &str| Err(ConfigError::with_problem(key, problem));
+        if let Err(problem) = check_url(&self.base_url) {
+            return invalid("base_url", problem);
+        }
+        match &self.key {
+            KeySource::Given(key) if key.header("").is_none() => {
+                return invalid("api_key", "expected visible ASCII, found nothing or another character");
+            }
+            KeySource::Variable(variable) => {
+                return Err(ConfigError::with_problem("api_key_env", format!("{variable} is not set")));
+            }
+            KeySource::Given(_) | KeySource::None => {}
+        }
+        match self.uri(Endpoint::ChatCompletions, "m", "", None) {
+            Some(_) => Ok(()),
+            None => invalid("query", "expected fields such as api-version=2024-10-21"),
+        }
+    }
+
+    /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller; `None` if it is no URI.
+    #[must_use]
+    pub fn uri(&self, endpoint: Endpoint, model: &str, path: &str, query: Option<&str>) -> Option<Uri> {
+        let base_url = match self.base_url.contains(MODEL) {
+            true => self.base_url.replace(MODEL, &percent_encoded(model)),
+            false => self.base_url.clone(),
+        };
+        let fields: Vec<&str> = self.query.as_deref().into_iter().chain(query).collect();
+        let mark = if fields.is_empty() { "" } else { "?" };
+        format!("{base_url}{}{path}{mark}{}", endpoint.suffix(), fields.join("&")).parse().ok()
+    }
+
+    /// The headers that every request has, unless the caller's has them.
+    pub(super) fn default_headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The header with the key.
+    pub(super) fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
+        let KeySource::Given(key) = &self.key else { return None };
+        let (name, prefix) = match (&self.key_header, self.dialect) {
+            (Some(name), _) => (name.clone(), ""),
+            (None, ApiDialect::OpenAi) => (AUTHORIZATION, "Bearer "),
+            (None, ApiDialect::Anthropic) => (HeaderName::from_static("x-api-key"), ""),
+            (None, ApiDialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), ""),
+        };
+        Some((name, key.header(prefix)?))
+    }
+
+    /// Whether the base URL has this host.
+    pub(super) fn has_host(&self, host: &str) -> bool {
+        let uri = self.base_url.replace(MODEL, "m").parse::<Uri>();
+        uri.is_ok_and(|uri| uri.host().is_some_and(|own| own.eq_ignore_ascii_case(host)))
+    }
+
+    /// The variable with the key, if it was not set.
+    pub(super) fn missing_variable(&self) -> Option<&str> {
+        match &self.key {
+            KeySource::Variable(variable) => Some(variable),
+            KeySource::None | KeySource::Given(_) => None,
+        }
+    }
+}
+
+/// Checks a base URL.
+fn check_url(url: &str) -> Result<(), &'static str> {
+    const EXPECTED: &str = "expected a URL such as https://api.openai.com/v1";
+    let uri: Uri = url.replace(MODEL, "m").parse().map_err(|_| EXPECTED)?;
+    let authority = uri.authority().ok_or(EXPECTED)?;
+    if uri.scheme() != Some(&Scheme::HTTP) && uri.scheme() != Some(&Scheme::HTTPS) {
+        return Err("expected a URL that begins with http:// or https://");
+    }
+    if authority.as_str().contains('@') {
+        return Err("expected a URL without credentials, they belong in api_key_env");
+    }
+    if url.contains(['?', '#']) {
+        return Err("expected a URL that ends with its path");
+    }
+    if Endpoint::of_path(url).is_some() {
+        return Err(
+            "expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
+        );
+    }
+    Ok(())
+}
+
+/// The text as a segment of a path.
+fn percent_encoded(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}

@@ -1,0 +1,172 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use pin_project::pin_project;
+use tower_service::Service;
+
+use super::{Addressed, AddressedFuture, NamedTarget};
+use crate::fallback::{self, Fallback};
+use crate::rejected::record_rejection;
+use crate::send::{SendFuture, send};
+use crate::stack::{self, CallLimits};
+use crate::{BoxError, Error, HttpService, Payload, Rejection, Resilience, Signals, translate};
+
+/// A chain of targets by name around the client `C`; see the [module page](crate::chain).
+///
+/// `Clone`, `Send` and `Sync` if `C` is; clones share their state.
+#[derive(Clone, Debug)]
+pub struct Chain<C> {
+    fallback: Fallback<NamedTarget<Resilience<C>>>,
+    call_limits: CallLimits,
+    signals: Vec<Signals>,
+}
+
+// Written out like those of the stack, so that they are complete without a look at the bounds of any service.
+type TargetFuture<C, F, R> = translate::ResponseFuture<
+    Addressed<Resilience<C>>,
+    AddressedFuture<stack::ResponseFuture<C, F, R, Payload>>,
+    stack::ResponseBody<R>,
+    Payload,
+>;
+type CallFuture<C, F, R, B> = fallback::ResponseFuture<NamedTarget<Resilience<C>>, TargetFuture<C, F, R>, B>;
+type CallBody<R> = fallback::ResponseBody<translate::ResponseBody<stack::ResponseBody<R>>>;
+
+/// Waits for the response of the chain. `F` is the future of the client, `R` its response body.
+#[pin_project]
+pub struct ResponseFuture<C, F, R: Body<Data = Bytes>, B>(#[pin] ResponseState<C, F, R, B>);
+
+#[pin_project(project = ResponseStateProj)]
+enum ResponseState<C, F, R: Body<Data = Bytes>, B> {
+    Calling(#[pin] CallFuture<C, F, R, B>),
+    Rejected(Option<Rejection>),
+}
+
+/// The body of a response, in the dialect of the caller. It holds permits, reservations and the admission of the circuit
+/// of its target until it ends.
+#[pin_project]
+pub struct ResponseBody<R: Body<Data = Bytes>>(#[pin] CallBody<R>);
+
+impl<C> Chain<C> {
+    pub(super) fn new(
+        fallback: Fallback<NamedTarget<Resilience<C>>>,
+        call_limits: CallLimits,
+        signals: Vec<Signals>,
+    ) -> Self {
+        Self { fallback, call_limits, signals }
+    }
+
+    /// Sends one request through a clone of the chain, which is made ready first.
+    pub fn send<B>(
+        &self,
+        request: Request<B>,
+    ) -> SendFuture<Self, Request<B>, <Self as Service<Request<B>>>::Future>
+    where
+        Self: Service<Request<B>> + Clone,
+    {
+        send(self, request)
+    }
+
+    /// The state of the targets, in their order.
+    #[must_use]
+    pub fn signals(&self) -> &[Signals] {
+        &self.signals
+    }
+
+    /// How often each target was called and succeeded.
+    #[must_use]
+    pub fn handle(&self) -> fallback::Handle {
+        self.fallback.handle()
+    }
+}
+
+impl<C, B> Service<Request<B>> for Chain<C>
+where
+    C: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<ResponseBody<C::Body>>;
+    type Error = Error;
+    type Future = ResponseFuture<C, C::Future, C::Body, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Service::<Request<B>>::poll_ready(&mut self.fallback, cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.call_limits.apply_to(&mut request) {
+            Ok(()) => ResponseFuture(ResponseState::Calling(self.fallback.call(request))),
+            Err(rejection) => {
+                let target = self.signals.first().map_or("", |signals| signals.target());
+                let rejection = record_rejection(rejection, target, request.extensions());
+                ResponseFuture(ResponseState::Rejected(Some(rejection)))
+            }
+        }
+    }
+}
+
+impl<C, F, R, B> Future for ResponseFuture<C, F, R, B>
+where
+    C: HttpService<Payload, Body = R> + Service<Request<Payload>, Future = F> + Clone,
+    F: Future<Output = Result<Response<R>, C::Error>>,
+    R: Body<Data = Bytes, Error: Into<BoxError>>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response<ResponseBody<R>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().0.project() {
+            ResponseStateProj::Calling(future) => {
+                future.poll(cx).map_ok(|response| response.map(ResponseBody))
+            }
+            ResponseStateProj::Rejected(rejection) => {
+                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
+            }
+        }
+    }
+}
+
+impl<R: Body<Data = Bytes>> ResponseBody<R> {
+    /// The body without its type parameter, in a box.
+    pub fn boxed(self) -> BoxBody<Bytes, Error>
+    where
+        R: Send + Sync + 'static,
+    {
+        BodyExt::boxed(self)
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.project().0.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl<R: Body<Data = Bytes>> fmt::Debug for ResponseBody<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
+impl<C, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<C, F, R, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

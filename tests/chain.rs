@@ -1,0 +1,249 @@
+//! A chain of targets by name, and what a fallback that was added by its name alone does.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
+use tidegate::chain::ProviderSettings;
+use tidegate::fallback::FallbackInfo;
+use tidegate::{
+    BoxError, CircuitBreakerLayer, FallbackChain, FallbackLayer, Payload, Providers, Rejection,
+    ReqwestService, ResilienceBuilder, ResilienceConfig, RetryLayer, Trail,
+};
+use tidegate_testkit::{Provider, Reply, Server};
+use tower::util::BoxCloneSyncService;
+use tower::{ServiceExt, service_fn};
+
+const OPENAI: &str = "openai/gpt-4o";
+const ANTHROPIC: &str = "anthropic/claude-3-5-sonnet-latest";
+const DEEPSEEK: &str = "deepseek/deepseek-chat";
+
+/// A request as it reached a client.
+#[derive(Debug)]
+struct Sent {
+    uri: String,
+    headers: HeaderMap,
+    body: Value,
+}
+
+fn chat(uri: &str, stream: bool) -> Request<Payload> {
+    let body = json!({"model": "any", "stream": stream, "messages": [{"role": "user", "content": "hello?"}]});
+    Request::post(uri).body(Payload::from(body.to_string())).unwrap()
+}
+
+async fn providers(openai: &Server, anthropic: &Server, deepseek: &Server) -> Providers {
+    Providers::empty()
+        .with("openai", ProviderSettings::openai(openai.base_url()).api_key("openai-key"))
+        .with("anthropic", ProviderSettings::anthropic(anthropic.base_url()).api_key("anthropic-key"))
+        .with("deepseek", ProviderSettings::openai(deepseek.base_url()).api_key("deepseek-key"))
+}
+
+/// The chain of the seeds, in three dialects, from a spawned task.
+#[tokio::test]
+async fn a_chain_by_name_reaches_each_provider_with_its_own_key_model_and_dialect() {
+    let openai = Provider::openai().api_key("openai-key").then(Reply::status(503)).then(Reply::status(503));
+    let openai = openai.otherwise(Reply::text("from openai")).start().await.unwrap();
+    let anthropic = Provider::anthropic().api_key("anthropic-key").then(Reply::text("from anthropic"));
+    let anthropic = anthropic.otherwise(Reply::error(529, "overloaded_error")).start().await.unwrap();
+    let deepseek = Provider::deepseek().api_key("deepseek-key").otherwise(Reply::text("from deepseek"));
+    let deepseek = deepseek.start().await.unwrap();
+    let chain = FallbackChain::new([OPENAI, ANTHROPIC, DEEPSEEK])
+        .providers(providers(&openai, &anthropic, &deepseek).await)
+        .service(ReqwestService::new(reqwest::Client::new()))
+        .unwrap();
+    for (stream, target, text) in
+        [(false, ANTHROPIC, "from anthropic"), (true, DEEPSEEK, "deepseek"), (true, OPENAI, "openai")]
+    {
+        let chain = chain.clone();
+        let (info, body) = tokio::spawn(async move {
+            let response = chain.send(chat("/v1/chat/completions", stream)).await?;
+            let info = response.extensions().get::<FallbackInfo>().map(|info| info.target().to_owned());
+            Ok::<_, BoxError>((info, response.into_body().boxed().collect().await?.to_bytes()))
+        })
+        .await
+        .unwrap()
+        .unwrap();
+        assert_eq!(info.as_deref().unwrap_or(OPENAI), target);
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains(text) && body.ends_with("[DONE]\n\n") == stream, "{body}");
+    }
+    for (server, model, path) in [
+        (&openai, "gpt-4o", "/v1/chat/completions"),
+        (&anthropic, "claude-3-5-sonnet-latest", "/v1/messages"),
+        (&deepseek, "deepseek-chat", "/chat/completions"),
+    ] {
+        let requests = server.log().requests();
+        let sent: Value = serde_json::from_slice(&requests[0].body).unwrap();
+        assert_eq!(sent["model"], model);
+        assert!(requests[0].path.ends_with(path), "{}", requests[0].path);
+    }
+    let names: Vec<_> = chain.signals().iter().map(|signals| signals.target().to_string()).collect();
+    assert_eq!(names, [OPENAI, ANTHROPIC, DEEPSEEK]);
+}
+
+type Client = BoxCloneSyncService<Request<Payload>, Response<Full<Bytes>>, BoxError>;
+
+/// A client that records what it is sent and answers with `status`.
+fn recording(
+    sent: &Arc<Mutex<Vec<Sent>>>,
+    status: impl Fn(&str) -> u16 + Clone + Send + Sync + 'static,
+) -> Client {
+    let sent = Arc::clone(sent);
+    BoxCloneSyncService::new(service_fn(move |request: Request<Payload>| {
+        let (sent, status) = (Arc::clone(&sent), status.clone());
+        async move {
+            let (head, body) = request.into_parts();
+            let body = serde_json::from_slice(&body.collect().await?.to_bytes()).unwrap_or_default();
+            let uri = head.uri.to_string();
+            let answer = json!({"choices": [{"index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "high tide"}}]});
+            let response =
+                Response::builder().status(status(&uri)).header("content-type", "application/json");
+            sent.lock().unwrap().push(Sent { uri, headers: head.headers, body });
+            Ok::<_, BoxError>(response.body(Full::new(Bytes::from(answer.to_string()))).unwrap())
+        }
+    }))
+}
+
+#[tokio::test]
+async fn the_account_of_the_caller_never_reaches_a_provider_of_the_table() {
+    let sent = Arc::default();
+    let providers = Providers::empty().with("box", ProviderSettings::openai("http://gpu-box:8000/v1/")).with(
+        "work",
+        ProviderSettings::azure("https://w.openai.azure.com", "2024-10-21").api_key("azure-key"),
+    );
+    let status = |uri: &str| if uri.contains("gpu-box") { 500 } else { 200 };
+    let chain = FallbackChain::new(["box/llama 3", "work/my deployment"])
+        .providers(providers)
+        .service(recording(&sent, status))
+        .unwrap();
+    let mut request = chat("https://api.openai.com/v1/chat/completions/?timeout=3", false);
+    for name in ["authorization", "x-api-key", "openai-organization", "cookie", "host", "x-other"] {
+        request.headers_mut().insert(name, "the-caller's".parse().unwrap());
+    }
+    assert_eq!(chain.send(request).await.unwrap().status(), 200);
+    let sent: Vec<Sent> = std::mem::take(&mut *sent.lock().unwrap());
+    let uris: Vec<_> = sent.iter().map(|sent| &*sent.uri).collect();
+    assert_eq!(
+        uris,
+        [
+            "http://gpu-box:8000/v1/chat/completions?timeout=3",
+            "https://w.openai.azure.com/openai/deployments/my%20deployment/chat/completions\
+             ?api-version=2024-10-21&timeout=3",
+        ]
+    );
+    assert_eq!(
+        (&sent[0].body["model"], &sent[1].body["model"]),
+        (&json!("llama 3"), &json!("my deployment"))
+    );
+    assert_eq!(sent[1].headers["api-key"], "azure-key");
+    for Sent { headers, .. } in &sent {
+        assert!([AUTHORIZATION, COOKIE].iter().all(|name| !headers.contains_key(name)), "{headers:?}");
+        assert!(
+            !headers.contains_key("openai-organization") && headers.contains_key("x-other"),
+            "{headers:?}"
+        );
+    }
+}
+
+#[test]
+fn a_chain_that_cannot_work_is_refused_with_the_name_of_the_fault() {
+    let providers = || {
+        Providers::empty()
+            .with("openai", ProviderSettings::openai("https://api.openai.com/v1").api_key("k"))
+            .with("keyless", ProviderSettings::openai("https://x.test/v1").api_key_env("NO_SUCH_KEY_IS_SET"))
+            .with("endpoint", ProviderSettings::openai("https://x.test/v1/chat/completions"))
+            .with("google", ProviderSettings::new("https://g.test", tidegate::chain::ApiDialect::Gemini))
+    };
+    for (targets, message) in [
+        (&[][..], "chain: expected at least one \"provider/model\""),
+        (&["openai"], "chain: expected \"provider/model\", found \"openai\""),
+        (&["opnai/gpt"], "chain: unknown provider `opnai` of gpt, did you mean `openai`?"),
+        (&["openai/a", "openai/a"], "chain: `openai/a` is in the chain already"),
+        (&["keyless/a"], "providers.keyless.api_key_env: NO_SUCH_KEY_IS_SET is not set"),
+        (
+            &["endpoint/a"],
+            "providers.endpoint.base_url: expected the URL of the whole API, such as https://api.openai.com/v1, \
+             found that of one endpoint",
+        ),
+        (
+            &["google/gemini"],
+            "chain: `google/gemini` has Gemini's own API, which nothing is translated into; use its \
+             OpenAI-compatible URL",
+        ),
+    ] {
+        let chain = FallbackChain::new(targets).providers(providers());
+        let error = chain.service(recording(&Arc::default(), |_| 200)).err().unwrap();
+        assert_eq!(error.to_string(), message);
+    }
+    let chain = FallbackChain::new(["openai/a"]).providers(providers());
+    let error = chain.policy_of("openai/b", ResilienceConfig::default());
+    let error = error.service(recording(&Arc::default(), |_| 200)).err().unwrap();
+    assert_eq!(error.to_string(), "chain: `openai/b` has a policy and is not in the chain");
+    assert!(!format!("{:?}", providers()).contains("\"k\""));
+}
+
+/// The program of the README with `.then("groq/...")` and `.then("anthropic/...")` behind it, and one client for all.
+#[test]
+fn a_fallback_by_name_is_never_sent_to_the_first_provider() {
+    const NAME: &str = "a_fallback_by_name_is_never_sent_to_the_first_provider";
+    const IS_CHILD: &str = "TIDEGATE_TEST_IS_CHILD";
+    if std::env::var_os(IS_CHILD).is_none() {
+        // Variables cannot be set while other threads may read them.
+        for key in [None, Some("groq-key")] {
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([NAME, "--exact"]).env(IS_CHILD, "1").env_remove("GROQ_API_KEY");
+            command.env("ANTHROPIC_API_KEY", "anthropic-key").envs(key.map(|key| ("GROQ_API_KEY", key)));
+            let output = command.output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        }
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let sent = Arc::default();
+        let client = recording(&sent, |uri| if uri.contains("anthropic") { 200 } else { 503 });
+        let stack = |name: &str| {
+            ResilienceBuilder::new(name)
+                .retry(RetryLayer::exponential().max_retries(1).initial_delay(Duration::from_millis(1)))
+                .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(5))
+        };
+        let fallback = FallbackLayer::new()
+            .then("groq/llama", stack("groq/llama").service(client.clone()))
+            .then("openai/mini", stack("openai/mini").service(client.clone()))
+            .then("anthropic/claude", stack("anthropic/claude").service(client.clone()));
+        let openai = stack(OPENAI).fallback(fallback).service(client);
+        let mut request = chat("https://api.openai.com/v1/chat/completions", false);
+        request.headers_mut().insert(AUTHORIZATION, "Bearer openai-key".parse().unwrap());
+        let trail = Trail::new();
+        request.extensions_mut().insert(trail.clone());
+        let result = openai.oneshot(request).await;
+        let sent: Vec<Sent> = std::mem::take(&mut *sent.lock().unwrap());
+        for Sent { uri, headers, body } in &sent {
+            let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap());
+            let expected = match body["model"].as_str().unwrap() {
+                "any" | "mini" => ("https://api.openai.com/v1/chat/completions", Some("Bearer openai-key")),
+                "llama" => ("https://api.groq.com/openai/v1/chat/completions", Some("Bearer groq-key")),
+                "claude" => {
+                    assert_eq!(headers["x-api-key"], "anthropic-key");
+                    ("https://api.anthropic.com/v1/messages", None)
+                }
+                other => panic!("{other}"),
+            };
+            assert_eq!((&**uri, authorization), expected);
+        }
+        let models: Vec<_> = sent.iter().map(|sent| sent.body["model"].as_str().unwrap()).collect();
+        let has_key = std::env::var_os("GROQ_API_KEY").is_some();
+        let groq: &[_] = if has_key { &["llama", "llama"] } else { &[] };
+        assert_eq!(models, [&["any", "any"], groq, &["mini", "mini", "claude"]].concat());
+        // The answer is in another dialect than Anthropic's, and so is no answer.
+        let error = result.unwrap_err();
+        assert!(Rejection::find(&error).is_none(), "{error}");
+    });
+}
