@@ -1,4 +1,5 @@
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -67,9 +68,43 @@ impl ErrorBody {
         }
         match Outcome::of_error(error) {
             Outcome::Failure(failure) => {
-                Self::new(failure.code, failure.to_string()).with_retry_after(failure.wait())
+                let kind = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>).map(io::Error::kind);
+                let message = match kind {
+                    // The kind is one of a few texts; the error itself may contain an address.
+                    Some(kind) if kind != io::ErrorKind::Other => format!("{failure}, {kind}"),
+                    _ => failure.to_string(),
+                };
+                Self::new(failure.code, message).with_retry_after(failure.wait())
             }
             Outcome::Success | Outcome::Neutral => Self::new(ErrorCode::Unknown, "call failed"),
+        }
+    }
+
+    /// The response to a call that ended in `error`: the status of its code, or 502 if the provider failed without a
+    /// response that could be passed on.
+    ///
+    /// ```
+    /// use http::Response;
+    /// use tidegate_core::{BoxError, ErrorBody};
+    ///
+    /// let error: BoxError = std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into();
+    /// let response: Response<String> = ErrorBody::response_of(&*error);
+    /// assert_eq!(response.status(), 502);
+    /// ```
+    #[must_use]
+    pub fn response_of<B: From<String>>(error: &(dyn Error + 'static)) -> Response<B> {
+        let body = Self::of_error(error);
+        let status = body.status();
+        body.into_response(status)
+    }
+
+    /// The status of a response to a call that ended in an error: that of its code, or 502 if the provider failed.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self.error.code {
+            // The provider failed, or the connection to it, and not the program that calls it.
+            ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
+            code => code.http_status(),
         }
     }
 
@@ -139,6 +174,15 @@ mod tests {
         let body = ErrorBody::of_error(&*error);
         assert_eq!(body.code(), ErrorCode::ServerError);
         assert_eq!(body.message(), "no answer from the provider: E3001 server_error");
+    }
+
+    #[test]
+    fn the_kind_of_an_io_error_is_included() {
+        let error: BoxError = io::Error::from(io::ErrorKind::ConnectionRefused).into();
+        let message = "no answer from the provider: E3001 server_error, connection refused";
+        assert_eq!(ErrorBody::of_error(&*error).message(), message);
+        let error: BoxError = io::Error::other("https://user:secret@host").into();
+        assert_eq!(ErrorBody::of_error(&*error).message(), "no answer from the provider: E3001 server_error");
     }
 
     #[test]

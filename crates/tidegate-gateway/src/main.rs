@@ -69,6 +69,9 @@ async fn run(args: Args) -> Result<(), ExitFailure> {
     };
     let in_file = |error| ExitFailure::bad_config(format!("{}: {error}", path.display()));
     let config = Config::read(path).map_err(in_file)?;
+    for warning in config.warnings() {
+        let _ = writeln!(io::stderr(), "{}: warning: {warning}", path.display());
+    }
     if args.check {
         Gateway::new(config).map_err(in_file)?;
         let _ = writeln!(io::stdout(), "{}: ok", path.display());

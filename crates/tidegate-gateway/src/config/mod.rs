@@ -128,6 +128,7 @@ pub struct Config {
     pub(crate) cache: CacheSettings,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
+    warnings: Vec<String>,
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
@@ -170,6 +171,7 @@ impl Config {
             let provider = entry.settings(&name, &env)?;
             providers.insert(name, provider);
         }
+        let written: Vec<String> = file.policies.keys().cloned().collect();
         let policies = policy::check(file.policies, &env)?;
         let known = KnownNames { providers: &providers, policies: &policies };
         file.connections.check()?;
@@ -183,6 +185,7 @@ impl Config {
             return Err(GatewayConfigError::new("routes", "expected at least one"));
         }
         check_distinct(&routes)?;
+        let warnings = policy::warnings(&written, &routes);
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
         let stop_client_retries = file.stop_client_retries.unwrap_or(true);
         let models = file
@@ -200,7 +203,14 @@ impl Config {
             cache,
             models,
             routes,
+            warnings,
         })
+    }
+
+    /// What is probably a mistake, and not invalid: a line for each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 

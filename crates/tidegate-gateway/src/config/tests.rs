@@ -56,6 +56,53 @@ fn the_example_file_is_valid() {
 }
 
 #[test]
+fn a_policy_that_no_route_uses_is_a_warning() {
+    let warnings = |policies: &str| {
+        let file = format!(
+            "{policies}\n[providers.p]\nbase_url = \"http://p\"\ndialect = \"openai\"\n\
+             [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]"
+        );
+        Config::parse(&file, |_| None).unwrap().warnings().to_vec()
+    };
+    let misspelt = "policies.defualt: no route uses it, did you mean `default`?";
+    assert_eq!(warnings("[policies.defualt]"), [misspelt]);
+    assert_eq!(warnings("[policies.default]\n[policies.slow]"), ["policies.slow: no route uses it"]);
+    assert!(warnings("[policies.default]").is_empty() && warnings("").is_empty());
+}
+
+#[test]
+fn a_provider_may_have_a_kind_headers_and_a_query() {
+    let provider = |keys: &str| {
+        let file = format!(
+            "[providers.oai]\nbase_url = \"http://p/{{model}}\"\ndialect = \"openai\"\n{keys}\n\
+             [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"oai/gpt 5\"]"
+        );
+        let config =
+            Config::parse(&file.replace("gpt 5", "gpt-5"), |name| (name == "KEY").then(|| "k".into()));
+        config.map(|config| config.providers["oai"].clone()).map_err(|error| error.to_string())
+    };
+    let azure = provider("kind = \"azure\"\nquery = \"api-version=1\"\napi_key_env = \"KEY\"").unwrap();
+    assert_eq!(azure.kind_of("oai"), tidegate::providers::Provider::Azure);
+    let uri = azure.uri(crate::endpoint::Endpoint::ChatCompletions, "gpt-5", "", Some("a=b")).unwrap();
+    assert_eq!(uri, "http://p/gpt-5/chat/completions?api-version=1&a=b");
+    assert_eq!(provider("").unwrap().kind_of("oai"), tidegate::providers::Provider::Other);
+    assert!(provider("headers = { \"x-a\" = \"1\", \"x-b\" = { env = \"KEY\" } }").is_ok());
+    for (keys, problem) in [
+        (
+            "kind = \"opnai\"",
+            "providers.oai.kind: expected one of openai, azure, anthropic, gemini, vertex, mistral, \
+          groq, deepseek, cohere, together, openrouter, bedrock, cerebras, xai, other, found `opnai`, did you mean \
+          `openai`?",
+        ),
+        ("headers = { \"x a\" = \"1\" }", "providers.oai.headers.x a: expected the name of a header"),
+        ("headers = { \"x-b\" = { env = \"NONE\" } }", "providers.oai.headers.x-b: NONE is not set"),
+        ("query = \"a b\"", "providers.oai.query: expected fields such as api-version=2024-10-21"),
+    ] {
+        assert_eq!(provider(keys).unwrap_err(), problem);
+    }
+}
+
+#[test]
 fn a_chain_may_mix_the_dialects_that_can_be_translated() {
     for path in ["/v1/chat/completions", "/v1/messages"] {
         let route = format!(

@@ -61,11 +61,6 @@ impl From<&Error> for GatewayError {
     /// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
     fn from(error: &Error) -> Self {
         let body = ErrorBody::of_error(&**error);
-        let status = match body.code() {
-            // The provider failed, or the connection to it, and not the gateway.
-            ErrorCode::ServerError => StatusCode::BAD_GATEWAY,
-            code => code.http_status(),
-        };
-        Self { status, body, api_code: None, header: None }
+        Self { status: body.status(), body, api_code: None, header: None }
     }
 }
