@@ -1,94 +1,84 @@
-//! A fallback chain of three targets. The first has no quota left and the second refuses connections.
+//! A chain of three targets by name. The first has no quota left, the second refuses connections, and the third has
+//! another dialect.
 //!
 //!     cargo run --example fallback_chain
 //!
-//! Three lines change for real providers:
+//! For real providers nothing of `Providers` is needed: the built-in ones have their URLs, and their keys are in the
+//! environment. Three lines change:
 //!
-//!     target("openai/gpt-4o", "https://api.openai.com/v1", &var("OPENAI_API_KEY")?);
-//!     target("groq/llama-3.3-70b", "https://api.groq.com/openai/v1", &var("GROQ_API_KEY")?);
-//!     target("deepseek/deepseek-chat", "https://api.deepseek.com", &var("DEEPSEEK_API_KEY")?);
-
-use std::time::Duration;
+//!     let chain = FallbackChain::new(TARGETS)
+//!         .policy(policy)
+//!         .service(ReqwestService::new(reqwest::Client::new()))?;
 
 use http::Request;
-use http::header::AUTHORIZATION;
+use http_body_util::BodyExt;
+use tidegate::chain::ProviderSettings;
 use tidegate::fallback::FallbackInfo;
-use tidegate::{
-    BoxError, CircuitBreakerLayer, FallbackLayer, Payload, ReqwestService, ResilienceBuilder, RetryLayer,
-    Trail,
-};
+use tidegate::{BoxError, FallbackChain, Payload, Providers, ReqwestService, ResilienceConfig, Trail};
 use tidegate_testkit::{Provider, Reply, closed_port};
-use tower::{Layer, ServiceBuilder, ServiceExt};
+
+const TARGETS: [&str; 3] = ["openai/gpt-4o", "groq/llama-3.3-70b", "anthropic/claude-3-5-sonnet-latest"];
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let exhausted = Provider::openai().otherwise(Reply::error(429, "insufficient_quota")).start().await?;
     let unreachable = closed_port()?;
-    let healthy =
-        Provider::openai().api_key("deepseek-key").otherwise(Reply::text("here I am")).start().await?;
-
-    // The stack of one target. The URI and the model differ between targets, so they are set innermost: the
-    // chain sends the same request to every target.
-    let target = |name: &str, base_url: &str, api_key: &str| {
-        let model = name.split('/').next_back().unwrap_or(name).to_owned();
-        let (base_url, authorization) = (base_url.to_owned(), format!("Bearer {api_key}"));
-        let client = ServiceBuilder::new()
-            .map_request(move |request| address(request, &base_url, &authorization, &model))
-            .service(ReqwestService::new(reqwest::Client::new()));
-        ResilienceBuilder::new(name)
-            .retry(RetryLayer::exponential().max_retries(1).initial_delay(Duration::from_millis(20)))
-            .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2))
-            .service(client)
-    };
-    let openai = target("openai/gpt-4o", &exhausted.base_url(), "openai-key");
-    let groq = target("groq/llama-3.3-70b", &unreachable.base_url(), "groq-key");
-    let deepseek = target("deepseek/deepseek-chat", &healthy.base_url(), "deepseek-key");
-    let chain =
-        FallbackLayer::new().then("groq/llama-3.3-70b", groq).then("deepseek/deepseek-chat", deepseek);
-    let statistics = chain.handle();
-    let chat = chain.layer(openai);
+    let claude =
+        Provider::anthropic().api_key("anthropic-key").otherwise(Reply::text("here I am")).start().await?;
+    let providers = Providers::empty()
+        .with("openai", ProviderSettings::openai(exhausted.base_url()).api_key("openai-key"))
+        .with("groq", ProviderSettings::openai(unreachable.base_url()).api_key("groq-key"))
+        .with("anthropic", ProviderSettings::anthropic(claude.base_url()).api_key("anthropic-key"));
+    let policy: ResilienceConfig = toml::from_str(
+        r#"
+        retry = { max_retries = 1, initial_delay = "20ms" }
+        circuit_breaker = { failure_threshold = 2 }
+        "#,
+    )?;
+    let chain = FallbackChain::new(TARGETS)
+        .policy(policy)
+        .providers(providers)
+        .service(ReqwestService::new(reqwest::Client::new()))?;
 
     for call in 1..=2 {
-        let body = r#"{"model":"any","messages":[{"role":"user","content":"hello?"}]}"#;
-        let mut request = Request::post("/chat/completions")
-            .header("content-type", "application/json")
-            .body(Payload::from(body))?;
+        let body = r#"{"messages":[{"role":"user","content":"hello?"}]}"#;
+        let mut request = Request::post("/v1/chat/completions").body(Payload::from(body))?;
         let trail = Trail::new();
         request.extensions_mut().insert(trail.clone());
 
-        let response = chat.clone().oneshot(request).await?;
-        let by = response.extensions().get().map_or("openai/gpt-4o", FallbackInfo::target);
-        println!("call {call}: {} from {by}, {} requests on the wire", response.status(), trail.attempts());
-        assert_eq!((by, trail.attempts()), ("deepseek/deepseek-chat", [4, 1][call - 1]));
+        let response = chat(&chain, request).await?;
+        let target = response.extensions().get().map_or(TARGETS[0], FallbackInfo::target).to_owned();
+        println!(
+            "call {call}: {} from {target}, {} requests on the wire",
+            response.status(),
+            trail.attempts()
+        );
+        assert_eq!((&*target, trail.attempts()), (TARGETS[2], [4, 1][call - 1]));
         for step in trail.steps() {
-            println!("  {:24} {:?}", step.target.as_deref().unwrap_or("-"), step.verdict);
+            println!("  {:36} {:?}", step.target.as_deref().unwrap_or("-"), step.verdict);
         }
+        let answer: serde_json::Value = serde_json::from_slice(response.body())?;
+        assert_eq!(answer["choices"][0]["message"]["content"], "here I am", "in the dialect of the caller");
     }
 
     println!("in total:");
-    for target in statistics.statistics() {
-        println!("  {:24} tried {}, answered {}", target.target, target.asked, target.answered);
+    for target in chain.handle().statistics() {
+        println!("  {:36} tried {}, answered {}", target.target, target.asked, target.answered);
     }
     println!(
-        "  openai/gpt-4o            {} requests: an exhausted quota opens the circuit",
+        "  {:36} {} requests: an exhausted quota opens the circuit",
+        TARGETS[0],
         exhausted.log().calls()
     );
-    assert_eq!((exhausted.log().calls(), healthy.log().calls()), (1, 2));
+    assert_eq!((exhausted.log().calls(), claude.log().calls()), (1, 2));
     Ok(())
 }
 
-/// Sends the request to another address, with another key and for another model.
-fn address(request: Request<Payload>, base_url: &str, authorization: &str, model: &str) -> Request<Payload> {
-    let (mut head, body) = request.into_parts();
-    head.uri = format!("{base_url}{}", head.uri.path()).parse().expect("a base URL and a path");
-    head.headers.insert(AUTHORIZATION, authorization.parse().expect("a key without control characters"));
-    let json = body.bytes().and_then(|bytes| serde_json::from_slice(bytes).ok());
-    let body = match json {
-        Some(serde_json::Value::Object(mut fields)) => {
-            fields.insert("model".into(), model.into());
-            serde_json::Value::from(fields).to_string().into()
-        }
-        _ => body,
-    };
-    Request::from_parts(head, body)
+/// One call, with the whole body of its response.
+async fn chat(
+    chain: &tidegate::chain::Chain<ReqwestService>,
+    request: Request<Payload>,
+) -> Result<http::Response<bytes::Bytes>, BoxError> {
+    let (head, body) = chain.send(request).await?.into_parts();
+    Ok(http::Response::from_parts(head, body.collect().await?.to_bytes()))
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tidegate::ErrorCode;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
@@ -164,6 +166,18 @@ fn every_reason_of_a_rejection_is_listed() {
 }
 
 /// The paths in the pages exist: `crates/tidegate/src/lib.rs` and the like.
+#[test]
+fn every_code_is_listed_with_its_name_and_its_effect() {
+    let events = page("docs/events.md");
+    for code in ErrorCode::ALL {
+        let row = events.lines().find(|line| line.starts_with(&format!("| {} |", code.code())));
+        let row = row.unwrap_or_else(|| panic!("{} is not listed", code.code()));
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        let effect = format!("| {} | {} |", yes(code.is_retryable()), yes(code.is_fallbackable()));
+        assert!(row.contains(&format!("| `{}` |", code.name())) && row.ends_with(&effect), "{row}: {effect}");
+    }
+}
+
 #[test]
 fn every_path_in_the_pages_exists() {
     const TOP: [&str; 7] = ["crates/", "tests/", "examples/", "benches/", "fuzz/", "docs/", ".ci/"];

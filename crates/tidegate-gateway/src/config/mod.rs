@@ -36,7 +36,7 @@
 //! # Defaults
 //! The gateway listens on `127.0.0.1:8787`, accepts bodies of up to 32 MiB, and gives calls in flight 10 s to
 //! end after a stop signal. A route accepts any model and uses the policy `default`. A part that is missing
-//! in a policy is disabled. If there is no policy `default`, all of its parts are disabled. The `AI_LIB_*`
+//! in a policy is disabled, except the timeouts. If there is no policy `default`, all of its parts are disabled. The `AI_LIB_*`
 //! variables of [`tidegate::config`] override every policy.
 //!
 //! # Retries of clients

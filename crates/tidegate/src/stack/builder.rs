@@ -67,7 +67,8 @@ impl ResilienceBuilder {
         Self { name: name.into(), ..self }
     }
 
-    /// The targets that are tried after this one.
+    /// The targets that are tried after this one. The gates are those of the first target: a call that they reject falls
+    /// back. A limit of the callers goes around the stack.
     pub fn fallback(self, fallback: FallbackLayer) -> Self {
         Self { fallback, ..self }
     }
