@@ -8,7 +8,7 @@ use crate::fallback::AsTarget;
 use crate::settings::ConfigError;
 use crate::{FallbackLayer, Resilience, ResilienceBuilder, ResilienceConfig};
 
-/// A chain of targets by name; see the [module page](crate::chain).
+/// A chain of targets by name; see the [module page](mod@crate::chain).
 #[derive(Clone, Debug)]
 #[must_use = "a chain does nothing until it has a client"]
 pub struct FallbackChain {

@@ -18,7 +18,7 @@ use crate::send::{SendFuture, send};
 use crate::stack::{self, CallLimits};
 use crate::{BoxError, Error, HttpService, Payload, Rejection, Resilience, Signals, translate};
 
-/// A chain of targets by name around the client `C`; see the [module page](crate::chain).
+/// A chain of targets by name around the client `C`; see the [module page](mod@crate::chain).
 ///
 /// `Clone`, `Send` and `Sync` if `C` is; clones share their state.
 #[derive(Clone, Debug)]
