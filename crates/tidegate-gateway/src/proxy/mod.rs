@@ -29,7 +29,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use tidegate::fallback::{FallbackInfo, FallbackKind};
 use tidegate::key::Model;
-use tidegate::provider::{Estimate, FailureKind, UsageMeter};
+use tidegate::provider::{Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{ErrorCode, Outcome, Payload, Rejection, Trail};
 
@@ -216,7 +216,7 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint, meter: Usag
     let mut response = match outcome.failure() {
         // An error event instead of a stream, or no answer. The response has not begun, so its status can
         // still report the error.
-        Some(failure) if matches!(failure.kind, FailureKind::InBand | FailureKind::NoAnswer) => {
+        Some(failure) if head.status.is_success() => {
             GatewayError::from(&failure.clone().into()).into_response(endpoint.dialect())
         }
         // A redirect is not forwarded, since it would send the prompt to another host. The base URL is

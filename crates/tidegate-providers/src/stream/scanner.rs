@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::SystemTime;
 
 use http::HeaderMap;
-use tidegate_core::{Failure, Scan, ScanProgress, StreamState, Usage};
+use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage};
 
 use super::sse::SseFramer;
 use crate::body::probe::{self, Expected};
@@ -289,8 +289,17 @@ impl StreamReader {
         self.state.failure = Some(match error {
             StreamError::Event => {
                 // Server-sent events name an error just `error`; Amazon names the exception.
-                let name = Some(event.name).filter(|&name| event.is_error && name != "error");
-                in_band::failure_of_event(self.provider, name, event.data)
+                let name = Some(event.name).filter(|&name| event.is_error && !matches!(name, "" | "error"));
+                let failure = in_band::failure_of_event(self.provider, name, event.data);
+                // A server that accepted the request, and then reports an error outside of the dialect, has failed
+                // whatever the error is: another one may answer the same request.
+                match event.is_error && event.name.is_empty() && !failure.code.is_fallbackable() {
+                    true => Failure {
+                        provider_code: failure.provider_code,
+                        ..Failure::new(ErrorCode::ServerError)
+                    },
+                    false => failure,
+                }
             }
             StreamError::StopReason(reason, code) => {
                 Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
@@ -313,6 +322,24 @@ mod tests {
 
     const TOKEN: &[u8] = br#"{"candidates":[{"content":{"parts":[{"text":"The"}]}}]}"#;
     const LAST: &[u8] = br#"{"candidates":[{"finishReason":"STOP"}]}"#;
+
+    #[test]
+    fn an_error_in_a_field_of_its_own_is_one_of_the_server() {
+        for (error, code) in [
+            (
+                r#"{"code":400,"message":"the prompt does not fit the context","type":"invalid_request_error"}"#,
+                ErrorCode::ServerError,
+            ),
+            (r#"{"code":500,"message":"no slot","type":"server_error"}"#, ErrorCode::ServerError),
+            (r#"{"message":"slow down","type":"rate_limit_error"}"#, ErrorCode::RateLimited),
+            ("busy", ErrorCode::ServerError),
+        ] {
+            let mut scanner = Scanner::sse(Provider::Other).for_answer();
+            scanner.push(format!("error: {error}\n\ndata: [DONE]\n\n").as_bytes());
+            scanner.finish();
+            assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code), Some(code), "{error}");
+        }
+    }
 
     #[test]
     fn json_that_begins_with_a_bracket_is_read_as_an_array_wherever_it_is_cut() {

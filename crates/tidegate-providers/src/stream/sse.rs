@@ -27,6 +27,8 @@ pub struct SseFramer {
     is_cut: bool,
     /// The open event has a line, of whatever field.
     has_lines: bool,
+    /// The open event has the field `error`.
+    is_error_field: bool,
     /// The last line ended with a CR, so an LF right after it is part of the same line end.
     is_after_cr: bool,
     is_past_first_line: bool,
@@ -65,6 +67,7 @@ impl SseFramer {
             has_data: false,
             is_cut: false,
             has_lines: false,
+            is_error_field: false,
             is_after_cr: false,
             is_past_first_line: false,
         }
@@ -195,8 +198,7 @@ impl SseFramer {
             }
             // Some servers report a failure in a field of its own.
             b"error" if !self.has_data => {
-                self.name.clear();
-                self.name.extend_from_slice(b"error");
+                self.is_error_field = true;
                 self.has_data = true;
                 *here = Some(value);
             }
@@ -213,7 +215,7 @@ impl SseFramer {
         if self.has_data || !self.name.is_empty() {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
             let data = here.unwrap_or(&self.data);
-            let (is_error, is_cut) = (name == "error", self.is_cut);
+            let (is_error, is_cut) = (name == "error" || self.is_error_field, self.is_cut);
             each(SsePart::Event(Event { name, data, is_error, is_cut }), end);
         } else {
             each(SsePart::Nothing, end);
@@ -221,6 +223,7 @@ impl SseFramer {
         self.name.clear();
         self.data.clear();
         (self.has_data, self.has_lines, self.is_cut) = (false, false, false);
+        self.is_error_field = false;
     }
 
     /// The capacity of the buffers.
