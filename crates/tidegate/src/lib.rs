@@ -97,6 +97,8 @@ pub mod circuit_breaker;
 pub mod classify;
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "config")]
+pub mod executor;
 pub mod fallback;
 pub mod key;
 pub mod provider;
@@ -150,6 +152,8 @@ pub use circuit_breaker::CircuitBreakerLayer;
 pub use classify::ClassifyLayer;
 #[cfg(feature = "config")]
 pub use config::ResilienceConfig;
+#[cfg(feature = "config")]
+pub use executor::Executor;
 pub use fallback::FallbackLayer;
 pub use key::{KeyBy, Tenant};
 pub use provider::{

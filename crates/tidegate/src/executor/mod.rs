@@ -1,0 +1,42 @@
+//! Retries, gates and timeouts around any async function.
+//!
+//! # When to use it
+//! For calls that are not HTTP requests of this program: a client library that sends its own requests, a local model, a
+//! database. The configuration, the signals and the events are those of a [stack](crate::stack).
+//!
+//! # Example
+//! ```
+//! use tidegate::{Executor, ResilienceConfig};
+//!
+//! # async fn example() -> Result<(), tidegate::BoxError> {
+//! let config: ResilienceConfig = toml::from_str("retry = { max_retries = 2 }\ncircuit_breaker = {}")?;
+//! let executor = Executor::named("local/llama", &config)?;
+//!
+//! let path = "prompts.txt".to_owned();
+//! let prompts = executor.run(|| tokio::fs::read_to_string(&path)).await?;
+//! # let _ = prompts;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Results
+//! An error is classified like that of a client: by the types in its chain. A [`Failure`](crate::provider::Failure) has
+//! its own code, a time-out is E3003, and any other error E3001, which is retried and counts against the circuit.
+//! [`run_classified`](Executor::run_classified) takes a classification for one kind of result instead.
+//!
+//! # Streams
+//! There are none: a call ends with its future. A future that is cut off by a time-out is dropped.
+//!
+//! # Rejections
+//! Those of the gates, and of the deadline. They are found with [`Rejection::find`](crate::Rejection::find).
+//!
+//! # Common mistakes
+//! An executor per call: its circuit and its limits would be new each time. Clone one executor.
+
+mod operation;
+mod run;
+
+pub use run::{Executor, FallbackFailed};
+
+#[cfg(test)]
+mod tests;
