@@ -178,6 +178,42 @@ fn every_code_is_listed_with_its_name_and_its_effect() {
     }
 }
 
+/// The names by which readers of other implementations of the protocol search.
+#[test]
+fn every_name_of_the_protocol_is_found_by_search() {
+    let sources = sources(&["crates/tidegate/src", "crates/tidegate-core/src"]);
+    for name in [
+        "ResilientExecutor",
+        "ResilientConfig",
+        "RetryConfig",
+        "RateLimiterConfig",
+        "CircuitBreakerConfig",
+        "BackpressureConfig",
+        "PreflightChecker",
+        "signals_snapshot",
+        "get_metrics",
+        "get_health_status",
+        "reset_resilience_state",
+        "retry_on_failure",
+        "FallbackStrategy",
+        "CachedResponse",
+        "AlternativeModel",
+        "SimplifiedPrompt",
+        "StaticResponse",
+        "emergency_response",
+        "FallbackFailedException",
+        "CircuitBreakerOpenException",
+        "CircuitBreakerTimeoutException",
+    ] {
+        let alias = format!("#[doc(alias = \"{name}\")]");
+        assert!(sources.values().any(|source| source.contains(&alias)), "{name}");
+    }
+    for name in ["FallbackChain", "ResilienceConfig", "NonRetryableError", "RetryableError"] {
+        let item = format!("pub struct {name}");
+        assert!(sources.values().any(|source| source.contains(&item)), "{name}");
+    }
+}
+
 #[test]
 fn every_path_in_the_pages_exists() {
     const TOP: [&str; 7] = ["crates/", "tests/", "examples/", "benches/", "fuzz/", "docs/", ".ci/"];

@@ -44,6 +44,23 @@ async fn a_static_answer_is_sent_plain_and_streamed_and_is_marked() {
 }
 
 #[tokio::test]
+async fn the_emergency_answer_is_that_of_the_file() {
+    let down = Provider::openai().otherwise(Reply::status(503)).start().await.unwrap();
+    let file = format!(
+        "listen = \"127.0.0.1:0\"\nemergency_text = \"Low tide.\"\n\
+         [providers.first]\nbase_url = \"{}\"\ndialect = \"openai\"\n\
+         [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"first/model\", \"@emergency\"]\n",
+        down.base_url()
+    );
+    let setup = Setup::of_file(&file, |_| None).await;
+    for stream in [false, true] {
+        let response = send(&setup, "Why is it down?", stream, "k").await;
+        assert_eq!((response.status, response.header("x-tidegate-fallback")), (200, "emergency"));
+        assert_eq!(content(&response), "Low tide.");
+    }
+}
+
+#[tokio::test]
 async fn a_cached_answer_is_sent_plain_and_streamed_and_only_to_the_same_caller() {
     let answers = [Reply::text("a language"), Reply::text("a fish")];
     let provider = answers.into_iter().fold(Provider::openai().otherwise(Reply::status(503)), Provider::then);

@@ -4,6 +4,7 @@ use std::time::Duration;
 /// One of tidegate's timers expired while it was waiting for the provider. Counts as E3003 against the
 /// provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(alias = "CircuitBreakerTimeoutException")]
 pub struct Elapsed {
     clock: Clock,
     limit: Duration,

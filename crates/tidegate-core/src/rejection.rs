@@ -12,6 +12,7 @@ use crate::{ErrorBody, ErrorCode, RejectionReason, chain};
 /// [`Rejection::find`] finds it in any error, however wrapped. [`Rejection::into_response`] converts it into
 /// an HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias = "CircuitBreakerOpenException")]
 pub struct Rejection {
     gate: Gate,
     code: ErrorCode,

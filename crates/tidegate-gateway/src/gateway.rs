@@ -121,6 +121,7 @@ impl StackFactory<'_> {
             LastResortName::Cached => chain.then_cached(self.cache.clone()),
             LastResortName::Simplified => chain.then_simplified(),
             LastResortName::Static => chain.then_static(),
+            LastResortName::Emergency => chain.then_emergency(&self.config.emergency_text),
         });
         let retries = policy.retry.as_ref().is_some_and(|retry| {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)

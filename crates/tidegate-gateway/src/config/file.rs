@@ -22,6 +22,7 @@ pub(super) struct ConfigFile {
     #[serde(default, with = "humantime_serde")]
     pub(super) drain: Option<Duration>,
     pub(super) stop_client_retries: Option<bool>,
+    pub(super) emergency_text: Option<String>,
     #[serde(default)]
     pub(super) providers: BTreeMap<String, ProviderEntry>,
     #[serde(default)]

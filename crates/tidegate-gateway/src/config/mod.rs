@@ -120,6 +120,8 @@ pub struct Config {
     pub drain: Duration,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
+    /// The answer of `@emergency`.
+    pub(crate) emergency_text: String,
     pub(crate) providers: BTreeMap<String, ProviderSettings>,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
     /// The settings of the connections to providers.
@@ -133,6 +135,8 @@ pub struct Config {
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
+
+const DEFAULT_EMERGENCY_TEXT: &str = "The service is not available at the moment. Please try again later.";
 
 impl Config {
     /// Reads the file at `path`, and the environment of the process.
@@ -188,6 +192,7 @@ impl Config {
         let warnings = policy::warnings(&written, &routes);
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
         let stop_client_retries = file.stop_client_retries.unwrap_or(true);
+        let emergency_text = file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned());
         let models = file
             .models
             .into_iter()
@@ -197,6 +202,7 @@ impl Config {
             body_limit,
             drain,
             stop_client_retries,
+            emergency_text,
             providers,
             policies,
             connections,

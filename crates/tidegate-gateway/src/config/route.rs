@@ -46,6 +46,8 @@ pub(crate) enum LastResortName {
     Simplified,
     /// A fixed text, selected by the kind of the prompt.
     Static,
+    /// The same text for every prompt.
+    Emergency,
 }
 
 /// A `provider/model` of a chain.
@@ -122,7 +124,7 @@ fn endpoint(path: &str) -> Result<Endpoint, String> {
 }
 
 impl LastResortName {
-    const ALL: [Self; 3] = [Self::Cached, Self::Simplified, Self::Static];
+    const ALL: [Self; 4] = [Self::Cached, Self::Simplified, Self::Static, Self::Emergency];
 
     /// The name in the configuration file.
     pub(crate) const fn name(self) -> &'static str {
@@ -130,6 +132,7 @@ impl LastResortName {
             Self::Cached => "@cached",
             Self::Simplified => "@simplified",
             Self::Static => "@static",
+            Self::Emergency => "@emergency",
         }
     }
 

@@ -4,8 +4,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
+use serde_json::Value;
 use tidegate::provider::{Elapsed, ErrorBody, FailureKind, UsageMeter};
-use tidegate::{Error, Outcome};
+use tidegate::{Error, Outcome, Payload};
 
 use super::responses_progress::ResponsesProgress;
 use crate::endpoint::Endpoint;
@@ -14,7 +15,9 @@ use crate::error_format::error_body;
 /// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
 /// The bytes are forwarded unchanged, but in whole events: half an event would run into the error event. When
-/// the inner body ends without an error, an incomplete last event is forwarded as well.
+/// the inner body ends without an error, an incomplete last event is forwarded as well. An event that ends the
+/// stream is forwarded only if no failure follows it: a provider may report a failure in a way that clients do
+/// not read, and end the stream as if it were complete.
 #[pin_project]
 #[derive(Debug)]
 pub(super) struct ErrorEventBody<B> {
@@ -26,11 +29,16 @@ pub(super) struct ErrorEventBody<B> {
     responses: ResponsesProgress,
     /// The beginning of an incomplete event.
     partial_event: BytesMut,
+    /// The events of the last frame. An error that the provider reported in the stream is among them.
+    last_events: Bytes,
+    /// What followed a frame that ends the stream.
+    lookahead: Option<Option<Result<Frame<Bytes>, Error>>>,
     has_ended: bool,
 }
 
-/// The most bytes of an event that are buffered. A longer event is forwarded in parts.
-const MAX_PARTIAL_EVENT: usize = 1024 * 1024;
+/// The most bytes of an event that are buffered: as large as an answer may be. A longer event is forwarded in
+/// parts.
+const MAX_PARTIAL_EVENT: usize = Payload::DEFAULT_CAP;
 
 impl<B> ErrorEventBody<B> {
     pub(super) fn new(inner: B, endpoint: Endpoint, meter: UsageMeter) -> Self {
@@ -40,6 +48,8 @@ impl<B> ErrorEventBody<B> {
             meter,
             responses: ResponsesProgress::default(),
             partial_event: BytesMut::new(),
+            last_events: Bytes::new(),
+            lookahead: None,
             has_ended: false,
         }
     }
@@ -52,26 +62,43 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
         while !*this.has_ended {
-            let last = match ready!(this.inner.as_mut().poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => match whole_events(this.partial_event, data) {
-                        Some(events) => {
-                            if *this.endpoint == Endpoint::Responses {
-                                this.responses.observe(&events);
-                            }
-                            return Poll::Ready(Some(Ok(Frame::data(events))));
-                        }
-                        None => continue,
-                    },
+            let next = match this.lookahead.take() {
+                Some(next) => next,
+                None => ready!(this.inner.as_mut().poll_frame(cx)),
+            };
+            let last = match next {
+                Some(Ok(frame)) => {
                     // Trailers have no meaning for readers of events.
-                    Err(_) => continue,
-                },
+                    let Ok(data) = frame.into_data() else { continue };
+                    let Some(mut events) = whole_events(this.partial_event, data) else { continue };
+                    this.last_events.clone_from(&events);
+                    if let Some(end) = terminator(&events, *this.endpoint)
+                        && let Poll::Ready(next) = this.inner.as_mut().poll_frame(cx)
+                    {
+                        if matches!(&next, Some(Err(error)) if is_in_band(error)) {
+                            events.truncate(end);
+                        }
+                        *this.lookahead = Some(next);
+                    }
+                    if events.is_empty() {
+                        continue;
+                    }
+                    if *this.endpoint == Endpoint::Responses {
+                        this.responses.observe(&events);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(events))));
+                }
                 Some(Err(error)) => {
                     let body = broken_stream(&error, this.meter.read().output);
                     let responses = (*this.endpoint == Endpoint::Responses).then_some(this.responses);
-                    Some(match is_in_band(&error) {
-                        true => end_of_error_event(this.partial_event, responses, &body),
-                        false => error_event(&body, *this.endpoint, responses),
+                    let is_reported = |events: &[u8]| reports_error(events, *this.endpoint);
+                    Some(if is_in_band(&error) && is_reported(this.partial_event) {
+                        end_of_error_event(this.partial_event, responses, &body)
+                    } else if is_in_band(&error) && is_reported(this.last_events) {
+                        this.partial_event.clear();
+                        end_of_error_event(this.partial_event, responses, &body)
+                    } else {
+                        error_event(&body, *this.endpoint, responses)
                     })
                 }
                 None => Some(this.partial_event.split().freeze()),
@@ -124,6 +151,34 @@ fn end_of_events(bytes: &[u8], from: usize) -> usize {
         }
     }
     0
+}
+
+/// The position of the event that ends the stream, if it is the last one of `events`.
+fn terminator(events: &[u8], endpoint: Endpoint) -> Option<usize> {
+    let events = events.trim_ascii_end();
+    let start = end_of_events(events, 0);
+    let last = &events[start..];
+    let contains = |text: &[u8]| last.windows(text.len()).any(|window| window == text);
+    // The last event is short in every dialect but that of the Responses API, which has the whole response in it.
+    let is_end = match endpoint {
+        Endpoint::Messages => last.len() < 256 && contains(b"message_stop"),
+        Endpoint::Responses => last.starts_with(b"event: response.completed"),
+        _ => last.ends_with(b"[DONE]"),
+    };
+    is_end.then_some(start)
+}
+
+/// Whether clients of `endpoint` read one of `events` as an error.
+fn reports_error(events: &[u8], endpoint: Endpoint) -> bool {
+    let lines = events.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.filter_map(|line| line.strip_prefix(b"data:")).any(|data| {
+        let Ok(event) = serde_json::from_slice::<Value>(data) else { return false };
+        match endpoint {
+            Endpoint::Messages => event["type"] == "error" && event["error"].is_object(),
+            Endpoint::Responses => event["type"] == "error" || event["type"] == "response.failed",
+            _ => event["error"].is_object() || event["error"].is_string(),
+        }
+    })
 }
 
 /// Whether the provider reported the error in the stream itself.
@@ -258,6 +313,39 @@ mod tests {
         let long: &'static str = "x".repeat(MAX_PARTIAL_EVENT).leak();
         let chunks = [Ok("data: "), Ok(long), Ok("\n"), Ok("\n")];
         assert_eq!(forwarded(&chunks, Endpoint::Messages).await, format!("data: {long}\n\n"));
+    }
+
+    /// In one frame or several, the end that pretends success is not forwarded.
+    #[tokio::test]
+    async fn an_error_that_clients_do_not_read_is_followed_by_one_that_they_do() {
+        let token = "data: {\"choices\":[]}\n\n";
+        for failed in [
+            "error: {\"message\":\"busy\"}\n\n",
+            "data: {\"choices\":[{\"finish_reason\":\"error\"}]}\n\n",
+            "data: busy\n\n",
+        ] {
+            let whole: &'static str = format!("{token}{failed}data: [DONE]\n\n").leak();
+            for split in 0..whole.len() {
+                let chunks = [Ok(&whole[..split]), Ok(&whole[split..]), Err(FailureKind::InBand)];
+                let text = forwarded(&chunks, Endpoint::ChatCompletions).await;
+                assert!(!text.contains("[DONE]"), "{split}: {text}");
+                let last = text.trim_end().rsplit("\n\n").next().unwrap();
+                assert!(last.starts_with("data: {\"error\":{") && text.starts_with(token), "{split}: {text}");
+            }
+        }
+        let whole = "event: x\ndata: {\"type\":\"x\"}\n\nerror: busy\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+        let text = forwarded(&[Ok(whole), Err(FailureKind::InBand)], Endpoint::Messages).await;
+        assert!(text.contains("event: error\ndata: {") && !text.contains("message_stop"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_complete_stream_keeps_its_end() {
+        for end in ["data: [DONE]\n\n", "data: [DONE]"] {
+            assert_eq!(
+                forwarded(&[Ok("data: {}\n\n"), Ok(end)], Endpoint::ChatCompletions).await,
+                format!("data: {{}}\n\n{end}")
+            );
+        }
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use crate::settings::{ConfigError, LayerSettings, at_least_one, duration};
 /// `backpressure` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[doc(alias = "BackpressureConfig")]
 pub struct Settings {
     /// Whether there is a limit; `true` by default.
     pub enabled: bool,

@@ -15,6 +15,7 @@ use crate::settings::{
 /// configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[doc(alias = "CircuitBreakerConfig")]
 pub struct Settings {
     /// Whether the circuit may open; `true` by default.
     pub enabled: bool,

@@ -10,6 +10,7 @@ use crate::{
 /// One policy: which parts are on, and their settings. See the [module page](crate::config).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "PolicyFile")]
+#[doc(alias = "ResilientConfig")]
 pub struct ResilienceConfig {
     /// Retries of failed attempts.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,7 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 /// The settings of a [`RateLimitLayer`], and their defaults; the part `rate_limiter` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[doc(alias = "RateLimiterConfig")]
 pub struct Settings {
     /// Whether there is a limit; `true` by default.
     pub enabled: bool,

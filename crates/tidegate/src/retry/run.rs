@@ -52,6 +52,7 @@ impl RetryLayer {
     /// # Errors
     ///
     /// The last error of `operation`, unchanged.
+    #[doc(alias = "retry_on_failure")]
     pub async fn run<F, T, E>(&self, operation: impl FnMut() -> F) -> Result<T, BoxError>
     where
         F: Future<Output = Result<T, E>>,

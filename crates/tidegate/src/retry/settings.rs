@@ -17,6 +17,7 @@ use crate::{ErrorCode, Payload};
 /// configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[doc(alias = "RetryConfig")]
 pub struct Settings {
     /// Whether failed attempts are retried; `true` by default.
     pub enabled: bool,

@@ -12,6 +12,7 @@ use crate::{Deadline, Rejection, fallback, retry};
 
 /// The state of a stack, for programs and operators. Cheap to clone; reading it acquires nothing.
 #[derive(Clone, Debug)]
+#[doc(alias = "PreflightChecker")]
 pub struct Signals(Arc<GateHandles>);
 
 #[derive(Debug)]
@@ -98,6 +99,8 @@ impl Signals {
 
     /// The state at this moment. Its cost grows with the number of keys.
     #[must_use]
+    #[doc(alias = "signals_snapshot")]
+    #[doc(alias = "get_metrics")]
     pub fn snapshot(&self) -> SignalsSnapshot {
         let GateHandles { gates, retry, fallback } = &*self.0;
         let of_keys = KeySignals::of_all_keys(gates);
@@ -144,6 +147,7 @@ impl Signals {
     /// Whether the circuit is closed and the provider has not closed the rate limit; if gates have keys, for every key. For
     /// one caller see [`of`](Self::of), and for the share of the keys [`health_score`](Self::health_score).
     #[must_use]
+    #[doc(alias = "get_health_status")]
     pub fn is_healthy(&self) -> bool {
         self.per_key().iter().all(KeySignals::is_healthy)
     }
@@ -159,6 +163,7 @@ impl Signals {
 
     /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every key. Calls
     /// in flight remain counted.
+    #[doc(alias = "reset_resilience_state")]
     pub fn reset(&self) {
         self.0.gates.circuit_breaker().reset();
         self.0.gates.rate_limit().reset();
