@@ -30,6 +30,11 @@ impl GatewayError {
         }
     }
 
+    /// An error with this body.
+    pub(crate) fn from_body(body: ErrorBody) -> Self {
+        Self { status: body.status(), body, api_code: None, header: None }
+    }
+
     /// A 404 for a model that is not served.
     pub(crate) fn model_not_found(message: impl fmt::Display) -> Self {
         Self { api_code: Some(MODEL_NOT_FOUND), ..Self::new(ErrorCode::NotFound, message) }
@@ -60,7 +65,6 @@ impl GatewayError {
 impl From<&Error> for GatewayError {
     /// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
     fn from(error: &Error) -> Self {
-        let body = ErrorBody::of_error(&**error);
-        Self { status: body.status(), body, api_code: None, header: None }
+        Self::from_body(ErrorBody::of_error(&**error))
     }
 }

@@ -29,7 +29,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use tidegate::fallback::{FallbackInfo, FallbackKind};
 use tidegate::key::Model;
-use tidegate::provider::{Estimate, UsageMeter};
+use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{ErrorCode, Outcome, Payload, Rejection, Trail};
 
@@ -218,6 +218,10 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint, meter: Usag
         // still report the error.
         Some(failure) if head.status.is_success() => {
             GatewayError::from(&failure.clone().into()).into_response(endpoint.dialect())
+        }
+        // The body of the provider was cut short. Ours has the form of the caller's API.
+        _ if let Some(body) = head.extensions.get::<ErrorBody>() => {
+            GatewayError::from_body(body.clone()).status(head.status).into_response(endpoint.dialect())
         }
         // A redirect is not forwarded, since it would send the prompt to another host. The base URL is
         // probably wrong.

@@ -434,7 +434,9 @@ impl ResponseJudge {
         };
         remove_body_headers(head);
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.whole(WholeBody::Own(error.to_json().into()))
+        let body = self.whole(WholeBody::Own(error.to_json().into()));
+        head.extensions.insert(error);
+        body
     }
 
     /// Completes a successful response that is not a stream.
