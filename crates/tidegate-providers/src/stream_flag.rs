@@ -10,13 +10,14 @@ use tidegate_core::JsonDepth;
 /// A match inside of a prompt has escaped quotes and is skipped, as is one in a nested object.
 pub(crate) fn requests_stream(body: &[u8]) -> bool {
     static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"stream\""));
-    KEY.find_iter(body).any(|at| {
-        let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
-        let value = body[at + b"\"stream\"".len()..].trim_ascii_start().strip_prefix(b":");
-        !escaped
-            && value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
-            && JsonDepth::of(&body[..at]).depth() == 1
-    })
+    has_fields(body)
+        && KEY.find_iter(body).any(|at| {
+            let escaped = at.checked_sub(1).is_some_and(|before| body[before] == b'\\');
+            let value = body[at + b"\"stream\"".len()..].trim_ascii_start().strip_prefix(b":");
+            !escaped
+                && value.is_some_and(|value| value.trim_ascii_start().starts_with(b"true"))
+                && JsonDepth::of(&body[..at]).depth() == 1
+        })
 }
 
 /// Whether the body is a JSON object with a field, so that the absence of the flag means something. Every endpoint
