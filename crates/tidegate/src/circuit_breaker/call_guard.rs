@@ -14,9 +14,13 @@ use crate::{Error, Outcome, StreamOutcome, clock};
 /// outcome, and the caller did not wait for the end of the connection; or the caller waited for longer than a
 /// slow call takes, which counts as a slow call.
 #[derive(Debug)]
-pub struct CallGuard {
+pub struct CallGuard(Option<AdmittedCall>);
+
+/// An attempt whose result is still to be recorded.
+#[derive(Debug)]
+struct AdmittedCall {
     circuit: HandleRef,
-    admission: Option<Admission>,
+    admission: Admission,
     /// A failure is not counted: the call has had its share of failures.
     ignores_failure: bool,
     /// The time at which the wait for the response began, if its latency is measured and not recorded yet.
@@ -26,47 +30,56 @@ pub struct CallGuard {
 }
 
 impl CallGuard {
-    /// Creates a guard for the attempt with these extensions. Without an admission it records nothing.
-    pub(super) fn new(circuit: HandleRef, admission: Option<Admission>, extensions: &Extensions) -> Self {
+    /// Creates a guard for the attempt with these extensions.
+    pub(super) fn new(circuit: HandleRef, admission: Admission, extensions: &Extensions) -> Self {
         let settings = circuit.settings();
-        let is_timed = admission.is_some() && settings.slow_call_threshold.is_some();
-        let ignores_failure = settings
-            .max_attempts_counted_per_call
-            .is_some_and(|counted| AttemptNumber::of(extensions) > counted)
-            && admission.is_none_or(|admission| admission.probe.is_none());
-        Self {
+        let is_timed = settings.slow_call_threshold.is_some();
+        let ignores_failure = admission.probe.is_none()
+            && settings
+                .max_attempts_counted_per_call
+                .is_some_and(|counted| AttemptNumber::of(extensions) > counted);
+        Self(Some(AdmittedCall {
             circuit,
             admission,
             ignores_failure,
             waiting_since: is_timed.then(clock::now),
             stream_outcome: None,
-        }
+        }))
     }
 
-    fn result(&self, outcome: &Outcome) -> AttemptResult {
-        match AttemptResult::of(outcome, self.circuit.settings()) {
-            AttemptResult::Failure(..) if self.ignores_failure => AttemptResult::Neutral,
-            result => result,
-        }
+    /// A guard that records nothing.
+    pub(super) const fn unrecorded() -> Self {
+        Self(None)
     }
 
     /// Records the outcome of the attempt.
     fn settle(&mut self, outcome: &Outcome) {
-        if let Some(admission) = self.admission.take() {
-            let result = self.result(outcome);
+        if let Some(mut call) = self.0.take() {
+            let result = call.result(outcome);
             // The latency of a neutral outcome carries no information.
-            let latency = if result == AttemptResult::Neutral { Latency::Unknown } else { self.latency() };
-            self.circuit.record(admission, result, latency);
+            let latency = if result == AttemptResult::Neutral { Latency::Unknown } else { call.latency() };
+            call.circuit.record(call.admission, result, latency);
         }
     }
 
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
     /// success, for other calls the body decides.
-    fn commit(&mut self, stream_outcome: Option<StreamOutcome>) {
-        self.stream_outcome = stream_outcome;
-        let latency = self.latency();
-        if let Some(admission) = self.admission {
-            self.admission = self.circuit.commit(admission, latency);
+    fn commit(&mut self, stream_outcome: Option<&StreamOutcome>) {
+        let Some(call) = &mut self.0 else { return };
+        call.stream_outcome = stream_outcome.cloned();
+        let latency = call.latency();
+        match call.circuit.commit(call.admission, latency) {
+            Some(admission) => call.admission = admission,
+            None => self.0 = None,
+        }
+    }
+}
+
+impl AdmittedCall {
+    fn result(&self, outcome: &Outcome) -> AttemptResult {
+        match AttemptResult::of(outcome, self.circuit.settings()) {
+            AttemptResult::Failure(..) if self.ignores_failure => AttemptResult::Neutral,
+            result => result,
         }
     }
 
@@ -81,15 +94,15 @@ impl CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        if let Some(admission) = self.admission.take() {
-            let latency = match self.latency() {
+        if let Some(mut call) = self.0.take() {
+            let latency = match call.latency() {
                 // The latency of the whole call is unknown.
                 Latency::Fast => Latency::Unknown,
                 latency => latency,
             };
-            let final_outcome = self.stream_outcome.as_ref().and_then(StreamOutcome::outcome);
-            let result = final_outcome.map_or(AttemptResult::Neutral, |outcome| self.result(outcome));
-            self.circuit.record(admission, result, latency);
+            let final_outcome = call.stream_outcome.as_ref().and_then(StreamOutcome::outcome);
+            let result = final_outcome.map_or(AttemptResult::Neutral, |outcome| call.result(outcome));
+            call.circuit.record(call.admission, result, latency);
         }
     }
 }
@@ -100,7 +113,7 @@ impl AttemptGuard for CallGuard {
     fn on_head(mut self, head: ResponseHead<'_>, outcome: &Outcome) -> Self {
         match outcome {
             // The body may still fail.
-            Outcome::Success => self.commit(head.stream_outcome.cloned()),
+            Outcome::Success => self.commit(head.stream_outcome),
             outcome => self.settle(outcome),
         }
         self

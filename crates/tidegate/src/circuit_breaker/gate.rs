@@ -45,8 +45,11 @@ impl ShardedHandle {
 
     /// Admits an attempt or rejects it.
     pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
-        let circuit = self.handle.of_key(request).map_or_else(|| self.shard(), HandleRef::Key);
-        let admission = circuit.admit()?;
+        let of_key = self.handle.of_key(request);
+        let Some(admission) = of_key.as_ref().unwrap_or(&self.handle).admit()? else {
+            return Ok(CallGuard::unrecorded());
+        };
+        let circuit = of_key.map_or_else(|| self.shard(), HandleRef::Key);
         Ok(CallGuard::new(circuit, admission, request.extensions()))
     }
 
