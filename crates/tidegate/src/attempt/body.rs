@@ -29,16 +29,19 @@ where
     B: Body<Error: Into<BoxError>>,
     G: BodyGuard,
 {
-    pub(super) fn new(inner: B, guard: G) -> Self {
-        let guard = match has_ended(&inner) {
-            true => {
-                guard.on_end(None);
-                None
-            }
-            false => Some(guard),
-        };
+    /// `guard` is `None` if the body has ended already.
+    pub(super) fn new(inner: B, guard: Option<G>) -> Self {
         Self { inner, guard, into_error: Error::boxed }
     }
+}
+
+/// The guard that `body` needs, unless it has ended already.
+pub(super) fn until_end<G: BodyGuard>(guard: G, body: &impl Body) -> Option<G> {
+    if has_ended(body) {
+        guard.on_end(None);
+        return None;
+    }
+    Some(guard)
 }
 
 impl<B: Body, G: BodyGuard> Body for GuardedBody<B, G> {

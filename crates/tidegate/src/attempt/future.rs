@@ -8,7 +8,7 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::body::GuardedBody;
+use super::body::{GuardedBody, until_end};
 use super::gate::{AdmissionGate, AttemptGuard, BodyGuardOf, QueuedAttempt, ResponseHead};
 use crate::rejected::record_rejection;
 use crate::{BoxError, Error, HttpService, Outcome, Rejection};
@@ -94,26 +94,26 @@ where
                     }
                 }
                 StateProj::Calling { future, guard } => {
-                    // The response is inspected in place and taken apart once: the compiler copies its three hundred
-                    // bytes at each step that gives them another name.
-                    let result = ready!(future.poll(cx));
-                    let guard = guard.take().expect("polled after completion");
-                    return Poll::Ready(match result {
-                        Ok(response) => {
-                            let outcome = Outcome::borrow(&response);
-                            let guard = guard.on_head(ResponseHead::of(&response), &outcome);
-                            drop(outcome);
-                            let (head, body) = response.into_parts();
-                            Ok(Response::from_parts(head, GuardedBody::new(body, guard)))
+                    // The response is taken apart once: the compiler copies its three hundred bytes at each step that
+                    // gives them another name.
+                    return match future.poll(cx) {
+                        Poll::Pending => Poll::Pending,
+                        Poll::Ready(Ok(response)) => {
+                            let guard = guard.take().expect("polled after completion");
+                            let guard =
+                                guard.on_head(ResponseHead::of(&response), &Outcome::borrow(&response));
+                            let guard = until_end(guard, response.body());
+                            Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, guard))))
                         }
-                        Err(error) => {
-                            let error = Error::new(error);
+                        Poll::Ready(Err(error)) => {
+                            let (error, guard) =
+                                (Error::new(error), guard.take().expect("polled after completion"));
                             // What the inner future still holds is free before the guard is released.
                             state.set(State::Done);
                             guard.on_error(&error, &Outcome::of_error(&error));
-                            Err(error)
+                            Poll::Ready(Err(error))
                         }
-                    });
+                    };
                 }
                 StateProj::Done => unreachable!("polled after completion"),
                 StateProj::Rejected(rejection) => {

@@ -155,20 +155,8 @@ impl AttemptGates {
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let GateSet { backpressure, rate_limit, circuit_breaker, .. } = &*self.0;
         let rate_first = rate_limit.by_key().is_some();
-        loop {
-            if admitted.permit.is_none() && (!rate_first || admitted.reservation.is_some()) {
-                match backpressure.admit(request) {
-                    Admission::Admitted(permit) => admitted.permit = Some(permit),
-                    Admission::Queued(queued) => {
-                        return self.queue(Waiting::Permit(queued), admitted, request);
-                    }
-                    Admission::Rejected(rejection) => {
-                        let later =
-                            admitted.reservation.is_none().then(|| rate_limit.peek_for(request)).flatten();
-                        return Admission::Rejected(self.or_open(later.unwrap_or(rejection), request));
-                    }
-                }
-            } else if admitted.reservation.is_none() {
+        for is_rate in [rate_first, !rate_first] {
+            if is_rate && admitted.reservation.is_none() {
                 match rate_limit.admit(request) {
                     Admission::Admitted(reservation) => admitted.reservation = Some(reservation),
                     Admission::Queued(queued) => {
@@ -182,16 +170,29 @@ impl AttemptGates {
                         return Admission::Rejected(self.or_open(rejection, request));
                     }
                 }
-            } else {
-                let circuit_breaker = match circuit_breaker.admit(request) {
-                    Admission::Admitted(guard) => guard,
-                    Admission::Queued(queued) => queued.never(),
-                    Admission::Rejected(rejection) => return Admission::Rejected(rejection),
-                };
+            }
+            if !is_rate && admitted.permit.is_none() {
+                match backpressure.admit(request) {
+                    Admission::Admitted(permit) => admitted.permit = Some(permit),
+                    Admission::Queued(queued) => {
+                        return self.queue(Waiting::Permit(queued), admitted, request);
+                    }
+                    Admission::Rejected(rejection) => {
+                        let later =
+                            admitted.reservation.is_none().then(|| rate_limit.peek_for(request)).flatten();
+                        return Admission::Rejected(self.or_open(later.unwrap_or(rejection), request));
+                    }
+                }
+            }
+        }
+        match circuit_breaker.admit(request) {
+            Admission::Admitted(circuit_breaker) => {
                 let reservation = admitted.reservation.take().flatten();
                 let permit = admitted.permit.take().expect("admitted above");
-                return Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit });
+                Admission::Admitted(AttemptGuards { circuit_breaker, reservation, permit })
             }
+            Admission::Queued(queued) => queued.never(),
+            Admission::Rejected(rejection) => Admission::Rejected(rejection),
         }
     }
 
