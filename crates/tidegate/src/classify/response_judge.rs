@@ -80,8 +80,8 @@ pub(super) struct ResponseJudge {
     /// The idle timers since the call, if the request is for a stream.
     pub(super) timers: Option<Box<IdleTimers>>,
     pub(super) trail: Option<Trail>,
-    /// Records the usage, if the request has a meter.
-    pub(super) attempt: Option<AttemptUsage>,
+    /// Records the usage, if the request has a meter. Boxed, since few requests have one.
+    pub(super) attempt: Option<Box<AttemptUsage>>,
 }
 
 impl ResponseJudge {
@@ -318,7 +318,8 @@ impl ResponseJudge {
         let timers =
             self.timers.take().map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
         let timer = std::mem::take(&mut self.timer);
-        let stream = Box::new(ScannedBody::new(body, scanner, timers, timer, self.attempt.take()));
+        let stream =
+            Box::new(ScannedBody::new(body, scanner, timers, timer, self.attempt.take().map(|it| *it)));
         Stage::Holding(Box::new((head, stream)))
     }
 
@@ -406,7 +407,7 @@ impl ResponseJudge {
             if let Some(attempt) = self.attempt.take()
                 && let Some(scanner) = classifier.usage_scanner(&head)
             {
-                UsageScanner::new(scanner, attempt)
+                UsageScanner::new(scanner, *attempt)
                     .on_frame(Some(&Ok(Frame::data(Bytes::copy_from_slice(&bytes)))), true);
             }
             head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -448,7 +449,7 @@ impl ResponseJudge {
         self.record_attempt(&Outcome::Success);
         let usage_scanner = self.attempt.take().and_then(|attempt| {
             let scanner = self.config.classifier.usage_scanner(&head)?;
-            Some(UsageScanner::new(scanner, attempt))
+            Some(UsageScanner::new(scanner, *attempt))
         });
         let mut body = self.whole(body);
         if let Some(usage_scanner) = usage_scanner {

@@ -98,7 +98,7 @@ impl<S> Classify<S> {
             is_counted: false,
             timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
-            attempt: UsageMeter::of(request.extensions()).map(UsageMeter::attempt),
+            attempt: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
         }
     }
 }
@@ -116,6 +116,7 @@ where
         self.inner.poll_ready(cx).map_err(Error::new)
     }
 
+    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let judge = self.judge(&request);
         ResponseFuture::new(self.inner.call(request), judge)
