@@ -349,6 +349,7 @@ where
 }
 
 /// Converts `value` into a `To`, if it has that type. It does not allocate.
+#[inline]
 fn downcast<From: 'static, To: 'static>(value: From) -> Result<To, From> {
     let mut slot = Some(value);
     match (&mut slot as &mut dyn Any).downcast_mut::<Option<To>>().and_then(Option::take) {

@@ -115,6 +115,7 @@ pub mod translate;
 mod attempt_number;
 mod body;
 mod bucket;
+mod buffered;
 mod buffered_body;
 mod chain_position;
 mod clock;

@@ -24,9 +24,15 @@ use crate::{Error, ErrorCode, Failure, Payload};
 #[pin_project]
 pub struct ResponseBody<B: Body> {
     #[pin]
-    pub(super) source: BodySource<B>,
-    pub(super) continued: Option<Box<ContinuedStream>>,
-    pub(super) recording: Option<Box<Recording>>,
+    source: BodySource<B>,
+    /// `None` for a call without a fallback, a deadline or a cache.
+    chain: Option<Box<ChainBody>>,
+}
+
+/// What a chain adds to the body of a response.
+pub(super) struct ChainBody {
+    pub(super) continued: Option<ContinuedStream>,
+    pub(super) recording: Option<Recording>,
     pub(super) deadline_guard: DeadlineGuard,
 }
 
@@ -68,7 +74,17 @@ enum SpliceState {
 
 impl<B: Body> ResponseBody<B> {
     pub(super) fn new(source: BodySource<B>) -> Self {
-        Self { source, continued: None, recording: None, deadline_guard: DeadlineGuard::new(None) }
+        Self { source, chain: None }
+    }
+
+    pub(super) fn of_chain(source: BodySource<B>, chain: ChainBody) -> Self {
+        let is_needed =
+            chain.continued.is_some() || chain.recording.is_some() || chain.deadline_guard.has_deadline();
+        Self { source, chain: is_needed.then(|| Box::new(chain)) }
+    }
+
+    fn continued(&self) -> Option<&ContinuedStream> {
+        self.chain.as_ref()?.continued.as_ref()
     }
 
     /// A body that no target sent, from a last resort or a kept failure.
@@ -170,16 +186,19 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
             return Poll::Ready(frame);
         }
         let mut this = self.project();
-        let elapsed = ready!(this.deadline_guard.poll_expired(cx));
+        let Some(chain) = this.chain else { return Poll::Pending };
+        let elapsed = ready!(chain.deadline_guard.poll_expired(cx));
         this.source.set(BodySource::Closed);
-        *this.continued = None;
+        chain.continued = None;
         Poll::Ready(Some(Err(elapsed.into())))
     }
 
     /// The next frame, from whichever target is the current source.
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
-        let Some(continued) = this.continued else { return this.source.poll_frame(cx) };
+        let Some(ChainBody { continued: Some(continued), recording, .. }) = this.chain.as_deref_mut() else {
+            return this.source.poll_frame(cx);
+        };
         loop {
             let bytes = match continued.state {
                 SpliceState::Passing => {
@@ -190,7 +209,7 @@ impl<B: Body<Data = Bytes>> ResponseBody<B> {
                         this.source.set(BodySource::Closed);
                         // Text that was spliced from two models is not cached.
                         if continued.break_error.is_some() {
-                            *this.recording = None;
+                            *recording = None;
                         }
                     }
                     bytes
@@ -230,9 +249,11 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = ready!(self.as_mut().poll_before_deadline(cx));
-        if self.recording.is_some() {
+        if self.chain.as_ref().is_some_and(|chain| chain.recording.is_some()) {
             let has_ended = frame.is_none() || has_ended(&*self);
-            let recording = self.project().recording;
+            let Some(ChainBody { recording, .. }) = self.project().chain.as_deref_mut() else {
+                return Poll::Ready(frame);
+            };
             match &frame {
                 Some(Ok(frame)) => {
                     if let (Some(recording), Some(data)) = (recording.as_mut(), frame.data_ref()) {
@@ -251,7 +272,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.continued {
+        match self.continued() {
             Some(continued) => {
                 matches!(continued.state, SpliceState::Ended) && continued.final_frame.is_none()
             }
@@ -260,7 +281,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.continued {
+        match self.continued() {
             Some(_) => SizeHint::new(),
             None => self.source.size_hint(),
         }
@@ -269,6 +290,6 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("may_go_on", &self.continued.is_some()).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("may_go_on", &self.continued().is_some()).finish_non_exhaustive()
     }
 }

@@ -34,6 +34,10 @@ impl DeadlineGuard {
         Self { deadline, ..self }
     }
 
+    pub(super) fn has_deadline(&self) -> bool {
+        self.deadline.is_some()
+    }
+
     /// Completes once the deadline has passed. Starts the timer, so it is only polled when nothing else is
     /// ready.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Elapsed> {

@@ -98,17 +98,19 @@ where
     S: Service<Request<Payload>, Future = F> + Clone,
     B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
 {
+    /// Creates the future of a call to the only target.
+    pub(super) const fn without_fallback(future: F) -> Self {
+        Self { state: State::CallingFirst(future), call: None }
+    }
+
     /// Creates the future for a request with a complete body: the first target is called at once.
     pub(super) fn calling(
         first: &mut S,
         mut request: Request<Payload>,
-        handle: &Handle,
+        handle: Handle,
         settings: &Arc<FallbackSettings>,
     ) -> Self {
-        if handle.is_empty() {
-            return Self { state: State::CallingFirst(first.call(request)), call: None };
-        }
-        let mut chain = ChainState::new(request.extensions_mut(), handle.clone(), Arc::clone(settings));
+        let mut chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));
         chain.keep_request(&request);
         let first_clone = chain.may_resend_to_first().then(|| first.clone());
         let mut call = Box::new(FallbackCall { chain, first_clone, first_retry: None });
@@ -148,10 +150,13 @@ where
                 let StateProj::CallingFirst(future) = this.state.project() else {
                     unreachable!("polled after completion")
                 };
-                let result = ready!(future.poll(cx)).map_err(Error::new);
-                return Poll::Ready(
-                    result.map(|response| response.map(|body| ResponseBody::new(BodySource::first(body)))),
-                );
+                return match future.poll(cx) {
+                    Poll::Ready(Ok(response)) => {
+                        Poll::Ready(Ok(response.map(|body| ResponseBody::new(BodySource::first(body)))))
+                    }
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(Error::new(error))),
+                    Poll::Pending => Poll::Pending,
+                };
             };
             let FallbackCall { chain, first_clone, first_retry } = call;
             let result = match this.state.as_mut().project() {

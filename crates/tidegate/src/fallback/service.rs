@@ -9,6 +9,7 @@ use tower_service::Service;
 
 use super::settings::FallbackSettings;
 use super::{Handle, ResponseBody, ResponseFuture};
+use crate::buffered::buffered;
 use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, HttpService, Payload};
 
@@ -72,11 +73,19 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, S::Future, B> {
-        match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, &self.handle, &self.settings),
-            Err(request) => {
+        let (head, body) = request.into_parts();
+        match buffered(body) {
+            Ok(body) => {
+                let request = Request::from_parts(head, body);
+                if self.handle.is_empty() {
+                    return ResponseFuture::without_fallback(self.inner.call(request));
+                }
+                ResponseFuture::calling(&mut self.inner, request, self.handle.clone(), &self.settings)
+            }
+            Err(body) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
+                let request = Request::from_parts(head, body);
                 ResponseFuture::collecting(ready, request, self.handle.clone(), &self.settings)
             }
         }

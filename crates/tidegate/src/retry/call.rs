@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::request::Parts;
 use http::{Extensions, Request};
 
 use super::backoff::AttemptHistory;
 use super::override_policy::OverriddenPolicy;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
 use super::shared::RetryShared;
-use super::{LoadSignals, RetryOverride, Strategy, headers};
+use super::{LoadSignals, RetryOverride, Strategy};
 use crate::attempt_number::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
@@ -17,6 +18,8 @@ use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, 
 
 pub(super) struct RetryCall<S> {
     pub(super) shared: Arc<RetryShared<S>>,
+    /// The request of the next attempt, if one may follow.
+    pub(super) next: Option<Request<Payload>>,
     /// The number of the attempt in progress.
     attempt: u32,
     /// At least one attempt was sent to a provider.
@@ -46,12 +49,8 @@ enum TrailSource {
 impl<S> RetryCall<S> {
     pub(super) fn new(extensions: &mut Extensions, shared: Arc<RetryShared<S>>) -> Self {
         let handle = &shared.handle;
-        let position = ChainPosition::of(extensions);
-        let is_resend = position.is_some_and(|position| position.is_resend);
-        let reserve = handle.0.settings().reserve_for_fallback;
-        if !reserve.is_zero() && position.is_none_or(|position| !position.is_last) {
-            Deadline::reserve(reserve, extensions, clock::now());
-        }
+        handle.reserve_for_fallback(extensions);
+        let is_resend = ChainPosition::of(extensions).is_some_and(|position| position.is_resend);
         let trail_source = Trail::of(extensions).cloned().map_or(TrailSource::Own(None), TrailSource::Caller);
         let deadline_timer = DeadlineTimer::new(Deadline::of(extensions));
         let attempts = AttemptBudget::of(extensions).cloned();
@@ -68,6 +67,7 @@ impl<S> RetryCall<S> {
             attempts,
             is_resend,
             trail_source,
+            next: None,
             shared,
         }
     }
@@ -77,13 +77,13 @@ impl<S> RetryCall<S> {
     }
 
     /// The signals that an adaptive wait scales with; empty for the other strategies.
-    /// The load is that of the limit which the `next` attempt meets.
-    fn load_signals(&self, next: Option<&Request<Payload>>) -> LoadSignals {
+    /// The load is that of the limit which the next attempt meets.
+    fn load_signals(&self) -> LoadSignals {
         if self.policy().backoff.strategy != Strategy::Adaptive {
             return LoadSignals::default();
         }
         let own = self.override_policy.as_ref().and_then(|own| own.load_signals);
-        let load_below = || self.shared.gates_below.as_ref().and_then(|gates| gates.load(next));
+        let load_below = || self.shared.gates_below.as_ref().and_then(|gates| gates.load(self.next.as_ref()));
         own.unwrap_or_else(|| self.shared.handle.load_signals(load_below))
     }
 
@@ -102,17 +102,11 @@ impl<S> RetryCall<S> {
     }
 
     /// Marks the request of the current attempt with its number, and sets the headers that are enabled.
-    pub(super) fn mark_attempt<B>(&self, request: &mut Request<B>) {
+    pub(super) fn mark_attempt(&self, head: &mut Parts) {
         if self.attempt > 1 {
-            request.extensions_mut().insert(AttemptNumber(self.attempt));
+            head.extensions.insert(AttemptNumber(self.attempt));
         }
-        let settings = self.shared.handle.0.settings();
-        if settings.attempt_header {
-            headers::set_attempt_number(request.headers_mut(), self.attempt);
-        }
-        if settings.idempotency_key {
-            headers::ensure_idempotency_key(request);
-        }
+        self.shared.handle.set_headers(head, self.attempt);
     }
 
     /// Records whether the call was sent to a provider. A rejection after an earlier attempt was sent is
@@ -139,21 +133,17 @@ impl<S> RetryCall<S> {
         error
     }
 
-    /// Decides about the result of the attempt. `can_follow`: another attempt may follow. `next`: the request
-    /// of that attempt, if there is one.
+    /// Decides about the result of the attempt. `can_follow`: another attempt may follow.
     pub(super) fn decide(
         &mut self,
         outcome: &Outcome,
         rejection: Option<&Rejection>,
         can_follow: bool,
-        next: Option<&Request<Payload>>,
     ) -> RetryDecision {
-        // A call deposits into the retry budget once an attempt was sent; a rejected attempt caused no load.
+        // A rejected attempt caused no load.
         if rejection.is_none() {
-            self.shared.handle.0.counters.record_attempt();
-            if !std::mem::replace(&mut self.has_deposited, true) {
-                self.shared.handle.deposit();
-            }
+            let is_first = !std::mem::replace(&mut self.has_deposited, true);
+            self.shared.handle.record_sent_attempt(is_first);
         }
         if let Some(began) = self.began {
             self.shared.handle.record(outcome, began);
@@ -165,7 +155,7 @@ impl<S> RetryCall<S> {
             history: AttemptHistory {
                 number: self.attempt,
                 previous: self.previous,
-                load_signals: self.load_signals(next),
+                load_signals: self.load_signals(),
             },
             deadline: self.deadline_timer.deadline(),
             now: clock::now(),
@@ -176,7 +166,7 @@ impl<S> RetryCall<S> {
             None => self.policy().decide(outcome, context),
         };
         match verdict {
-            RetryDecision::RetryAfter(wait) if !self.stays_open(wait, next) && self.can_afford_another() => {
+            RetryDecision::RetryAfter(wait) if !self.stays_open(wait) && self.can_afford_another() => {
                 self.previous = wait;
                 self.record_retry(outcome, rejection, wait);
                 verdict
@@ -187,7 +177,8 @@ impl<S> RetryCall<S> {
 
     /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth more than a later
     /// rejection.
-    fn stays_open(&self, wait: Duration, next: Option<&Request<Payload>>) -> bool {
+    fn stays_open(&self, wait: Duration) -> bool {
+        let next = self.next.as_ref();
         self.shared.gates_below.as_ref().is_some_and(|gates| gates.stays_open(wait, next))
     }
 

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
@@ -14,7 +15,6 @@ use super::call::RetryCall;
 use super::errors;
 use super::policy::RetryDecision;
 use super::shared::RetryShared;
-use crate::clone_request::clone_request;
 use crate::{BoxError, Error, HttpService, Outcome, Payload};
 use tidegate_core::Collect;
 
@@ -23,10 +23,14 @@ use tidegate_core::Collect;
 pub struct ResponseFuture<S, F, B> {
     #[pin]
     state: State<S, F, B>,
-    /// The request of the next attempt, if one may follow.
-    // Boxed: every outer layer moves this future.
-    next: Option<Box<Request<Payload>>>,
-    call: RetryCall<S>,
+    call: Call<S>,
+}
+
+enum Call<S> {
+    /// A call that is never retried. It is only counted.
+    Single(Arc<RetryShared<S>>),
+    // Boxed, since it holds the request of the next attempt: every outer layer moves this future.
+    Retried(Box<RetryCall<S>>),
 }
 
 // Rare states are boxed: an enum is as large as its largest variant, and every outer layer moves it.
@@ -44,7 +48,7 @@ enum State<S, F, B> {
 
 /// A request while its body is being buffered.
 struct CollectingBody<S, B> {
-    head: Option<http::request::Parts>,
+    head: Option<Parts>,
     body: Collect<B>,
     /// Takes the first attempt: the instance that the caller made ready.
     ready: S,
@@ -58,19 +62,29 @@ where
     /// Sends the first attempt of a request with a buffered body. `ready` is called at once, and the request
     /// is cloned only if another attempt may follow.
     #[inline]
-    pub(super) fn calling(ready: &mut S, mut request: Request<Payload>, shared: Arc<RetryShared<S>>) -> Self {
-        let mut call = RetryCall::new(request.extensions_mut(), shared);
-        let next = call.prepare(&mut request, ready);
-        Self { state: State::Calling(ready.call(request)), next, call }
+    pub(super) fn calling(
+        ready: &mut S,
+        mut head: Parts,
+        body: Payload,
+        shared: &Arc<RetryShared<S>>,
+    ) -> Self {
+        if shared.handle.never_retries(&head.extensions) {
+            shared.handle.reserve_for_fallback(&mut head.extensions);
+            shared.handle.set_headers(&mut head, 1);
+            let state = State::Calling(ready.call(Request::from_parts(head, body)));
+            return Self { state, call: Call::Single(Arc::clone(shared)) };
+        }
+        let mut call = Box::new(RetryCall::new(&mut head.extensions, Arc::clone(shared)));
+        let request = call.prepare(head, body, ready);
+        Self { state: State::Calling(ready.call(request)), call: Call::Retried(call) }
     }
 
     /// Buffers the request body first; `ready` is called when that is complete.
-    pub(super) fn collecting(ready: S, mut request: Request<B>, shared: Arc<RetryShared<S>>) -> Self {
-        let call = RetryCall::new(request.extensions_mut(), shared);
-        let (head, body) = request.into_parts();
+    pub(super) fn collecting(ready: S, mut head: Parts, body: B, shared: Arc<RetryShared<S>>) -> Self {
+        let call = Box::new(RetryCall::new(&mut head.extensions, shared));
         let body = Payload::collect(body, call.body_cap());
         let collecting = CollectingBody { head: Some(head), body, ready };
-        Self { state: State::Collecting(Box::new(collecting)), next: None, call }
+        Self { state: State::Collecting(Box::new(collecting)), call: Call::Retried(call) }
     }
 }
 
@@ -78,13 +92,9 @@ impl<S: Clone> RetryCall<S> {
     /// The decision about a response. One that is returned carries the trail of its call, if there was more than one
     /// attempt.
     #[inline]
-    fn on_response<R>(
-        &mut self,
-        response: &mut Response<R>,
-        next: Option<&Request<Payload>>,
-    ) -> RetryDecision {
+    fn on_response<R>(&mut self, response: &mut Response<R>) -> RetryDecision {
         self.was_sent = true;
-        let decision = self.decide(&Outcome::borrow(response), None, next.is_some(), next);
+        let decision = self.decide(&Outcome::borrow(response), None, self.next.is_some());
         if let (RetryDecision::Return, Some(trail)) = (&decision, self.trail()) {
             response.extensions_mut().insert(trail);
         }
@@ -92,24 +102,20 @@ impl<S: Clone> RetryCall<S> {
     }
 
     #[cold]
-    fn on_error(&mut self, error: &mut Error, next: Option<&Request<Payload>>) -> RetryDecision {
+    fn on_error(&mut self, error: &mut Error) -> RetryDecision {
         self.note_error(error);
-        self.decide(&errors::outcome_of(&**error), error.rejection(), next.is_some(), next)
+        self.decide(&errors::outcome_of(&**error), error.rejection(), self.next.is_some())
     }
 
-    /// Prepares the request for the attempt that begins. Returns a clone for the next attempt, unless none
-    /// may follow.
-    fn prepare(&mut self, request: &mut Request<Payload>, service: &S) -> Option<Box<Request<Payload>>> {
+    /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may follow.
+    fn prepare(&mut self, mut head: Parts, body: Payload, service: &S) -> Request<Payload> {
         let may_follow = self.begin_attempt();
-        self.mark_attempt(request);
-        if !may_follow {
-            return None;
-        }
-        let next = clone_request(request);
-        if next.is_some() {
+        self.mark_attempt(&mut head);
+        if may_follow && let Some(body) = body.replay() {
+            self.next = Some(Request::from_parts(head.clone(), body));
             self.shared.keep_service(service);
         }
-        next.map(Box::new)
+        Request::from_parts(head, body)
     }
 }
 
@@ -123,47 +129,75 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let call = match this.call {
+            Call::Retried(call) => call,
+            Call::Single(shared) => {
+                let StateProj::Calling(future) = this.state.project() else {
+                    unreachable!("a call that is never retried has no other state")
+                };
+                return match future.poll(cx) {
+                    Poll::Ready(Ok(response)) => {
+                        shared.handle.record_sent_attempt(true);
+                        Poll::Ready(Ok(response))
+                    }
+                    Poll::Ready(Err(error)) => {
+                        let error = Error::new(error);
+                        if error.rejection().is_none() {
+                            shared.handle.record_sent_attempt(true);
+                        }
+                        Poll::Ready(Err(error))
+                    }
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+        };
         loop {
             match this.state.as_mut().project() {
                 // The first attempt goes to the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
                     let CollectingBody { head, body, ready } = &mut **collecting;
                     let Poll::Ready(body) = Pin::new(body).poll(cx) else {
-                        return Poll::Ready(Err(ready!(this.call.deadline_timer.poll_expired(cx)).into()));
+                        return Poll::Ready(Err(ready!(call.deadline_timer.poll_expired(cx)).into()));
                     };
                     let body = body?;
                     let head = head.take().expect("polled after completion");
-                    let mut request = Request::from_parts(head, body);
-                    *this.next = this.call.prepare(&mut request, ready);
+                    let request = call.prepare(head, body, ready);
                     let future = ready.call(request);
                     this.state.set(State::Calling(future));
                 }
                 StateProj::Calling(future) => {
-                    let mut result = ready!(future.poll(cx)).map_err(Error::new);
-                    let decision = match &mut result {
-                        Ok(response) => this.call.on_response(response, this.next.as_deref()),
-                        Err(error) => this.call.on_error(error, this.next.as_deref()),
+                    // The result is dropped before the wait, because it may hold a connection or a permit.
+                    let wait = match future.poll(cx) {
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(Ok(mut response)) => match call.on_response(&mut response) {
+                            RetryDecision::Return => return Poll::Ready(Ok(response)),
+                            RetryDecision::RetryAfter(wait) => wait,
+                        },
+                        Poll::Ready(Err(error)) => {
+                            let mut error = Error::new(error);
+                            match call.on_error(&mut error) {
+                                RetryDecision::Return => return Poll::Ready(Err(error)),
+                                RetryDecision::RetryAfter(wait) => wait,
+                            }
+                        }
                     };
-                    let RetryDecision::RetryAfter(wait) = decision else { return Poll::Ready(result) };
-                    // Dropped before the wait, because it may hold a connection or a permit.
-                    drop(result);
                     this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                 }
                 StateProj::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
-                    let service = Box::new(this.call.shared.clone_service());
+                    let service = Box::new(call.shared.clone_service());
                     this.state.set(State::Readying(service));
                 }
                 StateProj::Readying(service) => {
                     let ready = match service.poll_ready(cx) {
                         Poll::Ready(ready) => ready.map_err(Error::new),
-                        Poll::Pending => Err(ready!(this.call.deadline_timer.poll_expired(cx)).into()),
+                        Poll::Pending => Err(ready!(call.deadline_timer.poll_expired(cx)).into()),
                     };
                     if let Err(error) = ready {
-                        return Poll::Ready(Err(this.call.fail_readiness(error)));
+                        return Poll::Ready(Err(call.fail_readiness(error)));
                     }
-                    let mut request = *this.next.take().expect("kept for this attempt");
-                    *this.next = this.call.prepare(&mut request, service);
+                    let (head, body) = call.next.take().expect("kept for this attempt").into_parts();
+                    let request = call.prepare(head, body, service);
                     let future = service.call(request);
                     this.state.set(State::Calling(future));
                 }

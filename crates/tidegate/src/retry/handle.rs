@@ -1,14 +1,18 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use http::Extensions;
+use http::request::Parts;
+
 use super::budget::Budget;
 use super::load_signals::RecentAttempts;
 use super::policy::RetryPolicy;
 use super::settings::RetrySettings;
 use super::statistics::Counters;
-use super::{LoadSignals, Statistics, Strategy};
+use super::{LoadSignals, RetryOverride, Statistics, Strategy, headers};
+use crate::chain_position::ChainPosition;
 use crate::layer_state::LayerState;
-use crate::{Outcome, clock};
+use crate::{Deadline, Outcome, clock};
 
 /// The retry budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
@@ -44,9 +48,35 @@ impl Handle {
         self.0.counters.read(&self.0.policy)
     }
 
-    /// Deposits into the budget for one call.
-    pub(super) fn deposit(&self) {
-        if let Some(budget) = &self.0.budget {
+    /// Whether a call with these extensions has one attempt, whose result is only counted.
+    pub(super) fn never_retries(&self, extensions: &Extensions) -> bool {
+        let may_retry = self.0.policy.max_retries > 0 || RetryOverride::of(extensions).is_some();
+        !may_retry && self.0.recent.is_none()
+    }
+
+    /// Reserves time for a later target of the chain, if there is one.
+    pub(super) fn reserve_for_fallback(&self, extensions: &mut Extensions) {
+        let reserve = self.0.settings().reserve_for_fallback;
+        if !reserve.is_zero() && ChainPosition::of(extensions).is_none_or(|position| !position.is_last) {
+            Deadline::reserve(reserve, extensions, clock::now());
+        }
+    }
+
+    /// Sets the headers that are enabled on the request of an attempt.
+    pub(super) fn set_headers(&self, head: &mut Parts, attempt: u32) {
+        let settings = self.0.settings();
+        if settings.attempt_header {
+            headers::set_attempt_number(&mut head.headers, attempt);
+        }
+        if settings.idempotency_key {
+            headers::ensure_idempotency_key(head);
+        }
+    }
+
+    /// Counts an attempt that was sent and has ended. The first of a call deposits into the budget.
+    pub(super) fn record_sent_attempt(&self, is_first: bool) {
+        self.0.counters.record_attempt();
+        if is_first && let Some(budget) = &self.0.budget {
             budget.deposit();
         }
     }

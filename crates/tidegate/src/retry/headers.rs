@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, RandomState};
 
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue, Request};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
 use crate::chain_position::{ChainPosition, IDEMPOTENCY_KEY};
 
@@ -16,10 +17,10 @@ pub(super) fn set_attempt_number(headers: &mut HeaderMap, attempt: u32) {
 
 /// Sets an idempotency key, unless the request has one or its method is idempotent. A target that a chain
 /// sends the request to again gets the same key as before.
-pub(super) fn ensure_idempotency_key<B>(request: &mut Request<B>) {
-    if !request.method().is_idempotent() && !request.headers().contains_key(IDEMPOTENCY_KEY) {
-        let key = ChainPosition::of(request.extensions()).map_or_else(random, ChainPosition::idempotency_key);
-        let _ = request.headers_mut().try_insert(IDEMPOTENCY_KEY, header_value(key));
+pub(super) fn ensure_idempotency_key(head: &mut Parts) {
+    if !head.method.is_idempotent() && !head.headers.contains_key(IDEMPOTENCY_KEY) {
+        let key = ChainPosition::of(&head.extensions).map_or_else(random, ChainPosition::idempotency_key);
+        let _ = head.headers.try_insert(IDEMPOTENCY_KEY, header_value(key));
     }
 }
 

@@ -104,7 +104,7 @@ impl RetryLayer {
             if let Some(trail) = Trail::of(&extensions) {
                 trail.attempt(&outcome);
             }
-            match call.decide(&outcome, rejection, can_follow, None) {
+            match call.decide(&outcome, rejection, can_follow) {
                 RetryDecision::Return => return result,
                 RetryDecision::RetryAfter(wait) => {
                     // Dropped before the wait, since it may hold a resource.

@@ -9,6 +9,7 @@ use tower_service::Service;
 use super::shared::RetryShared;
 use super::{Handle, ResponseFuture};
 use crate::attempt::AttemptGates;
+use crate::buffered::buffered;
 use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, HttpService, Payload};
 
@@ -70,15 +71,14 @@ where
         self.inner.poll_ready(cx).map_err(Error::new)
     }
 
-    #[inline]
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, S::Future, B> {
-        let shared = Arc::clone(&self.shared);
-        match Payload::in_request(request) {
-            Ok(request) => ResponseFuture::calling(&mut self.inner, request, shared),
-            Err(request) => {
+        let (head, body) = request.into_parts();
+        match buffered(body) {
+            Ok(body) => ResponseFuture::calling(&mut self.inner, head, body, &self.shared),
+            Err(body) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
-                ResponseFuture::collecting(ready, request, shared)
+                ResponseFuture::collecting(ready, head, body, Arc::clone(&self.shared))
             }
         }
     }

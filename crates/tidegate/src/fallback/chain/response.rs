@@ -8,7 +8,7 @@ use http_body::Body;
 use super::ChainState;
 use crate::Outcome;
 use crate::fallback::ResponseBody;
-use crate::fallback::body::ContinuedStream;
+use crate::fallback::body::{ChainBody, ContinuedStream};
 use crate::fallback::body_source::BodySource;
 use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::info::{FallbackInfo, FallbackKind};
@@ -30,7 +30,8 @@ impl ChainState {
             std::mem::replace(&mut self.deadline_guard, DeadlineGuard::new(self.deadline_timer.deadline()))
                 .with_deadline(self.body_deadline);
         if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
-            return response.map(|body| ResponseBody { deadline_guard, ..ResponseBody::new(body) });
+            let chain = ChainBody { continued: None, recording: None, deadline_guard };
+            return response.map(|body| ResponseBody::of_chain(body, chain));
         }
         let (mut head, body) = response.into_parts();
         let recording = self.new_recording(&head);
@@ -45,9 +46,10 @@ impl ChainState {
             if let Some(failures) = &mut self.failures {
                 failures.kept = None;
             }
-            Box::new(ContinuedStream::new(self, splicer))
+            ContinuedStream::new(self, splicer)
         });
-        Response::from_parts(head, ResponseBody { source: body, continued, recording, deadline_guard })
+        let chain = ChainBody { continued, recording, deadline_guard };
+        Response::from_parts(head, ResponseBody::of_chain(body, chain))
     }
 
     /// Adds the [`FallbackInfo`]. One that a nested chain added is kept, since it is more precise.
@@ -70,7 +72,7 @@ impl ChainState {
     }
 
     /// The recording of this response, if it is a target's response to the caller's own prompt.
-    fn new_recording(&self, head: &Parts) -> Option<Box<Recording>> {
+    fn new_recording(&self, head: &Parts) -> Option<Recording> {
         if head.extensions.get().is_some_and(|info: &FallbackInfo| !info.is_from_target()) {
             return None;
         }
@@ -80,6 +82,6 @@ impl ChainState {
         })?;
         let recorder = self.settings.hooks.composer.as_ref()?.recorder(head)?;
         let request = RawRequest::new(self.template.as_ref()?, &self.settings)?;
-        Recording::new(cache, request, recorder).map(Box::new)
+        Recording::new(cache, request, recorder)
     }
 }

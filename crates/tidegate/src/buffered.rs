@@ -1,0 +1,15 @@
+use std::any::Any;
+
+use crate::Payload;
+
+/// The payload, if `body` is one that is already buffered; otherwise the body as it is.
+///
+/// The same as [`Payload::in_request`] without moving the head of the request.
+#[inline]
+pub(crate) fn buffered<B: 'static>(body: B) -> Result<Payload, B> {
+    let mut slot = Some(body);
+    match (&mut slot as &mut dyn Any).downcast_mut::<Option<Payload>>() {
+        Some(Some(payload)) if payload.is_replayable() => Ok(std::mem::take(payload)),
+        _ => Err(slot.expect("filled above")),
+    }
+}
