@@ -116,7 +116,6 @@ where
         self.inner.poll_ready(cx).map_err(Error::new)
     }
 
-    #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let judge = self.judge(&request);
         ResponseFuture::new(self.inner.call(request), judge)

@@ -248,6 +248,9 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.chain.is_none() {
+            return self.project().source.poll_frame(cx);
+        }
         let frame = ready!(self.as_mut().poll_before_deadline(cx));
         if self.chain.as_ref().is_some_and(|chain| chain.recording.is_some()) {
             let has_ended = frame.is_none() || has_ended(&*self);

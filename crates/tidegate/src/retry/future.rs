@@ -71,8 +71,11 @@ where
         if shared.handle.never_retries(&head.extensions) {
             shared.handle.reserve_for_fallback(&mut head.extensions);
             shared.handle.set_headers(&mut head, 1);
-            let state = State::Calling(ready.call(Request::from_parts(head, body)));
-            return Self { state, call: Call::Single(Arc::clone(shared)) };
+            let request = Request::from_parts(head, body);
+            return Self {
+                call: Call::Single(Arc::clone(shared)),
+                state: State::Calling(ready.call(request)),
+            };
         }
         let mut call = Box::new(RetryCall::new(&mut head.extensions, Arc::clone(shared)));
         let request = call.prepare(head, body, ready);

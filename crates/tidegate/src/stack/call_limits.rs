@@ -38,6 +38,10 @@ impl CallLimits {
         Self { header: Some(header), ..self }
     }
 
+    pub(super) const fn is_unlimited(&self) -> bool {
+        matches!(self, Self { time: None, attempts: None, header: None })
+    }
+
     /// Sets the [`Deadline`] and the [`AttemptBudget`] of a call, and removes the timeout header from its
     /// headers, since its value would be too long for a later attempt.
     ///

@@ -89,6 +89,22 @@ impl<S> Resilience<S> {
         self.stack.into_inner().into_inner().into_inner().into_inner()
     }
 
+    // Never inlined, since the request is borrowed here.
+    #[inline(never)]
+    fn call_limited<B>(&mut self, mut request: Request<B>) -> <Self as Service<Request<B>>>::Future
+    where
+        S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        match self.call_limits.apply_to(&mut request) {
+            Ok(()) => ResponseFuture(ResponseState::Calling(self.stack.call(request))),
+            Err(rejection) => {
+                let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
+                ResponseFuture(ResponseState::Rejected(Some(rejection)))
+            }
+        }
+    }
+
     /// The state of the stack, for reading.
     #[must_use]
     pub fn signals(&self) -> Signals {
@@ -109,17 +125,13 @@ where
         Service::<Request<B>>::poll_ready(&mut self.stack, cx)
     }
 
-    // Like `call` of the layers: inlined into one another they pass the request on with fewer copies, and the whole stack
-    // takes a tenth less. Nothing is gained by inlining `poll`.
+    // A request that is borrowed is copied once more when it is passed on, so a call without limits is only passed on.
     #[inline]
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.call_limits.apply_to(&mut request) {
-            Ok(()) => ResponseFuture(ResponseState::Calling(self.stack.call(request))),
-            Err(rejection) => {
-                let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
-                ResponseFuture(ResponseState::Rejected(Some(rejection)))
-            }
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.call_limits.is_unlimited() {
+            return ResponseFuture(ResponseState::Calling(self.stack.call(request)));
         }
+        self.call_limited(request)
     }
 }
 
