@@ -7,10 +7,11 @@ use tidegate_core::AnswerForm;
 /// of other shapes.
 pub(crate) fn answer_form(path: &str, query: &str) -> Option<AnswerForm> {
     let path = path.trim_end_matches('/');
-    let (parent, last) = path.rsplit_once('/').unwrap_or(("", path));
+    let (parents, last) = split_last(path, b'/').unwrap_or(("", path));
+    let parent = split_last(parents, b'/').map_or(parents, |(_, parent)| parent);
     // Google's methods follow a colon: `models/gemini-2.5-pro:generateContent`.
-    let method = last.rsplit_once(':').map_or("", |(_, method)| method);
-    Some(match (parent.rsplit('/').next().unwrap_or_default(), last, method) {
+    let method = split_last(last, b':').map_or("", |(_, method)| method);
+    Some(match (parent, last, method) {
         (_, "completions" | "responses", _) => AnswerForm::Unknown,
         ("v1" | "anthropic", "messages", _) | ("v1" | "v2", "chat", _) => AnswerForm::Unknown,
         (_, "embeddings", _) | ("v1" | "v2", "embed", _) | (_, "converse", _) => AnswerForm::Document,
@@ -25,6 +26,13 @@ pub(crate) fn answer_form(path: &str, query: &str) -> Option<AnswerForm> {
         }
         _ => return None,
     })
+}
+
+/// `rsplit_once` for the short segments of a path: the search of the standard library for a `char` begins with more
+/// work than a segment has bytes.
+fn split_last(path: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = path.bytes().rposition(|byte| byte == separator)?;
+    Some((&path[..at], &path[at + 1..]))
 }
 
 #[cfg(test)]
