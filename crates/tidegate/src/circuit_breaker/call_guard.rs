@@ -14,7 +14,10 @@ use crate::{Error, Outcome, StreamOutcome, clock};
 /// outcome, and the caller did not wait for the end of the connection; or the caller waited for longer than a
 /// slow call takes, which counts as a slow call.
 #[derive(Debug)]
-pub struct CallGuard(Option<AdmittedCall>);
+pub struct CallGuard {
+    /// `None` if the result is not recorded, or is recorded already.
+    call: Option<AdmittedCall>,
+}
 
 /// An attempt whose result is still to be recorded.
 #[derive(Debug)]
@@ -38,23 +41,19 @@ impl CallGuard {
             && settings
                 .max_attempts_counted_per_call
                 .is_some_and(|counted| AttemptNumber::of(extensions) > counted);
-        Self(Some(AdmittedCall {
-            circuit,
-            admission,
-            ignores_failure,
-            waiting_since: is_timed.then(clock::now),
-            stream_outcome: None,
-        }))
+        let waiting_since = is_timed.then(clock::now);
+        let call = AdmittedCall { circuit, admission, ignores_failure, waiting_since, stream_outcome: None };
+        Self { call: Some(call) }
     }
 
     /// A guard that records nothing.
     pub(super) const fn unrecorded() -> Self {
-        Self(None)
+        Self { call: None }
     }
 
     /// Records the outcome of the attempt.
     fn settle(&mut self, outcome: &Outcome) {
-        if let Some(mut call) = self.0.take() {
+        if let Some(mut call) = self.call.take() {
             let result = call.result(outcome);
             // The latency of a neutral outcome carries no information.
             let latency = if result == AttemptResult::Neutral { Latency::Unknown } else { call.latency() };
@@ -65,12 +64,12 @@ impl CallGuard {
     /// Handles the head of a successful response. It records the latency. For a probe it is the whole
     /// success, for other calls the body decides.
     fn commit(&mut self, stream_outcome: Option<&StreamOutcome>) {
-        let Some(call) = &mut self.0 else { return };
+        let Some(call) = &mut self.call else { return };
         call.stream_outcome = stream_outcome.cloned();
         let latency = call.latency();
         match call.circuit.commit(call.admission, latency) {
             Some(admission) => call.admission = admission,
-            None => self.0 = None,
+            None => self.call = None,
         }
     }
 }
@@ -94,7 +93,7 @@ impl AdmittedCall {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        if let Some(mut call) = self.0.take() {
+        if let Some(mut call) = self.call.take() {
             let latency = match call.latency() {
                 // The latency of the whole call is unknown.
                 Latency::Fast => Latency::Unknown,
