@@ -3,6 +3,7 @@
 use std::future::{Future, Ready, ready};
 use std::hint::black_box;
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -57,11 +58,14 @@ pub fn bare_request() -> Request<Payload> {
     Request::new(Payload::from("{}"))
 }
 
-/// A request as a client library sends it: six headers and 2 KiB of prompt.
+/// A request as a client library sends it: six headers, and a JSON body with 2 KiB of prompt.
 #[must_use]
 pub fn usual_request() -> Request<Payload> {
-    static PROMPT: [u8; 2048] = [b'x'; 2048];
-    post(Payload::from(Bytes::from_static(&PROMPT)))
+    static BODY: LazyLock<Bytes> = LazyLock::new(|| {
+        let prompt = "The tide rises, the tide falls. ".repeat(64);
+        format!(r#"{{"model":"gpt-4o","messages":[{{"role":"user","content":"{prompt}"}}]}}"#).into()
+    });
+    post(Payload::from(BODY.clone()))
 }
 
 /// A request for a stream.

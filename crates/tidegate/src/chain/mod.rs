@@ -7,12 +7,12 @@
 //!
 //! # Example
 //! ```no_run
+//! # #[cfg(feature = "reqwest")]
+//! # async fn example() -> Result<(), tidegate::BoxError> {
 //! use http::Request;
 //! use http_body_util::BodyExt;
 //! use tidegate::{FallbackChain, Payload, ReqwestService};
 //!
-//! # #[cfg(feature = "reqwest")]
-//! # async fn example() -> Result<(), tidegate::BoxError> {
 //! let chat = FallbackChain::new(["openai/gpt-4o", "anthropic/claude-3-5-sonnet-latest", "deepseek/deepseek-chat"])
 //!     .service(ReqwestService::new(reqwest::Client::new()))?;
 //! let request = Request::post("/v1/chat/completions")

@@ -13,7 +13,7 @@
 //! let executor = Executor::named("local/llama", &config)?;
 //!
 //! let path = "prompts.txt".to_owned();
-//! let prompts = executor.run(|| tokio::fs::read_to_string(&path)).await?;
+//! let prompts = executor.run(async || std::fs::read_to_string(&path)).await?;
 //! # let _ = prompts;
 //! # Ok(())
 //! # }
