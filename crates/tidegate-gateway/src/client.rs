@@ -2,14 +2,16 @@
 //! to another host; no proxy from the environment, since the configuration determines the hosts; no retries, since the
 //! layers count attempts.
 
-use http::HeaderValue;
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::{HeaderValue, Response};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tidegate::Payload;
 use tidegate::reconnect::Reconnect;
+use tower::util::MapResponse;
 use tower_http::decompression::Decompression;
 use tower_http::set_header::SetRequestHeader;
 
@@ -17,9 +19,12 @@ use crate::config::{ConnectionSettings, GatewayConfigError};
 
 /// A client that sends a request again if the provider did not process it. It requests responses without
 /// compression, and unpacks those that are compressed anyway.
-pub(crate) type ProviderClient = SetRequestHeader<Decompression<Reconnect<PooledClient>>, HeaderValue>;
+pub(crate) type ProviderClient = SetRequestHeader<Decompression<NamedCodings>, HeaderValue>;
 
 type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
+
+/// Names the coding of a response as the decompression expects it.
+type NamedCodings = MapResponse<Reconnect<PooledClient>, fn(Response<Incoming>) -> Response<Incoming>>;
 
 /// Builds the client.
 pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, GatewayConfigError> {
@@ -46,5 +51,56 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
     fresh.pool_max_idle_per_host(0);
     let client = Reconnect::new(pooled.build(connector.clone()), fresh.build(connector));
     let identity = HeaderValue::from_static("identity");
+    let client = MapResponse::new(client, name_coding as fn(_) -> _);
     Ok(SetRequestHeader::if_not_present(Decompression::new(client), ACCEPT_ENCODING, identity))
+}
+
+/// Replaces other spellings of a content coding by its registered name (RFC 9110, 8.4.1). Several codings stay as they
+/// are.
+fn name_coding<B>(mut response: Response<B>) -> Response<B> {
+    let headers = response.headers_mut();
+    let codings = headers.get_all(CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = codings
+        .flat_map(|value| value.split(','))
+        .map(|coding| coding.trim().to_ascii_lowercase())
+        .filter(|coding| !matches!(&**coding, "" | "identity"));
+    let (first, second) = (codings.next(), codings.next());
+    drop(codings);
+    match (first.as_deref(), second) {
+        (None, _) => _ = headers.remove(CONTENT_ENCODING),
+        (Some(coding), None) => {
+            let name = if coding == "x-gzip" { "gzip" } else { coding };
+            if let Ok(name) = HeaderValue::from_str(name) {
+                headers.insert(CONTENT_ENCODING, name);
+            }
+        }
+        (Some(_), Some(_)) => {}
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coding_has_its_registered_name() {
+        for (spelling, name) in [
+            (&["GZIP"][..], Some("gzip")),
+            (&["x-gzip"], Some("gzip")),
+            (&["identity", " gzip "], Some("gzip")),
+            (&["identity"], None),
+            (&[""], None),
+            (&[], None),
+            (&["Deflate"], Some("deflate")),
+            (&["unknown"], Some("unknown")),
+            (&["zstd, gzip"], Some("zstd, gzip")),
+        ] {
+            let response =
+                spelling.iter().fold(Response::builder(), |it, coding| it.header(CONTENT_ENCODING, *coding));
+            let response = name_coding(response.body(()).unwrap());
+            let named = response.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap());
+            assert_eq!(named, name, "{spelling:?}");
+        }
+    }
 }
