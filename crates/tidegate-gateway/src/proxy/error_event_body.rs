@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 use serde_json::Value;
-use tidegate::provider::{Elapsed, ErrorBody, FailureKind, UsageMeter};
+use tidegate::provider::{Elapsed, ErrorBody, FailureKind, StreamOutcome, UsageMeter};
 use tidegate::{Error, Outcome, Payload};
 
 use super::responses_progress::ResponsesProgress;
@@ -31,8 +31,8 @@ pub(super) struct ErrorEventBody<B> {
     partial_event: BytesMut,
     /// The events of the last frame. An error that the provider reported in the stream is among them.
     last_events: Bytes,
-    /// What followed a frame that ends the stream.
-    lookahead: Option<Option<Result<Frame<Bytes>, Error>>>,
+    /// The outcome of the stream, which is known before the error is: the provider may take its time to end the body.
+    outcome: Option<StreamOutcome>,
     has_ended: bool,
 }
 
@@ -49,9 +49,14 @@ impl<B> ErrorEventBody<B> {
             responses: ResponsesProgress::default(),
             partial_event: BytesMut::new(),
             last_events: Bytes::new(),
-            lookahead: None,
+            outcome: None,
             has_ended: false,
         }
+    }
+
+    /// Sets the outcome of the stream.
+    pub(super) fn with_outcome(self, outcome: Option<StreamOutcome>) -> Self {
+        Self { outcome, ..self }
     }
 }
 
@@ -62,23 +67,16 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut this = self.project();
         while !*this.has_ended {
-            let next = match this.lookahead.take() {
-                Some(next) => next,
-                None => ready!(this.inner.as_mut().poll_frame(cx)),
-            };
-            let last = match next {
+            let last = match ready!(this.inner.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // Trailers have no meaning for readers of events.
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(mut events) = whole_events(this.partial_event, data) else { continue };
                     this.last_events.clone_from(&events);
                     if let Some(end) = terminator(&events, *this.endpoint)
-                        && let Poll::Ready(next) = this.inner.as_mut().poll_frame(cx)
+                        && this.outcome.as_ref().is_some_and(has_failed)
                     {
-                        if matches!(&next, Some(Err(error)) if is_in_band(error)) {
-                            events.truncate(end);
-                        }
-                        *this.lookahead = Some(next);
+                        events.truncate(end);
                     }
                     if events.is_empty() {
                         continue;
@@ -151,6 +149,10 @@ fn end_of_events(bytes: &[u8], from: usize) -> usize {
         }
     }
     0
+}
+
+fn has_failed(outcome: &StreamOutcome) -> bool {
+    outcome.outcome().is_some_and(|outcome| outcome.failure().is_some())
 }
 
 /// The position of the event that ends the stream, if it is the last one of `events`.
@@ -251,11 +253,12 @@ mod tests {
             Err(kind) => Err(Failure { kind: *kind, ..Failure::new(ErrorCode::ServerError) }.into()),
         });
         let frames: Vec<Result<Frame<Bytes>, Error>> = frames.collect();
-        let body = ErrorEventBody::new(
-            StreamBody::new(futures_util::stream::iter(frames)),
-            endpoint,
-            UsageMeter::new(0),
-        );
+        let outcome = StreamOutcome::new();
+        if let Some(Err(kind)) = chunks.last() {
+            outcome.set(Failure { kind: *kind, ..Failure::new(ErrorCode::ServerError) }.into());
+        }
+        let frames = StreamBody::new(futures_util::stream::iter(frames));
+        let body = ErrorEventBody::new(frames, endpoint, UsageMeter::new(0)).with_outcome(Some(outcome));
         String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
     }
 

@@ -236,7 +236,8 @@ fn forward(response: route_chain::ChainResponse, endpoint: Endpoint, meter: Usag
                 true => {
                     // Without a length, an error event can be appended if the stream breaks off.
                     head.headers.remove(CONTENT_LENGTH);
-                    Body::new(ErrorEventBody::new(body, endpoint, meter))
+                    let outcome = head.extensions.get().cloned();
+                    Body::new(ErrorEventBody::new(body, endpoint, meter).with_outcome(outcome))
                 }
                 false => Body::new(body),
             };
