@@ -183,6 +183,28 @@ async fn responses_and_streams_pass_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn the_gateway_can_be_a_part_of_an_application() {
+    let provider = Provider::openai().otherwise(Reply::text("high tide")).start().await.unwrap();
+    let file = format!(
+        "[providers.p]\nbase_url = \"{}\"\ndialect = \"openai\"\n\
+         [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]\n",
+        provider.base_url()
+    );
+    let gateway =
+        tidegate_gateway::Gateway::new(tidegate_gateway::Config::parse(&file, |_| None).unwrap()).unwrap();
+    let app = axum::Router::new().nest_service("/llm", gateway.router());
+    for path in ["/llm/v1/chat/completions", "/llm//v1/chat/completions/"] {
+        let body = r#"{"model":"any","messages":[{"role":"user","content":"hello?"}]}"#;
+        let request = http::Request::post(path).body(axum::body::Body::from(body)).unwrap();
+        let response = tower::ServiceExt::oneshot(app.clone(), request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-tidegate-target"]),
+            (200, &http::HeaderValue::from_static("p/m"))
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_response_that_is_cut_does_not_end_cleanly() {
     let provider = Provider::openai().otherwise(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, "").await;

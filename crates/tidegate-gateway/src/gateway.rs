@@ -4,15 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use axum::Router;
+use axum::body::Body;
 use tidegate::chain::{ProviderSettings, TargetAddress, named_target};
 use tidegate::fallback::AnswerCache;
 use tidegate::providers::ProviderClassifier;
 use tidegate::{FallbackLayer, ResilienceBuilder, ResilienceConfig};
+use tower::ServiceExt;
 
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::pages::{self, AppState, TargetGates};
+use crate::paths;
 use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter};
 use crate::server::{self, RunningGateway};
 
@@ -95,6 +99,20 @@ impl Gateway {
             },
         };
         Ok(Self { config, state: Arc::new(state) })
+    }
+
+    /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the time-outs of
+    /// slow callers and the shutdown are then those of the application. Clones share the state of the gates.
+    ///
+    /// ```
+    /// # fn app(gateway: tidegate_gateway::Gateway) -> axum::Router {
+    /// axum::Router::new().nest_service("/llm", gateway.router())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn router(&self) -> Router {
+        let pages = pages::router(Arc::clone(&self.state));
+        Router::new().fallback_service(pages.map_request(paths::normalize::<Body>))
     }
 
     /// Binds the listener and serves requests from then on.
