@@ -17,7 +17,7 @@ use tidegate::stack::SignalsSnapshot;
 use tidegate::{ErrorCode, Signals};
 
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
-use crate::proxy::{GatewayError, MAX_NAME, Proxy};
+use crate::proxy::{Deployment, GatewayError, MAX_NAME, Proxy};
 
 /// The state that all handlers share.
 #[derive(Debug)]
@@ -52,6 +52,15 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         };
         router.route(endpoint.path(), post(handler))
     });
+    let of_azure = [Endpoint::ChatCompletions, Endpoint::Embeddings].into_iter();
+    let proxied = of_azure.fold(proxied, |router, endpoint| {
+        let handler =
+            async move |State(state): SharedState, Path(name): Path<String>, mut request: Request| {
+                request.extensions_mut().insert(Deployment(name));
+                state.proxy.handle(endpoint, request).await
+            };
+        router.route(&format!("/openai/deployments/{{name}}{}", endpoint.suffix()), post(handler))
+    });
     proxied
         .route("/", get(index))
         .route(COUNT_TOKENS, post(count_tokens))
@@ -73,6 +82,7 @@ async fn index() -> &'static str {
      POST /v1/embeddings         OpenAI's embeddings\n\
      POST /v1/responses          OpenAI's responses\n\
      POST /v1/messages           Anthropic's messages, and /count_tokens below\n\
+     POST /openai/deployments/.. Azure's chat completions and embeddings; the deployment is the model\n\
      GET  /v1/models             what can be asked for\n\
      GET  /signals               what is known about each target\n\
      GET  /healthz               is it alive\n\

@@ -156,6 +156,20 @@ async fn clients_are_told_not_to_repeat_a_call_that_was_given_up() {
 }
 
 #[tokio::test]
+async fn the_deployment_in_the_path_of_an_azure_client_is_the_model() {
+    let server = scripted(Provider::openai(), Reply::text("high tide")).await;
+    let gateway = gateway(&(openai("p", &server.base_url()) + &route_at(CHAT, &["p/m"]))).await;
+    for body in [r#"{"messages":[]}"#, r#"{"model":"other","messages":[]}"#] {
+        let path = "/openai/deployments/my-gpt/chat/completions?api-version=2024-10-21";
+        let response = post(&gateway, path, body).await;
+        assert_eq!(response.status(), 200);
+    }
+    let request = &server.log().requests()[1];
+    let sent: Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!((&sent["model"], &*request.path), (&json!("m"), CHAT));
+}
+
+#[tokio::test]
 async fn a_responses_stream_that_breaks_off_ends_in_an_error_with_the_next_number() {
     for (reply, place) in [
         (Reply::ok().tokens(20).cut_after(3), "the stream broke after 3 tokens"),

@@ -68,6 +68,10 @@ pub(crate) struct Proxy {
     pub(crate) stop_client_retries: bool,
 }
 
+/// The deployment in the path of a client of Azure: the model of the request, whatever its body names.
+#[derive(Clone, Debug)]
+pub(crate) struct Deployment(pub(crate) String);
+
 /// A request whose body was read, and the chain for its model.
 struct RoutedRequest<'a> {
     head: request::Parts,
@@ -128,8 +132,12 @@ impl Proxy {
         if let Some(caller) = head.extensions.get::<AwaitsResponse>() {
             caller.set();
         }
-        let model =
-            ModelField::read(&body).map_err(|error| GatewayError::new(ErrorCode::InvalidRequest, error))?;
+        let invalid = |error| GatewayError::new(ErrorCode::InvalidRequest, error);
+        let body = match head.extensions.get() {
+            Some(Deployment(name)) => ModelField::set(&body, name).map_err(invalid)?,
+            None => body,
+        };
+        let model = ModelField::read(&body).map_err(invalid)?;
         let chain = models.pick(model.model());
         let chain = chain.ok_or_else(|| unknown_model(endpoint, model.model(), &models.names()))?;
         Ok(RoutedRequest { head, body, model, chain })
@@ -150,7 +158,11 @@ impl Proxy {
         if let Some(tenant) = headers::tenant(&head.headers) {
             extensions.insert(tenant);
         }
-        let uri = endpoint_uri(endpoint, &head.uri);
+        let uri = match head.extensions.get::<Deployment>() {
+            // The version in its query is that of Azure's API.
+            Some(_) => Uri::from_static(endpoint.path()),
+            None => endpoint_uri(endpoint, &head.uri),
+        };
         let headers = headers::forwarded(head.headers);
         let mut is_rejected = false;
         let mut response = match chain.send(uri, headers, body.into(), extensions).await {
