@@ -183,6 +183,43 @@ async fn responses_and_streams_pass_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_caller_may_begin_in_http_2() {
+    let provider = Provider::openai().otherwise(Reply::text("high tide")).start().await.unwrap();
+    let setup = Setup::in_front_of(&provider, "").await;
+    let client: hyper_util::client::legacy::Client<_, axum::body::Body> =
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+    for stream in [false, true] {
+        let body =
+            format!(r#"{{"model":"any","stream":{stream},"messages":[{{"role":"user","content":"hi"}}]}}"#);
+        let request = http::Request::post(setup.url("/v1/chat/completions")).body(body.into()).unwrap();
+        let response = client.request(request).await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, http::Version::HTTP_2));
+        let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        assert_eq!(body.ends_with(b"data: [DONE]\n\n"), stream);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_without_a_byte_does_not_delay_the_end_of_the_gateway() {
+    let provider = Provider::openai().start().await.unwrap();
+    let file = format!(
+        "listen = \"127.0.0.1:0\"\ndrain = \"30s\"\n[providers.p]\nbase_url = \"{}\"\ndialect = \"openai\"\n\
+         [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]\n",
+        provider.base_url()
+    );
+    let config = tidegate_gateway::Config::parse(&file, |_| None).unwrap();
+    let gateway = tidegate_gateway::Gateway::new(config).unwrap().bind().await.unwrap();
+    let silent = tokio::net::TcpStream::connect(gateway.addr()).await.unwrap();
+    let part = tokio::net::TcpStream::connect(gateway.addr()).await.unwrap();
+    part.writable().await.unwrap();
+    assert_eq!(part.try_write(b"PRI").unwrap(), 3);
+    tokio::time::timeout(std::time::Duration::from_secs(10), gateway.stop()).await.expect("at once");
+    drop((silent, part));
+}
+
+#[tokio::test]
 async fn the_gateway_can_be_a_part_of_an_application() {
     let provider = Provider::openai().otherwise(Reply::text("high tide")).start().await.unwrap();
     let file = format!(

@@ -56,6 +56,7 @@ mod endpoint;
 mod error_format;
 mod gateway;
 mod half_close;
+mod http_version;
 mod pages;
 mod paths;
 mod proxy;

@@ -9,17 +9,18 @@ use std::time::Duration;
 use axum::Router;
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use crate::half_close::{AwaitsResponse, HalfClose};
+use crate::http_version::{self, HttpVersion};
 use crate::pages::AppState;
 use crate::paths;
 use crate::slow_reader::WriteTimeout;
@@ -33,6 +34,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time for which a caller may leave a response unread. Then the connection is closed, because its call
 /// holds a permit that other calls wait for.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The calls that one HTTP/2 connection may have in flight.
+const MAX_STREAMS: u32 = 128;
 
 /// The largest head of a request, in bytes. hyper accepts at most a hundred headers.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -95,6 +99,7 @@ async fn listen(
     mut stopped: oneshot::Receiver<()>,
 ) -> (JoinSet<()>, GracefulShutdown) {
     let (mut connections, graceful) = (JoinSet::new(), GracefulShutdown::new());
+    let (_stopping, stopping) = watch::channel(());
     loop {
         tokio::select! {
             biased;
@@ -102,7 +107,7 @@ async fn listen(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(serve(stream, router.clone(), &graceful));
+                    connections.spawn(serve(stream, router.clone(), graceful.watcher(), stopping.clone()));
                 }
                 // The connection failed, or the process is out of file descriptors for a while. The listener
                 // is not affected.
@@ -115,31 +120,51 @@ async fn listen(
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    router: Router,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + 'static {
+/// Serves one connection, by the version of HTTP in which the caller begins.
+async fn serve(stream: TcpStream, router: Router, watcher: Watcher, stopping: watch::Receiver<()>) {
     // Frames of a stream are small and must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
+    let version = tokio::select! {
+        version = timeout(HEAD_TIMEOUT, http_version::detect(&stream)) => version,
+        // Nothing was received, so nothing is lost.
+        () = stopped(stopping) => return,
+    };
     let caller = AwaitsResponse::default();
     let marking = caller.clone();
     let service =
         router.map_request(move |request: Request<Incoming>| marking.mark(paths::normalize(request)));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(HEAD_LIMIT)
-        .serve_connection(
-            TokioIo::new(HalfClose::new(WriteTimeout::new(stream, WRITE_TIMEOUT), caller)),
-            TowerToHyperService::new(service),
-        );
-    let connection = graceful.watch(connection);
-    async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(layer = "gateway", %error, "connection broke");
+    let service = TowerToHyperService::new(service);
+    let stream = TokioIo::new(HalfClose::new(WriteTimeout::new(stream, WRITE_TIMEOUT), caller));
+    let result = match version {
+        Ok(Ok(HttpVersion::Http1)) => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_header_size(HEAD_LIMIT)
+                .serve_connection(stream, service);
+            watcher.watch(connection).await
         }
+        Ok(Ok(HttpVersion::Http2)) => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_header_list_size(HEAD_LIMIT as u32)
+                .max_concurrent_streams(MAX_STREAMS)
+                .keep_alive_interval(HEAD_TIMEOUT)
+                .serve_connection(stream, service);
+            watcher.watch(connection).await
+        }
+        // The caller has left, or sends nothing.
+        Ok(Err(_)) | Err(_) => Ok(()),
+    };
+    if let Err(error) = result {
+        tracing::debug!(layer = "gateway", %error, "connection broke");
     }
+}
+
+/// Ready once the gateway stops.
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    // The sender is dropped then.
+    while stopping.changed().await.is_ok() {}
 }
 
 async fn drain_connections(mut connections: JoinSet<()>, graceful: GracefulShutdown, drain: Duration) {
