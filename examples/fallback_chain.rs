@@ -12,9 +12,9 @@
 
 use http::Request;
 use http_body_util::BodyExt;
-use tidegate::chain::ProviderSettings;
+use tidegate::chain::{ProviderSettings, Providers};
 use tidegate::fallback::FallbackInfo;
-use tidegate::{BoxError, FallbackChain, Payload, Providers, ReqwestService, ResilienceConfig, Trail};
+use tidegate::{BoxError, FallbackChain, Payload, ReqwestService, ResilienceConfig, Trail};
 use tidegate_testkit::{Provider, Reply, closed_port};
 
 const TARGETS: [&str; 3] = ["openai/gpt-4o", "groq/llama-3.3-70b", "anthropic/claude-3-5-sonnet-latest"];

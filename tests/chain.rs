@@ -9,11 +9,11 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tidegate::chain::ProviderSettings;
+use tidegate::chain::{ProviderSettings, Providers};
 use tidegate::fallback::FallbackInfo;
 use tidegate::{
-    BoxError, CircuitBreakerLayer, FallbackChain, FallbackLayer, Payload, Providers, Rejection,
-    ReqwestService, ResilienceBuilder, ResilienceConfig, RetryLayer, Trail,
+    BoxError, CircuitBreakerLayer, FallbackChain, FallbackLayer, Payload, Rejection, ReqwestService,
+    ResilienceBuilder, ResilienceConfig, RetryLayer, Trail,
 };
 use tidegate_testkit::{Provider, Reply, Server};
 use tower::util::BoxCloneSyncService;

@@ -10,8 +10,8 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tidegate::chain::{Chain, ProviderSettings};
-use tidegate::{BoxError, FallbackChain, Outcome, Payload, Providers};
+use tidegate::chain::{Chain, ProviderSettings, Providers};
+use tidegate::{BoxError, FallbackChain, Outcome, Payload};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
 

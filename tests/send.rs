@@ -20,11 +20,11 @@ use http_body_util::combinators::BoxBody;
 use hyper::server::conn::http1;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tidegate::chain::ProviderSettings;
+use tidegate::chain::{ProviderSettings, Providers};
 use tidegate::providers::ProviderClassifier;
 use tidegate::{
     BackpressureLayer, BoxError, CircuitBreakerLayer, ClassifyLayer, FallbackChain, FallbackLayer, Payload,
-    Providers, RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer, TimeoutLayer, TranslateLayer,
+    RateLimitLayer, ReqwestService, ResilienceBuilder, RetryLayer, TimeoutLayer, TranslateLayer,
 };
 use tidegate_testkit::{Provider, Reply, Server, strict};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

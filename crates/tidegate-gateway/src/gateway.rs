@@ -109,7 +109,6 @@ impl Gateway {
     /// axum::Router::new().nest_service("/llm", gateway.router())
     /// # }
     /// ```
-    #[must_use]
     pub fn router(&self) -> Router {
         let pages = pages::router(Arc::clone(&self.state));
         Router::new().fallback_service(pages.map_request(paths::normalize::<Body>))

@@ -148,18 +148,14 @@ pub use tidegate_translate as translators;
 
 pub use backpressure::BackpressureLayer;
 #[cfg(all(feature = "config", feature = "translate"))]
-pub use chain::{FallbackChain, Providers};
+pub use chain::FallbackChain;
 pub use circuit_breaker::CircuitBreakerLayer;
 pub use classify::ClassifyLayer;
 #[cfg(feature = "config")]
 pub use config::ResilienceConfig;
-#[cfg(feature = "config")]
-pub use executor::Executor;
 pub use fallback::FallbackLayer;
 pub use key::{KeyBy, Tenant};
-pub use provider::{
-    BoxError, Deadline, Error, ErrorCode, Outcome, Payload, Priority, Rejection, RejectionReason, Trail,
-};
+pub use provider::{BoxError, Deadline, Error, ErrorCode, Outcome, Payload, Priority, Rejection, Trail};
 pub use rate_limit::RateLimitLayer;
 #[cfg(feature = "reqwest")]
 pub use reqwest_service::ReqwestService;

@@ -6,7 +6,8 @@
 //!
 //! # Example
 //! ```
-//! use tidegate::{Executor, ResilienceConfig};
+//! use tidegate::ResilienceConfig;
+//! use tidegate::executor::Executor;
 //!
 //! # async fn example() -> Result<(), tidegate::BoxError> {
 //! let config: ResilienceConfig = toml::from_str("retry = { max_retries = 2 }\ncircuit_breaker = {}")?;

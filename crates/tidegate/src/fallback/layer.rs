@@ -52,7 +52,7 @@ impl FallbackLayer {
     /// [`Resilience`](crate::stack::Resilience).
     ///
     /// All targets get the same request. If `target` is `provider/model` of a
-    /// [built-in provider](crate::Providers), a request to the host of another known provider is translated and addressed
+    /// [built-in provider](crate::chain::Providers), a request to the host of another known provider is translated and addressed
     /// to this one: with its URL, its key from the environment, and the model. Without that key the target rejects the
     /// request with E1002. A request to any other host, or for a target of any other name, is not changed: `service` has
     /// to address it itself.
