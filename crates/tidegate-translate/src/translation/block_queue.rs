@@ -6,8 +6,9 @@
 //!
 //! The deltas of a chat stream may be of several tool calls in turn, and the name of a call may come late or
 //! in pieces. Deltas of the first block are written at once. Those of the other blocks wait until all blocks
-//! before have ended: text ends when another block follows, a call when its arguments are a whole object, and
-//! every block with the stream. A call starts with its first arguments, because its name is complete then.
+//! before have ended: text ends when another block follows, a call when its arguments are a whole object with
+//! content, and every block with the stream. A call starts with its first arguments, because its name is complete then; if
+//! the name comes later, the call starts at the end of the stream.
 
 use std::collections::VecDeque;
 
@@ -18,6 +19,7 @@ use tidegate_core::Failure;
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::{CallPiece, ReceivedCalls};
 use super::encode_events::{DEFAULT_EVENT_CAP, too_many, unreadable};
+use super::split_surrogates::HeldHalf;
 use super::tool_names::ToolNames;
 use crate::sse::write_event;
 
@@ -26,8 +28,12 @@ pub(super) struct BlockQueue {
     /// The blocks that have not ended. Only the first of them may have started.
     blocks: VecDeque<Block>,
     has_started: bool,
-    /// The index of the first block.
+    /// The position of the first block among all blocks.
     first: u64,
+    /// The index of the next block that starts, and after its start that of the first block.
+    index: u64,
+    written_calls: usize,
+    has_cut_call: bool,
     calls: ReceivedCalls,
     call_ids: ResponseCallIds,
     tool_names: ToolNames,
@@ -38,8 +44,9 @@ pub(super) struct BlockQueue {
 
 struct Block {
     kind: BlockKind,
-    /// The content that was not written.
+    /// The text that was not written. The arguments of a call wait in the call.
     waiting: String,
+    half: HeldHalf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +66,9 @@ impl BlockQueue {
             blocks: VecDeque::new(),
             has_started: false,
             first: 0,
+            index: 0,
+            written_calls: 0,
+            has_cut_call: false,
             calls: ReceivedCalls::default(),
             call_ids: ResponseCallIds::default(),
             tool_names,
@@ -79,8 +89,14 @@ impl BlockQueue {
         &self.tool_names
     }
 
+    /// Whether a call was written.
     pub(super) fn has_calls(&self) -> bool {
-        !self.calls.is_empty()
+        self.written_calls > 0
+    }
+
+    /// Whether the arguments of a written call are incomplete.
+    pub(super) fn has_cut_call(&self) -> bool {
+        self.has_cut_call
     }
 
     /// Adds text or thinking.
@@ -90,52 +106,58 @@ impl BlockQueue {
         text: &str,
         out: &mut BytesMut,
     ) -> Result<(), Failure> {
-        if self.blocks.back().is_none_or(|last| last.kind != kind) {
-            self.push_block(kind);
+        match self.blocks.back_mut() {
+            Some(last) if last.kind == kind => self.waiting += last.push(text),
+            _ => {
+                let mut block = Block { kind, waiting: String::new(), half: HeldHalf::default() };
+                self.waiting += block.push(text);
+                self.push_block(block);
+            }
         }
-        let last = self.blocks.len() - 1;
-        self.append(last, text, out)
+        self.advance(out)
     }
 
     /// Adds a piece of a tool call.
-    pub(super) fn push_call(&mut self, call: &Value, out: &mut BytesMut) -> Result<(), Failure> {
-        let piece = CallPiece::read(call)?;
-        let (number, is_new) = self.calls.add(&piece, self.first + self.blocks.len() as u64)?;
+    pub(super) fn push_call(&mut self, piece: &CallPiece<'_>, out: &mut BytesMut) -> Result<(), Failure> {
+        let (number, is_new) = self.calls.add(piece, self.first + self.blocks.len() as u64)?;
         if is_new {
-            self.push_block(BlockKind::Call(number));
-        }
-        if piece.arguments.is_empty() {
-            return self.advance(out);
+            let kind = BlockKind::Call(number);
+            self.push_block(Block { kind, waiting: String::new(), half: HeldHalf::default() });
         }
         let call = self.calls.get_mut(number);
         // A delta must not follow the stop of its block.
-        let Some(at) = call.block.checked_sub(self.first) else {
-            return if piece.arguments.trim().is_empty() { Ok(()) } else { Err(unreadable()) };
-        };
-        let at = at as usize;
-        call.arguments.push(&piece.arguments);
-        self.append(at, &piece.arguments, out)
+        if call.block < self.first {
+            let is_repeated = piece.arguments.trim().is_empty() || call.arguments.is_same(&piece.arguments);
+            return if is_repeated { Ok(()) } else { Err(unreadable()) };
+        }
+        let held = call.arguments.held_len();
+        call.arguments.push(&piece.arguments)?;
+        self.waiting = self.waiting + call.arguments.held_len() - held;
+        self.advance(out)
+    }
+
+    /// Whether the whole call was received already.
+    pub(super) fn is_repeated(&self, piece: &CallPiece<'_>) -> bool {
+        self.calls.is_repeated(piece)
     }
 
     /// Ends all blocks.
-    pub(super) fn finish(&mut self, out: &mut BytesMut) {
-        self.write_blocks(true, out);
+    ///
+    /// # Errors
+    ///
+    /// A call has no name, or arguments that are not an object.
+    pub(super) fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
+        self.write_blocks(true, out)
     }
 
-    fn push_block(&mut self, kind: BlockKind) {
+    fn push_block(&mut self, block: Block) {
         self.waiting += BLOCK_SIZE;
-        self.blocks.push_back(Block { kind, waiting: String::new() });
-    }
-
-    fn append(&mut self, at: usize, content: &str, out: &mut BytesMut) -> Result<(), Failure> {
-        self.waiting += content.len();
-        self.blocks[at].waiting += content;
-        self.advance(out)
+        self.blocks.push_back(block);
     }
 
     /// Writes all that does not have to wait. What waits is bounded.
     fn advance(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
-        self.write_blocks(false, out);
+        self.write_blocks(false, out)?;
         match self.waiting > self.max_waiting {
             true => Err(too_many("bytes")),
             false => Ok(()),
@@ -143,61 +165,112 @@ impl BlockQueue {
     }
 
     /// Writes the blocks up to the first that has to wait; `is_final` if no more content follows.
-    fn write_blocks(&mut self, is_final: bool, out: &mut BytesMut) {
+    fn write_blocks(&mut self, is_final: bool, out: &mut BytesMut) -> Result<(), Failure> {
         while let Some(block) = self.blocks.front() {
             let kind = block.kind;
-            if !self.has_started {
-                if !is_final && !self.can_start(block) {
-                    break;
-                }
-                let start = self.start(kind);
+            if !self.has_started && !is_final && !self.can_start(kind) {
+                break;
+            }
+            let ends = is_final || self.blocks.len() > 1 && self.has_ended(kind);
+            if self.is_nothing(kind) {
+                self.pop_block();
+                continue;
+            }
+            let content = self.take_content(kind, ends)?;
+            if !self.has_started && (ends || !content.is_empty()) {
+                let start = self.start(kind)?;
                 write(
-                    json!({"type": "content_block_start", "index": self.first, "content_block": start}),
+                    json!({"type": "content_block_start", "index": self.index, "content_block": start}),
                     out,
                 );
                 self.has_started = true;
             }
-            let waiting = std::mem::take(&mut self.blocks[0].waiting);
-            self.waiting -= waiting.len();
-            if !waiting.is_empty() {
-                let delta = kind.delta(&waiting);
-                write(json!({"type": "content_block_delta", "index": self.first, "delta": delta}), out);
+            if !content.is_empty() {
+                let delta = kind.delta(&content);
+                write(json!({"type": "content_block_delta", "index": self.index, "delta": delta}), out);
             }
-            if !is_final && (self.blocks.len() == 1 || !self.has_ended(kind)) {
+            if !ends {
                 break;
             }
-            write(json!({"type": "content_block_stop", "index": self.first}), out);
-            self.blocks.pop_front();
-            self.waiting -= BLOCK_SIZE;
-            (self.has_started, self.first) = (false, self.first + 1);
+            write(json!({"type": "content_block_stop", "index": self.index}), out);
+            self.index += 1;
+            self.pop_block();
         }
+        Ok(())
     }
 
-    fn can_start(&self, block: &Block) -> bool {
-        match block.kind {
-            BlockKind::Call(_) => !block.waiting.trim().is_empty(),
+    fn pop_block(&mut self) {
+        self.blocks.pop_front();
+        self.waiting -= BLOCK_SIZE;
+        (self.has_started, self.first) = (false, self.first + 1);
+    }
+
+    /// The content that can be written; all of it if the block ends.
+    fn take_content(&mut self, kind: BlockKind, ends: bool) -> Result<String, Failure> {
+        let BlockKind::Call(number) = kind else {
+            let block = &mut self.blocks[0];
+            let mut content = std::mem::take(&mut block.waiting);
+            self.waiting -= content.len();
+            content.extend(if ends { block.half.take() } else { None });
+            return Ok(content);
+        };
+        let arguments = &mut self.calls.get_mut(number).arguments;
+        let held = arguments.held_len();
+        let content = if ends { arguments.finish()? } else { arguments.release() };
+        self.has_cut_call |= ends && arguments.is_cut();
+        self.waiting = self.waiting + arguments.held_len() - held;
+        Ok(content)
+    }
+
+    fn can_start(&self, kind: BlockKind) -> bool {
+        match kind {
+            BlockKind::Call(number) => self.calls.get(number).can_start(),
             BlockKind::Text | BlockKind::Thinking => true,
         }
     }
 
     fn has_ended(&self, kind: BlockKind) -> bool {
         match kind {
-            BlockKind::Call(number) => self.calls.get(number).arguments.has_ended,
+            BlockKind::Call(number) => self.calls.get(number).arguments.are_final(),
             BlockKind::Text | BlockKind::Thinking => true,
         }
     }
 
-    /// The block at its start.
-    fn start(&mut self, kind: BlockKind) -> Value {
+    /// Whether the call at the end of the stream is only an id.
+    fn is_nothing(&self, kind: BlockKind) -> bool {
         match kind {
+            BlockKind::Call(number) => {
+                let call = self.calls.get(number);
+                call.name.is_empty() && !call.arguments.has_begun()
+            }
+            BlockKind::Text | BlockKind::Thinking => false,
+        }
+    }
+
+    /// The block at its start.
+    fn start(&mut self, kind: BlockKind) -> Result<Value, Failure> {
+        Ok(match kind {
             BlockKind::Text => json!({"type": "text", "text": ""}),
             BlockKind::Thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
             BlockKind::Call(number) => {
                 let call = self.calls.get(number);
+                if call.name.is_empty() {
+                    return Err(unreadable());
+                }
+                self.written_calls += 1;
                 let (id, name) = (self.call_ids.assign(&call.id), self.tool_names.original(&call.name));
                 json!({"type": "tool_use", "id": id, "name": name, "input": {}})
             }
-        }
+        })
+    }
+}
+
+impl Block {
+    /// Adds text, and returns the number of bytes by which the waiting text has grown.
+    fn push(&mut self, text: &str) -> usize {
+        let before = self.waiting.len();
+        self.waiting += &self.half.join(text);
+        self.waiting.len() - before
     }
 }
 

@@ -105,6 +105,17 @@ impl ResponseCallIds {
         assigned
     }
 
+    /// Like [`assign`](Self::assign), but for a target whose ids are globally unique: an id is replaced only if
+    /// it is empty or was issued before.
+    pub(super) fn assign_global(&mut self, id: &str) -> String {
+        if id.is_empty() || self.issued.contains(id) {
+            return self.assign(id);
+        }
+        self.next += 1;
+        self.issued.insert(id.to_owned());
+        id.to_owned()
+    }
+
     fn make_unique(&mut self, id: &str) -> String {
         let id = if id.is_empty() { "call" } else { id };
         loop {

@@ -1,12 +1,15 @@
 //! Translates an Anthropic message response into a chat completion.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use super::messages::ContentBlock;
+use super::call_arguments::CallArguments;
+use super::call_ids::ResponseCallIds;
+use super::call_pieces::CallPiece;
+use super::chat_events::block_type;
 use super::repair;
-use super::stop_reason::finish_reason;
+use super::stop_reason::{finish_reason, is_of_calls};
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
 use crate::request_fields::RawJson;
@@ -17,31 +20,52 @@ struct IncomingMessage {
     id: Value,
     #[serde(default)]
     model: Value,
-    /// Each block is parsed separately, so that an unknown block does not affect the others.
-    content: Vec<RawJson>,
+    content: RawJson,
     stop_reason: Option<String>,
     #[serde(default)]
     usage: Value,
 }
 
-/// Returns `None` if `body` is not a message response, or not the JSON object that was requested. `created` is in seconds since 1970.
+/// The arguments of a call as they were sent, so that their numbers stay exact.
+#[derive(Deserialize)]
+struct IncomingInput {
+    input: Option<RawJson>,
+}
+
+/// Returns `None` if `body` is not a message response, if not all of its content can be translated, or if it
+/// is not the JSON object that was requested. `created` is in seconds since 1970.
 pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &ToolNames) -> Option<Value> {
     let response: IncomingMessage = serde_json::from_str(&repair::decode(body)).ok()?;
     let (mut text, mut reasoning, mut calls) = (None::<String>, None::<String>, Vec::new());
-    for raw in response.content {
-        let Ok(block) = serde_json::from_str::<ContentBlock>(raw.get()) else { continue };
-        match (&*block.kind, block.text, block.thinking) {
-            ("text", Some(more), _) => text.get_or_insert_default().push_str(&more),
-            ("thinking", _, Some(more)) => reasoning.get_or_insert_default().push_str(&more),
+    let about = json!({"id": response.id});
+    let mut call_ids = ResponseCallIds::for_response(&about);
+    for raw in blocks(&response.content)? {
+        let block: Value = serde_json::from_str(raw.get()).ok()?;
+        match (block_type(&block), &block["text"], &block["thinking"]) {
             ("tool_use", ..) => {
-                let name = block.name.as_deref().map(|name| tool_names.original(name));
-                let function = json!({"name": name, "arguments": arguments(block.input)?});
-                calls.push(json!({"id": block.id, "type": "function", "function": function}));
+                let call = CallPiece::read(&block).ok().filter(|call| !call.name.is_empty())?;
+                let input = serde_json::from_str::<IncomingInput>(raw.get()).ok()?.input;
+                let arguments = match input {
+                    Some(input) if input.get().starts_with('{') => input.get().to_owned(),
+                    _ => CallArguments::whole(&call.arguments).ok()?,
+                };
+                let function = json!({"name": tool_names.original(&call.name), "arguments": arguments});
+                let id = call_ids.assign_global(call.id());
+                calls.push(json!({"id": id, "type": "function", "function": function}));
             }
+            ("redacted_thinking", ..) => {}
+            (_, _, Value::String(more)) => reasoning.get_or_insert_default().push_str(more),
+            (_, Value::String(more), _) => text.get_or_insert_default().push_str(more),
+            // A call of an unknown type.
+            _ if !block["name"].is_null() => return None,
             _ => {}
         }
     }
-    let has_finished = matches!(response.stop_reason.as_deref(), Some("end_turn" | "stop_sequence"));
+    let stop_reason = response.stop_reason.as_deref().unwrap_or_default();
+    if is_of_calls(stop_reason) && calls.is_empty() {
+        return None;
+    }
+    let has_finished = matches!(stop_reason, "end_turn" | "stop_sequence");
     if wants_json && has_finished && calls.is_empty() {
         text = Some(json_object(&text.unwrap_or_default())?.to_owned());
     }
@@ -49,12 +73,13 @@ pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &Too
     if let Some(reasoning) = reasoning {
         message["reasoning_content"] = reasoning.into();
     }
-    if !calls.is_empty() {
+    let has_calls = !calls.is_empty();
+    if has_calls {
         message["tool_calls"] = calls.into();
     }
     let mut token_usage = TokenUsage::default();
     token_usage.update_from_messages(&response.usage);
-    let finish_reason = finish_reason(response.stop_reason.as_deref().unwrap_or_default());
+    let finish_reason = finish_reason(stop_reason, has_calls);
     Some(json!({
         "id": response.id,
         "object": "chat.completion",
@@ -65,13 +90,12 @@ pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &Too
     }))
 }
 
-/// The arguments as JSON text. `None` if the input is neither an object nor a string with one.
-fn arguments(input: Option<RawJson>) -> Option<String> {
-    let Some(input) = input else { return Some("{}".to_owned()) };
-    match input.get().as_bytes().first() {
-        Some(b'{') => Some(input.get().to_owned()),
-        Some(b'"') => serde_json::from_str(input.get()).ok(),
-        _ => None,
+/// The blocks of a content. Some hosts send a string instead.
+fn blocks(content: &RawJson) -> Option<Vec<RawJson>> {
+    let text = |text: String| to_raw_value(&json!({"type": "text", "text": text})).ok();
+    match content.get().as_bytes().first() {
+        Some(b'"') => Some(vec![text(serde_json::from_str(content.get()).ok()?)?]),
+        _ => serde_json::from_str(content.get()).ok(),
     }
 }
 

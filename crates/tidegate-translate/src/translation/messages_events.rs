@@ -13,13 +13,15 @@ use tidegate_providers::stream::Event;
 
 use super::block_queue::{BlockKind, BlockQueue};
 use super::call_ids::ResponseCallIds;
-use super::encode_events::EncodeEvents;
-use super::messages_response::{first_choice, message_start, reasoning};
+use super::call_pieces::CallPiece;
+use super::chat_content::{ChatPiece, choice, choice_index, one_or_many, pieces};
+use super::encode_events::{EncodeEvents, unreadable};
+use super::messages_response::message_start;
 use super::repair;
-use super::stop_reason::stop_reason;
+use super::stop_reason::{is_cut_off, is_of_calls, stop_reason};
+use super::text_digest::TextDigest;
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
-use crate::content_text::texts;
 use crate::sse::write_event;
 
 /// Encodes Anthropic message events.
@@ -29,6 +31,12 @@ pub(super) struct MessagesEvents {
     /// Reasoning is replaced by pings.
     pub(super) omits_reasoning: bool,
     has_begun: bool,
+    /// The index of the choice that is translated, once it has content.
+    choice: Option<u64>,
+    /// The content of the deltas, which some hosts repeat in a whole message.
+    text: TextDigest,
+    thinking: TextDigest,
+    has_call_deltas: bool,
     pub(super) blocks: BlockQueue,
     reason: Option<String>,
     token_usage: TokenUsage,
@@ -40,6 +48,10 @@ impl MessagesEvents {
             sends_done_marker,
             omits_reasoning,
             has_begun: false,
+            choice: None,
+            text: TextDigest::default(),
+            thinking: TextDigest::default(),
+            has_call_deltas: false,
             blocks: BlockQueue::new(tool_names),
             reason: None,
             token_usage: TokenUsage::default(),
@@ -51,6 +63,72 @@ impl MessagesEvents {
             self.blocks.begin(ResponseCallIds::for_response(chunk));
             write_event(&message_start(&chunk["id"], &chunk["model"]), out);
         }
+    }
+
+    fn push_thinking(&mut self, text: &str, out: &mut BytesMut) -> Result<(), Failure> {
+        match self.omits_reasoning {
+            true => self.ping(out),
+            false => self.blocks.push_text(BlockKind::Thinking, text, out)?,
+        }
+        Ok(())
+    }
+
+    /// Writes the pieces of a delta. Returns whether there were any.
+    fn push_delta(&mut self, delta: &Value, out: &mut BytesMut) -> Result<bool, Failure> {
+        let pieces = pieces(delta);
+        for piece in &pieces {
+            match *piece {
+                ChatPiece::Thinking(text) => {
+                    self.thinking.push(text);
+                    self.push_thinking(text, out)?;
+                }
+                ChatPiece::Text(text) => {
+                    self.text.push(text);
+                    self.blocks.push_text(BlockKind::Text, text, out)?;
+                }
+                ChatPiece::Call(call) => {
+                    self.has_call_deltas = true;
+                    self.blocks.push_call(&CallPiece::read(call)?, out)?;
+                }
+                ChatPiece::Encrypted => self.ping(out),
+            }
+        }
+        Ok(!pieces.is_empty())
+    }
+
+    /// Writes a message within a stream: the next piece, or a repetition of all deltas. Returns whether there
+    /// was any content.
+    fn push_message(&mut self, message: &Value, out: &mut BytesMut) -> Result<bool, Failure> {
+        let pieces = pieces(message);
+        let (mut text, mut thinking) = (String::new(), String::new());
+        for piece in &pieces {
+            match *piece {
+                ChatPiece::Thinking(more) => thinking += more,
+                ChatPiece::Text(more) => text += more,
+                ChatPiece::Call(_) | ChatPiece::Encrypted => {}
+            }
+        }
+        let rest = self.thinking.undelivered(&thinking);
+        if !rest.is_empty() {
+            self.push_thinking(rest, out)?;
+        }
+        let rest = self.text.undelivered(&text);
+        if !rest.is_empty() {
+            self.blocks.push_text(BlockKind::Text, rest, out)?;
+        }
+        let calls = pieces.iter().filter_map(|piece| match piece {
+            ChatPiece::Call(call) => Some(call),
+            _ => None,
+        });
+        for (index, call) in (0..).zip(calls) {
+            let piece = CallPiece::read(call)?;
+            if !self.has_call_deltas || !self.blocks.is_repeated(&piece) {
+                // The calls of a list are different ones.
+                let piece = if piece.id().is_empty() { piece.with_index(index) } else { piece };
+                self.blocks.push_call(&piece, out)?;
+            }
+        }
+        Ok(!pieces.is_empty())
     }
 }
 
@@ -70,37 +148,44 @@ impl EncodeEvents for MessagesEvents {
         write_event(&error, out);
     }
 
-    fn encode(&mut self, event: Event<'_>, out: &mut BytesMut) -> Result<(), Failure> {
-        let Ok(chunk) = serde_json::from_str::<Value>(&repair::decode(event.data)) else { return Ok(()) };
+    fn encode(&mut self, event: Event<'_>, is_token: bool, out: &mut BytesMut) -> Result<(), Failure> {
+        let Ok(chunk) = serde_json::from_str::<Value>(&repair::decode_event(event.data)) else {
+            return if is_token { Err(unreadable()) } else { Ok(()) };
+        };
         self.token_usage.update_from_chat(&chunk["usage"]);
         self.token_usage.update_from_chat(&chunk["x_groq"]["usage"]);
         // Azure's first chunk reports on the prompt and has no choices.
-        let Some(choice) = first_choice(&chunk) else { return Ok(()) };
+        let Some(choice) = choice(&chunk, self.choice) else { return Ok(()) };
         self.begin_message(&chunk, out);
-        let choice_delta = &choice["delta"];
-        match reasoning(choice_delta) {
-            Some(_) if self.omits_reasoning => self.ping(out),
-            Some(text) => self.blocks.push_text(BlockKind::Thinking, text, out)?,
-            None => {}
-        }
-        // A refusal by the model is translated as text.
-        let refusal = choice_delta["refusal"].as_str().unwrap_or_default();
-        for text in texts(&choice_delta["content"]).chain([refusal]).filter(|text| !text.is_empty()) {
+        let mut has_content = self.push_delta(&choice["delta"], out)?;
+        has_content |= self.push_message(&choice["message"], out)?;
+        // The older completions API.
+        if let Some(text) = choice["text"].as_str().filter(|text| !has_content && !text.is_empty()) {
+            has_content = true;
             self.blocks.push_text(BlockKind::Text, text, out)?;
         }
-        for call in choice_delta["tool_calls"].as_array().map_or(&[][..], |calls| calls) {
-            self.blocks.push_call(call, out)?;
+        let is_alone = one_or_many(&chunk["choices"]).len() == 1;
+        if is_token && is_alone && !has_content {
+            return Err(unreadable());
         }
-        if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
+        let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty());
+        if let Some(reason) = reason {
             self.reason = Some(reason.to_owned());
+        }
+        if has_content || reason.is_some() {
+            self.choice.get_or_insert(choice_index(choice));
         }
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut BytesMut) {
+    fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
         self.begin_message(&Value::Null, out);
-        self.blocks.finish(out);
+        self.blocks.finish(out)?;
         let reason = self.reason.as_deref().unwrap_or_default();
+        let is_missing = is_of_calls(reason) && !self.blocks.has_calls();
+        if is_missing || self.blocks.has_cut_call() && !is_cut_off(reason) {
+            return Err(unreadable());
+        }
         let reason = stop_reason(reason, self.blocks.has_calls());
         let delta = json!({"stop_reason": reason, "stop_sequence": null});
         write_event(
@@ -108,11 +193,13 @@ impl EncodeEvents for MessagesEvents {
             out,
         );
         write_event(&json!({"type": "message_stop"}), out);
+        Ok(())
     }
 
-    fn end_of_stream(&mut self, out: &mut BytesMut) {
-        if self.reason.is_some() && !self.sends_done_marker {
-            self.finish(out);
+    fn end_of_stream(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
+        match self.reason.is_some() && !self.sends_done_marker {
+            true => self.finish(out),
+            false => Ok(()),
         }
     }
 }

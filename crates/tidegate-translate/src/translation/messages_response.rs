@@ -2,17 +2,18 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use tidegate_providers::stream::{Dialect, Event};
 
+use super::call_arguments::CallArguments;
 use super::call_ids::ResponseCallIds;
-use super::call_pieces::arguments;
+use super::call_pieces::CallPiece;
+use super::chat_content::{ChatPiece, choice, pieces};
 use super::content::raw;
 use super::messages::ContentBlock;
 use super::repair;
-use super::stop_reason::stop_reason;
+use super::stop_reason::{is_of_calls, stop_reason};
 use super::tool_names::ToolNames;
 use super::usage::TokenUsage;
-use crate::content_text::texts;
-use crate::request_fields::RawJson;
 
 #[derive(Serialize)]
 struct OutgoingMessage<'a> {
@@ -27,67 +28,64 @@ struct OutgoingMessage<'a> {
     usage: Value,
 }
 
-/// Returns `None` if `body` is not a completion, or contains a tool call that cannot be translated.
+/// Returns `None` if `body` is not a completion, or if not all of its content can be translated: a call that
+/// is incomplete or missing, or content in an unknown form.
 pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
     let completion: Value = serde_json::from_str(&repair::decode(body)).ok()?;
-    let choice = first_choice(&completion)?;
+    let choice = choice(&completion, None)?;
     // These finish reasons report a failure.
     if matches!(choice["finish_reason"].as_str(), Some("error" | "insufficient_system_resource")) {
         return None;
     }
-    let message = &choice["message"];
-    let mut content = Vec::new();
-    if let Some(text) = reasoning(message).filter(|_| !omits_reasoning) {
-        let (thinking, signature) = (Some(text.to_owned()), Some(String::new()));
-        content.push(ContentBlock { thinking, signature, ..ContentBlock::of("thinking") });
+    // A delta, and a text of the older completions API, instead of the message.
+    let forms = [&choice["message"], &choice["delta"]].map(pieces);
+    let mut pieces = forms.into_iter().find(|pieces| !pieces.is_empty()).unwrap_or_default();
+    if pieces.is_empty() {
+        pieces.extend(choice["text"].as_str().filter(|text| !text.is_empty()).map(ChatPiece::Text));
     }
-    // A refusal by the model is translated as text.
-    let refusal = message["refusal"].as_str().unwrap_or_default();
-    let texts = texts(&message["content"]).chain([refusal]);
-    content.extend(texts.filter(|text| !text.is_empty()).map(|text| ContentBlock::text(text.to_owned())));
-    let calls = message["tool_calls"].as_array().map_or(&[][..], |calls| calls);
+    let has_content = !pieces.is_empty();
+    let mut content = Vec::new();
     let mut call_ids = ResponseCallIds::for_response(&completion);
-    for call in calls {
-        content.push(ContentBlock {
-            id: Some(call_ids.assign(call["id"].as_str().unwrap_or_default())),
-            name: Some(tool_names.original(call["function"]["name"].as_str()?).to_owned()),
-            input: Some(input(&arguments(&call["function"])?)?),
-            ..ContentBlock::of("tool_use")
+    let mut has_calls = false;
+    for piece in pieces {
+        content.push(match piece {
+            ChatPiece::Thinking(_) if omits_reasoning => continue,
+            ChatPiece::Encrypted => continue,
+            ChatPiece::Thinking(text) => {
+                let (thinking, signature) = (Some(text.to_owned()), Some(String::new()));
+                ContentBlock { thinking, signature, ..ContentBlock::of("thinking") }
+            }
+            ChatPiece::Text(text) => ContentBlock::text(text.to_owned()),
+            ChatPiece::Call(call) => {
+                has_calls = true;
+                let call = CallPiece::read(call).ok().filter(|call| !call.name.is_empty())?;
+                ContentBlock {
+                    id: Some(call_ids.assign(call.id())),
+                    name: Some(tool_names.original(&call.name).to_owned()),
+                    input: Some(raw(CallArguments::whole(&call.arguments).ok()?.trim())?),
+                    ..ContentBlock::of("tool_use")
+                }
+            }
         });
+    }
+    let reason = choice["finish_reason"].as_str().unwrap_or_default();
+    let is_token = Dialect::Chat.read(Event { data: body, ..Event::default() }).is_token;
+    if is_of_calls(reason) && !has_calls || is_token && !has_content {
+        return None;
     }
     let mut token_usage = TokenUsage::default();
     token_usage.update_from_chat(&completion["usage"]);
-    let reason = choice["finish_reason"].as_str().unwrap_or_default();
     let message = OutgoingMessage {
         id: &completion["id"],
         kind: "message",
         role: "assistant",
         model: &completion["model"],
         content,
-        stop_reason: stop_reason(reason, !calls.is_empty()),
+        stop_reason: stop_reason(reason, has_calls),
         stop_sequence: None,
         usage: token_usage.as_messages(),
     };
     serde_json::to_vec(&message).ok()
-}
-
-/// The choice with index 0 or without an index, if there is one.
-pub(super) fn first_choice(completion: &Value) -> Option<&Value> {
-    completion["choices"].as_array()?.iter().find(|choice| choice["index"].as_u64().unwrap_or(0) == 0)
-}
-
-/// The reasoning text, from any of the field names in use.
-pub(super) fn reasoning(message: &Value) -> Option<&str> {
-    let names = ["reasoning_content", "reasoning", "reasoning_text"];
-    names.into_iter().find_map(|name| message[name].as_str().filter(|text| !text.is_empty()))
-}
-
-/// The arguments as a JSON object, the only form that Anthropic's `input` allows.
-fn input(arguments: &str) -> Option<RawJson> {
-    match arguments.trim() {
-        "" | "null" => raw("{}"),
-        arguments => raw(arguments).filter(|input| input.get().starts_with('{')),
-    }
 }
 
 /// The `message_start` event.

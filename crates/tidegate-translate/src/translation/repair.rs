@@ -7,6 +7,8 @@
 
 use std::borrow::Cow;
 
+use super::split_surrogates::{MARK, mark};
+
 /// The escape of U+FFFD, which replaces a lone surrogate as it replaces invalid UTF-8.
 const REPLACEMENT: &str = "\\ufffd";
 
@@ -18,22 +20,57 @@ pub(super) fn decode(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// Like [`decode`], but half a surrogate pair at the edge of a string is replaced by its
+/// [mark](super::split_surrogates), because the other half may be in another event.
+pub(super) fn decode_event(bytes: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(bytes) {
+        Cow::Borrowed(json) => mark_split_surrogates(json),
+        Cow::Owned(json) => Cow::Owned(mark_split_surrogates(&json).into_owned()),
+    }
+}
+
+fn mark_split_surrogates(json: &str) -> Cow<'_, str> {
+    let mut has_marks = None;
+    replace_with(json, |surrogate, is_at_edge| {
+        // Text that contains the mark itself must pass unchanged.
+        let find = || json.contains(MARK) || json.to_ascii_lowercase().contains("\\udbff\\udfff");
+        match is_at_edge && !*has_marks.get_or_insert_with(find) {
+            true => Cow::Owned(mark(surrogate)),
+            false => Cow::Borrowed(REPLACEMENT),
+        }
+    })
+}
+
 /// Replaces lone surrogate escapes in JSON text by U+FFFD.
 pub(super) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
+    replace_with(json, |_, _| Cow::Borrowed(REPLACEMENT))
+}
+
+/// Replaces each lone surrogate by that of `replacement`, which is called with the surrogate and whether it is
+/// a high one at the end of a string or a low one at its beginning.
+fn replace_with(json: &str, mut replacement: impl FnMut(u16, bool) -> Cow<'static, str>) -> Cow<'_, str> {
     let (mut repaired, mut kept, mut at) = (String::new(), 0, 0);
+    // The end of the last escape, which may be an escaped quote.
+    let mut escaped = 0;
     while let Some(next) = memchr::memchr(b'\\', &json.as_bytes()[at..]) {
         at += next;
         match (surrogate_at(json, at), surrogate_at(json, at + 6)) {
-            (Some(Surrogate::High), Some(Surrogate::Low)) => at += 12,
-            (Some(_), _) => {
+            (Some(Surrogate::High(_)), Some(Surrogate::Low(_))) => at += 12,
+            (Some(surrogate), _) => {
+                let quote = Some(&b'"');
+                let (surrogate, is_at_edge) = match surrogate {
+                    Surrogate::High(high) => (high, json.as_bytes().get(at + 6) == quote),
+                    Surrogate::Low(low) => (low, at > escaped && json.as_bytes().get(at - 1) == quote),
+                };
                 repaired += &json[kept..at];
-                repaired += REPLACEMENT;
+                repaired += &replacement(surrogate, is_at_edge);
                 at += 6;
                 kept = at;
             }
             // The next byte is escaped and may be a backslash.
             (None, _) => at = json.len().min(at + 2),
         }
+        escaped = at;
     }
     if kept == 0 {
         return Cow::Borrowed(json);
@@ -43,16 +80,16 @@ pub(super) fn replace_lone_surrogates(json: &str) -> Cow<'_, str> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Surrogate {
-    High,
-    Low,
+    High(u16),
+    Low(u16),
 }
 
 /// The surrogate with an escape that starts at `at`, if there is one.
 fn surrogate_at(json: &str, at: usize) -> Option<Surrogate> {
     let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
     match u16::from_str_radix(digits, 16).ok()? {
-        0xd800..=0xdbff => Some(Surrogate::High),
-        0xdc00..=0xdfff => Some(Surrogate::Low),
+        high @ 0xd800..=0xdbff => Some(Surrogate::High(high)),
+        low @ 0xdc00..=0xdfff => Some(Surrogate::Low(low)),
         _ => None,
     }
 }
@@ -80,6 +117,23 @@ mod tests {
             assert_eq!(replace_lone_surrogates(json), expected, "{json}");
         }
         assert_eq!(decode(b"\"\xff\\ud83d\""), "\"\u{fffd}\\ufffd\"");
+    }
+
+    #[test]
+    fn a_half_at_the_edge_of_a_string_is_marked() {
+        let (high, low) = (mark(0xd83c), mark(0xdf0d));
+        for (json, expected) in [
+            (r#"{"a":"x\ud83c"}"#, format!("{{\"a\":\"x{high}\"}}")),
+            (r#"["\uDF0Dx"]"#, format!("[\"{low}x\"]")),
+            (r#"["\udf0d\ud83c"]"#, format!("[\"{low}{high}\"]")),
+            (r#"["\"\udf0d"]"#, r#"["\"\ufffd"]"#.to_owned()),
+            (r#"["\ud83c\""]"#, r#"["\ufffd\""]"#.to_owned()),
+            (r#"["x\udf0d","\ud83cx"]"#, r#"["x\ufffd","\ufffdx"]"#.to_owned()),
+            (r#"["\ud83c","\uDBFF\uDFFF"]"#, r#"["\ufffd","\uDBFF\uDFFF"]"#.to_owned()),
+            ("[\"\\ud83c\",\"\u{10ffff}\"]", "[\"\\ufffd\",\"\u{10ffff}\"]".to_owned()),
+        ] {
+            assert_eq!(decode_event(json.as_bytes()), expected, "{json}");
+        }
     }
 
     proptest! {

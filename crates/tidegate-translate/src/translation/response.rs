@@ -160,8 +160,11 @@ impl ResponseTranslator for ResponseConverter {
                 self.has_ended |= self.convert_event(event, out).is_err();
             }
         });
-        if !self.has_ended {
-            self.encoder.events().end_of_stream(out);
+        if !self.has_ended
+            && let Err(failure) = self.encoder.events().end_of_stream(out)
+        {
+            let error = self.encoder.error(&TranslatedError::from_failure(failure));
+            self.encoder.events().fail(error, out);
         }
     }
 }
@@ -191,12 +194,12 @@ impl ResponseConverter {
             self.has_ended = true;
             return Ok(());
         }
-        self.encoder.events().encode(event, out)?;
+        self.encoder.events().encode(event, parsed.is_token, out)?;
         // The end is detected as the stream scanner detects it, so that both agree and the end is written
         // once.
         if parsed.end == EndSignal::Final {
             self.has_ended = true;
-            self.encoder.events().finish(out);
+            self.encoder.events().finish(out)?;
         }
         Ok(())
     }

@@ -12,12 +12,31 @@ pub(super) fn stop_reason(finish_reason: &str, has_tool_calls: bool) -> &'static
     }
 }
 
-/// OpenAI's `finish_reason` for Anthropic's `stop_reason`.
-pub(super) fn finish_reason(stop_reason: &str) -> &'static str {
+/// OpenAI's `finish_reason` for Anthropic's `stop_reason`. Some hosts send "end_turn" for a response with tool
+/// calls.
+pub(super) fn finish_reason(stop_reason: &str, has_tool_calls: bool) -> &'static str {
     match stop_reason {
         "max_tokens" | "model_context_window_exceeded" => "length",
-        "tool_use" => "tool_calls",
         "refusal" => "content_filter",
+        _ if has_tool_calls || is_of_calls(stop_reason) => "tool_calls",
         _ => "stop",
     }
+}
+
+/// Whether the reason of either dialect promises a tool call.
+pub(super) fn is_of_calls(reason: &str) -> bool {
+    matches!(reason, "tool_calls" | "function_call" | "tool_use")
+}
+
+/// Whether the reason of either dialect explains arguments that are incomplete.
+pub(super) fn is_cut_off(reason: &str) -> bool {
+    matches!(
+        reason,
+        "length"
+            | "model_length"
+            | "content_filter"
+            | "max_tokens"
+            | "model_context_window_exceeded"
+            | "refusal"
+    )
 }

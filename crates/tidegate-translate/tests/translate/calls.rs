@@ -1,7 +1,6 @@
 //! Tool calls in the forms in which hosts of OpenAI's dialect send them.
 
 use http::StatusCode;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use tidegate_translate::{ChatToMessages, MessagesToChat};
@@ -9,19 +8,19 @@ use tidegate_translate::{ChatToMessages, MessagesToChat};
 use super::hostile::assert_well_formed;
 use super::{for_chat, for_messages, json_events, stream};
 
-const ID_A: &str = "call_AAAAAAAAAAAAAAAAAAAAAAAA";
+pub(super) const ID_A: &str = "call_AAAAAAAAAAAAAAAAAAAAAAAA";
 
-fn chunk(delta: &Value, reason: Option<&str>) -> String {
+pub(super) fn chunk(delta: &Value, reason: Option<&str>) -> String {
     let choice = json!({"index": 0, "delta": delta, "finish_reason": reason});
     format!("data: {}\n\n", json!({"id": "c", "model": "m", "choices": [choice]}))
 }
 
-fn pieces(calls: &[Value]) -> String {
+pub(super) fn pieces(calls: &[Value]) -> String {
     chunk(&json!({"tool_calls": calls}), None)
 }
 
 /// The blocks of a stream: the type or the name of the tool, and the joined content.
-fn blocks(text: &str) -> Vec<(String, String)> {
+pub(super) fn blocks(text: &str) -> Vec<(String, String)> {
     assert_well_formed(text);
     let mut blocks = Vec::new();
     for event in json_events(text) {
@@ -43,7 +42,7 @@ fn translated(chunks: &[String]) -> Vec<(String, String)> {
     blocks(&stream(for_messages(), bytes.as_bytes(), &[]))
 }
 
-fn expect(chunks: &[String], expected: &[(&str, &str)]) {
+pub(super) fn expect(chunks: &[String], expected: &[(&str, &str)]) {
     let expected: Vec<_> =
         expected.iter().map(|(name, content)| ((*name).into(), (*content).into())).collect();
     assert_eq!(translated(chunks), expected, "{chunks:?}");
@@ -127,7 +126,8 @@ fn an_input_that_is_a_string_is_not_encoded_twice() {
         let call = &whole["choices"][0]["message"]["tool_calls"][0];
         assert_eq!(call["function"]["arguments"], "{\"a\":1}");
         let start = json!({"type": "content_block_start", "index": 0, "content_block": block(input)});
-        let text = stream(for_chat(), format!("data: {start}\n\n").as_bytes(), &[]);
+        let stop = json!({"type": "content_block_stop", "index": 0});
+        let text = stream(for_chat(), format!("data: {start}\n\ndata: {stop}\n\n").as_bytes(), &[]);
         assert!(text.contains(r#""arguments":"{\"a\":1}""#), "{text}");
     }
 }
@@ -150,113 +150,14 @@ fn more_than_the_cap_does_not_wait() {
     let mut answer = for_messages();
     answer.set_event_cap(64 * 1024);
     let mut out = bytes::BytesMut::new();
-    let open = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}});
-    answer.events(pieces(&[open]).as_bytes(), &mut out).unwrap();
-    let piece =
-        pieces(&[json!({"index": 1, "id": "b", "function": {"name": "g", "arguments": "x".repeat(1024)}})]);
+    let piece = |index: u64, arguments: &str| {
+        pieces(&[json!({"index": index, "id": index, "function": {"name": "f", "arguments": arguments}})])
+    };
+    answer.events(piece(0, "{\"").as_bytes(), &mut out).unwrap();
+    answer.events(piece(1, "{\"").as_bytes(), &mut out).unwrap();
+    let piece = piece(1, &"x".repeat(1024));
     let failure = (0..65).find_map(|_| answer.events(piece.as_bytes(), &mut out).err()).unwrap();
     assert_eq!(failure.provider_code.as_deref(), Some("too_many_bytes"));
-}
-
-#[derive(Clone, Debug)]
-struct Call {
-    name: String,
-    arguments: Value,
-    name_cut: prop::sample::Index,
-    cuts: Vec<prop::sample::Index>,
-    repeats_id: bool,
-    as_object: bool,
-}
-
-impl Call {
-    /// The pieces of the call, in their order.
-    fn pieces(&self, index: usize) -> Vec<Value> {
-        let id = format!("call_{index}_abcdefghijklmnopqrstuvwxyz");
-        let piece = |name: &str, arguments: Value| {
-            let id = if self.repeats_id { json!(id) } else { Value::Null };
-            json!({"index": index, "id": id, "function": {"name": name, "arguments": arguments}})
-        };
-        let (first, rest) = self.name.split_at(self.name_cut.index(self.name.len()));
-        let mut pieces = vec![piece(first, json!("")), piece(rest, Value::Null)];
-        pieces[0]["id"] = json!(id);
-        if self.as_object {
-            pieces.push(piece("", self.arguments.clone()));
-            return pieces;
-        }
-        let text = self.arguments.to_string();
-        let mut ends: Vec<_> = self.cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
-        ends.push(text.len());
-        ends.sort_unstable();
-        let mut from = 0;
-        for end in ends {
-            pieces.push(piece("", json!(text[from..end])));
-            from = end;
-        }
-        pieces
-    }
-}
-
-fn call() -> impl Strategy<Value = Call> {
-    let arguments = prop_oneof![
-        Just(json!({})),
-        "[a-z{}\\[\\]\"\\\\]{0,8}".prop_map(|text| json!({"a": {"b": [text]}})),
-        any::<i32>().prop_map(|number| json!({"n": number})),
-    ];
-    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
-    ("W[a-z_]{1,8}", arguments, any::<prop::sample::Index>(), cuts, any::<bool>(), any::<bool>()).prop_map(
-        |(name, arguments, name_cut, cuts, repeats_id, as_object)| Call {
-            name,
-            arguments,
-            name_cut,
-            cuts,
-            repeats_id,
-            as_object,
-        },
-    )
-}
-
-proptest! {
-    /// Pieces of several calls, with text between them, in any order that keeps the order of each call.
-    #[test]
-    fn calls_are_whole_and_in_order_for_any_interleaving_and_chunks(
-        calls in prop::collection::vec(call(), 1..5),
-        order in prop::collection::vec(0..5usize, 0..80),
-        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
-    ) {
-        let mut waiting: Vec<_> = calls.iter().enumerate().map(|(index, call)| call.pieces(index).into_iter()).collect();
-        let (mut bytes, mut text, mut began) = (String::new(), String::new(), Vec::new());
-        let all = order.into_iter().chain((0..calls.len()).flat_map(|at| std::iter::repeat_n(at, 16)));
-        for (step, at) in all.enumerate() {
-            let next = waiting.get_mut(at).map(|pieces| pieces.next());
-            match next {
-                Some(Some(piece)) => {
-                    if !began.contains(&at) {
-                        began.push(at);
-                    }
-                    bytes += &pieces(&[piece]);
-                }
-                Some(None) => {}
-                None => {
-                    let word = format!("{step} ");
-                    bytes += &chunk(&json!({"content": word}), None);
-                    text += &word;
-                }
-            }
-        }
-        bytes += &chunk(&json!({}), Some("stop"));
-        bytes += "data: [DONE]\n\n";
-        let mut ends: Vec<_> = cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-        ends.sort_unstable();
-        let translated = stream(for_messages(), bytes.as_bytes(), &ends);
-        let blocks = blocks(&translated);
-        let texts: String = blocks.iter().filter(|(kind, _)| kind == "text").map(|(_, text)| &**text).collect();
-        prop_assert_eq!(texts, text);
-        let received: Vec<_> = blocks.into_iter().filter(|(kind, _)| kind != "text").collect();
-        let sent: Vec<_> =
-            began.iter().map(|&at| (calls[at].name.clone(), calls[at].arguments.to_string())).collect();
-        prop_assert_eq!(received, sent, "{}", bytes);
-        prop_assert!(translated.contains(r#""stop_reason":"tool_use""#));
-    }
 }
 
 /// Names of up to 128 characters are valid for Anthropic, and of up to 64 for OpenAI.

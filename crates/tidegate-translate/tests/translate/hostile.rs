@@ -85,12 +85,13 @@ fn blocks_without_a_stop_event_end_with_the_message() {
         }
     }
     // A new block reuses the index of an open one.
-    let text = stream(for_chat(), &sse(&[start(0, tool("a")), start(0, tool("b")), piece(0, "{}")]), &[]);
+    let text =
+        stream(for_chat(), &sse(&[start(0, tool("a")), start(0, tool("b")), piece(0, "{}"), stop()]), &[]);
     assert_eq!(arguments(&text), ["{}", "{}"], "{text}");
 }
 
 #[test]
-fn deltas_of_several_calls_may_interleave_and_deltas_without_a_call_are_dropped() {
+fn deltas_of_several_calls_may_interleave() {
     let events = [
         start(3, tool("a")),
         start(900, tool("b")),
@@ -98,11 +99,11 @@ fn deltas_of_several_calls_may_interleave_and_deltas_without_a_call_are_dropped(
         piece(900, "{"),
         piece(3, ":1}"),
         piece(900, "}"),
-        piece(4, "{}"),
+        stop(),
     ];
     assert_eq!(arguments(&stream(for_chat(), &sse(&events), &[])), ["{\"x\":1}", "{}"]);
     let events = [call(0, "a", "{"), call(1, "b", "{"), call(0, "", "}"), call(1, "", "}")];
-    let text = stream(for_messages(), &sse(&events), &[]);
+    let text = stream(for_messages(), &[sse(&events), b"data: [DONE]\n\n".to_vec()].concat(), &[]);
     let of = |block: u64| -> String {
         let pieces = json_events(&text).into_iter().filter(|event| event["index"] == block);
         pieces.filter_map(|event| Some(event["delta"]["partial_json"].as_str()?.to_owned())).collect()

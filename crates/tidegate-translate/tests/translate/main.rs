@@ -1,14 +1,18 @@
 //! Translation of requests, responses, streams and errors between OpenAI's chat and Anthropic's messages.
 
+mod call_forms;
 mod calls;
+mod content_forms;
 mod errors;
 mod hostile;
 mod ids;
+mod interleaved;
 mod rejected;
 mod requests;
 mod responses;
 mod round_trip;
 mod schemas;
+mod split_surrogates;
 mod streams;
 mod validator;
 

@@ -71,7 +71,6 @@ fn every_stop_reason_has_a_counterpart() {
         ("stop_sequence", "stop"),
         ("max_tokens", "length"),
         ("model_context_window_exceeded", "length"),
-        ("tool_use", "tool_calls"),
         ("refusal", "content_filter"),
         ("made_up_tomorrow", "stop"),
     ] {
@@ -79,13 +78,9 @@ fn every_stop_reason_has_a_counterpart() {
         assert_eq!(answer["choices"][0]["finish_reason"], expected, "{source}");
         assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
     }
-    for (source, expected) in [
-        ("stop", "end_turn"),
-        ("length", "max_tokens"),
-        ("tool_calls", "tool_use"),
-        ("content_filter", "refusal"),
-        ("eos", "end_turn"),
-    ] {
+    for (source, expected) in
+        [("stop", "end_turn"), ("length", "max_tokens"), ("content_filter", "refusal"), ("eos", "end_turn")]
+    {
         let answer = whole(
             for_messages(),
             &json!({"choices": [{"message": {"content": "x"}, "finish_reason": source}]}),

@@ -1,0 +1,166 @@
+//! Text and reasoning in unusual forms: all content is translated, or the response is a failure.
+
+use http::StatusCode;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::calls::{ID_A, blocks};
+use super::{for_chat, for_messages, json_events, stream, try_stream};
+
+fn choice(index: u64, name: &str, content: &Value, reason: Option<&str>) -> Value {
+    json!({"id": "c", "choices": [{"index": index, name: content, "finish_reason": reason}]})
+}
+
+fn sse(events: &[Value]) -> String {
+    events.iter().map(|event| format!("data: {event}\n\n")).collect::<String>() + "data: [DONE]\n\n"
+}
+
+fn expect(events: &[Value], expected: &[(&str, &str)]) {
+    let expected: Vec<_> = expected.iter().map(|(kind, text)| ((*kind).into(), (*text).into())).collect();
+    assert_eq!(blocks(&stream(for_messages(), sse(events).as_bytes(), &[])), expected, "{events:?}");
+}
+
+#[test]
+fn text_of_a_chat_is_translated_from_all_forms() {
+    for (name, content, kind) in [
+        ("message", json!({"content": "fine"}), "text"),
+        ("delta", json!({"content": "fine"}), "text"),
+        ("delta", json!({"content": [{"type": "output_text", "text": "fine"}]}), "text"),
+        ("delta", json!({"content": ["fine"]}), "text"),
+        ("delta", json!({"refusal": "fine"}), "text"),
+        ("delta", json!({"audio": {"transcript": "fine"}}), "text"),
+        ("text", json!("fine"), "text"),
+        ("message", json!({"reasoning_text": "fine"}), "thinking"),
+        ("delta", json!({"thinking": "fine"}), "thinking"),
+        ("delta", json!({"reasoning_details": [{"text": "fine"}]}), "thinking"),
+        (
+            "message",
+            json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "fine"}]}]}),
+            "thinking",
+        ),
+    ] {
+        for index in [0, 1] {
+            let body = choice(index, name, &content, Some("stop"));
+            expect(std::slice::from_ref(&body), &[(kind, "fine")]);
+            let whole = for_messages().whole(StatusCode::OK, body.to_string().as_bytes()).unwrap();
+            let whole: Value = serde_json::from_slice(&whole).unwrap();
+            assert_eq!(whole["content"][0][kind], "fine", "{body}");
+        }
+    }
+}
+
+#[test]
+fn a_message_within_a_stream_is_the_next_piece_or_repeats_the_deltas() {
+    let delta = |content: Value| choice(0, "delta", &content, None);
+    let message = |content: Value| choice(0, "message", &content, None);
+    let text = |text: &str| json!({"content": text});
+    let call = json!({"id": ID_A, "function": {"name": "f", "arguments": "{\"a\":1}"}});
+    expect(&[message(text("fi")), message(text("ne"))], &[("text", "fine")]);
+    expect(&[delta(text("fi")), message(text("ne"))], &[("text", "fine")]);
+    expect(&[delta(text("fi")), delta(text("ne")), message(text("fine"))], &[("text", "fine")]);
+    expect(&[delta(text("fi")), delta(text("ne\n")), message(text("fine day"))], &[("text", "fine\n day")]);
+    let all = json!({"reasoning": "hm", "content": "fine", "tool_calls": [call]});
+    let blocks = [("thinking", "hm"), ("text", "fine"), ("f", "{\"a\":1}")];
+    expect(&[delta(json!({"reasoning": "hm"})), delta(text("fine")), message(all.clone())], &blocks);
+    expect(&[delta(all.clone()), message(all.clone())], &blocks);
+    expect(&[message(all)], &blocks);
+    // Calls without ids in one list are different calls.
+    let now = json!({"function": {"name": "now", "arguments": {}}});
+    expect(&[message(json!({"tool_calls": [now, now]}))], &[("now", "{}"), ("now", "{}")]);
+}
+
+#[test]
+fn the_first_choice_with_content_is_translated() {
+    let piece = |index: u64, text: &str| choice(index, "delta", &json!({"content": text}), None);
+    expect(&[piece(1, ""), piece(1, "fi"), piece(1, "ne")], &[("text", "fine")]);
+    expect(&[piece(1, ""), piece(0, "fine"), piece(1, "no")], &[("text", "fine")]);
+    expect(&[piece(1, "fine"), piece(0, "no")], &[("text", "fine")]);
+}
+
+#[test]
+fn content_in_an_unknown_form_is_a_failure() {
+    for delta in [
+        json!({"audio": {"data": "x"}}),
+        json!([[{"content": "fine"}]]),
+        json!({"function_call": [{"name": "f"}]}),
+    ] {
+        let events = [choice(0, "delta", &delta, None)];
+        let (text, failure) = try_stream(for_messages(), sse(&events).as_bytes(), &[]);
+        assert!(failure.is_some() && !text.contains("message_stop"), "{delta}: {text}");
+        let body = choice(0, "message", &delta, Some("stop")).to_string();
+        assert!(for_messages().whole(StatusCode::OK, body.as_bytes()).is_err(), "{delta}");
+    }
+    let cut = "data: {\"choices\":[{\"delta\":{\"content\":\"fine\n\ndata: [DONE]\n\n";
+    assert!(try_stream(for_messages(), cut.as_bytes(), &[]).1.is_some());
+}
+
+#[test]
+fn an_answer_without_content_is_not_a_failure() {
+    for message in
+        [json!({"role": "assistant", "content": null}), json!({"reasoning_details": [{"data": "x"}]})]
+    {
+        for reason in ["stop", "length", "content_filter"] {
+            let body = choice(0, "message", &message, Some(reason));
+            expect(std::slice::from_ref(&body), &[]);
+            assert!(for_messages().whole(StatusCode::OK, body.to_string().as_bytes()).is_ok());
+        }
+    }
+    let body = br#"{"content":[],"stop_reason":"end_turn"}"#;
+    assert!(for_chat().whole(StatusCode::OK, body).is_ok());
+}
+
+#[test]
+fn text_of_messages_is_translated_from_all_forms() {
+    let text_of = |event: &Value| {
+        let bytes = format!("data: {event}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
+        let events = json_events(&stream(for_chat(), bytes.as_bytes(), &[]));
+        let delta = |event: &Value| event["choices"][0]["delta"].clone();
+        events.iter().map(delta).find_map(|delta| {
+            delta["content"].as_str().or(delta["reasoning_content"].as_str()).map(str::to_owned)
+        })
+    };
+    for event in [
+        json!({"type": "content_block_start", "content_block": {"type": "text", "text": "fine"}}),
+        json!({"type": "content_block_start", "content_block": {"text": "fine"}}),
+        json!({"type": "content_block_delta", "delta": {"text": "fine"}}),
+        json!({"type": "content_block_delta", "delta": {"thinking": "fine"}}),
+        json!({"delta": {"type": "text_delta", "text": "fine"}}),
+    ] {
+        assert_eq!(text_of(&event).as_deref(), Some("fine"), "{event}");
+    }
+    for content in [
+        json!("fine"),
+        json!([{"type": "text", "text": "fine"}]),
+        json!([{"type": "output_text", "text": "fine"}]),
+    ] {
+        let body = json!({"content": content, "stop_reason": "end_turn"}).to_string();
+        let whole: Value =
+            serde_json::from_slice(&for_chat().whole(StatusCode::OK, body.as_bytes()).unwrap()).unwrap();
+        assert_eq!(whole["choices"][0]["message"]["content"], "fine", "{body}");
+    }
+}
+
+proptest! {
+    /// Whatever form the pieces of a text have, all of them are delivered, for any chunks.
+    #[test]
+    fn no_piece_of_a_text_is_lost(
+        pieces in prop::collection::vec(("[a-z ]{1,4}", 0..4usize), 1..8),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+    ) {
+        let events: Vec<_> = pieces
+            .iter()
+            .map(|(text, form)| match form {
+                0 => choice(0, "delta", &json!({"content": text}), None),
+                1 => choice(0, "delta", &json!({"content": [{"text": text}]}), None),
+                2 => choice(0, "text", &json!(text), None),
+                _ => json!({"choices": {"index": 0, "delta": {"content": text}}}),
+            })
+            .collect();
+        let sent: String = pieces.iter().map(|(text, _)| &**text).collect();
+        let bytes = sse(&events);
+        let mut ends: Vec<_> = cuts.into_iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        ends.sort_unstable();
+        let received = blocks(&stream(for_messages(), bytes.as_bytes(), &ends));
+        prop_assert_eq!(received, [("text".to_owned(), sent)]);
+    }
+}
