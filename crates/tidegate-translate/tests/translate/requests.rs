@@ -252,6 +252,14 @@ fn chat_fields_without_a_counterpart_are_rejected_by_name() {
         ("tools", with("tools", json!({"secret": 1}))),
         ("tools[].type", with("tools", json!([{"type": "custom", "custom": {"name": "secret"}}]))),
         ("tool_choice", with("tool_choice", json!("secret"))),
+        (
+            "tool_choice.strict",
+            with("tool_choice", json!({"type": "function", "function": {"name": "secret"}, "strict": true})),
+        ),
+        (
+            "tool_choice.function.strict",
+            with("tool_choice", json!({"type": "function", "function": {"name": "secret", "strict": true}})),
+        ),
         ("tool_choice.type", with("tool_choice", json!({"type": "allowed_tools"}))),
         ("messages", json!({"model": "secret"})),
         ("messages", with("messages", json!("secret"))),
@@ -327,6 +335,7 @@ fn messages_fields_without_a_counterpart_are_rejected_by_name() {
             block(json!({"type": "tool_result", "tool_use_id": "t", "content": with_source("document")})),
         ),
         ("messages[].content[].tool_use_id", block(json!({"type": "tool_result", "content": "secret"}))),
+        ("messages[].content[].title", block(json!({"type": "text", "text": "secret", "title": "secret"}))),
         ("output_config.format.type", with("output_config", json!({"format": {"type": "secret"}}))),
     ] {
         assert_rejected(&MessagesToChat::new(UNKNOWN_TARGET), field, &body);
@@ -335,6 +344,18 @@ fn messages_fields_without_a_counterpart_are_rejected_by_name() {
     for body in [&b"[1]"[..], b"", b"{\"messages\":", b"\xff"] {
         let error = MessagesToChat::new(UNKNOWN_TARGET).request(&mut head, body).unwrap_err();
         assert_eq!(error.to_string(), "`body` is not a JSON object");
+    }
+}
+
+#[test]
+fn the_title_of_a_document_of_text_is_its_heading() {
+    for (title, text) in
+        [(json!("Tides"), "Tides\n\nEbb at six."), (json!(" "), "Ebb at six."), (Value::Null, "Ebb at six.")]
+    {
+        let source = json!({"type": "text", "media_type": "text/plain", "data": "Ebb at six."});
+        let document = json!({"type": "document", "title": title, "source": source});
+        let request = json!({"max_tokens": 9, "messages": [{"role": "user", "content": [document]}]});
+        assert_eq!(to_chat(&request)["messages"][0]["content"], text);
     }
 }
 

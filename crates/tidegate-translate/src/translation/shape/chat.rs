@@ -13,7 +13,7 @@ pub(super) static REQUEST: Shape = Shape {
         ("model", Read),
         ("messages", Within(&MESSAGE)),
         ("tools", Within(&TOOL)),
-        ("tool_choice", Read),
+        ("tool_choice", Within(&TOOL_CHOICE)),
         ("parallel_tool_calls", Read),
         ("max_completion_tokens", Read),
         ("max_tokens", Read),
@@ -51,6 +51,11 @@ pub(super) static REQUEST: Shape = Shape {
         ("prompt_cache_retention", Dropped(CACHE)),
     ],
 };
+
+static TOOL_CHOICE: Shape =
+    Shape { path: "tool_choice.", fields: &[("type", Read), ("function", Within(&CHOSEN_FUNCTION))] };
+
+static CHOSEN_FUNCTION: Shape = Shape { path: "tool_choice.function.", fields: &[("name", Read)] };
 
 static STREAM_OPTIONS: Shape = Shape {
     path: "stream_options.",

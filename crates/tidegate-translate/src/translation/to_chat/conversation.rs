@@ -111,6 +111,7 @@ fn user(
 ) -> Result<(), Untranslatable> {
     let (mut image_parts, mut parts) = (Vec::new(), Vec::new());
     for block in blocks {
+        reject_title(&block)?;
         match &*block.kind {
             "tool_result" => messages.push(tool_result(block, id_map, &mut image_parts)?),
             "text" => parts
@@ -149,6 +150,15 @@ fn url(source: MediaSource) -> Option<String> {
     }
 }
 
+/// Rejects a title of a block that has none in its dialect, since it would be lost.
+fn reject_title(block: &ContentBlock) -> Result<(), Untranslatable> {
+    let is_of_none = matches!(&*block.kind, "text" | "image" | "tool_use" | "tool_result" | "thinking");
+    match block.title.is_some() && is_of_none {
+        true => Err(unsupported("messages[].content[].title")),
+        false => Ok(()),
+    }
+}
+
 fn document(block: ContentBlock) -> Result<ContentPart, Untranslatable> {
     let citations = block.citations.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     if citations.is_some_and(|citations| citations["enabled"] == true) {
@@ -156,7 +166,11 @@ fn document(block: ContentBlock) -> Result<ContentPart, Untranslatable> {
     }
     let source = block.source.ok_or_else(|| malformed("messages[].content[].source"))?;
     match &*source.kind {
-        "text" => source.data.map(ContentPart::text),
+        // A chat has no documents of text, so the title becomes its heading.
+        "text" => source.data.map(|text| match block.title.filter(|title| !title.trim().is_empty()) {
+            Some(title) => ContentPart::text(format!("{title}\n\n{text}")),
+            None => ContentPart::text(text),
+        }),
         "base64" => url(source).map(|data| ContentPart {
             // A chat file needs a name.
             file: Some(FilePart {
@@ -220,6 +234,7 @@ impl AssistantMessages<'_> {
     fn translate(&mut self, blocks: Vec<ContentBlock>) -> Result<Option<ChatMessage>, Untranslatable> {
         let (mut texts, mut calls, mut reasoning) = (Vec::new(), Vec::new(), String::new());
         for block in blocks {
+            reject_title(&block)?;
             match &*block.kind {
                 "text" => texts.push(block.text.ok_or_else(|| malformed("messages[].content[].text"))?),
                 "tool_use" => match (block.id, block.name, block.input) {
