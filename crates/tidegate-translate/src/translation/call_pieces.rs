@@ -47,7 +47,7 @@ const MAX_CALLS: usize = 1024;
 const MAX_NAME: usize = 1024;
 
 /// The names of the field with the arguments. The first is OpenAI's, the others are in use.
-const ARGUMENTS: [&str; 3] = ["arguments", "input", "parameters"];
+pub(super) const ARGUMENTS: [&str; 3] = ["arguments", "input", "parameters"];
 
 impl<'a> CallPiece<'a> {
     /// Reads a piece of a call, or a whole call. Some hosts place the fields of `function` beside it.

@@ -11,6 +11,7 @@ use super::call_arguments::CallArguments;
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::{self, CallPiece, argument_text};
 use super::encode_events::{EncodeEvents, too_many, unreadable};
+use super::exact_arguments::with_argument_text;
 use super::repair;
 use super::split_surrogates::{HeldHalf, without_marks};
 use super::stop_reason::{finish_reason, is_cut_off, is_of_calls};
@@ -236,7 +237,8 @@ impl EncodeEvents for ChatEvents {
     }
 
     fn encode(&mut self, event: Event<'_>, is_token: bool, out: &mut BytesMut) -> Result<(), Failure> {
-        let Ok(data) = serde_json::from_str::<Value>(&repair::decode_event(event.data)) else {
+        let Ok(data) = serde_json::from_str::<Value>(&with_argument_text(repair::decode_event(event.data)))
+        else {
             return if is_token { Err(unreadable()) } else { Ok(()) };
         };
         let is_encoded = match data["type"].as_str().unwrap_or(event.name) {

@@ -8,6 +8,7 @@ use super::call_arguments::CallArguments;
 use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
 use super::chat_events::block_type;
+use super::exact_arguments::with_argument_text;
 use super::repair;
 use super::stop_reason::{finish_reason, is_of_calls};
 use super::tool_names::ToolNames;
@@ -26,12 +27,6 @@ struct IncomingMessage {
     usage: Value,
 }
 
-/// The arguments of a call as they were sent, so that their numbers stay exact.
-#[derive(Deserialize)]
-struct IncomingInput {
-    input: Option<RawJson>,
-}
-
 /// Returns `None` if `body` is not a message response, if not all of its content can be translated, or if it
 /// is not the JSON object that was requested. `created` is in seconds since 1970.
 pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &ToolNames) -> Option<Value> {
@@ -40,15 +35,11 @@ pub(super) fn read(body: &[u8], created: u64, wants_json: bool, tool_names: &Too
     let about = json!({"id": response.id});
     let mut call_ids = ResponseCallIds::for_response(&about);
     for raw in blocks(&response.content)? {
-        let block: Value = serde_json::from_str(raw.get()).ok()?;
+        let block: Value = serde_json::from_str(&with_argument_text(raw.get().into())).ok()?;
         match (block_type(&block), &block["text"], &block["thinking"]) {
             ("tool_use", ..) => {
                 let call = CallPiece::read(&block).ok().filter(|call| !call.name.is_empty())?;
-                let input = serde_json::from_str::<IncomingInput>(raw.get()).ok()?.input;
-                let arguments = match input {
-                    Some(input) if input.get().starts_with('{') => input.get().to_owned(),
-                    _ => CallArguments::whole(&call.arguments).ok()?,
-                };
+                let arguments = CallArguments::whole(&call.arguments).ok()?;
                 let function = json!({"name": tool_names.original(&call.name), "arguments": arguments});
                 let id = call_ids.assign_global(call.id());
                 calls.push(json!({"id": id, "type": "function", "function": function}));

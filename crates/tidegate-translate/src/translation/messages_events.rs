@@ -16,6 +16,7 @@ use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
 use super::chat_content::{ChatPiece, choice, choice_index, one_or_many, pieces};
 use super::encode_events::{EncodeEvents, unreadable};
+use super::exact_arguments::with_argument_text;
 use super::messages_response::message_start;
 use super::repair;
 use super::stop_reason::{is_cut_off, is_of_calls, stop_reason};
@@ -149,7 +150,8 @@ impl EncodeEvents for MessagesEvents {
     }
 
     fn encode(&mut self, event: Event<'_>, is_token: bool, out: &mut BytesMut) -> Result<(), Failure> {
-        let Ok(chunk) = serde_json::from_str::<Value>(&repair::decode_event(event.data)) else {
+        let Ok(chunk) = serde_json::from_str::<Value>(&with_argument_text(repair::decode_event(event.data)))
+        else {
             return if is_token { Err(unreadable()) } else { Ok(()) };
         };
         self.token_usage.update_from_chat(&chunk["usage"]);

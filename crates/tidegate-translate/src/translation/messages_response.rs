@@ -9,6 +9,7 @@ use super::call_ids::ResponseCallIds;
 use super::call_pieces::CallPiece;
 use super::chat_content::{ChatPiece, choice, pieces};
 use super::content::raw;
+use super::exact_arguments::with_argument_text;
 use super::messages::ContentBlock;
 use super::repair;
 use super::stop_reason::{is_of_calls, stop_reason};
@@ -31,7 +32,7 @@ struct OutgoingMessage<'a> {
 /// Returns `None` if `body` is not a completion, or if not all of its content can be translated: a call that
 /// is incomplete or missing, or content in an unknown form.
 pub(super) fn read(body: &[u8], omits_reasoning: bool, tool_names: &ToolNames) -> Option<Vec<u8>> {
-    let completion: Value = serde_json::from_str(&repair::decode(body)).ok()?;
+    let completion: Value = serde_json::from_str(&with_argument_text(repair::decode(body))).ok()?;
     let choice = choice(&completion, None)?;
     // These finish reasons report a failure.
     if matches!(choice["finish_reason"].as_str(), Some("error" | "insufficient_system_resource")) {

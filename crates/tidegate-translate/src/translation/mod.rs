@@ -111,6 +111,7 @@ mod chat_response;
 mod content;
 mod encode_events;
 mod error;
+mod exact_arguments;
 mod fields;
 mod messages;
 mod messages_events;

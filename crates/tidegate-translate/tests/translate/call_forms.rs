@@ -127,6 +127,30 @@ fn arguments_that_are_not_an_object_are_a_failure() {
     assert_eq!(failure_of(&[pieces(&[call("{\"city\":\"Os")])], "length"), None);
 }
 
+#[test]
+fn numbers_in_arguments_stay_exact() {
+    let input = r#"{"id":123456789012345678901234567890,"price":1.10}"#;
+    let call = format!(r#"{{"index":0,"id":"t","function":{{"name":"f","arguments":{input}}}}}"#);
+    let choice = |name: &str| format!(r#"{{"choices":[{{"{name}":{{"tool_calls":[{call}]}}}}]}}"#);
+    let message = for_messages().whole(StatusCode::OK, choice("message").as_bytes()).unwrap();
+    assert!(std::str::from_utf8(&message).unwrap().contains(input));
+    let bytes = format!("data: {}\n\ndata: [DONE]\n\n", choice("delta"));
+    assert_eq!(blocks(&stream(for_messages(), bytes.as_bytes(), &[])), [("f".to_owned(), input.to_owned())]);
+    let block = format!(r#"{{"type":"tool_use","id":"t","name":"f","input":{input}}}"#);
+    let body = format!(r#"{{"content":[{block}]}}"#);
+    let completion = for_chat().whole(StatusCode::OK, body.as_bytes()).unwrap();
+    let completion: Value = serde_json::from_slice(&completion).unwrap();
+    assert_eq!(completion["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"], input);
+    let start = format!(r#"{{"type":"content_block_start","index":0,"content_block":{block}}}"#);
+    let empty = start.replace(input, "{}");
+    let delta = format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"partial_json":{input}}}}}"#);
+    for events in [vec![&start], vec![&empty, &delta]] {
+        let bytes: String = events.into_iter().map(|event| format!("data: {event}\n\n")).collect();
+        let bytes = bytes + "data: {\"type\":\"message_stop\"}\n\n";
+        assert_eq!(only_call(&stream(for_chat(), bytes.as_bytes(), &[])), ["t", "f", input]);
+    }
+}
+
 /// A call in `function_call`, as an object instead of a list, or with its fields beside `function`.
 #[test]
 fn a_call_in_an_older_or_flat_form_is_translated() {
