@@ -15,6 +15,8 @@ pub(super) struct CallPiece<'a> {
     id: Cow<'a, str>,
     pub(super) name: Cow<'a, str>,
     pub(super) arguments: Cow<'a, str>,
+    /// Another call of the same list comes before it.
+    is_later_in_list: bool,
 }
 
 /// A tool call as far as it was received.
@@ -68,11 +70,13 @@ impl<'a> CallPiece<'a> {
             id: id(&call["id"]),
             name: without_marks(name.unwrap_or_default()),
             arguments,
+            is_later_in_list: false,
         })
     }
 
-    pub(super) fn with_index(self, index: u64) -> Self {
-        Self { index: self.index.or(Some(index)), ..self }
+    /// Sets the position in the list of calls of one event.
+    pub(super) fn at(self, position: usize) -> Self {
+        Self { is_later_in_list: position > 0, ..self }
     }
 
     pub(super) fn id(&self) -> &str {
@@ -173,10 +177,16 @@ impl ReceivedCalls {
         // Some hosts number the calls of each index from zero, so that ids repeat.
         let is_other =
             |call: &ReceivedCall| matches!((call.index, piece.index), (Some(a), Some(b)) if a != b);
-        let by_id = || self.calls.iter().rposition(|call| *call.id == *piece.id && !is_other(call));
+        let by_id = self.calls.iter().rposition(|call| *call.id == *piece.id && !is_other(call));
+        let by_id = by_id.filter(|_| !piece.id.is_empty());
         let by_index = || self.calls.iter().rposition(|call| call.index == piece.index);
-        let by_id = if piece.id.is_empty() { None } else { by_id() };
-        by_id.or_else(|| if piece.index.is_some() { by_index() } else { self.last })
+        // The index may be missing in the first piece.
+        let without_index = || self.last.filter(|&last| self.calls[last].index.is_none());
+        match (by_id, piece.index) {
+            (Some(known), _) => Some(known),
+            (None, Some(_)) => by_index().or_else(|| without_index().filter(|_| piece.id.is_empty())),
+            (None, None) => self.last,
+        }
     }
 
     /// Whether the whole call was received already.
@@ -198,6 +208,10 @@ impl ReceivedCall {
     fn is_followed_by(&self, piece: &CallPiece<'_>) -> bool {
         let is_named = !piece.name.is_empty();
         let is_blank = piece.arguments.trim().is_empty();
+        // The named calls of one list are different calls.
+        if is_named && piece.is_later_in_list && piece.id.is_empty() && piece.index.is_none() {
+            return true;
+        }
         if *self.id == *piece.id && !self.id.is_empty() {
             let is_new = is_named && !is_blank && !self.arguments.is_same(&piece.arguments);
             return is_new && self.arguments.are_final();
@@ -225,6 +239,7 @@ impl ReceivedCall {
         if self.id.is_empty() {
             self.id.push_str(&piece.id);
         }
+        self.index = self.index.or(piece.index);
         let has_begun = self.arguments.has_begun();
         let is_named = !piece.name.is_empty();
         self.is_named_again |= is_named && self.arguments.has_ended();

@@ -38,6 +38,8 @@ pub(super) struct ChatEvents {
     next: u64,
     /// The arguments of a call that has ended are incomplete.
     has_cut_call: bool,
+    /// The reason in the last chunk.
+    stop_reason: Option<String>,
     text_half: HeldHalf,
     thinking_half: HeldHalf,
 }
@@ -76,6 +78,7 @@ impl ChatEvents {
             call_ids: ResponseCallIds::default(),
             next: 0,
             has_cut_call: false,
+            stop_reason: None,
             text_half: HeldHalf::default(),
             thinking_half: HeldHalf::default(),
         }
@@ -216,6 +219,7 @@ impl ChatEvents {
             return Err(unreadable());
         }
         self.choice(json!({}), Some(finish_reason(reason, has_calls)), out);
+        self.stop_reason = Some(reason.to_owned());
         Ok(())
     }
 }
@@ -279,7 +283,14 @@ impl EncodeEvents for ChatEvents {
     }
 
     fn finish(&mut self, out: &mut BytesMut) -> Result<(), Failure> {
+        if self.stop_reason.is_none() && self.next > 0 {
+            self.write_stop("", out)?;
+        }
         self.end_blocks(out)?;
+        let is_cut_off = self.stop_reason.as_deref().is_some_and(is_cut_off);
+        if self.has_cut_call && !is_cut_off {
+            return Err(unreadable());
+        }
         if self.wants_usage {
             let mut last = self.chunk(json!([]));
             last["usage"] = self.token_usage.as_chat();

@@ -77,6 +77,7 @@ impl MessagesEvents {
     /// Writes the pieces of a delta. Returns whether there were any.
     fn push_delta(&mut self, delta: &Value, out: &mut BytesMut) -> Result<bool, Failure> {
         let pieces = pieces(delta);
+        let mut calls = 0;
         for piece in &pieces {
             match *piece {
                 ChatPiece::Thinking(text) => {
@@ -89,7 +90,8 @@ impl MessagesEvents {
                 }
                 ChatPiece::Call(call) => {
                     self.has_call_deltas = true;
-                    self.blocks.push_call(&CallPiece::read(call)?, out)?;
+                    self.blocks.push_call(&CallPiece::read(call)?.at(calls), out)?;
+                    calls += 1;
                 }
                 ChatPiece::Encrypted => self.ping(out),
             }
@@ -121,11 +123,9 @@ impl MessagesEvents {
             ChatPiece::Call(call) => Some(call),
             _ => None,
         });
-        for (index, call) in (0..).zip(calls) {
-            let piece = CallPiece::read(call)?;
+        for (position, call) in calls.enumerate() {
+            let piece = CallPiece::read(call)?.at(position);
             if !self.has_call_deltas || !self.blocks.is_repeated(&piece) {
-                // The calls of a list are different ones.
-                let piece = if piece.id().is_empty() { piece.with_index(index) } else { piece };
                 self.blocks.push_call(&piece, out)?;
             }
         }

@@ -62,6 +62,29 @@ fn two_calls_without_ids_and_indexes_are_kept_apart_by_their_names() {
 }
 
 #[test]
+fn named_calls_of_one_list_are_different_calls() {
+    for arguments in [Value::Null, json!(""), json!({})] {
+        let now = json!({"function": {"name": "now", "arguments": arguments}});
+        for name in ["delta", "message"] {
+            let chunk = json!({"choices": [{name: {"tool_calls": [now, now]}, "finish_reason": "stop"}]});
+            let bytes = format!("data: {chunk}\n\ndata: [DONE]\n\n");
+            assert_eq!(blocks(&stream(for_messages(), bytes.as_bytes(), &[])).len(), 2, "{chunk}");
+        }
+    }
+}
+
+#[test]
+fn a_piece_with_an_index_may_follow_one_without() {
+    let first = json!({"id": ID_A, "function": {"name": "weather", "arguments": "{\"city\":"}});
+    let second = json!({"index": 0, "function": {"arguments": "\"Oslo\"}"}});
+    expect(
+        &[pieces(std::slice::from_ref(&first)), pieces(std::slice::from_ref(&second))],
+        &[("weather", WEATHER)],
+    );
+    expect(&[pieces(&[first, second])], &[("weather", WEATHER)]);
+}
+
+#[test]
 fn a_block_begins_when_the_name_is_known() {
     let piece = |name: &str, arguments: &str| {
         pieces(&[json!({"index": 0, "id": ID_A, "function": {"name": name, "arguments": arguments}})])
@@ -317,6 +340,14 @@ fn what_is_not_a_whole_call_of_messages_is_a_failure() {
         let (text, failure) = messages_stream(&events, "tool_use");
         assert!(failure.is_some() && !text.contains("[DONE]"), "{events:?}");
     }
+    let bytes: String = [start(&block), json("{\"city\":\"Os"), json!({"type": "message_stop"})]
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    assert!(try_stream(for_chat(), bytes.as_bytes(), &[]).1.is_some(), "there is no stop reason");
+    let whole_call = bytes.replace("Os", "Oslo\\\"}");
+    let text = stream(for_chat(), whole_call.as_bytes(), &[]);
+    assert!(text.contains(r#""finish_reason":"tool_calls""#), "{text}");
     let (_, failure) = messages_stream(&[start(&block), json("{\"city\":\"Os")], "max_tokens");
     assert_eq!(failure, None);
     for block in [
