@@ -116,6 +116,7 @@ mod fields;
 mod messages;
 mod messages_events;
 mod messages_response;
+mod open_calls;
 mod repair;
 mod response;
 mod schema;

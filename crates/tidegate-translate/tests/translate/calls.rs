@@ -160,6 +160,33 @@ fn more_than_the_cap_does_not_wait() {
     assert_eq!(failure.provider_code.as_deref(), Some("too_many_bytes"));
 }
 
+/// Arguments that are a string of an object are held until they are whole.
+#[test]
+fn more_than_the_cap_is_not_held_for_a_chat() {
+    let delta =
+        |json: &str| json!({"type": "content_block_delta", "index": 0, "delta": {"partial_json": json}});
+    let start = |input: &str| {
+        let block = json!({"type": "tool_use", "id": "t", "name": "f", "input": {"a": input}});
+        json!({"type": "content_block_start", "index": 0, "content_block": block})
+    };
+    for (first, next) in [(start(""), delta("\"")), (start("x"), start(&"x".repeat(1024)))] {
+        let next = if next["delta"].is_null() { next } else { delta(&"x".repeat(1024)) };
+        let mut answer = for_chat();
+        answer.set_event_cap(64 * 1024);
+        let mut out = bytes::BytesMut::new();
+        let quote = delta("\"");
+        let events = [vec![first], vec![quote], vec![next; 65]].concat();
+        let failure = events.iter().enumerate().find_map(|(at, event)| {
+            let mut event = event.clone();
+            if !event["content_block"].is_null() {
+                event["index"] = at.into();
+            }
+            answer.events(format!("data: {event}\n\n").as_bytes(), &mut out).err()
+        });
+        assert_eq!(failure.unwrap().provider_code.as_deref(), Some("too_many_bytes"));
+    }
+}
+
 /// Names of up to 128 characters are valid for Anthropic, and of up to 64 for OpenAI.
 #[test]
 fn tool_names_that_the_target_rejects_are_shortened_and_restored_in_the_response() {

@@ -95,6 +95,20 @@ fn content_in_an_unknown_form_is_a_failure() {
 }
 
 #[test]
+fn content_of_messages_in_an_unknown_form_is_a_failure() {
+    for event in [
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ["fine"]}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "thinking": "fine"}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ["fine"]}}),
+        json!({"type": "message_delta", "delta": {"text": "fine"}}),
+    ] {
+        let bytes = format!("data: {event}\n\ndata: {{\"type\":\"message_stop\"}}\n\n");
+        let (text, failure) = try_stream(for_chat(), bytes.as_bytes(), &[]);
+        assert!(failure.is_some() && !text.contains("[DONE]"), "{event}");
+    }
+}
+
+#[test]
 fn an_answer_without_content_is_not_a_failure() {
     for message in
         [json!({"role": "assistant", "content": null}), json!({"reasoning_details": [{"data": "x"}]})]
