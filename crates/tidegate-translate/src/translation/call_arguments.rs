@@ -14,11 +14,16 @@ use super::text_digest::TextDigest;
 #[derive(Default)]
 pub(super) struct CallArguments {
     held: String,
+    /// The first two characters that are not white space.
+    first: [Option<char>; 2],
     is_released: bool,
     progress: ObjectProgress,
     received: TextDigest,
     half: HeldHalf,
 }
+
+/// The maximum length of a `null` with white space.
+const MAX_NULL: usize = 64;
 
 /// Follows the text of a JSON object until it ends.
 #[derive(Clone, Copy, Default)]
@@ -38,26 +43,27 @@ impl CallArguments {
     pub(super) fn push(&mut self, piece: &str) -> Result<(), Failure> {
         let piece = &*self.half.join(piece);
         let is_blank = piece.trim().is_empty();
-        if self.progress.has_ended || self.held.trim() == "null" {
+        if self.progress.has_ended || self.first[0] == Some('n') && self.held.trim_end() == "null" {
             let is_repeated = TextDigest::of(piece) == self.received;
             match self.is_released {
                 _ if is_blank || is_repeated => return Ok(()),
                 true => return Err(unreadable()),
                 // What was held were not the arguments.
-                false => (self.held, self.progress, self.received) = Default::default(),
+                false => (self.held, self.first, self.progress, self.received) = Default::default(),
             }
         }
-        if is_blank && self.received.is_empty() {
-            return Ok(());
+        let piece = if self.received.is_empty() { piece.trim_start() } else { piece };
+        let mut chars = piece.chars().filter(|char| !char.is_whitespace());
+        for first in self.first.iter_mut().filter(|first| first.is_none()) {
+            *first = chars.next();
         }
         self.received.push(piece);
         self.held += piece;
-        match self.held.trim_start().as_bytes() {
-            _ if self.is_released => self.progress.push(piece),
-            [b'{', ..] => self.progress.push(piece),
-            [b'"', ..] => Ok(()),
-            text if b"null".starts_with(text.trim_ascii_end()) => Ok(()),
-            _ => Err(unreadable()),
+        match self.first[0] {
+            None | Some('"') => Ok(()),
+            Some('{') => self.progress.push(piece),
+            Some('n') if self.held.len() <= MAX_NULL && "null".starts_with(self.held.trim_end()) => Ok(()),
+            Some(_) => Err(unreadable()),
         }
     }
 
@@ -98,8 +104,7 @@ impl CallArguments {
 
     /// Whether a part of the text can be released.
     pub(super) fn is_ready(&self) -> bool {
-        let mut held = self.held.chars().filter(|char| !char.is_whitespace());
-        self.is_released || held.next() == Some('{') && held.next().is_some_and(|second| second != '}')
+        self.is_released || matches!(self.first, [Some('{'), Some(second)] if second != '}')
     }
 
     /// Releases the text that does not have to wait.
@@ -248,6 +253,19 @@ mod tests {
         let mut cut = CallArguments::default();
         cut.push(r#"{"a":"#).unwrap();
         assert!(cut.is_cut() && CallArguments::whole(r#"{"a":"#).is_err());
+    }
+
+    /// A scan of the held text for each piece would take minutes.
+    #[test]
+    fn white_space_in_held_arguments_costs_no_scan_for_each_piece() {
+        let mut arguments = CallArguments::default();
+        arguments.push(&(" ".repeat(1 << 20) + "{")).unwrap();
+        for _ in 0..200_000 {
+            arguments.push("          ").unwrap();
+            assert_eq!(arguments.release(), "");
+        }
+        arguments.push("\"a\":1}").unwrap();
+        assert!(arguments.release().ends_with("\"a\":1}"));
     }
 
     #[test]
