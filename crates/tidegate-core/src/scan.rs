@@ -39,15 +39,6 @@ pub struct StreamState {
     pub usage: Option<Usage>,
 }
 
-impl StreamState {
-    /// Whether the stream contains an answer: a token, a stop reason, or the usage of generated tokens.
-    #[must_use]
-    pub fn shows_answer(&self) -> bool {
-        let is_used = self.usage.and_then(|usage| usage.output).is_some_and(|output| output > 0);
-        self.has_started || self.stop.is_some() || is_used
-    }
-}
-
 /// Why a model stopped generating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {

@@ -393,8 +393,8 @@ fn an_error_without_a_status_is_classified_by_its_body() {
         (r#"{"error":{"code":502,"message":"upstream"},"choices":[{"finish_reason":"error"}]}"#, "E3001"),
         (r#"{"error":{"type":"invalid_request_error","message":"prompt is too long"}}"#, "E1005"),
         (r#"{"error":{"type":"invalid_request_error","message":"no"}}"#, "E1001"),
-        (r#"{"error":"something"}"#, "E9999"),
-        (r#"{"error":{}}"#, "E9999"),
+        (r#"{"error":"something"}"#, "E3001"),
+        (r#"{"error":{}}"#, "E3001"),
     ] {
         assert_eq!(code(body), Some(expected), "{body}");
     }

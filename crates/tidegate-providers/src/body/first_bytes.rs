@@ -23,7 +23,7 @@ impl<'a> FirstBytes<'a> {
         if BYTE_ORDER_MARK.starts_with(body) {
             return Self::Unclear;
         }
-        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii_start();
+        let body = trim_start(body);
         match body.first() {
             None => Self::Unclear,
             Some(b'{' | b'[') => Self::Json(body),
@@ -33,6 +33,11 @@ impl<'a> FirstBytes<'a> {
             Some(_) => Self::Other,
         }
     }
+}
+
+/// The body without a byte order mark and blanks before it.
+pub(crate) fn trim_start(body: &[u8]) -> &[u8] {
+    body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii_start()
 }
 
 /// Whether a line begins with the field: a colon or the end of the line follows its name.

@@ -9,6 +9,7 @@
 //! is content, the response is a success, whatever follows. So a decided result for a prefix holds for the
 //! whole body.
 
+use crate::body::first_bytes::trim_start;
 use crate::dialect::all_rules;
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
@@ -25,7 +26,8 @@ pub(crate) enum Expected {
 
 /// Probes the beginning of a JSON body and stops at the first significant field.
 pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
-    match json.trim_ascii_start().first() {
+    let json = trim_start(json);
+    match json.first() {
         None => return ProbeResult::Unclear,
         Some(b'{' | b'[') => {}
         Some(_) => return ProbeResult::Success,

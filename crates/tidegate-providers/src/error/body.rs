@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use tidegate_core::Reset;
 
+use crate::body::first_bytes::trim_start;
 use crate::text::go_duration;
 
 /// The fields of an error body that matter for classification.
@@ -58,7 +59,7 @@ impl<'a> ParsedErrorBody<'a> {
     /// Parses any bytes.
     pub(crate) fn read(bytes: &'a [u8]) -> Self {
         let mut body = Self::default();
-        let bytes = bytes.trim_ascii();
+        let bytes = trim_start(bytes).trim_ascii_end();
         match bytes.first() {
             None | Some(b'<') => {}
             Some(b'{' | b'[' | b'"') => {
@@ -364,9 +365,15 @@ mod tests {
 
     #[test]
     fn a_bare_string_is_the_message() {
-        for body in
-            [r#""no""#, r#"{"error":"no"}"#, r#"{"detail":"no"}"#, "no", "\n no \n", r#"[{"error":"no"}]"#]
-        {
+        for body in [
+            "\u{feff}{\"error\":\"no\"}",
+            r#""no""#,
+            r#"{"error":"no"}"#,
+            r#"{"detail":"no"}"#,
+            "no",
+            "\n no \n",
+            r#"[{"error":"no"}]"#,
+        ] {
             assert_eq!(ParsedErrorBody::read(body.as_bytes()).message.as_deref(), Some("no"), "{body}");
         }
     }

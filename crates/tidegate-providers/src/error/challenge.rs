@@ -3,6 +3,8 @@
 use http::{HeaderMap, StatusCode};
 use memchr::memmem;
 
+use crate::body::first_bytes::trim_start;
+
 /// What the scripts of such pages are called.
 const SCRIPTS: [&[u8]; 8] = [
     b"/cdn-cgi/challenge-platform/",
@@ -19,7 +21,7 @@ const SCRIPTS: [&[u8]; 8] = [
 /// provider, and nothing is known about the key.
 pub(crate) fn is_challenge(status: Option<StatusCode>, headers: &HeaderMap, body: &[u8]) -> bool {
     status == Some(StatusCode::FORBIDDEN)
-        && body.trim_ascii_start().first().is_none_or(|first| *first == b'<')
+        && trim_start(body).first().is_none_or(|first| *first == b'<')
         && (headers.contains_key("cf-mitigated")
             || headers.get("x-amzn-waf-action").is_some_and(|action| action != "block")
             || SCRIPTS.iter().any(|script| memmem::find(body, script).is_some()))
@@ -39,6 +41,7 @@ mod tests {
         };
         assert!(is(403, None, PAGE));
         assert!(is(403, Some("challenge"), "<html></html>"));
+        assert!(is(403, None, &format!("\u{feff}\n<!-- x -->{PAGE}")));
         // The body may be cut off at any byte, or be missing.
         assert!(is(403, Some("challenge"), ""));
         assert!(!is(403, None, "<html>Forbidden</html>"));

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use http::{HeaderMap, StatusCode};
-use tidegate_core::{ErrorCode, Failure};
+use tidegate_core::Failure;
 
 use super::response::ErrorResponse;
 use super::retry_after::NO_CLOCK;
@@ -38,11 +38,70 @@ pub(crate) fn failure_of_body(
     body: &[u8],
     now: SystemTime,
 ) -> Failure {
-    let failure = ErrorResponse::read(provider, None, headers, body, now).failure(now);
+    let response = ErrorResponse::read(provider, None, headers, body, now);
     match error {
-        StreamError::StopReason(reason, code) if failure.code == ErrorCode::Unknown => {
+        StreamError::StopReason(reason, code) if response.is_unknown() => {
             Failure { provider_code: Some(reason.into()), ..Failure::new(code) }
         }
-        StreamError::StopReason(..) | StreamError::Event => failure,
+        StreamError::StopReason(..) | StreamError::Event => response.failure(now),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_unknown_words_without_an_error_status_is_one_of_the_server() {
+        for body in [
+            "busy",
+            "\"busy\"",
+            r#"{"error":"busy"}"#,
+            r#"{"error":{"message":"Provider returned error"}}"#,
+            r#"{"error":{"message":"unable to serve","code":0}}"#,
+            r#"{"error":{"message":"unable to serve","code":200}}"#,
+            r#"{"error":{"message":"unable to serve","code":"ok"}}"#,
+            r#"{"error":{"message":"unable to serve","code":null}}"#,
+            r#"{"error":{"code":"a_new_code","type":"a_new_type"}}"#,
+            r#"{"error":{}}"#,
+            r#"{"errors":[{"message":"x"}]}"#,
+            r#"{"errors":["x"]}"#,
+            r#"{"status":"failed","error":{"message":"x"}}"#,
+            r#"{"type":"error","message":"x"}"#,
+            "",
+        ] {
+            let failure = failure_of(Provider::Other, None, body.as_bytes());
+            assert_eq!(failure.code, ErrorCode::ServerError, "{body}");
+            assert!(failure.code.is_fallbackable() && failure.code.is_retryable(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_an_error_keeps_its_class() {
+        for (body, code) in [
+            (r#"{"error":{"message":"x","code":"insufficient_quota"}}"#, ErrorCode::QuotaExhausted),
+            (r#"{"error":{"message":"x","code":429}}"#, ErrorCode::RateLimited),
+            (r#"{"error":{"message":"x","type":"overloaded_error"}}"#, ErrorCode::Overloaded),
+            (r#"{"error":{"message":"x","type":"invalid_request_error"}}"#, ErrorCode::InvalidRequest),
+            (r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, ErrorCode::RequestTooLarge),
+            (r#"{"error":{"message":"x","code":"unknown"}}"#, ErrorCode::ServerError),
+        ] {
+            assert_eq!(failure_of(Provider::Other, None, body.as_bytes()).code, code, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_stop_reason_decides_where_the_body_has_no_error_of_its_own() {
+        let error = StreamError::StopReason("insufficient_system_resource", ErrorCode::Overloaded);
+        let of = |body: &str| {
+            failure_of_body(Provider::Other, error, &HeaderMap::new(), body.as_bytes(), NO_CLOCK)
+        };
+        assert_eq!(of(r#"{"choices":[]}"#).code, ErrorCode::Overloaded);
+        assert_eq!(
+            of(r#"{"error":{"message":"x","code":"insufficient_quota"}}"#).code,
+            ErrorCode::QuotaExhausted
+        );
     }
 }

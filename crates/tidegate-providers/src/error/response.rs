@@ -70,20 +70,33 @@ impl<'a> ErrorResponse<'a> {
         }
     }
 
-    /// The precedence: error code, message, status, a vague code, unknown.
+    /// Whether nothing in the response is known, so that its class is only a default.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.known_classification().is_none()
+    }
+
+    /// The classification. An error that came with the status of a success, and of which nothing is known, is one of
+    /// the server: it accepted the request and did not answer it, so another provider may.
     fn classification(&self) -> Classification<'_> {
-        if self.is_challenge {
-            let class = FailureClass::of(ErrorCode::ServerError);
-            return Classification { class, specificity: Specificity::Exact, code: None };
-        }
-        self.by_code().unwrap_or_else(|| Classification {
-            class: self
-                .by_message()
-                .or_else(|| self.by_status())
-                .or_else(|| self.codes().find_map(|code| Some(look_up(code)?.class)))
-                .unwrap_or(FailureClass::of(ErrorCode::Unknown)),
+        self.known_classification().unwrap_or(Classification {
+            class: FailureClass::of(ErrorCode::ServerError),
             specificity: Specificity::Vague,
             code: None,
+        })
+    }
+
+    /// The precedence: error code, message, status, a vague code.
+    fn known_classification(&self) -> Option<Classification<'_>> {
+        if self.is_challenge {
+            let class = FailureClass::of(ErrorCode::ServerError);
+            return Some(Classification { class, specificity: Specificity::Exact, code: None });
+        }
+        self.by_code().or_else(|| {
+            let class = self
+                .by_message()
+                .or_else(|| self.by_status())
+                .or_else(|| self.codes().find_map(|code| Some(look_up(code)?.class)))?;
+            Some(Classification { class, specificity: Specificity::Vague, code: None })
         })
     }
 

@@ -49,6 +49,8 @@ struct StreamReader {
     is_answer: bool,
     /// The body may end here.
     may_end: bool,
+    /// A token, a stop reason or the usage of generated tokens was seen.
+    shows_answer: bool,
     state: StreamState,
     progress: ScanProgress,
 }
@@ -110,6 +112,7 @@ impl Scanner {
             dialect: None,
             is_answer: false,
             may_end: false,
+            shows_answer: false,
             state: StreamState::default(),
             progress: ScanProgress::default(),
         };
@@ -214,7 +217,7 @@ impl StreamReader {
         self.progress.events = self.progress.events.saturating_add(1);
         self.progress.tokens = self.progress.tokens.saturating_add(1);
         self.state.has_started = true;
-        self.may_end = true;
+        (self.may_end, self.shows_answer) = (true, true);
     }
 
     fn handle_event(&mut self, event: Event<'_>) {
@@ -257,6 +260,8 @@ impl StreamReader {
         if let Some(error) = parsed.error {
             return self.fail(event, error);
         }
+        let has_output = usage.output.is_some_and(|output| output > 0);
+        self.shows_answer |= parsed.is_token || !parsed.is_bare && (parsed.stop.is_some() || has_output);
         self.state.stop = parsed.stop.or(self.state.stop);
         if parsed.is_token {
             self.progress.tokens = self.progress.tokens.saturating_add(1);
@@ -274,7 +279,7 @@ impl StreamReader {
 
     /// Handles the end of the stream: without an answer before it, it is a failure.
     fn end(&mut self) {
-        match self.state.shows_answer() {
+        match self.shows_answer {
             true => self.state.has_finished = true,
             false if self.state.has_finished => {}
             false => self.state.failure = Some(Failure::no_answer()),
@@ -338,6 +343,45 @@ mod tests {
             scanner.push(format!("error: {error}\n\ndata: [DONE]\n\n").as_bytes());
             scanner.finish();
             assert_eq!(scanner.state().failure.as_ref().map(|failure| failure.code), Some(code), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_usage_of_a_prompt_and_a_bare_end_are_no_answer() {
+        const START: &str =
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":1}}}"#;
+        const STOP: &str = r#"{"type":"message_stop"}"#;
+        const BLOCK: &str =
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+        const CREATED: &str =
+            r#"{"type":"response.created","response":{"status":"in_progress","output":[]}}"#;
+        let delta = |delta: &str, usage: &str| {
+            format!(r#"{{"type":"message_delta","delta":{{"stop_reason":{delta}}},"usage":{usage}}}"#)
+        };
+        let completed = |output: &str, usage: &str| {
+            format!(r#"{{"type":"response.completed","response":{{"output":{output},"usage":{usage}}}}}"#)
+        };
+        let text = r#"{"type":"response.output_text.delta","delta":"Hi"}"#;
+        for (events, is_answer) in [
+            (vec![START.to_owned(), STOP.into()], false),
+            (vec![START.into(), BLOCK.into(), STOP.into()], false),
+            (vec![START.into(), delta("null", "{}"), STOP.into()], false),
+            (vec![START.into(), delta("null", r#"{"output_tokens":0}"#), STOP.into()], false),
+            (vec![START.into(), delta("null", r#"{"output_tokens":3}"#), STOP.into()], true),
+            (vec![START.into(), delta(r#""end_turn""#, "{}"), STOP.into()], true),
+            (vec![CREATED.into(), completed("[]", "null")], false),
+            (vec![CREATED.into(), completed("[]", r#"{"input_tokens":7,"output_tokens":0}"#)], false),
+            (vec![CREATED.into(), completed("[]", r#"{"input_tokens":7,"output_tokens":5}"#)], true),
+            (vec![CREATED.into(), completed(r#"[{"type":"reasoning"}]"#, "null")], true),
+            (vec![CREATED.into(), text.into(), completed("[]", "null")], true),
+        ] {
+            let mut scanner = Scanner::sse(Provider::Other).for_answer();
+            for event in &events {
+                scanner.push(format!("data: {event}\n\n").as_bytes());
+            }
+            scanner.finish();
+            let state = scanner.state();
+            assert_eq!((state.has_finished, state.failure.is_none()), (is_answer, is_answer), "{events:?}");
         }
     }
 

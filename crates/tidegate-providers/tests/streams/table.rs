@@ -132,10 +132,10 @@ pub(crate) const STREAMS: &[Row] = &[
     ("bedrock_tool_call.events", true, true, None, Some(Natural), usage(14, 6), (6, 2)),
     ("bedrock_truncated.events", true, false, None, None, NONE, (3, 2)),
     ("other_empty_reasons.sse", true, true, None, Some(Length), NONE, (5, 1)),
-    ("other_error_as_text.sse", false, false, Some("E9999"), None, NONE, (1, 0)),
+    ("other_error_as_text.sse", false, false, Some("E3001"), None, NONE, (1, 0)),
     ("other_error_object.sse", false, false, Some("E3002"), None, NONE, (2, 0)),
     ("other_unknown_dialect.sse", true, true, None, None, NONE, (3, 3)),
-    ("other_unknown_dialect_error.sse", true, false, Some("E9999"), None, NONE, (2, 1)),
+    ("other_unknown_dialect_error.sse", true, false, Some("E3001"), None, NONE, (2, 1)),
 ];
 
 #[test]

@@ -36,6 +36,8 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     });
     parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache_written));
     match kind {
+        // Its usage is that of the prompt, and of a first token that is only reserved.
+        "message_start" => parsed.is_bare = true,
         "message_stop" => parsed.end = EndSignal::Final,
         "error" => parsed.error = Some(StreamError::Event),
         _ => {}

@@ -14,13 +14,14 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     let mut parsed = ParsedEvent::default();
     let mut kind = event.name;
     let mut has_content = false;
-    let mut cut_short = None;
+    let (mut cut_short, mut has_output) = (None, false);
     walk(event.data, |path, leaf| match (path, leaf) {
         (["type"], Leaf::Text(text)) => kind = text,
         (["delta" | "partial_image_b64"] | ["delta", "text"] | ["item", "name"], leaf) => {
             has_content |= leaf.is_text()
         }
         (["response", "incomplete_details", "reason"], Leaf::Text(reason)) => cut_short = stop_reason(reason),
+        (["response", "output"], Leaf::Object) => has_output = true,
         (["response", "usage", count @ ..], Leaf::Number(number)) => {
             if let Some(field) = usage_field(count) {
                 field.store(number, &mut parsed.usage);
@@ -30,7 +31,10 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         _ => {}
     });
     match kind {
-        "response.completed" => (parsed.end, parsed.stop) = (EndSignal::Final, Some(StopReason::Natural)),
+        "response.completed" => {
+            (parsed.end, parsed.stop) = (EndSignal::Final, Some(StopReason::Natural));
+            parsed.is_bare = !has_output && parsed.usage.output.is_none_or(|output| output == 0);
+        }
         "response.incomplete" => {
             (parsed.end, parsed.stop) = (EndSignal::Final, Some(cut_short.unwrap_or(StopReason::Other)));
         }

@@ -101,7 +101,7 @@ async fn the_code_is_read_from_the_error_as_with_any_status() {
             "E2001",
             Some("rate_limit_exceeded"),
         ),
-        (r#"{"error":"something"}"#, "E9999", None),
+        (r#"{"error":"something"}"#, "E3001", None),
     ] {
         let (inner, provider) = strict();
         provider.then(json(&[body]));
