@@ -29,38 +29,43 @@ pub trait Classifier: Send + Sync + 'static {
         headers.get(ACCEPT).is_some_and(|accept| accept.as_bytes() == b"text/event-stream")
     }
 
-    /// The form of the answer that a POST request is for, if a model answers at this URI.
+    /// The answer that a POST request is for, if a model answers at this URI.
     ///
-    /// A successful response to such a request has to show an answer, and in this form:
+    /// A successful response to such a request has to show an answer of this endpoint, and in this form:
     /// [`probe_answer`](Self::probe_answer) reads it. The responses of all other requests are classified by
     /// [`scan`](Self::scan) and [`probe_body`](Self::probe_body). `body` is `None` if it is not buffered. By
     /// default no path is known.
-    fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
+    fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let _ = (uri, headers, body);
         None
     }
 
     /// What the beginning of a successful response shows, if the request is [for an
-    /// answer](Self::expected_answer) in this form. The bytes decide, and not the `content-type` alone.
+    /// answer](Self::expected_answer) like this. The bytes decide, and not the `content-type` alone.
     ///
     /// Called like [`probe_body`](Self::probe_body). [`BodyProbe::Events`] for an empty `beginning` only
     /// means that the head announces events.
-    fn probe_answer(&self, head: &Parts, form: AnswerForm, beginning: &[u8]) -> BodyProbe {
-        let _ = form;
+    fn probe_answer(&self, head: &Parts, expected: ExpectedAnswer, beginning: &[u8]) -> BodyProbe {
+        let _ = expected;
         self.probe_body(head, beginning)
     }
 
-    /// Whether a complete body that [`probe_answer`](Self::probe_answer) has left unclear contains an answer.
-    fn is_answer(&self, body: &[u8]) -> bool {
-        let _ = body;
+    /// Whether a complete body that [`probe_answer`](Self::probe_answer) has left unclear contains the answer.
+    fn is_answer(&self, expected: ExpectedAnswer, body: &[u8]) -> bool {
+        let _ = (expected, body);
         true
     }
 
     /// A scanner for the events of an answer; `beginning` is as in [`probe_answer`](Self::probe_answer). A
     /// stream that ends without an answer is a failure in its state. A `content-type` that is not that of the
     /// events is corrected.
-    fn scan_answer(&self, head: &mut Parts, beginning: &[u8]) -> Option<Box<dyn Scan>> {
-        let _ = beginning;
+    fn scan_answer(
+        &self,
+        head: &mut Parts,
+        expected: ExpectedAnswer,
+        beginning: &[u8],
+    ) -> Option<Box<dyn Scan>> {
+        let _ = (expected, beginning);
         self.scan(head)
     }
 
@@ -105,6 +110,25 @@ pub trait Classifier: Send + Sync + 'static {
     /// headers that are [common to all providers](ReportedLimits::from_headers).
     fn reported_limits(&self, headers: &HeaderMap) -> ReportedLimits {
         ReportedLimits::from_headers(headers)
+    }
+}
+
+/// The answer that a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpectedAnswer {
+    /// Its form.
+    pub form: AnswerForm,
+    /// The endpoint, as a number that the classifier chooses and reads again. Zero where any answer is one.
+    pub endpoint: u8,
+    /// Whether the request accepts a compressed answer, which cannot be read.
+    pub may_be_compressed: bool,
+}
+
+impl ExpectedAnswer {
+    /// Any answer in this form, not compressed.
+    #[must_use]
+    pub const fn new(form: AnswerForm) -> Self {
+        Self { form, endpoint: 0, may_be_compressed: false }
     }
 }
 

@@ -40,7 +40,7 @@ mod usage_meter;
 
 pub use answer_synthesizer::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionLimits};
 pub use attempt_budget::AttemptBudget;
-pub use classifier::{AnswerForm, BodyProbe, Classifier, StatusClassifier};
+pub use classifier::{AnswerForm, BodyProbe, Classifier, ExpectedAnswer, StatusClassifier};
 pub use deadline::Deadline;
 pub use elapsed::{Clock, Elapsed};
 pub use error::Error;

@@ -1,10 +1,12 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Uri};
-use tidegate_core::{AnswerForm, BodyProbe, Classifier, Failure, Outcome, ReportedLimits, Scan};
+use tidegate_core::{
+    AnswerForm, BodyProbe, Classifier, ExpectedAnswer, Failure, Outcome, ReportedLimits, Scan,
+};
 
 use crate::body::first_bytes::FirstBytes;
 use crate::body::format::BodyFormat;
@@ -12,7 +14,7 @@ use crate::body::probe::{self, Expected};
 use crate::body::usage::UsageScan;
 use crate::convert;
 use crate::dialect::probe_result::ProbeResult;
-use crate::endpoint;
+use crate::endpoint::{self, Endpoint};
 use crate::error::body::ParsedErrorBody;
 use crate::error::in_band;
 use crate::error::response::ErrorResponse;
@@ -112,24 +114,32 @@ impl Classifier for ProviderClassifier {
 
     /// By the path of the endpoint, and where that leaves the form open by `stream` in the body. A body without
     /// fields shows no form.
-    fn expected_answer(&self, uri: &Uri, _: &HeaderMap, body: Option<&[u8]>) -> Option<AnswerForm> {
-        let form = endpoint::answer_form(uri.path(), uri.query().unwrap_or_default())?;
-        Some(match body {
+    fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
+        let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default())?;
+        let form = match body {
             Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
             Some(body) if form == AnswerForm::Unknown && has_fields(body) => AnswerForm::Document,
             _ => form,
-        })
+        };
+        let may_be_compressed = accepts_coding(headers);
+        Some(ExpectedAnswer { form, endpoint: endpoint.number(), may_be_compressed })
     }
 
-    /// By the first bytes that are not blank. Compressed bodies are not read.
-    fn probe_answer(&self, head: &Parts, form: AnswerForm, beginning: &[u8]) -> BodyProbe {
+    /// By the first bytes that are not blank.
+    ///
+    /// A compressed body is not read. It is a success if the request accepts a coding: the caller unpacks it, and may
+    /// find an error in it that is not counted. A coding that was not asked for is no answer, since the caller cannot
+    /// read it, unless the body is not packed at all.
+    fn probe_answer(&self, head: &Parts, expected: ExpectedAnswer, beginning: &[u8]) -> BodyProbe {
+        let (form, endpoint) = (expected.form, Endpoint::numbered(expected.endpoint));
         let format = BodyFormat::of(&head.headers);
         match (format, FirstBytes::of(beginning)) {
-            (BodyFormat::Compressed, _) => BodyProbe::Success,
+            (BodyFormat::Compressed, _) if expected.may_be_compressed => BodyProbe::Success,
             (BodyFormat::AmazonEvents, _) | (_, FirstBytes::Events) => BodyProbe::Events,
             (_, FirstBytes::Json(json)) => match json.first() {
+                Some(b'[') if form == AnswerForm::OtherEvents => BodyProbe::Events,
                 Some(b'[') if form != AnswerForm::Document && self.streams_arrays() => BodyProbe::Events,
-                _ => probe::read(json, Expected::Answer).into(),
+                _ => probe::read(json, Expected::Answer(endpoint)).into(),
             },
             (BodyFormat::Events, FirstBytes::Unclear) if beginning.is_empty() => BodyProbe::Events,
             (_, FirstBytes::Unclear) => BodyProbe::Unclear,
@@ -139,11 +149,16 @@ impl Classifier for ProviderClassifier {
         }
     }
 
-    fn is_answer(&self, body: &[u8]) -> bool {
-        probe::is_answer(body)
+    fn is_answer(&self, expected: ExpectedAnswer, body: &[u8]) -> bool {
+        probe::is_answer(body, Endpoint::numbered(expected.endpoint))
     }
 
-    fn scan_answer(&self, head: &mut Parts, beginning: &[u8]) -> Option<Box<dyn Scan>> {
+    fn scan_answer(
+        &self,
+        head: &mut Parts,
+        expected: ExpectedAnswer,
+        beginning: &[u8],
+    ) -> Option<Box<dyn Scan>> {
         let format = BodyFormat::of(&head.headers);
         let scanner = match (format, FirstBytes::of(beginning)) {
             (BodyFormat::AmazonEvents, _) => Scanner::amazon(self.provider),
@@ -155,7 +170,7 @@ impl Classifier for ProviderClassifier {
                 Scanner::sse(self.provider)
             }
         };
-        Some(Box::new(scanner.for_answer()))
+        Some(Box::new(scanner.at_endpoint(Endpoint::numbered(expected.endpoint))))
     }
 
     fn events_to_document(&self, events: &[u8]) -> Option<Bytes> {
@@ -209,6 +224,18 @@ impl ProviderClassifier {
     fn is_json(&self, head: &Parts) -> bool {
         !self.needs_body(head) && BodyFormat::of(&head.headers) == BodyFormat::Json
     }
+}
+
+/// Whether a request accepts a coding other than `identity`.
+fn accepts_coding(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).any(|value| {
+        value.split(',').any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            let is_refused =
+                weight.trim().strip_prefix("q=").and_then(|weight| weight.parse().ok()) == Some(0.0);
+            !matches!(name.trim(), "" | "identity") && !is_refused
+        })
+    })
 }
 
 #[cfg(test)]

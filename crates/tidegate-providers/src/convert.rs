@@ -64,6 +64,7 @@ mod tests {
     use crate::Provider;
     use crate::body::probe::{self, Expected};
     use crate::dialect::probe_result::ProbeResult;
+    use crate::endpoint::Endpoint;
     use crate::stream::Scanner;
 
     fn documents() -> [(&'static str, Value); 9] {
@@ -129,7 +130,10 @@ mod tests {
         for (name, document) in documents() {
             let bytes = document.to_string();
             assert!(
-                matches!(probe::read(bytes.as_bytes(), Expected::Answer), ProbeResult::Success),
+                matches!(
+                    probe::read(bytes.as_bytes(), Expected::Answer(Endpoint::Unknown)),
+                    ProbeResult::Success
+                ),
                 "{name}"
             );
             let events = document_to_events(bytes.as_bytes()).unwrap_or_else(|| panic!("{name}"));
@@ -157,7 +161,11 @@ mod tests {
         ] {
             let events = std::fs::read(format!("{folder}{name}.sse")).unwrap();
             let document = events_to_document(&events).unwrap_or_else(|| panic!("{name}"));
-            assert_eq!(probe::read(&document, Expected::Answer), ProbeResult::Success, "{name}");
+            assert_eq!(
+                probe::read(&document, Expected::Answer(Endpoint::Unknown)),
+                ProbeResult::Success,
+                "{name}"
+            );
             let document = String::from_utf8_lossy(&document).into_owned();
             assert!(document.contains("tide") || document.contains("Ebb"), "{name}: {document}");
         }

@@ -10,18 +10,35 @@
 //! whole body.
 
 use crate::body::first_bytes::trim_start;
-use crate::dialect::all_rules;
 use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
+use crate::dialect::usage_field::UsageField;
+use crate::dialect::{Dialect, all_dialects, all_rules};
+use crate::endpoint::Endpoint;
 use crate::json::walk::{Leaf, walk, walk_while};
 
 /// What a response is, according to its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// The answer of a model.
-    Answer,
+    /// The answer of a model, as its endpoint has it.
+    Answer(Endpoint),
     /// Any resource: an object of another type, or any JSON but an object, is a success.
     Resource,
+}
+
+impl Expected {
+    /// Whether an answer in this dialect is a success.
+    fn accepts(self, dialect: Dialect) -> bool {
+        match self {
+            Self::Answer(endpoint) => endpoint.accepts(dialect),
+            Self::Resource => true,
+        }
+    }
+
+    /// Whether a field that any server may use for an answer is a success.
+    fn is_lenient(self) -> bool {
+        matches!(self, Self::Resource | Self::Answer(Endpoint::Unknown))
+    }
 }
 
 /// Probes the beginning of a JSON body and stops at the first significant field.
@@ -32,93 +49,213 @@ pub(crate) fn read(json: &[u8], expected: Expected) -> ProbeResult {
         Some(b'{' | b'[') => {}
         Some(_) => return ProbeResult::Success,
     }
-    if is_success(json) {
+    if is_success(json, expected) {
         return ProbeResult::Success;
     }
-    let (mut result, mut is_array, mut has_vectors) = (ProbeResult::Unclear, false, false);
+    let mut probe = Probe { expected, is_array: false, is_nested: false, list: None, has_vectors: false };
+    let mut result = ProbeResult::Unclear;
     // A truncated string may be the prefix of another one, so only strings that end before the last byte read
     // count as complete.
     let read = json.as_ptr_range();
     let is_complete =
         |text: &str| read.contains(&text.as_ptr()) && text.as_bytes().as_ptr_range().end < read.end;
     walk_while(json, |path, leaf| {
-        result = match (path, leaf) {
-            // Google wraps its errors in an array with one element. Nested arrays and arrays of numbers are
-            // embeddings.
-            ([], Leaf::Array) if !is_array => {
-                is_array = true;
-                ProbeResult::Unclear
-            }
-            ([], Leaf::Object) => ProbeResult::Unclear,
-            ([], Leaf::Array) => ProbeResult::Success,
-            ([], _) if expected == Expected::Resource => ProbeResult::Success,
-            ([], _) => ProbeResult::Unclear,
-            // A resource, such as a job: its status is in its own fields.
-            (["object"], Leaf::Text(text)) if is_complete(text) && !may_carry_error(text) => match expected {
-                Expected::Resource => ProbeResult::Success,
-                Expected::Answer => ProbeResult::Unclear,
-            },
-            // The list of vectors may be empty.
-            (["embeddings" | "predictions" | "results", ..], Leaf::Array) if !has_vectors => {
-                has_vectors = true;
-                ProbeResult::Unclear
-            }
-            (path, Leaf::Text(text)) if is_complete(text) => {
-                probe_leaf(path, ProbedLeaf { leaf, text: Some(text) })
-            }
-            (path, leaf) => probe_leaf(path, ProbedLeaf { leaf, text: None }),
+        let text = match leaf {
+            Leaf::Text(text) if is_complete(text) => Some(text),
+            _ => None,
+        };
+        result = match path {
+            [] => probe.read_root(leaf),
+            path => probe.read_field(path, ProbedLeaf { leaf, text }),
         };
         result == ProbeResult::Unclear
     });
     result
 }
 
-/// Whether a complete JSON body that is unclear to the probe contains an answer: an item of the list that all
-/// answers of its dialect have, or the reason why there is none.
-pub(crate) fn is_answer(json: &[u8]) -> bool {
-    let mut has_item = false;
-    let is_complete = walk(json, |path, leaf| {
-        has_item |= match path {
-            ["choices" | "content" | "output" | "candidates" | "data"] => leaf == Leaf::Object,
-            ["stop_reason" | "stopReason" | "finish_reason"] | ["promptFeedback", "blockReason"] => {
-                leaf.is_text()
+/// A probe of one body.
+struct Probe<'a> {
+    expected: Expected,
+    /// The body is an array. Google wraps its errors in an array with one element.
+    is_array: bool,
+    /// The body is an array of arrays, as embeddings are.
+    is_nested: bool,
+    /// The last field of the body that is a list.
+    list: Option<&'a str>,
+    /// A list of vectors has begun.
+    has_vectors: bool,
+}
+
+impl<'a> Probe<'a> {
+    /// The result for a leaf outside of any object.
+    fn read_root(&mut self, leaf: Leaf<'_>) -> ProbeResult {
+        match leaf {
+            Leaf::Object => return ProbeResult::Unclear,
+            Leaf::Array if !self.is_array => {
+                self.is_array = true;
+                return ProbeResult::Unclear;
+            }
+            Leaf::Array => self.is_nested = true,
+            _ => {}
+        }
+        let is_success = match self.expected {
+            Expected::Resource => true,
+            Expected::Answer(Endpoint::Unknown) => self.is_nested,
+            Expected::Answer(Endpoint::Embeddings) => self.is_nested && leaf.is_number(),
+            Expected::Answer(_) => false,
+        };
+        if is_success { ProbeResult::Success } else { ProbeResult::Unclear }
+    }
+
+    /// The result for a leaf of an object: of a field that all dialects share, or else of the dialect that has the
+    /// field. An error of any dialect is one; an answer is one in the dialect of the endpoint only.
+    fn read_field(&mut self, path: &[&'a str], leaf: ProbedLeaf<'_>) -> ProbeResult {
+        if let (&[field], Leaf::Array) = (path, leaf.leaf) {
+            self.list = Some(field);
+        }
+        // A resource, such as a job: its status is in its own fields.
+        if let (["object"], Some(object)) = (path, leaf.text)
+            && !may_carry_error(object)
+        {
+            return match self.expected {
+                Expected::Resource => ProbeResult::Success,
+                Expected::Answer(_) => ProbeResult::Unclear,
+            };
+        }
+        if is_shared_error(path, leaf) {
+            return ProbeResult::Error(StreamError::Event);
+        }
+        let of_dialect = all_dialects().find_map(|(dialect, rules)| match (rules.probe)(path, leaf) {
+            ProbeResult::Success if !self.accepts(dialect, path) => None,
+            ProbeResult::Unclear => None,
+            result => Some(result),
+        });
+        match of_dialect {
+            Some(result) => result,
+            None if self.is_other_success(path, leaf) => ProbeResult::Success,
+            None => ProbeResult::Unclear,
+        }
+    }
+
+    /// Whether an answer in this dialect, at this path, is one of the endpoint.
+    fn accepts(&self, dialect: Dialect, path: &[&str]) -> bool {
+        let is_in_place = match self.expected {
+            Expected::Answer(endpoint) if endpoint != Endpoint::Unknown => {
+                let has_list = path[0] == "choices" || endpoint.list() == Some(path[0]);
+                !self.is_array && (!has_list || self.list == Some(path[0]))
+            }
+            _ => true,
+        };
+        is_in_place && self.expected.accepts(dialect)
+    }
+
+    /// Whether the leaf is an answer outside of the dialects.
+    fn is_other_success(&mut self, path: &[&str], leaf: ProbedLeaf<'_>) -> bool {
+        match path {
+            _ if self.expected == Expected::Answer(Endpoint::Embeddings) => self.is_vector(path, leaf.leaf),
+            _ if !self.expected.is_lenient() => false,
+            _ if self.is_vector(path, leaf.leaf) => true,
+            // The list of vectors may be empty.
+            ["embeddings" | "predictions" | "results", ..]
+                if leaf.leaf == Leaf::Array && !std::mem::replace(&mut self.has_vectors, true) =>
+            {
+                false
+            }
+            // Embeddings: their numbers are not visited.
+            ["embedding" | "embeddings" | "predictions" | "results", ..] => leaf.leaf == Leaf::Array,
+            ["data"] if leaf.leaf == Leaf::Object => true,
+            ["status"] => matches!(leaf.text, Some("queued" | "in_progress")),
+            // The older completions of several providers.
+            ["response" | "text" | "generated_text" | "completion"]
+            | ["data" | "content" | "output", ..]
+            | ["message", _, ..] => leaf.is_set(),
+            _ => false,
+        }
+    }
+
+    /// Whether the leaf is a number of a vector, or a vector as text.
+    fn is_vector(&self, path: &[&str], leaf: Leaf<'_>) -> bool {
+        const VECTORS: [&str; 10] = [
+            "embedding",
+            "embeddings",
+            "values",
+            "float",
+            "int8",
+            "uint8",
+            "binary",
+            "ubinary",
+            "base64",
+            "dense",
+        ];
+        let (Some(first), Some(last)) = (path.first(), path.last()) else { return false };
+        let is_listed = self.list == Some(*first);
+        let is_deep = path.len() > 1;
+        let is_in_place = match *first {
+            "data" => is_listed && is_deep && !self.is_array,
+            // An array of objects with a vector each is that of llama.cpp.
+            "embedding" => is_listed || is_deep,
+            "embeddings" => !self.is_array && (is_listed || is_deep),
+            "predictions" | "results" => {
+                return is_listed && leaf.is_number() && (!is_deep || VECTORS.contains(last));
             }
             _ => false,
         };
-    });
-    is_complete && has_item
-}
-
-/// Whether a dialect recognises a success without a look at every leaf.
-fn is_success(json: &[u8]) -> bool {
-    all_rules().any(|rules| (rules.is_success)(json))
-}
-
-/// The result for one leaf: of a field that all dialects share, or else of the dialect that has the field.
-fn probe_leaf(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
-    match probe_shared(path, leaf) {
-        ProbeResult::Unclear => all_rules()
-            .map(|rules| (rules.probe)(path, leaf))
-            .find(|result| *result != ProbeResult::Unclear)
-            .unwrap_or(ProbeResult::Unclear),
-        result => result,
+        is_in_place && VECTORS.contains(last) && (leaf.is_number() || leaf.is_text())
     }
 }
 
-fn probe_shared(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
-    match (path, leaf.text) {
-        (["type" | "object"], Some("error")) => ProbeResult::Error(StreamError::Event),
-        // Some providers send an `error` object in which all fields are `null`.
-        (["error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
-        // The older completions of several providers.
-        (["response" | "text" | "generated_text" | "completion"], _) if leaf.is_set() => ProbeResult::Success,
-        // Embeddings: their numbers are not visited.
-        (["data"], _) if leaf.leaf == Leaf::Object => ProbeResult::Success,
-        (["data", ..], _) if leaf.is_set() => ProbeResult::Success,
-        (["embedding" | "embeddings" | "predictions" | "results", ..], _) if leaf.leaf == Leaf::Array => {
-            ProbeResult::Success
+/// Whether a complete JSON body that is unclear to the probe contains an answer of the endpoint. Where the endpoint is not
+/// known: an item of the list that all answers of its dialect have, or the reason why there is none. Otherwise an item
+/// of which only the usage shows that it was generated, or a response that is generated in the background.
+pub(crate) fn is_answer(json: &[u8], endpoint: Endpoint) -> bool {
+    let json = trim_start(json);
+    let (mut has_item, mut has_reason, mut has_output) = (false, false, false);
+    let (mut is_response, mut is_pending) = (false, false);
+    let is_output = |count: &[&str]| {
+        let mut fields = all_rules().filter_map(|rules| (rules.usage_field)(count));
+        fields.any(|field| matches!(field, UsageField::Output | UsageField::Thoughts))
+    };
+    let is_complete = walk(json, |path, leaf| match (path, leaf) {
+        ([list], Leaf::Object) => {
+            has_item |= match endpoint {
+                Endpoint::Unknown => {
+                    matches!(*list, "choices" | "content" | "output" | "candidates" | "data")
+                }
+                Endpoint::Cohere => *list == "choices",
+                endpoint => endpoint.list() == Some(*list),
+            };
         }
-        _ => ProbeResult::Unclear,
+        (["stop_reason" | "stopReason" | "finish_reason"] | ["promptFeedback", "blockReason"], leaf) => {
+            has_reason |= leaf.is_text();
+        }
+        (["usage" | "usageMetadata", count @ ..], Leaf::Number(1..)) => has_output |= is_output(count),
+        (["object"], leaf) => is_response = leaf == Leaf::Text("response"),
+        (["status"], Leaf::Text(status)) => is_pending = matches!(status, "queued" | "in_progress"),
+        _ => {}
+    });
+    is_complete
+        && match endpoint {
+            Endpoint::Unknown => has_item || has_reason,
+            _ if json.first() != Some(&b'{') => false,
+            Endpoint::Embeddings => false,
+            Endpoint::Responses if is_response && is_pending => true,
+            _ => has_item && has_output,
+        }
+}
+
+/// Whether a dialect recognises a success without a look at every leaf.
+fn is_success(json: &[u8], expected: Expected) -> bool {
+    (json.first() == Some(&b'{') || expected.is_lenient())
+        && all_dialects().any(|(dialect, rules)| expected.accepts(dialect) && (rules.is_success)(json))
+}
+
+/// Whether a leaf is an error in every dialect.
+fn is_shared_error(path: &[&str], leaf: ProbedLeaf<'_>) -> bool {
+    match (path, leaf.text) {
+        (["type" | "object"], Some("error")) => true,
+        // Some providers send an `error` object in which all fields are `null`.
+        (["error", ..], _) => leaf.is_set(),
+        _ => false,
     }
 }
 
@@ -171,6 +308,7 @@ mod tests {
         // The job failed, but the request for its status succeeded.
         r#"{"object":"fine_tuning.job","status":"failed","error":{"code":"invalid"}}"#,
         "[[0.1,0.2]]",
+        "[0.1]",
         r#""error""#,
         "error",
         "7",
@@ -185,7 +323,6 @@ mod tests {
         " \n",
         "{}",
         "[]",
-        "[0.1]",
         r#"{"error":null}"#,
         r#"{"error":{}}"#,
         r#"{"error":{"code":null,"message":"","param":0}}"#,
@@ -204,7 +341,7 @@ mod tests {
     }
 
     fn probe_answer(json: &str) -> BodyProbe {
-        read(json.as_bytes(), Expected::Answer).into()
+        read(json.as_bytes(), Expected::Answer(Endpoint::Unknown)).into()
     }
 
     fn all() -> impl Iterator<Item = (&'static str, BodyProbe)> {
@@ -237,7 +374,7 @@ mod tests {
         }
         for body in others.iter().chain(UNDECIDED) {
             let is_choice = body.contains(r#""choices":[{"#);
-            assert_eq!(is_answer(body.as_bytes()), is_choice, "{body}");
+            assert_eq!(is_answer(body.as_bytes(), Endpoint::Unknown), is_choice, "{body}");
         }
         for body in SUCCESSES.iter().filter(|body| probe_answer(body) == BodyProbe::Success) {
             for cut in 0..body.len() {
@@ -266,11 +403,14 @@ mod tests {
 
     #[test]
     fn the_fast_path_agrees_with_the_full_walk() {
-        let is_short = |body: &str| is_success(body.as_bytes());
+        let is_short = |body: &str| is_success(body.as_bytes(), Expected::Answer(Endpoint::Chat));
         for body in ERRORS.iter().chain(UNDECIDED) {
             assert!(!is_short(body), "{body}");
         }
         assert!(is_short(r#"{"id":"a","choices":[{"message":{"content":"Hi"}}],"error":{"code":1}}"#));
+        assert!(!is_short(r#"{"choices":[],"content":"busy"}"#));
+        assert!(!is_short(r#"{"choices":null,"content":"busy"}"#));
+        assert!(!is_short(r#"[{"choices":[{"message":{"content":"Hi"}}]}]"#));
         assert!(!is_short(r#"{"error":{"choices":[{"content":"Hi"}]}}"#));
         assert!(!is_short(r#"{"prompt":[{"content":"Hi"}],"error":{"code":1}}"#));
     }

@@ -75,6 +75,11 @@ static DIALECTS: [(Dialect, DialectRules); 6] = [
     (Dialect::Converse, bedrock::RULES),
 ];
 
+/// All dialects with their rules.
+pub(crate) fn all_dialects() -> impl Iterator<Item = (Dialect, &'static DialectRules)> {
+    DIALECTS.iter().map(|(dialect, rules)| (*dialect, rules))
+}
+
 /// The rules of all dialects.
 pub(crate) fn all_rules() -> impl Iterator<Item = &'static DialectRules> {
     DIALECTS.iter().map(|(_, rules)| rules)

@@ -14,6 +14,8 @@ pub(crate) enum Leaf<'a> {
     Text(&'a str),
     /// A number without a sign and a fraction.
     Number(u64),
+    /// Any other number.
+    Decimal,
     /// An object begins; its leaves follow.
     Object,
     /// An array begins; its leaves follow.
@@ -24,6 +26,11 @@ impl Leaf<'_> {
     /// Whether it is a string of at least one character.
     pub(crate) fn is_text(self) -> bool {
         matches!(self, Self::Text(text) if !text.is_empty())
+    }
+
+    /// Whether it is a number.
+    pub(crate) fn is_number(self) -> bool {
+        matches!(self, Self::Number(_) | Self::Decimal)
     }
 
     /// Whether it is the value of an `error` field: a string or an object, and not `null`.
@@ -95,8 +102,9 @@ pub(crate) fn walk_while<'a>(json: &'a [u8], mut each: impl FnMut(&[&'a str], Le
                     |b: &u8| matches!(b, b',' | b':' | b']' | b'}' | b'[' | b'{' | b'"' | b'\t'..=b' ');
                 let end = after.iter().position(is_end).unwrap_or(after.len());
                 let is_cut = end == after.len() && open.depth > 0;
-                if !is_cut && let Some(number) = number(&json[json.len() - after.len() - 1..][..=end]) {
-                    proceed = each(path, Leaf::Number(number));
+                let digits = &json[json.len() - after.len() - 1..][..=end];
+                if !is_cut && matches!(first, b'-' | b'0'..=b'9') {
+                    proceed = each(path, number(digits).map_or(Leaf::Decimal, Leaf::Number));
                 }
                 rest = &after[end..];
             }
@@ -165,7 +173,7 @@ impl Nesting {
 
 #[cfg(test)]
 mod tests {
-    use super::Leaf::{Array, Number, Object, Text};
+    use super::Leaf::{Array, Decimal, Number, Object, Text};
     use super::*;
 
     fn visited(json: &str) -> (Vec<String>, bool) {
@@ -174,6 +182,7 @@ mod tests {
             visited.push(match leaf {
                 Text(text) => format!("{}={text}", path.join(".")),
                 Number(number) => format!("{}={number}", path.join(".")),
+                Decimal => format!("{}=~", path.join(".")),
                 Object => format!("{}{{", path.join(".")),
                 Array => format!("{}[", path.join(".")),
             });
@@ -184,8 +193,24 @@ mod tests {
     #[test]
     fn visits_each_leaf_with_the_keys_that_lead_to_it() {
         let json = r#" {"a":"1" , "b":[{"c":2,"d":{}},{"c":"x\"},{"}],"e":null,"f":-1.5,"h":1e9,"i":99999999999999999999,"g":["y",[7]],"":0} "#;
-        let leaves =
-            ["{", "a=1", "b[", "b{", "b.c=2", "b.d{", "b{", r#"b.c=x\"},{"#, "g[", "g=y", "g[", "g=7", "=0"];
+        let leaves = [
+            "{",
+            "a=1",
+            "b[",
+            "b{",
+            "b.c=2",
+            "b.d{",
+            "b{",
+            r#"b.c=x\"},{"#,
+            "f=~",
+            "h=~",
+            "i=~",
+            "g[",
+            "g=y",
+            "g[",
+            "g=7",
+            "=0",
+        ];
         assert_eq!(visited(json), (leaves.map(str::to_owned).to_vec(), true));
     }
 

@@ -12,6 +12,7 @@ use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::dialect::probe_result::ProbeResult;
 use crate::dialect::rules::DialectRules;
 use crate::dialect::{Dialect, DialectGuess};
+use crate::endpoint::Endpoint;
 use crate::error::in_band;
 use crate::event::{Event, prefix};
 use crate::provider::Provider;
@@ -47,6 +48,8 @@ struct StreamReader {
     dialect: Option<Dialect>,
     /// Whether the stream has to be the answer of a model, so that unknown events are not content.
     is_answer: bool,
+    /// The endpoint of the request, whose dialects are accepted.
+    endpoint: Endpoint,
     /// The body may end here.
     may_end: bool,
     /// A token, a stop reason or the usage of generated tokens was seen.
@@ -100,6 +103,12 @@ impl Scanner {
         self
     }
 
+    /// For the response to a request at `endpoint`: a stream in another dialect is no answer.
+    pub(crate) fn at_endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.reader.endpoint = endpoint;
+        self.for_answer()
+    }
+
     /// The dialect, once it is recognised.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
@@ -111,6 +120,7 @@ impl Scanner {
             provider,
             dialect: None,
             is_answer: false,
+            endpoint: Endpoint::Unknown,
             may_end: false,
             shows_answer: false,
             state: StreamState::default(),
@@ -235,9 +245,16 @@ impl StreamReader {
             }
             Some(dialect) => dialect.read(event),
             None => match DialectGuess::of(event) {
-                DialectGuess::Known(dialect) => {
+                DialectGuess::Known(dialect) if self.endpoint.accepts(dialect) => {
                     (self.dialect, self.may_end) = (Some(dialect), false);
                     dialect.read(event)
+                }
+                DialectGuess::Known(other) => {
+                    match other.read(event).error {
+                        Some(error) => self.fail(event, error),
+                        None => self.state.failure = Some(Failure::no_answer()),
+                    }
+                    return;
                 }
                 _ if in_band::failure_in(self.provider, event.data).is_some() => {
                     return self.fail(event, StreamError::Event);

@@ -10,7 +10,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::response::Parts;
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
-use tidegate_core::{AnswerForm, ErrorBody, JsonDepth, StreamState};
+use tidegate_core::{AnswerForm, ErrorBody, ExpectedAnswer, JsonDepth, StreamState};
 
 use super::body::WholeBody;
 use super::clocks::IdleTimers;
@@ -60,7 +60,7 @@ pub(super) type NextStage<B> = ControlFlow<Result<Response<ResponseBody<B>>, Err
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     /// The answer of a model. A success has to show it.
-    Answer(AnswerForm),
+    Answer(ExpectedAnswer),
     /// Any response to a POST, which may be an error with the status of a success.
     Created,
     /// The state of another object: a GET.
@@ -105,7 +105,7 @@ impl ResponseJudge {
             self.classify_failure(&mut head, &[]);
             return self.pass_on(head, body);
         }
-        let Some(form) = self.answer_form() else {
+        let Some(answer) = self.expected_answer() else {
             return match self.config.classifier.scan(&head) {
                 Some(scanner) => ControlFlow::Continue(self.hold(head, BufferedBody::new(body), scanner)),
                 None if self.needs_probe(&head, &body) => self.start_probe(head, body, cx),
@@ -116,7 +116,7 @@ impl ResponseJudge {
             self.record_outcome(&mut head, Failure::no_answer().into());
             return self.pass_on(head, body);
         }
-        match self.config.classifier.probe_answer(&head, form, &[]) {
+        match self.config.classifier.probe_answer(&head, answer, &[]) {
             BodyProbe::Success => {
                 return ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body))));
             }
@@ -275,10 +275,10 @@ impl ResponseJudge {
             && !body.is_end_stream()
     }
 
-    /// The form of the answer that the response has to show.
-    fn answer_form(&self) -> Option<AnswerForm> {
+    /// The answer that the response has to show.
+    fn expected_answer(&self) -> Option<ExpectedAnswer> {
         match self.expected {
-            Expected::Answer(form) => Some(form),
+            Expected::Answer(answer) => Some(answer),
             _ => None,
         }
     }
@@ -330,21 +330,18 @@ impl ResponseJudge {
         mut body: BufferedBody<B>,
         probe: BodyProbe,
     ) -> NextStage<B> {
-        let form = self.answer_form();
+        let answer = self.expected_answer();
         let classifier = Arc::clone(&self.config.classifier);
+        let is_no_answer = |answer| body.has_ended() && !classifier.is_answer(answer, &body.bytes());
         let probe = match probe {
             BodyProbe::Unclear if body.broke_off() => {
                 return self.fail(body.into_error());
             }
-            BodyProbe::Unclear
-                if form.is_some() && body.has_ended() && !classifier.is_answer(&body.bytes()) =>
-            {
-                BodyProbe::Error
-            }
+            BodyProbe::Unclear if answer.is_some_and(is_no_answer) => BodyProbe::Error,
             BodyProbe::Unclear => BodyProbe::Success,
             identified => identified,
         };
-        match (probe, form) {
+        match (probe, answer.map(|answer| answer.form)) {
             (BodyProbe::Error, _) => {
                 return ControlFlow::Continue(Stage::Reading(Box::new((head, body))));
             }
@@ -354,11 +351,15 @@ impl ResponseJudge {
                 return ControlFlow::Continue(Stage::Converting(Box::new((head, body, probe))));
             }
             (BodyProbe::Events, _) => {
-                if let Some(scanner) = classifier.scan_answer(&mut head, &body.bytes()) {
+                let scanner = match answer {
+                    Some(answer) => classifier.scan_answer(&mut head, answer, &body.bytes()),
+                    None => classifier.scan(&head),
+                };
+                if let Some(scanner) = scanner {
                     return ControlFlow::Continue(self.hold(head, body, scanner));
                 }
             }
-            _ if form.is_some() => label_json(&mut head),
+            _ if answer.is_some() => label_json(&mut head),
             _ => {}
         }
         let mut response = self.complete(head, WholeBody::Buffered(Box::new(body)));
@@ -384,7 +385,9 @@ impl ResponseJudge {
         let classifier = &self.config.classifier;
         let bytes = body.bytes();
         let converted = if probe == BodyProbe::Events {
-            let mut scanner = classifier.scan_answer(&mut head, &bytes).ok_or_else(Failure::no_answer)?;
+            let answer = self.expected_answer().ok_or_else(Failure::no_answer)?;
+            let mut scanner =
+                classifier.scan_answer(&mut head, answer, &bytes).ok_or_else(Failure::no_answer)?;
             scanner.push(&bytes);
             scanner.finish();
             match scanner.state() {
@@ -468,8 +471,8 @@ impl ResponseJudge {
         B: ClassifiableBody,
     {
         let classifier = &self.config.classifier;
-        buffered.poll_probe(cx, |bytes| match self.answer_form() {
-            Some(form) => classifier.probe_answer(head, form, bytes),
+        buffered.poll_probe(cx, |bytes| match self.expected_answer() {
+            Some(answer) => classifier.probe_answer(head, answer, bytes),
             None => classifier.probe_body(head, bytes),
         })
     }

@@ -84,8 +84,9 @@ impl<S> Classify<S> {
             _ => Expected::Read,
         };
         let expects_stream = match expected {
-            Expected::Answer(AnswerForm::Events | AnswerForm::OtherEvents) => true,
-            Expected::Answer(AnswerForm::Document) => false,
+            Expected::Answer(answer) if answer.form != AnswerForm::Unknown => {
+                answer.form != AnswerForm::Document
+            }
             _ => classifier.expects_stream(request.headers(), body.unwrap_or_default()),
         };
         ResponseJudge {

@@ -5,7 +5,10 @@ use crate::dialect::usage_field::UsageField;
 
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
-        (["content" | "stop_reason", ..], _) if leaf.is_set() => ProbeResult::Success,
+        (["stop_reason"], _) if leaf.is_set() => ProbeResult::Success,
+        // The type of a block is not content.
+        (["content", "type" | "error"], _) => ProbeResult::Unclear,
+        (["content", _, ..], _) if leaf.is_set() => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }
 }

@@ -5,7 +5,7 @@ use crate::dialect::usage_field::UsageField;
 
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match path {
-        ["output", ..] if leaf.is_set() => ProbeResult::Success,
+        ["output", "message", "content", ..] | ["stopReason"] if leaf.is_set() => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }
 }

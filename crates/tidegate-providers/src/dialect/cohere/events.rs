@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use tidegate_core::{ErrorCode, StopReason};
+use tidegate_core::StopReason;
 
-use super::response::usage_field;
+use super::response::{failure_reason, usage_field};
 use crate::dialect::parsed_event::{EndSignal, ParsedEvent, StreamError};
 use crate::event::Event;
 use crate::json::fast_path::JsonKey;
@@ -34,11 +34,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
     if kind == "message-end" {
         parsed.end = EndSignal::Final;
         parsed.stop = reason.and_then(stop_reason);
-        parsed.error = match reason {
-            Some("ERROR") => Some(StreamError::StopReason("ERROR", ErrorCode::ServerError)),
-            Some("TIMEOUT") => Some(StreamError::StopReason("TIMEOUT", ErrorCode::Timeout)),
-            _ => parsed.error,
-        };
+        parsed.error = reason.and_then(failure_reason).or(parsed.error);
     }
     parsed
 }

@@ -1,12 +1,32 @@
 //! Responses that are not streams.
 
+use tidegate_core::ErrorCode;
+
+use crate::dialect::parsed_event::StreamError;
 use crate::dialect::probe_result::{ProbeResult, ProbedLeaf};
 use crate::dialect::usage_field::UsageField;
 
-/// Cohere and Ollama send `message` as an object. As a string, `message` is an error text.
+/// A stop reason that reports a failure.
+pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
+    match reason {
+        "ERROR" | "error" => Some(StreamError::StopReason("ERROR", ErrorCode::ServerError)),
+        "TIMEOUT" => Some(StreamError::StopReason("TIMEOUT", ErrorCode::Timeout)),
+        _ => None,
+    }
+}
+
+/// Version 2 sends `message` as an object. As a string, `message` is an error text. Version 1 has its text at the top.
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
-    match path {
-        ["message", _, ..] if leaf.is_set() => ProbeResult::Success,
+    match (path, leaf.text) {
+        (["finish_reason"], Some(reason)) if !reason.is_empty() => {
+            failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
+        }
+        (["message", "content", "type"], _) => ProbeResult::Unclear,
+        (["message", "content" | "tool_calls" | "tool_plan", ..] | ["text"] | ["tool_calls", _, ..], _)
+            if leaf.is_set() =>
+        {
+            ProbeResult::Success
+        }
         _ => ProbeResult::Unclear,
     }
 }

@@ -6,6 +6,7 @@ use crate::dialect::usage_field::UsageField;
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["candidates", "finishReason"], Some(reason)) if !reason.is_empty() => ProbeResult::Success,
+        (["promptFeedback", "blockReason"], Some(reason)) if !reason.is_empty() => ProbeResult::Success,
         (["candidates", "content", "parts", ..], _) if leaf.is_set() => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }

@@ -17,11 +17,10 @@ pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
             failure_reason(reason).map_or(ProbeResult::Success, ProbeResult::Error)
         }
         (["choices", "error", ..], _) if leaf.is_set() => ProbeResult::Error(StreamError::Event),
-        (["choices", "message" | "delta", "role"], _) => ProbeResult::Unclear,
-        (["choices", "message" | "delta", "content" | "tool_calls", ..], _)
-        | (["choices", "message" | "delta", _], _)
-        | (["choices", "text"], _)
-            if leaf.is_set() =>
+        (["choices", "message" | "delta", "role" | "name" | "error", ..], _)
+        // The type of a part or of a call.
+        | (["choices", "message" | "delta", .., "type"], _) => ProbeResult::Unclear,
+        (["choices", "message" | "delta", _, ..] | ["choices", "text"], _) if leaf.is_set() =>
         {
             ProbeResult::Success
         }
@@ -49,7 +48,11 @@ pub(super) fn has_content_first(json: &[u8]) -> bool {
     let Some(choices) = keys.choices.find(json) else { return false };
     let Some(content) = keys.content.after(&json[choices..]) else { return false };
     let before = &json[..json.len() - content.len()];
-    content.len() > 1
+    // The content is within the list: it has begun and not ended.
+    let is_listed = memchr::memchr(b'[', &before[choices..]).is_some()
+        && memchr::memchr(b']', &before[choices..]).is_none();
+    is_listed
+        && content.len() > 1
         && content[0] == b'"'
         && content[1] != b'"'
         && keys.error_keywords.iter().all(|text| text.find(before).is_none())

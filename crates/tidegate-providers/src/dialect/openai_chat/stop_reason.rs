@@ -17,6 +17,8 @@ pub(super) fn stop_reason(reason: &str) -> Option<StopReason> {
 pub(super) fn failure_reason(reason: &str) -> Option<StreamError> {
     match reason {
         "error" => Some(StreamError::StopReason("error", ErrorCode::ServerError)),
+        // vLLM's and SGLang's, for a request that the engine gave up.
+        "abort" => Some(StreamError::StopReason("abort", ErrorCode::ServerError)),
         "insufficient_system_resource" => {
             Some(StreamError::StopReason("insufficient_system_resource", ErrorCode::Overloaded))
         }

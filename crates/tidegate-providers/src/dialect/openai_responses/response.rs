@@ -7,10 +7,9 @@ use crate::dialect::usage_field::UsageField;
 pub(super) fn probe(path: &[&str], leaf: ProbedLeaf<'_>) -> ProbeResult {
     match (path, leaf.text) {
         (["status"], Some("failed")) => ProbeResult::Error(StreamError::Event),
-        // A response in the background has no output yet.
-        (["status"], Some("queued" | "in_progress")) => ProbeResult::Success,
         (["incomplete_details", "reason"], _) if leaf.is_set() => ProbeResult::Success,
-        (["output", ..], _) if leaf.is_set() => ProbeResult::Success,
+        // A field of an item, such as its type.
+        (["output", _, ..], _) if leaf.is_set() => ProbeResult::Success,
         _ => ProbeResult::Unclear,
     }
 }

@@ -1,0 +1,354 @@
+//! What an answer is at each endpoint, as the wire judges it: by the first bytes of a body, and at its end.
+
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Response};
+use proptest::prelude::*;
+use tidegate_core::{BodyProbe, Classifier, ErrorCode, ExpectedAnswer, FailureKind};
+use tidegate_providers::ProviderClassifier;
+
+const CHAT: &str = "/v1/chat/completions";
+const COMPLETIONS: &str = "/v1/completions";
+const RESPONSES: &str = "/v1/responses";
+const MESSAGES: &str = "/v1/messages";
+const GEMINI: &str = "/v1beta/models/m:generateContent";
+const COHERE: &str = "/v2/chat";
+const CONVERSE: &str = "/model/m/converse";
+const EMBEDDINGS: &str = "/v1/embeddings";
+const EMBED: &str = "/v2/embed";
+
+const ENDPOINTS: [&str; 9] =
+    [CHAT, COMPLETIONS, RESPONSES, MESSAGES, GEMINI, COHERE, CONVERSE, EMBEDDINGS, EMBED];
+
+/// The answers of the endpoints. Some servers differ from the dialect that they have in details.
+#[rustfmt::skip]
+const ANSWERS: &[(&str, &str)] = &[
+    (CHAT, r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#),
+    (CHAT, r#"{"error":null,"code":0,"base_resp":{"status_code":0},"choices":[{"message":{"content":"Hi"}}]}"#),
+    (CHAT, r#"{"error":[],"choices":[{"message":{"content":"{\"error\":1}"}}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":"","reasoning_content":"hm"},"finish_reason":"length"}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":null,"refusal":"no"},"finish_reason":null}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":null},"finish_reason":"content_filter"}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":[{"type":"text","text":"Hi"}]}}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":null,"images":[{"image_url":{"url":"data:"}}]}}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}"#),
+    (CHAT, r#"{"choices":[{"message":{"content":""},"finish_reason":""}],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#),
+    (CHAT, r#"{"usage":{},"object":"","created":0,"choices":[{"finish_reason":"stop","index":0,"message":{"role":"assistant"}}]}"#),
+    (COMPLETIONS, r#"{"object":"text_completion","choices":[{"text":"Hi","index":0,"logprobs":null,"finish_reason":null}]}"#),
+    (COMPLETIONS, r#"{"choices":[{"text":"","finish_reason":"stop"}]}"#),
+    (RESPONSES, r#"{"id":"r","object":"response","status":"completed","error":null,"output":[{"type":"message","content":[{"type":"output_text","text":"Hi"}]}]}"#),
+    (RESPONSES, r#"{"object":"response","status":"completed","output":[{"type":"reasoning","id":"rs_1","summary":[]}]}"#),
+    (RESPONSES, r#"{"object":"response","status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"output":[]}"#),
+    (RESPONSES, r#"{"id":"r","object":"response","status":"queued","error":null,"output":[]}"#),
+    (RESPONSES, r#"{"status":"in_progress","object":"response"}"#),
+    (MESSAGES, r#"{"id":"m","type":"message","role":"assistant","content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn"}"#),
+    (MESSAGES, r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#),
+    (MESSAGES, r#"{"content":[{"type":"tool_use","id":"t","name":"f","input":{}}],"stop_reason":null}"#),
+    (MESSAGES, r#"{"content":[{"type":"text","text":""}],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":2}}"#),
+    (GEMINI, r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"Hi"}]}}]}"#),
+    (GEMINI, r#"{"candidates":[{"index":0,"finishReason":"MAX_TOKENS"}]}"#),
+    (GEMINI, r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#),
+    (GEMINI, r#"{"candidates":[{"index":0}],"usageMetadata":{"promptTokenCount":3,"thoughtsTokenCount":9}}"#),
+    (COHERE, r#"{"id":"k","message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]},"finish_reason":"COMPLETE"}"#),
+    (COHERE, r#"{"message":{"role":"assistant","tool_plan":"f","tool_calls":[{"id":"t"}]}}"#),
+    (COHERE, r#"{"response_id":"k","text":"Hi","generation_id":"g","finish_reason":"COMPLETE"}"#),
+    (COHERE, r#"{"choices":[{"message":{"content":"Hi"}}]}"#),
+    (CONVERSE, r#"{"metrics":{"latencyMs":1},"output":{"message":{"content":[{"text":"Hi"}],"role":"assistant"}},"stopReason":"end_turn"}"#),
+    (CONVERSE, r#"{"output":{"message":{"content":[],"role":"assistant"}},"stopReason":"guardrail_intervened"}"#),
+    (EMBEDDINGS, r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.1,-2]}],"model":"m"}"#),
+    (EMBEDDINGS, r#"{"data":[{"embedding":[0,1]}]}"#),
+    (EMBEDDINGS, r#"{"data":[{"embedding":"AACAPw=="}]}"#),
+    (EMBEDDINGS, r#"{"data":[{"embeddings":[[0.1],[0.2]]}]}"#),
+    (EMBEDDINGS, r#"{"embedding":[0.1]}"#),
+    (EMBEDDINGS, r#"{"embedding":{"values":[0.1]}}"#),
+    (EMBEDDINGS, r#"[{"index":0,"embedding":[[0.1]]}]"#),
+    (EMBEDDINGS, "[[0.1,0.2]]"),
+    (EMBED, r#"{"id":"e","embeddings":[[0.1]],"texts":["a"]}"#),
+    (EMBED, r#"{"id":"e","embeddings":{"float":[[0.1]],"int8":[[1]]},"response_type":"embeddings_by_type"}"#),
+    (EMBED, r#"{"embeddings":{"base64":["AACAPw=="]}}"#),
+];
+
+/// What is an answer at no endpoint.
+const FAILURES: &[&str] = &[
+    "",
+    " \n",
+    "{}",
+    "[]",
+    "[{}]",
+    "null",
+    "true",
+    "42",
+    "\"busy\"",
+    "busy",
+    "<html></html>",
+    r#"{"error":"busy"}"#,
+    r#"{"error":{"message":null,"code":null}}"#,
+    r#"{"errors":[{"code":7,"message":"busy"}]}"#,
+    r#"{"detail":"busy"}"#,
+    r#"{"message":"busy"}"#,
+    r#"{"message":{"error":"busy"}}"#,
+    r#"{"message":{"text":"busy","code":503}}"#,
+    r#"{"code":1001,"msg":"busy","data":{}}"#,
+    r#"{"code":1001,"msg":"busy","data":{"reason":"quota"}}"#,
+    r#"{"code":503,"data":"please wait"}"#,
+    r#"{"code":503,"data":["please wait"]}"#,
+    r#"{"code":503,"data":[{"reason":"quota"}]}"#,
+    r#"{"content":"service unavailable"}"#,
+    r#"{"content":{"message":"service unavailable"}}"#,
+    r#"{"content":[{"error":"busy"}]}"#,
+    r#"{"response":"busy"}"#,
+    r#"{"output":"busy"}"#,
+    r#"{"output":{}}"#,
+    r#"{"output":{"message":{}}}"#,
+    r#"{"output":{"message":"busy"}}"#,
+    r#"{"output":{"error":{"message":"busy"}}}"#,
+    r#"{"generated_text":"busy"}"#,
+    r#"{"completion":"busy"}"#,
+    r#"{"results":[]}"#,
+    r#"{"code":500,"message":"x","results":[[]]}"#,
+    r#"{"results":[{"status":503}]}"#,
+    r#"{"predictions":[[]]}"#,
+    r#"{"predictions":[{"status":503}]}"#,
+    r#"{"embeddings":[]}"#,
+    r#"{"embeddings":[[]]}"#,
+    r#"{"embeddings":"busy"}"#,
+    r#"{"embeddings":{"status":503}}"#,
+    r#"{"embedding":[]}"#,
+    r#"{"embedding":7}"#,
+    r#"{"embedding":{"values":[]}}"#,
+    r#"{"object":"list","data":{}}"#,
+    r#"{"object":"list","data":[]}"#,
+    r#"{"object":"list","data":[{}]}"#,
+    r#"{"object":"list","data":[{"id":"gpt-4o","object":"model"}]}"#,
+    r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[]}],"usage":{"prompt_tokens":3}}"#,
+    r#"{"data":[{"embedding":null}]}"#,
+    r#"{"data":[{"embedding":""}]}"#,
+    r#"{"id":"job_1","status":"queued"}"#,
+    r#"{"status":"queued","message":"model is loading"}"#,
+    r#"{"status":"completed","object":"response","output":[]}"#,
+    r#"{"finish_reason":"error"}"#,
+    r#"{"done":true}"#,
+    r#"{"usage":{"completion_tokens":7,"output_tokens":7}}"#,
+    r#"{"choices":{}}"#,
+    r#"{"choices":{"message":{"content":"busy"}}}"#,
+    r#"{"choices":[null]}"#,
+    r#"{"choices":[{}]}"#,
+    r#"{"choices":[],"content":"busy"}"#,
+    r#"{"choices":["busy"]}"#,
+    r#"{"choices":[{"index":0,"message":null,"finish_reason":null}]}"#,
+    r#"{"choices":[{"index":0,"message":{"role":"assistant","content":null},"finish_reason":null}]}"#,
+    r#"{"choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":""}]}"#,
+    r#"{"choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":""}]}}]}"#,
+    r#"{"choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"abort"}]}"#,
+    r#"{"choices":[{"index":0,"error":{"message":"x"}}]}"#,
+    r#"{"choices":[{"index":0,"message":{"role":"assistant","error":"busy"}}]}"#,
+    r#"{"type":"message","content":[],"stop_reason":null}"#,
+    r#"{"type":"message","content":{},"stop_reason":""}"#,
+    r#"{"type":"message","content":[{"type":"text","text":""}],"stop_reason":null,"usage":{"input_tokens":3,"output_tokens":0}}"#,
+    r#"{"candidates":[]}"#,
+    r#"{"candidates":[{}]}"#,
+    r#"{"finish_reason":"ERROR","message":{"role":"assistant","content":[]}}"#,
+    "[[]]",
+    r#"[[""]]"#,
+];
+
+fn head(headers: &[(http::HeaderName, &'static str)]) -> Parts {
+    let mut head = Response::new(()).into_parts().0;
+    head.headers =
+        headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+    head
+}
+
+fn expected(path: &str) -> ExpectedAnswer {
+    let classifier = ProviderClassifier::default();
+    let request = Some(&br#"{"model":"m"}"#[..]);
+    classifier.expected_answer(&path.parse().unwrap(), &HeaderMap::new(), request).unwrap()
+}
+
+fn probe(path: &str, body: &[u8]) -> BodyProbe {
+    let head = head(&[(CONTENT_TYPE, "application/json")]);
+    ProviderClassifier::default().probe_answer(&head, expected(path), body)
+}
+
+fn is_answer(path: &str, body: &[u8]) -> bool {
+    match probe(path, body) {
+        BodyProbe::Success => true,
+        BodyProbe::Unclear => ProviderClassifier::default().is_answer(expected(path), body),
+        BodyProbe::Error | BodyProbe::Events => false,
+    }
+}
+
+#[test]
+fn an_answer_is_one_at_its_own_endpoint_only() {
+    // Cohere's path is also that of servers with OpenAI's dialect; the two of OpenAI, and of embeddings, have one form.
+    let is_shared = |one, other| {
+        let is_either = |a, b| (one == a && other == b) || (one == b && other == a);
+        one == other
+            || is_either(CHAT, COMPLETIONS)
+            || is_either(EMBEDDINGS, EMBED)
+            || (matches!(one, CHAT | COMPLETIONS) && other == COHERE)
+    };
+    for &(own, body) in ANSWERS {
+        for endpoint in ENDPOINTS {
+            let is_dialect_of_other = own == COHERE && body.contains("choices") && endpoint != COHERE;
+            if is_dialect_of_other {
+                continue;
+            }
+            assert_eq!(is_answer(endpoint, body.as_bytes()), is_shared(own, endpoint), "{endpoint}: {body}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_answer_is_a_failure_at_every_endpoint() {
+    for endpoint in ENDPOINTS {
+        for body in FAILURES {
+            assert!(!is_answer(endpoint, body.as_bytes()), "{endpoint}: {body}");
+            let padded = format!("\u{feff}\n {body} ");
+            assert!(!is_answer(endpoint, padded.as_bytes()), "{endpoint}: {padded}");
+        }
+    }
+}
+
+#[test]
+fn a_list_of_one_document_is_no_answer() {
+    for (endpoint, body) in ANSWERS.iter().filter(|(_, body)| body.starts_with('{')) {
+        let is_native = body.starts_with(r#"{"embedding""#);
+        assert_eq!(is_answer(endpoint, format!("[{body}]").as_bytes()), is_native, "{endpoint}: [{body}]");
+    }
+}
+
+#[test]
+fn a_server_of_an_unknown_endpoint_may_answer_in_any_dialect() {
+    for path in ["/completions", "/v1/models/m:rawPredict"] {
+        for (_, body) in ANSWERS {
+            assert!(is_answer(path, body.as_bytes()), "{path}: {body}");
+        }
+        for body in [r#"{"content":"Hi","stop":true}"#, r#"{"generated_text":"Hi"}"#, r#"{"response":"Hi"}"#]
+        {
+            assert!(is_answer(path, body.as_bytes()), "{path}: {body}");
+        }
+        for body in ["{}", "[]", r#"{"error":"busy"}"#, r#"{"message":"busy"}"#, r#"{"choices":[]}"#] {
+            assert!(!is_answer(path, body.as_bytes()), "{path}: {body}");
+        }
+    }
+}
+
+#[test]
+fn every_prefix_is_unclear_or_has_the_result_of_the_whole() {
+    for endpoint in ENDPOINTS {
+        for body in ANSWERS.iter().map(|(_, body)| body).chain(FAILURES) {
+            let whole = probe(endpoint, body.as_bytes());
+            for cut in 0..body.len() {
+                let result = probe(endpoint, &body.as_bytes()[..cut]);
+                assert!(result == BodyProbe::Unclear || result == whole, "{endpoint}: {cut} of {body}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_result_of_a_prefix_holds_for_any_body(
+        endpoint in prop::sample::select(ENDPOINTS.to_vec()),
+        tokens in prop::collection::vec(prop::sample::select(vec![
+            "{", "}", "[", "]", ":", ",", " ", "null", "4", "4.5", "-1", "\"", "\\", "\"error\":", "\"choices\":",
+            "\"finish_reason\":", "\"message\":", "\"content\":", "\"output\":", "\"text\":", "\"type\":", "\"status\":",
+            "\"queued\"", "\"object\":", "\"response\"", "\"x\"", "\"\"", "\"data\":", "\"embedding\":", "\"values\":", "[{",
+        ]), 0..24),
+    ) {
+        let body = tokens.concat();
+        let whole = probe(endpoint, body.as_bytes());
+        for cut in 0..body.len() {
+            let result = probe(endpoint, &body.as_bytes()[..cut]);
+            prop_assert!(result == BodyProbe::Unclear || result == whole, "{}: {} of {:?}", endpoint, cut, body);
+        }
+    }
+}
+
+/// The state at the end of a stream at `path`: whether it has finished, and its failure.
+fn scanned(path: &str, events: &[u8]) -> (bool, Option<(ErrorCode, FailureKind)>) {
+    let mut head = head(&[(CONTENT_TYPE, "text/event-stream")]);
+    let mut scanner =
+        ProviderClassifier::default().scan_answer(&mut head, expected(path), events).expect("a stream");
+    scanner.push(events);
+    scanner.finish();
+    let state = scanner.state();
+    (state.has_finished, state.failure.as_ref().map(|failure| (failure.code, failure.kind)))
+}
+
+#[test]
+fn a_stream_is_an_answer_at_the_endpoint_of_its_dialect() {
+    const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
+    let endpoints = [CHAT, RESPONSES, MESSAGES, STREAM, COHERE];
+    for (fixture, own) in [
+        ("openai_plain", CHAT),
+        ("azure_plain", CHAT),
+        ("openai_responses_plain", RESPONSES),
+        ("anthropic_plain", MESSAGES),
+        ("deepseek_anthropic_plain", MESSAGES),
+        ("gemini_plain", STREAM),
+        ("cohere_plain", COHERE),
+    ] {
+        let path = format!("{}/fixtures/streams/{fixture}.sse", env!("CARGO_MANIFEST_DIR"));
+        let events = std::fs::read(path).unwrap();
+        for endpoint in endpoints {
+            let is_accepted = own == endpoint || (own == CHAT && endpoint == COHERE);
+            let no_answer = (ErrorCode::ServerError, FailureKind::NoAnswer);
+            let expected = (is_accepted, (!is_accepted).then_some(no_answer));
+            assert_eq!(scanned(endpoint, &events), expected, "{fixture} at {endpoint}");
+        }
+    }
+}
+
+#[test]
+fn an_error_in_an_event_is_classified_at_every_endpoint() {
+    for endpoint in [CHAT, RESPONSES, MESSAGES, COHERE] {
+        for (event, code) in [
+            (r#"data: {"object":"error","message":"x","code":503}"#, ErrorCode::Overloaded),
+            (r#"data: {"error":{"message":"x","code":"insufficient_quota"}}"#, ErrorCode::QuotaExhausted),
+            (r#"data: {"error":"busy"}"#, ErrorCode::ServerError),
+            (r#"data: {"errors":[{"message":"x"}]}"#, ErrorCode::ServerError),
+            ("event: error\ndata: busy", ErrorCode::ServerError),
+            ("error: busy", ErrorCode::ServerError),
+        ] {
+            let (has_finished, failure) =
+                scanned(endpoint, format!("{event}\n\ndata: [DONE]\n\n").as_bytes());
+            assert_eq!((has_finished, failure.map(|it| it.0)), (false, Some(code)), "{endpoint}: {event}");
+        }
+    }
+}
+
+#[test]
+fn a_compressed_body_counts_only_where_the_request_accepts_one() {
+    const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00";
+    let plain = br#"{"choices":[{"message":{"content":"Hi"}}]}"#;
+    let classifier = ProviderClassifier::default();
+    let probe = |accepted: Option<&'static str>, coding: &'static str, body: &[u8]| {
+        let headers = accepted.map(|value| (ACCEPT_ENCODING, HeaderValue::from_static(value)));
+        let request = Some(&b"{\"model\":\"m\"}"[..]);
+        let expected = classifier
+            .expected_answer(&CHAT.parse().unwrap(), &headers.into_iter().collect(), request)
+            .unwrap();
+        classifier.probe_answer(&head(&[(CONTENT_ENCODING, coding)]), expected, body)
+    };
+    for coding in ["gzip", "GZIP", "x-gzip", "deflate", "gzip, gzip", "snappy"] {
+        for accepted in [None, Some("identity"), Some(""), Some("gzip;q=0"), Some("gzip;q=0.0, identity;q=1")]
+        {
+            assert_eq!(probe(accepted, coding, b""), BodyProbe::Unclear, "{coding} {accepted:?}");
+            assert_eq!(probe(accepted, coding, PACKED), BodyProbe::Error, "{coding} {accepted:?}");
+            // The label is wrong.
+            assert_eq!(probe(accepted, coding, plain), BodyProbe::Success, "{coding} {accepted:?}");
+            assert_eq!(
+                probe(accepted, coding, br#"{"error":"busy"}"#),
+                BodyProbe::Error,
+                "{coding} {accepted:?}"
+            );
+            assert_eq!(probe(accepted, coding, b"data: x\n\n"), BodyProbe::Events, "{coding} {accepted:?}");
+        }
+        for accepted in ["gzip", "br;q=0.5, gzip;q=1.0", "*", "identity;q=0.5, zstd"] {
+            assert_eq!(probe(Some(accepted), coding, b""), BodyProbe::Success, "{coding} {accepted}");
+            assert_eq!(probe(Some(accepted), coding, PACKED), BodyProbe::Success, "{coding} {accepted}");
+        }
+    }
+}
