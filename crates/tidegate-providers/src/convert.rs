@@ -171,6 +171,310 @@ mod tests {
         }
     }
 
+    /// The document that these events are put together to.
+    fn document_of(events: &[Value]) -> Value {
+        let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+        let document = events_to_document(format!("{events}data: [DONE]\n\n").as_bytes());
+        serde_json::from_slice(&document.unwrap_or_else(|| panic!("{events}"))).unwrap()
+    }
+
+    fn chunk(delta: Value, reason: Option<&str>) -> Value {
+        json!({"id": "c", "object": "chat.completion.chunk", "choices": [
+            {"index": 0, "delta": delta, "finish_reason": reason}]})
+    }
+
+    /// The names and arguments of the calls in the chunks with these lists of pieces, and the finish reason.
+    fn calls_of(chunks: &[Value], reason: Option<&str>) -> (Vec<(String, String)>, String) {
+        let mut events: Vec<Value> =
+            chunks.iter().map(|pieces| chunk(json!({"tool_calls": pieces}), None)).collect();
+        events.push(chunk(json!({}), reason));
+        let document = document_of(&events);
+        let choice = &document["choices"][0];
+        let calls = choice["message"]["tool_calls"].as_array().unwrap_or_else(|| panic!("{document}"));
+        let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{document}")).to_owned();
+        let call = |call: &Value| (text(&call["function"]["name"]), text(&call["function"]["arguments"]));
+        assert!(calls.iter().all(|call| call["index"].is_null()), "{document}");
+        (calls.iter().map(call).collect(), text(&choice["finish_reason"]))
+    }
+
+    #[test]
+    fn the_pieces_of_calls_are_put_together_however_a_server_marks_them() {
+        const A: &str = r#"{"a":1}"#;
+        const B: &str = r#"{"b":2}"#;
+        let piece = |index: Value, id: Value, name: Value, arguments: Value| {
+            json!({"index": index, "id": id, "type": "function",
+                "function": {"name": name, "arguments": arguments}})
+        };
+        let none = || Value::Null;
+        for (what, chunks) in [
+            (
+                "the usual form",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), "".into())]),
+                    json!([piece(0.into(), none(), none(), "{\"a\":".into())]),
+                    json!([piece(0.into(), none(), none(), "1}".into())]),
+                    json!([piece(1.into(), "y".into(), "g".into(), B.into())]),
+                ],
+            ),
+            (
+                "interleaved",
+                vec![
+                    json!([
+                        piece(0.into(), "x".into(), "f".into(), "{\"a\"".into()),
+                        piece(1.into(), "y".into(), "g".into(), "{\"b\"".into())
+                    ]),
+                    json!([
+                        piece(1.into(), none(), none(), ":2}".into()),
+                        piece(0.into(), none(), none(), ":1}".into())
+                    ]),
+                ],
+            ),
+            (
+                "id and name are repeated",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), "{\"a\":".into())]),
+                    json!([piece(0.into(), "x".into(), "f".into(), "1}".into())]),
+                    json!([piece(1.into(), "y".into(), "g".into(), "{\"b\":".into())]),
+                    json!([piece(1.into(), "y".into(), "g".into(), "2}".into())]),
+                ],
+            ),
+            (
+                "another id with every piece",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), "{\"a\":".into())]),
+                    json!([piece(0.into(), "x2".into(), none(), "1}".into())]),
+                    json!([piece(1.into(), "y".into(), "g".into(), B.into())]),
+                ],
+            ),
+            (
+                "one index for all",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), A.into())]),
+                    json!([piece(0.into(), "y".into(), "g".into(), "{\"b\":".into())]),
+                    json!([piece(0.into(), none(), none(), "2}".into())]),
+                ],
+            ),
+            (
+                "one id for all",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), A.into())]),
+                    json!([piece(1.into(), "x".into(), "g".into(), B.into())]),
+                ],
+            ),
+            (
+                "no index",
+                vec![
+                    json!([piece(none(), "x".into(), "f".into(), A.into())]),
+                    json!([piece(none(), "y".into(), "g".into(), B.into())]),
+                ],
+            ),
+            (
+                "no index, in one chunk",
+                vec![json!([
+                    piece(none(), "x".into(), "f".into(), A.into()),
+                    piece(none(), "y".into(), "g".into(), B.into())
+                ])],
+            ),
+            (
+                "neither index nor id",
+                vec![
+                    json!([piece(none(), none(), "f".into(), "{\"a\"".into())]),
+                    json!([piece(none(), none(), none(), ":1}".into())]),
+                    json!([piece(none(), none(), "g".into(), B.into())]),
+                ],
+            ),
+            (
+                "neither index nor id, in one chunk",
+                vec![json!([
+                    piece(none(), none(), "f".into(), A.into()),
+                    piece(none(), none(), "g".into(), B.into())
+                ])],
+            ),
+            (
+                "an empty id",
+                vec![
+                    json!([piece(0.into(), "".into(), "f".into(), A.into())]),
+                    json!([piece(1.into(), "".into(), "g".into(), B.into())]),
+                ],
+            ),
+            (
+                "the index as text and as a decimal",
+                vec![
+                    json!([
+                        piece("0".into(), "x".into(), "f".into(), "{\"a\"".into()),
+                        piece(1.0.into(), "y".into(), "g".into(), "{\"b\"".into())
+                    ]),
+                    json!([
+                        piece(1.into(), none(), none(), ":2}".into()),
+                        piece(0.into(), none(), none(), ":1}".into())
+                    ]),
+                ],
+            ),
+            (
+                "arguments as objects",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), json!({"a": 1}))]),
+                    json!([piece(1.into(), "y".into(), "g".into(), json!({"b": 2}))]),
+                ],
+            ),
+            (
+                "arguments as objects, sent again",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), json!({"a": 1}))]),
+                    json!([piece(0.into(), "x".into(), "f".into(), json!({"a": 1}))]),
+                    json!([piece(1.into(), "y".into(), "g".into(), json!({"b": 2}))]),
+                ],
+            ),
+            (
+                "empty arguments first",
+                vec![
+                    json!([piece(0.into(), "x".into(), "f".into(), json!({}))]),
+                    json!([piece(0.into(), none(), none(), A.into())]),
+                    json!([piece(1.into(), "y".into(), "g".into(), "{}".into())]),
+                    json!([piece(1.into(), none(), none(), B.into())]),
+                ],
+            ),
+            (
+                "the name after the arguments",
+                vec![
+                    json!([piece(0.into(), "x".into(), none(), "{\"a\":".into())]),
+                    json!([piece(0.into(), none(), "f".into(), "1}".into())]),
+                    json!([piece(1.into(), "y".into(), "g".into(), B.into())]),
+                ],
+            ),
+        ] {
+            let expected = vec![("f".to_owned(), A.to_owned()), ("g".to_owned(), B.to_owned())];
+            for reason in [Some("tool_calls"), Some("stop"), None] {
+                assert_eq!(calls_of(&chunks, reason), (expected.clone(), "tool_calls".into()), "{what}");
+            }
+        }
+        // Two calls of one function.
+        let twice = [json!([
+            piece(none(), none(), "f".into(), "{}".into()),
+            piece(none(), none(), "f".into(), "{}".into())
+        ])];
+        assert_eq!(calls_of(&twice, None).0.len(), 2);
+    }
+
+    #[test]
+    fn a_message_in_place_of_deltas_is_the_message() {
+        let whole = |key: &str| json!({"choices": [{"index": 0, key: {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}]});
+        for events in [
+            vec![whole("message")],
+            vec![whole("delta"), whole("message")],
+            vec![chunk(json!({"role": "assistant", "content": ""}), None), whole("delta")],
+        ] {
+            let document = document_of(&events);
+            assert_eq!(document["choices"][0]["message"]["content"], "Hi", "{events:?}");
+        }
+        let text = |text: &str| json!({"object": "text_completion", "choices": [{"index": 0, "text": text}]});
+        let document = document_of(&[text("H"), text("i")]);
+        assert_eq!(
+            (&document["object"], &document["choices"][0]["text"]),
+            (&json!("text_completion"), &json!("Hi"))
+        );
+        let call = |call: Value| chunk(json!({"function_call": call}), None);
+        let document = document_of(&[
+            call(json!({"name": "f", "arguments": ""})),
+            call(json!({"arguments": "{\"a\":"})),
+            call(json!({"arguments": "1}"})),
+        ]);
+        let function = json!({"name": "f", "arguments": "{\"a\":1}"});
+        assert_eq!(document["choices"][0]["message"]["function_call"], function);
+    }
+
+    #[test]
+    fn a_document_with_calls_becomes_events_that_a_strict_client_can_read() {
+        let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}});
+        let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+        for reason in [Value::Null, "".into(), "stop".into(), "tool_calls".into()] {
+            let document = json!({"choices": [{"message": message, "finish_reason": reason}]});
+            let events = document_to_events(document.to_string().as_bytes()).unwrap();
+            let again: Value = serde_json::from_slice(&events_to_document(&events).unwrap()).unwrap();
+            let choice = &again["choices"][0];
+            let function = &choice["message"]["tool_calls"][0]["function"];
+            assert_eq!((&choice["index"], &choice["finish_reason"]), (&json!(0), &json!("tool_calls")));
+            assert_eq!(function["arguments"], r#"{"a":1}"#);
+            let events = String::from_utf8_lossy(&events).into_owned();
+            assert!(events.contains(r#""arguments":"{\"a\":1}""#), "{events}");
+        }
+    }
+
+    #[test]
+    fn a_response_without_output_is_put_together_from_its_deltas() {
+        let event = |kind: &str, more: Value| {
+            let mut event = json!({"type": kind});
+            for (key, value) in more.as_object().unwrap() {
+                event[key] = value.clone();
+            }
+            event
+        };
+        let delta = |at: u64, kind: &str, text: &str| {
+            event(
+                kind,
+                json!({"output_index": at, "item_id": format!("i{at}"), "content_index": 0, "delta": text}),
+            )
+        };
+        let added = |at: u64, item: Value| {
+            event("response.output_item.added", json!({"output_index": at, "item": item}))
+        };
+        let last = event(
+            "response.completed",
+            json!({"response": {"object": "response", "status": "completed", "output": []}}),
+        );
+        let text = |text: &str| json!([{"type": "output_text", "text": text, "annotations": []}]);
+        let message = json!({"type": "message", "id": "i0", "role": "assistant", "content": []});
+        let call = json!({"type": "function_call", "id": "i1", "call_id": "c", "name": "f", "arguments": ""});
+        let deltas =
+            [delta(0, "response.output_text.delta", "H"), delta(0, "response.output_text.delta", "i")];
+
+        let document = document_of(&[&deltas[..], std::slice::from_ref(&last)].concat());
+        assert_eq!(document["output"][0]["content"], text("Hi"));
+        assert_eq!(document["output"][0]["type"], "message");
+
+        let document = document_of(&[
+            added(0, message),
+            deltas[0].clone(),
+            added(1, call),
+            delta(1, "response.function_call_arguments.delta", "{\"a\":"),
+            deltas[1].clone(),
+            delta(1, "response.function_call_arguments.delta", "1}"),
+            last,
+        ]);
+        assert_eq!(document["output"][0]["content"], text("Hi"));
+        assert_eq!(document["output"][1]["arguments"], "{\"a\":1}");
+        assert_eq!(document["output"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn blocks_with_one_index_are_different_blocks() {
+        let block = |id: &str, name: &str| {
+            json!({"type": "content_block_start", "index": 0,
+                "content_block": {"type": "tool_use", "id": id, "name": name, "input": {}}})
+        };
+        let delta = |json: &str| {
+            json!({"type": "content_block_delta", "index": 0,
+                "delta": {"type": "input_json_delta", "partial_json": json}})
+        };
+        let stop = json!({"type": "content_block_stop", "index": 0});
+        let document = document_of(&[
+            json!({"type": "message_start", "message": {"type": "message", "content": []}}),
+            block("x", "f"),
+            delta("{\"a\":1}"),
+            stop.clone(),
+            block("y", "g"),
+            delta("{\"b\":2}"),
+            stop,
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 3}}),
+            json!({"type": "message_stop"}),
+        ]);
+        let content = json!([
+            {"type": "tool_use", "id": "x", "name": "f", "input": {"a": 1}},
+            {"type": "tool_use", "id": "y", "name": "g", "input": {"b": 2}},
+        ]);
+        assert_eq!(document["content"], content);
+    }
+
     #[test]
     fn what_is_no_answer_is_not_converted() {
         for body in ["", "{}", "[]", "{\"choices\":", "{\"error\":{}}", "{\"choices\":[]}", "<html>"] {

@@ -20,12 +20,20 @@ pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The item of `array` with this `index` field, which is added if there is none.
+/// The item of `array` with this `index` field, the last one if several have it. It is added if there is none.
 pub(crate) fn item_at<'a>(array: &'a mut Vec<Value>, index: &Value) -> &'a mut Value {
-    let known = array.iter().position(|item| item["index"] == *index);
+    let known = array.iter().rposition(|item| item["index"] == *index);
     let at = known.unwrap_or_else(|| {
         array.push(serde_json::json!({"index": index}));
         array.len() - 1
     });
     &mut array[at]
+}
+
+/// The arguments of a call as text: an object is serialised.
+pub(crate) fn arguments_text(arguments: &Value) -> Value {
+    match arguments {
+        Value::String(_) | Value::Null => arguments.clone(),
+        arguments => arguments.to_string().into(),
+    }
 }

@@ -13,9 +13,20 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     for event in events {
         match event["type"].as_str()? {
             "content_block_start" => {
-                let block = item_at(&mut blocks, &event["index"]);
+                // A server that gives one index to several blocks ends each before it begins the next.
+                if !blocks.last().is_some_and(|block: &Value| {
+                    block["index"] == event["index"] && block["is_ended"].is_null()
+                }) {
+                    blocks.push(json!({"index": event["index"]}));
+                }
+                let Some(block) = blocks.last_mut() else { continue };
                 for (key, value) in event["content_block"].as_object()? {
                     block[key] = value.clone();
+                }
+            }
+            "content_block_stop" => {
+                if let Some(block) = blocks.iter_mut().rfind(|block| block["index"] == event["index"]) {
+                    block["is_ended"] = true.into();
                 }
             }
             "content_block_delta" => add_delta(item_at(&mut blocks, &event["index"]), &event["delta"]),
@@ -35,6 +46,7 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
     for block in &mut blocks {
         let block = block.as_object_mut()?;
         block.remove("index");
+        block.remove("is_ended");
         if let Some(json) = block.remove("partial_json") {
             block.insert("input".into(), serde_json::from_str(json.as_str()?).ok()?);
         }

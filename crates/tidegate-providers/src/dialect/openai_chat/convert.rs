@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, append, item_at, items};
+use crate::dialect::event_merge::{NamedEvent, append, arguments_text, item_at, items};
 use crate::event::DONE;
 
 pub(super) fn document(chunks: &[Value]) -> Option<Value> {
@@ -11,21 +11,13 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
         for (key, value) in chunk.as_object()? {
             match (key.as_str(), value) {
                 ("choices", _) | (_, Value::Null) => {}
+                ("object", object) if object == "text_completion" => completion["object"] = object.clone(),
                 ("object", _) => completion["object"] = "chat.completion".into(),
                 (key, value) => completion[key] = value.clone(),
             }
         }
         for part in items(&chunk["choices"]) {
-            let choice = item_at(&mut choices, &part["index"]);
-            if choice["message"].is_null() {
-                choice["message"] = json!({"role": "assistant", "content": null});
-                (choice["logprobs"], choice["finish_reason"]) = (Value::Null, Value::Null);
-            }
-            add_delta(&mut choice["message"], &part["delta"]);
-            add_logprobs(&mut choice["logprobs"], &part["logprobs"]);
-            if !part["finish_reason"].is_null() {
-                choice["finish_reason"] = part["finish_reason"].clone();
-            }
+            add_part(item_at(&mut choices, &index_of(part).unwrap_or_default().into()), part);
         }
     }
     for choice in &mut choices {
@@ -33,41 +25,150 @@ pub(super) fn document(chunks: &[Value]) -> Option<Value> {
         for call in calls.into_iter().flatten() {
             call.as_object_mut()?.remove("index");
         }
+        choice["finish_reason"] = finish_reason(choice).into();
     }
     choices.sort_by_key(|choice| choice["index"].as_u64());
     completion["choices"] = choices.into();
     Some(completion)
 }
 
+/// Adds a choice of a chunk to that of the completion.
+fn add_part(choice: &mut Value, part: &Value) {
+    if let Some(choice) = choice.as_object_mut() {
+        choice.entry("logprobs").or_insert(Value::Null);
+    }
+    if part["text"].is_string() {
+        append(choice, "text", &part["text"]);
+    } else if choice["message"].is_null() {
+        choice["message"] = json!({"role": "assistant", "content": null});
+    }
+    // Some servers send a whole message in place of a delta, or repeat it after the deltas.
+    let is_empty = |message: &Value| message["content"].is_null() && message["tool_calls"].is_null();
+    if part["delta"].as_object().is_some_and(|delta| !delta.is_empty()) {
+        add_delta(&mut choice["message"], &part["delta"]);
+    } else if part["message"].is_object() && is_empty(&choice["message"]) {
+        add_delta(&mut choice["message"], &part["message"]);
+    }
+    add_logprobs(&mut choice["logprobs"], &part["logprobs"]);
+    if part["finish_reason"].as_str().is_some_and(|reason| !reason.is_empty()) {
+        choice["finish_reason"] = part["finish_reason"].clone();
+    }
+}
+
+/// The index of a choice or of a call. Some servers send it as text or as a decimal.
+fn index_of(part: &Value) -> Option<u64> {
+    let index = &part["index"];
+    let of_decimal = || index.as_f64().map(|index| index as u64);
+    index.as_u64().or_else(of_decimal).or_else(|| index.as_str()?.parse().ok())
+}
+
+/// The finish reason of a complete choice: that of its calls, where the server has none or a general one.
+fn finish_reason(choice: &Value) -> &str {
+    let reason = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()).unwrap_or("stop");
+    let has_calls = !items(&choice["message"]["tool_calls"]).is_empty();
+    if has_calls && reason == "stop" { "tool_calls" } else { reason }
+}
+
 fn add_delta(message: &mut Value, delta: &Value) {
     for (key, value) in delta.as_object().into_iter().flatten() {
         match key.as_str() {
+            "role" if value.is_null() => {}
             "role" => message["role"] = value.clone(),
+            "function_call" => add_function(&mut message["function_call"], value),
             "tool_calls" => {
                 if !message["tool_calls"].is_array() {
                     message["tool_calls"] = json!([]);
                 }
                 let Some(calls) = message["tool_calls"].as_array_mut() else { continue };
-                items(value).iter().for_each(|part| add_call(item_at(calls, &part["index"]), part));
+                // Calls of one chunk are different calls.
+                let known = calls.len();
+                for (position, part) in items(value).iter().enumerate() {
+                    let at = call_of(calls, part, position > 0 && calls.len() > known);
+                    add_call(&mut calls[at], part);
+                }
             }
             key => append(message, key, value),
         }
     }
 }
 
+/// The position of the call that `part` continues, or of a new one. A call has an id, an index, or both. Some servers
+/// send neither, one index for all calls, or another id with every piece of a call.
+fn call_of(calls: &mut Vec<Value>, part: &Value, is_after_new: bool) -> usize {
+    let id = part["id"].as_str().filter(|id| !id.is_empty());
+    let name = name_of(part);
+    let index = index_of(part);
+    let is_at_index =
+        |call: &Value| index.is_none_or(|index| index_of(call).is_none_or(|known| known == index));
+    let with_id = id.and_then(|id| calls.iter().rposition(|call| call["id"] == id && is_at_index(call)));
+    let at_index = || match index {
+        Some(_) => calls.iter().rposition(|call| index_of(call) == index),
+        None if is_after_new && name.is_some() => None,
+        None => calls.len().checked_sub(1),
+    };
+    let is_same = |&at: &usize| {
+        let call = &calls[at];
+        let is_other_id = id.is_some() && call["id"].is_string();
+        match (name, name_of(call)) {
+            (None, _) | (_, None) => true,
+            // A name begins a call, unless the call of this name is not complete.
+            (Some(name), Some(known)) => name == known && !is_other_id && !is_complete(call),
+        }
+    };
+    with_id.or_else(|| at_index().filter(is_same)).unwrap_or_else(|| {
+        calls.push(json!({}));
+        calls.len() - 1
+    })
+}
+
+/// The function of a call, or the tool of a custom one.
+fn function_of(call: &Value) -> &Value {
+    if call["function"].is_object() { &call["function"] } else { &call["custom"] }
+}
+
+fn name_of(call: &Value) -> Option<&str> {
+    function_of(call)["name"].as_str().filter(|name| !name.is_empty())
+}
+
+/// Whether the arguments of a call are a whole JSON document.
+fn is_complete(call: &Value) -> bool {
+    let arguments = function_of(call)["arguments"].as_str();
+    arguments.is_some_and(|arguments| serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok())
+}
+
+/// Adds a piece of a call. What identifies a call is set once: some servers repeat it with every piece.
 fn add_call(call: &mut Value, part: &Value) {
     for (key, value) in part.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
         match key.as_str() {
-            "function" => {
-                if !call["function"].is_object() {
-                    call["function"] = json!({"name": "", "arguments": ""});
-                }
-                for key in ["name", "arguments"] {
-                    append(&mut call["function"], key, &value[key]);
-                }
-            }
+            "function" | "custom" => add_function(&mut call[key], value),
+            "index" => call["index"] = index_of(part).into(),
+            key if call[key].as_str().is_some_and(|known| !known.is_empty()) => {}
             key => call[key] = value.clone(),
         }
+    }
+}
+
+/// Adds a piece of the function of a call: its name is set once, its arguments are appended.
+fn add_function(function: &mut Value, part: &Value) {
+    if !part.is_object() {
+        return;
+    }
+    if !function.is_object() {
+        let key = if part["input"].is_string() { "input" } else { "arguments" };
+        *function = json!({"name": "", key: ""});
+    }
+    if function["name"] == "" && part["name"].is_string() {
+        function["name"] = part["name"].clone();
+    }
+    append(function, "input", &part["input"]);
+    let piece = arguments_text(&part["arguments"]);
+    match (function["arguments"].as_str().unwrap_or_default(), piece.as_str().unwrap_or_default()) {
+        (_, "") => {}
+        // An object is whole, and may be sent again at the end.
+        (known, more) if !part["arguments"].is_string() && known == more => {}
+        // Empty arguments that stand for those to come.
+        ("{}", more) if more.trim_start().starts_with('{') => function["arguments"] = piece,
+        (_, more) => append(function, "arguments", &more.into()),
     }
 }
 
@@ -99,12 +200,18 @@ pub(super) fn events(completion: &Value) -> Option<Vec<NamedEvent>> {
         let calls = delta.get_mut("tool_calls").and_then(Value::as_array_mut);
         for (index, call) in calls.into_iter().flatten().enumerate() {
             call.as_object_mut()?.insert("index".into(), index.into());
+            if let Some(function) = call.get_mut("function").filter(|function| function.is_object()) {
+                function["arguments"] = arguments_text(&function["arguments"]);
+            }
         }
-        let (index, logprobs) = (&choice["index"], &choice["logprobs"]);
+        if let Some(function) = delta.get_mut("function_call").filter(|function| function.is_object()) {
+            function["arguments"] = arguments_text(&function["arguments"]);
+        }
+        let (index, logprobs) = (index_of(choice).unwrap_or_default(), &choice["logprobs"]);
         push(json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null}));
     }
     for choice in choices {
-        let (index, reason) = (&choice["index"], choice["finish_reason"].as_str().unwrap_or("stop"));
+        let (index, reason) = (index_of(choice).unwrap_or_default(), finish_reason(choice));
         push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": reason}));
     }
     // In the last chunk, as from DeepSeek and Groq: whether the caller requested a chunk of its own is unknown.

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::dialect::event_merge::{NamedEvent, items};
+use crate::dialect::event_merge::{NamedEvent, arguments_text, items};
 
 /// The last event contains the response as a whole. Where a server leaves its output empty, the items are in
-/// the events that end them.
+/// the events that begin and end them, and their texts in those between.
 pub(super) fn document(events: &[Value]) -> Option<Value> {
     let is_last =
         |event: &&Value| matches!(event["type"].as_str(), Some("response.completed" | "response.incomplete"));
@@ -14,22 +14,99 @@ pub(super) fn document(events: &[Value]) -> Option<Value> {
         return None;
     }
     if items(&response["output"]).is_empty() {
-        let ended = events.iter().filter(|event| event["type"] == "response.output_item.done");
-        response["output"] = ended.map(|event| with_text(event["item"].clone(), events)).collect();
+        response["output"] = output(events).into();
     }
     Some(response)
 }
 
-/// The item with the texts that were sent for it, if it has no content itself.
-fn with_text(mut item: Value, events: &[Value]) -> Value {
-    if item["type"] == "message" && items(&item["content"]).is_empty() {
-        let texts = events
-            .iter()
-            .filter(|event| event["type"] == "response.output_text.done" && event["item_id"] == item["id"]);
-        let part = |event: &Value| json!({"type": "output_text", "text": event["text"], "annotations": []});
-        item["content"] = texts.map(part).collect();
+/// The items of all events, in their order.
+fn output(events: &[Value]) -> Vec<Value> {
+    let mut output: Vec<(&Value, Value)> = Vec::new();
+    for event in events {
+        let index = &event["output_index"];
+        let known = output.iter().position(|(at, item)| match index {
+            Value::Null => item["id"] == event["item"]["id"] || item["id"] == event["item_id"],
+            index => *at == index,
+        });
+        match (event["type"].as_str(), known) {
+            (Some("response.output_item.added" | "response.output_item.done"), Some(known)) => {
+                output[known].1 = event["item"].clone();
+            }
+            (Some("response.output_item.added" | "response.output_item.done"), None) => {
+                output.push((index, event["item"].clone()));
+            }
+            // A server that sends nothing but the deltas.
+            (Some("response.output_text.delta" | "response.refusal.delta"), None) => {
+                let item = json!({"type": "message", "id": event["item_id"], "role": "assistant",
+                    "status": "completed", "content": []});
+                output.push((index, item));
+            }
+            _ => {}
+        }
+    }
+    output.into_iter().map(|(index, item)| with_content(index, item, events)).collect()
+}
+
+/// The item with the texts or arguments that were sent for it, if it has none itself.
+fn with_content(index: &Value, mut item: Value, events: &[Value]) -> Value {
+    let is_own = |event: &&Value| match &event["item_id"] {
+        Value::Null => event["output_index"] == *index,
+        id => *id == item["id"],
+    };
+    let own: Vec<&Value> = events.iter().filter(is_own).collect();
+    match item["type"].as_str() {
+        Some("message") if items(&item["content"]).is_empty() => {
+            let mut parts: Vec<Value> = Vec::new();
+            for (name, kind, key) in
+                [("response.output_text", "output_text", "text"), ("response.refusal", "refusal", "refusal")]
+            {
+                let mut indexes: Vec<&Value> = Vec::new();
+                for event in &own {
+                    let is_part = event["type"].as_str().and_then(|kind| kind.strip_prefix(name));
+                    if is_part.is_some() && !indexes.contains(&&event["content_index"]) {
+                        indexes.push(&event["content_index"]);
+                    }
+                }
+                for at in indexes {
+                    let of_part = own.iter().copied().filter(|event| event["content_index"] == *at);
+                    if let Some(text) = whole_text(of_part, name, key) {
+                        let mut part = json!({"type": kind, key: text});
+                        if kind == "output_text" {
+                            part["annotations"] = json!([]);
+                        }
+                        parts.push(part);
+                    }
+                }
+            }
+            item["content"] = parts.into();
+            item["status"] = "completed".into();
+        }
+        Some("function_call") if item["arguments"].as_str().is_none_or(str::is_empty) => {
+            let arguments = match &item["arguments"] {
+                arguments @ (Value::Object(_) | Value::Array(_)) => Some(arguments.to_string()),
+                _ => whole_text(own.iter().copied(), "response.function_call_arguments", "arguments"),
+            };
+            item["arguments"] = arguments.unwrap_or_default().into();
+            item["status"] = "completed".into();
+        }
+        _ => {}
     }
     item
+}
+
+/// The text of the event `done` of this name, or else the deltas before it.
+fn whole_text<'a>(events: impl Iterator<Item = &'a Value>, name: &str, key: &str) -> Option<String> {
+    let mut text: Option<String> = None;
+    for event in events {
+        match event["type"].as_str().and_then(|kind| kind.strip_prefix(name)) {
+            Some(".done") if event[key].is_string() => return Some(event[key].as_str()?.to_owned()),
+            Some(".delta") => {
+                text.get_or_insert_default().push_str(event["delta"].as_str().unwrap_or_default())
+            }
+            _ => {}
+        }
+    }
+    text
 }
 
 pub(super) fn events(response: &Value) -> Option<Vec<NamedEvent>> {
@@ -88,7 +165,7 @@ fn add_item(index: usize, item: &Value, events: &mut Vec<NamedEvent>) {
         Some("function_call") => {
             begun["arguments"] = "".into();
             events.push(("response.output_item.added", json!({"output_index": index, "item": begun})));
-            let arguments = &item["arguments"];
+            let arguments = arguments_text(&item["arguments"]);
             events.push(("response.function_call_arguments.delta", of_item(json!({"delta": arguments}))));
             events.push(("response.function_call_arguments.done", of_item(json!({"arguments": arguments}))));
         }
