@@ -52,8 +52,8 @@
 //!
 //! Events are scanned, not parsed. After the first token, an event that contains only content is recognised
 //! by a search for a few keys, in place and without an allocation. Every other event is visited leaf by leaf,
-//! and only an error is parsed. Memory is bounded: of an event larger than 256 KiB only the beginning is
-//! read.
+//! and only an error is parsed. Memory is bounded: of an event larger than 256 KiB only the beginning
+//! and the end are read.
 //!
 //! # Common mistakes
 //!

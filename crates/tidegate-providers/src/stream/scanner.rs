@@ -243,11 +243,11 @@ impl StreamReader {
             Some(dialect) if self.state.has_started && (dialect.rules().is_content_only)(event.data) => {
                 ParsedEvent::token()
             }
-            Some(dialect) => dialect.read(event),
+            Some(dialect) => self.read(dialect, event),
             None => match DialectGuess::of(event) {
                 DialectGuess::Known(dialect) if self.endpoint.accepts(dialect) => {
                     (self.dialect, self.may_end) = (Some(dialect), false);
-                    dialect.read(event)
+                    self.read(dialect, event)
                 }
                 DialectGuess::Known(other) => {
                     match other.read(event).error {
@@ -265,6 +265,14 @@ impl StreamReader {
             },
         };
         self.apply(event, parsed);
+    }
+
+    /// Parses an event. The content of one that is malformed is not a first token: nothing is committed to it.
+    fn read(&self, dialect: Dialect, event: Event<'_>) -> ParsedEvent {
+        let parsed = dialect.read(event);
+        let is_first = parsed.is_token && !self.state.has_started && self.is_answer;
+        let is_token = parsed.is_token && (!is_first || event.is_cut || event.is_complete());
+        ParsedEvent { is_token, ..parsed }
     }
 
     fn apply(&mut self, event: Event<'_>, parsed: ParsedEvent) {
@@ -468,6 +476,43 @@ mod tests {
         assert!(play(&[br#"[{"a":1},{"b":2}]"#]).0.state().has_finished);
     }
 
+    #[test]
+    fn the_end_of_an_event_above_the_limit_is_read() {
+        let text = "x".repeat(2 * MAX_EVENT);
+        let chat = format!(
+            r#"{{"choices":[{{"delta":{{"content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"completion_tokens":7}}}}"#
+        );
+        let gemini = format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"inlineData":{{"data":"{text}"}}}}]}},"finishReason":"STOP"}}]}}"#
+        );
+        let error = format!(r#"{{"pad":"{text}","error":{{"message":"x","code":503}}}}"#);
+        for (bytes, scanner, is_error) in [
+            (format!("data: {chat}\n\n"), Scanner::sse(Provider::Other), false),
+            (format!("data: {gemini}\n\n"), Scanner::sse(Provider::Gemini), false),
+            (format!("[{gemini}]"), Scanner::json_array(Provider::Gemini), false),
+            (format!("data: {error}\n\n"), Scanner::sse(Provider::Other), true),
+        ] {
+            let mut scanner = scanner.for_answer();
+            for piece in bytes.as_bytes().chunks(60_000) {
+                scanner.push(piece);
+            }
+            scanner.finish();
+            let state = scanner.state();
+            assert_eq!((state.has_finished, state.stop.is_some()), (!is_error, !is_error), "{:.40}", bytes);
+            let code = state.failure.as_ref().map(|failure| failure.code);
+            assert_eq!(code, is_error.then_some(ErrorCode::Overloaded), "{:.40}", bytes);
+        }
+    }
+
+    #[test]
+    fn a_malformed_event_is_not_the_first_token_of_an_answer() {
+        let mut scanner = Scanner::sse(Provider::Other).for_answer();
+        scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"haldata: [DONE]\n\n");
+        assert!(!scanner.state().has_started);
+        scanner.push(b"data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n");
+        assert!(scanner.state().has_started);
+    }
+
     /// Without the limit a gigabyte without an end would be buffered.
     #[test]
     fn no_framer_buffers_more_than_the_limit() {
@@ -485,8 +530,8 @@ mod tests {
             sse.push(b"\ndata: ", |_| {});
         }
         // A buffer grows by doubling.
-        assert!(sse.buffered() <= 4 * MAX_EVENT, "{}", sse.buffered());
-        assert!(array.buffered() <= 2 * MAX_EVENT, "{}", array.buffered());
+        assert!(sse.buffered() <= 5 * MAX_EVENT, "{}", sse.buffered());
+        assert!(array.buffered() <= 3 * MAX_EVENT, "{}", array.buffered());
         assert!(amazon.buffered() <= 2 * MAX_EVENT, "{}", amazon.buffered());
     }
 }

@@ -5,23 +5,23 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::event::{Event, MAX_EVENT, prefix};
+use crate::event::{CappedBuffer, Event, MAX_EVENT, prefix};
 
 /// Splits bytes into server-sent events.
 ///
 /// Lines end with LF, CR or CRLF. A byte order mark is skipped. The fields `id` and `retry` are ignored; a
 /// field `error`, as llama.cpp sends it, is read as the data of an error event. A comment is emitted as an event of its own, because it shows that the connection is alive. Memory is
-/// bounded: of an event larger than 256 KiB only the beginning is kept, as if the event had ended there. A
+/// bounded: of an event larger than 256 KiB only the beginning and the end are kept. A
 /// reader that needs whole events sets another [cap](Self::with_cap).
 pub struct SseFramer {
     /// The most bytes that are kept of a line, and of the data of an event.
     cap: usize,
-    /// The beginning of an incomplete line.
-    line: Vec<u8>,
+    /// An incomplete line.
+    line: CappedBuffer,
     /// The name of the open event.
     name: Vec<u8>,
     /// The data of the open event, from earlier chunks or from several lines.
-    data: Vec<u8>,
+    data: CappedBuffer,
     has_data: bool,
     /// The open event is larger than the cap.
     is_cut: bool,
@@ -61,9 +61,9 @@ impl SseFramer {
     pub fn with_cap(cap: usize) -> Self {
         Self {
             cap,
-            line: Vec::new(),
+            line: CappedBuffer::new(cap),
             name: Vec::new(),
-            data: Vec::new(),
+            data: CappedBuffer::new(cap),
             has_data: false,
             is_cut: false,
             has_lines: false,
@@ -105,9 +105,8 @@ impl SseFramer {
             SsePart::Comment { .. } => each(Event::default()),
             SsePart::Nothing => {}
         };
-        let line = std::mem::take(&mut self.line);
-        if !line.is_empty() {
-            self.take_buffered(line, 0, &mut each);
+        if !self.line.is_empty() {
+            self.take_buffered(0, &mut each);
         }
         self.dispatch(None, 0, &mut each);
     }
@@ -123,7 +122,7 @@ impl SseFramer {
                 continue;
             }
             let Some(length) = memchr2(b'\n', b'\r', &bytes[at..]) else {
-                self.is_cut |= append(&mut self.line, &bytes[at..], self.cap);
+                self.line.push(&bytes[at..]);
                 break;
             };
             let line = &bytes[at..at + length];
@@ -135,30 +134,31 @@ impl SseFramer {
                     None => self.is_after_cr = true,
                 }
             }
-            if self.line.is_empty() {
+            if self.line.is_empty() && line.len() <= self.cap {
                 self.take(line, at, &mut here, each);
             } else {
-                let mut buffered = std::mem::take(&mut self.line);
-                self.is_cut |= append(&mut buffered, line, self.cap);
-                self.take_buffered(buffered, at, each);
+                if let Some(data) = here.take() {
+                    self.data.push(data);
+                }
+                self.line.push(line);
+                self.take_buffered(at, each);
             }
         }
         if let Some(data) = here {
-            self.append_data(data);
+            self.data.push(data);
         }
-    }
-
-    fn append_data(&mut self, data: &[u8]) {
-        self.is_cut |= append(&mut self.data, data, self.cap);
     }
 
     /// Parses a line that was assembled from several chunks, and keeps its buffer for the next line.
-    fn take_buffered(&mut self, mut line: Vec<u8>, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) {
+    fn take_buffered(&mut self, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) {
+        let mut line = std::mem::replace(&mut self.line, CappedBuffer::new(self.cap));
         let mut data = None;
-        self.take(&line, end, &mut data, each);
+        self.take(line.finish(), end, &mut data, each);
         if let Some(data) = data {
-            self.append_data(data);
+            self.data.push(data);
         }
+        // A comment is no part of an event.
+        self.is_cut |= line.is_cut() && self.has_data;
         line.clear();
         self.line = line;
     }
@@ -171,8 +171,7 @@ impl SseFramer {
         here: &mut Option<&'a [u8]>,
         each: &mut impl FnMut(SsePart<'_>, usize),
     ) {
-        self.is_cut |= line.len() > self.cap;
-        let mut line = prefix(line, self.cap);
+        let mut line = line;
         if !std::mem::replace(&mut self.is_past_first_line, true) {
             line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         }
@@ -187,10 +186,10 @@ impl SseFramer {
         match field {
             b"data" if self.has_data => {
                 if let Some(first) = here.take() {
-                    self.append_data(first);
+                    self.data.push(first);
                 }
-                self.append_data(b"\n");
-                self.append_data(value);
+                self.data.push(b"\n");
+                self.data.push(value);
             }
             b"data" => {
                 self.has_data = true;
@@ -214,8 +213,9 @@ impl SseFramer {
     fn dispatch(&mut self, here: Option<&[u8]>, end: usize, each: &mut impl FnMut(SsePart<'_>, usize)) {
         if self.has_data || !self.name.is_empty() {
             let name = std::str::from_utf8(&self.name).unwrap_or_default();
-            let data = here.unwrap_or(&self.data);
-            let (is_error, is_cut) = (name == "error" || self.is_error_field, self.is_cut);
+            let is_cut = self.is_cut || self.data.is_cut();
+            let data = here.unwrap_or_else(|| self.data.finish());
+            let is_error = name == "error" || self.is_error_field;
             each(SsePart::Event(Event { name, data, is_error, is_cut }), end);
         } else {
             each(SsePart::Nothing, end);
@@ -237,13 +237,6 @@ impl Default for SseFramer {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Appends as much of `bytes` as fits below the cap, and returns whether a part did not fit.
-fn append(buffered: &mut Vec<u8>, bytes: &[u8], cap: usize) -> bool {
-    let room = cap.saturating_sub(buffered.len());
-    buffered.extend_from_slice(prefix(bytes, room));
-    bytes.len() > room
 }
 
 #[cfg(test)]
@@ -284,7 +277,7 @@ mod tests {
         let mut framer = SseFramer::new();
         for byte in "x\n".repeat(50 * 1024).as_bytes() {
             assert_eq!(framer.split(&[*byte], |_, _| panic!("no event ends here")), 1);
-            assert!(framer.line.len() <= 1, "only the incomplete line is kept");
+            assert!(framer.line.capacity() <= 16, "only the incomplete line is kept");
         }
     }
 

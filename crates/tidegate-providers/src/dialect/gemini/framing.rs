@@ -2,21 +2,26 @@
 
 use memchr::{memchr2, memchr3};
 
-use crate::event::{Event, MAX_EVENT, append_capped, prefix};
+use crate::event::{CappedBuffer, Event, MAX_EVENT};
 
 /// Splits a streamed JSON array of objects into its elements.
 ///
 /// Only braces outside of strings are counted; the bytes are not validated otherwise. Of an element larger
-/// than 256 KiB only the beginning is kept.
-#[derive(Default)]
+/// than 256 KiB only the beginning and the end are kept.
 pub(crate) struct ArrayFramer {
-    /// The beginning of an incomplete element.
-    element: Vec<u8>,
+    /// An incomplete element.
+    element: CappedBuffer,
     /// Number of open braces.
     depth: usize,
     is_in_string: bool,
     /// The last byte was a backslash, which escapes the next one.
     is_escaped: bool,
+}
+
+impl Default for ArrayFramer {
+    fn default() -> Self {
+        Self { element: CappedBuffer::new(MAX_EVENT), depth: 0, is_in_string: false, is_escaped: false }
+    }
 }
 
 impl ArrayFramer {
@@ -55,7 +60,7 @@ impl ArrayFramer {
             }
         }
         if self.depth > 0 {
-            append_capped(&mut self.element, &bytes[start..]);
+            self.element.push(&bytes[start..]);
         }
     }
 
@@ -65,12 +70,12 @@ impl ArrayFramer {
     }
 
     fn dispatch(&mut self, end: &[u8], each: &mut impl FnMut(Event<'_>)) {
-        let mut data = prefix(end, MAX_EVENT);
-        if !self.element.is_empty() {
-            append_capped(&mut self.element, end);
-            data = &self.element;
+        if self.element.is_empty() && end.len() <= MAX_EVENT {
+            return each(Event { data: end, ..Event::default() });
         }
-        each(Event { data, ..Event::default() });
+        self.element.push(end);
+        let is_cut = self.element.is_cut();
+        each(Event { data: self.element.finish(), is_cut, ..Event::default() });
         self.element.clear();
     }
 
