@@ -93,6 +93,13 @@ impl ReportedLimits {
     /// names with the suffix `-requests` or `-tokens`. A reset is in seconds. Above 10^9 it is a Unix time.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
+        Self::from_headers_with(headers, Reset::read)
+    }
+
+    /// Like [`from_headers`](Self::from_headers), for servers that write a reset in another format, which `read_reset`
+    /// parses.
+    #[must_use]
+    pub fn from_headers_with(headers: &HeaderMap, read_reset: fn(&str) -> Option<Reset>) -> Self {
         let mut limits = Self::default();
         for (name, value) in headers {
             let name = name.as_str();
@@ -104,12 +111,12 @@ impl ReportedLimits {
                 limits.has_invalid = true;
                 continue;
             };
-            limits.read(rest, value.trim());
+            limits.read(rest, value.trim(), read_reset);
         }
         limits
     }
 
-    fn read(&mut self, name: &str, value: &str) {
+    fn read(&mut self, name: &str, value: &str, read_reset: fn(&str) -> Option<Reset>) {
         let (field, unit) = match name.strip_suffix("-tokens") {
             Some(field) => (field, LimitUnit::Tokens),
             None => (name.strip_suffix("-requests").unwrap_or(name), LimitUnit::Requests),
@@ -122,7 +129,7 @@ impl ReportedLimits {
                 self.set(unit, value.split([',', ';']).next().and_then(number), LimitStatus::set_limit)
             }
             "-remaining" => self.set(unit, number(value), LimitStatus::set_remaining),
-            "-reset" => self.set(unit, Reset::read(value), LimitStatus::set_reset),
+            "-reset" => self.set(unit, read_reset(value), LimitStatus::set_reset),
             _ => true,
         };
         self.has_invalid |= !is_read;

@@ -30,7 +30,7 @@ pub(crate) fn read(provider: Provider, headers: &HeaderMap) -> ReportedLimits {
     }
     match limits.is_empty() {
         // Headers in another format, such as those of a gateway.
-        true if is_plain => ReportedLimits::from_headers(headers),
+        true if is_plain => ReportedLimits::from_headers_with(headers, go_duration::reset),
         _ => limits.reported(),
     }
 }
@@ -237,6 +237,18 @@ mod tests {
                 (None, true),
                 "{value}"
             );
+        }
+        for prefix in ["x-ratelimit", "ratelimit"] {
+            for (value, reset) in [("30s", within(30_000)), ("1m30s", within(90_000)), ("30", within(30_000))]
+            {
+                let headers = [("remaining", "0"), ("reset", value)].map(|(field, value)| {
+                    (HeaderName::try_from(format!("{prefix}-{field}")).unwrap(), value.parse().unwrap())
+                });
+                let limits = read(Provider::Other, &headers.into_iter().collect());
+                let requests = limits.get(LimitUnit::Requests).unwrap();
+                assert_eq!((requests.remaining, requests.reset), (Some(0), reset), "{prefix} {value}");
+                assert!(!limits.has_invalid, "{prefix} {value}");
+            }
         }
         let minute = reported(Provider::OpenAi, &[("x-ratelimit-reset-tokens", "1m")]);
         assert_eq!(minute.get(LimitUnit::Tokens).unwrap().reset, within(60_000));

@@ -82,6 +82,11 @@ mod tests {
     #[test]
     fn reads_the_format_of_each_provider() {
         for (state, reset, value, ms) in [
+            ("x-ratelimit-remaining", "x-ratelimit-reset", "30s", 30_000),
+            ("x-ratelimit-remaining", "x-ratelimit-reset", "30", 30_000),
+            ("x-rate-limit-remaining", "x-rate-limit-reset", "1m30s", 90_000),
+            ("ratelimit-remaining", "ratelimit-reset", "30s", 30_000),
+            ("ratelimit-remaining", "ratelimit-reset", "2026-11-05T12:00:30Z", 30_000),
             ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens", "12", 12_000),
             ("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", "11.38", 11_380),
             (

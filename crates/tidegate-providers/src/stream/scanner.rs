@@ -395,6 +395,10 @@ mod tests {
             (vec![START.into(), delta("null", r#"{"output_tokens":3}"#), STOP.into()], true),
             (vec![START.into(), delta(r#""end_turn""#, "{}"), STOP.into()], true),
             (vec![CREATED.into(), completed("[]", "null")], false),
+            (
+                vec![CREATED.replace("[]", r#"[],"usage":{"output_tokens":3}"#), completed("[]", "null")],
+                false,
+            ),
             (vec![CREATED.into(), completed("[]", r#"{"input_tokens":7,"output_tokens":0}"#)], false),
             (vec![CREATED.into(), completed("[]", r#"{"input_tokens":7,"output_tokens":5}"#)], true),
             (vec![CREATED.into(), completed(r#"[{"type":"reasoning"}]"#, "null")], true),

@@ -8,7 +8,7 @@ use crate::dialect::limit_header::{LimitHeader, LimitHeaderKind, ResetFormat, Re
 use crate::provider::Provider;
 
 #[rustfmt::skip]
-pub(super) const RESET_HEADERS: [ResetHeaders; 6] = [
+pub(super) const RESET_HEADERS: [ResetHeaders; 9] = [
     // Groq counts requests per day, which the header name does not show.
     ResetHeaders {
         is_daily: |provider| matches!(provider, Provider::Groq),
@@ -18,6 +18,10 @@ pub(super) const RESET_HEADERS: [ResetHeaders; 6] = [
     ResetHeaders::new("x-ratelimit-remaining-requests_usage_based", "x-ratelimit-reset-requests_usage_based", ResetFormat::Delay),
     ResetHeaders::new("x-ratelimit-remaining-tokens_usage_based", "x-ratelimit-reset-tokens_usage_based", ResetFormat::Delay),
     ResetHeaders::daily("x-ratelimit-remaining-requests-day", "x-ratelimit-reset-requests-day", ResetFormat::Delay),
+    // Those of gateways and of servers with one limit.
+    ResetHeaders::new("x-ratelimit-remaining", "x-ratelimit-reset", ResetFormat::Delay),
+    ResetHeaders::new("x-rate-limit-remaining", "x-rate-limit-reset", ResetFormat::Delay),
+    ResetHeaders::new("ratelimit-remaining", "ratelimit-reset", ResetFormat::Delay),
     ResetHeaders::new("x-ratelimit-remaining-tokens-minute", "x-ratelimit-reset-tokens-minute", ResetFormat::Delay),
 ];
 

@@ -38,6 +38,8 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
         "response.incomplete" => {
             (parsed.end, parsed.stop) = (EndSignal::Final, Some(cut_short.unwrap_or(StopReason::Other)));
         }
+        // A usage of theirs is a copy of that of another response, or of the prompt.
+        "response.created" | "response.queued" | "response.in_progress" => parsed.is_bare = true,
         "response.failed" | "error" => parsed.error = Some(StreamError::Event),
         // The name of a tool is in the event that adds its item.
         "response.output_item.added" | "response.image_generation_call.partial_image" => {
