@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Uri};
 use tidegate_core::{
@@ -160,6 +160,10 @@ impl Classifier for ProviderClassifier {
         beginning: &[u8],
     ) -> Option<Box<dyn Scan>> {
         let format = BodyFormat::of(&head.headers);
+        // Events that can be read are not packed.
+        if format == BodyFormat::Compressed {
+            head.headers.remove(CONTENT_ENCODING);
+        }
         let scanner = match (format, FirstBytes::of(beginning)) {
             (BodyFormat::AmazonEvents, _) => Scanner::amazon(self.provider),
             (_, FirstBytes::Json(_)) => Scanner::json_array(self.provider),
@@ -241,7 +245,7 @@ fn accepts_coding(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+    use http::header::HeaderName;
 
     use super::*;
 

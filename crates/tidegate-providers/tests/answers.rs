@@ -266,6 +266,14 @@ proptest! {
     }
 }
 
+#[test]
+fn events_that_are_labelled_as_packed_lose_the_label() {
+    let mut head = head(&[(CONTENT_TYPE, "text/event-stream"), (CONTENT_ENCODING, "aws-chunked")]);
+    let scanner = ProviderClassifier::default().scan_answer(&mut head, expected(CHAT), b"data: {}\n\n");
+    assert!(scanner.is_some() && !head.headers.contains_key(CONTENT_ENCODING));
+    assert_eq!(head.headers[CONTENT_TYPE], "text/event-stream");
+}
+
 /// The state at the end of a stream at `path`: whether it has finished, and its failure.
 fn scanned(path: &str, events: &[u8]) -> (bool, Option<(ErrorCode, FailureKind)>) {
     let mut head = head(&[(CONTENT_TYPE, "text/event-stream")]);

@@ -1,9 +1,13 @@
-//! Detects an error in the body of a 2xx response that is not a stream.
+//! Detects an answer, or an error, in the body of a 2xx response that is not a stream.
 //!
 //! OpenRouter and many proxies send status 200 before they call the provider behind them. So do servers that
 //! send whitespace to keep the connection alive. A later error can then only be in the body: an `error` at
 //! the top level, an `error` or the finish reason `error` inside a choice, or a `status` of `failed`.
 //! OpenAI's successful responses also contain an `error` field, which is `null`.
+//!
+//! An answer is an object of the endpoint of its request: a list of models, a document in another dialect, or an
+//! object of a few words under an unknown key is none. Where the endpoint is not known, every field in which some
+//! server has its answer is one.
 //!
 //! The first field that is significant decides, nearly always within the first few hundred bytes. Once there
 //! is content, the response is a success, whatever follows. So a decided result for a prefix holds for the

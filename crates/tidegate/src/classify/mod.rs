@@ -55,9 +55,10 @@
 //! # What a success has to show
 //! Where the classifier knows that a model answers a POST
 //! ([`expected_answer`](crate::provider::Classifier::expected_answer): chat, Responses, messages, embeddings
-//! and the like), the status alone is no success. A JSON document has to contain a choice, a content block, an
-//! item, an embedding or a stop reason. A stream has to contain a token, a stop reason or the usage of one
-//! before its terminator; unknown events are not tokens. An empty body, a web page, `choices: []`, a lone
+//! and the like), the status alone is no success. A JSON document has to be one of the endpoint, and to contain a
+//! choice, a content block, an item, an embedding or a stop reason. A stream has to be in the dialect of the
+//! endpoint, and to contain a token, a stop reason or the usage of one before its terminator; unknown events are
+//! not tokens. An empty body, a web page, `choices: []`, a lone
 //! `[DONE]` or a redirect is a failure of the provider with code E3001
 //! ([`FailureKind::NoAnswer`](crate::FailureKind::NoAnswer)), which is counted, retried and failed over.
 //!
@@ -65,8 +66,8 @@
 //! without `stream` are put together into one document, and a document for a request with `stream` is split
 //! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. A JSON document of
 //! which the connection does not count the bytes ends in an error unless its braces are closed, and a
-//! `content-length` that is not that of the body is removed. Compressed bodies are passed on unread. A 101 is
-//! an error for every request.
+//! `content-length` that is not that of the body is removed. A compressed body is passed on unread if the request accepts a coding (`accept-encoding`), and is a
+//! failure otherwise, since the caller could not read it either. A 101 is an error for every request.
 //!
 //! # Other responses without streaming
 //! A 200 may contain nothing but an error: OpenRouter and other proxies send the status before the upstream

@@ -359,7 +359,13 @@ impl ResponseJudge {
                     return ControlFlow::Continue(self.hold(head, body, scanner));
                 }
             }
-            _ if answer.is_some() => label_json(&mut head),
+            _ if answer.is_some() => {
+                label_json(&mut head);
+                // A body that was read as JSON is not packed, whatever its label.
+                if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {
+                    head.headers.remove(CONTENT_ENCODING);
+                }
+            }
             _ => {}
         }
         let mut response = self.complete(head, WholeBody::Buffered(Box::new(body)));

@@ -144,6 +144,45 @@ async fn a_success_without_an_answer_is_a_failure_of_the_provider_under_every_la
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_answer_of_another_endpoint_is_a_failure_of_the_provider() {
+    for (path, is_stream, own) in GOOD {
+        // Cohere's path is also that of servers with OpenAI's dialect.
+        let is_foreign =
+            |other: &&(&str, bool, &str)| other.0 != path && !(path == COHERE && other.0 == CHAT);
+        for (other, _, body) in GOOD.iter().filter(is_foreign).filter(|(.., body)| *body != own) {
+            let is_same = matches!((path, *other), (GEMINI, GEMINI_STREAM) | (GEMINI_STREAM, GEMINI));
+            let seen = seen(asked(path, is_stream), pieces(None, &[body], false)).await;
+            let failed = Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer);
+            assert!(is_same || seen == failed, "{seen:?} for {body} at {path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packed_answer_counts_only_if_it_was_asked_for() {
+    let packed = |body: &str| pieces(None, &[body], false).header("content-encoding", "deflate");
+    for (path, is_stream, body) in GOOD {
+        let failed = Seen::Failed(ErrorCode::ServerError, FailureKind::NoAnswer);
+        assert_eq!(seen(asked(path, is_stream), packed("x\u{1}\u{2}")).await, failed, "{path}");
+        // The label is wrong, and is removed.
+        let (inner, provider) = strict();
+        provider.then(packed(body));
+        let mut service = ClassifyLayer::new(ProviderClassifier::default()).layer(inner);
+        let response = send(&mut service, asked(path, is_stream)).await.unwrap();
+        assert_eq!(response.headers().get("content-encoding"), None, "{path}");
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), body, "{path}");
+
+        let mut request = asked(path, is_stream);
+        request.headers_mut().insert("accept-encoding", "gzip, deflate".parse().unwrap());
+        assert_eq!(
+            seen(request, packed("x\u{1}\u{2}")).await,
+            Seen::Complete("x\u{1}\u{2}".into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_of_protocol_is_not_passed_on() {
     let (inner, provider) = strict();
     provider.then(Answer::status(101));
