@@ -53,7 +53,8 @@ impl Endpoint {
         match self {
             Self::Unknown => true,
             Self::Chat => dialect == Dialect::Chat,
-            Self::Responses => dialect == Dialect::Responses,
+            // Servers that know chat completions only answer with one there as well.
+            Self::Responses => matches!(dialect, Dialect::Responses | Dialect::Chat),
             Self::Messages => dialect == Dialect::Anthropic,
             Self::Gemini => dialect == Dialect::Gemini,
             Self::Cohere => matches!(dialect, Dialect::Cohere | Dialect::Chat),

@@ -181,6 +181,7 @@ fn is_answer(path: &str, body: &[u8]) -> bool {
 #[test]
 fn an_answer_is_one_at_its_own_endpoint_only() {
     // Cohere's path is also that of servers with OpenAI's dialect; the two of OpenAI, and of embeddings, have one form.
+    // Servers that know chat completions only answer with one to a request for a response.
     let is_shared = |one, other| {
         let is_either = |a, b| (one == a && other == b) || (one == b && other == a);
         one == other
@@ -191,12 +192,20 @@ fn an_answer_is_one_at_its_own_endpoint_only() {
     for &(own, body) in ANSWERS {
         for endpoint in ENDPOINTS {
             let is_dialect_of_other = own == COHERE && body.contains("choices") && endpoint != COHERE;
-            if is_dialect_of_other {
+            let is_chat_for_a_response = matches!(own, CHAT | COMPLETIONS) && endpoint == RESPONSES;
+            if is_dialect_of_other || is_chat_for_a_response {
                 continue;
             }
             assert_eq!(is_answer(endpoint, body.as_bytes()), is_shared(own, endpoint), "{endpoint}: {body}");
         }
     }
+}
+
+#[test]
+fn a_chat_completion_may_answer_a_request_for_a_response() {
+    let body =
+        br#"{"object":"chat.completion","choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}"#;
+    assert!(is_answer(RESPONSES, body) && !is_answer(MESSAGES, body) && !is_answer(EMBEDDINGS, body));
 }
 
 #[test]
@@ -301,7 +310,7 @@ fn a_stream_is_an_answer_at_the_endpoint_of_its_dialect() {
         let path = format!("{}/fixtures/streams/{fixture}.sse", env!("CARGO_MANIFEST_DIR"));
         let events = std::fs::read(path).unwrap();
         for endpoint in endpoints {
-            let is_accepted = own == endpoint || (own == CHAT && endpoint == COHERE);
+            let is_accepted = own == endpoint || (own == CHAT && matches!(endpoint, COHERE | RESPONSES));
             let no_answer = (ErrorCode::ServerError, FailureKind::NoAnswer);
             let expected = (is_accepted, (!is_accepted).then_some(no_answer));
             assert_eq!(scanned(endpoint, &events), expected, "{fixture} at {endpoint}");

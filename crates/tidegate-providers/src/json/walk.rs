@@ -33,9 +33,9 @@ impl Leaf<'_> {
         matches!(self, Self::Number(_) | Self::Decimal)
     }
 
-    /// Whether it is the value of an `error` field: a string or an object, and not `null`.
-    pub(crate) fn is_error(self) -> bool {
-        self.is_text() || self == Self::Object
+    /// Whether it is a value: a number, or a text that is not empty. An object in which all fields are null has none.
+    pub(crate) fn is_value(self) -> bool {
+        self.is_text() || self.is_number()
     }
 }
 

@@ -354,6 +354,31 @@ mod tests {
     const LAST: &[u8] = br#"{"candidates":[{"finishReason":"STOP"}]}"#;
 
     #[test]
+    fn an_error_field_without_a_value_is_no_error() {
+        for error in ["null", "{}", "\"\"", r#"{"message":null,"code":null}"#, "[]"] {
+            for (event, end) in [
+                (
+                    format!(
+                        r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"stop"}}],"error":{error}}}"#
+                    ),
+                    "data: [DONE]\n\n",
+                ),
+                (
+                    format!(
+                        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"x"}}]}},"finishReason":"STOP"}}],"error":{error}}}"#
+                    ),
+                    "",
+                ),
+            ] {
+                let mut scanner = Scanner::sse(Provider::Other).for_answer();
+                scanner.push(format!("data: {event}\n\n{end}").as_bytes());
+                scanner.finish();
+                assert!(scanner.state().failure.is_none() && scanner.state().has_finished, "{event}");
+            }
+        }
+    }
+
+    #[test]
     fn an_error_in_a_field_of_its_own_is_one_of_the_server() {
         for (error, code) in [
             (

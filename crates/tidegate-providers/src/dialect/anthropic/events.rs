@@ -31,7 +31,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
                 None => {}
             }
         }
-        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
+        (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     parsed.usage.input = parsed.usage.input.map(|input| input.saturating_add(cache_written));

@@ -34,7 +34,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
             Some(field) => field.store(number, &mut parsed.usage),
             None => {}
         },
-        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
+        (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     if let Some(thoughts) = thoughts {

@@ -29,7 +29,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
                 field.store(number, &mut parsed.usage);
             }
         }
-        (["error"] | ["x_groq", "error"] | ["choices", "error"], leaf) if leaf.is_error() => {
+        (["error", ..] | ["x_groq", "error", ..] | ["choices", "error", ..], leaf) if leaf.is_value() => {
             parsed.error = Some(StreamError::Event);
         }
         (["object"], Leaf::Text("error")) => parsed.error = Some(StreamError::Event),

@@ -27,7 +27,7 @@ pub(super) fn read(event: Event<'_>) -> ParsedEvent {
                 field.store(number, &mut parsed.usage);
             }
         }
-        (["error"], leaf) if leaf.is_error() => parsed.error = Some(StreamError::Event),
+        (["error", ..], leaf) if leaf.is_value() => parsed.error = Some(StreamError::Event),
         _ => {}
     });
     match kind {
