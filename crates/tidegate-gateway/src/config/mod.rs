@@ -189,7 +189,8 @@ impl Config {
             return Err(GatewayConfigError::new("routes", "expected at least one"));
         }
         check_distinct(&routes)?;
-        let warnings = policy::warnings(&written, &routes);
+        let used: Vec<_> = routes.iter().map(|route| &*route.policy).collect();
+        let warnings = policy::warnings(&written, &used);
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
         let stop_client_retries = file.stop_client_retries.unwrap_or(true);
         let emergency_text = file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned());

@@ -5,7 +5,6 @@ use tidegate::config::{PolicyFile, suggest};
 use tidegate::{ResilienceBuilder, ResilienceConfig};
 
 use super::GatewayConfigError;
-use super::route::Route;
 
 /// The policy of a route that names none. It always exists.
 pub(super) const DEFAULT: &str = "default";
@@ -28,12 +27,10 @@ pub(super) fn check(
 
 /// A line for each policy of the file that no route uses. The routes without a policy use the default one, and a name
 /// that was misspelt would leave them unprotected.
-pub(super) fn warnings(written: &[String], routes: &[Route]) -> Vec<String> {
-    let is_used = |name: &&String| routes.iter().any(|route| route.policy == **name);
-    let used =
-        || routes.iter().map(|route| &*route.policy).filter(|name| !written.iter().any(|it| it == name));
-    let unused = written.iter().filter(|name| !is_used(name));
-    unused.map(|name| format!("{}: no route uses it{}", key(name), suggest(name, used()))).collect()
+pub(super) fn warnings(written: &[String], used: &[&str]) -> Vec<String> {
+    let missing = || used.iter().copied().filter(|name| !written.iter().any(|it| it == name));
+    let unused = written.iter().filter(|name| !used.contains(&&***name));
+    unused.map(|name| format!("{}: no route uses it{}", key(name), suggest(name, missing()))).collect()
 }
 
 fn check_numbers(name: &str, policy: &ResilienceConfig) -> Result<(), GatewayConfigError> {

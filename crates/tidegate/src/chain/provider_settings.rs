@@ -25,14 +25,14 @@ pub struct ProviderSettings {
     query: Option<String>,
     dialect: ApiDialect,
     kind: Option<Provider>,
-    key: KeySource,
+    key: ApiKeySource,
     key_header: Option<HeaderName>,
     headers: HeaderMap,
 }
 
 /// Where the API key is.
 #[derive(Clone, Debug)]
-enum KeySource {
+enum ApiKeySource {
     /// The provider needs none.
     None,
     Given(ApiKey),
@@ -80,7 +80,7 @@ impl ProviderSettings {
             query: None,
             dialect,
             kind: None,
-            key: KeySource::None,
+            key: ApiKeySource::None,
             key_header: None,
             headers,
         }
@@ -94,13 +94,13 @@ impl ProviderSettings {
 
     /// The API key.
     pub fn api_key(self, key: impl Into<ApiKey>) -> Self {
-        Self { key: KeySource::Given(key.into()), ..self }
+        Self { key: ApiKeySource::Given(key.into()), ..self }
     }
 
     /// The variable of the environment that contains the API key. [`Providers::from_env`](super::Providers::from_env)
     /// reads it.
     pub fn api_key_env(self, variable: impl Into<String>) -> Self {
-        Self { key: KeySource::Variable(variable.into()), ..self }
+        Self { key: ApiKeySource::Variable(variable.into()), ..self }
     }
 
     /// The header that contains the key alone. By default `authorization` with `Bearer` in OpenAI's dialect, `x-api-key`
@@ -140,7 +140,7 @@ impl ProviderSettings {
         mut self,
         env: &impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        if let KeySource::Variable(variable) = &self.key
+        if let ApiKeySource::Variable(variable) = &self.key
             && let Some(value) = env(variable).filter(|value| !value.is_empty())
         {
             let key = ApiKey::from(value.to_str().unwrap_or("\u{fffd}"));
@@ -148,7 +148,7 @@ impl ProviderSettings {
                 let problem = "expected visible ASCII, found a space or another character";
                 return Err(ConfigError::with_problem(variable.clone(), problem));
             }
-            self.key = KeySource::Given(key);
+            self.key = ApiKeySource::Given(key);
         }
         Ok(self)
     }
@@ -165,13 +165,13 @@ impl ProviderSettings {
             return invalid("base_url", problem);
         }
         match &self.key {
-            KeySource::Given(key) if key.header("").is_none() => {
+            ApiKeySource::Given(key) if key.header("").is_none() => {
                 return invalid("api_key", "expected visible ASCII, found nothing or another character");
             }
-            KeySource::Variable(variable) => {
+            ApiKeySource::Variable(variable) => {
                 return Err(ConfigError::with_problem("api_key_env", format!("{variable} is not set")));
             }
-            KeySource::Given(_) | KeySource::None => {}
+            ApiKeySource::Given(_) | ApiKeySource::None => {}
         }
         match self.uri(Endpoint::ChatCompletions, "m", "", None) {
             Some(_) => Ok(()),
@@ -198,7 +198,7 @@ impl ProviderSettings {
 
     /// The header with the key.
     pub(super) fn credentials(&self) -> Option<(HeaderName, HeaderValue)> {
-        let KeySource::Given(key) = &self.key else { return None };
+        let ApiKeySource::Given(key) = &self.key else { return None };
         let (name, prefix) = match (&self.key_header, self.dialect) {
             (Some(name), _) => (name.clone(), ""),
             (None, ApiDialect::OpenAi) => (AUTHORIZATION, "Bearer "),
@@ -217,8 +217,8 @@ impl ProviderSettings {
     /// The variable with the key, if it was not set.
     pub(super) fn missing_variable(&self) -> Option<&str> {
         match &self.key {
-            KeySource::Variable(variable) => Some(variable),
-            KeySource::None | KeySource::Given(_) => None,
+            ApiKeySource::Variable(variable) => Some(variable),
+            ApiKeySource::None | ApiKeySource::Given(_) => None,
         }
     }
 }

@@ -29,13 +29,14 @@ pub struct Chain<C> {
 }
 
 // Written out like those of the stack, so that they are complete without a look at the bounds of any service.
-type TargetFuture<C, F, R> = translate::ResponseFuture<
+type NamedTargetFuture<C, F, R> = translate::ResponseFuture<
     Addressed<Resilience<C>>,
     AddressedFuture<stack::ResponseFuture<C, F, R, Payload>>,
     stack::ResponseBody<R>,
     Payload,
 >;
-type CallFuture<C, F, R, B> = fallback::ResponseFuture<NamedTarget<Resilience<C>>, TargetFuture<C, F, R>, B>;
+type CallFuture<C, F, R, B> =
+    fallback::ResponseFuture<NamedTarget<Resilience<C>>, NamedTargetFuture<C, F, R>, B>;
 type CallBody<R> = fallback::ResponseBody<translate::ResponseBody<stack::ResponseBody<R>>>;
 
 /// Waits for the response of the chain. `F` is the future of the client, `R` its response body.
