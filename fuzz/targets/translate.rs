@@ -1,5 +1,6 @@
 //! Translates requests, responses and streams of arbitrary bytes in both directions. The output is JSON, has
-//! a bounded length, and does not depend on how the input is split.
+//! a bounded length, and does not depend on how the input is split. A translated request satisfies the rules
+//! of its target.
 //!
 //! Input: the direction and the target, eight lengths of pieces, the length of the request, the request, and
 //! the response to it.
@@ -12,9 +13,14 @@ use bytes::BytesMut;
 use http::StatusCode;
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use tidegate_core::{BodyMode, Failure, ResponseTranslator, Translator};
 use tidegate_fuzz::check;
 use tidegate_translate::{ChatToMessages, MessagesToChat};
+
+// The rules that the tests check as well.
+#[path = "../../crates/tidegate-translate/tests/translate/validator.rs"]
+mod validator;
 
 /// The shortest valid request, in both dialects.
 const REQUESTS: [&[u8]; 2] = [
@@ -81,6 +87,11 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(translation) = translator(settings).request(&mut head, request) {
         assert!(is_json(&translation.body), "not JSON");
         assert!(translation.body.len() <= 1024 + 16 * request.len(), "{} bytes", translation.body.len());
+        let sent: Value = serde_json::from_slice(&translation.body).expect("JSON");
+        let checked = if settings % 2 == 0 { validator::messages(&sent) } else { validator::chat(&sent) };
+        if let Err(problem) = checked {
+            panic!("{problem}, from {}", String::from_utf8_lossy(request));
+        }
     }
 
     for status in [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE] {
