@@ -52,6 +52,13 @@ impl Handle {
         self.targets().is_empty() && self.last_resorts().is_empty()
     }
 
+    /// The chain of one call, which has one last resort more.
+    pub(super) fn for_call(&self, last_resort: LastResort) -> Self {
+        let mut links = Links::clone(&self.0);
+        links.last_resorts.push(last_resort);
+        Self(Shared::new(links))
+    }
+
     pub(super) fn with_target(&self, target: Target) -> Self {
         let mut links = Links::clone(&self.0);
         links.targets.push(target);

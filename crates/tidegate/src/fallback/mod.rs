@@ -54,7 +54,7 @@
 //!    return at once. In nested chains only the outermost chain waits.
 //! 3. The last resorts, in the order in which they were added: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
-//!    [`then_emergency`](FallbackLayer::then_emergency). They respond in the caller's dialect, buffered or
+//!    [`then_emergency`](FallbackLayer::then_emergency); and the [`CallAnswer`] of the request. They respond in the caller's dialect, buffered or
 //!    streamed, to requests for text in OpenAI's chat dialect or in Anthropic's. The path of the request
 //!    decides which dialect it is.
 //!
@@ -105,6 +105,7 @@ mod body;
 mod body_source;
 mod cache;
 mod cache_scope;
+mod call_answer;
 mod capability_filter;
 mod chain;
 mod deadline_guard;
@@ -125,6 +126,7 @@ mod target_cooldowns;
 
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
+pub use call_answer::CallAnswer;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};

@@ -9,7 +9,8 @@ use tower::Layer;
 
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{
-    AnswerCache, Fallback, FallbackInfo, FallbackKind, FallbackLayer, PromptKind, ResponseBody, StaticAnswers,
+    AnswerCache, CallAnswer, Fallback, FallbackInfo, FallbackKind, FallbackLayer, PromptKind, ResponseBody,
+    StaticAnswers,
 };
 use crate::testing::{send, strict};
 use crate::{
@@ -71,6 +72,32 @@ pub(super) fn content(body: &str) -> String {
 
 pub(super) fn strategy(head: &Head) -> Option<FallbackKind> {
     head.1.as_ref().map(FallbackInfo::strategy)
+}
+
+#[tokio::test]
+async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once() {
+    let with_answer = |prompt: &str| {
+        let mut request = question(prompt);
+        request.extensions_mut().insert(CallAnswer::new("low tide"));
+        request
+    };
+    // A stack without a fallback, and one within a chain: the chain tries its other targets first.
+    let (first, mut service, other) = {
+        let (first, _, alone) = chain(|layer| layer);
+        let (second, other) = strict();
+        (first, FallbackLayer::new().then("b", second).layer(alone), other)
+    };
+    first.otherwise(Answer::status(503));
+    other.otherwise(Answer::status(503));
+    let ((status, info, _), text) = read(send(&mut service, with_answer("q")).await).await;
+    assert_eq!((status, text.contains("low tide"), first.calls(), other.calls()), (200, true, 1, 1));
+    assert_eq!(info.unwrap().strategy(), FallbackKind::Emergency);
+    assert_eq!(read(send(&mut service, question("q")).await).await.0.0, 503);
+    let (alone, _, mut service) = chain(|layer| layer);
+    alone.otherwise(Answer::status(503));
+    assert!(read(send(&mut service, with_answer("q")).await).await.1.contains("low tide"));
+    // Statistics are those of the chain, which has no such last resort.
+    assert!(service.handle().statistics().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
