@@ -116,6 +116,13 @@ impl Classifier for ProviderClassifier {
     /// fields shows no form.
     fn expected_answer(&self, uri: &Uri, headers: &HeaderMap, body: Option<&[u8]>) -> Option<ExpectedAnswer> {
         let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default())?;
+        // A translated request may get its address behind the classification. Its path is still that of the caller, and
+        // its headers are those of the target.
+        let endpoint = match (endpoint, headers.contains_key("anthropic-version")) {
+            (Endpoint::Chat, true) => Endpoint::Messages,
+            (Endpoint::Messages, false) => Endpoint::Unknown,
+            (endpoint, _) => endpoint,
+        };
         let form = match body {
             Some(body) if form == AnswerForm::Unknown && requests_stream(body) => AnswerForm::Events,
             Some(body) if form == AnswerForm::Unknown && has_fields(body) => AnswerForm::Document,

@@ -160,9 +160,43 @@ fn head(headers: &[(http::HeaderName, &'static str)]) -> Parts {
 }
 
 fn expected(path: &str) -> ExpectedAnswer {
+    let version = (path == MESSAGES).then_some((VERSION, "2023-06-01"));
+    expected_with(path, &head(version.as_slice()).headers)
+}
+
+fn expected_with(path: &str, headers: &HeaderMap) -> ExpectedAnswer {
     let classifier = ProviderClassifier::default();
     let request = Some(&br#"{"model":"m"}"#[..]);
-    classifier.expected_answer(&path.parse().unwrap(), &HeaderMap::new(), request).unwrap()
+    classifier.expected_answer(&path.parse().unwrap(), headers, request).unwrap()
+}
+
+/// The header that every request of Anthropic's dialect has.
+const VERSION: http::HeaderName = http::HeaderName::from_static("anthropic-version");
+
+/// The address of its target is set behind the classification.
+#[test]
+fn a_translated_request_has_the_path_of_the_caller_and_the_headers_of_the_target() {
+    let message = br#"{"type":"message","content":[{"type":"text","text":"Hi"}],"stop_reason":"end_turn"}"#;
+    let chat =
+        br#"{"object":"chat.completion","choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}"#;
+    let versioned = head(&[(VERSION, "2023-06-01")]).headers;
+    for (path, headers, accepts_message, accepts_chat) in [
+        (CHAT, &versioned, true, false),
+        (CHAT, &HeaderMap::new(), false, true),
+        (MESSAGES, &versioned, true, false),
+        (MESSAGES, &HeaderMap::new(), true, true),
+    ] {
+        let expected = expected_with(path, headers);
+        let is_answer = |body: &[u8]| {
+            let head = head(&[(CONTENT_TYPE, "application/json")]);
+            ProviderClassifier::default().probe_answer(&head, expected, body) == BodyProbe::Success
+        };
+        assert_eq!(
+            (is_answer(message), is_answer(chat)),
+            (accepts_message, accepts_chat),
+            "{path} {headers:?}"
+        );
+    }
 }
 
 fn probe(path: &str, body: &[u8]) -> BodyProbe {

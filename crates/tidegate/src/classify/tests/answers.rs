@@ -74,7 +74,12 @@ const NOTHING: [&str; 17] = [
 fn asked(path: &str, is_stream: bool) -> Request<Payload> {
     let body =
         format!(r#"{{"model":"m","messages":[{{"content":"hi"}}],"input":"hi","stream":{is_stream}}}"#);
-    Request::post(format!("http://provider{path}")).body(Payload::from(body)).unwrap()
+    let request = Request::post(format!("http://provider{path}"));
+    // As every client of Anthropic's API sends it.
+    let version = (path == MESSAGES).then_some("2023-06-01");
+    let request =
+        version.iter().fold(request, |request, version| request.header("anthropic-version", *version));
+    request.body(Payload::from(body)).unwrap()
 }
 
 /// The answer in these pieces, with a length that nothing counts. It ends in a reset or like a complete one.
