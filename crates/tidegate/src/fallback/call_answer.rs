@@ -5,7 +5,8 @@ use http::Extensions;
 /// The last answer to one call, in the extensions of its request.
 ///
 /// It is given after all targets and last resorts of the outermost chain have failed, in the form in which
-/// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A stack without a fallback has it as well.
+/// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A chain without further targets and last resorts does
+/// not give it.
 ///
 /// ```
 /// use http::Request;

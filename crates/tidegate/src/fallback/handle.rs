@@ -1,5 +1,7 @@
+use std::sync::Arc;
+
 use super::TargetStatistics;
-use super::last_resort::LastResort;
+use super::last_resort::{LastResort, LastResortKind};
 use super::target::Target;
 use crate::shared::Shared;
 
@@ -52,10 +54,11 @@ impl Handle {
         self.targets().is_empty() && self.last_resorts().is_empty()
     }
 
-    /// The chain of one call, which has one last resort more.
-    pub(super) fn for_call(&self, last_resort: LastResort) -> Self {
+    /// The chain of one call: with one last resort more, if the call has an answer of its own.
+    pub(super) fn for_call(self, answer: Option<Arc<str>>) -> Self {
+        let Some(text) = answer else { return self };
         let mut links = Links::clone(&self.0);
-        links.last_resorts.push(last_resort);
+        links.last_resorts.push(LastResort::new(LastResortKind::Emergency(text)));
         Self(Shared::new(links))
     }
 

@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,8 +7,6 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::CallAnswer;
-use super::last_resort::{LastResort, LastResortKind};
 use super::settings::FallbackSettings;
 use super::{Handle, ResponseBody, ResponseFuture};
 use crate::buffered::buffered;
@@ -76,24 +73,20 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, S::Future, B> {
-        let (mut head, body) = request.into_parts();
-        let handle = match CallAnswer::take_from(&mut head.extensions) {
-            None => Cow::Borrowed(&self.handle),
-            Some(text) => Cow::Owned(self.handle.for_call(LastResort::new(LastResortKind::Emergency(text)))),
-        };
+        let (head, body) = request.into_parts();
         match buffered(body) {
             Ok(body) => {
                 let request = Request::from_parts(head, body);
-                if handle.is_empty() {
+                if self.handle.is_empty() {
                     return ResponseFuture::without_fallback(self.inner.call(request));
                 }
-                ResponseFuture::calling(&mut self.inner, request, handle.into_owned(), &self.settings)
+                ResponseFuture::calling(&mut self.inner, request, self.handle.clone(), &self.settings)
             }
             Err(body) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);
                 let request = Request::from_parts(head, body);
-                ResponseFuture::collecting(ready, request, handle.into_owned(), &self.settings)
+                ResponseFuture::collecting(ready, request, self.handle.clone(), &self.settings)
             }
         }
     }
