@@ -122,7 +122,7 @@ async fn the_account_of_the_caller_never_reaches_a_provider_of_the_table() {
         .providers(providers)
         .service(recording(&sent, status))
         .unwrap();
-    let mut request = chat("https://api.openai.com/v1/chat/completions/?timeout=3", false);
+    let mut request = chat("https://api.openai.com/v1/chat/completions/?timeout=3&key=the-callers", false);
     for name in ["authorization", "x-api-key", "openai-organization", "cookie", "host", "x-other"] {
         request.headers_mut().insert(name, "the-caller's".parse().unwrap());
     }

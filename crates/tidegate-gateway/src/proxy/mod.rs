@@ -13,7 +13,6 @@ mod content_coding;
 mod error_event_body;
 mod gateway_error;
 mod headers;
-mod query;
 mod request_body;
 mod responses_progress;
 mod route_chain;
@@ -215,8 +214,7 @@ fn with_trail(
 /// replaces it by its own address.
 fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
     let path = endpoint.path();
-    let with_query =
-        uri.query().and_then(query::forwarded).and_then(|query| format!("{path}?{query}").parse().ok());
+    let with_query = uri.query().and_then(|query| format!("{path}?{query}").parse().ok());
     with_query.unwrap_or_else(|| Uri::from_static(path))
 }
 

@@ -2,12 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderName};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use tidegate_core::{BodyRewritten, Untranslatable};
 use tidegate_providers::{ModelField, ModelFieldError, ModelSpan, Provider};
 
-use super::{Endpoint, ProviderSettings};
+use super::{Endpoint, ProviderSettings, query};
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
 /// What is replaced in a request for one target: the URL, the key and the model.
@@ -23,6 +23,8 @@ struct AddressInner {
     credentials: Option<(HeaderName, HeaderValue)>,
     /// The path below the endpoint.
     path: &'static str,
+    /// The URIs without a query of the caller, in the order of [`Endpoint::ALL`].
+    uris: [Option<Uri>; Endpoint::ALL.len()],
     scope: Scope,
 }
 
@@ -43,8 +45,9 @@ pub(super) enum Replaced {
 }
 
 /// The headers by which the account of a caller is known to a provider.
-const ACCOUNT_HEADERS: [HeaderName; 7] = [
+const ACCOUNT_HEADERS: [HeaderName; 8] = [
     AUTHORIZATION,
+    PROXY_AUTHORIZATION,
     COOKIE,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
@@ -65,6 +68,7 @@ impl TargetAddress {
             credentials: settings.credentials(),
             settings: settings.clone(),
             path: "",
+            uris: uris(settings, model, ""),
             scope: Scope::All,
         }))
     }
@@ -88,6 +92,7 @@ impl TargetAddress {
             settings: settings.clone(),
             credentials: credentials.clone(),
             path,
+            uris: uris(settings, model, path),
             scope: *scope,
         }))
     }
@@ -142,14 +147,18 @@ impl TargetAddress {
         if let Some(variable) = self.0.settings.missing_variable() {
             return Err(Error::new(MissingApiKey::new(variable)));
         }
-        let AddressInner { settings, credentials, path, model, .. } = &*self.0;
+        let AddressInner { settings, credentials, path, model, uris, .. } = &*self.0;
         let endpoint = Endpoint::of_path(request.uri().path()).ok_or_else(unknown_path)?;
         let at_provider = endpoint.at_provider(settings.dialect()).ok_or_else(no_such_endpoint)?;
         let is_translated = at_provider != endpoint;
         let body = self.body(request.body(), request.extensions(), is_translated)?;
         // The query of a caller is meant for its own dialect.
-        let query = request.uri().query().filter(|_| !is_translated);
-        *request.uri_mut() = settings.uri(at_provider, model, path, query).ok_or_else(unknown_path)?;
+        let query = request.uri().query().filter(|_| !is_translated).and_then(query::forwarded);
+        let uri = match query {
+            None => uris[at_provider as usize].clone(),
+            Some(query) => settings.uri(at_provider, model, path, Some(&query)),
+        };
+        *request.uri_mut() = uri.ok_or_else(unknown_path)?;
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();
         headers.remove(HOST);
@@ -201,6 +210,10 @@ impl MissingApiKey {
         let rejection = Rejection::new(Gate::Translate, ErrorCode::Authentication);
         Self { variable: variable.to_owned(), rejection }
     }
+}
+
+fn uris(settings: &ProviderSettings, model: &str, path: &str) -> [Option<Uri>; Endpoint::ALL.len()] {
+    Endpoint::ALL.map(|endpoint| settings.uri(endpoint, model, path, None))
 }
 
 fn set_body(request: &mut Request<Payload>, body: Bytes) {

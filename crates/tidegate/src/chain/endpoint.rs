@@ -33,7 +33,11 @@ impl Endpoint {
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         let path = path.trim_end_matches('/');
-        Self::ALL.into_iter().find(|endpoint| path.ends_with(endpoint.suffix()))
+        let found = Self::ALL.into_iter().find(|endpoint| path.ends_with(endpoint.suffix()))?;
+        let base = path.strip_suffix(found.suffix())?;
+        // The messages of a thread are another resource of OpenAI.
+        let is_of_thread = found == Self::Messages && base.contains("/threads/");
+        (!is_of_thread).then_some(found)
     }
 
     /// The path below the base URL of a provider, which ends in the version.
@@ -117,7 +121,9 @@ mod tests {
                 assert_eq!(Endpoint::of_path(&path), Some(endpoint), "{path}");
             }
         }
-        for path in ["", "/", "/v1/messages/count_tokens", "/v1/audio/speech", "/v1/models"] {
+        for path in
+            ["", "/", "/v1/threads/t/messages", "/v1/messages/count_tokens", "/v1/audio/speech", "/v1/models"]
+        {
             assert_eq!(Endpoint::of_path(path), None, "{path}");
         }
     }

@@ -25,7 +25,7 @@
 //!
 //! # Requests
 //! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its URI, its
-//! credentials, its cookies and the account headers of OpenAI are replaced or removed; its other headers are sent on. A
+//! credentials (those in its query, too), its cookies and the account headers of OpenAI are replaced or removed; its other headers are sent on. A
 //! model in its body is replaced, and may be absent. A request that a target cannot be sent, since its dialect has no
 //! counterpart, is rejected for that target alone, and the chain goes on.
 //!
@@ -47,6 +47,7 @@ mod endpoint;
 mod fallback_chain;
 mod provider_settings;
 mod providers;
+mod query;
 mod service;
 
 pub use address::TargetAddress;
@@ -81,8 +82,9 @@ pub fn named_target<S>(stack: S, address: TargetAddress, is_mixed: bool) -> Name
 /// The address of a target at a built-in provider, for requests that name the host of another one.
 pub(crate) fn built_in_address(target: &str) -> Option<TargetAddress> {
     let (name, _) = target.split_once('/').filter(|(_, model)| !model.is_empty())?;
+    let providers = Providers::new();
+    let settings = providers.get(name)?.clone();
     // A variable that is no key counts as missing.
-    let providers = Providers::from_env().unwrap_or_default();
-    let settings = providers.get(name)?;
-    Some(TargetAddress::of_requests_elsewhere(target, settings))
+    let settings = settings.clone().with_key_from(&|variable| std::env::var_os(variable)).unwrap_or(settings);
+    Some(TargetAddress::of_requests_elsewhere(target, &settings))
 }
