@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -8,129 +9,147 @@ use http_body::Body;
 use pin_project::pin_project;
 use tower_service::Service;
 
-use super::body::{GuardedBody, until_end};
+use super::body::GuardedBody;
 use super::gate::{AdmissionGate, AttemptGuard, BodyGuardOf, QueuedAttempt, ResponseHead};
+use super::service::Attempt;
+use super::wire::Wire;
 use crate::rejected::record_rejection;
 use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 
 /// Waits for admission, then for the response.
 ///
-/// The future of the inner service is a parameter of its own, so that this type is complete without a look at the bounds
-/// of any service.
+/// The future and the response body of the inner service are parameters of their own, so that this type is complete
+/// without a look at the bounds of any service.
 #[pin_project]
-pub struct ResponseFuture<S, F, G: AdmissionGate, B> {
+pub struct ResponseFuture<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> {
+    // Declared before the attempt: what the inner future holds is free before the guard is released.
     #[pin]
-    state: State<S, F, G, B>,
+    state: State<S, F, G, W, W::Stage, B>,
+    /// Set once the attempt is admitted, until it has a result.
+    attempt: Option<Started<W::Judge, G::Guard>>,
 }
 
+struct Started<J, G> {
+    judge: J,
+    guard: G,
+}
+
+// Rare states are boxed: every outer layer moves this future.
 #[pin_project(project = StateProj)]
-enum State<S, F, G: AdmissionGate, B> {
-    // The future is declared before the guard: what it holds is free before the guard is released.
-    Calling {
-        #[pin]
-        future: F,
-        guard: Option<G::Guard>,
-    },
+enum State<S, F, G: AdmissionGate, W, T, B> {
+    Calling(#[pin] F),
+    /// The head has arrived, and the wire reads the body.
+    Judging(Option<T>),
+    Queued(Box<Queued<S, G, W, B>>),
     Rejected(Option<Rejection>),
     /// The result was returned.
     Done,
-    // Rare and large, so boxed: every outer layer moves this future.
-    Queued(Box<Queued<S, G, B>>),
 }
 
 /// An attempt that waits, with the service that was made ready for it.
-struct Queued<S, G: AdmissionGate, B> {
+struct Queued<S, G: AdmissionGate, W, B> {
     queued: G::Queued,
-    service: S,
+    ready: Attempt<S, G, W>,
     request: Option<Request<B>>,
-    gate: G,
 }
 
-impl<S, F, G: AdmissionGate, B> ResponseFuture<S, F, G, B> {
+impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> ResponseFuture<S, F, R, G, W, B> {
     #[inline]
-    pub(super) fn calling(future: F, guard: G::Guard) -> Self {
-        Self { state: State::Calling { future, guard: Some(guard) } }
+    pub(super) fn calling(future: F, judge: W::Judge, guard: G::Guard) -> Self {
+        Self { state: State::Calling(future), attempt: Some(Started { judge, guard }) }
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {
-        Self { state: State::Rejected(Some(rejection)) }
+        Self { state: State::Rejected(Some(rejection)), attempt: None }
     }
 
-    pub(super) fn queued(gate: G, queued: G::Queued, service: S, request: Request<B>) -> Self {
-        Self { state: State::Queued(Box::new(Queued { queued, service, request: Some(request), gate })) }
+    pub(super) fn queued(queued: G::Queued, ready: Attempt<S, G, W>, request: Request<B>) -> Self {
+        let queued = Queued { queued, ready, request: Some(request) };
+        Self { state: State::Queued(Box::new(queued)), attempt: None }
     }
 }
 
-impl<S, F, G, B, R> Future for ResponseFuture<S, F, G, B>
+impl<S, F, R, G, W, B> Future for ResponseFuture<S, F, R, G, W, B>
 where
     S: HttpService<B, Body = R> + Service<Request<B>, Future = F>,
     F: Future<Output = Result<Response<R>, <S as Service<Request<B>>>::Error>>,
-    G: AdmissionGate,
-    B: Body + 'static,
     R: Body<Error: Into<BoxError>>,
+    G: AdmissionGate,
+    W: Wire<R>,
+    B: Body + 'static,
 {
-    type Output = Result<Response<GuardedBody<R, BodyGuardOf<G>>>, Error>;
+    type Output = Result<Response<GuardedBody<W::Body, BodyGuardOf<G>>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let mut this = self.project();
         loop {
-            match state.as_mut().project() {
-                StateProj::Queued(waiting) => {
-                    let Queued { queued, service, request, gate } = &mut **waiting;
+            let next = match (this.state.as_mut().project(), this.attempt.as_mut()) {
+                (StateProj::Calling(future), Some(Started { judge, .. })) => match future.poll(cx) {
+                    Poll::Ready(Ok(response)) => W::on_response(judge, response, cx),
+                    Poll::Ready(Err(error)) => {
+                        let error = Error::new(error);
+                        W::on_error(judge, &error);
+                        ControlFlow::Break(Err(error))
+                    }
+                    Poll::Pending => ControlFlow::Break(Err(ready!(W::poll_overdue(judge, cx)))),
+                },
+                (StateProj::Judging(stage), Some(Started { judge, .. })) => {
+                    ready!(W::poll_stage(judge, stage, cx))
+                }
+                (StateProj::Queued(waiting), _) => {
+                    let Queued { queued, ready, request } = &mut **waiting;
                     let pending = request.as_mut().expect("polled after completion");
                     let admitted = ready!(queued.poll_admitted(pending, cx));
                     let request = request.take().expect("checked above");
                     match admitted {
                         Ok(guard) => {
-                            let future = service.call(request);
-                            state.set(State::Calling { future, guard: Some(guard) });
+                            let judge = ready.wire.start(&request);
+                            let future = ready.inner.call(request);
+                            this.state.set(State::Calling(future));
+                            *this.attempt = Some(Started { judge, guard });
+                            continue;
                         }
                         Err(rejection) => {
-                            let rejection = record_rejection(rejection, gate.target(), request.extensions());
+                            let rejection =
+                                record_rejection(rejection, ready.gate.target(), request.extensions());
                             // What other gates have admitted is returned now, not when the caller drops this future.
-                            state.set(State::Done);
+                            this.state.set(State::Done);
                             return Poll::Ready(Err(rejection.into()));
                         }
                     }
                 }
-                StateProj::Calling { future, guard } => {
-                    // The response is taken apart once: the compiler copies its three hundred bytes at each step that
-                    // gives them another name.
-                    return match future.poll(cx) {
-                        Poll::Pending => Poll::Pending,
-                        Poll::Ready(Ok(response)) => {
-                            let guard = guard.take().expect("polled after completion");
-                            let guard =
-                                guard.on_head(ResponseHead::of(&response), &Outcome::borrow(&response));
-                            let guard = until_end(guard, response.body());
-                            Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, guard))))
-                        }
-                        Poll::Ready(Err(error)) => {
-                            let (error, guard) =
-                                (Error::new(error), guard.take().expect("polled after completion"));
-                            // What the inner future still holds is free before the guard is released.
-                            state.set(State::Done);
-                            guard.on_error(&error, &Outcome::of_error(&error));
-                            Poll::Ready(Err(error))
-                        }
-                    };
-                }
-                StateProj::Done => unreachable!("polled after completion"),
-                StateProj::Rejected(rejection) => {
+                (StateProj::Rejected(rejection), _) => {
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));
+                }
+                (StateProj::Done, _) | (_, None) => unreachable!("polled after completion"),
+            };
+            match next {
+                ControlFlow::Continue(stage) => this.state.set(State::Judging(Some(stage))),
+                ControlFlow::Break(Ok(response)) => {
+                    let Started { guard, .. } = this.attempt.take().expect("matched above");
+                    let guard = guard.on_head(ResponseHead::of(&response), &Outcome::borrow(&response));
+                    return Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, guard))));
+                }
+                ControlFlow::Break(Err(error)) => {
+                    // What the inner future still holds is free before the guard is released.
+                    this.state.set(State::Done);
+                    let Started { guard, .. } = this.attempt.take().expect("matched above");
+                    guard.on_error(&error, &Outcome::of_error(&error));
+                    return Poll::Ready(Err(error));
                 }
             }
         }
     }
 }
 
-impl<S, F, G: AdmissionGate, B> fmt::Debug for ResponseFuture<S, F, G, B> {
+impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> fmt::Debug for ResponseFuture<S, F, R, G, W, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Calling { .. } => "calling",
+            State::Calling(_) => "calling",
+            State::Judging(_) => "judging",
+            State::Queued(_) => "queued",
             State::Rejected(_) => "rejected",
             State::Done => "done",
-            State::Queued(_) => "queued",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }

@@ -120,3 +120,39 @@ impl<G> QueuedAttempt for NoQueue<G> {
         self.never()
     }
 }
+
+/// The gate of a wire alone: every attempt is admitted.
+#[derive(Clone, Copy, Debug)]
+pub struct NoGate;
+
+impl AdmissionGate for NoGate {
+    type Guard = ();
+    type Queued = NoQueue<()>;
+
+    #[inline]
+    fn admit<B: Body + 'static>(&self, _: &mut Request<B>) -> Admission<(), NoQueue<()>> {
+        Admission::Admitted(())
+    }
+
+    fn target(&self) -> &str {
+        ""
+    }
+}
+
+impl<S> TakeReady<S> for NoGate {
+    fn take_ready(_: &mut S, queued: &NoQueue<()>) -> S {
+        queued.never()
+    }
+}
+
+impl AttemptGuard for () {
+    type Body = ();
+
+    fn on_head(self, _: ResponseHead<'_>, _: &Outcome) {}
+
+    fn on_error(self, _: &Error, _: &Outcome) {}
+}
+
+impl BodyGuard for () {
+    fn on_end(self, _: Option<&Outcome>) {}
+}

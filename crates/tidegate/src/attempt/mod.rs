@@ -1,12 +1,12 @@
 //! One attempt: one service that holds the gates, one future, one body.
 //!
-//! A gate implements [`AdmissionGate`]. [`Gated`] is the service of a single gate and of all gates of the stack
-//! ([`AttemptGates`]).
+//! A gate implements [`AdmissionGate`], and what looks at the response a [`Wire`]. [`Attempt`] is the service of a gate
+//! alone, of a wire alone, and of all gates of the stack ([`AttemptGates`]) with its wire.
 //!
 //! ```text
-//!            admitted                        head                     last frame, error, drop
-//!   call ───────────────▶ inner service ──────────────▶ body ─────────────────────────────────▶ guard released
-//!    │ │                                  on_head                 on_end
+//!            admitted                      head                      last frame, error, drop
+//!   call ───────────────▶ inner service ────────▶ wire ────────▶ body ─────────────────────▶ guard released
+//!    │ │                                                on_head            on_end
 //!    │ └─ queued ─▶ admitted, or rejected
 //!    └─── rejected
 //! ```
@@ -16,13 +16,15 @@ mod future;
 mod gate;
 mod gates;
 mod service;
+mod wire;
 
 pub use body::GuardedBody;
 pub use future::ResponseFuture;
 pub(crate) use gate::swap_in_clone;
 pub use gate::{
-    Admission, AdmissionGate, AttemptGuard, BodyGuard, BodyGuardOf, NoQueue, QueuedAttempt, ResponseHead,
-    TakeReady,
+    Admission, AdmissionGate, AttemptGuard, BodyGuard, BodyGuardOf, NoGate, NoQueue, QueuedAttempt,
+    ResponseHead, TakeReady,
 };
 pub use gates::{AttemptBodyGuards, AttemptGates, AttemptGuards, QueuedAtGates};
-pub use service::Gated;
+pub use service::Attempt;
+pub use wire::{NextStage, NoWire, UnchangedBody, Wire};

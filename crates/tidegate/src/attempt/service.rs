@@ -7,21 +7,29 @@ use tower_service::Service;
 use super::body::GuardedBody;
 use super::future::ResponseFuture;
 use super::gate::{Admission, BodyGuardOf, TakeReady};
+use super::wire::{NoWire, Wire};
 use crate::rejected::record_rejection;
 use crate::send::{SendFuture, send};
 use crate::{Error, HttpService};
 
-/// A service behind a gate. Every call is one attempt: it starts when the gate admits it, and its guard is released
-/// when its response body has ended or is dropped.
+/// A service behind a gate and a wire. Every call is one attempt: it starts when the gate admits it, the wire looks at
+/// its response, and its guard is released when its response body has ended or is dropped.
 #[derive(Clone, Debug)]
-pub struct Gated<S, G> {
-    inner: S,
-    gate: G,
+pub struct Attempt<S, G, W = NoWire> {
+    pub(super) inner: S,
+    pub(super) gate: G,
+    pub(super) wire: W,
 }
 
-impl<S, G> Gated<S, G> {
+impl<S, G> Attempt<S, G> {
     pub(crate) const fn new(inner: S, gate: G) -> Self {
-        Self { inner, gate }
+        Self { inner, gate, wire: NoWire }
+    }
+}
+
+impl<S, G, W> Attempt<S, G, W> {
+    pub(crate) const fn with_wire(inner: S, gate: G, wire: W) -> Self {
+        Self { inner, gate, wire }
     }
 
     /// The wrapped service.
@@ -34,7 +42,7 @@ impl<S, G> Gated<S, G> {
         &mut self.inner
     }
 
-    /// The wrapped service, without the gate.
+    /// The wrapped service, without this layer.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -55,15 +63,16 @@ impl<S, G> Gated<S, G> {
     }
 }
 
-impl<S, G, B> Service<Request<B>> for Gated<S, G>
+impl<S, G, W, B> Service<Request<B>> for Attempt<S, G, W>
 where
     S: HttpService<B>,
     G: TakeReady<S> + Clone,
+    W: Wire<S::Body>,
     B: Body + 'static,
 {
-    type Response = Response<GuardedBody<S::Body, BodyGuardOf<G>>>;
+    type Response = Response<GuardedBody<W::Body, BodyGuardOf<G>>>;
     type Error = Error;
-    type Future = ResponseFuture<S, S::Future, G, B>;
+    type Future = ResponseFuture<S, S::Future, S::Body, G, W, B>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.inner.poll_ready(cx).map_err(Error::new)
@@ -72,16 +81,19 @@ where
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.gate.admit(&mut request) {
-            Admission::Admitted(guard) => ResponseFuture::calling(self.inner.call(request), guard),
-            Admission::Queued(queued) => {
-                let service = G::take_ready(&mut self.inner, &queued);
-                ResponseFuture::queued(self.gate.clone(), queued, service, request)
+            Admission::Admitted(guard) => {
+                let judge = self.wire.start(&request);
+                ResponseFuture::calling(self.inner.call(request), judge, guard)
             }
-            Admission::Rejected(rejection) => ResponseFuture::rejected(record_rejection(
-                rejection,
-                self.gate.target(),
-                request.extensions(),
-            )),
+            Admission::Queued(queued) => {
+                let inner = G::take_ready(&mut self.inner, &queued);
+                let ready = Self { inner, gate: self.gate.clone(), wire: self.wire.clone() };
+                ResponseFuture::queued(queued, ready, request)
+            }
+            Admission::Rejected(rejection) => {
+                let target = self.gate.target();
+                ResponseFuture::rejected(record_rejection(rejection, target, request.extensions()))
+            }
         }
     }
 }

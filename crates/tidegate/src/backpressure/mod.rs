@@ -126,16 +126,16 @@ pub use settings::{Algorithm, Settings};
 
 pub use crate::priority_semaphore::Order;
 
-use crate::attempt::{self, Gated};
+use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
 
 /// Limits the calls of `S` in flight; see the [module page](self).
-pub type Backpressure<S> = Gated<S, Handle>;
+pub type Backpressure<S> = Attempt<S, Handle>;
 
 /// Waits for a permit, then for the response.
-pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, Handle, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, Handle, NoWire, B>;
 
 /// The response body, which holds the permit of its call.
-pub type ResponseBody<B> = attempt::GuardedBody<B, Permit>;
+pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, Permit>;
 
 impl<S> Backpressure<S> {
     /// The limit that this service shares with its clones.

@@ -167,16 +167,16 @@ pub use settings::Settings;
 pub use snapshot::{LastFailure, Snapshot};
 pub use transition::{State, Transition};
 
-use crate::attempt::{self, Gated};
+use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
 
 /// Stops calling `S` while it keeps failing; see the [module page](self).
-pub type CircuitBreaker<S> = Gated<S, CircuitGate>;
+pub type CircuitBreaker<S> = Attempt<S, CircuitGate>;
 
 /// Waits for the response, or rejects the call.
-pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, CircuitGate, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, CircuitGate, NoWire, B>;
 
 /// The body of a response. Its end decides the outcome.
-pub type ResponseBody<B> = attempt::GuardedBody<B, CallGuard>;
+pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, CallGuard>;
 
 impl<S> CircuitBreaker<S> {
     /// The circuit that this service shares with its clones.

@@ -9,6 +9,7 @@ use tidegate_core::JsonDepth;
 
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
+use crate::attempt::UnchangedBody;
 use crate::timeout::AttemptTimer;
 use crate::{BoxError, Error, ErrorCode, Failure, FailureKind};
 
@@ -41,7 +42,7 @@ enum BodyKind<B: Body> {
 #[pin_project(project = WholeBodyProj)]
 pub(super) enum WholeBody<B: Body> {
     /// The unchanged body.
-    Untouched(#[pin] B, fn(B::Error) -> Error),
+    Untouched(#[pin] UnchangedBody<B>),
     /// A body that was held back until it was classified.
     Buffered(Box<BufferedBody<B>>),
     /// A body that replaces that of the provider.
@@ -50,7 +51,7 @@ pub(super) enum WholeBody<B: Body> {
 
 impl<B: ClassifiableBody> WholeBody<B> {
     pub(super) fn untouched(body: B) -> Self {
-        Self::Untouched(body, Error::boxed)
+        Self::Untouched(UnchangedBody::new(body))
     }
 }
 
@@ -144,9 +145,7 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project() {
-            WholeBodyProj::Untouched(body, into_error) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*into_error)))
-            }
+            WholeBodyProj::Untouched(body) => body.poll_frame(cx),
             WholeBodyProj::Buffered(buffered) => Pin::new(&mut **buffered).poll_frame(cx),
             WholeBodyProj::Own(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -157,7 +156,7 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Untouched(body, _) => body.is_end_stream(),
+            Self::Untouched(body) => body.is_end_stream(),
             Self::Buffered(buffered) => buffered.is_end_stream(),
             Self::Own(bytes) => bytes.is_empty(),
         }
@@ -165,7 +164,7 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Untouched(body, _) => body.size_hint(),
+            Self::Untouched(body) => body.size_hint(),
             Self::Buffered(buffered) => buffered.size_hint(),
             Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }

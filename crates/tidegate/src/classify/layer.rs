@@ -3,8 +3,10 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
+use super::wire::Classification;
 use super::{Classify, StreamClocks};
 use crate::Classifier;
+use crate::attempt::NoGate;
 
 /// Classifies each response; see the [module page](crate::classify).
 #[derive(Clone)]
@@ -31,6 +33,11 @@ impl ClassifyLayer {
         &self.classifier
     }
 
+    /// The wire of a stack.
+    pub(crate) fn wire(&self) -> Classification {
+        Classification::new(Arc::clone(&self.classifier), self.clocks)
+    }
+
     /// The idle timeouts of streams.
     #[must_use]
     pub fn clocks(self, clocks: StreamClocks) -> Self {
@@ -42,7 +49,7 @@ impl<S> Layer<S> for ClassifyLayer {
     type Service = Classify<S>;
 
     fn layer(&self, inner: S) -> Classify<S> {
-        Classify::new(inner, Arc::clone(&self.classifier), self.clocks)
+        Classify::with_wire(inner, NoGate, self.wire())
     }
 }
 

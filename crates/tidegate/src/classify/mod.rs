@@ -93,21 +93,32 @@
 
 mod body;
 mod clocks;
-mod future;
 mod layer;
 mod response_judge;
 mod scanned_body;
-mod service;
 mod usage_scanner;
+mod wire;
 
-pub use body::{ClassifiableBody, ResponseBody};
+pub use body::ClassifiableBody;
+pub(crate) use body::ResponseBody as ClassifiedBody;
 pub use clocks::StreamClocks;
-pub use future::ResponseFuture;
 pub use layer::ClassifyLayer;
 pub use scanned_body::ScannedBody;
-pub use service::Classify;
+pub(crate) use wire::Classification;
 
 pub use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
+
+use crate::attempt::{self, Attempt, GuardedBody, NoGate};
+
+/// Classifies each response; see the [module page](self).
+pub type Classify<S> = Attempt<S, NoGate, Classification>;
+
+/// Waits for the response head, and then for the first bytes of a successful response, the body of a failed one, or the
+/// first token of a stream.
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, NoGate, Classification, B>;
+
+/// The response body: complete in one piece, or a stream that is classified as it passes.
+pub type ResponseBody<B> = GuardedBody<ClassifiedBody<B>, ()>;
 
 #[cfg(test)]
 mod tests;

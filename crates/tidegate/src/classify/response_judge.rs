@@ -12,11 +12,12 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 use tidegate_core::{AnswerForm, ErrorBody, ExpectedAnswer, JsonDepth, StreamState};
 
-use super::body::WholeBody;
+use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
 use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
-use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ResponseBody, ScannedBody, StreamClocks};
+use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
+use crate::attempt;
 use crate::timeout::AttemptTimer;
 use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, Trail, clock};
 
@@ -31,7 +32,7 @@ const MAX_CONVERTED: usize = 16 * 1024 * 1024;
 
 /// A response whose head has arrived and whose outcome is not known yet. Boxed, so that responses that are classified
 /// by their head keep the future small.
-pub(super) enum Stage<B: Body> {
+pub enum Stage<B: Body> {
     /// The response may be an error in spite of its status: its first bytes are probed.
     Probing(Box<(Parts, BufferedBody<B>)>),
     /// The answer is in the form that was not requested: it is read to its end and converted.
@@ -42,19 +43,8 @@ pub(super) enum Stage<B: Body> {
     Holding(Box<(Parts, Box<ScannedBody<B>>)>),
 }
 
-impl<B: Body> Stage<B> {
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Probing(_) => "probing",
-            Self::Converting(_) => "converting",
-            Self::Reading(_) => "reading",
-            Self::Holding(_) => "holding",
-        }
-    }
-}
-
 /// The next stage, or the result of the call.
-pub(super) type NextStage<B> = ControlFlow<Result<Response<ResponseBody<B>>, Error>, Stage<B>>;
+pub(super) type NextStage<B> = attempt::NextStage<ResponseBody<B>, Stage<B>>;
 
 /// What the response to a request has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +60,7 @@ pub(super) enum Expected {
 }
 
 /// Classifies the response of one attempt, and records its outcome and usage.
-pub(super) struct ResponseJudge {
+pub struct ResponseJudge {
     pub(super) config: Arc<ClassifyConfig>,
     pub(super) expected: Expected,
     /// Whether the connection counts the bytes of the body, so that it reports one that is cut short.
@@ -138,7 +128,7 @@ impl ResponseJudge {
                 let Poll::Ready(probe) = self.poll_probe(head, body, cx) else {
                     *stage = Some(Stage::Probing(response));
                     // If the request is for a stream, its timers run until the response is identified.
-                    return self.poll_out_of_time(cx);
+                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 };
                 let (head, body) = *response;
                 Poll::Ready(self.on_probe(head, body, probe))
@@ -146,7 +136,7 @@ impl ResponseJudge {
             Stage::Converting(mut response) => {
                 if response.1.poll_read(cx).is_pending() {
                     *stage = Some(Stage::Converting(response));
-                    return self.poll_out_of_time(cx);
+                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 }
                 let (head, body, probe) = *response;
                 Poll::Ready(match self.convert(head, body, probe) {
@@ -187,20 +177,24 @@ impl ResponseJudge {
     }
 
     /// Ready once the time of the attempt has elapsed, or the stream that was requested is missing for too long.
-    pub(super) fn poll_out_of_time<B: ClassifiableBody>(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<NextStage<B>> {
+    pub(super) fn poll_out_of_time(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
         let elapsed = ready!(match &mut self.timers {
             Some(timers) => timers.poll_elapsed(&mut self.timer, cx),
             None => self.timer.poll_elapsed(cx),
         });
-        Poll::Ready(self.fail(elapsed.into()))
+        Poll::Ready(elapsed.into())
+    }
+
+    /// The result of an attempt that ended in `error`.
+    fn fail<B: Body>(&mut self, error: Error) -> NextStage<B> {
+        self.record_error(&error);
+        ControlFlow::Break(Err(error))
     }
 
     /// Records an attempt that ended in `error`.
-    pub(super) fn fail<B: Body>(&mut self, error: Error) -> NextStage<B> {
-        let outcome = Outcome::of_error(&error);
+    #[cold]
+    pub(super) fn record_error(&mut self, error: &Error) {
+        let outcome = Outcome::of_error(error);
         let is_not_processed =
             outcome.failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed);
         // A stream has recorded its usage already. A request that an inner layer rejected was never sent.
@@ -210,7 +204,6 @@ impl ResponseJudge {
             attempt.withdraw();
         }
         self.record_attempt(&outcome);
-        ControlFlow::Break(Err(error))
     }
 
     /// Passes on a failed response whose body is not needed.

@@ -6,12 +6,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::target::TargetBody;
+use crate::attempt::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// The body that the frames come from.
 #[pin_project(project = BodySourceProj)]
 pub(super) enum BodySource<B: Body> {
-    First(#[pin] B, fn(B::Error) -> Error),
+    First(#[pin] UnchangedBody<B>),
     Other(TargetBody),
     /// The stream ended or broke.
     Closed,
@@ -19,7 +20,7 @@ pub(super) enum BodySource<B: Body> {
 
 impl<B: Body<Error: Into<BoxError>>> BodySource<B> {
     pub(super) fn first(body: B) -> Self {
-        Self::First(body, Error::boxed)
+        Self::First(UnchangedBody::new(body))
     }
 }
 
@@ -29,9 +30,7 @@ impl<B: Body<Data = Bytes>> Body for BodySource<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project() {
-            BodySourceProj::First(body, into_error) => {
-                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*into_error)))
-            }
+            BodySourceProj::First(body) => body.poll_frame(cx),
             BodySourceProj::Other(body) => Pin::new(body).poll_frame(cx),
             BodySourceProj::Closed => Poll::Ready(None),
         }
@@ -39,7 +38,7 @@ impl<B: Body<Data = Bytes>> Body for BodySource<B> {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::First(body, _) => body.is_end_stream(),
+            Self::First(body) => body.is_end_stream(),
             Self::Other(body) => body.is_end_stream(),
             Self::Closed => true,
         }
@@ -47,7 +46,7 @@ impl<B: Body<Data = Bytes>> Body for BodySource<B> {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::First(body, _) => body.size_hint(),
+            Self::First(body) => body.size_hint(),
             Self::Other(body) => body.size_hint(),
             Self::Closed => SizeHint::new(),
         }

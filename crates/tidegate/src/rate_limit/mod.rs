@@ -172,16 +172,16 @@ pub use quota::Quota;
 pub use reservation::Reservation;
 pub use settings::{OnLimit, Settings};
 
-use crate::attempt::{self, Gated};
+use crate::attempt::{self, Attempt, NoWire, UnchangedBody};
 
 /// Limits the rate of the calls of `S`; see the [module page](self).
-pub type RateLimit<S> = Gated<S, Handle>;
+pub type RateLimit<S> = Attempt<S, Handle>;
 
 /// Waits for room, then for the response.
-pub type ResponseFuture<S, F, B> = attempt::ResponseFuture<S, F, Handle, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, Handle, NoWire, B>;
 
 /// The body of a response. It settles the reservation when it ends.
-pub type ResponseBody<B> = attempt::GuardedBody<B, Option<Box<Reservation>>>;
+pub type ResponseBody<B> = attempt::GuardedBody<UnchangedBody<B>, Option<Box<Reservation>>>;
 
 impl<S> RateLimit<S> {
     /// The limit that this service shares with its clones.

@@ -5,7 +5,7 @@ use tower_layer::Layer;
 
 use super::service::Stack;
 use super::{CallLimits, Resilience, Signals, TimeoutHeader};
-use crate::attempt::{AttemptGates, Gated};
+use crate::attempt::{Attempt, AttemptGates};
 use crate::classify::StreamClocks;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, RateLimitLayer,
@@ -181,11 +181,11 @@ impl ResilienceLayer {
 
     /// Protocol order, outermost first.
     fn stack<S>(&self, inner: S) -> Stack<S> {
-        // Per attempt: clocks and classification. One future and one body, which arm one timer.
-        let wire = self.classify.layer(inner).within(Some(self.attempt_timeout));
+        // Per attempt: clocks and classification, which arm one timer.
+        let wire = self.classify.wire().within(Some(self.attempt_timeout));
         // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a request and its
         // tokens, refunded if the circuit rejects; the circuit last, so that it counts exactly the attempts that are sent.
-        let attempt = Gated::new(wire, self.gates.clone());
+        let attempt = Attempt::with_wire(inner, self.gates.clone(), wire);
         // Per call: outside of the gates, so that every attempt passes them all and no permit is held in a wait.
         let retry = self.retry.layer(attempt);
         // Per call: the next target, once the stack of the first target has failed.

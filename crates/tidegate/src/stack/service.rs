@@ -12,8 +12,8 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::{CallLimits, Signals};
-use crate::attempt::{self, AttemptBodyGuards, AttemptGates, Gated, GuardedBody};
-use crate::classify::{self, Classify};
+use crate::attempt::{self, AttemptBodyGuards, AttemptGates, GuardedBody};
+use crate::classify::{Classification, ClassifiedBody};
 use crate::fallback::{self, Fallback};
 use crate::rejected::record_rejection;
 use crate::retry::{self, Retry};
@@ -31,15 +31,14 @@ pub struct Resilience<S> {
 }
 
 pub(super) type Stack<S> = Fallback<Retry<Attempt<S>>>;
-type Attempt<S> = Gated<Classify<S>, AttemptGates>;
+type Attempt<S> = attempt::Attempt<S, AttemptGates, Classification>;
 
 // The futures are written out, so that they are complete without a look at the bounds of any service.
 type CallFuture<S, F, R, B> = fallback::ResponseFuture<Retry<Attempt<S>>, RetryFuture<S, F, R>, B>;
 type RetryFuture<S, F, R> = retry::ResponseFuture<Attempt<S>, AttemptFuture<S, F, R>, Payload>;
-type AttemptFuture<S, F, R> =
-    attempt::ResponseFuture<Classify<S>, classify::ResponseFuture<F, R>, AttemptGates, Payload>;
+type AttemptFuture<S, F, R> = attempt::ResponseFuture<S, F, R, AttemptGates, Classification, Payload>;
 
-type CallBody<R> = fallback::ResponseBody<GuardedBody<classify::ResponseBody<R>, AttemptBodyGuards>>;
+type CallBody<R> = fallback::ResponseBody<GuardedBody<ClassifiedBody<R>, AttemptBodyGuards>>;
 
 /// Waits for the response of the stack. `F` is the future of the wrapped service, `R` its response body.
 #[pin_project]
@@ -76,17 +75,17 @@ impl<S> Resilience<S> {
 
     /// The wrapped service.
     pub fn get_ref(&self) -> &S {
-        self.stack.get_ref().get_ref().get_ref().get_ref()
+        self.stack.get_ref().get_ref().get_ref()
     }
 
     /// The wrapped service, to be changed.
     pub fn get_mut(&mut self) -> &mut S {
-        self.stack.get_mut().get_mut().get_mut().get_mut()
+        self.stack.get_mut().get_mut().get_mut()
     }
 
     /// The wrapped service, without the stack.
     pub fn into_inner(self) -> S {
-        self.stack.into_inner().into_inner().into_inner().into_inner()
+        self.stack.into_inner().into_inner().into_inner()
     }
 
     // Never inlined, since the request is borrowed here.

@@ -6,6 +6,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
 use super::timer::AttemptTimer;
+use crate::attempt::UnchangedBody;
 use crate::{BoxError, Error};
 
 /// A response body that is bounded by the time of its attempt.
@@ -15,14 +16,13 @@ use crate::{BoxError, Error};
 pub struct ResponseBody<B: Body> {
     /// `None` once the body was cut off, so that the connection is closed.
     #[pin]
-    inner: Option<B>,
+    inner: Option<UnchangedBody<B>>,
     timer: AttemptTimer,
-    into_error: fn(B::Error) -> Error,
 }
 
 impl<B: Body<Error: Into<BoxError>>> ResponseBody<B> {
     pub(super) fn new(inner: B, timer: AttemptTimer) -> Self {
-        Self { inner: Some(inner), timer, into_error: Error::boxed }
+        Self { inner: Some(UnchangedBody::new(inner)), timer }
     }
 }
 
@@ -36,7 +36,7 @@ impl<B: Body> Body for ResponseBody<B> {
         // The timer is polled first, so that a body that is always ready is cut off as well.
         let is_late = this.timer.is_running() && this.timer.poll_elapsed(cx).is_ready();
         if !is_late && let Poll::Ready(frame) = inner.poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(*this.into_error)));
+            return Poll::Ready(frame);
         }
         let elapsed = ready!(this.timer.poll_elapsed(cx));
         this.inner.set(None);

@@ -3,6 +3,8 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::Timeout;
+use super::wire::TimeLimit;
+use crate::attempt::NoGate;
 
 /// Bounds the time of every attempt; see the [module page](crate::timeout).
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,6 @@ impl<S> Layer<S> for TimeoutLayer {
     type Service = Timeout<S>;
 
     fn layer(&self, inner: S) -> Timeout<S> {
-        Timeout::new(inner, self.attempt)
+        Timeout::with_wire(inner, NoGate, TimeLimit(self.attempt))
     }
 }

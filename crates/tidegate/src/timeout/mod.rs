@@ -53,18 +53,26 @@
 //! A timeout for the whole call only: one attempt without a response then uses up the time of all the others.
 
 mod body;
-mod future;
 mod layer;
-mod service;
 mod settings;
 mod timer;
+mod wire;
 
-pub use body::ResponseBody;
-pub use future::ResponseFuture;
 pub use layer::TimeoutLayer;
-pub use service::Timeout;
 pub use settings::Settings;
 pub(crate) use timer::AttemptTimer;
+
+use self::wire::TimeLimit;
+use crate::attempt::{self, Attempt, GuardedBody, NoGate};
+
+/// Bounds the time of every attempt; see the [module page](self).
+pub type Timeout<S> = Attempt<S, NoGate, TimeLimit>;
+
+/// Waits for the head of the response, until the time of the attempt has elapsed.
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, NoGate, TimeLimit, B>;
+
+/// A response body that ends in [`Elapsed`](crate::Elapsed) when the time of its attempt has elapsed.
+pub type ResponseBody<B> = GuardedBody<body::ResponseBody<B>, ()>;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,9 @@ use tidegate_testkit::strict::{Answer, Handle, Strict};
 use tower::Layer;
 use tower_service::Service;
 
+use crate::attempt::NoGate;
 use crate::circuit_breaker::State;
+use crate::classify::Classify;
 use crate::testing::{call, complete, request, send, strict};
 use crate::{
     BoxError, CircuitBreakerLayer, Classifier, ClassifyLayer, Clock, Elapsed, Error, ErrorCode, Failure,
@@ -74,7 +76,7 @@ impl Scan for WordScanner {
     }
 }
 
-fn wire(inner: Strict<Payload>, clocks: StreamClocks) -> super::super::Classify<Strict<Payload>> {
+fn wire(inner: Strict<Payload>, clocks: StreamClocks) -> Classify<Strict<Payload>> {
     ClassifyLayer::new(WordClassifier).clocks(clocks).layer(inner)
 }
 
@@ -273,7 +275,8 @@ async fn a_stream_that_is_never_pending_yields_and_ends_with_its_attempt() {
         let inner = tower::service_fn(move |_: Request<Payload>| {
             ready(Ok::<_, BoxError>(Response::new(NeverPending(word, 0))))
         });
-        ClassifyLayer::new(WordClassifier).layer(inner).within(Some(3 * SECOND)).call(request())
+        let wire = ClassifyLayer::new(WordClassifier).wire().within(Some(3 * SECOND));
+        Classify::with_wire(inner, NoGate, wire).call(request())
     };
     let mut held = tokio_test::task::spawn(send(""));
     assert!(held.poll().is_pending() && held.is_woken());

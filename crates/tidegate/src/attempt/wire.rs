@@ -1,0 +1,135 @@
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project::pin_project;
+
+use crate::{BoxError, Error};
+
+/// What happens to the response of an attempt before its guard gets it: nothing, a time limit, or classification.
+/// `R` is the response body of the inner service.
+///
+/// The methods that need an error bound have it themselves. A bound on `R::Error` here would be part of the proof that a
+/// future is `Send`, and that proof fails for an error type with a `dyn Error` inside.
+pub trait Wire<R: Body>: Clone {
+    /// The state of one attempt.
+    type Judge;
+    /// A response whose body has to be read first.
+    type Stage;
+    /// The response body that is passed on.
+    type Body: Body<Data = R::Data, Error = Error>;
+
+    /// The attempt begins: its request is sent.
+    fn start<B: 'static>(&self, request: &Request<B>) -> Self::Judge;
+
+    /// The head of the response has arrived.
+    fn on_response(
+        judge: &mut Self::Judge,
+        response: Response<R>,
+        cx: &mut Context<'_>,
+    ) -> NextStage<Self::Body, Self::Stage>
+    where
+        R::Error: Into<BoxError>;
+
+    /// The inner service failed.
+    fn on_error(judge: &mut Self::Judge, error: &Error);
+
+    /// Ready once the response head is overdue. Polled while it is awaited.
+    fn poll_overdue(judge: &mut Self::Judge, cx: &mut Context<'_>) -> Poll<Error>;
+
+    /// Ready with what follows a stage. Polled while there is one.
+    fn poll_stage(
+        judge: &mut Self::Judge,
+        stage: &mut Option<Self::Stage>,
+        cx: &mut Context<'_>,
+    ) -> Poll<NextStage<Self::Body, Self::Stage>>
+    where
+        R::Error: Into<BoxError>;
+}
+
+/// The next stage, or the result of the attempt.
+pub type NextStage<B, T> = ControlFlow<Result<Response<B>, Error>, T>;
+
+/// The wire of a gate alone: responses pass unchanged.
+#[derive(Clone, Copy, Debug)]
+pub struct NoWire;
+
+impl<R: Body> Wire<R> for NoWire {
+    type Judge = ();
+    type Stage = Infallible;
+    type Body = UnchangedBody<R>;
+
+    fn start<B: 'static>(&self, _: &Request<B>) {}
+
+    #[inline]
+    fn on_response(
+        (): &mut (),
+        response: Response<R>,
+        _: &mut Context<'_>,
+    ) -> NextStage<UnchangedBody<R>, Infallible>
+    where
+        R::Error: Into<BoxError>,
+    {
+        ControlFlow::Break(Ok(response.map(UnchangedBody::new)))
+    }
+
+    fn on_error((): &mut (), _: &Error) {}
+
+    fn poll_overdue((): &mut (), _: &mut Context<'_>) -> Poll<Error> {
+        Poll::Pending
+    }
+
+    fn poll_stage(
+        (): &mut (),
+        stage: &mut Option<Infallible>,
+        _: &mut Context<'_>,
+    ) -> Poll<NextStage<UnchangedBody<R>, Infallible>> {
+        match stage.take() {
+            Some(never) => match never {},
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The response body of the inner service, with the error type of the layers.
+#[pin_project]
+pub struct UnchangedBody<B: Body> {
+    #[pin]
+    inner: B,
+    into_error: fn(B::Error) -> Error,
+}
+
+impl<B: Body<Error: Into<BoxError>>> UnchangedBody<B> {
+    pub(crate) fn new(inner: B) -> Self {
+        Self { inner, into_error: Error::boxed }
+    }
+}
+
+impl<B: Body> Body for UnchangedBody<B> {
+    type Data = B::Data;
+    type Error = Error;
+
+    #[inline]
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
+        let this = self.project();
+        this.inner.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(*this.into_error)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B: Body + fmt::Debug> fmt::Debug for UnchangedBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}

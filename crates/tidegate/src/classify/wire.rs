@@ -1,0 +1,118 @@
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::Body;
+use tidegate_core::AnswerForm;
+
+use super::StreamClocks;
+use super::body::ResponseBody;
+use super::clocks::IdleTimers;
+use super::response_judge::{ClassifyConfig, Expected, NextStage, ResponseJudge, Stage};
+use crate::attempt::Wire;
+use crate::timeout::AttemptTimer;
+use crate::{BoxError, Classifier, Error, Payload, Trail, UsageMeter, clock};
+
+/// The wire that classifies responses.
+#[derive(Clone)]
+pub struct Classification {
+    config: Arc<ClassifyConfig>,
+    attempt: AttemptLimit,
+}
+
+/// Whether the wire bounds the time of an attempt, too.
+#[derive(Clone, Copy, Debug)]
+enum AttemptLimit {
+    /// The layer is used alone: [`TimeoutLayer`](crate::TimeoutLayer) bounds the time.
+    None,
+    /// The wire of a stack: the attempt ends with the deadlines of its request, and after this time.
+    Within(Option<Duration>),
+}
+
+impl Classification {
+    pub(super) fn new(classifier: Arc<dyn Classifier>, clocks: StreamClocks) -> Self {
+        Self { config: Arc::new(ClassifyConfig { classifier, clocks }), attempt: AttemptLimit::None }
+    }
+
+    /// The wire of a stack: each attempt is bounded as well, as by [`TimeoutLayer`](crate::TimeoutLayer). One timer is
+    /// armed for an attempt, and one body holds its response.
+    pub(crate) fn within(self, limit: Option<Duration>) -> Self {
+        Self { attempt: AttemptLimit::Within(limit), ..self }
+    }
+}
+
+impl<R: Body<Data = Bytes>> Wire<R> for Classification {
+    type Judge = ResponseJudge;
+    type Stage = Stage<R>;
+    type Body = ResponseBody<R>;
+
+    fn start<B: 'static>(&self, request: &Request<B>) -> ResponseJudge {
+        let body = (request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes);
+        let ClassifyConfig { classifier, clocks } = &*self.config;
+        let body = body.map(|body| &body[..]);
+        let expected = match *request.method() {
+            Method::POST => classifier
+                .expected_answer(request.uri(), request.headers(), body)
+                .map_or(Expected::Created, Expected::Answer),
+            Method::HEAD => Expected::Head,
+            _ => Expected::Read,
+        };
+        let expects_stream = match expected {
+            Expected::Answer(answer) if answer.form != AnswerForm::Unknown => {
+                answer.form != AnswerForm::Document
+            }
+            _ => classifier.expects_stream(request.headers(), body.unwrap_or_default()),
+        };
+        ResponseJudge {
+            config: Arc::clone(&self.config),
+            timer: match self.attempt {
+                AttemptLimit::None => AttemptTimer::default(),
+                AttemptLimit::Within(limit) => AttemptTimer::new(limit, request.extensions()),
+            },
+            expected,
+            is_counted: false,
+            timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
+            trail: Trail::of(request.extensions()).cloned(),
+            attempt: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
+        }
+    }
+
+    #[inline]
+    fn on_response(judge: &mut ResponseJudge, response: Response<R>, cx: &mut Context<'_>) -> NextStage<R>
+    where
+        R::Error: Into<BoxError>,
+    {
+        judge.on_response(response, cx)
+    }
+
+    fn on_error(judge: &mut ResponseJudge, error: &Error) {
+        judge.record_error(error);
+    }
+
+    fn poll_overdue(judge: &mut ResponseJudge, cx: &mut Context<'_>) -> Poll<Error> {
+        let error = ready!(judge.poll_out_of_time(cx));
+        judge.record_error(&error);
+        Poll::Ready(error)
+    }
+
+    fn poll_stage(
+        judge: &mut ResponseJudge,
+        stage: &mut Option<Stage<R>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<NextStage<R>>
+    where
+        R::Error: Into<BoxError>,
+    {
+        judge.poll_stage(stage, cx)
+    }
+}
+
+impl fmt::Debug for Classification {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Classification").field("clocks", &self.config.clocks).finish_non_exhaustive()
+    }
+}

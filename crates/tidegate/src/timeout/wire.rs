@@ -1,0 +1,69 @@
+use std::ops::ControlFlow;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+
+use super::body::ResponseBody;
+use super::timer::AttemptTimer;
+use crate::attempt::{NextStage, Wire};
+use crate::{BoxError, Error, Outcome, Trail};
+
+/// The wire that bounds the time of an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimit(pub(super) Option<Duration>);
+
+/// The time of one attempt.
+#[derive(Debug)]
+pub struct TimeJudge {
+    timer: AttemptTimer,
+    trail: Option<Trail>,
+}
+
+impl<R: Body> Wire<R> for TimeLimit {
+    type Judge = TimeJudge;
+    type Stage = std::convert::Infallible;
+    type Body = ResponseBody<R>;
+
+    #[inline]
+    fn start<B: 'static>(&self, request: &Request<B>) -> TimeJudge {
+        let timer = AttemptTimer::new(self.0, request.extensions());
+        TimeJudge { timer, trail: Trail::of(request.extensions()).cloned() }
+    }
+
+    #[inline]
+    fn on_response(
+        judge: &mut TimeJudge,
+        response: Response<R>,
+        _: &mut Context<'_>,
+    ) -> NextStage<ResponseBody<R>, Self::Stage>
+    where
+        R::Error: Into<BoxError>,
+    {
+        let timer = std::mem::take(&mut judge.timer).for_body();
+        ControlFlow::Break(Ok(response.map(|body| ResponseBody::new(body, timer))))
+    }
+
+    fn on_error(_: &mut TimeJudge, _: &Error) {}
+
+    fn poll_overdue(judge: &mut TimeJudge, cx: &mut Context<'_>) -> Poll<Error> {
+        let elapsed = ready!(judge.timer.poll_elapsed(cx));
+        // The classifier below has no result to record, so the attempt is recorded here.
+        if let Some(trail) = judge.trail.take() {
+            trail.attempt(&Outcome::of_error(&elapsed));
+        }
+        Poll::Ready(elapsed.into())
+    }
+
+    fn poll_stage(
+        _: &mut TimeJudge,
+        stage: &mut Option<Self::Stage>,
+        _: &mut Context<'_>,
+    ) -> Poll<NextStage<ResponseBody<R>, Self::Stage>> {
+        match stage.take() {
+            Some(never) => match never {},
+            None => Poll::Pending,
+        }
+    }
+}
