@@ -3,7 +3,8 @@ use std::error::Error;
 use std::time::SystemTime;
 use std::{fmt, io};
 
-use http::{HeaderMap, Response, StatusCode};
+use http::response::Parts;
+use http::{Extensions, HeaderMap, Response, StatusCode};
 
 use crate::{Elapsed, ErrorCode, NotProcessed, Rejection, RetryHint, UploadError, chain};
 
@@ -74,10 +75,20 @@ impl Outcome {
     /// The outcome of a response like [`of`](Self::of), borrowed where the wire has classified it.
     #[must_use]
     pub fn borrow<B>(response: &Response<B>) -> Cow<'_, Self> {
-        match response.extensions().get() {
+        Self::borrow_of(response.status(), response.headers(), response.extensions())
+    }
+
+    /// The same of a response that is taken apart.
+    #[must_use]
+    pub fn borrow_head(head: &Parts) -> Cow<'_, Self> {
+        Self::borrow_of(head.status, &head.headers, &head.extensions)
+    }
+
+    fn borrow_of<'a>(status: StatusCode, headers: &HeaderMap, extensions: &'a Extensions) -> Cow<'a, Self> {
+        match extensions.get() {
             Some(outcome) => Cow::Borrowed(outcome),
-            None if !is_failure(response.status()) => Cow::Owned(Self::Success),
-            None => Cow::Owned(Self::of_head(response.status(), response.headers(), SystemTime::now())),
+            None if !is_failure(status) => Cow::Owned(Self::Success),
+            None => Cow::Owned(Self::of_head(status, headers, SystemTime::now())),
         }
     }
 

@@ -1,9 +1,11 @@
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use http::response::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
@@ -20,7 +22,7 @@ use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 ///
 /// The future and the response body of the inner service are parameters of their own, so that this type is complete
 /// without a look at the bounds of any service.
-#[pin_project]
+#[pin_project(project = ResponseFutureProj)]
 pub struct ResponseFuture<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> {
     // Declared before the attempt: what the inner future holds is free before the guard is released.
     #[pin]
@@ -39,7 +41,7 @@ struct Started<J, G> {
 enum State<S, F, G: AdmissionGate, W, T, B> {
     Calling(#[pin] F),
     /// The head has arrived, and the wire reads the body.
-    Judging(Option<T>),
+    Judging(Box<(Parts, Option<T>)>),
     Queued(Box<Queued<S, G, W, B>>),
     Rejected(Option<Rejection>),
     /// The result was returned.
@@ -83,18 +85,43 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let next = match (this.state.as_mut().project(), this.attempt.as_mut()) {
-                (StateProj::Calling(future), Some(Started { judge, .. })) => match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => W::on_response(judge, response, cx),
-                    Poll::Ready(Err(error)) => {
-                        let error = Error::new(error);
-                        W::on_error(judge, &error);
-                        ControlFlow::Break(Err(error))
+            match (this.state.as_mut().project(), this.attempt.as_mut()) {
+                (StateProj::Calling(future), Some(Started { judge, .. })) => {
+                    let error = match future.poll(cx) {
+                        Poll::Ready(Ok(response)) => {
+                            let (mut head, body) = response.into_parts();
+                            match W::on_response(judge, &mut head, body, cx) {
+                                ControlFlow::Break(Ok(body)) => {
+                                    let attempt = this.attempt.take().expect("matched above");
+                                    return Poll::Ready(Ok(attempt.respond(head, body)));
+                                }
+                                ControlFlow::Break(Err(error)) => error,
+                                ControlFlow::Continue(stage) => {
+                                    this.state.set(State::Judging(Box::new((head, Some(stage)))));
+                                    continue;
+                                }
+                            }
+                        }
+                        Poll::Ready(Err(error)) => {
+                            let error = Error::new(error);
+                            W::on_error(judge, &error);
+                            error
+                        }
+                        Poll::Pending => ready!(W::poll_overdue(judge, cx)),
+                    };
+                    return Poll::Ready(Err(this.fail(error)));
+                }
+                (StateProj::Judging(response), Some(Started { judge, .. })) => {
+                    let (head, stage) = &mut **response;
+                    match ready!(W::poll_stage(judge, head, stage, cx)) {
+                        ControlFlow::Continue(next) => *stage = Some(next),
+                        ControlFlow::Break(Ok(body)) => {
+                            let head = mem::replace(head, Response::new(()).into_parts().0);
+                            let attempt = this.attempt.take().expect("matched above");
+                            return Poll::Ready(Ok(attempt.respond(head, body)));
+                        }
+                        ControlFlow::Break(Err(error)) => return Poll::Ready(Err(this.fail(error))),
                     }
-                    Poll::Pending => ControlFlow::Break(Err(ready!(W::poll_overdue(judge, cx)))),
-                },
-                (StateProj::Judging(stage), Some(Started { judge, .. })) => {
-                    ready!(W::poll_stage(judge, stage, cx))
                 }
                 (StateProj::Queued(waiting), _) => {
                     let Queued { queued, ready, request } = &mut **waiting;
@@ -107,11 +134,10 @@ where
                             let future = ready.inner.call(request);
                             this.state.set(State::Calling(future));
                             *this.attempt = Some(Started { judge, guard });
-                            continue;
                         }
                         Err(rejection) => {
-                            let rejection =
-                                record_rejection(rejection, ready.gate.target(), request.extensions());
+                            let target = ready.gate.target();
+                            let rejection = record_rejection(rejection, target, request.extensions());
                             // What other gates have admitted is returned now, not when the caller drops this future.
                             this.state.set(State::Done);
                             return Poll::Ready(Err(rejection.into()));
@@ -122,23 +148,30 @@ where
                     return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));
                 }
                 (StateProj::Done, _) | (_, None) => unreachable!("polled after completion"),
-            };
-            match next {
-                ControlFlow::Continue(stage) => this.state.set(State::Judging(Some(stage))),
-                ControlFlow::Break(Ok(response)) => {
-                    let Started { guard, .. } = this.attempt.take().expect("matched above");
-                    let guard = guard.on_head(ResponseHead::of(&response), &Outcome::borrow(&response));
-                    return Poll::Ready(Ok(response.map(|body| GuardedBody::new(body, guard))));
-                }
-                ControlFlow::Break(Err(error)) => {
-                    // What the inner future still holds is free before the guard is released.
-                    this.state.set(State::Done);
-                    let Started { guard, .. } = this.attempt.take().expect("matched above");
-                    guard.on_error(&error, &Outcome::of_error(&error));
-                    return Poll::Ready(Err(error));
-                }
             }
         }
+    }
+}
+
+impl<J, G: AttemptGuard> Started<J, G> {
+    #[inline]
+    fn respond<B: Body>(self, head: Parts, body: B) -> Response<GuardedBody<B, G::Body>> {
+        let outcome = Outcome::borrow_head(&head);
+        let guard = self.guard.on_head(ResponseHead::of(&head), &outcome);
+        drop(outcome);
+        Response::from_parts(head, GuardedBody::new(body, guard))
+    }
+}
+
+impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> ResponseFutureProj<'_, S, F, R, G, W, B> {
+    #[cold]
+    fn fail(mut self, error: Error) -> Error {
+        // What the inner future still holds is free before the guard is released.
+        self.state.set(State::Done);
+        if let Some(Started { guard, .. }) = self.attempt.take() {
+            guard.on_error(&error, &Outcome::of_error(&error));
+        }
+        error
     }
 }
 

@@ -3,7 +3,8 @@ use std::marker::PhantomData;
 use std::mem;
 use std::task::{Context, Poll};
 
-use http::{HeaderMap, Request, Response};
+use http::response::Parts;
+use http::{HeaderMap, Request};
 use http_body::Body;
 
 use crate::{Error, Outcome, Rejection};
@@ -81,8 +82,8 @@ pub struct ResponseHead<'a> {
 }
 
 impl<'a> ResponseHead<'a> {
-    pub(super) fn of<B>(response: &'a Response<B>) -> Self {
-        Self { headers: response.headers(), stream_outcome: response.extensions().get() }
+    pub(super) fn of(head: &'a Parts) -> Self {
+        Self { headers: &head.headers, stream_outcome: head.extensions.get() }
     }
 }
 

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::Request;
+use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -18,7 +19,7 @@ use crate::{BoxError, Error};
 pub trait Wire<R: Body>: Clone {
     /// The state of one attempt.
     type Judge;
-    /// A response whose body has to be read first.
+    /// A response body that has to be read first.
     type Stage;
     /// The response body that is passed on.
     type Body: Body<Data = R::Data, Error = Error>;
@@ -29,7 +30,8 @@ pub trait Wire<R: Body>: Clone {
     /// The head of the response has arrived.
     fn on_response(
         judge: &mut Self::Judge,
-        response: Response<R>,
+        head: &mut Parts,
+        body: R,
         cx: &mut Context<'_>,
     ) -> NextStage<Self::Body, Self::Stage>
     where
@@ -44,6 +46,7 @@ pub trait Wire<R: Body>: Clone {
     /// Ready with what follows a stage. Polled while there is one.
     fn poll_stage(
         judge: &mut Self::Judge,
+        head: &mut Parts,
         stage: &mut Option<Self::Stage>,
         cx: &mut Context<'_>,
     ) -> Poll<NextStage<Self::Body, Self::Stage>>
@@ -51,8 +54,10 @@ pub trait Wire<R: Body>: Clone {
         R::Error: Into<BoxError>;
 }
 
-/// The next stage, or the result of the attempt.
-pub type NextStage<B, T> = ControlFlow<Result<Response<B>, Error>, T>;
+/// The next stage, or the result of the attempt: the body of its response, or an error.
+///
+/// The head stays where it is meanwhile: each step that gives a response another name copies its three hundred bytes.
+pub type NextStage<B, T> = ControlFlow<Result<B, Error>, T>;
 
 /// The wire of a gate alone: responses pass unchanged.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +73,14 @@ impl<R: Body> Wire<R> for NoWire {
     #[inline]
     fn on_response(
         (): &mut (),
-        response: Response<R>,
+        _: &mut Parts,
+        body: R,
         _: &mut Context<'_>,
     ) -> NextStage<UnchangedBody<R>, Infallible>
     where
         R::Error: Into<BoxError>,
     {
-        ControlFlow::Break(Ok(response.map(UnchangedBody::new)))
+        ControlFlow::Break(Ok(UnchangedBody::new(body)))
     }
 
     fn on_error((): &mut (), _: &Error) {}
@@ -85,6 +91,7 @@ impl<R: Body> Wire<R> for NoWire {
 
     fn poll_stage(
         (): &mut (),
+        _: &mut Parts,
         stage: &mut Option<Infallible>,
         _: &mut Context<'_>,
     ) -> Poll<NextStage<UnchangedBody<R>, Infallible>> {

@@ -94,6 +94,7 @@
 mod body;
 mod clocks;
 mod layer;
+mod own_body;
 mod response_judge;
 mod scanned_body;
 mod usage_scanner;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::StatusCode;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode};
-use http_body::{Body, Frame};
-use tidegate_core::{AnswerForm, ErrorBody, ExpectedAnswer, JsonDepth, StreamState};
+use http_body::Body;
+use tidegate_core::{AnswerForm, ExpectedAnswer};
 
 use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
+use super::own_body::{MAX_CONVERTED, label_json};
 use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
@@ -27,20 +27,17 @@ pub(super) struct ClassifyConfig {
     pub(super) clocks: StreamClocks,
 }
 
-/// The longest answer that is converted from one form to the other.
-const MAX_CONVERTED: usize = 16 * 1024 * 1024;
-
-/// A response whose head has arrived and whose outcome is not known yet. Boxed, so that responses that are classified
-/// by their head keep the future small.
+/// The body of a response whose outcome is not known yet. Boxed, so that responses that are classified by their head
+/// keep the future small.
 pub enum Stage<B: Body> {
     /// The response may be an error in spite of its status: its first bytes are probed.
-    Probing(Box<(Parts, BufferedBody<B>)>),
+    Probing(Box<BufferedBody<B>>),
     /// The answer is in the form that was not requested: it is read to its end and converted.
-    Converting(Box<(Parts, BufferedBody<B>, BodyProbe)>),
+    Converting(Box<BufferedBody<B>>, BodyProbe),
     /// The response failed: its body is read to classify it.
-    Reading(Box<(Parts, BufferedBody<B>)>),
+    Reading(Box<BufferedBody<B>>),
     /// The response is a stream, which is held back until the commit point.
-    Holding(Box<(Parts, Box<ScannedBody<B>>)>),
+    Holding(Box<ScannedBody<B>>),
 }
 
 /// The next stage, or the result of the call.
@@ -76,37 +73,33 @@ pub struct ResponseJudge {
 
 impl ResponseJudge {
     /// The result of a response that its head classifies, or the stage of any other.
+    #[inline]
     pub(super) fn on_response<B: ClassifiableBody>(
         &mut self,
-        response: Response<B>,
+        head: &mut Parts,
+        body: B,
         cx: &mut Context<'_>,
     ) -> NextStage<B> {
-        let (mut head, body) = response.into_parts();
         // A provider that changes the protocol of the connection does not answer.
         if head.status.is_informational() {
             return self.fail(Failure::no_answer().into());
         }
-        self.read_length(&mut head, &body);
+        self.read_length(head, &body);
         if head.status.as_u16() >= 400 {
-            self.record_failed_status(head.status);
-            if self.config.classifier.needs_body(&head) {
-                return ControlFlow::Continue(Stage::Reading(Box::new((head, BufferedBody::new(body)))));
-            }
-            self.classify_failure(&mut head, &[]);
-            return self.pass_on(head, body);
+            return self.on_failed_status(head, body);
         }
         let Some(answer) = self.expected_answer() else {
-            return match self.config.classifier.scan(&head) {
-                Some(scanner) => ControlFlow::Continue(self.hold(head, BufferedBody::new(body), scanner)),
-                None if self.needs_probe(&head, &body) => self.start_probe(head, body, cx),
+            return match self.config.classifier.scan(head) {
+                Some(scanner) => ControlFlow::Continue(self.hold(BufferedBody::new(body), scanner)),
+                None if self.needs_probe(head, &body) => self.start_probe(head, body, cx),
                 None => ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body)))),
             };
         };
         if !head.status.is_success() {
-            self.record_outcome(&mut head, Failure::no_answer().into());
-            return self.pass_on(head, body);
+            self.record_outcome(head, Failure::no_answer().into());
+            return self.pass_on(body);
         }
-        match self.config.classifier.probe_answer(&head, answer, &[]) {
+        match self.config.classifier.probe_answer(head, answer, &[]) {
             BodyProbe::Success => {
                 return ControlFlow::Break(Ok(self.complete(head, WholeBody::untouched(body))));
             }
@@ -116,62 +109,66 @@ impl ResponseJudge {
         self.start_probe(head, body, cx)
     }
 
+    #[cold]
+    fn on_failed_status<B: ClassifiableBody>(&mut self, head: &mut Parts, body: B) -> NextStage<B> {
+        self.record_failed_status(head.status);
+        if self.config.classifier.needs_body(head) {
+            return ControlFlow::Continue(Stage::Reading(Box::new(BufferedBody::new(body))));
+        }
+        self.classify_failure(head, &[]);
+        self.pass_on(body)
+    }
+
     /// Ready with what follows a stage, once it is complete or its time has elapsed.
     pub(super) fn poll_stage<B: ClassifiableBody>(
         &mut self,
+        head: &mut Parts,
         stage: &mut Option<Stage<B>>,
         cx: &mut Context<'_>,
     ) -> Poll<NextStage<B>> {
         match stage.take().expect("polled after completion") {
-            Stage::Probing(mut response) => {
-                let (head, body) = &mut *response;
-                let Poll::Ready(probe) = self.poll_probe(head, body, cx) else {
-                    *stage = Some(Stage::Probing(response));
+            Stage::Probing(mut body) => {
+                let Poll::Ready(probe) = self.poll_probe(head, &mut body, cx) else {
+                    *stage = Some(Stage::Probing(body));
                     // If the request is for a stream, its timers run until the response is identified.
                     return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 };
-                let (head, body) = *response;
                 Poll::Ready(self.on_probe(head, body, probe))
             }
-            Stage::Converting(mut response) => {
-                if response.1.poll_read(cx).is_pending() {
-                    *stage = Some(Stage::Converting(response));
+            Stage::Converting(mut body, probe) => {
+                if body.poll_read(cx).is_pending() {
+                    *stage = Some(Stage::Converting(body, probe));
                     return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 }
-                let (head, body, probe) = *response;
-                Poll::Ready(match self.convert(head, body, probe) {
-                    Ok(response) => ControlFlow::Break(Ok(response)),
+                Poll::Ready(match self.convert(head, *body, probe) {
+                    Ok(body) => ControlFlow::Break(Ok(body)),
                     Err(error) => self.fail(error),
                 })
             }
-            Stage::Reading(mut response) => {
-                if response.1.poll_read_error_body(cx).is_pending() {
-                    *stage = Some(Stage::Reading(response));
+            Stage::Reading(mut body) => {
+                if body.poll_read_error_body(cx).is_pending() {
+                    *stage = Some(Stage::Reading(body));
                     let elapsed = ready!(self.timer.poll_elapsed(cx));
                     return Poll::Ready(self.fail(elapsed.into()));
                 }
-                let (mut head, body) = *response;
-                self.classify_failure(&mut head, &body.bytes());
-                let body = self.error_body(&mut head, body);
-                Poll::Ready(ControlFlow::Break(Ok(Response::from_parts(head, body))))
+                self.classify_failure(head, &body.bytes());
+                Poll::Ready(ControlFlow::Break(Ok(self.error_body(head, body))))
             }
-            Stage::Holding(mut response) => {
-                let Poll::Ready(result) = response.1.poll_hold(cx) else {
-                    *stage = Some(Stage::Holding(response));
+            Stage::Holding(mut stream) => {
+                let Poll::Ready(result) = stream.poll_hold(cx) else {
+                    *stage = Some(Stage::Holding(stream));
                     return Poll::Pending;
                 };
-                let (mut head, mut stream) = *response;
                 match result {
                     HoldResult::Commit => {
-                        self.record_outcome(&mut head, Outcome::Success);
+                        self.record_outcome(head, Outcome::Success);
                         head.extensions.insert(stream.outcome());
                     }
-                    HoldResult::Failed(failure) => self.record_outcome(&mut head, in_band(failure)),
+                    HoldResult::Failed(failure) => self.record_outcome(head, in_band(failure)),
                     HoldResult::Broken(error) => return Poll::Ready(self.fail(error)),
                 }
                 stream.commit();
-                let response = Response::from_parts(head, ResponseBody::stream(stream));
-                Poll::Ready(ControlFlow::Break(Ok(response)))
+                Poll::Ready(ControlFlow::Break(Ok(ResponseBody::stream(stream))))
             }
         }
     }
@@ -207,23 +204,22 @@ impl ResponseJudge {
     }
 
     /// Passes on a failed response whose body is not needed.
-    fn pass_on<B: ClassifiableBody>(&mut self, head: Parts, body: B) -> NextStage<B> {
-        let body = self.whole(WholeBody::untouched(body));
-        ControlFlow::Break(Ok(Response::from_parts(head, body)))
+    fn pass_on<B: ClassifiableBody>(&mut self, body: B) -> NextStage<B> {
+        ControlFlow::Break(Ok(self.whole(WholeBody::untouched(body))))
     }
 
     /// Probes a body of which nothing was read. The first frame may be available already, and nearly always
     /// identifies the body.
     fn start_probe<B: ClassifiableBody>(
         &mut self,
-        head: Parts,
+        head: &mut Parts,
         body: B,
         cx: &mut Context<'_>,
     ) -> NextStage<B> {
-        let mut body = BufferedBody::new(body);
-        match self.poll_probe(&head, &mut body, cx) {
+        let mut body = Box::new(BufferedBody::new(body));
+        match self.poll_probe(head, &mut body, cx) {
             Poll::Ready(probe) => self.on_probe(head, body, probe),
-            Poll::Pending => ControlFlow::Continue(Stage::Probing(Box::new((head, body)))),
+            Poll::Pending => ControlFlow::Continue(Stage::Probing(body)),
         }
     }
 
@@ -269,7 +265,7 @@ impl ResponseJudge {
     }
 
     /// The answer that the response has to show.
-    fn expected_answer(&self) -> Option<ExpectedAnswer> {
+    pub(super) fn expected_answer(&self) -> Option<ExpectedAnswer> {
         match self.expected {
             Expected::Answer(answer) => Some(answer),
             _ => None,
@@ -303,7 +299,6 @@ impl ResponseJudge {
     /// A stream that is held back until its first token.
     fn hold<B: ClassifiableBody>(
         &mut self,
-        head: Parts,
         body: BufferedBody<B>,
         scanner: Box<dyn tidegate_core::Scan>,
     ) -> Stage<B> {
@@ -311,16 +306,15 @@ impl ResponseJudge {
         let timers =
             self.timers.take().map_or_else(|| IdleTimers::since(clock::now(), self.config.clocks), |it| *it);
         let timer = std::mem::take(&mut self.timer);
-        let stream =
-            Box::new(ScannedBody::new(body, scanner, timers, timer, self.attempt.take().map(|it| *it)));
-        Stage::Holding(Box::new((head, stream)))
+        let attempt = self.attempt.take().map(|attempt| *attempt);
+        Stage::Holding(Box::new(ScannedBody::new(body, scanner, timers, timer, attempt)))
     }
 
     /// The next state once the body is identified, or the response if it is a success.
     fn on_probe<B: ClassifiableBody>(
         &mut self,
-        mut head: Parts,
-        mut body: BufferedBody<B>,
+        head: &mut Parts,
+        mut body: Box<BufferedBody<B>>,
         probe: BodyProbe,
     ) -> NextStage<B> {
         let answer = self.expected_answer();
@@ -336,24 +330,24 @@ impl ResponseJudge {
         };
         match (probe, answer.map(|answer| answer.form)) {
             (BodyProbe::Error, _) => {
-                return ControlFlow::Continue(Stage::Reading(Box::new((head, body))));
+                return ControlFlow::Continue(Stage::Reading(body));
             }
             (BodyProbe::Success, Some(AnswerForm::Events))
             | (BodyProbe::Events, Some(AnswerForm::Document)) => {
                 body.extend_to(MAX_CONVERTED);
-                return ControlFlow::Continue(Stage::Converting(Box::new((head, body, probe))));
+                return ControlFlow::Continue(Stage::Converting(body, probe));
             }
             (BodyProbe::Events, _) => {
                 let scanner = match answer {
-                    Some(answer) => classifier.scan_answer(&mut head, answer, &body.bytes()),
-                    None => classifier.scan(&head),
+                    Some(answer) => classifier.scan_answer(head, answer, &body.bytes()),
+                    None => classifier.scan(head),
                 };
                 if let Some(scanner) = scanner {
-                    return ControlFlow::Continue(self.hold(head, body, scanner));
+                    return ControlFlow::Continue(self.hold(*body, scanner));
                 }
             }
             _ if answer.is_some() => {
-                label_json(&mut head);
+                label_json(head);
                 // A body that was read as JSON is not packed, whatever its label.
                 if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {
                     head.headers.remove(CONTENT_ENCODING);
@@ -361,103 +355,30 @@ impl ResponseJudge {
             }
             _ => {}
         }
-        let mut response = self.complete(head, WholeBody::Buffered(Box::new(body)));
+        let mut body = self.complete(head, WholeBody::Buffered(body));
         if !self.is_counted {
-            response.body_mut().expect_closed();
+            body.expect_closed();
         }
-        ControlFlow::Break(Ok(response))
-    }
-
-    /// An answer in the form that was requested, from a complete one in the other form.
-    fn convert<B: ClassifiableBody>(
-        &mut self,
-        mut head: Parts,
-        body: BufferedBody<B>,
-        probe: BodyProbe,
-    ) -> Result<Response<ResponseBody<B>>, Error> {
-        if body.broke_off() {
-            return Err(body.into_error());
-        }
-        if !body.is_whole() {
-            return Err(Failure::no_answer().into());
-        }
-        let classifier = &self.config.classifier;
-        let bytes = body.bytes();
-        let converted = if probe == BodyProbe::Events {
-            let answer = self.expected_answer().ok_or_else(Failure::no_answer)?;
-            let mut scanner =
-                classifier.scan_answer(&mut head, answer, &bytes).ok_or_else(Failure::no_answer)?;
-            scanner.push(&bytes);
-            scanner.finish();
-            match scanner.state() {
-                StreamState { failure: Some(failure), .. } => {
-                    return Err(in_band_failure(failure.clone()).into());
-                }
-                StreamState { has_finished: false, .. } => return Err(body.into_error()),
-                _ => classifier.events_to_document(&bytes),
-            }
-        } else {
-            classifier.document_to_events(&bytes)
-        };
-        let converted = converted.ok_or_else(Failure::no_answer)?;
-        if probe == BodyProbe::Events {
-            head.headers.remove(CONTENT_TYPE);
-            label_json(&mut head);
-        } else {
-            // The usage is read from the document, while the head is still that of one.
-            label_json(&mut head);
-            if let Some(attempt) = self.attempt.take()
-                && let Some(scanner) = classifier.usage_scanner(&head)
-            {
-                UsageScanner::new(scanner, *attempt)
-                    .on_frame(Some(&Ok(Frame::data(Bytes::copy_from_slice(&bytes)))), true);
-            }
-            head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        }
-        remove_body_headers(&mut head);
-        Ok(self.complete(head, WholeBody::Own(converted)))
-    }
-
-    /// The body of a failed response. One that is cut short is replaced by an error body of our own, so that
-    /// the caller gets the status and the code, and not a broken connection.
-    fn error_body<B: ClassifiableBody>(
-        &mut self,
-        head: &mut Parts,
-        body: BufferedBody<B>,
-    ) -> ResponseBody<B> {
-        let is_open =
-            |bytes: &[u8]| matches!(bytes.first(), Some(b'{' | b'[')) && JsonDepth::of(bytes).is_open();
-        let is_cut = !self.is_counted && body.has_ended() && is_open(body.bytes().trim_ascii_start());
-        if !body.broke_off() && !is_cut {
-            return self.whole(WholeBody::Buffered(Box::new(body)));
-        }
-        let error = match head.extensions.get::<Outcome>().and_then(Outcome::failure) {
-            Some(failure) => ErrorBody::of_error(failure),
-            None => ErrorBody::of_error(&body.into_error()),
-        };
-        remove_body_headers(head);
-        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = self.whole(WholeBody::Own(error.to_json().into()));
-        head.extensions.insert(error);
-        body
+        ControlFlow::Break(Ok(body))
     }
 
     /// Completes a successful response that is not a stream.
-    fn complete<B: ClassifiableBody>(
+    #[inline]
+    pub(super) fn complete<B: ClassifiableBody>(
         &mut self,
-        head: Parts,
+        head: &Parts,
         body: WholeBody<B>,
-    ) -> Response<ResponseBody<B>> {
+    ) -> ResponseBody<B> {
         self.record_attempt(&Outcome::Success);
         let usage_scanner = self.attempt.take().and_then(|attempt| {
-            let scanner = self.config.classifier.usage_scanner(&head)?;
+            let scanner = self.config.classifier.usage_scanner(head)?;
             Some(UsageScanner::new(scanner, *attempt))
         });
         let mut body = self.whole(body);
         if let Some(usage_scanner) = usage_scanner {
             body.meter(usage_scanner);
         }
-        Response::from_parts(head, body)
+        body
     }
 
     fn poll_probe<B>(
@@ -477,7 +398,7 @@ impl ResponseJudge {
     }
 
     /// A response body that is not a stream.
-    fn whole<B: ClassifiableBody>(&mut self, body: WholeBody<B>) -> ResponseBody<B> {
+    pub(super) fn whole<B: ClassifiableBody>(&mut self, body: WholeBody<B>) -> ResponseBody<B> {
         ResponseBody::whole(body, std::mem::take(&mut self.timer).for_body())
     }
 
@@ -493,24 +414,9 @@ fn in_band(failure: Failure) -> Outcome {
     in_band_failure(failure).into()
 }
 
-fn in_band_failure(failure: Failure) -> Failure {
+pub(super) fn in_band_failure(failure: Failure) -> Failure {
     match failure.kind {
         FailureKind::Response => Failure { kind: FailureKind::InBand, ..failure },
         _ => failure,
-    }
-}
-
-/// Labels a body that is JSON as such.
-fn label_json(head: &mut Parts) {
-    let is_json = |media: &HeaderValue| media.to_str().is_ok_and(|media| media.contains("json"));
-    if !head.headers.get(CONTENT_TYPE).is_some_and(is_json) {
-        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-}
-
-/// Removes the headers that describe a body which is replaced.
-fn remove_body_headers(head: &mut Parts) {
-    for name in [CONTENT_LENGTH, CONTENT_ENCODING, ETAG] {
-        head.headers.remove(name);
     }
 }

@@ -5,7 +5,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::response::Parts;
+use http::{Method, Request};
 use http_body::Body;
 use tidegate_core::AnswerForm;
 
@@ -82,11 +83,11 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
     }
 
     #[inline]
-    fn on_response(judge: &mut ResponseJudge, response: Response<R>, cx: &mut Context<'_>) -> NextStage<R>
+    fn on_response(judge: &mut ResponseJudge, head: &mut Parts, body: R, cx: &mut Context<'_>) -> NextStage<R>
     where
         R::Error: Into<BoxError>,
     {
-        judge.on_response(response, cx)
+        judge.on_response(head, body, cx)
     }
 
     fn on_error(judge: &mut ResponseJudge, error: &Error) {
@@ -101,13 +102,14 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
 
     fn poll_stage(
         judge: &mut ResponseJudge,
+        head: &mut Parts,
         stage: &mut Option<Stage<R>>,
         cx: &mut Context<'_>,
     ) -> Poll<NextStage<R>>
     where
         R::Error: Into<BoxError>,
     {
-        judge.poll_stage(stage, cx)
+        judge.poll_stage(head, stage, cx)
     }
 }
 

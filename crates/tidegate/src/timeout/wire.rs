@@ -2,7 +2,8 @@ use std::ops::ControlFlow;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
+use http::response::Parts;
 use http_body::Body;
 
 use super::body::ResponseBody;
@@ -35,14 +36,15 @@ impl<R: Body> Wire<R> for TimeLimit {
     #[inline]
     fn on_response(
         judge: &mut TimeJudge,
-        response: Response<R>,
+        _: &mut Parts,
+        body: R,
         _: &mut Context<'_>,
     ) -> NextStage<ResponseBody<R>, Self::Stage>
     where
         R::Error: Into<BoxError>,
     {
         let timer = std::mem::take(&mut judge.timer).for_body();
-        ControlFlow::Break(Ok(response.map(|body| ResponseBody::new(body, timer))))
+        ControlFlow::Break(Ok(ResponseBody::new(body, timer)))
     }
 
     fn on_error(_: &mut TimeJudge, _: &Error) {}
@@ -58,6 +60,7 @@ impl<R: Body> Wire<R> for TimeLimit {
 
     fn poll_stage(
         _: &mut TimeJudge,
+        _: &mut Parts,
         stage: &mut Option<Self::Stage>,
         _: &mut Context<'_>,
     ) -> Poll<NextStage<ResponseBody<R>, Self::Stage>> {
