@@ -17,7 +17,7 @@ use super::deadline_guard::DeadlineGuard;
 use super::recording::Recording;
 use super::target::{TargetBody, TargetFuture, TargetService};
 use crate::body::has_ended;
-use crate::{Error, ErrorCode, Failure, Payload};
+use crate::{BoxError, Error, ErrorCode, Failure, Payload};
 
 /// The body of a response: of the first target, of another target, or of a stream that another target
 /// continues.
@@ -75,6 +75,15 @@ enum SpliceState {
 impl<B: Body> ResponseBody<B> {
     pub(super) fn new(source: BodySource<B>) -> Self {
         Self { source, chain: None }
+    }
+
+    /// The body of the only target.
+    #[inline]
+    pub(crate) fn of_target(body: B) -> Self
+    where
+        B::Error: Into<BoxError>,
+    {
+        Self::new(BodySource::first(body))
     }
 
     pub(super) fn of_chain(source: BodySource<B>, chain: ChainBody) -> Self {

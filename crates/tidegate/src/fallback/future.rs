@@ -156,9 +156,7 @@ where
                     unreachable!("polled after completion")
                 };
                 return match future.poll(cx) {
-                    Poll::Ready(Ok(response)) => {
-                        Poll::Ready(Ok(response.map(|body| ResponseBody::new(BodySource::first(body)))))
-                    }
+                    Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(ResponseBody::of_target))),
                     Poll::Ready(Err(error)) => Poll::Ready(Err(Error::new(error))),
                     Poll::Pending => Poll::Pending,
                 };

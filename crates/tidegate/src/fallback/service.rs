@@ -52,6 +52,11 @@ impl<S> Fallback<S> {
         send(self, request)
     }
 
+    /// Whether there are further targets or last resorts.
+    pub(crate) fn has_fallbacks(&self) -> bool {
+        !self.handle.is_empty()
+    }
+
     /// The handle of the chain that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {

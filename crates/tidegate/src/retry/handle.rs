@@ -54,6 +54,16 @@ impl Handle {
         !may_retry && self.0.recent.is_none()
     }
 
+    /// Whether the layer is off for a call with these extensions: it is not counted either.
+    pub(super) fn is_idle(&self, extensions: &Extensions) -> bool {
+        let settings = self.0.settings();
+        let is_off = settings.max_retries == 0
+            && !settings.attempt_header
+            && !settings.idempotency_key
+            && settings.reserve_for_fallback.is_zero();
+        is_off && self.never_retries(extensions)
+    }
+
     /// Reserves time for a later target of the chain, if there is one.
     pub(super) fn reserve_for_fallback(&self, extensions: &mut Extensions) {
         let reserve = self.0.settings().reserve_for_fallback;

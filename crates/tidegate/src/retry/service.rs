@@ -2,7 +2,8 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::request::Parts;
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -51,6 +52,22 @@ impl<S> Retry<S> {
         send(self, request)
     }
 
+    /// Whether this layer does nothing to a call with these extensions.
+    #[inline]
+    pub(crate) fn is_idle(&self, extensions: &Extensions) -> bool {
+        self.shared.handle.is_idle(extensions)
+    }
+
+    /// Calls with a body that is buffered already.
+    #[inline]
+    pub(crate) fn call_buffered<B>(&mut self, head: Parts, body: Payload) -> ResponseFuture<S, S::Future, B>
+    where
+        S: Service<Request<Payload>> + Clone,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        ResponseFuture::calling(&mut self.inner, head, body, &self.shared)
+    }
+
     /// The handle of the statistics that this service shares with its clones.
     #[must_use]
     pub fn handle(&self) -> Handle {
@@ -74,7 +91,7 @@ where
     fn call(&mut self, request: Request<B>) -> ResponseFuture<S, S::Future, B> {
         let (head, body) = request.into_parts();
         match buffered(body) {
-            Ok(body) => ResponseFuture::calling(&mut self.inner, head, body, &self.shared),
+            Ok(body) => self.call_buffered(head, body),
             Err(body) => {
                 let clone = self.inner.clone();
                 let ready = mem::replace(&mut self.inner, clone);

@@ -56,17 +56,21 @@
 //! A stack per request: it loses its state each time. One stack for several providers: they share one circuit and
 //! one rate limit, so a failing provider blocks the others.
 
+mod body;
 mod builder;
 mod call_limits;
+mod future;
 mod key_signals;
 mod service;
 mod signals;
 mod timeout_header;
 
+pub use body::ResponseBody;
 pub use builder::{ResilienceBuilder, ResilienceLayer};
 pub use call_limits::CallLimits;
+pub use future::ResponseFuture;
 pub use key_signals::KeySignals;
-pub use service::{Resilience, ResponseBody, ResponseFuture};
+pub use service::Resilience;
 pub use signals::{Signals, SignalsSnapshot};
 pub use timeout_header::TimeoutHeader;
 

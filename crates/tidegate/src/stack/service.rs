@@ -1,24 +1,19 @@
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use http_body_util::combinators::BoxBody;
-use pin_project::pin_project;
+use http_body::Body;
 use tower_service::Service;
 
-use super::{CallLimits, Signals};
-use crate::attempt::{self, AttemptBodyGuards, AttemptGates, GuardedBody};
-use crate::classify::{Classification, ClassifiedBody};
-use crate::fallback::{self, Fallback};
+use super::{CallLimits, ResponseBody, ResponseFuture, Signals};
+use crate::attempt::{self, AttemptGates};
+use crate::buffered::buffered;
+use crate::classify::Classification;
+use crate::fallback::Fallback;
 use crate::rejected::record_rejection;
-use crate::retry::{self, Retry};
+use crate::retry::Retry;
 use crate::send::{SendFuture, send};
-use crate::{BoxError, Error, HttpService, Payload, Rejection};
+use crate::{BoxError, Error, HttpService, Payload};
 
 /// All layers in protocol order around `S`; see the [module page](crate::stack).
 ///
@@ -31,28 +26,7 @@ pub struct Resilience<S> {
 }
 
 pub(super) type Stack<S> = Fallback<Retry<Attempt<S>>>;
-type Attempt<S> = attempt::Attempt<S, AttemptGates, Classification>;
-
-// The futures are written out, so that they are complete without a look at the bounds of any service.
-type CallFuture<S, F, R, B> = fallback::ResponseFuture<Retry<Attempt<S>>, RetryFuture<S, F, R>, B>;
-type RetryFuture<S, F, R> = retry::ResponseFuture<Attempt<S>, AttemptFuture<S, F, R>, Payload>;
-type AttemptFuture<S, F, R> = attempt::ResponseFuture<S, F, R, AttemptGates, Classification, Payload>;
-
-type CallBody<R> = fallback::ResponseBody<GuardedBody<ClassifiedBody<R>, AttemptBodyGuards>>;
-
-/// Waits for the response of the stack. `F` is the future of the wrapped service, `R` its response body.
-#[pin_project]
-pub struct ResponseFuture<S, F, R: Body<Data = Bytes>, B>(#[pin] ResponseState<S, F, R, B>);
-
-#[pin_project(project = ResponseStateProj)]
-enum ResponseState<S, F, R: Body<Data = Bytes>, B> {
-    Calling(#[pin] CallFuture<S, F, R, B>),
-    Rejected(Option<Rejection>),
-}
-
-/// The body of a response. It holds permits, reservations and the admission of the circuit until it ends.
-#[pin_project]
-pub struct ResponseBody<R: Body<Data = Bytes>>(#[pin] CallBody<R>);
+pub(super) type Attempt<S> = attempt::Attempt<S, AttemptGates, Classification>;
 
 impl<S> Resilience<S> {
     pub(super) fn new(stack: Stack<S>, signals: Signals, call_limits: CallLimits) -> Self {
@@ -96,11 +70,34 @@ impl<S> Resilience<S> {
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         match self.call_limits.apply_to(&mut request) {
-            Ok(()) => ResponseFuture(ResponseState::Calling(self.stack.call(request))),
+            Ok(()) => self.call_layers(request),
             Err(rejection) => {
                 let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
-                ResponseFuture(ResponseState::Rejected(Some(rejection)))
+                ResponseFuture::rejected(rejection)
             }
+        }
+    }
+
+    /// Calls the outermost layer that has something to do: Fallback, Retry, or the attempt itself.
+    #[inline]
+    fn call_layers<B>(&mut self, request: Request<B>) -> <Self as Service<Request<B>>>::Future
+    where
+        S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        if self.stack.has_fallbacks() {
+            return ResponseFuture::of_fallback(self.stack.call(request));
+        }
+        let (head, body) = request.into_parts();
+        match buffered(body) {
+            Ok(body) => {
+                let retry = self.stack.get_mut();
+                match retry.is_idle(&head.extensions) {
+                    true => ResponseFuture::of_attempt(retry.get_mut().call(Request::from_parts(head, body))),
+                    false => ResponseFuture::of_retry(retry.call_buffered(head, body)),
+                }
+            }
+            Err(body) => ResponseFuture::of_fallback(self.stack.call(Request::from_parts(head, body))),
         }
     }
 
@@ -127,72 +124,9 @@ where
     // A request that is borrowed is copied once more when it is passed on, so a call without limits is only passed on.
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.call_limits.is_unlimited() {
-            return ResponseFuture(ResponseState::Calling(self.stack.call(request)));
-        }
-        self.call_limited(request)
-    }
-}
-
-impl<S, F, R, B> Future for ResponseFuture<S, F, R, B>
-where
-    S: HttpService<Payload, Body = R> + Service<Request<Payload>, Future = F> + Clone,
-    F: Future<Output = Result<Response<R>, S::Error>>,
-    R: Body<Data = Bytes, Error: Into<BoxError>>,
-    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
-    type Output = Result<Response<ResponseBody<R>>, Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().0.project() {
-            ResponseStateProj::Calling(future) => {
-                future.poll(cx).map_ok(|response| response.map(ResponseBody))
-            }
-            ResponseStateProj::Rejected(rejection) => {
-                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
-            }
-        }
-    }
-}
-
-impl<R: Body<Data = Bytes>> ResponseBody<R> {
-    /// The body without its type parameter, in a box.
-    pub fn boxed(self) -> BoxBody<Bytes, Error>
-    where
-        R: Send + Sync + 'static,
-    {
-        BodyExt::boxed(self)
-    }
-}
-
-impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.project().0.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
-    }
-}
-
-impl<R: Body<Data = Bytes>> fmt::Debug for ResponseBody<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ResponseBody").field(&self.0).finish()
-    }
-}
-
-impl<S, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<S, F, R, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            ResponseState::Calling(future) => f.debug_tuple("ResponseFuture").field(future).finish(),
-            ResponseState::Rejected(rejection) => f.debug_tuple("ResponseFuture").field(rejection).finish(),
+        match self.call_limits.is_unlimited() {
+            true => self.call_layers(request),
+            false => self.call_limited(request),
         }
     }
 }

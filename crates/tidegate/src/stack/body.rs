@@ -1,0 +1,65 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
+use pin_project::pin_project;
+
+use crate::attempt::{AttemptBodyGuards, GuardedBody};
+use crate::classify::ClassifiedBody;
+use crate::{BoxError, Error, fallback};
+
+type AttemptBody<R> = GuardedBody<ClassifiedBody<R>, AttemptBodyGuards>;
+
+/// The body of a response. It holds permits, reservations and the admission of the circuit until it ends.
+#[pin_project]
+pub struct ResponseBody<R: Body<Data = Bytes>>(#[pin] fallback::ResponseBody<AttemptBody<R>>);
+
+impl<R: Body<Data = Bytes>> ResponseBody<R> {
+    #[inline]
+    pub(super) fn new(body: fallback::ResponseBody<AttemptBody<R>>) -> Self {
+        Self(body)
+    }
+
+    #[inline]
+    pub(super) fn of_attempt(body: AttemptBody<R>) -> Self
+    where
+        R::Error: Into<BoxError>,
+    {
+        Self(fallback::ResponseBody::of_target(body))
+    }
+
+    /// The body without its type parameter, in a box.
+    pub fn boxed(self) -> BoxBody<Bytes, Error>
+    where
+        R: Send + Sync + 'static,
+    {
+        BodyExt::boxed(self)
+    }
+}
+
+impl<R: Body<Data = Bytes>> Body for ResponseBody<R> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.project().0.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+impl<R: Body<Data = Bytes>> fmt::Debug for ResponseBody<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResponseBody").field(&self.0).finish()
+    }
+}

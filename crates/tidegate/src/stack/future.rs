@@ -1,0 +1,92 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::Body;
+use pin_project::pin_project;
+use tower_service::Service;
+
+use super::ResponseBody;
+use super::service::Attempt;
+use crate::attempt::{self, AttemptGates};
+use crate::classify::Classification;
+use crate::retry::{self, Retry};
+use crate::{BoxError, Error, HttpService, Payload, Rejection, fallback};
+
+// The futures are written out, so that they are complete without a look at the bounds of any service.
+type AttemptFuture<S, F, R> = attempt::ResponseFuture<S, F, R, AttemptGates, Classification, Payload>;
+type RetryFuture<S, F, R> = retry::ResponseFuture<Attempt<S>, AttemptFuture<S, F, R>, Payload>;
+type FallbackFuture<S, F, R, B> = fallback::ResponseFuture<Retry<Attempt<S>>, RetryFuture<S, F, R>, B>;
+
+/// Waits for the response of the stack. `F` is the future of the wrapped service, `R` its response body.
+#[pin_project]
+pub struct ResponseFuture<S, F, R: Body<Data = Bytes>, B>(#[pin] State<S, F, R, B>);
+
+/// The outermost layer that has something to do.
+#[pin_project(project = StateProj)]
+enum State<S, F, R: Body<Data = Bytes>, B> {
+    Attempt(#[pin] AttemptFuture<S, F, R>),
+    Retry(#[pin] RetryFuture<S, F, R>),
+    Fallback(#[pin] FallbackFuture<S, F, R, B>),
+    Rejected(Option<Rejection>),
+}
+
+impl<S, F, R: Body<Data = Bytes>, B> ResponseFuture<S, F, R, B> {
+    #[inline]
+    pub(super) fn of_attempt(future: AttemptFuture<S, F, R>) -> Self {
+        Self(State::Attempt(future))
+    }
+
+    #[inline]
+    pub(super) fn of_retry(future: RetryFuture<S, F, R>) -> Self {
+        Self(State::Retry(future))
+    }
+
+    pub(super) fn of_fallback(future: FallbackFuture<S, F, R, B>) -> Self {
+        Self(State::Fallback(future))
+    }
+
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        Self(State::Rejected(Some(rejection)))
+    }
+}
+
+impl<S, F, R, B> Future for ResponseFuture<S, F, R, B>
+where
+    S: HttpService<Payload, Body = R> + Service<http::Request<Payload>, Future = F> + Clone,
+    F: Future<Output = Result<Response<R>, S::Error>>,
+    R: Body<Data = Bytes, Error: Into<BoxError>>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Output = Result<Response<ResponseBody<R>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().0.project() {
+            StateProj::Attempt(future) => {
+                future.poll(cx).map_ok(|response| response.map(ResponseBody::of_attempt))
+            }
+            StateProj::Retry(future) => {
+                future.poll(cx).map_ok(|response| response.map(ResponseBody::of_attempt))
+            }
+            StateProj::Fallback(future) => future.poll(cx).map_ok(|response| response.map(ResponseBody::new)),
+            StateProj::Rejected(rejection) => {
+                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
+            }
+        }
+    }
+}
+
+impl<S, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<S, F, R, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state: &dyn fmt::Debug = match &self.0 {
+            State::Attempt(future) => future,
+            State::Retry(future) => future,
+            State::Fallback(future) => future,
+            State::Rejected(rejection) => rejection,
+        };
+        f.debug_tuple("ResponseFuture").field(state).finish()
+    }
+}
