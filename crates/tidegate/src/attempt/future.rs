@@ -156,9 +156,10 @@ where
 impl<J, G: AttemptGuard> Started<J, G> {
     #[inline]
     fn respond<B: Body>(self, head: Parts, body: B) -> Response<GuardedBody<B, G::Body>> {
-        let outcome = Outcome::borrow_head(&head);
-        let guard = self.guard.on_head(ResponseHead::of(&head), &outcome);
-        drop(outcome);
+        if !G::IS_NEEDED {
+            return Response::from_parts(head, GuardedBody::unguarded(body));
+        }
+        let guard = self.guard.on_head(ResponseHead::of(&head), &Outcome::borrow_head(&head));
         Response::from_parts(head, GuardedBody::new(body, guard))
     }
 }

@@ -56,6 +56,9 @@ pub trait AttemptGuard {
     /// What the attempt holds from there until its body has ended.
     type Body: BodyGuard;
 
+    /// Whether the guard does anything. One that does not costs nothing.
+    const IS_NEEDED: bool = true;
+
     /// The head of the response has arrived.
     fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> Self::Body;
 
@@ -148,6 +151,8 @@ impl<S> TakeReady<S> for NoGate {
 
 impl AttemptGuard for () {
     type Body = ();
+
+    const IS_NEEDED: bool = false;
 
     fn on_head(self, _: ResponseHead<'_>, _: &Outcome) {}
 

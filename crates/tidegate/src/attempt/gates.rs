@@ -28,6 +28,8 @@ struct GateSet {
     backpressure: backpressure::Handle,
     rate_limit: rate_limit::Handle,
     circuit_breaker: CircuitGate,
+    /// Whether any gate is on.
+    is_on: bool,
 }
 
 /// What an admitted attempt holds. The fields are dropped in this order, the reverse of admission.
@@ -88,6 +90,13 @@ impl Drop for Admitted {
     }
 }
 
+impl AttemptGuards {
+    /// The guards of gates that are off.
+    const fn none() -> Self {
+        Self { circuit_breaker: CallGuard::unrecorded(), reservation: None, permit: Permit::unlimited() }
+    }
+}
+
 impl AttemptGates {
     pub(crate) fn new(
         target: Arc<str>,
@@ -95,7 +104,9 @@ impl AttemptGates {
         rate_limit: rate_limit::Handle,
         circuit_breaker: CircuitGate,
     ) -> Self {
-        Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker }))
+        let is_on =
+            backpressure.is_enabled() || rate_limit.is_enabled() || circuit_breaker.handle().is_enabled();
+        Self(Arc::new(GateSet { target, backpressure, rate_limit, circuit_breaker, is_on }))
     }
 
     pub(crate) fn backpressure(&self) -> &backpressure::Handle {
@@ -245,6 +256,9 @@ impl AdmissionGate for AttemptGates {
             if let Some(rejection) = past_deadline(Deadline::of(request.extensions())) {
                 return Admission::Rejected(rejection);
             }
+        }
+        if !self.0.is_on {
+            return Admission::Admitted(AttemptGuards::none());
         }
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
         if self.circuit_breaker().by_key().is_none()

@@ -38,7 +38,7 @@ impl<S: Clone> TakeReady<S> for Handle {
 impl Handle {
     #[inline]
     fn acquire<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
-        if !self.0.settings().enabled {
+        if !self.is_enabled() {
             return Admission::Admitted(Permit::unlimited());
         }
         if self.0.semaphore.try_acquire() {

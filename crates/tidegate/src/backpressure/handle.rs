@@ -68,10 +68,14 @@ impl KeyedHandle for Handle {
 }
 
 impl Handle {
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.0.settings().enabled
+    }
+
     /// The current limit of calls in flight; `None` if there is no limit. With keys, the limit of a new key.
     #[must_use]
     pub fn limit(&self) -> Option<usize> {
-        self.0.settings().enabled.then(|| self.0.semaphore.limit())
+        self.is_enabled().then(|| self.0.semaphore.limit())
     }
 
     /// Changes the limit at run time, with keys that of each key; zero is treated as one. A higher limit
@@ -135,7 +139,7 @@ impl Handle {
     }
 
     fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
-        if !self.0.settings().enabled || self.0.semaphore.can_acquire() {
+        if !self.is_enabled() || self.0.semaphore.can_acquire() {
             return None;
         }
         let now = clock::now();

@@ -26,7 +26,7 @@ struct AdaptiveCall {
 
 impl Permit {
     /// The permit of a disabled layer.
-    pub(super) const fn unlimited() -> Self {
+    pub(crate) const fn unlimited() -> Self {
         Self { limit: None, call: None }
     }
 

@@ -47,7 +47,7 @@ impl CallGuard {
     }
 
     /// A guard that records nothing.
-    pub(super) const fn unrecorded() -> Self {
+    pub(crate) const fn unrecorded() -> Self {
         Self { call: None }
     }
 

@@ -75,6 +75,10 @@ impl KeyedHandle for Handle {
 }
 
 impl Handle {
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.settings().enabled
+    }
+
     /// Returns the current state: `closed`, `open` or `half_open`.
     #[must_use]
     pub fn state(&self) -> State {
@@ -164,7 +168,7 @@ impl Handle {
 
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
     pub(super) fn admit(&self) -> Result<Option<Admission>, Rejection> {
-        if !self.settings().enabled {
+        if !self.is_enabled() {
             return Ok(None);
         }
         match self.log_transition(self.0.circuit.admit(clock::now)) {

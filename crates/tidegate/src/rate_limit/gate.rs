@@ -54,7 +54,7 @@ impl Handle {
         &self,
         request: &mut Request<B>,
     ) -> Admission<Option<Reservation>, QueuedCall> {
-        if !self.0.settings().enabled {
+        if !self.is_enabled() {
             return Admission::Admitted(None);
         }
         match self.reserve(self.cost(request), request.extensions()) {
@@ -106,7 +106,7 @@ impl Handle {
 
     /// Returns the cost of a request. Without a token quota nothing is read or counted.
     pub(super) fn cost<B: 'static>(&self, request: &Request<B>) -> CallCost {
-        if !self.0.settings().enabled || !self.has_token_quota() {
+        if !self.is_enabled() || !self.has_token_quota() {
             return CallCost::ONE_CALL;
         }
         let body = (request.body() as &dyn std::any::Any).downcast_ref().and_then(Payload::bytes);

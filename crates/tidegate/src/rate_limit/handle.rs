@@ -60,6 +60,10 @@ impl From<&RateLimitSettings> for RateState {
 }
 
 impl Handle {
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.0.settings().enabled
+    }
+
     /// Returns how many requests could be sent at once now, or `None` without a quota.
     #[must_use]
     pub fn remaining(&self) -> Option<u32> {
@@ -144,7 +148,7 @@ impl Handle {
         priority: Priority,
         deadline: Option<Deadline>,
     ) -> Option<Rejection> {
-        if !self.0.settings().enabled {
+        if !self.is_enabled() {
             return None;
         }
         let now = clock::now();

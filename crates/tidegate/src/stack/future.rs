@@ -30,7 +30,8 @@ pub struct ResponseFuture<S, F, R: Body<Data = Bytes>, B>(#[pin] State<S, F, R, 
 enum State<S, F, R: Body<Data = Bytes>, B> {
     Attempt(#[pin] AttemptFuture<S, F, R>),
     Retry(#[pin] RetryFuture<S, F, R>),
-    Fallback(#[pin] FallbackFuture<S, F, R, B>),
+    // Boxed, so that a call without fallbacks does not move its size.
+    Fallback(Pin<Box<FallbackFuture<S, F, R, B>>>),
     Rejected(Option<Rejection>),
 }
 
@@ -46,7 +47,7 @@ impl<S, F, R: Body<Data = Bytes>, B> ResponseFuture<S, F, R, B> {
     }
 
     pub(super) fn of_fallback(future: FallbackFuture<S, F, R, B>) -> Self {
-        Self(State::Fallback(future))
+        Self(State::Fallback(Box::pin(future)))
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {
@@ -71,7 +72,9 @@ where
             StateProj::Retry(future) => {
                 future.poll(cx).map_ok(|response| response.map(ResponseBody::of_attempt))
             }
-            StateProj::Fallback(future) => future.poll(cx).map_ok(|response| response.map(ResponseBody::new)),
+            StateProj::Fallback(future) => {
+                future.as_mut().poll(cx).map_ok(|response| response.map(ResponseBody::new))
+            }
             StateProj::Rejected(rejection) => {
                 Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
             }
