@@ -2,7 +2,7 @@
 
 use http::Extensions;
 
-use crate::{AttemptBudget, Rejection, Trail};
+use crate::{AttemptBudget, Gate, Rejection, Trail};
 
 /// Records in the trail of the call and in an event that the gate of `target` rejected, and returns the
 /// rejection.
@@ -14,13 +14,13 @@ pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }
-    tracing::debug!(
-        layer = rejection.gate().name(),
-        target,
-        code = rejection.code().code(),
-        wait_ms = rejection.retry_after().map(|wait| wait.as_millis() as u64),
-        "{}",
-        rejection.reason(),
-    );
+    let (layer, code, reason) = (rejection.gate().name(), rejection.code().code(), rejection.reason());
+    let wait_ms = rejection.retry_after().map(|wait| wait.as_millis() as u64);
+    match rejection.gate() {
+        Gate::CircuitBreaker => {
+            tracing::warn!(layer, target, code, wait_ms, %reason, "circuit rejected an attempt");
+        }
+        _ => tracing::debug!(layer, target, code, wait_ms, "{reason}"),
+    }
     rejection
 }

@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Seed items 24 and 85: the name of a breaker is a field of its events. Here, events have levels and fields
+/// Seed items 24, 41 and 85: the name of a breaker is a field of its events. Here, events have levels and fields
 /// in common, and one logger per name is a filter of the program.
 #[tokio::test(start_paused = true)]
 async fn the_events_of_a_breaker_have_its_name_as_a_field() {
@@ -23,20 +23,29 @@ async fn the_events_of_a_breaker_have_its_name_as_a_field() {
     let (inner, provider) = strict::service();
     let layer = CircuitBreakerLayer::new()
         .failure_threshold(1)
+        .slow_call_threshold(Duration::from_secs(2))
         .cooldown(Duration::from_secs(60))
         .name("openai/gpt-4o");
     let request = || Request::post("http://provider.test/v1/any").body(Payload::empty()).unwrap();
     let (circuit, service): (Handle, _) = (layer.handle(), layer.layer(inner));
+    provider.answer(200).after(Duration::from_secs(2));
     provider.answer(503);
-    drop(service.clone().oneshot(request()).await.unwrap());
+    for _ in 0..2 {
+        drop(service.clone().oneshot(request()).await.unwrap());
+    }
     assert!(service.clone().oneshot(request()).await.is_err());
     circuit.reset();
     let breaker = "layer=circuit_breaker target=openai/gpt-4o";
     assert_eq!(
         log.lines(),
         [
-            format!("WARN circuit opened {breaker} state=open reason=1 consecutive E3002 cooldown_ms=60000"),
-            format!("DEBUG circuit open {breaker} code=E3002 wait_ms=60000"),
+            format!("DEBUG attempt succeeded {breaker} attempt=1 head_ms=2000"),
+            format!("WARN attempt was slow {breaker} attempt=1 head_ms=2000"),
+            format!("WARN attempt failed {breaker} attempt=1 code=E3002 head_ms=0"),
+            format!("ERROR circuit opened {breaker} state=open reason=1 consecutive E3002 cooldown_ms=60000"),
+            format!(
+                "WARN circuit rejected an attempt {breaker} code=E3002 wait_ms=60000 reason=circuit open"
+            ),
             format!("INFO circuit changed {breaker} state=closed reason=reset"),
         ]
     );

@@ -2,6 +2,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
 
@@ -45,8 +46,11 @@ impl<B: Body<Error = Error>, G: BodyGuard> Body for GuardedBody<B, G> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
         let mut this = self.project();
         let frame = ready!(this.inner.as_mut().poll_frame(cx));
-        if this.guard.is_none() {
-            return Poll::Ready(frame);
+        let Some(guard) = this.guard.as_mut() else { return Poll::Ready(frame) };
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            guard.on_data(data.remaining());
         }
         let is_end = match &frame {
             Some(Ok(_)) => has_ended(&*this.inner),

@@ -68,6 +68,9 @@ pub trait AttemptGuard {
 
 /// What an attempt holds while its response body is read. `Drop` releases it.
 pub trait BodyGuard {
+    /// A frame of this many bytes was read.
+    fn on_data(&mut self, _bytes: usize) {}
+
     /// The body has ended: with its last frame (`None`), or with an error of this outcome.
     fn on_end(self, failure: Option<&Outcome>);
 }

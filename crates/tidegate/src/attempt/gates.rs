@@ -210,7 +210,7 @@ impl AttemptGates {
     /// The rejection of the circuit, if it rejects as well: it comes first, and names the time to come back.
     #[cold]
     fn or_open<B>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
-        self.circuit_breaker().peek_for(request).unwrap_or(rejection)
+        self.circuit_breaker().reject(request).unwrap_or(rejection)
     }
 
     /// Queues the attempt, unless a later gate is certain to reject it.
@@ -230,7 +230,7 @@ impl AttemptGates {
             }
             (Waiting::Reservation(_), _) => None,
         };
-        match self.circuit_breaker().peek_for(request).or(later) {
+        match self.circuit_breaker().reject(request).or(later) {
             Some(rejection) => Admission::Rejected(rejection),
             None => Admission::Queued(QueuedAtGates { waiting, admitted, gates: self.clone() }),
         }
@@ -262,7 +262,7 @@ impl AdmissionGate for AttemptGates {
         }
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
         if self.circuit_breaker().by_key().is_none()
-            && let Some(rejection) = self.circuit_breaker().peek()
+            && let Some(rejection) = self.circuit_breaker().reject(request)
         {
             return Admission::Rejected(rejection);
         }
@@ -328,6 +328,10 @@ impl AttemptGuard for AttemptGuards {
 }
 
 impl BodyGuard for AttemptBodyGuards {
+    fn on_data(&mut self, bytes: usize) {
+        self.circuit_breaker.on_data(bytes);
+    }
+
     fn on_end(self, failure: Option<&Outcome>) {
         self.circuit_breaker.on_end(failure);
         self.reservation.on_end(failure);

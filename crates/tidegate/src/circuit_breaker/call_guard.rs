@@ -1,13 +1,15 @@
-use std::time::Instant;
+use std::time::{Duration, SystemTime};
 
 use http::Extensions;
 
+use super::CallResult;
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
+use super::call_totals::{CallEnd, Moment};
 use super::gate::HandleRef;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
-use crate::{Error, Outcome, StreamOutcome, clock};
+use crate::{Error, Gate, Outcome, StreamOutcome, clock};
 
 /// Guards one admitted attempt, and records its result in the circuit. Dropped without a result, it records
 /// nothing, because the caller dropped the call. There are two exceptions: the stream had reached its final
@@ -23,11 +25,14 @@ pub struct CallGuard {
 #[derive(Debug)]
 struct AdmittedCall {
     circuit: HandleRef,
-    admission: Admission,
-    /// A failure is not counted: the call has had its share of failures.
-    ignores_failure: bool,
-    /// The time at which the wait for the response began, if its latency is measured and not recorded yet.
-    waiting_since: Option<Instant>,
+    /// `None` once the result is of no consequence for the circuit. It is counted all the same.
+    admission: Option<Admission>,
+    /// The number of the attempt in its call.
+    attempt: u32,
+    started: Moment,
+    /// When the head of the response arrived, or an error in its place.
+    head: Option<Moment>,
+    response_size: u64,
     /// The outcome of the response stream, shared with the wire.
     stream_outcome: Option<StreamOutcome>,
 }
@@ -35,14 +40,15 @@ struct AdmittedCall {
 impl CallGuard {
     /// Creates a guard for the attempt with these extensions.
     pub(super) fn new(circuit: HandleRef, admission: Admission, extensions: &Extensions) -> Self {
-        let settings = circuit.settings();
-        let is_timed = settings.slow_call_threshold.is_some();
-        let ignores_failure = admission.probe.is_none()
-            && settings
-                .max_attempts_counted_per_call
-                .is_some_and(|counted| AttemptNumber::of(extensions) > counted);
-        let waiting_since = is_timed.then(clock::now);
-        let call = AdmittedCall { circuit, admission, ignores_failure, waiting_since, stream_outcome: None };
+        let call = AdmittedCall {
+            admission: Some(admission),
+            attempt: AttemptNumber::of(extensions),
+            started: circuit.0.totals.moment(clock::now()),
+            circuit,
+            head: None,
+            response_size: 0,
+            stream_outcome: None,
+        };
         Self { call: Some(call) }
     }
 
@@ -54,10 +60,20 @@ impl CallGuard {
     /// Records the outcome of the attempt.
     fn settle(&mut self, outcome: &Outcome) {
         if let Some(mut call) = self.call.take() {
-            let result = call.result(outcome);
-            // The latency of a neutral outcome carries no information.
-            let latency = if result == AttemptResult::Neutral { Latency::Unknown } else { call.latency() };
-            call.circuit.record(call.admission, result, latency);
+            let result = AttemptResult::of(outcome, call.circuit.settings());
+            let latency = match call.head {
+                Some(_) => Latency::Unknown,
+                None => {
+                    call.head = Some(call.now());
+                    // The latency of a neutral outcome carries no information.
+                    if result == AttemptResult::Neutral {
+                        Latency::Unknown
+                    } else {
+                        call.judge(call.latency())
+                    }
+                }
+            };
+            call.record(result, latency);
         }
     }
 
@@ -66,42 +82,104 @@ impl CallGuard {
     fn commit(&mut self, stream_outcome: Option<&StreamOutcome>) {
         let Some(call) = &mut self.call else { return };
         call.stream_outcome = stream_outcome.cloned();
-        let latency = call.latency();
-        match call.circuit.commit(call.admission, latency) {
-            Some(admission) => call.admission = admission,
-            None => self.call = None,
+        call.head = Some(call.now());
+        if let Some(admission) = call.admission {
+            call.admission = call.circuit.commit(admission, call.judge(call.latency()));
         }
     }
 }
 
 impl AdmittedCall {
-    fn result(&self, outcome: &Outcome) -> AttemptResult {
-        match AttemptResult::of(outcome, self.circuit.settings()) {
-            AttemptResult::Failure(..) if self.ignores_failure => AttemptResult::Neutral,
-            result => result,
+    fn now(&self) -> Moment {
+        self.circuit.0.totals.moment(clock::now())
+    }
+
+    /// The time to the head of the response, if it has arrived.
+    fn latency(&self) -> Option<Duration> {
+        Some(self.head?.since(self.started))
+    }
+
+    /// Whether the latency is that of a slow call, if that matters.
+    fn judge(&self, latency: Option<Duration>) -> Latency {
+        match latency.zip(self.circuit.settings().slow_call_threshold) {
+            Some((latency, limit)) if latency >= limit => Latency::Slow,
+            Some(_) => Latency::Fast,
+            None => Latency::Unknown,
         }
     }
 
-    fn latency(&mut self) -> Latency {
-        match self.waiting_since.take().zip(self.circuit.settings().slow_call_threshold) {
-            Some((since, limit)) if clock::now().saturating_duration_since(since) >= limit => Latency::Slow,
-            Some(_) => Latency::Fast,
-            None => Latency::Unknown,
+    /// A failure is not counted by the circuit: the call has had its share of failures.
+    fn ignores_failure(&self, admission: Admission) -> bool {
+        let counted = self.circuit.settings().max_attempts_counted_per_call;
+        admission.probe.is_none() && counted.is_some_and(|counted| self.attempt > counted)
+    }
+
+    fn record(self, result: AttemptResult, latency: Latency) {
+        let (end, error) = match result {
+            AttemptResult::Success => (CallEnd::Success, None),
+            AttemptResult::Failure(code, _) => (CallEnd::Failure, Some(code)),
+            AttemptResult::Quota(_) => (CallEnd::Failure, Some(crate::ErrorCode::QuotaExhausted)),
+            AttemptResult::Neutral => (CallEnd::Neutral, None),
+        };
+        let is_slow = latency == Latency::Slow || self.judge(self.latency()) == Latency::Slow;
+        // Only a failure is dated by its end, which spares the others a look at the clock.
+        let at = match (end, self.head) {
+            (CallEnd::Failure, _) => self.now(),
+            (_, head) => head.unwrap_or(self.started),
+        };
+        self.circuit.0.totals.record(end, self.latency(), is_slow, at);
+        self.log(end, error.map(|code| code.code()), is_slow);
+        let listeners = &self.circuit.0.settings().hooks.call_listeners;
+        if listeners.has_any() {
+            listeners.notify(CallResult {
+                success: end == CallEnd::Success,
+                duration: self.latency(),
+                timestamp: SystemTime::now(),
+                error,
+                response_size: self.response_size,
+                attempt: self.attempt,
+            });
+        }
+        if let Some(admission) = self.admission {
+            let result = match result {
+                AttemptResult::Failure(..) if self.ignores_failure(admission) => AttemptResult::Neutral,
+                result => result,
+            };
+            self.circuit.record(admission, result, latency);
+        }
+    }
+
+    fn log(&self, end: CallEnd, code: Option<&'static str>, is_slow: bool) {
+        let (layer, target) = (Gate::CircuitBreaker.name(), self.circuit.0.target());
+        let (attempt, head_ms) = (self.attempt, self.latency().map(|latency| latency.as_millis() as u64));
+        match end {
+            CallEnd::Success => tracing::debug!(layer, target, attempt, head_ms, "attempt succeeded"),
+            CallEnd::Failure => tracing::warn!(layer, target, attempt, code, head_ms, "attempt failed"),
+            CallEnd::Neutral => {}
+        }
+        if is_slow {
+            tracing::warn!(layer, target, attempt, head_ms, "attempt was slow");
         }
     }
 }
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        if let Some(mut call) = self.call.take() {
-            let latency = match call.latency() {
-                // The latency of the whole call is unknown.
-                Latency::Fast => Latency::Unknown,
-                latency => latency,
+        if let Some(call) = self.call.take() {
+            let latency = match call.head {
+                Some(_) => Latency::Unknown,
+                None if call.circuit.settings().slow_call_threshold.is_none() => Latency::Unknown,
+                None => match call.judge(Some(call.now().since(call.started))) {
+                    // The latency of the whole call is unknown.
+                    Latency::Fast => Latency::Unknown,
+                    latency => latency,
+                },
             };
             let final_outcome = call.stream_outcome.as_ref().and_then(StreamOutcome::outcome);
-            let result = final_outcome.map_or(AttemptResult::Neutral, |outcome| call.result(outcome));
-            call.circuit.record(call.admission, result, latency);
+            let settings = call.circuit.settings();
+            let result =
+                final_outcome.map_or(AttemptResult::Neutral, |outcome| AttemptResult::of(outcome, settings));
+            call.record(result, latency);
         }
     }
 }
@@ -124,6 +202,12 @@ impl AttemptGuard for CallGuard {
 }
 
 impl BodyGuard for CallGuard {
+    fn on_data(&mut self, bytes: usize) {
+        if let Some(call) = &mut self.call {
+            call.response_size += bytes as u64;
+        }
+    }
+
     fn on_end(mut self, failure: Option<&Outcome>) {
         self.settle(failure.unwrap_or(&Outcome::Success));
     }

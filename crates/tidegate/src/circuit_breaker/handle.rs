@@ -6,11 +6,12 @@ use http::Request;
 
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
-use super::listeners::Transitions;
+use super::call_totals::CallTotals;
+use super::listeners::{CallResults, Transitions};
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
-use super::{Snapshot, State, Transition};
+use super::{Metrics, Snapshot, State, Transition};
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::{Gate, Rejection, RequestHead, clock};
@@ -28,6 +29,7 @@ pub(super) struct CircuitState {
     circuit: SharedCircuit,
     /// The number of calls that shadow mode admitted.
     shadow_admitted: AtomicU64,
+    pub(super) totals: CallTotals,
     keys: Option<Keyed<Handle>>,
 }
 
@@ -36,6 +38,7 @@ impl From<&CircuitBreakerSettings> for CircuitState {
         Self {
             circuit: SharedCircuit::new(settings, clock::now()),
             shadow_admitted: AtomicU64::new(0),
+            totals: CallTotals::new(settings.hooks.is_of_key, clock::now()),
             keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
         }
     }
@@ -124,6 +127,22 @@ impl Handle {
         self.0.circuit.with_circuit(|circuit| Snapshot::of(circuit, shadow_admitted, clock::now()))
     }
 
+    /// Returns the totals since the start, and the settings that decide. With keys they are those of none of them: read
+    /// the circuit of a key with [`of`](Self::of).
+    #[must_use]
+    #[doc(alias = "get_metrics")]
+    pub fn metrics(&self) -> Metrics {
+        let (snapshot, totals) = (self.own_snapshot(), self.0.totals.read());
+        Metrics::new(self.0.target(), &snapshot, &totals, self.settings(), clock::now())
+    }
+
+    /// Returns the result of every attempt from now on, those of all keys together. An attempt never waits for a
+    /// listener. Rejections are no attempts.
+    #[must_use]
+    pub fn subscribe_to_calls(&self) -> CallResults {
+        self.0.settings().hooks.call_listeners.subscribe()
+    }
+
     /// Returns every change of state from now on. The circuit never waits for a listener. Without a listener
     /// nothing is stored.
     ///
@@ -166,6 +185,12 @@ impl Handle {
         self.change_all(|it| it.update(|circuit, now| circuit.force(false, now)));
     }
 
+    /// The rejection of this call now, which is counted.
+    pub(crate) fn reject<B>(&self, request: &Request<B>) -> Option<Rejection> {
+        let circuit = self.met_by(request);
+        circuit.peek().inspect(|_| circuit.0.totals.record_rejected())
+    }
+
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
     pub(super) fn admit(&self) -> Result<Option<Admission>, Rejection> {
         if !self.is_enabled() {
@@ -177,7 +202,10 @@ impl Handle {
                 self.admit_in_shadow(rejection);
                 Ok(None)
             }
-            Err(rejection) => Err(rejection.into()),
+            Err(rejection) => {
+                self.0.totals.record_rejected();
+                Err(rejection.into())
+            }
         }
     }
 
@@ -216,7 +244,7 @@ impl Handle {
         let (layer, target, state) = (Gate::CircuitBreaker.name(), self.0.target(), to.name());
         let cooldown_ms = cooldown.map(|cooldown| cooldown.as_millis() as u64);
         match to {
-            State::Open => tracing::warn!(layer, target, state, %reason, cooldown_ms, "circuit opened"),
+            State::Open => tracing::error!(layer, target, state, %reason, cooldown_ms, "circuit opened"),
             _ => tracing::info!(layer, target, state, %reason, "circuit changed"),
         }
         result

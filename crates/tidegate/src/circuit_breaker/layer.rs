@@ -92,6 +92,16 @@ impl CircuitBreakerLayer {
         self.set(|settings| settings.slow_call_rate_threshold = Some(share(rate)))
     }
 
+    /// Computes the slow-call rate over this number of latest calls, instead of the window of the failure rate; at least
+    /// one, at most [`MAX_WINDOW_SIZE`](Self::MAX_WINDOW_SIZE). With as many as
+    /// [`minimum_throughput`](Self::minimum_throughput) slowness opens the circuit soon, as in the lesson of the protocol;
+    /// the whole window is steadier.
+    #[must_use]
+    pub fn slow_call_window_size(self, calls: u32) -> Self {
+        let calls = calls.clamp(1, Self::MAX_WINDOW_SIZE);
+        self.set(|settings| settings.slow_call_window_size = Some(calls))
+    }
+
     /// The number of calls below which no rate is evaluated. The default is 20. A window that holds fewer
     /// calls is evaluated when it is full.
     #[must_use]

@@ -46,6 +46,7 @@
 //! | `failure_rate_threshold` | `none` | share of failed calls that opens it |
 //! | `slow_call_threshold` | `none` | time to the first token from which a call is slow |
 //! | `slow_call_rate_threshold` | `none` | share of slow calls that opens it; none: 0.5 |
+//! | `slow_call_window_size` | `none` | latest calls of the slow-call rate; none: the window |
 //! | `minimum_throughput` | `20` | calls below which no rate is evaluated |
 //! | `sliding_window_size` | `none` | calls over which the rates are computed; none: 100 |
 //! | `sliding_window` | `none` | a time over which they are computed instead |
@@ -121,7 +122,8 @@
 //! # Observability
 //! [`Handle::state`] and [`Handle::snapshot`] return the state. [`Handle::subscribe`] returns every change of
 //! state with its reason (`5 consecutive E3002`, `failure rate 62 % of 40 calls`). The changes are also
-//! events of `tracing`. [`Handle::force_open`] takes a provider out by hand.
+//! events of `tracing`. [`Handle::metrics`] returns the totals since the start, and
+//! [`Handle::subscribe_to_calls`] every result. [`Handle::force_open`] takes a provider out by hand.
 //!
 //! # Common mistakes
 //! - One breaker in front of many providers: see [`key_by`](CircuitBreakerLayer::key_by).
@@ -130,21 +132,23 @@
 //! - A rate over so few calls that two failures are half of them.
 //!
 //! # Cost
-//! As long as the provider is healthy, and without rates, a call takes no lock and writes to nothing that
-//! other threads read. The same holds for a call that an open circuit rejects. With a failure rate over a
-//! number of calls, every thread counts its successes for itself and takes a short lock once for 64 of them;
-//! a failure finds all of them in the window. With a window of time, a slow-call rate or keys, each call takes
-//! the lock to be counted, in the same time however large the window is. With a `slow_call_threshold` it
-//! reads the clock twice. Nothing is allocated per call, and nothing for listeners that do not exist.
+//! As long as the provider is healthy, a call takes no lock and writes to nothing that other threads read: every
+//! thread counts its calls for itself, and takes a short lock once for 64 successes; a failure finds all of them in
+//! the window. The same holds for a call that an open circuit rejects. With a window of time, a slow-call rate or
+//! keys, each call takes the lock to be counted, in the same time however large the window is. A call reads the clock
+//! twice. Nothing is allocated per call, and nothing for listeners that do not exist.
 
 mod admission;
 mod attempt_result;
 mod call_guard;
+mod call_result;
+mod call_totals;
 mod cooldown;
 mod gate;
 mod handle;
 mod layer;
 mod listeners;
+mod metrics;
 mod probes;
 mod ramp_up;
 mod reason;
@@ -158,10 +162,12 @@ mod transition;
 mod window;
 
 pub use call_guard::CallGuard;
+pub use call_result::CallResult;
 pub use gate::CircuitGate;
 pub use handle::Handle;
 pub use layer::CircuitBreakerLayer;
-pub use listeners::Transitions;
+pub use listeners::{CallResults, Subscription, Transitions};
+pub use metrics::{Metrics, MetricsConfig};
 pub use reason::Reason;
 pub use settings::Settings;
 pub use snapshot::{LastFailure, Snapshot};

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::CircuitBreakerLayer;
 use super::listeners::Listeners;
 use super::window::Span;
+use super::{CallResult, CircuitBreakerLayer, Transition};
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::settings::{
@@ -42,6 +42,10 @@ pub struct Settings {
     /// `slow_call_threshold`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow_call_rate_threshold: Option<f64>,
+    /// The slow-call rate is that of this many latest calls, instead of the window. The lesson of the protocol uses as many
+    /// as `minimum_throughput`, so that slowness opens the circuit soon; the whole window is steadier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_call_window_size: Option<u32>,
     /// The fewest calls in the window for which a rate is evaluated; 20 by default.
     pub minimum_throughput: u32,
     /// The window is this many of the latest calls; 100 if there is no `sliding_window`.
@@ -84,7 +88,8 @@ pub struct Settings {
 #[derive(Clone, Debug, Default)]
 pub(super) struct CircuitBreakerHooks {
     pub(super) seed: Option<u64>,
-    pub(super) listeners: Listeners,
+    pub(super) listeners: Listeners<Transition>,
+    pub(super) call_listeners: Listeners<CallResult>,
     /// Whether this is the circuit of a key. There may be many of them, each with few calls at once.
     pub(super) is_of_key: bool,
 }
@@ -103,6 +108,7 @@ impl Default for Settings {
             failure_rate_threshold: None,
             slow_call_threshold: None,
             slow_call_rate_threshold: None,
+            slow_call_window_size: None,
             // Hystrix's `requestVolumeThreshold`; the window is that of Resilience4j.
             minimum_throughput: 20,
             sliding_window_size: None,
@@ -130,6 +136,11 @@ impl Settings {
         }
     }
 
+    /// The window over which the slow-call rate is computed.
+    pub(super) fn slow_call_window(&self) -> Span {
+        self.slow_call_window_size.map_or_else(|| self.window(), Span::Calls)
+    }
+
     pub(super) fn set_window(&mut self, window: Span) {
         (self.sliding_window_size, self.sliding_window) = match window {
             Span::Calls(calls) => (Some(calls), None),
@@ -147,10 +158,10 @@ impl Settings {
         self.max_cooldown.unwrap_or(Duration::from_secs(300)).max(self.cooldown)
     }
 
-    /// Returns the number of calls from which a rate is evaluated: at most as many as a window by count can
-    /// hold.
-    pub(super) fn enough_calls(&self) -> u64 {
-        match self.window() {
+    /// Returns the number of calls from which a rate over `window` is evaluated: at most as many as a window by count
+    /// can hold.
+    pub(super) fn enough_calls(&self, window: Span) -> u64 {
+        match window {
             Span::Calls(size) => self.minimum_throughput.min(size).into(),
             Span::Time(_) => self.minimum_throughput.into(),
         }
@@ -195,9 +206,14 @@ impl Settings {
 
     fn check_window(&self) -> Result<(), ConfigError> {
         let most = CircuitBreakerLayer::MAX_WINDOW_SIZE;
-        if let Some(calls) = self.sliding_window_size.filter(|calls| !(1..=most).contains(calls)) {
-            let expected = format!("a whole number from 1 to {most}");
-            return Err(ConfigError::new("sliding_window_size", &expected, calls));
+        for (key, calls) in [
+            ("sliding_window_size", self.sliding_window_size),
+            ("slow_call_window_size", self.slow_call_window_size),
+        ] {
+            if let Some(calls) = calls.filter(|calls| !(1..=most).contains(calls)) {
+                let expected = format!("a whole number from 1 to {most}");
+                return Err(ConfigError::new(key, &expected, calls));
+            }
         }
         let Some(time) = self.sliding_window else { return Ok(()) };
         let found = humantime::format_duration(time);

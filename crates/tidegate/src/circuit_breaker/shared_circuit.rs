@@ -21,7 +21,7 @@ pub(super) struct SharedCircuit {
     /// The end of the cooldown, in nanoseconds from the origin, if the fast state is open.
     until: AtomicU64,
     origin: Instant,
-    listeners: Listeners,
+    listeners: Listeners<Transition>,
     /// Successes of the current generation that are not in the circuit yet.
     successes: SuccessCounts,
 }

@@ -19,13 +19,15 @@ pub struct Snapshot {
     pub cooldown_remaining_ms: Option<u64>,
     /// The number of probes in flight, including those with an expired lease that have not been replaced.
     pub probes: usize,
-    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or without a
-    /// `failure_rate_threshold`. While the circuit is open, the share that opened it.
+    /// The share of failed calls in the window, from 0 to 1. `None` without calls, or if the window is a time and there is
+    /// no `failure_rate_threshold`. While the circuit is open, the share when it opened.
     pub failure_rate: Option<f64>,
     /// The share of slow calls in the window, from 0 to 1; `None` without a `slow_call_threshold`.
     pub slow_call_rate: Option<f64>,
     /// The number of calls in the window of results, or in that of latencies if it is more.
     pub calls_in_window: u64,
+    /// The time from the latest opening of a closed circuit until it closed again.
+    pub last_recovery_ms: Option<u64>,
     /// The latest failure that counted.
     pub last_failure: Option<LastFailure>,
     /// The number of calls that were admitted but would have been rejected, since the start; in shadow mode
@@ -54,6 +56,7 @@ impl Snapshot {
             failure_rate: failures.rate(),
             slow_call_rate: slow_calls.rate(),
             calls_in_window: failures.calls.max(slow_calls.calls),
+            last_recovery_ms: circuit.last_recovery().map(|time| time.as_millis() as u64),
             last_failure: circuit.last_failure().map(|(code, at)| LastFailure { code, ago_ms: ago(at) }),
             would_have_refused,
         }

@@ -41,6 +41,9 @@ pub(super) struct Circuit {
     cooldown: Cooldown,
     last_transition: Option<Transition>,
     last_failure: Option<(ErrorCode, Instant)>,
+    /// When the circuit was closed for the last time, unless it is closed now.
+    not_closed_since: Option<Instant>,
+    last_recovery: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,8 @@ impl Circuit {
             cooldown: Cooldown::default(),
             last_transition: None,
             last_failure: None,
+            not_closed_since: None,
+            last_recovery: None,
             settings,
         }
     }
@@ -313,6 +318,11 @@ impl Circuit {
         self.last_transition
     }
 
+    /// Returns how long the circuit was not closed, the last time.
+    pub(super) fn last_recovery(&self) -> Option<Duration> {
+        self.last_recovery
+    }
+
     /// Returns the code and the time of the latest failure that counted.
     pub(super) fn last_failure(&self) -> Option<(ErrorCode, Instant)> {
         self.last_failure
@@ -346,7 +356,16 @@ impl Circuit {
             Phase::Open { until, .. } => Some(until.saturating_duration_since(now)),
             Phase::Closed { .. } | Phase::HalfOpen { .. } | Phase::Forced { .. } => None,
         };
-        self.last_transition = Some(Transition { from, to: self.last_reported_state(), reason, cooldown });
+        let to = self.last_reported_state();
+        let recovery = match to {
+            State::Closed => self.not_closed_since.take().map(|since| now.saturating_duration_since(since)),
+            State::Open | State::HalfOpen => {
+                self.not_closed_since.get_or_insert(now);
+                None
+            }
+        };
+        self.last_recovery = recovery.or(self.last_recovery);
+        self.last_transition = Some(Transition { from, to, reason, cooldown, at: now, recovery });
     }
 
     /// Returns the state that was last reported to listeners. An open circuit stays open there until a call

@@ -27,11 +27,13 @@ struct Streak {
 
 impl CircuitStatistics {
     pub(super) fn new(settings: &Settings) -> Self {
-        let window = || Window::new(settings.window());
+        let window = Window::new(settings.window());
+        let is_cheap = window.is_by_calls();
         Self {
             streak: None,
-            outcomes: settings.failure_rate_threshold.map(|_| window()),
-            latencies: settings.slow_call_threshold.map(|_| window()),
+            // Without a threshold it is only shown. A window of time would take the lock for that with every success.
+            outcomes: (is_cheap || settings.failure_rate_threshold.is_some()).then_some(window),
+            latencies: settings.slow_call_threshold.map(|_| Window::new(settings.slow_call_window())),
         }
     }
 
@@ -85,9 +87,10 @@ impl CircuitStatistics {
         if count >= settings.failure_threshold {
             return Some(Reason::Failures { count, code, alike });
         }
-        let is_too_many =
-            |totals: &WindowTotals| reaches_threshold(totals, settings.failure_rate_threshold, settings);
-        let WindowTotals { bad, calls } = totals.filter(is_too_many)?;
+        let (threshold, enough) =
+            (settings.failure_rate_threshold?, settings.enough_calls(settings.window()));
+        let WindowTotals { bad, calls } =
+            totals.filter(|totals| reaches_threshold(totals, threshold, enough))?;
         Some(Reason::FailureRate { failures: bad, calls })
     }
 
@@ -95,7 +98,8 @@ impl CircuitStatistics {
     /// calls.
     pub(super) fn record_latency(&mut self, slow: bool, settings: &Settings, now: Instant) -> Option<Reason> {
         let totals = self.latencies.as_mut()?.push(slow, now);
-        let is_too_many = slow && reaches_threshold(&totals, Some(settings.slow_call_rate()), settings);
+        let enough = settings.enough_calls(settings.slow_call_window());
+        let is_too_many = slow && reaches_threshold(&totals, settings.slow_call_rate(), enough);
         is_too_many.then_some(Reason::SlowCallRate { slow: totals.bad, calls: totals.calls })
     }
 
@@ -118,7 +122,6 @@ impl CircuitStatistics {
 }
 
 /// Returns whether there are enough calls to evaluate, and the share of bad ones reaches the threshold.
-fn reaches_threshold(totals: &WindowTotals, threshold: Option<f64>, settings: &Settings) -> bool {
-    let rate = totals.rate().filter(|_| totals.calls >= settings.enough_calls());
-    rate.zip(threshold).is_some_and(|(rate, threshold)| rate >= threshold)
+fn reaches_threshold(totals: &WindowTotals, threshold: f64, enough: u64) -> bool {
+    totals.calls >= enough && totals.rate().is_some_and(|rate| rate >= threshold)
 }

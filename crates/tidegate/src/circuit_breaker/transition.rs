@@ -1,7 +1,8 @@
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Reason;
+use crate::clock;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,19 @@ pub struct Transition {
     pub reason: Reason,
     /// How long the circuit stays open; `None` if it is not open, or is forced open.
     pub cooldown: Option<Duration>,
+    /// When it changed.
+    pub at: Instant,
+    /// How long the circuit was not closed, if it closes now.
+    pub recovery: Option<Duration>,
+}
+
+impl Transition {
+    /// When it changed, by the system clock.
+    #[must_use]
+    pub fn timestamp(&self) -> SystemTime {
+        let ago = clock::now().saturating_duration_since(self.at);
+        SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
 }
 
 impl State {

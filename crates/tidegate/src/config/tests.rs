@@ -475,6 +475,7 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
         failure_rate_threshold = 0.25
         slow_call_threshold = "9s"
         slow_call_rate_threshold = 0.75
+        slow_call_window_size = 20
         minimum_throughput = 5
         sliding_window_size = 50
         cooldown_growth = 1.5

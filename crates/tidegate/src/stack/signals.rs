@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::KeySignals;
 use crate::attempt::AttemptGates;
-use crate::circuit_breaker::{LastFailure, State};
+use crate::circuit_breaker::{LastFailure, Metrics, State};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
 use crate::{Deadline, Rejection, fallback, retry};
@@ -100,7 +100,6 @@ impl Signals {
     /// The state at this moment. Its cost grows with the number of keys.
     #[must_use]
     #[doc(alias = "signals_snapshot")]
-    #[doc(alias = "get_metrics")]
     pub fn snapshot(&self) -> SignalsSnapshot {
         let GateHandles { gates, retry, fallback } = &*self.0;
         let of_keys = KeySignals::of_all_keys(gates);
@@ -126,6 +125,13 @@ impl Signals {
             retry: retry.statistics(),
             fallback: fallback.statistics(),
         }
+    }
+
+    /// The totals of the circuit since the start; see [`circuit_breaker::Handle::metrics`](crate::circuit_breaker::Handle::metrics).
+    #[must_use]
+    #[doc(alias = "get_metrics")]
+    pub fn circuit_metrics(&self) -> Metrics {
+        self.0.gates.circuit_breaker().metrics()
     }
 
     /// The state of each key, of at most `limit` keys: those with the most calls in flight and waiting come first, and

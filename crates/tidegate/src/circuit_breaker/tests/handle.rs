@@ -152,6 +152,101 @@ async fn a_snapshot_contains_the_rates_and_the_last_failure() {
     assert_eq!(circuit.snapshot().calls_in_window, 0, "time passes without calls");
 }
 
+/// Seed items 27, 37, 38, 39, 86 and 88: the totals count rejected calls too, and a reset leaves them. Here, they are
+/// those since the start, and the rates those of the window.
+#[tokio::test(start_paused = true)]
+async fn the_metrics_count_every_call() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new()
+        .failure_threshold(2)
+        .cooldown(60 * SECOND)
+        .slow_call_threshold(2 * SECOND)
+        .name("openai/gpt-4o");
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    let empty = circuit.metrics();
+    assert_eq!((empty.total_calls, empty.avg_response_time, empty.failure_rate), (0, None, None));
+    assert_eq!(
+        (empty.last_failure_time, empty.last_success_time, empty.last_recovery_time),
+        (None, None, None)
+    );
+    for status in [200, 200, 400, 503, 529] {
+        provider.answer(status).after(3 * SECOND);
+        complete(&mut service).await.unwrap();
+    }
+    assert!(opened(&circuit) && call(&mut service).await.is_err());
+    let open = circuit.metrics();
+    assert_eq!((&*open.name, open.state), ("openai/gpt-4o", State::Open));
+    assert_eq!((open.total_calls, open.total_rejected), (6, 1));
+    assert_eq!((open.total_successes, open.total_failures, open.total_slow_calls), (2, 2, 5));
+    assert_eq!((open.consecutive_successes, open.consecutive_failures), (0, 2));
+    assert_eq!((open.failure_rate, open.slow_call_rate, open.window_size), (Some(0.5), Some(1.0), 4));
+    assert_eq!(open.avg_response_time, Some(3.0));
+
+    tokio::time::advance(60 * SECOND).await;
+    provider.answer(200).after(SECOND);
+    complete(&mut service).await.unwrap();
+    circuit.reset();
+    let closed = circuit.metrics();
+    assert_eq!((closed.total_calls, closed.consecutive_successes, closed.consecutive_failures), (7, 1, 0));
+    assert_eq!(closed.last_recovery_time, Some(61.0));
+    assert!(closed.last_failure_time < closed.last_success_time);
+    let json = serde_json::to_value(&closed).unwrap();
+    assert_eq!(json["config"]["timeout_seconds"], 60.0);
+    assert!(json["last_failure_time"].as_str().is_some_and(|time| time.ends_with('Z')));
+}
+
+/// Seed item 25: the result of a call has its success, duration, time, error and size.
+#[tokio::test(start_paused = true)]
+async fn a_listener_receives_the_result_of_every_attempt() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new();
+    let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+    provider.answer(200);
+    complete(&mut service).await.unwrap();
+    let mut results = circuit.subscribe_to_calls();
+    provider.answer(200).body("moonlight").after(SECOND);
+    provider.answer(503);
+    for _ in 0..2 {
+        complete(&mut service).await.unwrap();
+    }
+    provider.hang();
+    let hanging = tokio::time::timeout(SECOND, call(&mut service)).await;
+    assert!(hanging.is_err());
+    let received: Vec<_> = std::iter::from_fn(|| results.try_next())
+        .map(|it| (it.success, it.duration, it.error, it.response_size, it.attempt))
+        .collect();
+    assert_eq!(
+        received,
+        [
+            (true, Some(SECOND), None, 9, 1),
+            (false, Some(Duration::ZERO), Some(ErrorCode::Overloaded), 0, 1),
+            (false, None, None, 0, 1),
+        ]
+    );
+}
+
+/// Seed item 35: slowness opens the circuit over the last calls, and the circuit closes again.
+#[tokio::test(start_paused = true)]
+async fn the_slow_call_rate_may_have_a_window_of_its_own() {
+    for (own_window, opens) in [(None, false), (Some(4), true)] {
+        let (inner, provider) = strict();
+        let mut layer = CircuitBreakerLayer::new().slow_call_threshold(SECOND).minimum_throughput(4);
+        if let Some(calls) = own_window {
+            layer = layer.slow_call_window_size(calls);
+        }
+        let (circuit, mut service) = (layer.handle(), layer.layer(inner));
+        for wait in [0, 0, 0, 0, 0, 0, 2, 2] {
+            provider.answer(200).after(wait * SECOND);
+            complete(&mut service).await.unwrap();
+        }
+        assert_eq!(opened(&circuit), opens, "{own_window:?}");
+        tokio::time::advance(30 * SECOND).await;
+        provider.answer(200);
+        complete(&mut service).await.unwrap();
+        assert_eq!(circuit.state(), State::Closed);
+    }
+}
+
 /// Regression: a listener that read the state while it was woken deadlocked.
 #[tokio::test(start_paused = true)]
 async fn a_listener_may_read_the_state_while_it_is_woken() {

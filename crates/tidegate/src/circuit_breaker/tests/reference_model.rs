@@ -235,8 +235,8 @@ impl Model {
         });
         let streak = results.take_while(|code| code.is_some()).count();
         let failed = matches!(result, AttemptResult::Failure(..));
-        let too_many = |[bad, calls]: [u64; 2], threshold: f64| {
-            let enough = match self.settings.window() {
+        let too_many = |[bad, calls]: [u64; 2], threshold: f64, window| {
+            let enough = match window {
                 Span::Calls(size) => size.min(self.settings.minimum_throughput),
                 Span::Time(_) => self.settings.minimum_throughput,
             };
@@ -245,9 +245,9 @@ impl Model {
         let [failures, slow_calls] = self.window_totals(now);
         let rate = self.settings.failure_rate_threshold;
         let failing = streak >= self.settings.failure_threshold as usize
-            || rate.is_some_and(|rate| too_many(failures, rate));
+            || rate.is_some_and(|rate| too_many(failures, rate, self.settings.window()));
         let slow = self.settings.slow_call_threshold.is_some()
-            && too_many(slow_calls, self.settings.slow_call_rate());
+            && too_many(slow_calls, self.settings.slow_call_rate(), self.settings.slow_call_window());
         failed && failing || latency == Latency::Slow && slow
     }
 
@@ -256,8 +256,8 @@ impl Model {
         let is_closed =
             |generation: &&Vec<(Instant, LogEntry)>| matches!(generation[0].1, LogEntry::Closed { .. });
         let generation = self.generations.iter().rev().find(is_closed).unwrap();
-        let totals = |samples: Vec<(Instant, bool)>| {
-            let seen: Vec<_> = match self.settings.window() {
+        let totals = |samples: Vec<(Instant, bool)>, window| {
+            let seen: Vec<_> = match window {
                 Span::Calls(size) => samples.into_iter().rev().take(size as usize).collect(),
                 Span::Time(span) => {
                     let slice = |at: Instant| (at - self.origin).as_nanos() / (span / 10).as_nanos();
@@ -274,10 +274,13 @@ impl Model {
             LogEntry::Measured { slow } => Some((*at, *slow)),
             _ => None,
         });
-        let measured = |is_measured: bool, samples| if is_measured { totals(samples) } else { [0, 0] };
+        let (window, slow_call_window) = (self.settings.window(), self.settings.slow_call_window());
+        let shows_results =
+            self.settings.failure_rate_threshold.is_some() || matches!(window, Span::Calls(_));
+        let measures_latency = self.settings.slow_call_threshold.is_some();
         [
-            measured(self.settings.failure_rate_threshold.is_some(), results.collect()),
-            measured(self.settings.slow_call_threshold.is_some(), latencies.collect()),
+            if shows_results { totals(results.collect(), window) } else { [0, 0] },
+            if measures_latency { totals(latencies.collect(), slow_call_window) } else { [0, 0] },
         ]
     }
 
@@ -363,6 +366,7 @@ prop_compose! {
         failure_rate_threshold in prop::option::of(0.0f64..=1.0),
         slow_call_threshold in prop::option::of(Just(1_000 * MILLI)),
         slow_call_rate_threshold in prop::option::of(0.0f64..=1.0),
+        slow_call_window_size in prop::option::of(1u32..8),
         minimum_throughput in 0u32..6,
         window in prop_oneof![
             (1u32..8).prop_map(Span::Calls),
@@ -375,7 +379,7 @@ prop_compose! {
     ) -> Settings {
         let mut settings = Settings {
             failure_threshold, failure_rate_threshold, slow_call_threshold, slow_call_rate_threshold,
-            minimum_throughput, success_threshold, cooldown_growth, ramp_up, half_open_max,
+            slow_call_window_size, minimum_throughput, success_threshold, cooldown_growth, ramp_up, half_open_max,
             cooldown: 1_000 * MILLI, max_cooldown: Some(3_000 * MILLI), quota_cooldown: 1_500 * MILLI,
             probe_lease: 800 * MILLI, ..Settings::default()
         };

@@ -1,0 +1,210 @@
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::thread_shard::{SHARDS, thread_shard};
+
+/// The calls of a circuit since the start. Every thread counts for itself; a reader adds the counts up.
+///
+/// They decide nothing, and a [reset](super::Handle::reset) leaves them.
+#[derive(Debug)]
+pub(super) struct CallTotals {
+    origin: Instant,
+    shards: Box<[Shard]>,
+    failure_streak: AtomicU32,
+    /// The number of successes at the latest failure.
+    successes_before: AtomicU64,
+    /// When the latest failure ended, as [`Shard::last_success`].
+    last_failure: AtomicU64,
+}
+
+/// A time, in nanoseconds since the circuit began, plus one. Smaller than an [`Instant`], and cheaper to subtract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(NonZeroU64);
+
+impl Moment {
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+/// The counts of one thread, on two cache lines, because processors prefetch them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard {
+    successes: AtomicU64,
+    failures: AtomicU64,
+    neutral: AtomicU64,
+    rejected: AtomicU64,
+    slow: AtomicU64,
+    /// The sum of the latencies of successes and failures.
+    nanos: AtomicU64,
+    /// The [`Moment`] of the latest success; 0 if there was none.
+    last_success: AtomicU64,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallEnd {
+    Success,
+    Failure,
+    Neutral,
+}
+
+/// The sums of all threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) successes: u64,
+    pub(super) failures: u64,
+    pub(super) neutral: u64,
+    pub(super) rejected: u64,
+    pub(super) slow: u64,
+    pub(super) average_latency: Option<Duration>,
+    pub(super) consecutive_failures: u32,
+    pub(super) consecutive_successes: u64,
+    pub(super) last_success: Option<Instant>,
+    pub(super) last_failure: Option<Instant>,
+}
+
+impl CallTotals {
+    /// Counts from `origin` on. The circuit of a key has one count for all threads, since there may be many of them.
+    pub(super) fn new(is_of_key: bool, origin: Instant) -> Self {
+        let shards = if is_of_key { 1 } else { SHARDS };
+        Self {
+            origin,
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            failure_streak: AtomicU32::new(0),
+            successes_before: AtomicU64::new(0),
+            last_failure: AtomicU64::new(0),
+        }
+    }
+
+    fn shard(&self) -> &Shard {
+        &self.shards[thread_shard() % self.shards.len()]
+    }
+
+    pub(super) fn record_rejected(&self) {
+        self.shard().rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The moment of `now`.
+    #[inline]
+    pub(super) fn moment(&self, now: Instant) -> Moment {
+        let nanos = saturated(now.saturating_duration_since(self.origin));
+        Moment(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
+    /// Counts the end of a call. `latency` is that of its response head, or of an error in its place.
+    pub(super) fn record(&self, end: CallEnd, latency: Option<Duration>, is_slow: bool, at: Moment) {
+        let shard = self.shard();
+        if is_slow {
+            shard.slow.fetch_add(1, Ordering::Relaxed);
+        }
+        match end {
+            CallEnd::Success => {
+                shard.successes.fetch_add(1, Ordering::Relaxed);
+                shard.last_success.store(at.0.get(), Ordering::Relaxed);
+                // A load leaves the cache line where it is.
+                if self.failure_streak.load(Ordering::Relaxed) != 0 {
+                    self.failure_streak.store(0, Ordering::Relaxed);
+                }
+            }
+            CallEnd::Failure => {
+                shard.failures.fetch_add(1, Ordering::Relaxed);
+                self.last_failure.fetch_max(at.0.get(), Ordering::Relaxed);
+                self.failure_streak.fetch_add(1, Ordering::Relaxed);
+                self.successes_before.store(self.sum(|shard| &shard.successes), Ordering::Relaxed);
+            }
+            CallEnd::Neutral => {
+                shard.neutral.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+        shard.nanos.fetch_add(latency.map_or(0, saturated), Ordering::Relaxed);
+    }
+
+    fn sum(&self, count: impl Fn(&Shard) -> &AtomicU64) -> u64 {
+        self.shards.iter().map(|shard| count(shard).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    pub(super) fn read(&self) -> Totals {
+        let successes = self.sum(|shard| &shard.successes);
+        let failures = self.sum(|shard| &shard.failures);
+        let at = |nanos: u64| self.origin.checked_add(Duration::from_nanos(nanos.checked_sub(1)?));
+        let last_success = self.shards.iter().map(|shard| shard.last_success.load(Ordering::Relaxed)).max();
+        Totals {
+            successes,
+            failures,
+            neutral: self.sum(|shard| &shard.neutral),
+            rejected: self.sum(|shard| &shard.rejected),
+            slow: self.sum(|shard| &shard.slow),
+            average_latency: self
+                .sum(|shard| &shard.nanos)
+                .checked_div(successes + failures)
+                .map(Duration::from_nanos),
+            consecutive_failures: self.failure_streak.load(Ordering::Relaxed),
+            consecutive_successes: successes.saturating_sub(self.successes_before.load(Ordering::Relaxed)),
+            last_success: last_success.and_then(at),
+            last_failure: at(self.last_failure.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+fn saturated(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(all(test, not(tidegate_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The sums are those of a list of the same calls.
+        #[test]
+        fn counts_like_a_list(ends in prop::collection::vec((0..4, 0..5_000u64, any::<bool>()), 0..100)) {
+            let origin = Instant::now();
+            let totals = CallTotals::new(false, origin);
+            let mut expected = Totals::default();
+            let mut latencies = Vec::new();
+            for (step, (kind, millis, is_slow)) in ends.into_iter().enumerate() {
+                let now = origin + Duration::from_secs(step as u64);
+                let latency = Duration::from_millis(millis);
+                let end = match kind {
+                    0 => CallEnd::Success,
+                    1 => CallEnd::Failure,
+                    2 => CallEnd::Neutral,
+                    _ => {
+                        totals.record_rejected();
+                        expected.rejected += 1;
+                        continue;
+                    }
+                };
+                totals.record(end, Some(latency), is_slow, totals.moment(now));
+                if end != CallEnd::Neutral {
+                    latencies.push(latency);
+                }
+                expected.slow += u64::from(is_slow);
+                match end {
+                    CallEnd::Success => {
+                        expected.successes += 1;
+                        expected.last_success = Some(now);
+                        expected.consecutive_successes += 1;
+                        expected.consecutive_failures = 0;
+                    }
+                    CallEnd::Failure => {
+                        expected.failures += 1;
+                        expected.last_failure = Some(now);
+                        expected.consecutive_failures += 1;
+                        expected.consecutive_successes = 0;
+                    }
+                    CallEnd::Neutral => expected.neutral += 1,
+                }
+            }
+            let average = latencies.iter().sum::<Duration>().as_nanos().checked_div(latencies.len() as u128);
+            expected.average_latency = average.map(|nanos| Duration::from_nanos(nanos as u64));
+            prop_assert_eq!(totals.read(), expected);
+        }
+    }
+}
