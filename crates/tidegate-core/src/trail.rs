@@ -1,7 +1,10 @@
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Extensions;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Outcome, Rejection};
 
@@ -12,11 +15,12 @@ use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Out
 /// Without a trail nothing is recorded and nothing is allocated. If a call took more than its first attempt,
 /// its trail is in the extensions of the response as well.
 ///
-/// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted.
+/// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted. It is
+/// serialised as its `target`, `attempts` and `steps`.
 #[derive(Clone, Debug, Default)]
 pub struct Trail(Arc<Mutex<Steps>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Steps {
     steps: Vec<Step>,
     attempts: u32,
@@ -24,32 +28,42 @@ struct Steps {
 }
 
 /// One decision or result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
+    /// When it was recorded. Serialised in RFC 3339, to the millisecond.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
     /// The `provider/model` that the step is about, if the stack has a name.
     pub target: Option<Arc<str>>,
     /// The decision, or the result of an attempt.
+    #[serde(flatten)]
     pub verdict: Verdict,
 }
 
-/// The decision of a layer, or the result of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The decision of a layer, or the result of an attempt. Serialised with its name as `verdict`, in `snake_case`, beside
+/// its fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// An attempt reached the wire and succeeded.
     Succeeded,
     /// An attempt reached the wire and failed.
+    #[serde(serialize_with = "as_code")]
     Failed(ErrorCode),
     /// The provider did not process the request, which is sent once more over a fresh connection. Not counted
     /// as an attempt.
+    #[serde(serialize_with = "as_reason")]
     SentAgain(NotProcessedReason),
     /// A gate rejected the attempt.
     Rejected {
         /// The gate.
+        #[serde(serialize_with = "gate_name")]
         gate: Gate,
         /// The code that a caller would see.
         code: ErrorCode,
     },
     /// The call waits before its next attempt.
+    #[serde(serialize_with = "as_wait")]
     Waiting(Duration),
     /// The call falls back to another target.
     FellBack {
@@ -61,8 +75,10 @@ pub enum Verdict {
     /// A target is skipped, because it cannot serve the request.
     Skipped {
         /// The name of that target.
+        #[serde(rename = "skipped")]
         target: Arc<str>,
         /// The capability that it lacks.
+        #[serde(serialize_with = "display")]
         missing: MissingCapability,
     },
     /// The stream broke off, and another target continues it.
@@ -143,9 +159,58 @@ impl Trail {
 impl Steps {
     fn push(&mut self, verdict: Verdict) {
         if self.steps.len() < Trail::MAX_STEPS {
-            self.steps.push(Step { target: self.target.clone(), verdict });
+            self.steps.push(Step { at: SystemTime::now(), target: self.target.clone(), verdict });
         }
     }
+}
+
+impl Serialize for Trail {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Steps { steps, attempts, target } = self.lock().clone();
+        let mut trail = serializer.serialize_struct("Trail", 3)?;
+        trail.serialize_field("target", &target.as_deref())?;
+        trail.serialize_field("attempts", &attempts)?;
+        trail.serialize_field("steps", &steps)?;
+        trail.end()
+    }
+}
+
+fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    match jiff::Timestamp::try_from(*at) {
+        Ok(at) => serializer.collect_str(&format_args!("{at:.3}")),
+        Err(_) => serializer.serialize_none(),
+    }
+}
+
+fn display<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn gate_name<S: Serializer>(gate: &Gate, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(gate.name())
+}
+
+/// One value under the name that it has in events.
+fn field<T: Serialize, S: Serializer>(
+    name: &'static str,
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut field = serializer.serialize_struct("Verdict", 1)?;
+    field.serialize_field(name, value)?;
+    field.end()
+}
+
+fn as_code<S: Serializer>(code: &ErrorCode, serializer: S) -> Result<S::Ok, S::Error> {
+    field("code", code, serializer)
+}
+
+fn as_reason<S: Serializer>(reason: &NotProcessedReason, serializer: S) -> Result<S::Ok, S::Error> {
+    field("reason", &reason.to_string(), serializer)
+}
+
+fn as_wait<S: Serializer>(wait: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    field("wait_ms", &u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), serializer)
 }
 
 #[cfg(test)]
@@ -169,6 +234,42 @@ mod tests {
         let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
         assert_eq!(verdicts[2], Verdict::Failed(ErrorCode::Overloaded));
         assert_eq!(verdicts.last(), Some(&Verdict::Succeeded));
+    }
+
+    #[test]
+    fn a_trail_is_serialised_with_times_and_the_names_of_events() {
+        let trail = Trail::new();
+        trail.enter(&"openai/gpt-4o".into());
+        let before = SystemTime::now();
+        trail.attempt(&Failure::new(ErrorCode::Overloaded).into());
+        trail.push(Verdict::Waiting(Duration::from_millis(1_500)));
+        trail.push(Verdict::SentAgain(NotProcessedReason::StreamRefused));
+        trail.rejected(&Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded));
+        trail.push(Verdict::FellBack { to: "groq/llama".into(), because: Some(ErrorCode::Overloaded) });
+        let missing = MissingCapability::JsonSchema;
+        trail.push(Verdict::Skipped { target: "groq/llama".into(), missing });
+        trail.attempt(&Outcome::Success);
+        assert!(trail.steps().iter().all(|step| step.at >= before));
+        let mut json = serde_json::to_value(&trail).unwrap();
+        for step in json["steps"].as_array_mut().unwrap() {
+            let at = step.as_object_mut().unwrap().remove("at").unwrap();
+            assert!(at.as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{at}");
+            step.as_object_mut().unwrap().remove("target");
+        }
+        let expected = serde_json::json!({
+            "target": "openai/gpt-4o",
+            "attempts": 2,
+            "steps": [
+                {"verdict": "failed", "code": "E3002"},
+                {"verdict": "waiting", "wait_ms": 1500},
+                {"verdict": "sent_again", "reason": "stream refused"},
+                {"verdict": "rejected", "gate": "circuit_breaker", "code": "E3002"},
+                {"verdict": "fell_back", "to": "groq/llama", "because": "E3002"},
+                {"verdict": "skipped", "skipped": "groq/llama", "missing": "keeps to no JSON schema"},
+                {"verdict": "succeeded"},
+            ],
+        });
+        assert_eq!(json, expected);
     }
 
     #[test]
