@@ -1,6 +1,6 @@
 //! async-openai through a chain: its own types and methods, and the targets, gates and fallbacks of tidegate.
 //!
-//!     cargo run --manifest-path adapters/async-openai/Cargo.toml
+//!     cargo run --manifest-path adapters/Cargo.toml -p tidegate-with-async-openai
 //!
 //! For real providers nothing of `Providers` is needed. Three lines change:
 //!
