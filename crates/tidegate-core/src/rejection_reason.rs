@@ -40,6 +40,8 @@ pub enum RejectionReason {
     Untranslatable,
     /// The request body is longer than a body that is translated may be.
     BodyTooLong,
+    /// States are kept by model, and the request has none.
+    NoModel,
 }
 
 impl RejectionReason {
@@ -67,6 +69,9 @@ impl RejectionReason {
             }
             Self::Untranslatable => "request cannot be translated",
             Self::BodyTooLong => "request body is too long to be translated",
+            Self::NoModel => {
+                "key_by is model, and the request has neither a key::Model extension nor a buffered body with a model"
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Keys: what a layer keeps a separate state for.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::hash_map::{DefaultHasher, RandomState};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -11,13 +12,15 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri};
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 use serde::ser::{Error, Serialize, Serializer};
 
+use crate::Payload;
+
 /// Derives a key from the head of a request, so that a layer keeps a separate state per key: a circuit per
 /// host, a limit per tenant, a bulkhead per model.
 ///
 /// Only a hash of the key is kept. Keys of any length cost the same, and a credential that is used as a key
 /// appears neither in memory nor in logs or metrics. The hash is SipHash with a random secret per process, so
 /// a header cannot be crafted to collide with the state of another caller. Requests without the header (or
-/// other source of the key) share one state.
+/// other source of the key) share one state; a request without a [model](Self::model) is rejected.
 ///
 /// In a configuration it is a string: `"tenant"`, `"credential"`, `"model"`, `"header:<name>"`, `"path"` or
 /// `"host"`. Two values are equal if they use the same part of the head; a closure is equal to its clones
@@ -122,17 +125,24 @@ impl KeyBy {
         Self(KeySource::Tenant)
     }
 
-    /// Uses the [`Model`] in the extensions.
+    /// Uses the [`Model`] in the extensions, or else the field `model` of a body that is a [`Payload`] in memory.
+    ///
+    /// A request with neither is rejected with E1001: with a shared key, the limit of one model would be that of all. So is
+    /// every request without the extension if the feature `providers` is off, and if a layer is used alone around a service
+    /// that takes another body than `Payload`. The body is parsed for each gate; the extension saves that.
     #[must_use]
     pub const fn model() -> Self {
         Self(KeySource::Model)
     }
 
-    /// The key of a request; `hasher` carries the secret.
-    pub(crate) fn key<B>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> KeyId {
+    /// The key of a request; `hasher` carries the secret. `None` if the key is the model and the request has none.
+    pub(crate) fn key<B: 'static>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Option<KeyId> {
         mem::discriminant(&self.0).hash(&mut hasher);
-        self.0.write(&RequestHead::of(request), &mut hasher);
-        KeyId(hasher.finish())
+        match &self.0 {
+            KeySource::Model => model_of(request)?.hash(&mut hasher),
+            source => source.write(&RequestHead::of(request), &mut hasher),
+        }
+        Some(KeyId(hasher.finish()))
     }
 }
 
@@ -146,7 +156,8 @@ impl KeySource {
                     write_header(head.headers, name, hasher);
                 }
             }
-            Self::Model => head.extensions.get::<Model>().hash(hasher),
+            // Also read from the body, by [`model_of`].
+            Self::Model => {}
             Self::Header(name) => {
                 name.hash(hasher);
                 write_header(head.headers, name, hasher);
@@ -223,6 +234,26 @@ impl<'a> RequestHead<'a> {
     }
 }
 
+/// The model of a request, by its extension or its body.
+fn model_of<B: 'static>(request: &Request<B>) -> Option<Cow<'_, str>> {
+    if let Some(Model(model)) = request.extensions().get() {
+        return Some(Cow::Borrowed(model));
+    }
+    model_in((request.body() as &dyn Any).downcast_ref().and_then(Payload::bytes)?)
+}
+
+#[cfg(feature = "providers")]
+fn model_in(body: &[u8]) -> Option<Cow<'static, str>> {
+    let field = tidegate_providers::ModelField::read(body).ok()?;
+    Some(Cow::Owned(field.model().to_owned()))
+}
+
+/// Nothing reads JSON without the providers.
+#[cfg(not(feature = "providers"))]
+const fn model_in(_: &[u8]) -> Option<Cow<'static, str>> {
+    None
+}
+
 fn default_port(uri: &Uri) -> Option<u16> {
     match uri.scheme_str() {
         Some("https") => Some(443),
@@ -287,7 +318,7 @@ mod tests {
     use super::*;
 
     fn key(by: &KeyBy, change: impl FnOnce(http::request::Builder) -> http::request::Builder) -> KeyId {
-        by.key(&change(Request::builder()).body(()).unwrap(), DefaultHasher::new())
+        by.key(&change(Request::builder()).body(()).unwrap(), DefaultHasher::new()).unwrap()
     }
 
     #[test]
@@ -327,9 +358,34 @@ mod tests {
             key(&KeyBy::tenant(), |r| r.extension(tenant("a"))),
             key(&KeyBy::tenant(), |r| r.extension(tenant("b")))
         );
-        assert_eq!(key(&KeyBy::model(), |r| r.extension(tenant("a"))), key(&KeyBy::model(), |r| r));
+        let model = |name: &str| Model(name.into());
+        assert_eq!(
+            key(&KeyBy::model(), |r| r.extension(model("a"))),
+            key(&KeyBy::model(), |r| r.extension(model("a")).extension(tenant("a")))
+        );
         let custom = KeyBy::new(|head| head.method.clone());
         assert_ne!(key(&custom, |r| r.method("GET")), key(&custom, |r| r.method("POST")));
+    }
+
+    #[test]
+    #[cfg(feature = "providers")]
+    fn the_model_is_that_of_the_extension_or_else_of_the_body() {
+        fn key<B: 'static>(model: Option<&str>, body: B) -> Option<KeyId> {
+            let mut request = Request::new(body);
+            model.map(|model| request.extensions_mut().insert(Model(model.into())));
+            KeyBy::model().key(&request, DefaultHasher::new())
+        }
+        let of_body = |body: &'static str| key(None, Payload::from(body));
+        let a = key(Some("a"), ());
+        assert!(a.is_some() && a != key(Some("b"), ()));
+        assert_eq!(key(Some("a"), Payload::from(r#"{"model":"b"}"#)), a);
+        assert_eq!(of_body(r#"{"input":"x","model":"\u0061"}"#), a);
+        let models = r#"{"model":"a","model":"a"}"#;
+        for body in ["", "{}", "[]", r#"{"model":1}"#, r#"{"model":"a""#, r#"{"x":{"model":"a"}}"#, models] {
+            assert_eq!(of_body(body), None, "{body}");
+        }
+        assert_eq!(key(None, ()), None);
+        assert_eq!(key(None, Payload::streamed(Payload::from(r#"{"model":"a"}"#))), None);
     }
 
     #[test]

@@ -10,13 +10,16 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{Lifecycle, UnitWeighter};
 
 use crate::key::{KeyBy, KeyId, RequestHead, hasher};
-use crate::{Deadline, clock};
+use crate::{Deadline, ErrorCode, Gate, Rejection, RejectionReason, clock};
 
 /// A handle to the state of a gate: one state that all requests share, or with `key_by` one state per key.
 ///
 /// With keys the handle of the layer is a template. It is used by no request; it holds what is the same for all keys.
 /// Every look at a gate, whether it admits, peeks, reads or resets, finds the state of a request here.
 pub(crate) trait KeyedHandle: Clone {
+    /// The gate that rejects a request without a key.
+    const GATE: Gate;
+
     /// The states by key; `None` if all requests share this state.
     fn by_key(&self) -> Option<&Keyed<Self>>;
 
@@ -32,14 +35,23 @@ pub(crate) trait KeyedHandle: Clone {
     /// Whether the state behaves like a new one, so that it can be dropped.
     fn is_pristine(&self, now: Instant) -> bool;
 
-    /// The state of the request's key, which is created if there is none; `None` without keys.
+    /// The state of the request's key, which is created if there is none; `None` without keys. A request without a key is
+    /// rejected.
     #[inline]
-    fn of_key<B>(&self, request: &Request<B>) -> Option<Self> {
-        self.by_key().map(|keys| keys.of(request, self))
+    fn of_key<B: 'static>(&self, request: &Request<B>) -> Result<Option<Self>, Rejection> {
+        let Some(keys) = self.by_key() else { return Ok(None) };
+        let key = keys.key_by.key(request, hasher()).ok_or_else(|| no_key(Self::GATE))?;
+        Ok(Some(keys.of(key, &RequestHead::of(request), self)))
+    }
+
+    /// The rejection of a request without a key, if there are keys.
+    fn missing_key<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        let is_missing = self.by_key().is_some() && self.key_of(request).is_none();
+        is_missing.then(|| no_key(Self::GATE))
     }
 
     /// The state of the request's key, if there is one; without keys this one. Does not count as a use of the key.
-    fn find<B>(&self, request: &Request<B>) -> Option<Self> {
+    fn find<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         match self.by_key() {
             None => Some(self.clone()),
             Some(keys) => keys.states.peek(&self.key_of(request)?),
@@ -48,7 +60,7 @@ pub(crate) trait KeyedHandle: Clone {
 
     /// The state that the request would meet now: that of its key, one like that of a new key, or without keys this one.
     /// It is not kept, and does not count as a use of the key.
-    fn met_by<B>(&self, request: &Request<B>) -> Cow<'_, Self> {
+    fn met_by<B: 'static>(&self, request: &Request<B>) -> Cow<'_, Self> {
         match self.by_key() {
             None => Cow::Borrowed(self),
             Some(_) => {
@@ -58,9 +70,9 @@ pub(crate) trait KeyedHandle: Clone {
         }
     }
 
-    /// The key of the request; `None` without keys.
-    fn key_of<B>(&self, request: &Request<B>) -> Option<KeyId> {
-        Some(self.by_key()?.key_by.key(request, hasher()))
+    /// The key of the request; `None` without keys, and if the request has none.
+    fn key_of<B: 'static>(&self, request: &Request<B>) -> Option<KeyId> {
+        self.by_key()?.key_by.key(request, hasher())
     }
 
     /// The state of a key, or else this one.
@@ -129,14 +141,13 @@ impl<T: KeyedHandle> Keyed<T> {
         Some(Self { key_by, states, max_keys, next_sweep, changes: AtomicU64::new(0) })
     }
 
-    fn of<B>(&self, request: &Request<B>, template: &T) -> T {
-        let key = self.key_by.key(request, hasher());
+    fn of(&self, key: KeyId, head: &RequestHead<'_>, template: &T) -> T {
         if let Some(state) = self.states.get(&key) {
             return state;
         }
         self.sweep(clock::now());
         let mut changes = self.changes.load(Ordering::Acquire);
-        let fresh = || Ok::<_, std::convert::Infallible>(template.for_key(&RequestHead::of(request)));
+        let fresh = || Ok::<_, std::convert::Infallible>(template.for_key(head));
         let Ok(state) = self.states.get_or_insert_with(&key, fresh);
         // A change of all states either sees the new one in the map, or is seen here.
         loop {
@@ -173,6 +184,12 @@ impl<T: KeyedHandle> Keyed<T> {
     }
 }
 
+/// A key that cannot be read is no key that requests share: the limit of one model would become that of all.
+#[cold]
+fn no_key(gate: Gate) -> Rejection {
+    Rejection::new(gate, ErrorCode::InvalidRequest).because(RejectionReason::NoModel)
+}
+
 fn next_sweep(now: Instant) -> Instant {
     Deadline::after(SWEEP_INTERVAL, now).instant()
 }
@@ -203,6 +220,8 @@ mod tests {
     struct Count(Arc<AtomicBool>);
 
     impl KeyedHandle for Count {
+        const GATE: Gate = Gate::RateLimit;
+
         fn by_key(&self) -> Option<&Keyed<Self>> {
             None
         }
@@ -229,7 +248,9 @@ mod tests {
     }
 
     fn call(keyed: &Keyed<Count>, key: usize) -> Count {
-        keyed.of(&Request::builder().uri(format!("/{key}")).body(()).unwrap(), &Count::default())
+        let request = Request::builder().uri(format!("/{key}")).body(()).unwrap();
+        let key = keyed.key_by.key(&request, hasher()).unwrap();
+        keyed.of(key, &RequestHead::of(&request), &Count::default())
     }
 
     #[tokio::test(start_paused = true)]

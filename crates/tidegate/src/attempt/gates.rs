@@ -143,7 +143,7 @@ impl AttemptGates {
 
     /// Whether the circuit would reject an attempt with this request even after `wait`. The other gates can be waited
     /// for. Acquires nothing.
-    pub(crate) fn stays_open<B>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
+    pub(crate) fn stays_open<B: 'static>(&self, wait: Duration, request: Option<&Request<B>>) -> bool {
         let all = self.circuit_breaker();
         let circuit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
         circuit.is_forced_open() || circuit.cooldown_remaining().is_some_and(|open| open > wait)
@@ -151,7 +151,7 @@ impl AttemptGates {
 
     /// The share of the in-flight limit that is in use, by the limit of the key of `request` if there are keys; `None`
     /// without a limit.
-    pub(crate) fn load<B>(&self, request: Option<&Request<B>>) -> Option<f64> {
+    pub(crate) fn load<B: 'static>(&self, request: Option<&Request<B>>) -> Option<f64> {
         let all = &self.0.backpressure;
         let limit = request.map_or(Cow::Borrowed(all), |request| all.met_by(request));
         Some(limit.in_flight() as f64 / limit.limit()? as f64)
@@ -209,7 +209,7 @@ impl AttemptGates {
 
     /// The rejection of the circuit, if it rejects as well: it comes first, and names the time to come back.
     #[cold]
-    fn or_open<B>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+    fn or_open<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
         self.circuit_breaker().reject(request).unwrap_or(rejection)
     }
 

@@ -19,8 +19,9 @@ impl AdmissionGate for Handle {
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<Permit, PermitFuture> {
         match self.of_key(request) {
-            None => self.acquire(request),
-            Some(bulkhead) => bulkhead.acquire(request),
+            Ok(None) => self.acquire(request),
+            Ok(Some(bulkhead)) => bulkhead.acquire(request),
+            Err(rejection) => Admission::Rejected(rejection),
         }
     }
 

@@ -29,7 +29,10 @@ pub(super) struct BackpressureState {
 
 impl From<&BackpressureSettings> for BackpressureState {
     fn from(settings: &BackpressureSettings) -> Self {
-        Self { bulkhead: settings.into(), keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys) }
+        Self {
+            bulkhead: settings.into(),
+            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys),
+        }
     }
 }
 
@@ -42,6 +45,8 @@ impl Deref for BackpressureState {
 }
 
 impl KeyedHandle for Handle {
+    const GATE: Gate = Gate::Backpressure;
+
     fn by_key(&self) -> Option<&Keyed<Self>> {
         self.0.keys.as_ref()
     }
@@ -113,7 +118,7 @@ impl Handle {
     /// The bulkhead of the key of this request, if it exists already; without keys, this one. The key is not dropped as
     /// long as the returned handle exists.
     #[must_use]
-    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+    pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         self.find(request)
     }
 
@@ -133,9 +138,9 @@ impl Handle {
 
     /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
     #[must_use]
-    pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
+    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        self.met_by(request).peek_as(priority, deadline)
+        self.missing_key(request).or_else(|| self.met_by(request).peek_as(priority, deadline))
     }
 
     fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {

@@ -44,8 +44,8 @@ impl ShardedHandle {
     }
 
     /// Admits an attempt or rejects it.
-    pub(super) fn admit<B>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
-        let of_key = self.handle.of_key(request);
+    pub(super) fn admit<B: 'static>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
+        let of_key = self.handle.of_key(request)?;
         let Some(admission) = of_key.as_ref().unwrap_or(&self.handle).admit()? else {
             return Ok(CallGuard::unrecorded());
         };

@@ -39,12 +39,14 @@ impl From<&CircuitBreakerSettings> for CircuitState {
             circuit: SharedCircuit::new(settings, clock::now()),
             shadow_admitted: AtomicU64::new(0),
             totals: CallTotals::new(settings.hooks.is_of_key, clock::now()),
-            keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
+            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys),
         }
     }
 }
 
 impl KeyedHandle for Handle {
+    const GATE: Gate = Gate::CircuitBreaker;
+
     fn by_key(&self) -> Option<&Keyed<Self>> {
         self.0.keys.as_ref()
     }
@@ -104,7 +106,7 @@ impl Handle {
     /// Returns the circuit of the key of this request, if it exists already. Without keys, returns this
     /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]
-    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+    pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         self.find(request)
     }
 
@@ -164,8 +166,8 @@ impl Handle {
     /// Returns the rejection that this call would get if it arrived now, by the circuit of its key if there
     /// are keys. Acquires nothing.
     #[must_use]
-    pub fn peek_for<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.met_by(request).peek()
+    pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        self.missing_key(request).or_else(|| self.met_by(request).peek())
     }
 
     /// Closes the circuit and clears its statistics. Results of attempts in flight no longer count. Ends
@@ -186,9 +188,11 @@ impl Handle {
     }
 
     /// The rejection of this call now, which is counted.
-    pub(crate) fn reject<B>(&self, request: &Request<B>) -> Option<Rejection> {
-        let circuit = self.met_by(request);
-        circuit.peek().inspect(|_| circuit.0.totals.record_rejected())
+    pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        self.missing_key(request).or_else(|| {
+            let circuit = self.met_by(request);
+            circuit.peek().inspect(|_| circuit.0.totals.record_rejected())
+        })
     }
 
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.

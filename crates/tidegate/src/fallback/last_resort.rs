@@ -48,16 +48,16 @@ pub(super) struct RawRequest {
     composer: Arc<dyn AnswerSynthesizer>,
     uri: Uri,
     pub(super) body: Bytes,
-    /// The cache scope of the caller.
-    scope: u64,
+    /// The cache scope of the caller; `None` if nothing is cached for it.
+    scope: Option<u64>,
 }
 
 /// A parsed request, for which a response can be composed.
 pub(super) struct ParsedRequest {
     composer: Arc<dyn AnswerSynthesizer>,
     question: ChatQuestion,
-    /// The cache scope of the caller, and the digest of the context of the prompt.
-    scope: (u64, u64),
+    /// The cache scope of the caller, if it has one, and the digest of the context of the prompt.
+    scope: Option<(u64, u64)>,
 }
 
 impl RawRequest {
@@ -76,7 +76,7 @@ impl RawRequest {
         let (mut head, ()) = Request::new(()).into_parts();
         head.uri = self.uri;
         let question = self.composer.question(&head, &self.body)?;
-        let scope = (self.scope, question.context);
+        let scope = self.scope.map(|scope| (scope, question.context));
         Some(ParsedRequest { composer: self.composer, question, scope })
     }
 }
@@ -87,8 +87,9 @@ impl ParsedRequest {
         RawRequest::new(request, settings)?.parse()
     }
 
-    pub(super) fn key(&self) -> CacheKey<'_> {
-        CacheKey { scope: self.scope, prompt: &self.question.prompt, limit: self.question.max_tokens }
+    pub(super) fn key(&self) -> Option<CacheKey<'_>> {
+        let scope = self.scope?;
+        Some(CacheKey { scope, prompt: &self.question.prompt, limit: self.question.max_tokens })
     }
 
     /// The body of the same request with a simplified prompt; `None` if it cannot be simplified.
@@ -103,7 +104,7 @@ impl ParsedRequest {
         let respond = |text: &str| self.composer.synthesize(&self.question, text, SystemTime::now());
         let (mut response, info) = match &last_resort.kind {
             LastResortKind::Cached(cache) => {
-                let hit = cache.find(self.key(), clock::now())?;
+                let hit = cache.find(self.key()?, clock::now())?;
                 let mut response = respond(hit.text());
                 response.headers_mut().insert(AGE, hit.age.as_secs().into());
                 (response, info(FallbackKind::CachedResponse).with_similarity(hit.similarity))

@@ -35,8 +35,9 @@ impl Recording {
     pub(super) fn finish(mut self) {
         if let Some(text) = self.recorder.finish()
             && let Some(parsed) = self.request.parse()
+            && let Some(key) = parsed.key()
         {
-            self.cache.insert(parsed.key(), &text, clock::now());
+            self.cache.insert(key, &text, clock::now());
         }
     }
 }

@@ -33,8 +33,9 @@ impl AdmissionGate for Handle {
         request: &mut Request<B>,
     ) -> Admission<Option<Reservation>, QueuedCall> {
         match self.of_key(request) {
-            None => self.admit_here(request),
-            Some(limit) => limit.admit_here(request),
+            Ok(None) => self.admit_here(request),
+            Ok(Some(limit)) => limit.admit_here(request),
+            Err(rejection) => Admission::Rejected(rejection),
         }
     }
 

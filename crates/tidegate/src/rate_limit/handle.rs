@@ -14,8 +14,8 @@ use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::{
-    Classifier, Deadline, ErrorCode, LimitScope, LimitUnit, Outcome, Priority, Rejection, ReportedLimits,
-    clock, server_time,
+    Classifier, Deadline, ErrorCode, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
+    ReportedLimits, clock, server_time,
 };
 
 /// The limit that a layer, its services and their clones share.
@@ -54,7 +54,7 @@ impl From<&RateLimitSettings> for RateState {
             wire_reports: AtomicBool::new(false),
             ignored: AtomicU64::new(0),
             classifier: OnceLock::new(),
-            keys: Keyed::new(settings.key_by.as_ref(), settings.max_keys),
+            keys: Keyed::new(settings.key_by.as_ref().filter(|_| settings.enabled), settings.max_keys),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Handle {
     /// Returns the limit of the key of this request, if it exists already. Without keys, returns this limit. The key is
     /// not dropped as long as the returned handle exists.
     #[must_use]
-    pub fn of<B>(&self, request: &Request<B>) -> Option<Self> {
+    pub fn of<B: 'static>(&self, request: &Request<B>) -> Option<Self> {
         self.find(request)
     }
 
@@ -137,6 +137,9 @@ impl Handle {
     /// limit of its key if there are keys. Acquires nothing.
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
+        if let Some(rejection) = self.missing_key(request) {
+            return Some(rejection);
+        }
         let limit = self.met_by(request);
         let (deadline, priority) = (Deadline::of(request.extensions()), Priority::of(request.extensions()));
         limit.peek_cost(&limit.cost(request), priority, deadline)
@@ -260,6 +263,8 @@ impl Handle {
 }
 
 impl KeyedHandle for Handle {
+    const GATE: Gate = Gate::RateLimit;
+
     fn by_key(&self) -> Option<&Keyed<Self>> {
         self.0.keys.as_ref()
     }

@@ -80,7 +80,7 @@ impl KeySignals {
     }
 
     /// The signals that this request would meet.
-    pub(super) fn of<B>(gates: &AttemptGates, request: &Request<B>) -> Self {
+    pub(super) fn of<B: 'static>(gates: &AttemptGates, request: &Request<B>) -> Self {
         let (backpressure, rate_limit) = (gates.backpressure(), gates.rate_limit());
         let circuit_breaker = gates.circuit_breaker();
         let key = backpressure.key_of(request).or_else(|| rate_limit.key_of(request));

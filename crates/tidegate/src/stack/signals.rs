@@ -146,7 +146,7 @@ impl Signals {
 
     /// The state that this request would meet: that of its key, where a gate has keys.
     #[must_use]
-    pub fn of<B>(&self, request: &Request<B>) -> KeySignals {
+    pub fn of<B: 'static>(&self, request: &Request<B>) -> KeySignals {
         KeySignals::of(&self.0.gates, request)
     }
 
