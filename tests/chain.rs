@@ -9,7 +9,8 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-use tidegate::chain::{ProviderSettings, Providers};
+use tidegate::chain::{Endpoint, ProviderSettings, Providers};
+use tidegate::config::ConfigError;
 use tidegate::fallback::FallbackInfo;
 use tidegate::{
     BoxError, CircuitBreakerLayer, FallbackChain, FallbackLayer, Payload, Rejection, ReqwestService,
@@ -188,6 +189,98 @@ fn a_chain_that_cannot_work_is_refused_with_the_name_of_the_fault() {
     assert!(!format!("{:?}", providers()).contains("\"k\""));
 }
 
+/// A variable has the value that the provider's own client library takes.
+#[test]
+fn base_urls_come_from_the_environment() {
+    let uri = |name: &str, variable: &str, value: &str| {
+        let env = |wanted: &str| (wanted == variable).then(|| value.into());
+        let providers = Providers::new().keys_from(env)?;
+        let settings = providers.get(name).unwrap();
+        let endpoint = if name == "anthropic" { Endpoint::Messages } else { Endpoint::ChatCompletions };
+        Ok::<_, ConfigError>(settings.uri(endpoint, "m", "", None).unwrap().to_string())
+    };
+    for (name, variable, value, expected) in [
+        ("openai", "OPENAI_BASE_URL", "http://proxy:4000/v1", "http://proxy:4000/v1/chat/completions"),
+        ("openai", "OPENAI_BASE_URL", "http://proxy:4000/", "http://proxy:4000/chat/completions"),
+        ("openai", "OPENAI_BASE_URL", "", "https://api.openai.com/v1/chat/completions"),
+        ("anthropic", "ANTHROPIC_BASE_URL", "https://proxy", "https://proxy/v1/messages"),
+        ("anthropic", "ANTHROPIC_BASE_URL", "https://proxy/claude/v1/", "https://proxy/claude/v1/messages"),
+        ("google", "GOOGLE_GEMINI_BASE_URL", "https://p/", "https://p/v1beta/openai/chat/completions"),
+        ("groq", "GROQ_BASE_URL", "https://p", "https://p/openai/v1/chat/completions"),
+        ("groq", "OPENAI_BASE_URL", "https://p", "https://api.groq.com/openai/v1/chat/completions"),
+    ] {
+        assert_eq!(uri(name, variable, value).unwrap(), expected);
+    }
+    for (variable, value, problem) in [
+        ("OPENAI_BASE_URL", "/v1", "expected a URL such as https://api.openai.com/v1"),
+        ("VLLM_BASE_URL", "proxy:4000", "expected a URL that begins with http:// or https://"),
+        (
+            "ANTHROPIC_BASE_URL",
+            "https://proxy/v1/messages",
+            "expected the URL of the whole API, such as https://api.openai.com/v1, found that of one endpoint",
+        ),
+    ] {
+        let error = uri("openai", variable, value).unwrap_err();
+        assert_eq!((error.key(), error.problem()), (variable, problem));
+    }
+    // A provider of the program keeps its URL.
+    let own = Providers::new().with("openai", ProviderSettings::openai("https://own/v1"));
+    let own =
+        own.keys_from(|variable| (variable == "OPENAI_BASE_URL").then(|| "https://proxy".into())).unwrap();
+    let uri = own.get("openai").unwrap().uri(Endpoint::ChatCompletions, "m", "", None).unwrap();
+    assert_eq!(uri, "https://own/v1/chat/completions");
+}
+
+/// All providers are behind one proxy, by the variables of their base URLs.
+#[test]
+fn a_fallback_by_name_behind_one_proxy_gets_its_own_path_and_key() {
+    const NAME: &str = "a_fallback_by_name_behind_one_proxy_gets_its_own_path_and_key";
+    const IS_CHILD: &str = "TIDEGATE_TEST_BEHIND_PROXY";
+    if std::env::var_os(IS_CHILD).is_none() {
+        let variables = [
+            ("OPENAI_BASE_URL", "http://proxy:4000/openai/v1"),
+            ("GROQ_BASE_URL", "http://proxy:4000/groq"),
+            ("MISTRAL_BASE_URL", "proxy"),
+            ("GROQ_API_KEY", "groq-key"),
+            ("MISTRAL_API_KEY", "mistral-key"),
+        ];
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let output = command.args([NAME, "--exact"]).env(IS_CHILD, "1").envs(variables).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let sent = Arc::default();
+        let client = recording(&sent, |_| 503);
+        let fallback = ["openai/mini", "groq/llama", "mistral/small"]
+            .into_iter()
+            .fold(FallbackLayer::new(), |fallback, target| fallback.then(target, client.clone()));
+        let openai = ResilienceBuilder::new(OPENAI).fallback(fallback).service(client);
+        let mut request = chat("http://proxy:4000/openai/v1/chat/completions", false);
+        request.headers_mut().insert(AUTHORIZATION, "Bearer openai-key".parse().unwrap());
+        assert_eq!(openai.oneshot(request).await.unwrap().status(), 503);
+        let sent: Vec<Sent> = std::mem::take(&mut *sent.lock().unwrap());
+        let sent: Vec<_> = sent
+            .iter()
+            .map(|sent| {
+                (&*sent.uri, sent.headers[AUTHORIZATION].to_str().unwrap(), sent.body["model"].clone())
+            })
+            .collect();
+        let openai = "http://proxy:4000/openai/v1/chat/completions";
+        assert_eq!(
+            sent,
+            [
+                (openai, "Bearer openai-key", json!("any")),
+                (openai, "Bearer openai-key", json!("mini")),
+                ("http://proxy:4000/groq/openai/v1/chat/completions", "Bearer groq-key", json!("llama")),
+            ],
+            "mistral has no valid URL"
+        );
+    });
+}
+
 /// The program of the README with `.then("groq/...")` and `.then("anthropic/...")` behind it, and one client for all.
 #[test]
 fn a_fallback_by_name_is_never_sent_to_the_first_provider() {
@@ -198,6 +291,9 @@ fn a_fallback_by_name_is_never_sent_to_the_first_provider() {
         for key in [None, Some("groq-key")] {
             let mut command = Command::new(std::env::current_exe().unwrap());
             command.args([NAME, "--exact"]).env(IS_CHILD, "1").env_remove("GROQ_API_KEY");
+            for variable in ["OPENAI_BASE_URL", "GROQ_BASE_URL", "ANTHROPIC_BASE_URL"] {
+                command.env_remove(variable);
+            }
             command.env("ANTHROPIC_API_KEY", "anthropic-key").envs(key.map(|key| ("GROQ_API_KEY", key)));
             let output = command.output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout);

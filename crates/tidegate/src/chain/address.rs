@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHORIZATION};
+use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use tidegate_core::{BodyRewritten, Untranslatable};
 use tidegate_providers::{ModelField, ModelFieldError, ModelSpan, Provider};
@@ -26,14 +27,19 @@ struct AddressInner {
     /// The URIs without a query of the caller, in the order of [`Endpoint::ALL`].
     uris: [Option<Uri>; Endpoint::ALL.len()],
     scope: Scope,
+    /// Why no request can be sent to the provider.
+    problem: Option<String>,
 }
 
 /// Which requests are addressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Scope {
     All,
     /// Those whose URI has the host of another known provider. Any other host may be one that the client has chosen.
-    Elsewhere,
+    Elsewhere {
+        /// Further hosts of known providers.
+        moved: Box<[Authority]>,
+    },
 }
 
 /// What is replaced in a request.
@@ -70,21 +76,29 @@ impl TargetAddress {
             path: "",
             uris: uris(settings, model, ""),
             scope: Scope::All,
+            problem: settings.missing_variable().map(|variable| format!("{variable} is not set")),
         }))
     }
 
-    /// The address for requests that name the host of another known provider. A request that names the host of this one
-    /// gets the model alone, and any other is not changed.
-    pub(crate) fn of_requests_elsewhere(target: &str, settings: &ProviderSettings) -> Self {
+    /// The address for requests that name the host of another known provider; the hosts of `moved` are known as well. A
+    /// request that names the host of this one gets the model alone, and any other is not changed.
+    pub(super) fn of_requests_elsewhere(
+        target: &str,
+        settings: &ProviderSettings,
+        moved: Box<[Authority]>,
+        problem: Option<String>,
+    ) -> Self {
         let Self(mut inner) = Self::new(target, settings);
-        Arc::get_mut(&mut inner).expect("not shared yet").scope = Scope::Elsewhere;
+        let address = Arc::get_mut(&mut inner).expect("not shared yet");
+        address.scope = Scope::Elsewhere { moved };
+        address.problem = problem.or(address.problem.take());
         Self(inner)
     }
 
     /// The address of a resource below the endpoints, such as `/count_tokens`.
     #[must_use]
     pub fn below(&self, path: &'static str) -> Self {
-        let AddressInner { target, model, kind, settings, credentials, scope, .. } = &*self.0;
+        let AddressInner { target, model, kind, settings, credentials, scope, problem, .. } = &*self.0;
         Self(Arc::new(AddressInner {
             target: target.clone(),
             model: model.clone(),
@@ -93,7 +107,8 @@ impl TargetAddress {
             credentials: credentials.clone(),
             path,
             uris: uris(settings, model, path),
-            scope: *scope,
+            scope: scope.clone(),
+            problem: problem.clone(),
         }))
     }
 
@@ -121,12 +136,21 @@ impl TargetAddress {
 
     /// What is replaced in a request to `uri`.
     pub(super) fn replaced(&self, uri: &Uri) -> Replaced {
-        match (self.0.scope, uri.host()) {
-            (Scope::All, _) => Replaced::All,
-            (Scope::Elsewhere, None) => Replaced::Nothing,
-            (Scope::Elsewhere, Some(host)) if self.0.settings.has_host(host) => Replaced::Model,
-            (Scope::Elsewhere, Some(host)) if Provider::at_host(host) != Provider::Other => Replaced::All,
-            (Scope::Elsewhere, Some(_)) => Replaced::Nothing,
+        let AddressInner { settings, scope, .. } = &*self.0;
+        let Scope::Elsewhere { moved } = scope else { return Replaced::All };
+        match uri.authority() {
+            None => Replaced::Nothing,
+            // One host may have several providers, each below a path of its own.
+            Some(authority) if moved.contains(authority) => {
+                if settings.has_uri(uri) {
+                    Replaced::Model
+                } else {
+                    Replaced::All
+                }
+            }
+            Some(authority) if settings.has_host(authority.host()) => Replaced::Model,
+            Some(authority) if Provider::at_host(authority.host()) != Provider::Other => Replaced::All,
+            Some(_) => Replaced::Nothing,
         }
     }
 
@@ -137,15 +161,15 @@ impl TargetAddress {
     /// # Errors
     ///
     /// The path is that of no [`Endpoint`], or of one that the provider does not have in its dialect; the body is not in
-    /// memory, is no JSON object, or has several models; the key is in a variable that is not set.
+    /// memory, is no JSON object, or has several models; the variable of the key or of the URL is not set or invalid.
     pub fn address(&self, request: &mut Request<Payload>) -> Result<(), Error> {
         match self.replaced(request.uri()) {
             Replaced::Nothing => return Ok(()),
             Replaced::Model => return self.set_model(request),
             Replaced::All => {}
         }
-        if let Some(variable) = self.0.settings.missing_variable() {
-            return Err(Error::new(MissingApiKey::new(variable)));
+        if let Some(problem) = &self.0.problem {
+            return Err(Error::new(NotCallable::new(problem)));
         }
         let AddressInner { settings, credentials, path, model, uris, .. } = &*self.0;
         let endpoint = Endpoint::of_path(request.uri().path()).ok_or_else(unknown_path)?;
@@ -195,20 +219,20 @@ impl TargetAddress {
     }
 }
 
-/// The key of a provider is in a variable of the environment that is not set.
+/// A variable of the environment with the key or the base URL of a provider is not set, or is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable} is not set")]
-struct MissingApiKey {
-    variable: String,
+#[error("{problem}")]
+struct NotCallable {
+    problem: String,
     /// The request was not sent, and another target may take it.
     #[source]
     rejection: Rejection,
 }
 
-impl MissingApiKey {
-    fn new(variable: &str) -> Self {
+impl NotCallable {
+    fn new(problem: &str) -> Self {
         let rejection = Rejection::new(Gate::Translate, ErrorCode::Authentication);
-        Self { variable: variable.to_owned(), rejection }
+        Self { problem: problem.to_owned(), rejection }
     }
 }
 

@@ -82,9 +82,12 @@ pub fn named_target<S>(stack: S, address: TargetAddress, is_mixed: bool) -> Name
 /// The address of a target at a built-in provider, for requests that name the host of another one.
 pub(crate) fn built_in_address(target: &str) -> Option<TargetAddress> {
     let (name, _) = target.split_once('/').filter(|(_, model)| !model.is_empty())?;
+    let env = |variable: &str| std::env::var_os(variable);
     let providers = Providers::new();
     let settings = providers.get(name)?.clone();
-    // A variable that is no key counts as missing.
-    let settings = settings.clone().with_key_from(&|variable| std::env::var_os(variable)).unwrap_or(settings);
-    Some(TargetAddress::of_requests_elsewhere(target, &settings))
+    let (settings, problem) = match settings.clone().with_variables(&env) {
+        Ok(settings) => (settings, None),
+        Err(error) => (settings, Some(error.to_string())),
+    };
+    Some(TargetAddress::of_requests_elsewhere(target, &settings, providers.moved_by(&env), problem))
 }

@@ -1,7 +1,7 @@
 use std::ffi::OsString;
 
 use http::header::{AUTHORIZATION, HeaderName};
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Uri};
 use tidegate_providers::Provider;
 
@@ -22,6 +22,8 @@ use crate::settings::ConfigError;
 #[must_use]
 pub struct ProviderSettings {
     base_url: String,
+    /// The variable of the environment with another base URL, and the path that is added to its value.
+    base_url_env: Option<(&'static str, &'static str)>,
     query: Option<String>,
     dialect: ApiDialect,
     kind: Option<Provider>,
@@ -77,6 +79,7 @@ impl ProviderSettings {
         }
         Self {
             base_url: base_url.trim_end_matches('/').to_owned(),
+            base_url_env: None,
             query: None,
             dialect,
             kind: None,
@@ -101,6 +104,11 @@ impl ProviderSettings {
     /// reads it.
     pub fn api_key_env(self, variable: impl Into<String>) -> Self {
         Self { key: ApiKeySource::Variable(variable.into()), ..self }
+    }
+
+    /// The variable of the environment that may contain another base URL, and the path that is added to it.
+    pub(super) fn base_url_env(self, variable: &'static str, added_path: &'static str) -> Self {
+        Self { base_url_env: Some((variable, added_path)), ..self }
     }
 
     /// The header that contains the key alone. By default `authorization` with `Bearer` in OpenAI's dialect, `x-api-key`
@@ -135,11 +143,14 @@ impl ProviderSettings {
             .unwrap_or_else(|| Provider::named(name))
     }
 
-    /// The same with its key, if that is in a variable which `env` has.
-    pub(super) fn with_key_from(
+    /// The same with its base URL and its key, where they are in variables that `env` has.
+    pub(super) fn with_variables(
         mut self,
         env: &impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
+        if let Some(base_url) = self.base_url_in(env)? {
+            self.base_url = base_url;
+        }
         if let ApiKeySource::Variable(variable) = &self.key
             && let Some(value) = env(variable).filter(|value| !value.is_empty())
         {
@@ -151,6 +162,22 @@ impl ProviderSettings {
             self.key = ApiKeySource::Given(key);
         }
         Ok(self)
+    }
+
+    /// The base URL that the environment has.
+    fn base_url_in(&self, env: &impl Fn(&str) -> Option<OsString>) -> Result<Option<String>, ConfigError> {
+        let Some((variable, added_path)) = self.base_url_env else { return Ok(None) };
+        let Some(value) = env(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
+        let url = value.to_str().unwrap_or("\u{fffd}").trim_end_matches('/');
+        check_url(url).map_err(|problem| ConfigError::with_problem(variable, problem))?;
+        let added_path = if url.ends_with(added_path) { "" } else { added_path };
+        Ok(Some(format!("{url}{added_path}")))
+    }
+
+    /// The host and port of the base URL that the environment has.
+    pub(super) fn moved_by(&self, env: &impl Fn(&str) -> Option<OsString>) -> Option<Authority> {
+        let base_url = self.base_url_in(env).ok()??;
+        base_url.replace(MODEL, "m").parse::<Uri>().ok()?.into_parts().authority
     }
 
     /// Checks the URL, the query and the key.
@@ -212,6 +239,12 @@ impl ProviderSettings {
     pub(super) fn has_host(&self, host: &str) -> bool {
         let uri = self.base_url.replace(MODEL, "m").parse::<Uri>();
         uri.is_ok_and(|uri| uri.host().is_some_and(|own| own.eq_ignore_ascii_case(host)))
+    }
+
+    /// Whether this is a URI below the base URL.
+    pub(super) fn has_uri(&self, uri: &Uri) -> bool {
+        let uri = uri.to_string();
+        uri.strip_prefix(&*self.base_url).is_some_and(|path| path.starts_with('/'))
     }
 
     /// The variable with the key, if it was not set.

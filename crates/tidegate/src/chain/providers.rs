@@ -1,53 +1,65 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use http::uri::Authority;
+
 use super::ProviderSettings;
 use crate::config::suggest;
 use crate::settings::ConfigError;
 
 /// The providers that targets can name, with how each is called.
 ///
-/// | name | base URL | variable with the key |
-/// |---|---|---|
-/// | `openai` | `https://api.openai.com/v1` | `OPENAI_API_KEY` |
-/// | `anthropic` | `https://api.anthropic.com/v1` | `ANTHROPIC_API_KEY` |
-/// | `gemini`, `google` | `https://generativelanguage.googleapis.com/v1beta/openai` | `GEMINI_API_KEY` |
-/// | `deepseek` | `https://api.deepseek.com/v1` | `DEEPSEEK_API_KEY` |
-/// | `groq` | `https://api.groq.com/openai/v1` | `GROQ_API_KEY` |
-/// | `mistral` | `https://api.mistral.ai/v1` | `MISTRAL_API_KEY` |
-/// | `together` | `https://api.together.xyz/v1` | `TOGETHER_API_KEY` |
-/// | `openrouter` | `https://openrouter.ai/api/v1` | `OPENROUTER_API_KEY` |
-/// | `cerebras` | `https://api.cerebras.ai/v1` | `CEREBRAS_API_KEY` |
-/// | `cohere` | `https://api.cohere.ai/compatibility/v1` | `COHERE_API_KEY` |
-/// | `xai` | `https://api.x.ai/v1` | `XAI_API_KEY` |
-/// | `ollama` | `http://localhost:11434/v1` | none |
-/// | `vllm` | `http://localhost:8000/v1` | none |
-/// | `azure` | `AZURE_OPENAI_ENDPOINT`, with `OPENAI_API_VERSION` | `AZURE_OPENAI_API_KEY` |
+/// | name | base URL | variable with the key | variable with another base URL |
+/// |---|---|---|---|
+/// | `openai` | `https://api.openai.com/v1` | `OPENAI_API_KEY` | `OPENAI_BASE_URL` |
+/// | `anthropic` | `https://api.anthropic.com/v1` | `ANTHROPIC_API_KEY` | `ANTHROPIC_BASE_URL`, without `/v1` |
+/// | `gemini`, `google` | `https://generativelanguage.googleapis.com/v1beta/openai` | `GEMINI_API_KEY` | `GOOGLE_GEMINI_BASE_URL`, without `/v1beta/openai` |
+/// | `deepseek` | `https://api.deepseek.com/v1` | `DEEPSEEK_API_KEY` | `DEEPSEEK_BASE_URL` |
+/// | `groq` | `https://api.groq.com/openai/v1` | `GROQ_API_KEY` | `GROQ_BASE_URL`, without `/openai/v1` |
+/// | `mistral` | `https://api.mistral.ai/v1` | `MISTRAL_API_KEY` | `MISTRAL_BASE_URL` |
+/// | `together` | `https://api.together.xyz/v1` | `TOGETHER_API_KEY` | `TOGETHER_BASE_URL` |
+/// | `openrouter` | `https://openrouter.ai/api/v1` | `OPENROUTER_API_KEY` | `OPENROUTER_BASE_URL` |
+/// | `cerebras` | `https://api.cerebras.ai/v1` | `CEREBRAS_API_KEY` | `CEREBRAS_BASE_URL`, without `/v1` |
+/// | `cohere` | `https://api.cohere.ai/compatibility/v1` | `COHERE_API_KEY` | `COHERE_BASE_URL` |
+/// | `xai` | `https://api.x.ai/v1` | `XAI_API_KEY` | `XAI_BASE_URL` |
+/// | `ollama` | `http://localhost:11434/v1` | none | `OLLAMA_BASE_URL` |
+/// | `vllm` | `http://localhost:8000/v1` | none | `VLLM_BASE_URL` |
+/// | `azure` | `AZURE_OPENAI_ENDPOINT`, with `OPENAI_API_VERSION` | `AZURE_OPENAI_API_KEY` | |
 ///
 /// All but Anthropic are called in OpenAI's dialect. `azure` exists once [`from_env`](Self::from_env) has found both
 /// variables of its URL, or with [`ProviderSettings::azure`].
+///
+/// A variable with another base URL has the value that the provider's own client library expects: some add a path, which
+/// is added here as well unless the URL ends in it. It applies to the built-in providers alone, not to those of
+/// [`with`](Self::with).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Providers(BTreeMap<String, ProviderSettings>);
 
-/// Name, base URL and variable with the key of the providers in OpenAI's dialect.
-const OPENAI_DIALECT: [(&str, &str, Option<&str>); 13] = [
-    ("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY")),
-    ("gemini", GEMINI, Some("GEMINI_API_KEY")),
-    ("google", GEMINI, Some("GEMINI_API_KEY")),
-    ("deepseek", "https://api.deepseek.com/v1", Some("DEEPSEEK_API_KEY")),
-    ("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY")),
-    ("mistral", "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY")),
-    ("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY")),
-    ("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY")),
-    ("cerebras", "https://api.cerebras.ai/v1", Some("CEREBRAS_API_KEY")),
-    ("cohere", "https://api.cohere.ai/compatibility/v1", Some("COHERE_API_KEY")),
-    ("xai", "https://api.x.ai/v1", Some("XAI_API_KEY")),
-    ("ollama", "http://localhost:11434/v1", None),
-    ("vllm", "http://localhost:8000/v1", None),
+/// Name, base URL, variable with the key, variable with another base URL and the path that is added to its value.
+type BuiltIn = (&'static str, &'static str, Option<&'static str>, &'static str, &'static str);
+
+const BUILT_IN: [BuiltIn; 14] = [
+    ("openai", "https://api.openai.com/v1", Some("OPENAI_API_KEY"), "OPENAI_BASE_URL", ""),
+    (ANTHROPIC, "https://api.anthropic.com/v1", Some("ANTHROPIC_API_KEY"), "ANTHROPIC_BASE_URL", "/v1"),
+    ("gemini", GEMINI, Some("GEMINI_API_KEY"), GEMINI_VARIABLE, "/v1beta/openai"),
+    ("google", GEMINI, Some("GEMINI_API_KEY"), GEMINI_VARIABLE, "/v1beta/openai"),
+    ("deepseek", "https://api.deepseek.com/v1", Some("DEEPSEEK_API_KEY"), "DEEPSEEK_BASE_URL", ""),
+    ("groq", "https://api.groq.com/openai/v1", Some("GROQ_API_KEY"), "GROQ_BASE_URL", "/openai/v1"),
+    ("mistral", "https://api.mistral.ai/v1", Some("MISTRAL_API_KEY"), "MISTRAL_BASE_URL", ""),
+    ("together", "https://api.together.xyz/v1", Some("TOGETHER_API_KEY"), "TOGETHER_BASE_URL", ""),
+    ("openrouter", "https://openrouter.ai/api/v1", Some("OPENROUTER_API_KEY"), "OPENROUTER_BASE_URL", ""),
+    ("cerebras", "https://api.cerebras.ai/v1", Some("CEREBRAS_API_KEY"), "CEREBRAS_BASE_URL", "/v1"),
+    ("cohere", "https://api.cohere.ai/compatibility/v1", Some("COHERE_API_KEY"), "COHERE_BASE_URL", ""),
+    ("xai", "https://api.x.ai/v1", Some("XAI_API_KEY"), "XAI_BASE_URL", ""),
+    ("ollama", "http://localhost:11434/v1", None, "OLLAMA_BASE_URL", ""),
+    ("vllm", "http://localhost:8000/v1", None, "VLLM_BASE_URL", ""),
 ];
 
+/// The one built-in provider that is not called in OpenAI's dialect.
+const ANTHROPIC: &str = "anthropic";
 const GEMINI: &str = "https://generativelanguage.googleapis.com/v1beta/openai";
+const GEMINI_VARIABLE: &str = "GOOGLE_GEMINI_BASE_URL";
 
 impl Default for Providers {
     fn default() -> Self {
@@ -58,22 +70,23 @@ impl Default for Providers {
 impl Providers {
     /// The built-in providers, without their keys.
     pub fn new() -> Self {
-        let openai_dialect = OPENAI_DIALECT.into_iter().map(|(name, base_url, variable)| {
-            let settings = ProviderSettings::openai(base_url);
-            let settings = variable.into_iter().fold(settings, ProviderSettings::api_key_env);
-            (name.to_owned(), settings)
+        let built_in = BUILT_IN.into_iter().map(|(name, base_url, key, variable, path)| {
+            let settings = match name {
+                ANTHROPIC => ProviderSettings::anthropic(base_url),
+                _ => ProviderSettings::openai(base_url),
+            };
+            let settings = settings.base_url_env(variable, path);
+            (name.to_owned(), key.into_iter().fold(settings, ProviderSettings::api_key_env))
         });
-        let anthropic =
-            ProviderSettings::anthropic("https://api.anthropic.com/v1").api_key_env("ANTHROPIC_API_KEY");
-        Self(openai_dialect.chain([("anthropic".to_owned(), anthropic)]).collect())
+        Self(built_in.collect())
     }
 
-    /// The built-in providers with the keys that are in the environment. A key that is missing is an error only once a
-    /// target needs it.
+    /// The built-in providers with the keys and base URLs that are in the environment. A key that is missing is an error
+    /// only once a target needs it; a variable that is empty counts as not set.
     ///
     /// # Errors
     ///
-    /// A variable is not a key. The message has the name of the variable, and not its value.
+    /// A variable is not a key, or not a base URL. The message has the name of the variable, and not its value.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::new().keys_from(|variable| std::env::var_os(variable))
     }
@@ -89,7 +102,8 @@ impl Providers {
         self
     }
 
-    /// Reads the keys of all providers whose key is in a variable; `env` returns the value of one.
+    /// Reads the keys of all providers whose key is in a variable, and the base URLs of the built-in ones; `env` returns the
+    /// value of a variable.
     ///
     /// # Errors
     ///
@@ -100,8 +114,13 @@ impl Providers {
             let azure = ProviderSettings::azure(url, &version).api_key_env("AZURE_OPENAI_API_KEY");
             self.0.entry("azure".to_owned()).or_insert(azure);
         }
-        let with_keys = self.0.into_iter().map(|(name, settings)| Ok((name, settings.with_key_from(&env)?)));
-        Ok(Self(with_keys.collect::<Result<_, _>>()?))
+        let settled = self.0.into_iter().map(|(name, settings)| Ok((name, settings.with_variables(&env)?)));
+        Ok(Self(settled.collect::<Result<_, _>>()?))
+    }
+
+    /// The hosts of the base URLs that are in the environment.
+    pub(super) fn moved_by(&self, env: &impl Fn(&str) -> Option<OsString>) -> Box<[Authority]> {
+        self.0.values().filter_map(|settings| settings.moved_by(env)).collect()
     }
 
     /// The provider of this name.
