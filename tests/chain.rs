@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tidegate::chain::{Endpoint, ProviderSettings, Providers};
@@ -279,6 +279,57 @@ fn a_fallback_by_name_behind_one_proxy_gets_its_own_path_and_key() {
             "mistral has no valid URL"
         );
     });
+}
+
+/// A target of an unknown name, with the client of the first target and nothing that addresses its requests.
+#[tokio::test]
+async fn a_target_of_an_unknown_name_that_does_not_address_its_requests_is_rejected() {
+    let server = Provider::openai().otherwise(Reply::text("high tide")).start().await.unwrap();
+    let base_url: Uri = server.base_url().parse().unwrap();
+    let port = base_url.port_u16().unwrap();
+    let builder =
+        reqwest::Client::builder().resolve("api.openai.com", ([127, 0, 0, 1], port).into()).no_proxy();
+    let client = ReqwestService::new(builder.build().unwrap());
+    let url = format!("http://api.openai.com:{port}/v1/chat/completions");
+    let call = async |fallback: FallbackLayer, key: Option<&'static str>| {
+        let down = service_fn(async |_: Request<Payload>| Err::<Response<Payload>, BoxError>("down".into()));
+        let mut request = chat(&url, false);
+        key.map(|key| request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(key)));
+        let stack = ResilienceBuilder::new(OPENAI).fallback(fallback).service(down);
+        stack
+            .send(request)
+            .await
+            .map(|response| response.status().as_u16())
+            .map_err(|error| error.to_string())
+    };
+    let (layer, key) = (FallbackLayer::new, Some("Bearer openai-key"));
+    let stack = ResilienceBuilder::new("box/llama").retry(RetryLayer::exponential()).service(client.clone());
+    for bare in [layer().then("box/llama", client.clone()), layer().then("box/llama", stack)] {
+        assert_eq!(call(bare, key).await, Err("down".into()));
+    }
+    assert_eq!(server.log().calls(), 0);
+    // What the program has chosen is sent: the same provider, a client with a key, and every address of its own.
+    assert_eq!(call(layer().then_addressed("box/llama", client.clone()), key).await, Ok(200));
+    assert_eq!(call(layer().then("box/llama", client.clone()), None).await, Ok(200));
+    let to = move |mut request: Request<Payload>| {
+        *request.uri_mut() = format!("http://127.0.0.1:{port}/v1/chat/completions").parse().unwrap();
+        request
+    };
+    let with_key = |mut request: Request<Payload>| {
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Bearer other-key"));
+        request
+    };
+    let with_model = |request: Request<Payload>| {
+        let body = r#"{"model":"other","messages":[{"role":"user","content":"hello?"}]}"#;
+        request.map(|_| Payload::from(body))
+    };
+    for addressed in [
+        layer().then("box/llama", client.clone().map_request(to)),
+        layer().then("box/llama", client.clone().map_request(with_key)),
+        layer().then("box/llama", client.clone().map_request(with_model)),
+    ] {
+        assert_eq!(call(addressed, key).await, Ok(200));
+    }
 }
 
 /// The program of the README with `.then("groq/...")` and `.then("anthropic/...")` behind it, and one client for all.

@@ -19,6 +19,9 @@ use crate::{Error, ErrorCode, Failure, FailureKind, Payload};
 /// The timeout and the redirect policy of the client apply. The URL is removed from errors, since it may contain a
 /// key. A request that cannot be built is E1001, an error of the caller; a timeout of the client is E3003.
 ///
+/// A request of a fallback chain that its target was to address, and did not, is rejected with E1001; see
+/// [`FallbackLayer::then`](crate::FallbackLayer::then).
+///
 /// A request that the provider did not process is sent once more, within the same attempt; see
 /// [`reconnect`](mod@crate::reconnect). [`from_builder`](Self::from_builder) sends it over a fresh connection.
 ///
@@ -83,6 +86,10 @@ impl Service<Request<Payload>> for PlainClient {
     }
 
     fn call(&mut self, request: Request<Payload>) -> PlainFuture {
+        #[cfg(all(feature = "config", feature = "translate"))]
+        if let Err(error) = crate::chain::check_addressed(&request) {
+            return PlainFuture(State::Invalid(Some(error)));
+        }
         PlainFuture(match request.map(into_body).try_into() {
             Ok(request) => State::Calling(self.0.call(request)),
             Err(error) => State::Invalid(Some(convert_error(error))),

@@ -51,7 +51,7 @@ pub(super) enum Replaced {
 }
 
 /// The headers by which the account of a caller is known to a provider.
-const ACCOUNT_HEADERS: [HeaderName; 8] = [
+pub(super) static ACCOUNT_HEADERS: [HeaderName; 8] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,

@@ -49,6 +49,8 @@ mod provider_settings;
 mod providers;
 mod query;
 mod service;
+#[cfg(feature = "reqwest")]
+mod unaddressed;
 
 pub use address::TargetAddress;
 pub use addressed::{Addressed, AddressedFuture};
@@ -58,6 +60,9 @@ pub use fallback_chain::FallbackChain;
 pub use provider_settings::ProviderSettings;
 pub use providers::Providers;
 pub use service::{Chain, ResponseBody, ResponseFuture};
+
+#[cfg(feature = "reqwest")]
+pub(crate) use unaddressed::{check as check_addressed, mark as mark_unaddressed};
 
 use tower_layer::Layer;
 

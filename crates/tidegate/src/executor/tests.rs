@@ -32,6 +32,7 @@ async fn a_function_is_retried_and_its_result_returned() {
     assert_eq!(executor.signals().snapshot().retry.total_attempts, 6);
 }
 
+/// Seed items 26, 29 and 30: the fallback of one call, also if the circuit is open, and if it fails itself.
 #[tokio::test(start_paused = true)]
 async fn the_circuit_opens_and_the_fallback_answers() {
     let executor = executor("circuit_breaker = { failure_threshold = 2 }");

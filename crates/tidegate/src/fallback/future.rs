@@ -18,7 +18,7 @@ use super::body_source::BodySource;
 use super::chain::{ChainState, NextStep, NextTarget};
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
-use super::{CallAnswer, Handle, ResponseBody};
+use super::{FallbackOverride, Handle, ResponseBody};
 use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection};
 
 /// Calls the first target, and falls back along the chain when it fails.
@@ -110,7 +110,7 @@ where
         handle: Handle,
         settings: &Arc<FallbackSettings>,
     ) -> Self {
-        let handle = handle.for_call(CallAnswer::take_from(request.extensions_mut()));
+        let handle = handle.for_call(FallbackOverride::take_from(request.extensions_mut()));
         let mut chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));
         chain.keep_request(&request);
         let first_clone = chain.may_resend_to_first().then(|| first.clone());
@@ -127,7 +127,7 @@ where
     ) -> Self {
         let handle = match handle.is_empty() {
             true => handle,
-            false => handle.for_call(CallAnswer::take_from(request.extensions_mut())),
+            false => handle.for_call(FallbackOverride::take_from(request.extensions_mut())),
         };
         // Without further targets the body need not be kept.
         let body_cap = if handle.is_empty() { 0 } else { settings.body_cap };

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
-use super::TargetStatistics;
 use super::last_resort::{LastResort, LastResortKind};
 use super::target::Target;
+use super::{FallbackOverride, TargetStatistics};
 use crate::shared::Shared;
 
 /// The chain that a layer, its services and their clones share: the targets after the first, and the last
@@ -54,10 +52,11 @@ impl Handle {
         self.targets().is_empty() && self.last_resorts().is_empty()
     }
 
-    /// The chain of one call: with one last resort more, if the call has an answer of its own.
-    pub(super) fn for_call(self, answer: Option<Arc<str>>) -> Self {
-        let Some(text) = answer else { return self };
-        let mut links = Links::clone(&self.0);
+    /// The chain of one call: empty if its fallbacks are off, and with one last resort more if it has an answer of its own.
+    pub(super) fn for_call(self, of_call: FallbackOverride) -> Self {
+        let chain = if of_call.is_off() { Self::default() } else { self };
+        let Some(text) = of_call.into_answer() else { return chain };
+        let mut links = Links::clone(&chain.0);
         links.last_resorts.push(LastResort::new(LastResortKind::Emergency(text)));
         Self(Shared::new(links))
     }

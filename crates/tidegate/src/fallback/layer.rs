@@ -55,7 +55,12 @@ impl FallbackLayer {
     /// [built-in provider](crate::chain::Providers), a request to the host of another known provider is translated and addressed
     /// to this one: with its URL, its key from the environment, and the model. Without that key the target rejects the
     /// request with E1002. A request to any other host, or for a target of any other name, is not changed: `service` has
-    /// to address it itself.
+    /// to address it itself, by its URL, its key or its model.
+    ///
+    /// [`ReqwestService`](crate::ReqwestService) rejects a request that such a service has not addressed, with E1001: it has
+    /// the key of the caller, and would be sent to the known provider that the caller named, with the model of the caller.
+    /// Other clients do not check that. [`then_addressed`](Self::then_addressed) allows it, for a target that differs from
+    /// the first in the client alone.
     ///
     /// The retry of a target reserves time for the targets after it
     /// ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback)). A target without such
@@ -67,6 +72,13 @@ impl FallbackLayer {
         if let Some(address) = crate::chain::built_in_address(target) {
             return self.then_addressed(target, crate::chain::named_target(service, address, false));
         }
+        #[cfg(all(feature = "config", feature = "translate", feature = "reqwest"))]
+        let service = {
+            let name = Arc::from(target);
+            tower::util::MapRequest::new(service, move |request| {
+                crate::chain::mark_unaddressed(request, &name)
+            })
+        };
         self.then_addressed(target, service)
     }
 

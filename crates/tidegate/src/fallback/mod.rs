@@ -54,8 +54,8 @@
 //!    return at once. In nested chains only the outermost chain waits.
 //! 3. The last resorts, in the order in which they were added: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
-//!    [`then_emergency`](FallbackLayer::then_emergency); and the [`CallAnswer`] of the request. They respond in the caller's dialect, buffered or
-//!    streamed, to requests for text in OpenAI's chat dialect or in Anthropic's. The path of the request
+//!    [`then_emergency`](FallbackLayer::then_emergency); and the answer in the [`FallbackOverride`] of the request. They
+//!    respond in the caller's dialect, buffered or streamed, to requests for text in OpenAI's chat dialect or in Anthropic's. The path of the request
 //!    decides which dialect it is.
 //!
 //! A target after the first is skipped if it could only reject the request: its context is too small for the
@@ -105,10 +105,10 @@ mod body;
 mod body_source;
 mod cache;
 mod cache_scope;
-mod call_answer;
 mod capability_filter;
 mod chain;
 mod deadline_guard;
+mod fallback_override;
 mod future;
 mod handle;
 mod info;
@@ -126,7 +126,7 @@ mod target_cooldowns;
 
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
-pub use call_answer::CallAnswer;
+pub use fallback_override::FallbackOverride;
 pub use future::ResponseFuture;
 pub use handle::Handle;
 pub use info::{FallbackInfo, FallbackKind};

@@ -9,8 +9,8 @@ use tower::Layer;
 
 use crate::fallback::deadline_guard::TICK;
 use crate::fallback::{
-    AnswerCache, CallAnswer, Fallback, FallbackInfo, FallbackKind, FallbackLayer, PromptKind, ResponseBody,
-    StaticAnswers,
+    AnswerCache, Fallback, FallbackInfo, FallbackKind, FallbackLayer, FallbackOverride, PromptKind,
+    ResponseBody, StaticAnswers,
 };
 use crate::testing::{send, strict};
 use crate::{
@@ -74,11 +74,12 @@ pub(super) fn strategy(head: &Head) -> Option<FallbackKind> {
     head.1.as_ref().map(FallbackInfo::strategy)
 }
 
+/// Seed item 26: the fallback of one call.
 #[tokio::test]
 async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once() {
     let with_answer = |prompt: &str| {
         let mut request = question(prompt);
-        request.extensions_mut().insert(CallAnswer::new("low tide"));
+        request.extensions_mut().insert(FallbackOverride::new().answer("low tide"));
         request
     };
     // The target within the chain does not give it: the chain tries its other targets first.
@@ -95,6 +96,28 @@ async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once(
     assert_eq!(read(send(&mut service, question("q")).await).await.0.0, 503);
     // Statistics are those of the chain, which has no such last resort.
     assert_eq!(service.handle().statistics().len(), 1);
+}
+
+/// Seed item 58: the configuration of one call.
+#[tokio::test]
+async fn a_call_without_fallbacks_gets_the_response_of_the_first_target_or_its_own_answer() {
+    let (nested, other) = strict();
+    let (first, layer, mut service) = chain(|layer| layer.then("b", nested).then_static());
+    first.otherwise(Answer::status(503));
+    let mut ask = async |fallback: FallbackOverride| {
+        let mut request = question("q");
+        request.extensions_mut().insert(fallback);
+        read(send(&mut service, request).await).await
+    };
+    let ((status, info, _), _) = ask(FallbackOverride::off()).await;
+    assert_eq!((status, info), (503, None));
+    let ((status, ..), text) = ask(FallbackOverride::off().answer("low tide")).await;
+    assert_eq!((status, content(&text)), (200, "low tide".into()));
+    assert_eq!((first.calls(), other.calls()), (2, 0));
+    other.otherwise(Answer::status(503));
+    let (head, _) = ask(FallbackOverride::new()).await;
+    assert_eq!((strategy(&head), other.calls()), (Some(FallbackKind::StaticResponse), 1));
+    assert_eq!(layer.handle().statistics().len(), 2, "the chain of the layer has not changed");
 }
 
 #[tokio::test(start_paused = true)]

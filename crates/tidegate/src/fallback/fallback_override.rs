@@ -1,0 +1,59 @@
+use std::sync::Arc;
+
+use http::Extensions;
+
+/// The fallbacks of one call, in the extensions of its request.
+///
+/// ```
+/// use http::Request;
+/// use tidegate::fallback::FallbackOverride;
+///
+/// let mut request = Request::new("what is the tide?");
+/// let fallback = FallbackOverride::new().answer("The tide tables are being printed.");
+/// request.extensions_mut().insert(fallback);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct FallbackOverride {
+    is_off: bool,
+    answer: Option<Arc<str>>,
+}
+
+impl FallbackOverride {
+    /// Changes nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only the first target of each chain is called, and no last resort of a chain responds. Its retries remain.
+    pub fn off() -> Self {
+        Self { is_off: true, answer: None }
+    }
+
+    /// The last answer to this call, whatever the prompt.
+    ///
+    /// It is given once everything else in the outermost chain has failed, in the form in which
+    /// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A service without further targets and last resorts
+    /// is no chain, and does not give it.
+    pub fn answer(self, text: &str) -> Self {
+        Self { answer: Some(text.into()), ..self }
+    }
+
+    pub(super) const fn is_off(&self) -> bool {
+        self.is_off
+    }
+
+    /// Takes the override of a call. Its answer is removed from the request, so that no chain within the chain gives it.
+    pub(super) fn take_from(extensions: &mut Extensions) -> Self {
+        if extensions.is_empty() {
+            return Self::default();
+        }
+        let Some(of_call) = extensions.get_mut::<Self>() else { return Self::default() };
+        let answer = of_call.answer.take();
+        Self { is_off: of_call.is_off, answer }
+    }
+
+    pub(super) fn into_answer(self) -> Option<Arc<str>> {
+        self.answer
+    }
+}
