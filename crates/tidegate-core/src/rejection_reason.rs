@@ -42,6 +42,8 @@ pub enum RejectionReason {
     BodyTooLong,
     /// States are kept by model, and the request has none.
     NoModel,
+    /// The service of a target has not addressed the request.
+    NotAddressed,
 }
 
 impl RejectionReason {
@@ -69,6 +71,7 @@ impl RejectionReason {
             }
             Self::Untranslatable => "request cannot be translated",
             Self::BodyTooLong => "request body is too long to be translated",
+            Self::NotAddressed => "service of the target set neither URL, key nor model",
             Self::NoModel => {
                 "key_by is model, and the request has neither a key::Model extension nor a buffered body with a model"
             }
@@ -105,6 +108,7 @@ mod tests {
             (RejectionReason::DeadlineExceeded, "deadline leaves no time to ask"),
             (RejectionReason::Untranslatable, "request cannot be translated"),
             (RejectionReason::BodyTooLong, "request body is too long to be translated"),
+            (RejectionReason::NotAddressed, "service of the target set neither URL, key nor model"),
         ] {
             assert_eq!((reason.as_str(), reason.to_string().as_str()), (text, text));
         }

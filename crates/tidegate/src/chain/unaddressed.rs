@@ -7,7 +7,8 @@ use http::{HeaderValue, Request};
 use tidegate_providers::{ModelField, Provider};
 
 use super::address::ACCOUNT_HEADERS;
-use crate::{Error, ErrorCode, Gate, Payload, Rejection};
+use crate::rejected::record_rejection;
+use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
 /// A request for a provider with the key of the caller, as the chain has handed it to a target that no provider of the
 /// table is named by. In the extensions of the request.
@@ -27,7 +28,7 @@ struct Recipient {
 
 /// The service of a target has not addressed a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the service of target {target} set neither URL, key nor model: the request was for {host}")]
+#[error("the {rejection}: a request for `{target}` would be sent to {host}")]
 struct NotAddressed {
     target: Arc<str>,
     host: Authority,
@@ -61,7 +62,9 @@ pub(crate) fn check(request: &Request<Payload>) -> Result<(), Error> {
     if Recipient::of(request).as_ref() != Some(recipient) {
         return Ok(());
     }
-    let rejection = Rejection::new(Gate::Translate, ErrorCode::InvalidRequest);
+    let rejection =
+        Rejection::new(Gate::Translate, ErrorCode::InvalidRequest).because(RejectionReason::NotAddressed);
+    let rejection = record_rejection(rejection, target, request.extensions());
     Err(Error::new(NotAddressed { target: Arc::clone(target), host: recipient.host.clone(), rejection }))
 }
 
