@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tidegate::chain::{Endpoint, ProviderSettings, Providers};
 use tidegate::config::ConfigError;
 use tidegate::fallback::FallbackInfo;
+use tidegate::provider::{Gate, Verdict};
 use tidegate::{
-    BoxError, CircuitBreakerLayer, FallbackChain, FallbackLayer, Payload, Rejection, ReqwestService,
-    ResilienceBuilder, ResilienceConfig, RetryLayer, Trail,
+    BoxError, CircuitBreakerLayer, ErrorCode, FallbackChain, FallbackLayer, Payload, Rejection,
+    ReqwestService, ResilienceBuilder, ResilienceConfig, RetryLayer, Trail,
 };
 use tidegate_testkit::{Provider, Reply, Server};
 use tower::util::BoxCloneSyncService;
@@ -295,22 +296,24 @@ async fn a_target_of_an_unknown_name_that_does_not_address_its_requests_is_rejec
         let down = service_fn(async |_: Request<Payload>| Err::<Response<Payload>, BoxError>("down".into()));
         let mut request = chat(&url, false);
         key.map(|key| request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(key)));
+        let trail = Trail::new();
+        request.extensions_mut().insert(trail.clone());
         let stack = ResilienceBuilder::new(OPENAI).fallback(fallback).service(down);
-        stack
-            .send(request)
-            .await
-            .map(|response| response.status().as_u16())
-            .map_err(|error| error.to_string())
+        stack.send(request).await.map(|response| response.status().as_u16()).map_err(|_| {
+            trail.steps().into_iter().find(|step| matches!(step.verdict, Verdict::Rejected { .. })).unwrap()
+        })
     };
     let (layer, key) = (FallbackLayer::new, Some("Bearer openai-key"));
     let stack = ResilienceBuilder::new("box/llama").retry(RetryLayer::exponential()).service(client.clone());
     for bare in [layer().then("box/llama", client.clone()), layer().then("box/llama", stack)] {
-        assert_eq!(call(bare, key).await, Err("down".into()));
+        let step = call(bare, key).await.unwrap_err();
+        let rejected = Verdict::Rejected { gate: Gate::Translate, code: ErrorCode::InvalidRequest };
+        assert_eq!((step.target.as_deref(), step.verdict), (Some("box/llama"), rejected));
     }
     assert_eq!(server.log().calls(), 0);
     // What the program has chosen is sent: the same provider, a client with a key, and every address of its own.
-    assert_eq!(call(layer().then_addressed("box/llama", client.clone()), key).await, Ok(200));
-    assert_eq!(call(layer().then("box/llama", client.clone()), None).await, Ok(200));
+    assert_eq!(call(layer().then_addressed("box/llama", client.clone()), key).await.unwrap(), 200);
+    assert_eq!(call(layer().then("box/llama", client.clone()), None).await.unwrap(), 200);
     let to = move |mut request: Request<Payload>| {
         *request.uri_mut() = format!("http://127.0.0.1:{port}/v1/chat/completions").parse().unwrap();
         request
@@ -328,7 +331,7 @@ async fn a_target_of_an_unknown_name_that_does_not_address_its_requests_is_rejec
         layer().then("box/llama", client.clone().map_request(with_key)),
         layer().then("box/llama", client.clone().map_request(with_model)),
     ] {
-        assert_eq!(call(addressed, key).await, Ok(200));
+        assert_eq!(call(addressed, key).await.unwrap(), 200);
     }
 }
 
