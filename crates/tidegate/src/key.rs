@@ -128,8 +128,8 @@ impl KeyBy {
     /// Uses the [`Model`] in the extensions, or else the field `model` of a body that is a [`Payload`] in memory.
     ///
     /// A request with neither is rejected with E1001: with a shared key, the limit of one model would be that of all. So is
-    /// every request without the extension if the feature `providers` is off, and if a layer is used alone around a service
-    /// that takes another body than `Payload`. The body is parsed for each gate; the extension saves that.
+    /// every request without the extension if the feature `providers` is off. A stack with retries or fallbacks buffers every
+    /// body; gates alone read a `Payload` alone. The body is parsed for each gate; the extension saves that.
     #[must_use]
     pub const fn model() -> Self {
         Self(KeySource::Model)

@@ -113,6 +113,17 @@ async fn a_stack_reads_the_model_of_every_body_that_it_buffers() {
     assert_eq!((rejected.1, provider.calls()), (RejectionReason::NoModel, 2), "and it is not retried");
 }
 
+/// Without a layer that repeats requests, a stack buffers none.
+#[tokio::test(start_paused = true)]
+async fn a_stack_of_gates_alone_reads_payloads_alone() {
+    let (service, provider) = strict::service();
+    let stack = ResilienceBuilder::new("a/one").rate_limit(one_per_minute()).service(service);
+    stack.send(request(body("a"))).await.unwrap();
+    let full = Request::post("http://provider.test/").body(Full::<Bytes>::from(body("b"))).unwrap();
+    assert_eq!(rejection(stack.send(full).await).1, RejectionReason::NoModel);
+    assert_eq!(provider.calls(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn answers_are_not_shared_between_requests_without_a_model() {
     let (service, provider) = strict::service();
