@@ -6,6 +6,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 
+use crate::outcome::is_exhausted;
 use crate::{ErrorCode, Outcome, Rejection, Untranslatable, chain};
 
 /// The error body of the AI-Protocol: `{"error":{"code":"E2001","name":"rate_limited","message":...}}`.
@@ -67,6 +68,9 @@ impl ErrorBody {
             return rejection.into();
         }
         match Outcome::of_error(error) {
+            Outcome::Failure(failure) if chain(error).any(is_exhausted) => {
+                Self::new(failure.code, "no file descriptor, port or memory is left for a connection")
+            }
             Outcome::Failure(failure) => {
                 let kind = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>).map(io::Error::kind);
                 let message = match kind {

@@ -47,7 +47,8 @@ pub enum FailureKind {
     ContentFilter,
     /// No response was received: the connection was refused, reset or cut off.
     Transport,
-    /// The provider did not process the request ([`NotProcessed`]). Such a failure is neutral for the health of
+    /// The provider did not process the request ([`NotProcessed`]), or it could not be sent for lack of a file
+    /// descriptor. Such a failure is neutral for the health of
     /// the provider: another target may be tried, but no circuit or limit counts it.
     NotProcessed,
     /// The request could not be sent: it is malformed, or its body ended in an error.
@@ -107,7 +108,9 @@ impl Outcome {
     ///
     /// The first match in the chain of sources decides. A [`Rejection`] is neutral. A [`Failure`] is used as
     /// it is. An [`Elapsed`] and an I/O timeout are E3003. An [`UploadError`] is attributed to the caller,
-    /// E1001. A [`NotProcessed`] and all other errors, which are transport errors, are E3001.
+    /// E1001. A [`NotProcessed`] is E3001. An I/O error that reports that this process has run out of file
+    /// descriptors, ports or memory is E3002 and neutral for the health of the provider, since the request was not
+    /// sent. All other errors, which are transport errors, are E3001.
     #[must_use]
     pub fn of_error(error: &(dyn Error + 'static)) -> Self {
         for error in chain(error) {
@@ -124,6 +127,10 @@ impl Outcome {
             }
             if let Some(failure) = error.downcast_ref::<Failure>() {
                 return failure.clone().into();
+            }
+            if is_exhausted(error) {
+                let kind = FailureKind::NotProcessed;
+                return Failure { kind, ..Failure::new(ErrorCode::Overloaded) }.into();
             }
             if error.is::<Elapsed>() || is_io_timeout(error) {
                 return Failure { kind: FailureKind::Timeout, ..Failure::new(ErrorCode::Timeout) }.into();
@@ -198,6 +205,22 @@ fn is_failure(status: StatusCode) -> bool {
     status.as_u16() >= 400
 }
 
+/// Whether an I/O error reports that this process, and not its peer, has run out of file descriptors, ports or memory.
+pub(crate) fn is_exhausted(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory)
+            || error.raw_os_error().is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code))
+    })
+}
+
+/// `ENFILE` and `EMFILE`.
+#[cfg(not(windows))]
+const OUT_OF_DESCRIPTORS: [i32; 2] = [23, 24];
+
+/// `WSAEMFILE` and `WSAENOBUFS`.
+#[cfg(windows)]
+const OUT_OF_DESCRIPTORS: [i32; 2] = [10_024, 10_055];
+
 fn is_io_timeout(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
@@ -258,6 +281,9 @@ mod tests {
             code(io::Error::from(io::ErrorKind::TimedOut).into()),
             Some((ErrorCode::Timeout, FailureKind::Timeout))
         );
+        for error in OUT_OF_DESCRIPTORS.map(io::Error::from_raw_os_error) {
+            assert_eq!(code(error.into()), Some((ErrorCode::Overloaded, FailureKind::NotProcessed)));
+        }
         assert_eq!(
             code(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
             Some((ErrorCode::ServerError, FailureKind::Transport))

@@ -5,7 +5,7 @@ use http_body::Body;
 use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
-use crate::{Error, ErrorCode, Outcome, clock};
+use crate::{Error, ErrorCode, Failure, FailureKind, Outcome, clock};
 
 /// A permit for one call in flight, which is released on drop.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Permit {
             // The body may still fail, so the measurements are kept.
             Outcome::Success => self.record(SampleOutcome::Success { bytes: call.bytes }),
             Outcome::Failure(failure) => {
-                if is_overload(failure.code) {
+                if is_overload(failure) {
                     self.record(SampleOutcome::Loss);
                 }
                 self.call = None;
@@ -92,7 +92,7 @@ impl BodyGuard for Permit {
     fn on_end(self, failure: Option<&Outcome>) {
         if self.call.is_some()
             && let Some(Outcome::Failure(failure)) = failure
-            && (is_overload(failure.code) || failure.counts_against_health())
+            && (is_overload(failure) || failure.counts_against_health())
         {
             self.record(SampleOutcome::Loss);
         }
@@ -100,7 +100,8 @@ impl BodyGuard for Permit {
 }
 
 /// Whether a failure indicates overload by too many calls at once. A 500 does not, because it is independent
-/// of the load.
-fn is_overload(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::RateLimited | ErrorCode::Overloaded | ErrorCode::Timeout)
+/// of the load. A request that the provider did not process indicates nothing.
+fn is_overload(failure: &Failure) -> bool {
+    failure.kind != FailureKind::NotProcessed
+        && matches!(failure.code, ErrorCode::RateLimited | ErrorCode::Overloaded | ErrorCode::Timeout)
 }
