@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,10 +16,12 @@ use tower::ServiceExt;
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
+use crate::log_writer::LogWriter;
+use crate::open_calls::OpenCalls;
 use crate::pages::{self, AppState, TargetGates};
 use crate::paths;
 use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter};
-use crate::server::{self, RunningGateway};
+use crate::server::{self, RunningGateway, ServerSettings};
 
 /// A gateway that is ready to listen.
 ///
@@ -92,13 +95,22 @@ impl Gateway {
             targets: targets.collect(),
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
+            log: OnceLock::new(),
             proxy: Proxy {
                 routes,
+                calls: OpenCalls::default(),
                 body_limit: config.body_limit,
                 stop_client_retries: config.stop_client_retries,
             },
         };
         Ok(Self { config, state: Arc::new(state) })
+    }
+
+    /// Makes `/healthz` report the lines that `log` has lost.
+    #[must_use]
+    pub fn log(self, log: LogWriter) -> Self {
+        self.state.log.get_or_init(|| log);
+        self
     }
 
     /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the time-outs of
@@ -121,7 +133,13 @@ impl Gateway {
     /// The address cannot be bound.
     pub async fn bind(self) -> io::Result<RunningGateway> {
         let router = pages::router(Arc::clone(&self.state));
-        server::bind(self.config.listen, self.config.drain, router, self.state).await
+        let settings = ServerSettings {
+            listen: self.config.listen,
+            max_connections: self.config.max_connections,
+            notice: self.config.notice,
+            drain: self.config.drain,
+        };
+        server::bind(settings, router, self.state).await
     }
 }
 
@@ -144,6 +162,7 @@ impl StackFactory<'_> {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
         });
         Ok(RouteChain::new(first, targets, fallback, policy.bounds()?)
+            .with_attempt_time(attempt_time(&policy))
             .with_token_counter(self.token_counter(route))
             .with_repeated_attempts(retries || route.chain.len() > 1))
     }
@@ -183,6 +202,11 @@ impl StackFactory<'_> {
         });
         Ok((Arc::clone(&name.name), named_target(stack, address, is_mixed)))
     }
+}
+
+/// The longest time of an attempt, to the last byte of its response.
+fn attempt_time(policy: &ResilienceConfig) -> Duration {
+    policy.timeout.total.map_or(policy.timeout.attempt, |total| total.min(policy.timeout.attempt))
 }
 
 /// The models that `/v1/models` lists: those of the routes, and for a route that accepts any model the

@@ -1,11 +1,15 @@
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Version, header};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 /// A connection on which a caller may close its sending side while it waits for the response.
 ///
@@ -20,15 +24,51 @@ pub(crate) struct HalfClose<T> {
     has_yielded: bool,
 }
 
+/// The time between two checks of a connection whose bytes are not read.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Whether a caller has sent its last request and waits for the response. It is an extension of such a
 /// request.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AwaitsResponse(Arc<AtomicBool>);
+pub(crate) struct AwaitsResponse(Arc<CallerState>);
+
+#[derive(Debug, Default)]
+struct CallerState {
+    awaits_response: AtomicBool,
+    /// The number of reads from the connection.
+    reads: AtomicUsize,
+}
 
 impl AwaitsResponse {
     /// Records that the request was received completely.
     pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.awaits_response.store(true, Ordering::Relaxed);
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.awaits_response.load(Ordering::Relaxed)
+    }
+
+    /// Ready once the caller of `stream` has left, although bytes of it are unread.
+    ///
+    /// hyper reads nothing while it has bytes of the next request, and does not notice the end of the connection then.
+    pub(crate) async fn left(&self, stream: &TcpStream) {
+        while !is_closed(stream).await {
+            sleep(CHECK_INTERVAL).await;
+        }
+        // What the caller has sent before is still read.
+        let mut reads = None;
+        loop {
+            let now = Some(self.0.reads.load(Ordering::Relaxed));
+            if self.is_set() {
+                return pending().await;
+            }
+            if reads == now {
+                return;
+            }
+            reads = now;
+            sleep(CHECK_INTERVAL).await;
+        }
     }
 
     /// Adds this to `request` if it is the last one on its connection.
@@ -38,6 +78,11 @@ impl AwaitsResponse {
         }
         request
     }
+}
+
+/// Waits for the next bytes or the end of a connection, and returns whether it is the end.
+async fn is_closed(stream: &TcpStream) -> bool {
+    stream.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed())
 }
 
 fn has_close(headers: &HeaderMap) -> bool {
@@ -58,13 +103,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for HalfClose<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.caller.0.reads.fetch_add(1, Ordering::Relaxed);
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let is_end = buf.filled().len() == before && buf.remaining() > 0;
         if !is_end {
             return Poll::Ready(Ok(()));
         }
-        if self.caller.0.load(Ordering::Relaxed) {
+        if self.caller.is_set() {
             // The response wakes the connection.
             return Poll::Pending;
         }

@@ -51,19 +51,24 @@
 
 mod client;
 pub mod config;
+mod connections;
 mod demo;
 mod endpoint;
 mod error_format;
 mod gateway;
 mod half_close;
 mod http_version;
+mod log_writer;
+mod open_calls;
 mod pages;
 mod paths;
 mod proxy;
 mod server;
+mod shared_stream;
 mod slow_reader;
 
 pub use config::{Config, GatewayConfigError};
 pub use demo::Demo;
 pub use gateway::Gateway;
-pub use server::RunningGateway;
+pub use log_writer::LogWriter;
+pub use server::{RunningGateway, raise_descriptor_limit};

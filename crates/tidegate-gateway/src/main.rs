@@ -1,16 +1,22 @@
 //! The gateway as an executable.
 
+mod signals;
+
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use tidegate_gateway::{Config, Demo, Gateway, RunningGateway};
+use tidegate_gateway::{Config, Demo, Gateway, LogWriter, RunningGateway, raise_descriptor_limit};
+use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+
+use self::signals::StopSignals;
 
 /// Keeps calls to model providers alive. Without arguments it serves two scripted providers to play with.
 #[derive(Parser)]
@@ -38,55 +44,97 @@ struct ExitFailure {
 
 const BAD_CONFIG: u8 = 2;
 const CANNOT_SERVE: u8 = 1;
+const CALLS_CUT: u8 = 3;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// The longest wait for the last log lines to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
     let args = Args::parse();
+    let mut log = match LogWriter::new(io::stderr()) {
+        Ok(log) => log,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "tidegate-gateway: cannot start the log: {error}");
+            return ExitCode::from(CANNOT_SERVE);
+        }
+    };
+    init_tracing(log.clone());
+    let code = match serve(args, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(ExitFailure { status, message }) => {
+            let _ = writeln!(log, "tidegate-gateway: {message}");
+            ExitCode::from(status)
+        }
+    };
+    log.flush_within(FLUSH_TIME);
+    code
+}
+
+/// Sends events, and the places of panics, to `log`. The message of a panic may contain a part of a prompt.
+fn init_tracing(log: LogWriter) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     tracing_subscriber::fmt()
         .compact()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
+        .with_writer(move || log.clone())
+        .log_internal_errors(false)
         .init();
-    match run(args).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(ExitFailure { status, message }) => {
-            let _ = writeln!(io::stderr(), "tidegate-gateway: {message}");
-            ExitCode::from(status)
-        }
-    }
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(layer = "gateway", location, "panic");
+    }));
 }
 
-async fn run(args: Args) -> Result<(), ExitFailure> {
+/// Runs the program. Threads that are still blocked afterwards do not delay the end of the process.
+fn serve(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
+    let runtime = Runtime::new().map_err(ExitFailure::cannot_serve)?;
+    let result = runtime.block_on(run(args, log));
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
+    // Installed before anything is printed: a reader of the output may send a signal at once.
+    let signals = StopSignals::new().map_err(ExitFailure::cannot_serve)?;
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::warn!(layer = "gateway", %error, "cannot raise the limit of file descriptors");
+    }
     let Some(path) = &args.config else {
         // Kept until the end, because the providers stop when the demo is dropped.
         let demo = Demo::start().await.map_err(ExitFailure::cannot_serve)?;
         let config = Config::parse(&demo.config_text(), |variable| std::env::var_os(variable));
-        let running = start(&args, config.map_err(ExitFailure::bad_config)?).await?;
-        let _ = writeln!(io::stdout(), "{}", demo.instructions(running.addr()));
-        return serve_until_signal(running).await;
+        let running = start(&args, config.map_err(ExitFailure::bad_config)?, log).await?;
+        print(demo.instructions(running.addr()));
+        return serve_until_signal(running, signals).await;
     };
     let in_file = |error| ExitFailure::bad_config(format!("{}: {error}", path.display()));
     let config = Config::read(path).map_err(in_file)?;
     for warning in config.warnings() {
-        let _ = writeln!(io::stderr(), "{}: warning: {warning}", path.display());
+        let _ = writeln!(log.clone(), "{}: warning: {warning}", path.display());
     }
     if args.check {
         Gateway::new(config).map_err(in_file)?;
         let _ = writeln!(io::stdout(), "{}: ok", path.display());
         return Ok(());
     }
-    let running = start(&args, config).await?;
-    let _ = writeln!(io::stdout(), "tidegate listens on http://{}", running.addr());
-    serve_until_signal(running).await
+    let running = start(&args, config, log).await?;
+    print(format!("tidegate listens on http://{}", running.addr()));
+    serve_until_signal(running, signals).await
 }
 
-async fn start(args: &Args, mut config: Config) -> Result<RunningGateway, ExitFailure> {
+/// Prints a line on a thread of its own, since a pipe that is full would block this one.
+fn print(line: String) {
+    thread::spawn(move || {
+        let _ = writeln!(io::stdout(), "{line}");
+    });
+}
+
+async fn start(args: &Args, mut config: Config, log: &LogWriter) -> Result<RunningGateway, ExitFailure> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.drain = args.drain.unwrap_or(config.drain);
     let listen = config.listen;
-    let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?;
+    let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?.log(log.clone());
     gateway.bind().await.map_err(|error| {
         ExitFailure::cannot_serve(format!(
             "cannot listen on {listen}: {error}; choose another with --listen ADDR"
@@ -94,16 +142,14 @@ async fn start(args: &Args, mut config: Config) -> Result<RunningGateway, ExitFa
     })
 }
 
-/// Serves until SIGTERM or Ctrl-C. A second signal aborts the calls in flight.
-async fn serve_until_signal(running: RunningGateway) -> Result<(), ExitFailure> {
-    let mut signals = StopSignals::new().map_err(ExitFailure::cannot_serve)?;
+/// Serves until a stop signal. A second signal ends the calls in flight.
+async fn serve_until_signal(running: RunningGateway, mut signals: StopSignals) -> Result<(), ExitFailure> {
     signals.next().await;
     tracing::info!(layer = "gateway", "stopping");
-    tokio::select! {
-        () = running.stop() => {}
-        () = signals.next() => {}
+    match running.stop_until(signals.next()).await {
+        0 => Ok(()),
+        cut => Err(ExitFailure { status: CALLS_CUT, message: format!("{cut} calls were cut") }),
     }
-    Ok(())
 }
 
 impl ExitFailure {
@@ -113,42 +159,5 @@ impl ExitFailure {
 
     fn cannot_serve(message: impl fmt::Display) -> Self {
         Self { status: CANNOT_SERVE, message: message.to_string() }
-    }
-}
-
-/// The signals that stop the process: SIGTERM and SIGINT.
-#[cfg(unix)]
-struct StopSignals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl StopSignals {
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// The signal that stops the process: Ctrl-C.
-#[cfg(not(unix))]
-struct StopSignals;
-
-#[cfg(not(unix))]
-impl StopSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
     }
 }

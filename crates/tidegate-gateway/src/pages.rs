@@ -1,8 +1,8 @@
 //! The router, and the pages that the gateway serves itself: health, readiness, state of the targets, list of
 //! models.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -17,6 +17,7 @@ use tidegate::stack::SignalsSnapshot;
 use tidegate::{ErrorCode, Signals};
 
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
+use crate::log_writer::LogWriter;
 use crate::proxy::{Deployment, GatewayError, MAX_NAME, Proxy};
 
 /// The state that all handlers share.
@@ -26,6 +27,8 @@ pub(crate) struct AppState {
     pub(crate) targets: Vec<TargetGates>,
     pub(crate) models: Vec<String>,
     pub(crate) is_draining: AtomicBool,
+    /// The log of the process, to report its lost lines.
+    pub(crate) log: OnceLock<LogWriter>,
 }
 
 /// The gates of one target under one policy, and the chains that start with that target.
@@ -135,8 +138,11 @@ async fn signals(State(state): SharedState) -> Response<Body> {
     Json(reports).into_response()
 }
 
-async fn healthz() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+async fn healthz(State(state): SharedState) -> Json<Value> {
+    match state.log.get().map_or(0, LogWriter::lost_lines) {
+        0 => Json(json!({"status": "ok"})),
+        lost => Json(json!({"status": "ok", "lost_log_lines": lost})),
+    }
 }
 
 async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {

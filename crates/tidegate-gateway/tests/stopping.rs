@@ -22,7 +22,7 @@ async fn calls_in_flight_are_completed_and_new_ones_are_not_accepted() {
     let response = chat(&gateway, REQUEST).send().await.unwrap();
     let started = Instant::now();
     let reading = tokio::spawn(response.text());
-    gateway.stop().await;
+    assert_eq!(gateway.stop().await, 0);
     let took = started.elapsed();
     let text = reading.await.unwrap().unwrap();
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
@@ -38,10 +38,12 @@ async fn a_call_that_exceeds_the_drain_time_is_aborted() {
     let gateway = gateway(&file).await;
     let response = chat(&gateway, REQUEST).send().await.unwrap();
     let started = Instant::now();
-    gateway.stop().await;
+    let reading = tokio::spawn(response.text());
+    assert_eq!(gateway.stop().await, 1);
     let took = started.elapsed();
     assert!(took >= Duration::from_millis(190) && took < Duration::from_secs(2), "{took:?}");
-    response.text().await.unwrap_err();
+    let text = reading.await.unwrap().unwrap();
+    assert!(text.contains("the gateway stops"), "{text}");
     provider.log().in_flight_is(0).await;
 }
 

@@ -1,6 +1,7 @@
 //! The configuration file as it is deserialized, before cross-references are checked.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -19,6 +20,9 @@ use super::serde_error::from_serde;
 pub(super) struct ConfigFile {
     pub(super) listen: Option<String>,
     pub(super) body_limit: Option<usize>,
+    pub(super) max_connections: Option<NonZeroUsize>,
+    #[serde(default, with = "humantime_serde")]
+    pub(super) notice: Option<Duration>,
     #[serde(default, with = "humantime_serde")]
     pub(super) drain: Option<Duration>,
     pub(super) stop_client_retries: Option<bool>,

@@ -95,6 +95,7 @@ mod serde_error;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -116,7 +117,11 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The largest request body that is accepted, in bytes.
     pub body_limit: usize,
-    /// How long calls may continue after a stop signal.
+    /// The largest number of open connections of callers. The limit of file descriptors may allow fewer.
+    pub max_connections: usize,
+    /// How long calls are still accepted after a stop signal, while `/readyz` is 503.
+    pub notice: Duration,
+    /// How long calls may continue after the notice time.
     pub drain: Duration,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
@@ -134,6 +139,8 @@ pub struct Config {
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+const DEFAULT_MAX_CONNECTIONS: usize = 4096;
+const DEFAULT_NOTICE: Duration = Duration::from_secs(2);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 
 const DEFAULT_EMERGENCY_TEXT: &str = "The service is not available at the moment. Please try again later.";
@@ -191,6 +198,8 @@ impl Config {
         check_distinct(&routes)?;
         let used: Vec<_> = routes.iter().map(|route| &*route.policy).collect();
         let warnings = policy::warnings(&written, &used);
+        let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);
+        let notice = file.notice.unwrap_or(DEFAULT_NOTICE);
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
         let stop_client_retries = file.stop_client_retries.unwrap_or(true);
         let emergency_text = file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned());
@@ -201,6 +210,8 @@ impl Config {
         Ok(Self {
             listen,
             body_limit,
+            max_connections,
+            notice,
             drain,
             stop_client_retries,
             emergency_text,

@@ -11,6 +11,7 @@ use tidegate::{Error, Outcome, Payload};
 use super::responses_progress::ResponsesProgress;
 use crate::endpoint::Endpoint;
 use crate::error_format::error_body;
+use crate::open_calls::EndReason;
 
 /// A stream body that ends in an error event of the caller's dialect when the inner body fails.
 ///
@@ -208,15 +209,19 @@ fn end_of_error_event(
 
 /// The error of a stream that broke after `tokens` tokens.
 fn broken_stream(error: &Error, tokens: u64) -> ErrorBody {
-    let body = ErrorBody::of_error(&**error);
+    let mut body = ErrorBody::of_error(&**error);
+    if let Some(reason) = error.downcast_ref::<EndReason>() {
+        body = ErrorBody::new(reason.code(), reason.to_string());
+    }
     let place = match tokens {
         0 => "before the first token".to_owned(),
         1 => "after 1 token".to_owned(),
         tokens => format!("after {tokens} tokens"),
     };
-    let message = match (error.downcast_ref::<Elapsed>(), Outcome::of_error(&**error).failure()) {
-        (Some(elapsed), _) => format!("the stream broke {place}: {elapsed}"),
-        (None, Some(failure)) if matches!(failure.kind, FailureKind::Transport | FailureKind::Truncated) => {
+    let has_message = error.is::<Elapsed>() || error.is::<EndReason>();
+    let message = match Outcome::of_error(&**error).failure() {
+        _ if has_message => format!("the stream broke {place}: {error}"),
+        Some(failure) if matches!(failure.kind, FailureKind::Transport | FailureKind::Truncated) => {
             format!("the stream broke {place}")
         }
         _ => format!("the stream broke {place}: {}", body.message()),

@@ -7,6 +7,7 @@ use tidegate::{Error, ErrorCode};
 
 use crate::endpoint::ApiDialect;
 use crate::error_format::{MODEL_NOT_FOUND, error_body};
+use crate::open_calls::EndReason;
 
 pub(crate) const CODE: HeaderName = HeaderName::from_static("x-tidegate-code");
 
@@ -66,5 +67,11 @@ impl From<&Error> for GatewayError {
     /// The response to a call that ended in an error: a rejection by a gate, a timeout, or a transport error.
     fn from(error: &Error) -> Self {
         Self::from_body(ErrorBody::of_error(&**error))
+    }
+}
+
+impl From<EndReason> for GatewayError {
+    fn from(reason: EndReason) -> Self {
+        Self::new(reason.code(), reason)
     }
 }

@@ -41,6 +41,7 @@ pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
+use crate::open_calls::{OpenCall, OpenCalls, WatchedBody};
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
@@ -62,6 +63,7 @@ const MAX_NAMES: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub(crate) routes: RouteTable,
+    pub(crate) calls: OpenCalls,
     pub(crate) body_limit: usize,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
@@ -84,7 +86,11 @@ impl Proxy {
     pub(crate) async fn handle(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let trail = Trail::new();
-        let response = self.call(endpoint, request, &trail).await;
+        let call = self.calls.begin(request.extensions().get());
+        let response = tokio::select! {
+            response = self.call(endpoint, request, &trail, &call) => response,
+            reason = call.ended() => Err(reason.into()),
+        };
         let response = response.unwrap_or_else(|error| error.into_response(endpoint.dialect()));
         with_trail(response, endpoint.path(), &trail, started)
     }
@@ -93,7 +99,11 @@ impl Proxy {
     pub(crate) async fn count_tokens(&self, request: Request<Body>) -> Response<Body> {
         let started = Instant::now();
         let trail = Trail::new();
-        let response = self.token_count(request, &trail).await;
+        let call = self.calls.begin(request.extensions().get());
+        let response = tokio::select! {
+            response = self.token_count(request, &trail) => response,
+            reason = call.ended() => Err(reason.into()),
+        };
         let response = response.unwrap_or_else(|error| error.into_response(ApiDialect::Anthropic));
         with_trail(response, COUNT_TOKENS, &trail, started)
     }
@@ -147,6 +157,7 @@ impl Proxy {
         endpoint: Endpoint,
         request: Request<Body>,
         trail: &Trail,
+        call: &OpenCall,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(endpoint, request).await?;
         let mut extensions = Extensions::new();
@@ -165,7 +176,9 @@ impl Proxy {
         let headers = headers::forwarded(head.headers);
         let mut is_rejected = false;
         let mut response = match chain.send(uri, headers, body.into(), extensions).await {
-            Ok(response) => forward(response, endpoint, meter),
+            Ok(response) => {
+                forward(response.map(|body| call.watch(body, chain.attempt_time())), endpoint, meter)
+            }
             Err(error) => {
                 is_rejected = Rejection::find(&*error).is_some();
                 let mut response = GatewayError::from(&error).into_response(endpoint.dialect());
@@ -219,7 +232,7 @@ fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
 }
 
 /// Forwards the provider's response unchanged, except for headers of the connection.
-fn forward(response: route_chain::ChainResponse, endpoint: Endpoint, meter: UsageMeter) -> Response<Body> {
+fn forward(response: Response<WatchedBody>, endpoint: Endpoint, meter: UsageMeter) -> Response<Body> {
     let outcome = Outcome::of(&response);
     let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
     let (mut head, body) = response.into_parts();

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
@@ -16,6 +17,7 @@ pub(crate) struct RouteChain {
     service: Fallback<AddressedTarget>,
     /// The limits of the call as a whole, over all targets.
     limits: CallLimits,
+    attempt_time: Duration,
     token_counter: Option<TokenCounter>,
     repeats_attempts: bool,
 }
@@ -37,9 +39,19 @@ impl RouteChain {
             first: name,
             service: fallback.layer(first),
             limits,
+            attempt_time: Duration::MAX,
             token_counter: None,
             repeats_attempts: false,
         }
+    }
+
+    /// Sets the longest time of an attempt; none by default.
+    pub(crate) fn with_attempt_time(self, attempt_time: Duration) -> Self {
+        Self { attempt_time, ..self }
+    }
+
+    pub(super) const fn attempt_time(&self) -> Duration {
+        self.attempt_time
     }
 
     /// Sets the provider that counts the tokens of prompts.

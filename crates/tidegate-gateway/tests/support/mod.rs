@@ -1,6 +1,9 @@
 //! A gateway in front of scripted providers, and clients for it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses some of the functions")]
 
+#[cfg(unix)]
+pub mod process;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +28,7 @@ fn env(variable: &str) -> Option<OsString> {
 pub async fn gateway(file: &str) -> RunningGateway {
     let mut config = Config::parse(file, env).unwrap();
     config.listen = "127.0.0.1:0".parse().unwrap();
+    config.notice = Duration::ZERO;
     Gateway::new(config).unwrap().bind().await.unwrap()
 }
 

@@ -1,0 +1,191 @@
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A writer for log lines that neither blocks nor fails.
+///
+/// Lines are queued, and a thread writes them. A line is lost if the queue is full, because the output accepts no
+/// bytes, or if it cannot be written. Lost lines are counted; the output receives their number once it accepts bytes
+/// again.
+///
+/// ```
+/// use std::io::Write;
+/// use tidegate_gateway::LogWriter;
+///
+/// # fn main() -> std::io::Result<()> {
+/// let mut log = LogWriter::new(std::io::stderr())?;
+/// writeln!(log, "ready")?;
+/// log.flush_within(std::time::Duration::from_secs(1));
+/// assert_eq!(log.lost_lines(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LogWriter {
+    queue: Sender<Message>,
+    counts: Arc<LogCounts>,
+}
+
+#[derive(Debug, Default)]
+struct LogCounts {
+    queued_bytes: AtomicUsize,
+    lost_lines: AtomicU64,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    Flush(SyncSender<()>),
+}
+
+/// The most bytes that wait to be written.
+const MAX_QUEUED: usize = 1024 * 1024;
+
+/// The shortest time between two reports of lost lines.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+impl LogWriter {
+    /// Starts the thread that writes to `output`.
+    ///
+    /// # Errors
+    ///
+    /// The thread cannot be started.
+    pub fn new(output: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, messages) = mpsc::channel();
+        let counts = Arc::new(LogCounts::default());
+        let written = Arc::clone(&counts);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&messages, output, &written))?;
+        Ok(Self { queue, counts })
+    }
+
+    /// The number of lines that were not written.
+    #[must_use]
+    pub fn lost_lines(&self) -> u64 {
+        self.counts.lost_lines.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the queued lines are written, or until `limit` has elapsed.
+    pub fn flush_within(&self, limit: Duration) {
+        let (flushed, wait) = mpsc::sync_channel(1);
+        if self.queue.send(Message::Flush(flushed)).is_ok() {
+            let _ = wait.recv_timeout(limit);
+        }
+    }
+}
+
+/// Each call is one line, as a formatter of events writes it.
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let queued = self.counts.queued_bytes.fetch_add(line.len(), Ordering::Relaxed);
+        let fits = queued.saturating_add(line.len()) <= MAX_QUEUED;
+        if !fits || self.queue.send(Message::Line(line.to_vec())).is_err() {
+            self.counts.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+            self.counts.lost_lines.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn write_fmt(&mut self, text: std::fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(text.to_string().as_bytes())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write(messages: &Receiver<Message>, mut output: impl Write, counts: &LogCounts) {
+    let mut reported = 0;
+    let mut next_report = Instant::now();
+    for message in messages {
+        let line = match message {
+            Message::Line(line) => line,
+            Message::Flush(flushed) => {
+                let _ = flushed.try_send(());
+                continue;
+            }
+        };
+        let written = output.write_all(&line).and_then(|()| output.flush());
+        counts.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        if written.is_err() {
+            counts.lost_lines.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
+        let lost = counts.lost_lines.load(Ordering::Relaxed);
+        if lost > reported && Instant::now() >= next_report {
+            next_report = Instant::now() + REPORT_INTERVAL;
+            if writeln!(output, "tidegate-gateway: {} log lines were lost", lost - reported).is_ok() {
+                reported = lost;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_secs(10);
+
+    /// An output that fails, blocks or keeps what is written.
+    #[derive(Clone, Default)]
+    struct Output {
+        text: Arc<Mutex<Vec<u8>>>,
+        is_full: Arc<Mutex<bool>>,
+    }
+
+    impl Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match *self.is_full.lock().unwrap() {
+                true => Err(io::ErrorKind::StorageFull.into()),
+                false => self.text.lock().unwrap().write(bytes),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted_and_reported_later() {
+        let output = Output::default();
+        *output.is_full.lock().unwrap() = true;
+        let mut log = LogWriter::new(output.clone()).unwrap();
+        for _ in 0..3 {
+            writeln!(log, "lost").unwrap();
+        }
+        log.flush_within(BOUND);
+        assert_eq!(log.lost_lines(), 3);
+        *output.is_full.lock().unwrap() = false;
+        writeln!(log, "kept").unwrap();
+        log.flush_within(BOUND);
+        let text = String::from_utf8(output.text.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "kept\ntidegate-gateway: 3 log lines were lost\n");
+        assert_eq!(log.lost_lines(), 3);
+    }
+
+    #[test]
+    fn an_output_that_blocks_delays_nothing_and_bounds_the_queue() {
+        let output = Output::default();
+        let blocked = output.text.lock().unwrap();
+        let mut log = LogWriter::new(output.clone()).unwrap();
+        let line = vec![b'x'; 1024];
+        for _ in 0..2048 {
+            log.write_all(&line).unwrap();
+        }
+        assert_eq!(log.lost_lines(), 1024);
+        assert!(log.counts.queued_bytes.load(Ordering::Relaxed) <= MAX_QUEUED);
+        let started = Instant::now();
+        log.flush_within(Duration::from_millis(10));
+        assert!(started.elapsed() < BOUND);
+        drop(blocked);
+        log.flush_within(BOUND);
+        let written = output.text.lock().unwrap().len();
+        assert!(written >= MAX_QUEUED, "{written}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The calls in flight. They can be ended from outside: when the gateway stops, or when a caller reads no more.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use slab::Slab;
+use tidegate::{Error, ErrorCode};
+use tokio::time::Instant;
+
+use crate::connections::{BusyConnection, CallerConnection};
+
+/// The calls in flight of a gateway. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct OpenCalls(Arc<Mutex<Slab<Arc<CallSlot>>>>);
+
+/// One call in flight, until it and the [body of its response](Self::watch) are dropped. Clones are the same call.
+#[derive(Clone)]
+pub(crate) struct OpenCall(Arc<CallEntry>);
+
+/// Removes the call when it is dropped.
+struct CallEntry {
+    calls: OpenCalls,
+    key: usize,
+    slot: Arc<CallSlot>,
+    /// Keeps the connection of the caller from being closed as idle.
+    _connection: Option<BusyConnection>,
+}
+
+/// What a call and [`OpenCalls`] share.
+#[derive(Default)]
+struct CallSlot(Mutex<CallState>);
+
+#[derive(Default)]
+struct CallState {
+    ended: Option<EndReason>,
+    waker: Option<Waker>,
+    /// The body of the response. Dropping it releases the permit of the call.
+    body: Option<UnsyncBoxBody<Bytes, Error>>,
+    /// Since when a frame was not followed by a request for the next one: the caller reads slowly, or not at all.
+    unread_since: Option<Instant>,
+    /// When the clock of the attempt has run out. The body cannot observe it while it is not polled.
+    attempt_ends: Option<Instant>,
+}
+
+/// Why a call was ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EndReason {
+    /// The time for calls in flight has run out.
+    #[error("the gateway stops")]
+    Stopping,
+    /// The caller did not read the response in time.
+    #[error("the response was not read in time")]
+    Unread,
+}
+
+/// The longest time for which a response may be unread, whatever the clock of its attempt.
+const MAX_UNREAD: Duration = Duration::from_secs(60);
+
+/// The time between two checks for callers that do not read.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+impl OpenCalls {
+    /// Adds a call, and marks its connection as busy.
+    pub(crate) fn begin(&self, connection: Option<&CallerConnection>) -> OpenCall {
+        let slot = Arc::new(CallSlot::default());
+        let key = self.lock().insert(Arc::clone(&slot));
+        let connection = connection.map(CallerConnection::busy);
+        OpenCall(Arc::new(CallEntry { calls: self.clone(), key, slot, _connection: connection }))
+    }
+
+    /// Ends all calls in flight, and returns their number.
+    pub(crate) fn cut(&self) -> usize {
+        let slots = self.slots();
+        slots.iter().for_each(|slot| slot.end(EndReason::Stopping));
+        slots.len()
+    }
+
+    /// Ends the calls of callers that do not read: those whose attempt has run out of time, and those that have been
+    /// unread for long.
+    pub(crate) fn end_unread(&self) {
+        let now = Instant::now();
+        for slot in self.slots() {
+            if slot.lock().is_unread(now) {
+                slot.end(EndReason::Unread);
+            }
+        }
+    }
+
+    fn slots(&self) -> Vec<Arc<CallSlot>> {
+        self.lock().iter().map(|(_, slot)| Arc::clone(slot)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slab<Arc<CallSlot>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EndReason {
+    /// The standard code of the error.
+    pub(crate) const fn code(self) -> ErrorCode {
+        match self {
+            Self::Stopping => ErrorCode::Overloaded,
+            Self::Unread => ErrorCode::Cancelled,
+        }
+    }
+}
+
+impl OpenCall {
+    /// Ready once the call is ended from outside.
+    pub(crate) async fn ended(&self) -> EndReason {
+        poll_fn(|cx| {
+            let mut state = self.0.slot.lock();
+            let Some(reason) = state.ended else { return state.wait(cx) };
+            Poll::Ready(reason)
+        })
+        .await
+    }
+
+    /// Wraps the body of the response, which begins now. It ends in an [`EndReason`] if the call is ended from outside.
+    /// `attempt` is the time of an attempt.
+    pub(crate) fn watch<B>(&self, body: B, attempt: Duration) -> WatchedBody
+    where
+        B: Body<Data = Bytes, Error = Error> + Send + 'static,
+    {
+        let mut state = self.0.slot.lock();
+        state.body = Some(body.boxed_unsync());
+        state.attempt_ends = Instant::now().checked_add(attempt);
+        drop(state);
+        WatchedBody { call: self.clone(), has_failed: false }
+    }
+}
+
+impl Drop for CallEntry {
+    fn drop(&mut self) {
+        drop(self.calls.lock().try_remove(self.key));
+        // The body is dropped here, and not with the last reference.
+        let body = self.slot.lock().body.take();
+        drop(body);
+    }
+}
+
+impl CallSlot {
+    fn end(&self, reason: EndReason) {
+        let mut state = self.lock();
+        state.ended.get_or_insert(reason);
+        let (body, waker) = (state.body.take(), state.waker.take());
+        drop(state);
+        drop(body);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CallState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CallState {
+    fn wait<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn is_unread(&self, now: Instant) -> bool {
+        let Some(unread) = self.unread_since.map(|since| now.saturating_duration_since(since)) else {
+            return false;
+        };
+        let is_late = self.attempt_ends.is_some_and(|end| end <= now);
+        unread >= MAX_UNREAD || is_late && unread >= CHECK_INTERVAL
+    }
+}
+
+/// The body of a response that can be ended from outside. Frames pass unchanged.
+pub(crate) struct WatchedBody {
+    call: OpenCall,
+    has_failed: bool,
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        let mut state = this.call.0.slot.lock();
+        let Some(body) = &mut state.body else {
+            let reason = state.ended.filter(|_| !mem::replace(&mut this.has_failed, true));
+            return Poll::Ready(reason.map(|reason| Err(reason.into())));
+        };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+            state.unread_since = None;
+            return state.wait(cx);
+        };
+        state.unread_since = frame.is_some().then(Instant::now);
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.call.0.slot.lock().body.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.call.0.slot.lock().body.as_ref().map_or_else(SizeHint::new, Body::size_hint)
+    }
+}
+
+impl From<EndReason> for Error {
+    fn from(reason: EndReason) -> Self {
+        Self::new(reason)
+    }
+}
+
+impl fmt::Debug for OpenCalls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OpenCalls").field(&self.lock().len()).finish()
+    }
+}

@@ -1,0 +1,110 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use crate::connections::CallerConnection;
+use crate::half_close::{AwaitsResponse, HalfClose};
+use crate::http_version::{self, HttpVersion};
+use crate::paths;
+use crate::shared_stream::SharedStream;
+use crate::slow_reader::WriteTimeout;
+
+/// The time for receiving the head of a request, which is also the idle time of a connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The time for which a caller may leave a response unread. Then the connection is closed.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The calls that one HTTP/2 connection may have in flight.
+const MAX_STREAMS: u32 = 128;
+
+/// The largest head of a request, in bytes. hyper accepts at most a hundred headers.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// Serves one connection, by the version of HTTP in which the caller begins, until it ends or is evicted.
+pub(super) async fn serve(
+    stream: TcpStream,
+    router: Router,
+    connection: CallerConnection,
+    watcher: Watcher,
+    stopping: watch::Receiver<()>,
+) {
+    // Frames of a stream are small and must not be delayed by Nagle's algorithm.
+    let _ = stream.set_nodelay(true);
+    let version = tokio::select! {
+        version = timeout(HEAD_TIMEOUT, http_version::detect(&stream)) => version,
+        // Nothing was received, so nothing is lost.
+        () = stopped(stopping) => return,
+        () = connection.evicted() => return,
+    };
+    // Otherwise the caller has left, or sends nothing.
+    let Ok(Ok(version)) = version else { return };
+    tokio::select! {
+        () = serve_http(stream, version, router, &connection, watcher) => {}
+        () = connection.evicted() => {}
+    }
+}
+
+async fn serve_http(
+    stream: TcpStream,
+    version: HttpVersion,
+    router: Router,
+    connection: &CallerConnection,
+    watcher: Watcher,
+) {
+    let caller = AwaitsResponse::default();
+    let (marking, extension) = (caller.clone(), connection.clone());
+    let service = router.map_request(move |request: Request<Incoming>| {
+        // Any request makes the connection the youngest.
+        drop(extension.busy());
+        let mut request = marking.mark(paths::normalize(request));
+        request.extensions_mut().insert(extension.clone());
+        request
+    });
+    let service = TowerToHyperService::new(service);
+    let socket = Arc::new(stream);
+    let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT);
+    let stream = TokioIo::new(HalfClose::new(stream, caller.clone()));
+    let result = match version {
+        HttpVersion::Http1 => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .max_header_size(HEAD_LIMIT)
+                .serve_connection(stream, service);
+            tokio::select! {
+                result = watcher.watch(connection) => result,
+                () = caller.left(&socket) => Ok(()),
+            }
+        }
+        HttpVersion::Http2 => {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_header_list_size(HEAD_LIMIT as u32)
+                .max_concurrent_streams(MAX_STREAMS)
+                .keep_alive_interval(HEAD_TIMEOUT)
+                .serve_connection(stream, service);
+            watcher.watch(connection).await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(layer = "gateway", %error, "connection broke");
+    }
+}
+
+/// Ready once the gateway stops.
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    // The sender is dropped then.
+    while stopping.changed().await.is_ok() {}
+}

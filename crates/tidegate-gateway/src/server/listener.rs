@@ -1,0 +1,107 @@
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::server::graceful::GracefulShutdown;
+use tidegate::Outcome;
+use tidegate::provider::FailureKind;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::connection::serve;
+use crate::connections::IdleConnections;
+
+/// Accepts connections, and closes idle ones when there are too many.
+pub(super) struct Listener {
+    socket: TcpListener,
+    router: Router,
+    max_connections: usize,
+    connections: JoinSet<()>,
+    idle: IdleConnections,
+    graceful: GracefulShutdown,
+    /// Dropped when the listener is closed.
+    open: watch::Sender<()>,
+    failures: AcceptFailures,
+}
+
+/// The wait after a failed accept, and between two attempts to make room when every connection has a call.
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Listener {
+    pub(super) fn new(socket: TcpListener, router: Router, max_connections: usize) -> Self {
+        Self {
+            socket,
+            router,
+            max_connections,
+            connections: JoinSet::new(),
+            idle: IdleConnections::default(),
+            graceful: GracefulShutdown::new(),
+            open: watch::channel(()).0,
+            failures: AcceptFailures::default(),
+        }
+    }
+
+    /// Accepts connections until the future is dropped.
+    pub(super) async fn accept(&mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                Some(_) = self.connections.join_next() => {}
+                // There is one connection too many. If all have calls, further ones wait in the backlog of the socket.
+                () = sleep(PAUSE), if self.connections.len() > self.max_connections => {
+                    self.idle.evict();
+                }
+                accepted = self.socket.accept(), if self.connections.len() <= self.max_connections => match accepted {
+                    Ok((stream, _)) => {
+                        // Evicted before the new connection is idle as well.
+                        if self.connections.len() >= self.max_connections {
+                            self.idle.evict();
+                        }
+                        let connection = self.idle.insert();
+                        let (router, watcher) = (self.router.clone(), self.graceful.watcher());
+                        self.connections.spawn(serve(stream, router, connection, watcher, self.open.subscribe()));
+                    }
+                    // The connection failed, or descriptors have run out. The socket is not affected.
+                    Err(error) => {
+                        self.failures.record(&error);
+                        if is_exhausted(&error) {
+                            self.idle.evict();
+                        }
+                        sleep(PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Closes the socket and the connections on which nothing was received. Returns the other connections.
+    pub(super) fn close(self) -> (JoinSet<()>, GracefulShutdown) {
+        (self.connections, self.graceful)
+    }
+}
+
+/// Whether the process has run out of descriptors, and the peer has not failed.
+fn is_exhausted(error: &io::Error) -> bool {
+    Outcome::of_error(error).failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed)
+}
+
+/// Logs failed accepts, at most once a second.
+#[derive(Default)]
+struct AcceptFailures {
+    last_line: Option<Instant>,
+    since: u64,
+}
+
+impl AcceptFailures {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    fn record(&mut self, error: &io::Error) {
+        self.since += 1;
+        if self.last_line.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
+            tracing::warn!(layer = "gateway", %error, failures = self.since, "cannot accept connections");
+            *self = Self { last_line: Some(Instant::now()), since: 0 };
+        }
+    }
+}

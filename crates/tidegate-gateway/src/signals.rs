@@ -1,0 +1,104 @@
+//! The signals of the process.
+
+use std::io;
+
+#[cfg(unix)]
+pub(crate) use self::unix::StopSignals;
+
+#[cfg(unix)]
+mod unix {
+    use std::time::Duration;
+
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+
+    use super::io;
+
+    /// The shortest time between two log lines about ignored signals.
+    const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+    /// The signals that stop the process: SIGTERM, SIGINT and SIGQUIT. While it exists, other signals that would end
+    /// the process by default are logged and ignored.
+    pub(crate) struct StopSignals {
+        terminate: Signal,
+        interrupt: Signal,
+        quit: Signal,
+        ignored: tokio::task::JoinHandle<()>,
+    }
+
+    impl StopSignals {
+        /// Installs the handlers.
+        pub(crate) fn new() -> io::Result<Self> {
+            let ignored = IgnoredSignals::new()?;
+            Ok(Self {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+                quit: signal(SignalKind::quit())?,
+                ignored: tokio::spawn(ignored.log()),
+            })
+        }
+
+        /// Waits for the next signal.
+        pub(crate) async fn next(&mut self) {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                _ = self.quit.recv() => {}
+            }
+        }
+    }
+
+    impl Drop for StopSignals {
+        fn drop(&mut self) {
+            self.ignored.abort();
+        }
+    }
+
+    struct IgnoredSignals {
+        hangup: Signal,
+        alarm: Signal,
+        user_1: Signal,
+        user_2: Signal,
+        io: Signal,
+    }
+
+    impl IgnoredSignals {
+        fn new() -> io::Result<Self> {
+            Ok(Self {
+                hangup: signal(SignalKind::hangup())?,
+                alarm: signal(SignalKind::alarm())?,
+                user_1: signal(SignalKind::user_defined1())?,
+                user_2: signal(SignalKind::user_defined2())?,
+                io: signal(SignalKind::io())?,
+            })
+        }
+
+        async fn log(mut self) {
+            loop {
+                let name = tokio::select! {
+                    _ = self.hangup.recv() => "SIGHUP",
+                    _ = self.alarm.recv() => "SIGALRM",
+                    _ = self.user_1.recv() => "SIGUSR1",
+                    _ = self.user_2.recv() => "SIGUSR2",
+                    _ = self.io.recv() => "SIGIO",
+                };
+                tracing::info!(layer = "gateway", signal = name, "signal ignored");
+                tokio::time::sleep(LOG_INTERVAL).await;
+            }
+        }
+    }
+}
+
+/// The signal that stops the process: Ctrl-C.
+#[cfg(not(unix))]
+pub(crate) struct StopSignals;
+
+#[cfg(not(unix))]
+impl StopSignals {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) async fn next(&mut self) {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}

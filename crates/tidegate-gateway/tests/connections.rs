@@ -1,0 +1,122 @@
+//! Callers that open too many connections, leave, or do not read.
+#![cfg(unix)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::process::GatewayProcess;
+use support::*;
+use tidegate_testkit::{Provider, Reply};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const REQUEST: &str = r#"{"model":"any","messages":[{"role":"user","content":"hello"}]}"#;
+const BOUND: Duration = Duration::from_secs(30);
+
+async fn connect_idle(addr: std::net::SocketAddr, count: usize) -> Vec<TcpStream> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        connections.push(TcpStream::connect(addr).await.unwrap());
+    }
+    connections
+}
+
+#[tokio::test]
+async fn a_full_table_closes_the_connection_that_has_been_idle_for_longest() {
+    let provider = Provider::openai().otherwise(Reply::ok().stall_after(1)).start().await.unwrap();
+    let file =
+        "max_connections = 8\n".to_owned() + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
+    let gateway = gateway(&file).await;
+    // The oldest connection has a call.
+    let stream = REQUEST.replacen('{', "{\"stream\":true,", 1);
+    let mut streaming = chat(&gateway, stream).send().await.unwrap();
+    assert!(streaming.chunk().await.unwrap().is_some());
+    let mut idle = connect_idle(gateway.addr(), 7).await;
+    // Sending a part of a head does not make a connection busy.
+    idle[0].write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\n").await.unwrap();
+    let started = Instant::now();
+    for _ in 0..3 {
+        let health = client().get(url(&gateway, "/healthz")).send().await.unwrap();
+        assert_eq!(health.status(), 200);
+    }
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let end = timeout(BOUND, idle[0].read(&mut [0; 64])).await.unwrap();
+    assert!(!matches!(end, Ok(1..)), "{end:?}");
+    assert!(
+        timeout(Duration::from_millis(200), idle[6].read(&mut [0; 64])).await.is_err(),
+        "the youngest is open"
+    );
+    assert_eq!(provider.log().in_flight(), 1, "the call goes on");
+}
+
+#[tokio::test]
+async fn idle_connections_lock_nobody_out_when_descriptors_run_out() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let config = "notice = \"0s\"\n".to_owned() + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
+    let gateway = GatewayProcess::start_after("descriptors", &config, "ulimit -n 64;");
+    let _idle = connect_idle(gateway.addr(), 100).await;
+    for _ in 0..3 {
+        let request =
+            client().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+        let response = request.body(REQUEST).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+    }
+    gateway.signal("TERM");
+    let (code, log) = gateway.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("allows fewer connections"), "{log}");
+    assert!(log.matches("cannot accept").count() <= 3, "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_soft_limit_of_descriptors_is_raised() {
+    let config =
+        "notice = \"0s\"\n".to_owned() + &openai("p", "http://127.0.0.1:1/v1") + &route("*", &["p/m"]);
+    let gateway = GatewayProcess::start_after("soft", &config, "ulimit -Sn 40; ulimit -Hn 200;");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["200", "200"], "{files}");
+}
+
+/// Bytes after the request keep the server from reading on, and so from noticing the end of the connection.
+#[tokio::test]
+async fn a_caller_that_pipelined_bytes_and_left_is_noticed() {
+    let provider = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+    for pipelined in ["P", "GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n"] {
+        let request = request_bytes(REQUEST).replace("connection: close\r\n", "") + pipelined;
+        let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        provider.log().in_flight_is(1).await;
+        drop(caller);
+        timeout(BOUND, provider.log().in_flight_is(0)).await.expect(pipelined);
+    }
+    // A caller that is still there keeps its call.
+    let request = request_bytes(REQUEST).replace("connection: close\r\n", "") + "P";
+    let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+    caller.write_all(request.as_bytes()).await.unwrap();
+    provider.log().in_flight_is(1).await;
+    assert!(timeout(Duration::from_secs(2), caller.read(&mut [0; 64])).await.is_err());
+    assert_eq!(provider.log().in_flight(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt() {
+    // More than the buffers of a socket take.
+    let long = format!("{} ", "x".repeat(256 * 1024)).repeat(160);
+    let provider = Provider::openai().otherwise(Reply::text(long)).start().await.unwrap();
+    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"1s\" } }\n"
+        .to_owned()
+        + &openai("p", &provider.base_url())
+        + &route("*", &["p/m"]);
+    let gateway = gateway(&file).await;
+    let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+    caller.write_all(request_bytes(&REQUEST.replacen('{', "{\"stream\":true,", 1)).as_bytes()).await.unwrap();
+    provider.log().in_flight_is(1).await;
+    let started = Instant::now();
+    timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the permit is released");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
