@@ -9,6 +9,7 @@ use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project::pin_project;
+use sync_wrapper::SyncWrapper;
 use tidegate_core::{BodyMode, Collect, ResponseTranslator};
 
 use tower_service::Service;
@@ -16,6 +17,8 @@ use tower_service::Service;
 use super::ResponseBody;
 use super::buffered_response::BufferedResponse;
 use super::layer::Settings;
+use super::offload::offload;
+use super::service::PreparedRequest;
 use crate::{BoxError, Error, HttpService, Payload};
 
 /// Calls the target in its dialect, and reads a buffered response to its end.
@@ -26,10 +29,14 @@ pub struct ResponseFuture<S, F, A: Body, B> {
     answer_cap: usize,
 }
 
+type Translating = SyncWrapper<Pin<Box<dyn Future<Output = Result<PreparedRequest, Error>> + Send>>>;
+
 #[pin_project(project = StateProj)]
 enum State<S, F, A: Body, B> {
     /// The request body is read.
-    Collecting { head: Option<http::request::Parts>, body: Collect<B>, inner: S, settings: Settings },
+    Collecting { head: Option<http::request::Parts>, body: Collect<B>, inner: Option<S>, settings: Settings },
+    /// A large request is translated on another thread.
+    Translating { prepared: Translating, inner: S },
     /// The target is called.
     Calling {
         #[pin]
@@ -52,11 +59,17 @@ where
         Self { state: State::calling(inner, request, settings), answer_cap: settings.answer_cap }
     }
 
+    /// Creates the future for a large request with a complete body.
+    pub(super) fn translating(inner: S, request: Request<Payload>, settings: Settings) -> Self {
+        let answer_cap = settings.answer_cap;
+        Self { state: State::translating(inner, request, settings), answer_cap }
+    }
+
     /// Creates the future for a request with a body that has to be read first.
     pub(super) fn collecting(inner: S, request: Request<B>, settings: Settings) -> Self {
         let (head, body) = request.into_parts();
         let (body, answer_cap) = (Payload::collect(body, settings.cap()), settings.answer_cap);
-        Self { state: State::Collecting { head: Some(head), body, inner, settings }, answer_cap }
+        Self { state: State::Collecting { head: Some(head), body, inner: Some(inner), settings }, answer_cap }
     }
 }
 
@@ -64,8 +77,17 @@ impl<S, F, A: Body, B> State<S, F, A, B>
 where
     S: HttpService<Payload, Body = A> + Service<Request<Payload>, Future = F>,
 {
+    fn translating(inner: S, request: Request<Payload>, settings: Settings) -> Self {
+        let prepared = async move { offload(move || settings.translate(request)).await? };
+        Self::Translating { prepared: SyncWrapper::new(Box::pin(prepared)), inner }
+    }
+
     fn calling(inner: &mut S, request: Request<Payload>, settings: &Settings) -> Self {
-        match settings.translate(request) {
+        Self::prepared(inner, settings.translate(request))
+    }
+
+    fn prepared(inner: &mut S, prepared: Result<PreparedRequest, Error>) -> Self {
+        match prepared {
             Ok((request, translator)) => Self::Calling { future: inner.call(request), translator },
             Err(rejected) => Self::Rejected(Some(rejected)),
         }
@@ -88,7 +110,17 @@ where
                 StateProj::Collecting { head, body, inner, settings } => {
                     let body = ready!(Pin::new(body).poll(cx))?;
                     let head = head.take().expect("polled after completion");
-                    let next = State::calling(inner, Request::from_parts(head, body), settings);
+                    let request = Request::from_parts(head, body);
+                    let mut inner = inner.take().expect("polled after completion");
+                    let next = match settings.is_slow(&request) {
+                        true => State::translating(inner, request, settings.clone()),
+                        false => State::calling(&mut inner, request, settings),
+                    };
+                    this.state.set(next);
+                }
+                StateProj::Translating { prepared, inner } => {
+                    let prepared = ready!(prepared.get_mut().as_mut().poll(cx));
+                    let next = State::prepared(inner, prepared);
                     this.state.set(next);
                 }
                 StateProj::Calling { future, translator } => {
@@ -129,6 +161,7 @@ impl<S, F, A: Body, B> fmt::Debug for ResponseFuture<S, F, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Collecting { .. } => "collecting",
+            State::Translating { .. } => "translating",
             State::Calling { .. } => "calling",
             State::Reading(_) => "reading",
             State::Rejected(_) => "rejected",

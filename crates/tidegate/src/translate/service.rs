@@ -41,6 +41,14 @@ impl<S> Translate<S> {
         self.inner
     }
 
+    /// Request bodies of up to this many bytes are translated, longer ones are rejected with E1005; 32 MiB by
+    /// default.
+    #[must_use]
+    pub fn body_cap(mut self, bytes: usize) -> Self {
+        self.settings.body_cap = bytes;
+        self
+    }
+
     /// Sends one request through a clone of this service, which is made ready first.
     pub fn send<B>(
         &self,
@@ -54,9 +62,18 @@ impl<S> Translate<S> {
 }
 
 /// The request for the target, and the translator of the response; `None` if the request was not translated.
-type PreparedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
+pub(super) type PreparedRequest = (Request<Payload>, Option<Box<dyn ResponseTranslator>>);
+
+/// The largest request body that is translated without leaving the thread.
+const MAX_INLINE: usize = 256 * 1024;
 
 impl Settings {
+    /// Whether translating `request` would delay other tasks.
+    pub(super) fn is_slow(&self, request: &Request<Payload>) -> bool {
+        self.translator.is_some()
+            && request.body().bytes().is_some_and(|bytes| (MAX_INLINE..=self.body_cap).contains(&bytes.len()))
+    }
+
     /// The settings for a request to `uri`: without the translator, if it does not apply.
     fn for_uri(&self, uri: &Uri) -> Self {
         let translator = self.translator.clone().filter(|translator| translator.applies_to(uri));
@@ -109,6 +126,11 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let settings = self.settings.for_uri(request.uri());
         match Payload::in_request(request) {
+            Ok(request) if settings.is_slow(&request) => {
+                let clone = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, clone);
+                ResponseFuture::translating(ready, request, settings)
+            }
             Ok(request) => ResponseFuture::calling(&mut self.inner, request, &settings),
             Err(request) => {
                 let clone = self.inner.clone();

@@ -278,3 +278,41 @@ async fn a_dropped_future_or_body_releases_the_response() {
     drop(streaming);
     assert_eq!((provider.live_bodies(), provider.live_futures()), (0, 0));
 }
+
+/// Records the thread on which it is called.
+struct ThreadRecorder(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+impl Translator for ThreadRecorder {
+    fn request(&self, _: &mut request::Parts, body: &[u8]) -> Result<Translation, Untranslatable> {
+        self.0.send(std::thread::current().id()).unwrap();
+        Ok(Translation {
+            body: Bytes::copy_from_slice(&body[..1]),
+            response: Box::new(LowercaseTranslator(BodyMode::Whole)),
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_request_is_translated_on_another_thread_and_one_above_the_cap_is_rejected() {
+    let (record, threads) = std::sync::mpsc::channel();
+    let (inner, target) = strict();
+    target.otherwise(Answer::status(200).body("X"));
+    let service = TranslateLayer::new(ThreadRecorder(record)).layer(inner).body_cap(1024 * 1024);
+    let here = std::thread::current().id();
+    for (length, is_here) in [(1, true), (1024 * 1024, false)] {
+        for is_buffered in [true, false] {
+            let bytes = Bytes::from(vec![b'x'; length]);
+            let response = match is_buffered {
+                true => service.clone().oneshot(Request::new(Payload::from(bytes))).await,
+                false => service.clone().oneshot(Request::new(Payload::streamed(Full::new(bytes)))).await,
+            };
+            let body = response.unwrap().into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, "(x)", "{length}");
+            assert_eq!(threads.try_recv().unwrap() == here, is_here, "{length}");
+        }
+    }
+    let long = Payload::from(vec![b'x'; 1024 * 1024 + 1]);
+    let error = service.oneshot(Request::new(long)).await.err().expect("too long");
+    assert_eq!(error.rejection().map(Rejection::code), Some(ErrorCode::RequestTooLarge));
+    assert!(threads.try_recv().is_err(), "not translated");
+}
