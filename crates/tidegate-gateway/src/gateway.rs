@@ -20,7 +20,9 @@ use crate::log_writer::LogWriter;
 use crate::open_calls::OpenCalls;
 use crate::pages::{self, AppState, TargetGates};
 use crate::paths;
-use crate::proxy::{AddressedTarget, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter};
+use crate::proxy::{
+    AddressedTarget, BodyBudget, BodyLimits, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter,
+};
 use crate::server::{self, RunningGateway, ServerSettings};
 
 /// A gateway that is ready to listen.
@@ -99,7 +101,11 @@ impl Gateway {
             proxy: Proxy {
                 routes,
                 calls: OpenCalls::default(),
-                body_limit: config.body_limit,
+                body_limits: BodyLimits {
+                    length: config.body_limit,
+                    min_rate: config.body_min_rate,
+                    budget: BodyBudget::new(config.body_budget),
+                },
                 stop_client_retries: config.stop_client_retries,
             },
         };
@@ -200,7 +206,8 @@ impl StackFactory<'_> {
             let dialect = self.config.providers.get(&other.provider).map(ProviderSettings::dialect);
             dialect == Some(route.endpoint.dialect())
         });
-        Ok((Arc::clone(&name.name), named_target(stack, address, is_mixed)))
+        let target = named_target(stack, address, is_mixed).body_cap(self.config.translated_body_limit);
+        Ok((Arc::clone(&name.name), target))
     }
 }
 

@@ -44,8 +44,21 @@
 //! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
 //! its gates. Without such a target, or if it does not count, the tokens are estimated.
 //!
+//! # The program
+//! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP,
+//! SIGUSR1, SIGUSR2, SIGALRM and SIGIO are logged and ignored. The log on the standard error output neither fails nor
+//! delays a call: lines that cannot be written are lost, counted, and reported by `/healthz` as `lost_log_lines` and in the
+//! log itself.
+//!
+//! | exit code | |
+//! |---|---|
+//! | 0 | stopped, and every call was completed |
+//! | 1 | cannot listen |
+//! | 2 | the configuration or an argument is invalid |
+//! | 3 | stopped, and calls were cut; the log has their number |
+//!
 //! # Callers that leave
-//! A call is cancelled when its caller closes the connection. A caller that has announced its last request
+//! A call is cancelled when its caller closes the connection, also behind bytes of a next request. A caller that has announced its last request
 //! (`connection: close`, or HTTP/1.0) may close its sending side and still receives the response; if it leaves,
 //! that is noticed at the next write.
 

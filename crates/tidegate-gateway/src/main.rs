@@ -18,6 +18,10 @@ use tracing_subscriber::filter::LevelFilter;
 
 use self::signals::StopSignals;
 
+/// Returns the memory of large bodies to the system within seconds, which glibc's allocator keeps.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Keeps calls to model providers alive. Without arguments it serves two scripted providers to play with.
 #[derive(Parser)]
 #[command(version)]

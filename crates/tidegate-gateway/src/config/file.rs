@@ -20,6 +20,9 @@ use super::serde_error::from_serde;
 pub(super) struct ConfigFile {
     pub(super) listen: Option<String>,
     pub(super) body_limit: Option<usize>,
+    pub(super) translated_body_limit: Option<NonZeroUsize>,
+    pub(super) body_budget: Option<usize>,
+    pub(super) body_min_rate: Option<NonZeroUsize>,
     pub(super) max_connections: Option<NonZeroUsize>,
     #[serde(default, with = "humantime_serde")]
     pub(super) notice: Option<Duration>,

@@ -34,10 +34,28 @@
 //! [`tidegate::config`], presets included.
 //!
 //! # Defaults
-//! The gateway listens on `127.0.0.1:8787`, accepts bodies of up to 32 MiB, and gives calls in flight 10 s to
-//! end after a stop signal. A route accepts any model and uses the policy `default`. A part that is missing
+//! The gateway listens on `127.0.0.1:8787`. A route accepts any model and uses the policy `default`. A part that is missing
 //! in a policy is disabled, except the timeouts. If there is no policy `default`, all of its parts are disabled. The `AI_LIB_*`
 //! variables of [`tidegate::config`] override every policy.
+//!
+//! # Bodies and connections of callers
+//! | key | default | |
+//! |---|---|---|
+//! | `body_limit` | 32 MiB | the largest request body, packed and unpacked; a larger one is rejected with 413 |
+//! | `translated_body_limit` | 8 MiB | the largest request body that is translated; a larger one skips targets of the other dialect, and is rejected with 413 if there is no other target. A translation takes up to 28 times the memory of the body |
+//! | `body_budget` | 256 MiB, at least `body_limit` | the request bodies of all calls together, as received and unpacked; what does not fit is rejected with 503 and `retry-after` |
+//! | `body_min_rate` | 16 KiB/s | a caller that is more than 10 s behind this rate is rejected with 408 |
+//! | `max_connections` | 4096 | a further connection closes the one that has been without a call for longest, whatever bytes it has sent; while all have calls, further ones wait |
+//! | `notice` | `"2s"` | after a stop signal `/readyz` is 503 for this time, and calls are still accepted |
+//! | `drain` | `"10s"` | then the listener is closed, and calls in flight may continue for this time. What is left is cut: streams end in an error event, calls without a response head in a 503 |
+//!
+//! A budget counts a body once. A copy with the name of the target's model exists beside it while an attempt is sent.
+//! File descriptors may allow fewer than `max_connections`: half of them are for connections to providers. The program
+//! raises its soft limit to the hard one. A call that finds no descriptor for a connection to a provider is a 503 with
+//! E3002, does not count against the provider, and falls back.
+//!
+//! A caller that does not read its response keeps its permit until `timeout.attempt` of the policy, and at most for
+//! 60 s.
 //!
 //! # Retries of clients
 //! The official clients repeat failed calls themselves, which would multiply the attempts of a chain. A call
@@ -117,6 +135,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The largest request body that is accepted, in bytes.
     pub body_limit: usize,
+    /// The largest request body that is translated for a target with another dialect, in bytes.
+    pub translated_body_limit: usize,
+    /// The bytes that the request bodies of all calls may take up together.
+    pub body_budget: usize,
+    /// The least bytes per second at which a caller has to send its request body.
+    pub body_min_rate: usize,
     /// The largest number of open connections of callers. The limit of file descriptors may allow fewer.
     pub max_connections: usize,
     /// How long calls are still accepted after a stop signal, while `/readyz` is 503.
@@ -139,6 +163,9 @@ pub struct Config {
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+const DEFAULT_TRANSLATED_BODY_LIMIT: usize = 8 * 1024 * 1024;
+const DEFAULT_BODY_BUDGET: usize = 256 * 1024 * 1024;
+const DEFAULT_BODY_MIN_RATE: usize = 16 * 1024;
 const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 const DEFAULT_NOTICE: Duration = Duration::from_secs(2);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
@@ -177,6 +204,14 @@ impl Config {
         if body_limit == 0 {
             return Err(GatewayConfigError::new("body_limit", "expected at least 1, found 0"));
         }
+        let body_budget = file.body_budget.unwrap_or(DEFAULT_BODY_BUDGET.max(body_limit));
+        if body_budget < body_limit {
+            let problem = format!("expected at least body_limit, which is {body_limit}, found {body_budget}");
+            return Err(GatewayConfigError::new("body_budget", problem));
+        }
+        let translated_body_limit =
+            file.translated_body_limit.map_or(DEFAULT_TRANSLATED_BODY_LIMIT, NonZeroUsize::get);
+        let body_min_rate = file.body_min_rate.map_or(DEFAULT_BODY_MIN_RATE, NonZeroUsize::get);
         let mut providers = BTreeMap::new();
         for (name, entry) in file.providers {
             let provider = entry.settings(&name, &env)?;
@@ -210,6 +245,9 @@ impl Config {
         Ok(Self {
             listen,
             body_limit,
+            translated_body_limit,
+            body_budget,
+            body_min_rate,
             max_connections,
             notice,
             drain,

@@ -398,3 +398,23 @@ fn debug_does_not_show_the_api_key() {
     let config = Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap();
     assert!(!format!("{config:?}").contains("secret"));
 }
+
+#[test]
+fn the_limits_of_bodies_and_connections_have_defaults_and_are_checked() {
+    let config = Config::parse(&format!("{PROVIDERS}{ROUTE}"), env).unwrap();
+    assert_eq!((config.body_budget, config.translated_body_limit), (256 << 20, 8 << 20));
+    assert_eq!((config.body_min_rate, config.max_connections), (16 << 10, 4096));
+    assert_eq!(config.notice, Duration::from_secs(2));
+    let large = Config::parse(&format!("body_limit = 1_000_000_000\n{PROVIDERS}{ROUTE}"), env).unwrap();
+    assert_eq!(large.body_budget, 1_000_000_000);
+    for (key, error) in [
+        ("body_budget = 1", "body_budget: expected at least body_limit, which is 33554432, found 1"),
+        ("body_min_rate = 0", "body_min_rate: "),
+        ("max_connections = 0", "max_connections: "),
+        ("translated_body_limit = 0", "translated_body_limit: "),
+        ("notice = 3", "notice: "),
+    ] {
+        let found = parse_error(&format!("{key}\n{PROVIDERS}{ROUTE}"));
+        assert!(found.starts_with(error), "{found}");
+    }
+}

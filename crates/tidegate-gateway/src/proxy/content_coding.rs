@@ -2,13 +2,13 @@
 
 use std::io::{self, Read};
 
-use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tidegate::ErrorCode;
 
 use super::GatewayError;
+use super::body_budget::{BudgetExceeded, HeldBytes};
 
 /// The codings that are unpacked, as a header lists them.
 const SUPPORTED: HeaderValue = HeaderValue::from_static("gzip, zstd, br");
@@ -21,6 +21,9 @@ const MAX_NAME: usize = 40;
 
 /// The largest window of a zstd frame that is accepted: 8 MiB, as RFC 9659 requires of HTTP clients.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// The bytes that are unpacked at once.
+const PIECE: usize = 64 * 1024;
 
 /// A content coding (RFC 9110, 8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,24 +57,34 @@ impl ContentCoding {
         }
     }
 
-    /// Unpacks a body, of which no more than `limit` bytes may result.
+    /// Unpacks a body, of which no more than `limit` bytes may result. They are added to `held`.
     ///
     /// # Errors
     ///
-    /// The body is not in this coding, or too long.
-    pub(super) fn unpack(self, body: &[u8], limit: usize) -> Result<Bytes, UnpackError> {
-        let mut unpacked = Vec::new();
-        // One byte above the limit shows that the body is too long.
-        let end = (limit as u64).saturating_add(1);
-        match self {
-            Self::Gzip => MultiGzDecoder::new(body).take(end).read_to_end(&mut unpacked),
-            Self::Brotli => brotli::Decompressor::new(body, 4096).take(end).read_to_end(&mut unpacked),
-            Self::Zstd => zstd(body).and_then(|decoder| decoder.take(end).read_to_end(&mut unpacked)),
-        }
-        .map_err(|_| UnpackError::Malformed(self))?;
-        match unpacked.len() > limit {
-            true => Err(UnpackError::TooLong),
-            false => Ok(unpacked.into()),
+    /// The body is not in this coding, or too long, or does not fit the budget.
+    pub(super) fn unpack(
+        self,
+        body: &[u8],
+        limit: usize,
+        held: &mut HeldBytes,
+    ) -> Result<Vec<u8>, UnpackError> {
+        let mut decoder: Box<dyn Read> = match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(body)),
+            Self::Brotli => Box::new(brotli::Decompressor::new(body, 4096)),
+            Self::Zstd => Box::new(zstd(body).map_err(|_| UnpackError::Malformed(self))?),
+        };
+        let (mut unpacked, mut piece) = (Vec::new(), vec![0; PIECE]);
+        loop {
+            let length = decoder.read(&mut piece).map_err(|_| UnpackError::Malformed(self))?;
+            if length == 0 {
+                unpacked.shrink_to_fit();
+                return Ok(unpacked);
+            }
+            if length > limit - unpacked.len() {
+                return Err(UnpackError::TooLong);
+            }
+            held.grow(length).map_err(UnpackError::Budget)?;
+            unpacked.extend_from_slice(&piece[..length]);
         }
     }
 
@@ -89,9 +102,10 @@ impl ContentCoding {
 pub(super) enum UnpackError {
     Malformed(ContentCoding),
     TooLong,
+    Budget(BudgetExceeded),
 }
 
-fn zstd(body: &[u8]) -> io::Result<impl Read> {
+fn zstd(body: &[u8]) -> io::Result<impl Read + '_> {
     let mut decoder = zstd::Decoder::new(body)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
     Ok(decoder)
@@ -112,6 +126,7 @@ impl From<UnpackError> for GatewayError {
                 Self::new(ErrorCode::InvalidRequest, format_args!("body is not valid {}", coding.name()))
             }
             UnpackError::TooLong => Self::new(ErrorCode::RequestTooLarge, "unpacked body is too large"),
+            UnpackError::Budget(exceeded) => exceeded.into(),
         }
     }
 }
@@ -120,9 +135,14 @@ impl From<UnpackError> for GatewayError {
 mod tests {
     use std::io::Write;
 
+    use super::super::body_budget::BodyBudget;
     use super::*;
 
     const BODY: &[u8] = br#"{"model":"m","messages":[]}"#;
+    fn unpack(coding: ContentCoding, body: &[u8], limit: usize) -> Result<Vec<u8>, UnpackError> {
+        coding.unpack(body, limit, &mut BodyBudget::new(usize::MAX).hold())
+    }
+
     const CODINGS: [ContentCoding; 3] = [ContentCoding::Gzip, ContentCoding::Zstd, ContentCoding::Brotli];
 
     fn packed(coding: ContentCoding, body: &[u8]) -> Vec<u8> {
@@ -145,12 +165,16 @@ mod tests {
     fn each_coding_is_unpacked_up_to_the_limit() {
         for coding in CODINGS {
             let packed = packed(coding, BODY);
-            assert_eq!(coding.unpack(&packed, BODY.len()).unwrap(), BODY);
-            assert_eq!(coding.unpack(&packed, BODY.len() - 1), Err(UnpackError::TooLong));
+            assert_eq!(unpack(coding, &packed, BODY.len()).unwrap(), BODY);
+            assert_eq!(unpack(coding, &packed, BODY.len() - 1), Err(UnpackError::TooLong));
             for cut in 0..packed.len() {
-                assert_eq!(coding.unpack(&packed[..cut], 1024), Err(UnpackError::Malformed(coding)), "{cut}");
+                assert_eq!(
+                    unpack(coding, &packed[..cut], 1024),
+                    Err(UnpackError::Malformed(coding)),
+                    "{cut}"
+                );
             }
-            assert_eq!(coding.unpack(BODY, 1024), Err(UnpackError::Malformed(coding)));
+            assert_eq!(unpack(coding, BODY, 1024), Err(UnpackError::Malformed(coding)));
         }
     }
 
@@ -161,7 +185,10 @@ mod tests {
         for coding in CODINGS {
             let packed = packed(coding, &zeros);
             assert!(packed.len() < zeros.len() / 100);
-            assert_eq!(coding.unpack(&packed, 1024), Err(UnpackError::TooLong));
+            assert_eq!(unpack(coding, &packed, 1024), Err(UnpackError::TooLong));
+            let mut held = BodyBudget::new(1024 * 1024).hold();
+            let exceeded = coding.unpack(&packed, zeros.len(), &mut held);
+            assert_eq!(exceeded, Err(UnpackError::Budget(BudgetExceeded)));
         }
     }
 

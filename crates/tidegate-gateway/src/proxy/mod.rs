@@ -9,6 +9,7 @@
 //! The body of a request is buffered, since it may have to be sent again. The body of a response is forwarded
 //! frame by frame.
 
+mod body_budget;
 mod content_coding;
 mod error_event_body;
 mod gateway_error;
@@ -32,9 +33,11 @@ use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{ErrorCode, Outcome, Payload, Rejection, Trail};
 
+pub(crate) use self::body_budget::BodyBudget;
 use self::error_event_body::ErrorEventBody;
 use self::gateway_error::CODE;
 pub(crate) use self::gateway_error::GatewayError;
+pub(crate) use self::request_body::BodyLimits;
 pub(crate) use self::route_chain::RouteChain;
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
@@ -64,7 +67,7 @@ const MAX_NAMES: usize = 20;
 pub(crate) struct Proxy {
     pub(crate) routes: RouteTable,
     pub(crate) calls: OpenCalls,
-    pub(crate) body_limit: usize,
+    pub(crate) body_limits: BodyLimits,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
 }
@@ -137,15 +140,14 @@ impl Proxy {
             GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
         })?;
         let (head, body) = request.into_parts();
-        let body = request_body::read(&head.headers, body, self.body_limit).await?;
-        if let Some(caller) = head.extensions.get::<AwaitsResponse>() {
-            caller.set();
-        }
+        let received = || _ = head.extensions.get::<AwaitsResponse>().map(AwaitsResponse::set);
+        let (body, held) = request_body::read(&head.headers, body, &self.body_limits, received).await?;
         let invalid = |error| GatewayError::new(ErrorCode::InvalidRequest, error);
         let body = match head.extensions.get() {
             Some(Deployment(name)) => ModelField::set(&body, name).map_err(invalid)?,
             None => body,
         };
+        let body = held.into_body(body);
         let model = ModelField::read(&body).map_err(invalid)?;
         let chain = models.pick(model.model());
         let chain = chain.ok_or_else(|| unknown_model(endpoint, model.model(), &models.names()))?;

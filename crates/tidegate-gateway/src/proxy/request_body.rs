@@ -1,5 +1,6 @@
-//! Reading of the request body, up to the limit.
+//! Reading of the request body, up to the limits of its length, of its time and of all bodies together.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,55 +9,173 @@ use http::header::EXPECT;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tidegate::{ErrorCode, Payload};
+use tidegate::ErrorCode;
+use tidegate::provider::ErrorBody;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::GatewayError;
+use super::body_budget::{BodyBudget, BudgetExceeded, HeldBytes};
 use super::content_coding::ContentCoding;
 
-/// The time for a caller to send its request body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+/// The limits of request bodies.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyLimits {
+    /// The largest body, in bytes, packed and unpacked.
+    pub(crate) length: usize,
+    /// The least bytes per second that a caller has to send.
+    pub(crate) min_rate: usize,
+    pub(crate) budget: BodyBudget,
+}
 
-/// The time for which a body that is too large is still read and discarded. Many clients read the response
+/// The time by which a caller may be behind the minimum rate.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The time for which a body that is not accepted is still read and discarded. Many clients read the response
 /// only after they have sent the whole body, and would otherwise see a closed connection.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads a body and unpacks it.
-pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, GatewayError> {
+/// The time after which a body may fit the budget.
+const BUDGET_WAIT: Duration = Duration::from_secs(1);
+
+/// The bodies that are unpacked at once.
+static UNPACKING: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+
+/// Reads a body and unpacks it. `received` is called once the whole body has been received.
+pub(super) async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &BodyLimits,
+    received: impl FnOnce(),
+) -> Result<(Bytes, HeldBytes), GatewayError> {
     let codings = ContentCoding::all(headers).map_err(|error| *error)?;
-    let mut bytes = read_packed(headers, body, limit).await?;
+    let (mut bytes, mut held) = read_packed(headers, body, limits).await?;
+    received();
     // The last coding was applied to all others.
     for coding in codings.into_iter().rev() {
+        let Ok(_permit) = UNPACKING.acquire().await else { break };
+        let (limit, mut unpacked_held) = (limits.length, limits.budget.hold());
         // Unpacking may take a while, and is not done on a thread of the runtime.
-        let unpacked = spawn_blocking(move || coding.unpack(&bytes, limit)).await;
-        bytes =
+        let unpacked = spawn_blocking(move || {
+            let unpacked = coding.unpack(&bytes, limit, &mut unpacked_held);
+            unpacked.map(|unpacked| (unpacked, unpacked_held))
+        });
+        let unpacked = unpacked.await;
+        (bytes, held) =
             unpacked.map_err(|_| GatewayError::new(ErrorCode::ServerError, "body was not unpacked"))??;
     }
-    Ok(bytes)
+    Ok((bytes.into(), held))
 }
 
-async fn read_packed(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, GatewayError> {
-    let is_long = body.size_hint().lower() > limit as u64;
+async fn read_packed(
+    headers: &HeaderMap,
+    mut body: Body,
+    limits: &BodyLimits,
+) -> Result<(Vec<u8>, HeldBytes), GatewayError> {
+    let is_long = body.size_hint().lower() > limits.length as u64;
     // A caller that sent `Expect` has not sent the body yet, so nothing has to be discarded.
     if is_long && headers.contains_key(EXPECT) {
-        return Err(too_long(limit));
+        return Err(too_long(limits.length));
     }
-    let cap = if is_long { 0 } else { limit };
-    let read = timeout(BODY_TIMEOUT, Payload::collect(body, cap)).await.map_err(|_| too_slow())?;
-    let mut body = read.map_err(|_| GatewayError::new(ErrorCode::InvalidRequest, "body broke off"))?;
-    if let Some(bytes) = body.bytes() {
-        return Ok(bytes.clone());
-    }
+    let (started, mut bytes, mut held) = (Instant::now(), Vec::new(), limits.budget.hold());
+    let refused = loop {
+        if is_long {
+            break too_long(limits.length);
+        }
+        let deadline = started + GRACE + Duration::from_secs_f64(bytes.len() as f64 / limits.min_rate as f64);
+        let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits.min_rate))?;
+        let Some(frame) = frame else {
+            bytes.shrink_to_fit();
+            return Ok((bytes, held));
+        };
+        let frame = frame.map_err(|_| GatewayError::new(ErrorCode::InvalidRequest, "body broke off"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > limits.length - bytes.len() {
+            break too_long(limits.length);
+        }
+        if let Err(exceeded) = held.grow(data.len()) {
+            break exceeded.into();
+        }
+        bytes.extend_from_slice(&data);
+    };
+    drop((bytes, held));
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(DISCARD_TIMEOUT, rest).await;
-    Err(too_long(limit))
+    Err(refused)
 }
 
 fn too_long(limit: usize) -> GatewayError {
     GatewayError::new(ErrorCode::RequestTooLarge, format_args!("body is larger than {limit} bytes"))
 }
 
-fn too_slow() -> GatewayError {
-    GatewayError::new(ErrorCode::Timeout, "body did not arrive in time").status(StatusCode::REQUEST_TIMEOUT)
+fn too_slow(min_rate: usize) -> GatewayError {
+    let message = format_args!("body arrived at less than {min_rate} bytes per second");
+    GatewayError::new(ErrorCode::Timeout, message).status(StatusCode::REQUEST_TIMEOUT)
+}
+
+impl From<BudgetExceeded> for GatewayError {
+    fn from(_: BudgetExceeded) -> Self {
+        let body = ErrorBody::new(ErrorCode::Overloaded, "too many bytes of request bodies are in flight");
+        Self::from_body(body.with_retry_after(Some(BUDGET_WAIT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const LIMITS: [usize; 2] = [1_000_000, 1000];
+
+    fn limits(budget: usize) -> BodyLimits {
+        let [length, min_rate] = LIMITS;
+        BodyLimits { length, min_rate, budget: BodyBudget::new(budget) }
+    }
+
+    /// A body of `frames` frames of `size` bytes, with a pause after each.
+    fn body(frames: usize, size: usize, pause: Duration) -> Body {
+        let frames = stream::iter(0..frames).then(move |_| async move {
+            sleep(pause).await;
+            Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![b'x'; size])))
+        });
+        Body::new(StreamBody::new(frames))
+    }
+
+    async fn read_plain(body: Body, limits: &BodyLimits) -> Result<usize, String> {
+        let read = read(&HeaderMap::new(), body, limits, || {}).await;
+        read.map(|(bytes, _)| bytes.len()).map_err(|error| format!("{error:?}"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_body_is_accepted_at_the_minimum_rate_however_long_it_takes() {
+        let second = Duration::from_secs(1);
+        assert_eq!(read_plain(body(600, 1000, second), &limits(LIMITS[0])).await, Ok(600_000));
+        let started = Instant::now();
+        let error = read_plain(body(600, 500, second), &limits(LIMITS[0])).await.unwrap_err();
+        assert!(error.contains("less than 1000 bytes per second"), "{error}");
+        assert_eq!(started.elapsed(), Duration::from_millis(19_500), "19 of 20 frames, and 10 s of grace");
+        read_plain(body(1, 1, GRACE * 2), &limits(LIMITS[0])).await.unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_bodies_share_one_budget_and_only_received_bytes_count() {
+        let limits = limits(1000);
+        let slow = tokio::spawn({
+            let limits = limits.clone();
+            async move { read_plain(body(9, 100, Duration::from_millis(100)), &limits).await }
+        });
+        sleep(Duration::from_millis(50)).await;
+        assert_eq!(read_plain(body(1, 900, Duration::ZERO), &limits).await, Ok(900));
+        sleep(Duration::from_millis(500)).await;
+        let error = read_plain(body(1, 900, Duration::ZERO), &limits).await.unwrap_err();
+        assert!(error.contains("E3002") || error.contains("Overloaded"), "{error}");
+        assert_eq!(slow.await.unwrap(), Ok(900));
+        assert_eq!(read_plain(body(1, 1000, Duration::ZERO), &limits).await, Ok(1000));
+    }
 }

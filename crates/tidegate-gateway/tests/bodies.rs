@@ -1,0 +1,144 @@
+//! Request bodies that are many, slow or large.
+#![cfg(unix)]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::process::GatewayProcess;
+use support::*;
+use tidegate_gateway::RunningGateway;
+use tidegate_testkit::{Provider, Reply};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+const BOUND: Duration = Duration::from_secs(30);
+
+/// A request for a chat completion with about `length` bytes.
+fn long_request(length: usize) -> String {
+    format!(r#"{{"model":"any","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(length))
+}
+
+/// Sends a part of a request body, and no more.
+async fn half_sent(gateway: &RunningGateway, sent: usize, length: usize) -> TcpStream {
+    let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    caller.write_all(head.as_bytes()).await.unwrap();
+    caller.write_all(&vec![b' '; sent]).await.unwrap();
+    caller
+}
+
+#[tokio::test]
+async fn request_bodies_beyond_the_budget_are_rejected_with_retry_after() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let file = "body_limit = 1_000_000\nbody_budget = 1_000_000\n".to_owned()
+        + &openai("p", &provider.base_url())
+        + &route("*", &["p/m"]);
+    let gateway = gateway(&file).await;
+    let call = async || chat(&gateway, long_request(300_000)).send().await.unwrap();
+    // Announced bytes do not count.
+    let announced = [half_sent(&gateway, 0, 900_000).await, half_sent(&gateway, 0, 900_000).await];
+    assert_eq!(call().await.status(), 200);
+    let held = [half_sent(&gateway, 400_000, 900_000).await, half_sent(&gateway, 400_000, 900_000).await];
+    let started = Instant::now();
+    let rejected = loop {
+        let response = call().await;
+        if response.status() != 200 {
+            break response;
+        }
+        assert!(started.elapsed() < BOUND, "the budget is not used up");
+    };
+    assert_eq!(
+        (rejected.status().as_u16(), &rejected.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(rejected.headers()["x-tidegate-code"], "E3002");
+    drop((announced, held));
+    while call().await.status() != 200 {
+        assert!(started.elapsed() < BOUND, "the budget is not released");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_slower_than_the_minimum_rate_is_rejected() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+    let mut caller = half_sent(&gateway, 10, 1000).await;
+    let mut response = Vec::new();
+    let _ = timeout(BOUND, caller.read_to_end(&mut response)).await.expect("well before two minutes");
+    let response = String::from_utf8(response).unwrap();
+    assert!(
+        response.starts_with("HTTP/1.1 408 ") && response.contains("16384 bytes per second"),
+        "{response}"
+    );
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_of_translation_reaches_only_targets_of_the_callers_dialect() {
+    let claude = Provider::anthropic().otherwise(Reply::ok()).start().await.unwrap();
+    let gpt = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let file = format!(
+        "translated_body_limit = 1_000_000\n\
+         providers.claude = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n",
+        claude.base_url()
+    ) + &openai("gpt", &gpt.base_url())
+        + &route("claude", &["claude/m"])
+        + &route("*", &["claude/m", "gpt/m"]);
+    let gateway = gateway(&file).await;
+    let response = chat(&gateway, long_request(2_000_000)).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-tidegate-target"]),
+        (200, &"gpt/m".parse().unwrap())
+    );
+    let alone = long_request(2_000_000).replace("any", "claude");
+    assert_eq!(chat(&gateway, alone).send().await.unwrap().status(), 413);
+    assert_eq!((claude.log().calls(), gpt.log().calls()), (0, 1));
+    // One that is translated on another thread.
+    assert_eq!(chat(&gateway, long_request(900_000)).send().await.unwrap().status(), 200);
+    assert_eq!(claude.log().calls(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_is_returned_after_a_burst_of_large_bodies() {
+    let provider = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let config = "notice = \"0s\"\n".to_owned() + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
+    let gateway = GatewayProcess::start("memory", &config);
+    let burst = async || {
+        let client = client();
+        let calls: Vec<_> = (0..16)
+            .map(|_| {
+                let request = client.post(gateway.url("/v1/chat/completions"));
+                let request = request.header("content-type", "application/json");
+                tokio::spawn(request.body(long_request(8 * 1024 * 1024)).send())
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(call.await.unwrap().unwrap().status(), 200);
+        }
+    };
+    let before = resident(gateway.id());
+    for _ in 0..3 {
+        burst().await;
+    }
+    let started = Instant::now();
+    let mut after = resident(gateway.id());
+    while after > before + 64 && started.elapsed() < BOUND {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The allocator returns memory while it is used.
+        client().get(gateway.url("/healthz")).send().await.unwrap();
+        after = resident(gateway.id());
+    }
+    assert!(after <= before + 64, "{before} MiB before and {after} MiB after");
+}
+
+/// The resident memory of a process in MiB.
+#[cfg(target_os = "linux")]
+fn resident(id: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+}
