@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -15,7 +16,12 @@ pub(crate) struct IdleConnections(Arc<Mutex<IdleQueue>>);
 #[derive(Default)]
 struct IdleQueue {
     next: u64,
-    by_age: BTreeMap<u64, Arc<Notify>>,
+    by_age: BTreeMap<u64, IdleConnection>,
+}
+
+struct IdleConnection {
+    since: Instant,
+    eviction: Arc<Notify>,
 }
 
 /// A connection of a caller; an extension of its requests. Clones are the same connection.
@@ -47,13 +53,15 @@ impl IdleConnections {
         CallerConnection(Arc::new(ConnectionEntry { idle: self.clone(), eviction, state }))
     }
 
-    /// Closes the connection that has been idle for longest. Returns whether there was one.
-    pub(crate) fn evict(&self) -> bool {
-        let longest = self.lock().by_age.pop_first();
-        longest.is_some_and(|(_, eviction)| {
-            eviction.notify_one();
-            true
-        })
+    /// Closes the connection that has been idle for longest, and for at least `idle_time`. Returns whether there was one.
+    pub(crate) fn evict(&self, idle_time: Duration) -> bool {
+        let mut queue = self.lock();
+        let Some(longest) = queue.by_age.first_entry() else { return false };
+        let is_idle = longest.get().since.elapsed() >= idle_time;
+        if is_idle {
+            longest.remove().eviction.notify_one();
+        }
+        is_idle
     }
 
     fn lock(&self) -> MutexGuard<'_, IdleQueue> {
@@ -65,7 +73,8 @@ impl IdleQueue {
     fn push(&mut self, eviction: &Arc<Notify>) -> u64 {
         let position = self.next;
         self.next += 1;
-        self.by_age.insert(position, Arc::clone(eviction));
+        self.by_age
+            .insert(position, IdleConnection { since: Instant::now(), eviction: Arc::clone(eviction) });
         position
     }
 }
@@ -133,16 +142,17 @@ mod tests {
         let idle = IdleConnections::default();
         let [first, second, third] = std::array::from_fn(|_| idle.insert());
         let calls = [first.busy(), first.busy(), second.busy()];
-        assert!(idle.evict());
+        assert!(!idle.evict(Duration::from_secs(60)), "not idle for long enough");
+        assert!(idle.evict(Duration::ZERO));
         assert!(is_evicted(&third) && !is_evicted(&first) && !is_evicted(&second));
-        assert!(!idle.evict(), "both have calls");
+        assert!(!idle.evict(Duration::ZERO), "both have calls");
 
         let [one, other, of_second] = calls;
         drop(one);
-        assert!(!idle.evict(), "one call is left");
+        assert!(!idle.evict(Duration::ZERO), "one call is left");
         drop(of_second);
         drop(other);
-        assert!(idle.evict());
+        assert!(idle.evict(Duration::ZERO));
         assert!(is_evicted(&second) && !is_evicted(&first));
     }
 
@@ -152,6 +162,6 @@ mod tests {
         drop(idle.insert());
         let busy = idle.insert().busy();
         drop(busy);
-        assert!(!idle.evict());
+        assert!(!idle.evict(Duration::ZERO));
     }
 }

@@ -120,3 +120,33 @@ async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt(
     timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the permit is released");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_call_without_a_descriptor_for_the_provider_is_a_503_and_neutral() {
+    let provider = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let config = "notice = \"0s\"\ndrain = \"0s\"\n\
+         policies.default = { circuit_breaker = { failure_threshold = 1, cooldown_seconds = 60 } }\n"
+        .to_owned()
+        + &openai("p", &provider.base_url())
+        + &route("*", &["p/m"]);
+    let gateway = GatewayProcess::start("exhausted", &config);
+    // The limit is lowered while the gateway runs: the connection of the caller gets the last descriptor.
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
+    let open: Vec<u32> =
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let limit = (0..).find(|number| !open.contains(number)).unwrap() + 1;
+    let lowered = std::process::Command::new("prlimit")
+        .args([format!("--pid={}", gateway.id()), format!("--nofile={limit}:{limit}")])
+        .status();
+    assert!(lowered.unwrap().success());
+    let request =
+        client().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let response = request.body(REQUEST).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
+        (503, &"E3002".parse().unwrap())
+    );
+    let text = response.text().await.unwrap();
+    assert!(text.contains("no file descriptor"), "{text}");
+}

@@ -29,6 +29,10 @@ pub(super) struct Listener {
 /// The wait after a failed accept, and between two attempts to make room when every connection has a call.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The idle time after which a connection is closed for lack of descriptors. The error does not show whether another
+/// connection waits, so that one which is about to send its request is spared.
+const IDLE_TIME: Duration = Duration::from_secs(1);
+
 impl Listener {
     pub(super) fn new(socket: TcpListener, router: Router, max_connections: usize) -> Self {
         Self {
@@ -51,13 +55,13 @@ impl Listener {
                 Some(_) = self.connections.join_next() => {}
                 // There is one connection too many. If all have calls, further ones wait in the backlog of the socket.
                 () = sleep(PAUSE), if self.connections.len() > self.max_connections => {
-                    self.idle.evict();
+                    self.idle.evict(Duration::ZERO);
                 }
                 accepted = self.socket.accept(), if self.connections.len() <= self.max_connections => match accepted {
                     Ok((stream, _)) => {
                         // Evicted before the new connection is idle as well.
                         if self.connections.len() >= self.max_connections {
-                            self.idle.evict();
+                            self.idle.evict(Duration::ZERO);
                         }
                         let connection = self.idle.insert();
                         let (router, watcher) = (self.router.clone(), self.graceful.watcher());
@@ -67,7 +71,7 @@ impl Listener {
                     Err(error) => {
                         self.failures.record(&error);
                         if is_exhausted(&error) {
-                            self.idle.evict();
+                            self.idle.evict(IDLE_TIME);
                         }
                         sleep(PAUSE).await;
                     }

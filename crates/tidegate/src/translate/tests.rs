@@ -312,7 +312,7 @@ async fn a_large_request_is_translated_on_another_thread_and_one_above_the_cap_i
         }
     }
     let long = Payload::from(vec![b'x'; 1024 * 1024 + 1]);
-    let error = service.oneshot(Request::new(long)).await.err().expect("too long");
+    let error = service.oneshot(Request::new(long)).await.expect_err("too long");
     assert_eq!(error.rejection().map(Rejection::code), Some(ErrorCode::RequestTooLarge));
     assert!(threads.try_recv().is_err(), "not translated");
 }
