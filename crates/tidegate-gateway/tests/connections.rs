@@ -106,9 +106,9 @@ async fn a_caller_that_pipelined_bytes_and_left_is_noticed() {
 #[tokio::test]
 async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt() {
     // More than the buffers of a socket take.
-    let long = format!("{} ", "x".repeat(256 * 1024)).repeat(160);
+    let long = format!("{} ", "x".repeat(16 * 1024)).repeat(2560);
     let provider = Provider::openai().otherwise(Reply::text(long)).start().await.unwrap();
-    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"1s\" } }\n"
+    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"2s\" } }\n"
         .to_owned()
         + &openai("p", &provider.base_url())
         + &route("*", &["p/m"]);
@@ -131,15 +131,8 @@ async fn a_call_without_a_descriptor_for_the_provider_is_a_503_and_neutral() {
         + &openai("p", &provider.base_url())
         + &route("*", &["p/m"]);
     let gateway = GatewayProcess::start("exhausted", &config);
-    // The limit is lowered while the gateway runs: the connection of the caller gets the last descriptor.
-    let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
-    let open: Vec<u32> =
-        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-    let limit = (0..).find(|number| !open.contains(number)).unwrap() + 1;
-    let lowered = std::process::Command::new("prlimit")
-        .args([format!("--pid={}", gateway.id()), format!("--nofile={limit}:{limit}")])
-        .status();
-    assert!(lowered.unwrap().success());
+    // The connection of the caller gets the last descriptor.
+    leave_descriptors(&gateway, 1);
     let request =
         client().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
     let response = request.body(REQUEST).send().await.unwrap();
@@ -149,4 +142,35 @@ async fn a_call_without_a_descriptor_for_the_provider_is_a_503_and_neutral() {
     );
     let text = response.text().await.unwrap();
     assert!(text.contains("no file descriptor"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn idle_connections_make_room_when_descriptors_run_out_unexpectedly() {
+    let config =
+        "notice = \"0s\"\n".to_owned() + &openai("p", "http://127.0.0.1:1/v1") + &route("*", &["p/m"]);
+    let gateway = GatewayProcess::start("unexpected", &config);
+    leave_descriptors(&gateway, 4);
+    let _idle = connect_idle(gateway.addr(), 10).await;
+    let started = Instant::now();
+    assert_eq!(client().get(gateway.url("/healthz")).send().await.unwrap().status(), 200);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    gateway.signal("TERM");
+    let (_, log) = gateway.end().await;
+    let lines = log.matches("cannot accept").count();
+    assert!((1..20).contains(&lines), "{lines} lines");
+}
+
+/// Lowers the limit of descriptors of a running gateway, so that it can open `count` more.
+#[cfg(target_os = "linux")]
+fn leave_descriptors(gateway: &GatewayProcess, count: usize) {
+    let entries = std::fs::read_dir(format!("/proc/{}/fd", gateway.id())).unwrap();
+    let open: Vec<usize> =
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let last = (0..).filter(|number| !open.contains(number)).nth(count - 1).unwrap();
+    let limit = last + 1;
+    let lowered = std::process::Command::new("prlimit")
+        .args([format!("--pid={}", gateway.id()), format!("--nofile={limit}:{limit}")])
+        .status();
+    assert!(lowered.unwrap().success());
 }
