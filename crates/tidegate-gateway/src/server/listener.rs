@@ -104,7 +104,7 @@ impl AcceptFailures {
     fn record(&mut self, error: &io::Error) {
         self.since += 1;
         if self.last_line.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
-            tracing::warn!(layer = "gateway", %error, failures = self.since, "cannot accept connections");
+            tracing::warn!(layer = "gateway", %error, failures = self.since, "cannot accept a connection");
             *self = Self { last_line: Some(Instant::now()), since: 0 };
         }
     }
