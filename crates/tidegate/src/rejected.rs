@@ -1,8 +1,11 @@
-//! The part of a rejection that all gates have in common.
+//! The part of a rejection that all gates and services have in common.
+
+use std::task::{Context, Poll, ready};
 
 use http::Extensions;
+use tokio::task::coop;
 
-use crate::{AttemptBudget, Gate, Rejection, Trail};
+use crate::{AttemptBudget, Error, Gate, Rejection, Trail};
 
 /// Records in the trail of the call and in an event that the gate of `target` rejected, and returns the
 /// rejection.
@@ -23,4 +26,22 @@ pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &
         _ => tracing::debug!(layer, target, code, wait_ms, "{reason}"),
     }
     rejection
+}
+
+/// A call that was rejected at once.
+///
+/// It takes a part of the budget of its task, so that a loop over calls that are rejected yields to other tasks, as
+/// one over calls that are sent does.
+#[derive(Debug)]
+pub(crate) struct RejectedCall(Option<Rejection>);
+
+impl RejectedCall {
+    pub(crate) fn new(rejection: Rejection) -> Self {
+        Self(Some(rejection))
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
+        ready!(coop::poll_proceed(cx)).made_progress();
+        Poll::Ready(self.0.take().expect("polled after completion").into())
+    }
 }

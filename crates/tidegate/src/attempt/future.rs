@@ -15,7 +15,7 @@ use super::body::GuardedBody;
 use super::gate::{AdmissionGate, AttemptGuard, BodyGuardOf, QueuedAttempt, ResponseHead};
 use super::service::Attempt;
 use super::wire::Wire;
-use crate::rejected::record_rejection;
+use crate::rejected::{RejectedCall, record_rejection};
 use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 
 /// Waits for admission, then for the response.
@@ -43,7 +43,7 @@ enum State<S, F, G: AdmissionGate, W, T, B> {
     /// The head has arrived, and the wire reads the body.
     Judging(Box<(Parts, Option<T>)>),
     Queued(Box<Queued<S, G, W, B>>),
-    Rejected(Option<Rejection>),
+    Rejected(RejectedCall),
     /// The result was returned.
     Done,
 }
@@ -62,7 +62,7 @@ impl<S, F, R: Body, G: AdmissionGate, W: Wire<R>, B> ResponseFuture<S, F, R, G, 
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {
-        Self { state: State::Rejected(Some(rejection)), attempt: None }
+        Self { state: State::Rejected(RejectedCall::new(rejection)), attempt: None }
     }
 
     pub(super) fn queued(queued: G::Queued, ready: Attempt<S, G, W>, request: Request<B>) -> Self {
@@ -144,9 +144,7 @@ where
                         }
                     }
                 }
-                (StateProj::Rejected(rejection), _) => {
-                    return Poll::Ready(Err(rejection.take().expect("polled after completion").into()));
-                }
+                (StateProj::Rejected(call), _) => return call.poll(cx).map(Err),
                 (StateProj::Done, _) | (_, None) => unreachable!("polled after completion"),
             }
         }

@@ -13,10 +13,10 @@ use tower_service::Service;
 
 use super::{Addressed, AddressedFuture, NamedTarget};
 use crate::fallback::{self, Fallback};
-use crate::rejected::record_rejection;
+use crate::rejected::{RejectedCall, record_rejection};
 use crate::send::{SendFuture, send};
 use crate::stack::{self, CallLimits};
-use crate::{BoxError, Error, HttpService, Payload, Rejection, Resilience, Signals, translate};
+use crate::{BoxError, Error, HttpService, Payload, Resilience, Signals, translate};
 
 /// A chain of targets by name around the client `C`; see the [module page](mod@crate::chain).
 ///
@@ -46,7 +46,7 @@ pub struct ResponseFuture<C, F, R: Body<Data = Bytes>, B>(#[pin] ResponseState<C
 #[pin_project(project = ResponseStateProj)]
 enum ResponseState<C, F, R: Body<Data = Bytes>, B> {
     Calling(#[pin] CallFuture<C, F, R, B>),
-    Rejected(Option<Rejection>),
+    Rejected(RejectedCall),
 }
 
 /// The body of a response, in the dialect of the caller. It holds permits, reservations and the admission of the circuit
@@ -106,7 +106,7 @@ where
             Err(rejection) => {
                 let target = self.signals.first().map_or("", |signals| signals.target());
                 let rejection = record_rejection(rejection, target, request.extensions());
-                ResponseFuture(ResponseState::Rejected(Some(rejection)))
+                ResponseFuture(ResponseState::Rejected(RejectedCall::new(rejection)))
             }
         }
     }
@@ -126,9 +126,7 @@ where
             ResponseStateProj::Calling(future) => {
                 future.poll(cx).map_ok(|response| response.map(ResponseBody))
             }
-            ResponseStateProj::Rejected(rejection) => {
-                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
-            }
+            ResponseStateProj::Rejected(call) => call.poll(cx).map(Err),
         }
     }
 }

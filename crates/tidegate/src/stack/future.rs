@@ -13,6 +13,7 @@ use super::ResponseBody;
 use super::service::Attempt;
 use crate::attempt::{self, AttemptGates};
 use crate::classify::Classification;
+use crate::rejected::RejectedCall;
 use crate::retry::{self, Retry};
 use crate::{BoxError, Error, HttpService, Payload, Rejection, fallback};
 
@@ -32,7 +33,7 @@ enum State<S, F, R: Body<Data = Bytes>, B> {
     Retry(#[pin] RetryFuture<S, F, R>),
     // Boxed, so that a call without fallbacks does not move its size.
     Fallback(Pin<Box<FallbackFuture<S, F, R, B>>>),
-    Rejected(Option<Rejection>),
+    Rejected(RejectedCall),
 }
 
 impl<S, F, R: Body<Data = Bytes>, B> ResponseFuture<S, F, R, B> {
@@ -51,7 +52,7 @@ impl<S, F, R: Body<Data = Bytes>, B> ResponseFuture<S, F, R, B> {
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {
-        Self(State::Rejected(Some(rejection)))
+        Self(State::Rejected(RejectedCall::new(rejection)))
     }
 }
 
@@ -75,9 +76,7 @@ where
             StateProj::Fallback(future) => {
                 future.as_mut().poll(cx).map_ok(|response| response.map(ResponseBody::new))
             }
-            StateProj::Rejected(rejection) => {
-                Poll::Ready(Err(rejection.take().expect("polled after completion").into()))
-            }
+            StateProj::Rejected(call) => call.poll(cx).map(Err),
         }
     }
 }
@@ -88,7 +87,7 @@ impl<S, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<S, F, R, B> {
             State::Attempt(future) => future,
             State::Retry(future) => future,
             State::Fallback(future) => future,
-            State::Rejected(rejection) => rejection,
+            State::Rejected(call) => call,
         };
         f.debug_tuple("ResponseFuture").field(state).finish()
     }

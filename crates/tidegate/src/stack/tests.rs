@@ -2,6 +2,8 @@ mod drops;
 mod keys;
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -436,4 +438,28 @@ async fn a_stream_dropped_after_its_last_event_counts_as_finished() {
         body.frame().await.unwrap().unwrap();
     }
     assert_eq!(breaker.handle().state(), State::Open);
+}
+
+/// A task whose calls are all rejected lets others run, in the stack and in front of a single gate.
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_rejected_yield() {
+    let open = CircuitBreakerLayer::new();
+    open.handle().force_open();
+    let (inner, _) = strict();
+    let stack = full("openai/gpt-4o").retry(RetryLayer::disabled()).circuit_breaker(open.clone());
+    let (mut stack, mut gate) = (stack.service(inner.clone()), open.layer(inner));
+    let has_run = Arc::new(AtomicBool::new(false));
+    for of_gate in [false, true] {
+        has_run.store(false, Ordering::Relaxed);
+        let other = Arc::clone(&has_run);
+        tokio::spawn(async move { other.store(true, Ordering::Relaxed) });
+        for _ in 0..1_000 {
+            if of_gate {
+                rejection(call(&mut gate).await);
+            } else {
+                rejection(call(&mut stack).await);
+            }
+        }
+        assert!(has_run.load(Ordering::Relaxed), "of the gate: {of_gate}");
+    }
 }
