@@ -227,12 +227,15 @@ async fn an_invalid_request_is_rejected_with_an_error_body() {
     let gateway = gateway(&file).await;
     let chats = "/v1/chat/completions";
     let long = format!("{{\"model\":\"gpt-4o\",\"x\":\"{}\"}}", "x".repeat(1000));
+    let other_case = "body has a field that is `model` in another case";
     let served = "is not served at /v1/chat/completions, which serves `gpt-4o`, `gpt-4o-mini`";
     for (method, path, body, status, code, message) in [
         ("POST", chats, REQUEST, 404, "model_not_found", &*format!("model `any` {served}")),
         ("POST", chats, "{", 400, "E1001", "body is not JSON, see line 1 column 1"),
         ("POST", chats, "{}", 400, "E1001", "body has no `model`"),
         ("POST", chats, "{\"model\":[]}", 400, "E1001", "`model` is not a string"),
+        ("POST", chats, r#"{"model":"gpt-4o","model":"m"}"#, 400, "E1001", "body has more than one `model`"),
+        ("POST", chats, r#"{"model":"gpt-4o","MOD\u0045L":"m"}"#, 400, "E1001", other_case),
         ("POST", chats, &long, 413, "E1005", "body is larger than 1000 bytes"),
         ("POST", "/v1/messages", REQUEST, 404, "E1004", "no model is served at /v1/messages"),
         ("POST", "/v1/completions", REQUEST, 404, "E1004", "nothing is served at this path, see /"),

@@ -48,6 +48,8 @@ pub enum ModelFieldError {
     NoModel,
     /// The object has several fields `model`.
     ModelTwice,
+    /// The object has a field that differs from `model` only in case. Some servers read it as the model.
+    ModelInOtherCase,
     /// The `model` is not a string.
     ModelNotText,
 }
@@ -57,7 +59,7 @@ impl ModelField {
     ///
     /// # Errors
     ///
-    /// The body is no JSON object with exactly one `model` that is a string.
+    /// The body is no JSON object with exactly one `model`, in any case, that is a string.
     pub fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
         let fields: TopLevelFields<'_> =
             serde_json::from_slice(body).map_err(|error| match error.classify() {
@@ -67,6 +69,7 @@ impl ModelField {
         let raw = match fields.model {
             ModelOccurrence::Missing => return Err(ModelFieldError::NoModel),
             ModelOccurrence::Twice => return Err(ModelFieldError::ModelTwice),
+            ModelOccurrence::InOtherCase => return Err(ModelFieldError::ModelInOtherCase),
             ModelOccurrence::Once(raw) => raw.get(),
         };
         let model = serde_json::from_str(raw).map_err(|_| ModelFieldError::ModelNotText)?;
@@ -134,6 +137,7 @@ impl fmt::Display for ModelFieldError {
             // JSON does not define which of two equal keys is used, and the provider may use another one than
             // the gateway.
             Self::ModelTwice => f.write_str("body has more than one `model`"),
+            Self::ModelInOtherCase => f.write_str("body has a field that is `model` in another case"),
             Self::ModelNotText => f.write_str("`model` is not a string"),
         }
     }
@@ -149,6 +153,7 @@ enum ModelOccurrence<'a> {
     Missing,
     Once(&'a RawValue),
     Twice,
+    InOtherCase,
 }
 
 impl<'de> Deserialize<'de> for TopLevelFields<'de> {
@@ -168,15 +173,21 @@ impl<'de> Visitor<'de> for TopLevelVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopLevelFields<'de>, A::Error> {
         let mut model = ModelOccurrence::Missing;
-        while let Some(FieldName { is_model }) = map.next_key()? {
-            if !is_model {
+        while let Some(name) = map.next_key()? {
+            if name != FieldName::Model {
                 map.next_value::<IgnoredAny>()?;
-                continue;
             }
-            let value = map.next_value()?;
-            model = match model {
-                ModelOccurrence::Missing => ModelOccurrence::Once(value),
-                ModelOccurrence::Once(_) | ModelOccurrence::Twice => ModelOccurrence::Twice,
+            model = match (name, model) {
+                (FieldName::Other, model) => model,
+                (FieldName::ModelInOtherCase, _) => ModelOccurrence::InOtherCase,
+                (FieldName::Model, ModelOccurrence::Missing) => ModelOccurrence::Once(map.next_value()?),
+                (FieldName::Model, model) => {
+                    map.next_value::<IgnoredAny>()?;
+                    match model {
+                        ModelOccurrence::InOtherCase => model,
+                        _ => ModelOccurrence::Twice,
+                    }
+                }
             };
         }
         Ok(TopLevelFields { model })
@@ -184,14 +195,18 @@ impl<'de> Visitor<'de> for TopLevelVisitor {
 }
 
 /// A key, reduced to whether it is `model`.
-struct FieldName {
-    is_model: bool,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FieldName {
+    Model,
+    /// No letter beyond ASCII is one of these letters in another case, so ASCII is enough.
+    ModelInOtherCase,
+    Other,
 }
 
 impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct IsModel;
-        impl Visitor<'_> for IsModel {
+        struct FieldNameVisitor;
+        impl Visitor<'_> for FieldNameVisitor {
             type Value = FieldName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,10 +214,14 @@ impl<'de> Deserialize<'de> for FieldName {
             }
 
             fn visit_str<E>(self, key: &str) -> Result<FieldName, E> {
-                Ok(FieldName { is_model: key == "model" })
+                Ok(match key {
+                    "model" => FieldName::Model,
+                    _ if key.eq_ignore_ascii_case("model") => FieldName::ModelInOtherCase,
+                    _ => FieldName::Other,
+                })
             }
         }
-        deserializer.deserialize_str(IsModel)
+        deserializer.deserialize_str(FieldNameVisitor)
     }
 }
 
@@ -247,6 +266,9 @@ mod tests {
             ("\"m\"", "body is not a JSON object"),
             ("{}", "body has no `model`"),
             ("{\"model\":\"m\",\"model\":\"n\"}", "body has more than one `model`"),
+            ("{\"model\":\"m\",\"MODEL\":\"n\"}", "body has a field that is `model` in another case"),
+            ("{\"Model\":7,\"model\":\"m\"}", "body has a field that is `model` in another case"),
+            ("{\"mode\\u004c\":\"n\"}", "body has a field that is `model` in another case"),
             ("{\"model\":7}", "`model` is not a string"),
             ("{\"model\":null}", "`model` is not a string"),
         ] {
@@ -264,7 +286,7 @@ mod tests {
         ] {
             assert_eq!(ModelField::set(&Bytes::from(body), "m").unwrap(), expected, "{body}");
         }
-        for body in ["", "[]", r#"{"model":7}"#, r#"{"model":"a","model":"b"}"#] {
+        for body in ["", "[]", r#"{"model":7}"#, r#"{"model":"a","model":"b"}"#, r#"{"Model":"a"}"#] {
             assert!(ModelField::set(&Bytes::from(body), "m").is_err(), "{body}");
         }
     }

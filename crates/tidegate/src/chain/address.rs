@@ -270,6 +270,7 @@ fn no_such_endpoint() -> Error {
 fn no_model(error: ModelFieldError) -> Untranslatable {
     match error {
         ModelFieldError::ModelTwice => Untranslatable::new("model", "is there more than once"),
+        ModelFieldError::ModelInOtherCase => Untranslatable::new("model", "is there in another case"),
         ModelFieldError::ModelNotText => Untranslatable::new("model", "is not a string"),
         _ => Untranslatable::new("body", "is not a JSON object"),
     }
