@@ -142,7 +142,7 @@ fn find(c: &mut Criterion) {
     };
     let similar = |prompt: &[String]| {
         let mut similar = prompt.to_vec();
-        similar[3] = "zzzz".to_owned();
+        similar.push("please".to_owned());
         similar
     };
     let other = |prompt: &[String]| prompt.iter().map(|word| format!("q{word}")).collect::<Vec<_>>();

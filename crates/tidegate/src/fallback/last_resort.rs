@@ -56,7 +56,7 @@ pub(super) struct RawRequest {
 pub(super) struct ParsedRequest {
     composer: Arc<dyn AnswerSynthesizer>,
     question: ChatQuestion,
-    /// The cache scope of the caller, if it has one, and the digest of the context of the prompt.
+    /// The cache scope of the caller, and the digest of the context of the prompt; `None` if nothing is cached for it.
     scope: Option<(u64, u64)>,
 }
 
@@ -69,6 +69,11 @@ impl RawRequest {
             body: request.body().bytes()?.clone(),
             scope: cache_scope::digest(settings.cache_by.as_ref(), request),
         })
+    }
+
+    /// Whether answers are cached for the caller.
+    pub(super) fn is_cached(&self) -> bool {
+        self.scope.is_some()
     }
 
     /// `None` if the composer cannot parse it.
@@ -87,6 +92,7 @@ impl ParsedRequest {
         RawRequest::new(request, settings)?.parse()
     }
 
+    /// `None` if nothing is cached for the caller.
     pub(super) fn key(&self) -> Option<CacheKey<'_>> {
         let scope = self.scope?;
         Some(CacheKey { scope, prompt: &self.question.prompt, limit: self.question.max_tokens })

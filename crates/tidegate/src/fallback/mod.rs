@@ -99,7 +99,7 @@
 //! Retries inside of fallbacks inside of retries: forty attempts. A fallback on every error: a malformed
 //! request then fails once per target, and is paid for each time. One cache for all callers: a similar prompt
 //! of another caller is not the same prompt, so answers are kept per credential and per
-//! [`Tenant`](crate::Tenant).
+//! [`Tenant`](crate::Tenant). Callers with neither share their answers, unless their requests are [`Uncached`].
 
 mod body;
 mod body_source;
@@ -126,6 +126,7 @@ mod target_cooldowns;
 
 pub use body::ResponseBody;
 pub use cache::AnswerCache;
+pub use cache_scope::Uncached;
 pub use fallback_override::FallbackOverride;
 pub use future::ResponseFuture;
 pub use handle::Handle;

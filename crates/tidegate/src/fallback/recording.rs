@@ -18,13 +18,17 @@ pub(super) struct Recording {
 const MAX_REQUEST: usize = 512 * 1024;
 
 impl Recording {
-    /// `None` if the request is too long for the answer to be cached.
+    /// `None` if the request is too long for the answer to be cached, or nothing is cached for its caller.
     pub(super) fn new(
         cache: AnswerCache,
         request: RawRequest,
         recorder: Box<dyn AnswerRecorder>,
     ) -> Option<Self> {
-        (request.body.len() <= MAX_REQUEST).then_some(Self { cache, request, recorder })
+        (request.is_cached() && request.body.len() <= MAX_REQUEST).then_some(Self {
+            cache,
+            request,
+            recorder,
+        })
     }
 
     pub(super) fn push(&mut self, bytes: &Bytes) {

@@ -11,7 +11,7 @@ use tidegate_core::{AnswerRecorder, AnswerSynthesizer, ChatQuestion, CompletionL
 use tidegate_translate::Composer;
 
 use super::last_resorts::{chain, chat_request, content, json_answer, question, read, strategy};
-use crate::fallback::{AnswerCache, FallbackKind};
+use crate::fallback::{AnswerCache, FallbackKind, Uncached};
 use crate::testing::{send, strict};
 
 /// Counts how often a request is parsed.
@@ -114,4 +114,26 @@ async fn an_answer_above_the_token_limit_is_not_returned() {
         assert_eq!(read(send(&mut service, with_max_tokens(tokens)).await).await.0.0, status, "{tokens}");
     }
     assert_eq!(read(send(&mut service, question("Tell me all.")).await).await.0.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_uncached_request_is_neither_stored_nor_answered_from_the_cache() {
+    let cache = AnswerCache::new();
+    let (first, _, mut service) = chain(|layer| layer.then_cached(cache.clone()));
+    let uncached = || {
+        let mut request = question("a");
+        request.extensions_mut().insert(Uncached);
+        request
+    };
+    json_answer(&first, "yes");
+    read(send(&mut service, uncached()).await).await;
+    assert!(cache.is_empty());
+    json_answer(&first, "yes");
+    read(send(&mut service, question("a")).await).await;
+    assert_eq!(cache.len(), 1);
+    first.answer(503);
+    assert_eq!(read(send(&mut service, uncached()).await).await.0.0, 503);
+    first.answer(503);
+    let (head, _) = read(send(&mut service, question("a")).await).await;
+    assert_eq!(strategy(&head), Some(FallbackKind::CachedResponse));
 }
