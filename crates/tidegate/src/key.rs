@@ -22,7 +22,7 @@ use crate::Payload;
 /// a header cannot be crafted to collide with the state of another caller. Requests without the header (or
 /// other source of the key) share one state; a request without a [model](Self::model) is rejected.
 ///
-/// In a configuration it is a string: `"tenant"`, `"credential"`, `"model"`, `"header:<name>"`, `"path"` or
+/// In a configuration it is a string: `"tenant"` (or `"caller"`), `"credential"`, `"model"`, `"header:<name>"`, `"path"` or
 /// `"host"`. Two values are equal if they use the same part of the head; a closure is equal to its clones
 /// only.
 #[derive(Clone)]
@@ -135,6 +135,15 @@ impl KeyBy {
         Self(KeySource::Model)
     }
 
+    /// The header, if the key is one.
+    #[must_use]
+    pub const fn header_name(&self) -> Option<&HeaderName> {
+        match &self.0 {
+            KeySource::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// The key of a request; `hasher` carries the secret. `None` if the key is the model and the request has none.
     pub(crate) fn key<B: 'static>(&self, request: &Request<B>, mut hasher: DefaultHasher) -> Option<KeyId> {
         mem::discriminant(&self.0).hash(&mut hasher);
@@ -188,7 +197,7 @@ impl KeySource {
 
     fn named(name: &str) -> Option<Self> {
         Some(match name {
-            "tenant" => Self::Tenant,
+            "tenant" | "caller" => Self::Tenant,
             "credential" => Self::Credential,
             "model" => Self::Model,
             "path" => Self::Path,
@@ -403,6 +412,7 @@ mod tests {
             assert_eq!(serde_json::to_value(&key).unwrap(), name);
             assert_eq!(key, parse(name).unwrap());
         }
+        assert_eq!(parse("caller").unwrap(), KeyBy::tenant());
         assert_ne!(parse("header:a").unwrap(), parse("header:b").unwrap());
         for bad in ["", "header:", "header:a b", "Tenant", "ip", "custom"] {
             let error = parse(bad).unwrap_err().to_string();

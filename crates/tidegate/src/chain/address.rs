@@ -2,13 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, HeaderName, PROXY_AUTHORIZATION};
+use http::header::{CONTENT_LENGTH, HeaderName};
 use http::uri::Authority;
 use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use tidegate_core::{BodyRewritten, Untranslatable};
 use tidegate_providers::{ModelField, ModelFieldError, ModelSpan, Provider};
 
-use super::{Endpoint, ProviderSettings, query};
+use super::{Endpoint, ProviderSettings, query, request_headers};
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
 /// What is replaced in a request for one target: the URL, the key and the model.
@@ -49,18 +49,6 @@ pub(super) enum Replaced {
     Model,
     All,
 }
-
-/// The headers by which the account of a caller is known to a provider.
-pub(super) static ACCOUNT_HEADERS: [HeaderName; 8] = [
-    AUTHORIZATION,
-    PROXY_AUTHORIZATION,
-    COOKIE,
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("api-key"),
-    HeaderName::from_static("x-goog-api-key"),
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-];
 
 impl TargetAddress {
     /// The address of `target`, such as `openai/gpt-4o`, at the provider with these settings.
@@ -185,8 +173,7 @@ impl TargetAddress {
         *request.uri_mut() = uri.ok_or_else(unknown_path)?;
         *request.method_mut() = Method::POST;
         let headers = request.headers_mut();
-        headers.remove(HOST);
-        ACCOUNT_HEADERS.iter().for_each(|name| _ = headers.remove(name));
+        request_headers::strip(headers, settings.dialect(), settings.allowed_headers());
         add_missing(headers, settings.default_headers());
         if let Some((name, value)) = credentials {
             headers.insert(name, value.clone());

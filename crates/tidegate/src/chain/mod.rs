@@ -25,7 +25,8 @@
 //!
 //! # Requests
 //! The path of a request determines its dialect: the end of it is that of an [`Endpoint`]. The host of its URI, its
-//! credentials (those in its query, too), its cookies and the account headers of OpenAI are replaced or removed; its other headers are sent on. A
+//! credentials (those in its query, too), its cookies and the headers that name an account are replaced or removed; its other
+//! headers are sent on, unless [`ProviderSettings::only_headers`] limits them. A
 //! model in its body is replaced, and may be absent. A request that a target cannot be sent, since its dialect has no
 //! counterpart, is rejected for that target alone, and the chain goes on.
 //!
@@ -48,6 +49,7 @@ mod fallback_chain;
 mod provider_settings;
 mod providers;
 mod query;
+mod request_headers;
 mod service;
 #[cfg(feature = "reqwest")]
 mod unaddressed;
@@ -59,6 +61,7 @@ pub use endpoint::{ApiDialect, Endpoint};
 pub use fallback_chain::FallbackChain;
 pub use provider_settings::ProviderSettings;
 pub use providers::Providers;
+pub use request_headers::is_provider_header;
 pub use service::{Chain, ResponseBody, ResponseFuture};
 
 #[cfg(feature = "reqwest")]

@@ -5,6 +5,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Uri};
 use tidegate_providers::Provider;
 
+use super::request_headers::can_be_sent;
 use super::{ApiDialect, ApiKey, Endpoint};
 use crate::settings::ConfigError;
 
@@ -30,6 +31,7 @@ pub struct ProviderSettings {
     key: ApiKeySource,
     key_header: Option<HeaderName>,
     headers: HeaderMap,
+    allowed_headers: Option<Vec<HeaderName>>,
 }
 
 /// Where the API key is.
@@ -86,6 +88,7 @@ impl ProviderSettings {
             key: ApiKeySource::None,
             key_header: None,
             headers,
+            allowed_headers: None,
         }
     }
 
@@ -121,6 +124,12 @@ impl ProviderSettings {
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
+    }
+
+    /// Sends on no other headers of a request than those that [providers read](super::is_provider_header), and these.
+    /// For requests of strangers. By default all are sent on, except those that name an account.
+    pub fn only_headers(self, more: impl IntoIterator<Item = HeaderName>) -> Self {
+        Self { allowed_headers: Some(more.into_iter().collect()), ..self }
     }
 
     /// The query of every request: `api-version=2024-10-21`. It comes before that of the caller.
@@ -180,7 +189,7 @@ impl ProviderSettings {
         base_url.replace(MODEL, "m").parse::<Uri>().ok()?.into_parts().authority
     }
 
-    /// Checks the URL, the query and the key.
+    /// Checks the URL, the query, the key and the headers that are sent on.
     ///
     /// # Errors
     ///
@@ -199,6 +208,11 @@ impl ProviderSettings {
                 return Err(ConfigError::with_problem("api_key_env", format!("{variable} is not set")));
             }
             ApiKeySource::Given(_) | ApiKeySource::None => {}
+        }
+        if let Some(name) = self.allowed_headers.iter().flatten().find(|name| !can_be_sent(name)) {
+            let problem =
+                format!("`{name}` is a credential or belongs to the connection, and is never forwarded");
+            return Err(ConfigError::with_problem("forward_headers", problem));
         }
         match self.uri(Endpoint::ChatCompletions, "m", "", None) {
             Some(_) => Ok(()),
@@ -221,6 +235,11 @@ impl ProviderSettings {
     /// The headers that every request has, unless the caller's has them.
     pub(super) fn default_headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The headers that are sent on beside those that providers read; `None`: all.
+    pub(super) fn allowed_headers(&self) -> Option<&[HeaderName]> {
+        self.allowed_headers.as_deref()
     }
 
     /// The header with the key.
