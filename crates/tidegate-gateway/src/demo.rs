@@ -43,6 +43,8 @@ impl Demo {
         let (flaky, steady) = (self.flaky.base_url(), self.steady.base_url());
         format!(
             r#"
+open = true
+
 [providers]
 flaky  = {{ base_url = "{flaky}", dialect = "openai" }}
 steady = {{ base_url = "{steady}", dialect = "openai" }}

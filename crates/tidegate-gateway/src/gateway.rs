@@ -10,9 +10,10 @@ use axum::body::Body;
 use tidegate::chain::{ProviderSettings, TargetAddress, named_target};
 use tidegate::fallback::AnswerCache;
 use tidegate::providers::ProviderClassifier;
-use tidegate::{FallbackLayer, ResilienceBuilder, ResilienceConfig};
+use tidegate::{FallbackLayer, KeyBy, ResilienceBuilder, ResilienceConfig};
 use tower::ServiceExt;
 
+use crate::access::{self, Callers, WebPages, is_loopback};
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
@@ -21,7 +22,8 @@ use crate::open_calls::OpenCalls;
 use crate::pages::{self, AppState, TargetGates};
 use crate::paths;
 use crate::proxy::{
-    AddressedTarget, BodyBudget, BodyLimits, Proxy, RouteChain, RouteTable, TargetStack, TokenCounter,
+    AddressedTarget, BodyBudget, BodyLimits, CachedFor, Proxy, Redactor, RouteChain, RouteTable, TargetStack,
+    TokenCounter,
 };
 use crate::server::{self, RunningGateway, ServerSettings};
 
@@ -54,6 +56,7 @@ use crate::server::{self, RunningGateway, ServerSettings};
 #[derive(Debug)]
 pub struct Gateway {
     config: Config,
+    callers: Arc<Callers>,
     state: Arc<AppState>,
 }
 
@@ -72,8 +75,10 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// A number in a policy is out of range, or the TLS backend cannot be initialized.
+    /// A number in a policy is out of range, the TLS backend cannot be initialized, or other machines reach the gateway
+    /// and anybody may use it.
     pub fn new(config: Config) -> Result<Self, GatewayConfigError> {
+        check_exposure(&config)?;
         let mut stacks = StackFactory {
             config: &config,
             client: client(&config.connections)?,
@@ -93,6 +98,7 @@ impl Gateway {
             let chains = starting_here.map(|(_, chain)| chain.handle()).collect();
             TargetGates { policy: policy.clone(), signals: stack.signals(), chains }
         });
+        let redactor = Arc::new(Redactor::new(&config.provider_keys));
         let state = AppState {
             targets: targets.collect(),
             models: models(&config.routes),
@@ -107,9 +113,11 @@ impl Gateway {
                     budget: BodyBudget::new(config.body_budget),
                 },
                 stop_client_retries: config.stop_client_retries,
+                redactor,
             },
         };
-        Ok(Self { config, state: Arc::new(state) })
+        let callers = Arc::new(Callers::new(config.callers.clone()));
+        Ok(Self { config, callers, state: Arc::new(state) })
     }
 
     /// Makes `/healthz` report the lines that `log` has lost.
@@ -120,7 +128,8 @@ impl Gateway {
     }
 
     /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the time-outs of
-    /// slow callers and the shutdown are then those of the application. Clones share the state of the gates.
+    /// slow callers and the shutdown are then those of the application, and so is the check of the host, unless the file
+    /// names `hosts`. Clones share the state of the gates.
     ///
     /// ```
     /// # fn app(gateway: tidegate_gateway::Gateway) -> axum::Router {
@@ -128,8 +137,12 @@ impl Gateway {
     /// # }
     /// ```
     pub fn router(&self) -> Router {
-        let pages = pages::router(Arc::clone(&self.state));
+        let pages = self.guarded_pages(self.config.pages.clone());
         Router::new().fallback_service(pages.map_request(paths::normalize::<Body>))
+    }
+
+    fn guarded_pages(&self, pages: WebPages) -> Router {
+        access::guarded(pages::router(Arc::clone(&self.state)), Arc::clone(&self.callers), pages)
     }
 
     /// Binds the listener and serves requests from then on.
@@ -138,15 +151,35 @@ impl Gateway {
     ///
     /// The address cannot be bound.
     pub async fn bind(self) -> io::Result<RunningGateway> {
-        let router = pages::router(Arc::clone(&self.state));
+        let listen = self.config.listen;
+        if !is_loopback(listen.ip()) && self.config.callers.is_empty() {
+            tracing::warn!(
+                layer = "gateway",
+                "everybody who reaches {listen} can use the keys of the providers"
+            );
+        }
+        let router = self.guarded_pages(self.config.pages.clone().listening_on(listen.ip()));
         let settings = ServerSettings {
-            listen: self.config.listen,
+            listen,
             max_connections: self.config.max_connections,
             notice: self.config.notice,
             drain: self.config.drain,
         };
         server::bind(settings, router, self.state).await
     }
+}
+
+/// Rejects a gateway that others reach and anybody may use, unless the file says so.
+fn check_exposure(config: &Config) -> Result<(), GatewayConfigError> {
+    if is_loopback(config.listen.ip()) || !config.callers.is_empty() || config.open {
+        return Ok(());
+    }
+    let problem = format!(
+        "other machines reach {}, so at least one [[callers]] with a key is needed; \
+         or open = true, if everybody may use the keys of the providers",
+        config.listen,
+    );
+    Err(GatewayConfigError::new("listen", problem))
 }
 
 impl StackFactory<'_> {
@@ -158,6 +191,19 @@ impl StackFactory<'_> {
         let fallback = FallbackLayer::from_settings(policy.fallback.clone());
         let fallback = fallback.map_err(|error| error.within("fallback"))?;
         let fallback = fallback.models(self.config.models.clone());
+        let cached_for = match &policy.fallback.cache_by {
+            None if self.config.cache.shared => CachedFor::Everybody,
+            None => CachedFor::Tenants,
+            Some(key) if *key == KeyBy::tenant() => CachedFor::Tenants,
+            Some(key) => key.header_name().cloned().map_or(CachedFor::Everybody, CachedFor::Header),
+        };
+        // One key for all requests.
+        let fallback = match cached_for {
+            CachedFor::Everybody if policy.fallback.cache_by.is_none() => {
+                fallback.cache_by(KeyBy::new(|_| ()))
+            }
+            _ => fallback,
+        };
         let fallback = route.resorts.iter().fold(fallback, |chain, resort| match resort {
             LastResortName::Cached => chain.then_cached(self.cache.clone()),
             LastResortName::Simplified => chain.then_simplified(),
@@ -170,7 +216,8 @@ impl StackFactory<'_> {
         Ok(RouteChain::new(first, targets, fallback, policy.bounds()?)
             .with_attempt_time(attempt_time(&policy))
             .with_token_counter(self.token_counter(route))
-            .with_repeated_attempts(retries || route.chain.len() > 1))
+            .with_repeated_attempts(retries || route.chain.len() > 1)
+            .with_cached_for(cached_for))
     }
 
     /// The first target of a route of messages whose provider counts tokens.

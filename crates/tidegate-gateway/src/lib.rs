@@ -35,10 +35,17 @@
 //! connection to the caller as well, so that an incomplete body is not taken for a complete one.
 //!
 //! # What is forwarded
-//! The method, the credentials, the cookies and the forwarding headers of a caller are not forwarded. Other
-//! headers are, and so is the body, in which the model is replaced by that of the target. The query is
-//! forwarded without credentials to targets of the caller's dialect. Cookies and headers that describe the
-//! account of a provider are not returned to callers.
+//! The body is forwarded, with the model replaced by that of the target, and so are the
+//! [headers that providers read](config#forwarded-headers). Other headers are not, the credentials of a caller least of
+//! all. The query is forwarded without credentials to targets of the caller's dialect.
+//!
+//! Cookies, CORS headers and headers that describe the account of a provider are not returned to callers. The API key of
+//! a provider is removed from its errors and headers, if the provider repeats the key, a beginning of at least eight
+//! characters, another part of at least sixteen, or a masked form.
+//!
+//! # Who may use it
+//! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. [Web pages](config#web-pages)
+//! only if the configuration names their origin.
 //!
 //! # Token counts
 //! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
@@ -62,6 +69,7 @@
 //! (`connection: close`, or HTTP/1.0) may close its sending side and still receives the response; if it leaves,
 //! that is noticed at the next write.
 
+mod access;
 mod client;
 pub mod config;
 mod connections;

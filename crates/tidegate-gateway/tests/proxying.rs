@@ -19,7 +19,7 @@ async fn bodies_are_forwarded_byte_for_byte_except_for_the_model() {
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/org/model-7"]))).await;
 
     let body = "{ \"messages\" : [ {\"model\":\"not me\"} ],\n \"model\" :\t\"g\\u0070t\" , \"x\":1.50 }";
-    let response = chat(&gateway, body).header("x-end-to-end", "1").send().await.unwrap();
+    let response = chat(&gateway, body).header("x-stainless-lang", "rust").send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["x-tidegate-target"], "p/org/model-7");
     assert_eq!(response.headers()["x-tidegate-attempts"], "1");
@@ -29,7 +29,7 @@ async fn bodies_are_forwarded_byte_for_byte_except_for_the_model() {
 
     let request = provider.log().last().unwrap();
     assert_eq!(request.path, "/v1/chat/completions");
-    assert_eq!(request.headers["x-end-to-end"], "1");
+    assert_eq!(request.headers["x-stainless-lang"], "rust");
     assert_eq!(request.headers["host"], provider.addr().to_string());
     assert_eq!(request.body, body.replace("\"g\\u0070t\"", "\"org/model-7\""));
     assert_eq!(request.headers["content-length"], request.body.len().to_string());
@@ -253,13 +253,12 @@ async fn an_invalid_request_is_rejected_with_an_error_body() {
     }
     // A body without a length.
     let chunks =
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     let response = raw(gateway.addr(), &(chunks + &format!("{:x}\r\n{long}\r\n0\r\n\r\n", long.len()))).await;
     assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
     // A caller with `Expect` does not send the body. A caller that reads only after sending receives the
     // response as well.
-    let head =
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\nconnection: close\r\ncontent-length: 2000000\r\n";
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 2000000\r\n";
     let response = raw(gateway.addr(), &format!("{head}expect: 100-continue\r\n\r\n")).await;
     assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
     let response = raw(gateway.addr(), &format!("{head}\r\n{}", "x".repeat(2_000_000))).await;
@@ -277,11 +276,12 @@ async fn a_head_that_is_too_large_is_rejected() {
     let provider = Provider::openai().start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
     let many: String = (0..500).map(|number| format!("x-{number}: 1\r\n")).collect();
-    let response = raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: g\r\n{many}\r\n")).await;
+    let response =
+        raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{many}\r\n")).await;
     assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
     let large = "x".repeat(100_000);
     let response =
-        raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: g\r\nx: {large}\r\n\r\n")).await;
+        raw(gateway.addr(), &format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {large}\r\n\r\n")).await;
     assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
 }
 

@@ -7,12 +7,15 @@ use super::GatewayConfigError;
 
 /// The settings of the cache that all chains ending in `@cached` share.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table with max_bytes, max_age or similarity")]
+#[serde(deny_unknown_fields, expecting = "a table with max_bytes, max_age, similarity or shared")]
 pub(crate) struct CacheSettings {
     max_bytes: Option<u64>,
     #[serde(default, with = "humantime_serde")]
     max_age: Option<Duration>,
     similarity: Option<f64>,
+    /// Whether all callers share the answers.
+    #[serde(default)]
+    pub(crate) shared: bool,
 }
 
 impl CacheSettings {

@@ -9,6 +9,7 @@ use tidegate::config::PolicyFile;
 
 use super::GatewayConfigError;
 use super::cache::CacheSettings;
+use super::caller::CallerEntry;
 use super::connections::ConnectionSettings;
 use super::model::ModelEntry;
 use super::provider::ProviderEntry;
@@ -19,6 +20,13 @@ use super::serde_error::from_serde;
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct ConfigFile {
     pub(super) listen: Option<String>,
+    /// Whether everybody who reaches the gateway may use it.
+    #[serde(default)]
+    pub(super) open: bool,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    #[serde(default)]
+    pub(super) origins: Vec<String>,
     pub(super) body_limit: Option<usize>,
     pub(super) translated_body_limit: Option<NonZeroUsize>,
     pub(super) body_budget: Option<usize>,
@@ -32,6 +40,8 @@ pub(super) struct ConfigFile {
     pub(super) emergency_text: Option<String>,
     #[serde(default)]
     pub(super) providers: BTreeMap<String, ProviderEntry>,
+    #[serde(default)]
+    pub(super) callers: Vec<CallerEntry>,
     #[serde(default)]
     pub(super) policies: BTreeMap<String, PolicyFile>,
     #[serde(default)]

@@ -85,30 +85,59 @@
 //! ping is sent, and without an answer within `ping_timeout` (`"5s"`) the connection is closed. After an attempt has
 //! timed out, its connection takes no further calls. `connect_timeout` is `"10s"`.
 //!
+//! # Callers
+//! A gateway on the loopback interface serves every program of this machine. At any other address it needs at least one
+//! `[[callers]]`: a `name`, and a key in the variable `key_env` or alone in the file `key_file`. Every request but those
+//! for `/healthz` and `/readyz` then needs the key of a caller, as `authorization: Bearer`, `x-api-key`, `api-key` or
+//! `x-goog-api-key`. A caller's key is sent to no provider. With `open = true` the gateway starts without callers
+//! anywhere, with a warning: everybody who reaches it can spend the keys of the providers.
+//!
+//! The caller is the tenant of its requests, in `key_by = "caller"` as well. Without `[[callers]]` the tenant is a
+//! digest of the credentials that a request has, and a request without credentials has no tenant.
+//!
+//! An `idempotency-key` of a caller is replaced by a digest of it and the tenant, since all callers share the account of
+//! the provider. It is the same for the same caller as long as the process runs. Without a tenant it is the same for the
+//! attempts of one call.
+//!
+//! # Web pages
+//! No web page can use the gateway, wherever it listens: a request with an `origin`, or with a `sec-fetch-site` of
+//! another site, is rejected with 403. `origins = ["https://app.example"]` names those that may; they get CORS headers.
+//! On the loopback interface the `host` of a request has to be a name of that interface or one of `hosts`. Elsewhere
+//! hosts are checked if there are `hosts`. A body that is declared as something else than JSON is rejected with 415.
+//!
+//! # Forwarded headers
+//! A provider gets the headers that official clients send and providers read (see
+//! [`is_provider_header`](tidegate::chain::is_provider_header)), those that are a `key_by` of a policy, and those in
+//! `forward_headers` of the provider.
+//!
 //! # Cached responses
 //! Chains that end in `@cached` share one cache, bounded by `cache.max_bytes` (64 MiB) and `cache.max_age`
 //! (`"1h"`). The cache also serves similar prompts: prompts with a share of common words of at least
-//! `cache.similarity` (0.8). At 1 the words must be the same, and above 1 the prompt must be identical (see
-//! [`AnswerCache`](tidegate::fallback::AnswerCache)).
+//! `cache.similarity` (0.8), if all words with a meaning of their own are the same. At 1 all words must be the same, and
+//! above 1 the prompt must be identical (see [`AnswerCache`](tidegate::fallback::AnswerCache)). An answer is for its
+//! tenant alone, and none is stored for a request without one. `cache.shared = true` lets all callers share the answers.
 //!
 //! # Rejections
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
 //! that does not support the endpoint of its route. The message is one line with the key at fault and, if
-//! there is a similar name, a suggestion. API keys are read from the environment only, and no message
-//! contains one.
+//! there is a similar name, a suggestion. API keys of providers are read from the environment only, and no
+//! message contains a key.
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
 
 mod cache;
+mod caller;
 mod connections;
 mod error;
 mod file;
 mod model;
 mod policy;
 mod provider;
+mod provider_keys;
 mod route;
 mod serde_error;
+mod web;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -125,14 +154,18 @@ pub(crate) use self::cache::CacheSettings;
 pub(crate) use self::connections::ConnectionSettings;
 pub use self::error::GatewayConfigError;
 use self::file::ConfigFile;
+pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
+use crate::access::{Caller, WebPages};
 
 /// The configuration of a gateway; see the [module page](self).
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// Whether everybody who reaches the gateway may use it, at any address and without `[[callers]]`.
+    pub open: bool,
     /// The largest request body that is accepted, in bytes.
     pub body_limit: usize,
     /// The largest request body that is translated for a target with another dialect, in bytes.
@@ -151,7 +184,12 @@ pub struct Config {
     pub stop_client_retries: bool,
     /// The answer of `@emergency`.
     pub(crate) emergency_text: String,
+    /// Who may use the gateway; everybody if there are none.
+    pub(crate) callers: Vec<Caller>,
+    pub(crate) pages: WebPages,
     pub(crate) providers: BTreeMap<String, ProviderSettings>,
+    /// The keys of the providers.
+    pub(crate) provider_keys: ProviderKeys,
     pub(crate) policies: BTreeMap<String, ResilienceConfig>,
     /// The settings of the connections to providers.
     pub(crate) connections: ConnectionSettings,
@@ -212,13 +250,16 @@ impl Config {
         let translated_body_limit =
             file.translated_body_limit.map_or(DEFAULT_TRANSLATED_BODY_LIMIT, NonZeroUsize::get);
         let body_min_rate = file.body_min_rate.map_or(DEFAULT_BODY_MIN_RATE, NonZeroUsize::get);
-        let mut providers = BTreeMap::new();
+        let written: Vec<String> = file.policies.keys().cloned().collect();
+        let mut policies = policy::check(file.policies, &env)?;
+        let key_headers = policy::key_headers(&mut policies);
+        let (mut providers, mut provider_keys) = (BTreeMap::new(), ProviderKeys::default());
         for (name, entry) in file.providers {
-            let provider = entry.settings(&name, &env)?;
+            let provider = entry.settings(&name, &key_headers, &mut provider_keys, &env)?;
             providers.insert(name, provider);
         }
-        let written: Vec<String> = file.policies.keys().cloned().collect();
-        let policies = policy::check(file.policies, &env)?;
+        let (callers, short_keys) = caller::check(file.callers, &env)?;
+        let pages = web::check(file.hosts, file.origins)?;
         let known = KnownNames { providers: &providers, policies: &policies };
         file.connections.check()?;
         let connections = file.connections;
@@ -232,7 +273,8 @@ impl Config {
         }
         check_distinct(&routes)?;
         let used: Vec<_> = routes.iter().map(|route| &*route.policy).collect();
-        let warnings = policy::warnings(&written, &used);
+        let mut warnings = policy::warnings(&written, &used);
+        warnings.extend(short_keys);
         let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);
         let notice = file.notice.unwrap_or(DEFAULT_NOTICE);
         let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
@@ -244,6 +286,7 @@ impl Config {
             .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
         Ok(Self {
             listen,
+            open: file.open,
             body_limit,
             translated_body_limit,
             body_budget,
@@ -253,7 +296,10 @@ impl Config {
             drain,
             stop_client_retries,
             emergency_text,
+            callers,
+            pages,
             providers,
+            provider_keys,
             policies,
             connections,
             cache,

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
+use http::HeaderName;
 use tidegate::config::{PolicyFile, suggest};
-use tidegate::{ResilienceBuilder, ResilienceConfig};
+use tidegate::{KeyBy, ResilienceBuilder, ResilienceConfig};
 
 use super::GatewayConfigError;
 
@@ -18,8 +19,12 @@ pub(super) fn check(
     let checked = policies.into_iter().map(|(name, file)| {
         let policy = ResilienceConfig::try_from(file).map_err(|error| error.within(&key(&name)))?;
         check_numbers(&name, &policy)?;
-        let policy = policy.overlay(&env)?;
+        let mut policy = policy.overlay(&env)?;
         check_numbers(&name, &policy)?;
+        // The credential of a caller is not forwarded. Its digest is the tenant.
+        for key in keys(&mut policy).filter(|key| **key == KeyBy::credential()) {
+            *key = KeyBy::tenant();
+        }
         Ok((name, policy))
     });
     checked.collect()
@@ -31,6 +36,23 @@ pub(super) fn warnings(written: &[String], used: &[&str]) -> Vec<String> {
     let missing = || used.iter().copied().filter(|name| !written.iter().any(|it| it == name));
     let unused = written.iter().filter(|name| !used.contains(&&***name));
     unused.map(|name| format!("{}: no route uses it{}", key(name), suggest(name, missing()))).collect()
+}
+
+/// The headers that are keys. They are forwarded, because the gates are in front of the provider.
+pub(super) fn key_headers(policies: &mut BTreeMap<String, ResilienceConfig>) -> Vec<HeaderName> {
+    policies.values_mut().flat_map(keys).filter_map(|key| key.header_name().cloned()).collect()
+}
+
+/// All keys of a policy.
+fn keys(policy: &mut ResilienceConfig) -> impl Iterator<Item = &mut KeyBy> {
+    let ResilienceConfig { rate_limiter, circuit_breaker, backpressure, fallback, .. } = policy;
+    let keys = [
+        rate_limiter.as_mut().and_then(|it| it.key_by.as_mut()),
+        circuit_breaker.as_mut().and_then(|it| it.key_by.as_mut()),
+        backpressure.as_mut().and_then(|it| it.key_by.as_mut()),
+        fallback.cache_by.as_mut(),
+    ];
+    keys.into_iter().flatten()
 }
 
 fn check_numbers(name: &str, policy: &ResilienceConfig) -> Result<(), GatewayConfigError> {

@@ -7,7 +7,7 @@ use tidegate::chain::ProviderSettings;
 use tidegate::config::suggest;
 use tidegate::providers::Provider;
 
-use super::GatewayConfigError;
+use super::{GatewayConfigError, ProviderKeys};
 use crate::endpoint::ApiDialect;
 
 /// The table of a provider in the configuration file.
@@ -22,6 +22,8 @@ pub(super) struct ProviderEntry {
     query: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, HeaderEntry>,
+    #[serde(default)]
+    forward_headers: Vec<String>,
 }
 
 /// The value of a header in the file: a text, or the variable that contains it.
@@ -58,10 +60,13 @@ const KINDS: [Provider; 15] = [
 ];
 
 impl ProviderEntry {
-    /// The settings of the provider called `name`, checked.
+    /// The settings of the provider called `name`, checked. Beside the headers that providers read, those named in the
+    /// entry and `key_headers` are forwarded to it.
     pub(super) fn settings(
         self,
         name: &str,
+        key_headers: &[HeaderName],
+        keys: &mut ProviderKeys,
         env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<ProviderSettings, GatewayConfigError> {
         let table = format!("providers.{name}");
@@ -84,12 +89,18 @@ impl ProviderEntry {
         for (header, entry) in self.headers {
             let at = |problem| invalid(&format!("headers.{header}"), problem);
             let name = header_name(&header).map_err(at)?;
-            settings = settings.header(name, entry.value(&env).map_err(at)?);
+            settings = settings.header(name, entry.value(&env, keys).map_err(at)?);
         }
+        let mut forwarded = key_headers.to_vec();
+        for header in &self.forward_headers {
+            forwarded.push(header_name(header).map_err(|problem| invalid("forward_headers", problem))?);
+        }
+        settings = settings.only_headers(forwarded);
         // Before the key, because that of a provider with an invalid URL need not be set.
         settings.check().map_err(|error| error.within(&table))?;
         if let Some(variable) = &self.api_key_env {
             let key = secret(variable, &env).map_err(|problem| invalid("api_key_env", problem))?;
+            keys.add(&key);
             settings = settings.api_key(key);
         }
         Ok(settings)
@@ -97,13 +108,19 @@ impl ProviderEntry {
 }
 
 impl HeaderEntry {
-    fn value(self, env: impl Fn(&str) -> Option<OsString>) -> Result<HeaderValue, String> {
+    fn value(
+        self,
+        env: impl Fn(&str) -> Option<OsString>,
+        keys: &mut ProviderKeys,
+    ) -> Result<HeaderValue, String> {
         match self {
             Self::Text(text) => HeaderValue::try_from(text)
                 .map_err(|_| "expected a text without control characters".to_owned()),
             Self::Variable(Variable { env: variable }) => {
-                let mut value = HeaderValue::try_from(secret(&variable, env)?)
-                    .map_err(|_| "expected visible ASCII".to_owned())?;
+                let secret = secret(&variable, env)?;
+                keys.add(&secret);
+                let mut value =
+                    HeaderValue::try_from(secret).map_err(|_| "expected visible ASCII".to_owned())?;
                 value.set_sensitive(true);
                 Ok(value)
             }
@@ -125,7 +142,7 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
 }
 
 /// The secret in `variable`.
-fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
+pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
     // A value that does not look like the name of a variable may be the key itself, so the message does not
     // contain it.
     let looks_like_a_name =

@@ -8,8 +8,12 @@ use super::GatewayConfigError;
 
 /// Converts the serde error `message` about the key at `path`.
 pub(super) fn from_serde(path: &str, message: &str) -> GatewayConfigError {
-    // Under `providers` an API key may have been entered by mistake.
-    let message = if path.starts_with("providers") { without_value(message) } else { message.into() };
+    // Under `providers` and `callers` a key may have been entered by mistake.
+    let message = if path.starts_with("providers") || path.starts_with("callers") {
+        without_value(message)
+    } else {
+        message.into()
+    };
     ConfigError::from_serde(path, &message).into()
 }
 

@@ -191,7 +191,10 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
         ("listen = 8787", "listen: expected a string, found integer `8787`"),
         ("body_limit = 0", "body_limit: expected at least 1, found 0"),
         ("body_limit = -1", "body_limit: expected a whole number, found integer `-1`"),
-        ("cache = 1", "cache: expected a table with max_bytes, max_age or similarity, found integer `1`"),
+        (
+            "cache = 1",
+            "cache: expected a table with max_bytes, max_age, similarity or shared, found integer `1`",
+        ),
         ("[cache]\nmax_bytes = 0", "cache.max_bytes: expected at least 1, found 0"),
         (
             "[cache]\nmax_bytes = \"64MiB\"",
@@ -417,4 +420,89 @@ fn the_limits_of_bodies_and_connections_have_defaults_and_are_checked() {
         let found = parse_error(&format!("{key}\n{PROVIDERS}{ROUTE}"));
         assert!(found.starts_with(error), "{found}");
     }
+}
+
+#[test]
+fn callers_have_a_name_and_a_key_from_a_variable_or_a_file() {
+    let path = std::env::temp_dir().join(format!("tidegate-{}-caller-key", std::process::id()));
+    std::fs::write(&path, "the-long-key-of-ann\n").unwrap();
+    let file = path.to_str().unwrap();
+    let parse = |callers: &str| {
+        let parsed = Config::parse(&format!("{callers}\n{PROVIDERS}{ROUTE}"), env);
+        parsed.map(|config| config.warnings().to_vec()).map_err(|error| error.to_string())
+    };
+    let ann = format!("[[callers]]\nname = \"ann\"\nkey_file = {file:?}\n");
+    let ben = "[[callers]]\nname = \"ben\"\nkey_env = \"ANTHROPIC_API_KEY\"\n";
+    assert_eq!(
+        parse(&(ann.clone() + ben)),
+        Ok(vec!["callers[1].key_env: key is shorter than 16 characters".into()])
+    );
+    for (callers, message) in [
+        (
+            "[[callers]]\nname = \"a b\"\nkey_env = \"X\"".to_owned(),
+            "callers[0].name: expected a name of visible ASCII",
+        ),
+        ("[[callers]]\nname = \"ann\"".to_owned(), "callers[0].key_env: expected either key_env or key_file"),
+        (ann.clone() + "key_env = \"X\"", "callers[0].key_env: expected either key_env or key_file"),
+        (ann.clone() + &ann, "callers[1].name: `ann` is another caller already"),
+        (ann.clone() + &ann.replace("ann", "ben"), "callers[1].key_file: key is that of `ann`"),
+        (
+            "[[callers]]\nname = \"ann\"\nkey_env = \"UNSET\"".to_owned(),
+            "callers[0].key_env: UNSET is not set",
+        ),
+        (
+            "[[callers]]\nname = \"ann\"\nkey_env = \"sk-the-key-itself\"".to_owned(),
+            "callers[0].key_env: the variable it names is not set",
+        ),
+        (
+            "[[callers]]\nname = \"ann\"\nkey_file = \"/dev/null\"".to_owned(),
+            "callers[0].key_file: expected one line of visible ASCII in \"/dev/null\"",
+        ),
+        ("[[callers]]\nname = \"ann\"\nkey = \"sk-secret\"".to_owned(), "callers[0]: unknown key `key`"),
+    ] {
+        let error = parse(&callers).unwrap_err();
+        assert!(error.starts_with(message), "{callers}: {error}");
+        assert!(!error.contains("sk-"), "{error}");
+    }
+    let missing = parse("[[callers]]\nname = \"ann\"\nkey_file = \"/nowhere/key\"").unwrap_err();
+    assert!(missing.starts_with("callers[0].key_file: \"/nowhere/key\" cannot be read: "), "{missing}");
+    let config = Config::parse(&format!("{ann}\n{PROVIDERS}{ROUTE}"), env).unwrap();
+    assert!(!format!("{config:?}").contains("the-long-key"));
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn hosts_origins_and_forwarded_headers_are_checked() {
+    let provider = "[providers.p]\nbase_url = \"http://p\"\ndialect = \"openai\"\n";
+    let route = "[[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]";
+    let parse = |before: &str, in_provider: &str| {
+        let parsed = Config::parse(&format!("{before}\n{provider}{in_provider}\n{route}"), env);
+        parsed.map(drop).map_err(|error| error.to_string())
+    };
+    for origin in ["https://app.example", "http://localhost:3000", "app://obsidian.md", "http://[::1]:1"] {
+        assert_eq!(parse(&format!("origins = [{origin:?}]"), ""), Ok(()), "{origin}");
+    }
+    for origin in ["*", "null", "app.example", "https://app.example/", "https://*.example", "https://a@b", ""]
+    {
+        let expected =
+            format!("origins[0]: expected an origin such as https://app.example, found {origin:?}");
+        assert_eq!(parse(&format!("origins = [{origin:?}]"), ""), Err(expected));
+    }
+    for host in ["gateway.internal", "Gateway", "[fd00::1]"] {
+        assert_eq!(parse(&format!("hosts = [{host:?}]"), ""), Ok(()), "{host}");
+    }
+    for host in ["gateway:80", "http://gateway", "a b", ""] {
+        let expected = format!("hosts[0]: expected the name of a host without its port, found {host:?}");
+        assert_eq!(parse(&format!("hosts = [{host:?}]"), ""), Err(expected));
+    }
+    assert_eq!(parse("", "forward_headers = [\"x-team\"]"), Ok(()));
+    for header in ["Authorization", "x-goog-user-project", "connection", "content-length"] {
+        let error = parse("", &format!("forward_headers = [{header:?}]")).unwrap_err();
+        assert!(
+            error.starts_with("providers.p.forward_headers: `") && error.ends_with("never forwarded"),
+            "{error}"
+        );
+    }
+    let error = parse("", "forward_headers = [\"a b\"]").unwrap_err();
+    assert_eq!(error, "providers.p.forward_headers: expected the name of a header");
 }

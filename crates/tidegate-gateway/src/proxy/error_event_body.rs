@@ -1,4 +1,5 @@
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,7 @@ use serde_json::Value;
 use tidegate::provider::{Elapsed, ErrorBody, FailureKind, StreamOutcome, UsageMeter};
 use tidegate::{Error, Outcome, Payload};
 
+use super::Redactor;
 use super::responses_progress::ResponsesProgress;
 use crate::endpoint::Endpoint;
 use crate::error_format::error_body;
@@ -27,6 +29,7 @@ pub(super) struct ErrorEventBody<B> {
     endpoint: Endpoint,
     /// Counts the tokens that were received.
     meter: UsageMeter,
+    redactor: Arc<Redactor>,
     responses: ResponsesProgress,
     /// The beginning of an incomplete event.
     partial_event: BytesMut,
@@ -42,11 +45,12 @@ pub(super) struct ErrorEventBody<B> {
 const MAX_PARTIAL_EVENT: usize = Payload::DEFAULT_CAP;
 
 impl<B> ErrorEventBody<B> {
-    pub(super) fn new(inner: B, endpoint: Endpoint, meter: UsageMeter) -> Self {
+    pub(super) fn new(inner: B, endpoint: Endpoint, meter: UsageMeter, redactor: Arc<Redactor>) -> Self {
         Self {
             inner,
             endpoint,
             meter,
+            redactor,
             responses: ResponsesProgress::default(),
             partial_event: BytesMut::new(),
             last_events: Bytes::new(),
@@ -74,6 +78,10 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(mut events) = whole_events(this.partial_event, data) else { continue };
                     this.last_events.clone_from(&events);
+                    if this.outcome.as_ref().is_some_and(has_failed) || reports_error(&events, *this.endpoint)
+                    {
+                        events = this.redactor.redact(events);
+                    }
                     if let Some(end) = terminator(&events, *this.endpoint)
                         && this.outcome.as_ref().is_some_and(has_failed)
                     {
@@ -103,7 +111,8 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                 None => Some(this.partial_event.split().freeze()),
             };
             *this.has_ended = true;
-            return Poll::Ready(last.filter(|last| !last.is_empty()).map(|last| Ok(Frame::data(last))));
+            let last = last.filter(|last| !last.is_empty());
+            return Poll::Ready(last.map(|last| Ok(Frame::data(this.redactor.redact(last)))));
         }
         Poll::Ready(None)
     }
@@ -173,6 +182,11 @@ fn terminator(events: &[u8], endpoint: Endpoint) -> Option<usize> {
 
 /// Whether clients of `endpoint` read one of `events` as an error.
 fn reports_error(events: &[u8], endpoint: Endpoint) -> bool {
+    // Without this word it is none, not even a failed response. Most events are no JSON to be parsed twice.
+    let word = b"error";
+    if !events.windows(word.len()).any(|window| window == word) {
+        return false;
+    }
     let lines = events.split(|byte| matches!(byte, b'\n' | b'\r'));
     lines.filter_map(|line| line.strip_prefix(b"data:")).any(|data| {
         let Ok(event) = serde_json::from_slice::<Value>(data) else { return false };
@@ -263,7 +277,8 @@ mod tests {
             outcome.set(Failure { kind: *kind, ..Failure::new(ErrorCode::ServerError) }.into());
         }
         let frames = StreamBody::new(futures_util::stream::iter(frames));
-        let body = ErrorEventBody::new(frames, endpoint, UsageMeter::new(0)).with_outcome(Some(outcome));
+        let body = ErrorEventBody::new(frames, endpoint, UsageMeter::new(0), Arc::default())
+            .with_outcome(Some(outcome));
         String::from_utf8(body.collect().await.unwrap().to_bytes().into()).unwrap()
     }
 

@@ -41,6 +41,16 @@ impl GatewayError {
         Self { api_code: Some(MODEL_NOT_FOUND), ..Self::new(ErrorCode::NotFound, message) }
     }
 
+    /// The status of the response.
+    pub(crate) fn http_status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The message for the caller.
+    pub(crate) fn message(&self) -> &str {
+        self.body.message()
+    }
+
     /// Replaces the status by a more specific one.
     pub(crate) fn status(self, status: StatusCode) -> Self {
         Self { status, ..self }

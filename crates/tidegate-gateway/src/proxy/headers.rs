@@ -1,12 +1,15 @@
 //! The headers that are forwarded, and those that are removed.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::sync::LazyLock;
+use std::hash::{BuildHasher, Hash};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use http::header::{self, Entry};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, request};
 use tidegate::Tenant;
+
+use crate::access::CallerName;
 
 /// Headers of a single connection, which are never forwarded.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -20,22 +23,13 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Request headers that are not forwarded to providers: identity, credentials and path of the caller.
-const NOT_FORWARDED: [HeaderName; 18] = [
+/// Request headers that no part of a chain may see: credentials, and what describes the body as it was received. The
+/// address of a target decides which of the others are forwarded.
+const NOT_FORWARDED: [HeaderName; 8] = [
     header::AUTHORIZATION,
-    header::PROXY_AUTHORIZATION,
-    header::COOKIE,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
-    // They select the account of an API key, and the key is that of the gateway.
-    HeaderName::from_static("openai-organization"),
-    HeaderName::from_static("openai-project"),
-    header::HOST,
-    header::FORWARDED,
-    header::VIA,
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("true-client-ip"),
     // The length of the body changes with the model.
     header::CONTENT_LENGTH,
     // The gateway has unpacked the body.
@@ -43,11 +37,15 @@ const NOT_FORWARDED: [HeaderName; 18] = [
     header::EXPECT,
     // The gateway does not decompress responses.
     header::ACCEPT_ENCODING,
-    header::PROXY_AUTHENTICATE,
 ];
 
-/// Prefixes of further request headers that are not forwarded.
-const NOT_FORWARDED_PREFIXES: [&str; 3] = ["x-forwarded-", "cf-", "x-tidegate-"];
+/// The prefix of the headers that the gateway sets.
+const OWN_PREFIX: &str = "x-tidegate-";
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The prefix of the headers with which a provider allows web pages to use it. The gateway sets its own.
+const CORS_PREFIX: &str = "access-control-";
 
 /// Words in the names of response headers that describe the provider's account, which belongs to the operator
 /// of the gateway: `openai-organization`, `anthropic-workspace-id`, `x-goog-user-project`.
@@ -80,25 +78,49 @@ const CREDENTIALS: [HeaderName; 4] = [
     HeaderName::from_static("x-goog-api-key"),
 ];
 
-/// Hashes credentials with random keys, so that no caller can construct a collision and no credential is
-/// stored.
-static TENANT_HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+/// Hashes credentials and idempotency keys with random keys, so that no caller can construct a collision and no
+/// credential is stored.
+static SECRETS: LazyLock<[RandomState; 2]> = LazyLock::new(|| [RandomState::new(), RandomState::new()]);
 
-/// The tenant of a request: a digest of the caller's credentials, if it sent any.
-pub(super) fn tenant(headers: &HeaderMap) -> Option<Tenant> {
-    let has_credentials = CREDENTIALS.iter().any(|name| headers.contains_key(name));
-    let values = CREDENTIALS.each_ref().map(|name| headers.get(name).map(HeaderValue::as_bytes));
-    has_credentials.then(|| Tenant(format!("{:016x}", TENANT_HASHER.hash_one(values)).into()))
+/// Numbers the calls of callers without an identity.
+static ANONYMOUS_CALLS: AtomicU64 = AtomicU64::new(0);
+
+/// 128 bits that another value has with a negligible probability.
+fn digest(value: impl Hash) -> String {
+    SECRETS.each_ref().map(|secret| format!("{:016x}", secret.hash_one(&value))).concat()
 }
 
-/// The request headers that are forwarded to the provider.
-pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
+/// Who a request is for: the caller whose key it has, or else a digest of the credentials that it has.
+pub(super) fn tenant(head: &request::Parts) -> Option<Tenant> {
+    if let Some(CallerName(name)) = head.extensions.get() {
+        return Some(Tenant(Arc::clone(name)));
+    }
+    let has_credentials = CREDENTIALS.iter().any(|name| head.headers.contains_key(name));
+    let values = CREDENTIALS.each_ref().map(|name| head.headers.get(name).map(HeaderValue::as_bytes));
+    has_credentials.then(|| Tenant(digest(values).into()))
+}
+
+/// The request headers for the chain. `tenant` is who the request is for.
+pub(super) fn forwarded(mut headers: HeaderMap, tenant: Option<&Tenant>) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
-    strip(&mut headers, |name| {
-        NOT_FORWARDED.contains(name)
-            || NOT_FORWARDED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-    });
+    strip(&mut headers, |name| NOT_FORWARDED.contains(name) || name.as_str().starts_with(OWN_PREFIX));
+    scope_idempotency_keys(&mut headers, tenant);
     headers
+}
+
+/// Replaces idempotency keys by digests of them and the caller. All callers use the same account of a provider, which
+/// would answer the request of one with the answer to another.
+///
+/// A caller without an identity may be any. Its keys are those of this call alone: the attempts of the call have the same.
+fn scope_idempotency_keys(headers: &mut HeaderMap, tenant: Option<&Tenant>) {
+    let is_key = |name: &&HeaderName| name.as_str().ends_with(IDEMPOTENCY_KEY);
+    let names: Vec<HeaderName> = headers.keys().filter(is_key).cloned().collect();
+    let call = tenant.is_none().then(|| ANONYMOUS_CALLS.fetch_add(1, Ordering::Relaxed));
+    for name in names {
+        let keys: Vec<&[u8]> = headers.get_all(&name).iter().map(HeaderValue::as_bytes).collect();
+        let scoped = HeaderValue::try_from(digest((tenant, call, keys))).expect("hexadecimal digits");
+        headers.insert(name, scoped);
+    }
 }
 
 /// The response headers that are forwarded to the caller: all but those of the connection, of the provider's
@@ -106,7 +128,10 @@ pub(super) fn forwarded(mut headers: HeaderMap) -> HeaderMap {
 pub(super) fn returned(mut headers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut headers);
     strip(&mut headers, |name| {
-        name.as_str().starts_with("x-tidegate-") || OF_THE_ORIGIN.contains(name) || is_of_the_account(name)
+        name.as_str().starts_with(OWN_PREFIX)
+            || name.as_str().starts_with(CORS_PREFIX)
+            || OF_THE_ORIGIN.contains(name)
+            || is_of_the_account(name)
     });
     headers
 }
@@ -146,41 +171,51 @@ mod tests {
         parsed.collect()
     }
 
-    #[test]
-    fn headers_for_the_provider_are_forwarded() {
-        let matching = headers(&[
-            ("content-type", "application/json"),
-            ("accept", "text/event-stream"),
-            ("user-agent", "OpenAI/Python"),
-            ("openai-beta", "assistants=v2"),
-            ("anthropic-version", "2023-06-01"),
-            ("anthropic-beta", "one"),
-            ("anthropic-beta", "two"),
-            ("idempotency-key", "once"),
-            ("x-stainless-retry-count", "0"),
-        ]);
-        assert_eq!(forwarded(matching.clone()), matching);
+    fn tenant_named(name: &str) -> Tenant {
+        Tenant(name.into())
     }
 
     #[test]
-    fn credentials_and_forwarding_headers_are_not_forwarded() {
+    fn credentials_and_the_form_of_the_body_are_not_forwarded() {
         let ours = headers(&[
             ("authorization", "Bearer callers"),
             ("authorization", "Bearer another"),
             ("x-api-key", "callers"),
             ("api-key", "callers"),
-            ("cookie", "session=callers"),
-            ("host", "gateway"),
-            ("forwarded", "for=10.0.0.1"),
-            ("x-forwarded-for", "10.0.0.1"),
-            ("x-real-ip", "10.0.0.1"),
-            ("cf-connecting-ip", "10.0.0.1"),
             ("content-length", "7"),
             ("content-encoding", "zstd"),
             ("accept-encoding", "gzip"),
             ("expect", "100-continue"),
+            ("x-tidegate-target", "p/m"),
         ]);
-        assert_eq!(forwarded(ours), HeaderMap::new());
+        assert_eq!(forwarded(ours, None), HeaderMap::new());
+    }
+
+    /// Regression: the key passed unchanged under the account that all callers share.
+    #[test]
+    fn an_idempotency_key_is_that_of_its_caller() {
+        let key = |value: &'static str, tenant: Option<&Tenant>| {
+            let headers = forwarded(headers(&[("idempotency-key", value)]), tenant);
+            assert_eq!(headers.get_all("idempotency-key").iter().count(), 1);
+            headers["idempotency-key"].to_str().unwrap().to_owned()
+        };
+        let (ann, ben) = (tenant_named("ann"), tenant_named("ben"));
+        assert_eq!(key("1", Some(&ann)), key("1", Some(&ann)), "a retry of the same caller");
+        let keys = [
+            key("1", Some(&ann)),
+            key("2", Some(&ann)),
+            key("1", Some(&ben)),
+            key("1", Some(&tenant_named(""))),
+            key("1", None),
+            key("1", None),
+        ];
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len(), "{keys:?}");
+        let twice =
+            headers(&[("idempotency-key", "1"), ("idempotency-key", "2"), ("x-idempotency-key", "1")]);
+        let twice = forwarded(twice, Some(&ann));
+        assert_eq!(twice.len(), 2);
+        assert!(twice.values().all(|value| value.len() == 32), "{twice:?}");
+        assert_ne!(twice["idempotency-key"], keys[0]);
     }
 
     #[test]
@@ -196,7 +231,7 @@ mod tests {
             ("x-end", "1"),
         ];
         let end = headers(&[("x-end", "1")]);
-        assert_eq!(forwarded(headers(&lines)), end);
+        assert_eq!(forwarded(headers(&lines), None), end);
         assert_eq!(returned(headers(&lines)), end);
     }
 
@@ -219,6 +254,7 @@ mod tests {
             ("anthropic-organization-id", "1"),
             ("anthropic-workspace-id", "1"),
             ("strict-transport-security", "max-age=1"),
+            ("access-control-allow-origin", "*"),
         ];
         let all = [&kept[..], &removed].concat();
         assert_eq!(returned(headers(&all)), headers(&kept));

@@ -14,6 +14,7 @@ mod content_coding;
 mod error_event_body;
 mod gateway_error;
 mod headers;
+mod redactor;
 mod request_body;
 mod responses_progress;
 mod route_chain;
@@ -21,13 +22,14 @@ mod route_table;
 mod target;
 mod token_counter;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
-use tidegate::fallback::{FallbackInfo, FallbackKind};
+use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::key::Model;
 use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
@@ -37,8 +39,9 @@ pub(crate) use self::body_budget::BodyBudget;
 use self::error_event_body::ErrorEventBody;
 use self::gateway_error::CODE;
 pub(crate) use self::gateway_error::GatewayError;
+pub(crate) use self::redactor::Redactor;
 pub(crate) use self::request_body::BodyLimits;
-pub(crate) use self::route_chain::RouteChain;
+pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
@@ -70,6 +73,7 @@ pub(crate) struct Proxy {
     pub(crate) body_limits: BodyLimits,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
+    pub(crate) redactor: Arc<Redactor>,
 }
 
 /// The deployment in the path of a client of Azure: the model of the request, whatever its body names.
@@ -95,6 +99,7 @@ impl Proxy {
             reason = call.ended() => Err(reason.into()),
         };
         let response = response.unwrap_or_else(|error| error.into_response(endpoint.dialect()));
+        let response = self.redactor.redact_response(response, endpoint.dialect()).await;
         with_trail(response, endpoint.path(), &trail, started)
     }
 
@@ -108,6 +113,7 @@ impl Proxy {
             reason = call.ended() => Err(reason.into()),
         };
         let response = response.unwrap_or_else(|error| error.into_response(ApiDialect::Anthropic));
+        let response = self.redactor.redact_response(response, ApiDialect::Anthropic).await;
         with_trail(response, COUNT_TOKENS, &trail, started)
     }
 
@@ -121,7 +127,8 @@ impl Proxy {
         if let Some(counter) = chain.token_counter() {
             let mut request = Request::new(Payload::from(body));
             *request.uri_mut() = endpoint_uri(Endpoint::Messages, &head.uri);
-            *request.headers_mut() = headers::forwarded(head.headers);
+            let tenant = headers::tenant(&head);
+            *request.headers_mut() = headers::forwarded(head.headers, tenant.as_ref());
             request.extensions_mut().insert(model.span().clone());
             if let Some(response) = counter.count(request, trail).await {
                 return Ok(response);
@@ -167,7 +174,11 @@ impl Proxy {
         extensions.insert(trail.clone());
         extensions.insert(Model(model.model().into()));
         let meter = UsageMeter::nested(0, &mut extensions);
-        if let Some(tenant) = headers::tenant(&head.headers) {
+        let tenant = headers::tenant(&head);
+        if !chain.is_cached_for(tenant.as_ref(), &head.headers) {
+            extensions.insert(Uncached);
+        }
+        if let Some(tenant) = tenant.clone() {
             extensions.insert(tenant);
         }
         let uri = match head.extensions.get::<Deployment>() {
@@ -175,11 +186,12 @@ impl Proxy {
             Some(_) => Uri::from_static(endpoint.path()),
             None => endpoint_uri(endpoint, &head.uri),
         };
-        let headers = headers::forwarded(head.headers);
+        let headers = headers::forwarded(head.headers, tenant.as_ref());
         let mut is_rejected = false;
         let mut response = match chain.send(uri, headers, body.into(), extensions).await {
             Ok(response) => {
-                forward(response.map(|body| call.watch(body, chain.attempt_time())), endpoint, meter)
+                let response = response.map(|body| call.watch(body, chain.attempt_time()));
+                forward(response, endpoint, meter, &self.redactor)
             }
             Err(error) => {
                 is_rejected = Rejection::find(&*error).is_some();
@@ -234,7 +246,12 @@ fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
 }
 
 /// Forwards the provider's response unchanged, except for headers of the connection.
-fn forward(response: Response<WatchedBody>, endpoint: Endpoint, meter: UsageMeter) -> Response<Body> {
+fn forward(
+    response: Response<WatchedBody>,
+    endpoint: Endpoint,
+    meter: UsageMeter,
+    redactor: &Arc<Redactor>,
+) -> Response<Body> {
     let outcome = Outcome::of(&response);
     let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
     let (mut head, body) = response.into_parts();
@@ -256,13 +273,21 @@ fn forward(response: Response<WatchedBody>, endpoint: Endpoint, meter: UsageMete
                 .status(StatusCode::BAD_GATEWAY)
                 .into_response(endpoint.dialect())
         }
+        // The connection to the provider is not one to the caller.
+        _ if head.status.is_informational() => {
+            let message = format_args!("provider answers with {}", head.status.as_u16());
+            GatewayError::new(ErrorCode::ServerError, message)
+                .status(StatusCode::BAD_GATEWAY)
+                .into_response(endpoint.dialect())
+        }
         _ => {
             let body = match is_readable_stream(&head.headers) && head.status.is_success() {
                 true => {
                     // Without a length, an error event can be appended if the stream breaks off.
                     head.headers.remove(CONTENT_LENGTH);
                     let outcome = head.extensions.get().cloned();
-                    Body::new(ErrorEventBody::new(body, endpoint, meter).with_outcome(outcome))
+                    let body = ErrorEventBody::new(body, endpoint, meter, Arc::clone(redactor));
+                    Body::new(body.with_outcome(outcome))
                 }
                 false => Body::new(body),
             };

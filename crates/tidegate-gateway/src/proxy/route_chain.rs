@@ -1,10 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
 use tidegate::stack::CallLimits;
-use tidegate::{Error, FallbackLayer, Payload};
+use tidegate::{Error, FallbackLayer, Payload, Tenant};
 use tower::{Layer, ServiceExt};
 
 use super::target::AddressedTarget;
@@ -20,6 +20,19 @@ pub(crate) struct RouteChain {
     attempt_time: Duration,
     token_counter: Option<TokenCounter>,
     repeats_attempts: bool,
+    cached_for: CachedFor,
+}
+
+/// The callers for which answers are cached.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum CachedFor {
+    /// Those with an identity.
+    #[default]
+    Tenants,
+    /// Those with this header.
+    Header(HeaderName),
+    /// All.
+    Everybody,
 }
 
 pub(super) type ChainResponse = Response<ChainResponseBody>;
@@ -42,6 +55,7 @@ impl RouteChain {
             attempt_time: Duration::MAX,
             token_counter: None,
             repeats_attempts: false,
+            cached_for: CachedFor::default(),
         }
     }
 
@@ -62,6 +76,21 @@ impl RouteChain {
     /// Sets whether a failed attempt is repeated, at the same target or at another one.
     pub(crate) fn with_repeated_attempts(self, repeats_attempts: bool) -> Self {
         Self { repeats_attempts, ..self }
+    }
+
+    /// Sets for which callers answers are cached.
+    pub(crate) fn with_cached_for(self, cached_for: CachedFor) -> Self {
+        Self { cached_for, ..self }
+    }
+
+    /// Whether answers are cached for a caller. Callers without an identity are not one caller, and must not get the
+    /// answers of each other.
+    pub(super) fn is_cached_for(&self, tenant: Option<&Tenant>, headers: &HeaderMap) -> bool {
+        match &self.cached_for {
+            CachedFor::Tenants => tenant.is_some(),
+            CachedFor::Header(name) => headers.contains_key(name),
+            CachedFor::Everybody => true,
+        }
     }
 
     pub(super) const fn token_counter(&self) -> Option<&TokenCounter> {

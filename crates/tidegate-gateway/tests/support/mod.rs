@@ -20,8 +20,22 @@ pub const KEY: &str = "sk-the-key-of-the-provider";
 /// No response may take longer: a test that would hang fails instead.
 const BOUND: Duration = Duration::from_secs(30);
 
-fn env(variable: &str) -> Option<OsString> {
-    (variable == "PROVIDER_KEY").then(|| KEY.into())
+/// The keys of two callers, in the variables `ANN_KEY` and `BEN_KEY`.
+pub const ANN_KEY: &str = "the-long-key-of-ann";
+pub const BEN_KEY: &str = "the-long-key-of-ben";
+
+/// The configuration lines for these callers.
+pub const CALLERS: &str = "[[callers]]\nname = \"ann\"\nkey_env = \"ANN_KEY\"\n\
+                           [[callers]]\nname = \"ben\"\nkey_env = \"BEN_KEY\"\n";
+
+pub fn env(variable: &str) -> Option<OsString> {
+    let value = match variable {
+        "PROVIDER_KEY" => KEY,
+        "ANN_KEY" => ANN_KEY,
+        "BEN_KEY" => BEN_KEY,
+        _ => return None,
+    };
+    Some(value.into())
 }
 
 /// Starts a gateway with the configuration `file` on a free port.
@@ -35,6 +49,13 @@ pub async fn gateway(file: &str) -> RunningGateway {
 /// The configuration line for a provider with the dialect `openai`.
 pub fn openai(name: &str, base_url: &str) -> String {
     format!("providers.{name} = {{ base_url = \"{base_url}\", dialect = \"openai\" }}\n")
+}
+
+/// The configuration line for a provider with the dialect `openai` and the key [`KEY`].
+pub fn openai_with_key(name: &str, base_url: &str) -> String {
+    format!(
+        "providers.{name} = {{ base_url = \"{base_url}\", dialect = \"openai\", api_key_env = \"PROVIDER_KEY\" }}\n"
+    )
 }
 
 /// The configuration lines for a route of chat completions.
@@ -84,6 +105,6 @@ async fn read_to_end(mut socket: TcpStream) -> String {
 pub fn request_bytes(body: &str) -> String {
     let length = body.len();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }

@@ -1,0 +1,166 @@
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use subtle::ConstantTimeEq;
+use tidegate::ErrorCode;
+
+use crate::proxy::GatewayError;
+
+/// The callers of the configuration. Without any, everybody may use the gateway.
+#[derive(Debug, Default)]
+pub(crate) struct Callers(Vec<Caller>);
+
+/// A caller and its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) name: Arc<str>,
+    pub(crate) key: CallerKey,
+}
+
+/// A request extension: the caller with the key of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CallerName(pub(crate) Arc<str>);
+
+/// The key of a caller. It is never printed.
+#[derive(Clone)]
+pub(crate) struct CallerKey(Box<[u8]>);
+
+/// The headers in which the official clients send a key alone.
+const KEY_HEADERS: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+
+impl Callers {
+    pub(crate) fn new(callers: Vec<Caller>) -> Self {
+        Self(callers)
+    }
+
+    /// The caller with the key of a request; `None` if there are no callers.
+    ///
+    /// # Errors
+    ///
+    /// The request has no key, or not that of exactly one caller.
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Option<CallerName>, Box<GatewayError>> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<&[u8]> = keys(headers).collect();
+        // Every key is compared with that of every caller, so that the time depends on neither.
+        let is_known = |caller: &&Caller| keys.iter().fold(false, |found, key| found | caller.key.is(key));
+        let known: Vec<&Caller> = self.0.iter().filter(is_known).collect();
+        match (&*known, keys.is_empty()) {
+            ([caller], _) => Ok(Some(CallerName(Arc::clone(&caller.name)))),
+            ([], true) => Err(unauthorized(
+                "key of a caller is missing, expected `authorization: Bearer` or `x-api-key`",
+            )),
+            ([], false) => Err(unauthorized("key is that of no caller")),
+            (_, _) => Err(unauthorized("keys are those of several callers")),
+        }
+    }
+}
+
+impl CallerKey {
+    /// Compares in a time that depends on the lengths only.
+    fn is(&self, key: &[u8]) -> bool {
+        self.0.ct_eq(key).into()
+    }
+}
+
+impl From<String> for CallerKey {
+    fn from(key: String) -> Self {
+        Self(key.into_bytes().into())
+    }
+}
+
+/// For the check of a configuration, which has no clock that an attacker could read.
+impl PartialEq for CallerKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl fmt::Debug for CallerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CallerKey(..)")
+    }
+}
+
+/// The keys in the headers of a request.
+fn keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let alone = KEY_HEADERS.into_iter().flat_map(|name| headers.get_all(name)).map(HeaderValue::as_bytes);
+    bearer.chain(alone)
+}
+
+/// The token of a value with the scheme `Bearer`.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn unauthorized(message: &str) -> Box<GatewayError> {
+    let error = GatewayError::new(ErrorCode::Authentication, message);
+    Box::new(error.header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(name: &str, key: &str) -> Caller {
+        Caller { name: name.into(), key: key.to_owned().into() }
+    }
+
+    fn identified(
+        callers: &Callers,
+        lines: &[(&'static str, &'static str)],
+    ) -> Result<Option<String>, String> {
+        let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let name = callers.identify(&headers.collect());
+        name.map(|name| name.map(|CallerName(name)| name.to_string()))
+            .map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn a_key_identifies_its_caller_in_each_header_that_clients_use() {
+        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")]);
+        for (line, name) in [
+            (("authorization", "Bearer key-of-ann"), "ann"),
+            (("authorization", "bearer  key-of-ben"), "ben"),
+            (("x-api-key", "key-of-ann"), "ann"),
+            (("api-key", "key-of-ben"), "ben"),
+            (("x-goog-api-key", "key-of-ben"), "ben"),
+        ] {
+            assert_eq!(identified(&callers, &[line]), Ok(Some(name.to_owned())), "{line:?}");
+            // Some clients send a placeholder in the other header.
+            assert_eq!(identified(&callers, &[line, ("x-api-key", "none")]), Ok(Some(name.to_owned())));
+        }
+    }
+
+    #[test]
+    fn any_other_key_is_rejected() {
+        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")]);
+        for lines in [
+            &[("authorization", "Bearer key-of-an")][..],
+            &[("authorization", "Bearer key-of-anna")],
+            &[("authorization", "Bearer KEY-OF-ANN")],
+            &[("authorization", "Bearer")],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "Basic key-of-ann")],
+            &[("authorization", "key-of-ann")],
+            &[("x-api-key", "")],
+            &[("cookie", "key-of-ann")],
+            &[],
+        ] {
+            assert!(identified(&callers, lines).unwrap_err().starts_with("key "), "{lines:?}");
+        }
+        let both = [("x-api-key", "key-of-ann"), ("authorization", "Bearer key-of-ben")];
+        assert_eq!(identified(&callers, &both).unwrap_err(), "keys are those of several callers");
+        assert_eq!(identified(&Callers::default(), &both), Ok(None));
+        assert_eq!(format!("{callers:?}").find("key-of"), None);
+    }
+}

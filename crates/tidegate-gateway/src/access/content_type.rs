@@ -1,0 +1,71 @@
+use axum::extract::Request;
+use http::header::{CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, Method, StatusCode};
+use http_body::Body;
+use tidegate::ErrorCode;
+
+use crate::proxy::GatewayError;
+
+/// The header with the content types that a resource accepts (W3C, Linked Data Platform, 7.1).
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
+/// Checks that a body is declared as JSON, or not at all.
+///
+/// A browser sends a body of the types `text/plain`, `application/x-www-form-urlencoded` and `multipart/form-data` to any
+/// address without asking. The official clients send JSON, and scripts often no content type.
+///
+/// # Errors
+///
+/// The body is declared as something else.
+pub(super) fn check(request: &Request) -> Result<(), Box<GatewayError>> {
+    let mut types = request.headers().get_all(CONTENT_TYPE).iter();
+    let is_accepted = match (types.next(), types.next()) {
+        (None, _) => true,
+        (Some(value), None) => is_json(value),
+        (Some(_), Some(_)) => false,
+    };
+    if is_accepted || request.method() != Method::POST || request.body().is_end_stream() {
+        return Ok(());
+    }
+    let message = "content type of the body is not supported, expected `content-type: application/json`";
+    let error =
+        GatewayError::new(ErrorCode::InvalidRequest, message).status(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    Err(Box::new(error.header(ACCEPT_POST, HeaderValue::from_static("application/json"))))
+}
+
+/// Whether a content type is `application/json`, or another one under `application` that ends in `+json`.
+fn is_json(value: &HeaderValue) -> bool {
+    let value = value.as_bytes();
+    let essence =
+        value.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+    let Some(subtype) = essence.strip_prefix(b"application/") else { return false };
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(byte);
+    subtype == b"json" || subtype.ends_with(b"+json") && subtype.iter().all(is_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_is_json() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON ; charset=utf-8", true),
+            ("application/vnd.api+json", true),
+            ("text/plain", false),
+            ("text/plain; application/json", false),
+            ("text/plain, application/json", false),
+            ("application/x-www-form-urlencoded", false),
+            ("multipart/form-data; boundary=json", false),
+            ("application/json, text/plain", false),
+            ("application/jsonp", false),
+            ("application/x y+json", false),
+            ("text/x+json", false),
+            ("json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(value)), expected, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tidegate::ErrorCode;
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+
+use crate::proxy::GatewayError;
+
+/// Which web pages may use the gateway, and under which host names it is reached.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WebPages {
+    /// Names of hosts, beside those of the loopback interface.
+    hosts: Vec<String>,
+    /// Whether a request for any other host is rejected.
+    checks_hosts: bool,
+    origins: Vec<HeaderValue>,
+}
+
+/// The relation of the page that sent a request to the host of the request. Only browsers send it.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// How long a browser may keep a permission.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(60 * 60);
+
+/// The longest part of a host or an origin, in characters, that an error message repeats.
+const MAX_NAME: usize = 80;
+
+impl WebPages {
+    /// Pages of `origins` may use the gateway. `hosts` are names of the gateway beside those of the loopback interface;
+    /// if there are any, a request for another host is rejected.
+    pub(crate) fn new(hosts: Vec<String>, origins: Vec<HeaderValue>) -> Self {
+        Self { checks_hosts: !hosts.is_empty(), hosts, origins }
+    }
+
+    /// The same for a listener on `ip`. On the loopback interface hosts are checked in any case: a name that resolves to
+    /// it is that of a page which got around the same-origin policy (DNS rebinding).
+    pub(crate) fn listening_on(self, ip: IpAddr) -> Self {
+        Self { checks_hosts: self.checks_hosts || is_loopback(ip), ..self }
+    }
+
+    /// The headers for pages of the origins that are allowed; `None` if there are none.
+    pub(super) fn cors(&self) -> Option<CorsLayer> {
+        let cors = CorsLayer::new()
+            .allow_origin(AllowOrigin::list(self.origins.clone()))
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_private_network(true)
+            .expose_headers(Any)
+            .max_age(PREFLIGHT_MAX_AGE);
+        (!self.origins.is_empty()).then_some(cors)
+    }
+
+    /// Checks the host, and the page if one sent the request.
+    ///
+    /// # Errors
+    ///
+    /// The host is that of another server, or the page is of an origin that is not allowed.
+    pub(super) fn check(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), Box<GatewayError>> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            let error = GatewayError::new(ErrorCode::InvalidRequest, "request has more than one host");
+            return Err(Box::new(error.status(StatusCode::BAD_REQUEST)));
+        }
+        let authority = uri.authority().map(Authority::as_str);
+        for host in host.map(HeaderValue::as_bytes).into_iter().chain(authority.map(str::as_bytes)) {
+            if self.checks_hosts && !self.is_own_host(host) {
+                return Err(forbidden("host", host, "is not that of this gateway, see `hosts`"));
+            }
+        }
+        let own = authority.or(host.and_then(|host| host.to_str().ok())).filter(|_| self.checks_hosts);
+        let mut origins = headers.get_all(ORIGIN).iter().peekable();
+        if origins.peek().is_some() {
+            return match origins.find(|origin| !self.is_allowed(origin, own)) {
+                Some(origin) => Err(forbidden("origin", origin.as_bytes(), "is not allowed, see `origins`")),
+                None => Ok(()),
+            };
+        }
+        match headers.get(FETCH_SITE).map(HeaderValue::as_bytes) {
+            None | Some(b"none" | b"same-origin") => Ok(()),
+            Some(_) if is_navigation(method, headers) => Ok(()),
+            Some(site) => Err(forbidden("page of `sec-fetch-site`", site, "is not allowed, see `origins`")),
+        }
+    }
+
+    fn is_own_host(&self, host: &[u8]) -> bool {
+        let Some(host) = host_name(host) else { return false };
+        is_loopback_name(&host) || self.hosts.contains(&host)
+    }
+
+    /// Whether `origin` is in the list, or the gateway itself, which is at `own`.
+    fn is_allowed(&self, origin: &HeaderValue, own: Option<&str>) -> bool {
+        let is_own = || {
+            let origin = origin.to_str().ok()?;
+            let (scheme, authority) = origin.split_once("://")?;
+            Some(matches!(scheme, "http" | "https") && authority.eq_ignore_ascii_case(own?))
+        };
+        self.origins.contains(origin) || is_own().unwrap_or(false)
+    }
+}
+
+/// Whether a browser opens a page of the gateway, which is all that a link can do.
+fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
+    let has = |name, value| headers.get(name).is_some_and(|it| it == value);
+    method == Method::GET && has(FETCH_MODE, "navigate") && has(FETCH_DEST, "document")
+}
+
+/// The name of a host without its port, in lower case; `None` if it is no host.
+fn host_name(host: &[u8]) -> Option<String> {
+    let authority = Authority::try_from(host).ok().filter(|authority| !authority.as_str().contains('@'))?;
+    let name = authority.host().to_ascii_lowercase();
+    let name = name.strip_suffix('.').unwrap_or(&name);
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name == "localhost" || name.ends_with(".localhost") || ip.parse().is_ok_and(is_loopback)
+}
+
+/// Whether only this machine reaches `ip`.
+pub(crate) fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+fn forbidden(what: &str, found: &[u8], problem: &str) -> Box<GatewayError> {
+    let found = String::from_utf8_lossy(found);
+    let found: String = found.chars().filter(char::is_ascii_graphic).take(MAX_NAME).collect();
+    Box::new(GatewayError::new(ErrorCode::PermissionDenied, format_args!("{what} `{found}` {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pages(hosts: &[&str]) -> WebPages {
+        let origins = vec![HeaderValue::from_static("https://app.example")];
+        WebPages::new(hosts.iter().map(|&host| host.to_owned()).collect(), origins)
+    }
+
+    fn check(pages: &WebPages, lines: &[(&'static str, &'static str)]) -> Result<(), String> {
+        let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let checked = pages.check(&Method::POST, &Uri::from_static("/v1/messages"), &headers.collect());
+        checked.map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn only_hosts_of_the_loopback_interface_and_of_the_file_are_accepted() {
+        let loopback = pages(&["gateway.internal"]).listening_on([127, 0, 0, 1].into());
+        for host in [
+            "localhost",
+            "localhost:8787",
+            "LOCALHOST",
+            "localhost.",
+            "a.localhost:1",
+            "127.0.0.1:8787",
+            "127.9.9.9",
+            "[::1]:8787",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "gateway.internal",
+            "Gateway.Internal:80",
+        ] {
+            assert_eq!(check(&loopback, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:8787",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "notlocalhost",
+            "localhost@evil.example",
+            "evil@localhost",
+            "10.0.0.1",
+            "[::2]",
+            "0.0.0.0:8787",
+            "",
+            ":8787",
+            "a b",
+            ".",
+            "gateway.internal.evil.example",
+        ] {
+            let error = check(&loopback, &[("host", host)]).unwrap_err();
+            assert!(error.ends_with("is not that of this gateway, see `hosts`"), "{host}: {error}");
+        }
+        let twice = [("host", "localhost"), ("host", "localhost")];
+        assert_eq!(check(&loopback, &twice).unwrap_err(), "request has more than one host");
+        // HTTP/1.0, which no browser sends.
+        assert_eq!(check(&loopback, &[]), Ok(()));
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]);
+        let absolute = Uri::from_static("http://evil.example/v1/messages");
+        assert!(loopback.check(&Method::POST, &absolute, &headers).is_err());
+    }
+
+    #[test]
+    fn elsewhere_hosts_are_checked_if_the_file_names_some() {
+        let elsewhere = |hosts: &[&str]| pages(hosts).listening_on([0, 0, 0, 0].into());
+        assert_eq!(check(&elsewhere(&[]), &[("host", "gateway.example")]), Ok(()));
+        assert!(check(&elsewhere(&["a.example"]), &[("host", "gateway.example")]).is_err());
+        assert_eq!(check(&elsewhere(&["a.example"]), &[("host", "localhost")]), Ok(()));
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_rejected() {
+        let loopback = pages(&[]).listening_on([127, 0, 0, 1].into());
+        for origin in [
+            "https://evil.example",
+            "null",
+            "",
+            "http://app.example",
+            "https://app.example:444",
+            "HTTPS://app.example",
+            "https://app.example.evil.example",
+            "http://localhost:3000",
+            "http://127.0.0.1:8787",
+            "file://",
+            "chrome-extension://abc",
+            "https://app.example, https://evil.example",
+        ] {
+            let error = check(&loopback, &[("host", "localhost:8787"), ("origin", origin)]).unwrap_err();
+            assert!(error.ends_with("is not allowed, see `origins`"), "{origin}: {error}");
+        }
+        let allowed = ("origin", "https://app.example");
+        assert_eq!(
+            check(&loopback, &[("host", "localhost"), allowed, ("sec-fetch-site", "cross-site")]),
+            Ok(())
+        );
+        assert!(check(&loopback, &[allowed, ("origin", "https://evil.example")]).is_err());
+        let own = [("host", "localhost:8787"), ("origin", "http://localhost:8787")];
+        assert_eq!(check(&loopback, &own), Ok(()));
+        // Where the host is not checked, it may be that of a page.
+        assert!(check(&pages(&[]).listening_on([10, 0, 0, 1].into()), &own).is_err());
+    }
+
+    #[test]
+    fn requests_of_other_sites_without_an_origin_are_rejected() {
+        let loopback = pages(&[]).listening_on([127, 0, 0, 1].into());
+        for (site, is_accepted) in
+            [("none", true), ("same-origin", true), ("same-site", false), ("cross-site", false), ("x", false)]
+        {
+            assert_eq!(check(&loopback, &[("sec-fetch-site", site)]).is_ok(), is_accepted, "{site}");
+        }
+        for (method, mode, destination, is_accepted) in [
+            (Method::GET, "navigate", "document", true),
+            (Method::GET, "navigate", "iframe", false),
+            (Method::GET, "no-cors", "document", false),
+            (Method::POST, "navigate", "document", false),
+        ] {
+            let lines = [(FETCH_SITE, "cross-site"), (FETCH_MODE, mode), (FETCH_DEST, destination)];
+            let headers =
+                lines.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect();
+            let checked = loopback.check(&method, &Uri::from_static("/"), &headers);
+            assert_eq!(checked.is_ok(), is_accepted, "{method} {mode} {destination}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use serde::Deserialize;
+
+use super::GatewayConfigError;
+use super::provider::{is_visible, secret};
+use crate::access::{Caller, CallerKey};
+
+/// The table of a caller in the configuration file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with name, and key_env or key_file")]
+pub(super) struct CallerEntry {
+    name: String,
+    key_env: Option<String>,
+    key_file: Option<String>,
+}
+
+/// The shortest key without a warning. Shorter ones can be guessed.
+const SHORT_KEY: usize = 16;
+
+/// The callers of the file, checked, and a warning for each with a short key.
+pub(super) fn check(
+    entries: Vec<CallerEntry>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(Vec<Caller>, Vec<String>), GatewayConfigError> {
+    let (mut callers, mut warnings) = (Vec::<Caller>::with_capacity(entries.len()), Vec::new());
+    let mut names = BTreeSet::new();
+    for (index, entry) in entries.into_iter().enumerate() {
+        let invalid = |key: &str, problem: String| {
+            Err(GatewayConfigError::new(format!("callers[{index}].{key}"), problem))
+        };
+        if !is_visible(&entry.name) {
+            return invalid("name", "expected a name of visible ASCII".to_owned());
+        }
+        if !names.insert(entry.name.clone()) {
+            return invalid("name", format!("`{}` is another caller already", entry.name));
+        }
+        let (setting, key) = match (&entry.key_env, &entry.key_file) {
+            (Some(variable), None) => ("key_env", secret(variable, &env)),
+            (None, Some(path)) => ("key_file", secret_in_file(path)),
+            _ => return invalid("key_env", "expected either key_env or key_file".to_owned()),
+        };
+        let key = match key {
+            Ok(key) => key,
+            Err(problem) => return invalid(setting, problem),
+        };
+        if key.len() < SHORT_KEY {
+            warnings.push(format!("callers[{index}].{setting}: key is shorter than {SHORT_KEY} characters"));
+        }
+        let key = CallerKey::from(key);
+        if let Some(other) = callers.iter().find(|caller| caller.key == key) {
+            return invalid(setting, format!("key is that of `{}`", other.name));
+        }
+        callers.push(Caller { name: entry.name.into(), key });
+    }
+    Ok((callers, warnings))
+}
+
+/// The secret in a file, without the end of its line.
+fn secret_in_file(path: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
+    let key = text.trim_end_matches(['\r', '\n']);
+    match is_visible(key) {
+        true => Ok(key.to_owned()),
+        false => Err(format!("expected one line of visible ASCII in {path:?}")),
+    }
+}

@@ -1,0 +1,35 @@
+//! The settings for web pages: names of hosts, and origins.
+
+use http::uri::Authority;
+use http::{HeaderValue, Uri};
+
+use super::GatewayConfigError;
+use crate::access::WebPages;
+
+pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages, GatewayConfigError> {
+    let hosts = hosts.into_iter().enumerate().map(|(index, host)| {
+        host_name(&host).ok_or_else(|| {
+            let problem = format!("expected the name of a host without its port, found {host:?}");
+            GatewayConfigError::new(format!("hosts[{index}]"), problem)
+        })
+    });
+    let origins = origins.into_iter().enumerate().map(|(index, origin)| {
+        origin_header(&origin).ok_or_else(|| {
+            let problem = format!("expected an origin such as https://app.example, found {origin:?}");
+            GatewayConfigError::new(format!("origins[{index}]"), problem)
+        })
+    });
+    Ok(WebPages::new(hosts.collect::<Result<_, _>>()?, origins.collect::<Result<_, _>>()?))
+}
+
+fn host_name(host: &str) -> Option<String> {
+    let authority: Authority = host.parse().ok()?;
+    (authority.host() == host).then(|| host.to_ascii_lowercase())
+}
+
+/// The origin as a browser sends it: scheme, host and port, and nothing else.
+fn origin_header(origin: &str) -> Option<HeaderValue> {
+    let uri: Uri = origin.parse().ok()?;
+    let is_origin = format!("{}://{}", uri.scheme_str()?, uri.authority()?) == origin;
+    (is_origin && !origin.contains(['@', '*'])).then(|| HeaderValue::try_from(origin).ok())?
+}

@@ -1,0 +1,248 @@
+//! Removal of our own keys from what a provider returns. Providers repeat the key of a request in their errors.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, Entry};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use tidegate::{ErrorCode, Payload};
+
+use super::GatewayError;
+use crate::config::ProviderKeys;
+use crate::endpoint::ApiDialect;
+
+/// Finds the keys of all providers in responses: their beginnings of [`BEGINNING`] bytes or more, other parts of [`PART`]
+/// bytes or more, and the masked form `sk-ab***yz`.
+#[derive(Default)]
+pub(crate) struct Redactor {
+    keys: Vec<Box<[u8]>>,
+    parts: HashSet<Box<[u8]>>,
+}
+
+/// The shortest beginning of a key that is removed. Less is common to many keys: `sk-proj`.
+const BEGINNING: usize = 8;
+
+/// The shortest other part that is removed. A shorter one may be a word.
+const PART: usize = 16;
+
+/// The shortest key that is looked for. A shorter one is part of ordinary words.
+const SHORTEST_KEY: usize = 4;
+
+/// The fewest characters in place of the middle of a key.
+const MASK: usize = 3;
+
+/// The fewest bytes of a key before or after a mask.
+const BESIDE_MASK: usize = 3;
+
+/// In place of a key.
+const REDACTED: &[u8] = b"[redacted]";
+
+/// The largest error body that is searched. Nobody sends a larger one.
+const MAX_ERROR: usize = 1024 * 1024;
+
+impl Redactor {
+    pub(crate) fn new(keys: &ProviderKeys) -> Self {
+        let keys = keys.iter().map(str::as_bytes).filter(|key| key.len() >= SHORTEST_KEY);
+        let keys: Vec<Box<[u8]>> = keys.map(Into::into).collect();
+        let parts = keys.iter().flat_map(|key| key.windows(PART)).map(Box::from).collect();
+        Self { keys, parts }
+    }
+
+    /// Removes the keys from the head, and from the body of an error.
+    pub(super) async fn redact_response(
+        &self,
+        response: Response<Body>,
+        dialect: ApiDialect,
+    ) -> Response<Body> {
+        if self.keys.is_empty() {
+            return response;
+        }
+        let (mut head, body) = response.into_parts();
+        self.redact_headers(&mut head.headers);
+        if !head.status.is_client_error() && !head.status.is_server_error() {
+            return Response::from_parts(head, body);
+        }
+        head.headers.remove(CONTENT_LENGTH);
+        let payload = Payload::collect(body, MAX_ERROR).await;
+        let body = match payload.as_ref().map(Payload::bytes) {
+            Ok(Some(bytes)) => Body::from(self.redact(bytes.clone())),
+            // Neither is forwarded: what is left of the key may be in the rest.
+            _ => {
+                head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                let error = GatewayError::new(
+                    ErrorCode::ServerError,
+                    "error of the provider broke off or is too long",
+                );
+                error.into_response(dialect).into_body()
+            }
+        };
+        Response::from_parts(head, body)
+    }
+
+    /// Removes the headers with a key.
+    fn redact_headers(&self, headers: &mut HeaderMap) {
+        let has_key = |(name, value): (&HeaderName, &HeaderValue)| {
+            (!self.find(value.as_bytes()).is_empty()).then(|| name.clone())
+        };
+        for name in headers.iter().filter_map(has_key).collect::<Vec<_>>() {
+            if let Entry::Occupied(entry) = headers.entry(name) {
+                entry.remove_entry_mult();
+            }
+        }
+    }
+
+    /// The text without the keys.
+    pub(super) fn redact(&self, text: Bytes) -> Bytes {
+        let found = self.find(&text);
+        if found.is_empty() {
+            return text;
+        }
+        let (mut redacted, mut end) = (Vec::with_capacity(text.len()), 0);
+        for Range { start, end: next } in found {
+            redacted.extend_from_slice(&text[end..start]);
+            redacted.extend_from_slice(REDACTED);
+            end = next;
+        }
+        redacted.extend_from_slice(&text[end..]);
+        redacted.into()
+    }
+
+    /// The places of keys, in order and without overlaps.
+    fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let parts = text.windows(PART).enumerate().filter(|(_, part)| self.parts.contains(*part));
+        let mut found: Vec<_> = parts.map(|(start, _)| start..start + PART).collect();
+        for key in &self.keys {
+            let beginning = &key[..key.len().min(BEGINNING)];
+            let starts = text.windows(beginning.len()).enumerate().filter(|(_, part)| *part == beginning);
+            found.extend(starts.map(|(start, _)| {
+                let same = text[start..].iter().zip(key).take_while(|(one, other)| one == other);
+                start..start + same.count()
+            }));
+        }
+        for mask in masks(text) {
+            found.extend(self.keys.iter().filter_map(|key| masked(text, &mask, key)));
+        }
+        found.sort_unstable_by_key(|place| place.start);
+        let mut merged: Vec<Range<usize>> = Vec::with_capacity(found.len());
+        for place in found {
+            match merged.last_mut() {
+                Some(last) if place.start <= last.end => last.end = last.end.max(place.end),
+                _ => merged.push(place),
+            }
+        }
+        merged
+    }
+}
+
+/// The runs of characters that stand for others.
+fn masks(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    // The bytes of a bullet and of an ellipsis in UTF-8 are among them.
+    let is_mask = |byte: &u8| matches!(byte, b'*' | b'.' | b'#' | b'x' | b'X' | 0xe2 | 0x80 | 0xa2 | 0xa6);
+    let mut runs = text.chunk_by(move |one, other| is_mask(one) == is_mask(other)).scan(0, |start, run| {
+        let place = *start..*start + run.len();
+        *start = place.end;
+        Some((place, run))
+    });
+    std::iter::from_fn(move || {
+        runs.find(|(place, run)| place.len() >= MASK && is_mask(&run[0])).map(|(place, _)| place)
+    })
+}
+
+/// The place of `key` with its middle replaced by `mask`.
+fn masked(text: &[u8], mask: &Range<usize>, key: &[u8]) -> Option<Range<usize>> {
+    let (before, after) = (&text[..mask.start], &text[mask.end..]);
+    let lengths = || (1..key.len()).rev();
+    let left = lengths().find(|&length| before.ends_with(&key[..length])).unwrap_or(0);
+    let right = lengths().find(|&length| after.starts_with(&key[key.len() - length..])).unwrap_or(0);
+    (left.max(right) >= BESIDE_MASK).then(|| mask.start - left..mask.end + right)
+}
+
+/// The keys are not shown.
+impl std::fmt::Debug for Redactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redactor").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "sk-proj-4fT9qLmZ07vWn2RkYhbE";
+
+    fn redactor(keys: &[&str]) -> Redactor {
+        let mut provider_keys = ProviderKeys::default();
+        keys.iter().for_each(|key| provider_keys.add(key));
+        Redactor::new(&provider_keys)
+    }
+
+    fn redacted(text: &str) -> String {
+        let text = redactor(&[KEY]).redact(Bytes::copy_from_slice(text.as_bytes()));
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    #[test]
+    fn a_key_its_parts_and_its_masked_form_are_removed() {
+        for found in [
+            KEY,
+            &KEY[..8],
+            &KEY[..20],
+            &KEY[4..20],
+            &KEY[12..],
+            "sk-proj*******************YhbE",
+            "sk-...hbE",
+            "***YhbE",
+            "sk-pr\u{2022}\u{2022}\u{2022}bE",
+            "sk-4\u{2026}bE",
+        ] {
+            let found = if found.starts_with("sk-4") { "sk-\u{2026}hbE" } else { found };
+            let text = redacted(&format!("Incorrect API key provided: {found}. See the docs"));
+            assert_eq!(
+                text.replace("[redacted].", "[redacted]"),
+                "Incorrect API key provided: [redacted] See the docs"
+            );
+        }
+        for other in ["sk-", "sk-prod", &KEY[8..20], "a *** b", "wait ... or x", "Yhb", "sk-proX"] {
+            assert_eq!(redacted(other), other);
+        }
+    }
+
+    #[test]
+    fn short_keys_are_found_whole_and_the_shortest_are_not_looked_for() {
+        let redactor = redactor(&["abcde", "xy"]);
+        assert_eq!(redactor.redact(Bytes::from("an abcd, an abcdef, xy")), "an abcd, an [redacted]f, xy");
+    }
+
+    #[test]
+    fn debug_output_does_not_contain_the_key() {
+        assert!(!format!("{:?}", redactor(&[KEY])).contains("sk-"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_of_a_key_is_left_and_nothing_else_is_removed(
+            key in "[a-zA-Z0-9-]{4,40}", before in ".*", after in ".*", from in 0usize..40, length in 8usize..40,
+        ) {
+            let part = key.get(from..).and_then(|rest| rest.get(..length.max(PART))).or(key.get(..length));
+            let part = part.unwrap_or(&key);
+            let text = Bytes::from(format!("{before}|{part}|{after}"));
+            let redacted = redactor(&[&key]).redact(text);
+            let beginning = &key.as_bytes()[..key.len().min(BEGINNING)];
+            prop_assert!(redacted.windows(beginning.len()).all(|window| window != beginning));
+            for part in key.as_bytes().windows(PART) {
+                prop_assert!(redacted.windows(PART).all(|window| window != part));
+            }
+            let text = String::from_utf8_lossy(&redacted);
+            prop_assert!(text.contains("[redacted]"), "{}", text);
+        }
+
+        #[test]
+        fn no_text_panics(text in prop::collection::vec(prop::sample::select(b"*.xsk-proj4E\xe2\x80\xa2".to_vec()), 0..80)) {
+            let _ = redactor(&[KEY, "sk-p"]).redact(text.into());
+        }
+    }
+}

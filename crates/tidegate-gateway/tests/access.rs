@@ -1,0 +1,435 @@
+//! Who may use the gateway: web pages, callers with keys, other machines.
+
+mod support;
+
+use serde_json::Value;
+use support::*;
+use tidegate_gateway::{Config, Gateway, RunningGateway};
+use tidegate_testkit::{Provider, Reply, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+const REQUEST: &str = r#"{"model":"any","max_tokens":9,"messages":[{"role":"user","content":"hello"}]}"#;
+
+async fn scripted(reply: Reply) -> Server {
+    Provider::openai().otherwise(reply).start().await.unwrap()
+}
+
+fn routes(server: &Server) -> String {
+    openai("p", &server.base_url())
+        + &[CHAT, MESSAGES].map(|path| format!("[[routes]]\npath = {path:?}\nchain = [\"p/m\"]\n")).concat()
+}
+
+/// Sends a request with these headers. `host` is one of them.
+async fn send(
+    gateway: &RunningGateway,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String) {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{body}"
+    );
+    let response = raw(gateway.addr(), &request).await;
+    (response[9..12].parse().unwrap(), response)
+}
+
+/// Checks that the error in a response has the form of the API at `path`.
+fn check_error(path: &str, status: u16, response: &str) {
+    let (_, body) = response.split_once("\r\n\r\n").unwrap();
+    let body: Value = serde_json::from_str(body).unwrap();
+    let (openai, anthropic) = match status {
+        400 | 415 => ("invalid_request_error", "invalid_request_error"),
+        401 => ("invalid_request_error", "authentication_error"),
+        _ => ("invalid_request_error", "permission_error"),
+    };
+    match path {
+        MESSAGES => assert_eq!((&body["type"], &body["error"]["type"]), (&"error".into(), &anthropic.into())),
+        _ => assert_eq!((&body["error"]["type"], &body["error"]["param"]), (&openai.into(), &Value::Null)),
+    }
+}
+
+/// Regression: any page that a developer had open could send prompts and read `/signals`.
+#[tokio::test]
+async fn a_web_page_cannot_use_a_gateway_on_loopback() {
+    let server = scripted(Reply::ok()).await;
+    let gateway = gateway(&routes(&server)).await;
+    let own = gateway.addr().to_string();
+    let (host, json) = (("host", &*own), ("content-type", "application/json"));
+    let cross_site = ("sec-fetch-site", "cross-site");
+    for path in [CHAT, MESSAGES] {
+        for (headers, status) in [
+            // A simple request, which needs no preflight.
+            (
+                &[host, ("content-type", "text/plain"), ("origin", "https://evil.example"), cross_site][..],
+                403,
+            ),
+            (&[host, json, ("origin", "https://evil.example")], 403),
+            (&[host, json, ("origin", "null")], 403),
+            (&[host, json, ("origin", "http://localhost:3000"), ("sec-fetch-site", "same-site")], 403),
+            (&[host, json, cross_site], 403),
+            // A host of the page that resolves to the gateway.
+            (&[("host", "evil.example"), json], 403),
+            (&[("host", "evil.example:8787"), json, ("sec-fetch-site", "same-origin")], 403),
+            (&[host, host, json], 400),
+            (&[host, ("content-type", "text/plain;charset=UTF-8")], 415),
+            (&[host, ("content-type", "application/x-www-form-urlencoded")], 415),
+            (&[host, ("content-type", "multipart/form-data; boundary=x")], 415),
+            (&[host, json, json], 415),
+        ] {
+            let (found, response) = send(&gateway, "POST", path, headers, REQUEST).await;
+            assert_eq!(found, status, "{path} {headers:?} {response}");
+            check_error(path, status, &response);
+            assert!(!response.contains("access-control-"), "{response}");
+        }
+    }
+    for path in ["/", "/signals", "/v1/models", "/healthz", "/none"] {
+        assert_eq!(send(&gateway, "GET", path, &[host, cross_site], "").await.0, 403, "{path}");
+        assert_eq!(send(&gateway, "GET", path, &[("host", "evil.example")], "").await.0, 403, "{path}");
+    }
+    let preflight = [host, ("origin", "https://evil.example"), ("access-control-request-method", "POST")];
+    assert_eq!(send(&gateway, "OPTIONS", CHAT, &preflight, "").await.0, 403);
+    assert_eq!(server.log().calls(), 0);
+
+    // Programs, and the address bar of a browser.
+    for headers in [
+        &[host, json][..],
+        &[host],
+        &[("host", "localhost"), ("content-type", "application/json; charset=utf-8")],
+        &[("host", "[::1]:1"), ("content-type", "application/vnd.api+json")],
+        // The fetch of Node.js.
+        &[host, json, ("sec-fetch-mode", "cors")],
+        &[host, json, ("origin", &format!("http://{own}")), ("sec-fetch-site", "same-origin")],
+    ] {
+        assert_eq!(send(&gateway, "POST", CHAT, headers, REQUEST).await.0, 200, "{headers:?}");
+    }
+    assert_eq!(send(&gateway, "GET", "/signals", &[host, ("sec-fetch-site", "none")], "").await.0, 200);
+    let link = [host, cross_site, ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    assert_eq!(send(&gateway, "GET", "/", &link, "").await.0, 200);
+}
+
+#[tokio::test]
+async fn pages_and_hosts_of_the_file_are_accepted() {
+    // The permission of the provider is for its own clients.
+    let server = scripted(Reply::ok().header("access-control-allow-origin", "*")).await;
+    let file =
+        "hosts = [\"Gateway.internal\"]\norigins = [\"https://app.example\"]\n".to_owned() + &routes(&server);
+    let gateway = gateway(&file).await;
+    let (host, origin) = (("host", "gateway.internal:80"), ("origin", "https://app.example"));
+    let json = ("content-type", "application/json");
+    let (status, response) =
+        send(&gateway, "POST", CHAT, &[host, json, origin, ("sec-fetch-site", "cross-site")], REQUEST).await;
+    assert_eq!(status, 200, "{response}");
+    assert_eq!(response.matches("access-control-allow-origin").count(), 1, "{response}");
+    assert!(response.contains("access-control-allow-origin: https://app.example\r\n"), "{response}");
+    assert!(response.contains("access-control-expose-headers: *\r\n"), "{response}");
+    let preflight = [
+        host,
+        origin,
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,x-stainless-os"),
+        ("access-control-request-private-network", "true"),
+    ];
+    let (status, response) = send(&gateway, "OPTIONS", CHAT, &preflight, "").await;
+    assert_eq!(status, 200, "{response}");
+    for header in ["headers: authorization,x-stainless-os", "methods: GET,POST", "private-network: true"] {
+        assert!(response.contains(&format!("access-control-allow-{header}\r\n")), "{header}: {response}");
+    }
+    // Its body has to be JSON all the same.
+    let plain = [host, origin, ("content-type", "text/plain")];
+    assert_eq!(send(&gateway, "POST", CHAT, &plain, REQUEST).await.0, 415);
+    let (status, response) = send(&gateway, "POST", CHAT, &[("host", "localhost"), json], REQUEST).await;
+    assert_eq!((status, response.contains("access-control-allow-origin")), (200, false), "{response}");
+}
+
+/// Regression: nothing was asked of callers, and nothing said so.
+#[test]
+fn a_gateway_that_other_machines_reach_needs_callers() {
+    let start = |listen: &str, more: &str| {
+        let (before, after) = if more == CALLERS { ("", more) } else { (more, "") };
+        let file = format!("listen = {listen:?}\n{before}\n")
+            + &openai("p", "http://127.0.0.1:1/v1")
+            + &route("*", &["p/m"])
+            + after;
+        Gateway::new(Config::parse(&file, env).unwrap()).map(drop).map_err(|error| error.to_string())
+    };
+    for listen in ["0.0.0.0:8787", "[::]:8787", "192.0.2.1:80", "[::ffff:10.0.0.1]:80"] {
+        let error = start(listen, "").unwrap_err();
+        assert!(
+            error.starts_with("listen: other machines reach ") && error.contains("[[callers]]"),
+            "{error}"
+        );
+        assert!(error.contains("open = true") && error.contains(listen), "{error}");
+        assert_eq!(start(listen, "open = true"), Ok(()));
+        assert_eq!(start(listen, CALLERS), Ok(()));
+    }
+    for listen in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        assert_eq!(start(listen, ""), Ok(()), "{listen}");
+    }
+}
+
+#[tokio::test]
+async fn callers_need_their_key_and_it_stays_in_the_gateway() {
+    let server = scripted(Reply::ok()).await;
+    let file = openai_with_key("p", &server.base_url())
+        + &[CHAT, MESSAGES].map(|path| format!("[[routes]]\npath = {path:?}\nchain = [\"p/m\"]\n")).concat()
+        + CALLERS;
+    let mut config = Config::parse(&file, env).unwrap();
+    config.listen = "0.0.0.0:0".parse().unwrap();
+    let gateway = Gateway::new(config).unwrap().bind().await.unwrap();
+    let host = ("host", "gateway.example");
+    let bearer = format!("Bearer {ANN_KEY}");
+    for path in [CHAT, MESSAGES, "/v1/messages/count_tokens", "/openai/deployments/m/chat/completions"] {
+        for headers in [
+            &[host][..],
+            &[host, ("authorization", "Bearer wrong")],
+            &[host, ("authorization", ANN_KEY)],
+            &[host, ("x-api-key", &ANN_KEY[1..])],
+            &[host, ("x-api-key", KEY)],
+            &[host, ("x-api-key", BEN_KEY), ("authorization", &bearer)],
+        ] {
+            let (status, response) = send(&gateway, "POST", path, headers, REQUEST).await;
+            assert_eq!(status, 401, "{headers:?} {response}");
+            assert!(response.contains("www-authenticate: Bearer\r\n"), "{response}");
+            if path == CHAT || path == MESSAGES {
+                check_error(path, 401, &response);
+            }
+        }
+    }
+    assert_eq!(server.log().calls(), 0);
+    for header in [("authorization", &*bearer), ("x-api-key", ANN_KEY), ("api-key", BEN_KEY)] {
+        for path in [CHAT, MESSAGES] {
+            let (status, response) = send(&gateway, "POST", path, &[host, header], REQUEST).await;
+            assert_eq!(status, 200, "{response}");
+        }
+        assert_eq!(send(&gateway, "GET", "/signals", &[host, header], "").await.0, 200);
+    }
+    for (path, status) in [
+        ("/signals", 401),
+        ("/v1/models", 401),
+        ("/", 401),
+        ("/none", 401),
+        ("/healthz", 200),
+        ("/readyz", 200),
+    ] {
+        assert_eq!(send(&gateway, "GET", path, &[host], "").await.0, status, "{path}");
+    }
+    for request in server.log().requests() {
+        let sent = format!("{:?} {} {:?}", request.headers, request.path, request.body);
+        assert!(!sent.contains(ANN_KEY) && !sent.contains(BEN_KEY), "{sent}");
+        assert_eq!(request.headers["authorization"], format!("Bearer {KEY}"));
+    }
+}
+
+async fn chat_as(gateway: &RunningGateway, key: Option<&str>, headers: &[(&str, &str)]) -> reqwest::Response {
+    let request = chat(gateway, REQUEST);
+    let request = key.into_iter().fold(request, |request, key| request.bearer_auth(key));
+    headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
+}
+
+/// Regression: callers without a credential got the answers of each other.
+#[tokio::test]
+async fn a_cached_answer_is_for_its_caller_alone() {
+    let (ann, ben) = (Some(ANN_KEY), Some(BEN_KEY));
+    let by_header = "policies.default.fallback.cache_by = \"header:x-team\"\n";
+    let by_credential = "policies.default.fallback.cache_by = \"credential\"\n";
+    let (team, other) = (Some(("x-team", "a")), Some(("x-team", "b")));
+    for (settings, stored, requested, status) in [
+        ("", (None, None), (None, None), 503),
+        ("", (None, None), (ann, None), 503),
+        ("", (ann, None), (None, None), 503),
+        ("", (ann, None), (ben, None), 503),
+        ("", (ann, None), (ann, None), 200),
+        (CALLERS, (ann, None), (ann, None), 200),
+        (CALLERS, (ann, None), (ben, None), 503),
+        ("cache.shared = true\n", (None, None), (None, None), 200),
+        ("cache.shared = true\n", (ann, None), (ben, None), 200),
+        (by_header, (None, None), (None, None), 503),
+        (by_header, (ann, team), (ben, team), 200),
+        (by_header, (ann, team), (ann, other), 503),
+        (by_credential, (ann, None), (ben, None), 503),
+        (by_credential, (None, None), (None, None), 503),
+        (by_credential, (ann, None), (ann, None), 200),
+    ] {
+        let server = Provider::openai().then(Reply::text("the tide")).otherwise(Reply::status(503));
+        let server = server.start().await.unwrap();
+        let file = match settings {
+            CALLERS => openai("p", &server.base_url()) + CALLERS,
+            _ => settings.to_owned() + &openai("p", &server.base_url()),
+        };
+        let gateway = gateway(&(file + &route("*", &["p/m", "@cached"]))).await;
+        let (key, header) = stored;
+        let first = chat_as(&gateway, key, header.as_slice()).await;
+        assert_eq!(first.status(), 200);
+        first.bytes().await.unwrap();
+        let (key, header) = requested;
+        let second = chat_as(&gateway, key, header.as_slice()).await;
+        assert_eq!(second.status(), status, "{settings:?} {stored:?} {requested:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_that_of_its_caller_and_the_same_in_all_attempts() {
+    let server = scripted(Reply::status(503)).await;
+    let file = "policies.default.retry = { max_retries = 1, initial_delay = \"1ms\" }\n".to_owned()
+        + &openai("p", &server.base_url())
+        + &route("*", &["p/m"])
+        + CALLERS;
+    let gateway = gateway(&file).await;
+    for key in [ANN_KEY, BEN_KEY, ANN_KEY] {
+        assert_eq!(chat_as(&gateway, Some(key), &[("idempotency-key", "order-7")]).await.status(), 503);
+    }
+    let requests = server.log().requests();
+    let keys: Vec<_> = requests.iter().map(|request| request.headers["idempotency-key"].clone()).collect();
+    let [one, two, three, four, five, six] = &*keys else { panic!("{keys:?}") };
+    assert_eq!((one, three, one, one), (two, four, five, six));
+    assert!(one != three && one != "order-7" && three != "order-7", "{keys:?}");
+}
+
+/// Regression: headers that select an account of a cloud provider passed to the provider.
+#[tokio::test]
+async fn only_headers_that_providers_read_are_forwarded() {
+    let (plain, more) = (scripted(Reply::status(503)).await, scripted(Reply::ok()).await);
+    let file = openai("p", &plain.base_url())
+        + "policies.default.rate_limiter = { requests_per_second = 100, key_by = \"header:x-user\" }\n"
+        + &format!(
+            "[providers.q]\nbase_url = {:?}\ndialect = \"openai\"\nforward_headers = [\"X-Extra\", \"helicone-id\"]\n",
+            more.base_url()
+        )
+        + &route("*", &["p/m", "q/m"]);
+    let gateway = gateway(&file).await;
+    let passing = [
+        "openai-beta",
+        "user-agent",
+        "accept",
+        "traceparent",
+        "tracestate",
+        "x-request-id",
+        "x-stainless-retry-count",
+        "x-user",
+    ];
+    let never = [
+        "x-goog-user-project",
+        "x-amz-security-token",
+        "ocp-apim-subscription-key",
+        "x-auth-token",
+        "x-api-token",
+        "openai-organization",
+        "openai-project",
+        "cookie",
+        "forwarded",
+        "x-forwarded-for",
+        "via",
+        "cf-ray",
+        "referer",
+        "x-real-ip",
+        "x-custom",
+        "proxy-authorization",
+        "te",
+        "x-named",
+        "x-tidegate-target",
+        "private-token",
+        "anthropic-version",
+    ];
+    let headers: Vec<_> = passing.iter().chain(&never).chain(&["x-extra"]).map(|&name| (name, "7")).collect();
+    let headers = [&headers[..], &[("connection", "x-named, helicone-id"), ("helicone-id", "7")]].concat();
+    assert_eq!(chat_as(&gateway, None, &headers).await.status(), 200);
+    for (server, is_extra) in [(&plain, false), (&more, true)] {
+        let sent = server.log().last().unwrap().headers;
+        for name in passing {
+            assert!(sent.contains_key(name), "{name}: {sent:?}");
+        }
+        for name in never {
+            assert!(!sent.contains_key(name), "{name}: {sent:?}");
+        }
+        assert_eq!(sent.contains_key("x-extra"), is_extra, "{sent:?}");
+        assert!(!sent.contains_key("helicone-id"), "named by `connection`: {sent:?}");
+    }
+}
+
+/// Regression: the provider repeats the key in its errors.
+#[tokio::test]
+async fn the_key_of_the_gateway_is_removed_from_what_a_provider_returns() {
+    let echo =
+        format!(r#"{{"error":{{"message":"Incorrect API key provided: {KEY}.","code":"invalid_api_key"}}}}"#);
+    let masked = format!(r#"{{"error":{{"message":"Incorrect API key: {}****{}"}}}}"#, &KEY[..6], &KEY[20..]);
+    let token = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let event =
+        format!("data: {{\"error\":{{\"message\":\"bad key {KEY}\",\"type\":\"server_error\"}}}}\n\n");
+    let stream =
+        |text: &str| Reply::raw(token).frame(text.to_owned()).header("content-type", "text/event-stream");
+    let split = async |text: &str, at: usize| {
+        let (head, tail) = text.split_at(at);
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let head = format!(
+            "HTTP/1.1 401 Unauthorized\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n{}",
+            chunk(head)
+        );
+        fixed_response(vec![head, chunk(tail) + "0\r\n\r\n"]).await
+    };
+    for (status, base_url) in [
+        (401, split(&echo, echo.find(KEY).unwrap() + 9).await),
+        (401, split(&masked, masked.find("****").unwrap() + 2).await),
+    ] {
+        check_redacted(status, &base_url).await;
+    }
+    for (status, reply) in [
+        (401, Reply::error(401, "invalid_api_key").message(format!("Incorrect API key provided: {KEY}"))),
+        (500, Reply::error(500, &KEY[..12])),
+        (200, Reply::ok().header("x-debug", &format!("key={KEY}"))),
+        (200, stream(&event)),
+    ] {
+        let server = scripted(reply).await;
+        check_redacted(status, &server.base_url()).await;
+    }
+}
+
+async fn check_redacted(status: u16, base_url: &str) {
+    let gateway = gateway(&(openai_with_key("p", base_url) + &route("*", &["p/m"]))).await;
+    let body = REQUEST.replace("{\"model", "{\"stream\":true,\"model");
+    let response =
+        chat(&gateway, if status == 200 { body } else { REQUEST.to_owned() }).send().await.unwrap();
+    assert_eq!(response.status(), status);
+    let head = format!("{:?}", response.headers());
+    let text = response.text().await.unwrap();
+    for (place, text) in [("head", &head), ("body", &text)] {
+        for part in [KEY, &KEY[..8], &KEY[10..], "****"] {
+            assert!(!text.contains(part), "{part} in {place}: {text}");
+        }
+    }
+    assert!(status == 200 && !text.contains("error") || text.contains("[redacted]"), "{text}");
+}
+
+/// A provider that sends these bytes to every request, and keeps the connection.
+async fn fixed_response(parts: Vec<String>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.set_nodelay(true);
+            let _ = socket.read(&mut [0; 4096]).await;
+            for part in &parts {
+                let _ = socket.write_all(part.as_bytes()).await;
+            }
+            held.push(socket);
+        }
+    });
+    base_url
+}
+
+/// Regression: the caller waited for a protocol that nobody speaks.
+#[tokio::test]
+async fn a_provider_that_switches_protocols_is_a_bad_gateway() {
+    let switching = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let base_url = fixed_response(vec![switching.to_owned()]).await;
+    let gateway = gateway(&(openai("p", &base_url) + &route("*", &["p/m"]))).await;
+    let response = chat_as(&gateway, None, &[]).await;
+    assert_eq!(response.status(), 502);
+    let body = json(response).await;
+    assert_eq!(body["error"]["type"], "server_error", "{body}");
+}
