@@ -59,11 +59,7 @@ async fn admit_caller(State(callers): State<Arc<Callers>>, mut request: Request,
 }
 
 fn rejected(error: GatewayError, request: &Request) -> Response {
-    tracing::debug!(
-        layer = "gateway",
-        status = error.http_status().as_u16(),
-        "rejected: {}",
-        error.message()
-    );
+    let status = error.http_status().as_u16();
+    tracing::debug!(layer = "gateway", status, reason = error.message(), "rejected");
     error.into_response(dialect_of_caller(request.uri().path(), request.headers()))
 }

@@ -1,7 +1,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
+use super::answer_times::AnswerTimes;
 use super::settings::BackpressureSettings;
 use crate::priority_semaphore::PrioritySemaphore;
 
@@ -14,6 +15,7 @@ use crate::priority_semaphore::PrioritySemaphore;
 pub(super) struct Bulkhead {
     pub(super) semaphore: PrioritySemaphore,
     adaptive: Option<Mutex<AdaptiveLimit>>,
+    answer_times: Mutex<AnswerTimes>,
 }
 
 /// The initial value of an adaptive limit, as in Netflix's concurrency-limits. It doubles in twenty rounds.
@@ -28,6 +30,7 @@ impl From<&BackpressureSettings> for Bulkhead {
         Self {
             semaphore: PrioritySemaphore::new(limit, settings.max_queued, settings.order),
             adaptive: adaptive.map(Mutex::new),
+            answer_times: Mutex::default(),
         }
     }
 }
@@ -54,6 +57,16 @@ impl Bulkhead {
         Some(limit)
     }
 
+    /// Records the time of an answer.
+    pub(super) fn record_answer(&self, time: Duration, now: Instant) {
+        lock(&self.answer_times).record(time, now);
+    }
+
+    /// The time that most answers take at most; zero if it is unknown.
+    pub(super) fn answer_time(&self, now: Instant) -> Duration {
+        lock(&self.answer_times).typical(now)
+    }
+
     /// Changes a fixed limit.
     pub(super) fn set_limit(&self, limit: usize) {
         if !self.is_adaptive() {
@@ -62,6 +75,6 @@ impl Bulkhead {
     }
 }
 
-fn lock(adaptive: &Mutex<AdaptiveLimit>) -> MutexGuard<'_, AdaptiveLimit> {
-    adaptive.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -160,7 +160,11 @@ impl Handle {
     }
 
     pub(super) fn wait_deadline(&self, deadline: Option<Deadline>, now: Instant) -> WaitDeadline {
-        WaitDeadline { queue: Deadline::after(self.0.settings().queue_timeout, now), call: deadline }
+        WaitDeadline {
+            queue: Deadline::after(self.0.settings().queue_timeout, now),
+            call: deadline,
+            answer_time: self.0.answer_time(now),
+        }
     }
 }
 

@@ -64,6 +64,10 @@
 //! a second after that, as a `select!` arm that is kept for later, the permit goes to the next call, and the first
 //! queues again when it is polled. A queued call whose time is up is passed over.
 //!
+//! A queued call with a deadline leaves the queue when the time that is left is less than recent answers took: seven of
+//! eight answers to queued calls, and a sixteenth more. It would be cut off, and the permit would be wasted. So a queue that
+//! is as long as the deadline does not turn overload into a collapse.
+//!
 //! # Adaptive limits
 //! The best limit changes with the provider's load, so an algorithm can adjust it:
 //! `BackpressureLayer::max_inflight(200).adaptive(Gradient::new())`.
@@ -105,6 +109,7 @@
 //! - Marking every call as interactive: the priority then has no effect.
 
 mod adaptive;
+mod answer_times;
 mod bulkhead;
 mod gate;
 mod handle;

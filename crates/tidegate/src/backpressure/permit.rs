@@ -4,6 +4,7 @@ use http_body::Body;
 
 use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
+use super::answer_times::cut_off;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::{Error, ErrorCode, Failure, FailureKind, Outcome, clock};
 
@@ -12,16 +13,18 @@ use crate::{Error, ErrorCode, Failure, FailureKind, Outcome, clock};
 pub struct Permit {
     /// The limit that the permit belongs to; `None` if there is no limit.
     limit: Option<Handle>,
-    /// The measurements for an adaptive limit; `None` under a fixed limit, or once the outcome is final.
-    /// Boxed: calls under an adaptive limit allocate once, and the bodies of all others grow by one pointer.
-    call: Option<Box<AdaptiveCall>>,
+    /// The measurements of a call under an adaptive limit, or of one that was queued; `None` for others, or once the
+    /// outcome is final. Boxed: measured calls allocate once, and the bodies of all others grow by one pointer.
+    call: Option<Box<MeasuredCall>>,
 }
 
 #[derive(Debug)]
-struct AdaptiveCall {
+struct MeasuredCall {
     started: Instant,
     bytes: Option<u64>,
     in_flight: usize,
+    /// When the head of a successful response arrived, or its end.
+    answered: Option<Instant>,
 }
 
 impl Permit {
@@ -34,26 +37,45 @@ impl Permit {
     /// request body. A fixed limit reads neither the clock nor the body.
     #[inline]
     pub(super) fn start(limit: Handle, body: &impl Body) -> Self {
-        let call = limit.0.is_adaptive().then(|| {
-            let (bytes, in_flight) = (body.size_hint().exact(), limit.0.semaphore.in_use());
-            Box::new(AdaptiveCall { started: clock::now(), bytes, in_flight })
-        });
-        Self { limit: Some(limit), call }
+        match limit.0.is_adaptive() {
+            true => Self::start_queued(limit, body),
+            false => Self { limit: Some(limit), call: None },
+        }
+    }
+
+    /// The same for a call that was queued, which is measured under a fixed limit, too.
+    pub(super) fn start_queued(limit: Handle, body: &impl Body) -> Self {
+        let (bytes, in_flight) = (body.size_hint().exact(), limit.0.semaphore.in_use());
+        let call = Box::new(MeasuredCall { started: clock::now(), bytes, in_flight, answered: None });
+        Self { limit: Some(limit), call: Some(call) }
     }
 
     /// Records the outcome at the response head, or of the error in its place.
     fn record_head(&mut self, outcome: &Outcome) {
-        let Some(call) = &self.call else { return };
+        let Some(call) = &mut self.call else { return };
         match outcome {
             // The body may still fail, so the measurements are kept.
-            Outcome::Success => self.record(SampleOutcome::Success { bytes: call.bytes }),
+            Outcome::Success => {
+                call.answered = Some(clock::now());
+                let bytes = call.bytes;
+                self.record(SampleOutcome::Success { bytes });
+            }
             Outcome::Failure(failure) => {
+                self.record_cut(failure.code);
                 if is_overload(failure) {
                     self.record(SampleOutcome::Loss);
                 }
                 self.call = None;
             }
             Outcome::Neutral => self.call = None,
+        }
+    }
+
+    /// Records the time of an answer that was not awaited to its end.
+    fn record_cut(&self, code: ErrorCode) {
+        if let (Some(limit), Some(call), ErrorCode::Timeout) = (&self.limit, &self.call, code) {
+            let now = clock::now();
+            limit.0.record_answer(cut_off(now.saturating_duration_since(call.started)), now);
         }
     }
 
@@ -68,9 +90,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(limit) = &self.limit {
-            limit.0.semaphore.release();
+        let Some(limit) = &self.limit else { return };
+        // A body that the caller drops took at least as long as its head.
+        if let Some(MeasuredCall { started, answered: Some(end), .. }) = self.call.as_deref() {
+            limit.0.record_answer(end.saturating_duration_since(*started), *end);
         }
+        limit.0.semaphore.release();
     }
 }
 
@@ -87,14 +112,22 @@ impl AttemptGuard for Permit {
     }
 }
 
-/// Dropping the permit releases it; a response that breaks off is recorded as a loss as well.
+/// Dropping the permit releases it; the time of a whole response is recorded, and one that breaks off as a loss as well.
 impl BodyGuard for Permit {
-    fn on_end(self, failure: Option<&Outcome>) {
-        if self.call.is_some()
-            && let Some(Outcome::Failure(failure)) = failure
-            && (is_overload(failure) || failure.counts_against_health())
-        {
-            self.record(SampleOutcome::Loss);
+    fn on_end(mut self, failure: Option<&Outcome>) {
+        let Some(call) = &mut self.call else { return };
+        match failure {
+            // The answer has taken until now.
+            None => call.answered = Some(clock::now()),
+            Some(failure) => {
+                call.answered = None;
+                if let Outcome::Failure(failure) = failure {
+                    self.record_cut(failure.code);
+                    if is_overload(failure) || failure.counts_against_health() {
+                        self.record(SampleOutcome::Loss);
+                    }
+                }
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Sleep;
 
 use super::Handle;
 use super::permit::Permit;
-use super::wait_deadline::{WaitDeadline, queue_is_full};
+use super::wait_deadline::{WaitDeadline, queue_is_full, queue_timeout};
 use crate::attempt::QueuedAttempt;
 use crate::priority_semaphore::{SWEEP_INTERVAL, Ticket, TryAcquire};
 use crate::{Priority, Rejection, clock};
@@ -31,12 +31,17 @@ impl PermitFuture {
     /// Ready once the permit is acquired, or with the rejection when the wait is over.
     fn poll_acquired(&mut self, priority: Priority, cx: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         let semaphore = &self.limit.0.semaphore;
-        let until = self.deadline.instant();
         loop {
             let now = clock::now();
+            self.deadline.answer_time = self.limit.0.answer_time(now);
+            let until = self.deadline.instant();
             let ticket = self.ticket.as_ref().expect("polled after completion");
             if semaphore.poll_granted(ticket, cx.waker()).is_ready() {
                 if semaphore.accept(self.ticket.take().expect("checked above")) {
+                    if self.deadline.is_too_late(now) {
+                        semaphore.release();
+                        return Poll::Ready(Err(queue_timeout()));
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 // This call was polled too late, and joins the queue again.
@@ -74,7 +79,7 @@ impl QueuedAttempt for PermitFuture {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Permit, Rejection>> {
         let acquired = ready!(self.poll_acquired(Priority::of(request.extensions()), cx));
-        Poll::Ready(acquired.map(|()| Permit::start(self.limit.clone(), request.body())))
+        Poll::Ready(acquired.map(|()| Permit::start_queued(self.limit.clone(), request.body())))
     }
 }
 

@@ -1,3 +1,4 @@
+mod overload;
 mod soak;
 
 use std::time::Duration;

@@ -1,0 +1,109 @@
+//! More calls than the provider can answer, by callers who wait for as long as their deadline allows.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tidegate_testkit::strict::Answer;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tower::{Layer, ServiceExt};
+
+use super::super::BackpressureLayer;
+use crate::circuit_breaker::State;
+use crate::testing::{rejection, request, strict};
+use crate::{
+    CircuitBreakerLayer, Deadline, Error, Payload, Rejection, RejectionReason, ResilienceBuilder, clock,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The number of calls that a provider with fifty places answers, at so many calls per second for five minutes. An answer
+/// takes `time` of the number of its call. Deadlines are half a minute away.
+async fn goodput(calls_per_second: u32, time: impl Fn(u32) -> Duration) -> (usize, usize) {
+    let provider = tower::service_fn(async move |request: Request<Payload>| {
+        let time: Duration = *request.extensions().get().unwrap();
+        sleep(time).await;
+        Ok::<_, Infallible>(Response::new(Payload::from("{}")))
+    });
+    let backpressure = BackpressureLayer::max_inflight(50).max_queued(1_000).queue_timeout(60 * SECOND);
+    let circuit = CircuitBreakerLayer::new();
+    let handle = circuit.handle();
+    let service = ResilienceBuilder::new("p/m")
+        .backpressure(backpressure)
+        .circuit_breaker(circuit)
+        .total_timeout(30 * SECOND)
+        .service(provider);
+    let start = Instant::now();
+    let mut calls = JoinSet::new();
+    for number in 0..300 * calls_per_second {
+        sleep_until(start + number * SECOND / calls_per_second).await;
+        let mut request = request();
+        request.extensions_mut().insert(time(number));
+        let call = service.clone().oneshot(request);
+        calls.spawn(async move {
+            let result = match call.await {
+                Ok(response) => response.into_body().collect().await.map(drop),
+                Err(error) => Err(error),
+            };
+            result.map_err(|error| Rejection::find(&*error).cloned())
+        });
+        assert_eq!(handle.state(), State::Closed, "call {number} at {calls_per_second}/s");
+    }
+    let (mut answered, mut cut) = (0, 0);
+    while let Some(result) = calls.join_next().await {
+        match result.unwrap() {
+            Ok(()) => answered += 1,
+            Err(Some(_)) => {}
+            Err(None) => cut += 1,
+        }
+    }
+    (answered, cut)
+}
+
+/// Regression: callers got a permit when they had no time left, were cut off, and opened the circuit. Of five answers per
+/// second the provider gave 0.6.
+#[tokio::test(start_paused = true)]
+async fn overload_leaves_nine_tenths_of_the_capacity() {
+    for calls_per_second in [6, 15, 40] {
+        let (answered, cut) = goodput(calls_per_second, |_| 10 * SECOND).await;
+        assert!(answered >= 300 * 5 * 9 / 10, "{answered} of {} at {calls_per_second}/s", 300 * 5);
+        assert_eq!(cut, 0, "{calls_per_second}/s");
+    }
+    // From 6 s to 14 s.
+    let (answered, cut) =
+        goodput(15, |number| Duration::from_millis(6_000 + u64::from(number * 7_919 % 8_001))).await;
+    assert!(answered >= 300 * 5 * 9 / 10 && cut < answered / 10, "{answered} answered, {cut} cut off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_leaves_the_queue_when_no_time_is_left_for_an_answer() {
+    let (inner, provider) = strict();
+    let layer = BackpressureLayer::max_inflight(1).queue_timeout(60 * SECOND);
+    let (service, gate) = (layer.layer(inner), layer.handle());
+    provider.otherwise(Answer::status(200).after(10 * SECOND));
+    let send = |time: Duration| {
+        let mut request = request();
+        Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+        let call = service.clone().oneshot(request);
+        tokio::spawn(async move { call.await?.into_body().collect().await.map_err(Error::boxed) })
+    };
+    // The second call is queued and measured.
+    let calls = [send(60 * SECOND), send(60 * SECOND)];
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    let start = Instant::now();
+    let holding = send(60 * SECOND);
+    tokio::task::yield_now().await;
+    let waiting = send(15 * SECOND);
+    tokio::task::yield_now().await;
+    let doomed = send(9 * SECOND);
+    let rejected = rejection(doomed.await.unwrap());
+    assert_eq!((rejected.reason(), start.elapsed()), (RejectionReason::QueueTimeout, Duration::ZERO));
+    assert_eq!(gate.queued(), 1);
+    assert_eq!(rejection(waiting.await.unwrap()).reason(), RejectionReason::QueueTimeout);
+    assert_eq!(start.elapsed().as_millis(), 15_000 - 10_625);
+    holding.await.unwrap().unwrap();
+}
