@@ -8,9 +8,16 @@ use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::wait_deadline::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::key::{KeyBy, hasher};
 use crate::keyed::KeyedHandle;
+use crate::priority_semaphore::Flow;
 use crate::priority_semaphore::TryAcquire;
 use crate::{Deadline, Priority, clock};
+
+/// The flow of a request in a queue: all requests of a tenant, and all without one.
+pub(super) fn flow_of<B>(request: &Request<B>) -> Flow {
+    KeyBy::tenant().key(request, hasher()).number()
+}
 
 impl AdmissionGate for Handle {
     type Guard = Permit;
@@ -55,18 +62,19 @@ impl Handle {
             return Admission::Rejected(queue_is_full());
         }
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
+        let flow = flow_of(request);
         let now = clock::now();
         let wait_deadline = self.wait_deadline(deadline, now);
         if let Some(rejection) = wait_deadline.rejection_at(now) {
             return Admission::Rejected(rejection);
         }
         self.0.semaphore.sweep(now);
-        match self.0.semaphore.try_acquire_or_enqueue(priority, wait_deadline.instant()) {
+        match self.0.semaphore.try_acquire_or_enqueue(priority, flow, wait_deadline.instant()) {
             TryAcquire::Acquired => {
                 Admission::Admitted(Permit::start(Self(self.0.to_hold()), request.body()))
             }
             TryAcquire::Queued(ticket) => {
-                Admission::Queued(PermitFuture::new(Self(self.0.to_hold()), ticket, wait_deadline))
+                Admission::Queued(PermitFuture::new(Self(self.0.to_hold()), flow, ticket, wait_deadline))
             }
             TryAcquire::QueueFull => Admission::Rejected(queue_is_full()),
         }

@@ -5,10 +5,12 @@ use std::time::Instant;
 use http::Request;
 
 use super::bulkhead::Bulkhead;
+use super::gate::flow_of;
 use super::settings::BackpressureSettings;
 use super::wait_deadline::{WaitDeadline, queue_is_full};
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
+use crate::priority_semaphore::Flow;
 use crate::{Deadline, Gate, Priority, Rejection, RequestHead, clock};
 
 /// Shared by a layer, its services and their clones: the limit and the queue.
@@ -26,6 +28,9 @@ pub(super) struct BackpressureState {
     bulkhead: Bulkhead,
     keys: Option<Keyed<Handle>>,
 }
+
+/// The flow of a call that is not known: a tenant without other calls.
+const NEW_FLOW: Flow = 0;
 
 impl From<&BackpressureSettings> for BackpressureState {
     fn from(settings: &BackpressureSettings) -> Self {
@@ -133,23 +138,23 @@ impl Handle {
     #[must_use]
     pub fn peek(&self) -> Option<Rejection> {
         // One full queue does not imply that the other is full.
-        self.peek_as(Priority::Interactive, None).and(self.peek_as(Priority::Batch, None))
+        self.peek_as(Priority::Interactive, NEW_FLOW, None).and(self.peek_as(Priority::Batch, NEW_FLOW, None))
     }
 
     /// The rejection that this request, with its priority, deadline and key, would get now. Acquires nothing.
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        self.missing_key(request).or_else(|| self.met_by(request).peek_as(priority, deadline))
+        self.missing_key(request).or_else(|| self.met_by(request).peek_as(priority, flow_of(request), deadline))
     }
 
-    fn peek_as(&self, priority: Priority, deadline: Option<Deadline>) -> Option<Rejection> {
+    fn peek_as(&self, priority: Priority, flow: Flow, deadline: Option<Deadline>) -> Option<Rejection> {
         if !self.is_enabled() || self.0.semaphore.can_acquire() {
             return None;
         }
         let now = clock::now();
         match self.wait_deadline(deadline, now).rejection_at(now) {
-            None => self.0.semaphore.would_reject(priority).then(queue_is_full),
+            None => self.0.semaphore.would_reject(priority, flow).then(queue_is_full),
             rejection => rejection,
         }
     }

@@ -68,6 +68,12 @@
 //! eight answers to queued calls, and a sixteenth more. It would be cut off, and the permit would be wasted. So a queue that
 //! is as long as the deadline does not turn overload into a collapse.
 //!
+//! # Tenants
+//! In each queue the [tenants](crate::Tenant) take turns, and all requests without one are one tenant. A tenant with a
+//! hundred queued calls does not delay the call of another by more than one of its own. If the queue is full, a call
+//! whose turn comes sooner takes the place of the last one, which is rejected. So a flood leaves every other tenant its
+//! share of the permits and of the queue. With [`Order::NewestFirstUnderOverload`] there are no turns while it is in force.
+//!
 //! # Adaptive limits
 //! The best limit changes with the provider's load, so an algorithm can adjust it:
 //! `BackpressureLayer::max_inflight(200).adaptive(Gradient::new())`.

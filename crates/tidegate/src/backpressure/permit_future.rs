@@ -10,13 +10,14 @@ use super::Handle;
 use super::permit::Permit;
 use super::wait_deadline::{WaitDeadline, queue_is_full, queue_timeout};
 use crate::attempt::QueuedAttempt;
-use crate::priority_semaphore::{SWEEP_INTERVAL, Ticket, TryAcquire};
+use crate::priority_semaphore::{Flow, SWEEP_INTERVAL, Ticket, TryAcquire};
 use crate::{Priority, Rejection, clock};
 
 /// A queued call: waits for a permit until its wait deadline. Dropping it leaves the queue.
 #[derive(Debug)]
 pub struct PermitFuture {
     limit: Handle,
+    flow: Flow,
     ticket: Option<Ticket>,
     deadline: WaitDeadline,
     // Created at the first poll, because a runtime is guaranteed only there.
@@ -24,8 +25,8 @@ pub struct PermitFuture {
 }
 
 impl PermitFuture {
-    pub(super) const fn new(limit: Handle, ticket: Ticket, deadline: WaitDeadline) -> Self {
-        Self { limit, ticket: Some(ticket), deadline, sleep: None }
+    pub(super) const fn new(limit: Handle, flow: Flow, ticket: Ticket, deadline: WaitDeadline) -> Self {
+        Self { limit, flow, ticket: Some(ticket), deadline, sleep: None }
     }
 
     /// Ready once the permit is acquired, or with the rejection when the wait is over.
@@ -44,11 +45,11 @@ impl PermitFuture {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                // This call was polled too late, and joins the queue again.
+                // This call was polled too late or displaced, and joins the queue again.
                 if let Some(rejection) = self.deadline.rejection_at(now) {
                     return Poll::Ready(Err(rejection));
                 }
-                match semaphore.try_acquire_or_enqueue(priority, until) {
+                match semaphore.try_acquire_or_enqueue(priority, self.flow, until) {
                     TryAcquire::Acquired => return Poll::Ready(Ok(())),
                     TryAcquire::Queued(ticket) => self.ticket = Some(ticket),
                     TryAcquire::QueueFull => return Poll::Ready(Err(queue_is_full())),

@@ -40,7 +40,7 @@ impl CheckedSemaphore {
     /// Acquires and releases a permit, waiting if necessary; asserts that at most `max` threads hold one,
     /// this one included.
     fn acquire_and_release(&self, priority: Priority, max: usize) {
-        match self.semaphore.try_acquire_or_enqueue(priority, far_future()) {
+        match self.semaphore.try_acquire_or_enqueue(priority, 0, far_future()) {
             TryAcquire::Acquired => {}
             TryAcquire::Queued(ticket) => self.wait(ticket),
             TryAcquire::QueueFull => panic!("the queue holds four"),
@@ -69,7 +69,7 @@ impl CheckedSemaphore {
 
     /// Acquires a permit or joins the queue, and gives up at once either way.
     fn acquire_and_cancel(&self) {
-        match self.semaphore.try_acquire_or_enqueue(Priority::Interactive, far_future()) {
+        match self.semaphore.try_acquire_or_enqueue(Priority::Interactive, 0, far_future()) {
             TryAcquire::Acquired => self.semaphore.release(),
             TryAcquire::Queued(ticket) => self.semaphore.cancel(ticket),
             TryAcquire::QueueFull => panic!("the queue holds four"),

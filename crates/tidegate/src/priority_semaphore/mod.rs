@@ -33,6 +33,7 @@ use crate::Priority;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
+mod flows;
 #[cfg(all(test, tidegate_loom))]
 mod loom;
 mod packed_state;
@@ -40,6 +41,7 @@ mod priority_shares;
 mod slab_lists;
 mod wait_queue;
 
+pub(crate) use self::flows::Flow;
 pub(crate) use self::priority_shares::granted_before;
 pub use self::wait_queue::Order;
 pub(crate) use self::wait_queue::{Ticket, WaitQueue};
@@ -73,7 +75,7 @@ enum WaiterState {
     Granted {
         is_stale: bool,
     },
-    /// Taken out of the queue, or its permit was revoked.
+    /// Taken out of the queue, displaced by another waiter, or its permit was revoked.
     Removed,
 }
 
@@ -124,8 +126,8 @@ impl PrioritySemaphore {
 
     /// Whether [`try_acquire_or_enqueue`](Self::try_acquire_or_enqueue) would return
     /// [`TryAcquire::QueueFull`] now. Acquires nothing.
-    pub(crate) fn would_reject(&self, priority: Priority) -> bool {
-        !self.can_acquire() && (self.max_queued == 0 || self.queue().is_full(priority))
+    pub(crate) fn would_reject(&self, priority: Priority, flow: Flow) -> bool {
+        !self.can_acquire() && (self.max_queued == 0 || self.queue().is_full(priority, flow))
     }
 
     /// Acquires a permit if one is free and the queue is empty: one compare-and-swap.
@@ -133,8 +135,14 @@ impl PrioritySemaphore {
         self.update(PackedState::with_acquired).is_ok()
     }
 
-    /// Acquires a permit, or joins the queue until `until`.
-    pub(crate) fn try_acquire_or_enqueue(&self, priority: Priority, until: Instant) -> TryAcquire {
+    /// Acquires a permit, or joins the queue until `until`. A waiter that is displaced is woken, and queues again if there is
+    /// room for it.
+    pub(crate) fn try_acquire_or_enqueue(
+        &self,
+        priority: Priority,
+        flow: Flow,
+        until: Instant,
+    ) -> TryAcquire {
         if self.try_acquire() {
             return TryAcquire::Acquired;
         }
@@ -145,13 +153,23 @@ impl PrioritySemaphore {
         let mut queue = self.queue();
         let is_first = queue.is_empty();
         let waiter = Waiter { state: WaiterState::Waiting, until, waker: None };
-        let Some(ticket) = queue.enqueue(priority, waiter) else { return TryAcquire::QueueFull };
+        let Some((ticket, displaced)) = queue.enqueue(priority, flow, waiter) else {
+            return TryAcquire::QueueFull;
+        };
+        let displaced = displaced.and_then(|waiter| {
+            waiter.state = WaiterState::Removed;
+            waiter.waker.take()
+        });
         // From here on permits are acquired under the lock only, and every release takes the lock.
         self.set_has_waiters(true);
         if is_first && self.update(PackedState::with_granted).is_ok() {
             queue.remove(ticket);
             self.set_has_waiters(false);
             return TryAcquire::Acquired;
+        }
+        drop(queue);
+        if let Some(waker) = displaced {
+            waker.wake();
         }
         TryAcquire::Queued(ticket)
     }

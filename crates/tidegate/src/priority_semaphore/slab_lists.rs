@@ -1,4 +1,4 @@
-/// Doubly linked lists that share one slab: pushing, removing from any position and taking from either end
+/// Doubly linked lists that share one slab: inserting at the end, removing from any position and taking from either end
 /// are O(1).
 ///
 /// Links are indices into the slab. A push allocates only when the slab has never held so many entries
@@ -53,10 +53,17 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         self.ends[list].len
     }
 
-    /// Appends `value` to a list and returns its index.
-    pub(super) fn push(&mut self, list: usize, value: T) -> u32 {
-        let prev = self.ends[list].last;
-        let entry = SlabEntry { value: Some(value), list: Some(list), prev, next: None };
+    /// Inserts `value` into a list, behind the last entry that may be `before` it, and returns its index. The cost grows with
+    /// the number of entries behind.
+    pub(super) fn insert(&mut self, list: usize, value: T, before: impl Fn(&T) -> bool) -> u32 {
+        let (mut prev, mut next) = (self.ends[list].last, None);
+        while let Some(index) = prev
+            && let entry = &self.entries[index as usize]
+            && !entry.value.as_ref().is_some_and(&before)
+        {
+            (prev, next) = (entry.prev, Some(index));
+        }
+        let entry = SlabEntry { value: Some(value), list: Some(list), prev, next };
         let index = match self.first_free {
             Some(index) => {
                 self.first_free = self.entries[index as usize].next;
@@ -72,9 +79,22 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
             Some(prev) => self.entries[prev as usize].next = Some(index),
             None => self.ends[list].first = Some(index),
         }
-        self.ends[list].last = Some(index);
+        match next {
+            Some(next) => self.entries[next as usize].prev = Some(index),
+            None => self.ends[list].last = Some(index),
+        }
         self.ends[list].len += 1;
         index
+    }
+
+    /// The list with the entry at `index`; `None` if it is detached.
+    pub(super) fn list_of(&self, index: u32) -> Option<usize> {
+        self.entries[index as usize].list
+    }
+
+    /// The value at one end of a list.
+    pub(super) fn peek(&self, list: usize, end: ListEnd) -> Option<&T> {
+        self.entries[self.at(list, end)? as usize].value.as_ref()
     }
 
     /// The value at one end of a list.
@@ -91,11 +111,13 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
         Some(index)
     }
 
-    /// Visits every value, and unlinks the entries for which `keep` returns false. Their indices stay valid until they are
-    /// [removed](Self::remove).
-    pub(super) fn detach_unless(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+    /// Visits every value with its list, and unlinks the entries for which `keep` returns false. Their indices stay valid
+    /// until they are [removed](Self::remove).
+    pub(super) fn detach_unless(&mut self, mut keep: impl FnMut(&mut T, Option<usize>) -> bool) {
         for index in 0..self.entries.len() {
-            if self.entries[index].value.as_mut().is_some_and(|value| !keep(value)) {
+            let entry = &mut self.entries[index];
+            let list = entry.list;
+            if entry.value.as_mut().is_some_and(|value| !keep(value, list)) {
                 self.unlink(index as u32);
             }
         }

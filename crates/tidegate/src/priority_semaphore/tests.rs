@@ -25,7 +25,7 @@ fn far_future() -> Instant {
 }
 
 fn wait(semaphore: &PrioritySemaphore) -> Ticket {
-    match semaphore.try_acquire_or_enqueue(Priority::Interactive, far_future()) {
+    match semaphore.try_acquire_or_enqueue(Priority::Interactive, 0, far_future()) {
         TryAcquire::Queued(ticket) => ticket,
         other => panic!("expected a queued call, found {other:?}"),
     }
@@ -109,17 +109,20 @@ fn each_priority_has_its_own_queue_bound() {
     let semaphore = PrioritySemaphore::new(0, 1, Order::Fifo);
     let _interactive = wait(&semaphore);
     assert!(matches!(
-        semaphore.try_acquire_or_enqueue(Priority::Interactive, far_future()),
+        semaphore.try_acquire_or_enqueue(Priority::Interactive, 0, far_future()),
         TryAcquire::QueueFull
     ));
-    assert!(semaphore.would_reject(Priority::Interactive) && !semaphore.would_reject(Priority::Batch));
-    assert!(matches!(semaphore.try_acquire_or_enqueue(Priority::Batch, far_future()), TryAcquire::Queued(_)));
+    assert!(semaphore.would_reject(Priority::Interactive, 0) && !semaphore.would_reject(Priority::Batch, 0));
+    assert!(matches!(
+        semaphore.try_acquire_or_enqueue(Priority::Batch, 0, far_future()),
+        TryAcquire::Queued(_)
+    ));
     assert_eq!((semaphore.queued(Priority::Interactive), semaphore.queued(Priority::Batch)), (1, 1));
     let without_queue = PrioritySemaphore::new(1, 0, Order::Fifo);
-    assert!(!without_queue.would_reject(Priority::Batch));
-    assert!(without_queue.try_acquire() && without_queue.would_reject(Priority::Batch));
+    assert!(!without_queue.would_reject(Priority::Batch, 0));
+    assert!(without_queue.try_acquire() && without_queue.would_reject(Priority::Batch, 0));
     assert!(matches!(
-        without_queue.try_acquire_or_enqueue(Priority::Batch, far_future()),
+        without_queue.try_acquire_or_enqueue(Priority::Batch, 0, far_future()),
         TryAcquire::QueueFull
     ));
 }
@@ -151,7 +154,7 @@ fn a_waiter_whose_time_is_up_is_passed_over() {
     let semaphore = PrioritySemaphore::new(1, 2, Order::Fifo);
     let start = Instant::now();
     assert!(semaphore.try_acquire());
-    let enqueue = |until| match semaphore.try_acquire_or_enqueue(Priority::Interactive, until) {
+    let enqueue = |until| match semaphore.try_acquire_or_enqueue(Priority::Interactive, 0, until) {
         TryAcquire::Queued(ticket) => ticket,
         other => panic!("expected a queued call, found {other:?}"),
     };
@@ -180,7 +183,7 @@ proptest::proptest! {
             match step {
                 0 | 1 => {
                     let priority = if index % 3 == 0 { Priority::Batch } else { Priority::Interactive };
-                    match semaphore.try_acquire_or_enqueue(priority, now + Duration::from_millis(100 * index as u64)) {
+                    match semaphore.try_acquire_or_enqueue(priority, 0, now + Duration::from_millis(100 * index as u64)) {
                         TryAcquire::Acquired => held += 1,
                         TryAcquire::Queued(ticket) => tickets.push(ticket),
                         TryAcquire::QueueFull => {}

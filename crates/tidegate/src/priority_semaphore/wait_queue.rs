@@ -1,17 +1,31 @@
-//! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1).
+//! The queue discipline: which waiter is granted the next permit. Plain code; every operation is O(1), except that an
+//! arrival passes the waiters of flows that have had more turns.
 
+use super::flows::{Flow, Flows};
 use super::priority_shares::PriorityShares;
 use super::slab_lists::{ListEnd, SlabLists};
 use crate::Priority;
 
-/// The waiters, in one FIFO list per priority. Each list has the same capacity, so that neither priority can
+/// The waiters, in one list per priority. Each list has the same capacity, so that neither priority can
 /// fill the queue of the other.
+///
+/// In a list the flows take turns, and an arrival whose turn comes sooner displaces the last waiter of a full list: a flow
+/// with many waiters can neither delay nor keep out the waiters of another. The waiters of one flow alone are served first
+/// come, first served.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
-    lists: SlabLists<T, 2>,
+    lists: SlabLists<Queued<T>, 2>,
+    flows: [Flows; 2],
     max: usize,
     order: Order,
     shares: PriorityShares,
+}
+
+#[derive(Debug)]
+struct Queued<T> {
+    waiter: T,
+    flow: Flow,
+    round: u64,
 }
 
 /// The order in which queued interactive calls are granted permits. Batch calls are always served first come,
@@ -36,8 +50,9 @@ pub(crate) struct Ticket(u32);
 
 impl<T> WaitQueue<T> {
     /// An empty queue with a capacity of `max` waiters per priority.
-    pub(crate) const fn new(max: usize, order: Order) -> Self {
-        Self { lists: SlabLists::new(), max, order, shares: PriorityShares::new() }
+    pub(crate) fn new(max: usize, order: Order) -> Self {
+        let flows = [Flows::default(), Flows::default()];
+        Self { lists: SlabLists::new(), flows, max, order, shares: PriorityShares::new() }
     }
 
     pub(crate) const fn len(&self, priority: Priority) -> usize {
@@ -48,24 +63,45 @@ impl<T> WaitQueue<T> {
         self.len(Priority::Interactive) == 0 && self.len(Priority::Batch) == 0
     }
 
-    pub(crate) const fn is_full(&self, priority: Priority) -> bool {
-        self.len(priority) >= self.max
+    /// Whether there is no room for an arrival of this flow, not even that of another waiter.
+    pub(crate) fn is_full(&self, priority: Priority, flow: Flow) -> bool {
+        self.len(priority) >= self.max && !self.displaces(priority, flow)
     }
 
-    /// Appends a waiter to the list of its priority; `None` if that list is full.
-    pub(crate) fn enqueue(&mut self, priority: Priority, waiter: T) -> Option<Ticket> {
-        (!self.is_full(priority)).then(|| Ticket(self.lists.push(priority as usize, waiter)))
+    /// Adds a waiter to the list of its priority; `None` if that list is full. The waiter that it displaces, if any, leaves
+    /// its list; its ticket stays valid until it is removed.
+    pub(crate) fn enqueue(
+        &mut self,
+        priority: Priority,
+        flow: Flow,
+        waiter: T,
+    ) -> Option<(Ticket, Option<&mut T>)> {
+        if self.is_full(priority, flow) {
+            return None;
+        }
+        let list = priority as usize;
+        let is_displacing = self.len(priority) >= self.max;
+        let displaced = is_displacing.then(|| self.lists.detach(list, ListEnd::Last)).flatten();
+        if let Some(index) = displaced {
+            let &mut Queued { flow, round, .. } = self.lists.get_mut(index);
+            self.flows[list].leave(flow, round);
+        }
+        let round = self.flows[list].next_round(flow);
+        self.flows[list].join(flow, round);
+        let index = self.lists.insert(list, Queued { waiter, flow, round }, |other| other.round <= round);
+        let displaced = displaced.map(|index| &mut self.lists.get_mut(index).waiter);
+        Some((Ticket(index), displaced))
     }
 
     /// The next waiter, which stays in its list.
     pub(crate) fn peek_mut(&mut self) -> Option<&mut T> {
-        let priority = self.next_priority()?;
-        self.lists.peek_mut(priority as usize, self.end(priority))
+        self.first_of(self.next_priority()?)
     }
 
     /// The first waiter of this priority, which stays in its list.
     pub(crate) fn first_of(&mut self, priority: Priority) -> Option<&mut T> {
-        self.lists.peek_mut(priority as usize, self.end(priority))
+        let end = self.end(priority);
+        self.lists.peek_mut(priority as usize, end).map(|queued| &mut queued.waiter)
     }
 
     /// Takes the next waiter out of its list. Its ticket stays valid until it is removed.
@@ -73,22 +109,42 @@ impl<T> WaitQueue<T> {
         let priority = self.next_priority()?;
         self.shares.record(priority, self.len(Priority::Batch));
         let index = self.lists.detach(priority as usize, self.end(priority))?;
-        Some(self.lists.get_mut(index))
+        let queued = self.lists.get_mut(index);
+        self.flows[priority as usize].grant(queued.flow, queued.round);
+        Some(&mut queued.waiter)
     }
 
     pub(crate) fn get_mut(&mut self, ticket: &Ticket) -> &mut T {
-        self.lists.get_mut(ticket.0)
+        &mut self.lists.get_mut(ticket.0).waiter
     }
 
     /// Removes the waiter of a ticket, whether it is still queued or already popped.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> T {
-        self.lists.remove(ticket.0)
+        let list = self.lists.list_of(ticket.0);
+        let Queued { waiter, flow, round } = self.lists.remove(ticket.0);
+        if let Some(list) = list {
+            self.flows[list].leave(flow, round);
+        }
+        waiter
     }
 
     /// Visits every waiter, also those that were popped. One for which `keep` returns false leaves its list; its ticket
     /// stays valid until it is removed.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
-        self.lists.detach_unless(keep);
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        let Self { lists, flows, .. } = self;
+        lists.detach_unless(|queued, list| {
+            let keeps = keep(&mut queued.waiter);
+            if let (false, Some(list)) = (keeps, list) {
+                flows[list].leave(queued.flow, queued.round);
+            }
+            keeps
+        });
+    }
+
+    /// Whether the turn of an arrival of this flow comes before that of the last waiter.
+    fn displaces(&self, priority: Priority, flow: Flow) -> bool {
+        let last = self.lists.peek(priority as usize, ListEnd::Last);
+        last.is_some_and(|last| last.round > self.flows[priority as usize].next_round(flow))
     }
 
     fn next_priority(&self) -> Option<Priority> {

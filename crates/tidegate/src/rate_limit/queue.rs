@@ -116,7 +116,8 @@ impl RateQueue {
         let slot = Deadline::after(wait, now).instant();
         let waiter =
             RateWaiter { cost, priority, slot, lateness, granted: None, is_first: false, waker: None };
-        let ticket = self.waiters.enqueue(priority, waiter)?;
+        // All calls are one flow: the wait of each is the sum of those ahead, known when it arrives.
+        let (ticket, _) = self.waiters.enqueue(priority, 0, waiter)?;
         self.backlog.push(priority, &cost);
         Some(ticket)
     }

@@ -78,7 +78,10 @@ proptest! {
         for (id, operation) in (0u32..).zip(operations) {
             match operation {
                 Operation::Enqueue(priority) => {
-                    let ticket = queue.enqueue(priority, id);
+                    let ticket = queue.enqueue(priority, 0, id).map(|(ticket, displaced)| {
+                        assert_eq!(displaced, None);
+                        ticket
+                    });
                     prop_assert_eq!(ticket.is_some(), model.enqueue(id, priority));
                     tickets.extend(ticket);
                 }
@@ -91,7 +94,7 @@ proptest! {
             }
             for priority in [Priority::Interactive, Priority::Batch] {
                 prop_assert_eq!(queue.len(priority), model.count(priority));
-                prop_assert_eq!(queue.is_full(priority), model.count(priority) >= max);
+                prop_assert_eq!(queue.is_full(priority, 0), model.count(priority) >= max);
             }
             prop_assert_eq!(queue.is_empty(), model.waiting.is_empty());
         }
@@ -109,10 +112,10 @@ proptest! {
         let (mut batch_lost, mut interactive_lost) = (0, 0);
         for (interactive, batch) in arrivals {
             for _ in 0..interactive {
-                queue.enqueue(Priority::Interactive, Priority::Interactive);
+                queue.enqueue(Priority::Interactive, 0, Priority::Interactive);
             }
             for _ in 0..batch {
-                queue.enqueue(Priority::Batch, Priority::Batch);
+                queue.enqueue(Priority::Batch, 0, Priority::Batch);
             }
             let waited = |priority| queue.len(priority) > 0;
             let (interactive, batch) = (waited(Priority::Interactive), waited(Priority::Batch));
@@ -131,7 +134,7 @@ proptest! {
 fn newest_first_applies_only_while_the_queue_is_more_than_half_full() {
     let mut queue = WaitQueue::new(4, Order::NewestFirstUnderOverload);
     for id in 1..=4 {
-        queue.enqueue(Priority::Interactive, id).unwrap();
+        queue.enqueue(Priority::Interactive, 0, id).unwrap();
     }
     let served: Vec<_> = std::iter::from_fn(|| queue.pop().copied()).collect();
     assert_eq!(served, [4, 3, 1, 2]);
@@ -140,8 +143,105 @@ fn newest_first_applies_only_while_the_queue_is_more_than_half_full() {
 #[test]
 fn neither_priority_uses_the_capacity_of_the_other() {
     let mut queue = WaitQueue::new(1, Order::Fifo);
-    assert!(queue.enqueue(Priority::Batch, ()).is_some());
-    assert!(queue.enqueue(Priority::Batch, ()).is_none());
-    assert!(queue.enqueue(Priority::Interactive, ()).is_some());
-    assert!(queue.enqueue(Priority::Interactive, ()).is_none());
+    assert!(queue.enqueue(Priority::Batch, 0, ()).is_some());
+    assert!(queue.enqueue(Priority::Batch, 0, ()).is_none());
+    assert!(queue.enqueue(Priority::Interactive, 0, ()).is_some());
+    assert!(queue.enqueue(Priority::Interactive, 0, ()).is_none());
+}
+
+/// The waiters of one flow, in the order in which they are served.
+fn served(queue: &mut WaitQueue<(Flow, u32)>) -> Vec<(Flow, u32)> {
+    std::iter::from_fn(|| queue.pop().copied()).collect()
+}
+
+#[test]
+fn flows_take_turns_and_a_late_one_does_not_wait_for_the_others() {
+    let mut queue = WaitQueue::new(8, Order::Fifo);
+    let add = |queue: &mut WaitQueue<_>, flow, id| {
+        drop(queue.enqueue(Priority::Interactive, flow, (flow, id)).unwrap())
+    };
+    (1..=5).for_each(|id| add(&mut queue, 1, id));
+    (1..=2).for_each(|id| add(&mut queue, 2, id));
+    add(&mut queue, 3, 1);
+    assert_eq!(served(&mut queue), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (1, 3), (1, 4), (1, 5)]);
+    // One that is served at once and comes again has used its turn.
+    (1..=3).for_each(|id| add(&mut queue, 1, id));
+    let mut order = Vec::new();
+    for id in 1..=3 {
+        add(&mut queue, 2, id);
+        order.extend(queue.pop().copied());
+        order.extend(queue.pop().copied());
+    }
+    assert_eq!(order.iter().filter(|(flow, _)| *flow == 1).count(), 3, "{order:?}");
+}
+
+#[test]
+fn a_flow_that_fills_the_queue_makes_room_for_others() {
+    let mut queue = WaitQueue::new(4, Order::Fifo);
+    for id in 1..=4 {
+        assert!(queue.enqueue(Priority::Interactive, 1, (1, id)).is_some());
+    }
+    assert!(queue.is_full(Priority::Interactive, 1) && !queue.is_full(Priority::Interactive, 2));
+    assert!(queue.enqueue(Priority::Interactive, 1, (1, 5)).is_none());
+    for (flow, id, displaced) in [(2, 1, (1, 4)), (2, 2, (1, 3))] {
+        let (_, found) = queue.enqueue(Priority::Interactive, flow, (flow, id)).unwrap();
+        assert_eq!(found.copied(), Some(displaced));
+    }
+    // Each has its half now.
+    assert!(queue.is_full(Priority::Interactive, 1) && queue.is_full(Priority::Interactive, 2));
+    assert_eq!(served(&mut queue), [(1, 1), (2, 1), (1, 2), (2, 2)]);
+}
+
+proptest! {
+    /// Whatever arrives and leaves: while a flow waits for its next grant, no other flow gets more than two; and waiters of
+    /// one flow keep their order.
+    #[test]
+    fn grants_are_shared_between_flows(
+        operations in prop::collection::vec((0u8..4, 1u64..5), 0..200), max in 1usize..9,
+    ) {
+        let mut queue = WaitQueue::new(max, Order::Fifo);
+        let (mut tickets, mut waiting): (Vec<(Ticket, u32)>, Vec<(Flow, u32)>) = (Vec::new(), Vec::new());
+        let mut granted: Vec<Flow> = Vec::new();
+        let mut since: std::collections::HashMap<Flow, usize> = std::collections::HashMap::new();
+        for (id, (operation, flow)) in (0u32..).zip(operations) {
+            match operation {
+                0 | 1 => {
+                    if let Some((ticket, displaced)) = queue.enqueue(Priority::Interactive, flow, (flow, id)) {
+                        if let Some((other, id)) = displaced.copied() {
+                            prop_assert!(other != flow, "it displaced its own");
+                            waiting.retain(|waiter| *waiter != (other, id));
+                        }
+                        if !waiting.iter().any(|(other, _)| *other == flow) {
+                            since.insert(flow, granted.len());
+                        }
+                        waiting.push((flow, id));
+                        tickets.push((ticket, id));
+                    } else {
+                        prop_assert_eq!(waiting.len(), max);
+                    }
+                }
+                2 => if let Some((flow, id)) = queue.pop().copied() {
+                    let first = waiting.iter().find(|(other, _)| *other == flow);
+                    prop_assert_eq!(first, Some(&(flow, id)));
+                    waiting.retain(|waiter| *waiter != (flow, id));
+                    granted.push(flow);
+                    since.insert(flow, granted.len());
+                    for (starved, _) in &waiting {
+                        let grants = &granted[since[starved]..];
+                        let most = (1..5).map(|other| grants.iter().filter(|flow| **flow == other).count()).max();
+                        prop_assert!(most <= Some(2), "{} waited for {:?}", starved, grants);
+                    }
+                }
+                // The latest waiter of a flow leaves. An earlier one that leaves has used its turn.
+                _ => if let Some(at) = waiting.iter().rposition(|(other, _)| *other == flow) {
+                    let (_, id) = waiting.remove(at);
+                    let ticket = tickets.iter().position(|(_, other)| *other == id).unwrap();
+                    queue.remove(tickets.swap_remove(ticket).0);
+                }
+            }
+            prop_assert_eq!(queue.len(Priority::Interactive), waiting.len());
+        }
+        tickets.into_iter().for_each(|(ticket, _)| _ = queue.remove(ticket));
+        prop_assert!(queue.is_empty());
+    }
 }

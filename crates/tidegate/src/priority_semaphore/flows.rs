@@ -1,0 +1,72 @@
+//! The rounds in which flows take turns: fair queueing with one call per flow and round (Nagle, RFC 970).
+
+use std::collections::HashMap;
+
+/// A caller, as far as the queue is concerned: the waiters of one flow are served in the order of their arrival, and the
+/// flows in turn.
+pub(crate) type Flow = u64;
+
+/// The rounds of the waiters of one list.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    /// The round of the latest grant.
+    current: u64,
+    /// The flows with waiters, and those whose latest round is not over.
+    states: HashMap<Flow, FlowState>,
+    waiters: usize,
+}
+
+#[derive(Debug)]
+struct FlowState {
+    waiters: usize,
+    last_round: u64,
+}
+
+/// The most states beside those of waiters, and as many more as there are waiters, before the others are dropped.
+const SPARE_STATES: usize = 8;
+
+impl Flows {
+    /// The round in which the next arrival of `flow` is served: each of its waiters has one of its own.
+    pub(super) fn next_round(&self, flow: Flow) -> u64 {
+        self.states.get(&flow).map_or(self.current, |state| self.current.max(state.last_round + 1))
+    }
+
+    /// Records a waiter that joins the queue in this round.
+    pub(super) fn join(&mut self, flow: Flow, round: u64) {
+        self.waiters += 1;
+        let state = self.states.entry(flow).or_insert(FlowState { waiters: 0, last_round: round });
+        state.waiters += 1;
+        state.last_round = round;
+    }
+
+    /// Records a waiter that leaves the queue without a grant. Its round is free for the next arrival, if it was the last.
+    pub(super) fn leave(&mut self, flow: Flow, round: u64) {
+        self.waiters -= 1;
+        if let Some(state) = self.states.get_mut(&flow) {
+            state.waiters -= 1;
+            if state.waiters == 0 {
+                state.last_round = state.last_round.min(self.current);
+            } else if state.last_round == round {
+                state.last_round -= 1;
+            }
+        }
+        self.drop_spare_states();
+    }
+
+    /// Records a grant to a waiter of this round.
+    pub(super) fn grant(&mut self, flow: Flow, round: u64) {
+        self.waiters -= 1;
+        self.current = self.current.max(round);
+        if let Some(state) = self.states.get_mut(&flow) {
+            state.waiters -= 1;
+        }
+        self.drop_spare_states();
+    }
+
+    /// Drops the states whose round is over, which are like that of a new flow.
+    fn drop_spare_states(&mut self) {
+        if self.states.len() > 2 * self.waiters + SPARE_STATES {
+            self.states.retain(|_, state| state.waiters > 0 || state.last_round >= self.current);
+        }
+    }
+}
