@@ -158,7 +158,7 @@ fn served(queue: &mut WaitQueue<(Flow, u32)>) -> Vec<(Flow, u32)> {
 fn flows_take_turns_and_a_late_one_does_not_wait_for_the_others() {
     let mut queue = WaitQueue::new(8, Order::Fifo);
     let add = |queue: &mut WaitQueue<_>, flow, id| {
-        drop(queue.enqueue(Priority::Interactive, flow, (flow, id)).unwrap())
+        _ = queue.enqueue(Priority::Interactive, flow, (flow, id)).unwrap()
     };
     (1..=5).for_each(|id| add(&mut queue, 1, id));
     (1..=2).for_each(|id| add(&mut queue, 2, id));
@@ -200,7 +200,8 @@ proptest! {
         operations in prop::collection::vec((0u8..4, 1u64..5), 0..200), max in 1usize..9,
     ) {
         let mut queue = WaitQueue::new(max, Order::Fifo);
-        let (mut tickets, mut waiting): (Vec<(Ticket, u32)>, Vec<(Flow, u32)>) = (Vec::new(), Vec::new());
+        let mut tickets: Vec<(Ticket, u32)> = Vec::new();
+        let mut waiting: Vec<(Flow, u32)> = Vec::new();
         let mut granted: Vec<Flow> = Vec::new();
         let mut since: std::collections::HashMap<Flow, usize> = std::collections::HashMap::new();
         for (id, (operation, flow)) in (0u32..).zip(operations) {
