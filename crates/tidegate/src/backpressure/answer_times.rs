@@ -1,15 +1,20 @@
 //! How long answers take, for calls that wait until there is no time left for one. Plain code.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// The times of recent answers, from the permit to the end of the body. Only calls that were queued are measured, so that
 /// a limit that is not reached costs nothing.
 #[derive(Debug, Default)]
-pub(super) struct AnswerTimes {
-    recent: VecDeque<Duration>,
+pub(super) struct AnswerTimes(Option<Box<RecentTimes>>);
+
+/// The times of the latest answers. Boxed, because most limits have none.
+#[derive(Debug)]
+struct RecentTimes {
+    times: [Duration; SAMPLES],
+    recorded: usize,
+    typical: Duration,
     /// When the latest answer ended.
-    latest: Option<Instant>,
+    latest: Instant,
 }
 
 /// The number of answers that count.
@@ -28,22 +33,30 @@ const VALID_TIMES: u32 = 4;
 
 impl AnswerTimes {
     pub(super) fn record(&mut self, time: Duration, now: Instant) {
-        if self.recent.len() == SAMPLES {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(time);
-        self.latest = Some(now);
+        let recent = self.0.get_or_insert_with(|| Box::new(RecentTimes::new(now)));
+        recent.times[recent.recorded % SAMPLES] = time;
+        recent.recorded = recent.recorded.wrapping_add(1).max(1);
+        recent.latest = now;
+        let mut times = recent.times;
+        let times = &mut times[..recent.recorded.min(SAMPLES)];
+        times.sort_unstable();
+        recent.typical = times[times.len() - 1 - times.len() / LONGER];
     }
 
     /// The time within which most answers end; zero if it is unknown.
     pub(super) fn typical(&self, now: Instant) -> Duration {
-        let Some(latest) = self.latest else { return Duration::ZERO };
-        let mut times: Vec<Duration> = self.recent.iter().copied().collect();
-        times.sort_unstable();
-        let typical = times[times.len() - 1 - times.len() / LONGER];
-        let is_valid =
-            now.saturating_duration_since(latest) <= VALID_FOR.max(typical.saturating_mul(VALID_TIMES));
-        if is_valid { typical + typical / MARGIN } else { Duration::ZERO }
+        let Some(RecentTimes { typical, latest, .. }) = self.0.as_deref() else { return Duration::ZERO };
+        let age = now.saturating_duration_since(*latest);
+        match age <= VALID_FOR.max(typical.saturating_mul(VALID_TIMES)) {
+            true => typical.saturating_add(*typical / MARGIN),
+            false => Duration::ZERO,
+        }
+    }
+}
+
+impl RecentTimes {
+    fn new(latest: Instant) -> Self {
+        Self { times: [Duration::ZERO; SAMPLES], recorded: 0, typical: Duration::ZERO, latest }
     }
 }
 

@@ -147,7 +147,7 @@ mod tests {
             ["accept", "content-type", "idempotency-key", "user-agent", "x-custom", "x-stainless-os"]
         );
         let left = stripped(&names, ApiDialect::OpenAi, None);
-        assert_eq!(left[5..], ["via", "x-custom", "x-forwarded-for", "x-stainless-os"]);
+        assert_eq!(left[4..], ["via", "x-custom", "x-forwarded-for", "x-stainless-os"]);
     }
 
     /// Regression: a caller with `anthropic-version` had every answer of an OpenAI target counted as a failure.
