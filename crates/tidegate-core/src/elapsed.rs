@@ -39,6 +39,12 @@ impl Elapsed {
     pub const fn clock(&self) -> Clock {
         self.clock
     }
+
+    /// The time after which it expired. Of a deadline: the time that was left when the attempt began.
+    #[must_use]
+    pub const fn limit(&self) -> Duration {
+        self.limit
+    }
 }
 
 impl fmt::Display for Elapsed {

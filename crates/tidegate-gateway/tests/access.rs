@@ -422,14 +422,15 @@ async fn fixed_response(parts: Vec<String>) -> String {
     base_url
 }
 
-/// Regression: the caller waited for a protocol that nobody speaks.
 #[tokio::test]
 async fn a_provider_that_switches_protocols_is_a_bad_gateway() {
-    let switching = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
-    let base_url = fixed_response(vec![switching.to_owned()]).await;
-    let gateway = gateway(&(openai("p", &base_url) + &route("*", &["p/m"]))).await;
-    let response = chat_as(&gateway, None, &[]).await;
-    assert_eq!(response.status(), 502);
-    let body = json(response).await;
-    assert_eq!(body["error"]["type"], "server_error", "{body}");
+    for fields in ["connection: upgrade\r\nupgrade: x\r\n", "content-type: application/json\r\n"] {
+        let base_url =
+            fixed_response(vec![format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n{{}}")]).await;
+        let gateway = gateway(&(openai("p", &base_url) + &route("*", &["p/m"]))).await;
+        let response = chat_as(&gateway, None, &[]).await;
+        assert_eq!(response.status(), 502);
+        let body = json(response).await;
+        assert_eq!(body["error"]["type"], "server_error", "{body}");
+    }
 }

@@ -16,6 +16,7 @@ pub(crate) struct WebPages {
     hosts: Vec<String>,
     /// Whether a request for any other host is rejected.
     checks_hosts: bool,
+    is_on_loopback: bool,
     origins: Vec<HeaderValue>,
 }
 
@@ -34,13 +35,14 @@ impl WebPages {
     /// Pages of `origins` may use the gateway. `hosts` are names of the gateway beside those of the loopback interface;
     /// if there are any, a request for another host is rejected.
     pub(crate) fn new(hosts: Vec<String>, origins: Vec<HeaderValue>) -> Self {
-        Self { checks_hosts: !hosts.is_empty(), hosts, origins }
+        Self { checks_hosts: !hosts.is_empty(), is_on_loopback: false, hosts, origins }
     }
 
     /// The same for a listener on `ip`. On the loopback interface hosts are checked in any case: a name that resolves to
     /// it is that of a page which got around the same-origin policy (DNS rebinding).
     pub(crate) fn listening_on(self, ip: IpAddr) -> Self {
-        Self { checks_hosts: self.checks_hosts || is_loopback(ip), ..self }
+        let is_on_loopback = is_loopback(ip);
+        Self { checks_hosts: self.checks_hosts || is_on_loopback, is_on_loopback, ..self }
     }
 
     /// The headers for pages of the origins that are allowed; `None` if there are none.
@@ -95,7 +97,9 @@ impl WebPages {
 
     fn is_own_host(&self, host: &[u8]) -> bool {
         let Some(host) = host_name(host) else { return false };
-        is_loopback_name(&host) || self.hosts.contains(&host)
+        // Health checks use addresses, and no name of a page is one.
+        let is_address = || !self.is_on_loopback && ip_address(&host).is_some();
+        is_loopback_name(&host) || self.hosts.contains(&host) || is_address()
     }
 
     /// Whether `origin` is in the list, or the gateway itself, which is at `own`.
@@ -124,8 +128,12 @@ fn host_name(host: &[u8]) -> Option<String> {
 }
 
 fn is_loopback_name(name: &str) -> bool {
-    let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || name.ends_with(".localhost") || ip.parse().is_ok_and(is_loopback)
+    name == "localhost" || name.ends_with(".localhost") || ip_address(name).is_some_and(is_loopback)
+}
+
+/// The address, if a host is one.
+fn ip_address(name: &str) -> Option<IpAddr> {
+    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name).parse().ok()
 }
 
 /// Whether only this machine reaches `ip`.
@@ -207,7 +215,9 @@ mod tests {
         let elsewhere = |hosts: &[&str]| pages(hosts).listening_on([0, 0, 0, 0].into());
         assert_eq!(check(&elsewhere(&[]), &[("host", "gateway.example")]), Ok(()));
         assert!(check(&elsewhere(&["a.example"]), &[("host", "gateway.example")]).is_err());
-        assert_eq!(check(&elsewhere(&["a.example"]), &[("host", "localhost")]), Ok(()));
+        for host in ["localhost", "10.0.0.7:8787", "[fd00::7]:8787"] {
+            assert_eq!(check(&elsewhere(&["a.example"]), &[("host", host)]), Ok(()), "{host}");
+        }
     }
 
     #[test]

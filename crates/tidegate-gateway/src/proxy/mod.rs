@@ -273,13 +273,6 @@ fn forward(
                 .status(StatusCode::BAD_GATEWAY)
                 .into_response(endpoint.dialect())
         }
-        // The connection to the provider is not one to the caller.
-        _ if head.status.is_informational() => {
-            let message = format_args!("provider answers with {}", head.status.as_u16());
-            GatewayError::new(ErrorCode::ServerError, message)
-                .status(StatusCode::BAD_GATEWAY)
-                .into_response(endpoint.dialect())
-        }
         _ => {
             let body = match is_readable_stream(&head.headers) && head.status.is_success() {
                 true => {

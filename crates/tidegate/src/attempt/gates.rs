@@ -321,7 +321,9 @@ impl AttemptGuard for AttemptGuards {
     }
 
     fn on_error(self, error: &Error, outcome: &Outcome) {
-        self.circuit_breaker.on_error(error, outcome);
+        // A deadline that left less time than answers take says nothing about the provider.
+        let is_neutral = self.permit.had_too_little_time(error);
+        self.circuit_breaker.on_error(error, if is_neutral { &Outcome::Neutral } else { outcome });
         self.reservation.on_error(error, outcome);
         self.permit.on_error(error, outcome);
     }

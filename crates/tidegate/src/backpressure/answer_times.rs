@@ -7,12 +7,23 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub(super) struct AnswerTimes(Option<Box<RecentTimes>>);
 
+/// The time of one answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AnswerTime {
+    /// Until its end.
+    Whole(Duration),
+    /// Until a timeout ended it.
+    CutOff(Duration),
+}
+
 /// The times of the latest answers. Boxed, because most limits have none.
 #[derive(Debug)]
 struct RecentTimes {
-    times: [Duration; SAMPLES],
+    times: [AnswerTime; SAMPLES],
     recorded: usize,
     typical: Duration,
+    /// The same of the answers that were not cut off.
+    typical_whole: Duration,
     /// When the latest answer ended.
     latest: Instant,
 }
@@ -32,38 +43,76 @@ const VALID_FOR: Duration = Duration::from_secs(30);
 const VALID_TIMES: u32 = 4;
 
 impl AnswerTimes {
-    pub(super) fn record(&mut self, time: Duration, now: Instant) {
+    pub(super) fn record(&mut self, time: AnswerTime, now: Instant) {
         let recent = self.0.get_or_insert_with(|| Box::new(RecentTimes::new(now)));
         recent.times[recent.recorded % SAMPLES] = time;
         recent.recorded = recent.recorded.wrapping_add(1).max(1);
         recent.latest = now;
-        let mut times = recent.times;
-        let times = &mut times[..recent.recorded.min(SAMPLES)];
-        times.sort_unstable();
-        recent.typical = times[times.len() - 1 - times.len() / LONGER];
+        let times = &recent.times[..recent.recorded.min(SAMPLES)];
+        recent.typical = most(times.iter().map(|time| time.expected()));
+        recent.typical_whole = most(times.iter().filter_map(|time| time.whole()));
     }
 
     /// The time within which most answers end; zero if it is unknown.
     pub(super) fn typical(&self, now: Instant) -> Duration {
-        let Some(RecentTimes { typical, latest, .. }) = self.0.as_deref() else { return Duration::ZERO };
-        let age = now.saturating_duration_since(*latest);
-        match age <= VALID_FOR.max(typical.saturating_mul(VALID_TIMES)) {
-            true => typical.saturating_add(*typical / MARGIN),
-            false => Duration::ZERO,
-        }
+        let typical = self.valid(now).map_or(Duration::ZERO, |recent| recent.typical);
+        typical.saturating_add(typical / MARGIN)
+    }
+
+    /// The same without the answers that were cut off: an attempt that had this time had its share. Otherwise a provider
+    /// that hangs would have no failures.
+    pub(super) fn typical_whole(&self, now: Instant) -> Duration {
+        self.valid(now).map_or(Duration::ZERO, |recent| recent.typical_whole)
+    }
+
+    fn valid(&self, now: Instant) -> Option<&RecentTimes> {
+        let recent = self.0.as_deref()?;
+        let age = now.saturating_duration_since(recent.latest);
+        (age <= VALID_FOR.max(recent.typical.saturating_mul(VALID_TIMES))).then_some(recent)
     }
 }
 
 impl RecentTimes {
     fn new(latest: Instant) -> Self {
-        Self { times: [Duration::ZERO; SAMPLES], recorded: 0, typical: Duration::ZERO, latest }
+        let none = AnswerTime::Whole(Duration::ZERO);
+        Self {
+            times: [none; SAMPLES],
+            recorded: 0,
+            typical: Duration::ZERO,
+            typical_whole: Duration::ZERO,
+            latest,
+        }
     }
 }
 
-/// The time to record for an answer that was cut off after `time`: it would have taken longer. If it counted as `time`, the
-/// typical time could never grow beyond the time that is left for answers.
-pub(super) fn cut_off(time: Duration) -> Duration {
-    time.saturating_mul(3) / 2
+impl AnswerTime {
+    /// The time that the answer has taken or would have. If one that was cut off counted as its time until then, the typical
+    /// time could never grow beyond the time that is left for answers.
+    fn expected(self) -> Duration {
+        match self {
+            Self::Whole(time) => time,
+            Self::CutOff(time) => time.saturating_mul(3) / 2,
+        }
+    }
+
+    fn whole(self) -> Option<Duration> {
+        match self {
+            Self::Whole(time) => Some(time),
+            Self::CutOff(_) => None,
+        }
+    }
+}
+
+/// The time that one in [`LONGER`] exceeds; zero if there is none.
+fn most(times: impl Iterator<Item = Duration>) -> Duration {
+    let (mut sorted, mut len) = ([Duration::ZERO; SAMPLES], 0);
+    for (place, time) in sorted.iter_mut().zip(times) {
+        *place = time;
+        len += 1;
+    }
+    let sorted = &mut sorted[..len];
+    sorted.sort_unstable();
+    sorted.get((len - len / LONGER).wrapping_sub(1)).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -75,14 +124,24 @@ mod tests {
     #[test]
     fn most_recent_answers_end_within_the_typical_time() {
         let (mut times, now) = (AnswerTimes::default(), Instant::now());
+        let whole = |seconds| AnswerTime::Whole(seconds * SECOND);
         assert_eq!(times.typical(now), Duration::ZERO);
-        times.record(8 * SECOND, now);
+        times.record(whole(8), now);
         assert_eq!(times.typical(now), SECOND * 17 / 2);
-        (1..=32).for_each(|second| times.record(second * SECOND, now));
+        (1..=32).for_each(|seconds| times.record(whole(seconds), now));
         assert_eq!(times.typical(now), SECOND * 119 / 4);
         // Four outliers in 32 do not count.
-        (0..28).for_each(|_| times.record(SECOND, now));
+        (0..28).for_each(|_| times.record(whole(1), now));
         assert_eq!(times.typical(now), SECOND * 17 / 16);
+    }
+
+    #[test]
+    fn answers_that_are_cut_off_would_have_taken_longer() {
+        let (mut times, now) = (AnswerTimes::default(), Instant::now());
+        times.record(AnswerTime::CutOff(10 * SECOND), now);
+        assert_eq!((times.typical(now), times.typical_whole(now)), (SECOND * 255 / 16, Duration::ZERO));
+        times.record(AnswerTime::Whole(2 * SECOND), now);
+        assert_eq!((times.typical(now), times.typical_whole(now)), (SECOND * 255 / 16, 2 * SECOND));
     }
 
     #[test]
@@ -90,7 +149,7 @@ mod tests {
         let start = Instant::now();
         for (time, valid_for) in [(1, 30), (7, 30), (10, 40)] {
             let mut times = AnswerTimes::default();
-            times.record(time * SECOND, start);
+            times.record(AnswerTime::Whole(time * SECOND), start);
             assert!(times.typical(start + valid_for * SECOND) > time * SECOND);
             assert_eq!(times.typical(start + (valid_for + 1) * SECOND), Duration::ZERO);
         }

@@ -2,7 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::adaptive::{AdaptiveLimit, LimitRange, Sample};
-use super::answer_times::AnswerTimes;
+use super::answer_times::{AnswerTime, AnswerTimes};
 use super::settings::BackpressureSettings;
 use crate::priority_semaphore::PrioritySemaphore;
 
@@ -58,13 +58,18 @@ impl Bulkhead {
     }
 
     /// Records the time of an answer.
-    pub(super) fn record_answer(&self, time: Duration, now: Instant) {
+    pub(super) fn record_answer(&self, time: AnswerTime, now: Instant) {
         lock(&self.answer_times).record(time, now);
     }
 
     /// The time that most answers take at most; zero if it is unknown.
     pub(super) fn answer_time(&self, now: Instant) -> Duration {
         lock(&self.answer_times).typical(now)
+    }
+
+    /// The time that most answers that were not cut off took at most; zero if it is unknown.
+    pub(super) fn whole_answer_time(&self, now: Instant) -> Duration {
+        lock(&self.answer_times).typical_whole(now)
     }
 
     /// Changes a fixed limit.

@@ -4,9 +4,9 @@ use http_body::Body;
 
 use super::Handle;
 use super::adaptive::{Sample, SampleOutcome};
-use super::answer_times::cut_off;
+use super::answer_times::AnswerTime;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
-use crate::{Error, ErrorCode, Failure, FailureKind, Outcome, clock};
+use crate::{Clock, Elapsed, Error, ErrorCode, Failure, FailureKind, Outcome, clock};
 
 /// A permit for one call in flight, which is released on drop.
 #[derive(Debug)]
@@ -50,6 +50,13 @@ impl Permit {
         Self { limit: Some(limit), call: Some(call) }
     }
 
+    /// Whether the attempt ended at the deadline of its call, and had less time until then than answers take.
+    pub(crate) fn had_too_little_time(&self, error: &Error) -> bool {
+        let Some(limit) = &self.limit else { return false };
+        let elapsed = error.downcast_ref::<Elapsed>().filter(|elapsed| elapsed.clock() == Clock::Deadline);
+        elapsed.is_some_and(|elapsed| elapsed.limit() < limit.0.whole_answer_time(clock::now()))
+    }
+
     /// Records the outcome at the response head, or of the error in its place.
     fn record_head(&mut self, outcome: &Outcome) {
         let Some(call) = &mut self.call else { return };
@@ -75,7 +82,8 @@ impl Permit {
     fn record_cut(&self, code: ErrorCode) {
         if let (Some(limit), Some(call), ErrorCode::Timeout) = (&self.limit, &self.call, code) {
             let now = clock::now();
-            limit.0.record_answer(cut_off(now.saturating_duration_since(call.started)), now);
+            let time = now.saturating_duration_since(call.started);
+            limit.0.record_answer(AnswerTime::CutOff(time), now);
         }
     }
 
@@ -93,7 +101,8 @@ impl Drop for Permit {
         let Some(limit) = &self.limit else { return };
         // A body that the caller drops took at least as long as its head.
         if let Some(MeasuredCall { started, answered: Some(end), .. }) = self.call.as_deref() {
-            limit.0.record_answer(end.saturating_duration_since(*started), *end);
+            let time = end.saturating_duration_since(*started);
+            limit.0.record_answer(AnswerTime::Whole(time), *end);
         }
         limit.0.semaphore.release();
     }

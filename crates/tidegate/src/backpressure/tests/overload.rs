@@ -147,3 +147,37 @@ async fn a_flood_of_one_tenant_leaves_another_its_share() {
     }
     flood.shutdown().await;
 }
+
+/// Pitfall P08 (docs/pitfalls.md): an attempt that had its share of time is a failure nevertheless.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_leaves_less_time_than_answers_take_is_neutral() {
+    let (inner, provider) = strict();
+    let circuit = CircuitBreakerLayer::new();
+    let handle = circuit.handle();
+    let service = ResilienceBuilder::new("p/m")
+        .backpressure(BackpressureLayer::max_inflight(1).queue_timeout(60 * SECOND))
+        .circuit_breaker(circuit)
+        .service(inner);
+    let send = |time: Duration| {
+        let mut request = request();
+        Deadline::after(time, clock::now()).tighten(request.extensions_mut());
+        let call = service.clone().oneshot(request);
+        tokio::spawn(async move { call.await?.into_body().collect().await.map_err(Error::boxed) })
+    };
+    provider.otherwise(Answer::status(200).after(10 * SECOND));
+    for call in [send(60 * SECOND), send(60 * SECOND)] {
+        call.await.unwrap().unwrap();
+    }
+    for _ in 0..6 {
+        send(6 * SECOND).await.unwrap().unwrap_err();
+        assert_eq!(handle.state(), State::Closed);
+    }
+    for call in [send(60 * SECOND), send(60 * SECOND)] {
+        call.await.unwrap().unwrap();
+    }
+    provider.otherwise(Answer::hang());
+    for number in 0..10 {
+        send(11 * SECOND).await.unwrap().unwrap_err();
+        assert_eq!(handle.state() == State::Open, number >= 4, "{number}");
+    }
+}
