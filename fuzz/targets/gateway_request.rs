@@ -54,7 +54,11 @@ static SETUP: LazyLock<Setup> = LazyLock::new(|| {
                 .map(|path| format!("[[routes]]\npath = {path:?}\nchain = [\"p/m\"]\n"))
                 .collect::<String>(),
         );
-        let env = |variable: &str| Some(if variable == "KEY" { PROVIDER_KEY } else { CALLER_KEY }.into());
+        let env = |variable: &str| match variable {
+            "KEY" => Some(PROVIDER_KEY.into()),
+            "CALLER" => Some(CALLER_KEY.into()),
+            _ => None,
+        };
         (provider, Gateway::new(Config::parse(&file, env).expect("a valid file")).expect("a gateway"))
     });
     Setup { runtime, provider, gateway }
@@ -87,13 +91,16 @@ fuzz_target!(|input: &[u8]| {
     let body: Value = serde_json::from_slice(&text).expect("JSON");
     assert!(status == StatusCode::OK || body["error"]["message"].is_string(), "{status} {body}");
     assert!(!body.to_string().contains(PROVIDER_KEY) && !body.to_string().contains(CALLER_KEY), "{body}");
-    for request in provider.log().requests().into_iter().skip(calls) {
+    // At most one is sent: there are no retries, and one target.
+    let sent = provider.log().last().filter(|_| provider.log().calls() > calls);
+    if let Some(request) = sent {
         let own = [HeaderName::from_static("content-length"), HOST, AUTHORIZATION];
         let is_known =
             |name: &HeaderName| own.contains(name) || is_provider_header(name) || name == "accept-encoding";
         assert!(request.headers.keys().all(is_known), "{:?}", request.headers);
         assert_eq!(request.headers[AUTHORIZATION], format!("Bearer {PROVIDER_KEY}"));
-        let sent: Value = serde_json::from_slice(&request.body).expect("JSON");
+        // Fields that are not read may have escapes that are no text.
+        let Ok(sent) = serde_json::from_slice::<Value>(&request.body) else { return };
         let models =
             sent.as_object().expect("an object").keys().filter(|key| key.eq_ignore_ascii_case("model"));
         assert_eq!((models.count(), &sent["model"]), (1, &Value::from("m")));

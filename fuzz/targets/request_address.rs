@@ -36,9 +36,9 @@ fuzz_target!(|input: &[u8]| {
         assert!(name == key || is_provider_header(name) && !name.as_str().starts_with(other), "{name}");
         assert!(name != key || value.as_bytes().ends_with(b"our-key"), "{value:?}");
     }
+    // Fields that are not read may have escapes that are no text.
+    let Ok(mut before) = serde_json::from_slice::<Value>(&body) else { return };
     let sent: Value = serde_json::from_slice(request.body().bytes().expect("in memory")).expect("JSON");
-    assert_eq!(sent["model"], "m");
-    let mut before: Value = serde_json::from_slice(&body).expect("JSON");
     before["model"] = "m".into();
     assert_eq!(sent, before);
 });
