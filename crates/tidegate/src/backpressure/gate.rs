@@ -1,5 +1,7 @@
 //! The admission of calls: the permit, the place in the queue or the rejection of each.
 
+use std::hash::{Hash, Hasher};
+
 use http::Request;
 use http_body::Body;
 
@@ -8,15 +10,17 @@ use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::wait_deadline::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
-use crate::key::{KeyBy, hasher};
+use crate::key::hasher;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::Flow;
 use crate::priority_semaphore::TryAcquire;
-use crate::{Deadline, Priority, clock};
+use crate::{Deadline, Priority, Tenant, clock};
 
 /// The flow of a request in a queue: all requests of a tenant, and all without one.
 pub(super) fn flow_of<B>(request: &Request<B>) -> Flow {
-    KeyBy::tenant().key(request, hasher()).number()
+    let mut hasher = hasher();
+    request.extensions().get::<Tenant>().hash(&mut hasher);
+    hasher.finish()
 }
 
 impl AdmissionGate for Handle {

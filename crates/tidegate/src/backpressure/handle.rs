@@ -145,7 +145,8 @@ impl Handle {
     #[must_use]
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        self.missing_key(request).or_else(|| self.met_by(request).peek_as(priority, flow_of(request), deadline))
+        self.missing_key(request)
+            .or_else(|| self.met_by(request).peek_as(priority, flow_of(request), deadline))
     }
 
     fn peek_as(&self, priority: Priority, flow: Flow, deadline: Option<Deadline>) -> Option<Rejection> {

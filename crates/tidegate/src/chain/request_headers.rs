@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName};
 use super::ApiDialect;
 
 /// Headers by which a provider recognizes an account. They are those of the caller, and the key is that of the target.
-const ACCOUNT_HEADERS: [HeaderName; 17] = [
+pub(super) static ACCOUNT_HEADERS: [HeaderName; 17] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
     COOKIE,

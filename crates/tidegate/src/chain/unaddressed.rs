@@ -6,7 +6,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Request};
 use tidegate_providers::{ModelField, Provider};
 
-use super::address::ACCOUNT_HEADERS;
+use super::request_headers::ACCOUNT_HEADERS;
 use crate::rejected::record_rejection;
 use crate::{Error, ErrorCode, Gate, Payload, Rejection, RejectionReason};
 
