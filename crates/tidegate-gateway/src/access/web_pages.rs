@@ -76,7 +76,7 @@ impl WebPages {
         }
         let authority = uri.authority().map(Authority::as_str);
         for host in host.map(HeaderValue::as_bytes).into_iter().chain(authority.map(str::as_bytes)) {
-            if self.checks_hosts && !self.is_own_host(host) {
+            if self.checks_hosts && !self.is_own_host(host) && !(is_local_name(host) && is_no_page(headers)) {
                 return Err(forbidden("host", host, "is not that of this gateway, see `hosts`"));
             }
         }
@@ -125,6 +125,17 @@ fn host_name(host: &[u8]) -> Option<String> {
     let name = authority.host().to_ascii_lowercase();
     let name = name.strip_suffix('.').unwrap_or(&name);
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Whether a host is a name without a dot, as those of containers and side-cars are. No public name server answers for
+/// one, so a page cannot choose what it resolves to.
+fn is_local_name(host: &[u8]) -> bool {
+    host_name(host).is_some_and(|name| !name.contains(['.', '[']))
+}
+
+/// Whether the request has no sign of a browser, which sends an origin with each POST of a page.
+fn is_no_page(headers: &HeaderMap) -> bool {
+    !headers.contains_key(ORIGIN) && !headers.contains_key(FETCH_SITE)
 }
 
 fn is_loopback_name(name: &str) -> bool {
@@ -186,7 +197,7 @@ mod tests {
             "evil.example:8787",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
-            "notlocalhost",
+            "not.localhost.example",
             "localhost@evil.example",
             "evil@localhost",
             "10.0.0.1",
@@ -200,6 +211,12 @@ mod tests {
         ] {
             let error = check(&loopback, &[("host", host)]).unwrap_err();
             assert!(error.ends_with("is not that of this gateway, see `hosts`"), "{host}: {error}");
+        }
+        for host in ["gateway", "gateway:8787", "notlocalhost"] {
+            assert_eq!(check(&loopback, &[("host", host)]), Ok(()), "{host}");
+            for sign in [("origin", "http://gateway:8787"), ("sec-fetch-site", "same-origin")] {
+                assert!(check(&loopback, &[("host", host), sign]).is_err(), "{host} {sign:?}");
+            }
         }
         let twice = [("host", "localhost"), ("host", "localhost")];
         assert_eq!(check(&loopback, &twice).unwrap_err(), "request has more than one host");
