@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use tidegate_gateway::{Config, Demo, Gateway, LogWriter, RunningGateway, raise_descriptor_limit};
+use tidegate_gateway::{
+    Config, Demo, Gateway, GatewayConfigError, LogWriter, RunningGateway, raise_descriptor_limit,
+};
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -66,7 +68,9 @@ fn main() -> ExitCode {
     let code = match serve(args, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ExitFailure { status, message }) => {
-            let _ = writeln!(log, "tidegate-gateway: {message}");
+            for line in message.lines() {
+                let _ = writeln!(log, "tidegate-gateway: {line}");
+            }
             ExitCode::from(status)
         }
     };
@@ -112,7 +116,10 @@ async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
         print(demo.instructions(running.addr()));
         return serve_until_signal(running, signals).await;
     };
-    let in_file = |error| ExitFailure::bad_config(format!("{}: {error}", path.display()));
+    let in_file = |error: GatewayConfigError| {
+        let lines = error.mistakes().map(|mistake| format!("{}: {mistake}", path.display()));
+        ExitFailure::bad_config(lines.collect::<Vec<_>>().join("\n"))
+    };
     let config = Config::read(path).map_err(in_file)?;
     for warning in config.warnings() {
         let _ = writeln!(log.clone(), "{}: warning: {warning}", path.display());

@@ -20,11 +20,12 @@ const VALID: &str = r#"
 "#;
 
 #[test]
-fn an_invalid_file_exits_with_status_2_and_one_line() {
+fn an_invalid_file_exits_with_status_2_and_a_line_for_each_mistake() {
     let file = TempFile::new("bad", "[policies.default.retry]\nmax_retrys = 3");
     let path = file.path();
     let unknown_key = format!(
-        "tidegate-gateway: {path}: policies.default.retry: unknown key `max_retrys`, did you mean `max_retries`?\n"
+        "tidegate-gateway: {path}: line 2, column 1: policies.default.retry: unknown key `max_retrys`, did you mean `max_retries`?\n\
+         tidegate-gateway: {path}: routes: expected at least one\n"
     );
     assert_eq!(
         status_and_stderr(&program(&["--config", path]).output().unwrap()),

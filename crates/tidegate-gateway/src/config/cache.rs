@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidegate::config::Checks;
 use tidegate::fallback::AnswerCache;
 
 use super::GatewayConfigError;
@@ -21,23 +22,26 @@ pub(crate) struct CacheSettings {
 impl CacheSettings {
     /// Checks the values. They are checked even if no chain ends in `@cached`, as providers and policies are.
     pub(super) fn check(&self) -> Result<(), GatewayConfigError> {
-        let invalid =
-            |key: &str, problem: String| Err(GatewayConfigError::new(format!("cache.{key}"), problem));
+        let mut checks = Checks::default();
+        let mut invalid = |key: &str, problem: String| {
+            checks.fail(GatewayConfigError::new(format!("cache.{key}"), problem));
+        };
         if self.max_bytes == Some(0) {
-            return invalid("max_bytes", "expected at least 1, found 0".to_owned());
+            invalid("max_bytes", "expected at least 1, found 0".to_owned());
         }
         if self.max_age == Some(Duration::ZERO) {
-            return invalid("max_age", "expected more than 0s, found 0s".to_owned());
+            invalid("max_age", "expected more than 0s, found 0s".to_owned());
         }
         match self.similarity {
             // At 0 all prompts would be similar. All values above 1 have the same effect, and 80 is probably
             // a percentage.
             Some(similarity) if !(similarity > 0.0 && similarity <= 2.0) => {
                 let problem = format!("expected a number above 0, and at most 2, found {similarity}");
-                invalid("similarity", problem)
+                invalid("similarity", problem);
             }
-            _ => Ok(()),
+            _ => {}
         }
+        checks.finish(())
     }
 
     /// An empty cache with these settings.

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use serde::Deserialize;
+use tidegate::config::Checks;
 
 use super::GatewayConfigError;
 use super::provider::{is_visible, secret};
@@ -19,42 +20,46 @@ pub(super) struct CallerEntry {
 /// The shortest key without a warning. Shorter ones can be guessed.
 const SHORT_KEY: usize = 16;
 
-/// The callers of the file, checked, and a warning for each with a short key.
+/// The callers of the file, and a warning for each with a short key.
 pub(super) fn check(
     entries: Vec<CallerEntry>,
     env: impl Fn(&str) -> Option<OsString>,
-) -> Result<(Vec<Caller>, Vec<String>), GatewayConfigError> {
+    checks: &mut Checks,
+) -> (Vec<Caller>, Vec<String>) {
     let (mut callers, mut warnings) = (Vec::<Caller>::with_capacity(entries.len()), Vec::new());
     let mut names = BTreeSet::new();
     for (index, entry) in entries.into_iter().enumerate() {
-        let invalid = |key: &str, problem: String| {
-            Err(GatewayConfigError::new(format!("callers[{index}].{key}"), problem))
+        let mut invalid = |key: &str, problem: String| {
+            checks.fail(GatewayConfigError::new(format!("callers[{index}].{key}"), problem));
         };
         if !is_visible(&entry.name) {
-            return invalid("name", "expected a name of visible ASCII".to_owned());
+            invalid("name", "expected a name of visible ASCII".to_owned());
         }
         if !names.insert(entry.name.clone()) {
-            return invalid("name", format!("`{}` is another caller already", entry.name));
+            invalid("name", format!("`{}` is another caller already", entry.name));
         }
         let (setting, key) = match (&entry.key_env, &entry.key_file) {
             (Some(variable), None) => ("key_env", secret(variable, &env)),
             (None, Some(path)) => ("key_file", secret_in_file(path)),
-            _ => return invalid("key_env", "expected either key_env or key_file".to_owned()),
+            _ => ("key_env", Err("expected either key_env or key_file".to_owned())),
         };
         let key = match key {
             Ok(key) => key,
-            Err(problem) => return invalid(setting, problem),
+            Err(problem) => {
+                invalid(setting, problem);
+                continue;
+            }
         };
         if key.len() < SHORT_KEY {
             warnings.push(format!("callers[{index}].{setting}: key is shorter than {SHORT_KEY} characters"));
         }
         let key = CallerKey::from(key);
         if let Some(other) = callers.iter().find(|caller| caller.key == key) {
-            return invalid(setting, format!("key is that of `{}`", other.name));
+            invalid(setting, format!("key is that of `{}`", other.name));
         }
         callers.push(Caller { name: entry.name.into(), key });
     }
-    Ok((callers, warnings))
+    (callers, warnings)
 }
 
 /// The secret in a file, without the end of its line.

@@ -29,18 +29,17 @@ pub(crate) struct ConnectionSettings {
 
 impl ConnectionSettings {
     pub(super) fn check(&self) -> Result<(), GatewayConfigError> {
-        for (key, time) in [
+        let times = [
             ("connect_timeout", self.connect_timeout),
             ("idle_timeout", self.idle_timeout),
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),
-        ] {
-            if time.is_zero() {
-                let problem = "expected more than 0s, found 0s";
-                return Err(GatewayConfigError::new(format!("connections.{key}"), problem));
-            }
-        }
-        Ok(())
+        ];
+        let zero = times.into_iter().filter(|(_, time)| time.is_zero());
+        GatewayConfigError::all(zero.map(|(key, _)| {
+            let problem = "expected more than 0s, found 0s";
+            Err(GatewayConfigError::new(format!("connections.{key}"), problem))
+        }))
     }
 }
 

@@ -7,14 +7,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate::config::PolicyFile;
 
-use super::GatewayConfigError;
 use super::cache::CacheSettings;
 use super::caller::CallerEntry;
 use super::connections::ConnectionSettings;
 use super::model::ModelEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
-use super::serde_error::from_serde;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
@@ -52,21 +50,4 @@ pub(super) struct ConfigFile {
     pub(super) models: BTreeMap<String, ModelEntry>,
     #[serde(default)]
     pub(super) routes: Vec<RouteEntry>,
-}
-
-impl ConfigFile {
-    pub(super) fn read(text: &str) -> Result<Self, GatewayConfigError> {
-        let tables = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
-        serde_path_to_error::deserialize(tables)
-            .map_err(|error| from_serde(&error.path().to_string(), error.inner().message()))
-    }
-}
-
-/// The error for text that is not TOML. It names the line, since there is no key.
-fn syntax(text: &str, error: &toml::de::Error) -> GatewayConfigError {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or(text);
-    let line = before.split('\n').count();
-    // The first line is the message. The `toml` crate may append an excerpt or a list.
-    let problem = error.message().lines().next().unwrap_or("not TOML");
-    GatewayConfigError::new(format!("line {line}"), problem)
 }

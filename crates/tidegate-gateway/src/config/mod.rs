@@ -119,9 +119,9 @@
 //!
 //! # Rejections
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
-//! that does not support the endpoint of its route. The message is one line with the key at fault and, if
-//! there is a similar name, a suggestion. API keys of providers are read from the environment only, and no
-//! message contains a key.
+//! that does not support the endpoint of its route. All mistakes are reported at once: a line for each with its place in
+//! the file, the key at fault, the expected value and, if there is a similar name, a suggestion. API keys of providers
+//! are read from the environment only, and no message contains a key.
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
@@ -129,7 +129,6 @@
 mod cache;
 mod caller;
 mod connections;
-mod error;
 mod file;
 mod model;
 mod policy;
@@ -147,16 +146,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use tidegate::chain::ProviderSettings;
+pub use tidegate::config::ConfigError as GatewayConfigError;
+use tidegate::config::{Checks, Recovered, Removed, TomlText, recover};
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
 pub(crate) use self::cache::CacheSettings;
 pub(crate) use self::connections::ConnectionSettings;
-pub use self::error::GatewayConfigError;
 use self::file::ConfigFile;
 pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
+use self::serde_error::from_serde;
 use crate::access::{Caller, WebPages};
 
 /// The configuration of a gateway; see the [module page](self).
@@ -226,65 +227,69 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// A value is invalid. The message names the key and the expected value.
+    /// The values that are invalid, each with its line, its key and the expected value.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, GatewayConfigError> {
-        let file = ConfigFile::read(text)?;
-        let listen = match &file.listen {
-            None => DEFAULT_LISTEN,
-            Some(text) => text.parse().map_err(|_| {
-                GatewayConfigError::new(
-                    "listen",
-                    format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}"),
-                )
-            })?,
-        };
+        let text = TomlText::parse(text)?;
+        let Recovered { value, mut checks, removed, .. } = recover(text.table().clone(), from_serde);
+        let config = value.map(|file| Self::check(file, &removed, env));
+        if let Some(Err(error)) = &config {
+            checks.keep(removed.mistakes_of_file(error.clone()));
+        }
+        checks.finish(()).map_err(|error| text.locate(error))?;
+        config.unwrap_or_else(|| Err(GatewayConfigError::new("", "cannot be read")))
+    }
+
+    /// Checks what could be read of a file, and `removed` could not.
+    fn check(
+        file: ConfigFile,
+        removed: &Removed,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, GatewayConfigError> {
+        let mut checks = Checks::default();
+        let listen = checks.keep(listen_address(file.listen.as_deref())).unwrap_or(DEFAULT_LISTEN);
         let body_limit = file.body_limit.unwrap_or(Payload::DEFAULT_CAP);
         if body_limit == 0 {
-            return Err(GatewayConfigError::new("body_limit", "expected at least 1, found 0"));
+            checks.fail(GatewayConfigError::new("body_limit", "expected at least 1, found 0"));
         }
         let body_budget = file.body_budget.unwrap_or(DEFAULT_BODY_BUDGET.max(body_limit));
         if body_budget < body_limit {
             let problem = format!("expected at least body_limit, which is {body_limit}, found {body_budget}");
-            return Err(GatewayConfigError::new("body_budget", problem));
+            checks.fail(GatewayConfigError::new("body_budget", problem));
         }
         let translated_body_limit =
             file.translated_body_limit.map_or(DEFAULT_TRANSLATED_BODY_LIMIT, NonZeroUsize::get);
         let body_min_rate = file.body_min_rate.map_or(DEFAULT_BODY_MIN_RATE, NonZeroUsize::get);
         let written: Vec<String> = file.policies.keys().cloned().collect();
-        let mut policies = policy::check(file.policies, &env)?;
+        let mut policies = policy::check(file.policies, &env, &mut checks);
         let key_headers = policy::key_headers(&mut policies);
         let (mut providers, mut provider_keys) = (BTreeMap::new(), ProviderKeys::default());
         for (name, entry) in file.providers {
-            let provider = entry.settings(&name, &key_headers, &mut provider_keys, &env)?;
+            let provider = checks.keep(entry.settings(&name, &key_headers, &mut provider_keys, &env));
             providers.insert(name, provider);
         }
-        let (callers, short_keys) = caller::check(file.callers, &env)?;
-        let pages = web::check(file.hosts, file.origins)?;
-        let known = KnownNames { providers: &providers, policies: &policies };
-        file.connections.check()?;
-        let connections = file.connections;
-        file.cache.check()?;
-        let cache = file.cache;
-        let entries = file.routes.into_iter().enumerate();
-        let routes = entries.map(|(index, entry)| Route::check(index, entry, &known));
-        let routes = routes.collect::<Result<Vec<_>, _>>()?;
-        if routes.is_empty() {
-            return Err(GatewayConfigError::new("routes", "expected at least one"));
+        let (callers, short_keys) = caller::check(file.callers, &env, &mut checks);
+        let pages = checks.keep(web::check(file.hosts, file.origins)).unwrap_or_default();
+        let known = KnownNames { providers: &providers, policies: &policies, removed };
+        checks.keep(file.connections.check());
+        checks.keep(file.cache.check());
+        if file.routes.is_empty() {
+            checks.fail(GatewayConfigError::new("routes", "expected at least one"));
         }
-        check_distinct(&routes)?;
+        let routes = file.routes.into_iter().enumerate();
+        let routes = routes
+            .filter_map(|(index, entry)| Some((index, checks.keep(Route::check(index, entry, &known))?)));
+        let routes: Vec<_> = routes.collect();
+        checks.keep(check_distinct(&routes));
+        let routes: Vec<_> = routes.into_iter().map(|(_, route)| route).collect();
         let used: Vec<_> = routes.iter().map(|route| &*route.policy).collect();
         let mut warnings = policy::warnings(&written, &used);
         warnings.extend(short_keys);
         let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);
-        let notice = file.notice.unwrap_or(DEFAULT_NOTICE);
-        let drain = file.drain.unwrap_or(DEFAULT_DRAIN);
-        let stop_client_retries = file.stop_client_retries.unwrap_or(true);
-        let emergency_text = file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned());
         let models = file
             .models
             .into_iter()
             .fold(ModelTable::new(), |models, (prefix, entry)| models.with(&prefix, entry.into()));
-        Ok(Self {
+        checks.finish(Self {
             listen,
             open: file.open,
             body_limit,
@@ -292,17 +297,17 @@ impl Config {
             body_budget,
             body_min_rate,
             max_connections,
-            notice,
-            drain,
-            stop_client_retries,
-            emergency_text,
+            notice: file.notice.unwrap_or(DEFAULT_NOTICE),
+            drain: file.drain.unwrap_or(DEFAULT_DRAIN),
+            stop_client_retries: file.stop_client_retries.unwrap_or(true),
+            emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),
             callers,
             pages,
-            providers,
+            providers: providers.into_iter().filter_map(|(name, settings)| Some((name, settings?))).collect(),
             provider_keys,
             policies,
-            connections,
-            cache,
+            connections: file.connections,
+            cache: file.cache,
             models,
             routes,
             warnings,
@@ -314,6 +319,14 @@ impl Config {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+fn listen_address(text: Option<&str>) -> Result<SocketAddr, GatewayConfigError> {
+    let Some(text) = text else { return Ok(DEFAULT_LISTEN) };
+    text.parse().map_err(|_| {
+        let problem = format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}");
+        GatewayConfigError::new("listen", problem)
+    })
 }
 
 #[cfg(test)]

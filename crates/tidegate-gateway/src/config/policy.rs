@@ -2,30 +2,36 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use http::HeaderName;
-use tidegate::config::{PolicyFile, suggest};
-use tidegate::{KeyBy, ResilienceBuilder, ResilienceConfig};
+use tidegate::config::{Checks, PolicyFile, suggest};
+use tidegate::{KeyBy, ResilienceConfig};
 
 use super::GatewayConfigError;
 
 /// The policy of a route that names none. It always exists.
 pub(super) const DEFAULT: &str = "default";
 
-/// Checks each policy as it is written, and again after the environment variables are applied.
+/// Checks each policy as it is written, and again after the environment variables are applied. A policy with a mistake
+/// is replaced by the one without any settings.
 pub(super) fn check(
     mut policies: BTreeMap<String, PolicyFile>,
     env: impl Fn(&str) -> Option<OsString>,
-) -> Result<BTreeMap<String, ResilienceConfig>, GatewayConfigError> {
+    checks: &mut Checks,
+) -> BTreeMap<String, ResilienceConfig> {
     policies.entry(DEFAULT.to_owned()).or_default();
+    let mut checked = |name: &str, file: PolicyFile| {
+        let in_policy = |error: GatewayConfigError| error.within(&key(name));
+        let policy = checks.keep(file.checked().map_err(in_policy));
+        let policy = checks.keep(policy.unwrap_or_default().overlay(&env))?;
+        checks.keep(policy.check().map_err(in_policy))?;
+        Some(policy)
+    };
     let checked = policies.into_iter().map(|(name, file)| {
-        let policy = ResilienceConfig::try_from(file).map_err(|error| error.within(&key(&name)))?;
-        check_numbers(&name, &policy)?;
-        let mut policy = policy.overlay(&env)?;
-        check_numbers(&name, &policy)?;
+        let mut policy = checked(&name, file).unwrap_or_default();
         // The credential of a caller is not forwarded. Its digest is the tenant.
         for key in keys(&mut policy).filter(|key| **key == KeyBy::credential()) {
             *key = KeyBy::tenant();
         }
-        Ok((name, policy))
+        (name, policy)
     });
     checked.collect()
 }
@@ -53,11 +59,6 @@ fn keys(policy: &mut ResilienceConfig) -> impl Iterator<Item = &mut KeyBy> {
         fallback.cache_by.as_mut(),
     ];
     keys.into_iter().flatten()
-}
-
-fn check_numbers(name: &str, policy: &ResilienceConfig) -> Result<(), GatewayConfigError> {
-    let built = ResilienceBuilder::from_config(policy);
-    built.map(drop).map_err(|error| error.within(&key(name)).into())
 }
 
 fn key(name: &str) -> String {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use tidegate::chain::ProviderSettings;
-use tidegate::config::suggest;
+use tidegate::config::{Checks, suggest};
 use tidegate::providers::Provider;
 
 use super::{GatewayConfigError, ProviderKeys};
@@ -70,40 +70,47 @@ impl ProviderEntry {
         env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<ProviderSettings, GatewayConfigError> {
         let table = format!("providers.{name}");
+        let mut checks = Checks::default();
         if !is_visible(name) || name.contains('/') || name.starts_with('@') {
             let problem = "expected a name of visible ASCII, without `/`, that does not begin with `@`";
-            return Err(GatewayConfigError::new(table, problem));
+            checks.fail(GatewayConfigError::new(&*table, problem));
         }
         let invalid = |key: &str, problem: String| GatewayConfigError::new(format!("{table}.{key}"), problem);
         let mut settings = ProviderSettings::new(self.base_url, self.dialect);
         if let Some(kind) = &self.kind {
-            settings = settings.kind(provider_kind(kind).map_err(|problem| invalid("kind", problem))?);
+            let kind = checks.keep(provider_kind(kind).map_err(|problem| invalid("kind", problem)));
+            settings = kind.into_iter().fold(settings, ProviderSettings::kind);
         }
         if let Some(header) = &self.api_key_header {
-            settings = settings
-                .key_header(header_name(header).map_err(|problem| invalid("api_key_header", problem))?);
+            let name = checks.keep(header_name(header).map_err(|problem| invalid("api_key_header", problem)));
+            settings = name.into_iter().fold(settings, ProviderSettings::key_header);
         }
         if let Some(query) = self.query {
             settings = settings.query(query);
         }
         for (header, entry) in self.headers {
             let at = |problem| invalid(&format!("headers.{header}"), problem);
-            let name = header_name(&header).map_err(at)?;
-            settings = settings.header(name, entry.value(&env, keys).map_err(at)?);
+            let name = checks.keep(header_name(&header).map_err(at));
+            let value = checks.keep(entry.value(&env, keys).map_err(at));
+            if let (Some(name), Some(value)) = (name, value) {
+                settings = settings.header(name, value);
+            }
         }
         let mut forwarded = key_headers.to_vec();
         for header in &self.forward_headers {
-            forwarded.push(header_name(header).map_err(|problem| invalid("forward_headers", problem))?);
+            let name = header_name(header).map_err(|problem| invalid("forward_headers", problem));
+            forwarded.extend(checks.keep(name));
         }
         settings = settings.only_headers(forwarded);
-        // Before the key, because that of a provider with an invalid URL need not be set.
-        settings.check().map_err(|error| error.within(&table))?;
+        checks.keep(settings.check().map_err(|error| error.within(&table)));
         if let Some(variable) = &self.api_key_env {
-            let key = secret(variable, &env).map_err(|problem| invalid("api_key_env", problem))?;
-            keys.add(&key);
-            settings = settings.api_key(key);
+            let key = checks.keep(secret(variable, &env).map_err(|problem| invalid("api_key_env", problem)));
+            if let Some(key) = key {
+                keys.add(&key);
+                settings = settings.api_key(key);
+            }
         }
-        Ok(settings)
+        checks.finish(settings)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tidegate::ResilienceConfig;
 use tidegate::chain::ProviderSettings;
-use tidegate::config::suggest;
+use tidegate::config::{Checks, Removed, suggest};
 
 use super::GatewayConfigError;
 use super::provider::is_visible;
@@ -61,8 +61,11 @@ pub(crate) struct TargetName {
 
 /// The names that a route may refer to.
 pub(super) struct KnownNames<'a> {
-    pub(super) providers: &'a BTreeMap<String, ProviderSettings>,
+    /// Without settings if they have a mistake.
+    pub(super) providers: &'a BTreeMap<String, Option<ProviderSettings>>,
     pub(super) policies: &'a BTreeMap<String, ResilienceConfig>,
+    /// The keys that could not be read.
+    pub(super) removed: &'a Removed,
 }
 
 fn any_model() -> String {
@@ -79,42 +82,59 @@ impl Route {
         entry: RouteEntry,
         known: &KnownNames<'_>,
     ) -> Result<Self, GatewayConfigError> {
-        let key = |key: &str| format!("routes[{index}].{key}");
-        let endpoint =
-            endpoint(&entry.path).map_err(|problem| GatewayConfigError::new(key("path"), problem))?;
+        let invalid =
+            |key: &str, problem: String| GatewayConfigError::new(format!("routes[{index}].{key}"), problem);
+        let mut checks = Checks::default();
+        let endpoint = checks.keep(endpoint(&entry.path).map_err(|problem| invalid("path", problem)));
         if entry.model.is_empty() {
-            return Err(GatewayConfigError::new(key("model"), "expected a model, or \"*\" for any"));
+            checks.fail(invalid("model", "expected a model, or \"*\" for any".to_owned()));
         }
-        if !known.policies.contains_key(&entry.policy) {
+        let has_policy = known.policies.contains_key(&entry.policy);
+        if !has_policy && !known.removed.has(&format!("policies.{}", entry.policy)) {
             let others = suggest(&entry.policy, known.policies.keys().map(String::as_str));
-            let problem = format!("unknown policy `{}`{others}", entry.policy);
-            return Err(GatewayConfigError::new(key("policy"), problem));
+            checks.fail(invalid("policy", format!("unknown policy `{}`{others}", entry.policy)));
         }
         if entry.chain.is_empty() {
-            return Err(GatewayConfigError::new(key("chain"), "expected at least one \"provider/model\""));
+            checks.fail(invalid("chain", "expected at least one \"provider/model\"".to_owned()));
         }
-        let mut chain: Vec<TargetName> = Vec::with_capacity(entry.chain.len());
-        let mut resorts: Vec<LastResortName> = Vec::new();
+        let mut parts = ChainParts::default();
         for (position, target) in entry.chain.iter().enumerate() {
-            let invalid = |problem| GatewayConfigError::new(key(&format!("chain[{position}]")), problem);
-            if target.starts_with('@') {
-                let resort = LastResortName::check(target, endpoint, &resorts).map_err(invalid)?;
-                if chain.is_empty() {
-                    return Err(invalid(format!("expected a \"provider/model\" before `{target}`")));
-                }
-                resorts.push(resort);
-                continue;
-            }
-            if let Some(resort) = resorts.last() {
-                return Err(invalid(format!("`{target}` comes after the last resort `{}`", resort.name())));
-            }
-            let target = TargetName::check(target, endpoint, known.providers).map_err(invalid)?;
-            if chain.contains(&target) {
-                return Err(invalid(format!("`{}` is in the chain already", target.name)));
-            }
-            chain.push(target);
+            let added = parts.add(target, endpoint, known);
+            checks.keep(added.map_err(|problem| invalid(&format!("chain[{position}]"), problem)));
         }
-        Ok(Self { endpoint, model: entry.model, chain, resorts, policy: entry.policy })
+        let ChainParts { targets: chain, resorts } = parts;
+        let endpoint = endpoint.unwrap_or(Endpoint::ChatCompletions);
+        checks.finish(Self { endpoint, model: entry.model, chain, resorts, policy: entry.policy })
+    }
+}
+
+/// The targets and last resorts of a chain.
+#[derive(Default)]
+struct ChainParts {
+    targets: Vec<TargetName>,
+    resorts: Vec<LastResortName>,
+}
+
+impl ChainParts {
+    /// Adds the next name of the chain. The endpoint is `None` if it is unknown.
+    fn add(&mut self, name: &str, endpoint: Option<Endpoint>, known: &KnownNames<'_>) -> Result<(), String> {
+        if name.starts_with('@') {
+            let resort = LastResortName::check(name, endpoint, &self.resorts)?;
+            self.resorts.push(resort);
+            return match self.targets.is_empty() {
+                true => Err(format!("expected a \"provider/model\" before `{name}`")),
+                false => Ok(()),
+            };
+        }
+        if let Some(resort) = self.resorts.last() {
+            return Err(format!("`{name}` comes after the last resort `{}`", resort.name()));
+        }
+        let target = TargetName::check(name, endpoint, known)?;
+        if self.targets.contains(&target) {
+            return Err(format!("`{}` is in the chain already", target.name));
+        }
+        self.targets.push(target);
+        Ok(())
     }
 }
 
@@ -136,11 +156,11 @@ impl LastResortName {
         }
     }
 
-    fn check(text: &str, endpoint: Endpoint, before: &[Self]) -> Result<Self, String> {
+    fn check(text: &str, endpoint: Option<Endpoint>, before: &[Self]) -> Result<Self, String> {
         let Some(resort) = Self::ALL.into_iter().find(|resort| resort.name() == text) else {
             return Err(format!("unknown last resort `{text}`{}", suggest(text, Self::ALL.map(Self::name))));
         };
-        if matches!(endpoint, Endpoint::Embeddings | Endpoint::Responses) {
+        if let Some(endpoint @ (Endpoint::Embeddings | Endpoint::Responses)) = endpoint {
             return Err(format!("`{text}` has no answer for {endpoint}"));
         }
         if before.contains(&resort) {
@@ -151,22 +171,22 @@ impl LastResortName {
 }
 
 impl TargetName {
-    fn check(
-        text: &str,
-        endpoint: Endpoint,
-        providers: &BTreeMap<String, ProviderSettings>,
-    ) -> Result<Self, String> {
+    fn check(text: &str, endpoint: Option<Endpoint>, known: &KnownNames<'_>) -> Result<Self, String> {
         let named =
             text.split_once('/').filter(|(provider, model)| !provider.is_empty() && is_visible(model));
         let Some((provider, model)) = named else {
             return Err(format!("expected \"provider/model\" in visible ASCII, found {text:?}"));
         };
-        let Some(dialect) = providers.get(provider).map(ProviderSettings::dialect) else {
-            let others = suggest(provider, providers.keys().map(String::as_str));
+        let settings = known.providers.get(provider);
+        if settings.is_none() && !known.removed.has(&format!("providers.{provider}")) {
+            let others = suggest(provider, known.providers.keys().map(String::as_str));
             return Err(format!("unknown provider `{provider}`{others}"));
-        };
-        if endpoint.at_provider(dialect).is_none() {
-            return Err(unsupported_dialect(provider, dialect, endpoint));
+        }
+        let has_dialect = !known.removed.has(&format!("providers.{provider}.dialect"));
+        if let (Some(Some(settings)), Some(endpoint), true) = (settings, endpoint, has_dialect)
+            && endpoint.at_provider(settings.dialect()).is_none()
+        {
+            return Err(unsupported_dialect(provider, settings.dialect(), endpoint));
         }
         Ok(Self { name: text.into(), provider: provider.to_owned(), model: model.to_owned() })
     }
@@ -181,14 +201,12 @@ fn unsupported_dialect(provider: &str, dialect: ApiDialect, endpoint: Endpoint) 
 }
 
 /// Rejects two routes for the same requests, because one of them would never be used.
-pub(super) fn check_distinct(routes: &[Route]) -> Result<(), GatewayConfigError> {
-    for (index, route) in routes.iter().enumerate() {
-        let same = |other: &Route| other.endpoint == route.endpoint && other.model == route.model;
-        if let Some(first) = routes[..index].iter().position(same) {
-            let problem =
-                format!("routes[{first}] takes {} for model `{}` already", route.endpoint, route.model);
-            return Err(GatewayConfigError::new(format!("routes[{index}]"), problem));
-        }
-    }
-    Ok(())
+pub(super) fn check_distinct(routes: &[(usize, Route)]) -> Result<(), GatewayConfigError> {
+    GatewayConfigError::all(routes.iter().enumerate().map(|(position, (index, route))| {
+        let same =
+            |(_, other): &&(usize, Route)| other.endpoint == route.endpoint && other.model == route.model;
+        let Some((first, _)) = routes[..position].iter().find(same) else { return Ok(()) };
+        let problem = format!("routes[{first}] takes {} for model `{}` already", route.endpoint, route.model);
+        Err(GatewayConfigError::new(format!("routes[{index}]"), problem))
+    }))
 }

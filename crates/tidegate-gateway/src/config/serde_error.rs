@@ -4,17 +4,15 @@ use std::borrow::Cow;
 
 use tidegate::config::ConfigError;
 
-use super::GatewayConfigError;
-
 /// Converts the serde error `message` about the key at `path`.
-pub(super) fn from_serde(path: &str, message: &str) -> GatewayConfigError {
+pub(super) fn from_serde(path: &str, message: &str) -> ConfigError {
     // Under `providers` and `callers` a key may have been entered by mistake.
     let message = if path.starts_with("providers") || path.starts_with("callers") {
         without_value(message)
     } else {
         message.into()
     };
-    ConfigError::from_serde(path, &message).into()
+    ConfigError::from_serde(path, &message)
 }
 
 /// The message with the type of the found value only: `invalid type: string "x", expected a table`.

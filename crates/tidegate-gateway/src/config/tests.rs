@@ -33,8 +33,17 @@ fn env(variable: &str) -> Option<OsString> {
     Some(value.into())
 }
 
+/// The first mistake of `text`, without its position.
 fn parse_error(text: &str) -> String {
-    Config::parse(text, env).expect_err(text).to_string()
+    first_mistake(&Config::parse(text, env).expect_err(text))
+}
+
+fn first_mistake(error: &GatewayConfigError) -> String {
+    let first = error.mistakes().next().unwrap();
+    match first.key() {
+        "" => first.problem().to_owned(),
+        key => format!("{key}: {}", first.problem()),
+    }
 }
 
 #[test]
@@ -79,7 +88,9 @@ fn a_provider_may_have_a_kind_headers_and_a_query() {
         );
         let config =
             Config::parse(&file.replace("gpt 5", "gpt-5"), |name| (name == "KEY").then(|| "k".into()));
-        config.map(|config| config.providers["oai"].clone()).map_err(|error| error.to_string())
+        config
+            .map(|config| config.providers["oai"].clone())
+            .map_err(|error| format!("{}: {}", error.key(), error.problem()))
     };
     let azure = provider("kind = \"azure\"\nquery = \"api-version=1\"\napi_key_env = \"KEY\"").unwrap();
     assert_eq!(azure.kind_of("oai"), tidegate::providers::Provider::Azure);
@@ -180,7 +191,8 @@ fn an_unknown_key_is_rejected_with_a_suggestion() {
         ("[cache]\nmax_size = 1", "cache: unknown key `max_size`, did you mean `max_age`?"),
         ("[cash]", "unknown key `cash`, did you mean `cache`?"),
     ] {
-        assert_eq!(parse_error(wrong), message);
+        let error = Config::parse(wrong, env).unwrap_err().to_string();
+        assert!(error.lines().any(|line| line.ends_with(&format!(": {message}"))), "{error}");
     }
 }
 
@@ -226,9 +238,9 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "[policies.default.rate_limiter]\non_limit = \"refuse\"",
             "policies.default.rate_limiter.on_limit: unknown value `refuse`, expected one of `wait`, `reject`",
         ),
-        ("listen = ", "line 1: string values must be quoted, expected literal string"),
-        ("\n\n[providers\nx = 1", "line 3: unclosed table, expected `]`"),
-        ("body_limit = 1\nbody_limit = 2", "line 2: duplicate key"),
+        ("listen = ", "string values must be quoted, expected literal string"),
+        ("\n\n[providers\nx = 1", "unclosed table, expected `]`"),
+        ("body_limit = 1\nbody_limit = 2", "duplicate key"),
     ] {
         assert_eq!(parse_error(wrong), message);
     }
@@ -461,11 +473,11 @@ fn callers_have_a_name_and_a_key_from_a_variable_or_a_file() {
         ("[[callers]]\nname = \"ann\"\nkey = \"sk-secret\"".to_owned(), "callers[0]: unknown key `key`"),
     ] {
         let error = parse(&callers).unwrap_err();
-        assert!(error.starts_with(message), "{callers}: {error}");
+        assert!(error.contains(message), "{callers}: {error}");
         assert!(!error.contains("sk-"), "{error}");
     }
     let missing = parse("[[callers]]\nname = \"ann\"\nkey_file = \"/nowhere/key\"").unwrap_err();
-    assert!(missing.starts_with("callers[0].key_file: \"/nowhere/key\" cannot be read: "), "{missing}");
+    assert!(missing.contains("callers[0].key_file: \"/nowhere/key\" cannot be read: "), "{missing}");
     let config = Config::parse(&format!("{ann}\n{PROVIDERS}{ROUTE}"), env).unwrap();
     assert!(!format!("{config:?}").contains("the-long-key"));
     std::fs::remove_file(path).unwrap();
@@ -477,7 +489,7 @@ fn hosts_origins_and_forwarded_headers_are_checked() {
     let route = "[[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]";
     let parse = |before: &str, in_provider: &str| {
         let parsed = Config::parse(&format!("{before}\n{provider}{in_provider}\n{route}"), env);
-        parsed.map(drop).map_err(|error| error.to_string())
+        parsed.map(drop).map_err(|error| first_mistake(&error))
     };
     for origin in ["https://app.example", "http://localhost:3000", "app://obsidian.md", "http://[::1]:1"] {
         assert_eq!(parse(&format!("origins = [{origin:?}]"), ""), Ok(()), "{origin}");
@@ -505,4 +517,31 @@ fn hosts_origins_and_forwarded_headers_are_checked() {
     }
     let error = parse("", "forward_headers = [\"a b\"]").unwrap_err();
     assert_eq!(error, "providers.p.forward_headers: expected the name of a header");
+}
+
+/// The whole message of a file with a mistake of each kind, in the order of the file.
+#[test]
+fn all_mistakes_of_a_file_are_reported_at_once_with_their_lines() {
+    let vars = |variable: &str| match variable {
+        "AI_LIB_RPS" => Some("fast".into()),
+        "AI_LIB_MAX_INFLIGHT" => Some("0".into()),
+        _ => env(variable),
+    };
+    let error = Config::parse(include_str!("snapshots/mistakes.toml"), vars).unwrap_err();
+    assert_eq!(error.to_string() + "\n", include_str!("snapshots/mistakes.txt"));
+    assert!(
+        error.mistakes().count() > 30
+            && error.mistakes().all(|mistake| !mistake.problem().contains("secret"))
+    );
+}
+
+#[test]
+fn all_mistakes_of_syntax_are_reported_at_once_with_their_lines() {
+    let file = "listen = \nbody_limit = 1\nbody_limit = 2\n[providers\nx = 1";
+    let error = Config::parse(file, env).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "line 1, column 10: string values must be quoted, expected literal string\n\
+         line 3, column 1: duplicate key\nline 4, column 11: unclosed table, expected `]`"
+    );
 }

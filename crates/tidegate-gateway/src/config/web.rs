@@ -2,6 +2,7 @@
 
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
+use tidegate::config::Checks;
 
 use super::GatewayConfigError;
 use crate::access::WebPages;
@@ -19,7 +20,10 @@ pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages
             GatewayConfigError::new(format!("origins[{index}]"), problem)
         })
     });
-    Ok(WebPages::new(hosts.collect::<Result<_, _>>()?, origins.collect::<Result<_, _>>()?))
+    let mut checks = Checks::default();
+    let hosts: Vec<_> = hosts.filter_map(|host| checks.keep(host)).collect();
+    let origins: Vec<_> = origins.filter_map(|origin| checks.keep(origin)).collect();
+    checks.finish(WebPages::new(hosts, origins))
 }
 
 fn host_name(host: &str) -> Option<String> {

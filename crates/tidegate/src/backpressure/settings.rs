@@ -83,14 +83,21 @@ impl Default for Settings {
 
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        at_least_one("max_inflight", self.max_inflight)?;
-        at_least_one("min_inflight", self.min_inflight)?;
-        at_least_one("max_keys", self.max_keys)?;
-        if self.min_inflight > self.max_inflight {
-            let most = format!("at most max_inflight, {}", self.max_inflight);
-            return Err(ConfigError::new("min_inflight", &most, self.min_inflight));
+        ConfigError::all([
+            at_least_one("max_inflight", self.max_inflight),
+            at_least_one("min_inflight", self.min_inflight),
+            at_least_one("max_keys", self.max_keys),
+            self.check_order(),
+        ])
+    }
+
+    fn check_order(&self) -> Result<(), ConfigError> {
+        // A maximum of zero is invalid by itself.
+        if self.min_inflight <= self.max_inflight.max(1) {
+            return Ok(());
         }
-        Ok(())
+        let most = format!("at most max_inflight, {}", self.max_inflight);
+        Err(ConfigError::expected("min_inflight", &most, self.min_inflight))
     }
 }
 

@@ -96,21 +96,18 @@ impl FallbackChain {
         }
         if let Some(unknown) = self.policies.keys().find(|name| !self.targets.contains(name)) {
             let problem = format!("`{unknown}` has a policy and is not in the chain");
-            return Err(ConfigError::with_problem("chain", problem));
+            return Err(ConfigError::new("chain", problem));
         }
         let check = |(index, target): (usize, &String)| {
             if self.targets[..index].contains(target) {
-                return Err(ConfigError::with_problem(
-                    "chain",
-                    format!("`{target}` is in the chain already"),
-                ));
+                return Err(ConfigError::new("chain", format!("`{target}` is in the chain already")));
             }
             let settings = providers.of_target(target)?;
             if settings.dialect() == ApiDialect::Gemini {
                 let problem = format!(
                     "`{target}` has Gemini's own API, which nothing is translated into; use its OpenAI-compatible URL"
                 );
-                return Err(ConfigError::with_problem("chain", problem));
+                return Err(ConfigError::new("chain", problem));
             }
             Ok(settings)
         };
@@ -136,5 +133,5 @@ impl FallbackChain {
 }
 
 fn no_target() -> ConfigError {
-    ConfigError::with_problem("chain", "expected at least one \"provider/model\"")
+    ConfigError::new("chain", "expected at least one \"provider/model\"")
 }

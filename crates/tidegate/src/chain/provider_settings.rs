@@ -166,7 +166,7 @@ impl ProviderSettings {
             let key = ApiKey::from(value.to_str().unwrap_or("\u{fffd}"));
             if key.header("").is_none() {
                 let problem = "expected visible ASCII, found a space or another character";
-                return Err(ConfigError::with_problem(variable.clone(), problem));
+                return Err(ConfigError::new(variable.clone(), problem));
             }
             self.key = ApiKeySource::Given(key);
         }
@@ -178,7 +178,7 @@ impl ProviderSettings {
         let Some((variable, added_path)) = self.base_url_env else { return Ok(None) };
         let Some(value) = env(variable).filter(|value| !value.is_empty()) else { return Ok(None) };
         let url = value.to_str().unwrap_or("\u{fffd}").trim_end_matches('/');
-        check_url(url).map_err(|problem| ConfigError::with_problem(variable, problem))?;
+        check_url(url).map_err(|problem| ConfigError::new(variable, problem))?;
         let added_path = if url.ends_with(added_path) { "" } else { added_path };
         Ok(Some(format!("{url}{added_path}")))
     }
@@ -196,28 +196,27 @@ impl ProviderSettings {
     /// The setting that is invalid, and what is expected. Neither the URL nor the key is in the message, since the URL
     /// may contain a key.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let invalid = |key: &str, problem: &str| Err(ConfigError::with_problem(key, problem));
-        if let Err(problem) = check_url(&self.base_url) {
-            return invalid("base_url", problem);
-        }
-        match &self.key {
+        let invalid = |key: &str, problem: &str| Err(ConfigError::new(key, problem));
+        let url = match check_url(&self.base_url) {
+            Ok(()) if self.uri(Endpoint::ChatCompletions, "m", "", None).is_none() => {
+                invalid("query", "expected fields such as api-version=2024-10-21")
+            }
+            checked => checked.or_else(|problem| invalid("base_url", problem)),
+        };
+        let key = match &self.key {
             ApiKeySource::Given(key) if key.header("").is_none() => {
-                return invalid("api_key", "expected visible ASCII, found nothing or another character");
+                invalid("api_key", "expected visible ASCII, found nothing or another character")
             }
-            ApiKeySource::Variable(variable) => {
-                return Err(ConfigError::with_problem("api_key_env", format!("{variable} is not set")));
-            }
-            ApiKeySource::Given(_) | ApiKeySource::None => {}
-        }
-        if let Some(name) = self.allowed_headers.iter().flatten().find(|name| !can_be_sent(name)) {
+            ApiKeySource::Variable(variable) => invalid("api_key_env", &format!("{variable} is not set")),
+            ApiKeySource::Given(_) | ApiKeySource::None => Ok(()),
+        };
+        let withheld = self.allowed_headers.iter().flatten().filter(|name| !can_be_sent(name));
+        let headers = withheld.map(|name| {
             let problem =
                 format!("`{name}` is a credential or belongs to the connection, and is never forwarded");
-            return Err(ConfigError::with_problem("forward_headers", problem));
-        }
-        match self.uri(Endpoint::ChatCompletions, "m", "", None) {
-            Some(_) => Ok(()),
-            None => invalid("query", "expected fields such as api-version=2024-10-21"),
-        }
+            invalid("forward_headers", &problem)
+        });
+        ConfigError::all([url, key].into_iter().chain(headers))
     }
 
     /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller; `None` if it is no URI.

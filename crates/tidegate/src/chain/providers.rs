@@ -133,14 +133,11 @@ impl Providers {
     pub(super) fn of_target(&self, target: &str) -> Result<&ProviderSettings, ConfigError> {
         let Some((name, model)) = target.split_once('/').filter(|(_, model)| !model.is_empty()) else {
             let problem = format!("expected \"provider/model\", found {target:?}");
-            return Err(ConfigError::with_problem("chain", problem));
+            return Err(ConfigError::new("chain", problem));
         };
         let Some(settings) = self.get(name) else {
             let others = suggest(name, self.0.keys().map(String::as_str));
-            return Err(ConfigError::with_problem(
-                "chain",
-                format!("unknown provider `{name}` of {model}{others}"),
-            ));
+            return Err(ConfigError::new("chain", format!("unknown provider `{name}` of {model}{others}")));
         };
         settings.check().map_err(|error| error.within(&format!("providers.{name}")))?;
         Ok(settings)

@@ -8,7 +8,7 @@ use super::{CallResult, CircuitBreakerLayer, Transition};
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::settings::{
-    ConfigError, LayerSettings, at_least_one, duration, factor, from_zero_to_one, more_than_no_time,
+    ConfigError, LayerSettings, at_least, at_least_one, duration, factor, from_zero_to_one, more_than_no_time,
 };
 
 /// The settings of a [`CircuitBreakerLayer`], and their defaults; the part `circuit_breaker` of a
@@ -168,72 +168,69 @@ impl Settings {
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        at_least_one("failure_threshold", self.failure_threshold)?;
-        if let Some(attempts) = self.max_attempts_counted_per_call {
-            at_least_one("max_attempts_counted_per_call", attempts)?;
-        }
-        at_least_one("success_threshold", self.success_threshold)?;
-        at_least_one("half_open_max", self.half_open_max)?;
-        at_least_one("minimum_throughput", self.minimum_throughput)?;
-        at_least_one("max_keys", self.max_keys)?;
-        self.check_rates()?;
-        self.check_window()?;
-        self.check_cooldown()?;
-        if self.probe_lease < CircuitBreakerLayer::MIN_LEASE {
-            let found = humantime::format_duration(self.probe_lease);
-            return Err(ConfigError::new("probe_lease", "at least 1ms", found));
-        }
-        Ok(())
+        let attempts = self.max_attempts_counted_per_call.unwrap_or(1);
+        ConfigError::all([
+            at_least_one("failure_threshold", self.failure_threshold),
+            at_least_one("max_attempts_counted_per_call", attempts),
+            at_least_one("success_threshold", self.success_threshold),
+            at_least_one("half_open_max", self.half_open_max),
+            at_least_one("minimum_throughput", self.minimum_throughput),
+            at_least_one("max_keys", self.max_keys),
+            check_rate("failure_rate_threshold", self.failure_rate_threshold),
+            check_rate("slow_call_rate_threshold", self.slow_call_rate_threshold),
+            self.check_slow_calls(),
+            self.check_window_size(),
+            self.check_window(),
+            factor("cooldown_growth", self.cooldown_growth),
+            self.check_max_cooldown(),
+            from_zero_to_one("cooldown_jitter", self.cooldown_jitter),
+            at_least("probe_lease", self.probe_lease, CircuitBreakerLayer::MIN_LEASE),
+        ])
     }
 
-    fn check_rates(&self) -> Result<(), ConfigError> {
-        for (key, rate) in [
-            ("failure_rate_threshold", self.failure_rate_threshold),
-            ("slow_call_rate_threshold", self.slow_call_rate_threshold),
-        ] {
-            if let Some(rate) = rate.filter(|rate| !(*rate > 0.0 && *rate <= 1.0)) {
-                return Err(ConfigError::new(key, "a number above 0 and at most 1", rate));
-            }
-        }
+    fn check_slow_calls(&self) -> Result<(), ConfigError> {
         match (self.slow_call_rate_threshold, self.slow_call_threshold) {
             (Some(rate), None) => {
-                Err(ConfigError::new("slow_call_rate_threshold", "slow_call_threshold beside it", rate))
+                Err(ConfigError::expected("slow_call_rate_threshold", "slow_call_threshold beside it", rate))
             }
             (_, Some(slow)) => more_than_no_time("slow_call_threshold", slow),
             (None, None) => Ok(()),
         }
     }
 
-    fn check_window(&self) -> Result<(), ConfigError> {
+    fn check_window_size(&self) -> Result<(), ConfigError> {
         let most = CircuitBreakerLayer::MAX_WINDOW_SIZE;
-        for (key, calls) in [
+        let sizes = [
             ("sliding_window_size", self.sliding_window_size),
             ("slow_call_window_size", self.slow_call_window_size),
-        ] {
-            if let Some(calls) = calls.filter(|calls| !(1..=most).contains(calls)) {
-                let expected = format!("a whole number from 1 to {most}");
-                return Err(ConfigError::new(key, &expected, calls));
-            }
-        }
-        let Some(time) = self.sliding_window else { return Ok(()) };
-        let found = humantime::format_duration(time);
-        if self.sliding_window_size.is_some() {
-            return Err(ConfigError::new("sliding_window", "no sliding_window_size beside it", found));
-        }
-        if time < CircuitBreakerLayer::MIN_WINDOW {
-            return Err(ConfigError::new("sliding_window", "at least 10ms", found));
-        }
-        Ok(())
+        ];
+        ConfigError::all(sizes.into_iter().map(|(key, calls)| {
+            let Some(calls) = calls.filter(|calls| !(1..=most).contains(calls)) else { return Ok(()) };
+            let expected = format!("a whole number from 1 to {most}");
+            Err(ConfigError::expected(key, &expected, calls))
+        }))
     }
 
-    fn check_cooldown(&self) -> Result<(), ConfigError> {
-        factor("cooldown_growth", self.cooldown_growth)?;
-        if let Some(most) = self.max_cooldown.filter(|most| *most < self.cooldown) {
-            let expected =
-                format!("at least cooldown_seconds, {}", humantime::format_duration(self.cooldown));
-            return Err(ConfigError::new("max_cooldown", &expected, humantime::format_duration(most)));
+    fn check_window(&self) -> Result<(), ConfigError> {
+        let Some(time) = self.sliding_window else { return Ok(()) };
+        if self.sliding_window_size.is_some() {
+            let found = humantime::format_duration(time);
+            return Err(ConfigError::expected("sliding_window", "no sliding_window_size beside it", found));
         }
-        from_zero_to_one("cooldown_jitter", self.cooldown_jitter)
+        at_least("sliding_window", time, CircuitBreakerLayer::MIN_WINDOW)
+    }
+
+    fn check_max_cooldown(&self) -> Result<(), ConfigError> {
+        let Some(most) = self.max_cooldown.filter(|most| *most < self.cooldown) else { return Ok(()) };
+        let expected = format!("at least cooldown_seconds, {}", humantime::format_duration(self.cooldown));
+        Err(ConfigError::expected("max_cooldown", &expected, humantime::format_duration(most)))
+    }
+}
+
+fn check_rate(key: &str, rate: Option<f64>) -> Result<(), ConfigError> {
+    match rate.filter(|rate| !(*rate > 0.0 && *rate <= 1.0)) {
+        Some(rate) => Err(ConfigError::expected(key, "a number above 0 and at most 1", rate)),
+        None => Ok(()),
     }
 }
 

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::names::{PARTS, part_named, setting_named, setting_of_unknown_part};
-use super::{ConfigError, Preset, ResilienceConfig, suggest};
+use super::{ConfigError, Preset, ResilienceConfig, recover, suggest};
+use crate::settings::{Checks, Mistake};
 
 /// A policy as it is written in a file: a preset, and the settings that differ from it.
 ///
@@ -29,48 +30,87 @@ type Settings = BTreeMap<String, Option<Value>>;
 /// The parts that a policy names.
 type Parts = BTreeMap<&'static str, Settings>;
 
+/// What could be read of a policy.
+pub(super) struct ReadPolicy {
+    pub(super) config: ResilienceConfig,
+    pub(super) checks: Checks,
+    /// The settings that could not be read, as in the key of an error.
+    pub(super) removed: Vec<String>,
+}
+
+/// Reads the parts of a policy one by one.
+struct PartReader {
+    parts: Parts,
+    checks: Checks,
+    removed: Vec<String>,
+}
+
 impl TryFrom<PolicyFile> for ResilienceConfig {
     type Error = ConfigError;
 
     fn try_from(file: PolicyFile) -> Result<Self, ConfigError> {
-        let (preset, mut parts) = file.read()?;
-        Ok(Self {
-            retry: part(&mut parts, "retry", preset.retry)?,
-            rate_limiter: part(&mut parts, "rate_limiter", preset.rate_limiter)?,
-            circuit_breaker: part(&mut parts, "circuit_breaker", preset.circuit_breaker)?,
-            backpressure: part(&mut parts, "backpressure", preset.backpressure)?,
-            timeout: part(&mut parts, "timeout", Some(preset.timeout))?.unwrap_or_default(),
-            fallback: part(&mut parts, "fallback", Some(preset.fallback))?.unwrap_or_default(),
-        })
+        let ReadPolicy { config, checks, .. } = file.read();
+        checks.finish(config)
     }
 }
 
 impl PolicyFile {
+    /// The configuration, with every number checked. All mistakes are reported at once.
+    ///
+    /// # Errors
+    ///
+    /// A key is unknown, or a value invalid.
+    pub fn checked(self) -> Result<ResilienceConfig, ConfigError> {
+        let ReadPolicy { config, mut checks, removed } = self.read();
+        // A setting that could not be read has its default here, with which others need not agree.
+        let is_of_file = |mistake: &Mistake| {
+            !removed.iter().any(|key| {
+                let setting = key.rsplit('.').next().unwrap_or(key);
+                mistake.key().starts_with(&**key) || mistake.problem().contains(setting)
+            })
+        };
+        checks.keep(config.check().or_else(|error| error.retain(is_of_file)));
+        checks.finish(config)
+    }
+
+    pub(super) fn read(self) -> ReadPolicy {
+        let mut checks = Checks::default();
+        let (preset, parts) = self.parts(&mut checks);
+        let mut reader = PartReader { parts, checks, removed: Vec::new() };
+        let config = ResilienceConfig {
+            retry: reader.part("retry", preset.retry),
+            rate_limiter: reader.part("rate_limiter", preset.rate_limiter),
+            circuit_breaker: reader.part("circuit_breaker", preset.circuit_breaker),
+            backpressure: reader.part("backpressure", preset.backpressure),
+            timeout: reader.part("timeout", Some(preset.timeout)).unwrap_or_default(),
+            fallback: reader.part("fallback", Some(preset.fallback)).unwrap_or_default(),
+        };
+        ReadPolicy { config, checks: reader.checks, removed: reader.removed }
+    }
+
     /// The settings of the preset, and the parts of the file.
-    fn read(self) -> Result<(ResilienceConfig, Parts), ConfigError> {
+    fn parts(self, checks: &mut Checks) -> (ResilienceConfig, Parts) {
         let (mut preset, mut parts) = (ResilienceConfig::default(), Parts::new());
         for (key, entry) in self.0 {
             let Some(entry) = entry else { continue };
             if key == "preset" {
-                preset =
-                    Preset::deserialize(entry.into_value()).map_err(|error| invalid(&key, &error))?.config();
+                let read = Preset::deserialize(entry.into_value()).map_err(|error| invalid(&key, &error));
+                preset = checks.keep(read).map_or(preset, Preset::config);
             } else if let Some(part) = part_named(&key) {
-                let settings = entry.into_settings().map_err(|error| invalid(&key, &error))?;
+                let settings = entry.into_settings().map_err(|error| invalid(&key, &error));
+                let settings = checks.keep(settings).unwrap_or_default();
                 if parts.insert(part, settings).is_some() {
-                    return Err(ConfigError::with_problem(
-                        part,
-                        "has two names in this policy, use one of them",
-                    ));
+                    checks.fail(ConfigError::new(part, "has two names in this policy, use one of them"));
                 }
             } else {
                 let hint = match setting_of_unknown_part(&key) {
                     Some(setting) => format!(", the setting is `{setting}`"),
                     None => suggest(&key, PARTS),
                 };
-                return Err(ConfigError::with_problem("", format!("unknown key `{key}`{hint}")));
+                checks.fail(ConfigError::unknown_key("", &key, &hint));
             }
         }
-        Ok((preset, parts))
+        (preset, parts)
     }
 }
 
@@ -96,46 +136,38 @@ fn invalid(key: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::from_serde(key, error.message())
 }
 
-/// The settings of a part, which is off if neither the file nor the preset has it.
-fn part<T: Serialize + DeserializeOwned + Default>(
-    parts: &mut Parts,
-    name: &'static str,
-    preset: Option<T>,
-) -> Result<Option<T>, ConfigError> {
-    match parts.remove(name) {
-        Some(settings) => overlay(name, settings, &preset.unwrap_or_default()).map(Some),
-        None => Ok(preset),
+impl PartReader {
+    /// The settings of a part, which is off if neither the file nor the preset has it.
+    fn part<T>(&mut self, part: &'static str, preset: Option<T>) -> Option<T>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        let Some(settings) = self.parts.remove(part) else { return preset };
+        let preset = preset.unwrap_or_default();
+        let table = self.merged(part, settings, &preset);
+        let read = recover(table, ConfigError::from_serde);
+        self.checks.keep(read.checks.finish(()).map_err(|error| error.within(part)));
+        self.removed.extend(read.removed.keys().map(|key| format!("{part}.{key}")));
+        read.value.or(Some(preset))
     }
-}
 
-/// The settings of `preset`, overridden by those of the file.
-fn overlay<T: Serialize + DeserializeOwned>(
-    part: &str,
-    settings: Settings,
-    preset: &T,
-) -> Result<T, ConfigError> {
-    merge(part, settings, preset).map_err(|error| error.within(part))
-}
-
-fn merge<T: Serialize + DeserializeOwned>(
-    part: &str,
-    settings: Settings,
-    preset: &T,
-) -> Result<T, ConfigError> {
-    let mut merged =
-        Table::try_from(preset).map_err(|error| ConfigError::with_problem("", error.to_string()))?;
-    let mut written = BTreeMap::new();
-    for (name, value) in settings {
-        let setting = setting_named(part, &name)?;
-        match value {
-            Some(value) => merged.insert(setting.clone(), value),
-            None => merged.remove(&setting),
-        };
-        if let Some(other) = written.insert(setting, name.clone()) {
-            let problem = format!("the same setting as `{other}`, set only one of them");
-            return Err(ConfigError::with_problem(name, problem));
+    /// The settings of `preset`, overridden by those of the file.
+    fn merged<T: Serialize>(&mut self, part: &str, settings: Settings, preset: &T) -> Table {
+        let preset = Table::try_from(preset).map_err(|error| ConfigError::new(part, error.to_string()));
+        let mut merged = self.checks.keep(preset).unwrap_or_default();
+        let mut written = BTreeMap::new();
+        for (name, value) in settings {
+            let setting = setting_named(part, &name).map_err(|error| error.within(part));
+            let Some(setting) = self.checks.keep(setting) else { continue };
+            match value {
+                Some(value) => merged.insert(setting.to_owned(), value),
+                None => merged.remove(setting),
+            };
+            if let Some(other) = written.insert(setting.to_owned(), name.clone()) {
+                let problem = format!("the same setting as `{other}`, set only one of them");
+                self.checks.fail(ConfigError::new(format!("{part}.{name}"), problem));
+            }
         }
+        merged
     }
-    serde_path_to_error::deserialize(merged)
-        .map_err(|error| ConfigError::from_serde(&error.path().to_string(), error.inner().message()))
 }

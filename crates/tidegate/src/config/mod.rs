@@ -71,8 +71,9 @@
 //! uses the names in the right column.
 //!
 //! # Errors
-//! An unknown key is an error when the file is read, and a number out of range when the stack is built. The message
-//! names the key, the value and what is expected, and for an unknown key the nearest known one:
+//! An unknown key is an error when the file is read, and a number out of range when the stack is built;
+//! [`ResilienceConfig::from_toml`] checks both. All mistakes are reported at once, a line for each with the key, the
+//! value and what is expected, and for an unknown key the nearest known one:
 //!
 //! ```
 //! use tidegate::ResilienceConfig;
@@ -101,14 +102,18 @@ mod file;
 mod names;
 mod policy;
 mod preset;
+mod recover;
 mod serde_error;
 mod suggestion;
+mod toml_text;
 
 pub use self::file::PolicyFile;
 pub use self::policy::ResilienceConfig;
 pub use self::preset::Preset;
+pub use self::recover::{Recovered, Removed, recover};
 pub use self::suggestion::suggest;
-pub use crate::settings::ConfigError;
+pub use self::toml_text::TomlText;
+pub use crate::settings::{Checks, ConfigError, Mistake};
 
 #[cfg(test)]
 mod tests;

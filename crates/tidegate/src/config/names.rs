@@ -50,13 +50,17 @@ pub(super) fn setting_of_unknown_part(name: &str) -> Option<&'static str> {
 /// # Errors
 ///
 /// A setting of another part or kind has this meaning.
-pub(super) fn setting_named(part: &str, name: &str) -> Result<String, ConfigError> {
-    if let Some(setting) = moved(part, name) {
-        let problem = format!("unknown key `{name}`, the setting is `{setting}`");
-        return Err(ConfigError::with_problem("", problem));
+pub(super) fn setting_named<'a>(part: &str, name: &'a str) -> Result<&'a str, ConfigError> {
+    match moved(part, name) {
+        Some(setting) => Err(ConfigError::unknown_key("", name, &format!(", the setting is `{setting}`"))),
+        None => Ok(own_name(part, name)),
     }
-    let alias = ALIASES.iter().find(|(of, alias, _)| *of == part && *alias == name);
-    Ok(alias.map_or(name, |(_, _, setting)| setting).to_owned())
+}
+
+/// The name that stands for the key `name` of the table `parent` in the key of an error.
+pub(super) fn own_name<'a>(parent: &str, name: &'a str) -> &'a str {
+    let alias = ALIASES.iter().find(|(of, alias, _)| *of == parent && *alias == name);
+    alias.map_or(name, |(_, _, setting)| setting)
 }
 
 fn moved(part: &str, name: &str) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, PolicyFile};
+use super::{ConfigError, PolicyFile, TomlText};
 use crate::stack::CallLimits;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
@@ -45,6 +45,54 @@ impl ResilienceConfig {
     }
 }
 
+impl ResilienceConfig {
+    /// Reads a file of TOML that is one policy. All mistakes are reported at once, each with its line.
+    ///
+    /// ```
+    /// use tidegate::ResilienceConfig;
+    ///
+    /// let error = ResilienceConfig::from_toml("[retry]\nmax_retrys = 3\n[backpressure]\nmax_inflight = 0");
+    /// assert_eq!(
+    ///     error.unwrap_err().to_string(),
+    ///     "line 2, column 1: retry: unknown key `max_retrys`, did you mean `max_retries`?\n\
+    ///      line 4, column 16: backpressure.max_inflight: expected at least 1, found 0"
+    /// );
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The text is not TOML, a key is unknown, or a value invalid.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        let text = TomlText::parse(text)?;
+        let file = PolicyFile::deserialize(text.table().clone());
+        let file = file.map_err(|error| ConfigError::from_serde("", error.message()))?;
+        file.checked().map_err(|error| text.locate(error))
+    }
+
+    /// Checks every number.
+    ///
+    /// # Errors
+    ///
+    /// The settings that are out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        fn within<T>(
+            part: &str,
+            settings: Option<&T>,
+            check: impl Fn(&T) -> Result<(), ConfigError>,
+        ) -> Result<(), ConfigError> {
+            settings.map_or(Ok(()), check).map_err(|error| error.within(part))
+        }
+        ConfigError::all([
+            within("retry", self.retry.as_ref(), retry::Settings::check),
+            within("rate_limiter", self.rate_limiter.as_ref(), rate_limit::Settings::check),
+            within("circuit_breaker", self.circuit_breaker.as_ref(), circuit_breaker::Settings::check),
+            within("backpressure", self.backpressure.as_ref(), backpressure::Settings::check),
+            within("timeout", Some(&self.timeout), timeout::Settings::check),
+            within("fallback", Some(&self.fallback), fallback::Settings::check),
+        ])
+    }
+}
+
 impl ResilienceBuilder {
     /// The stack that `config` describes. It has no [`name`](Self::name) yet.
     ///
@@ -52,6 +100,7 @@ impl ResilienceBuilder {
     ///
     /// A number is out of its range.
     pub fn from_config(config: &ResilienceConfig) -> Result<Self, ConfigError> {
+        config.check()?;
         let within = |part| move |error: ConfigError| error.within(part);
         let fallback = FallbackLayer::from_settings(config.fallback.clone()).map_err(within("fallback"))?;
         let mut builder = Self::new("")

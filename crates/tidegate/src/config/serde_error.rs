@@ -13,20 +13,20 @@ impl ConfigError {
         if let Some((name, known)) = unknown("unknown field ", message) {
             // The path ends in the unknown key. The error names the table that contains it.
             let parent = path.strip_suffix(name).unwrap_or(path).trim_end_matches('.');
-            return Self::with_problem(parent, format!("unknown key `{name}`{}", suggest(name, known)));
+            return Self::unknown_key(parent, name, &suggest(name, known));
         }
         if let Some((name, known)) = unknown("unknown variant ", message) {
-            return Self::with_problem(path, format!("unknown value `{name}`{}", suggest(name, known)));
+            return Self::new(path, format!("unknown value `{name}`{}", suggest(name, known)));
         }
         if let Some(key) = message.strip_prefix("missing field ") {
-            return Self::with_problem(path, format!("missing key {key}"));
+            return Self::new(path, format!("missing key {key}"));
         }
         let misfit =
             message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
         if let Some((found, expected)) = misfit.and_then(|rest| rest.rsplit_once(", expected ")) {
-            return Self::new(path, plain(expected), found);
+            return Self::expected(path, plain(expected), found);
         }
-        Self::with_problem(path, message)
+        Self::new(path, message)
     }
 }
 

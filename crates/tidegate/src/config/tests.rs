@@ -726,3 +726,83 @@ async fn a_quota_of_any_period_is_configured() {
     let gap = seen[2].at - seen[1].at;
     assert!(gap >= secs(5) && gap <= Duration::from_millis(5_002), "{gap:?}");
 }
+
+/// Any format: here JSON, which has no spans.
+#[test]
+fn all_mistakes_of_a_policy_are_reported_at_once() {
+    let json = r#"{
+        "brakes": {}, "preset": "prod",
+        "retry": { "max_retries": "3", "base_delay": "soon", "max_delay": "0.5s", "max_retrys": 1,
+                   "retry_on": ["E9", "E2001", "E10"], "jitter": { "ratio": "x" }, "jitter_range": 1 },
+        "rate_limiter": { "learn": true, "follow_headers": false, "quotas": [{ "unit": "tokens" }] },
+        "circuit_breaker": 3
+    }"#;
+    let error = serde_json::from_str::<ResilienceConfig>(json).unwrap_err().to_string();
+    let mistakes: Vec<_> = error.lines().collect();
+    assert_eq!(
+        mistakes,
+        [
+            "unknown key `brakes`, expected one of `preset`, `retry`, `rate_limiter`, `circuit_breaker`, `backpressure`, `timeout`, `fallback`",
+            "circuit_breaker: expected a table, found integer `3`",
+            "preset: unknown value `prod`, did you mean `production`?",
+            "retry: unknown key `jitter_range`, the setting is `jitter = { ratio = ... }`",
+            "retry.initial_delay: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, found string \"soon\"",
+            "retry.jitter.ratio: expected a number, found string \"x\"",
+            "retry.max_retries: expected a whole number, found string \"3\"",
+            "retry: unknown key `max_retrys`, did you mean `max_retries`?",
+            "retry.retry_on[0]: expected a standard error code such as E2001 or rate_limited, found string \"E9\"",
+            "retry.retry_on[2]: expected a standard error code such as E2001 or rate_limited, found string \"E10\"",
+            "rate_limiter.learn: the same setting as `follow_headers`, set only one of them",
+            "rate_limiter.quotas[0]: missing key `amount`",
+            "rate_limiter.quotas[0]: missing key `period`",
+        ]
+    );
+}
+
+#[test]
+fn every_number_of_a_file_is_checked_beside_what_cannot_be_read() {
+    let text = "retry = { initial_delay = \"1m\", max_delay = \"soon\", max_attempts = 0, budget = { ratio = 2 } }\n\
+                [circuit_breaker_config]\ntimeout_seconds = -1\nmax_cooldown = \"1s\"\nfailure_threshold = 0\n\
+                [timeout]\nattempt = 0\ntotal = 0\nheader = \"a b\"\n\
+                [[rate_limiter.quotas]]\nunit = \"tokens\"\namount = 1\nperiod = 0";
+    let error = ResilienceConfig::from_toml(text).unwrap_err().to_string();
+    let mistakes: Vec<_> = error.lines().collect();
+    assert_eq!(
+        mistakes,
+        [
+            "line 1, column 45: retry.max_delay: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, found string \"soon\"",
+            "line 1, column 68: retry.max_attempts: expected at least 1, found 0",
+            "line 1, column 90: retry.budget.ratio: expected a number from 0 to 1, found 2",
+            "line 3, column 19: circuit_breaker.cooldown_seconds: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, found integer `-1`",
+            "line 5, column 21: circuit_breaker.failure_threshold: expected at least 1, found 0",
+            "line 7, column 11: timeout.attempt: expected more than no time, found 0s",
+            "line 8, column 9: timeout.total: expected more than no time, found 0s",
+            "line 9, column 10: timeout.header: expected the name of a header, found \"a b\"",
+            "line 13, column 10: rate_limiter.quotas[0].period: expected more than no time, found 0s",
+        ]
+    );
+}
+
+#[test]
+fn an_error_in_an_array_has_the_index_of_the_file() {
+    #[derive(Debug, serde::Deserialize)]
+    struct File {
+        numbers: Vec<Number>,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    struct Number {
+        n: u8,
+        m: u8,
+    }
+    let text = "numbers = [{ n = 1, m = 1 }, 2, { m = 1 }, \"x\", { n = \"x\", m = 300 }, { n = 5, m = 5 }]";
+    let read = super::recover::<File>(toml::from_str(text).unwrap(), ConfigError::from_serde);
+    let error = read.checks.finish(()).unwrap_err().to_string();
+    let keys: Vec<_> = error.lines().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(keys, ["numbers[1]", "numbers[2]", "numbers[3]", "numbers[4].m", "numbers[4].n"]);
+    let numbers = read.value.unwrap().numbers;
+    let last = numbers.iter().position(|number| (number.n, number.m) == (5, 5)).unwrap();
+    assert_eq!(read.removed.original_key(&format!("numbers[{last}].n")), "numbers[5].n");
+    assert!(
+        read.removed.has("numbers[2].n") && !read.removed.has("numbers[5]") && !read.removed.has("numbers")
+    );
+}

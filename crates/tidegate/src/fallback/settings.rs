@@ -57,7 +57,7 @@ impl Default for Settings {
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if self.continue_streams && !cfg!(feature = "translate") {
-            return Err(ConfigError::new("continue_streams", "the feature `translate` for it", true));
+            return Err(ConfigError::expected("continue_streams", "the feature `translate` for it", true));
         }
         Ok(())
     }

@@ -163,19 +163,22 @@ impl Settings {
     }
 
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        for (key, count, period) in self.request_rates() {
-            if let Some(count) = count.filter(|count| Quota::of_requests(*count, period).is_none()) {
-                return Err(ConfigError::new(key, Quota::EXPECTED_REQUESTS, count));
+        let requests = self.request_rates().into_iter().map(|(key, count, period)| {
+            match count.filter(|count| Quota::of_requests(*count, period).is_none()) {
+                Some(count) => Err(ConfigError::expected(key, Quota::EXPECTED_REQUESTS, count)),
+                None => Ok(()),
             }
-        }
-        for (key, tokens, ..) in self.token_rates() {
-            at_least_one(key, tokens.unwrap_or(1))?;
-        }
-        for (index, quota) in self.quotas.iter().enumerate() {
-            more_than_no_time(&format!("quotas[{index}].period"), quota.period)?;
-        }
-        at_least_one("burst_size", self.burst_size.unwrap_or(1))?;
-        at_least_one("max_keys", self.max_keys)
+        });
+        let tokens =
+            self.token_rates().into_iter().map(|(key, tokens, ..)| at_least_one(key, tokens.unwrap_or(1)));
+        let quotas = self.quotas.iter().enumerate();
+        let quotas =
+            quotas.map(|(index, quota)| more_than_no_time(&format!("quotas[{index}].period"), quota.period));
+        let bounds = [
+            at_least_one("burst_size", self.burst_size.unwrap_or(1)),
+            at_least_one("max_keys", self.max_keys),
+        ];
+        ConfigError::all(requests.chain(tokens).chain(quotas).chain(bounds))
     }
 
     /// Creates the quotas, with nothing spent.

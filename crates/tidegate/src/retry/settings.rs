@@ -113,22 +113,25 @@ impl Default for RetryBudget {
 
 impl Settings {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        factor("backoff_multiplier", self.backoff_multiplier)?;
-        at_most("initial_delay", self.initial_delay, "max_delay", self.max_delay)?;
-        if let Jitter::Ratio(ratio) = self.jitter {
-            from_zero_to_one("jitter.ratio", ratio)?;
-        }
-        if let Some(budget) = self.budget {
-            from_zero_to_one("budget.ratio", budget.ratio)?;
-        }
-        if let Some(attempts) = self.max_attempts {
-            at_least_one("max_attempts", attempts)?;
-        }
-        let fatal = self.retry_on.iter().flatten().find(|code| !code.is_retryable());
-        fatal.map_or(Ok(()), |code| {
-            let expected = "the number or name of a retryable error code, such as E2001 or rate_limited";
-            Err(ConfigError::new("retry_on", expected, format_args!("{:?}", code.name())))
-        })
+        let jitter = if let Jitter::Ratio(ratio) = self.jitter { ratio } else { 0.0 };
+        ConfigError::all([
+            factor("backoff_multiplier", self.backoff_multiplier),
+            at_most("initial_delay", self.initial_delay, "max_delay", self.max_delay),
+            from_zero_to_one("jitter.ratio", jitter),
+            from_zero_to_one("budget.ratio", self.budget.map_or(0.0, |budget| budget.ratio)),
+            at_least_one("max_attempts", self.max_attempts.unwrap_or(1)),
+            self.check_codes(),
+        ])
+    }
+
+    fn check_codes(&self) -> Result<(), ConfigError> {
+        let expected = "the number or name of a retryable error code, such as E2001 or rate_limited";
+        let fatal = self.retry_on.iter().flatten().filter(|code| !code.is_retryable());
+        ConfigError::all(
+            fatal.map(|code| {
+                Err(ConfigError::expected("retry_on", expected, format_args!("{:?}", code.name())))
+            }),
+        )
     }
 
     pub(super) fn policy(&self) -> RetryPolicy {

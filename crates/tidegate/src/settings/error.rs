@@ -1,53 +1,112 @@
 use std::fmt;
 
-/// An invalid setting: its key, and the expected value.
+use super::mistake::Mistake;
+
+/// The settings that are invalid: one [`Mistake`] or more, a line for each when it is displayed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    key: String,
-    problem: String,
+    /// At least one.
+    mistakes: Vec<Mistake>,
 }
 
 impl ConfigError {
+    /// `problem` at `key`. An empty key stands for the whole configuration.
+    pub fn new(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { mistakes: vec![Mistake::new(key.into(), problem.into())] }
+    }
+
     /// The value of `key` is `found` instead of `expected`.
-    pub(crate) fn new(key: &str, expected: &str, found: impl fmt::Display) -> Self {
-        Self::with_problem(key, format!("expected {expected}, found {found}"))
+    pub(crate) fn expected(key: &str, expected: &str, found: impl fmt::Display) -> Self {
+        Self::new(key, format!("expected {expected}, found {found}"))
     }
 
-    /// An error with `problem` at `key`. An empty key stands for the whole configuration.
-    pub(crate) fn with_problem(key: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { key: key.into(), problem: problem.into() }
+    /// The errors of all `results` as one.
+    ///
+    /// # Errors
+    ///
+    /// One of the results is an error.
+    pub fn all(results: impl IntoIterator<Item = Result<(), Self>>) -> Result<(), Self> {
+        let errors = results.into_iter().filter_map(Result::err);
+        errors.reduce(Self::and).map_or(Ok(()), Err)
     }
 
-    /// The key or variable with the invalid value, such as `retry.max_delay` or `AI_LIB_RPS`. Empty if the
-    /// problem concerns the whole configuration.
+    /// The mistakes of both, each of them once.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for mistake in other.mistakes {
+            if !self.mistakes.contains(&mistake) {
+                self.mistakes.push(mistake);
+            }
+        }
+        self
+    }
+
+    /// All mistakes, at least one.
+    pub fn mistakes(&self) -> impl Iterator<Item = &Mistake> {
+        self.mistakes.iter()
+    }
+
+    /// The [key](Mistake::key) of the first mistake.
     #[must_use]
     pub fn key(&self) -> &str {
-        &self.key
+        self.mistakes.first().map_or("", Mistake::key)
     }
 
-    /// What is wrong with the value, without the key.
+    /// The [problem](Mistake::problem) of the first mistake.
     #[must_use]
     pub fn problem(&self) -> &str {
-        &self.problem
+        self.mistakes.first().map_or("", Mistake::problem)
     }
 
-    /// The same error with the key prefixed by `parent`.
+    /// The same error with all keys prefixed by `parent`.
     #[must_use]
     pub fn within(self, parent: &str) -> Self {
-        let key = match &*self.key {
-            "" => parent.to_owned(),
-            key => format!("{parent}.{key}"),
+        self.map_keys(|key| if key.is_empty() { parent.to_owned() } else { format!("{parent}.{key}") })
+    }
+
+    /// The same error with other keys.
+    #[must_use]
+    pub fn map_keys(self, rename: impl Fn(&str) -> String) -> Self {
+        Self { mistakes: self.mistakes.into_iter().map(|mistake| mistake.map_key(&rename)).collect() }
+    }
+}
+
+#[cfg(feature = "config")]
+impl ConfigError {
+    /// `name` is no key of the table `key`.
+    pub(crate) fn unknown_key(key: &str, name: &str, hint: &str) -> Self {
+        Self { mistakes: vec![Mistake::unknown_key(key, name, hint)] }
+    }
+
+    /// The error without the mistakes for which `is_kept` is false.
+    pub(crate) fn retain(mut self, is_kept: impl FnMut(&Mistake) -> bool) -> Result<(), Self> {
+        self.mistakes.retain(is_kept);
+        if self.mistakes.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// The same error with the line and column that `position` returns for each mistake, in their order.
+    pub(crate) fn located(self, position: impl Fn(&Mistake) -> Option<(usize, usize)>) -> Self {
+        let at_position = |mistake: Mistake| {
+            let position = position(&mistake);
+            mistake.at(position)
         };
-        Self { key, ..self }
+        Self { mistakes: self.mistakes.into_iter().map(at_position).collect() }.in_order()
+    }
+
+    /// The mistakes in the order of the file. Those that are nowhere in it come last.
+    pub(crate) fn in_order(mut self) -> Self {
+        self.mistakes.sort_by_key(|mistake| (mistake.line().is_none(), mistake.line(), mistake.column()));
+        self
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.key {
-            "" => f.write_str(&self.problem),
-            key => write!(f, "{key}: {}", self.problem),
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(f, "{separator}{mistake}")?;
         }
+        Ok(())
     }
 }
 

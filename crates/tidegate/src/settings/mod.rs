@@ -1,13 +1,20 @@
 //! What the settings of all layers have in common: the error, the checks and the format of values.
 
 mod check;
+#[cfg(feature = "config")]
+mod checks;
 #[cfg(test)]
 pub(crate) mod defaults_tables;
 pub(crate) mod duration;
 mod error;
 mod layer_settings;
+mod mistake;
 pub(crate) mod or_none;
 
-pub(crate) use check::{at_least_one, at_most, factor, from_zero_to_one, more_than_no_time};
+pub(crate) use check::{at_least, at_least_one, at_most, factor, from_zero_to_one, more_than_no_time};
+#[cfg(feature = "config")]
+pub use checks::Checks;
 pub use error::ConfigError;
 pub(crate) use layer_settings::LayerSettings;
+#[cfg(feature = "config")]
+pub use mistake::Mistake;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::StreamClocks;
@@ -47,18 +48,23 @@ impl Settings {
     /// The default of each timeout of a stream.
     pub(crate) const SILENCE: Duration = Duration::from_secs(120);
 
-    fn check(&self) -> Result<(), ConfigError> {
-        for (key, limit) in [
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let limits = [
             ("attempt", self.attempt),
-            ("total", self.total.unwrap_or(self.attempt)),
+            ("total", self.total.unwrap_or(Duration::MAX)),
             ("first_token", self.first_token),
             ("token_gap", self.token_gap),
             ("frame_gap", self.frame_gap),
             ("byte_gap", self.byte_gap),
-        ] {
-            more_than_no_time(key, limit)?;
-        }
-        Ok(())
+        ];
+        let checks = limits.into_iter().map(|(key, limit)| more_than_no_time(key, limit));
+        ConfigError::all(checks.chain([self.header_name().map(drop)]))
+    }
+
+    fn header_name(&self) -> Result<Option<HeaderName>, ConfigError> {
+        let Some(name) = &self.header else { return Ok(None) };
+        let invalid = |_| ConfigError::expected("header", "the name of a header", format_args!("{name:?}"));
+        name.parse().map(Some).map_err(invalid)
     }
 
     /// The timeouts of a stream.
@@ -82,9 +88,8 @@ impl Settings {
         if let Some(total) = self.total {
             limits = limits.total_timeout(total);
         }
-        if let Some(name) = &self.header {
-            let invalid = |_| ConfigError::new("header", "the name of a header", format_args!("{name:?}"));
-            limits = limits.timeout_header(TimeoutHeader::named(name.parse().map_err(invalid)?));
+        if let Some(name) = self.header_name()? {
+            limits = limits.timeout_header(TimeoutHeader::named(name));
         }
         Ok(limits)
     }

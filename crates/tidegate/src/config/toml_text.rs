@@ -1,0 +1,101 @@
+use serde::Deserialize;
+use toml::Table;
+use toml::de::{DeTable, DeValue, Deserializer, Error};
+
+use super::ConfigError;
+use super::names::{own_name, part_named};
+use crate::settings::Mistake;
+
+/// The text of a TOML file, with the position of each key.
+///
+/// A program whose file has more than one policy reads [`table`](Self::table), and gives its errors to
+/// [`locate`](Self::locate).
+#[derive(Debug)]
+pub struct TomlText<'a> {
+    text: &'a str,
+    root: DeValue<'a>,
+    table: Table,
+}
+
+impl<'a> TomlText<'a> {
+    /// Parses `text`.
+    ///
+    /// # Errors
+    ///
+    /// The text is not TOML. All mistakes of syntax are reported, with their lines.
+    pub fn parse(text: &'a str) -> Result<Self, ConfigError> {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let errors = ConfigError::all(errors.iter().map(|error| Err(syntax(text, error))));
+        errors.map_err(ConfigError::in_order)?;
+        let table = Table::deserialize(Deserializer::from(root.clone()));
+        let table = table.map_err(|error| syntax(text, &error))?;
+        Ok(Self { text, root: DeValue::Table(root.into_inner()), table })
+    }
+
+    /// What the file contains.
+    #[must_use]
+    pub const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The same error with the line and column of each mistake, in the order of the lines.
+    #[must_use]
+    pub fn locate(&self, error: ConfigError) -> ConfigError {
+        error.located(|mistake| self.position(mistake))
+    }
+
+    fn position(&self, mistake: &Mistake) -> Option<(usize, usize)> {
+        let (value, start) = find(&self.root, None, "", mistake.key());
+        let unknown = mistake.unknown().and_then(|name| value.as_table()?.get_key_value(name));
+        let start = unknown.map(|(name, _)| name.span().start).or(start)?;
+        Some(line_and_column(self.text, start))
+    }
+}
+
+/// The value of `key` below `value`, and where it starts; what is nearest to it if there is none.
+fn find<'v>(
+    value: &'v DeValue<'v>,
+    start: Option<usize>,
+    parent: &str,
+    key: &str,
+) -> (&'v DeValue<'v>, Option<usize>) {
+    let key = key.strip_prefix('.').unwrap_or(key);
+    let found = match value {
+        DeValue::Table(table) => {
+            let values = table.iter().filter_map(|(name, value)| {
+                let name = part_named(name.get_ref()).unwrap_or(own_name(parent, name.get_ref()));
+                let rest = key.strip_prefix(name)?;
+                (rest.is_empty() || rest.starts_with(['.', '['])).then_some((name, value, rest))
+            });
+            values.max_by_key(|(name, ..)| name.len())
+        }
+        DeValue::Array(array) => {
+            element(key).and_then(|(index, rest)| Some((parent, array.get(index)?, rest)))
+        }
+        _ => None,
+    };
+    match found {
+        Some((name, value, rest)) => find(value.get_ref(), Some(value.span().start), name, rest),
+        None => (value, start),
+    }
+}
+
+/// The index and the rest of `[1].chain`.
+fn element(key: &str) -> Option<(usize, &str)> {
+    let (index, rest) = key.strip_prefix('[')?.split_once(']')?;
+    Some((index.parse().ok()?, rest))
+}
+
+fn syntax(text: &str, error: &Error) -> ConfigError {
+    let start = error.span().map_or(text.len(), |span| span.start);
+    // The first line is the message. The `toml` crate may append an excerpt or a list.
+    let problem = error.message().lines().next().unwrap_or("not TOML");
+    ConfigError::new("", problem).located(|_| Some(line_and_column(text, start)))
+}
+
+/// Both are counted from 1.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
