@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
+use tidegate_gateway::config::listen_address;
 use tidegate_gateway::{
     Config, Demo, Gateway, GatewayConfigError, LogWriter, RunningGateway, raise_descriptor_limit,
 };
@@ -35,7 +36,7 @@ struct Args {
     #[arg(long, requires = "config")]
     check: bool,
     /// Listens on this address instead of that in the file [default: 127.0.0.1:8787]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
     /// How long calls may continue after a stop signal [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -111,8 +112,11 @@ async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
     let Some(path) = &args.config else {
         // Kept until the end, because the providers stop when the demo is dropped.
         let demo = Demo::start().await.map_err(ExitFailure::cannot_serve)?;
-        let config = Config::parse(&demo.config_text(), |variable| std::env::var_os(variable));
-        let running = start(&args, config.map_err(ExitFailure::bad_config)?, log).await?;
+        let config = Config::from_text(&demo.config_text()).map_err(ExitFailure::bad_config)?;
+        for warning in config.warnings() {
+            let _ = writeln!(log.clone(), "warning: {warning}");
+        }
+        let running = start(&args, config, log).await?;
         print(demo.instructions(running.addr()));
         return serve_until_signal(running, signals).await;
     };

@@ -63,6 +63,16 @@ fn check_validates_the_file_without_serving() {
 }
 
 #[test]
+fn a_variable_that_nothing_reads_is_a_warning() {
+    let file = TempFile::new("warned", VALID);
+    let mut checked = program(&["--check", "--listen", "localhost:0", "--config", file.path()]);
+    let checked = checked.env("PROVIDER_KEY", "sk-secret").env("AI_LIB_MAX_INFLIHGT", "5").output().unwrap();
+    let warning = "AI_LIB_MAX_INFLIHGT: nothing reads it, did you mean `AI_LIB_MAX_INFLIGHT`?";
+    let line = format!("{}: warning: {warning}\n", file.path());
+    assert_eq!(status_and_stderr(&checked), (Some(0), line));
+}
+
+#[test]
 fn the_error_for_a_port_in_use_contains_a_workaround() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();

@@ -136,6 +136,7 @@ mod provider;
 mod provider_keys;
 mod route;
 mod serde_error;
+mod warnings;
 mod web;
 
 use std::collections::BTreeMap;
@@ -147,7 +148,7 @@ use std::time::Duration;
 
 use tidegate::chain::ProviderSettings;
 pub use tidegate::config::ConfigError as GatewayConfigError;
-use tidegate::config::{Checks, Recovered, Removed, TomlText, recover};
+use tidegate::config::{Checks, Recovered, Removed, TomlText, recover, unread_variables};
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
@@ -220,7 +221,18 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, GatewayConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| GatewayConfigError::new("", format!("cannot be read: {error}")))?;
-        Self::parse(&text, |variable| std::env::var_os(variable))
+        Self::from_text(&text)
+    }
+
+    /// Parses `text`, and reads the environment of the process. A variable `AI_LIB_*` that nothing reads is a warning.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn from_text(text: &str) -> Result<Self, GatewayConfigError> {
+        let mut config = Self::parse(text, |variable| std::env::var_os(variable))?;
+        config.warnings.extend(unread_variables(std::env::vars_os().map(|(name, _)| name)));
+        Ok(config)
     }
 
     /// Parses `text`. `env` returns the value of an environment variable.
@@ -246,7 +258,9 @@ impl Config {
         env: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, GatewayConfigError> {
         let mut checks = Checks::default();
-        let listen = checks.keep(listen_address(file.listen.as_deref())).unwrap_or(DEFAULT_LISTEN);
+        let listen = file.listen.as_deref().map_or(Ok(DEFAULT_LISTEN), listen_address);
+        let listen = listen.map_err(|problem| GatewayConfigError::new("listen", problem));
+        let listen = checks.keep(listen).unwrap_or(DEFAULT_LISTEN);
         let body_limit = file.body_limit.unwrap_or(Payload::DEFAULT_CAP);
         if body_limit == 0 {
             checks.fail(GatewayConfigError::new("body_limit", "expected at least 1, found 0"));
@@ -281,9 +295,9 @@ impl Config {
         let routes: Vec<_> = routes.collect();
         checks.keep(check_distinct(&routes));
         let routes: Vec<_> = routes.into_iter().map(|(_, route)| route).collect();
-        let used: Vec<_> = routes.iter().map(|route| &*route.policy).collect();
-        let mut warnings = policy::warnings(&written, &used);
-        warnings.extend(short_keys);
+        let warnings =
+            warnings::of_providers(&providers, &routes).chain(warnings::of_policies(&written, &routes));
+        let warnings = warnings.chain(short_keys).collect();
         let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);
         let models = file
             .models
@@ -321,12 +335,20 @@ impl Config {
     }
 }
 
-fn listen_address(text: Option<&str>) -> Result<SocketAddr, GatewayConfigError> {
-    let Some(text) = text else { return Ok(DEFAULT_LISTEN) };
-    text.parse().map_err(|_| {
-        let problem = format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}");
-        GatewayConfigError::new("listen", problem)
-    })
+/// The address in a text such as `127.0.0.1:8787` or `localhost:8787`.
+///
+/// # Errors
+///
+/// The text is another. No name but `localhost` is resolved.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let of_localhost = || {
+        let (_, port) = text.split_once(':').filter(|(host, _)| host.eq_ignore_ascii_case("localhost"))?;
+        Some(SocketAddr::new(DEFAULT_LISTEN.ip(), port.parse().ok()?))
+    };
+    text.parse()
+        .ok()
+        .or_else(of_localhost)
+        .ok_or_else(|| format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}"))
 }
 
 #[cfg(test)]

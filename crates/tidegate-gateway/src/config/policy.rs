@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use http::HeaderName;
-use tidegate::config::{Checks, PolicyFile, suggest};
+use tidegate::config::{Checks, PolicyFile};
 use tidegate::{KeyBy, ResilienceConfig};
 
 use super::GatewayConfigError;
@@ -36,14 +36,6 @@ pub(super) fn check(
     checked.collect()
 }
 
-/// A line for each policy of the file that no route uses. The routes without a policy use the default one, and a name
-/// that was misspelt would leave them unprotected.
-pub(super) fn warnings(written: &[String], used: &[&str]) -> Vec<String> {
-    let missing = || used.iter().copied().filter(|name| !written.iter().any(|it| it == name));
-    let unused = written.iter().filter(|name| !used.contains(&&***name));
-    unused.map(|name| format!("{}: no route uses it{}", key(name), suggest(name, missing()))).collect()
-}
-
 /// The headers that are keys. They are forwarded, because the gates are in front of the provider.
 pub(super) fn key_headers(policies: &mut BTreeMap<String, ResilienceConfig>) -> Vec<HeaderName> {
     policies.values_mut().flat_map(keys).filter_map(|key| key.header_name().cloned()).collect()
@@ -61,6 +53,7 @@ fn keys(policy: &mut ResilienceConfig) -> impl Iterator<Item = &mut KeyBy> {
     keys.into_iter().flatten()
 }
 
-fn key(name: &str) -> String {
+/// The key of a policy in an error.
+pub(super) fn key(name: &str) -> String {
     format!("policies.{name}")
 }

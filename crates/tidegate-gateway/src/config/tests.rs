@@ -68,7 +68,7 @@ fn the_example_file_is_valid() {
 fn a_policy_that_no_route_uses_is_a_warning() {
     let warnings = |policies: &str| {
         let file = format!(
-            "{policies}\n[providers.p]\nbase_url = \"http://p\"\ndialect = \"openai\"\n\
+            "{policies}\n[providers.p]\nbase_url = \"http://p/v1\"\ndialect = \"openai\"\n\
              [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]"
         );
         Config::parse(&file, |_| None).unwrap().warnings().to_vec()
@@ -544,4 +544,61 @@ fn all_mistakes_of_syntax_are_reported_at_once_with_their_lines() {
         "line 1, column 10: string values must be quoted, expected literal string\n\
          line 3, column 1: duplicate key\nline 4, column 11: unclosed table, expected `]`"
     );
+}
+
+#[test]
+fn what_is_legal_and_suspicious_in_a_provider_is_a_warning() {
+    let file = r#"
+        [providers.used]
+        base_url = "http://api.example.com"
+        dialect = "openai"
+        api_key_env = "ANTHROPIC_API_KEY"
+        [providers.spare]
+        base_url = "http://gpu-box/v1"
+        dialect = "openai"
+        api_key_env = "ANTHROPIC_API_KEY"
+        [[routes]]
+        path = "/v1/chat/completions"
+        chain = ["used/m"]
+    "#;
+    assert_eq!(
+        Config::parse(file, env).unwrap().warnings(),
+        [
+            "providers.spare: no route uses it",
+            "providers.used.base_url: no version such as /v1 in the path",
+            "providers.used.base_url: http:// sends the key in plain text, use https://",
+        ]
+    );
+    assert!(
+        Config::parse(include_str!("../../example.toml"), |_| Some("7".into()))
+            .unwrap()
+            .warnings()
+            .is_empty()
+    );
+}
+
+#[test]
+fn localhost_is_an_address_to_listen_on() {
+    for (text, addr) in [
+        ("localhost:8790", "127.0.0.1:8790"),
+        ("LocalHost:0", "127.0.0.1:0"),
+        ("[::1]:8790", "[::1]:8790"),
+        ("0.0.0.0:1", "0.0.0.0:1"),
+    ] {
+        let config = Config::parse(&format!("listen = {text:?}\n{PROVIDERS}{ROUTE}"), env).unwrap();
+        assert_eq!(config.listen, addr.parse().unwrap(), "{text}");
+    }
+    for text in [
+        "localhost",
+        "localhost:",
+        "localhost:x",
+        "localhost:70000",
+        "localhost:1:2",
+        ":80",
+        "nowhere:80",
+        "",
+    ] {
+        let expected = format!("listen: expected an address such as 127.0.0.1:8787, found {text:?}");
+        assert_eq!(parse_error(&format!("listen = {text:?}\n{PROVIDERS}{ROUTE}")), expected);
+    }
 }

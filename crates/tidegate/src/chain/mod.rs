@@ -47,6 +47,7 @@ mod dialect_translator;
 mod endpoint;
 mod fallback_chain;
 mod provider_settings;
+mod provider_warnings;
 mod providers;
 mod query;
 mod request_headers;

@@ -5,6 +5,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Uri};
 use tidegate_providers::Provider;
 
+use super::provider_warnings::{has_version, is_public_plain_text};
 use super::request_headers::can_be_sent;
 use super::{ApiDialect, ApiKey, Endpoint};
 use crate::settings::ConfigError;
@@ -217,6 +218,22 @@ impl ProviderSettings {
             invalid("forward_headers", &problem)
         });
         ConfigError::all([url, key].into_iter().chain(headers))
+    }
+
+    /// What is valid and probably a mistake: a line for each, which has neither the URL nor the key.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let Ok(url) = self.base_url.replace(MODEL, "m").parse::<Uri>() else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if !has_version(&url, self.query.as_deref()) {
+            warnings.push("base_url: no version such as /v1 in the path".to_owned());
+        }
+        let has_secret =
+            !matches!(self.key, ApiKeySource::None) || self.headers.values().any(HeaderValue::is_sensitive);
+        if has_secret && is_public_plain_text(&url) {
+            warnings.push("base_url: http:// sends the key in plain text, use https://".to_owned());
+        }
+        warnings
     }
 
     /// The URI of `model` at `endpoint`, with `path` behind it and the query of a caller; `None` if it is no URI.

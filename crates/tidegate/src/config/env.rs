@@ -3,9 +3,45 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{ConfigError, ResilienceConfig};
+use super::{ConfigError, ResilienceConfig, suggest};
 use crate::rate_limit::Quota;
 use crate::settings::{Checks, duration};
+
+/// The variables that are read, and the setting of each.
+pub(super) const VARIABLES: [(&str, &str); 7] = [
+    ("AI_LIB_RPS", "rate_limiter.requests_per_second"),
+    ("AI_LIB_RPM", "rate_limiter.requests_per_minute"),
+    ("AI_LIB_BREAKER_FAILURE_THRESHOLD", "circuit_breaker.failure_threshold"),
+    ("AI_LIB_BREAKER_COOLDOWN_SECS", "circuit_breaker.cooldown_seconds"),
+    ("AI_LIB_MAX_INFLIGHT", "backpressure.max_inflight"),
+    ("AI_LIB_QUEUE_TIMEOUT", "backpressure.queue_timeout"),
+    ("AI_LIB_ATTEMPT_TIMEOUT_MS", "timeout.attempt"),
+];
+
+/// A line for each of the `names` of variables that begins with `AI_LIB_` and that nothing reads.
+///
+/// ```
+/// use tidegate::config::unread_variables;
+///
+/// let names = ["AI_LIB_RPSS".into(), "AI_LIB_RPS".into(), "PATH".into()];
+/// assert_eq!(unread_variables(names), ["AI_LIB_RPSS: nothing reads it, did you mean `AI_LIB_RPS`?"]);
+/// // Those of the process:
+/// let warnings = unread_variables(std::env::vars_os().map(|(name, _)| name));
+/// # assert!(warnings.is_empty());
+/// ```
+#[must_use]
+pub fn unread_variables(names: impl IntoIterator<Item = OsString>) -> Vec<String> {
+    let known = VARIABLES.map(|(name, _)| name);
+    let unread = names.into_iter().filter_map(|name| {
+        let name = name.to_string_lossy().into_owned();
+        let is_ours = name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("AI_LIB_"));
+        (is_ours && !known.contains(&&*name)).then_some(name)
+    });
+    let mut warnings: Vec<_> =
+        unread.map(|name| format!("{name}: nothing reads it{}", suggest(&name, known))).collect();
+    warnings.sort_unstable();
+    warnings
+}
 
 impl ResilienceConfig {
     /// The configuration by the `AI_LIB_*` variables; the [module page](crate::config) lists them.

@@ -93,7 +93,7 @@
 //! | `AI_LIB_QUEUE_TIMEOUT` | `backpressure.queue_timeout` | seconds, or a duration |
 //! | `AI_LIB_ATTEMPT_TIMEOUT_MS` | `timeout.attempt` | milliseconds |
 //!
-//! A variable turns its part on. The program takes precedence over the environment, the environment over the file, the
+//! [`unread_variables`] finds those that are misspelt. A variable turns its part on. The program takes precedence over the environment, the environment over the file, the
 //! file over its preset, and the preset over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
 //! setting fields in the program.
 
@@ -107,6 +107,7 @@ mod serde_error;
 mod suggestion;
 mod toml_text;
 
+pub use self::env::unread_variables;
 pub use self::file::PolicyFile;
 pub use self::policy::ResilienceConfig;
 pub use self::preset::Preset;
