@@ -35,6 +35,9 @@ struct Args {
     /// Only checks the file
     #[arg(long, requires = "config")]
     check: bool,
+    /// Prints the stack of each route and target, each setting with its origin
+    #[arg(long, requires = "config")]
+    explain: bool,
     /// Listens on this address instead of that in the file [default: 127.0.0.1:8787]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
@@ -127,6 +130,10 @@ async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
     let config = Config::read(path).map_err(in_file)?;
     for warning in config.warnings() {
         let _ = writeln!(log.clone(), "{}: warning: {warning}", path.display());
+    }
+    if args.explain {
+        let _ = write!(io::stdout(), "{}", config.explain());
+        return Ok(());
     }
     if args.check {
         Gateway::new(config).map_err(in_file)?;

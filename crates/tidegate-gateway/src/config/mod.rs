@@ -129,6 +129,7 @@
 mod cache;
 mod caller;
 mod connections;
+mod explain;
 mod file;
 mod model;
 mod policy;
@@ -199,6 +200,8 @@ pub struct Config {
     pub(crate) cache: CacheSettings,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
+    /// The settings of each policy with their origins.
+    explanations: BTreeMap<String, String>,
     warnings: Vec<String>,
 }
 
@@ -274,7 +277,7 @@ impl Config {
             file.translated_body_limit.map_or(DEFAULT_TRANSLATED_BODY_LIMIT, NonZeroUsize::get);
         let body_min_rate = file.body_min_rate.map_or(DEFAULT_BODY_MIN_RATE, NonZeroUsize::get);
         let written: Vec<String> = file.policies.keys().cloned().collect();
-        let mut policies = policy::check(file.policies, &env, &mut checks);
+        let (mut policies, explanations) = policy::check(file.policies, &env, &mut checks);
         let key_headers = policy::key_headers(&mut policies);
         let (mut providers, mut provider_keys) = (BTreeMap::new(), ProviderKeys::default());
         for (name, entry) in file.providers {
@@ -324,6 +327,7 @@ impl Config {
             cache: file.cache,
             models,
             routes,
+            explanations,
             warnings,
         })
     }

@@ -10,30 +10,28 @@ use super::GatewayConfigError;
 /// The policy of a route that names none. It always exists.
 pub(super) const DEFAULT: &str = "default";
 
-/// Checks each policy as it is written, and again after the environment variables are applied. A policy with a mistake
-/// is replaced by the one without any settings.
+/// Checks each policy as it is written, and again after the environment variables are applied. Returns the policies by
+/// name, and what explains their settings. A policy with a mistake is replaced by the one without any settings.
 pub(super) fn check(
     mut policies: BTreeMap<String, PolicyFile>,
     env: impl Fn(&str) -> Option<OsString>,
     checks: &mut Checks,
-) -> BTreeMap<String, ResilienceConfig> {
+) -> (BTreeMap<String, ResilienceConfig>, BTreeMap<String, String>) {
     policies.entry(DEFAULT.to_owned()).or_default();
-    let mut checked = |name: &str, file: PolicyFile| {
-        let in_policy = |error: GatewayConfigError| error.within(&key(name));
-        let policy = checks.keep(file.checked().map_err(in_policy));
-        let policy = checks.keep(policy.unwrap_or_default().overlay(&env))?;
-        checks.keep(policy.check().map_err(in_policy))?;
-        Some(policy)
-    };
-    let checked = policies.into_iter().map(|(name, file)| {
-        let mut policy = checked(&name, file).unwrap_or_default();
+    let (mut checked, mut explanations) = (BTreeMap::new(), BTreeMap::new());
+    for (name, file) in policies {
+        let in_policy = |error: GatewayConfigError| error.within(&key(&name));
+        let policy = checks.keep(file.clone().checked().map_err(in_policy)).unwrap_or_default();
+        let mut policy = checks.keep(policy.overlay(&env)).unwrap_or_default();
+        checks.keep(policy.check().map_err(in_policy));
         // The credential of a caller is not forwarded. Its digest is the tenant.
         for key in keys(&mut policy).filter(|key| **key == KeyBy::credential()) {
             *key = KeyBy::tenant();
         }
-        (name, policy)
-    });
-    checked.collect()
+        explanations.insert(name.clone(), policy.explain(&file, &env).to_string());
+        checked.insert(name, policy);
+    }
+    (checked, explanations)
 }
 
 /// The headers that are keys. They are forwarded, because the gates are in front of the provider.

@@ -602,3 +602,38 @@ fn localhost_is_an_address_to_listen_on() {
         assert_eq!(parse_error(&format!("listen = {text:?}\n{PROVIDERS}{ROUTE}")), expected);
     }
 }
+
+#[test]
+fn the_stack_of_each_target_is_explained_with_the_origin_of_each_setting() {
+    let text = format!(
+        "{PROVIDERS}{}[policies.default]\npreset = \"minimal\"\nretry = {{ max_retries = 3 }}\n\
+         [policies.slow]\ntimeout = {{ attempt = \"1h\" }}\n\
+         [[routes]]\npath = \"/v1/messages\"\nmodel = \"m\"\npolicy = \"slow\"\nchain = [\"anthropic/c\"]",
+        ROUTE.replace("openai/gpt-4o\"", "openai/gpt-4o\", \"anthropic/c\", \"@static\"")
+    );
+    let env = |variable: &str| match variable {
+        "AI_LIB_MAX_INFLIGHT" => Some("3".into()),
+        _ => env(variable),
+    };
+    let explained = Config::parse(&text, env).unwrap().explain();
+    let lines: Vec<_> = explained.lines().collect();
+    let heads: Vec<_> = lines.iter().copied().filter(|line| !line.starts_with("    ")).collect();
+    assert_eq!(
+        heads,
+        [
+            "/v1/chat/completions for any model",
+            "  openai/gpt-4o, called in the dialect openai, policy default",
+            "  anthropic/c, called in the dialect anthropic, policy default",
+            "  @static",
+            "/v1/messages for m",
+            "  anthropic/c, called in the dialect anthropic, policy slow",
+        ]
+    );
+    let rows = |row: [&str; 3]| lines.iter().filter(|line| line.split_whitespace().eq(row)).count();
+    assert_eq!(rows(["retry.max_retries", "3", "file"]), 2);
+    assert_eq!(rows(["backpressure.max_inflight", "3", "environment"]), 3);
+    assert_eq!(rows(["timeout.attempt", "\"1h\"", "file"]), 1);
+    assert_eq!(rows(["timeout.attempt", "\"10m\"", "default"]), 2);
+    assert_eq!(lines.iter().filter(|line| line.trim() == "circuit_breaker: off").count(), 3);
+    assert!(!explained.contains("secret"));
+}

@@ -4,7 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use super::names::{PARTS, part_named, setting_named, setting_of_unknown_part};
+use super::fields::field_names;
+use super::names::{PARTS, own_name, part_named, setting_named, setting_of_unknown_part, suggest_setting};
 use super::{ConfigError, Preset, ResilienceConfig, recover, suggest};
 use crate::settings::{Checks, Mistake};
 
@@ -71,6 +72,21 @@ impl PolicyFile {
         };
         checks.keep(config.check().or_else(|error| error.retain(is_of_file)));
         checks.finish(config)
+    }
+
+    /// The settings of the preset that the file names; those of no preset if it names none.
+    pub(super) fn preset(&self) -> ResilienceConfig {
+        self.clone().parts(&mut Checks::default()).0
+    }
+
+    /// The settings that the file sets, by their own names: `retry.initial_delay`.
+    pub(super) fn written(&self) -> Vec<String> {
+        let (_, parts) = self.clone().parts(&mut Checks::default());
+        let settings = parts.iter().flat_map(|(part, settings)| {
+            let written = settings.iter().filter(|(_, value)| value.is_some());
+            written.map(move |(name, _)| format!("{part}.{}", own_name(part, name)))
+        });
+        settings.collect()
     }
 
     pub(super) fn read(self) -> ReadPolicy {
@@ -144,11 +160,24 @@ impl PartReader {
     {
         let Some(settings) = self.parts.remove(part) else { return preset };
         let preset = preset.unwrap_or_default();
+        let settings = self.known(part, settings, field_names::<T>());
         let table = self.merged(part, settings, &preset);
         let read = recover(table, ConfigError::from_serde);
         self.checks.keep(read.checks.finish(()).map_err(|error| error.within(part)));
         self.removed.extend(read.removed.keys().map(|key| format!("{part}.{key}")));
         read.value.or(Some(preset))
+    }
+
+    /// The settings with a known name. `known` are their own names.
+    fn known(&mut self, part: &str, mut settings: Settings, known: &'static [&'static str]) -> Settings {
+        settings.retain(|name, _| {
+            let setting = setting_named(part, name).and_then(|setting| match known.contains(&setting) {
+                true => Ok(()),
+                false => Err(ConfigError::unknown_key("", name, &suggest_setting(part, name, known))),
+            });
+            self.checks.keep(setting.map_err(|error| error.within(part))).is_some()
+        });
+        settings
     }
 
     /// The settings of `preset`, overridden by those of the file.
@@ -157,8 +186,7 @@ impl PartReader {
         let mut merged = self.checks.keep(preset).unwrap_or_default();
         let mut written = BTreeMap::new();
         for (name, value) in settings {
-            let setting = setting_named(part, &name).map_err(|error| error.within(part));
-            let Some(setting) = self.checks.keep(setting) else { continue };
+            let setting = own_name(part, &name);
             match value {
                 Some(value) => merged.insert(setting.to_owned(), value),
                 None => merged.remove(setting),

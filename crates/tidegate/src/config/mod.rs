@@ -95,9 +95,11 @@
 //!
 //! [`unread_variables`] finds those that are misspelt. A variable turns its part on. The program takes precedence over the environment, the environment over the file, the
 //! file over its preset, and the preset over the defaults: call [`overlay_env`](ResilienceConfig::overlay_env) after reading the file and before
-//! setting fields in the program.
+//! setting fields in the program. [`ResilienceConfig::explain`] lists all settings with the origin of each.
 
 mod env;
+mod explanation;
+mod fields;
 mod file;
 mod names;
 mod policy;
@@ -108,6 +110,9 @@ mod suggestion;
 mod toml_text;
 
 pub use self::env::unread_variables;
+pub use self::explanation::{ExplainedLayer, ExplainedSetting, Explanation, Origin};
+#[cfg(test)]
+pub(crate) use self::fields::field_names;
 pub use self::file::PolicyFile;
 pub use self::policy::ResilienceConfig;
 pub use self::preset::Preset;

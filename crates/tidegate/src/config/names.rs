@@ -1,7 +1,7 @@
 //! The names of parts and settings in a file: their own, other names that are accepted, and names of other
 //! libraries for which there is a setting of another kind.
 
-use super::ConfigError;
+use super::{ConfigError, suggest};
 
 /// The keys of a policy.
 pub(super) const PARTS: [&str; 7] =
@@ -55,6 +55,13 @@ pub(super) fn setting_named<'a>(part: &str, name: &'a str) -> Result<&'a str, Co
         Some(setting) => Err(ConfigError::unknown_key("", name, &format!(", the setting is `{setting}`"))),
         None => Ok(own_name(part, name)),
     }
+}
+
+/// The end of a message about an unknown `name`: the most similar name of a setting or its other names, else all settings.
+pub(super) fn suggest_setting(part: &str, name: &str, known: &[&str]) -> String {
+    let aliases = ALIASES.iter().filter(|(of, ..)| *of == part).map(|(_, alias, _)| *alias);
+    let similar = suggest(name, known.iter().copied().chain(aliases));
+    if similar.starts_with(", did you mean") { similar } else { suggest(name, known.iter().copied()) }
 }
 
 /// The name that stands for the key `name` of the table `parent` in the key of an error.

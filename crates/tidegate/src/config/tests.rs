@@ -1,9 +1,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{ConfigError, Preset, ResilienceConfig};
+use super::{ConfigError, Origin, PolicyFile, Preset, ResilienceConfig, field_names};
 use crate::retry::{Jitter, Strategy};
-use crate::settings::defaults_tables::names;
 use crate::{CircuitBreakerLayer, ResilienceBuilder, circuit_breaker, retry};
 
 fn read(text: &str) -> ResilienceConfig {
@@ -219,6 +218,10 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_key() {
     for (text, message) in [
         ("retry = { max_retrys = 3 }", "retry: unknown key `max_retrys`, did you mean `max_retries`?"),
         ("retry = { budget = { ration = 1 } }", "retry.budget: unknown key `ration`, did you mean `ratio`?"),
+        (
+            "circuit_breaker = { cooldwn = 3 }",
+            "circuit_breaker: unknown key `cooldwn`, did you mean `cooldown`?",
+        ),
         ("breaker = {}", "unknown key `breaker`, did you mean `circuit_breaker`?"),
         (
             "zzz = {}",
@@ -521,17 +524,17 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
     let written: toml::Table = toml::from_str(text).unwrap();
     assert_eq!(toml::Table::try_from(&config).unwrap(), written);
     assert!(ResilienceBuilder::from_config(&config).is_ok());
-    let unwritten = |part: &str, names: Vec<String>| {
-        names.into_iter().filter(|name| written[part].get(name).is_none()).collect::<Vec<_>>()
+    let unwritten = |part: &str, names: &'static [&'static str]| {
+        names.iter().copied().filter(|name| written[part].get(*name).is_none()).collect::<Vec<_>>()
     };
-    assert!(unwritten("retry", names::<crate::retry::Settings>()).is_empty());
-    assert!(unwritten("rate_limiter", names::<crate::rate_limit::Settings>()).is_empty());
+    assert!(unwritten("retry", field_names::<crate::retry::Settings>()).is_empty());
+    assert!(unwritten("rate_limiter", field_names::<crate::rate_limit::Settings>()).is_empty());
     // A window of time excludes a window of a number of calls.
-    let breaker = unwritten("circuit_breaker", names::<crate::circuit_breaker::Settings>());
+    let breaker = unwritten("circuit_breaker", field_names::<crate::circuit_breaker::Settings>());
     assert_eq!(breaker, ["sliding_window"]);
-    assert!(unwritten("backpressure", names::<crate::backpressure::Settings>()).is_empty());
-    assert!(unwritten("timeout", names::<crate::timeout::Settings>()).is_empty());
-    assert!(unwritten("fallback", names::<crate::fallback::Settings>()).is_empty());
+    assert!(unwritten("backpressure", field_names::<crate::backpressure::Settings>()).is_empty());
+    assert!(unwritten("timeout", field_names::<crate::timeout::Settings>()).is_empty());
+    assert!(unwritten("fallback", field_names::<crate::fallback::Settings>()).is_empty());
 }
 
 #[test]
@@ -746,10 +749,10 @@ fn all_mistakes_of_a_policy_are_reported_at_once() {
             "circuit_breaker: expected a table, found integer `3`",
             "preset: unknown value `prod`, did you mean `production`?",
             "retry: unknown key `jitter_range`, the setting is `jitter = { ratio = ... }`",
+            "retry: unknown key `max_retrys`, did you mean `max_retries`?",
             "retry.initial_delay: expected a duration such as \"30s\" or \"250ms\", or a number of seconds, found string \"soon\"",
             "retry.jitter.ratio: expected a number, found string \"x\"",
             "retry.max_retries: expected a whole number, found string \"3\"",
-            "retry: unknown key `max_retrys`, did you mean `max_retries`?",
             "retry.retry_on[0]: expected a standard error code such as E2001 or rate_limited, found string \"E9\"",
             "retry.retry_on[2]: expected a standard error code such as E2001 or rate_limited, found string \"E10\"",
             "rate_limiter.learn: the same setting as `follow_headers`, set only one of them",
@@ -805,4 +808,99 @@ fn an_error_in_an_array_has_the_index_of_the_file() {
     assert!(
         read.removed.has("numbers[2].n") && !read.removed.has("numbers[5]") && !read.removed.has("numbers")
     );
+}
+
+fn file(text: &str) -> PolicyFile {
+    toml::from_str(text).unwrap()
+}
+
+/// The origin of each setting of a layer that is not the default.
+fn origins(explanation: &super::Explanation) -> Vec<(&str, &str, Origin)> {
+    let settings = explanation.layers.iter().flat_map(|layer| &layer.settings);
+    let origins = settings.map(|setting| (&*setting.key, &*setting.value, setting.origin));
+    origins.filter(|(.., origin)| *origin != Origin::Default).collect()
+}
+
+#[test]
+fn each_setting_is_explained_with_its_origin() {
+    let file = file(
+        "preset = \"lesson\"\nretry = { base_delay = \"1s\" }\ncircuit_breaker = { cooldown = 20 }\n\
+         backpressure = { max_queued = 7 }",
+    );
+    let vars = HashMap::from([
+        ("AI_LIB_BREAKER_COOLDOWN_SECS", "15"),
+        ("AI_LIB_BREAKER_FAILURE_THRESHOLD", "5"),
+        ("AI_LIB_RPS", "2.5"),
+    ]);
+    let env = |name: &str| vars.get(name).map(Into::into);
+    let mut config = file.clone().checked().unwrap().overlay(env).unwrap();
+    config.backpressure.get_or_insert_default().max_inflight = 3;
+    config.timeout.total = None;
+    config.rate_limiter.get_or_insert_default().key_by = Some(crate::KeyBy::new(|_| 1));
+    let explanation = config.explain(&file, env);
+    assert_eq!(
+        origins(&explanation),
+        [
+            ("timeout.total", "none", Origin::Program),
+            ("retry.max_retries", "2", Origin::Preset),
+            ("retry.jitter", "{ ratio = 0.1 }", Origin::Preset),
+            ("retry.initial_delay", "\"1s\"", Origin::File),
+            ("retry.max_delay", "\"1m\"", Origin::Preset),
+            ("backpressure.max_inflight", "3", Origin::Program),
+            ("backpressure.max_queued", "7", Origin::File),
+            ("rate_limiter.requests_per_second", "2.5", Origin::Environment),
+            ("rate_limiter.key_by", "\"a closure\"", Origin::Program),
+            ("circuit_breaker.failure_threshold", "5", Origin::Environment),
+            ("circuit_breaker.success_threshold", "3", Origin::Preset),
+            ("circuit_breaker.cooldown_seconds", "\"15s\"", Origin::Environment),
+            ("circuit_breaker.half_open_max", "3", Origin::Preset),
+            ("circuit_breaker.slow_call_threshold", "\"5s\"", Origin::Preset),
+            ("circuit_breaker.minimum_throughput", "10", Origin::Preset),
+            ("timeout.attempt", "\"1m\"", Origin::Preset),
+        ]
+    );
+}
+
+#[test]
+fn every_setting_of_the_stack_is_explained_once_in_protocol_order() {
+    let explanation = super::explanation::all_parts().explain(&PolicyFile::default(), |_| None);
+    let names: Vec<_> = explanation.layers.iter().map(|layer| layer.name).collect();
+    let order = ["call", "fallback", "retry", "backpressure", "rate_limiter", "circuit_breaker", "wire"];
+    assert_eq!(names, order);
+    assert!(explanation.layers.iter().all(|layer| layer.is_on));
+    let mut keys: Vec<_> =
+        explanation.layers.iter().flat_map(|layer| &layer.settings).map(|setting| &*setting.key).collect();
+    let count = field_names::<crate::fallback::Settings>().len()
+        + field_names::<crate::retry::Settings>().len()
+        + field_names::<crate::backpressure::Settings>().len()
+        + field_names::<crate::rate_limit::Settings>().len()
+        + field_names::<crate::circuit_breaker::Settings>().len()
+        + field_names::<crate::timeout::Settings>().len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
+
+    let off = file("circuit_breaker = { enabled = false }");
+    let explanation = ResilienceConfig::try_from(off.clone()).unwrap().explain(&off, |_| None);
+    let on: Vec<_> = explanation.layers.iter().filter(|layer| layer.is_on).map(|layer| layer.name).collect();
+    assert_eq!(on, ["call", "fallback", "wire"]);
+    assert!(explanation.to_string().contains("\nretry: off\n"), "{explanation}");
+    assert!(
+        serde_json::to_string(&explanation)
+            .unwrap()
+            .contains(r#"{"key":"circuit_breaker.enabled","value":"false","origin":"file"}"#)
+    );
+}
+
+/// The table of variables is that of the code that reads them.
+#[test]
+fn the_origin_of_a_setting_that_a_variable_sets_is_the_environment() {
+    for (variable, key) in super::env::VARIABLES {
+        let env = |name: &str| (name == variable).then(|| "77".into());
+        let config = ResilienceConfig::default().overlay(env).unwrap();
+        assert_ne!(config, ResilienceConfig::default(), "{variable}");
+        let explanation = config.explain(&PolicyFile::default(), env);
+        let keys: Vec<_> = origins(&explanation).into_iter().map(|(key, _, origin)| (key, origin)).collect();
+        assert_eq!(keys, [(key, Origin::Environment)]);
+    }
 }

@@ -4,20 +4,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
+use crate::config::field_names;
 use crate::{backpressure, circuit_breaker, fallback, rate_limit, retry, timeout};
-
-/// The names of all settings, as they are in a file.
-pub(crate) fn names<T: DeserializeOwned>() -> Vec<String> {
-    let unknown = Table::from_iter([("?".to_owned(), Value::Boolean(true))]);
-    let error = T::deserialize(unknown).err().expect("`?` is no setting");
-    // unknown field `?`, expected one of `a`, `b`
-    error.message().split('`').skip(3).step_by(2).map(str::to_owned).collect()
-}
 
 /// The default of each setting; `None` if the setting is absent.
 fn defaults<T: Serialize + DeserializeOwned + Default>() -> Vec<(String, Option<Value>)> {
     let mut defaults = Table::try_from(T::default()).unwrap();
-    names::<T>().into_iter().map(|name| (name.clone(), defaults.remove(&name))).collect()
+    field_names::<T>().iter().map(|name| ((*name).to_owned(), defaults.remove(*name))).collect()
 }
 
 /// The rows of the table: `` //! | `name` | `default` | meaning | ``.
