@@ -38,6 +38,12 @@ struct Args {
     /// Prints the stack of each route and target, each setting with its origin
     #[arg(long, requires = "config")]
     explain: bool,
+    /// Prints the JSON Schema of the file, for editors
+    #[arg(long, conflicts_with = "config")]
+    schema: bool,
+    /// Prints a commented file with every key and its default
+    #[arg(long, conflicts_with = "config")]
+    example: bool,
     /// Listens on this address instead of that in the file [default: 127.0.0.1:8787]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
@@ -107,6 +113,14 @@ fn serve(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
 }
 
 async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
+    if args.schema {
+        let _ = write!(io::stdout(), "{}", Config::schema());
+        return Ok(());
+    }
+    if args.example {
+        let _ = write!(io::stdout(), "{}", Config::EXAMPLE);
+        return Ok(());
+    }
     // Installed before anything is printed: a reader of the output may send a signal at once.
     let signals = StopSignals::new().map_err(ExitFailure::cannot_serve)?;
     if let Err(error) = raise_descriptor_limit() {

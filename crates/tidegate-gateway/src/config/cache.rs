@@ -1,18 +1,27 @@
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::config::Checks;
 use tidegate::fallback::AnswerCache;
 
 use super::GatewayConfigError;
+use super::schema::HumanDuration;
 
 /// The settings of the cache that all chains ending in `@cached` share.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with max_bytes, max_age, similarity or shared")]
 pub(crate) struct CacheSettings {
+    /// Memory in bytes, including the index; 67108864 by default.
+    #[schemars(range(min = 1))]
     max_bytes: Option<u64>,
+    /// How long an answer is served; `"1h"` by default.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<HumanDuration>")]
     max_age: Option<Duration>,
+    /// The share of common words of similar prompts, above 0 and at most 2; 0.8 by default. At 1 the words are the
+    /// same, and above 1 the prompt is identical.
+    #[schemars(range(max = 2.0))]
     similarity: Option<f64>,
     /// Whether all callers share the answers.
     #[serde(default)]

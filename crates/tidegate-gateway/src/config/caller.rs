@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::config::Checks;
 
@@ -9,11 +10,15 @@ use super::provider::{is_visible, secret};
 use crate::access::{Caller, CallerKey};
 
 /// The table of a caller in the configuration file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Caller")]
 #[serde(deny_unknown_fields, expecting = "a table with name, and key_env or key_file")]
 pub(super) struct CallerEntry {
+    /// The name of the caller, which is the tenant of its requests.
     name: String,
+    /// The variable of the environment with the key.
     key_env: Option<String>,
+    /// The file with the key, in one line.
     key_file: Option<String>,
 }
 

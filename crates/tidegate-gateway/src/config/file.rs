@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::config::PolicyFile;
 
@@ -13,41 +14,66 @@ use super::connections::ConnectionSettings;
 use super::model::ModelEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
+use super::schema::HumanDuration;
 
-#[derive(Deserialize)]
+/// The configuration of the gateway.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table")]
+#[schemars(title = "tidegate-gateway")]
 pub(super) struct ConfigFile {
+    /// The address to listen on; `"127.0.0.1:8787"` by default. `localhost` is the only name that is resolved.
     pub(super) listen: Option<String>,
     /// Whether everybody who reaches the gateway may use it.
     #[serde(default)]
     pub(super) open: bool,
+    /// The names of the gateway as the `host` of requests, without ports.
     #[serde(default)]
     pub(super) hosts: Vec<String>,
+    /// The origins of web pages that may use the gateway, such as `"https://app.example"`.
     #[serde(default)]
     pub(super) origins: Vec<String>,
+    /// The largest request body that is accepted, in bytes; 33554432 by default.
+    #[schemars(range(min = 1))]
     pub(super) body_limit: Option<usize>,
+    /// The largest request body that is translated, in bytes; 8388608 by default.
     pub(super) translated_body_limit: Option<NonZeroUsize>,
+    /// The memory for the request bodies of all calls together, in bytes, at least `body_limit`; 268435456 by default.
     pub(super) body_budget: Option<usize>,
+    /// The fewest bytes a second at which a request body may arrive, after a grace of 10 s; 16384 by default.
     pub(super) body_min_rate: Option<NonZeroUsize>,
+    /// The open connections of callers; 4096 by default. A further one closes the one that is idle for longest.
     pub(super) max_connections: Option<NonZeroUsize>,
+    /// After a stop signal `/readyz` is 503 for this time, and calls are still accepted; `"2s"` by default.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<HumanDuration>")]
     pub(super) notice: Option<Duration>,
+    /// How long calls may continue after the notice time; `"10s"` by default.
     #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<HumanDuration>")]
     pub(super) drain: Option<Duration>,
+    /// Whether a header keeps clients from repeating a call that the gateway has given up; `true` by default.
     pub(super) stop_client_retries: Option<bool>,
+    /// The answer of `"@emergency"`.
     pub(super) emergency_text: Option<String>,
+    /// The providers by name.
     #[serde(default)]
     pub(super) providers: BTreeMap<String, ProviderEntry>,
+    /// The callers, each with a key of its own.
     #[serde(default)]
     pub(super) callers: Vec<CallerEntry>,
+    /// The policies by name. A route without a policy uses `default`.
     #[serde(default)]
     pub(super) policies: BTreeMap<String, PolicyFile>,
+    /// Connections to providers.
     #[serde(default)]
     pub(super) connections: ConnectionSettings,
+    /// The cache of all chains that end in `"@cached"`.
     #[serde(default)]
     pub(super) cache: CacheSettings,
+    /// Capabilities of models, by the beginning of their names.
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,
+    /// The routes, at least one.
     #[serde(default)]
     pub(super) routes: Vec<RouteEntry>,
 }

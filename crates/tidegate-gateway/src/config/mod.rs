@@ -136,6 +136,7 @@ mod policy;
 mod provider;
 mod provider_keys;
 mod route;
+mod schema;
 mod serde_error;
 mod warnings;
 mod web;
@@ -216,6 +217,9 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 const DEFAULT_EMERGENCY_TEXT: &str = "The service is not available at the moment. Please try again later.";
 
 impl Config {
+    /// A commented file with every key and its default.
+    pub const EXAMPLE: &str = include_str!("../../example.toml");
+
     /// Reads the file at `path`, and the environment of the process.
     ///
     /// # Errors
@@ -269,7 +273,7 @@ impl Config {
             checks.fail(GatewayConfigError::new("body_limit", "expected at least 1, found 0"));
         }
         let body_budget = file.body_budget.unwrap_or(DEFAULT_BODY_BUDGET.max(body_limit));
-        if body_budget < body_limit {
+        if body_budget < body_limit && !removed.has("body_limit") {
             let problem = format!("expected at least body_limit, which is {body_limit}, found {body_budget}");
             checks.fail(GatewayConfigError::new("body_budget", problem));
         }

@@ -2,46 +2,60 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::chain::ProviderSettings;
 use tidegate::config::{Checks, suggest};
 use tidegate::providers::Provider;
 
+use super::schema::ProviderKind;
 use super::{GatewayConfigError, ProviderKeys};
 use crate::endpoint::ApiDialect;
 
 /// The table of a provider in the configuration file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Provider")]
 #[serde(deny_unknown_fields, expecting = "a table with base_url and dialect")]
 pub(super) struct ProviderEntry {
+    /// The URL of the API, with its version. `{model}` in it is replaced by the model.
     base_url: String,
+    /// The HTTP API of the provider.
     dialect: ApiDialect,
+    /// The rules for its requests and responses, such as `"azure"`. By default those of its host, or else of its name.
+    #[schemars(with = "Option<ProviderKind>")]
     kind: Option<String>,
+    /// The variable of the environment with the API key. By default no key is sent.
     api_key_env: Option<String>,
+    /// The header that contains the key alone. By default that of the dialect.
     api_key_header: Option<String>,
+    /// The query of every request, such as `"api-version=2024-10-21"`.
     query: Option<String>,
+    /// Headers of every request that the caller's does not have.
     #[serde(default)]
     headers: BTreeMap<String, HeaderEntry>,
+    /// Headers of callers that are forwarded, beside those that providers read.
     #[serde(default)]
     forward_headers: Vec<String>,
 }
 
 /// The value of a header in the file: a text, or the variable that contains it.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Header")]
 #[serde(untagged, expecting = "a text, or a table such as { env = \"NAME\" }")]
 enum HeaderEntry {
     Text(String),
     Variable(Variable),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Variable {
+    /// The variable of the environment with the value.
     env: String,
 }
 
 /// The kinds that a file can name.
-const KINDS: [Provider; 15] = [
+pub(super) const KINDS: [Provider; 15] = [
     Provider::OpenAi,
     Provider::Azure,
     Provider::Anthropic,

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::ResilienceConfig;
 use tidegate::chain::ProviderSettings;
@@ -8,19 +9,28 @@ use tidegate::config::{Checks, Removed, suggest};
 
 use super::GatewayConfigError;
 use super::provider::is_visible;
+use super::schema::RoutePath;
 use crate::endpoint::{ApiDialect, Endpoint};
 
 /// The model of a route that accepts every model without a route of its own.
 pub(crate) const ANY: &str = "*";
 
 /// The table of a route in the configuration file.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Route")]
 #[serde(deny_unknown_fields, expecting = "a table with path and chain")]
 pub(super) struct RouteEntry {
+    /// The path of the requests: that of an endpoint, such as `"/v1/chat/completions"`.
+    #[schemars(with = "RoutePath")]
     pub(super) path: String,
+    /// The model that the requests name; `"*"` for any model without a route of its own.
     #[serde(default = "any_model")]
     pub(super) model: String,
+    /// The targets in their order, each a `"provider/model"`, and then the last resorts: `"@cached"`, `"@simplified"`,
+    /// `"@static"` or `"@emergency"`.
+    #[schemars(length(min = 1))]
     pub(super) chain: Vec<String>,
+    /// The name of the policy.
     #[serde(default = "default_policy")]
     pub(super) policy: String,
 }

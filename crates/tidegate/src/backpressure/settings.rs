@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{Aimd, Gradient, Limit, Order, Vegas};
 use crate::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
-use crate::settings::{ConfigError, LayerSettings, at_least_one, duration};
+use crate::settings::{ConfigError, DurationText, LayerSettings, at_least_one};
 
 /// The settings of a [`BackpressureLayer`](crate::BackpressureLayer), and their defaults; the part
 /// `backpressure` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 #[doc(alias = "BackpressureConfig")]
 pub struct Settings {
@@ -22,7 +23,7 @@ pub struct Settings {
     /// Calls of each priority that may wait for a permit; 64 by default.
     pub max_queued: usize,
     /// The longest wait for a permit; 10 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub queue_timeout: Duration,
     /// The order of the queue: `"fifo"` or `"newest_first_under_overload"`. `"fifo"` by default.
     pub order: Order,
@@ -42,6 +43,7 @@ pub struct Settings {
 
 /// The algorithm of an adaptive limit, with its default parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// [`Aimd`].

@@ -15,6 +15,7 @@ pub enum Endpoint {
 
 /// The HTTP API of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ApiDialect {
     /// The API of OpenAI, which most providers offer under some URL.

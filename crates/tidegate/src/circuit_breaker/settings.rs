@@ -8,12 +8,14 @@ use super::{CallResult, CircuitBreakerLayer, Transition};
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::settings::{
-    ConfigError, LayerSettings, at_least, at_least_one, duration, factor, from_zero_to_one, more_than_no_time,
+    ConfigError, DurationText, LayerSettings, OptionalDurationText, at_least, at_least_one, factor,
+    from_zero_to_one, more_than_no_time,
 };
 
 /// The settings of a [`CircuitBreakerLayer`], and their defaults; the part `circuit_breaker` of a
 /// configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 #[doc(alias = "CircuitBreakerConfig")]
 pub struct Settings {
@@ -28,7 +30,7 @@ pub struct Settings {
     /// Closes after this many consecutive successful probes; 1 by default.
     pub success_threshold: u32,
     /// The time that the circuit stays open; 30 s by default. `cooldown_seconds` in a file.
-    #[serde(rename = "cooldown_seconds", with = "duration")]
+    #[serde(rename = "cooldown_seconds", with = "DurationText")]
     pub cooldown: Duration,
     /// The number of concurrent probes while half-open; 1 by default.
     pub half_open_max: u32,
@@ -36,7 +38,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_rate_threshold: Option<f64>,
     /// A call that takes this long to its first token is slow. Off by default.
-    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub slow_call_threshold: Option<Duration>,
     /// Opens when this share of the calls in the window is slow, above 0 and at most 1; 0.5 if there is a
     /// `slow_call_threshold`.
@@ -52,25 +54,25 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sliding_window_size: Option<u32>,
     /// The window is the calls of this latest period, instead of a number of calls.
-    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<Duration>,
     /// The factor by which the cooldown grows each time the circuit opens again; at least 1; 1 by default.
     pub cooldown_growth: f64,
     /// The longest cooldown; by default 5 m, or `cooldown_seconds` if that is more.
-    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub max_cooldown: Option<Duration>,
     /// Up to this share of the cooldown is added at random, from 0 to 1; 0 by default.
     pub cooldown_jitter: f64,
     /// The time that the circuit stays open when the account's quota is exhausted and the provider sent no
     /// time; 60 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub quota_cooldown: Duration,
     /// The time after which a probe without a response is given up, so that another may take its slot; at
     /// least 1 ms; 60 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub probe_lease: Duration,
     /// After closing, the traffic is restored gradually over this time; at once by default.
-    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub ramp_up: Option<Duration>,
     /// Whether a 429 counts as a failure; `false` by default.
     pub count_rate_limited: bool,

@@ -105,6 +105,8 @@ mod names;
 mod policy;
 mod preset;
 mod recover;
+#[cfg(feature = "schema")]
+mod schema;
 mod serde_error;
 mod suggestion;
 mod toml_text;
@@ -117,6 +119,8 @@ pub use self::file::PolicyFile;
 pub use self::policy::ResilienceConfig;
 pub use self::preset::Preset;
 pub use self::recover::{Recovered, Removed, recover};
+#[cfg(feature = "schema")]
+pub(crate) use self::schema::LimitUnitName;
 pub use self::suggestion::suggest;
 pub use self::toml_text::TomlText;
 pub use crate::settings::{Checks, ConfigError, Mistake};

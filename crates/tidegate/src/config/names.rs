@@ -7,8 +7,12 @@ use super::{ConfigError, suggest};
 pub(super) const PARTS: [&str; 7] =
     ["preset", "retry", "rate_limiter", "circuit_breaker", "backpressure", "timeout", "fallback"];
 
+/// Other names of parts.
+pub(super) const PART_ALIASES: [(&str, &str); 2] =
+    [("retry_config", "retry"), ("circuit_breaker_config", "circuit_breaker")];
+
 /// Other names of settings with the same meaning: part, name and setting.
-const ALIASES: [(&str, &str, &str); 8] = [
+pub(super) const ALIASES: [(&str, &str, &str); 8] = [
     ("retry", "reserve", "reserve_for_fallback"),
     ("retry", "base_delay", "initial_delay"),
     ("retry", "multiplier", "backoff_multiplier"),
@@ -33,11 +37,8 @@ const MOVED: [(&str, &str, &str); 7] = [
 
 /// The part with this name.
 pub(super) fn part_named(name: &str) -> Option<&'static str> {
-    match name {
-        "retry_config" => Some("retry"),
-        "circuit_breaker_config" => Some("circuit_breaker"),
-        name => PARTS[1..].iter().copied().find(|part| *part == name),
-    }
+    let alias = PART_ALIASES.into_iter().find(|(alias, _)| *alias == name);
+    alias.map(|(_, part)| part).or_else(|| PARTS[1..].iter().copied().find(|part| *part == name))
 }
 
 /// The setting with the meaning of a key that is not a part.

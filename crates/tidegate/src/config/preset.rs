@@ -8,6 +8,7 @@ use crate::{backpressure, circuit_breaker, fallback, rate_limit, retry, timeout}
 
 /// A configuration to start from: `preset = "production"` in a file. The settings of the file override it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Preset {
     /// [`ResilienceConfig::minimal`].

@@ -11,6 +11,7 @@ use crate::{KeyBy, Payload};
 /// The settings of a [`FallbackLayer`](crate::FallbackLayer), and their defaults; the part `fallback` of a
 /// configuration. The targets are set in the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether other targets and last resorts are used; `true` by default.

@@ -31,6 +31,7 @@ struct Queued<T> {
 /// The order in which queued interactive calls are granted permits. Batch calls are always served first come,
 /// first served, because batch callers do not give up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Order {

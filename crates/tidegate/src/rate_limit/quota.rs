@@ -7,18 +7,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::LimitUnit;
 use crate::bucket::Rate;
-use crate::settings::duration;
+use crate::settings::DurationText;
 
 /// An amount of a unit in every period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
     /// What is counted: `"requests"`, `"tokens"`, `"input_tokens"` or `"output_tokens"`.
+    #[cfg_attr(feature = "schema", schemars(with = "crate::config::LimitUnitName"))]
     pub unit: LimitUnit,
     /// The amount in each period.
     pub amount: NonZeroU64,
     /// The period.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub period: Duration,
 }
 

@@ -9,11 +9,12 @@ use super::RateLimitLayer;
 use super::quota::{DAY, MINUTE, Quota, SECOND};
 use super::quota_set::QuotaSet;
 use crate::keyed::DEFAULT_MAX_KEYS;
-use crate::settings::{ConfigError, LayerSettings, at_least_one, duration, more_than_no_time};
+use crate::settings::{ConfigError, DurationText, LayerSettings, at_least_one, more_than_no_time};
 use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 
 /// The settings of a [`RateLimitLayer`], and their defaults; the part `rate_limiter` of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 #[doc(alias = "RateLimiterConfig")]
 pub struct Settings {
@@ -56,10 +57,10 @@ pub struct Settings {
     /// Whether a quota that the provider reports and that is not configured is enforced; `true` by default.
     pub adopt_reported_quotas: bool,
     /// How long a 429 without a wait closes the gate; 1 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub default_retry_after: Duration,
     /// The longest wait in the queue; 10 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub max_wait: Duration,
     /// The number of calls of each priority that may wait; 1024 by default.
     pub max_waiting: usize,
@@ -75,6 +76,7 @@ pub struct Settings {
 
 /// What happens to a call that finds no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimit {
     /// It waits, within `max_wait`, `max_waiting` and the deadline.

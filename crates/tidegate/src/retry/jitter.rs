@@ -10,6 +10,7 @@ use crate::scaled::scaled;
 ///
 /// It does not apply to a wait given by the provider, which is only ever lengthened, by up to a tenth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Jitter {
     /// A random wait between zero and the base wait. The default, since it puts the least load on the

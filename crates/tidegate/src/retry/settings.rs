@@ -9,13 +9,14 @@ use super::codes::CodeSet;
 use super::policy::RetryPolicy;
 use super::{Jitter, Strategy};
 use crate::settings::{
-    ConfigError, LayerSettings, at_least_one, at_most, duration, factor, from_zero_to_one, or_none,
+    ConfigError, DurationText, LayerSettings, OrNone, at_least_one, at_most, factor, from_zero_to_one,
 };
 use crate::{ErrorCode, Payload};
 
 /// The settings of a [`RetryLayer`](crate::RetryLayer), and their defaults; the part `retry` of a
 /// configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 #[doc(alias = "RetryConfig")]
 pub struct Settings {
@@ -33,24 +34,25 @@ pub struct Settings {
     /// The random part of the waits: `"full"`, `"equal"`, `{ ratio = 0.1 }` or `"none"`. `"full"` by default.
     pub jitter: Jitter,
     /// The wait that the waits grow from; 1 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub initial_delay: Duration,
     /// The longest wait; 30 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub max_delay: Duration,
     /// Each wait is this many times the one before; at least 1; 2 by default.
     pub backoff_multiplier: f64,
     /// Restricts retries to these retryable codes, by number or by name. All of them by default.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<String>>"))]
     pub retry_on: Option<Vec<ErrorCode>>,
     /// Retries a rejection by one of the gates, if it carries a wait that the deadline of the call allows;
     /// `false` by default.
     pub retry_rejections: bool,
     /// The retry budget of all calls together, or `"none"`; 20 % of the calls and 10 a second by default.
-    #[serde(with = "or_none")]
+    #[serde(with = "OrNone::<RetryBudget>")]
     pub budget: Option<RetryBudget>,
     /// Time at the end of the call that is reserved for the other targets of a chain; none by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub reserve_for_fallback: Duration,
     /// Sends one `Idempotency-Key` with all attempts of a call; `false` by default.
     pub idempotency_key: bool,
@@ -62,6 +64,7 @@ pub struct Settings {
 
 /// Bounds the retries of all calls together.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryBudget {
     /// Retries per call, from 0 to 1; 0.2 by default.

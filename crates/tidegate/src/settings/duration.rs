@@ -8,12 +8,17 @@ use serde::ser::Serializer;
 
 const EXPECTED: &str = "a duration such as \"30s\" or \"250ms\", or a number of seconds";
 
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    deserializer.deserialize_any(Seconds)
-}
+/// For `#[serde(with = "DurationText")]`.
+pub(crate) struct DurationText;
 
-pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_duration(*duration))
+impl DurationText {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        deserializer.deserialize_any(Seconds)
+    }
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*duration))
+    }
 }
 
 /// Parses a duration; a number is in seconds.
@@ -53,9 +58,9 @@ impl Visitor<'_> for Seconds {
 }
 
 /// The same for an optional duration.
-pub(crate) mod optional {
-    use super::{Deserializer, Duration, Error, Seconds, Serializer, Visitor, fmt};
+pub(crate) struct OptionalDurationText;
 
+impl OptionalDurationText {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
@@ -67,38 +72,38 @@ pub(crate) mod optional {
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         match duration {
-            Some(duration) => super::serialize(duration, serializer),
+            Some(duration) => DurationText::serialize(duration, serializer),
             None => serializer.serialize_none(),
         }
     }
+}
 
-    struct SecondsOrNone;
+struct SecondsOrNone;
 
-    impl Visitor<'_> for SecondsOrNone {
-        type Value = Option<Duration>;
+impl Visitor<'_> for SecondsOrNone {
+    type Value = Option<Duration>;
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{}, or \"none\"", super::EXPECTED)
-        }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, or \"none\"", EXPECTED)
+    }
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-            if text == "none" { Ok(None) } else { Seconds.visit_str(text).map(Some) }
-        }
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text == "none" { Ok(None) } else { Seconds.visit_str(text).map(Some) }
+    }
 
-        fn visit_f64<E: Error>(self, seconds: f64) -> Result<Self::Value, E> {
-            Seconds.visit_f64(seconds).map(Some)
-        }
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Self::Value, E> {
+        Seconds.visit_f64(seconds).map(Some)
+    }
 
-        fn visit_u64<E: Error>(self, seconds: u64) -> Result<Self::Value, E> {
-            Seconds.visit_u64(seconds).map(Some)
-        }
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Self::Value, E> {
+        Seconds.visit_u64(seconds).map(Some)
+    }
 
-        fn visit_i64<E: Error>(self, seconds: i64) -> Result<Self::Value, E> {
-            Seconds.visit_i64(seconds).map(Some)
-        }
+    fn visit_i64<E: Error>(self, seconds: i64) -> Result<Self::Value, E> {
+        Seconds.visit_i64(seconds).map(Some)
+    }
 
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(None)
-        }
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
     }
 }

@@ -9,12 +9,14 @@ pub(crate) mod duration;
 mod error;
 mod layer_settings;
 mod mistake;
-pub(crate) mod or_none;
+mod or_none;
 
 pub(crate) use check::{at_least, at_least_one, at_most, factor, from_zero_to_one, more_than_no_time};
 #[cfg(feature = "config")]
 pub use checks::Checks;
+pub(crate) use duration::{DurationText, OptionalDurationText};
 pub use error::ConfigError;
 pub(crate) use layer_settings::LayerSettings;
 #[cfg(feature = "config")]
 pub use mistake::Mistake;
+pub(crate) use or_none::OrNone;

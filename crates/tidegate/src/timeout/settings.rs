@@ -4,7 +4,7 @@ use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::classify::StreamClocks;
-use crate::settings::{ConfigError, duration, more_than_no_time};
+use crate::settings::{ConfigError, DurationText, OptionalDurationText, more_than_no_time};
 use crate::stack::{CallLimits, TimeoutHeader};
 
 /// The timeouts of a call, of its attempts and of its streams, and their defaults; the part `timeout` of a
@@ -14,10 +14,11 @@ use crate::stack::{CallLimits, TimeoutHeader};
 /// of a [`ClassifyLayer`](crate::ClassifyLayer), and the stack applies `total` and `header` to the whole
 /// call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The whole call, waits and attempts together; none by default.
-    #[serde(with = "duration::optional", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
     pub total: Option<Duration>,
     /// The header with which a caller can shorten `total`; none by default. `grpc-timeout` is read as in
     /// gRPC, a name that ends in `-ms`, such as `"x-request-timeout-ms"`, in milliseconds, and any other in
@@ -25,19 +26,19 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// One attempt, to the last byte of its response; 600 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub attempt: Duration,
     /// From the call to the first token of a stream; 120 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub first_token: Duration,
     /// Between two tokens of a stream, pings not counted; 120 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub token_gap: Duration,
     /// Between two events of a stream, pings counted; 120 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub frame_gap: Duration,
     /// Between two chunks of a stream; 120 s by default.
-    #[serde(with = "duration")]
+    #[serde(with = "DurationText")]
     pub byte_gap: Duration,
 }
 
