@@ -82,6 +82,7 @@
 //! | `providers` | yes | `providers`: what status, headers, error body and stream of each provider mean |
 //! | `translate` | yes | `translators`: translation between dialects, continued streams, composed answers |
 //! | `reqwest` | no | `ReqwestService` |
+//! | `schema` | no | the JSON Schema of a policy, by the crate schemars |
 //! | `tiktoken` | no | `providers::Tiktoken`: exact prompt token counts for OpenAI's models |
 //!
 //! The layers themselves are always there. Rust 1.88 or newer.

@@ -120,7 +120,7 @@ pub use self::policy::ResilienceConfig;
 pub use self::preset::Preset;
 pub use self::recover::{Recovered, Removed, recover};
 #[cfg(feature = "schema")]
-pub(crate) use self::schema::LimitUnitName;
+pub(crate) use self::schema::{LimitUnitName, add_strategy_names};
 pub use self::suggestion::suggest;
 pub use self::toml_text::TomlText;
 pub use crate::settings::{Checks, ConfigError, Mistake};

@@ -110,6 +110,15 @@ impl JsonSchema for KeyBy {
     }
 }
 
+/// Adds the other names of [`retry::Strategy`], which the derived schema lacks.
+pub(crate) fn add_strategy_names(schema: &mut Schema) {
+    let names = ["fixed_delay", "linear_backoff", "exponential_backoff", "fibonacci_backoff"];
+    let names = json!({ "description": "Other names.", "enum": names });
+    if let Some(choices) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        choices.push(names);
+    }
+}
+
 /// The schema of a [`LimitUnit`].
 pub(crate) struct LimitUnitName;
 

@@ -12,7 +12,11 @@ use crate::scaled::scaled;
 ///
 /// `n` is the number of the failed attempt, counted from 1. No wait is longer than the layer's `max_delay`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(transform = crate::config::add_strategy_names)
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The same wait each time.
