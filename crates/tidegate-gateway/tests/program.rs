@@ -63,6 +63,32 @@ fn check_validates_the_file_without_serving() {
 }
 
 #[test]
+fn explain_prints_the_stack_of_a_target() {
+    let file = TempFile::new("explained", VALID);
+    let mut explained = program(&["--explain", "--config", file.path()]);
+    let output = explained.env("PROVIDER_KEY", "sk-secret").env("AI_LIB_RPS", "5").output().unwrap();
+    assert_eq!(status_and_stderr(&output), (Some(0), String::new()));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("/v1/chat/completions for any model\n  p/m, "), "{text}");
+    let has_row =
+        |line: &str| line.split_whitespace().eq(["rate_limiter.requests_per_second", "5.0", "environment"]);
+    assert!(text.lines().any(has_row) && !text.contains("secret"), "{text}");
+}
+
+#[test]
+fn the_printed_example_is_valid_and_the_printed_schema_is_json() {
+    let printed = |arg| String::from_utf8(program(&[arg]).output().unwrap().stdout).unwrap();
+    let file = TempFile::new("example", &printed("--example"));
+    let mut check = program(&["--check", "--config", file.path()]);
+    for variable in ["OPENAI_API_KEY", "DEEPSEEK_API_KEY", "ANTHROPIC_API_KEY"] {
+        check.env(variable, "sk-secret");
+    }
+    assert_eq!(status_and_stderr(&check.output().unwrap()), (Some(0), String::new()));
+    let schema: serde_json::Value = serde_json::from_str(&printed("--schema")).unwrap();
+    assert_eq!(schema["title"], "tidegate-gateway");
+}
+
+#[test]
 fn a_variable_that_nothing_reads_is_a_warning() {
     let file = TempFile::new("warned", VALID);
     let mut checked = program(&["--check", "--listen", "localhost:0", "--config", file.path()]);

@@ -734,3 +734,27 @@ fn the_settings_of_the_gateway_in_the_example_are_its_defaults() {
     assert_eq!(example.stop_client_retries, default.stop_client_retries);
     assert_eq!(format!("{:?}", example.connections), format!("{:?}", default.connections));
 }
+
+/// Every line of the example, with another value or without its end.
+#[test]
+fn a_file_with_any_value_of_another_type_is_valid_or_has_errors_with_a_place() {
+    let lines: Vec<_> = Config::EXAMPLE.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut errors = 0;
+    for (index, line) in lines.iter().enumerate() {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let cut = value.char_indices().nth(2).map_or(value, |(end, _)| &value[..end]);
+        let huge = "99999999999999999999";
+        for value in ["3", "-1", "\"x\"", "[]", "{}", "[{}]", "true", "nan", "1979-05-27", huge, cut] {
+            let mut changed = lines.clone();
+            let line = format!("{key}= {value}");
+            changed[index] = &line;
+            let env = |name: &str| name.ends_with("KEY").then(|| "7".into());
+            let Err(error) = Config::parse(&changed.join("\n"), env) else { continue };
+            errors += 1;
+            let has_place = error.mistakes().any(|mistake| mistake.line() == Some(index + 1));
+            let is_whole = error.mistakes().all(|mistake| mistake.key().is_empty());
+            assert!(has_place || is_whole, "{line}: {error}");
+        }
+    }
+    assert!(errors > 250, "{errors}");
+}
