@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
+use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 
@@ -40,6 +41,8 @@ pub(crate) fn guarded(router: Router, callers: Arc<Callers>, pages: WebPages) ->
 async fn admit_page(State(pages): State<Arc<WebPages>>, request: Request, next: Next) -> Response {
     match pages.check(request.method(), request.uri(), request.headers()) {
         Ok(()) => next.run(request).await,
+        // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with `allow`.
+        Err(_) if request.method() == Method::OPTIONS => next.run(request).await,
         Err(error) => rejected(*error, &request),
     }
 }

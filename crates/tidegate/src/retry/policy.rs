@@ -47,6 +47,11 @@ impl RetryPolicy {
             // An earlier retry would fail again, and a longer wait is not worth it.
             Some(hint_wait) if hint_wait > self.backoff.max => RetryDecision::Return,
             Some(hint_wait) => context.retry_if_in_time(with_positive_jitter(hint_wait, context.random)),
+            // Zero is no wait that a busy provider means: the own back-off is the least.
+            None if failure.retry_hint.is_some_and(|hint| hint.wait.is_some()) => {
+                let base = self.backoff.base(context.history);
+                context.retry_if_in_time(with_positive_jitter(base, context.random).min(self.backoff.max))
+            }
             None => context.retry_if_in_time(self.backoff.wait(context.history, context.random)),
         }
     }

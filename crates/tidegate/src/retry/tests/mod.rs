@@ -69,8 +69,8 @@ fn a_wait_given_by_the_provider_replaces_the_back_off_or_ends_the_retries() {
         )
     };
     assert_eq!(decide(20 * SECOND, None), RetryDecision::RetryAfter(21 * SECOND));
-    let without_hint = policy().decide(&Failure::new(ErrorCode::RateLimited).into(), attempt(1, now));
-    assert_eq!(decide(Duration::ZERO, None), without_hint, "zero is no hint");
+    let own = policy().backoff.base(attempt(1, now).history);
+    assert_eq!(decide(Duration::ZERO, None), RetryDecision::RetryAfter(own.mul_f64(1.05)), "zero is no wait");
     assert_eq!(decide(31 * SECOND, None), RetryDecision::Return);
     assert_eq!(decide(20 * SECOND, Some(20 * SECOND)), RetryDecision::Return);
     assert_eq!(
