@@ -72,9 +72,13 @@ impl Bucket {
 
     /// Spends `cost`, or returns the time until it can be spent.
     pub(crate) fn spend(&mut self, cost: u64, now: Instant) -> Result<(), Duration> {
-        match self.wait(0, cost, now) {
+        if cost == 0 {
+            return Ok(());
+        }
+        let debt = self.debt(now);
+        match self.wait_from(debt, cost) {
             Duration::ZERO => {
-                self.take(cost, now);
+                self.take_from(debt, cost, now);
                 Ok(())
             }
             wait => Err(wait),
@@ -89,15 +93,24 @@ impl Bucket {
         if cost == 0 && ahead == 0 {
             return Duration::ZERO;
         }
-        let due = self.debt(now).saturating_add(self.rate.debt_for(ahead));
+        self.wait_from(self.debt(now).saturating_add(self.rate.debt_for(ahead)), cost)
+    }
+
+    /// The time until a call of `cost` fits a bucket with this debt.
+    #[inline]
+    fn wait_from(&self, debt: u128, cost: u64) -> Duration {
         let room = self.rate.debt_for(self.rate.burst.saturating_sub(cost));
-        if due <= room { Duration::ZERO } else { self.rate.time_to_refill(due - room) }
+        if debt <= room { Duration::ZERO } else { self.rate.time_to_refill(debt - room) }
     }
 
     /// Spends `cost` unconditionally. Missing tokens become debt beyond the capacity, for which later calls
     /// wait.
     pub(crate) fn take(&mut self, cost: u64, now: Instant) {
-        let debt = self.debt(now);
+        self.take_from(self.debt(now), cost, now);
+    }
+
+    #[inline]
+    fn take_from(&mut self, debt: u128, cost: u64, now: Instant) {
         self.minima.record(debt, now);
         self.set_debt(debt.saturating_add(self.rate.debt_for(cost)), now);
     }
