@@ -1,6 +1,7 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
+use crate::metrics::{TargetMetrics, TargetMetricsCell};
 use crate::shared::Shared;
 
 /// The state that a layer, its services and their clones share: a name, the settings, and the state that is
@@ -11,6 +12,7 @@ pub(crate) struct LayerState<S, T>(Shared<LayerStateInner<S, T>>);
 #[derive(Debug)]
 struct LayerStateInner<S, T> {
     name: OnceLock<Box<str>>,
+    metrics: TargetMetricsCell,
     settings: S,
     state: T,
 }
@@ -35,7 +37,7 @@ impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
 impl<S: Clone, T: for<'a> From<&'a S>> LayerStateInner<S, T> {
     fn new(settings: S, name: OnceLock<Box<str>>) -> Self {
         let state = T::from(&settings);
-        Self { name, settings, state }
+        Self { name, metrics: TargetMetricsCell::default(), settings, state }
     }
 
     fn changed(&self, change: impl FnOnce(&mut S)) -> Self {
@@ -74,6 +76,11 @@ impl<S, T> LayerState<S, T> {
     /// The name in events, or an empty string.
     pub(crate) fn target(&self) -> &str {
         self.0.name.get().map_or("", |name| name)
+    }
+
+    /// The metrics of this name.
+    pub(crate) fn metrics(&self) -> &TargetMetrics {
+        self.0.metrics.get(self.target())
     }
 }
 

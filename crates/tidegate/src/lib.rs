@@ -83,12 +83,13 @@
 //! | `translate` | yes | `translators`: translation between dialects, continued streams, composed answers |
 //! | `reqwest` | no | `ReqwestService` |
 //! | `schema` | no | the JSON Schema of a policy, by the crate schemars |
+//! | `metrics` | no | metrics of every layer through the `metrics` facade, and `Signals::record_metrics` |
 //! | `tiktoken` | no | `providers::Tiktoken`: exact prompt token counts for OpenAI's models |
 //!
 //! The layers themselves are always there. Rust 1.88 or newer.
 //!
-//! In the repository: `docs/guide.md` (one section per task), `docs/extensions.md`, `docs/events.md`, and
-//! `examples/`.
+//! In the repository: `docs/guide.md` (one section per task), `docs/extensions.md`, `docs/events.md`,
+//! `docs/metrics.md`, and `examples/`.
 
 pub mod attempt;
 pub mod backpressure;
@@ -126,6 +127,7 @@ mod http_service;
 mod keyed;
 mod layer_state;
 mod lazy_sleep;
+mod metrics;
 mod priority_semaphore;
 mod rejected;
 mod retry_after;

@@ -5,9 +5,10 @@ use std::task::{Context, Poll, ready};
 use http::Extensions;
 use tokio::task::coop;
 
+use crate::metrics::TargetMetrics;
 use crate::{AttemptBudget, Error, Gate, Rejection, Trail};
 
-/// Records in the trail of the call and in an event that the gate of `target` rejected, and returns the
+/// Records in the trail of the call, in an event and in the metrics that the gate of `target` rejected, and returns the
 /// rejection.
 pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &Extensions) -> Rejection {
     if let Some(trail) = Trail::of(extensions) {
@@ -17,6 +18,7 @@ pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }
+    TargetMetrics::of(target).record_rejection(&rejection);
     let (layer, code, reason) = (rejection.gate().name(), rejection.code().code(), rejection.reason());
     let wait_ms = rejection.retry_after().map(|wait| wait.as_millis() as u64);
     match rejection.gate() {

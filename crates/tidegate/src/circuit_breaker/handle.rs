@@ -242,9 +242,10 @@ impl Handle {
         self.log_transition(self.0.circuit.update(|circuit, _| update(circuit, clock::now())));
     }
 
-    /// Logs a change of state. The lock is not held, because a log subscriber may read the state.
+    /// Logs and counts a change of state. The lock is not held, because a log subscriber may read the state.
     fn log_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
         let Some(Transition { to, reason, cooldown, .. }) = transition else { return result };
+        self.0.metrics().record_transition(to);
         let (layer, target, state) = (Gate::CircuitBreaker.name(), self.0.target(), to.name());
         let cooldown_ms = cooldown.map(|cooldown| cooldown.as_millis() as u64);
         match to {

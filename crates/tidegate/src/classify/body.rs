@@ -10,6 +10,7 @@ use tidegate_core::JsonDepth;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::attempt::UnchangedBody;
+use crate::metrics::AttemptMetrics;
 use crate::timeout::AttemptTimer;
 use crate::{BoxError, Error, ErrorCode, Failure, FailureKind};
 
@@ -21,7 +22,11 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> ClassifiableBody for B {}
 /// The response body: complete in one piece, with its usage scanned as it passes if a meter is set, or a stream that is
 /// classified as it passes. In a stack it ends with the time of its attempt.
 #[pin_project]
-pub struct ResponseBody<B: Body>(#[pin] BodyKind<B>);
+pub struct ResponseBody<B: Body> {
+    #[pin]
+    kind: BodyKind<B>,
+    metrics: AttemptMetrics,
+}
 
 #[pin_project(project = BodyKindProj)]
 enum BodyKind<B: Body> {
@@ -56,24 +61,24 @@ impl<B: ClassifiableBody> WholeBody<B> {
 }
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn whole(body: WholeBody<B>, timer: AttemptTimer) -> Self {
-        Self(BodyKind::Whole { body: Some(body), scanner: None, open: None, timer })
+    pub(super) fn whole(body: WholeBody<B>, timer: AttemptTimer, metrics: AttemptMetrics) -> Self {
+        Self { kind: BodyKind::Whole { body: Some(body), scanner: None, open: None, timer }, metrics }
     }
 
-    pub(super) fn stream(stream: Box<ScannedBody<B>>) -> Self {
-        Self(BodyKind::Stream(stream))
+    pub(super) fn stream(stream: Box<ScannedBody<B>>, metrics: AttemptMetrics) -> Self {
+        Self { kind: BodyKind::Stream(stream), metrics }
     }
 
     /// Ends the body in an error if it is JSON that is not closed.
     pub(super) fn expect_closed(&mut self) {
-        if let BodyKind::Whole { open, .. } = &mut self.0 {
+        if let BodyKind::Whole { open, .. } = &mut self.kind {
             *open = Some(JsonDepth::new());
         }
     }
 
     /// Scans the usage that the body reports, unless it is a stream.
     pub(super) fn meter(&mut self, usage_scanner: UsageScanner) {
-        if let BodyKind::Whole { scanner, .. } = &mut self.0 {
+        if let BodyKind::Whole { scanner, .. } = &mut self.kind {
             *scanner = Some(Box::new(usage_scanner));
         }
     }
@@ -84,7 +89,29 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     type Error = Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.project().0.project() {
+        let this = self.project();
+        let frame = ready!(this.kind.poll_frame(cx));
+        if let Some(Err(error)) = &frame {
+            this.metrics.on_body_error(error);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.kind.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.kind.size_hint()
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for BodyKind<B> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self.project() {
             BodyKindProj::Whole { mut body, scanner, open, timer } => {
                 let Some(mut whole) = body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
                 // The timer is polled first, so that a body that is always ready is cut off as well.
@@ -118,23 +145,23 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match self {
             // A document that is cut short still has to be reported.
-            BodyKind::Whole { body: Some(body), open, .. } => {
+            Self::Whole { body: Some(body), open, .. } => {
                 body.is_end_stream() && !open.is_some_and(|open| open.is_open())
             }
-            BodyKind::Whole { body: None, .. } => true,
-            BodyKind::Stream(stream) => stream.is_end_stream(),
+            Self::Whole { body: None, .. } => true,
+            Self::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match self {
             // A length would be an end before it is certain that the document is closed.
-            BodyKind::Whole { open: Some(_), .. } => SizeHint::new(),
-            BodyKind::Whole { body: Some(body), .. } => body.size_hint(),
-            BodyKind::Whole { body: None, .. } => SizeHint::with_exact(0),
-            BodyKind::Stream(stream) => stream.size_hint(),
+            Self::Whole { open: Some(_), .. } => SizeHint::new(),
+            Self::Whole { body: Some(body), .. } => body.size_hint(),
+            Self::Whole { body: None, .. } => SizeHint::with_exact(0),
+            Self::Stream(stream) => stream.size_hint(),
         }
     }
 }
@@ -173,7 +200,7 @@ impl<B: Body<Data = Bytes>> Body for WholeBody<B> {
 
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
+        let kind = match &self.kind {
             BodyKind::Whole { .. } => "whole",
             BodyKind::Stream(_) => "stream",
         };

@@ -18,6 +18,7 @@ use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
 use crate::attempt;
+use crate::metrics::AttemptMetrics;
 use crate::timeout::AttemptTimer;
 use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, Trail, clock};
 
@@ -69,6 +70,7 @@ pub struct ResponseJudge {
     pub(super) trail: Option<Trail>,
     /// Records the usage, if the request has a meter. Boxed, since few requests have one.
     pub(super) attempt: Option<Box<AttemptUsage>>,
+    pub(super) metrics: AttemptMetrics,
 }
 
 impl ResponseJudge {
@@ -162,13 +164,19 @@ impl ResponseJudge {
                 match result {
                     HoldResult::Commit => {
                         self.record_outcome(head, Outcome::Success);
+                        if stream.has_started() {
+                            self.metrics.on_first_token();
+                        }
                         head.extensions.insert(stream.outcome());
                     }
                     HoldResult::Failed(failure) => self.record_outcome(head, in_band(failure)),
                     HoldResult::Broken(error) => return Poll::Ready(self.fail(error)),
                 }
                 stream.commit();
-                Poll::Ready(ControlFlow::Break(Ok(ResponseBody::stream(stream))))
+                Poll::Ready(ControlFlow::Break(Ok(ResponseBody::stream(
+                    stream,
+                    std::mem::take(&mut self.metrics),
+                ))))
             }
         }
     }
@@ -235,8 +243,8 @@ impl ResponseJudge {
         self.record_outcome(head, outcome);
     }
 
-    /// Records the outcome of the attempt in the trail, and a failure in the extensions of the response.
-    fn record_outcome(&self, head: &mut Parts, outcome: Outcome) {
+    /// Records the outcome of the attempt in the trail and in the metrics, and a failure in the extensions of the response.
+    fn record_outcome(&mut self, head: &mut Parts, outcome: Outcome) {
         self.record_attempt(&outcome);
         // Without an outcome in the extensions, an error status is treated as a failure by the outer layers.
         if outcome != Outcome::Success || head.status.as_u16() >= 400 {
@@ -399,10 +407,12 @@ impl ResponseJudge {
 
     /// A response body that is not a stream.
     pub(super) fn whole<B: ClassifiableBody>(&mut self, body: WholeBody<B>) -> ResponseBody<B> {
-        ResponseBody::whole(body, std::mem::take(&mut self.timer).for_body())
+        let timer = std::mem::take(&mut self.timer).for_body();
+        ResponseBody::whole(body, timer, std::mem::take(&mut self.metrics))
     }
 
-    fn record_attempt(&self, outcome: &Outcome) {
+    fn record_attempt(&mut self, outcome: &Outcome) {
+        self.metrics.on_outcome(outcome);
         if let Some(trail) = &self.trail {
             trail.attempt(outcome);
         }

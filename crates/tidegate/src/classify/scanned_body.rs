@@ -208,6 +208,11 @@ impl<B: Body<Data = Bytes>> ScannedBody<B> {
         self.attempt_timer = std::mem::take(&mut self.attempt_timer).for_body();
     }
 
+    /// Whether the first token has arrived.
+    pub(super) fn has_started(&self) -> bool {
+        self.scanner.state().has_started
+    }
+
     /// The shared outcome of the stream.
     pub(super) fn outcome(&self) -> StreamOutcome {
         self.outcome.clone()

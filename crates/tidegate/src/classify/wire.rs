@@ -15,6 +15,7 @@ use super::body::ResponseBody;
 use super::clocks::IdleTimers;
 use super::response_judge::{ClassifyConfig, Expected, NextStage, ResponseJudge, Stage};
 use crate::attempt::Wire;
+use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::timeout::AttemptTimer;
 use crate::{BoxError, Classifier, Error, Payload, Trail, UsageMeter, clock};
 
@@ -23,6 +24,7 @@ use crate::{BoxError, Classifier, Error, Payload, Trail, UsageMeter, clock};
 pub struct Classification {
     config: Arc<ClassifyConfig>,
     attempt: AttemptLimit,
+    metrics: TargetMetrics,
 }
 
 /// Whether the wire bounds the time of an attempt, too.
@@ -36,13 +38,22 @@ enum AttemptLimit {
 
 impl Classification {
     pub(super) fn new(classifier: Arc<dyn Classifier>, clocks: StreamClocks) -> Self {
-        Self { config: Arc::new(ClassifyConfig { classifier, clocks }), attempt: AttemptLimit::None }
+        Self {
+            config: Arc::new(ClassifyConfig { classifier, clocks }),
+            attempt: AttemptLimit::None,
+            metrics: TargetMetrics::of(""),
+        }
     }
 
     /// The wire of a stack: each attempt is bounded as well, as by [`TimeoutLayer`](crate::TimeoutLayer). One timer is
     /// armed for an attempt, and one body holds its response.
     pub(crate) fn within(self, limit: Option<Duration>) -> Self {
         Self { attempt: AttemptLimit::Within(limit), ..self }
+    }
+
+    /// Records the metrics of this target.
+    pub(crate) fn metrics(self, metrics: TargetMetrics) -> Self {
+        Self { metrics, ..self }
     }
 }
 
@@ -79,6 +90,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
             timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
             attempt: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
+            metrics: AttemptMetrics::start(&self.metrics),
         }
     }
 

@@ -13,6 +13,7 @@ use super::settings::FallbackSettings;
 use super::simplified;
 use super::static_answers::{PromptKind, StaticAnswers};
 use super::statistics::TargetCounters;
+use crate::metrics::TargetMetrics;
 use crate::{Payload, clock};
 
 /// A last resort: produces a response when all targets have failed.
@@ -40,6 +41,18 @@ impl LastResort {
             LastResortKind::Emergency(_) => "@emergency",
         };
         Self { name: name.into(), counters: Arc::default(), kind }
+    }
+}
+
+impl LastResortKind {
+    /// How it obtains its response.
+    pub(super) const fn strategy(&self) -> FallbackKind {
+        match self {
+            Self::Cached(_) => FallbackKind::CachedResponse,
+            Self::Simplified => FallbackKind::SimplifiedPrompt,
+            Self::Static(_) => FallbackKind::StaticResponse,
+            Self::Emergency(_) => FallbackKind::Emergency,
+        }
     }
 }
 
@@ -106,20 +119,22 @@ impl ParsedRequest {
 
     /// The response of a last resort, if it has one.
     pub(super) fn response_from(&self, last_resort: &LastResort) -> Option<Response<Bytes>> {
-        let info = |strategy| FallbackInfo::new(&last_resort.name, strategy);
+        let info = FallbackInfo::new(&last_resort.name, last_resort.kind.strategy());
         let respond = |text: &str| self.composer.synthesize(&self.question, text, SystemTime::now());
         let (mut response, info) = match &last_resort.kind {
             LastResortKind::Cached(cache) => {
-                let hit = cache.find(self.key()?, clock::now())?;
+                let hit = cache.find(self.key()?, clock::now());
+                TargetMetrics::of(&last_resort.name).record_cache_lookup(hit.is_some());
+                let hit = hit?;
                 let mut response = respond(hit.text());
                 response.headers_mut().insert(AGE, hit.age.as_secs().into());
-                (response, info(FallbackKind::CachedResponse).with_similarity(hit.similarity))
+                (response, info.with_similarity(hit.similarity))
             }
             LastResortKind::Static(answers) => {
                 let kind = PromptKind::of(&self.question.prompt);
-                (respond(answers.text(kind)), info(FallbackKind::StaticResponse).with_prompt_kind(kind))
+                (respond(answers.text(kind)), info.with_prompt_kind(kind))
             }
-            LastResortKind::Emergency(text) => (respond(text), info(FallbackKind::Emergency)),
+            LastResortKind::Emergency(text) => (respond(text), info),
             LastResortKind::Simplified => return None,
         };
         response.extensions_mut().insert(info);

@@ -7,6 +7,7 @@ use super::Handle;
 use super::cost::{CallCost, Reserved};
 use super::queue::GRANT_LIFETIME;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
+use crate::metrics::{CallTokens, TokenCount};
 use crate::{Error, Outcome, UsageMeter, UsageTotals};
 
 /// What an attempt reserved from the quotas before it was sent. It is settled when the response ends or is
@@ -65,7 +66,13 @@ impl Reservation {
                 if !wire_reports.load(Ordering::Relaxed) {
                     wire_reports.store(true, Ordering::Relaxed);
                 }
-                self.handle.settle(&reserved, &used(&metered, &reserved.cost));
+                let used = used(&metered, &reserved.cost);
+                self.handle.0.metrics().record_tokens(CallTokens {
+                    used: TokenCount { input: used.input, output: used.output },
+                    reserved: TokenCount { input: reserved.cost.input, output: reserved.cost.output },
+                    possibly_billed: unknown_output(&metered, &reserved.cost),
+                });
+                self.handle.settle(&reserved, &used);
             }
         }
     }
@@ -73,13 +80,17 @@ impl Reservation {
 
 /// Returns what was used in the end. The reserved output stands for each attempt with unknown use.
 fn used(metered: &UsageTotals, reserved: &CallCost) -> CallCost {
-    let unknown = reserved.output.saturating_mul(metered.unknown.into());
-    let output = metered.output.saturating_add(unknown);
+    let output = metered.output.saturating_add(unknown_output(metered, reserved));
     CallCost {
         calls: metered.attempts.into(),
         input: metered.input.min(MAX_TOKENS),
         output: output.min(MAX_TOKENS),
     }
+}
+
+/// The output that is reserved for attempts with unknown use, which the provider may bill.
+fn unknown_output(metered: &UsageTotals, reserved: &CallCost) -> u64 {
+    reserved.output.saturating_mul(metered.unknown.into()).min(MAX_TOKENS)
 }
 
 /// More tokens than any call uses. A higher count is a mistake of the provider, and would block the limit for

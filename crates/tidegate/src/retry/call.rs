@@ -197,7 +197,9 @@ impl<S> RetryCall<S> {
 
     fn finish(&mut self, outcome: &Outcome) -> RetryDecision {
         if self.attempt > 1 {
-            self.shared.handle.0.counters.record_retried_call(*outcome == Outcome::Success, self.attempt);
+            let is_success = *outcome == Outcome::Success;
+            self.shared.handle.0.counters.record_retried_call(is_success, self.attempt);
+            self.shared.handle.0.metrics().record_retried_call(is_success);
             if let TrailSource::Own(Some(trail)) = &self.trail_source {
                 trail.attempt(outcome);
             }
@@ -218,6 +220,8 @@ impl<S> RetryCall<S> {
             }
         };
         trail.push(crate::Verdict::Waiting(wait));
+        let code = rejection.map(Rejection::code).or_else(|| outcome.failure().map(|failure| failure.code));
+        self.shared.handle.0.metrics().record_retry(code);
         tracing::debug!(
             layer = "retry",
             target = self.shared.handle.0.target(),

@@ -95,6 +95,9 @@ impl Handle {
     pub(super) fn withdraw(&self) -> bool {
         let afforded = self.0.budget.as_ref().is_none_or(|budget| budget.withdraw(clock::now()));
         self.0.counters.record_retry_decision(afforded);
+        if !afforded {
+            self.0.metrics().record_retry_denied();
+        }
         afforded
     }
 

@@ -7,6 +7,7 @@ use super::service::Stack;
 use super::{CallLimits, Resilience, Signals, TimeoutHeader};
 use crate::attempt::{Attempt, AttemptGates};
 use crate::classify::StreamClocks;
+use crate::metrics::TargetMetrics;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, RateLimitLayer,
     RetryLayer, timeout,
@@ -43,6 +44,7 @@ pub struct ResilienceLayer {
     classify: ClassifyLayer,
     call_limits: CallLimits,
     signals: Signals,
+    metrics: TargetMetrics,
 }
 
 impl ResilienceBuilder {
@@ -162,6 +164,7 @@ impl ResilienceBuilder {
             classify,
             call_limits: self.call_limits,
             signals,
+            metrics: TargetMetrics::of(&self.name),
         }
     }
 
@@ -182,7 +185,7 @@ impl ResilienceLayer {
     /// Protocol order, outermost first.
     fn stack<S>(&self, inner: S) -> Stack<S> {
         // Per attempt: clocks and classification, which arm one timer.
-        let wire = self.classify.wire().within(Some(self.attempt_timeout));
+        let wire = self.classify.wire().within(Some(self.attempt_timeout)).metrics(self.metrics.clone());
         // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a request and its
         // tokens, refunded if the circuit rejects; the circuit last, so that it counts exactly the attempts that are sent.
         let attempt = Attempt::with_wire(inner, self.gates.clone(), wire);
@@ -197,7 +200,7 @@ impl<S> Layer<S> for ResilienceLayer {
     type Service = Resilience<S>;
 
     fn layer(&self, inner: S) -> Resilience<S> {
-        Resilience::new(self.stack(inner), self.signals(), self.call_limits.clone())
+        Resilience::new(self.stack(inner), self.signals(), self.call_limits.clone(), self.metrics.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::Response;
@@ -13,6 +13,7 @@ use super::ResponseBody;
 use super::service::Attempt;
 use crate::attempt::{self, AttemptGates};
 use crate::classify::Classification;
+use crate::metrics::CallMetrics;
 use crate::rejected::RejectedCall;
 use crate::retry::{self, Retry};
 use crate::{BoxError, Error, HttpService, Payload, Rejection, fallback};
@@ -24,7 +25,11 @@ type FallbackFuture<S, F, R, B> = fallback::ResponseFuture<Retry<Attempt<S>>, Re
 
 /// Waits for the response of the stack. `F` is the future of the wrapped service, `R` its response body.
 #[pin_project]
-pub struct ResponseFuture<S, F, R: Body<Data = Bytes>, B>(#[pin] State<S, F, R, B>);
+pub struct ResponseFuture<S, F, R: Body<Data = Bytes>, B> {
+    #[pin]
+    state: State<S, F, R, B>,
+    metrics: CallMetrics,
+}
 
 /// The outermost layer that has something to do.
 #[pin_project(project = StateProj)]
@@ -38,21 +43,21 @@ enum State<S, F, R: Body<Data = Bytes>, B> {
 
 impl<S, F, R: Body<Data = Bytes>, B> ResponseFuture<S, F, R, B> {
     #[inline]
-    pub(super) fn of_attempt(future: AttemptFuture<S, F, R>) -> Self {
-        Self(State::Attempt(future))
+    pub(super) fn of_attempt(future: AttemptFuture<S, F, R>, metrics: CallMetrics) -> Self {
+        Self { state: State::Attempt(future), metrics }
     }
 
     #[inline]
-    pub(super) fn of_retry(future: RetryFuture<S, F, R>) -> Self {
-        Self(State::Retry(future))
+    pub(super) fn of_retry(future: RetryFuture<S, F, R>, metrics: CallMetrics) -> Self {
+        Self { state: State::Retry(future), metrics }
     }
 
-    pub(super) fn of_fallback(future: FallbackFuture<S, F, R, B>) -> Self {
-        Self(State::Fallback(Box::pin(future)))
+    pub(super) fn of_fallback(future: FallbackFuture<S, F, R, B>, metrics: CallMetrics) -> Self {
+        Self { state: State::Fallback(Box::pin(future)), metrics }
     }
 
-    pub(super) fn rejected(rejection: Rejection) -> Self {
-        Self(State::Rejected(RejectedCall::new(rejection)))
+    pub(super) fn rejected(rejection: Rejection, metrics: CallMetrics) -> Self {
+        Self { state: State::Rejected(RejectedCall::new(rejection)), metrics }
     }
 }
 
@@ -66,24 +71,27 @@ where
     type Output = Result<Response<ResponseBody<R>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().0.project() {
+        let this = self.project();
+        let result = match this.state.project() {
             StateProj::Attempt(future) => {
-                future.poll(cx).map_ok(|response| response.map(ResponseBody::of_attempt))
+                ready!(future.poll(cx)).map(|response| response.map(ResponseBody::of_attempt))
             }
             StateProj::Retry(future) => {
-                future.poll(cx).map_ok(|response| response.map(ResponseBody::of_attempt))
+                ready!(future.poll(cx)).map(|response| response.map(ResponseBody::of_attempt))
             }
             StateProj::Fallback(future) => {
-                future.as_mut().poll(cx).map_ok(|response| response.map(ResponseBody::new))
+                ready!(future.as_mut().poll(cx)).map(|response| response.map(ResponseBody::new))
             }
-            StateProj::Rejected(call) => call.poll(cx).map(Err),
-        }
+            StateProj::Rejected(call) => Err(ready!(call.poll(cx))),
+        };
+        this.metrics.on_result(&result);
+        Poll::Ready(result)
     }
 }
 
 impl<S, F, R: Body<Data = Bytes>, B> fmt::Debug for ResponseFuture<S, F, R, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state: &dyn fmt::Debug = match &self.0 {
+        let state: &dyn fmt::Debug = match &self.state {
             State::Attempt(future) => future,
             State::Retry(future) => future,
             State::Fallback(future) => future,

@@ -10,6 +10,7 @@ use crate::attempt::{self, AttemptGates};
 use crate::buffered::buffered;
 use crate::classify::Classification;
 use crate::fallback::Fallback;
+use crate::metrics::{CallMetrics, TargetMetrics};
 use crate::rejected::record_rejection;
 use crate::retry::Retry;
 use crate::send::{SendFuture, send};
@@ -23,14 +24,20 @@ pub struct Resilience<S> {
     stack: Stack<S>,
     signals: Signals,
     call_limits: CallLimits,
+    metrics: TargetMetrics,
 }
 
 pub(super) type Stack<S> = Fallback<Retry<Attempt<S>>>;
 pub(super) type Attempt<S> = attempt::Attempt<S, AttemptGates, Classification>;
 
 impl<S> Resilience<S> {
-    pub(super) fn new(stack: Stack<S>, signals: Signals, call_limits: CallLimits) -> Self {
-        Self { stack, signals, call_limits }
+    pub(super) fn new(
+        stack: Stack<S>,
+        signals: Signals,
+        call_limits: CallLimits,
+        metrics: TargetMetrics,
+    ) -> Self {
+        Self { stack, signals, call_limits, metrics }
     }
 
     /// Sends one request through a clone of the stack, which is made ready first.
@@ -73,7 +80,7 @@ impl<S> Resilience<S> {
             Ok(()) => self.call_layers(request),
             Err(rejection) => {
                 let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
-                ResponseFuture::rejected(rejection)
+                ResponseFuture::rejected(rejection, CallMetrics::start(&self.metrics))
             }
         }
     }
@@ -85,19 +92,25 @@ impl<S> Resilience<S> {
         S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
+        let metrics = CallMetrics::start(&self.metrics);
         if self.stack.has_fallbacks() {
-            return ResponseFuture::of_fallback(self.stack.call(request));
+            return ResponseFuture::of_fallback(self.stack.call(request), metrics);
         }
         let (head, body) = request.into_parts();
         match buffered(body) {
             Ok(body) => {
                 let retry = self.stack.get_mut();
                 match retry.is_idle(&head.extensions) {
-                    true => ResponseFuture::of_attempt(retry.get_mut().call(Request::from_parts(head, body))),
-                    false => ResponseFuture::of_retry(retry.call_buffered(head, body)),
+                    true => {
+                        let attempt = retry.get_mut().call(Request::from_parts(head, body));
+                        ResponseFuture::of_attempt(attempt, metrics)
+                    }
+                    false => ResponseFuture::of_retry(retry.call_buffered(head, body), metrics),
                 }
             }
-            Err(body) => ResponseFuture::of_fallback(self.stack.call(Request::from_parts(head, body))),
+            Err(body) => {
+                ResponseFuture::of_fallback(self.stack.call(Request::from_parts(head, body)), metrics)
+            }
         }
     }
 

@@ -26,6 +26,7 @@ use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
 use crate::fallback::capability_filter::CapabilityFilter;
 use crate::fallback::deadline_guard::DeadlineGuard;
+use crate::fallback::info::FallbackKind;
 use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::settings::FallbackSettings;
 use crate::fallback::target::{Target, TargetService};
@@ -205,7 +206,7 @@ impl ChainState {
             if let Some(target) = self.take_next_target() {
                 self.target_index = self.visited;
                 target.counters.record_use();
-                self.trace_fallback(&target.name, because);
+                self.trace_fallback(&target.name, FallbackKind::AlternativeModel, because);
                 return Some(NextStep::Call(NextTarget::Other(target.service)));
             }
             if let Some((wait, target)) = self.soonest_target() {

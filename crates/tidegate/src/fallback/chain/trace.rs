@@ -5,13 +5,16 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::ChainState;
+use crate::fallback::info::FallbackKind;
+use crate::metrics::TargetMetrics;
 use crate::{ErrorCode, Verdict};
 
 impl ChainState {
     /// Records that the chain falls back to `target`.
-    pub(super) fn trace_fallback(&self, target: &Arc<str>, because: Option<ErrorCode>) {
+    pub(super) fn trace_fallback(&self, target: &Arc<str>, kind: FallbackKind, because: Option<ErrorCode>) {
         self.push_verdict(Verdict::FellBack { to: Arc::clone(target), because });
         self.enter_target(target);
+        TargetMetrics::of(target).record_fallback(kind.name());
         let (target, code) = (&**target, because.map(ErrorCode::code));
         tracing::info!(layer = "fallback", target, code, "asking another target");
     }

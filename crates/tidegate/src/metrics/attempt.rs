@@ -1,0 +1,124 @@
+//! What is recorded of one attempt and of one call when they have ended or are dropped.
+
+use std::time::Instant;
+
+use super::TargetMetrics;
+use super::target::code_of;
+use crate::{Error, ErrorCode, Outcome, Rejection, clock};
+
+/// Records one attempt: its result, its failures, its first token, and its duration when it is dropped. Empty after
+/// the attempt has turned out not to be one.
+#[derive(Debug, Default)]
+pub(crate) struct AttemptMetrics(Option<Running>);
+
+#[derive(Debug)]
+struct Running {
+    target: TargetMetrics,
+    began: Instant,
+    result: AttemptResult,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AttemptResult {
+    Pending,
+    Success,
+    Failed(ErrorCode),
+}
+
+impl AttemptMetrics {
+    /// An attempt at `target` begins.
+    pub(crate) fn start(target: &TargetMetrics) -> Self {
+        let target = target.clone();
+        Self(Some(Running { target, began: clock::now(), result: AttemptResult::Pending }))
+    }
+
+    /// Records the result of the attempt. A neutral outcome is that of a request that was not sent.
+    pub(crate) fn on_outcome(&mut self, outcome: &Outcome) {
+        let Some(running) = &mut self.0 else { return };
+        let result = match outcome {
+            Outcome::Neutral => {
+                self.0 = None;
+                return;
+            }
+            Outcome::Success => AttemptResult::Success,
+            Outcome::Failure(failure) => {
+                running.target.record_failure(failure);
+                AttemptResult::Failed(failure.code)
+            }
+        };
+        running.target.record_attempt(code_of(outcome));
+        running.result = result;
+    }
+
+    /// The first token of a stream has arrived.
+    pub(crate) fn on_first_token(&self) {
+        if let Some(running) = &self.0 {
+            running.target.record_first_token(running.seconds());
+        }
+    }
+
+    /// The body of the response has failed. That of a failure was recorded at the head.
+    pub(crate) fn on_body_error(&mut self, error: &Error) {
+        let outcome = Outcome::of_error(&**error);
+        if let (Some(running), Some(failure)) = (&mut self.0, outcome.failure())
+            && running.result == AttemptResult::Success
+        {
+            running.target.record_failure(failure);
+            running.target.record_broken(failure.code);
+            running.result = AttemptResult::Failed(failure.code);
+        }
+    }
+}
+
+impl Running {
+    fn seconds(&self) -> f64 {
+        clock::now().saturating_duration_since(self.began).as_secs_f64()
+    }
+}
+
+impl Drop for AttemptMetrics {
+    fn drop(&mut self) {
+        let Some(running) = &self.0 else { return };
+        let code = match running.result {
+            AttemptResult::Success => None,
+            AttemptResult::Failed(code) => Some(code),
+            AttemptResult::Pending => {
+                running.target.record_attempt(Some(ErrorCode::Cancelled));
+                Some(ErrorCode::Cancelled)
+            }
+        };
+        running.target.record_duration(code, running.seconds());
+    }
+}
+
+/// Records the result of one call of a stack, also if it is dropped without one.
+#[derive(Debug)]
+pub(crate) struct CallMetrics(Option<TargetMetrics>);
+
+impl CallMetrics {
+    /// A call of the stack of `target` begins.
+    pub(crate) fn start(target: &TargetMetrics) -> Self {
+        Self(Some(target.clone()))
+    }
+
+    /// Records the result of the call.
+    pub(crate) fn on_result<B>(&mut self, result: &Result<http::Response<B>, Error>) {
+        let Some(target) = self.0.take() else { return };
+        target.record_call(match result {
+            Ok(response) => code_of(&Outcome::borrow(response)),
+            Err(error) => error
+                .rejection()
+                .map(Rejection::code)
+                .or_else(|| code_of(&Outcome::of_error(&**error)))
+                .or(Some(ErrorCode::Unknown)),
+        });
+    }
+}
+
+impl Drop for CallMetrics {
+    fn drop(&mut self) {
+        if let Some(target) = &self.0 {
+            target.record_call(Some(ErrorCode::Cancelled));
+        }
+    }
+}

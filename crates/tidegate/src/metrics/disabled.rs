@@ -1,0 +1,70 @@
+//! The same types without the feature: they are empty, and nothing is recorded.
+
+use tidegate_core::NotProcessedReason;
+
+use super::CallTokens;
+use crate::circuit_breaker::State;
+use crate::{Error, ErrorCode, Outcome, Rejection};
+
+#[derive(Clone, Debug)]
+pub(crate) struct TargetMetrics;
+
+impl TargetMetrics {
+    pub(crate) fn of(_: &str) -> Self {
+        Self
+    }
+
+    pub(crate) fn record_rejection(&self, _: &Rejection) {}
+
+    pub(crate) fn record_retry(&self, _: Option<ErrorCode>) {}
+
+    pub(crate) fn record_retried_call(&self, _: bool) {}
+
+    pub(crate) fn record_retry_denied(&self) {}
+
+    pub(crate) fn record_fallback(&self, _: &'static str) {}
+
+    pub(crate) fn record_cache_lookup(&self, _: bool) {}
+
+    #[cfg_attr(not(feature = "hyper-util"), expect(dead_code, reason = "called by `Reconnect`"))]
+    pub(crate) fn record_resend(&self, _: NotProcessedReason) {}
+
+    pub(crate) fn record_transition(&self, _: State) {}
+
+    pub(crate) fn record_tokens(&self, _: CallTokens) {}
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct TargetMetricsCell(());
+
+impl TargetMetricsCell {
+    pub(crate) fn get(&self, _: &str) -> &TargetMetrics {
+        &TargetMetrics
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct AttemptMetrics;
+
+impl AttemptMetrics {
+    pub(crate) fn start(_: &TargetMetrics) -> Self {
+        Self
+    }
+
+    pub(crate) fn on_outcome(&mut self, _: &Outcome) {}
+
+    pub(crate) fn on_first_token(&self) {}
+
+    pub(crate) fn on_body_error(&mut self, _: &Error) {}
+}
+
+#[derive(Debug)]
+pub(crate) struct CallMetrics;
+
+impl CallMetrics {
+    pub(crate) fn start(_: &TargetMetrics) -> Self {
+        Self
+    }
+
+    pub(crate) fn on_result<B>(&mut self, _: &Result<http::Response<B>, Error>) {}
+}

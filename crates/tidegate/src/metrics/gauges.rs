@@ -1,0 +1,64 @@
+//! The gauges, which are set from the signals of a stack.
+
+use std::time::Duration;
+
+use metrics::{Label, gauge};
+
+use super::names::{self, Metric};
+use crate::Signals;
+use crate::circuit_breaker::State;
+use crate::stack::SignalsSnapshot;
+
+impl Signals {
+    /// Sets the gauges of this stack: calls in flight, queues, quotas, cooldowns, and the state of the circuit. Call
+    /// it before the metrics are read, or periodically. Its cost grows with the number of keys.
+    ///
+    /// `labels` are added to the label `target`. They distinguish stacks that have one name; their values have to be
+    /// few.
+    pub fn record_metrics(&self, labels: &[(&'static str, &str)]) {
+        let SignalsSnapshot {
+            target,
+            circuit_state,
+            cooldown_remaining_ms,
+            current_inflight,
+            max_inflight,
+            queued,
+            rate_remaining,
+            tokens_remaining,
+            rate_closed_ms,
+            rate_waiting,
+            ..
+        } = self.snapshot();
+        let own = [Label::new("target", target)].into_iter();
+        let labels: Vec<Label> =
+            own.chain(labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()))).collect();
+        let set = |metric: Metric, value: f64| gauge!(metric.name, labels.clone()).set(value);
+        set(names::INFLIGHT, current_inflight as f64);
+        set(names::QUEUED, queued as f64);
+        set(names::RATE_QUEUED, rate_waiting as f64);
+        set(names::RATE_COOLDOWN, seconds(rate_closed_ms));
+        set(names::CIRCUIT_COOLDOWN, seconds(cooldown_remaining_ms));
+        set(names::CIRCUIT_STATE, severity(circuit_state));
+        for (metric, value) in [
+            (names::INFLIGHT_LIMIT, max_inflight.map(|limit| limit as f64)),
+            (names::REQUESTS_REMAINING, rate_remaining.map(f64::from)),
+            (names::TOKENS_REMAINING, tokens_remaining.map(|tokens| tokens as f64)),
+        ] {
+            if let Some(value) = value {
+                set(metric, value);
+            }
+        }
+    }
+}
+
+fn seconds(millis: Option<u64>) -> f64 {
+    Duration::from_millis(millis.unwrap_or_default()).as_secs_f64()
+}
+
+const fn severity(state: State) -> f64 {
+    match state {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    }
+}

@@ -1,0 +1,447 @@
+//! Every metric, through a recorder that the process has one of. Each test has targets of its own.
+
+mod recorder;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt;
+use recorder::{Description, described, recorded, samples, series_of, value};
+use tidegate::fallback::AnswerCache;
+use tidegate::provider::HttpService;
+use tidegate::rate_limit::OnLimit;
+use tidegate::retry::Jitter;
+use tidegate::translators::StreamContinuation;
+use tidegate::{
+    BackpressureLayer, CircuitBreakerLayer, Error, FallbackLayer, KeyBy, Payload, RateLimitLayer, Resilience,
+    ResilienceBuilder, RetryLayer, Tenant,
+};
+use tidegate_testkit::strict::{self, Answer, Handle, Strict};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn chat(prompt: &str, stream: bool) -> Request<Payload> {
+    let body = serde_json::json!({
+        "model": "m", "stream": stream, "max_tokens": 50, "messages": [{"role": "user", "content": prompt}],
+    });
+    Request::post("http://provider.test/v1/chat/completions").body(Payload::from(body.to_string())).unwrap()
+}
+
+fn plain() -> Request<Payload> {
+    chat("high tide", false)
+}
+
+/// A completion that used 7 and 3 tokens.
+fn completion(provider: &Handle) -> Answer {
+    provider.answer(200).header("content-type", "application/json").body(
+        r#"{"choices":[{"message":{"content":"Low."},"finish_reason":"stop"}],
+            "usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#,
+    )
+}
+
+fn stack(
+    target: &str,
+    change: impl FnOnce(ResilienceBuilder) -> ResilienceBuilder,
+) -> (Resilience<Strict<Payload>>, Handle) {
+    recorder::install();
+    let (inner, provider) = strict::service();
+    (change(ResilienceBuilder::new(target)).service(inner), provider)
+}
+
+/// Makes one call, to the last byte of its response.
+async fn call<S>(service: &S, request: Request<Payload>) -> Result<u16, Error>
+where
+    S: HttpService<Payload> + Clone,
+    S::Error: Into<tidegate::BoxError>,
+{
+    use tower::ServiceExt;
+    let response = service.clone().oneshot(request).await.map_err(Error::boxed)?;
+    let status = response.status().as_u16();
+    response.into_body().collect().await.map_err(Error::boxed)?;
+    Ok(status)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_is_counted_with_its_duration_and_its_tokens() {
+    success("openai/success").await;
+}
+
+async fn success(target: &str) {
+    let (stack, provider) =
+        stack(target, |stack| stack.rate_limit(RateLimitLayer::new().tokens_per_minute(10_000)));
+    completion(&provider).after(2 * SECOND).pause(SECOND).frame("");
+    assert_eq!(call(&stack, plain()).await.unwrap(), 200);
+    let of_target = ("target", target);
+    assert_eq!(value("tidegate.calls", &[("code", "ok"), of_target]), 1.0);
+    assert_eq!(value("tidegate.attempts", &[("code", "ok"), of_target]), 1.0);
+    assert_eq!(samples("gen_ai.client.operation.duration", &[of_target]), [3.0]);
+    let used = |of| samples("gen_ai.client.token.usage", &[("gen_ai.token.type", of), of_target]);
+    assert_eq!((used("input"), used("output")), (vec![7.0], vec![3.0]));
+    let reserved = |of| value("tidegate.tokens.reserved", &[("kind", of), of_target]);
+    assert!(reserved("input") > 0.0);
+    assert_eq!(reserved("output"), 50.0);
+    assert_eq!(value("tidegate.tokens.possibly_billed", &[of_target]), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_are_counted_with_the_result_of_their_call() {
+    retries("openai/retries").await;
+}
+
+async fn retries(target: &str) {
+    let retry = RetryLayer::exponential().max_retries(1).jitter(Jitter::None);
+    let retry = retry.initial_delay(Duration::from_millis(10)).budget(0.0, 1);
+    let (stack, provider) = stack(target, |stack| stack.retry(retry));
+    provider.answer(429).after(SECOND);
+    completion(&provider);
+    assert_eq!(call(&stack, plain()).await.unwrap(), 200);
+    for _ in 0..3 {
+        provider.answer(503);
+    }
+    // The first of these calls is retried, and the budget of this second has no retry for the other.
+    tokio::time::advance(SECOND).await;
+    for _ in 0..2 {
+        assert_eq!(call(&stack, plain()).await.unwrap(), 503);
+    }
+    let of_target = ("target", target);
+    let by_code = |name, code| value(name, &[("code", code), of_target]);
+    assert_eq!((by_code("tidegate.calls", "ok"), by_code("tidegate.calls", "E3002")), (1.0, 2.0));
+    assert_eq!(by_code("tidegate.attempts", "E2001"), 1.0);
+    assert_eq!(by_code("tidegate.attempts", "E3002"), 3.0);
+    assert_eq!((by_code("tidegate.retries", "E2001"), by_code("tidegate.retries", "E3002")), (1.0, 1.0));
+    let retried = |kind| value("tidegate.retried_calls", &[("kind", kind), of_target]);
+    assert_eq!((retried("success"), retried("failure")), (1.0, 1.0));
+    assert_eq!(value("tidegate.retries.denied", &[of_target]), 1.0);
+    let failures = [("code", "E3002"), ("kind", "response"), of_target];
+    assert_eq!(value("tidegate.failures", &failures), 3.0);
+    let limited = [("error.type", "E2001"), of_target];
+    assert_eq!(samples("gen_ai.client.operation.duration", &limited), [1.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_counts_its_transitions_and_rejections_and_shows_in_the_gauges() {
+    open_circuit("openai/circuit").await;
+}
+
+async fn open_circuit(target: &str) {
+    let circuit = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(1).cooldown(60 * SECOND);
+    let (stack, provider) = stack(target, |stack| stack.circuit_breaker(circuit));
+    let of_target = ("target", target);
+    let gauge = |name| value(name, &[("policy", "p"), of_target]);
+    let record = || stack.signals().record_metrics(&[("policy", "p")]);
+    provider.answer(503);
+    call(&stack, plain()).await.unwrap();
+    call(&stack, plain()).await.unwrap_err();
+    record();
+    assert_eq!((gauge("tidegate.circuit.state"), gauge("tidegate.circuit.cooldown")), (2.0, 60.0));
+    let rejected = [("layer", "circuit_breaker"), ("reason", "circuit open"), of_target];
+    assert_eq!(value("tidegate.rejections", &rejected), 1.0);
+    assert_eq!(value("tidegate.calls", &[("code", "E3002"), of_target]), 2.0);
+    assert_eq!(value("tidegate.attempts", &[("code", "E3002"), of_target]), 1.0);
+
+    tokio::time::advance(61 * SECOND).await;
+    completion(&provider);
+    call(&stack, plain()).await.unwrap();
+    record();
+    assert_eq!((gauge("tidegate.circuit.state"), gauge("tidegate.circuit.cooldown")), (0.0, 0.0));
+    let transitions = |kind| value("tidegate.circuit.transitions", &[("kind", kind), of_target]);
+    assert_eq!(["open", "half_open", "closed"].map(transitions), [1.0; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gauges_show_calls_in_flight_queues_and_quotas() {
+    gauges("openai/gauges").await;
+}
+
+async fn gauges(target: &str) {
+    let (stack, provider) = stack(target, |stack| {
+        let quotas = RateLimitLayer::per_minute(10).burst_size(10).tokens_per_minute(1_000);
+        stack.backpressure(BackpressureLayer::max_inflight(1)).rate_limit(quotas)
+    });
+    let gauge = |name| value(name, &[("target", target)]);
+    provider.answer(429).header("retry-after", "30");
+    call(&stack, plain()).await.unwrap();
+    stack.signals().record_metrics(&[]);
+    assert_eq!(gauge("tidegate.rate_limit.cooldown"), 30.0);
+    stack.signals().reset();
+
+    provider.hang();
+    let calls = [(); 2].map(|()| {
+        tokio::spawn({
+            let stack = stack.clone();
+            async move { call(&stack, plain()).await }
+        })
+    });
+    tokio::time::advance(Duration::from_millis(1)).await;
+    stack.signals().record_metrics(&[]);
+    assert_eq!((gauge("tidegate.inflight"), gauge("tidegate.inflight.limit")), (1.0, 1.0));
+    assert_eq!(gauge("tidegate.inflight.queued"), 1.0);
+    assert_eq!(gauge("tidegate.rate_limit.requests.remaining"), 9.0);
+    let remaining = gauge("tidegate.rate_limit.tokens.remaining");
+    assert!(remaining > 900.0 && remaining < 950.0, "{remaining}");
+    calls.iter().for_each(|call| call.abort());
+    for call in calls {
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    // The first was sent, and both were calls.
+    let cancelled = [("code", "E4002"), ("target", target)];
+    assert_eq!((value("tidegate.attempts", &cancelled), value("tidegate.calls", &cancelled)), (1.0, 2.0));
+    let cancelled = [("error.type", "E4002"), ("target", target)];
+    assert_eq!(samples("gen_ai.client.operation.duration", &cancelled).len(), 1);
+    assert_eq!(value("tidegate.tokens.possibly_billed", &[("target", target)]), 50.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_wait_for_a_quota_show_in_the_gauge() {
+    let target = "openai/waiting";
+    let (stack, provider) =
+        stack(target, |stack| stack.rate_limit(RateLimitLayer::per_minute(1).max_wait(90 * SECOND)));
+    completion(&provider);
+    call(&stack, plain()).await.unwrap();
+    let waiting = tokio::spawn({
+        let stack = stack.clone();
+        async move { call(&stack, plain()).await }
+    });
+    tokio::time::advance(Duration::from_millis(1)).await;
+    stack.signals().record_metrics(&[]);
+    assert_eq!(value("tidegate.rate_limit.queued", &[("target", target)]), 1.0);
+    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn fallbacks_are_counted_by_their_kind_and_cached_answers_by_hit_and_miss() {
+    fallbacks("openai/fallbacks", "openai/second").await;
+}
+
+/// Last resorts are no targets of a test.
+static LAST_RESORTS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+async fn fallbacks(target: &str, second: &'static str) {
+    let _alone = LAST_RESORTS.lock().await;
+    let (other, other_provider) = strict::service::<Payload>();
+    let (stack, provider) = stack(target, |stack| {
+        stack.fallback(FallbackLayer::new().then(second, other).then_cached(AnswerCache::new()).then_static())
+    });
+    let lookups = || {
+        ["hit", "miss"].map(|kind| value("tidegate.cache.lookups", &[("kind", kind), ("target", "@cached")]))
+    };
+    let of_kind = |kind, target| value("tidegate.fallbacks", &[("kind", kind), ("target", target)]);
+    let before = (of_kind("cached_response", "@cached"), of_kind("static_response", "@static"), lookups());
+    let tenant = |prompt| {
+        let mut request = chat(prompt, false);
+        request.extensions_mut().insert(Tenant("a".into()));
+        request
+    };
+    provider.answer(503);
+    completion(&other_provider);
+    assert_eq!(call(&stack, tenant("When is high tide?")).await.unwrap(), 200);
+    assert_eq!(of_kind("alternative_model", second), 1.0);
+    for prompt in ["When is high tide?", "Who was Ada Lovelace and what did she write?"] {
+        provider.answer(503);
+        other_provider.answer(503);
+        assert_eq!(call(&stack, tenant(prompt)).await.unwrap(), 200);
+    }
+    assert_eq!(of_kind("cached_response", "@cached"), before.0 + 1.0);
+    assert_eq!(of_kind("static_response", "@static"), before.1 + 1.0);
+    assert_eq!(lookups(), before.2.map(|count| count + 1.0));
+}
+
+fn chunk(text: &str) -> String {
+    format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_stream_is_counted_after_its_head_was_a_success() {
+    broken_stream("openai/broken").await;
+}
+
+async fn broken_stream(target: &str) {
+    let (stack, provider) = stack(target, |stack| stack);
+    let stream = provider.answer(200).header("content-type", "text/event-stream");
+    stream.after(SECOND).pause(SECOND).frame(chunk("Low")).pause(SECOND).break_off("connection reset");
+    call(&stack, chat("high tide", true)).await.unwrap_err();
+    let of_target = ("target", target);
+    assert_eq!(value("tidegate.calls", &[("code", "ok"), of_target]), 1.0);
+    assert_eq!(value("tidegate.attempts", &[("code", "ok"), of_target]), 1.0);
+    assert_eq!(samples("gen_ai.server.time_to_first_token", &[of_target]), [2.0]);
+    assert_eq!(value("tidegate.responses.broken", &[("code", "E3001"), of_target]), 1.0);
+    let failure = [("code", "E3001"), ("kind", "transport"), of_target];
+    assert_eq!(value("tidegate.failures", &failure), 1.0);
+    let duration = [("error.type", "E3001"), of_target];
+    assert_eq!(samples("gen_ai.client.operation.duration", &duration), [3.0]);
+}
+
+/// The failure is in the head already, and in the body once more.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_begins_with_an_error_is_counted_once() {
+    let target = "openai/in_band";
+    let (stack, provider) = stack(target, |stack| stack);
+    let stream = provider.answer(200).header("content-type", "text/event-stream");
+    stream.frame("data: {\"error\":{\"type\":\"server_error\",\"message\":\"no\"}}\n\n");
+    call(&stack, chat("high tide", true)).await.unwrap_err();
+    let of_target = ("target", target);
+    assert_eq!(value("tidegate.failures", &[("code", "E3001"), ("kind", "in_band"), of_target]), 1.0);
+    assert_eq!(value("tidegate.responses.broken", &[("code", "E3001"), of_target]), 0.0);
+    assert!(samples("gen_ai.server.time_to_first_token", &[of_target]).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_cut_off_is_counted() {
+    let target = "openai/cut";
+    let (stack, provider) = stack(target, |stack| stack);
+    provider.answer(200).frame("{\"choices\":[{\"message\":{\"content\":\"Low.\"}").break_off("reset");
+    let _ = call(&stack, Request::put("http://provider.test/").body(Payload::empty()).unwrap()).await;
+    assert_eq!(value("tidegate.responses.broken", &[("code", "E3001"), ("target", target)]), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_continued_stream_counts_as_a_fallback() {
+    recorder::install();
+    let ((first, provider), (second, other)) = (strict::service(), strict::service());
+    let second = ResilienceBuilder::new("openai/continues").service(second);
+    let chain = FallbackLayer::new().then("openai/continues", second).continue_streams(StreamContinuation);
+    let stack = ResilienceBuilder::new("openai/continued").fallback(chain).service(first);
+    let stream = |provider: &Handle| provider.answer(200).header("content-type", "text/event-stream");
+    stream(&provider).frame(chunk("Low ")).break_off("connection reset");
+    let done = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    stream(&other).frame(chunk("tide")).frame(done);
+    call(&stack, chat("high tide", true)).await.unwrap();
+    let continued = [("kind", "continuation"), ("target", "openai/continues")];
+    assert_eq!(value("tidegate.fallbacks", &continued), 1.0);
+}
+
+/// A call that a gate below the wire rejects was no attempt.
+#[tokio::test(start_paused = true)]
+async fn a_rejected_call_is_no_attempt() {
+    let target = "openai/rejected";
+    let limit = RateLimitLayer::per_minute(1).on_limit(OnLimit::Reject);
+    let (stack, provider) = stack(target, |stack| stack.rate_limit(limit));
+    completion(&provider);
+    call(&stack, plain()).await.unwrap();
+    call(&stack, plain()).await.unwrap_err();
+    let of_target = ("target", target);
+    let rejected = [("layer", "rate_limit"), ("reason", "rate limit reached"), of_target];
+    assert_eq!(value("tidegate.rejections", &rejected), 1.0);
+    assert_eq!(value("tidegate.attempts", &[("code", "E2001"), of_target]), 0.0);
+    assert_eq!(value("tidegate.calls", &[("code", "E2001"), of_target]), 1.0);
+}
+
+/// 10 000 callers with models of their own, in gates with keys: labels are not from requests.
+#[tokio::test(start_paused = true)]
+async fn callers_and_models_make_no_series() {
+    let target = "openai/callers";
+    let (stack, provider) = stack(target, |stack| {
+        stack
+            .retry(RetryLayer::exponential())
+            .backpressure(BackpressureLayer::max_inflight(1).key_by(KeyBy::tenant()))
+            .rate_limit(RateLimitLayer::per_minute(5).tokens_per_minute(5_000).key_by(KeyBy::tenant()))
+            .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(1).key_by(KeyBy::tenant()))
+    });
+    let mut series = None;
+    for caller in 0..10_000 {
+        match caller % 2 {
+            0 => provider.answer(400),
+            _ => provider.answer(200).body("{}"),
+        };
+        let body = format!(r#"{{"model":"m-{caller}","messages":[]}}"#);
+        let mut request =
+            Request::post(format!("http://provider.test/{caller}")).body(Payload::from(body)).unwrap();
+        request.extensions_mut().insert(Tenant(format!("caller-{caller}").into()));
+        call(&stack, request).await.unwrap();
+        if caller % 1_000 == 1 {
+            stack.signals().record_metrics(&[]);
+            assert_eq!(*series.get_or_insert_with(|| series_of(target)), series_of(target), "{caller}");
+        }
+    }
+}
+
+#[cfg(feature = "hyper-util")]
+#[test]
+fn a_request_that_was_not_processed_is_counted_as_sent_again() {
+    resend("openai/resent");
+}
+
+/// Over a real connection, without paused time.
+#[cfg(feature = "hyper-util")]
+fn resend(target: &str) {
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+    use tidegate::Trail;
+    use tidegate_testkit::{ConnectionServer, Reaction};
+
+    recorder::install();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = ConnectionServer::http1([Reaction::Answer, Reaction::Close]).await.unwrap();
+        let client = |idle| Client::builder(TokioExecutor::new()).pool_max_idle_per_host(idle).build_http();
+        let client = tidegate::reconnect::Reconnect::new(client(usize::MAX), client(0));
+        for _ in 0..2 {
+            let trail = Trail::new();
+            trail.enter(&target.into());
+            let url = format!("{}/chat/completions", server.base_url());
+            let request = Request::post(url).extension(trail).body(Payload::from("{}")).unwrap();
+            call(&client, request).await.unwrap();
+        }
+    });
+    let closed = [("reason", "reused connection closed"), ("target", target)];
+    assert_eq!(value("tidegate.resends", &closed), 1.0);
+}
+
+/// One row of the table in `docs/metrics.md`.
+#[derive(Debug, PartialEq, Eq)]
+struct ListedMetric {
+    name: String,
+    description: Description,
+    labels: BTreeSet<String>,
+}
+
+fn rows() -> Vec<ListedMetric> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let page = fs::read_to_string(page).unwrap();
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let kind = |kind: &str| ["counter", "gauge", "histogram"].into_iter().find(|it| *it == kind).unwrap();
+    let unit = |unit: &str| ["count", "seconds"].into_iter().find(|it| *it == unit).unwrap();
+    let spans = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    page.lines()
+        .filter(|line| line.starts_with("| `tidegate.") || line.starts_with("| `gen_ai."))
+        .map(cells)
+        .map(|cells| ListedMetric {
+            name: cells[1].trim_matches('`').to_owned(),
+            description: Description { kind: kind(&cells[2]), unit: unit(&cells[3]), text: cells[5].clone() },
+            labels: spans(&cells[4]),
+        })
+        .collect()
+}
+
+/// The page lists exactly the metrics that are described and recorded, with their labels.
+#[test]
+fn the_page_lists_every_metric_as_it_is_recorded() {
+    #[cfg(feature = "hyper-util")]
+    resend("openai/page_resent");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        success("openai/page_success").await;
+        retries("openai/page_retries").await;
+        open_circuit("openai/page_circuit").await;
+        gauges("openai/page_gauges").await;
+        fallbacks("openai/page_fallbacks", "openai/page_second").await;
+        broken_stream("openai/page_broken").await;
+    });
+    let (rows, described, recorded) = (rows(), described(), recorded());
+    let names = |names: Vec<&String>| names.into_iter().cloned().collect::<BTreeSet<_>>();
+    let listed = names(rows.iter().map(|row| &row.name).collect());
+    assert_eq!(listed, names(described.keys().collect()));
+    let is_compiled = |name: &&String| cfg!(feature = "hyper-util") || *name != "tidegate.resends";
+    assert_eq!(names(listed.iter().filter(is_compiled).collect()), names(recorded.keys().collect()));
+    for row in rows.iter().filter(|row| recorded.contains_key(&row.name)) {
+        assert_eq!(row.description, described[&row.name], "{}", row.name);
+        let mut labels = recorded[&row.name].clone();
+        // The label that the test adds to gauges.
+        labels.remove("policy");
+        assert_eq!(row.labels, labels, "{}", row.name);
+    }
+}
