@@ -165,6 +165,36 @@ fn every_reason_of_a_rejection_is_listed() {
     }
 }
 
+/// The names of `docs/metrics.md`, as Prometheus has them. The page is checked against the code by a test of `tidegate`.
+fn prometheus_names() -> BTreeSet<String> {
+    let page = page("docs/metrics.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `tidegate.") || line.starts_with("| `gen_ai."));
+    let names = rows.flat_map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let unit = if cells[3] == "seconds" { "_seconds" } else { "" };
+        let suffixes: &[&str] = match cells[2] {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        let name = cells[1].trim_matches('`').replace('.', "_");
+        suffixes.iter().map(move |suffix| format!("{name}{unit}{suffix}"))
+    });
+    names.collect()
+}
+
+#[test]
+fn every_metric_of_the_alerts_is_recorded() {
+    let (alerts, known) = (page("docs/prometheus/alerts.yaml"), prometheus_names());
+    let words = alerts.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let names: BTreeSet<_> =
+        words.filter(|word| word.starts_with("tidegate_") || word.starts_with("gen_ai_")).collect();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        assert!(known.contains(name), "docs/prometheus/alerts.yaml: {name} is not in docs/metrics.md");
+    }
+}
+
 /// The paths in the pages exist: `crates/tidegate/src/lib.rs` and the like.
 #[test]
 fn every_code_is_listed_with_its_name_and_its_effect() {

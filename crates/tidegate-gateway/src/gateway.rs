@@ -21,6 +21,7 @@ use crate::log_writer::LogWriter;
 use crate::open_calls::OpenCalls;
 use crate::pages::{self, AppState, TargetGates};
 use crate::paths;
+use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{
     AddressedTarget, BodyBudget, BodyLimits, CachedFor, Proxy, Redactor, RouteChain, RouteTable, TargetStack,
     TokenCounter,
@@ -104,6 +105,7 @@ impl Gateway {
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
             log: OnceLock::new(),
+            metrics: OnceLock::new(),
             proxy: Proxy {
                 routes,
                 calls: OpenCalls::default(),
@@ -124,6 +126,24 @@ impl Gateway {
     #[must_use]
     pub fn log(self, log: LogWriter) -> Self {
         self.state.log.get_or_init(|| log);
+        self
+    }
+
+    /// Serves `metrics` at `/metrics`.
+    ///
+    /// ```
+    /// # fn gateway(config: tidegate_gateway::Config) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tidegate_gateway::{Gateway, PrometheusMetrics};
+    ///
+    /// // Before the gateway is built, which registers its metrics.
+    /// let metrics = PrometheusMetrics::install()?;
+    /// let gateway = Gateway::new(config)?.metrics(metrics);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(self, metrics: PrometheusMetrics) -> Self {
+        self.state.metrics.get_or_init(|| metrics);
         self
     }
 

@@ -64,6 +64,10 @@
 //! | 2 | the configuration or an argument is invalid |
 //! | 3 | stopped, and calls were cut; the log has their number |
 //!
+//! # Metrics
+//! `/metrics` has the metrics of `docs/metrics.md` in the text format of Prometheus. In a program of your own,
+//! [`PrometheusMetrics::install`] comes first, and [`Gateway::metrics`] serves them.
+//!
 //! # Callers that leave
 //! A call is cancelled when its caller closes the connection, also behind bytes of a next request. A caller that has announced its last request
 //! (`connection: close`, or HTTP/1.0) may close its sending side and still receives the response; if it leaves,
@@ -83,6 +87,7 @@ mod log_writer;
 mod open_calls;
 mod pages;
 mod paths;
+mod prometheus;
 mod proxy;
 mod server;
 mod shared_stream;
@@ -92,4 +97,5 @@ pub use config::{Config, GatewayConfigError};
 pub use demo::Demo;
 pub use gateway::Gateway;
 pub use log_writer::LogWriter;
+pub use prometheus::{PrometheusMetrics, RecorderInstalled};
 pub use server::{RunningGateway, raise_descriptor_limit};

@@ -13,7 +13,8 @@ use std::time::Duration;
 use clap::Parser;
 use tidegate_gateway::config::listen_address;
 use tidegate_gateway::{
-    Config, Demo, Gateway, GatewayConfigError, LogWriter, RunningGateway, raise_descriptor_limit,
+    Config, Demo, Gateway, GatewayConfigError, LogWriter, PrometheusMetrics, RunningGateway,
+    raise_descriptor_limit,
 };
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
@@ -170,7 +171,8 @@ async fn start(args: &Args, mut config: Config, log: &LogWriter) -> Result<Runni
     config.listen = args.listen.unwrap_or(config.listen);
     config.drain = args.drain.unwrap_or(config.drain);
     let listen = config.listen;
-    let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?.log(log.clone());
+    let metrics = PrometheusMetrics::install().map_err(ExitFailure::cannot_serve)?;
+    let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?.log(log.clone()).metrics(metrics);
     gateway.bind().await.map_err(|error| {
         ExitFailure::cannot_serve(format!(
             "cannot listen on {listen}: {error}; choose another with --listen ADDR"

@@ -9,6 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ use tidegate::{ErrorCode, Signals};
 
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::log_writer::LogWriter;
+use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{Deployment, GatewayError, MAX_NAME, Proxy};
 
 /// The state that all handlers share.
@@ -29,6 +31,8 @@ pub(crate) struct AppState {
     pub(crate) is_draining: AtomicBool,
     /// The log of the process, to report its lost lines.
     pub(crate) log: OnceLock<LogWriter>,
+    /// The metrics of the process, if they are served.
+    pub(crate) metrics: OnceLock<PrometheusMetrics>,
 }
 
 /// The gates of one target under one policy, and the chains that start with that target.
@@ -45,6 +49,8 @@ struct TargetReport<'a> {
     #[serde(flatten)]
     snapshot: SignalsSnapshot,
 }
+
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type SharedState = State<Arc<AppState>>;
 
@@ -70,6 +76,7 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
         .route("/signals", get(signals))
+        .route("/metrics", get(metrics))
         .route("/health", get(healthz))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -88,6 +95,7 @@ async fn index() -> &'static str {
      POST /openai/deployments/.. Azure's chat completions and embeddings; the deployment is the model\n\
      GET  /v1/models             what can be asked for\n\
      GET  /signals               what is known about each target\n\
+     GET  /metrics               metrics for Prometheus\n\
      GET  /healthz               is it alive\n\
      GET  /readyz                does it take calls\n"
 }
@@ -136,6 +144,17 @@ fn model_entry(id: &str, dialect: ApiDialect) -> Value {
 async fn signals(State(state): SharedState) -> Response<Body> {
     let reports: Vec<_> = state.targets.iter().map(TargetGates::report).collect();
     Json(reports).into_response()
+}
+
+async fn metrics(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let Some(metrics) = state.metrics.get() else {
+        return GatewayError::new(ErrorCode::NotFound, "this gateway serves no metrics")
+            .into_response(dialect_of_caller(uri.path(), &headers));
+    };
+    for TargetGates { policy, signals, .. } in &state.targets {
+        signals.record_metrics(&[("policy", policy)]);
+    }
+    ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
 }
 
 async fn healthz(State(state): SharedState) -> Json<Value> {

@@ -212,6 +212,7 @@ async fn callers_need_their_key_and_it_stays_in_the_gateway() {
     }
     for (path, status) in [
         ("/signals", 401),
+        ("/metrics", 401),
         ("/v1/models", 401),
         ("/", 401),
         ("/none", 401),

@@ -139,6 +139,14 @@ async fn without_arguments_a_few_calls_show_a_retry_and_a_fallback() {
     }
     assert!(retried > 0 && fell_back > 0, "{retried} {fell_back}");
 
+    let (url, _) = parse(plain);
+    let metrics = url.replace("/v1/chat/completions", "/metrics");
+    let metrics = client().get(metrics).send().await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.contains("tidegate_retried_calls_total{target=\"flaky/demo\",kind=\"success\"}"),
+        "{metrics}"
+    );
+
     let killed = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().unwrap();
     assert!(killed.success());
     assert_eq!(running.0.wait().unwrap().code(), Some(0));

@@ -1,0 +1,76 @@
+//! A recorder of the `metrics` facade, and its text for Prometheus.
+
+mod histogram;
+mod series;
+mod text;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+use self::series::{Families, Kind};
+
+/// The metrics of a process, in the text format of Prometheus.
+///
+/// The names are those of `docs/metrics.md`, with `_` for every other character, the unit if it is seconds, and
+/// `_total` for counters: `tidegate_calls_total`, `gen_ai_client_operation_duration_seconds`.
+#[derive(Clone, Debug, Default)]
+pub struct PrometheusMetrics(Arc<Mutex<Families>>);
+
+/// The process has a recorder of metrics already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the process has a recorder of metrics already")]
+pub struct RecorderInstalled;
+
+impl PrometheusMetrics {
+    /// Installs the recorder of the process. Call it before the first [`Gateway`](crate::Gateway) or other stack is
+    /// built.
+    ///
+    /// # Errors
+    ///
+    /// The process has a recorder already.
+    pub fn install() -> Result<Self, RecorderInstalled> {
+        let recorder = Self::default();
+        metrics::set_global_recorder(recorder.clone()).map_err(|_| RecorderInstalled)?;
+        Ok(recorder)
+    }
+
+    /// The text of all metrics, in format 0.0.4.
+    #[must_use]
+    pub fn render(&self) -> String {
+        text::render(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Families> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorder for PrometheusMetrics {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.lock().describe(Kind::Counter, &key, unit, description);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.lock().describe(Kind::Gauge, &key, unit, description);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.lock().describe(Kind::Histogram, &key, unit, description);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        self.lock().counter(key).map_or_else(Counter::noop, Counter::from_arc)
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.lock().gauge(key).map_or_else(Gauge::noop, Gauge::from_arc)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.lock().histogram(key).map_or_else(Histogram::noop, Histogram::from_arc)
+    }
+}
+
+#[cfg(test)]
+mod tests;

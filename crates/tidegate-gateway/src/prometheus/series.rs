@@ -1,0 +1,85 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use metrics::{Key, KeyName, SharedString, Unit};
+
+use super::histogram::Buckets;
+
+/// The most series that are kept; further ones are not recorded.
+pub(super) const MAX_SERIES: usize = 100_000;
+
+/// All metrics, by kind and name.
+#[derive(Debug, Default)]
+pub(super) struct Families {
+    pub(super) families: BTreeMap<(Kind, String), Family>,
+    series: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// The series of one metric, by their labels.
+#[derive(Debug, Default)]
+pub(super) struct Family {
+    pub(super) unit: Option<Unit>,
+    pub(super) help: Option<SharedString>,
+    pub(super) series: BTreeMap<Labels, Series>,
+}
+
+/// The names and values of labels, in the order of the metric.
+pub(super) type Labels = Vec<(String, String)>;
+
+#[derive(Debug)]
+pub(super) enum Series {
+    Counter(Arc<AtomicU64>),
+    Gauge(Arc<AtomicU64>),
+    Histogram(Arc<Buckets>),
+}
+
+impl Families {
+    pub(super) fn describe(&mut self, kind: Kind, name: &KeyName, unit: Option<Unit>, help: SharedString) {
+        let family = self.families.entry((kind, name.as_str().to_owned())).or_default();
+        (family.unit, family.help) = (unit, Some(help));
+    }
+
+    pub(super) fn counter(&mut self, key: &Key) -> Option<Arc<AtomicU64>> {
+        match self.get(Kind::Counter, key, |_| Series::Counter(Arc::default()))? {
+            Series::Counter(value) => Some(Arc::clone(value)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn gauge(&mut self, key: &Key) -> Option<Arc<AtomicU64>> {
+        match self.get(Kind::Gauge, key, |_| Series::Gauge(Arc::default()))? {
+            Series::Gauge(value) => Some(Arc::clone(value)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn histogram(&mut self, key: &Key) -> Option<Arc<Buckets>> {
+        match self.get(Kind::Histogram, key, |unit| Series::Histogram(Arc::new(Buckets::new(unit))))? {
+            Series::Histogram(buckets) => Some(Arc::clone(buckets)),
+            _ => None,
+        }
+    }
+
+    /// The series of this key. `None` if it is new, and there are too many.
+    fn get(&mut self, kind: Kind, key: &Key, new: impl FnOnce(Option<Unit>) -> Series) -> Option<&Series> {
+        let labels: Labels =
+            key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
+        let family = self.families.entry((kind, key.name().to_owned())).or_default();
+        if !family.series.contains_key(&labels) {
+            if self.series >= MAX_SERIES {
+                return None;
+            }
+            self.series += 1;
+        }
+        let unit = family.unit;
+        Some(family.series.entry(labels).or_insert_with(|| new(unit)))
+    }
+}
