@@ -79,7 +79,7 @@ impl<S, T> LayerState<S, T> {
     }
 
     /// The metrics of this name.
-    pub(crate) fn metrics(&self) -> &TargetMetrics {
+    pub(crate) fn metrics(&self) -> TargetMetrics {
         self.0.metrics.get(self.target())
     }
 }

@@ -90,7 +90,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
             timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
             trail: Trail::of(request.extensions()).cloned(),
             attempt: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
-            metrics: AttemptMetrics::start(&self.metrics),
+            metrics: AttemptMetrics::start(self.metrics),
         }
     }
 

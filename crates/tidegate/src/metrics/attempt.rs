@@ -27,8 +27,7 @@ enum AttemptResult {
 
 impl AttemptMetrics {
     /// An attempt at `target` begins.
-    pub(crate) fn start(target: &TargetMetrics) -> Self {
-        let target = target.clone();
+    pub(crate) fn start(target: TargetMetrics) -> Self {
         Self(Some(Running { target, began: clock::now(), result: AttemptResult::Pending }))
     }
 
@@ -97,8 +96,8 @@ pub(crate) struct CallMetrics(Option<TargetMetrics>);
 
 impl CallMetrics {
     /// A call of the stack of `target` begins.
-    pub(crate) fn start(target: &TargetMetrics) -> Self {
-        Self(Some(target.clone()))
+    pub(crate) fn start(target: TargetMetrics) -> Self {
+        Self(Some(target))
     }
 
     /// Records the result of the call.

@@ -6,7 +6,7 @@ use super::CallTokens;
 use crate::circuit_breaker::State;
 use crate::{Error, ErrorCode, Outcome, Rejection};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct TargetMetrics;
 
 impl TargetMetrics {
@@ -14,32 +14,32 @@ impl TargetMetrics {
         Self
     }
 
-    pub(crate) fn record_rejection(&self, _: &Rejection) {}
+    pub(crate) fn record_rejection(self, _: &Rejection) {}
 
-    pub(crate) fn record_retry(&self, _: Option<ErrorCode>) {}
+    pub(crate) fn record_retry(self, _: Option<ErrorCode>) {}
 
-    pub(crate) fn record_retried_call(&self, _: bool) {}
+    pub(crate) fn record_retried_call(self, _: bool) {}
 
-    pub(crate) fn record_retry_denied(&self) {}
+    pub(crate) fn record_retry_denied(self) {}
 
-    pub(crate) fn record_fallback(&self, _: &'static str) {}
+    pub(crate) fn record_fallback(self, _: &'static str) {}
 
-    pub(crate) fn record_cache_lookup(&self, _: bool) {}
+    pub(crate) fn record_cache_lookup(self, _: bool) {}
 
     #[cfg_attr(not(feature = "hyper-util"), expect(dead_code, reason = "called by `Reconnect`"))]
-    pub(crate) fn record_resend(&self, _: NotProcessedReason) {}
+    pub(crate) fn record_resend(self, _: NotProcessedReason) {}
 
-    pub(crate) fn record_transition(&self, _: State) {}
+    pub(crate) fn record_transition(self, _: State) {}
 
-    pub(crate) fn record_tokens(&self, _: CallTokens) {}
+    pub(crate) fn record_tokens(self, _: CallTokens) {}
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct TargetMetricsCell(());
 
 impl TargetMetricsCell {
-    pub(crate) fn get(&self, _: &str) -> &TargetMetrics {
-        &TargetMetrics
+    pub(crate) fn get(&self, _: &str) -> TargetMetrics {
+        TargetMetrics
     }
 }
 
@@ -47,7 +47,7 @@ impl TargetMetricsCell {
 pub(crate) struct AttemptMetrics;
 
 impl AttemptMetrics {
-    pub(crate) fn start(_: &TargetMetrics) -> Self {
+    pub(crate) fn start(_: TargetMetrics) -> Self {
         Self
     }
 
@@ -62,7 +62,7 @@ impl AttemptMetrics {
 pub(crate) struct CallMetrics;
 
 impl CallMetrics {
-    pub(crate) fn start(_: &TargetMetrics) -> Self {
+    pub(crate) fn start(_: TargetMetrics) -> Self {
         Self
     }
 

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, Once, OnceLock, PoisonError, RwLock};
+use std::sync::{Once, OnceLock, PoisonError, RwLock};
 
 use metrics::{Counter, Histogram, counter, histogram};
 use tidegate_core::NotProcessedReason;
@@ -14,13 +14,13 @@ use crate::{ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, Rejection
 const MAX_TARGETS: usize = 1_000;
 const OTHER: &str = "other";
 
-/// The metrics of one target. All parts of the process with the same name share them.
-#[derive(Clone, Debug)]
-pub(crate) struct TargetMetrics(Arc<TargetSeries>);
+/// The metrics of one target. All parts of the process with the same name share them, and they are kept until its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TargetMetrics(&'static TargetSeries);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TargetSeries {
-    target: Arc<str>,
+    target: &'static str,
     calls: ByCode<Counter>,
     attempts: ByCode<Counter>,
     durations: ByCode<Histogram>,
@@ -47,57 +47,46 @@ struct TokenSeries {
     possibly_billed: Counter,
 }
 
-static TARGETS: RwLock<BTreeMap<Arc<str>, TargetMetrics>> = RwLock::new(BTreeMap::new());
+static TARGETS: RwLock<BTreeMap<&'static str, TargetMetrics>> = RwLock::new(BTreeMap::new());
 static DESCRIBED: Once = Once::new();
 
 impl TargetMetrics {
     /// The metrics of the target of this name.
     pub(crate) fn of(target: &str) -> Self {
-        let known = |targets: &BTreeMap<Arc<str>, Self>| targets.get(target).cloned();
-        if let Some(known) = known(&TARGETS.read().unwrap_or_else(PoisonError::into_inner)) {
-            return known;
-        }
-        DESCRIBED.call_once(names::describe);
-        let mut targets = TARGETS.write().unwrap_or_else(PoisonError::into_inner);
-        let name = if targets.len() < MAX_TARGETS { target } else { OTHER };
-        let name: Arc<str> = name.into();
-        targets.entry(Arc::clone(&name)).or_insert_with(|| Self::new(name)).clone()
+        let known = TARGETS.read().unwrap_or_else(PoisonError::into_inner).get(target).copied();
+        known.unwrap_or_else(|| Self::add(target))
     }
 
-    fn new(target: Arc<str>) -> Self {
-        Self(Arc::new(TargetSeries {
-            target,
-            calls: ByCode::default(),
-            attempts: ByCode::default(),
-            durations: ByCode::default(),
-            first_token: OnceLock::new(),
-            failures: ByKey::default(),
-            broken: ByKey::default(),
-            rejections: ByKey::default(),
-            retries: ByKey::default(),
-            retried_calls: ByKey::default(),
-            retries_denied: OnceLock::new(),
-            fallbacks: ByKey::default(),
-            cache_lookups: ByKey::default(),
-            resends: ByKey::default(),
-            transitions: ByKey::default(),
-            tokens: OnceLock::new(),
-        }))
+    #[cold]
+    fn add(target: &str) -> Self {
+        DESCRIBED.call_once(names::describe);
+        let mut targets = TARGETS.write().unwrap_or_else(PoisonError::into_inner);
+        let is_full = targets.len() >= MAX_TARGETS && !targets.contains_key(target);
+        let name = if is_full { OTHER } else { target };
+        if let Some(known) = targets.get(name) {
+            return *known;
+        }
+        // Bounded by the number of targets.
+        let target: &'static str = name.to_owned().leak();
+        let series = Box::new(TargetSeries { target, ..TargetSeries::default() });
+        let metrics = Self(Box::leak(series));
+        targets.insert(target, metrics);
+        metrics
     }
 
     /// A call has ended. `None` is success.
-    pub(super) fn record_call(&self, code: Option<ErrorCode>) {
+    pub(super) fn record_call(self, code: Option<ErrorCode>) {
         let register = || counter!(names::CALLS.name, "target" => self.target(), "code" => label(code));
         self.0.calls.get(code, register).increment(1);
     }
 
     /// An attempt has a result. `None` is success.
-    pub(super) fn record_attempt(&self, code: Option<ErrorCode>) {
+    pub(super) fn record_attempt(self, code: Option<ErrorCode>) {
         let register = || counter!(names::ATTEMPTS.name, "target" => self.target(), "code" => label(code));
         self.0.attempts.get(code, register).increment(1);
     }
 
-    pub(super) fn record_duration(&self, code: Option<ErrorCode>, seconds: f64) {
+    pub(super) fn record_duration(self, code: Option<ErrorCode>, seconds: f64) {
         let register = || match code {
             None => histogram!(names::DURATION.name, "target" => self.target()),
             code => histogram!(names::DURATION.name, "target" => self.target(), "error.type" => label(code)),
@@ -105,12 +94,12 @@ impl TargetMetrics {
         self.0.durations.get(code, register).record(seconds);
     }
 
-    pub(super) fn record_first_token(&self, seconds: f64) {
+    pub(super) fn record_first_token(self, seconds: f64) {
         let register = || histogram!(names::FIRST_TOKEN.name, "target" => self.target());
         self.0.first_token.get_or_init(register).record(seconds);
     }
 
-    pub(super) fn record_failure(&self, failure: &Failure) {
+    pub(super) fn record_failure(self, failure: &Failure) {
         self.0.failures.increment((failure.code, failure.kind), || {
             let kind = failure_kind(failure.kind);
             let code = failure.code.code();
@@ -119,14 +108,14 @@ impl TargetMetrics {
     }
 
     /// The body of a successful response has failed.
-    pub(super) fn record_broken(&self, code: ErrorCode) {
+    pub(super) fn record_broken(self, code: ErrorCode) {
         self.0.broken.increment(
             code,
             || counter!(names::BROKEN.name, "target" => self.target(), "code" => code.code()),
         );
     }
 
-    pub(crate) fn record_rejection(&self, rejection: &Rejection) {
+    pub(crate) fn record_rejection(self, rejection: &Rejection) {
         let (gate, reason) = (rejection.gate(), rejection.reason());
         self.0.rejections.increment((gate, reason), || {
             let (layer, reason) = (gate.name(), reason.as_str());
@@ -135,7 +124,7 @@ impl TargetMetrics {
     }
 
     /// A call will be retried after an attempt with this result.
-    pub(crate) fn record_retry(&self, code: Option<ErrorCode>) {
+    pub(crate) fn record_retry(self, code: Option<ErrorCode>) {
         self.0.retries.increment(
             code,
             || counter!(names::RETRIES.name, "target" => self.target(), "code" => label(code)),
@@ -143,7 +132,7 @@ impl TargetMetrics {
     }
 
     /// A call with at least one retry has ended.
-    pub(crate) fn record_retried_call(&self, is_success: bool) {
+    pub(crate) fn record_retried_call(self, is_success: bool) {
         let kind = if is_success { "success" } else { "failure" };
         self.0.retried_calls.increment(
             kind,
@@ -152,19 +141,19 @@ impl TargetMetrics {
     }
 
     /// The budget does not cover a retry.
-    pub(crate) fn record_retry_denied(&self) {
+    pub(crate) fn record_retry_denied(self) {
         let register = || counter!(names::RETRIES_DENIED.name, "target" => self.target());
         self.0.retries_denied.get_or_init(register).increment(1);
     }
 
     /// A call goes on to this target, in the way of `kind`.
-    pub(crate) fn record_fallback(&self, kind: &'static str) {
+    pub(crate) fn record_fallback(self, kind: &'static str) {
         self.0
             .fallbacks
             .increment(kind, || counter!(names::FALLBACKS.name, "target" => self.target(), "kind" => kind));
     }
 
-    pub(crate) fn record_cache_lookup(&self, is_hit: bool) {
+    pub(crate) fn record_cache_lookup(self, is_hit: bool) {
         let kind = if is_hit { "hit" } else { "miss" };
         self.0.cache_lookups.increment(
             kind,
@@ -174,14 +163,14 @@ impl TargetMetrics {
 
     /// A request is sent again.
     #[cfg_attr(not(feature = "hyper-util"), expect(dead_code, reason = "called by `Reconnect`"))]
-    pub(crate) fn record_resend(&self, reason: NotProcessedReason) {
+    pub(crate) fn record_resend(self, reason: NotProcessedReason) {
         self.0.resends.increment(
             reason,
             || counter!(names::RESENDS.name, "target" => self.target(), "reason" => reason.to_string()),
         );
     }
 
-    pub(crate) fn record_transition(&self, to: State) {
+    pub(crate) fn record_transition(self, to: State) {
         self.0.transitions.increment(
             to,
             || counter!(names::TRANSITIONS.name, "target" => self.target(), "kind" => to.name()),
@@ -189,9 +178,9 @@ impl TargetMetrics {
     }
 
     /// A call has ended whose rate limit counts tokens.
-    pub(crate) fn record_tokens(&self, tokens: CallTokens) {
+    pub(crate) fn record_tokens(self, tokens: CallTokens) {
         let CallTokens { used, reserved, possibly_billed } = tokens;
-        let series = self.0.tokens.get_or_init(|| TokenSeries::new(&self.0.target));
+        let series = self.0.tokens.get_or_init(|| TokenSeries::new(self.0.target));
         let TokenCount { input, output } = used;
         series.used_input.record(input as f64);
         series.used_output.record(output as f64);
@@ -200,21 +189,22 @@ impl TargetMetrics {
         series.possibly_billed.increment(possibly_billed);
     }
 
-    fn target(&self) -> Arc<str> {
-        Arc::clone(&self.0.target)
+    fn target(self) -> &'static str {
+        self.0.target
     }
 }
 
 impl TokenSeries {
-    fn new(target: &Arc<str>) -> Self {
-        let used = |of: &'static str| histogram!(names::TOKEN_USAGE.name, "target" => Arc::clone(target), "gen_ai.token.type" => of);
-        let reserved = |of: &'static str| counter!(names::TOKENS_RESERVED.name, "target" => Arc::clone(target), "kind" => of);
+    fn new(target: &'static str) -> Self {
+        let used = |of: &'static str| histogram!(names::TOKEN_USAGE.name, "target" => target, "gen_ai.token.type" => of);
+        let reserved =
+            |of: &'static str| counter!(names::TOKENS_RESERVED.name, "target" => target, "kind" => of);
         Self {
             used_input: used("input"),
             used_output: used("output"),
             reserved_input: reserved("input"),
             reserved_output: reserved("output"),
-            possibly_billed: counter!(names::TOKENS_POSSIBLY_BILLED.name, "target" => Arc::clone(target)),
+            possibly_billed: counter!(names::TOKENS_POSSIBLY_BILLED.name, "target" => target),
         }
     }
 }
@@ -224,8 +214,8 @@ impl TokenSeries {
 pub(crate) struct TargetMetricsCell(OnceLock<TargetMetrics>);
 
 impl TargetMetricsCell {
-    pub(crate) fn get(&self, target: &str) -> &TargetMetrics {
-        self.0.get_or_init(|| TargetMetrics::of(target))
+    pub(crate) fn get(&self, target: &str) -> TargetMetrics {
+        *self.0.get_or_init(|| TargetMetrics::of(target))
     }
 }
 
@@ -250,5 +240,20 @@ const fn failure_kind(kind: FailureKind) -> &'static str {
         FailureKind::Truncated => "truncated",
         FailureKind::InBand => "in_band",
         FailureKind::NoAnswer => "no_answer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_TARGETS, OTHER, TargetMetrics};
+
+    #[test]
+    fn names_above_the_limit_share_their_series() {
+        let first = TargetMetrics::of("first").target();
+        let name = |from: &str, number: &usize| TargetMetrics::of(&format!("{from}-{number}")).target();
+        let own = (0..2 * MAX_TARGETS).filter(|number| name("a", number) != OTHER).count();
+        assert!(own < MAX_TARGETS, "{own}");
+        assert!((0..MAX_TARGETS).all(|number| name("b", &number) == OTHER));
+        assert_eq!(TargetMetrics::of("first").target(), first, "a known name keeps its series");
     }
 }

@@ -185,7 +185,7 @@ impl ResilienceLayer {
     /// Protocol order, outermost first.
     fn stack<S>(&self, inner: S) -> Stack<S> {
         // Per attempt: clocks and classification, which arm one timer.
-        let wire = self.classify.wire().within(Some(self.attempt_timeout)).metrics(self.metrics.clone());
+        let wire = self.classify.wire().within(Some(self.attempt_timeout)).metrics(self.metrics);
         // Per attempt: a permit first, so that the number of waits for the rate is bounded too; then a request and its
         // tokens, refunded if the circuit rejects; the circuit last, so that it counts exactly the attempts that are sent.
         let attempt = Attempt::with_wire(inner, self.gates.clone(), wire);
@@ -200,7 +200,7 @@ impl<S> Layer<S> for ResilienceLayer {
     type Service = Resilience<S>;
 
     fn layer(&self, inner: S) -> Resilience<S> {
-        Resilience::new(self.stack(inner), self.signals(), self.call_limits.clone(), self.metrics.clone())
+        Resilience::new(self.stack(inner), self.signals(), self.call_limits.clone(), self.metrics)
     }
 }
 

@@ -80,7 +80,7 @@ impl<S> Resilience<S> {
             Ok(()) => self.call_layers(request),
             Err(rejection) => {
                 let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
-                ResponseFuture::rejected(rejection, CallMetrics::start(&self.metrics))
+                ResponseFuture::rejected(rejection, CallMetrics::start(self.metrics))
             }
         }
     }
@@ -92,7 +92,7 @@ impl<S> Resilience<S> {
         S: HttpService<Payload, Body: Body<Data = Bytes>> + Clone,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        let metrics = CallMetrics::start(&self.metrics);
+        let metrics = CallMetrics::start(self.metrics);
         if self.stack.has_fallbacks() {
             return ResponseFuture::of_fallback(self.stack.call(request), metrics);
         }
