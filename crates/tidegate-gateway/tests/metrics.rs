@@ -47,7 +47,7 @@ async fn metrics_are_served_where_they_are_asked_for() {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
     }
 
-    // A gateway in a program records nothing for itself unless it is told to.
+    // Without `Gateway::metrics` there is no page.
     let silent = gateway(&file).await;
     let response = client().get(url(&silent, "/metrics")).send().await.unwrap();
     assert_eq!(response.status(), 404);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-use self::series::{Families, Kind};
+use self::series::{Families, FamilyKind};
 
 /// The metrics of a process, in the text format of Prometheus.
 ///
@@ -48,15 +48,15 @@ impl PrometheusMetrics {
 
 impl Recorder for PrometheusMetrics {
     fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.lock().describe(Kind::Counter, &key, unit, description);
+        self.lock().describe(FamilyKind::Counter, &key, unit, description);
     }
 
     fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.lock().describe(Kind::Gauge, &key, unit, description);
+        self.lock().describe(FamilyKind::Gauge, &key, unit, description);
     }
 
     fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.lock().describe(Kind::Histogram, &key, unit, description);
+        self.lock().describe(FamilyKind::Histogram, &key, unit, description);
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {

@@ -12,12 +12,12 @@ pub(super) const MAX_SERIES: usize = 100_000;
 /// All metrics, by kind and name.
 #[derive(Debug, Default)]
 pub(super) struct Families {
-    pub(super) families: BTreeMap<(Kind, String), Family>,
+    pub(super) families: BTreeMap<(FamilyKind, String), Family>,
     series: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum FamilyKind {
     Counter,
     Gauge,
     Histogram,
@@ -42,34 +42,45 @@ pub(super) enum Series {
 }
 
 impl Families {
-    pub(super) fn describe(&mut self, kind: Kind, name: &KeyName, unit: Option<Unit>, help: SharedString) {
+    pub(super) fn describe(
+        &mut self,
+        kind: FamilyKind,
+        name: &KeyName,
+        unit: Option<Unit>,
+        help: SharedString,
+    ) {
         let family = self.families.entry((kind, name.as_str().to_owned())).or_default();
         (family.unit, family.help) = (unit, Some(help));
     }
 
     pub(super) fn counter(&mut self, key: &Key) -> Option<Arc<AtomicU64>> {
-        match self.get(Kind::Counter, key, |_| Series::Counter(Arc::default()))? {
+        match self.get(FamilyKind::Counter, key, |_| Series::Counter(Arc::default()))? {
             Series::Counter(value) => Some(Arc::clone(value)),
             _ => None,
         }
     }
 
     pub(super) fn gauge(&mut self, key: &Key) -> Option<Arc<AtomicU64>> {
-        match self.get(Kind::Gauge, key, |_| Series::Gauge(Arc::default()))? {
+        match self.get(FamilyKind::Gauge, key, |_| Series::Gauge(Arc::default()))? {
             Series::Gauge(value) => Some(Arc::clone(value)),
             _ => None,
         }
     }
 
     pub(super) fn histogram(&mut self, key: &Key) -> Option<Arc<Buckets>> {
-        match self.get(Kind::Histogram, key, |unit| Series::Histogram(Arc::new(Buckets::new(unit))))? {
+        match self.get(FamilyKind::Histogram, key, |unit| Series::Histogram(Arc::new(Buckets::new(unit))))? {
             Series::Histogram(buckets) => Some(Arc::clone(buckets)),
             _ => None,
         }
     }
 
     /// The series of this key. `None` if it is new, and there are too many.
-    fn get(&mut self, kind: Kind, key: &Key, new: impl FnOnce(Option<Unit>) -> Series) -> Option<&Series> {
+    fn get(
+        &mut self,
+        kind: FamilyKind,
+        key: &Key,
+        new: impl FnOnce(Option<Unit>) -> Series,
+    ) -> Option<&Series> {
         let labels: Labels =
             key.labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
         let family = self.families.entry((kind, key.name().to_owned())).or_default();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use metrics::Unit;
 
-use super::series::{Families, Family, Kind, Labels, Series};
+use super::series::{Families, Family, FamilyKind, Labels, Series};
 
 pub(super) fn render(families: &Families) -> String {
     let mut text = String::new();
@@ -18,15 +18,15 @@ pub(super) fn render(families: &Families) -> String {
     text
 }
 
-fn write_family(text: &mut String, kind: Kind, name: &str, family: &Family) -> fmt::Result {
+fn write_family(text: &mut String, kind: FamilyKind, name: &str, family: &Family) -> fmt::Result {
     let name = full_name(kind, name, family.unit);
     if let Some(help) = &family.help {
         writeln!(text, "# HELP {name} {}", escaped(help, false))?;
     }
     let kind = match kind {
-        Kind::Counter => "counter",
-        Kind::Gauge => "gauge",
-        Kind::Histogram => "histogram",
+        FamilyKind::Counter => "counter",
+        FamilyKind::Gauge => "gauge",
+        FamilyKind::Histogram => "histogram",
     };
     writeln!(text, "# TYPE {name} {kind}")?;
     for (labels, series) in &family.series {
@@ -57,9 +57,9 @@ fn write_series(text: &mut String, name: &str, labels: &Labels, series: &Series)
     }
 }
 
-fn full_name(kind: Kind, name: &str, unit: Option<Unit>) -> String {
+fn full_name(kind: FamilyKind, name: &str, unit: Option<Unit>) -> String {
     let unit = if unit == Some(Unit::Seconds) { "_seconds" } else { "" };
-    let total = if kind == Kind::Counter { "_total" } else { "" };
+    let total = if kind == FamilyKind::Counter { "_total" } else { "" };
     format!("{}{unit}{total}", identifier(name))
 }
 

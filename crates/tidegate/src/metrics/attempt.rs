@@ -15,11 +15,11 @@ pub(crate) struct AttemptMetrics(Option<Running>);
 struct Running {
     target: TargetMetrics,
     began: Instant,
-    result: AttemptResult,
+    result: RecordedResult,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AttemptResult {
+enum RecordedResult {
     Pending,
     Success,
     Failed(ErrorCode),
@@ -28,7 +28,7 @@ enum AttemptResult {
 impl AttemptMetrics {
     /// An attempt at `target` begins.
     pub(crate) fn start(target: TargetMetrics) -> Self {
-        Self(Some(Running { target, began: clock::now(), result: AttemptResult::Pending }))
+        Self(Some(Running { target, began: clock::now(), result: RecordedResult::Pending }))
     }
 
     /// Records the result of the attempt. A neutral outcome is that of a request that was not sent.
@@ -39,10 +39,10 @@ impl AttemptMetrics {
                 self.0 = None;
                 return;
             }
-            Outcome::Success => AttemptResult::Success,
+            Outcome::Success => RecordedResult::Success,
             Outcome::Failure(failure) => {
                 running.target.record_failure(failure);
-                AttemptResult::Failed(failure.code)
+                RecordedResult::Failed(failure.code)
             }
         };
         running.target.record_attempt(code_of(outcome));
@@ -60,11 +60,11 @@ impl AttemptMetrics {
     pub(crate) fn on_body_error(&mut self, error: &Error) {
         let outcome = Outcome::of_error(&**error);
         if let (Some(running), Some(failure)) = (&mut self.0, outcome.failure())
-            && running.result == AttemptResult::Success
+            && running.result == RecordedResult::Success
         {
             running.target.record_failure(failure);
             running.target.record_broken(failure.code);
-            running.result = AttemptResult::Failed(failure.code);
+            running.result = RecordedResult::Failed(failure.code);
         }
     }
 }
@@ -79,9 +79,9 @@ impl Drop for AttemptMetrics {
     fn drop(&mut self) {
         let Some(running) = &self.0 else { return };
         let code = match running.result {
-            AttemptResult::Success => None,
-            AttemptResult::Failed(code) => Some(code),
-            AttemptResult::Pending => {
+            RecordedResult::Success => None,
+            RecordedResult::Failed(code) => Some(code),
+            RecordedResult::Pending => {
                 running.target.record_attempt(Some(ErrorCode::Cancelled));
                 Some(ErrorCode::Cancelled)
             }

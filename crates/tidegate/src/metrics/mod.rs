@@ -30,9 +30,9 @@ pub(crate) use disabled::{AttemptMetrics, CallMetrics, TargetMetrics, TargetMetr
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallTokens {
     /// What the provider reported, else what was estimated and counted.
-    pub(crate) used: TokenCount,
+    pub(crate) used: TokenAmounts,
     /// What was reserved from the quotas.
-    pub(crate) reserved: TokenCount,
+    pub(crate) reserved: TokenAmounts,
     /// The output that was reserved for attempts of unknown use.
     pub(crate) possibly_billed: u64,
 }
@@ -40,7 +40,7 @@ pub(crate) struct CallTokens {
 /// Tokens of prompts and of responses.
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "recorded with the feature"))]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TokenCount {
+pub(crate) struct TokenAmounts {
     pub(crate) input: u64,
     pub(crate) output: u64,
 }

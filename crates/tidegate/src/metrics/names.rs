@@ -6,13 +6,13 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 #[derive(Debug)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
-    kind: Kind,
+    kind: MetricKind,
     unit: Unit,
     description: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum MetricKind {
     Counter,
     Gauge,
     Histogram,
@@ -22,7 +22,7 @@ enum Kind {
 macro_rules! metrics {
     ($($id:ident = $kind:ident($unit:ident, $name:literal, $description:literal);)*) => {
         $(pub(super) const $id: Metric =
-            Metric { name: $name, kind: Kind::$kind, unit: Unit::$unit, description: $description };)*
+            Metric { name: $name, kind: MetricKind::$kind, unit: Unit::$unit, description: $description };)*
         const ALL: &[Metric] = &[$($id),*];
     };
 }
@@ -62,9 +62,9 @@ metrics! {
 pub(super) fn describe() {
     for Metric { name, kind, unit, description } in ALL {
         match kind {
-            Kind::Counter => describe_counter!(*name, *unit, *description),
-            Kind::Gauge => describe_gauge!(*name, *unit, *description),
-            Kind::Histogram => describe_histogram!(*name, *unit, *description),
+            MetricKind::Counter => describe_counter!(*name, *unit, *description),
+            MetricKind::Gauge => describe_gauge!(*name, *unit, *description),
+            MetricKind::Histogram => describe_histogram!(*name, *unit, *description),
         }
     }
 }

@@ -5,7 +5,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use tidegate_core::NotProcessedReason;
 
 use super::series::{ByCode, ByKey, OK};
-use super::{CallTokens, TokenCount, names};
+use super::{CallTokens, TokenAmounts, names};
 use crate::circuit_breaker::State;
 use crate::{ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection, RejectionReason};
 
@@ -181,7 +181,7 @@ impl TargetMetrics {
     pub(crate) fn record_tokens(self, tokens: CallTokens) {
         let CallTokens { used, reserved, possibly_billed } = tokens;
         let series = self.0.tokens.get_or_init(|| TokenSeries::new(self.0.target));
-        let TokenCount { input, output } = used;
+        let TokenAmounts { input, output } = used;
         series.used_input.record(input as f64);
         series.used_output.record(output as f64);
         series.reserved_input.increment(reserved.input);

@@ -7,7 +7,7 @@ use super::Handle;
 use super::cost::{CallCost, Reserved};
 use super::queue::GRANT_LIFETIME;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
-use crate::metrics::{CallTokens, TokenCount};
+use crate::metrics::{CallTokens, TokenAmounts};
 use crate::{Error, Outcome, UsageMeter, UsageTotals};
 
 /// What an attempt reserved from the quotas before it was sent. It is settled when the response ends or is
@@ -68,8 +68,8 @@ impl Reservation {
                 }
                 let used = used(&metered, &reserved.cost);
                 self.handle.0.metrics().record_tokens(CallTokens {
-                    used: TokenCount { input: used.input, output: used.output },
-                    reserved: TokenCount { input: reserved.cost.input, output: reserved.cost.output },
+                    used: TokenAmounts { input: used.input, output: used.output },
+                    reserved: TokenAmounts { input: reserved.cost.input, output: reserved.cost.output },
                     possibly_billed: unknown_output(&metered, &reserved.cost),
                 });
                 self.handle.settle(&reserved, &used);
