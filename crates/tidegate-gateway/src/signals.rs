@@ -59,6 +59,8 @@ mod unix {
         user_1: Signal,
         user_2: Signal,
         io: Signal,
+        /// A file, such as that of the log, has reached its limit: the write fails, which is enough.
+        file_size: Signal,
     }
 
     impl IgnoredSignals {
@@ -69,6 +71,7 @@ mod unix {
                 user_1: signal(SignalKind::user_defined1())?,
                 user_2: signal(SignalKind::user_defined2())?,
                 io: signal(SignalKind::io())?,
+                file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
             })
         }
 
@@ -80,6 +83,7 @@ mod unix {
                     _ = self.user_1.recv() => "SIGUSR1",
                     _ = self.user_2.recv() => "SIGUSR2",
                     _ = self.io.recv() => "SIGIO",
+                    _ = self.file_size.recv() => "SIGXFSZ",
                 };
                 tracing::info!(layer = "gateway", signal = name, "signal ignored");
                 tokio::time::sleep(LOG_INTERVAL).await;

@@ -88,8 +88,10 @@ impl WebPages {
                 None => Ok(()),
             };
         }
-        match headers.get(FETCH_SITE).map(HeaderValue::as_bytes) {
-            None | Some(b"none" | b"same-origin") => Ok(()),
+        let is_own = |site: &&[u8]| matches!(*site, b"none" | b"same-origin");
+        let mut sites = headers.get_all(FETCH_SITE).iter().map(HeaderValue::as_bytes);
+        match sites.find(|site| !is_own(site)) {
+            None => Ok(()),
             Some(_) if is_navigation(method, headers) => Ok(()),
             Some(site) => Err(forbidden("page of `sec-fetch-site`", site, "is not allowed, see `origins`")),
         }

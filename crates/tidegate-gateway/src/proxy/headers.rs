@@ -95,9 +95,16 @@ pub(super) fn tenant(head: &request::Parts) -> Option<Tenant> {
     if let Some(CallerName(name)) = head.extensions.get() {
         return Some(Tenant(Arc::clone(name)));
     }
-    let has_credentials = CREDENTIALS.iter().any(|name| head.headers.contains_key(name));
-    let values = CREDENTIALS.each_ref().map(|name| head.headers.get(name).map(HeaderValue::as_bytes));
-    has_credentials.then(|| Tenant(digest(values).into()))
+    let values = CREDENTIALS.each_ref().map(|name| head.headers.get(name).and_then(credential));
+    values.iter().any(Option::is_some).then(|| Tenant(digest(values).into()))
+}
+
+/// The credential in a header, unless it is empty, as a client sends it that has no key: it names nobody.
+fn credential(value: &HeaderValue) -> Option<&[u8]> {
+    let value = value.as_bytes().trim_ascii();
+    let is_empty =
+        [&b""[..], b"bearer", b"basic", b"basic og=="].iter().any(|it| value.eq_ignore_ascii_case(it));
+    (!is_empty).then_some(value)
 }
 
 /// The request headers for the chain. `tenant` is who the request is for.
@@ -189,6 +196,22 @@ mod tests {
             ("x-tidegate-target", "p/m"),
         ]);
         assert_eq!(forwarded(ours, None), HeaderMap::new());
+    }
+
+    #[test]
+    fn an_empty_credential_names_nobody() {
+        let tenant_of = |name: &'static str, value: &'static str| {
+            let (mut head, ()) = http::Request::new(()).into_parts();
+            head.headers = headers(&[(name, value)]);
+            tenant(&head)
+        };
+        for value in ["", " ", "Bearer", "Bearer ", "bearer   ", "Basic", "Basic Og=="] {
+            assert!(tenant_of("authorization", value).is_none(), "{value:?}");
+        }
+        for name in ["x-api-key", "api-key", "x-goog-api-key"] {
+            assert!(tenant_of(name, "\t").is_none() && tenant_of(name, "k").is_some(), "{name}");
+        }
+        assert_ne!(tenant_of("authorization", "Bearer a"), tenant_of("authorization", "Bearer b"));
     }
 
     /// Regression: the key passed unchanged under the account that all callers share.

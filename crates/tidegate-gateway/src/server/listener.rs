@@ -33,6 +33,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// connection waits, so that one which is about to send its request is spared.
 const IDLE_TIME: Duration = Duration::from_secs(1);
 
+/// The same when there are too many connections: another one does wait. A caller sends its request sooner than this, and
+/// those that hold connections without sending any are closed at this pace.
+const FRESH_TIME: Duration = Duration::from_millis(250);
+
 impl Listener {
     pub(super) fn new(socket: TcpListener, router: Router, max_connections: usize) -> Self {
         Self {
@@ -55,13 +59,13 @@ impl Listener {
                 Some(_) = self.connections.join_next() => {}
                 // There is one connection too many. If all have calls, further ones wait in the backlog of the socket.
                 () = sleep(PAUSE), if self.connections.len() > self.max_connections => {
-                    self.idle.evict(Duration::ZERO);
+                    self.idle.evict(FRESH_TIME);
                 }
                 accepted = self.socket.accept(), if self.connections.len() <= self.max_connections => match accepted {
                     Ok((stream, _)) => {
                         // Evicted before the new connection is idle as well.
                         if self.connections.len() >= self.max_connections {
-                            self.idle.evict(Duration::ZERO);
+                            self.idle.evict(FRESH_TIME);
                         }
                         let connection = self.idle.insert();
                         let (router, watcher) = (self.router.clone(), self.graceful.watcher());
