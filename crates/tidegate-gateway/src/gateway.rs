@@ -14,12 +14,13 @@ use tidegate::{FallbackLayer, KeyBy, ResilienceBuilder, ResilienceConfig};
 use tower::ServiceExt;
 
 use crate::access::{self, Callers, WebPages, is_loopback};
+use crate::calls::RecentCalls;
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::log_writer::LogWriter;
 use crate::open_calls::OpenCalls;
-use crate::pages::{self, AppState, TargetGates};
+use crate::pages::{self, AppState};
 use crate::paths;
 use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{
@@ -27,6 +28,7 @@ use crate::proxy::{
     TokenCounter,
 };
 use crate::server::{self, RunningGateway, ServerSettings};
+use crate::targets::{TargetGates, Targets, rejects_calls};
 
 /// A gateway that is ready to listen.
 ///
@@ -97,11 +99,14 @@ impl Gateway {
             let starting_here =
                 chains.iter().filter(|(of_route, chain)| *of_route == policy && chain.first() == target);
             let chains = starting_here.map(|(_, chain)| chain.handle()).collect();
-            TargetGates { policy: policy.clone(), signals: stack.signals(), chains }
+            let circuit_breaker =
+                config.policies.get(policy).and_then(|policy| policy.circuit_breaker.as_ref());
+            let has_circuit = rejects_calls(circuit_breaker);
+            TargetGates { policy: policy.clone(), has_circuit, signals: stack.signals(), chains }
         });
         let redactor = Arc::new(Redactor::new(&config.provider_keys));
         let state = AppState {
-            targets: targets.collect(),
+            targets: Arc::new(Targets::new(targets)),
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
             log: OnceLock::new(),
@@ -109,6 +114,7 @@ impl Gateway {
             proxy: Proxy {
                 routes,
                 calls: OpenCalls::default(),
+                recent_calls: RecentCalls::new(config.calls_kept),
                 body_limits: BodyLimits {
                     length: config.body_limit,
                     min_rate: config.body_min_rate,
@@ -234,6 +240,7 @@ impl StackFactory<'_> {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
         });
         Ok(RouteChain::new(first, targets, fallback, policy.bounds()?)
+            .with_model(&route.model)
             .with_attempt_time(attempt_time(&policy))
             .with_token_counter(self.token_counter(route))
             .with_repeated_attempts(retries || route.chain.len() > 1)

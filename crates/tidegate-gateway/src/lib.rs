@@ -18,6 +18,7 @@
 //! | `x-tidegate-attempts` | the number of requests that reached a provider |
 //! | `x-tidegate-fallback` | the kind of fallback, if the response is not from the first target |
 //! | `x-tidegate-code` | the standard code, if the call failed |
+//! | `x-tidegate-call` | the id of the call, for `/calls` and the log |
 //! | `x-tidegate-estimated` | `true`, if the gateway has estimated a token count |
 //! | `x-should-retry` | `false`, if the gateway has given up (see [retries of clients](config#retries-of-clients)) |
 //!
@@ -51,6 +52,38 @@
 //! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
 //! its gates. Without such a target, or if it does not count, the tokens are estimated.
 //!
+//! # Recent calls
+//! `/calls` shows the latest calls, newest first: at most 50, or `?limit=`, and with `?code=E2001` or `?target=openai/gpt-4o`
+//! only those that ended so. `/calls/{id}` shows one. A call is shown from its beginning; requests that are rejected
+//! before, because of their key or origin, are none. How many are kept: `calls_kept`, and at most 16 MiB.
+//!
+//! | field | |
+//! |---|---|
+//! | `id`, `started` | as in `x-tidegate-call`; the time in RFC 3339 |
+//! | `path`, `route` | the path of the gateway, and the `model` of the route |
+//! | `caller` | the name of the caller, if there are `[[callers]]` |
+//! | `target`, `status`, `code`, `head_ms` | as in the head of the response; `null` before it |
+//! | `end` | how the response ended: `finished`; `failed`, if the provider reported a failure in the stream; `cut`, if its response broke off; `stalled`, if a timer expired; `stopped`, if the gateway stopped; `unread` or `dropped`, if the caller did not read it or left; `null` before that |
+//! | `total_ms`, `bytes` | the time until the end, and the length of the response so far |
+//! | `tokens` | of all attempts, if any was sent: as reported by the provider, or else counted |
+//! | `trail` | every attempt, rejection, wait and fallback, with its time (see [`Trail`](tidegate::Trail)) |
+//!
+//! # Targets
+//! `/signals` shows the state of each target under each policy: its gates, the totals of its circuit, the twenty keys with
+//! the most calls, a `health_score` from 0 to 1, and a `status`. It is `unhealthy` if the circuit is open for every key;
+//! `degraded` if it is half-open or open for some key, if the provider has closed the rate limit, or if the score is below 0.5;
+//! otherwise `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the
+//! `targets` that are not healthy.
+//!
+//! ```text
+//! curl -X POST localhost:8787/signals/openai/gpt-4o/reset          closes the circuit and refills the quotas
+//! curl -X POST localhost:8787/signals/openai/gpt-4o/force-open     rejects every call until a reset
+//! curl -X POST localhost:8787/signals/openai/gpt-4o/force-closed   admits every call until a reset
+//! ```
+//!
+//! With `?policy=` only the target under that policy is changed. The response contains the changed targets as `/signals`
+//! does. All of these pages need the key of a caller, if there are `[[callers]]`.
+//!
 //! # The program
 //! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP,
 //! SIGUSR1, SIGUSR2, SIGALRM and SIGIO are logged and ignored. The log on the standard error output neither fails nor
@@ -74,6 +107,7 @@
 //! that is noticed at the next write.
 
 mod access;
+mod calls;
 mod client;
 pub mod config;
 mod connections;
@@ -92,6 +126,7 @@ mod proxy;
 mod server;
 mod shared_stream;
 mod slow_reader;
+mod targets;
 
 pub use config::{Config, GatewayConfigError};
 pub use demo::Demo;

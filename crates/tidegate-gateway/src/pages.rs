@@ -1,5 +1,4 @@
-//! The router, and the pages that the gateway serves itself: health, readiness, state of the targets, list of
-//! models.
+//! The router, and the pages that the gateway serves itself: health, readiness, list of models.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,43 +10,27 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode, Uri};
-use serde::Serialize;
 use serde_json::{Value, json};
-use tidegate::fallback::Handle;
-use tidegate::stack::SignalsSnapshot;
-use tidegate::{ErrorCode, Signals};
+use tidegate::ErrorCode;
 
+use crate::calls;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::log_writer::LogWriter;
 use crate::prometheus::PrometheusMetrics;
-use crate::proxy::{Deployment, GatewayError, MAX_NAME, Proxy};
+use crate::proxy::{Deployment, GatewayError, Proxy, shortened};
+use crate::targets::{self, Targets};
 
 /// The state that all handlers share.
 #[derive(Debug)]
 pub(crate) struct AppState {
     pub(crate) proxy: Proxy,
-    pub(crate) targets: Vec<TargetGates>,
+    pub(crate) targets: Arc<Targets>,
     pub(crate) models: Vec<String>,
     pub(crate) is_draining: AtomicBool,
     /// The log of the process, to report its lost lines.
     pub(crate) log: OnceLock<LogWriter>,
     /// The metrics of the process, if they are served.
     pub(crate) metrics: OnceLock<PrometheusMetrics>,
-}
-
-/// The gates of one target under one policy, and the chains that start with that target.
-#[derive(Debug)]
-pub(crate) struct TargetGates {
-    pub(crate) policy: String,
-    pub(crate) signals: Signals,
-    pub(crate) chains: Vec<Handle>,
-}
-
-#[derive(Serialize)]
-struct TargetReport<'a> {
-    policy: &'a str,
-    #[serde(flatten)]
-    snapshot: SignalsSnapshot,
 }
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -70,16 +53,18 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
             };
         router.route(&format!("/openai/deployments/{{name}}{}", endpoint.suffix()), post(handler))
     });
+    let other_pages = targets::router(Arc::clone(&state.targets))
+        .merge(calls::router(state.proxy.recent_calls.clone(), Arc::clone(&state.targets)));
     proxied
         .route("/", get(index))
         .route(COUNT_TOKENS, post(count_tokens))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
-        .route("/signals", get(signals))
         .route("/metrics", get(metrics))
         .route("/health", get(healthz))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .merge(other_pages)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(state)
@@ -95,8 +80,10 @@ async fn index() -> &'static str {
      POST /openai/deployments/.. Azure's chat completions and embeddings; the deployment is the model\n\
      GET  /v1/models             what can be asked for\n\
      GET  /signals               what is known about each target\n\
+     POST /signals/TARGET/reset  closes its circuit and refills its quotas; also /force-open and /force-closed\n\
+     GET  /calls                 the latest calls, with ?limit=, ?code= and ?target=; one of them at /calls/ID\n\
      GET  /metrics               metrics for Prometheus\n\
-     GET  /healthz               is it alive\n\
+     GET  /healthz               is it alive, and which targets are not healthy\n\
      GET  /readyz                does it take calls\n"
 }
 
@@ -126,8 +113,7 @@ async fn model(
     if state.models.contains(&id) {
         return Json(model_entry(&id, dialect)).into_response();
     }
-    let id: String = id.chars().take(MAX_NAME).collect();
-    GatewayError::model_not_found(format_args!("model `{id}` is not served, see /v1/models"))
+    GatewayError::model_not_found(format_args!("model `{}` is not served, see /v1/models", shortened(&id)))
         .into_response(dialect)
 }
 
@@ -141,27 +127,25 @@ fn model_entry(id: &str, dialect: ApiDialect) -> Value {
     }
 }
 
-async fn signals(State(state): SharedState) -> Response<Body> {
-    let reports: Vec<_> = state.targets.iter().map(TargetGates::report).collect();
-    Json(reports).into_response()
-}
-
 async fn metrics(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Response<Body> {
     let Some(metrics) = state.metrics.get() else {
         return GatewayError::new(ErrorCode::NotFound, "this gateway serves no metrics")
             .into_response(dialect_of_caller(uri.path(), &headers));
     };
-    for TargetGates { policy, signals, .. } in &state.targets {
-        signals.record_metrics(&[("policy", policy)]);
-    }
+    state.targets.record_metrics();
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
 }
 
 async fn healthz(State(state): SharedState) -> Json<Value> {
-    match state.log.get().map_or(0, LogWriter::lost_lines) {
-        0 => Json(json!({"status": "ok"})),
-        lost => Json(json!({"status": "ok", "lost_log_lines": lost})),
+    let mut health = match &*state.targets.not_healthy() {
+        [] => json!({"status": "ok"}),
+        targets => json!({"status": "degraded", "targets": targets}),
+    };
+    let lost = state.log.get().map_or(0, LogWriter::lost_lines);
+    if lost > 0 {
+        health["lost_log_lines"] = lost.into();
     }
+    Json(health)
 }
 
 async fn readyz(State(state): SharedState) -> (StatusCode, Json<Value>) {
@@ -180,21 +164,4 @@ async fn wrong_method(uri: Uri, headers: HeaderMap) -> Response<Body> {
     GatewayError::new(ErrorCode::InvalidRequest, "wrong method for this path, see /")
         .status(StatusCode::METHOD_NOT_ALLOWED)
         .into_response(dialect_of_caller(uri.path(), &headers))
-}
-
-impl TargetGates {
-    fn report(&self) -> TargetReport<'_> {
-        let mut snapshot = self.signals.snapshot();
-        // In the gateway the fallback is outside of the stack, once per chain, and chains may share targets.
-        for more in self.chains.iter().flat_map(Handle::statistics) {
-            match snapshot.fallback.iter_mut().find(|known| known.target == more.target) {
-                Some(known) => {
-                    known.asked += more.asked;
-                    known.answered += more.answered;
-                }
-                None => snapshot.fallback.push(more),
-            }
-        }
-        TargetReport { policy: &self.policy, snapshot }
-    }
 }

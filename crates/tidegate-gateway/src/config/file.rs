@@ -51,6 +51,8 @@ pub(super) struct ConfigFile {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     pub(super) drain: Option<Duration>,
+    /// The recent calls that `/calls` shows; 256 by default, and none if it is 0.
+    pub(super) calls_kept: Option<usize>,
     /// Whether a header keeps clients from repeating a call that the gateway has given up; `true` by default.
     pub(super) stop_client_retries: Option<bool>,
     /// The answer of `"@emergency"`.

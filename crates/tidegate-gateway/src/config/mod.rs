@@ -57,6 +57,11 @@
 //! A caller that does not read its response keeps its permit until `timeout.attempt` of the policy, and at most for
 //! 60 s.
 //!
+//! # Recent calls
+//! `/calls` shows the latest `calls_kept` calls (256), or fewer if they are large; 0 keeps none. A call is kept with its
+//! route, target, caller, times and trail, without any part of its request or response
+//! (see [the fields](crate#recent-calls)).
+//!
 //! # Retries of clients
 //! The official clients repeat failed calls themselves, which would multiply the attempts of a chain. A call
 //! that the gateway has given up therefore ends with `x-should-retry: false`, which they obey: a rejection by
@@ -184,6 +189,8 @@ pub struct Config {
     pub notice: Duration,
     /// How long calls may continue after the notice time.
     pub drain: Duration,
+    /// The number of recent calls that `/calls` shows; none if it is zero.
+    pub calls_kept: usize,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub stop_client_retries: bool,
     /// The answer of `@emergency`.
@@ -213,6 +220,7 @@ const DEFAULT_BODY_MIN_RATE: usize = 16 * 1024;
 const DEFAULT_MAX_CONNECTIONS: usize = 4096;
 const DEFAULT_NOTICE: Duration = Duration::from_secs(2);
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
+const DEFAULT_CALLS_KEPT: usize = 256;
 
 const DEFAULT_EMERGENCY_TEXT: &str = "The service is not available at the moment. Please try again later.";
 
@@ -320,6 +328,7 @@ impl Config {
             max_connections,
             notice: file.notice.unwrap_or(DEFAULT_NOTICE),
             drain: file.drain.unwrap_or(DEFAULT_DRAIN),
+            calls_kept: file.calls_kept.unwrap_or(DEFAULT_CALLS_KEPT),
             stop_client_retries: file.stop_client_retries.unwrap_or(true),
             emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),
             callers,

@@ -154,7 +154,7 @@ fn endpoint(path: &str) -> Result<Endpoint, String> {
 }
 
 impl LastResortName {
-    const ALL: [Self; 4] = [Self::Cached, Self::Simplified, Self::Static, Self::Emergency];
+    pub(crate) const ALL: [Self; 4] = [Self::Cached, Self::Simplified, Self::Static, Self::Emergency];
 
     /// The name in the configuration file.
     pub(crate) const fn name(self) -> &'static str {

@@ -23,31 +23,31 @@ mod target;
 mod token_counter;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
+use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
 use tidegate::key::Model;
 use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
-use tidegate::{ErrorCode, Outcome, Payload, Rejection, Trail};
+use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
 pub(crate) use self::body_budget::BodyBudget;
 use self::error_event_body::ErrorEventBody;
-use self::gateway_error::CODE;
-pub(crate) use self::gateway_error::GatewayError;
+pub(crate) use self::gateway_error::{CODE, GatewayError};
 pub(crate) use self::redactor::Redactor;
 pub(crate) use self::request_body::BodyLimits;
 pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
+use crate::calls::{CallRecord, OngoingCall, RecentCalls, RecordedBody};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
-use crate::open_calls::{OpenCall, OpenCalls, WatchedBody};
+use crate::open_calls::{OpenCall, OpenCalls};
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
@@ -70,6 +70,7 @@ const MAX_NAMES: usize = 20;
 pub(crate) struct Proxy {
     pub(crate) routes: RouteTable,
     pub(crate) calls: OpenCalls,
+    pub(crate) recent_calls: RecentCalls,
     pub(crate) body_limits: BodyLimits,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
@@ -91,38 +92,50 @@ struct RoutedRequest<'a> {
 impl Proxy {
     /// Forwards a call to the chain for its model.
     pub(crate) async fn handle(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
-        let started = Instant::now();
-        let trail = Trail::new();
+        let recorded = self.record(endpoint.path(), &request);
         let call = self.calls.begin(request.extensions().get());
         let response = tokio::select! {
-            response = self.call(endpoint, request, &trail, &call) => response,
+            response = self.call(endpoint, request, recorded.record(), &call) => response,
             reason = call.ended() => Err(reason.into()),
         };
-        let response = response.unwrap_or_else(|error| error.into_response(endpoint.dialect()));
-        let response = self.redactor.redact_response(response, endpoint.dialect()).await;
-        with_trail(response, endpoint.path(), &trail, started)
+        self.finish(response, endpoint.dialect(), recorded).await
     }
 
     /// Counts the tokens of a request for messages, at a provider if one of its chain counts.
     pub(crate) async fn count_tokens(&self, request: Request<Body>) -> Response<Body> {
-        let started = Instant::now();
-        let trail = Trail::new();
+        let recorded = self.record(COUNT_TOKENS, &request);
         let call = self.calls.begin(request.extensions().get());
         let response = tokio::select! {
-            response = self.token_count(request, &trail) => response,
+            response = self.token_count(request, recorded.record()) => response,
             reason = call.ended() => Err(reason.into()),
         };
-        let response = response.unwrap_or_else(|error| error.into_response(ApiDialect::Anthropic));
-        let response = self.redactor.redact_response(response, ApiDialect::Anthropic).await;
-        with_trail(response, COUNT_TOKENS, &trail, started)
+        self.finish(response, ApiDialect::Anthropic, recorded).await
+    }
+
+    fn record(&self, path: &'static str, request: &Request<Body>) -> OngoingCall {
+        OngoingCall::begin(&self.recent_calls, path, request.extensions().get())
+    }
+
+    /// The response to the caller, with the headers about its attempts and without keys of providers.
+    async fn finish(
+        &self,
+        response: Result<Response<Body>, GatewayError>,
+        dialect: ApiDialect,
+        call: OngoingCall,
+    ) -> Response<Body> {
+        let response = response.unwrap_or_else(|error| error.into_response(dialect));
+        let mut response = self.redactor.redact_response(response, dialect).await;
+        set_trail_headers(response.headers_mut(), call.record().trail());
+        RecordedBody::begin(response, call)
     }
 
     async fn token_count(
         &self,
         request: Request<Body>,
-        trail: &Trail,
+        record: &CallRecord,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(Endpoint::Messages, request).await?;
+        record.set_route(chain.model());
         let estimate = PromptEstimate.estimate(&head.headers, &body).input;
         if let Some(counter) = chain.token_counter() {
             let mut request = Request::new(Payload::from(body));
@@ -130,7 +143,7 @@ impl Proxy {
             let tenant = headers::tenant(&head);
             *request.headers_mut() = headers::forwarded(head.headers, tenant.as_ref());
             request.extensions_mut().insert(model.span().clone());
-            if let Some(response) = counter.count(request, trail).await {
+            if let Some(response) = counter.count(request, record.trail()).await {
                 return Ok(response);
             }
         }
@@ -165,10 +178,12 @@ impl Proxy {
         &self,
         endpoint: Endpoint,
         request: Request<Body>,
-        trail: &Trail,
+        record: &Arc<CallRecord>,
         call: &OpenCall,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(endpoint, request).await?;
+        record.set_route(chain.model());
+        let trail = record.trail();
         let mut extensions = Extensions::new();
         extensions.insert(model.span().clone());
         extensions.insert(trail.clone());
@@ -190,7 +205,14 @@ impl Proxy {
         let mut is_rejected = false;
         let mut response = match chain.send(uri, headers, body.into(), extensions).await {
             Ok(response) => {
-                let response = response.map(|body| call.watch(body, chain.attempt_time()));
+                record.set_response(meter.clone(), response.extensions().get().cloned());
+                let record = Arc::clone(record);
+                let response = response.map(|body| {
+                    call.watch(body, chain.attempt_time()).map_err(move |error| {
+                        record.fail(&error);
+                        error
+                    })
+                });
                 forward(response, endpoint, meter, &self.redactor)
             }
             Err(error) => {
@@ -211,30 +233,12 @@ impl Proxy {
     }
 }
 
-/// Adds the headers about the attempts of a call, and logs the call.
-fn with_trail(
-    mut response: Response<Body>,
-    path: &'static str,
-    trail: &Trail,
-    started: Instant,
-) -> Response<Body> {
-    let headers = response.headers_mut();
+/// Adds the headers about the attempts of a call.
+fn set_trail_headers(headers: &mut HeaderMap, trail: &Trail) {
     headers.insert(ATTEMPTS, HeaderValue::from(trail.attempts()));
-    let target = trail.target();
-    if let Some(name) = target.as_deref().and_then(|name| HeaderValue::from_str(name).ok()) {
+    if let Some(name) = trail.target().and_then(|name| HeaderValue::from_str(&name).ok()) {
         headers.insert(TARGET, name);
     }
-    tracing::info!(
-        layer = "gateway",
-        path,
-        target = target.as_deref(),
-        attempts = trail.attempts(),
-        code = response.headers().get(CODE).and_then(|code| code.to_str().ok()),
-        status = response.status().as_u16(),
-        head_ms = started.elapsed().as_millis() as u64,
-        "answered",
-    );
-    response
 }
 
 /// The URI of a request below the gateway. Its path identifies the dialect of the caller, and each target
@@ -247,7 +251,7 @@ fn endpoint_uri(endpoint: Endpoint, uri: &Uri) -> Uri {
 
 /// Forwards the provider's response unchanged, except for headers of the connection.
 fn forward(
-    response: Response<WatchedBody>,
+    response: Response<impl http_body::Body<Data = Bytes, Error = Error> + Send + 'static>,
     endpoint: Endpoint,
     meter: UsageMeter,
     redactor: &Arc<Redactor>,
@@ -324,8 +328,13 @@ fn set_fallback_header(response: &mut Response<Body>, fallback_kind: FallbackKin
     response.headers_mut().insert(FALLBACK, HeaderValue::from_static(fallback_kind.name()));
 }
 
+/// At most the first characters of a text of the caller, for an error message.
+pub(crate) fn shortened(text: &str) -> String {
+    text.chars().take(MAX_NAME).collect()
+}
+
 fn unknown_model(endpoint: Endpoint, model: &str, served: &[&str]) -> GatewayError {
-    let model: String = model.chars().take(MAX_NAME).collect();
+    let model = shortened(model);
     let more = if served.len() > MAX_NAMES { ", ..." } else { "" };
     let served = served.iter().take(MAX_NAMES).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     let message = format!("model `{model}` is not served at {endpoint}, which serves {served}{more}");

@@ -9,10 +9,13 @@ use tower::{Layer, ServiceExt};
 
 use super::target::AddressedTarget;
 use super::token_counter::TokenCounter;
+use crate::config::ANY;
 
 /// The fallback chain of one route.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteChain {
+    /// The `model` of the route.
+    model: Arc<str>,
     first: Arc<str>,
     service: Fallback<AddressedTarget>,
     /// The limits of the call as a whole, over all targets.
@@ -49,6 +52,7 @@ impl RouteChain {
         let fallback =
             targets.into_iter().fold(fallback, |chain, (name, target)| chain.then_addressed(&name, target));
         Self {
+            model: ANY.into(),
             first: name,
             service: fallback.layer(first),
             limits,
@@ -57,6 +61,15 @@ impl RouteChain {
             repeats_attempts: false,
             cached_for: CachedFor::default(),
         }
+    }
+
+    /// Sets the `model` of the route; any model by default.
+    pub(crate) fn with_model(self, model: &str) -> Self {
+        Self { model: model.into(), ..self }
+    }
+
+    pub(super) const fn model(&self) -> &Arc<str> {
+        &self.model
     }
 
     /// Sets the longest time of an attempt; none by default.

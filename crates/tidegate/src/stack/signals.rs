@@ -8,7 +8,7 @@ use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, Metrics, State};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
-use crate::{Deadline, Rejection, fallback, retry};
+use crate::{Deadline, Rejection, circuit_breaker, fallback, retry};
 
 /// The state of a stack, for programs and operators. Cheap to clone; reading it acquires nothing.
 #[derive(Clone, Debug)]
@@ -132,6 +132,12 @@ impl Signals {
     #[doc(alias = "get_metrics")]
     pub fn circuit_metrics(&self) -> Metrics {
         self.0.gates.circuit_breaker().metrics()
+    }
+
+    /// The handle of the circuit, with which it can be forced open or closed.
+    #[must_use]
+    pub fn circuit_breaker(&self) -> circuit_breaker::Handle {
+        self.0.gates.circuit_breaker().clone()
     }
 
     /// The state of each key, of at most `limit` keys: those with the most calls in flight and waiting come first, and

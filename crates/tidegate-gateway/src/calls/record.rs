@@ -1,0 +1,184 @@
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Serialize, Serializer};
+use tidegate::provider::{Step, StreamOutcome, UsageMeter};
+use tidegate::{Error, ErrorCode, Outcome, Trail};
+
+use super::call_end::CallEnd;
+
+/// What is known about one call, while it is in flight and afterwards.
+#[derive(Debug)]
+pub(crate) struct CallRecord {
+    pub(super) number: u64,
+    pub(super) id: String,
+    pub(super) path: &'static str,
+    caller: Option<Arc<str>>,
+    started: SystemTime,
+    begun: Instant,
+    trail: Trail,
+    /// The bytes of the response so far.
+    pub(super) bytes: AtomicU64,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    /// The `model` of the route.
+    route: Option<Arc<str>>,
+    meter: Option<UsageMeter>,
+    stream_outcome: Option<StreamOutcome>,
+    status: Option<u16>,
+    code: Option<ErrorCode>,
+    head_ms: Option<u64>,
+    /// The failure of the body, once it is known.
+    failure: Option<(CallEnd, ErrorCode)>,
+    end: Option<CallEnd>,
+    total_ms: Option<u64>,
+}
+
+/// A record as `/calls` shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct CallReport<'a> {
+    id: &'a str,
+    path: &'static str,
+    route: Option<Arc<str>>,
+    caller: Option<&'a str>,
+    #[serde(serialize_with = "rfc3339")]
+    started: SystemTime,
+    target: Option<Arc<str>>,
+    status: Option<u16>,
+    code: Option<ErrorCode>,
+    head_ms: Option<u64>,
+    total_ms: Option<u64>,
+    /// `None` while the call is in flight.
+    end: Option<CallEnd>,
+    bytes: u64,
+    tokens: Option<Tokens>,
+    trail: &'a Trail,
+}
+
+/// The tokens of all attempts of a call.
+#[derive(Debug, Serialize)]
+struct Tokens {
+    input: u64,
+    output: u64,
+    /// Attempts with unknown output.
+    unknown_attempts: u32,
+}
+
+impl CallRecord {
+    pub(super) fn new(number: u64, id: String, path: &'static str, caller: Option<Arc<str>>) -> Self {
+        Self {
+            number,
+            id,
+            path,
+            caller,
+            started: SystemTime::now(),
+            begun: Instant::now(),
+            trail: Trail::new(),
+            bytes: AtomicU64::new(0),
+            progress: Mutex::default(),
+        }
+    }
+
+    pub(crate) const fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Sets the route, by its `model`.
+    pub(crate) fn set_route(&self, model: &Arc<str>) {
+        self.lock().route = Some(Arc::clone(model));
+    }
+
+    /// Sets what the body of the response reports: its tokens, and the outcome of a stream.
+    pub(crate) fn set_response(&self, meter: UsageMeter, stream_outcome: Option<StreamOutcome>) {
+        let mut progress = self.lock();
+        progress.meter = Some(meter);
+        progress.stream_outcome = stream_outcome;
+    }
+
+    /// Sets the error in which the body of the response ends.
+    pub(crate) fn fail(&self, error: &Error) {
+        self.lock().failure.get_or_insert_with(|| CallEnd::of_error(error));
+    }
+
+    /// Sets the head of the response, and returns the milliseconds until then.
+    pub(super) fn set_head(&self, status: u16, code: Option<ErrorCode>) -> u64 {
+        let head_ms = millis(self.begun.elapsed());
+        let mut progress = self.lock();
+        (progress.status, progress.code, progress.head_ms) = (Some(status), code, Some(head_ms));
+        head_ms
+    }
+
+    /// Sets how the call ended, if it has not ended before, and returns that with the milliseconds until then. `end` is
+    /// what the caller observes; a failure of the provider's body comes first.
+    pub(super) fn set_end(&self, end: CallEnd) -> Option<(CallEnd, u64)> {
+        let mut progress = self.lock();
+        if progress.end.is_some() {
+            return None;
+        }
+        let outcome = progress.stream_outcome.take().and_then(|stream| stream.outcome().cloned());
+        if let Some(Outcome::Failure(failure)) = &outcome {
+            progress.failure.get_or_insert((CallEnd::of_failure(failure), failure.code));
+        }
+        let end = match (progress.failure, outcome) {
+            (Some((failed, _)), _) => failed,
+            (None, Some(Outcome::Success)) => CallEnd::Finished,
+            (None, _) => end,
+        };
+        let total_ms = millis(self.begun.elapsed());
+        (progress.end, progress.total_ms) = (Some(end), Some(total_ms));
+        Some((end, total_ms))
+    }
+
+    pub(super) fn code(&self) -> Option<ErrorCode> {
+        let progress = self.lock();
+        progress.code.or(progress.failure.map(|(_, code)| code))
+    }
+
+    /// The bytes of memory that the record occupies, approximately.
+    pub(super) fn size(&self) -> usize {
+        mem::size_of::<Self>() + self.id.len() + self.trail.steps().len() * mem::size_of::<Step>()
+    }
+
+    pub(super) fn report(&self) -> CallReport<'_> {
+        let code = self.code();
+        let progress = self.lock();
+        let used = progress.meter.as_ref().map(UsageMeter::read).filter(|used| used.attempts > 0);
+        CallReport {
+            id: &self.id,
+            path: self.path,
+            route: progress.route.clone(),
+            caller: self.caller.as_deref(),
+            started: self.started,
+            target: self.trail.target(),
+            status: progress.status,
+            code,
+            head_ms: progress.head_ms,
+            total_ms: progress.total_ms,
+            end: progress.end,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            tokens: used.map(|used| Tokens {
+                input: used.input,
+                output: used.output,
+                unknown_attempts: used.unknown,
+            }),
+            trail: &self.trail,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
+}

@@ -1,0 +1,253 @@
+//! The targets of the routes: their signals, their health, and the changes by hand.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderMap, Response, Uri};
+use serde::Serialize;
+use tidegate::circuit_breaker::{Metrics, Settings};
+use tidegate::fallback::Handle;
+use tidegate::stack::{KeySignals, SignalsSnapshot};
+use tidegate::{ErrorCode, Signals};
+
+use crate::access::CallerName;
+use crate::config::LastResortName;
+use crate::endpoint::dialect_of_caller;
+use crate::proxy::{GatewayError, shortened};
+
+/// The targets of all routes.
+#[derive(Debug)]
+pub(crate) struct Targets(Vec<TargetGates>);
+
+/// The gates of one target under one policy, and the chains that start with that target.
+#[derive(Debug)]
+pub(crate) struct TargetGates {
+    pub(crate) policy: String,
+    /// Whether a circuit rejects calls if it is open.
+    pub(crate) has_circuit: bool,
+    pub(crate) signals: Signals,
+    pub(crate) chains: Vec<Handle>,
+}
+
+/// The health of a target, for a load balancer or an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum HealthStatus {
+    /// Calls are admitted, and most of them succeed.
+    Healthy,
+    /// The circuit is half-open, the provider has closed the rate limit, more than half of the latest calls have failed,
+    /// or one of these holds for some key.
+    Degraded,
+    /// The circuit is open; with keys, for every key.
+    Unhealthy,
+}
+
+#[derive(Serialize)]
+struct TargetReport<'a> {
+    policy: &'a str,
+    status: HealthStatus,
+    health_score: f64,
+    #[serde(flatten)]
+    snapshot: SignalsSnapshot,
+    circuit_metrics: Metrics,
+    busiest_keys: Vec<KeySignals>,
+}
+
+/// A change of a target by hand.
+#[derive(Clone, Copy, Debug)]
+enum TargetAction {
+    Reset,
+    ForceOpen,
+    ForceClosed,
+}
+
+type SharedTargets = State<Arc<Targets>>;
+
+/// The most keys of a target that are reported.
+const MAX_KEYS: usize = 20;
+
+/// The health score below which most calls fail.
+const DEGRADED_SCORE: f64 = 0.5;
+
+/// The page of the signals, and the changes by hand.
+pub(crate) fn router<S: Clone + Send + Sync + 'static>(targets: Arc<Targets>) -> Router<S> {
+    Router::new()
+        .route("/signals", get(signals))
+        .route("/signals/{*target_and_action}", post(change))
+        .with_state(targets)
+}
+
+/// Whether a circuit with these settings rejects calls.
+pub(crate) fn rejects_calls(circuit_breaker: Option<&Settings>) -> bool {
+    circuit_breaker.is_some_and(|settings| settings.enabled && !settings.shadow)
+}
+
+async fn signals(State(targets): SharedTargets) -> Response<Body> {
+    Json(targets.0.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response()
+}
+
+async fn change(
+    State(targets): SharedTargets,
+    Path(path): Path<String>,
+    caller: Option<Extension<CallerName>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let caller = caller.map(|Extension(CallerName(name))| name);
+    match targets.change(&path, uri.query().unwrap_or_default(), caller.as_deref()) {
+        Ok(changed) => Json(changed).into_response(),
+        Err(error) => error.into_response(dialect_of_caller(uri.path(), &headers)),
+    }
+}
+
+impl Targets {
+    pub(crate) fn new(targets: impl IntoIterator<Item = TargetGates>) -> Self {
+        Self(targets.into_iter().collect())
+    }
+
+    /// Whether `name` is a target of a route, or a last resort.
+    pub(crate) fn is_known(&self, name: &str) -> bool {
+        self.0.iter().any(|target| **target.signals.target() == *name)
+            || LastResortName::ALL.iter().any(|resort| resort.name() == name)
+    }
+
+    /// The names of the targets that are not healthy.
+    pub(crate) fn not_healthy(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for target in self.0.iter().filter(|target| target.health().0 != HealthStatus::Healthy) {
+            let name = &**target.signals.target();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// Sets the metrics of the states of the gates.
+    pub(crate) fn record_metrics(&self) {
+        for TargetGates { policy, signals, .. } in &self.0 {
+            signals.record_metrics(&[("policy", policy)]);
+        }
+    }
+
+    /// Changes the target in `path`, under the policy in `query` or else under all of its policies.
+    fn change(
+        &self,
+        path: &str,
+        query: &str,
+        caller: Option<&str>,
+    ) -> Result<Vec<TargetReport<'_>>, Box<GatewayError>> {
+        let not_found = |message: String| Box::new(GatewayError::new(ErrorCode::NotFound, message));
+        let (name, action) = path.rsplit_once('/').unwrap_or((path, ""));
+        let action = TargetAction::parse(action).ok_or_else(|| {
+            let found = shortened(action);
+            not_found(format!("expected reset, force-open or force-closed after the target, found `{found}`"))
+        })?;
+        let policy = policy_of(query)?;
+        let named = self.0.iter().filter(|target| **target.signals.target() == *name);
+        let selected = named.filter(|target| policy.as_ref().is_none_or(|policy| *policy == target.policy));
+        let selected: Vec<_> = selected.collect();
+        if selected.is_empty() {
+            let policy = policy.map(|policy| format!(" with the policy `{}`", shortened(&policy)));
+            let policy = policy.unwrap_or_default();
+            return Err(not_found(format!("no target `{}`{policy}, see /signals", shortened(name))));
+        }
+        if let Some(target) = selected.iter().find(|target| !target.has_circuit && action.forces()) {
+            let message = format!("policy `{}` has no circuit breaker that rejects calls", target.policy);
+            return Err(Box::new(GatewayError::new(ErrorCode::Conflict, message)));
+        }
+        for target in &selected {
+            target.apply(action);
+            let (target, policy) = (&**target.signals.target(), &*target.policy);
+            tracing::warn!(
+                layer = "gateway",
+                target,
+                policy,
+                action = action.name(),
+                caller,
+                "changed by hand"
+            );
+        }
+        Ok(selected.into_iter().map(TargetGates::report).collect())
+    }
+}
+
+/// The policy in a query.
+fn policy_of(query: &str) -> Result<Option<String>, Box<GatewayError>> {
+    let mut policy = None;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "policy" {
+            let message = format!("unknown parameter `{}`, expected policy", shortened(&name));
+            return Err(Box::new(GatewayError::new(ErrorCode::InvalidRequest, message)));
+        }
+        policy = Some(value.into_owned());
+    }
+    Ok(policy)
+}
+
+impl TargetGates {
+    fn apply(&self, action: TargetAction) {
+        match action {
+            TargetAction::Reset => self.signals.reset(),
+            TargetAction::ForceOpen => self.signals.circuit_breaker().force_open(),
+            TargetAction::ForceClosed => self.signals.circuit_breaker().force_closed(),
+        }
+    }
+
+    fn health(&self) -> (HealthStatus, f64) {
+        let score = self.signals.health_score();
+        let status = match self.signals.is_healthy() {
+            true if score >= DEGRADED_SCORE => HealthStatus::Healthy,
+            false if score == 0.0 => HealthStatus::Unhealthy,
+            _ => HealthStatus::Degraded,
+        };
+        (status, score)
+    }
+
+    fn report(&self) -> TargetReport<'_> {
+        let mut snapshot = self.signals.snapshot();
+        // In the gateway the fallback is outside of the stack, once per chain, and chains may share targets.
+        for more in self.chains.iter().flat_map(Handle::statistics) {
+            match snapshot.fallback.iter_mut().find(|known| known.target == more.target) {
+                Some(known) => {
+                    known.asked += more.asked;
+                    known.answered += more.answered;
+                }
+                None => snapshot.fallback.push(more),
+            }
+        }
+        let (status, health_score) = self.health();
+        TargetReport {
+            policy: &self.policy,
+            status,
+            health_score,
+            snapshot,
+            circuit_metrics: self.signals.circuit_metrics(),
+            busiest_keys: self.signals.keys(MAX_KEYS),
+        }
+    }
+}
+
+impl TargetAction {
+    const ALL: [Self; 3] = [Self::Reset, Self::ForceOpen, Self::ForceClosed];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::ForceOpen => "force-open",
+            Self::ForceClosed => "force-closed",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.name() == name)
+    }
+
+    const fn forces(self) -> bool {
+        !matches!(self, Self::Reset)
+    }
+}
