@@ -88,7 +88,8 @@
 //! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP,
 //! SIGUSR1, SIGUSR2, SIGALRM and SIGIO are logged and ignored. The log on the standard error output neither fails nor
 //! delays a call: lines that cannot be written are lost, counted, and reported by `/healthz` as `lost_log_lines` and in the
-//! log itself.
+//! log itself. `log = "json"` in the file, or `--log json`, makes each line a JSON object with `timestamp`, `level`, `message` and
+//! the fields of the event; without it lines are text. The variable `RUST_LOG` selects events.
 //!
 //! | exit code | |
 //! |---|---|
@@ -117,6 +118,7 @@ mod error_format;
 mod gateway;
 mod half_close;
 mod http_version;
+mod log_format;
 mod log_writer;
 mod open_calls;
 mod pages;
@@ -131,6 +133,7 @@ mod targets;
 pub use config::{Config, GatewayConfigError};
 pub use demo::Demo;
 pub use gateway::Gateway;
+pub use log_format::LogFormat;
 pub use log_writer::LogWriter;
 pub use prometheus::{PrometheusMetrics, RecorderInstalled};
 pub use server::{RunningGateway, raise_descriptor_limit};

@@ -1,9 +1,14 @@
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tracing::Level;
+
+use crate::log_format::LogFormat;
 
 /// A writer for log lines that neither blocks nor fails.
 ///
@@ -26,6 +31,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct LogWriter {
     queue: Sender<Message>,
+    format: LogFormat,
     counts: Arc<LogCounts>,
 }
 
@@ -40,6 +46,9 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
+/// The source of the messages of the gateway itself.
+const PROGRAM: &str = "tidegate-gateway";
+
 /// The most bytes that wait to be written.
 const MAX_QUEUED: usize = 1024 * 1024;
 
@@ -47,17 +56,34 @@ const MAX_QUEUED: usize = 1024 * 1024;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`.
+    /// Starts the thread that writes to `output`. The number of lost lines is written as text.
     ///
     /// # Errors
     ///
     /// The thread cannot be started.
     pub fn new(output: impl Write + Send + 'static) -> io::Result<Self> {
+        Self::with_format(output, LogFormat::Text)
+    }
+
+    /// The same for lines of this format.
+    ///
+    /// # Errors
+    ///
+    /// The thread cannot be started.
+    pub fn with_format(output: impl Write + Send + 'static, format: LogFormat) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
         let counts = Arc::new(LogCounts::default());
         let written = Arc::clone(&counts);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write(&messages, output, &written))?;
-        Ok(Self { queue, counts })
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(&messages, output, format, &written))?;
+        Ok(Self { queue, format, counts })
+    }
+
+    /// Writes the line of a message that is not an event. `source` is the program or a file.
+    pub fn report(&self, level: Level, source: impl fmt::Display, message: impl fmt::Display) {
+        // A lost line is counted.
+        let _ = self.clone().write_all(self.format.line(level, source, message).as_bytes());
     }
 
     /// The number of lines that were not written.
@@ -96,7 +122,7 @@ impl Write for LogWriter {
     }
 }
 
-fn write(messages: &Receiver<Message>, mut output: impl Write, counts: &LogCounts) {
+fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat, counts: &LogCounts) {
     let mut reported = 0;
     let mut next_report = Instant::now();
     for message in messages {
@@ -116,7 +142,9 @@ fn write(messages: &Receiver<Message>, mut output: impl Write, counts: &LogCount
         let lost = counts.lost_lines.load(Ordering::Relaxed);
         if lost > reported && Instant::now() >= next_report {
             next_report = Instant::now() + REPORT_INTERVAL;
-            if writeln!(output, "tidegate-gateway: {} log lines were lost", lost - reported).is_ok() {
+            let message = format_args!("{} log lines were lost", lost - reported);
+            let report = format.line(Level::WARN, PROGRAM, message);
+            if output.write_all(report.as_bytes()).is_ok() {
                 reported = lost;
             }
         }
@@ -167,6 +195,24 @@ mod tests {
         let text = String::from_utf8(output.text.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "kept\ntidegate-gateway: 3 log lines were lost\n");
         assert_eq!(log.lost_lines(), 3);
+    }
+
+    #[test]
+    fn lost_lines_are_reported_in_the_format_of_the_log() {
+        let output = Output::default();
+        *output.is_full.lock().unwrap() = true;
+        let mut log = LogWriter::with_format(output.clone(), LogFormat::Json).unwrap();
+        writeln!(log, "{{}}").unwrap();
+        log.flush_within(BOUND);
+        *output.is_full.lock().unwrap() = false;
+        log.report(Level::ERROR, "here", "two\nlines");
+        log.flush_within(BOUND);
+        let text = String::from_utf8(output.text.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let messages: Vec<_> = lines.iter().map(|line| (&line["level"], &line["message"])).collect();
+        let expected = [("ERROR", "two\nlines"), ("WARN", "1 log lines were lost")];
+        assert_eq!(serde_json::json!(messages), serde_json::json!(expected));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod signals;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use std::time::Duration;
 use clap::Parser;
 use tidegate_gateway::config::listen_address;
 use tidegate_gateway::{
-    Config, Demo, Gateway, GatewayConfigError, LogWriter, PrometheusMetrics, RunningGateway,
+    Config, Demo, Gateway, GatewayConfigError, LogFormat, LogWriter, PrometheusMetrics, RunningGateway,
     raise_descriptor_limit,
 };
 use tokio::runtime::Runtime;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -51,6 +52,9 @@ struct Args {
     /// How long calls may continue after a stop signal [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     drain: Option<Duration>,
+    /// The format of the log instead of that in the file [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    log: Option<LogFormat>,
 }
 
 /// The error message and the exit status of the process.
@@ -68,19 +72,22 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let mut log = match LogWriter::new(io::stderr()) {
+    let config = args.config.as_deref().map(read_config).transpose();
+    let of_file = config.as_ref().ok().and_then(Option::as_ref).map(|config| config.log);
+    let format = args.log.or(of_file).unwrap_or_default();
+    let log = match LogWriter::with_format(io::stderr(), format) {
         Ok(log) => log,
         Err(error) => {
             let _ = writeln!(io::stderr(), "tidegate-gateway: cannot start the log: {error}");
             return ExitCode::from(CANNOT_SERVE);
         }
     };
-    init_tracing(log.clone());
-    let code = match serve(args, &log) {
+    init_tracing(log.clone(), format);
+    let code = match config.and_then(|config| serve(&args, config, &log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ExitFailure { status, message }) => {
             for line in message.lines() {
-                let _ = writeln!(log, "tidegate-gateway: {line}");
+                log.report(Level::ERROR, "tidegate-gateway", line);
             }
             ExitCode::from(status)
         }
@@ -90,30 +97,42 @@ fn main() -> ExitCode {
 }
 
 /// Sends events, and the places of panics, to `log`. The message of a panic may contain a part of a prompt.
-fn init_tracing(log: LogWriter) {
+fn init_tracing(log: LogWriter, format: LogFormat) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt()
-        .compact()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
         .with_writer(move || log.clone())
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => subscriber.compact().with_ansi(io::stderr().is_terminal()).init(),
+        // The module is left out, since it has the name of the field `target`.
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_target(false)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
+    }
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         tracing::error!(layer = "gateway", location, "panic");
     }));
 }
 
+fn read_config(path: &Path) -> Result<Config, ExitFailure> {
+    Config::read(path).map_err(|error| ExitFailure::in_file(path, &error))
+}
+
 /// Runs the program. Threads that are still blocked afterwards do not delay the end of the process.
-fn serve(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
+fn serve(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(), ExitFailure> {
     let runtime = Runtime::new().map_err(ExitFailure::cannot_serve)?;
-    let result = runtime.block_on(run(args, log));
+    let result = runtime.block_on(run(args, config, log));
     runtime.shutdown_background();
     result
 }
 
-async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
+async fn run(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(), ExitFailure> {
     if args.schema {
         let _ = write!(io::stdout(), "{}", Config::schema());
         return Ok(());
@@ -127,35 +146,30 @@ async fn run(args: Args, log: &LogWriter) -> Result<(), ExitFailure> {
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(layer = "gateway", %error, "cannot raise the limit of file descriptors");
     }
-    let Some(path) = &args.config else {
+    let (Some(path), Some(config)) = (&args.config, config) else {
         // Kept until the end, because the providers stop when the demo is dropped.
         let demo = Demo::start().await.map_err(ExitFailure::cannot_serve)?;
         let config = Config::from_text(&demo.config_text()).map_err(ExitFailure::bad_config)?;
         for warning in config.warnings() {
-            let _ = writeln!(log.clone(), "warning: {warning}");
+            log.report(Level::WARN, "warning", warning);
         }
-        let running = start(&args, config, log).await?;
+        let running = start(args, config, log).await?;
         print(demo.instructions(running.addr()));
         return serve_until_signal(running, signals).await;
     };
-    let in_file = |error: GatewayConfigError| {
-        let lines = error.mistakes().map(|mistake| format!("{}: {mistake}", path.display()));
-        ExitFailure::bad_config(lines.collect::<Vec<_>>().join("\n"))
-    };
-    let config = Config::read(path).map_err(in_file)?;
     for warning in config.warnings() {
-        let _ = writeln!(log.clone(), "{}: warning: {warning}", path.display());
+        log.report(Level::WARN, path.display(), format_args!("warning: {warning}"));
     }
     if args.explain {
         let _ = write!(io::stdout(), "{}", config.explain());
         return Ok(());
     }
     if args.check {
-        Gateway::new(config).map_err(in_file)?;
+        Gateway::new(config).map_err(|error| ExitFailure::in_file(path, &error))?;
         let _ = writeln!(io::stdout(), "{}: ok", path.display());
         return Ok(());
     }
-    let running = start(&args, config, log).await?;
+    let running = start(args, config, log).await?;
     print(format!("tidegate listens on http://{}", running.addr()));
     serve_until_signal(running, signals).await
 }
@@ -193,6 +207,11 @@ async fn serve_until_signal(running: RunningGateway, mut signals: StopSignals) -
 impl ExitFailure {
     fn bad_config(message: impl fmt::Display) -> Self {
         Self { status: BAD_CONFIG, message: message.to_string() }
+    }
+
+    fn in_file(path: &Path, error: &GatewayConfigError) -> Self {
+        let lines = error.mistakes().map(|mistake| format!("{}: {mistake}", path.display()));
+        Self::bad_config(lines.collect::<Vec<_>>().join("\n"))
     }
 
     fn cannot_serve(message: impl fmt::Display) -> Self {

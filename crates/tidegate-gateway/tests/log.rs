@@ -26,6 +26,64 @@ async fn call(gateway: &GatewayProcess) -> reqwest::Response {
     client().post(url).header("content-type", "application/json").body(REQUEST).send().await.unwrap()
 }
 
+/// A stream that breaks, and what the gateway logs until its end. The second value is the length of the stream.
+async fn log_of_a_broken_stream(name: &str, settings: &str, args: &[&str]) -> (String, usize) {
+    let server = Provider::openai().otherwise(Reply::text("a b c").cut_after(2)).start().await.unwrap();
+    let config = format!("notice = \"0s\"\n{settings}")
+        + &openai("p", &server.base_url())
+        + &route("*", &["p/m"])
+        + "[policies.unused]\n";
+    let gateway = GatewayProcess::start_with(name, &config, |command| _ = command.args(args));
+    let url = gateway.url("/v1/chat/completions");
+    let body = REQUEST.replacen('{', r#"{"stream":true,"#, 1);
+    let response =
+        client().post(url).header("content-type", "application/json").body(body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let length = response.bytes().await.unwrap().len();
+    gateway.signal("TERM");
+    let (code, log) = gateway.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    (log, length)
+}
+
+#[tokio::test]
+async fn each_line_of_a_json_log_is_an_object_with_the_fields_of_its_event() {
+    let in_file = log_of_a_broken_stream("json", "log = \"json\"\n", &[]).await;
+    let in_argument = log_of_a_broken_stream("argument", "log = \"text\"\n", &["--log", "json"]).await;
+    for (log, length) in [in_file, in_argument] {
+        let lines: Vec<Value> = log
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+            .collect();
+        for line in &lines {
+            assert!(line["timestamp"].as_str().unwrap().ends_with('Z'), "{line}");
+            assert!(line["level"].is_string() && line["layer"].is_string(), "{line}");
+        }
+        let line = |message: &str| {
+            let found = lines.iter().find(|line| line["message"].as_str().unwrap().contains(message));
+            found.unwrap_or_else(|| panic!("{message}: {log}"))
+        };
+        assert_eq!(line("warning: ")["level"], "WARN");
+        assert_eq!(line("stopping")["level"], "INFO");
+        let (answered, ended) = (line("answered"), line("response ended"));
+        assert_eq!((&answered["status"], &answered["target"]), (&200.into(), &"p/m".into()));
+        assert_eq!(answered["call"], ended["call"]);
+        let seen = (&ended["end"], &ended["code"], &ended["bytes"], &ended["target"]);
+        assert_eq!(seen, (&"cut".into(), &"E3001".into(), &length.into(), &"p/m".into()));
+        assert!(answered["head_ms"].as_u64().unwrap() <= ended["total_ms"].as_u64().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_text_log_has_the_end_of_a_broken_stream() {
+    let (log, length) = log_of_a_broken_stream("text", "", &[]).await;
+    let ended = log.lines().find(|line| line.contains("response ended")).expect(&log);
+    for part in ["end=\"cut\"", "code=\"E3001\"", &format!("bytes={length}"), "total_ms="] {
+        assert!(ended.contains(part), "{part}: {ended}");
+    }
+    assert!(!log.contains("hello"), "{log}");
+}
+
 async fn lost_lines(gateway: &GatewayProcess) -> u64 {
     let health = client().get(gateway.url("/healthz")).send().await.unwrap();
     let health: Value = support::json(health).await;

@@ -15,6 +15,7 @@ use super::model::ModelEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
 use super::schema::HumanDuration;
+use crate::log_format::LogFormat;
 
 /// The configuration of the gateway.
 #[derive(Deserialize, JsonSchema)]
@@ -51,6 +52,9 @@ pub(super) struct ConfigFile {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<HumanDuration>")]
     pub(super) drain: Option<Duration>,
+    /// The format of the log; `"text"` by default.
+    #[serde(default)]
+    pub(super) log: LogFormat,
     /// The recent calls that `/calls` shows; 256 by default, and none if it is 0.
     pub(super) calls_kept: Option<usize>,
     /// Whether a header keeps clients from repeating a call that the gateway has given up; `true` by default.

@@ -57,6 +57,9 @@
 //! A caller that does not read its response keeps its permit until `timeout.attempt` of the policy, and at most for
 //! 60 s.
 //!
+//! # Log
+//! `log = "json"` makes each line of the log a JSON object; the default is `"text"`.
+//!
 //! # Recent calls
 //! `/calls` shows the latest `calls_kept` calls (256), or fewer if they are large; 0 keeps none. A call is kept with its
 //! route, target, caller, times and trail, without any part of its request or response
@@ -167,6 +170,7 @@ pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
 use self::serde_error::from_serde;
 use crate::access::{Caller, WebPages};
+use crate::log_format::LogFormat;
 
 /// The configuration of a gateway; see the [module page](self).
 #[derive(Clone, Debug)]
@@ -189,6 +193,8 @@ pub struct Config {
     pub notice: Duration,
     /// How long calls may continue after the notice time.
     pub drain: Duration,
+    /// The format of the program's log.
+    pub log: LogFormat,
     /// The number of recent calls that `/calls` shows; none if it is zero.
     pub calls_kept: usize,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
@@ -328,6 +334,7 @@ impl Config {
             max_connections,
             notice: file.notice.unwrap_or(DEFAULT_NOTICE),
             drain: file.drain.unwrap_or(DEFAULT_DRAIN),
+            log: file.log,
             calls_kept: file.calls_kept.unwrap_or(DEFAULT_CALLS_KEPT),
             stop_client_retries: file.stop_client_retries.unwrap_or(true),
             emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),

@@ -426,6 +426,8 @@ fn the_limits_of_bodies_and_connections_have_defaults_and_are_checked() {
         ("body_budget = 1", "body_budget: expected at least body_limit, which is 33554432, found 1"),
         ("body_min_rate = 0", "body_min_rate: "),
         ("max_connections = 0", "max_connections: "),
+        ("calls_kept = -1", "calls_kept: "),
+        ("log = \"xml\"", "log: "),
         ("translated_body_limit = 0", "translated_body_limit: "),
         ("notice = 3", "notice: "),
     ] {
