@@ -125,6 +125,11 @@ impl OpenCall {
         .await
     }
 
+    /// Why the call was ended from outside, if it was.
+    pub(crate) fn end_reason(&self) -> Option<EndReason> {
+        self.0.slot.lock().ended
+    }
+
     /// Wraps the body of the response, which begins now. It ends in an [`EndReason`] if the call is ended from outside.
     /// `attempt` is the time of an attempt.
     pub(crate) fn watch<B>(&self, body: B, attempt: Duration) -> WatchedBody

@@ -87,7 +87,7 @@ async fn a_web_page_cannot_use_a_gateway_on_loopback() {
             assert!(!response.contains("access-control-"), "{response}");
         }
     }
-    for path in ["/", "/signals", "/v1/models", "/healthz", "/none"] {
+    for path in ["/", "/signals", "/calls", "/v1/models", "/healthz", "/none"] {
         assert_eq!(send(&gateway, "GET", path, &[host, cross_site], "").await.0, 403, "{path}");
         assert_eq!(send(&gateway, "GET", path, &[("host", "evil.example")], "").await.0, 403, "{path}");
     }
@@ -213,6 +213,7 @@ async fn callers_need_their_key_and_it_stays_in_the_gateway() {
     for (path, status) in [
         ("/signals", 401),
         ("/metrics", 401),
+        ("/calls", 401),
         ("/v1/models", 401),
         ("/", 401),
         ("/none", 401),

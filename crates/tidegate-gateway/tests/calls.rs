@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use support::*;
-use tidegate_gateway::RunningGateway;
+use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server, closed_port};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -93,9 +93,11 @@ async fn the_end_of_a_response_is_recorded() {
         (Reply::text("a b c").stall_after(2), "stalled", Some("E3003")),
     ] {
         let server = scripted(reply).await;
-        let file = "policies.default.timeout = { token_gap = \"200ms\" }\n".to_owned()
-            + &openai("p", &server.base_url())
-            + &route("*", &["p/m"]);
+        let timeout = match end {
+            "stalled" => "policies.default.timeout = { token_gap = \"200ms\" }\n",
+            _ => "",
+        };
+        let file = timeout.to_owned() + &openai("p", &server.base_url()) + &route("*", &["p/m"]);
         let gateway = gateway(&file).await;
         let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
         assert_eq!(response.status(), 200);
@@ -132,6 +134,26 @@ async fn a_caller_that_leaves_is_recorded_before_and_after_the_head() {
         let call = ended(&gateway, calls[0]["id"].as_str().unwrap()).await;
         assert_eq!((&call["end"], &call["status"]), (&json!("dropped"), &status), "{call}");
     }
+}
+
+#[tokio::test]
+async fn streams_that_are_cut_by_a_stop_are_recorded_as_such() {
+    let server = scripted(Reply::text("a b c").stall_after(1)).await;
+    let settings = "listen = \"127.0.0.1:0\"\nnotice = \"0s\"\ndrain = \"100ms\"\n";
+    let file = settings.to_owned() + &openai("p", &server.base_url()) + &route("*", &["p/m"]);
+    let app = Gateway::new(Config::parse(&file, env).unwrap()).unwrap();
+    let pages = app.router();
+    let gateway = app.bind().await.unwrap();
+    let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    assert_eq!(gateway.stop().await, 1);
+    let id = id(&response);
+    response.bytes().await.unwrap();
+    let request = http::Request::get(format!("/calls/{id}")).header("host", "localhost");
+    let page =
+        tower::ServiceExt::oneshot(pages, request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
+    let call = http_body_util::BodyExt::collect(page.into_body()).await.unwrap().to_bytes();
+    let call: Value = serde_json::from_slice(&call).unwrap();
+    assert_eq!((&call["end"], &call["code"]), (&json!("stopped"), &json!("E3002")), "{call}");
 }
 
 #[tokio::test]

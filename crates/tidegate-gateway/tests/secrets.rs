@@ -72,7 +72,7 @@ async fn secrets_are_neither_forwarded_nor_returned_nor_logged() {
         assert_eq!(text.contains("the-answer"), is_served);
         returned += &text;
     }
-    for path in ["/", "/signals", "/v1/models", "/healthz"] {
+    for path in ["/", "/signals", "/calls", "/v1/models", "/healthz"] {
         returned += &client().get(url(&gateway, path)).send().await.unwrap().text().await.unwrap();
     }
     gateway.stop().await;

@@ -7,6 +7,7 @@
 //! A record contains names of the configuration, numbers, times and codes only: no prompt, answer, header or credential.
 
 mod body;
+mod body_failures;
 mod call_end;
 mod ongoing_call;
 mod pages;
@@ -14,6 +15,7 @@ mod recent;
 mod record;
 
 pub(crate) use self::body::RecordedBody;
+pub(crate) use self::body_failures::BodyFailures;
 pub(crate) use self::ongoing_call::OngoingCall;
 pub(crate) use self::pages::router;
 pub(crate) use self::recent::RecentCalls;

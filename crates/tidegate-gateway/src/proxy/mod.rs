@@ -44,7 +44,7 @@ pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
-use crate::calls::{CallRecord, OngoingCall, RecentCalls, RecordedBody};
+use crate::calls::{BodyFailures, CallRecord, OngoingCall, RecentCalls, RecordedBody};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
 use crate::open_calls::{OpenCall, OpenCalls};
@@ -206,12 +206,9 @@ impl Proxy {
         let mut response = match chain.send(uri, headers, body.into(), extensions).await {
             Ok(response) => {
                 record.set_response(meter.clone(), response.extensions().get().cloned());
-                let record = Arc::clone(record);
+                let failures = BodyFailures::new(Arc::clone(record), call.clone());
                 let response = response.map(|body| {
-                    call.watch(body, chain.attempt_time()).map_err(move |error| {
-                        record.fail(&error);
-                        error
-                    })
+                    call.watch(body, chain.attempt_time()).map_err(move |error| failures.record(error))
                 });
                 forward(response, endpoint, meter, &self.redactor)
             }
