@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -31,8 +31,10 @@ struct CallEntry {
     calls: OpenCalls,
     key: usize,
     slot: Arc<CallSlot>,
-    /// Keeps the connection of the caller from being closed as idle.
-    _connection: Option<BusyConnection>,
+    /// The connection of the caller.
+    connection: Option<CallerConnection>,
+    /// Keeps the connection from being closed as idle, once the request was received.
+    busy: OnceLock<BusyConnection>,
 }
 
 /// What a call and [`OpenCalls`] share.
@@ -69,12 +71,12 @@ const MAX_UNREAD: Duration = Duration::from_secs(60);
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 impl OpenCalls {
-    /// Adds a call, and marks its connection as busy.
+    /// Adds a call, the request of which has begun to arrive.
     pub(crate) fn begin(&self, connection: Option<&CallerConnection>) -> OpenCall {
         let slot = Arc::new(CallSlot::default());
         let key = self.lock().insert(Arc::clone(&slot));
-        let connection = connection.map(CallerConnection::busy);
-        OpenCall(Arc::new(CallEntry { calls: self.clone(), key, slot, _connection: connection }))
+        let (calls, connection) = (self.clone(), connection.cloned());
+        OpenCall(Arc::new(CallEntry { calls, key, slot, connection, busy: OnceLock::new() }))
     }
 
     /// Ends all calls in flight, and returns their number.
@@ -115,6 +117,18 @@ impl EndReason {
 }
 
 impl OpenCall {
+    /// A part of the request body has arrived: of all idle connections that of the caller is the youngest.
+    pub(crate) fn progressed(&self) {
+        drop(self.0.connection.as_ref().map(CallerConnection::busy));
+    }
+
+    /// The request is complete. From now on the connection of the caller is not idle.
+    pub(crate) fn received(&self) {
+        if let Some(connection) = &self.0.connection {
+            self.0.busy.get_or_init(|| connection.busy());
+        }
+    }
+
     /// Ready once the call is ended from outside.
     pub(crate) async fn ended(&self) -> EndReason {
         poll_fn(|cx| {

@@ -106,7 +106,7 @@ impl Proxy {
         let recorded = self.record(COUNT_TOKENS, &request);
         let call = self.calls.begin(request.extensions().get());
         let response = tokio::select! {
-            response = self.token_count(request, recorded.record()) => response,
+            response = self.token_count(request, recorded.record(), &call) => response,
             reason = call.ended() => Err(reason.into()),
         };
         self.finish(response, ApiDialect::Anthropic, recorded).await
@@ -133,8 +133,10 @@ impl Proxy {
         &self,
         request: Request<Body>,
         record: &CallRecord,
+        call: &OpenCall,
     ) -> Result<Response<Body>, GatewayError> {
-        let RoutedRequest { head, body, model, chain } = self.route(Endpoint::Messages, request).await?;
+        let RoutedRequest { head, body, model, chain } =
+            self.route(Endpoint::Messages, request, call).await?;
         record.set_route(chain.model());
         let estimate = PromptEstimate.estimate(&head.headers, &body).input;
         if let Some(counter) = chain.token_counter() {
@@ -155,13 +157,18 @@ impl Proxy {
         &self,
         endpoint: Endpoint,
         request: Request<Body>,
+        call: &OpenCall,
     ) -> Result<RoutedRequest<'_>, GatewayError> {
         let models = self.routes.models(endpoint).ok_or_else(|| {
             GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
         })?;
         let (head, body) = request.into_parts();
-        let received = || _ = head.extensions.get::<AwaitsResponse>().map(AwaitsResponse::set);
-        let (body, held) = request_body::read(&head.headers, body, &self.body_limits, received).await?;
+        let received = || {
+            head.extensions.get::<AwaitsResponse>().map(AwaitsResponse::set);
+            call.received();
+        };
+        let (limits, progressed) = (&self.body_limits, || call.progressed());
+        let (body, held) = request_body::read(&head.headers, body, limits, progressed, received).await?;
         let invalid = |error| GatewayError::new(ErrorCode::InvalidRequest, error);
         let body = match head.extensions.get() {
             Some(Deployment(name)) => ModelField::set(&body, name).map_err(invalid)?,
@@ -181,7 +188,7 @@ impl Proxy {
         record: &Arc<CallRecord>,
         call: &OpenCall,
     ) -> Result<Response<Body>, GatewayError> {
-        let RoutedRequest { head, body, model, chain } = self.route(endpoint, request).await?;
+        let RoutedRequest { head, body, model, chain } = self.route(endpoint, request, call).await?;
         record.set_route(chain.model());
         let trail = record.trail();
         let mut extensions = Extensions::new();

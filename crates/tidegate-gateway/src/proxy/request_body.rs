@@ -43,15 +43,17 @@ const BUDGET_WAIT: Duration = Duration::from_secs(1);
 static UNPACKING: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
 
-/// Reads a body and unpacks it. `received` is called once the whole body has been received.
+/// Reads a body and unpacks it. `progressed` is called for each part, and `received` once the whole body has been
+/// received.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
     limits: &BodyLimits,
+    progressed: impl Fn(),
     received: impl FnOnce(),
 ) -> Result<(Bytes, HeldBytes), GatewayError> {
     let codings = ContentCoding::all(headers).map_err(|error| *error)?;
-    let (mut bytes, mut held) = read_packed(headers, body, limits).await?;
+    let (mut bytes, mut held) = read_packed(headers, body, limits, progressed).await?;
     received();
     // The last coding was applied to all others.
     for coding in codings.into_iter().rev() {
@@ -73,6 +75,7 @@ async fn read_packed(
     headers: &HeaderMap,
     mut body: Body,
     limits: &BodyLimits,
+    progressed: impl Fn(),
 ) -> Result<(Vec<u8>, HeldBytes), GatewayError> {
     let is_long = body.size_hint().lower() > limits.length as u64;
     // A caller that sent `Expect` has not sent the body yet, so nothing has to be discarded.
@@ -92,6 +95,7 @@ async fn read_packed(
         };
         let frame = frame.map_err(|_| GatewayError::new(ErrorCode::InvalidRequest, "body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
+        progressed();
         if data.len() > limits.length - bytes.len() {
             break too_long(limits.length);
         }
@@ -148,7 +152,7 @@ mod tests {
     }
 
     async fn read_plain(body: Body, limits: &BodyLimits) -> Result<usize, String> {
-        let read = read(&HeaderMap::new(), body, limits, || {}).await;
+        let read = read(&HeaderMap::new(), body, limits, || {}, || {}).await;
         read.map(|(bytes, _)| bytes.len()).map_err(|error| format!("{error:?}"))
     }
 

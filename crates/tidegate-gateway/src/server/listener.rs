@@ -20,6 +20,8 @@ pub(super) struct Listener {
     max_connections: usize,
     connections: JoinSet<()>,
     idle: IdleConnections,
+    /// Evicted connections that have not ended yet. Another one that ends is taken for one of them.
+    leaving: usize,
     graceful: GracefulShutdown,
     /// Dropped when the listener is closed.
     open: watch::Sender<()>,
@@ -45,6 +47,7 @@ impl Listener {
             max_connections,
             connections: JoinSet::new(),
             idle: IdleConnections::default(),
+            leaving: 0,
             graceful: GracefulShutdown::new(),
             open: watch::channel(()).0,
             failures: AcceptFailures::default(),
@@ -56,17 +59,15 @@ impl Listener {
         loop {
             tokio::select! {
                 biased;
-                Some(_) = self.connections.join_next() => {}
+                Some(_) = self.connections.join_next() => self.leaving = self.leaving.saturating_sub(1),
                 // There is one connection too many. If all have calls, further ones wait in the backlog of the socket.
                 () = sleep(PAUSE), if self.connections.len() > self.max_connections => {
-                    self.idle.evict(FRESH_TIME);
+                    self.make_room(self.max_connections);
                 }
                 accepted = self.socket.accept(), if self.connections.len() <= self.max_connections => match accepted {
                     Ok((stream, _)) => {
-                        // Evicted before the new connection is idle as well.
-                        if self.connections.len() >= self.max_connections {
-                            self.idle.evict(FRESH_TIME);
-                        }
+                        // Before the new connection is idle as well.
+                        self.make_room(self.max_connections - 1);
                         let connection = self.idle.insert();
                         let (router, watcher) = (self.router.clone(), self.graceful.watcher());
                         self.connections.spawn(serve(stream, router, connection, watcher, self.open.subscribe()));
@@ -81,6 +82,13 @@ impl Listener {
                     }
                 },
             }
+        }
+    }
+
+    /// Evicts an idle connection, if more than `most` are left without those that leave already.
+    fn make_room(&mut self, most: usize) {
+        if self.connections.len().saturating_sub(self.leaving) > most && self.idle.evict(FRESH_TIME) {
+            self.leaving += 1;
         }
     }
 
