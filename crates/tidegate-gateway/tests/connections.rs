@@ -60,7 +60,7 @@ async fn half_sent_bodies_lock_nobody_out_and_fresh_callers_are_served() {
     let file =
         "max_connections = 8\n".to_owned() + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
     let gateway = gateway(&file).await;
-    let mut half_sent = connect_idle(gateway.addr(), 8).await;
+    let mut half_sent = connect_idle(gateway.addr(), 12).await;
     let part = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n{";
     for connection in &mut half_sent {
         connection.write_all(part.as_bytes()).await.unwrap();
