@@ -42,7 +42,7 @@ struct ConnectionState {
 }
 
 /// Keeps a connection from counting as idle.
-pub(crate) struct BusyConnection(CallerConnection);
+pub(crate) struct ConnectionInUse(CallerConnection);
 
 impl IdleConnections {
     /// Adds a connection, which is idle.
@@ -86,17 +86,17 @@ impl CallerConnection {
     }
 
     /// Marks the connection as busy until the result is dropped.
-    pub(crate) fn busy(&self) -> BusyConnection {
+    pub(crate) fn busy(&self) -> ConnectionInUse {
         let mut state = self.0.lock();
         state.calls += 1;
         if let Some(position) = state.position.take() {
             self.0.idle.lock().by_age.remove(&position);
         }
-        BusyConnection(self.clone())
+        ConnectionInUse(self.clone())
     }
 }
 
-impl Drop for BusyConnection {
+impl Drop for ConnectionInUse {
     fn drop(&mut self) {
         let entry = &self.0.0;
         let mut state = entry.lock();

@@ -19,7 +19,7 @@ use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::log_writer::LogWriter;
-use crate::open_calls::OpenCalls;
+use crate::open_calls::CallsInFlight;
 use crate::pages::{self, AppState};
 use crate::paths;
 use crate::prometheus::PrometheusMetrics;
@@ -113,7 +113,7 @@ impl Gateway {
             metrics: OnceLock::new(),
             proxy: Proxy {
                 routes,
-                calls: OpenCalls::default(),
+                calls: CallsInFlight::default(),
                 recent_calls: RecentCalls::new(config.calls_kept),
                 body_limits: BodyLimits {
                     length: config.body_limit,

@@ -32,11 +32,11 @@ use crate::log_format::LogFormat;
 pub struct LogWriter {
     queue: Sender<Message>,
     format: LogFormat,
-    counts: Arc<LogCounts>,
+    counts: Arc<LostLines>,
 }
 
 #[derive(Debug, Default)]
-struct LogCounts {
+struct LostLines {
     queued_bytes: AtomicUsize,
     lost_lines: AtomicU64,
 }
@@ -72,7 +72,7 @@ impl LogWriter {
     /// The thread cannot be started.
     pub fn with_format(output: impl Write + Send + 'static, format: LogFormat) -> io::Result<Self> {
         let (queue, messages) = mpsc::channel();
-        let counts = Arc::new(LogCounts::default());
+        let counts = Arc::new(LostLines::default());
         let written = Arc::clone(&counts);
         thread::Builder::new()
             .name("log".to_owned())
@@ -122,7 +122,7 @@ impl Write for LogWriter {
     }
 }
 
-fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat, counts: &LogCounts) {
+fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat, counts: &LostLines) {
     let mut reported = 0;
     let mut next_report = Instant::now();
     for message in messages {

@@ -16,28 +16,28 @@ use slab::Slab;
 use tidegate::{Error, ErrorCode};
 use tokio::time::Instant;
 
-use crate::connections::{BusyConnection, CallerConnection};
+use crate::connections::{CallerConnection, ConnectionInUse};
 
 /// The calls in flight of a gateway. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct OpenCalls(Arc<Mutex<Slab<Arc<CallSlot>>>>);
+pub(crate) struct CallsInFlight(Arc<Mutex<Slab<Arc<CallSlot>>>>);
 
 /// One call in flight, until it and the [body of its response](Self::watch) are dropped. Clones are the same call.
 #[derive(Clone)]
-pub(crate) struct OpenCall(Arc<CallEntry>);
+pub(crate) struct CallInFlight(Arc<CallEntry>);
 
 /// Removes the call when it is dropped.
 struct CallEntry {
-    calls: OpenCalls,
+    calls: CallsInFlight,
     key: usize,
     slot: Arc<CallSlot>,
     /// The connection of the caller.
     connection: Option<CallerConnection>,
     /// Keeps the connection from being closed as idle, once the request was received.
-    busy: OnceLock<BusyConnection>,
+    busy: OnceLock<ConnectionInUse>,
 }
 
-/// What a call and [`OpenCalls`] share.
+/// What a call and [`CallsInFlight`] share.
 #[derive(Default)]
 struct CallSlot(Mutex<CallState>);
 
@@ -70,13 +70,13 @@ const MAX_UNREAD: Duration = Duration::from_secs(60);
 /// The time between two checks for callers that do not read.
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-impl OpenCalls {
+impl CallsInFlight {
     /// Adds a call, the request of which has begun to arrive.
-    pub(crate) fn begin(&self, connection: Option<&CallerConnection>) -> OpenCall {
+    pub(crate) fn begin(&self, connection: Option<&CallerConnection>) -> CallInFlight {
         let slot = Arc::new(CallSlot::default());
         let key = self.lock().insert(Arc::clone(&slot));
         let (calls, connection) = (self.clone(), connection.cloned());
-        OpenCall(Arc::new(CallEntry { calls, key, slot, connection, busy: OnceLock::new() }))
+        CallInFlight(Arc::new(CallEntry { calls, key, slot, connection, busy: OnceLock::new() }))
     }
 
     /// Ends all calls in flight, and returns their number.
@@ -116,7 +116,7 @@ impl EndReason {
     }
 }
 
-impl OpenCall {
+impl CallInFlight {
     /// A part of the request body has arrived: of all idle connections that of the caller is the youngest.
     pub(crate) fn progressed(&self) {
         drop(self.0.connection.as_ref().map(CallerConnection::busy));
@@ -204,7 +204,7 @@ impl CallState {
 
 /// The body of a response that can be ended from outside. Frames pass unchanged.
 pub(crate) struct WatchedBody {
-    call: OpenCall,
+    call: CallInFlight,
     has_failed: bool,
 }
 
@@ -245,8 +245,8 @@ impl From<EndReason> for Error {
     }
 }
 
-impl fmt::Debug for OpenCalls {
+impl fmt::Debug for CallsInFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OpenCalls").field(&self.lock().len()).finish()
+        f.debug_tuple("CallsInFlight").field(&self.lock().len()).finish()
     }
 }

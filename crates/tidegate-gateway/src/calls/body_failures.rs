@@ -3,17 +3,17 @@ use std::sync::Arc;
 use tidegate::Error;
 
 use super::record::CallRecord;
-use crate::open_calls::OpenCall;
+use crate::open_calls::CallInFlight;
 
 /// Records in which error the body of a response ends. If the call is ended from outside while the caller does not read,
 /// the body is dropped before it returns that error.
 pub(crate) struct BodyFailures {
     record: Arc<CallRecord>,
-    call: OpenCall,
+    call: CallInFlight,
 }
 
 impl BodyFailures {
-    pub(crate) fn new(record: Arc<CallRecord>, call: OpenCall) -> Self {
+    pub(crate) fn new(record: Arc<CallRecord>, call: CallInFlight) -> Self {
         Self { record, call }
     }
 
@@ -38,13 +38,13 @@ mod tests {
 
     use super::super::{OngoingCall, RecentCalls};
     use super::*;
-    use crate::open_calls::OpenCalls;
+    use crate::open_calls::CallsInFlight;
 
     #[test]
     fn the_reason_of_an_end_from_outside_is_recorded_without_a_read() {
         for (is_cut, end, code) in [(true, "stopped", Some(ErrorCode::Overloaded)), (false, "dropped", None)]
         {
-            let (calls, recent) = (OpenCalls::default(), RecentCalls::new(1));
+            let (calls, recent) = (CallsInFlight::default(), RecentCalls::new(1));
             let ongoing = OngoingCall::begin(&recent, "/", None);
             let record = Arc::clone(ongoing.record());
             let failures = BodyFailures::new(Arc::clone(&record), calls.begin(None));

@@ -47,7 +47,7 @@ pub(crate) use self::token_counter::TokenCounter;
 use crate::calls::{BodyFailures, CallRecord, OngoingCall, RecentCalls, RecordedBody};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
-use crate::open_calls::{OpenCall, OpenCalls};
+use crate::open_calls::{CallInFlight, CallsInFlight};
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
@@ -69,7 +69,7 @@ const MAX_NAMES: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Proxy {
     pub(crate) routes: RouteTable,
-    pub(crate) calls: OpenCalls,
+    pub(crate) calls: CallsInFlight,
     pub(crate) recent_calls: RecentCalls,
     pub(crate) body_limits: BodyLimits,
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
@@ -133,7 +133,7 @@ impl Proxy {
         &self,
         request: Request<Body>,
         record: &CallRecord,
-        call: &OpenCall,
+        call: &CallInFlight,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } =
             self.route(Endpoint::Messages, request, call).await?;
@@ -157,7 +157,7 @@ impl Proxy {
         &self,
         endpoint: Endpoint,
         request: Request<Body>,
-        call: &OpenCall,
+        call: &CallInFlight,
     ) -> Result<RoutedRequest<'_>, GatewayError> {
         let models = self.routes.models(endpoint).ok_or_else(|| {
             GatewayError::new(ErrorCode::NotFound, format_args!("no model is served at {endpoint}"))
@@ -186,7 +186,7 @@ impl Proxy {
         endpoint: Endpoint,
         request: Request<Body>,
         record: &Arc<CallRecord>,
-        call: &OpenCall,
+        call: &CallInFlight,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(endpoint, request, call).await?;
         record.set_route(chain.model());

@@ -25,7 +25,7 @@ use tokio::time::{interval, sleep, timeout};
 
 pub use self::descriptors::raise_descriptor_limit;
 use self::listener::Listener;
-use crate::open_calls::{self, OpenCalls};
+use crate::open_calls::{self, CallsInFlight};
 use crate::pages::AppState;
 
 /// The time for the last bytes of calls that are cut, such as their error events.
@@ -114,7 +114,7 @@ pub(crate) async fn bind(
 }
 
 /// Ends calls whose callers do not read, again and again.
-async fn end_unread(calls: &OpenCalls) -> std::convert::Infallible {
+async fn end_unread(calls: &CallsInFlight) -> std::convert::Infallible {
     let mut checks = interval(open_calls::CHECK_INTERVAL);
     loop {
         checks.tick().await;

@@ -5,7 +5,7 @@ use http::Extensions;
 use super::CallResult;
 use super::admission::Admission;
 use super::attempt_result::{AttemptResult, Latency};
-use super::call_totals::{CallEnd, Moment};
+use super::call_totals::{AttemptEnd, Moment};
 use super::gate::HandleRef;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
@@ -116,15 +116,15 @@ impl AdmittedCall {
 
     fn record(self, result: AttemptResult, latency: Latency) {
         let (end, error) = match result {
-            AttemptResult::Success => (CallEnd::Success, None),
-            AttemptResult::Failure(code, _) => (CallEnd::Failure, Some(code)),
-            AttemptResult::Quota(_) => (CallEnd::Failure, Some(crate::ErrorCode::QuotaExhausted)),
-            AttemptResult::Neutral => (CallEnd::Neutral, None),
+            AttemptResult::Success => (AttemptEnd::Success, None),
+            AttemptResult::Failure(code, _) => (AttemptEnd::Failure, Some(code)),
+            AttemptResult::Quota(_) => (AttemptEnd::Failure, Some(crate::ErrorCode::QuotaExhausted)),
+            AttemptResult::Neutral => (AttemptEnd::Neutral, None),
         };
         let is_slow = latency == Latency::Slow || self.judge(self.latency()) == Latency::Slow;
         // Only a failure is dated by its end, which spares the others a look at the clock.
         let at = match (end, self.head) {
-            (CallEnd::Failure, _) => self.now(),
+            (AttemptEnd::Failure, _) => self.now(),
             (_, head) => head.unwrap_or(self.started),
         };
         self.circuit.0.totals.record(end, self.latency(), is_slow, at);
@@ -132,7 +132,7 @@ impl AdmittedCall {
         let listeners = &self.circuit.0.settings().hooks.call_listeners;
         if listeners.has_any() {
             listeners.notify(CallResult {
-                success: end == CallEnd::Success,
+                success: end == AttemptEnd::Success,
                 duration: self.latency(),
                 timestamp: SystemTime::now(),
                 error,
@@ -149,13 +149,13 @@ impl AdmittedCall {
         }
     }
 
-    fn log(&self, end: CallEnd, code: Option<&'static str>, is_slow: bool) {
+    fn log(&self, end: AttemptEnd, code: Option<&'static str>, is_slow: bool) {
         let (layer, target) = (Gate::CircuitBreaker.name(), self.circuit.0.target());
         let (attempt, head_ms) = (self.attempt, self.latency().map(|latency| latency.as_millis() as u64));
         match end {
-            CallEnd::Success => tracing::debug!(layer, target, attempt, head_ms, "attempt succeeded"),
-            CallEnd::Failure => tracing::warn!(layer, target, attempt, code, head_ms, "attempt failed"),
-            CallEnd::Neutral => {}
+            AttemptEnd::Success => tracing::debug!(layer, target, attempt, head_ms, "attempt succeeded"),
+            AttemptEnd::Failure => tracing::warn!(layer, target, attempt, code, head_ms, "attempt failed"),
+            AttemptEnd::Neutral => {}
         }
         if is_slow {
             tracing::warn!(layer, target, attempt, head_ms, "attempt was slow");

@@ -10,11 +10,11 @@ use crate::thread_shard::{SHARDS, thread_shard};
 #[derive(Debug)]
 pub(super) struct CallTotals {
     origin: Instant,
-    shards: Box<[Shard]>,
+    shards: Box<[CountShard]>,
     failure_streak: AtomicU32,
     /// The number of successes at the latest failure.
     successes_before: AtomicU64,
-    /// When the latest failure ended, as [`Shard::last_success`].
+    /// When the latest failure ended, as [`CountShard::last_success`].
     last_failure: AtomicU64,
 }
 
@@ -31,7 +31,7 @@ impl Moment {
 /// The counts of one thread, on two cache lines, because processors prefetch them in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Shard {
+struct CountShard {
     successes: AtomicU64,
     failures: AtomicU64,
     neutral: AtomicU64,
@@ -45,7 +45,7 @@ struct Shard {
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CallEnd {
+pub(super) enum AttemptEnd {
     Success,
     Failure,
     Neutral,
@@ -72,14 +72,14 @@ impl CallTotals {
         let shards = if is_of_key { 1 } else { SHARDS };
         Self {
             origin,
-            shards: (0..shards).map(|_| Shard::default()).collect(),
+            shards: (0..shards).map(|_| CountShard::default()).collect(),
             failure_streak: AtomicU32::new(0),
             successes_before: AtomicU64::new(0),
             last_failure: AtomicU64::new(0),
         }
     }
 
-    fn shard(&self) -> &Shard {
+    fn shard(&self) -> &CountShard {
         &self.shards[thread_shard() % self.shards.len()]
     }
 
@@ -95,13 +95,13 @@ impl CallTotals {
     }
 
     /// Counts the end of a call. `latency` is that of its response head, or of an error in its place.
-    pub(super) fn record(&self, end: CallEnd, latency: Option<Duration>, is_slow: bool, at: Moment) {
+    pub(super) fn record(&self, end: AttemptEnd, latency: Option<Duration>, is_slow: bool, at: Moment) {
         let shard = self.shard();
         if is_slow {
             shard.slow.fetch_add(1, Ordering::Relaxed);
         }
         match end {
-            CallEnd::Success => {
+            AttemptEnd::Success => {
                 shard.successes.fetch_add(1, Ordering::Relaxed);
                 shard.last_success.store(at.0.get(), Ordering::Relaxed);
                 // A load leaves the cache line where it is.
@@ -109,13 +109,13 @@ impl CallTotals {
                     self.failure_streak.store(0, Ordering::Relaxed);
                 }
             }
-            CallEnd::Failure => {
+            AttemptEnd::Failure => {
                 shard.failures.fetch_add(1, Ordering::Relaxed);
                 self.last_failure.fetch_max(at.0.get(), Ordering::Relaxed);
                 self.failure_streak.fetch_add(1, Ordering::Relaxed);
                 self.successes_before.store(self.sum(|shard| &shard.successes), Ordering::Relaxed);
             }
-            CallEnd::Neutral => {
+            AttemptEnd::Neutral => {
                 shard.neutral.fetch_add(1, Ordering::Relaxed);
                 return;
             }
@@ -123,7 +123,7 @@ impl CallTotals {
         shard.nanos.fetch_add(latency.map_or(0, saturated), Ordering::Relaxed);
     }
 
-    fn sum(&self, count: impl Fn(&Shard) -> &AtomicU64) -> u64 {
+    fn sum(&self, count: impl Fn(&CountShard) -> &AtomicU64) -> u64 {
         self.shards.iter().map(|shard| count(shard).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
     }
 
@@ -172,9 +172,9 @@ mod tests {
                 let now = origin + Duration::from_secs(step as u64);
                 let latency = Duration::from_millis(millis);
                 let end = match kind {
-                    0 => CallEnd::Success,
-                    1 => CallEnd::Failure,
-                    2 => CallEnd::Neutral,
+                    0 => AttemptEnd::Success,
+                    1 => AttemptEnd::Failure,
+                    2 => AttemptEnd::Neutral,
                     _ => {
                         totals.record_rejected();
                         expected.rejected += 1;
@@ -182,24 +182,24 @@ mod tests {
                     }
                 };
                 totals.record(end, Some(latency), is_slow, totals.moment(now));
-                if end != CallEnd::Neutral {
+                if end != AttemptEnd::Neutral {
                     latencies.push(latency);
                 }
                 expected.slow += u64::from(is_slow);
                 match end {
-                    CallEnd::Success => {
+                    AttemptEnd::Success => {
                         expected.successes += 1;
                         expected.last_success = Some(now);
                         expected.consecutive_successes += 1;
                         expected.consecutive_failures = 0;
                     }
-                    CallEnd::Failure => {
+                    AttemptEnd::Failure => {
                         expected.failures += 1;
                         expected.last_failure = Some(now);
                         expected.consecutive_failures += 1;
                         expected.consecutive_successes = 0;
                     }
-                    CallEnd::Neutral => expected.neutral += 1,
+                    AttemptEnd::Neutral => expected.neutral += 1,
                 }
             }
             let average = latencies.iter().sum::<Duration>().as_nanos().checked_div(latencies.len() as u128);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::wire::Classification;
+use super::wire::ClassifyWire;
 use super::{Classify, StreamClocks};
 use crate::Classifier;
 use crate::attempt::NoGate;
@@ -34,8 +34,8 @@ impl ClassifyLayer {
     }
 
     /// The wire of a stack.
-    pub(crate) fn wire(&self) -> Classification {
-        Classification::new(Arc::clone(&self.classifier), self.clocks)
+    pub(crate) fn wire(&self) -> ClassifyWire {
+        ClassifyWire::new(Arc::clone(&self.classifier), self.clocks)
     }
 
     /// The idle timeouts of streams.

@@ -105,18 +105,18 @@ pub(crate) use body::ResponseBody as ClassifiedBody;
 pub use clocks::StreamClocks;
 pub use layer::ClassifyLayer;
 pub use scanned_body::ScannedBody;
-pub(crate) use wire::Classification;
+pub(crate) use wire::ClassifyWire;
 
 pub use crate::buffered_body::{BufferedBody, ERROR_BODY_LIMIT};
 
 use crate::attempt::{self, Attempt, GuardedBody, NoGate};
 
 /// Classifies each response; see the [module page](self).
-pub type Classify<S> = Attempt<S, NoGate, Classification>;
+pub type Classify<S> = Attempt<S, NoGate, ClassifyWire>;
 
 /// Waits for the response head, and then for the first bytes of a successful response, the body of a failed one, or the
 /// first token of a stream.
-pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, NoGate, Classification, B>;
+pub type ResponseFuture<S, F, R, B> = attempt::ResponseFuture<S, F, R, NoGate, ClassifyWire, B>;
 
 /// The response body: complete in one piece, or a stream that is classified as it passes.
 pub type ResponseBody<B> = GuardedBody<ClassifiedBody<B>, ()>;

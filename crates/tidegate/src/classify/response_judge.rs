@@ -42,7 +42,7 @@ pub enum Stage<B: Body> {
 }
 
 /// The next stage, or the result of the call.
-pub(super) type NextStage<B> = attempt::NextStage<ResponseBody<B>, Stage<B>>;
+pub(super) type JudgeStage<B> = attempt::NextStage<ResponseBody<B>, Stage<B>>;
 
 /// What the response to a request has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl ResponseJudge {
         head: &mut Parts,
         body: B,
         cx: &mut Context<'_>,
-    ) -> NextStage<B> {
+    ) -> JudgeStage<B> {
         // A provider that changes the protocol of the connection does not answer.
         if head.status.is_informational() {
             return self.fail(Failure::no_answer().into());
@@ -112,7 +112,7 @@ impl ResponseJudge {
     }
 
     #[cold]
-    fn on_failed_status<B: ClassifiableBody>(&mut self, head: &mut Parts, body: B) -> NextStage<B> {
+    fn on_failed_status<B: ClassifiableBody>(&mut self, head: &mut Parts, body: B) -> JudgeStage<B> {
         self.record_failed_status(head.status);
         if self.config.classifier.needs_body(head) {
             return ControlFlow::Continue(Stage::Reading(Box::new(BufferedBody::new(body))));
@@ -127,7 +127,7 @@ impl ResponseJudge {
         head: &mut Parts,
         stage: &mut Option<Stage<B>>,
         cx: &mut Context<'_>,
-    ) -> Poll<NextStage<B>> {
+    ) -> Poll<JudgeStage<B>> {
         match stage.take().expect("polled after completion") {
             Stage::Probing(mut body) => {
                 let Poll::Ready(probe) = self.poll_probe(head, &mut body, cx) else {
@@ -191,7 +191,7 @@ impl ResponseJudge {
     }
 
     /// The result of an attempt that ended in `error`.
-    fn fail<B: Body>(&mut self, error: Error) -> NextStage<B> {
+    fn fail<B: Body>(&mut self, error: Error) -> JudgeStage<B> {
         self.record_error(&error);
         ControlFlow::Break(Err(error))
     }
@@ -212,7 +212,7 @@ impl ResponseJudge {
     }
 
     /// Passes on a failed response whose body is not needed.
-    fn pass_on<B: ClassifiableBody>(&mut self, body: B) -> NextStage<B> {
+    fn pass_on<B: ClassifiableBody>(&mut self, body: B) -> JudgeStage<B> {
         ControlFlow::Break(Ok(self.whole(WholeBody::untouched(body))))
     }
 
@@ -223,7 +223,7 @@ impl ResponseJudge {
         head: &mut Parts,
         body: B,
         cx: &mut Context<'_>,
-    ) -> NextStage<B> {
+    ) -> JudgeStage<B> {
         let mut body = Box::new(BufferedBody::new(body));
         match self.poll_probe(head, &mut body, cx) {
             Poll::Ready(probe) => self.on_probe(head, body, probe),
@@ -324,7 +324,7 @@ impl ResponseJudge {
         head: &mut Parts,
         mut body: Box<BufferedBody<B>>,
         probe: BodyProbe,
-    ) -> NextStage<B> {
+    ) -> JudgeStage<B> {
         let answer = self.expected_answer();
         let classifier = Arc::clone(&self.config.classifier);
         let is_no_answer = |answer| body.has_ended() && !classifier.is_answer(answer, &body.bytes());

@@ -13,7 +13,7 @@ use tidegate_core::AnswerForm;
 use super::StreamClocks;
 use super::body::ResponseBody;
 use super::clocks::IdleTimers;
-use super::response_judge::{ClassifyConfig, Expected, NextStage, ResponseJudge, Stage};
+use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
 use crate::attempt::Wire;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::timeout::AttemptTimer;
@@ -21,7 +21,7 @@ use crate::{BoxError, Classifier, Error, Payload, Trail, UsageMeter, clock};
 
 /// The wire that classifies responses.
 #[derive(Clone)]
-pub struct Classification {
+pub struct ClassifyWire {
     config: Arc<ClassifyConfig>,
     attempt: AttemptLimit,
     metrics: TargetMetrics,
@@ -36,7 +36,7 @@ enum AttemptLimit {
     Within(Option<Duration>),
 }
 
-impl Classification {
+impl ClassifyWire {
     pub(super) fn new(classifier: Arc<dyn Classifier>, clocks: StreamClocks) -> Self {
         Self {
             config: Arc::new(ClassifyConfig { classifier, clocks }),
@@ -57,7 +57,7 @@ impl Classification {
     }
 }
 
-impl<R: Body<Data = Bytes>> Wire<R> for Classification {
+impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
     type Judge = ResponseJudge;
     type Stage = Stage<R>;
     type Body = ResponseBody<R>;
@@ -95,7 +95,12 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
     }
 
     #[inline]
-    fn on_response(judge: &mut ResponseJudge, head: &mut Parts, body: R, cx: &mut Context<'_>) -> NextStage<R>
+    fn on_response(
+        judge: &mut ResponseJudge,
+        head: &mut Parts,
+        body: R,
+        cx: &mut Context<'_>,
+    ) -> JudgeStage<R>
     where
         R::Error: Into<BoxError>,
     {
@@ -117,7 +122,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
         head: &mut Parts,
         stage: &mut Option<Stage<R>>,
         cx: &mut Context<'_>,
-    ) -> Poll<NextStage<R>>
+    ) -> Poll<JudgeStage<R>>
     where
         R::Error: Into<BoxError>,
     {
@@ -125,8 +130,8 @@ impl<R: Body<Data = Bytes>> Wire<R> for Classification {
     }
 }
 
-impl fmt::Debug for Classification {
+impl fmt::Debug for ClassifyWire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Classification").field("clocks", &self.config.clocks).finish_non_exhaustive()
+        f.debug_struct("ClassifyWire").field("clocks", &self.config.clocks).finish_non_exhaustive()
     }
 }

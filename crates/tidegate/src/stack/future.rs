@@ -10,18 +10,18 @@ use pin_project::pin_project;
 use tower_service::Service;
 
 use super::ResponseBody;
-use super::service::Attempt;
+use super::service::StackAttempt;
 use crate::attempt::{self, AttemptGates};
-use crate::classify::Classification;
+use crate::classify::ClassifyWire;
 use crate::metrics::CallMetrics;
 use crate::rejected::RejectedCall;
 use crate::retry::{self, Retry};
 use crate::{BoxError, Error, HttpService, Payload, Rejection, fallback};
 
 // The futures are written out, so that they are complete without a look at the bounds of any service.
-type AttemptFuture<S, F, R> = attempt::ResponseFuture<S, F, R, AttemptGates, Classification, Payload>;
-type RetryFuture<S, F, R> = retry::ResponseFuture<Attempt<S>, AttemptFuture<S, F, R>, Payload>;
-type FallbackFuture<S, F, R, B> = fallback::ResponseFuture<Retry<Attempt<S>>, RetryFuture<S, F, R>, B>;
+type AttemptFuture<S, F, R> = attempt::ResponseFuture<S, F, R, AttemptGates, ClassifyWire, Payload>;
+type RetryFuture<S, F, R> = retry::ResponseFuture<StackAttempt<S>, AttemptFuture<S, F, R>, Payload>;
+type FallbackFuture<S, F, R, B> = fallback::ResponseFuture<Retry<StackAttempt<S>>, RetryFuture<S, F, R>, B>;
 
 /// Waits for the response of the stack. `F` is the future of the wrapped service, `R` its response body.
 #[pin_project]

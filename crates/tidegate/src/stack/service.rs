@@ -8,7 +8,7 @@ use tower_service::Service;
 use super::{CallLimits, ResponseBody, ResponseFuture, Signals};
 use crate::attempt::{self, AttemptGates};
 use crate::buffered::buffered;
-use crate::classify::Classification;
+use crate::classify::ClassifyWire;
 use crate::fallback::Fallback;
 use crate::metrics::{CallMetrics, TargetMetrics};
 use crate::rejected::record_rejection;
@@ -27,8 +27,8 @@ pub struct Resilience<S> {
     metrics: TargetMetrics,
 }
 
-pub(super) type Stack<S> = Fallback<Retry<Attempt<S>>>;
-pub(super) type Attempt<S> = attempt::Attempt<S, AttemptGates, Classification>;
+pub(super) type Stack<S> = Fallback<Retry<StackAttempt<S>>>;
+pub(super) type StackAttempt<S> = attempt::Attempt<S, AttemptGates, ClassifyWire>;
 
 impl<S> Resilience<S> {
     pub(super) fn new(
