@@ -73,9 +73,7 @@ impl ResponseJudge {
         head: &mut Parts,
         body: Box<BufferedBody<B>>,
     ) -> ResponseBody<B> {
-        let is_open =
-            |bytes: &[u8]| matches!(bytes.first(), Some(b'{' | b'[')) && JsonDepth::of(bytes).is_open();
-        let is_cut = !self.is_counted && body.has_ended() && is_open(body.bytes().trim_ascii_start());
+        let is_cut = !self.is_counted && body.has_ended() && is_open_json(&body.bytes());
         if !body.broke_off() && !is_cut {
             return self.whole(WholeBody::Buffered(body));
         }
@@ -89,6 +87,12 @@ impl ResponseJudge {
         head.extensions.insert(error);
         body
     }
+}
+
+/// Whether `body` is a JSON document that is not closed.
+pub(super) fn is_open_json(body: &[u8]) -> bool {
+    let json = body.trim_ascii_start();
+    matches!(json.first(), Some(b'{' | b'[')) && JsonDepth::of(json).is_open()
 }
 
 /// Labels a body that is JSON as such.

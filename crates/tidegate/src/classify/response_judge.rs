@@ -13,7 +13,7 @@ use tidegate_core::{AnswerForm, ExpectedAnswer};
 
 use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
-use super::own_body::{MAX_CONVERTED, label_json};
+use super::own_body::{MAX_CONVERTED, is_open_json, label_json};
 use super::scanned_body::HoldResult;
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, StreamClocks};
@@ -135,7 +135,7 @@ impl ResponseJudge {
                     // If the request is for a stream, its timers run until the response is identified.
                     return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 };
-                Poll::Ready(self.on_probe(head, body, probe))
+                Poll::Ready(self.on_probe(head, body, probe, cx))
             }
             Stage::Converting(mut body, probe) => {
                 if body.poll_read(cx).is_pending() {
@@ -226,7 +226,7 @@ impl ResponseJudge {
     ) -> JudgeStage<B> {
         let mut body = Box::new(BufferedBody::new(body));
         match self.poll_probe(head, &mut body, cx) {
-            Poll::Ready(probe) => self.on_probe(head, body, probe),
+            Poll::Ready(probe) => self.on_probe(head, body, probe, cx),
             Poll::Pending => ControlFlow::Continue(Stage::Probing(body)),
         }
     }
@@ -324,6 +324,7 @@ impl ResponseJudge {
         head: &mut Parts,
         mut body: Box<BufferedBody<B>>,
         probe: BodyProbe,
+        cx: &mut Context<'_>,
     ) -> JudgeStage<B> {
         let answer = self.expected_answer();
         let classifier = Arc::clone(&self.config.classifier);
@@ -355,6 +356,13 @@ impl ResponseJudge {
                 }
             }
             _ if answer.is_some() => {
+                // What has arrived is read before the head is passed on: a document that is cut short already is a
+                // failure like any other, which may be retried.
+                let _ = body.poll_read(cx);
+                let is_open = || !self.is_counted && body.has_ended() && is_open_json(&body.bytes());
+                if body.broke_off() || is_open() {
+                    return self.fail(body.into_error());
+                }
                 label_json(head);
                 // A body that was read as JSON is not packed, whatever its label.
                 if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {

@@ -1,5 +1,7 @@
 //! A success has to show an answer, in the form that was requested.
 
+use std::time::Duration;
+
 use http::{Method, Request};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -302,11 +304,30 @@ async fn an_answer_whose_bytes_nobody_counts_has_no_length_before_its_end() {
     let breaker = CircuitBreakerLayer::new().failure_threshold(1);
     let mut service = breaker.layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
     let cut = CHAT_ANSWER.trim_end().strip_suffix('}').unwrap();
-    provider.then(pieces(None, &[cut], false));
+    // The end arrives later than the head is passed on.
+    provider.then(pieces(None, &[cut], false).pause(Duration::from_secs(1)));
     let response = send(&mut service, asked(CHAT, false)).await.unwrap();
     assert_eq!(response.body().size_hint().exact(), None);
     assert!(response.into_body().collect().await.is_err());
     assert_eq!(breaker.handle().state(), State::Open);
+}
+
+/// A document that is cut short at once is a failure without a response, so that the next attempt may answer.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_cut_short_at_once_is_retried() {
+    let cut = CHAT_ANSWER.trim_end().strip_suffix('}').unwrap();
+    for is_reset in [false, true] {
+        for parts in [&[cut][..], &[&cut[..20], &cut[20..]]] {
+            let (inner, provider) = strict();
+            let mut service = RetryLayer::exponential()
+                .layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
+            provider.then(pieces(None, parts, is_reset));
+            provider.then(pieces(None, &[CHAT_ANSWER], false));
+            let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), CHAT_ANSWER);
+            assert_eq!(provider.calls(), 2);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
