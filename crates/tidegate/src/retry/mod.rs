@@ -51,7 +51,8 @@
 //! # What is retried
 //! A failure is retried if its code is retryable (rate limited, server error, overloaded, timeout, conflict) and the
 //! provider does not forbid it (`x-should-retry: false`). A failure with `x-should-retry: true` is retried as well.
-//! A wait given by the provider replaces the back-off, and its jitter only ever lengthens it. The attempt is *not*
+//! A wait given by the provider replaces the back-off, and its jitter only ever lengthens it. A wait of zero stands for
+//! the back-off, and is only lengthened as well. The attempt is *not*
 //! retried, so that a fallback can act at once, if that wait exceeds `max_delay` or the deadline, or if the limit is a
 //! daily or spend limit. A rejection by one of the gates is not retried either, unless
 //! [`retry_rejections`](RetryLayer::retry_rejections) is set and the wait fits the deadline.
