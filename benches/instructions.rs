@@ -18,6 +18,7 @@ use std::fs;
 use std::hint::black_box;
 use std::mem::size_of;
 use std::process::{Command, ExitCode};
+use std::thread;
 use std::time::Duration;
 
 use http::Request;
@@ -210,7 +211,6 @@ impl Counter {
         let output = Command::new("valgrind")
             .args(tool)
             .args([&self.program, "run", workload, &repetitions.to_string()])
-            // The size of the environment moves the stack, and its alignment changes the count.
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
             .output()
@@ -353,10 +353,17 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let result = match arguments[..] {
         [_, "run", workload, repetitions] => {
-            let runtime = runtime();
-            let _context = runtime.enter();
-            run_workload(workload, repetitions.parse().expect("a number of repetitions"));
-            Ok(())
+            let repetitions = repetitions.parse().expect("a number of repetitions");
+            // The stack of the main thread begins below the program's path and its environment, and the alignment of what
+            // is copied changes the count. That of another thread begins at a page.
+            thread::scope(|scope| {
+                let workload = scope.spawn(|| {
+                    let runtime = runtime();
+                    let _context = runtime.enter();
+                    run_workload(workload, repetitions);
+                });
+                workload.join().map_err(|_| "the workload panicked".into())
+            })
         }
         [program] => run(None, program.into()),
         [program, command @ ("check" | "refresh")] => run(Some(command), program.into()),
