@@ -1,7 +1,5 @@
 //! The admission of calls: the permit, the place in the queue or the rejection of each.
 
-use std::hash::{Hash, Hasher};
-
 use http::Request;
 use http_body::Body;
 
@@ -10,18 +8,9 @@ use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::wait_deadline::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
-use crate::key::hasher;
 use crate::keyed::KeyedHandle;
-use crate::priority_semaphore::Flow;
-use crate::priority_semaphore::TryAcquire;
-use crate::{Deadline, Priority, Tenant, clock};
-
-/// The flow of a request in a queue: all requests of a tenant, and all without one.
-pub(super) fn flow_of<B>(request: &Request<B>) -> Flow {
-    let mut hasher = hasher();
-    request.extensions().get::<Tenant>().hash(&mut hasher);
-    hasher.finish()
-}
+use crate::priority_semaphore::{TryAcquire, flow_of};
+use crate::{Deadline, Priority, clock};
 
 impl AdmissionGate for Handle {
     type Guard = Permit;
@@ -66,7 +55,7 @@ impl Handle {
             return Admission::Rejected(queue_is_full());
         }
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
-        let flow = flow_of(request);
+        let flow = flow_of(request.extensions());
         let now = clock::now();
         let wait_deadline = self.wait_deadline(deadline, now);
         if let Some(rejection) = wait_deadline.rejection_at(now) {

@@ -5,12 +5,11 @@ use std::time::Instant;
 use http::Request;
 
 use super::bulkhead::Bulkhead;
-use super::gate::flow_of;
 use super::settings::BackpressureSettings;
 use super::wait_deadline::{WaitDeadline, queue_is_full};
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
-use crate::priority_semaphore::Flow;
+use crate::priority_semaphore::{Flow, NEW_FLOW, flow_of};
 use crate::{Deadline, Gate, Priority, Rejection, RequestHead, clock};
 
 /// Shared by a layer, its services and their clones: the limit and the queue.
@@ -28,9 +27,6 @@ pub(super) struct BackpressureState {
     bulkhead: Bulkhead,
     keys: Option<Keyed<Handle>>,
 }
-
-/// The flow of a call that is not known: a tenant without other calls.
-const NEW_FLOW: Flow = 0;
 
 impl From<&BackpressureSettings> for BackpressureState {
     fn from(settings: &BackpressureSettings) -> Self {
@@ -146,7 +142,7 @@ impl Handle {
     pub fn peek_for<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));
         self.missing_key(request)
-            .or_else(|| self.met_by(request).peek_as(priority, flow_of(request), deadline))
+            .or_else(|| self.met_by(request).peek_as(priority, flow_of(request.extensions()), deadline))
     }
 
     fn peek_as(&self, priority: Priority, flow: Flow, deadline: Option<Deadline>) -> Option<Rejection> {

@@ -1,10 +1,26 @@
 //! The rounds in which flows take turns: fair queueing with one call per flow and round (Nagle, RFC 970).
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+
+use http::Extensions;
+
+use crate::Tenant;
+use crate::key::hasher;
 
 /// A caller, as far as the queue is concerned: the waiters of one flow are served in the order of their arrival, and the
 /// flows in turn.
 pub(crate) type Flow = u64;
+
+/// The flow of a call that is not known: a tenant without other calls.
+pub(crate) const NEW_FLOW: Flow = 0;
+
+/// The flow of a request: all requests of a tenant, and all without one.
+pub(crate) fn flow_of(extensions: &Extensions) -> Flow {
+    let mut hasher = hasher();
+    extensions.get::<Tenant>().hash(&mut hasher);
+    hasher.finish()
+}
 
 /// The rounds of the waiters of one list.
 #[derive(Debug, Default)]

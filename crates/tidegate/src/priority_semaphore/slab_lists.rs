@@ -1,3 +1,5 @@
+use std::iter::successors;
+
 /// Doubly linked lists that share one slab: inserting at the end, removing from any position and taking from either end
 /// are O(1).
 ///
@@ -101,6 +103,23 @@ impl<T, const LISTS: usize> SlabLists<T, LISTS> {
     pub(super) fn peek_mut(&mut self, list: usize, end: ListEnd) -> Option<&mut T> {
         let index = self.at(list, end)?;
         self.entries[index as usize].value.as_mut()
+    }
+
+    /// The values of a list, the last first.
+    pub(super) fn iter_rev(&self, list: usize) -> impl Iterator<Item = &T> {
+        let entry = |index: Option<u32>| index.map(|index| &self.entries[index as usize]);
+        let entries = successors(entry(self.ends[list].last), move |last| entry(last.prev));
+        entries.filter_map(|entry| entry.value.as_ref())
+    }
+
+    /// Visits the values behind the entry at `index` in its list, in their order.
+    pub(super) fn for_each_behind(&mut self, index: u32, mut visit: impl FnMut(&mut T)) {
+        let mut next = self.entries[index as usize].next;
+        while let Some(index) = next {
+            let entry = &mut self.entries[index as usize];
+            entry.value.as_mut().into_iter().for_each(&mut visit);
+            next = entry.next;
+        }
     }
 
     /// Unlinks the entry at one end of a list. The index stays valid until the entry is

@@ -94,6 +94,18 @@ impl<T> WaitQueue<T> {
         Some((Ticket(index), displaced))
     }
 
+    /// The waiters behind which an arrival of this flow would not be served, the last first.
+    pub(crate) fn passed_by(&self, priority: Priority, flow: Flow) -> impl Iterator<Item = &T> {
+        let round = self.flows[priority as usize].next_round(flow);
+        let passed = self.lists.iter_rev(priority as usize).take_while(move |queued| queued.round > round);
+        passed.map(|queued| &queued.waiter)
+    }
+
+    /// Visits the waiters that are served after this one, in their order.
+    pub(crate) fn for_each_behind(&mut self, ticket: &Ticket, mut visit: impl FnMut(&mut T)) {
+        self.lists.for_each_behind(ticket.0, |queued| visit(&mut queued.waiter));
+    }
+
     /// The next waiter, which stays in its list.
     pub(crate) fn peek_mut(&mut self) -> Option<&mut T> {
         self.first_of(self.next_priority()?)

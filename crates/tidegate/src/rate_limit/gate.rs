@@ -5,12 +5,13 @@ use http_body::Body;
 
 use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
-use super::queue::Wakers;
+use super::queue::{RateCall, Wakers};
 use super::queued_call::QueuedCall;
 use super::rejections::too_many_waiting;
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
 use crate::keyed::KeyedHandle;
+use crate::priority_semaphore::flow_of;
 use crate::{Deadline, Estimated, Payload, Priority, Rejection, clock};
 
 /// The decision on a new call.
@@ -69,29 +70,33 @@ impl Handle {
 
     /// Reserves room for a call, queues it, or rejects it.
     fn reserve(&self, cost: CallCost, extensions: &Extensions) -> RateDecision {
-        let (now, priority) = (clock::now(), Priority::of(extensions));
+        let now = clock::now();
+        let call = || RateCall { cost, priority: Priority::of(extensions), flow: flow_of(extensions) };
         let mut queue = self.lock();
-        let granted = match queue.backlog.total() {
+        let mut granted = match queue.backlog.total() {
             0 => Wakers::default(),
             _ => queue.grant_ready(now),
         };
-        let shortfall = match queue.backlog.total() {
+        let (call, shortfall) = match queue.backlog.total() {
             0 => match queue.limits.try_reserve(&cost, 0, now) {
                 Ok(reserved) => {
                     drop(queue);
                     granted.wake();
                     return RateDecision::Admitted(reserved);
                 }
-                Err(shortfall) => shortfall,
+                Err(shortfall) => (call(), shortfall),
             },
             // Waiting calls come first, even if there is room for this one.
-            _ => queue.limits.shortfall(&queue.backlog.ahead_of(priority), &cost, now),
+            _ => {
+                let call = call();
+                (call, queue.shortfall(&call, now))
+            }
         };
         let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
-        let rejection = settings.reject_early(queue.backlog.count(priority), &shortfall, deadline, now);
+        let rejection = settings.reject_early(queue.is_full(&call), &shortfall, deadline, now);
         let ticket = match &rejection {
             Some(_) => None,
-            None => queue.enqueue(cost, priority, shortfall.wait, now),
+            None => queue.enqueue(call, shortfall.wait, now, &mut granted),
         };
         drop(queue);
         granted.wake();

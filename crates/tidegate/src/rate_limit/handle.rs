@@ -7,12 +7,13 @@ use http::{HeaderMap, Request};
 
 use super::RateLimitLayer;
 use super::cost::{CallCost, Reserved};
-use super::queue::RateQueue;
+use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
+use crate::priority_semaphore::{NEW_FLOW, flow_of};
 use crate::{
     Classifier, Deadline, ErrorCode, Gate, LimitScope, LimitUnit, Outcome, Priority, Rejection,
     ReportedLimits, clock, server_time,
@@ -130,7 +131,8 @@ impl Handle {
     /// is not known here: an interactive call without tokens is assumed.
     #[must_use]
     pub fn peek(&self, deadline: Option<Deadline>) -> Option<Rejection> {
-        self.peek_cost(&CallCost::ONE_CALL, Priority::Interactive, deadline)
+        let call = RateCall { cost: CallCost::ONE_CALL, priority: Priority::Interactive, flow: NEW_FLOW };
+        self.peek_call(&call, deadline)
     }
 
     /// Returns the rejection that this request would get if it arrived now, with its cost, priority and deadline, by the
@@ -141,27 +143,23 @@ impl Handle {
             return Some(rejection);
         }
         let limit = self.met_by(request);
-        let (deadline, priority) = (Deadline::of(request.extensions()), Priority::of(request.extensions()));
-        limit.peek_cost(&limit.cost(request), priority, deadline)
+        let extensions = request.extensions();
+        let (priority, flow) = (Priority::of(extensions), flow_of(extensions));
+        let call = RateCall { cost: limit.cost(request), priority, flow };
+        limit.peek_call(&call, Deadline::of(extensions))
     }
 
-    fn peek_cost(
-        &self,
-        cost: &CallCost,
-        priority: Priority,
-        deadline: Option<Deadline>,
-    ) -> Option<Rejection> {
+    fn peek_call(&self, call: &RateCall, deadline: Option<Deadline>) -> Option<Rejection> {
         if !self.is_enabled() {
             return None;
         }
         let now = clock::now();
         let state = self.lock();
-        let waiting = state.backlog.count(priority);
-        let shortfall = state.limits.shortfall(&state.backlog.ahead_of(priority), cost, now);
+        let shortfall = state.shortfall(call, now);
         if shortfall.wait.is_zero() && state.backlog.total() == 0 {
             return None;
         }
-        self.0.settings().reject_early(waiting, &shortfall, deadline, now)
+        self.0.settings().reject_early(state.is_full(call), &shortfall, deadline, now)
     }
 
     /// Returns whether any quota counts tokens.

@@ -100,6 +100,12 @@
 //! A reservation settles when the last byte of the response has been read, or when its body is dropped.
 //! Bodies pass through unchanged.
 //!
+//! # Tenants
+//! In the queue the [tenants](crate::Tenant) take turns, as in that of [`backpressure`](crate::backpressure#tenants), and
+//! all requests without one are one tenant: a call is rejected because of the calls that are served before it, not because
+//! of those of a flood. The calls that it passes wait longer than they expected when they arrived, and are rejected when
+//! their wait exceeds `max_wait`.
+//!
 //! # Reported limits
 //! `Retry-After` and 429 close the gate for all calls, until the latest time received. After that calls pass
 //! one by one. The first is delayed by a short random time, because other clients got the same `Retry-After`.
@@ -129,7 +135,7 @@
 //! burst plus rate times time (a fixed window admits twice its limit across the boundary). Callers wait in a
 //! queue, first come, first served within their [`Priority`](crate::Priority), with every fifth grant for
 //! batch calls. Only the first call in the queue sleeps, so no call wakes in vain and none overtakes another
-//! of its priority.
+//! of its priority and tenant.
 //!
 //! All decisions are made on plain values under a lock that is held for some dozen nanoseconds. The
 //! operations on the quotas are `try_reserve`, `settle`, `refund`, `apply_report` and `close`, each with data

@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use super::backlog::Backlog;
 use super::cost::{CallCost, Reserved};
 use super::quota_set::QuotaSet;
-use crate::priority_semaphore::{Order, Ticket, WaitQueue};
+use super::quota_set::Shortfall;
+use crate::priority_semaphore::{Flow, Order, Ticket, WaitQueue};
 use crate::{Deadline, Priority};
 
 /// The quotas of one gate and the calls that wait for them. It is read and changed under one lock, which is held for a
@@ -30,19 +31,34 @@ pub(super) struct RateQueue {
     pub(super) waiters: WaitQueue<RateWaiter>,
 }
 
-/// A call in the queue, or one that was granted its reservation and has not been polled since.
+/// A call in the queue, or one that has left it and has not been polled since.
 #[derive(Debug)]
 pub(super) struct RateWaiter {
-    pub(super) cost: CallCost,
-    pub(super) priority: Priority,
+    pub(super) call: RateCall,
+    pub(super) state: RateWaiterState,
     /// The instant at which there was going to be room when the call arrived.
     pub(super) slot: Instant,
     /// How late the queue was then. The slot takes it into account.
     pub(super) lateness: Duration,
-    pub(super) granted: Option<Reserved>,
     /// It has been woken as the first in the queue, to sleep until it has room.
     pub(super) is_first: bool,
     pub(super) waker: Option<Waker>,
+}
+
+/// What decides the place of a call in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateCall {
+    pub(super) cost: CallCost,
+    pub(super) priority: Priority,
+    pub(super) flow: Flow,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RateWaiterState {
+    Waiting,
+    Granted(Reserved),
+    /// A call of another flow has taken its place in a full queue.
+    Displaced,
 }
 
 /// The wakers of calls that were granted a reservation or became the first in the queue, to be called without the lock.
@@ -66,7 +82,7 @@ impl RateQueue {
     pub(super) fn grant_ready(&mut self, now: Instant) -> Wakers {
         let mut wakers = Vec::new();
         while let Some(first) = self.waiters.peek_mut() {
-            let (cost, priority) = (first.cost, first.priority);
+            let RateCall { cost, priority, .. } = first.call;
             let behind = self.backlog.total().saturating_sub(1);
             let Ok(reserved) = self.limits.try_reserve(&cost, behind, now) else {
                 if !std::mem::replace(&mut first.is_first, true) {
@@ -76,7 +92,7 @@ impl RateQueue {
             };
             self.backlog.remove(priority, &cost);
             let waiter = self.waiters.pop().expect("peeked above");
-            waiter.granted = Some(reserved);
+            waiter.state = RateWaiterState::Granted(reserved);
             wakers.extend(waiter.waker.take());
         }
         Wakers(wakers)
@@ -93,32 +109,68 @@ impl RateQueue {
     /// When the first call in the queue will have room.
     pub(super) fn first_slot(&mut self, now: Instant) -> Option<Instant> {
         let first = self.waiters.peek_mut()?;
-        let wait = self.limits.shortfall(&CallCost::default(), &first.cost, now).wait;
+        let wait = self.limits.shortfall(&CallCost::default(), &first.call.cost, now).wait;
         Some(Deadline::after(wait, now).instant())
     }
 
     /// How much later the first call of this priority will have room than it expected.
     pub(super) fn lateness(&mut self, priority: Priority, now: Instant) -> Duration {
         let Some(first) = self.waiters.first_of(priority) else { return Duration::ZERO };
-        let wait = self.limits.shortfall(&CallCost::default(), &first.cost, now).wait;
+        let wait = self.limits.shortfall(&CallCost::default(), &first.call.cost, now).wait;
         Deadline::after(wait, now).instant().saturating_duration_since(first.slot)
     }
 
-    /// Queues a call that expects room after `wait`; `None` if the queue of its priority is full.
+    /// The room that a call lacks behind the calls that are served before it.
+    pub(super) fn shortfall(&self, call: &RateCall, now: Instant) -> Shortfall {
+        self.limits.shortfall(&self.backlog.ahead_of(call.priority, self.own_ahead(call)), &call.cost, now)
+    }
+
+    /// The cost of the calls of the same priority that are served before this arrival.
+    fn own_ahead(&self, call: &RateCall) -> CallCost {
+        let mut ahead = self.backlog.cost(call.priority);
+        self.waiters.passed_by(call.priority, call.flow).for_each(|passed| ahead.subtract(&passed.call.cost));
+        ahead
+    }
+
+    /// Whether there is no room for a call, not even that of a call of another flow.
+    pub(super) fn is_full(&self, call: &RateCall) -> bool {
+        self.waiters.is_full(call.priority, call.flow)
+    }
+
+    /// Queues a call that expects room after `wait`; `None` if the queue of its priority is full. The calls that it passes
+    /// expect room later.
     pub(super) fn enqueue(
         &mut self,
-        cost: CallCost,
-        priority: Priority,
+        call: RateCall,
         wait: Duration,
         now: Instant,
+        wakers: &mut Wakers,
     ) -> Option<Ticket> {
+        let RateCall { cost, priority, flow } = call;
         let lateness = self.lateness(priority, now);
-        let slot = Deadline::after(wait, now).instant();
-        let waiter =
-            RateWaiter { cost, priority, slot, lateness, granted: None, is_first: false, waker: None };
-        // All calls are one flow: the wait of each is the sum of those ahead, known when it arrives.
-        let (ticket, _) = self.waiters.enqueue(priority, 0, waiter)?;
+        let mut own_ahead = self.own_ahead(&call);
+        let waiter = RateWaiter {
+            call,
+            state: RateWaiterState::Waiting,
+            slot: Deadline::after(wait, now).instant(),
+            lateness,
+            is_first: false,
+            waker: None,
+        };
+        let (ticket, displaced) = self.waiters.enqueue(priority, flow, waiter)?;
+        if let Some(displaced) = displaced {
+            displaced.state = RateWaiterState::Displaced;
+            wakers.0.extend(displaced.waker.take());
+            self.backlog.remove(priority, &displaced.call.cost);
+        }
         self.backlog.push(priority, &cost);
+        own_ahead.add(&cost);
+        let Self { limits, backlog, waiters } = self;
+        waiters.for_each_behind(&ticket, |passed| {
+            let wait = limits.shortfall(&backlog.ahead_of(priority, own_ahead), &passed.call.cost, now).wait;
+            (passed.slot, passed.lateness) = (Deadline::after(wait, now).instant(), lateness);
+            own_ahead.add(&passed.call.cost);
+        });
         Some(ticket)
     }
 }

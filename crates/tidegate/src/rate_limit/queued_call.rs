@@ -8,7 +8,7 @@ use tokio::time::Sleep;
 
 use super::cost::Reserved;
 use super::handle::Handle;
-use super::queue::{GRANT_LIFETIME, RateQueue, RateWaiter};
+use super::queue::{GRANT_LIFETIME, RateCall, RateQueue, RateWaiterState, Wakers};
 use super::quota_set::Shortfall;
 use super::rejections::{past_deadline, rejected_because, too_many_waiting};
 use super::reservation::Reservation;
@@ -49,10 +49,10 @@ impl QueuedCall {
             let now = clock::now();
             let handle = self.handle.clone();
             let mut queue = handle.lock();
-            let granted = queue.grant_ready(now);
+            let mut wakers = queue.grant_ready(now);
             let ticket = self.ticket.as_ref().expect("polled after completion");
             let (first_slot, until) = (queue.first_slot(now), self.until());
-            let priority = queue.waiters.get_mut(ticket).priority;
+            let priority = queue.waiters.get_mut(ticket).call.priority;
             let lateness = queue.lateness(priority, now);
             let waiter = queue.waiters.get_mut(ticket);
             let late = lateness.saturating_sub(waiter.lateness);
@@ -62,29 +62,35 @@ impl QueuedCall {
                 Some(first) => Deadline::after(late, waiter.slot).instant().max(first),
                 None => waiter.slot,
             };
-            let granted_now = waiter.granted.take();
-            if granted_now.is_some() || now >= until || slot > until {
+            let is_waiting = matches!(waiter.state, RateWaiterState::Waiting);
+            if !is_waiting || now >= until || slot > until {
                 let ticket = self.ticket.take().expect("checked above");
                 // Its waker may be the last of a task that owns another call of this queue: it is dropped without the lock.
                 let waiter = queue.waiters.remove(ticket);
-                let result = match granted_now {
-                    Some(reserved) if now < until && now <= reserved.at + GRANT_LIFETIME => {
+                let call = waiter.call;
+                let result = match waiter.state {
+                    RateWaiterState::Granted(reserved)
+                        if now < until && now <= reserved.at + GRANT_LIFETIME =>
+                    {
                         Some(Ok(reserved))
                     }
                     // The call comes so late that it would be sent on top of those that are sent now.
-                    Some(lapsed) => {
+                    RateWaiterState::Granted(lapsed) => {
                         queue.limits.refund(&lapsed, now);
-                        self.reserve_again(&mut queue, &waiter, until, now)
+                        self.reserve_again(&mut queue, call, until, now, &mut wakers)
                     }
-                    None => {
-                        queue.backlog.remove(waiter.priority, &waiter.cost);
-                        Some(Err(self.rejection(&mut queue, &waiter, now)))
+                    RateWaiterState::Displaced => {
+                        Some(Err(queue.shortfall(&call, now).annotate(too_many_waiting())))
+                    }
+                    RateWaiterState::Waiting => {
+                        queue.backlog.remove(call.priority, &call.cost);
+                        Some(Err(self.rejection(&queue, &call, now)))
                     }
                 };
                 let freed = queue.grant_returned(now);
                 drop(queue);
                 drop(waiter);
-                granted.wake();
+                wakers.wake();
                 freed.wake();
                 match result {
                     Some(result) => return Poll::Ready(result),
@@ -98,7 +104,7 @@ impl QueuedCall {
             drop(queue);
             // The last waker of a task may drop the task, and with it a call in this queue.
             drop(stale);
-            granted.wake();
+            wakers.wake();
             // A timer may fire a little early, and a slot may have passed while an earlier call waits.
             let wake_at = slot.max(now + MIN_SLEEP).min(until).into();
             let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake_at)));
@@ -113,22 +119,22 @@ impl QueuedCall {
     fn reserve_again(
         &mut self,
         queue: &mut RateQueue,
-        waiter: &RateWaiter,
+        call: RateCall,
         until: Instant,
         now: Instant,
+        wakers: &mut Wakers,
     ) -> Option<Result<Reserved, Rejection>> {
         if now >= until {
-            return Some(Err(self.rejection(queue, waiter, now)));
+            return Some(Err(self.rejection(queue, &call, now)));
         }
-        let RateWaiter { cost, priority, .. } = *waiter;
         let shortfall = match queue.backlog.total() {
-            0 => match queue.limits.try_reserve(&cost, 0, now) {
+            0 => match queue.limits.try_reserve(&call.cost, 0, now) {
                 Ok(reserved) => return Some(Ok(reserved)),
                 Err(shortfall) => shortfall,
             },
-            _ => queue.limits.shortfall(&queue.backlog.ahead_of(priority), &cost, now),
+            _ => queue.shortfall(&call, now),
         };
-        self.ticket = queue.enqueue(cost, priority, shortfall.wait, now);
+        self.ticket = queue.enqueue(call, shortfall.wait, now, wakers);
         match self.ticket {
             Some(_) => None,
             None => Some(Err(shortfall.annotate(too_many_waiting()))),
@@ -141,9 +147,8 @@ impl QueuedCall {
 
     /// The rejection of a call that has left the queue. It names the wait that the call would have if it arrived now; if
     /// there is room by now, it names the quota that the call waited for.
-    fn rejection(&self, queue: &mut RateQueue, waiter: &RateWaiter, now: Instant) -> Rejection {
-        let RateWaiter { cost, priority, .. } = waiter;
-        let shortfall = match queue.limits.shortfall(&queue.backlog.ahead_of(*priority), cost, now) {
+    fn rejection(&self, queue: &RateQueue, call: &RateCall, now: Instant) -> Rejection {
+        let shortfall = match queue.shortfall(call, now) {
             shortfall if shortfall.wait.is_zero() => Shortfall { quota: self.quota, ..shortfall },
             shortfall => shortfall,
         };
@@ -174,9 +179,10 @@ impl Drop for QueuedCall {
         let now = clock::now();
         let mut queue = self.handle.lock();
         let waiter = queue.waiters.remove(ticket);
-        match &waiter.granted {
-            Some(reserved) => queue.limits.refund(reserved, now),
-            None => queue.backlog.remove(waiter.priority, &waiter.cost),
+        match &waiter.state {
+            RateWaiterState::Granted(reserved) => queue.limits.refund(reserved, now),
+            RateWaiterState::Waiting => queue.backlog.remove(waiter.call.priority, &waiter.call.cost),
+            RateWaiterState::Displaced => {}
         }
         let granted = queue.grant_returned(now);
         drop(queue);

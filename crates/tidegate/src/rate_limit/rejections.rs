@@ -18,11 +18,11 @@ impl Shortfall {
 }
 
 impl Settings {
-    /// The rejection of a call if its wait would be in vain. `shortfall` is the room that it lacks; `waiting` calls of its
-    /// priority are already in the queue.
+    /// The rejection of a call if its wait would be in vain. `shortfall` is the room that it lacks; `is_queue_full`:
+    /// it has no place in the queue.
     pub(super) fn reject_early(
         &self,
-        waiting: usize,
+        is_queue_full: bool,
         shortfall: &Shortfall,
         deadline: Option<Deadline>,
         now: Instant,
@@ -31,7 +31,7 @@ impl Settings {
             rejected_because(RejectionReason::RateLimitReached)
         } else if shortfall.wait > self.max_wait {
             rejected_because(RejectionReason::MaxWaitExceeded)
-        } else if waiting >= self.max_waiting {
+        } else if is_queue_full {
             too_many_waiting()
         } else if deadline.is_some_and(|deadline| !deadline.allows(shortfall.wait, now)) {
             past_deadline()

@@ -1,5 +1,6 @@
 mod properties;
 mod reported_quotas;
+mod tenants;
 mod tokens;
 
 use std::time::Duration;
