@@ -243,7 +243,9 @@ async fn the_gateway_can_be_a_part_of_an_application() {
 
 #[tokio::test]
 async fn a_response_that_is_cut_does_not_end_cleanly() {
-    let provider = Provider::openai().otherwise(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
+    // Longer than what is read before the head is forwarded.
+    let reply = Reply::ok().tokens(40_000).cut_after(30_000);
+    let provider = Provider::openai().otherwise(reply).start().await.unwrap();
     let setup = Setup::in_front_of(&provider, "").await;
     let error = setup.chat_request(false).send().await.unwrap().bytes().await.unwrap_err();
     assert!(error.is_body() || error.is_decode(), "{error}");

@@ -69,9 +69,26 @@ async fn a_stream_that_breaks_off_ends_in_an_error_event() {
 
 #[tokio::test]
 async fn a_response_that_breaks_off_closes_the_connection() {
+    // Longer than what is read before the head is forwarded.
+    let provider =
+        Provider::openai().then(Reply::ok().tokens(40_000).cut_after(30_000)).start().await.unwrap();
+    let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.bytes().await.is_err());
+}
+
+#[tokio::test]
+async fn a_short_response_that_breaks_off_is_a_bad_gateway() {
     let provider = Provider::openai().then(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();
     let gateway = gateway(&(openai("p", &provider.base_url()) + &route("*", &["p/m"]))).await;
-    assert!(chat(&gateway, REQUEST).send().await.unwrap().bytes().await.is_err());
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
+        (502, &"E3001".parse().unwrap())
+    );
+    let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(body["error"]["standard_code"], "E3001");
 }
 
 #[tokio::test]

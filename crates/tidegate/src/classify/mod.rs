@@ -64,10 +64,10 @@
 //!
 //! The first bytes decide what a body is, and not its `content-type`, which is corrected. Events for a request
 //! without `stream` are put together into one document, and a document for a request with `stream` is split
-//! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. A JSON document that
-//! is cut short by what has arrived with its first bytes, up to 64 KiB, is a failure without a response, which may be
-//! retried. One of which the connection does not count the bytes ends in an error unless its braces are closed, and a
-//! `content-length` that is not that of the body is removed. A compressed body is passed on unread if the request accepts a coding (`accept-encoding`), and is a
+//! into events, up to 16 MiB; where the dialect has no conversion the attempt has failed. A JSON document is
+//! read to its end, up to 64 KiB, before it is passed on: one that is cut short is a failure without a response, which
+//! may be retried. A longer one is passed on from there. If the connection does not count its bytes, it ends in an error
+//! unless its braces are closed, and a `content-length` that is not that of the body is removed. A compressed body is passed on unread if the request accepts a coding (`accept-encoding`), and is a
 //! failure otherwise, since the caller could not read it either. A 101 is an error for every request.
 //!
 //! # Other responses without streaming

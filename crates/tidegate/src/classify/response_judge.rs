@@ -33,6 +33,9 @@ pub(super) struct ClassifyConfig {
 pub enum Stage<B: Body> {
     /// The response may be an error in spite of its status: its first bytes are probed.
     Probing(Box<BufferedBody<B>>),
+    /// The answer is a document: it is read to its end, or up to [`ERROR_BODY_LIMIT`], since one that breaks off is a
+    /// failure like any other, which may be retried.
+    Completing(Box<BufferedBody<B>>),
     /// The answer is in the form that was not requested: it is read to its end and converted.
     Converting(Box<BufferedBody<B>>, BodyProbe),
     /// The response failed: its body is read to classify it.
@@ -136,6 +139,13 @@ impl ResponseJudge {
                     return self.poll_out_of_time(cx).map(|error| self.fail(error));
                 };
                 Poll::Ready(self.on_probe(head, body, probe, cx))
+            }
+            Stage::Completing(mut body) => {
+                if body.poll_read(cx).is_pending() {
+                    *stage = Some(Stage::Completing(body));
+                    return self.poll_out_of_time(cx).map(|error| self.fail(error));
+                }
+                Poll::Ready(self.on_document(head, body))
             }
             Stage::Converting(mut body, probe) => {
                 if body.poll_read(cx).is_pending() {
@@ -356,21 +366,40 @@ impl ResponseJudge {
                 }
             }
             _ if answer.is_some() => {
-                // What has arrived is read before the head is passed on: a document that is cut short already is a
-                // failure like any other, which may be retried.
-                let _ = body.poll_read(cx);
-                let is_open = || !self.is_counted && body.has_ended() && is_open_json(&body.bytes());
-                if body.broke_off() || is_open() {
-                    return self.fail(body.into_error());
-                }
-                label_json(head);
-                // A body that was read as JSON is not packed, whatever its label.
-                if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {
-                    head.headers.remove(CONTENT_ENCODING);
-                }
+                // It has arrived as a whole, nearly always.
+                return match body.poll_read(cx) {
+                    Poll::Ready(()) => self.on_document(head, body),
+                    Poll::Pending => ControlFlow::Continue(Stage::Completing(body)),
+                };
             }
             _ => {}
         }
+        self.pass_on_success(head, body)
+    }
+
+    /// The response with an answer that was read to its end, or up to the limit.
+    fn on_document<B: ClassifiableBody>(
+        &mut self,
+        head: &mut Parts,
+        body: Box<BufferedBody<B>>,
+    ) -> JudgeStage<B> {
+        let is_open = || !self.is_counted && body.has_ended() && is_open_json(&body.bytes());
+        if body.broke_off() || is_open() {
+            return self.fail(body.into_error());
+        }
+        label_json(head);
+        // A body that was read as JSON is not packed, whatever its label.
+        if matches!(body.bytes().trim_ascii_start().first(), Some(b'{' | b'[')) {
+            head.headers.remove(CONTENT_ENCODING);
+        }
+        self.pass_on_success(head, body)
+    }
+
+    fn pass_on_success<B: ClassifiableBody>(
+        &mut self,
+        head: &Parts,
+        body: Box<BufferedBody<B>>,
+    ) -> JudgeStage<B> {
         let mut body = self.complete(head, WholeBody::Buffered(body));
         if !self.is_counted {
             body.expect_closed();

@@ -11,9 +11,11 @@ use tidegate_testkit::strict::Answer;
 use tower::Layer;
 
 use crate::circuit_breaker::State;
+use crate::classify::ERROR_BODY_LIMIT;
 use crate::testing::{send, strict};
 use crate::{
     CircuitBreakerLayer, ClassifyLayer, ErrorCode, FailureKind, FallbackLayer, Outcome, Payload, RetryLayer,
+    TimeoutLayer,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -304,30 +306,49 @@ async fn an_answer_whose_bytes_nobody_counts_has_no_length_before_its_end() {
     let breaker = CircuitBreakerLayer::new().failure_threshold(1);
     let mut service = breaker.layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
     let cut = CHAT_ANSWER.trim_end().strip_suffix('}').unwrap();
-    // The end arrives later than the head is passed on.
-    provider.then(pieces(None, &[cut], false).pause(Duration::from_secs(1)));
+    // More than is read before the head is passed on.
+    let long = cut.replace("a b", &"a b ".repeat(ERROR_BODY_LIMIT / 4));
+    provider.then(pieces(None, &[&long], false).pause(Duration::from_secs(1)));
     let response = send(&mut service, asked(CHAT, false)).await.unwrap();
     assert_eq!(response.body().size_hint().exact(), None);
     assert!(response.into_body().collect().await.is_err());
     assert_eq!(breaker.handle().state(), State::Open);
 }
 
-/// A document that is cut short at once is a failure without a response, so that the next attempt may answer.
+/// A document that is cut short is a failure without a response, so that the next attempt may answer, also if its end
+/// arrives later than its beginning.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_cut_short_at_once_is_retried() {
+async fn an_answer_that_is_cut_short_is_retried() {
     let cut = CHAT_ANSWER.trim_end().strip_suffix('}').unwrap();
     for is_reset in [false, true] {
         for parts in [&[cut][..], &[&cut[..20], &cut[20..]]] {
-            let (inner, provider) = strict();
-            let mut service = RetryLayer::exponential()
-                .layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
-            provider.then(pieces(None, parts, is_reset));
-            provider.then(pieces(None, &[CHAT_ANSWER], false));
-            let response = send(&mut service, asked(CHAT, false)).await.unwrap();
-            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), CHAT_ANSWER);
-            assert_eq!(provider.calls(), 2);
+            for pause in [Duration::ZERO, Duration::from_secs(1)] {
+                let (inner, provider) = strict();
+                let mut service = RetryLayer::exponential()
+                    .layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
+                let answer = parts
+                    .iter()
+                    .fold(Answer::status(200), |answer, part| answer.frame(part.to_string()).pause(pause));
+                provider.then(if is_reset { answer.break_off("reset") } else { answer });
+                provider.then(pieces(None, &[CHAT_ANSWER], false));
+                let response = send(&mut service, asked(CHAT, false)).await.unwrap();
+                assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), CHAT_ANSWER);
+                assert_eq!(provider.calls(), 2);
+            }
         }
     }
+}
+
+/// A document that stops in its middle takes no longer than an attempt.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stops_in_its_middle_is_a_timeout() {
+    let (inner, provider) = strict();
+    let attempt = TimeoutLayer::new(Duration::from_secs(5));
+    let mut service = attempt.layer(ClassifyLayer::new(ProviderClassifier::default()).layer(inner));
+    provider.then(pieces(None, &[&CHAT_ANSWER[..40]], false).pause(Duration::from_secs(3_600)));
+    let error = send(&mut service, asked(CHAT, false)).await.expect_err("no response");
+    assert_eq!(Outcome::of_error(&error).failure().unwrap().code, ErrorCode::Timeout);
+    assert_eq!((provider.live_bodies(), provider.violations()), (0, vec![]));
 }
 
 #[tokio::test(start_paused = true)]
