@@ -13,7 +13,7 @@ use tidegate::providers::ProviderClassifier;
 use tidegate::{FallbackLayer, KeyBy, ResilienceBuilder, ResilienceConfig};
 use tower::ServiceExt;
 
-use crate::access::{self, Callers, WebPages, is_loopback};
+use crate::access::{self, AccessKeys, AdminPages, Callers, WebPages, is_loopback};
 use crate::calls::RecentCalls;
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
@@ -155,7 +155,8 @@ impl Gateway {
 
     /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the time-outs of
     /// slow callers and the shutdown are then those of the application, and so is the check of the host, unless the file
-    /// names `hosts`. Clones share the state of the gates.
+    /// names `hosts`. The pages of operators need the admin key if the file has one, or if its `listen` is not on the
+    /// loopback interface. Clones share the state of the gates.
     ///
     /// ```
     /// # fn app(gateway: tidegate_gateway::Gateway) -> axum::Router {
@@ -168,7 +169,9 @@ impl Gateway {
     }
 
     fn guarded_pages(&self, pages: WebPages) -> Router {
-        access::guarded(pages::router(Arc::clone(&self.state)), Arc::clone(&self.callers), pages)
+        let admin = AdminPages::new(self.config.admin_key.clone(), is_loopback(self.config.listen.ip()));
+        let keys = AccessKeys { callers: Arc::clone(&self.callers), admin };
+        access::guarded(pages::router(Arc::clone(&self.state)), keys, pages)
     }
 
     /// Binds the listener and serves requests from then on.

@@ -45,8 +45,8 @@
 //! characters, another part of at least sixteen, or a masked form.
 //!
 //! # Who may use it
-//! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. [Web pages](config#web-pages)
-//! only if the configuration names their origin.
+//! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. The pages of operators need
+//! the [admin key](config#the-admin-key) there. [Web pages](config#web-pages) only if the configuration names their origin.
 //!
 //! # Token counts
 //! `/v1/messages/count_tokens` is forwarded to the first target of the chain with Anthropic's API, outside of
@@ -82,7 +82,8 @@
 //! ```
 //!
 //! With `?policy=` only the target under that policy is changed. The response contains the changed targets as `/signals`
-//! does. All of these pages need the key of a caller, if there are `[[callers]]`.
+//! does. Unless the gateway is on the loopback interface and the configuration has no `[admin]`, these pages need the
+//! [admin key](config#the-admin-key), and `/healthz` names the targets only with it.
 //!
 //! # The program
 //! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP,

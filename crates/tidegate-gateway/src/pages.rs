@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Extension, Path, Request, State};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -13,6 +13,7 @@ use http::{HeaderMap, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tidegate::ErrorCode;
 
+use crate::access::AdminAccess;
 use crate::calls;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::log_writer::LogWriter;
@@ -136,11 +137,15 @@ async fn metrics(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Res
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
 }
 
-async fn healthz(State(state): SharedState) -> Json<Value> {
-    let mut health = match &*state.targets.not_healthy() {
-        [] => json!({"status": "ok"}),
-        targets => json!({"status": "degraded", "targets": targets}),
-    };
+async fn healthz(State(state): SharedState, access: Option<Extension<AdminAccess>>) -> Json<Value> {
+    let targets = state.targets.not_healthy();
+    let mut health = json!({"status": if targets.is_empty() { "ok" } else { "degraded" }});
+    if access.is_none() {
+        return Json(health);
+    }
+    if !targets.is_empty() {
+        health["targets"] = json!(targets);
+    }
     let lost = state.log.get().map_or(0, LogWriter::lost_lines);
     if lost > 0 {
         health["lost_log_lines"] = lost.into();

@@ -1,11 +1,10 @@
-use std::fmt;
 use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use subtle::ConstantTimeEq;
 use tidegate::ErrorCode;
 
+use super::AccessKey;
 use crate::proxy::GatewayError;
 
 /// The callers of the configuration. Without any, everybody may use the gateway.
@@ -16,16 +15,12 @@ pub(crate) struct Callers(Vec<Caller>);
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) name: Arc<str>,
-    pub(crate) key: CallerKey,
+    pub(crate) key: AccessKey,
 }
 
 /// A request extension: the caller with the key of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallerName(pub(crate) Arc<str>);
-
-/// The key of a caller. It is never printed.
-#[derive(Clone)]
-pub(crate) struct CallerKey(Box<[u8]>);
 
 /// The headers in which the official clients send a key alone.
 const KEY_HEADERS: [HeaderName; 3] = [
@@ -50,7 +45,7 @@ impl Callers {
         }
         let keys: Vec<&[u8]> = keys(headers).collect();
         // Every key is compared with that of every caller, so that the time depends on neither.
-        let is_known = |caller: &&Caller| keys.iter().fold(false, |found, key| found | caller.key.is(key));
+        let is_known = |caller: &&Caller| caller.key.is_among(keys.iter().copied());
         let known: Vec<&Caller> = self.0.iter().filter(is_known).collect();
         match (&*known, keys.is_empty()) {
             ([caller], _) => Ok(Some(CallerName(Arc::clone(&caller.name)))),
@@ -63,32 +58,6 @@ impl Callers {
     }
 }
 
-impl CallerKey {
-    /// Compares in a time that depends on the lengths only.
-    fn is(&self, key: &[u8]) -> bool {
-        self.0.ct_eq(key).into()
-    }
-}
-
-impl From<String> for CallerKey {
-    fn from(key: String) -> Self {
-        Self(key.into_bytes().into())
-    }
-}
-
-/// For the check of a configuration, which has no clock that an attacker could read.
-impl PartialEq for CallerKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.is(&other.0)
-    }
-}
-
-impl fmt::Debug for CallerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CallerKey(..)")
-    }
-}
-
 /// The keys in the headers of a request.
 fn keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
@@ -97,9 +66,14 @@ fn keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The token of a value with the scheme `Bearer`.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
+    after_scheme("bearer ", value)
+}
+
+/// The rest of a value that begins with `scheme`, in any case.
+pub(super) fn after_scheme<'a>(scheme: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    let (found, rest) = value.split_at_checked(scheme.len())?;
+    found.eq_ignore_ascii_case(scheme.as_bytes()).then(|| rest.trim_ascii())
 }
 
 fn unauthorized(message: &str) -> Box<GatewayError> {

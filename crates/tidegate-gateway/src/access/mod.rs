@@ -1,13 +1,18 @@
 //! Who may use the gateway.
 //!
 //! ```text
-//! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller ─▶ content type ─▶ router
+//! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller, or admin key ─▶ content type ─▶ router
 //! ```
+//!
+//! The path decides which key is needed: that of a caller for the APIs, the admin key for all other pages, none for
+//! the health of the gateway.
 //!
 //! A web page can send requests to any address that its browser reaches, the loopback interface included. So no page may
 //! use the gateway unless its origin is in the configuration, and what a page can send without a permission (a body
 //! that is not JSON, a host name of its own that resolves to the gateway) is rejected in any case.
 
+mod access_key;
+mod admin;
 mod callers;
 mod content_type;
 mod web_pages;
@@ -20,17 +25,24 @@ use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 
-pub(crate) use self::callers::{Caller, CallerKey, CallerName, Callers};
+pub(crate) use self::access_key::AccessKey;
+use self::admin::Area;
+pub(crate) use self::admin::{AdminAccess, AdminPages};
+pub(crate) use self::callers::{Caller, CallerName, Callers};
 pub(crate) use self::web_pages::{WebPages, is_loopback};
 use crate::endpoint::dialect_of_caller;
 use crate::proxy::GatewayError;
 
-/// The paths that need no key: load balancers have none.
-const HEALTH: [&str; 3] = ["/health", "/healthz", "/readyz"];
+/// The keys that requests need.
+#[derive(Debug)]
+pub(crate) struct AccessKeys {
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) admin: AdminPages,
+}
 
 /// The router behind the checks of all requests.
-pub(crate) fn guarded(router: Router, callers: Arc<Callers>, pages: WebPages) -> Router {
-    let router = router.layer(from_fn_with_state(callers, admit_caller));
+pub(crate) fn guarded(router: Router, keys: AccessKeys, pages: WebPages) -> Router {
+    let router = router.layer(from_fn_with_state(Arc::new(keys), admit_caller));
     let router = match pages.cors() {
         Some(cors) => router.layer(cors),
         None => router,
@@ -47,17 +59,30 @@ async fn admit_page(State(pages): State<Arc<WebPages>>, request: Request, next: 
     }
 }
 
-async fn admit_caller(State(callers): State<Arc<Callers>>, mut request: Request, next: Next) -> Response {
-    if !HEALTH.contains(&request.uri().path()) {
-        match callers.identify(request.headers()) {
-            Ok(Some(name)) => _ = request.extensions_mut().insert(name),
-            Ok(None) => {}
-            Err(error) => return rejected(*error, &request),
-        }
-    }
-    match content_type::check(&request) {
+async fn admit_caller(State(keys): State<Arc<AccessKeys>>, mut request: Request, next: Next) -> Response {
+    let admitted = keys.admit(&mut request).and_then(|()| content_type::check(&request));
+    match admitted {
         Ok(()) => next.run(request).await,
         Err(error) => rejected(*error, &request),
+    }
+}
+
+impl AccessKeys {
+    /// Checks the key of a request, and adds what it may do.
+    fn admit(&self, request: &mut Request) -> Result<(), Box<GatewayError>> {
+        let has_admin_access = match Area::of(request.uri().path()) {
+            Area::Health => self.admin.shows_health(request.headers()),
+            Area::Admin if !self.admin.are_open() => self.admin.check(request.headers()).map(|()| true)?,
+            area => {
+                let caller = self.callers.identify(request.headers())?;
+                caller.map(|name| request.extensions_mut().insert(name));
+                area == Area::Admin
+            }
+        };
+        if has_admin_access {
+            request.extensions_mut().insert(AdminAccess);
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tidegate::ErrorCode;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use super::admin::Area;
 use crate::proxy::GatewayError;
 
 /// Which web pages may use the gateway, and under which host names it is reached.
@@ -17,6 +18,8 @@ pub(crate) struct WebPages {
     /// Whether a request for any other host is rejected.
     checks_hosts: bool,
     is_on_loopback: bool,
+    /// Whether pages of the gateway itself may use those for operators, which need a key then.
+    trusts_own_pages: bool,
     origins: Vec<HeaderValue>,
 }
 
@@ -35,14 +38,21 @@ impl WebPages {
     /// Pages of `origins` may use the gateway. `hosts` are names of the gateway beside those of the loopback interface;
     /// if there are any, a request for another host is rejected.
     pub(crate) fn new(hosts: Vec<String>, origins: Vec<HeaderValue>) -> Self {
-        Self { checks_hosts: !hosts.is_empty(), is_on_loopback: false, hosts, origins }
+        Self {
+            checks_hosts: !hosts.is_empty(),
+            is_on_loopback: false,
+            trusts_own_pages: false,
+            hosts,
+            origins,
+        }
     }
 
     /// The same for a listener on `ip`. On the loopback interface hosts are checked in any case: a name that resolves to
     /// it is that of a page which got around the same-origin policy (DNS rebinding).
     pub(crate) fn listening_on(self, ip: IpAddr) -> Self {
         let is_on_loopback = is_loopback(ip);
-        Self { checks_hosts: self.checks_hosts || is_on_loopback, is_on_loopback, ..self }
+        let checks_hosts = self.checks_hosts || is_on_loopback;
+        Self { checks_hosts, is_on_loopback, trusts_own_pages: !is_on_loopback, ..self }
     }
 
     /// The headers for pages of the origins that are allowed; `None` if there are none.
@@ -80,7 +90,8 @@ impl WebPages {
                 return Err(forbidden("host", host, "is not that of this gateway, see `hosts`"));
             }
         }
-        let own = authority.or(host.and_then(|host| host.to_str().ok())).filter(|_| self.checks_hosts);
+        let trusts_own = self.checks_hosts || (self.trusts_own_pages && Area::of(uri.path()) == Area::Admin);
+        let own = authority.or(host.and_then(|host| host.to_str().ok())).filter(|_| trusts_own);
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
         if origins.peek().is_some() {
             return match origins.find(|origin| !self.is_allowed(origin, own)) {
@@ -268,7 +279,14 @@ mod tests {
         let own = [("host", "localhost:8787"), ("origin", "http://localhost:8787")];
         assert_eq!(check(&loopback, &own), Ok(()));
         // Where the host is not checked, it may be that of a page.
-        assert!(check(&pages(&[]).listening_on([10, 0, 0, 1].into()), &own).is_err());
+        let elsewhere = pages(&[]).listening_on([10, 0, 0, 1].into());
+        assert!(check(&elsewhere, &own).is_err());
+        // The pages for operators need a key there, which a browser keeps for the host.
+        let reset = Uri::from_static("/signals/p/m/reset");
+        let headers = own.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let headers = headers.into_iter().collect();
+        assert!(elsewhere.check(&Method::POST, &reset, &headers).is_ok());
+        assert!(pages(&[]).check(&Method::POST, &reset, &headers).is_err(), "the address is unknown");
     }
 
     #[test]

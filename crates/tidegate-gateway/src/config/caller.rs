@@ -6,8 +6,9 @@ use serde::Deserialize;
 use tidegate::config::Checks;
 
 use super::GatewayConfigError;
-use super::provider::{is_visible, secret};
-use crate::access::{Caller, CallerKey};
+use super::access_key::KeySource;
+use super::provider::is_visible;
+use crate::access::Caller;
 
 /// The table of a caller in the configuration file.
 #[derive(Deserialize, JsonSchema)]
@@ -21,9 +22,6 @@ pub(super) struct CallerEntry {
     /// The file with the key, in one line.
     key_file: Option<String>,
 }
-
-/// The shortest key without a warning. Shorter ones can be guessed.
-const SHORT_KEY: usize = 16;
 
 /// The callers of the file, and a warning for each with a short key.
 pub(super) fn check(
@@ -43,36 +41,20 @@ pub(super) fn check(
         if !names.insert(entry.name.clone()) {
             invalid("name", format!("`{}` is another caller already", entry.name));
         }
-        let (setting, key) = match (&entry.key_env, &entry.key_file) {
-            (Some(variable), None) => ("key_env", secret(variable, &env)),
-            (None, Some(path)) => ("key_file", secret_in_file(path)),
-            _ => ("key_env", Err("expected either key_env or key_file".to_owned())),
-        };
-        let key = match key {
+        let source = KeySource { key_env: entry.key_env.as_deref(), key_file: entry.key_file.as_deref() };
+        let setting = source.setting();
+        let (key, warning) = match source.read(&env) {
             Ok(key) => key,
             Err(problem) => {
                 invalid(setting, problem);
                 continue;
             }
         };
-        if key.len() < SHORT_KEY {
-            warnings.push(format!("callers[{index}].{setting}: key is shorter than {SHORT_KEY} characters"));
-        }
-        let key = CallerKey::from(key);
+        warnings.extend(warning.map(|warning| format!("callers[{index}].{setting}: {warning}")));
         if let Some(other) = callers.iter().find(|caller| caller.key == key) {
             invalid(setting, format!("key is that of `{}`", other.name));
         }
         callers.push(Caller { name: entry.name.into(), key });
     }
     (callers, warnings)
-}
-
-/// The secret in a file, without the end of its line.
-fn secret_in_file(path: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
-    let key = text.trim_end_matches(['\r', '\n']);
-    match is_visible(key) {
-        true => Ok(key.to_owned()),
-        false => Err(format!("expected one line of visible ASCII in {path:?}")),
-    }
 }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tidegate::config::PolicyFile;
 
+use super::admin::AdminEntry;
 use super::cache::CacheSettings;
 use super::caller::CallerEntry;
 use super::connections::ConnectionSettings;
@@ -67,6 +68,8 @@ pub(super) struct ConfigFile {
     /// The callers, each with a key of its own.
     #[serde(default)]
     pub(super) callers: Vec<CallerEntry>,
+    /// The key for the pages of operators: `/`, `/signals`, `/calls` and `/metrics`.
+    pub(super) admin: Option<AdminEntry>,
     /// The policies by name. A route without a policy uses `default`.
     #[serde(default)]
     pub(super) policies: BTreeMap<String, PolicyFile>,

@@ -97,7 +97,7 @@
 //! A gateway on the loopback interface serves every program of this machine. At any other address it needs at least one
 //! `[[callers]]`: a `name`, and a key in the variable `key_env` or alone in the file `key_file`. Every request but those
 //! for `/healthz` and `/readyz` then needs the key of a caller, as `authorization: Bearer`, `x-api-key`, `api-key` or
-//! `x-goog-api-key`. A caller's key is sent to no provider. With `open = true` the gateway starts without callers
+//! `x-goog-api-key`; the pages of operators need [another one](#the-admin-key). A caller's key is sent to no provider. With `open = true` the gateway starts without callers
 //! anywhere, with a warning: everybody who reaches it can spend the keys of the providers.
 //!
 //! The caller is the tenant of its requests, in `key_by = "caller"` as well. Without `[[callers]]` the tenant is a
@@ -106,6 +106,17 @@
 //! An `idempotency-key` of a caller is replaced by a digest of it and the tenant, since all callers share the account of
 //! the provider. It is the same for the same caller as long as the process runs. Without a tenant it is the same for the
 //! attempts of one call.
+//!
+//! # The admin key
+//! `[admin]` has the key for the pages of operators, in the variable `key_env` or alone in the file `key_file`: `/`,
+//! `/signals` and the changes of targets below it, `/calls`, `/metrics`, and every other path but those of callers
+//! (`/v1/..`, `/openai/..`). A request has it as `authorization: Bearer`, or as the password of any user in
+//! `authorization: Basic`, for which a browser prompts. The key of a caller does not open these pages, and the admin
+//! key is not that of a caller.
+//!
+//! Without `[admin]` the pages are open on the loopback interface, to callers with a key if there are `[[callers]]`. At
+//! any other address they are refused with 403, with `open = true` as well. There `/healthz` shows the status alone,
+//! unless the request has the admin key.
 //!
 //! # Web pages
 //! No web page can use the gateway, wherever it listens: a request with an `origin`, or with a `sec-fetch-site` of
@@ -134,6 +145,8 @@
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
 
+mod access_key;
+mod admin;
 mod cache;
 mod caller;
 mod connections;
@@ -169,7 +182,7 @@ pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
 use self::serde_error::from_serde;
-use crate::access::{Caller, WebPages};
+use crate::access::{AccessKey, Caller, WebPages};
 use crate::log_format::LogFormat;
 
 /// The configuration of a gateway; see the [module page](self).
@@ -203,6 +216,8 @@ pub struct Config {
     pub(crate) emergency_text: String,
     /// Who may use the gateway; everybody if there are none.
     pub(crate) callers: Vec<Caller>,
+    /// The key for the pages of operators.
+    pub(crate) admin_key: Option<AccessKey>,
     pub(crate) pages: WebPages,
     pub(crate) providers: BTreeMap<String, ProviderSettings>,
     /// The keys of the providers.
@@ -303,6 +318,8 @@ impl Config {
             providers.insert(name, provider);
         }
         let (callers, short_keys) = caller::check(file.callers, &env, &mut checks);
+        let admin = file.admin.and_then(|entry| checks.keep(entry.check(&callers, &env)));
+        let (admin_key, short_admin_key) = admin.unzip();
         let pages = checks.keep(web::check(file.hosts, file.origins)).unwrap_or_default();
         let known = KnownNames { providers: &providers, policies: &policies, removed };
         checks.keep(file.connections.check());
@@ -318,7 +335,7 @@ impl Config {
         let routes: Vec<_> = routes.into_iter().map(|(_, route)| route).collect();
         let warnings =
             warnings::of_providers(&providers, &routes).chain(warnings::of_policies(&written, &routes));
-        let warnings = warnings.chain(short_keys).collect();
+        let warnings = warnings.chain(short_keys).chain(short_admin_key.flatten()).collect();
         let max_connections = file.max_connections.map_or(DEFAULT_MAX_CONNECTIONS, NonZeroUsize::get);
         let models = file
             .models
@@ -339,6 +356,7 @@ impl Config {
             stop_client_retries: file.stop_client_retries.unwrap_or(true),
             emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),
             callers,
+            admin_key,
             pages,
             providers: providers.into_iter().filter_map(|(name, settings)| Some((name, settings?))).collect(),
             provider_keys,

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use tidegate::config::ConfigError;
 
+/// The tables into which a key may have been entered by mistake.
+const WITH_KEYS: [&str; 3] = ["providers", "callers", "admin"];
+
 /// Converts the serde error `message` about the key at `path`.
 pub(super) fn from_serde(path: &str, message: &str) -> ConfigError {
-    // Under `providers` and `callers` a key may have been entered by mistake.
-    let message = if path.starts_with("providers") || path.starts_with("callers") {
-        without_value(message)
-    } else {
-        message.into()
+    let message = match WITH_KEYS.iter().any(|table| path.starts_with(table)) {
+        true => without_value(message),
+        false => message.into(),
     };
     ConfigError::from_serde(path, &message)
 }

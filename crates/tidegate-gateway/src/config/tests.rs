@@ -22,6 +22,12 @@ const ROUTE: &str = r#"
     chain = ["openai/gpt-4o"]
 "#;
 
+/// A provider without a warning, and its route.
+fn local_route() -> &'static str {
+    "providers.p = { base_url = \"http://127.0.0.1/v1\", dialect = \"openai\" }\n\
+     routes = [{ path = \"/v1/chat/completions\", chain = [\"p/m\"] }]\n"
+}
+
 fn env(variable: &str) -> Option<OsString> {
     let value = match variable {
         "ANTHROPIC_API_KEY" => "sk-ant-secret",
@@ -487,6 +493,37 @@ fn callers_have_a_name_and_a_key_from_a_variable_or_a_file() {
     let config = Config::parse(&format!("{ann}\n{PROVIDERS}{ROUTE}"), env).unwrap();
     assert!(!format!("{config:?}").contains("the-long-key"));
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn the_admin_key_comes_from_a_variable_or_a_file() {
+    let path = std::env::temp_dir().join(format!("tidegate-{}-admin-key", std::process::id()));
+    std::fs::write(&path, "the-long-admin-key\r\n").unwrap();
+    let in_file = format!("key_file = {:?}", path.to_str().unwrap());
+    let ann = "[[callers]]\nname = \"ann\"\nkey_env = \"ANTHROPIC_API_KEY\"";
+    let parse = |admin: &str| Config::parse(&format!("[admin]\n{admin}\n{ann}\n{PROVIDERS}{ROUTE}"), env);
+    let config = parse(&in_file).unwrap();
+    assert_eq!(config.admin_key, Some("the-long-admin-key".to_owned().into()));
+    assert!(!format!("{config:?}").contains("the-long-admin-key"));
+    std::fs::remove_file(path).unwrap();
+    let short = |variable: &str| (variable == "SHORT").then(|| "short".into());
+    let config = Config::parse(&format!("admin.key_env = \"SHORT\"\n{}", local_route()), short).unwrap();
+    assert_eq!(config.warnings(), ["admin.key_env: key is shorter than 16 characters"]);
+    for (admin, message) in [
+        ("", "admin.key_env: expected either key_env or key_file"),
+        ("key_env = \"X\"\nkey_file = \"x\"", "admin.key_env: expected either key_env or key_file"),
+        ("key_env = \"UNSET\"", "admin.key_env: UNSET is not set"),
+        ("key_env = \"EMPTY\"", "admin.key_env: EMPTY is empty"),
+        ("key_env = \"sk-the-key-itself\"", "admin.key_env: the variable it names is not set"),
+        ("key_file = \"/dev/null\"", "admin.key_file: expected one line of visible ASCII in \"/dev/null\""),
+        ("key_env = \"ANTHROPIC_API_KEY\"", "admin.key_env: key is that of the caller `ann`"),
+        ("key = \"sk-secret\"", "admin: unknown key `key`"),
+    ] {
+        let error = parse(admin).unwrap_err().to_string();
+        assert!(error.contains(message) && !error.contains("sk-"), "{admin}: {error}");
+    }
+    let error = parse_error("admin = \"sk-secret\"");
+    assert_eq!(error, "admin: expected a table with key_env or key_file, found string");
 }
 
 #[test]

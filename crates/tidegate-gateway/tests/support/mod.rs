@@ -24,6 +24,10 @@ const BOUND: Duration = Duration::from_secs(30);
 pub const ANN_KEY: &str = "the-long-key-of-ann";
 pub const BEN_KEY: &str = "the-long-key-of-ben";
 
+/// The admin key, in the variable `ADMIN_KEY`, and the configuration line for it.
+pub const ADMIN_KEY: &str = "the-long-key-of-the-operator";
+pub const ADMIN: &str = "admin.key_env = \"ADMIN_KEY\"\n";
+
 /// The configuration lines for these callers.
 pub const CALLERS: &str = "[[callers]]\nname = \"ann\"\nkey_env = \"ANN_KEY\"\n\
                            [[callers]]\nname = \"ben\"\nkey_env = \"BEN_KEY\"\n";
@@ -33,6 +37,7 @@ pub fn env(variable: &str) -> Option<OsString> {
         "PROVIDER_KEY" => KEY,
         "ANN_KEY" => ANN_KEY,
         "BEN_KEY" => BEN_KEY,
+        "ADMIN_KEY" => ADMIN_KEY,
         _ => return None,
     };
     Some(value.into())
@@ -42,6 +47,14 @@ pub fn env(variable: &str) -> Option<OsString> {
 pub async fn gateway(file: &str) -> RunningGateway {
     let mut config = Config::parse(file, env).unwrap();
     config.listen = "127.0.0.1:0".parse().unwrap();
+    config.notice = Duration::ZERO;
+    Gateway::new(config).unwrap().bind().await.unwrap()
+}
+
+/// The same, bound to all addresses, which other machines would reach.
+pub async fn exposed_gateway(file: &str) -> RunningGateway {
+    let mut config = Config::parse(file, env).unwrap();
+    config.listen = "0.0.0.0:0".parse().unwrap();
     config.notice = Duration::ZERO;
     Gateway::new(config).unwrap().bind().await.unwrap()
 }
