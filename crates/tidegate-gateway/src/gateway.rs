@@ -27,7 +27,7 @@ use crate::proxy::{
     AddressedTarget, BodyBudget, BodyLimits, CachedFor, Proxy, Redactor, RouteChain, RouteTable, TargetStack,
     TokenCounter,
 };
-use crate::server::{self, RunningGateway, ServerSettings};
+use crate::server::{self, RunningGateway, ServerSettings, ServerTls};
 use crate::targets::{TargetGates, Targets, rejects_calls};
 
 /// A gateway that is ready to listen.
@@ -60,6 +60,7 @@ use crate::targets::{TargetGates, Targets, rejects_calls};
 pub struct Gateway {
     config: Config,
     callers: Arc<Callers>,
+    tls: Option<ServerTls>,
     state: Arc<AppState>,
 }
 
@@ -125,7 +126,9 @@ impl Gateway {
             },
         };
         let callers = Arc::new(Callers::new(config.callers.clone()));
-        Ok(Self { config, callers, state: Arc::new(state) })
+        let tls = config.tls.clone().map(ServerTls::new).transpose();
+        let tls = tls.map_err(|error| GatewayConfigError::new("tls", error.to_string()))?;
+        Ok(Self { config, callers, tls, state: Arc::new(state) })
     }
 
     /// Makes `/healthz` report the lines that `log` has lost.
@@ -190,6 +193,7 @@ impl Gateway {
         let router = self.guarded_pages(self.config.pages.clone().listening_on(listen.ip()));
         let settings = ServerSettings {
             listen,
+            tls: self.tls,
             max_connections: self.config.max_connections,
             notice: self.config.notice,
             drain: self.config.drain,

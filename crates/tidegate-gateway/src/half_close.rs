@@ -105,8 +105,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for HalfClose<T> {
     ) -> Poll<io::Result<()>> {
         self.caller.0.reads.fetch_add(1, Ordering::Relaxed);
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let is_end = buf.filled().len() == before && buf.remaining() > 0;
+        let is_end = match ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) {
+            Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
+            // The end of a TLS connection without its alert. A request that is cut off by it is found by its length.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
         if !is_end {
             return Poll::Ready(Ok(()));
         }

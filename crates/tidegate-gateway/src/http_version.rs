@@ -1,4 +1,4 @@
-//! The version of HTTP in which a caller begins a connection without TLS.
+//! The version of HTTP of a connection, which shows in its first bytes if it has no TLS.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::sleep;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HttpVersion {
     Http1,
-    /// With prior knowledge (RFC 9113, section 3.3).
+    /// With prior knowledge (RFC 9113, section 3.3), or agreed upon in the handshake of TLS.
     Http2,
 }
 

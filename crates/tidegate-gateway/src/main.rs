@@ -170,7 +170,7 @@ async fn run(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(),
         return Ok(());
     }
     let running = start(args, config, log).await?;
-    print(format!("tidegate listens on http://{}", running.addr()));
+    print(format!("tidegate listens on {}", running.url()));
     serve_until_signal(running, signals).await
 }
 

@@ -16,6 +16,7 @@ use super::model::ModelEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
 use super::schema::HumanDuration;
+use super::tls::TlsFiles;
 use crate::log_format::LogFormat;
 
 /// The configuration of the gateway.
@@ -70,6 +71,8 @@ pub(super) struct ConfigFile {
     pub(super) callers: Vec<CallerEntry>,
     /// The key for the pages of operators: `/`, `/signals`, `/calls` and `/metrics`.
     pub(super) admin: Option<AdminEntry>,
+    /// The certificate of the gateway, for `https`.
+    pub(super) tls: Option<TlsFiles>,
     /// The policies by name. A route without a policy uses `default`.
     #[serde(default)]
     pub(super) policies: BTreeMap<String, PolicyFile>,

@@ -118,6 +118,13 @@
 //! any other address they are refused with 403, with `open = true` as well. There `/healthz` shows the status alone,
 //! unless the request has the admin key.
 //!
+//! # TLS
+//! With `[tls]` the gateway accepts TLS 1.2 and 1.3 connections only, and HTTP/2 on those of callers that offer it by
+//! ALPN. `cert` is a file with its certificate in PEM, followed by those of the issuers, and `key` one with the private
+//! key. A handshake may take 10 s. Until the first request has arrived a connection is idle, so that it is the first to be
+//! closed if there are too many. [`RunningGateway::reload_certificate`](crate::RunningGateway::reload_certificate) reads
+//! the files again.
+//!
 //! # Web pages
 //! No web page can use the gateway, wherever it listens: a request with an `origin`, or with a `sec-fetch-site` of
 //! another site, is rejected with 403. `origins = ["https://app.example"]` names those that may; they get CORS headers.
@@ -159,6 +166,7 @@ mod provider_keys;
 mod route;
 mod schema;
 mod serde_error;
+mod tls;
 mod warnings;
 mod web;
 
@@ -182,6 +190,7 @@ pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
 use self::serde_error::from_serde;
+pub(crate) use self::tls::TlsCertificate;
 use crate::access::{AccessKey, Caller, WebPages};
 use crate::log_format::LogFormat;
 
@@ -218,6 +227,8 @@ pub struct Config {
     pub(crate) callers: Vec<Caller>,
     /// The key for the pages of operators.
     pub(crate) admin_key: Option<AccessKey>,
+    /// The certificate of the gateway; without one it speaks no TLS.
+    pub(crate) tls: Option<TlsCertificate>,
     pub(crate) pages: WebPages,
     pub(crate) providers: BTreeMap<String, ProviderSettings>,
     /// The keys of the providers.
@@ -320,6 +331,7 @@ impl Config {
         let (callers, short_keys) = caller::check(file.callers, &env, &mut checks);
         let admin = file.admin.and_then(|entry| checks.keep(entry.check(&callers, &env)));
         let (admin_key, short_admin_key) = admin.unzip();
+        let tls = file.tls.and_then(|files| checks.keep(TlsCertificate::read(files)));
         let pages = checks.keep(web::check(file.hosts, file.origins)).unwrap_or_default();
         let known = KnownNames { providers: &providers, policies: &policies, removed };
         checks.keep(file.connections.check());
@@ -357,6 +369,7 @@ impl Config {
             emergency_text: file.emergency_text.unwrap_or_else(|| DEFAULT_EMERGENCY_TEXT.to_owned()),
             callers,
             admin_key,
+            tls,
             pages,
             providers: providers.into_iter().filter_map(|(name, settings)| Some((name, settings?))).collect(),
             provider_keys,

@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::tls::{self, ServerTls};
 use crate::connections::CallerConnection;
 use crate::half_close::{AwaitsResponse, HalfClose};
 use crate::http_version::{self, HttpVersion};
@@ -23,6 +26,9 @@ use crate::slow_reader::WriteTimeout;
 /// The time for receiving the head of a request, which is also the idle time of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The time for a handshake of TLS.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The time for which a caller may leave a response unread. Then the connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -32,9 +38,17 @@ const MAX_STREAMS: u32 = 128;
 /// The largest head of a request, in bytes. hyper accepts at most a hundred headers.
 const HEAD_LIMIT: usize = 64 * 1024;
 
+/// The bytes of a connection, decrypted.
+type ByteStream = Box<dyn ReadWrite>;
+
+trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
+
 /// Serves one connection, by the version of HTTP in which the caller begins, until it ends or is evicted.
 pub(super) async fn serve(
     stream: TcpStream,
+    tls: Option<ServerTls>,
     router: Router,
     connection: CallerConnection,
     watcher: Watcher,
@@ -42,22 +56,43 @@ pub(super) async fn serve(
 ) {
     // Frames of a stream are small and must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
-    let version = tokio::select! {
-        version = timeout(HEAD_TIMEOUT, http_version::detect(&stream)) => version,
+    let socket = Arc::new(stream);
+    let begun = tokio::select! {
+        begun = begin(&socket, tls) => begun,
         // Nothing was received, so nothing is lost.
         () = stopped(stopping) => return,
         () = connection.evicted() => return,
     };
-    // Otherwise the caller has left, or sends nothing.
-    let Ok(Ok(version)) = version else { return };
+    let (stream, version) = match begun {
+        Ok(begun) => begun,
+        // The caller has left, sends nothing, or speaks another protocol.
+        Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
+    };
     tokio::select! {
-        () = serve_http(stream, version, router, &connection, watcher) => {}
+        () = serve_http(&socket, stream, version, router, &connection, watcher) => {}
         () = connection.evicted() => {}
     }
 }
 
+/// Waits for the handshake of TLS, if any, and for the version of HTTP.
+async fn begin(socket: &Arc<TcpStream>, tls: Option<ServerTls>) -> io::Result<(ByteStream, HttpVersion)> {
+    let stream = WriteTimeout::new(SharedStream(Arc::clone(socket)), WRITE_TIMEOUT);
+    match tls {
+        Some(tls) => {
+            let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
+            let version = tls::agreed_version(&stream);
+            Ok((Box::new(stream), version))
+        }
+        None => {
+            let version = timeout(HEAD_TIMEOUT, http_version::detect(socket)).await??;
+            Ok((Box::new(stream), version))
+        }
+    }
+}
+
 async fn serve_http(
-    stream: TcpStream,
+    socket: &TcpStream,
+    stream: ByteStream,
     version: HttpVersion,
     router: Router,
     connection: &CallerConnection,
@@ -73,8 +108,6 @@ async fn serve_http(
         request
     });
     let service = TowerToHyperService::new(service);
-    let socket = Arc::new(stream);
-    let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT);
     let stream = TokioIo::new(HalfClose::new(stream, caller.clone()));
     let result = match version {
         HttpVersion::Http1 => {
@@ -85,7 +118,7 @@ async fn serve_http(
                 .serve_connection(stream, service);
             tokio::select! {
                 result = watcher.watch(connection) => result,
-                () = caller.left(&socket) => Ok(()),
+                () = caller.left(socket) => Ok(()),
             }
         }
         HttpVersion::Http2 => {

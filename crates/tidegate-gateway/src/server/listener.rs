@@ -11,11 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::connection::serve;
+use super::tls::ServerTls;
 use crate::connections::IdleConnections;
 
 /// Accepts connections, and closes idle ones when there are too many.
 pub(super) struct Listener {
     socket: TcpListener,
+    tls: Option<ServerTls>,
     router: Router,
     max_connections: usize,
     connections: JoinSet<()>,
@@ -40,9 +42,15 @@ const IDLE_TIME: Duration = Duration::from_secs(1);
 const FRESH_TIME: Duration = Duration::from_millis(250);
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, router: Router, max_connections: usize) -> Self {
+    pub(super) fn new(
+        socket: TcpListener,
+        tls: Option<ServerTls>,
+        router: Router,
+        max_connections: usize,
+    ) -> Self {
         Self {
             socket,
+            tls,
             router,
             max_connections,
             connections: JoinSet::new(),
@@ -69,8 +77,9 @@ impl Listener {
                         // Before the new connection is idle as well.
                         self.make_room(self.max_connections - 1);
                         let connection = self.idle.insert();
-                        let (router, watcher) = (self.router.clone(), self.graceful.watcher());
-                        self.connections.spawn(serve(stream, router, connection, watcher, self.open.subscribe()));
+                        let (tls, router) = (self.tls.clone(), self.router.clone());
+                        let (watcher, stopping) = (self.graceful.watcher(), self.open.subscribe());
+                        self.connections.spawn(serve(stream, tls, router, connection, watcher, stopping));
                     }
                     // The connection failed, or descriptors have run out. The socket is not affected.
                     Err(error) => {

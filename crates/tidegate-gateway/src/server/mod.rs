@@ -8,6 +8,7 @@
 mod connection;
 mod descriptors;
 mod listener;
+mod tls;
 
 use std::future::{Future, pending};
 use std::io;
@@ -25,6 +26,8 @@ use tokio::time::{interval, sleep, timeout};
 
 pub use self::descriptors::raise_descriptor_limit;
 use self::listener::Listener;
+pub(crate) use self::tls::ServerTls;
+use crate::config::GatewayConfigError;
 use crate::open_calls::{self, CallsInFlight};
 use crate::pages::AppState;
 
@@ -32,9 +35,11 @@ use crate::pages::AppState;
 const CUT_TIME: Duration = Duration::from_secs(1);
 
 /// The settings of the listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct ServerSettings {
     pub(crate) listen: SocketAddr,
+    /// Without it connections are not encrypted.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) max_connections: usize,
     pub(crate) notice: Duration,
     pub(crate) drain: Duration,
@@ -44,6 +49,7 @@ pub(crate) struct ServerSettings {
 #[derive(Debug)]
 pub struct RunningGateway {
     addr: SocketAddr,
+    tls: Option<ServerTls>,
     phase: watch::Sender<StopPhase>,
     task: ServerTask,
 }
@@ -65,6 +71,22 @@ impl RunningGateway {
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The URL of the gateway by its address: `http://127.0.0.1:8787`, or `https` with TLS.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
+    }
+
+    /// Reads the files of the certificate again, for new connections. Without TLS it does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The files are not valid. The old certificate stays in use.
+    pub fn reload_certificate(&self) -> Result<(), GatewayConfigError> {
+        self.tls.as_ref().map_or(Ok(()), ServerTls::reload)
     }
 
     /// Stops the gateway, and returns the number of calls that were cut.
@@ -102,15 +124,17 @@ pub(crate) async fn bind(
     let socket = TcpListener::bind(settings.listen).await?;
     let addr = socket.local_addr()?;
     let (phase, phases) = watch::channel(StopPhase::Serving);
-    let listener = Listener::new(socket, router, descriptors::max_connections(settings.max_connections));
+    let tls = settings.tls.clone();
+    let max_connections = descriptors::max_connections(settings.max_connections);
+    let listener = Listener::new(socket, tls.clone(), router, max_connections);
     let task = ServerTask(tokio::spawn(async move {
         let calls = state.proxy.calls.clone();
         tokio::select! {
-            cut = serve(listener, settings, &state, phases) => cut,
+            cut = serve(listener, &settings, &state, phases) => cut,
             never = end_unread(&calls) => match never {},
         }
     }));
-    Ok(RunningGateway { addr, phase, task })
+    Ok(RunningGateway { addr, tls, phase, task })
 }
 
 /// Ends calls whose callers do not read, again and again.
@@ -125,7 +149,7 @@ async fn end_unread(calls: &CallsInFlight) -> std::convert::Infallible {
 /// Serves until the gateway is stopped, and returns the number of calls that were cut.
 async fn serve(
     mut listener: Listener,
-    settings: ServerSettings,
+    settings: &ServerSettings,
     state: &AppState,
     mut phases: watch::Receiver<StopPhase>,
 ) -> usize {

@@ -83,7 +83,7 @@ impl GatewayProcess {
         let mut child = ChildGuard(command.spawn().unwrap());
         let mut line = String::new();
         BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim_end().rsplit("http://").next().unwrap().parse().expect(&line);
+        let addr = line.trim_end().rsplit("://").next().unwrap().parse().expect(&line);
         Self { child, addr, _file: file }
     }
 
