@@ -20,12 +20,12 @@ use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, Targ
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::log_writer::LogWriter;
 use crate::open_calls::CallsInFlight;
-use crate::pages::{self, AppState};
+use crate::pages::{self, AppState, ServedModel};
 use crate::paths;
 use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{
-    AddressedTarget, BodyBudget, BodyLimits, CachedFor, Proxy, Redactor, RouteChain, RouteTable, TargetStack,
-    TokenCounter,
+    AddressedTarget, BodyBudget, BodyLimits, CachedFor, CallerLimits, Proxy, Redactor, RouteChain,
+    RouteTable, TargetStack, TokenCounter,
 };
 use crate::server::{self, RunningGateway, ServerSettings, ServerTls};
 use crate::targets::{TargetGates, Targets, rejects_calls};
@@ -123,6 +123,7 @@ impl Gateway {
                 },
                 stop_client_retries: config.stop_client_retries,
                 redactor,
+                unlimited: CallerLimits::none(),
             },
         };
         let callers = Arc::new(Callers::new(config.callers.clone()));
@@ -299,16 +300,18 @@ fn attempt_time(policy: &ResilienceConfig) -> Duration {
 
 /// The models that `/v1/models` lists: those of the routes, and for a route that accepts any model the
 /// targets of its chain.
-fn models(routes: &[Route]) -> Vec<String> {
-    let mut models: Vec<String> = Vec::new();
+fn models(routes: &[Route]) -> Vec<ServedModel> {
+    let mut models: Vec<ServedModel> = Vec::new();
     for route in routes {
         let names: Vec<&str> = match &*route.model {
             ANY => route.chain.iter().map(|target| &*target.name).collect(),
             model => vec![model],
         };
+        let of_route = (route.endpoint, route.model.clone());
         for name in names {
-            if !models.iter().any(|known| known == name) {
-                models.push(name.to_owned());
+            match models.iter_mut().find(|known| known.id == name) {
+                Some(known) => known.routes.push(of_route.clone()),
+                None => models.push(ServedModel { id: name.to_owned(), routes: vec![of_route.clone()] }),
             }
         }
     }

@@ -13,7 +13,7 @@ use http::{HeaderMap, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tidegate::ErrorCode;
 
-use crate::access::AdminAccess;
+use crate::access::{AdminAccess, CallerRules};
 use crate::calls;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::log_writer::LogWriter;
@@ -26,12 +26,20 @@ use crate::targets::{self, Targets};
 pub(crate) struct AppState {
     pub(crate) proxy: Proxy,
     pub(crate) targets: Arc<Targets>,
-    pub(crate) models: Vec<String>,
+    pub(crate) models: Vec<ServedModel>,
     pub(crate) is_draining: AtomicBool,
     /// The log of the process, to report its lost lines.
     pub(crate) log: OnceLock<LogWriter>,
     /// The metrics of the process, if they are served.
     pub(crate) metrics: OnceLock<PrometheusMetrics>,
+}
+
+/// A model in the list of models.
+#[derive(Debug)]
+pub(crate) struct ServedModel {
+    pub(crate) id: String,
+    /// The endpoint and the `model` of each route that serves it.
+    pub(crate) routes: Vec<(Endpoint, String)>,
 }
 
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -92,12 +100,29 @@ async fn count_tokens(State(state): SharedState, request: Request) -> Response<B
     state.proxy.count_tokens(request).await
 }
 
-async fn models(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Json<Value> {
+impl AppState {
+    /// The models that a caller with these rules may use.
+    fn models_for(&self, rules: Option<&CallerRules>) -> impl Iterator<Item = &str> {
+        let is_allowed = move |model: &&ServedModel| {
+            let mut routes = model.routes.iter();
+            rules.is_none_or(|rules| routes.any(|(endpoint, route)| rules.allows(*endpoint, route)))
+        };
+        self.models.iter().filter(is_allowed).map(|model| &*model.id)
+    }
+}
+
+async fn models(
+    State(state): SharedState,
+    rules: Option<Extension<CallerRules>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Json<Value> {
     let dialect = dialect_of_caller(uri.path(), &headers);
-    let data: Vec<_> = state.models.iter().map(|id| model_entry(id, dialect)).collect();
+    let ids: Vec<_> = state.models_for(rules.as_deref()).collect();
+    let data: Vec<_> = ids.iter().map(|id| model_entry(id, dialect)).collect();
     Json(match dialect {
         ApiDialect::Anthropic => {
-            let (first, last) = (state.models.first(), state.models.last());
+            let (first, last) = (ids.first(), ids.last());
             json!({"data": data, "has_more": false, "first_id": first, "last_id": last})
         }
         _ => json!({"object": "list", "data": data}),
@@ -107,11 +132,12 @@ async fn models(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Json
 async fn model(
     State(state): SharedState,
     Path(id): Path<String>,
+    rules: Option<Extension<CallerRules>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let dialect = dialect_of_caller(uri.path(), &headers);
-    if state.models.contains(&id) {
+    if state.models_for(rules.as_deref()).any(|model| model == id) {
         return Json(model_entry(&id, dialect)).into_response();
     }
     GatewayError::model_not_found(format_args!("model `{}` is not served, see /v1/models", shortened(&id)))

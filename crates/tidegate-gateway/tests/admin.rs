@@ -107,7 +107,7 @@ async fn without_an_admin_key_the_pages_are_open_on_loopback_only() {
     }
 }
 
-/// Regression: `/healthz` named the targets to everybody.
+/// Regression: `/healthz` named the targets without a key.
 #[tokio::test]
 async fn the_health_names_targets_on_loopback_or_with_the_admin_key_only() {
     let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();

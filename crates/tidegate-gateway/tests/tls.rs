@@ -196,7 +196,7 @@ fn the_files_are_checked_and_the_key_is_not_printed() {
     }
 }
 
-/// Peers that begin no handshake, or half of one, lock nobody out.
+/// Peers that begin no handshake, or half of one, take no place for long.
 #[tokio::test]
 async fn a_handshake_that_does_not_end_makes_room_for_others() {
     let files = CertificateFiles::new("room");

@@ -8,7 +8,7 @@ use super::AccessKey;
 use super::callers::{after_scheme, bearer};
 use crate::proxy::GatewayError;
 
-/// Who may use the pages for operators: signals, calls, metrics, the changes of targets.
+/// The access to the pages for operators: signals, calls, metrics, the changes of targets.
 #[derive(Debug)]
 pub(crate) struct AdminPages {
     key: Option<AccessKey>,

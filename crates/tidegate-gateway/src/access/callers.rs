@@ -4,22 +4,23 @@ use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tidegate::ErrorCode;
 
-use super::AccessKey;
+use super::{AccessKey, CallerRules, RuleSettings};
 use crate::proxy::GatewayError;
 
 /// The callers of the configuration. Without any, everybody may use the gateway.
 #[derive(Debug, Default)]
-pub(crate) struct Callers(Vec<Caller>);
+pub(crate) struct Callers(Vec<(Caller, CallerRules)>);
 
-/// A caller and its key.
+/// A caller, its key, and what it may do.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) name: Arc<str>,
     pub(crate) key: AccessKey,
+    pub(crate) rules: RuleSettings,
 }
 
 /// A request extension: the caller with the key of the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct CallerName(pub(crate) Arc<str>);
 
 /// The headers in which the official clients send a key alone.
@@ -31,24 +32,31 @@ const KEY_HEADERS: [HeaderName; 3] = [
 
 impl Callers {
     pub(crate) fn new(callers: Vec<Caller>) -> Self {
-        Self(callers)
+        let with_rules = |caller: Caller| {
+            let rules = CallerRules::new(&caller.name, &caller.rules);
+            (caller, rules)
+        };
+        Self(callers.into_iter().map(with_rules).collect())
     }
 
-    /// The caller with the key of a request; `None` if there are no callers.
+    /// The caller with the key of a request, and its rules; `None` if there are no callers.
     ///
     /// # Errors
     ///
     /// The request has no key, or not that of exactly one caller.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Result<Option<CallerName>, Box<GatewayError>> {
+    pub(super) fn identify(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<(CallerName, CallerRules)>, Box<GatewayError>> {
         if self.0.is_empty() {
             return Ok(None);
         }
         let keys: Vec<&[u8]> = keys(headers).collect();
         // Every key is compared with that of every caller, so that the time depends on neither.
-        let is_known = |caller: &&Caller| caller.key.is_among(keys.iter().copied());
-        let known: Vec<&Caller> = self.0.iter().filter(is_known).collect();
+        let is_known = |(caller, _): &&(Caller, _)| caller.key.is_among(keys.iter().copied());
+        let known: Vec<_> = self.0.iter().filter(is_known).collect();
         match (&*known, keys.is_empty()) {
-            ([caller], _) => Ok(Some(CallerName(Arc::clone(&caller.name)))),
+            ([(caller, rules)], _) => Ok(Some((CallerName(Arc::clone(&caller.name)), rules.clone()))),
             ([], true) => Err(unauthorized(
                 "key of a caller is missing, expected `authorization: Bearer` or `x-api-key`",
             )),
@@ -86,7 +94,7 @@ mod tests {
     use super::*;
 
     fn caller(name: &str, key: &str) -> Caller {
-        Caller { name: name.into(), key: key.to_owned().into() }
+        Caller { name: name.into(), key: key.to_owned().into(), rules: RuleSettings::default() }
     }
 
     fn identified(
@@ -95,7 +103,7 @@ mod tests {
     ) -> Result<Option<String>, String> {
         let headers = lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let name = callers.identify(&headers.collect());
-        name.map(|name| name.map(|CallerName(name)| name.to_string()))
+        name.map(|caller| caller.map(|(CallerName(name), _)| name.to_string()))
             .map_err(|error| error.message().to_owned())
     }
 

@@ -13,6 +13,7 @@
 
 mod access_key;
 mod admin;
+mod caller_rules;
 mod callers;
 mod content_type;
 mod web_pages;
@@ -28,6 +29,7 @@ use axum::response::Response;
 pub(crate) use self::access_key::AccessKey;
 use self::admin::Area;
 pub(crate) use self::admin::{AdminAccess, AdminPages};
+pub(crate) use self::caller_rules::{CallerRules, RuleSettings};
 pub(crate) use self::callers::{Caller, CallerName, Callers};
 pub(crate) use self::web_pages::{WebPages, is_loopback};
 use crate::endpoint::dialect_of_caller;
@@ -74,8 +76,10 @@ impl AccessKeys {
             Area::Health => self.admin.shows_health(request.headers()),
             Area::Admin if !self.admin.are_open() => self.admin.check(request.headers()).map(|()| true)?,
             area => {
-                let caller = self.callers.identify(request.headers())?;
-                caller.map(|name| request.extensions_mut().insert(name));
+                if let Some((name, rules)) = self.callers.identify(request.headers())? {
+                    request.extensions_mut().insert(name);
+                    request.extensions_mut().insert(rules);
+                }
                 area == Area::Admin
             }
         };

@@ -3,12 +3,13 @@ use std::ffi::OsString;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tidegate::config::Checks;
+use tidegate::config::{Checks, suggest};
+use tidegate::{BackpressureLayer, Priority, RateLimitLayer, backpressure, rate_limit};
 
-use super::GatewayConfigError;
 use super::access_key::KeySource;
 use super::provider::is_visible;
-use crate::access::Caller;
+use super::{GatewayConfigError, Route};
+use crate::access::{Caller, RuleSettings};
 
 /// The table of a caller in the configuration file.
 #[derive(Deserialize, JsonSchema)]
@@ -21,6 +22,36 @@ pub(super) struct CallerEntry {
     key_env: Option<String>,
     /// The file with the key, in one line.
     key_file: Option<String>,
+    /// The routes that the caller may use, each by its `model` or its `path`; all of them by default.
+    #[schemars(length(min = 1))]
+    routes: Option<Vec<String>>,
+    /// Whether its calls are queued as `"interactive"` or as `"batch"`; `"interactive"` by default.
+    #[serde(default)]
+    priority: CallerPriority,
+    /// The rate of its calls, over all routes and in front of their gates; no limit by default.
+    rate_limiter: Option<rate_limit::Settings>,
+    /// Its calls in flight, over all routes and in front of their gates; no limit by default.
+    backpressure: Option<backpressure::Settings>,
+}
+
+/// The priority of the calls of a caller.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum CallerPriority {
+    /// A user is waiting for the response.
+    #[default]
+    Interactive,
+    /// The response may be delayed.
+    Batch,
+}
+
+impl From<CallerPriority> for Priority {
+    fn from(priority: CallerPriority) -> Self {
+        match priority {
+            CallerPriority::Interactive => Self::Interactive,
+            CallerPriority::Batch => Self::Batch,
+        }
+    }
 }
 
 /// The callers of the file, and a warning for each with a short key.
@@ -41,6 +72,10 @@ pub(super) fn check(
         if !names.insert(entry.name.clone()) {
             invalid("name", format!("`{}` is another caller already", entry.name));
         }
+        entry.check_limits(index, checks);
+        let mut invalid = |key: &str, problem: String| {
+            checks.fail(GatewayConfigError::new(format!("callers[{index}].{key}"), problem));
+        };
         let source = KeySource { key_env: entry.key_env.as_deref(), key_file: entry.key_file.as_deref() };
         let setting = source.setting();
         let (key, warning) = match source.read(&env) {
@@ -54,7 +89,41 @@ pub(super) fn check(
         if let Some(other) = callers.iter().find(|caller| caller.key == key) {
             invalid(setting, format!("key is that of `{}`", other.name));
         }
-        callers.push(Caller { name: entry.name.into(), key });
+        callers.push(Caller { name: entry.name.clone().into(), key, rules: entry.rules() });
     }
     (callers, warnings)
+}
+
+/// A mistake for each route of a caller that is none of `routes`.
+pub(super) fn check_routes(callers: &[Caller], routes: &[Route], checks: &mut Checks) {
+    let known = || routes.iter().flat_map(|route| [&*route.model, route.endpoint.path()]);
+    for (index, caller) in callers.iter().enumerate() {
+        for (position, name) in caller.rules.routes.iter().flatten().enumerate() {
+            if !known().any(|route| route == name) {
+                let others = suggest(name, known());
+                let problem = format!("no route has the model or path `{name}`{others}");
+                checks.fail(GatewayConfigError::new(format!("callers[{index}].routes[{position}]"), problem));
+            }
+        }
+    }
+}
+
+impl CallerEntry {
+    fn check_limits(&self, index: usize, checks: &mut Checks) {
+        let within =
+            |part: &str, error: GatewayConfigError| error.within(&format!("callers[{index}].{part}"));
+        let rate = self.rate_limiter.clone().map(RateLimitLayer::from_settings).transpose();
+        checks.keep(rate.map_err(|error| within("rate_limiter", error)));
+        let inflight = self.backpressure.clone().map(BackpressureLayer::from_settings).transpose();
+        checks.keep(inflight.map_err(|error| within("backpressure", error)));
+        if self.routes.as_ref().is_some_and(Vec::is_empty) {
+            let problem = "expected at least one, or no `routes` for all of them";
+            checks.fail(GatewayConfigError::new(format!("callers[{index}].routes"), problem));
+        }
+    }
+
+    fn rules(self) -> RuleSettings {
+        let Self { routes, priority, rate_limiter, backpressure, .. } = self;
+        RuleSettings { routes, priority: priority.into(), rate_limiter, backpressure }
+    }
 }

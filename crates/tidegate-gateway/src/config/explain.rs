@@ -1,16 +1,22 @@
 use std::fmt::{self, Write};
 
+use serde_json::json;
+
 use super::{ANY, Config, Route};
+use crate::access::Caller;
 
 impl Config {
     /// The stack of each route and target: its layers in protocol order, outermost first, and each setting with its
-    /// origin: the environment, the file, a preset or the default.
+    /// origin: the environment, the file, a preset or the default. Then what each caller may use.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = String::new();
         for route in &self.routes {
             // Writing to a string does not fail.
             let _ = self.explain_route(route, &mut text);
+        }
+        for caller in &self.callers {
+            let _ = explain_caller(caller, &mut text);
         }
         text
     }
@@ -33,4 +39,22 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn explain_caller(caller: &Caller, text: &mut String) -> fmt::Result {
+    let rules = &caller.rules;
+    let routes = rules.routes.as_ref().map_or("every route".to_owned(), |routes| routes.join(", "));
+    writeln!(text, "caller {}, {}, may use {routes}", caller.name, rules.priority.name())?;
+    let limits = [("rate_limiter", json!(rules.rate_limiter)), ("backpressure", json!(rules.backpressure))];
+    for (part, limit) in limits {
+        match limit.as_object() {
+            None => writeln!(text, "  {part}: off")?,
+            Some(settings) => {
+                for (key, value) in settings {
+                    writeln!(text, "  {part}.{key}  {value}")?;
+                }
+            }
+        }
+    }
+    Ok(())
 }

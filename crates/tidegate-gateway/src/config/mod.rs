@@ -103,6 +103,17 @@
 //! The caller is the tenant of its requests, in `key_by = "caller"` as well. Without `[[callers]]` the tenant is a
 //! digest of the credentials that a request has, and a request without credentials has no tenant.
 //!
+//! | key | default | |
+//! |---|---|---|
+//! | `routes` | all | the routes that the caller may use, by their `model` (`"gpt-4o"`, `"*"`) or their `path`; any other request is rejected with 403, and `/v1/models` lists no other model |
+//! | `priority` | `"interactive"` | or `"batch"`: its calls are queued as such at every gate |
+//! | `rate_limiter` | none | a limit for the calls of this caller over all routes, with the settings of that part of a policy |
+//! | `backpressure` | none | the same for its calls in flight |
+//!
+//! These limits come before the gates of the targets. A call that does not fit is rejected with 429, E2001 and
+//! `retry-after`, is sent to no target and counts against none. Responses of providers do not change them. Token counts
+//! are not limited.
+//!
 //! An `idempotency-key` of a caller is replaced by a digest of it and the tenant, since all callers share the account of
 //! the provider. It is the same for the same caller as long as the process runs. Without a tenant it is the same for the
 //! attempts of one call.
@@ -339,12 +350,16 @@ impl Config {
         if file.routes.is_empty() {
             checks.fail(GatewayConfigError::new("routes", "expected at least one"));
         }
+        let route_count = file.routes.len();
         let routes = file.routes.into_iter().enumerate();
         let routes = routes
             .filter_map(|(index, entry)| Some((index, checks.keep(Route::check(index, entry, &known))?)));
         let routes: Vec<_> = routes.collect();
         checks.keep(check_distinct(&routes));
         let routes: Vec<_> = routes.into_iter().map(|(_, route)| route).collect();
+        if routes.len() == route_count && !removed.has("routes") {
+            caller::check_routes(&callers, &routes, &mut checks);
+        }
         let warnings =
             warnings::of_providers(&providers, &routes).chain(warnings::of_policies(&written, &routes));
         let warnings = warnings.chain(short_keys).chain(short_admin_key.flatten()).collect();

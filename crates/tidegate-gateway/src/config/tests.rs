@@ -496,6 +496,55 @@ fn callers_have_a_name_and_a_key_from_a_variable_or_a_file() {
 }
 
 #[test]
+fn the_rules_of_a_caller_are_checked_and_explained() {
+    let caller = |rules: &str| {
+        let caller = format!("[[callers]]\nname = \"ann\"\nkey_env = \"ANTHROPIC_API_KEY\"\n{rules}\n");
+        Config::parse(
+            &format!("{caller}{PROVIDERS}{ROUTE}{}", ROUTE.replace("path", "model = \"gpt-4o\"\npath")),
+            env,
+        )
+    };
+    let rules = "routes = [\"gpt-4o\", \"/v1/chat/completions\", \"*\"]\npriority = \"batch\"\n\
+                 backpressure.max_inflight = 2";
+    let explained = caller(rules).unwrap().explain();
+    let (_, explained) =
+        explained.split_once("caller ann, batch, may use gpt-4o, /v1/chat/completions, *\n").unwrap();
+    assert!(explained.starts_with("  rate_limiter: off\n  backpressure.enabled  true\n"), "{explained}");
+    assert!(explained.contains("  backpressure.max_inflight  2\n"), "{explained}");
+    let explained = caller("").unwrap().explain();
+    assert!(explained.ends_with(
+        "caller ann, interactive, may use every route\n  rate_limiter: off\n  backpressure: off\n"
+    ));
+    for (rules, message) in [
+        (
+            "routes = [\"gpt-4o\", \"gpt-4\"]",
+            "callers[0].routes[1]: no route has the model or path `gpt-4`, did you mean `gpt-4o`?",
+        ),
+        (
+            "routes = [\"/v1/embeddings\"]",
+            "callers[0].routes[0]: no route has the model or path `/v1/embeddings`",
+        ),
+        ("routes = []", "callers[0].routes: expected at least one, or no `routes` for all of them"),
+        (
+            "priority = \"low\"",
+            "callers[0].priority: unknown value `low`, expected one of `interactive`, `batch`",
+        ),
+        ("rate_limiter.requests_per_minute = 0", "callers[0].rate_limiter.requests_per_minute: expected "),
+        (
+            "backpressure.max_inflight = 0",
+            "callers[0].backpressure.max_inflight: expected at least 1, found 0",
+        ),
+        (
+            "backpressure.max_inflght = 1",
+            "callers[0].backpressure: unknown key `max_inflght`, did you mean `max_inflight`?",
+        ),
+    ] {
+        let error = first_mistake(&caller(rules).expect_err(rules));
+        assert!(error.starts_with(message), "{rules}: {error}");
+    }
+}
+
+#[test]
 fn the_admin_key_comes_from_a_variable_or_a_file() {
     let path = std::env::temp_dir().join(format!("tidegate-{}-admin-key", std::process::id()));
     std::fs::write(&path, "the-long-admin-key\r\n").unwrap();

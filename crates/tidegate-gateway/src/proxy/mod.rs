@@ -10,6 +10,7 @@
 //! frame by frame.
 
 mod body_budget;
+mod caller_limits;
 mod content_coding;
 mod error_event_body;
 mod gateway_error;
@@ -36,6 +37,8 @@ use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
 pub(crate) use self::body_budget::BodyBudget;
+pub(crate) use self::caller_limits::CallerLimits;
+use self::caller_limits::{CallFailure, limit_error};
 use self::error_event_body::ErrorEventBody;
 pub(crate) use self::gateway_error::{CODE, GatewayError};
 pub(crate) use self::redactor::Redactor;
@@ -44,6 +47,7 @@ pub(crate) use self::route_chain::{CachedFor, RouteChain};
 pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
+use crate::access::CallerRules;
 use crate::calls::{BodyFailures, CallRecord, OngoingCall, RecentCalls, RecordedBody};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
@@ -75,6 +79,8 @@ pub(crate) struct Proxy {
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
     pub(crate) redactor: Arc<Redactor>,
+    /// The limits of callers without any.
+    pub(crate) unlimited: CallerLimits,
 }
 
 /// The deployment in the path of a client of Azure: the model of the request, whatever its body names.
@@ -177,6 +183,10 @@ impl Proxy {
         let body = held.into_body(body);
         let model = ModelField::read(&body).map_err(invalid)?;
         let chain = models.pick(model.model());
+        if let Some(rules) = head.extensions.get::<CallerRules>() {
+            let route = chain.map(|chain| &**chain.model());
+            rules.check(endpoint, route, model.model()).map_err(|error| *error)?;
+        }
         let chain = chain.ok_or_else(|| unknown_model(endpoint, model.model(), &models.names()))?;
         Ok(RoutedRequest { head, body, model, chain })
     }
@@ -203,6 +213,11 @@ impl Proxy {
         if let Some(tenant) = tenant.clone() {
             extensions.insert(tenant);
         }
+        let rules = head.extensions.get::<CallerRules>().cloned();
+        if let Some(rules) = &rules {
+            extensions.insert(rules.priority());
+        }
+        let limits = rules.as_ref().map_or(&self.unlimited, CallerRules::limits);
         let uri = match head.extensions.get::<Deployment>() {
             // The version in its query is that of Azure's API.
             Some(_) => Uri::from_static(endpoint.path()),
@@ -210,7 +225,7 @@ impl Proxy {
         };
         let headers = headers::forwarded(head.headers, tenant.as_ref());
         let mut is_rejected = false;
-        let mut response = match chain.send(uri, headers, body.into(), extensions).await {
+        let mut response = match chain.send(uri, headers, body.into(), extensions, limits).await {
             Ok(response) => {
                 record.set_response(meter.clone(), response.extensions().get().cloned());
                 let failures = BodyFailures::new(Arc::clone(record), call.clone());
@@ -219,7 +234,9 @@ impl Proxy {
                 });
                 forward(response, endpoint, meter, &self.redactor)
             }
-            Err(error) => {
+            // The client may repeat the call, which has used nothing.
+            Err(CallFailure::OfCaller(rejection)) => return Err(limit_error(&rejection)),
+            Err(CallFailure::OfChain(error)) => {
                 is_rejected = Rejection::find(&*error).is_some();
                 let mut response = GatewayError::from(&error).into_response(endpoint.dialect());
                 if trail.target().is_some_and(|target| target != *chain.first()) {

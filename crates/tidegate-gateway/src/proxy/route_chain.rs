@@ -4,9 +4,10 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
 use tidegate::stack::CallLimits;
-use tidegate::{Error, FallbackLayer, Payload, Tenant};
-use tower::{Layer, ServiceExt};
+use tidegate::{FallbackLayer, Payload, Tenant};
+use tower::Layer;
 
+use super::caller_limits::{CallFailure, CallerLimits, LimitedBody};
 use super::target::AddressedTarget;
 use super::token_counter::TokenCounter;
 use crate::config::ANY;
@@ -37,9 +38,6 @@ pub(crate) enum CachedFor {
     /// All.
     Everybody,
 }
-
-pub(super) type ChainResponse = Response<ChainResponseBody>;
-type ChainResponseBody = <Fallback<AddressedTarget> as tidegate::provider::HttpService<Payload>>::Body;
 
 impl RouteChain {
     /// A chain of `first`, then `targets`, each with its name.
@@ -124,20 +122,22 @@ impl RouteChain {
         self.service.handle()
     }
 
-    /// Sends a request along the chain. Its decisions are recorded in the trail in `extensions`.
+    /// Sends a request along the chain, within the limits of its caller. All decisions are recorded in the trail in
+    /// `extensions`.
     pub(super) async fn send(
         &self,
         uri: Uri,
         headers: HeaderMap,
         body: Payload,
         extensions: Extensions,
-    ) -> Result<ChainResponse, Error> {
+        limits: &CallerLimits,
+    ) -> Result<Response<LimitedBody>, CallFailure> {
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         *request.extensions_mut() = extensions;
-        self.limits.apply_to(&mut request)?;
-        self.service.clone().oneshot(request).await
+        self.limits.apply_to(&mut request).map_err(|rejection| CallFailure::OfChain(rejection.into()))?;
+        limits.send(self.service.clone(), request).await
     }
 }

@@ -1,0 +1,252 @@
+//! What each caller may use, and how much: routes, limits of its own, priority.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::*;
+use tidegate_gateway::RunningGateway;
+use tidegate_testkit::{Provider, Reply, Server};
+use tokio::time::timeout;
+
+const CHAT: &str = "/v1/chat/completions";
+const MESSAGES: &str = "/v1/messages";
+const BOUND: Duration = Duration::from_secs(30);
+
+/// The configuration lines of both callers, the first with these rules.
+fn callers(rules_of_ann: &str) -> String {
+    CALLERS.replacen("key_env = \"ANN_KEY\"\n", &format!("key_env = \"ANN_KEY\"\n{rules_of_ann}\n"), 1)
+}
+
+async fn provider(reply: Reply) -> (Server, String) {
+    let server = Provider::openai().otherwise(reply).start().await.unwrap();
+    let file = openai("p", &server.base_url());
+    (server, file)
+}
+
+async fn post(gateway: &RunningGateway, path: &str, key: &str, model: &str) -> reqwest::Response {
+    let body = json!({"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": model}]});
+    let request =
+        client().post(url(gateway, path)).bearer_auth(key).header("content-type", "application/json");
+    request.body(body.to_string()).send().await.unwrap()
+}
+
+async fn models(gateway: &RunningGateway, key: &str) -> Vec<String> {
+    let response = client().get(url(gateway, "/v1/models")).bearer_auth(key).send().await.unwrap();
+    let body = json(response).await;
+    body["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The states of all targets.
+async fn signals(gateway: &RunningGateway) -> Value {
+    json(client().get(url(gateway, "/signals")).bearer_auth(BEN_KEY).send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn a_caller_with_routes_may_use_no_other() {
+    let (server, file) = provider(Reply::ok()).await;
+    let file = file
+        + &route("gpt-4o", &["p/a"])
+        + &route("secret-model", &["p/b"])
+        + &route("*", &["p/c"])
+        + &route("gpt-4o", &["p/a"]).replace(CHAT, MESSAGES)
+        + &route("claude", &["p/d"]).replace(CHAT, MESSAGES);
+    let by_model = gateway(&(file.clone() + &callers("routes = [\"gpt-4o\"]"))).await;
+    for path in [CHAT, MESSAGES] {
+        assert_eq!(post(&by_model, path, ANN_KEY, "gpt-4o").await.status(), 200, "{path}");
+        assert_eq!(post(&by_model, path, BEN_KEY, "claude").await.status(), 200, "{path}");
+    }
+    let calls = server.log().calls();
+    for (path, model) in [
+        (CHAT, "secret-model"),
+        (CHAT, "any-other"),
+        (CHAT, "p/c"),
+        (CHAT, "*"),
+        (CHAT, "GPT-4o"),
+        (MESSAGES, "claude"),
+        (MESSAGES, "none"),
+        ("/v1/messages/count_tokens", "claude"),
+        ("/openai/deployments/secret-model/chat/completions", "gpt-4o"),
+    ] {
+        let response = post(&by_model, path, ANN_KEY, model).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
+            (403, &"E1003".parse().unwrap())
+        );
+        let error = json(response).await["error"].take();
+        let message = error["message"].as_str().unwrap();
+        assert!(message.ends_with("is not allowed for this caller, which may use `gpt-4o`"), "{message}");
+        let named = path.contains("deployments") || model == "secret-model";
+        assert!(named || !message.contains("secret-model"), "{message}");
+    }
+    assert_eq!(server.log().calls(), calls);
+    assert_eq!(models(&by_model, ANN_KEY).await, ["gpt-4o"]);
+    assert_eq!(models(&by_model, BEN_KEY).await, ["gpt-4o", "secret-model", "p/c", "claude"]);
+    for (model, status) in [("gpt-4o", 200), ("secret-model", 404), ("p/c", 404)] {
+        let url = url(&by_model, &format!("/v1/models/{model}"));
+        assert_eq!(client().get(url).bearer_auth(ANN_KEY).send().await.unwrap().status(), status, "{model}");
+    }
+
+    let by_path = gateway(&(file + &callers("routes = [\"/v1/messages\", \"*\"]"))).await;
+    for (path, model, status) in [
+        (MESSAGES, "claude", 200),
+        (CHAT, "any-other", 200),
+        (CHAT, "gpt-4o", 403),
+        (CHAT, "secret-model", 403),
+    ] {
+        assert_eq!(post(&by_path, path, ANN_KEY, model).await.status(), status, "{path} {model}");
+    }
+    assert_eq!(models(&by_path, ANN_KEY).await, ["gpt-4o", "p/c", "claude"]);
+}
+
+#[tokio::test]
+async fn a_caller_has_a_rate_of_its_own_over_all_routes_and_others_are_not_affected() {
+    let (server, file) = provider(Reply::ok()).await;
+    let file = "policies.default.circuit_breaker = { failure_threshold = 1 }\n".to_owned()
+        + &file
+        + &route("a", &["p/a"])
+        + &route("b", &["p/b"])
+        + &callers("rate_limiter = { requests_per_minute = 2, on_limit = \"reject\" }");
+    let gateway = gateway(&file).await;
+    for model in ["a", "b"] {
+        assert_eq!(post(&gateway, CHAT, ANN_KEY, model).await.status(), 200);
+    }
+    for model in ["a", "b"] {
+        let response = post(&gateway, CHAT, ANN_KEY, model).await;
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!((response.status().as_u16(), header("x-tidegate-code").as_deref()), (429, Some("E2001")));
+        let wait: u64 = header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert_eq!(
+            (header("x-tidegate-attempts").as_deref(), header("x-tidegate-target")),
+            (Some("0"), None)
+        );
+        assert_eq!(header("x-should-retry"), None);
+        let error = json(response).await["error"].take();
+        assert_eq!(error["code"], "rate_limit_exceeded");
+        let message = error["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("limit of this caller: ") && message.contains("requests per minute"),
+            "{message}"
+        );
+        assert_eq!(post(&gateway, CHAT, BEN_KEY, model).await.status(), 200);
+    }
+    assert_eq!(server.log().calls(), 4);
+    for target in signals(&gateway).await.as_array().unwrap() {
+        assert_eq!(
+            (&target["circuit_state"], &target["status"]),
+            (&json!("closed"), &json!("healthy")),
+            "{target}"
+        );
+    }
+}
+
+/// A provider that is overloaded must not lock its callers out of the other providers.
+#[tokio::test]
+async fn failures_of_a_provider_do_not_change_the_limits_of_a_caller() {
+    let limited = Reply::error(429, "rate_limit_exceeded").header("retry-after", "30");
+    let (_busy, file) = provider(limited.header("x-ratelimit-remaining-requests", "0")).await;
+    let good = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    let file = file
+        + &openai("good", &good.base_url())
+        + &route("busy", &["p/m"])
+        + &route("good", &["good/m"])
+        + &callers("rate_limiter = { requests_per_minute = 100, on_limit = \"reject\" }\nbackpressure = {}");
+    let gateway = gateway(&file).await;
+    let response = post(&gateway, CHAT, ANN_KEY, "busy").await;
+    // The outcome of the chain is that of the response, in front of the limits as well.
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
+        (429, &"E2001".parse().unwrap())
+    );
+    for _ in 0..3 {
+        assert_eq!(post(&gateway, CHAT, ANN_KEY, "good").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_has_a_limit_of_calls_in_flight_until_their_bodies_end() {
+    let (server, file) = provider(Reply::ok().tokens(5).stall_after(1)).await;
+    let file = file + &route("*", &["p/m"]) + &callers("backpressure = { max_inflight = 1, max_queued = 0 }");
+    let gateway = gateway(&file).await;
+    let stream = async |key: &str| {
+        let body = r#"{"model":"any","stream":true,"messages":[{"role":"user","content":"hello"}]}"#;
+        chat(&gateway, body).bearer_auth(key).send().await.unwrap()
+    };
+    let mut first = stream(ANN_KEY).await;
+    assert!(first.chunk().await.unwrap().is_some());
+    let second = stream(ANN_KEY).await;
+    assert_eq!(
+        (second.status().as_u16(), &second.headers()["x-tidegate-code"]),
+        (429, &"E2001".parse().unwrap())
+    );
+    assert_eq!(second.headers()["retry-after"], "1");
+    assert_eq!(stream(BEN_KEY).await.status(), 200);
+    drop(first);
+    timeout(BOUND, server.log().in_flight_is(0)).await.unwrap();
+    // The permit is released just after the connection to the provider.
+    let mut again = stream(ANN_KEY).await;
+    for _ in 0..100 {
+        if again.status() == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        again = stream(ANN_KEY).await;
+    }
+    assert_eq!(again.status(), 200);
+}
+
+#[tokio::test]
+async fn a_key_by_caller_keeps_a_limit_for_each_caller() {
+    let (_server, file) = provider(Reply::ok()).await;
+    let limit = "{ requests_per_minute = 1, on_limit = \"reject\", key_by = \"caller\" }";
+    let file = format!("policies.default.rate_limiter = {limit}\n{file}") + &route("*", &["p/m"]) + CALLERS;
+    let gateway = gateway(&file).await;
+    for status in [200, 429] {
+        for key in [ANN_KEY, BEN_KEY] {
+            assert_eq!(post(&gateway, CHAT, key, "any").await.status(), status);
+        }
+    }
+}
+
+/// With one permit: of the waiting calls those that are interactive come first.
+#[tokio::test]
+async fn calls_of_a_batch_caller_wait_for_those_that_are_interactive() {
+    let (server, file) = provider(Reply::hang()).await;
+    let file = "policies.default.backpressure = { max_inflight = 1, max_queued = 9 }\n".to_owned()
+        + &file
+        + &route("*", &["p/m"])
+        + &callers("priority = \"batch\"");
+    let gateway = std::sync::Arc::new(gateway(&file).await);
+    let call = |key: &'static str, model: &'static str| {
+        let gateway = std::sync::Arc::clone(&gateway);
+        tokio::spawn(async move { post(&gateway, CHAT, key, model).await.status() })
+    };
+    let holding = call(BEN_KEY, "first");
+    server.log().in_flight_is(1).await;
+    server.script().otherwise(Reply::ok());
+    let queued = async |count: u64| {
+        let is_queued = async || {
+            while signals(&gateway).await[0]["queued"] != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(BOUND, is_queued()).await.expect("the call is queued");
+    };
+    let mut waiting = Vec::new();
+    for (number, (key, model)) in [(ANN_KEY, "batch"), (BEN_KEY, "interactive")].into_iter().enumerate() {
+        waiting.push(call(key, model));
+        queued(number as u64 + 1).await;
+    }
+    holding.abort();
+    for call in waiting {
+        assert_eq!(timeout(BOUND, call).await.unwrap().unwrap(), 200);
+    }
+    let requests = server.log().requests();
+    let prompts = requests.iter().map(|request| {
+        let body: Value = serde_json::from_slice(&request.body).unwrap();
+        body["messages"][0]["content"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(prompts.collect::<Vec<_>>(), ["first", "interactive", "batch"]);
+}
