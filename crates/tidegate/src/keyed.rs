@@ -23,8 +23,9 @@ pub(crate) trait KeyedHandle: Clone {
     /// The states by key; `None` if all requests share this state.
     fn by_key(&self) -> Option<&Keyed<Self>>;
 
-    /// The state of a new key, with everything that was [changed](Self::change_all) in this template.
-    fn for_key(&self, head: &RequestHead<'_>) -> Self;
+    /// The state of a new key, with everything that was [changed](Self::change_all) in this template. `None` is a request
+    /// without a key.
+    fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self;
 
     /// Applies what was [changed](Self::change_all) in the template. A key may be created during such a change.
     fn follow(&self, _template: &Self) {}
@@ -64,7 +65,7 @@ pub(crate) trait KeyedHandle: Clone {
         match self.by_key() {
             None => Cow::Borrowed(self),
             Some(_) => {
-                let of_new_key = || self.for_key(&RequestHead::of(request));
+                let of_new_key = || self.for_key(self.key_of(request), &RequestHead::of(request));
                 Cow::Owned(self.find(request).unwrap_or_else(of_new_key))
             }
         }
@@ -147,7 +148,7 @@ impl<T: KeyedHandle> Keyed<T> {
         }
         self.sweep(clock::now());
         let mut changes = self.changes.load(Ordering::Acquire);
-        let fresh = || Ok::<_, std::convert::Infallible>(template.for_key(head));
+        let fresh = || Ok::<_, std::convert::Infallible>(template.for_key(Some(key), head));
         let Ok(state) = self.states.get_or_insert_with(&key, fresh);
         // A change of all states either sees the new one in the map, or is seen here.
         loop {
@@ -226,7 +227,7 @@ mod tests {
             None
         }
 
-        fn for_key(&self, _: &RequestHead<'_>) -> Self {
+        fn for_key(&self, _: Option<KeyId>, _: &RequestHead<'_>) -> Self {
             Self::default()
         }
 

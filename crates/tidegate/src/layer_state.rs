@@ -1,6 +1,7 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
+use crate::key::KeyId;
 use crate::metrics::{TargetMetrics, TargetMetricsCell};
 use crate::shared::Shared;
 
@@ -12,6 +13,8 @@ pub(crate) struct LayerState<S, T>(Shared<LayerStateInner<S, T>>);
 #[derive(Debug)]
 struct LayerStateInner<S, T> {
     name: OnceLock<Box<str>>,
+    /// The key, if this is the state of one.
+    key: Option<KeyId>,
     metrics: TargetMetricsCell,
     settings: S,
     state: T,
@@ -20,12 +23,17 @@ struct LayerStateInner<S, T> {
 impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
     /// A new state for these settings.
     pub(crate) fn new(settings: S) -> Self {
-        Self(Shared::new(LayerStateInner::new(settings, OnceLock::new())))
+        Self(Shared::new(LayerStateInner::new(settings, OnceLock::new(), None)))
     }
 
     /// A new state of the same name, with changed settings.
     pub(crate) fn fresh(&self, change: impl FnOnce(&mut S)) -> Self {
         Self(Shared::new(self.0.changed(change)))
+    }
+
+    /// The same, for a key.
+    pub(crate) fn fresh_for_key(&self, key: Option<KeyId>, change: impl FnOnce(&mut S)) -> Self {
+        Self(Shared::new(LayerStateInner { key, ..self.0.changed(change) }))
     }
 
     /// The same, in the place of this state: the [handles](Self::to_hand_out) of the layer follow.
@@ -35,15 +43,15 @@ impl<S: Clone, T: for<'a> From<&'a S>> LayerState<S, T> {
 }
 
 impl<S: Clone, T: for<'a> From<&'a S>> LayerStateInner<S, T> {
-    fn new(settings: S, name: OnceLock<Box<str>>) -> Self {
+    fn new(settings: S, name: OnceLock<Box<str>>, key: Option<KeyId>) -> Self {
         let state = T::from(&settings);
-        Self { name, metrics: TargetMetricsCell::default(), settings, state }
+        Self { name, key, metrics: TargetMetricsCell::default(), settings, state }
     }
 
     fn changed(&self, change: impl FnOnce(&mut S)) -> Self {
         let mut settings = self.settings.clone();
         change(&mut settings);
-        Self::new(settings, self.name.clone())
+        Self::new(settings, self.name.clone(), self.key)
     }
 }
 
@@ -76,6 +84,11 @@ impl<S, T> LayerState<S, T> {
     /// The name in events, or an empty string.
     pub(crate) fn target(&self) -> &str {
         self.0.name.get().map_or("", |name| name)
+    }
+
+    /// The key, if this is the state of one.
+    pub(crate) fn key(&self) -> Option<KeyId> {
+        self.0.key
     }
 
     /// The metrics of this name.

@@ -99,6 +99,7 @@ pub mod circuit_breaker;
 pub mod classify;
 #[cfg(feature = "config")]
 pub mod config;
+pub mod events;
 #[cfg(feature = "config")]
 pub mod executor;
 pub mod fallback;

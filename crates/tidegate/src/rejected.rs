@@ -5,12 +5,19 @@ use std::task::{Context, Poll, ready};
 use http::Extensions;
 use tokio::task::coop;
 
-use crate::metrics::TargetMetrics;
-use crate::{AttemptBudget, Error, Gate, Rejection, Trail};
+use crate::attempt_number::AttemptNumber;
+use crate::events::Decision;
+use crate::key::KeyId;
+use crate::{AttemptBudget, Error, Rejection, Trail};
 
-/// Records in the trail of the call, in an event and in the metrics that the gate of `target` rejected, and returns the
-/// rejection.
-pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &Extensions) -> Rejection {
+/// Records in the trail of the call and emits that a gate of `target` rejected, by the state of `key` where it has keys, and
+/// returns the rejection.
+pub(crate) fn record_rejection(
+    rejection: Rejection,
+    target: &str,
+    key: Option<KeyId>,
+    extensions: &Extensions,
+) -> Rejection {
     if let Some(trail) = Trail::of(extensions) {
         trail.rejected(&rejection);
     }
@@ -18,15 +25,8 @@ pub(crate) fn record_rejection(rejection: Rejection, target: &str, extensions: &
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }
-    TargetMetrics::of(target).record_rejection(&rejection);
-    let (layer, code, reason) = (rejection.gate().name(), rejection.code().code(), rejection.reason());
-    let wait_ms = rejection.retry_after().map(|wait| wait.as_millis() as u64);
-    match rejection.gate() {
-        Gate::CircuitBreaker => {
-            tracing::warn!(layer, target, code, wait_ms, %reason, "circuit rejected an attempt");
-        }
-        _ => tracing::debug!(layer, target, code, wait_ms, "{reason}"),
-    }
+    let attempt = AttemptNumber::of(extensions);
+    Decision::Rejected { rejection: rejection.clone(), attempt }.emit(target, key);
     rejection
 }
 

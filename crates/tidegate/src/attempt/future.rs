@@ -15,7 +15,7 @@ use super::body::GuardedBody;
 use super::gate::{AdmissionGate, AttemptGuard, BodyGuardOf, QueuedAttempt, ResponseHead};
 use super::service::Attempt;
 use super::wire::Wire;
-use crate::rejected::{RejectedCall, record_rejection};
+use crate::rejected::RejectedCall;
 use crate::{BoxError, Error, HttpService, Outcome, Rejection};
 
 /// Waits for admission, then for the response.
@@ -136,8 +136,7 @@ where
                             *this.attempt = Some(Started { judge, guard });
                         }
                         Err(rejection) => {
-                            let target = ready.gate.target();
-                            let rejection = record_rejection(rejection, target, request.extensions());
+                            let rejection = ready.gate.record_rejection(rejection, &request);
                             // What other gates have admitted is returned now, not when the caller drops this future.
                             this.state.set(State::Done);
                             return Poll::Ready(Err(rejection.into()));

@@ -7,6 +7,8 @@ use http::response::Parts;
 use http::{HeaderMap, Request};
 use http_body::Body;
 
+use crate::key::KeyId;
+use crate::rejected::record_rejection;
 use crate::{Error, Outcome, Rejection};
 use tidegate_core::StreamOutcome;
 
@@ -22,6 +24,16 @@ pub trait AdmissionGate {
 
     /// The name in events, usually `provider/model`.
     fn target(&self) -> &str;
+
+    /// The key of the state that rejected this request, where the gate has keys.
+    fn key_of_rejection<B: 'static>(&self, rejection: &Rejection, request: &Request<B>) -> Option<KeyId>;
+
+    /// Records that the request was rejected, and returns the rejection.
+    #[cold]
+    fn record_rejection<B: 'static>(&self, rejection: Rejection, request: &Request<B>) -> Rejection {
+        let key = self.key_of_rejection(&rejection, request);
+        record_rejection(rejection, self.target(), key, request.extensions())
+    }
 }
 
 /// The decision of a gate.
@@ -143,6 +155,10 @@ impl AdmissionGate for NoGate {
 
     fn target(&self) -> &str {
         ""
+    }
+
+    fn key_of_rejection<B: 'static>(&self, _: &Rejection, _: &Request<B>) -> Option<KeyId> {
+        None
     }
 }
 

@@ -11,6 +11,7 @@ use super::gate::{
 };
 use crate::backpressure::{self, Permit, PermitFuture};
 use crate::circuit_breaker::{self, CallGuard, CircuitGate};
+use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::rate_limit::{self, QueuedCall, Reservation};
 use crate::{Deadline, Error, ErrorCode, Gate, Outcome, Rejection, Trail, clock};
@@ -271,6 +272,15 @@ impl AdmissionGate for AttemptGates {
 
     fn target(&self) -> &str {
         &self.0.target
+    }
+
+    fn key_of_rejection<B: 'static>(&self, rejection: &Rejection, request: &Request<B>) -> Option<KeyId> {
+        match rejection.gate() {
+            Gate::Backpressure => self.0.backpressure.key_of(request),
+            Gate::RateLimit => self.0.rate_limit.key_of(request),
+            Gate::CircuitBreaker => self.circuit_breaker().key_of(request),
+            Gate::Deadline | Gate::Translate => None,
+        }
     }
 }
 

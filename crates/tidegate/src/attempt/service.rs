@@ -8,7 +8,6 @@ use super::body::GuardedBody;
 use super::future::ResponseFuture;
 use super::gate::{Admission, BodyGuardOf, TakeReady};
 use super::wire::{NoWire, Wire};
-use crate::rejected::record_rejection;
 use crate::send::{SendFuture, send};
 use crate::{Error, HttpService};
 
@@ -91,8 +90,7 @@ where
                 ResponseFuture::queued(queued, ready, request)
             }
             Admission::Rejected(rejection) => {
-                let target = self.gate.target();
-                ResponseFuture::rejected(record_rejection(rejection, target, request.extensions()))
+                ResponseFuture::rejected(self.gate.record_rejection(rejection, &request))
             }
         }
     }

@@ -8,9 +8,10 @@ use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::wait_deadline::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::{TryAcquire, flow_of};
-use crate::{Deadline, Priority, clock};
+use crate::{Deadline, Priority, Rejection, clock};
 
 impl AdmissionGate for Handle {
     type Guard = Permit;
@@ -27,6 +28,10 @@ impl AdmissionGate for Handle {
 
     fn target(&self) -> &str {
         self.0.target()
+    }
+
+    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
+        self.key_of(request)
     }
 }
 

@@ -7,6 +7,8 @@ use http::Request;
 use super::bulkhead::Bulkhead;
 use super::settings::BackpressureSettings;
 use super::wait_deadline::{WaitDeadline, queue_is_full};
+use crate::events::Decision;
+use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::priority_semaphore::{Flow, NEW_FLOW, flow_of};
@@ -52,8 +54,8 @@ impl KeyedHandle for Handle {
         self.0.keys.as_ref()
     }
 
-    fn for_key(&self, _: &RequestHead<'_>) -> Self {
-        let fresh = Self(self.0.fresh(|settings| settings.key_by = None));
+    fn for_key(&self, key: Option<KeyId>, _: &RequestHead<'_>) -> Self {
+        let fresh = Self(self.0.fresh_for_key(key, |settings| settings.key_by = None));
         fresh.follow(self);
         fresh
     }
@@ -156,9 +158,9 @@ impl Handle {
         }
     }
 
-    /// Emits an event for a change of an adaptive limit.
-    pub(super) fn log_limit(&self, limit: usize) {
-        tracing::debug!(layer = Gate::Backpressure.name(), target = self.0.target(), limit, "limit moved");
+    /// Emits a change of an adaptive limit.
+    pub(super) fn emit_limit(&self, limit: usize) {
+        Decision::LimitMoved { limit }.emit(self.0.target(), self.0.key());
     }
 
     pub(super) fn wait_deadline(&self, deadline: Option<Deadline>, now: Instant) -> WaitDeadline {

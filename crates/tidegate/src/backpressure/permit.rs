@@ -91,7 +91,7 @@ impl Permit {
         let (Some(handle), Some(call)) = (&self.limit, &self.call) else { return };
         let sample = Sample { started: call.started, in_flight: call.in_flight, outcome };
         if let Some(limit) = handle.0.record(sample, clock::now()) {
-            handle.log_limit(limit);
+            handle.emit_limit(limit);
         }
     }
 }

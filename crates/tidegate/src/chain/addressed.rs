@@ -54,7 +54,7 @@ impl<S: HttpService<Payload>> Service<Request<Payload>> for Addressed<S> {
             Ok(()) => AddressedFuture(State::Calling(self.inner.call(request))),
             Err(error) => {
                 if let Some(rejection) = error.rejection() {
-                    record_rejection(rejection.clone(), self.address.target(), request.extensions());
+                    record_rejection(rejection.clone(), self.address.target(), None, request.extensions());
                 }
                 AddressedFuture(State::Rejected(Some(error)))
             }

@@ -105,7 +105,7 @@ where
             Ok(()) => ResponseFuture(ResponseState::Calling(self.fallback.call(request))),
             Err(rejection) => {
                 let target = self.signals.first().map_or("", |signals| signals.target());
-                let rejection = record_rejection(rejection, target, request.extensions());
+                let rejection = record_rejection(rejection, target, None, request.extensions());
                 ResponseFuture(ResponseState::Rejected(RejectedCall::new(rejection)))
             }
         }

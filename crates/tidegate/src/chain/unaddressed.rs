@@ -64,7 +64,7 @@ pub(crate) fn check(request: &Request<Payload>) -> Result<(), Error> {
     }
     let rejection =
         Rejection::new(Gate::Translate, ErrorCode::InvalidRequest).because(RejectionReason::NotAddressed);
-    let rejection = record_rejection(rejection, target, request.extensions());
+    let rejection = record_rejection(rejection, target, None, request.extensions());
     Err(Error::new(NotAddressed { target: Arc::clone(target), host: recipient.host.clone(), rejection }))
 }
 

@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::Extensions;
 
@@ -9,7 +9,8 @@ use super::call_totals::{AttemptEnd, Moment};
 use super::gate::HandleRef;
 use crate::attempt::{AttemptGuard, BodyGuard, ResponseHead};
 use crate::attempt_number::AttemptNumber;
-use crate::{Error, Gate, Outcome, StreamOutcome, clock};
+use crate::events::{AttemptSummary, Decision};
+use crate::{Error, ErrorCode, Outcome, StreamOutcome, clock};
 
 /// Guards one admitted attempt, and records its result in the circuit. Dropped without a result, it records
 /// nothing, because the caller dropped the call. There are two exceptions: the stream had reached its final
@@ -118,7 +119,7 @@ impl AdmittedCall {
         let (end, error) = match result {
             AttemptResult::Success => (AttemptEnd::Success, None),
             AttemptResult::Failure(code, _) => (AttemptEnd::Failure, Some(code)),
-            AttemptResult::Quota(_) => (AttemptEnd::Failure, Some(crate::ErrorCode::QuotaExhausted)),
+            AttemptResult::Quota(_) => (AttemptEnd::Failure, Some(ErrorCode::QuotaExhausted)),
             AttemptResult::Neutral => (AttemptEnd::Neutral, None),
         };
         let is_slow = latency == Latency::Slow || self.judge(self.latency()) == Latency::Slow;
@@ -128,18 +129,7 @@ impl AdmittedCall {
             (_, head) => head.unwrap_or(self.started),
         };
         self.circuit.0.totals.record(end, self.latency(), is_slow, at);
-        self.log(end, error.map(|code| code.code()), is_slow);
-        let listeners = &self.circuit.0.settings().hooks.call_listeners;
-        if listeners.has_any() {
-            listeners.notify(CallResult {
-                success: end == AttemptEnd::Success,
-                duration: self.latency(),
-                timestamp: SystemTime::now(),
-                error,
-                response_size: self.response_size,
-                attempt: self.attempt,
-            });
-        }
+        self.emit(end, error, is_slow);
         if let Some(admission) = self.admission {
             let result = match result {
                 AttemptResult::Failure(..) if self.ignores_failure(admission) => AttemptResult::Neutral,
@@ -149,17 +139,21 @@ impl AdmittedCall {
         }
     }
 
-    fn log(&self, end: AttemptEnd, code: Option<&'static str>, is_slow: bool) {
-        let (layer, target) = (Gate::CircuitBreaker.name(), self.circuit.0.target());
-        let (attempt, head_ms) = (self.attempt, self.latency().map(|latency| latency.as_millis() as u64));
-        match end {
-            AttemptEnd::Success => tracing::debug!(layer, target, attempt, head_ms, "attempt succeeded"),
-            AttemptEnd::Failure => tracing::warn!(layer, target, attempt, code, head_ms, "attempt failed"),
-            AttemptEnd::Neutral => {}
+    fn emit(&self, end: AttemptEnd, error: Option<ErrorCode>, is_slow: bool) {
+        let (circuit, success) = (&self.circuit.0, end == AttemptEnd::Success);
+        let summary = AttemptSummary {
+            attempt: self.attempt,
+            success,
+            code: error,
+            duration: self.latency(),
+            slow: is_slow,
+            response_size: self.response_size,
+        };
+        let listeners = &circuit.settings().hooks.call_listeners;
+        if listeners.has_any() {
+            listeners.notify(CallResult::new(summary, circuit.key()));
         }
-        if is_slow {
-            tracing::warn!(layer, target, attempt, head_ms, "attempt was slow");
-        }
+        Decision::AttemptEnded(summary).emit(circuit.target(), circuit.key());
     }
 }
 

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{CallGuard, Handle};
 use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
+use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::thread_shard::{SHARDS, thread_shard};
 
@@ -88,6 +89,10 @@ impl AdmissionGate for CircuitGate {
 
     fn target(&self) -> &str {
         self.handle().0.target()
+    }
+
+    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
+        self.handle().key_of(request)
     }
 }
 

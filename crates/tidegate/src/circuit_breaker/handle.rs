@@ -7,14 +7,24 @@ use http::Request;
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
 use super::call_totals::CallTotals;
-use super::listeners::{CallResults, Transitions};
 use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
-use super::{Metrics, Snapshot, State, Transition};
+use super::{CallResult, Metrics, Snapshot, State, Transition};
+use crate::events::{Decision, Subscription};
+use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
 use crate::{Gate, Rejection, RequestHead, clock};
+
+/// The changes of state of a circuit; see [`Handle::subscribe`].
+pub type Transitions = Subscription<Transition>;
+
+/// The results of attempts; see [`Handle::subscribe_to_calls`].
+pub type CallResults = Subscription<CallResult>;
+
+/// The changes of state, or results of attempts, that are kept for a slow listener.
+const KEPT: usize = 64;
 
 /// The circuit that a layer, its services and their clones share.
 ///
@@ -51,8 +61,8 @@ impl KeyedHandle for Handle {
         self.0.keys.as_ref()
     }
 
-    fn for_key(&self, _: &RequestHead<'_>) -> Self {
-        let fresh = Self(self.0.fresh(|settings| {
+    fn for_key(&self, key: Option<KeyId>, _: &RequestHead<'_>) -> Self {
+        let fresh = Self(self.0.fresh_for_key(key, |settings| {
             settings.key_by = None;
             settings.hooks.is_of_key = true;
         }));
@@ -138,20 +148,18 @@ impl Handle {
         Metrics::new(self.0.target(), &snapshot, &totals, self.settings(), clock::now())
     }
 
-    /// Returns the result of every attempt from now on, those of all keys together. An attempt never waits for a
-    /// listener. Rejections are no attempts.
+    /// Returns the result of every attempt from now on, with its key. An attempt never waits for a listener, for which the
+    /// latest 64 are kept. Rejections are no attempts.
     #[must_use]
     pub fn subscribe_to_calls(&self) -> CallResults {
-        self.0.settings().hooks.call_listeners.subscribe()
+        self.0.settings().hooks.call_listeners.subscribe(KEPT)
     }
 
-    /// Returns every change of state from now on. The circuit never waits for a listener. Without a listener
-    /// nothing is stored.
-    ///
-    /// With keys, the changes of all keys are returned without the key: only a hash of a key is stored.
+    /// Returns every change of state from now on, with its key. The circuit never waits for a listener, for which the
+    /// latest 64 are kept. Without a listener nothing is stored.
     #[must_use]
     pub fn subscribe(&self) -> Transitions {
-        self.0.settings().hooks.listeners.subscribe()
+        self.0.settings().hooks.listeners.subscribe(KEPT)
     }
 
     /// Returns the rejection that a call would get if it arrived now. Acquires nothing.
@@ -200,7 +208,7 @@ impl Handle {
         if !self.is_enabled() {
             return Ok(None);
         }
-        match self.log_transition(self.0.circuit.admit(clock::now)) {
+        match self.emit_transition(self.0.circuit.admit(clock::now)) {
             Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.settings().shadow => {
                 self.admit_in_shadow(rejection);
@@ -214,11 +222,11 @@ impl Handle {
     }
 
     pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
-        self.log_transition(self.0.circuit.commit(admission, latency, clock::now))
+        self.emit_transition(self.0.circuit.commit(admission, latency, clock::now))
     }
 
     pub(super) fn record(&self, admission: Admission, result: AttemptResult, latency: Latency) {
-        self.log_transition(self.0.circuit.record(admission, result, latency, clock::now));
+        self.emit_transition(self.0.circuit.record(admission, result, latency, clock::now));
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -234,24 +242,19 @@ impl Handle {
     /// call would not have been made.
     fn admit_in_shadow(&self, rejection: CircuitRejection) {
         self.0.shadow_admitted.fetch_add(1, Ordering::Relaxed);
-        let (layer, target) = (Gate::CircuitBreaker.name(), self.0.target());
-        tracing::debug!(layer, target, "would have refused: {}", Rejection::from(rejection));
+        Decision::AdmittedInShadow(rejection.into()).emit(self.0.target(), self.0.key());
     }
 
     fn update(&self, update: impl FnOnce(&mut Circuit, Instant)) {
-        self.log_transition(self.0.circuit.update(|circuit, _| update(circuit, clock::now())));
+        self.emit_transition(self.0.circuit.update(|circuit, _| update(circuit, clock::now())));
     }
 
-    /// Logs and counts a change of state. The lock is not held, because a log subscriber may read the state.
-    fn log_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
-        let Some(Transition { to, reason, cooldown, .. }) = transition else { return result };
-        self.0.metrics().record_transition(to);
-        let (layer, target, state) = (Gate::CircuitBreaker.name(), self.0.target(), to.name());
-        let cooldown_ms = cooldown.map(|cooldown| cooldown.as_millis() as u64);
-        match to {
-            State::Open => tracing::error!(layer, target, state, %reason, cooldown_ms, "circuit opened"),
-            _ => tracing::info!(layer, target, state, %reason, "circuit changed"),
-        }
+    /// Emits a change of state. The lock is not held, because a listener may read the state.
+    fn emit_transition<T>(&self, (result, transition): WithTransition<T>) -> T {
+        let Some(transition) = transition else { return result };
+        let transition = Transition { key: self.0.key(), ..transition };
+        self.0.settings().hooks.listeners.notify(transition);
+        Decision::CircuitChanged(transition).emit(self.0.target(), transition.key);
         result
     }
 }

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::listeners::Listeners;
 use super::window::Span;
 use super::{CallResult, CircuitBreakerLayer, Transition};
+use crate::events::Listeners;
 use crate::key::KeyBy;
 use crate::keyed::DEFAULT_MAX_KEYS;
 use crate::settings::{

@@ -3,7 +3,6 @@ use std::time::{Duration, Instant};
 
 use super::admission::{Admission, CircuitRejection, RejectionCause};
 use super::attempt_result::{AttemptResult, Latency};
-use super::listeners::Listeners;
 use super::settings::CircuitBreakerSettings;
 use super::state::Circuit;
 use super::success_counts::SuccessCounts;
@@ -21,7 +20,6 @@ pub(super) struct SharedCircuit {
     /// The end of the cooldown, in nanoseconds from the origin, if the fast state is open.
     until: AtomicU64,
     origin: Instant,
-    listeners: Listeners<Transition>,
     /// Successes of the current generation that are not in the circuit yet.
     successes: SuccessCounts,
 }
@@ -45,7 +43,7 @@ const REJECTS_FORCED: u64 = REJECTS_FAILING | REJECTS_QUOTA;
 /// The number of bits below the generation.
 const FLAGS: u32 = 4;
 
-/// The result of a change, and the change of state that it caused, for the log.
+/// The result of a change, and the change of state that it caused, to be emitted.
 pub(super) type WithTransition<T> = (T, Option<Transition>);
 
 impl SharedCircuit {
@@ -63,7 +61,6 @@ impl SharedCircuit {
             }),
             until: AtomicU64::new(0),
             origin,
-            listeners: settings.hooks.listeners.clone(),
             successes,
         }
     }
@@ -162,9 +159,9 @@ impl SharedCircuit {
         self.update(|circuit, random| circuit.record(admission, result, latency, now(), random))
     }
 
-    /// Changes the circuit, and publishes its fast state. Listeners are notified after the lock is released,
-    /// because a listener may read the state when it wakes. Two changes at the same moment may therefore
-    /// reach the listeners in either order.
+    /// Changes the circuit, and publishes its fast state. The change of state is emitted after the lock is released,
+    /// because a listener may read the state when it wakes. Two changes at the same moment may therefore reach the
+    /// listeners in either order.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut Circuit, f64) -> T) -> WithTransition<T> {
         let mut lock = self.lock();
         let locked = &mut *lock;
@@ -179,10 +176,6 @@ impl SharedCircuit {
         let transition = locked.circuit.last_transition().filter(|_| generation != before);
         if transition.is_some() {
             self.successes.set_generation(locked.circuit.defers_success().then_some(generation));
-        }
-        drop(lock);
-        if let Some(transition) = transition {
-            self.listeners.notify(transition);
         }
         (result, transition)
     }

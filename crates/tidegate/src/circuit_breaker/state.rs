@@ -365,7 +365,7 @@ impl Circuit {
             }
         };
         self.last_recovery = recovery.or(self.last_recovery);
-        self.last_transition = Some(Transition { from, to, reason, cooldown, at: now, recovery });
+        self.last_transition = Some(Transition { from, to, reason, cooldown, at: now, recovery, key: None });
     }
 
     /// Returns the state that was last reported to listeners. An open circuit stays open there until a call

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::Reason;
 use crate::clock;
+use crate::key::KeyId;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +32,8 @@ pub struct Transition {
     pub at: Instant,
     /// How long the circuit was not closed, if it closes now.
     pub recovery: Option<Duration>,
+    /// The key of the circuit, if the layer has keys.
+    pub key: Option<KeyId>,
 }
 
 impl Transition {

@@ -10,6 +10,7 @@ use super::queued_call::QueuedCall;
 use super::rejections::too_many_waiting;
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::flow_of;
 use crate::{Deadline, Estimated, Payload, Priority, Rejection, clock};
@@ -42,6 +43,10 @@ impl AdmissionGate for Handle {
 
     fn target(&self) -> &str {
         self.0.target()
+    }
+
+    fn key_of_rejection<B: 'static>(&self, _: &Rejection, request: &Request<B>) -> Option<KeyId> {
+        self.key_of(request)
     }
 }
 

@@ -10,6 +10,7 @@ use super::cost::{CallCost, Reserved};
 use super::queue::{RateCall, RateQueue};
 use super::reopen_ramp::ReopenRamp;
 use super::settings::{HeaderClassifier, RateLimitSettings};
+use crate::key::KeyId;
 use crate::key::RequestHead;
 use crate::keyed::{Keyed, KeyedHandle};
 use crate::layer_state::LayerState;
@@ -267,8 +268,8 @@ impl KeyedHandle for Handle {
         self.0.keys.as_ref()
     }
 
-    fn for_key(&self, head: &RequestHead<'_>) -> Self {
-        let fresh = |limit: &Self| Self(limit.0.fresh(|settings| settings.key_by = None));
+    fn for_key(&self, key: Option<KeyId>, head: &RequestHead<'_>) -> Self {
+        let fresh = |limit: &Self| Self(limit.0.fresh_for_key(key, |settings| settings.key_by = None));
         let fresh = match &self.0.settings().hooks.per_key {
             Some(per_key) => fresh(&per_key.0(head, RateLimitLayer::of(fresh(self))).handle()),
             None => fresh(self),

@@ -12,7 +12,7 @@ use tower_service::Service;
 use super::connections::BusyConnection;
 use super::detect::not_processed;
 use super::service::Shared;
-use crate::metrics::TargetMetrics;
+use crate::events::Decision;
 use crate::{BoxError, Error, HttpService, Payload, Trail};
 
 /// Waits for the response head, of the second request if the first was not processed.
@@ -97,14 +97,7 @@ fn record(reason: NotProcessedReason, request: &Request<Payload>) {
         trail.push(Verdict::SentAgain(reason));
     }
     let target = trail.and_then(Trail::target);
-    let target = target.as_deref();
-    TargetMetrics::of(target.unwrap_or_default()).record_resend(reason);
-    tracing::debug!(
-        layer = "reconnect",
-        target,
-        reason = %reason,
-        "request was not processed, sending it again",
-    );
+    Decision::SentAgain(reason).emit(target.as_deref().unwrap_or_default(), None);
 }
 
 impl<S, F> fmt::Debug for ResponseFuture<S, F> {

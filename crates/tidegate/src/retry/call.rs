@@ -14,6 +14,7 @@ use super::{LoadSignals, RetryOverride, Strategy};
 use crate::attempt_number::AttemptNumber;
 use crate::chain_position::ChainPosition;
 use crate::deadline_timer::DeadlineTimer;
+use crate::events::Decision;
 use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, clock};
 
 pub(super) struct RetryCall<S> {
@@ -221,15 +222,8 @@ impl<S> RetryCall<S> {
         };
         trail.push(crate::Verdict::Waiting(wait));
         let code = rejection.map(Rejection::code).or_else(|| outcome.failure().map(|failure| failure.code));
-        self.shared.handle.0.metrics().record_retry(code);
-        tracing::debug!(
-            layer = "retry",
-            target = self.shared.handle.0.target(),
-            attempt = self.attempt,
-            code = outcome.failure().map(|failure| failure.code.code()),
-            wait_ms = wait.as_millis() as u64,
-            "asking again",
-        );
+        let retried = Decision::Retried { attempt: self.attempt, code, wait };
+        retried.emit(self.shared.handle.0.target(), None);
     }
 
     /// The trail of a call that needed more than one attempt, for the extensions of the response.

@@ -11,6 +11,7 @@ use super::settings::RetrySettings;
 use super::statistics::Counters;
 use super::{LoadSignals, RetryOverride, Statistics, Strategy, headers};
 use crate::chain_position::ChainPosition;
+use crate::events::Decision;
 use crate::layer_state::LayerState;
 use crate::{Deadline, Outcome, clock};
 
@@ -96,7 +97,7 @@ impl Handle {
         let afforded = self.0.budget.as_ref().is_none_or(|budget| budget.withdraw(clock::now()));
         self.0.counters.record_retry_decision(afforded);
         if !afforded {
-            self.0.metrics().record_retry_denied();
+            Decision::RetryDenied.emit(self.0.target(), None);
         }
         afforded
     }

@@ -79,7 +79,8 @@ impl<S> Resilience<S> {
         match self.call_limits.apply_to(&mut request) {
             Ok(()) => self.call_layers(request),
             Err(rejection) => {
-                let rejection = record_rejection(rejection, self.signals.target(), request.extensions());
+                let rejection =
+                    record_rejection(rejection, self.signals.target(), None, request.extensions());
                 ResponseFuture::rejected(rejection, CallMetrics::start(self.metrics))
             }
         }

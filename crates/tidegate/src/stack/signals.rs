@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::KeySignals;
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, Metrics, State};
+use crate::events::{self, Event, Subscription};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
 use crate::{Deadline, Rejection, circuit_breaker, fallback, retry};
@@ -171,6 +172,13 @@ impl Signals {
     pub fn health_score(&self) -> f64 {
         let signals = self.per_key();
         signals.iter().map(KeySignals::health_score).sum::<f64>() / signals.len() as f64
+    }
+
+    /// Subscribes to the decisions about this target from now on; see [`events`](crate::events). They are those of all stacks
+    /// and layers that have the name of this one.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription<Event> {
+        events::subscribe_to(self.target())
     }
 
     /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every key. Calls

@@ -94,12 +94,12 @@ impl Settings {
         let Some(bytes) = body.bytes().filter(|bytes| bytes.len() <= self.body_cap) else {
             let rejection = Rejection::new(Gate::Translate, ErrorCode::RequestTooLarge)
                 .because(RejectionReason::BodyTooLong);
-            return Err(record_rejection(rejection, target, &head.extensions).into());
+            return Err(record_rejection(rejection, target, None, &head.extensions).into());
         };
         let Translation { body, mut response } = translator
             .request(&mut head, bytes)
             .inspect_err(|untranslatable: &Untranslatable| {
-                record_rejection(untranslatable.rejection().clone(), target, &head.extensions);
+                record_rejection(untranslatable.rejection().clone(), target, None, &head.extensions);
             })
             .map_err(Error::new)?;
         response.set_event_cap(self.answer_cap);

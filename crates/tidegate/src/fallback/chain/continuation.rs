@@ -7,10 +7,10 @@ use tidegate_core::StreamSplicer;
 
 use super::request::with_body;
 use super::{ChainState, code};
+use crate::events::Decision;
 use crate::fallback::body::ContinuationCause;
 use crate::fallback::info::FallbackInfo;
 use crate::fallback::target::{TargetBody, TargetService};
-use crate::metrics::{self, TargetMetrics};
 use crate::{Error, ErrorCode, Failure, Outcome, Payload, Verdict};
 
 impl ChainState {
@@ -35,9 +35,7 @@ impl ChainState {
         target.counters.record_use();
         self.push_verdict(Verdict::Continued { by: Arc::clone(&target.name), because });
         self.enter_target(&target.name);
-        TargetMetrics::of(&target.name).record_fallback(metrics::CONTINUATION);
-        let (name, code) = (&*target.name, because.map(ErrorCode::code));
-        tracing::info!(layer = "fallback", target = name, code, "asking another target for the rest");
+        Decision::Continued { code: because }.emit(&target.name, None);
         Some((target.service, with_body(self.request(), body)))
     }
 

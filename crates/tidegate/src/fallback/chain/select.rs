@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_core::MissingCapability;
 
 use super::{ChainState, NextTarget};
+use crate::events::Decision;
 use crate::fallback::target::Target;
 use crate::{AttemptBudget, Verdict, clock};
 
@@ -83,7 +84,7 @@ impl ChainState {
     fn skip_target(&self, target: &Target, missing: MissingCapability) {
         target.counters.record_skip();
         self.push_verdict(Verdict::Skipped { target: Arc::clone(&target.name), missing });
-        tracing::info!(layer = "fallback", target = &*target.name, lack = %missing, "passing over a target");
+        Decision::Skipped(missing).emit(&target.name, None);
     }
 
     /// Whether there is time for another target and an attempt left in the budget; the attempt is then taken.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::ChainState;
+use crate::events::Decision;
 use crate::fallback::info::FallbackKind;
-use crate::metrics::TargetMetrics;
 use crate::{ErrorCode, Verdict};
 
 impl ChainState {
@@ -14,9 +14,7 @@ impl ChainState {
     pub(super) fn trace_fallback(&self, target: &Arc<str>, kind: FallbackKind, because: Option<ErrorCode>) {
         self.push_verdict(Verdict::FellBack { to: Arc::clone(target), because });
         self.enter_target(target);
-        TargetMetrics::of(target).record_fallback(kind.name());
-        let (target, code) = (&**target, because.map(ErrorCode::code));
-        tracing::info!(layer = "fallback", target, code, "asking another target");
+        Decision::FellBack { kind, code: because }.emit(target, None);
     }
 
     pub(super) fn push_verdict(&self, verdict: Verdict) {

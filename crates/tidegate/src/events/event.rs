@@ -1,0 +1,61 @@
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use super::{Decision, Listeners, Subscription};
+use crate::key::KeyId;
+
+/// One decision, of one moment. Serialised flat, with the names of fields in `docs/events.md`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Event {
+    /// When the decision was made. Serialised in RFC 3339, to the millisecond.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: SystemTime,
+    /// The name of the stack, layer or target, usually `provider/model`; empty without a name.
+    pub target: Arc<str>,
+    /// The key of the state that decided, where there are keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// The decision.
+    #[serde(flatten)]
+    pub decision: Decision,
+}
+
+/// The events that are kept for a slow reader.
+const KEPT: usize = 1_024;
+
+static LISTENERS: OnceLock<Listeners<Event>> = OnceLock::new();
+
+/// Subscribes to the decisions about all targets of the process from now on. The latest 1024 are kept for a slow reader.
+#[must_use]
+pub fn subscribe() -> Subscription<Event> {
+    LISTENERS.get_or_init(Listeners::default).subscribe(KEPT)
+}
+
+/// Subscribes to the decisions about one target: those of all stacks and layers of this name.
+#[must_use]
+pub fn subscribe_to(target: &str) -> Subscription<Event> {
+    let target: Box<str> = target.into();
+    subscribe().filter(move |event| *event.target == *target)
+}
+
+impl Decision {
+    /// Emits the decision about the state of `key` of `target`: the one place in which any decision is logged, counted and
+    /// sent to subscriptions. No lock may be held, since a log subscriber may read the state.
+    #[inline]
+    pub(crate) fn emit(self, target: &str, key: Option<KeyId>) {
+        self.log(target, key);
+        self.count(target);
+        if let Some(listeners) = LISTENERS.get()
+            && listeners.has_any()
+        {
+            listeners.notify(Event { at: SystemTime::now(), target: target.into(), key, decision: self });
+        }
+    }
+}
+
+fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
+}
