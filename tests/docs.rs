@@ -183,16 +183,46 @@ fn prometheus_names() -> BTreeSet<String> {
     names.collect()
 }
 
+/// Checks that every metric in a text is recorded, and returns their names.
+fn recorded_names<'a>(file: &str, text: &'a str, known: &BTreeSet<String>) -> BTreeSet<&'a str> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let is_metric = |word: &&str| word.starts_with("tidegate_") || word.starts_with("gen_ai_");
+    // The one label with such a name.
+    let names: BTreeSet<_> = words.filter(is_metric).filter(|word| *word != "gen_ai_token_type").collect();
+    for name in &names {
+        assert!(known.contains(*name), "{file}: {name} is not in docs/metrics.md");
+    }
+    names
+}
+
 #[test]
 fn every_metric_of_the_alerts_is_recorded() {
-    let (alerts, known) = (page("docs/prometheus/alerts.yaml"), prometheus_names());
-    let words = alerts.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
-    let names: BTreeSet<_> =
-        words.filter(|word| word.starts_with("tidegate_") || word.starts_with("gen_ai_")).collect();
+    let file = "docs/prometheus/alerts.yaml";
+    let names = page(file);
+    let names = recorded_names(file, &names, &prometheus_names());
     assert!(names.len() > 8, "{names:?}");
-    for name in names {
-        assert!(known.contains(name), "docs/prometheus/alerts.yaml: {name} is not in docs/metrics.md");
-    }
+}
+
+/// Seed items 73 and 84.
+#[test]
+fn the_dashboard_shows_every_metric_and_no_other() {
+    let (file, known) = ("docs/grafana/tidegate.json", prometheus_names());
+    let dashboard: serde_json::Value = serde_json::from_str(&page(file)).expect(file);
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let queries = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let queries: Vec<_> = queries.map(|query| query["expr"].as_str().expect("a query")).collect();
+    let queries = queries.join("\n");
+    let shown = recorded_names(file, &queries, &known);
+    // One of the three series of a histogram is enough.
+    let family = |name: &str| {
+        let suffix = ["_bucket", "_sum", "_count"].into_iter().find(|suffix| name.ends_with(suffix));
+        name.strip_suffix(suffix.unwrap_or_default()).unwrap_or(name).to_owned()
+    };
+    let shown: BTreeSet<_> = shown.into_iter().map(family).collect();
+    assert_eq!(known.iter().map(|name| family(name)).collect::<BTreeSet<_>>(), shown);
+
+    let ids: Vec<_> = panels.iter().map(|panel| panel["id"].as_u64().expect("an id")).collect();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "ids are unique");
 }
 
 /// The paths in the pages exist: `crates/tidegate/src/lib.rs` and the like.
