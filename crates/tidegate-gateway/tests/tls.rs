@@ -203,7 +203,7 @@ async fn a_handshake_that_does_not_end_makes_room_for_others() {
     let (_server, file) = provider(Reply::ok()).await;
     let gateway = gateway(&("max_connections = 4\n".to_owned() + &files.setting() + &file)).await;
     let mut silent = Vec::new();
-    for part in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01", b""] {
+    for part in [&b""[..], b"\x16", b"\x16\x03\x01\x02\x00\x01"].into_iter().cycle().take(12) {
         let mut socket = TcpStream::connect(gateway.addr()).await.unwrap();
         socket.write_all(part).await.unwrap();
         silent.push(socket);
