@@ -91,6 +91,7 @@
 //! In the repository: `docs/guide.md` (one section per task), `docs/extensions.md`, `docs/events.md`,
 //! `docs/metrics.md`, and `examples/`.
 
+pub mod alerts;
 pub mod attempt;
 pub mod backpressure;
 #[cfg(all(feature = "config", feature = "translate"))]

@@ -1,7 +1,7 @@
 //! The decisions of all layers, as values.
 //!
 //! Every decision is made in one place, which emits it in three ways: as a `tracing` event, in the metrics (with the
-//! feature `metrics`), and as an [`Event`] to those who subscribe.
+//! feature `metrics`), and as an [`Event`] to every subscription.
 //!
 //! # When to use it
 //! For a page, an alert or a store that needs the decisions as values. For a log, any `tracing` subscriber does; for the

@@ -26,7 +26,6 @@ impl TargetMetrics {
 
     pub(crate) fn record_cache_lookup(self, _: bool) {}
 
-    #[cfg_attr(not(feature = "hyper-util"), expect(dead_code, reason = "called by `Reconnect`"))]
     pub(crate) fn record_resend(self, _: NotProcessedReason) {}
 
     pub(crate) fn record_transition(self, _: State) {}

@@ -162,7 +162,6 @@ impl TargetMetrics {
     }
 
     /// A request is sent again.
-    #[cfg_attr(not(feature = "hyper-util"), expect(dead_code, reason = "called by `Reconnect`"))]
     pub(crate) fn record_resend(self, reason: NotProcessedReason) {
         self.0.resends.increment(
             reason,

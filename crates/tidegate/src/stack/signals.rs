@@ -4,6 +4,7 @@ use http::Request;
 use serde::Serialize;
 
 use super::KeySignals;
+use crate::alerts::{self, Alerts};
 use crate::attempt::AttemptGates;
 use crate::circuit_breaker::{LastFailure, Metrics, State};
 use crate::events::{self, Event, Subscription};
@@ -179,6 +180,17 @@ impl Signals {
     #[must_use]
     pub fn subscribe(&self) -> Subscription<Event> {
         events::subscribe_to(self.target())
+    }
+
+    /// The alerts about this stack, by these thresholds; see [`alerts`](crate::alerts).
+    ///
+    /// # Panics
+    ///
+    /// The interval of the settings is zero, or there is no tokio runtime with a timer.
+    #[must_use]
+    pub fn on_degraded(&self, settings: alerts::Settings) -> Alerts {
+        let signals = self.clone();
+        Alerts::new(settings, move || vec![signals.snapshot()])
     }
 
     /// Closes the circuit, refills the quotas and discards the limits that the provider reported, for every key. Calls

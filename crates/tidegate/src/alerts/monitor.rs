@@ -1,0 +1,114 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::condition::Condition;
+use super::{Alert, AlertKind, Settings};
+use crate::circuit_breaker::State;
+use crate::stack::SignalsSnapshot;
+
+/// Turns signals into alerts. The state is bounded by the number of targets.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    settings: Settings,
+    conditions: BTreeMap<(AlertKind, Arc<str>), Condition>,
+    /// The most that was left of the quotas of a target: requests and tokens.
+    most_left: BTreeMap<Arc<str>, [u64; 2]>,
+}
+
+/// What is observed of one condition: whether it holds, and the share that decides.
+#[derive(Clone, Copy, Debug)]
+struct Observation {
+    holds: bool,
+    value: Option<f64>,
+}
+
+type Observations = BTreeMap<(AlertKind, Arc<str>), Observation>;
+
+impl Monitor {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, conditions: BTreeMap::new(), most_left: BTreeMap::new() }
+    }
+
+    /// Observes the signals of all targets at `now`, and returns the alerts that begin or end. Those of a target that is
+    /// no longer among them end as if it had recovered.
+    pub(super) fn observe(&mut self, signals: &[SignalsSnapshot], now: Instant) -> Vec<Alert> {
+        self.most_left.retain(|target, _| signals.iter().any(|signals| signals.target == *target));
+        let mut observations = Observations::new();
+        for signals in signals {
+            self.observe_target(signals, &mut observations);
+        }
+        let is_cooling = |signals: &SignalsSnapshot| {
+            signals.circuit_state == State::Open || signals.rate_closed_ms.is_some()
+        };
+        if self.settings.all_targets {
+            let holds = !signals.is_empty() && signals.iter().all(is_cooling);
+            let all = (AlertKind::AllTargetsCooling, "".into());
+            observations.insert(all, Observation { holds, value: None });
+        }
+        for key in self.conditions.keys() {
+            observations.entry(key.clone()).or_insert(Observation { holds: false, value: None });
+        }
+        observations.into_iter().filter_map(|(key, observation)| self.decide(key, observation, now)).collect()
+    }
+
+    fn observe_target(&mut self, signals: &SignalsSnapshot, observations: &mut Observations) {
+        let settings = &self.settings;
+        let succeeded = signals.failure_rate.map(|rate| 1.0 - rate);
+        let shares = [
+            (AlertKind::SuccessRate, succeeded, succeeded.is_some_and(|rate| rate < settings.success_rate)),
+            (
+                AlertKind::SlowRate,
+                signals.slow_call_rate,
+                signals.slow_call_rate.is_some_and(|rate| rate > settings.slow_rate),
+            ),
+            (AlertKind::CircuitOpen, None, signals.circuit_state != State::Closed),
+        ];
+        let left = self.quota_left(signals);
+        let quota = left.is_some_and(|share| share < self.settings.quota_left);
+        for (kind, value, holds) in shares.into_iter().chain([(AlertKind::QuotaNearlySpent, left, quota)]) {
+            let observation = Observation { holds, value };
+            // Of stacks of one name, one that has degraded decides.
+            let known = observations.entry((kind, Arc::clone(&signals.target))).or_insert(observation);
+            if holds && !known.holds {
+                *known = observation;
+            }
+        }
+    }
+
+    /// The share that is left of the quota that is used most.
+    fn quota_left(&mut self, signals: &SignalsSnapshot) -> Option<f64> {
+        let left = [signals.rate_remaining.map(u64::from), signals.tokens_remaining];
+        let most = self.most_left.entry(Arc::clone(&signals.target)).or_default();
+        let shares = left.into_iter().zip(most).filter_map(|(left, most)| {
+            let left = left?;
+            *most = left.max(*most);
+            (*most > 0).then(|| left as f64 / *most as f64)
+        });
+        shares.reduce(f64::min)
+    }
+
+    fn decide(
+        &mut self,
+        key: (AlertKind, Arc<str>),
+        observation: Observation,
+        now: Instant,
+    ) -> Option<Alert> {
+        let (raise_after, clear_after) = (self.settings.raise_after(key.0), self.settings.clear_after);
+        let mut condition = self.conditions.get(&key).copied().unwrap_or_default();
+        let change = condition.observe(observation.holds, raise_after, clear_after, now);
+        match condition.is_pristine() {
+            true => _ = self.conditions.remove(&key),
+            false => _ = self.conditions.insert(key.clone(), condition),
+        }
+        let (kind, target) = key;
+        change.map(|(state, held): (_, Duration)| Alert {
+            at: SystemTime::now(),
+            target,
+            alert: kind,
+            state,
+            value: observation.value,
+            held,
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! Seed item 83.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::condition::Condition;
+use super::monitor::Monitor;
+use super::{Alert, AlertKind, AlertState, Settings};
+use crate::circuit_breaker::State;
+use crate::stack::SignalsSnapshot;
+use crate::testing::{send, strict};
+use crate::{CircuitBreakerLayer, Payload, RateLimitLayer, ResilienceBuilder};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn healthy(target: &str) -> SignalsSnapshot {
+    let layer = ResilienceBuilder::new(target).build();
+    layer.signals().snapshot()
+}
+
+/// The alerts of a monitor that reads `signals` every second for `seconds`.
+fn observe(
+    monitor: &mut Monitor,
+    now: &mut Instant,
+    seconds: u32,
+    signals: &[SignalsSnapshot],
+) -> Vec<(AlertKind, AlertState, Duration)> {
+    let mut alerts = Vec::new();
+    for _ in 0..seconds {
+        let at_once = monitor.observe(signals, *now);
+        alerts.extend(at_once.into_iter().map(|Alert { alert, state, held, .. }| (alert, state, held)));
+        *now += SECOND;
+    }
+    alerts
+}
+
+#[test]
+fn each_threshold_raises_its_alert_and_clears_it() {
+    use AlertKind::{AllTargetsCooling, CircuitOpen, QuotaNearlySpent, SlowRate, SuccessRate};
+    let good = || SignalsSnapshot {
+        failure_rate: Some(0.05),
+        slow_call_rate: Some(0.1),
+        tokens_remaining: Some(1_000),
+        ..healthy("a/b")
+    };
+    let open = SignalsSnapshot { circuit_state: State::Open, ..good() };
+    let cases: [(SignalsSnapshot, &[(AlertKind, u64)]); 6] = [
+        (SignalsSnapshot { failure_rate: Some(0.11), ..good() }, &[(SuccessRate, 30)]),
+        (SignalsSnapshot { slow_call_rate: Some(0.51), ..good() }, &[(SlowRate, 30)]),
+        (SignalsSnapshot { tokens_remaining: Some(99), ..good() }, &[(QuotaNearlySpent, 30)]),
+        (SignalsSnapshot { circuit_state: State::HalfOpen, ..good() }, &[(CircuitOpen, 60)]),
+        (SignalsSnapshot { rate_closed_ms: Some(10), ..good() }, &[(AllTargetsCooling, 30)]),
+        (open, &[(AllTargetsCooling, 30), (CircuitOpen, 60)]),
+    ];
+    for (bad, expected) in cases {
+        let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+        assert_eq!(observe(&mut monitor, &mut now, 100, &[good()]), []);
+        let raised = observe(&mut monitor, &mut now, 300, std::slice::from_ref(&bad));
+        let at = |seconds: u64| Duration::from_secs(seconds);
+        let expect = |state, after: fn(u64) -> u64| {
+            expected.iter().map(|(kind, held)| (*kind, state, at(after(*held)))).collect::<Vec<_>>()
+        };
+        assert_eq!(raised, expect(AlertState::Raised, |held| held), "{bad:?}");
+        let mut cleared = observe(&mut monitor, &mut now, 300, &[good()]);
+        cleared.sort_by_key(|(kind, ..)| std::cmp::Reverse(*kind));
+        assert_eq!(cleared, expect(AlertState::Cleared, |_| 60), "{bad:?}");
+    }
+}
+
+#[test]
+fn one_target_that_admits_calls_is_enough() {
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let alerts = observe(&mut monitor, &mut now, 300, &[open, healthy("c/d")]);
+    assert_eq!(alerts, [(AlertKind::CircuitOpen, AlertState::Raised, 60 * SECOND)]);
+    let nothing = observe(&mut Monitor::new(Settings::default()), &mut now, 300, &[]);
+    assert_eq!(nothing, [], "without targets nothing degrades");
+}
+
+#[test]
+fn the_alert_of_a_target_that_is_gone_is_cleared() {
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    observe(&mut monitor, &mut now, 100, &[open, healthy("c/d")]);
+    let alerts = observe(&mut monitor, &mut now, 100, &[healthy("c/d")]);
+    assert_eq!(alerts, [(AlertKind::CircuitOpen, AlertState::Cleared, 60 * SECOND)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_signals_of_a_stack_raise_alerts_as_time_passes() {
+    let (inner, provider) = strict();
+    let circuit = CircuitBreakerLayer::new().failure_threshold(1).cooldown(90 * SECOND);
+    let quota = RateLimitLayer::per_day(10).follow_headers(false);
+    let mut stack = ResilienceBuilder::new("a/b").circuit_breaker(circuit).rate_limit(quota).service(inner);
+    let mut alerts = stack.signals().on_degraded(Settings::default());
+    let started = tokio::time::Instant::now();
+    provider.answer(503);
+    for _ in 0..2 {
+        let _ = send(&mut stack, http::Request::post("http://p/").body(Payload::empty()).unwrap()).await;
+    }
+    let mut received = Vec::new();
+    for _ in 0..3 {
+        let alert = alerts.next().await;
+        received.push((alert.alert, alert.state, started.elapsed().as_secs()));
+    }
+    stack.signals().reset();
+    let alert = alerts.next().await;
+    assert_eq!((alert.state, started.elapsed().as_secs() >= 120), (AlertState::Cleared, true));
+    let raised = AlertState::Raised;
+    let expected =
+        [(AlertKind::SuccessRate, 30), (AlertKind::AllTargetsCooling, 30), (AlertKind::CircuitOpen, 60)];
+    assert_eq!(received, expected.map(|(kind, seconds)| (kind, raised, seconds)));
+    let json = serde_json::to_value(&alert).unwrap();
+    assert_eq!((&json["state"], &json["for_ms"]), (&"cleared".into(), &60_000.into()), "{json}");
+}
+
+#[test]
+fn settings_out_of_range_are_rejected_by_name() {
+    let invalid = Settings { success_rate: 90.0, interval: Duration::ZERO, ..Settings::default() };
+    let error = invalid.check().unwrap_err().to_string();
+    assert!(error.contains("success_rate") && error.contains("interval"), "{error}");
+    assert!(Settings::default().check().is_ok());
+}
+
+proptest! {
+    /// Raised and cleared alternate; each follows a time in which the condition did not change, and a condition that
+    /// flaps faster than both times causes nothing.
+    #[test]
+    fn alerts_alternate_and_need_a_steady_condition(holds in prop::collection::vec(any::<bool>(), 1..200), raise in 0_u64..6, clear in 0_u64..6) {
+        let (mut condition, start) = (Condition::default(), Instant::now());
+        let mut is_raised = false;
+        for (second, holds_now) in holds.iter().enumerate() {
+            let now = start + SECOND * u32::try_from(second).unwrap();
+            let change = condition.observe(*holds_now, Duration::from_secs(raise), Duration::from_secs(clear), now);
+            let steady = holds[..=second].iter().rev().take_while(|value| *value == holds_now).count() as u64 - 1;
+            let needed = if *holds_now { raise } else { clear };
+            match change {
+                Some((state, held)) => {
+                    prop_assert_eq!(state == AlertState::Raised, *holds_now);
+                    prop_assert_ne!(is_raised, *holds_now);
+                    prop_assert!(held.as_secs() >= needed && steady >= needed);
+                    is_raised = *holds_now;
+                }
+                None => prop_assert!(is_raised == *holds_now || steady < needed),
+            }
+        }
+    }
+}
