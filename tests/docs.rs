@@ -75,6 +75,32 @@ fn every_pitfall_is_kept_by_a_test_and_every_citation_is_listed() {
     }
 }
 
+/// The items of the seeds about metrics, events, health and alerts. A citation is `Seed item 24` or `Seed items 24, 41 and
+/// 85` in a comment; a range is an overview, and cites none of them.
+#[test]
+fn every_seed_item_about_operation_is_cited_by_a_test() {
+    let sources = sources(&["crates", "tests"]);
+    let mut cited = BTreeSet::new();
+    for citation in sources.values().flat_map(|source| source.split("Seed item").skip(1)) {
+        let words = citation.trim_start_matches('s').split_whitespace();
+        let words: Vec<_> = words
+            .take_while(|word| {
+                *word == "and" || word.starts_with(|c: char| c.is_ascii_digit()) || *word == "to"
+            })
+            .collect();
+        if !words.contains(&"to") {
+            cited.extend(
+                words
+                    .iter()
+                    .filter_map(|word| word.trim_end_matches([',', '.', ':', ';']).parse::<u32>().ok()),
+            );
+        }
+    }
+    let items = (22..=41).chain([52, 60]).chain(65..=69).chain([73]).chain(82..=90);
+    let missing: Vec<_> = items.filter(|item| !cited.contains(item)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// One `tracing` event in the source.
 #[derive(Debug)]
 struct EventCall<'a> {
