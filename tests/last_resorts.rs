@@ -75,6 +75,7 @@ async fn a_cached_answer_is_sent_plain_and_streamed_and_only_to_the_same_caller(
         {
             let response = send(&setup, prompt, stream, key).await;
             assert_eq!((response.status, response.header("x-tidegate-fallback")), (200, "cached_response"));
+            assert_eq!(response.header("x-tidegate-stale"), "true");
             assert_eq!((response.header("x-tidegate-target"), content(&response).trim()), ("@cached", text));
             assert_eq!(response.header("age"), "0");
         }

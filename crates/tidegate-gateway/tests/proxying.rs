@@ -319,3 +319,46 @@ async fn the_pages_are_served() {
         models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
     assert_eq!((models["object"].as_str().unwrap(), ids), ("list", vec!["gpt-4o", "p/m", "p/n"]));
 }
+
+/// Seed item 65: the course of a call in the body of its error, if the caller wants it.
+#[tokio::test]
+async fn an_error_has_the_course_of_its_call_if_the_caller_wants_it() {
+    let provider = Provider::openai().otherwise(Reply::status(503).message("down")).start().await.unwrap();
+    let retry = "policies.default.retry = { max_retries = 1, initial_delay = \"1ms\" }\n";
+    let chain = route("*", &["p/m", "p/other"]);
+    let gateway = gateway(&(retry.to_owned() + &openai("p", &provider.base_url()) + &chain)).await;
+
+    let plain = chat(&gateway, REQUEST).header("x-tidegate-details", "none").send().await.unwrap();
+    assert_eq!(json(plain).await["resilience"], Value::Null);
+    let response = chat(&gateway, REQUEST).header("x-tidegate-details", "trail").send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    let body = json(response).await;
+    assert_eq!(body["error"]["message"], "down");
+    let details = &body["resilience"];
+    let used = ["circuit_breaker_used", "retry_used", "fallback_used"].map(|name| details[name].as_bool());
+    assert_eq!(used, [Some(false), Some(true), Some(true)], "{details}");
+    assert_eq!((&details["trail"]["attempts"], &details["trail"]["target"]), (&4.into(), &"p/other".into()));
+    for at in [&details["timestamp"], &details["trail"]["steps"][0]["at"]] {
+        assert!(at.as_str().unwrap().ends_with('Z'), "{details}");
+    }
+    assert!(
+        provider.log().requests().iter().all(|request| !request.headers.contains_key("x-tidegate-details"))
+    );
+}
+
+/// An error of the gateway itself has them, too, and a response that is no error has not.
+#[tokio::test]
+async fn a_rejection_has_the_course_of_its_call_as_well() {
+    let provider = Provider::openai().then(Reply::ok()).otherwise(Reply::status(500)).start().await.unwrap();
+    let circuit = "policies.default.circuit_breaker = { failure_threshold = 1 }\n";
+    let file = circuit.to_owned() + &openai("p", &provider.base_url()) + &route("*", &["p/m"]);
+    let gateway = gateway(&file).await;
+    let mut bodies = Vec::new();
+    for _ in 0..3 {
+        let response = chat(&gateway, REQUEST).header("x-tidegate-details", "trail").send().await.unwrap();
+        bodies.push(json(response).await);
+    }
+    assert_eq!(bodies[0]["resilience"], Value::Null);
+    assert_eq!(bodies[2]["error"]["standard_code"], "E3002");
+    assert_eq!(bodies[2]["resilience"]["circuit_breaker_used"], true, "{}", bodies[2]);
+}

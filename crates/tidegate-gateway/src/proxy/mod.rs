@@ -12,6 +12,7 @@
 mod body_budget;
 mod caller_limits;
 mod content_coding;
+mod details;
 mod error_event_body;
 mod gateway_error;
 mod headers;
@@ -57,6 +58,9 @@ const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
 const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 
+/// Present on a cached answer, which is not from a provider and may be out of date.
+const STALE: HeaderName = HeaderName::from_static("x-tidegate-stale");
+
 /// The official clients do not repeat a call whose response has this header with the value `false`.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -100,22 +104,24 @@ impl Proxy {
     pub(crate) async fn handle(&self, endpoint: Endpoint, request: Request<Body>) -> Response<Body> {
         let recorded = self.record(endpoint.path(), &request);
         let call = self.calls.begin(request.extensions().get());
+        let has_details = details::are_wanted(request.headers());
         let response = tokio::select! {
             response = self.call(endpoint, request, recorded.record(), &call) => response,
             reason = call.ended() => Err(reason.into()),
         };
-        self.finish(response, endpoint.dialect(), recorded).await
+        self.finish(response, endpoint.dialect(), recorded, has_details).await
     }
 
     /// Counts the tokens of a request for messages, at a provider if one of its chain counts.
     pub(crate) async fn count_tokens(&self, request: Request<Body>) -> Response<Body> {
         let recorded = self.record(COUNT_TOKENS, &request);
         let call = self.calls.begin(request.extensions().get());
+        let has_details = details::are_wanted(request.headers());
         let response = tokio::select! {
             response = self.token_count(request, recorded.record(), &call) => response,
             reason = call.ended() => Err(reason.into()),
         };
-        self.finish(response, ApiDialect::Anthropic, recorded).await
+        self.finish(response, ApiDialect::Anthropic, recorded, has_details).await
     }
 
     fn record(&self, path: &'static str, request: &Request<Body>) -> OngoingCall {
@@ -128,9 +134,13 @@ impl Proxy {
         response: Result<Response<Body>, GatewayError>,
         dialect: ApiDialect,
         call: OngoingCall,
+        has_details: bool,
     ) -> Response<Body> {
         let response = response.unwrap_or_else(|error| error.into_response(dialect));
         let mut response = self.redactor.redact_response(response, dialect).await;
+        if has_details {
+            response = details::add(response, call.record().trail(), dialect).await;
+        }
         set_trail_headers(response.headers_mut(), call.record().trail());
         RecordedBody::begin(response, call)
     }
@@ -347,6 +357,9 @@ fn has_value(headers: &HeaderMap, name: HeaderName, wanted: &str) -> Option<bool
 
 fn set_fallback_header(response: &mut Response<Body>, fallback_kind: FallbackKind) {
     response.headers_mut().insert(FALLBACK, HeaderValue::from_static(fallback_kind.name()));
+    if fallback_kind == FallbackKind::CachedResponse {
+        response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
+    }
 }
 
 /// At most the first characters of a text of the caller, for an error message.

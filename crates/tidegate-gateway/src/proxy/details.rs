@@ -1,0 +1,77 @@
+//! The course of a call in the body of its error, where the caller wants it.
+
+use std::time::SystemTime;
+
+use axum::body::Body;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, Response};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tidegate::provider::{Gate, Verdict};
+use tidegate::{ErrorCode, Payload, Trail};
+
+use super::{GatewayError, has_value};
+use crate::endpoint::ApiDialect;
+
+/// With the value `trail`, a request wants the details in errors.
+const DETAILS: HeaderName = HeaderName::from_static("x-tidegate-details");
+
+/// The largest error body that is extended.
+const MAX_ERROR: usize = 1024 * 1024;
+
+/// The object `resilience` in the body of an error.
+#[derive(Serialize)]
+struct ResilienceDetails<'a> {
+    timestamp: String,
+    circuit_breaker_used: bool,
+    retry_used: bool,
+    fallback_used: bool,
+    trail: &'a Trail,
+}
+
+/// Whether the caller wants the details of an error.
+pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
+    has_value(headers, DETAILS, "trail") == Some(true)
+}
+
+/// Adds the details to an error whose body is a JSON object. Any other response is unchanged.
+pub(super) async fn add(response: Response<Body>, trail: &Trail, dialect: ApiDialect) -> Response<Body> {
+    let status = response.status();
+    let headers = response.headers();
+    let is_json = has_value(headers, CONTENT_TYPE, "application/json") == Some(true)
+        && has_value(headers, CONTENT_ENCODING, "identity") != Some(false);
+    if !(status.is_client_error() || status.is_server_error()) || !is_json {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(payload) = Payload::collect(body, MAX_ERROR).await else {
+        return GatewayError::new(ErrorCode::ServerError, "error of the provider broke off")
+            .status(head.status)
+            .into_response(dialect);
+    };
+    let Some(bytes) = payload.bytes() else { return Response::from_parts(head, Body::new(payload)) };
+    let Some(extended) = extended(bytes, trail) else {
+        return Response::from_parts(head, Body::from(bytes.clone()));
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(extended))
+}
+
+fn extended(body: &[u8], trail: &Trail) -> Option<Vec<u8>> {
+    let mut object: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let verdicts: Vec<_> = trail.steps().into_iter().map(|step| step.verdict).collect();
+    let is_used = |used: fn(&Verdict) -> bool| verdicts.iter().any(used);
+    let details = ResilienceDetails {
+        timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        circuit_breaker_used: is_used(|verdict| {
+            matches!(verdict, Verdict::Rejected { gate: Gate::CircuitBreaker, .. })
+        }),
+        retry_used: is_used(|verdict| matches!(verdict, Verdict::Waiting(_))),
+        fallback_used: is_used(|verdict| {
+            matches!(verdict, Verdict::FellBack { .. } | Verdict::Continued { .. })
+        }),
+        trail,
+    };
+    object.insert("resilience".to_owned(), serde_json::to_value(details).ok()?);
+    serde_json::to_vec(&object).ok()
+}
