@@ -14,6 +14,7 @@ use tidegate::{FallbackLayer, KeyBy, ResilienceBuilder, ResilienceConfig};
 use tower::ServiceExt;
 
 use crate::access::{self, AccessKeys, AdminPages, Callers, WebPages, is_loopback};
+use crate::alerts::{self, LostAlerts};
 use crate::calls::RecentCalls;
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
@@ -27,7 +28,7 @@ use crate::proxy::{
     AddressedTarget, BodyBudget, BodyLimits, CachedFor, CallerLimits, Proxy, Redactor, RouteChain,
     RouteTable, TargetStack, TokenCounter,
 };
-use crate::server::{self, RunningGateway, ServerSettings, ServerTls};
+use crate::server::{self, AlertTask, RunningGateway, ServerSettings, ServerTls};
 use crate::targets::{TargetGates, Targets, rejects_calls};
 
 /// A gateway that is ready to listen.
@@ -110,6 +111,7 @@ impl Gateway {
             targets: Arc::new(Targets::new(targets)),
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
+            lost_alerts: LostAlerts::default(),
             log: OnceLock::new(),
             metrics: OnceLock::new(),
             proxy: Proxy {
@@ -192,6 +194,7 @@ impl Gateway {
             );
         }
         let router = self.guarded_pages(self.config.pages.clone().listening_on(listen.ip()));
+        let alerts = self.alerts()?;
         let settings = ServerSettings {
             listen,
             tls: self.tls,
@@ -199,7 +202,16 @@ impl Gateway {
             notice: self.config.notice,
             drain: self.config.drain,
         };
-        server::bind(settings, router, self.state).await
+        server::bind(settings, router, self.state, alerts).await
+    }
+
+    /// The task of the alerts, if there are any.
+    fn alerts(&self) -> io::Result<Option<AlertTask>> {
+        let Some(settings) = self.config.alerts.clone() else { return Ok(None) };
+        let client = client(&self.config.connections).map_err(io::Error::other)?;
+        let (targets, lost) = (Arc::clone(&self.state.targets), self.state.lost_alerts.clone());
+        let alerts = alerts::run(settings, move || targets.snapshots(), client, lost);
+        Ok(Some(Box::pin(alerts)))
     }
 }
 

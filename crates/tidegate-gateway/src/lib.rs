@@ -17,6 +17,7 @@
 //! | `x-tidegate-target` | the `provider/model` of the response, or of the last attempt |
 //! | `x-tidegate-attempts` | the number of requests that reached a provider |
 //! | `x-tidegate-fallback` | the kind of fallback, if the response is not from the first target |
+//! | `x-tidegate-stale` | `true` for a cached answer; its age in seconds is in `age` |
 //! | `x-tidegate-code` | the standard code, if the call failed |
 //! | `x-tidegate-call` | the id of the call, for `/calls` and the log |
 //! | `x-tidegate-estimated` | `true`, if the gateway has estimated a token count |
@@ -31,6 +32,10 @@
 //! `error.code` as OpenAI has it, and the standard code in `error.standard_code`. Its status is 429, 503 or
 //! 504 for a rejection by a gate, 502 if no response was received, 504 if none was received in time, 404 for a
 //! model without a route, 400 and 413 for a body that cannot be forwarded.
+//!
+//! A request with `x-tidegate-details: trail` gets an object `resilience` in the body of any error that is JSON: the time,
+//! whether a circuit rejected, and whether there were retries and fallbacks, and the [`Trail`](tidegate::Trail) with a time
+//! for each step.
 //!
 //! A stream that breaks off ends in an error event of the caller's API with the number of tokens before it. Any other response that breaks off closes the
 //! connection to the caller as well, so that an incomplete body is not taken for a complete one.
@@ -110,6 +115,7 @@
 //! alert of TLS; an alert alone, behind bytes of a next request, is noticed once the response has ended.
 
 mod access;
+mod alerts;
 mod calls;
 mod client;
 pub mod config;

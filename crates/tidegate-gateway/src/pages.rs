@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tidegate::ErrorCode;
 
 use crate::access::{AdminAccess, CallerRules};
+use crate::alerts::LostAlerts;
 use crate::calls;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::log_writer::LogWriter;
@@ -28,6 +29,7 @@ pub(crate) struct AppState {
     pub(crate) targets: Arc<Targets>,
     pub(crate) models: Vec<ServedModel>,
     pub(crate) is_draining: AtomicBool,
+    pub(crate) lost_alerts: LostAlerts,
     /// The log of the process, to report its lost lines.
     pub(crate) log: OnceLock<LogWriter>,
     /// The metrics of the process, if they are served.
@@ -175,6 +177,10 @@ async fn healthz(State(state): SharedState, access: Option<Extension<AdminAccess
     let lost = state.log.get().map_or(0, LogWriter::lost_lines);
     if lost > 0 {
         health["lost_log_lines"] = lost.into();
+    }
+    let lost = state.lost_alerts.count();
+    if lost > 0 {
+        health["lost_alerts"] = lost.into();
     }
     Json(health)
 }

@@ -232,6 +232,13 @@ impl TargetGates {
     }
 }
 
+impl Targets {
+    /// The signals of all targets, under each policy.
+    pub(crate) fn snapshots(&self) -> Vec<SignalsSnapshot> {
+        self.0.iter().map(|target| target.signals.snapshot()).collect()
+    }
+}
+
 impl TargetAction {
     const ALL: [Self; 3] = [Self::Reset, Self::ForceOpen, Self::ForceClosed];
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tidegate::config::PolicyFile;
 
 use super::admin::AdminEntry;
+use super::alerts::AlertsEntry;
 use super::cache::CacheSettings;
 use super::caller::CallerEntry;
 use super::connections::ConnectionSettings;
@@ -82,6 +83,8 @@ pub(super) struct ConfigFile {
     /// The cache of all chains that end in `"@cached"`.
     #[serde(default)]
     pub(super) cache: CacheSettings,
+    /// Alerts about degraded targets; none without this table.
+    pub(super) alerts: Option<AlertsEntry>,
     /// Capabilities of models, by the beginning of their names.
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,

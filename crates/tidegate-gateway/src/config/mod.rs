@@ -154,6 +154,12 @@
 //! above 1 the prompt must be identical (see [`AnswerCache`](tidegate::fallback::AnswerCache)). An answer is for its
 //! tenant alone, and none is stored for a request without one. `cache.shared = true` lets all callers share the answers.
 //!
+//! # Alerts
+//! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and posts both to the
+//! `webhook`, as JSON: the fields of an [`Alert`](tidegate::alerts::Alert), and its `text`. The `thresholds` are those of
+//! [`tidegate::alerts`]. A post is repeated three times within 20 s; `/healthz` has the number of `lost_alerts`. No call
+//! waits for it.
+//!
 //! # Rejections
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
 //! that does not support the endpoint of its route. All mistakes are reported at once: a line for each with its place in
@@ -165,6 +171,7 @@
 
 mod access_key;
 mod admin;
+mod alerts;
 mod cache;
 mod caller;
 mod connections;
@@ -194,6 +201,7 @@ use tidegate::config::{Checks, Recovered, Removed, TomlText, recover, unread_var
 use tidegate::providers::ModelTable;
 use tidegate::{Payload, ResilienceConfig};
 
+pub(crate) use self::alerts::{AlertSettings, WebhookAddress};
 pub(crate) use self::cache::CacheSettings;
 pub(crate) use self::connections::ConnectionSettings;
 use self::file::ConfigFile;
@@ -249,6 +257,8 @@ pub struct Config {
     pub(crate) connections: ConnectionSettings,
     /// The settings of the cache for `@cached`.
     pub(crate) cache: CacheSettings,
+    /// The alerts, if there are any.
+    pub(crate) alerts: Option<AlertSettings>,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
     /// The settings of each policy with their origins.
@@ -347,6 +357,7 @@ impl Config {
         let known = KnownNames { providers: &providers, policies: &policies, removed };
         checks.keep(file.connections.check());
         checks.keep(file.cache.check());
+        let alerts = file.alerts.and_then(|alerts| checks.keep(alerts.check(&env)));
         if file.routes.is_empty() {
             checks.fail(GatewayConfigError::new("routes", "expected at least one"));
         }
@@ -391,6 +402,7 @@ impl Config {
             policies,
             connections: file.connections,
             cache: file.cache,
+            alerts,
             models,
             routes,
             explanations,

@@ -225,6 +225,23 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "[cache]\nsimilarity = nan",
             "cache.similarity: expected a number above 0, and at most 2, found NaN",
         ),
+        (
+            "alerts = 1",
+            "alerts: expected a table with webhook, webhook_token_env or thresholds, found integer `1`",
+        ),
+        ("[alerts]\nwebhook = \"ftp://hooks/s3cret\"", "alerts.webhook: expected an http or https URL"),
+        (
+            "[alerts]\nwebhook_token_env = \"TIDE_KEY\"",
+            "alerts.webhook_token_env: expected a webhook beside it",
+        ),
+        (
+            "[alerts]\nwebhook = \"https://hooks/\"\nwebhook_token_env = \"MISSING\"",
+            "alerts.webhook_token_env: MISSING is not set",
+        ),
+        (
+            "[alerts.thresholds]\nsuccess_rate = 90",
+            "alerts.thresholds.success_rate: expected a number from 0 to 1, found 90",
+        ),
         ("drain = \"soon\"", "drain: expected a duration, found string \"soon\""),
         ("", "routes: expected at least one"),
         ("[providers.openai]\nbase_url = \"http://x\"", "providers.openai: missing key `dialect`"),

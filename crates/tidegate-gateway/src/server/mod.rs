@@ -10,10 +10,11 @@ mod descriptors;
 mod listener;
 mod tls;
 
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,6 +34,9 @@ use crate::pages::AppState;
 
 /// The time for the last bytes of calls that are cut, such as their error events.
 const CUT_TIME: Duration = Duration::from_secs(1);
+
+/// Watches the targets, beside the listener.
+pub(crate) type AlertTask = Pin<Box<dyn Future<Output = Infallible> + Send>>;
 
 /// The settings of the listener.
 #[derive(Debug)]
@@ -120,6 +124,7 @@ pub(crate) async fn bind(
     settings: ServerSettings,
     router: Router,
     state: Arc<AppState>,
+    alerts: Option<AlertTask>,
 ) -> io::Result<RunningGateway> {
     let socket = TcpListener::bind(settings.listen).await?;
     let addr = socket.local_addr()?;
@@ -132,13 +137,21 @@ pub(crate) async fn bind(
         tokio::select! {
             cut = serve(listener, &settings, &state, phases) => cut,
             never = end_unread(&calls) => match never {},
+            never = run(alerts) => match never {},
         }
     }));
     Ok(RunningGateway { addr, tls, phase, task })
 }
 
+async fn run(alerts: Option<AlertTask>) -> Infallible {
+    match alerts {
+        Some(alerts) => alerts.await,
+        None => pending().await,
+    }
+}
+
 /// Ends calls whose callers do not read, again and again.
-async fn end_unread(calls: &CallsInFlight) -> std::convert::Infallible {
+async fn end_unread(calls: &CallsInFlight) -> Infallible {
     let mut checks = interval(open_calls::CHECK_INTERVAL);
     loop {
         checks.tick().await;

@@ -1,0 +1,108 @@
+use std::sync::{Arc, Mutex};
+
+use http::Response;
+use tidegate::alerts::Settings;
+use tidegate::{CircuitBreakerLayer, Payload, ResilienceBuilder};
+use tidegate_testkit::strict::{self, Handle, Strict};
+use tokio::time::Instant;
+
+use super::*;
+
+const SECRET: &str = "s3cret";
+
+fn webhook() -> (Webhook<Strict<Payload>>, Handle) {
+    let (client, receiver) = strict::service();
+    let mut token = HeaderValue::from_static("Bearer s3cret");
+    token.set_sensitive(true);
+    let uri = "https://hooks.test/s3cret?token=s3cret".parse().unwrap();
+    (Webhook::new(WebhookAddress { uri, token: Some(token) }, client), receiver)
+}
+
+/// The first alert of a circuit that is forced open.
+async fn alert() -> Alert {
+    let client =
+        tower::service_fn(async |_: Request<Payload>| Ok::<_, BoxError>(Response::new(Payload::empty())));
+    let stack = ResilienceBuilder::new("p/m").circuit_breaker(CircuitBreakerLayer::new()).service(client);
+    stack.signals().circuit_breaker().force_open();
+    stack.signals().on_degraded(Settings { raise_after: Duration::ZERO, ..Settings::default() }).next().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_is_json_with_its_text_and_the_token() {
+    let (webhook, receiver) = webhook();
+    let alert = alert().await;
+    webhook.post(&alert).await.unwrap();
+    let [request] = &receiver.requests()[..] else { panic!("one request") };
+    assert_eq!(request.headers[AUTHORIZATION], "Bearer s3cret");
+    let body: serde_json::Value = serde_json::from_slice(request.body.as_ref().unwrap()).unwrap();
+    assert_eq!((&body["text"], &body["state"]), (&alert.to_string().into(), &"raised".into()), "{body}");
+    assert_eq!((&body["alert"], &body["value"]), (&"all_targets_cooling".into(), &serde_json::Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_may_pass_is_repeated_and_no_other() {
+    let alert = alert().await;
+    for (status, attempts, seconds) in [(503, 4, 20), (429, 4, 20), (404, 1, 0)] {
+        let (webhook, receiver) = webhook();
+        (0..9).for_each(|_| drop(receiver.answer(status)));
+        let started = Instant::now();
+        let expected = PostError::Status(StatusCode::from_u16(status).unwrap());
+        assert_eq!(webhook.post(&alert).await, Err(expected));
+        assert_eq!((receiver.calls(), started.elapsed().as_secs()), (attempts, seconds), "{status}");
+    }
+    let (webhook, receiver) = webhook();
+    receiver.hang();
+    receiver.fail("connection refused");
+    receiver.answer(204);
+    assert_eq!(webhook.post(&alert).await, Ok(()));
+    assert_eq!(receiver.calls(), 3);
+}
+
+/// The URL of a webhook is its secret.
+#[tokio::test(start_paused = true)]
+async fn no_output_has_the_url_or_the_token() {
+    let (webhook, receiver) = webhook();
+    (0..9).for_each(|_| drop(receiver.fail(format!("cannot reach https://hooks.test/{SECRET}"))));
+    let error = webhook.post(&alert().await).await.unwrap_err();
+    for text in [error.to_string(), format!("{error:?}"), format!("{:?}", webhook.address)] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+}
+
+/// A webhook that does not respond fills the queue; what is beyond it is lost and counted, and the signals are read on.
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_hangs_loses_alerts_and_delays_nothing() {
+    let (client, receiver) = strict::service::<Payload>();
+    receiver.otherwise(strict::Answer::hang());
+    let stack = ResilienceBuilder::new("p/m").circuit_breaker(CircuitBreakerLayer::new());
+    let (inner, _) = strict::service::<Payload>();
+    let signals = stack.service(inner).signals();
+    let thresholds = Settings {
+        circuit_open: Duration::ZERO,
+        raise_after: Duration::ZERO,
+        clear_after: Duration::ZERO,
+        all_targets: false,
+        interval: Duration::from_millis(10),
+        ..Settings::default()
+    };
+    let uri = "https://hooks.test/".parse().unwrap();
+    let settings =
+        crate::config::AlertSettings { thresholds, webhook: Some(WebhookAddress { uri, token: None }) };
+    let lost = crate::alerts::LostAlerts::default();
+    let reads = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&reads);
+    // The circuit changes with every look at it.
+    let read = move || {
+        let mut reads = count.lock().unwrap();
+        *reads += 1;
+        match *reads % 2 {
+            0 => signals.reset(),
+            _ => signals.circuit_breaker().force_open(),
+        }
+        vec![signals.snapshot()]
+    };
+    let run = crate::alerts::run(settings, read, client, lost.clone());
+    let _ = timeout(Duration::from_secs(4), run).await;
+    assert!(*reads.lock().unwrap() > 390, "{reads:?}");
+    assert!((300..=400).contains(&lost.count()), "{}", lost.count());
+}

@@ -1,0 +1,86 @@
+//! Seed item 83: alerts about degraded targets.
+
+mod support;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::post;
+use serde_json::{Value, json};
+use support::*;
+use tidegate_testkit::{Provider, Reply};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const REQUEST: &str = r#"{"model":"any","messages":[{"role":"user","content":"hello"}]}"#;
+
+/// A webhook that passes on what is posted to it, with the token.
+async fn webhook() -> (String, mpsc::UnboundedReceiver<(String, Value)>) {
+    let (sender, received) = mpsc::unbounded_channel();
+    let handler = async move |headers: http::HeaderMap, body: String| {
+        let token = headers["authorization"].to_str().unwrap().to_owned();
+        sender.send((token, serde_json::from_str(&body).unwrap())).unwrap();
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hooks/secret", listener.local_addr().unwrap());
+    tokio::spawn(
+        async move { axum::serve(listener, Router::new().route("/hooks/secret", post(handler))).await },
+    );
+    (url, received)
+}
+
+#[tokio::test]
+async fn an_open_circuit_is_posted_and_its_recovery_too() {
+    let provider = Provider::openai().then(Reply::status(500)).otherwise(Reply::ok()).start().await.unwrap();
+    let (url, mut received) = webhook().await;
+    let thresholds = r#"{ circuit_open = "0s", clear_after = "0s", interval = "20ms", all_targets = false }"#;
+    let file = format!(
+        "alerts = {{ webhook = {url:?}, webhook_token_env = \"PROVIDER_KEY\", thresholds = {thresholds} }}\n\
+         policies.default.circuit_breaker = {{ failure_threshold = 1, cooldown_seconds = 60 }}\n{}{}",
+        openai("p", &provider.base_url()),
+        route("*", &["p/a/m"]),
+    );
+    let gateway = gateway(&file).await;
+    assert_eq!(chat(&gateway, REQUEST).send().await.unwrap().status(), 500);
+    let bound = Duration::from_secs(30);
+    let (token, alert) = timeout(bound, received.recv()).await.expect("an alert").unwrap();
+    assert_eq!(token, format!("Bearer {KEY}"));
+    assert_eq!(
+        json!([alert["target"], alert["alert"], alert["state"], alert["text"]]),
+        json!(["p/a/m", "circuit_open", "raised", "p/a/m: circuit not closed for 0s"])
+    );
+    client().post(url_of_reset(&gateway)).send().await.unwrap();
+    let (_, alert) = timeout(bound, received.recv()).await.expect("an alert").unwrap();
+    assert_eq!((&alert["alert"], &alert["state"]), (&json!("circuit_open"), &json!("cleared")));
+}
+
+fn url_of_reset(gateway: &tidegate_gateway::RunningGateway) -> String {
+    url(gateway, "/signals/p/a/m/reset")
+}
+
+/// A webhook that rejects alerts is visible in the health.
+#[tokio::test]
+async fn lost_alerts_are_counted_in_the_health() {
+    let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();
+    let thresholds = r#"{ circuit_open = "0s", interval = "20ms" }"#;
+    let targets = openai("p", &provider.base_url()) + &route("*", &["p/a/m"]);
+    // The health page of another gateway accepts no posts: its status is final.
+    let other = gateway(&targets).await;
+    let file = format!(
+        "alerts = {{ webhook = {:?}, thresholds = {thresholds} }}\n\
+         policies.default.circuit_breaker = {{ failure_threshold = 1 }}\n{targets}",
+        url(&other, "/healthz"),
+    );
+    let gateway = gateway(&file).await;
+    chat(&gateway, REQUEST).send().await.unwrap();
+    let lost = async {
+        loop {
+            let health = json(client().get(url(&gateway, "/healthz")).send().await.unwrap()).await;
+            if health["lost_alerts"] == 1 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), lost).await.expect("a lost alert");
+}
