@@ -140,6 +140,7 @@ impl Decision {
 
     /// The layer that decided: `retry`, `fallback`, `reconnect`, or the [gate](crate::provider::Gate).
     #[must_use]
+    #[inline]
     pub const fn layer(&self) -> &'static str {
         match self {
             Self::Rejected { rejection, .. } => rejection.gate().name(),
@@ -152,7 +153,7 @@ impl Decision {
     }
 
     /// Counts the decision in the metrics of `target`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count(&self, target: &str) {
         let metrics = || TargetMetrics::of(target);
         match self {

@@ -44,15 +44,22 @@ pub fn subscribe_to(target: &str) -> Subscription<Event> {
 impl Decision {
     /// Emits the decision about the state of `key` of `target`: the one place in which any decision is logged, counted and
     /// sent to subscriptions. No lock may be held, since a log subscriber may read the state.
-    #[inline]
-    pub(crate) fn emit(self, target: &str, key: Option<KeyId>) {
+    // Always inlined, so that only the part for the variant at hand is left of each match.
+    #[inline(always)]
+    pub(crate) fn emit(&self, target: &str, key: Option<KeyId>) {
         self.log(target, key);
         self.count(target);
         if let Some(listeners) = LISTENERS.get()
             && listeners.has_any()
         {
-            listeners.notify(Event { at: SystemTime::now(), target: target.into(), key, decision: self });
+            self.publish(listeners, target, key);
         }
+    }
+
+    #[cold]
+    fn publish(&self, listeners: &Listeners<Event>, target: &str, key: Option<KeyId>) {
+        let decision = self.clone();
+        listeners.notify(Event { at: SystemTime::now(), target: target.into(), key, decision });
     }
 }
 

@@ -1,72 +1,89 @@
-//! The `tracing` event of each decision; `docs/events.md` lists them.
+//! The `tracing` event of each decision; `docs/events.md` lists them. Values are computed in the macros, which do so only if
+//! the event is wanted.
 
 use tracing::field::display;
 
 use super::Decision;
 use super::decision::{AttemptSummary, millis};
-use crate::circuit_breaker::State;
+use crate::circuit_breaker::{State, Transition};
 use crate::key::KeyId;
 use crate::{ErrorCode, Gate, Rejection};
 
+const CIRCUIT_BREAKER: &str = Gate::CircuitBreaker.name();
+
 impl Decision {
-    #[inline]
+    #[inline(always)]
     pub(super) fn log(&self, target: &str, key: Option<KeyId>) {
+        let layer = self.layer();
         match self {
             Self::AttemptEnded(end) => end.log(target, key),
-            rare => rare.log_rare(target, key),
-        }
-    }
-
-    /// All decisions but the one that every call makes.
-    #[cold]
-    fn log_rare(&self, target: &str, key: Option<KeyId>) {
-        let (layer, key) = (self.layer(), key.map(display));
-        match self {
-            Self::AttemptEnded(_) => {}
+            Self::CircuitChanged(transition) => log_transition(transition, target, key),
             Self::Rejected { rejection, .. } => log_rejection(rejection, target, key),
             Self::AdmittedInShadow(rejection) => {
-                tracing::debug!(layer, target, key, "would have refused: {rejection}");
+                tracing::debug!(layer, target, key = key.map(display), "would have refused: {rejection}");
             }
-            Self::Retried { attempt, code, wait } => {
-                let (code, wait_ms) = (code.map(ErrorCode::code), millis(*wait));
-                tracing::debug!(layer, target, attempt, code, wait_ms, "asking again");
-            }
+            Self::Retried { attempt, code, wait } => tracing::debug!(
+                layer,
+                target,
+                attempt,
+                code = code.map(ErrorCode::code),
+                wait_ms = millis(*wait),
+                "asking again",
+            ),
             Self::RetryDenied => tracing::debug!(layer, target, "retry budget is used up"),
             Self::SentAgain(reason) => {
                 tracing::debug!(layer, target, %reason, "request was not processed, sending it again");
             }
             Self::FellBack { code, .. } => {
-                let code = code.map(ErrorCode::code);
-                tracing::info!(layer, target, code, "asking another target");
+                tracing::info!(layer, target, code = code.map(ErrorCode::code), "asking another target");
             }
-            Self::Continued { code } => {
-                let code = code.map(ErrorCode::code);
-                tracing::info!(layer, target, code, "asking another target for the rest");
-            }
+            Self::Continued { code } => tracing::info!(
+                layer,
+                target,
+                code = code.map(ErrorCode::code),
+                "asking another target for the rest",
+            ),
             Self::Skipped(lack) => tracing::info!(layer, target, %lack, "passing over a target"),
-            Self::CircuitChanged(transition) => {
-                let (state, reason) = (transition.to.name(), transition.reason);
-                let cooldown_ms = transition.cooldown.map(millis);
-                match transition.to {
-                    State::Open => {
-                        tracing::error!(layer, target, key, state, %reason, cooldown_ms, "circuit opened");
-                    }
-                    _ => tracing::info!(layer, target, key, state, %reason, "circuit changed"),
-                }
+            Self::LimitMoved { limit } => {
+                tracing::debug!(layer, target, key = key.map(display), limit, "limit moved");
             }
-            Self::LimitMoved { limit } => tracing::debug!(layer, target, key, limit, "limit moved"),
         }
     }
 }
 
-fn log_rejection(rejection: &Rejection, target: &str, key: Option<tracing::field::DisplayValue<KeyId>>) {
-    let (layer, code, reason) = (rejection.gate().name(), rejection.code().code(), rejection.reason());
-    let wait_ms = rejection.retry_after().map(millis);
-    match rejection.gate() {
-        Gate::CircuitBreaker => {
-            tracing::warn!(layer, target, key, code, wait_ms, %reason, "circuit rejected an attempt");
+fn log_transition(transition: &Transition, target: &str, key: Option<KeyId>) {
+    let Transition { to, reason, cooldown, .. } = transition;
+    let (layer, key, state) = (CIRCUIT_BREAKER, key.map(display), to.name());
+    match to {
+        State::Open => {
+            let cooldown_ms = cooldown.map(millis);
+            tracing::error!(layer, target, key, state, %reason, cooldown_ms, "circuit opened");
         }
-        _ => tracing::debug!(layer, target, key, code, wait_ms, "{reason}"),
+        _ => tracing::info!(layer, target, key, state, %reason, "circuit changed"),
+    }
+}
+
+#[inline]
+fn log_rejection(rejection: &Rejection, target: &str, key: Option<KeyId>) {
+    let (layer, reason) = (rejection.gate().name(), rejection.reason());
+    match rejection.gate() {
+        Gate::CircuitBreaker => tracing::warn!(
+            layer,
+            target,
+            key = key.map(display),
+            code = rejection.code().code(),
+            wait_ms = rejection.retry_after().map(millis),
+            %reason,
+            "circuit rejected an attempt",
+        ),
+        _ => tracing::debug!(
+            layer,
+            target,
+            key = key.map(display),
+            code = rejection.code().code(),
+            wait_ms = rejection.retry_after().map(millis),
+            "{reason}",
+        ),
     }
 }
 
@@ -74,15 +91,36 @@ impl AttemptSummary {
     #[inline]
     fn log(&self, target: &str, key: Option<KeyId>) {
         let Self { attempt, success, code, slow, duration, .. } = *self;
-        let (layer, key) = (Gate::CircuitBreaker.name(), key.map(display));
-        let (code, head_ms) = (code.map(ErrorCode::code), duration.map(millis));
+        let layer = CIRCUIT_BREAKER;
         match code {
-            _ if success => tracing::debug!(layer, target, key, attempt, head_ms, "attempt succeeded"),
+            _ if success => tracing::debug!(
+                layer,
+                target,
+                key = key.map(display),
+                attempt,
+                head_ms = duration.map(millis),
+                "attempt succeeded",
+            ),
             None => {}
-            code => tracing::warn!(layer, target, key, attempt, code, head_ms, "attempt failed"),
+            Some(code) => tracing::warn!(
+                layer,
+                target,
+                key = key.map(display),
+                attempt,
+                code = code.code(),
+                head_ms = duration.map(millis),
+                "attempt failed",
+            ),
         }
         if slow {
-            tracing::warn!(layer, target, key, attempt, head_ms, "attempt was slow");
+            tracing::warn!(
+                layer,
+                target,
+                key = key.map(display),
+                attempt,
+                head_ms = duration.map(millis),
+                "attempt was slow",
+            );
         }
     }
 }
