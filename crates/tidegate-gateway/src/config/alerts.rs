@@ -13,6 +13,7 @@ use super::provider::secret;
 
 /// The alerts about the targets: they are logged, and posted to the webhook.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Alerts")]
 #[serde(deny_unknown_fields, expecting = "a table with webhook, webhook_token_env or thresholds")]
 pub(super) struct AlertsEntry {
     /// The URL that alerts are posted to as JSON; without it they are logged only.
