@@ -154,6 +154,11 @@ impl Bucket {
         }
     }
 
+    /// The number of tokens in a full bucket.
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.rate.burst
+    }
+
     /// Whether the bucket is full.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.debt(now) == 0

@@ -81,6 +81,21 @@ impl Handle {
         state.limits.remaining(LimitUnit::is_tokens, clock::now()).filter(|_| state.limits.has_token_quota())
     }
 
+    /// Returns how many requests could be sent at once with a full quota, or `None` without a quota. Of several quotas it
+    /// is the one with the least [remaining](Self::remaining).
+    #[must_use]
+    pub fn capacity(&self) -> Option<u32> {
+        let capacity = self.lock().limits.capacity(|unit| unit == LimitUnit::Requests, clock::now());
+        capacity.map(|capacity| u32::try_from(capacity).unwrap_or(u32::MAX))
+    }
+
+    /// Returns how many tokens could be spent at once with a full quota, or `None` without a token quota. Of several quotas
+    /// it is the one with the least [remaining](Self::tokens_remaining).
+    #[must_use]
+    pub fn tokens_capacity(&self) -> Option<u64> {
+        self.lock().limits.capacity(LimitUnit::is_tokens, clock::now())
+    }
+
     /// Returns how much longer the provider keeps the gate closed, if it does.
     #[must_use]
     pub fn closed_for(&self) -> Option<Duration> {

@@ -165,6 +165,14 @@ impl QuotaSet {
         }
     }
 
+    /// Returns the capacity of the quota with the least [remaining](Self::remaining).
+    pub(super) fn capacity(&self, counts: impl Fn(LimitUnit) -> bool, now: Instant) -> Option<u64> {
+        let counters = self.configured.iter().chain(self.reported.counters());
+        let counted = counters.filter(|counter| counts(counter.unit()));
+        let buckets = counted.map(|counter| (counter.bucket.remaining(now), counter.bucket.capacity()));
+        buckets.min().map(|(_, capacity)| capacity)
+    }
+
     /// Returns whether any quota counts tokens.
     pub(super) fn has_token_quota(&self) -> bool {
         self.configured.iter().chain(self.reported.counters()).any(|counter| counter.unit().is_tokens())

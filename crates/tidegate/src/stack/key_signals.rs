@@ -38,8 +38,12 @@ pub struct KeySignals {
     pub queued: usize,
     /// Requests that could be sent now; `None` without a quota.
     pub rate_remaining: Option<u32>,
+    /// Requests that could be sent with a full quota.
+    pub rate_capacity: Option<u32>,
     /// Tokens that could be used now; `None` without a token quota.
     pub tokens_remaining: Option<u64>,
+    /// Tokens that could be used with a full quota.
+    pub tokens_capacity: Option<u64>,
     /// The rest of the time for which the provider closed the rate limit.
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
@@ -73,7 +77,9 @@ impl KeySignals {
             max_inflight: backpressure.limit(),
             queued,
             rate_remaining: rate_limit.remaining(),
+            rate_capacity: rate_limit.capacity(),
             tokens_remaining: rate_limit.tokens_remaining(),
+            tokens_capacity: rate_limit.tokens_capacity(),
             rate_closed_ms: rate_limit.closed_for().map(millis),
             rate_waiting: rate_limit.own_waiting(),
         }
@@ -159,7 +165,9 @@ impl KeySignals {
                 .flatten()
                 .min_by_key(|failure| failure.ago_ms),
             rate_remaining: least(self.rate_remaining, other.rate_remaining),
+            rate_capacity: least(self.rate_capacity, other.rate_capacity),
             tokens_remaining: least(self.tokens_remaining, other.tokens_remaining),
+            tokens_capacity: least(self.tokens_capacity, other.tokens_capacity),
             rate_closed_ms: self.rate_closed_ms.max(other.rate_closed_ms),
             ..self
         }

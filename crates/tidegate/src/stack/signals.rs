@@ -52,8 +52,12 @@ pub struct SignalsSnapshot {
     pub queued: usize,
     /// Requests that could be sent now; `None` without a quota.
     pub rate_remaining: Option<u32>,
+    /// Requests that could be sent with a full quota.
+    pub rate_capacity: Option<u32>,
     /// Tokens that could be used now; `None` without a token quota.
     pub tokens_remaining: Option<u64>,
+    /// Tokens that could be used with a full quota.
+    pub tokens_capacity: Option<u64>,
     /// The rest of the time for which the provider closed the rate limit.
     pub rate_closed_ms: Option<u64>,
     /// Calls that wait in the queue of the rate limit.
@@ -119,7 +123,9 @@ impl Signals {
             max_inflight: gates.backpressure().limit(),
             queued: gates.backpressure().queued(),
             rate_remaining: worst.rate_remaining,
+            rate_capacity: worst.rate_capacity,
             tokens_remaining: worst.tokens_remaining,
+            tokens_capacity: worst.tokens_capacity,
             rate_closed_ms: worst.rate_closed_ms,
             rate_waiting: gates.rate_limit().waiting(),
             keys,

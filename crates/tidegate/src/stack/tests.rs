@@ -134,7 +134,9 @@ async fn preflight_acquires_nothing_and_checks_the_gates_in_order() {
     for _ in 0..10 {
         assert_eq!(signals.preflight(None), Ok(()));
     }
-    assert_eq!(signals.snapshot().rate_remaining, Some(2));
+    let snapshot = signals.snapshot();
+    assert_eq!((snapshot.rate_remaining, snapshot.rate_capacity), (Some(2), Some(2)));
+    assert_eq!((snapshot.tokens_remaining, snapshot.tokens_capacity), (None, None));
 
     provider.answer(200).stall();
     let streaming = call(&mut service).await.unwrap();

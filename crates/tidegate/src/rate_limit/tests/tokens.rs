@@ -361,3 +361,31 @@ async fn a_streamed_request_body_is_reserved_for_and_settled() {
     let rejected = rejection(service.ready().await.unwrap().call(streamed(None)).await);
     assert!(rejected.retry_after() <= Some(Duration::from_secs(60)), "{:?}", rejected.retry_after());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_capacity_is_that_of_the_quota_with_the_least_left() {
+    let none = RateLimitLayer::new();
+    assert_eq!((none.handle().capacity(), none.handle().tokens_capacity()), (None, None));
+    let (_, inner, provider) = wire();
+    let layer =
+        RateLimitLayer::per_minute(5).quota(60, Duration::from_secs(24 * 60 * 60)).tokens_per_minute(9_000);
+    let mut service = layer.clone().layer(inner);
+    let requests = || (layer.handle().remaining(), layer.handle().capacity());
+    assert_eq!((requests(), layer.handle().tokens_capacity()), ((Some(5), Some(5)), Some(9_000)));
+    for _ in 0..57 {
+        provider.then(json(r#"{"prompt_tokens":1,"completion_tokens":1}"#));
+        service
+            .ready()
+            .await
+            .unwrap()
+            .call(chat_request())
+            .await
+            .unwrap()
+            .into_body()
+            .collect()
+            .await
+            .unwrap();
+        tokio::time::advance(Duration::from_secs(12)).await;
+    }
+    assert_eq!(requests(), (Some(3), Some(60)));
+}
