@@ -19,6 +19,7 @@ use crate::calls::RecentCalls;
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
+use crate::live::{LiveFeed, LiveSource};
 use crate::log_writer::LogWriter;
 use crate::open_calls::CallsInFlight;
 use crate::pages::{self, AppState, ServedModel};
@@ -30,6 +31,7 @@ use crate::proxy::{
 };
 use crate::server::{self, AlertTask, RunningGateway, ServerSettings, ServerTls};
 use crate::targets::{TargetGates, Targets, rejects_calls};
+use crate::transitions::TransitionLog;
 
 /// A gateway that is ready to listen.
 ///
@@ -104,20 +106,26 @@ impl Gateway {
             let circuit_breaker =
                 config.policies.get(policy).and_then(|policy| policy.circuit_breaker.as_ref());
             let has_circuit = rejects_calls(circuit_breaker);
-            TargetGates { policy: policy.clone(), has_circuit, signals: stack.signals(), chains }
+            TargetGates { policy: policy.as_str().into(), has_circuit, signals: stack.signals(), chains }
         });
+        let targets = Arc::new(Targets::new(targets));
+        let (recent_calls, transitions) = (RecentCalls::new(config.calls_kept), TransitionLog::default());
+        transitions.follow(targets.transitions());
+        let live =
+            LiveSource { targets: Arc::clone(&targets), recent_calls: recent_calls.clone(), transitions };
         let redactor = Arc::new(Redactor::new(&config.provider_keys));
         let state = AppState {
-            targets: Arc::new(Targets::new(targets)),
+            targets,
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
             lost_alerts: LostAlerts::default(),
+            live: LiveFeed::new(live),
             log: OnceLock::new(),
             metrics: OnceLock::new(),
             proxy: Proxy {
                 routes,
                 calls: CallsInFlight::default(),
-                recent_calls: RecentCalls::new(config.calls_kept),
+                recent_calls,
                 body_limits: BodyLimits {
                     length: config.body_limit,
                     min_rate: config.body_min_rate,

@@ -126,6 +126,7 @@ mod error_format;
 mod gateway;
 mod half_close;
 mod http_version;
+mod live;
 mod log_format;
 mod log_writer;
 mod open_calls;
@@ -137,6 +138,8 @@ mod server;
 mod shared_stream;
 mod slow_reader;
 mod targets;
+mod times;
+mod transitions;
 
 pub use config::{Config, GatewayConfigError};
 pub use demo::Demo;

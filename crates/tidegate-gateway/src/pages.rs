@@ -17,6 +17,7 @@ use crate::access::{AdminAccess, CallerRules};
 use crate::alerts::LostAlerts;
 use crate::calls;
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
+use crate::live::{self, LiveFeed};
 use crate::log_writer::LogWriter;
 use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{Deployment, GatewayError, Proxy, shortened};
@@ -30,6 +31,8 @@ pub(crate) struct AppState {
     pub(crate) models: Vec<ServedModel>,
     pub(crate) is_draining: AtomicBool,
     pub(crate) lost_alerts: LostAlerts,
+    /// The events of the live page.
+    pub(crate) live: LiveFeed,
     /// The log of the process, to report its lost lines.
     pub(crate) log: OnceLock<LogWriter>,
     /// The metrics of the process, if they are served.
@@ -65,9 +68,9 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         router.route(&format!("/openai/deployments/{{name}}{}", endpoint.suffix()), post(handler))
     });
     let other_pages = targets::router(Arc::clone(&state.targets))
-        .merge(calls::router(state.proxy.recent_calls.clone(), Arc::clone(&state.targets)));
+        .merge(calls::router(state.proxy.recent_calls.clone(), Arc::clone(&state.targets)))
+        .merge(live::router(state.live.clone()));
     proxied
-        .route("/", get(index))
         .route(COUNT_TOKENS, post(count_tokens))
         .route("/v1/models", get(models))
         .route("/v1/models/{*id}", get(model))
@@ -79,23 +82,6 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(state)
-}
-
-async fn index() -> &'static str {
-    "tidegate, a gateway for model providers\n\
-     \n\
-     POST /v1/chat/completions   OpenAI's chat completions\n\
-     POST /v1/embeddings         OpenAI's embeddings\n\
-     POST /v1/responses          OpenAI's responses\n\
-     POST /v1/messages           Anthropic's messages, and /count_tokens below\n\
-     POST /openai/deployments/.. Azure's chat completions and embeddings; the deployment is the model\n\
-     GET  /v1/models             what can be asked for\n\
-     GET  /signals               what is known about each target\n\
-     POST /signals/TARGET/reset  closes its circuit and refills its quotas; also /force-open and /force-closed\n\
-     GET  /calls                 the latest calls, with ?limit=, ?code= and ?target=; one of them at /calls/ID\n\
-     GET  /metrics               metrics for Prometheus\n\
-     GET  /healthz               is it alive, and which targets are not healthy\n\
-     GET  /readyz                does it take calls\n"
 }
 
 async fn count_tokens(State(state): SharedState, request: Request) -> Response<Body> {

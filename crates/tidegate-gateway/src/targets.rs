@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, Response, Uri};
 use serde::Serialize;
-use tidegate::circuit_breaker::{Metrics, Settings};
+use tidegate::circuit_breaker::{Metrics, Settings, Transitions};
 use tidegate::fallback::Handle;
 use tidegate::stack::{KeySignals, SignalsSnapshot};
 use tidegate::{ErrorCode, Signals};
@@ -26,7 +26,7 @@ pub(crate) struct Targets(Vec<TargetGates>);
 /// The gates of one target under one policy, and the chains that start with that target.
 #[derive(Debug)]
 pub(crate) struct TargetGates {
-    pub(crate) policy: String,
+    pub(crate) policy: Arc<str>,
     /// Whether a circuit rejects calls if it is open.
     pub(crate) has_circuit: bool,
     pub(crate) signals: Signals,
@@ -46,15 +46,18 @@ enum HealthStatus {
     Unhealthy,
 }
 
+/// A target as `/signals` shows it.
 #[derive(Serialize)]
-struct TargetReport<'a> {
+pub(crate) struct TargetReport<'a> {
     policy: &'a str,
+    has_circuit: bool,
     status: HealthStatus,
     health_score: f64,
     #[serde(flatten)]
     snapshot: SignalsSnapshot,
     circuit_metrics: Metrics,
-    busiest_keys: Vec<KeySignals>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    busiest_keys: Option<Vec<KeySignals>>,
 }
 
 /// A change of a target by hand.
@@ -109,6 +112,18 @@ impl Targets {
         Self(targets.into_iter().collect())
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &TargetGates> {
+        self.0.iter()
+    }
+
+    /// The target, the policy, and the changes of state of each circuit from now on.
+    pub(crate) fn transitions(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>, Transitions)> {
+        self.0.iter().map(|target| {
+            let transitions = target.signals.circuit_breaker().subscribe();
+            (Arc::clone(target.signals.target()), Arc::clone(&target.policy), transitions)
+        })
+    }
+
     /// Whether `name` is a target of a route, or a last resort.
     pub(crate) fn is_known(&self, name: &str) -> bool {
         self.0.iter().any(|target| **target.signals.target() == *name)
@@ -149,7 +164,7 @@ impl Targets {
         })?;
         let policy = policy_of(query)?;
         let named = self.0.iter().filter(|target| **target.signals.target() == *name);
-        let selected = named.filter(|target| policy.as_ref().is_none_or(|policy| *policy == target.policy));
+        let selected = named.filter(|target| policy.as_ref().is_none_or(|policy| **policy == *target.policy));
         let selected: Vec<_> = selected.collect();
         if selected.is_empty() {
             let policy = policy.map(|policy| format!(" with the policy `{}`", shortened(&policy)));
@@ -209,6 +224,11 @@ impl TargetGates {
     }
 
     fn report(&self) -> TargetReport<'_> {
+        TargetReport { busiest_keys: Some(self.signals.keys(MAX_KEYS)), ..self.summary() }
+    }
+
+    /// The report without the keys.
+    pub(crate) fn summary(&self) -> TargetReport<'_> {
         let mut snapshot = self.signals.snapshot();
         // In the gateway the fallback is outside of the stack, once per chain, and chains may share targets.
         for more in self.chains.iter().flat_map(Handle::statistics) {
@@ -223,11 +243,12 @@ impl TargetGates {
         let (status, health_score) = self.health();
         TargetReport {
             policy: &self.policy,
+            has_circuit: self.has_circuit,
             status,
             health_score,
             snapshot,
             circuit_metrics: self.signals.circuit_metrics(),
-            busiest_keys: self.signals.keys(MAX_KEYS),
+            busiest_keys: None,
         }
     }
 }

@@ -72,7 +72,7 @@ impl OngoingCall {
             total_ms,
             "response ended",
         );
-        self.recent.count(record);
+        self.recent.count(record, end);
     }
 }
 

@@ -4,6 +4,9 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+
+use super::call_end::CallEnd;
 use super::record::CallRecord;
 
 /// The latest calls, those in flight included. Clones share them.
@@ -22,8 +25,20 @@ struct SharedCalls {
 struct KeptCalls {
     /// Their numbers are consecutive.
     calls: VecDeque<KeptCall>,
-    next: u64,
+    /// How many have begun is the number of the next call.
+    totals: CallTotals,
     bytes: usize,
+}
+
+/// The numbers of calls since the start, those that are no longer kept included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct CallTotals {
+    pub(crate) begun: u64,
+    /// Calls with a complete response.
+    pub(crate) succeeded: u64,
+    pub(crate) failed: u64,
+    /// Calls whose caller did not wait for the end.
+    pub(crate) left: u64,
 }
 
 struct KeptCall {
@@ -46,8 +61,8 @@ impl RecentCalls {
     /// Adds a call. It is kept in place of the oldest one.
     pub(super) fn add(&self, path: &'static str, caller: Option<Arc<str>>) -> Arc<CallRecord> {
         let mut kept = self.lock();
-        let number = kept.next;
-        kept.next += 1;
+        let number = kept.totals.begun;
+        kept.totals.begun += 1;
         let id = format!("{}-{number}", self.0.prefix);
         let record = Arc::new(CallRecord::new(number, id, path, caller));
         if self.0.limit > 0 {
@@ -59,9 +74,11 @@ impl RecentCalls {
         record
     }
 
-    /// Counts the bytes of a call that has ended, if it is still kept.
-    pub(super) fn count(&self, record: &CallRecord) {
+    /// Counts a call that has ended, and its bytes, if it is still kept.
+    pub(super) fn count(&self, record: &CallRecord, end: CallEnd) {
+        let has_failed = record.code().is_some();
         let mut kept = self.lock();
+        kept.totals.add(end, has_failed);
         let Some(index) = kept.index(record.number) else { return };
         let bytes = record.size();
         let before = mem::replace(&mut kept.calls[index].bytes, bytes);
@@ -69,8 +86,17 @@ impl RecentCalls {
         kept.evict(self.0.limit);
     }
 
+    /// The calls with this number and above, of at most `limit` calls the latest, and the totals. Oldest first.
+    pub(crate) fn since(&self, number: u64, limit: usize) -> (Vec<Arc<CallRecord>>, CallTotals) {
+        let kept = self.lock();
+        let newest = kept.calls.iter().rev().take(limit).map(|kept| &kept.record);
+        let mut records: Vec<_> = newest.take_while(|record| record.number >= number).cloned().collect();
+        records.reverse();
+        (records, kept.totals)
+    }
+
     /// Whether calls are kept at all.
-    pub(super) fn is_enabled(&self) -> bool {
+    pub(crate) fn is_enabled(&self) -> bool {
         self.0.limit > 0
     }
 
@@ -101,6 +127,18 @@ impl KeptCalls {
         while self.calls.len() > limit || self.bytes > MAX_BYTES {
             let Some(oldest) = self.calls.pop_front() else { return };
             self.bytes -= oldest.bytes;
+        }
+    }
+}
+
+impl CallTotals {
+    fn add(&mut self, end: CallEnd, has_failed: bool) {
+        match end {
+            CallEnd::Dropped | CallEnd::Unread => self.left += 1,
+            CallEnd::Finished if !has_failed => self.succeeded += 1,
+            CallEnd::Finished | CallEnd::Failed | CallEnd::Cut | CallEnd::Stalled | CallEnd::Stopped => {
+                self.failed += 1;
+            }
         }
     }
 }
@@ -150,6 +188,21 @@ mod tests {
         let bytes: usize = kept.calls.iter().map(|kept| kept.record.size()).sum();
         assert_eq!(bytes, kept.bytes);
         assert!(bytes <= MAX_BYTES && bytes > MAX_BYTES / 2, "{bytes}");
+    }
+
+    #[test]
+    fn all_calls_are_counted_and_the_latest_are_listed_from_a_number_on() {
+        let recent = RecentCalls::new(3);
+        let begin = || OngoingCall::begin(&recent, "/", None);
+        let calls: Vec<_> = (0..5).map(|_| begin()).collect();
+        calls[0].end(CallEnd::Finished);
+        calls[1].end(CallEnd::Cut);
+        calls[2].end(CallEnd::Unread);
+        drop(begin());
+        let (records, totals) = recent.since(0, 2);
+        assert_eq!(totals, CallTotals { begun: 6, succeeded: 1, failed: 1, left: 2 });
+        assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!((recent.since(5, 9).0.len(), recent.since(6, 9).0.len()), (1, 0));
     }
 
     #[test]

@@ -1,18 +1,19 @@
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tidegate::provider::{Step, StreamOutcome, UsageMeter};
 use tidegate::{Error, ErrorCode, Outcome, Trail};
 
 use super::call_end::CallEnd;
+use crate::times::{as_millis, rfc3339};
 
 /// What is known about one call, while it is in flight and afterwards.
 #[derive(Debug)]
 pub(crate) struct CallRecord {
-    pub(super) number: u64,
+    pub(crate) number: u64,
     pub(super) id: String,
     pub(super) path: &'static str,
     caller: Option<Arc<str>>,
@@ -39,9 +40,26 @@ struct Progress {
     total_ms: Option<u64>,
 }
 
+/// What changes in a record, except for the bytes of the response. Two equal values mean that nothing has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallProgress {
+    is_routed: bool,
+    status: Option<u16>,
+    pub(crate) end: Option<CallEnd>,
+    steps: usize,
+}
+
 /// A record as `/calls` shows it.
 #[derive(Debug, Serialize)]
 pub(super) struct CallReport<'a> {
+    #[serde(flatten)]
+    summary: CallSummary<'a>,
+    trail: &'a Trail,
+}
+
+/// The same without the trail.
+#[derive(Debug, Serialize)]
+pub(crate) struct CallSummary<'a> {
     id: &'a str,
     path: &'static str,
     route: Option<Arc<str>>,
@@ -57,7 +75,6 @@ pub(super) struct CallReport<'a> {
     end: Option<CallEnd>,
     bytes: u64,
     tokens: Option<Tokens>,
-    trail: &'a Trail,
 }
 
 /// The tokens of all attempts of a call.
@@ -107,7 +124,7 @@ impl CallRecord {
 
     /// Sets the head of the response, and returns the milliseconds until then.
     pub(super) fn set_head(&self, status: u16, code: Option<ErrorCode>) -> u64 {
-        let head_ms = millis(self.begun.elapsed());
+        let head_ms = as_millis(self.begun.elapsed());
         let mut progress = self.lock();
         (progress.status, progress.code, progress.head_ms) = (Some(status), code, Some(head_ms));
         head_ms
@@ -129,7 +146,7 @@ impl CallRecord {
             (None, Some(Outcome::Success)) => CallEnd::Finished,
             (None, _) => end,
         };
-        let total_ms = millis(self.begun.elapsed());
+        let total_ms = as_millis(self.begun.elapsed());
         (progress.end, progress.total_ms) = (Some(end), Some(total_ms));
         Some((end, total_ms))
     }
@@ -139,16 +156,32 @@ impl CallRecord {
         progress.code.or(progress.failure.map(|(_, code)| code))
     }
 
+    /// How far the call has got: whether its route is known, the status, the end, and the number of steps of its trail.
+    pub(crate) fn progress(&self) -> CallProgress {
+        let steps = self.trail.steps().len();
+        let progress = self.lock();
+        CallProgress {
+            is_routed: progress.route.is_some(),
+            status: progress.status,
+            end: progress.end,
+            steps,
+        }
+    }
+
     /// The bytes of memory that the record occupies, approximately.
     pub(super) fn size(&self) -> usize {
         mem::size_of::<Self>() + self.id.len() + self.trail.steps().len() * mem::size_of::<Step>()
     }
 
     pub(super) fn report(&self) -> CallReport<'_> {
+        CallReport { summary: self.summary(), trail: &self.trail }
+    }
+
+    pub(crate) fn summary(&self) -> CallSummary<'_> {
         let code = self.code();
         let progress = self.lock();
         let used = progress.meter.as_ref().map(UsageMeter::read).filter(|used| used.attempts > 0);
-        CallReport {
+        CallSummary {
             id: &self.id,
             path: self.path,
             route: progress.route.clone(),
@@ -166,19 +199,10 @@ impl CallRecord {
                 output: used.output,
                 unknown_attempts: used.unknown,
             }),
-            trail: &self.trail,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }

@@ -171,6 +171,7 @@ async fn serve(
         () = reached(&mut phases, StopPhase::Stopping) => {}
     }
     state.is_draining.store(true, Ordering::Relaxed);
+    state.live.close();
     tokio::select! {
         () = listener.accept() => {}
         () = sleep(settings.notice) => {}
