@@ -1,0 +1,135 @@
+// The changes of circuits: a lane of states for each target, and a list.
+
+import { announce, byId, element, setAttribute, setText, stateBadge, stateName } from "./elements.js";
+import { clock, duration } from "./format.js";
+
+const SPAN = 600_000;
+const KEPT = 256;
+const FIRST_SHOWN = 6;
+const SVG = "http://www.w3.org/2000/svg";
+
+export class Transitions {
+  constructor() {
+    this.entries = [];
+    this.lanes = new Map();
+    this.showsAll = false;
+    this.more = byId("transitions-more");
+    this.more.addEventListener("click", () => {
+      this.showsAll = !this.showsAll;
+      this.renderList();
+    });
+  }
+
+  /** Replaces all entries. */
+  replace(entries) {
+    this.entries = [];
+    byId("transition-list").replaceChildren();
+    this.add(entries);
+  }
+
+  /** Adds entries, oldest first. */
+  add(entries) {
+    if (entries.length === 0) return this.renderList();
+    const list = byId("transition-list");
+    for (const entry of entries) {
+      this.entries.push(entry);
+      list.prepend(item(entry));
+    }
+    this.entries.splice(0, this.entries.length - KEPT);
+    while (list.children.length > KEPT) list.lastElementChild.remove();
+    this.renderList();
+  }
+
+  /** Announces entries that are new. */
+  announce(entries) {
+    const latest = entries.at(-1);
+    if (latest) announce(`Circuit of ${latest.target}: ${stateName(latest.to)}, ${latest.reason}`);
+  }
+
+  renderList() {
+    const items = [...byId("transition-list").children];
+    items.forEach((each, index) => (each.hidden = !this.showsAll && index >= FIRST_SHOWN));
+    byId("transitions-empty").hidden = items.length > 0;
+    this.more.hidden = items.length <= FIRST_SHOWN;
+    setText(this.more, this.showsAll ? "Show fewer" : `Show all ${items.length}`);
+  }
+
+  /** Draws the lanes of `targets` up to `now`, by the clock of the gateway. */
+  draw(targets, now) {
+    const known = new Set();
+    for (const target of targets.filter(({ has_circuit }) => has_circuit)) {
+      const key = `${target.target}\n${target.policy}`;
+      known.add(key);
+      let lane = this.lanes.get(key);
+      if (!lane) {
+        lane = new Lane(target);
+        this.lanes.set(key, lane);
+        byId("lanes").append(lane.element);
+      }
+      lane.draw(this.entries.filter((entry) => entry.target === target.target && entry.policy === target.policy), target.circuit_state, now);
+    }
+    for (const [key, lane] of this.lanes) {
+      if (known.has(key)) continue;
+      lane.element.remove();
+      this.lanes.delete(key);
+    }
+  }
+}
+
+function item(entry) {
+  const state = stateBadge();
+  state.set(entry.to);
+  const facts = [entry.reason];
+  if (entry.cooldown_ms !== null) facts.push(`for ${duration(entry.cooldown_ms)}`);
+  if (entry.recovery_ms !== null) facts.push(`after ${duration(entry.recovery_ms)}`);
+  return element(
+    "li",
+    { "data-target": entry.target, "data-to": entry.to },
+    element("time", { datetime: entry.at }, clock(entry.at)),
+    element("span", { class: "name" }, entry.target),
+    element("span", { class: "change" }, element("span", { class: "from" }, `${stateName(entry.from)} →`), " ", state.badge),
+    element("span", { class: "reason" }, facts.join(", ")),
+  );
+}
+
+/** The states of one circuit over time, newest at the right. */
+class Lane {
+  constructor({ target, policy }) {
+    this.drawing = document.createElementNS(SVG, "svg");
+    for (const [name, value] of [["viewBox", "0 0 1000 10"], ["preserveAspectRatio", "none"]]) this.drawing.setAttribute(name, value);
+    this.element = element("div", { class: "lane", "data-target": target, "data-policy": policy }, element("span", { class: "name" }, target), this.drawing);
+  }
+
+  draw(entries, state, now) {
+    const parts = spans(entries, state, now);
+    while (this.drawing.children.length > parts.length) this.drawing.lastElementChild.remove();
+    while (this.drawing.children.length < parts.length) this.drawing.append(document.createElementNS(SVG, "rect"));
+    parts.forEach(({ state, from, to }, index) => {
+      const rect = this.drawing.children[index];
+      const height = { open: 10, half_open: 6, closed: 2 }[state];
+      setAttribute(rect, "data-state", state);
+      setAttribute(rect, "x", x(from, now).toFixed(1));
+      setAttribute(rect, "width", Math.max(x(to, now) - x(from, now), 2).toFixed(1));
+      setAttribute(rect, "y", (10 - height) / 2);
+      setAttribute(rect, "height", height);
+    });
+  }
+}
+
+const x = (at, now) => Math.max(1_000 * (1 - (now - at) / SPAN), 0);
+
+/** The states and their times within the span. An open circuit becomes half-open by itself when its cooldown has passed. */
+function spans(entries, state, now) {
+  const begin = now - SPAN;
+  const parts = [];
+  let current = entries.length > 0 ? entries[0].from : state;
+  let from = begin;
+  for (const entry of entries) {
+    const at = Date.parse(entry.at);
+    if (at > begin) parts.push({ state: current, from, to: at });
+    current = entry.to;
+    from = Math.max(at, begin);
+  }
+  parts.push({ state: current, from, to: now });
+  return parts.filter((part) => part.to > part.from);
+}
