@@ -52,7 +52,7 @@ steady = {{ base_url = "{steady}", dialect = "openai" }}
 [policies.default]
 retry           = {{ max_retries = 1, initial_delay = "200ms", max_delay = "1s" }}
 rate_limiter    = {{ requests_per_second = 5, burst_size = 10, max_wait = "5s" }}
-circuit_breaker = {{ failure_threshold = 5, cooldown_seconds = 5 }}
+circuit_breaker = {{ failure_threshold = 3, cooldown_seconds = 5 }}
 backpressure    = {{ max_inflight = 16, max_queued = 64, queue_timeout = "5s" }}
 timeout         = {{ total = "30s", attempt = "10s" }}
 
@@ -92,7 +92,8 @@ chain = ["flaky/any", "steady/any"]
              \n\
              curl -iN {url} {header} -d '{{\"model\":\"demo\",\"stream\":true,{messages}}}'\n\
              \n\
-             The state of the gates is at http://{addr}/signals. Your own providers: --config FILE\n"
+             Watch it at http://{addr} in a browser: repeat the call some twenty times, and the circuit of the flaky\n\
+             provider opens, and recovers. Your own providers: --config FILE\n"
         )
     }
 }

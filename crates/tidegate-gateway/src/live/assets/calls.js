@@ -5,7 +5,8 @@ import { clock, count, DASH, duration } from "./format.js";
 import { messageOf } from "./stream.js";
 import { trailList } from "./trail.js";
 
-const SHOWN = 100;
+const KEPT = 100;
+const FIRST_SHOWN = 15;
 
 const ENDS = {
   failed: "stream failed",
@@ -23,6 +24,12 @@ export class Calls {
     this.body = byId("call-rows");
     byId("filter").addEventListener("submit", (event) => event.preventDefault());
     byId("filter").addEventListener("input", () => this.filter());
+    this.showsAll = false;
+    this.more = byId("calls-more");
+    this.more.addEventListener("click", () => {
+      this.showsAll = !this.showsAll;
+      this.filter();
+    });
   }
 
   /** Replaces all calls. Trails that are open stay open. */
@@ -47,7 +54,7 @@ export class Calls {
         this.body.prepend(shown.element);
       }
     }
-    const surplus = [...this.rows].sort(([, one], [, other]) => one.call.number - other.call.number).slice(0, -SHOWN);
+    const surplus = [...this.rows].sort(([, one], [, other]) => one.call.number - other.call.number).slice(0, -KEPT);
     for (const [id, shown] of surplus) this.remove(id, shown);
     this.filter();
   }
@@ -62,11 +69,14 @@ export class Calls {
     const words = byId("filter-text").value.toLowerCase().split(/\s+/).filter(Boolean);
     const kind = byId("filter-kind").value;
     let matching = 0;
-    for (const shown of this.rows.values()) {
+    const newestFirst = [...this.rows.values()].sort((one, other) => other.call.number - one.call.number);
+    for (const shown of newestFirst) {
       const matches = isOfKind(shown.call, kind) && words.every((word) => shown.text.includes(word));
-      shown.show(matches);
       if (matches) matching += 1;
+      shown.show(matches && (this.showsAll || matching <= FIRST_SHOWN || shown.details !== null));
     }
+    this.more.hidden = matching <= FIRST_SHOWN;
+    setText(this.more, this.showsAll ? "Show fewer" : `Show all ${matching}`);
     const empty = byId("calls-empty");
     empty.hidden = matching > 0;
     setText(empty, this.emptyText());

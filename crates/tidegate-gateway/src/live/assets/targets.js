@@ -98,7 +98,7 @@ class TargetRow {
     const recent = median(this.tokens.map(({ ms }) => ms));
     const mean = target.circuit_metrics.avg_response_time;
     setText(this.token, duration(recent ?? (mean === null ? null : 1_000 * mean)));
-    setText(this.tokenNote, recent !== null ? "median, last minute" : mean === null ? "" : "mean since the start");
+    setText(this.tokenNote, recent !== null ? "last minute" : mean === null ? "" : "mean since the start");
   }
 
   updateFailures({ circuit_metrics: metrics, last_failure }) {
