@@ -4,8 +4,10 @@ import { byId, element, setAttribute, setText } from "./elements.js";
 import { duration, median, rate } from "./format.js";
 
 const SPAN = 300;
-const STEP = 2;
 const MAX_TARGETS = 4;
+
+/** The distances between two lines of the grid. */
+const INCREMENTS = [0.5, 1, 2, 5].concat([1, 10, 100, 1_000, 10_000].flatMap((power) => [10, 20, 50].map((step) => step * power)));
 
 const CALLS = [
   { label: "succeeded", color: "--good" },
@@ -20,8 +22,9 @@ export class Charts {
     this.targets = [];
     this.pending = { succeeded: 0, failed: 0, tokens: new Map() };
     this.totals = null;
-    this.calls = new Chart("calls-chart", "calls-legend", (value) => rate(value));
-    this.tokens = new Chart("token-chart", "token-legend", (value) => duration(value));
+    this.begun = Date.now() / 1_000;
+    this.calls = new Chart("calls-chart", "calls-legend", rate, 1);
+    this.tokens = new Chart("token-chart", "token-legend", duration, 10);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.rebuild());
   }
 
@@ -39,28 +42,34 @@ export class Charts {
     }
   }
 
-  /** Ends a step of time, and draws. */
+  /** Ends a step of time, and draws. A page in the background has long steps. */
   step() {
+    const at = Date.now() / 1_000;
     const { succeeded, failed, tokens } = this.pending;
+    const seconds = Math.max(at - this.begun, 0.1);
     const medians = new Map([...tokens].map(([target, times]) => [target, median(times)]));
-    const sample = { at: Date.now() / 1_000, succeeded: succeeded / STEP, failed: failed / STEP, medians };
-    this.samples = [...this.samples, sample].slice(-SPAN / STEP);
+    this.samples = this.samples.filter((sample) => at - sample.at < SPAN);
+    this.samples.push({ at, seconds, succeeded, failed, medians });
     this.pending = { succeeded: 0, failed: 0, tokens: new Map() };
+    this.begun = at;
     const names = new Set([...this.targets, ...medians.keys()]);
     if (names.size !== this.targets.length) this.targets = [...names].slice(0, MAX_TARGETS);
     this.draw();
   }
 
-  /** The calls that succeeded and failed within the last `seconds`. */
-  recent(seconds) {
-    const steps = this.samples.slice(-seconds / STEP);
-    const sum = (name) => steps.reduce((total, sample) => total + sample[name] * STEP, 0) + this.pending[name];
-    return { succeeded: sum("succeeded"), failed: sum("failed"), seconds: Math.max(steps.length * STEP, STEP) };
+  /** The calls that succeeded and failed within about the last `span` seconds. */
+  recent(span) {
+    const now = Date.now() / 1_000;
+    const samples = this.samples.filter(({ at }) => now - at < span);
+    const sum = (name) => samples.reduce((total, sample) => total + sample[name], this.pending[name]);
+    const seconds = samples.reduce((total, sample) => total + sample.seconds, now - this.begun);
+    return { succeeded: sum("succeeded"), failed: sum("failed"), seconds: Math.max(seconds, 1) };
   }
 
   draw() {
     const times = this.samples.map(({ at }) => at);
-    this.calls.draw(CALLS, [times, this.samples.map(({ succeeded }) => succeeded), this.samples.map(({ failed }) => failed)]);
+    const perSecond = (name) => this.samples.map((sample) => sample[name] / sample.seconds);
+    this.calls.draw(CALLS, [times, perSecond("succeeded"), perSecond("failed")]);
     const series = this.targets.map((label, index) => ({ label, color: TOKEN_COLORS[index], dash: TOKEN_DASHES[index], isSparse: true }));
     this.tokens.draw(series, [times, ...this.targets.map((target) => this.samples.map(({ medians }) => medians.get(target) ?? null))]);
   }
@@ -73,10 +82,12 @@ export class Charts {
 }
 
 class Chart {
-  constructor(place, legend, format) {
+  /** `least` is the smallest range of the values. */
+  constructor(place, legend, format, least) {
     this.place = byId(place);
     this.legend = byId(legend);
     this.format = format;
+    this.least = least;
     this.label = this.place.getAttribute("aria-label");
     this.plot = null;
     new ResizeObserver(() => this.resize()).observe(this.place);
@@ -116,11 +127,11 @@ class Chart {
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       scales: {
         x: { range: () => [Date.now() / 1_000 - SPAN, Date.now() / 1_000] },
-        y: { range: (_, __, max) => [0, Math.max(max ?? 0, 1) * 1.15] },
+        y: { range: (_, __, max) => [0, Math.max(max ?? 0, this.least) * 1.1] },
       },
       axes: [
-        { ...axis, grid: { show: false }, space: 70, values: (_, ticks) => ticks.map((tick) => clockOf(tick)) },
-        { ...axis, size: 56, space: 32, values: (_, ticks) => ticks.map((tick) => this.format(tick)) },
+        { ...axis, grid: { show: false }, size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => clockOf(tick)) },
+        { ...axis, size: 56, space: 32, incrs: INCREMENTS, values: (_, ticks) => ticks.map((tick) => this.format(tick)) },
       ],
       series: [{}, ...lines],
     };

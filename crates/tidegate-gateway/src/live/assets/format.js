@@ -21,6 +21,9 @@ export function duration(ms) {
   return minutes < 60 ? `${minutes} min ${seconds} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** A set time, without decimals that are zero: `5 s`, `1.5 s`. */
+export const setTime = (ms) => (ms < 1_000 || ms >= 60_000 ? duration(ms) : `${Number((ms / 1_000).toFixed(2))} s`);
+
 /** The seconds that are left: `4.2 s`, `38 s`. */
 export function countdown(ms) {
   const seconds = Math.max(ms, 0) / 1_000;

@@ -110,7 +110,7 @@ class TargetRow {
   }
 
   updateFallbacks(fallbacks) {
-    const lines = fallbacks.map(({ target, asked, answered }) => ({ target, text: `${count(answered)} of ${count(asked)}` }));
+    const lines = fallbacks.map(({ target, asked, answered }) => ({ target, text: asked === 0 ? "unused" : `${count(answered)} of ${count(asked)}` }));
     if (lines.length === 0) return setText(this.fallbacks, DASH);
     if (this.fallbacks.children.length !== lines.length) {
       this.fallbacks.replaceChildren(...lines.map(() => element("span", {}, element("span", { class: "name" }), " ", element("span", { class: "value" }))));
@@ -134,11 +134,11 @@ class TargetRow {
 
 /** How a circuit goes on from its state. */
 function waitText(state, reported, left, metrics) {
-  if (state === "half_open") return "the next calls are probes";
-  if (state === "open" && reported === null) return "held open, until a reset";
-  if (state === "open") return left > 0 ? `probes in ${countdown(left)}` : "the next call is a probe";
+  if (state === "half_open") return "next calls are probes";
+  if (state === "open" && reported === null) return "held until a reset";
+  if (state === "open") return left > 0 ? `probes in ${countdown(left)}` : "next call is a probe";
   const { consecutive_failures: failures, config } = metrics;
-  return failures > 0 && config.failure_threshold > 0 ? `${count(failures)} of ${count(config.failure_threshold)} failures in a row` : "";
+  return failures > 0 && config.failure_threshold > 0 ? `${count(failures)} of ${count(config.failure_threshold)} failures` : "";
 }
 
 const noQuota = ({ rate_remaining, tokens_remaining }) => (rate_remaining === null && tokens_remaining === null ? "no quota" : "");

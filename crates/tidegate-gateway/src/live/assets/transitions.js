@@ -1,7 +1,7 @@
 // The changes of circuits: a lane of states for each target, and a list.
 
 import { announce, byId, element, setAttribute, setText, stateBadge, stateName } from "./elements.js";
-import { clock, duration } from "./format.js";
+import { clock, duration, setTime } from "./format.js";
 
 const SPAN = 600_000;
 const KEPT = 256;
@@ -80,7 +80,7 @@ function item(entry) {
   const state = stateBadge();
   state.set(entry.to);
   const facts = [entry.reason];
-  if (entry.cooldown_ms !== null) facts.push(`for ${duration(entry.cooldown_ms)}`);
+  if (entry.cooldown_ms !== null) facts.push(`for ${setTime(entry.cooldown_ms)}`);
   if (entry.recovery_ms !== null) facts.push(`after ${duration(entry.recovery_ms)}`);
   return element(
     "li",
@@ -118,18 +118,15 @@ class Lane {
 
 const x = (at, now) => Math.max(1_000 * (1 - (now - at) / SPAN), 0);
 
-/** The states and their times within the span. An open circuit becomes half-open by itself when its cooldown has passed. */
+/** The states and their times within the span. An open circuit is half-open once its cooldown has passed. */
 function spans(entries, state, now) {
-  const begin = now - SPAN;
-  const parts = [];
-  let current = entries.length > 0 ? entries[0].from : state;
-  let from = begin;
-  for (const entry of entries) {
-    const at = Date.parse(entry.at);
-    if (at > begin) parts.push({ state: current, from, to: at });
-    current = entry.to;
-    from = Math.max(at, begin);
-  }
-  parts.push({ state: current, from, to: now });
-  return parts.filter((part) => part.to > part.from);
+  const changes = entries.flatMap(({ at, to, cooldown_ms: cooldown }, index) => {
+    const begin = Date.parse(at);
+    const next = index + 1 < entries.length ? Date.parse(entries[index + 1].at) : now;
+    const cooled = cooldown !== null && begin + cooldown < next ? [{ at: begin + cooldown, state: "half_open" }] : [];
+    return [{ at: begin, state: to }, ...cooled];
+  });
+  const first = { at: now - SPAN, state: entries.length > 0 ? entries[0].from : state };
+  const ends = [...changes.map(({ at }) => at), now];
+  return [first, ...changes].map((change, index) => ({ state: change.state, from: change.at, to: ends[index] })).filter(({ to }) => to > now - SPAN);
 }
