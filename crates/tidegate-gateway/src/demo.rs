@@ -92,7 +92,7 @@ chain = ["flaky/any", "steady/any"]
              \n\
              curl -iN {url} {header} -d '{{\"model\":\"demo\",\"stream\":true,{messages}}}'\n\
              \n\
-             Watch it at http://{addr} in a browser: repeat the call some twenty times, and the circuit of the flaky\n\
+             Watch it at http://{addr} in a browser: repeat the call a few times, and the circuit of the flaky\n\
              provider opens, and recovers. Your own providers: --config FILE\n"
         )
     }

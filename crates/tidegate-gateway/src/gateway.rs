@@ -19,7 +19,7 @@ use crate::calls::RecentCalls;
 use crate::client::{ProviderClient, client};
 use crate::config::{ANY, Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
-use crate::live::{LiveFeed, LiveSource};
+use crate::live::LiveFeed;
 use crate::log_writer::LogWriter;
 use crate::open_calls::CallsInFlight;
 use crate::pages::{self, AppState, ServedModel};
@@ -31,7 +31,6 @@ use crate::proxy::{
 };
 use crate::server::{self, AlertTask, RunningGateway, ServerSettings, ServerTls};
 use crate::targets::{TargetGates, Targets, rejects_calls};
-use crate::transitions::TransitionLog;
 
 /// A gateway that is ready to listen.
 ///
@@ -109,17 +108,16 @@ impl Gateway {
             TargetGates { policy: policy.as_str().into(), has_circuit, signals: stack.signals(), chains }
         });
         let targets = Arc::new(Targets::new(targets));
-        let (recent_calls, transitions) = (RecentCalls::new(config.calls_kept), TransitionLog::default());
-        transitions.follow(targets.transitions());
-        let live =
-            LiveSource { targets: Arc::clone(&targets), recent_calls: recent_calls.clone(), transitions };
+        let recent_calls = RecentCalls::new(config.calls_kept);
+        let live = LiveFeed::new(recent_calls.clone());
+        live.follow(Arc::clone(&targets));
         let redactor = Arc::new(Redactor::new(&config.provider_keys));
         let state = AppState {
             targets,
             models: models(&config.routes),
             is_draining: AtomicBool::new(false),
             lost_alerts: LostAlerts::default(),
-            live: LiveFeed::new(live),
+            live,
             log: OnceLock::new(),
             metrics: OnceLock::new(),
             proxy: Proxy {
@@ -170,7 +168,8 @@ impl Gateway {
     /// All paths of the gateway as a router, to be a part of an application. The limits of connections, the time-outs of
     /// slow callers and the shutdown are then those of the application, and so is the check of the host, unless the file
     /// names `hosts`. The pages of operators need the admin key if the file has one, or if its `listen` is not on the
-    /// loopback interface. Clones share the state of the gates.
+    /// loopback interface. In the example the live page is at `/llm/`; its events do not end when the application stops.
+    /// Clones share the state of the gates.
     ///
     /// ```
     /// # fn app(gateway: tidegate_gateway::Gateway) -> axum::Router {

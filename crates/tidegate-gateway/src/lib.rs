@@ -73,6 +73,25 @@
 //! | `tokens` | of all attempts, if any was sent: as reported by the provider, or else counted |
 //! | `trail` | every attempt, rejection, wait and fallback, with its time (see [`Trail`](tidegate::Trail)) |
 //!
+//! # Live page
+//! A browser at `/` gets a page with the targets, their circuits and quotas, the changes of state, and the recent calls with
+//! their trails; other clients get the list of paths. The page is a part of the program, loads nothing from another host,
+//! and has buttons for the changes below. It follows `/live`, a stream of server-sent events: first a `snapshot`, then an
+//! `update` with what has changed within half a second, and a comment after five seconds without one. At most 16 subscribers
+//! are accepted at a time; one that leaves 16 events unread is dropped, and the page connects again. The events end when the
+//! gateway stops.
+//!
+//! | field | |
+//! |---|---|
+//! | `at`, `keeps_calls` | in a snapshot only: the time of the gateway, and whether it keeps calls |
+//! | `targets` | as in `/signals`, without `busiest_keys`; `first_token_ms` has the times since the update before |
+//! | `totals` | the calls since the start: `begun`, `succeeded`, `failed`, and `left`, whose caller did not wait for the end |
+//! | `transitions` | as in `/transitions`, oldest first; in an update the new ones |
+//! | `calls` | as in `/calls`, oldest first and without the trail, with `number`, `attempts` and `is_fallback`; in an update those that have changed, and at most 100 |
+//!
+//! `/transitions` has the latest 256 changes of the circuits, newest first: `number`, `at`, `target`, `policy`, `from`, `to`,
+//! `reason`, `cooldown_ms` if it opened, and `recovery_ms` if it closed. Of one target at most 64 are kept between two reads.
+//!
 //! # Targets
 //! `/signals` shows the state of each target under each policy: its gates, the totals of its circuit, the twenty keys with
 //! the most calls, a `health_score` from 0 to 1, and a `status`. It is `unhealthy` if the circuit is open for every key;

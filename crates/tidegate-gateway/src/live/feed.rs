@@ -11,14 +11,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::event_body::EventBody;
 use super::reporter::{LiveSource, Reporter};
+use crate::calls::RecentCalls;
 use crate::proxy::GatewayError;
+use crate::targets::Targets;
+use crate::transitions::TransitionEntry;
 
 /// The events of `/live`, and their subscribers. Clones share them.
 #[derive(Clone)]
 pub(crate) struct LiveFeed(Arc<SharedFeed>);
 
 struct SharedFeed {
-    source: LiveSource,
+    source: Arc<LiveSource>,
     subscribers: Mutex<Subscribers>,
     /// Notified of a new subscriber.
     joined: Notify,
@@ -53,13 +56,21 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
 impl LiveFeed {
-    pub(crate) fn new(source: LiveSource) -> Self {
-        let shared = SharedFeed { source, subscribers: Mutex::default(), joined: Notify::new() };
-        Self(Arc::new(shared))
+    pub(crate) fn new(recent_calls: RecentCalls) -> Self {
+        let source = Arc::new(LiveSource::new(recent_calls));
+        Self(Arc::new(SharedFeed { source, subscribers: Mutex::default(), joined: Notify::new() }))
     }
 
-    pub(super) fn source(&self) -> &LiveSource {
-        &self.0.source
+    /// Reports these targets from now on, to present subscribers as well. Earlier transitions are kept.
+    pub(crate) fn follow(&self, targets: Arc<Targets>) {
+        self.0.source.follow(targets);
+    }
+
+    /// The latest transitions of all circuits, newest first.
+    pub(super) fn transitions(&self) -> Vec<TransitionEntry> {
+        let mut entries = self.0.source.transitions.since(0);
+        entries.reverse();
+        entries
     }
 
     /// The events from now on, beginning with a snapshot.
@@ -96,7 +107,7 @@ impl LiveFeed {
 
     /// Sends events until there is no subscriber.
     async fn run(self) {
-        let mut reporter = Reporter::new(self.source().clone());
+        let mut reporter = Reporter::new(Arc::clone(&self.0.source));
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_event = Instant::now();
@@ -151,19 +162,18 @@ impl fmt::Debug for LiveFeed {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use tidegate::{BoxError, Payload, ResilienceBuilder};
     use tokio::time::timeout;
 
     use super::*;
-    use crate::calls::{OngoingCall, RecentCalls};
-    use crate::targets::Targets;
-    use crate::transitions::TransitionLog;
+    use crate::calls::OngoingCall;
+    use crate::targets::TargetGates;
 
     /// No event may take longer, in paused time.
     const BOUND: Duration = Duration::from_secs(60);
 
     fn feed() -> LiveFeed {
-        let (targets, transitions) = (Arc::new(Targets::new([])), TransitionLog::default());
-        LiveFeed::new(LiveSource { targets, recent_calls: RecentCalls::new(3), transitions })
+        LiveFeed::new(RecentCalls::new(3))
     }
 
     /// The next event, or `None` at the end.
@@ -186,7 +196,7 @@ mod tests {
         let started = Instant::now();
         assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
         assert!(started.elapsed() >= HEARTBEAT - TICK);
-        let call = OngoingCall::begin(&feed.source().recent_calls, "/", None);
+        let call = OngoingCall::begin(&feed.0.source.recent_calls, "/", None);
         begins(&mut body, "event: update\ndata: {").await;
         drop(call);
         let update = next(&mut body).await.unwrap();
@@ -199,7 +209,7 @@ mod tests {
         let (mut slow, mut fast) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
         begins(&mut fast, "retry:").await;
         for _ in 0..2 * QUEUE {
-            drop(OngoingCall::begin(&feed.source().recent_calls, "/", None));
+            drop(OngoingCall::begin(&feed.0.source.recent_calls, "/", None));
             begins(&mut fast, "event: update").await;
         }
         begins(&mut slow, "retry:").await;
@@ -232,6 +242,37 @@ mod tests {
             tokio::time::sleep(2 * TICK).await;
             assert!(feed.lock().task.is_none());
         }
+    }
+
+    fn targets(names: &[&str]) -> Arc<Targets> {
+        let gates = |name: &&str| TargetGates {
+            policy: "default".into(),
+            has_circuit: true,
+            signals: ResilienceBuilder::new(name)
+                .service(tower::service_fn(async |_: http::Request<Payload>| {
+                    Ok::<_, BoxError>(http::Response::new(axum::body::Body::empty()))
+                }))
+                .signals(),
+            chains: Vec::new(),
+        };
+        Arc::new(Targets::new(names.iter().map(gates)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_targets_are_reported_to_present_subscribers_and_transitions_are_kept() {
+        let (feed, one) = (feed(), targets(&["p/a"]));
+        feed.follow(Arc::clone(&one));
+        let mut body = feed.subscribe().unwrap();
+        begins(&mut body, "retry:").await;
+        one.iter().for_each(|target| target.signals.circuit_breaker().force_open());
+        let update = next(&mut body).await.unwrap();
+        assert!(update.contains(r#""target":"p/a","circuit_state":"open""#), "{update}");
+        feed.follow(targets(&["p/a", "p/b"]));
+        let mut updates = String::new();
+        while !updates.contains(r#""target":"p/b""#) {
+            updates += &next(&mut body).await.unwrap();
+        }
+        assert_eq!(feed.transitions().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,6 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderName, Response, Uri};
 
 pub(crate) use self::feed::LiveFeed;
-pub(crate) use self::reporter::LiveSource;
 use crate::endpoint::dialect_of_caller;
 
 /// The list of paths, for clients that are no browser.
@@ -62,7 +61,5 @@ async fn live(State(feed): State<LiveFeed>, uri: Uri, headers: HeaderMap) -> Res
 }
 
 async fn transitions(State(feed): State<LiveFeed>) -> Response<Body> {
-    let mut entries = feed.source().transitions.since(0);
-    entries.reverse();
-    Json(entries).into_response()
+    Json(feed.transitions()).into_response()
 }

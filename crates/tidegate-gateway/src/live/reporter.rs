@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -12,18 +12,19 @@ use crate::times::{as_millis, rfc3339};
 use crate::transitions::{TransitionEntry, TransitionLog};
 
 /// What the events are made from.
-#[derive(Clone, Debug)]
-pub(crate) struct LiveSource {
-    pub(crate) targets: Arc<Targets>,
-    pub(crate) recent_calls: RecentCalls,
-    pub(crate) transitions: TransitionLog,
+#[derive(Debug)]
+pub(super) struct LiveSource {
+    targets: Mutex<Arc<Targets>>,
+    pub(super) recent_calls: RecentCalls,
+    pub(super) transitions: TransitionLog,
 }
 
 /// Makes the events, each with what has changed since the one before.
 #[derive(Debug)]
 pub(super) struct Reporter {
-    source: LiveSource,
-    /// The results of attempts, for each target in their order.
+    source: Arc<LiveSource>,
+    targets: Arc<Targets>,
+    /// The results of attempts, for each of the targets in their order.
     results: Vec<CallResults>,
     next_transition: u64,
     next_call: u64,
@@ -70,15 +71,36 @@ struct LiveCall<'a> {
 /// The most calls in one event; of more, the latest are reported.
 const MAX_CALLS: usize = 100;
 
+impl LiveSource {
+    pub(super) fn new(recent_calls: RecentCalls) -> Self {
+        let targets = Mutex::new(Arc::new(Targets::new([])));
+        Self { targets, recent_calls, transitions: TransitionLog::default() }
+    }
+
+    /// Reports these targets from now on. Earlier transitions are kept.
+    pub(super) fn follow(&self, targets: Arc<Targets>) {
+        self.transitions.follow(targets.transitions());
+        *self.lock() = targets;
+    }
+
+    fn targets(&self) -> Arc<Targets> {
+        Arc::clone(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Targets>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Reporter {
     /// What happens from now on is an update.
-    pub(super) fn new(source: LiveSource) -> Self {
-        let results =
-            source.targets.iter().map(|target| target.signals.circuit_breaker().subscribe_to_calls());
+    pub(super) fn new(source: Arc<LiveSource>) -> Self {
+        let targets = source.targets();
         let (calls, totals) = source.recent_calls.since(0, MAX_CALLS);
         let last_transition = source.transitions.since(0).last().map(|entry| entry.number);
         Self {
-            results: results.collect(),
+            results: results_of(&targets),
+            targets,
             next_transition: last_transition.map_or(0, |last| last + 1),
             next_call: totals.begun,
             open_calls: calls.into_iter().map(|call| (call, None)).collect(),
@@ -90,9 +112,10 @@ impl Reporter {
     /// The event for new subscribers: everything.
     pub(super) fn snapshot(&self) -> Bytes {
         let (calls, totals) = self.source.recent_calls.since(0, MAX_CALLS);
-        let targets = self.source.targets.iter();
         let report = LiveReport {
-            targets: targets
+            targets: self
+                .targets
+                .iter()
                 .map(|it| LiveTarget { report: it.summary(), first_token_ms: Vec::new() })
                 .collect(),
             totals,
@@ -106,7 +129,12 @@ impl Reporter {
 
     /// The event with what has changed; `None` if nothing has.
     pub(super) fn update(&mut self) -> Option<Bytes> {
-        let targets = self.source.targets.iter().zip(&mut self.results);
+        let targets = self.source.targets();
+        if !Arc::ptr_eq(&targets, &self.targets) {
+            self.results = results_of(&targets);
+            self.targets = targets;
+        }
+        let targets = self.targets.iter().zip(&mut self.results);
         let targets = targets.map(|(target, results)| LiveTarget {
             report: target.summary(),
             first_token_ms: first_tokens(results),
@@ -154,6 +182,10 @@ fn changed(calls: &mut Vec<(Arc<CallRecord>, Option<CallProgress>)>) -> Vec<Arc<
         progress.end.is_none()
     });
     changed
+}
+
+fn results_of(targets: &Targets) -> Vec<CallResults> {
+    targets.iter().map(|target| target.signals.circuit_breaker().subscribe_to_calls()).collect()
 }
 
 fn first_tokens(results: &mut CallResults) -> Vec<u64> {
