@@ -93,7 +93,7 @@
 //! `reason`, `cooldown_ms` if it opened, and `recovery_ms` if it closed. Of one target at most 64 are kept between two reads.
 //!
 //! # Targets
-//! `/signals` shows the state of each target under each policy: its gates, the totals of its circuit, the twenty keys with
+//! `/signals` shows the state of each target under each policy: its gates, whether it has a circuit that rejects calls, the totals of its circuit, the twenty keys with
 //! the most calls, a `health_score` from 0 to 1, and a `status`. It is `unhealthy` if the circuit is open for every key;
 //! `degraded` if it is half-open or open for some key, if the provider has closed the rate limit, or if the score is below 0.5;
 //! otherwise `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the

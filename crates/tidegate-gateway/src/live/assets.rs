@@ -52,6 +52,7 @@ pub(super) static FILES: &[AssetFile] = &[
     file!("/live/icon.svg", "image/svg+xml", "icon.svg"),
     file!("/live/uplot.js", JAVASCRIPT, "uplot/uPlot.iife.min.js"),
     file!("/live/uplot.css", CSS, "uplot/uPlot.min.css"),
+    file!("/live/uplot-license.txt", "text/plain; charset=utf-8", "uplot/LICENSE"),
 ];
 
 impl AssetFile {
