@@ -235,6 +235,7 @@ async function screenshots(name) {
     for (const colorScheme of ["light", "dark"]) {
       await page.setViewportSize({ width, height });
       await page.emulateMedia({ colorScheme });
+      await page.evaluate(() => window.scrollTo(0, 0));
       assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `${width} px`);
       await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${colorScheme}.png`), fullPage: true });
     }

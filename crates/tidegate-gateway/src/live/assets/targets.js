@@ -96,7 +96,9 @@ class TargetRow {
     for (const ms of target.first_token_ms) this.tokens.push({ at: now, ms });
     this.tokens = this.tokens.filter(({ at }) => now - at < RECENT_TOKENS).slice(-500);
     const recent = median(this.tokens.map(({ ms }) => ms));
-    const mean = target.circuit_metrics.avg_response_time;
+    // The mean counts failures as well.
+    const { avg_response_time: meanOfAll, total_failures: failures } = target.circuit_metrics;
+    const mean = failures === 0 ? meanOfAll : null;
     setText(this.token, duration(recent ?? (mean === null ? null : 1_000 * mean)));
     setText(this.tokenNote, recent !== null ? "last minute" : mean === null ? "" : "mean since the start");
   }
@@ -128,7 +130,7 @@ class TargetRow {
     this.longest = left === null ? 0 : Math.max(this.longest ?? 0, left, 1);
     this.bar.hidden = left === null;
     if (left !== null) this.bar.value = left / this.longest;
-    setText(this.wait, waitText(state, reported, left, metrics));
+    setText(this.wait, this.target.has_circuit ? waitText(state, reported, left, metrics) : "rejects no calls");
   }
 }
 
