@@ -40,7 +40,10 @@ let faults;
 before(async () => {
   gateway = await startGateway([]);
   // Chromium has no sandbox in a container without further rights.
-  browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+  });
   ({ page, faults } = await openPage(gateway.url));
 });
 after(async () => {
@@ -49,7 +52,9 @@ after(async () => {
 });
 
 async function startGateway(options) {
-  const running = spawn(GATEWAY, ["--listen", "127.0.0.1:0", ...options], { stdio: ["ignore", "pipe", "ignore"] });
+  const running = spawn(GATEWAY, ["--listen", "127.0.0.1:0", ...options], {
+    stdio: ["ignore", "pipe", "ignore"],
+  });
   const exited = once(running, "exit");
   const lines = createInterface({ input: running.stdout });
   const [line] = await Promise.race([once(lines, "line"), exited]);
@@ -80,13 +85,18 @@ async function openPage(url) {
 }
 
 async function call(url, body) {
-  const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const options = {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
   const response = await fetch(`${url}/v1/chat/completions`, options);
   await response.text();
   return response;
 }
 
-const demoCall = () => call(gateway.url, { model: "demo", stream: true, messages: [{ role: "user", content: "hello" }] });
+const demoCall = () =>
+  call(gateway.url, { model: "demo", stream: true, messages: [{ role: "user", content: "hello" }] });
 
 const row = (target) => page.locator(`#target-rows tr[data-target="${target}"]`);
 const stateOf = (target) => row(target).locator(".state").getAttribute("data-state");
@@ -123,14 +133,19 @@ test("a target is a row, and nothing is red before the first call", async () => 
 
 test("the circuit opens and closes while the flaky provider fails and recovers", async () => {
   await callUntil(async () => (await stateOf("flaky/demo")) === "open");
-  await row("flaky/demo").locator(".wait", { hasText: /^probes in \d\.\d s$/ }).waitFor();
+  await row("flaky/demo")
+    .locator(".wait", { hasText: /^probes in \d\.\d s$/ })
+    .waitFor();
   assert.equal(await page.locator("#summary").textContent(), "4 targets, 1 not healthy");
   await screenshots("open");
   await callUntil(async () => (await stateOf("flaky/demo")) === "closed");
   const changes = page.locator("#transition-list li[data-target='flaky/demo']");
   const texts = await changes.allTextContents();
   assert.match(texts.at(-1), /closed → ?open3 consecutive E3002, for 5 s$/);
-  assert.ok(texts.some((text) => /half-open → ?closeda probe succeeded, after \d/.test(text)), texts.join("\n"));
+  assert.ok(
+    texts.some((text) => /half-open → ?closeda probe succeeded, after \d/.test(text)),
+    texts.join("\n"),
+  );
   const lane = page.locator(".lane[data-target='flaky/demo'] rect[data-state='open']");
   assert.ok((await lane.count()) > 0);
 });
@@ -140,11 +155,16 @@ test("figures and charts follow the calls", async () => {
   assert.match(await page.locator("#figure-token").textContent(), /^\d+ ms$/);
   await page.locator("#calls-chart canvas").waitFor();
   assert.match(await page.locator("#token-chart").getAttribute("aria-label"), /steady\/demo: \d+ ms/);
-  assert.match(await row("flaky/demo").locator("[data-label='Fallbacks used']").textContent(), /^steady\/demo \d+ of \d+$/);
+  assert.match(
+    await row("flaky/demo").locator("[data-label='Fallbacks used']").textContent(),
+    /^steady\/demo \d+ of \d+$/,
+  );
 });
 
 test("the trail of a call opens by the keyboard, and shows why another target answered", async () => {
-  const fallback = visibleCalls().filter({ has: page.locator(".tag:visible") }).first();
+  const fallback = visibleCalls()
+    .filter({ has: page.locator(".tag:visible") })
+    .first();
   const id = await fallback.getAttribute("data-call");
   const opener = page.locator(`tr[data-call="${id}"] button`);
   await opener.focus();
@@ -231,13 +251,19 @@ test("names that are markup stay text", async () => {
 
 /** Pictures of the whole page, on a phone and on a desk, light and dark. Nothing is wider than the window. */
 async function screenshots(name) {
-  for (const [width, height] of [[390, 844], [1280, 900]]) {
+  for (const [width, height] of [
+    [390, 844],
+    [1280, 900],
+  ]) {
     for (const colorScheme of ["light", "dark"]) {
       await page.setViewportSize({ width, height });
       await page.emulateMedia({ colorScheme });
       await page.evaluate(() => window.scrollTo(0, 0));
       assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `${width} px`);
-      await page.screenshot({ path: join(SCREENSHOTS, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+      await page.screenshot({
+        path: join(SCREENSHOTS, `${name}-${width}-${colorScheme}.png`),
+        fullPage: true,
+      });
     }
   }
 }
@@ -248,7 +274,9 @@ test("there were no errors, and no requests to another host", () => assert.deepE
 
 test("the page shows that the gateway is gone, and follows the next events by itself", async () => {
   const { page } = await openPage(gateway.url);
-  await page.route("**/live", (route) => route.fulfill({ status: 503, json: { error: { message: "the gateway stops" } } }));
+  await page.route("**/live", (route) =>
+    route.fulfill({ status: 503, json: { error: { message: "the gateway stops" } } }),
+  );
   await page.evaluate(() => window.stop());
   await page.locator("#connection[data-state=lost]").waitFor();
   await page.locator("#notice", { hasText: "No events: the gateway stops" }).waitFor();

@@ -85,7 +85,7 @@
 //! |---|---|
 //! | `at`, `keeps_calls` | in a snapshot only: the time of the gateway, and whether it keeps calls |
 //! | `targets` | as in `/signals`, without `busiest_keys`; `first_token_ms` has the times since the update before |
-//! | `totals` | the calls since the start: `begun`, `succeeded`, `failed`, and `left`, whose caller did not wait for the end |
+//! | `totals` | the calls since the start: `begun`, `succeeded`, `failed`, and `left` by their caller before the end |
 //! | `transitions` | as in `/transitions`, oldest first; in an update the new ones |
 //! | `calls` | as in `/calls`, oldest first and without the trail, with `number`, `attempts` and `is_fallback`; in an update those that have changed, and at most 100 |
 //!

@@ -18,5 +18,5 @@ pub(crate) use self::body::RecordedBody;
 pub(crate) use self::body_failures::BodyFailures;
 pub(crate) use self::ongoing_call::OngoingCall;
 pub(crate) use self::pages::router;
-pub(crate) use self::recent::{CallTotals, RecentCalls};
+pub(crate) use self::recent::{CallCounts, RecentCalls};
 pub(crate) use self::record::{CallProgress, CallRecord, CallSummary};

@@ -26,18 +26,18 @@ struct KeptCalls {
     /// Their numbers are consecutive.
     calls: VecDeque<KeptCall>,
     /// How many have begun is the number of the next call.
-    totals: CallTotals,
+    totals: CallCounts,
     bytes: usize,
 }
 
 /// The numbers of calls since the start, those that are no longer kept included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct CallTotals {
+pub(crate) struct CallCounts {
     pub(crate) begun: u64,
     /// Calls with a complete response.
     pub(crate) succeeded: u64,
     pub(crate) failed: u64,
-    /// Calls whose caller did not wait for the end.
+    /// Calls that their caller left before the end.
     pub(crate) left: u64,
 }
 
@@ -87,7 +87,7 @@ impl RecentCalls {
     }
 
     /// The calls with this number and above, of at most `limit` calls the latest, and the totals. Oldest first.
-    pub(crate) fn since(&self, number: u64, limit: usize) -> (Vec<Arc<CallRecord>>, CallTotals) {
+    pub(crate) fn since(&self, number: u64, limit: usize) -> (Vec<Arc<CallRecord>>, CallCounts) {
         let kept = self.lock();
         let newest = kept.calls.iter().rev().take(limit).map(|kept| &kept.record);
         let mut records: Vec<_> = newest.take_while(|record| record.number >= number).cloned().collect();
@@ -131,7 +131,7 @@ impl KeptCalls {
     }
 }
 
-impl CallTotals {
+impl CallCounts {
     fn add(&mut self, end: CallEnd, has_failed: bool) {
         match end {
             CallEnd::Dropped | CallEnd::Unread => self.left += 1,
@@ -200,7 +200,7 @@ mod tests {
         calls[2].end(CallEnd::Unread);
         drop(begin());
         let (records, totals) = recent.since(0, 2);
-        assert_eq!(totals, CallTotals { begun: 6, succeeded: 1, failed: 1, left: 2 });
+        assert_eq!(totals, CallCounts { begun: 6, succeeded: 1, failed: 1, left: 2 });
         assert_eq!(records.iter().map(|record| record.number).collect::<Vec<_>>(), [4, 5]);
         assert_eq!((recent.since(5, 9).0.len(), recent.since(6, 9).0.len()), (1, 0));
     }

@@ -4,7 +4,7 @@
 //! tick ─▶ Reporter: targets, new transitions, changed calls ─▶ one event ─▶ a bounded queue per subscriber ─▶ /live
 //! ```
 //!
-//! Without a subscriber no task runs. A subscriber whose queue is full is dropped: it connects again, and begins with a
+//! Without a subscriber no task runs. A subscriber with a full queue is dropped: it connects again, and begins with a
 //! snapshot.
 
 mod accept;

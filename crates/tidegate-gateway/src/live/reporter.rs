@@ -6,7 +6,7 @@ use serde::Serialize;
 use tidegate::circuit_breaker::CallResults;
 use tidegate::provider::Verdict;
 
-use crate::calls::{CallProgress, CallRecord, CallSummary, CallTotals, RecentCalls};
+use crate::calls::{CallCounts, CallProgress, CallRecord, CallSummary, RecentCalls};
 use crate::targets::{TargetReport, Targets};
 use crate::times::{as_millis, rfc3339};
 use crate::transitions::{TransitionEntry, TransitionLog};
@@ -46,7 +46,7 @@ struct SnapshotEvent<'a> {
 #[derive(Serialize)]
 struct LiveReport<'a> {
     targets: Vec<LiveTarget<'a>>,
-    totals: CallTotals,
+    totals: CallCounts,
     transitions: Vec<TransitionEntry>,
     calls: Vec<LiveCall<'a>>,
 }

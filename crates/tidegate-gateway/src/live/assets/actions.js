@@ -8,7 +8,7 @@ const ACTIONS = [
     name: "reset",
     label: "Reset",
     title: (target) => `Reset ${target}?`,
-    text: "Closes the circuit, refills the quotas and forgets the limits that the provider reported. Ends a forced state.",
+    text: "Closes the circuit, refills the quotas and discards reported limits. Ends a forced state.",
     done: (target) => `${target} is reset.`,
   },
   {
@@ -31,7 +31,16 @@ const ACTIONS = [
 export function actionButtons(target, policy, hasCircuit) {
   const possible = ACTIONS.filter(({ name }) => hasCircuit || name === "reset");
   return possible.map((action) => {
-    const button = element("button", { type: "button", class: "quiet", "data-action": action.name, "aria-label": `${action.label}: ${target}` }, action.label);
+    const button = element(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        "data-action": action.name,
+        "aria-label": `${action.label}: ${target}`,
+      },
+      action.label,
+    );
     button.addEventListener("click", () => change(action, target, policy));
     return button;
   });
@@ -55,7 +64,7 @@ async function send(action, target, policy) {
   }
 }
 
-/** Asks in a dialog, which the browser closes on Escape. */
+/** Whether the change is confirmed in a dialog, which the browser closes on Escape. */
 function confirmed(action, target, policy) {
   const dialog = byId("confirm");
   byId("confirm-title").textContent = action.title(target);

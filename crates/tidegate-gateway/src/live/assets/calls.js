@@ -54,7 +54,9 @@ export class Calls {
         this.body.prepend(shown.element);
       }
     }
-    const surplus = [...this.rows].sort(([, one], [, other]) => one.call.number - other.call.number).slice(0, -KEPT);
+    const surplus = [...this.rows]
+      .sort(([, one], [, other]) => one.call.number - other.call.number)
+      .slice(0, -KEPT);
     for (const [id, shown] of surplus) this.remove(id, shown);
     this.filter();
   }
@@ -80,12 +82,17 @@ export class Calls {
     const empty = byId("calls-empty");
     empty.hidden = matching > 0;
     setText(empty, this.emptyText());
-    setText(byId("calls-count"), this.rows.size === 0 ? "" : `${matching} of the latest ${this.rows.size} calls`);
+    setText(
+      byId("calls-count"),
+      this.rows.size === 0 ? "" : `${matching} of the latest ${this.rows.size} calls`,
+    );
   }
 
   emptyText() {
     if (!this.keepsCalls) return "Calls are not kept: calls_kept is 0 in the configuration.";
-    return this.rows.size === 0 ? "No calls yet. The first one appears here as it begins." : "No call matches the filter.";
+    return this.rows.size === 0
+      ? "No calls yet. The first one appears here as it begins."
+      : "No call matches the filter.";
   }
 }
 
@@ -113,8 +120,15 @@ class CallRow {
     this.model = element("span", { class: "name" });
     this.target = element("span", { class: "name" });
     this.turn = element("span", { class: "tag", hidden: "" }, "fallback");
-    this.result = element("span", { class: "result" }, element("span", { class: "glyph", "aria-hidden": "true" }), element("span"));
-    this.numbers = ["Attempts", "First token", "Total", "Tokens"].map((label) => cell({ class: "number", "data-label": label }));
+    this.result = element(
+      "span",
+      { class: "result" },
+      element("span", { class: "glyph", "aria-hidden": "true" }),
+      element("span"),
+    );
+    this.numbers = ["Attempts", "First token", "Total", "Tokens"].map((label) =>
+      cell({ class: "number", "data-label": label }),
+    );
     this.element = row(
       { "data-call": call.id },
       rowHeader(this.time),
@@ -139,8 +153,22 @@ class CallRow {
     setText(this.result.lastElementChild, text);
     const { tokens } = call;
     const used = tokens === null ? DASH : count(tokens.input + tokens.output);
-    [count(call.attempts), duration(call.head_ms), duration(call.total_ms), used].forEach((text, index) => setText(this.numbers[index], text));
-    this.text = [call.id, call.path, call.route, call.target, call.caller, call.code, call.status, call.end, text].join(" ").toLowerCase();
+    [count(call.attempts), duration(call.head_ms), duration(call.total_ms), used].forEach((text, index) =>
+      setText(this.numbers[index], text),
+    );
+    this.text = [
+      call.id,
+      call.path,
+      call.route,
+      call.target,
+      call.caller,
+      call.code,
+      call.status,
+      call.end,
+      text,
+    ]
+      .join(" ")
+      .toLowerCase();
     if (this.details) this.load();
   }
 
@@ -174,7 +202,9 @@ class CallRow {
 async function trail(id) {
   try {
     const response = await fetch(`calls/${encodeURIComponent(id)}`);
-    return response.ok ? trailList(await response.json()) : element("p", { class: "facts" }, await messageOf(response));
+    return response.ok
+      ? trailList(await response.json())
+      : element("p", { class: "facts" }, await messageOf(response));
   } catch {
     return element("p", { class: "facts" }, "the gateway cannot be reached");
   }
@@ -182,7 +212,14 @@ async function trail(id) {
 
 function resultOf(call) {
   const status = call.status === null ? "" : String(call.status);
-  if (call.end === null) return { kind: "running", text: status === "" ? "in flight" : `${status}, streaming` };
-  if (call.end !== "finished") return { kind: call.end === "dropped" ? "left" : "bad", text: [ENDS[call.end] ?? call.end, call.code].filter(Boolean).join(", ") };
-  return call.code === null ? { kind: "good", text: status } : { kind: "bad", text: `${status}, ${call.code}` };
+  if (call.end === null)
+    return { kind: "running", text: status === "" ? "in flight" : `${status}, streaming` };
+  if (call.end !== "finished")
+    return {
+      kind: call.end === "dropped" ? "left" : "bad",
+      text: [ENDS[call.end] ?? call.end, call.code].filter(Boolean).join(", "),
+    };
+  return call.code === null
+    ? { kind: "good", text: status }
+    : { kind: "bad", text: `${status}, ${call.code}` };
 }

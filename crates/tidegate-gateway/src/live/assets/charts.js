@@ -7,7 +7,9 @@ const SPAN = 300;
 const MAX_TARGETS = 4;
 
 /** The distances between two lines of the grid. */
-const INCREMENTS = [0.5, 1, 2, 5].concat([1, 10, 100, 1_000, 10_000].flatMap((power) => [10, 20, 50].map((step) => step * power)));
+const INCREMENTS = [0.5, 1, 2, 5].concat(
+  [1, 10, 100, 1_000, 10_000].flatMap((power) => [10, 20, 50].map((step) => step * power)),
+);
 
 const CALLS = [
   { label: "succeeded", color: "--good" },
@@ -38,7 +40,8 @@ export class Charts {
     this.pending.failed += totals.failed - this.totals.failed;
     this.totals = totals;
     for (const { target, first_token_ms: times } of targets) {
-      if (times.length > 0) this.pending.tokens.set(target, [...(this.pending.tokens.get(target) ?? []), ...times]);
+      if (times.length > 0)
+        this.pending.tokens.set(target, [...(this.pending.tokens.get(target) ?? []), ...times]);
     }
   }
 
@@ -70,8 +73,16 @@ export class Charts {
     const times = this.samples.map(({ at }) => at);
     const perSecond = (name) => this.samples.map((sample) => sample[name] / sample.seconds);
     this.calls.draw(CALLS, [times, perSecond("succeeded"), perSecond("failed")]);
-    const series = this.targets.map((label, index) => ({ label, color: TOKEN_COLORS[index], dash: TOKEN_DASHES[index], isSparse: true }));
-    this.tokens.draw(series, [times, ...this.targets.map((target) => this.samples.map(({ medians }) => medians.get(target) ?? null))]);
+    const series = this.targets.map((label, index) => ({
+      label,
+      color: TOKEN_COLORS[index],
+      dash: TOKEN_DASHES[index],
+      isSparse: true,
+    }));
+    this.tokens.draw(series, [
+      times,
+      ...this.targets.map((target) => this.samples.map(({ medians }) => medians.get(target) ?? null)),
+    ]);
   }
 
   rebuild() {
@@ -98,7 +109,9 @@ class Chart {
     else this.plot.setData(data);
     const latest = series.map(({ label }, index) => `${label}: ${this.latest(data[index + 1])}`);
     setAttribute(this.place, "aria-label", [this.label, ...latest].join(", "));
-    [...this.legend.children].forEach((entry, index) => setText(entry.lastElementChild, this.latest(data[index + 1])));
+    [...this.legend.children].forEach((entry, index) =>
+      setText(entry.lastElementChild, this.latest(data[index + 1])),
+    );
   }
 
   latest(values) {
@@ -110,7 +123,12 @@ class Chart {
     this.rebuild();
     const style = getComputedStyle(document.documentElement);
     const color = (name) => style.getPropertyValue(name).trim();
-    const axis = { stroke: color("--muted"), font: `11px ${color("--font")}`, grid: { stroke: color("--line"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: color("--muted"),
+      font: `11px ${color("--font")}`,
+      grid: { stroke: color("--line"), width: 1 },
+      ticks: { show: false },
+    };
     const lines = series.map(({ label, color: name, dash, isSparse }) => ({
       label,
       stroke: color(name),
@@ -130,14 +148,35 @@ class Chart {
         y: { range: (_, __, max) => [0, Math.max(max ?? 0, this.least) * 1.1] },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: 28, space: 70, values: (_, ticks) => ticks.map((tick) => clockOf(tick)) },
-        { ...axis, size: 56, space: 32, incrs: INCREMENTS, values: (_, ticks) => ticks.map((tick) => this.format(tick)) },
+        {
+          ...axis,
+          grid: { show: false },
+          size: 28,
+          space: 70,
+          values: (_, ticks) => ticks.map((tick) => clockOf(tick)),
+        },
+        {
+          ...axis,
+          size: 56,
+          space: 32,
+          incrs: INCREMENTS,
+          values: (_, ticks) => ticks.map((tick) => this.format(tick)),
+        },
       ],
       series: [{}, ...lines],
     };
     this.plot = new window.uPlot(options, data, this.place);
     this.legend.replaceChildren(
-      ...series.map(({ label, color: name }) => element("span", { class: "series", "data-color": name.slice(2) }, element("span", { class: "key", "aria-hidden": "true" }), element("span", { class: "name" }, label), " ", element("span", { class: "value" }))),
+      ...series.map(({ label, color: name }) =>
+        element(
+          "span",
+          { class: "series", "data-color": name.slice(2) },
+          element("span", { class: "key", "aria-hidden": "true" }),
+          element("span", { class: "name" }, label),
+          " ",
+          element("span", { class: "value" }),
+        ),
+      ),
     );
   }
 

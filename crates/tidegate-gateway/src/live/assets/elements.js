@@ -12,7 +12,7 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
-/** A row of a table, and its cells. Their roles are explicit, since the layout for phones would take them away. */
+/** A row of a table, and its cells. The roles are explicit: the layout for phones removes implied ones. */
 export const row = (attributes, ...cells) => element("tr", { role: "row", ...attributes }, ...cells);
 export const rowHeader = (...children) => element("th", { scope: "row", role: "rowheader" }, ...children);
 export const cell = (attributes, ...children) => element("td", { role: "cell", ...attributes }, ...children);
@@ -44,7 +44,7 @@ export function stateBadge() {
 
 export const stateName = (state) => (state === "half_open" ? "half-open" : state);
 
-/** A text for screen readers, said when they are idle. */
+/** Announces a text to screen readers. */
 export function announce(text) {
   byId("announcer").textContent = text;
 }

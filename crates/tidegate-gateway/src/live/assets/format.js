@@ -4,7 +4,12 @@ export const DASH = "–";
 
 const NUMBER = new Intl.NumberFormat("en");
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const CLOCK = new Intl.DateTimeFormat(undefined, {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  hour12: false,
+});
 
 export const count = (value) => (value < 10_000 ? NUMBER.format(value) : COMPACT.format(value));
 
@@ -22,7 +27,8 @@ export function duration(ms) {
 }
 
 /** A set time, without decimals that are zero: `5 s`, `1.5 s`. */
-export const setTime = (ms) => (ms < 1_000 || ms >= 60_000 ? duration(ms) : `${Number((ms / 1_000).toFixed(2))} s`);
+export const setTime = (ms) =>
+  ms < 1_000 || ms >= 60_000 ? duration(ms) : `${Number((ms / 1_000).toFixed(2))} s`;
 
 /** The seconds that are left: `4.2 s`, `38 s`. */
 export function countdown(ms) {

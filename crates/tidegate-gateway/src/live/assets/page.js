@@ -9,7 +9,12 @@ import { follow } from "./stream.js";
 import { Targets } from "./targets.js";
 import { Transitions } from "./transitions.js";
 
-const parts = { targets: new Targets(), transitions: new Transitions(), calls: new Calls(), charts: new Charts() };
+const parts = {
+  targets: new Targets(),
+  transitions: new Transitions(),
+  calls: new Calls(),
+  charts: new Charts(),
+};
 
 /** What the gateway reported last. */
 const latest = { targets: [], totals: null, clockOffset: 0 };
@@ -68,7 +73,10 @@ function tick() {
   setText(byId("figure-rate"), rate((now.succeeded + now.failed) / now.seconds));
   setText(byId("figure-inflight"), count(begun - succeeded - failed - left));
   setText(byId("figure-queued"), count(queued));
-  setText(byId("figure-failed"), ended === 0 ? "–" : `${count(minute.failed)} (${percent(minute.failed / ended)})`);
+  setText(
+    byId("figure-failed"),
+    ended === 0 ? "–" : `${count(minute.failed)} (${percent(minute.failed / ended)})`,
+  );
   setText(byId("figure-token"), duration(median(parts.targets.recentTokens())));
 }
 

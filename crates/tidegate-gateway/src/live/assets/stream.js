@@ -1,11 +1,11 @@
-// The events of the gateway, over one response that does not end. Read with fetch and not with EventSource, so that an
-// error has its message, and a silent connection is noticed.
+// The events of the gateway, over one response that does not end. Read with fetch and not with EventSource, so
+// that the message of an error is known, and a silent connection is noticed.
 
 const SILENCE = 15_000;
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 5_000;
 
-/** Calls `on.event(name, data)` for each event and `on.state(state, message)` for each change of the connection. */
+/** Calls `on.event(name, data)` for each event, `on.state(state, message)` for a change of the connection. */
 export async function follow(url, on) {
   let wait = FIRST_WAIT;
   for (;;) {

@@ -22,7 +22,8 @@ export class Targets {
       if (!this.rows.has(key)) this.rows.set(key, new TargetRow(target));
       const shown = this.rows.get(key);
       shown.update(target, now);
-      if (this.body.children[index] !== shown.element) this.body.insertBefore(shown.element, this.body.children[index] ?? null);
+      if (this.body.children[index] !== shown.element)
+        this.body.insertBefore(shown.element, this.body.children[index] ?? null);
     });
     for (const [key, shown] of this.rows) {
       if (known.has(key)) continue;
@@ -47,7 +48,12 @@ class TargetRow {
   constructor({ target, policy, has_circuit }) {
     this.state = stateBadge();
     this.wait = element("span", { class: "detail wait" });
-    this.bar = element("progress", { class: "cooldown", max: "1", value: "0", "aria-label": "Rest of the cooldown" });
+    this.bar = element("progress", {
+      class: "cooldown",
+      max: "1",
+      value: "0",
+      "aria-label": "Rest of the cooldown",
+    });
     this.flight = new Meter("Calls in flight");
     this.requests = new Meter("Requests left");
     this.tokensLeft = new Meter("Tokens left");
@@ -58,7 +64,10 @@ class TargetRow {
     this.lastFailure = element("span", { class: "detail" });
     this.fallbacks = element("span", { class: "list" });
     this.tokens = [];
-    const name = rowHeader(element("span", { class: "name" }, target), element("span", { class: "detail" }, `policy ${policy}`));
+    const name = rowHeader(
+      element("span", { class: "name" }, target),
+      element("span", { class: "detail" }, `policy ${policy}`),
+    );
     this.element = row(
       { "data-target": target, "data-policy": policy },
       name,
@@ -78,13 +87,20 @@ class TargetRow {
     this.state.set(target.circuit_state);
     setAttribute(this.element, "data-status", target.status);
     const waiting = target.queued + target.rate_waiting;
-    this.flight.set(target.current_inflight, target.max_inflight, waiting > 0 ? `${count(waiting)} queued` : "");
+    this.flight.set(
+      target.current_inflight,
+      target.max_inflight,
+      waiting > 0 ? `${count(waiting)} queued` : "",
+    );
     this.requests.set(target.rate_remaining, target.rate_capacity, "requests");
     this.tokensLeft.set(target.tokens_remaining, target.tokens_capacity, "tokens");
     this.requests.element.hidden = target.rate_remaining === null;
     this.tokensLeft.element.hidden = target.tokens_remaining === null;
     const isClosed = target.rate_closed_ms !== null;
-    setText(this.closed, isClosed ? `closed by the provider for ${countdown(target.rate_closed_ms)}` : noQuota(target));
+    setText(
+      this.closed,
+      isClosed ? `closed by the provider for ${countdown(target.rate_closed_ms)}` : noQuota(target),
+    );
     setAttribute(this.closed, "class", isClosed ? "detail warn" : "detail");
     this.updateTokens(target, now);
     this.updateFailures(target);
@@ -106,16 +122,26 @@ class TargetRow {
   updateFailures({ circuit_metrics: metrics, last_failure }) {
     const attempts = metrics.total_successes + metrics.total_failures;
     setText(this.failures, attempts === 0 ? DASH : `${count(metrics.total_failures)} of ${count(attempts)}`);
-    const share = metrics.failure_rate === null || metrics.total_failures === 0 ? "" : `${percent(metrics.failure_rate)} lately`;
+    const share =
+      metrics.failure_rate === null || metrics.total_failures === 0
+        ? ""
+        : `${percent(metrics.failure_rate)} lately`;
     const code = last_failure === null ? "" : `last ${last_failure.code}`;
     setText(this.lastFailure, [share, code].filter(Boolean).join(", "));
   }
 
   updateFallbacks(fallbacks) {
-    const lines = fallbacks.map(({ target, asked, answered }) => ({ target, text: asked === 0 ? "unused" : `${count(answered)} of ${count(asked)}` }));
+    const lines = fallbacks.map(({ target, asked, answered }) => ({
+      target,
+      text: asked === 0 ? "unused" : `${count(answered)} of ${count(asked)}`,
+    }));
     if (lines.length === 0) return setText(this.fallbacks, DASH);
     if (this.fallbacks.children.length !== lines.length) {
-      this.fallbacks.replaceChildren(...lines.map(() => element("span", {}, element("span", { class: "name" }), " ", element("span", { class: "value" }))));
+      this.fallbacks.replaceChildren(
+        ...lines.map(() =>
+          element("span", {}, element("span", { class: "name" }), " ", element("span", { class: "value" })),
+        ),
+      );
     }
     lines.forEach(({ target, text }, index) => {
       const [name, value] = this.fallbacks.children[index].children;
@@ -130,7 +156,10 @@ class TargetRow {
     this.longest = left === null ? 0 : Math.max(this.longest ?? 0, left, 1);
     this.bar.hidden = left === null;
     if (left !== null) this.bar.value = left / this.longest;
-    setText(this.wait, this.target.has_circuit ? waitText(state, reported, left, metrics) : "rejects no calls");
+    setText(
+      this.wait,
+      this.target.has_circuit ? waitText(state, reported, left, metrics) : "rejects no calls",
+    );
   }
 }
 
@@ -140,10 +169,13 @@ function waitText(state, reported, left, metrics) {
   if (state === "open" && reported === null) return "held until a reset";
   if (state === "open") return left > 0 ? `probes in ${countdown(left)}` : "next call is a probe";
   const { consecutive_failures: failures, config } = metrics;
-  return failures > 0 && config.failure_threshold > 0 ? `${count(failures)} of ${count(config.failure_threshold)} failures` : "";
+  return failures > 0 && config.failure_threshold > 0
+    ? `${count(failures)} of ${count(config.failure_threshold)} failures`
+    : "";
 }
 
-const noQuota = ({ rate_remaining, tokens_remaining }) => (rate_remaining === null && tokens_remaining === null ? "no quota" : "");
+const noQuota = ({ rate_remaining, tokens_remaining }) =>
+  rate_remaining === null && tokens_remaining === null ? "no quota" : "";
 
 const labelled = (label, ...children) => cell({ "data-label": label }, ...children);
 
@@ -153,7 +185,12 @@ class Meter {
     this.value = element("span", { class: "value" });
     this.bar = element("progress", { class: "meter", max: "1", value: "0", "aria-label": label });
     this.note = element("span", { class: "detail" });
-    this.element = element("span", { class: "metered" }, element("span", { class: "line" }, this.value, " ", this.note), this.bar);
+    this.element = element(
+      "span",
+      { class: "metered" },
+      element("span", { class: "line" }, this.value, " ", this.note),
+      this.bar,
+    );
   }
 
   set(value, limit, note) {

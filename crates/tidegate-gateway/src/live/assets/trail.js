@@ -48,8 +48,17 @@ export function trailList(call) {
     const { kind, text } = describe(step);
     return line(kind, since(step.at), step.target, text);
   });
-  const end = call.end === null ? [] : [line(call.end === "finished" ? "end" : "bad", `+${duration(call.total_ms)}`, null, endText(call))];
-  const list = element("ol", { class: "trail", "aria-label": "Trail" }, line("start", "0 ms", null, startText(call)), ...steps, ...end);
+  const end =
+    call.end === null
+      ? []
+      : [line(call.end === "finished" ? "end" : "bad", `+${duration(call.total_ms)}`, null, endText(call))];
+  const list = element(
+    "ol",
+    { class: "trail", "aria-label": "Trail" },
+    line("start", "0 ms", null, startText(call)),
+    ...steps,
+    ...end,
+  );
   return element("div", {}, list, facts(call));
 }
 

@@ -66,7 +66,11 @@ export class Transitions {
         this.lanes.set(key, lane);
         byId("lanes").append(lane.element);
       }
-      lane.draw(this.entries.filter((entry) => entry.target === target.target && entry.policy === target.policy), target.circuit_state, now);
+      lane.draw(
+        this.entries.filter((entry) => entry.target === target.target && entry.policy === target.policy),
+        target.circuit_state,
+        now,
+      );
     }
     for (const [key, lane] of this.lanes) {
       if (known.has(key)) continue;
@@ -87,7 +91,13 @@ function item(entry) {
     { "data-target": entry.target, "data-to": entry.to },
     element("time", { datetime: entry.at }, clock(entry.at)),
     element("span", { class: "name" }, entry.target),
-    element("span", { class: "change" }, element("span", { class: "from" }, `${stateName(entry.from)} →`), " ", state.badge),
+    element(
+      "span",
+      { class: "change" },
+      element("span", { class: "from" }, `${stateName(entry.from)} →`),
+      " ",
+      state.badge,
+    ),
     element("span", { class: "reason" }, facts.join(", ")),
   );
 }
@@ -96,14 +106,24 @@ function item(entry) {
 class Lane {
   constructor({ target, policy }) {
     this.drawing = document.createElementNS(SVG, "svg");
-    for (const [name, value] of [["viewBox", "0 0 1000 10"], ["preserveAspectRatio", "none"]]) this.drawing.setAttribute(name, value);
-    this.element = element("div", { class: "lane", "data-target": target, "data-policy": policy }, element("span", { class: "name" }, target), this.drawing);
+    for (const [name, value] of [
+      ["viewBox", "0 0 1000 10"],
+      ["preserveAspectRatio", "none"],
+    ])
+      this.drawing.setAttribute(name, value);
+    this.element = element(
+      "div",
+      { class: "lane", "data-target": target, "data-policy": policy },
+      element("span", { class: "name" }, target),
+      this.drawing,
+    );
   }
 
   draw(entries, state, now) {
     const parts = spans(entries, state, now);
     while (this.drawing.children.length > parts.length) this.drawing.lastElementChild.remove();
-    while (this.drawing.children.length < parts.length) this.drawing.append(document.createElementNS(SVG, "rect"));
+    while (this.drawing.children.length < parts.length)
+      this.drawing.append(document.createElementNS(SVG, "rect"));
     parts.forEach(({ state, from, to }, index) => {
       const rect = this.drawing.children[index];
       const height = { open: 10, half_open: 6, closed: 2 }[state];
@@ -123,10 +143,13 @@ function spans(entries, state, now) {
   const changes = entries.flatMap(({ at, to, cooldown_ms: cooldown }, index) => {
     const begin = Date.parse(at);
     const next = index + 1 < entries.length ? Date.parse(entries[index + 1].at) : now;
-    const cooled = cooldown !== null && begin + cooldown < next ? [{ at: begin + cooldown, state: "half_open" }] : [];
+    const cooled =
+      cooldown !== null && begin + cooldown < next ? [{ at: begin + cooldown, state: "half_open" }] : [];
     return [{ at: begin, state: to }, ...cooled];
   });
   const first = { at: now - SPAN, state: entries.length > 0 ? entries[0].from : state };
   const ends = [...changes.map(({ at }) => at), now];
-  return [first, ...changes].map((change, index) => ({ state: change.state, from: change.at, to: ends[index] })).filter(({ to }) => to > now - SPAN);
+  return [first, ...changes]
+    .map((change, index) => ({ state: change.state, from: change.at, to: ends[index] }))
+    .filter(({ to }) => to > now - SPAN);
 }
