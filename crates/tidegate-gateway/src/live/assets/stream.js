@@ -1,5 +1,5 @@
-// The events of the gateway, over one response that does not end. Read with fetch and not with EventSource, so
-// that the message of an error is known, and a silent connection is noticed.
+// The events of the gateway, over one response that does not end. Read with fetch and not with EventSource,
+// so that the message of an error is known, and a silent connection is noticed.
 
 const SILENCE = 15_000;
 const FIRST_WAIT = 500;
