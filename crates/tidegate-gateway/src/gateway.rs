@@ -109,8 +109,8 @@ impl Gateway {
         });
         let targets = Arc::new(Targets::new(targets));
         let recent_calls = RecentCalls::new(config.calls_kept);
-        let live = LiveFeed::new(recent_calls.clone());
-        live.follow(Arc::clone(&targets));
+        let live = LiveFeed::default();
+        live.follow(Arc::clone(&targets), recent_calls.clone());
         let redactor = Arc::new(Redactor::new(&config.provider_keys));
         let state = AppState {
             targets,

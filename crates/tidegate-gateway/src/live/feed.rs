@@ -17,9 +17,10 @@ use crate::targets::Targets;
 use crate::transitions::TransitionEntry;
 
 /// The events of `/live`, and their subscribers. Clones share them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct LiveFeed(Arc<SharedFeed>);
 
+#[derive(Default)]
 struct SharedFeed {
     source: Arc<LiveSource>,
     subscribers: Mutex<Subscribers>,
@@ -56,14 +57,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_COMMENT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
 impl LiveFeed {
-    pub(crate) fn new(recent_calls: RecentCalls) -> Self {
-        let source = Arc::new(LiveSource::new(recent_calls));
-        Self(Arc::new(SharedFeed { source, subscribers: Mutex::default(), joined: Notify::new() }))
-    }
-
-    /// Reports these targets from now on, to present subscribers as well. Earlier transitions are kept.
-    pub(crate) fn follow(&self, targets: Arc<Targets>) {
-        self.0.source.follow(targets);
+    /// Reports these targets and calls from now on, to present subscribers as well. Earlier transitions are kept.
+    pub(crate) fn follow(&self, targets: Arc<Targets>, recent_calls: RecentCalls) {
+        self.0.source.follow(targets, recent_calls);
     }
 
     /// The latest transitions of all circuits, newest first.
@@ -172,8 +168,10 @@ mod tests {
     /// No event may take longer, in paused time.
     const BOUND: Duration = Duration::from_secs(60);
 
-    fn feed() -> LiveFeed {
-        LiveFeed::new(RecentCalls::new(3))
+    fn feed() -> (LiveFeed, RecentCalls) {
+        let (feed, calls) = (LiveFeed::default(), RecentCalls::new(3));
+        feed.follow(targets(&[]), calls.clone());
+        (feed, calls)
     }
 
     /// The next event, or `None` at the end.
@@ -190,13 +188,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn events_are_a_snapshot_then_updates_of_what_changes_and_comments_in_between() {
-        let feed = feed();
+        let (feed, calls) = feed();
         let mut body = feed.subscribe().unwrap();
         begins(&mut body, "retry: 1000\nevent: snapshot\ndata: {").await;
         let started = Instant::now();
         assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
         assert!(started.elapsed() >= HEARTBEAT - TICK);
-        let call = OngoingCall::begin(&feed.0.source.recent_calls, "/", None);
+        let call = OngoingCall::begin(&calls, "/", None);
         begins(&mut body, "event: update\ndata: {").await;
         drop(call);
         let update = next(&mut body).await.unwrap();
@@ -205,11 +203,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_subscriber_that_does_not_read_is_dropped_and_the_others_are_not() {
-        let feed = feed();
+        let (feed, calls) = feed();
         let (mut slow, mut fast) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
         begins(&mut fast, "retry:").await;
         for _ in 0..2 * QUEUE {
-            drop(OngoingCall::begin(&feed.0.source.recent_calls, "/", None));
+            drop(OngoingCall::begin(&calls, "/", None));
             begins(&mut fast, "event: update").await;
         }
         begins(&mut slow, "retry:").await;
@@ -222,7 +220,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_number_of_subscribers_is_bounded() {
-        let feed = feed();
+        let (feed, _) = feed();
         let mut bodies: Vec<_> = (0..MAX_SUBSCRIBERS).map(|_| feed.subscribe().unwrap()).collect();
         let error = feed.subscribe().unwrap_err();
         assert_eq!(error.message(), "expected at most 16 subscribers at a time");
@@ -232,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_task_ends_with_the_last_subscriber_and_starts_again() {
-        let feed = feed();
+        let (feed, _) = feed();
         for _ in 0..2 {
             let mut body = feed.subscribe().unwrap();
             begins(&mut body, "retry:").await;
@@ -259,14 +257,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_targets_are_reported_to_present_subscribers_and_transitions_are_kept() {
-        let (feed, one) = (feed(), targets(&["p/a"]));
-        feed.follow(Arc::clone(&one));
+        let ((feed, calls), one) = (feed(), targets(&["p/a"]));
+        feed.follow(Arc::clone(&one), calls.clone());
         let mut body = feed.subscribe().unwrap();
         begins(&mut body, "retry:").await;
         one.iter().for_each(|target| target.signals.circuit_breaker().force_open());
         let update = next(&mut body).await.unwrap();
         assert!(update.contains(r#""target":"p/a","circuit_state":"open""#), "{update}");
-        feed.follow(targets(&["p/a", "p/b"]));
+        feed.follow(targets(&["p/a", "p/b"]), calls);
         let updates = [next(&mut body).await.unwrap(), next(&mut body).await.unwrap()].concat();
         assert!(updates.contains(r#""target":"p/b""#), "{updates}");
         assert_eq!(feed.transitions().len(), 1);
@@ -274,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_closed_feed_ends_all_events() {
-        let feed = feed();
+        let (feed, _) = feed();
         let mut body = feed.subscribe().unwrap();
         begins(&mut body, "retry:").await;
         feed.close();

@@ -12,18 +12,24 @@ use crate::times::{as_millis, rfc3339};
 use crate::transitions::{TransitionEntry, TransitionLog};
 
 /// What the events are made from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LiveSource {
-    targets: Mutex<Arc<Targets>>,
-    pub(super) recent_calls: RecentCalls,
+    followed: Mutex<Followed>,
     pub(super) transitions: TransitionLog,
+}
+
+/// What the configuration determines.
+#[derive(Clone, Debug)]
+struct Followed {
+    targets: Arc<Targets>,
+    recent_calls: RecentCalls,
 }
 
 /// Makes the events, each with what has changed since the one before.
 #[derive(Debug)]
 pub(super) struct Reporter {
     source: Arc<LiveSource>,
-    targets: Arc<Targets>,
+    followed: Followed,
     /// The results of attempts, for each of the targets in their order.
     results: Vec<CallResults>,
     next_transition: u64,
@@ -72,35 +78,32 @@ struct LiveCall<'a> {
 const MAX_CALLS: usize = 100;
 
 impl LiveSource {
-    pub(super) fn new(recent_calls: RecentCalls) -> Self {
-        let targets = Mutex::new(Arc::new(Targets::new([])));
-        Self { targets, recent_calls, transitions: TransitionLog::default() }
-    }
-
-    /// Reports these targets from now on. Earlier transitions are kept.
-    pub(super) fn follow(&self, targets: Arc<Targets>) {
+    /// Reports these targets and calls from now on. Earlier transitions are kept.
+    pub(super) fn follow(&self, targets: Arc<Targets>, recent_calls: RecentCalls) {
         self.transitions.follow(targets.transitions());
-        *self.lock() = targets;
+        *self.lock() = Followed { targets, recent_calls };
     }
 
-    fn targets(&self) -> Arc<Targets> {
-        Arc::clone(&self.lock())
+    fn lock(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Targets>> {
-        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+impl Default for Followed {
+    fn default() -> Self {
+        Self { targets: Arc::new(Targets::new([])), recent_calls: RecentCalls::new(0) }
     }
 }
 
 impl Reporter {
     /// What happens from now on is an update.
     pub(super) fn new(source: Arc<LiveSource>) -> Self {
-        let targets = source.targets();
-        let (calls, totals) = source.recent_calls.since(0, MAX_CALLS);
+        let followed = source.lock().clone();
+        let (calls, totals) = followed.recent_calls.since(0, MAX_CALLS);
         let last_transition = source.transitions.since(0).last().map(|entry| entry.number);
         Self {
-            results: results_of(&targets),
-            targets,
+            results: results_of(&followed.targets),
+            followed,
             next_transition: last_transition.map_or(0, |last| last + 1),
             next_call: totals.begun,
             open_calls: calls.into_iter().map(|call| (call, None)).collect(),
@@ -111,9 +114,10 @@ impl Reporter {
 
     /// The event for new subscribers: everything.
     pub(super) fn snapshot(&self) -> Bytes {
-        let (calls, totals) = self.source.recent_calls.since(0, MAX_CALLS);
+        let (calls, totals) = self.followed.recent_calls.since(0, MAX_CALLS);
         let report = LiveReport {
             targets: self
+                .followed
                 .targets
                 .iter()
                 .map(|it| LiveTarget { report: it.summary(), first_token_ms: Vec::new() })
@@ -122,19 +126,19 @@ impl Reporter {
             transitions: self.source.transitions.since(0),
             calls: calls.iter().map(|call| LiveCall::new(call)).collect(),
         };
-        let keeps_calls = self.source.recent_calls.is_enabled();
+        let keeps_calls = self.followed.recent_calls.is_enabled();
         let event = SnapshotEvent { at: SystemTime::now(), keeps_calls, report };
         format!("retry: 1000\nevent: snapshot\ndata: {}\n\n", json(&event)).into()
     }
 
     /// The event with what has changed; `None` if nothing has.
     pub(super) fn update(&mut self) -> Option<Bytes> {
-        let targets = self.source.targets();
-        if !Arc::ptr_eq(&targets, &self.targets) {
-            self.results = results_of(&targets);
-            self.targets = targets;
+        let followed = self.source.lock().clone();
+        if !Arc::ptr_eq(&followed.targets, &self.followed.targets) {
+            self.results = results_of(&followed.targets);
         }
-        let targets = self.targets.iter().zip(&mut self.results);
+        self.followed = followed;
+        let targets = self.followed.targets.iter().zip(&mut self.results);
         let targets = targets.map(|(target, results)| LiveTarget {
             report: target.summary(),
             first_token_ms: first_tokens(results),
@@ -142,7 +146,7 @@ impl Reporter {
         let targets = targets.collect();
         let transitions = self.source.transitions.since(self.next_transition);
         self.next_transition = transitions.last().map_or(self.next_transition, |entry| entry.number + 1);
-        let (new, totals) = self.source.recent_calls.since(self.next_call, MAX_CALLS);
+        let (new, totals) = self.followed.recent_calls.since(self.next_call, MAX_CALLS);
         self.next_call = totals.begun;
         self.open_calls.extend(new.into_iter().map(|call| (call, None)));
         let surplus = self.open_calls.len().saturating_sub(MAX_CALLS);
