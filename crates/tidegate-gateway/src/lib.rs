@@ -153,6 +153,7 @@ mod pages;
 mod paths;
 mod prometheus;
 mod proxy;
+mod running_config;
 mod server;
 mod shared_stream;
 mod slow_reader;

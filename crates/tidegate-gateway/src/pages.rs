@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{Extension, Path, Request, State};
 use axum::response::IntoResponse;
@@ -16,19 +17,22 @@ use tidegate::ErrorCode;
 use crate::access::{AdminAccess, CallerRules};
 use crate::alerts::LostAlerts;
 use crate::calls;
+use crate::config::{Config, GatewayConfigError};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::live::{self, LiveFeed};
 use crate::log_writer::LogWriter;
 use crate::prometheus::PrometheusMetrics;
-use crate::proxy::{Deployment, GatewayError, Proxy, shortened};
-use crate::targets::{self, Targets};
+use crate::proxy::{Deployment, GatewayError, shortened};
+use crate::running_config::{ConfigOfRequest, RunningConfig};
+use crate::server::ServerTls;
+use crate::targets;
 
 /// The state that all handlers share.
 #[derive(Debug)]
 pub(crate) struct AppState {
-    pub(crate) proxy: Proxy,
-    pub(crate) targets: Arc<Targets>,
-    pub(crate) models: Vec<ServedModel>,
+    running: ArcSwap<RunningConfig>,
+    /// The certificate of new connections, if they are encrypted.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) is_draining: AtomicBool,
     pub(crate) lost_alerts: LostAlerts,
     /// The events of the live page.
@@ -39,37 +43,57 @@ pub(crate) struct AppState {
     pub(crate) metrics: OnceLock<PrometheusMetrics>,
 }
 
-/// A model in the list of models.
-#[derive(Debug)]
-pub(crate) struct ServedModel {
-    pub(crate) id: String,
-    /// The endpoint and the `model` of each route that serves it.
-    pub(crate) routes: Vec<(Endpoint, String)>,
-}
-
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type SharedState = State<Arc<AppState>>;
 
+impl AppState {
+    /// The state of a gateway that begins with `config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`RunningConfig::new`].
+    pub(crate) fn new(config: Config) -> Result<Self, GatewayConfigError> {
+        let tls = config.tls.clone().map(ServerTls::new).transpose();
+        let tls = tls.map_err(|error| GatewayConfigError::new("tls", error.to_string()))?;
+        let running = RunningConfig::new(config)?;
+        let live = LiveFeed::default();
+        live.follow(Arc::clone(&running.targets), running.proxy.recent_calls.clone());
+        Ok(Self {
+            tls,
+            running: ArcSwap::from_pointee(running),
+            lost_alerts: LostAlerts::default(),
+            live,
+            is_draining: AtomicBool::new(false),
+            log: OnceLock::new(),
+            metrics: OnceLock::new(),
+        })
+    }
+
+    /// The configuration that new requests use.
+    pub(crate) fn running(&self) -> Arc<RunningConfig> {
+        self.running.load_full()
+    }
+}
+
 pub(crate) fn router(state: Arc<AppState>) -> Router {
     let proxied = Endpoint::ALL.into_iter().fold(Router::new(), |router, endpoint| {
-        let handler = async move |State(state): SharedState, request: Request| {
-            state.proxy.handle(endpoint, request).await
+        let handler = async move |Extension(running): ConfigOfRequest, request: Request| {
+            running.proxy.handle(endpoint, request).await
         };
         router.route(endpoint.path(), post(handler))
     });
     let of_azure = [Endpoint::ChatCompletions, Endpoint::Embeddings].into_iter();
     let proxied = of_azure.fold(proxied, |router, endpoint| {
-        let handler =
-            async move |State(state): SharedState, Path(name): Path<String>, mut request: Request| {
-                request.extensions_mut().insert(Deployment(name));
-                state.proxy.handle(endpoint, request).await
-            };
+        let handler = async move |Extension(running): ConfigOfRequest,
+                                  Path(name): Path<String>,
+                                  mut request: Request| {
+            request.extensions_mut().insert(Deployment(name));
+            running.proxy.handle(endpoint, request).await
+        };
         router.route(&format!("/openai/deployments/{{name}}{}", endpoint.suffix()), post(handler))
     });
-    let other_pages = targets::router(Arc::clone(&state.targets))
-        .merge(calls::router(state.proxy.recent_calls.clone(), Arc::clone(&state.targets)))
-        .merge(live::router(state.live.clone()));
+    let live = live::router(state.live.clone());
     proxied
         .route(COUNT_TOKENS, post(count_tokens))
         .route("/v1/models", get(models))
@@ -78,35 +102,26 @@ pub(crate) fn router(state: Arc<AppState>) -> Router {
         .route("/health", get(healthz))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .merge(other_pages)
+        .merge(targets::router())
+        .merge(calls::router())
+        .merge(live)
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(state)
 }
 
-async fn count_tokens(State(state): SharedState, request: Request) -> Response<Body> {
-    state.proxy.count_tokens(request).await
-}
-
-impl AppState {
-    /// The models that a caller with these rules may use.
-    fn models_for(&self, rules: Option<&CallerRules>) -> impl Iterator<Item = &str> {
-        let is_allowed = move |model: &&ServedModel| {
-            let mut routes = model.routes.iter();
-            rules.is_none_or(|rules| routes.any(|(endpoint, route)| rules.allows(*endpoint, route)))
-        };
-        self.models.iter().filter(is_allowed).map(|model| &*model.id)
-    }
+async fn count_tokens(Extension(running): ConfigOfRequest, request: Request) -> Response<Body> {
+    running.proxy.count_tokens(request).await
 }
 
 async fn models(
-    State(state): SharedState,
+    Extension(running): ConfigOfRequest,
     rules: Option<Extension<CallerRules>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Json<Value> {
     let dialect = dialect_of_caller(uri.path(), &headers);
-    let ids: Vec<_> = state.models_for(rules.as_deref()).collect();
+    let ids: Vec<_> = running.models_for(rules.as_deref()).collect();
     let data: Vec<_> = ids.iter().map(|id| model_entry(id, dialect)).collect();
     Json(match dialect {
         ApiDialect::Anthropic => {
@@ -118,14 +133,14 @@ async fn models(
 }
 
 async fn model(
-    State(state): SharedState,
+    Extension(running): ConfigOfRequest,
     Path(id): Path<String>,
     rules: Option<Extension<CallerRules>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let dialect = dialect_of_caller(uri.path(), &headers);
-    if state.models_for(rules.as_deref()).any(|model| model == id) {
+    if running.models_for(rules.as_deref()).any(|model| model == id) {
         return Json(model_entry(&id, dialect)).into_response();
     }
     GatewayError::model_not_found(format_args!("model `{}` is not served, see /v1/models", shortened(&id)))
@@ -142,17 +157,26 @@ fn model_entry(id: &str, dialect: ApiDialect) -> Value {
     }
 }
 
-async fn metrics(State(state): SharedState, uri: Uri, headers: HeaderMap) -> Response<Body> {
+async fn metrics(
+    State(state): SharedState,
+    Extension(running): ConfigOfRequest,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response<Body> {
     let Some(metrics) = state.metrics.get() else {
         return GatewayError::new(ErrorCode::NotFound, "this gateway serves no metrics")
             .into_response(dialect_of_caller(uri.path(), &headers));
     };
-    state.targets.record_metrics();
+    running.targets.record_metrics();
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
 }
 
-async fn healthz(State(state): SharedState, access: Option<Extension<AdminAccess>>) -> Json<Value> {
-    let targets = state.targets.not_healthy();
+async fn healthz(
+    State(state): SharedState,
+    Extension(running): ConfigOfRequest,
+    access: Option<Extension<AdminAccess>>,
+) -> Json<Value> {
+    let targets = running.targets.not_healthy();
     let mut health = json!({"status": if targets.is_empty() { "ok" } else { "degraded" }});
     if access.is_none() {
         return Json(health);

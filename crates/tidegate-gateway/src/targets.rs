@@ -1,9 +1,7 @@
 //! The targets of the routes: their signals, their health, and the changes by hand.
 
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,6 +16,7 @@ use crate::access::CallerName;
 use crate::config::LastResortName;
 use crate::endpoint::dialect_of_caller;
 use crate::proxy::{GatewayError, shortened};
+use crate::running_config::ConfigOfRequest;
 
 /// The targets of all routes.
 #[derive(Debug)]
@@ -68,8 +67,6 @@ enum TargetAction {
     ForceClosed,
 }
 
-type SharedTargets = State<Arc<Targets>>;
-
 /// The most keys of a target that are reported.
 const MAX_KEYS: usize = 20;
 
@@ -77,11 +74,8 @@ const MAX_KEYS: usize = 20;
 const DEGRADED_SCORE: f64 = 0.5;
 
 /// The page of the signals, and the changes by hand.
-pub(crate) fn router<S: Clone + Send + Sync + 'static>(targets: Arc<Targets>) -> Router<S> {
-    Router::new()
-        .route("/signals", get(signals))
-        .route("/signals/{*target_and_action}", post(change))
-        .with_state(targets)
+pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/signals", get(signals)).route("/signals/{*target_and_action}", post(change))
 }
 
 /// Whether a circuit with these settings rejects calls.
@@ -89,19 +83,19 @@ pub(crate) fn rejects_calls(circuit_breaker: Option<&Settings>) -> bool {
     circuit_breaker.is_some_and(|settings| settings.enabled && !settings.shadow)
 }
 
-async fn signals(State(targets): SharedTargets) -> Response<Body> {
-    Json(targets.0.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response()
+async fn signals(Extension(running): ConfigOfRequest) -> Response<Body> {
+    Json(running.targets.0.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response()
 }
 
 async fn change(
-    State(targets): SharedTargets,
+    Extension(running): ConfigOfRequest,
     Path(path): Path<String>,
     caller: Option<Extension<CallerName>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
     let caller = caller.map(|Extension(CallerName(name))| name);
-    match targets.change(&path, uri.query().unwrap_or_default(), caller.as_deref()) {
+    match running.targets.change(&path, uri.query().unwrap_or_default(), caller.as_deref()) {
         Ok(changed) => Json(changed).into_response(),
         Err(error) => error.into_response(dialect_of_caller(uri.path(), &headers)),
     }

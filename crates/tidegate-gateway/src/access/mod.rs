@@ -21,10 +21,11 @@ mod web_pages;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::Method;
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
+use tower::{Layer, ServiceExt};
 
 pub(crate) use self::access_key::AccessKey;
 use self::admin::Area;
@@ -33,7 +34,9 @@ pub(crate) use self::caller_rules::{CallerRules, RuleSettings};
 pub(crate) use self::callers::{Caller, CallerName, Callers};
 pub(crate) use self::web_pages::{WebPages, is_loopback};
 use crate::endpoint::dialect_of_caller;
+use crate::pages::AppState;
 use crate::proxy::GatewayError;
+use crate::running_config::{ConfigOfRequest, Entrance};
 
 /// The keys that requests need.
 #[derive(Debug)]
@@ -42,27 +45,34 @@ pub(crate) struct AccessKeys {
     pub(crate) admin: AdminPages,
 }
 
-/// The router behind the checks of all requests.
-pub(crate) fn guarded(router: Router, keys: AccessKeys, pages: WebPages) -> Router {
-    let router = router.layer(from_fn_with_state(Arc::new(keys), admit_caller));
-    let router = match pages.cors() {
-        Some(cors) => router.layer(cors),
-        None => router,
-    };
-    router.layer(from_fn_with_state(Arc::new(pages), admit_page))
+/// The router behind the checks of all requests, with the configuration that they use.
+pub(crate) fn guarded(router: Router, state: Arc<AppState>, entrance: Entrance) -> Router {
+    let router = router.layer(from_fn(admit_caller));
+    router.layer(from_fn_with_state((state, entrance), admit_page))
 }
 
-async fn admit_page(State(pages): State<Arc<WebPages>>, request: Request, next: Next) -> Response {
-    match pages.check(request.method(), request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
+async fn admit_page(
+    State((state, entrance)): State<(Arc<AppState>, Entrance)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let running = state.running();
+    request.extensions_mut().insert(Arc::clone(&running));
+    let pages = running.pages(entrance);
+    let admitted = pages.check(request.method(), request.uri(), request.headers());
+    match (admitted, pages.cors()) {
         // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with `allow`.
-        Err(_) if request.method() == Method::OPTIONS => next.run(request).await,
-        Err(error) => rejected(*error, &request),
+        (Err(error), _) if request.method() != Method::OPTIONS => rejected(*error, &request),
+        (Ok(()), Some(cors)) => {
+            let Ok(response) = cors.layer(next).oneshot(request).await;
+            response
+        }
+        _ => next.run(request).await,
     }
 }
 
-async fn admit_caller(State(keys): State<Arc<AccessKeys>>, mut request: Request, next: Next) -> Response {
-    let admitted = keys.admit(&mut request).and_then(|()| content_type::check(&request));
+async fn admit_caller(Extension(running): ConfigOfRequest, mut request: Request, next: Next) -> Response {
+    let admitted = running.keys.admit(&mut request).and_then(|()| content_type::check(&request));
     match admitted {
         Ok(()) => next.run(request).await,
         Err(error) => rejected(*error, &request),

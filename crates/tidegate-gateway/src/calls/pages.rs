@@ -1,7 +1,5 @@
-use std::sync::Arc;
-
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,14 +10,7 @@ use super::recent::RecentCalls;
 use super::record::CallRecord;
 use crate::endpoint::dialect_of_caller;
 use crate::proxy::{GatewayError, shortened};
-use crate::targets::Targets;
-
-/// What the pages show.
-#[derive(Clone, Debug)]
-struct CallPages {
-    recent: RecentCalls,
-    targets: Arc<Targets>,
-}
+use crate::running_config::ConfigOfRequest;
 
 /// The calls that a request selects.
 #[derive(Debug, PartialEq)]
@@ -32,23 +23,18 @@ struct CallFilter {
 const DEFAULT_LIMIT: usize = 50;
 
 /// The pages of the recent calls.
-pub(crate) fn router<S: Clone + Send + Sync + 'static>(
-    recent: RecentCalls,
-    targets: Arc<Targets>,
-) -> Router<S> {
-    Router::new()
-        .route("/calls", get(list))
-        .route("/calls/{id}", get(one))
-        .with_state(CallPages { recent, targets })
+pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/calls", get(list)).route("/calls/{id}", get(one))
 }
 
-async fn list(State(pages): State<CallPages>, uri: Uri, headers: HeaderMap) -> Response<Body> {
-    let filter = pages.check_enabled().and_then(|()| {
-        CallFilter::parse(uri.query().unwrap_or_default(), |target| pages.targets.is_known(target))
+async fn list(Extension(running): ConfigOfRequest, uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let recent = &running.proxy.recent_calls;
+    let filter = check_enabled(recent).and_then(|()| {
+        CallFilter::parse(uri.query().unwrap_or_default(), |target| running.targets.is_known(target))
     });
     match filter {
         Ok(filter) => {
-            let calls = pages.recent.newest_first();
+            let calls = recent.newest_first();
             let selected = calls.iter().filter(|call| filter.selects(call)).take(filter.limit);
             Json(selected.map(|call| call.report()).collect::<Vec<_>>()).into_response()
         }
@@ -57,17 +43,18 @@ async fn list(State(pages): State<CallPages>, uri: Uri, headers: HeaderMap) -> R
 }
 
 async fn one(
-    State(pages): State<CallPages>,
+    Extension(running): ConfigOfRequest,
     Path(id): Path<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let found = pages.check_enabled().and_then(|()| {
+    let recent = &running.proxy.recent_calls;
+    let found = check_enabled(recent).and_then(|()| {
         let unknown = || {
             let message = format!("call `{}` is not kept, see /calls", shortened(&id));
             Box::new(GatewayError::new(ErrorCode::NotFound, message))
         };
-        pages.recent.find(&id).ok_or_else(unknown)
+        recent.find(&id).ok_or_else(unknown)
     });
     match found {
         Ok(call) => Json(call.report()).into_response(),
@@ -75,14 +62,12 @@ async fn one(
     }
 }
 
-impl CallPages {
-    fn check_enabled(&self) -> Result<(), Box<GatewayError>> {
-        match self.recent.is_enabled() {
-            true => Ok(()),
-            false => {
-                let message = "no call is kept, since calls_kept is 0";
-                Err(Box::new(GatewayError::new(ErrorCode::NotFound, message)))
-            }
+fn check_enabled(recent: &RecentCalls) -> Result<(), Box<GatewayError>> {
+    match recent.is_enabled() {
+        true => Ok(()),
+        false => {
+            let message = "no call is kept, since calls_kept is 0";
+            Err(Box::new(GatewayError::new(ErrorCode::NotFound, message)))
         }
     }
 }

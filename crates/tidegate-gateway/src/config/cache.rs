@@ -9,7 +9,7 @@ use super::GatewayConfigError;
 use super::schema::HumanDuration;
 
 /// The settings of the cache that all chains ending in `@cached` share.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a table with max_bytes, max_age, similarity or shared")]
 pub(crate) struct CacheSettings {
     /// Memory in bytes, including the index; 67108864 by default.

@@ -7,7 +7,7 @@ use super::GatewayConfigError;
 use super::schema::HumanDuration;
 
 /// The settings of the connections to providers.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(
     default,
     deny_unknown_fields,

@@ -36,7 +36,7 @@ pub(super) struct RouteEntry {
 }
 
 /// Maps requests for an endpoint and a model to a chain of targets under a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) endpoint: Endpoint,
     /// The requested model, or [`ANY`].

@@ -133,7 +133,7 @@ pub(crate) async fn bind(
     let max_connections = descriptors::max_connections(settings.max_connections);
     let listener = Listener::new(socket, tls.clone(), router, max_connections);
     let task = ServerTask(tokio::spawn(async move {
-        let calls = state.proxy.calls.clone();
+        let calls = state.running().proxy.calls.clone();
         tokio::select! {
             cut = serve(listener, &settings, &state, phases) => cut,
             never = end_unread(&calls) => match never {},
@@ -184,7 +184,7 @@ async fn serve(
         () = sleep(settings.drain) => {}
         () = reached(&mut phases, StopPhase::Cutting) => {}
     }
-    let cut = state.proxy.calls.cut();
+    let cut = state.running().proxy.calls.cut();
     tracing::warn!(layer = "gateway", calls = cut, "calls still in flight are cut");
     let _ = timeout(CUT_TIME, ended).await;
     connections.shutdown().await;

@@ -29,7 +29,7 @@ use tidegate_core::{ModelCapabilities, ModelCatalog, Requirements};
 /// output limit, tools, images, and a JSON schema for the response. The lower bound counts a token for five
 /// bytes of ASCII or eight of anything else, more bytes than a token has on average in any language. Images
 /// count as no tokens.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelTable {
     custom: Vec<(String, ModelCapabilities)>,
     is_empty: bool,

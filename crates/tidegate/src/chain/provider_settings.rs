@@ -20,7 +20,7 @@ use crate::settings::ConfigError;
 ///     .with("work", ProviderSettings::azure("https://my-resource.openai.azure.com", "2024-10-21").api_key("..."));
 /// # let _ = providers;
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct ProviderSettings {
     base_url: String,
@@ -36,7 +36,7 @@ pub struct ProviderSettings {
 }
 
 /// Where the API key is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum ApiKeySource {
     /// The provider needs none.
     None,

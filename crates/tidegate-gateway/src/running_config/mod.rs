@@ -1,0 +1,136 @@
+//! The configuration in use, and everything that is built from it.
+//!
+//! A call reads it once, when it arrives, and keeps it to its end.
+
+mod chain_factory;
+
+use std::sync::Arc;
+
+use axum::extract::Extension;
+
+use self::chain_factory::{BuiltChains, ChainFactory};
+use crate::access::{AccessKeys, AdminPages, CallerRules, Callers, WebPages, is_loopback};
+use crate::calls::RecentCalls;
+use crate::config::{ANY, Config, GatewayConfigError, Route};
+use crate::endpoint::Endpoint;
+use crate::open_calls::CallsInFlight;
+use crate::proxy::{BodyBudget, BodyLimits, CallerLimits, Proxy, Redactor};
+use crate::targets::Targets;
+
+/// A configuration, and what is built from it. It does not change.
+#[derive(Debug)]
+pub(crate) struct RunningConfig {
+    pub(crate) config: Config,
+    pub(crate) proxy: Proxy,
+    pub(crate) targets: Arc<Targets>,
+    /// The models that `/v1/models` lists.
+    models: Vec<ServedModel>,
+    pub(crate) keys: AccessKeys,
+    pages_of_listener: WebPages,
+}
+
+/// The configuration that a request uses; an extension of every request.
+pub(crate) type ConfigOfRequest = Extension<Arc<RunningConfig>>;
+
+/// A model in the list of models.
+#[derive(Debug)]
+struct ServedModel {
+    id: String,
+    /// The endpoint and the `model` of each route that serves it.
+    routes: Vec<(Endpoint, String)>,
+}
+
+/// Where requests come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Entrance {
+    /// The listener of the gateway.
+    Listener,
+    /// An application that the gateway is a part of.
+    Application,
+}
+
+impl RunningConfig {
+    /// Builds the chains of `config`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gateway::new`](crate::Gateway::new).
+    pub(crate) fn new(config: Config) -> Result<Self, GatewayConfigError> {
+        check_exposure(&config)?;
+        let BuiltChains { routes, targets } = ChainFactory::new(&config)?.build()?;
+        let proxy = Proxy {
+            routes,
+            calls: CallsInFlight::default(),
+            recent_calls: RecentCalls::new(config.calls_kept),
+            body_limits: BodyLimits {
+                length: config.body_limit,
+                min_rate: config.body_min_rate,
+                budget: BodyBudget::new(config.body_budget),
+            },
+            stop_client_retries: config.stop_client_retries,
+            redactor: Arc::new(Redactor::new(&config.provider_keys)),
+            unlimited: CallerLimits::none(),
+        };
+        Ok(Self {
+            proxy,
+            targets: Arc::new(targets),
+            models: models(&config.routes),
+            keys: AccessKeys {
+                callers: Arc::new(Callers::new(config.callers.clone())),
+                admin: AdminPages::new(config.admin_key.clone(), is_loopback(config.listen.ip())),
+            },
+            pages_of_listener: config.pages.clone().listening_on(config.listen.ip()),
+            config,
+        })
+    }
+
+    /// The models that a caller with these rules may use.
+    pub(crate) fn models_for(&self, rules: Option<&CallerRules>) -> impl Iterator<Item = &str> {
+        let is_allowed = move |model: &&ServedModel| {
+            let mut routes = model.routes.iter();
+            rules.is_none_or(|rules| routes.any(|(endpoint, route)| rules.allows(*endpoint, route)))
+        };
+        self.models.iter().filter(is_allowed).map(|model| &*model.id)
+    }
+
+    /// The web pages that may use the gateway.
+    pub(crate) fn pages(&self, entrance: Entrance) -> &WebPages {
+        match entrance {
+            Entrance::Listener => &self.pages_of_listener,
+            Entrance::Application => &self.config.pages,
+        }
+    }
+}
+
+/// Rejects a gateway that others reach and anybody may use, unless the file says so.
+fn check_exposure(config: &Config) -> Result<(), GatewayConfigError> {
+    if is_loopback(config.listen.ip()) || !config.callers.is_empty() || config.open {
+        return Ok(());
+    }
+    let problem = format!(
+        "other machines reach {}, so at least one [[callers]] with a key is needed; \
+         or open = true, if everybody may use the keys of the providers",
+        config.listen,
+    );
+    Err(GatewayConfigError::new("listen", problem))
+}
+
+/// The models that `/v1/models` lists: those of the routes, and for a route that accepts any model the
+/// targets of its chain.
+fn models(routes: &[Route]) -> Vec<ServedModel> {
+    let mut models: Vec<ServedModel> = Vec::new();
+    for route in routes {
+        let names: Vec<&str> = match &*route.model {
+            ANY => route.chain.iter().map(|target| &*target.name).collect(),
+            model => vec![model],
+        };
+        let of_route = (route.endpoint, route.model.clone());
+        for name in names {
+            match models.iter_mut().find(|known| known.id == name) {
+                Some(known) => known.routes.push(of_route.clone()),
+                None => models.push(ServedModel { id: name.to_owned(), routes: vec![of_route.clone()] }),
+            }
+        }
+    }
+    models
+}
