@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use tower::ServiceExt;
 
-use crate::access::{self, is_loopback};
+use crate::access;
 use crate::alerts;
 use crate::client::client;
 use crate::config::{Config, GatewayConfigError};
@@ -103,6 +103,23 @@ impl Gateway {
         access::guarded(pages::router(Arc::clone(&self.state)), Arc::clone(&self.state), entrance)
     }
 
+    /// Replaces the configuration while the [router](Self::router) is in use; see [what changes](crate::config#reload).
+    ///
+    /// ```
+    /// # fn reload(gateway: &tidegate_gateway::Gateway) -> Result<(), tidegate_gateway::GatewayConfigError> {
+    /// use tidegate_gateway::Config;
+    ///
+    /// gateway.reload(Config::read("gateway.toml".as_ref())?)
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new). The configuration is the same as before then.
+    pub fn reload(&self, config: Config) -> Result<(), GatewayConfigError> {
+        self.state.reload(Ok(config))
+    }
+
     /// Binds the listener and serves requests from then on.
     ///
     /// # Errors
@@ -110,17 +127,11 @@ impl Gateway {
     /// The address cannot be bound.
     pub async fn bind(self) -> io::Result<RunningGateway> {
         let running = self.state.running();
+        running.warn_if_open();
         let config = &running.config;
-        let listen = config.listen;
-        if !is_loopback(listen.ip()) && config.callers.is_empty() {
-            tracing::warn!(
-                layer = "gateway",
-                "everybody who reaches {listen} can use the keys of the providers"
-            );
-        }
         let alerts = self.alerts()?;
         let settings = ServerSettings {
-            listen,
+            listen: config.listen,
             tls: self.state.tls.clone(),
             max_connections: config.max_connections,
             notice: config.notice,

@@ -97,7 +97,7 @@
 //! the most calls, a `health_score` from 0 to 1, and a `status`. It is `unhealthy` if the circuit is open for every key;
 //! `degraded` if it is half-open or open for some key, if the provider has closed the rate limit, or if the score is below 0.5;
 //! otherwise `healthy`. `/healthz` is 200 as long as the gateway runs, with `"status": "degraded"` and the names of the
-//! `targets` that are not healthy.
+//! `targets` that are not healthy. After a [reload](config#reload) it has its time and result as `last_reload`.
 //!
 //! ```text
 //! curl -X POST localhost:8787/signals/openai/gpt-4o/reset          closes the circuit and refills the quotas
@@ -110,8 +110,9 @@
 //! [admin key](config#the-admin-key), and `/healthz` names the targets only with it.
 //!
 //! # The program
-//! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP,
-//! SIGUSR1, SIGUSR2, SIGALRM and SIGIO are logged and ignored. The log on the standard error output neither fails nor
+//! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP
+//! [reloads](config#reload) the file. SIGUSR1, SIGUSR2, SIGALRM and SIGIO are logged and ignored, and so is SIGHUP
+//! without a file. The log on the standard error output neither fails nor
 //! delays a call: lines that cannot be written are lost, counted, and reported by `/healthz` as `lost_log_lines` and in the
 //! log itself. `log = "json"` in the file, or `--log json`, makes each line a JSON object with `timestamp`, `level`, `message` and
 //! the fields of the event; without it lines are text. The variable `RUST_LOG` selects events.
@@ -153,6 +154,7 @@ mod pages;
 mod paths;
 mod prometheus;
 mod proxy;
+mod reload;
 mod running_config;
 mod server;
 mod shared_stream;
@@ -161,7 +163,7 @@ mod targets;
 mod times;
 mod transitions;
 
-pub use config::{Config, GatewayConfigError};
+pub use config::{Config, ConfigSource, GatewayConfigError};
 pub use demo::Demo;
 pub use gateway::Gateway;
 pub use log_format::LogFormat;

@@ -13,15 +13,15 @@ use std::time::Duration;
 use clap::Parser;
 use tidegate_gateway::config::listen_address;
 use tidegate_gateway::{
-    Config, Demo, Gateway, GatewayConfigError, LogFormat, LogWriter, PrometheusMetrics, RunningGateway,
-    raise_descriptor_limit,
+    Config, ConfigSource, Demo, Gateway, GatewayConfigError, LogFormat, LogWriter, PrometheusMetrics,
+    RunningGateway, raise_descriptor_limit,
 };
 use tokio::runtime::Runtime;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use self::signals::StopSignals;
+use self::signals::{HangUps, StopSignals};
 
 /// Returns the memory of large bodies to the system within seconds, which glibc's allocator keeps.
 #[global_allocator]
@@ -72,7 +72,9 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let config = args.config.as_deref().map(read_config).transpose();
+    let mut source = args.config.as_deref().map(ConfigSource::new);
+    let config = source.as_mut().zip(args.config.as_deref()).map(|(source, path)| read_config(source, path));
+    let config = config.transpose();
     let of_file = config.as_ref().ok().and_then(Option::as_ref).map(|config| config.log);
     let format = args.log.or(of_file).unwrap_or_default();
     let log = match LogWriter::with_format(io::stderr(), format) {
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
         }
     };
     init_tracing(log.clone(), format);
-    let code = match config.and_then(|config| serve(&args, config, &log)) {
+    let code = match config.and_then(|config| serve(&args, source.zip(config), &log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ExitFailure { status, message }) => {
             for line in message.lines() {
@@ -120,19 +122,23 @@ fn init_tracing(log: LogWriter, format: LogFormat) {
     }));
 }
 
-fn read_config(path: &Path) -> Result<Config, ExitFailure> {
-    Config::read(path).map_err(|error| ExitFailure::in_file(path, &error))
+fn read_config(source: &mut ConfigSource, path: &Path) -> Result<Config, ExitFailure> {
+    source.read().map_err(|error| ExitFailure::in_file(path, &error))
 }
 
 /// Runs the program. Threads that are still blocked afterwards do not delay the end of the process.
-fn serve(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(), ExitFailure> {
+fn serve(args: &Args, config: Option<(ConfigSource, Config)>, log: &LogWriter) -> Result<(), ExitFailure> {
     let runtime = Runtime::new().map_err(ExitFailure::cannot_serve)?;
     let result = runtime.block_on(run(args, config, log));
     runtime.shutdown_background();
     result
 }
 
-async fn run(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(), ExitFailure> {
+async fn run(
+    args: &Args,
+    config: Option<(ConfigSource, Config)>,
+    log: &LogWriter,
+) -> Result<(), ExitFailure> {
     if args.schema {
         let _ = write!(io::stdout(), "{}", Config::schema());
         return Ok(());
@@ -142,11 +148,11 @@ async fn run(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(),
         return Ok(());
     }
     // Installed before anything is printed: a reader of the output may send a signal at once.
-    let signals = StopSignals::new().map_err(ExitFailure::cannot_serve)?;
+    let mut signals = StopSignals::new(config.is_none()).map_err(ExitFailure::cannot_serve)?;
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(layer = "gateway", %error, "cannot raise the limit of file descriptors");
     }
-    let (Some(path), Some(config)) = (&args.config, config) else {
+    let (Some(path), Some((source, config))) = (&args.config, config) else {
         // Kept until the end, because the providers stop when the demo is dropped.
         let demo = Demo::start().await.map_err(ExitFailure::cannot_serve)?;
         let config = Config::from_text(&demo.config_text()).map_err(ExitFailure::bad_config)?;
@@ -155,8 +161,10 @@ async fn run(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(),
         }
         let running = start(args, config, log).await?;
         print(demo.instructions(running.addr()));
-        return serve_until_signal(running, signals).await;
+        signals.next().await;
+        return stop(running, signals).await;
     };
+    let hangups = HangUps::new().map_err(ExitFailure::cannot_serve)?;
     for warning in config.warnings() {
         log.report(Level::WARN, path.display(), format_args!("warning: {warning}"));
     }
@@ -171,7 +179,8 @@ async fn run(args: &Args, config: Option<Config>, log: &LogWriter) -> Result<(),
     }
     let running = start(args, config, log).await?;
     print(format!("tidegate listens on {}", running.url()));
-    serve_until_signal(running, signals).await
+    reload_until_signal(args, &running, source, hangups, &mut signals).await;
+    stop(running, signals).await
 }
 
 /// Prints a line on a thread of its own, since a pipe that is full would block this one.
@@ -181,9 +190,15 @@ fn print(line: String) {
     });
 }
 
-async fn start(args: &Args, mut config: Config, log: &LogWriter) -> Result<RunningGateway, ExitFailure> {
+/// Replaces the settings that have an argument.
+fn apply_args(args: &Args, config: &mut Config) {
     config.listen = args.listen.unwrap_or(config.listen);
     config.drain = args.drain.unwrap_or(config.drain);
+    config.log = args.log.unwrap_or(config.log);
+}
+
+async fn start(args: &Args, mut config: Config, log: &LogWriter) -> Result<RunningGateway, ExitFailure> {
+    apply_args(args, &mut config);
     let listen = config.listen;
     let metrics = PrometheusMetrics::install().map_err(ExitFailure::cannot_serve)?;
     let gateway = Gateway::new(config).map_err(ExitFailure::bad_config)?.log(log.clone()).metrics(metrics);
@@ -194,9 +209,23 @@ async fn start(args: &Args, mut config: Config, log: &LogWriter) -> Result<Runni
     })
 }
 
-/// Serves until a stop signal. A second signal ends the calls in flight.
-async fn serve_until_signal(running: RunningGateway, mut signals: StopSignals) -> Result<(), ExitFailure> {
-    signals.next().await;
+/// Reloads the file when it changes and at each SIGHUP, until a stop signal.
+async fn reload_until_signal(
+    args: &Args,
+    running: &RunningGateway,
+    source: ConfigSource,
+    mut hangups: HangUps,
+    signals: &mut StopSignals,
+) {
+    let reloads = running.follow(source, |config| apply_args(args, config), async || hangups.next().await);
+    tokio::select! {
+        () = signals.next() => {}
+        never = reloads => match never {},
+    }
+}
+
+/// Stops the gateway. A second signal ends the calls in flight.
+async fn stop(running: RunningGateway, mut signals: StopSignals) -> Result<(), ExitFailure> {
     tracing::info!(layer = "gateway", "stopping");
     match running.stop_until(signals.next()).await {
         0 => Ok(()),

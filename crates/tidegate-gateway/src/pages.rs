@@ -23,6 +23,7 @@ use crate::live::{self, LiveFeed};
 use crate::log_writer::LogWriter;
 use crate::prometheus::PrometheusMetrics;
 use crate::proxy::{Deployment, GatewayError, shortened};
+use crate::reload::ReloadStatus;
 use crate::running_config::{ConfigOfRequest, RunningConfig};
 use crate::server::ServerTls;
 use crate::targets;
@@ -33,6 +34,7 @@ pub(crate) struct AppState {
     running: ArcSwap<RunningConfig>,
     /// The certificate of new connections, if they are encrypted.
     pub(crate) tls: Option<ServerTls>,
+    reloads: ReloadStatus,
     pub(crate) is_draining: AtomicBool,
     pub(crate) lost_alerts: LostAlerts,
     /// The events of the live page.
@@ -56,12 +58,13 @@ impl AppState {
     pub(crate) fn new(config: Config) -> Result<Self, GatewayConfigError> {
         let tls = config.tls.clone().map(ServerTls::new).transpose();
         let tls = tls.map_err(|error| GatewayConfigError::new("tls", error.to_string()))?;
-        let running = RunningConfig::new(config)?;
+        let running = RunningConfig::new(config, None)?;
         let live = LiveFeed::default();
         live.follow(Arc::clone(&running.targets), running.proxy.recent_calls.clone());
         Ok(Self {
             tls,
             running: ArcSwap::from_pointee(running),
+            reloads: ReloadStatus::new(),
             lost_alerts: LostAlerts::default(),
             live,
             is_draining: AtomicBool::new(false),
@@ -73,6 +76,39 @@ impl AppState {
     /// The configuration that new requests use.
     pub(crate) fn running(&self) -> Arc<RunningConfig> {
         self.running.load_full()
+    }
+
+    /// Replaces the configuration for new requests, and reports the result.
+    ///
+    /// # Errors
+    ///
+    /// `config` is an error, or as [`RunningConfig::new`]. The configuration is the same as before then.
+    pub(crate) fn reload(
+        &self,
+        config: Result<Config, GatewayConfigError>,
+    ) -> Result<(), GatewayConfigError> {
+        self.reloads.record(|| self.replace(config?))
+    }
+
+    fn replace(&self, mut config: Config) -> Result<(), GatewayConfigError> {
+        let running = self.running();
+        let settings = config.keep_restart_only(&running.config).join(", ");
+        let next = Arc::new(RunningConfig::new(config, Some(&running))?);
+        self.running.store(Arc::clone(&next));
+        self.live.follow(Arc::clone(&next.targets), next.proxy.recent_calls.clone());
+        next.apply();
+        if let (Some(tls), Some(certificate)) = (&self.tls, &next.config.tls) {
+            tls.replace(certificate.clone());
+        }
+        for warning in next.config.warnings() {
+            tracing::warn!(layer = "gateway", warning, "probably a mistake in the configuration");
+        }
+        if !settings.is_empty() {
+            tracing::warn!(layer = "gateway", settings, "settings are changed by a restart only");
+        }
+        next.warn_if_open();
+        tracing::info!(layer = "gateway", routes = next.config.routes.len(), "configuration reloaded");
+        Ok(())
     }
 }
 
@@ -168,6 +204,7 @@ async fn metrics(
             .into_response(dialect_of_caller(uri.path(), &headers));
     };
     running.targets.record_metrics();
+    metrics.retain_targets(|target, policy| running.targets.has(target, policy));
     ([(CONTENT_TYPE, PROMETHEUS_TEXT)], metrics.render()).into_response()
 }
 
@@ -191,6 +228,9 @@ async fn healthz(
     let lost = state.lost_alerts.count();
     if lost > 0 {
         health["lost_alerts"] = lost.into();
+    }
+    if let Some(reload) = state.reloads.report() {
+        health["last_reload"] = reload;
     }
     Json(health)
 }

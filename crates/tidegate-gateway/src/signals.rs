@@ -3,10 +3,11 @@
 use std::io;
 
 #[cfg(unix)]
-pub(crate) use self::unix::StopSignals;
+pub(crate) use self::unix::{HangUps, StopSignals};
 
 #[cfg(unix)]
 mod unix {
+    use std::future::pending;
     use std::time::Duration;
 
     use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,10 +26,25 @@ mod unix {
         ignored: tokio::task::JoinHandle<()>,
     }
 
-    impl StopSignals {
-        /// Installs the handlers.
+    /// The signal SIGHUP, which requests a reload.
+    pub(crate) struct HangUps(Signal);
+
+    impl HangUps {
+        /// Installs the handler.
         pub(crate) fn new() -> io::Result<Self> {
-            let ignored = IgnoredSignals::new()?;
+            signal(SignalKind::hangup()).map(Self)
+        }
+
+        /// Waits for the next signal.
+        pub(crate) async fn next(&mut self) {
+            self.0.recv().await;
+        }
+    }
+
+    impl StopSignals {
+        /// Installs the handlers. SIGHUP is ignored unless it is handled elsewhere.
+        pub(crate) fn new(ignores_hangup: bool) -> io::Result<Self> {
+            let ignored = IgnoredSignals::new(ignores_hangup)?;
             Ok(Self {
                 terminate: signal(SignalKind::terminate())?,
                 interrupt: signal(SignalKind::interrupt())?,
@@ -54,7 +70,7 @@ mod unix {
     }
 
     struct IgnoredSignals {
-        hangup: Signal,
+        hangup: Option<HangUps>,
         alarm: Signal,
         user_1: Signal,
         user_2: Signal,
@@ -64,9 +80,9 @@ mod unix {
     }
 
     impl IgnoredSignals {
-        fn new() -> io::Result<Self> {
+        fn new(ignores_hangup: bool) -> io::Result<Self> {
             Ok(Self {
-                hangup: signal(SignalKind::hangup())?,
+                hangup: ignores_hangup.then(HangUps::new).transpose()?,
                 alarm: signal(SignalKind::alarm())?,
                 user_1: signal(SignalKind::user_defined1())?,
                 user_2: signal(SignalKind::user_defined2())?,
@@ -78,7 +94,7 @@ mod unix {
         async fn log(mut self) {
             loop {
                 let name = tokio::select! {
-                    _ = self.hangup.recv() => "SIGHUP",
+                    () = next(&mut self.hangup) => "SIGHUP",
                     _ = self.alarm.recv() => "SIGALRM",
                     _ = self.user_1.recv() => "SIGUSR1",
                     _ = self.user_2.recv() => "SIGUSR2",
@@ -90,6 +106,13 @@ mod unix {
             }
         }
     }
+
+    async fn next(hangups: &mut Option<HangUps>) {
+        match hangups {
+            Some(hangups) => hangups.next().await,
+            None => pending().await,
+        }
+    }
 }
 
 /// The signal that stops the process: Ctrl-C.
@@ -98,11 +121,26 @@ pub(crate) struct StopSignals;
 
 #[cfg(not(unix))]
 impl StopSignals {
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn new(_: bool) -> io::Result<Self> {
         Ok(Self)
     }
 
     pub(crate) async fn next(&mut self) {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// No signal requests a reload.
+#[cfg(not(unix))]
+pub(crate) struct HangUps;
+
+#[cfg(not(unix))]
+impl HangUps {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(crate) async fn next(&mut self) {
+        std::future::pending().await
     }
 }

@@ -1,5 +1,7 @@
 //! The targets of the routes: their signals, their health, and the changes by hand.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Extension, Path};
 use axum::response::IntoResponse;
@@ -122,6 +124,11 @@ impl Targets {
     pub(crate) fn is_known(&self, name: &str) -> bool {
         self.0.iter().any(|target| **target.signals.target() == *name)
             || LastResortName::ALL.iter().any(|resort| resort.name() == name)
+    }
+
+    /// Whether there is this target under this policy.
+    pub(crate) fn has(&self, name: &str, policy: &str) -> bool {
+        self.0.iter().any(|target| *target.policy == *policy && **target.signals.target() == *name)
     }
 
     /// The names of the targets that are not healthy.

@@ -47,6 +47,21 @@ async fn metrics_are_served_where_they_are_asked_for() {
         assert!(!text.contains(secret), "{secret} is in\n{text}");
     }
 
+    // A reload is counted, and the gauges of targets that have gone do not stay.
+    let reloads =
+        |result, count| format!("tidegate_gateway_config_reloads_total{{result=\"{result}\"}} {count}");
+    assert!(text.contains(&reloads("ok", 0)) && text.contains(&reloads("error", 0)), "{text}");
+    assert!(
+        text.contains("# HELP tidegate_gateway_config_reloads_total Reloads of the gateway's configuration")
+    );
+    let rest = openai("up", &up.base_url()) + &route("*", &["up/m"]);
+    served.reload(Config::parse(&rest, support::env).unwrap()).unwrap();
+    let text = client().get(url(&served, "/metrics")).send().await.unwrap().text().await.unwrap();
+    assert!(text.contains(&reloads("ok", 1)) && text.contains(&reloads("error", 0)), "{text}");
+    assert!(text.contains(r#"tidegate_circuit_state{target="up/m",policy="default"} 0"#), "{text}");
+    assert!(!text.contains(r#"tidegate_circuit_state{target="down/m""#), "{text}");
+    assert!(text.contains(r#"tidegate_attempts_total{target="down/m",code="E3002"} 1"#), "{text}");
+
     // Without `Gateway::metrics` there is no page.
     let silent = gateway(&file).await;
     let response = client().get(url(&silent, "/metrics")).send().await.unwrap();

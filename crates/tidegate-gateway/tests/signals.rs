@@ -42,14 +42,81 @@ async fn a_stop_signal_right_after_the_first_line_is_handled() {
 async fn other_signals_do_not_end_the_process() {
     let (_server, config) = provider(Reply::ok()).await;
     let gateway = GatewayProcess::start("ignored", &("notice = \"0s\"\n".to_owned() + &config));
-    for signal in ["HUP", "USR1", "USR2", "ALRM", "PIPE", "IO"] {
+    for signal in ["USR1", "USR2", "ALRM", "PIPE", "IO"] {
         gateway.signal(signal);
         assert_eq!(post(&gateway, "/v1/chat/completions").await.status(), 200, "SIG{signal}");
     }
     gateway.signal("TERM");
     let (code, log) = gateway.end().await;
     assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("signal ignored") && log.contains("SIGUSR1"), "{log}");
+}
+
+#[tokio::test]
+async fn a_hangup_is_ignored_without_a_file() {
+    let mut gateway = GatewayProcess::demo();
+    gateway.signal("HUP");
+    let chat = r#"{"model":"demo","messages":[{"role":"user","content":"hello"}]}"#;
+    let request =
+        client().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    assert_eq!(request.body(chat).send().await.unwrap().status(), 200);
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().await.code(), Some(0));
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut gateway.stderr(), &mut log).unwrap();
     assert!(log.contains("signal ignored") && log.contains("SIGHUP"), "{log}");
+}
+
+/// The time of the latest reload, once it is later than `before`.
+async fn next_reload(gateway: &GatewayProcess, before: &str) -> serde_json::Value {
+    for _ in 0..1500 {
+        let health = support::json(client().get(gateway.url("/healthz")).send().await.unwrap()).await;
+        if health["last_reload"]["time"].as_str().is_some_and(|time| time > before) {
+            return health["last_reload"].clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the configuration is not reloaded");
+}
+
+#[tokio::test]
+async fn a_hangup_and_a_renamed_file_reload_the_configuration() {
+    let (_server, config) = provider(Reply::ok()).await;
+    let config = |model: &str| config.replace("chain =", &format!("model = {model:?}\nchain ="));
+    let gateway = GatewayProcess::start("reload", &("notice = \"0s\"\n".to_owned() + &config("one")));
+    let serves = async |model: &str| {
+        let request = client().post(gateway.url("/v1/chat/completions"));
+        let body = STREAM_REQUEST.replace("any", model);
+        let response = request.header("content-type", "application/json").body(body).send().await.unwrap();
+        response.status() == 200
+    };
+    assert!(serves("one").await && !serves("two").await);
+    // The same file: nothing changes, `--listen` included.
+    gateway.signal("HUP");
+    let mut reload = next_reload(&gateway, "").await;
+    assert!(serves("one").await);
+    std::fs::write(gateway.file(), "notice = \"0s\"\n".to_owned() + &config("two")).unwrap();
+    gateway.signal("HUP");
+    reload = next_reload(&gateway, reload["time"].as_str().unwrap()).await;
+    assert!(serves("two").await && !serves("one").await);
+
+    let edited = format!("{}.edited", gateway.file());
+    std::fs::write(&edited, "notice = \"0s\"\n".to_owned() + &config("three")).unwrap();
+    std::fs::rename(&edited, gateway.file()).unwrap();
+    reload = next_reload(&gateway, reload["time"].as_str().unwrap()).await;
+    assert!(serves("three").await);
+
+    std::fs::write(gateway.file(), "routes = 1").unwrap();
+    reload = next_reload(&gateway, reload["time"].as_str().unwrap()).await;
+    assert_eq!(reload["result"], "error");
+    assert!(serves("three").await);
+    gateway.signal("TERM");
+    let (code, log) = gateway.end().await;
+    assert_eq!(code, Some(0), "{log}");
+    for part in ["configuration reloaded", "ERROR", "the one before stays in use", "stopping"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert!(!log.contains("restart"), "{log}");
 }
 
 #[tokio::test]

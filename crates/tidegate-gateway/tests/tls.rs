@@ -152,6 +152,13 @@ async fn a_renewed_certificate_is_used_for_new_connections() {
     let error = gateway.reload_certificate().unwrap_err().to_string();
     assert!(error.starts_with("tls.cert: expected a certificate in PEM in "), "{error}");
     assert_eq!(files.client().get(&health).send().await.unwrap().status(), 200);
+
+    // With a reload of the whole configuration, and kept if that has none.
+    files.renew();
+    for file in [files.setting() + &file, file] {
+        gateway.reload(Config::parse(&file, env).unwrap()).unwrap();
+        assert_eq!(files.client().get(&health).send().await.unwrap().status(), 200, "{file}");
+    }
 }
 
 #[test]

@@ -31,9 +31,16 @@ const KEY_HEADERS: [HeaderName; 3] = [
 ];
 
 impl Callers {
-    pub(crate) fn new(callers: Vec<Caller>) -> Self {
+    /// The callers with their limits. A caller with the name and the rules of one of `previous` shares what is used of
+    /// that one's limits.
+    pub(crate) fn new(callers: Vec<Caller>, previous: Option<&Self>) -> Self {
         let with_rules = |caller: Caller| {
-            let rules = CallerRules::new(&caller.name, &caller.rules);
+            let is_same = |(it, _): &&(Caller, _)| it.name == caller.name && it.rules == caller.rules;
+            let same = previous.and_then(|previous| previous.0.iter().find(is_same));
+            let rules = match same {
+                Some((_, rules)) => rules.clone(),
+                None => CallerRules::new(&caller.name, &caller.rules),
+            };
             (caller, rules)
         };
         Self(callers.into_iter().map(with_rules).collect())
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_key_identifies_its_caller_in_each_header_that_clients_use() {
-        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")]);
+        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None);
         for (line, name) in [
             (("authorization", "Bearer key-of-ann"), "ann"),
             (("authorization", "bearer  key-of-ben"), "ben"),
@@ -125,7 +132,7 @@ mod tests {
 
     #[test]
     fn any_other_key_is_rejected() {
-        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")]);
+        let callers = Callers::new(vec![caller("ann", "key-of-ann"), caller("ben", "key-of-ben")], None);
         for lines in [
             &[("authorization", "Bearer key-of-an")][..],
             &[("authorization", "Bearer key-of-anna")],

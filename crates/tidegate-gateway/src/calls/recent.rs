@@ -11,13 +11,15 @@ use super::record::CallRecord;
 
 /// The latest calls, those in flight included. Clones share them.
 #[derive(Clone)]
-pub(crate) struct RecentCalls(Arc<SharedCalls>);
+pub(crate) struct RecentCalls {
+    /// The number of calls that are kept.
+    limit: usize,
+    shared: Arc<SharedCalls>,
+}
 
 struct SharedCalls {
     /// Distinguishes the ids of this process from those of an earlier one.
     prefix: String,
-    /// The number of calls that are kept.
-    limit: usize,
     kept: Mutex<KeptCalls>,
 }
 
@@ -55,7 +57,12 @@ impl RecentCalls {
     pub(crate) fn new(limit: usize) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let prefix = format!("{:x}", started.as_millis());
-        Self(Arc::new(SharedCalls { prefix, limit, kept: Mutex::default() }))
+        Self { limit, shared: Arc::new(SharedCalls { prefix, kept: Mutex::default() }) }
+    }
+
+    /// The same calls under another limit, which applies from the next call on.
+    pub(crate) fn with_limit(&self, limit: usize) -> Self {
+        Self { limit, shared: Arc::clone(&self.shared) }
     }
 
     /// Adds a call. It is kept in place of the oldest one.
@@ -63,14 +70,12 @@ impl RecentCalls {
         let mut kept = self.lock();
         let number = kept.totals.begun;
         kept.totals.begun += 1;
-        let id = format!("{}-{number}", self.0.prefix);
+        let id = format!("{}-{number}", self.shared.prefix);
         let record = Arc::new(CallRecord::new(number, id, path, caller));
-        if self.0.limit > 0 {
-            let bytes = record.size();
-            kept.calls.push_back(KeptCall { record: Arc::clone(&record), bytes });
-            kept.bytes += bytes;
-            kept.evict(self.0.limit);
-        }
+        let bytes = record.size();
+        kept.calls.push_back(KeptCall { record: Arc::clone(&record), bytes });
+        kept.bytes += bytes;
+        kept.evict(self.limit);
         record
     }
 
@@ -83,7 +88,7 @@ impl RecentCalls {
         let bytes = record.size();
         let before = mem::replace(&mut kept.calls[index].bytes, bytes);
         kept.bytes = kept.bytes - before + bytes;
-        kept.evict(self.0.limit);
+        kept.evict(self.limit);
     }
 
     /// The calls with this number and above, of at most `limit` calls the latest, and the totals. Oldest first.
@@ -97,7 +102,7 @@ impl RecentCalls {
 
     /// Whether calls are kept at all.
     pub(crate) fn is_enabled(&self) -> bool {
-        self.0.limit > 0
+        self.limit > 0
     }
 
     pub(super) fn newest_first(&self) -> Vec<Arc<CallRecord>> {
@@ -105,14 +110,14 @@ impl RecentCalls {
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<CallRecord>> {
-        let number = id.strip_prefix(&self.0.prefix)?.strip_prefix('-')?.parse().ok()?;
+        let number = id.strip_prefix(&self.shared.prefix)?.strip_prefix('-')?.parse().ok()?;
         let kept = self.lock();
         let record = &kept.calls[kept.index(number)?].record;
         (record.id == id).then(|| Arc::clone(record))
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptCalls> {
-        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -170,11 +175,30 @@ mod tests {
         // A call that is no longer kept may end later.
         drop(calls);
         assert_eq!(ids(&recent), [4, 3, 2]);
-        for id in
-            ["", "4", "-4", "x-4", &format!("{}-04", recent.0.prefix), &format!("{}-9", recent.0.prefix)]
-        {
+        for id in [
+            "",
+            "4",
+            "-4",
+            "x-4",
+            &format!("{}-04", recent.shared.prefix),
+            &format!("{}-9", recent.shared.prefix),
+        ] {
             assert!(recent.find(id).is_none(), "{id}");
         }
+    }
+
+    #[test]
+    fn another_limit_keeps_the_calls_before_it() {
+        let recent = RecentCalls::new(3);
+        let calls: Vec<_> = (0..3).map(|_| OngoingCall::begin(&recent, "/", None)).collect();
+        let lowered = recent.with_limit(2);
+        let last = OngoingCall::begin(&lowered, "/", None);
+        assert_eq!(ids(&lowered), [3, 2]);
+        // Calls under the limit before may end later.
+        drop((calls, last));
+        assert_eq!(ids(&recent), [3, 2]);
+        drop(OngoingCall::begin(&lowered.with_limit(0), "/", None));
+        assert!(ids(&recent).is_empty());
     }
 
     #[test]

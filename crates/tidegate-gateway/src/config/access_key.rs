@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 
-use super::provider::{is_visible, secret};
+use super::provider::{secret, secret_in_file};
 use crate::access::AccessKey;
 
 /// Where a key is: in a variable of the environment, or alone in a file.
@@ -33,15 +33,5 @@ impl KeySource<'_> {
         };
         let warning = (key.len() < SHORT_KEY).then(|| format!("key is shorter than {SHORT_KEY} characters"));
         Ok((key.into(), warning))
-    }
-}
-
-/// The secret in a file, without the end of its line.
-fn secret_in_file(path: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
-    let key = text.trim_end_matches(['\r', '\n']);
-    match is_visible(key) {
-        true => Ok(key.to_owned()),
-        false => Err(format!("expected one line of visible ASCII in {path:?}")),
     }
 }

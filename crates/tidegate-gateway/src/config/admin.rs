@@ -19,6 +19,10 @@ pub(super) struct AdminEntry {
 }
 
 impl AdminEntry {
+    pub(super) fn key_file(&self) -> Option<&str> {
+        self.key_file.as_deref()
+    }
+
     /// The admin key, and a warning if it is short.
     pub(super) fn check(
         self,

@@ -26,14 +26,14 @@ pub(super) struct AlertsEntry {
 }
 
 /// The alerts of a gateway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AlertSettings {
     pub(crate) thresholds: alerts::Settings,
     pub(crate) webhook: Option<WebhookAddress>,
 }
 
 /// Where alerts are posted to. The path and the query of a webhook are often its secret: no output contains them.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct WebhookAddress {
     pub(crate) uri: Uri,
     pub(crate) token: Option<HeaderValue>,

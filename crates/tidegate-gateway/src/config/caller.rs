@@ -54,6 +54,12 @@ impl From<CallerPriority> for Priority {
     }
 }
 
+impl CallerEntry {
+    pub(super) fn key_file(&self) -> Option<&str> {
+        self.key_file.as_deref()
+    }
+}
+
 /// The callers of the file, and a warning for each with a short key.
 pub(super) fn check(
     entries: Vec<CallerEntry>,

@@ -92,3 +92,14 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     pub(super) routes: Vec<RouteEntry>,
 }
+
+impl ConfigFile {
+    /// The files with keys and certificates.
+    pub(super) fn key_files(&self) -> impl Iterator<Item = &str> {
+        let of_callers = self.callers.iter().filter_map(CallerEntry::key_file);
+        let of_admin = self.admin.as_ref().and_then(AdminEntry::key_file);
+        let of_tls = self.tls.iter().flat_map(TlsFiles::paths);
+        let of_providers = self.providers.values().flat_map(ProviderEntry::key_files);
+        of_providers.chain(of_callers).chain(of_admin).chain(of_tls)
+    }
+}

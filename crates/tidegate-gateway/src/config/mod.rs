@@ -164,7 +164,28 @@
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
 //! that does not support the endpoint of its route. All mistakes are reported at once: a line for each with its place in
 //! the file, the key at fault, the expected value and, if there is a similar name, a suggestion. API keys of providers
-//! are read from the environment only, and no message contains a key.
+//! are read from the environment or from files, and no message contains a key.
+//!
+//! # Reload
+//! The program reads its file again when the content of the file, or of a file of a key or certificate, has changed and then stays the
+//! same for a second, and at once on SIGHUP. The environment is that of the start. Calls in flight end on the
+//! configuration with which they began, new calls use the new one, and no call is rejected or delayed in between. A file
+//! with mistakes changes nothing: each mistake is logged at the level ERROR, `/healthz` shows the time and the result as
+//! `last_reload`, and `tidegate_gateway_config_reloads_total` counts `ok` and `error`. A program with a
+//! [`Gateway`](crate::Gateway) of its own calls [`reload`](crate::Gateway::reload).
+//!
+//! | changed | effect |
+//! |---|---|
+//! | nothing that a target under a policy consists of | its stack is the same: circuit, quotas, permits, queue |
+//! | one part of a policy | that gate starts anew; the others keep their state |
+//! | a fixed `max_inflight` | applies at once, to the calls in flight as well: a lower limit admits no call until enough of them have ended. With another change of `backpressure`, or an adaptive limit, the new limit does not count the calls of the old one, which end beside it |
+//! | `rate_limiter` | starts with full quotas |
+//! | key, URL or another setting of a provider | its circuits start anew, since they are about another server or account; quotas and permits stay, unless the `kind` differs. A circuit that was forced by hand stays forced |
+//! | `connections`, `cache` | new connections; an empty cache |
+//! | a removed route | its model is unknown to new calls |
+//! | a caller | its limits start anew if one of its settings but the key has changed |
+//! | a certificate | is that of new connections; open ones are not affected |
+//! | `listen`, `max_connections`, `notice`, `drain`, `log`, `alerts`, whether there is `tls` | nothing before a restart, with a warning |
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
@@ -181,9 +202,11 @@ mod model;
 mod policy;
 mod provider;
 mod provider_keys;
+mod restart_only;
 mod route;
 mod schema;
 mod serde_error;
+mod source;
 mod tls;
 mod warnings;
 mod web;
@@ -209,6 +232,8 @@ pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
 use self::serde_error::from_serde;
+pub use self::source::ConfigSource;
+use self::source::FileStamps;
 pub(crate) use self::tls::TlsCertificate;
 use crate::access::{AccessKey, Caller, WebPages};
 use crate::log_format::LogFormat;
@@ -287,9 +312,15 @@ impl Config {
     ///
     /// The file cannot be read, or as [`parse`](Self::parse).
     pub fn read(path: &Path) -> Result<Self, GatewayConfigError> {
+        Self::read_stamped(path, &mut FileStamps::default())
+    }
+
+    /// The same, with the files that are read in `stamps`, also if there is an error.
+    fn read_stamped(path: &Path, stamps: &mut FileStamps) -> Result<Self, GatewayConfigError> {
+        stamps.add(path);
         let text = std::fs::read_to_string(path)
             .map_err(|error| GatewayConfigError::new("", format!("cannot be read: {error}")))?;
-        Self::from_text(&text)
+        Self::from_text_stamped(&text, stamps)
     }
 
     /// Parses `text`, and reads the environment of the process. A variable `AI_LIB_*` that nothing reads is a warning.
@@ -298,7 +329,11 @@ impl Config {
     ///
     /// As [`parse`](Self::parse).
     pub fn from_text(text: &str) -> Result<Self, GatewayConfigError> {
-        let mut config = Self::parse(text, |variable| std::env::var_os(variable))?;
+        Self::from_text_stamped(text, &mut FileStamps::default())
+    }
+
+    fn from_text_stamped(text: &str, stamps: &mut FileStamps) -> Result<Self, GatewayConfigError> {
+        let mut config = Self::parse_stamped(text, |variable| std::env::var_os(variable), stamps)?;
         config.warnings.extend(unread_variables(std::env::vars_os().map(|(name, _)| name)));
         Ok(config)
     }
@@ -309,8 +344,17 @@ impl Config {
     ///
     /// The values that are invalid, each with its line, its key and the expected value.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, GatewayConfigError> {
+        Self::parse_stamped(text, env, &mut FileStamps::default())
+    }
+
+    fn parse_stamped(
+        text: &str,
+        env: impl Fn(&str) -> Option<OsString>,
+        stamps: &mut FileStamps,
+    ) -> Result<Self, GatewayConfigError> {
         let text = TomlText::parse(text)?;
         let Recovered { value, mut checks, removed, .. } = recover(text.table().clone(), from_serde);
+        value.iter().flat_map(ConfigFile::key_files).for_each(|path| stamps.add(path));
         let config = value.map(|file| Self::check(file, &removed, env));
         if let Some(Err(error)) = &config {
             checks.keep(removed.mistakes_of_file(error.clone()));

@@ -26,6 +26,8 @@ pub(super) struct ProviderEntry {
     kind: Option<String>,
     /// The variable of the environment with the API key. By default no key is sent.
     api_key_env: Option<String>,
+    /// The file with the API key, in one line.
+    api_key_file: Option<String>,
     /// The header that contains the key alone. By default that of the dialect.
     api_key_header: Option<String>,
     /// The query of every request, such as `"api-version=2024-10-21"`.
@@ -38,13 +40,14 @@ pub(super) struct ProviderEntry {
     forward_headers: Vec<String>,
 }
 
-/// The value of a header in the file: a text, or the variable that contains it.
+/// The value of a header in the file: a text, or the variable or the file that contains it.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "Header")]
-#[serde(untagged, expecting = "a text, or a table such as { env = \"NAME\" }")]
+#[serde(untagged, expecting = "a text, or a table such as { env = \"NAME\" } or { file = \"PATH\" }")]
 enum HeaderEntry {
     Text(String),
     Variable(Variable),
+    File(KeyFile),
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -52,6 +55,13 @@ enum HeaderEntry {
 struct Variable {
     /// The variable of the environment with the value.
     env: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    /// The file with the value, in one line.
+    file: String,
 }
 
 /// The kinds that a file can name.
@@ -74,6 +84,15 @@ pub(super) const KINDS: [Provider; 15] = [
 ];
 
 impl ProviderEntry {
+    /// The files with its keys.
+    pub(super) fn key_files(&self) -> impl Iterator<Item = &str> {
+        let of_headers = self.headers.values().filter_map(|header| match header {
+            HeaderEntry::File(KeyFile { file }) => Some(&**file),
+            HeaderEntry::Text(_) | HeaderEntry::Variable(_) => None,
+        });
+        self.api_key_file.as_deref().into_iter().chain(of_headers)
+    }
+
     /// The settings of the provider called `name`, checked. Beside the headers that providers read, those named in the
     /// entry and `key_headers` are forwarded to it.
     pub(super) fn settings(
@@ -117,12 +136,23 @@ impl ProviderEntry {
         }
         settings = settings.only_headers(forwarded);
         checks.keep(settings.check().map_err(|error| error.within(&table)));
-        if let Some(variable) = &self.api_key_env {
-            let key = checks.keep(secret(variable, &env).map_err(|problem| invalid("api_key_env", problem)));
-            if let Some(key) = key {
-                keys.add(&key);
-                settings = settings.api_key(key);
+        let key = match (&self.api_key_env, &self.api_key_file) {
+            (None, None) => None,
+            (Some(variable), None) => {
+                checks.keep(secret(variable, &env).map_err(|problem| invalid("api_key_env", problem)))
             }
+            (None, Some(path)) => {
+                checks.keep(secret_in_file(path).map_err(|problem| invalid("api_key_file", problem)))
+            }
+            (Some(_), Some(_)) => {
+                checks
+                    .fail(invalid("api_key_file", "expected either api_key_env or api_key_file".to_owned()));
+                None
+            }
+        };
+        if let Some(key) = key {
+            keys.add(&key);
+            settings = settings.api_key(key);
         }
         checks.finish(settings)
     }
@@ -134,18 +164,18 @@ impl HeaderEntry {
         env: impl Fn(&str) -> Option<OsString>,
         keys: &mut ProviderKeys,
     ) -> Result<HeaderValue, String> {
-        match self {
-            Self::Text(text) => HeaderValue::try_from(text)
-                .map_err(|_| "expected a text without control characters".to_owned()),
-            Self::Variable(Variable { env: variable }) => {
-                let secret = secret(&variable, env)?;
-                keys.add(&secret);
-                let mut value =
-                    HeaderValue::try_from(secret).map_err(|_| "expected visible ASCII".to_owned())?;
-                value.set_sensitive(true);
-                Ok(value)
+        let secret = match self {
+            Self::Text(text) => {
+                let value = HeaderValue::try_from(text);
+                return value.map_err(|_| "expected a text without control characters".to_owned());
             }
-        }
+            Self::Variable(Variable { env: variable }) => secret(&variable, env)?,
+            Self::File(KeyFile { file }) => secret_in_file(&file)?,
+        };
+        keys.add(&secret);
+        let mut value = HeaderValue::try_from(secret).map_err(|_| "expected visible ASCII".to_owned())?;
+        value.set_sensitive(true);
+        Ok(value)
     }
 }
 
@@ -178,6 +208,16 @@ pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> 
         return Err(format!("expected visible ASCII in {named}, found a space or another character"));
     }
     Ok(key.to_owned())
+}
+
+/// The secret in a file, without the end of its line.
+pub(super) fn secret_in_file(path: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
+    let key = text.trim_end_matches(['\r', '\n']);
+    match is_visible(key) {
+        true => Ok(key.to_owned()),
+        false => Err(format!("expected one line of visible ASCII in {path:?}")),
+    }
 }
 
 /// Whether `text` is not empty and consists of visible ASCII, so that it is valid in a header.

@@ -53,6 +53,11 @@ impl TlsCertificate {
 }
 
 impl TlsFiles {
+    /// The paths of the files.
+    pub(super) fn paths(&self) -> [&str; 2] {
+        [&self.cert, &self.key]
+    }
+
     fn read(&self) -> Result<CertifiedKey, GatewayConfigError> {
         let read = |setting: &str, path: &str| {
             fs::read(path).map_err(|error| invalid(setting, format!("{path:?} cannot be read: {error}")))

@@ -41,6 +41,14 @@ impl PrometheusMetrics {
         text::render(&self.lock())
     }
 
+    /// Removes the gauges of targets that are no longer there, so that their last values do not stay.
+    pub(crate) fn retain_targets(&self, is_kept: impl Fn(&str, &str) -> bool) {
+        self.lock().retain_gauges(|labels| {
+            let label = |name| labels.iter().find(|(label, _)| label == name).map(|(_, value)| &**value);
+            label("target").zip(label("policy")).is_none_or(|(target, policy)| is_kept(target, policy))
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, Families> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -74,6 +74,16 @@ impl Families {
         }
     }
 
+    /// Keeps the gauges whose labels satisfy `is_kept`.
+    pub(super) fn retain_gauges(&mut self, is_kept: impl Fn(&Labels) -> bool) {
+        let gauges = self.families.iter_mut().filter(|((kind, _), _)| *kind == FamilyKind::Gauge);
+        for (_, family) in gauges {
+            let before = family.series.len();
+            family.series.retain(|labels, _| is_kept(labels));
+            self.series -= before - family.series.len();
+        }
+    }
+
     /// The series of this key. `None` if it is new, and there are too many.
     fn get(
         &mut self,

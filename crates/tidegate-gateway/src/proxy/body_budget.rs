@@ -6,11 +6,9 @@ use bytes::Bytes;
 
 /// The bytes that the request bodies of all calls may take up together. Clones share them.
 #[derive(Clone)]
-pub(crate) struct BodyBudget(Arc<BudgetState>);
-
-struct BudgetState {
+pub(crate) struct BodyBudget {
     limit: usize,
-    used: AtomicUsize,
+    used: Arc<AtomicUsize>,
 }
 
 /// A part of the budget, which is released when this is dropped.
@@ -26,7 +24,12 @@ pub(super) struct BudgetExceeded;
 
 impl BodyBudget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(BudgetState { limit, used: AtomicUsize::new(0) }))
+        Self { limit, used: Arc::default() }
+    }
+
+    /// The same bytes under another limit.
+    pub(crate) fn with_limit(&self, limit: usize) -> Self {
+        Self { limit, ..self.clone() }
     }
 
     /// An empty part of the budget.
@@ -38,7 +41,7 @@ impl BodyBudget {
 impl HeldBytes {
     /// Takes `bytes` more.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
-        let BudgetState { limit, used } = &*self.budget.0;
+        let BodyBudget { limit, used } = &self.budget;
         let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|used| used <= limit)
         });
@@ -55,7 +58,7 @@ impl HeldBytes {
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -72,7 +75,7 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for HeldBody<T> {
 
 impl fmt::Debug for BodyBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BodyBudget({} of {} bytes)", self.0.used.load(Ordering::Relaxed), self.0.limit)
+        write!(f, "BodyBudget({} of {} bytes)", self.used.load(Ordering::Relaxed), self.limit)
     }
 }
 
@@ -94,5 +97,17 @@ mod tests {
         drop(part);
         budget.hold().grow(10).unwrap();
         assert_eq!(budget.hold().grow(usize::MAX), Err(BudgetExceeded));
+    }
+
+    #[test]
+    fn another_limit_counts_the_bytes_that_are_held_already() {
+        let budget = BodyBudget::new(10);
+        let mut held = budget.hold();
+        held.grow(8).unwrap();
+        let raised = budget.with_limit(12);
+        assert_eq!(raised.hold().grow(5), Err(BudgetExceeded));
+        raised.hold().grow(4).unwrap();
+        drop(held);
+        raised.hold().grow(12).unwrap();
     }
 }

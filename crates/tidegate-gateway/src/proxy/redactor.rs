@@ -10,7 +10,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tidegate::{ErrorCode, Payload};
 
 use super::GatewayError;
-use crate::config::ProviderKeys;
 use crate::endpoint::ApiDialect;
 
 /// Finds the keys of all providers in responses: their beginnings of [`BEGINNING`] bytes or more, other parts of [`PART`]
@@ -43,8 +42,8 @@ const REDACTED: &[u8] = b"[redacted]";
 const MAX_ERROR: usize = 1024 * 1024;
 
 impl Redactor {
-    pub(crate) fn new(keys: &ProviderKeys) -> Self {
-        let keys = keys.iter().map(str::as_bytes).filter(|key| key.len() >= SHORTEST_KEY);
+    pub(crate) fn new<'k>(keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let keys = keys.into_iter().map(str::as_bytes).filter(|key| key.len() >= SHORTEST_KEY);
         let keys: Vec<Box<[u8]>> = keys.map(Into::into).collect();
         let parts = keys.iter().flat_map(|key| key.windows(PART)).map(Box::from).collect();
         Self { keys, parts }
@@ -175,9 +174,7 @@ mod tests {
     const KEY: &str = "sk-proj-4fT9qLmZ07vWn2RkYhbE";
 
     fn redactor(keys: &[&str]) -> Redactor {
-        let mut provider_keys = ProviderKeys::default();
-        keys.iter().for_each(|key| provider_keys.add(key));
-        Redactor::new(&provider_keys)
+        Redactor::new(keys.iter().copied())
     }
 
     fn redacted(text: &str) -> String {

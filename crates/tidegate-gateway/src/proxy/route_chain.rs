@@ -40,15 +40,18 @@ pub(crate) enum CachedFor {
 }
 
 impl RouteChain {
-    /// A chain of `first`, then `targets`, each with its name.
+    /// A chain of `first`, then `targets`, each with its name. It continues the statistics of `previous`.
     pub(crate) fn new(
         (name, first): (Arc<str>, AddressedTarget),
         targets: impl IntoIterator<Item = (Arc<str>, AddressedTarget)>,
         fallback: FallbackLayer,
         limits: CallLimits,
+        previous: Option<&Self>,
     ) -> Self {
         let fallback =
             targets.into_iter().fold(fallback, |chain, (name, target)| chain.then_addressed(&name, target));
+        let fallback =
+            previous.into_iter().fold(fallback, |chain, previous| chain.statistics_of(&previous.handle()));
         Self {
             model: ANY.into(),
             first: name,

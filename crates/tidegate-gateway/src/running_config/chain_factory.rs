@@ -3,62 +3,93 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::chain::{ProviderSettings, TargetAddress, named_target};
+use tidegate::chain::{ProviderSettings, named_target};
 use tidegate::fallback::AnswerCache;
-use tidegate::providers::ProviderClassifier;
-use tidegate::{FallbackLayer, KeyBy, ResilienceBuilder, ResilienceConfig};
+use tidegate::{FallbackLayer, KeyBy, ResilienceConfig};
 
+use super::RunningConfig;
+use super::built_target::BuiltTarget;
 use crate::client::{ProviderClient, client};
 use crate::config::{Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
-use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, TargetStack, TokenCounter};
-use crate::targets::{TargetGates, Targets, rejects_calls};
+use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, TokenCounter};
+use crate::targets::Targets;
 
 /// Builds the chains of the routes, with one stack per target and policy, so that routes with the same target and
-/// policy share its state.
+/// policy share its state. What is the same in the configuration before is taken from there, with its state.
 pub(super) struct ChainFactory<'a> {
     config: &'a Config,
+    previous: Option<&'a RunningConfig>,
     client: ProviderClient,
     /// The cache of responses. All routes share it, since its keys contain the tenant and the model.
     cache: AnswerCache,
-    stacks: BTreeMap<(Arc<str>, String), TargetStack>,
+    targets: BTreeMap<TargetKey, BuiltTarget>,
 }
 
-/// The chains of all routes, and their targets.
+/// The name of a target and that of its policy.
+type TargetKey = (Arc<str>, String);
+
+/// The chains of all routes in their order, and what they consist of.
+#[derive(Debug)]
 pub(super) struct BuiltChains {
-    pub(super) routes: RouteTable,
-    pub(super) targets: Targets,
+    chains: Vec<Arc<RouteChain>>,
+    targets: BTreeMap<TargetKey, BuiltTarget>,
+    client: ProviderClient,
+    cache: AnswerCache,
+}
+
+impl BuiltChains {
+    /// The chains by the requests that take them.
+    pub(super) fn route_table(&self, routes: &[Route]) -> RouteTable {
+        let mut table = RouteTable::default();
+        for (route, chain) in routes.iter().zip(&self.chains) {
+            table.insert(route.endpoint, &route.model, Arc::clone(chain));
+        }
+        table
+    }
+
+    /// The targets, for the pages.
+    pub(super) fn targets(&self, routes: &[Route]) -> Targets {
+        Targets::new(self.targets.iter().map(|((target, policy), built)| {
+            let starting_here = routes
+                .iter()
+                .zip(&self.chains)
+                .filter(|(route, chain)| route.policy == *policy && chain.first() == target);
+            built.gates(policy, starting_here.map(|(_, chain)| chain.handle()).collect())
+        }))
+    }
+
+    /// Applies the limits of the policies to the calls in flight.
+    pub(super) fn set_limits(&self) {
+        self.targets.values().for_each(BuiltTarget::set_limit);
+    }
 }
 
 impl<'a> ChainFactory<'a> {
-    pub(super) fn new(config: &'a Config) -> Result<Self, GatewayConfigError> {
-        let (client, cache) = (client(&config.connections)?, config.cache.cache());
-        Ok(Self { config, client, cache, stacks: BTreeMap::new() })
+    pub(super) fn new(
+        config: &'a Config,
+        previous: Option<&'a RunningConfig>,
+    ) -> Result<Self, GatewayConfigError> {
+        let same_client = previous.filter(|it| it.config.connections == config.connections);
+        let client = match same_client {
+            Some(previous) => previous.built.client.clone(),
+            None => client(&config.connections)?,
+        };
+        let same_cache = previous.filter(|it| it.config.cache == config.cache);
+        let cache = same_cache.map_or_else(|| config.cache.cache(), |it| it.built.cache.clone());
+        Ok(Self { config, previous, client, cache, targets: BTreeMap::new() })
     }
 
     /// Builds all chains.
     pub(super) fn build(mut self) -> Result<BuiltChains, GatewayConfigError> {
-        let mut routes = RouteTable::default();
-        let mut chains = Vec::with_capacity(self.config.routes.len());
-        for route in &self.config.routes {
-            let chain = Arc::new(self.chain(route)?);
-            routes.insert(route.endpoint, &route.model, Arc::clone(&chain));
-            chains.push((&route.policy, chain));
-        }
-        let targets = self.stacks.iter().map(|((target, policy), stack)| {
-            let starting_here =
-                chains.iter().filter(|(of_route, chain)| *of_route == policy && chain.first() == target);
-            let chains = starting_here.map(|(_, chain)| chain.handle()).collect();
-            let circuit_breaker =
-                self.config.policies.get(policy).and_then(|policy| policy.circuit_breaker.as_ref());
-            let has_circuit = rejects_calls(circuit_breaker);
-            TargetGates { policy: policy.as_str().into(), has_circuit, signals: stack.signals(), chains }
-        });
-        Ok(BuiltChains { routes, targets: Targets::new(targets) })
+        let chains = self.config.routes.iter().map(|route| self.chain(route)).collect::<Result<_, _>>()?;
+        let Self { client, cache, targets, .. } = self;
+        Ok(BuiltChains { chains, targets, client, cache })
     }
 
-    fn chain(&mut self, route: &Route) -> Result<RouteChain, GatewayConfigError> {
+    fn chain(&mut self, route: &Route) -> Result<Arc<RouteChain>, GatewayConfigError> {
         let policy = self.config.policies.get(&route.policy).cloned().unwrap_or_default();
+        let previous = self.previous_chain(route);
         let targets = route.chain.iter().map(|name| self.target(name, route, &policy));
         let mut targets = targets.collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = targets.next().ok_or_else(|| GatewayConfigError::new("routes", "a chain is empty"))?;
@@ -87,12 +118,21 @@ impl<'a> ChainFactory<'a> {
         let retries = policy.retry.as_ref().is_some_and(|retry| {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
         });
-        Ok(RouteChain::new(first, targets, fallback, policy.bounds()?)
+        let chain = RouteChain::new(first, targets, fallback, policy.bounds()?, previous)
             .with_model(&route.model)
             .with_attempt_time(attempt_time(&policy))
             .with_token_counter(self.token_counter(route))
             .with_repeated_attempts(retries || route.chain.len() > 1)
-            .with_cached_for(cached_for))
+            .with_cached_for(cached_for);
+        Ok(Arc::new(chain))
+    }
+
+    /// The chain for the same requests in the configuration before.
+    fn previous_chain(&self, route: &Route) -> Option<&'a RouteChain> {
+        let previous = self.previous?;
+        let is_same = |it: &Route| it.endpoint == route.endpoint && it.model == route.model;
+        let index = previous.config.routes.iter().position(is_same)?;
+        previous.built.chains.get(index).map(|chain| &**chain)
     }
 
     /// The first target of a route of messages whose provider counts tokens.
@@ -113,16 +153,23 @@ impl<'a> ChainFactory<'a> {
     ) -> Result<(Arc<str>, AddressedTarget), GatewayConfigError> {
         let missing = || GatewayConfigError::new("providers", format!("`{}` is missing", name.provider));
         let provider = self.config.providers.get(&name.provider).ok_or_else(missing)?;
-        let address = TargetAddress::new(&name.name, provider);
-        let stack = match self.stacks.entry((Arc::clone(&name.name), route.policy.clone())) {
-            Entry::Occupied(stack) => stack.get().clone(),
+        let key = (Arc::clone(&name.name), route.policy.clone());
+        let same_client = self.previous.filter(|it| it.config.connections == self.config.connections);
+        let built = match self.targets.entry(key) {
+            Entry::Occupied(built) => built.into_mut(),
             Entry::Vacant(vacant) => {
-                let builder = ResilienceBuilder::from_config(policy)?
-                    .name(&name.name)
-                    .classify(ProviderClassifier::new(address.kind()));
-                vacant.insert(builder.service(self.client.clone())).clone()
+                let before = |it: &'a RunningConfig| it.built.targets.get(vacant.key());
+                let built = match same_client.and_then(before).filter(|it| it.is_of(provider, policy)) {
+                    Some(same) => same.clone(),
+                    None => {
+                        let previous = self.previous.and_then(before);
+                        BuiltTarget::new(&name.name, provider, policy, previous, self.client.clone())?
+                    }
+                };
+                vacant.insert(built)
             }
         };
+        let (stack, address) = (built.stack.clone(), built.address.clone());
         // The caller would send unsigned reasoning back with its next request, and a native target would reject that.
         let is_mixed = route.chain.iter().any(|other| {
             let dialect = self.config.providers.get(&other.provider).map(ProviderSettings::dialect);

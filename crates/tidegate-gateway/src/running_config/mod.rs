@@ -2,7 +2,9 @@
 //!
 //! A call reads it once, when it arrives, and keeps it to its end.
 
+mod built_target;
 mod chain_factory;
+mod gate_layers;
 
 use std::sync::Arc;
 
@@ -11,9 +13,8 @@ use axum::extract::Extension;
 use self::chain_factory::{BuiltChains, ChainFactory};
 use crate::access::{AccessKeys, AdminPages, CallerRules, Callers, WebPages, is_loopback};
 use crate::calls::RecentCalls;
-use crate::config::{ANY, Config, GatewayConfigError, Route};
+use crate::config::{ANY, Config, GatewayConfigError, ProviderKeys, Route};
 use crate::endpoint::Endpoint;
-use crate::open_calls::CallsInFlight;
 use crate::proxy::{BodyBudget, BodyLimits, CallerLimits, Proxy, Redactor};
 use crate::targets::Targets;
 
@@ -27,6 +28,9 @@ pub(crate) struct RunningConfig {
     models: Vec<ServedModel>,
     pub(crate) keys: AccessKeys,
     pages_of_listener: WebPages,
+    built: BuiltChains,
+    /// Keys of providers that earlier configurations had.
+    retired_keys: ProviderKeys,
 }
 
 /// The configuration that a request uses; an extension of every request.
@@ -50,36 +54,48 @@ pub(crate) enum Entrance {
 }
 
 impl RunningConfig {
-    /// Builds the chains of `config`.
+    /// Builds the chains of `config`. What is the same in `previous` keeps its state.
     ///
     /// # Errors
     ///
     /// As [`Gateway::new`](crate::Gateway::new).
-    pub(crate) fn new(config: Config) -> Result<Self, GatewayConfigError> {
+    pub(crate) fn new(config: Config, previous: Option<&Self>) -> Result<Self, GatewayConfigError> {
         check_exposure(&config)?;
-        let BuiltChains { routes, targets } = ChainFactory::new(&config)?.build()?;
+        let built = ChainFactory::new(&config, previous)?.build()?;
+        let retired_keys =
+            previous.map(|it| config.provider_keys.retire(&it.config.provider_keys, &it.retired_keys));
+        let retired_keys = retired_keys.unwrap_or_default();
+        let before = previous.map(|it| &it.proxy);
         let proxy = Proxy {
-            routes,
-            calls: CallsInFlight::default(),
-            recent_calls: RecentCalls::new(config.calls_kept),
+            routes: built.route_table(&config.routes),
+            calls: before.map(|it| it.calls.clone()).unwrap_or_default(),
+            recent_calls: match before {
+                Some(before) => before.recent_calls.with_limit(config.calls_kept),
+                None => RecentCalls::new(config.calls_kept),
+            },
             body_limits: BodyLimits {
                 length: config.body_limit,
                 min_rate: config.body_min_rate,
-                budget: BodyBudget::new(config.body_budget),
+                budget: match before {
+                    Some(before) => before.body_limits.budget.with_limit(config.body_budget),
+                    None => BodyBudget::new(config.body_budget),
+                },
             },
             stop_client_retries: config.stop_client_retries,
-            redactor: Arc::new(Redactor::new(&config.provider_keys)),
+            redactor: Arc::new(Redactor::new(config.provider_keys.iter().chain(retired_keys.iter()))),
             unlimited: CallerLimits::none(),
         };
         Ok(Self {
             proxy,
-            targets: Arc::new(targets),
+            targets: Arc::new(built.targets(&config.routes)),
             models: models(&config.routes),
             keys: AccessKeys {
-                callers: Arc::new(Callers::new(config.callers.clone())),
+                callers: Arc::new(Callers::new(config.callers.clone(), previous.map(|it| &*it.keys.callers))),
                 admin: AdminPages::new(config.admin_key.clone(), is_loopback(config.listen.ip())),
             },
             pages_of_listener: config.pages.clone().listening_on(config.listen.ip()),
+            built,
+            retired_keys,
             config,
         })
     }
@@ -91,6 +107,22 @@ impl RunningConfig {
             rules.is_none_or(|rules| routes.any(|(endpoint, route)| rules.allows(*endpoint, route)))
         };
         self.models.iter().filter(is_allowed).map(|model| &*model.id)
+    }
+
+    /// Applies what affects the calls in flight as well. Call it once this configuration is in use.
+    pub(crate) fn apply(&self) {
+        self.built.set_limits();
+    }
+
+    /// Logs a warning if other machines reach the gateway, and there are no callers.
+    pub(crate) fn warn_if_open(&self) {
+        let listen = self.config.listen;
+        if !is_loopback(listen.ip()) && self.config.callers.is_empty() {
+            tracing::warn!(
+                layer = "gateway",
+                "everybody who reaches {listen} can use the keys of the providers"
+            );
+        }
     }
 
     /// The web pages that may use the gateway.

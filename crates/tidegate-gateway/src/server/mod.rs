@@ -28,9 +28,10 @@ use tokio::time::{interval, sleep, timeout};
 pub use self::descriptors::raise_descriptor_limit;
 use self::listener::Listener;
 pub(crate) use self::tls::ServerTls;
-use crate::config::GatewayConfigError;
+use crate::config::{Config, ConfigSource, GatewayConfigError};
 use crate::open_calls::{self, CallsInFlight};
 use crate::pages::AppState;
+use crate::reload;
 
 /// The time for the last bytes of calls that are cut, such as their error events.
 const CUT_TIME: Duration = Duration::from_secs(1);
@@ -53,9 +54,9 @@ pub(crate) struct ServerSettings {
 #[derive(Debug)]
 pub struct RunningGateway {
     addr: SocketAddr,
-    tls: Option<ServerTls>,
     phase: watch::Sender<StopPhase>,
     task: ServerTask,
+    state: Arc<AppState>,
 }
 
 /// How far a gateway has been stopped.
@@ -80,7 +81,7 @@ impl RunningGateway {
     /// The URL of the gateway by its address: `http://127.0.0.1:8787`, or `https` with TLS.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.state.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr)
     }
 
@@ -90,7 +91,28 @@ impl RunningGateway {
     ///
     /// The files are not valid. The old certificate stays in use.
     pub fn reload_certificate(&self) -> Result<(), GatewayConfigError> {
-        self.tls.as_ref().map_or(Ok(()), ServerTls::reload)
+        self.state.tls.as_ref().map_or(Ok(()), ServerTls::reload)
+    }
+
+    /// Replaces the configuration; see [what changes](crate::config#reload).
+    ///
+    /// # Errors
+    ///
+    /// As [`Gateway::new`](crate::Gateway::new). The configuration is the same as before then.
+    pub fn reload(&self, config: Config) -> Result<(), GatewayConfigError> {
+        self.state.reload(Ok(config))
+    }
+
+    /// Reads the configuration of `source` again when its files have changed, and whenever `requested` is ready.
+    /// `adjust` changes each configuration before it is used. `source` has been [read](ConfigSource::read) before. Is
+    /// never ready: drop it to end it.
+    pub async fn follow(
+        &self,
+        source: ConfigSource,
+        adjust: impl Fn(&mut Config),
+        requested: impl AsyncFnMut(),
+    ) -> Infallible {
+        reload::follow(&self.state, source, adjust, requested).await
     }
 
     /// Stops the gateway, and returns the number of calls that were cut.
@@ -129,18 +151,18 @@ pub(crate) async fn bind(
     let socket = TcpListener::bind(settings.listen).await?;
     let addr = socket.local_addr()?;
     let (phase, phases) = watch::channel(StopPhase::Serving);
-    let tls = settings.tls.clone();
     let max_connections = descriptors::max_connections(settings.max_connections);
-    let listener = Listener::new(socket, tls.clone(), router, max_connections);
+    let listener = Listener::new(socket, settings.tls.clone(), router, max_connections);
+    let served = Arc::clone(&state);
     let task = ServerTask(tokio::spawn(async move {
-        let calls = state.running().proxy.calls.clone();
+        let calls = served.running().proxy.calls.clone();
         tokio::select! {
-            cut = serve(listener, &settings, &state, phases) => cut,
+            cut = serve(listener, &settings, &served, phases) => cut,
             never = end_unread(&calls) => match never {},
             never = run(alerts) => match never {},
         }
     }));
-    Ok(RunningGateway { addr, tls, phase, task })
+    Ok(RunningGateway { addr, phase, task, state })
 }
 
 async fn run(alerts: Option<AlertTask>) -> Infallible {

@@ -48,7 +48,7 @@ impl Drop for ChildGuard {
 pub struct GatewayProcess {
     child: ChildGuard,
     addr: SocketAddr,
-    _file: TempFile,
+    file: Option<TempFile>,
 }
 
 /// The longest wait for the end of a process.
@@ -60,13 +60,25 @@ impl GatewayProcess {
         Self::start_with(name, config, |_| {})
     }
 
+    /// Starts the gateway with its scripted providers.
+    pub fn demo() -> Self {
+        let mut command = program(&["--listen", "127.0.0.1:0"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(command, None)
+    }
+
+    /// The path of the configuration.
+    pub fn file(&self) -> &str {
+        self.file.as_ref().expect("a gateway with a file").path()
+    }
+
     /// The same with more settings of the process.
     pub fn start_with(name: &str, config: &str, set: impl FnOnce(&mut Command)) -> Self {
         let file = TempFile::new(name, config);
         let mut command = program(&["--listen", "127.0.0.1:0", "--config", file.path()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         set(&mut command);
-        Self::spawn(command, file)
+        Self::spawn(command, Some(file))
     }
 
     /// Starts the gateway from a shell, after `prelude`.
@@ -76,15 +88,16 @@ impl GatewayProcess {
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_tidegate-gateway"), file.path()]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self::spawn(command, file)
+        Self::spawn(command, Some(file))
     }
 
-    fn spawn(mut command: Command, file: TempFile) -> Self {
+    fn spawn(mut command: Command, file: Option<TempFile>) -> Self {
         let mut child = ChildGuard(command.spawn().unwrap());
         let mut line = String::new();
         BufReader::new(child.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim_end().rsplit("://").next().unwrap().parse().expect(&line);
-        Self { child, addr, _file: file }
+        let (_, addr) = line.trim_end().rsplit_once("://").expect(&line);
+        let addr = addr.split(',').next().expect("a part").parse().expect(&line);
+        Self { child, addr, file }
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -113,6 +113,14 @@ impl Handle {
         self.current_rejection().is_some_and(|rejection| rejection.cause == RejectionCause::ForcedOpen)
     }
 
+    /// Returns the state in which the circuit is kept by [`force_open`](Self::force_open) or
+    /// [`force_closed`](Self::force_closed), if it is.
+    #[must_use]
+    pub fn forced(&self) -> Option<State> {
+        let is_open = self.0.circuit.with_circuit(|circuit| circuit.forced())?;
+        Some(if is_open { State::Open } else { State::Closed })
+    }
+
     /// Returns the circuit of the key of this request, if it exists already. Without keys, returns this
     /// circuit. The key is not dropped as long as the returned handle exists.
     #[must_use]

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::last_resort::{LastResort, LastResortKind};
 use super::target::Target;
 use super::{FallbackOverride, TargetStatistics};
@@ -33,6 +35,22 @@ impl Handle {
             .zip(1..)
             .map(|((counters, name), priority)| counters.statistics(name, priority))
             .collect()
+    }
+
+    /// The same chain, in which each target and last resort shares the statistics of that of its name in `other`.
+    pub(super) fn with_statistics_of(&self, other: &Self) -> Self {
+        let mut links = Links::clone(&self.0);
+        for target in &mut links.targets {
+            if let Some(same) = other.targets().iter().find(|same| same.name == target.name) {
+                target.counters = Arc::clone(&same.counters);
+            }
+        }
+        for last_resort in &mut links.last_resorts {
+            if let Some(same) = other.last_resorts().iter().find(|same| same.name == last_resort.name) {
+                last_resort.counters = Arc::clone(&same.counters);
+            }
+        }
+        Self(self.0.replace(links))
     }
 
     pub(super) fn targets(&self) -> &[Target] {

@@ -198,6 +198,13 @@ impl FallbackLayer {
         self.set(|settings| settings.hooks.random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
+    /// Each target and last resort shares the statistics of that of its name in `other`: for a chain that replaces another
+    /// one while the program runs. Call it after the targets are added.
+    #[must_use]
+    pub fn statistics_of(self, other: &Handle) -> Self {
+        Self { handle: self.handle.with_statistics_of(other), ..self }
+    }
+
     /// The handle of the chain that the services of this layer share.
     #[must_use]
     pub fn handle(&self) -> Handle {

@@ -1,0 +1,28 @@
+use super::Config;
+
+impl Config {
+    /// Replaces the settings that a running gateway cannot change by those of `running`, and returns the names of those
+    /// that differ.
+    pub(crate) fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        let mut keep = |name, is_same: bool| {
+            if !is_same {
+                names.push(name);
+            }
+        };
+        keep("listen", self.listen == running.listen);
+        keep("max_connections", self.max_connections == running.max_connections);
+        keep("notice", self.notice == running.notice);
+        keep("drain", self.drain == running.drain);
+        keep("log", self.log == running.log);
+        keep("alerts", self.alerts == running.alerts);
+        keep("tls", self.tls.is_some() == running.tls.is_some());
+        (self.listen, self.max_connections) = (running.listen, running.max_connections);
+        (self.notice, self.drain, self.log) = (running.notice, running.drain, running.log);
+        if self.tls.is_some() != running.tls.is_some() {
+            self.tls.clone_from(&running.tls);
+        }
+        self.alerts.clone_from(&running.alerts);
+        names
+    }
+}

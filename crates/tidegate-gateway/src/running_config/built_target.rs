@@ -1,0 +1,70 @@
+use tidegate::chain::{ProviderSettings, TargetAddress};
+use tidegate::providers::ProviderClassifier;
+use tidegate::{ResilienceBuilder, ResilienceConfig};
+
+use super::gate_layers::{GateLayers, PreviousLayers};
+use crate::client::ProviderClient;
+use crate::config::GatewayConfigError;
+use crate::proxy::TargetStack;
+use crate::targets::{TargetGates, rejects_calls};
+
+/// A target under a policy, and what it was built from.
+#[derive(Clone, Debug)]
+pub(super) struct BuiltTarget {
+    pub(super) stack: TargetStack,
+    pub(super) address: TargetAddress,
+    layers: GateLayers,
+    provider: ProviderSettings,
+    policy: ResilienceConfig,
+}
+
+impl BuiltTarget {
+    /// Builds the stack of the target `name`. The layers of `previous` with the same settings keep their state.
+    ///
+    /// # Errors
+    ///
+    /// A setting is out of its range.
+    pub(super) fn new(
+        name: &str,
+        provider: &ProviderSettings,
+        policy: &ResilienceConfig,
+        previous: Option<&Self>,
+        client: ProviderClient,
+    ) -> Result<Self, GatewayConfigError> {
+        let address = TargetAddress::new(name, provider);
+        let previous = previous.map(|it| PreviousLayers {
+            layers: &it.layers,
+            policy: &it.policy,
+            has_same_kind: it.address.kind() == address.kind(),
+            has_same_provider: it.provider == *provider,
+        });
+        // Checks the settings, and names the part at fault.
+        let builder = ResilienceBuilder::from_config(policy)?;
+        let layers = GateLayers::new(policy, previous)?;
+        let stack = builder
+            .name(name)
+            .classify(ProviderClassifier::new(address.kind()))
+            .retry(layers.retry.clone())
+            .backpressure(layers.backpressure.clone())
+            .rate_limit(layers.rate_limit.clone())
+            .circuit_breaker(layers.circuit_breaker.clone())
+            .service(client);
+        Ok(Self { stack, address, layers, provider: provider.clone(), policy: policy.clone() })
+    }
+
+    /// Whether it was built from these settings.
+    pub(super) fn is_of(&self, provider: &ProviderSettings, policy: &ResilienceConfig) -> bool {
+        self.provider == *provider && self.policy == *policy
+    }
+
+    /// Applies the limit of its policy to the calls in flight.
+    pub(super) fn set_limit(&self) {
+        self.layers.set_limit(&self.policy);
+    }
+
+    /// Its gates, for the pages.
+    pub(super) fn gates(&self, policy: &str, chains: Vec<tidegate::fallback::Handle>) -> TargetGates {
+        let has_circuit = rejects_calls(self.policy.circuit_breaker.as_ref());
+        TargetGates { policy: policy.into(), has_circuit, signals: self.stack.signals(), chains }
+    }
+}
