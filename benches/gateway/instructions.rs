@@ -44,7 +44,7 @@ async fn per_call(kind: Kind, provider: &Provider, model: Model) -> Result<u64, 
 
 /// The instructions of a process that answers so many calls, from its start to its end.
 async fn total(kind: Kind, provider: &Provider, question: &Question, calls: usize) -> Result<u64, BoxError> {
-    let subject = Subject::start(kind, provider, &TOOL)?;
+    let subject = Subject::start(kind, provider, &TOOL).await?;
     closed_loop(subject.addr, question, 1, calls).await?;
     let printed = subject.stop()?;
     let total = printed.lines().find_map(|line| line.split_once("refs:")?.1.split_whitespace().next());

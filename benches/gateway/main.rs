@@ -1,8 +1,8 @@
 //! Measures the gateway beside a plain proxy of axum and reqwest, as people write it by hand: throughput, processor time,
 //! latency, memory and instructions.
 //!
-//!     cargo bench -p tidegate-benches --bench gateway                  every table
-//!     cargo bench -p tidegate-benches --bench gateway -- calls memory  some of them
+//!     cargo bench -p tidegate-gateway-bench                  every table
+//!     cargo bench -p tidegate-gateway-bench -- calls memory  some of them
 //!
 //! | table | |
 //! |---|---|

@@ -25,7 +25,7 @@ pub(crate) async fn print(provider: &Provider) -> Result<(), BoxError> {
     );
     println!("|---|---|---|---|---|---|");
     for kind in Kind::ALL {
-        let subject = Subject::start(kind, provider, &[])?;
+        let subject = Subject::start(kind, provider, &[]).await?;
         let usual = Question::new(Model::Document, 2_048);
         closed_loop(subject.addr, &usual, 4, 100).await?;
         let start = subject.resident()?;
@@ -48,7 +48,7 @@ pub(crate) async fn print(provider: &Provider) -> Result<(), BoxError> {
 
         // A new process, so that what the streams have left is not counted.
         drop(subject);
-        let subject = Subject::start(kind, provider, &[])?;
+        let subject = Subject::start(kind, provider, &[]).await?;
         closed_loop(subject.addr, &usual, 4, 100).await?;
         let before = subject.resident()?;
         let (peak, ()) = tokio::try_join!(peak(&subject), async {

@@ -29,9 +29,13 @@ struct Workload {
     units: usize,
 }
 
-pub(crate) fn start_all(provider: &Provider) -> Result<Vec<Subject>, BoxError> {
+async fn start_all(provider: &Provider) -> Result<Vec<Subject>, BoxError> {
     build_gateway()?;
-    Kind::ALL.into_iter().map(|kind| Subject::start(kind, provider, &[])).collect()
+    let mut subjects = Vec::new();
+    for kind in Kind::ALL {
+        subjects.push(Subject::start(kind, provider, &[]).await?);
+    }
+    Ok(subjects)
 }
 
 /// Each call of a document, with bodies of several lengths and with several callers.
@@ -69,7 +73,7 @@ pub(crate) async fn print_streams(provider: &Provider) -> Result<(), BoxError> {
 }
 
 async fn print_closed(provider: &Provider, title: &str, workloads: &[Workload]) -> Result<(), BoxError> {
-    let subjects = start_all(provider)?;
+    let subjects = start_all(provider).await?;
     println!(
         "\n| {title} | | units/s | CPU per unit, us | p50, us | p99, us | units/s, of streaming | CPU, of streaming | CPU, of collecting |"
     );
@@ -109,7 +113,7 @@ async fn print_closed(provider: &Provider, title: &str, workloads: &[Workload]) 
 
 /// A request every millisecond.
 pub(crate) async fn print_pace(provider: &Provider) -> Result<(), BoxError> {
-    let subjects = start_all(provider)?;
+    let subjects = start_all(provider).await?;
     let question = Question::new(Model::Document, 2_048);
     let mut samples: Vec<Vec<Sample>> = subjects.iter().map(|_| Vec::new()).collect();
     for round in 0..=ROUNDS {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{env, io, thread};
+use std::{env, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -78,7 +78,7 @@ timeout         = {{ total = "300s", attempt = "120s", first_token = "60s", toke
 
 impl Subject {
     /// Starts a process on the measured core, with the tool in front of it, if any.
-    pub(crate) fn start(kind: Kind, provider: &Provider, tool: &[&str]) -> Result<Self, BoxError> {
+    pub(crate) async fn start(kind: Kind, provider: &Provider, tool: &[&str]) -> Result<Self, BoxError> {
         let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new("taskset");
         command.args(["-c", &MEASURED_CORE.to_string()]).args(tool);
@@ -102,7 +102,7 @@ impl Subject {
             if start.elapsed() > START_TIME {
                 return Err(format!("{} does not listen at {addr}", kind.name()).into());
             }
-            thread::sleep(Duration::from_millis(20));
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(subject)
     }

@@ -25,8 +25,7 @@ pub(crate) fn record_rejection(
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }
-    let attempt = AttemptNumber::of(extensions);
-    Decision::Rejected { rejection: rejection.clone(), attempt }.emit(target, key);
+    Decision::emit_rejected(&rejection, || AttemptNumber::of(extensions), target, key);
     rejection
 }
 

@@ -3,8 +3,11 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
+use super::log::log_rejection;
 use super::{Decision, Listeners, Subscription};
+use crate::Rejection;
 use crate::key::KeyId;
+use crate::metrics::TargetMetrics;
 
 /// One decision, of one moment. Serialised flat, with the names of fields in `docs/events.md`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,6 +44,12 @@ pub fn subscribe_to(target: &str) -> Subscription<Event> {
     subscribe().filter(move |event| *event.target == *target)
 }
 
+/// The listeners, if there is any subscription.
+#[inline]
+fn listeners() -> Option<&'static Listeners<Event>> {
+    LISTENERS.get().filter(|listeners| listeners.has_any())
+}
+
 impl Decision {
     /// Emits the decision about the state of `key` of `target`: the one place in which any decision is logged, counted and
     /// sent to subscriptions. No lock may be held, since a log subscriber may read the state.
@@ -49,17 +58,31 @@ impl Decision {
     pub(crate) fn emit(&self, target: &str, key: Option<KeyId>) {
         self.log(target, key);
         self.count(target);
-        if let Some(listeners) = LISTENERS.get()
-            && listeners.has_any()
-        {
-            self.publish(listeners, target, key);
+        if let Some(listeners) = listeners() {
+            self.clone().publish(listeners, target, key);
+        }
+    }
+
+    /// The same for [`Rejected`](Self::Rejected), which is copied only for a subscription: an open circuit rejects at a high
+    /// rate.
+    #[inline]
+    pub(crate) fn emit_rejected(
+        rejection: &Rejection,
+        attempt: impl FnOnce() -> u32,
+        target: &str,
+        key: Option<KeyId>,
+    ) {
+        log_rejection(rejection, target, key);
+        TargetMetrics::of(target).record_rejection(rejection);
+        if let Some(listeners) = listeners() {
+            let decision = Self::Rejected { rejection: rejection.clone(), attempt: attempt() };
+            decision.publish(listeners, target, key);
         }
     }
 
     #[cold]
-    fn publish(&self, listeners: &Listeners<Event>, target: &str, key: Option<KeyId>) {
-        let decision = self.clone();
-        listeners.notify(Event { at: SystemTime::now(), target: target.into(), key, decision });
+    fn publish(self, listeners: &Listeners<Event>, target: &str, key: Option<KeyId>) {
+        listeners.notify(Event { at: SystemTime::now(), target: target.into(), key, decision: self });
     }
 }
 

@@ -64,7 +64,7 @@ fn log_transition(transition: &Transition, target: &str, key: Option<KeyId>) {
 }
 
 #[inline]
-fn log_rejection(rejection: &Rejection, target: &str, key: Option<KeyId>) {
+pub(super) fn log_rejection(rejection: &Rejection, target: &str, key: Option<KeyId>) {
     let (layer, reason) = (rejection.gate().name(), rejection.reason());
     match rejection.gate() {
         Gate::CircuitBreaker => tracing::warn!(
