@@ -7,9 +7,11 @@ pub(crate) use self::unix::{HangUps, StopSignals};
 
 #[cfg(unix)]
 mod unix {
-    use std::future::pending;
+    use std::future::poll_fn;
+    use std::task::{Context, Poll};
     use std::time::Duration;
 
+    use rustix::process;
     use tokio::signal::unix::{Signal, SignalKind, signal};
 
     use super::io;
@@ -69,48 +71,47 @@ mod unix {
         }
     }
 
-    struct IgnoredSignals {
-        hangup: Option<HangUps>,
-        alarm: Signal,
-        user_1: Signal,
-        user_2: Signal,
-        io: Signal,
-        /// A file, such as that of the log, has reached its limit: the write fails, which is enough.
-        file_size: Signal,
-    }
+    /// Signals that have no meaning for the gateway, beside SIGHUP. Without a handler each of them would end the process. At
+    /// SIGXFSZ a file, such as that of the log, has reached its limit: the write fails, which is enough.
+    const IGNORED: &[(&str, process::Signal)] = &[
+        ("SIGALRM", process::Signal::ALARM),
+        ("SIGUSR1", process::Signal::USR1),
+        ("SIGUSR2", process::Signal::USR2),
+        ("SIGIO", process::Signal::IO),
+        ("SIGPROF", process::Signal::PROF),
+        ("SIGVTALRM", process::Signal::VTALARM),
+        ("SIGXCPU", process::Signal::XCPU),
+        ("SIGXFSZ", process::Signal::XFSZ),
+        #[cfg(target_os = "linux")]
+        ("SIGPWR", process::Signal::POWER),
+    ];
+
+    /// The handlers of ignored signals, with their names.
+    struct IgnoredSignals(Vec<(&'static str, Signal)>);
 
     impl IgnoredSignals {
         fn new(ignores_hangup: bool) -> io::Result<Self> {
-            Ok(Self {
-                hangup: ignores_hangup.then(HangUps::new).transpose()?,
-                alarm: signal(SignalKind::alarm())?,
-                user_1: signal(SignalKind::user_defined1())?,
-                user_2: signal(SignalKind::user_defined2())?,
-                io: signal(SignalKind::io())?,
-                file_size: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
-            })
+            let hangup = ignores_hangup.then_some(("SIGHUP", process::Signal::HUP));
+            let signals = hangup
+                .iter()
+                .chain(IGNORED)
+                .map(|&(name, number)| Ok((name, signal(SignalKind::from_raw(number.as_raw()))?)));
+            signals.collect::<io::Result<_>>().map(Self)
         }
 
         async fn log(mut self) {
             loop {
-                let name = tokio::select! {
-                    () = next(&mut self.hangup) => "SIGHUP",
-                    _ = self.alarm.recv() => "SIGALRM",
-                    _ = self.user_1.recv() => "SIGUSR1",
-                    _ = self.user_2.recv() => "SIGUSR2",
-                    _ = self.io.recv() => "SIGIO",
-                    _ = self.file_size.recv() => "SIGXFSZ",
-                };
-                tracing::info!(layer = "gateway", signal = name, "signal ignored");
+                let signal = poll_fn(|cx| self.poll_next(cx)).await;
+                tracing::info!(layer = "gateway", signal, "signal ignored");
                 tokio::time::sleep(LOG_INTERVAL).await;
             }
         }
-    }
 
-    async fn next(hangups: &mut Option<HangUps>) {
-        match hangups {
-            Some(hangups) => hangups.next().await,
-            None => pending().await,
+        /// The name of the next signal.
+        fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<&'static str> {
+            let received =
+                self.0.iter_mut().find_map(|(name, signal)| signal.poll_recv(cx).is_ready().then_some(*name));
+            received.map_or(Poll::Pending, Poll::Ready)
         }
     }
 }

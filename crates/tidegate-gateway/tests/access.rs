@@ -2,6 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use support::*;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
@@ -51,6 +56,27 @@ fn check_error(path: &str, status: u16, response: &str) {
         MESSAGES => assert_eq!((&body["type"], &body["error"]["type"]), (&"error".into(), &anthropic.into())),
         _ => assert_eq!((&body["error"]["type"], &body["error"]["param"]), (&openai.into(), &Value::Null)),
     }
+}
+
+/// Over HTTP/2 a response that ends before its request is followed by a reset, which some clients report instead.
+#[tokio::test]
+async fn a_refusal_over_http_2_follows_the_end_of_the_request() {
+    let server = scripted(Reply::ok()).await;
+    let gateway = gateway(&routes(&server)).await;
+    let (has_ended, delay) = (Arc::new(AtomicBool::new(false)), Duration::from_millis(50));
+    let end = Arc::clone(&has_ended);
+    let late = async move {
+        tokio::time::sleep(delay).await;
+        end.store(true, Ordering::Relaxed);
+        Ok::<_, std::io::Error>(&REQUEST[9..])
+    };
+    let body = stream::iter([Ok(&REQUEST[..9])]).chain(stream::once(late));
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let request =
+        client.post(format!("http://{}{CHAT}", gateway.addr())).header("origin", "https://elsewhere.example");
+    let response = request.body(reqwest::Body::wrap_stream(body)).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.version()), (403, reqwest::Version::HTTP_2));
+    assert!(has_ended.load(Ordering::Relaxed));
 }
 
 /// Regression: any page that a developer had open could send prompts and read `/signals`.

@@ -42,7 +42,7 @@ async fn a_stop_signal_right_after_the_first_line_is_handled() {
 async fn other_signals_do_not_end_the_process() {
     let (_server, config) = provider(Reply::ok()).await;
     let gateway = GatewayProcess::start("ignored", &("notice = \"0s\"\n".to_owned() + &config));
-    for signal in ["USR1", "USR2", "ALRM", "PIPE", "IO"] {
+    for signal in ["USR1", "USR2", "ALRM", "PIPE", "IO", "PROF", "VTALRM", "XCPU", "XFSZ"] {
         gateway.signal(signal);
         assert_eq!(post(&gateway, "/v1/chat/completions").await.status(), 200, "SIG{signal}");
     }

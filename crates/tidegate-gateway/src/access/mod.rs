@@ -19,12 +19,16 @@ mod content_type;
 mod web_pages;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Extension, Request, State};
-use axum::http::Method;
+use axum::http::{Method, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
+use http_body_util::{BodyExt, Limited};
+use tokio::time::timeout;
 use tower::{Layer, ServiceExt};
 
 pub(crate) use self::access_key::AccessKey;
@@ -62,7 +66,7 @@ async fn admit_page(
     let admitted = pages.check(request.method(), request.uri(), request.headers());
     match (admitted, pages.cors()) {
         // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with `allow`.
-        (Err(error), _) if request.method() != Method::OPTIONS => rejected(*error, &request),
+        (Err(error), _) if request.method() != Method::OPTIONS => rejected(*error, request).await,
         (Ok(()), Some(cors)) => {
             let Ok(response) = cors.layer(next).oneshot(request).await;
             response
@@ -75,7 +79,7 @@ async fn admit_caller(Extension(running): ConfigOfRequest, mut request: Request,
     let admitted = running.keys.admit(&mut request).and_then(|()| content_type::check(&request));
     match admitted {
         Ok(()) => next.run(request).await,
-        Err(error) => rejected(*error, &request),
+        Err(error) => rejected(*error, request).await,
     }
 }
 
@@ -100,8 +104,23 @@ impl AccessKeys {
     }
 }
 
-fn rejected(error: GatewayError, request: &Request) -> Response {
+/// The response to a request whose body is not read.
+async fn rejected(error: GatewayError, request: Request) -> Response {
     let status = error.http_status().as_u16();
     tracing::debug!(layer = "gateway", status, reason = error.message(), "rejected");
-    error.into_response(dialect_of_caller(request.uri().path(), request.headers()))
+    let dialect = dialect_of_caller(request.uri().path(), request.headers());
+    if request.version() == Version::HTTP_2 {
+        discard(request.into_body()).await;
+    }
+    error.into_response(dialect)
+}
+
+/// Bytes and time of a body that is read for nothing.
+const DISCARDED: usize = 64 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// Reads what has nearly arrived. Over HTTP/2 a response that ends before its request is followed by a reset of the stream,
+/// and some clients report the reset instead of the response.
+async fn discard(body: Body) {
+    let _ = timeout(DISCARD_TIME, Limited::new(body, DISCARDED).collect()).await;
 }
