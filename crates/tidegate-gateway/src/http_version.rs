@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -17,8 +18,12 @@ pub(crate) enum HttpVersion {
 /// The beginning of every HTTP/2 connection, and of no request of HTTP/1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
-/// The wait for the rest of a preface that arrives in parts.
+/// The wait for the rest of a preface that arrives in parts. It doubles each time: bytes that are not consumed keep the socket
+/// readable, so that it does not show when more have arrived.
 const PART_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The longest wait for a further part.
+const MAX_PART_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Ready once the first bytes have arrived. They are not consumed.
 ///
@@ -27,13 +32,17 @@ const PART_INTERVAL: Duration = Duration::from_millis(5);
 /// The caller has left, or the connection is broken.
 pub(crate) async fn detect(stream: &TcpStream) -> io::Result<HttpVersion> {
     let mut first = [0; PREFACE.len()];
+    let mut wait = PART_INTERVAL;
     loop {
         let received = stream.peek(&mut first).await?;
         match of_prefix(&first[..received]) {
             Some(version) => return Ok(version),
-            None if received == 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            None => sleep(PART_INTERVAL).await,
+            None if received == 0 || stream.ready(Interest::READABLE).await?.is_read_closed() => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            None => sleep(wait).await,
         }
+        wait = (wait * 2).min(MAX_PART_INTERVAL);
     }
 }
 
@@ -47,7 +56,38 @@ fn of_prefix(bytes: &[u8]) -> Option<HttpVersion> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// Regression: the bytes that are not consumed hid that the caller had left, until a timeout.
+    #[tokio::test]
+    async fn a_caller_that_leaves_in_its_preface_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        caller.write_all(&PREFACE[..1]).await.unwrap();
+        drop(caller);
+        let left = timeout(Duration::from_secs(5), detect(&accepted)).await.expect("an end");
+        assert_eq!(left.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_preface_in_parts_is_recognised() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let parts = async {
+            for part in PREFACE.chunks(4) {
+                caller.write_all(part).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (version, ()) = tokio::join!(timeout(Duration::from_secs(5), detect(&accepted)), parts);
+        assert_eq!(version.expect("a version").unwrap(), HttpVersion::Http2);
+    }
 
     #[test]
     fn a_preface_is_recognised_when_it_is_complete() {

@@ -112,8 +112,8 @@
 //! # The program
 //! SIGTERM, SIGINT and SIGQUIT stop it, and a second one ends the calls in flight (see [`RunningGateway::stop`]). SIGHUP
 //! [reloads](config#reload) the file. Other signals that end a process by default, such as SIGUSR1 and SIGXCPU, are logged and
-//! ignored, and so is SIGHUP without a file. The log on the standard error output neither fails nor delays a call: lines that cannot be written are lost, counted, and reported by `/healthz` as `lost_log_lines` and in the
-//! log itself. `log = "json"` in the file, or `--log json`, makes each line a JSON object with `timestamp`, `level`, `message` and
+//! ignored, and so is SIGHUP without a file. The log on the standard error output neither fails nor delays a call: lines
+//! that cannot be written are lost, counted, and reported by `/healthz` as `lost_log_lines` and in the log itself. `log = "json"` in the file, or `--log json`, makes each line a JSON object with `timestamp`, `level`, `message` and
 //! the fields of the event; without it lines are text. The variable `RUST_LOG` selects events.
 //!
 //! | exit code | |

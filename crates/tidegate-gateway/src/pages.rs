@@ -95,6 +95,9 @@ impl AppState {
         let settings = config.keep_restart_only(&running.config).join(", ");
         let next = Arc::new(RunningConfig::new(config, Some(&running))?);
         self.running.store(Arc::clone(&next));
+        if !next.keys.are_those_of(&running.keys) {
+            self.live.end();
+        }
         self.live.follow(Arc::clone(&next.targets), next.proxy.recent_calls.clone());
         next.apply();
         if let (Some(tls), Some(certificate)) = (&self.tls, &next.config.tls) {

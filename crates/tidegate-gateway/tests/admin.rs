@@ -107,9 +107,9 @@ async fn without_an_admin_key_the_pages_are_open_on_loopback_only() {
     }
 }
 
-/// Regression: `/healthz` named the targets without a key.
+/// Regression: `/healthz` named the targets without a key, and then on loopback in spite of one.
 #[tokio::test]
-async fn the_health_names_targets_on_loopback_or_with_the_admin_key_only() {
+async fn the_health_names_targets_where_the_pages_are_open_or_with_the_admin_key_only() {
     let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();
     let file = "policies.default = { circuit_breaker = { failure_threshold = 1, cooldown_seconds = 60 } }\n"
         .to_owned()
@@ -117,12 +117,16 @@ async fn the_health_names_targets_on_loopback_or_with_the_admin_key_only() {
         + &route("*", &["p/m"]);
     let full = json!({"status": "degraded", "targets": ["p/m"]});
     let short = json!({"status": "degraded"});
+    let open = gateway(&file).await;
     let on_loopback = gateway(&(ADMIN.to_owned() + &file)).await;
     let with_key = exposed_gateway(&(ADMIN.to_owned() + "open = true\n" + &file)).await;
     let without_key = exposed_gateway(&("open = true\n".to_owned() + &file)).await;
-    for (gateway, anonymous, admin) in
-        [(on_loopback, &full, &full), (with_key, &short, &full), (without_key, &short, &short)]
-    {
+    for (gateway, anonymous, admin) in [
+        (open, &full, &full),
+        (on_loopback, &short, &full),
+        (with_key, &short, &full),
+        (without_key, &short, &short),
+    ] {
         let request =
             client().post(format!("http://127.0.0.1:{}/v1/chat/completions", gateway.addr().port()));
         assert_eq!(request.body(r#"{"model":"any"}"#).send().await.unwrap().status(), 500);

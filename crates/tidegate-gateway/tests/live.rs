@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use support::*;
-use tidegate_gateway::RunningGateway;
+use tidegate_gateway::{Config, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
 use tokio::time::timeout;
 
@@ -285,4 +285,27 @@ async fn without_kept_calls_the_events_have_their_totals() {
     let (_, snapshot) = events.next().await.unwrap();
     assert_eq!((&snapshot["keeps_calls"], &snapshot["calls"]), (&json!(false), &json!([])));
     assert_eq!(snapshot["totals"]["begun"], 1);
+}
+
+/// Regression: events that were subscribed to with a key that is no longer valid went on.
+#[tokio::test]
+async fn events_end_when_the_keys_change() {
+    let servers = providers().await;
+    let file = openai("p", &servers[0].base_url()) + &route("*", &["p/m"]);
+    let gateway = gateway(&file).await;
+    let reload = |file: String| {
+        let mut config = Config::parse(&file, env).unwrap();
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        gateway.reload(config).unwrap();
+    };
+    let mut events = Events::subscribe(&gateway).await;
+    events.wait_for(|_| true).await;
+    reload(BREAKER.to_owned() + &file);
+    events.wait_for(|_| true).await;
+    reload(ADMIN.to_owned() + &file);
+    let started = Instant::now();
+    while events.next().await.is_some() {
+        assert!(started.elapsed() < BOUND);
+    }
+    assert_eq!(get(&gateway, "/live", &[]).await.status(), StatusCode::UNAUTHORIZED);
 }

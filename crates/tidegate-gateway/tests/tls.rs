@@ -196,7 +196,11 @@ fn the_files_are_checked_and_the_key_is_not_printed() {
         (&*cert, &*path(&other.key), &["tls.key: key in \"", "is not that of the first certificate in \""]),
         (&*path(&garbled.cert), &*key, &["tls.cert: expected a certificate in PEM in \""]),
         (&*cert, &*path(&garbled.key), &["tls.key: expected a private key in PEM without a password in \""]),
-        ("/dev/null", "/dev/null", &["tls.cert: expected a certificate", "tls.key: expected a private key"]),
+        (
+            "/dev/null",
+            "/dev/null",
+            &["tls.cert: \"/dev/null\" cannot be read: expected a file", "tls.key: \"/dev/null\" cannot"],
+        ),
     ] {
         let error = parse(cert, key).unwrap_err();
         assert!(messages.iter().all(|message| error.contains(message)), "{cert} {key}: {error}");

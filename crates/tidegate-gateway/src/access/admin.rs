@@ -9,7 +9,7 @@ use super::callers::{after_scheme, bearer};
 use crate::proxy::GatewayError;
 
 /// The access to the pages for operators: signals, calls, metrics, the changes of targets.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct AdminPages {
     key: Option<AccessKey>,
     /// Whether only this machine reaches the gateway.
@@ -65,7 +65,7 @@ impl AdminPages {
 
     /// Whether `/healthz` may name targets.
     pub(super) fn shows_health(&self, headers: &HeaderMap) -> bool {
-        self.is_on_loopback || self.check(headers).is_ok()
+        self.are_open() || self.check(headers).is_ok()
     }
 
     /// Checks that a request has the admin key.
@@ -152,7 +152,7 @@ mod tests {
         {
             let pages = AdminPages::new(key.map(|key| key.to_owned().into()), is_on_loopback);
             assert_eq!(pages.are_open(), are_open, "{key:?} {is_on_loopback}");
-            assert_eq!(pages.shows_health(&HeaderMap::new()), is_on_loopback, "{key:?} {is_on_loopback}");
+            assert_eq!(pages.shows_health(&HeaderMap::new()), are_open, "{key:?} {is_on_loopback}");
         }
         let refused = check(&AdminPages::new(None, false), &["Bearer "]).unwrap_err();
         assert!(refused.contains("`[admin]`"), "{refused}");

@@ -5,7 +5,7 @@ use tidegate::rate_limit::Settings as RateLimitSettings;
 use tidegate::{ErrorCode, Priority};
 
 use crate::endpoint::Endpoint;
-use crate::proxy::{CallerLimits, GatewayError, shortened};
+use crate::proxy::{CallerBytes, CallerLimits, GatewayError, shortened};
 
 /// What a caller may use, and how much; a request extension.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ struct Rules {
     routes: Option<Vec<String>>,
     priority: Priority,
     limits: CallerLimits,
+    body_bytes: CallerBytes,
 }
 
 /// The settings of the rules.
@@ -35,6 +36,7 @@ impl CallerRules {
             routes: settings.routes.clone(),
             priority: settings.priority,
             limits: CallerLimits::new(name, settings.rate_limiter.clone(), settings.backpressure.clone()),
+            body_bytes: CallerBytes::default(),
         }))
     }
 
@@ -70,6 +72,11 @@ impl CallerRules {
 
     pub(crate) fn priority(&self) -> Priority {
         self.0.priority
+    }
+
+    /// The bytes that the request bodies of the caller take up.
+    pub(crate) fn body_bytes(&self) -> &CallerBytes {
+        &self.0.body_bytes
     }
 
     pub(crate) fn limits(&self) -> &CallerLimits {

@@ -46,6 +46,11 @@ impl Callers {
         Self(callers.into_iter().map(with_rules).collect())
     }
 
+    /// The keys of all callers.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &AccessKey> {
+        self.0.iter().map(|(caller, _)| &caller.key)
+    }
+
     /// The caller with the key of a request, and its rules; `None` if there are no callers.
     ///
     /// # Errors

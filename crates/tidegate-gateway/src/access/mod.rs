@@ -84,6 +84,11 @@ async fn admit_caller(Extension(running): ConfigOfRequest, mut request: Request,
 }
 
 impl AccessKeys {
+    /// Whether the same keys are valid as in `other`.
+    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
+        self.admin == other.admin && self.callers.keys().eq(other.callers.keys())
+    }
+
     /// Checks the key of a request, and adds what it may do.
     fn admit(&self, request: &mut Request) -> Result<(), Box<GatewayError>> {
         let has_admin_access = match Area::of(request.uri().path()) {

@@ -94,10 +94,13 @@ impl WebPages {
         let own = authority.or(host.and_then(|host| host.to_str().ok())).filter(|_| trusts_own);
         let mut origins = headers.get_all(ORIGIN).iter().peekable();
         if origins.peek().is_some() {
-            return match origins.find(|origin| !self.is_allowed(origin, own)) {
-                Some(origin) => Err(forbidden("origin", origin.as_bytes(), "is not allowed, see `origins`")),
-                None => Ok(()),
-            };
+            if let Some(origin) = origins.find(|origin| !self.is_allowed(origin, own)) {
+                return Err(forbidden("origin", origin.as_bytes(), "is not allowed, see `origins`"));
+            }
+            if headers.get_all(ORIGIN).iter().all(|origin| self.origins.contains(origin)) {
+                return Ok(());
+            }
+            // A page at the address of the gateway may still be another site: that of another scheme.
         }
         let is_own = |site: &&[u8]| matches!(*site, b"none" | b"same-origin");
         let mut sites = headers.get_all(FETCH_SITE).iter().map(HeaderValue::as_bytes);
@@ -278,6 +281,10 @@ mod tests {
         assert!(check(&loopback, &[allowed, ("origin", "https://evil.example")]).is_err());
         let own = [("host", "localhost:8787"), ("origin", "http://localhost:8787")];
         assert_eq!(check(&loopback, &own), Ok(()));
+        let [host, origin] = own;
+        for (site, is_own) in [("same-origin", true), ("same-site", false), ("cross-site", false)] {
+            assert_eq!(check(&loopback, &[host, origin, ("sec-fetch-site", site)]).is_ok(), is_own, "{site}");
+        }
         // Where the host is not checked, it may be that of a page.
         let elsewhere = pages(&[]).listening_on([10, 0, 0, 1].into());
         assert!(check(&elsewhere, &own).is_err());

@@ -43,7 +43,7 @@
 //! |---|---|---|
 //! | `body_limit` | 32 MiB | the largest request body, packed and unpacked; a larger one is rejected with 413 |
 //! | `translated_body_limit` | 8 MiB | the largest request body that is translated; a larger one skips targets of the other dialect, and is rejected with 413 if there is no other target. A translation takes up to 28 times the memory of the body |
-//! | `body_budget` | 256 MiB, at least `body_limit` | the request bodies of all calls together, as received and unpacked; what does not fit is rejected with 503 and `retry-after` |
+//! | `body_budget` | 256 MiB, at least `body_limit` | the request bodies of all calls together, as received and unpacked; each of `[[callers]]` may take up half of it; what does not fit is rejected with 503 and `retry-after` |
 //! | `body_min_rate` | 16 KiB/s | a caller that is more than 10 s behind this rate is rejected with 408 |
 //! | `max_connections` | 4096 | a further connection closes the one that has been without a call for longest, whatever bytes it has sent; while all have calls, further ones wait |
 //! | `notice` | `"2s"` | after a stop signal `/readyz` is 503 for this time, and calls are still accepted |
@@ -126,8 +126,8 @@
 //! key is not that of a caller.
 //!
 //! Without `[admin]` the pages are open on the loopback interface, to callers with a key if there are `[[callers]]`. At
-//! any other address they are refused with 403, with `open = true` as well. There `/healthz` shows the status alone,
-//! unless the request has the admin key.
+//! any other address they are refused with 403, with `open = true` as well. Where the pages are not open, `/healthz` shows
+//! the status alone, unless the request has the admin key.
 //!
 //! # TLS
 //! With `[tls]` the gateway accepts TLS 1.2 and 1.3 connections only, and HTTP/2 on those of callers that offer it by
@@ -207,6 +207,7 @@ mod route;
 mod schema;
 mod serde_error;
 mod source;
+mod text_file;
 mod tls;
 mod warnings;
 mod web;
@@ -318,8 +319,7 @@ impl Config {
     /// The same, with the files that are read in `stamps`, also if there is an error.
     fn read_stamped(path: &Path, stamps: &mut FileStamps) -> Result<Self, GatewayConfigError> {
         stamps.add(path);
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| GatewayConfigError::new("", format!("cannot be read: {error}")))?;
+        let text = text_file::read_text(path).map_err(|problem| GatewayConfigError::new("", problem))?;
         Self::from_text_stamped(&text, stamps)
     }
 

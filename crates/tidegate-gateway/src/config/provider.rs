@@ -9,7 +9,7 @@ use tidegate::config::{Checks, suggest};
 use tidegate::providers::Provider;
 
 use super::schema::ProviderKind;
-use super::{GatewayConfigError, ProviderKeys};
+use super::{GatewayConfigError, ProviderKeys, text_file};
 use crate::endpoint::ApiDialect;
 
 /// The table of a provider in the configuration file.
@@ -212,7 +212,7 @@ pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> 
 
 /// The secret in a file, without the end of its line.
 pub(super) fn secret_in_file(path: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{path:?} cannot be read: {error}"))?;
+    let text = text_file::read_text(path).map_err(|problem| format!("{path:?} {problem}"))?;
     let key = text.trim_end_matches(['\r', '\n']);
     match is_visible(key) {
         true => Ok(key.to_owned()),

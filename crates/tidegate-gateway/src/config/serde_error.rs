@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use tidegate::config::ConfigError;
 
 /// The tables into which a key may have been entered by mistake.
-const WITH_KEYS: [&str; 3] = ["providers", "callers", "admin"];
+const WITH_KEYS: [&str; 5] = ["providers", "callers", "admin", "alerts", "tls"];
 
 /// Converts the serde error `message` about the key at `path`.
 pub(super) fn from_serde(path: &str, message: &str) -> ConfigError {

@@ -1,12 +1,11 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::fs;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use super::{Config, GatewayConfigError};
+use super::{Config, GatewayConfigError, text_file};
 
 /// A configuration file that is read again when it changes, with the files of keys that it names.
 ///
@@ -69,9 +68,7 @@ impl FileStamps {
 
 /// A digest of the content; `None` for what is no file, such as a pipe, or cannot be read.
 fn digest(path: &Path) -> Option<u64> {
-    let is_file = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
-    let content = is_file.then(|| fs::read(path).ok()).flatten()?;
-    Some(HASHES.hash_one(content))
+    text_file::read(path).ok().map(|content| HASHES.hash_one(content))
 }
 
 /// The digests are those of keys, too.

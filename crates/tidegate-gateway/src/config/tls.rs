@@ -1,5 +1,4 @@
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -11,7 +10,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys};
 
-use super::GatewayConfigError;
+use super::{GatewayConfigError, text_file};
 
 /// The table of the certificate in the configuration file.
 #[derive(Deserialize, JsonSchema)]
@@ -60,7 +59,7 @@ impl TlsFiles {
 
     fn read(&self) -> Result<CertifiedKey, GatewayConfigError> {
         let read = |setting: &str, path: &str| {
-            fs::read(path).map_err(|error| invalid(setting, format!("{path:?} cannot be read: {error}")))
+            text_file::read(path).map_err(|problem| invalid(setting, format!("{path:?} {problem}")))
         };
         let mut checks = Checks::default();
         let chain = read("cert", &self.cert).and_then(|pem| self.chain(&pem));

@@ -94,6 +94,11 @@ impl LiveFeed {
         Ok(EventBody(receiver))
     }
 
+    /// Ends the events of all subscribers, which may subscribe again with the keys that are valid now.
+    pub(crate) fn end(&self) {
+        self.lock().open.clear();
+    }
+
     /// Ends the events of all subscribers, and accepts no further one.
     pub(crate) fn close(&self) {
         let mut subscribers = self.lock();

@@ -7,6 +7,18 @@ use bytes::Bytes;
 /// The bytes that the request bodies of all calls may take up together. Clones share them.
 #[derive(Clone)]
 pub(crate) struct BodyBudget {
+    all: ByteCount,
+    /// Those of one caller, for its calls.
+    of_caller: Option<ByteCount>,
+}
+
+/// The bytes that the request bodies of a caller take up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CallerBytes(Arc<AtomicUsize>);
+
+/// A number of bytes with a limit.
+#[derive(Clone)]
+struct ByteCount {
     limit: usize,
     used: Arc<AtomicUsize>,
 }
@@ -24,12 +36,25 @@ pub(super) struct BudgetExceeded;
 
 impl BodyBudget {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, used: Arc::default() }
+        Self { all: ByteCount { limit, used: Arc::default() }, of_caller: None }
     }
 
     /// The same bytes under another limit.
     pub(crate) fn with_limit(&self, limit: usize) -> Self {
-        Self { limit, ..self.clone() }
+        Self { all: ByteCount { limit, ..self.all.clone() }, of_caller: None }
+    }
+
+    pub(super) const fn limit(&self) -> usize {
+        self.all.limit
+    }
+
+    /// The same bytes, of which this caller may take up `limit`.
+    pub(super) fn of_caller(&self, limit: usize, CallerBytes(used): &CallerBytes) -> Self {
+        Self { of_caller: Some(ByteCount { limit, used: Arc::clone(used) }), ..self.clone() }
+    }
+
+    fn counts(&self) -> impl Iterator<Item = &ByteCount> {
+        self.of_caller.iter().chain([&self.all])
     }
 
     /// An empty part of the budget.
@@ -38,14 +63,28 @@ impl BodyBudget {
     }
 }
 
+impl ByteCount {
+    fn take(&self, bytes: usize) -> Result<(), BudgetExceeded> {
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|used| *used <= self.limit)
+        });
+        taken.map(drop).map_err(|_| BudgetExceeded)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
 impl HeldBytes {
     /// Takes `bytes` more.
     pub(super) fn grow(&mut self, bytes: usize) -> Result<(), BudgetExceeded> {
-        let BodyBudget { limit, used } = &self.budget;
-        let taken = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(bytes).filter(|used| used <= limit)
-        });
-        taken.map_err(|_| BudgetExceeded)?;
+        let BodyBudget { all, of_caller } = &self.budget;
+        of_caller.as_ref().map_or(Ok(()), |count| count.take(bytes))?;
+        if let Err(exceeded) = all.take(bytes) {
+            of_caller.iter().for_each(|count| count.release(bytes));
+            return Err(exceeded);
+        }
         self.bytes += bytes;
         Ok(())
     }
@@ -58,7 +97,7 @@ impl HeldBytes {
 
 impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.counts().for_each(|count| count.release(self.bytes));
     }
 }
 
@@ -75,7 +114,7 @@ impl<T: AsRef<[u8]>> AsRef<[u8]> for HeldBody<T> {
 
 impl fmt::Debug for BodyBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BodyBudget({} of {} bytes)", self.used.load(Ordering::Relaxed), self.limit)
+        write!(f, "BodyBudget({} of {} bytes)", self.all.used.load(Ordering::Relaxed), self.all.limit)
     }
 }
 

@@ -37,7 +37,7 @@ use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
 use tidegate::{Error, ErrorCode, Outcome, Payload, Rejection, Trail};
 
-pub(crate) use self::body_budget::BodyBudget;
+pub(crate) use self::body_budget::{BodyBudget, CallerBytes};
 pub(crate) use self::caller_limits::CallerLimits;
 use self::caller_limits::{CallFailure, limit_error};
 use self::error_event_body::ErrorEventBody;
@@ -183,7 +183,9 @@ impl Proxy {
             head.extensions.get::<AwaitsResponse>().map(AwaitsResponse::set);
             call.received();
         };
-        let (limits, progressed) = (&self.body_limits, || call.progressed());
+        let rules = head.extensions.get::<CallerRules>();
+        let of_caller = rules.map(|rules| self.body_limits.of_caller(rules.body_bytes()));
+        let (limits, progressed) = (of_caller.as_ref().unwrap_or(&self.body_limits), || call.progressed());
         let (body, held) = request_body::read(&head.headers, body, limits, progressed, received).await?;
         let invalid = |error| GatewayError::new(ErrorCode::InvalidRequest, error);
         let body = match head.extensions.get() {
@@ -193,7 +195,7 @@ impl Proxy {
         let body = held.into_body(body);
         let model = ModelField::read(&body).map_err(invalid)?;
         let chain = models.pick(model.model());
-        if let Some(rules) = head.extensions.get::<CallerRules>() {
+        if let Some(rules) = rules {
             let route = chain.map(|chain| &**chain.model());
             rules.check(endpoint, route, model.model()).map_err(|error| *error)?;
         }

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::GatewayError;
-use super::body_budget::{BodyBudget, BudgetExceeded, HeldBytes};
+use super::body_budget::{BodyBudget, BudgetExceeded, CallerBytes, HeldBytes};
 use super::content_coding::ContentCoding;
 
 /// The limits of request bodies.
@@ -27,6 +27,14 @@ pub(crate) struct BodyLimits {
     /// The least bytes per second that a caller has to send.
     pub(crate) min_rate: usize,
     pub(crate) budget: BodyBudget,
+}
+
+impl BodyLimits {
+    /// The limits of a caller whose bodies take up `used` bytes: half of the budget, and at least one body.
+    pub(super) fn of_caller(&self, used: &CallerBytes) -> Self {
+        let budget = self.budget.of_caller((self.budget.limit() / 2).max(self.length), used);
+        Self { budget, ..self.clone() }
+    }
 }
 
 /// The time by which a caller may be behind the minimum rate.
@@ -82,12 +90,13 @@ async fn read_packed(
     if is_long && headers.contains_key(EXPECT) {
         return Err(too_long(limits.length));
     }
-    let (started, mut bytes, mut held) = (Instant::now(), Vec::new(), limits.budget.hold());
+    let (mut bytes, mut held) = (Vec::new(), limits.budget.hold());
+    // The instant by which the caller is too far behind the minimum rate. Bytes that came faster do not pay for a stall.
+    let mut deadline = Instant::now() + GRACE;
     let refused = loop {
         if is_long {
             break too_long(limits.length);
         }
-        let deadline = started + GRACE + Duration::from_secs_f64(bytes.len() as f64 / limits.min_rate as f64);
         let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits.min_rate))?;
         let Some(frame) = frame else {
             bytes.shrink_to_fit();
@@ -103,6 +112,8 @@ async fn read_packed(
             break exceeded.into();
         }
         bytes.extend_from_slice(&data);
+        let paid = Duration::from_secs_f64(data.len() as f64 / limits.min_rate as f64);
+        deadline = (deadline + paid).min(Instant::now() + GRACE);
     };
     drop((bytes, held));
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
@@ -165,6 +176,40 @@ mod tests {
         assert!(error.contains("less than 1000 bytes per second"), "{error}");
         assert_eq!(started.elapsed(), Duration::from_millis(19_500), "19 of 20 frames, and 10 s of grace");
         read_plain(body(1, 1, GRACE * 2), &limits(LIMITS[0])).await.unwrap_err();
+    }
+
+    /// Regression: the bytes of a fast beginning paid for a stall of half an hour.
+    #[tokio::test(start_paused = true)]
+    async fn a_fast_beginning_does_not_pay_for_a_stall() {
+        let fast = stream::once(async { Ok(Frame::data(Bytes::from(vec![b'x'; 900_000]))) });
+        let stalled = Body::new(StreamBody::new(fast.chain(stream::pending::<Result<_, std::io::Error>>())));
+        let started = Instant::now();
+        read_plain(stalled, &limits(LIMITS[0])).await.unwrap_err();
+        assert_eq!(started.elapsed(), GRACE);
+    }
+
+    /// Regression: the stalled bodies of one caller took up the whole budget.
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_has_half_of_the_budget() {
+        let (limits, used) = (BodyLimits { length: 100, ..limits(1000) }, CallerBytes::default());
+        let of_caller = limits.of_caller(&used);
+        let bodies: Vec<_> = (0..5)
+            .map(|_| {
+                let limits = of_caller.clone();
+                tokio::spawn(async move { read_plain(body(2, 50, Duration::from_secs(1)), &limits).await })
+            })
+            .collect();
+        let sixth = read_plain(body(1, 60, Duration::from_millis(2_500)), &of_caller).await;
+        assert_eq!(sixth, Ok(60), "the others have ended");
+        for body in bodies {
+            assert_eq!(body.await.unwrap(), Ok(100));
+        }
+        let mut held = of_caller.budget.hold();
+        held.grow(500).unwrap();
+        read_plain(body(1, 1, Duration::ZERO), &of_caller).await.unwrap_err();
+        assert_eq!(read_plain(body(1, 100, Duration::ZERO), &limits).await, Ok(100), "another caller");
+        drop(held);
+        assert_eq!(read_plain(body(1, 1, Duration::ZERO), &of_caller).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]
