@@ -15,7 +15,7 @@
 //! | header | |
 //! |---|---|
 //! | `x-tidegate-target` | the `provider/model` of the response, or of the last attempt |
-//! | `x-tidegate-attempts` | the number of requests that reached a provider |
+//! | `x-tidegate-attempts` | the number of requests that reached a provider before the head; `/calls` has those of targets that continue a stream as well |
 //! | `x-tidegate-fallback` | the kind of fallback, if the response is not from the first target |
 //! | `x-tidegate-stale` | `true` for a cached answer; its age in seconds is in `age` |
 //! | `x-tidegate-code` | the standard code, if the call failed |

@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::*;
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tidegate_testkit::{Provider, Reply, Server};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
@@ -250,6 +250,25 @@ async fn chat_as(gateway: &RunningGateway, key: Option<&str>, headers: &[(&str, 
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
 }
 
+/// Attack M16 of the field: beside a flood of one caller another got hardly any call through.
+#[tokio::test]
+async fn a_flood_of_one_caller_leaves_another_its_turns() {
+    let server = scripted(Reply::ok()).await;
+    let policy =
+        "policies.default.rate_limiter = { requests_per_second = 20, burst_size = 1, max_wait = \"20s\" }\n";
+    let gateway = Arc::new(gateway(&(policy.to_owned() + &routes(&server) + CALLERS)).await);
+    let mut flood = JoinSet::new();
+    for _ in 0..60 {
+        let gateway = Arc::clone(&gateway);
+        flood.spawn(async move { chat_as(&gateway, Some(ANN_KEY), &[]).await.status() });
+    }
+    assert_eq!(flood.join_next().await.unwrap().unwrap(), 200);
+    for _ in 0..3 {
+        assert_eq!(chat_as(&gateway, Some(BEN_KEY), &[]).await.status(), 200);
+    }
+    assert!(server.log().calls() < 30, "{} calls", server.log().calls());
+}
+
 /// Regression: callers without a credential got the answers of each other.
 #[tokio::test]
 async fn a_cached_answer_is_for_its_caller_alone() {
@@ -388,7 +407,7 @@ async fn the_key_of_the_gateway_is_removed_from_what_a_provider_returns() {
             "HTTP/1.1 401 Unauthorized\r\ntransfer-encoding: chunked\r\ncontent-type: application/json\r\n\r\n{}",
             chunk(head)
         );
-        fixed_response(vec![head, chunk(tail) + "0\r\n\r\n"]).await
+        fixed_response(vec![head, chunk(tail) + "0\r\n\r\n"], true).await
     };
     for (status, base_url) in [
         (401, split(&echo, echo.find(KEY).unwrap() + 9).await),
@@ -423,29 +442,11 @@ async fn check_redacted(status: u16, base_url: &str) {
     assert!(status == 200 && !text.contains("error") || text.contains("[redacted]"), "{text}");
 }
 
-/// A provider that sends these bytes to every request, and keeps the connection.
-async fn fixed_response(parts: Vec<String>) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let _ = socket.set_nodelay(true);
-            let _ = socket.read(&mut [0; 4096]).await;
-            for part in &parts {
-                let _ = socket.write_all(part.as_bytes()).await;
-            }
-            held.push(socket);
-        }
-    });
-    base_url
-}
-
 #[tokio::test]
 async fn a_provider_that_switches_protocols_is_a_bad_gateway() {
     for fields in ["connection: upgrade\r\nupgrade: x\r\n", "content-type: application/json\r\n"] {
         let base_url =
-            fixed_response(vec![format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n{{}}")]).await;
+            fixed_response(vec![format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n{{}}")], true).await;
         let gateway = gateway(&(openai("p", &base_url) + &route("*", &["p/m"]))).await;
         let response = chat_as(&gateway, None, &[]).await;
         assert_eq!(response.status(), 502);

@@ -164,8 +164,8 @@ async fn a_call_without_a_descriptor_for_the_provider_is_a_503_and_neutral() {
     let gateway = GatewayProcess::start("exhausted", &config);
     // The connection of the caller gets the last descriptor.
     leave_descriptors(&gateway, 1);
-    let request =
-        client().post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
+    let client = client();
+    let request = client.post(gateway.url("/v1/chat/completions")).header("content-type", "application/json");
     let response = request.body(REQUEST).send().await.unwrap();
     assert_eq!(
         (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
@@ -173,6 +173,9 @@ async fn a_call_without_a_descriptor_for_the_provider_is_a_503_and_neutral() {
     );
     let text = response.text().await.unwrap();
     assert!(text.contains("no file descriptor"), "{text}");
+    // On the same connection.
+    let signals = json(client.get(gateway.url("/signals")).send().await.unwrap()).await;
+    assert!(signals.to_string().contains(r#""status":"healthy""#), "{signals}");
 }
 
 #[cfg(target_os = "linux")]

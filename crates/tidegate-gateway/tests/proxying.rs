@@ -78,6 +78,56 @@ async fn a_response_that_breaks_off_closes_the_connection() {
     assert!(response.bytes().await.is_err());
 }
 
+/// Attack M7 of the field: the caller got 20 bytes of a chunked body as the whole response.
+#[tokio::test]
+async fn a_length_beside_chunks_does_not_shorten_a_response() {
+    let body = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"a b"},"finish_reason":"stop"}]}"#;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 20\r\ntransfer-encoding: chunked\r\n\r\n";
+    let parts = vec![head.to_owned(), format!("{:x}\r\n{body}\r\n", body.len()), "0\r\n\r\n".to_owned()];
+    let gateway = gateway(&(openai("p", &fixed_response(parts, true).await) + &route("*", &["p/m"]))).await;
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
+    match response.status().as_u16() {
+        200 => assert_eq!(response.bytes().await.unwrap(), body),
+        status => assert_eq!(status, 502),
+    }
+}
+
+/// Attack M7 of the field: a web page with a 200 was a success.
+#[tokio::test]
+async fn a_web_page_is_no_answer() {
+    let page = "<!doctype html><html><body>Sign in</body></html>";
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n", page.len());
+    let gateway = gateway(
+        &(openai("p", &fixed_response(vec![head, page.to_owned()], true).await) + &route("*", &["p/m"])),
+    )
+    .await;
+    let response = chat(&gateway, REQUEST).send().await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-tidegate-code"]),
+        (502, &"E3001".parse().unwrap())
+    );
+}
+
+/// Attack M8 of the field: an error body that broke off left the caller without a status line.
+#[tokio::test]
+async fn an_error_body_that_breaks_off_keeps_its_status() {
+    let body =
+        r#"{"error":{"type":"insufficient_quota","code":"insufficient_quota","message":"add credit"}}"#;
+    for framing in ["content-length: 500\r\n\r\n", "transfer-encoding: chunked\r\n\r\n1f4\r\n"] {
+        for cut in [0, 1, 20, body.len()] {
+            let head =
+                format!("HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n{framing}");
+            let base_url = fixed_response(vec![head, body[..cut].to_owned()], false).await;
+            let gateway = gateway(&(openai("p", &base_url) + &route("*", &["p/m"]))).await;
+            let response = chat(&gateway, REQUEST).send().await.unwrap();
+            assert_eq!(response.status(), 429, "{framing:?} {cut}");
+            let error: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+            assert!(error["error"]["code"].is_string(), "{error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_short_response_that_breaks_off_is_a_bad_gateway() {
     let provider = Provider::openai().then(Reply::ok().tokens(20).cut_after(3)).start().await.unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder};
 use tidegate_gateway::{Config, Gateway, RunningGateway};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 /// The API key in the variable `PROVIDER_KEY`.
@@ -105,6 +105,26 @@ pub async fn half_closed(addr: SocketAddr, request: &str) -> String {
     socket.write_all(request.as_bytes()).await.unwrap();
     socket.shutdown().await.unwrap();
     read_to_end(socket).await
+}
+
+/// A provider that sends these bytes to every request, and then keeps the connection, or closes it.
+pub async fn fixed_response(parts: Vec<String>, keeps: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.set_nodelay(true);
+            let _ = socket.read(&mut [0; 4096]).await;
+            for part in &parts {
+                let _ = socket.write_all(part.as_bytes()).await;
+            }
+            if keeps {
+                held.push(socket);
+            }
+        }
+    });
+    base_url
 }
 
 async fn read_to_end(mut socket: TcpStream) -> String {
