@@ -591,7 +591,7 @@ async fn plain_json_of_unknown_length_passes_unchanged_and_its_cut_is_not_a_clea
     assert_eq!((text(&read), error.is_none()), ([first, second].concat().into(), true));
 
     let server = ARRAY.server(reply.cut_after(1)).await;
-    let cut = ARRAY.stack().oneshot(ARRAY.request(&server)).await.err().expect("no response");
+    let cut = ARRAY.stack().oneshot(ARRAY.request(&server)).await.expect_err("no response");
     assert_eq!(Outcome::of_error(&cut).failure().unwrap().kind, FailureKind::Transport);
 }
 
