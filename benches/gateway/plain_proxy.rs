@@ -4,6 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use axum::serve::ListenerExt;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use tidegate::BoxError;
@@ -22,7 +23,9 @@ const BODY_LIMIT: usize = 32 * 1024 * 1024;
 pub(crate) async fn serve(listen: &str, provider: &str, collects: bool) -> Result<(), BoxError> {
     let proxy = Proxy { client: reqwest::Client::new(), provider: provider.to_owned(), collects };
     let router = Router::new().fallback(forward).with_state(proxy);
-    axum::serve(TcpListener::bind(listen).await?, router).await?;
+    // Without it the events of a stream wait 40 ms for acknowledgements (Nagle's algorithm, RFC 896).
+    let listener = TcpListener::bind(listen).await?.tap_io(|socket| _ = socket.set_nodelay(true));
+    axum::serve(listener, router).await?;
     Ok(())
 }
 

@@ -167,6 +167,7 @@
 //! are read from the environment or from files, and no message contains a key.
 //!
 //! # Reload
+//! The configuration and the files of keys and certificates are regular files of at most 4 MiB: a pipe could not be read again.
 //! The program reads its file again when the content of the file, or of a file of a key or certificate, has changed and then stays the
 //! same for a second, and at once on SIGHUP. The environment is that of the start. Calls in flight end on the
 //! configuration with which they began, new calls use the new one, and no call is rejected or delayed in between. A file

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 #[non_exhaustive]
 pub struct Alert {
     /// When it was observed. Serialised in RFC 3339, to the millisecond.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "crate::events::rfc3339")]
     pub at: SystemTime,
     /// The name of the stack, usually `provider/model`; empty if the alert is about all targets.
     pub target: Arc<str>,
@@ -70,10 +70,6 @@ impl fmt::Display for Alert {
             AlertState::Cleared => write!(f, ", cleared for {}s", self.held.as_secs()),
         }
     }
-}
-
-fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*at))
 }
 
 fn millis<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

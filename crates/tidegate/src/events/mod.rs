@@ -35,6 +35,7 @@ mod listeners;
 mod log;
 
 pub use decision::{AttemptSummary, Decision};
+pub(crate) use event::rfc3339;
 pub use event::{Event, subscribe, subscribe_to};
 pub(crate) use listeners::Listeners;
 pub use listeners::Subscription;
