@@ -111,8 +111,7 @@ impl AdmittedCall {
 
     /// A failure is not counted by the circuit: the call has had its share of failures.
     fn ignores_failure(&self, admission: Admission) -> bool {
-        let counted = self.circuit.settings().max_attempts_counted_per_call;
-        admission.probe.is_none() && counted.is_some_and(|counted| self.attempt > counted)
+        admission.probe.is_none() && self.attempt > self.circuit.settings().counted_attempts()
     }
 
     fn record(self, result: AttemptResult, latency: Latency) {

@@ -39,7 +39,7 @@
 //! |---|---|---|
 //! | `enabled` | `true` | `false`: the circuit never opens |
 //! | `failure_threshold` | `5` | consecutive failures that open the circuit |
-//! | `max_attempts_counted_per_call` | `none` | attempts of one call whose failures count; none: all |
+//! | `max_attempts_counted_per_call` | `none` | attempts of one call whose failures count; none: `failure_threshold` less 1 |
 //! | `success_threshold` | `1` | consecutive successful probes that close it |
 //! | `cooldown_seconds` | `"30s"` | how long it stays open |
 //! | `half_open_max` | `1` | concurrent probes |
@@ -101,10 +101,11 @@
 //! nothing, in either direction. An exhausted quota (E2002) opens the circuit at once until the time that the
 //! provider sent, else for [`quota_cooldown`](CircuitBreakerLayer::quota_cooldown).
 //!
-//! Attempts are counted, not calls: the attempts of one retried call count one by one towards `failure_threshold`, so that
-//! a call with three attempts can open a circuit with a threshold of 3.
-//! [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) bounds the share of one call. A
-//! request that the provider did not process ([`NotProcessed`](crate::provider::NotProcessed)) changes nothing either.
+//! Attempts are counted, not calls: the attempts of one retried call count one by one towards `failure_threshold`. The
+//! last that would reach it does not count, so that one request on which the provider fails each time does not open the
+//! circuit for all others; [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) sets
+//! another bound. A request that the provider did not process ([`NotProcessed`](crate::provider::NotProcessed)) changes
+//! nothing either.
 //!
 //! The latency of a call counts separately from its result, once there is a
 //! [`slow_call_threshold`](CircuitBreakerLayer::slow_call_threshold). It is measured to the commit point of

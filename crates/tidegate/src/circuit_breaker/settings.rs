@@ -23,8 +23,8 @@ pub struct Settings {
     pub enabled: bool,
     /// Opens after this many consecutive failures; 5 by default.
     pub failure_threshold: u32,
-    /// Failures of a call are counted up to its attempt of this number, at least 1. By default all attempts of a call
-    /// count, so that one call with three attempts can open a circuit with a `failure_threshold` of 3.
+    /// Failures of a call are counted up to its attempt of this number, at least 1. By default one fewer than the
+    /// `failure_threshold`, and at least 1, so that the retries of one call do not open the circuit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts_counted_per_call: Option<u32>,
     /// Closes after this many consecutive successful probes; 1 by default.
@@ -148,6 +148,11 @@ impl Settings {
             Span::Calls(calls) => (Some(calls), None),
             Span::Time(time) => (None, Some(time)),
         };
+    }
+
+    /// The number of the last attempt of a call whose failure counts.
+    pub(super) fn counted_attempts(&self) -> u32 {
+        self.max_attempts_counted_per_call.unwrap_or(self.failure_threshold.saturating_sub(1).max(1))
     }
 
     /// The share of slow calls that opens the circuit.

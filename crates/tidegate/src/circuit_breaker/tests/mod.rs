@@ -278,24 +278,33 @@ async fn a_rejection_takes_no_time() {
     assert_eq!(clock::now(), start);
 }
 
-/// The attempts of a call count one by one, or up to the configured number. Probes and successes always count.
+/// The attempts of a call count one by one, up to the configured number, or to one below the threshold. Probes and
+/// successes always count.
 #[tokio::test(start_paused = true)]
-async fn the_attempts_of_a_call_count_up_to_the_configured_number() {
-    for (counted, calls_to_open) in [(None, 1), (Some(1), 3), (Some(2), 2)] {
+async fn one_call_does_not_open_the_circuit_by_its_retries_unless_configured() {
+    for (threshold, counted, calls_to_open) in [
+        (3, None, 2),
+        (3, Some(1), 3),
+        (3, Some(2), 2),
+        (3, Some(3), 1),
+        (2, None, 2),
+        (1, None, 1),
+        (5, None, 2),
+    ] {
         let (inner, provider) = strict();
-        let breaker = CircuitBreakerLayer::new().failure_threshold(3).cooldown(30 * SECOND);
+        let breaker = CircuitBreakerLayer::new().failure_threshold(threshold).cooldown(30 * SECOND);
         let breaker = counted.into_iter().fold(breaker, CircuitBreakerLayer::max_attempts_counted_per_call);
         let retry = crate::RetryLayer::exponential().max_retries(2).initial_delay(SECOND / 100);
         let mut service = retry.layer(breaker.layer(inner));
         provider.otherwise(Answer::status(503));
         for call in 1..=calls_to_open {
-            assert!(!opened(&breaker.handle()), "{counted:?}: before call {call}");
+            assert!(!opened(&breaker.handle()), "{threshold} {counted:?}: before call {call}");
             let _ = complete(&mut service).await;
         }
-        assert!(opened(&breaker.handle()), "{counted:?}");
+        assert!(opened(&breaker.handle()), "{threshold} {counted:?}");
 
         tokio::time::advance(30 * SECOND).await;
         let _ = complete(&mut service).await;
-        assert!(opened(&breaker.handle()), "{counted:?}: the probe failed");
+        assert!(opened(&breaker.handle()), "{threshold} {counted:?}: the probe failed");
     }
 }
