@@ -47,7 +47,7 @@
 //! | `body_min_rate` | 16 KiB/s | a caller that is more than 10 s behind this rate is rejected with 408 |
 //! | `max_connections` | 4096 | a further connection closes the one that has been without a call for longest, whatever bytes it has sent; while all have calls, further ones wait |
 //! | `notice` | `"2s"` | after a stop signal `/readyz` is 503 for this time, and calls are still accepted |
-//! | `drain` | `"10s"` | then the listener is closed, and calls in flight may continue for this time. What is left is cut: streams end in an error event, calls without a response head in a 503 |
+//! | `drain` | `"10s"` | then the listener is closed, and calls in flight may continue for this time. What is left is cut: streams end in an error event, calls without a response head in a 503. Connections without a complete request are closed as soon as nothing arrives on them |
 //!
 //! A budget counts a body once. A copy with the name of the target's model exists beside it while an attempt is sent.
 //! File descriptors may allow fewer than `max_connections`: half of them are for connections to providers. The program
@@ -92,6 +92,9 @@
 //! (see [`tidegate::reconnect`]). On an HTTP/2 connection on which nothing has arrived for `ping_interval` (`"10s"`) a
 //! ping is sent, and without an answer within `ping_timeout` (`"5s"`) the connection is closed. After an attempt has
 //! timed out, its connection takes no further calls. `connect_timeout` is `"10s"`.
+//!
+//! Providers are trusted by the certificates of the system. For one with a certificate of your own, add its issuer there;
+//! on Linux the variable `SSL_CERT_FILE` names another file of issuers.
 //!
 //! # Callers
 //! A gateway on the loopback interface serves every program of this machine. At any other address it needs at least one
@@ -185,7 +188,7 @@
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |
 //! | a caller | its limits start anew if one of its settings but the key has changed |
-//! | a certificate | is that of new connections; open ones are not affected |
+//! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file the one in use is still renewed |
 //! | `listen`, `max_connections`, `notice`, `drain`, `log`, `alerts`, whether there is `tls` | nothing before a restart, with a warning |
 //!
 //! # Common mistakes
