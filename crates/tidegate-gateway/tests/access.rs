@@ -426,6 +426,39 @@ async fn the_key_of_the_gateway_is_removed_from_what_a_provider_returns() {
     }
 }
 
+/// Nor does it reach a caller in an answer, a comment or a field that nothing reads, in whatever chunks it arrives.
+#[tokio::test]
+async fn the_key_of_the_gateway_is_masked_in_answers() {
+    let event = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let stream =
+        [": using KEY\n\n", &event("hi KEY!"), "x-key: KEY\n\n", ": KEYKEY\n\ndata: [DONE]\n\n"].concat();
+    let answer = r#"{"debug":"KEY","choices":[{"message":{"content":"KEY"},"finish_reason":"stop"}]}"#;
+    let mask = "*".repeat(KEY.len());
+    for (template, is_stream) in [(&*stream, true), (answer, false)] {
+        let text = template.replace("KEY", KEY);
+        let kind = if is_stream { "text/event-stream" } else { "application/json" };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n");
+        let with_length = vec![format!("{head}content-length: {}\r\n\r\n", text.len()), text.clone()];
+        let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+        let chunks = |at: usize| {
+            let (first, second) = text.split_at(at);
+            let head = format!("{head}transfer-encoding: chunked\r\n\r\n");
+            vec![head + &chunk(first), chunk(second) + "0\r\n\r\n"]
+        };
+        let key = text.rfind(KEY).unwrap();
+        let splits = [1, 9, KEY.len() - 1].map(|length| chunks(key + length));
+        for parts in [vec![with_length], splits.into()].concat() {
+            let base_url = fixed_response(parts, true).await;
+            let gateway = gateway(&(openai_with_key("p", &base_url) + &route("*", &["p/m"]))).await;
+            let request = REQUEST.replacen('{', &format!("{{\"stream\":{is_stream},"), 1);
+            let response = chat(&gateway, request).send().await.unwrap();
+            assert_eq!(response.status(), 200);
+            let received = response.text().await.unwrap();
+            assert_eq!(received, template.replace("KEY", &mask));
+        }
+    }
+}
+
 async fn check_redacted(status: u16, base_url: &str) {
     let gateway = gateway(&(openai_with_key("p", base_url) + &route("*", &["p/m"]))).await;
     let body = REQUEST.replace("{\"model", "{\"stream\":true,\"model");

@@ -16,6 +16,7 @@ mod details;
 mod error_event_body;
 mod gateway_error;
 mod headers;
+mod redacted_body;
 mod redactor;
 mod request_body;
 mod responses_progress;

@@ -2,14 +2,17 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, Entry};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use memchr::memmem;
 use tidegate::{ErrorCode, Payload};
 
 use super::GatewayError;
+use super::redacted_body::RedactedBody;
 use crate::endpoint::ApiDialect;
 
 /// Finds the keys of all providers in responses: their beginnings of [`BEGINNING`] bytes or more, other parts of [`PART`]
@@ -18,6 +21,8 @@ use crate::endpoint::ApiDialect;
 pub(crate) struct Redactor {
     keys: Vec<Box<[u8]>>,
     parts: HashSet<Box<[u8]>>,
+    /// The keys that are looked for in answers as well.
+    long_keys: Vec<memmem::Finder<'static>>,
 }
 
 /// The shortest beginning of a key that is removed. Less is common to many keys: `sk-proj`.
@@ -38,6 +43,9 @@ const BESIDE_MASK: usize = 3;
 /// In place of a key.
 const REDACTED: &[u8] = b"[redacted]";
 
+/// In place of each byte of a key in an answer, the length of which may have been announced.
+const MASKED: u8 = b'*';
+
 /// The largest error body that is searched. Nobody sends a larger one.
 const MAX_ERROR: usize = 1024 * 1024;
 
@@ -46,12 +54,14 @@ impl Redactor {
         let keys = keys.into_iter().map(str::as_bytes).filter(|key| key.len() >= SHORTEST_KEY);
         let keys: Vec<Box<[u8]>> = keys.map(Into::into).collect();
         let parts = keys.iter().flat_map(|key| key.windows(PART)).map(Box::from).collect();
-        Self { keys, parts }
+        let long_keys = keys.iter().filter(|key| key.len() >= PART);
+        let long_keys = long_keys.map(|key| memmem::Finder::new(key).into_owned()).collect();
+        Self { keys, parts, long_keys }
     }
 
-    /// Removes the keys from the head, and from the body of an error.
+    /// Removes the keys from the head, and from the body of an error. In any other body whole keys are masked.
     pub(super) async fn redact_response(
-        &self,
+        self: &Arc<Self>,
         response: Response<Body>,
         dialect: ApiDialect,
     ) -> Response<Body> {
@@ -61,6 +71,8 @@ impl Redactor {
         let (mut head, body) = response.into_parts();
         self.redact_headers(&mut head.headers);
         if !head.status.is_client_error() && !head.status.is_server_error() {
+            let is_empty = self.long_keys.is_empty();
+            let body = if is_empty { body } else { Body::new(RedactedBody::new(body, Arc::clone(self))) };
             return Response::from_parts(head, body);
         }
         head.headers.remove(CONTENT_LENGTH);
@@ -78,6 +90,31 @@ impl Redactor {
             }
         };
         Response::from_parts(head, body)
+    }
+
+    /// The bytes with whole keys masked.
+    pub(super) fn mask(&self, bytes: Bytes) -> Bytes {
+        let found: Vec<_> = self
+            .long_keys
+            .iter()
+            .flat_map(|key| key.find_iter(&bytes).map(|start| start..start + key.needle().len()))
+            .collect();
+        if found.is_empty() {
+            return bytes;
+        }
+        let mut masked = Vec::from(bytes);
+        found.into_iter().for_each(|place| masked[place].fill(MASKED));
+        masked.into()
+    }
+
+    /// The length of the end of `bytes` that may be the beginning of a key.
+    pub(super) fn beginning_of_key(&self, bytes: &[u8]) -> usize {
+        let of_key = |key: &memmem::Finder<'_>| {
+            let key = key.needle();
+            let mut lengths = (1..key.len().min(bytes.len() + 1)).rev();
+            lengths.find(|&length| bytes.ends_with(&key[..length])).unwrap_or(0)
+        };
+        self.long_keys.iter().map(of_key).max().unwrap_or(0)
     }
 
     /// Removes the headers with a key.
