@@ -1,9 +1,16 @@
-use super::Config;
+use super::{Config, GatewayConfigError};
 
 impl Config {
     /// Replaces the settings that a running gateway cannot change by those of `running`, and returns the names of those
-    /// that differ.
-    pub(crate) fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
+    /// that differ. The certificate is read again if the file does not name it any more.
+    ///
+    /// # Errors
+    ///
+    /// That certificate is not valid.
+    pub(crate) fn keep_restart_only(
+        &mut self,
+        running: &Self,
+    ) -> Result<Vec<&'static str>, GatewayConfigError> {
         let mut names = Vec::new();
         let mut keep = |name, is_same: bool| {
             if !is_same {
@@ -19,10 +26,12 @@ impl Config {
         keep("tls", self.tls.is_some() == running.tls.is_some());
         (self.listen, self.max_connections) = (running.listen, running.max_connections);
         (self.notice, self.drain, self.log) = (running.notice, running.drain, running.log);
-        if self.tls.is_some() != running.tls.is_some() {
-            self.tls.clone_from(&running.tls);
-        }
+        self.tls = match (self.tls.take(), &running.tls) {
+            (Some(tls), Some(_)) => Some(tls),
+            (None, Some(running)) => Some(running.read_again()?),
+            (_, None) => None,
+        };
         self.alerts.clone_from(&running.alerts);
-        names
+        Ok(names)
     }
 }

@@ -47,6 +47,16 @@ impl ConfigSource {
         Config::read_stamped(&self.path, &mut self.stamps)
     }
 
+    /// Adds files that the configuration in use has, and the file does not name any more.
+    pub(crate) fn keep<'p>(&mut self, paths: impl IntoIterator<Item = &'p str>) {
+        for path in paths {
+            let path = Path::new(path);
+            if !self.stamps.0.contains_key(path) {
+                self.stamps.add(path);
+            }
+        }
+    }
+
     /// The files as they were when they were read.
     pub(crate) fn stamps(&self) -> &FileStamps {
         &self.stamps

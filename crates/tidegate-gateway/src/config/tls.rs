@@ -46,6 +46,11 @@ impl TlsCertificate {
         Ok(Self { files: Arc::clone(&self.files), certified: Arc::new(self.files.read()?) })
     }
 
+    /// The paths of its files.
+    pub(crate) fn paths(&self) -> [&str; 2] {
+        self.files.paths()
+    }
+
     pub(crate) const fn certified(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::config::{Config, ConfigSource};
+use crate::config::{Config, ConfigSource, TlsCertificate};
 use crate::pages::AppState;
 
 /// The time between two looks at the files. Notifications of the system would come sooner, but not from a network or an
@@ -33,9 +33,13 @@ pub(crate) async fn follow(
         let is_settled = now == before;
         before = now;
         if is_requested || is_settled && before != *source.stamps() {
-            let mut read = source.clone();
+            let (mut read, certificate) = (source.clone(), state.running().config.tls.clone());
             let (read, config) = blocking(move || {
                 let config = read.read();
+                // Without a restart it stays in use.
+                if config.as_ref().is_ok_and(|config| config.tls.is_none()) {
+                    read.keep(certificate.iter().flat_map(TlsCertificate::paths));
+                }
                 (read, config)
             })
             .await;
