@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// The connections without a call, in the order in which their last call ended.
 ///
@@ -83,6 +84,20 @@ impl CallerConnection {
     /// Ready once the connection has to be closed.
     pub(crate) async fn evicted(&self) {
         self.0.eviction.notified().await;
+    }
+
+    /// Whether it has a call.
+    pub(crate) fn has_call(&self) -> bool {
+        self.0.lock().calls > 0
+    }
+
+    /// Whether it has been without a call for at least `idle_time`.
+    pub(crate) fn is_idle(&self, idle_time: Duration) -> bool {
+        let position = self.0.lock().position;
+        position.is_some_and(|position| {
+            let queue = self.0.idle.lock();
+            queue.by_age.get(&position).is_none_or(|idle| idle.since.elapsed() >= idle_time)
+        })
     }
 
     /// Marks the connection as busy until the result is dropped.

@@ -1,5 +1,6 @@
 use std::future::pending;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,9 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request, Version, header};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+use crate::connections::CallerConnection;
 
 /// A connection on which a caller may close its sending side while it waits for the response.
 ///
@@ -27,6 +31,13 @@ pub(crate) struct HalfClose<T> {
 /// The time between two checks of a connection whose bytes are not read.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The unread bytes behind a request from which the connection is closed after its response. More than these, the end of the
+/// connection among them, may not be received before they are read.
+const MAX_PIPELINED: usize = 16 * 1024;
+
+/// The most bytes that are discarded in one [`CHECK_INTERVAL`].
+const MAX_DISCARDED: usize = 4 * 1024 * 1024;
+
 /// Whether a caller has sent its last request and waits for the response. It is an extension of such a
 /// request.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +48,8 @@ struct CallerState {
     awaits_response: AtomicBool,
     /// The number of reads from the connection.
     reads: AtomicUsize,
+    /// Whether bytes were discarded, so that nothing more can be read.
+    has_discarded: AtomicBool,
 }
 
 impl AwaitsResponse {
@@ -52,14 +65,19 @@ impl AwaitsResponse {
     /// Ready once the caller of `stream` has left, although bytes of it are unread.
     ///
     /// hyper reads nothing while it has bytes of the next request, and does not notice the end of the connection then.
-    pub(crate) async fn left(&self, stream: &TcpStream) {
+    /// What a caller sends behind a request that is answered is discarded if it is long.
+    pub(crate) async fn left(&self, stream: &TcpStream, connection: &CallerConnection) {
         while !is_closed(stream).await {
+            let reads = self.reads();
             sleep(CHECK_INTERVAL).await;
+            if reads == self.reads() && connection.has_call() && has_pipelined(stream) {
+                self.discard(stream);
+            }
         }
         // What the caller has sent before is still read.
         let mut reads = None;
         loop {
-            let now = Some(self.0.reads.load(Ordering::Relaxed));
+            let now = Some(self.reads());
             if self.is_set() {
                 return pending().await;
             }
@@ -68,6 +86,21 @@ impl AwaitsResponse {
             }
             reads = now;
             sleep(CHECK_INTERVAL).await;
+        }
+    }
+
+    fn reads(&self) -> usize {
+        self.0.reads.load(Ordering::Relaxed)
+    }
+
+    /// Discards what was received. The connection ends with the requests before it.
+    fn discard(&self, stream: &TcpStream) {
+        self.0.has_discarded.store(true, Ordering::Relaxed);
+        let mut discarded = 0;
+        while discarded < MAX_DISCARDED
+            && let Ok(read @ 1..) = stream.try_read(&mut [0; MAX_PIPELINED])
+        {
+            discarded += read;
         }
     }
 
@@ -83,6 +116,12 @@ impl AwaitsResponse {
 /// Waits for the next bytes or the end of a connection, and returns whether it is the end.
 async fn is_closed(stream: &TcpStream) -> bool {
     stream.ready(Interest::READABLE).await.is_ok_and(|ready| ready.is_read_closed())
+}
+
+/// Whether more than a short request is unread.
+fn has_pipelined(stream: &TcpStream) -> bool {
+    let mut unread = [MaybeUninit::uninit(); MAX_PIPELINED];
+    SockRef::from(stream).peek(&mut unread).is_ok_and(|length| length == MAX_PIPELINED)
 }
 
 fn has_close(headers: &HeaderMap) -> bool {
@@ -105,7 +144,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for HalfClose<T> {
     ) -> Poll<io::Result<()>> {
         self.caller.0.reads.fetch_add(1, Ordering::Relaxed);
         let before = buf.filled().len();
-        let is_end = match ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) {
+        let has_discarded = self.caller.0.has_discarded.load(Ordering::Relaxed);
+        let read = if has_discarded { Ok(()) } else { ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) };
+        let is_end = match read {
             Ok(()) => buf.filled().len() == before && buf.remaining() > 0,
             // The end of a TLS connection without its alert. A request that is cut off by it is found by its length.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,

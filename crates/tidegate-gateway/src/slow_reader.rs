@@ -1,6 +1,8 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,12 +20,44 @@ pub(crate) struct WriteTimeout<T> {
     limit: Duration,
     /// Runs while a write is blocked.
     timer: Option<Pin<Box<Sleep>>>,
+    progress: WriteProgress,
+}
+
+/// What was written to a connection. Clones are about the same connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteProgress(Arc<WriteCounts>);
+
+#[derive(Debug, Default)]
+struct WriteCounts {
+    writes: AtomicUsize,
+    is_blocked: AtomicBool,
+}
+
+impl WriteProgress {
+    /// The number of writes; `None` while one is blocked.
+    pub(crate) fn writes(&self) -> Option<usize> {
+        let is_blocked = self.0.is_blocked.load(Ordering::Relaxed);
+        (!is_blocked).then(|| self.0.writes.load(Ordering::Relaxed))
+    }
+
+    fn record(&self, is_blocked: bool) {
+        self.0.is_blocked.store(is_blocked, Ordering::Relaxed);
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl<T> WriteTimeout<T> {
     /// Wraps `inner`. A blocked write fails after `limit`.
     pub(crate) fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, timer: None }
+        Self { inner, limit, timer: None, progress: WriteProgress::default() }
+    }
+
+    pub(crate) fn progress(&self) -> WriteProgress {
+        self.progress.clone()
+    }
+
+    pub(crate) fn get_ref(&self) -> &T {
+        &self.inner
     }
 
     fn wait<R>(&mut self, written: Poll<io::Result<R>>, cx: &mut Context<'_>) -> Poll<io::Result<R>> {
@@ -50,6 +84,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
 impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, data);
+        self.progress.record(written.is_pending());
         self.wait(written, cx)
     }
 
@@ -69,6 +104,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<T> {
         data: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, data);
+        self.progress.record(written.is_pending());
         self.wait(written, cx)
     }
 

@@ -125,6 +125,26 @@ async fn a_caller_that_pipelined_bytes_and_left_is_noticed() {
         drop(caller);
         timeout(BOUND, provider.log().in_flight_is(0)).await.expect(pipelined);
     }
+    // More than the buffers of a connection take, so that the end is not even received.
+    let request = request_bytes(REQUEST).replace("connection: close\r\n", "");
+    for (round, pipelined) in [200_000, 8_000_000, 200_000].into_iter().enumerate() {
+        let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();
+        caller.write_all(request.as_bytes()).await.unwrap();
+        provider.log().in_flight_is(1).await;
+        let pipelined = match round {
+            0 | 1 => vec![b'P'; pipelined],
+            _ => request.repeat(pipelined / request.len()).into_bytes(),
+        };
+        let mut sent = 0;
+        while let Ok(Ok(more)) = timeout(Duration::from_millis(200), caller.write(&pipelined[sent..])).await {
+            sent += more;
+            if sent == pipelined.len() {
+                break;
+            }
+        }
+        drop(caller);
+        timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the end is noticed");
+    }
     // A caller that is still there keeps its call.
     let request = request_bytes(REQUEST).replace("connection: close\r\n", "") + "P";
     let mut caller = TcpStream::connect(gateway.addr()).await.unwrap();

@@ -237,6 +237,53 @@ async fn a_handshake_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
+async fn connections_without_a_request_do_not_delay_the_stop() {
+    let files = CertificateFiles::new("stop");
+    let (_server, file) = provider(Reply::ok()).await;
+    let gateway = gateway(&("drain = \"60s\"\n".to_owned() + &files.setting() + &file)).await;
+    let mut handshake = TcpStream::connect(gateway.addr()).await.unwrap();
+    handshake.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
+    let silent = connect(&gateway, &files).await;
+    let mut half = connect(&gateway, &files).await;
+    half.write_all(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+    half.flush().await.unwrap();
+    assert_eq!(files.client().get(gateway.url() + "/healthz").send().await.unwrap().status(), 200);
+    let started = Instant::now();
+    assert_eq!(gateway.stop().await, 0);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    drop((handshake, silent, half));
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_file_names_no_more_is_still_renewed() {
+    let mut files = CertificateFiles::new("unnamed");
+    let (_server, file) = provider(Reply::ok()).await;
+    let file = "notice = \"0s\"\n".to_owned() + &file;
+    let gateway = support::process::GatewayProcess::start("unnamed", &(files.setting() + &file));
+    let health = format!("https://{}/healthz", gateway.addr());
+    let until = async |is_done: &dyn Fn(&serde_json::Value) -> bool, client: reqwest::Client| {
+        let started = Instant::now();
+        loop {
+            let response = client.get(&health).send().await;
+            if let Ok(response) = response
+                && is_done(&json(response).await)
+            {
+                break;
+            }
+            assert!(started.elapsed() < BOUND, "nothing changes");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    std::fs::write(gateway.file(), &file).unwrap();
+    until(&|health| health["last_reload"]["result"] == "ok", files.client()).await;
+    files.renew();
+    until(&|_| true, files.client()).await;
+    gateway.signal("TERM");
+    let (_, log) = gateway.end().await;
+    assert!(log.contains("changed by a restart only") && log.contains("tls"), "{log}");
+}
+
+#[tokio::test]
 async fn a_caller_without_tls_is_sent_away_at_once() {
     let files = CertificateFiles::new("plain");
     let (server, file) = provider(Reply::ok()).await;
@@ -259,16 +306,20 @@ async fn a_caller_that_leaves_is_noticed() {
     let gateway = gateway(&(files.setting() + &file)).await;
     let request = request_bytes(REQUEST).replace("connection: close\r\n", "");
     // Bytes of a next request keep the server from reading on.
-    for (pipelined, with_alert) in [("", true), ("", false), ("P", true), ("P", false)] {
+    let long = "P".repeat(200_000);
+    for (pipelined, with_alert) in
+        [("", true), ("", false), ("P", true), ("P", false), (&long, true), (&long, false)]
+    {
         let mut caller = connect(&gateway, &files).await;
         caller.write_all((request.clone() + pipelined).as_bytes()).await.unwrap();
+        caller.flush().await.unwrap();
         server.log().in_flight_is(1).await;
         if with_alert {
             caller.shutdown().await.unwrap();
         }
         drop(caller);
         let cancelled = timeout(BOUND, server.log().in_flight_is(0)).await;
-        assert!(cancelled.is_ok(), "{pipelined:?} {with_alert}");
+        assert!(cancelled.is_ok(), "{} bytes, {with_alert}", pipelined.len());
     }
     // The same over HTTP/2.
     let request = files.client().post(gateway.url() + "/v1/chat/completions").body(REQUEST);

@@ -12,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
 use super::tls::{self, ServerTls};
@@ -21,7 +21,7 @@ use crate::half_close::{AwaitsResponse, HalfClose};
 use crate::http_version::{self, HttpVersion};
 use crate::paths;
 use crate::shared_stream::SharedStream;
-use crate::slow_reader::WriteTimeout;
+use crate::slow_reader::{WriteProgress, WriteTimeout};
 
 /// The time for receiving the head of a request, which is also the idle time of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,6 +31,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The time for which a caller may leave a response unread. Then the connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// While the gateway stops, a connection without a complete request is closed after this time without any progress.
+const STOPPING_IDLE_TIME: Duration = Duration::from_millis(500);
 
 /// The calls that one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 128;
@@ -57,10 +60,12 @@ pub(super) async fn serve(
     // Frames of a stream are small and must not be delayed by Nagle's algorithm.
     let _ = stream.set_nodelay(true);
     let socket = Arc::new(stream);
+    let stream = WriteTimeout::new(SharedStream(Arc::clone(&socket)), WRITE_TIMEOUT);
+    let progress = stream.progress();
     let begun = tokio::select! {
-        begun = begin(&socket, tls) => begun,
+        begun = begin(stream, tls) => begun,
         // Nothing was received, so nothing is lost.
-        () = stopped(stopping) => return,
+        () = stopped(stopping.clone()) => return,
         () = connection.evicted() => return,
     };
     let (stream, version) = match begun {
@@ -71,12 +76,15 @@ pub(super) async fn serve(
     tokio::select! {
         () = serve_http(&socket, stream, version, router, &connection, watcher) => {}
         () = connection.evicted() => {}
+        () = idle_while_stopping(stopping, &connection, &progress) => {}
     }
 }
 
 /// Waits for the handshake of TLS, if any, and for the version of HTTP.
-async fn begin(socket: &Arc<TcpStream>, tls: Option<ServerTls>) -> io::Result<(ByteStream, HttpVersion)> {
-    let stream = WriteTimeout::new(SharedStream(Arc::clone(socket)), WRITE_TIMEOUT);
+async fn begin(
+    stream: WriteTimeout<SharedStream>,
+    tls: Option<ServerTls>,
+) -> io::Result<(ByteStream, HttpVersion)> {
     match tls {
         Some(tls) => {
             let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await??;
@@ -84,7 +92,7 @@ async fn begin(socket: &Arc<TcpStream>, tls: Option<ServerTls>) -> io::Result<(B
             Ok((Box::new(stream), version))
         }
         None => {
-            let version = timeout(HEAD_TIMEOUT, http_version::detect(socket)).await??;
+            let version = timeout(HEAD_TIMEOUT, http_version::detect(&stream.get_ref().0)).await??;
             Ok((Box::new(stream), version))
         }
     }
@@ -111,28 +119,47 @@ async fn serve_http(
     let stream = TokioIo::new(HalfClose::new(stream, caller.clone()));
     let result = match version {
         HttpVersion::Http1 => {
-            let connection = http1::Builder::new()
+            let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
                 .max_header_size(HEAD_LIMIT)
                 .serve_connection(stream, service);
             tokio::select! {
-                result = watcher.watch(connection) => result,
-                () = caller.left(socket) => Ok(()),
+                result = watcher.watch(serving) => result,
+                () = caller.left(socket, connection) => Ok(()),
             }
         }
         HttpVersion::Http2 => {
-            let connection = http2::Builder::new(TokioExecutor::new())
+            let serving = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_header_list_size(HEAD_LIMIT as u32)
                 .max_concurrent_streams(MAX_STREAMS)
                 .keep_alive_interval(HEAD_TIMEOUT)
                 .serve_connection(stream, service);
-            watcher.watch(connection).await
+            watcher.watch(serving).await
         }
     };
     if let Err(error) = result {
         tracing::debug!(layer = "gateway", %error, "connection broke");
+    }
+}
+
+/// Ready once the gateway stops and the connection has no complete request, and neither receives a part of one nor sends
+/// the rest of a response.
+async fn idle_while_stopping(
+    stopping: watch::Receiver<()>,
+    connection: &CallerConnection,
+    progress: &WriteProgress,
+) {
+    stopped(stopping).await;
+    let mut before = None;
+    loop {
+        let writes = progress.writes().filter(|_| connection.is_idle(STOPPING_IDLE_TIME));
+        if writes.is_some() && writes == before {
+            return;
+        }
+        before = writes;
+        sleep(STOPPING_IDLE_TIME).await;
     }
 }
 
