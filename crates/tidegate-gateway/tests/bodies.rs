@@ -101,6 +101,75 @@ async fn a_body_above_the_limit_of_translation_reaches_only_targets_of_the_calle
     assert_eq!(claude.log().calls(), 1);
 }
 
+/// A request that is a multiple of its size once it is parsed.
+fn many_messages(length: usize) -> String {
+    const MESSAGE: &str = r#"{"role":"user","content":"hi"},{"role":"assistant","content":""},"#;
+    let messages = MESSAGE.repeat(length / MESSAGE.len());
+    format!(r#"{{"model":"any","messages":[{messages}{{"role":"user","content":"?"}}]}}"#)
+}
+
+/// Attack M5 of the field: 31 MB of tiny messages took a runtime thread for 1.4 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn translations_of_many_messages_leave_the_runtime_free() {
+    let claude = Provider::anthropic().otherwise(Reply::ok()).start().await.unwrap();
+    let config = format!(
+        "notice = \"0s\"\nproviders.claude = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n",
+        claude.base_url()
+    ) + &route("*", &["claude/m"]);
+    // All calls share one thread.
+    let gateway = GatewayProcess::start_with("thread", &config, |command| {
+        command.env("TOKIO_WORKER_THREADS", "1");
+    });
+    let call = |length: usize| {
+        let request = client().post(gateway.url("/v1/chat/completions"));
+        request.header("content-type", "application/json").body(many_messages(length)).send()
+    };
+    assert_eq!(call(31_000_000).await.unwrap().status(), 413);
+    let started = Instant::now();
+    let call = tokio::spawn(call(4_000_000));
+    let (client, mut longest) = (client(), Duration::ZERO);
+    while !call.is_finished() {
+        let asked = Instant::now();
+        client.get(gateway.url("/healthz")).send().await.unwrap();
+        longest = longest.max(asked.elapsed());
+    }
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    let whole = started.elapsed();
+    println!("{longest:?} of {whole:?}");
+    assert!(longest < whole / 3, "the thread was busy for {longest:?} of {whole:?}");
+}
+
+/// ... and 28 times its memory, as often as callers liked.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_translations_does_not_grow_with_their_number() {
+    let claude = Provider::anthropic().otherwise(Reply::ok()).start().await.unwrap();
+    let config = format!(
+        "notice = \"0s\"\nproviders.claude = {{ base_url = \"{}\", dialect = \"anthropic\" }}\n",
+        claude.base_url()
+    ) + &route("*", &["claude/m"]);
+    let gateway = GatewayProcess::start("messages", &config);
+    let client = client();
+    let calls = async |count: usize| {
+        let calls = (0..count).map(|_| {
+            let request = client.post(gateway.url("/v1/chat/completions"));
+            request.header("content-type", "application/json").body(many_messages(1_000_000)).send()
+        });
+        for response in futures_util::future::join_all(calls).await {
+            assert_eq!(response.unwrap().status(), 200);
+        }
+        memory(gateway.id(), "VmHWM")
+    };
+    let before = memory(gateway.id(), "VmRSS");
+    let one = calls(1).await - before;
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let count = 16 * processors;
+    let many = calls(count).await - before;
+    println!("{one} MiB for one call, {many} MiB for {count}");
+    // What runs at once, and the bodies with their translations.
+    assert!(many < one * (processors + 1) + 4 * count, "{one} MiB for one call, {many} MiB for {count}");
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_returned_after_a_burst_of_large_bodies() {
@@ -138,7 +207,13 @@ async fn memory_is_returned_after_a_burst_of_large_bodies() {
 /// The resident memory of a process in MiB.
 #[cfg(target_os = "linux")]
 fn resident(id: u32) -> usize {
+    memory(id, "VmRSS")
+}
+
+/// A field of the memory of a process in MiB.
+#[cfg(target_os = "linux")]
+fn memory(id: u32, field: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
 }

@@ -42,6 +42,29 @@ fn an_invalid_file_exits_with_status_2_and_a_line_for_each_mistake() {
     assert!(line.starts_with("tidegate-gateway: /nowhere/tidegate.toml: cannot be read: "), "{line}");
 }
 
+/// Attack M14 of the field: nothing warned of a gateway that everybody could use.
+#[test]
+fn a_gateway_that_everybody_reaches_warns_of_it() {
+    let without_key = VALID.replace(", api_key_env = \"PROVIDER_KEY\"", "");
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let closed = TempFile::new("closed", &without_key);
+        let (status, line) =
+            status_and_stderr(&program(&["--config", closed.path(), "--listen", listen]).output().unwrap());
+        assert!(status == Some(2) && line.contains("listen: other machines reach"), "{status:?} {line}");
+        let open = TempFile::new("open", &format!("open = true\nnotice = \"0s\"\n{without_key}"));
+        let mut command = program(&["--config", open.path(), "--listen", listen]);
+        let mut running = ChildGuard(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("listens on"), "{line}");
+        let id = running.0.id().to_string();
+        assert!(Command::new("kill").arg(id).status().unwrap().success());
+        let mut log = String::new();
+        running.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        assert!(log.contains("WARN") && log.contains("everybody who reaches"), "{log}");
+    }
+}
+
 #[test]
 fn check_validates_the_file_without_serving() {
     let file = TempFile::new("good", VALID);

@@ -92,6 +92,24 @@ async fn a_length_beside_chunks_does_not_shorten_a_response() {
     }
 }
 
+/// Whatever length was announced.
+#[tokio::test]
+async fn a_document_that_breaks_off_right_after_its_head_falls_back() {
+    let body = format!(r#"{{"choices":[{{"message":{{"content":"{}"#, "x".repeat(100_000));
+    let other = Provider::openai().otherwise(Reply::ok()).start().await.unwrap();
+    for framing in ["content-length: 200000\r\n\r\n", "transfer-encoding: chunked\r\n\r\nffff0\r\n"] {
+        for cut in [0, 1, 2, 50, 1000, 60_000] {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{framing}");
+            let broken = fixed_response(vec![head, body[..cut].to_owned()], false).await;
+            let file = openai("p", &broken) + &openai("q", &other.base_url()) + &route("*", &["p/m", "q/m"]);
+            let response = chat(&gateway(&file).await, REQUEST).send().await.unwrap();
+            assert_eq!(response.status(), 200, "{framing:?} {cut}");
+            assert_eq!(response.headers()["x-tidegate-target"], "q/m", "{framing:?} {cut}");
+            response.bytes().await.unwrap();
+        }
+    }
+}
+
 /// Attack M7 of the field: a web page with a 200 was a success.
 #[tokio::test]
 async fn a_web_page_is_no_answer() {
@@ -139,6 +157,22 @@ async fn a_short_response_that_breaks_off_is_a_bad_gateway() {
     );
     let body: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
     assert_eq!(body["error"]["standard_code"], "E3001");
+}
+
+/// Attack L12 of the field: a call on which the provider failed three times opened the circuit for all others.
+#[tokio::test]
+async fn the_attempts_of_one_call_do_not_open_the_circuit_for_others() {
+    let provider = (0..3).fold(Provider::openai(), |provider, _| provider.then(Reply::status(500)));
+    let provider = provider.otherwise(Reply::ok()).start().await.unwrap();
+    let policy = "[policies.default]\nretry = { max_retries = 2, initial_delay = \"1ms\" }\n\
+                  circuit_breaker = { failure_threshold = 3 }\n";
+    let gateway = gateway(&(openai("p", &provider.base_url()) + policy + &route("*", &["p/m"]))).await;
+    let failed = chat(&gateway, REQUEST).send().await.unwrap();
+    assert_eq!(
+        (failed.status().as_u16(), &failed.headers()["x-tidegate-attempts"]),
+        (500, &"3".parse().unwrap())
+    );
+    assert_eq!(chat(&gateway, REQUEST).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
