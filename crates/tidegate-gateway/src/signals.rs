@@ -84,7 +84,12 @@ mod unix {
         ("SIGXFSZ", process::Signal::XFSZ),
         #[cfg(target_os = "linux")]
         ("SIGPWR", process::Signal::POWER),
+        #[cfg(target_os = "linux")]
+        ("SIGSTKFLT", process::Signal::STKFLT),
     ];
+
+    /// The real-time signals of Linux. The system's C library may keep the first for itself.
+    const REAL_TIME: std::ops::RangeInclusive<i32> = if cfg!(target_os = "linux") { 34..=64 } else { 1..=0 };
 
     /// The handlers of ignored signals, with their names.
     struct IgnoredSignals(Vec<(&'static str, Signal)>);
@@ -96,7 +101,10 @@ mod unix {
                 .iter()
                 .chain(IGNORED)
                 .map(|&(name, number)| Ok((name, signal(SignalKind::from_raw(number.as_raw()))?)));
-            signals.collect::<io::Result<_>>().map(Self)
+            let mut signals: Vec<_> = signals.collect::<io::Result<_>>()?;
+            let real_time = REAL_TIME.filter_map(|number| signal(SignalKind::from_raw(number)).ok());
+            signals.extend(real_time.map(|signal| ("a real-time signal", signal)));
+            Ok(Self(signals))
         }
 
         async fn log(mut self) {
