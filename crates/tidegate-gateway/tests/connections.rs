@@ -170,6 +170,15 @@ async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt(
     let started = Instant::now();
     timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the permit is released");
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+
+    // Over HTTP/2, where the connection is read and the stream is not.
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let request = http2.post(url(&gateway, "/v1/chat/completions"));
+    let started = Instant::now();
+    let unread = request.body(REQUEST.replacen('{', "{\"stream\":true,", 1)).send().await.unwrap();
+    assert_eq!((unread.status(), provider.log().in_flight()), (http::StatusCode::OK, 1));
+    timeout(BOUND, provider.log().in_flight_is(0)).await.expect("the permit is released");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
 #[cfg(target_os = "linux")]

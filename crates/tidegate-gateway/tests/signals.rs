@@ -154,8 +154,11 @@ async fn streams_that_are_cut_end_in_an_error_event_and_the_exit_code_reports_th
     let config = "notice = \"0s\"\ndrain = \"200ms\"\n".to_owned() + &config;
     let gateway = GatewayProcess::start("cut", &config);
     let mut responses = Vec::new();
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     for path in ["/v1/chat/completions", "/v1/messages"] {
         responses.push((path, post(&gateway, path).await));
+        let request = http2.post(gateway.url(path)).header("content-type", "application/json");
+        responses.push((path, request.body(STREAM_REQUEST).send().await.unwrap()));
     }
     gateway.signal("TERM");
     for (path, response) in responses {
@@ -167,7 +170,7 @@ async fn streams_that_are_cut_end_in_an_error_event_and_the_exit_code_reports_th
     }
     let (code, log) = gateway.end().await;
     assert_eq!(code, Some(3), "{log}");
-    assert!(log.contains("2 calls were cut"), "{log}");
+    assert!(log.contains("4 calls were cut"), "{log}");
     server.log().in_flight_is(0).await;
 }
 
