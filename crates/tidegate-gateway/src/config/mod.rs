@@ -55,7 +55,8 @@
 //! E3002, does not count against the provider, and falls back.
 //!
 //! A caller that does not read its response keeps its permit until `timeout.attempt` of the policy, and at most for
-//! 60 s.
+//! 60 s. One that sends more than 16 KiB behind an HTTP/1.1 request gets the response to that request, and then its
+//! connection is closed.
 //!
 //! # Log
 //! `log = "json"` makes each line of the log a JSON object; the default is `"text"`.
