@@ -89,7 +89,7 @@ mod unix {
     ];
 
     /// The real-time signals of Linux. The system's C library may keep the first for itself.
-    const REAL_TIME: std::ops::RangeInclusive<i32> = if cfg!(target_os = "linux") { 34..=64 } else { 1..=0 };
+    const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 
     /// The handlers of ignored signals, with their names.
     struct IgnoredSignals(Vec<(&'static str, Signal)>);
@@ -102,7 +102,8 @@ mod unix {
                 .chain(IGNORED)
                 .map(|&(name, number)| Ok((name, signal(SignalKind::from_raw(number.as_raw()))?)));
             let mut signals: Vec<_> = signals.collect::<io::Result<_>>()?;
-            let real_time = REAL_TIME.filter_map(|number| signal(SignalKind::from_raw(number)).ok());
+            let real_time = REAL_TIME.filter(|_| cfg!(target_os = "linux"));
+            let real_time = real_time.filter_map(|number| signal(SignalKind::from_raw(number)).ok());
             signals.extend(real_time.map(|signal| ("a real-time signal", signal)));
             Ok(Self(signals))
         }
