@@ -83,6 +83,28 @@ async fn a_call_is_kept_with_its_trail() {
     }
 }
 
+/// Attack L13 of the field: the header is sent before a stream breaks and is continued.
+#[tokio::test]
+async fn attempts_after_the_head_are_those_of_the_record() {
+    let broken = scripted(Reply::text("one two three").cut_after(2)).await;
+    let other = scripted(Reply::text(" three")).await;
+    let file = "policies.default.fallback.continue_streams = true\n".to_owned()
+        + &openai("p", &broken.base_url())
+        + &openai("q", &other.base_url())
+        + &route("*", &["p/m", "q/m"]);
+    let gateway = gateway(&file).await;
+    let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    assert_eq!(
+        (&response.headers()["x-tidegate-attempts"], &response.headers()["x-tidegate-target"]),
+        (&"1".parse().unwrap(), &"p/m".parse().unwrap())
+    );
+    let id = id(&response);
+    let text = response.text().await.unwrap();
+    assert!(text.contains("three") && text.ends_with("[DONE]\n\n"), "{text}");
+    let trail = &ended(&gateway, &id).await["trail"];
+    assert_eq!((&trail["attempts"], &trail["target"]), (&json!(2), &json!("q/m")));
+}
+
 #[tokio::test]
 async fn the_end_of_a_response_is_recorded() {
     for (reply, end, code) in [
