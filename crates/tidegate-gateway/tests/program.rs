@@ -42,9 +42,9 @@ fn an_invalid_file_exits_with_status_2_and_a_line_for_each_mistake() {
     assert!(line.starts_with("tidegate-gateway: /nowhere/tidegate.toml: cannot be read: "), "{line}");
 }
 
-/// Attack M14 of the field: nothing warned of a gateway that everybody could use.
+/// Attack M14 of the field: nothing warned of a gateway without callers at all addresses.
 #[test]
-fn a_gateway_that_everybody_reaches_warns_of_it() {
+fn a_gateway_without_callers_at_all_addresses_warns_of_it() {
     let without_key = VALID.replace(", api_key_env = \"PROVIDER_KEY\"", "");
     for listen in ["0.0.0.0:0", "[::]:0"] {
         let closed = TempFile::new("closed", &without_key);

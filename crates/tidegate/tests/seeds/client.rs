@@ -28,7 +28,7 @@ async fn a_part_is_on_if_it_is_configured() {
         ("", 1, false),
         ("retry = {}", 4, false),
         ("circuit_breaker = { failure_threshold = 1 }", 1, true),
-        ("retry = { max_retries = 1 }\ncircuit_breaker = { failure_threshold = 2 }", 2, true),
+        ("retry = { max_retries = 1 }\ncircuit_breaker = { failure_threshold = 1 }", 1, true),
     ] {
         let (stack, provider) = configured(text);
         provider.otherwise(Answer::status(503));
@@ -90,7 +90,7 @@ async fn a_response_carries_its_trail_and_fallback_info() {
     let other = ResilienceBuilder::new("b/two").service(second);
     let stack = ResilienceBuilder::new("a/one")
         .retry(RetryLayer::exponential().max_retries(1))
-        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2))
+        .circuit_breaker(CircuitBreakerLayer::new().failure_threshold(2).max_attempts_counted_per_call(2))
         .fallback(FallbackLayer::new().then("b/two", other))
         .service(first);
     let response = stack.send(any_request()).await.unwrap();

@@ -26,7 +26,7 @@ async fn one_configuration_builds_the_client_of_a_model() {
     let (stack, provider) = configured(
         "retry = { max_retries = 1 }\n\
          rate_limiter = { requests_per_second = 10 }\n\
-         circuit_breaker = { failure_threshold = 2 }\n\
+         circuit_breaker = { failure_threshold = 2, max_attempts_counted_per_call = 2 }\n\
          backpressure = { max_inflight = 50 }",
     );
     let signals = stack.signals();
