@@ -4,10 +4,10 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_json::value::RawValue;
+
+use crate::json::members::members;
 
 /// The model of a request body and its position.
 ///
@@ -61,21 +61,24 @@ impl ModelField {
     ///
     /// The body is no JSON object with exactly one `model`, in any case, that is a string.
     pub fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
-        let fields: TopLevelFields<'_> =
-            serde_json::from_slice(body).map_err(|error| match error.classify() {
-                serde_json::error::Category::Data => ModelFieldError::NotAnObject,
-                _ => ModelFieldError::NotJson { line: error.line(), column: error.column() },
-            })?;
-        let raw = match fields.model {
+        let mut model = ModelOccurrence::Missing;
+        let read = members(body, |key, value| {
+            model = match (FieldName::of(key), &model) {
+                (FieldName::Other, _) | (FieldName::Model, ModelOccurrence::InOtherCase) => return,
+                (FieldName::Model, ModelOccurrence::Missing) => ModelOccurrence::Once(value),
+                (FieldName::Model, _) => ModelOccurrence::Twice,
+                (FieldName::ModelInOtherCase, _) => ModelOccurrence::InOtherCase,
+            };
+        });
+        let span = match model {
+            _ if read.is_none() => return Err(ModelFieldError::of_invalid(body)),
             ModelOccurrence::Missing => return Err(ModelFieldError::NoModel),
             ModelOccurrence::Twice => return Err(ModelFieldError::ModelTwice),
             ModelOccurrence::InOtherCase => return Err(ModelFieldError::ModelInOtherCase),
-            ModelOccurrence::Once(raw) => raw.get(),
+            ModelOccurrence::Once(span) => span,
         };
-        let model = serde_json::from_str(raw).map_err(|_| ModelFieldError::ModelNotText)?;
-        // `raw` borrows from `body`, so the distance between the two is its offset.
-        let start = raw.as_ptr().addr() - body.as_ptr().addr();
-        Ok(Self { model, span: ModelSpan(start..start + raw.len()) })
+        let model = serde_json::from_slice(&body[span.clone()]).map_err(|_| ModelFieldError::ModelNotText)?;
+        Ok(Self { model, span: ModelSpan(span) })
     }
 
     /// The model.
@@ -124,6 +127,16 @@ impl ModelSpan {
     }
 }
 
+impl ModelFieldError {
+    /// Why a body is not a JSON object.
+    fn of_invalid(body: &[u8]) -> Self {
+        match serde_json::from_slice::<IgnoredAny>(body) {
+            Ok(_) => Self::NotAnObject,
+            Err(error) => Self::NotJson { line: error.line(), column: error.column() },
+        }
+    }
+}
+
 impl std::error::Error for ModelFieldError {}
 
 impl fmt::Display for ModelFieldError {
@@ -143,59 +156,14 @@ impl fmt::Display for ModelFieldError {
     }
 }
 
-/// The top level of a JSON object. `Deserialize` is implemented by hand, because a derived one would accept
-/// an array as well.
-struct TopLevelFields<'a> {
-    model: ModelOccurrence<'a>,
-}
-
-enum ModelOccurrence<'a> {
+enum ModelOccurrence {
     Missing,
-    Once(&'a RawValue),
+    Once(Range<usize>),
     Twice,
     InOtherCase,
 }
 
-impl<'de> Deserialize<'de> for TopLevelFields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(TopLevelVisitor)
-    }
-}
-
-struct TopLevelVisitor;
-
-impl<'de> Visitor<'de> for TopLevelVisitor {
-    type Value = TopLevelFields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TopLevelFields<'de>, A::Error> {
-        let mut model = ModelOccurrence::Missing;
-        while let Some(name) = map.next_key()? {
-            if name != FieldName::Model {
-                map.next_value::<IgnoredAny>()?;
-            }
-            model = match (name, model) {
-                (FieldName::Other, model) => model,
-                (FieldName::ModelInOtherCase, _) => ModelOccurrence::InOtherCase,
-                (FieldName::Model, ModelOccurrence::Missing) => ModelOccurrence::Once(map.next_value()?),
-                (FieldName::Model, model) => {
-                    map.next_value::<IgnoredAny>()?;
-                    match model {
-                        ModelOccurrence::InOtherCase => model,
-                        _ => ModelOccurrence::Twice,
-                    }
-                }
-            };
-        }
-        Ok(TopLevelFields { model })
-    }
-}
-
 /// A key, reduced to whether it is `model`.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum FieldName {
     Model,
     /// No letter beyond ASCII is one of these letters in another case, so ASCII is enough.
@@ -203,25 +171,22 @@ enum FieldName {
     Other,
 }
 
-impl<'de> Deserialize<'de> for FieldName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct FieldNameVisitor;
-        impl Visitor<'_> for FieldNameVisitor {
-            type Value = FieldName;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<FieldName, E> {
-                Ok(match key {
-                    "model" => FieldName::Model,
-                    _ if key.eq_ignore_ascii_case("model") => FieldName::ModelInOtherCase,
-                    _ => FieldName::Other,
-                })
-            }
+impl FieldName {
+    /// The name of a key as it is written.
+    fn of(key: &[u8]) -> Self {
+        if key.contains(&b'\\') {
+            let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
+            return unescaped.map_or(Self::Other, |key| Self::of_unescaped(key.as_bytes()));
         }
-        deserializer.deserialize_str(FieldNameVisitor)
+        Self::of_unescaped(key)
+    }
+
+    fn of_unescaped(key: &[u8]) -> Self {
+        match key {
+            b"model" => Self::Model,
+            _ if key.eq_ignore_ascii_case(b"model") => Self::ModelInOtherCase,
+            _ => Self::Other,
+        }
     }
 }
 
