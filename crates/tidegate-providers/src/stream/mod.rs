@@ -61,6 +61,7 @@
 //! - Treating the first event as the first token.
 //! - Treating a finish reason as the end, which loses the usage after it.
 
+mod content_template;
 pub(crate) mod scanner;
 pub(crate) mod sse;
 

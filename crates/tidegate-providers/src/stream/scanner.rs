@@ -4,6 +4,7 @@ use std::time::SystemTime;
 use http::HeaderMap;
 use tidegate_core::{ErrorCode, Failure, Scan, ScanProgress, StreamState, Usage};
 
+use super::content_template::ContentTemplate;
 use super::sse::SseFramer;
 use crate::body::probe::{self, Expected};
 use crate::dialect::bedrock::framing::AmazonFramer;
@@ -54,6 +55,7 @@ struct StreamReader {
     may_end: bool,
     /// A token, a stop reason or the usage of generated tokens was seen.
     shows_answer: bool,
+    template: ContentTemplate,
     state: StreamState,
     progress: ScanProgress,
 }
@@ -123,6 +125,7 @@ impl Scanner {
             endpoint: Endpoint::Unknown,
             may_end: false,
             shows_answer: false,
+            template: ContentTemplate::default(),
             state: StreamState::default(),
             progress: ScanProgress::default(),
         };
@@ -239,10 +242,6 @@ impl StreamReader {
             return self.fail(event, StreamError::Event);
         }
         let parsed = match self.dialect {
-            // Before the first token every event is parsed in full.
-            Some(dialect) if self.state.has_started && (dialect.rules().is_content_only)(event.data) => {
-                ParsedEvent::token()
-            }
             Some(dialect) => self.read(dialect, event),
             None => match DialectGuess::of(event) {
                 DialectGuess::Known(dialect) if self.endpoint.accepts(dialect) => {
@@ -267,8 +266,21 @@ impl StreamReader {
         self.apply(event, parsed);
     }
 
+    fn is_content_only(&mut self, dialect: Dialect, data: &[u8]) -> bool {
+        let is_content = self.template.matches(data);
+        is_content
+            || (dialect.rules().is_content_only)(data) && {
+                self.template.set(data);
+                true
+            }
+    }
+
     /// Parses an event. The content of one that is malformed is not a first token: nothing is committed to it.
-    fn read(&self, dialect: Dialect, event: Event<'_>) -> ParsedEvent {
+    fn read(&mut self, dialect: Dialect, event: Event<'_>) -> ParsedEvent {
+        // Before the first token every event is parsed in full.
+        if self.state.has_started && self.is_content_only(dialect, event.data) {
+            return ParsedEvent::token();
+        }
         let parsed = dialect.read(event);
         let is_first = parsed.is_token && !self.state.has_started && self.is_answer;
         let is_token = parsed.is_token && (!is_first || event.is_cut || event.is_complete());
