@@ -1,5 +1,6 @@
 //! Token usage in the body of a response that is not a stream.
 
+use memchr::{memchr2, memchr3};
 use tidegate_core::{Scan, ScanProgress, StreamState, Usage};
 
 use crate::dialect::all_rules;
@@ -52,8 +53,14 @@ impl Scan for UsageScan {
         loop {
             // Most of a response is text or numbers, which are skipped.
             let skipped = match self.at {
-                ScanPosition::Outside => memchr::memchr3(b'"', b'{', b'}', rest),
-                ScanPosition::Text { is_escaped: false } => memchr::memchr2(b'"', b'\\', rest),
+                ScanPosition::Outside => position(
+                    rest,
+                    |byte| matches!(byte, b'"' | b'{' | b'}'),
+                    |far| memchr3(b'"', b'{', b'}', far),
+                ),
+                ScanPosition::Text { is_escaped: false } => {
+                    position(rest, |byte| matches!(byte, b'"' | b'\\'), |far| memchr2(b'"', b'\\', far))
+                }
                 _ => (!rest.is_empty()).then_some(0),
             };
             let Some(at) = skipped else { return ScanProgress::default() };
@@ -69,6 +76,19 @@ impl Scan for UsageScan {
     fn state(&self) -> &StreamState {
         &self.state
     }
+}
+
+/// The bytes that are looked at one by one before a search begins, which costs more than it saves for short texts.
+const NEAR: usize = 16;
+
+/// The position of the first byte that is wanted. `search` finds it among those that are not near.
+fn position(
+    bytes: &[u8],
+    is_wanted: impl Fn(u8) -> bool,
+    search: impl FnOnce(&[u8]) -> Option<usize>,
+) -> Option<usize> {
+    let (near, far) = bytes.split_at(bytes.len().min(NEAR));
+    near.iter().position(|byte| is_wanted(*byte)).or_else(|| search(far).map(|at| near.len() + at))
 }
 
 impl UsageScan {
