@@ -1,9 +1,10 @@
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
+use memchr::memmem::Finder;
 use pin_project::pin_project;
 use serde_json::Value;
 use tidegate::provider::{Elapsed, ErrorBody, FailureKind, StreamOutcome, UsageMeter};
@@ -78,13 +79,11 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
                     let Ok(data) = frame.into_data() else { continue };
                     let Some(mut events) = whole_events(this.partial_event, data) else { continue };
                     this.last_events.clone_from(&events);
-                    if this.outcome.as_ref().is_some_and(has_failed) || reports_error(&events, *this.endpoint)
-                    {
+                    let has_failed = this.outcome.as_ref().is_some_and(has_failed);
+                    if has_failed || reports_error(&events, *this.endpoint) {
                         events = this.redactor.redact(events);
                     }
-                    if let Some(end) = terminator(&events, *this.endpoint)
-                        && this.outcome.as_ref().is_some_and(has_failed)
-                    {
+                    if has_failed && let Some(end) = terminator(&events, *this.endpoint) {
                         events.truncate(end);
                     }
                     if events.is_empty() {
@@ -129,7 +128,7 @@ impl<B: Body<Data = Bytes, Error = Error>> Body for ErrorEventBody<B> {
 /// Returns all complete events that were received, and keeps the beginning of the next one in `partial_event`.
 fn whole_events(partial_event: &mut BytesMut, data: Bytes) -> Option<Bytes> {
     // Most frames consist of whole events, and are forwarded without a copy.
-    if partial_event.is_empty() && end_of_events(&data, 0) == data.len() {
+    if partial_event.is_empty() && (data.ends_with(b"\n\n") || end_of_events(&data, 0) == data.len()) {
         return Some(data);
     }
     let buffered = partial_event.len();
@@ -183,8 +182,8 @@ fn terminator(events: &[u8], endpoint: Endpoint) -> Option<usize> {
 /// Whether clients of `endpoint` read one of `events` as an error.
 fn reports_error(events: &[u8], endpoint: Endpoint) -> bool {
     // Without this word it is none, not even a failed response. Most events are no JSON to be parsed twice.
-    let word = b"error";
-    if !events.windows(word.len()).any(|window| window == word) {
+    static WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("error"));
+    if WORD.find(events).is_none() {
         return false;
     }
     let lines = events.split(|byte| matches!(byte, b'\n' | b'\r'));
