@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io::{self, Write};
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
@@ -51,6 +52,12 @@ const PROGRAM: &str = "tidegate-gateway";
 
 /// The most bytes that wait to be written.
 const MAX_QUEUED: usize = 1024 * 1024;
+
+/// The time that a line waits for others.
+const BATCH_TIME: Duration = Duration::from_millis(5);
+
+/// The size at which a batch is written.
+const MAX_BATCH: usize = 64 * 1024;
 
 /// The shortest time between two reports of lost lines.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -122,31 +129,59 @@ impl Write for LogWriter {
     }
 }
 
+/// Lines that are written at once.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+    flushed: Option<SyncSender<()>>,
+}
+
+impl Batch {
+    /// Waits for a line, and adds those that are queued shortly afterwards. `None` once all writers are dropped.
+    fn receive(messages: &Receiver<Message>) -> Option<Self> {
+        let first = messages.recv().ok()?;
+        if matches!(first, Message::Line(_)) {
+            // A busy process makes one system call for many lines, and wakes this thread as rarely.
+            thread::park_timeout(BATCH_TIME);
+        }
+        let mut batch = Self::default();
+        for message in iter::once(first).chain(messages.try_iter()) {
+            match message {
+                Message::Line(line) => {
+                    batch.bytes.extend_from_slice(&line);
+                    batch.lines += 1;
+                }
+                Message::Flush(flushed) => batch.flushed = Some(flushed),
+            }
+            if batch.flushed.is_some() || batch.bytes.len() >= MAX_BATCH {
+                break;
+            }
+        }
+        Some(batch)
+    }
+}
+
 fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat, counts: &LostLines) {
     let mut reported = 0;
     let mut next_report = Instant::now();
-    for message in messages {
-        let line = match message {
-            Message::Line(line) => line,
-            Message::Flush(flushed) => {
-                let _ = flushed.try_send(());
-                continue;
-            }
-        };
-        let written = output.write_all(&line).and_then(|()| output.flush());
-        counts.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+    while let Some(batch) = Batch::receive(messages) {
+        let written = output.write_all(&batch.bytes).and_then(|()| output.flush());
+        counts.queued_bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
         if written.is_err() {
-            counts.lost_lines.fetch_add(1, Ordering::Relaxed);
-            continue;
+            counts.lost_lines.fetch_add(batch.lines, Ordering::Relaxed);
         }
         let lost = counts.lost_lines.load(Ordering::Relaxed);
-        if lost > reported && Instant::now() >= next_report {
+        if written.is_ok() && batch.lines > 0 && lost > reported && Instant::now() >= next_report {
             next_report = Instant::now() + REPORT_INTERVAL;
             let message = format_args!("{} log lines were lost", lost - reported);
             let report = format.line(Level::WARN, PROGRAM, message);
             if output.write_all(report.as_bytes()).is_ok() {
                 reported = lost;
             }
+        }
+        if let Some(flushed) = batch.flushed {
+            let _ = flushed.try_send(());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The gateway as an executable.
 
 mod signals;
+mod text_lines;
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -22,6 +23,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use self::signals::{HangUps, StopSignals};
+use self::text_lines::TextLines;
 
 /// Returns the memory of large bodies to the system within seconds, which glibc's allocator keeps.
 #[global_allocator]
@@ -106,7 +108,9 @@ fn init_tracing(log: LogWriter, format: LogFormat) {
         .with_writer(move || log.clone())
         .log_internal_errors(false);
     match format {
-        LogFormat::Text => subscriber.compact().with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => {
+            subscriber.with_ansi(io::stderr().is_terminal()).event_format(TextLines).init();
+        }
         // The module is left out, since it has the name of the field `target`.
         LogFormat::Json => subscriber
             .json()

@@ -65,12 +65,11 @@ async fn each_line_of_a_json_log_is_an_object_with_the_fields_of_its_event() {
         };
         assert_eq!(line("warning: ")["level"], "WARN");
         assert_eq!(line("stopping")["level"], "INFO");
-        let (answered, ended) = (line("answered"), line("response ended"));
-        assert_eq!((&answered["status"], &answered["target"]), (&200.into(), &"p/m".into()));
-        assert_eq!(answered["call"], ended["call"]);
+        let ended = line("response ended");
+        assert_eq!((&ended["status"], &ended["attempts"]), (&200.into(), &1.into()));
         let seen = (&ended["end"], &ended["code"], &ended["bytes"], &ended["target"]);
         assert_eq!(seen, (&"cut".into(), &"E3001".into(), &length.into(), &"p/m".into()));
-        assert!(answered["head_ms"].as_u64().unwrap() <= ended["total_ms"].as_u64().unwrap());
+        assert!(ended["head_ms"].as_u64().unwrap() <= ended["total_ms"].as_u64().unwrap());
     }
 }
 
@@ -101,7 +100,11 @@ async fn a_log_on_a_full_device_fails_no_call() {
     for _ in 0..5 {
         assert_eq!(call(&gateway).await.status(), 200);
     }
-    assert!(lost_lines(&gateway).await >= 5);
+    let started = Instant::now();
+    while lost_lines(&gateway).await < 5 {
+        assert!(started.elapsed() < Duration::from_secs(10), "lost lines are not counted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     gateway.signal("TERM");
     assert_eq!(gateway.wait().await.code(), Some(0));
 }
@@ -137,7 +140,8 @@ async fn a_log_that_nobody_reads_blocks_neither_calls_nor_the_end() {
     assert!(stopping.elapsed() < Duration::from_secs(10), "{:?}", stopping.elapsed());
     let mut log = String::new();
     gateway.stderr().read_to_string(&mut log).unwrap();
-    assert!(log.len() >= 60 * 1024, "the pipe was not full: {} bytes", log.len());
+    // The last page of each write may be filled in part.
+    assert!(log.len() >= 48 * 1024, "the pipe was not full: {} bytes", log.len());
 }
 
 #[tokio::test]

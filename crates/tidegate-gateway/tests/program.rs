@@ -175,6 +175,6 @@ async fn without_arguments_a_few_calls_show_a_retry_and_a_fallback() {
     assert_eq!(running.0.wait().unwrap().code(), Some(0));
     let mut log = String::new();
     running.0.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(log.contains("answered") && log.contains("stopping"), "{log}");
+    assert!(log.contains("response ended") && log.contains("stopping"), "{log}");
     assert!(!log.contains("hello"), "{log}");
 }

@@ -403,8 +403,7 @@ impl io::Write for LogOfThread {
 /// What this thread has logged since the last call about the gateway's configuration.
 fn logged() -> Vec<String> {
     let log = String::from_utf8(LOG.take()).unwrap();
-    let is_of_calls = |line: &&str| line.contains("answered") || line.contains("response ended");
-    log.lines().filter(|line| !is_of_calls(line)).map(|line| line.trim().to_owned()).collect()
+    log.lines().filter(|line| !line.contains("response ended")).map(|line| line.trim().to_owned()).collect()
 }
 
 /// A gateway that follows the file at `path`, until `steps` have ended. They get the gateway and what requests a reload.

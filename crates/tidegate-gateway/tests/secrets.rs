@@ -93,7 +93,7 @@ async fn secrets_are_neither_forwarded_nor_returned_nor_logged() {
 
     assert!(!returned.contains(KEY) && !returned.contains("the-callers-key"));
     let logged = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
-    assert!(logged.contains("answered"));
+    assert!(logged.contains("response ended"));
     for secret in [KEY, "the-callers-key", "the-prompt", "the-answer"] {
         let line = logged.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "{secret}");

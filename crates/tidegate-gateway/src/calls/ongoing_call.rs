@@ -37,7 +37,7 @@ impl OngoingCall {
         let code = response.headers().get(CODE).and_then(|code| code.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
         let head_ms = record.set_head(status, code);
-        tracing::info!(
+        tracing::debug!(
             layer = "gateway",
             call = record.id,
             path = record.path,
@@ -60,16 +60,20 @@ impl OngoingCall {
     /// Records and logs the end of the response, once.
     pub(super) fn end(&self, end: CallEnd) {
         let record = &*self.record;
-        let Some((end, total_ms)) = record.set_end(end) else { return };
+        let Some(end) = record.set_end(end) else { return };
+        let call = record.summary();
         tracing::info!(
             layer = "gateway",
-            call = record.id,
-            path = record.path,
-            target = record.trail().target().as_deref(),
+            call = call.id,
+            path = call.path,
+            target = call.target.as_deref(),
+            attempts = record.trail().attempts(),
+            status = call.status,
             end = end.name(),
-            code = record.code().map(ErrorCode::code),
-            bytes = record.bytes.load(Ordering::Relaxed),
-            total_ms,
+            code = call.code.map(ErrorCode::code),
+            bytes = call.bytes,
+            head_ms = call.head_ms,
+            total_ms = call.total_ms,
             "response ended",
         );
         self.recent.count(record, end);

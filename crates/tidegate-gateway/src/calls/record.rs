@@ -60,20 +60,20 @@ pub(super) struct CallReport<'a> {
 /// The same without the trail.
 #[derive(Debug, Serialize)]
 pub(crate) struct CallSummary<'a> {
-    id: &'a str,
-    path: &'static str,
+    pub(super) id: &'a str,
+    pub(super) path: &'static str,
     route: Option<Arc<str>>,
     caller: Option<&'a str>,
     #[serde(serialize_with = "rfc3339")]
     started: SystemTime,
-    target: Option<Arc<str>>,
-    status: Option<u16>,
-    code: Option<ErrorCode>,
-    head_ms: Option<u64>,
-    total_ms: Option<u64>,
+    pub(super) target: Option<Arc<str>>,
+    pub(super) status: Option<u16>,
+    pub(super) code: Option<ErrorCode>,
+    pub(super) head_ms: Option<u64>,
+    pub(super) total_ms: Option<u64>,
     /// `None` while the call is in flight.
     end: Option<CallEnd>,
-    bytes: u64,
+    pub(super) bytes: u64,
     tokens: Option<Tokens>,
 }
 
@@ -130,9 +130,9 @@ impl CallRecord {
         head_ms
     }
 
-    /// Sets how the call ended, if it has not ended before, and returns that with the milliseconds until then. `end` is
-    /// what the caller observes; a failure of the provider's body comes first.
-    pub(super) fn set_end(&self, end: CallEnd) -> Option<(CallEnd, u64)> {
+    /// Sets how the call ended, if it has not ended before, and returns that. `end` is what the caller observes; a failure
+    /// of the provider's body comes first.
+    pub(super) fn set_end(&self, end: CallEnd) -> Option<CallEnd> {
         let mut progress = self.lock();
         if progress.end.is_some() {
             return None;
@@ -146,9 +146,8 @@ impl CallRecord {
             (None, Some(Outcome::Success)) => CallEnd::Finished,
             (None, _) => end,
         };
-        let total_ms = as_millis(self.begun.elapsed());
-        (progress.end, progress.total_ms) = (Some(end), Some(total_ms));
-        Some((end, total_ms))
+        (progress.end, progress.total_ms) = (Some(end), Some(as_millis(self.begun.elapsed())));
+        Some(end)
     }
 
     pub(super) fn code(&self) -> Option<ErrorCode> {

@@ -1,0 +1,196 @@
+use std::fmt::{self, Write};
+use std::time::SystemTime;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// An event as a line: its time, level, message and fields.
+///
+/// The formats of `tracing-subscriber` need four times the instructions: a tenth of what the gateway itself needs for a
+/// call. The module is left out, since it has the name of the field `target`.
+pub(crate) struct TextLines;
+
+/// Writes the fields of one event.
+struct FieldWriter<'a> {
+    writer: Writer<'a>,
+    result: fmt::Result,
+}
+
+impl<S, N> FormatEvent<S, N> for TextLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let level = *event.metadata().level();
+        write!(writer, "{}", humantime::format_rfc3339_micros(SystemTime::now()))?;
+        match writer.has_ansi_escapes() {
+            true => write!(writer, " \x1b[{}m{:>5}\x1b[0m", colour(level), level.as_str())?,
+            false => write!(writer, " {:>5}", level.as_str())?,
+        }
+        let mut fields = FieldWriter { writer, result: Ok(()) };
+        event.record(&mut fields);
+        fields.result?;
+        fields.writer.write_char('\n')
+    }
+}
+
+/// The number of a colour (ECMA-48, SGR).
+const fn colour(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 31,
+        Level::WARN => 33,
+        Level::INFO => 32,
+        Level::DEBUG => 34,
+        Level::TRACE => 35,
+    }
+}
+
+impl FieldWriter<'_> {
+    fn write(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        if self.result.is_ok() {
+            self.result = self.write_name(field).and_then(|()| OneLine(&mut self.writer).write_fmt(value));
+        }
+    }
+
+    fn write_name(&mut self, field: &Field) -> fmt::Result {
+        self.writer.write_char(' ')?;
+        match field.name() {
+            "message" => Ok(()),
+            name => {
+                self.writer.write_str(name)?;
+                self.writer.write_char('=')
+            }
+        }
+    }
+}
+
+/// Escapes control characters, with which a text could begin another line or change a terminal.
+struct OneLine<'a, 'w>(&'a mut Writer<'w>);
+
+impl Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
+        text.chars().try_for_each(|char| match char.is_control() {
+            true => write!(self.0, "{}", char.escape_default()),
+            false => self.0.write_char(char),
+        })
+    }
+}
+
+impl Visit for FieldWriter<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.write(field, format_args!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        match value.bytes().all(is_plain) {
+            // As `Debug` writes it, but in one piece.
+            true => self.write(field, format_args!("\"{value}\"")),
+            false => self.record_debug(field, &value),
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, format_args!("{value}"));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.write(field, format_args!("{value}"));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.write(field, format_args!("{value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines of `events` without their times.
+    fn lines(has_colours: bool, events: impl FnOnce()) -> String {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(Level::TRACE)
+            .with_ansi(has_colours)
+            .with_writer(move || writer.clone())
+            .event_format(TextLines)
+            .finish();
+        tracing::subscriber::with_default(subscriber, events);
+        let text = String::from_utf8(output.0.lock().unwrap().clone()).unwrap();
+        let without_time = text.lines().map(|line| {
+            let (time, rest) = line.split_once(' ').unwrap();
+            humantime::parse_rfc3339(time).unwrap();
+            format!("{rest}\n")
+        });
+        without_time.collect()
+    }
+
+    #[test]
+    fn a_line_has_the_level_the_message_and_the_fields_of_its_event() {
+        let absent: Option<&str> = None;
+        let text = lines(false, || {
+            tracing::info!(layer = "gateway", absent, status = 200_u16, ready = true, "response ended");
+            tracing::warn!(error = %io::Error::other("no"), left = -1, list = ?[1, 2], "it {}", "failed");
+        });
+        let expected = concat!(
+            " INFO response ended layer=\"gateway\" status=200 ready=true\n",
+            " WARN it failed error=no left=-1 list=[1, 2]\n",
+        );
+        assert_eq!(text, expected);
+    }
+
+    /// A line feed in a text would begin a line that nobody has logged.
+    #[test]
+    fn a_text_stays_on_its_line() {
+        let text = lines(false, || tracing::warn!(error = %"ü\u{1b}[31m", "two\nlines"));
+        assert_eq!(text, " WARN two\\nlines error=ü\\u{1b}[31m\n");
+    }
+
+    #[test]
+    fn a_string_is_quoted() {
+        let text = lines(false, || {
+            for text in ["plain", "", "two\nlines", "a \"quote\"", "back\\slash", "\u{1b}[31m", "straße"] {
+                tracing::debug!(text);
+            }
+        });
+        let texts = ["plain", "", "two\nlines", "a \"quote\"", "back\\slash", "\u{1b}[31m", "straße"];
+        let expected: String = texts.map(|text| format!("DEBUG text={text:?}\n")).concat();
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn levels_have_colours_in_a_terminal() {
+        assert_eq!(lines(true, || tracing::error!("no")), "\u{1b}[31mERROR\u{1b}[0m no\n");
+        assert_eq!(lines(true, || tracing::trace!("yes")), "\u{1b}[35mTRACE\u{1b}[0m yes\n");
+    }
+}
