@@ -40,6 +40,9 @@ impl BodyLimits {
 /// The time by which a caller may be behind the minimum rate.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The length up to which a body is copied, because its part may be a slice of a larger buffer.
+const SMALL: usize = 16 * 1024;
+
 /// The time for which a body that is not accepted is still read and discarded. Many clients read the response
 /// only after they have sent the whole body, and would otherwise see a closed connection.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,10 +76,11 @@ pub(super) async fn read(
             unpacked.map(|unpacked| (unpacked, unpacked_held))
         });
         let unpacked = unpacked.await;
-        (bytes, held) =
+        let (unpacked, unpacked_held) =
             unpacked.map_err(|_| GatewayError::new(ErrorCode::ServerError, "body was not unpacked"))??;
+        (bytes, held) = (unpacked.into(), unpacked_held);
     }
-    Ok((bytes.into(), held))
+    Ok((bytes, held))
 }
 
 async fn read_packed(
@@ -84,13 +88,13 @@ async fn read_packed(
     mut body: Body,
     limits: &BodyLimits,
     progressed: impl Fn(),
-) -> Result<(Vec<u8>, HeldBytes), GatewayError> {
+) -> Result<(Bytes, HeldBytes), GatewayError> {
     let is_long = body.size_hint().lower() > limits.length as u64;
     // A caller that sent `Expect` has not sent the body yet, so nothing has to be discarded.
     if is_long && headers.contains_key(EXPECT) {
         return Err(too_long(limits.length));
     }
-    let (mut bytes, mut held) = (Vec::new(), limits.budget.hold());
+    let (mut parts, mut length, mut held) = (Vec::new(), 0, limits.budget.hold());
     // The instant by which the caller is too far behind the minimum rate. Bytes that came faster do not pay for a stall.
     let mut deadline = Instant::now() + GRACE;
     let refused = loop {
@@ -98,27 +102,33 @@ async fn read_packed(
             break too_long(limits.length);
         }
         let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits.min_rate))?;
-        let Some(frame) = frame else {
-            bytes.shrink_to_fit();
-            return Ok((bytes, held));
-        };
+        let Some(frame) = frame else { return Ok((joined(parts), held)) };
         let frame = frame.map_err(|_| GatewayError::new(ErrorCode::InvalidRequest, "body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         progressed();
-        if data.len() > limits.length - bytes.len() {
+        if data.len() > limits.length - length {
             break too_long(limits.length);
         }
         if let Err(exceeded) = held.grow(data.len()) {
             break exceeded.into();
         }
-        bytes.extend_from_slice(&data);
+        length += data.len();
         let paid = Duration::from_secs_f64(data.len() as f64 / limits.min_rate as f64);
+        parts.push(data);
         deadline = (deadline + paid).min(Instant::now() + GRACE);
     };
-    drop((bytes, held));
+    drop((parts, held));
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(DISCARD_TIMEOUT, rest).await;
     Err(refused)
+}
+
+/// The parts of a body in one piece. A part that is large enough is a buffer of its own, and not copied.
+fn joined(mut parts: Vec<Bytes>) -> Bytes {
+    match &mut *parts {
+        [only] if only.len() > SMALL => std::mem::take(only),
+        parts => parts.concat().into(),
+    }
 }
 
 fn too_long(limit: usize) -> GatewayError {
