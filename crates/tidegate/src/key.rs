@@ -66,7 +66,7 @@ pub struct Tenant(pub Arc<str>);
 pub struct Model(pub Arc<str>);
 
 /// The headers with the credential of a caller, beside `authorization`.
-const API_KEYS: [HeaderName; 3] = [
+static API_KEYS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),

@@ -24,7 +24,7 @@ pub(crate) struct Caller {
 pub(crate) struct CallerName(pub(crate) Arc<str>);
 
 /// The headers in which the official clients send a key alone.
-const KEY_HEADERS: [HeaderName; 3] = [
+static KEY_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
     HeaderName::from_static("x-goog-api-key"),
@@ -81,7 +81,7 @@ impl Callers {
 /// The keys in the headers of a request.
 fn keys(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
-    let alone = KEY_HEADERS.into_iter().flat_map(|name| headers.get_all(name)).map(HeaderValue::as_bytes);
+    let alone = KEY_HEADERS.iter().flat_map(|name| headers.get_all(name)).map(HeaderValue::as_bytes);
     bearer.chain(alone)
 }
 

@@ -12,7 +12,7 @@ use tidegate::Tenant;
 use crate::access::CallerName;
 
 /// Headers of a single connection, which are never forwarded.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -25,7 +25,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Request headers that no part of a chain may see: credentials, and what describes the body as it was received. The
 /// address of a target decides which of the others are forwarded.
-const NOT_FORWARDED: [HeaderName; 8] = [
+static NOT_FORWARDED: [HeaderName; 8] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),
@@ -62,7 +62,7 @@ const ACCOUNT_WORDS: [&str; 9] = [
 ];
 
 /// Response headers that configure a browser for the origin of the provider.
-const OF_THE_ORIGIN: [HeaderName; 5] = [
+static OF_THE_ORIGIN: [HeaderName; 5] = [
     header::SET_COOKIE,
     header::ALT_SVC,
     header::STRICT_TRANSPORT_SECURITY,
@@ -71,7 +71,7 @@ const OF_THE_ORIGIN: [HeaderName; 5] = [
 ];
 
 /// The headers that identify a caller. They are read before they are removed.
-const CREDENTIALS: [HeaderName; 4] = [
+static CREDENTIALS: [HeaderName; 4] = [
     header::AUTHORIZATION,
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("api-key"),

@@ -30,7 +30,7 @@ pub(super) static ACCOUNT_HEADERS: [HeaderName; 17] = [
 ];
 
 /// Headers of a single connection, or of the body as it was received.
-const HOP_BY_HOP: [HeaderName; 11] = [
+static HOP_BY_HOP: [HeaderName; 11] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -45,7 +45,7 @@ const HOP_BY_HOP: [HeaderName; 11] = [
 ];
 
 /// Headers that the official clients send and providers read.
-const PROVIDER_HEADERS: [HeaderName; 16] = [
+static PROVIDER_HEADERS: [HeaderName; 16] = [
     ACCEPT,
     ACCEPT_LANGUAGE,
     CONTENT_TYPE,
