@@ -5,16 +5,16 @@ use axum::Router;
 use axum::body::Body;
 use tower::ServiceExt;
 
-use crate::access;
 use crate::alerts;
 use crate::client::client;
 use crate::config::{Config, GatewayConfigError};
 use crate::log_writer::LogWriter;
-use crate::pages::{self, AppState};
+use crate::pages::AppState;
 use crate::paths;
 use crate::prometheus::PrometheusMetrics;
 use crate::running_config::Entrance;
 use crate::server::{self, AlertTask, RunningGateway, ServerSettings};
+use crate::service::GatewayService;
 
 /// A gateway that is ready to listen.
 ///
@@ -95,12 +95,8 @@ impl Gateway {
     /// # }
     /// ```
     pub fn router(&self) -> Router {
-        let pages = self.pages(Entrance::Application);
-        Router::new().fallback_service(pages.map_request(paths::normalize::<Body>))
-    }
-
-    fn pages(&self, entrance: Entrance) -> Router {
-        access::guarded(pages::router(Arc::clone(&self.state)), Arc::clone(&self.state), entrance)
+        let service = GatewayService::new(Arc::clone(&self.state), Entrance::Application);
+        Router::new().fallback_service(service.map_request(paths::normalize::<Body>))
     }
 
     /// Replaces the configuration while the [router](Self::router) is in use; see [what changes](crate::config#reload).
@@ -137,7 +133,7 @@ impl Gateway {
             notice: config.notice,
             drain: config.drain,
         };
-        server::bind(settings, self.pages(Entrance::Listener), self.state, alerts).await
+        server::bind(settings, self.state, alerts).await
     }
 
     /// The task of the alerts, if there are any.

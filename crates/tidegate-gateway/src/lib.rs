@@ -156,6 +156,7 @@ mod proxy;
 mod reload;
 mod running_config;
 mod server;
+mod service;
 mod shared_stream;
 mod slow_reader;
 mod targets;

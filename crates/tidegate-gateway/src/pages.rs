@@ -115,12 +115,11 @@ impl AppState {
     }
 }
 
+/// The pages, and the APIs at other paths than the usual ones.
 pub(crate) fn router(state: Arc<AppState>) -> Router {
     let proxied = Endpoint::ALL.into_iter().fold(Router::new(), |router, endpoint| {
-        let handler = async move |Extension(running): ConfigOfRequest, request: Request| {
-            running.proxy.handle(endpoint, request).await
-        };
-        router.route(endpoint.path(), post(handler))
+        // A call is not routed: only its method can be wrong.
+        router.route(endpoint.path(), post(wrong_method))
     });
     let of_azure = [Endpoint::ChatCompletions, Endpoint::Embeddings].into_iter();
     let proxied = of_azure.fold(proxied, |router, endpoint| {

@@ -1,7 +1,7 @@
 //! Who may use the gateway.
 //!
 //! ```text
-//! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller, or admin key ─▶ content type ─▶ router
+//! request ─▶ Host and Origin ─▶ CORS ─▶ key of the caller, or admin key ─▶ content type ─▶ API or page
 //! ```
 //!
 //! The path decides which key is needed: that of a caller for the APIs, the admin key for all other pages, none for
@@ -21,15 +21,12 @@ mod web_pages;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Request, State};
-use axum::http::{Method, Version};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::extract::Request;
 use axum::response::Response;
+use http::Version;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
-use tower::{Layer, ServiceExt};
 
 pub(crate) use self::access_key::AccessKey;
 use self::admin::Area;
@@ -38,9 +35,7 @@ pub(crate) use self::caller_rules::{CallerRules, RuleSettings};
 pub(crate) use self::callers::{Caller, CallerName, Callers};
 pub(crate) use self::web_pages::{WebPages, is_loopback};
 use crate::endpoint::dialect_of_caller;
-use crate::pages::AppState;
 use crate::proxy::GatewayError;
-use crate::running_config::{ConfigOfRequest, Entrance};
 
 /// The keys that requests need.
 #[derive(Debug)]
@@ -49,48 +44,18 @@ pub(crate) struct AccessKeys {
     pub(crate) admin: AdminPages,
 }
 
-/// The router behind the checks of all requests, with the configuration that they use.
-pub(crate) fn guarded(router: Router, state: Arc<AppState>, entrance: Entrance) -> Router {
-    let router = router.layer(from_fn(admit_caller));
-    router.layer(from_fn_with_state((state, entrance), admit_page))
-}
-
-async fn admit_page(
-    State((state, entrance)): State<(Arc<AppState>, Entrance)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let running = state.running();
-    request.extensions_mut().insert(Arc::clone(&running));
-    let pages = running.pages(entrance);
-    let admitted = pages.check(request.method(), request.uri(), request.headers());
-    match (admitted, pages.cors()) {
-        // Without CORS headers a preflight is refused by the browser, whatever its status: 405, with `allow`.
-        (Err(error), _) if request.method() != Method::OPTIONS => rejected(*error, request).await,
-        (Ok(()), Some(cors)) => {
-            let Ok(response) = cors.layer(next).oneshot(request).await;
-            response
-        }
-        _ => next.run(request).await,
-    }
-}
-
-async fn admit_caller(Extension(running): ConfigOfRequest, mut request: Request, next: Next) -> Response {
-    let admitted = running.keys.admit(&mut request).and_then(|()| content_type::check(&request));
-    match admitted {
-        Ok(()) => next.run(request).await,
-        Err(error) => rejected(*error, request).await,
-    }
-}
-
 impl AccessKeys {
     /// Whether the same keys are valid as in `other`.
     pub(crate) fn are_those_of(&self, other: &Self) -> bool {
         self.admin == other.admin && self.callers.keys().eq(other.callers.keys())
     }
 
-    /// Checks the key of a request, and adds what it may do.
-    fn admit(&self, request: &mut Request) -> Result<(), Box<GatewayError>> {
+    /// Checks the key and the content type of a request, and adds what it may do.
+    ///
+    /// # Errors
+    ///
+    /// The key is missing or not valid, or the body is not JSON.
+    pub(crate) fn admit(&self, request: &mut Request) -> Result<(), Box<GatewayError>> {
         let has_admin_access = match Area::of(request.uri().path()) {
             Area::Health => self.admin.shows_health(request.headers()),
             Area::Admin if !self.admin.are_open() => self.admin.check(request.headers()).map(|()| true)?,
@@ -105,12 +70,12 @@ impl AccessKeys {
         if has_admin_access {
             request.extensions_mut().insert(AdminAccess);
         }
-        Ok(())
+        content_type::check(request)
     }
 }
 
 /// The response to a request whose body is not read.
-async fn rejected(error: GatewayError, request: Request) -> Response {
+pub(crate) async fn rejected(error: GatewayError, request: Request) -> Response {
     let status = error.http_status().as_u16();
     tracing::debug!(layer = "gateway", status, reason = error.message(), "rejected");
     let dialect = dialect_of_caller(request.uri().path(), request.headers());

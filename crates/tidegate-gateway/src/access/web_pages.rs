@@ -56,7 +56,10 @@ impl WebPages {
     }
 
     /// The headers for pages of the origins that are allowed; `None` if there are none.
-    pub(super) fn cors(&self) -> Option<CorsLayer> {
+    pub(crate) fn cors(&self) -> Option<CorsLayer> {
+        if self.origins.is_empty() {
+            return None;
+        }
         let cors = CorsLayer::new()
             .allow_origin(AllowOrigin::list(self.origins.clone()))
             .allow_methods([Method::GET, Method::POST])
@@ -64,7 +67,7 @@ impl WebPages {
             .allow_private_network(true)
             .expose_headers(Any)
             .max_age(PREFLIGHT_MAX_AGE);
-        (!self.origins.is_empty()).then_some(cors)
+        Some(cors)
     }
 
     /// Checks the host, and the page if one sent the request.
@@ -72,7 +75,7 @@ impl WebPages {
     /// # Errors
     ///
     /// The host is that of another server, or the page is of an origin that is not allowed.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         method: &Method,
         uri: &Uri,

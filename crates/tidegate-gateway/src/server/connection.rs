@@ -2,24 +2,25 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tower::ServiceExt;
+use tower::Service;
 
 use super::tls::{self, ServerTls};
 use crate::connections::CallerConnection;
 use crate::half_close::{AwaitsResponse, HalfClose};
 use crate::http_version::{self, HttpVersion};
 use crate::paths;
+use crate::service::GatewayService;
 use crate::shared_stream::SharedStream;
 use crate::slow_reader::{WriteProgress, WriteTimeout};
 
@@ -52,7 +53,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 pub(super) async fn serve(
     stream: TcpStream,
     tls: Option<ServerTls>,
-    router: Router,
+    service: GatewayService,
     connection: CallerConnection,
     watcher: Watcher,
     stopping: watch::Receiver<()>,
@@ -74,7 +75,7 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(layer = "gateway", %error, "connection ended without a request"),
     };
     tokio::select! {
-        () = serve_http(&socket, stream, version, router, &connection, watcher) => {}
+        () = serve_http(&socket, stream, version, service, &connection, watcher) => {}
         () = connection.evicted() => {}
         () = idle_while_stopping(stopping, &connection, &progress) => {}
     }
@@ -102,20 +103,19 @@ async fn serve_http(
     socket: &TcpStream,
     stream: ByteStream,
     version: HttpVersion,
-    router: Router,
+    service: GatewayService,
     connection: &CallerConnection,
     watcher: Watcher,
 ) {
     let caller = AwaitsResponse::default();
     let (marking, extension) = (caller.clone(), connection.clone());
-    let service = router.map_request(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         // Any request makes the connection the youngest.
         drop(extension.busy());
-        let mut request = marking.mark(paths::normalize(request));
+        let mut request = marking.mark(paths::normalize(request.map(Body::new)));
         request.extensions_mut().insert(extension.clone());
-        request
+        service.clone().call(request)
     });
-    let service = TowerToHyperService::new(service);
     let stream = TokioIo::new(HalfClose::new(stream, caller.clone()));
     let result = match version {
         HttpVersion::Http1 => {

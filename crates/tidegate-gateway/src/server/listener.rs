@@ -1,7 +1,6 @@
 use std::io;
 use std::time::Duration;
 
-use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tidegate::Outcome;
 use tidegate::provider::FailureKind;
@@ -13,12 +12,13 @@ use tokio::time::{Instant, sleep};
 use super::connection::serve;
 use super::tls::ServerTls;
 use crate::connections::IdleConnections;
+use crate::service::GatewayService;
 
 /// Accepts connections, and closes idle ones when there are too many.
 pub(super) struct Listener {
     socket: TcpListener,
     tls: Option<ServerTls>,
-    router: Router,
+    service: GatewayService,
     max_connections: usize,
     connections: JoinSet<()>,
     idle: IdleConnections,
@@ -45,13 +45,13 @@ impl Listener {
     pub(super) fn new(
         socket: TcpListener,
         tls: Option<ServerTls>,
-        router: Router,
+        service: GatewayService,
         max_connections: usize,
     ) -> Self {
         Self {
             socket,
             tls,
-            router,
+            service,
             max_connections,
             connections: JoinSet::new(),
             idle: IdleConnections::default(),
@@ -77,9 +77,9 @@ impl Listener {
                         // Before the new connection is idle as well.
                         self.make_room(self.max_connections - 1);
                         let connection = self.idle.insert();
-                        let (tls, router) = (self.tls.clone(), self.router.clone());
+                        let (tls, service) = (self.tls.clone(), self.service.clone());
                         let (watcher, stopping) = (self.graceful.watcher(), self.open.subscribe());
-                        self.connections.spawn(serve(stream, tls, router, connection, watcher, stopping));
+                        self.connections.spawn(serve(stream, tls, service, connection, watcher, stopping));
                     }
                     // The connection failed, or descriptors have run out. The socket is not affected.
                     Err(error) => {

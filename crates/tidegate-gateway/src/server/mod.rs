@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -32,6 +31,8 @@ use crate::config::{Config, ConfigSource, GatewayConfigError};
 use crate::open_calls::{self, CallsInFlight};
 use crate::pages::AppState;
 use crate::reload;
+use crate::running_config::Entrance;
+use crate::service::GatewayService;
 
 /// The time for the last bytes of calls that are cut, such as their error events.
 const CUT_TIME: Duration = Duration::from_secs(1);
@@ -144,15 +145,15 @@ impl Drop for ServerTask {
 
 pub(crate) async fn bind(
     settings: ServerSettings,
-    router: Router,
     state: Arc<AppState>,
     alerts: Option<AlertTask>,
 ) -> io::Result<RunningGateway> {
     let socket = TcpListener::bind(settings.listen).await?;
     let addr = socket.local_addr()?;
     let (phase, phases) = watch::channel(StopPhase::Serving);
+    let service = GatewayService::new(Arc::clone(&state), Entrance::Listener);
     let max_connections = descriptors::max_connections(settings.max_connections);
-    let listener = Listener::new(socket, settings.tls.clone(), router, max_connections);
+    let listener = Listener::new(socket, settings.tls.clone(), service, max_connections);
     let served = Arc::clone(&state);
     let task = ServerTask(tokio::spawn(async move {
         let calls = served.running().proxy.calls.clone();
