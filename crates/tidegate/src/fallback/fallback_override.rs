@@ -33,10 +33,15 @@ impl FallbackOverride {
     /// The last answer to this call, whatever the prompt.
     ///
     /// It is given once everything else in the outermost chain has failed, in the form in which
-    /// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A service without further targets and last resorts
-    /// is no chain, and does not give it.
+    /// [`then_emergency`](super::FallbackLayer::then_emergency) answers. A stack without further targets and last resorts
+    /// gives it as well.
     pub fn answer(self, text: &str) -> Self {
         Self { answer: Some(text.into()), ..self }
+    }
+
+    /// Whether a call has an answer of its own.
+    pub(super) fn has_answer(extensions: &Extensions) -> bool {
+        extensions.get::<Self>().is_some_and(|of_call| of_call.answer.is_some())
     }
 
     pub(super) const fn is_off(&self) -> bool {

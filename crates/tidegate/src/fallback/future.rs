@@ -125,10 +125,7 @@ where
         handle: Handle,
         settings: &Arc<FallbackSettings>,
     ) -> Self {
-        let handle = match handle.is_empty() {
-            true => handle,
-            false => handle.for_call(FallbackOverride::take_from(request.extensions_mut())),
-        };
+        let handle = handle.for_call(FallbackOverride::take_from(request.extensions_mut()));
         // Without further targets the body need not be kept.
         let body_cap = if handle.is_empty() { 0 } else { settings.body_cap };
         let chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));

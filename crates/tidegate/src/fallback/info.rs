@@ -1,16 +1,26 @@
 use std::sync::Arc;
 
+use http::{HeaderName, HeaderValue, Response};
+
 use super::static_answers::PromptKind;
 
 /// Which target or last resort produced the response in place of the first target; in the extensions of the
 /// response.
+///
+/// The response has the name and the [kind](Self::strategy) in its headers, too: `x-tidegate-target` and
+/// `x-tidegate-fallback`.
 #[derive(Clone, Debug, PartialEq)]
+#[doc(alias = "fallback_used")]
 pub struct FallbackInfo {
     target: Arc<str>,
+    priority: u32,
     strategy: FallbackKind,
     similarity: Option<f64>,
     prompt_kind: Option<PromptKind>,
 }
+
+const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
+const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 
 /// How a fallback obtained its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,8 +39,10 @@ pub enum FallbackKind {
 }
 
 impl FallbackInfo {
-    pub(super) fn new(target: &Arc<str>, strategy: FallbackKind) -> Self {
-        Self { target: Arc::clone(target), strategy, similarity: None, prompt_kind: None }
+    /// `position`: that in the chain.
+    pub(super) fn new(target: &Arc<str>, position: usize, strategy: FallbackKind) -> Self {
+        let priority = u32::try_from(position).unwrap_or(u32::MAX);
+        Self { target: Arc::clone(target), priority, strategy, similarity: None, prompt_kind: None }
     }
 
     pub(super) fn with_similarity(self, similarity: f64) -> Self {
@@ -52,20 +64,40 @@ impl FallbackInfo {
         &self.target
     }
 
+    /// The position of the target or last resort in its chain; the first target has 0.
+    #[must_use]
+    #[doc(alias = "fallback_priority")]
+    #[doc(alias = "get_priority")]
+    pub fn priority(&self) -> u32 {
+        self.priority
+    }
+
     /// How the response was obtained.
     #[must_use]
+    #[doc(alias = "fallback_strategy")]
     pub fn strategy(&self) -> FallbackKind {
         self.strategy
     }
 
+    /// Puts it into the extensions and the headers of a response.
+    pub(super) fn mark<B>(self, response: &mut Response<B>) {
+        if let Ok(target) = HeaderValue::from_str(&self.target) {
+            response.headers_mut().insert(TARGET, target);
+        }
+        response.headers_mut().insert(FALLBACK, HeaderValue::from_static(self.strategy.name()));
+        response.extensions_mut().insert(self);
+    }
+
     /// The similarity of the cached prompt to this one, from 0 to 1.
     #[must_use]
+    #[doc(alias = "similarity_score")]
     pub fn similarity(&self) -> Option<f64> {
         self.similarity
     }
 
     /// The kind of prompt by which a static answer was chosen.
     #[must_use]
+    #[doc(alias = "fallback_type")]
     pub fn prompt_kind(&self) -> Option<PromptKind> {
         self.prompt_kind
     }

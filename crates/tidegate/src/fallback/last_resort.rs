@@ -117,9 +117,9 @@ impl ParsedRequest {
         self.composer.rewrite_request(body, Some(&prompt), simplified::LIMITS)
     }
 
-    /// The response of a last resort, if it has one.
-    pub(super) fn response_from(&self, last_resort: &LastResort) -> Option<Response<Bytes>> {
-        let info = FallbackInfo::new(&last_resort.name, last_resort.kind.strategy());
+    /// The response of a last resort at this position of the chain, if it has one.
+    pub(super) fn response_from(&self, last_resort: &LastResort, position: usize) -> Option<Response<Bytes>> {
+        let info = FallbackInfo::new(&last_resort.name, position, last_resort.kind.strategy());
         let respond = |text: &str| self.composer.synthesize(&self.question, text, SystemTime::now());
         let (mut response, info) = match &last_resort.kind {
             LastResortKind::Cached(cache) => {
@@ -137,7 +137,7 @@ impl ParsedRequest {
             LastResortKind::Emergency(text) => (respond(text), info),
             LastResortKind::Simplified => return None,
         };
-        response.extensions_mut().insert(info);
+        info.mark(&mut response);
         Some(response)
     }
 }

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::settings::FallbackSettings;
-use super::{Handle, ResponseBody, ResponseFuture};
+use super::{FallbackOverride, Handle, ResponseBody, ResponseFuture};
 use crate::buffered::buffered;
 use crate::send::{SendFuture, send};
 use crate::{BoxError, Error, HttpService, Payload};
@@ -52,9 +52,9 @@ impl<S> Fallback<S> {
         send(self, request)
     }
 
-    /// Whether there are further targets or last resorts.
-    pub(crate) fn has_fallbacks(&self) -> bool {
-        !self.handle.is_empty()
+    /// Whether there are further targets or last resorts, or an answer to this call.
+    pub(crate) fn has_fallbacks(&self, extensions: &Extensions) -> bool {
+        !self.handle.is_empty() || FallbackOverride::has_answer(extensions)
     }
 
     /// The handle of the chain that this service shares with its clones.
@@ -82,7 +82,7 @@ where
         match buffered(body) {
             Ok(body) => {
                 let request = Request::from_parts(head, body);
-                if self.handle.is_empty() {
+                if !self.has_fallbacks(request.extensions()) {
                     return ResponseFuture::without_fallback(self.inner.call(request));
                 }
                 ResponseFuture::calling(&mut self.inner, request, self.handle.clone(), &self.settings)

@@ -20,6 +20,7 @@ use crate::{BoxError, Error, HttpService, Payload};
 ///
 /// `Clone`, `Send` and `Sync` if `S` is; clones share their state.
 #[derive(Clone, Debug)]
+#[doc(alias = "ResilientLLMClient")]
 pub struct Resilience<S> {
     stack: Stack<S>,
     signals: Signals,
@@ -94,7 +95,7 @@ impl<S> Resilience<S> {
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let metrics = CallMetrics::start(self.metrics);
-        if self.stack.has_fallbacks() {
+        if self.stack.has_fallbacks(request.extensions()) {
             return ResponseFuture::of_fallback(self.stack.call(request), metrics);
         }
         let (head, body) = request.into_parts();

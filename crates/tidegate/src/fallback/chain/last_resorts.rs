@@ -32,7 +32,10 @@ impl ChainState {
             let is_first = self.simplified().is_none();
             let step = match last_resort.kind {
                 LastResortKind::Simplified => self.next_simplified_target(parsed).map(NextStep::Call),
-                _ => parsed.response_from(&last_resort).map(|response| NextStep::Respond(Ok(response))),
+                _ => {
+                    let response = parsed.response_from(&last_resort, self.last_resort_position());
+                    response.map(|response| NextStep::Respond(Ok(response)))
+                }
             };
             if is_first && step.is_some() {
                 last_resort.counters.record_use();
@@ -60,7 +63,16 @@ impl ChainState {
 
     /// The last resort that is tried next, or is being tried.
     pub(super) fn current_last_resort(&self) -> Option<&LastResort> {
-        self.handle.last_resorts().get(self.failures.as_ref().map_or(0, |failures| failures.last_resort))
+        self.handle.last_resorts().get(self.last_resort_index())
+    }
+
+    /// The position of the current last resort in the chain, behind all targets.
+    pub(super) fn last_resort_position(&self) -> usize {
+        1 + self.handle.targets().len() + self.last_resort_index()
+    }
+
+    fn last_resort_index(&self) -> usize {
+        self.failures.as_ref().map_or(0, |failures| failures.last_resort)
     }
 
     /// Whether all targets may be called again with a simplified prompt.

@@ -158,7 +158,7 @@ impl ChainState {
         if disposition == Disposition::Keep
             && let Ok(response) = &mut result
         {
-            self.mark_response(response.extensions_mut());
+            self.mark_response(response);
         }
         match (self.next(&outcome, result.as_ref().err(), reach), disposition) {
             (Some(step @ (NextStep::Call(_) | NextStep::Wait(..))), Disposition::Keep) => {

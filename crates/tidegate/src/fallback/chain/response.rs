@@ -1,8 +1,8 @@
 //! Prepares the response for the caller.
 
+use http::Response;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::{Extensions, Response};
 use http_body::Body;
 
 use super::ChainState;
@@ -14,6 +14,7 @@ use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::info::{FallbackInfo, FallbackKind};
 use crate::fallback::last_resort::{LastResortKind, RawRequest};
 use crate::fallback::recording::Recording;
+use crate::fallback::target::Target;
 
 impl ChainState {
     /// Builds the response for the caller. It is marked if it is not from the first target, can be continued
@@ -22,7 +23,7 @@ impl ChainState {
         mut self,
         mut response: Response<BodySource<B>>,
     ) -> Response<ResponseBody<B>> {
-        self.mark_response(response.extensions_mut());
+        self.mark_response(&mut response);
         if self.visited > 0 || self.failures.is_some() {
             self.attach_trail(response.extensions_mut());
         }
@@ -53,12 +54,12 @@ impl ChainState {
     }
 
     /// Adds the [`FallbackInfo`]. One that a nested chain added is kept, since it is more precise.
-    pub(super) fn mark_response(&self, extensions: &mut Extensions) {
+    pub(super) fn mark_response<B>(&self, response: &mut Response<B>) {
         let is_simplified = self.simplified().is_some();
-        let is_marked =
-            extensions.get::<FallbackInfo>().is_some_and(|inner| !is_simplified || !inner.is_from_target());
+        let inner = response.extensions().get::<FallbackInfo>();
+        let is_marked = inner.is_some_and(|inner| !is_simplified || !inner.is_from_target());
         if let Some(info) = self.fallback_info().filter(|_| !is_marked) {
-            extensions.insert(info);
+            info.mark(response);
         }
     }
 
@@ -66,9 +67,13 @@ impl ChainState {
     fn fallback_info(&self) -> Option<FallbackInfo> {
         if self.simplified().is_some() {
             let target = self.target_name().unwrap_or_else(|| "@simplified".into());
-            return Some(FallbackInfo::new(&target, FallbackKind::SimplifiedPrompt));
+            let priority = self.last_resort_position();
+            return Some(FallbackInfo::new(&target, priority, FallbackKind::SimplifiedPrompt));
         }
-        self.current_target().map(|target| FallbackInfo::new(&target.name, FallbackKind::AlternativeModel))
+        let info = |target: &Target| {
+            FallbackInfo::new(&target.name, self.target_index, FallbackKind::AlternativeModel)
+        };
+        self.current_target().map(info)
     }
 
     /// The recording of this response, if it is a target's response to the caller's own prompt.

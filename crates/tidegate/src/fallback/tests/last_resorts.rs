@@ -14,8 +14,8 @@ use crate::fallback::{
 };
 use crate::testing::{send, strict};
 use crate::{
-    Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, Tenant, Trail, Verdict,
-    clock,
+    Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, ResilienceBuilder, Tenant,
+    Trail, Verdict, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,7 +59,10 @@ where
     B: http_body::Body<Data = bytes::Bytes, Error: Into<crate::BoxError>>,
 {
     let response = response.unwrap();
-    let info = response.extensions().get().cloned();
+    let info: Option<FallbackInfo> = response.extensions().get().cloned();
+    let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let marks = info.as_ref().map(|info| (info.target().to_owned(), info.strategy().name().to_owned()));
+    assert_eq!(header("x-tidegate-target").zip(header("x-tidegate-fallback")), marks);
     let head = (response.status().as_u16(), info, response.headers().get("age").cloned());
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (head, String::from_utf8(body.to_vec()).unwrap())
@@ -92,10 +95,43 @@ async fn the_answer_of_a_call_is_its_last_resort_in_any_chain_and_is_given_once(
     other.otherwise(Answer::status(503));
     let ((status, info, _), text) = read(send(&mut service, with_answer("q")).await).await;
     assert_eq!((status, text.contains("low tide"), first.calls(), other.calls()), (200, true, 1, 1));
-    assert_eq!(info.unwrap().strategy(), FallbackKind::Emergency);
+    let info = info.unwrap();
+    assert_eq!(info.strategy(), FallbackKind::Emergency);
     assert_eq!(read(send(&mut service, question("q")).await).await.0.0, 503);
+    assert_eq!(info.priority(), 2);
     // Statistics are those of the chain, which has no such last resort.
     assert_eq!(service.handle().statistics().len(), 1);
+}
+
+/// Regression: without a chain the answer was ignored.
+#[tokio::test]
+async fn a_call_gets_its_own_answer_without_a_chain_as_well() {
+    let fallback = FallbackOverride::off().answer("low tide");
+    let with_answer = || {
+        let mut request = question("q");
+        request.extensions_mut().insert(fallback.clone());
+        request
+    };
+    let streamed = || with_answer().map(Payload::streamed);
+    let (first, _, mut alone) = chain(|layer| layer);
+    first.otherwise(Answer::status(503));
+    let answers =
+        [read(send(&mut alone, with_answer()).await).await, read(send(&mut alone, streamed()).await).await];
+    for ((status, info, _), text) in answers {
+        assert_eq!((status, content(&text)), (200, "low tide".into()));
+        assert_eq!(info.map(|info| info.priority()), Some(1));
+    }
+    let (service, first) = strict();
+    first.otherwise(Answer::status(503));
+    let stack = ResilienceBuilder::new("a/one").service(service);
+    for request in [with_answer(), streamed()] {
+        let response = stack.send(request).await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), response.extensions().get::<FallbackInfo>().is_some()),
+            (200, true)
+        );
+    }
+    assert_eq!(stack.send(question("q")).await.unwrap().status(), 503);
 }
 
 /// Seed item 58: the configuration of one call.
@@ -253,7 +289,10 @@ async fn a_simplified_prompt_goes_to_the_first_target_and_then_to_the_others() {
     json_answer(&other, "shorter");
     let (head, body) = read(send(&mut service, question(long)).await).await;
     let info = head.1.unwrap();
-    assert_eq!((info.target(), info.strategy()), ("b/two", FallbackKind::SimplifiedPrompt));
+    assert_eq!(
+        (info.target(), info.strategy(), info.priority()),
+        ("b/two", FallbackKind::SimplifiedPrompt, 2)
+    );
     assert_eq!((content(&body), first.calls(), other.calls()), ("shorter".into(), 2, 2));
     let sent: Value = serde_json::from_slice(other.requests()[1].body.as_deref().unwrap()).unwrap();
     assert_eq!(
