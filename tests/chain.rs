@@ -190,6 +190,19 @@ fn a_chain_that_cannot_work_is_refused_with_the_name_of_the_fault() {
     assert!(!format!("{:?}", providers()).contains("\"k\""));
 }
 
+/// Regression: the key of a provider that was added after the environment was read counted as not set.
+#[test]
+fn a_key_in_a_variable_is_read_when_the_chain_is_built() {
+    // Any variable that is set.
+    let (variable, _) =
+        std::env::vars().find(|(_, value)| value.bytes().all(|byte| byte.is_ascii_graphic())).unwrap();
+    let added = ProviderSettings::openai("https://x.test/v1").api_key_env(variable);
+    for providers in [Providers::empty(), Providers::from_env().unwrap()] {
+        let chain = FallbackChain::new(["added/a"]).providers(providers.with("added", added.clone()));
+        assert!(chain.service(recording(&Arc::default(), |_| 200)).is_ok());
+    }
+}
+
 /// A variable has the value that the provider's own client library takes.
 #[test]
 fn base_urls_come_from_the_environment() {

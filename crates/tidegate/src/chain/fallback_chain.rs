@@ -44,7 +44,8 @@ impl FallbackChain {
         self
     }
 
-    /// The providers that the targets name. By default the built-in ones, with keys from the environment.
+    /// The providers that the targets name. By default the built-in ones, with keys from the environment. Keys in
+    /// variables that were not read before are read from there, too.
     pub fn providers(self, providers: Providers) -> Self {
         Self { providers: Some(providers), ..self }
     }
@@ -63,7 +64,9 @@ impl FallbackChain {
     /// nothing is translated into; a number in a policy is out of range. The message names the target or the setting.
     pub fn service<C: AsTarget>(self, client: C) -> Result<Chain<C>, ConfigError> {
         let providers = match &self.providers {
-            Some(providers) => providers.clone(),
+            Some(providers) => {
+                providers.clone().with_missing_keys(&|variable: &str| std::env::var_os(variable))?
+            }
             None => Providers::from_env()?,
         };
         let settings = self.check(&providers)?;

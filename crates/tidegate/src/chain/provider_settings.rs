@@ -104,8 +104,8 @@ impl ProviderSettings {
         Self { key: ApiKeySource::Given(key.into()), ..self }
     }
 
-    /// The variable of the environment that contains the API key. [`Providers::from_env`](super::Providers::from_env)
-    /// reads it.
+    /// The variable of the environment that contains the API key. It is read by
+    /// [`Providers::keys_from`](super::Providers::keys_from), or else when the chain is built.
     pub fn api_key_env(self, variable: impl Into<String>) -> Self {
         Self { key: ApiKeySource::Variable(variable.into()), ..self }
     }

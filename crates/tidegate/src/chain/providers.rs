@@ -114,8 +114,27 @@ impl Providers {
             let azure = ProviderSettings::azure(url, &version).api_key_env("AZURE_OPENAI_API_KEY");
             self.0.entry("azure".to_owned()).or_insert(azure);
         }
-        let settled = self.0.into_iter().map(|(name, settings)| Ok((name, settings.with_variables(&env)?)));
-        Ok(Self(settled.collect::<Result<_, _>>()?))
+        self.map(|settings| settings.with_variables(&env))
+    }
+
+    /// Reads the keys and base URLs of the providers whose key was not read before: of those that were added after
+    /// [`from_env`](Self::from_env), too.
+    pub(super) fn with_missing_keys(
+        self,
+        env: &impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        self.map(|settings| match settings.missing_variable() {
+            Some(_) => settings.with_variables(env),
+            None => Ok(settings),
+        })
+    }
+
+    fn map(
+        self,
+        change: impl Fn(ProviderSettings) -> Result<ProviderSettings, ConfigError>,
+    ) -> Result<Self, ConfigError> {
+        let changed = self.0.into_iter().map(|(name, settings)| Ok((name, change(settings)?)));
+        Ok(Self(changed.collect::<Result<_, _>>()?))
     }
 
     /// The hosts of the base URLs that are in the environment.
