@@ -37,6 +37,7 @@ pub trait AnswerRecorder: Send + Sync {
 
 /// The parts of a request on which its response depends.
 #[derive(Clone, PartialEq, Eq)]
+#[doc(alias = "LLMFallbackContext")]
 pub struct ChatQuestion {
     /// The text of the last message.
     pub prompt: String,

@@ -12,7 +12,7 @@ use crate::{ErrorBody, ErrorCode, RejectionReason, chain};
 /// [`Rejection::find`] finds it in any error, however wrapped. [`Rejection::into_response`] converts it into
 /// an HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[doc(alias = "CircuitBreakerOpenException")]
+#[doc(alias("CircuitBreakerOpenException", "CircuitBreakerException"))]
 pub struct Rejection {
     gate: Gate,
     code: ErrorCode,

@@ -18,6 +18,7 @@ use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Out
 /// A trail keeps at most [`Trail::MAX_STEPS`] steps. Later steps are dropped, but their attempts are counted. It is
 /// serialised as its `target`, `attempts` and `steps`.
 #[derive(Clone, Debug, Default)]
+#[doc(alias("resilience_metadata", "retry_used", "circuit_breaker_used"))]
 pub struct Trail(Arc<Mutex<Steps>>);
 
 #[derive(Clone, Debug, Default)]
@@ -135,6 +136,7 @@ impl Trail {
 
     /// The number of attempts that reached the wire.
     #[must_use]
+    #[doc(alias = "attempt_number")]
     pub fn attempts(&self) -> u32 {
         self.lock().attempts
     }

@@ -23,6 +23,7 @@ struct MeterState {
 
 /// The totals of a [`UsageMeter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[doc(alias = "tokens_used")]
 pub struct UsageTotals {
     /// Attempts that reached the wire.
     pub attempts: u32,

@@ -15,6 +15,7 @@ use crate::settings::ConfigError;
 /// [`per_service`](Self::per_service) is set. A setter creates a new circuit, and the handles that were
 /// given out follow it; a clone of the layer and the services made before keep theirs.
 #[derive(Clone, Debug)]
+#[doc(alias = "AdvancedCircuitBreaker")]
 pub struct CircuitBreakerLayer {
     handle: Handle,
     per_service: bool,
@@ -133,6 +134,7 @@ impl CircuitBreakerLayer {
     /// How long the circuit stays open. It stays open for longer if the failure that opened it carried a
     /// longer wait.
     #[must_use]
+    #[doc(alias = "cooldown_seconds")]
     pub fn cooldown(self, cooldown: Duration) -> Self {
         self.set(|settings| settings.cooldown = cooldown)
     }

@@ -20,6 +20,7 @@ use crate::settings::{
 #[doc(alias = "CircuitBreakerConfig")]
 pub struct Settings {
     /// Whether the circuit may open; `true` by default.
+    #[doc(alias = "enable_circuit_breaker")]
     pub enabled: bool,
     /// Opens after this many consecutive failures; 5 by default.
     pub failure_threshold: u32,

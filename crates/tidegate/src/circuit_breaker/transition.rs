@@ -7,6 +7,7 @@ use crate::key::KeyId;
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[doc(alias = "CircuitState")]
 pub enum State {
     /// Calls are admitted.
     Closed,

@@ -58,6 +58,8 @@ impl ResilienceConfig {
     /// # Errors
     ///
     /// As [`from_env`](Self::from_env).
+    #[doc(alias("AI_LIB_RPS", "AI_LIB_MAX_INFLIGHT"))]
+    #[doc(alias("AI_LIB_BREAKER_FAILURE_THRESHOLD", "AI_LIB_BREAKER_COOLDOWN_SECS"))]
     pub fn overlay_env(self) -> Result<Self, ConfigError> {
         self.overlay(|name| env::var_os(name))
     }

@@ -82,6 +82,7 @@ impl Executor {
     /// # Errors
     ///
     /// [`FallbackFailed`], with both errors.
+    #[doc(alias = "execute_fallback")]
     pub async fn run_with<O, F, T, E, G, H>(
         &self,
         operation: O,

@@ -26,6 +26,7 @@ impl Handle {
     /// The statistics of each target after the first, and then of each last resort, in the order of the
     /// chain.
     #[must_use]
+    #[doc(alias("get_fallback_metrics", "strategy_stats", "total_strategies"))]
     pub fn statistics(&self) -> Vec<TargetStatistics> {
         let targets = self.targets().iter().map(|target| (&target.counters, &target.name));
         let last_resorts =

@@ -14,7 +14,7 @@ use crate::settings::ConfigError;
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
 #[derive(Clone, Debug)]
-#[doc(alias = "FallbackStrategy")]
+#[doc(alias("FallbackStrategy", "IntelligentFallbackManager"))]
 pub struct FallbackLayer {
     handle: Handle,
     settings: Arc<FallbackSettings>,
@@ -66,7 +66,7 @@ impl FallbackLayer {
     /// ([`RetryLayer::reserve_for_fallback`](crate::RetryLayer::reserve_for_fallback)). A target without such
     /// a reservation may use up all of the deadline.
     #[must_use]
-    #[doc(alias = "AlternativeModel")]
+    #[doc(alias("AlternativeModelFallback", "add_strategy", "alternative_models"))]
     pub fn then(self, target: &str, service: impl AsTarget) -> Self {
         #[cfg(all(feature = "config", feature = "translate"))]
         if let Some(address) = crate::chain::built_in_address(target) {
@@ -97,21 +97,21 @@ impl FallbackLayer {
     /// caller's dialect, buffered or streamed, and are marked with [`FallbackInfo`](super::FallbackInfo). A
     /// cached answer has its age in the `Age` header.
     #[must_use]
-    #[doc(alias = "CachedResponse")]
+    #[doc(alias = "CachedResponseFallback")]
     pub fn then_cached(self, cache: AnswerCache) -> Self {
         self.then_last_resort(LastResortKind::Cached(cache))
     }
 
     /// Last resort: calls all targets once more with the first lines of the prompt.
     #[must_use]
-    #[doc(alias = "SimplifiedPrompt")]
+    #[doc(alias = "SimplifiedPromptFallback")]
     pub fn then_simplified(self) -> Self {
         self.then_last_resort(LastResortKind::Simplified)
     }
 
     /// Last resort: a fixed text, chosen by the kind of the prompt.
     #[must_use]
-    #[doc(alias = "StaticResponse")]
+    #[doc(alias = "StaticResponseFallback")]
     pub fn then_static(self) -> Self {
         self.then_static_answers(StaticAnswers::new())
     }

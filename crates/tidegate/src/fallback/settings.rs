@@ -15,6 +15,7 @@ use crate::{KeyBy, Payload};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether other targets and last resorts are used; `true` by default.
+    #[doc(alias = "enable_fallbacks")]
     pub enabled: bool,
     /// Falls back when the prompt exceeds the context of the model; `false` by default.
     pub on_context_length: bool,

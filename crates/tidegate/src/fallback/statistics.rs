@@ -29,6 +29,7 @@ pub struct TargetStatistics {
     /// Its position in the chain; the first target has 0.
     pub priority: u32,
     /// How often it was called. A last resort without a response does not count.
+    #[doc(alias = "usage_count")]
     pub asked: u64,
     /// How often it succeeded.
     pub answered: u64,

@@ -16,6 +16,7 @@ use crate::{Classifier, Estimate, KeyBy, LimitUnit, RequestHead};
 /// [`per_service`](Self::per_service) is set. A setter creates a new limit, and the handles that were
 /// given out follow it; a clone of the layer and the services made before keep theirs.
 #[derive(Clone, Debug)]
+#[doc(alias = "RateLimiter")]
 pub struct RateLimitLayer {
     handle: Handle,
     per_service: bool,

@@ -18,20 +18,25 @@ use crate::scaled::scaled;
     schemars(transform = crate::config::add_strategy_names)
 )]
 #[serde(rename_all = "snake_case")]
+#[doc(alias = "RetryStrategy")]
 pub enum Strategy {
     /// The same wait each time.
     #[serde(alias = "fixed_delay")]
+    #[doc(alias = "fixed_delay")]
     Fixed,
     /// `n` times the initial delay.
     #[serde(alias = "linear_backoff")]
+    #[doc(alias = "linear_backoff")]
     Linear,
     /// The initial delay times `multiplier^(n - 1)`. The default: the waits are short for a short failure,
     /// and long for a provider that stays down.
     #[default]
     #[serde(alias = "exponential_backoff")]
+    #[doc(alias = "exponential_backoff")]
     Exponential,
     /// The initial delay times 1, 1, 2, 3, 5, 8: grows more slowly than doubling.
     #[serde(alias = "fibonacci_backoff")]
+    #[doc(alias = "fibonacci_backoff")]
     Fibonacci,
     /// A random wait between the initial delay and three times the wait before ("Exponential Backoff And
     /// Jitter", Marc Brooker, AWS Architecture Blog, 2015). The jitter setting does not apply to it.

@@ -45,6 +45,7 @@ impl From<&RetrySettings> for RetryState {
 impl Handle {
     /// The retries since the start, in numbers.
     #[must_use]
+    #[doc(alias = "get_retry_metrics")]
     pub fn statistics(&self) -> Statistics {
         self.0.counters.read(&self.0.policy)
     }

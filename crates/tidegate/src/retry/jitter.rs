@@ -21,6 +21,7 @@ pub enum Jitter {
     /// Half of the wait is fixed and half is random. For providers where an immediate retry is known to fail.
     Equal,
     /// The wait, changed at random by up to this part of it: 0.1 is 10 % either way. Clamped to 0 to 1.
+    #[doc(alias = "jitter_range")]
     Ratio(f64),
     /// The base wait. All calls that failed together are retried together.
     None,

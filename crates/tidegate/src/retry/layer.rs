@@ -15,6 +15,7 @@ use crate::settings::ConfigError;
 /// this budget, unless [`per_service`](Self::per_service) gives each service its own. A setter starts a new
 /// budget.
 #[derive(Clone, Debug)]
+#[doc(alias = "IntelligentRetryManager")]
 pub struct RetryLayer {
     handle: Handle,
     per_service: bool,
@@ -90,6 +91,7 @@ impl RetryLayer {
 
     /// The wait after the first attempt, before its jitter; later waits grow from it. 1 s by default.
     #[must_use]
+    #[doc(alias = "base_delay")]
     pub fn initial_delay(self, delay: Duration) -> Self {
         self.set(|settings| settings.initial_delay = delay)
     }
@@ -132,6 +134,7 @@ impl RetryLayer {
     /// Restricts retries to these codes, even where the provider demands a retry for another. All retryable
     /// codes by default.
     #[must_use]
+    #[doc(alias = "retryable_exceptions")]
     pub fn retry_on(self, codes: impl IntoIterator<Item = ErrorCode>) -> Self {
         self.set(|settings| settings.retry_on = Some(codes.into_iter().collect()))
     }

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadSignals {
     /// The used part of the capacity, 1 being all of it. Above 0.8 the waits double.
+    #[doc(alias = "system_load")]
     pub load: Option<f64>,
     /// The part of the recent attempts that failed, 0 to 1. Above 0.3 the waits grow by half.
+    #[doc(alias = "recent_error_rate")]
     pub error_rate: Option<f64>,
     /// The average time of the recent attempts to the head of their responses, including the waits at the
     /// gates. Above 5 s the waits grow by 30 %.

@@ -18,6 +18,7 @@ use super::{Jitter, LoadSignals, Strategy};
 /// request.extensions_mut().insert(RetryOverride::off());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[doc(alias = "custom_config")]
 pub struct RetryOverride {
     max_retries: Option<u32>,
     strategy: Option<Strategy>,

@@ -52,7 +52,7 @@ impl RetryLayer {
     /// # Errors
     ///
     /// The last error of `operation`, unchanged.
-    #[doc(alias = "retry_on_failure")]
+    #[doc(alias("retry_on_failure", "execute_with_retry"))]
     pub async fn run<F, T, E>(&self, operation: impl FnMut() -> F) -> Result<T, BoxError>
     where
         F: Future<Output = Result<T, E>>,

@@ -21,6 +21,7 @@ use crate::{ErrorCode, Payload};
 #[doc(alias = "RetryConfig")]
 pub struct Settings {
     /// Whether failed attempts are retried; `true` by default.
+    #[doc(alias = "enable_retries")]
     pub enabled: bool,
     /// Attempts after the first; 3 by default.
     pub max_retries: u32,

@@ -21,6 +21,7 @@ use crate::{
 /// `per_service()`, which each [`build`](Self::build) makes anew.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
+#[doc(alias = "AiClient")]
 pub struct ResilienceBuilder {
     name: Arc<str>,
     fallback: FallbackLayer,
@@ -96,6 +97,7 @@ impl ResilienceBuilder {
     }
 
     /// The time of one attempt, to the last byte of its response. 600 s by default.
+    #[doc(alias = "max_wait_duration")]
     pub fn attempt_timeout(self, attempt_timeout: Duration) -> Self {
         Self { attempt_timeout, ..self }
     }

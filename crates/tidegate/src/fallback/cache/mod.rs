@@ -147,6 +147,7 @@ impl AnswerCache {
     /// words in both, divided by the number of words in either, if all words with a meaning are the same. 1 requires the
     /// same words; a value above 1 requires the exact prompt. Starts an empty cache.
     #[must_use]
+    #[doc(alias = "similarity_threshold")]
     pub fn similarity(self, similarity: f64) -> Self {
         // Not `max`, which turns NaN into 0: all prompts would be similar.
         Self::with_settings(Settings { similarity: similarity.clamp(0.0, f64::INFINITY), ..self.0.settings })
