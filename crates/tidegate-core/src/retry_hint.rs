@@ -9,11 +9,11 @@ use crate::{Reset, server_time};
 /// When a provider may be called again, as reported in its headers, error body or error message.
 ///
 /// Waits are never negative and never longer than [`RetryHint::MAX_WAIT`]. A value that cannot be parsed is
-/// ignored, and so is zero: it gives no information, and the own back-off is the better wait. A point in time is compared
-/// with the [`server_time`] of its response.
+/// ignored. A point in time is compared with the [`server_time`] of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct RetryHint {
-    /// The time to wait, counted from the moment at which the response was read.
+    /// The time to wait, counted from the moment at which the response was read. Zero gives no information about the
+    /// limit, and stands for the own back-off; [`Failure::wait`](crate::Failure::wait) is without it.
     pub wait: Option<Duration>,
     /// Where the wait was found.
     pub source: HintSource,
@@ -85,14 +85,16 @@ impl RetryHint {
             Some("false") => Some(false),
             _ => None,
         };
-        let wait = ["retry-after-ms", "x-ms-retry-after-ms"]
-            .map(|name| (name, Duration::from_millis(1)))
-            .into_iter()
-            .chain([("retry-after", Duration::from_secs(1))])
-            .find_map(|(name, unit)| {
-                let wait = wait(text(headers, name)?, unit, server_time(headers, now))?;
-                (!wait.is_zero()).then_some((wait, name))
-            });
+        let waits = || {
+            ["retry-after-ms", "x-ms-retry-after-ms"]
+                .map(|name| (name, Duration::from_millis(1)))
+                .into_iter()
+                .chain([("retry-after", Duration::from_secs(1))])
+                .filter_map(|(name, unit)| {
+                    Some((wait(text(headers, name)?, unit, server_time(headers, now))?, name))
+                })
+        };
+        let wait = waits().find(|(wait, _)| !wait.is_zero()).or_else(|| waits().next());
         match (wait, should_retry) {
             (None, None) => None,
             (Some((wait, name)), should_retry) => {
@@ -161,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn zero_and_a_time_that_has_passed_are_no_hint() {
+    fn zero_and_a_time_that_has_passed_are_no_wait_beside_another() {
         for zero in ["0", " 0 ", "0.0", "Wed, 21 Oct 2026 07:27:30 GMT", "1792567679", "1792567679000"] {
-            assert_eq!(read(&[("retry-after", zero)]), None, "{zero}");
+            assert_eq!(wait(&[("retry-after", zero)]), Some(Duration::ZERO), "{zero}");
             assert_eq!(
                 wait(&[("retry-after-ms", zero), ("retry-after", "3")]),
                 Some(Duration::from_secs(3)),

@@ -12,11 +12,11 @@ use crate::text::message_wait;
 /// ignored.
 pub(crate) const NO_CLOCK: SystemTime = SystemTime::UNIX_EPOCH;
 
-/// The hint in the usual headers, else in the body, else in the message. Zero is no hint: some gateways add
+/// The hint in the usual headers, else in the body, else in the message. Zero is the last: some gateways add
 /// `retry-after: 0` to a response with a wait of a minute in its body.
 pub(crate) fn hint(headers: &HeaderMap, body: &ParsedErrorBody<'_>, now: SystemTime) -> Option<RetryHint> {
     let header = RetryHint::from_headers(headers, now);
-    if header.is_some_and(|hint| hint.wait.is_some()) {
+    if header.and_then(|hint| hint.wait).is_some_and(|wait| !wait.is_zero()) {
         return header;
     }
     match from_body(body, server_time(headers, now)) {
@@ -87,11 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_no_hint() {
+    fn zero_is_used_only_if_there_is_no_other_wait() {
         assert_eq!(hint_of(Some("0"), &google("38s", "")), Some((Duration::from_secs(38), HintSource::Body)));
         assert_eq!(hint_of(Some("0"), &google("0s", "12s")).map(|hint| hint.1), Some(HintSource::Message));
         for zero in ["{}", &google("0s", "0s"), r#"{"error":{"retry_after":0}}"#] {
-            assert_eq!(hint_of(Some("0"), zero), None, "{zero}");
+            assert_eq!(hint_of(Some("0"), zero), Some((Duration::ZERO, RETRY_AFTER)), "{zero}");
+            assert_eq!(hint_of(None, zero), None, "{zero}");
         }
     }
 

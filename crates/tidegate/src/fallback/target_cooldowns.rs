@@ -91,7 +91,8 @@ fn is_cooling_down(outcome: &Outcome) -> bool {
     let failure = outcome.failure().filter(|failure| failure.kind == FailureKind::Response);
     failure.is_some_and(|failure| {
         let is_busy = matches!(failure.code, ErrorCode::RateLimited | ErrorCode::Overloaded);
-        is_busy && failure.retry_hint.is_some_and(|hint| hint.wait.is_some() && !hint.forbids_retry())
+        let may_be_retried = failure.retry_hint.is_some_and(|hint| !hint.forbids_retry());
+        is_busy && may_be_retried && failure.wait().is_some()
     })
 }
 

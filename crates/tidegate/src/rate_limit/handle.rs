@@ -186,8 +186,8 @@ impl Handle {
     /// Closes the gate after a 429, and after a failure of the provider that carries a wait.
     pub(super) fn on_outcome(&self, outcome: &Outcome) {
         let Outcome::Failure(failure) = outcome else { return };
-        let hinted =
-            failure.retry_hint.filter(|hint| hint.scope == LimitScope::Momentary).and_then(|hint| hint.wait);
+        let is_momentary = failure.retry_hint.is_some_and(|hint| hint.scope == LimitScope::Momentary);
+        let hinted = failure.wait().filter(|_| is_momentary);
         let wait = match failure.code {
             ErrorCode::RateLimited => Some(failure.wait().unwrap_or(self.0.settings().default_retry_after)),
             code if code.counts_against_health() => hinted,

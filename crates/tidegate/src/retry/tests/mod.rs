@@ -227,6 +227,29 @@ async fn retry_after_is_never_shortened() {
     assert!(waited >= 3 * SECOND && waited <= Duration::from_millis(3_302), "{waited:?}");
 }
 
+/// Regression: zero in a header was dropped when it was read, and the jitter was the full one.
+#[tokio::test(start_paused = true)]
+async fn a_wait_of_zero_in_a_header_is_the_own_back_off_at_least() {
+    for (status, name, value) in [
+        (429, "retry-after", "0"),
+        (503, "retry-after-ms", "0"),
+        (429, "retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"),
+    ] {
+        for seed in 0..20 {
+            let (inner, provider) = strict();
+            provider.answer(status).header(name, value);
+            provider.answer(200);
+            let start = clock::now();
+            call(&mut RetryLayer::exponential().seed(seed).layer(inner)).await.unwrap();
+            let waited = clock::now() - start;
+            assert!(
+                (SECOND..=Duration::from_millis(1_102)).contains(&waited),
+                "{name}: {value}, {seed}: {waited:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_retry_past_the_deadline_is_not_started() {
     let (inner, provider) = strict();
