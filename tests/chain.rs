@@ -61,9 +61,9 @@ async fn a_chain_by_name_reaches_each_provider_with_its_own_key_model_and_dialec
     for (stream, target, text) in
         [(false, ANTHROPIC, "from anthropic"), (true, DEEPSEEK, "deepseek"), (true, OPENAI, "openai")]
     {
-        let chain = chain.clone();
+        let chain = chain.clone().boxed_clone();
         let (info, body) = tokio::spawn(async move {
-            let response = chain.send(chat("/v1/chat/completions", stream)).await?;
+            let response = chain.oneshot(chat("/v1/chat/completions", stream)).await?;
             let info = response.extensions().get::<FallbackInfo>().map(|info| info.target().to_owned());
             Ok::<_, BoxError>((info, response.into_body().boxed().collect().await?.to_bytes()))
         })

@@ -66,7 +66,8 @@
 //! rejects the prompt as too long, all targets with a context that is known to be no larger are skipped too,
 //! whatever the estimate was.
 //!
-//! Every response that does not come from the first target carries [`FallbackInfo`]. The call's
+//! Every response that does not come from the first target carries [`FallbackInfo`], and the headers
+//! `x-tidegate-target` and `x-tidegate-fallback`. The call's
 //! [`Trail`](crate::Trail) lists the targets that were called and why they failed, and the targets that were
 //! skipped and for which missing capability.
 //!
