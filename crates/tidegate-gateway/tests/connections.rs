@@ -159,7 +159,7 @@ async fn a_caller_that_does_not_read_keeps_its_permit_no_longer_than_an_attempt(
     // More than the buffers of a socket take.
     let long = format!("{} ", "x".repeat(16 * 1024)).repeat(2560);
     let provider = Provider::openai().otherwise(Reply::text(long)).start().await.unwrap();
-    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"2s\" } }\n"
+    let file = "policies.default = { backpressure = { max_inflight = 1 }, timeout = { attempt = \"4s\" } }\n"
         .to_owned()
         + &openai("p", &provider.base_url())
         + &route("*", &["p/m"]);

@@ -140,8 +140,8 @@ async fn a_log_that_nobody_reads_blocks_neither_calls_nor_the_end() {
     assert!(stopping.elapsed() < Duration::from_secs(10), "{:?}", stopping.elapsed());
     let mut log = String::new();
     gateway.stderr().read_to_string(&mut log).unwrap();
-    // The last page of each write may be filled in part.
-    assert!(log.len() >= 48 * 1024, "the pipe was not full: {} bytes", log.len());
+    // Of the sixteen pages of a pipe each is filled by more than half.
+    assert!(log.len() >= 32 * 1024, "the pipe was not full: {} bytes", log.len());
 }
 
 #[tokio::test]
