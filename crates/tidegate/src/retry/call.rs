@@ -9,6 +9,7 @@ use http::{Extensions, Request};
 use super::backoff::AttemptHistory;
 use super::override_policy::OverriddenPolicy;
 use super::policy::{RetryContext, RetryDecision, RetryPolicy};
+use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
 use super::{LoadSignals, RetryOverride, Strategy};
 use crate::attempt_number::AttemptNumber;
@@ -20,7 +21,7 @@ use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, 
 pub(super) struct RetryCall<S> {
     pub(super) shared: Arc<RetryShared<S>>,
     /// The request of the next attempt, if one may follow.
-    pub(super) next: Option<Request<Payload>>,
+    pub(super) next: Option<SavedRequest>,
     /// The number of the attempt in progress.
     attempt: u32,
     /// At least one attempt was sent to a provider.
@@ -84,8 +85,14 @@ impl<S> RetryCall<S> {
             return LoadSignals::default();
         }
         let own = self.override_policy.as_ref().and_then(|own| own.load_signals);
-        let load_below = || self.shared.gates_below.as_ref().and_then(|gates| gates.load(self.next.as_ref()));
+        let load_below =
+            || self.shared.gates_below.as_ref().and_then(|gates| gates.load(self.next_request().as_ref()));
         own.unwrap_or_else(|| self.shared.handle.load_signals(load_below))
+    }
+
+    /// The request of the next attempt, if one may follow.
+    pub(super) fn next_request(&self) -> Option<Request<Payload>> {
+        self.next.as_ref().map(SavedRequest::to_request)
     }
 
     /// The size up to which a request body is buffered: 0 if it will not be sent again.
@@ -179,8 +186,8 @@ impl<S> RetryCall<S> {
     /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth more than a later
     /// rejection.
     fn stays_open(&self, wait: Duration) -> bool {
-        let next = self.next.as_ref();
-        self.shared.gates_below.as_ref().is_some_and(|gates| gates.stays_open(wait, next))
+        let gates = self.shared.gates_below.as_ref();
+        gates.is_some_and(|gates| gates.stays_open(wait, self.next_request().as_ref()))
     }
 
     /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither.

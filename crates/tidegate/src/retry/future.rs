@@ -14,6 +14,7 @@ use tower_service::Service;
 use super::call::RetryCall;
 use super::errors;
 use super::policy::RetryDecision;
+use super::saved_request::SavedRequest;
 use super::shared::RetryShared;
 use crate::{BoxError, Error, HttpService, Outcome, Payload};
 use tidegate_core::Collect;
@@ -114,8 +115,9 @@ impl<S: Clone> RetryCall<S> {
     fn prepare(&mut self, mut head: Parts, body: Payload, service: &S) -> Request<Payload> {
         let may_follow = self.begin_attempt();
         self.mark_attempt(&mut head);
+        self.next = None;
         if may_follow && let Some(body) = body.replay() {
-            self.next = Some(Request::from_parts(head.clone(), body));
+            self.next = Some(SavedRequest::new(&head, body));
             self.shared.keep_service(service);
         }
         Request::from_parts(head, body)
@@ -170,20 +172,13 @@ where
                 }
                 StateProj::Calling(future) => {
                     // The result is dropped before the wait, because it may hold a connection or a permit.
-                    let wait = match future.poll(cx) {
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(Ok(mut response)) => match call.on_response(&mut response) {
-                            RetryDecision::Return => return Poll::Ready(Ok(response)),
-                            RetryDecision::RetryAfter(wait) => wait,
-                        },
-                        Poll::Ready(Err(error)) => {
-                            let mut error = Error::new(error);
-                            match call.on_error(&mut error) {
-                                RetryDecision::Return => return Poll::Ready(Err(error)),
-                                RetryDecision::RetryAfter(wait) => wait,
-                            }
-                        }
+                    let mut result = ready!(future.poll(cx)).map_err(Error::new);
+                    let decision = match &mut result {
+                        Ok(response) => call.on_response(response),
+                        Err(error) => call.on_error(error),
                     };
+                    let RetryDecision::RetryAfter(wait) = decision else { return Poll::Ready(result) };
+                    drop(result);
                     this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                 }
                 StateProj::Waiting(sleep) => {
@@ -199,7 +194,7 @@ where
                     if let Err(error) = ready {
                         return Poll::Ready(Err(call.fail_readiness(error)));
                     }
-                    let (head, body) = call.next.take().expect("kept for this attempt").into_parts();
+                    let (head, body) = call.next_request().expect("kept for this attempt").into_parts();
                     let request = call.prepare(head, body, service);
                     let future = service.call(request);
                     this.state.set(State::Calling(future));

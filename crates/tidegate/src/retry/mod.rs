@@ -107,6 +107,7 @@ mod load_signals;
 mod override_policy;
 mod policy;
 mod run;
+mod saved_request;
 mod service;
 mod settings;
 mod shared;
