@@ -1,7 +1,9 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Uri};
 use tidegate_core::{
@@ -22,6 +24,8 @@ use crate::limits::reported;
 use crate::provider::Provider;
 use crate::stream::scanner::Scanner;
 use crate::stream_flag::{has_fields, requests_stream};
+
+static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// Classifies the responses of one provider by status, headers and error body.
 ///
@@ -118,7 +122,7 @@ impl Classifier for ProviderClassifier {
         let (endpoint, form) = endpoint::answer_at(uri.path(), uri.query().unwrap_or_default())?;
         // A translated request may get its address behind the classification. Its path is still that of the caller, and
         // its headers are those of the target.
-        let endpoint = match (endpoint, headers.contains_key("anthropic-version")) {
+        let endpoint = match (endpoint, headers.contains_key(&ANTHROPIC_VERSION)) {
             (Endpoint::Chat, true) => Endpoint::Messages,
             (Endpoint::Messages, false) => Endpoint::Unknown,
             (endpoint, _) => endpoint,

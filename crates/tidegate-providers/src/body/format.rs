@@ -27,6 +27,9 @@ impl BodyFormat {
     /// The format that `content-encoding` and `content-type` declare.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
+        if headers.is_empty() {
+            return Self::Other;
+        }
         let value = |name: HeaderName| headers.get(name)?.to_str().ok();
         if value(CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
             return Self::Compressed;
