@@ -11,6 +11,7 @@ use super::gate::{
 };
 use crate::backpressure::{self, Permit, PermitFuture};
 use crate::circuit_breaker::{self, CallGuard, CircuitGate};
+use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::rate_limit::{self, QueuedCall, Reservation};
@@ -167,9 +168,10 @@ impl AttemptGates {
     ) -> Admission<AttemptGuards, QueuedAtGates> {
         let GateSet { backpressure, rate_limit, circuit_breaker, .. } = &*self.0;
         let rate_first = rate_limit.by_key().is_some();
+        let mut now = Now::default();
         for is_rate in [rate_first, !rate_first] {
             if is_rate && admitted.reservation.is_none() {
-                match rate_limit.admit(request) {
+                match rate_limit.admit_at(request, &mut now) {
                     Admission::Admitted(reservation) => admitted.reservation = Some(reservation),
                     Admission::Queued(queued) => {
                         // A caller that waits for its own rate holds no permit that others need.
@@ -197,7 +199,7 @@ impl AttemptGates {
                 }
             }
         }
-        match circuit_breaker.admit(request) {
+        match circuit_breaker.admit_at(request, &mut now) {
             Admission::Admitted(circuit_breaker) => {
                 let reservation = admitted.reservation.take().flatten();
                 let permit = admitted.permit.take().expect("admitted above");
@@ -262,8 +264,9 @@ impl AdmissionGate for AttemptGates {
             return Admission::Admitted(AttemptGuards::none());
         }
         // An open circuit rejects before anything is acquired. With keys the look-up is made once, at the circuit.
-        if self.circuit_breaker().by_key().is_none()
-            && let Some(rejection) = self.circuit_breaker().reject(request)
+        let circuit = self.circuit_breaker();
+        if circuit.by_key().is_none()
+            && let Some(rejection) = circuit.reject_any()
         {
             return Admission::Rejected(rejection);
         }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Extensions;
 
@@ -40,11 +40,16 @@ struct AdmittedCall {
 
 impl CallGuard {
     /// Creates a guard for the attempt with these extensions.
-    pub(super) fn new(circuit: HandleRef, admission: Admission, extensions: &Extensions) -> Self {
+    pub(super) fn new(
+        circuit: HandleRef,
+        admission: Admission,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> Self {
         let call = AdmittedCall {
             admission: Some(admission),
             attempt: AttemptNumber::of(extensions),
-            started: circuit.0.totals.moment(clock::now()),
+            started: circuit.0.totals.moment(now),
             circuit,
             head: None,
             response_size: 0,

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{CallGuard, Handle};
 use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
+use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::thread_shard::{SHARDS, thread_shard};
@@ -45,13 +46,13 @@ impl ShardedHandle {
     }
 
     /// Admits an attempt or rejects it.
-    pub(super) fn admit<B: 'static>(&self, request: &Request<B>) -> Result<CallGuard, Rejection> {
+    fn admit<B: 'static>(&self, request: &Request<B>, now: &mut Now) -> Result<CallGuard, Rejection> {
         let of_key = self.handle.of_key(request)?;
-        let Some(admission) = of_key.as_ref().unwrap_or(&self.handle).admit()? else {
+        let Some(admission) = of_key.as_ref().unwrap_or(&self.handle).admit(now)? else {
             return Ok(CallGuard::unrecorded());
         };
         let circuit = of_key.map_or_else(|| self.shard(), HandleRef::Key);
-        Ok(CallGuard::new(circuit, admission, request.extensions()))
+        Ok(CallGuard::new(circuit, admission, request.extensions(), now.get()))
     }
 
     /// Returns the shard of this thread, created at its first call.
@@ -73,6 +74,19 @@ impl CircuitGate {
     pub(crate) fn handle(&self) -> &Handle {
         self.0.handle()
     }
+
+    /// The same as `admit`, for a gate behind others that need the time, too.
+    #[inline]
+    pub(crate) fn admit_at<B: 'static>(
+        &self,
+        request: &Request<B>,
+        now: &mut Now,
+    ) -> Admission<CallGuard, NoQueue<CallGuard>> {
+        match self.0.admit(request, now) {
+            Ok(guard) => Admission::Admitted(guard),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
 }
 
 impl AdmissionGate for CircuitGate {
@@ -81,10 +95,7 @@ impl AdmissionGate for CircuitGate {
 
     #[inline]
     fn admit<B: Body + 'static>(&self, request: &mut Request<B>) -> Admission<CallGuard, Self::Queued> {
-        match self.0.admit(request) {
-            Ok(guard) => Admission::Admitted(guard),
-            Err(rejection) => Admission::Rejected(rejection),
-        }
+        self.admit_at(request, &mut Now::default())
     }
 
     fn target(&self) -> &str {

@@ -11,6 +11,7 @@ use super::settings::{CircuitBreakerSettings, Settings};
 use super::shared_circuit::{SharedCircuit, WithTransition};
 use super::state::Circuit;
 use super::{CallResult, Metrics, Snapshot, State, Transition};
+use crate::clock::Now;
 use crate::events::{Decision, Subscription};
 use crate::key::KeyId;
 use crate::keyed::{Keyed, KeyedHandle};
@@ -205,18 +206,23 @@ impl Handle {
 
     /// The rejection of this call now, which is counted.
     pub(crate) fn reject<B: 'static>(&self, request: &Request<B>) -> Option<Rejection> {
-        self.missing_key(request).or_else(|| {
-            let circuit = self.met_by(request);
-            circuit.peek().inspect(|_| circuit.0.totals.record_rejected())
-        })
+        self.missing_key(request).or_else(|| self.met_by(request).reject_any())
+    }
+
+    /// The rejection of any call now, which is counted.
+    #[inline]
+    pub(crate) fn reject_any(&self) -> Option<Rejection> {
+        let rejection = self.current_rejection()?;
+        self.0.totals.record_rejected();
+        Some(rejection.into())
     }
 
     /// Admits an attempt or rejects it. The admission is `None` if the result of the attempt is not recorded.
-    pub(super) fn admit(&self) -> Result<Option<Admission>, Rejection> {
+    pub(super) fn admit(&self, now: &mut Now) -> Result<Option<Admission>, Rejection> {
         if !self.is_enabled() {
             return Ok(None);
         }
-        match self.emit_transition(self.0.circuit.admit(clock::now)) {
+        match self.emit_transition(self.0.circuit.admit(|| now.get())) {
             Ok(admission) => Ok(Some(admission)),
             Err(rejection) if self.settings().shadow => {
                 self.admit_in_shadow(rejection);

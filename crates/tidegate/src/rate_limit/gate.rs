@@ -1,5 +1,7 @@
 //! The admission of calls: their cost, and the reservation, the place in the queue or the rejection of each.
 
+use std::time::Instant;
+
 use http::{Extensions, Request};
 use http_body::Body;
 
@@ -10,10 +12,11 @@ use super::queued_call::QueuedCall;
 use super::rejections::too_many_waiting;
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::flow_of;
-use crate::{Deadline, Estimated, Payload, Priority, Rejection, clock};
+use crate::{Deadline, Estimated, Payload, Priority, Rejection};
 
 /// The decision on a new call.
 enum RateDecision {
@@ -34,11 +37,7 @@ impl AdmissionGate for Handle {
         &self,
         request: &mut Request<B>,
     ) -> Admission<Option<Reservation>, QueuedCall> {
-        match self.of_key(request) {
-            Ok(None) => self.admit_here(request),
-            Ok(Some(limit)) => limit.admit_here(request),
-            Err(rejection) => Admission::Rejected(rejection),
-        }
+        self.admit_at(request, &mut Now::default())
     }
 
     fn target(&self) -> &str {
@@ -57,14 +56,29 @@ impl<S: Clone> TakeReady<S> for Handle {
 }
 
 impl Handle {
+    /// The same as `admit`, for a gate in front of others that need the time, too.
+    #[inline]
+    pub(crate) fn admit_at<B: Body + 'static>(
+        &self,
+        request: &mut Request<B>,
+        now: &mut Now,
+    ) -> Admission<Option<Reservation>, QueuedCall> {
+        match self.of_key(request) {
+            Ok(None) => self.admit_here(request, now),
+            Ok(Some(limit)) => limit.admit_here(request, now),
+            Err(rejection) => Admission::Rejected(rejection),
+        }
+    }
+
     fn admit_here<B: Body + 'static>(
         &self,
         request: &mut Request<B>,
+        now: &mut Now,
     ) -> Admission<Option<Reservation>, QueuedCall> {
         if !self.is_enabled() {
             return Admission::Admitted(None);
         }
-        match self.reserve(self.cost(request), request.extensions()) {
+        match self.reserve(self.cost(request), request.extensions(), now.get()) {
             RateDecision::Admitted(reserved) => {
                 Admission::Admitted(Some(Reservation::new(Self(self.0.to_hold()), reserved, request)))
             }
@@ -74,8 +88,7 @@ impl Handle {
     }
 
     /// Reserves room for a call, queues it, or rejects it.
-    fn reserve(&self, cost: CallCost, extensions: &Extensions) -> RateDecision {
-        let now = clock::now();
+    fn reserve(&self, cost: CallCost, extensions: &Extensions, now: Instant) -> RateDecision {
         let call = || RateCall { cost, priority: Priority::of(extensions), flow: flow_of(extensions) };
         let mut queue = self.lock();
         let mut granted = match queue.backlog.total() {
