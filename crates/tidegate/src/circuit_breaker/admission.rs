@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::{ErrorCode, Gate, Rejection, RejectionReason};
@@ -7,7 +8,7 @@ use crate::{ErrorCode, Gate, Rejection, RejectionReason};
 pub(super) struct Admission {
     pub(super) generation: u64,
     /// The number of the probe, if the circuit is half-open.
-    pub(super) probe: Option<u64>,
+    pub(super) probe: Option<NonZeroU64>,
 }
 
 /// The rejection of one attempt by the circuit.

@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use crate::Deadline;
@@ -6,14 +7,14 @@ use crate::Deadline;
 #[derive(Debug, Default)]
 pub(super) struct Probes {
     in_flight: Vec<Probe>,
-    next: u64,
+    started: u64,
     /// The number of successful probes.
     pub(super) successes: u32,
 }
 
 #[derive(Debug)]
 struct Probe {
-    number: u64,
+    number: NonZeroU64,
     lease_ends: Instant,
 }
 
@@ -27,16 +28,16 @@ impl Probes {
     }
 
     /// Starts a probe and returns its number.
-    pub(super) fn start(&mut self, lease: Duration, now: Instant) -> u64 {
+    pub(super) fn start(&mut self, lease: Duration, now: Instant) -> NonZeroU64 {
         self.in_flight.retain(|probe| now < probe.lease_ends);
-        let number = self.next;
-        self.next += 1;
+        let number = NonZeroU64::MIN.saturating_add(self.started);
+        self.started += 1;
         self.in_flight.push(Probe { number, lease_ends: Deadline::after(lease, now).instant() });
         number
     }
 
     /// Ends a probe. Returns whether it still held its slot.
-    pub(super) fn complete(&mut self, number: u64) -> bool {
+    pub(super) fn complete(&mut self, number: NonZeroU64) -> bool {
         let at = self.in_flight.iter().position(|probe| probe.number == number);
         at.is_some_and(|at| self.in_flight.swap_remove(at).number == number)
     }

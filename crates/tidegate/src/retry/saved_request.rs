@@ -22,6 +22,9 @@ struct SavedHeaders(Vec<u8>);
 
 const LENGTH: usize = size_of::<usize>();
 
+/// The buffer grows for headers that are larger on average.
+const USUAL_SIZE: usize = 64;
+
 impl SavedRequest {
     pub(super) fn new(head: &Parts, body: Payload) -> Self {
         Self {
@@ -51,14 +54,11 @@ impl SavedHeaders {
         if headers.is_empty() {
             return Self::default();
         }
-        let size =
-            |(name, value): (&HeaderName, &HeaderValue)| 1 + 2 * LENGTH + name.as_str().len() + value.len();
-        let mut bytes = Vec::with_capacity(headers.iter().map(size).sum());
+        let mut bytes = Vec::with_capacity(headers.len() * USUAL_SIZE);
         for (name, value) in headers {
             let name = name.as_str();
             bytes.push(value.is_sensitive().into());
-            bytes.extend_from_slice(&name.len().to_ne_bytes());
-            bytes.extend_from_slice(&value.len().to_ne_bytes());
+            bytes.extend_from_slice([name.len(), value.len()].map(usize::to_ne_bytes).as_flattened());
             bytes.extend_from_slice(name.as_bytes());
             bytes.extend_from_slice(value.as_bytes());
         }
