@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tidegate_core::JsonDepth;
 use tokio::time::Sleep;
 
 use crate::{BodyProbe, BoxError, Error, ErrorCode, Failure, FailureKind};
@@ -42,6 +43,8 @@ pub struct BufferedBody<B: Body> {
     limit: usize,
     error: Option<Error>,
     has_ended: bool,
+    /// The nesting of a JSON document that has to be closed at the end, if the connection does not count its bytes.
+    open: Option<JsonDepth>,
     read_timeout: Option<Pin<Box<Sleep>>>,
     inner: Pin<Box<B>>,
     into_error: fn(B::Error) -> Error,
@@ -68,6 +71,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>>> BufferedBody<B> {
             limit,
             error: None,
             has_ended: false,
+            open: None,
             read_timeout: None,
             inner: Box::pin(inner),
             into_error: Error::boxed,
@@ -153,9 +157,33 @@ impl<B: Body<Data = Bytes>> BufferedBody<B> {
 
     /// The error with which the body broke off.
     pub(crate) fn into_error(self) -> Error {
-        self.error.unwrap_or_else(|| {
-            Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
-        })
+        self.error.unwrap_or_else(truncated)
+    }
+
+    /// Ends the body in an error if it is JSON that is not closed.
+    pub(crate) fn expect_closed(&mut self) {
+        self.open = Some(JsonDepth::new());
+    }
+
+    /// The next frame: one that was buffered, or one of the inner body.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if !self.first.is_empty() {
+            self.buffered_len -= self.first.len();
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
+        if let Some(frame) = self.frames.pop_front() {
+            self.buffered_len -= frame.data_ref().map_or(0, Bytes::len);
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if let Some(error) = self.error.take() {
+            self.has_ended = true;
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(self.inner.as_mut().poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(self.into_error)))
     }
 
     fn is_enough(&self) -> bool {
@@ -216,33 +244,36 @@ impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if !self.first.is_empty() {
-            self.buffered_len -= self.first.len();
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        let frame = ready!(self.poll_next(cx));
+        match (&frame, &mut self.open) {
+            (Some(Ok(frame)), Some(open)) => {
+                if let Some(data) = frame.data_ref() {
+                    open.push(data);
+                }
+            }
+            (None, Some(open)) if open.is_open() => {
+                (self.open, self.has_ended) = (None, true);
+                return Poll::Ready(Some(Err(truncated())));
+            }
+            _ => {}
         }
-        if let Some(frame) = self.frames.pop_front() {
-            self.buffered_len -= frame.data_ref().map_or(0, Bytes::len);
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        if let Some(error) = self.error.take() {
-            self.has_ended = true;
-            return Poll::Ready(Some(Err(error)));
-        }
-        if self.has_ended {
-            return Poll::Ready(None);
-        }
-        let frame = ready!(self.inner.as_mut().poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.map_err(self.into_error)))
+        Poll::Ready(frame)
     }
 
+    /// A document that is cut short still has to be reported.
     fn is_end_stream(&self) -> bool {
         self.buffered_len == 0
             && self.frames.is_empty()
             && self.error.is_none()
             && (self.has_ended || self.inner.is_end_stream())
+            && !self.open.is_some_and(|open| open.is_open())
     }
 
     fn size_hint(&self) -> SizeHint {
+        // A length would be an end before it is certain that the document is closed.
+        if self.open.is_some() {
+            return SizeHint::new();
+        }
         let buffered = self.buffered_len as u64;
         if self.has_ended {
             return SizeHint::with_exact(buffered);
@@ -255,6 +286,10 @@ impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
         }
         hint
     }
+}
+
+fn truncated() -> Error {
+    Failure { kind: FailureKind::Truncated, ..Failure::new(ErrorCode::ServerError) }.into()
 }
 
 impl<B: Body> fmt::Debug for BufferedBody<B> {

@@ -5,14 +5,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project::pin_project;
-use tidegate_core::JsonDepth;
 
 use super::usage_scanner::UsageScanner;
 use super::{BufferedBody, ScannedBody};
 use crate::attempt::UnchangedBody;
 use crate::metrics::AttemptMetrics;
 use crate::timeout::AttemptTimer;
-use crate::{BoxError, Error, ErrorCode, Failure, FailureKind};
+use crate::{BoxError, Error};
 
 /// A response body that can be classified.
 pub trait ClassifiableBody: Body<Data = Bytes, Error: Into<BoxError>> {}
@@ -35,9 +34,6 @@ enum BodyKind<B: Body> {
         #[pin]
         body: Option<WholeBody<B>>,
         scanner: Option<Box<UsageScanner>>,
-        /// The nesting of a JSON document that has to be closed at the end, if the connection does not count
-        /// its bytes.
-        open: Option<JsonDepth>,
         timer: AttemptTimer,
     },
     Stream(Box<ScannedBody<B>>),
@@ -61,26 +57,19 @@ impl<B: ClassifiableBody> WholeBody<B> {
 }
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn whole(body: WholeBody<B>, timer: AttemptTimer, metrics: AttemptMetrics) -> Self {
-        Self { kind: BodyKind::Whole { body: Some(body), scanner: None, open: None, timer }, metrics }
+    /// A body in one piece, of which `scanner` scans the usage.
+    pub(super) fn whole(
+        body: WholeBody<B>,
+        scanner: Option<UsageScanner>,
+        timer: AttemptTimer,
+        metrics: AttemptMetrics,
+    ) -> Self {
+        let kind = BodyKind::Whole { body: Some(body), scanner: scanner.map(Box::new), timer };
+        Self { kind, metrics }
     }
 
     pub(super) fn stream(stream: Box<ScannedBody<B>>, metrics: AttemptMetrics) -> Self {
         Self { kind: BodyKind::Stream(stream), metrics }
-    }
-
-    /// Ends the body in an error if it is JSON that is not closed.
-    pub(super) fn expect_closed(&mut self) {
-        if let BodyKind::Whole { open, .. } = &mut self.kind {
-            *open = Some(JsonDepth::new());
-        }
-    }
-
-    /// Scans the usage that the body reports, unless it is a stream.
-    pub(super) fn meter(&mut self, usage_scanner: UsageScanner) {
-        if let BodyKind::Whole { scanner, .. } = &mut self.kind {
-            *scanner = Some(Box::new(usage_scanner));
-        }
     }
 }
 
@@ -112,27 +101,13 @@ impl<B: Body<Data = Bytes>> Body for BodyKind<B> {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         match self.project() {
-            BodyKindProj::Whole { mut body, scanner, open, timer } => {
+            BodyKindProj::Whole { mut body, scanner, timer } => {
                 let Some(mut whole) = body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
                 // The timer is polled first, so that a body that is always ready is cut off as well.
                 let is_late = timer.is_running() && timer.poll_elapsed(cx).is_ready();
                 if !is_late && let Poll::Ready(frame) = whole.as_mut().poll_frame(cx) {
                     if let Some(scanner) = scanner {
                         scanner.on_frame(frame.as_ref(), whole.is_end_stream());
-                    }
-                    match (&frame, open.as_mut()) {
-                        (Some(Ok(frame)), Some(open)) => {
-                            if let Some(data) = frame.data_ref() {
-                                open.push(data);
-                            }
-                        }
-                        (None, Some(open)) if open.is_open() => {
-                            body.set(None);
-                            let kind = FailureKind::Truncated;
-                            let truncated = Failure { kind, ..Failure::new(ErrorCode::ServerError) };
-                            return Poll::Ready(Some(Err(truncated.into())));
-                        }
-                        _ => {}
                     }
                     return Poll::Ready(frame);
                 }
@@ -146,10 +121,7 @@ impl<B: Body<Data = Bytes>> Body for BodyKind<B> {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            // A document that is cut short still has to be reported.
-            Self::Whole { body: Some(body), open, .. } => {
-                body.is_end_stream() && !open.is_some_and(|open| open.is_open())
-            }
+            Self::Whole { body: Some(body), .. } => body.is_end_stream(),
             Self::Whole { body: None, .. } => true,
             Self::Stream(stream) => stream.is_end_stream(),
         }
@@ -157,8 +129,6 @@ impl<B: Body<Data = Bytes>> Body for BodyKind<B> {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            // A length would be an end before it is certain that the document is closed.
-            Self::Whole { open: Some(_), .. } => SizeHint::new(),
             Self::Whole { body: Some(body), .. } => body.size_hint(),
             Self::Whole { body: None, .. } => SizeHint::with_exact(0),
             Self::Stream(stream) => stream.size_hint(),

@@ -132,7 +132,7 @@ impl IdleTimers {
         } else {
             self.grace_until = None;
         }
-        if let Some(attempt) = attempt.end(self.call)
+        if let Some(attempt) = attempt.end(|| self.call)
             && attempt.0 <= end
         {
             (end, elapsed) = attempt;

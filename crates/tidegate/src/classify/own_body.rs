@@ -75,7 +75,7 @@ impl ResponseJudge {
     ) -> ResponseBody<B> {
         let is_cut = !self.is_counted && body.has_ended() && is_open_json(&body.bytes());
         if !body.broke_off() && !is_cut {
-            return self.whole(WholeBody::Buffered(body));
+            return self.whole(WholeBody::Buffered(body), None);
         }
         let error = match head.extensions.get::<Outcome>().and_then(Outcome::failure) {
             Some(failure) => ErrorBody::of_error(failure),
@@ -83,7 +83,7 @@ impl ResponseJudge {
         };
         remove_body_headers(head);
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = self.whole(WholeBody::Own(error.to_json().into()));
+        let body = self.whole(WholeBody::Own(error.to_json().into()), None);
         head.extensions.insert(error);
         body
     }

@@ -223,7 +223,7 @@ impl ResponseJudge {
 
     /// Passes on a failed response whose body is not needed.
     fn pass_on<B: ClassifiableBody>(&mut self, body: B) -> JudgeStage<B> {
-        ControlFlow::Break(Ok(self.whole(WholeBody::untouched(body))))
+        ControlFlow::Break(Ok(self.whole(WholeBody::untouched(body), None)))
     }
 
     /// Probes a body of which nothing was read. The first frame may be available already, and nearly always
@@ -295,6 +295,9 @@ impl ResponseJudge {
     fn read_length<B: Body>(&mut self, head: &mut Parts, body: &B) {
         let exact = body.size_hint().exact();
         self.is_counted = exact.is_some();
+        if head.headers.is_empty() {
+            return;
+        }
         let is_of_another_body = self.expected == Expected::Head || head.status == StatusCode::NOT_MODIFIED;
         if let Some(length) = head.headers.get(CONTENT_LENGTH)
             && !is_of_another_body
@@ -398,13 +401,12 @@ impl ResponseJudge {
     fn pass_on_success<B: ClassifiableBody>(
         &mut self,
         head: &Parts,
-        body: Box<BufferedBody<B>>,
+        mut body: Box<BufferedBody<B>>,
     ) -> JudgeStage<B> {
-        let mut body = self.complete(head, WholeBody::Buffered(body));
         if !self.is_counted {
             body.expect_closed();
         }
-        ControlFlow::Break(Ok(body))
+        ControlFlow::Break(Ok(self.complete(head, WholeBody::Buffered(body))))
     }
 
     /// Completes a successful response that is not a stream.
@@ -419,11 +421,7 @@ impl ResponseJudge {
             let scanner = self.config.classifier.usage_scanner(head)?;
             Some(UsageScanner::new(scanner, *attempt))
         });
-        let mut body = self.whole(body);
-        if let Some(usage_scanner) = usage_scanner {
-            body.meter(usage_scanner);
-        }
-        body
+        self.whole(body, usage_scanner)
     }
 
     fn poll_probe<B>(
@@ -443,9 +441,13 @@ impl ResponseJudge {
     }
 
     /// A response body that is not a stream.
-    pub(super) fn whole<B: ClassifiableBody>(&mut self, body: WholeBody<B>) -> ResponseBody<B> {
+    pub(super) fn whole<B: ClassifiableBody>(
+        &mut self,
+        body: WholeBody<B>,
+        scanner: Option<UsageScanner>,
+    ) -> ResponseBody<B> {
         let timer = std::mem::take(&mut self.timer).for_body();
-        ResponseBody::whole(body, timer, std::mem::take(&mut self.metrics))
+        ResponseBody::whole(body, scanner, timer, std::mem::take(&mut self.metrics))
     }
 
     fn record_attempt(&mut self, outcome: &Outcome) {
