@@ -120,20 +120,25 @@ impl Body for EventStream {
         }
         let Some(left) = self.left.checked_sub(1) else { return Poll::Ready(None) };
         self.left = left;
-        let event = match left {
-            0 => "data: [DONE]\n\n",
-            1 => concat!(
-                r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795000000,"#,
-                r#""model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
-                "\n\n"
-            ),
-            _ => concat!(
-                r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795000000,"#,
-                r#""model":"gpt-4o","choices":[{"index":0,"delta":{"content":" tide"},"finish_reason":null}]}"#,
-                "\n\n"
-            ),
-        };
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(event.as_bytes())))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(event(left).as_bytes())))))
+    }
+}
+
+/// The event of a stream that `left` others follow: a token, or at the end the stop reason and the terminator.
+#[must_use]
+pub const fn event(left: u32) -> &'static str {
+    match left {
+        0 => "data: [DONE]\n\n",
+        1 => concat!(
+            r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795000000,"#,
+            r#""model":"gpt-4o","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+            "\n\n"
+        ),
+        _ => concat!(
+            r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1795000000,"#,
+            r#""model":"gpt-4o","choices":[{"index":0,"delta":{"content":" tide"},"finish_reason":null}]}"#,
+            "\n\n"
+        ),
     }
 }
 

@@ -12,24 +12,32 @@
 //! their permit at the response head.
 
 use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Buf;
 use governor::{Quota, RateLimiter};
 use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use recloser::Recloser;
 use tidegate::provider::HttpService;
 use tidegate::{
     BackpressureLayer, BoxError, CircuitBreakerLayer, Payload, RateLimitLayer, ResilienceBuilder,
 };
 use tidegate_benches::{
-    Pace, ProviderResult, UNREACHED, bare_request, call, call_to_end, provider, runtime, stack,
+    Pace, ProviderResult, UNREACHED, bare_request, call, call_to_end, event, provider, runtime, stack,
     stream_request, streaming_provider, usual_request,
 };
+use tokio::runtime::Runtime;
 use tower::limit::{ConcurrencyLimitLayer, RateLimitLayer as TowerRateLimitLayer};
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_resilience_bulkhead::BulkheadLayer;
 use tower_resilience_circuitbreaker::CircuitBreakerLayer as PeerCircuitBreakerLayer;
 use tower_resilience_ratelimiter::RateLimiterLayer;
@@ -40,6 +48,7 @@ const CALLS: u32 = 500;
 const SCALING_ROUNDS: usize = 151;
 const SCALING_CALLS: u32 = 2_000;
 const EVENTS: u32 = 2_000;
+const ANSWER_EVENTS: u32 = 10_000;
 const LIMIT: usize = 50;
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -219,6 +228,71 @@ fn events() -> bool {
     print_table("event of a stream, after a wait", EVENTS, rows(Pace::Pending), &goal) && ready
 }
 
+/// A provider on a socket, in a thread of its own, that answers every request of a connection with a stream of
+/// `events` tokens, one to a chunk.
+fn streaming_server(events: u32) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("a bound socket");
+    let mut answer =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for left in (0..events + 2).rev() {
+        let event = event(left);
+        write!(answer, "{:x}\r\n{event}\r\n", event.len()).expect("a vector");
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.expect("a connection");
+            let mut received = Vec::new();
+            let mut chunk = [0; 4_096];
+            while let Ok(read @ 1..) = connection.read(&mut chunk) {
+                received.extend_from_slice(&chunk[..read]);
+                // The whole request is here: its body is the only object.
+                if received.ends_with(b"}") {
+                    received.clear();
+                    if connection.write_all(&answer).is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+    });
+    address
+}
+
+/// The events of one long answer over a connection of the local machine.
+fn answers() -> bool {
+    fn stream<'a, S>(name: &'static str, runtime: &'a Runtime, address: SocketAddr, service: S) -> Row<'a>
+    where
+        S: HttpService<Payload> + Clone + 'a,
+    {
+        let answer = move |events| {
+            let (mut request, service) = (stream_request(), service.clone());
+            *request.uri_mut() =
+                format!("http://{address}/v1/chat/completions").parse().expect("a valid address");
+            runtime.block_on(async {
+                let response = service.oneshot(request).await.ok().expect("a response");
+                let mut body = pin!(response.into_body());
+                let mut bytes = 0;
+                while let Some(frame) = body.frame().await {
+                    bytes += frame.ok().expect("a whole answer").data_ref().map_or(0, Buf::remaining);
+                }
+                assert!(bytes > 100 * events as usize);
+            });
+        };
+        (name, Box::new(answer))
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let address = streaming_server(ANSWER_EVENTS);
+    let client = || Client::builder(TokioExecutor::new()).build_http::<Payload>();
+    let rows = vec![
+        stream("bare client", &runtime, address, client()),
+        stream("bare client again", &runtime, address, client()),
+        stream("tidegate, whole stack", &runtime, address, stack().service(client())),
+    ];
+    print_table("event of an answer of 10 000 events, over a connection", ANSWER_EVENTS, rows, &[])
+}
+
 /// One row of the table of two threads. Makes the caller of a thread, which shares state with the others.
 struct Shared<'a> {
     name: &'static str,
@@ -332,6 +406,7 @@ fn main() -> ExitCode {
         calls("call, POST with six headers and 2 KiB", usual_request, &[]),
         rejections(),
         events(),
+        answers(),
         threads(),
     ];
     if is_quiet.iter().all(|is_quiet| *is_quiet) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
