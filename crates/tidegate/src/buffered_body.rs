@@ -244,18 +244,20 @@ impl<B: Body<Data = Bytes>> Body for BufferedBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(mut open) = self.open else { return self.poll_next(cx) };
         let frame = ready!(self.poll_next(cx));
-        match (&frame, &mut self.open) {
-            (Some(Ok(frame)), Some(open)) => {
+        match &frame {
+            Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     open.push(data);
+                    self.open = Some(open);
                 }
             }
-            (None, Some(open)) if open.is_open() => {
+            None if open.is_open() => {
                 (self.open, self.has_ended) = (None, true);
                 return Poll::Ready(Some(Err(truncated())));
             }
-            _ => {}
+            Some(Err(_)) | None => {}
         }
         Poll::Ready(frame)
     }
