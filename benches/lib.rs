@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::Full;
 use tidegate::{
@@ -25,10 +26,17 @@ pub type ProviderResult = Result<Response<Full<Bytes>>, BoxError>;
 /// The result of the benchmark provider of streams.
 pub type StreamResult = Result<Response<EventStream>, BoxError>;
 
-/// A provider that responds at once with a complete body. Its future is [`Ready`] and its response body [`Full`].
+/// A provider that responds at once with a complete body, and to a POST with its media type, as every provider does.
+/// Its future is [`Ready`] and its response body [`Full`].
 #[must_use]
 pub fn provider() -> ServiceFn<fn(Request<Payload>) -> Ready<ProviderResult>> {
-    tower::service_fn(|_| ready(Ok(Response::new(Full::new(Bytes::from_static(ANSWER))))))
+    tower::service_fn(|request: Request<Payload>| {
+        let mut response = Response::new(Full::new(Bytes::from_static(ANSWER)));
+        if request.method() == Method::POST {
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        ready(Ok(response))
+    })
 }
 
 /// A provider that responds at once with a stream of `tokens` tokens.
