@@ -20,8 +20,10 @@ use crate::{AttemptBudget, Deadline, Error, Outcome, Payload, Rejection, Trail, 
 
 pub(super) struct RetryCall<S> {
     pub(super) shared: Arc<RetryShared<S>>,
-    /// The request of the next attempt, if one may follow.
-    pub(super) next: Option<SavedRequest>,
+    /// The copy of the request for the next attempt, if one may follow.
+    pub(super) saved: Option<SavedRequest>,
+    /// The request of the next attempt, once it was [rebuilt](Self::rebuild_next) from its copy.
+    next: Option<Box<Request<Payload>>>,
     /// The number of the attempt in progress.
     attempt: u32,
     /// At least one attempt was sent to a provider.
@@ -69,6 +71,7 @@ impl<S> RetryCall<S> {
             attempts,
             is_resend,
             trail_source,
+            saved: None,
             next: None,
             shared,
         }
@@ -80,19 +83,28 @@ impl<S> RetryCall<S> {
 
     /// The signals that an adaptive wait scales with; empty for the other strategies.
     /// The load is that of the limit which the next attempt meets.
-    fn load_signals(&self) -> LoadSignals {
+    fn load_signals(&mut self) -> LoadSignals {
         if self.policy().backoff.strategy != Strategy::Adaptive {
             return LoadSignals::default();
         }
+        self.rebuild_next();
         let own = self.override_policy.as_ref().and_then(|own| own.load_signals);
         let load_below =
-            || self.shared.gates_below.as_ref().and_then(|gates| gates.load(self.next_request().as_ref()));
+            || self.shared.gates_below.as_ref().and_then(|gates| gates.load(self.next.as_deref()));
         own.unwrap_or_else(|| self.shared.handle.load_signals(load_below))
     }
 
-    /// The request of the next attempt, if one may follow.
-    pub(super) fn next_request(&self) -> Option<Request<Payload>> {
-        self.next.as_ref().map(SavedRequest::to_request)
+    /// Rebuilds the request of the next attempt, for a look at its keys or to send it.
+    fn rebuild_next(&mut self) {
+        if let Some(saved) = self.saved.take() {
+            self.next = Some(Box::new(saved.into_request()));
+        }
+    }
+
+    /// The request of the next attempt, which begins.
+    pub(super) fn take_next(&mut self) -> Request<Payload> {
+        self.rebuild_next();
+        *self.next.take().expect("kept for this attempt")
     }
 
     /// The size up to which a request body is buffered: 0 if it will not be sent again.
@@ -185,9 +197,10 @@ impl<S> RetryCall<S> {
 
     /// Whether the circuit is certain to reject an attempt after this wait: the response at hand is worth more than a later
     /// rejection.
-    fn stays_open(&self, wait: Duration) -> bool {
+    fn stays_open(&mut self, wait: Duration) -> bool {
+        self.rebuild_next();
         let gates = self.shared.gates_below.as_ref();
-        gates.is_some_and(|gates| gates.stays_open(wait, self.next_request().as_ref()))
+        gates.is_some_and(|gates| gates.stays_open(wait, self.next.as_deref()))
     }
 
     /// Takes one attempt of this call's budget and one retry of the budget of all calls; or neither.

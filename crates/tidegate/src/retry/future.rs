@@ -98,7 +98,7 @@ impl<S: Clone> RetryCall<S> {
     #[inline]
     fn on_response<R>(&mut self, response: &mut Response<R>) -> RetryDecision {
         self.was_sent = true;
-        let decision = self.decide(&Outcome::borrow(response), None, self.next.is_some());
+        let decision = self.decide(&Outcome::borrow(response), None, self.saved.is_some());
         if let (RetryDecision::Return, Some(trail)) = (&decision, self.trail()) {
             response.extensions_mut().insert(trail);
         }
@@ -108,16 +108,15 @@ impl<S: Clone> RetryCall<S> {
     #[cold]
     fn on_error(&mut self, error: &mut Error) -> RetryDecision {
         self.note_error(error);
-        self.decide(&errors::outcome_of(&**error), error.rejection(), self.next.is_some())
+        self.decide(&errors::outcome_of(&**error), error.rejection(), self.saved.is_some())
     }
 
     /// Prepares the request of the attempt that begins. Keeps a copy for the next attempt, unless none may follow.
     fn prepare(&mut self, mut head: Parts, body: Payload, service: &S) -> Request<Payload> {
         let may_follow = self.begin_attempt();
         self.mark_attempt(&mut head);
-        self.next = None;
         if may_follow && let Some(body) = body.replay() {
-            self.next = Some(SavedRequest::new(&head, body));
+            self.saved = Some(SavedRequest::new(&head, body));
             self.shared.keep_service(service);
         }
         Request::from_parts(head, body)
@@ -194,7 +193,7 @@ where
                     if let Err(error) = ready {
                         return Poll::Ready(Err(call.fail_readiness(error)));
                     }
-                    let (head, body) = call.next_request().expect("kept for this attempt").into_parts();
+                    let (head, body) = call.take_next().into_parts();
                     let request = call.prepare(head, body, service);
                     let future = service.call(request);
                     this.state.set(State::Calling(future));

@@ -37,14 +37,13 @@ impl SavedRequest {
         }
     }
 
-    /// The request, with a body that shares the bytes of this one.
-    pub(super) fn to_request(&self) -> Request<Payload> {
-        let mut request = Request::new(self.body.replay().expect("only a replayable body is saved"));
-        request.method_mut().clone_from(&self.method);
-        request.uri_mut().clone_from(&self.uri);
+    pub(super) fn into_request(self) -> Request<Payload> {
+        let mut request = Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
         *request.version_mut() = self.version;
         *request.headers_mut() = self.headers.to_map();
-        request.extensions_mut().clone_from(&self.extensions);
+        *request.extensions_mut() = self.extensions;
         request
     }
 }
@@ -127,7 +126,7 @@ mod tests {
             .body(Payload::from("{}"))
             .unwrap();
         let (head, body) = request.into_parts();
-        let restored = SavedRequest::new(&head, body).to_request();
+        let restored = SavedRequest::new(&head, body).into_request();
         assert_eq!((restored.method(), restored.uri()), (&head.method, &head.uri));
         assert_eq!((restored.version(), restored.headers()), (head.version, &head.headers));
         assert_eq!(restored.extensions().get(), Some(&Mark(7)));
