@@ -1,5 +1,5 @@
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 /// How the body of a response is to be read, according to its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,11 +30,16 @@ impl BodyFormat {
         if headers.is_empty() {
             return Self::Other;
         }
-        let value = |name: HeaderName| headers.get(name)?.to_str().ok();
-        if value(CONTENT_ENCODING).is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        let coding = headers.get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
+        if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
             return Self::Compressed;
         }
-        let media = value(CONTENT_TYPE).and_then(|media| media.split(';').next()).unwrap_or_default().trim();
+        let media = match headers.get(CONTENT_TYPE) {
+            // As nearly every response has it, without a parameter.
+            Some(media) if media == "application/json" => return Self::Json,
+            media => media.and_then(|media| media.to_str().ok()?.split(';').next()),
+        };
+        let media = media.unwrap_or_default().trim();
         let known = MEDIA_TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(media));
         known.map_or(Self::Other, |&(_, format)| format)
     }

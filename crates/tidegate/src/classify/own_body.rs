@@ -97,7 +97,9 @@ pub(super) fn is_open_json(body: &[u8]) -> bool {
 
 /// Labels a body that is JSON as such.
 pub(super) fn label_json(head: &mut Parts) {
-    let is_json = |media: &HeaderValue| media.to_str().is_ok_and(|media| media.contains("json"));
+    let is_json = |media: &HeaderValue| {
+        media == "application/json" || media.to_str().is_ok_and(|media| media.contains("json"))
+    };
     if !head.headers.get(CONTENT_TYPE).is_some_and(is_json) {
         head.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
