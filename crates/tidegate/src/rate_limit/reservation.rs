@@ -26,8 +26,6 @@ pub struct Reservation {
     reserved: Option<Reserved>,
     /// The meter in which the wire records the use; `None` if no quota counts tokens.
     meter: Option<UsageMeter>,
-    /// The response head has arrived.
-    has_head: bool,
 }
 
 impl Reservation {
@@ -35,7 +33,7 @@ impl Reservation {
     pub(super) fn new<B>(handle: Handle, reserved: Reserved, request: &mut Request<B>) -> Self {
         let new_meter = || UsageMeter::nested(reserved.cost.input, request.extensions_mut());
         let meter = handle.has_token_quota().then(new_meter);
-        Self { handle, reserved: Some(reserved), meter, has_head: false }
+        Self { handle, reserved: Some(reserved), meter }
     }
 
     /// Whether the attempt comes too late for its reservation.
@@ -58,7 +56,7 @@ impl Reservation {
             // Without a wire below that records attempts, the reservation stands. With one, the request was
             // dropped before it reached the wire.
             UsageTotals { attempts: 0, .. } => {
-                if !self.has_head && wire_reports.load(Ordering::Relaxed) {
+                if wire_reports.load(Ordering::Relaxed) {
                     self.handle.refund(&reserved);
                 }
             }
@@ -105,12 +103,15 @@ impl AttemptGuard for Option<Reservation> {
     #[inline]
     fn on_head(self, head: ResponseHead<'_>, outcome: &Outcome) -> Option<Box<Reservation>> {
         let mut reservation = self?;
-        reservation.has_head = true;
         if let Some(reserved) = &reservation.reserved {
             reservation.handle.on_outcome(outcome);
             reservation.handle.on_headers(head.headers, *outcome == Outcome::Success, reserved);
         }
-        reservation.meter.is_some().then(|| Box::new(reservation))
+        // A response without a recorded attempt: no wire records the use, and the reservation stands.
+        if reservation.meter.as_ref()?.read().attempts == 0 {
+            reservation.reserved = None;
+        }
+        Some(Box::new(reservation))
     }
 
     /// If a gate below rejected the request, nothing was sent, unless an earlier attempt was.
