@@ -13,7 +13,7 @@
 
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU32;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -228,8 +228,8 @@ fn events() -> bool {
     print_table("event of a stream, after a wait", EVENTS, rows(Pace::Pending), &goal) && ready
 }
 
-/// A provider on a socket, in a thread of its own, that answers every request of a connection with a stream of
-/// `events` tokens, one to a chunk.
+/// A provider on a socket, in threads of its own, that answers every request with a stream of `events` tokens, one to a
+/// chunk.
 fn streaming_server(events: u32) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -242,22 +242,27 @@ fn streaming_server(events: u32) -> SocketAddr {
     answer.extend_from_slice(b"0\r\n\r\n");
     std::thread::spawn(move || {
         for connection in listener.incoming() {
-            let mut connection = connection.expect("a connection");
-            let mut received = Vec::new();
-            let mut chunk = [0; 4_096];
-            while let Ok(read @ 1..) = connection.read(&mut chunk) {
-                received.extend_from_slice(&chunk[..read]);
-                // The whole request is here: its body is the only object.
-                if received.ends_with(b"}") {
-                    received.clear();
-                    if connection.write_all(&answer).is_err() {
-                        break;
-                    }
-                }
-            }
+            let (connection, answer) = (connection.expect("a connection"), answer.clone());
+            std::thread::spawn(move || answer_all(connection, &answer));
         }
     });
     address
+}
+
+/// Answers every request of a connection.
+fn answer_all(mut connection: TcpStream, answer: &[u8]) {
+    let mut received = Vec::new();
+    let mut chunk = [0; 4_096];
+    while let Ok(read @ 1..) = connection.read(&mut chunk) {
+        received.extend_from_slice(&chunk[..read]);
+        // The whole request is here: its body is the only object.
+        if received.ends_with(b"}") {
+            received.clear();
+            if connection.write_all(answer).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// The events of one long answer over a connection of the local machine.
