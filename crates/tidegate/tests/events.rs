@@ -269,8 +269,12 @@ async fn a_fallback_a_skipped_target_and_a_continued_stream_are_events() {
     let done = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     stream(&other).frame(chunk("tide")).frame(done);
     call(&stack, chat(true, true)).await.unwrap();
-    let of_chain: Vec<_> =
-        decided(&mut events).into_iter().filter(|value| value["layer"] == "fallback").collect();
+    // Other tests have chains as well.
+    let of_b = |value: &Value| value["target"].as_str().is_some_and(|target| target.starts_with("b/"));
+    let of_chain: Vec<_> = decided(&mut events)
+        .into_iter()
+        .filter(|value| value["layer"] == "fallback" && of_b(value))
+        .collect();
     let skipped = json!({
         "target": "b/small", "decision": "skipped", "layer": "fallback",
         "lack": "calls no tools",
@@ -294,6 +298,31 @@ async fn a_fallback_a_skipped_target_and_a_continued_stream_are_events() {
             "INFO asking another target for the rest layer=fallback target=b/second code=E3001",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_a_target_is_an_event() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let ((first, provider), (second, other)) = (strict::service(), strict::service());
+    let chain = FallbackLayer::new().then_addressed("w/second", second).seed(7);
+    let stack = ResilienceBuilder::new("w/first")
+        .total_timeout(Duration::from_secs(60))
+        .fallback(chain)
+        .service(first);
+    provider.answer(429).header("retry-after", "9");
+    other.answer(429).header("retry-after", "5");
+    let mut events = events::subscribe_to("w/second");
+    call(&stack, chat(false, false)).await.unwrap();
+    let waiting: Vec<_> =
+        decided(&mut events).into_iter().filter(|value| value["decision"] == "waiting").collect();
+    let [waiting] = &waiting[..] else { panic!("{waiting:?}") };
+    let wait = waiting["wait_ms"].as_u64().unwrap();
+    assert!((5000..=5500).contains(&wait), "{wait}");
+    let expected = json!({"target": "w/second", "decision": "waiting", "layer": "fallback", "wait_ms": wait});
+    assert_eq!(*waiting, expected);
+    let line = format!("INFO all targets cool down, waiting layer=fallback target=w/second wait_ms={wait}");
+    assert!(log.lines().contains(&line), "{:?}", log.lines());
 }
 
 /// A catalogue in which `b/small` calls no tools.

@@ -517,6 +517,7 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
         on_context_length = true
         on_content_filter = true
         continue_streams = true
+        max_wait = "5s"
         body_cap = 2048
         cache_by = "credential"
     "#;

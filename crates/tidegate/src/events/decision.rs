@@ -52,6 +52,12 @@ pub enum Decision {
     },
     /// The target of this event is skipped, because it lacks a capability.
     Skipped(MissingCapability),
+    /// All targets of a chain are cooling down, and the call waits; the target of this event is available first.
+    #[non_exhaustive]
+    Waiting {
+        /// The time of the wait.
+        wait: Duration,
+    },
     /// An attempt has ended, and a circuit has recorded its result.
     AttemptEnded(AttemptSummary),
     /// A circuit has changed its state.
@@ -132,6 +138,7 @@ impl Decision {
             Self::FellBack { .. } => "fell_back",
             Self::Continued { .. } => "continued",
             Self::Skipped(_) => "skipped",
+            Self::Waiting { .. } => "waiting",
             Self::AttemptEnded(_) => "attempt_ended",
             Self::CircuitChanged(_) => "circuit_changed",
             Self::LimitMoved { .. } => "limit_moved",
@@ -146,7 +153,9 @@ impl Decision {
             Self::Rejected { rejection, .. } => rejection.gate().name(),
             Self::Retried { .. } | Self::RetryDenied => "retry",
             Self::SentAgain(_) => "reconnect",
-            Self::FellBack { .. } | Self::Continued { .. } | Self::Skipped(_) => "fallback",
+            Self::FellBack { .. } | Self::Continued { .. } | Self::Skipped(_) | Self::Waiting { .. } => {
+                "fallback"
+            }
             Self::AdmittedInShadow(_) | Self::AttemptEnded(_) | Self::CircuitChanged(_) => "circuit_breaker",
             Self::LimitMoved { .. } => "backpressure",
         }
@@ -157,7 +166,8 @@ impl Decision {
     pub(super) fn count(&self, target: &str) {
         let metrics = || TargetMetrics::of(target);
         match self {
-            Self::Rejected { rejection, .. } => metrics().record_rejection(rejection),
+            // `emit_rejected` has counted it.
+            Self::Rejected { .. } => {}
             Self::Retried { code, .. } => metrics().record_retry(*code),
             Self::RetryDenied => metrics().record_retry_denied(),
             Self::SentAgain(reason) => metrics().record_resend(*reason),
@@ -166,7 +176,8 @@ impl Decision {
             Self::CircuitChanged(transition) => metrics().record_transition(transition.to),
             // The attempts are counted at the wire, with those of stacks without a circuit.
             Self::AttemptEnded(_) => {}
-            Self::AdmittedInShadow(_) | Self::Skipped(_) | Self::LimitMoved { .. } => {}
+            Self::AdmittedInShadow(_) | Self::Skipped(_) | Self::Waiting { .. } | Self::LimitMoved { .. } => {
+            }
         }
     }
 
@@ -193,6 +204,7 @@ impl Decision {
             }
             Self::Continued { code: failure } => Fields { code: code(failure), ..of },
             Self::Skipped(missing) => Fields { lack: Some(missing.to_string()), ..of },
+            Self::Waiting { wait } => Fields { wait_ms: Some(millis(*wait)), ..of },
             Self::AttemptEnded(end) => Fields {
                 attempt: Some(end.attempt),
                 success: Some(end.success),

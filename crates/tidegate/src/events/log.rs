@@ -18,7 +18,8 @@ impl Decision {
         match self {
             Self::AttemptEnded(end) => end.log(target, key),
             Self::CircuitChanged(transition) => log_transition(transition, target, key),
-            Self::Rejected { rejection, .. } => log_rejection(rejection, target, key),
+            // `emit_rejected` has logged it.
+            Self::Rejected { .. } => {}
             Self::AdmittedInShadow(rejection) => {
                 tracing::debug!(layer, target, key = key.map(display), "would have refused: {rejection}");
             }
@@ -44,6 +45,9 @@ impl Decision {
                 "asking another target for the rest",
             ),
             Self::Skipped(lack) => tracing::info!(layer, target, %lack, "passing over a target"),
+            Self::Waiting { wait } => {
+                tracing::info!(layer, target, wait_ms = millis(*wait), "all targets cool down, waiting");
+            }
             Self::LimitMoved { limit } => {
                 tracing::debug!(layer, target, key = key.map(display), limit, "limit moved");
             }

@@ -57,8 +57,8 @@ enum State<S, F, B> {
     CallingNext(TargetFuture),
     /// The response was returned.
     Done,
-    /// All targets are cooling down, and the call waits for the one that is available first.
-    Waiting(Pin<Box<Sleep>>, Option<NextTarget>),
+    /// All targets are cooling down, and the call waits until one of them is available.
+    Waiting(Pin<Box<Sleep>>),
 }
 
 /// A request while its body is being read.
@@ -207,9 +207,9 @@ where
                 },
                 StateProj::CallingNext(future) => ready!(chain.poll_response(future.get_mut().as_mut(), cx))
                     .map(|response| response.map(BodySource::Other)),
-                StateProj::Waiting(sleep, target) => {
+                StateProj::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
-                    let target = target.take().expect("set until the wait ends");
+                    let target = chain.target_after_wait();
                     let state = call.make_ready(target);
                     this.state.set(state);
                     continue;
@@ -221,8 +221,8 @@ where
                     let state = call.make_ready(target);
                     this.state.set(state);
                 }
-                ControlFlow::Continue(NextStep::Wait(wait, target)) => {
-                    this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait)), Some(target)));
+                ControlFlow::Continue(NextStep::Wait(wait)) => {
+                    this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
                 }
                 ControlFlow::Continue(NextStep::Respond(result)) => {
                     *this.call = None;
@@ -247,7 +247,7 @@ impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
             State::ReadyingFirst | State::Readying(_) => "readying a target",
             State::CallingNext(_) => "calling another target",
             State::Done => "done",
-            State::Waiting(..) => "waiting for a cooldown",
+            State::Waiting(_) => "waiting for a cooldown",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish_non_exhaustive()
     }

@@ -1,4 +1,5 @@
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 use tower_layer::Layer;
@@ -184,6 +185,13 @@ impl FallbackLayer {
             settings.continue_streams = true;
             settings.hooks.continuator = Some(Arc::new(continuator));
         })
+    }
+
+    /// The longest time that a call waits while all targets are cooling down, over all of its waits: as long as its
+    /// deadline allows by default, and no wait at all for [`Duration::ZERO`].
+    #[must_use]
+    pub fn max_wait(self, max_wait: Duration) -> Self {
+        self.set(|settings| settings.max_wait = Some(max_wait))
     }
 
     /// Request bodies of up to this many bytes are kept for the other targets; 32 MiB by default.

@@ -36,6 +36,7 @@
 //! | `on_context_length` | `false` | whether a prompt that is too long causes a fallback |
 //! | `on_content_filter` | `false` | whether a content filter causes a fallback |
 //! | `continue_streams` | `false` | whether the next target continues a stream that broke off |
+//! | `max_wait` | `none` | the longest wait while all targets are cooling down; none: as long as the deadline allows |
 //! | `body_cap` | `33_554_432` | bytes of a request body that are kept for the other targets |
 //! | `cache_by` | `none` | callers that share cached answers; none: those with the same credential and tenant |
 //!
@@ -49,9 +50,11 @@
 //! # Order of the chain
 //! 1. The first target, and then each target that was added with [`then`](FallbackLayer::then).
 //! 2. If all of them are only cooling down (an open circuit, a rate limit, a 429 or 503 with a delay) and the
-//!    call has a deadline that allows the wait: the target that is available first, with one attempt each
-//!    time and at most eight times. The wait is extended by up to a tenth, so that waiting calls do not all
-//!    return at once. In nested chains only the outermost chain waits.
+//!    call has a deadline that allows the wait: it waits for the target that is available first, at most eight
+//!    times, and for [`max_wait`](FallbackLayer::max_wait) in all. Then one attempt is sent to the first target in
+//!    the order of the chain that admits it. A target is left out as long as a delay of its provider lasts. The wait
+//!    is extended by up to a tenth, so that waiting calls do not all return at once. In nested chains only the
+//!    outermost chain waits.
 //! 3. The last resorts, in the order in which they were added: [`then_cached`](FallbackLayer::then_cached),
 //!    [`then_simplified`](FallbackLayer::then_simplified), [`then_static`](FallbackLayer::then_static),
 //!    [`then_emergency`](FallbackLayer::then_emergency); and the answer in the [`FallbackOverride`] of the request. They

@@ -1,11 +1,12 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidegate_core::{AnswerSynthesizer, ModelCatalog, StreamContinuator};
 
 use super::policy::FallbackPolicy;
-use crate::settings::{ConfigError, LayerSettings};
+use crate::settings::{ConfigError, LayerSettings, OptionalDurationText};
 use crate::{KeyBy, Payload};
 
 /// The settings of a [`FallbackLayer`](crate::FallbackLayer), and their defaults; the part `fallback` of a
@@ -23,6 +24,10 @@ pub struct Settings {
     pub on_content_filter: bool,
     /// The next target continues a text stream that broke off; `false` by default.
     pub continue_streams: bool,
+    /// The longest time that a call waits while all targets are cooling down, over all of its waits; as long as its
+    /// deadline allows by default, and no wait if it is 0 s. A call without a deadline does not wait.
+    #[serde(with = "OptionalDurationText", skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Duration>,
     /// Request bodies up to this many bytes are kept for the other targets; 32 MiB by default.
     pub body_cap: usize,
     /// Callers with the same key share cached answers: `"tenant"`, `"credential"`, `"model"`,
@@ -50,6 +55,7 @@ impl Default for Settings {
             on_context_length: false,
             on_content_filter: false,
             continue_streams: false,
+            max_wait: None,
             body_cap: Payload::DEFAULT_CAP,
             cache_by: None,
         }

@@ -10,6 +10,8 @@ use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Outcome, Rejection
 pub(super) struct TargetCooldowns {
     targets: Vec<FailedTarget>,
     waits: u32,
+    /// The time of all waits.
+    waited: Duration,
 }
 
 /// A target that failed.
@@ -18,6 +20,8 @@ struct FailedTarget {
     target_index: usize,
     /// When it may be called again, if it gave a delay.
     until: Option<Instant>,
+    /// One of its gates rejected the attempt, which costs the provider nothing.
+    is_rejected: bool,
     /// It may succeed after the delay: no other failure is known.
     is_only_cooling_down: bool,
     /// No request can succeed: the account is the cause.
@@ -41,7 +45,8 @@ impl TargetCooldowns {
     ) {
         self.targets.retain(|failed| failed.target_index != target_index);
         let failure = outcome.failure();
-        let (wait, is_only_cooling_down) = match error.and_then(|error| Rejection::find(&**error)) {
+        let rejection = error.and_then(|error| Rejection::find(&**error));
+        let (wait, is_only_cooling_down) = match rejection {
             Some(rejection) => (rejection.retry_after(), rejection.retry_after().is_some()),
             None => (failure.and_then(Failure::wait), is_cooling_down(outcome)),
         };
@@ -49,7 +54,13 @@ impl TargetCooldowns {
         let is_unusable = failure.is_some_and(|failure| {
             matches!(failure.code, ErrorCode::Authentication | ErrorCode::QuotaExhausted)
         });
-        self.targets.push(FailedTarget { target_index, until, is_only_cooling_down, is_unusable });
+        self.targets.push(FailedTarget {
+            target_index,
+            until,
+            is_rejected: rejection.is_some(),
+            is_only_cooling_down,
+            is_unusable,
+        });
     }
 
     /// Whether the target at `target_index` may be sent another request at `now`.
@@ -58,16 +69,35 @@ impl TargetCooldowns {
         failed.is_none_or(|failed| !failed.is_unusable && failed.until.is_none_or(|until| until <= now))
     }
 
+    /// Of the targets from `first` on, the first that may be called after a wait: its delay has passed, or one of its gates
+    /// rejected it and may have opened since.
+    pub(super) fn next_after_wait(&self, first: usize, now: Instant) -> Option<usize> {
+        let may_be_called = |failed: &&FailedTarget| {
+            failed.target_index >= first
+                && (failed.is_rejected || failed.until.is_some_and(|until| until <= now))
+        };
+        let targets = self.targets.iter().filter(may_be_called);
+        targets.map(|failed| failed.target_index).min().filter(|_| self.waits > 0)
+    }
+
+    /// The same for the targets after `current`, if a gate of that has rejected the call: a wait is for one attempt.
+    pub(super) fn next_after_rejection(&self, current: usize, now: Instant) -> Option<usize> {
+        let failed = self.targets.iter().find(|failed| failed.target_index == current)?;
+        self.next_after_wait(current + 1, now).filter(|_| failed.is_rejected)
+    }
+
     /// Whether the call has waited for a target.
     pub(super) fn has_waited(&self) -> bool {
         self.waits > 0
     }
 
-    /// The target to wait for, and for how long, if all targets are cooling down and the deadline allows the
-    /// wait. The wait gets positive jitter by `random` in 0..1, since other calls wait as well.
+    /// The target to wait for, and for how long, if all targets are cooling down and both the deadline and `max_wait`, which
+    /// is for all waits together, allow the wait. It gets positive jitter by `random` in 0..1, since other calls wait as
+    /// well.
     pub(super) fn soonest(
         &mut self,
         deadline: Option<Deadline>,
+        max_wait: Option<Duration>,
         now: Instant,
         random: f64,
     ) -> Option<(usize, Duration)> {
@@ -78,10 +108,11 @@ impl TargetCooldowns {
         let until = |failed: &FailedTarget| Some((failed.target_index, failed.until?));
         let (target_index, until) = self.targets.iter().filter_map(until).min_by_key(|(_, until)| *until)?;
         let wait = with_positive_jitter(until.saturating_duration_since(now).max(MIN_WAIT), random);
-        if !deadline.allows(wait, now) {
+        let waited = self.waited.saturating_add(wait);
+        if !deadline.allows(wait, now) || max_wait.is_some_and(|max_wait| waited > max_wait) {
             return None;
         }
-        self.waits += 1;
+        (self.waits, self.waited) = (self.waits + 1, waited);
         Some((target_index, wait))
     }
 }
@@ -119,13 +150,13 @@ mod tests {
         let mut cooldowns = TargetCooldowns::default();
         cooldowns.record_failure(0, &Outcome::Neutral, Some(&rejected_with(Some(secs(3)))), now);
         cooldowns.record_failure(1, &failed_with(ErrorCode::RateLimited, secs(1)), None, now);
-        assert_eq!(cooldowns.soonest(deadline, now, 0.0), Some((1, secs(1))));
+        assert_eq!(cooldowns.soonest(deadline, None, now, 0.0), Some((1, secs(1))));
         // The target still fails, and the other one is available sooner now.
         let later = now + secs(1);
         cooldowns.record_failure(1, &failed_with(ErrorCode::Overloaded, secs(10)), None, later);
-        assert_eq!(cooldowns.soonest(deadline, later, 0.0), Some((0, secs(2))));
-        assert_eq!(cooldowns.soonest(Some(Deadline::after(secs(2), later)), later, 0.0), None);
-        assert_eq!(cooldowns.soonest(None, later, 0.0), None);
+        assert_eq!(cooldowns.soonest(deadline, None, later, 0.0), Some((0, secs(2))));
+        assert_eq!(cooldowns.soonest(Some(Deadline::after(secs(2), later)), None, later, 0.0), None);
+        assert_eq!(cooldowns.soonest(None, None, later, 0.0), None);
     }
 
     #[test]
@@ -142,9 +173,43 @@ mod tests {
             let mut cooldowns = TargetCooldowns::default();
             cooldowns.record_failure(0, &Outcome::Neutral, Some(&rejected_with(Some(second))), now);
             cooldowns.record_failure(1, &outcome, error.as_ref(), now);
-            assert_eq!(cooldowns.soonest(deadline, now, 0.0), None, "{outcome:?}");
+            assert_eq!(cooldowns.soonest(deadline, None, now, 0.0), None, "{outcome:?}");
         }
-        assert_eq!(TargetCooldowns::default().soonest(deadline, now, 0.0), None);
+        assert_eq!(TargetCooldowns::default().soonest(deadline, None, now, 0.0), None);
+    }
+
+    #[test]
+    fn the_time_of_all_waits_is_bounded() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let deadline = Some(Deadline::after(60 * second, now));
+        for (max_wait, waits) in
+            [(None, 8), (Some(Duration::ZERO), 0), (Some(second), 1), (Some(3 * second), 3)]
+        {
+            let mut cooldowns = TargetCooldowns::default();
+            cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, second), None, now);
+            let seen = std::iter::from_fn(|| cooldowns.soonest(deadline, max_wait, now, 0.0)).count();
+            assert_eq!(seen, waits, "{max_wait:?}");
+        }
+    }
+
+    #[test]
+    fn after_a_wait_the_first_target_that_may_admit_is_next() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut cooldowns = TargetCooldowns::default();
+        cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, 9 * second), None, now);
+        cooldowns.record_failure(1, &Outcome::Neutral, Some(&rejected_with(Some(9 * second))), now);
+        cooldowns.record_failure(2, &failed_with(ErrorCode::RateLimited, second), None, now);
+        assert_eq!(cooldowns.next_after_wait(0, now + 9 * second), None, "there was no wait");
+        let deadline = Some(Deadline::after(60 * second, now));
+        assert_eq!(cooldowns.soonest(deadline, None, now, 0.0), Some((2, second)));
+        let next = |first, later| cooldowns.next_after_wait(first, now + later);
+        // The circuit of the second target may have been closed; the provider of the first has named a later time.
+        let nexts: Vec<_> = (0..4).map(|first| next(first, second)).collect();
+        assert_eq!(nexts, [Some(1), Some(1), Some(2), None]);
+        assert_eq!(next(0, 9 * second), Some(0));
+        // A wait is for one attempt.
+        let after = |current| cooldowns.next_after_rejection(current, now + 9 * second);
+        assert_eq!([0, 1, 2, 3].map(after), [None, Some(2), None, None]);
     }
 
     /// Pitfall P25 (docs/pitfalls.md): all waiting calls woke in the same instant.
@@ -154,15 +219,15 @@ mod tests {
         let wait = |random| {
             let mut cooldowns = TargetCooldowns::default();
             cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, 10 * second), None, now);
-            cooldowns.soonest(Some(Deadline::after(60 * second, now)), now, random).unwrap().1
+            cooldowns.soonest(Some(Deadline::after(60 * second, now)), None, now, random).unwrap().1
         };
         assert_eq!((wait(0.0), wait(0.5)), (10 * second, Duration::from_millis(10_500)));
         // The wait including its jitter has to fit.
         let mut cooldowns = TargetCooldowns::default();
         cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, 10 * second), None, now);
         let deadline = Some(Deadline::after(Duration::from_millis(10_400), now));
-        assert_eq!(cooldowns.soonest(deadline, now, 0.5), None);
-        assert!(cooldowns.soonest(deadline, now, 0.1).is_some());
+        assert_eq!(cooldowns.soonest(deadline, None, now, 0.5), None);
+        assert!(cooldowns.soonest(deadline, None, now, 0.1).is_some());
     }
 
     /// Pitfalls P24 and P25 (docs/pitfalls.md): a target that gave a delay is not called before it has
@@ -192,7 +257,7 @@ mod tests {
         let mut cooldowns = TargetCooldowns::default();
         cooldowns.record_failure(0, &Outcome::Neutral, Some(&rejected_with(Some(Duration::ZERO))), now);
         let deadline = Some(Deadline::after(Duration::from_secs(3600), now));
-        let waits = std::iter::from_fn(|| cooldowns.soonest(deadline, now, 0.0)).collect::<Vec<_>>();
+        let waits = std::iter::from_fn(|| cooldowns.soonest(deadline, None, now, 0.0)).collect::<Vec<_>>();
         assert_eq!((waits.len(), waits[0].1), (MAX_WAITS as usize, MIN_WAIT));
     }
 }

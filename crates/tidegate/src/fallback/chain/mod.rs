@@ -85,7 +85,8 @@ pub(in crate::fallback) type TargetResult<B> = Result<Response<BodySource<B>>, E
 /// The step that follows a failure.
 pub(in crate::fallback) enum NextStep {
     Call(NextTarget),
-    Wait(Duration, NextTarget),
+    /// All targets are cooling down.
+    Wait(Duration),
     /// Return this to the caller.
     Respond(Result<Response<Bytes>, Error>),
 }
@@ -161,7 +162,7 @@ impl ChainState {
             self.mark_response(response);
         }
         match (self.next(&outcome, result.as_ref().err(), reach), disposition) {
-            (Some(step @ (NextStep::Call(_) | NextStep::Wait(..))), Disposition::Keep) => {
+            (Some(step @ (NextStep::Call(_) | NextStep::Wait(_))), Disposition::Keep) => {
                 // The body of the failed response is dropped before the next target is called: it may hold a
                 // connection or a permit.
                 let kept = KeptFailure::new(result, target);
@@ -203,14 +204,13 @@ impl ChainState {
         let because = code(outcome, error);
         if self.simplified().is_none() {
             self.record_failure(outcome, error, reach);
-            if let Some(target) = self.take_next_target() {
-                self.target_index = self.visited;
+            if let Some(target) = self.take_next_target().or_else(|| self.next_target_after_wait()) {
                 target.counters.record_use();
                 self.trace_fallback(&target.name, FallbackKind::AlternativeModel, because);
                 return Some(NextStep::Call(NextTarget::Other(target.service)));
             }
-            if let Some((wait, target)) = self.soonest_target() {
-                return Some(NextStep::Wait(wait, target));
+            if let Some(wait) = self.begin_wait() {
+                return Some(NextStep::Wait(wait));
             }
         }
         self.next_last_resort(because)

@@ -18,6 +18,7 @@ impl ChainState {
             return None;
         }
         self.visited += 1;
+        self.target_index = self.visited;
         Some(target)
     }
 
@@ -38,25 +39,46 @@ impl ChainState {
         handle.targets().iter().skip(self.visited).all(|target| self.missing_capability(target).is_some())
     }
 
-    /// The target that is available first if all are only cooling down, and the wait until then. A nested
-    /// chain does not wait: the outer chain may have a target that is available now, and waits itself if it
-    /// has none.
-    pub(super) fn soonest_target(&mut self) -> Option<(Duration, NextTarget)> {
+    /// The wait for the target that is available first, if all are only cooling down. A nested chain does not wait: the
+    /// outer chain may have a target that is available now, and waits itself if it has none.
+    pub(super) fn begin_wait(&mut self) -> Option<Duration> {
         if self.first_position.depth > 0 {
             return None;
         }
         let (deadline, random) = (self.deadline_timer.deadline(), self.settings.hooks.random());
-        let cooldowns = &mut self.failures.get_or_insert_default().cooldowns;
-        let (target_index, wait) = cooldowns.soonest(deadline, clock::now(), random)?;
+        let max_wait = self.settings.max_wait;
+        let failures = self.failures.get_or_insert_default();
+        let (target_index, wait) = failures.cooldowns.soonest(deadline, max_wait, clock::now(), random)?;
         if !self.try_take_attempt() {
             return None;
         }
         self.push_verdict(Verdict::Waiting(wait));
-        let target = self.select_target(target_index);
+        self.select_target(target_index);
+        Decision::Waiting { wait }.emit(self.target_name().as_deref().unwrap_or_default(), None);
+        Some(wait)
+    }
+
+    /// The target to call after the wait: the first in the order of the chain that may admit the call by now.
+    pub(in crate::fallback) fn target_after_wait(&mut self) -> NextTarget {
+        let failures = self.failures.get_or_insert_default();
+        let first = failures.cooldowns.next_after_wait(0, clock::now()).unwrap_or(self.target_index);
+        let target = self.select_target(first);
         if let Some(target) = self.current_target() {
             target.counters.record_use();
         }
-        Some((wait, target))
+        target
+    }
+
+    /// The next target that may admit the call after a wait, if a gate of the current one has rejected it.
+    pub(super) fn next_target_after_wait(&mut self) -> Option<Target> {
+        let cooldowns = &self.failures.as_ref()?.cooldowns;
+        let target_index = cooldowns.next_after_rejection(self.target_index, clock::now())?;
+        let target = self.handle.targets().get(target_index - 1)?.clone();
+        if !self.try_take_attempt() {
+            return None;
+        }
+        self.target_index = target_index;
+        Some(target)
     }
 
     /// Makes the target at `target_index` the current one.

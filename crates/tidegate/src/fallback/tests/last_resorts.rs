@@ -14,8 +14,8 @@ use crate::fallback::{
 };
 use crate::testing::{send, strict};
 use crate::{
-    Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, ResilienceBuilder, Tenant,
-    Trail, Verdict, clock,
+    BoxError, Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, ResilienceBuilder,
+    Tenant, Trail, Verdict, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -338,15 +338,64 @@ async fn the_emergency_answer_is_last_and_works_past_the_deadline() {
     assert_eq!(first.calls(), 1);
 }
 
+/// The error of an open circuit.
+fn reject(wait: Duration) -> impl Fn() -> BoxError {
+    move || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(wait).into()
+}
+
+/// After a wait the order of the chain applies again: a circuit may have been closed meanwhile.
+#[tokio::test(start_paused = true)]
+async fn after_a_wait_the_first_target_that_admits_is_called() {
+    let ((second, other), (third, last)) = (strict(), strict());
+    let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then("c/three", third));
+    for (still_open, expected) in [(false, "preferred"), (true, "soonest")] {
+        first.fail_with(reject(3 * SECOND));
+        other.fail_with(reject(4 * SECOND));
+        last.fail_with(reject(SECOND));
+        let calls = [&first, &other, &last].map(|target| target.calls());
+        if still_open {
+            first.fail_with(reject(2 * SECOND));
+            other.fail_with(reject(3 * SECOND));
+            json_answer(&last, "soonest");
+        } else {
+            json_answer(&first, "preferred");
+        }
+        let started = clock::now();
+        let (head, body) = read(send(&mut service, with_deadline(question("?"), 5 * SECOND)).await).await;
+        assert_eq!(content(&body), expected);
+        assert_eq!((clock::now() - started).as_secs(), 1, "one wait");
+        let called = [&first, &other, &last].map(|target| target.calls());
+        let called: Vec<_> = called.iter().zip(calls).map(|(now, before)| now - before).collect();
+        let fallback = head.1.as_ref().map(|info| info.target().to_owned());
+        let expected =
+            if still_open { (vec![2, 2, 2], Some("c/three".to_owned())) } else { (vec![2, 1, 1], None) };
+        assert_eq!((called, fallback), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_wait_bounds_the_wait_for_a_target() {
+    for (max_wait, waits) in [(Duration::ZERO, false), (SECOND / 2, false), (2 * SECOND, true)] {
+        let (first, _, mut service) = chain(|layer| layer.then_static().max_wait(max_wait));
+        first.fail_with(reject(SECOND));
+        json_answer(&first, "back");
+        let started = clock::now();
+        let (head, _) = read(send(&mut service, with_deadline(question("?"), 60 * SECOND)).await).await;
+        let (seconds, expected) = if waits { (1, None) } else { (0, Some(FallbackKind::StaticResponse)) };
+        assert_eq!(
+            ((clock::now() - started).as_secs(), strategy(&head)),
+            (seconds, expected),
+            "{max_wait:?}"
+        );
+    }
+}
+
 /// Pitfall P29 (docs/pitfalls.md): the call failed at once while all targets were cooling down, although the
 /// first was available again in a second.
 #[tokio::test(start_paused = true)]
 async fn waits_for_the_target_that_is_available_first() {
     let (second, other) = strict();
     let (first, _, mut service) = chain(|layer| layer.then("b/two", second).then_static());
-    let reject = |wait: Duration| {
-        move || Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded).with_retry_after(wait).into()
-    };
     first.fail_with(reject(SECOND));
     other.fail_with(reject(3 * SECOND));
     json_answer(&first, "back");
