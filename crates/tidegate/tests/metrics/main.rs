@@ -298,6 +298,17 @@ async fn a_body_that_is_cut_off_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_broken_connection_is_counted_as_a_failure_of_the_provider() {
+    let target = "openai/broken-connection";
+    let (stack, provider) = stack(target, |stack| stack);
+    provider.fail("connection reset");
+    call(&stack, plain()).await.unwrap_err();
+    assert_eq!(value("tidegate.attempts", &[("code", "E3001"), ("target", target)]), 1.0);
+    let failure = [("code", "E3001"), ("kind", "transport"), ("target", target)];
+    assert_eq!(value("tidegate.failures", &failure), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_continued_stream_counts_as_a_fallback() {
     recorder::install();
     let ((first, provider), (second, other)) = (strict::service(), strict::service());
