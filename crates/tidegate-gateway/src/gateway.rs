@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use tower::ServiceExt;
 
-use crate::alerts;
+use crate::alerts::AlertTask;
 use crate::client::client;
 use crate::config::{Config, GatewayConfigError};
 use crate::log_writer::LogWriter;
@@ -13,7 +13,7 @@ use crate::pages::AppState;
 use crate::paths;
 use crate::prometheus::PrometheusMetrics;
 use crate::running_config::Entrance;
-use crate::server::{self, AlertTask, RunningGateway, ServerSettings};
+use crate::server::{self, RunningGateway, ServerSettings};
 use crate::service::GatewayService;
 
 /// A gateway that is ready to listen.
@@ -125,7 +125,9 @@ impl Gateway {
         let running = self.state.running();
         running.warn_if_open();
         let config = &running.config;
-        let alerts = self.alerts()?;
+        let client = client(&config.connections).map_err(io::Error::other)?;
+        let (signals, lost) = (Arc::clone(&self.state), self.state.lost_alerts.clone());
+        let alerts = AlertTask::new(self.state.alerts.subscribe(), signals, client, lost);
         let settings = ServerSettings {
             listen: config.listen,
             tls: self.state.tls.clone(),
@@ -134,15 +136,5 @@ impl Gateway {
             drain: config.drain,
         };
         server::bind(settings, self.state, alerts).await
-    }
-
-    /// The task of the alerts, if there are any.
-    fn alerts(&self) -> io::Result<Option<AlertTask>> {
-        let running = self.state.running();
-        let Some(settings) = running.config.alerts.clone() else { return Ok(None) };
-        let client = client(&running.config.connections).map_err(io::Error::other)?;
-        let (state, lost) = (Arc::clone(&self.state), self.state.lost_alerts.clone());
-        let alerts = alerts::run(settings, move || state.running().targets.snapshots(), client, lost);
-        Ok(Some(Box::pin(alerts)))
     }
 }

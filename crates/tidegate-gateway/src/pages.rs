@@ -13,11 +13,14 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode, Uri};
 use serde_json::{Value, json};
 use tidegate::ErrorCode;
+use tidegate::alerts::ChainSignals;
+use tidegate::stack::SignalsSnapshot;
+use tokio::sync::watch;
 
 use crate::access::{AdminAccess, CallerRules};
-use crate::alerts::LostAlerts;
+use crate::alerts::{LostAlerts, SignalsSource};
 use crate::calls;
-use crate::config::{Config, GatewayConfigError};
+use crate::config::{AlertSettings, Config, GatewayConfigError};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint, dialect_of_caller};
 use crate::live::{self, LiveFeed};
 use crate::log_writer::LogWriter;
@@ -36,6 +39,8 @@ pub(crate) struct AppState {
     pub(crate) tls: Option<ServerTls>,
     reloads: ReloadStatus,
     pub(crate) is_draining: AtomicBool,
+    /// The settings of the alerts in use.
+    pub(crate) alerts: watch::Sender<Option<AlertSettings>>,
     pub(crate) lost_alerts: LostAlerts,
     /// The events of the live page.
     pub(crate) live: LiveFeed,
@@ -58,6 +63,7 @@ impl AppState {
     pub(crate) fn new(config: Config) -> Result<Self, GatewayConfigError> {
         let tls = config.tls.clone().map(ServerTls::new).transpose();
         let tls = tls.map_err(|error| GatewayConfigError::new("tls", error.to_string()))?;
+        let alerts = watch::Sender::new(config.alerts.clone());
         let running = RunningConfig::new(config, None)?;
         let live = LiveFeed::default();
         live.follow(Arc::clone(&running.targets), running.proxy.recent_calls.clone());
@@ -65,6 +71,7 @@ impl AppState {
             tls,
             running: ArcSwap::from_pointee(running),
             reloads: ReloadStatus::new(),
+            alerts,
             lost_alerts: LostAlerts::default(),
             live,
             is_draining: AtomicBool::new(false),
@@ -100,6 +107,11 @@ impl AppState {
         }
         self.live.follow(Arc::clone(&next.targets), next.proxy.recent_calls.clone());
         next.apply();
+        self.alerts.send_if_modified(|alerts| {
+            let is_same = *alerts == next.config.alerts;
+            alerts.clone_from(&next.config.alerts);
+            !is_same
+        });
         if let (Some(tls), Some(certificate)) = (&self.tls, &next.config.tls) {
             tls.replace(certificate.clone());
         }
@@ -112,6 +124,16 @@ impl AppState {
         next.warn_if_open();
         tracing::info!(layer = "gateway", routes = next.config.routes.len(), "configuration reloaded");
         Ok(())
+    }
+}
+
+impl SignalsSource for Arc<AppState> {
+    fn targets(&self) -> Vec<SignalsSnapshot> {
+        self.running().targets.snapshots()
+    }
+
+    fn chains(&self) -> Vec<ChainSignals> {
+        self.running().targets.chains()
     }
 }
 

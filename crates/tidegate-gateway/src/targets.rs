@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderMap, Response, Uri};
 use serde::Serialize;
+use tidegate::alerts::ChainSignals;
 use tidegate::circuit_breaker::{Metrics, Settings, Transitions};
 use tidegate::fallback::Handle;
 use tidegate::stack::{KeySignals, SignalsSnapshot};
@@ -22,7 +23,18 @@ use crate::running_config::ConfigOfRequest;
 
 /// The targets of all routes.
 #[derive(Debug)]
-pub(crate) struct Targets(Vec<TargetGates>);
+pub(crate) struct Targets {
+    gates: Vec<TargetGates>,
+    chains: Vec<TargetsOfRoute>,
+}
+
+/// The targets of the chain of a route.
+#[derive(Debug)]
+pub(crate) struct TargetsOfRoute {
+    /// Its path and its `model`.
+    pub(crate) name: Arc<str>,
+    pub(crate) signals: Vec<Signals>,
+}
 
 /// The gates of one target under one policy, and the chains that start with that target.
 #[derive(Debug)]
@@ -86,7 +98,7 @@ pub(crate) fn rejects_calls(circuit_breaker: Option<&Settings>) -> bool {
 }
 
 async fn signals(Extension(running): ConfigOfRequest) -> Response<Body> {
-    Json(running.targets.0.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response()
+    Json(running.targets.iter().map(TargetGates::report).collect::<Vec<_>>()).into_response()
 }
 
 async fn change(
@@ -104,17 +116,20 @@ async fn change(
 }
 
 impl Targets {
-    pub(crate) fn new(targets: impl IntoIterator<Item = TargetGates>) -> Self {
-        Self(targets.into_iter().collect())
+    pub(crate) fn new(
+        gates: impl IntoIterator<Item = TargetGates>,
+        chains: impl IntoIterator<Item = TargetsOfRoute>,
+    ) -> Self {
+        Self { gates: gates.into_iter().collect(), chains: chains.into_iter().collect() }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TargetGates> {
-        self.0.iter()
+        self.gates.iter()
     }
 
     /// The target, the policy, and the changes of state of each circuit from now on.
     pub(crate) fn transitions(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>, Transitions)> {
-        self.0.iter().map(|target| {
+        self.gates.iter().map(|target| {
             let transitions = target.signals.circuit_breaker().subscribe();
             (Arc::clone(target.signals.target()), Arc::clone(&target.policy), transitions)
         })
@@ -122,19 +137,19 @@ impl Targets {
 
     /// Whether `name` is a target of a route, or a last resort.
     pub(crate) fn is_known(&self, name: &str) -> bool {
-        self.0.iter().any(|target| **target.signals.target() == *name)
+        self.gates.iter().any(|target| **target.signals.target() == *name)
             || LastResortName::ALL.iter().any(|resort| resort.name() == name)
     }
 
     /// Whether there is this target under this policy.
     pub(crate) fn has(&self, name: &str, policy: &str) -> bool {
-        self.0.iter().any(|target| *target.policy == *policy && **target.signals.target() == *name)
+        self.gates.iter().any(|target| *target.policy == *policy && **target.signals.target() == *name)
     }
 
     /// The names of the targets that are not healthy.
     pub(crate) fn not_healthy(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for target in self.0.iter().filter(|target| target.health().0 != HealthStatus::Healthy) {
+        for target in self.gates.iter().filter(|target| target.health().0 != HealthStatus::Healthy) {
             let name = &**target.signals.target();
             if !names.contains(&name) {
                 names.push(name);
@@ -145,7 +160,7 @@ impl Targets {
 
     /// Sets the metrics of the states of the gates.
     pub(crate) fn record_metrics(&self) {
-        for TargetGates { policy, signals, .. } in &self.0 {
+        for TargetGates { policy, signals, .. } in &self.gates {
             signals.record_metrics(&[("policy", policy)]);
         }
     }
@@ -164,7 +179,7 @@ impl Targets {
             not_found(format!("expected reset, force-open or force-closed after the target, found `{found}`"))
         })?;
         let policy = policy_of(query)?;
-        let named = self.0.iter().filter(|target| **target.signals.target() == *name);
+        let named = self.gates.iter().filter(|target| **target.signals.target() == *name);
         let selected = named.filter(|target| policy.as_ref().is_none_or(|policy| **policy == *target.policy));
         let selected: Vec<_> = selected.collect();
         if selected.is_empty() {
@@ -257,7 +272,14 @@ impl TargetGates {
 impl Targets {
     /// The signals of all targets, under each policy.
     pub(crate) fn snapshots(&self) -> Vec<SignalsSnapshot> {
-        self.0.iter().map(|target| target.signals.snapshot()).collect()
+        self.gates.iter().map(|target| target.signals.snapshot()).collect()
+    }
+
+    /// The signals of the targets of each route. A single route has all targets, and is left out.
+    pub(crate) fn chains(&self) -> Vec<ChainSignals> {
+        let chains = if self.chains.len() == 1 { &[] } else { &*self.chains };
+        let signals = |chain: &TargetsOfRoute| chain.signals.iter().map(Signals::snapshot).collect();
+        chains.iter().map(|it| ChainSignals { name: Arc::clone(&it.name), targets: signals(it) }).collect()
     }
 }
 

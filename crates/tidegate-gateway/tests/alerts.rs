@@ -84,3 +84,77 @@ async fn lost_alerts_are_counted_in_the_health() {
     };
     timeout(Duration::from_secs(30), lost).await.expect("a lost alert");
 }
+
+/// An alert that waits for the webhook is still posted, and a webhook that hangs delays the stop by a bounded time.
+#[tokio::test]
+async fn an_alert_that_waits_is_posted_when_the_gateway_stops() {
+    let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();
+    let hanging = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
+    let (slow, mut received) = slow_webhook().await;
+    for (hook, is_posted) in [(slow, true), (format!("{}/chat/completions", hanging.base_url()), false)] {
+        let thresholds = r#"{ circuit_open = "0s", interval = "10ms", all_targets = false }"#;
+        let file = format!(
+            "alerts = {{ webhook = {hook:?}, thresholds = {thresholds} }}\n\
+             policies.default.circuit_breaker = {{ failure_threshold = 1, cooldown_seconds = 60 }}\n{}{}{}",
+            openai("p", &provider.base_url()),
+            route("a", &["p/a"]),
+            route("b", &["p/b"]),
+        );
+        let gateway = gateway(&file).await;
+        for model in ["a", "b"] {
+            chat(&gateway, REQUEST.replace("any", model)).send().await.unwrap();
+        }
+        let posts = async {
+            match is_posted {
+                // The first is being posted, and the second waits.
+                true => received.recv().await.unwrap(),
+                false => hanging.log().in_flight_is(1).await,
+            }
+        };
+        timeout(Duration::from_secs(30), posts).await.expect("a post");
+        let started = std::time::Instant::now();
+        gateway.stop().await;
+        assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+        assert_eq!(received.try_recv().is_ok(), is_posted, "the second alert");
+    }
+}
+
+/// A webhook that takes a while to respond, and passes on that it was called.
+async fn slow_webhook() -> (String, mpsc::UnboundedReceiver<()>) {
+    let (sender, received) = mpsc::unbounded_channel();
+    let handler = async move || {
+        sender.send(()).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(handler))).await });
+    (url, received)
+}
+
+/// A file that is changed changes the alerts.
+#[tokio::test]
+async fn alerts_begin_with_a_reload() {
+    let provider = Provider::openai().otherwise(Reply::status(500)).start().await.unwrap();
+    let (url, mut received) = webhook().await;
+    let targets = "policies.default.circuit_breaker = { failure_threshold = 1, cooldown_seconds = 60 }\n"
+        .to_owned()
+        + &openai("p", &provider.base_url())
+        + &route("*", &["p/a/m"])
+        + &route("b", &["p/a/m"]);
+    let gateway = gateway(&targets).await;
+    chat(&gateway, REQUEST).send().await.unwrap();
+    let thresholds = r#"{ success_rate = 0, raise_after = "0s", interval = "20ms" }"#;
+    let alerts = format!(
+        "alerts = {{ webhook = {url:?}, webhook_token_env = \"PROVIDER_KEY\", thresholds = {thresholds} }}\n"
+    );
+    gateway.reload(tidegate_gateway::Config::parse(&(alerts + &targets), env).unwrap()).unwrap();
+    let mut targets = Vec::new();
+    for _ in 0..3 {
+        let alert = timeout(Duration::from_secs(30), received.recv()).await.expect("an alert").unwrap().1;
+        assert_eq!(alert["alert"], "all_targets_cooling");
+        targets.push(alert["target"].as_str().unwrap().to_owned());
+    }
+    targets.sort();
+    assert_eq!(targets, ["", "/v1/chat/completions *", "/v1/chat/completions b"]);
+}

@@ -22,7 +22,7 @@ impl Config {
         keep("notice", self.notice == running.notice);
         keep("drain", self.drain == running.drain);
         keep("log", self.log == running.log);
-        keep("alerts", self.alerts == running.alerts);
+        keep("otlp", self.otlp == running.otlp);
         keep("tls", self.tls.is_some() == running.tls.is_some());
         (self.listen, self.max_connections) = (running.listen, running.max_connections);
         (self.notice, self.drain, self.log) = (running.notice, running.drain, running.log);
@@ -31,7 +31,7 @@ impl Config {
             (None, Some(running)) => Some(running.read_again()?),
             (_, None) => None,
         };
-        self.alerts.clone_from(&running.alerts);
+        self.otlp.clone_from(&running.otlp);
         Ok(names)
     }
 }

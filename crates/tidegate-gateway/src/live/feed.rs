@@ -199,7 +199,7 @@ mod tests {
         let started = Instant::now();
         assert_eq!(next(&mut body).await.unwrap(), ": heartbeat\n\n");
         assert!(started.elapsed() >= HEARTBEAT - TICK);
-        let call = OngoingCall::begin(&calls, "/", None);
+        let call = OngoingCall::begin(&calls, "/", None, None);
         begins(&mut body, "event: update\ndata: {").await;
         drop(call);
         let update = next(&mut body).await.unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let (mut slow, mut fast) = (feed.subscribe().unwrap(), feed.subscribe().unwrap());
         begins(&mut fast, "retry:").await;
         for _ in 0..2 * QUEUE {
-            drop(OngoingCall::begin(&calls, "/", None));
+            drop(OngoingCall::begin(&calls, "/", None, None));
             begins(&mut fast, "event: update").await;
         }
         begins(&mut slow, "retry:").await;
@@ -257,7 +257,7 @@ mod tests {
                 .signals(),
             chains: Vec::new(),
         };
-        Arc::new(Targets::new(names.iter().map(gates)))
+        Arc::new(Targets::new(names.iter().map(gates), []))
     }
 
     #[tokio::test(start_paused = true)]

@@ -91,7 +91,7 @@ impl LiveSource {
 
 impl Default for Followed {
     fn default() -> Self {
-        Self { targets: Arc::new(Targets::new([])), recent_calls: RecentCalls::new(0) }
+        Self { targets: Arc::new(Targets::new([], [])), recent_calls: RecentCalls::new(0) }
     }
 }
 

@@ -1,6 +1,6 @@
 use tidegate::chain::{ProviderSettings, TargetAddress};
 use tidegate::providers::ProviderClassifier;
-use tidegate::{ResilienceBuilder, ResilienceConfig};
+use tidegate::{ResilienceBuilder, ResilienceConfig, Signals};
 
 use super::gate_layers::{GateLayers, PreviousLayers};
 use crate::client::ProviderClient;
@@ -60,6 +60,10 @@ impl BuiltTarget {
     /// Applies the limit of its policy to the calls in flight.
     pub(super) fn set_limit(&self) {
         self.layers.set_limit(&self.policy);
+    }
+
+    pub(super) fn signals(&self) -> Signals {
+        self.stack.signals()
     }
 
     /// Its gates, for the pages.

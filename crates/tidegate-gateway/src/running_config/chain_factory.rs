@@ -13,7 +13,7 @@ use crate::client::{ProviderClient, client};
 use crate::config::{Config, GatewayConfigError, LastResortName, Route, TargetName};
 use crate::endpoint::{ApiDialect, Endpoint};
 use crate::proxy::{AddressedTarget, CachedFor, RouteChain, RouteTable, TokenCounter};
-use crate::targets::Targets;
+use crate::targets::{Targets, TargetsOfRoute};
 
 /// Builds the chains of the routes, with one stack per target and policy, so that routes with the same target and
 /// policy share its state. What is the same in the configuration before is taken from there, with its state.
@@ -50,13 +50,23 @@ impl BuiltChains {
 
     /// The targets, for the pages.
     pub(super) fn targets(&self, routes: &[Route]) -> Targets {
-        Targets::new(self.targets.iter().map(|((target, policy), built)| {
+        let gates = self.targets.iter().map(|((target, policy), built)| {
             let starting_here = routes
                 .iter()
                 .zip(&self.chains)
                 .filter(|(route, chain)| route.policy == *policy && chain.first() == target);
             built.gates(policy, starting_here.map(|(_, chain)| chain.handle()).collect())
-        }))
+        });
+        let chains = routes.iter().map(|route| {
+            let built = |target: &TargetName| {
+                self.targets.get(&(Arc::clone(&target.name), route.policy.clone())).map(BuiltTarget::signals)
+            };
+            TargetsOfRoute {
+                name: format!("{} {}", route.endpoint.path(), route.model).into(),
+                signals: route.chain.iter().filter_map(built).collect(),
+            }
+        });
+        Targets::new(gates, chains)
     }
 
     /// Applies the limits of the policies to the calls in flight.

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use tokio::time::{interval, sleep, timeout};
 pub use self::descriptors::raise_descriptor_limit;
 use self::listener::Listener;
 pub(crate) use self::tls::ServerTls;
+use crate::alerts::AlertTask;
 use crate::config::{Config, ConfigSource, GatewayConfigError};
 use crate::open_calls::{self, CallsInFlight};
 use crate::pages::AppState;
@@ -37,8 +38,8 @@ use crate::service::GatewayService;
 /// The time for the last bytes of calls that are cut, such as their error events.
 const CUT_TIME: Duration = Duration::from_secs(1);
 
-/// Watches the targets, beside the listener.
-pub(crate) type AlertTask = Pin<Box<dyn Future<Output = Infallible> + Send>>;
+/// The time for the alerts that wait for the webhook when the gateway stops.
+const POST_TIME: Duration = Duration::from_secs(5);
 
 /// The settings of the listener.
 #[derive(Debug)]
@@ -146,7 +147,7 @@ impl Drop for ServerTask {
 pub(crate) async fn bind(
     settings: ServerSettings,
     state: Arc<AppState>,
-    alerts: Option<AlertTask>,
+    alerts: AlertTask,
 ) -> io::Result<RunningGateway> {
     let socket = TcpListener::bind(settings.listen).await?;
     let addr = socket.local_addr()?;
@@ -157,20 +158,23 @@ pub(crate) async fn bind(
     let served = Arc::clone(&state);
     let task = ServerTask(tokio::spawn(async move {
         let calls = served.running().proxy.calls.clone();
-        tokio::select! {
+        let AlertTask { watch, mut post } = alerts;
+        let posted = async {
+            (&mut post).await;
+            pending().await
+        };
+        let cut = tokio::select! {
             cut = serve(listener, &settings, &served, phases) => cut,
             never = end_unread(&calls) => match never {},
-            never = run(alerts) => match never {},
+            never = watch => match never {},
+            never = posted => never,
+        };
+        if timeout(POST_TIME, post).await.is_err() {
+            tracing::warn!(layer = "gateway", "the last alerts may be lost");
         }
+        cut
     }));
     Ok(RunningGateway { addr, phase, task, state })
-}
-
-async fn run(alerts: Option<AlertTask>) -> Infallible {
-    match alerts {
-        Some(alerts) => alerts.await,
-        None => pending().await,
-    }
 }
 
 /// Ends calls whose callers do not read, again and again.

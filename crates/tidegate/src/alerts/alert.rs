@@ -11,7 +11,7 @@ pub struct Alert {
     /// When it was observed. Serialised in RFC 3339, to the millisecond.
     #[serde(serialize_with = "crate::events::rfc3339")]
     pub at: SystemTime,
-    /// The name of the stack, usually `provider/model`; empty if the alert is about all targets.
+    /// The name of the stack, usually `provider/model`, or of the chain; empty if the alert is about all targets.
     pub target: Arc<str>,
     /// What degrades.
     pub alert: AlertKind,
@@ -38,7 +38,7 @@ pub enum AlertKind {
     CircuitOpen,
     /// Little is left of a quota.
     QuotaNearlySpent,
-    /// No target admits calls: of each, the circuit is open, or the provider has closed the rate limit.
+    /// No target admits calls, of all or of those of a chain: of each, the circuit is open, or the provider has closed the rate limit.
     AllTargetsCooling,
 }
 
@@ -57,18 +57,35 @@ impl fmt::Display for Alert {
         if !self.target.is_empty() {
             write!(f, "{}: ", self.target)?;
         }
-        let percent = 100.0 * self.value.unwrap_or_default();
-        match self.alert {
-            AlertKind::SuccessRate => write!(f, "{percent:.0} % of the calls succeed")?,
-            AlertKind::SlowRate => write!(f, "{percent:.0} % of the calls are slow")?,
-            AlertKind::CircuitOpen => f.write_str("circuit not closed")?,
-            AlertKind::QuotaNearlySpent => write!(f, "{percent:.0} % of a quota left")?,
-            AlertKind::AllTargetsCooling => f.write_str("no target admits calls")?,
+        let percent = self.value.map(|share| format!("{:.0} %", 100.0 * share));
+        let percent = percent.as_deref();
+        match (self.alert, self.state) {
+            (AlertKind::SuccessRate, AlertState::Raised) => {
+                write!(f, "{} of the calls succeed", percent.unwrap_or("too few"))?;
+            }
+            (AlertKind::SuccessRate, AlertState::Cleared) => {
+                write!(f, "{} of the calls succeed again", percent.unwrap_or("enough"))?;
+            }
+            (AlertKind::SlowRate, AlertState::Raised) => {
+                write!(f, "{} of the calls are slow", percent.unwrap_or("too many"))?;
+            }
+            (AlertKind::SlowRate, AlertState::Cleared) => {
+                write!(f, "only {} of the calls are slow", percent.unwrap_or("few"))?;
+            }
+            (AlertKind::CircuitOpen, AlertState::Raised) => f.write_str("circuit not closed")?,
+            (AlertKind::CircuitOpen, AlertState::Cleared) => f.write_str("circuit closed again")?,
+            (AlertKind::QuotaNearlySpent, AlertState::Raised) => {
+                write!(f, "{} of a quota left", percent.unwrap_or("little"))?;
+            }
+            (AlertKind::QuotaNearlySpent, AlertState::Cleared) => {
+                write!(f, "{} of each quota left again", percent.unwrap_or("enough"))?;
+            }
+            (AlertKind::AllTargetsCooling, AlertState::Raised) => f.write_str("no target admits calls")?,
+            (AlertKind::AllTargetsCooling, AlertState::Cleared) => {
+                f.write_str("a target admits calls again")?
+            }
         }
-        match self.state {
-            AlertState::Raised => write!(f, " for {}s", self.held.as_secs()),
-            AlertState::Cleared => write!(f, ", cleared for {}s", self.held.as_secs()),
-        }
+        write!(f, " for {}s", self.held.as_secs())
     }
 }
 

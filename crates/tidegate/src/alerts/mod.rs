@@ -30,8 +30,8 @@
 //! | `success_rate` | 0.9 | fewer of the calls in the window of the circuit succeed |
 //! | `slow_rate` | 0.5 | more of them are slow; only with a `slow_call_threshold` |
 //! | `circuit_open` | 60 s | the circuit has not been closed for this time |
-//! | `quota_left` | 0.1 | less of a quota is left, as a share of the most that was left since the start |
-//! | `all_targets` | `true` | no target admits calls |
+//! | `quota_left` | 0.1 | less of a quota is left, as a share of the full one |
+//! | `all_targets` | `true` | no target admits calls, or none of a [chain](Alerts::chains) |
 //! | `raise_after` | 30 s | the rates or the quota have been beyond the threshold for this time |
 //! | `clear_after` | 60 s | (cleared) the threshold has been kept for this time |
 //! | `interval` | 5 s | (the time between two looks at the signals) |
@@ -52,4 +52,4 @@ mod tests;
 
 pub use alert::{Alert, AlertKind, AlertState};
 pub use settings::Settings;
-pub use stream::Alerts;
+pub use stream::{Alerts, ChainSignals};

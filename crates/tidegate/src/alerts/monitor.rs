@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::condition::Condition;
-use super::{Alert, AlertKind, Settings};
+use super::{Alert, AlertKind, ChainSignals, Settings};
 use crate::circuit_breaker::State;
 use crate::stack::SignalsSnapshot;
 
@@ -12,8 +12,6 @@ use crate::stack::SignalsSnapshot;
 pub(super) struct Monitor {
     settings: Settings,
     conditions: BTreeMap<(AlertKind, Arc<str>), Condition>,
-    /// The most that was left of the quotas of a target: requests and tokens.
-    most_left: BTreeMap<Arc<str>, [u64; 2]>,
 }
 
 /// What is observed of one condition: whether it holds, and the share that decides.
@@ -27,13 +25,22 @@ type Observations = BTreeMap<(AlertKind, Arc<str>), Observation>;
 
 impl Monitor {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, conditions: BTreeMap::new(), most_left: BTreeMap::new() }
+        Self { settings, conditions: BTreeMap::new() }
     }
 
-    /// Observes the signals of all targets at `now`, and returns the alerts that begin or end. Those of a target that is
-    /// no longer among them end as if it had recovered.
-    pub(super) fn observe(&mut self, signals: &[SignalsSnapshot], now: Instant) -> Vec<Alert> {
-        self.most_left.retain(|target, _| signals.iter().any(|signals| signals.target == *target));
+    /// Replaces the settings. What is raised stays so.
+    pub(super) fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    /// Observes the signals of all targets at `now`, and of those of each chain, and returns the alerts that begin or end.
+    /// Those of a target or a chain that is no longer among them end as if it had recovered.
+    pub(super) fn observe(
+        &mut self,
+        signals: &[SignalsSnapshot],
+        chains: &[ChainSignals],
+        now: Instant,
+    ) -> Vec<Alert> {
         let mut observations = Observations::new();
         for signals in signals {
             self.observe_target(signals, &mut observations);
@@ -42,9 +49,12 @@ impl Monitor {
             signals.circuit_state == State::Open || signals.rate_closed_ms.is_some()
         };
         if self.settings.all_targets {
-            let holds = !signals.is_empty() && signals.iter().all(is_cooling);
-            let all = (AlertKind::AllTargetsCooling, "".into());
-            observations.insert(all, Observation { holds, value: None });
+            let all = (&Arc::from(""), signals);
+            for (name, signals) in chains.iter().map(|it| (&it.name, &*it.targets)).chain([all]) {
+                let holds = !signals.is_empty() && signals.iter().all(is_cooling);
+                let key = (AlertKind::AllTargetsCooling, Arc::clone(name));
+                observations.insert(key, Observation { holds, value: None });
+            }
         }
         for key in self.conditions.keys() {
             observations.entry(key.clone()).or_insert(Observation { holds: false, value: None });
@@ -52,7 +62,7 @@ impl Monitor {
         observations.into_iter().filter_map(|(key, observation)| self.decide(key, observation, now)).collect()
     }
 
-    fn observe_target(&mut self, signals: &SignalsSnapshot, observations: &mut Observations) {
+    fn observe_target(&self, signals: &SignalsSnapshot, observations: &mut Observations) {
         let settings = &self.settings;
         let succeeded = signals.failure_rate.map(|rate| 1.0 - rate);
         let shares = [
@@ -64,7 +74,7 @@ impl Monitor {
             ),
             (AlertKind::CircuitOpen, None, signals.circuit_state != State::Closed),
         ];
-        let left = self.quota_left(signals);
+        let left = quota_left(signals);
         let quota = left.is_some_and(|share| share < self.settings.quota_left);
         for (kind, value, holds) in shares.into_iter().chain([(AlertKind::QuotaNearlySpent, left, quota)]) {
             let observation = Observation { holds, value };
@@ -74,18 +84,6 @@ impl Monitor {
                 *known = observation;
             }
         }
-    }
-
-    /// The share that is left of the quota that is used most.
-    fn quota_left(&mut self, signals: &SignalsSnapshot) -> Option<f64> {
-        let left = [signals.rate_remaining.map(u64::from), signals.tokens_remaining];
-        let most = self.most_left.entry(Arc::clone(&signals.target)).or_default();
-        let shares = left.into_iter().zip(most).filter_map(|(left, most)| {
-            let left = left?;
-            *most = left.max(*most);
-            (*most > 0).then(|| left as f64 / *most as f64)
-        });
-        shares.reduce(f64::min)
     }
 
     fn decide(
@@ -111,4 +109,12 @@ impl Monitor {
             held,
         })
     }
+}
+
+/// The share that is left of the quota that is used most.
+fn quota_left(signals: &SignalsSnapshot) -> Option<f64> {
+    let requests = signals.rate_remaining.map(u64::from).zip(signals.rate_capacity.map(u64::from));
+    let tokens = signals.tokens_remaining.zip(signals.tokens_capacity);
+    let quotas = [requests, tokens].into_iter().flatten().filter(|(_, capacity)| *capacity > 0);
+    quotas.map(|(left, capacity)| left as f64 / capacity as f64).reduce(f64::min)
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::condition::Condition;
 use super::monitor::Monitor;
-use super::{Alert, AlertKind, AlertState, Settings};
+use super::{Alert, AlertKind, AlertState, ChainSignals, Settings};
 use crate::circuit_breaker::State;
 use crate::stack::SignalsSnapshot;
 use crate::testing::{send, strict};
@@ -28,7 +28,7 @@ fn observe(
 ) -> Vec<(AlertKind, AlertState, Duration)> {
     let mut alerts = Vec::new();
     for _ in 0..seconds {
-        let at_once = monitor.observe(signals, *now);
+        let at_once = monitor.observe(signals, &[], *now);
         alerts.extend(at_once.into_iter().map(|Alert { alert, state, held, .. }| (alert, state, held)));
         *now += SECOND;
     }
@@ -42,6 +42,7 @@ fn each_threshold_raises_its_alert_and_clears_it() {
         failure_rate: Some(0.05),
         slow_call_rate: Some(0.1),
         tokens_remaining: Some(1_000),
+        tokens_capacity: Some(1_000),
         ..healthy("a/b")
     };
     let open = SignalsSnapshot { circuit_state: State::Open, ..good() };
@@ -76,6 +77,73 @@ fn one_target_that_admits_calls_is_enough() {
     assert_eq!(alerts, [(AlertKind::CircuitOpen, AlertState::Raised, 60 * SECOND)]);
     let nothing = observe(&mut Monitor::new(Settings::default()), &mut now, 300, &[]);
     assert_eq!(nothing, [], "without targets nothing degrades");
+}
+
+#[test]
+fn a_chain_without_a_target_that_admits_calls_has_an_alert_of_its_own() {
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    let open = SignalsSnapshot { circuit_state: State::Open, ..healthy("a/b") };
+    let signals = [open.clone(), healthy("c/d")];
+    let chain = |name: &str, targets: &[SignalsSnapshot]| ChainSignals {
+        name: name.into(),
+        targets: targets.to_vec(),
+    };
+    let chains = [chain("first", &signals[..1]), chain("both", &signals), chain("none", &[])];
+    let mut raised = Vec::new();
+    for _ in 0..40 {
+        raised.extend(monitor.observe(&signals, &chains, now));
+        now += SECOND;
+    }
+    let [alert] = &raised[..] else { panic!("{raised:?}") };
+    assert_eq!(alert.to_string(), "first: no target admits calls for 30s");
+    // The settings are replaced, and what is raised stays so.
+    monitor.set_settings(Settings { clear_after: SECOND, ..Settings::default() });
+    monitor.observe(&signals[1..], &chains[1..], now);
+    let cleared = monitor.observe(&signals[1..], &chains[1..], now + SECOND);
+    assert_eq!(
+        cleared.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["first: a target admits calls again for 1s"]
+    );
+}
+
+/// The share is that of a full quota, also if it has never been seen full.
+#[test]
+fn the_share_of_a_quota_is_that_of_its_capacity() {
+    let (mut monitor, mut now) = (Monitor::new(Settings::default()), Instant::now());
+    for (rate_remaining, tokens_remaining, is_raised) in [(9, 100, true), (50, 100, false), (50, 9, true)] {
+        let signals = SignalsSnapshot {
+            rate_remaining: Some(rate_remaining),
+            rate_capacity: Some(100),
+            tokens_remaining: Some(tokens_remaining),
+            tokens_capacity: Some(100),
+            ..healthy("a/b")
+        };
+        let alerts = observe(&mut monitor, &mut now, 100, &[signals]);
+        let expected = if is_raised { AlertState::Raised } else { AlertState::Cleared };
+        let states: Vec<_> = alerts.iter().map(|(kind, state, _)| (*kind, *state)).collect();
+        assert_eq!(states, [(AlertKind::QuotaNearlySpent, expected)]);
+    }
+}
+
+#[test]
+fn the_text_of_a_cleared_alert_does_not_contradict_itself() {
+    use AlertKind::{AllTargetsCooling, CircuitOpen, QuotaNearlySpent, SlowRate, SuccessRate};
+    for (alert, value, raised, cleared) in [
+        (SuccessRate, Some(0.5), "50 % of the calls succeed", "50 % of the calls succeed again"),
+        (SuccessRate, None, "too few of the calls succeed", "enough of the calls succeed again"),
+        (SlowRate, Some(0.2), "20 % of the calls are slow", "only 20 % of the calls are slow"),
+        (SlowRate, None, "too many of the calls are slow", "only few of the calls are slow"),
+        (CircuitOpen, None, "circuit not closed", "circuit closed again"),
+        (QuotaNearlySpent, Some(0.05), "5 % of a quota left", "5 % of each quota left again"),
+        (QuotaNearlySpent, None, "little of a quota left", "enough of each quota left again"),
+        (AllTargetsCooling, None, "no target admits calls", "a target admits calls again"),
+    ] {
+        for (state, text) in [(AlertState::Raised, raised), (AlertState::Cleared, cleared)] {
+            let at = std::time::SystemTime::now();
+            let alert = Alert { at, target: "a/b".into(), alert, state, value, held: 60 * SECOND };
+            assert_eq!(alert.to_string(), format!("a/b: {text} for 60s"));
+        }
+    }
 }
 
 #[test]

@@ -1,12 +1,17 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Response;
-use tidegate::alerts::Settings;
-use tidegate::{CircuitBreakerLayer, Payload, ResilienceBuilder};
+use tidegate::alerts::{ChainSignals, Settings};
+use tidegate::stack::SignalsSnapshot;
+use tidegate::{CircuitBreakerLayer, Payload, ResilienceBuilder, Signals};
 use tidegate_testkit::strict::{self, Handle, Strict};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
+use crate::alerts::{AlertTask, LostAlerts, SignalsSource};
+use crate::config::AlertSettings;
 
 const SECRET: &str = "s3cret";
 
@@ -69,14 +74,29 @@ async fn no_output_has_the_url_or_the_token() {
     }
 }
 
-/// A webhook that does not respond fills the queue; what is beyond it is lost and counted, and the signals are read on.
-#[tokio::test(start_paused = true)]
-async fn a_webhook_that_hangs_loses_alerts_and_delays_nothing() {
-    let (client, receiver) = strict::service::<Payload>();
-    receiver.otherwise(strict::Answer::hang());
-    let stack = ResilienceBuilder::new("p/m").circuit_breaker(CircuitBreakerLayer::new());
-    let (inner, _) = strict::service::<Payload>();
-    let signals = stack.service(inner).signals();
+/// A circuit that changes with every look at it.
+#[derive(Clone)]
+struct Flapping {
+    signals: Signals,
+    reads: Arc<AtomicUsize>,
+}
+
+impl SignalsSource for Flapping {
+    fn targets(&self) -> Vec<SignalsSnapshot> {
+        match self.reads.fetch_add(1, Ordering::Relaxed) % 2 {
+            1 => self.signals.reset(),
+            _ => self.signals.circuit_breaker().force_open(),
+        }
+        vec![self.signals.snapshot()]
+    }
+
+    fn chains(&self) -> Vec<ChainSignals> {
+        Vec::new()
+    }
+}
+
+/// The settings under which each change is an alert.
+fn settings_at_once() -> AlertSettings {
     let thresholds = Settings {
         circuit_open: Duration::ZERO,
         raise_after: Duration::ZERO,
@@ -86,23 +106,50 @@ async fn a_webhook_that_hangs_loses_alerts_and_delays_nothing() {
         ..Settings::default()
     };
     let uri = "https://hooks.test/".parse().unwrap();
-    let settings =
-        crate::config::AlertSettings { thresholds, webhook: Some(WebhookAddress { uri, token: None }) };
-    let lost = crate::alerts::LostAlerts::default();
-    let reads = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&reads);
-    // The circuit changes with every look at it.
-    let read = move || {
-        let mut reads = count.lock().unwrap();
-        *reads += 1;
-        match *reads % 2 {
-            0 => signals.reset(),
-            _ => signals.circuit_breaker().force_open(),
-        }
-        vec![signals.snapshot()]
-    };
-    let run = crate::alerts::run(settings, read, client, lost.clone());
-    let _ = timeout(Duration::from_secs(4), run).await;
-    assert!(*reads.lock().unwrap() > 390, "{reads:?}");
+    AlertSettings { thresholds, webhook: Some(WebhookAddress { uri, token: None }) }
+}
+
+fn flapping() -> Flapping {
+    let stack = ResilienceBuilder::new("p/m").circuit_breaker(CircuitBreakerLayer::new());
+    let signals = stack.service(strict::service::<Payload>().0).signals();
+    Flapping { signals, reads: Arc::default() }
+}
+
+/// A webhook that does not respond fills the queue; what is beyond it is lost and counted, and the signals are read on.
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_hangs_loses_alerts_and_delays_nothing() {
+    let (client, receiver) = strict::service::<Payload>();
+    receiver.otherwise(strict::Answer::hang());
+    let (source, lost) = (flapping(), LostAlerts::default());
+    let settings = watch::Sender::new(Some(settings_at_once()));
+    let AlertTask { watch, post } =
+        AlertTask::new(settings.subscribe(), source.clone(), client, lost.clone());
+    let _ = timeout(Duration::from_secs(4), async { tokio::join!(watch, post) }).await;
+    let reads = source.reads.load(Ordering::Relaxed);
+    assert!(reads > 390, "{reads}");
     assert!((300..=400).contains(&lost.count()), "{}", lost.count());
+}
+
+/// Alerts begin, change and end with their settings.
+#[tokio::test(start_paused = true)]
+async fn the_settings_of_alerts_can_be_replaced() {
+    let (client, receiver) = strict::service::<Payload>();
+    receiver.otherwise(strict::Answer::status(204));
+    let (source, lost) = (flapping(), LostAlerts::default());
+    let settings = watch::Sender::new(None);
+    let task = AlertTask::new(settings.subscribe(), source.clone(), client, lost);
+    let mut run = Box::pin(async { tokio::join!(task.watch, task.post) });
+    let mut posted_after = async |new: Option<AlertSettings>| {
+        settings.send_replace(new);
+        let before = (receiver.calls(), source.reads.load(Ordering::Relaxed));
+        let _ = timeout(Duration::from_secs(1), &mut run).await;
+        (receiver.calls() - before.0, source.reads.load(Ordering::Relaxed) - before.1)
+    };
+    assert_eq!(posted_after(None).await, (0, 0));
+    let (posted, reads) = posted_after(Some(settings_at_once())).await;
+    assert!(posted > 90 && reads > 90, "{posted} {reads}");
+    let (posted, reads) = posted_after(Some(AlertSettings { webhook: None, ..settings_at_once() })).await;
+    assert!(posted <= 1 && reads > 90, "{posted} {reads}");
+    let (_, reads) = posted_after(None).await;
+    assert_eq!(reads, 0);
 }
