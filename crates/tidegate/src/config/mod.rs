@@ -104,6 +104,7 @@ mod file;
 mod names;
 mod policy;
 mod preset;
+mod quote_hint;
 mod recover;
 #[cfg(feature = "schema")]
 mod schema;

@@ -4,6 +4,7 @@ use toml::de::{DeTable, DeValue, Deserializer, Error};
 
 use super::ConfigError;
 use super::names::{own_name, part_named};
+use super::quote_hint::quote_hint;
 use crate::settings::Mistake;
 
 /// The text of a TOML file, with the position of each key.
@@ -88,6 +89,9 @@ fn element(key: &str) -> Option<(usize, &str)> {
 
 fn syntax(text: &str, error: &Error) -> ConfigError {
     let start = error.span().map_or(text.len(), |span| span.start);
+    if let Some((problem, start)) = quote_hint(text, start) {
+        return ConfigError::new("", problem).located(|_| Some(line_and_column(text, start)));
+    }
     // The first line is the message. The `toml` crate may append an excerpt or a list.
     let problem = error.message().lines().next().unwrap_or("not TOML");
     ConfigError::new("", problem).located(|_| Some(line_and_column(text, start)))
