@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use tidegate::circuit_breaker::{Reason, State, Transition, Transitions};
+use tidegate::key::KeyId;
 
 use crate::times::{as_millis, rfc3339};
 
@@ -36,6 +37,8 @@ pub(crate) struct TransitionEntry {
     at: SystemTime,
     target: Arc<str>,
     policy: Arc<str>,
+    /// The key of the circuit, where there are keys.
+    key: Option<KeyId>,
     from: State,
     to: State,
     reason: Reason,
@@ -95,6 +98,7 @@ impl TransitionEntry {
             at: transition.timestamp(),
             target,
             policy,
+            key: transition.key,
             from: transition.from,
             to: transition.to,
             reason: transition.reason,

@@ -152,7 +152,7 @@ class CallRow {
     setAttribute(this.result, "data-kind", kind);
     setText(this.result.lastElementChild, text);
     const { tokens } = call;
-    const used = tokens === null ? DASH : count(tokens.input + tokens.output);
+    const used = tokens === null ? DASH : count((tokens.input ?? 0) + tokens.output);
     [count(call.attempts), duration(call.head_ms), duration(call.total_ms), used].forEach((text, index) =>
       setText(this.numbers[index], text),
     );

@@ -6,6 +6,7 @@ import { clock, duration, setTime } from "./format.js";
 const SPAN = 600_000;
 const KEPT = 256;
 const FIRST_SHOWN = 6;
+const HEIGHTS = { open: 10, half_open: 6, closed: 2 };
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Transitions {
@@ -43,7 +44,7 @@ export class Transitions {
   /** Announces entries that are new. */
   announce(entries) {
     const latest = entries.at(-1);
-    if (latest) announce(`Circuit of ${latest.target}: ${stateName(latest.to)}, ${latest.reason}`);
+    if (latest) announce(`Circuit of ${named(latest)}: ${stateName(latest.to)}, ${latest.reason}`);
   }
 
   renderList() {
@@ -80,6 +81,9 @@ export class Transitions {
   }
 }
 
+/** The target, and the key of its circuit if it has keys. */
+const named = ({ target, key }) => (key === null ? target : `${target}, key ${key}`);
+
 function item(entry) {
   const state = stateBadge();
   state.set(entry.to);
@@ -90,7 +94,7 @@ function item(entry) {
     "li",
     { "data-target": entry.target, "data-to": entry.to },
     element("time", { datetime: entry.at }, clock(entry.at)),
-    element("span", { class: "name" }, entry.target),
+    element("span", { class: "name" }, named(entry)),
     element(
       "span",
       { class: "change" },
@@ -120,13 +124,17 @@ class Lane {
   }
 
   draw(entries, state, now) {
-    const parts = spans(entries, state, now);
+    // The keys of a target share its lane: one that is not closed covers those that are.
+    const keys = entries.length > 0 ? [...new Set(entries.map(({ key }) => key))] : [null];
+    const parts = keys
+      .flatMap((key) => spans(entries.filter((entry) => entry.key === key), state, now))
+      .sort((one, other) => HEIGHTS[one.state] - HEIGHTS[other.state]);
     while (this.drawing.children.length > parts.length) this.drawing.lastElementChild.remove();
     while (this.drawing.children.length < parts.length)
       this.drawing.append(document.createElementNS(SVG, "rect"));
     parts.forEach(({ state, from, to }, index) => {
       const rect = this.drawing.children[index];
-      const height = { open: 10, half_open: 6, closed: 2 }[state];
+      const height = HEIGHTS[state];
       setAttribute(rect, "data-state", state);
       setAttribute(rect, "x", x(from, now).toFixed(1));
       setAttribute(rect, "width", Math.max(x(to, now) - x(from, now), 2).toFixed(1));
