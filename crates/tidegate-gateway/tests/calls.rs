@@ -105,6 +105,18 @@ async fn attempts_after_the_head_are_those_of_the_record() {
     assert_eq!((&trail["attempts"], &trail["target"]), (&json!(2), &json!("q/m")));
 }
 
+/// Regression: a prompt without a count was shown with 0 tokens.
+#[tokio::test]
+async fn tokens_of_the_prompt_that_no_provider_has_reported_are_null() {
+    let server = scripted(Reply::text("a b c").cut_after(2)).await;
+    let gateway = gateway(&(openai("p", &server.base_url()) + &route("*", &["p/m"]))).await;
+    let response = chat(&gateway, STREAM_REQUEST).send().await.unwrap();
+    let id = id(&response);
+    response.bytes().await.unwrap();
+    let tokens = &ended(&gateway, &id).await["tokens"];
+    assert_eq!((&tokens["input"], &tokens["output"]), (&json!(null), &json!(2)), "{tokens}");
+}
+
 #[tokio::test]
 async fn the_end_of_a_response_is_recorded() {
     for (reply, end, code) in [

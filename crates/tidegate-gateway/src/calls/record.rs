@@ -80,7 +80,8 @@ pub(crate) struct CallSummary<'a> {
 /// The tokens of all attempts of a call.
 #[derive(Debug, Serialize)]
 struct Tokens {
-    input: u64,
+    /// `None` if no provider has reported them.
+    input: Option<u64>,
     output: u64,
     /// Attempts with unknown output.
     unknown_attempts: u32,
@@ -194,7 +195,7 @@ impl CallRecord {
             end: progress.end,
             bytes: self.bytes.load(Ordering::Relaxed),
             tokens: used.map(|used| Tokens {
-                input: used.input,
+                input: (used.input > 0).then_some(used.input),
                 output: used.output,
                 unknown_attempts: used.unknown,
             }),
