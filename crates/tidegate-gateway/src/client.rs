@@ -15,11 +15,12 @@ use tower::util::MapResponse;
 use tower_http::decompression::Decompression;
 use tower_http::set_header::SetRequestHeader;
 
+use crate::call_trace::TraceAttempts;
 use crate::config::{ConnectionSettings, GatewayConfigError};
 
 /// A client that sends a request again if the provider did not process it. It requests responses without
 /// compression, and unpacks those that are compressed anyway.
-pub(crate) type ProviderClient = SetRequestHeader<Decompression<NamedCodings>, HeaderValue>;
+pub(crate) type ProviderClient = TraceAttempts<SetRequestHeader<Decompression<NamedCodings>, HeaderValue>>;
 
 type PooledClient = Client<HttpsConnector<HttpConnector>, Payload>;
 
@@ -52,7 +53,8 @@ pub(crate) fn client(settings: &ConnectionSettings) -> Result<ProviderClient, Ga
     let client = Reconnect::new(pooled.build(connector.clone()), fresh.build(connector));
     let identity = HeaderValue::from_static("identity");
     let client = MapResponse::new(client, name_coding as fn(_) -> _);
-    Ok(SetRequestHeader::if_not_present(Decompression::new(client), ACCEPT_ENCODING, identity))
+    let client = SetRequestHeader::if_not_present(Decompression::new(client), ACCEPT_ENCODING, identity);
+    Ok(TraceAttempts::new(client))
 }
 
 /// Replaces other spellings of a content coding by its registered name (RFC 9110, 8.4.1). Several codings stay as they

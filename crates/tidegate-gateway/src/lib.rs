@@ -135,6 +135,7 @@
 
 mod access;
 mod alerts;
+mod call_trace;
 mod calls;
 mod client;
 pub mod config;
@@ -147,8 +148,11 @@ mod half_close;
 mod http_version;
 mod live;
 mod log_format;
+mod log_limit;
 mod log_writer;
 mod open_calls;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod pages;
 mod paths;
 mod prometheus;

@@ -45,7 +45,7 @@ mod tests {
         for (is_cut, end, code) in [(true, "stopped", Some(ErrorCode::Overloaded)), (false, "dropped", None)]
         {
             let (calls, recent) = (CallsInFlight::default(), RecentCalls::new(1));
-            let ongoing = OngoingCall::begin(&recent, "/", None);
+            let ongoing = OngoingCall::begin(&recent, "/", None, None);
             let record = Arc::clone(ongoing.record());
             let failures = BodyFailures::new(Arc::clone(&record), calls.begin(None));
             if is_cut {

@@ -25,7 +25,7 @@ pub(crate) enum CallEnd {
 }
 
 impl CallEnd {
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Finished => "finished",
             Self::Failed => "failed",

@@ -9,6 +9,7 @@ use super::call_end::CallEnd;
 use super::recent::RecentCalls;
 use super::record::CallRecord;
 use crate::access::CallerName;
+use crate::call_trace::CallTrace;
 use crate::proxy::CODE;
 
 const CALL: HeaderName = HeaderName::from_static("x-tidegate-call");
@@ -22,9 +23,14 @@ pub(crate) struct OngoingCall {
 
 impl OngoingCall {
     /// Adds a call to `recent`.
-    pub(crate) fn begin(recent: &RecentCalls, path: &'static str, caller: Option<&CallerName>) -> Self {
+    pub(crate) fn begin(
+        recent: &RecentCalls,
+        path: &'static str,
+        caller: Option<&CallerName>,
+        trace: Option<Arc<dyn CallTrace>>,
+    ) -> Self {
         let caller = caller.map(|CallerName(name)| Arc::clone(name));
-        Self { record: recent.add(path, caller), recent: recent.clone() }
+        Self { record: recent.add(path, caller, trace), recent: recent.clone() }
     }
 
     pub(crate) const fn record(&self) -> &Arc<CallRecord> {
@@ -76,6 +82,7 @@ impl OngoingCall {
             total_ms = call.total_ms,
             "response ended",
         );
+        record.end_trace();
         self.recent.count(record, end);
     }
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::call_end::CallEnd;
 use super::record::CallRecord;
+use crate::call_trace::CallTrace;
 
 /// The latest calls, those in flight included. Clones share them.
 #[derive(Clone)]
@@ -66,12 +67,17 @@ impl RecentCalls {
     }
 
     /// Adds a call. It is kept in place of the oldest one.
-    pub(super) fn add(&self, path: &'static str, caller: Option<Arc<str>>) -> Arc<CallRecord> {
+    pub(super) fn add(
+        &self,
+        path: &'static str,
+        caller: Option<Arc<str>>,
+        trace: Option<Arc<dyn CallTrace>>,
+    ) -> Arc<CallRecord> {
         let mut kept = self.lock();
         let number = kept.totals.begun;
         kept.totals.begun += 1;
         let id = format!("{}-{number}", self.shared.prefix);
-        let record = Arc::new(CallRecord::new(number, id, path, caller));
+        let record = Arc::new(CallRecord::new(number, id, path, caller, trace));
         let bytes = record.size();
         kept.calls.push_back(KeptCall { record: Arc::clone(&record), bytes });
         kept.bytes += bytes;
@@ -168,7 +174,7 @@ mod tests {
     #[test]
     fn the_oldest_call_makes_room_and_is_found_no_longer() {
         let recent = RecentCalls::new(3);
-        let calls: Vec<_> = (0..5).map(|_| OngoingCall::begin(&recent, "/", None)).collect();
+        let calls: Vec<_> = (0..5).map(|_| OngoingCall::begin(&recent, "/", None, None)).collect();
         assert_eq!(ids(&recent), [4, 3, 2]);
         let found: Vec<_> = calls.iter().map(|call| recent.find(&call.record().id).is_some()).collect();
         assert_eq!(found, [false, false, true, true, true]);
@@ -190,14 +196,14 @@ mod tests {
     #[test]
     fn another_limit_keeps_the_calls_before_it() {
         let recent = RecentCalls::new(3);
-        let calls: Vec<_> = (0..3).map(|_| OngoingCall::begin(&recent, "/", None)).collect();
+        let calls: Vec<_> = (0..3).map(|_| OngoingCall::begin(&recent, "/", None, None)).collect();
         let lowered = recent.with_limit(2);
-        let last = OngoingCall::begin(&lowered, "/", None);
+        let last = OngoingCall::begin(&lowered, "/", None, None);
         assert_eq!(ids(&lowered), [3, 2]);
         // Calls under the limit before may end later.
         drop((calls, last));
         assert_eq!(ids(&recent), [3, 2]);
-        drop(OngoingCall::begin(&lowered.with_limit(0), "/", None));
+        drop(OngoingCall::begin(&lowered.with_limit(0), "/", None, None));
         assert!(ids(&recent).is_empty());
     }
 
@@ -205,7 +211,7 @@ mod tests {
     fn the_memory_of_long_trails_is_bounded() {
         let recent = RecentCalls::new(usize::MAX);
         for _ in 0..3000 {
-            let call = OngoingCall::begin(&recent, "/", None);
+            let call = OngoingCall::begin(&recent, "/", None, None);
             (0..1000).for_each(|_| call.record().trail().attempt(&Outcome::Success));
         }
         let kept = recent.lock();
@@ -217,7 +223,7 @@ mod tests {
     #[test]
     fn all_calls_are_counted_and_the_latest_are_listed_from_a_number_on() {
         let recent = RecentCalls::new(3);
-        let begin = || OngoingCall::begin(&recent, "/", None);
+        let begin = || OngoingCall::begin(&recent, "/", None, None);
         let calls: Vec<_> = (0..5).map(|_| begin()).collect();
         calls[0].end(CallEnd::Finished);
         calls[1].end(CallEnd::Cut);
@@ -232,7 +238,8 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_is_kept_and_ids_are_unique() {
         let recent = RecentCalls::new(0);
-        let (one, other) = (OngoingCall::begin(&recent, "/", None), OngoingCall::begin(&recent, "/", None));
+        let (one, other) =
+            (OngoingCall::begin(&recent, "/", None, None), OngoingCall::begin(&recent, "/", None, None));
         assert_ne!(one.record().id, other.record().id);
         assert!(ids(&recent).is_empty() && !recent.is_enabled());
     }

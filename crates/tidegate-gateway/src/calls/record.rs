@@ -8,6 +8,8 @@ use tidegate::provider::{Step, StreamOutcome, UsageMeter};
 use tidegate::{Error, ErrorCode, Outcome, Trail};
 
 use super::call_end::CallEnd;
+use crate::call_trace::{CallTrace, TracedCall};
+use crate::proxy::shortened;
 use crate::times::{as_millis, rfc3339};
 
 /// What is known about one call, while it is in flight and afterwards.
@@ -20,6 +22,7 @@ pub(crate) struct CallRecord {
     started: SystemTime,
     begun: Instant,
     trail: Trail,
+    trace: Option<Arc<dyn CallTrace>>,
     /// The bytes of the response so far.
     pub(super) bytes: AtomicU64,
     progress: Mutex<Progress>,
@@ -60,20 +63,20 @@ pub(super) struct CallReport<'a> {
 /// The same without the trail.
 #[derive(Debug, Serialize)]
 pub(crate) struct CallSummary<'a> {
-    pub(super) id: &'a str,
-    pub(super) path: &'static str,
-    route: Option<Arc<str>>,
-    caller: Option<&'a str>,
+    pub(crate) id: &'a str,
+    pub(crate) path: &'static str,
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) caller: Option<&'a str>,
     #[serde(serialize_with = "rfc3339")]
-    started: SystemTime,
-    pub(super) target: Option<Arc<str>>,
-    pub(super) status: Option<u16>,
-    pub(super) code: Option<ErrorCode>,
-    pub(super) head_ms: Option<u64>,
-    pub(super) total_ms: Option<u64>,
+    pub(crate) started: SystemTime,
+    pub(crate) target: Option<Arc<str>>,
+    pub(crate) status: Option<u16>,
+    pub(crate) code: Option<ErrorCode>,
+    pub(crate) head_ms: Option<u64>,
+    pub(crate) total_ms: Option<u64>,
     /// `None` while the call is in flight.
-    end: Option<CallEnd>,
-    pub(super) bytes: u64,
+    pub(crate) end: Option<CallEnd>,
+    pub(crate) bytes: u64,
     tokens: Option<Tokens>,
 }
 
@@ -88,7 +91,13 @@ struct Tokens {
 }
 
 impl CallRecord {
-    pub(super) fn new(number: u64, id: String, path: &'static str, caller: Option<Arc<str>>) -> Self {
+    pub(super) fn new(
+        number: u64,
+        id: String,
+        path: &'static str,
+        caller: Option<Arc<str>>,
+        trace: Option<Arc<dyn CallTrace>>,
+    ) -> Self {
         Self {
             number,
             id,
@@ -97,6 +106,7 @@ impl CallRecord {
             started: SystemTime::now(),
             begun: Instant::now(),
             trail: Trail::new(),
+            trace,
             bytes: AtomicU64::new(0),
             progress: Mutex::default(),
         }
@@ -106,9 +116,25 @@ impl CallRecord {
         &self.trail
     }
 
-    /// Sets the route, by its `model`.
-    pub(crate) fn set_route(&self, model: &Arc<str>) {
-        self.lock().route = Some(Arc::clone(model));
+    /// Sets the route, by its `model`, and the model of the request.
+    pub(crate) fn set_route(&self, route: &Arc<str>, model: &str) {
+        self.lock().route = Some(Arc::clone(route));
+        if let Some(trace) = &self.trace {
+            trace.set_model(&shortened(model));
+        }
+    }
+
+    /// The trace, for the requests of the attempts of this call. `meter` counts their tokens.
+    pub(crate) fn traced(&self, meter: &UsageMeter) -> Option<TracedCall> {
+        let trace = Arc::clone(self.trace.as_ref()?);
+        Some(TracedCall { trace, trail: self.trail.clone(), meter: meter.clone() })
+    }
+
+    /// Ends the trace, if there is one. The end of the call is set.
+    pub(super) fn end_trace(&self) {
+        if let Some(trace) = &self.trace {
+            trace.end(self);
+        }
     }
 
     /// Sets what the body of the response reports: its tokens, and the outcome of a stream.
@@ -154,6 +180,11 @@ impl CallRecord {
     pub(super) fn code(&self) -> Option<ErrorCode> {
         let progress = self.lock();
         progress.code.or(progress.failure.map(|(_, code)| code))
+    }
+
+    /// The code of the failure in which the body of the response ended.
+    pub(crate) fn body_failure(&self) -> Option<ErrorCode> {
+        self.lock().failure.map(|(_, code)| code)
     }
 
     /// How far the call has got: whether its route is known, the status, the end, and the number of steps of its trail.

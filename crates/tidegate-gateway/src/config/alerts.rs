@@ -1,7 +1,6 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use http::uri::Scheme;
 use http::{HeaderValue, Uri};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use tidegate::config::Checks;
 
 use super::GatewayConfigError;
 use super::provider::secret;
+use super::url::http_uri;
 
 /// The alerts about the targets: they are logged, and posted to the webhook.
 #[derive(Deserialize, JsonSchema)]
@@ -47,7 +47,7 @@ impl AlertsEntry {
         let mut checks = Checks::default();
         checks.keep(self.thresholds.check().map_err(|error| error.within("alerts.thresholds")));
         let invalid = |key: &str, problem: String| GatewayConfigError::new(format!("alerts.{key}"), problem);
-        let uri = self.webhook.map(|url| webhook_uri(&url).map_err(|problem| invalid("webhook", problem)));
+        let uri = self.webhook.map(|url| http_uri(&url).map_err(|problem| invalid("webhook", problem)));
         let uri = uri.and_then(|uri| checks.keep(uri));
         let token = self.webhook_token_env.map(|variable| {
             let token = secret(&variable, env).and_then(|token| bearer(&token));
@@ -60,14 +60,6 @@ impl AlertsEntry {
         let webhook = uri.map(|uri| WebhookAddress { uri, token });
         checks.finish(AlertSettings { thresholds: self.thresholds, webhook })
     }
-}
-
-/// The message does not contain the URL.
-fn webhook_uri(url: &str) -> Result<Uri, String> {
-    let is_http = |uri: &Uri| uri.scheme() == Some(&Scheme::HTTP) || uri.scheme() == Some(&Scheme::HTTPS);
-    let uri =
-        url.parse().ok().filter(|uri: &Uri| is_http(uri) && uri.host().is_some_and(|host| !host.is_empty()));
-    uri.ok_or_else(|| "expected an http or https URL".to_owned())
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, String> {

@@ -14,6 +14,7 @@ use super::cache::CacheSettings;
 use super::caller::CallerEntry;
 use super::connections::ConnectionSettings;
 use super::model::ModelEntry;
+use super::otlp::OtlpEntry;
 use super::provider::ProviderEntry;
 use super::route::RouteEntry;
 use super::schema::HumanDuration;
@@ -85,6 +86,8 @@ pub(super) struct ConfigFile {
     pub(super) cache: CacheSettings,
     /// Alerts about degraded targets; none without this table.
     pub(super) alerts: Option<AlertsEntry>,
+    /// The export of traces; none without this table, and without the variables of OpenTelemetry.
+    pub(super) otlp: Option<OtlpEntry>,
     /// Capabilities of models, by the beginning of their names.
     #[serde(default)]
     pub(super) models: BTreeMap<String, ModelEntry>,

@@ -161,8 +161,26 @@
 //! # Alerts
 //! With a table `[alerts]` the gateway watches the targets, logs what degrades and what has recovered, and posts both to the
 //! `webhook`, as JSON: the fields of an [`Alert`](tidegate::alerts::Alert), and its `text`. The `thresholds` are those of
-//! [`tidegate::alerts`]. A post is repeated three times within 20 s; `/healthz` has the number of `lost_alerts`. No call
-//! waits for it.
+//! [`tidegate::alerts`]; with several routes there is an alert for each of which no target admits calls, too, with its
+//! path and model. A post is repeated three times within 20 s; `/healthz` has the number of `lost_alerts`. When the gateway
+//! stops, what is not posted yet is for 5 s. No call waits for it.
+//!
+//! # Traces
+//! With the feature `otlp`, a table `[otlp]` or the variable `OTEL_EXPORTER_OTLP_ENDPOINT` exports traces by OTLP over HTTP
+//! (protobuf): a span for each call, and below it a span for each attempt, with the names of OpenTelemetry's conventions for
+//! GenAI and HTTP. The trace of a `traceparent` header of the caller is continued, and the provider gets the span of the
+//! attempt as `traceparent`. No span contains a part of a prompt, an answer, a header or a key.
+//!
+//! | span | attributes |
+//! |---|---|
+//! | both | `http.request.method`, `http.response.status_code`, `error.type` (the standard code), `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens` |
+//! | call | `http.route`, `tidegate.call` (the id at `/calls`), `tidegate.route`, `tidegate.caller`, `tidegate.target`, `tidegate.attempts`, `tidegate.end` |
+//! | attempt | `gen_ai.provider.name` (that of the target), `server.address`, `server.port` |
+//!
+//! The variables of OpenTelemetry precede the file: `OTEL_EXPORTER_OTLP_ENDPOINT` and `.._TRACES_ENDPOINT`,
+//! `OTEL_EXPORTER_OTLP_HEADERS` (for a token), `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`,
+//! `OTEL_BSP_*`, `OTEL_SDK_DISABLED`. No call waits for the collector: spans beyond the queue of 2048 are lost. When the
+//! gateway stops, the last spans have 5 s.
 //!
 //! # Rejections
 //! The configuration is rejected for an unknown key, an unknown name, a number out of range, or a provider
@@ -189,8 +207,9 @@
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |
 //! | a caller | its limits start anew if one of its settings but the key has changed |
+//! | `alerts` | the new thresholds apply to what is raised as well |
 //! | a certificate | is that of new connections; open ones are not affected. Without `tls` in the file the one in use is still renewed |
-//! | `listen`, `max_connections`, `notice`, `drain`, `log`, `alerts`, whether there is `tls` | nothing before a restart, with a warning |
+//! | `listen`, `max_connections`, `notice`, `drain`, `log`, `otlp`, whether there is `tls` | nothing before a restart, with a warning |
 //!
 //! # Common mistakes
 //! A base URL without its version: `https://api.openai.com` instead of `https://api.openai.com/v1`.
@@ -205,6 +224,7 @@ mod explain;
 mod file;
 mod model;
 mod policy;
+mod otlp;
 mod provider;
 mod provider_keys;
 mod restart_only;
@@ -217,6 +237,7 @@ mod tls;
 mod warnings;
 mod web;
 
+mod url;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -237,6 +258,7 @@ use self::file::ConfigFile;
 pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
+pub(crate) use self::otlp::OtlpSettings;
 use self::serde_error::from_serde;
 pub use self::source::ConfigSource;
 use self::source::FileStamps;
@@ -294,6 +316,8 @@ pub struct Config {
     pub(crate) routes: Vec<Route>,
     /// The settings of each policy with their origins.
     explanations: BTreeMap<String, String>,
+    /// The export of traces, if there is one.
+    pub(crate) otlp: Option<OtlpSettings>,
     warnings: Vec<String>,
 }
 
@@ -359,6 +383,7 @@ impl Config {
     ) -> Result<Self, GatewayConfigError> {
         let text = TomlText::parse(text)?;
         let Recovered { value, mut checks, removed, .. } = recover(text.table().clone(), from_serde);
+        config.warnings.extend(otlp::unread_variable(|variable| std::env::var_os(variable)));
         value.iter().flat_map(ConfigFile::key_files).for_each(|path| stamps.add(path));
         let config = value.map(|file| Self::check(file, &removed, env));
         if let Some(Err(error)) = &config {
@@ -436,6 +461,7 @@ impl Config {
             body_budget,
             body_min_rate,
             max_connections,
+        let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
             notice: file.notice.unwrap_or(DEFAULT_NOTICE),
             drain: file.drain.unwrap_or(DEFAULT_DRAIN),
             log: file.log,
@@ -481,6 +507,7 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .or_else(of_localhost)
         .ok_or_else(|| format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}"))
 }
+            otlp,
 
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,7 @@ pub(crate) use self::route_table::RouteTable;
 pub(crate) use self::target::{AddressedTarget, TargetStack};
 pub(crate) use self::token_counter::TokenCounter;
 use crate::access::CallerRules;
+use crate::call_trace::CallTracer;
 use crate::calls::{BodyFailures, CallRecord, OngoingCall, RecentCalls, RecordedBody};
 use crate::endpoint::{ApiDialect, COUNT_TOKENS, Endpoint};
 use crate::half_close::AwaitsResponse;
@@ -84,6 +85,8 @@ pub(crate) struct Proxy {
     /// Whether a header keeps clients from repeating a call that the gateway has given up.
     pub(crate) stop_client_retries: bool,
     pub(crate) redactor: Arc<Redactor>,
+    /// Traces the calls, if they are exported.
+    pub(crate) tracer: Option<Arc<dyn CallTracer>>,
     /// The limits of callers without any.
     pub(crate) unlimited: CallerLimits,
 }
@@ -126,7 +129,8 @@ impl Proxy {
     }
 
     fn record(&self, path: &'static str, request: &Request<Body>) -> OngoingCall {
-        OngoingCall::begin(&self.recent_calls, path, request.extensions().get())
+        let trace = self.tracer.as_ref().map(|tracer| tracer.begin(path, request.headers()));
+        OngoingCall::begin(&self.recent_calls, path, request.extensions().get(), trace)
     }
 
     /// The response to the caller, with the headers about its attempts and without keys of providers.
@@ -154,7 +158,7 @@ impl Proxy {
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } =
             self.route(Endpoint::Messages, request, call).await?;
-        record.set_route(chain.model());
+        record.set_route(chain.model(), model.model());
         let estimate = PromptEstimate.estimate(&head.headers, &body).input;
         if let Some(counter) = chain.token_counter() {
             let mut request = Request::new(Payload::from(body));
@@ -162,6 +166,9 @@ impl Proxy {
             let tenant = headers::tenant(&head);
             *request.headers_mut() = headers::forwarded(head.headers, tenant.as_ref());
             request.extensions_mut().insert(model.span().clone());
+            if let Some(traced) = record.traced(&UsageMeter::new(0)) {
+                request.extensions_mut().insert(traced);
+            }
             if let Some(response) = counter.count(request, record.trail()).await {
                 return Ok(response);
             }
@@ -212,13 +219,16 @@ impl Proxy {
         call: &CallInFlight,
     ) -> Result<Response<Body>, GatewayError> {
         let RoutedRequest { head, body, model, chain } = self.route(endpoint, request, call).await?;
-        record.set_route(chain.model());
+        record.set_route(chain.model(), model.model());
         let trail = record.trail();
         let mut extensions = Extensions::new();
         extensions.insert(model.span().clone());
         extensions.insert(trail.clone());
         extensions.insert(Model(model.model().into()));
         let meter = UsageMeter::nested(0, &mut extensions);
+        if let Some(traced) = record.traced(&meter) {
+            extensions.insert(traced);
+        }
         let tenant = headers::tenant(&head);
         if !chain.is_cached_for(tenant.as_ref(), &head.headers) {
             extensions.insert(Uncached);

@@ -12,6 +12,7 @@ use axum::extract::Extension;
 
 use self::chain_factory::{BuiltChains, ChainFactory};
 use crate::access::{AccessKeys, AdminPages, CallerRules, Callers, WebPages, is_loopback};
+use crate::call_trace::CallTracer;
 use crate::calls::RecentCalls;
 use crate::config::{ANY, Config, GatewayConfigError, ProviderKeys, Route};
 use crate::endpoint::Endpoint;
@@ -83,6 +84,10 @@ impl RunningConfig {
             },
             stop_client_retries: config.stop_client_retries,
             redactor: Arc::new(Redactor::new(config.provider_keys.iter().chain(retired_keys.iter()))),
+            tracer: match before {
+                Some(before) => before.tracer.clone(),
+                None => tracer(&config)?,
+            },
             unlimited: CallerLimits::none(),
         };
         Ok(Self {
@@ -132,6 +137,16 @@ impl RunningConfig {
             Entrance::Application => &self.config.pages,
         }
     }
+}
+
+/// The exporter of traces, if there is a collector. Without the feature no configuration has one.
+fn tracer(config: &Config) -> Result<Option<Arc<dyn CallTracer>>, GatewayConfigError> {
+    #[cfg(feature = "otlp")]
+    if let Some(settings) = &config.otlp {
+        return Ok(Some(Arc::new(crate::otlp::OtlpTracer::start(settings)?)));
+    }
+    let _ = config;
+    Ok(None)
 }
 
 /// Rejects a gateway that others reach and anybody may use, unless the file says so.

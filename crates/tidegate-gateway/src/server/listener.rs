@@ -7,11 +7,12 @@ use tidegate::provider::FailureKind;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::connection::serve;
 use super::tls::ServerTls;
 use crate::connections::IdleConnections;
+use crate::log_limit::LogLimit;
 use crate::service::GatewayService;
 
 /// Accepts connections, and closes idle ones when there are too many.
@@ -27,7 +28,7 @@ pub(super) struct Listener {
     graceful: GracefulShutdown,
     /// Dropped when the listener is closed.
     open: watch::Sender<()>,
-    failures: AcceptFailures,
+    failures: LogLimit,
 }
 
 /// The wait after a failed accept, and between two attempts to make room when every connection has a call.
@@ -58,7 +59,7 @@ impl Listener {
             leaving: 0,
             graceful: GracefulShutdown::new(),
             open: watch::channel(()).0,
-            failures: AcceptFailures::default(),
+            failures: LogLimit::default(),
         }
     }
 
@@ -83,7 +84,9 @@ impl Listener {
                     }
                     // The connection failed, or descriptors have run out. The socket is not affected.
                     Err(error) => {
-                        self.failures.record(&error);
+                        if let Some(failures) = self.failures.count() {
+                            tracing::warn!(layer = "gateway", %error, failures, "cannot accept a connection");
+                        }
                         if is_exhausted(&error) {
                             self.idle.evict(IDLE_TIME);
                         }
@@ -110,23 +113,4 @@ impl Listener {
 /// Whether the process has run out of descriptors, and the peer has not failed.
 fn is_exhausted(error: &io::Error) -> bool {
     Outcome::of_error(error).failure().is_some_and(|failure| failure.kind == FailureKind::NotProcessed)
-}
-
-/// Logs failed accepts, at most once a second.
-#[derive(Default)]
-struct AcceptFailures {
-    last_line: Option<Instant>,
-    since: u64,
-}
-
-impl AcceptFailures {
-    const INTERVAL: Duration = Duration::from_secs(1);
-
-    fn record(&mut self, error: &io::Error) {
-        self.since += 1;
-        if self.last_line.is_none_or(|last| last.elapsed() >= Self::INTERVAL) {
-            tracing::warn!(layer = "gateway", %error, failures = self.since, "cannot accept a connection");
-            *self = Self { last_line: Some(Instant::now()), since: 0 };
-        }
-    }
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{interval, sleep, timeout};
 
 pub use self::descriptors::raise_descriptor_limit;
@@ -171,6 +171,10 @@ pub(crate) async fn bind(
         };
         if timeout(POST_TIME, post).await.is_err() {
             tracing::warn!(layer = "gateway", "the last alerts may be lost");
+        }
+        if let Some(tracer) = served.running().proxy.tracer.clone() {
+            // Not an error: the runtime may stop meanwhile.
+            let _ = spawn_blocking(move || tracer.shutdown()).await;
         }
         cut
     }));

@@ -1,0 +1,119 @@
+//! What follows the calls of a gateway and their attempts: the exporter of traces, if there is one.
+//!
+//! ```text
+//! call begins ─▶ attempt is sent ─▶ head of its response ─▶ next attempt ... ─▶ call ends, with its record
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use pin_project::pin_project;
+use tidegate::Trail;
+use tidegate::provider::UsageMeter;
+use tower::Service;
+
+use crate::calls::CallRecord;
+
+/// Follows the calls of a gateway.
+pub(crate) trait CallTracer: fmt::Debug + Send + Sync {
+    /// A call to `path` begins.
+    fn begin(&self, path: &'static str, headers: &HeaderMap) -> Arc<dyn CallTrace>;
+
+    /// Ends the tracer: what it still holds is sent, within a bound. Blocks until then.
+    fn shutdown(&self);
+}
+
+/// Follows one call.
+pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
+    /// The caller requests `model`.
+    fn set_model(&self, model: &str);
+
+    /// The next attempt is about to be sent. `meter` is that of the call.
+    fn begin_attempt(&self, request: AttemptRequest<'_>, meter: &UsageMeter);
+
+    /// The head of the response to the latest attempt has arrived.
+    fn set_attempt_status(&self, status: StatusCode);
+
+    /// The call has ended, as `record` shows.
+    fn end(&self, record: &CallRecord);
+}
+
+/// The head of the request of an attempt, as it is sent to the provider.
+#[derive(Debug)]
+pub(crate) struct AttemptRequest<'a> {
+    pub(crate) uri: &'a Uri,
+    pub(crate) headers: &'a mut HeaderMap,
+    pub(crate) trail: &'a Trail,
+}
+
+/// The trace of a call, in the extensions of the requests of its attempts.
+#[derive(Clone, Debug)]
+pub(crate) struct TracedCall {
+    pub(crate) trace: Arc<dyn CallTrace>,
+    pub(crate) trail: Trail,
+    pub(crate) meter: UsageMeter,
+}
+
+/// Adds each attempt that is sent to the trace of its call. Without a trace requests pass unchanged.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceAttempts<S> {
+    inner: S,
+}
+
+impl<S> TraceAttempts<S> {
+    pub(crate) const fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for TraceAttempts<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = TracedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let traced = head.extensions.remove::<TracedCall>();
+        if let Some(TracedCall { trace, trail, meter }) = &traced {
+            trace.begin_attempt(AttemptRequest { uri: &head.uri, headers: &mut head.headers, trail }, meter);
+        }
+        let inner = self.inner.call(Request::from_parts(head, body));
+        TracedFuture { inner, trace: traced.map(|traced| traced.trace) }
+    }
+}
+
+/// The response to an attempt.
+#[pin_project]
+#[derive(Debug)]
+pub(crate) struct TracedFuture<F> {
+    #[pin]
+    inner: F,
+    trace: Option<Arc<dyn CallTrace>>,
+}
+
+impl<F, R, E> Future for TracedFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        if let (Some(trace), Ok(response)) = (this.trace, &result) {
+            trace.set_attempt_status(response.status());
+        }
+        Poll::Ready(result)
+    }
+}

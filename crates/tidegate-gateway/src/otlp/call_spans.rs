@@ -1,0 +1,139 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, StatusCode};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_http::{HeaderExtractor, HeaderInjector};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+use tidegate::Trail;
+use tidegate::provider::UsageMeter;
+
+use super::attempt_span::{AttemptSpan, operation, set_usage};
+use crate::call_trace::{AttemptRequest, CallTrace};
+use crate::calls::CallRecord;
+
+/// The span of a call and those of its attempts, which all end with the call.
+#[derive(Debug)]
+pub(super) struct CallSpans {
+    tracer: SdkTracer,
+    /// The parent of the attempts.
+    context: SpanContext,
+    path: &'static str,
+    /// `None` once the call has ended.
+    open: Mutex<Option<OpenSpans>>,
+}
+
+#[derive(Debug)]
+struct OpenSpans {
+    call: Span,
+    attempts: Vec<AttemptSpan>,
+    meter: Option<UsageMeter>,
+}
+
+impl CallSpans {
+    /// Begins the span of a call, below that of the caller if it has sent one.
+    pub(super) fn begin(tracer: &SdkTracer, path: &'static str, headers: &HeaderMap) -> Self {
+        let extractor = HeaderExtractor(headers);
+        let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &extractor);
+        let attributes = [KeyValue::new("http.request.method", "POST"), KeyValue::new("http.route", path)];
+        let mut call = tracer
+            .span_builder(format!("POST {path}"))
+            .with_kind(SpanKind::Server)
+            .with_attributes(attributes)
+            .start_with_context(tracer, &parent);
+        if let Some(operation) = operation(path) {
+            call.set_attribute(KeyValue::new("gen_ai.operation.name", operation));
+        }
+        Self {
+            tracer: tracer.clone(),
+            context: call.span_context().clone(),
+            path,
+            open: Mutex::new(Some(OpenSpans { call, attempts: Vec::new(), meter: None })),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OpenSpans>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CallTrace for CallSpans {
+    fn set_model(&self, model: &str) {
+        if let Some(spans) = &mut *self.lock() {
+            spans.call.set_attribute(KeyValue::new("gen_ai.request.model", model.to_owned()));
+        }
+    }
+
+    fn begin_attempt(&self, request: AttemptRequest<'_>, meter: &UsageMeter) {
+        let mut open = self.lock();
+        let Some(spans) = open.as_mut().filter(|spans| spans.attempts.len() < Trail::MAX_STEPS) else {
+            return;
+        };
+        let parent = Context::new().with_remote_span_context(self.context.clone());
+        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, &request, meter.read());
+        inject(attempt.context(), request.headers);
+        spans.attempts.push(attempt);
+        spans.meter = Some(meter.clone());
+    }
+
+    fn set_attempt_status(&self, status: StatusCode) {
+        if let Some(attempt) = self.lock().as_mut().and_then(|spans| spans.attempts.last_mut()) {
+            attempt.set_status(status);
+        }
+    }
+
+    fn end(&self, record: &CallRecord) {
+        let Some(OpenSpans { mut call, attempts, meter }) = self.lock().take() else { return };
+        let now = SystemTime::now();
+        let used = meter.map(|meter| meter.read()).unwrap_or_default();
+        let steps = record.trail().steps();
+        let mut next = attempts.iter().skip(1).map(AttemptSpan::start).collect::<Vec<_>>().into_iter();
+        for attempt in attempts {
+            match next.next() {
+                Some(next) => attempt.end(&steps, next.steps.min(steps.len()), next.used, next.at, None),
+                None => attempt.end(&steps, steps.len(), used, now, record.body_failure()),
+            }
+        }
+        set_usage(&mut call, Default::default(), used);
+        end_call(call, record, now);
+    }
+}
+
+/// Sets the outcome of a call, and ends its span.
+fn end_call(mut call: Span, record: &CallRecord, now: SystemTime) {
+    let summary = record.summary();
+    let optional = [
+        ("tidegate.route", summary.route.as_deref()),
+        ("tidegate.caller", summary.caller),
+        ("tidegate.target", summary.target.as_deref()),
+        ("tidegate.end", summary.end.map(crate::calls::CallEnd::name)),
+        ("error.type", summary.code.map(tidegate::ErrorCode::code)),
+    ];
+    let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned())));
+    call.set_attributes(optional.map(|(name, value)| KeyValue::new(name, value)));
+    call.set_attribute(KeyValue::new("tidegate.call", summary.id.to_owned()));
+    call.set_attribute(KeyValue::new("tidegate.attempts", i64::from(record.trail().attempts())));
+    if let Some(status) = summary.status {
+        call.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
+    }
+    // An error of the caller is none of the server.
+    let is_of_server = summary.status.is_none_or(|status| !(400..500).contains(&status));
+    if let Some(code) = summary.code.filter(|_| is_of_server) {
+        call.set_status(Status::error(code.name()));
+    }
+    call.end_with_timestamp(now);
+}
+
+/// Makes the span the parent of those of the provider.
+fn inject(context: &SpanContext, headers: &mut HeaderMap) {
+    let context = Context::new().with_remote_span_context(context.clone());
+    TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(headers));
+    // The standard has no empty state.
+    let state = HeaderName::from_static("tracestate");
+    if headers.get(&state).is_some_and(|value| value.is_empty()) {
+        headers.remove(state);
+    }
+}
