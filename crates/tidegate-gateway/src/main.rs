@@ -36,7 +36,7 @@ struct Args {
     /// Serves the providers and routes of this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Only checks the file
+    /// Only checks the file. A variable with a secret that is not set is a warning
     #[arg(long, requires = "config")]
     check: bool,
     /// Prints the stack of each route and target, each setting with its origin
@@ -75,7 +75,8 @@ const FLUSH_TIME: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut source = args.config.as_deref().map(ConfigSource::new);
-    let config = source.as_mut().zip(args.config.as_deref()).map(|(source, path)| read_config(source, path));
+    let config =
+        source.as_mut().zip(args.config.as_deref()).map(|(source, path)| read_config(&args, source, path));
     let config = config.transpose();
     let of_file = config.as_ref().ok().and_then(Option::as_ref).map(|config| config.log);
     let format = args.log.or(of_file).unwrap_or_default();
@@ -126,8 +127,12 @@ fn init_tracing(log: LogWriter, format: LogFormat) {
     }));
 }
 
-fn read_config(source: &mut ConfigSource, path: &Path) -> Result<Config, ExitFailure> {
-    source.read().map_err(|error| ExitFailure::in_file(path, &error))
+fn read_config(args: &Args, source: &mut ConfigSource, path: &Path) -> Result<Config, ExitFailure> {
+    let config = match args.check || args.explain {
+        true => Config::read_without_secrets(path),
+        false => source.read(),
+    };
+    config.map_err(|error| ExitFailure::in_file(path, &error))
 }
 
 /// Runs the program. Threads that are still blocked afterwards do not delay the end of the process.

@@ -73,9 +73,13 @@ fn check_validates_the_file_without_serving() {
     assert_eq!(status_and_stderr(&checked), (Some(0), String::new()));
     assert_eq!(String::from_utf8(checked.stdout).unwrap(), format!("{}: ok\n", file.path()));
 
+    // Without the secrets the rest is checked.
+    let missing = "providers.p.api_key_env: PROVIDER_KEY is not set\n";
     let (status, line) = status_and_stderr(&program(&args).output().unwrap());
+    assert_eq!((status, line), (Some(0), format!("{}: warning: {missing}", file.path())));
+    let (status, line) = status_and_stderr(&program(&args[1..]).output().unwrap());
     assert_eq!(status, Some(2));
-    assert!(line.ends_with("providers.p.api_key_env: PROVIDER_KEY is not set\n"), "{line}");
+    assert!(line.ends_with(missing), "{line}");
 
     let (status, line) = status_and_stderr(&program(&[]).env("AI_LIB_RPS", "fast").output().unwrap());
     assert_eq!(status, Some(2));
@@ -125,8 +129,12 @@ fn a_variable_that_nothing_reads_is_a_warning() {
 fn the_error_for_a_port_in_use_contains_a_workaround() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let (status, line) = status_and_stderr(&program(&["--listen", &addr]).output().unwrap());
+    let mut demo = program(&["--listen", &addr]);
+    let (status, lines) = status_and_stderr(&demo.env("AI_LIB_MAX_INFLIHGT", "5").output().unwrap());
     assert_eq!(status, Some(1));
+    // The demo reads the variables of the environment, too.
+    let (warning, line) = lines.split_once('\n').unwrap();
+    assert!(warning.starts_with("warning: AI_LIB_MAX_INFLIHGT: nothing reads it"), "{warning}");
     assert!(line.starts_with(&format!("tidegate-gateway: cannot listen on {addr}: ")), "{line}");
     assert!(line.ends_with("; choose another with --listen ADDR\n"), "{line}");
 }

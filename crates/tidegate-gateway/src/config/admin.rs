@@ -19,6 +19,10 @@ pub(super) struct AdminEntry {
 }
 
 impl AdminEntry {
+    pub(super) fn key_env(&self) -> Option<&str> {
+        self.key_env.as_deref()
+    }
+
     pub(super) fn key_file(&self) -> Option<&str> {
         self.key_file.as_deref()
     }

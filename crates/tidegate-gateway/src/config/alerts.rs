@@ -40,6 +40,10 @@ pub(crate) struct WebhookAddress {
 }
 
 impl AlertsEntry {
+    pub(super) fn token_env(&self) -> Option<&str> {
+        self.webhook_token_env.as_deref()
+    }
+
     pub(super) fn check(
         self,
         env: impl Fn(&str) -> Option<OsString>,

@@ -7,6 +7,7 @@ use tidegate::config::{Checks, suggest};
 use tidegate::{BackpressureLayer, Priority, RateLimitLayer, backpressure, rate_limit};
 
 use super::access_key::KeySource;
+use super::lists::no_duplicates;
 use super::provider::is_visible;
 use super::{GatewayConfigError, Route};
 use crate::access::{Caller, RuleSettings};
@@ -55,6 +56,10 @@ impl From<CallerPriority> for Priority {
 }
 
 impl CallerEntry {
+    pub(super) fn key_env(&self) -> Option<&str> {
+        self.key_env.as_deref()
+    }
+
     pub(super) fn key_file(&self) -> Option<&str> {
         self.key_file.as_deref()
     }
@@ -126,6 +131,10 @@ impl CallerEntry {
             let problem = "expected at least one, or no `routes` for all of them";
             checks.fail(GatewayConfigError::new(format!("callers[{index}].routes"), problem));
         }
+        checks.keep(no_duplicates(
+            &format!("callers[{index}].routes"),
+            self.routes.as_deref().unwrap_or_default(),
+        ));
     }
 
     fn rules(self) -> RuleSettings {

@@ -2,12 +2,13 @@ use std::fmt::{self, Write};
 
 use serde_json::json;
 
-use super::{ANY, Config, Route};
-use crate::access::Caller;
+use super::{ANY, AlertSettings, Config, Route};
+use crate::access::{Caller, is_loopback};
 
 impl Config {
     /// The stack of each route and target: its layers in protocol order, outermost first, and each setting with its
-    /// origin: the environment, the file, a preset or the default. Then what each caller may use.
+    /// origin: the environment, the file, a preset or the default. Then what each caller may use, the access to the pages
+    /// of operators, the alerts, and the host that traces are exported to.
     #[must_use]
     pub fn explain(&self) -> String {
         let mut text = String::new();
@@ -18,7 +19,45 @@ impl Config {
         for caller in &self.callers {
             let _ = explain_caller(caller, &mut text);
         }
+        let _ = self.explain_operation(&mut text);
         text
+    }
+
+    /// Without the secrets: the key, and the path and the query of the webhook and the collector.
+    fn explain_operation(&self, text: &mut String) -> fmt::Result {
+        let pages = match (&self.admin_key, is_loopback(self.listen.ip()), self.callers.is_empty()) {
+            (Some(_), ..) => "need the admin key",
+            (None, false, _) => "are refused, since there is no admin key",
+            (None, true, false) => "are open to callers with a key",
+            (None, true, true) => "are open",
+        };
+        writeln!(text, "admin: the pages of operators {pages}")?;
+        let Some(AlertSettings { thresholds, webhook }) = &self.alerts else {
+            writeln!(text, "alerts: off")?;
+            return self.explain_traces(text);
+        };
+        match webhook {
+            Some(webhook) => {
+                let token = if webhook.token.is_some() { " with a token" } else { "" };
+                writeln!(
+                    text,
+                    "alerts: logged, and posted to {}{token}",
+                    webhook.uri.host().unwrap_or_default()
+                )?;
+            }
+            None => writeln!(text, "alerts: logged")?,
+        }
+        for (key, value) in json!(thresholds).as_object().into_iter().flatten() {
+            writeln!(text, "  {key}  {value}")?;
+        }
+        self.explain_traces(text)
+    }
+
+    fn explain_traces(&self, text: &mut String) -> fmt::Result {
+        match &self.otlp {
+            Some(otlp) => writeln!(text, "traces: exported to {}", otlp.endpoint.host().unwrap_or_default()),
+            None => writeln!(text, "traces: off"),
+        }
     }
 
     fn explain_route(&self, route: &Route, text: &mut String) -> fmt::Result {

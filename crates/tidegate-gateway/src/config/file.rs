@@ -97,6 +97,24 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// The variables of the environment with secrets, each with its key.
+    pub(super) fn secret_variables(&self) -> Vec<(String, &str)> {
+        let mut variables = Vec::new();
+        for (name, provider) in &self.providers {
+            let named = |(key, variable)| (format!("providers.{name}.{key}"), variable);
+            variables.extend(provider.secret_variables().map(named));
+        }
+        for (index, caller) in self.callers.iter().enumerate() {
+            let key = || format!("callers[{index}].key_env");
+            variables.extend(caller.key_env().map(|variable| (key(), variable)));
+        }
+        let of_admin = self.admin.as_ref().and_then(AdminEntry::key_env);
+        variables.extend(of_admin.map(|variable| ("admin.key_env".to_owned(), variable)));
+        let of_alerts = self.alerts.as_ref().and_then(AlertsEntry::token_env);
+        variables.extend(of_alerts.map(|variable| ("alerts.webhook_token_env".to_owned(), variable)));
+        variables
+    }
+
     /// The files with keys and certificates.
     pub(super) fn key_files(&self) -> impl Iterator<Item = &str> {
         let of_callers = self.callers.iter().filter_map(CallerEntry::key_file);

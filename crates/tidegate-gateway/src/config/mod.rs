@@ -222,22 +222,25 @@ mod caller;
 mod connections;
 mod explain;
 mod file;
+mod lists;
 mod model;
-mod policy;
 mod otlp;
+mod policy;
 mod provider;
 mod provider_keys;
 mod restart_only;
 mod route;
 mod schema;
+mod secrets;
 mod serde_error;
+mod shape;
 mod source;
 mod text_file;
 mod tls;
+mod url;
 mod warnings;
 mod web;
 
-mod url;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -255,10 +258,11 @@ pub(crate) use self::alerts::{AlertSettings, WebhookAddress};
 pub(crate) use self::cache::CacheSettings;
 pub(crate) use self::connections::ConnectionSettings;
 use self::file::ConfigFile;
+pub(crate) use self::otlp::OtlpSettings;
 pub(crate) use self::provider_keys::ProviderKeys;
 pub(crate) use self::route::{ANY, LastResortName, Route, TargetName};
 use self::route::{KnownNames, check_distinct};
-pub(crate) use self::otlp::OtlpSettings;
+use self::secrets::{Secrets, missing_secrets};
 use self::serde_error::from_serde;
 pub use self::source::ConfigSource;
 use self::source::FileStamps;
@@ -312,12 +316,12 @@ pub struct Config {
     pub(crate) cache: CacheSettings,
     /// The alerts, if there are any.
     pub(crate) alerts: Option<AlertSettings>,
+    /// The export of traces, if there is one.
+    pub(crate) otlp: Option<OtlpSettings>,
     pub(crate) models: ModelTable,
     pub(crate) routes: Vec<Route>,
     /// The settings of each policy with their origins.
     explanations: BTreeMap<String, String>,
-    /// The export of traces, if there is one.
-    pub(crate) otlp: Option<OtlpSettings>,
     warnings: Vec<String>,
 }
 
@@ -349,7 +353,18 @@ impl Config {
     fn read_stamped(path: &Path, stamps: &mut FileStamps) -> Result<Self, GatewayConfigError> {
         stamps.add(path);
         let text = text_file::read_text(path).map_err(|problem| GatewayConfigError::new("", problem))?;
-        Self::from_text_stamped(&text, stamps)
+        Self::from_text_stamped(&text, stamps, Secrets::Needed)
+    }
+
+    /// As [`read`](Self::read), to check a file where the variables with its secrets are not set: each that is missing is a
+    /// warning. A gateway of this configuration has stand-ins in their place.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_without_secrets(path: &Path) -> Result<Self, GatewayConfigError> {
+        let text = text_file::read_text(path).map_err(|problem| GatewayConfigError::new("", problem))?;
+        Self::from_text_stamped(&text, &mut FileStamps::default(), Secrets::Optional)
     }
 
     /// Parses `text`, and reads the environment of the process. A variable `AI_LIB_*` that nothing reads is a warning.
@@ -358,12 +373,17 @@ impl Config {
     ///
     /// As [`parse`](Self::parse).
     pub fn from_text(text: &str) -> Result<Self, GatewayConfigError> {
-        Self::from_text_stamped(text, &mut FileStamps::default())
+        Self::from_text_stamped(text, &mut FileStamps::default(), Secrets::Needed)
     }
 
-    fn from_text_stamped(text: &str, stamps: &mut FileStamps) -> Result<Self, GatewayConfigError> {
-        let mut config = Self::parse_stamped(text, |variable| std::env::var_os(variable), stamps)?;
+    fn from_text_stamped(
+        text: &str,
+        stamps: &mut FileStamps,
+        secrets: Secrets,
+    ) -> Result<Self, GatewayConfigError> {
+        let mut config = Self::parse_stamped(text, |variable| std::env::var_os(variable), stamps, secrets)?;
         config.warnings.extend(unread_variables(std::env::vars_os().map(|(name, _)| name)));
+        config.warnings.extend(otlp::unread_variable(|variable| std::env::var_os(variable)));
         Ok(config)
     }
 
@@ -373,19 +393,28 @@ impl Config {
     ///
     /// The values that are invalid, each with its line, its key and the expected value.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, GatewayConfigError> {
-        Self::parse_stamped(text, env, &mut FileStamps::default())
+        Self::parse_stamped(text, env, &mut FileStamps::default(), Secrets::Needed)
     }
 
     fn parse_stamped(
         text: &str,
         env: impl Fn(&str) -> Option<OsString>,
         stamps: &mut FileStamps,
+        secrets: Secrets,
     ) -> Result<Self, GatewayConfigError> {
         let text = TomlText::parse(text)?;
-        let Recovered { value, mut checks, removed, .. } = recover(text.table().clone(), from_serde);
-        config.warnings.extend(otlp::unread_variable(|variable| std::env::var_os(variable)));
+        let mut table = text.table().clone();
+        let misshapen = shape::mend(&mut table);
+        let Recovered { value, mut checks, removed, .. } = recover(table, from_serde);
+        misshapen.into_iter().for_each(|mistake| checks.fail(mistake));
         value.iter().flat_map(ConfigFile::key_files).for_each(|path| stamps.add(path));
-        let config = value.map(|file| Self::check(file, &removed, env));
+        let config = value.map(|file| -> Result<Self, GatewayConfigError> {
+            let missing = missing_secrets(&file, secrets, &env);
+            let env = |name: &str| env(name).or_else(|| missing.stand_in(name));
+            let mut config = Self::check(file, &removed, env)?;
+            config.warnings.extend(missing.warnings());
+            Ok(config)
+        });
         if let Some(Err(error)) = &config {
             checks.keep(removed.mistakes_of_file(error.clone()));
         }
@@ -432,6 +461,7 @@ impl Config {
         checks.keep(file.connections.check());
         checks.keep(file.cache.check());
         let alerts = file.alerts.and_then(|alerts| checks.keep(alerts.check(&env)));
+        let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
         if file.routes.is_empty() {
             checks.fail(GatewayConfigError::new("routes", "expected at least one"));
         }
@@ -461,7 +491,6 @@ impl Config {
             body_budget,
             body_min_rate,
             max_connections,
-        let otlp = checks.keep(otlp::check(file.otlp.as_ref(), &env)).flatten();
             notice: file.notice.unwrap_or(DEFAULT_NOTICE),
             drain: file.drain.unwrap_or(DEFAULT_DRAIN),
             log: file.log,
@@ -478,6 +507,7 @@ impl Config {
             connections: file.connections,
             cache: file.cache,
             alerts,
+            otlp,
             models,
             routes,
             explanations,
@@ -507,7 +537,6 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .or_else(of_localhost)
         .ok_or_else(|| format!("expected an address such as {DEFAULT_LISTEN}, found {text:?}"))
 }
-            otlp,
 
 #[cfg(test)]
 mod tests;

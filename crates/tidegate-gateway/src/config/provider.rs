@@ -8,6 +8,7 @@ use tidegate::chain::ProviderSettings;
 use tidegate::config::{Checks, suggest};
 use tidegate::providers::Provider;
 
+use super::lists::no_duplicates;
 use super::schema::ProviderKind;
 use super::{GatewayConfigError, ProviderKeys, text_file};
 use crate::endpoint::ApiDialect;
@@ -84,6 +85,15 @@ pub(super) const KINDS: [Provider; 15] = [
 ];
 
 impl ProviderEntry {
+    /// The variables with its secrets, each with its key in this table.
+    pub(super) fn secret_variables(&self) -> impl Iterator<Item = (String, &str)> {
+        let of_headers = self.headers.iter().filter_map(|(name, header)| match header {
+            HeaderEntry::Variable(Variable { env }) => Some((format!("headers.{name}"), &**env)),
+            HeaderEntry::Text(_) | HeaderEntry::File(_) => None,
+        });
+        self.api_key_env.as_deref().map(|it| ("api_key_env".to_owned(), it)).into_iter().chain(of_headers)
+    }
+
     /// The files with its keys.
     pub(super) fn key_files(&self) -> impl Iterator<Item = &str> {
         let of_headers = self.headers.values().filter_map(|header| match header {
@@ -129,6 +139,7 @@ impl ProviderEntry {
                 settings = settings.header(name, value);
             }
         }
+        checks.keep(no_duplicates(&format!("{table}.forward_headers"), &self.forward_headers));
         let mut forwarded = key_headers.to_vec();
         for header in &self.forward_headers {
             let name = header_name(header).map_err(|problem| invalid("forward_headers", problem));
@@ -196,9 +207,7 @@ fn header_name(text: &str) -> Result<HeaderName, String> {
 pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> Result<String, String> {
     // A value that does not look like the name of a variable may be the key itself, so the message does not
     // contain it.
-    let looks_like_a_name =
-        variable.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-    let named = if looks_like_a_name { variable } else { "the variable it names" };
+    let named = if is_variable(variable) { variable } else { "the variable it names" };
     let key = env(variable).ok_or_else(|| format!("{named} is not set"))?;
     let key = key.to_str().unwrap_or("\u{fffd}");
     if key.is_empty() {
@@ -208,6 +217,12 @@ pub(super) fn secret(variable: &str, env: impl Fn(&str) -> Option<OsString>) -> 
         return Err(format!("expected visible ASCII in {named}, found a space or another character"));
     }
     Ok(key.to_owned())
+}
+
+/// Whether `text` looks like the name of a variable.
+pub(super) fn is_variable(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// The secret in a file, without the end of its line.

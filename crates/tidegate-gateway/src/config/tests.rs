@@ -66,7 +66,10 @@ fn a_file_is_parsed_with_its_defaults() {
 
 #[test]
 fn the_example_file_is_valid() {
-    let config = Config::parse(include_str!("../../example.toml"), |_| Some("7".into())).unwrap();
+    let config = Config::parse(include_str!("../../example.toml"), |name| {
+        (!name.starts_with("OTEL_")).then(|| "7".into())
+    })
+    .unwrap();
     assert_eq!((config.routes.len(), config.providers.len()), (4, 4));
 }
 
@@ -261,7 +264,7 @@ fn an_invalid_value_is_rejected_with_its_key_and_the_expected_value() {
             "[policies.default.rate_limiter]\non_limit = \"refuse\"",
             "policies.default.rate_limiter.on_limit: unknown value `refuse`, expected one of `wait`, `reject`",
         ),
-        ("listen = ", "string values must be quoted, expected literal string"),
+        ("listen = ", "expected a value after `listen =`"),
         ("\n\n[providers\nx = 1", "unclosed table, expected `]`"),
         ("body_limit = 1\nbody_limit = 2", "duplicate key"),
     ] {
@@ -532,8 +535,8 @@ fn the_rules_of_a_caller_are_checked_and_explained() {
     assert!(explained.starts_with("  rate_limiter: off\n  backpressure.enabled  true\n"), "{explained}");
     assert!(explained.contains("  backpressure.max_inflight  2\n"), "{explained}");
     let explained = caller("").unwrap().explain();
-    assert!(explained.ends_with(
-        "caller ann, interactive, may use every route\n  rate_limiter: off\n  backpressure: off\n"
+    assert!(explained.contains(
+        "caller ann, interactive, may use every route\n  rate_limiter: off\n  backpressure: off\nadmin: "
     ));
     for (rules, message) in [
         (
@@ -653,7 +656,7 @@ fn all_mistakes_of_syntax_are_reported_at_once_with_their_lines() {
     let error = Config::parse(file, env).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "line 1, column 10: string values must be quoted, expected literal string\n\
+        "line 1, column 10: expected a value after `listen =`\n\
          line 3, column 1: duplicate key\nline 4, column 11: unclosed table, expected `]`"
     );
 }
@@ -682,10 +685,11 @@ fn what_is_legal_and_suspicious_in_a_provider_is_a_warning() {
         ]
     );
     assert!(
-        Config::parse(include_str!("../../example.toml"), |_| Some("7".into()))
-            .unwrap()
-            .warnings()
-            .is_empty()
+        Config::parse(include_str!("../../example.toml"), |name| (!name.starts_with("OTEL_"))
+            .then(|| "7".into()))
+        .unwrap()
+        .warnings()
+        .is_empty()
     );
 }
 
@@ -739,6 +743,9 @@ fn the_stack_of_each_target_is_explained_with_the_origin_of_each_setting() {
             "  @static",
             "/v1/messages for m",
             "  anthropic/c, called in the dialect anthropic, policy slow",
+            "admin: the pages of operators are open",
+            "alerts: off",
+            "traces: off",
         ]
     );
     let rows = |row: [&str; 3]| lines.iter().filter(|line| line.split_whitespace().eq(row)).count();
@@ -748,6 +755,153 @@ fn the_stack_of_each_target_is_explained_with_the_origin_of_each_setting() {
     assert_eq!(rows(["timeout.attempt", "\"10m\"", "default"]), 2);
     assert_eq!(lines.iter().filter(|line| line.trim() == "circuit_breaker: off").count(), 3);
     assert!(!explained.contains("secret"));
+}
+
+#[test]
+fn the_admin_pages_and_the_alerts_are_explained() {
+    let tail = |text: &str| {
+        let text = format!("{}{text}", local_route());
+        let secret = |name: &str| ["A", "T"].contains(&name).then(|| "the-s3cret-of-nobody".into());
+        let explained = Config::parse(&text, secret).unwrap().explain();
+        explained[explained.find("admin: ").unwrap()..].to_owned()
+    };
+    let open = tail("listen = \"0.0.0.0:1\"\nopen = true");
+    assert!(
+        open.starts_with("admin: the pages of operators are refused, since there is no admin key\n"),
+        "{open}"
+    );
+    let text = "admin.key_env = \"A\"\nalerts = { webhook = \"https://hooks.test/s3cret\", \
+                webhook_token_env = \"T\", thresholds = { quota_left = 0.5 } }";
+    let explained = tail(text);
+    for line in [
+        "admin: the pages of operators need the admin key",
+        "alerts: logged, and posted to hooks.test with a token",
+        "  quota_left  0.5",
+        "  raise_after  \"30s\"",
+        "traces: off",
+    ] {
+        assert!(explained.lines().any(|it| it == line), "{line}: {explained}");
+    }
+    assert!(!explained.contains("s3cret"), "{explained}");
+    let logged = tail("[[callers]]\nname = \"a\"\nkey_env = \"A\"\n[alerts]");
+    assert!(
+        logged.starts_with("admin: the pages of operators are open to callers with a key\nalerts: logged\n")
+    );
+}
+
+/// Without a stand-in for each secret the rest of the file could not be checked where it is not deployed.
+#[test]
+fn a_file_is_checked_without_its_secrets() {
+    let parse = |text: &str| {
+        let set = |variable: &str| (variable == "SET").then(|| "the-long-secret".into());
+        Config::parse_stamped(text, set, &mut FileStamps::default(), Secrets::Optional)
+    };
+    let file = "admin.key_env = \"ADMIN\"\nalerts = { webhook = \"https://h/\", webhook_token_env = \"TOKEN\" }\n\
+                [[callers]]\nname = \"ann\"\nkey_env = \"ANN\"\n[[callers]]\nname = \"ben\"\nkey_env = \"SET\"\n\
+                [providers.p]\nbase_url = \"https://p/v1\"\ndialect = \"openai\"\napi_key_env = \"P_KEY\"\n\
+                headers = { x-a = { env = \"P_HEADER\" }, x-b = { env = \"P_KEY\" } }\n\
+                [[routes]]\npath = \"/v1/chat/completions\"\nchain = [\"p/m\"]";
+    let config = parse(file).unwrap();
+    let missing = [
+        "admin.key_env: ADMIN is not set",
+        "callers[0].key_env: ANN is not set",
+        "providers.p.headers.x-a: P_HEADER is not set",
+        "providers.p.api_key_env: P_KEY is not set",
+        "alerts.webhook_token_env: TOKEN is not set",
+    ];
+    for warning in missing {
+        assert!(config.warnings().iter().any(|it| it == warning), "{warning}: {:?}", config.warnings());
+    }
+    let unset = config.warnings().iter().filter(|warning| warning.ends_with("is not set")).count();
+    assert_eq!(unset, missing.len());
+    // Other mistakes are still found, and a key in the place of the name of its variable is not repeated.
+    let error =
+        parse(&file.replace("path = ", "pth = ").replace("P_KEY", "sk-s3cret")).unwrap_err().to_string();
+    assert!(
+        error.contains("unknown key `pth`") && error.contains("the variable it names is not set"),
+        "{error}"
+    );
+    assert!(!error.contains("s3cret"), "{error}");
+    assert!(Config::parse(file, |_| None).unwrap_err().to_string().contains("P_KEY is not set"));
+}
+
+#[test]
+fn a_table_in_the_place_of_an_array_of_tables_is_named_and_so_is_the_reverse() {
+    let one = |key: &str| {
+        format!("{key}: expected an array of tables, found one table: write [[{key}]] in place of [{key}]")
+    };
+    let many = |key: &str| {
+        format!("{key}: expected one table, found an array of tables: write [{key}] in place of [[{key}]]")
+    };
+    let named = |key: &str| {
+        format!(
+            "{key}: expected a name in the header of each table: write [{key}.NAME] in place of [[{key}]]"
+        )
+    };
+    let caller = "name = \"ann\"\nkey_env = \"ANTHROPIC_API_KEY\"";
+    for (text, message) in [
+        (format!("[callers]\n{caller}"), one("callers")),
+        (format!("callers = {{ {} }}", caller.replace('\n', ", ")), one("callers")),
+        ("[routes]\npath = \"/v1/messages\"\nchain = [\"p/m\"]".to_owned(), one("routes")),
+        ("[[admin]]\nkey_env = \"ANTHROPIC_API_KEY\"".to_owned(), many("admin")),
+        ("[[alerts]]".to_owned(), many("alerts")),
+        ("[[alerts.thresholds]]\nsuccess_rate = 0.5".to_owned(), many("alerts.thresholds")),
+        ("[[cache]]\nmax_bytes = 1000".to_owned(), many("cache")),
+        ("[[connections]]".to_owned(), many("connections")),
+        ("[[tls]]".to_owned(), many("tls")),
+        ("[[policies.default]]".to_owned(), many("policies.default")),
+        ("[[policies.default.retry]]\nmax_retries = 1".to_owned(), many("policies.default.retry")),
+        ("[[providers.q]]\nbase_url = \"http://q\"\ndialect = \"openai\"".to_owned(), many("providers.q")),
+        ("[[models.gpt]]".to_owned(), many("models.gpt")),
+        (format!("[[callers]]\n{caller}\n[[callers.rate_limiter]]"), many("callers[0].rate_limiter")),
+        (
+            "[policies.default.rate_limiter.quotas]\nrequests = 1\nper = \"1s\"".to_owned(),
+            one("policies.default.rate_limiter.quotas"),
+        ),
+        ("[[policies]]\nname = \"default\"".to_owned(), named("policies")),
+        ("[[models]]\nname = \"gpt\"".to_owned(), named("models")),
+    ] {
+        let text = match text.contains("[routes]") {
+            true => {
+                format!("{text}\n[providers.p]\nbase_url = \"http://127.0.0.1/v1\"\ndialect = \"anthropic\"")
+            }
+            false => format!("{}{text}", local_route()),
+        };
+        let error = Config::parse(&text, env).unwrap_err();
+        let messages: Vec<_> = error.mistakes().map(|it| format!("{}: {}", it.key(), it.problem())).collect();
+        assert!(messages.contains(&message), "{text}\n{messages:?}");
+        // The rest of the table is read as it was meant.
+        let is_other = |it: &&String| **it != message && !it.starts_with("tls") && !it.contains("quotas");
+        assert_eq!(messages.iter().filter(is_other).count(), 0, "{messages:?}");
+        assert!(error.mistakes().all(|mistake| mistake.line().is_some()), "{error}");
+    }
+}
+
+#[test]
+fn a_name_is_in_a_list_once() {
+    let caller = "[[callers]]\nname = \"ann\"\nkey_env = \"ANTHROPIC_API_KEY\"";
+    for (text, message) in [
+        (
+            format!("{caller}\nroutes = [\"*\", \"/v1/chat/completions\", \"*\"]"),
+            "callers[0].routes[2]: `*` is in the list already",
+        ),
+        ("hosts = [\"a.b\", \"A.b\"]".to_owned(), "hosts[1]: `A.b` is in the list already"),
+        (
+            "origins = [\"https://a\", \"https://a\"]".to_owned(),
+            "origins[1]: `https://a` is in the list already",
+        ),
+        (
+            "providers.q = { base_url = \"http://q/v1\", dialect = \"openai\", forward_headers = [\"x-a\", \"X-A\"] }"
+                .to_owned(),
+            "providers.q.forward_headers[1]: `X-A` is in the list already",
+        ),
+    ] {
+        let text = match text.starts_with("[[") {
+            true => format!("{}{text}", local_route()),
+            false => format!("{text}\n{}", local_route()),
+        };
+        assert_eq!(parse_error(&text), message);
+    }
 }
 
 /// After a change: `cargo run -p tidegate-gateway -- --schema > docs/config.schema.json`.

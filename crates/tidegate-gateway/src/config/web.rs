@@ -5,9 +5,13 @@ use http::{HeaderValue, Uri};
 use tidegate::config::Checks;
 
 use super::GatewayConfigError;
+use super::lists::no_duplicates;
 use crate::access::WebPages;
 
 pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages, GatewayConfigError> {
+    let mut checks = Checks::default();
+    checks.keep(no_duplicates("hosts", &hosts));
+    checks.keep(no_duplicates("origins", &origins));
     let hosts = hosts.into_iter().enumerate().map(|(index, host)| {
         host_name(&host).ok_or_else(|| {
             let problem = format!("expected the name of a host without its port, found {host:?}");
@@ -20,7 +24,6 @@ pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages
             GatewayConfigError::new(format!("origins[{index}]"), problem)
         })
     });
-    let mut checks = Checks::default();
     let hosts: Vec<_> = hosts.filter_map(|host| checks.keep(host)).collect();
     let origins: Vec<_> = origins.filter_map(|origin| checks.keep(origin)).collect();
     checks.finish(WebPages::new(hosts, origins))
