@@ -88,6 +88,7 @@ fn main() -> ExitCode {
         }
     };
     init_tracing(log.clone(), format);
+    log_panics();
     let code = match config.and_then(|config| serve(&args, source.zip(config), &log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ExitFailure { status, message }) => {
@@ -101,7 +102,7 @@ fn main() -> ExitCode {
     code
 }
 
-/// Sends events, and the places of panics, to `log`. The message of a panic may contain a part of a prompt.
+/// Sends events to `log`.
 fn init_tracing(log: LogWriter, format: LogFormat) {
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let subscriber = tracing_subscriber::fmt()
@@ -121,6 +122,10 @@ fn init_tracing(log: LogWriter, format: LogFormat) {
             .with_span_list(false)
             .init(),
     }
+}
+
+/// Logs the places of panics. The message of a panic may contain a part of a prompt.
+fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         tracing::error!(layer = "gateway", location, "panic");
@@ -254,5 +259,41 @@ impl ExitFailure {
 
     fn cannot_serve(message: impl fmt::Display) -> Self {
         Self { status: CANNOT_SERVE, message: message.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_logged_with_its_place_and_without_its_message() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        log_panics();
+        let panics = || tracing::subscriber::with_default(subscriber, || panic!("the-prompt"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+        drop(std::panic::take_hook());
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("ERROR") && text.contains("panic") && text.contains("main.rs:"), "{text}");
+        assert!(!text.contains("the-prompt"), "{text}");
     }
 }
