@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use pin_project::pin_project;
-use tidegate::Trail;
 use tidegate::provider::UsageMeter;
+use tidegate::{ErrorCode, Trail};
 use tower::Service;
 
 use crate::calls::CallRecord;
@@ -32,22 +32,14 @@ pub(crate) trait CallTrace: fmt::Debug + Send + Sync {
     /// The caller requests `model`.
     fn set_model(&self, model: &str);
 
-    /// The next attempt is about to be sent. `meter` is that of the call.
-    fn begin_attempt(&self, request: AttemptRequest<'_>, meter: &UsageMeter);
+    /// The next attempt is about to be sent to `uri`, with these headers. `trail` and `meter` are those of the call.
+    fn begin_attempt(&self, uri: &Uri, headers: &mut HeaderMap, trail: &Trail, meter: &UsageMeter);
 
     /// The head of the response to the latest attempt has arrived.
     fn set_attempt_status(&self, status: StatusCode);
 
-    /// The call has ended, as `record` shows.
-    fn end(&self, record: &CallRecord);
-}
-
-/// The head of the request of an attempt, as it is sent to the provider.
-#[derive(Debug)]
-pub(crate) struct AttemptRequest<'a> {
-    pub(crate) uri: &'a Uri,
-    pub(crate) headers: &'a mut HeaderMap,
-    pub(crate) trail: &'a Trail,
+    /// The call has ended, as `record` shows, and its body in the failure with this code, if it was one.
+    fn end(&self, record: &CallRecord, body_failure: Option<ErrorCode>);
 }
 
 /// The trace of a call, in the extensions of the requests of its attempts.
@@ -86,7 +78,7 @@ where
         let (mut head, body) = request.into_parts();
         let traced = head.extensions.remove::<TracedCall>();
         if let Some(TracedCall { trace, trail, meter }) = &traced {
-            trace.begin_attempt(AttemptRequest { uri: &head.uri, headers: &mut head.headers, trail }, meter);
+            trace.begin_attempt(&head.uri, &mut head.headers, trail, meter);
         }
         let inner = self.inner.call(Request::from_parts(head, body));
         TracedFuture { inner, trace: traced.map(|traced| traced.trace) }

@@ -16,7 +16,6 @@ mod record;
 
 pub(crate) use self::body::RecordedBody;
 pub(crate) use self::body_failures::BodyFailures;
-pub(crate) use self::call_end::CallEnd;
 pub(crate) use self::ongoing_call::OngoingCall;
 pub(crate) use self::pages::router;
 pub(crate) use self::recent::{CallCounts, RecentCalls};

@@ -132,8 +132,9 @@ impl CallRecord {
 
     /// Ends the trace, if there is one. The end of the call is set.
     pub(super) fn end_trace(&self) {
+        let body_failure = self.lock().failure.map(|(_, code)| code);
         if let Some(trace) = &self.trace {
-            trace.end(self);
+            trace.end(self, body_failure);
         }
     }
 
@@ -180,11 +181,6 @@ impl CallRecord {
     pub(super) fn code(&self) -> Option<ErrorCode> {
         let progress = self.lock();
         progress.code.or(progress.failure.map(|(_, code)| code))
-    }
-
-    /// The code of the failure in which the body of the response ended.
-    pub(crate) fn body_failure(&self) -> Option<ErrorCode> {
-        self.lock().failure.map(|(_, code)| code)
     }
 
     /// How far the call has got: whether its route is known, the status, the end, and the number of steps of its trail.

@@ -1,13 +1,12 @@
 use std::time::SystemTime;
 
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span};
-use tidegate::ErrorCode;
 use tidegate::provider::{Step, UsageTotals, Verdict};
+use tidegate::{ErrorCode, Trail};
 
-use crate::call_trace::AttemptRequest;
 use crate::endpoint::Endpoint;
 
 /// The span of an attempt, until the call has ended. Its outcome is then in the trail.
@@ -32,12 +31,12 @@ impl AttemptSpan {
         tracer: &SdkTracer,
         parent: &Context,
         path: &str,
-        request: &AttemptRequest<'_>,
+        (uri, trail): (&Uri, &Trail),
         used: UsageTotals,
     ) -> Self {
-        let target = request.trail.target();
+        let target = trail.target();
         let (provider, model) = target.as_deref().and_then(|name| name.split_once('/')).unwrap_or_default();
-        let steps = request.trail.steps().len();
+        let steps = trail.steps().len();
         let operation = operation(path).unwrap_or("count_tokens");
         let at = SystemTime::now();
         let mut attributes = vec![
@@ -46,10 +45,10 @@ impl AttemptSpan {
             KeyValue::new("gen_ai.provider.name", provider.to_owned()),
             KeyValue::new("gen_ai.request.model", model.to_owned()),
         ];
-        if let Some(host) = request.uri.host() {
+        if let Some(host) = uri.host() {
             attributes.push(KeyValue::new("server.address", host.to_owned()));
         }
-        if let Some(port) = request.uri.port_u16() {
+        if let Some(port) = uri.port_u16() {
             attributes.push(KeyValue::new("server.port", i64::from(port)));
         }
         let span = tracer

@@ -1,18 +1,18 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, Uri};
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Span as _, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, Span};
-use tidegate::Trail;
 use tidegate::provider::UsageMeter;
+use tidegate::{ErrorCode, Trail};
 
 use super::attempt_span::{AttemptSpan, operation, set_usage};
-use crate::call_trace::{AttemptRequest, CallTrace};
+use crate::call_trace::CallTrace;
 use crate::calls::CallRecord;
 
 /// The span of a call and those of its attempts, which all end with the call.
@@ -67,14 +67,14 @@ impl CallTrace for CallSpans {
         }
     }
 
-    fn begin_attempt(&self, request: AttemptRequest<'_>, meter: &UsageMeter) {
+    fn begin_attempt(&self, uri: &Uri, headers: &mut HeaderMap, trail: &Trail, meter: &UsageMeter) {
         let mut open = self.lock();
         let Some(spans) = open.as_mut().filter(|spans| spans.attempts.len() < Trail::MAX_STEPS) else {
             return;
         };
         let parent = Context::new().with_remote_span_context(self.context.clone());
-        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, &request, meter.read());
-        inject(attempt.context(), request.headers);
+        let attempt = AttemptSpan::begin(&self.tracer, &parent, self.path, (uri, trail), meter.read());
+        inject(attempt.context(), headers);
         spans.attempts.push(attempt);
         spans.meter = Some(meter.clone());
     }
@@ -85,7 +85,7 @@ impl CallTrace for CallSpans {
         }
     }
 
-    fn end(&self, record: &CallRecord) {
+    fn end(&self, record: &CallRecord, body_failure: Option<ErrorCode>) {
         let Some(OpenSpans { mut call, attempts, meter }) = self.lock().take() else { return };
         let now = SystemTime::now();
         let used = meter.map(|meter| meter.read()).unwrap_or_default();
@@ -94,7 +94,7 @@ impl CallTrace for CallSpans {
         for attempt in attempts {
             match next.next() {
                 Some(next) => attempt.end(&steps, next.steps.min(steps.len()), next.used, next.at, None),
-                None => attempt.end(&steps, steps.len(), used, now, record.body_failure()),
+                None => attempt.end(&steps, steps.len(), used, now, body_failure),
             }
         }
         set_usage(&mut call, Default::default(), used);
@@ -109,8 +109,8 @@ fn end_call(mut call: Span, record: &CallRecord, now: SystemTime) {
         ("tidegate.route", summary.route.as_deref()),
         ("tidegate.caller", summary.caller),
         ("tidegate.target", summary.target.as_deref()),
-        ("tidegate.end", summary.end.map(crate::calls::CallEnd::name)),
-        ("error.type", summary.code.map(tidegate::ErrorCode::code)),
+        ("tidegate.end", summary.end.map(|end| end.name())),
+        ("error.type", summary.code.map(ErrorCode::code)),
     ];
     let optional = optional.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned())));
     call.set_attributes(optional.map(|(name, value)| KeyValue::new(name, value)));
