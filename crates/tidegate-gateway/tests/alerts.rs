@@ -92,18 +92,20 @@ async fn an_alert_that_waits_is_posted_when_the_gateway_stops() {
     let hanging = Provider::openai().otherwise(Reply::hang()).start().await.unwrap();
     let (slow, mut received) = slow_webhook().await;
     for (hook, is_posted) in [(slow, true), (format!("{}/chat/completions", hanging.base_url()), false)] {
-        let thresholds = r#"{ circuit_open = "0s", interval = "10ms", all_targets = false }"#;
-        let file = format!(
-            "alerts = {{ webhook = {hook:?}, thresholds = {thresholds} }}\n\
-             policies.default.circuit_breaker = {{ failure_threshold = 1, cooldown_seconds = 60 }}\n{}{}{}",
+        let targets = format!(
+            "policies.default.circuit_breaker = {{ failure_threshold = 1, cooldown_seconds = 60 }}\n{}{}{}",
             openai("p", &provider.base_url()),
             route("a", &["p/a"]),
             route("b", &["p/b"]),
         );
-        let gateway = gateway(&file).await;
+        let gateway = gateway(&targets).await;
         for model in ["a", "b"] {
             chat(&gateway, REQUEST.replace("any", model)).send().await.unwrap();
         }
+        // Both alerts are raised at the first look at the signals.
+        let thresholds = r#"{ circuit_open = "0s", interval = "10ms", all_targets = false }"#;
+        let alerts = format!("alerts = {{ webhook = {hook:?}, thresholds = {thresholds} }}\n");
+        gateway.reload(tidegate_gateway::Config::parse(&(alerts + &targets), env).unwrap()).unwrap();
         let posts = async {
             match is_posted {
                 // The first is being posted, and the second waits.
