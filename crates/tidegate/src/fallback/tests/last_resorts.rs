@@ -14,8 +14,8 @@ use crate::fallback::{
 };
 use crate::testing::{send, strict};
 use crate::{
-    BoxError, Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection, ResilienceBuilder,
-    Tenant, Trail, Verdict, clock,
+    BoxError, Deadline, Error, ErrorCode, Failure, Gate, KeyBy, Outcome, Payload, Rejection,
+    ResilienceBuilder, Tenant, Trail, Verdict, clock,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
