@@ -29,7 +29,7 @@ impl GatewayService {
         Self { pages: pages::router(Arc::clone(&state)), state, entrance }
     }
 
-    /// Responds to a request from which page or host it may be. With origins in the file, responses have CORS headers.
+    /// Checks the host and the web page of a request, and responds. With origins in the file, responses have CORS headers.
     pub(crate) async fn respond(self, request: Request<Body>) -> Response<Body> {
         let running = &self.state.running();
         let pages = running.pages(self.entrance);
@@ -46,7 +46,7 @@ impl GatewayService {
         }
     }
 
-    /// Responds to a request whose key is to be checked.
+    /// Checks the key of a request, and responds.
     async fn admit(&self, running: &Arc<RunningConfig>, mut request: Request<Body>) -> Response<Body> {
         if let Err(error) = running.keys.admit(&mut request) {
             return access::rejected(*error, request).await;
