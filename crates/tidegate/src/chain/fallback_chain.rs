@@ -61,11 +61,12 @@ impl FallbackChain {
     /// # Errors
     ///
     /// There is no target; a target is twice in the chain, or names no provider; a provider has no key, or an API that
-    /// nothing is translated into; a number in a policy is out of range. The message names the target or the setting.
+    /// nothing is translated into; its variable has a value that is no key or no URL; a number in a policy is out of range. The message names the target or the setting.
     pub fn service<C: AsTarget>(self, client: C) -> Result<Chain<C>, ConfigError> {
         let providers = match &self.providers {
             Some(providers) => {
-                providers.clone().with_missing_keys(&|variable: &str| std::env::var_os(variable))?
+                let names = self.targets.iter().filter_map(|target| Some(target.split_once('/')?.0));
+                providers.clone().with_missing_keys(names, &|variable: &str| std::env::var_os(variable))?
             }
             None => Providers::from_env()?,
         };

@@ -117,16 +117,21 @@ impl Providers {
         self.map(|settings| settings.with_variables(&env))
     }
 
-    /// Reads the keys and base URLs of the providers whose key was not read before: of those that were added after
-    /// [`from_env`](Self::from_env), too.
-    pub(super) fn with_missing_keys(
-        self,
+    /// Reads the keys and base URLs of the providers of these names whose key was not read before: of those that were added
+    /// after [`from_env`](Self::from_env), too.
+    pub(super) fn with_missing_keys<'a>(
+        mut self,
+        names: impl Iterator<Item = &'a str>,
         env: &impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
-        self.map(|settings| match settings.missing_variable() {
-            Some(_) => settings.with_variables(env),
-            None => Ok(settings),
-        })
+        for name in names {
+            if let Some(settings) =
+                self.0.get_mut(name).filter(|settings| settings.missing_variable().is_some())
+            {
+                *settings = settings.clone().with_variables(env)?;
+            }
+        }
+        Ok(self)
     }
 
     fn map(

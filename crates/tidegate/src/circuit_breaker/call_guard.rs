@@ -30,6 +30,8 @@ struct AdmittedCall {
     admission: Option<Admission>,
     /// The number of the attempt in its call.
     attempt: u32,
+    /// The attempt was a probe, whose result counts whatever its number is.
+    is_probe: bool,
     started: Moment,
     /// When the head of the response arrived, or an error in its place.
     head: Option<Moment>,
@@ -47,6 +49,7 @@ impl CallGuard {
         now: Instant,
     ) -> Self {
         let call = AdmittedCall {
+            is_probe: admission.probe.is_some(),
             admission: Some(admission),
             attempt: AttemptNumber::of(extensions),
             started: circuit.0.totals.moment(now),
@@ -115,8 +118,8 @@ impl AdmittedCall {
     }
 
     /// A failure is not counted by the circuit: the call has had its share of failures.
-    fn ignores_failure(&self, admission: Admission) -> bool {
-        admission.probe.is_none() && self.attempt > self.circuit.settings().counted_attempts()
+    fn ignores_failure(&self) -> bool {
+        !self.is_probe && self.attempt > self.circuit.settings().counted_attempts()
     }
 
     fn record(self, result: AttemptResult, latency: Latency) {
@@ -136,7 +139,7 @@ impl AdmittedCall {
         self.emit(end, error, is_slow);
         if let Some(admission) = self.admission {
             let result = match result {
-                AttemptResult::Failure(..) if self.ignores_failure(admission) => AttemptResult::Neutral,
+                AttemptResult::Failure(..) if self.ignores_failure() => AttemptResult::Neutral,
                 result => result,
             };
             self.circuit.record(admission, result, latency);

@@ -195,8 +195,8 @@ impl CircuitBreakerLayer {
     }
 
     /// Counts the failures of a call up to its attempt of this number; later attempts change nothing unless they succeed or
-    /// are probes. By default one fewer than the [`failure_threshold`](Self::failure_threshold), and at least 1: one call
-    /// does not open the circuit, however often it is retried. With 1, it takes as many calls as the threshold.
+    /// are probes. By default one fewer than the [`failure_threshold`](Self::failure_threshold), which the retries of one
+    /// call do not reach then, and all attempts if that is 1. With 1, it takes as many calls as the threshold.
     ///
     /// The number is that of the [`RetryLayer`](crate::RetryLayer) outside of this layer.
     #[must_use]

@@ -39,7 +39,7 @@
 //! |---|---|---|
 //! | `enabled` | `true` | `false`: the circuit never opens |
 //! | `failure_threshold` | `5` | consecutive failures that open the circuit |
-//! | `max_attempts_counted_per_call` | `none` | attempts of one call whose failures count; none: `failure_threshold` less 1 |
+//! | `max_attempts_counted_per_call` | `none` | attempts of one call whose failures count; none: `failure_threshold` less 1, all if it is 1 |
 //! | `success_threshold` | `1` | consecutive successful probes that close it |
 //! | `cooldown_seconds` | `"30s"` | how long it stays open |
 //! | `half_open_max` | `1` | concurrent probes |
@@ -101,11 +101,11 @@
 //! nothing, in either direction. An exhausted quota (E2002) opens the circuit at once until the time that the
 //! provider sent, else for [`quota_cooldown`](CircuitBreakerLayer::quota_cooldown).
 //!
-//! Attempts are counted, not calls: the attempts of one retried call count one by one towards `failure_threshold`. The
-//! last that would reach it does not count, so that one request on which the provider fails each time does not open the
-//! circuit for all others; [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) sets
-//! another bound. A request that the provider did not process ([`NotProcessed`](crate::provider::NotProcessed)) changes
-//! nothing either.
+//! Attempts are counted, not calls: the attempts of one retried call count one by one towards `failure_threshold`. Those
+//! whose number is the threshold or above do not count, unless it is 1, so that one request on which the provider fails
+//! each time does not reach it; [`max_attempts_counted_per_call`](CircuitBreakerLayer::max_attempts_counted_per_call) sets
+//! another bound. An attempt after a wait of a fallback chain counts as that of a new call. A request that the provider did
+//! not process ([`NotProcessed`](crate::provider::NotProcessed)) changes nothing either.
 //!
 //! The latency of a call counts separately from its result, once there is a
 //! [`slow_call_threshold`](CircuitBreakerLayer::slow_call_threshold). It is measured to the commit point of

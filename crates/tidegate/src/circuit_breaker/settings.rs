@@ -25,7 +25,7 @@ pub struct Settings {
     /// Opens after this many consecutive failures; 5 by default.
     pub failure_threshold: u32,
     /// Failures of a call are counted up to its attempt of this number, at least 1. By default one fewer than the
-    /// `failure_threshold`, and at least 1, so that the retries of one call do not open the circuit.
+    /// `failure_threshold`, so that the retries of one call do not reach it; all attempts if it is 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_attempts_counted_per_call: Option<u32>,
     /// Closes after this many consecutive successful probes; 1 by default.
@@ -153,7 +153,11 @@ impl Settings {
 
     /// The number of the last attempt of a call whose failure counts.
     pub(super) fn counted_attempts(&self) -> u32 {
-        self.max_attempts_counted_per_call.unwrap_or(self.failure_threshold.saturating_sub(1).max(1))
+        self.max_attempts_counted_per_call.unwrap_or(match self.failure_threshold {
+            // Any failure opens the circuit, whichever attempt it is.
+            0 | 1 => u32::MAX,
+            threshold => threshold - 1,
+        })
     }
 
     /// The share of slow calls that opens the circuit.

@@ -72,8 +72,9 @@ fn closing_quote(text: &str, quote: char) -> Option<usize> {
     })
 }
 
+/// Whether a text may be shown as the key of a setting. Secrets have capitals and digits.
 fn is_key(text: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    let is_part = |byte: u8| byte.is_ascii_lowercase() || b"_-.".contains(&byte);
     !text.is_empty() && text.bytes().all(is_part)
 }
 
@@ -103,6 +104,7 @@ mod tests {
             ("chain = [\"a/b, \"c/d\"]", quotes("chain = \"..\""), 16),
             ("url = \"a\\\"", closing("url = \"..\""), 6),
             ("listen =  # nothing", Some("expected a value after `listen =`".to_owned()), 10),
+            ("  c2VjcmV0LWtleQ=", None, 0),
             ("[providers", None, 0),
             ("body_limit = 1", None, 0),
             ("headers = { a = \"1\", b = 2 } }", None, 0),

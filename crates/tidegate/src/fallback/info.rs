@@ -81,8 +81,10 @@ impl FallbackInfo {
 
     /// Puts it into the extensions and the headers of a response.
     pub(super) fn mark<B>(self, response: &mut Response<B>) {
-        if let Ok(target) = HeaderValue::from_str(&self.target) {
-            response.headers_mut().insert(TARGET, target);
+        // The provider may be a gateway that has set its own.
+        match HeaderValue::from_str(&self.target) {
+            Ok(target) => _ = response.headers_mut().insert(TARGET, target),
+            Err(_) => _ = response.headers_mut().remove(TARGET),
         }
         response.headers_mut().insert(FALLBACK, HeaderValue::from_static(self.strategy.name()));
         response.extensions_mut().insert(self);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::retry_after::with_positive_jitter;
-use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Outcome, Rejection};
+use crate::{Deadline, Error, ErrorCode, Failure, FailureKind, Gate, Outcome, Rejection};
 
 /// The targets that failed, and when each may be called again.
 #[derive(Debug, Default)]
@@ -20,8 +20,8 @@ struct FailedTarget {
     target_index: usize,
     /// When it may be called again, if it gave a delay.
     until: Option<Instant>,
-    /// One of its gates rejected the attempt, which costs the provider nothing.
-    is_rejected: bool,
+    /// The gate that rejected the attempt, which costs the provider nothing.
+    rejected_by: Option<Gate>,
     /// It may succeed after the delay: no other failure is known.
     is_only_cooling_down: bool,
     /// No request can succeed: the account is the cause.
@@ -57,7 +57,7 @@ impl TargetCooldowns {
         self.targets.push(FailedTarget {
             target_index,
             until,
-            is_rejected: rejection.is_some(),
+            rejected_by: rejection.map(Rejection::gate),
             is_only_cooling_down,
             is_unusable,
         });
@@ -69,12 +69,13 @@ impl TargetCooldowns {
         failed.is_none_or(|failed| !failed.is_unusable && failed.until.is_none_or(|until| until <= now))
     }
 
-    /// Of the targets from `first` on, the first that may be called after a wait: its delay has passed, or one of its gates
-    /// rejected it and may have opened since.
+    /// Of the targets from `first` on, the first that may be called after a wait: its delay has passed, or its circuit
+    /// rejected it and may admit probes since. The delay of a rate limit is exact, and a call before its end would queue.
     pub(super) fn next_after_wait(&self, first: usize, now: Instant) -> Option<usize> {
         let may_be_called = |failed: &&FailedTarget| {
             failed.target_index >= first
-                && (failed.is_rejected || failed.until.is_some_and(|until| until <= now))
+                && (failed.rejected_by == Some(Gate::CircuitBreaker)
+                    || failed.until.is_some_and(|until| until <= now))
         };
         let targets = self.targets.iter().filter(may_be_called);
         targets.map(|failed| failed.target_index).min().filter(|_| self.waits > 0)
@@ -83,7 +84,7 @@ impl TargetCooldowns {
     /// The same for the targets after `current`, if a gate of that has rejected the call: a wait is for one attempt.
     pub(super) fn next_after_rejection(&self, current: usize, now: Instant) -> Option<usize> {
         let failed = self.targets.iter().find(|failed| failed.target_index == current)?;
-        self.next_after_wait(current + 1, now).filter(|_| failed.is_rejected)
+        self.next_after_wait(current + 1, now).filter(|_| failed.rejected_by.is_some())
     }
 
     /// Whether the call has waited for a target.
@@ -107,7 +108,10 @@ impl TargetCooldowns {
         }
         let until = |failed: &FailedTarget| Some((failed.target_index, failed.until?));
         let (target_index, until) = self.targets.iter().filter_map(until).min_by_key(|(_, until)| *until)?;
-        let wait = with_positive_jitter(until.saturating_duration_since(now).max(MIN_WAIT), random);
+        let least = until.saturating_duration_since(now).max(MIN_WAIT);
+        // The jitter is no reason to exceed `max_wait`.
+        let left = max_wait.map_or(Duration::MAX, |max_wait| max_wait.saturating_sub(self.waited));
+        let wait = with_positive_jitter(least, random).min(left.max(least));
         let waited = self.waited.saturating_add(wait);
         if !deadline.allows(wait, now) || max_wait.is_some_and(|max_wait| waited > max_wait) {
             return None;
@@ -130,7 +134,7 @@ fn is_cooling_down(outcome: &Outcome) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Gate, HintSource, RetryHint};
+    use crate::{HintSource, RetryHint};
 
     fn rejected_with(wait: Option<Duration>) -> Error {
         let rejection = Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded);
@@ -190,6 +194,10 @@ mod tests {
             let seen = std::iter::from_fn(|| cooldowns.soonest(deadline, max_wait, now, 0.0)).count();
             assert_eq!(seen, waits, "{max_wait:?}");
         }
+        // Regression: the jitter exceeded a bound that the wait itself fits.
+        let mut cooldowns = TargetCooldowns::default();
+        cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, second), None, now);
+        assert_eq!(cooldowns.soonest(deadline, Some(second), now, 0.9), Some((0, second)));
     }
 
     #[test]
@@ -199,6 +207,8 @@ mod tests {
         cooldowns.record_failure(0, &failed_with(ErrorCode::RateLimited, 9 * second), None, now);
         cooldowns.record_failure(1, &Outcome::Neutral, Some(&rejected_with(Some(9 * second))), now);
         cooldowns.record_failure(2, &failed_with(ErrorCode::RateLimited, second), None, now);
+        let queued = Rejection::new(Gate::RateLimit, ErrorCode::RateLimited).with_retry_after(9 * second);
+        cooldowns.record_failure(3, &Outcome::Neutral, Some(&queued.into()), now);
         assert_eq!(cooldowns.next_after_wait(0, now + 9 * second), None, "there was no wait");
         let deadline = Some(Deadline::after(60 * second, now));
         assert_eq!(cooldowns.soonest(deadline, None, now, 0.0), Some((2, second)));

@@ -4,7 +4,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
 use crate::Payload;
 
-/// A copy of a request for a later attempt, which is seldom made.
+/// A copy of a request for a later attempt. Most calls need none.
 ///
 /// The headers are copied into one buffer. A clone of a `HeaderMap` allocates its tables and once per value.
 pub(super) struct SavedRequest {

@@ -152,6 +152,12 @@ impl KeySignals {
             State::HalfOpen => 1,
             State::Open => 2,
         };
+        let requests =
+            scarcest((self.rate_remaining, self.rate_capacity), (other.rate_remaining, other.rate_capacity));
+        let tokens = scarcest(
+            (self.tokens_remaining, self.tokens_capacity),
+            (other.tokens_remaining, other.tokens_capacity),
+        );
         Self {
             circuit_state: [self.circuit_state, other.circuit_state]
                 .into_iter()
@@ -164,10 +170,10 @@ impl KeySignals {
                 .into_iter()
                 .flatten()
                 .min_by_key(|failure| failure.ago_ms),
-            rate_remaining: least(self.rate_remaining, other.rate_remaining),
-            rate_capacity: least(self.rate_capacity, other.rate_capacity),
-            tokens_remaining: least(self.tokens_remaining, other.tokens_remaining),
-            tokens_capacity: least(self.tokens_capacity, other.tokens_capacity),
+            rate_remaining: requests.0,
+            rate_capacity: requests.1,
+            tokens_remaining: tokens.0,
+            tokens_capacity: tokens.1,
             rate_closed_ms: self.rate_closed_ms.max(other.rate_closed_ms),
             ..self
         }
@@ -182,10 +188,44 @@ fn highest(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     [one, other].into_iter().flatten().max_by(f64::total_cmp)
 }
 
-fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
-    [one, other].into_iter().flatten().min()
+/// What is left of a quota, and its capacity.
+type Quota<T> = (Option<T>, Option<T>);
+
+/// The quota of which the smaller share is left.
+fn scarcest<T: Copy + Into<u128>>(one: Quota<T>, other: Quota<T>) -> Quota<T> {
+    match (one.0.zip(one.1), other.0.zip(other.1)) {
+        (Some((left, capacity)), Some((other_left, other_capacity))) => {
+            match other_left.into() * capacity.into() < left.into() * other_capacity.into() {
+                true => other,
+                false => one,
+            }
+        }
+        (None, Some(_)) => other,
+        (_, None) => one,
+    }
 }
 
 fn millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: the least rest and the least capacity of two keys looked like a quota that is full.
+    #[test]
+    fn the_quota_of_the_smaller_share_is_the_scarcest() {
+        let (spent, full, unknown) = ((Some(50_u32), Some(1000)), (Some(45), Some(45)), (Some(1), None));
+        for (one, other, expected) in [
+            (spent, full, spent),
+            (full, spent, spent),
+            (full, unknown, full),
+            (unknown, full, full),
+            ((None, None), full, full),
+            (unknown, (None, None), unknown),
+        ] {
+            assert_eq!(scarcest(one, other), expected, "{one:?} {other:?}");
+        }
+    }
 }

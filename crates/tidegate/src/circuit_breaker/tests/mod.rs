@@ -17,7 +17,7 @@ use tidegate_testkit::{contract, strict::Answer};
 use tower::{Layer, ServiceExt};
 
 use super::{CircuitBreakerLayer, Handle, State};
-use crate::testing::{call, complete, rejection, request, strict};
+use crate::testing::{call, complete, rejection, request, send, strict};
 use crate::{Gate, RejectionReason, TimeoutLayer, clock};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -307,4 +307,44 @@ async fn one_call_does_not_open_the_circuit_by_its_retries_unless_configured() {
         let _ = complete(&mut service).await;
         assert!(opened(&breaker.handle()), "{threshold} {counted:?}: the probe failed");
     }
+}
+
+/// Regressions: with a threshold of 1 a failure after an attempt that does not count was ignored, and so was the broken
+/// body of a probe that was a later attempt.
+#[tokio::test(start_paused = true)]
+async fn a_later_attempt_counts_if_it_alone_opens_the_circuit_or_is_a_probe() {
+    let (inner, provider) = strict();
+    let layer = CircuitBreakerLayer::new().failure_threshold(1).success_threshold(2).cooldown(30 * SECOND);
+    let mut service = layer.layer(inner);
+    let later = || {
+        let mut request = request();
+        request.extensions_mut().insert(crate::attempt_number::AttemptNumber(2));
+        request
+    };
+    provider.then(Answer::status(503));
+    let _ = send(&mut service, later()).await;
+    assert!(opened(&layer.handle()));
+
+    for broken in ["at once", "a second time"] {
+        tokio::time::advance(3600 * SECOND).await;
+        provider.then(Answer::status(200).frame("a").break_off("reset"));
+        let response = send(&mut service, later()).await.unwrap();
+        response.into_body().collect().await.unwrap_err();
+        assert!(opened(&layer.handle()), "{broken}");
+    }
+    layer.handle().reset();
+    let layer = CircuitBreakerLayer::new().failure_threshold(2).success_threshold(2).cooldown(30 * SECOND);
+    let (inner, provider) = strict();
+    let mut service = layer.layer(inner);
+    provider.then(Answer::status(503));
+    provider.then(Answer::status(503));
+    for _ in 0..2 {
+        let _ = complete(&mut service).await;
+    }
+    assert!(opened(&layer.handle()));
+    tokio::time::advance(30 * SECOND).await;
+    provider.then(Answer::status(200).frame("a").break_off("reset"));
+    let response = send(&mut service, later()).await.unwrap();
+    response.into_body().collect().await.unwrap_err();
+    assert!(opened(&layer.handle()), "the body of the probe broke");
 }
