@@ -38,6 +38,7 @@ struct ConnectionEntry {
 
 struct ConnectionState {
     calls: usize,
+    has_had_request: bool,
     /// The position among the idle connections.
     position: Option<u64>,
 }
@@ -50,7 +51,7 @@ impl IdleConnections {
     pub(crate) fn insert(&self) -> CallerConnection {
         let eviction = Arc::new(Notify::new());
         let position = Some(self.lock().push(&eviction));
-        let state = Mutex::new(ConnectionState { calls: 0, position });
+        let state = Mutex::new(ConnectionState { calls: 0, has_had_request: false, position });
         CallerConnection(Arc::new(ConnectionEntry { idle: self.clone(), eviction, state }))
     }
 
@@ -91,6 +92,11 @@ impl CallerConnection {
         self.0.lock().calls > 0
     }
 
+    /// Whether a request has begun on it.
+    pub(crate) fn has_had_request(&self) -> bool {
+        self.0.lock().has_had_request
+    }
+
     /// Whether it has been without a call for at least `idle_time`.
     pub(crate) fn is_idle(&self, idle_time: Duration) -> bool {
         let position = self.0.lock().position;
@@ -104,6 +110,7 @@ impl CallerConnection {
     pub(crate) fn busy(&self) -> ConnectionInUse {
         let mut state = self.0.lock();
         state.calls += 1;
+        state.has_had_request = true;
         if let Some(position) = state.position.take() {
             self.0.idle.lock().by_age.remove(&position);
         }

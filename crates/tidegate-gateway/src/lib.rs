@@ -47,7 +47,8 @@
 //!
 //! Cookies, CORS headers and headers that describe the account of a provider are not returned to callers. The API key of
 //! a provider is removed from its errors and headers, if the provider repeats the key, a beginning of at least eight
-//! characters, another part of at least sixteen, or a masked form.
+//! characters, another part of at least sixteen, or a masked form. In other answers, which are forwarded byte for byte
+//! otherwise, each character of a whole key of at least sixteen is replaced by `*`.
 //!
 //! # Who may use it
 //! Programs on this machine, and elsewhere the [callers](config#callers) of the configuration. The pages of operators need

@@ -165,14 +165,23 @@ impl Batch {
 fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat, counts: &LostLines) {
     let mut reported = 0;
     let mut next_report = Instant::now();
-    while let Some(batch) = Batch::receive(messages) {
-        let written = output.write_all(&batch.bytes).and_then(|()| output.flush());
-        counts.queued_bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
-        if written.is_err() {
-            counts.lost_lines.fetch_add(batch.lines, Ordering::Relaxed);
+    // The output ends in a part of a line.
+    let mut is_torn = false;
+    while let Some(mut batch) = Batch::receive(messages) {
+        let queued = batch.bytes.len();
+        let ends_line = is_torn && batch.lines > 0;
+        if ends_line {
+            batch.bytes.insert(0, b'\n');
         }
+        let (length, result) = write_until_error(&mut output, &batch.bytes);
+        counts.queued_bytes.fetch_sub(queued, Ordering::Relaxed);
+        let written = &batch.bytes[..length];
+        let ends = written.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let lines = ends.saturating_sub(ends_line.into());
+        counts.lost_lines.fetch_add(batch.lines.saturating_sub(lines), Ordering::Relaxed);
+        is_torn = written.last().map_or(is_torn, |last| *last != b'\n');
         let lost = counts.lost_lines.load(Ordering::Relaxed);
-        if written.is_ok() && batch.lines > 0 && lost > reported && Instant::now() >= next_report {
+        if result.is_ok() && batch.lines > 0 && lost > reported && Instant::now() >= next_report {
             next_report = Instant::now() + REPORT_INTERVAL;
             let message = format_args!("{} log lines were lost", lost - reported);
             let report = format.line(Level::WARN, PROGRAM, message);
@@ -184,6 +193,20 @@ fn write(messages: &Receiver<Message>, mut output: impl Write, format: LogFormat
             let _ = flushed.try_send(());
         }
     }
+}
+
+/// Writes as many of `bytes` as the output accepts, and returns their number.
+fn write_until_error(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < bytes.len() {
+        match output.write(&bytes[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, output.flush())
 }
 
 #[cfg(test)]
@@ -248,6 +271,47 @@ mod tests {
         let messages: Vec<_> = lines.iter().map(|line| (&line["level"], &line["message"])).collect();
         let expected = [("ERROR", "two\nlines"), ("WARN", "1 log lines were lost")];
         assert_eq!(serde_json::json!(messages), serde_json::json!(expected));
+    }
+
+    /// An output with a bound.
+    #[derive(Clone, Default)]
+    struct Bounded {
+        text: Arc<Mutex<Vec<u8>>>,
+        room: Arc<AtomicUsize>,
+    }
+
+    impl Write for Bounded {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let length = bytes.len().min(self.room.load(Ordering::Relaxed));
+            if length == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room.fetch_sub(length, Ordering::Relaxed);
+            self.text.lock().unwrap().write(&bytes[..length])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Regression: lines of a batch that were written counted as lost, and the next line continued one that was cut.
+    #[test]
+    fn a_line_that_is_cut_is_lost_and_ends_before_the_next_one() {
+        let output = Bounded::default();
+        output.room.store(12, Ordering::Relaxed);
+        let mut log = LogWriter::new(output.clone()).unwrap();
+        for line in ["first\n", "second\n", "third\n"] {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        log.flush_within(BOUND);
+        assert_eq!(log.lost_lines(), 2);
+        output.room.store(1000, Ordering::Relaxed);
+        writeln!(log, "fourth").unwrap();
+        log.flush_within(BOUND);
+        let text = String::from_utf8(output.text.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "first\nsecond\nfourth\ntidegate-gateway: 2 log lines were lost\n");
+        assert_eq!(log.lost_lines(), 2);
     }
 
     #[test]

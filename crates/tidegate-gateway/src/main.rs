@@ -166,7 +166,7 @@ async fn run(
     if let Err(error) = raise_descriptor_limit() {
         tracing::warn!(layer = "gateway", %error, "cannot raise the limit of file descriptors");
     }
-    let (Some(path), Some((source, config))) = (&args.config, config) else {
+    let (Some(path), Some((source, mut config))) = (&args.config, config) else {
         // Kept until the end, because the providers stop when the demo is dropped.
         let demo = Demo::start().await.map_err(ExitFailure::cannot_serve)?;
         let config = Config::from_text(&demo.config_text()).map_err(ExitFailure::bad_config)?;
@@ -182,6 +182,7 @@ async fn run(
     for warning in config.warnings() {
         log.report(Level::WARN, path.display(), format_args!("warning: {warning}"));
     }
+    apply_args(args, &mut config);
     if args.explain {
         let _ = write!(io::stdout(), "{}", config.explain());
         return Ok(());

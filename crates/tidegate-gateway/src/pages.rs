@@ -99,7 +99,7 @@ impl AppState {
 
     fn replace(&self, mut config: Config) -> Result<(), GatewayConfigError> {
         let running = self.running();
-        let settings = config.keep_restart_only(&running.config)?.join(", ");
+        let settings = config.keep_restart_only(&running.config).join(", ");
         let next = Arc::new(RunningConfig::new(config, Some(&running))?);
         self.running.store(Arc::clone(&next));
         if !next.keys.are_those_of(&running.keys) {

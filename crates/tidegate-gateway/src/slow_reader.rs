@@ -20,39 +20,39 @@ pub(crate) struct WriteTimeout<T> {
     limit: Duration,
     /// Runs while a write is blocked.
     timer: Option<Pin<Box<Sleep>>>,
-    progress: WriteProgress,
+    progress: TransferProgress,
 }
 
-/// What was written to a connection. Clones are about the same connection.
+/// What was read from a connection and written to it. Clones are about the same connection.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct WriteProgress(Arc<WriteCounts>);
+pub(crate) struct TransferProgress(Arc<TransferCounts>);
 
 #[derive(Debug, Default)]
-struct WriteCounts {
-    writes: AtomicUsize,
+struct TransferCounts {
+    transfers: AtomicUsize,
     is_blocked: AtomicBool,
 }
 
-impl WriteProgress {
-    /// The number of writes; `None` while one is blocked.
-    pub(crate) fn writes(&self) -> Option<usize> {
+impl TransferProgress {
+    /// The number of reads and writes; `None` while a write is blocked.
+    pub(crate) fn transfers(&self) -> Option<usize> {
         let is_blocked = self.0.is_blocked.load(Ordering::Relaxed);
-        (!is_blocked).then(|| self.0.writes.load(Ordering::Relaxed))
+        (!is_blocked).then(|| self.0.transfers.load(Ordering::Relaxed))
     }
 
     fn record(&self, is_blocked: bool) {
         self.0.is_blocked.store(is_blocked, Ordering::Relaxed);
-        self.0.writes.fetch_add(1, Ordering::Relaxed);
+        self.0.transfers.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl<T> WriteTimeout<T> {
     /// Wraps `inner`. A blocked write fails after `limit`.
     pub(crate) fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, timer: None, progress: WriteProgress::default() }
+        Self { inner, limit, timer: None, progress: TransferProgress::default() }
     }
 
-    pub(crate) fn progress(&self) -> WriteProgress {
+    pub(crate) fn progress(&self) -> TransferProgress {
         self.progress.clone()
     }
 
@@ -77,7 +77,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for WriteTimeout<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.progress.0.transfers.fetch_add(1, Ordering::Relaxed);
+        }
+        read
     }
 }
 

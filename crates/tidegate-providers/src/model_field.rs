@@ -1,5 +1,6 @@
 //! The `model` field of a request body, and its position.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -62,8 +63,13 @@ impl ModelField {
     /// The body is no JSON object with exactly one `model`, in any case, that is a string.
     pub fn read(body: &[u8]) -> Result<Self, ModelFieldError> {
         let mut model = ModelOccurrence::Missing;
+        let mut has_text_keys = true;
         let read = members(body, |key, value| {
-            model = match (FieldName::of(key), &model) {
+            let Some(name) = FieldName::of(key) else {
+                has_text_keys = false;
+                return;
+            };
+            model = match (name, &model) {
                 (FieldName::Other, _) | (FieldName::Model, ModelOccurrence::InOtherCase) => return,
                 (FieldName::Model, ModelOccurrence::Missing) => ModelOccurrence::Once(value),
                 (FieldName::Model, _) => ModelOccurrence::Twice,
@@ -71,7 +77,7 @@ impl ModelField {
             };
         });
         let span = match model {
-            _ if read.is_none() => return Err(ModelFieldError::of_invalid(body)),
+            _ if read.is_none() || !has_text_keys => return Err(ModelFieldError::of_invalid(body)),
             ModelOccurrence::Missing => return Err(ModelFieldError::NoModel),
             ModelOccurrence::Twice => return Err(ModelFieldError::ModelTwice),
             ModelOccurrence::InOtherCase => return Err(ModelFieldError::ModelInOtherCase),
@@ -130,9 +136,9 @@ impl ModelSpan {
 impl ModelFieldError {
     /// Why a body is not a JSON object.
     fn of_invalid(body: &[u8]) -> Self {
-        match serde_json::from_slice::<IgnoredAny>(body) {
-            Ok(_) => Self::NotAnObject,
-            Err(error) => Self::NotJson { line: error.line(), column: error.column() },
+        match serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(body) {
+            Err(error) if !error.is_data() => Self::NotJson { line: error.line(), column: error.column() },
+            _ => Self::NotAnObject,
         }
     }
 }
@@ -172,13 +178,14 @@ enum FieldName {
 }
 
 impl FieldName {
-    /// The name of a key as it is written.
-    fn of(key: &[u8]) -> Self {
+    /// The name of a key as it is written; `None` if it is no text, because it has half of a surrogate pair. A server that
+    /// leaves the half out may read the model.
+    fn of(key: &[u8]) -> Option<Self> {
         if key.contains(&b'\\') {
             let unescaped = serde_json::from_slice::<String>(&[b"\"", key, b"\""].concat());
-            return unescaped.map_or(Self::Other, |key| Self::of_unescaped(key.as_bytes()));
+            return unescaped.ok().map(|key| Self::of_unescaped(key.as_bytes()));
         }
-        Self::of_unescaped(key)
+        Some(Self::of_unescaped(key))
     }
 
     fn of_unescaped(key: &[u8]) -> Self {
@@ -238,6 +245,16 @@ mod tests {
             ("{\"model\":null}", "`model` is not a string"),
         ] {
             assert_eq!(ModelField::read(body.as_bytes()).unwrap_err().to_string(), message, "{body}");
+        }
+    }
+
+    /// A lenient server may leave out what is no text, and read the model.
+    #[test]
+    fn a_key_that_is_no_text_is_rejected() {
+        for key in [&b"mod\xffel"[..], b"model\xff", b"mode\\ud800l", b"\\udc00"] {
+            let body = [&br#"{"model":"a",""#[..], key, br#"":"b"}"#].concat();
+            let error = ModelField::read(&body).unwrap_err();
+            assert!(matches!(error, ModelFieldError::NotJson { .. }), "{key:?} {error}");
         }
     }
 

@@ -134,6 +134,7 @@ impl CallerEntry {
         checks.keep(no_duplicates(
             &format!("callers[{index}].routes"),
             self.routes.as_deref().unwrap_or_default(),
+            str::eq,
         ));
     }
 

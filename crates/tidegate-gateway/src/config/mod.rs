@@ -163,7 +163,7 @@
 //! `webhook`, as JSON: the fields of an [`Alert`](tidegate::alerts::Alert), and its `text`. The `thresholds` are those of
 //! [`tidegate::alerts`]; with several routes there is an alert for each of which no target admits calls, too, with its
 //! path and model. A post is repeated three times within 20 s; `/healthz` has the number of `lost_alerts`. When the gateway
-//! stops, what is not posted yet is for 5 s. No call waits for it.
+//! stops, what is not posted yet is for 5 s, unless a post before it has failed and waits. No call waits for any.
 //!
 //! # Traces
 //! With the feature `otlp`, a table `[otlp]` or the variable `OTEL_EXPORTER_OTLP_ENDPOINT` exports traces by OTLP over HTTP

@@ -62,11 +62,11 @@ fn settings(
     let endpoint = variable(TRACES_ENDPOINT).map(|url| (url, TRACES_ENDPOINT));
     let endpoint = endpoint.or_else(|| variable(ENDPOINT).map(|base| (below(&base), ENDPOINT)));
     let endpoint = endpoint.or_else(|| of_file.map(|base| (below(base), "otlp.endpoint")));
-    let Some((url, key)) = endpoint else { return Ok(None) };
-    let endpoint = http_uri(&url).map_err(|problem| GatewayConfigError::new(key, problem))?;
     let is_off =
         SWITCHES.iter().any(|(name, off)| variable(name).is_some_and(|it| it.eq_ignore_ascii_case(off)));
-    Ok((!is_off).then_some(OtlpSettings { endpoint }))
+    let Some((url, key)) = endpoint.filter(|_| !is_off) else { return Ok(None) };
+    let endpoint = http_uri(&url).map_err(|problem| GatewayConfigError::new(key, problem))?;
+    Ok(Some(OtlpSettings { endpoint }))
 }
 
 /// Without the path and the query, which may be secret.

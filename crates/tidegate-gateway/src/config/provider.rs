@@ -139,7 +139,11 @@ impl ProviderEntry {
                 settings = settings.header(name, value);
             }
         }
-        checks.keep(no_duplicates(&format!("{table}.forward_headers"), &self.forward_headers));
+        checks.keep(no_duplicates(
+            &format!("{table}.forward_headers"),
+            &self.forward_headers,
+            str::eq_ignore_ascii_case,
+        ));
         let mut forwarded = key_headers.to_vec();
         for header in &self.forward_headers {
             let name = header_name(header).map_err(|problem| invalid("forward_headers", problem));

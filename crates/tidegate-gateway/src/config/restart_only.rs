@@ -1,16 +1,10 @@
-use super::{Config, GatewayConfigError};
+use super::Config;
 
 impl Config {
     /// Replaces the settings that a running gateway cannot change by those of `running`, and returns the names of those
-    /// that differ. The certificate is read again if the file does not name it any more.
-    ///
-    /// # Errors
-    ///
-    /// That certificate is not valid.
-    pub(crate) fn keep_restart_only(
-        &mut self,
-        running: &Self,
-    ) -> Result<Vec<&'static str>, GatewayConfigError> {
+    /// that differ. A certificate that the file does not name any more is read again, and is the same as before if it cannot
+    /// be read.
+    pub(crate) fn keep_restart_only(&mut self, running: &Self) -> Vec<&'static str> {
         let mut names = Vec::new();
         let mut keep = |name, is_same: bool| {
             if !is_same {
@@ -28,10 +22,10 @@ impl Config {
         (self.notice, self.drain, self.log) = (running.notice, running.drain, running.log);
         self.tls = match (self.tls.take(), &running.tls) {
             (Some(tls), Some(_)) => Some(tls),
-            (None, Some(running)) => Some(running.read_again()?),
+            (None, Some(running)) => Some(running.read_again().unwrap_or_else(|_| running.clone())),
             (_, None) => None,
         };
         self.otlp.clone_from(&running.otlp);
-        Ok(names)
+        names
     }
 }

@@ -10,8 +10,8 @@ use crate::access::WebPages;
 
 pub(super) fn check(hosts: Vec<String>, origins: Vec<String>) -> Result<WebPages, GatewayConfigError> {
     let mut checks = Checks::default();
-    checks.keep(no_duplicates("hosts", &hosts));
-    checks.keep(no_duplicates("origins", &origins));
+    checks.keep(no_duplicates("hosts", &hosts, str::eq_ignore_ascii_case));
+    checks.keep(no_duplicates("origins", &origins, str::eq_ignore_ascii_case));
     let hosts = hosts.into_iter().enumerate().map(|(index, host)| {
         host_name(&host).ok_or_else(|| {
             let problem = format!("expected the name of a host without its port, found {host:?}");

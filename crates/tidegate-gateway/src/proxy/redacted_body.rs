@@ -21,11 +21,12 @@ pub(super) struct RedactedBody<B: Body> {
     held: Bytes,
     /// What follows the bytes that were held: trailers, or an error.
     next: Option<Result<Frame<Bytes>, B::Error>>,
+    has_ended: bool,
 }
 
 impl<B: Body> RedactedBody<B> {
     pub(super) fn new(inner: B, redactor: Arc<Redactor>) -> Self {
-        Self { inner, redactor, held: Bytes::new(), next: None }
+        Self { inner, redactor, held: Bytes::new(), next: None, has_ended: false }
     }
 }
 
@@ -40,6 +41,9 @@ impl<B: Body<Data = Bytes>> Body for RedactedBody<B> {
         let mut this = self.project();
         if let Some(next) = this.next.take() {
             return Poll::Ready(Some(next));
+        }
+        if *this.has_ended {
+            return Poll::Ready(None);
         }
         loop {
             let next = match ready!(this.inner.as_mut().poll_frame(cx)) {
@@ -56,6 +60,7 @@ impl<B: Body<Data = Bytes>> Body for RedactedBody<B> {
                 },
                 other => other,
             };
+            *this.has_ended = next.is_none();
             if this.held.is_empty() {
                 return Poll::Ready(next);
             }
@@ -65,7 +70,7 @@ impl<B: Body<Data = Bytes>> Body for RedactedBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.next.is_none() && self.inner.is_end_stream()
+        self.held.is_empty() && self.next.is_none() && (self.has_ended || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {

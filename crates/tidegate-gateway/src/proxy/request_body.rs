@@ -40,6 +40,9 @@ impl BodyLimits {
 /// The time by which a caller may be behind the minimum rate.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The most memory that is reserved because a length was announced, which may be false.
+const MAX_RESERVED: usize = 1024 * 1024;
+
 /// The length up to which a body is copied, because its part may be a slice of a larger buffer.
 const SMALL: usize = 16 * 1024;
 
@@ -94,7 +97,8 @@ async fn read_packed(
     if is_long && headers.contains_key(EXPECT) {
         return Err(too_long(limits.length));
     }
-    let (mut parts, mut length, mut held) = (Vec::new(), 0, limits.budget.hold());
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(MAX_RESERVED);
+    let (mut received, mut held) = (Received::default(), limits.budget.hold());
     // The instant by which the caller is too far behind the minimum rate. Bytes that came faster do not pay for a stall.
     let mut deadline = Instant::now() + GRACE;
     let refused = loop {
@@ -102,32 +106,61 @@ async fn read_packed(
             break too_long(limits.length);
         }
         let frame = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow(limits.min_rate))?;
-        let Some(frame) = frame else { return Ok((joined(parts), held)) };
+        let Some(frame) = frame else { return Ok((received.into_bytes(), held)) };
         let frame = frame.map_err(|_| GatewayError::new(ErrorCode::InvalidRequest, "body broke off"))?;
         let Ok(data) = frame.into_data() else { continue };
         progressed();
-        if data.len() > limits.length - length {
+        if data.len() > limits.length - received.len() {
             break too_long(limits.length);
         }
         if let Err(exceeded) = held.grow(data.len()) {
             break exceeded.into();
         }
-        length += data.len();
         let paid = Duration::from_secs_f64(data.len() as f64 / limits.min_rate as f64);
-        parts.push(data);
+        received.push(data, announced);
         deadline = (deadline + paid).min(Instant::now() + GRACE);
     };
-    drop((parts, held));
+    drop((received, held));
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = timeout(DISCARD_TIMEOUT, rest).await;
     Err(refused)
 }
 
-/// The parts of a body in one piece. A part that is large enough is a buffer of its own, and not copied.
-fn joined(mut parts: Vec<Bytes>) -> Bytes {
-    match &mut *parts {
-        [only] if only.len() > SMALL => std::mem::take(only),
-        parts => parts.concat().into(),
+/// A body so far: its only part as it came, or all parts in one buffer. Parts are not kept one by one: each is a slice of a
+/// larger buffer that nothing counts.
+#[derive(Default)]
+struct Received {
+    first: Bytes,
+    all: Vec<u8>,
+}
+
+impl Received {
+    fn len(&self) -> usize {
+        self.first.len().max(self.all.len())
+    }
+
+    /// Adds a part of a body of at least `announced` bytes.
+    fn push(&mut self, part: Bytes, announced: usize) {
+        if self.len() == 0 {
+            self.first = part;
+            return;
+        }
+        if self.all.is_empty() {
+            self.all.reserve_exact(announced.max(self.first.len() + part.len()));
+            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&part);
+    }
+
+    fn into_bytes(mut self) -> Bytes {
+        if !self.all.is_empty() {
+            self.all.shrink_to_fit();
+            return self.all.into();
+        }
+        match self.first.len() > SMALL {
+            true => self.first,
+            false => Bytes::copy_from_slice(&self.first),
+        }
     }
 }
 
@@ -220,6 +253,22 @@ mod tests {
         assert_eq!(read_plain(body(1, 100, Duration::ZERO), &limits).await, Ok(100), "another caller");
         drop(held);
         assert_eq!(read_plain(body(1, 1, Duration::ZERO), &of_caller).await, Ok(1));
+    }
+
+    /// Regression: each part of a body was kept with a size of its own, 38 times that of a part of one byte.
+    #[test]
+    fn parts_are_kept_in_one_buffer_and_a_large_one_is_not_copied() {
+        let (large, mut received) = (Bytes::from(vec![b'x'; SMALL + 1]), Received::default());
+        received.push(large.clone(), 0);
+        assert_eq!(received.into_bytes().as_ptr(), large.as_ptr());
+
+        let mut received = Received::default();
+        for part in ["a", "", "b", "cd"] {
+            received.push(Bytes::from(part), 3);
+        }
+        assert_eq!((received.first.len(), received.len()), (0, 4));
+        assert_eq!(received.into_bytes(), "abcd");
+        assert_eq!(Received::default().into_bytes(), "");
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use crate::http_version::{self, HttpVersion};
 use crate::paths;
 use crate::service::GatewayService;
 use crate::shared_stream::SharedStream;
-use crate::slow_reader::{WriteProgress, WriteTimeout};
+use crate::slow_reader::{TransferProgress, WriteTimeout};
 
 /// The time for receiving the head of a request, which is also the idle time of a connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     tokio::select! {
         () = serve_http(&socket, stream, version, service, &connection, watcher) => {}
         () = connection.evicted() => {}
-        () = idle_while_stopping(stopping, &connection, &progress) => {}
+        () = idle_while_stopping(stopping, version, &connection, &progress) => {}
     }
 }
 
@@ -148,17 +148,20 @@ async fn serve_http(
 /// the rest of a response.
 async fn idle_while_stopping(
     stopping: watch::Receiver<()>,
+    version: HttpVersion,
     connection: &CallerConnection,
-    progress: &WriteProgress,
+    progress: &TransferProgress,
 ) {
     stopped(stopping).await;
     let mut before = None;
     loop {
-        let writes = progress.writes().filter(|_| connection.is_idle(STOPPING_IDLE_TIME));
-        if writes.is_some() && writes == before {
+        // What exceeds the window of a caller is held back without a blocked write. Such a connection ends by itself.
+        let may_hold = version == HttpVersion::Http2 && connection.has_had_request();
+        let transfers = progress.transfers().filter(|_| !may_hold && connection.is_idle(STOPPING_IDLE_TIME));
+        if transfers.is_some() && transfers == before {
             return;
         }
-        before = writes;
+        before = transfers;
         sleep(STOPPING_IDLE_TIME).await;
     }
 }

@@ -15,6 +15,7 @@ pub(crate) fn members<'a>(json: &'a [u8], mut each: impl FnMut(&'a [u8], Range<u
     if !reader.skip(b'}') {
         loop {
             let key = reader.key()?;
+            std::str::from_utf8(key).ok()?;
             reader.peek()?;
             let start = reader.at;
             reader.value()?;
