@@ -32,7 +32,7 @@ async fn main() -> Result<(), BoxError> {
     let policy: ResilienceConfig = toml::from_str(
         r#"
         retry = { max_retries = 1, initial_delay = "20ms" }
-        circuit_breaker = { failure_threshold = 2 }
+        circuit_breaker = { failure_threshold = 2, max_attempts_counted_per_call = 2 }
         "#,
     )?;
     let chain = FallbackChain::new(TARGETS)
