@@ -76,6 +76,7 @@ impl Service<Request<Body>> for GatewayService {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let service = self.clone();
+        // One allocation for a request, so that an idle connection has not the size of a call.
         Box::pin(async move { Ok(service.respond(request).await) })
     }
 }
