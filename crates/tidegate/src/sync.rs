@@ -1,6 +1,5 @@
 //! The synchronisation primitives of the concurrent data structures: those of the standard library, or those
-//! of loom, which tries every interleaving (`RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib
-//! loom`).
+//! of loom, which tries every interleaving (`.ci/loom`).
 
 #[cfg(not(tidegate_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, atomic};

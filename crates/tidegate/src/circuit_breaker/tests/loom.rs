@@ -2,11 +2,7 @@
 //! thread may see the writes of another, as far as loom models the memory. Each test has two or three threads
 //! with one to three steps each. Preemptions are not bounded, except for the three callers of
 //! `no_more_probes_than_configured_are_in_flight`: at most two there, because all of them would take minutes.
-//! The time is an argument, so the runs are deterministic.
-//!
-//! ```text
-//! RUSTFLAGS='--cfg tidegate_loom' cargo test -p tidegate --lib loom
-//! ```
+//! The time is an argument, so the runs are deterministic. `.ci/loom` runs them.
 
 use std::time::{Duration, Instant};
 
