@@ -19,13 +19,24 @@ use crate::{ErrorCode, Failure, Gate, MissingCapability, NotProcessedReason, Out
 /// serialised as its `target`, `attempts` and `steps`.
 #[derive(Clone, Debug, Default)]
 #[doc(alias("resilience_metadata", "retry_used", "circuit_breaker_used"))]
-pub struct Trail(Arc<Mutex<Steps>>);
+pub struct Trail(Arc<TrailState>);
+
+#[derive(Debug, Default)]
+struct TrailState {
+    steps: Mutex<Steps>,
+    /// The trail that records the steps of a branch.
+    parent: Option<Trail>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Steps {
     steps: Vec<Step>,
     attempts: u32,
     target: Option<Arc<str>>,
+    /// The step that a branch records before its first one.
+    opening: Option<Step>,
+    /// Attempts run beside each other, so that one that is dropped is recorded.
+    has_branches: bool,
 }
 
 /// One decision or result.
@@ -82,6 +93,17 @@ pub enum Verdict {
         #[serde(serialize_with = "display")]
         missing: MissingCapability,
     },
+    /// The request is sent to a target beside the attempt in progress, which has no first token yet.
+    Hedged {
+        /// The name of that target.
+        to: Arc<str>,
+        /// The time since the attempt in progress began.
+        #[serde(rename = "wait_ms", serialize_with = "as_millis")]
+        after: Duration,
+    },
+    /// An attempt was cancelled, because the other of two that ran at once had its first token before. The provider may
+    /// bill it.
+    Cancelled,
     /// The stream broke off, and another target continues it.
     Continued {
         /// The name of that target.
@@ -107,6 +129,29 @@ impl Trail {
         extensions.get()
     }
 
+    /// A trail for an attempt that runs beside the others of its call. Its steps are recorded in this trail, with the
+    /// target that the branch has [entered](Self::enter).
+    ///
+    /// `opening` is recorded before the first step of the branch, or by [`open`](Self::open). An attempt that a gate
+    /// rejects before that was not made, and leaves no step.
+    #[must_use]
+    pub fn branch(&self, opening: Verdict) -> Self {
+        let mut steps = self.lock();
+        steps.has_branches = true;
+        let target = steps.target.clone();
+        let opening = Some(Step { at: SystemTime::now(), target: target.clone(), verdict: opening });
+        let own = Steps { target, opening, ..Steps::default() };
+        Self(Arc::new(TrailState { steps: Mutex::new(own), parent: Some(self.clone()) }))
+    }
+
+    /// Records the opening of a [branch](Self::branch), unless that is done.
+    pub fn open(&self) {
+        let opening = self.lock().opening.take();
+        if let (Some(opening), Some(parent)) = (opening, &self.0.parent) {
+            parent.record(opening, 0);
+        }
+    }
+
     /// Sets the target that the following steps are about.
     pub fn enter(&self, target: &Arc<str>) {
         self.lock().target = Some(Arc::clone(target));
@@ -119,26 +164,52 @@ impl Trail {
             Outcome::Failure(Failure { code, .. }) => Verdict::Failed(*code),
             Outcome::Neutral => return,
         };
-        let mut steps = self.lock();
-        steps.attempts = steps.attempts.saturating_add(1);
-        steps.push(verdict);
+        self.record_verdict(verdict, 1);
+    }
+
+    /// Records an attempt on the wire that was dropped before it had an outcome. Recorded only if attempts ran beside
+    /// each other: else the caller has left, and no layer is left to read the trail.
+    pub fn cancelled(&self) {
+        if self.0.parent.is_some() || self.lock().has_branches {
+            self.record_verdict(Verdict::Cancelled, 1);
+        }
     }
 
     /// Records a rejection by a gate.
     pub fn rejected(&self, rejection: &Rejection) {
-        self.push(Verdict::Rejected { gate: rejection.gate(), code: rejection.code() });
+        if self.lock().opening.is_none() {
+            self.push(Verdict::Rejected { gate: rejection.gate(), code: rejection.code() });
+        }
     }
 
     /// Records any other verdict.
     pub fn push(&self, verdict: Verdict) {
-        self.lock().push(verdict);
+        self.record_verdict(verdict, 0);
+    }
+
+    fn record_verdict(&self, verdict: Verdict, attempts: u32) {
+        self.open();
+        let target = self.lock().target.clone();
+        self.record(Step { at: SystemTime::now(), target, verdict }, attempts);
+    }
+
+    fn record(&self, step: Step, attempts: u32) {
+        match &self.0.parent {
+            Some(parent) => parent.record(step, attempts),
+            None => self.lock().push(step, attempts),
+        }
+    }
+
+    /// The trail that records the steps of this one.
+    fn root(&self) -> &Self {
+        self.0.parent.as_ref().map_or(self, Self::root)
     }
 
     /// The number of attempts that reached the wire.
     #[must_use]
     #[doc(alias = "attempt_number")]
     pub fn attempts(&self) -> u32 {
-        self.lock().attempts
+        self.root().lock().attempts
     }
 
     /// The target of the last attempt.
@@ -150,25 +221,26 @@ impl Trail {
     /// The steps so far.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
-        self.lock().steps.clone()
+        self.root().lock().steps.clone()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Steps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Steps {
-    fn push(&mut self, verdict: Verdict) {
+    fn push(&mut self, step: Step, attempts: u32) {
+        self.attempts = self.attempts.saturating_add(attempts);
         if self.steps.len() < Trail::MAX_STEPS {
-            self.steps.push(Step { at: SystemTime::now(), target: self.target.clone(), verdict });
+            self.steps.push(step);
         }
     }
 }
 
 impl Serialize for Trail {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Steps { steps, attempts, target } = self.lock().clone();
+        let Steps { steps, attempts, target, .. } = self.root().lock().clone();
         let mut trail = serializer.serialize_struct("Trail", 3)?;
         trail.serialize_field("target", &target.as_deref())?;
         trail.serialize_field("attempts", &attempts)?;
@@ -212,7 +284,15 @@ fn as_reason<S: Serializer>(reason: &NotProcessedReason, serializer: S) -> Resul
 }
 
 fn as_wait<S: Serializer>(wait: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    field("wait_ms", &u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), serializer)
+    field("wait_ms", &millis(wait), serializer)
+}
+
+fn as_millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(millis(duration))
+}
+
+fn millis(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -272,6 +352,35 @@ mod tests {
             ],
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_branch_records_its_steps_in_its_trail_with_its_own_target() {
+        let trail = Trail::new();
+        trail.enter(&"a/m".into());
+        trail.cancelled();
+        let branch = trail.branch(Verdict::Hedged { to: "b/m".into(), after: Duration::from_millis(1_500) });
+        branch.enter(&"b/m".into());
+        branch.rejected(&Rejection::new(Gate::CircuitBreaker, ErrorCode::Overloaded));
+        assert_eq!(trail.steps(), [], "it was not sent");
+        branch.attempt(&Outcome::Success);
+        branch.open();
+        branch.rejected(&Rejection::new(Gate::RateLimit, ErrorCode::RateLimited));
+        trail.cancelled();
+        let steps = trail.steps().into_iter().map(|step| {
+            let mut json = serde_json::to_value(step).unwrap();
+            json.as_object_mut().unwrap().remove("at");
+            json
+        });
+        let expected = [
+            serde_json::json!({"target": "a/m", "verdict": "hedged", "to": "b/m", "wait_ms": 1500}),
+            serde_json::json!({"target": "b/m", "verdict": "succeeded"}),
+            serde_json::json!({"target": "b/m", "verdict": "rejected", "gate": "rate_limit", "code": "E2001"}),
+            serde_json::json!({"target": "a/m", "verdict": "cancelled"}),
+        ];
+        assert_eq!(steps.collect::<Vec<_>>(), expected);
+        assert_eq!((trail.attempts(), trail.target().as_deref()), (2, Some("a/m")));
+        assert_eq!((branch.attempts(), branch.target().as_deref()), (2, Some("b/m")));
     }
 
     #[test]

@@ -83,6 +83,7 @@ mod limits;
 mod model_field;
 mod prompt;
 mod provider;
+mod side_effects;
 pub mod stream;
 mod stream_flag;
 mod text;
@@ -95,5 +96,6 @@ pub use classifier::ProviderClassifier;
 pub use model_field::{ModelField, ModelFieldError, ModelSpan};
 pub use prompt::PromptEstimate;
 pub use provider::Provider;
+pub use side_effects::has_side_effects;
 #[cfg(feature = "tiktoken")]
 pub use tiktoken::Tiktoken;

@@ -21,6 +21,18 @@ pub(crate) struct ChainPosition {
     pub(crate) is_last: bool,
     /// The target has had its attempts at this call, and gets exactly one more.
     pub(crate) is_resend: bool,
+    pub(crate) hedging: Hedging,
+}
+
+/// What a request has to do with hedges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hedging {
+    /// It is not hedged.
+    None,
+    /// A chain sends it once more if it is late, so that no layer below does.
+    Watched,
+    /// It is the one that was sent once more. It is sent at once or not at all, since the other one is under way.
+    Hedge,
 }
 
 impl ChainPosition {
@@ -39,10 +51,16 @@ impl ChainPosition {
                 index: 0,
                 is_last: true,
                 is_resend: false,
+                hedging: Hedging::None,
             };
         };
         let path = outer.secret.hash_one((outer.path, outer.index));
         Self { path, depth: outer.depth + 1, index: 0, ..outer.clone() }
+    }
+
+    /// Whether a request with these extensions is a hedge.
+    pub(crate) fn is_of_hedge(extensions: &Extensions) -> bool {
+        Self::of(extensions).is_some_and(|position| position.hedging == Hedging::Hedge)
     }
 
     /// The position of the target at `index`.
@@ -50,8 +68,8 @@ impl ChainPosition {
         Self { index, ..self.clone() }
     }
 
-    /// The same position for a rewritten request, which must not have the same key.
-    pub(crate) fn for_rewritten_request(&self) -> Self {
+    /// The same position for another request, which must not have the same key.
+    pub(crate) fn for_other_request(&self) -> Self {
         Self { secret: RandomState::new(), ..self.clone() }
     }
 
@@ -88,7 +106,7 @@ mod tests {
             (ChainPosition::first(&Extensions::new()), ChainPosition::first(&Extensions::new()));
         assert_eq!(one.at(2).idempotency_key(), one.at(2).idempotency_key());
         assert_eq!(within(one.at(1)).idempotency_key(), within(one.at(1)).idempotency_key());
-        let mut keys = vec![one.for_rewritten_request().idempotency_key()];
+        let mut keys = vec![one.for_other_request().idempotency_key()];
         for call in [one, other] {
             for index in 0..3 {
                 keys.extend([

@@ -45,6 +45,7 @@
 //! | layer | | runs |
 //! |---|---|---|
 //! | [`FallbackLayer`] | calls the next target when one fails: [`fallback`] | per call |
+//! | [`HedgeLayer`](hedge::HedgeLayer) | sends a late request once more: [`hedge`] | per call |
 //! | [`RetryLayer`] | repeats a failed attempt, if that is useful, affordable and in time: [`retry`] | per call |
 //! | [`BackpressureLayer`] | limits the calls in flight: [`backpressure`] | per attempt |
 //! | [`RateLimitLayer`] | keeps to the provider's quotas, in requests and tokens: [`rate_limit`] | per attempt |
@@ -104,6 +105,7 @@ pub mod events;
 #[cfg(feature = "config")]
 pub mod executor;
 pub mod fallback;
+pub mod hedge;
 pub mod key;
 pub mod provider;
 pub mod rate_limit;

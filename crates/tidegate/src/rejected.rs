@@ -6,6 +6,7 @@ use http::Extensions;
 use tokio::task::coop;
 
 use crate::attempt_number::AttemptNumber;
+use crate::chain_position::ChainPosition;
 use crate::events::Decision;
 use crate::key::KeyId;
 use crate::{AttemptBudget, Error, Rejection, Trail};
@@ -25,7 +26,10 @@ pub(crate) fn record_rejection(
     if let Some(attempts) = AttemptBudget::of(extensions) {
         attempts.give_back();
     }
-    Decision::emit_rejected(&rejection, || AttemptNumber::of(extensions), target, key);
+    // A hedge that cannot be sent at once is not made.
+    if !ChainPosition::is_of_hedge(extensions) {
+        Decision::emit_rejected(&rejection, || AttemptNumber::of(extensions), target, key);
+    }
     rejection
 }
 

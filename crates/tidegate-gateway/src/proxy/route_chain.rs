@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, Response, Uri};
 use tidegate::fallback::{Fallback, Handle};
+use tidegate::hedge::HedgeLayer;
 use tidegate::stack::CallLimits;
 use tidegate::{FallbackLayer, Payload, Tenant};
 use tower::Layer;
@@ -21,6 +22,7 @@ pub(crate) struct RouteChain {
     service: Fallback<AddressedTarget>,
     /// The limits of the call as a whole, over all targets.
     limits: CallLimits,
+    hedge: Option<HedgeLayer>,
     attempt_time: Duration,
     token_counter: Option<TokenCounter>,
     repeats_attempts: bool,
@@ -57,6 +59,7 @@ impl RouteChain {
             first: name,
             service: fallback.layer(first),
             limits,
+            hedge: None,
             attempt_time: Duration::MAX,
             token_counter: None,
             repeats_attempts: false,
@@ -71,6 +74,15 @@ impl RouteChain {
 
     pub(super) const fn model(&self) -> &Arc<str> {
         &self.model
+    }
+
+    /// Sets the hedges that the chain was built with; none by default.
+    pub(crate) fn with_hedge(self, hedge: Option<HedgeLayer>) -> Self {
+        Self { hedge, ..self }
+    }
+
+    pub(crate) const fn hedge(&self) -> Option<&HedgeLayer> {
+        self.hedge.as_ref()
     }
 
     /// Sets the longest time of an attempt; none by default.

@@ -1,4 +1,5 @@
 use tidegate::chain::{ProviderSettings, TargetAddress};
+use tidegate::hedge::HedgeLayer;
 use tidegate::providers::ProviderClassifier;
 use tidegate::{ResilienceBuilder, ResilienceConfig, Signals};
 
@@ -43,6 +44,8 @@ impl BuiltTarget {
         let layers = GateLayers::new(policy, previous)?;
         let stack = builder
             .name(name)
+            // The chain of the route hedges its targets.
+            .hedge(HedgeLayer::disabled())
             .classify(ProviderClassifier::new(address.kind()))
             .retry(layers.retry.clone())
             .backpressure(layers.backpressure.clone())

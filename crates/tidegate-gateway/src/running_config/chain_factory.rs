@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tidegate::chain::{ProviderSettings, named_target};
 use tidegate::fallback::AnswerCache;
+use tidegate::hedge::HedgeLayer;
 use tidegate::{FallbackLayer, KeyBy, ResilienceConfig};
 
 use super::RunningConfig;
@@ -106,6 +107,8 @@ impl<'a> ChainFactory<'a> {
         let fallback = FallbackLayer::from_settings(policy.fallback.clone());
         let fallback = fallback.map_err(|error| error.within("fallback"))?;
         let fallback = fallback.models(self.config.models.clone());
+        let hedge = self.hedge(route, &policy)?;
+        let fallback = hedge.iter().cloned().fold(fallback, FallbackLayer::hedge);
         let cached_for = match &policy.fallback.cache_by {
             None if self.config.cache.shared => CachedFor::Everybody,
             None => CachedFor::Tenants,
@@ -129,6 +132,7 @@ impl<'a> ChainFactory<'a> {
             retry.enabled && retry.max_attempts.map_or(retry.max_retries > 0, |attempts| attempts > 1)
         });
         let chain = RouteChain::new(first, targets, fallback, policy.bounds()?, previous)
+            .with_hedge(hedge)
             .with_model(&route.model)
             .with_attempt_time(attempt_time(&policy))
             .with_token_counter(self.token_counter(route))
@@ -143,6 +147,23 @@ impl<'a> ChainFactory<'a> {
         let is_same = |it: &Route| it.endpoint == route.endpoint && it.model == route.model;
         let index = previous.config.routes.iter().position(is_same)?;
         previous.built.chains.get(index).map(|chain| &**chain)
+    }
+
+    /// The hedges of a route: those before, if their settings and the first target are the same.
+    fn hedge(
+        &self,
+        route: &Route,
+        policy: &ResilienceConfig,
+    ) -> Result<Option<HedgeLayer>, GatewayConfigError> {
+        let Some(settings) = &policy.hedge else { return Ok(None) };
+        let first = route.chain.first().map_or("", |target| &target.name);
+        let before = self.previous_chain(route).filter(|chain| &**chain.first() == first);
+        let before = before.and_then(|chain| chain.hedge()).filter(|hedge| hedge.settings() == settings);
+        if let Some(same) = before {
+            return Ok(Some(same.clone()));
+        }
+        let layer = HedgeLayer::from_settings(settings.clone()).map_err(|error| error.within("hedge"))?;
+        Ok(Some(layer.name(first)))
     }
 
     /// The first target of a route of messages whose provider counts tokens.

@@ -8,6 +8,7 @@ use super::permit::Permit;
 use super::permit_future::PermitFuture;
 use super::wait_deadline::queue_is_full;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::chain_position::ChainPosition;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
 use crate::priority_semaphore::{TryAcquire, flow_of};
@@ -56,7 +57,7 @@ impl Handle {
     #[cold]
     fn enqueue<B: Body>(&self, request: &Request<B>) -> Admission<Permit, PermitFuture> {
         // Without a queue a rejection does not read the clock.
-        if self.0.settings().max_queued == 0 {
+        if self.0.settings().max_queued == 0 || ChainPosition::is_of_hedge(request.extensions()) {
             return Admission::Rejected(queue_is_full());
         }
         let (priority, deadline) = (Priority::of(request.extensions()), Deadline::of(request.extensions()));

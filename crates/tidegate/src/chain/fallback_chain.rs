@@ -5,6 +5,7 @@ use tower_layer::Layer;
 
 use super::{ApiDialect, Chain, NamedTarget, ProviderSettings, Providers, TargetAddress, named_target};
 use crate::fallback::AsTarget;
+use crate::hedge::HedgeLayer;
 use crate::settings::ConfigError;
 use crate::{FallbackLayer, Resilience, ResilienceBuilder, ResilienceConfig};
 
@@ -79,11 +80,18 @@ impl FallbackChain {
             .map(|(name, settings)| Ok((&**name, self.target(name, settings, is_mixed, client.clone())?)))
             .collect::<Result<Vec<_>, ConfigError>>()?
             .into_iter();
-        let (_, first) = targets.next().ok_or_else(no_target)?;
+        let (first_name, first) = targets.next().ok_or_else(no_target)?;
         let fallback = match self.fallback.clone() {
             Some(fallback) => fallback,
             None => FallbackLayer::from_settings(self.policy.fallback.clone())
                 .map_err(|error| error.within("fallback"))?,
+        };
+        let fallback = match &self.policy.hedge {
+            Some(settings) => {
+                let hedge = HedgeLayer::from_settings(settings.clone());
+                fallback.hedge(hedge.map_err(|error| error.within("hedge"))?.name(first_name))
+            }
+            None => fallback,
         };
         let mut signals = vec![first.get_ref().get_ref().signals()];
         let fallback = targets.fold(fallback, |fallback, (name, target)| {
@@ -130,6 +138,8 @@ impl FallbackChain {
         let stack = ResilienceBuilder::from_config(policy)?
             .name(name)
             .fallback(FallbackLayer::new())
+            // The chain hedges its targets.
+            .hedge(HedgeLayer::disabled())
             .classify(ProviderClassifier::new(address.kind()))
             .service(client);
         Ok(named_target(stack, address, is_mixed))

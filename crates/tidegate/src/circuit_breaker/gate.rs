@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{CallGuard, Handle};
 use crate::Rejection;
 use crate::attempt::{Admission, AdmissionGate, NoQueue, TakeReady};
+use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
@@ -48,7 +49,11 @@ impl ShardedHandle {
     /// Admits an attempt or rejects it.
     fn admit<B: 'static>(&self, request: &Request<B>, now: &mut Now) -> Result<CallGuard, Rejection> {
         let of_key = self.handle.of_key(request)?;
-        let Some(admission) = of_key.as_ref().unwrap_or(&self.handle).admit(now)? else {
+        let circuit = of_key.as_ref().unwrap_or(&self.handle);
+        if !circuit.admits_all() && ChainPosition::is_of_hedge(request.extensions()) {
+            return Err(circuit.rejection_of_hedge());
+        }
+        let Some(admission) = circuit.admit(now)? else {
             return Ok(CallGuard::unrecorded());
         };
         let circuit = of_key.map_or_else(|| self.shard(), HandleRef::Key);

@@ -235,6 +235,20 @@ impl Handle {
         }
     }
 
+    /// Whether every call is admitted, because the circuit is closed.
+    #[inline]
+    pub(super) fn admits_all(&self) -> bool {
+        self.0.circuit.fast_state().admits_all()
+    }
+
+    /// The rejection of a hedge, unless every call is admitted: the result of one that is cancelled would be no use as
+    /// that of a probe.
+    #[cold]
+    pub(super) fn rejection_of_hedge(&self) -> Rejection {
+        let probing = CircuitRejection { cause: RejectionCause::Probing, retry_after: None };
+        self.current_rejection().unwrap_or(probing).into()
+    }
+
     pub(super) fn commit(&self, admission: Admission, latency: Latency) -> Option<Admission> {
         self.emit_transition(self.0.circuit.commit(admission, latency, clock::now))
     }

@@ -92,6 +92,7 @@
 //! - Treating a ping as progress of the model.
 //! - Waiting for an error body without a timeout: add a [`TimeoutLayer`](crate::TimeoutLayer) outside.
 
+mod attempt_trail;
 mod body;
 mod clocks;
 mod layer;

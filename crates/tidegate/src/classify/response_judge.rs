@@ -11,6 +11,7 @@ use http::response::Parts;
 use http_body::Body;
 use tidegate_core::{AnswerForm, ExpectedAnswer};
 
+use super::attempt_trail::AttemptTrail;
 use super::body::{ResponseBody, WholeBody};
 use super::clocks::IdleTimers;
 use super::own_body::{MAX_CONVERTED, is_open_json, label_json};
@@ -20,7 +21,7 @@ use super::{BufferedBody, ClassifiableBody, ERROR_BODY_LIMIT, ScannedBody, Strea
 use crate::attempt;
 use crate::metrics::AttemptMetrics;
 use crate::timeout::AttemptTimer;
-use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, Trail, clock};
+use crate::{AttemptUsage, BodyProbe, Classifier, Error, Failure, FailureKind, Outcome, clock};
 
 /// The settings shared by a service and its clones.
 pub(super) struct ClassifyConfig {
@@ -70,7 +71,7 @@ pub struct ResponseJudge {
     pub(super) timer: AttemptTimer,
     /// The idle timers since the call, if the request is for a stream.
     pub(super) timers: Option<Box<IdleTimers>>,
-    pub(super) trail: Option<Trail>,
+    pub(super) trail: AttemptTrail,
     /// Records the usage, if the request has a meter. Boxed, since few requests have one.
     pub(super) attempt: Option<Box<AttemptUsage>>,
     pub(super) metrics: AttemptMetrics,
@@ -452,9 +453,7 @@ impl ResponseJudge {
 
     fn record_attempt(&mut self, outcome: &Outcome) {
         self.metrics.on_outcome(outcome);
-        if let Some(trail) = &self.trail {
-            trail.attempt(outcome);
-        }
+        self.trail.record(outcome);
     }
 }
 

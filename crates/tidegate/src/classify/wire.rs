@@ -11,13 +11,14 @@ use http_body::Body;
 use tidegate_core::AnswerForm;
 
 use super::StreamClocks;
+use super::attempt_trail::AttemptTrail;
 use super::body::ResponseBody;
 use super::clocks::IdleTimers;
 use super::response_judge::{ClassifyConfig, Expected, JudgeStage, ResponseJudge, Stage};
 use crate::attempt::Wire;
 use crate::metrics::{AttemptMetrics, TargetMetrics};
 use crate::timeout::AttemptTimer;
-use crate::{BoxError, Classifier, Error, Payload, Trail, UsageMeter, clock};
+use crate::{BoxError, Classifier, Error, Payload, UsageMeter, clock};
 
 /// The wire that classifies responses.
 #[derive(Clone)]
@@ -88,7 +89,7 @@ impl<R: Body<Data = Bytes>> Wire<R> for ClassifyWire {
             expected,
             is_counted: false,
             timers: expects_stream.then(|| Box::new(IdleTimers::since(clock::now(), *clocks))),
-            trail: Trail::of(request.extensions()).cloned(),
+            trail: AttemptTrail::of(request.extensions()),
             attempt: UsageMeter::of(request.extensions()).map(|meter| Box::new(meter.attempt())),
             metrics: AttemptMetrics::start(self.metrics),
         }

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::env::VARIABLES;
 use super::fields::field_names;
 use super::{PolicyFile, ResilienceConfig};
-use crate::{KeyBy, backpressure, circuit_breaker, rate_limit, retry};
+use crate::{KeyBy, backpressure, circuit_breaker, hedge, rate_limit, retry};
 
 /// The stack that a configuration gives: its layers in protocol order, outermost first, and the origin of each setting.
 ///
@@ -24,7 +24,7 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ExplainedLayer {
-    /// `call`, `fallback`, `retry`, `backpressure`, `rate_limiter`, `circuit_breaker` or `wire`.
+    /// `call`, `fallback`, `hedge`, `retry`, `backpressure`, `rate_limiter`, `circuit_breaker` or `wire`.
     pub name: &'static str,
     /// Whether the layer is on.
     pub is_on: bool,
@@ -112,6 +112,7 @@ impl ResilienceConfig {
             layers: vec![
                 layer("call", ""),
                 layer("fallback", "fallback"),
+                layer("hedge", "hedge"),
                 layer("retry", "retry"),
                 layer("backpressure", "backpressure"),
                 layer("rate_limiter", "rate_limiter"),
@@ -183,6 +184,7 @@ pub(super) fn all_parts() -> ResilienceConfig {
         rate_limiter: Some(rate_limit::Settings::default()),
         circuit_breaker: Some(circuit_breaker::Settings::default()),
         backpressure: Some(backpressure::Settings::default()),
+        hedge: Some(hedge::Settings::default()),
         ..ResilienceConfig::default()
     }
 }
@@ -192,6 +194,7 @@ fn settings(config: &ResilienceConfig) -> Values {
     let closures = closures(&mut config);
     let parts = [
         of_part("fallback", Some(&config.fallback)),
+        of_part("hedge", config.hedge.as_ref()),
         of_part("retry", config.retry.as_ref()),
         of_part("backpressure", config.backpressure.as_ref()),
         of_part("rate_limiter", config.rate_limiter.as_ref()),

@@ -100,6 +100,7 @@ impl PolicyFile {
             backpressure: reader.part("backpressure", preset.backpressure),
             timeout: reader.part("timeout", Some(preset.timeout)).unwrap_or_default(),
             fallback: reader.part("fallback", Some(preset.fallback)).unwrap_or_default(),
+            hedge: reader.part("hedge", preset.hedge),
         };
         ReadPolicy { config, checks: reader.checks, removed: reader.removed }
     }

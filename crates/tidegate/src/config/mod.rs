@@ -36,6 +36,7 @@
 //! | `backpressure` | [`backpressure`](crate::backpressure#defaults) |
 //! | `timeout` | [`timeout`](crate::timeout#defaults) |
 //! | `fallback` | [`fallback`](crate::fallback#defaults) |
+//! | `hedge` | [`hedge`](crate::hedge#defaults) |
 //!
 //! Durations are `"30s"`, `"1m 30s"`, `"250ms"`, or a number of seconds. A duration that is optional, and the retry
 //! budget, can be `"none"`, which turns off what a preset has turned on.

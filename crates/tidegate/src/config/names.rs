@@ -4,8 +4,8 @@
 use super::{ConfigError, suggest};
 
 /// The keys of a policy.
-pub(super) const PARTS: [&str; 7] =
-    ["preset", "retry", "rate_limiter", "circuit_breaker", "backpressure", "timeout", "fallback"];
+pub(super) const PARTS: [&str; 8] =
+    ["preset", "retry", "rate_limiter", "circuit_breaker", "backpressure", "timeout", "fallback", "hedge"];
 
 /// Other names of parts.
 pub(super) const PART_ALIASES: [(&str, &str); 2] =

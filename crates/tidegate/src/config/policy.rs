@@ -1,10 +1,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, PolicyFile, TomlText};
+use crate::hedge::HedgeLayer;
 use crate::stack::CallLimits;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, FallbackLayer, RateLimitLayer, ResilienceBuilder, RetryLayer,
-    backpressure, circuit_breaker, fallback, rate_limit, retry, timeout,
+    backpressure, circuit_breaker, fallback, hedge, rate_limit, retry, timeout,
 };
 
 /// One policy: which parts are on, and their settings. See the [module page](crate::config).
@@ -28,6 +29,9 @@ pub struct ResilienceConfig {
     pub timeout: timeout::Settings,
     /// The failures that a fallback acts on. The targets are set in the program.
     pub fallback: fallback::Settings,
+    /// Hedges of late calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<hedge::Settings>,
 }
 
 impl ResilienceConfig {
@@ -89,6 +93,7 @@ impl ResilienceConfig {
             within("backpressure", self.backpressure.as_ref(), backpressure::Settings::check),
             within("timeout", Some(&self.timeout), timeout::Settings::check),
             within("fallback", Some(&self.fallback), fallback::Settings::check),
+            within("hedge", self.hedge.as_ref(), hedge::Settings::check),
         ])
     }
 }
@@ -108,6 +113,9 @@ impl ResilienceBuilder {
             .fallback(fallback)
             .attempt_timeout(config.timeout.attempt)
             .stream_clocks(config.timeout.stream_clocks());
+        if let Some(hedge) = &config.hedge {
+            builder = builder.hedge(HedgeLayer::from_settings(hedge.clone()).map_err(within("hedge"))?);
+        }
         if let Some(retry) = &config.retry {
             builder = builder.retry(RetryLayer::from_settings(retry.clone()).map_err(within("retry"))?);
         }

@@ -61,6 +61,7 @@ impl ResilienceConfig {
                 ..timeout::Settings::default()
             },
             fallback: fallback::Settings { on_context_length: true, ..fallback::Settings::default() },
+            hedge: None,
         }
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::names::{ALIASES, PART_ALIASES};
 use super::{PolicyFile, Preset};
 use crate::settings::{DurationText, OptionalDurationText, OrNone};
-use crate::{KeyBy, LimitUnit, backpressure, circuit_breaker, fallback, rate_limit, retry, timeout};
+use crate::{KeyBy, LimitUnit, backpressure, circuit_breaker, fallback, hedge, rate_limit, retry, timeout};
 
 /// A duration as text: `30s`, `1m 30s`, or a number of seconds.
 const DURATION: &str = r"^\s*(\d+(\.\d+)?|(\d+\s*[a-zA-Zµ]+\s*)+)\s*$";
@@ -27,6 +27,7 @@ impl JsonSchema for PolicyFile {
             ("backpressure", generator.subschema_for::<backpressure::Settings>()),
             ("timeout", generator.subschema_for::<timeout::Settings>()),
             ("fallback", generator.subschema_for::<fallback::Settings>()),
+            ("hedge", generator.subschema_for::<hedge::Settings>()),
         ];
         let mut parts: Map<String, Value> =
             parts.into_iter().map(|(name, schema)| (name.to_owned(), schema.to_value())).collect();

@@ -44,6 +44,20 @@ pub enum Decision {
         /// The code of the failure before, if there was one.
         code: Option<ErrorCode>,
     },
+    /// The target of this event is sent a request that has no first token yet elsewhere.
+    #[non_exhaustive]
+    Hedged {
+        /// The time that the attempt in progress has taken.
+        wait: Duration,
+    },
+    /// A hedge at the target of this event has ended.
+    #[non_exhaustive]
+    HedgeEnded {
+        /// Its response is that of the call. If not, the hedge has failed, or the other attempt was faster.
+        won: bool,
+    },
+    /// The budget does not cover a hedge of a call that is late at the target of this event.
+    HedgeDenied,
     /// A stream broke, and the target of this event continues it.
     #[non_exhaustive]
     Continued {
@@ -136,6 +150,10 @@ impl Decision {
             Self::RetryDenied => "retry_denied",
             Self::SentAgain(_) => "sent_again",
             Self::FellBack { .. } => "fell_back",
+            Self::Hedged { .. } => "hedged",
+            Self::HedgeEnded { won: true } => "hedge_won",
+            Self::HedgeEnded { won: false } => "hedge_lost",
+            Self::HedgeDenied => "hedge_denied",
             Self::Continued { .. } => "continued",
             Self::Skipped(_) => "skipped",
             Self::Waiting { .. } => "waiting",
@@ -145,13 +163,14 @@ impl Decision {
         }
     }
 
-    /// The layer that decided: `retry`, `fallback`, `reconnect`, or the [gate](crate::provider::Gate).
+    /// The layer that decided: `retry`, `fallback`, `hedge`, `reconnect`, or the [gate](crate::provider::Gate).
     #[must_use]
     #[inline]
     pub const fn layer(&self) -> &'static str {
         match self {
             Self::Rejected { rejection, .. } => rejection.gate().name(),
             Self::Retried { .. } | Self::RetryDenied => "retry",
+            Self::Hedged { .. } | Self::HedgeEnded { .. } | Self::HedgeDenied => "hedge",
             Self::SentAgain(_) => "reconnect",
             Self::FellBack { .. } | Self::Continued { .. } | Self::Skipped(_) | Self::Waiting { .. } => {
                 "fallback"
@@ -172,6 +191,10 @@ impl Decision {
             Self::RetryDenied => metrics().record_retry_denied(),
             Self::SentAgain(reason) => metrics().record_resend(*reason),
             Self::FellBack { kind, .. } => metrics().record_fallback(kind.name()),
+            Self::Hedged { .. } => metrics().record_hedge("sent"),
+            Self::HedgeEnded { won: true } => metrics().record_hedge("won"),
+            Self::HedgeEnded { won: false } => metrics().record_hedge("lost"),
+            Self::HedgeDenied => metrics().record_hedge("denied"),
             Self::Continued { .. } => metrics().record_fallback(CONTINUATION),
             Self::CircuitChanged(transition) => metrics().record_transition(transition.to),
             // The attempts are counted at the wire, with those of stacks without a circuit.
@@ -197,14 +220,14 @@ impl Decision {
             Self::Retried { attempt, code: failure, wait } => {
                 Fields { attempt: Some(*attempt), code: code(failure), wait_ms: Some(millis(*wait)), ..of }
             }
-            Self::RetryDenied => of,
+            Self::RetryDenied | Self::HedgeEnded { .. } | Self::HedgeDenied => of,
             Self::SentAgain(reason) => Fields { reason: Some(reason.to_string()), ..of },
             Self::FellBack { kind, code: failure } => {
                 Fields { kind: Some(kind.name()), code: code(failure), ..of }
             }
             Self::Continued { code: failure } => Fields { code: code(failure), ..of },
             Self::Skipped(missing) => Fields { lack: Some(missing.to_string()), ..of },
-            Self::Waiting { wait } => Fields { wait_ms: Some(millis(*wait)), ..of },
+            Self::Waiting { wait } | Self::Hedged { wait } => Fields { wait_ms: Some(millis(*wait)), ..of },
             Self::AttemptEnded(end) => Fields {
                 attempt: Some(end.attempt),
                 success: Some(end.success),

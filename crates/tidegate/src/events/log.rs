@@ -38,6 +38,12 @@ impl Decision {
             Self::FellBack { code, .. } => {
                 tracing::info!(layer, target, code = code.map(ErrorCode::code), "asking another target");
             }
+            Self::Hedged { wait } => {
+                tracing::debug!(layer, target, wait_ms = millis(*wait), "sending a late request once more");
+            }
+            Self::HedgeEnded { won: true } => tracing::debug!(layer, target, "hedge won"),
+            Self::HedgeEnded { won: false } => tracing::debug!(layer, target, "hedge lost"),
+            Self::HedgeDenied => tracing::debug!(layer, target, "hedge budget is used up"),
             Self::Continued { code } => tracing::info!(
                 layer,
                 target,

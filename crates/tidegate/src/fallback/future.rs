@@ -15,11 +15,12 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::body_source::BodySource;
-use super::chain::{ChainState, NextStep, NextTarget};
+use super::chain::{ChainState, NextStep, NextTarget, TargetResult, is_unsent};
+use super::hedge_future::HedgeFuture;
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{FallbackOverride, Handle, ResponseBody};
-use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection};
+use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection, Trail};
 
 /// Calls the first target, and falls back along the chain when it fails.
 #[pin_project]
@@ -28,17 +29,19 @@ pub struct ResponseFuture<S, F, B> {
     state: State<S, F, B>,
     /// `None` without further targets and last resorts. Boxed: it holds a copy of the request, and one
     /// allocation costs less than moving the copy with every move of the future.
-    call: Option<Box<FallbackCall<S>>>,
+    call: Option<Box<FallbackCall<S, F>>>,
 }
 
 /// The state of one call that may fall back.
-struct FallbackCall<S> {
+struct FallbackCall<S, F> {
     chain: ChainState,
     /// A clone of the first target, if it may be called again.
     first_clone: Option<S>,
     /// The clone that is made ready for another call to the first target. A service that fails in
     /// `poll_ready` must not be used again, so each such call gets a new clone.
     first_retry: Option<S>,
+    /// The attempt beside the one in progress.
+    hedge: Option<HedgeFuture<F>>,
 }
 
 #[pin_project(project = StateProj)]
@@ -55,6 +58,8 @@ enum State<S, F, B> {
     Readying(TargetService),
     /// The next target is called.
     CallingNext(TargetFuture),
+    /// The target of the hedge is called, and no other.
+    CallingHedge(HedgeFuture<F>),
     /// The response was returned.
     Done,
     /// All targets are cooling down, and the call waits until one of them is available.
@@ -68,10 +73,14 @@ struct CollectingRequest<S, B> {
     first: S,
 }
 
-impl<S> FallbackCall<S>
+impl<S> FallbackCall<S, S::Future>
 where
     S: Service<Request<Payload>> + Clone,
 {
+    const fn new(chain: ChainState) -> Self {
+        Self { chain, first_clone: None, first_retry: None, hedge: None }
+    }
+
     /// Calls the first target, which is ready.
     fn call_first<B>(&mut self, service: &mut S, request: Request<Payload>) -> State<S, S::Future, B> {
         if self.chain.is_past_deadline() {
@@ -113,8 +122,8 @@ where
         let handle = handle.for_call(FallbackOverride::take_from(request.extensions_mut()));
         let mut chain = ChainState::new(request.extensions_mut(), handle, Arc::clone(settings));
         chain.keep_request(&request);
-        let first_clone = chain.may_resend_to_first().then(|| first.clone());
-        let mut call = Box::new(FallbackCall { chain, first_clone, first_retry: None });
+        let mut call = Box::new(FallbackCall::new(chain));
+        call.first_clone = call.chain.may_resend_to_first().then(|| first.clone());
         Self { state: call.call_first(first, request), call: Some(call) }
     }
 
@@ -132,7 +141,7 @@ where
         let (head, body) = request.into_parts();
         let collecting =
             CollectingRequest { head: Some(head), body: Payload::collect(body, body_cap), first };
-        let call = Box::new(FallbackCall { chain, first_clone: None, first_retry: None });
+        let call = Box::new(FallbackCall::new(chain));
         Self { state: State::Collecting(Box::new(collecting)), call: Some(call) }
     }
 }
@@ -158,8 +167,8 @@ where
                     Poll::Pending => Poll::Pending,
                 };
             };
-            let FallbackCall { chain, first_clone, first_retry } = call;
-            let result = match this.state.as_mut().project() {
+            let FallbackCall { chain, first_clone, first_retry, .. } = call;
+            let polled = match this.state.as_mut().project() {
                 StateProj::Done => unreachable!("polled after completion"),
                 // The first target is the instance that the caller made ready.
                 StateProj::Collecting(collecting) => {
@@ -182,9 +191,11 @@ where
                     this.state.set(state);
                     continue;
                 }
-                StateProj::PastDeadline => Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()),
+                StateProj::PastDeadline => {
+                    Poll::Ready(Err(Rejection::new(Gate::Deadline, ErrorCode::Timeout).into()))
+                }
                 StateProj::CallingFirst(future) => {
-                    ready!(chain.poll_response(future, cx)).map(|response| response.map(BodySource::first))
+                    chain.poll_response(future, cx).map_ok(|response| response.map(BodySource::first))
                 }
                 StateProj::ReadyingFirst => {
                     let first = first_retry.as_mut().expect("set in `ReadyingFirst`");
@@ -194,7 +205,7 @@ where
                             this.state.set(State::CallingFirst(future));
                             continue;
                         }
-                        Err(error) => Err(error),
+                        Err(error) => Poll::Ready(Err(error)),
                     }
                 }
                 StateProj::Readying(service) => match ready!(chain.poll_ready(service, cx)) {
@@ -203,10 +214,12 @@ where
                         this.state.set(State::CallingNext(SyncWrapper::new(future)));
                         continue;
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Poll::Ready(Err(error)),
                 },
-                StateProj::CallingNext(future) => ready!(chain.poll_response(future.get_mut().as_mut(), cx))
-                    .map(|response| response.map(BodySource::Other)),
+                StateProj::CallingNext(future) => chain
+                    .poll_response(future.get_mut().as_mut(), cx)
+                    .map_ok(|response| response.map(BodySource::Other)),
+                StateProj::CallingHedge(future) => chain.poll_response(Pin::new(future), cx),
                 StateProj::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
                     let target = chain.target_after_wait();
@@ -215,11 +228,27 @@ where
                     continue;
                 }
             };
-            match chain.step(result) {
+            let result = match polled {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    let result = ready!(call.poll_hedge(cx));
+                    if !call.chain.on_hedge_result(&result) {
+                        continue;
+                    }
+                    // The attempt that was in progress is cancelled before the response is returned.
+                    this.state.set(State::Done);
+                    result
+                }
+            };
+            match call.chain.step(result) {
                 ControlFlow::Break(result) => break result,
                 ControlFlow::Continue(NextStep::Call(target)) => {
                     let state = call.make_ready(target);
                     this.state.set(state);
+                }
+                ControlFlow::Continue(NextStep::AwaitHedge) => {
+                    let hedge = call.hedge.take().expect("the hedge is running");
+                    this.state.set(State::CallingHedge(hedge));
                 }
                 ControlFlow::Continue(NextStep::Wait(wait)) => {
                     this.state.set(State::Waiting(Box::pin(tokio::time::sleep(wait))));
@@ -232,9 +261,69 @@ where
             }
         };
         // The body takes over the state of the call.
-        let call = this.call.take().expect("the state is set until the response is returned");
+        let mut call = this.call.take().expect("the state is set until the response is returned");
         this.state.set(State::Done);
+        call.hedge = None;
+        call.chain.cancel_hedge();
         Poll::Ready(result.map(|response| call.chain.into_response(response)))
+    }
+}
+
+impl<S, F> FallbackCall<S, F>
+where
+    S: HttpService<Payload, Body: Body<Data = Bytes>> + Service<Request<Payload>, Future = F> + Clone,
+    F: Future<Output = Result<Response<S::Body>, S::Error>>,
+{
+    /// Starts the hedge when it is due. Ready with its result, once it has one.
+    fn poll_hedge(&mut self, cx: &mut Context<'_>) -> Poll<TargetResult<S::Body>> {
+        if self.hedge.is_none() {
+            let targets = ready!(self.chain.poll_hedge_due(cx));
+            return self.start_hedge(&targets, cx);
+        }
+        let hedge = self.hedge.as_mut().expect("checked above");
+        let result = ready!(Pin::new(hedge).poll(cx));
+        self.hedge = None;
+        Poll::Ready(result)
+    }
+
+    /// Calls the first of the targets that takes the request at once.
+    #[cold]
+    fn start_hedge(&mut self, targets: &[usize], cx: &mut Context<'_>) -> Poll<TargetResult<S::Body>> {
+        for target_index in targets {
+            if !self.chain.try_take_attempt() {
+                break;
+            }
+            let Some((mut hedge, trail)) = self.call_hedge(*target_index, cx) else {
+                self.chain.give_back_attempt();
+                continue;
+            };
+            let polled = Pin::new(&mut hedge).poll(cx);
+            // A gate has rejected the request, and has given the attempt back.
+            if let Poll::Ready(Err(error)) = &polled
+                && is_unsent(error)
+            {
+                continue;
+            }
+            self.chain.start_hedge(*target_index, &trail);
+            self.hedge = polled.is_pending().then_some(hedge);
+            return polled;
+        }
+        self.chain.give_up_hedge();
+        Poll::Pending
+    }
+
+    fn call_hedge(&self, target_index: usize, cx: &mut Context<'_>) -> Option<(HedgeFuture<F>, Trail)> {
+        let mut trail = None;
+        let request = || {
+            let (request, own_trail) = self.chain.hedge_request(target_index)?;
+            trail = Some(own_trail);
+            Some(request)
+        };
+        let hedge = match self.chain.service_at(target_index) {
+            Some(service) => HedgeFuture::at_other(service, request, cx),
+            None => HedgeFuture::at_first(self.first_clone.clone()?, request, cx),
+        };
+        hedge.zip(trail)
     }
 }
 
@@ -245,7 +334,7 @@ impl<S, F, B> fmt::Debug for ResponseFuture<S, F, B> {
             State::CallingFirst(_) => "calling the first target",
             State::PastDeadline => "past the deadline",
             State::ReadyingFirst | State::Readying(_) => "readying a target",
-            State::CallingNext(_) => "calling another target",
+            State::CallingNext(_) | State::CallingHedge(_) => "calling another target",
             State::Done => "done",
             State::Waiting(_) => "waiting for a cooldown",
         };

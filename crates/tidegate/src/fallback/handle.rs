@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::last_resort::{LastResort, LastResortKind};
 use super::target::Target;
 use super::{FallbackOverride, TargetStatistics};
+use crate::hedge::{self, HedgeLayer, TargetTimes};
 use crate::shared::Shared;
 
 /// The chain that a layer, its services and their clones share: the targets after the first, and the last
@@ -14,6 +15,15 @@ pub struct Handle(Shared<Links>);
 struct Links {
     targets: Vec<Target>,
     last_resorts: Vec<LastResort>,
+    hedge: Option<ChainHedge>,
+}
+
+/// The hedges of a chain.
+#[derive(Clone, Debug)]
+pub(super) struct ChainHedge {
+    pub(super) handle: hedge::Handle,
+    /// The times of the targets in their order, the first included.
+    pub(super) times: Vec<Arc<TargetTimes>>,
 }
 
 impl Default for Handle {
@@ -67,13 +77,47 @@ impl Handle {
         Self(self.0.follower())
     }
 
+    /// Whether a call consists of the call to the first target.
     pub(super) fn is_empty(&self) -> bool {
-        self.targets().is_empty() && self.last_resorts().is_empty()
+        !self.has_fallbacks() && self.0.hedge.is_none()
+    }
+
+    /// Whether there are further targets or last resorts.
+    pub(super) fn has_fallbacks(&self) -> bool {
+        !self.targets().is_empty() || !self.last_resorts().is_empty()
+    }
+
+    pub(super) fn hedge(&self) -> Option<&ChainHedge> {
+        self.0.hedge.as_ref()
+    }
+
+    /// The hedges since the start, in numbers; `None` if calls are not hedged.
+    #[must_use]
+    pub fn hedges(&self) -> Option<hedge::Statistics> {
+        Some(self.hedge()?.handle.statistics())
+    }
+
+    /// The same chain, with hedges by this layer.
+    pub(super) fn with_hedge(&self, layer: &HedgeLayer) -> Self {
+        let mut links = Links::clone(&self.0);
+        let handle = layer.share();
+        let names = std::iter::once(handle.target()).chain(links.targets.iter().map(|target| &*target.name));
+        let times = names.map(|name| handle.times_of(name)).collect();
+        links.hedge = handle.is_enabled().then_some(ChainHedge { handle, times });
+        Self(self.0.replace(links))
+    }
+
+    /// The chain of a call without fallbacks: the first target, which may be hedged at itself.
+    pub(super) fn without_fallbacks(&self) -> Self {
+        match &self.0.hedge {
+            None => Self::default(),
+            hedge => Self(Shared::new(Links { hedge: hedge.clone(), ..Links::default() })),
+        }
     }
 
     /// The chain of one call: empty if its fallbacks are off, and with one last resort more if it has an answer of its own.
     pub(super) fn for_call(self, of_call: FallbackOverride) -> Self {
-        let chain = if of_call.is_off() { Self::default() } else { self };
+        let chain = if of_call.is_off() { self.without_fallbacks() } else { self };
         let Some(text) = of_call.into_answer() else { return chain };
         let mut links = Links::clone(&chain.0);
         links.last_resorts.push(LastResort::new(LastResortKind::Emergency(text)));
@@ -82,6 +126,9 @@ impl Handle {
 
     pub(super) fn with_target(&self, target: Target) -> Self {
         let mut links = Links::clone(&self.0);
+        if let Some(ChainHedge { handle, times }) = &mut links.hedge {
+            times.push(handle.times_of(&target.name));
+        }
         links.targets.push(target);
         Self(self.0.replace(links))
     }

@@ -11,6 +11,7 @@ use super::static_answers::StaticAnswers;
 use super::target::Target;
 use super::{AsTarget, Fallback, Handle};
 use crate::KeyBy;
+use crate::hedge::HedgeLayer;
 use crate::settings::ConfigError;
 
 /// Sends a call to the next target when the current target fails; see the [module page](crate::fallback).
@@ -187,6 +188,15 @@ impl FallbackLayer {
         })
     }
 
+    /// Sends a request to the next target that can take it at once, when its first token is late, and returns the response
+    /// that is first; if there is no such target, to the same one. See [`hedge`](crate::hedge). Off by default.
+    ///
+    /// Each target has times of its own, under its name. The first target has the name of the layer.
+    #[must_use]
+    pub fn hedge(self, hedge: HedgeLayer) -> Self {
+        Self { handle: self.handle.with_hedge(&hedge), ..self }
+    }
+
     /// The longest time that a call waits while all targets are cooling down, over all of its waits: as long as its
     /// deadline allows by default, and no wait at all for [`Duration::ZERO`].
     #[must_use]
@@ -229,7 +239,7 @@ impl<S> Layer<S> for FallbackLayer {
     type Service = Fallback<S>;
 
     fn layer(&self, inner: S) -> Fallback<S> {
-        let chain = if self.settings.enabled { self.handle.clone() } else { Handle::default() };
+        let chain = if self.settings.enabled { self.handle.clone() } else { self.handle.without_fallbacks() };
         Fallback::new(inner, chain, Arc::clone(&self.settings))
     }
 }

@@ -115,6 +115,7 @@ mod deadline_guard;
 mod fallback_override;
 mod future;
 mod handle;
+mod hedge_future;
 mod info;
 mod last_resort;
 mod layer;

@@ -52,7 +52,7 @@ impl<S> Fallback<S> {
         send(self, request)
     }
 
-    /// Whether there are further targets or last resorts, or an answer to this call.
+    /// Whether there are further targets, last resorts or hedges, or an answer to this call.
     pub(crate) fn has_fallbacks(&self, extensions: &Extensions) -> bool {
         !self.handle.is_empty() || FallbackOverride::has_answer(extensions)
     }

@@ -24,6 +24,8 @@ impl TargetMetrics {
 
     pub(crate) fn record_fallback(self, _: &'static str) {}
 
+    pub(crate) fn record_hedge(self, _: &'static str) {}
+
     pub(crate) fn record_cache_lookup(self, _: bool) {}
 
     pub(crate) fn record_resend(self, _: NotProcessedReason) {}

@@ -37,6 +37,7 @@ metrics! {
     RETRIED_CALLS = Counter(Count, "tidegate.retried_calls", "Calls with at least one retry, by their result");
     RETRIES_DENIED = Counter(Count, "tidegate.retries.denied", "Retries that the retry budget did not cover");
     FALLBACKS = Counter(Count, "tidegate.fallbacks", "Calls that went on to this target or last resort");
+    HEDGES = Counter(Count, "tidegate.hedges", "Late requests that were sent once more to this target");
     CACHE_LOOKUPS = Counter(Count, "tidegate.cache.lookups", "Look-ups of answers when all targets have failed");
     RESENDS = Counter(Count, "tidegate.resends", "Requests sent again because they were not processed");
     TRANSITIONS = Counter(Count, "tidegate.circuit.transitions", "Changes of a circuit to this state");

@@ -32,6 +32,7 @@ struct TargetSeries {
     retried_calls: ByKey<&'static str>,
     retries_denied: OnceLock<Counter>,
     fallbacks: ByKey<&'static str>,
+    hedges: ByKey<&'static str>,
     cache_lookups: ByKey<&'static str>,
     resends: ByKey<NotProcessedReason>,
     transitions: ByKey<State>,
@@ -151,6 +152,13 @@ impl TargetMetrics {
         self.0
             .fallbacks
             .increment(kind, || counter!(names::FALLBACKS.name, "target" => self.target(), "kind" => kind));
+    }
+
+    /// A hedge at this target, or one that was denied there: `kind`.
+    pub(crate) fn record_hedge(self, kind: &'static str) {
+        self.0
+            .hedges
+            .increment(kind, || counter!(names::HEDGES.name, "target" => self.target(), "kind" => kind));
     }
 
     pub(crate) fn record_cache_lookup(self, is_hit: bool) {

@@ -9,9 +9,10 @@ use super::cost::{CallCost, Reserved};
 use super::handle::Handle;
 use super::queue::{RateCall, Wakers};
 use super::queued_call::QueuedCall;
-use super::rejections::too_many_waiting;
+use super::rejections::{no_room, too_many_waiting};
 use super::reservation::Reservation;
 use crate::attempt::{Admission, AdmissionGate, TakeReady, swap_in_clone};
+use crate::chain_position::ChainPosition;
 use crate::clock::Now;
 use crate::key::KeyId;
 use crate::keyed::KeyedHandle;
@@ -111,7 +112,9 @@ impl Handle {
             }
         };
         let (settings, deadline) = (self.0.settings(), Deadline::of(extensions));
-        let rejection = settings.reject_early(queue.is_full(&call), &shortfall, deadline, now);
+        let rejection = settings
+            .reject_early(queue.is_full(&call), &shortfall, deadline, now)
+            .or_else(|| ChainPosition::is_of_hedge(extensions).then(|| shortfall.annotate(no_room())));
         let ticket = match &rejection {
             Some(_) => None,
             None => queue.enqueue(call, shortfall.wait, now, &mut granted),

@@ -28,7 +28,7 @@ impl Settings {
         now: Instant,
     ) -> Option<Rejection> {
         let rejection = if self.on_limit == OnLimit::Reject {
-            rejected_because(RejectionReason::RateLimitReached)
+            no_room()
         } else if shortfall.wait > self.max_wait {
             rejected_because(RejectionReason::MaxWaitExceeded)
         } else if is_queue_full {
@@ -40,6 +40,10 @@ impl Settings {
         };
         Some(shortfall.annotate(rejection))
     }
+}
+
+pub(super) fn no_room() -> Rejection {
+    rejected_because(RejectionReason::RateLimitReached)
 }
 
 pub(super) fn past_deadline() -> Rejection {

@@ -49,6 +49,11 @@ impl RetryOverride {
         Self::new().max_retries(0)
     }
 
+    /// Whether the call is not retried, whatever the layer is set to.
+    pub(crate) fn is_off(self) -> bool {
+        self.max_retries == Some(0)
+    }
+
     /// The override of this request, if it has one.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<Self> {

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::config::field_names;
-use crate::{backpressure, circuit_breaker, fallback, rate_limit, retry, timeout};
+use crate::{backpressure, circuit_breaker, fallback, hedge, rate_limit, retry, timeout};
 
 /// The default of each setting; `None` if the setting is absent.
 fn defaults<T: Serialize + DeserializeOwned + Default>() -> Vec<(String, Option<Value>)> {
@@ -41,5 +41,6 @@ fn the_defaults_on_the_module_pages_are_those_of_the_code() {
     assert_eq!(table(include_str!("../circuit_breaker/mod.rs")), defaults::<circuit_breaker::Settings>());
     assert_eq!(table(include_str!("../backpressure/mod.rs")), defaults::<backpressure::Settings>());
     assert_eq!(table(include_str!("../fallback/mod.rs")), defaults::<fallback::Settings>());
+    assert_eq!(table(include_str!("../hedge/mod.rs")), defaults::<hedge::Settings>());
     assert_eq!(table(include_str!("../timeout/mod.rs")), defaults::<timeout::Settings>());
 }

@@ -7,6 +7,7 @@ use super::service::Stack;
 use super::{CallLimits, Resilience, Signals, TimeoutHeader};
 use crate::attempt::{Attempt, AttemptGates};
 use crate::classify::StreamClocks;
+use crate::hedge::HedgeLayer;
 use crate::metrics::TargetMetrics;
 use crate::{
     BackpressureLayer, CircuitBreakerLayer, Classifier, ClassifyLayer, FallbackLayer, RateLimitLayer,
@@ -25,6 +26,7 @@ use crate::{
 pub struct ResilienceBuilder {
     name: Arc<str>,
     fallback: FallbackLayer,
+    hedge: Option<HedgeLayer>,
     retry: RetryLayer,
     backpressure: BackpressureLayer,
     rate_limit: RateLimitLayer,
@@ -54,6 +56,7 @@ impl ResilienceBuilder {
         Self {
             name: name.into(),
             fallback: FallbackLayer::new(),
+            hedge: None,
             retry: RetryLayer::disabled(),
             backpressure: BackpressureLayer::disabled(),
             rate_limit: RateLimitLayer::disabled(),
@@ -74,6 +77,12 @@ impl ResilienceBuilder {
     /// back. A limit of the callers goes around the stack.
     pub fn fallback(self, fallback: FallbackLayer) -> Self {
         Self { fallback, ..self }
+    }
+
+    /// Hedges of late calls: at the targets of the [`fallback`](Self::fallback), else at this one. It replaces the hedges of
+    /// the fallback.
+    pub fn hedge(self, hedge: HedgeLayer) -> Self {
+        Self { hedge: Some(hedge), ..self }
     }
 
     /// Retries of failed attempts.
@@ -157,9 +166,13 @@ impl ResilienceBuilder {
             circuit_breaker.gate(),
         );
         let retry = retry.gates_below(gates.clone());
-        let signals = Signals::new(gates.clone(), retry.handle(), self.fallback.handle());
+        let fallback = match self.hedge {
+            Some(hedge) => self.fallback.hedge(hedge.name(name)),
+            None => self.fallback,
+        };
+        let signals = Signals::new(gates.clone(), retry.handle(), fallback.handle());
         ResilienceLayer {
-            fallback: self.fallback,
+            fallback,
             retry,
             gates,
             attempt_timeout: self.attempt_timeout,

@@ -10,7 +10,7 @@ use crate::circuit_breaker::{LastFailure, Metrics, State};
 use crate::events::{self, Event, Subscription};
 use crate::fallback::TargetStatistics;
 use crate::retry::Statistics;
-use crate::{Deadline, Rejection, circuit_breaker, fallback, retry};
+use crate::{Deadline, Rejection, circuit_breaker, fallback, hedge, retry};
 
 /// The state of a stack, for programs and operators. Cheap to clone; reading it acquires nothing.
 #[derive(Clone, Debug)]
@@ -71,6 +71,9 @@ pub struct SignalsSnapshot {
     pub retry: Statistics,
     /// The statistics of the other targets.
     pub fallback: Vec<TargetStatistics>,
+    /// The statistics of the hedges; `None` if calls are not hedged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<hedge::Statistics>,
 }
 
 impl Signals {
@@ -132,6 +135,7 @@ impl Signals {
             unhealthy_keys,
             retry: retry.statistics(),
             fallback: fallback.statistics(),
+            hedge: fallback.hedges(),
         }
     }
 

@@ -38,6 +38,7 @@ impl ChainState {
     /// The current target is called now.
     pub(in crate::fallback) fn start_attempt(&mut self) {
         self.is_in_flight = true;
+        self.start_measuring();
         if self.deadline_timer.deadline().is_some() {
             self.deadline_guard.start_attempt(clock::now());
         }

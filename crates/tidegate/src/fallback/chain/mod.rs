@@ -3,6 +3,7 @@
 mod attempt;
 mod continuation;
 mod disposition;
+mod hedging;
 mod kept_failure;
 mod last_resorts;
 mod request;
@@ -18,9 +19,12 @@ use bytes::Bytes;
 use http::{Extensions, Request, Response};
 use http_body::Body;
 
+pub(super) use self::hedging::is_unsent;
+
 use self::disposition::{AttemptFacts, Disposition, PolicyVerdict, Reach, SentRequest};
+use self::hedging::CallHedge;
 use self::kept_failure::KeptFailure;
-use crate::chain_position::ChainPosition;
+use crate::chain_position::{ChainPosition, Hedging};
 use crate::deadline_timer::DeadlineTimer;
 use crate::fallback::Handle;
 use crate::fallback::body_source::BodySource;
@@ -60,6 +64,10 @@ pub(in crate::fallback) struct ChainState {
     trail: Option<Trail>,
     /// The position of the first target; those of the others are derived from it.
     first_position: ChainPosition,
+    /// Late calls are hedged by this chain.
+    is_hedging: bool,
+    /// Present once the request is known, if the call may be hedged or is measured.
+    hedge: Option<Box<CallHedge>>,
 }
 
 /// State of a call after its first target has failed. Boxed, so that a call without failures stays small.
@@ -87,6 +95,8 @@ pub(in crate::fallback) enum NextStep {
     Call(NextTarget),
     /// All targets are cooling down.
     Wait(Duration),
+    /// The hedge is the attempt in progress.
+    AwaitHedge,
     /// Return this to the caller.
     Respond(Result<Response<Bytes>, Error>),
 }
@@ -103,7 +113,11 @@ impl ChainState {
         settings: Arc<FallbackSettings>,
     ) -> Self {
         let mut trail = Trail::of(extensions).cloned();
-        let first_position = ChainPosition::first(extensions);
+        let mut first_position = ChainPosition::first(extensions);
+        let is_hedging = first_position.hedging == Hedging::None && handle.hedge().is_some();
+        if is_hedging {
+            first_position.hedging = Hedging::Watched;
+        }
         let deadline = Deadline::of(extensions);
         let body_deadline = Deadline::of_body(extensions);
         let has_no_fallback = handle.is_empty();
@@ -125,6 +139,8 @@ impl ChainState {
             body_deadline,
             trail,
             first_position,
+            is_hedging,
+            hedge: None,
         };
         if !has_no_fallback {
             extensions.insert(chain.chain_position());
@@ -132,7 +148,7 @@ impl ChainState {
         chain
     }
 
-    /// Whether the chain has neither further targets nor last resorts.
+    /// Whether the chain has neither further targets nor last resorts, and does not hedge.
     pub(in crate::fallback) fn has_no_fallback(&self) -> bool {
         self.handle.is_empty()
     }
@@ -146,6 +162,7 @@ impl ChainState {
         B: Body<Data = Bytes>,
     {
         let outcome = outcome(&result);
+        self.end_measuring(&outcome);
         let follows_sent_attempt = self.has_reached_provider;
         let reach = self.finish_attempt(result.as_ref().err());
         let verdict = self.policy_verdict(&outcome, result.as_ref().err());
@@ -162,7 +179,10 @@ impl ChainState {
             self.mark_response(response);
         }
         match (self.next(&outcome, result.as_ref().err(), reach), disposition) {
-            (Some(step @ (NextStep::Call(_) | NextStep::Wait(_))), Disposition::Keep) => {
+            (
+                Some(step @ (NextStep::Call(_) | NextStep::Wait(_) | NextStep::AwaitHedge)),
+                Disposition::Keep,
+            ) => {
                 // The body of the failed response is dropped before the next target is called: it may hold a
                 // connection or a permit.
                 let kept = KeptFailure::new(result, target);
@@ -204,6 +224,12 @@ impl ChainState {
         let because = code(outcome, error);
         if self.simplified().is_none() {
             self.record_failure(outcome, error, reach);
+            if self.select_hedge() {
+                return Some(NextStep::AwaitHedge);
+            }
+            if !self.handle.has_fallbacks() {
+                return None;
+            }
             if let Some(target) = self.take_next_target().or_else(|| self.next_target_after_wait()) {
                 target.counters.record_use();
                 self.trace_fallback(&target.name, FallbackKind::AlternativeModel, because);
@@ -257,7 +283,12 @@ impl ChainState {
 
     /// The current target, if it is not the first.
     pub(in crate::fallback) fn current_target(&self) -> Option<&Target> {
-        self.handle.targets().get(self.target_index.checked_sub(1)?)
+        self.target_at(self.target_index)
+    }
+
+    /// The target at `target_index`, if it is not the first.
+    fn target_at(&self, target_index: usize) -> Option<&Target> {
+        self.handle.targets().get(target_index.checked_sub(1)?)
     }
 
     /// The name of the current target.

@@ -14,18 +14,22 @@ impl ChainState {
     /// Keeps a copy of the caller's request, unless no other target can follow.
     pub(in crate::fallback) fn keep_request(&mut self, request: &Request<Payload>) {
         self.template = if self.handle.is_empty() { None } else { clone_request(request) };
+        self.prepare_hedge(request);
     }
 
     /// Whether the first target may be called more than once.
     pub(in crate::fallback) fn may_resend_to_first(&self) -> bool {
-        self.template.is_some() && (self.deadline_timer.deadline().is_some() || self.has_simplified_resort())
+        let may_resend = self.handle.has_fallbacks()
+            && (self.deadline_timer.deadline().is_some() || self.has_simplified_resort());
+        self.template.is_some() && (may_resend || self.may_hedge_at_first())
     }
 
     /// The request for the current target. Copied, unless no other target can follow.
     pub(in crate::fallback) fn request(&mut self) -> Request<Payload> {
         let is_last = self.visited == self.handle.targets().len()
             && self.handle.last_resorts().is_empty()
-            && self.deadline_timer.deadline().is_none();
+            && self.deadline_timer.deadline().is_none()
+            && !self.may_hedge();
         let position = self.chain_position();
         let template =
             if is_last { self.template.take() } else { self.template.as_ref().and_then(clone_request) };
@@ -50,12 +54,19 @@ impl ChainState {
             // A simplified prompt would need time as well.
             None => !self.has_simplified_resort() && self.has_no_capable_target(),
         };
-        let is_resend = self.simplified().is_some()
-            || self.failures.as_ref().is_some_and(|failures| failures.cooldowns.has_waited());
+        let is_resend = self.is_resend();
         let mut position = self.first_position.at(self.target_index);
         position.is_last &= is_last;
         position.is_resend |= is_resend;
         position
+    }
+}
+
+impl ChainState {
+    /// Whether the target has had its attempts at this call.
+    pub(super) fn is_resend(&self) -> bool {
+        self.simplified().is_some()
+            || self.failures.as_ref().is_some_and(|failures| failures.cooldowns.has_waited())
     }
 }
 
@@ -69,7 +80,7 @@ pub(super) fn with_body(mut request: Request<Payload>, body: Bytes) -> Request<P
     *request.body_mut() = body.into();
     let extensions = request.extensions_mut();
     if let Some(position) = extensions.get_mut::<ChainPosition>() {
-        *position = position.for_rewritten_request();
+        *position = position.for_other_request();
     }
     extensions.insert(BodyRewritten);
     request

@@ -24,13 +24,20 @@ impl ChainState {
         mut response: Response<BodySource<B>>,
     ) -> Response<ResponseBody<B>> {
         self.mark_response(&mut response);
-        if self.visited > 0 || self.failures.is_some() {
+        let hedge_info = self.hedge_info();
+        if self.visited > 0 || self.failures.is_some() || hedge_info.is_some() {
             self.attach_trail(response.extensions_mut());
+        }
+        if let Some(info) = hedge_info {
+            info.mark(&mut response);
         }
         let deadline_guard =
             std::mem::replace(&mut self.deadline_guard, DeadlineGuard::new(self.deadline_timer.deadline()))
                 .with_deadline(self.body_deadline);
-        if self.template.is_none() || Outcome::of(&response) != Outcome::Success {
+        if self.template.is_none()
+            || !self.handle.has_fallbacks()
+            || Outcome::of(&response) != Outcome::Success
+        {
             let chain = ChainBody { continued: None, recording: None, deadline_guard };
             return response.map(|body| ResponseBody::of_chain(body, chain));
         }

@@ -27,6 +27,10 @@ impl ChainState {
         let handle = self.handle.clone();
         loop {
             let target = handle.targets().get(self.visited)?;
+            if self.is_taken_by_hedge(self.visited + 1) {
+                self.visited += 1;
+                continue;
+            }
             let Some(missing) = self.missing_capability(target) else { return Some(target.clone()) };
             self.skip_target(target, missing);
             self.visited += 1;
@@ -93,7 +97,7 @@ impl ChainState {
         }
     }
 
-    fn missing_capability(&mut self, target: &Target) -> Option<MissingCapability> {
+    pub(super) fn missing_capability(&mut self, target: &Target) -> Option<MissingCapability> {
         let body = self.template.as_ref()?.body().bytes();
         let filter = &mut self.failures.get_or_insert_default().filter;
         filter.missing_capability(
@@ -110,7 +114,7 @@ impl ChainState {
     }
 
     /// Whether there is time for another target and an attempt left in the budget; the attempt is then taken.
-    pub(super) fn try_take_attempt(&self) -> bool {
+    pub(in crate::fallback) fn try_take_attempt(&self) -> bool {
         !self.is_past_deadline() && self.attempts.as_ref().is_none_or(AttemptBudget::take)
     }
 

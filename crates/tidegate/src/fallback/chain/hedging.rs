@@ -1,0 +1,288 @@
+//! The hedge of a call: the same request at another target, or at the same one, beside the attempt in progress.
+//!
+//! ```text
+//!                    due, sent               first token here
+//!   attempt alone ─────────────▶ two attempts ────────────────▶ the other one is dropped
+//!        ▲                         │      │
+//!        └──── the hedge failed ───┘      └─ the attempt failed: the hedge is the attempt in progress
+//! ```
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::Request;
+use http_body::Body;
+
+use super::{ChainState, TargetResult, outcome};
+use crate::attempt_number::AttemptNumber;
+use crate::chain_position::Hedging;
+use crate::clone_request::clone_request;
+use crate::fallback::Handle;
+use crate::fallback::target::TargetService;
+use crate::hedge::{HedgeCall, HedgeInfo};
+use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
+
+/// The hedge of one call.
+pub(super) struct CallHedge {
+    call: HedgeCall,
+    /// The time that the attempt in progress took until the hedge was due.
+    waited: Duration,
+    sent: Option<SentHedge>,
+}
+
+/// A hedge that was sent.
+#[derive(Clone, Copy)]
+struct SentHedge {
+    target_index: usize,
+    state: HedgeState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HedgeState {
+    Running,
+    /// It is the attempt in progress, since the one before has ended.
+    Alone,
+    /// Its response is that of the call.
+    Won,
+    /// The attempt in progress was faster.
+    Cancelled,
+    Failed,
+}
+
+impl CallHedge {
+    fn new(handle: &Handle, request: &Request<Payload>) -> Option<Self> {
+        let call = HedgeCall::new(handle.hedge()?.handle.to_hold(), request);
+        Some(Self { call, waited: Duration::ZERO, sent: None })
+    }
+
+    fn running(&self) -> Option<usize> {
+        self.sent.filter(|sent| sent.state == HedgeState::Running).map(|sent| sent.target_index)
+    }
+}
+
+impl ChainState {
+    /// Prepares the hedge of the call, whose body is buffered now, unless an outer chain hedges it.
+    pub(super) fn prepare_hedge(&mut self, request: &Request<Payload>) {
+        if self.is_hedging {
+            self.hedge = CallHedge::new(&self.handle, request).map(Box::new);
+        }
+    }
+
+    /// The attempt at the current target begins. It is not measured if the call has waited for a cooldown or has a simpler
+    /// prompt, or if the target was called as a hedge.
+    pub(super) fn start_measuring(&mut self) {
+        if self.is_resend() {
+            return;
+        }
+        if let (Some(hedge), Some(chain)) = (&mut self.hedge, self.handle.hedge())
+            && let Some(times) = chain.times.get(self.target_index)
+        {
+            hedge.call.start_attempt(times);
+        }
+    }
+
+    /// The attempt in progress has this outcome.
+    pub(super) fn end_measuring(&mut self, outcome: &Outcome) {
+        let Some(hedge) = &mut self.hedge else { return };
+        hedge.call.end_attempt(Some(outcome));
+        if hedge.sent.is_some_and(|sent| sent.state == HedgeState::Alone) {
+            let won = *outcome == Outcome::Success;
+            self.set_hedge_state(if won { HedgeState::Won } else { HedgeState::Failed });
+        }
+    }
+
+    /// Whether the first target may be called as a hedge.
+    pub(super) fn may_hedge_at_first(&self) -> bool {
+        self.hedge.as_ref().is_some_and(|hedge| hedge.call.is_open() && hedge.call.allows_same_target())
+    }
+
+    /// Whether the request is needed for a hedge.
+    pub(super) fn may_hedge(&self) -> bool {
+        self.hedge.as_ref().is_some_and(|hedge| hedge.call.is_open())
+    }
+
+    /// Ready with the targets that may take the request as well, best first, when the hedge is due and covered by its
+    /// budget.
+    pub(in crate::fallback) fn poll_hedge_due(&mut self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
+        let Some(hedge) = &mut self.hedge else { return Poll::Pending };
+        hedge.waited = ready!(hedge.call.poll_due(cx));
+        let targets = self.hedge_targets();
+        let name = self.target_name();
+        match (&self.hedge, &self.template) {
+            (Some(hedge), Some(request))
+                if !targets.is_empty()
+                    && hedge.call.withdraw(request, name.as_deref().unwrap_or_default()) =>
+            {
+                Poll::Ready(targets)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The next targets of the chain that can take the request, and then the current one.
+    fn hedge_targets(&mut self) -> Vec<usize> {
+        let handle = self.handle.clone();
+        let next = handle.targets().iter().enumerate().skip(self.visited);
+        let capable = next.filter(|(_, target)| self.missing_capability(target).is_none());
+        let mut targets: Vec<_> = capable.map(|(index, _)| index + 1).collect();
+        if self.hedge.as_ref().is_some_and(|hedge| hedge.call.allows_same_target()) {
+            targets.push(self.target_index);
+        }
+        targets
+    }
+
+    /// The service of the target at `target_index`, which is not the first.
+    pub(in crate::fallback) fn service_at(&self, target_index: usize) -> Option<TargetService> {
+        Some(self.handle.targets().get(target_index.checked_sub(1)?)?.service.clone())
+    }
+
+    /// The request of the hedge at `target_index`, and its trail.
+    pub(in crate::fallback) fn hedge_request(
+        &self,
+        target_index: usize,
+    ) -> Option<(Request<Payload>, Trail)> {
+        let mut request = clone_request(self.template.as_ref()?)?;
+        let is_same_target = target_index == self.target_index;
+        let mut position = self.first_position.at(target_index);
+        if is_same_target {
+            position = position.for_other_request();
+            request.extensions_mut().insert(AttemptNumber(2));
+        }
+        // One attempt, without retries.
+        position.is_resend = true;
+        position.hedging = Hedging::Hedge;
+        request.extensions_mut().insert(position);
+        let after = self.hedge.as_ref()?.waited;
+        let trail = self.trail.as_ref()?.branch(Verdict::Hedged { to: self.name_at(target_index), after });
+        request.extensions_mut().insert(trail.clone());
+        Some((request, trail))
+    }
+
+    /// The hedge was sent to the target at `target_index`.
+    pub(in crate::fallback) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
+        trail.open();
+        self.has_reached_provider = true;
+        let name = self.name_at(target_index);
+        if let Some(target) = self.target_at(target_index) {
+            target.counters.record_use();
+        }
+        if let Some(hedge) = &mut self.hedge {
+            hedge.sent = Some(SentHedge { target_index, state: HedgeState::Running });
+            hedge.call.record_sent(&name, hedge.waited);
+        }
+    }
+
+    /// No target could take the request at once.
+    pub(in crate::fallback) fn give_up_hedge(&self) {
+        if let Some(hedge) = &self.hedge {
+            hedge.call.refund();
+        }
+    }
+
+    /// The attempt that was taken for a hedge was not made.
+    pub(in crate::fallback) fn give_back_attempt(&self) {
+        if let Some(attempts) = &self.attempts {
+            attempts.give_back();
+        }
+    }
+
+    /// The hedge has this result before the attempt in progress. Returns whether it is that of the call: a success is, and
+    /// its target is the current one. After a failure the call waits for the attempt in progress.
+    pub(in crate::fallback) fn on_hedge_result<B>(&mut self, result: &TargetResult<B>) -> bool
+    where
+        B: Body,
+    {
+        let Some(target_index) = self.running_hedge() else { return false };
+        let outcome = outcome(result);
+        let won = outcome == Outcome::Success;
+        if won {
+            self.select_hedge();
+        } else {
+            self.record_hedge_failure(target_index, &outcome, result.as_ref().err());
+        }
+        won
+    }
+
+    /// Makes the hedge the attempt in progress, in place of one that failed or is given up.
+    pub(super) fn select_hedge(&mut self) -> bool {
+        let Some(target_index) = self.running_hedge() else { return false };
+        if let Some(hedge) = &mut self.hedge {
+            // The attempt before is given up, unless it has ended.
+            hedge.call.end_attempt(None);
+        }
+        let name = self.name_at(target_index);
+        self.target_index = target_index;
+        self.is_in_flight = true;
+        self.set_hedge_state(HedgeState::Alone);
+        self.enter_target(&name);
+        true
+    }
+
+    /// The attempt in progress has the response of the call: a hedge beside it is cancelled.
+    pub(in crate::fallback) fn cancel_hedge(&mut self) {
+        if self.running_hedge().is_some() {
+            self.set_hedge_state(HedgeState::Cancelled);
+        }
+    }
+
+    fn set_hedge_state(&mut self, state: HedgeState) {
+        let Some(hedge) = &mut self.hedge else { return };
+        let Some(sent) = &mut hedge.sent else { return };
+        sent.state = state;
+        let target_index = sent.target_index;
+        if matches!(state, HedgeState::Won | HedgeState::Cancelled | HedgeState::Failed) {
+            let name = self.name_at(target_index);
+            if let Some(hedge) = &self.hedge {
+                hedge.call.record_end(&name, state == HedgeState::Won);
+            }
+        }
+    }
+
+    fn record_hedge_failure(&mut self, target_index: usize, outcome: &Outcome, error: Option<&Error>) {
+        self.set_hedge_state(HedgeState::Failed);
+        let Some(target) = self.target_at(target_index).filter(|_| target_index != self.target_index) else {
+            return;
+        };
+        target.counters.record_outcome(false);
+        let name = Arc::clone(&target.name);
+        let failures = self.failures.get_or_insert_default();
+        failures.cooldowns.record_failure(target_index, outcome, error, clock::now());
+        failures.filter.record_failure(self.settings.hooks.models.as_deref(), &name, outcome);
+    }
+
+    pub(in crate::fallback) fn running_hedge(&self) -> Option<usize> {
+        self.hedge.as_ref()?.running()
+    }
+
+    /// Whether the target at `target_index` has had its attempt, as the hedge.
+    pub(super) fn is_taken_by_hedge(&self, target_index: usize) -> bool {
+        let sent = self.hedge.as_ref().and_then(|hedge| hedge.sent);
+        sent.is_some_and(|sent| sent.target_index == target_index && sent.state != HedgeState::Cancelled)
+    }
+
+    /// What became of the hedge, for the response.
+    pub(super) fn hedge_info(&self) -> Option<HedgeInfo> {
+        let sent = self.hedge.as_ref()?.sent?;
+        Some(HedgeInfo::new(self.name_at(sent.target_index), sent.state == HedgeState::Won))
+    }
+
+    fn name_at(&self, target_index: usize) -> Arc<str> {
+        match self.target_at(target_index) {
+            Some(target) => Arc::clone(&target.name),
+            None => self.first_name(),
+        }
+    }
+}
+
+impl ChainState {
+    fn first_name(&self) -> Arc<str> {
+        let of_failure = self.failures.as_ref().and_then(|failures| failures.first_name.clone());
+        of_failure.or_else(|| self.target_name()).unwrap_or_default()
+    }
+}
+
+/// Whether a hedge that ended at once was not sent.
+pub(in crate::fallback) fn is_unsent(error: &Error) -> bool {
+    error.rejection().is_some_and(|rejection: &Rejection| !rejection.follows_attempt())
+}

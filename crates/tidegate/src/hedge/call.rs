@@ -1,0 +1,201 @@
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use http::header::HeaderMap;
+use http::{Method, Request};
+
+use super::Handle;
+use super::target_times::{AnswerKind, TargetTimes};
+use crate::chain_position::IDEMPOTENCY_KEY;
+use crate::events::Decision;
+use crate::lazy_sleep::LazySleep;
+use crate::retry::RetryOverride;
+use crate::{ErrorCode, Estimate, Outcome, Payload, clock};
+
+/// The hedge of one call: when it is due, and what it costs.
+#[derive(Debug)]
+pub(crate) struct HedgeCall {
+    handle: Handle,
+    kind: AnswerKind,
+    /// The tokens of one attempt, as estimated.
+    tokens: u64,
+    /// The call has not been hedged, and may be.
+    is_open: bool,
+    attempt: Option<MeasuredAttempt>,
+    sleep: LazySleep,
+}
+
+/// The attempt in progress.
+#[derive(Debug)]
+struct MeasuredAttempt {
+    times: Arc<TargetTimes>,
+    began: Instant,
+    /// When the hedge is due; `None` if the target has had too few calls.
+    due: Option<Instant>,
+}
+
+/// The output of a request that sets no limit, as in a rate limit.
+const USUAL_OUTPUT: u64 = 500;
+
+impl HedgeCall {
+    /// A call begins.
+    pub(crate) fn new(handle: Handle, request: &Request<Payload>) -> Self {
+        let kind = kind_of(request);
+        let tokens = tokens_of(request, kind);
+        handle.budget().deposit(tokens);
+        handle.0.counters.record_call();
+        let is_open = may_run_twice(request);
+        Self { handle, kind, tokens, is_open, attempt: None, sleep: LazySleep::default() }
+    }
+
+    /// An attempt at the target with these `times` begins.
+    pub(crate) fn start_attempt(&mut self, times: &Arc<TargetTimes>) {
+        let settings = self.handle.settings();
+        let began = clock::now();
+        let usual = || times.percentile(self.kind, settings.percentile, settings.min_samples.max(1));
+        let delay = if self.is_open { usual().map(|usual| usual.max(settings.min_delay)) } else { None };
+        let due = delay.and_then(|delay| began.checked_add(delay));
+        self.attempt = Some(MeasuredAttempt { times: Arc::clone(times), began, due });
+    }
+
+    /// The attempt has a result, or is given up without one.
+    pub(crate) fn end_attempt(&mut self, outcome: Option<&Outcome>) {
+        let Some(MeasuredAttempt { times, began, .. }) = self.attempt.take() else { return };
+        let time = clock::now().saturating_duration_since(began);
+        let is_timeout =
+            |outcome: &Outcome| outcome.failure().is_some_and(|failure| failure.code == ErrorCode::Timeout);
+        match outcome {
+            Some(Outcome::Success) => times.record(self.kind, time),
+            Some(outcome) if !is_timeout(outcome) => {}
+            _ => times.record_cut_off(self.kind, time, self.handle.settings().percentile),
+        }
+    }
+
+    /// Ready once with the time that the attempt has taken, when the hedge is due.
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        let Some(MeasuredAttempt { began, due: Some(due), .. }) = &self.attempt else { return Poll::Pending };
+        if !self.is_open {
+            return Poll::Pending;
+        }
+        ready!(self.sleep.poll_until(*due, cx));
+        self.is_open = false;
+        Poll::Ready(clock::now().saturating_duration_since(*began))
+    }
+
+    /// Whether a hedge of `request` has no side effects, and is covered by the budget; it is then withdrawn.
+    pub(crate) fn withdraw(&self, request: &Request<Payload>, target: &str) -> bool {
+        if has_side_effects(request) {
+            return false;
+        }
+        let is_covered = self.handle.budget().withdraw(self.tokens);
+        if !is_covered {
+            self.handle.0.counters.record_out_of_budget();
+            Decision::HedgeDenied.emit(target, None);
+        }
+        is_covered
+    }
+
+    /// No target could take the request at once.
+    pub(crate) fn refund(&self) {
+        self.handle.budget().refund(self.tokens);
+        self.handle.0.counters.record_unavailable();
+    }
+
+    /// The request was sent to `target` as well.
+    pub(crate) fn record_sent(&self, target: &str, wait: Duration) {
+        self.handle.0.counters.record_hedge();
+        Decision::Hedged { wait }.emit(target, None);
+    }
+
+    /// The hedge at `target` has the response of the call, or has been cancelled or failed.
+    pub(crate) fn record_end(&self, target: &str, won: bool) {
+        if won {
+            self.handle.0.counters.record_won();
+        }
+        Decision::HedgeEnded { won }.emit(target, None);
+    }
+
+    /// Whether a call may be hedged at its own target.
+    pub(crate) fn allows_same_target(&self) -> bool {
+        self.handle.settings().same_target
+    }
+
+    /// Whether the call may still be hedged.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.is_open
+    }
+}
+
+impl Drop for HedgeCall {
+    fn drop(&mut self) {
+        self.end_attempt(None);
+    }
+}
+
+/// Whether the head of a request allows that it runs twice. One that may not be retried may not be hedged either. A
+/// caller that sends an idempotency key wants the request to run once, and a provider that honours the key would not run
+/// it twice.
+fn may_run_twice(request: &Request<Payload>) -> bool {
+    let is_method = request.method().is_safe() || *request.method() == Method::POST;
+    is_method
+        && request.body().is_replayable()
+        && !request.headers().contains_key(IDEMPOTENCY_KEY)
+        && !RetryOverride::of(request.extensions()).is_some_and(RetryOverride::is_off)
+}
+
+#[cfg(feature = "providers")]
+fn has_side_effects(request: &Request<Payload>) -> bool {
+    let body = request.body().bytes().map_or(&[][..], |body| body);
+    *request.method() == Method::POST && tidegate_providers::has_side_effects(request.uri(), body)
+}
+
+#[cfg(not(feature = "providers"))]
+fn has_side_effects(_: &Request<Payload>) -> bool {
+    false
+}
+
+fn kind_of(request: &Request<Payload>) -> AnswerKind {
+    let body = request.body().bytes().map_or(&[][..], |body| body);
+    match expects_stream(request, body) {
+        true => AnswerKind::Stream,
+        false => AnswerKind::Document,
+    }
+}
+
+#[cfg(feature = "providers")]
+fn expects_stream(request: &Request<Payload>, body: &[u8]) -> bool {
+    use tidegate_core::AnswerForm::{Document, Unknown};
+
+    use crate::Classifier;
+
+    let classifier = tidegate_providers::ProviderClassifier::default();
+    match classifier.expected_answer(request.uri(), request.headers(), Some(body)) {
+        Some(answer) if answer.form != Unknown => answer.form != Document,
+        _ => classifier.expects_stream(request.headers(), body),
+    }
+}
+
+#[cfg(not(feature = "providers"))]
+fn expects_stream(request: &Request<Payload>, body: &[u8]) -> bool {
+    crate::Classifier::expects_stream(&crate::StatusClassifier, request.headers(), body)
+}
+
+/// The tokens that an attempt costs if it is cancelled: the prompt, and for a whole answer the output.
+fn tokens_of(request: &Request<Payload>, kind: AnswerKind) -> u64 {
+    let estimated = estimate(request.headers(), request.body().bytes().map_or(&[][..], |body| body));
+    match kind {
+        AnswerKind::Stream => estimated.input,
+        AnswerKind::Document => estimated.input.saturating_add(estimated.output(USUAL_OUTPUT)),
+    }
+}
+
+#[cfg(feature = "providers")]
+fn estimate(headers: &HeaderMap, body: &[u8]) -> crate::Estimated {
+    tidegate_providers::PromptEstimate.estimate(headers, body)
+}
+
+#[cfg(not(feature = "providers"))]
+fn estimate(headers: &HeaderMap, body: &[u8]) -> crate::Estimated {
+    crate::ByLength.estimate(headers, body)
+}

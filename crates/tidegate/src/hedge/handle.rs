@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::budget::HedgeBudget;
+use super::settings::Settings;
+use super::target_times::TargetTimes;
+use crate::layer_state::LayerState;
+
+/// The times of the targets, the budget and the statistics that a layer, its services and their clones share.
+#[derive(Clone, Debug)]
+pub struct Handle(pub(super) LayerState<Settings, HedgeState>);
+
+#[derive(Debug)]
+pub(super) struct HedgeState {
+    budget: Mutex<HedgeBudget>,
+    /// By the name of the target. Looked up when a chain is built, so there are as many as there are targets.
+    targets: Mutex<BTreeMap<Arc<str>, Arc<TargetTimes>>>,
+    pub(super) counters: Counters,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    calls: AtomicU64,
+    hedges: AtomicU64,
+    won: AtomicU64,
+    out_of_budget: AtomicU64,
+    unavailable: AtomicU64,
+}
+
+/// The hedges since the start, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Statistics {
+    /// Calls.
+    pub calls: u64,
+    /// Calls that were hedged: the request was sent once more.
+    pub hedges: u64,
+    /// Hedges whose response was returned.
+    pub won: u64,
+    /// Calls that were late, and that the budget did not cover.
+    pub out_of_budget: u64,
+    /// Calls that were late, and that no target could take at once.
+    pub unavailable: u64,
+}
+
+impl From<&Settings> for HedgeState {
+    fn from(settings: &Settings) -> Self {
+        let budget = HedgeBudget::new(settings.max_extra_requests, settings.max_extra_tokens);
+        Self { budget: Mutex::new(budget), targets: Mutex::default(), counters: Counters::default() }
+    }
+}
+
+impl Handle {
+    /// The hedges since the start, in numbers.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.0.counters.read()
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.0.settings().enabled
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        self.0.settings()
+    }
+
+    /// The name of the first target.
+    pub(crate) fn target(&self) -> &str {
+        self.0.target()
+    }
+
+    /// The times of the target with this name.
+    pub(crate) fn times_of(&self, target: &str) -> Arc<TargetTimes> {
+        let mut targets = self.0.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(targets.entry(target.into()).or_default())
+    }
+
+    /// A reference for a chain, which stays with this state.
+    pub(crate) fn to_hold(&self) -> Self {
+        Self(self.0.to_hold())
+    }
+
+    pub(super) fn budget(&self) -> MutexGuard<'_, HedgeBudget> {
+        self.0.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counters {
+    pub(super) fn record_call(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_hedge(&self) {
+        self.hedges.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_won(&self) {
+        self.won.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_out_of_budget(&self) {
+        self.out_of_budget.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_unavailable(&self) {
+        self.unavailable.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Statistics {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            calls: read(&self.calls),
+            hedges: read(&self.hedges),
+            won: read(&self.won),
+            out_of_budget: read(&self.out_of_budget),
+            unavailable: read(&self.unavailable),
+        }
+    }
+}

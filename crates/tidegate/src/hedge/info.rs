@@ -1,0 +1,40 @@
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Response};
+
+/// What became of the hedge of a call, in the extensions of its response. The response to a call that was not hedged has
+/// none.
+///
+/// The response has it in a header, too: `x-tidegate-hedge`, which is `won` or `lost`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HedgeInfo {
+    target: Arc<str>,
+    won: bool,
+}
+
+const HEDGE: HeaderName = HeaderName::from_static("x-tidegate-hedge");
+
+impl HedgeInfo {
+    pub(crate) const fn new(target: Arc<str>, won: bool) -> Self {
+        Self { target, won }
+    }
+
+    /// The target that the request was sent to as well; empty if it has no name.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Whether the response is that of the hedge.
+    #[must_use]
+    pub fn won(&self) -> bool {
+        self.won
+    }
+
+    /// Puts it into the extensions and the headers of a response.
+    pub(crate) fn mark<B>(self, response: &mut Response<B>) {
+        let result = HeaderValue::from_static(if self.won { "won" } else { "lost" });
+        response.headers_mut().insert(HEDGE, result);
+        response.extensions_mut().insert(self);
+    }
+}

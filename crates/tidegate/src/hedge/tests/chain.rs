@@ -1,0 +1,189 @@
+//! Hedges at the other targets of a chain.
+
+use super::*;
+use crate::fallback::{FallbackInfo, FallbackOverride};
+use crate::{ErrorCode, Resilience};
+use tidegate_testkit::strict::Strict;
+
+struct Chain {
+    service: Resilience<Strict<Payload>>,
+    targets: [Handle; 3],
+}
+
+async fn chain(hedge: HedgeLayer) -> Chain {
+    let targets = [strict(), strict(), strict()];
+    let [first, second, third] = targets.each_ref().map(|(service, _)| service.clone());
+    let target =
+        |name: &str, service| ResilienceBuilder::new(name).classify(StatusClassifier).service(service);
+    let fallback = FallbackLayer::new()
+        .then_addressed("b/m", target("b/m", second))
+        .then_addressed("c/m", target("c/m", third));
+    let service = stack("a/m").hedge(hedge).fallback(fallback).service(first);
+    let targets = targets.map(|(_, handle)| handle);
+    warm_up(&mut service.clone(), &targets[0]).await;
+    Chain { service, targets }
+}
+
+impl Chain {
+    /// The calls of each target since the warm-up.
+    fn calls(&self) -> [usize; 3] {
+        let [first, second, third] = self.targets.each_ref().map(Handle::calls);
+        [first - USUAL_CALLS as usize, second, third]
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_target_is_sent_the_request_as_well() {
+    let mut chain = chain(HedgeLayer::new()).await;
+    chain.targets[0].hang();
+    chain.targets[1].answer(200).after(SECOND).body("of b");
+    let response = call(&mut chain.service).await.unwrap();
+    assert_eq!((chain.calls(), chain.targets[0].live_futures()), ([1, 1, 0], 0));
+    let hedge = response.extensions().get::<HedgeInfo>().unwrap();
+    assert_eq!((hedge.target(), hedge.won()), ("b/m", true));
+    assert_eq!(response.extensions().get::<FallbackInfo>().unwrap().target(), "b/m");
+    let trail = Trail::of(response.extensions()).unwrap();
+    let steps: Vec<_> = trail
+        .steps()
+        .into_iter()
+        .map(|step| (step.target.as_deref().unwrap().to_owned(), step.verdict))
+        .collect();
+    assert!(steps[0].0 == "a/m" && is_hedge_at(&steps[0].1, "b/m"), "{steps:?}");
+    assert_eq!(steps[1], ("b/m".to_owned(), Verdict::Succeeded));
+    assert_eq!(steps[2], ("b/m".to_owned(), Verdict::Cancelled));
+    assert_eq!((trail.attempts(), trail.target().as_deref()), (2, Some("b/m")));
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "of b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_beside_it_the_hedge_is_the_fallback() {
+    let mut chain = chain(HedgeLayer::new()).await;
+    chain.targets[0].answer(503).after(2 * SECOND);
+    chain.targets[1].answer(200).after(3 * SECOND).body("of b");
+    let response = call(&mut chain.service).await.unwrap();
+    assert_eq!(chain.calls(), [1, 1, 0]);
+    assert!(response.extensions().get::<HedgeInfo>().unwrap().won());
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "of b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_both_fail_the_chain_goes_on_behind_them() {
+    for times in [[2, 3], [3, 1]] {
+        let mut chain = chain(HedgeLayer::new()).await;
+        for (target, time) in chain.targets.iter().zip(times) {
+            target.answer(503).after(time * SECOND);
+        }
+        chain.targets[2].answer(200).body("of c");
+        let response = call(&mut chain.service).await.unwrap();
+        assert_eq!(chain.calls(), [1, 1, 1]);
+        let trail = verdicts(Trail::of(response.extensions()).unwrap());
+        let failed = Verdict::Failed(ErrorCode::Overloaded);
+        assert_eq!(trail[1..3], [failed.clone(), failed]);
+        let because = Some(ErrorCode::Overloaded);
+        assert_eq!(trail[3..], [Verdict::FellBack { to: "c/m".into(), because }, Verdict::Succeeded]);
+        assert!(!response.extensions().get::<HedgeInfo>().unwrap().won());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_not_ready_is_passed_over() {
+    let mut chain = chain(HedgeLayer::new()).await;
+    chain.targets[0].answer(503).after(10 * SECOND);
+    chain.targets[1].block();
+    chain.targets[2].answer(503).after(SECOND);
+    let mut late = tokio_test::task::spawn(chain.service.send(request()));
+    assert!(late.poll().is_pending());
+    tokio::time::sleep(3 * SECOND).await;
+    assert!(late.poll().is_pending());
+    assert_eq!(chain.calls(), [1, 0, 1]);
+    tokio::time::sleep(3 * SECOND).await;
+    assert!(late.poll().is_pending());
+    assert_eq!(chain.targets[2].live_futures(), 0);
+    // It is still a target of the chain, unlike the one that has failed.
+    chain.targets[1].unblock();
+    chain.targets[1].answer(200).body("of b");
+    let response = late.await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "of b");
+    assert_eq!(chain.calls(), [1, 1, 1]);
+    let _ = call(&mut chain.service).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_target_is_the_last_choice_and_can_be_ruled_out() {
+    for same_target in [true, false] {
+        let mut chain = chain(HedgeLayer::new().same_target(same_target)).await;
+        chain.targets[0].answer(200).after(5 * SECOND);
+        chain.targets[0].answer(200).after(SECOND);
+        chain.targets[1..].iter().for_each(Handle::block);
+        call(&mut chain.service).await.unwrap();
+        assert_eq!(chain.calls(), [1 + usize::from(same_target), 0, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_fallbacks_the_same_target_is_sent_the_request() {
+    let mut chain = chain(HedgeLayer::new()).await;
+    chain.targets[0].hang();
+    chain.targets[0].answer(200);
+    let mut request = request();
+    request.extensions_mut().insert(FallbackOverride::off());
+    assert_eq!(send(&mut chain.service, request).await.unwrap().status(), 200);
+    assert_eq!(chain.calls(), [2, 0, 0]);
+}
+
+/// Each target would hedge itself otherwise.
+#[tokio::test(start_paused = true)]
+async fn the_targets_of_a_chain_that_hedges_do_not_hedge() {
+    let ((first, primary), (second, other)) = (strict(), strict());
+    let (of_first, of_second) = (HedgeLayer::new(), HedgeLayer::new());
+    let next = stack("b/m").hedge(of_second.clone()).service(second);
+    let inner = stack("a/m").hedge(of_first.clone()).service(first);
+    let mut chain = FallbackLayer::new()
+        .hedge(HedgeLayer::new())
+        .then_addressed("b/m", next.clone())
+        .layer(inner.clone());
+    warm_up(&mut next.clone(), &other).await;
+    warm_up(&mut inner.clone(), &primary).await;
+    warm_up(&mut chain, &primary).await;
+    let before = (primary.calls(), other.calls());
+    primary.otherwise(Answer::status(200).after(60 * SECOND));
+    other.otherwise(Answer::status(200).after(60 * SECOND));
+    call(&mut chain).await.unwrap();
+    assert_eq!((primary.calls() - before.0, other.calls() - before.1), (1, 1));
+    assert_eq!((of_first.handle().statistics().hedges, of_second.handle().statistics().hedges), (0, 0));
+}
+
+/// One hedge per call, though the second target is late as well.
+#[tokio::test(start_paused = true)]
+async fn a_call_is_hedged_once() {
+    let mut chain = chain(HedgeLayer::new()).await;
+    let mut second = chain.service.clone();
+    for _ in 0..USUAL_CALLS {
+        chain.targets[0].answer(503);
+        chain.targets[1].answer(200).after(SECOND);
+        call(&mut second).await.unwrap();
+    }
+    let before = chain.calls();
+    chain.targets[0].answer(503).after(2 * SECOND);
+    chain.targets[1].answer(503).after(2 * SECOND);
+    chain.targets[2].answer(200).after(30 * SECOND);
+    call(&mut chain.service).await.unwrap();
+    let calls = chain.calls();
+    assert_eq!(std::array::from_fn(|index| calls[index] - before[index]), [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_target_has_times_of_its_own() {
+    let mut chain = chain(HedgeLayer::new()).await;
+    for _ in 0..USUAL_CALLS {
+        chain.targets[0].answer(503);
+        chain.targets[1].answer(200).after(10 * SECOND);
+        call(&mut chain.service).await.unwrap();
+    }
+    chain.targets[0].answer(503);
+    chain.targets[1].hang();
+    chain.targets[2].answer(200);
+    let start = clock::now();
+    call(&mut chain.service).await.unwrap();
+    assert_eq!((clock::now() - start).as_secs(), 10);
+}
