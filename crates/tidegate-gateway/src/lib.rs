@@ -17,6 +17,7 @@
 //! | `x-tidegate-target` | the `provider/model` of the response, or of the last attempt |
 //! | `x-tidegate-attempts` | the number of requests that reached a provider before the head; `/calls` has those of targets that continue a stream as well |
 //! | `x-tidegate-fallback` | the kind of fallback, if the response is not from the first target |
+//! | `x-tidegate-hedge` | `won` or `lost`, if the request was sent once more because its first token was late |
 //! | `x-tidegate-stale` | `true` for a cached answer; its age in seconds is in `age` |
 //! | `x-tidegate-code` | the standard code, if the call failed |
 //! | `x-tidegate-call` | the id of the call, for `/calls` and the log |

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tidegate::backpressure::{Limit, Round};
 use tidegate::circuit_breaker::Handle;
 use tidegate::events::{self, Event as Decided, Subscription};
+use tidegate::hedge::HedgeLayer;
 use tidegate::provider::{HttpService, ModelCapabilities, ModelCatalog, Requirements};
 use tidegate::rate_limit::OnLimit;
 use tidegate::retry::{Jitter, Strategy};
@@ -19,7 +20,7 @@ use tidegate::{
     BackpressureLayer, BoxError, CircuitBreakerLayer, Error, FallbackLayer, KeyBy, Payload, RateLimitLayer,
     ResilienceBuilder, RetryLayer, Tenant,
 };
-use tidegate_testkit::strict;
+use tidegate_testkit::strict::{self, Answer};
 use tower::{Layer, ServiceExt};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -102,6 +103,39 @@ fn decided(events: &mut Subscription<Decided>) -> Vec<Value> {
         values.push(value);
     }
     values
+}
+
+#[tokio::test(start_paused = true)]
+async fn hedges_and_their_spent_budget_are_events() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let (inner, provider) = strict::service();
+    let stack =
+        ResilienceBuilder::new("a/hedge").hedge(HedgeLayer::new().min_delay(2 * SECOND)).service(inner);
+    let slow = |seconds| {
+        Answer::status(200).after(seconds * SECOND).body(r#"{"choices":[{"message":{"content":"Low."}}]}"#)
+    };
+    for _ in 0..50 {
+        provider.then(slow(1));
+        call(&stack, chat(false, false)).await.unwrap();
+    }
+    let before = log.lines().len();
+    let mut events = stack.signals().subscribe();
+    for [first, second] in [[9, 1], [4, 9], [9, 1]] {
+        provider.then(slow(first));
+        provider.then(slow(second));
+        call(&stack, chat(false, false)).await.unwrap();
+        provider.clear();
+    }
+    let of = |decision| json!({"target": "a/hedge", "decision": decision, "layer": "hedge"});
+    let hedged = json!({"target": "a/hedge", "decision": "hedged", "layer": "hedge", "wait_ms": 2_000});
+    let expected = [hedged.clone(), of("hedge_won"), hedged, of("hedge_lost"), of("hedge_denied")];
+    assert_eq!(decided(&mut events), expected);
+    let hedged = "DEBUG sending a late request once more layer=hedge target=a/hedge wait_ms=2000";
+    let won = "DEBUG hedge won layer=hedge target=a/hedge";
+    let lost = "DEBUG hedge lost layer=hedge target=a/hedge";
+    let denied = "DEBUG hedge budget is used up layer=hedge target=a/hedge";
+    assert_eq!(log.lines()[before..], [hedged, won, hedged, lost, denied]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +293,10 @@ async fn a_fallback_a_skipped_target_and_a_continued_stream_are_events() {
         .continue_streams(StreamContinuation);
     let stack = ResilienceBuilder::new("b/first").fallback(chain).service(first);
     provider.answer(503);
-    other.answer(200).header("content-type", "application/json").body(r#"{"choices":[{"message":{}}]}"#);
+    other
+        .answer(200)
+        .header("content-type", "application/json")
+        .body(r#"{"choices":[{"message":{"content":"Low."}}]}"#);
     call(&stack, chat(false, true)).await.unwrap();
     let stream = |provider: &strict::Handle| provider.answer(200).header("content-type", "text/event-stream");
     let chunk = |text: &str| {

@@ -203,6 +203,7 @@
 //! | one part of a policy | that gate starts anew; the others keep their state |
 //! | a fixed `max_inflight` | applies at once, to the calls in flight as well: a lower limit admits no call until enough of them have ended. With another change of `backpressure`, or an adaptive limit, the new limit does not count the calls of the old one, which end beside it |
 //! | `rate_limiter` | starts with full quotas |
+//! | `hedge`, or the first target of a route | the hedges of the route have no budget and no samples |
 //! | key, URL or another setting of a provider | its circuits start anew, since they are about another server or account; quotas and permits stay, unless the `kind` differs. A circuit that was forced by hand stays forced |
 //! | `connections`, `cache` | new connections; an empty cache |
 //! | a removed route | its model is unknown to new calls |

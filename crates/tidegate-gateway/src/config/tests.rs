@@ -978,7 +978,7 @@ fn the_settings_of_a_policy_in_the_example_have_their_defaults() {
             }
         }
     }
-    let parts = ["retry", "rate_limiter", "circuit_breaker", "backpressure", "timeout", "fallback"];
+    let parts = ["retry", "rate_limiter", "circuit_breaker", "backpressure", "timeout", "fallback", "hedge"];
     let settings = schema_keys().into_iter().filter(|(table, ..)| parts.contains(&&**table));
     let defaults: Vec<_> = settings.map(|(part, key, default)| ((part, key), default)).collect();
     assert!(defaults.len() > 75);

@@ -33,6 +33,7 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, request};
 use http_body_util::BodyExt;
 use tidegate::fallback::{FallbackInfo, FallbackKind, Uncached};
+use tidegate::hedge::HedgeInfo;
 use tidegate::key::Model;
 use tidegate::provider::{ErrorBody, Estimate, UsageMeter};
 use tidegate::providers::{ModelField, PromptEstimate};
@@ -58,6 +59,7 @@ use crate::open_calls::{CallInFlight, CallsInFlight};
 
 const TARGET: HeaderName = HeaderName::from_static("x-tidegate-target");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-tidegate-attempts");
+const HEDGE: HeaderName = HeaderName::from_static("x-tidegate-hedge");
 const FALLBACK: HeaderName = HeaderName::from_static("x-tidegate-fallback");
 
 /// Present on a cached answer, which is not from a provider and may be out of date.
@@ -302,6 +304,7 @@ fn forward(
 ) -> Response<Body> {
     let outcome = Outcome::of(&response);
     let fallback_kind = response.extensions().get().map(FallbackInfo::strategy);
+    let hedge = response.extensions().get().map(HedgeInfo::won);
     let (mut head, body) = response.into_parts();
     let mut response = match outcome.failure() {
         // An error event instead of a stream, or no answer. The response has not begun, so its status can
@@ -349,6 +352,10 @@ fn forward(
     }
     if let Some(fallback_kind) = fallback_kind {
         set_fallback_header(&mut response, fallback_kind);
+    }
+    if let Some(won) = hedge {
+        let result = HeaderValue::from_static(if won { "won" } else { "lost" });
+        response.headers_mut().insert(HEDGE, result);
     }
     response
 }

@@ -226,7 +226,7 @@ fn an_unknown_key_is_an_error_with_the_nearest_known_key() {
         (
             "zzz = {}",
             "unknown key `zzz`, expected one of `preset`, `retry`, `rate_limiter`, `circuit_breaker`, \
-             `backpressure`, `timeout`, `fallback`",
+             `backpressure`, `timeout`, `fallback`, `hedge`",
         ),
         ("preset = \"lessons\"", "preset: unknown value `lessons`, did you mean `lesson`?"),
     ] {
@@ -520,6 +520,15 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
         max_wait = "5s"
         body_cap = 2048
         cache_by = "credential"
+
+        [hedge]
+        enabled = false
+        percentile = 99.0
+        min_samples = 100
+        min_delay = "250ms"
+        max_extra_requests = 0.02
+        max_extra_tokens = 0.01
+        same_target = false
     "#;
     let config = read(text);
     let written: toml::Table = toml::from_str(text).unwrap();
@@ -536,6 +545,7 @@ fn every_setting_of_every_layer_can_be_set_in_a_file() {
     assert!(unwritten("backpressure", field_names::<crate::backpressure::Settings>()).is_empty());
     assert!(unwritten("timeout", field_names::<crate::timeout::Settings>()).is_empty());
     assert!(unwritten("fallback", field_names::<crate::fallback::Settings>()).is_empty());
+    assert!(unwritten("hedge", field_names::<crate::hedge::Settings>()).is_empty());
 }
 
 #[test]
@@ -746,7 +756,7 @@ fn all_mistakes_of_a_policy_are_reported_at_once() {
     assert_eq!(
         mistakes,
         [
-            "unknown key `brakes`, expected one of `preset`, `retry`, `rate_limiter`, `circuit_breaker`, `backpressure`, `timeout`, `fallback`",
+            "unknown key `brakes`, expected one of `preset`, `retry`, `rate_limiter`, `circuit_breaker`, `backpressure`, `timeout`, `fallback`, `hedge`",
             "circuit_breaker: expected a table, found integer `3`",
             "preset: unknown value `prod`, did you mean `production`?",
             "retry: unknown key `jitter_range`, the setting is `jitter = { ratio = ... }`",
@@ -866,7 +876,8 @@ fn each_setting_is_explained_with_its_origin() {
 fn every_setting_of_the_stack_is_explained_once_in_protocol_order() {
     let explanation = super::explanation::all_parts().explain(&PolicyFile::default(), |_| None);
     let names: Vec<_> = explanation.layers.iter().map(|layer| layer.name).collect();
-    let order = ["call", "fallback", "retry", "backpressure", "rate_limiter", "circuit_breaker", "wire"];
+    let order =
+        ["call", "fallback", "hedge", "retry", "backpressure", "rate_limiter", "circuit_breaker", "wire"];
     assert_eq!(names, order);
     assert!(explanation.layers.iter().all(|layer| layer.is_on));
     let mut keys: Vec<_> =
@@ -876,6 +887,7 @@ fn every_setting_of_the_stack_is_explained_once_in_protocol_order() {
         + field_names::<crate::backpressure::Settings>().len()
         + field_names::<crate::rate_limit::Settings>().len()
         + field_names::<crate::circuit_breaker::Settings>().len()
+        + field_names::<crate::hedge::Settings>().len()
         + field_names::<crate::timeout::Settings>().len();
     keys.sort_unstable();
     keys.dedup();

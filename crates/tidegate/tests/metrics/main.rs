@@ -11,6 +11,7 @@ use http::Request;
 use http_body_util::BodyExt;
 use recorder::{Description, described, recorded, samples, series_of, value};
 use tidegate::fallback::AnswerCache;
+use tidegate::hedge::HedgeLayer;
 use tidegate::provider::HttpService;
 use tidegate::rate_limit::OnLimit;
 use tidegate::retry::Jitter;
@@ -249,6 +250,38 @@ async fn fallbacks(target: &str, second: &'static str) {
     assert_eq!(lookups(), before.2.map(|count| count + 1.0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn hedges_are_counted_with_their_result_and_the_budget_that_denies_them() {
+    hedges("openai/hedges").await;
+}
+
+async fn hedges(target: &str) {
+    let (stack, provider) = stack(target, |stack| stack.hedge(HedgeLayer::new()));
+    for _ in 0..50 {
+        completion(&provider).after(SECOND);
+        assert_eq!(call(&stack, plain()).await.unwrap(), 200);
+    }
+    // The budget has two hedges for fifty calls.
+    for hedge_wins in [true, false, true] {
+        provider.then(late_completion(if hedge_wins { 9 } else { 2 }));
+        provider.then(late_completion(if hedge_wins { 2 } else { 9 }));
+        assert_eq!(call(&stack, plain()).await.unwrap(), 200);
+        provider.clear();
+    }
+    let of_kind = |kind| value("tidegate.hedges", &[("kind", kind), ("target", target)]);
+    assert_eq!(["sent", "won", "lost", "denied"].map(of_kind), [2.0, 1.0, 1.0, 1.0]);
+    let attempts = |code| value("tidegate.attempts", &[("code", code), ("target", target)]);
+    assert_eq!((attempts("ok"), attempts("E4002")), (53.0, 2.0));
+    assert_eq!(value("tidegate.calls", &[("code", "ok"), ("target", target)]), 53.0);
+}
+
+fn late_completion(seconds: u32) -> Answer {
+    let answer = Answer::status(200).header("content-type", "application/json");
+    answer
+        .body(r#"{"choices":[{"message":{"content":"Low."},"finish_reason":"stop"}]}"#)
+        .after(seconds * SECOND)
+}
+
 fn chunk(text: &str) -> String {
     format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n")
 }
@@ -443,6 +476,7 @@ fn the_page_lists_every_metric_as_it_is_recorded() {
         open_circuit("openai/page_circuit").await;
         gauges("openai/page_gauges").await;
         fallbacks("openai/page_fallbacks", "openai/page_second").await;
+        hedges("openai/page_hedges").await;
         broken_stream("openai/page_broken").await;
     });
     let (rows, described, recorded) = (rows(), described(), recorded());

@@ -20,6 +20,10 @@ function describe(step) {
       return { kind: "note", text: `waits ${duration(step.wait_ms)} for the next attempt` };
     case "fell_back":
       return { kind: "turn", text: `falls back to ${step.to}${because(step)}` };
+    case "hedged":
+      return { kind: "turn", text: `late after ${duration(step.wait_ms)}, also sent to ${step.to || "the same target"}` };
+    case "cancelled":
+      return { kind: "note", text: "cancelled, the other attempt was faster" };
     case "skipped":
       return { kind: "note", text: `skips ${step.skipped}, which ${step.missing}` };
     case "continued":
