@@ -32,7 +32,7 @@ pub struct FallbackFailed {
 }
 
 impl Executor {
-    /// An executor with this configuration. Its fallback settings have no effect.
+    /// An executor with this configuration. Its settings of fallbacks and hedges have no effect.
     ///
     /// # Errors
     ///

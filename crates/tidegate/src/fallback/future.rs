@@ -15,12 +15,13 @@ use tokio::time::Sleep;
 use tower_service::Service;
 
 use super::body_source::BodySource;
-use super::chain::{ChainState, NextStep, NextTarget, TargetResult, is_unsent};
+use super::call::FallbackCall;
+use super::chain::{ChainState, NextStep, NextTarget};
 use super::hedge_future::HedgeFuture;
 use super::settings::FallbackSettings;
 use super::target::{TargetFuture, TargetService};
 use super::{FallbackOverride, Handle, ResponseBody};
-use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection, Trail};
+use crate::{BoxError, Error, ErrorCode, Gate, HttpService, Payload, Rejection};
 
 /// Calls the first target, and falls back along the chain when it fails.
 #[pin_project]
@@ -30,18 +31,6 @@ pub struct ResponseFuture<S, F, B> {
     /// `None` without further targets and last resorts. Boxed: it holds a copy of the request, and one
     /// allocation costs less than moving the copy with every move of the future.
     call: Option<Box<FallbackCall<S, F>>>,
-}
-
-/// The state of one call that may fall back.
-struct FallbackCall<S, F> {
-    chain: ChainState,
-    /// A clone of the first target, if it may be called again.
-    first_clone: Option<S>,
-    /// The clone that is made ready for another call to the first target. A service that fails in
-    /// `poll_ready` must not be used again, so each such call gets a new clone.
-    first_retry: Option<S>,
-    /// The attempt beside the one in progress.
-    hedge: Option<HedgeFuture<F>>,
 }
 
 #[pin_project(project = StateProj)]
@@ -77,10 +66,6 @@ impl<S> FallbackCall<S, S::Future>
 where
     S: Service<Request<Payload>> + Clone,
 {
-    const fn new(chain: ChainState) -> Self {
-        Self { chain, first_clone: None, first_retry: None, hedge: None }
-    }
-
     /// Calls the first target, which is ready.
     fn call_first<B>(&mut self, service: &mut S, request: Request<Payload>) -> State<S, S::Future, B> {
         if self.chain.is_past_deadline() {
@@ -266,64 +251,6 @@ where
         call.hedge = None;
         call.chain.cancel_hedge();
         Poll::Ready(result.map(|response| call.chain.into_response(response)))
-    }
-}
-
-impl<S, F> FallbackCall<S, F>
-where
-    S: HttpService<Payload, Body: Body<Data = Bytes>> + Service<Request<Payload>, Future = F> + Clone,
-    F: Future<Output = Result<Response<S::Body>, S::Error>>,
-{
-    /// Starts the hedge when it is due. Ready with its result, once it has one.
-    fn poll_hedge(&mut self, cx: &mut Context<'_>) -> Poll<TargetResult<S::Body>> {
-        if self.hedge.is_none() {
-            let targets = ready!(self.chain.poll_hedge_due(cx));
-            return self.start_hedge(&targets, cx);
-        }
-        let hedge = self.hedge.as_mut().expect("checked above");
-        let result = ready!(Pin::new(hedge).poll(cx));
-        self.hedge = None;
-        Poll::Ready(result)
-    }
-
-    /// Calls the first of the targets that takes the request at once.
-    #[cold]
-    fn start_hedge(&mut self, targets: &[usize], cx: &mut Context<'_>) -> Poll<TargetResult<S::Body>> {
-        for target_index in targets {
-            if !self.chain.try_take_attempt() {
-                break;
-            }
-            let Some((mut hedge, trail)) = self.call_hedge(*target_index, cx) else {
-                self.chain.give_back_attempt();
-                continue;
-            };
-            let polled = Pin::new(&mut hedge).poll(cx);
-            // A gate has rejected the request, and has given the attempt back.
-            if let Poll::Ready(Err(error)) = &polled
-                && is_unsent(error)
-            {
-                continue;
-            }
-            self.chain.start_hedge(*target_index, &trail);
-            self.hedge = polled.is_pending().then_some(hedge);
-            return polled;
-        }
-        self.chain.give_up_hedge();
-        Poll::Pending
-    }
-
-    fn call_hedge(&self, target_index: usize, cx: &mut Context<'_>) -> Option<(HedgeFuture<F>, Trail)> {
-        let mut trail = None;
-        let request = || {
-            let (request, own_trail) = self.chain.hedge_request(target_index)?;
-            trail = Some(own_trail);
-            Some(request)
-        };
-        let hedge = match self.chain.service_at(target_index) {
-            Some(service) => HedgeFuture::at_other(service, request, cx),
-            None => HedgeFuture::at_first(self.first_clone.clone()?, request, cx),
-        };
-        hedge.zip(trail)
     }
 }
 

@@ -93,7 +93,7 @@ impl Handle {
 
     /// The hedges since the start, in numbers; `None` if calls are not hedged.
     #[must_use]
-    pub fn hedges(&self) -> Option<hedge::Statistics> {
+    pub fn hedges(&self) -> Option<hedge::HedgeStatistics> {
         Some(self.hedge()?.handle.statistics())
     }
 

@@ -109,6 +109,7 @@ mod body;
 mod body_source;
 mod cache;
 mod cache_scope;
+mod call;
 mod capability_filter;
 mod chain;
 mod deadline_guard;

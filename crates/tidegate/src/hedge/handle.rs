@@ -11,18 +11,18 @@ use crate::layer_state::LayerState;
 
 /// The times of the targets, the budget and the statistics that a layer, its services and their clones share.
 #[derive(Clone, Debug)]
-pub struct Handle(pub(super) LayerState<Settings, HedgeState>);
+pub struct Handle(pub(super) LayerState<Settings, SharedHedges>);
 
 #[derive(Debug)]
-pub(super) struct HedgeState {
+pub(super) struct SharedHedges {
     budget: Mutex<HedgeBudget>,
     /// By the name of the target. Looked up when a chain is built, so there are as many as there are targets.
     targets: Mutex<BTreeMap<Arc<str>, Arc<TargetTimes>>>,
-    pub(super) counters: Counters,
+    pub(super) counters: HedgeCounters,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct HedgeCounters {
     calls: AtomicU64,
     hedges: AtomicU64,
     won: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Counters {
 
 /// The hedges since the start, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Statistics {
+pub struct HedgeStatistics {
     /// Calls.
     pub calls: u64,
     /// Calls that were hedged: the request was sent once more.
@@ -45,17 +45,17 @@ pub struct Statistics {
     pub unavailable: u64,
 }
 
-impl From<&Settings> for HedgeState {
+impl From<&Settings> for SharedHedges {
     fn from(settings: &Settings) -> Self {
         let budget = HedgeBudget::new(settings.max_extra_requests, settings.max_extra_tokens);
-        Self { budget: Mutex::new(budget), targets: Mutex::default(), counters: Counters::default() }
+        Self { budget: Mutex::new(budget), targets: Mutex::default(), counters: HedgeCounters::default() }
     }
 }
 
 impl Handle {
     /// The hedges since the start, in numbers.
     #[must_use]
-    pub fn statistics(&self) -> Statistics {
+    pub fn statistics(&self) -> HedgeStatistics {
         self.0.counters.read()
     }
 
@@ -88,7 +88,7 @@ impl Handle {
     }
 }
 
-impl Counters {
+impl HedgeCounters {
     pub(super) fn record_call(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
@@ -109,9 +109,9 @@ impl Counters {
         self.unavailable.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn read(&self) -> Statistics {
+    fn read(&self) -> HedgeStatistics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Statistics {
+        HedgeStatistics {
             calls: read(&self.calls),
             hedges: read(&self.hedges),
             won: read(&self.won),

@@ -111,19 +111,19 @@
 //! state. A target has 3 KiB for its times.
 
 mod budget;
-mod call;
 mod handle;
 mod info;
 mod layer;
+mod plan;
 mod response_times;
 mod service;
 mod settings;
 mod target_times;
 
-pub(crate) use call::HedgeCall;
-pub use handle::{Handle, Statistics};
+pub use handle::{Handle, HedgeStatistics};
 pub use info::HedgeInfo;
 pub use layer::HedgeLayer;
+pub(crate) use plan::HedgePlan;
 pub use service::Hedge;
 pub use settings::Settings;
 pub(crate) use target_times::TargetTimes;

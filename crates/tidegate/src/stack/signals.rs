@@ -73,7 +73,7 @@ pub struct SignalsSnapshot {
     pub fallback: Vec<TargetStatistics>,
     /// The statistics of the hedges; `None` if calls are not hedged.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hedge: Option<hedge::Statistics>,
+    pub hedge: Option<hedge::HedgeStatistics>,
 }
 
 impl Signals {

@@ -20,12 +20,12 @@ use crate::chain_position::Hedging;
 use crate::clone_request::clone_request;
 use crate::fallback::Handle;
 use crate::fallback::target::TargetService;
-use crate::hedge::{HedgeCall, HedgeInfo};
+use crate::hedge::{HedgeInfo, HedgePlan};
 use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
 /// The hedge of one call.
 pub(super) struct CallHedge {
-    call: HedgeCall,
+    call: HedgePlan,
     /// The time that the attempt in progress took until the hedge was due.
     waited: Duration,
     sent: Option<SentHedge>,
@@ -52,7 +52,7 @@ enum HedgeState {
 
 impl CallHedge {
     fn new(handle: &Handle, request: &Request<Payload>) -> Option<Self> {
-        let call = HedgeCall::new(handle.hedge()?.handle.to_hold(), request);
+        let call = HedgePlan::new(handle.hedge()?.handle.to_hold(), request);
         Some(Self { call, waited: Duration::ZERO, sent: None })
     }
 
@@ -162,7 +162,6 @@ impl ChainState {
     /// The hedge was sent to the target at `target_index`.
     pub(in crate::fallback) fn start_hedge(&mut self, target_index: usize, trail: &Trail) {
         trail.open();
-        self.has_reached_provider = true;
         let name = self.name_at(target_index);
         if let Some(target) = self.target_at(target_index) {
             target.counters.record_use();
@@ -241,6 +240,10 @@ impl ChainState {
 
     fn record_hedge_failure(&mut self, target_index: usize, outcome: &Outcome, error: Option<&Error>) {
         self.set_hedge_state(HedgeState::Failed);
+        match error.is_some_and(is_unsent) {
+            true => self.give_up_hedge(),
+            false => self.has_reached_provider = true,
+        }
         let Some(target) = self.target_at(target_index).filter(|_| target_index != self.target_index) else {
             return;
         };
@@ -265,20 +268,6 @@ impl ChainState {
     pub(super) fn hedge_info(&self) -> Option<HedgeInfo> {
         let sent = self.hedge.as_ref()?.sent?;
         Some(HedgeInfo::new(self.name_at(sent.target_index), sent.state == HedgeState::Won))
-    }
-
-    fn name_at(&self, target_index: usize) -> Arc<str> {
-        match self.target_at(target_index) {
-            Some(target) => Arc::clone(&target.name),
-            None => self.first_name(),
-        }
-    }
-}
-
-impl ChainState {
-    fn first_name(&self) -> Arc<str> {
-        let of_failure = self.failures.as_ref().and_then(|failures| failures.first_name.clone());
-        of_failure.or_else(|| self.target_name()).unwrap_or_default()
     }
 }
 

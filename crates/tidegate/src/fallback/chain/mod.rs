@@ -9,6 +9,7 @@ mod last_resorts;
 mod request;
 mod response;
 mod select;
+mod targets;
 mod trace;
 
 use std::ops::ControlFlow;
@@ -33,7 +34,7 @@ use crate::fallback::deadline_guard::DeadlineGuard;
 use crate::fallback::info::FallbackKind;
 use crate::fallback::last_resort::ParsedRequest;
 use crate::fallback::settings::FallbackSettings;
-use crate::fallback::target::{Target, TargetService};
+use crate::fallback::target::TargetService;
 use crate::fallback::target_cooldowns::TargetCooldowns;
 use crate::{AttemptBudget, Deadline, Error, ErrorCode, Outcome, Payload, Rejection, Trail, clock};
 
@@ -279,26 +280,6 @@ impl ChainState {
             self.attach_trail(response.extensions_mut());
         }
         Some(result)
-    }
-
-    /// The current target, if it is not the first.
-    pub(in crate::fallback) fn current_target(&self) -> Option<&Target> {
-        self.target_at(self.target_index)
-    }
-
-    /// The target at `target_index`, if it is not the first.
-    fn target_at(&self, target_index: usize) -> Option<&Target> {
-        self.handle.targets().get(target_index.checked_sub(1)?)
-    }
-
-    /// The name of the current target.
-    fn target_name(&self) -> Option<Arc<str>> {
-        match (self.current_target(), &self.failures) {
-            (Some(target), _) => Some(Arc::clone(&target.name)),
-            (None, Some(failures)) if failures.first_name.is_some() => failures.first_name.clone(),
-            // No other target is in the trail yet.
-            (None, _) => self.trail.as_ref().filter(|_| self.visited == 0).and_then(Trail::target),
-        }
     }
 
     /// Counts the outcome of the current target or last resort.

@@ -13,7 +13,7 @@ use tidegate_testkit::contract;
 use tidegate_testkit::strict::{Answer, Handle};
 use tower::Layer;
 
-use super::{HedgeInfo, HedgeLayer, Settings, Statistics};
+use super::{HedgeInfo, HedgeLayer, HedgeStatistics, Settings};
 use crate::events::{Decision, subscribe_to};
 use crate::testing::{call, request, send, strict};
 use crate::{
@@ -82,7 +82,7 @@ async fn a_late_call_is_hedged_at_the_percentile_and_not_before() {
     assert!(response.extensions().get::<HedgeInfo>().is_some_and(HedgeInfo::won));
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "fast");
     slow.release();
-    let expected = Statistics { calls: 51, hedges: 1, won: 1, ..Statistics::default() };
+    let expected = HedgeStatistics { calls: 51, hedges: 1, won: 1, ..HedgeStatistics::default() };
     assert_eq!(layer.handle().statistics(), expected);
 }
 

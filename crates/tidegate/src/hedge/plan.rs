@@ -15,7 +15,7 @@ use crate::{ErrorCode, Estimate, Outcome, Payload, clock};
 
 /// The hedge of one call: when it is due, and what it costs.
 #[derive(Debug)]
-pub(crate) struct HedgeCall {
+pub(crate) struct HedgePlan {
     handle: Handle,
     kind: AnswerKind,
     /// The tokens of one attempt, as estimated.
@@ -38,7 +38,7 @@ struct MeasuredAttempt {
 /// The output of a request that sets no limit, as in a rate limit.
 const USUAL_OUTPUT: u64 = 500;
 
-impl HedgeCall {
+impl HedgePlan {
     /// A call begins.
     pub(crate) fn new(handle: Handle, request: &Request<Payload>) -> Self {
         let kind = kind_of(request);
@@ -127,7 +127,7 @@ impl HedgeCall {
     }
 }
 
-impl Drop for HedgeCall {
+impl Drop for HedgePlan {
     fn drop(&mut self) {
         self.end_attempt(None);
     }

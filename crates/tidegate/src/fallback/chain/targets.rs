@@ -1,0 +1,42 @@
+//! The targets of a chain by their index, and their names.
+
+use std::sync::Arc;
+
+use super::ChainState;
+use crate::Trail;
+use crate::fallback::target::Target;
+
+impl ChainState {
+    /// The current target, if it is not the first.
+    pub(in crate::fallback) fn current_target(&self) -> Option<&Target> {
+        self.target_at(self.target_index)
+    }
+
+    /// The target at `target_index`, if it is not the first.
+    pub(super) fn target_at(&self, target_index: usize) -> Option<&Target> {
+        self.handle.targets().get(target_index.checked_sub(1)?)
+    }
+
+    /// The name of the current target.
+    pub(super) fn target_name(&self) -> Option<Arc<str>> {
+        match (self.current_target(), &self.failures) {
+            (Some(target), _) => Some(Arc::clone(&target.name)),
+            (None, Some(failures)) if failures.first_name.is_some() => failures.first_name.clone(),
+            // No other target is in the trail yet.
+            (None, _) => self.trail.as_ref().filter(|_| self.visited == 0).and_then(Trail::target),
+        }
+    }
+
+    /// The name of the target at `target_index`, or an empty string.
+    pub(super) fn name_at(&self, target_index: usize) -> Arc<str> {
+        match self.target_at(target_index) {
+            Some(target) => Arc::clone(&target.name),
+            None => self.first_name().unwrap_or_default(),
+        }
+    }
+
+    fn first_name(&self) -> Option<Arc<str>> {
+        let of_failure = self.failures.as_ref().and_then(|failures| failures.first_name.clone());
+        of_failure.or_else(|| self.target_name())
+    }
+}
