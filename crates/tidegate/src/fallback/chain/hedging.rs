@@ -25,7 +25,7 @@ use crate::{Error, Outcome, Payload, Rejection, Trail, Verdict, clock};
 
 /// The hedge of one call.
 pub(super) struct CallHedge {
-    call: HedgePlan,
+    plan: HedgePlan,
     /// The time that the attempt in progress took until the hedge was due.
     waited: Duration,
     sent: Option<SentHedge>,
@@ -52,8 +52,8 @@ enum HedgeState {
 
 impl CallHedge {
     fn new(handle: &Handle, request: &Request<Payload>) -> Option<Self> {
-        let call = HedgePlan::new(handle.hedge()?.handle.to_hold(), request);
-        Some(Self { call, waited: Duration::ZERO, sent: None })
+        let plan = HedgePlan::new(handle.hedge()?.handle.to_hold(), request);
+        Some(Self { plan, waited: Duration::ZERO, sent: None })
     }
 
     fn running(&self) -> Option<usize> {
@@ -78,14 +78,14 @@ impl ChainState {
         if let (Some(hedge), Some(chain)) = (&mut self.hedge, self.handle.hedge())
             && let Some(times) = chain.times.get(self.target_index)
         {
-            hedge.call.start_attempt(times);
+            hedge.plan.start_attempt(times);
         }
     }
 
     /// The attempt in progress has this outcome.
     pub(super) fn end_measuring(&mut self, outcome: &Outcome) {
         let Some(hedge) = &mut self.hedge else { return };
-        hedge.call.end_attempt(Some(outcome));
+        hedge.plan.end_attempt(Some(outcome));
         if hedge.sent.is_some_and(|sent| sent.state == HedgeState::Alone) {
             let won = *outcome == Outcome::Success;
             self.set_hedge_state(if won { HedgeState::Won } else { HedgeState::Failed });
@@ -94,25 +94,25 @@ impl ChainState {
 
     /// Whether the first target may be called as a hedge.
     pub(super) fn may_hedge_at_first(&self) -> bool {
-        self.hedge.as_ref().is_some_and(|hedge| hedge.call.is_open() && hedge.call.allows_same_target())
+        self.hedge.as_ref().is_some_and(|hedge| hedge.plan.is_open() && hedge.plan.allows_same_target())
     }
 
     /// Whether the request is needed for a hedge.
     pub(super) fn may_hedge(&self) -> bool {
-        self.hedge.as_ref().is_some_and(|hedge| hedge.call.is_open())
+        self.hedge.as_ref().is_some_and(|hedge| hedge.plan.is_open())
     }
 
     /// Ready with the targets that may take the request as well, best first, when the hedge is due and covered by its
     /// budget.
     pub(in crate::fallback) fn poll_hedge_due(&mut self, cx: &mut Context<'_>) -> Poll<Vec<usize>> {
         let Some(hedge) = &mut self.hedge else { return Poll::Pending };
-        hedge.waited = ready!(hedge.call.poll_due(cx));
+        hedge.waited = ready!(hedge.plan.poll_due(cx));
         let targets = self.hedge_targets();
         let name = self.target_name();
         match (&self.hedge, &self.template) {
             (Some(hedge), Some(request))
                 if !targets.is_empty()
-                    && hedge.call.withdraw(request, name.as_deref().unwrap_or_default()) =>
+                    && hedge.plan.withdraw(request, name.as_deref().unwrap_or_default()) =>
             {
                 Poll::Ready(targets)
             }
@@ -126,7 +126,7 @@ impl ChainState {
         let next = handle.targets().iter().enumerate().skip(self.visited);
         let capable = next.filter(|(_, target)| self.missing_capability(target).is_none());
         let mut targets: Vec<_> = capable.map(|(index, _)| index + 1).collect();
-        if self.hedge.as_ref().is_some_and(|hedge| hedge.call.allows_same_target()) {
+        if self.hedge.as_ref().is_some_and(|hedge| hedge.plan.allows_same_target()) {
             targets.push(self.target_index);
         }
         targets
@@ -168,14 +168,14 @@ impl ChainState {
         }
         if let Some(hedge) = &mut self.hedge {
             hedge.sent = Some(SentHedge { target_index, state: HedgeState::Running });
-            hedge.call.record_sent(&name, hedge.waited);
+            hedge.plan.record_sent(&name, hedge.waited);
         }
     }
 
     /// No target could take the request at once.
     pub(in crate::fallback) fn give_up_hedge(&self) {
         if let Some(hedge) = &self.hedge {
-            hedge.call.refund();
+            hedge.plan.refund();
         }
     }
 
@@ -208,7 +208,7 @@ impl ChainState {
         let Some(target_index) = self.running_hedge() else { return false };
         if let Some(hedge) = &mut self.hedge {
             // The attempt before is given up, unless it has ended.
-            hedge.call.end_attempt(None);
+            hedge.plan.end_attempt(None);
         }
         let name = self.name_at(target_index);
         self.target_index = target_index;
@@ -233,7 +233,7 @@ impl ChainState {
         if matches!(state, HedgeState::Won | HedgeState::Cancelled | HedgeState::Failed) {
             let name = self.name_at(target_index);
             if let Some(hedge) = &self.hedge {
-                hedge.call.record_end(&name, state == HedgeState::Won);
+                hedge.plan.record_end(&name, state == HedgeState::Won);
             }
         }
     }
