@@ -39,7 +39,7 @@ impl FallbackChain {
         Self { policy, ..self }
     }
 
-    /// The policy of one target.
+    /// The policy of one target. It hedges the calls at this target alone, if the policy of the chain does not hedge.
     pub fn policy_of(mut self, target: &str, policy: ResilienceConfig) -> Self {
         self.policies.insert(target.to_owned(), policy);
         self
@@ -138,11 +138,11 @@ impl FallbackChain {
         let stack = ResilienceBuilder::from_config(policy)?
             .name(name)
             .fallback(FallbackLayer::new())
-            // The chain hedges its targets.
-            .hedge(HedgeLayer::disabled())
-            .classify(ProviderClassifier::new(address.kind()))
-            .service(client);
-        Ok(named_target(stack, address, is_mixed))
+            .classify(ProviderClassifier::new(address.kind()));
+        // The hedges of the common policy are those of the chain.
+        let has_own_policy = self.policies.contains_key(name);
+        let stack = if has_own_policy { stack } else { stack.hedge(HedgeLayer::disabled()) };
+        Ok(named_target(stack.service(client), address, is_mixed))
     }
 }
 

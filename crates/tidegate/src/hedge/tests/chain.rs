@@ -153,6 +153,61 @@ async fn the_targets_of_a_chain_that_hedges_do_not_hedge() {
     assert_eq!((of_first.handle().statistics().hedges, of_second.handle().statistics().hedges), (0, 0));
 }
 
+#[cfg(all(feature = "config", feature = "translate"))]
+mod by_name {
+    use super::*;
+    use crate::chain::Providers;
+    use crate::{FallbackChain, ResilienceConfig};
+
+    const NAMES: [&str; 2] = ["one/m", "two/m"];
+
+    fn policy(hedge: bool) -> ResilienceConfig {
+        let hedge = hedge.then(Settings::default);
+        ResilienceConfig { hedge, ..ResilienceConfig::default() }
+    }
+
+    fn chat() -> Request<Payload> {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#;
+        Request::post("http://any/v1/chat/completions").body(body.into()).unwrap()
+    }
+
+    /// The hosts that a late call is sent to.
+    async fn hosts(chain: FallbackChain) -> Vec<String> {
+        let (client, provider) = strict();
+        let providers = ["one", "two"].into_iter().fold(Providers::empty(), |providers, name| {
+            let settings = crate::chain::ProviderSettings::openai(format!("http://{name}.test/v1"));
+            providers.with(name, settings)
+        });
+        let chain = chain.providers(providers).service(client).unwrap();
+        let answer = || {
+            let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}"#;
+            Answer::status(200).header("content-type", "application/json").body(body).after(SECOND)
+        };
+        for _ in 0..USUAL_CALLS {
+            provider.then(answer());
+            chain.send(chat()).await.unwrap();
+        }
+        provider.hang();
+        provider.then(answer());
+        chain.send(chat()).await.unwrap();
+        let requests = &provider.requests()[USUAL_CALLS as usize..];
+        requests.iter().map(|request| request.uri.host().unwrap().to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_policy_of_a_chain_hedges_at_the_next_target() {
+        assert_eq!(hosts(FallbackChain::new(NAMES).policy(policy(true))).await, ["one.test", "two.test"]);
+        let of_first = FallbackChain::new(NAMES).policy(policy(true)).policy_of("one/m", policy(true));
+        assert_eq!(hosts(of_first).await, ["one.test", "two.test"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_policy_of_a_target_hedges_at_that_target() {
+        let of_first = FallbackChain::new(NAMES).policy_of("one/m", policy(true));
+        assert_eq!(hosts(of_first).await, ["one.test", "one.test"]);
+    }
+}
+
 /// One hedge per call, though the second target is late as well.
 #[tokio::test(start_paused = true)]
 async fn a_call_is_hedged_once() {

@@ -45,6 +45,24 @@ async fn a_hedge_does_not_wait_for_a_permit_or_a_quota() {
     }
 }
 
+/// There is room within the `max_wait` of the rate limit, and not now.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_does_not_wait_for_a_quota_that_has_room_soon() {
+    let (inner, provider) = strict();
+    let rate_limit = RateLimitLayer::new().quota(1, 8 * SECOND).burst_size(USUAL_CALLS);
+    let mut service = gated("a/m").rate_limit(rate_limit).service(inner);
+    warm_up(&mut service, &provider).await;
+    while service.signals().snapshot().rate_remaining > Some(1) {
+        call(&mut service).await.unwrap();
+    }
+    provider.otherwise(Answer::status(200).after(20 * SECOND));
+    let before = provider.calls();
+    call(&mut service).await.unwrap();
+    let snapshot = service.signals().snapshot();
+    assert_eq!((provider.calls() - before, snapshot.rate_waiting), (1, 0));
+    assert_eq!(snapshot.hedge.unwrap().unavailable, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_target_whose_circuit_is_not_closed_gets_no_hedge() {
     for is_half_open in [false, true] {
