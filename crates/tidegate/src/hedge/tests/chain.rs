@@ -120,6 +120,26 @@ async fn the_same_target_is_the_last_choice_and_can_be_ruled_out() {
     }
 }
 
+/// The same for a target that is not the first.
+#[tokio::test(start_paused = true)]
+async fn the_second_target_is_hedged_at_itself_unless_that_is_ruled_out() {
+    for same_target in [true, false] {
+        let mut chain = chain(HedgeLayer::new().same_target(same_target)).await;
+        for _ in 0..USUAL_CALLS {
+            chain.targets[0].answer(503);
+            chain.targets[1].answer(200).after(SECOND);
+            call(&mut chain.service).await.unwrap();
+        }
+        let before = chain.calls();
+        chain.targets[0].answer(503);
+        chain.targets[1].answer(200).after(5 * SECOND);
+        chain.targets[1].answer(200).after(SECOND);
+        chain.targets[2].block();
+        call(&mut chain.service).await.unwrap();
+        assert_eq!(chain.calls()[1] - before[1], 1 + usize::from(same_target));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_fallbacks_the_same_target_is_sent_the_request() {
     let mut chain = chain(HedgeLayer::new()).await;

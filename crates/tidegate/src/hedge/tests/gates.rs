@@ -161,3 +161,24 @@ async fn a_service_that_is_not_ready_gets_no_hedge() {
     provider.unblock();
     assert_eq!((provider.calls(), service.handle().statistics().unavailable), (USUAL_CALLS as usize + 1, 1));
 }
+
+/// What was not sent is not paid: the budget has two hedges at this point.
+#[tokio::test(start_paused = true)]
+async fn a_hedge_that_no_target_could_take_costs_no_budget() {
+    let (inner, provider) = strict();
+    let mut service = HedgeLayer::new().layer(inner);
+    warm_up(&mut service, &provider).await;
+    for _ in 0..4 {
+        provider.answer(200).after(2 * SECOND);
+        let mut late = tokio_test::task::spawn(service.send(request()));
+        assert!(late.poll().is_pending());
+        provider.block();
+        late.await.unwrap();
+        provider.unblock();
+    }
+    provider.hang();
+    provider.answer(200);
+    call(&mut service).await.unwrap();
+    let statistics = service.handle().statistics();
+    assert_eq!((statistics.unavailable, statistics.out_of_budget, statistics.won), (4, 0, 1));
+}
