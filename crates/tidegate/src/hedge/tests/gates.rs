@@ -168,8 +168,8 @@ async fn a_hedge_that_no_target_could_take_costs_no_budget() {
     let (inner, provider) = strict();
     let mut service = HedgeLayer::new().layer(inner);
     warm_up(&mut service, &provider).await;
-    for _ in 0..4 {
-        provider.answer(200).after(2 * SECOND);
+    for number in 1..=4 {
+        provider.answer(200).after(number * 10 * SECOND);
         let mut late = tokio_test::task::spawn(service.send(request()));
         assert!(late.poll().is_pending());
         provider.block();
