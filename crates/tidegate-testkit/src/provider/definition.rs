@@ -9,7 +9,7 @@ use super::dialect::{
     TestDialect,
 };
 use super::limit::LimitBucket;
-use super::{InMemory, Reply, RequestLog, Script, Server};
+use super::{InMemory, LoggedRequest, Reply, RequestLog, Script, Server};
 
 /// The definition of a scripted provider: its dialect, its limits and its script. See
 /// [the module](crate::provider).
@@ -122,6 +122,24 @@ impl Provider {
     #[must_use]
     pub fn otherwise(self, reply: Reply) -> Self {
         self.script.otherwise(reply);
+        self
+    }
+
+    /// The reply to every request after the script is used up, computed from the request: by its time, its model or a
+    /// header.
+    ///
+    /// ```
+    /// use tidegate_testkit::{Provider, Reply};
+    ///
+    /// let provider = Provider::openai().otherwise_with(|request| match request.model.as_deref() {
+    ///     Some("gpt-4o") => Reply::status(503),
+    ///     _ => Reply::ok(),
+    /// });
+    /// # drop(provider);
+    /// ```
+    #[must_use]
+    pub fn otherwise_with(self, reply: impl Fn(&LoggedRequest) -> Reply + Send + Sync + 'static) -> Self {
+        self.script.otherwise_with(reply);
         self
     }
 

@@ -42,7 +42,7 @@ where
     let mut info = RequestInfo::read(&body);
     let head = Request::from_parts(head, ());
     provider.dialect.read_path(&head, &mut info);
-    provider.log.record_request(logged_request(&head, body, &info, guard.at));
+    let logged = logged_request(&head, body, &info, guard.at);
 
     let endpoint = provider.dialect.endpoint(&head);
     let reply = match endpoint {
@@ -51,9 +51,10 @@ where
         Some(endpoint) => match provider.reject(&head, endpoint, &info) {
             Some(rejection) => rejection,
             None if endpoint == ApiEndpoint::Models => Reply::ok(),
-            None => provider.admit(&info, guard.at),
+            None => provider.admit(&info, &logged),
         },
     };
+    provider.log.record_request(logged);
     let endpoint = endpoint.unwrap_or(ApiEndpoint::Chat);
     provider.build_response(endpoint, &info, &reply, guard).await
 }
@@ -96,7 +97,8 @@ impl Provider {
     }
 
     /// The scripted reply to a valid request, or the rejection by a rate limit.
-    fn admit(&self, info: &RequestInfo, now: Instant) -> Reply {
+    fn admit(&self, info: &RequestInfo, logged: &LoggedRequest) -> Reply {
+        let now = logged.at;
         let cost = info.max_tokens.saturating_add(info.prompt_tokens as u64);
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         let limits = [(&self.rate_limit, 1, "requests"), (&self.token_limit, cost, "tokens")];
@@ -109,7 +111,7 @@ impl Provider {
         let refused_for = wait.max();
         let mut reply = match refused_for {
             Some(wait) => Reply::too_many(wait),
-            None => self.script.next(),
+            None => self.script.next(logged),
         };
         for (limit, cost, unit) in limits {
             let Some(limit) = limit else { continue };

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Reply;
+use super::{LoggedRequest, Reply};
 
 /// The replies of a provider, one request after the other. It is a handle: the script can be changed while
 /// the provider plays it, so that a provider can fail or recover in the middle of a test.
@@ -11,8 +11,15 @@ pub struct Script(Arc<Mutex<ScriptState>>);
 
 struct ScriptState {
     next: VecDeque<Reply>,
-    otherwise: Reply,
+    otherwise: DefaultReply,
     random_failure: Option<RandomFailure>,
+}
+
+/// The reply after the script is used up.
+#[derive(Clone)]
+enum DefaultReply {
+    Fixed(Box<Reply>),
+    Computed(Arc<dyn Fn(&LoggedRequest) -> Reply + Send + Sync>),
 }
 
 /// A reply that is sent at random.
@@ -26,7 +33,7 @@ impl Script {
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(ScriptState {
             next: VecDeque::new(),
-            otherwise: Reply::ok(),
+            otherwise: DefaultReply::Fixed(Box::new(Reply::ok())),
             random_failure: None,
         })))
     }
@@ -38,7 +45,12 @@ impl Script {
 
     /// The reply to every request after the script is used up.
     pub fn otherwise(&self, reply: Reply) {
-        self.state().otherwise = reply;
+        self.state().otherwise = DefaultReply::Fixed(Box::new(reply));
+    }
+
+    /// The reply to every request after the script is used up, computed from the request.
+    pub fn otherwise_with(&self, reply: impl Fn(&LoggedRequest) -> Reply + Send + Sync + 'static) {
+        self.state().otherwise = DefaultReply::Computed(Arc::new(reply));
     }
 
     /// Once the script is used up, `ratio` of the requests (0 to 1) get `reply`. The same seed selects the
@@ -54,7 +66,7 @@ impl Script {
         self.state().next.len()
     }
 
-    pub(super) fn next(&self) -> Reply {
+    pub(super) fn next(&self, request: &LoggedRequest) -> Reply {
         let mut state = self.state();
         if let Some(reply) = state.next.pop_front() {
             return reply;
@@ -64,7 +76,13 @@ impl Script {
         {
             return reply.clone();
         }
-        state.otherwise.clone()
+        let otherwise = state.otherwise.clone();
+        // The function may use the script.
+        drop(state);
+        match otherwise {
+            DefaultReply::Fixed(reply) => *reply,
+            DefaultReply::Computed(reply) => reply(request),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, ScriptState> {
@@ -80,10 +98,35 @@ impl fmt::Debug for Script {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method};
+    use tokio::time::Instant;
+
     use super::*;
 
+    fn request(path: &str) -> LoggedRequest {
+        LoggedRequest {
+            method: Method::POST,
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            model: None,
+            is_stream: false,
+            at: Instant::now(),
+        }
+    }
+
     fn statuses(script: &Script, count: usize) -> Vec<u16> {
-        (0..count).map(|_| script.next().status.as_u16()).collect()
+        (0..count).map(|_| script.next(&request("/")).status.as_u16()).collect()
+    }
+
+    #[test]
+    fn computes_a_reply_from_the_request_after_the_script() {
+        let script = Script::new();
+        script.then(Reply::status(503));
+        script.otherwise_with(|request| Reply::status(if request.path == "/a" { 404 } else { 500 }));
+        let statuses = ["/a", "/a", "/b"].map(|path| script.next(&request(path)).status.as_u16());
+        assert_eq!(statuses, [503, 404, 500]);
     }
 
     #[test]

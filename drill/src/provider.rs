@@ -1,0 +1,194 @@
+//! A simulated provider: the testkit's, with replies by the scenario.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use tidegate_testkit::provider::LoggedRequest;
+use tidegate_testkit::{Provider, Reply};
+
+use crate::call::{CALL, OUTPUT};
+use crate::ledger::{Ledger, Refusal, Work};
+use crate::random::generator;
+use crate::scenario::{Dialect, Fault, FaultKind, ProviderSpec};
+use crate::wire::ATTEMPT;
+
+/// Decides the reply to each request.
+struct Replies {
+    index: usize,
+    spec: ProviderSpec,
+    seed: u64,
+    ledger: Ledger,
+    /// The calls that have met a closed connection.
+    met_stale: Mutex<BTreeSet<u32>>,
+}
+
+/// One request, and what the scenario says about it.
+struct Asked {
+    number: usize,
+    call: u32,
+    is_stream: bool,
+    prompt: u32,
+    output: u32,
+    elapsed: Duration,
+    random: fastrand::Rng,
+}
+
+/// The bytes of a token in a request, as the testkit counts.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The provider with this index, whose limits are for periods of `minute`.
+pub(crate) fn provider(
+    index: usize,
+    spec: &ProviderSpec,
+    seed: u64,
+    minute: Duration,
+    ledger: &Ledger,
+) -> Provider {
+    let mut provider = match spec.dialect {
+        Dialect::Openai => Provider::openai(),
+        Dialect::Anthropic => Provider::anthropic(),
+        Dialect::Deepseek => Provider::deepseek(),
+        Dialect::Mistral => Provider::mistral(),
+    };
+    if let Some(requests) = spec.requests_per_minute {
+        provider = provider.rate_limit(requests, minute);
+    }
+    if let Some(tokens) = spec.tokens_per_minute {
+        provider = provider.token_limit(tokens, minute);
+    }
+    let (spec, ledger) = (spec.clone(), ledger.clone());
+    let replies = Replies { index, spec, seed, ledger, met_stale: Mutex::default() };
+    provider.otherwise_with(move |request| replies.reply(request))
+}
+
+impl Replies {
+    fn reply(&self, request: &LoggedRequest) -> Reply {
+        let mut asked = self.read(request);
+        let mut work = self.work(&mut asked);
+        let mut reply = Reply::ok().tokens(work.output as usize);
+        for fault in &self.spec.faults {
+            // Drawn in any case, so that a fault that is off does not move the draws of the next.
+            let is_hit = asked.random.f64() < fault.share();
+            if !is_hit || !fault.is_on(asked.elapsed) {
+                continue;
+            }
+            match self.apply(fault, &asked, &mut work, reply) {
+                Ok(changed) => reply = changed,
+                Err(end) => return end,
+            }
+        }
+        if self.spec.context_tokens.is_some_and(|context| asked.prompt > context) {
+            self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(Refusal::Request));
+            return self.context_length();
+        }
+        if self.spec.capacity.is_some_and(|capacity| self.is_full(capacity)) {
+            return Reply::status(503);
+        }
+        self.ledger.edit(asked.number, |attempt| attempt.work = Some(work));
+        reply.latency(work.first_token).pace(work.pace)
+    }
+
+    fn read(&self, request: &LoggedRequest) -> Asked {
+        let number = header(&request.headers, ATTEMPT) as usize;
+        let call = header(&request.headers, CALL) as u32;
+        let earlier = self.ledger.earlier(number) as u64;
+        Asked {
+            number,
+            call,
+            is_stream: request.is_stream,
+            prompt: request.body.len().div_ceil(BYTES_PER_TOKEN) as u32,
+            output: header(&request.headers, OUTPUT) as u32,
+            elapsed: request.at - self.ledger.start(),
+            random: generator(self.seed, &[1 + self.index as u64, call.into(), earlier]),
+        }
+    }
+
+    fn work(&self, asked: &mut Asked) -> Work {
+        let is_slow = asked.random.f64() < self.spec.slow;
+        let latency = if is_slow { self.spec.slow_first_token } else { self.spec.first_token };
+        Work {
+            prompt: asked.prompt,
+            output: asked.output.max(1),
+            first_token: latency.draw(&mut asked.random),
+            pace: self.spec.pace.0,
+            is_charged: true,
+        }
+    }
+
+    /// The reply with this fault, or an error if there is no answer at all.
+    fn apply(&self, fault: &Fault, asked: &Asked, work: &mut Work, reply: Reply) -> Result<Reply, Reply> {
+        let tokens = fault.after_tokens.unwrap_or(5) as usize;
+        match fault.kind {
+            FaultKind::Error => return Err(self.error(fault, asked)),
+            FaultKind::Reset => return Err(Reply::reset()),
+            FaultKind::Hang => return Err(Reply::hang()),
+            FaultKind::Empty => return Err(Reply::raw("").latency(work.first_token)),
+            FaultKind::ErrorEvent if asked.is_stream => {
+                return Err(Reply::ok().latency(work.first_token).error_event_at(1, "server_error"));
+            }
+            FaultKind::ErrorEvent => return Err(Reply::status(500)),
+            FaultKind::QuotaExhausted => {
+                let refusal = Refusal::Until(fault.to.map_or(Duration::MAX, |to| to.0));
+                self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(refusal));
+                return Err(Reply::error(429, "insufficient_quota"));
+            }
+            FaultKind::Capacity if self.is_full(fault.capacity.unwrap_or(5)) => {
+                return Err(Reply::status(503));
+            }
+            FaultKind::Stale if self.meets_stale(asked.call) => return Err(Reply::reset()),
+            FaultKind::Capacity | FaultKind::Stale => {}
+            FaultKind::Slow => {
+                let factor = fault.factor.unwrap_or(10.0);
+                work.first_token = work.first_token.mul_f64(factor);
+                work.pace = work.pace.mul_f64(factor);
+            }
+            FaultKind::Cut => {
+                work.output = work.output.min(tokens as u32);
+                return Ok(reply.cut_after(tokens));
+            }
+            FaultKind::Stall => {
+                work.output = work.output.min(tokens as u32);
+                let stalled = reply.stall_after(tokens);
+                return Ok(fault.pings.map_or(stalled.clone(), |every| stalled.pings(every.0)));
+            }
+        }
+        Ok(reply)
+    }
+
+    fn error(&self, fault: &Fault, asked: &Asked) -> Reply {
+        let reply = Reply::status(fault.status.unwrap_or(500));
+        let Some(wait) = fault.retry_after else { return reply };
+        let refusal = Refusal::Until(asked.elapsed + wait.0);
+        self.ledger.edit(asked.number, |attempt| attempt.refusal = Some(refusal));
+        // As OpenAI sends it; Anthropic and others have the seconds alone.
+        let reply = reply.retry_after(wait.0.as_nanos().div_ceil(1_000_000_000) as u64);
+        match self.spec.dialect {
+            Dialect::Openai => reply.header("retry-after-ms", &wait.0.as_millis().to_string()),
+            Dialect::Anthropic | Dialect::Deepseek | Dialect::Mistral => reply,
+        }
+    }
+
+    fn context_length(&self) -> Reply {
+        match self.spec.dialect {
+            Dialect::Anthropic => Reply::error(400, "invalid_request_error").message("prompt is too long"),
+            Dialect::Openai | Dialect::Deepseek | Dialect::Mistral => {
+                Reply::error(400, "context_length_exceeded")
+            }
+        }
+    }
+
+    fn is_full(&self, capacity: u32) -> bool {
+        self.ledger.working(self.index) >= capacity as usize
+    }
+
+    fn meets_stale(&self, call: u32) -> bool {
+        self.met_stale.lock().unwrap_or_else(PoisonError::into_inner).insert(call)
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> u64 {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.parse().ok()).unwrap_or_default()
+}

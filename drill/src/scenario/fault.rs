@@ -1,0 +1,137 @@
+use std::time::Duration;
+
+use serde::Deserialize;
+use tidegate::config::{Checks, ConfigError};
+
+use super::check::{at_least, share, unexpected};
+use super::span::Time;
+
+/// What goes wrong at a provider, and when.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// When it starts; at the start of the scenario by default.
+    #[serde(default)]
+    pub from: Time,
+    /// When it ends; at the end of the scenario by default.
+    pub to: Option<Time>,
+    /// The share of the requests that it affects, from 0 to 1; 1 by default.
+    pub share: Option<f64>,
+    /// The status of an `"error"`, from 400 to 599; 500 by default.
+    pub status: Option<u16>,
+    /// The wait that an `"error"` reports; none by default.
+    pub retry_after: Option<Time>,
+    /// The tokens before a `"cut"` or a `"stall"`; 5 by default.
+    pub after_tokens: Option<u32>,
+    /// The interval of the pings in a `"stall"`; none by default.
+    pub pings: Option<Time>,
+    /// By how much `"slow"` multiplies all times; 10 by default.
+    pub factor: Option<f64>,
+    /// The requests that the provider works on at once, for `"capacity"`; 5 by default.
+    pub capacity: Option<u32>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// An error response.
+    Error,
+    /// The connection is reset before the response.
+    Reset,
+    /// No response ever comes.
+    Hang,
+    /// Everything takes longer.
+    Slow,
+    /// The connection closes in the middle of the answer.
+    Cut,
+    /// The answer stops in its middle, and the connection stays open.
+    Stall,
+    /// A stream starts with a success and reports an error before its first token; an answer that is not streamed is 500.
+    ErrorEvent,
+    /// A success with an empty body.
+    Empty,
+    /// The account's quota is exhausted, without a time at which it is there again.
+    QuotaExhausted,
+    /// The provider works on fewer requests at once, and responds 503 to the others.
+    Capacity,
+    /// The kept connection is closed when the request arrives. A call meets it once.
+    Stale,
+}
+
+impl FaultKind {
+    /// The settings of this kind, by their keys.
+    const fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Error => &["status", "retry_after"],
+            Self::Cut => &["after_tokens"],
+            Self::Stall => &["after_tokens", "pings"],
+            Self::Slow => &["factor"],
+            Self::Capacity => &["capacity"],
+            Self::Reset
+            | Self::Hang
+            | Self::ErrorEvent
+            | Self::Empty
+            | Self::QuotaExhausted
+            | Self::Stale => &[],
+        }
+    }
+
+    /// The name in a scenario.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Reset => "reset",
+            Self::Hang => "hang",
+            Self::Slow => "slow",
+            Self::Cut => "cut",
+            Self::Stall => "stall",
+            Self::ErrorEvent => "error_event",
+            Self::Empty => "empty",
+            Self::QuotaExhausted => "quota_exhausted",
+            Self::Capacity => "capacity",
+            Self::Stale => "stale",
+        }
+    }
+}
+
+impl Fault {
+    /// Whether the fault is on at `elapsed` since the start.
+    pub fn is_on(&self, elapsed: Duration) -> bool {
+        self.from.0 <= elapsed && self.to.is_none_or(|to| elapsed < to.0)
+    }
+
+    /// The share of the requests that are affected.
+    pub fn share(&self) -> f64 {
+        self.share.unwrap_or(1.0)
+    }
+
+    pub(super) fn check(&self, duration: Time, checks: &mut Checks) {
+        let set = [
+            ("status", self.status.is_some()),
+            ("retry_after", self.retry_after.is_some()),
+            ("after_tokens", self.after_tokens.is_some()),
+            ("pings", self.pings.is_some()),
+            ("factor", self.factor.is_some()),
+            ("capacity", self.capacity.is_some()),
+        ];
+        for (key, _) in set.iter().filter(|(key, is_set)| *is_set && !self.kind.keys().contains(key)) {
+            let problem = format!("does not apply to kind = \"{}\"", self.kind.name());
+            checks.fail(ConfigError::new(*key, problem));
+        }
+        checks.keep(share("share", self.share()));
+        checks.keep(at_least("to", self.from, self.to.unwrap_or(duration.max(self.from))));
+        checks.keep(at_least("capacity", 1, self.capacity.unwrap_or(1)));
+        checks.keep(at_least("pings", Time::millis(1), self.pings.unwrap_or(Time::millis(1))));
+        let status = self.status.unwrap_or(500);
+        if !(400..600).contains(&status) {
+            checks.fail(unexpected("status", "from 400 to 599", status));
+        }
+        let factor = self.factor.unwrap_or(10.0);
+        if !(factor.is_finite() && (1.0..=1_000.0).contains(&factor)) {
+            checks.fail(unexpected("factor", "from 1 to 1000", factor));
+        }
+    }
+}

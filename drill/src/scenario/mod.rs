@@ -1,0 +1,145 @@
+//! What is played: callers, providers, and what goes wrong.
+
+mod builtin;
+mod callers;
+mod check;
+mod fault;
+mod provider;
+mod scaled;
+mod span;
+
+use serde::Deserialize;
+use tidegate::config::{Checks, ConfigError, TomlText, recover};
+
+pub use self::builtin::{BUILT_IN, built_in};
+pub use self::callers::{Arrivals, Callers};
+use self::check::{at_least, unexpected};
+pub use self::fault::{Fault, FaultKind};
+pub use self::provider::{Dialect, ProviderSpec};
+pub use self::scaled::Scale;
+pub use self::span::{Span, Time};
+
+/// A scenario as it is written in a file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name, which is that of its file.
+    #[serde(skip)]
+    pub name: String,
+    /// What it plays, in one line.
+    pub title: String,
+    /// How long calls arrive. At most 24 hours.
+    pub duration: Time,
+    /// The seed of all that is random, unless the command has one; 1 by default.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// Who calls.
+    #[serde(default)]
+    pub callers: Vec<Callers>,
+    /// Who is called.
+    #[serde(default)]
+    pub providers: Vec<ProviderSpec>,
+}
+
+const fn seed() -> u64 {
+    1
+}
+
+/// Bounds of the work.
+const MAX_DURATION: Time = Time::millis(24 * 3_600_000);
+const MAX_CALLS: f64 = 500_000.0;
+
+impl Scenario {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once, each with its line and the key that it is about.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let text = TomlText::parse(text)?;
+        let read = recover::<Self>(text.table().clone(), ConfigError::from_serde);
+        let mut checks = read.checks;
+        if let Some(scenario) = &read.value {
+            checks.keep(scenario.check().or_else(|error| read.removed.mistakes_of_file(error)));
+        }
+        checks.finish(()).map_err(|error| text.locate(error))?;
+        let scenario = read.value.ok_or_else(|| ConfigError::new("", "cannot be read"))?;
+        Ok(Self { name: name.to_owned(), ..scenario })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut checks = Checks::default();
+        checks.keep(at_least("duration", Time::millis(1), self.duration));
+        if self.duration > MAX_DURATION {
+            checks.fail(unexpected("duration", "at most 24h", self.duration));
+        }
+        if self.callers.is_empty() {
+            checks.fail(ConfigError::new("callers", "expected at least one"));
+        }
+        for (index, callers) in self.callers.iter().enumerate() {
+            let mut of_group = Checks::default();
+            callers.check(self.duration, &mut of_group);
+            checks.keep(of_group.finish(()).map_err(|error| error.within(&format!("callers[{index}]"))));
+        }
+        let calls = self.callers.iter().map(|callers| self.expected_calls(callers)).sum::<f64>();
+        if calls > MAX_CALLS {
+            checks.fail(unexpected("duration", "at most 500000 calls in it", calls));
+        }
+        self.check_providers(&mut checks);
+        checks.finish(())
+    }
+
+    fn check_providers(&self, checks: &mut Checks) {
+        if self.providers.is_empty() {
+            checks.fail(ConfigError::new("providers", "expected at least one"));
+        }
+        for (index, provider) in self.providers.iter().enumerate() {
+            let mut of_provider = Checks::default();
+            provider.check(self.duration, &mut of_provider);
+            if self.providers[..index].iter().any(|other| other.name == provider.name) {
+                of_provider.fail(ConfigError::new("name", format!("`{}` exists already", provider.name)));
+            }
+            if provider.is_anthropic() != self.providers[0].is_anthropic() {
+                let problem = "\"anthropic\" is for all providers of a scenario, or for none";
+                of_provider.fail(ConfigError::new("dialect", problem));
+            }
+            checks.keep(of_provider.finish(()).map_err(|error| error.within(&format!("providers[{index}]"))));
+        }
+    }
+
+    /// The number of calls of a group, on average.
+    fn expected_calls(&self, callers: &Callers) -> f64 {
+        let time = callers.end(self.duration).0.saturating_sub(callers.from.0);
+        match callers.per_minute {
+            Some(rate) => rate * time.as_secs_f64() / 60.0,
+            None => f64::from(callers.burst_size()),
+        }
+    }
+
+    /// The number of calls, on average.
+    pub fn mean_calls(&self) -> f64 {
+        self.callers.iter().map(|callers| self.expected_calls(callers)).sum()
+    }
+
+    /// The longest patience of a caller.
+    pub fn patience(&self) -> Time {
+        self.callers.iter().map(|callers| callers.patience).max().unwrap_or_default()
+    }
+
+    /// The tenants, in the order of their groups.
+    pub fn tenants(&self) -> Vec<&str> {
+        let mut tenants = Vec::new();
+        for callers in &self.callers {
+            if !tenants.contains(&&*callers.tenant) {
+                tenants.push(&callers.tenant);
+            }
+        }
+        tenants
+    }
+}
+
+impl ProviderSpec {
+    fn is_anthropic(&self) -> bool {
+        self.dialect == Dialect::Anthropic
+    }
+}

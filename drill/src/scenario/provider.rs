@@ -1,0 +1,102 @@
+use serde::Deserialize;
+use tidegate::config::{Checks, ConfigError};
+
+use super::check::{at_least, in_order, share, unexpected};
+use super::fault::Fault;
+use super::span::{Span, Time};
+
+/// One provider. The first of a scenario is the one that callers address, and the others are its fallbacks, in their
+/// order.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderSpec {
+    /// Its name, of lower-case letters, digits and hyphens.
+    pub name: String,
+    /// Its API; `"openai"` by default. All providers of a scenario speak Anthropic's, or none does.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// The time to its first token; 300 ms to 900 ms by default.
+    #[serde(default = "first_token")]
+    pub first_token: Span<Time>,
+    /// The share of requests with a late first token, from 0 to 1; 0 by default.
+    #[serde(default)]
+    pub slow: f64,
+    /// The time to the first token of those; 8 s to 20 s by default.
+    #[serde(default = "slow_first_token")]
+    pub slow_first_token: Span<Time>,
+    /// The time between two tokens; 20 ms by default.
+    #[serde(default = "pace")]
+    pub pace: Time,
+    /// The requests that it works on at once; more get 503. No bound by default.
+    pub capacity: Option<u32>,
+    /// Its limit of requests, which is known to the stacks. None by default. Not for Anthropic's dialect.
+    pub requests_per_minute: Option<u32>,
+    /// Its limit of tokens, prompt and `max_tokens` together, likewise.
+    pub tokens_per_minute: Option<u32>,
+    /// The longest prompt that its model takes, in tokens. No bound by default.
+    pub context_tokens: Option<u32>,
+    /// What goes wrong.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+}
+
+/// The API of a provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// OpenAI's chat completions, with its rate limit headers.
+    #[default]
+    Openai,
+    /// Anthropic's messages.
+    Anthropic,
+    /// OpenAI's API without rate limit headers.
+    Deepseek,
+    /// OpenAI's API with Mistral's errors and headers.
+    Mistral,
+}
+
+const fn first_token() -> Span<Time> {
+    Span::new(Time::millis(300), Time::millis(900))
+}
+
+const fn slow_first_token() -> Span<Time> {
+    Span::new(Time::millis(8_000), Time::millis(20_000))
+}
+
+const fn pace() -> Time {
+    Time::millis(20)
+}
+
+impl ProviderSpec {
+    pub(super) fn check(&self, duration: Time, checks: &mut Checks) {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if self.name.is_empty() || !self.name.bytes().all(is_name) {
+            let found = format_args!("{:?}", self.name);
+            checks.fail(unexpected("name", "lower-case letters, digits and hyphens", found));
+        }
+        checks.keep(share("slow", self.slow));
+        checks.keep(in_order("first_token", self.first_token));
+        checks.keep(in_order("slow_first_token", self.slow_first_token));
+        let numbers = [
+            ("capacity", self.capacity),
+            ("requests_per_minute", self.requests_per_minute),
+            ("tokens_per_minute", self.tokens_per_minute),
+            ("context_tokens", self.context_tokens),
+        ];
+        for (key, number) in numbers {
+            checks.keep(at_least(key, 1, number.unwrap_or(1)));
+        }
+        let limits = [&numbers[1], &numbers[2]];
+        for (key, _) in limits.into_iter().filter(|(_, limit)| limit.is_some()) {
+            if self.dialect == Dialect::Anthropic {
+                // They are reported as points in time, and the clock of the wall stands still here.
+                checks.fail(ConfigError::new(*key, "does not apply to dialect = \"anthropic\""));
+            }
+        }
+        for (index, fault) in self.faults.iter().enumerate() {
+            let mut of_fault = Checks::default();
+            fault.check(duration, &mut of_fault);
+            checks.keep(of_fault.finish(()).map_err(|error| error.within(&format!("faults[{index}]"))));
+        }
+    }
+}

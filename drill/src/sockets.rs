@@ -1,0 +1,60 @@
+//! The comparison of virtual time with real sockets.
+
+use std::fmt;
+use std::io;
+
+use crate::figures::Figures;
+use crate::run::{in_virtual_time, over_sockets};
+use crate::scenario::{Scale, Scenario};
+use crate::stack::Stack;
+
+/// The length of a scenario over sockets in seconds, and its calls.
+const SECONDS: f64 = 10.0;
+const CALLS: f64 = 150.0;
+
+/// How far the two may differ: in the share of the calls that are served, and in the attempts per call.
+pub(crate) const BOUNDS: (f64, f64) = (0.10, 0.25);
+
+/// One scenario and one stack, in virtual time and over sockets.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    in_virtual_time: Figures,
+    over_sockets: Figures,
+}
+
+impl Comparison {
+    /// Plays the scenario at small scale, twice.
+    pub(crate) fn of(scenario: &Scenario, stack: &Stack, seed: u64) -> io::Result<Self> {
+        let scale = Scale::to(scenario, SECONDS, CALLS);
+        let scenario = scenario.scaled(scale);
+        let figures = |record| Figures::of(&scenario, stack.name, seed, scale, &record);
+        Ok(Self {
+            in_virtual_time: figures(in_virtual_time(&scenario, stack, seed, scale)?),
+            over_sockets: figures(over_sockets(&scenario, stack, seed, scale)?),
+        })
+    }
+
+    /// Whether the two agree within the bounds.
+    pub(crate) fn agrees(&self) -> bool {
+        let (one, other) = (&self.in_virtual_time, &self.over_sockets);
+        (one.success_rate - other.success_rate).abs() <= BOUNDS.0
+            && (one.attempts_per_call - other.attempts_per_call).abs() <= BOUNDS.1
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (one, other) = (&self.in_virtual_time, &self.over_sockets);
+        write!(
+            f,
+            "{:16} {:18} served {:5.1} % and {:5.1} %, attempts per call {:.2} and {:.2}{}",
+            one.scenario,
+            one.stack,
+            100.0 * one.success_rate,
+            100.0 * other.success_rate,
+            one.attempts_per_call,
+            other.attempts_per_call,
+            if self.agrees() { "" } else { "   DIFFERS" },
+        )
+    }
+}

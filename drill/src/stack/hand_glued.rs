@@ -1,0 +1,172 @@
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{NotUntil, Quota, RateLimiter};
+use http::{Request, Response};
+use recloser::{AsyncRecloser, Recloser};
+use tidegate::BoxError;
+use tidegate::provider::Estimate;
+use tidegate::providers::PromptEstimate;
+use tokio::sync::Semaphore;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::{ServiceBuilder, ServiceExt, service_fn};
+
+use super::circuit_cooldown::CircuitCooldown;
+use super::recloser_events::RecloserEvents;
+use super::settings::FAILURE_RATE;
+use super::status_policy::StatusPolicy;
+use super::{AnswerBody, BuiltStack, Stack, StackPlan, StackService, TargetPlan, held_of, peer};
+
+pub(super) const STACK: Stack = Stack {
+    name: "hand-glued",
+    description: "a fallback written by hand to the stack of the next provider; tower's Timeout of the call and Retry as \
+                  above, ConcurrencyLimit, governor for requests and for estimated tokens, recloser, Timeout of the attempt \
+                  to its head",
+    build: |plan, wire| {
+        let client = peer::client(wire);
+        let mut semaphores = Vec::new();
+        let mut cooldowns = Vec::new();
+        let stacks: Vec<_> = plan
+            .targets
+            .iter()
+            .map(|target| {
+                let semaphore = Arc::new(Semaphore::new(plan.settings.in_flight));
+                let cooldown = CircuitCooldown::default();
+                semaphores.push(Arc::clone(&semaphore));
+                cooldowns.push((target.name.clone(), cooldown.clone()));
+                target_stack(plan, target, client.clone(), semaphore, cooldown)
+            })
+            .collect();
+        let stack =
+            BuiltStack::new(with_fallback(stacks)).held_by(held_of(semaphores, plan.settings.in_flight));
+        let guard = plan.is_virtual.then(|| tracing::subscriber::set_default(RecloserEvents(cooldowns)));
+        BuiltStack { guard, ..stack }
+    },
+};
+
+/// Calls the stacks in their order until one has a success, and returns the last result.
+fn with_fallback(stacks: Vec<StackService>) -> StackService {
+    StackService::new(service_fn(move |request: Request<Bytes>| {
+        let stacks = stacks.clone();
+        async move {
+            let mut result = Err(BoxError::from("no provider"));
+            for stack in stacks {
+                result = stack.oneshot(request.clone()).await;
+                if result.as_ref().is_ok_and(|response| response.status().is_success()) {
+                    break;
+                }
+            }
+            result
+        }
+    }))
+}
+
+fn target_stack(
+    plan: &StackPlan,
+    target: &TargetPlan,
+    client: StackService,
+    semaphore: Arc<Semaphore>,
+    cooldown: CircuitCooldown,
+) -> StackService {
+    let settings = plan.settings;
+    let attempt = ServiceBuilder::new().timeout(settings.attempt).service(client);
+    let attempt = limited(plan, target, guarded(plan, target, StackService::new(attempt), cooldown));
+    let call = ServiceBuilder::new()
+        .timeout(settings.total - settings.reserve)
+        .retry(StatusPolicy::new(settings))
+        .layer(GlobalConcurrencyLimitLayer::with_semaphore(semaphore))
+        .service(attempt);
+    let authority = target.authority.clone();
+    StackService::new(call.map_request(move |request| peer::readdress(request, &authority)))
+}
+
+/// The attempt behind a circuit of recloser, which counts 5xx as errors.
+fn guarded(
+    plan: &StackPlan,
+    target: &TargetPlan,
+    attempt: StackService,
+    cooldown: CircuitCooldown,
+) -> StackService {
+    let (wait, is_virtual) = (plan.settings.cooldown, plan.is_virtual);
+    let circuit = Recloser::custom()
+        .name(target.name.clone())
+        .error_rate(FAILURE_RATE as f32)
+        .closed_len(plan.settings.window as usize)
+        .half_open_len(plan.settings.probes as usize)
+        .open_wait(if is_virtual { Duration::ZERO } else { wait })
+        .build();
+    let circuit = AsyncRecloser::from(circuit);
+    StackService::new(service_fn(move |request| {
+        let (circuit, attempt, cooldown) = (circuit.clone(), attempt.clone(), cooldown.clone());
+        async move {
+            if is_virtual && cooldown.is_on(wait) {
+                return Err("circuit open".into());
+            }
+            // A response of 5xx takes the way of an error, so that the circuit counts it.
+            let result = circuit.call(async {
+                let result = attempt.oneshot(request).await;
+                if peer::is_failure(&result) { Err(result) } else { Ok(result) }
+            });
+            match result.await {
+                Ok(result) | Err(recloser::Error::Inner(result)) => result,
+                Err(recloser::Error::Rejected) => Err("circuit open".into()),
+            }
+        }
+    }))
+}
+
+/// The attempt behind the published limits.
+fn limited(plan: &StackPlan, target: &TargetPlan, attempt: StackService) -> StackService {
+    let limit = |amount: Option<u32>| Some(Arc::new(governor(amount?, plan.minute)));
+    let (requests, tokens) = (limit(target.requests), limit(target.tokens));
+    StackService::new(service_fn(move |request: Request<Bytes>| {
+        let (requests, tokens, attempt) = (requests.clone(), tokens.clone(), attempt.clone());
+        async move {
+            if let Some(tokens) = &tokens {
+                let cost = PromptEstimate.estimate(request.headers(), request.body());
+                let cost = u32::try_from(cost.input + cost.output(0)).ok().and_then(NonZeroU32::new);
+                if let Some(cost) = cost {
+                    wait_until_accepted(|| tokens.check_n(cost).unwrap_or(Ok(()))).await;
+                }
+            }
+            if let Some(requests) = &requests {
+                wait_until_accepted(|| requests.check()).await;
+            }
+            let response: Result<Response<AnswerBody>, BoxError> = attempt.oneshot(request).await;
+            response
+        }
+    }))
+}
+
+/// Tokio's clock, so that time can be virtual.
+#[derive(Clone, Debug)]
+struct TokioClock;
+
+impl Clock for TokioClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+type Governor = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Instant>>;
+
+/// A limit of `amount` at once and as many, evenly spread, in each period.
+fn governor(amount: u32, period: Duration) -> Governor {
+    let amount = NonZeroU32::new(amount).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::with_period(period / amount.get()).expect("a period").allow_burst(amount);
+    RateLimiter::direct_with_clock(quota, TokioClock)
+}
+
+/// Checks the limiter again after each wait that it returns. The timeout of the call bounds the waits.
+async fn wait_until_accepted(check: impl Fn() -> Result<(), NotUntil<Instant>>) {
+    while let Err(not_yet) = check() {
+        tokio::time::sleep(not_yet.wait_time_from(TokioClock.now())).await;
+    }
+}

@@ -1,0 +1,105 @@
+use tidegate::chain::{Chain, ProviderSettings, Providers};
+use tidegate::provider::LimitUnit;
+use tidegate::rate_limit::Quota;
+use tidegate::{
+    FallbackChain, ResilienceConfig, backpressure, circuit_breaker, fallback, rate_limit, retry, timeout,
+};
+
+use super::settings::FAILURE_RATE;
+use super::tidegate_client::{TidegateClient, client, for_callers, rules};
+use super::{BuiltStack, Settings, Stack, StackPlan, TargetPlan};
+use crate::scenario::Dialect;
+
+pub(super) const STACK: Stack = Stack {
+    name: "tidegate",
+    description: "a FallbackChain; for each target Retry, Backpressure, RateLimit of requests and tokens, CircuitBreaker, \
+                  and the wire, which bounds the first token and the gaps between tokens; too long prompts fall back, and \
+                  the next target continues broken streams",
+    build: |plan, wire| {
+        let chain = chain(plan, client(wire));
+        let signals = chain.signals().to_vec();
+        BuiltStack::new(for_callers(chain)).held_by(move || {
+            let snapshots = signals.iter().map(tidegate::Signals::snapshot);
+            snapshots.map(|state| state.current_inflight + state.queued + state.rate_waiting).sum()
+        })
+    },
+};
+
+/// The chain of all targets, in their order.
+fn chain(plan: &StackPlan, client: TidegateClient) -> Chain<TidegateClient> {
+    let name = |target: &TargetPlan| format!("{}/m", target.name);
+    let providers = plan.targets.iter().fold(Providers::empty(), |providers, target| {
+        let base_url = format!("http://{}/v1", target.authority);
+        let settings = match target.dialect {
+            Dialect::Anthropic => ProviderSettings::anthropic(base_url),
+            Dialect::Openai | Dialect::Deepseek | Dialect::Mistral => ProviderSettings::openai(base_url),
+        };
+        providers.with(&target.name, settings.kind(rules(target.dialect)))
+    });
+    let chain =
+        FallbackChain::new(plan.targets.iter().map(name)).policy(policy(&plan.settings)).providers(providers);
+    let chain = plan.targets.iter().fold(chain, |chain, target| {
+        let limits = limits(plan, target);
+        chain.policy_of(
+            &name(target),
+            ResilienceConfig { rate_limiter: Some(limits), ..policy(&plan.settings) },
+        )
+    });
+    chain.service(client).expect("a checked scenario has a chain")
+}
+
+/// The policy of all targets, without the limits of each.
+pub(super) fn policy(settings: &Settings) -> ResilienceConfig {
+    ResilienceConfig {
+        retry: Some(retry::Settings {
+            max_retries: settings.attempts - 1,
+            initial_delay: settings.initial_delay,
+            max_delay: settings.max_delay,
+            reserve_for_fallback: settings.reserve,
+            ..retry::Settings::default()
+        }),
+        rate_limiter: None,
+        circuit_breaker: Some(circuit_breaker::Settings {
+            // A rate opens the circuit, as in the other stacks: half of the calls in a row would be a rate of one half, too.
+            failure_threshold: settings.window,
+            failure_rate_threshold: Some(FAILURE_RATE),
+            minimum_throughput: settings.window,
+            sliding_window_size: Some(settings.window),
+            cooldown: settings.cooldown,
+            half_open_max: settings.probes,
+            ..circuit_breaker::Settings::default()
+        }),
+        backpressure: Some(backpressure::Settings {
+            max_inflight: settings.in_flight,
+            max_queued: MAX_QUEUED,
+            queue_timeout: settings.total,
+            ..backpressure::Settings::default()
+        }),
+        timeout: timeout::Settings {
+            total: Some(settings.total),
+            first_token: settings.attempt,
+            token_gap: settings.attempt,
+            ..timeout::Settings::default()
+        },
+        fallback: fallback::Settings {
+            on_context_length: true,
+            continue_streams: true,
+            ..fallback::Settings::default()
+        },
+    }
+}
+
+/// The queues of the other stacks have no bound.
+pub(super) const MAX_QUEUED: usize = 10_000;
+
+/// The published limits of a target.
+pub(super) fn limits(plan: &StackPlan, target: &TargetPlan) -> rate_limit::Settings {
+    let quota = |unit, amount: Option<u32>| Some(Quota::new(unit, amount?.into(), plan.minute));
+    let quotas = [quota(LimitUnit::Requests, target.requests), quota(LimitUnit::Tokens, target.tokens)];
+    rate_limit::Settings {
+        quotas: quotas.into_iter().flatten().collect(),
+        max_wait: plan.settings.total,
+        max_waiting: MAX_QUEUED,
+        ..rate_limit::Settings::default()
+    }
+}

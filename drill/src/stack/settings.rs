@@ -1,0 +1,98 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::scenario::{Dialect, Scale, Scenario};
+
+/// The numbers of all stacks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// Attempts at one target, the first included.
+    pub(crate) attempts: u32,
+    /// The first wait before a retry; each is twice the one before, with jitter.
+    pub(crate) initial_delay: Duration,
+    /// The longest wait, by back-off or by `Retry-After`.
+    pub(crate) max_delay: Duration,
+    /// The time of an attempt: to its head, or where a stack can tell, to the first token and between tokens.
+    pub(crate) attempt: Duration,
+    /// The time of the whole call.
+    pub(crate) total: Duration,
+    /// The part of it that is left to the second target.
+    pub(crate) reserve: Duration,
+    /// The circuit opens at a failure rate of one half of this many calls.
+    pub(crate) window: u32,
+    /// How long it stays open.
+    pub(crate) cooldown: Duration,
+    /// Probes of a circuit.
+    pub(crate) probes: u32,
+    /// Calls in flight at one target.
+    pub(crate) in_flight: usize,
+}
+
+/// One provider, as a stack knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetPlan {
+    pub(crate) name: String,
+    /// The host, and the port if there is one, of its URL.
+    pub(crate) authority: String,
+    pub(crate) dialect: Dialect,
+    /// Its published limits, each for a `minute`.
+    pub(crate) requests: Option<u32>,
+    pub(crate) tokens: Option<u32>,
+}
+
+/// What a stack is built for.
+#[derive(Clone, Debug)]
+pub(crate) struct StackPlan {
+    pub(crate) targets: Vec<TargetPlan>,
+    pub(crate) settings: Settings,
+    /// The period of the published limits.
+    pub(crate) minute: Duration,
+    /// Whether the clock is tokio's, and not that of the machine.
+    pub(crate) is_virtual: bool,
+}
+
+/// The failure rate at which circuits open.
+pub(crate) const FAILURE_RATE: f64 = 0.5;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl StackPlan {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        authorities: &Arc<[String]>,
+        scale: Scale,
+        is_virtual: bool,
+    ) -> Self {
+        let targets = scenario.providers.iter().zip(authorities.iter());
+        let targets = targets.map(|(provider, authority)| TargetPlan {
+            name: provider.name.clone(),
+            authority: authority.clone(),
+            dialect: provider.dialect,
+            requests: provider.requests_per_minute,
+            tokens: provider.tokens_per_minute,
+        });
+        let settings = Settings::new(scenario.patience().0, scenario.providers.len() > 1, scale);
+        let minute = MINUTE.div_f64(scale.time);
+        Self { targets: targets.collect(), settings, minute, is_virtual }
+    }
+}
+
+impl Settings {
+    /// Those for callers of this patience.
+    pub(crate) fn new(patience: Duration, has_fallback: bool, scale: Scale) -> Self {
+        let time = |millis| Duration::from_millis(millis).div_f64(scale.time);
+        let attempt = time(10_000).min(patience);
+        Self {
+            attempts: 3,
+            initial_delay: time(500),
+            max_delay: time(30_000),
+            attempt,
+            total: patience,
+            reserve: if has_fallback { attempt.min(patience / 2) } else { Duration::ZERO },
+            window: 20,
+            cooldown: time(30_000),
+            probes: 1,
+            in_flight: 100,
+        }
+    }
+}
